@@ -1,0 +1,1 @@
+//! The coordinator: mailbox lists, journal, two-phase commit, bulk runs, reports.

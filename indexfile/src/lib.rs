@@ -1,0 +1,1 @@
+//! What lies on a Cyrus disk: index and expunge files, GUIDs, cyrus.header, imapd.conf, mailbox directories.

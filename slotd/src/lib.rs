@@ -1,0 +1,1 @@
+//! The per-host agent: protocol, locks, staging, commit, recovery, and its client.
