@@ -1,1 +1,63 @@
-//! What lies on a Cyrus disk: index and expunge files, GUIDs, cyrus.header, imapd.conf, mailbox directories.
+//! What lies on a Cyrus disk: index and expunge files, GUIDs, `cyrus.header`, `imapd.conf`, mailbox directories.
+//!
+//! This crate knows bytes and paths and nothing else: it has no clock, no network and no threads,
+//! takes no locks, and never writes under a live name. Whoever calls it decides what may be opened
+//! and where the output goes.
+//!
+//! * [`layout`] is the one table of every version of the format; everything else asks it.
+//! * [`IndexFile`] reads `cyrus.index` and `cyrus.expunge` of versions 2 to 10 and 12 to 20.
+//! * [`StreamCopy`] writes versions 6 to 10 from any of 2 to 10, altering GUIDs on the way.
+//! * [`build`] makes fresh files; [`sha1s`] is the format of `cyrus.sha1s`.
+//! * [`mailbox`] turns a mailbox name and an `imapd.conf` into directories.
+//!
+//! ```
+//! use indexfile::build::{BuildRecord, IndexBuilder};
+//! use indexfile::{Decision, FileKind, Guid, IndexFile, StreamCopy};
+//! use std::path::Path;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let v9 = IndexBuilder::new(9, FileKind::Index)
+//!     .record(BuildRecord { uid: 7, size: 1234, ..BuildRecord::default() })
+//!     .to_bytes()?;
+//! let old = IndexFile::from_bytes(v9, Path::new("cyrus.index"), FileKind::Index)?;
+//! let sha1 = Guid::from_bytes([0x5a; 20]);
+//! let mut new = Vec::new();
+//! let report = StreamCopy::new(&old).to_version(10).write(&mut new, |record| {
+//!     Ok::<_, std::convert::Infallible>(if record.guid().is_old_style() {
+//!         Decision::Alter(sha1)
+//!     } else {
+//!         Decision::Keep
+//!     })
+//! })?;
+//! assert_eq!(report.altered, 1);
+//! let new = IndexFile::from_bytes(new, Path::new("cyrus.index.NEW"), FileKind::Index)?;
+//! assert_eq!(new.find_uid(7).map(|r| r.guid().padded()), Some(sha1));
+//! # Ok(()) }
+//! ```
+
+mod bytes;
+mod error;
+mod guid;
+mod header;
+mod kind;
+mod read_error;
+mod reader;
+mod record;
+
+pub mod build;
+pub mod cli;
+pub mod exit;
+pub mod layout;
+pub mod mailbox;
+pub mod sha1s;
+pub mod stream_copy;
+
+pub use error::{IoContext, IoError};
+pub use guid::{Guid, ParseGuidError, RecordGuid, Uuid};
+pub use header::Header;
+pub use kind::FileKind;
+pub use layout::{HeaderField, RecordField};
+pub use read_error::ReadError;
+pub use reader::{IndexFile, Records};
+pub use record::{Record, flags};
+pub use stream_copy::{ConvertError, CopyError, CopyReport, Decision, StreamCopy};

@@ -1,0 +1,365 @@
+//! What `imapd.conf` says about where mailboxes lie.
+//!
+//! Promises: every setting that moves a file of a mailbox is understood or refused; nothing is
+//! guessed. Reads files only.
+
+use super::conf_file::{self, Settings};
+use super::dirs::MetaFile;
+use crate::error::IoError;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// One partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Its name: what follows `partition-`.
+    pub name: String,
+    /// Where message files lie.
+    pub root: PathBuf,
+    /// Where the files named in `metapartition_files` lie, if set.
+    pub meta_root: Option<PathBuf>,
+    /// Overrides for single files (`metadir-index-NAME` and so on of 3.x).
+    pub(super) overrides: Vec<(MetaFile, PathBuf)>,
+}
+
+/// The setting `virtdomains`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VirtDomains {
+    /// No domains.
+    Off,
+    /// From the userid only.
+    Userid,
+    /// From the userid or the server's address.
+    On,
+}
+
+/// The part of `imapd.conf` that decides where mailboxes lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImapdConf {
+    pub(super) partitions: Vec<Partition>,
+    pub(super) meta_files: BTreeSet<MetaFile>,
+    pub(super) hashimapspool: bool,
+    pub(super) fulldirhash: bool,
+    pub(super) virtdomains: VirtDomains,
+    default_partition: Option<String>,
+    config_directory: Option<PathBuf>,
+    settings: Settings,
+}
+
+/// A configuration that cannot be used, or a mailbox that it has no place for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// A line is not `key: value`.
+    #[error("{} line {line}: expected `key: value`", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// A key is set twice, which Cyrus refuses too.
+    #[error("{} line {line}: {key} is set a second time", path.display())]
+    Duplicate {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The key.
+        key: String,
+    },
+    /// Files include each other without end.
+    #[error("{}: too many nested @include", path.display())]
+    IncludeDepth {
+        /// The file at which it was given up.
+        path: PathBuf,
+    },
+    /// A value is not one of those allowed.
+    #[error("{key}: {value:?} is not {expected}")]
+    Value {
+        /// The key.
+        key: String,
+        /// The value.
+        value: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// No `partition-NAME` at all.
+    #[error("the configuration names no partition (partition-NAME)")]
+    NoPartitions,
+    /// A mailbox is on a partition that the configuration does not have.
+    #[error(
+        "mailbox {mailbox} is on partition {partition:?}, which the configuration does not have"
+    )]
+    UnknownPartition {
+        /// The mailbox.
+        mailbox: String,
+        /// The partition.
+        partition: String,
+    },
+    /// A name with a domain while `virtdomains` is off.
+    #[error("mailbox {mailbox} has a domain, but virtdomains is off")]
+    DomainWithoutVirtdomains {
+        /// The mailbox.
+        mailbox: String,
+    },
+}
+
+impl ImapdConf {
+    /// Reads `imapd.conf` and what it includes.
+    ///
+    /// # Errors
+    /// [`ConfError`] for files that cannot be read and settings that cannot be understood.
+    pub fn load(path: &Path) -> Result<Self, ConfError> {
+        Self::from_settings(conf_file::load(path)?)
+    }
+
+    /// Parses text; an `@include` is refused.
+    ///
+    /// # Errors
+    /// [`ConfError`] for settings that cannot be understood.
+    pub fn parse(text: &str) -> Result<Self, ConfError> {
+        let mut settings = Settings::new();
+        conf_file::parse(
+            text,
+            Path::new("imapd.conf"),
+            &mut settings,
+            &mut |target, _| {
+                let unsupported = std::io::Error::from(std::io::ErrorKind::Unsupported);
+                Err(IoError::new("include from text", target, unsupported).into())
+            },
+        )?;
+        Self::from_settings(settings)
+    }
+
+    fn from_settings(settings: Settings) -> Result<Self, ConfError> {
+        let virtdomains = match settings
+            .get("virtdomains")
+            .map(|v| v.to_ascii_lowercase())
+            .as_deref()
+        {
+            Some("userid") => VirtDomains::Userid,
+            _ if switch(&settings, "virtdomains")? => VirtDomains::On,
+            _ => VirtDomains::Off,
+        };
+        let conf = Self {
+            partitions: partitions(&settings)?,
+            meta_files: meta_files(&settings)?,
+            hashimapspool: switch(&settings, "hashimapspool")?,
+            fulldirhash: switch(&settings, "fulldirhash")?,
+            virtdomains,
+            default_partition: settings
+                .get("defaultpartition")
+                .map(|v| v.to_ascii_lowercase()),
+            config_directory: settings.get("configdirectory").map(PathBuf::from),
+            settings,
+        };
+        if conf.partitions.is_empty() {
+            Err(ConfError::NoPartitions)
+        } else {
+            Ok(conf)
+        }
+    }
+
+    /// The partitions, by name.
+    pub fn partitions(&self) -> impl Iterator<Item = &Partition> {
+        self.partitions.iter()
+    }
+
+    /// The partition of this name (compared without case, as Cyrus lower-cases keys).
+    #[must_use]
+    pub fn partition(&self, name: &str) -> Option<&Partition> {
+        self.partitions
+            .iter()
+            .find(|p| p.name.eq_ignore_ascii_case(name))
+    }
+
+    /// `defaultpartition`, or the only partition if there is just one.
+    #[must_use]
+    pub fn default_partition(&self) -> Option<&Partition> {
+        match (&self.default_partition, self.partitions.as_slice()) {
+            (Some(name), _) => self.partition(name),
+            (None, [only]) => Some(only),
+            (None, _) => self.partition("default"),
+        }
+    }
+
+    /// `configdirectory`.
+    #[must_use]
+    pub fn config_directory(&self) -> Option<&Path> {
+        self.config_directory.as_deref()
+    }
+
+    /// `hashimapspool`.
+    #[must_use]
+    pub fn hashimapspool(&self) -> bool {
+        self.hashimapspool
+    }
+
+    /// `fulldirhash`.
+    #[must_use]
+    pub fn fulldirhash(&self) -> bool {
+        self.fulldirhash
+    }
+
+    /// `virtdomains`.
+    #[must_use]
+    pub fn virtdomains(&self) -> VirtDomains {
+        self.virtdomains
+    }
+
+    /// Any setting by its key in lower case, as it stands in the file.
+    #[must_use]
+    pub fn setting(&self, key: &str) -> Option<&str> {
+        self.settings.get(key).map(String::as_str)
+    }
+}
+
+/// A boolean as Cyrus reads it: 0, n, no, f, false, off; 1, y, yes, t, true, on.
+fn switch(settings: &Settings, key: &str) -> Result<bool, ConfError> {
+    let Some(value) = settings.get(key) else {
+        return Ok(false);
+    };
+    match value.to_ascii_lowercase().as_str() {
+        "0" | "n" | "no" | "f" | "false" | "off" => Ok(false),
+        "1" | "y" | "yes" | "t" | "true" | "on" => Ok(true),
+        _ => Err(bad_value(key, value, "yes or no")),
+    }
+}
+
+fn bad_value(key: &str, value: &str, expected: &'static str) -> ConfError {
+    ConfError::Value {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        expected,
+    }
+}
+
+fn absolute(key: &str, value: &str) -> Result<PathBuf, ConfError> {
+    let path = PathBuf::from(value);
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err(bad_value(key, value, "an absolute path"))
+    }
+}
+
+fn partitions(settings: &Settings) -> Result<Vec<Partition>, ConfError> {
+    let mut all = Vec::new();
+    for (key, value) in settings {
+        let Some(name) = key.strip_prefix("partition-") else {
+            continue;
+        };
+        let path_at = |key: String| settings.get(&key).map(|v| absolute(&key, v)).transpose();
+        let mut overrides = Vec::new();
+        for (word, files) in [
+            ("header", &[MetaFile::Header][..]),
+            ("index", &[MetaFile::Index, MetaFile::Sha1s][..]),
+            ("cache", &[MetaFile::Cache][..]),
+            ("squat", &[MetaFile::Squat][..]),
+        ] {
+            if let Some(root) = path_at(format!("metadir-{word}-{name}"))? {
+                overrides.extend(files.iter().map(|&f| (f, root.clone())));
+            }
+        }
+        all.push(Partition {
+            name: name.to_owned(),
+            root: absolute(key, value)?,
+            meta_root: path_at(format!("metapartition-{name}"))?,
+            overrides,
+        });
+    }
+    Ok(all)
+}
+
+fn meta_files(settings: &Settings) -> Result<BTreeSet<MetaFile>, ConfError> {
+    const KEY: &str = "metapartition_files";
+    let mut files = BTreeSet::new();
+    let value = settings.get(KEY).map_or("", String::as_str);
+    for word in value.split([' ', '\t', ',']).filter(|w| !w.is_empty()) {
+        match word.to_ascii_lowercase().as_str() {
+            "header" => drop(files.insert(MetaFile::Header)),
+            "index" => files.extend([MetaFile::Index, MetaFile::Sha1s]),
+            "cache" => drop(files.insert(MetaFile::Cache)),
+            "expunge" => drop(files.insert(MetaFile::Expunge)),
+            "squat" => drop(files.insert(MetaFile::Squat)),
+            // Files that we never look at.
+            "annotations" | "lock" | "dav" | "archivecache" => {}
+            _ => {
+                return Err(bad_value(
+                    KEY,
+                    value,
+                    "a list of header, index, cache, expunge, squat",
+                ));
+            }
+        }
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read_as_cyrus_reads_them() {
+        let conf = ImapdConf::parse(
+            "# a comment\n\nconfigdirectory: /var/imap\nPartition-Default:\t/var/spool/imap  \npartition-two: /two\n\
+             metapartition-two: /meta two\nmetapartition_files: header index, cache\ndefaultpartition: two\n\
+             hashimapspool: t\nsievedir: /x # not ours\n",
+        )
+        .expect("sound");
+        assert_eq!(conf.config_directory(), Some(Path::new("/var/imap")));
+        assert_eq!(
+            conf.partition("default").map(|p| p.root.clone()),
+            Some("/var/spool/imap".into())
+        );
+        let two = conf.default_partition().expect("set");
+        assert_eq!(two.meta_root, Some("/meta two".into()));
+        assert!(conf.hashimapspool() && !conf.fulldirhash());
+        assert_eq!(conf.virtdomains(), VirtDomains::Off);
+        assert_eq!(conf.setting("sievedir"), Some("/x # not ours"));
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_refused() {
+        for bad in [
+            "configdirectory: /x",
+            "partition-a: relative",
+            "partition-a: /a\npartition-a: /b",
+            "partition-a: /a\nhashimapspool: perhaps",
+            "partition-a: /a\nmetapartition_files: headers",
+            "partition-a: /a\nno colon here",
+            "partition-a: /a\n@include: /other",
+            "partition-a: /a\nmetapartition-a: meta",
+        ] {
+            assert!(ImapdConf::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn includes_are_followed_and_circles_are_noticed() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let main = dir.path().join("imapd.conf");
+        std::fs::write(&main, "partition-a: /a\n@include: more.conf\n").expect("write");
+        std::fs::write(dir.path().join("more.conf"), "hashimapspool: yes\n").expect("write");
+        assert!(ImapdConf::load(&main).expect("sound").hashimapspool());
+        std::fs::write(dir.path().join("more.conf"), "@include: imapd.conf\n").expect("write");
+        let error = ImapdConf::load(&main).expect_err("a circle");
+        assert!(
+            matches!(
+                error,
+                ConfError::Duplicate { .. } | ConfError::IncludeDepth { .. }
+            ),
+            "{error}"
+        );
+        std::fs::write(&main, "@include: more.conf\n").expect("write");
+        assert!(matches!(
+            ImapdConf::load(&main),
+            Err(ConfError::IncludeDepth { .. })
+        ));
+    }
+}

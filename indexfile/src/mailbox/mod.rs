@@ -1,0 +1,17 @@
+//! Mailbox names, the configuration that says where they lie, and `cyrus.header`.
+//!
+//! A name is checked once, when it becomes a [`MailboxName`]; a path is made in one place,
+//! [`ImapdConf::dirs`].
+
+mod conf_file;
+mod dirs;
+mod header_file;
+mod imapd_conf;
+mod name;
+mod walk;
+
+pub use dirs::{Location, MailboxDirs, MetaFile};
+pub use header_file::{HeaderError, HeaderFile, HeaderForm};
+pub use imapd_conf::{ConfError, ImapdConf, Partition, VirtDomains};
+pub use name::{MailboxName, NameError};
+pub use walk::name_of_dir;

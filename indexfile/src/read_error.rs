@@ -1,0 +1,178 @@
+//! Why a file cannot be read as an index; one variant a finding.
+
+use crate::error::IoError;
+use crate::exit::Exit;
+use std::path::{Path, PathBuf};
+
+/// A file that is not a sound index or expunge file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The system could not open or read the file.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The bytes are not those of an index header of any version.
+    #[error("{} is not a Cyrus index or expunge file: {reason}", path.display())]
+    NotIndex {
+        /// The file.
+        path: PathBuf,
+        /// What gave it away.
+        reason: &'static str,
+    },
+    /// The file has no byte at all. Cyrus 2.3.16 crashes on such an expunge file.
+    #[error("{} is empty (zero bytes), not even a header", path.display())]
+    ZeroLength {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The header is plausible, its version is not one of 2 to 10 and 12 to 20.
+    #[error("{} has the unknown index version {minor_version}", path.display())]
+    UnknownVersion {
+        /// The file.
+        path: PathBuf,
+        /// The version it claims.
+        minor_version: u32,
+    },
+    /// Version 11, which only `FastMail` ever ran and nobody released.
+    #[error("{} has index version 11, which was never released and whose layout is not known", path.display())]
+    Version11 {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is shorter than its header says.
+    #[error(
+        "{} is truncated: {num_records} records need {expected} bytes, the file has {actual}",
+        path.display()
+    )]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// Records according to the header.
+        num_records: u32,
+        /// Bytes needed for them.
+        expected: u64,
+        /// Bytes there are.
+        actual: u64,
+    },
+    /// Version 9 or older with the record size of version 10: a version 10 file that a server before
+    /// 2.3.10 appended to. Its GUIDs may be overwritten in part.
+    #[error(
+        "{} says version {minor_version} but has records of 88 bytes: a server older than 2.3.10 wrote \
+         into a version 10 file, and its GUIDs and modseqs cannot be trusted",
+        path.display()
+    )]
+    HybridMinor9Record88 {
+        /// The file.
+        path: PathBuf,
+        /// The version it claims, at most 9.
+        minor_version: u32,
+    },
+    /// The version is known, the sizes in the header cannot be.
+    #[error("{} has a damaged header: {field} is {value}, which version {minor_version} cannot have", path.display())]
+    BadHeader {
+        /// The file.
+        path: PathBuf,
+        /// The version it claims.
+        minor_version: u32,
+        /// The field that cannot be right.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+    },
+    /// A record has UID 0.
+    #[error("{} is damaged: record {record} has UID 0", path.display())]
+    ZeroUid {
+        /// The file.
+        path: PathBuf,
+        /// Number of the record, from 1.
+        record: u32,
+    },
+    /// The UIDs of an index file do not ascend.
+    #[error("{} is damaged: record {record} has UID {uid} after UID {previous}", path.display())]
+    UidOrder {
+        /// The file.
+        path: PathBuf,
+        /// Number of the record, from 1.
+        record: u32,
+        /// Its UID.
+        uid: u32,
+        /// The UID before it.
+        previous: u32,
+    },
+    /// The header's checksum is wrong (version 12 and later).
+    #[error("{} is damaged: header_crc is {stored:08x}, the header's bytes give {computed:08x}", path.display())]
+    HeaderCrc {
+        /// The file.
+        path: PathBuf,
+        /// The checksum in the file.
+        stored: u32,
+        /// The checksum of the bytes.
+        computed: u32,
+    },
+    /// A record's checksum is wrong (version 12 and later).
+    #[error(
+        "{} is damaged: record {record} (UID {uid}) has record_crc {stored:08x}, its bytes give {computed:08x}",
+        path.display()
+    )]
+    RecordCrc {
+        /// The file.
+        path: PathBuf,
+        /// Number of the record, from 1.
+        record: u32,
+        /// Its UID.
+        uid: u32,
+        /// The checksum in the file.
+        stored: u32,
+        /// The checksum of the bytes.
+        computed: u32,
+    },
+}
+
+impl ReadError {
+    /// A stable, short code for scripts and the wire, such as `truncated`.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Io(_) => "io",
+            Self::NotIndex { .. } => "not-index",
+            Self::ZeroLength { .. } => "zero-length",
+            Self::UnknownVersion { .. } => "unknown-version",
+            Self::Version11 { .. } => "version-11",
+            Self::Truncated { .. } => "truncated",
+            Self::HybridMinor9Record88 { .. } => "hybrid-9-88",
+            Self::BadHeader { .. } => "bad-header",
+            Self::ZeroUid { .. } => "zero-uid",
+            Self::UidOrder { .. } => "uid-order",
+            Self::HeaderCrc { .. } => "header-crc",
+            Self::RecordCrc { .. } => "record-crc",
+        }
+    }
+
+    /// The file in question.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Io(e) => &e.path,
+            Self::NotIndex { path, .. }
+            | Self::ZeroLength { path }
+            | Self::UnknownVersion { path, .. }
+            | Self::Version11 { path }
+            | Self::Truncated { path, .. }
+            | Self::HybridMinor9Record88 { path, .. }
+            | Self::BadHeader { path, .. }
+            | Self::ZeroUid { path, .. }
+            | Self::UidOrder { path, .. }
+            | Self::HeaderCrc { path, .. }
+            | Self::RecordCrc { path, .. } => path,
+        }
+    }
+
+    /// The exit code a command ends with that fails for this reason.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Io(e) => Exit::of_io(&e.source),
+            _ => Exit::Data,
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Reading a `cyrus.sha1s` file.
+
+use super::format::{
+    self, FORMAT_VERSION, HEADER_CRC_AT, HEADER_LEN, MAGIC, RECORD_LEN, TRAILER_LEN, UNIQUEID_AT,
+};
+use super::{Entry, FORMAT_VERSION as NEWEST};
+use crate::bytes::Bytes;
+use crate::error::{IoContext, IoError};
+use crate::header::be32;
+use sha1::{Digest, Sha1};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Why a file cannot be used as a cache.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CacheError {
+    /// The system could not read it.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// It does not begin as a `cyrus.sha1s` does.
+    #[error("{} is not a cyrus.sha1s file", path.display())]
+    NotCache {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A later version of the format, or flags that this one does not have.
+    #[error("{} has the unknown cyrus.sha1s format {version} (this program knows {NEWEST})", path.display())]
+    UnknownVersion {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+    },
+    /// Something in it is not as it was written.
+    #[error("{} is damaged: {what}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// An open, checked `cyrus.sha1s`.
+#[derive(Debug)]
+pub struct Cache {
+    bytes: Bytes,
+    path: PathBuf,
+    uidvalidity: u32,
+    uniqueid: String,
+    count: u32,
+    block_records: u32,
+}
+
+impl Cache {
+    /// Maps and checks a file.
+    ///
+    /// # Errors
+    /// [`CacheError`]; a file that is not there is `Io` with the kind `NotFound`.
+    pub fn open(path: &Path) -> Result<Self, CacheError> {
+        let file = File::open(path).io_context("open", path)?;
+        Self::from_file(&file, path)
+    }
+
+    /// Maps and checks an open file; `path` is for messages.
+    ///
+    /// # Errors
+    /// [`CacheError`]
+    pub fn from_file(file: &File, path: &Path) -> Result<Self, CacheError> {
+        let meta = file.metadata().io_context("stat", path)?;
+        if !meta.is_file() {
+            return Err(CacheError::NotCache {
+                path: path.to_path_buf(),
+            });
+        }
+        let too_large = |_| IoError::new("map", path, std::io::ErrorKind::FileTooLarge.into());
+        let len = usize::try_from(meta.len()).map_err(too_large)?;
+        Self::check(Bytes::map(file, len).io_context("map", path)?, path)
+    }
+
+    /// Checks bytes in memory, such as a file that was fetched; `path` is for messages.
+    ///
+    /// # Errors
+    /// [`CacheError`] but `Io`.
+    pub fn from_bytes(bytes: Vec<u8>, path: &Path) -> Result<Self, CacheError> {
+        Self::check(Bytes::Owned(bytes), path)
+    }
+
+    fn check(bytes: Bytes, path: &Path) -> Result<Self, CacheError> {
+        let damaged = |what: String| CacheError::Damaged {
+            path: path.to_path_buf(),
+            what,
+        };
+        if !bytes.starts_with(&MAGIC) {
+            return Err(CacheError::NotCache {
+                path: path.to_path_buf(),
+            });
+        }
+        let word = |at| be32(&bytes, at).ok_or_else(|| damaged("its header is cut short".into()));
+        let (version, flags) = (word(16)?, word(20)?);
+        if version != FORMAT_VERSION {
+            return Err(CacheError::UnknownVersion {
+                path: path.to_path_buf(),
+                version,
+            });
+        }
+        let header = bytes.get(..HEADER_CRC_AT).unwrap_or_default();
+        if word(HEADER_CRC_AT)? != crc32fast::hash(header) {
+            return Err(damaged("the checksum of its header is wrong".into()));
+        }
+        let (uidvalidity, count, block_records) = (word(24)?, word(28)?, word(32)?);
+        let id_len = word(36)? as usize;
+        let (id, pad) = bytes[UNIQUEID_AT..HEADER_CRC_AT]
+            .split_at_checked(id_len)
+            .ok_or_else(|| damaged(format!("its uniqueid is {id_len} bytes long")))?;
+        let uniqueid = std::str::from_utf8(id)
+            .map_err(|_| damaged("its uniqueid is not text".into()))?
+            .to_owned();
+        if flags != 0 || block_records == 0 || pad.iter().any(|&b| b != 0) {
+            return Err(damaged(
+                "its header holds what this version does not write".into(),
+            ));
+        }
+        let expected = format::file_len(count, block_records);
+        if expected != Some(bytes.len()) {
+            return Err(damaged(format!(
+                "{count} records do not fit its length of {} bytes",
+                bytes.len()
+            )));
+        }
+        let cache = Self {
+            bytes,
+            path: path.to_path_buf(),
+            uidvalidity,
+            uniqueid,
+            count,
+            block_records,
+        };
+        cache.check_blocks().map_err(damaged)?;
+        Ok(cache)
+    }
+
+    fn check_blocks(&self) -> Result<(), String> {
+        let body_end = self.bytes.len() - TRAILER_LEN;
+        let block_len = (self.block_records as usize)
+            .saturating_mul(RECORD_LEN)
+            .saturating_add(4);
+        for (i, block) in self.bytes[HEADER_LEN..body_end]
+            .chunks(block_len)
+            .enumerate()
+        {
+            let (records, crc) = block.split_at(block.len().saturating_sub(4));
+            if be32(crc, 0) != Some(crc32fast::hash(records)) {
+                return Err(format!("the checksum of block {} is wrong", i + 1));
+            }
+        }
+        if Sha1::digest(&self.bytes[..body_end])[..] != self.bytes[body_end..] {
+            return Err("its digest is wrong".into());
+        }
+        let mut previous = 0;
+        for entry in self {
+            if entry.uid <= previous {
+                return Err(format!("UID {} follows UID {previous}", entry.uid));
+            }
+            previous = entry.uid;
+        }
+        Ok(())
+    }
+
+    /// UIDVALIDITY of the mailbox when it was made.
+    #[must_use]
+    pub fn uidvalidity(&self) -> u32 {
+        self.uidvalidity
+    }
+
+    /// Unique id of the mailbox when it was made.
+    #[must_use]
+    pub fn uniqueid(&self) -> &str {
+        &self.uniqueid
+    }
+
+    /// The path it was opened by.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many messages are in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// True if no message is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The whole file.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn entry(&self, i: usize) -> Option<Entry> {
+        let at = format::record_at(i, self.block_records as usize);
+        format::get_entry(self.bytes.get(at..at + RECORD_LEN)?)
+    }
+
+    /// The message with this UID, by bisection.
+    #[must_use]
+    pub fn get(&self, uid: u32) -> Option<Entry> {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let entry = self.entry(middle)?;
+            match entry.uid.cmp(&uid) {
+                std::cmp::Ordering::Equal => return Some(entry),
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        None
+    }
+
+    /// All messages in ascending order of UID.
+    #[must_use]
+    pub fn iter(&self) -> Entries<'_> {
+        Entries {
+            cache: self,
+            next: 0,
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a Cache {
+    type Item = Entry;
+    type IntoIter = Entries<'a>;
+    fn into_iter(self) -> Entries<'a> {
+        self.iter()
+    }
+}
+
+/// Iterator over the messages of a [`Cache`].
+#[derive(Clone, Debug)]
+pub struct Entries<'a> {
+    cache: &'a Cache,
+    next: usize,
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Entry;
+
+    fn next(&mut self) -> Option<Entry> {
+        if self.next >= self.cache.len() {
+            return None;
+        }
+        let entry = self.cache.entry(self.next);
+        self.next += 1;
+        entry
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.cache.len() - self.next;
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Entries<'_> {}

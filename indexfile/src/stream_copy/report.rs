@@ -1,0 +1,190 @@
+//! What a copy did, what it would lose, and why it was refused.
+
+use crate::exit::Exit;
+use crate::guid::RecordGuid;
+use crate::layout::{HeaderField, Layout, RecordField};
+use crate::reader::IndexFile;
+use std::fmt;
+use std::path::PathBuf;
+
+/// What the target version cannot hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Records with a modseq above 1.
+    pub modseqs: u32,
+    /// The header's highestmodseq, if above 1.
+    pub highestmodseq: u64,
+    /// Records with a UUID or GUID that is not NULL.
+    pub guids: u32,
+    /// Option bits besides bit 0.
+    pub options: u32,
+}
+
+impl Losses {
+    /// Counts by a pass over the records, if the target makes one needed.
+    pub(crate) fn count(source: &IndexFile, to: &Layout) -> Self {
+        let mut losses = Self::default();
+        let keeps = |field| to.record.get(field).is_some();
+        let had = |field| source.record_slots().get(field).is_some();
+        let modseq = had(RecordField::Modseq) && !keeps(RecordField::Modseq);
+        let guid = had(RecordField::Guid) && !keeps(RecordField::Guid);
+        if modseq || guid {
+            for record in source.released_records() {
+                losses.modseqs += u32::from(modseq && record.modseq() > Some(1));
+                let null = match record.guid() {
+                    RecordGuid::Absent => true,
+                    RecordGuid::Uuid(uuid) => uuid.is_null(),
+                    RecordGuid::Guid(guid) => guid.is_null(),
+                };
+                losses.guids += u32::from(guid && !null);
+            }
+        }
+        if to.minor_version < 8 && source.minor_version() >= 8 {
+            let header = source.header();
+            losses.highestmodseq = header.highestmodseq().filter(|&m| m > 1).unwrap_or(0);
+            let options = header.get(HeaderField::Options).unwrap_or(0) & !1;
+            losses.options = u32::try_from(options).unwrap_or(u32::MAX);
+        }
+        losses
+    }
+
+    /// True if anything is lost.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
+impl fmt::Display for Losses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        if self.modseqs > 0 {
+            parts.push(format!("{} modseqs", self.modseqs));
+        }
+        if self.highestmodseq > 0 {
+            parts.push(format!("highestmodseq {}", self.highestmodseq));
+        }
+        if self.guids > 0 {
+            parts.push(format!("{} message identifiers", self.guids));
+        }
+        if self.options > 0 {
+            parts.push(format!("option bits {:#x}", self.options));
+        }
+        f.write_str(if parts.is_empty() { "nothing" } else { "" })?;
+        f.write_str(&parts.join(", "))
+    }
+}
+
+/// What a copy did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyReport {
+    /// Version of the input.
+    pub from: u32,
+    /// Version of the output.
+    pub to: u32,
+    /// Records written.
+    pub records: u32,
+    /// Records whose identifier became another.
+    pub altered: u32,
+    /// Records left out.
+    pub dropped: u32,
+    /// UUIDs that were padded to GUIDs.
+    pub padded: u32,
+    /// GUIDs of full length that were cut to twelve bytes.
+    pub cut: u32,
+    /// Records whose modseq of 0 became 1.
+    pub zero_modseqs: u32,
+    /// Records whose modseq was lost; the same as `losses.modseqs`.
+    pub lost_modseqs: u32,
+    /// Everything that was lost.
+    pub losses: Losses,
+}
+
+impl CopyReport {
+    pub(crate) const fn new(from: u32, to: u32, losses: Losses) -> Self {
+        Self {
+            from,
+            to,
+            records: 0,
+            altered: 0,
+            dropped: 0,
+            padded: 0,
+            cut: 0,
+            zero_modseqs: 0,
+            lost_modseqs: losses.modseqs,
+            losses,
+        }
+    }
+}
+
+/// A conversion that is refused before anything is written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConvertError {
+    /// From or to version 12 and later.
+    #[error(
+        "{}: conversion from version {from} to {to} is left to Cyrus 2.5 or later, `reconstruct -V {to} MAILBOX` \
+         (3.2 to 3.12 fail between 10 and 12..17 with exit status 0: go through 9, `-V 9` then `-V {to}`): \
+         from version 12 on, seen state, expunged messages and annotations move between the index and other files, \
+         which this command does not touch",
+        path.display()
+    )]
+    ReadOnlyVersion {
+        /// The input.
+        path: PathBuf,
+        /// Its version.
+        from: u32,
+        /// The version asked for.
+        to: u32,
+    },
+    /// A target that is not written: below 6, 11, above 20.
+    #[error("{}: version {to} cannot be written, only 6 to 10 can", path.display())]
+    UnwritableVersion {
+        /// The input.
+        path: PathBuf,
+        /// The version asked for.
+        to: u32,
+    },
+    /// The target cannot hold something, and to lose it was not allowed.
+    #[error("{}: version {to} cannot hold {losses}; --lossy drops that", path.display())]
+    Loss {
+        /// The input.
+        path: PathBuf,
+        /// The version asked for.
+        to: u32,
+        /// What would be lost.
+        losses: Losses,
+    },
+}
+
+impl ConvertError {
+    /// The exit code a command ends with that fails for this reason.
+    #[must_use]
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::UnwritableVersion { .. } => Exit::Usage,
+            _ => Exit::Data,
+        }
+    }
+}
+
+/// Why a copy failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CopyError<E> {
+    /// Refused before anything was written.
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
+    /// The writer failed.
+    #[error("cannot write the new file: {0}")]
+    Write(#[source] std::io::Error),
+    /// The caller's decision failed.
+    #[error("{0}")]
+    Decide(E),
+    /// A record was to be dropped, but the header had been written already.
+    #[error("record with UID {uid} cannot be dropped from a copy that is written in one go")]
+    DropNeedsSeek {
+        /// The record.
+        uid: u32,
+    },
+}
