@@ -1,1 +1,14 @@
 //! SHA-1 of messages: hashing, the cyrus.sha1s cache, the parallel pass, scrub.
+//!
+//! This crate reads messages and writes `cyrus.sha1s`, and nothing else: it takes no locks, renames
+//! nothing of Cyrus's, and a crash in it leaves at worst a stray temporary file of its own name.
+
+pub mod cache;
+mod dir;
+pub mod finding;
+pub mod governor;
+pub mod hash;
+pub mod links;
+pub mod message;
+pub mod nice;
+pub mod targets;

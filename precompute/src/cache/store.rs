@@ -1,0 +1,258 @@
+//! Finding, replacing and removing the cache of one mailbox, relative to its open directory.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use indexfile::IoError;
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::{Cache, CacheError, CacheWriter, Entry, FILE_NAME, Owner, WriteError};
+
+/// The name under which a cache is written before it is renamed.
+pub const TEMPORARY: &str = "cyrus.sha1s.tmp";
+
+/// Why a cache could not be read, written or removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The system failed; the old cache, if any, is as it was.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The entries are not such as a cache can hold.
+    #[error("{}: {source}", path.display())]
+    Write {
+        /// The cache.
+        path: PathBuf,
+        /// What is wrong with them.
+        source: WriteError,
+    },
+    /// Another run of this program writes the same cache now.
+    #[error("{}: another precompute is writing this cache", path.display())]
+    Busy {
+        /// The temporary file.
+        path: PathBuf,
+    },
+    /// The directory was removed while we worked: the mailbox is gone.
+    #[error("{}: the directory is gone", path.display())]
+    Gone {
+        /// The cache.
+        path: PathBuf,
+    },
+}
+
+/// What [`find`] found.
+#[derive(Debug)]
+pub enum Found {
+    /// A whole cache of this mailbox.
+    Good(Cache),
+    /// None.
+    Absent,
+    /// A whole cache, of another incarnation of the mailbox.
+    Foreign,
+    /// A file that is torn, damaged or no cache at all; it will be replaced.
+    Damaged(CacheError),
+}
+
+impl Found {
+    /// The cache, if it may be used.
+    #[must_use]
+    pub fn good(self) -> Option<Cache> {
+        match self {
+            Self::Good(cache) => Some(cache),
+            _ => None,
+        }
+    }
+}
+
+fn error(op: &'static str, path: &Path, errno: Errno) -> StoreError {
+    match errno {
+        Errno::NOENT | Errno::STALE => StoreError::Gone {
+            path: path.to_owned(),
+        },
+        _ => IoError::new(op, path, errno.into()).into(),
+    }
+}
+
+/// Opens the cache in `dir` (`path` is the directory's, for people) and judges it.
+///
+/// # Errors
+/// [`StoreError::Io`] if it cannot be opened or read; that it is damaged is no error.
+pub fn find(
+    dir: BorrowedFd<'_>,
+    path: &Path,
+    uidvalidity: u32,
+    uniqueid: &str,
+) -> Result<Found, StoreError> {
+    let path = path.join(FILE_NAME);
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = match rustix::fs::openat(dir, FILE_NAME, flags, Mode::empty()) {
+        Ok(fd) => File::from(fd),
+        Err(Errno::NOENT) => return Ok(Found::Absent),
+        Err(errno) => return Err(IoError::new("open", &path, errno.into()).into()),
+    };
+    match Cache::from_file(&file, &path) {
+        Ok(cache) if cache.uidvalidity() == uidvalidity && cache.uniqueid() == uniqueid => {
+            Ok(Found::Good(cache))
+        }
+        Ok(_) => Ok(Found::Foreign),
+        Err(CacheError::Io(source)) => Err(source.into()),
+        Err(damaged) => Ok(Found::Damaged(damaged)),
+    }
+}
+
+/// Writes a new cache of `count` entries and puts it in the place of the old one.
+///
+/// The bytes depend on the arguments alone. `path` is the directory's, for people.
+///
+/// # Errors
+/// [`StoreError`]; the old cache is then as it was, and the temporary file is gone.
+pub fn replace(
+    dir: BorrowedFd<'_>,
+    path: &Path,
+    owner: Owner,
+    (uidvalidity, uniqueid): (u32, &str),
+    count: u32,
+    entries: impl IntoIterator<Item = Result<Entry, IoError>>,
+) -> Result<(), StoreError> {
+    let temporary = path.join(TEMPORARY);
+    let fd = acquire(dir, &temporary)?;
+    let result = write(
+        fd.as_fd(),
+        &temporary,
+        owner,
+        (uidvalidity, uniqueid),
+        count,
+        entries,
+    )
+    .and_then(|()| {
+        rustix::fs::renameat(dir, TEMPORARY, dir, FILE_NAME)
+            .map_err(|errno| error("rename", &temporary, errno))
+    });
+    if result.is_err() {
+        // A failed fsync is final for the file: it goes, and is not tried again.
+        let _ = rustix::fs::unlinkat(dir, TEMPORARY, AtFlags::empty());
+    }
+    result
+}
+
+fn write(
+    fd: BorrowedFd<'_>,
+    temporary: &Path,
+    owner: Owner,
+    (uidvalidity, uniqueid): (u32, &str),
+    count: u32,
+    entries: impl IntoIterator<Item = Result<Entry, IoError>>,
+) -> Result<(), StoreError> {
+    let failed = |source| match source {
+        WriteError::Io(source) => IoError::new("write", temporary, source).into(),
+        source => StoreError::Write {
+            path: temporary.to_owned(),
+            source,
+        },
+    };
+    let io = |op| move |errno| error(op, temporary, errno);
+    owner.apply(fd).map_err(io("set the owner of"))?;
+    let file = File::from(
+        fd.try_clone_to_owned()
+            .map_err(|source| StoreError::from(IoError::new("open", temporary, source)))?,
+    );
+    let out = BufWriter::with_capacity(64 * 1024, file);
+    let mut writer = CacheWriter::new(out, uidvalidity, uniqueid, count).map_err(failed)?;
+    for entry in entries {
+        writer.push(&entry?).map_err(failed)?;
+    }
+    drop(writer.finish().map_err(failed)?);
+    rustix::fs::fsync(fd).map_err(io("sync"))
+}
+
+/// Makes the temporary file, ours alone.
+///
+/// It is locked (`flock`, on this file of our own only) so that two runs cannot write it together;
+/// one that a killed run left has no lock and is removed first.
+fn acquire(dir: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, StoreError> {
+    let busy = || StoreError::Busy {
+        path: path.to_owned(),
+    };
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    for _ in 0..100 {
+        match rustix::fs::openat(dir, TEMPORARY, flags, Mode::RUSR | Mode::WUSR) {
+            // Before we had the lock another run may have taken it for a stray and removed it.
+            Ok(fd) if lock(&fd, path)? && named(dir, fd.as_fd()) => return Ok(fd),
+            Ok(_) => {}
+            Err(Errno::EXIST) => {
+                if stray(dir, path)? == Stray::Held {
+                    return Err(busy());
+                }
+            }
+            Err(errno) => return Err(error("create", path, errno)),
+        }
+    }
+    Err(busy())
+}
+
+fn lock(fd: &OwnedFd, path: &Path) -> Result<bool, StoreError> {
+    match rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(error("lock", path, errno)),
+    }
+}
+
+/// Whether the temporary name still leads to `fd`.
+fn named(dir: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> bool {
+    let named = rustix::fs::statat(dir, TEMPORARY, AtFlags::SYMLINK_NOFOLLOW);
+    let open = rustix::fs::fstat(fd);
+    matches!((named, open), (Ok(a), Ok(b)) if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
+}
+
+/// Removes a temporary file that a killed run left; `true` if there was one.
+///
+/// # Errors
+/// [`StoreError::Io`]; one that a living run holds is left alone without an error.
+pub fn sweep(dir: BorrowedFd<'_>, path: &Path) -> Result<bool, StoreError> {
+    Ok(stray(dir, &path.join(TEMPORARY))? == Stray::Removed)
+}
+
+#[derive(PartialEq, Eq)]
+enum Stray {
+    None,
+    Removed,
+    /// It belongs to a run that lives.
+    Held,
+}
+
+fn stray(dir: BorrowedFd<'_>, path: &Path) -> Result<Stray, StoreError> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let fd = match rustix::fs::openat(dir, TEMPORARY, flags, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT) => return Ok(Stray::None),
+        Err(errno) => return Err(error("open", path, errno)),
+    };
+    if !lock(&fd, path)? {
+        return Ok(Stray::Held);
+    }
+    if !named(dir, fd.as_fd()) {
+        // Renamed or removed by its owner since we opened it.
+        return Ok(Stray::None);
+    }
+    match rustix::fs::unlinkat(dir, TEMPORARY, AtFlags::empty()) {
+        Ok(()) => Ok(Stray::Removed),
+        Err(Errno::NOENT) => Ok(Stray::None),
+        Err(errno) => Err(error("remove", path, errno)),
+    }
+}
+
+/// Removes the cache; `true` if there was one.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn remove(dir: BorrowedFd<'_>, path: &Path) -> Result<bool, StoreError> {
+    match rustix::fs::unlinkat(dir, FILE_NAME, AtFlags::empty()) {
+        Ok(()) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(error("remove", &path.join(FILE_NAME), errno)),
+    }
+}
