@@ -1,1 +1,3 @@
 //! The coordinator: mailbox lists, journal, two-phase commit, bulk runs, reports.
+
+pub mod demo;
