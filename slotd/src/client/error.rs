@@ -1,0 +1,115 @@
+//! What can go wrong between a client and its slotd.
+
+use std::time::Duration;
+
+use super::Addr;
+use crate::protocol::{Code, FieldError, ReplyError};
+
+/// Why a call did not bring an OK.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// Nobody answers at that address.
+    #[error("no slotd at {addr}: {source}")]
+    Connect {
+        /// The address.
+        addr: Addr,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The connection broke. What was asked for may or may not have happened.
+    #[error("connection to slotd at {addr} broke during {command}: {source}")]
+    Io {
+        /// The address.
+        addr: Addr,
+        /// The command that was under way.
+        command: &'static str,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The server closed the connection. What was asked for may or may not have happened.
+    #[error("slotd at {addr} closed the connection during {command}")]
+    Closed {
+        /// The address.
+        addr: Addr,
+        /// The command that was under way.
+        command: &'static str,
+    },
+    /// No answer in time. What was asked for may or may not have happened.
+    #[error("slotd at {addr} did not answer {command} within {limit:?}")]
+    Timeout {
+        /// The address.
+        addr: Addr,
+        /// The command that was under way.
+        command: &'static str,
+        /// The deadline that passed.
+        limit: Duration,
+    },
+    /// An earlier call failed in a way that leaves replies out of step; connect again.
+    #[error("the connection to slotd at {addr} is no longer usable")]
+    Broken {
+        /// The address.
+        addr: Addr,
+    },
+    /// The answer is no reply of this protocol.
+    #[error("slotd at {addr}, answer to {command}: {source}")]
+    Reply {
+        /// The address.
+        addr: Addr,
+        /// The command that was under way.
+        command: &'static str,
+        /// What is wrong with it.
+        source: ReplyError,
+    },
+    /// The answer lacks something.
+    #[error("slotd at {addr}, answer to {command}: {source}")]
+    Field {
+        /// The address.
+        addr: Addr,
+        /// The command that was under way.
+        command: &'static str,
+        /// What is wrong with it.
+        source: FieldError,
+    },
+    /// `NO`: refused, with a reason.
+    #[error("[{code}] {text}")]
+    Refused {
+        /// The class of the reason.
+        code: Code,
+        /// The reason in words.
+        text: String,
+    },
+    /// `BAD`: the server does not understand us.
+    #[error("slotd at {addr} does not understand {command}: {text}")]
+    Bad {
+        /// The address.
+        addr: Addr,
+        /// The command.
+        command: &'static str,
+        /// Its words.
+        text: String,
+    },
+}
+
+impl ClientError {
+    /// The code of a refusal.
+    #[must_use]
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            ClientError::Refused { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// Whether the command's effect is unknown: it was sent, and no answer came.
+    #[must_use]
+    pub fn is_unanswered(&self) -> bool {
+        matches!(
+            self,
+            ClientError::Io { .. }
+                | ClientError::Closed { .. }
+                | ClientError::Timeout { .. }
+                | ClientError::Reply { .. }
+        )
+    }
+}

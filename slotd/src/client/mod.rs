@@ -1,0 +1,347 @@
+//! The other end of the wire: one connection to one slotd.
+//!
+//! Every call has a deadline. After a deadline passed, or the connection broke, the connection refuses
+//! further calls: a late reply would be taken for the answer to the next command. Dropping the client
+//! closes the connection, and the server then rolls back what is not committed.
+
+mod addr;
+mod error;
+
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+pub use addr::{Addr, AddrError};
+pub use error::ClientError;
+
+use crate::protocol::{
+    Command, Commit, Committed, FieldError, Fields, Greeting, GuidEntry, GuidPage, GuidRange,
+    ListRange, Listed, Lock, MAX_LINE, MailboxFacts, Named, Prepare, Prepared, Reply, Sha1sChunk,
+    Sha1sRange, Status, Upgrade, Upgraded,
+};
+
+/// How long a client waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a connection.
+    pub connect: Duration,
+    /// For the answer to a command that should be answered at once.
+    pub call: Duration,
+    /// For the answer to a command that reads messages: `UPGRADE`, `PREPARE`, `VERIFY`.
+    pub work: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts {
+            connect: Duration::from_secs(5),
+            call: Duration::from_secs(30),
+            work: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Anything bytes can go through both ways; a simulation brings its own.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// One connection to a slotd.
+pub struct Client {
+    addr: Addr,
+    timeouts: Timeouts,
+    stream: BufReader<Box<dyn Stream>>,
+    broken: bool,
+}
+
+impl Client {
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`ClientError::Connect`] if nobody answers there in time.
+    pub async fn connect(addr: &Addr, timeouts: Timeouts) -> Result<Client, ClientError> {
+        let open = async {
+            Ok::<Box<dyn Stream>, std::io::Error>(match addr {
+                Addr::Unix(path) => Box::new(UnixStream::connect(path).await?),
+                Addr::Tcp { host, port } => {
+                    let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                    stream.set_nodelay(true)?;
+                    Box::new(stream)
+                }
+            })
+        };
+        let stream = match timeout(timeouts.connect, open).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(source)) => {
+                return Err(ClientError::Connect {
+                    addr: addr.clone(),
+                    source,
+                });
+            }
+            Err(_) => {
+                let source = std::io::Error::from(std::io::ErrorKind::TimedOut);
+                return Err(ClientError::Connect {
+                    addr: addr.clone(),
+                    source,
+                });
+            }
+        };
+        Ok(Client::from_stream(stream, addr.clone(), timeouts))
+    }
+
+    /// Speaks over a stream that is already connected; `addr` is only for messages.
+    #[must_use]
+    pub fn from_stream(stream: Box<dyn Stream>, addr: Addr, timeouts: Timeouts) -> Client {
+        Client {
+            addr,
+            timeouts,
+            stream: BufReader::new(stream),
+            broken: false,
+        }
+    }
+
+    /// Where this client is connected to.
+    #[must_use]
+    pub fn addr(&self) -> &Addr {
+        &self.addr
+    }
+
+    /// Whether further calls are refused because an earlier one was left without its answer.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Sends a command and waits for its reply, whatever it is.
+    ///
+    /// # Errors
+    /// No reply came, or none that is one.
+    pub async fn call(&mut self, command: &Command) -> Result<Reply, ClientError> {
+        let limit = self.limit_of(command);
+        self.call_within(command, limit).await
+    }
+
+    /// As [`Client::call`], with a deadline of its own.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn call_within(
+        &mut self,
+        command: &Command,
+        limit: Duration,
+    ) -> Result<Reply, ClientError> {
+        if self.broken {
+            return Err(ClientError::Broken {
+                addr: self.addr.clone(),
+            });
+        }
+        // Broken until proven otherwise: also if this future is dropped half-way.
+        self.broken = true;
+        let reply = match timeout(limit, self.exchange(command)).await {
+            Ok(reply) => reply?,
+            Err(_) => {
+                return Err(ClientError::Timeout {
+                    addr: self.addr.clone(),
+                    command: command.name(),
+                    limit,
+                });
+            }
+        };
+        self.broken = false;
+        Ok(reply)
+    }
+
+    async fn exchange(&mut self, command: &Command) -> Result<Reply, ClientError> {
+        let name = command.name();
+        let addr = self.addr.clone();
+        let io = |source| ClientError::Io {
+            addr: addr.clone(),
+            command: name,
+            source,
+        };
+        self.stream
+            .write_all(command.to_line().as_bytes())
+            .await
+            .map_err(io)?;
+        self.stream.flush().await.map_err(io)?;
+        let mut line = Vec::new();
+        let limit = u64::try_from(MAX_LINE).unwrap_or(u64::MAX);
+        (&mut self.stream)
+            .take(limit)
+            .read_until(b'\n', &mut line)
+            .await
+            .map_err(io)?;
+        if line.is_empty() {
+            return Err(ClientError::Closed {
+                addr,
+                command: name,
+            });
+        }
+        if !line.ends_with(b"\n") && line.len() < MAX_LINE {
+            return Err(ClientError::Closed {
+                addr,
+                command: name,
+            });
+        }
+        Reply::parse(&line).map_err(|source| ClientError::Reply {
+            addr,
+            command: name,
+            source,
+        })
+    }
+
+    /// The deadline of a command: what it waits for by itself comes on top.
+    fn limit_of(&self, command: &Command) -> Duration {
+        match command {
+            Command::Lock(lock) => self
+                .timeouts
+                .call
+                .saturating_add(lock.wait.unwrap_or_default()),
+            Command::Upgrade(_) | Command::Prepare(_) | Command::Verify(_) => self.timeouts.work,
+            _ => self.timeouts.call,
+        }
+    }
+
+    /// Sends a command and takes nothing but OK for an answer.
+    ///
+    /// # Errors
+    /// No reply, `NO` as [`ClientError::Refused`], or `BAD`.
+    pub async fn ask(&mut self, command: &Command) -> Result<Fields, ClientError> {
+        match self.call(command).await? {
+            Reply::Ok(fields) => Ok(fields),
+            Reply::No { code, text } => Err(ClientError::Refused { code, text }),
+            Reply::Bad(text) => Err(ClientError::Bad {
+                addr: self.addr.clone(),
+                command: command.name(),
+                text,
+            }),
+        }
+    }
+
+    async fn typed<T>(
+        &mut self,
+        command: Command,
+        read: impl Fn(&Fields) -> Result<T, FieldError>,
+    ) -> Result<T, ClientError> {
+        let fields = self.ask(&command).await?;
+        read(&fields).map_err(|source| ClientError::Field {
+            addr: self.addr.clone(),
+            command: command.name(),
+            source,
+        })
+    }
+
+    /// `HELLO`
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn hello(&mut self) -> Result<Greeting, ClientError> {
+        self.typed(Command::Hello, Greeting::from_fields).await
+    }
+
+    /// `LOCK`
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn lock(&mut self, lock: Lock) -> Result<MailboxFacts, ClientError> {
+        self.typed(Command::Lock(lock), MailboxFacts::from_fields)
+            .await
+    }
+
+    /// `UPGRADE`
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn upgrade(&mut self, upgrade: Upgrade) -> Result<Upgraded, ClientError> {
+        self.typed(Command::Upgrade(upgrade), Upgraded::from_fields)
+            .await
+    }
+
+    /// `GUIDS`, one page.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn guids(&mut self, range: GuidRange) -> Result<GuidPage, ClientError> {
+        self.typed(Command::Guids(range), GuidPage::from_fields)
+            .await
+    }
+
+    /// `GUIDS`, all pages.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn all_guids(&mut self) -> Result<Vec<GuidEntry>, ClientError> {
+        let mut all = Vec::new();
+        let mut from = 0;
+        loop {
+            let page = self.guids(GuidRange { from, max: None }).await?;
+            all.extend_from_slice(&page.entries);
+            match page.next {
+                // A server that does not move on would keep us here for ever.
+                Some(next) if next > from => from = next,
+                _ => return Ok(all),
+            }
+        }
+    }
+
+    /// `COMMIT`
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn commit(&mut self, commit: Commit) -> Result<Committed, ClientError> {
+        self.typed(Command::Commit(commit), Committed::from_fields)
+            .await
+    }
+
+    /// `RELEASE`
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn release(&mut self, drop_old: bool) -> Result<Committed, ClientError> {
+        self.typed(Command::Release { drop_old }, Committed::from_fields)
+            .await
+    }
+
+    /// `ROLLBACK`
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn rollback(&mut self) -> Result<(), ClientError> {
+        self.typed(Command::Rollback, |_| Ok(())).await
+    }
+
+    /// `PREPARE`
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn prepare(&mut self, prepare: Prepare) -> Result<Prepared, ClientError> {
+        self.typed(Command::Prepare(prepare), Prepared::from_fields)
+            .await
+    }
+
+    /// `LIST`, one page.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn list(&mut self, range: ListRange) -> Result<Listed, ClientError> {
+        self.typed(Command::List(range), Listed::from_fields).await
+    }
+
+    /// `SHA1S`, one piece.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn sha1s(&mut self, range: Sha1sRange) -> Result<Sha1sChunk, ClientError> {
+        self.typed(Command::Sha1s(range), Sha1sChunk::from_fields)
+            .await
+    }
+
+    /// `STATUS`
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn status(&mut self, of: Named) -> Result<Status, ClientError> {
+        self.typed(Command::Status(of), Status::from_fields).await
+    }
+}

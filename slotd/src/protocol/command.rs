@@ -1,0 +1,520 @@
+//! Commands: what a coordinator, or a person, may ask for.
+
+use std::fmt::{self, Display};
+use std::time::Duration;
+
+use indexfile::mailbox::MailboxName;
+
+use super::escape::{escape, unescape};
+use super::{Code, DEFAULT_VERSION, MAX_LINE, Reply, trim_line_end};
+
+/// A mailbox, and where it lies if the asker knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The internal name.
+    pub mailbox: MailboxName,
+    /// The partition; without it, every partition is searched and two hits are refused.
+    pub partition: Option<String>,
+}
+
+impl Named {
+    /// A mailbox on whatever partition it is found.
+    #[must_use]
+    pub fn new(mailbox: MailboxName) -> Named {
+        Named {
+            mailbox,
+            partition: None,
+        }
+    }
+}
+
+/// `LOCK name [partition=P] [wait_ms=N]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lock {
+    /// Which mailbox.
+    pub of: Named,
+    /// How long to queue for all the locks together; the server has its own upper bound.
+    pub wait: Option<Duration>,
+}
+
+/// Where the 12-byte UUIDs of a downgrade below version 10 come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum UuidSource {
+    /// From the `.OLD` file where it has the same message, else the first 12 bytes of the GUID.
+    #[default]
+    Old,
+    /// Always the first 12 bytes of the GUID.
+    Cut,
+}
+
+/// A damage that `UPGRADE` may repair because the result is provable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Repair {
+    /// An index of version 10 beside an expunge file of version 9: convert the expunge file.
+    Expunge,
+}
+
+/// `UPGRADE [VERSION] [uuids=old|cut] [repair=expunge]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upgrade {
+    /// The index version to end with; a lower one than the file's downgrades.
+    pub version: u32,
+    /// For a downgrade below version 10.
+    pub uuids: UuidSource,
+    /// What may be repaired on the way.
+    pub repair: Option<Repair>,
+}
+
+impl Default for Upgrade {
+    fn default() -> Upgrade {
+        Upgrade {
+            version: DEFAULT_VERSION,
+            uuids: UuidSource::default(),
+            repair: None,
+        }
+    }
+}
+
+/// `GUIDS [from=UID] [max=N]`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GuidRange {
+    /// The lowest UID wanted.
+    pub from: u32,
+    /// At most this many; the server has its own upper bound, which keeps the reply within a line.
+    pub max: Option<u32>,
+}
+
+/// `COMMIT [hold] [drop_old=1]`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Commit {
+    /// Rename, but keep the locks until `RELEASE` or `ROLLBACK`.
+    pub hold: bool,
+    /// Do not leave `.OLD` files behind.
+    pub drop_old: bool,
+}
+
+/// `PREPARE name [VERSION] [partition=P] [uuids=old|cut]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepare {
+    /// Which mailbox.
+    pub of: Named,
+    /// What the `UPGRADE` that follows will ask for.
+    pub upgrade: Upgrade,
+}
+
+/// `LIST [after=NAME] [partition=P] [max=N]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListRange {
+    /// The last mailbox already known, and its partition: the `next` and `partition` of the last reply.
+    pub after: Option<Named>,
+    /// At most this many; the server has its own upper bound, which keeps the reply within a line.
+    pub max: Option<u32>,
+}
+
+/// `SHA1S name [partition=P] [offset=N]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sha1sRange {
+    /// Which mailbox.
+    pub of: Named,
+    /// Where in the `cyrus.sha1s` file, in bytes.
+    pub offset: u64,
+}
+
+/// `VERIFY name [partition=P] [sample=N]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verify {
+    /// Which mailbox.
+    pub of: Named,
+    /// Read at most this many messages, spread over the mailbox; all of them if not given.
+    pub sample: Option<u32>,
+}
+
+/// `CLEAN name [partition=P] [dry_run=1]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clean {
+    /// Which mailbox.
+    pub of: Named,
+    /// Say what would go, remove nothing.
+    pub dry_run: bool,
+}
+
+/// One command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Command {
+    /// Who are you, and do you serve?
+    Hello,
+    /// Lock a mailbox.
+    Lock(Lock),
+    /// Stage new files for the locked mailbox.
+    Upgrade(Upgrade),
+    /// The UIDs and GUIDs as they are after `UPGRADE`.
+    Guids(GuidRange),
+    /// Rename the staged files into place.
+    Commit(Commit),
+    /// Unlock after `COMMIT hold`.
+    Release {
+        /// Remove the `.OLD` files too.
+        drop_old: bool,
+    },
+    /// Undo and unlock.
+    Rollback,
+    /// Do the work of `UPGRADE` without locks, ahead of `LOCK`.
+    Prepare(Prepare),
+    /// The mailboxes on this host, a page of them.
+    List(ListRange),
+    /// A piece of a mailbox's `cyrus.sha1s`.
+    Sha1s(Sha1sRange),
+    /// What a mailbox is like, without locks.
+    Status(Named),
+    /// GUIDs against message files, without locks.
+    Verify(Verify),
+    /// Remove `cyrus.sha1s`, `.OLD` and strays.
+    Clean(Clean),
+    /// Say goodbye: like closing the connection, with an answer.
+    Quit,
+}
+
+/// Why a line is no command that can be run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// Not understood.
+    #[error("{0}")]
+    Bad(String),
+    /// Understood, but what stands where the mailbox should be cannot be one.
+    #[error("{0}")]
+    Mailbox(String),
+}
+
+impl CommandError {
+    /// The reply that says so.
+    #[must_use]
+    pub fn to_reply(&self) -> Reply {
+        match self {
+            CommandError::Bad(text) => Reply::Bad(text.clone()),
+            CommandError::Mailbox(text) => Reply::no(Code::NoMailbox, text),
+        }
+    }
+}
+
+impl Command {
+    /// Reads one line, with or without its end. Words of commands and keys may be in any case.
+    ///
+    /// # Errors
+    /// The line is no command, has an argument too many, too few or malformed, or names no possible mailbox.
+    pub fn parse(line: &[u8]) -> Result<Command, CommandError> {
+        if line.len() > MAX_LINE {
+            return bad(format!("a line is at most {MAX_LINE} bytes"));
+        }
+        let line = trim_line_end(line);
+        if line.iter().any(u8::is_ascii_control) {
+            return bad("a command has no control characters");
+        }
+        let Ok(text) = std::str::from_utf8(line) else {
+            return bad("a command is ASCII; escape other bytes as %XX");
+        };
+        let mut args = Args::new(text);
+        let command = match args.word.to_ascii_uppercase().as_str() {
+            "HELLO" => Command::Hello,
+            "LOCK" => {
+                let mailbox = args.mailbox()?;
+                let wait = args.number("wait_ms")?.map(Duration::from_millis);
+                Command::Lock(Lock {
+                    of: Named {
+                        mailbox,
+                        partition: args.text("partition")?,
+                    },
+                    wait,
+                })
+            }
+            "UPGRADE" => Command::Upgrade(args.upgrade()?),
+            "GUIDS" => Command::Guids(GuidRange {
+                from: args.number("from")?.unwrap_or(0),
+                max: args.number("max")?,
+            }),
+            "COMMIT" => Command::Commit(Commit {
+                hold: args.flag("hold"),
+                drop_old: args.switch("drop_old")?,
+            }),
+            "RELEASE" => Command::Release {
+                drop_old: args.switch("drop_old")?,
+            },
+            "ROLLBACK" => Command::Rollback,
+            "PREPARE" => Command::Prepare(Prepare {
+                of: args.named()?,
+                upgrade: args.upgrade()?,
+            }),
+            "LIST" => Command::List(args.list_range()?),
+            "SHA1S" => Command::Sha1s(Sha1sRange {
+                of: args.named()?,
+                offset: args.number("offset")?.unwrap_or(0),
+            }),
+            "STATUS" => Command::Status(args.named()?),
+            "VERIFY" => Command::Verify(Verify {
+                of: args.named()?,
+                sample: args.number("sample")?,
+            }),
+            "CLEAN" => Command::Clean(Clean {
+                of: args.named()?,
+                dry_run: args.switch("dry_run")?,
+            }),
+            "QUIT" => Command::Quit,
+            "" => return bad("empty command"),
+            _ => return bad(format!("unknown command {}", escape(args.word.as_bytes()))),
+        };
+        args.finish()?;
+        Ok(command)
+    }
+
+    /// The first word, in upper case.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Command::Hello => "HELLO",
+            Command::Lock(_) => "LOCK",
+            Command::Upgrade(_) => "UPGRADE",
+            Command::Guids(_) => "GUIDS",
+            Command::Commit(_) => "COMMIT",
+            Command::Release { .. } => "RELEASE",
+            Command::Rollback => "ROLLBACK",
+            Command::Prepare(_) => "PREPARE",
+            Command::List(_) => "LIST",
+            Command::Sha1s(_) => "SHA1S",
+            Command::Status(_) => "STATUS",
+            Command::Verify(_) => "VERIFY",
+            Command::Clean(_) => "CLEAN",
+            Command::Quit => "QUIT",
+        }
+    }
+
+    /// The line to send, with its LF.
+    #[must_use]
+    pub fn to_line(&self) -> String {
+        format!("{self}\n")
+    }
+}
+
+/// The command as it goes over the wire, without the line end.
+impl Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = Line(self.name().to_owned());
+        match self {
+            Command::Hello | Command::Rollback | Command::Quit => {}
+            Command::Lock(lock) => {
+                line.named(&lock.of);
+                line.key("wait_ms", lock.wait.map(|w| w.as_millis()));
+            }
+            Command::Upgrade(upgrade) => line.upgrade(*upgrade),
+            Command::Guids(range) => {
+                line.key("from", (range.from > 0).then_some(range.from));
+                line.key("max", range.max);
+            }
+            Command::Commit(commit) => {
+                line.flag("hold", commit.hold);
+                line.key("drop_old", commit.drop_old.then_some(1));
+            }
+            Command::Release { drop_old } => line.key("drop_old", drop_old.then_some(1)),
+            Command::Prepare(prepare) => {
+                line.named(&prepare.of);
+                line.upgrade(prepare.upgrade);
+            }
+            Command::List(range) => {
+                line.key("after", range.after.as_ref().map(|a| a.mailbox.to_string()));
+                line.key(
+                    "partition",
+                    range.after.as_ref().and_then(|a| a.partition.clone()),
+                );
+                line.key("max", range.max);
+            }
+            Command::Sha1s(range) => {
+                line.named(&range.of);
+                line.key("offset", (range.offset > 0).then_some(range.offset));
+            }
+            Command::Status(named) => line.named(named),
+            Command::Verify(verify) => {
+                line.named(&verify.of);
+                line.key("sample", verify.sample);
+            }
+            Command::Clean(clean) => {
+                line.named(&clean.of);
+                line.key("dry_run", clean.dry_run.then_some(1));
+            }
+        }
+        f.write_str(&line.0)
+    }
+}
+
+/// A line while it is put together.
+struct Line(String);
+
+impl Line {
+    fn flag(&mut self, word: &str, on: bool) {
+        if on {
+            self.0.push(' ');
+            self.0.push_str(word);
+        }
+    }
+
+    fn key(&mut self, key: &str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.0.push(' ');
+            self.0.push_str(key);
+            self.0.push('=');
+            self.0.push_str(&escape(value.to_string().as_bytes()));
+        }
+    }
+
+    fn named(&mut self, named: &Named) {
+        self.flag(&escape(named.mailbox.to_string().as_bytes()), true);
+        self.key("partition", named.partition.as_ref());
+    }
+
+    fn upgrade(&mut self, upgrade: Upgrade) {
+        self.flag(&upgrade.version.to_string(), true);
+        self.key("uuids", (upgrade.uuids == UuidSource::Cut).then_some("cut"));
+        self.key("repair", upgrade.repair.map(|Repair::Expunge| "expunge"));
+    }
+}
+
+fn bad<T>(text: impl Into<String>) -> Result<T, CommandError> {
+    Err(CommandError::Bad(text.into()))
+}
+
+/// The words after the first: positional ones in order, then `key=value`.
+struct Args<'a> {
+    word: &'a str,
+    rest: Vec<&'a str>,
+}
+
+impl<'a> Args<'a> {
+    fn new(line: &'a str) -> Args<'a> {
+        let mut words = line.split(' ').filter(|w| !w.is_empty());
+        Args {
+            word: words.next().unwrap_or(""),
+            rest: words.collect(),
+        }
+    }
+
+    /// The first word that is left is a mailbox, whatever it looks like.
+    fn mailbox(&mut self) -> Result<MailboxName, CommandError> {
+        if self.rest.is_empty() {
+            return bad(format!(
+                "{} needs a mailbox name",
+                self.word.to_ascii_uppercase()
+            ));
+        }
+        mailbox(self.rest.remove(0))
+    }
+
+    fn named(&mut self) -> Result<Named, CommandError> {
+        Ok(Named {
+            mailbox: self.mailbox()?,
+            partition: self.text("partition")?,
+        })
+    }
+
+    fn upgrade(&mut self) -> Result<Upgrade, CommandError> {
+        let mut upgrade = Upgrade::default();
+        if let Some(first) = self.rest.first().filter(|w| !w.contains('=')) {
+            let Ok(version) = first.parse() else {
+                return bad(format!("{} is no index version", escape(first.as_bytes())));
+            };
+            upgrade.version = version;
+            self.rest.remove(0);
+        }
+        upgrade.uuids = match self.text("uuids")?.as_deref() {
+            None | Some("old") => UuidSource::Old,
+            Some("cut") => UuidSource::Cut,
+            Some(_) => return bad("uuids= is old or cut"),
+        };
+        upgrade.repair = match self.text("repair")?.as_deref() {
+            None => None,
+            Some("expunge") => Some(Repair::Expunge),
+            Some(_) => return bad("repair= is expunge"),
+        };
+        Ok(upgrade)
+    }
+
+    fn list_range(&mut self) -> Result<ListRange, CommandError> {
+        let after = match self.take("after") {
+            Some(word) if !word.is_empty() => Some(mailbox(word)?),
+            _ => None,
+        };
+        let partition = self.text("partition")?;
+        let after = match (after, partition) {
+            (Some(mailbox), partition) => Some(Named { mailbox, partition }),
+            (None, None) => None,
+            (None, Some(_)) => return bad("partition= goes with after="),
+        };
+        Ok(ListRange {
+            after,
+            max: self.number("max")?,
+        })
+    }
+
+    /// Takes `key=...` out and gives its value as it came.
+    fn take(&mut self, key: &str) -> Option<&'a str> {
+        let is_key = |w: &&str| {
+            w.split_once('=')
+                .is_some_and(|(k, _)| k.eq_ignore_ascii_case(key))
+        };
+        let at = self.rest.iter().position(is_key)?;
+        self.rest.remove(at).split_once('=').map(|(_, value)| value)
+    }
+
+    fn text(&mut self, key: &str) -> Result<Option<String>, CommandError> {
+        let Some(word) = self.take(key) else {
+            return Ok(None);
+        };
+        let bytes = unescape(word).map_err(|e| CommandError::Bad(format!("{key}=: {e}")))?;
+        match String::from_utf8(bytes) {
+            Ok(text) if !text.is_empty() && !text.contains(|c: char| c.is_control()) => {
+                Ok(Some(text))
+            }
+            _ => bad(format!("{key}= is empty or not plain text")),
+        }
+    }
+
+    fn number<T: std::str::FromStr>(&mut self, key: &str) -> Result<Option<T>, CommandError> {
+        let Some(word) = self.take(key) else {
+            return Ok(None);
+        };
+        match word.parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => bad(format!("{key}= is no number in range")),
+        }
+    }
+
+    fn switch(&mut self, key: &str) -> Result<bool, CommandError> {
+        match self.take(key) {
+            None | Some("0") => Ok(false),
+            Some("1") => Ok(true),
+            Some(_) => bad(format!("{key}= is 0 or 1")),
+        }
+    }
+
+    fn flag(&mut self, word: &str) -> bool {
+        let at = self.rest.iter().position(|w| w.eq_ignore_ascii_case(word));
+        at.map(|at| self.rest.remove(at)).is_some()
+    }
+
+    /// Whatever is left was not understood.
+    fn finish(self) -> Result<(), CommandError> {
+        match self.rest.first() {
+            None => Ok(()),
+            Some(word) => bad(format!(
+                "{} does not take {}",
+                self.word.to_ascii_uppercase(),
+                escape(word.as_bytes())
+            )),
+        }
+    }
+}
+
+fn mailbox(word: &str) -> Result<MailboxName, CommandError> {
+    let bytes = unescape(word)
+        .map_err(|e| CommandError::Mailbox(format!("{}: {e}", escape(word.as_bytes()))))?;
+    MailboxName::from_bytes(&bytes).map_err(|e| CommandError::Mailbox(e.to_string()))
+}

@@ -1,0 +1,41 @@
+//! The wire: one command a line, one reply a line, for both ends.
+//!
+//! A line ends in LF or CRLF and is at most [`MAX_LINE`] bytes long with its end. The first word of a
+//! reply is `OK`, `NO` or `BAD`. Everything here is pure: bytes in, values out. `docs/protocol.md` is the
+//! text a person reads; a [`Command`] formats to exactly what [`Command::parse`] takes.
+//!
+//! Nothing is kept here, so a crash leaves nothing.
+
+mod answers;
+mod command;
+mod escape;
+mod fields;
+mod reply;
+
+pub use answers::{
+    Committed, FileState, Greeting, GuidEntry, GuidPage, Listed, MailboxFacts, Prepared,
+    Sha1sChunk, Status, Upgraded,
+};
+pub use command::{
+    Clean, Command, CommandError, Commit, GuidRange, ListRange, Lock, Named, Prepare, Repair,
+    Sha1sRange, Upgrade, UuidSource, Verify,
+};
+pub use escape::{EscapeError, escape, unescape};
+pub use fields::{FieldError, Fields};
+pub use reply::{Code, Reply, ReplyError};
+
+/// The longest line in either direction, in bytes, with its line end.
+pub const MAX_LINE: usize = 64 * 1024;
+
+/// The version of this protocol, as `HELLO` answers it.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The index version that `UPGRADE` aims at when none is given.
+pub const DEFAULT_VERSION: u32 = 10;
+
+/// Takes the line end off: LF, or CRLF.
+#[must_use]
+pub fn trim_line_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}

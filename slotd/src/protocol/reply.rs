@@ -1,0 +1,261 @@
+//! Replies: `OK key=value ...`, `NO [CODE] text`, `BAD text`.
+
+use std::fmt::{self, Display};
+
+use super::{Fields, MAX_LINE, trim_line_end};
+
+/// Why a command was refused. Each code says who can do something about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Code {
+    /// There is no such mailbox here, or its name cannot be one.
+    NoMailbox,
+    /// Somebody else holds a lock; the text says who. Trying again later can work.
+    Locked,
+    /// The file system that should hold the mailbox is not mounted, or is another one.
+    Unmounted,
+    /// A file is not what it should be; the text says which, what and where. Nothing was changed.
+    Damaged,
+    /// A record's message file is missing or has another size, so that its GUID cannot be known.
+    NoMessage,
+    /// No space left, or quota used up. Nothing was left behind.
+    NoSpace,
+    /// An I/O error.
+    Io,
+    /// The command does not fit the state of this connection.
+    State,
+    /// The operating system does not permit it.
+    Denied,
+    /// The server is stopping and takes no new mailbox.
+    Draining,
+    /// It is committed already and cannot be rolled back any more.
+    TooLate,
+    /// The transaction was rolled back by the server: its controller stalled, or it took too long.
+    Expired,
+    /// This server cannot do that: a version it does not write, a feature that is off.
+    Unsupported,
+    /// A code that this build does not know; only ever parsed.
+    Unknown,
+}
+
+/// Every code that a server sends, with its word on the wire.
+const CODES: [(Code, &str); 13] = [
+    (Code::NoMailbox, "NOMAILBOX"),
+    (Code::Locked, "LOCKED"),
+    (Code::Unmounted, "UNMOUNTED"),
+    (Code::Damaged, "DAMAGED"),
+    (Code::NoMessage, "NOMESSAGE"),
+    (Code::NoSpace, "NOSPACE"),
+    (Code::Io, "IO"),
+    (Code::State, "STATE"),
+    (Code::Denied, "DENIED"),
+    (Code::Draining, "DRAINING"),
+    (Code::TooLate, "TOOLATE"),
+    (Code::Expired, "EXPIRED"),
+    (Code::Unsupported, "UNSUPPORTED"),
+];
+
+impl Code {
+    /// The word on the wire, in upper case.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        CODES
+            .iter()
+            .find(|(code, _)| *code == self)
+            .map_or("UNKNOWN", |(_, word)| word)
+    }
+
+    /// The code of a word; [`Code::Unknown`] for one that a newer server may have.
+    #[must_use]
+    pub fn from_word(word: &str) -> Code {
+        CODES
+            .iter()
+            .find(|(_, w)| *w == word)
+            .map_or(Code::Unknown, |(code, _)| *code)
+    }
+
+    /// Whether trying the same again later can work without anybody repairing anything.
+    #[must_use]
+    pub fn is_transient(self) -> bool {
+        matches!(
+            self,
+            Code::Locked | Code::Draining | Code::Expired | Code::Unmounted | Code::NoSpace
+        )
+    }
+}
+
+impl Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a line is not a reply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a reply of slotd: {line:?}")]
+pub struct ReplyError {
+    /// The start of the line as it came.
+    pub line: String,
+}
+
+/// One answer to one command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Done; the fields tell what.
+    Ok(Fields),
+    /// Understood and refused, or tried and failed. The text is one sentence for a person.
+    No {
+        /// The class of the reason.
+        code: Code,
+        /// What, where, and if possible what to do.
+        text: String,
+    },
+    /// Not understood.
+    Bad(String),
+}
+
+impl Reply {
+    /// A refusal.
+    #[must_use]
+    pub fn no(code: Code, text: impl Display) -> Reply {
+        Reply::No {
+            code,
+            text: text.to_string(),
+        }
+    }
+
+    /// Reads a line, with or without its end.
+    ///
+    /// # Errors
+    /// The line is no reply; the error has its start.
+    pub fn parse(line: &[u8]) -> Result<Reply, ReplyError> {
+        let fail = || ReplyError {
+            line: String::from_utf8_lossy(line).chars().take(120).collect(),
+        };
+        let text = std::str::from_utf8(trim_line_end(line)).map_err(|_| fail())?;
+        let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
+        match first {
+            "OK" => Fields::parse(rest.split(' ').filter(|w| !w.is_empty()))
+                .map(Reply::Ok)
+                .ok_or_else(fail),
+            "NO" => {
+                let (code, text) = rest
+                    .strip_prefix('[')
+                    .and_then(|r| r.split_once(']'))
+                    .ok_or_else(fail)?;
+                Ok(Reply::No {
+                    code: Code::from_word(code),
+                    text: text.trim_start().to_owned(),
+                })
+            }
+            "BAD" => Ok(Reply::Bad(rest.to_owned())),
+            _ => Err(fail()),
+        }
+    }
+
+    /// The line to send, with its LF. Control characters in texts become `?`, and a text that would make
+    /// the line longer than [`MAX_LINE`] is cut.
+    #[must_use]
+    pub fn to_line(&self) -> String {
+        let mut line = match self {
+            Reply::Ok(fields) => format!("OK {fields}"),
+            Reply::No { code, text } => format!("NO [{code}] {}", one_line(text)),
+            Reply::Bad(text) => format!("BAD {}", one_line(text)),
+        };
+        line.truncate(line.trim_end().len());
+        line.push('\n');
+        line
+    }
+}
+
+/// Makes a text printable on one line.
+fn one_line(text: &str) -> String {
+    let limit = MAX_LINE / 2;
+    let mut out = String::with_capacity(text.len().min(limit));
+    for c in text.chars().take_while({
+        let mut used = 0;
+        move |c| {
+            used += c.len_utf8();
+            used <= limit
+        }
+    }) {
+        out.push(if c.is_control() { '?' } else { c });
+    }
+    out.trim_start().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn codes() -> impl Strategy<Value = Code> {
+        proptest::sample::select(CODES.iter().map(|(c, _)| *c).collect::<Vec<_>>())
+    }
+
+    fn replies() -> impl Strategy<Value = Reply> {
+        let pairs = proptest::collection::btree_map("[a-z_][a-z0-9_]{0,8}", any::<String>(), 0..6);
+        prop_oneof![
+            pairs.prop_map(|m| Reply::Ok(m.iter().fold(Fields::new(), |f, (k, v)| f.with(k, v)))),
+            (codes(), "[!-~]([ -~]{0,80}[!-~])?").prop_map(|(c, t)| Reply::no(c, t)),
+            "[!-~]([ -~]{0,80}[!-~])?".prop_map(Reply::Bad),
+        ]
+    }
+
+    #[test]
+    fn every_code_of_the_contract_is_a_word_on_the_wire() {
+        for word in
+            "NOMAILBOX LOCKED UNMOUNTED DAMAGED NOMESSAGE NOSPACE IO STATE DENIED DRAINING TOOLATE"
+                .split(' ')
+        {
+            assert_eq!(Code::from_word(word).as_str(), word);
+        }
+    }
+
+    #[test]
+    fn a_text_with_line_breaks_stays_on_one_line() {
+        let line = Reply::no(Code::Io, "a\r\nOK b\0").to_line();
+        assert_eq!(line, "NO [IO] a??OK b?\n");
+        assert!(Reply::Bad("x".repeat(3 * MAX_LINE)).to_line().len() <= MAX_LINE);
+    }
+
+    #[test]
+    fn a_list_may_be_empty_and_its_items_may_hold_commas() {
+        let reply = Reply::Ok(
+            Fields::new()
+                .with_list("names", ["a,b", "c d"])
+                .with_list::<&str>("none", []),
+        );
+        let Ok(Reply::Ok(fields)) = Reply::parse(reply.to_line().as_bytes()) else {
+            panic!("{reply:?}")
+        };
+        assert_eq!(
+            fields.list("names"),
+            Ok(vec![b"a,b".to_vec(), b"c d".to_vec()])
+        );
+        assert_eq!(fields.list("none"), Ok(vec![]));
+    }
+
+    proptest! {
+        #[test]
+        fn a_reply_survives_the_wire(reply in replies(), crlf in any::<bool>()) {
+            let mut line = reply.to_line();
+            if crlf {
+                line.insert(line.len() - 1, '\r');
+            }
+            prop_assert_eq!(Reply::parse(line.as_bytes()), Ok(reply));
+        }
+
+        #[test]
+        fn no_line_makes_the_parser_panic(line in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Reply::parse(&line);
+        }
+
+        #[test]
+        fn near_replies_do_not_make_the_parser_panic(line in "(OK|NO|BAD)? ?(\\[[A-Z]*\\]?)?([a-z]*=?[%a-f0-9]* ?)*") {
+            if let Ok(Reply::Ok(fields)) = Reply::parse(line.as_bytes()) {
+                let _ = (fields.list("a"), fields.get::<u64>("b"));
+            }
+        }
+    }
+}

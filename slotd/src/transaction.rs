@@ -1,0 +1,419 @@
+//! The life of one locked mailbox on one host, as a state machine without I/O.
+//!
+//! [`Transaction::step`] takes an [`Event`] (a command, the end of an action, a closed connection, an
+//! expired timer) and gives the [`Action`]s to do, in order. It knows no file, no clock and no socket. The
+//! session drives it in production; the model checker and the simulation drive the very same code.
+//!
+//! What it promises, whatever the order of events:
+//! * locks that were taken are given back exactly once, and nothing is staged or renamed without them;
+//! * nothing is renamed before the intent is durable, and what was staged is renamed or removed;
+//! * after a rename that stood, `ROLLBACK` answers [`Answer::TooLate`], unless the locks were held since;
+//! * a closed connection or an expired timer ends the transaction: before `COMMIT` by rolling back, after
+//!   `COMMIT hold` by releasing, because the coordinator's decision was durable before the first `COMMIT`.
+//!
+//! A crash loses the whole value; what it leaves on disk is the business of `docs/recovery.md`.
+
+/// Where the transaction is. The states that end in `ing` wait for the end of an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// No mailbox is locked.
+    Idle,
+    /// [`Action::TakeLocks`] is under way.
+    Locking,
+    /// Locked, nothing staged.
+    Locked,
+    /// [`Action::Stage`] is under way.
+    Staging,
+    /// Staged, or found to be as it should be already (`changed` false).
+    Staged {
+        /// There is something to rename.
+        changed: bool,
+    },
+    /// [`Action::WriteIntent`] is under way.
+    Logging(Ending),
+    /// [`Action::Rename`] is under way.
+    Renaming(Ending),
+    /// Committed, and the locks are kept.
+    Held {
+        /// Something was renamed.
+        changed: bool,
+        /// `.OLD` files shall not stay.
+        drop_old: bool,
+    },
+    /// [`Action::PutBack`] is under way.
+    Undoing,
+}
+
+/// How a `COMMIT` shall end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Ending {
+    /// Keep the locks.
+    pub hold: bool,
+    /// Do not keep `.OLD` files.
+    pub drop_old: bool,
+}
+
+/// How the last transaction on this connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Past {
+    /// There was none.
+    Nothing,
+    /// As before; nothing is locked.
+    RolledBack,
+    /// As [`Past::RolledBack`], by the server itself, because it took too long.
+    Expired,
+    /// Renamed and unlocked.
+    Committed,
+    /// A rename failed half-way and could not be undone. The intent stays open for recovery.
+    Unsettled,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// `LOCK`
+    Lock,
+    /// `UPGRADE`
+    Upgrade,
+    /// `COMMIT`
+    Commit(Ending),
+    /// `RELEASE`
+    Release {
+        /// Do not keep `.OLD` files.
+        drop_old: bool,
+    },
+    /// `ROLLBACK`
+    Rollback,
+    /// The connection is closed.
+    Disconnect,
+    /// The transaction's time is over.
+    Expire,
+    /// [`Action::TakeLocks`] ended: all of them are held, or none.
+    Locks {
+        /// Held.
+        taken: bool,
+    },
+    /// [`Action::Stage`] ended well.
+    Staged {
+        /// There is something to rename.
+        changed: bool,
+    },
+    /// [`Action::Stage`] failed or was cut short.
+    StageFailed,
+    /// [`Action::WriteIntent`] ended: the intent is durable, or it never will be acted upon.
+    Intent {
+        /// On stable storage.
+        durable: bool,
+    },
+    /// [`Action::Rename`] ended well: both files are renamed, on stable storage.
+    Renamed,
+    /// [`Action::Rename`] failed.
+    RenameFailed {
+        /// Whatever was renamed is back, and the staged files can go.
+        undone: bool,
+    },
+    /// [`Action::PutBack`] ended.
+    PutBack {
+        /// The old files are live again, on stable storage.
+        done: bool,
+    },
+}
+
+/// What to do next. Only the first five can fail and answer with an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Lock header, index and expunge, in that order; answer with [`Event::Locks`].
+    TakeLocks,
+    /// Write and sync the new files; answer with [`Event::Staged`] or [`Event::StageFailed`].
+    Stage,
+    /// Make the intent durable; answer with [`Event::Intent`].
+    WriteIntent,
+    /// Link `.OLD`, rename the staged files, sync; answer with [`Event::Renamed`] or [`Event::RenameFailed`].
+    Rename,
+    /// Rename `.OLD` back, sync; answer with [`Event::PutBack`].
+    PutBack,
+    /// Remove the staged files, if there are any.
+    Unstage,
+    /// Note in the intent log that this intent is settled. Need not be durable.
+    EndIntent,
+    /// Settle the `.OLD` files.
+    KeepOld {
+        /// Remove them; else the new ones stay and older ones go.
+        drop_old: bool,
+    },
+    /// Unlock expunge, index and header, in that order.
+    Unlock,
+    /// Answer the command.
+    Answer(Answer),
+}
+
+/// The kind of answer; its words are the driver's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// Done.
+    Ok,
+    /// It was done before: nothing to do.
+    Already,
+    /// The action that ended last failed; its error says how.
+    Failed,
+    /// The command does not fit [`Transaction::state`].
+    State,
+    /// The transaction was rolled back because its time was over.
+    Expired,
+    /// It is committed.
+    TooLate,
+}
+
+/// The transaction of one connection: at most one mailbox at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Transaction {
+    state: State,
+    past: Past,
+    /// Why the running action's end shall also be the transaction's end.
+    cut_short: Option<CutShort>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum CutShort {
+    Disconnected,
+    Expired,
+}
+
+impl Default for Transaction {
+    fn default() -> Transaction {
+        Transaction::new()
+    }
+}
+
+impl Transaction {
+    /// Nothing locked, nothing done yet.
+    #[must_use]
+    pub fn new() -> Transaction {
+        Transaction {
+            state: State::Idle,
+            past: Past::Nothing,
+            cut_short: None,
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// How the last one ended.
+    #[must_use]
+    pub fn past(&self) -> Past {
+        self.past
+    }
+
+    /// Whether the locks are held, or may be.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.state != State::Idle
+    }
+
+    /// Whether the end of an action is awaited.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(
+            self.state,
+            State::Locking
+                | State::Staging
+                | State::Logging(_)
+                | State::Renaming(_)
+                | State::Undoing
+        )
+    }
+
+    /// Takes one event and gives what to do, in order. An event that cannot happen in this state (the end
+    /// of an action that does not run) gives nothing.
+    #[must_use]
+    pub fn step(&mut self, event: Event) -> Vec<Action> {
+        match event {
+            Event::Lock
+            | Event::Upgrade
+            | Event::Commit(_)
+            | Event::Release { .. }
+            | Event::Rollback => self.command(event),
+            Event::Disconnect => self.cut(CutShort::Disconnected),
+            Event::Expire => self.cut(CutShort::Expired),
+            _ => self.ended(event),
+        }
+    }
+
+    fn command(&mut self, command: Event) -> Vec<Action> {
+        match (self.state, command) {
+            (State::Idle, Event::Lock) => {
+                self.past = Past::Nothing;
+                self.to(State::Locking, vec![Action::TakeLocks])
+            }
+            (State::Locked, Event::Upgrade) => self.to(State::Staging, vec![Action::Stage]),
+            (State::Staged { changed: true }, Event::Commit(ending)) => {
+                self.to(State::Logging(ending), vec![Action::WriteIntent])
+            }
+            (
+                State::Locked | State::Staged { .. },
+                Event::Commit(Ending {
+                    hold: true,
+                    drop_old,
+                }),
+            ) => self.to(
+                State::Held {
+                    changed: false,
+                    drop_old,
+                },
+                vec![Action::Answer(Answer::Ok)],
+            ),
+            (State::Locked | State::Staged { .. }, Event::Commit(_)) => {
+                self.end(Past::Committed, vec![], Some(Answer::Ok))
+            }
+            (State::Held { .. }, Event::Commit(_)) => vec![Action::Answer(Answer::Already)],
+            (State::Held { changed, drop_old }, Event::Release { drop_old: now }) => {
+                self.release(changed, drop_old || now, Some(Answer::Ok))
+            }
+            (State::Locked | State::Held { changed: false, .. }, Event::Rollback) => {
+                self.end(Past::RolledBack, vec![], Some(Answer::Ok))
+            }
+            (State::Staged { .. }, Event::Rollback) => {
+                self.end(Past::RolledBack, vec![Action::Unstage], Some(Answer::Ok))
+            }
+            (State::Held { changed: true, .. }, Event::Rollback) => {
+                self.to(State::Undoing, vec![Action::PutBack])
+            }
+            _ => vec![Action::Answer(self.misfit(command))],
+        }
+    }
+
+    /// The answer to a command that has nothing to act upon.
+    fn misfit(&self, command: Event) -> Answer {
+        if self.state != State::Idle {
+            return Answer::State;
+        }
+        match (self.past, command) {
+            (Past::Committed, Event::Commit(_) | Event::Release { .. })
+            | (Past::RolledBack | Past::Expired, Event::Rollback) => Answer::Already,
+            (Past::Committed, Event::Rollback) => Answer::TooLate,
+            (Past::Expired, _) => Answer::Expired,
+            _ => Answer::State,
+        }
+    }
+
+    fn ended(&mut self, event: Event) -> Vec<Action> {
+        match (self.state, event) {
+            (State::Locking, Event::Locks { taken: false }) => {
+                self.state = State::Idle;
+                self.past = Past::RolledBack;
+                self.cut_short = None;
+                vec![Action::Answer(Answer::Failed)]
+            }
+            (State::Locking, Event::Locks { taken: true }) => match self.cut_short {
+                Some(why) => self.abort(why, vec![]),
+                None => self.to(State::Locked, vec![Action::Answer(Answer::Ok)]),
+            },
+            (State::Staging, Event::Staged { changed }) => match self.cut_short {
+                Some(why) => self.abort(why, vec![Action::Unstage]),
+                None => self.to(State::Staged { changed }, vec![Action::Answer(Answer::Ok)]),
+            },
+            (State::Staging, Event::StageFailed) => match self.cut_short {
+                Some(why) => self.abort(why, vec![Action::Unstage]),
+                None => self.to(
+                    State::Locked,
+                    vec![Action::Unstage, Action::Answer(Answer::Failed)],
+                ),
+            },
+            // From here on the coordinator has decided: a closed connection changes nothing.
+            (State::Logging(ending), Event::Intent { durable: true }) => {
+                self.to(State::Renaming(ending), vec![Action::Rename])
+            }
+            (State::Logging(_), Event::Intent { durable: false }) => self.end(
+                Past::RolledBack,
+                vec![Action::Unstage],
+                Some(Answer::Failed),
+            ),
+            (State::Renaming(Ending { hold, drop_old }), Event::Renamed) => {
+                if hold && self.cut_short.is_none() {
+                    self.to(
+                        State::Held {
+                            changed: true,
+                            drop_old,
+                        },
+                        vec![Action::Answer(Answer::Ok)],
+                    )
+                } else {
+                    self.release(true, drop_old, Some(Answer::Ok))
+                }
+            }
+            (State::Renaming(_), Event::RenameFailed { undone: true }) => {
+                let undo = vec![Action::Unstage, Action::EndIntent];
+                self.end(Past::RolledBack, undo, Some(Answer::Failed))
+            }
+            (State::Renaming(_), Event::RenameFailed { undone: false })
+            | (State::Undoing, Event::PutBack { done: false }) => {
+                self.end(Past::Unsettled, vec![], Some(Answer::Failed))
+            }
+            (State::Undoing, Event::PutBack { done: true }) => {
+                self.end(Past::RolledBack, vec![Action::EndIntent], Some(Answer::Ok))
+            }
+            _ => vec![],
+        }
+    }
+
+    /// The connection or the time is over.
+    fn cut(&mut self, why: CutShort) -> Vec<Action> {
+        match self.state {
+            State::Idle => vec![],
+            State::Locked => self.end(why.past(), vec![], None),
+            State::Staged { .. } => self.end(why.past(), vec![Action::Unstage], None),
+            State::Held { changed, drop_old } => self.release(changed, drop_old, None),
+            State::Locking
+            | State::Staging
+            | State::Logging(_)
+            | State::Renaming(_)
+            | State::Undoing => {
+                // A closed connection outranks a timer: nobody waits for an answer.
+                if self.cut_short != Some(CutShort::Disconnected) {
+                    self.cut_short = Some(why);
+                }
+                vec![]
+            }
+        }
+    }
+
+    fn to(&mut self, state: State, actions: Vec<Action>) -> Vec<Action> {
+        self.state = state;
+        actions
+    }
+
+    fn abort(&mut self, why: CutShort, actions: Vec<Action>) -> Vec<Action> {
+        self.end(why.past(), actions, Some(Answer::Expired))
+    }
+
+    fn release(&mut self, changed: bool, drop_old: bool, answer: Option<Answer>) -> Vec<Action> {
+        let settle = if changed {
+            vec![Action::KeepOld { drop_old }, Action::EndIntent]
+        } else {
+            vec![]
+        };
+        self.end(Past::Committed, settle, answer)
+    }
+
+    fn end(&mut self, past: Past, mut actions: Vec<Action>, answer: Option<Answer>) -> Vec<Action> {
+        self.state = State::Idle;
+        self.past = past;
+        self.cut_short = None;
+        actions.push(Action::Unlock);
+        actions.extend(answer.map(Action::Answer));
+        actions
+    }
+}
+
+impl CutShort {
+    fn past(self) -> Past {
+        match self {
+            CutShort::Disconnected => Past::RolledBack,
+            CutShort::Expired => Past::Expired,
+        }
+    }
+}

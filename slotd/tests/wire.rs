@@ -1,0 +1,194 @@
+//! The wire's promises: what one end formats the other end reads, and no line brings a parser down.
+
+use std::time::Duration;
+
+use indexfile::mailbox::MailboxName;
+use proptest::prelude::*;
+use slotd::protocol::{
+    Clean, Code, Command, CommandError, Commit, GuidRange, ListRange, Lock, MAX_LINE, Named,
+    Prepare, Repair, Reply, Sha1sRange, Upgrade, UuidSource, Verify,
+};
+
+fn name(text: &str) -> MailboxName {
+    MailboxName::parse(text).unwrap()
+}
+
+fn named() -> impl Strategy<Value = Named> {
+    let part = prop::option::of("[a-z0-9]{1,8}");
+    (
+        "user\\.[a-z&^ =%,+-]{1,20}[a-z](\\.[A-Za-z0-9=&]{1,9}){0,3}",
+        part,
+    )
+        .prop_map(|(n, partition)| Named {
+            mailbox: name(&n),
+            partition,
+        })
+}
+
+fn upgrades() -> impl Strategy<Value = Upgrade> {
+    (any::<u32>(), any::<bool>(), any::<bool>()).prop_map(|(version, cut, repair)| Upgrade {
+        version,
+        uuids: if cut {
+            UuidSource::Cut
+        } else {
+            UuidSource::Old
+        },
+        repair: repair.then_some(Repair::Expunge),
+    })
+}
+
+fn commands() -> impl Strategy<Value = Command> {
+    let flags = (any::<bool>(), any::<bool>());
+    prop_oneof![
+        Just(Command::Hello),
+        Just(Command::Rollback),
+        Just(Command::Quit),
+        (named(), prop::option::of(0..=u64::MAX)).prop_map(|(of, ms)| Command::Lock(Lock {
+            of,
+            wait: ms.map(Duration::from_millis)
+        })),
+        upgrades().prop_map(Command::Upgrade),
+        (any::<u32>(), any::<Option<u32>>())
+            .prop_map(|(from, max)| Command::Guids(GuidRange { from, max })),
+        flags.prop_map(|(hold, drop_old)| Command::Commit(Commit { hold, drop_old })),
+        any::<bool>().prop_map(|drop_old| Command::Release { drop_old }),
+        (named(), upgrades()).prop_map(|(of, upgrade)| Command::Prepare(Prepare { of, upgrade })),
+        (prop::option::of(named()), any::<Option<u32>>())
+            .prop_map(|(after, max)| Command::List(ListRange { after, max })),
+        (named(), any::<u64>()).prop_map(|(of, offset)| Command::Sha1s(Sha1sRange { of, offset })),
+        named().prop_map(Command::Status),
+        (named(), any::<Option<u32>>())
+            .prop_map(|(of, sample)| Command::Verify(Verify { of, sample })),
+        (named(), any::<bool>()).prop_map(|(of, dry_run)| Command::Clean(Clean { of, dry_run })),
+    ]
+}
+
+#[test]
+fn the_commands_of_the_contract_are_what_a_person_types() {
+    let lock = |mailbox| {
+        Command::Lock(Lock {
+            of: Named::new(name(mailbox)),
+            wait: None,
+        })
+    };
+    let is = |line: &str, command: Command| {
+        assert_eq!(Command::parse(line.as_bytes()), Ok(command), "{line:?}");
+    };
+    is(
+        "LOCK user.name.URI%20Escaped.MailboxName\r\n",
+        lock("user.name.URI Escaped.MailboxName"),
+    );
+    is("lock user.joe\n", lock("user.joe"));
+    is("UPGRADE", Command::Upgrade(Upgrade::default()));
+    is(
+        "UPGRADE 9\n",
+        Command::Upgrade(Upgrade {
+            version: 9,
+            ..Upgrade::default()
+        }),
+    );
+    is("COMMIT\r\n", Command::Commit(Commit::default()));
+    is(
+        "COMMIT hold drop_old=1",
+        Command::Commit(Commit {
+            hold: true,
+            drop_old: true,
+        }),
+    );
+    is("ROLLBACK", Command::Rollback);
+}
+
+#[test]
+fn a_name_that_leads_out_of_the_store_is_no_mailbox() {
+    for word in [
+        "%2e%2e%2f",
+        "user.a%00b",
+        "user..joe",
+        "/etc/passwd",
+        "..",
+        ".user",
+        "user.",
+        "user.%2e%2e",
+        "user.a%2fb",
+        "%zz",
+    ] {
+        let line = format!("LOCK {word}\n");
+        let error = Command::parse(line.as_bytes()).unwrap_err();
+        assert!(
+            matches!(error, CommandError::Mailbox(_)),
+            "{word}: {error:?}"
+        );
+        assert!(
+            matches!(
+                error.to_reply(),
+                Reply::No {
+                    code: Code::NoMailbox,
+                    ..
+                }
+            ),
+            "{word}"
+        );
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_bad() {
+    let lines: [&[u8]; 14] = [
+        b"",
+        b"\n",
+        b"FETCH 1",
+        b"LOCK",
+        b"UPGRADE ten",
+        b"UPGRADE 10 9",
+        b"COMMIT keep",
+        b"LOCK user.a wait_ms=x",
+        b"LOCK user.a\rb",
+        b"ROLLBACK now",
+        b"LOCK user.\xff",
+        b"LIST partition=a",
+        b"CLEAN user.a dry_run=yes",
+        b"LOCK user.a partition=%00",
+    ];
+    for line in lines {
+        assert!(
+            matches!(Command::parse(line), Err(CommandError::Bad(_))),
+            "{:?}",
+            String::from_utf8_lossy(line)
+        );
+    }
+}
+
+#[test]
+fn a_line_over_the_limit_is_bad() {
+    let line = format!("LOCK user.{}\n", "a".repeat(MAX_LINE));
+    assert!(matches!(
+        Command::parse(line.as_bytes()),
+        Err(CommandError::Bad(_))
+    ));
+}
+
+proptest! {
+    #[test]
+    fn a_command_survives_the_wire(command in commands(), crlf in any::<bool>()) {
+        let mut line = command.to_line();
+        if crlf {
+            line.insert(line.len() - 1, '\r');
+        }
+        prop_assert!(line.len() < MAX_LINE);
+        prop_assert_eq!(Command::parse(line.as_bytes()), Ok(command));
+    }
+
+    #[test]
+    fn no_bytes_make_the_parser_panic(line in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _ = Command::parse(&line).map_err(|e| e.to_reply().to_line());
+    }
+
+    #[test]
+    fn no_near_command_makes_the_parser_panic(
+        line in "(LOCK|UPGRADE|GUIDS|COMMIT|LIST|SHA1S|STATUS|VERIFY|CLEAN|PREPARE)( [a-z.%0-9=&_]{0,20}){0,4}\r?\n?"
+    ) {
+        if let Ok(command) = Command::parse(line.as_bytes()) {
+            prop_assert_eq!(Command::parse(command.to_line().as_bytes()), Ok(command));
+        }
+    }
+}
