@@ -1,3 +1,5 @@
 //! The coordinator: mailbox lists, journal, two-phase commit, bulk runs, reports.
 
 pub mod demo;
+pub mod journal;
+pub mod two_phase;

@@ -1,0 +1,221 @@
+//! The journal: which run, which mailboxes, what was decided, how it ended.
+//!
+//! # What it is for
+//!
+//! It is the decision log of the two-phase commit (a transaction exists once
+//! [`Change::Decide`] is durable), the queue of a run (so that a run resumes from any stop)
+//! and the story that `report` tells. It sits behind one small trait, [`Journal`], with one
+//! conformance suite, so that another store can take its place.
+//!
+//! # What it promises
+//!
+//! * [`Durability::Durable`]: the receipt comes after the change has been synced to disk;
+//!   changes of many mailboxes share one sync.
+//! * [`Durability::Lazy`]: becomes durable some time later, never before an earlier change and
+//!   never after a later one.
+//! * One owner: a second controller on the same state is refused.
+//! * Reads are paged; memory does not grow with the number of mailboxes.
+//!
+//! # What a crash leaves
+//!
+//! Every change up to some point, in order, and none after it. A mailbox in state `decided` or
+//! `reversing` is an open transaction, which `crate::run::recover` settles. After a write error
+//! the journal is closed for good ([`JournalError::Poisoned`]): nobody knows what is on disk, and
+//! only a restart that reads it again does.
+
+pub mod memory;
+mod model;
+mod schema;
+mod sqlite;
+mod sqlite_read;
+mod writer;
+
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod sqlite_tests;
+
+use std::path::PathBuf;
+
+pub use model::{
+    Attempt, Change, Ended, Figures, Filter, Job, Listed, MailboxId, OpenTransaction, Row, RunId,
+    RunInfo, RunSpec, State, Totals, Verb,
+};
+pub use sqlite::{APPLICATION_ID, SqliteJournal, USER_VERSION};
+
+/// When a change has to be on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Before the receipt comes.
+    Durable,
+    /// Together with the next durable change, or after a moment.
+    Lazy,
+}
+
+/// What can go wrong with a journal.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// Another controller works with this state file.
+    #[error("{path} is in use by another controller: only one may work with a state file")]
+    InUse {
+        /// The state file.
+        path: PathBuf,
+    },
+    /// Not a file of ours.
+    #[error("{path} is not a reguid state file: {what}")]
+    NotOurs {
+        /// The state file.
+        path: PathBuf,
+        /// What was found instead.
+        what: String,
+    },
+    /// There is no such file, and it was to be read only.
+    #[error("{path} does not exist: no run was ever started with this --state")]
+    Missing {
+        /// The state file.
+        path: PathBuf,
+    },
+    /// The operating system refused a file operation.
+    #[error("{path}: {text}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        text: String,
+    },
+    /// `SQLite` reports an error.
+    #[error("state file {path}: {text}")]
+    Sqlite {
+        /// The state file.
+        path: PathBuf,
+        /// What it said.
+        text: String,
+    },
+    /// An earlier write failed, and so nothing more is written.
+    #[error("the state file can no longer be written: {first}")]
+    Poisoned {
+        /// The first error.
+        first: String,
+    },
+    /// A value in it makes no sense.
+    #[error("the state file is damaged: {what}")]
+    Damaged {
+        /// What and where.
+        what: String,
+    },
+}
+
+/// Comes once a submitted change is durable (or never will be).
+#[derive(Debug)]
+pub struct Receipt(tokio::sync::oneshot::Receiver<Result<(), JournalError>>);
+
+impl Receipt {
+    pub(crate) fn pair() -> (tokio::sync::oneshot::Sender<Result<(), JournalError>>, Self) {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        (sender, Self(receiver))
+    }
+
+    /// Waits without blocking the thread.
+    ///
+    /// # Errors
+    /// The change is not durable, or nobody knows.
+    pub async fn wait(self) -> Result<(), JournalError> {
+        self.0.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Waits, blocking the thread. Not for use inside an async runtime.
+    ///
+    /// # Errors
+    /// As [`Receipt::wait`].
+    pub fn wait_blocking(self) -> Result<(), JournalError> {
+        self.0.blocking_recv().unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+fn gone() -> JournalError {
+    JournalError::Poisoned {
+        first: "its writer has ended".to_owned(),
+    }
+}
+
+/// A place where runs and decisions are kept. Calls that return a value are synchronous and may
+/// take as long as one disk sync; [`Journal::submit`] never waits.
+pub trait Journal: Send + Sync {
+    /// The newest run, if there is any.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn last_run(&self) -> Result<Option<RunInfo>, JournalError>;
+
+    /// Starts a run. Durable on return.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    fn begin_run(&self, spec: &RunSpec, now_ms: i64) -> Result<RunId, JournalError>;
+
+    /// Adds mailboxes to a run; those it has already are left alone. Returns how many are new.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    fn add(&self, run: RunId, listed: &[Listed]) -> Result<u64, JournalError>;
+
+    /// Notes that the whole list has been added.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    fn list_complete(&self, run: RunId) -> Result<(), JournalError>;
+
+    /// Notes that nothing of the run is left to do.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    fn finish_run(&self, run: RunId, now_ms: i64) -> Result<(), JournalError>;
+
+    /// Mailboxes of a run in order of their ids, after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn page(
+        &self,
+        run: RunId,
+        filter: Filter,
+        after: MailboxId,
+        limit: u32,
+    ) -> Result<Vec<Row>, JournalError>;
+
+    /// One mailbox of a run.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn find(
+        &self,
+        run: RunId,
+        name: &indexfile::mailbox::MailboxName,
+    ) -> Result<Option<Row>, JournalError>;
+
+    /// Open transactions of all runs, in order, after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn open_transactions(
+        &self,
+        after: MailboxId,
+        limit: u32,
+    ) -> Result<Vec<OpenTransaction>, JournalError>;
+
+    /// Hands a change over.
+    fn submit(&self, change: Change, durability: Durability) -> Receipt;
+
+    /// Returns once everything submitted before is durable and visible to reads.
+    ///
+    /// # Errors
+    /// Something of it is not durable.
+    fn flush(&self) -> Result<(), JournalError>;
+
+    /// What a run amounts to so far.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn totals(&self, run: RunId) -> Result<Totals, JournalError>;
+}

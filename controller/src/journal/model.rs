@@ -1,0 +1,353 @@
+//! The journal's words: runs, mailboxes, attempts and the changes made to them.
+
+use indexfile::mailbox::MailboxName;
+
+use crate::two_phase::{Open, Reason, Side};
+
+/// Names a run; ascending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunId(pub i64);
+
+/// Names a mailbox of a run; ascending over all runs. `MailboxId(0)` is before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MailboxId(pub i64);
+
+/// What a run does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// To a higher index version, with SHA-1 GUIDs.
+    Upgrade,
+    /// To a lower one.
+    Downgrade,
+}
+
+impl Verb {
+    /// As the command line has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Upgrade => "upgrade",
+            Self::Downgrade => "downgrade",
+        }
+    }
+
+    pub(super) fn from_word(word: &str) -> Option<Self> {
+        [Self::Upgrade, Self::Downgrade]
+            .into_iter()
+            .find(|v| v.as_str() == word)
+    }
+}
+
+/// What a run was started with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunSpec {
+    /// What it does.
+    pub verb: Verb,
+    /// The index version wanted.
+    pub to: u8,
+    /// Address of the master's slotd.
+    pub master: String,
+    /// Address of the replica's, if there is one.
+    pub replica: Option<String>,
+}
+
+/// A run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunInfo {
+    /// Its id.
+    pub id: RunId,
+    /// What it was started with.
+    pub spec: RunSpec,
+    /// Milliseconds since 1970.
+    pub started_ms: i64,
+    /// Milliseconds since 1970; `None` while something is left to do.
+    pub finished_ms: Option<i64>,
+    /// Whether all its mailboxes have been added.
+    pub list_complete: bool,
+}
+
+/// A mailbox to be taken on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: MailboxName,
+    /// Its partition on the master, where the list has it.
+    pub partition: Option<String>,
+    /// Whether a person asked for this very mailbox, so that its absence is an error.
+    pub named: bool,
+}
+
+/// Where a mailbox stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum State {
+    /// To be done, perhaps again.
+    Pending,
+    /// Decided, and not known to be committed on both sides: an open transaction.
+    Decided,
+    /// Decided, and being taken back: an open transaction.
+    Reversing,
+    /// Done: every side is at the version wanted.
+    Upgraded,
+    /// Nothing was to do.
+    Unchanged,
+    /// As before; the reason is kept.
+    RolledBack,
+    /// Listed by the master's slotd and deleted by its owner before its turn came.
+    Gone,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Decided,
+        Self::Reversing,
+        Self::Upgraded,
+        Self::Unchanged,
+        Self::RolledBack,
+        Self::Gone,
+    ];
+
+    /// The word in the table.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Decided => "decided",
+            Self::Reversing => "reversing",
+            Self::Upgraded => "upgraded",
+            Self::Unchanged => "unchanged",
+            Self::RolledBack => "rolled_back",
+            Self::Gone => "gone",
+        }
+    }
+
+    pub(super) fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|s| s.as_str() == word)
+    }
+
+    /// Whether it is an open transaction.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Decided | Self::Reversing)
+    }
+}
+
+/// A mailbox of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Its id.
+    pub id: MailboxId,
+    /// Its name.
+    pub name: MailboxName,
+    /// Its partition on the master, where known.
+    pub partition: Option<String>,
+    /// Whether a person asked for it by name.
+    pub named: bool,
+    /// Where it stands.
+    pub state: State,
+    /// Finished attempts.
+    pub attempts: u32,
+    /// Why the last attempt failed, if it did.
+    pub reason: Option<Reason>,
+    /// Whose failure it was.
+    pub side: Option<Side>,
+    /// The failure in words.
+    pub detail: String,
+    /// An open transaction that could not be settled so far.
+    pub in_doubt: bool,
+    /// What the last attempt amounted to.
+    pub figures: Figures,
+}
+
+/// A transaction to be settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenTransaction {
+    /// The mailbox.
+    pub row: Row,
+    /// Its run.
+    pub run: RunId,
+    /// What the run was to reach.
+    pub spec: RunSpec,
+    /// What was decided.
+    pub open: Open,
+}
+
+/// A mailbox that is to be worked on, as a run's queue has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Its id.
+    pub id: MailboxId,
+    /// Its name.
+    pub name: MailboxName,
+    /// Its partition on the master, where known.
+    pub partition: Option<String>,
+    /// Whether a person asked for it by name.
+    pub named: bool,
+}
+
+impl From<Row> for Job {
+    fn from(row: Row) -> Self {
+        Self {
+            id: row.id,
+            name: row.name,
+            partition: row.partition,
+            named: row.named,
+        }
+    }
+}
+
+/// Which mailboxes of a run a page shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// All.
+    All,
+    /// Those in one state.
+    In(State),
+}
+
+/// What an attempt amounted to. Counts are of the master where both sides have them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Records of index and expunge file.
+    pub messages: u64,
+    /// GUIDs that were replaced, both sides.
+    pub altered: u64,
+    /// GUIDs taken from cyrus.sha1s, both sides.
+    pub cached: u64,
+    /// GUIDs computed, both sides.
+    pub hashed: u64,
+    /// UIDs that one side alone has.
+    pub lag: u64,
+    /// How long the locks were held on each side, in microseconds.
+    pub lock_us: [Option<u64>; 2],
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ended {
+    /// Done.
+    Upgraded,
+    /// Nothing was to do.
+    Unchanged,
+    /// As before, and not to be tried again in this run.
+    RolledBack,
+    /// As before, and to be tried again.
+    Again,
+    /// The mailbox was deleted meanwhile.
+    Gone,
+    /// Still open; a human must look.
+    InDoubt,
+}
+
+impl Ended {
+    /// The word in the table.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Upgraded => "upgraded",
+            Self::Unchanged => "unchanged",
+            Self::RolledBack => "rolled_back",
+            Self::Again => "again",
+            Self::Gone => "gone",
+            Self::InDoubt => "in_doubt",
+        }
+    }
+
+    /// The mailbox's state after it; `None` leaves it as it is.
+    #[must_use]
+    pub const fn state(self) -> Option<State> {
+        match self {
+            Self::Upgraded => Some(State::Upgraded),
+            Self::Unchanged => Some(State::Unchanged),
+            Self::RolledBack => Some(State::RolledBack),
+            Self::Again => Some(State::Pending),
+            Self::Gone => Some(State::Gone),
+            Self::InDoubt => None,
+        }
+    }
+}
+
+/// One attempt at a mailbox, when it is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Milliseconds since 1970.
+    pub started_ms: i64,
+    /// Milliseconds since 1970.
+    pub finished_ms: i64,
+    /// How it ended.
+    pub ended: Ended,
+    /// Why it failed, if it did.
+    pub reason: Option<Reason>,
+    /// Whose failure it was.
+    pub side: Option<Side>,
+    /// The failure in words.
+    pub detail: String,
+    /// What it amounted to.
+    pub figures: Figures,
+}
+
+/// A change to one mailbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The decision to commit.
+    Decide {
+        /// Which mailbox.
+        mailbox: MailboxId,
+        /// Versions before, where something is to change.
+        before: [Option<u8>; 2],
+    },
+    /// One side is known to be committed.
+    Forward {
+        /// Which mailbox.
+        mailbox: MailboxId,
+        /// Which side.
+        side: Side,
+    },
+    /// The decision is being taken back.
+    Reverse {
+        /// Which mailbox.
+        mailbox: MailboxId,
+    },
+    /// An attempt is over.
+    Finish {
+        /// Which mailbox.
+        mailbox: MailboxId,
+        /// How.
+        attempt: Attempt,
+    },
+    /// To be tried again, because somebody asked.
+    Requeue {
+        /// Which mailbox.
+        mailbox: MailboxId,
+    },
+}
+
+/// What a run amounts to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// All mailboxes.
+    pub mailboxes: u64,
+    /// In [`State::Pending`].
+    pub pending: u64,
+    /// Open transactions (decided or reversing).
+    pub open: u64,
+    /// Of them, those in doubt.
+    pub in_doubt: u64,
+    /// In [`State::Upgraded`].
+    pub upgraded: u64,
+    /// In [`State::Unchanged`].
+    pub unchanged: u64,
+    /// In [`State::RolledBack`].
+    pub rolled_back: u64,
+    /// In [`State::Gone`].
+    pub gone: u64,
+    /// Sum over mailboxes.
+    pub messages: u64,
+    /// Sum over mailboxes.
+    pub cached: u64,
+    /// Sum over mailboxes.
+    pub hashed: u64,
+    /// Sum over mailboxes.
+    pub lag: u64,
+}

@@ -1,0 +1,87 @@
+//! The tables and views, for the program and for an operator with `sqlite3` at 3 a.m.
+
+/// Creates everything in an empty file.
+pub(super) const CREATE: &str = "
+-- One line a run. Times are milliseconds since 1970.
+CREATE TABLE run (
+    id            INTEGER PRIMARY KEY,
+    command       TEXT    NOT NULL,            -- upgrade, downgrade
+    to_version    INTEGER NOT NULL,            -- the index minor version wanted
+    master        TEXT    NOT NULL,            -- address of the master's slotd
+    replica       TEXT,                        -- address of the replica's, if there is one
+    started_at    INTEGER NOT NULL,
+    finished_at   INTEGER,                     -- NULL: stopped or running; the next start resumes it
+    list_complete INTEGER NOT NULL DEFAULT 0   -- 1 once all its mailboxes are in the table below
+) STRICT;
+
+-- One line a mailbox of a run.
+-- state:  pending      to be done (again)
+--         decided      OPEN: to be committed on both sides; the next start settles it
+--         reversing    OPEN: to be taken back on both sides; the next start settles it
+--         upgraded     done        unchanged    nothing was to do
+--         rolled_back  as before, see reason and detail; `controller retry` takes it up
+--         gone         deleted by its owner before its turn came
+CREATE TABLE mailbox (
+    id              INTEGER PRIMARY KEY,
+    run             INTEGER NOT NULL REFERENCES run(id),
+    name            TEXT    NOT NULL,          -- internal name: user.joe.Drafts
+    partition       TEXT,                      -- on the master, where the list has it
+    named           INTEGER NOT NULL,          -- 1: asked for by name
+    state           TEXT    NOT NULL DEFAULT 'pending' CHECK (state IN
+        ('pending','decided','reversing','upgraded','unchanged','rolled_back','gone')),
+    in_doubt        INTEGER NOT NULL DEFAULT 0,-- 1: open, and could not be settled: look at it
+    before_master   INTEGER,                   -- index version before, where something was staged
+    before_replica  INTEGER,
+    forward_master  INTEGER NOT NULL DEFAULT 0,-- 1: known to be committed
+    forward_replica INTEGER NOT NULL DEFAULT 0,
+    attempts        INTEGER NOT NULL DEFAULT 0,-- finished ones
+    reason          TEXT,                      -- of the last attempt: locked, damaged, ...
+    side            TEXT,                      -- master, replica, or NULL: between the two
+    detail          TEXT    NOT NULL DEFAULT '',
+    messages        INTEGER NOT NULL DEFAULT 0,
+    altered         INTEGER NOT NULL DEFAULT 0,-- GUIDs replaced, both sides
+    cached          INTEGER NOT NULL DEFAULT 0,-- of them from cyrus.sha1s
+    hashed          INTEGER NOT NULL DEFAULT 0,-- of them computed
+    lag             INTEGER NOT NULL DEFAULT 0,-- UIDs that one side alone has
+    lock_us_master  INTEGER,                   -- how long the locks were held, microseconds
+    lock_us_replica INTEGER,
+    finished_at     INTEGER,                   -- end of the last attempt
+    UNIQUE (run, name)
+) STRICT;
+CREATE INDEX mailbox_state ON mailbox (run, state);
+CREATE INDEX mailbox_open  ON mailbox (id) WHERE state IN ('decided','reversing');
+
+-- One line a finished attempt.
+CREATE TABLE attempt (
+    id              INTEGER PRIMARY KEY,
+    mailbox         INTEGER NOT NULL REFERENCES mailbox(id),
+    started_at      INTEGER NOT NULL,
+    finished_at     INTEGER NOT NULL,
+    outcome         TEXT    NOT NULL,          -- upgraded, unchanged, rolled_back, again, gone, in_doubt
+    reason          TEXT,
+    side            TEXT,
+    detail          TEXT    NOT NULL,
+    lock_us_master  INTEGER,
+    lock_us_replica INTEGER
+) STRICT;
+CREATE INDEX attempt_mailbox ON attempt (mailbox);
+
+-- How far is each run?                      SELECT * FROM progress;
+CREATE VIEW progress AS
+    SELECT run, state, count(*) AS mailboxes, sum(messages) AS messages, sum(hashed) AS hashed
+    FROM mailbox GROUP BY run, state;
+-- What failed, and why?                     SELECT * FROM failed;
+CREATE VIEW failed AS
+    SELECT run, name, attempts, side, reason, detail, datetime(finished_at / 1000, 'unixepoch') AS at
+    FROM mailbox WHERE state = 'rolled_back' OR (state = 'pending' AND reason IS NOT NULL);
+-- Does anything need a human, or a restart? SELECT * FROM open_transaction;
+CREATE VIEW open_transaction AS
+    SELECT run, name, state, in_doubt, before_master, before_replica, forward_master,
+           forward_replica, side, reason, detail
+    FROM mailbox WHERE state IN ('decided','reversing');
+-- Where were locks held longest?            SELECT * FROM slowest LIMIT 20;
+CREATE VIEW slowest AS
+    SELECT run, name, messages, max(coalesce(lock_us_master, 0), coalesce(lock_us_replica, 0)) / 1000.0 AS lock_ms
+    FROM mailbox WHERE lock_us_master IS NOT NULL OR lock_us_replica IS NOT NULL
+    ORDER BY lock_ms DESC;
+";

@@ -1,0 +1,207 @@
+//! The queries of the `SQLite` journal.
+
+use indexfile::mailbox::MailboxName;
+use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
+
+use super::model::{
+    Figures, Filter, MailboxId, OpenTransaction, Row, RunId, RunInfo, RunSpec, State, Totals, Verb,
+};
+use crate::two_phase::{Open, Reason, Side};
+
+/// Why a read failed.
+pub(super) enum ReadFault {
+    Sqlite(rusqlite::Error),
+    Damaged(String),
+}
+
+impl From<rusqlite::Error> for ReadFault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+type Read<T> = Result<T, ReadFault>;
+
+const COLUMNS: &str = "m.id, m.name, m.partition, m.named, m.state, m.attempts, m.reason, m.side, m.detail, \
+     m.in_doubt, m.messages, m.altered, m.cached, m.hashed, m.lag, m.lock_us_master, m.lock_us_replica";
+
+pub(super) fn last_run(connection: &Connection) -> Read<Option<RunInfo>> {
+    let found = connection
+        .query_row(
+            "SELECT id, command, to_version, master, replica, started_at, finished_at, list_complete \
+             FROM run ORDER BY id DESC LIMIT 1",
+            [],
+            |row| {
+                let verb: String = row.get(1)?;
+                Ok((
+                    verb,
+                    RunInfo {
+                        id: RunId(row.get(0)?),
+                        spec: RunSpec {
+                            verb: Verb::Upgrade,
+                            to: row.get(2)?,
+                            master: row.get(3)?,
+                            replica: row.get(4)?,
+                        },
+                        started_ms: row.get(5)?,
+                        finished_ms: row.get(6)?,
+                        list_complete: row.get(7)?,
+                    },
+                ))
+            },
+        )
+        .optional()?;
+    let Some((verb, mut info)) = found else {
+        return Ok(None);
+    };
+    info.spec.verb = verb_of(&verb)?;
+    Ok(Some(info))
+}
+
+pub(super) fn page(
+    connection: &Connection,
+    run: RunId,
+    filter: Filter,
+    after: MailboxId,
+    limit: u32,
+) -> Read<Vec<Row>> {
+    // Two statements, so that each can use its index.
+    let clause = match filter {
+        Filter::All => "",
+        Filter::In(_) => "AND m.state = ?4",
+    };
+    let state = match filter {
+        Filter::All => None,
+        Filter::In(state) => Some(state.as_str()),
+    };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM mailbox m WHERE m.run = ?1 AND m.id > ?2 {clause} ORDER BY m.id LIMIT ?3"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = match state {
+        None => statement.query(rusqlite::params![run.0, after.0, limit])?,
+        Some(state) => statement.query(rusqlite::params![run.0, after.0, limit, state])?,
+    };
+    let mut page = Vec::new();
+    while let Some(row) = rows.next()? {
+        page.push(mailbox(row)?);
+    }
+    Ok(page)
+}
+
+pub(super) fn find(connection: &Connection, run: RunId, name: &MailboxName) -> Read<Option<Row>> {
+    let sql = format!("SELECT {COLUMNS} FROM mailbox m WHERE m.run = ? AND m.name = ?");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(rusqlite::params![run.0, name.as_str()])?;
+    rows.next()?.map(mailbox).transpose()
+}
+
+pub(super) fn open_transactions(
+    connection: &Connection,
+    after: MailboxId,
+    limit: u32,
+) -> Read<Vec<OpenTransaction>> {
+    let sql = format!(
+        "SELECT {COLUMNS}, m.before_master, m.before_replica, m.forward_master, m.forward_replica, \
+         r.id, r.command, r.to_version, r.master, r.replica \
+         FROM mailbox m JOIN run r ON r.id = m.run \
+         WHERE m.state IN ('decided', 'reversing') AND m.id > ? ORDER BY m.id LIMIT ?"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(rusqlite::params![after.0, limit])?;
+    let mut page = Vec::new();
+    while let Some(row) = rows.next()? {
+        let mailbox = mailbox(row)?;
+        let open = Open {
+            reversing: mailbox.state == State::Reversing,
+            before: [row.get(17)?, row.get(18)?],
+            forward: [row.get(19)?, row.get(20)?],
+        };
+        let spec = RunSpec {
+            verb: verb_of(&row.get::<_, String>(22)?)?,
+            to: row.get(23)?,
+            master: row.get(24)?,
+            replica: row.get(25)?,
+        };
+        page.push(OpenTransaction {
+            row: mailbox,
+            run: RunId(row.get(21)?),
+            spec,
+            open,
+        });
+    }
+    Ok(page)
+}
+
+pub(super) fn totals(connection: &Connection, run: RunId) -> Read<Totals> {
+    let mut statement = connection.prepare_cached(
+        "SELECT state, count(*), sum(in_doubt), sum(messages), sum(cached), sum(hashed), sum(lag) \
+         FROM mailbox WHERE run = ? GROUP BY state",
+    )?;
+    let mut rows = statement.query([run.0])?;
+    let mut totals = Totals::default();
+    while let Some(row) = rows.next()? {
+        let count = unsigned(row, 1)?;
+        totals.mailboxes += count;
+        match state_of(&row.get::<_, String>(0)?)? {
+            State::Pending => totals.pending += count,
+            State::Decided | State::Reversing => {
+                totals.open += count;
+                totals.in_doubt += unsigned(row, 2)?;
+            }
+            State::Upgraded => totals.upgraded += count,
+            State::Unchanged => totals.unchanged += count,
+            State::RolledBack => totals.rolled_back += count,
+            State::Gone => totals.gone += count,
+        }
+        totals.messages += unsigned(row, 3)?;
+        totals.cached += unsigned(row, 4)?;
+        totals.hashed += unsigned(row, 5)?;
+        totals.lag += unsigned(row, 6)?;
+    }
+    Ok(totals)
+}
+
+fn unsigned(row: &SqlRow<'_>, column: usize) -> Read<u64> {
+    let value: i64 = row.get(column)?;
+    u64::try_from(value).map_err(|_| ReadFault::Damaged(format!("a count of {value}")))
+}
+
+fn mailbox(row: &SqlRow<'_>) -> Read<Row> {
+    let name: String = row.get(1)?;
+    let reason: Option<String> = row.get(6)?;
+    let side: Option<String> = row.get(7)?;
+    let lock = |column| -> Read<Option<u64>> {
+        Ok(row
+            .get::<_, Option<i64>>(column)?
+            .and_then(|us| u64::try_from(us).ok()))
+    };
+    Ok(Row {
+        id: MailboxId(row.get(0)?),
+        name: MailboxName::parse(&name).map_err(|error| ReadFault::Damaged(error.to_string()))?,
+        partition: row.get(2)?,
+        named: row.get(3)?,
+        state: state_of(&row.get::<_, String>(4)?)?,
+        attempts: row.get(5)?,
+        reason: reason.as_deref().and_then(Reason::from_word),
+        side: side.and_then(|word| Side::ALL.into_iter().find(|s| s.as_str() == word)),
+        detail: row.get(8)?,
+        in_doubt: row.get(9)?,
+        figures: Figures {
+            messages: unsigned(row, 10)?,
+            altered: unsigned(row, 11)?,
+            cached: unsigned(row, 12)?,
+            hashed: unsigned(row, 13)?,
+            lag: unsigned(row, 14)?,
+            lock_us: [lock(15)?, lock(16)?],
+        },
+    })
+}
+
+fn state_of(word: &str) -> Read<State> {
+    State::from_word(word).ok_or_else(|| ReadFault::Damaged(format!("unknown state {word:?}")))
+}
+
+fn verb_of(word: &str) -> Read<Verb> {
+    Verb::from_word(word).ok_or_else(|| ReadFault::Damaged(format!("unknown command {word:?}")))
+}

@@ -1,0 +1,170 @@
+//! What only the journal in a file has to promise.
+
+use super::conformance::{attempt, begin, spec};
+use super::model::{Change, Ended};
+use super::{Durability, Journal, JournalError, SqliteJournal};
+use crate::two_phase::Reason;
+
+#[test]
+fn a_second_controller_on_one_state_file_is_refused_and_readers_are_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    let first = SqliteJournal::open(&path).unwrap();
+    let second = SqliteJournal::open(&path);
+    assert!(matches!(second, Err(JournalError::InUse { .. })));
+    let (run, _) = begin(&first, &["user.a"]);
+    let reader = SqliteJournal::open_read_only(&path).unwrap();
+    assert_eq!(reader.totals(run).unwrap().mailboxes, 1);
+    assert!(
+        reader.begin_run(&spec(), 0).is_err(),
+        "a reader does not write"
+    );
+    drop(first);
+    SqliteJournal::open(&path).unwrap();
+}
+
+#[test]
+fn what_is_not_ours_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = directory.path().join("notes.txt");
+    std::fs::write(&text, "x".repeat(5000)).unwrap();
+    assert!(matches!(
+        SqliteJournal::open(&text),
+        Err(JournalError::NotOurs { .. })
+    ));
+    assert_eq!(std::fs::read(&text).unwrap(), vec![b'x'; 5000]);
+
+    let other = directory.path().join("other.db");
+    rusqlite::Connection::open(&other)
+        .unwrap()
+        .execute_batch("CREATE TABLE t (x)")
+        .unwrap();
+    assert!(matches!(
+        SqliteJournal::open(&other),
+        Err(JournalError::NotOurs { .. })
+    ));
+
+    let newer = directory.path().join("newer.db");
+    drop(SqliteJournal::open(&newer).unwrap());
+    rusqlite::Connection::open(&newer)
+        .unwrap()
+        .execute_batch("PRAGMA user_version = 99")
+        .unwrap();
+    assert!(matches!(
+        SqliteJournal::open(&newer),
+        Err(JournalError::NotOurs { .. })
+    ));
+    assert!(matches!(
+        SqliteJournal::open_read_only(&directory.path().join("none.db")),
+        Err(JournalError::Missing { .. })
+    ));
+}
+
+#[test]
+fn after_a_failed_write_nothing_more_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    let journal = SqliteJournal::open(&path).unwrap();
+    let (run, ids) = begin(&journal, &["user.a", "user.b"]);
+    // A constraint stands in for a disk that fails: the writer cannot tell, and must not go on.
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute_batch(
+            "CREATE TRIGGER broken BEFORE UPDATE ON mailbox BEGIN SELECT RAISE(ABORT, 'disk'); END",
+        )
+        .unwrap();
+    let decide = |id| Change::Decide {
+        mailbox: id,
+        before: [Some(9); 2],
+    };
+    let first = journal
+        .submit(decide(ids[0]), Durability::Durable)
+        .wait_blocking();
+    assert!(
+        matches!(first, Err(JournalError::Sqlite { .. })),
+        "{first:?}"
+    );
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute_batch("DROP TRIGGER broken")
+        .unwrap();
+    let second = journal
+        .submit(decide(ids[1]), Durability::Durable)
+        .wait_blocking();
+    assert!(
+        matches!(second, Err(JournalError::Poisoned { .. })),
+        "{second:?}"
+    );
+    assert!(journal.flush().is_err());
+    drop(journal);
+    let again = SqliteJournal::open(&path).unwrap();
+    assert_eq!(again.totals(run).unwrap().pending, 2);
+}
+
+#[test]
+fn decisions_of_many_mailboxes_share_a_sync() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    let journal = SqliteJournal::open(&path).unwrap();
+    let names: Vec<String> = (0..300).map(|n| format!("user.u{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (run, ids) = begin(&journal, &names);
+    let decide = |id| Change::Decide {
+        mailbox: id,
+        before: [Some(9); 2],
+    };
+    let receipts: Vec<_> = ids
+        .iter()
+        .map(|id| journal.submit(decide(*id), Durability::Durable))
+        .collect();
+    for receipt in receipts {
+        receipt.wait_blocking().unwrap();
+    }
+    assert_eq!(journal.totals(run).unwrap().open, 300);
+    // Each transaction leaves at least one frame of 4096 bytes for each page that it changed, the
+    // mailbox table's among them; 300 alone would be more than this.
+    let wal = std::fs::metadata(directory.path().join("state.db-wal"))
+        .unwrap()
+        .len();
+    assert!(wal < 300 * 3 * 4096, "{wal} bytes of WAL");
+}
+
+#[test]
+fn the_views_for_an_operator_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    let journal = SqliteJournal::open(&path).unwrap();
+    let (_, ids) = begin(&journal, &["user.a", "user.b"]);
+    let failed = Change::Finish {
+        mailbox: ids[0],
+        attempt: attempt(Ended::RolledBack, Some(Reason::Locked)),
+    };
+    journal.submit(failed, Durability::Lazy);
+    journal.submit(
+        Change::Decide {
+            mailbox: ids[1],
+            before: [Some(9); 2],
+        },
+        Durability::Lazy,
+    );
+    journal.flush().unwrap();
+    let db = rusqlite::Connection::open(&path).unwrap();
+    let text = |sql: &str| {
+        db.query_row(sql, [], |row| row.get::<_, String>(0))
+            .unwrap()
+    };
+    assert_eq!(
+        text("SELECT name || ' ' || reason FROM failed"),
+        "user.a locked"
+    );
+    assert_eq!(
+        text("SELECT name || ' ' || state FROM open_transaction"),
+        "user.b decided"
+    );
+    assert_eq!(text("SELECT name FROM slowest LIMIT 1"), "user.a");
+    assert_eq!(
+        text("SELECT group_concat(state) FROM progress"),
+        "decided,rolled_back"
+    );
+    assert_eq!(text("SELECT count(*) || '' FROM attempt"), "1");
+}

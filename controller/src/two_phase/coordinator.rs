@@ -1,0 +1,492 @@
+//! The way forward: prepare, lock, upgrade, compare, decide, commit, release.
+
+use super::state::{After, Direction, Open, Phase, Position, Session, SideState};
+use super::state::{refused, unexpected};
+use super::types::{
+    Action, Answer, Comparison, Entry, Event, Failure, Outcome, Plan, Reason, Request, Side,
+};
+
+/// The coordinator of one mailbox's transaction. See the module documentation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Coordinator {
+    pub(super) plan: Plan,
+    pub(super) phase: Phase,
+    pub(super) direction: Direction,
+    pub(super) sides: [SideState; 2],
+    pub(super) attempt: u8,
+    /// The first failure since the direction last changed: why it is not going as wished.
+    pub(super) failure: Option<Failure>,
+    pub(super) abort: bool,
+}
+
+impl Coordinator {
+    /// A new transaction; nothing happens before [`Event::Start`].
+    #[must_use]
+    pub fn new(plan: Plan) -> Self {
+        let side = |in_scope| SideState {
+            in_scope,
+            position: Position::Unknown,
+            session: Session::Idle,
+            awaiting: None,
+            before: None,
+            uidvalidity: 0,
+            in_attempt: false,
+            staged: None,
+        };
+        let sides = [side(true), side(plan.replica)];
+        Self {
+            plan,
+            phase: Phase::New,
+            direction: Direction::Undecided,
+            sides,
+            attempt: 0,
+            failure: None,
+            abort: false,
+        }
+    }
+
+    /// A transaction whose decision the journal knows and whose end it does not.
+    #[must_use]
+    pub fn resume(plan: Plan, open: Open) -> Self {
+        let mut machine = Self::new(plan);
+        machine.direction = if open.reversing {
+            Direction::Back
+        } else {
+            Direction::Forward
+        };
+        for side in Side::ALL {
+            let state = machine.side(side);
+            state.before = open.before[side.index()];
+            if open.reversing {
+                if state.before.is_none() {
+                    state.position = Position::Old;
+                }
+            } else if open.forward[side.index()] {
+                state.position = Position::Forward;
+            }
+        }
+        machine
+    }
+
+    /// Whether the transaction is over.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.phase == Phase::Finished
+    }
+
+    /// Whether a decision to commit was recorded (it may have been reversed since).
+    #[must_use]
+    pub fn is_decided(&self) -> bool {
+        self.direction != Direction::Undecided
+    }
+
+    /// Whether this side's session may hold locks, as far as the coordinator knows.
+    #[must_use]
+    pub fn may_hold_locks(&self, side: Side) -> bool {
+        let state = &self.sides[side.index()];
+        state.session != Session::Idle || matches!(state.awaiting, Some(Request::Lock))
+    }
+
+    /// Takes one event and says what to do. An event that is not owed is ignored.
+    pub fn step(&mut self, event: Event) -> Vec<Action> {
+        let mut out = Vec::new();
+        match event {
+            _ if self.phase == Phase::Finished => {}
+            Event::Start => {
+                if self.phase == Phase::New {
+                    self.start(&mut out);
+                }
+            }
+            Event::Abort => self.on_abort(&mut out),
+            Event::Reply(side, answer) => {
+                // While lists are fetched no single command is owed, but a side may refuse.
+                let request = self.side(side).awaiting.take();
+                match (request, answer) {
+                    (Some(request), answer) => self.on_reply(side, request, answer, &mut out),
+                    (None, Answer::No(refusal)) if self.phase == Phase::Comparing => {
+                        let failure = refused(side, refusal);
+                        self.fail(failure, &mut out);
+                    }
+                    (None, _) => {}
+                }
+            }
+            Event::Lost(side, text) => self.on_lost(side, text, &mut out),
+            Event::Compared(comparison) => {
+                if self.phase == Phase::Comparing {
+                    self.on_compared(&comparison, &mut out);
+                }
+            }
+            Event::Recorded => self.on_recorded(&mut out),
+            Event::RecordFailed(text) => self.on_record_failed(text, &mut out),
+            Event::Waited => {
+                if self.phase == Phase::Pausing {
+                    self.begin_attempt(&mut out);
+                }
+            }
+        }
+        out
+    }
+
+    pub(super) fn side(&mut self, side: Side) -> &mut SideState {
+        &mut self.sides[side.index()]
+    }
+
+    pub(super) fn send(&mut self, side: Side, request: Request, out: &mut Vec<Action>) {
+        self.side(side).awaiting = Some(request);
+        out.push(Action::Send(side, request));
+    }
+
+    /// Whether this side still has to be brought forward.
+    pub(super) fn is_target(&self, side: Side) -> bool {
+        let state = &self.sides[side.index()];
+        state.in_scope && !matches!(state.position, Position::Forward | Position::Gone)
+    }
+
+    fn awaiting_any(&self) -> bool {
+        self.sides.iter().any(|s| s.awaiting.is_some())
+    }
+
+    fn start(&mut self, out: &mut Vec<Action>) {
+        if self.direction == Direction::Undecided && self.plan.prepare {
+            self.phase = Phase::Preparing;
+            let to = self.plan.to;
+            for side in Side::ALL {
+                if self.is_target(side) {
+                    self.send(side, Request::Prepare { to }, out);
+                }
+            }
+        } else {
+            self.begin_attempt(out);
+        }
+    }
+
+    /// Starts an attempt in the direction decided.
+    fn begin_attempt(&mut self, out: &mut Vec<Action>) {
+        if self.direction == Direction::Back {
+            self.undo_next(out);
+            return;
+        }
+        for side in Side::ALL {
+            let in_attempt = self.is_target(side);
+            let state = self.side(side);
+            state.in_attempt = in_attempt;
+            state.staged = None;
+        }
+        if self.is_target(Side::Master) {
+            self.lock(Side::Master, out);
+        } else if self.is_target(Side::Replica) {
+            self.lock(Side::Replica, out);
+        } else {
+            self.finish_forward(out);
+        }
+    }
+
+    fn lock(&mut self, side: Side, out: &mut Vec<Action>) {
+        self.phase = Phase::Locking(side);
+        self.send(side, Request::Lock, out);
+    }
+
+    fn on_reply(&mut self, side: Side, request: Request, answer: Answer, out: &mut Vec<Action>) {
+        match self.phase.clone() {
+            Phase::Preparing => {
+                // Preparing is a courtesy: what is wrong will be said under the lock.
+                if !self.awaiting_any() {
+                    self.begin_attempt(out);
+                }
+            }
+            Phase::Locking(_) => self.on_locked(side, answer, out),
+            Phase::Upgrading => self.on_upgraded(side, answer, out),
+            Phase::Committing(_) => self.on_committed(side, request, answer, out),
+            Phase::Releasing => {
+                self.side(side).session = Session::Idle;
+                self.finish_forward(out);
+            }
+            Phase::Clearing(after) => self.on_cleared(side, request, &answer, after, out),
+            Phase::Undoing(_) => self.on_undo_reply(side, request, answer, out),
+            Phase::New
+            | Phase::Comparing
+            | Phase::Deciding
+            | Phase::Reversing
+            | Phase::Pausing
+            | Phase::Finished => {}
+        }
+    }
+
+    fn on_locked(&mut self, side: Side, answer: Answer, out: &mut Vec<Action>) {
+        match answer {
+            Answer::Locked { index, uidvalidity } => {
+                let to = self.plan.to;
+                let state = self.side(side);
+                state.session = Session::Locked;
+                state.uidvalidity = uidvalidity;
+                if index != to {
+                    state.position = Position::Old;
+                }
+                if side == Side::Master && self.is_target(Side::Replica) {
+                    self.lock(Side::Replica, out);
+                } else {
+                    self.upgrade(out);
+                }
+            }
+            Answer::No(refusal) if self.is_decided() && refusal.reason == Reason::NoMailbox => {
+                // Deleted by its owner after the decision: nothing is left there to differ.
+                self.side(side).position = Position::Gone;
+                self.fail_softly(refused(side, refusal), out);
+            }
+            other => {
+                let failure = unexpected(side, other, "LOCK");
+                self.fail(failure, out);
+            }
+        }
+    }
+
+    fn upgrade(&mut self, out: &mut Vec<Action>) {
+        let [master, replica] = &self.sides;
+        let both = master.session == Session::Locked && replica.session == Session::Locked;
+        if both && master.uidvalidity != replica.uidvalidity {
+            let text = format!(
+                "uidvalidity is {} on the master and {} on the replica: not the same mailbox",
+                master.uidvalidity, replica.uidvalidity
+            );
+            self.fail(
+                Failure {
+                    side: None,
+                    reason: Reason::Differs,
+                    text,
+                },
+                out,
+            );
+            return;
+        }
+        self.phase = Phase::Upgrading;
+        let request = Request::Upgrade {
+            to: self.plan.to,
+            uuids_old: false,
+        };
+        for side in Side::ALL {
+            if self.is_target(side) {
+                self.send(side, request, out);
+            }
+        }
+    }
+
+    fn on_upgraded(&mut self, side: Side, answer: Answer, out: &mut Vec<Action>) {
+        match answer {
+            Answer::Staged {
+                changed,
+                from,
+                digest,
+            } => {
+                let state = self.side(side);
+                state.staged = Some((changed, from, digest));
+                state.position = if changed {
+                    Position::Old
+                } else {
+                    Position::Forward
+                };
+            }
+            other => self.keep(unexpected(side, other, "UPGRADE")),
+        }
+        self.upgraded_if_all(out);
+    }
+
+    /// Goes on once every UPGRADE has an answer.
+    pub(super) fn upgraded_if_all(&mut self, out: &mut Vec<Action>) {
+        if self.awaiting_any() {
+            return;
+        }
+        let staged = Side::ALL.map(|s| self.sides[s.index()].staged);
+        let missing = self
+            .sides
+            .iter()
+            .any(|s| s.in_attempt && s.staged.is_none());
+        if missing {
+            let failure = self.failure.clone().unwrap_or_else(|| Failure {
+                side: None,
+                reason: Reason::Protocol,
+                text: "UPGRADE had no answer".to_owned(),
+            });
+            self.fail(failure, out);
+            return;
+        }
+        match staged {
+            [Some((_, _, a)), Some((_, _, b))] if a != b => {
+                self.phase = Phase::Comparing;
+                out.push(Action::Compare);
+            }
+            _ => self.agreed(out),
+        }
+    }
+
+    fn on_compared(&mut self, comparison: &Comparison, out: &mut Vec<Action>) {
+        if comparison.differing > 0 {
+            let text = format!(
+                "{} message(s) differ between master and replica: {}",
+                comparison.differing, comparison.examples
+            );
+            self.fail(
+                Failure {
+                    side: None,
+                    reason: Reason::Differs,
+                    text,
+                },
+                out,
+            );
+        } else if self.plan.require_in_sync && comparison.master_only + comparison.replica_only > 0
+        {
+            let text = format!(
+                "{} message(s) only on the master, {} only on the replica",
+                comparison.master_only, comparison.replica_only
+            );
+            self.fail(
+                Failure {
+                    side: None,
+                    reason: Reason::OutOfSync,
+                    text,
+                },
+                out,
+            );
+        } else {
+            self.agreed(out);
+        }
+    }
+
+    /// Both sides are staged alike: decide, or commit if that was decided before.
+    fn agreed(&mut self, out: &mut Vec<Action>) {
+        let mut changed = false;
+        for side in Side::ALL {
+            if let Some((side_changed, from, _)) = self.sides[side.index()].staged {
+                changed |= side_changed;
+                if !self.is_decided() {
+                    self.side(side).before = side_changed.then_some(from);
+                }
+            }
+        }
+        if self.is_decided() {
+            self.commit_next(out);
+        } else if changed {
+            self.phase = Phase::Deciding;
+            let before = Side::ALL.map(|s| self.sides[s.index()].before);
+            out.push(Action::Record(Entry::Decided { before }));
+        } else {
+            self.clear(After::Finish(Outcome::Unchanged), out);
+        }
+    }
+
+    fn on_recorded(&mut self, out: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Deciding => {
+                self.direction = Direction::Forward;
+                self.failure = None;
+                self.commit_next(out);
+            }
+            Phase::Reversing => self.clear(After::Undo, out),
+            _ => {}
+        }
+    }
+
+    fn on_record_failed(&mut self, text: String, out: &mut Vec<Action>) {
+        match self.phase {
+            // Should the decision be durable after all, a restart finds both sides as before
+            // and brings both forward: that is a legal history too.
+            Phase::Deciding => {
+                self.fail(
+                    Failure {
+                        side: None,
+                        reason: Reason::Journal,
+                        text,
+                    },
+                    out,
+                );
+            }
+            // A restart may go either way now, and a side noted as forward would not be looked
+            // at again. So nothing may be taken back here: leave it to the restart.
+            Phase::Reversing => {
+                let failure = Failure {
+                    side: None,
+                    reason: Reason::Journal,
+                    text,
+                };
+                self.clear(After::Finish(Outcome::InDoubt(failure)), out);
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends the next COMMIT: replica with hold while the master is still to come, then master.
+    fn commit_next(&mut self, out: &mut Vec<Action>) {
+        let drop_old = self.plan.drop_old;
+        if self.is_target(Side::Replica) {
+            let hold = self.is_target(Side::Master);
+            self.phase = Phase::Committing(Side::Replica);
+            self.send(
+                Side::Replica,
+                Request::Commit {
+                    hold,
+                    drop_old: drop_old && !hold,
+                },
+                out,
+            );
+        } else if self.is_target(Side::Master) {
+            self.phase = Phase::Committing(Side::Master);
+            self.send(
+                Side::Master,
+                Request::Commit {
+                    hold: false,
+                    drop_old,
+                },
+                out,
+            );
+        } else if self.sides[Side::Replica.index()].session == Session::Held {
+            self.phase = Phase::Releasing;
+            self.send(Side::Replica, Request::Release { drop_old }, out);
+        } else {
+            self.finish_forward(out);
+        }
+    }
+
+    fn on_committed(
+        &mut self,
+        side: Side,
+        request: Request,
+        answer: Answer,
+        out: &mut Vec<Action>,
+    ) {
+        match answer {
+            Answer::Done => {
+                let held = matches!(request, Request::Commit { hold: true, .. });
+                let state = self.side(side);
+                state.session = if held { Session::Held } else { Session::Idle };
+                state.position = Position::Forward;
+                out.push(Action::Note(Entry::Forward(side)));
+                self.commit_next(out);
+            }
+            Answer::No(refusal) if refusal.reason == Reason::Expired => {
+                // The slotd had rolled back by itself before the COMMIT came.
+                let state = self.side(side);
+                state.session = Session::Idle;
+                state.position = Position::Unknown;
+                self.fail_softly(refused(side, refusal), out);
+            }
+            other => {
+                self.side(side).position = Position::Refused;
+                let failure = unexpected(side, other, "COMMIT");
+                self.give_up(failure, out);
+            }
+        }
+    }
+
+    fn finish_forward(&mut self, out: &mut Vec<Action>) {
+        let forward = self.sides.iter().any(|s| s.position == Position::Forward);
+        let outcome = if forward {
+            Outcome::Upgraded
+        } else {
+            Outcome::RolledBack(self.failure.clone().unwrap_or_else(|| Failure {
+                side: None,
+                reason: Reason::NoMailbox,
+                text: "the mailbox is gone".to_owned(),
+            }))
+        };
+        self.clear(After::Finish(outcome), out);
+    }
+}

@@ -1,0 +1,304 @@
+//! What happens when a step fails: clearing the sessions, pausing, settling, undoing.
+
+use super::coordinator::Coordinator;
+use super::state::{After, Direction, Phase, Position, Session, refused, unexpected};
+use super::types::{Action, Answer, Entry, Failure, Outcome, Reason, Request, Side};
+
+impl Coordinator {
+    /// Remembers the first failure, except that one which waiting cannot heal takes precedence.
+    pub(super) fn keep(&mut self, failure: Failure) {
+        let replace = match &self.failure {
+            None => true,
+            Some(old) => old.reason.may_pass() && !failure.reason.may_pass(),
+        };
+        if replace {
+            self.failure = Some(failure);
+        }
+    }
+
+    /// A step failed. Undecided: roll back. Decided: settle.
+    pub(super) fn fail(&mut self, failure: Failure, out: &mut Vec<Action>) {
+        if self.direction == Direction::Undecided {
+            self.clear(After::Finish(Outcome::RolledBack(failure)), out);
+        } else if failure.reason.may_pass() {
+            self.fail_softly(failure, out);
+        } else {
+            self.give_up(failure, out);
+        }
+    }
+
+    /// A step of a decided transaction failed in a way that another attempt may heal.
+    pub(super) fn fail_softly(&mut self, failure: Failure, out: &mut Vec<Action>) {
+        if self.attempt >= self.plan.settle_attempts {
+            self.give_up(failure, out);
+        } else {
+            self.keep(failure);
+            self.clear(After::Pause, out);
+        }
+    }
+
+    /// No further attempt in this direction. Forward: bring the other side back if every side
+    /// that is not forward is known to be as before. Else a human must look.
+    pub(super) fn give_up(&mut self, failure: Failure, out: &mut Vec<Action>) {
+        let known = Side::ALL.into_iter().all(|side| {
+            let state = &self.sides[side.index()];
+            !self.is_target(side) || matches!(state.position, Position::Old | Position::Refused)
+        });
+        if self.direction == Direction::Forward && known {
+            self.direction = Direction::Back;
+            self.failure = Some(failure);
+            self.attempt = 0;
+            self.phase = Phase::Reversing;
+            out.push(Action::Record(Entry::Reversing));
+        } else {
+            self.clear(After::Finish(Outcome::InDoubt(failure)), out);
+        }
+    }
+
+    pub(super) fn on_lost(&mut self, side: Side, text: String, out: &mut Vec<Action>) {
+        let request = self.side(side).awaiting.take();
+        let state = self.side(side);
+        match (state.session, request) {
+            // In flight: it may have been executed or not.
+            (_, Some(Request::Commit { .. })) | (Session::Held, Some(Request::RollBack)) => {
+                state.position = Position::Unknown;
+            }
+            (Session::Locked, Some(Request::RollBack)) if state.position == Position::Refused => {
+                state.position = Position::Unknown;
+            }
+            // A held mailbox whose connection closes is released as committed; a locked one is
+            // rolled back. Either way what was known of its position still holds.
+            _ => {}
+        }
+        state.session = Session::Idle;
+        if request.is_none() && self.phase != Phase::Comparing {
+            // Nothing was owed: the loss shows again, with its meaning, at the next command.
+            return;
+        }
+        let failure = Failure {
+            side: Some(side),
+            reason: Reason::HostAway,
+            text,
+        };
+        match self.phase.clone() {
+            Phase::Clearing(after) => self.clear(after, out),
+            Phase::Releasing => self.clear(After::Finish(Outcome::Upgraded), out),
+            Phase::Undoing(_) => self.undo_failed(failure, out),
+            Phase::Upgrading => {
+                self.keep(failure);
+                self.upgraded_if_all(out);
+            }
+            Phase::Preparing => self.lost_preparing(failure, out),
+            _ => self.fail(failure, out),
+        }
+    }
+
+    /// A host that is away is known before any lock is taken: end here, once both answered.
+    fn lost_preparing(&mut self, failure: Failure, out: &mut Vec<Action>) {
+        for side in Side::ALL {
+            if self.side(side).awaiting.take().is_some() {
+                out.push(Action::Disconnect(side));
+            }
+        }
+        self.fail(failure, out);
+    }
+
+    /// Frees whatever the sessions hold, replica first, then does `after`.
+    pub(super) fn clear(&mut self, after: After, out: &mut Vec<Action>) {
+        for side in Side::REPLICA_FIRST {
+            let request = match self.sides[side.index()].session {
+                Session::Idle => continue,
+                Session::Locked => Request::RollBack,
+                Session::Held if after == After::Undo => Request::RollBack,
+                Session::Held => Request::Release { drop_old: false },
+            };
+            self.phase = Phase::Clearing(after);
+            self.send(side, request, out);
+            return;
+        }
+        match after {
+            After::Finish(outcome) => self.finish(outcome, out),
+            After::Undo => self.undo_next(out),
+            After::Pause if self.abort => {
+                let failure = Failure {
+                    side: None,
+                    reason: Reason::Interrupted,
+                    text: "stopped while a decided transaction was being settled".to_owned(),
+                };
+                self.finish(Outcome::InDoubt(failure), out);
+            }
+            After::Pause => {
+                self.attempt = self.attempt.saturating_add(1);
+                self.phase = Phase::Pausing;
+                out.push(Action::Wait {
+                    attempt: self.attempt,
+                });
+            }
+        }
+    }
+
+    pub(super) fn on_cleared(
+        &mut self,
+        side: Side,
+        request: Request,
+        answer: &Answer,
+        after: After,
+        out: &mut Vec<Action>,
+    ) {
+        let state = self.side(side);
+        let refused = *answer != Answer::Done;
+        match (request, state.session, state.position) {
+            (Request::RollBack, Session::Held, _)
+            | (Request::RollBack, Session::Locked, Position::Refused) => {
+                state.position = if refused {
+                    Position::Unknown
+                } else {
+                    Position::Old
+                };
+            }
+            _ => {}
+        }
+        if refused {
+            // Its session may still hold something; closing the connection frees it for sure.
+            out.push(Action::Disconnect(side));
+        }
+        state.session = Session::Idle;
+        self.clear(after, out);
+    }
+
+    fn finish(&mut self, outcome: Outcome, out: &mut Vec<Action>) {
+        self.phase = Phase::Finished;
+        if let Outcome::InDoubt(failure) = &outcome {
+            out.push(Action::Alert(failure.clone()));
+        }
+        out.push(Action::Finished(outcome));
+    }
+
+    /// Brings back the next side that is not as before; replica first.
+    pub(super) fn undo_next(&mut self, out: &mut Vec<Action>) {
+        for side in Side::REPLICA_FIRST {
+            let state = self.side(side);
+            if !state.in_scope || matches!(state.position, Position::Old | Position::Gone) {
+                continue;
+            }
+            if state.before.is_none() {
+                // Nothing was to change on this side, so it is as before.
+                state.position = Position::Old;
+                continue;
+            }
+            self.phase = Phase::Undoing(side);
+            self.send(side, Request::Lock, out);
+            return;
+        }
+        let failure = self.failure.clone().unwrap_or_else(|| Failure {
+            side: None,
+            reason: Reason::Interrupted,
+            text: "taken back after a restart: one side could not be brought forward".to_owned(),
+        });
+        self.clear(After::Finish(Outcome::RolledBack(failure)), out);
+    }
+
+    pub(super) fn on_undo_reply(
+        &mut self,
+        side: Side,
+        request: Request,
+        answer: Answer,
+        out: &mut Vec<Action>,
+    ) {
+        let wanted = self.plan.to;
+        let state = self.side(side);
+        let before = state.before.unwrap_or(wanted);
+        match (request, answer) {
+            (Request::Lock, Answer::Locked { index, .. }) => {
+                state.session = Session::Locked;
+                if index == before && before != wanted {
+                    state.position = Position::Old;
+                    self.clear(After::Undo, out);
+                } else {
+                    // Undoing an upgrade brings the old GUIDs back; undoing a downgrade has
+                    // the SHA-1s computed again, which gives the same ones.
+                    let uuids_old = before <= wanted;
+                    self.send(
+                        side,
+                        Request::Upgrade {
+                            to: before,
+                            uuids_old,
+                        },
+                        out,
+                    );
+                }
+            }
+            (Request::Lock, Answer::No(refusal)) if refusal.reason == Reason::NoMailbox => {
+                state.position = Position::Gone;
+                self.undo_next(out);
+            }
+            (Request::Upgrade { .. }, Answer::Staged { changed: true, .. }) => {
+                self.send(
+                    side,
+                    Request::Commit {
+                        hold: false,
+                        drop_old: false,
+                    },
+                    out,
+                );
+            }
+            (Request::Upgrade { .. }, Answer::Staged { changed: false, .. }) => {
+                state.position = Position::Old;
+                self.clear(After::Undo, out);
+            }
+            (Request::Commit { .. }, Answer::Done) => {
+                state.session = Session::Idle;
+                state.position = Position::Old;
+                self.undo_next(out);
+            }
+            (Request::Commit { .. }, Answer::No(refusal)) if refusal.reason == Reason::Expired => {
+                state.session = Session::Idle;
+                self.undo_failed(refused(side, refusal), out);
+            }
+            (_, answer) => {
+                let failure = unexpected(side, answer, "the way back");
+                self.undo_failed(failure, out);
+            }
+        }
+    }
+
+    fn undo_failed(&mut self, failure: Failure, out: &mut Vec<Action>) {
+        if failure.reason.may_pass() && self.attempt < self.plan.settle_attempts {
+            self.clear(After::Pause, out);
+        } else {
+            self.clear(After::Finish(Outcome::InDoubt(failure)), out);
+        }
+    }
+
+    /// The operator wants an end now.
+    pub(super) fn on_abort(&mut self, out: &mut Vec<Action>) {
+        self.abort = true;
+        match self.phase {
+            // The decision may be durable already: see it through.
+            Phase::Deciding => {}
+            Phase::Pausing => self.clear(After::Pause, out),
+            _ if self.direction == Direction::Undecided => {
+                for side in Side::ALL {
+                    let state = self.side(side);
+                    if state.in_scope
+                        && (state.session != Session::Idle || state.awaiting.is_some())
+                    {
+                        state.session = Session::Idle;
+                        state.awaiting = None;
+                        out.push(Action::Disconnect(side));
+                    }
+                }
+                let outcome = match std::mem::replace(&mut self.phase, Phase::Finished) {
+                    Phase::Clearing(After::Finish(outcome)) => outcome,
+                    _ => Outcome::RolledBack(Failure {
+                        side: None,
+                        reason: Reason::Interrupted,
+                        text: "stopped before it was decided".to_owned(),
+                    }),
+                };
+                self.finish(outcome, out);
+            }
+            _ => {}
+        }
+    }
+}

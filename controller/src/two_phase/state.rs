@@ -1,0 +1,114 @@
+//! Where a transaction stands, and what is known of each side.
+
+use super::types::{Answer, Failure, Outcome, Reason, Refusal, Request, Side};
+
+/// What is known about the files of one side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Position {
+    /// Nothing is known that holds now.
+    Unknown,
+    /// As before the transaction.
+    Old,
+    /// `COMMIT` was answered with `NO`; a rollback has to confirm that it is as before.
+    Refused,
+    /// At the version wanted.
+    Forward,
+    /// The mailbox does not exist there any more, so there is nothing to differ.
+    Gone,
+}
+
+/// What the connection to one side holds, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Session {
+    /// No lock.
+    Idle,
+    /// Locks, and perhaps staged files.
+    Locked,
+    /// Committed, with the locks and the old inodes kept.
+    Held,
+}
+
+/// One side of the transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct SideState {
+    pub(super) in_scope: bool,
+    pub(super) position: Position,
+    pub(super) session: Session,
+    /// The command whose reply is owed.
+    pub(super) awaiting: Option<Request>,
+    /// Version before, if something was staged when the decision was taken.
+    pub(super) before: Option<u8>,
+    pub(super) uidvalidity: u32,
+    /// Whether the attempt under way locks this side.
+    pub(super) in_attempt: bool,
+    pub(super) staged: Option<(bool, u8, [u8; 20])>,
+}
+
+/// What is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Direction {
+    Undecided,
+    Forward,
+    Back,
+}
+
+/// What follows once no session holds anything.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum After {
+    Finish(Outcome),
+    Pause,
+    Undo,
+}
+
+/// Where the transaction stands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Phase {
+    New,
+    Preparing,
+    Locking(Side),
+    Upgrading,
+    Comparing,
+    Deciding,
+    Committing(Side),
+    Releasing,
+    /// Rolling back (or releasing) what the sessions still hold, replica first.
+    Clearing(After),
+    /// Waiting for `Entry::Reversing` to be durable.
+    Reversing,
+    /// Bringing that side back.
+    Undoing(Side),
+    Pausing,
+    Finished,
+}
+
+/// A decided transaction as the journal has it after a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Open {
+    /// `Entry::Reversing` was recorded.
+    pub reversing: bool,
+    /// `before` of `Entry::Decided`.
+    pub before: [Option<u8>; 2],
+    /// Sides noted as forward.
+    pub forward: [bool; 2],
+}
+
+/// A refusal with its side.
+pub(super) fn refused(side: Side, refusal: Refusal) -> Failure {
+    Failure {
+        side: Some(side),
+        reason: refusal.reason,
+        text: refusal.text,
+    }
+}
+
+/// A refusal, or an answer that does not fit the question.
+pub(super) fn unexpected(side: Side, answer: Answer, asked: &str) -> Failure {
+    match answer {
+        Answer::No(refusal) => refused(side, refusal),
+        _ => Failure {
+            side: Some(side),
+            reason: Reason::Protocol,
+            text: format!("an answer that does not fit {asked}"),
+        },
+    }
+}

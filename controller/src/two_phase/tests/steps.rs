@@ -1,0 +1,495 @@
+//! Each step's failure, with the exact order of what follows.
+
+use crate::two_phase::{
+    Action, Answer, Comparison, Coordinator, Entry, Event, Open, Outcome, Plan, Reason, Refusal,
+    Request, Side,
+};
+
+fn plan() -> Plan {
+    Plan {
+        to: 10,
+        replica: true,
+        prepare: false,
+        require_in_sync: false,
+        drop_old: false,
+        settle_attempts: 1,
+    }
+}
+
+/// One word for an action, so that a whole history reads as a line.
+fn word(action: &Action) -> String {
+    let side = |s: &Side| if *s == Side::Master { "m" } else { "r" };
+    match action {
+        Action::Send(s, request) => {
+            let verb = match request {
+                Request::Prepare { .. } => "prepare".to_owned(),
+                Request::Lock => "lock".to_owned(),
+                Request::Upgrade { to: 10, .. } => "upgrade".to_owned(),
+                Request::Upgrade { to, uuids_old } => {
+                    format!("back{to}{}", if *uuids_old { "old" } else { "" })
+                }
+                Request::Commit { hold: true, .. } => "hold".to_owned(),
+                Request::Commit { hold: false, .. } => "commit".to_owned(),
+                Request::Release { .. } => "release".to_owned(),
+                Request::RollBack => "rollback".to_owned(),
+            };
+            format!("{}:{verb}", side(s))
+        }
+        Action::Disconnect(s) => format!("{}:close", side(s)),
+        Action::Compare => "compare".to_owned(),
+        Action::Record(Entry::Decided { .. }) => "DECIDED".to_owned(),
+        Action::Record(_) => "REVERSING".to_owned(),
+        Action::Note(_) => "note".to_owned(),
+        Action::Wait { .. } => "wait".to_owned(),
+        Action::Alert(_) => "ALERT".to_owned(),
+        Action::Finished(Outcome::Upgraded) => "upgraded".to_owned(),
+        Action::Finished(Outcome::Unchanged) => "unchanged".to_owned(),
+        Action::Finished(Outcome::RolledBack(f)) => format!("rolled_back({})", f.reason),
+        Action::Finished(Outcome::InDoubt(f)) => format!("in_doubt({})", f.reason),
+    }
+}
+
+/// Drives a machine. A fault answers an action (named by its word) in another way, once.
+fn drive(mut machine: Coordinator, faults: &[(&str, Event)]) -> String {
+    let mut faults: Vec<_> = faults.to_vec();
+    let mut line = Vec::new();
+    let mut owed = machine.step(Event::Start);
+    while !owed.is_empty() {
+        let action = owed.remove(0);
+        let name = word(&action);
+        line.push(name.clone());
+        let fault = faults
+            .iter()
+            .position(|(at, _)| *at == name)
+            .map(|i| faults.remove(i).1);
+        let good = match action {
+            Action::Send(side, Request::Lock) => Some(Event::Reply(
+                side,
+                Answer::Locked {
+                    index: 9,
+                    uidvalidity: 1,
+                },
+            )),
+            Action::Send(side, Request::Upgrade { to, .. }) => Some(staged(side, to, to)),
+            Action::Send(side, _) => Some(Event::Reply(side, Answer::Done)),
+            Action::Compare => Some(Event::Compared(Comparison::default())),
+            Action::Record(_) => Some(Event::Recorded),
+            Action::Wait { .. } => Some(Event::Waited),
+            _ => None,
+        };
+        if let Some(event) = fault.or(good) {
+            owed.extend(machine.step(event));
+        }
+    }
+    assert!(faults.is_empty(), "never came to {faults:?}: {line:?}");
+    assert!(machine.is_finished());
+    line.join(" ")
+}
+
+fn staged(side: Side, to: u8, digest: u8) -> Event {
+    let answer = Answer::Staged {
+        changed: true,
+        from: if to == 10 { 9 } else { 10 },
+        digest: [digest; 20],
+    };
+    Event::Reply(side, answer)
+}
+
+fn unchanged(side: Side) -> Event {
+    Event::Reply(
+        side,
+        Answer::Staged {
+            changed: false,
+            from: 10,
+            digest: [10; 20],
+        },
+    )
+}
+
+fn no(side: Side, reason: Reason) -> Event {
+    Event::Reply(
+        side,
+        Answer::No(Refusal {
+            reason,
+            text: String::new(),
+        }),
+    )
+}
+
+fn lost(side: Side) -> Event {
+    Event::Lost(side, String::new())
+}
+
+use Side::{Master as M, Replica as R};
+
+fn new() -> Coordinator {
+    Coordinator::new(plan())
+}
+
+#[test]
+fn the_good_way() {
+    assert_eq!(
+        drive(new(), &[]),
+        "m:lock r:lock m:upgrade r:upgrade DECIDED r:hold note m:commit note r:release upgraded"
+    );
+    let prepared = Coordinator::new(Plan {
+        prepare: true,
+        ..plan()
+    });
+    assert!(drive(prepared, &[]).starts_with("m:prepare r:prepare m:lock r:lock"));
+}
+
+#[test]
+fn one_host_alone_commits_without_hold() {
+    let alone = Coordinator::new(Plan {
+        replica: false,
+        ..plan()
+    });
+    assert_eq!(
+        drive(alone, &[]),
+        "m:lock m:upgrade DECIDED m:commit note upgraded"
+    );
+}
+
+#[test]
+fn both_as_wanted_is_unchanged_and_nothing_is_decided() {
+    assert_eq!(
+        drive(
+            new(),
+            &[("m:upgrade", unchanged(M)), ("r:upgrade", unchanged(R))]
+        ),
+        "m:lock r:lock m:upgrade r:upgrade r:rollback m:rollback unchanged"
+    );
+}
+
+#[test]
+fn a_failure_before_the_decision_rolls_back_replica_first() {
+    for (at, fault, line) in [
+        (
+            "m:lock",
+            no(M, Reason::Locked),
+            "m:lock rolled_back(locked)",
+        ),
+        ("m:lock", lost(M), "m:lock rolled_back(host_away)"),
+        (
+            "r:lock",
+            no(R, Reason::NoMailbox),
+            "m:lock r:lock m:rollback rolled_back(no_mailbox)",
+        ),
+        (
+            "r:lock",
+            lost(R),
+            "m:lock r:lock m:rollback rolled_back(host_away)",
+        ),
+        (
+            "m:upgrade",
+            no(M, Reason::NoMessage),
+            "m:lock r:lock m:upgrade r:upgrade r:rollback m:rollback rolled_back(no_message)",
+        ),
+        (
+            "r:upgrade",
+            no(R, Reason::Damaged),
+            "m:lock r:lock m:upgrade r:upgrade r:rollback m:rollback rolled_back(damaged)",
+        ),
+        (
+            "r:upgrade",
+            lost(R),
+            "m:lock r:lock m:upgrade r:upgrade m:rollback rolled_back(host_away)",
+        ),
+        (
+            "DECIDED",
+            Event::RecordFailed(String::new()),
+            "m:lock r:lock m:upgrade r:upgrade DECIDED r:rollback m:rollback rolled_back(journal)",
+        ),
+    ] {
+        assert_eq!(drive(new(), &[(at, fault)]), line);
+    }
+}
+
+#[test]
+fn a_replica_that_refuses_its_commit_takes_both_back() {
+    assert_eq!(
+        drive(new(), &[("r:hold", no(R, Reason::Io))]),
+        "m:lock r:lock m:upgrade r:upgrade DECIDED r:hold REVERSING r:rollback m:rollback rolled_back(io)"
+    );
+}
+
+#[test]
+fn a_master_that_refuses_its_commit_costs_nothing() {
+    assert_eq!(
+        drive(new(), &[("m:commit", no(M, Reason::NoSpace))]),
+        "m:lock r:lock m:upgrade r:upgrade DECIDED r:hold note m:commit REVERSING r:rollback m:rollback \
+         rolled_back(no_space)"
+    );
+}
+
+#[test]
+fn a_replica_lost_at_its_commit_is_brought_forward_together_with_the_master() {
+    assert_eq!(
+        drive(new(), &[("r:hold", lost(R))]),
+        "m:lock r:lock m:upgrade r:upgrade DECIDED r:hold m:rollback wait \
+         m:lock r:lock m:upgrade r:upgrade r:hold note m:commit note r:release upgraded"
+    );
+}
+
+#[test]
+fn a_master_lost_at_its_commit_is_brought_forward_alone() {
+    assert_eq!(
+        drive(new(), &[("m:commit", lost(M))]),
+        "m:lock r:lock m:upgrade r:upgrade DECIDED r:hold note m:commit r:release wait \
+         m:lock m:upgrade m:commit note upgraded"
+    );
+}
+
+/// `LOCK` of a side that is at the version wanted already.
+fn locked_new(side: Side) -> Event {
+    Event::Reply(
+        side,
+        Answer::Locked {
+            index: 10,
+            uidvalidity: 1,
+        },
+    )
+}
+
+#[test]
+fn a_master_that_cannot_go_forward_any_more_brings_the_replica_back() {
+    let open = Open {
+        reversing: false,
+        before: [Some(9), Some(9)],
+        forward: [false, true],
+    };
+    assert_eq!(
+        drive(
+            Coordinator::resume(plan(), open),
+            &[
+                ("m:upgrade", no(M, Reason::Damaged)),
+                ("r:lock", locked_new(R))
+            ]
+        ),
+        "m:lock m:upgrade REVERSING m:rollback r:lock r:back9old r:commit rolled_back(damaged)"
+    );
+}
+
+#[test]
+fn a_host_that_stays_away_after_the_decision_is_in_doubt_and_loud() {
+    let open = Open {
+        reversing: false,
+        before: [Some(9), Some(9)],
+        forward: [false, false],
+    };
+    assert_eq!(
+        drive(
+            Coordinator::resume(plan(), open),
+            &[("r:lock", lost(R)), ("r:lock", lost(R))]
+        ),
+        "m:lock r:lock m:rollback wait m:lock r:lock m:rollback ALERT in_doubt(host_away)"
+    );
+}
+
+#[test]
+fn a_replica_that_cannot_be_brought_back_is_in_doubt_and_loud() {
+    let open = Open {
+        reversing: true,
+        before: [Some(9), Some(9)],
+        forward: [false, false],
+    };
+    assert_eq!(
+        drive(
+            Coordinator::resume(plan(), open),
+            &[
+                ("r:lock", locked_new(R)),
+                ("r:back9old", no(R, Reason::Damaged))
+            ]
+        ),
+        "r:lock r:back9old r:rollback ALERT in_doubt(damaged)"
+    );
+}
+
+#[test]
+fn a_way_back_cut_short_is_taken_up_again() {
+    let open = Open {
+        reversing: true,
+        before: [Some(9), Some(9)],
+        forward: [true, true],
+    };
+    assert_eq!(
+        drive(
+            Coordinator::resume(plan(), open),
+            &[("r:lock", locked_new(R))]
+        ),
+        "r:lock r:back9old r:commit m:lock m:rollback rolled_back(interrupted)"
+    );
+}
+
+#[test]
+fn a_mailbox_deleted_after_the_decision_is_no_doubt() {
+    let open = Open {
+        reversing: false,
+        before: [Some(9), Some(9)],
+        forward: [false, false],
+    };
+    let gone = [
+        ("m:lock", no(M, Reason::NoMailbox)),
+        ("r:lock", no(R, Reason::NoMailbox)),
+    ];
+    let line = drive(
+        Coordinator::resume(
+            Plan {
+                settle_attempts: 3,
+                ..plan()
+            },
+            open,
+        ),
+        &gone,
+    );
+    assert!(line.ends_with("rolled_back(no_mailbox)"), "{line}");
+}
+
+#[test]
+fn lists_are_compared_only_when_digests_differ() {
+    let other = ("r:upgrade", staged(R, 10, 77));
+    assert_eq!(
+        drive(new(), std::slice::from_ref(&other)),
+        "m:lock r:lock m:upgrade r:upgrade compare DECIDED r:hold note m:commit note r:release upgraded"
+    );
+    let differing = Comparison {
+        differing: 1,
+        examples: "UID 7".into(),
+        ..Comparison::default()
+    };
+    assert_eq!(
+        drive(
+            new(),
+            &[other.clone(), ("compare", Event::Compared(differing))]
+        ),
+        "m:lock r:lock m:upgrade r:upgrade compare r:rollback m:rollback rolled_back(differs)"
+    );
+    for end in [no(R, Reason::Expired), lost(R)] {
+        let line = drive(new(), &[other.clone(), ("compare", end)]);
+        assert!(
+            line.contains("compare") && line.contains("rolled_back"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn lag_is_a_failure_only_when_asked() {
+    let lag = Event::Compared(Comparison {
+        master_only: 3,
+        ..Comparison::default()
+    });
+    let faults = [("r:upgrade", staged(R, 10, 77)), ("compare", lag)];
+    assert!(drive(new(), &faults).ends_with("upgraded"));
+    let strict = Coordinator::new(Plan {
+        require_in_sync: true,
+        ..plan()
+    });
+    assert!(drive(strict, &faults).ends_with("r:rollback m:rollback rolled_back(out_of_sync)"));
+}
+
+#[test]
+fn another_uidvalidity_is_another_mailbox() {
+    let other = Event::Reply(
+        R,
+        Answer::Locked {
+            index: 9,
+            uidvalidity: 2,
+        },
+    );
+    assert_eq!(
+        drive(new(), &[("r:lock", other)]),
+        "m:lock r:lock r:rollback m:rollback rolled_back(differs)"
+    );
+}
+
+#[test]
+fn old_files_are_dropped_only_once_both_are_committed() {
+    let mut machine = Coordinator::new(Plan {
+        drop_old: true,
+        ..plan()
+    });
+    let mut owed = machine.step(Event::Start);
+    let mut drops = Vec::new();
+    while !owed.is_empty() {
+        let event = match owed.remove(0) {
+            Action::Send(side, Request::Lock) => Event::Reply(
+                side,
+                Answer::Locked {
+                    index: 9,
+                    uidvalidity: 1,
+                },
+            ),
+            Action::Send(side, Request::Upgrade { to, .. }) => staged(side, to, to),
+            Action::Send(
+                side,
+                Request::Commit { drop_old, .. } | Request::Release { drop_old },
+            ) => {
+                drops.push((side, drop_old));
+                Event::Reply(side, Answer::Done)
+            }
+            Action::Record(_) => Event::Recorded,
+            _ => continue,
+        };
+        owed.extend(machine.step(event));
+    }
+    assert_eq!(drops, [(R, false), (M, true), (R, true)]);
+}
+
+#[test]
+fn a_stop_rolls_back_what_is_not_decided_and_sees_the_rest_through() {
+    let mut machine = new();
+    machine.step(Event::Start);
+    let stopped = machine.step(Event::Abort);
+    assert_eq!(
+        stopped.iter().map(word).collect::<Vec<_>>(),
+        ["m:close", "rolled_back(interrupted)"]
+    );
+
+    let mut machine = new();
+    machine.step(Event::Start);
+    for side in Side::ALL {
+        machine.step(Event::Reply(
+            side,
+            Answer::Locked {
+                index: 9,
+                uidvalidity: 1,
+            },
+        ));
+    }
+    machine.step(staged(M, 10, 10));
+    machine.step(staged(R, 10, 10));
+    assert!(
+        machine.step(Event::Abort).is_empty(),
+        "the decision is being written"
+    );
+    let after = machine.step(Event::Recorded);
+    assert_eq!(after.iter().map(word).collect::<Vec<_>>(), ["r:hold"]);
+}
+
+#[test]
+fn after_a_restart_the_decision_is_carried_out() {
+    let open = Open {
+        reversing: false,
+        before: [Some(9), Some(9)],
+        forward: [false, false],
+    };
+    assert_eq!(
+        drive(Coordinator::resume(plan(), open), &[]),
+        "m:lock r:lock m:upgrade r:upgrade r:hold note m:commit note r:release upgraded"
+    );
+    let known = Open {
+        forward: [false, true],
+        ..open
+    };
+    assert_eq!(
+        drive(Coordinator::resume(plan(), known), &[]),
+        "m:lock m:upgrade m:commit note upgraded"
+    );
+    let both = Open {
+        forward: [true, true],
+        ..open
+    };
+    assert_eq!(drive(Coordinator::resume(plan(), both), &[]), "upgraded");
+}
