@@ -11,10 +11,13 @@
 pub mod cyrus23;
 pub mod cyrus36;
 pub mod damage;
+pub mod fleet;
 pub mod invariants;
 pub mod locks;
 pub mod process;
+pub mod proxy;
 pub mod snapshot;
 pub mod store;
+pub mod sweep;
 pub mod wire;
 pub mod witness;

@@ -166,6 +166,78 @@ pub fn copy_host(host: &Host, to: &Path) -> Host {
     Host::from_conf(&to.join(host.conf.file_name().unwrap())).unwrap()
 }
 
+/// Gives the store `copies` more users like the one called `user`, with all their mailboxes.
+///
+/// # Panics
+/// If they cannot be copied.
+pub fn multiply(host: &Host, user: &str, copies: usize) {
+    for n in 0..copies {
+        for root in [&host.data, &host.meta] {
+            let users = root.join("user");
+            let mut linked = BTreeMap::new();
+            copy_tree(
+                &users.join(user),
+                &users.join(format!("{user}{n:03}")),
+                &mut linked,
+            )
+            .unwrap();
+        }
+    }
+}
+
+/// How a store is laid out on disk.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// `hashimapspool: yes`
+    pub hashed: bool,
+    /// A metapartition for the cyrus.* files.
+    pub meta: bool,
+}
+
+/// Makes a store with the mailboxes of `host` in another layout; the files are moved.
+///
+/// # Panics
+/// If anything cannot be moved.
+#[must_use]
+pub fn relayout(host: &Host, to: &Path, layout: Layout) -> Host {
+    let (data, meta) = (to.join("spool"), to.join("meta"));
+    let meta = if layout.meta { meta } else { data.clone() };
+    for (name, dirs) in host.mailboxes().unwrap() {
+        let mut relative: PathBuf = name.split('.').collect();
+        if layout.hashed {
+            let hashed_part = name.split('.').nth(1).unwrap_or(&name);
+            let letter = match hashed_part.as_bytes()[0].to_ascii_lowercase() {
+                letter @ b'a'..=b'z' => letter,
+                _ => b'q',
+            };
+            relative = Path::new(&char::from(letter).to_string()).join(relative);
+        }
+        for (from, root) in [(&dirs.data, &data), (&dirs.meta, &meta)] {
+            let target = root.join(&relative);
+            fs::create_dir_all(&target).unwrap();
+            for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+                if !entry.file_type().unwrap().is_dir() {
+                    fs::rename(entry.path(), target.join(entry.file_name())).unwrap();
+                }
+            }
+        }
+    }
+    let mut conf = format!(
+        "configdirectory: {0}/conf\ndefaultpartition: default\npartition-default: {0}/spool\n",
+        to.display()
+    );
+    if layout.hashed {
+        conf += "hashimapspool: yes\n";
+    }
+    if layout.meta {
+        conf += "metapartition-default: ";
+        conf += meta.to_str().unwrap();
+        conf += "\nmetapartition_files: header index cache expunge squat\n";
+    }
+    fs::write(to.join("imapd.conf"), conf).unwrap();
+    Host::from_conf(&to.join("imapd.conf")).unwrap()
+}
+
 fn point_conf_at(root: &Path, instead_of: &str) {
     for entry in fs::read_dir(root).unwrap() {
         let path = entry.unwrap().path();

@@ -1,0 +1,184 @@
+//! Two hosts, their slotds, and a controller: the whole of a migration in a temporary directory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::invariants::{Before, Report, When, alike};
+use crate::process::{Ended, Guard, Slotd};
+use crate::store::{Host, copy_host, unpack_239};
+
+/// The program `t-NAME` that was built together with this test.
+///
+/// # Panics
+/// If it is not where cargo puts it.
+#[must_use]
+pub fn program(name: &str) -> String {
+    let test = std::env::current_exe().unwrap();
+    let bin = test
+        .parent()
+        .and_then(Path::parent)
+        .unwrap()
+        .join(format!("t-{name}"));
+    assert!(
+        bin.exists(),
+        "{} is not built; run `cargo build -p tests --bins`",
+        bin.display()
+    );
+    bin.to_str().unwrap().to_owned()
+}
+
+/// A master and a replica with the same mail, and what they looked like at the start.
+pub struct Fleet {
+    /// Everything lies in here; the sockets do not.
+    pub dir: tempfile::TempDir,
+    /// The master's store.
+    pub master: Host,
+    /// The replica's store.
+    pub replica: Host,
+    before: [Before; 2],
+    slotds: [Option<Slotd>; 2],
+}
+
+impl Fleet {
+    /// The 2.3.9 store as master and a copy of it as replica.
+    ///
+    /// # Panics
+    /// If the stores cannot be made.
+    #[must_use]
+    pub fn of_239() -> Self {
+        Self::of(|_| {})
+    }
+
+    /// The same, with the master changed by `prepare` before it is copied.
+    ///
+    /// # Panics
+    /// If the stores cannot be made.
+    #[must_use]
+    pub fn of(prepare: impl FnOnce(&Host)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let master = unpack_239(&dir.path().join("master"));
+        prepare(&master);
+        let replica = copy_host(&master, &dir.path().join("replica"));
+        Self::between(dir, master, replica)
+    }
+
+    /// Two stores that are already there.
+    ///
+    /// # Panics
+    /// If they cannot be read.
+    #[must_use]
+    pub fn between(dir: tempfile::TempDir, master: Host, replica: Host) -> Self {
+        let before = [&master, &replica].map(|h| Before::remember(h).unwrap());
+        Self {
+            dir,
+            master,
+            replica,
+            before,
+            slotds: [None, None],
+        }
+    }
+
+    /// Takes the present state as the one to compare with.
+    ///
+    /// # Panics
+    /// If the stores cannot be read.
+    pub fn remember(&mut self) {
+        self.before = [&self.master, &self.replica].map(|h| Before::remember(h).unwrap());
+    }
+
+    /// Starts both slotds (those that do not run).
+    ///
+    /// # Panics
+    /// If one does not come up.
+    pub fn start(&mut self) {
+        for (host, slotd) in [&self.master, &self.replica]
+            .into_iter()
+            .zip(&mut self.slotds)
+        {
+            if slotd.is_none() {
+                *slotd = Some(Slotd::start(&program("slotd"), host, &[]));
+            }
+        }
+    }
+
+    /// The slotd of the master (0) or the replica (1), to kill or keep.
+    pub fn take_slotd(&mut self, which: usize) -> Option<Slotd> {
+        self.slotds[which].take()
+    }
+
+    /// Puts a slotd in place that was started elsewhere.
+    pub fn put_slotd(&mut self, which: usize, slotd: Slotd) {
+        self.slotds[which] = Some(slotd);
+    }
+
+    /// Address of the master's (0) or the replica's (1) slotd.
+    #[must_use]
+    pub fn addr(&self, which: usize) -> String {
+        let host = [&self.master, &self.replica][which];
+        format!("unix:{}", crate::process::socket_path(host).display())
+    }
+
+    /// The controller's journal.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.dir.path().join("journal")
+    }
+
+    /// A controller command with `--master`, `--replica` and `--state` given.
+    #[must_use]
+    pub fn command(&self, verb: &str, extra: &[&str]) -> Command {
+        let mut command = Command::new(program("controller"));
+        command
+            .arg(verb)
+            .args(["--master", &self.addr(0), "--replica", &self.addr(1)]);
+        command.arg("--state").arg(self.journal()).args(extra);
+        command
+    }
+
+    /// Runs a controller command to its end.
+    ///
+    /// # Panics
+    /// If it is stuck.
+    #[must_use]
+    pub fn controller(&self, verb: &str, extra: &[&str]) -> Ended {
+        Guard::spawn(&mut self.command(verb, extra)).finish()
+    }
+
+    /// Judges both hosts and compares them.
+    #[must_use]
+    pub fn check(&self, when: When) -> [Report; 2] {
+        let [mut master, mut replica] = [&self.before[0], &self.before[1]].map(|b| b.check(when));
+        for (side, report) in [("master: ", &mut master), ("replica: ", &mut replica)] {
+            for line in &mut report.violations {
+                line.insert_str(0, side);
+            }
+        }
+        if when == When::Settled {
+            let lines = alike(&master, &replica);
+            master.violations.extend(lines);
+        }
+        [master, replica]
+    }
+
+    /// Judges both hosts after a run that ended and fails the test on any broken invariant.
+    ///
+    /// # Panics
+    /// With the broken invariants.
+    #[must_use]
+    pub fn assert_settled(&self) -> [Report; 2] {
+        let reports = self.check(When::Settled);
+        let all: Vec<_> = reports.iter().flat_map(|r| r.violations.clone()).collect();
+        assert!(all.is_empty(), "broken invariants:\n{}", all.join("\n"));
+        reports
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.slotds = [None, None];
+        for host in [&self.master, &self.replica] {
+            let _ = fs::remove_file(crate::process::socket_path(host));
+        }
+    }
+}
