@@ -49,6 +49,7 @@ pub mod cli;
 pub mod exit;
 pub mod layout;
 pub mod mailbox;
+pub mod messages;
 pub mod sha1s;
 pub mod stream_copy;
 

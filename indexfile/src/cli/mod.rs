@@ -1,7 +1,70 @@
 //! The `indexfile` command: the only part of this crate that prints or decides an exit code.
 
-/// Runs the command line.
+mod convert;
+mod dump;
+mod fail;
+mod guids;
+mod new_file;
+
+use crate::exit::Exit;
+use clap::{Parser, Subcommand};
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Read, check, convert and compare Cyrus index and expunge files.
+#[derive(Debug, Parser)]
+#[command(name = "indexfile", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print a file's header and records.
+    Dump(dump::Args),
+    /// Write a file again in version 6 to 10.
+    Convert(convert::Args),
+}
+
+/// Runs the command line of this process.
 #[must_use]
-pub fn main() -> std::process::ExitCode {
-    crate::exit::Exit::Usage.into()
+pub fn main() -> ExitCode {
+    let stdout = std::io::stdout().lock();
+    let mut out = std::io::BufWriter::with_capacity(64 << 10, stdout);
+    let exit = run(std::env::args_os(), &mut out, &mut std::io::stderr().lock());
+    exit.into()
+}
+
+/// Runs a command line: reports go to `out`, text for people and errors to `err`.
+pub fn run(
+    args: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Exit {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) if e.use_stderr() => {
+            let _ = write!(err, "{e}");
+            return Exit::Usage;
+        }
+        // --help and --version are answers, not errors.
+        Err(e) => {
+            let _ = write!(out, "{e}").and_then(|()| out.flush());
+            return Exit::Ok;
+        }
+    };
+    let done = match cli.command {
+        Command::Dump(args) => dump::run(&args, out),
+        Command::Convert(args) => convert::run(&args, out, err),
+    };
+    match done.and_then(|exit| Ok(out.flush().map(|()| exit)?)) {
+        Ok(exit) => exit,
+        Err(fail) if fail.broken_pipe => fail.exit,
+        Err(fail) => {
+            let _ = out.flush();
+            let _ = writeln!(err, "indexfile: {}", fail.text);
+            fail.exit
+        }
+    }
 }

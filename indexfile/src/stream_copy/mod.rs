@@ -32,6 +32,13 @@ pub enum Decision {
     Alter(Guid),
     /// Carry it over with this UUID (padded to 20 bytes in version 10).
     AlterUuid(Uuid),
+    /// Carry it over with this UUID, and with the modseq 0 that an upgrade turned into 1.
+    Restore {
+        /// The identifier that an older copy of the file has.
+        uuid: Uuid,
+        /// Write modseq 0 where the record has 1.
+        zero_modseq: bool,
+    },
     /// Leave it out; the header's counters go down accordingly. Only with [`StreamCopy::write_seek`].
     Drop,
 }
@@ -181,10 +188,11 @@ impl<'a> StreamCopy<'a> {
         buffer.reserve(BUFFER);
         let size = layout.record_size as usize;
         for record in self.source.released_records() {
-            let guid = match decide(record)? {
+            let decision = decide(record)?;
+            let guid = match decision {
                 Decision::Keep => GuidOut::Keep,
                 Decision::Alter(guid) => GuidOut::Guid(guid),
-                Decision::AlterUuid(uuid) => GuidOut::Uuid(uuid),
+                Decision::AlterUuid(uuid) | Decision::Restore { uuid, .. } => GuidOut::Uuid(uuid),
                 Decision::Drop => {
                     gone.add(&record);
                     report.dropped += 1;
@@ -198,6 +206,18 @@ impl<'a> StreamCopy<'a> {
             let at = buffer.len();
             buffer.resize(at + size, 0);
             plan.convert(&record, guid, &mut buffer[at..]);
+            if matches!(
+                decision,
+                Decision::Restore {
+                    zero_modseq: true,
+                    ..
+                }
+            ) {
+                let slot = layout.record.get(RecordField::Modseq);
+                if let Some(slot) = slot.filter(|_| record.modseq() == Some(1)) {
+                    let _ = slot.write(&mut buffer[at..], 0);
+                }
+            }
             report.count(&record, guid, layout);
         }
         out.write_all(&buffer).map_err(CopyError::Write)?;

@@ -1,0 +1,159 @@
+//! `indexfile convert`: a file written again in version 6 to 10, under a new name.
+//!
+//! On any failure there is no OUT. Nothing is ever written under the input's name.
+
+use super::fail::Fail;
+use super::guids::{GuidSource, OldFile};
+use super::new_file::NewFile;
+use crate::error::{IoContext, IoError};
+use crate::exit::Exit;
+use crate::kind::FileKind;
+use crate::reader::IndexFile;
+use crate::stream_copy::{CopyError, CopyReport, Decision, StreamCopy};
+use serde_json::json;
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+#[allow(clippy::struct_excessive_bools)] // each is a switch of its own on the command line
+pub(super) struct Args {
+    /// The file to read: a cyrus.index or cyrus.expunge.
+    input: PathBuf,
+    /// The file to make; it must not exist.
+    output: PathBuf,
+    /// The version to write: 6 to 10.
+    #[arg(long, value_name = "N")]
+    to: u32,
+    /// Where the message files lie, to compute the SHA-1 of those whose GUID is old-style.
+    #[arg(long, value_name = "DIR", conflicts_with = "keep_guids")]
+    messages: Option<PathBuf>,
+    /// A cyrus.sha1s file with SHA-1s computed before. Without --messages its sizes alone are compared.
+    #[arg(long, value_name = "FILE", conflicts_with = "keep_guids")]
+    sha1s: Option<PathBuf>,
+    /// Do to GUIDs what Cyrus itself does: pad 12 bytes to 20 with zeros, cut 20 to 12.
+    #[arg(long)]
+    keep_guids: bool,
+    /// Below version 10: take the UUIDs from this older copy of the file, which gives its bytes back.
+    #[arg(long, value_name = "OLDFILE")]
+    uuids_from: Option<PathBuf>,
+    /// Drop what the version cannot hold: modseqs below 8, UUIDs below 7, option bits below 8.
+    #[arg(long)]
+    lossy: bool,
+    /// Say what the file is, where its name does not tell.
+    #[arg(long, value_name = "KIND", value_parser = parse_kind)]
+    kind: Option<FileKind>,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Print no summary.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+fn parse_kind(text: &str) -> Result<FileKind, String> {
+    match text {
+        "index" => Ok(FileKind::Index),
+        "expunge" => Ok(FileKind::Expunge),
+        _ => Err("expected index or expunge".to_owned()),
+    }
+}
+
+pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, Fail> {
+    if args.uuids_from.is_some() && args.to >= 10 {
+        return Err(Fail::new(
+            Exit::Usage,
+            "--uuids-from is for versions below 10",
+        ));
+    }
+    let input = File::open(&args.input).io_context("open", &args.input)?;
+    let kind = args.kind.unwrap_or_else(|| FileKind::of_path(&args.input));
+    let index = IndexFile::from_file(&input, &args.input, kind)?;
+    let copy = StreamCopy::new(&index)
+        .to_version(args.to)
+        .lossy(args.lossy);
+    // Refused before OUT exists, however short-lived.
+    copy.prepare()?;
+    let mut source = GuidSource::open(&index, args.sha1s.as_deref(), args.messages.as_deref())?;
+    let old = args
+        .uuids_from
+        .as_deref()
+        .map(|path| OldFile::open(path, &index))
+        .transpose()?;
+    let replace = args.to >= 10 && !args.keep_guids;
+
+    let mut new = NewFile::create(&args.output, &input, &args.input)?;
+    let report = copy.write(&mut new.file, |record| {
+        if let Some(old) = &old {
+            return Ok(old.decide(&record));
+        }
+        if replace && record.guid().is_old_style() {
+            return Ok(Decision::Alter(source.guid(&record)?));
+        }
+        Ok(Decision::Keep)
+    });
+    let report = report.map_err(|e| match e {
+        CopyError::Write(e) => IoError::new("write", &args.output, e).into(),
+        e => Fail::from(e),
+    })?;
+    new.publish()?;
+
+    if args.json {
+        summary_json(out, &report, &source)?;
+    } else if !args.quiet {
+        // The work is done; a closed terminal does not undo it.
+        let _ = summary_text(err, args, &report, &source);
+    }
+    Ok(Exit::Ok)
+}
+
+fn summary_json(
+    out: &mut dyn Write,
+    report: &CopyReport,
+    source: &GuidSource,
+) -> std::io::Result<()> {
+    let value = json!({
+        "from": report.from,
+        "to": report.to,
+        "records": report.records,
+        "altered": report.altered,
+        "cached": source.cached,
+        "hashed": source.hashed,
+        "padded": report.padded,
+        "cut": report.cut,
+        "zero_modseqs": report.zero_modseqs,
+        "lost_modseqs": report.losses.modseqs,
+        "lost_highestmodseq": report.losses.highestmodseq,
+        "lost_guids": report.losses.guids,
+        "lost_options": report.losses.options,
+    });
+    writeln!(out, "{value}")
+}
+
+fn summary_text(
+    err: &mut dyn Write,
+    args: &Args,
+    report: &CopyReport,
+    source: &GuidSource,
+) -> std::io::Result<()> {
+    write!(
+        err,
+        "{}: version {} to {}, {} records, {} GUIDs altered ({} from the cache, {} from message files)",
+        args.output.display(),
+        report.from,
+        report.to,
+        report.records,
+        report.altered,
+        source.cached,
+        source.hashed
+    )?;
+    for (count, what) in [(report.padded, "padded"), (report.cut, "cut")] {
+        if count > 0 {
+            write!(err, ", {count} {what}")?;
+        }
+    }
+    if report.losses.any() {
+        write!(err, "; lost: {}", report.losses)?;
+    }
+    writeln!(err)
+}
