@@ -56,7 +56,16 @@ impl Fleet {
     /// If the stores cannot be made.
     #[must_use]
     pub fn of(prepare: impl FnOnce(&Host)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::of_in(&std::env::temp_dir(), prepare)
+    }
+
+    /// The same, everything of it (journal and slotds' state included) below `parent`.
+    ///
+    /// # Panics
+    /// If the stores cannot be made.
+    #[must_use]
+    pub fn of_in(parent: &Path, prepare: impl FnOnce(&Host)) -> Self {
+        let dir = tempfile::tempdir_in(parent).unwrap();
         let master = unpack_239(&dir.path().join("master"));
         prepare(&master);
         let replica = copy_host(&master, &dir.path().join("replica"));

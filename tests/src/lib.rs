@@ -14,6 +14,7 @@ pub mod damage;
 pub mod fleet;
 pub mod invariants;
 pub mod locks;
+pub mod power;
 pub mod process;
 pub mod proxy;
 pub mod snapshot;
