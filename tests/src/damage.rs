@@ -13,6 +13,22 @@ pub fn overwrite(path: &Path, at: usize, with: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
+/// Puts text where an index file was.
+///
+/// # Panics
+/// If the file cannot be written.
+pub fn write_nonsense(path: &Path) {
+    fs::write(path, "this is no index file\n".repeat(20)).unwrap();
+}
+
+/// Makes a file empty.
+///
+/// # Panics
+/// If the file cannot be written.
+pub fn empty(path: &Path) {
+    fs::write(path, "").unwrap();
+}
+
 /// Sets the minor version in a header and nothing else.
 ///
 /// # Panics

@@ -47,6 +47,27 @@ impl Ended {
         self
     }
 
+    /// Fails the test unless stderr is one line for a person that speaks of `about`.
+    ///
+    /// # Panics
+    /// With that stderr.
+    pub fn assert_one_sentence(&self, about: &str) {
+        let lines: Vec<&str> = self
+            .stderr
+            .lines()
+            .filter(|l| !l.trim().is_empty())
+            .collect();
+        assert_eq!(lines.len(), 1, "one sentence, please:\n{}", self.stderr);
+        assert!(
+            lines[0].contains(about),
+            "{:?} does not speak of {about}",
+            lines[0]
+        );
+        for bad in ["panicked", "Os {", "Error(", "unwrap", "RUST_BACKTRACE"] {
+            assert!(!lines[0].contains(bad), "{:?}", lines[0]);
+        }
+    }
+
     /// Stdout as JSON.
     ///
     /// # Panics

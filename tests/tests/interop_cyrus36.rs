@@ -7,7 +7,10 @@
 use std::fs;
 
 use tests::cyrus36::{Cyrus36, Message};
-use tests::store::{Dirs, Host, copy_tree, fixtures};
+use tests::damage;
+use tests::fleet::program;
+use tests::process::run;
+use tests::store::{Dirs, Host, copy_tree, fixtures, unpack_239};
 use tests::witness::{Image, hex, long, sha1_of, word};
 
 /// What mbexamine must print of each record of a version 10 index.
@@ -24,6 +27,76 @@ fn expected(dirs: &Dirs) -> Vec<Message> {
         user_flags: [36, 40, 44, 48].map(|at| word(r, at)),
     };
     index.records().map(of).collect()
+}
+
+/// Compares what mbexamine lists of every mailbox with its index and its message files.
+fn assert_all_read(host: &Host) -> usize {
+    let cyrus = Cyrus36::serve_copy_of(host);
+    let mut messages = 0;
+    for (name, dirs) in host.mailboxes().unwrap() {
+        let listed = cyrus.examine(&name);
+        assert_eq!(listed, expected(&dirs), "{name}");
+        for message in &listed {
+            let bytes = fs::read(dirs.data.join(format!("{}.", message.uid))).unwrap();
+            assert_eq!(
+                message.guid,
+                hex(&sha1_of(&bytes)),
+                "{name} UID {}",
+                message.uid
+            );
+        }
+        messages += listed.len();
+    }
+    messages
+}
+
+#[test]
+#[ignore = "needs a real Cyrus 3.6.1 and its user"]
+fn every_message_of_the_2_3_9_store_that_indexfile_converted_has_its_guid_and_flags() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = unpack_239(dir.path());
+    for dirs in host.mailboxes().unwrap().values() {
+        let (index, new) = (dirs.meta.join("cyrus.index"), dirs.meta.join("new"));
+        let files = [index.to_str().unwrap(), new.to_str().unwrap()];
+        let args = ["convert", files[0], files[1], "--to", "10", "--messages"];
+        let data = dirs.data.to_str().unwrap();
+        let _ = run(&program("indexfile"), args.iter().chain(&[data])).expect_code(0);
+        fs::rename(new, index).unwrap();
+    }
+    assert_eq!(assert_all_read(&host), 376);
+}
+
+#[test]
+#[ignore = "needs a real Cyrus 3.6.1 and its user"]
+fn its_own_reconstruct_finds_no_guid_to_mend_in_our_files_but_does_in_padded_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = unpack_239(dir.path());
+    let name = "user.alice.big";
+    let dirs = host.dirs(name);
+    let (index, new) = (dirs.meta.join("cyrus.index"), dirs.meta.join("new"));
+    let files = [index.to_str().unwrap(), new.to_str().unwrap()];
+    let data = dirs.data.to_str().unwrap();
+    let args = [
+        "convert",
+        files[0],
+        files[1],
+        "--to",
+        "10",
+        "--messages",
+        data,
+    ];
+    let _ = run(&program("indexfile"), args).expect_code(0);
+    let complaints = || {
+        let cyrus = Cyrus36::serve_copy_of(&host);
+        let said = cyrus.run("reconstruct", &["-n", "-G", &name.replace('.', "/")]);
+        format!("{}{}", said.stdout, said.stderr)
+            .matches("guid mismatch")
+            .count()
+    };
+    damage::make_v10(&index);
+    assert_eq!(complaints(), 300);
+    fs::rename(new, index).unwrap();
+    assert_eq!(complaints(), 0);
 }
 
 #[test]
