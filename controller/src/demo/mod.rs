@@ -4,3 +4,4 @@
 //! checks afterwards what the run did, with eyes of its own.
 
 pub mod store;
+pub mod verify;
