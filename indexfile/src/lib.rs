@@ -45,7 +45,9 @@ mod reader;
 mod record;
 
 pub mod build;
+pub mod check;
 pub mod cli;
+pub mod diff;
 pub mod exit;
 pub mod layout;
 pub mod mailbox;

@@ -51,7 +51,8 @@ pub(super) struct Args {
     quiet: bool,
 }
 
-fn parse_kind(text: &str) -> Result<FileKind, String> {
+/// Reads the value of `--kind`.
+pub(super) fn parse_kind(text: &str) -> Result<FileKind, String> {
     match text {
         "index" => Ok(FileKind::Index),
         "expunge" => Ok(FileKind::Expunge),

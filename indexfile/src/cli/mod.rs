@@ -1,6 +1,8 @@
 //! The `indexfile` command: the only part of this crate that prints or decides an exit code.
 
+mod check;
 mod convert;
+mod diff;
 mod dump;
 mod fail;
 mod guids;
@@ -25,6 +27,10 @@ enum Command {
     Dump(dump::Args),
     /// Write a file again in version 6 to 10.
     Convert(convert::Args),
+    /// Tell what is wrong with a file, a mailbox or a tree; change nothing.
+    Check(check::Args),
+    /// Compare two files field by field, by UID.
+    Diff(diff::Args),
 }
 
 /// Runs the command line of this process.
@@ -57,6 +63,8 @@ pub fn run(
     let done = match cli.command {
         Command::Dump(args) => dump::run(&args, out),
         Command::Convert(args) => convert::run(&args, out, err),
+        Command::Check(args) => check::run(&args, out, err),
+        Command::Diff(args) => diff::run(&args, out),
     };
     match done.and_then(|exit| Ok(out.flush().map(|()| exit)?)) {
         Ok(exit) => exit,

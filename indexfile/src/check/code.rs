@@ -1,0 +1,222 @@
+//! The codes: stable names, how bad each is, what it means and what to do.
+
+use std::fmt;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Normal, or harmless; good to know.
+    Note,
+    /// Should not be so; servers live with it.
+    Warning,
+    /// Damage, or a state in which a server shows or destroys the wrong thing.
+    Error,
+}
+
+impl Severity {
+    /// In lower case, as it is printed.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+macro_rules! codes {
+    ($($variant:ident $text:literal $severity:ident $meaning:literal $remedy:literal,)*) => {
+        /// What is found; each has a stable name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Code { $(#[doc = $meaning] #[allow(clippy::doc_markdown)] $variant,)* }
+        impl Code {
+            /// Every code.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+            /// Its stable name.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+            /// How bad it is.
+            #[must_use]
+            pub const fn severity(self) -> Severity {
+                match self { $(Self::$variant => Severity::$severity,)* }
+            }
+            /// What it means, one sentence.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning,)* }
+            }
+            /// What to do about it, one sentence.
+            #[must_use]
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Self::$variant => $remedy,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    Io "io" Error
+        "The system could not read a file."
+        "See what the system says; look at the disk and the permissions.",
+    NotIndex "not-index" Error
+        "The file is not an index or expunge file of any version."
+        "Find out what it is; restore the right file from a backup or reconstruct the mailbox.",
+    ZeroLength "zero-length" Error
+        "The file has no byte at all; Cyrus 2.3.16 crashes on such an expunge file."
+        "For cyrus.expunge: remove it while the mailbox is locked (the messages it listed stay on disk). For cyrus.index: restore or reconstruct.",
+    UnknownVersion "unknown-version" Error
+        "The header is plausible, its version is not one of 2 to 10 and 12 to 20."
+        "A newer Cyrus may have written it; use that Cyrus, or restore.",
+    Version11 "version-11" Error
+        "Version 11 was never released and its layout is not known."
+        "Restore or reconstruct with the server that wrote it.",
+    Truncated "truncated" Error
+        "The file is shorter than its header says; Cyrus 2.3.16 would invent the missing records."
+        "Restore from a backup or a replica, or reconstruct the mailbox; do not let a 2.3 server upgrade it.",
+    Hybrid "hybrid-9-88" Error
+        "Version 9 or older with the record size of version 10: a server before 2.3.10 wrote into a version 10 file."
+        "Restore from a backup or a replica; GUIDs and modseqs of changed records are overwritten.",
+    BadHeader "bad-header" Error
+        "The version is known, but the sizes in the header are ones it cannot have."
+        "Restore from a backup or a replica, or reconstruct the mailbox.",
+    ZeroUid "zero-uid" Error
+        "A record has UID 0."
+        "Restore from a backup or a replica, or reconstruct the mailbox.",
+    UidOrder "uid-order" Error
+        "The UIDs of an index do not ascend."
+        "Restore from a backup or a replica, or reconstruct the mailbox.",
+    HeaderCrc "header-crc" Error
+        "The header's checksum is wrong (version 12 and later)."
+        "Restore from a backup or a replica, or run Cyrus's reconstruct.",
+    RecordCrc "record-crc" Error
+        "A record's checksum is wrong (version 12 and later)."
+        "Restore from a backup or a replica, or run Cyrus's reconstruct.",
+    TrailingBytes "trailing-bytes" Note
+        "There are bytes after the last record, as a crashed append leaves them."
+        "None needed: Cyrus ignores them and the next rewrite drops them.",
+    OddSizes "odd-sizes" Note
+        "Header or record size is not the usual one of the version; the sizes in the file count."
+        "None needed: Cyrus reads it the same way.",
+    ExistsCount "exists-count" Error
+        "exists is not the number of records that are not expunged (version 12 and later)."
+        "Run Cyrus's reconstruct.",
+    DeletedCount "deleted-count" Warning
+        "The count of deleted messages does not agree with the records."
+        "Reconstruct the mailbox when convenient.",
+    AnsweredCount "answered-count" Warning
+        "The count of answered messages does not agree with the records."
+        "Reconstruct the mailbox when convenient.",
+    FlaggedCount "flagged-count" Warning
+        "The count of flagged messages does not agree with the records."
+        "Reconstruct the mailbox when convenient.",
+    UnseenCount "unseen-count" Warning
+        "The count of unseen messages does not agree with the records (version 14 and later)."
+        "Run Cyrus's reconstruct when convenient.",
+    QuotaSum "quota-sum" Warning
+        "quota_mailbox_used is not the sum of the sizes of the messages."
+        "Reconstruct the mailbox, then run quota -f.",
+    LastUid "last-uid" Error
+        "last_uid is below a UID that was given already, so UIDs would be given twice."
+        "Reconstruct the mailbox before the next delivery.",
+    Highestmodseq "highestmodseq" Warning
+        "highestmodseq is below the modseq of a record, so CONDSTORE clients miss changes."
+        "Reconstruct the mailbox when convenient.",
+    ZeroModseq "zero-modseq" Note
+        "A record has modseq 0, as 2.3.4 and 2.3.5 could write it."
+        "None needed: an upgrade to version 10 makes it 1.",
+    ExpungedInside "expunged-inside" Warning
+        "A file of version 10 or older holds records marked expunged, as Cyrus 3.x makes them: a 2.x server shows them as live messages."
+        "Before a 2.x server opens it, move them out; a 3.x server may go on using it.",
+    OldStyleGuids "old-style-guids" Note
+        "Records whose identifier is no whole SHA-1."
+        "controller upgrade, or indexfile convert --to 10 with --messages, replaces them.",
+    DuplicateUid "duplicate-uid" Error
+        "A UID is in the expunge file twice, or in index and expunge both: cleaning up would unlink a live message."
+        "Do not run cyr_expire on this mailbox; restore, or reconstruct -k.",
+    ExpungeOlder "expunge-older" Error
+        "The expunge file has a lower version than the index, as a 2.3 server killed between its two renames leaves it; Cyrus reads wrong UIDs from it and can unlink live messages."
+        "indexfile check --repair-to FILE writes the right expunge file; controller upgrade can put it in place under the locks. Keep cyr_expire away until then.",
+    ExpungeNewer "expunge-newer" Warning
+        "The expunge file has a higher version than the index: an upgrade was interrupted at its safe point."
+        "Run the upgrade again, or let Cyrus 2.3.10 or later open the mailbox; both finish it.",
+    ExpungeBeside12 "expunge-beside-12" Warning
+        "There is a cyrus.expunge beside an index of version 12 or later, which no longer uses it."
+        "Look for messages that should have been merged before removing it.",
+    ExpungeUidvalidity "expunge-uidvalidity" Note
+        "The expunge file has another uidvalidity than the index; unexpunge -u leaves it like this."
+        "None needed.",
+    NewLeftBehind "new-left-behind" Warning
+        "A .NEW file lies about: a server or a tool was killed while it wrote it."
+        "If nothing holds the mailbox locked, it can be removed; slotd recover removes its own.",
+    CacheMissing "cache-missing" Error
+        "There is no cyrus.cache; 2.x and 2.3 refuse to open such a mailbox."
+        "Reconstruct the mailbox.",
+    CacheDamaged "cache-damaged" Error
+        "cyrus.cache cannot be read as a cache at the place a record points to."
+        "Reconstruct the mailbox.",
+    CacheGeneration "cache-generation" Error
+        "cyrus.cache has another generation than the index; a 2.3 server waits a minute and then fails."
+        "Reconstruct the mailbox.",
+    CacheOffset "cache-offset" Error
+        "A record points outside of cyrus.cache."
+        "Reconstruct the mailbox.",
+    CacheCrc "cache-crc" Error
+        "A record of cyrus.cache does not have the checksum that the index has for it."
+        "Run Cyrus's reconstruct.",
+    HeaderMissing "header-missing" Error
+        "There is no cyrus.header."
+        "Restore it, or reconstruct the mailbox.",
+    HeaderDamaged "header-damaged" Error
+        "cyrus.header cannot be read."
+        "Restore it, or reconstruct the mailbox.",
+    HeaderForm "header-form" Warning
+        "cyrus.header has the list form of 3.6 beside an index of version 10 or older: 2.x to 3.4 cannot open the mailbox."
+        "Use a 3.6 or later server, or write the header in text form before going back.",
+    HeaderFileCrc "header-file-crc" Warning
+        "cyrus.header does not have the checksum that the index has for it."
+        "Run Cyrus's reconstruct; 2.4 refuses the mailbox until then.",
+    UnnamedFlag "unnamed-flag" Warning
+        "A record has a user flag set for which cyrus.header has no name."
+        "Reconstruct the mailbox; the flag's name is lost.",
+    MessageMissing "message-missing" Error
+        "A message file is missing."
+        "Restore it; a mailbox with a missing message is not upgraded.",
+    MessageUnreadable "message-unreadable" Error
+        "A message file cannot be read or is not a regular file."
+        "See what the system says.",
+    MessageSize "message-size" Error
+        "A message file has another size than the record."
+        "Restore it, or reconstruct the mailbox.",
+    MessageGuid "message-guid" Error
+        "The SHA-1 of a message file is not the record's GUID."
+        "Find out which of the two is right before anything is replicated; restore the message if it was changed.",
+    Sha1sDamaged "sha1s-damaged" Warning
+        "cyrus.sha1s is damaged; it is ignored."
+        "precompute run makes it anew.",
+    Sha1sForeign "sha1s-foreign" Note
+        "cyrus.sha1s is of another incarnation of the mailbox; it is ignored."
+        "precompute run makes it anew.",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_those_of_reading_are_among_them() {
+        let mut names: Vec<_> = Code::ALL.iter().map(|c| c.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Code::ALL.len());
+    }
+}

@@ -1,0 +1,194 @@
+//! All files of one mailbox together.
+
+use super::code::Code;
+use super::file::check_index;
+use super::findings::Findings;
+use super::{Options, cache, header_file, messages};
+use crate::error::IoContext;
+use crate::kind::FileKind;
+use crate::mailbox::{HeaderFile, MailboxDirs, MetaFile};
+use crate::read_error::ReadError;
+use crate::reader::IndexFile;
+use crate::sha1s::{Cache, CacheError};
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Where the files of one mailbox lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailboxFiles {
+    /// `cyrus.header`
+    pub header: PathBuf,
+    /// `cyrus.index`
+    pub index: PathBuf,
+    /// `cyrus.cache`
+    pub cache: PathBuf,
+    /// `cyrus.expunge`
+    pub expunge: PathBuf,
+    /// `cyrus.sha1s`
+    pub sha1s: PathBuf,
+}
+
+impl MailboxFiles {
+    /// All in one directory.
+    #[must_use]
+    pub fn in_dir(dir: &Path) -> Self {
+        let at = |file: MetaFile| dir.join(file.file_name());
+        Self {
+            header: at(MetaFile::Header),
+            index: at(MetaFile::Index),
+            cache: at(MetaFile::Cache),
+            expunge: at(MetaFile::Expunge),
+            sha1s: at(MetaFile::Sha1s),
+        }
+    }
+
+    /// Where the configuration puts each.
+    #[must_use]
+    pub fn of_dirs(dirs: &MailboxDirs) -> Self {
+        Self {
+            header: dirs.file(MetaFile::Header),
+            index: dirs.file(MetaFile::Index),
+            cache: dirs.file(MetaFile::Cache),
+            expunge: dirs.file(MetaFile::Expunge),
+            sha1s: dirs.file(MetaFile::Sha1s),
+        }
+    }
+}
+
+/// Opens a file and checks it by itself; `None` if it cannot be read as an index.
+pub(super) fn open_and_check(
+    path: &Path,
+    kind: FileKind,
+    findings: &mut Findings,
+) -> Option<IndexFile> {
+    let opened = File::open(path)
+        .io_context("open", path)
+        .map_err(ReadError::from)
+        .and_then(|file| IndexFile::from_file_unverified(&file, path, kind));
+    match opened {
+        Ok(index) => {
+            check_index(&index, findings);
+            Some(index)
+        }
+        Err(e) => {
+            findings.looked_at_a_file();
+            findings.read_error(&e);
+            None
+        }
+    }
+}
+
+/// Checks a mailbox: each file, and whether they belong together.
+pub fn check_mailbox(files: &MailboxFiles, options: &Options, findings: &mut Findings) {
+    for path in [&files.index, &files.expunge, &files.cache, &files.header] {
+        let mut new = path.clone().into_os_string();
+        new.push(".NEW");
+        let new = PathBuf::from(new);
+        if new.symlink_metadata().is_ok() {
+            findings.push(Code::NewLeftBehind, &new, None, "left behind");
+        }
+    }
+    let index = open_and_check(&files.index, FileKind::Index, findings);
+    let has_expunge = files.expunge.symlink_metadata().is_ok();
+    let expunge = has_expunge
+        .then(|| open_and_check(&files.expunge, FileKind::Expunge, findings))
+        .flatten();
+    if let (Some(index), Some(expunge)) = (&index, &expunge) {
+        check_pair(index, expunge, findings);
+    }
+    let indexes: Vec<&IndexFile> = index.iter().chain(&expunge).collect();
+    let header = header_file::check_header_file(&files.header, &indexes, findings);
+    cache::check_cache(&files.cache, &indexes, findings);
+    if let Some(index) = &index {
+        check_sha1s(&files.sha1s, index, header.as_ref(), findings);
+    }
+    if let Some(dir) = &options.messages {
+        messages::check_messages(dir, &indexes, findings);
+    }
+}
+
+/// Checks index and expunge file side by side.
+pub fn check_pair(index: &IndexFile, expunge: &IndexFile, findings: &mut Findings) {
+    let path = expunge.path();
+    let (ours, theirs) = (index.minor_version(), expunge.minor_version());
+    if ours > 10 {
+        findings.push(
+            Code::ExpungeBeside12,
+            path,
+            None,
+            format!("the index has version {ours}"),
+        );
+    } else if theirs < ours {
+        let detail = format!(
+            "it has version {theirs}, the index {ours}: every record after the first is misread"
+        );
+        findings.push(Code::ExpungeOlder, path, None, detail);
+    } else if theirs > ours {
+        findings.push(
+            Code::ExpungeNewer,
+            path,
+            None,
+            format!("it has version {theirs}, the index {ours}"),
+        );
+    }
+    let validity = (index.header().uidvalidity(), expunge.header().uidvalidity());
+    if validity.0 != validity.1 {
+        let detail = format!(
+            "it has uidvalidity {}, the index {}",
+            validity.1, validity.0
+        );
+        findings.push(Code::ExpungeUidvalidity, path, None, detail);
+    }
+    let mut seen = HashSet::new();
+    for record in expunge.released_records() {
+        let uid = record.uid();
+        if !seen.insert(uid) {
+            findings.push(
+                Code::DuplicateUid,
+                path,
+                Some(uid),
+                format!("UID {uid} is in it twice"),
+            );
+        } else if index.find_uid(uid).is_some() {
+            findings.push(
+                Code::DuplicateUid,
+                path,
+                Some(uid),
+                format!("UID {uid} is in the index too"),
+            );
+        }
+        if uid > index.header().last_uid() {
+            let detail = format!(
+                "last_uid is {}, UID {uid} was expunged",
+                index.header().last_uid()
+            );
+            findings.push(Code::LastUid, index.path(), Some(uid), detail);
+        }
+    }
+}
+
+fn check_sha1s(
+    path: &Path,
+    index: &IndexFile,
+    header: Option<&HeaderFile>,
+    findings: &mut Findings,
+) {
+    match Cache::open(path) {
+        Ok(cache) => {
+            let uidvalidity = index.header().uidvalidity();
+            let other_id = header.is_some_and(|h| h.uniqueid != cache.uniqueid());
+            if cache.uidvalidity() != uidvalidity || other_id {
+                let detail = format!(
+                    "it is of uidvalidity {} and uniqueid {:?}",
+                    cache.uidvalidity(),
+                    cache.uniqueid()
+                );
+                findings.push(Code::Sha1sForeign, path, None, detail);
+            }
+        }
+        Err(CacheError::Io(e)) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(CacheError::Io(e)) => findings.push(Code::Io, path, None, e.to_string()),
+        Err(e) => findings.push(Code::Sha1sDamaged, path, None, e.to_string()),
+    }
+}

@@ -1,0 +1,31 @@
+//! Telling what is wrong with a file, a mailbox directory or a tree, each finding by a stable name.
+//!
+//! Promises: reads only, takes no lock, changes nothing; a mailbox in use can therefore show a
+//! finding that is gone a moment later (a rename between two of its files). The half-upgraded states
+//! that real servers leave are told apart by name. Codes and their meanings are in
+//! `docs/findings.md`.
+
+mod cache;
+mod code;
+mod file;
+mod findings;
+mod header_file;
+mod mailbox;
+mod messages;
+mod repair;
+mod tree;
+
+pub use cache::check_cache_bytes;
+pub use code::{Code, Severity};
+pub use file::check_index;
+pub use findings::{Finding, Findings};
+pub use mailbox::{MailboxFiles, check_mailbox, check_pair};
+pub use repair::{RepairError, repair_expunge};
+pub use tree::check_path;
+
+/// What to look at besides the files themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Compare sizes and GUIDs with the message files in this directory (of a single mailbox).
+    pub messages: Option<std::path::PathBuf>,
+}

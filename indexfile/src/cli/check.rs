@@ -1,0 +1,183 @@
+//! `indexfile check`: findings as text or JSON, and the one repair that can be proved.
+
+use super::fail::Fail;
+use super::new_file::NewFile;
+use crate::check::{
+    Findings, MailboxFiles, Options, RepairError, Severity, check_path, repair_expunge,
+};
+use crate::error::{IoContext, IoError};
+use crate::exit::Exit;
+use crate::kind::FileKind;
+use crate::reader::IndexFile;
+use serde_json::json;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit code 65 if there is a warning or an error; notes alone are fine. \
+                        docs/findings.md explains every code."
+)]
+pub(super) struct Args {
+    /// A cyrus.index or cyrus.expunge, a mailbox's meta directory, or a tree of them.
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// Compare sizes and GUIDs with the message files in this directory (one mailbox only).
+    #[arg(long, value_name = "DIR")]
+    messages: Option<PathBuf>,
+    /// For a mailbox whose expunge file was left at an older version than its index: write the right
+    /// expunge file here. Nothing in the mailbox is touched.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["messages", "json"])]
+    repair_to: Option<PathBuf>,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+    /// Leave out notes.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, Fail> {
+    if let Some(target) = &args.repair_to {
+        let [dir] = args.paths.as_slice() else {
+            return Err(Fail::new(
+                Exit::Usage,
+                "--repair-to repairs exactly one mailbox directory",
+            ));
+        };
+        return repair(dir, target, err);
+    }
+    if args.messages.is_some() && args.paths.len() > 1 {
+        return Err(Fail::new(
+            Exit::Usage,
+            "--messages goes with exactly one mailbox",
+        ));
+    }
+    let options = Options {
+        messages: args.messages.clone(),
+    };
+    let mut findings = Findings::new();
+    for path in &args.paths {
+        check_path(path, &options, &mut findings)?;
+    }
+    if args.json {
+        json(&findings, out)?;
+    } else {
+        text(&findings, args.quiet, out)?;
+    }
+    Ok(if findings.worst() > Some(Severity::Note) {
+        Exit::Data
+    } else {
+        Exit::Ok
+    })
+}
+
+fn json(findings: &Findings, out: &mut dyn Write) -> std::io::Result<()> {
+    let list: Vec<_> = findings
+        .list()
+        .iter()
+        .map(|f| {
+            json!({
+                "code": f.code.name(),
+                "severity": f.code.severity().name(),
+                "path": f.path.to_string_lossy(),
+                "uid": f.uid,
+                "detail": f.detail,
+                "remedy": f.code.remedy(),
+            })
+        })
+        .collect();
+    let counts: Vec<_> = findings
+        .counts()
+        .map(|(code, path, n)| json!({"code": code.name(), "path": path.to_string_lossy(), "count": n}))
+        .collect();
+    writeln!(
+        out,
+        "{}",
+        json!({"files": findings.files(), "findings": list, "counts": counts})
+    )
+}
+
+fn text(findings: &Findings, quiet: bool, out: &mut dyn Write) -> std::io::Result<()> {
+    let least = if quiet {
+        Severity::Warning
+    } else {
+        Severity::Note
+    };
+    let shown = |severity: Severity| severity >= least;
+    let mut told = Vec::new();
+    for finding in findings.list().iter().filter(|f| shown(f.code.severity())) {
+        let (code, severity) = (finding.code, finding.code.severity());
+        writeln!(
+            out,
+            "{severity:<7} [{}] {}: {}",
+            code.name(),
+            finding.path.display(),
+            finding.detail
+        )?;
+        if !told.contains(&code) {
+            writeln!(out, "        {}", code.remedy())?;
+            told.push(code);
+        }
+    }
+    let listed = |code, path: &Path| {
+        findings
+            .list()
+            .iter()
+            .filter(|f| f.code == code && f.path == path)
+            .count() as u64
+    };
+    for (code, path, count) in findings
+        .counts()
+        .filter(|(code, ..)| shown(code.severity()))
+    {
+        let more = count - listed(code, path);
+        if more > 0 {
+            writeln!(
+                out,
+                "{:<7} [{}] {}: and {more} more",
+                code.severity(),
+                code.name(),
+                path.display()
+            )?;
+        }
+    }
+    let total = |severity| {
+        findings
+            .counts()
+            .filter(|(c, ..)| c.severity() == severity)
+            .map(|(.., n)| n)
+            .sum::<u64>()
+    };
+    let (errors, warnings) = (total(Severity::Error), total(Severity::Warning));
+    writeln!(
+        out,
+        "{} files checked, {errors} errors, {warnings} warnings",
+        findings.files()
+    )
+}
+
+fn repair(dir: &Path, target: &Path, err: &mut dyn Write) -> Result<Exit, Fail> {
+    let files = MailboxFiles::in_dir(dir);
+    let index = IndexFile::open(&files.index, FileKind::Index)?;
+    let old = File::open(&files.expunge).io_context("open", &files.expunge)?;
+    let expunge = IndexFile::from_file(&old, &files.expunge, FileKind::Expunge)?;
+    // Whether it can be done at all shows before a file is begun.
+    let mut new = NewFile::create(target, &old, &files.expunge)?;
+    let report = repair_expunge(&index, &expunge, &mut new.file).map_err(|e| match e {
+        RepairError::Write(e) => IoError::new("write", target, e).into(),
+        e => Fail::new(Exit::Data, e),
+    })?;
+    new.publish()?;
+    let _ = writeln!(
+        err,
+        "{}: version {} to {}, {} records; put it in the place of {} while the mailbox is locked",
+        target.display(),
+        report.from,
+        report.to,
+        report.records,
+        files.expunge.display()
+    );
+    Ok(Exit::Ok)
+}
