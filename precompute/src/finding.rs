@@ -25,8 +25,10 @@ pub enum Code {
     Missing,
     /// Something else has the name of a message.
     NotRegular,
-    /// We may not read it.
+    /// We may not read a message.
     Unreadable,
+    /// We may not open a directory or an index, or not write a cache.
+    Denied,
     /// It kept changing while it was read.
     Unstable,
     /// The system failed on it.
@@ -58,6 +60,7 @@ impl Code {
             Self::Missing => "missing",
             Self::NotRegular => "not-regular",
             Self::Unreadable => "unreadable",
+            Self::Denied => "denied",
             Self::Unstable => "unstable",
             Self::Io => "io",
             Self::Cache => "cache",
@@ -84,6 +87,7 @@ impl Code {
             | Self::Unlisted
             | Self::WrongEntry
             | Self::Link => Exit::Data,
+            Self::Denied => Exit::Denied,
             Self::NoSpool | Self::Cache => Exit::Io,
             Self::Unreadable | Self::Unstable | Self::Io => Exit::RolledBack,
         }

@@ -4,11 +4,16 @@
 //! nothing of Cyrus's, and a crash in it leaves at worst a stray temporary file of its own name.
 
 pub mod cache;
+pub mod clean;
+pub mod cli;
 mod dir;
 pub mod finding;
 pub mod governor;
 pub mod hash;
 pub mod links;
+pub mod mailbox;
 pub mod message;
 pub mod nice;
+pub mod pass;
 pub mod targets;
+pub mod verify;

@@ -262,6 +262,12 @@ impl Iterator for Entries<'_> {
         entry
     }
 
+    /// Skipping costs nothing.
+    fn nth(&mut self, n: usize) -> Option<Entry> {
+        self.next = self.next.saturating_add(n).min(self.cache.len());
+        self.next()
+    }
+
     fn size_hint(&self) -> (usize, Option<usize>) {
         let left = self.cache.len() - self.next;
         (left, Some(left))

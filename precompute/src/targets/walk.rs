@@ -1,5 +1,7 @@
-//! Finding mailboxes by walking: every directory that holds a `cyrus.index` is one.
+//! Finding mailboxes by walking: every directory that holds a `cyrus.index` or `cyrus.header` is one.
 //!
+//! The tree that holds the indexes is walked, so that a mailbox whose message directory is missing is
+//! noticed.
 //! Links are not followed, so there are no loops; each link to a directory is reported, because a
 //! mailbox may hide behind it. Memory grows with the width of the tree, not with its size.
 
@@ -19,6 +21,8 @@ pub struct Walk<'a> {
     conf: Option<&'a ImapdConf>,
     /// Directories still to be looked into, below the roots.
     stack: Vec<PathBuf>,
+    /// Whether there was anything to say yet.
+    silent: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -29,11 +33,12 @@ impl<'a> Walk<'a> {
             roots: Arc::new(roots),
             conf,
             stack: vec![PathBuf::new()],
+            silent: true,
         }
     }
 
     fn finding(&self, code: Code, sub: &Path, why: &dyn std::fmt::Display) -> Finding {
-        let path = self.roots.data.join(sub);
+        let path = below(&self.roots.index, sub);
         let text = format!("{}: {why}", path.display());
         Finding::new(&self.name(sub), code, path, &text)
     }
@@ -42,14 +47,14 @@ impl<'a> Walk<'a> {
         self.conf
             .and_then(|conf| name_of_dir(conf, &self.roots.partition, sub))
             .map_or_else(
-                || self.roots.data.join(sub).display().to_string(),
+                || below(&self.roots.data, sub).display().to_string(),
                 |name| name.to_string(),
             )
     }
 
     /// Puts the subdirectories of `sub` on the stack; what could not be looked at is returned.
     fn enter(&mut self, sub: &Path) -> Result<Vec<Finding>, std::io::Error> {
-        let path = self.roots.data.join(sub);
+        let path = below(&self.roots.index, sub);
         let mut found = Vec::new();
         if no_subdirectories(&path)? {
             return Ok(found);
@@ -76,6 +81,15 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// `root/sub`, without a slash at the end where `sub` is empty.
+fn below(root: &Path, sub: &Path) -> PathBuf {
+    if sub.as_os_str().is_empty() {
+        root.to_owned()
+    } else {
+        root.join(sub)
+    }
+}
+
 /// Whether a directory is known to have no subdirectories, without reading its perhaps million names.
 ///
 /// On these file systems the link count of a directory is 2 and one for each subdirectory.
@@ -99,7 +113,25 @@ impl Iterator for Walk<'_> {
 
     /// What the next directory brings; empty for one that is no mailbox.
     fn next(&mut self) -> Option<Vec<Step>> {
-        let sub = self.stack.pop()?;
+        let Some(sub) = self.stack.pop() else {
+            if !std::mem::take(&mut self.silent) {
+                return None;
+            }
+            let why = "no mailbox below it (is the spool mounted?)";
+            return Some(vec![Err(self.finding(
+                Code::NoMailbox,
+                Path::new(""),
+                &why,
+            ))]);
+        };
+        let steps = self.step(sub);
+        self.silent &= steps.is_empty();
+        Some(steps)
+    }
+}
+
+impl Walk<'_> {
+    fn step(&mut self, sub: PathBuf) -> Vec<Step> {
         let mut steps = Vec::new();
         match self.enter(&sub) {
             Ok(found) => steps.extend(found.into_iter().map(Err)),
@@ -109,15 +141,15 @@ impl Iterator for Walk<'_> {
                     let why = "no such directory (is the spool mounted?)";
                     steps.push(Err(self.finding(Code::NoSpool, &sub, &why)));
                 }
-                return Some(steps);
+                return steps;
             }
             Err(error) => {
                 let code = match error.kind() {
-                    std::io::ErrorKind::PermissionDenied => Code::Unreadable,
+                    std::io::ErrorKind::PermissionDenied => Code::Denied,
                     _ => Code::Io,
                 };
                 steps.push(Err(self.finding(code, &sub, &error)));
-                return Some(steps);
+                return steps;
             }
         }
         let there =
@@ -132,6 +164,6 @@ impl Iterator for Walk<'_> {
                 sub,
             }));
         }
-        Some(steps)
+        steps
     }
 }

@@ -147,10 +147,7 @@ fn one_change(mailbox: &mut Mailbox, random: &mut fastrand::Rng, upgrade: bool) 
             session.store(uid, 4, None)?;
             session.expunge()?;
         }
-        76..78 => {
-            session.expire()?;
-        }
-        78..80 => {
+        76..80 => {
             session.pop(|| thread::sleep(Duration::from_millis(5)))?;
         }
         _ => session.look()?,
@@ -211,7 +208,6 @@ fn apply(session: &mut Session, feed: &mut Feed, line: &str) -> io::Result<bool>
             session.store(uid, 4, None)?;
             feed.expunge_due = true;
         }
-        // `R` is not replicated: the replica runs its own cyr_expire, or none.
         "H" if feed.expunge_due => {
             if session.expunge()?.is_none() {
                 return Ok(false);

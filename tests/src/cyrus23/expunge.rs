@@ -1,5 +1,4 @@
-//! Delayed EXPUNGE, which moves records from the index to cyrus.expunge, and `cyr_expire`, which
-//! throws them away.
+//! Delayed EXPUNGE: records move from the index to cyrus.expunge.
 
 use std::fs::File;
 use std::io;
@@ -54,67 +53,16 @@ impl Session {
 
         let mut bytes = header.0.to_vec();
         bytes.extend(keep.concat());
-        // Logged before the rename: nobody has locked the new index, so a STORE of a process that
-        // opens it right then comes next, while this one still holds the old inode.
+        self.replace("cyrus.index", &bytes)?;
         for record in &gone {
             self.log.record('X', record)?;
         }
         self.log.header('H', &header)?;
         self.log.header('E', &expunge_header)?;
-        self.replace("cyrus.index", &bytes)?;
         locks::release(&self.cache)?;
         self.unlock_both()?;
         locks::release(&expunge)?;
         self.index = open_rw(&self.path("cyrus.index"))?;
-        Ok(Some(gone.len()))
-    }
-
-    /// Throws away every second record of cyrus.expunge, with its message file, as `cyr_expire`
-    /// does: header, index, cache tried, expunge locked; index, cache and expunge renamed in that
-    /// order, each with the next generation. `None` if a POP session has the mailbox or nothing
-    /// is there to expire.
-    ///
-    /// # Errors
-    /// What the files say; nothing is logged then.
-    pub fn expire(&mut self) -> io::Result<Option<usize>> {
-        self.lock_both()?;
-        let path = self.path("cyrus.expunge");
-        if !path.exists() || !locks::attempt(&self.cache)? {
-            self.unlock_both()?;
-            return Ok(None);
-        }
-        let mut file = open_rw(&path)?;
-        lock_reopen(&mut file, &path)?;
-        let bytes = read_from_start(&mut file)?;
-        let mut header = Header(first_96(&bytes)?);
-        let records = bytes[96..].chunks_exact(header.record_size());
-        let (gone, keep): (Vec<_>, Vec<_>) =
-            records.partition(|record| Image::uid(record).is_multiple_of(2));
-        for record in &gone {
-            header.count(record, -1);
-        }
-        let generation = header.get(0).wrapping_add(1);
-        header.set(0, generation);
-        let mut index = read_from_start(&mut self.index)?;
-        let mut cache = read_from_start(&mut self.cache)?;
-        index[..4].copy_from_slice(&generation.to_be_bytes());
-        cache[..4].copy_from_slice(&generation.to_be_bytes());
-        for record in &gone {
-            self.log.note(&format!("R {}", Image::uid(record)))?;
-        }
-        self.log.header('H', &Header(first_96(&index)?))?;
-        self.log.header('E', &header)?;
-        self.replace("cyrus.index", &index)?;
-        self.replace("cyrus.cache", &cache)?;
-        self.replace("cyrus.expunge", &[&header.0, &*keep.concat()].concat())?;
-        for record in &gone {
-            std::fs::remove_file(self.dirs.data.join(format!("{}.", Image::uid(record))))?;
-        }
-        locks::release(&self.cache)?;
-        self.unlock_both()?;
-        locks::release(&file)?;
-        self.index = open_rw(&self.path("cyrus.index"))?;
-        self.cache = open_rw(&self.path("cyrus.cache"))?;
         Ok(Some(gone.len()))
     }
 
@@ -152,7 +100,9 @@ impl Session {
                 self.log
                     .violation(&format!("cyrus.expunge under its lock is torn: {e}"))?;
             }
-            Header(first_96(&bytes)?)
+            let mut header = [0; 96];
+            header.copy_from_slice(bytes.get(..96).ok_or(io::ErrorKind::UnexpectedEof)?);
+            Header(header)
         };
         // 2.3 uses the sizes of the index here, whatever the expunge file says.
         let at =
@@ -166,11 +116,4 @@ impl Session {
         file.sync_all()?;
         Ok((file, header))
     }
-}
-
-fn first_96(bytes: &[u8]) -> io::Result<[u8; 96]> {
-    let first = bytes.first_chunk::<96>();
-    first
-        .copied()
-        .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }

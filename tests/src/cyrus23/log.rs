@@ -6,7 +6,6 @@
 //! A REC MODSEQ         appended: bytes 0..60 of the record in hex, modseq
 //! S REC MODSEQ         changed in place
 //! X REC MODSEQ         moved to the end of cyrus.expunge
-//! R UID                expired: gone from cyrus.expunge
 //! H HEX                index header after the change, minor version and record size zeroed
 //! E HEX                expunge header likewise
 //! K HEX                SHA-1 of the new cyrus.header
@@ -129,9 +128,6 @@ impl Content {
                 "K" => self.cyrus_header = unhex(rest).try_into().map_err(|_| line.to_owned())?,
                 "V" => self.violations.push(rest.to_owned()),
                 "U" => {}
-                "R" => self
-                    .expunged
-                    .retain(|(r, _)| Image::uid(r).to_string() != rest),
                 "A" | "S" | "X" => {
                     self.changes += 1;
                     self.replay_record(what, rest)

@@ -69,22 +69,13 @@ impl Session {
         lock_reopen(&mut self.header, &path).map(|_| ())
     }
 
-    /// Locks the index; when it was replaced meanwhile, or the cache is of another generation,
-    /// the cache is opened afresh too.
+    /// Locks the index; when it was replaced meanwhile, index and cache are opened afresh.
     pub(super) fn lock_index(&mut self) -> io::Result<()> {
         let path = self.path("cyrus.index");
-        let reopened = lock_reopen(&mut self.index, &path)?;
-        let generation = self.read_header()?.get(0);
-        if reopened || self.cache_generation()? != generation {
+        if lock_reopen(&mut self.index, &path)? {
             self.cache = open_rw(&self.path("cyrus.cache"))?;
         }
         Ok(())
-    }
-
-    fn cache_generation(&self) -> io::Result<u32> {
-        let mut bytes = [0; 4];
-        self.cache.read_exact_at(&mut bytes, 0)?;
-        Ok(u32::from_be_bytes(bytes))
     }
 
     /// Header and index, in that order, and a look at what must not be seen under them.
@@ -98,10 +89,6 @@ impl Session {
             }
         }
         let (index, expunge) = (self.read_header()?, self.path("cyrus.expunge"));
-        if self.cache_generation()? != index.get(0) {
-            self.log
-                .violation("index and cache are of different generations")?;
-        }
         // No lock is ours on the expunge file yet, so opening and closing it drops none.
         if let Ok(bytes) = fs::read(&expunge)
             && word(&bytes, 8) != index.get(8)

@@ -1,0 +1,58 @@
+//! Removing caches, when a migration is over.
+//!
+//! Removes `cyrus.sha1s` and what a killed run left of its own name, whatever state they are in, and
+//! nothing else. A crash leaves some of them removed.
+
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+
+use rustix::fs::AtFlags;
+
+use crate::cache::{self, FILE_NAME, StoreError, TEMPORARY};
+use crate::finding::{Code, Finding};
+use crate::targets::Target;
+
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// Number of files.
+    pub files: u64,
+}
+
+/// Removes the cache of one mailbox; with `dry_run` only counts.
+///
+/// # Errors
+/// A finding, if the directory cannot be opened or the files not be removed.
+pub fn clean(target: &Target, dry_run: bool) -> Result<Cleaned, Finding> {
+    let path = target.index_path();
+    let finding = |code, why: &dyn std::fmt::Display| {
+        Finding::new(&target.mailbox, code, path.join(FILE_NAME), why)
+    };
+    let dirs = target.open().map_err(|(path, errno)| {
+        let why = format!("cannot open {}: {errno}", path.display());
+        Finding::new(&target.mailbox, Code::NoSpool, path, &why)
+    })?;
+    let dir = dirs.below(&target.roots.index);
+    let result = if dry_run {
+        Ok(count(dir))
+    } else {
+        remove(dir, &path)
+    };
+    result.map(|files| Cleaned { files }).map_err(|error| {
+        let denied = matches!(&error, StoreError::Io(io)
+            if io.kind() == std::io::ErrorKind::PermissionDenied);
+        let code = if denied { Code::Denied } else { Code::Cache };
+        finding(code, &error)
+    })
+}
+
+fn count(dir: BorrowedFd<'_>) -> u64 {
+    let there = |name: &str| rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    u64::from(there(FILE_NAME)) + u64::from(there(TEMPORARY))
+}
+
+fn remove(dir: BorrowedFd<'_>, path: &Path) -> Result<u64, StoreError> {
+    let stray = cache::sweep(dir, path)?;
+    let cache = cache::remove(dir, path)?;
+    Ok(u64::from(stray) + u64::from(cache))
+}

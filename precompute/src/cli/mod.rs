@@ -1,0 +1,60 @@
+//! The command line of `precompute`: arguments in, library calls, text or JSON out, exit codes.
+//!
+//! This is the only part of the crate that prints. Results and JSON go to standard output, progress
+//! and findings to standard error.
+
+mod clean;
+mod output;
+mod progress;
+mod run;
+mod selection;
+mod show;
+mod signals;
+mod verify;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use indexfile::exit::Exit;
+
+/// SHA-1 of Cyrus messages, computed ahead of an upgrade and kept beside each index.
+#[derive(Debug, Parser)]
+#[command(name = "precompute", version, about, long_about = None)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Hash the messages that need a GUID and write cyrus.sha1s beside each index
+    Run(run::Args),
+    /// Compare the entries of cyrus.sha1s with the message files
+    Verify(verify::Args),
+    /// Remove the cyrus.sha1s files
+    Clean(clean::Args),
+    /// Print a cyrus.sha1s file: UID, size and SHA-1 of each message
+    Show(show::Args),
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let usage = error.use_stderr();
+            // Broken standard streams leave nobody to tell.
+            let _ = error.print();
+            return if usage { Exit::Usage } else { Exit::Ok }.into();
+        }
+    };
+    let exit = match cli.command {
+        Command::Run(args) => run::main(&args),
+        Command::Verify(args) => verify::main(&args),
+        Command::Clean(args) => clean::main(&args),
+        Command::Show(args) => show::main(&args),
+    };
+    exit.into()
+}

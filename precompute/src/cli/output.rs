@@ -1,0 +1,115 @@
+//! Findings and summaries, for people on standard error, for programs on standard output.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use indexfile::exit::Exit;
+use serde_json::{Value, json};
+
+use crate::finding::{Code, Finding, worst};
+
+/// How many findings a JSON summary lists; all are counted and printed as they come.
+const LISTED: usize = 1000;
+
+/// Says on standard error why a command cannot go on.
+pub fn complain(why: &dyn Display) {
+    // Nobody listens if this fails.
+    let _ = writeln!(io::stderr(), "precompute: {why}");
+}
+
+/// Prints a line of results; a reader that went away (`| head`) is no error.
+pub fn line(text: &dyn Display) -> io::Result<()> {
+    writeln!(io::stdout(), "{text}")
+}
+
+/// Prints JSON as the one result.
+pub fn print_json(value: &Value) -> Exit {
+    written(line(value))
+}
+
+/// The exit code of having written to standard output.
+pub fn written(result: io::Result<()>) -> Exit {
+    match result {
+        Ok(()) => Exit::Ok,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
+        Err(error) => {
+            complain(&format!("cannot write to standard output: {error}"));
+            Exit::Io
+        }
+    }
+}
+
+/// Collects findings and prints each as it comes.
+#[derive(Debug, Default)]
+pub struct Findings {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    codes: BTreeSet<Code>,
+    count: u64,
+    first: Vec<Finding>,
+}
+
+impl Findings {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one; gives back the line to print.
+    pub fn add(&self, finding: Finding) -> String {
+        let mut inner = self.inner();
+        inner.codes.insert(finding.code);
+        inner.count += 1;
+        let text = format!("{}: {} [{}]", finding.mailbox, finding.text, finding.code);
+        if inner.first.len() < LISTED {
+            inner.first.push(finding);
+        }
+        text
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.inner().count
+    }
+
+    /// The exit code they amount to.
+    pub fn exit(&self) -> Exit {
+        worst(self.inner().codes.iter().copied())
+    }
+
+    /// The first of them, for JSON.
+    pub fn json(&self) -> Value {
+        let inner = self.inner();
+        let one = |finding: &Finding| {
+            json!({
+                "mailbox": finding.mailbox,
+                "code": finding.code.as_str(),
+                "path": finding.path.display().to_string(),
+                "text": finding.text,
+            })
+        };
+        inner.first.iter().map(one).collect()
+    }
+}
+
+/// Bytes as people read them.
+pub fn human_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let (mut whole, mut tenths, mut unit) = (bytes, 0, 0);
+    for (i, _) in UNITS.iter().enumerate() {
+        tenths = whole % 1024 * 10 / 1024;
+        whole /= 1024;
+        unit = i;
+        if whole < 1024 {
+            break;
+        }
+    }
+    format!("{whole}.{tenths} {}", UNITS[unit])
+}

@@ -1,0 +1,186 @@
+//! `precompute run`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use indexfile::exit::Exit;
+use serde_json::json;
+
+use super::output::{Findings, complain, human_bytes, line, print_json, written};
+use super::progress::Progress;
+use super::selection::Selection;
+use super::signals;
+use super::watch::Watch;
+use crate::governor::Governor;
+use crate::nice;
+use crate::pass::{self, Options, Summary, default_jobs};
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    selection: Selection,
+    /// Hash all messages, not only those without a real GUID
+    #[arg(long)]
+    all_messages: bool,
+    /// Threads; more than cores, because a cold disk wants many requests in flight
+    #[arg(long, value_name = "N", default_value_t = default_jobs(),
+          value_parser = clap::value_parser!(u16).range(1..=1024).map(usize::from))]
+    jobs: usize,
+    #[command(flatten)]
+    kind: Kindness,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+    /// No progress, no summary; only what is wrong
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// How to be kind to the live server.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Kindness {
+    /// Read at most so many bytes a second (K, M, G: 1024, ...)
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    max_rate: Option<u64>,
+    /// Idle I/O class and lowest CPU priority
+    #[arg(long)]
+    nice: bool,
+    /// Pause while the load average of the last minute is not below this
+    #[arg(long, value_name = "LOAD")]
+    while_load_below: Option<f64>,
+    /// Pause while this file exists (SIGUSR1 pauses and continues as well)
+    #[arg(long, value_name = "FILE")]
+    pause_file: Option<PathBuf>,
+}
+
+use clap::builder::TypedValueParser as _;
+
+/// `64`, `64K`, `64M`, `64G`.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let (digits, shift) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 10),
+        Some((at, 'm' | 'M')) => (&text[..at], 20),
+        Some((at, 'g' | 'G')) => (&text[..at], 30),
+        _ => (text, 0),
+    };
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| format!("{text:?} is no number of bytes"))?;
+    match number.checked_mul(1 << shift) {
+        Some(0) | None => Err(format!("{text:?} is out of range")),
+        Some(bytes) => Ok(bytes),
+    }
+}
+
+impl Kindness {
+    /// Sets all of it up. To be called before any thread is started.
+    pub fn governor(&self) -> Arc<Governor> {
+        let governor = Arc::new(Governor::new(self.max_rate));
+        if self.nice
+            && let Err(error) = nice::idle()
+        {
+            complain(&format!("--nice has no effect here: {error}"));
+        }
+        signals::listen(&governor);
+        let watch = Watch {
+            pause_file: self.pause_file.clone(),
+            load_below: self.while_load_below,
+        };
+        watch.start(&governor);
+        governor
+    }
+}
+
+/// Runs it.
+pub fn main(args: &Args) -> Exit {
+    let selected = match args.selection.load() {
+        Ok(selected) => selected,
+        Err(exit) => return exit,
+    };
+    let governor = args.kind.governor();
+    let options = Options {
+        all_messages: args.all_messages,
+        jobs: args.jobs,
+        ..Options::default()
+    };
+    let findings = Findings::default();
+    let progress = Progress::new(&findings, args.quiet);
+    let over = AtomicBool::new(false);
+    let summary = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let over = || over.load(Ordering::Acquire);
+            progress.watch(&selected, args.all_messages, &governor, &over);
+        });
+        let summary = pass::run(selected.steps(), &options, &governor, &progress);
+        over.store(true, Ordering::Release);
+        watcher.thread().unpark();
+        summary
+    });
+    progress.finish();
+    match summary {
+        Ok(summary) => report(args, &summary, &findings),
+        Err(error) => {
+            complain(&error);
+            Exit::Io
+        }
+    }
+}
+
+fn report(args: &Args, summary: &Summary, findings: &Findings) -> Exit {
+    let seconds = summary.elapsed.as_secs_f64();
+    let output = if args.json {
+        print_json(&json!({
+            "mailboxes": summary.mailboxes,
+            "messages": summary.messages,
+            "hashed": summary.hashed,
+            "cached": summary.cached,
+            "linked": summary.linked,
+            "bytes": summary.bytes,
+            "errors": summary.errors,
+            "seconds": seconds,
+            "stopped": summary.stopped,
+            "findings": findings.json(),
+        }))
+    } else if args.quiet {
+        Exit::Ok
+    } else {
+        written(line(&format!(
+            "{} mailboxes, {} messages: {} hashed ({}), {} cached, {} linked, {} errors, {seconds:.2} s{}",
+            summary.mailboxes,
+            summary.messages,
+            summary.hashed,
+            human_bytes(summary.bytes),
+            summary.cached,
+            summary.linked,
+            summary.errors,
+            if summary.stopped {
+                "; stopped before the end, run again"
+            } else {
+                ""
+            },
+        )))
+    };
+    match findings.exit() {
+        Exit::Ok if summary.stopped => Exit::RolledBack,
+        Exit::Ok => output,
+        exit => exit,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_bytes;
+
+    #[test]
+    fn rates_are_read_with_their_units() {
+        assert_eq!(parse_bytes("64"), Ok(64));
+        assert_eq!(parse_bytes("64K"), Ok(65_536));
+        assert_eq!(parse_bytes("3m"), Ok(3 << 20));
+        assert_eq!(parse_bytes("1G"), Ok(1 << 30));
+        for bad in ["", "K", "0", "-1", "1T", "1.5M", "99999999999G"] {
+            assert!(parse_bytes(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! A mailbox opened for reading, without a lock: directories, index, expunge file, header.
+//!
+//! What is promised: the index is read before the expunge file, so that a message that is being
+//! expunged meanwhile is seen in both rather than in neither. Index files are mapped, not copied.
+//! Nothing is written.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use indexfile::mailbox::HeaderFile;
+use indexfile::{FileKind, IndexFile, ReadError};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::cache::Owner;
+use crate::finding::{Code, Finding};
+use crate::message::Spool;
+use crate::targets::{Dirs, Target};
+
+/// No `cyrus.header` is longer than this: 128 flags and an ACL.
+const HEADER_MAX: u64 = 4 << 20;
+
+/// An open mailbox.
+#[derive(Debug)]
+pub struct Mailbox {
+    /// Where it lies and what it is called.
+    pub target: Target,
+    /// Its message files.
+    pub spool: Spool,
+    /// `cyrus.index` as it was when it was opened.
+    pub index: IndexFile,
+    /// `cyrus.expunge`, if there is one and it is sound.
+    pub expunge: Option<IndexFile>,
+    /// From `cyrus.header`.
+    pub uniqueid: String,
+    /// Owner, group and mode of `cyrus.index`.
+    pub owner: Owner,
+    dirs: Dirs,
+}
+
+/// What [`Mailbox::open`] gives.
+#[derive(Debug)]
+pub enum Opened {
+    /// The mailbox, and what is wrong with it although it can be worked on.
+    Mailbox(Box<Mailbox>, Option<Finding>),
+    /// It was removed since it was listed.
+    Gone,
+}
+
+impl Mailbox {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// A finding that says why it cannot be worked on.
+    pub fn open(target: Target) -> Result<Opened, Finding> {
+        let dirs = match target.open() {
+            Ok(dirs) => dirs,
+            Err((path, errno)) => {
+                let index = target.index_path().join("cyrus.index");
+                if errno == Errno::NOENT && std::fs::symlink_metadata(index).is_err() {
+                    return Ok(Opened::Gone);
+                }
+                return Err(directory_finding(&target, path, errno));
+            }
+        };
+        let index = match open_index(&target, &dirs, FileKind::Index)? {
+            Ok(open) => open,
+            Err(error) => return Err(index_finding(&target, Code::Index, &error)),
+        };
+        let Some((index, owner)) = index else {
+            let path = target.index_path().join("cyrus.index");
+            let why = format!(
+                "{}: there is no such file, but a cyrus.header",
+                path.display()
+            );
+            return Err(Finding::new(&target.mailbox, Code::Index, path, &why));
+        };
+        let (expunge, finding) = match open_index(&target, &dirs, FileKind::Expunge)? {
+            Ok(open) => (open.map(|(file, _)| file), None),
+            Err(error) => (None, Some(index_finding(&target, Code::Expunge, &error))),
+        };
+        let uniqueid = read_header(&target, &dirs)?.uniqueid;
+        let data = dirs.data().map_err(|error| {
+            let path = target.data_path();
+            Finding::new(&target.mailbox, Code::Io, path, &error)
+        })?;
+        let spool = Spool::from_fd(data, target.data_path());
+        let mailbox = Box::new(Self {
+            target,
+            spool,
+            index,
+            expunge,
+            uniqueid,
+            owner,
+            dirs,
+        });
+        Ok(Opened::Mailbox(mailbox, finding))
+    }
+
+    /// The directory of `cyrus.index` and `cyrus.sha1s`.
+    #[must_use]
+    pub fn index_dir(&self) -> BorrowedFd<'_> {
+        self.dirs.below(&self.target.roots.index)
+    }
+
+    /// The path of that directory, for people.
+    #[must_use]
+    pub fn index_path(&self) -> PathBuf {
+        self.target.index_path()
+    }
+
+    /// UIDVALIDITY.
+    #[must_use]
+    pub fn uidvalidity(&self) -> u32 {
+        self.index.header().uidvalidity()
+    }
+
+    /// Which of `uids` the index or the expunge file list now, read afresh by their names.
+    ///
+    /// If they cannot be read now, all of them: better a report too many than one too few.
+    #[must_use]
+    pub fn still_listed(&self, uids: &BTreeSet<u32>) -> BTreeSet<u32> {
+        let mut listed = BTreeSet::new();
+        for kind in [FileKind::Index, FileKind::Expunge] {
+            match open_index(&self.target, &self.dirs, kind) {
+                Ok(Ok(Some((file, _)))) => {
+                    let now = file.records().map(|record| record.uid());
+                    listed.extend(now.filter(|uid| uids.contains(uid)));
+                }
+                // The mailbox is gone, or has no expunge file.
+                Ok(Ok(None)) => {}
+                _ => return uids.clone(),
+            }
+        }
+        listed
+    }
+}
+
+fn directory_finding(target: &Target, path: PathBuf, errno: Errno) -> Finding {
+    let (code, why) = match errno {
+        Errno::NOENT | Errno::NOTDIR => (
+            Code::NoSpool,
+            "no such directory (is the spool mounted?)".to_owned(),
+        ),
+        Errno::XDEV | Errno::LOOP => (
+            Code::Link,
+            "a symbolic link leads out of the partition".to_owned(),
+        ),
+        Errno::ACCESS | Errno::PERM => (Code::Denied, "not permitted to open it".to_owned()),
+        _ => (Code::Io, errno.to_string()),
+    };
+    let text = format!("{}: {why}", path.display());
+    Finding::new(&target.mailbox, code, path, &text)
+}
+
+fn index_finding(target: &Target, code: Code, error: &ReadError) -> Finding {
+    let code = match error {
+        ReadError::Io(io) if io.kind() == std::io::ErrorKind::PermissionDenied => Code::Denied,
+        ReadError::Io(_) => Code::Io,
+        _ => code,
+    };
+    Finding::new(&target.mailbox, code, error.path().to_owned(), error)
+}
+
+fn open_at(dir: BorrowedFd<'_>, name: &str) -> Result<Option<File>, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+        Ok(fd) => Ok(Some(File::from(fd))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn file_finding(target: &Target, code: Code, path: &Path, errno: Errno) -> Finding {
+    let code = match errno {
+        Errno::ACCESS | Errno::PERM => Code::Denied,
+        Errno::LOOP => code,
+        _ => Code::Io,
+    };
+    let text = format!("cannot open {}: {errno}", path.display());
+    Finding::new(&target.mailbox, code, path.to_owned(), &text)
+}
+
+type Indexed = Option<(IndexFile, Owner)>;
+
+/// Opens one of the two index files; `None` if it is not there.
+fn open_index(
+    target: &Target,
+    dirs: &Dirs,
+    kind: FileKind,
+) -> Result<Result<Indexed, ReadError>, Finding> {
+    let (root, code) = match kind {
+        FileKind::Index => (&target.roots.index, Code::Index),
+        FileKind::Expunge => (&target.roots.expunge, Code::Expunge),
+    };
+    let path = root.join(&target.sub).join(kind.file_name());
+    let file = open_at(dirs.below(root), kind.file_name())
+        .map_err(|errno| file_finding(target, code, &path, errno))?;
+    let Some(file) = file else {
+        return Ok(Ok(None));
+    };
+    let owner =
+        Owner::of(file.as_fd()).map_err(|errno| file_finding(target, code, &path, errno))?;
+    Ok(IndexFile::from_file(&file, &path, kind).map(|index| Some((index, owner))))
+}
+
+fn read_header(target: &Target, dirs: &Dirs) -> Result<HeaderFile, Finding> {
+    let root = &target.roots.header;
+    let path = root.join(&target.sub).join("cyrus.header");
+    let file = open_at(dirs.below(root), "cyrus.header")
+        .map_err(|errno| file_finding(target, Code::Header, &path, errno))?;
+    let Some(file) = file else {
+        let why = format!(
+            "{}: there is no such file, but a cyrus.index",
+            path.display()
+        );
+        return Err(Finding::new(&target.mailbox, Code::Header, path, &why));
+    };
+    let mut bytes = Vec::new();
+    if let Err(error) = file.take(HEADER_MAX).read_to_end(&mut bytes) {
+        let why = format!("cannot read {}: {error}", path.display());
+        return Err(Finding::new(&target.mailbox, Code::Io, path, &why));
+    }
+    HeaderFile::parse_at(&bytes, &path)
+        .map_err(|error| Finding::new(&target.mailbox, Code::Header, path, &error))
+}

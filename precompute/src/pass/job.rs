@@ -1,0 +1,356 @@
+//! One mailbox in work: cut into chunks, hashed by any thread, put together again in order of UID.
+//!
+//! Results are collected in [`Rows`], and the cache is replaced once, at the end. Before that, a
+//! checkpoint writes what is done so far together with what the old cache has for the rest: after a
+//! crash the next run begins with that. The final bytes do not depend on checkpoints, threads or time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use indexfile::IoError;
+
+use super::rows::Rows;
+use super::wanted::Wanted;
+use crate::cache::{self, Cache, Entry, Found, StoreError};
+use crate::finding::{Code, Finding};
+use crate::mailbox::Mailbox;
+
+/// A chunk ends after this many messages,
+const CHUNK_MESSAGES: usize = 256;
+/// or after this many bytes.
+const CHUNK_BYTES: u64 = 16 << 20;
+
+/// A piece of a mailbox that one thread works on.
+#[derive(Debug)]
+pub struct Chunk {
+    number: u64,
+    last_uid: u32,
+    /// UIDs, each with what the old cache has for it.
+    pub items: Vec<(u32, Option<Entry>)>,
+    /// What is done so far; others look in for checkpoints.
+    done: Mutex<Vec<Entry>>,
+}
+
+impl Chunk {
+    /// Adds a message that is done.
+    pub fn push(&self, entry: Entry) {
+        lock(&self.done).push(entry);
+    }
+
+    fn sorted(&self) -> Vec<Entry> {
+        let mut done = lock(&self.done).clone();
+        done.sort_unstable_by_key(|entry| entry.uid);
+        done
+    }
+}
+
+/// A mailbox in work.
+#[derive(Debug)]
+pub struct Job {
+    /// The mailbox.
+    pub mailbox: Mailbox,
+    old: Option<Cache>,
+    /// The old file is torn or damaged: it is replaced even by an empty one.
+    damaged: bool,
+    window: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    wanted: Wanted,
+    exhausted: bool,
+    next_number: u64,
+    in_flight: BTreeMap<u64, Arc<Chunk>>,
+    /// Finished chunks that wait for one before them: last UID and entries.
+    waiting: BTreeMap<u64, (u32, Vec<Entry>)>,
+    next_in_order: u64,
+    rows: Rows,
+    /// Up to this UID everything that can be had is in `rows`.
+    covered: u32,
+    failed: Option<IoError>,
+    interrupted: bool,
+    finished: bool,
+    missing: BTreeSet<u32>,
+    /// Entries put back that the old cache did not have, and how many a checkpoint has.
+    fresh: u64,
+    checkpointed_fresh: u64,
+    checkpointed: Instant,
+}
+
+/// What came of looking for the next chunk.
+#[derive(Debug)]
+pub enum Next {
+    /// Work.
+    Chunk(Arc<Chunk>),
+    /// Not now: too many chunks wait for an earlier one.
+    Later,
+    /// There are no more.
+    Exhausted,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is guarded is consistent after each statement, so a panic elsewhere spoiled nothing.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Job {
+    /// Prepares to work on `mailbox`; at most `window` chunks are out or waiting at a time.
+    ///
+    /// # Errors
+    /// If the old cache is there and cannot be read.
+    pub fn new(mailbox: Mailbox, all: bool, window: usize) -> Result<Self, StoreError> {
+        let (dir, path) = (mailbox.index_dir(), mailbox.index_path());
+        cache::sweep(dir, &path)?;
+        let found = cache::find(dir, &path, mailbox.uidvalidity(), &mailbox.uniqueid)?;
+        let damaged = matches!(found, Found::Damaged(_));
+        let state = State {
+            wanted: Wanted::new(mailbox.expunge.as_ref(), all),
+            exhausted: false,
+            next_number: 0,
+            in_flight: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            next_in_order: 0,
+            rows: Rows::new(path),
+            covered: 0,
+            failed: None,
+            interrupted: false,
+            finished: false,
+            missing: BTreeSet::new(),
+            fresh: 0,
+            checkpointed_fresh: 0,
+            checkpointed: Instant::now(),
+        };
+        Ok(Self {
+            mailbox,
+            old: found.good(),
+            damaged,
+            window: window.max(1),
+            state: Mutex::new(state),
+        })
+    }
+
+    /// The next piece of work.
+    pub fn next(&self) -> Next {
+        let mut state = lock(&self.state);
+        if state.exhausted {
+            return Next::Exhausted;
+        }
+        if state.in_flight.len() + state.waiting.len() >= self.window {
+            return Next::Later;
+        }
+        let mut items = Vec::new();
+        let mut bytes = 0u64;
+        while items.len() < CHUNK_MESSAGES && bytes < CHUNK_BYTES {
+            let Some(want) = state.wanted.next(&self.mailbox.index) else {
+                state.exhausted = true;
+                break;
+            };
+            let old = self.old.as_ref().and_then(|cache| cache.get(want.uid));
+            if old.is_none() {
+                bytes = bytes.saturating_add(want.size);
+            }
+            items.push((want.uid, old));
+        }
+        let Some((last_uid, _)) = items.last().copied() else {
+            return Next::Exhausted;
+        };
+        let number = state.next_number;
+        state.next_number += 1;
+        let chunk = Arc::new(Chunk {
+            number,
+            last_uid,
+            items,
+            done: Mutex::default(),
+        });
+        state.in_flight.insert(number, Arc::clone(&chunk));
+        Next::Chunk(chunk)
+    }
+
+    /// Whether [`Job::next`] has nothing more to give.
+    #[must_use]
+    pub fn exhausted(&self) -> bool {
+        lock(&self.state).exhausted
+    }
+
+    /// Notes a message whose file is not there, to be looked at again when all else is done.
+    pub fn missing(&self, uid: u32) {
+        lock(&self.state).missing.insert(uid);
+    }
+
+    /// Takes back a chunk; `complete` unless we were told to stop. `true` if it was the last one
+    /// and [`Job::finish`] is to be called.
+    pub fn put_back(&self, chunk: &Chunk, fresh: u64, complete: bool) -> bool {
+        let entries = chunk.sorted();
+        let mut state = lock(&self.state);
+        let state = &mut *state;
+        state.in_flight.remove(&chunk.number);
+        state.fresh += fresh;
+        state.interrupted |= !complete;
+        state
+            .waiting
+            .insert(chunk.number, (chunk.last_uid, entries));
+        while !state.interrupted {
+            let Some((last_uid, entries)) = state.waiting.remove(&state.next_in_order) else {
+                break;
+            };
+            state.next_in_order += 1;
+            state.covered = last_uid;
+            if let Err(error) = state.rows.extend(entries, self.mailbox.index_dir()) {
+                state.failed.get_or_insert(error);
+            }
+        }
+        self.is_done(state)
+    }
+
+    /// Whether nothing is left to do but [`Job::finish`]; says so once.
+    #[must_use]
+    pub fn done(&self) -> bool {
+        self.is_done(&mut lock(&self.state))
+    }
+
+    #[allow(clippy::unused_self)]
+    fn is_done(&self, state: &mut State) -> bool {
+        let done =
+            state.exhausted && state.in_flight.is_empty() && !state.interrupted && !state.finished;
+        state.finished |= done;
+        done
+    }
+
+    /// Writes the cache if it is not on disk already, and reports what is missing.
+    pub fn finish(&self) -> Vec<Finding> {
+        let mut state = lock(&self.state);
+        let mut findings = self.missing_findings(&state.missing);
+        let result = match state.failed.take() {
+            Some(error) => Err(error.into()),
+            None => self.write(&state.rows),
+        };
+        findings.extend(self.store_finding(result));
+        findings
+    }
+
+    fn write(&self, rows: &Rows) -> Result<(), StoreError> {
+        if rows.len() == 0 && !self.damaged {
+            return Ok(()); // nothing wanted: leave what there is to `clean`
+        }
+        if let Some(old) = &self.old {
+            let same =
+                |(new, old): (Result<Entry, IoError>, Entry)| new.is_ok_and(|new| new == old);
+            if old.len() == rows.len() && rows.iter().zip(old.iter()).all(same) {
+                return Ok(());
+            }
+        }
+        self.replace(rows.len(), rows.iter())
+    }
+
+    fn replace(
+        &self,
+        count: usize,
+        entries: impl Iterator<Item = Result<Entry, IoError>>,
+    ) -> Result<(), StoreError> {
+        let mailbox = &self.mailbox;
+        cache::replace(
+            mailbox.index_dir(),
+            &mailbox.index_path(),
+            mailbox.owner,
+            (mailbox.uidvalidity(), &mailbox.uniqueid),
+            u32::try_from(count).unwrap_or(u32::MAX),
+            entries,
+        )
+    }
+
+    fn store_finding(&self, result: Result<(), StoreError>) -> Option<Finding> {
+        let error = match result {
+            // A mailbox that was removed meanwhile needs no cache.
+            Ok(()) | Err(StoreError::Gone { .. }) => return None,
+            Err(error) => error,
+        };
+        let code = match &error {
+            StoreError::Io(io) if io.kind() == std::io::ErrorKind::PermissionDenied => Code::Denied,
+            _ => Code::Cache,
+        };
+        let path = self.mailbox.index_path().join(cache::FILE_NAME);
+        Some(Finding::new(
+            &self.mailbox.target.mailbox,
+            code,
+            path,
+            &error,
+        ))
+    }
+
+    /// The second look: what was expunged meanwhile is no finding.
+    fn missing_findings(&self, missing: &BTreeSet<u32>) -> Vec<Finding> {
+        if missing.is_empty() {
+            return Vec::new();
+        }
+        let listed = self.mailbox.still_listed(missing);
+        let gone = |uid: &u32| {
+            self.mailbox
+                .spool
+                .stat(*uid)
+                .err()
+                .map(|error| (*uid, error))
+        };
+        let findings = listed.iter().filter_map(gone);
+        findings
+            .map(|(_, error)| Finding::of_message(&self.mailbox.target.mailbox, &error))
+            .collect()
+    }
+
+    /// Writes a checkpoint if there is something new and the last one is `interval` old.
+    pub fn checkpoint(&self, interval: Duration) -> Option<Finding> {
+        let mut state = lock(&self.state);
+        if state.finished || state.checkpointed.elapsed() < interval {
+            return None;
+        }
+        state.checkpointed = Instant::now();
+        let chunks = state.in_flight.values();
+        let waiting = state
+            .waiting
+            .values()
+            .flat_map(|(_, entries)| entries.iter().copied());
+        let window: BTreeMap<u32, Entry> = chunks
+            .flat_map(|chunk| chunk.sorted())
+            .chain(waiting)
+            .map(|entry| (entry.uid, entry))
+            .collect();
+        let new = window.values().filter(|entry| !self.has(entry)).count() as u64;
+        let fresh = state.fresh + new;
+        if fresh == state.checkpointed_fresh {
+            return None;
+        }
+        state.checkpointed_fresh = fresh;
+        let covered = state.covered;
+        let count = state.rows.len() + self.beyond(&window, covered).count();
+        let entries = state
+            .rows
+            .iter()
+            .chain(self.beyond(&window, covered).map(Ok));
+        self.store_finding(self.replace(count, entries))
+    }
+
+    /// What is known of the UIDs beyond `covered`: what was done just now, else what the old cache
+    /// has. That is not checked yet, but it is checked whenever it is used.
+    fn beyond<'a>(
+        &'a self,
+        window: &'a BTreeMap<u32, Entry>,
+        covered: u32,
+    ) -> impl Iterator<Item = Entry> + 'a {
+        let old = self.old.iter().flat_map(Cache::iter);
+        let mut old = old
+            .filter(move |entry| entry.uid > covered && !window.contains_key(&entry.uid))
+            .peekable();
+        let mut new = window.values().copied().peekable();
+        std::iter::from_fn(move || match (old.peek(), new.peek()) {
+            (Some(o), Some(n)) if o.uid < n.uid => old.next(),
+            (Some(_), None) => old.next(),
+            _ => new.next(),
+        })
+    }
+
+    fn has(&self, entry: &Entry) -> bool {
+        let old = self.old.as_ref().and_then(|cache| cache.get(entry.uid));
+        old == Some(*entry)
+    }
+}

@@ -1,0 +1,245 @@
+//! The parallel pass: every wanted message of every mailbox hashed once, every cache brought up to date.
+//!
+//! [`run`] has its own rayon pool, with more threads than cores because cold storage wants many
+//! requests in flight. Memory is flat: a bounded queue of mailboxes, bounded windows of chunks, one
+//! set of buffers a thread; indexes and caches are file mappings.
+//!
+//! What a crash at any moment leaves: each `cyrus.sha1s` whole, old or new, with at most
+//! [`Options::checkpoint`] of the work missing. Running again yields the very bytes that an
+//! undisturbed run would have written. No lock of Cyrus's is taken and no other file is changed.
+
+mod job;
+mod queue;
+mod rows;
+mod wanted;
+mod worker;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::finding::Finding;
+use crate::governor::Governor;
+use crate::hash::Kernel;
+use crate::links::Links;
+use crate::targets::walk::Step;
+pub use wanted::{Want, Wanted};
+
+use job::Job;
+use queue::Queue;
+
+/// How a pass is to be run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Hash also messages whose record has a GUID that is not old-style.
+    pub all_messages: bool,
+    /// Threads.
+    pub jobs: usize,
+    /// How much work may be lost in a crash.
+    pub checkpoint: Duration,
+    /// The hashing kernel.
+    pub kernel: Kernel,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            all_messages: false,
+            jobs: default_jobs(),
+            checkpoint: Duration::from_secs(30),
+            kernel: Kernel::detect(),
+        }
+    }
+}
+
+/// Threads if nothing else is said: enough that cold storage has many requests in flight.
+#[must_use]
+pub fn default_jobs() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (4 * cores).max(16)
+}
+
+/// What a pass did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Summary {
+    /// Mailboxes opened.
+    pub mailboxes: u64,
+    /// Messages that needed a SHA-1.
+    pub messages: u64,
+    /// Messages read and hashed.
+    pub hashed: u64,
+    /// Messages that the cache had and whose file is unchanged.
+    pub cached: u64,
+    /// Messages that are further names of a file hashed already.
+    pub linked: u64,
+    /// Bytes hashed.
+    pub bytes: u64,
+    /// Findings.
+    pub errors: u64,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// It was stopped before all was done.
+    pub stopped: bool,
+}
+
+/// Gets to know what a pass does while it does it; called from all its threads.
+pub trait Observer: Sync {
+    /// Something is wrong with a mailbox or message.
+    fn finding(&self, finding: Finding);
+    /// So many messages were finished and bytes read, in this partition.
+    fn progress(&self, partition: &str, messages: u64, bytes: u64) {
+        let _ = (partition, messages, bytes);
+    }
+}
+
+/// The threads could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start {jobs} threads: {source}")]
+pub struct PoolError {
+    jobs: usize,
+    source: rayon::ThreadPoolBuildError,
+}
+
+/// A pool of our own with `jobs` threads.
+///
+/// # Errors
+/// If the system does not give us that many.
+pub fn pool(jobs: usize) -> Result<rayon::ThreadPool, PoolError> {
+    let jobs = jobs.max(1);
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(jobs)
+        .thread_name(|i| format!("precompute-{i}"))
+        .build()
+        .map_err(|source| PoolError { jobs, source })
+}
+
+#[derive(Debug, Default)]
+struct Totals {
+    mailboxes: AtomicU64,
+    messages: AtomicU64,
+    hashed: AtomicU64,
+    cached: AtomicU64,
+    linked: AtomicU64,
+    bytes: AtomicU64,
+    errors: AtomicU64,
+}
+
+struct Shared<'a> {
+    options: &'a Options,
+    governor: &'a Governor,
+    observer: &'a dyn Observer,
+    queue: Queue,
+    links: Links,
+    totals: Totals,
+    /// Mailboxes in work, for checkpoints.
+    jobs: Mutex<Vec<Arc<Job>>>,
+}
+
+impl Shared<'_> {
+    #[allow(clippy::unused_self)]
+    fn count(&self, counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+
+    fn report(&self, finding: Finding) {
+        self.count(&self.totals.errors, 1);
+        self.observer.finding(finding);
+    }
+
+    fn progress(&self, job: &Job, messages: u64, bytes: u64) {
+        let partition = &job.mailbox.target.roots.partition;
+        self.observer.progress(partition, messages, bytes);
+    }
+
+    fn window(&self) -> usize {
+        self.options.jobs.saturating_mul(4)
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, Vec<Arc<Job>>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn live(&self, job: &Arc<Job>) {
+        self.jobs().push(Arc::clone(job));
+    }
+
+    fn dead(&self, job: &Arc<Job>) {
+        self.jobs().retain(|other| !Arc::ptr_eq(other, job));
+    }
+
+    fn checkpoint(&self, interval: Duration) {
+        let jobs = self.jobs().clone();
+        for job in jobs {
+            if let Some(finding) = job.checkpoint(interval) {
+                self.report(finding);
+            }
+        }
+    }
+}
+
+/// Brings the caches of all mailboxes that `steps` yields up to date.
+///
+/// Ends early, with everything done so far on disk, when `governor` says stop.
+///
+/// # Errors
+/// Only if the threads cannot be started; what is wrong with mailboxes goes to `observer`.
+pub fn run(
+    steps: impl Iterator<Item = Step> + Send,
+    options: &Options,
+    governor: &Governor,
+    observer: &dyn Observer,
+) -> Result<Summary, PoolError> {
+    let start = Instant::now();
+    let pool = pool(options.jobs)?;
+    let shared = Shared {
+        options,
+        governor,
+        observer,
+        queue: Queue::default(),
+        links: Links::default(),
+        totals: Totals::default(),
+        jobs: Mutex::default(),
+    };
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for step in steps {
+                let more = match step {
+                    Ok(target) => shared.queue.push(target, || governor.stopped()),
+                    Err(finding) => {
+                        shared.report(finding);
+                        !governor.stopped()
+                    }
+                };
+                if !more {
+                    break;
+                }
+            }
+            shared.queue.close();
+        });
+        let clock = scope.spawn(|| {
+            while !over.load(Ordering::Acquire) {
+                std::thread::park_timeout(Duration::from_secs(1).min(options.checkpoint));
+                shared.checkpoint(options.checkpoint);
+            }
+        });
+        pool.broadcast(|_| worker::run(&shared));
+        over.store(true, Ordering::Release);
+        clock.thread().unpark();
+    });
+    // Only a run that was stopped has mailboxes left here.
+    shared.checkpoint(Duration::ZERO);
+    let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let totals = &shared.totals;
+    Ok(Summary {
+        mailboxes: get(&totals.mailboxes),
+        messages: get(&totals.messages),
+        hashed: get(&totals.hashed),
+        cached: get(&totals.cached),
+        linked: get(&totals.linked),
+        bytes: get(&totals.bytes),
+        errors: get(&totals.errors),
+        elapsed: start.elapsed(),
+        stopped: governor.stopped(),
+    })
+}

@@ -1,0 +1,132 @@
+//! What the threads of a pass take their work from: a bounded queue of mailboxes, and those in work.
+//!
+//! A thread takes a chunk of a mailbox that is in work before it opens another one, so that one huge
+//! mailbox gets all threads and few mailboxes are open at a time.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::job::{Chunk, Job, Next};
+use crate::targets::Target;
+
+/// How many mailboxes wait at most.
+const QUEUE: usize = 256;
+/// Nobody sleeps longer without looking around.
+const NAP: Duration = Duration::from_millis(100);
+
+/// The queue.
+#[derive(Debug, Default)]
+pub struct Queue {
+    inner: Mutex<Inner>,
+    /// There is something to do, or no more will come.
+    work: Condvar,
+    /// There is room for another mailbox.
+    room: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    targets: VecDeque<Target>,
+    closed: bool,
+    /// Mailboxes that still have chunks to give.
+    jobs: VecDeque<Arc<Job>>,
+    /// Threads that are at something which may bring more work.
+    busy: usize,
+}
+
+/// What a thread is to do.
+#[derive(Debug)]
+pub enum Work {
+    /// Open this mailbox.
+    Open(Target),
+    /// Work on this piece.
+    Chunk(Arc<Job>, Arc<Chunk>),
+    /// There is no more.
+    Nothing,
+}
+
+impl Queue {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a mailbox, waiting for room; `false` if `stop` says so first.
+    pub fn push(&self, target: Target, stop: impl Fn() -> bool) -> bool {
+        let mut inner = self.inner();
+        while inner.targets.len() >= QUEUE {
+            if stop() {
+                return false;
+            }
+            let waited = self.room.wait_timeout(inner, NAP);
+            inner = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        inner.targets.push_back(target);
+        drop(inner);
+        self.work.notify_one();
+        true
+    }
+
+    /// No more mailboxes will be pushed.
+    pub fn close(&self) {
+        self.inner().closed = true;
+        self.work.notify_all();
+    }
+
+    /// Offers the chunks of a mailbox to all threads.
+    pub fn share(&self, job: Arc<Job>) {
+        self.inner().jobs.push_back(job);
+        self.work.notify_all();
+    }
+
+    /// Waits for something to do. Each answer but `Nothing` is to be followed by [`Queue::done`].
+    pub fn take(&self, stop: impl Fn() -> bool) -> Work {
+        let mut inner = self.inner();
+        loop {
+            if stop() {
+                return Work::Nothing;
+            }
+            if let Some((job, chunk)) = chunk(&mut inner) {
+                inner.busy += 1;
+                return Work::Chunk(job, chunk);
+            }
+            if let Some(target) = inner.targets.pop_front() {
+                inner.busy += 1;
+                self.room.notify_one();
+                return Work::Open(target);
+            }
+            if inner.closed && inner.busy == 0 && inner.jobs.is_empty() {
+                self.work.notify_all();
+                return Work::Nothing;
+            }
+            let waited = self.work.wait_timeout(inner, NAP);
+            inner = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// What [`Queue::take`] gave is done.
+    pub fn done(&self) {
+        let mut inner = self.inner();
+        inner.busy = inner.busy.saturating_sub(1);
+        let wake = inner.busy == 0 || !inner.jobs.is_empty();
+        drop(inner);
+        if wake {
+            self.work.notify_all();
+        }
+    }
+}
+
+/// The next chunk of any mailbox in work; those that have no more leave the queue.
+fn chunk(inner: &mut Inner) -> Option<(Arc<Job>, Arc<Chunk>)> {
+    let mut i = 0;
+    while let Some(job) = inner.jobs.get(i) {
+        match job.next() {
+            Next::Chunk(chunk) => return Some((Arc::clone(job), chunk)),
+            Next::Later => i += 1,
+            Next::Exhausted => {
+                inner.jobs.remove(i);
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,213 @@
+//! Cached entries against the message files: everything is read and hashed again.
+//!
+//! An entry whose file has changed since (stamp or size differ) or is gone is stale: no harm, it will
+//! not be used. An entry whose file is unchanged and has another SHA-1 is wrong, which means that
+//! either the cache or the message has rotted. Nothing is written.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use indexfile::Guid;
+use rayon::iter::{ParallelBridge as _, ParallelIterator as _};
+
+use crate::cache::{self, Cache, Entry, Found};
+use crate::finding::{Code, Finding};
+use crate::governor::Governor;
+use crate::hash::Kernel;
+use crate::hash::lanes::Lanes;
+use crate::mailbox::{Mailbox, Opened};
+use crate::message::{FileStat, Gate, Hashed, Hasher, MessageError};
+use crate::pass::{Observer, PoolError, pool};
+use crate::targets::walk::Step;
+
+/// How many entries a thread takes at a time.
+const CHUNK: usize = 256;
+
+/// How to verify.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Threads.
+    pub jobs: usize,
+}
+
+/// What was verified.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Summary {
+    /// Mailboxes opened.
+    pub mailboxes: u64,
+    /// Mailboxes that have a cache of their own.
+    pub caches: u64,
+    /// Entries looked at.
+    pub entries: u64,
+    /// Entries that are the SHA-1 of their unchanged file.
+    pub right: u64,
+    /// Entries whose file has changed or is gone.
+    pub stale: u64,
+    /// Entries that are not the SHA-1 of their unchanged file.
+    pub wrong: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// It was stopped before all was done.
+    pub stopped: bool,
+}
+
+#[derive(Default)]
+struct Totals {
+    mailboxes: AtomicU64,
+    caches: AtomicU64,
+    entries: AtomicU64,
+    right: AtomicU64,
+    stale: AtomicU64,
+    wrong: AtomicU64,
+    bytes: AtomicU64,
+}
+
+fn add(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Ordering::Relaxed);
+}
+
+/// Verifies the caches of all mailboxes that `steps` yields.
+///
+/// # Errors
+/// Only if the threads cannot be started; what is wrong goes to `observer`.
+pub fn run(
+    steps: impl Iterator<Item = Step> + Send,
+    options: &Options,
+    governor: &Governor,
+    observer: &dyn Observer,
+) -> Result<Summary, PoolError> {
+    let start = Instant::now();
+    let totals = Totals::default();
+    let chunks = steps
+        .take_while(|_| governor.go_on())
+        .filter_map(|step| open(step, &totals, observer))
+        .flat_map(chunks);
+    pool(options.jobs)?.install(|| {
+        chunks.par_bridge().for_each_init(
+            || Lanes::new(Kernel::detect()),
+            |lanes, (open, entries)| verify(&open, &entries, lanes, &totals, governor, observer),
+        );
+    });
+    let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    Ok(Summary {
+        mailboxes: get(&totals.mailboxes),
+        caches: get(&totals.caches),
+        entries: get(&totals.entries),
+        right: get(&totals.right),
+        stale: get(&totals.stale),
+        wrong: get(&totals.wrong),
+        bytes: get(&totals.bytes),
+        elapsed: start.elapsed(),
+        stopped: governor.stopped(),
+    })
+}
+
+struct Open {
+    mailbox: Mailbox,
+    cache: Cache,
+}
+
+fn open(step: Step, totals: &Totals, observer: &dyn Observer) -> Option<Arc<Open>> {
+    let mailbox = match step.and_then(Mailbox::open) {
+        Ok(Opened::Mailbox(mailbox, _)) => *mailbox,
+        Ok(Opened::Gone) => return None,
+        Err(finding) => {
+            observer.finding(finding);
+            return None;
+        }
+    };
+    add(&totals.mailboxes, 1);
+    let (dir, path) = (mailbox.index_dir(), mailbox.index_path());
+    let damaged = |why: &dyn std::fmt::Display| {
+        let name = &mailbox.target.mailbox;
+        let path = path.join(cache::FILE_NAME);
+        observer.finding(Finding::new(name, Code::WrongEntry, path, why));
+    };
+    match cache::find(dir, &path, mailbox.uidvalidity(), &mailbox.uniqueid) {
+        Ok(Found::Good(cache)) => {
+            add(&totals.caches, 1);
+            Some(Arc::new(Open { mailbox, cache }))
+        }
+        Ok(Found::Absent | Found::Foreign) => None,
+        Ok(Found::Damaged(error)) => {
+            damaged(&error);
+            None
+        }
+        Err(error) => {
+            damaged(&error);
+            None
+        }
+    }
+}
+
+fn chunks(open: Arc<Open>) -> impl Iterator<Item = (Arc<Open>, Vec<Entry>)> {
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let entries: Vec<Entry> = open.cache.iter().skip(next).take(CHUNK).collect();
+        next += entries.len();
+        (!entries.is_empty()).then(|| (Arc::clone(&open), entries))
+    })
+}
+
+struct VerifyGate<'a> {
+    governor: &'a Governor,
+    totals: &'a Totals,
+}
+
+impl Gate for VerifyGate<'_> {
+    fn go_on(&mut self) -> bool {
+        self.governor.go_on()
+    }
+
+    fn read(&mut self, bytes: u64) -> bool {
+        self.governor.admit(bytes)
+    }
+
+    fn closed(&mut self, stat: &FileStat, guid: Option<Guid>) {
+        if guid.is_some() {
+            add(&self.totals.bytes, stat.size);
+        }
+    }
+}
+
+fn verify(
+    open: &Open,
+    entries: &[Entry],
+    lanes: &mut Lanes,
+    totals: &Totals,
+    governor: &Governor,
+    observer: &dyn Observer,
+) {
+    let by_uid: HashMap<u32, &Entry> = entries.iter().map(|entry| (entry.uid, entry)).collect();
+    let name = &open.mailbox.target.mailbox;
+    let sink = |uid: u32, result: Result<Hashed, MessageError>| {
+        let Some(entry) = by_uid.get(&uid) else {
+            return;
+        };
+        add(&totals.entries, 1);
+        match result {
+            Ok(now) if !entry.still_same(&now.stamp, now.size) => add(&totals.stale, 1),
+            Ok(now) if now.guid == entry.guid => add(&totals.right, 1),
+            Ok(now) => {
+                add(&totals.wrong, 1);
+                let path = open.mailbox.spool.path_of(uid);
+                let why = format!(
+                    "{}: the cache has {}, the unchanged file gives {}",
+                    path.display(),
+                    entry.guid,
+                    now.guid
+                );
+                observer.finding(Finding::new(name, Code::WrongEntry, path, &why));
+            }
+            Err(MessageError::Missing { .. }) => add(&totals.stale, 1),
+            Err(error) => observer.finding(Finding::of_message(name, &error)),
+        }
+    };
+    let uids = entries.iter().map(|entry| entry.uid);
+    let gate = VerifyGate { governor, totals };
+    Hasher::new(&open.mailbox.spool, uids, sink, gate).run(lanes);
+}
