@@ -2,4 +2,5 @@
 
 pub mod demo;
 pub mod journal;
+pub mod listing;
 pub mod two_phase;

@@ -1,0 +1,65 @@
+//! The JSON form of Cyrus 3.6: one member a line, `"NAME": {...}`.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+use super::{Item, ListError, Skip, name};
+
+pub(super) enum Line {
+    Item(Item),
+    Nothing,
+    End,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    name: Option<String>,
+    #[serde(default)]
+    mbtype: String,
+    partition: Option<String>,
+    server: Option<String>,
+}
+
+/// Letters of `mbtype` after its kind, with what they mean for us, most telling first.
+const FLAGS: [(char, Skip); 5] = [
+    ('d', Skip::Deleted),
+    ('r', Skip::Remote),
+    ('z', Skip::Reserved),
+    ('m', Skip::Moving),
+    ('i', Skip::Intermediate),
+];
+
+pub(super) fn entry(bytes: &[u8], line: u64) -> Result<Line, ListError> {
+    let bad = |what: String| ListError::Line { line, what };
+    let text = std::str::from_utf8(bytes).map_err(|_| bad("not UTF-8".to_owned()))?;
+    let member = text.trim().trim_matches(',').trim();
+    match member {
+        "{" | "" => return Ok(Line::Nothing),
+        "}" | "{}" => return Ok(Line::End),
+        _ => {}
+    }
+    let object: HashMap<String, Entry> = serde_json::from_str(&format!("{{{member}}}"))
+        .map_err(|error| bad(format!("not a member of ctl_mboxlist's JSON: {error}")))?;
+    let mut members = object.into_iter();
+    let (Some((key, entry)), None) = (members.next(), members.next()) else {
+        return Err(bad("more than one member on a line".to_owned()));
+    };
+    let name = name(entry.name.as_ref().unwrap_or(&key).as_bytes(), line)?;
+    // The first letter is the kind of mailbox; `d` there would be none of the flags.
+    let flags = entry.mbtype.get(1..).unwrap_or("");
+    let skip = FLAGS
+        .iter()
+        .find(|(letter, _)| flags.contains(*letter))
+        .map(|(_, skip)| *skip);
+    Ok(Line::Item(match skip {
+        Some(skip) => Item::Skipped(skip),
+        None if entry.server.is_some() => Item::Skipped(Skip::Remote),
+        // `l`: the directory is at the path of the name, as in all earlier releases.
+        None if !flags.contains('l') => Item::Skipped(Skip::ByUniqueId),
+        None => Item::Mailbox {
+            name,
+            partition: entry.partition,
+        },
+    }))
+}
