@@ -3,4 +3,5 @@
 pub mod demo;
 pub mod journal;
 pub mod listing;
+pub mod run;
 pub mod two_phase;

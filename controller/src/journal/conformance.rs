@@ -65,6 +65,8 @@ pub(super) fn spec() -> RunSpec {
         to: 10,
         master: "unix:/m".to_owned(),
         replica: Some("unix:/r".to_owned()),
+        master_id: "a".to_owned(),
+        replica_id: "b".to_owned(),
     }
 }
 

@@ -49,6 +49,10 @@ pub struct RunSpec {
     pub master: String,
     /// Address of the replica's, if there is one.
     pub replica: Option<String>,
+    /// What the master's slotd calls its host; empty if not known.
+    pub master_id: String,
+    /// What the replica's slotd calls its host; empty if not known, or if there is none.
+    pub replica_id: String,
 }
 
 /// A run.

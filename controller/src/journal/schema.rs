@@ -9,6 +9,8 @@ CREATE TABLE run (
     to_version    INTEGER NOT NULL,            -- the index minor version wanted
     master        TEXT    NOT NULL,            -- address of the master's slotd
     replica       TEXT,                        -- address of the replica's, if there is one
+    master_id     TEXT    NOT NULL,            -- what the slotds call their hosts
+    replica_id    TEXT    NOT NULL,
     started_at    INTEGER NOT NULL,
     finished_at   INTEGER,                     -- NULL: stopped or running; the next start resumes it
     list_complete INTEGER NOT NULL DEFAULT 0   -- 1 once all its mailboxes are in the table below

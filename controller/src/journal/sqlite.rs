@@ -160,8 +160,9 @@ impl Journal for SqliteJournal {
         let spec = spec.clone();
         self.write_now(move |connection| {
             connection.execute(
-                "INSERT INTO run (command, to_version, master, replica, started_at) VALUES (?, ?, ?, ?, ?)",
-                params![spec.verb.as_str(), spec.to, spec.master, spec.replica, now_ms],
+                "INSERT INTO run (command, to_version, master, replica, master_id, replica_id, started_at) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?)",
+                params![spec.verb.as_str(), spec.to, spec.master, spec.replica, spec.master_id, spec.replica_id, now_ms],
             )?;
             Ok(RunId(connection.last_insert_rowid()))
         })

@@ -28,7 +28,8 @@ const COLUMNS: &str = "m.id, m.name, m.partition, m.named, m.state, m.attempts, 
 pub(super) fn last_run(connection: &Connection) -> Read<Option<RunInfo>> {
     let found = connection
         .query_row(
-            "SELECT id, command, to_version, master, replica, started_at, finished_at, list_complete \
+            "SELECT id, command, to_version, master, replica, started_at, finished_at, list_complete, \
+             master_id, replica_id \
              FROM run ORDER BY id DESC LIMIT 1",
             [],
             |row| {
@@ -42,6 +43,8 @@ pub(super) fn last_run(connection: &Connection) -> Read<Option<RunInfo>> {
                             to: row.get(2)?,
                             master: row.get(3)?,
                             replica: row.get(4)?,
+master_id: row.get(8)?,
+replica_id: row.get(9)?,
                         },
                         started_ms: row.get(5)?,
                         finished_ms: row.get(6)?,
@@ -103,7 +106,7 @@ pub(super) fn open_transactions(
 ) -> Read<Vec<OpenTransaction>> {
     let sql = format!(
         "SELECT {COLUMNS}, m.before_master, m.before_replica, m.forward_master, m.forward_replica, \
-         r.id, r.command, r.to_version, r.master, r.replica \
+         r.id, r.command, r.to_version, r.master, r.replica, r.master_id, r.replica_id \
          FROM mailbox m JOIN run r ON r.id = m.run \
          WHERE m.state IN ('decided', 'reversing') AND m.id > ? ORDER BY m.id LIMIT ?"
     );
@@ -122,6 +125,8 @@ pub(super) fn open_transactions(
             to: row.get(23)?,
             master: row.get(24)?,
             replica: row.get(25)?,
+            master_id: row.get(26)?,
+            replica_id: row.get(27)?,
         };
         page.push(OpenTransaction {
             row: mailbox,

@@ -1,0 +1,107 @@
+//! What happens when a human must look: a loud block, syslog, and a command of the operator's.
+
+use std::os::unix::net::UnixDatagram;
+use std::process::Stdio;
+use std::time::Duration;
+
+use super::observe::Observer;
+use crate::two_phase::Failure;
+
+/// How long the operator's command may take.
+const COMMAND_LIMIT: Duration = Duration::from_secs(30);
+/// Facility mail (2), severity critical (2).
+const SYSLOG_PRIORITY: u8 = 2 * 8 + 2;
+const RULE: &str = "***************************************************************************";
+
+/// Where alerts go beside the observer.
+#[derive(Clone, Debug, Default)]
+pub struct Alerts {
+    /// A shell command; the mailbox and the reason are in its environment.
+    pub on_alert: Option<String>,
+    /// Send a line to syslog.
+    pub syslog: bool,
+    /// The command that tries again, for the text: `controller recover --master ...`.
+    pub recover: String,
+}
+
+impl Alerts {
+    /// Tells everybody that this mailbox is in doubt.
+    pub(super) async fn raise(&self, mailbox: &str, failure: &Failure, observer: &dyn Observer) {
+        observer.alarm(&self.block(mailbox, failure));
+        let line = format!("IN DOUBT: {mailbox}: {failure}");
+        if self.syslog {
+            syslog(&line, observer);
+        }
+        if let Some(command) = &self.on_alert
+            && let Err(text) = run_command(command, mailbox, failure, &line).await
+        {
+            observer.say(&format!("--on-alert {command:?}: {text}"));
+        }
+    }
+
+    fn block(&self, mailbox: &str, failure: &Failure) -> String {
+        let again = if self.recover.is_empty() {
+            "controller recover"
+        } else {
+            &self.recover
+        };
+        format!(
+            "{RULE}\n\
+             IN DOUBT: {mailbox}\n\
+             {failure}\n\
+             \n\
+             It was decided to change this mailbox on both hosts, and it could not be shown that both\n\
+             are alike now: one may have its new files and the other its old ones. No mail is lost,\n\
+             and neither host has a torn file. But replication may copy the whole mailbox again.\n\
+             \n\
+             What to do:\n\
+             1. Keep replication away from this mailbox.\n\
+             2. See that both slotds run and that their partitions are mounted.\n\
+             3. Run: {again}\n\
+             4. If it stays in doubt, the reason above says which file of which host to repair.\n\
+             {RULE}"
+        )
+    }
+}
+
+fn syslog(line: &str, observer: &dyn Observer) {
+    let pid = std::process::id();
+    let sent = UnixDatagram::unbound().and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        socket.send_to(
+            format!("<{SYSLOG_PRIORITY}>reguid[{pid}]: {line}").as_bytes(),
+            "/dev/log",
+        )
+    });
+    if let Err(error) = sent {
+        observer.say(&format!("syslog could not be told: {error}"));
+    }
+}
+
+async fn run_command(
+    command: &str,
+    mailbox: &str,
+    failure: &Failure,
+    line: &str,
+) -> Result<(), String> {
+    let mut child = tokio::process::Command::new("/bin/sh")
+        .args(["-c", command])
+        .env("REGUID_MAILBOX", mailbox)
+        .env("REGUID_REASON", failure.reason.as_str())
+        .env(
+            "REGUID_SIDE",
+            failure.side.map_or("", crate::two_phase::Side::as_str),
+        )
+        .env("REGUID_TEXT", line)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    match tokio::time::timeout(COMMAND_LIMIT, child.wait()).await {
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(status)) => Err(format!("ended with {status}")),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("did not end within {COMMAND_LIMIT:?}")),
+    }
+}

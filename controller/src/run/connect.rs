@@ -1,0 +1,55 @@
+//! How a run gets its connections; a simulation brings its own way.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use slotd::client::{Addr, Client, ClientError, Timeouts};
+
+use crate::two_phase::Side;
+
+/// A future that can be sent between threads.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Opens connections to the hosts of a run.
+pub trait Connect: Send + Sync {
+    /// Connects to that side's slotd.
+    fn connect(&self, side: Side) -> BoxFuture<'_, Result<Client, ClientError>>;
+
+    /// Its address, for messages and the journal; `None` if the run has no such side.
+    fn address(&self, side: Side) -> Option<String>;
+}
+
+/// One or two slotds at fixed addresses.
+#[derive(Clone, Debug)]
+pub struct Slotds {
+    /// The master's.
+    pub master: Addr,
+    /// The replica's, if there is one.
+    pub replica: Option<Addr>,
+    /// How long to wait for them.
+    pub timeouts: Timeouts,
+}
+
+impl Slotds {
+    fn of(&self, side: Side) -> Option<&Addr> {
+        match side {
+            Side::Master => Some(&self.master),
+            Side::Replica => self.replica.as_ref(),
+        }
+    }
+}
+
+impl Connect for Slotds {
+    fn connect(&self, side: Side) -> BoxFuture<'_, Result<Client, ClientError>> {
+        // A run without a replica never asks for it; should it, the master is not the answer.
+        let addr = self
+            .of(side)
+            .cloned()
+            .unwrap_or_else(|| Addr::Unix("/nonexistent".into()));
+        Box::pin(async move { Client::connect(&addr, self.timeouts).await })
+    }
+
+    fn address(&self, side: Side) -> Option<String> {
+        self.of(side).map(ToString::to_string)
+    }
+}

@@ -1,0 +1,225 @@
+//! Carries out what one coordinator asks for: the thin layer between the pure machine and the
+//! sockets, the journal and the clock.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::connect::BoxFuture;
+use super::peer::{Learned, Peer, Target};
+use super::settings::{Settings, Stop, StopSignal};
+use crate::journal::{Change, Durability, Figures, Journal, MailboxId};
+use crate::two_phase::{Action, Coordinator, Entry, Event, Failure, Merger, Outcome, Side};
+
+/// Longest pause between two attempts to settle a decided transaction.
+const SETTLE_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+type Asked = BoxFuture<'static, (Box<Peer>, Event, Learned)>;
+type Compared = BoxFuture<'static, ([Box<Peer>; 2], Event, u64)>;
+
+/// The connections of one worker.
+pub(super) struct Pair {
+    slots: [Option<Box<Peer>>; 2],
+    make: Box<dyn Fn(Side) -> Peer + Send + Sync>,
+}
+
+impl Pair {
+    pub(super) fn new(make: impl Fn(Side) -> Peer + Send + Sync + 'static) -> Self {
+        Self {
+            slots: [None, None],
+            make: Box::new(make),
+        }
+    }
+
+    fn take(&mut self, side: Side) -> Box<Peer> {
+        self.slots[side.index()]
+            .take()
+            .unwrap_or_else(|| Box::new((self.make)(side)))
+    }
+
+    fn put(&mut self, side: Side, peer: Box<Peer>) {
+        self.slots[side.index()] = Some(peer);
+    }
+}
+
+/// What a transaction came to.
+pub(super) struct Driven {
+    pub(super) outcome: Outcome,
+    pub(super) figures: Figures,
+    /// Told to the operator while it ran; at most once.
+    pub(super) alert: Option<Failure>,
+}
+
+/// Everything a transaction needs beside its machine and its connections.
+pub(super) struct Surroundings<'a> {
+    pub(super) journal: &'a Arc<dyn Journal>,
+    pub(super) settings: &'a Settings,
+    pub(super) stop: StopSignal,
+}
+
+/// Drives a machine from [`Event::Start`] to its end.
+pub(super) async fn drive(
+    mut machine: Coordinator,
+    mailbox: MailboxId,
+    target: Target,
+    pair: &mut Pair,
+    mut around: Surroundings<'_>,
+) -> Driven {
+    let target = Arc::new(target);
+    let mut todo: VecDeque<Action> = machine.step(Event::Start).into();
+    let mut asked: [Option<Asked>; 2] = [None, None];
+    let mut compared: Option<Compared> = None;
+    let mut recorded: Option<BoxFuture<'static, Event>> = None;
+    let mut paused: Option<BoxFuture<'static, ()>> = None;
+    let mut figures = Figures::default();
+    let mut alert = None;
+    let mut told = false;
+    loop {
+        while let Some(action) = todo.pop_front() {
+            match action {
+                Action::Send(side, request) => {
+                    let (mut peer, target) = (pair.take(side), Arc::clone(&target));
+                    asked[side.index()] = Some(Box::pin(async move {
+                        let (event, learned) = peer.ask(&target, request).await;
+                        (peer, event, learned)
+                    }));
+                }
+                Action::Disconnect(side) => {
+                    // Dropping the connection closes it; the slotd then rolls back.
+                    asked[side.index()] = None;
+                    compared = None;
+                    drop(pair.take(side));
+                }
+                Action::Compare => {
+                    let peers = Side::ALL.map(|side| pair.take(side));
+                    compared = Some(Box::pin(compare(peers)));
+                }
+                Action::Record(entry) => {
+                    let receipt = around
+                        .journal
+                        .submit(change(mailbox, entry), Durability::Durable);
+                    recorded = Some(Box::pin(async move {
+                        match receipt.wait().await {
+                            Ok(()) => Event::Recorded,
+                            Err(error) => Event::RecordFailed(error.to_string()),
+                        }
+                    }));
+                }
+                Action::Note(entry) => {
+                    around
+                        .journal
+                        .submit(change(mailbox, entry), Durability::Lazy);
+                }
+                Action::Wait { attempt } => {
+                    let pause = backoff(
+                        around.settings.settle_pause,
+                        attempt.into(),
+                        SETTLE_PAUSE_MAX,
+                    );
+                    paused = Some(Box::pin(tokio::time::sleep(pause)));
+                }
+                Action::Alert(failure) => alert = Some(failure),
+                Action::Finished(outcome) => {
+                    return Driven {
+                        outcome,
+                        figures,
+                        alert,
+                    };
+                }
+            }
+        }
+        let [of_master, of_replica] = &mut asked;
+        let event = tokio::select! {
+            (peer, event, learned) = poll(of_master), if of_master.is_some() => {
+                *of_master = None;
+                pair.put(Side::Master, peer);
+                note(&mut figures, Side::Master, &learned);
+                event
+            }
+            (peer, event, learned) = poll(of_replica), if of_replica.is_some() => {
+                *of_replica = None;
+                pair.put(Side::Replica, peer);
+                note(&mut figures, Side::Replica, &learned);
+                event
+            }
+            ([master, replica], event, lag) = poll(&mut compared), if compared.is_some() => {
+                compared = None;
+                pair.put(Side::Master, master);
+                pair.put(Side::Replica, replica);
+                figures.lag = lag;
+                event
+            }
+            event = poll(&mut recorded), if recorded.is_some() => {
+                recorded = None;
+                event
+            }
+            () = poll(&mut paused), if paused.is_some() => {
+                paused = None;
+                Event::Waited
+            }
+            () = around.stop.reached(Stop::Now), if !told => {
+                told = true;
+                Event::Abort
+            }
+        };
+        todo.extend(machine.step(event));
+    }
+}
+
+/// Awaits what is in the slot; the caller has looked that there is something.
+async fn poll<T>(slot: &mut Option<BoxFuture<'static, T>>) -> T {
+    match slot {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn change(mailbox: MailboxId, entry: Entry) -> Change {
+    match entry {
+        Entry::Decided { before } => Change::Decide { mailbox, before },
+        Entry::Forward(side) => Change::Forward { mailbox, side },
+        Entry::Reversing => Change::Reverse { mailbox },
+    }
+}
+
+fn note(figures: &mut Figures, side: Side, learned: &Learned) {
+    if let Some(up) = &learned.upgraded {
+        if side == Side::Master || figures.messages == 0 {
+            figures.messages = up.messages.into();
+        }
+        figures.altered += u64::from(up.altered);
+        figures.cached += u64::from(up.cached);
+        figures.hashed += u64::from(up.hashed);
+    }
+    if let Some(held) = learned.held {
+        let us = u64::try_from(held.as_micros()).unwrap_or(u64::MAX);
+        let lock = &mut figures.lock_us[side.index()];
+        *lock = Some(lock.map_or(us, |before| before.max(us)));
+    }
+}
+
+/// Fetches both lists page by page and compares them.
+async fn compare(mut peers: [Box<Peer>; 2]) -> ([Box<Peer>; 2], Event, u64) {
+    let mut merger = Merger::new();
+    while let Some((side, from)) = merger.wants() {
+        let page = peers[side.index()].guids(from).await;
+        let event = match page {
+            Ok((items, last)) => match merger.page(side, &items, last) {
+                Ok(()) => continue,
+                Err(error) => Event::Lost(side, error.to_string()),
+            },
+            Err(event) => event,
+        };
+        return (peers, event, 0);
+    }
+    let comparison = merger.into_comparison();
+    let lag = comparison.master_only + comparison.replica_only;
+    (peers, Event::Compared(comparison), lag)
+}
+
+/// The pause before attempt number `attempt` (1 is the first), with up to half of it as jitter.
+pub(super) fn backoff(first: Duration, attempt: u32, longest: Duration) -> Duration {
+    let doubled = first.saturating_mul(1 << attempt.saturating_sub(1).min(16));
+    let pause = doubled.min(longest);
+    pause.mul_f64(1.0 + fastrand::f64() / 2.0)
+}

@@ -1,0 +1,45 @@
+//! A run: many mailboxes through the two-phase commit, from a list to a summary.
+//!
+//! # What it is for
+//!
+//! The driver around [`crate::two_phase`]: connections, deadlines, the journal, retries, and
+//! what happens at a signal. [`run`] is the whole of it as a library call; the command line and
+//! the demo both use it.
+//!
+//! # What it promises
+//!
+//! * Open transactions of an earlier run are settled before anything new begins.
+//! * A run that was stopped in any way goes on where it was, with no flag.
+//! * At most `parallel` mailboxes at once, each with one connection to each host; memory does not
+//!   grow with the number of mailboxes.
+//! * Every wait has a bound.
+//! * [`Stop::Finish`] lets the transactions under way end; [`Stop::Now`] rolls back those that
+//!   are not decided.
+//!
+//! # What a crash leaves
+//!
+//! The journal (see [`crate::journal`]), and on the hosts what the participants' own rules say:
+//! an undecided transaction is rolled back when its connection closes.
+
+mod alert;
+mod connect;
+mod drive;
+mod engine;
+mod intake;
+mod observe;
+mod peer;
+mod recover;
+mod settings;
+mod summary;
+
+#[cfg(test)]
+mod tests;
+
+pub use alert::Alerts;
+pub use connect::{BoxFuture, Connect, Slotds};
+pub use engine::{Parts, retry, run};
+pub use intake::Source;
+pub use observe::{Finished, Observer, Silent};
+pub use recover::{Recovered, recover};
+pub use settings::{RunError, Settings, Stop, StopHandle, StopSignal, stop_pair};
+pub use summary::{LockMs, Summary};

@@ -1,0 +1,254 @@
+//! One side of one transaction: turns a request into a command on its connection, and what
+//! comes back into an event.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use slotd::client::{Client, ClientError};
+use slotd::protocol::{
+    Code, Command, Commit, Committed, Fields, GuidRange, Lock, Named, Prepare, Reply, Upgrade,
+    Upgraded,
+};
+
+use super::connect::Connect;
+use crate::journal::Job;
+use crate::two_phase::{Answer, Event, ListItem, Reason, Refusal, Request, Side};
+
+/// What a reply told beside its answer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Learned {
+    pub(super) upgraded: Option<Upgraded>,
+    pub(super) held: Option<Duration>,
+}
+
+/// A side's connection, kept from mailbox to mailbox.
+pub(super) struct Peer {
+    side: Side,
+    connect: Arc<dyn Connect>,
+    client: Option<Client>,
+    /// Whether a command was answered on this connection before this transaction.
+    used: bool,
+}
+
+/// What a command needs to know beside the request.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) job: Job,
+    pub(super) lock_wait: Duration,
+}
+
+impl Target {
+    fn named(&self, side: Side) -> Named {
+        // The list is the master's: what it says about partitions need not hold on the replica.
+        let partition = if side == Side::Master {
+            self.job.partition.clone()
+        } else {
+            None
+        };
+        Named {
+            mailbox: self.job.name.clone(),
+            partition,
+        }
+    }
+
+    fn command(&self, side: Side, request: Request) -> Command {
+        match request {
+            Request::Prepare { to } => Command::Prepare(Prepare {
+                of: self.named(side),
+                upgrade: upgrade(to, false),
+            }),
+            Request::Lock => Command::Lock(Lock {
+                of: self.named(side),
+                wait: Some(self.lock_wait),
+            }),
+            Request::Upgrade { to, uuids_old } => Command::Upgrade(upgrade(to, uuids_old)),
+            Request::Commit { hold, drop_old } => Command::Commit(Commit { hold, drop_old }),
+            Request::Release { drop_old } => Command::Release { drop_old },
+            Request::RollBack => Command::Rollback,
+        }
+    }
+}
+
+fn upgrade(to: u8, _uuids_old: bool) -> Upgrade {
+    Upgrade {
+        version: u32::from(to),
+        ..Upgrade::default()
+    }
+}
+
+impl Peer {
+    pub(super) fn new(side: Side, connect: Arc<dyn Connect>) -> Self {
+        Self {
+            side,
+            connect,
+            client: None,
+            used: false,
+        }
+    }
+
+    /// Sends a request and waits for what comes of it.
+    pub(super) async fn ask(&mut self, target: &Target, request: Request) -> (Event, Learned) {
+        let command = target.command(self.side, request);
+        let begins = matches!(request, Request::Lock | Request::Prepare { .. });
+        let mut result = self.call(&command).await;
+        // An idle connection may have ended since the last mailbox, as at a restart of the slotd.
+        // Nothing of this transaction was sent on it, so another may be tried at once.
+        if begins && self.used && matches!(&result, Err(e) if is_closed(e)) {
+            self.client = None;
+            result = self.call(&command).await;
+        }
+        match result {
+            Ok(Reply::Ok(fields)) => {
+                self.used = true;
+                self.understand(request, &fields)
+            }
+            Ok(Reply::No { code, text }) => {
+                self.used = true;
+                let refusal = Refusal {
+                    reason: reason_of(code),
+                    text,
+                };
+                (
+                    Event::Reply(self.side, Answer::No(refusal)),
+                    Learned::default(),
+                )
+            }
+            Ok(Reply::Bad(text)) => (self.nonsense(format!("BAD {text}")), Learned::default()),
+            Err(error) => {
+                self.client = None;
+                self.used = false;
+                (
+                    Event::Lost(self.side, error.to_string()),
+                    Learned::default(),
+                )
+            }
+        }
+    }
+
+    /// One page of the list, from `from`; `true` if it is the last.
+    ///
+    /// # Errors
+    /// The event that says why there is none.
+    pub(super) async fn guids(&mut self, from: u32) -> Result<(Vec<ListItem>, bool), Event> {
+        let command = Command::Guids(GuidRange { from, max: None });
+        let reply = match self.call(&command).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                self.client = None;
+                self.used = false;
+                return Err(Event::Lost(self.side, error.to_string()));
+            }
+        };
+        let fields = match reply {
+            Reply::Ok(fields) => fields,
+            Reply::No { code, text } => {
+                let refusal = Refusal {
+                    reason: reason_of(code),
+                    text,
+                };
+                return Err(Event::Reply(self.side, Answer::No(refusal)));
+            }
+            Reply::Bad(text) => return Err(self.nonsense(format!("BAD {text}"))),
+        };
+        let page = slotd::protocol::GuidPage::from_fields(&fields)
+            .map_err(|error| self.nonsense(error.to_string()))?;
+        let items = page
+            .entries
+            .iter()
+            .map(|e| ListItem {
+                uid: e.uid,
+                guid: *e.guid.as_bytes(),
+                size: e.size,
+            })
+            .collect();
+        Ok((items, page.next.is_none()))
+    }
+
+    /// Any other command, for an answer that a caller reads by itself.
+    ///
+    /// # Errors
+    /// No connection, or no reply.
+    pub(super) async fn call(&mut self, command: &Command) -> Result<Reply, ClientError> {
+        let client = match &mut self.client {
+            Some(client) => client,
+            slot => {
+                self.used = false;
+                slot.insert(self.connect.connect(self.side).await?)
+            }
+        };
+        client.call(command).await
+    }
+
+    fn nonsense(&self, text: String) -> Event {
+        let refusal = Refusal {
+            reason: Reason::Protocol,
+            text,
+        };
+        Event::Reply(self.side, Answer::No(refusal))
+    }
+
+    fn understand(&self, request: Request, fields: &Fields) -> (Event, Learned) {
+        let mut learned = Learned::default();
+        let answer = match request {
+            Request::Prepare { .. } | Request::RollBack => Ok(Answer::Done),
+            Request::Lock => locked(fields),
+            Request::Upgrade { .. } => Upgraded::from_fields(fields)
+                .map_err(|e| e.to_string())
+                .and_then(|up| {
+                    let answer = Answer::Staged {
+                        changed: up.is_staged(),
+                        from: version(up.from)?,
+                        digest: *up.digest.as_bytes(),
+                    };
+                    learned.upgraded = Some(up);
+                    Ok(answer)
+                }),
+            // The OK is what counts; that figures are missing does not undo a commit.
+            Request::Commit { .. } | Request::Release { .. } => {
+                learned.held = Committed::from_fields(fields).ok().map(|c| c.held);
+                Ok(Answer::Done)
+            }
+        };
+        match answer {
+            Ok(answer) => (Event::Reply(self.side, answer), learned),
+            Err(text) => (self.nonsense(text), learned),
+        }
+    }
+}
+
+fn locked(fields: &Fields) -> Result<Answer, String> {
+    let index: u32 = fields.get("index").map_err(|e| e.to_string())?;
+    let uidvalidity = fields.get("uidvalidity").map_err(|e| e.to_string())?;
+    Ok(Answer::Locked {
+        index: version(index)?,
+        uidvalidity,
+    })
+}
+
+fn version(number: u32) -> Result<u8, String> {
+    u8::try_from(number).map_err(|_| format!("index version {number} in a reply"))
+}
+
+fn is_closed(error: &ClientError) -> bool {
+    matches!(
+        error,
+        ClientError::Io { .. } | ClientError::Closed { .. } | ClientError::Broken { .. }
+    )
+}
+
+/// The class of a code.
+pub(super) fn reason_of(code: Code) -> Reason {
+    match code {
+        Code::NoMailbox => Reason::NoMailbox,
+        Code::Locked => Reason::Locked,
+        Code::Unmounted => Reason::Unmounted,
+        Code::Damaged => Reason::Damaged,
+        Code::NoMessage => Reason::NoMessage,
+        Code::NoSpace => Reason::NoSpace,
+        Code::Io => Reason::Io,
+        Code::Denied => Reason::Denied,
+        Code::Draining => Reason::Draining,
+        Code::State | Code::TooLate | Code::Expired => Reason::Expired,
+        _ => Reason::Protocol,
+    }
+}

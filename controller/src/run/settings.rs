@@ -1,0 +1,195 @@
+//! What a run is told, how it is stopped, and why it cannot go on.
+
+use std::time::Duration;
+
+use indexfile::exit::Exit;
+use tokio::sync::watch;
+
+use crate::journal::{JournalError, Verb};
+use crate::listing::ListError;
+use crate::two_phase::Plan;
+
+/// How a run works. Checked by the command line; fixed while it runs.
+#[allow(clippy::struct_excessive_bools)] // independent switches of the command line
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// What to do.
+    pub verb: Verb,
+    /// The index version wanted.
+    pub to: u8,
+    /// Mailboxes at once.
+    pub parallel: usize,
+    /// Passes over what failed for a reason that may pass; 1 is no second pass.
+    pub passes: u32,
+    /// The pause before the second pass; it doubles with each one. Jitter is added.
+    pub pass_pause: Duration,
+    /// Further attempts for a decided transaction before it is reported as in doubt.
+    pub settle_attempts: u8,
+    /// The pause before the first of them; it doubles with each one, up to five seconds.
+    pub settle_pause: Duration,
+    /// How long `LOCK` may queue.
+    pub lock_wait: Duration,
+    /// Send `PREPARE` first.
+    pub prepare: bool,
+    /// A UID on one side only is a failure.
+    pub require_in_sync: bool,
+    /// Remove the `.OLD` files once both sides are committed.
+    pub drop_old: bool,
+}
+
+impl Settings {
+    /// An upgrade to version 10 with the defaults of the command line.
+    #[must_use]
+    pub fn upgrade() -> Self {
+        Self {
+            verb: Verb::Upgrade,
+            to: 10,
+            parallel: 4,
+            passes: 3,
+            pass_pause: Duration::from_secs(2),
+            settle_attempts: 8,
+            settle_pause: Duration::from_millis(100),
+            lock_wait: Duration::from_secs(5),
+            prepare: false,
+            require_in_sync: false,
+            drop_old: false,
+        }
+    }
+
+    /// The plan of one transaction.
+    #[must_use]
+    pub fn plan(&self, replica: bool) -> Plan {
+        Plan {
+            to: self.to,
+            replica,
+            prepare: self.prepare,
+            require_in_sync: self.require_in_sync,
+            drop_old: self.drop_old,
+            settle_attempts: self.settle_attempts,
+        }
+    }
+}
+
+/// How urgently a run is to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// It goes on.
+    #[default]
+    No,
+    /// Begin nothing new; let what is under way end.
+    Finish,
+    /// Roll back what is not decided, carry out what is, and end.
+    Now,
+}
+
+/// Tells a run to stop. Urgency only grows.
+#[derive(Clone, Debug)]
+pub struct StopHandle(watch::Sender<Stop>);
+
+impl StopHandle {
+    /// Asks for the run to end.
+    pub fn stop(&self, how: Stop) {
+        self.0.send_if_modified(|now| {
+            let more = how > *now;
+            *now = (*now).max(how);
+            more
+        });
+    }
+
+    /// One step more urgent than before: what each SIGINT or SIGTERM does. Returns what it is now.
+    #[allow(clippy::must_use_candidate)] // called for what it does
+    pub fn escalate(&self) -> Stop {
+        let next = if *self.0.borrow() == Stop::No {
+            Stop::Finish
+        } else {
+            Stop::Now
+        };
+        self.stop(next);
+        next
+    }
+}
+
+/// The run's end of it.
+#[derive(Clone, Debug)]
+pub struct StopSignal(watch::Receiver<Stop>);
+
+impl StopSignal {
+    /// How urgent it is.
+    #[must_use]
+    pub fn level(&self) -> Stop {
+        *self.0.borrow()
+    }
+
+    /// Returns once it is at least so urgent; never if the handle is gone and it is not.
+    pub async fn reached(&mut self, level: Stop) {
+        if self.0.wait_for(|now| *now >= level).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// A handle and its signal.
+#[must_use]
+pub fn stop_pair() -> (StopHandle, StopSignal) {
+    let (sender, receiver) = watch::channel(Stop::No);
+    (StopHandle(sender), StopSignal(receiver))
+}
+
+/// Why a run could not go on. What happened to single mailboxes is no error but in the summary.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The mailbox list.
+    #[error(transparent)]
+    List(#[from] ListError),
+    /// The mailbox list could not be opened.
+    #[error("mailbox list {path}: {source}")]
+    ListFile {
+        /// Its path.
+        path: std::path::PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// A slotd does not answer, or not as it should.
+    #[error("{side}: {text}")]
+    Unavailable {
+        /// `master` or `replica`.
+        side: &'static str,
+        /// Why.
+        text: String,
+    },
+    /// Master and replica, as given, do not fit each other or the state file.
+    #[error("{0}")]
+    Config(String),
+    /// Names that the run does not have.
+    #[error("no such mailbox in this run: {0}")]
+    NoMailbox(String),
+    /// There is nothing to take up.
+    #[error("{0}")]
+    Nothing(String),
+}
+
+impl RunError {
+    /// The exit code that fits.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Journal(JournalError::NotOurs { .. } | JournalError::Damaged { .. }) => {
+                Exit::Data
+            }
+            Self::Journal(JournalError::InUse { .. } | JournalError::Missing { .. })
+            | Self::Config(_)
+            | Self::Nothing(_) => Exit::Config,
+            Self::Journal(_) => Exit::Io,
+            Self::List(ListError::Io { source, .. }) | Self::ListFile { source, .. } => {
+                Exit::of_io(source)
+            }
+            Self::List(_) => Exit::Data,
+            Self::Unavailable { .. } => Exit::Unavailable,
+            Self::NoMailbox(_) => Exit::NoMailbox,
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! What a run amounts to, for people, scripts and the exit code.
+
+use std::time::Duration;
+
+use indexfile::exit::Exit;
+use serde::Serialize;
+
+use crate::journal::{Filter, Journal, JournalError, MailboxId, RunId};
+use crate::listing::Skipped;
+use crate::two_phase::{Reason, Side};
+
+/// Rows per page when a whole run is looked through.
+pub(crate) const PAGE: u32 = 1000;
+
+/// Percentiles of how long locks were held, in milliseconds, both hosts together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct LockMs {
+    /// The median.
+    pub p50: f64,
+    /// The 99th percentile.
+    pub p99: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+/// A run's summary. The counts are of the whole run, also of what was done before it was
+/// stopped and resumed; `seconds` is of this invocation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Summary {
+    /// The run's number in the journal.
+    pub run: i64,
+    /// All mailboxes of the run.
+    pub mailboxes: u64,
+    /// Changed on every side.
+    pub upgraded: u64,
+    /// As wanted already.
+    pub unchanged: u64,
+    /// As before, for a reason that is in the journal.
+    pub rolled_back: u64,
+    /// Left open; a human must look.
+    pub in_doubt: u64,
+    /// Not done yet: the run was stopped.
+    pub pending: u64,
+    /// Deleted by their owners before their turn came.
+    pub gone: u64,
+    /// Of those rolled back, the ones the master does not know.
+    pub unknown: u64,
+    /// Records of index and expunge files.
+    pub messages: u64,
+    /// GUIDs computed, both hosts.
+    pub hashed: u64,
+    /// GUIDs taken from cyrus.sha1s, both hosts.
+    pub cached: u64,
+    /// UIDs found on one side only.
+    pub lag: u64,
+    /// Open transactions of an earlier run that were settled first.
+    pub recovered: u64,
+    /// List entries that were skipped, by reason.
+    pub skipped: std::collections::BTreeMap<&'static str, u64>,
+    /// Wall clock of this invocation.
+    pub seconds: f64,
+    /// How long locks were held.
+    pub lock_ms: LockMs,
+}
+
+impl Summary {
+    pub(super) fn collect(
+        journal: &dyn Journal,
+        run: RunId,
+        elapsed: Duration,
+        skipped: &Skipped,
+        recovered: u64,
+    ) -> Result<Self, JournalError> {
+        journal.flush()?;
+        let totals = journal.totals(run)?;
+        let (lock_ms, unknown) = look_through(journal, run)?;
+        Ok(Self {
+            run: run.0,
+            mailboxes: totals.mailboxes,
+            upgraded: totals.upgraded,
+            unchanged: totals.unchanged,
+            rolled_back: totals.rolled_back,
+            in_doubt: totals.open,
+            pending: totals.pending,
+            gone: totals.gone,
+            unknown,
+            messages: totals.messages,
+            hashed: totals.hashed,
+            cached: totals.cached,
+            lag: totals.lag,
+            recovered,
+            skipped: skipped.iter().map(|(why, n)| (why.as_str(), *n)).collect(),
+            seconds: elapsed.as_secs_f64(),
+            lock_ms,
+        })
+    }
+
+    /// The exit code of the contract: the worst that happened.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        if self.in_doubt > 0 {
+            Exit::InDoubt
+        } else if self.unknown > 0 {
+            Exit::NoMailbox
+        } else if self.rolled_back + self.pending > 0 {
+            Exit::RolledBack
+        } else {
+            Exit::Ok
+        }
+    }
+}
+
+fn look_through(journal: &dyn Journal, run: RunId) -> Result<(LockMs, u64), JournalError> {
+    let mut held = Histogram::new();
+    let mut unknown = 0;
+    let mut after = MailboxId(0);
+    loop {
+        let page = journal.page(run, Filter::All, after, PAGE)?;
+        let Some(last) = page.last() else { break };
+        after = last.id;
+        for row in &page {
+            row.figures
+                .lock_us
+                .iter()
+                .flatten()
+                .for_each(|us| held.add(*us));
+            let missing = row.reason == Some(Reason::NoMailbox) && row.side == Some(Side::Master);
+            unknown += u64::from(missing && row.state == crate::journal::State::RolledBack);
+        }
+    }
+    Ok((held.lock_ms(), unknown))
+}
+
+/// Counts durations in buckets of at most 1/16 of their size, so that memory is flat.
+#[derive(Clone, Debug)]
+pub(crate) struct Histogram {
+    counts: Vec<u64>,
+    total: u64,
+    max: u64,
+}
+
+impl Histogram {
+    const SUB: u32 = 4;
+
+    pub(crate) fn new() -> Self {
+        Self {
+            counts: vec![0; 61 << Self::SUB],
+            total: 0,
+            max: 0,
+        }
+    }
+
+    pub(crate) fn add(&mut self, us: u64) {
+        if let Some(count) = self.counts.get_mut(Self::bucket(us)) {
+            *count += 1;
+            self.total += 1;
+        }
+        self.max = self.max.max(us);
+    }
+
+    /// Values below 16 have a bucket each; then sixteen buckets to each doubling.
+    fn bucket(us: u64) -> usize {
+        let bits = u64::BITS - us.leading_zeros();
+        let shift = bits.saturating_sub(Self::SUB + 1);
+        // At most 31, whatever the width of a pointer.
+        let low = usize::try_from(us >> shift).unwrap_or(usize::MAX);
+        ((shift << Self::SUB) as usize).saturating_add(low)
+    }
+
+    /// The largest value of a bucket.
+    fn upper(bucket: usize) -> u64 {
+        let row = bucket >> Self::SUB;
+        if row < 2 {
+            return bucket as u64;
+        }
+        let shift = row - 1;
+        let low = ((bucket & ((1 << Self::SUB) - 1)) + (1 << Self::SUB)) as u64;
+        ((low + 1) << shift) - 1
+    }
+
+    /// The value that a share of all values does not exceed, in microseconds.
+    pub(crate) fn quantile(&self, percent: u64) -> u64 {
+        let rank = (self.total * percent).div_ceil(100).max(1);
+        let mut seen = 0;
+        for (bucket, count) in self.counts.iter().enumerate() {
+            seen += count;
+            if seen >= rank {
+                return Self::upper(bucket).min(self.max);
+            }
+        }
+        self.max
+    }
+
+    pub(crate) fn lock_ms(&self) -> LockMs {
+        LockMs {
+            p50: ms(self.quantile(50)),
+            p99: ms(self.quantile(99)),
+            max: ms(self.max),
+        }
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // 2^53 microseconds are 285 years
+fn ms(us: u64) -> f64 {
+    us as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_is_never_wider_than_a_sixteenth_of_its_values() {
+        for us in (0..100_000).chain([1 << 40, u64::MAX / 3]) {
+            let upper = Histogram::upper(Histogram::bucket(us));
+            assert!(
+                upper >= us && upper - us <= us / 16,
+                "{us} in a bucket up to {upper}"
+            );
+        }
+    }
+
+    #[test]
+    fn percentiles_are_right_to_a_sixteenth_and_the_maximum_exactly() {
+        let mut held = Histogram::new();
+        (1..=1000).for_each(|n| held.add(n * 1000));
+        let lock = held.lock_ms();
+        assert!((500.0..=532.0).contains(&lock.p50), "{lock:?}");
+        assert!((990.0..=1000.0).contains(&lock.p99), "{lock:?}");
+        assert!((lock.max - 1000.0).abs() < 1e-9);
+        assert_eq!(Histogram::new().lock_ms(), LockMs::default());
+    }
+
+    #[test]
+    fn the_exit_code_is_the_worst_that_happened() {
+        let mut summary = Summary {
+            upgraded: 9,
+            ..Summary::default()
+        };
+        assert_eq!(summary.exit(), Exit::Ok);
+        summary.pending = 1;
+        assert_eq!(summary.exit(), Exit::RolledBack);
+        summary.rolled_back = 2;
+        summary.unknown = 1;
+        assert_eq!(summary.exit(), Exit::NoMailbox);
+        summary.in_doubt = 1;
+        assert_eq!(summary.exit(), Exit::InDoubt);
+    }
+
+    #[test]
+    fn the_keys_of_the_contract_are_there() {
+        let json = serde_json::to_value(Summary::default()).unwrap();
+        for key in [
+            "mailboxes",
+            "upgraded",
+            "unchanged",
+            "rolled_back",
+            "in_doubt",
+            "messages",
+            "hashed",
+            "cached",
+            "seconds",
+        ] {
+            assert!(json[key].is_number(), "{key}");
+        }
+        for key in ["p50", "p99", "max"] {
+            assert!(json["lock_ms"][key].is_number(), "{key}");
+        }
+    }
+}

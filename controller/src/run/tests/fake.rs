@@ -1,0 +1,352 @@
+//! A slotd in memory: mailboxes are a version and a list of GUIDs. Speaks the real protocol over
+//! an in-memory stream, and can be told to fail.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use indexfile::Guid;
+use indexfile::mailbox::MailboxName;
+use slotd::client::{Addr, Client, ClientError, Timeouts};
+use slotd::protocol::{
+    Code, Command, Committed, FileState, Greeting, GuidEntry, GuidPage, Listed, MailboxFacts,
+    Named, Reply, Upgraded,
+};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+use crate::run::{BoxFuture, Connect};
+use crate::two_phase::Side;
+
+#[derive(Clone, Debug)]
+pub struct Mailbox {
+    pub version: u32,
+    /// UID and what the message is.
+    pub messages: Vec<(u32, u8)>,
+    locked: bool,
+}
+
+/// What is to happen at a command: its word, the mailbox, how often.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    pub command: &'static str,
+    pub mailbox: &'static str,
+    pub times: u32,
+    pub what: What,
+}
+
+#[derive(Clone, Debug)]
+pub enum What {
+    Refuse(Code),
+    /// The connection ends before the command is executed.
+    CloseBefore,
+    /// The connection ends after it.
+    CloseAfter,
+    /// No reply, ever.
+    Hang,
+}
+
+#[derive(Default)]
+pub struct Host {
+    pub mailboxes: BTreeMap<String, Mailbox>,
+    pub faults: Vec<Fault>,
+    pub log: Vec<String>,
+    pub down: bool,
+}
+
+pub type Shared = Arc<Mutex<Host>>;
+
+pub fn lock(host: &Shared) -> MutexGuard<'_, Host> {
+    host.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+pub fn host(names: &[&str]) -> Shared {
+    let mailbox = || Mailbox {
+        version: 9,
+        messages: vec![(1, 1), (2, 2), (7, 3)],
+        locked: false,
+    };
+    let mailboxes = names.iter().map(|n| ((*n).to_owned(), mailbox())).collect();
+    Arc::new(Mutex::new(Host {
+        mailboxes,
+        ..Host::default()
+    }))
+}
+
+pub struct Net {
+    pub hosts: [Option<Shared>; 2],
+}
+
+impl Connect for Net {
+    fn connect(&self, side: Side) -> BoxFuture<'_, Result<Client, ClientError>> {
+        let host = self.hosts[side.index()].clone().expect("in scope");
+        let addr = Addr::Tcp {
+            host: side.to_string(),
+            port: 1,
+        };
+        Box::pin(async move {
+            if lock(&host).down {
+                let source = std::io::ErrorKind::ConnectionRefused.into();
+                return Err(ClientError::Connect { addr, source });
+            }
+            let (ours, theirs) = tokio::io::duplex(1 << 20);
+            tokio::spawn(serve(host, side, theirs));
+            let timeouts = Timeouts {
+                connect: Duration::from_secs(1),
+                call: Duration::from_millis(300),
+                work: Duration::from_secs(1),
+            };
+            Ok(Client::from_stream(Box::new(ours), addr, timeouts))
+        })
+    }
+
+    fn address(&self, side: Side) -> Option<String> {
+        self.hosts[side.index()].as_ref().map(|_| side.to_string())
+    }
+}
+
+#[derive(Default)]
+struct Session {
+    mailbox: Option<String>,
+    staged: Option<u32>,
+    held: Option<u32>,
+}
+
+impl Session {
+    fn unlock(&mut self, host: &mut Host) {
+        if let Some(mailbox) = self
+            .mailbox
+            .take()
+            .and_then(|name| host.mailboxes.get_mut(&name))
+        {
+            mailbox.locked = false;
+        }
+        *self = Self::default();
+    }
+}
+
+async fn serve(shared: Shared, side: Side, stream: tokio::io::DuplexStream) {
+    let mut stream = BufReader::new(stream);
+    let mut session = Session::default();
+    let mut line = String::new();
+    while stream.read_line(&mut line).await.is_ok_and(|n| n > 0) {
+        let command = Command::parse(line.as_bytes()).expect("the client writes commands");
+        let (reply, close, hang) = {
+            let mut host = lock(&shared);
+            let text = line.trim_end().to_owned();
+            host.log.push(text);
+            execute_with_faults(&mut host, &mut session, side, &command)
+        };
+        if hang {
+            // Never an answer; the session ends when the other side closes.
+            while stream.read_line(&mut line).await.is_ok_and(|n| n > 0) {}
+            break;
+        }
+        if close
+            || stream
+                .get_mut()
+                .write_all(reply.to_line().as_bytes())
+                .await
+                .is_err()
+        {
+            break;
+        }
+        line.clear();
+    }
+    // Uncommitted: rolled back. Held: released as committed.
+    session.unlock(&mut lock(&shared));
+}
+
+fn execute_with_faults(
+    host: &mut Host,
+    session: &mut Session,
+    side: Side,
+    command: &Command,
+) -> (Reply, bool, bool) {
+    let mailbox = match command {
+        Command::Lock(lock) => lock.of.mailbox.to_string(),
+        _ => session.mailbox.clone().unwrap_or_default(),
+    };
+    let fault = host.faults.iter_mut().find(|f| {
+        f.command == command.name() && (f.mailbox == mailbox || f.mailbox == "*") && f.times > 0
+    });
+    let what = fault.map(|f| {
+        f.times -= 1;
+        f.what.clone()
+    });
+    match what {
+        Some(What::Refuse(code)) => {
+            if command.name() == "LOCK" || code == Code::Expired {
+                session.unlock(host);
+            }
+            (Reply::no(code, "as told"), false, false)
+        }
+        Some(What::CloseBefore) => (Reply::Bad(String::new()), true, false),
+        Some(What::Hang) => (Reply::Bad(String::new()), false, true),
+        Some(What::CloseAfter) => (execute(host, session, side, command), true, false),
+        None => (execute(host, session, side, command), false, false),
+    }
+}
+
+fn guid(message: u8, version: u32) -> Guid {
+    let mut bytes = [0; 20];
+    bytes[0] = message;
+    if version >= 10 {
+        bytes[19] = message;
+    }
+    Guid::from_bytes(bytes)
+}
+
+fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command) -> Reply {
+    let state = || Reply::no(Code::State, "not now");
+    match command {
+        Command::Hello => Reply::Ok(
+            Greeting {
+                version: "1".to_owned(),
+                protocol: slotd::protocol::PROTOCOL_VERSION,
+                host_id: format!("host-{side}"),
+                draining: false,
+            }
+            .to_fields(),
+        ),
+        Command::List(range) => {
+            let after = range
+                .after
+                .as_ref()
+                .map(|n| n.mailbox.to_string())
+                .unwrap_or_default();
+            let names = host.mailboxes.keys().filter(|n| **n > after).take(2);
+            let names: Vec<_> = names
+                .map(|n| MailboxName::parse(n).expect("a name"))
+                .collect();
+            let next = names.last().cloned().map(Named::new);
+            Reply::Ok(
+                Listed {
+                    names,
+                    partition: "default".to_owned(),
+                    next,
+                }
+                .to_fields(),
+            )
+        }
+        Command::Lock(lock) => {
+            let name = lock.of.mailbox.to_string();
+            let Some(mailbox) = host.mailboxes.get_mut(&name) else {
+                return Reply::no(Code::NoMailbox, format!("no mailbox {name}"));
+            };
+            if mailbox.locked {
+                return Reply::no(Code::Locked, "another session");
+            }
+            mailbox.locked = true;
+            session.mailbox = Some(name);
+            Reply::Ok(
+                MailboxFacts {
+                    mailbox: lock.of.mailbox.clone(),
+                    partition: "default".to_owned(),
+                    uniqueid: "u".to_owned(),
+                    uidvalidity: 1,
+                    index: mailbox.version,
+                    expunge: None,
+                    exists: u32::try_from(mailbox.messages.len()).unwrap_or(0),
+                    expunged: 0,
+                    old: Some(0),
+                }
+                .to_fields(),
+            )
+        }
+        Command::Quit => Reply::Ok(slotd::protocol::Fields::new()),
+        _ => match session.mailbox.clone() {
+            Some(name) if host.mailboxes.contains_key(&name) => {
+                in_session(host, session, &name, command)
+            }
+            _ => state(),
+        },
+    }
+}
+
+fn in_session(host: &mut Host, session: &mut Session, name: &str, command: &Command) -> Reply {
+    let Some(mailbox) = host.mailboxes.get_mut(name) else {
+        return Reply::no(Code::NoMailbox, "gone");
+    };
+    let target = session.staged.unwrap_or(mailbox.version);
+    let count = u32::try_from(mailbox.messages.len()).unwrap_or(0);
+    let committed = Committed {
+        held: Duration::from_micros(1500),
+        waited: Duration::ZERO,
+    }
+    .to_fields();
+    match command {
+        Command::Upgrade(upgrade) => {
+            let changed = upgrade.version != mailbox.version;
+            session.staged = Some(upgrade.version);
+            let mut sum = [0u8; 20];
+            for (uid, message) in &mailbox.messages {
+                sum[(*uid % 20) as usize] ^= message.wrapping_mul(31) ^ 1;
+            }
+            Reply::Ok(
+                Upgraded {
+                    index: if changed {
+                        FileState::Staged
+                    } else {
+                        FileState::Unchanged
+                    },
+                    expunge: FileState::None,
+                    from: mailbox.version,
+                    to: upgrade.version,
+                    messages: count,
+                    altered: if changed { count } else { 0 },
+                    cached: u32::from(changed),
+                    hashed: if changed { count - 1 } else { 0 },
+                    restored: 0,
+                    prepared: false,
+                    lost_modseqs: 0,
+                    digest: Guid::from_bytes(sum),
+                }
+                .to_fields(),
+            )
+        }
+        Command::Guids(range) => {
+            let rest = mailbox
+                .messages
+                .iter()
+                .filter(|(uid, _)| *uid >= range.from);
+            let entries: Vec<_> = rest
+                .take(2)
+                .map(|(uid, message)| GuidEntry {
+                    uid: *uid,
+                    guid: guid(*message, target),
+                    size: 5,
+                })
+                .collect();
+            let last = entries.last().map_or(0, |e| e.uid);
+            let next = mailbox
+                .messages
+                .iter()
+                .map(|(uid, _)| *uid)
+                .find(|uid| *uid > last);
+            Reply::Ok(GuidPage { entries, next }.to_fields())
+        }
+        Command::Commit(commit) => {
+            let before = mailbox.version;
+            mailbox.version = target;
+            if commit.hold {
+                session.held = Some(before);
+            } else {
+                session.unlock(host);
+            }
+            Reply::Ok(committed)
+        }
+        Command::Release { .. } if session.held.is_some() => {
+            session.unlock(host);
+            Reply::Ok(committed)
+        }
+        Command::Rollback => {
+            if let Some(before) = session.held {
+                mailbox.version = before;
+            }
+            session.unlock(host);
+            Reply::Ok(slotd::protocol::Fields::new())
+        }
+        _ => Reply::no(Code::State, "not now"),
+    }
+}
