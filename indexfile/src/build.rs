@@ -190,7 +190,15 @@ impl IndexBuilder {
                 .count() as u64
         };
         let exists = self.records.iter().filter(alive).count() as u64;
-        let mut put = |field: H, value: u64| put(layout, field, value, &mut out);
+        // What is set by hand is not derived, and so cannot fail to fit.
+        let mut put = |field: H, derived: u64| {
+            let value = self
+                .set
+                .iter()
+                .rfind(|(f, _)| *f == field)
+                .map_or(derived, |(_, v)| *v);
+            put(layout, field, value, &mut out)
+        };
         put(H::MinorVersion, u64::from(layout.minor_version))?;
         put(H::StartOffset, u64::from(layout.header_size))?;
         put(H::RecordSize, u64::from(layout.record_size))?;

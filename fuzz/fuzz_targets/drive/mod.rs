@@ -1,6 +1,8 @@
 //! What each fuzz target does with its bytes. `cargo test` replays the corpus through the same code
 //! (`indexfile/tests/fuzz_corpus.rs`).
 
+#![allow(dead_code)] // each target drives one of the three
+
 use indexfile::check::{Findings, check_cache_bytes, check_index, check_pair, repair_expunge};
 use indexfile::mailbox::{HeaderFile, ImapdConf, MailboxName, name_of_dir};
 use indexfile::sha1s::Cache;
