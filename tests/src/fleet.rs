@@ -154,6 +154,20 @@ impl Fleet {
         Guard::spawn(&mut self.command(verb, extra)).finish()
     }
 
+    /// Mailboxes whose transaction is open in the journal, by the view it offers to operators.
+    ///
+    /// # Panics
+    /// If the journal cannot be read.
+    #[must_use]
+    pub fn open_transactions(&self) -> Vec<String> {
+        let journal = rusqlite::Connection::open(self.journal()).unwrap();
+        let mut query = journal
+            .prepare("SELECT name FROM open_transaction")
+            .unwrap();
+        let names = query.query_map([], |row| row.get(0)).unwrap();
+        names.map(Result::unwrap).collect()
+    }
+
     /// Judges both hosts and compares them.
     #[must_use]
     pub fn check(&self, when: When) -> [Report; 2] {

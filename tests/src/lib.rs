@@ -19,6 +19,7 @@ pub mod process;
 pub mod proxy;
 pub mod snapshot;
 pub mod store;
+pub mod strace;
 pub mod sweep;
 pub mod wire;
 pub mod witness;

@@ -121,8 +121,11 @@ pub fn cut_and_heal(plan: &Plan) -> Outcome {
             "not all new\n{said}\n{again:?}"
         );
     }
-    let open = fleet.controller("status", &[]);
-    assert_eq!(open.code, Some(0), "{open:?}\nfirst {said}");
+    assert_eq!(
+        fleet.open_transactions(),
+        Vec::<String>::new(),
+        "{said}\n{again:?}"
+    );
     Outcome { ended, alive }
 }
 

@@ -58,6 +58,20 @@ fn minor_version_9_with_records_of_88_bytes() {
 }
 
 #[test]
+fn index_at_version_10_beside_expunge_at_version_9_is_a_finding_of_check() {
+    let dir = tempfile::tempdir().unwrap();
+    let dirs = unpack_239(dir.path()).dirs("user.alice.expunged");
+    let meta = dirs.meta.to_str().unwrap();
+    let sound = run(&program("indexfile"), ["check", meta]).expect_code(0);
+    damage::make_v10(&dirs.meta.join("cyrus.index"));
+    let ended = run(&program("indexfile"), ["check", meta]).expect_code(65);
+    assert!(
+        ended.stdout.contains("expunge"),
+        "{ended:?}, but sound: {sound:?}"
+    );
+}
+
+#[test]
 fn a_message_file_that_is_missing() {
     let dir = tempfile::tempdir().unwrap();
     let dirs = unpack_239(dir.path()).dirs("user.alice.expunged");

@@ -1,0 +1,165 @@
+//! The order of locks, syncs and renames that docs/recovery.md promises, seen by strace.
+//!
+//! Told apart: needs strace and the right to trace.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tests::fleet::program;
+use tests::process::Slotd;
+use tests::store::unpack_239;
+use tests::strace::{operations, wrapper};
+use tests::wire::Wire;
+
+const MAILBOX: &str = "user.alice.expunged";
+
+/// What slotd did for these commands, one after the other.
+fn trace(commands: &[&str]) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let host = unpack_239(&dir.path().join("host"));
+    let log = dir.path().join("strace");
+    let slotd = Slotd::start_under(&wrapper(&log), &program("slotd"), &host, &[]);
+    let mut wire = Wire::connect(&slotd.addr).unwrap();
+    for command in commands {
+        wire.must(command);
+    }
+    wire.must("QUIT");
+    let _ = slotd.stop();
+    settled(&log)
+}
+
+/// The log once strace, which ends a moment after what it traced, has written all of it.
+fn settled(log: &Path) -> Vec<String> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut before = 0;
+    while Instant::now() < deadline {
+        let now = fs::metadata(log).map_or(0, |m| m.len());
+        if now > 0 && now == before {
+            break;
+        }
+        before = now;
+        thread::sleep(Duration::from_millis(300));
+    }
+    operations(&fs::read_to_string(log).unwrap())
+}
+
+/// Demands that the operations occur in this order, others in between allowed. A name ends in `*`
+/// where any path will do.
+fn assert_order(seen: &[String], wanted: &[&str]) {
+    let mut from = 0;
+    for want in wanted {
+        let fits = |op: &String| match want.strip_suffix('*') {
+            Some(start) => op.starts_with(start),
+            None => op == want,
+        };
+        match seen[from..].iter().position(fits) {
+            Some(at) => from += at + 1,
+            None => panic!(
+                "{want:?} does not come after {:?} in\n{}",
+                &seen[..from].last(),
+                seen.join("\n")
+            ),
+        }
+    }
+}
+
+fn place(seen: &[String], what: &str) -> usize {
+    seen.iter()
+        .position(|op| op == what)
+        .unwrap_or_else(|| panic!("no {what:?} in\n{}", seen.join("\n")))
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn locks_then_syncs_then_intent_then_links_and_renames_then_the_directory_then_unlock() {
+    let lock = format!("LOCK {MAILBOX}");
+    let seen = trace(&[&lock, "UPGRADE", "COMMIT"]);
+    assert_order(
+        &seen,
+        &[
+            "lock cyrus.header",
+            "lock cyrus.index",
+            "lock cyrus.expunge",
+        ],
+    );
+    for new in ["sync cyrus.index.NEW", "sync cyrus.expunge.NEW"] {
+        assert!(place(&seen, "lock cyrus.expunge") < place(&seen, new));
+        assert!(
+            place(&seen, new) < place(&seen, "link cyrus.expunge cyrus.expunge.OLD"),
+            "{seen:#?}"
+        );
+    }
+    assert_order(
+        &seen,
+        &[
+            "link cyrus.expunge cyrus.expunge.OLD",
+            "rename cyrus.expunge.NEW cyrus.expunge",
+            "rename cyrus.index.NEW cyrus.index",
+            "sync expunged", // the directory
+        ],
+    );
+    assert_order(
+        &seen,
+        &[
+            "link cyrus.index cyrus.index.OLD",
+            "rename cyrus.index.NEW cyrus.index",
+        ],
+    );
+    // What is locked is let go only after the directory is on disk, and in reverse order.
+    let synced = place(&seen, "sync expunged");
+    let gone = |name: &str| {
+        let ops = [format!("unlock {name}"), format!("close {name}")];
+        let first = seen
+            .iter()
+            .enumerate()
+            .skip(place(&seen, "lock cyrus.expunge"));
+        let let_go: Vec<usize> = first
+            .filter(|(_, op)| ops.contains(op))
+            .map(|(at, _)| at)
+            .collect();
+        *let_go
+            .last()
+            .unwrap_or_else(|| panic!("{name} is never unlocked"))
+    };
+    assert!(synced < gone("cyrus.expunge"));
+    assert!(gone("cyrus.expunge") < gone("cyrus.index"));
+    assert!(gone("cyrus.index") < gone("cyrus.header"));
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn a_downgrade_renames_the_index_first() {
+    let lock = format!("LOCK {MAILBOX}");
+    let seen = trace(&[&lock, "UPGRADE", "COMMIT", &lock, "UPGRADE 9", "COMMIT"]);
+    assert_order(
+        &seen,
+        &[
+            "rename cyrus.expunge.NEW cyrus.expunge",
+            "rename cyrus.index.NEW cyrus.index",
+            "rename cyrus.index.NEW cyrus.index",
+            "rename cyrus.expunge.NEW cyrus.expunge",
+        ],
+    );
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn a_rollback_unlinks_before_it_unlocks_and_renames_nothing() {
+    let seen = trace(&[&format!("LOCK {MAILBOX}"), "UPGRADE", "ROLLBACK"]);
+    assert!(
+        !seen.iter().any(|op| op.starts_with("rename cyrus.")),
+        "{seen:#?}"
+    );
+    let last = |what: &str| seen.iter().rposition(|op| op == what).unwrap();
+    for new in ["unlink cyrus.index.NEW", "unlink cyrus.expunge.NEW"] {
+        assert!(
+            last(new)
+                < seen
+                    .iter()
+                    .rposition(|op| op.ends_with(" cyrus.header"))
+                    .unwrap()
+        );
+    }
+}
