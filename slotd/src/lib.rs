@@ -10,10 +10,31 @@
 //! | [`protocol`] | the commands and replies of the wire, parsed and formatted for both ends |
 //! | [`client`] | the other end of the wire: an asynchronous connection with a deadline on everything |
 //! | [`transaction`] | the life of one locked mailbox as a state machine without I/O |
+//! | [`session`] | one connection's work: drives the state machine |
+//! | [`server`] | listens, and runs sessions off the reactor |
+//! | [`store`], [`fs`], [`mounts`] | from a mailbox name to open directories of file systems that are really there |
+//! | [`lock`] | header, index, expunge, in that order, with a bounded wait |
+//! | [`stage`] | complete new files beside the live ones |
+//! | [`commit`] | putting them in place, and back |
+//! | [`intent`] | what was about to be renamed, and settling what a crash left |
+//! | [`failpoint`] | places where a test can make all this fail |
 //!
 //! The order of all locks, syncs and renames is written down in `docs/recovery.md`, the wire in
 //! `docs/protocol.md`.
 
+pub mod cli;
 pub mod client;
+pub mod commit;
+pub mod failpoint;
+pub mod fs;
+pub mod host;
+pub mod intent;
+pub mod lock;
+pub mod mounts;
 pub mod protocol;
+pub mod refusal;
+pub mod server;
+pub mod session;
+pub mod stage;
+pub mod store;
 pub mod transaction;

@@ -1,0 +1,116 @@
+//! What may stand on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::client::Addr;
+
+/// The per-host agent of reguid: locks, stages and commits one mailbox a connection, as a controller orders.
+#[derive(Debug, Parser)]
+#[command(name = "slotd", version, max_term_width = 100)]
+pub(super) struct Args {
+    /// Say more; twice, much more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Say only what went wrong
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Serve this host's mailboxes
+    Serve(Serve),
+    /// Finish or undo what a crash left, then exit
+    Recover(Recover),
+    /// Show or change what is known about the mounts that hold the mail
+    Mount(Mount),
+}
+
+/// Where the store and slotd's own state lie.
+#[derive(Debug, clap::Args)]
+pub(super) struct Where {
+    /// Cyrus's imapd.conf
+    #[arg(long, value_name = "FILE")]
+    pub imapd_conf: PathBuf,
+    /// Directory of slotd's own state: intent log, known mounts; made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub state: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    pub at: Where,
+    /// `unix:/path`, or `HOST:PORT` of the loopback with --insecure-tcp (port 0: any free one)
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Addr,
+    /// Listen on TCP, which is not protected: everybody on this machine can then order anything
+    #[arg(long)]
+    pub insecure_tcp: bool,
+    /// Where to fetch a mailbox's cyrus.sha1s if it is missing here
+    #[arg(long, value_name = "ADDR")]
+    pub sha1s_from: Option<Addr>,
+    /// End a transaction whose controller says nothing for so long
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    pub max_lock: f64,
+    /// End an UPGRADE that works for so long while the mailbox is locked
+    #[arg(long, value_name = "SECONDS", default_value_t = 600.0)]
+    pub max_stage: f64,
+    /// Wait for locks at most so long, whatever a controller asks for
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    pub max_wait: f64,
+    /// Defaults for these options, as `key: value` lines
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Recover {
+    #[command(flatten)]
+    pub at: Where,
+    /// Wait for each mailbox's locks at most so long
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+    pub wait: f64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Mount {
+    #[command(flatten)]
+    pub at: Where,
+    #[command(subcommand)]
+    pub verb: MountVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum MountVerb {
+    /// Show the known mounts, their states and whether they are mounted
+    List,
+    /// Note on which mount a root or directory lies now
+    Add {
+        /// A partition root or a mount point
+        path: PathBuf,
+    },
+    /// Forget a mount; it is noted anew when it is next seen
+    Remove {
+        /// A mount point or a root
+        path: PathBuf,
+    },
+    /// Set the state of a mount
+    State {
+        /// A mount point or a root on it
+        path: PathBuf,
+        /// online: must be mounted; offline: refuse its mailboxes; ignore: do not look
+        state: StateArg,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum StateArg {
+    Online,
+    Offline,
+    Ignore,
+}

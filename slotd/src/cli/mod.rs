@@ -1,0 +1,81 @@
+//! The command line of slotd.
+
+mod args;
+mod config;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use indexfile::exit::Exit;
+
+use args::{Args, Verb};
+
+/// Runs the command line and gives the exit code of the contract.
+#[must_use]
+pub fn main() -> ExitCode {
+    let argv = match config::expand(std::env::args_os().collect()) {
+        Ok(argv) => argv,
+        Err(text) => {
+            eprintln!("slotd: {text}");
+            return Exit::Config.into();
+        }
+    };
+    let args = match Args::try_parse_from(argv) {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Ok
+            };
+            return exit.into();
+        }
+    };
+    init_log(args.verbose, args.quiet);
+    let result = match args.verb {
+        Verb::Serve(serve) => serve::serve(&serve),
+        Verb::Recover(recover) => serve::recover(&recover),
+        Verb::Mount(mount) => serve::mount(&mount),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprintln!("slotd: {}", failure.text);
+            failure.exit.into()
+        }
+    }
+}
+
+/// A failure, for a person.
+struct Failure {
+    exit: Exit,
+    text: String,
+}
+
+impl Failure {
+    fn new(exit: Exit, text: impl Into<String>) -> Failure {
+        Failure {
+            exit,
+            text: text.into(),
+        }
+    }
+}
+
+/// Messages go to stderr; `REGUID_LOG` overrules the flags.
+fn init_log(verbose: u8, quiet: bool) {
+    use tracing_subscriber::EnvFilter;
+    let level = match (quiet, verbose) {
+        (true, _) => "error",
+        (_, 0) => "warn",
+        (_, 1) => "info",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_env("REGUID_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false);
+    let _ = log.with_target(false).try_init();
+}

@@ -1,0 +1,208 @@
+//! `serve`, `recover` and `mount`.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexfile::exit::Exit;
+use indexfile::mailbox::{ConfError, ImapdConf};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::Failure;
+use super::args::{Mount, MountVerb, Recover, Serve, StateArg, Where};
+use crate::host::{Host, HostError, Options};
+use crate::intent::recovery::{self, Report};
+use crate::mounts::{MountState, Table, TableError, mount_point_of};
+use crate::protocol::Code;
+use crate::server::{self, ListenError, Listener};
+
+/// How long to wait for a mailbox that has something to settle when the server starts.
+const START_WAIT: Duration = Duration::from_secs(2);
+
+pub(super) fn serve(args: &Serve) -> Result<Exit, Failure> {
+    let options = Options {
+        max_lock: seconds("--max-lock", args.max_lock)?,
+        max_stage: seconds("--max-stage", args.max_stage)?,
+        max_wait: seconds("--max-wait", args.max_wait)?,
+        sha1s_from: args.sha1s_from.clone(),
+        ..Options::default()
+    };
+    let host = Arc::new(open(&args.at, options)?);
+    let report = recovery::recover(&host, START_WAIT);
+    tell(&report);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(Exit::Io, format!("cannot start: {e}")))?;
+    runtime.block_on(run(host, args))
+}
+
+async fn run(host: Arc<Host>, args: &Serve) -> Result<Exit, Failure> {
+    let listener = Listener::bind(&args.listen, args.insecure_tcp)
+        .await
+        .map_err(|error| {
+            let exit = match &error {
+                ListenError::Io { source, .. } => Exit::of_io(source),
+                ListenError::Busy { .. } => Exit::Unavailable,
+                ListenError::Insecure { .. } => Exit::Config,
+            };
+            Failure::new(exit, error.to_string())
+        })?;
+    let io = |e: std::io::Error| Failure::new(Exit::Io, format!("cannot serve: {e}"));
+    let addr = listener.addr().map_err(io)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(io)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(io)?;
+    let (stop, stopped) = watch::channel(false);
+    let server = tokio::spawn(server::serve(host, listener, stopped));
+    {
+        let mut out = std::io::stdout().lock();
+        // Whoever started us may have stopped listening; the server serves all the same.
+        let _ = writeln!(out, "slotd: listening on {addr}").and_then(|()| out.flush());
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: no new mailbox, open transactions come to their end");
+    let _ = stop.send(true);
+    server
+        .await
+        .map_err(|e| Failure::new(Exit::Io, format!("the server ended badly: {e}")))?;
+    Ok(Exit::Ok)
+}
+
+pub(super) fn recover(args: &Recover) -> Result<Exit, Failure> {
+    let host = open(&args.at, Options::default())?;
+    let report = recovery::recover(&host, seconds("--wait", args.wait)?);
+    tell(&report);
+    let transient = |code: Code| matches!(code, Code::Locked | Code::Unmounted | Code::NoSpace);
+    Ok(
+        match report
+            .failed
+            .iter()
+            .map(|(_, r)| r.code)
+            .find(|c| !transient(*c))
+        {
+            Some(Code::Io) => Exit::Io,
+            Some(Code::Denied) => Exit::Denied,
+            Some(_) => Exit::Data,
+            None if report.failed.is_empty() => Exit::Ok,
+            None => Exit::RolledBack,
+        },
+    )
+}
+
+fn tell(report: &Report) {
+    for (mailbox, settled) in &report.settled {
+        eprintln!("slotd: {mailbox}: settled what a crash left: {settled:?}");
+    }
+    for (mailbox, refusal) in &report.failed {
+        eprintln!(
+            "slotd: {mailbox}: NOT settled yet: [{}] {refusal}",
+            refusal.code
+        );
+    }
+}
+
+pub(super) fn mount(args: &Mount) -> Result<Exit, Failure> {
+    let file = args.at.state.join("mounts.json");
+    let change = |f: &dyn Fn(&mut Table) -> Result<(), TableError>| -> Result<Exit, Failure> {
+        let mut result = Ok(());
+        Table::change(&file, |table| result = f(table))
+            .and(result)
+            .map_err(|e| mounts_failure(&e))?;
+        Ok(Exit::Ok)
+    };
+    match &args.verb {
+        MountVerb::List => {
+            let (table, _) = Table::load(&file).map_err(|e| mounts_failure(&e))?;
+            list_mounts(&table)
+        }
+        MountVerb::Add { path } => {
+            let point = mount_point_of(path)
+                .map_err(|e| Failure::new(Exit::of_io(&e.source), e.to_string()))?;
+            change(&|table| {
+                table.note(path, point.clone());
+                Ok(())
+            })
+        }
+        MountVerb::Remove { path } => change(&|table| table.remove(path)),
+        MountVerb::State { path, state } => {
+            let state = match state {
+                StateArg::Online => MountState::Online,
+                StateArg::Offline => MountState::Offline,
+                StateArg::Ignore => MountState::Ignore,
+            };
+            change(&|table| table.set_state(path, state))
+        }
+    }
+}
+
+fn list_mounts(table: &Table) -> Result<Exit, Failure> {
+    let mut out = std::io::stdout().lock();
+    let mut print = || -> std::io::Result<()> {
+        for (point, mount) in &table.mounts {
+            let now = mount_point_of(point).ok().flatten();
+            let mounted = if now.as_deref() == Some(point.as_path()) {
+                "mounted"
+            } else {
+                "NOT MOUNTED"
+            };
+            let state = format!("{:?}", mount.state).to_lowercase();
+            writeln!(out, "{}\t{state}\t{mounted}", point.display())?;
+        }
+        for (root, point) in &table.roots {
+            let on = point.as_deref().unwrap_or(Path::new("/"));
+            writeln!(out, "{}\ton {}", root.display(), on.display())?;
+        }
+        Ok(())
+    };
+    match print() {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Io, format!("stdout: {e}")))
+        }
+        _ => Ok(Exit::Ok),
+    }
+}
+
+fn mounts_failure(error: &TableError) -> Failure {
+    let exit = match error {
+        TableError::Io(io) => Exit::of_io(&io.source),
+        TableError::Damaged { .. } => Exit::Data,
+        TableError::Unknown { .. } => Exit::Usage,
+    };
+    Failure::new(exit, error.to_string())
+}
+
+fn open(at: &Where, options: Options) -> Result<Host, Failure> {
+    let conf = ImapdConf::load(&at.imapd_conf).map_err(|error| {
+        let exit = match &error {
+            ConfError::Io(io) if io.kind() == std::io::ErrorKind::PermissionDenied => Exit::Denied,
+            _ => Exit::Config,
+        };
+        Failure::new(exit, error.to_string())
+    })?;
+    Host::open(conf, &at.state, options).map_err(|error| {
+        let exit = match &error {
+            HostError::Io(io) => Exit::of_io(&io.source),
+            HostError::Busy { .. } => Exit::Unavailable,
+            HostError::Log(_) => Exit::Io,
+            HostError::Mounts(_) => Exit::Config,
+        };
+        Failure::new(exit, error.to_string())
+    })
+}
+
+fn seconds(option: &str, value: f64) -> Result<Duration, Failure> {
+    Duration::try_from_secs_f64(value)
+        .ok()
+        .filter(|d| !d.is_zero() && *d <= Duration::from_secs(86_400))
+        .ok_or_else(|| {
+            Failure::new(
+                Exit::Usage,
+                format!("{option} {value}: expected seconds, more than 0, at most a day"),
+            )
+        })
+}

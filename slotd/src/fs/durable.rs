@@ -1,0 +1,238 @@
+//! Complete new files: made beside the one they replace, owned like it, synced, or gone.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use indexfile::{IoContext, IoError};
+use rustix::fs::{Gid, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::{Dir, FileId};
+use crate::failpoint;
+use crate::lock::wait;
+
+/// Bytes collected before they go to the kernel.
+const BUFFER: usize = 256 * 1024;
+
+/// A file under a name that is not live. It is removed when dropped, unless [`NewFile::keep`] was called: so
+/// whatever fails on the way, a full disk included, leaves nothing.
+#[derive(Debug)]
+pub struct NewFile<'a> {
+    dir: &'a Dir,
+    name: &'static str,
+    file: File,
+    buffer: Vec<u8>,
+    kept: bool,
+}
+
+impl<'a> NewFile<'a> {
+    /// Creates it; what may lie there already is removed first. Only for names that are ours to remove:
+    /// because we hold the locks, or because nothing else uses the name.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn create(dir: &'a Dir, name: &'static str) -> Result<NewFile<'a>, IoError> {
+        dir.unlink(name)?;
+        let file = dir.create_new(name)?;
+        Ok(NewFile {
+            dir,
+            name,
+            file,
+            buffer: Vec::with_capacity(BUFFER),
+            kept: false,
+        })
+    }
+
+    /// The open file.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Takes the lock that Cyrus would take, so that nobody gets between the rename and the end of our work.
+    ///
+    /// # Errors
+    /// Somebody else has it, which nobody should.
+    pub fn lock(&self) -> Result<(), IoError> {
+        let path = self.dir.path_of(self.name);
+        if wait::try_lock(&self.file).io_context("lock", &path)? {
+            return Ok(());
+        }
+        Err(IoError::new(
+            "lock",
+            &path,
+            io::ErrorKind::WouldBlock.into(),
+        ))
+    }
+
+    /// Sends what is buffered to the kernel, makes owner, group, mode and extended attributes those of `like`, and
+    /// brings all of it to stable storage.
+    ///
+    /// # Errors
+    /// The system's. A failed sync is final: the file is removed when this value is dropped.
+    pub fn finish(&mut self, like: &File) -> Result<(), IoError> {
+        let path = self.dir.path_of(self.name);
+        self.flush().io_context("write", &path)?;
+        copy_attributes(like, &self.file, &path)?;
+        failpoint::hit("stage.sync")
+            .and_then(|()| self.file.sync_all())
+            .io_context("sync", &path)
+    }
+
+    /// Leaves it where it is.
+    ///
+    /// # Errors
+    /// fstat failed.
+    pub fn keep(mut self) -> Result<(File, FileId), IoError> {
+        let path = self.dir.path_of(self.name);
+        let id = FileId::of(&self.file).io_context("stat", &path)?;
+        let file = self.file.try_clone().io_context("duplicate", &path)?;
+        self.kept = true;
+        Ok((file, id))
+    }
+}
+
+impl Write for NewFile<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.buffer.len() + bytes.len() > BUFFER {
+            self.flush()?;
+        }
+        if bytes.len() >= BUFFER {
+            failpoint::hit("stage.write")?;
+            return self.file.write(bytes);
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.buffer.is_empty() {
+            failpoint::hit("stage.write")?;
+            self.file.write_all(&self.buffer)?;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for NewFile<'_> {
+    fn drop(&mut self) {
+        if !self.kept
+            && let Err(error) = self.dir.unlink(self.name)
+        {
+            tracing::error!("{error}");
+        }
+    }
+}
+
+/// Makes owner, group, mode and extended attributes of `to` those of `from`.
+///
+/// # Errors
+/// The system's. Among them EPERM when an owner cannot be kept: then the file must not replace the other.
+pub fn copy_attributes(from: &File, to: &File, path: &Path) -> Result<(), IoError> {
+    failpoint::hit("stage.chown").io_context("change owner of", path)?;
+    let want = from.metadata().io_context("stat", path)?;
+    let have = to.metadata().io_context("stat", path)?;
+    let uid = (want.uid() != have.uid()).then(|| Uid::from_raw(want.uid()));
+    let gid = (want.gid() != have.gid()).then(|| Gid::from_raw(want.gid()));
+    if uid.is_some() || gid.is_some() {
+        rustix::fs::fchown(to, uid, gid).io_context("change owner of", path)?;
+    }
+    copy_xattrs(from, to).io_context("copy extended attributes to", path)?;
+    // After the owner and the ACL, which both change the mode.
+    let mode = want.permissions().mode() & 0o7777;
+    to.set_permissions(std::fs::Permissions::from_mode(mode))
+        .io_context("change mode of", path)
+}
+
+fn copy_xattrs(from: &File, to: &File) -> io::Result<()> {
+    let names = match read_grown(|buffer| rustix::fs::flistxattr(from, buffer)) {
+        Ok(names) => names,
+        Err(Errno::NOTSUP) => return Ok(()),
+        Err(errno) => return Err(errno.into()),
+    };
+    for name in names.split(|b| *b == 0).filter(|n| !n.is_empty()) {
+        let value = read_grown(|buffer| rustix::fs::fgetxattr(from, name, buffer))?;
+        match rustix::fs::fsetxattr(to, name, &value, XattrFlags::empty()) {
+            Ok(()) => {}
+            // security.* and trusted.* are for the privileged, and the system labels a new file by itself.
+            Err(Errno::PERM | Errno::NOTSUP)
+                if !name.starts_with(b"user.") && !name.starts_with(b"system.") => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Calls with a larger buffer until the answer fits.
+fn read_grown(call: impl Fn(&mut Vec<u8>) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
+    let mut size = 256;
+    loop {
+        let mut buffer = vec![0; size];
+        match call(&mut buffer) {
+            Ok(len) => {
+                buffer.truncate(len);
+                return Ok(buffer);
+            }
+            Err(Errno::RANGE) if size < 1 << 20 => size *= 4,
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Dir, File) {
+        let tmp = tempfile::tempdir().unwrap();
+        std::fs::write(tmp.path().join("live"), b"old").unwrap();
+        let like = File::open(tmp.path().join("live")).unwrap();
+        let dir = Dir::open_root(tmp.path()).unwrap();
+        (tmp, dir, like)
+    }
+
+    #[test]
+    fn a_new_file_has_the_attributes_of_the_old_one() {
+        let (tmp, dir, like) = store();
+        like.set_permissions(std::fs::Permissions::from_mode(0o640))
+            .unwrap();
+        let labelled =
+            rustix::fs::fsetxattr(&like, "user.reguid", b"kept", XattrFlags::empty()).is_ok();
+        let mut new = NewFile::create(&dir, "live.NEW").unwrap();
+        new.write_all(b"new").unwrap();
+        new.finish(&like).unwrap();
+        let (file, _) = new.keep().unwrap();
+        assert_eq!(std::fs::read(tmp.path().join("live.NEW")).unwrap(), b"new");
+        assert_eq!(
+            file.metadata().unwrap().permissions().mode() & 0o7777,
+            0o640
+        );
+        if labelled {
+            assert_eq!(
+                read_grown(|b| rustix::fs::fgetxattr(&file, "user.reguid", b)).unwrap(),
+                b"kept"
+            );
+        }
+    }
+
+    #[test]
+    fn whatever_fails_nothing_is_left() {
+        for point in ["stage.write", "stage.chown", "stage.sync"] {
+            let (tmp, dir, like) = store();
+            let error = failpoint::with(&format!("{point}=1:enospc"), || {
+                let mut new = NewFile::create(&dir, "live.NEW").unwrap();
+                new.write_all(b"new").unwrap();
+                new.finish(&like).unwrap_err()
+            });
+            assert_eq!(
+                crate::fs::code_of(&error.source),
+                crate::protocol::Code::NoSpace,
+                "{point}"
+            );
+            assert_eq!(std::fs::read_dir(tmp.path()).unwrap().count(), 1, "{point}");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Files and directories of a mail store: opened beneath a partition root, renamed by directory handle, synced.
+//!
+//! No path string is walked twice: a mailbox's directory is opened once, beneath its partition root, and
+//! everything after that goes by name relative to that handle. A symbolic link that leads out of the
+//! partition is refused by the kernel.
+
+mod dir;
+mod durable;
+
+pub use dir::{Dir, FileId, OpenError};
+pub use durable::{NewFile, copy_attributes};
+
+use std::io;
+
+use nix::errno::Errno;
+
+use crate::protocol::Code;
+
+/// The code that tells a coordinator what kind of I/O error it was.
+#[must_use]
+pub fn code_of(error: &io::Error) -> Code {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG) => Code::NoSpace,
+        Some(Errno::EACCES | Errno::EPERM | Errno::EROFS) => Code::Denied,
+        Some(Errno::ESTALE | Errno::ENOTCONN | Errno::ENODEV | Errno::ENXIO) => Code::Unmounted,
+        _ => Code::Io,
+    }
+}

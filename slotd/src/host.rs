@@ -1,0 +1,149 @@
+//! What all sessions of one slotd share.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use indexfile::mailbox::ImapdConf;
+use indexfile::{IoContext, IoError};
+
+use crate::client::Addr;
+use crate::intent::{IntentLog, LogError};
+use crate::lock::wait;
+use crate::mounts::{Mounts, TableError};
+use crate::store::Store;
+
+/// Limits and peers.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long a transaction waits for its controller's next command before slotd ends it.
+    pub max_lock: Duration,
+    /// How long `UPGRADE` may work while the locks are held.
+    pub max_stage: Duration,
+    /// The longest wait for locks that a controller may ask for.
+    pub max_wait: Duration,
+    /// The wait for locks if the controller asks for none.
+    pub default_wait: Duration,
+    /// Where to fetch a missing cyrus.sha1s.
+    pub sha1s_from: Option<Addr>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            max_lock: Duration::from_secs(5),
+            max_stage: Duration::from_secs(600),
+            max_wait: Duration::from_secs(60),
+            default_wait: Duration::from_secs(5),
+            sha1s_from: None,
+        }
+    }
+}
+
+/// Why a slotd cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// An I/O error.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The intent log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The table of mounts.
+    #[error(transparent)]
+    Mounts(#[from] TableError),
+    /// Another slotd has the state directory.
+    #[error("another slotd uses the state directory {}", path.display())]
+    Busy {
+        /// The state directory.
+        path: PathBuf,
+    },
+}
+
+/// One host's store, log and limits.
+#[derive(Debug)]
+pub struct Host {
+    /// The mail store.
+    pub store: Store,
+    /// The intent log.
+    pub log: IntentLog,
+    /// Limits and peers.
+    pub options: Options,
+    /// Names the state directory.
+    pub host_id: String,
+    draining: AtomicBool,
+    _state_lock: std::fs::File,
+}
+
+impl Host {
+    /// Opens the state directory, which is made if it is not there, for this process alone.
+    ///
+    /// # Errors
+    /// [`HostError`]
+    pub fn open(conf: ImapdConf, state_dir: &Path, options: Options) -> Result<Host, HostError> {
+        use std::os::unix::fs::DirBuilderExt;
+        let made = std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(state_dir);
+        made.io_context("create", state_dir)?;
+        let lock_path = state_dir.join("slotd.lock");
+        let lock = std::fs::File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&lock_path);
+        let lock = lock.io_context("open", &lock_path)?;
+        if !wait::try_lock(&lock).io_context("lock", &lock_path)? {
+            return Err(HostError::Busy {
+                path: state_dir.to_path_buf(),
+            });
+        }
+        let mounts = Mounts::open(state_dir)?;
+        let store = Store::new(conf, mounts);
+        let roots = store.roots();
+        for warning in store
+            .mounts()
+            .note_roots(roots.iter().map(PathBuf::as_path))?
+        {
+            tracing::warn!("{warning}");
+        }
+        Ok(Host {
+            store,
+            log: IntentLog::open(state_dir)?,
+            options,
+            host_id: host_id(state_dir)?,
+            draining: AtomicBool::new(false),
+            _state_lock: lock,
+        })
+    }
+
+    /// Takes no new mailbox from now on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is stopping.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// The name of a state directory: made up once, from what no other has.
+fn host_id(state_dir: &Path) -> Result<String, HostError> {
+    let path = state_dir.join("host_id");
+    match std::fs::read_to_string(&path) {
+        Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
+        Ok(_) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(e) => return Err(IoError::new("read", &path, e).into()),
+    }
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let id = format!("{:x}-{:x}", now.as_nanos(), std::process::id());
+    std::fs::write(&path, format!("{id}\n")).io_context("write", &path)?;
+    Ok(id)
+}

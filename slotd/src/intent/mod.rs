@@ -1,0 +1,16 @@
+//! The intent log: what was about to be renamed, so that index and expunge change as one.
+//!
+//! `intents.log` in the state directory is append-only text, a line a record: eight hexadecimal digits of CRC-32 over
+//! the rest, a blank, the record as JSON. `begin` is on stable storage before the first rename of its mailbox;
+//! concurrent transactions share one fsync. `end` is written without waiting: a lost one only makes recovery look
+//! again at a mailbox that is settled.
+//!
+//! A crash leaves open intents, which recovery settles under the mailbox's locks before it can be locked
+//! by anybody else through this slotd; see `docs/recovery.md`.
+
+mod log;
+mod record;
+pub mod recovery;
+
+pub use log::{IntentLog, LogError};
+pub use record::{Direction, Intent, IntentFile, Kind};

@@ -1,0 +1,110 @@
+//! What a line of the intent log says.
+
+use indexfile::FileKind;
+use serde::{Deserialize, Serialize};
+
+use crate::fs::FileId;
+
+/// Which of the two files; as it stands in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// cyrus.index
+    Index,
+    /// cyrus.expunge
+    Expunge,
+}
+
+impl From<FileKind> for Kind {
+    fn from(kind: FileKind) -> Kind {
+        match kind {
+            FileKind::Index => Kind::Index,
+            FileKind::Expunge => Kind::Expunge,
+        }
+    }
+}
+
+impl From<Kind> for FileKind {
+    fn from(kind: Kind) -> FileKind {
+        match kind {
+            Kind::Index => FileKind::Index,
+            Kind::Expunge => FileKind::Expunge,
+        }
+    }
+}
+
+/// One file that is about to be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntentFile {
+    /// Which.
+    pub kind: Kind,
+    /// The live file.
+    pub old: FileId,
+    /// The staged one.
+    pub new: FileId,
+}
+
+/// Forward, or back again after a `COMMIT hold`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// `COMMIT` was ordered.
+    #[default]
+    Commit,
+    /// `ROLLBACK` was ordered while the commit was held.
+    PutBack,
+}
+
+/// What one transaction is about to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Unique in this log.
+    pub id: u64,
+    /// The internal name.
+    pub mailbox: String,
+    /// The partition.
+    pub partition: String,
+    /// The version of cyrus.index before.
+    pub from: u32,
+    /// The version of both after.
+    pub to: u32,
+    /// Which way.
+    #[serde(default)]
+    pub direction: Direction,
+    /// `.OLD` files shall not stay.
+    #[serde(default)]
+    pub drop_old: bool,
+    /// The files.
+    pub files: Vec<IntentFile>,
+}
+
+/// A line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Line {
+    /// An intent; a second one of the same id replaces the first.
+    Begin(Intent),
+    /// It is settled.
+    End {
+        /// Of the intent.
+        id: u64,
+    },
+}
+
+impl Line {
+    /// With checksum and line end.
+    pub(super) fn to_text(&self) -> Result<String, serde_json::Error> {
+        let json = serde_json::to_string(self)?;
+        Ok(format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())))
+    }
+
+    /// `None` if it is not whole.
+    pub(super) fn parse(line: &str) -> Option<Line> {
+        let (crc, json) = line.split_once(' ')?;
+        if crc.len() != 8 || u32::from_str_radix(crc, 16).ok()? != crc32fast::hash(json.as_bytes())
+        {
+            return None;
+        }
+        serde_json::from_str(json).ok()
+    }
+}

@@ -1,0 +1,357 @@
+//! Settling what a crash left: finish or undo, under the mailbox's locks.
+//!
+//! Between the crash and now a Cyrus server may have worked on the mailbox, because the locks went with the
+//! process. So a staged file is used only if it still carries, byte for byte, what the live file holds,
+//! GUIDs apart; else it is removed and the work is done afresh from the live files, or, if that is
+//! refused, the mailbox stays as it is as long as that is a state that Cyrus reads rightly.
+
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use indexfile::mailbox::MailboxName;
+use indexfile::{FileKind, IndexFile, IoError};
+
+use super::{Direction, Intent, IntentFile};
+use crate::commit::{self, order, previous_name};
+use crate::fs::FileId;
+use crate::host::Host;
+use crate::lock::{MailboxLocks, Patience};
+use crate::protocol::{Code, Named, Repair, Upgrade, UuidSource};
+use crate::refusal::Refusal;
+use crate::stage::{self, LiveFiles, Sources, carries, new_name, old_name, sources};
+
+/// How one intent was settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Everything had been done, or undone, already.
+    Complete,
+    /// Nothing had been renamed, and what was staged is gone: as if `COMMIT` had never come.
+    Aborted,
+    /// The missing renames were done.
+    Finished,
+    /// The renames that had been done were taken back.
+    Undone,
+    /// The mailbox was changed meanwhile: new files were made from the live ones.
+    Restaged,
+    /// The mailbox was changed meanwhile, and new files could not be made: it stays in step enough for Cyrus.
+    Left,
+}
+
+/// What recovery did, for people.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Mailboxes settled, and how.
+    pub settled: Vec<(String, Settled)>,
+    /// Mailboxes that could not be settled, and why.
+    pub failed: Vec<(String, Refusal)>,
+}
+
+/// Settles every open intent of a host. What fails stays open for the next time.
+#[must_use]
+pub fn recover(host: &Host, wait: std::time::Duration) -> Report {
+    let mut report = Report::default();
+    let mut mailboxes: Vec<(String, String)> = host
+        .log
+        .open_intents()
+        .into_iter()
+        .map(|i| (i.mailbox, i.partition))
+        .collect();
+    mailboxes.sort();
+    mailboxes.dedup();
+    let never = AtomicBool::new(false);
+    for (mailbox, partition) in mailboxes {
+        let settle = || -> Result<Vec<Settled>, Refusal> {
+            let name = MailboxName::parse(&mailbox)
+                .map_err(|e| Refusal::new(Code::NoMailbox, e.to_string()))?;
+            let mut all = Vec::new();
+            // One intent a round: settling it replaces live files, so the locks are taken anew.
+            loop {
+                let place = match host.store.find(&Named {
+                    mailbox: name.clone(),
+                    partition: Some(partition.clone()),
+                }) {
+                    Ok(place) => place,
+                    Err(refusal) if refusal.code == Code::NoMailbox => {
+                        end_all(host, &mailbox, &partition);
+                        all.push(Settled::Complete);
+                        return Ok(all);
+                    }
+                    Err(refusal) => return Err(refusal),
+                };
+                let patience = Patience {
+                    deadline: Instant::now() + wait,
+                    cancel: &never,
+                };
+                let mut locks = MailboxLocks::take(place, patience)?;
+                match settle_next(host, &mut locks)? {
+                    Some(settled) => all.push(settled),
+                    None => return Ok(all),
+                }
+            }
+        };
+        match settle() {
+            Ok(all) => report
+                .settled
+                .extend(all.into_iter().map(|s| (mailbox.clone(), s))),
+            Err(refusal) => report.failed.push((mailbox, refusal)),
+        }
+    }
+    if let Err(error) = host.log.flush() {
+        tracing::error!("{error}");
+    }
+    report
+}
+
+/// A mailbox that was removed meanwhile has nothing to settle.
+fn end_all(host: &Host, mailbox: &str, partition: &str) {
+    for intent in host
+        .log
+        .open_of(mailbox)
+        .into_iter()
+        .filter(|i| i.partition == partition)
+    {
+        tracing::warn!(mailbox, "its intent is settled: the mailbox is gone");
+        host.log.end(intent.id);
+    }
+}
+
+/// Settles one open intent of a locked mailbox; gives how many were: take the locks anew if any.
+///
+/// # Errors
+/// It could not be settled and the mailbox is in a state that nobody should touch.
+pub fn settle_open(host: &Host, locks: &mut MailboxLocks) -> Result<usize, Refusal> {
+    Ok(usize::from(settle_next(host, locks)?.is_some()))
+}
+
+fn settle_next(host: &Host, locks: &mut MailboxLocks) -> Result<Option<Settled>, Refusal> {
+    let mailbox = locks.place.mailbox.to_string();
+    let mine = host
+        .log
+        .open_of(&mailbox)
+        .into_iter()
+        .find(|i| i.partition == locks.place.partition);
+    let Some(intent) = mine else { return Ok(None) };
+    let settled = settle(locks, &intent)?;
+    tracing::warn!(%mailbox, ?settled, "settled what a crash left");
+    host.log.end(intent.id);
+    Ok(Some(settled))
+}
+
+/// Where one file of an intent is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// The live file is the one that was to be replaced.
+    Old,
+    /// The live file is the staged one.
+    New,
+    /// Cyrus has replaced it since.
+    Other,
+}
+
+fn at(locks: &MailboxLocks, file: &IntentFile) -> At {
+    match locks.file(file.kind.into()).map(|l| l.id) {
+        Some(id) if id == file.old => At::Old,
+        Some(id) if id == file.new => At::New,
+        _ => At::Other,
+    }
+}
+
+fn settle(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settled, Refusal> {
+    let places: Vec<At> = intent.files.iter().map(|f| at(locks, f)).collect();
+    let all = |what| places.iter().all(|p| *p == what);
+    match intent.direction {
+        Direction::Commit if all(At::New) => {
+            stage::remove_strays(locks)?;
+            commit::keep_old(
+                locks,
+                intent.files.iter().map(|f| f.kind.into()),
+                intent.drop_old,
+            );
+            Ok(Settled::Complete)
+        }
+        Direction::PutBack if all(At::Old) => {
+            restore_old_names(locks, intent)?;
+            Ok(Settled::Complete)
+        }
+        Direction::Commit if can_finish(locks, intent)? => {
+            finish(locks, intent)?;
+            Ok(Settled::Finished)
+        }
+        Direction::PutBack if can_put_back(locks, intent)? => {
+            put_back(locks, intent)?;
+            Ok(Settled::Undone)
+        }
+        Direction::Commit if !places.contains(&At::New) => {
+            stage::remove_strays(locks)?;
+            restore_old_names(locks, intent)?;
+            Ok(Settled::Aborted)
+        }
+        _ => {
+            stage::remove_strays(locks)?;
+            restage(locks, intent)
+        }
+    }
+}
+
+fn open(
+    locks: &MailboxLocks,
+    kind: FileKind,
+    name: &str,
+    want: FileId,
+) -> Result<Option<IndexFile>, Refusal> {
+    let dir = locks.place.directory_of(kind);
+    if dir.id(name)? != Some(want) {
+        return Ok(None);
+    }
+    let file = dir.open_file(name, false)?;
+    Ok(IndexFile::from_file(&file, &dir.path_of(name), kind).ok())
+}
+
+/// Whether every file that is not renamed yet has its staged file, and that still carries what is live.
+fn can_finish(locks: &MailboxLocks, intent: &Intent) -> Result<bool, Refusal> {
+    for file in &intent.files {
+        let kind = file.kind.into();
+        match at(locks, file) {
+            At::New => {}
+            At::Other => return Ok(false),
+            At::Old => {
+                let live = open(locks, kind, kind.file_name(), file.old)?;
+                let staged = open(locks, kind, new_name(kind), file.new)?;
+                let (Some(live), Some(staged)) = (live, staged) else {
+                    return Ok(false);
+                };
+                if !carries(&live, &staged) {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+    Ok(true)
+}
+
+fn ordered(intent: &Intent) -> Vec<IntentFile> {
+    let kinds = order(intent.from, intent.to);
+    let of = |kind: FileKind| {
+        intent
+            .files
+            .iter()
+            .copied()
+            .find(move |f| FileKind::from(f.kind) == kind)
+    };
+    kinds.into_iter().filter_map(of).collect()
+}
+
+fn finish(locks: &MailboxLocks, intent: &Intent) -> Result<(), IoError> {
+    for file in ordered(intent) {
+        let kind = FileKind::from(file.kind);
+        let dir = locks.place.directory_of(kind);
+        if at(locks, &file) == At::Old {
+            // The crash may have come before or after `.OLD` was linked.
+            if dir.id(old_name(kind))? != Some(file.old) {
+                if dir.stat(old_name(kind))?.is_some() {
+                    dir.rename(old_name(kind), previous_name(kind))?;
+                }
+                dir.link(kind.file_name(), old_name(kind))?;
+            }
+            dir.rename(new_name(kind), kind.file_name())?;
+        }
+        dir.sync()?;
+    }
+    commit::keep_old(
+        locks,
+        intent.files.iter().map(|f| f.kind.into()),
+        intent.drop_old,
+    );
+    Ok(())
+}
+
+/// Whether every file that is not back yet has its `.OLD`, and the live file still carries what that holds.
+fn can_put_back(locks: &MailboxLocks, intent: &Intent) -> Result<bool, Refusal> {
+    for file in &intent.files {
+        let kind = file.kind.into();
+        match at(locks, file) {
+            At::Old => {}
+            At::Other => return Ok(false),
+            At::New => {
+                let old = open(locks, kind, old_name(kind), file.old)?;
+                let live = open(locks, kind, kind.file_name(), file.new)?;
+                let (Some(old), Some(live)) = (old, live) else {
+                    return Ok(false);
+                };
+                if !carries(&old, &live) {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+    Ok(true)
+}
+
+fn put_back(locks: &MailboxLocks, intent: &Intent) -> Result<(), IoError> {
+    for file in ordered(intent).into_iter().rev() {
+        let kind = FileKind::from(file.kind);
+        let dir = locks.place.directory_of(kind);
+        if at(locks, &file) == At::New {
+            dir.rename(old_name(kind), kind.file_name())?;
+        }
+        dir.sync()?;
+    }
+    restore_old_names(locks, intent)
+}
+
+/// Nothing is replaced, so `.OLD` must not name the live file, and what stepped aside comes back.
+fn restore_old_names(locks: &MailboxLocks, intent: &Intent) -> Result<(), IoError> {
+    for file in &intent.files {
+        let kind = FileKind::from(file.kind);
+        let dir = locks.place.directory_of(kind);
+        // Both are names of one file: a rename would do nothing, so it is removed.
+        if dir.id(old_name(kind))? == Some(file.old) {
+            dir.unlink(old_name(kind))?;
+        }
+        if dir.stat(previous_name(kind))?.is_some() && dir.stat(old_name(kind))?.is_none() {
+            dir.rename(previous_name(kind), old_name(kind))?;
+        }
+    }
+    Ok(())
+}
+
+/// Index and expunge are not in step and the staged file is of no use any more: new files from the live ones.
+fn restage(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settled, Refusal> {
+    let live = LiveFiles::of(locks)?;
+    let (version, uuids) = match intent.direction {
+        Direction::Commit => (intent.to, UuidSource::Old),
+        Direction::PutBack => (intent.from, UuidSource::Old),
+    };
+    let want = Upgrade {
+        version,
+        uuids,
+        repair: Some(Repair::Expunge),
+    };
+    let uniqueid = sources::uniqueid_of(&locks.place)?;
+    let local = sources::open_local(&locks.place, &uniqueid, live.index.header().uidvalidity());
+    let sources = Sources {
+        local: local.as_ref(),
+        fetched: None,
+    };
+    let never = AtomicBool::new(false);
+    let staged = stage::stage(locks, &live, want, &sources, &never);
+    let failed = match staged {
+        Ok(stage) => match commit::rename(locks, &stage) {
+            Ok(()) => {
+                commit::keep_old(locks, stage.files.iter().map(|f| f.kind), intent.drop_old);
+                return Ok(Settled::Restaged);
+            }
+            Err(failed) => {
+                if failed.undone {
+                    stage.remove(locks);
+                }
+                failed.refusal
+            }
+        },
+        Err(refusal) => refusal,
+    };
+    // Cyrus reads an expunge file that is newer than its index rightly; then the coordinator can go on.
+    live.check(None).map_err(|_| failed.clone())?;
+    tracing::error!(mailbox = %locks.place.mailbox, "left as it is, which Cyrus reads rightly: {failed}");
+    Ok(Settled::Left)
+}

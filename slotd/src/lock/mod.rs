@@ -1,0 +1,236 @@
+//! The locks of one mailbox: cyrus.header, cyrus.index, cyrus.expunge, in that order.
+//!
+//! Open-file-description locks, which Cyrus's own POSIX locks see and respect. After each lock the inode behind the
+//! name is compared with the one that was locked; if the file was replaced while we waited, it is opened
+//! and locked anew. Given back in the opposite order, by hand: a mapping would keep a lock beyond its file's close.
+//!
+//! A crash drops the locks: the kernel does that when the process is gone.
+
+mod holder;
+pub mod wait;
+
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use indexfile::{FileKind, IoContext};
+
+use crate::fs::{Dir, FileId, OpenError};
+use crate::protocol::Code;
+use crate::refusal::Refusal;
+use crate::store::Place;
+
+use wait::Wait;
+
+const HEADER: &str = "cyrus.header";
+
+/// One locked file.
+#[derive(Debug)]
+pub struct LockedFile {
+    /// Open for reading and writing.
+    pub file: File,
+    /// Which file it is.
+    pub id: FileId,
+    dir: Arc<Dir>,
+    name: &'static str,
+}
+
+/// The locks of one mailbox. Dropping it unlocks, in order.
+#[derive(Debug)]
+pub struct MailboxLocks {
+    /// The mailbox.
+    pub place: Place,
+    header: LockedFile,
+    index: LockedFile,
+    expunge: Option<LockedFile>,
+    /// Locks on files that were renamed into place of locked ones.
+    successors: Vec<(FileKind, File)>,
+    waited: Duration,
+    since: Instant,
+}
+
+/// For how long to wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience<'a> {
+    /// Until when.
+    pub deadline: Instant,
+    /// Set by somebody else when nobody wants the locks any more.
+    pub cancel: &'a AtomicBool,
+}
+
+impl MailboxLocks {
+    /// Takes all the locks, or none.
+    ///
+    /// # Errors
+    /// [`Code::Locked`] with the holder's name if the time is over; [`Code::NoMailbox`] if the mailbox goes away meanwhile.
+    pub fn take(place: Place, patience: Patience<'_>) -> Result<MailboxLocks, Refusal> {
+        let started = Instant::now();
+        let header = lock_file(&place.header, HEADER, patience)?;
+        let header = header.ok_or_else(|| gone(&place))?;
+        let index = lock_file(&place.index, FileKind::Index.file_name(), patience)?;
+        let index = index.ok_or_else(|| gone(&place))?;
+        let since = Instant::now();
+        // Nobody makes a cyrus.expunge without the index lock, so its absence is settled now.
+        let expunge = lock_file(&place.expunge, FileKind::Expunge.file_name(), patience)?;
+        let waited = started.elapsed();
+        Ok(MailboxLocks {
+            place,
+            header,
+            index,
+            expunge,
+            successors: Vec::new(),
+            waited,
+            since,
+        })
+    }
+
+    /// The locked cyrus.header.
+    #[must_use]
+    pub fn header(&self) -> &LockedFile {
+        &self.header
+    }
+
+    /// The locked cyrus.index, or cyrus.expunge if there is one.
+    #[must_use]
+    pub fn file(&self, kind: FileKind) -> Option<&LockedFile> {
+        match kind {
+            FileKind::Index => Some(&self.index),
+            FileKind::Expunge => self.expunge.as_ref(),
+        }
+    }
+
+    /// Checks once more that what is locked is what lies under the names, just before a rename.
+    ///
+    /// # Errors
+    /// [`Code::Damaged`] if somebody replaced a file in spite of our locks.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let files = [Some(&self.header), Some(&self.index), self.expunge.as_ref()];
+        for locked in files.into_iter().flatten() {
+            if locked.dir.id(locked.name)? != Some(locked.id) {
+                return Err(replaced(&locked.dir, locked.name));
+            }
+        }
+        let name = FileKind::Expunge.file_name();
+        if self.expunge.is_none() && self.place.expunge.stat(name)?.is_some() {
+            return Err(replaced(&self.place.expunge, name));
+        }
+        Ok(())
+    }
+
+    /// Keeps the lock of a file that takes the place of a locked one.
+    pub fn add_successor(&mut self, kind: FileKind, file: File) {
+        self.successors.push((kind, file));
+    }
+
+    /// How long `take` took.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// How long cyrus.index has been locked.
+    #[must_use]
+    pub fn held(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Unlocks expunge, index and header, in that order, and tells how long cyrus.index was locked.
+    #[must_use]
+    pub fn unlock(mut self) -> Duration {
+        self.give_back();
+        self.held()
+    }
+
+    fn give_back(&mut self) {
+        let successor = |kind| {
+            self.successors
+                .iter()
+                .filter(move |(k, _)| *k == kind)
+                .map(|(_, file)| file)
+        };
+        let files = successor(FileKind::Expunge)
+            .chain(self.expunge.as_ref().map(|l| &l.file))
+            .chain(successor(FileKind::Index))
+            .chain([&self.index.file, &self.header.file]);
+        for file in files {
+            if let Err(error) = wait::unlock(file) {
+                // Closing the file, which follows, does it too unless it is still mapped.
+                tracing::error!(mailbox = %self.place.mailbox, "unlock: {error}");
+            }
+        }
+    }
+}
+
+impl Drop for MailboxLocks {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+fn gone(place: &Place) -> Refusal {
+    Refusal::new(
+        Code::NoMailbox,
+        format!("mailbox {} was removed just now", place.mailbox),
+    )
+}
+
+fn replaced(dir: &Dir, name: &str) -> Refusal {
+    let path = dir.path_of(name);
+    Refusal::new(
+        Code::Damaged,
+        format!("{} was replaced while we held its lock", path.display()),
+    )
+}
+
+/// Opens and locks one file, again and again if it is replaced meanwhile. `None` if there is no such file.
+fn lock_file(
+    dir: &Arc<Dir>,
+    name: &'static str,
+    patience: Patience<'_>,
+) -> Result<Option<LockedFile>, Refusal> {
+    let started = Instant::now();
+    loop {
+        let file = match dir.open_file(name, true) {
+            Ok(file) => file,
+            Err(OpenError::Missing { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let path = dir.path_of(name);
+        match wait::lock(&file, patience.deadline, patience.cancel).io_context("lock", &path)? {
+            Wait::Taken => {}
+            Wait::Cancelled => {
+                return Err(Refusal::new(
+                    Code::Expired,
+                    "nobody waits for the lock any more",
+                ));
+            }
+            Wait::TimedOut => {
+                let (who, waited) = (holder::describe(&file), started.elapsed());
+                let text = format!(
+                    "{} is locked by {who}; waited {:.1} s",
+                    path.display(),
+                    waited.as_secs_f64()
+                );
+                return Err(Refusal::new(Code::Locked, text));
+            }
+        }
+        let id = FileId::of(&file).io_context("stat", &path)?;
+        if dir.id(name)? == Some(id) {
+            return Ok(Some(LockedFile {
+                file,
+                id,
+                dir: Arc::clone(dir),
+                name,
+            }));
+        }
+        // Replaced while we waited: the lock we got is that of a dead file.
+        wait::unlock(&file).io_context("unlock", &path)?;
+        if Instant::now() >= patience.deadline {
+            return Err(Refusal::new(
+                Code::Locked,
+                format!("{} is being replaced again and again", path.display()),
+            ));
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! `mounts.json`: which root lies on which mount point, and what the operator says about it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use indexfile::{IoContext, IoError};
+use serde::{Deserialize, Serialize};
+
+use crate::fs::FileId;
+use crate::lock::wait;
+
+/// Its name in the state directory.
+pub const FILE_NAME: &str = "mounts.json";
+
+/// What the operator says about a mount point.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MountState {
+    /// Must be mounted.
+    #[default]
+    Online,
+    /// Every mailbox on it is refused.
+    Offline,
+    /// Is not looked at.
+    Ignore,
+}
+
+/// A mount point.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// What the operator says.
+    #[serde(default)]
+    pub state: MountState,
+}
+
+/// The whole file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// Mount points.
+    pub mounts: BTreeMap<PathBuf, Mount>,
+    /// Roots of partitions, and the mount point each lies on; null for the file system of `/`.
+    pub roots: BTreeMap<PathBuf, Option<PathBuf>>,
+}
+
+/// Why the table could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TableError {
+    /// An I/O error.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The file is not what we wrote.
+    #[error("{} is damaged: {source}; move it away, and the mounts are noted anew", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// A path that the table does not have.
+    #[error("{} is neither a mount point nor a root that is known here; see `slotd mount list`", path.display())]
+    Unknown {
+        /// The path.
+        path: PathBuf,
+    },
+}
+
+impl Table {
+    /// Reads it, with what tells whether it was replaced since.
+    ///
+    /// # Errors
+    /// It is there and cannot be read or understood.
+    pub fn load(path: &Path) -> Result<(Table, Option<FileId>), TableError> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Ok((Table::default(), None));
+            }
+            Err(e) => return Err(IoError::new("open", path, e).into()),
+        };
+        let id = FileId::of(&file).io_context("stat", path)?;
+        let table = serde_json::from_reader(std::io::BufReader::new(file)).map_err(|source| {
+            TableError::Damaged {
+                path: path.to_path_buf(),
+                source,
+            }
+        })?;
+        Ok((table, Some(id)))
+    }
+
+    /// Which file lies there now.
+    ///
+    /// # Errors
+    /// The system's, but not its absence.
+    pub fn id(path: &Path) -> Result<Option<FileId>, TableError> {
+        match rustix::fs::stat(path) {
+            Ok(stat) => Ok(Some(FileId::from(&stat))),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(errno) => Err(IoError::new("stat", path, errno.into()).into()),
+        }
+    }
+
+    /// Reads, changes and replaces it, alone: two processes never lose each other's change.
+    ///
+    /// # Errors
+    /// It cannot be read, understood or replaced.
+    pub fn change(
+        path: &Path,
+        f: impl FnOnce(&mut Table),
+    ) -> Result<(Table, Option<FileId>), TableError> {
+        let dir = path.parent().unwrap_or(Path::new("."));
+        let guard_path = dir.join("mounts.lock");
+        let guard = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&guard_path)
+            .io_context("open", &guard_path)?;
+        let patience = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        let never = std::sync::atomic::AtomicBool::new(false);
+        if wait::lock(&guard, patience, &never).io_context("lock", &guard_path)?
+            != wait::Wait::Taken
+        {
+            return Err(
+                IoError::new("lock", &guard_path, std::io::ErrorKind::TimedOut.into()).into(),
+            );
+        }
+        let (mut table, _) = Table::load(path)?;
+        f(&mut table);
+        let text = serde_json::to_vec_pretty(&table).map_err(|source| TableError::Damaged {
+            path: path.to_path_buf(),
+            source,
+        })?;
+        let new_path = path.with_extension("json.tmp");
+        let mut new = File::create(&new_path).io_context("create", &new_path)?;
+        new.write_all(&text)
+            .and_then(|()| new.sync_all())
+            .io_context("write", &new_path)?;
+        std::fs::rename(&new_path, path).io_context("rename", &new_path)?;
+        File::open(dir)
+            .and_then(|d| d.sync_all())
+            .io_context("sync directory", dir)?;
+        let id = FileId::of(&new).io_context("stat", path)?;
+        Ok((table, Some(id)))
+    }
+
+    /// Notes on which mount point a root lies.
+    pub fn note(&mut self, root: &Path, point: Option<PathBuf>) {
+        if let Some(point) = &point {
+            self.mounts.entry(point.clone()).or_default();
+        }
+        self.roots.insert(root.to_path_buf(), point);
+    }
+
+    /// Sets the state of a mount point, named by itself or by a root on it.
+    ///
+    /// # Errors
+    /// Neither is known.
+    pub fn set_state(&mut self, path: &Path, state: MountState) -> Result<(), TableError> {
+        let unknown = || TableError::Unknown {
+            path: path.to_path_buf(),
+        };
+        let point = match self.roots.get(path) {
+            Some(point) => point.clone().ok_or_else(unknown)?,
+            None => path.to_path_buf(),
+        };
+        self.mounts.get_mut(&point).ok_or_else(unknown)?.state = state;
+        Ok(())
+    }
+
+    /// Forgets a mount point, and the roots on it; they are noted anew when they are next seen.
+    ///
+    /// # Errors
+    /// It is not known.
+    pub fn remove(&mut self, path: &Path) -> Result<(), TableError> {
+        let known = self.mounts.remove(path).is_some() | self.roots.remove(path).is_some();
+        self.roots.retain(|_, point| point.as_deref() != Some(path));
+        if known {
+            Ok(())
+        } else {
+            Err(TableError::Unknown {
+                path: path.to_path_buf(),
+            })
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! One connection: lines in, replies out, and a clock while a mailbox is locked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{
+    AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf, split,
+};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::client::Stream;
+use crate::host::Host;
+use crate::protocol::{Command, MAX_LINE, Reply};
+use crate::session::{Cut, Session};
+
+/// How long a client may take to read a reply.
+const WRITE_LIMIT: Duration = Duration::from_secs(30);
+
+type Reader = BufReader<ReadHalf<Box<dyn Stream>>>;
+
+/// Serves one connection to its end.
+pub(super) async fn serve(
+    host: Arc<Host>,
+    stream: Box<dyn Stream>,
+    mut draining: watch::Receiver<bool>,
+) {
+    let (read, mut write) = split(stream);
+    let mut read = BufReader::new(read);
+    let mut session = Session::new(Arc::clone(&host));
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let wait = next_line(&mut read, &mut line);
+        let got = if session.is_open() {
+            tokio::select! {
+                got = wait => got,
+                () = sleep(host.options.max_lock) => {
+                    tracing::warn!("the controller stalled for {:?}: its transaction ends", host.options.max_lock);
+                    session = blocking(session, Session::expire).await.0;
+                    continue;
+                }
+            }
+        } else {
+            tokio::select! {
+                got = wait => got,
+                _ = draining.wait_for(|d| *d) => break,
+            }
+        };
+        let reply = match got {
+            Line::Whole => match Command::parse(&line) {
+                Ok(command) => {
+                    let quit = command == Command::Quit;
+                    let limit = match &command {
+                        Command::Upgrade(_) => host.options.max_stage,
+                        // These have bounds of their own; the clock is a net below them.
+                        _ => host.options.max_stage + host.options.max_wait,
+                    };
+                    let (back, reply) = work(session, command, &mut read, limit).await;
+                    session = back;
+                    if quit {
+                        let _ = send(&mut write, &reply).await;
+                        break;
+                    }
+                    reply
+                }
+                Err(error) => error.to_reply(),
+            },
+            Line::TooLong => {
+                let _ = send(
+                    &mut write,
+                    &Reply::Bad(format!("a line is at most {MAX_LINE} bytes")),
+                )
+                .await;
+                break;
+            }
+            Line::End => break,
+        };
+        if send(&mut write, &reply).await.is_err() {
+            break;
+        }
+    }
+    blocking(session, Session::end).await;
+    let _ = write.shutdown().await;
+}
+
+/// What came in.
+enum Line {
+    Whole,
+    TooLong,
+    End,
+}
+
+/// Reads up to a line end. A last line without one was cut off and is not a command. Dropping the future half-way
+/// loses nothing: what was read stays in `line`.
+async fn next_line(read: &mut Reader, line: &mut Vec<u8>) -> Line {
+    loop {
+        let Some(left) = MAX_LINE.checked_sub(line.len()).filter(|left| *left > 0) else {
+            return Line::TooLong;
+        };
+        let left = u64::try_from(left).unwrap_or(u64::MAX);
+        match (&mut *read).take(left).read_until(b'\n', line).await {
+            Ok(_) if line.ends_with(b"\n") => return Line::Whole,
+            Ok(0) | Err(_) => return Line::End,
+            Ok(_) => {}
+        }
+    }
+}
+
+async fn send(write: &mut WriteHalf<Box<dyn Stream>>, reply: &Reply) -> std::io::Result<()> {
+    let line = reply.to_line();
+    let all = async {
+        write.write_all(line.as_bytes()).await?;
+        write.flush().await
+    };
+    timeout(WRITE_LIMIT, all)
+        .await
+        .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+}
+
+/// Runs a piece of a session's work on a blocking thread.
+async fn blocking<T: Send + 'static>(
+    mut session: Session,
+    f: impl FnOnce(&mut Session) -> T + Send + 'static,
+) -> (Session, Option<T>) {
+    let host = session.host();
+    let task = tokio::task::spawn_blocking(move || {
+        let result = f(&mut session);
+        (session, result)
+    });
+    match task.await {
+        Ok((session, result)) => (session, Some(result)),
+        Err(error) => {
+            // A panic: its session was dropped on the way, and with it its locks.
+            tracing::error!("a session's work ended badly: {error}");
+            (Session::new(host), None)
+        }
+    }
+}
+
+/// Runs one command, and cuts it short if the client goes away or it takes too long.
+async fn work(
+    session: Session,
+    command: Command,
+    read: &mut Reader,
+    limit: Duration,
+) -> (Session, Reply) {
+    let control = session.control();
+    let task = blocking(session, move |session| session.handle(command));
+    tokio::pin!(task);
+    let clock = sleep(limit);
+    tokio::pin!(clock);
+    let (mut watching, mut timing) = (true, true);
+    let (session, reply) = loop {
+        tokio::select! {
+            done = &mut task => break done,
+            // End of file, not consumed: the loop above sees it again. Data means that the client has
+            // sent its next command already; then only the clock is left.
+            peek = read.fill_buf(), if watching => {
+                watching = false;
+                if peek.map_or(true, <[u8]>::is_empty) {
+                    control.cut(Cut::Disconnected);
+                }
+            }
+            () = &mut clock, if timing => {
+                timing = false;
+                control.cut(Cut::Expired);
+            }
+        }
+    };
+    control.clear();
+    let failed = || {
+        Reply::no(
+            crate::protocol::Code::Io,
+            "slotd failed at this command; its log says more",
+        )
+    };
+    (session, reply.unwrap_or_else(failed))
+}

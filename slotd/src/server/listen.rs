@@ -1,0 +1,145 @@
+//! Where the server listens: a Unix socket of its owner's alone, or TCP on the loopback.
+
+use std::net::IpAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::client::{Addr, Stream};
+
+/// Why it cannot listen.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// The system's reason.
+    #[error("cannot listen on {addr}: {source}")]
+    Io {
+        /// The address.
+        addr: Addr,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Another server answers on this socket.
+    #[error("another server listens on {addr}")]
+    Busy {
+        /// The address.
+        addr: Addr,
+    },
+    /// TCP has no protection of its own.
+    #[error(
+        "{addr}: TCP is not protected; use unix:/path, or a loopback address with --insecure-tcp"
+    )]
+    Insecure {
+        /// The address.
+        addr: Addr,
+    },
+}
+
+/// An open listening socket.
+#[derive(Debug)]
+pub enum Listener {
+    /// A Unix socket, removed when dropped.
+    Unix(UnixListener, SocketFile),
+    /// TCP.
+    Tcp(TcpListener),
+}
+
+/// The name of our Unix socket.
+#[derive(Debug)]
+pub struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // If it cannot be removed, the next server finds that nobody answers on it.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Listener {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// [`ListenError`]
+    pub async fn bind(addr: &Addr, insecure_tcp: bool) -> Result<Listener, ListenError> {
+        let io = |source| ListenError::Io {
+            addr: addr.clone(),
+            source,
+        };
+        match addr {
+            Addr::Unix(path) => {
+                remove_dead_socket(path, addr).await?;
+                // Bound under another name first: nobody can connect before the mode is set.
+                let bind_path = path.with_extension(format!("{}.tmp", std::process::id()));
+                let _ = std::fs::remove_file(&bind_path);
+                let listener = UnixListener::bind(&bind_path).map_err(io)?;
+                std::fs::set_permissions(&bind_path, std::fs::Permissions::from_mode(0o600))
+                    .map_err(io)?;
+                std::fs::rename(&bind_path, path).map_err(io)?;
+                Ok(Listener::Unix(listener, SocketFile(path.clone())))
+            }
+            Addr::Tcp { host, port } => {
+                let found: Vec<_> = tokio::net::lookup_host((host.as_str(), *port))
+                    .await
+                    .map_err(io)?
+                    .collect();
+                let safe =
+                    insecure_tcp && !found.is_empty() && found.iter().all(|a| is_loopback(a.ip()));
+                if !safe {
+                    return Err(ListenError::Insecure { addr: addr.clone() });
+                }
+                Ok(Listener::Tcp(
+                    TcpListener::bind(found.as_slice()).await.map_err(io)?,
+                ))
+            }
+        }
+    }
+
+    /// The address that a client can use.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn addr(&self) -> std::io::Result<Addr> {
+        Ok(match self {
+            Listener::Unix(_, socket) => Addr::Unix(socket.0.clone()),
+            Listener::Tcp(listener) => {
+                let local = listener.local_addr()?;
+                Addr::Tcp {
+                    host: local.ip().to_string(),
+                    port: local.port(),
+                }
+            }
+        })
+    }
+
+    /// The next connection.
+    pub(super) async fn accept(&self) -> std::io::Result<Box<dyn Stream>> {
+        Ok(match self {
+            Listener::Unix(listener, _) => Box::new(listener.accept().await?.0),
+            Listener::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Box::new(stream)
+            }
+        })
+    }
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.is_loopback()
+}
+
+/// A socket that nobody answers on is what a killed server left.
+async fn remove_dead_socket(path: &Path, addr: &Addr) -> Result<(), ListenError> {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
+    if !is_socket {
+        return Ok(());
+    }
+    if tokio::net::UnixStream::connect(path).await.is_ok() {
+        return Err(ListenError::Busy { addr: addr.clone() });
+    }
+    std::fs::remove_file(path).map_err(|source| ListenError::Io {
+        addr: addr.clone(),
+        source,
+    })
+}

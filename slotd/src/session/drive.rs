@@ -1,0 +1,393 @@
+//! The state machine's actions, done for real.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+use indexfile::layout::{self};
+use indexfile::{FileKind, HeaderField, IndexFile};
+
+use super::{Cut, Open, Session};
+use crate::commit;
+use crate::intent::{Direction, Intent, IntentFile, recovery};
+use crate::lock::{MailboxLocks, Patience};
+use crate::protocol::{Code, Committed, Fields, MailboxFacts, Reply};
+use crate::refusal::Refusal;
+use crate::stage::{self, LiveFiles, Sources, sources};
+use crate::transaction::{Action, Answer, Event, State};
+
+impl Session {
+    /// Gives an event to the state machine and does what it says until it says no more.
+    pub(super) fn drive(&mut self, event: Event) -> Reply {
+        let mut reply = None;
+        let mut actions: VecDeque<Action> = self.transaction.step(event).into();
+        while let Some(action) = actions.pop_front() {
+            if let Some(event) = self.act(action, &mut reply) {
+                // What cut the work short comes before the work's own end.
+                let cut = self.control.why().map(|why| match why {
+                    Cut::Disconnected => Event::Disconnect,
+                    Cut::Expired => Event::Expire,
+                });
+                for event in cut.into_iter().chain([event]) {
+                    actions.extend(self.transaction.step(event));
+                }
+            }
+        }
+        reply.unwrap_or_else(|| Reply::Ok(Fields::new()))
+    }
+
+    fn act(&mut self, action: Action, reply: &mut Option<Reply>) -> Option<Event> {
+        match action {
+            Action::TakeLocks => {
+                let result = self.take_locks();
+                Some(Event::Locks {
+                    taken: self.note(result).is_some(),
+                })
+            }
+            Action::Stage => {
+                let result = self.stage();
+                Some(match self.note(result) {
+                    Some(changed) => Event::Staged { changed },
+                    None => Event::StageFailed,
+                })
+            }
+            Action::WriteIntent => {
+                let result = self.write_intent();
+                Some(Event::Intent {
+                    durable: self.note(result).is_some(),
+                })
+            }
+            Action::Rename => Some(self.rename()),
+            Action::PutBack => {
+                let result = self.put_back();
+                Some(Event::PutBack {
+                    done: self.note(result).is_some(),
+                })
+            }
+            Action::Unstage => {
+                if let Some(open) = &mut self.open
+                    && let Some(stage) = open.stage.take()
+                {
+                    stage.remove(&open.locks);
+                }
+                None
+            }
+            Action::EndIntent => {
+                if let Some(id) = self.open.as_mut().and_then(|o| o.intent.take()) {
+                    self.host.log.end(id);
+                }
+                None
+            }
+            Action::KeepOld { drop_old } => {
+                if let Some(open) = &self.open
+                    && let Some(stage) = &open.stage
+                {
+                    commit::keep_old(&open.locks, stage.files.iter().map(|f| f.kind), drop_old);
+                }
+                None
+            }
+            Action::Unlock => {
+                if let Some(open) = self.open.take() {
+                    let waited = open.locks.waited();
+                    // The stage has duplicates of the new files' handles: it goes after the locks.
+                    let stage = open.stage;
+                    self.committed = Committed {
+                        held: open.locks.unlock(),
+                        waited,
+                    };
+                    drop(stage);
+                }
+                None
+            }
+            Action::Answer(answer) => {
+                *reply = Some(self.answer(answer));
+                None
+            }
+        }
+    }
+
+    /// Keeps an error for the answer.
+    fn note<T>(&mut self, result: Result<T, Refusal>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(refusal) => {
+                tracing::info!(code = %refusal.code, "{refusal}");
+                self.refusal = Some(refusal);
+                None
+            }
+        }
+    }
+
+    fn answer(&mut self, answer: Answer) -> Reply {
+        let refusal = self.refusal.take();
+        match answer {
+            Answer::Ok => {
+                let committed = || Reply::Ok(self.committed.to_fields());
+                self.good.take().unwrap_or_else(committed)
+            }
+            Answer::Already => Reply::Ok(self.committed.to_fields().with("already", 1)),
+            Answer::Failed => {
+                refusal.map_or_else(|| Reply::no(Code::Io, "failed"), |r| r.to_reply())
+            }
+            Answer::State => Reply::no(Code::State, self.state_text()),
+            Answer::Expired => Reply::no(
+                Code::Expired,
+                "rolled back: the transaction took too long (--max-lock)",
+            ),
+            Answer::TooLate => Reply::no(Code::TooLate, "it is committed and unlocked"),
+        }
+    }
+
+    fn state_text(&self) -> &'static str {
+        match self.transaction.state() {
+            State::Idle => "no mailbox is locked",
+            State::Locked => "a mailbox is locked, nothing is staged",
+            State::Staged { .. } => "a mailbox is locked and staged",
+            State::Held { .. } => "the mailbox is committed and held; RELEASE or ROLLBACK",
+            _ => "busy",
+        }
+    }
+
+    fn take_locks(&mut self) -> Result<(), Refusal> {
+        let lock = self
+            .lock
+            .take()
+            .ok_or_else(|| Refusal::new(Code::State, "nothing to lock"))?;
+        let options = &self.host.options;
+        let wait = lock
+            .wait
+            .unwrap_or(options.default_wait)
+            .min(options.max_wait);
+        let deadline = Instant::now() + wait;
+        let fetched = self.fetch_sha1s(&lock.of);
+        let mut waited = Duration::ZERO;
+        let (locks, uniqueid) = loop {
+            let place = self.host.store.find(&lock.of)?;
+            let cancel = &self.control.cancel;
+            let mut locks = MailboxLocks::take(place, Patience { deadline, cancel })?;
+            waited += locks.waited();
+            // A half-done commit is settled before anybody sees the mailbox. It changes which files are
+            // live, so the locks are taken anew.
+            if recovery::settle_open(&self.host, &mut locks)? == 0 {
+                let uniqueid = sources::uniqueid_of(&locks.place)?;
+                break (locks, uniqueid);
+            }
+        };
+        let facts = facts(&locks, &uniqueid)?;
+        let fetched = fetched.and_then(|bytes| {
+            let from = locks.place.index.path_of("cyrus.sha1s");
+            match sources::take_fetched(bytes, &from, &uniqueid, facts.uidvalidity) {
+                Ok(cache) => cache,
+                Err(error) => {
+                    tracing::warn!("fetched from the peer: {error}");
+                    None
+                }
+            }
+        });
+        self.good = Some(Reply::Ok(facts.to_fields()));
+        self.committed = Committed {
+            held: Duration::ZERO,
+            waited,
+        };
+        let uidvalidity = facts.uidvalidity;
+        let (stage, intent) = (None, None);
+        self.open = Some(Open {
+            locks,
+            uniqueid,
+            uidvalidity,
+            fetched,
+            stage,
+            intent,
+            renamed: false,
+        });
+        Ok(())
+    }
+
+    fn stage(&mut self) -> Result<bool, Refusal> {
+        let Some(open) = &mut self.open else {
+            return Err(not_locked());
+        };
+        self.host.store.check_mounts(&open.locks.place)?;
+        let live = LiveFiles::of(&open.locks)?;
+        let local = sources::open_local(&open.locks.place, &open.uniqueid, open.uidvalidity);
+        let sources = Sources {
+            local: local.as_ref(),
+            fetched: open.fetched.as_ref(),
+        };
+        let stage = stage::stage(
+            &open.locks,
+            &live,
+            self.upgrade,
+            &sources,
+            &self.control.cancel,
+        )?;
+        let changed = !stage.files.is_empty();
+        self.good = Some(Reply::Ok(stage.report.to_fields()));
+        open.stage = Some(stage);
+        Ok(changed)
+    }
+
+    fn write_intent(&mut self) -> Result<(), Refusal> {
+        let (open, stage) = staged(self.open.as_ref())?;
+        self.host.store.check_mounts(&open.place)?;
+        open.check()?;
+        let intent = intent_of(open, stage, Direction::Commit);
+        let id = self
+            .host
+            .log
+            .begin(intent)
+            .map_err(|e| Refusal::new(Code::Io, e.to_string()))?;
+        if let Some(open) = &mut self.open {
+            open.intent = Some(id);
+        }
+        Ok(())
+    }
+
+    fn rename(&mut self) -> Event {
+        let result = match self.open.as_mut() {
+            Some(Open {
+                locks,
+                stage: Some(stage),
+                ..
+            }) => commit::rename(locks, stage),
+            _ => Err(commit::RenameFailed {
+                refusal: not_locked(),
+                undone: true,
+            }),
+        };
+        match result {
+            Ok(()) => {
+                if let Some(open) = &mut self.open {
+                    open.renamed = true;
+                    self.committed = Committed {
+                        held: open.locks.held(),
+                        waited: open.locks.waited(),
+                    };
+                }
+                self.good = None;
+                Event::Renamed
+            }
+            Err(failed) => {
+                tracing::error!(undone = failed.undone, "commit: {}", failed.refusal);
+                self.refusal = Some(failed.refusal);
+                Event::RenameFailed {
+                    undone: failed.undone,
+                }
+            }
+        }
+    }
+
+    fn put_back(&mut self) -> Result<(), Refusal> {
+        let id = self.open.as_ref().and_then(|o| o.intent);
+        let (locks, stage) = staged(self.open.as_ref())?;
+        let intent = Intent {
+            id: id.unwrap_or(0),
+            ..intent_of(locks, stage, Direction::PutBack)
+        };
+        self.host
+            .log
+            .begin(intent)
+            .map_err(|e| Refusal::new(Code::Io, e.to_string()))?;
+        commit::put_back(locks, stage)?;
+        self.good = None;
+        Ok(())
+    }
+}
+
+fn staged(open: Option<&Open>) -> Result<(&MailboxLocks, &stage::Stage), Refusal> {
+    match open {
+        Some(Open {
+            locks,
+            stage: Some(stage),
+            ..
+        }) => Ok((locks, stage)),
+        _ => Err(not_locked()),
+    }
+}
+
+fn not_locked() -> Refusal {
+    Refusal::new(Code::State, "no mailbox is staged")
+}
+
+fn intent_of(locks: &MailboxLocks, stage: &stage::Stage, direction: Direction) -> Intent {
+    let file = |f: &stage::StagedFile| IntentFile {
+        kind: f.kind.into(),
+        old: f.from,
+        new: f.id,
+    };
+    Intent {
+        id: 0,
+        mailbox: locks.place.mailbox.to_string(),
+        partition: locks.place.partition.clone(),
+        from: stage.report.from,
+        to: stage.report.to,
+        direction,
+        drop_old: false,
+        files: stage.files.iter().map(file).collect(),
+    }
+}
+
+/// What `LOCK` answers, from the headers alone.
+fn facts(locks: &MailboxLocks, uniqueid: &str) -> Result<MailboxFacts, Refusal> {
+    let peek = |kind: FileKind| -> Result<Option<Peek>, Refusal> {
+        let Some(locked) = locks.file(kind) else {
+            return Ok(None);
+        };
+        if let Some(peek) = Peek::of(&locked.file) {
+            return Ok(Some(peek));
+        }
+        // Says what is wrong with it.
+        let path = locks.place.directory_of(kind).path_of(kind.file_name());
+        let file = IndexFile::from_file(&locked.file, &path, kind)?;
+        let header = file.header();
+        let (version, records, uidvalidity) = (
+            file.minor_version(),
+            file.num_records(),
+            header.uidvalidity(),
+        );
+        Ok(Some(Peek {
+            version,
+            records,
+            uidvalidity,
+        }))
+    };
+    let index = peek(FileKind::Index)?.ok_or_else(not_locked)?;
+    let expunge = peek(FileKind::Expunge)?;
+    Ok(MailboxFacts {
+        mailbox: locks.place.mailbox.clone(),
+        partition: locks.place.partition.clone(),
+        uniqueid: uniqueid.to_owned(),
+        uidvalidity: index.uidvalidity,
+        index: index.version,
+        expunge: expunge.as_ref().map(|e| e.version),
+        exists: index.records,
+        expunged: expunge.as_ref().map_or(0, |e| e.records),
+        old: None,
+    })
+}
+
+/// The few words of a header that `LOCK` tells; the whole file is checked by `UPGRADE`.
+struct Peek {
+    version: u32,
+    records: u32,
+    uidvalidity: u32,
+}
+
+impl Peek {
+    fn of(file: &File) -> Option<Peek> {
+        let mut bytes = [0; 192];
+        let got = file.read_at(&mut bytes, 0).ok()?;
+        let bytes = bytes.get(..got)?;
+        let word = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+        let (version, start_offset, records) = (word(8)?, word(12)?, word(20)?);
+        let slots = layout::header_slots(version, start_offset)?;
+        let slot = slots.get(HeaderField::Uidvalidity);
+        let uidvalidity = slot.map_or(Some(1), |s| u32::try_from(s.read(bytes)?).ok())?;
+        Some(Peek {
+            version,
+            records,
+            uidvalidity,
+        })
+    }
+}

@@ -1,0 +1,212 @@
+//! Questions that need no lock: what a mailbox is like, which GUIDs were staged, a piece of its cyrus.sha1s.
+
+use std::os::unix::fs::FileExt;
+
+use indexfile::sha1s::FILE_NAME;
+use indexfile::{FileKind, IndexFile, IoContext};
+
+use super::Session;
+use crate::client::Client;
+use crate::fs::OpenError;
+use crate::protocol::{
+    Code, GuidEntry, GuidPage, GuidRange, MailboxFacts, Named, Reply, Sha1sChunk, Sha1sRange,
+    Status,
+};
+use crate::refusal::Refusal;
+use crate::stage::{digest_of, old_name, sources};
+use crate::store::Place;
+
+/// How long to wait for all of a peer's cyrus.sha1s: it only saves work.
+const FETCH_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
+/// More than any mailbox's; a peer that sends more is not believed.
+const FETCH_BYTES: u64 = 1 << 30;
+
+impl Session {
+    pub(super) fn guids(&self, range: GuidRange) -> Result<Reply, Refusal> {
+        let stage = self.open.as_ref().and_then(|o| o.stage.as_ref());
+        let stage = stage.ok_or_else(|| Refusal::new(Code::State, "GUIDS comes after UPGRADE"))?;
+        let max = range
+            .max
+            .map_or(GuidPage::MAX, |m| (m as usize).clamp(2, GuidPage::MAX));
+        let start = stage.entries.partition_point(|e| e.uid < range.from);
+        let rest = stage.entries.get(start..).unwrap_or(&[]);
+        let mut page = rest.get(..max.min(rest.len())).unwrap_or(&[]).to_vec();
+        let next = rest.get(page.len()).map(|e| e.uid);
+        // A UID of both index and expunge must not be torn apart: the next page begins with it.
+        page.retain(|e| Some(e.uid) != next);
+        Ok(Reply::Ok(
+            GuidPage {
+                entries: page,
+                next,
+            }
+            .to_fields(),
+        ))
+    }
+
+    pub(super) fn sha1s(&self, range: &Sha1sRange) -> Result<Reply, Refusal> {
+        let place = self.host.store.find(&range.of)?;
+        let path = place.index.path_of(FILE_NAME);
+        let file = match place.index.open_file(FILE_NAME, false) {
+            Ok(file) => file,
+            Err(OpenError::Missing { .. }) => {
+                return Err(Refusal::new(
+                    Code::NoMessage,
+                    format!("{} does not exist", path.display()),
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let size = file.metadata().io_context("stat", &path)?.len();
+        let left = size
+            .saturating_sub(range.offset)
+            .min(Sha1sChunk::MAX as u64);
+        let mut data = vec![0; usize::try_from(left).unwrap_or(0)];
+        file.read_exact_at(&mut data, range.offset)
+            .io_context("read", &path)?;
+        Ok(Reply::Ok(
+            Sha1sChunk {
+                size,
+                offset: range.offset,
+                data,
+            }
+            .to_fields(),
+        ))
+    }
+
+    /// Fetches the peer's cyrus.sha1s if ours is missing and would be of use. Failing is fine.
+    pub(super) fn fetch_sha1s(&self, named: &Named) -> Option<Vec<u8>> {
+        let peer = self.host.options.sha1s_from.clone()?;
+        let place = self.host.store.find(named).ok()?;
+        if place.index.stat(FILE_NAME).ok()?.is_some() {
+            return None;
+        }
+        let (index, expunge) = open_unlocked(&place).ok()?;
+        if !sources::needs_guids(&index) && !expunge.as_ref().is_some_and(sources::needs_guids) {
+            return None;
+        }
+        let runtime = tokio::runtime::Handle::try_current().ok()?;
+        let of = Named::new(named.mailbox.clone());
+        let result = runtime.block_on(tokio::time::timeout(FETCH_LIMIT, fetch(&peer, of)));
+        match result {
+            Ok(Ok(bytes)) => Some(bytes),
+            Ok(Err(error)) => {
+                tracing::info!(mailbox = %named.mailbox, "no cyrus.sha1s from the peer: {error}");
+                None
+            }
+            Err(_) => {
+                tracing::info!(mailbox = %named.mailbox, "no cyrus.sha1s from the peer within {FETCH_LIMIT:?}");
+                None
+            }
+        }
+    }
+
+    pub(super) fn status(&self, named: &Named) -> Result<Reply, Refusal> {
+        let place = self.host.store.find(named)?;
+        let uniqueid = sources::uniqueid_of(&place)?;
+        let (index, expunge) = open_unlocked(&place)?;
+        let local = sources::open_local(&place, &uniqueid, index.header().uidvalidity());
+        let files = || [Some(&index), expunge.as_ref()].into_iter().flatten();
+        let (mut old, mut cached, mut bytes, mut hash_bytes) = (0, 0, 0_u64, 0_u64);
+        let mut entries: Vec<GuidEntry> = Vec::new();
+        for record in files().flat_map(IndexFile::records) {
+            bytes = bytes.saturating_add(record.size());
+            if record.guid().is_old_style() {
+                old += 1;
+                let known = local.as_ref().and_then(|c| c.get(record.uid()));
+                if known.is_some_and(|e| e.size == record.size()) {
+                    cached += 1;
+                } else {
+                    hash_bytes = hash_bytes.saturating_add(record.size());
+                }
+            }
+            entries.push(GuidEntry {
+                uid: record.uid(),
+                guid: record.guid().padded(),
+                size: record.size(),
+            });
+        }
+        entries.sort_by_key(|e| e.uid);
+        let mut findings = Vec::new();
+        if expunge
+            .as_ref()
+            .is_some_and(|e| e.minor_version() < index.minor_version())
+        {
+            findings.push("cyrus.expunge:index-newer-than-expunge".to_owned());
+        }
+        for file in files().filter(|f| f.trailing_bytes() > 0) {
+            findings.push(format!("{}:trailing-bytes", file.kind()));
+        }
+        let mut has_old = false;
+        for kind in [FileKind::Index, FileKind::Expunge] {
+            has_old |= place.directory_of(kind).stat(old_name(kind))?.is_some();
+        }
+        let status = Status {
+            facts: MailboxFacts {
+                mailbox: place.mailbox.clone(),
+                partition: place.partition.clone(),
+                uniqueid,
+                uidvalidity: index.header().uidvalidity(),
+                index: index.minor_version(),
+                expunge: expunge.as_ref().map(IndexFile::minor_version),
+                exists: index.num_records(),
+                expunged: expunge.as_ref().map_or(0, IndexFile::num_records),
+                old: Some(old),
+            },
+            cached,
+            bytes,
+            hash_bytes,
+            index_bytes: files().fold(0, |sum, f| sum + f.bytes().len() as u64),
+            last_uid: index.header().last_uid(),
+            has_old,
+            findings,
+            digest: digest_of(&entries),
+        };
+        Ok(Reply::Ok(status.to_fields()))
+    }
+}
+
+/// Opens index and expunge as they are now, without locks: for looking only.
+pub(super) fn open_unlocked(place: &Place) -> Result<(IndexFile, Option<IndexFile>), Refusal> {
+    let open = |kind: FileKind| -> Result<Option<IndexFile>, Refusal> {
+        let dir = place.directory_of(kind);
+        match dir.open_file(kind.file_name(), false) {
+            Ok(file) => Ok(Some(IndexFile::from_file(
+                &file,
+                &dir.path_of(kind.file_name()),
+                kind,
+            )?)),
+            Err(OpenError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    };
+    let index = open(FileKind::Index)?;
+    let gone = || {
+        Refusal::new(
+            Code::NoMailbox,
+            format!("mailbox {} was removed just now", place.mailbox),
+        )
+    };
+    Ok((index.ok_or_else(gone)?, open(FileKind::Expunge)?))
+}
+
+async fn fetch(
+    peer: &crate::client::Addr,
+    of: Named,
+) -> Result<Vec<u8>, crate::client::ClientError> {
+    let mut client = Client::connect(peer, crate::client::Timeouts::default()).await?;
+    let mut bytes = Vec::new();
+    loop {
+        let offset = bytes.len() as u64;
+        let chunk = client
+            .sha1s(Sha1sRange {
+                of: of.clone(),
+                offset,
+            })
+            .await?;
+        let end = chunk.data.is_empty() || chunk.size > FETCH_BYTES;
+        bytes.extend_from_slice(&chunk.data);
+        if end || bytes.len() as u64 >= chunk.size {
+            return Ok(bytes);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! `LIST`: the mailboxes on this host, by walking the partitions.
+//!
+//! In the order of directories, partition after partition, so that a page can be continued after any mailbox
+//! without keeping the list: memory is that of the directories on one path. A mailbox is a directory with a
+//! cyrus.header and a cyrus.index whose name leads back to it.
+
+use std::path::{Path, PathBuf};
+
+use indexfile::mailbox::{ImapdConf, MailboxName, MetaFile, name_of_dir};
+use rustix::fs::{AtFlags, FileType};
+
+use super::Session;
+use crate::fs::{Dir, OpenError};
+use crate::protocol::{Code, ListRange, Listed, MAX_LINE, Named, Reply};
+use crate::refusal::Refusal;
+use crate::store::Store;
+
+/// The most names in one reply.
+const MAX_NAMES: usize = 1000;
+/// Room for the fields besides the names.
+const MARGIN: usize = 4096;
+
+/// Where a walk is.
+#[derive(Debug)]
+pub(super) struct Walker {
+    /// Partitions still to come, the next one last.
+    partitions: Vec<String>,
+    current: Option<Part>,
+    /// Found already, and still to be given.
+    pending: Option<(String, MailboxName)>,
+    /// The mailbox that was given last.
+    last: Option<Named>,
+}
+
+#[derive(Debug)]
+struct Part {
+    name: String,
+    root: Dir,
+    /// If cyrus.index lies elsewhere than cyrus.header.
+    index_root: Option<Dir>,
+    /// Directories still to be looked at, the next one last; relative to the root.
+    stack: Vec<PathBuf>,
+}
+
+impl Session {
+    pub(super) fn list(&mut self, range: &ListRange) -> Result<Reply, Refusal> {
+        let store = &self.host.store;
+        let mut walker = match self.walker.take() {
+            Some(walker) if walker.last == range.after && walker.last.is_some() => walker,
+            _ => Walker::start(store, range.after.as_ref())?,
+        };
+        let max = range
+            .max
+            .map_or(MAX_NAMES, |m| (m as usize).clamp(1, MAX_NAMES));
+        let mut page = Listed::default();
+        let mut bytes = 0;
+        while let Some((partition, mailbox)) = walker.next(store)? {
+            if !page.names.is_empty() && partition != page.partition {
+                // A page holds mailboxes of one partition.
+                walker.pending = Some((partition, mailbox));
+                page.next.clone_from(&walker.last);
+                break;
+            }
+            page.partition.clone_from(&partition);
+            // Escaped a name is at most three times as long.
+            bytes += 3 * mailbox.to_string().len() + 1;
+            page.names.push(mailbox.clone());
+            walker.last = Some(Named {
+                mailbox,
+                partition: Some(partition),
+            });
+            if page.names.len() >= max || bytes + 3 * 500 + MARGIN > MAX_LINE {
+                page.next.clone_from(&walker.last);
+                break;
+            }
+        }
+        self.walker = page.next.is_some().then_some(walker);
+        Ok(Reply::Ok(page.to_fields()))
+    }
+}
+
+impl Walker {
+    fn start(store: &Store, after: Option<&Named>) -> Result<Walker, Refusal> {
+        let mut partitions: Vec<String> =
+            store.conf().partitions().map(|p| p.name.clone()).collect();
+        partitions.sort_by(|a, b| b.cmp(a));
+        let mut walker = Walker {
+            partitions,
+            current: None,
+            pending: None,
+            last: after.cloned(),
+        };
+        let Some(after) = after else {
+            return Ok(walker);
+        };
+        let partition = match &after.partition {
+            Some(partition) => partition.clone(),
+            None => store.find(after)?.partition,
+        };
+        while let Some(next) = walker.partitions.pop() {
+            if next.eq_ignore_ascii_case(&partition) {
+                let sub = store.conf().dirs(&after.mailbox, &next)?.data().sub.clone();
+                walker.current = Some(Part::open(store, &next, Some(&sub))?);
+                return Ok(walker);
+            }
+        }
+        Err(Refusal::new(
+            Code::NoMailbox,
+            format!("there is no partition {partition}"),
+        ))
+    }
+
+    fn next(&mut self, store: &Store) -> Result<Option<(String, MailboxName)>, Refusal> {
+        if let Some(pending) = self.pending.take() {
+            return Ok(Some(pending));
+        }
+        loop {
+            if self.current.is_none() {
+                let Some(partition) = self.partitions.pop() else {
+                    return Ok(None);
+                };
+                self.current = Some(Part::open(store, &partition, None)?);
+            }
+            if let Some(part) = &mut self.current {
+                if let Some(mailbox) = part.next(store.conf())? {
+                    return Ok(Some((part.name.clone(), mailbox)));
+                }
+                self.current = None;
+            }
+        }
+    }
+}
+
+impl Part {
+    fn open(store: &Store, partition: &str, after: Option<&Path>) -> Result<Part, Refusal> {
+        // Any name will do to learn the roots.
+        let any = MailboxName::parse("user.a")
+            .map_err(|e| Refusal::new(Code::NoMailbox, e.to_string()))?;
+        let dirs = store.conf().dirs(&any, partition)?;
+        let header_root = &dirs.file_dir(MetaFile::Header).root;
+        let index_root = &dirs.file_dir(MetaFile::Index).root;
+        // An unmounted partition is an error, never an empty list.
+        store.mounts().check(header_root)?;
+        store.mounts().check(index_root)?;
+        let index_root = if index_root == header_root {
+            None
+        } else {
+            Some(Dir::open_root(index_root)?)
+        };
+        let root = Dir::open_root(header_root)?;
+        let mut part = Part {
+            name: partition.to_owned(),
+            root,
+            index_root,
+            stack: Vec::new(),
+        };
+        match after {
+            None => part.push_children(Path::new(""), None)?,
+            Some(after) => {
+                // All that comes after it: the later ones beside each directory on its path, then what is in it.
+                let mut above = PathBuf::new();
+                for component in after.components() {
+                    let name = Path::new(component.as_os_str());
+                    part.push_children(&above, Some(name))?;
+                    above.push(name);
+                }
+                part.push_children(after, None)?;
+            }
+        }
+        Ok(part)
+    }
+
+    fn next(&mut self, conf: &ImapdConf) -> Result<Option<MailboxName>, Refusal> {
+        while let Some(dir) = self.stack.pop() {
+            self.push_children(&dir, None)?;
+            let Some(mailbox) = name_of_dir(conf, &self.name, &dir) else {
+                continue;
+            };
+            let index_root = self.index_root.as_ref().unwrap_or(&self.root);
+            let here =
+                has(&self.root, &dir, MetaFile::Header)? && has(index_root, &dir, MetaFile::Index)?;
+            if here {
+                return Ok(Some(mailbox));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Puts the directories in `dir` that come after `after` on the stack, the first one on top.
+    fn push_children(&mut self, dir: &Path, after: Option<&Path>) -> Result<(), Refusal> {
+        let open = match self.root.open_beneath(dir) {
+            Ok(open) => open,
+            // Removed since its name was read.
+            Err(OpenError::Missing { .. } | OpenError::Kind { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        // Most file systems count the directories in a directory: 2 means none, and a spool with
+        // a hundred thousand messages need not be read.
+        if open.stat_self()?.st_nlink == 2 {
+            return Ok(());
+        }
+        let io =
+            |e: rustix::io::Errno| indexfile::IoError::new("read directory", open.path(), e.into());
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&open).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let bytes = entry.file_name().to_bytes();
+            if bytes == b"." || bytes == b".." {
+                continue;
+            }
+            let Ok(name) = std::str::from_utf8(bytes) else {
+                continue;
+            };
+            let kind = match entry.file_type() {
+                FileType::Unknown => {
+                    match rustix::fs::statat(&open, name, AtFlags::SYMLINK_NOFOLLOW) {
+                        Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                        Err(_) => continue,
+                    }
+                }
+                kind => kind,
+            };
+            if kind == FileType::Directory && after.is_none_or(|after| Path::new(name) > after) {
+                names.push(PathBuf::from(name));
+            }
+        }
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        self.stack
+            .extend(names.into_iter().map(|name| dir.join(name)));
+        Ok(())
+    }
+}
+
+fn has(root: &Dir, dir: &Path, file: MetaFile) -> Result<bool, Refusal> {
+    match rustix::fs::statat(root, dir.join(file.file_name()), AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile),
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(false),
+        Err(errno) => {
+            Err(indexfile::IoError::new("stat", &root.path().join(dir), errno.into()).into())
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! One connection's work: from a command to its reply, by driving the state machine.
+//!
+//! Blocking: the server calls it off the reactor. At most one mailbox is locked at a time. Whatever happens
+//! to the connection, [`Session::end`] leaves nothing locked and nothing staged.
+
+mod drive;
+mod inquire;
+mod list;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use indexfile::sha1s::Cache;
+
+use crate::host::Host;
+use crate::lock::MailboxLocks;
+use crate::protocol::{Code, Command, Committed, Greeting, PROTOCOL_VERSION, Reply, Upgrade};
+use crate::refusal::Refusal;
+use crate::stage::Stage;
+use crate::transaction::{Ending, Event, Transaction};
+
+/// How the server tells a session at work that its work is not wanted any more.
+#[derive(Debug, Default)]
+pub struct Control {
+    /// Looked at by whatever waits or works.
+    pub cancel: AtomicBool,
+    why: AtomicU8,
+}
+
+/// Why a session's work was cut short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The connection is closed.
+    Disconnected,
+    /// It took too long.
+    Expired,
+}
+
+impl Control {
+    /// Stops the work under way as soon as it looks.
+    pub fn cut(&self, why: Cut) {
+        let value = match why {
+            Cut::Disconnected => 1,
+            Cut::Expired => 2,
+        };
+        self.why.store(value, Ordering::Relaxed);
+        self.cancel.store(true, Ordering::Relaxed);
+    }
+
+    /// The work it was meant for is over.
+    pub fn clear(&self) {
+        self.why.store(0, Ordering::Relaxed);
+        self.cancel.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether and why.
+    #[must_use]
+    pub fn why(&self) -> Option<Cut> {
+        match self.why.load(Ordering::Relaxed) {
+            1 => Some(Cut::Disconnected),
+            2 => Some(Cut::Expired),
+            _ => None,
+        }
+    }
+}
+
+/// The mailbox that is locked.
+#[derive(Debug)]
+struct Open {
+    locks: MailboxLocks,
+    uniqueid: String,
+    uidvalidity: u32,
+    fetched: Option<Cache>,
+    stage: Option<Stage>,
+    intent: Option<u64>,
+    renamed: bool,
+}
+
+/// One connection's state.
+#[derive(Debug)]
+pub struct Session {
+    host: Arc<Host>,
+    control: Arc<Control>,
+    transaction: Transaction,
+    open: Option<Open>,
+    /// What `LOCK` and `UPGRADE` ask for, while the state machine decides whether they may.
+    lock: Option<crate::protocol::Lock>,
+    upgrade: Upgrade,
+    /// What the action that ended last has to say.
+    good: Option<Reply>,
+    refusal: Option<Refusal>,
+    committed: Committed,
+    walker: Option<list::Walker>,
+}
+
+impl Session {
+    /// A fresh connection's.
+    #[must_use]
+    pub fn new(host: Arc<Host>) -> Session {
+        Session {
+            host,
+            control: Arc::new(Control::default()),
+            transaction: Transaction::new(),
+            open: None,
+            lock: None,
+            upgrade: Upgrade::default(),
+            good: None,
+            refusal: None,
+            committed: Committed::default(),
+            walker: None,
+        }
+    }
+
+    /// By which the server cuts work short.
+    #[must_use]
+    pub fn control(&self) -> Arc<Control> {
+        Arc::clone(&self.control)
+    }
+
+    /// The host it works on.
+    #[must_use]
+    pub fn host(&self) -> Arc<Host> {
+        Arc::clone(&self.host)
+    }
+
+    /// Whether a mailbox is locked: then the server's clock runs.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.transaction.is_open()
+    }
+
+    /// Does what a command says and gives the reply.
+    #[must_use]
+    pub fn handle(&mut self, command: Command) -> Reply {
+        let reply = match command {
+            Command::Hello => Ok(Reply::Ok(
+                Greeting {
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                    protocol: PROTOCOL_VERSION,
+                    host_id: self.host.host_id.clone(),
+                    draining: self.host.is_draining(),
+                }
+                .to_fields(),
+            )),
+            Command::Quit => {
+                self.end();
+                Ok(Reply::Ok(crate::protocol::Fields::new()))
+            }
+            Command::Lock(_) if self.host.is_draining() => Err(Refusal::new(
+                Code::Draining,
+                "slotd is stopping and takes no new mailbox",
+            )),
+            Command::Lock(lock) => {
+                self.lock = Some(lock);
+                Ok(self.drive(Event::Lock))
+            }
+            Command::Upgrade(upgrade) => {
+                self.upgrade = upgrade;
+                Ok(self.drive(Event::Upgrade))
+            }
+            Command::Commit(commit) => {
+                let ending = Ending {
+                    hold: commit.hold,
+                    drop_old: commit.drop_old,
+                };
+                Ok(self.drive(Event::Commit(ending)))
+            }
+            Command::Release { drop_old } => Ok(self.drive(Event::Release { drop_old })),
+            Command::Rollback => Ok(self.drive(Event::Rollback)),
+            Command::Guids(range) => self.guids(range),
+            Command::List(range) => self.list(&range),
+            Command::Sha1s(range) => self.sha1s(&range),
+            Command::Status(named) => self.status(&named),
+            other => Err(Refusal::new(
+                Code::Unsupported,
+                format!("{} is not there yet", other.name()),
+            )),
+        };
+        reply.unwrap_or_else(|refusal| refusal.to_reply())
+    }
+
+    /// The transaction's time is over.
+    pub fn expire(&mut self) {
+        let _ = self.drive(Event::Expire);
+    }
+
+    /// The connection is closed.
+    pub fn end(&mut self) {
+        let _ = self.drive(Event::Disconnect);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

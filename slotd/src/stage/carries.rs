@@ -1,0 +1,97 @@
+//! Whether one file is the conversion of another, whatever its GUIDs.
+
+use indexfile::stream_copy::{GuidOut, HeaderCounts, RecordPlan, convert_header};
+use indexfile::{IndexFile, Record, RecordGuid, layout};
+
+/// The identifier that makes the conversion of any record equal to `record`, if the rest is equal.
+#[must_use]
+pub fn guid_like(record: &Record<'_>) -> GuidOut {
+    match record.guid() {
+        RecordGuid::Absent => GuidOut::Keep,
+        RecordGuid::Uuid(uuid) => GuidOut::Uuid(uuid),
+        RecordGuid::Guid(guid) => GuidOut::Guid(guid),
+    }
+}
+
+/// Whether `new` is what a conversion of `old` to its version gives, byte for byte, GUIDs apart: so that
+/// nothing that `old` holds would be lost with it.
+#[must_use]
+pub fn carries(old: &IndexFile, new: &IndexFile) -> bool {
+    let Some(layout) = layout::of(new.minor_version()) else {
+        return false;
+    };
+    if old.num_records() != new.num_records() {
+        return false;
+    }
+    let header = convert_header(old.header(), layout, &HeaderCounts::of(old));
+    if header != new.header().bytes() {
+        return false;
+    }
+    let plan = RecordPlan::new(old.minor_version(), old.record_slots(), layout);
+    let mut converted = vec![0; layout.record_size as usize];
+    old.records().zip(new.records()).all(|(old, new)| {
+        plan.convert(&old, guid_like(&new), &mut converted);
+        converted == new.bytes()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use indexfile::build::{BuildRecord, IndexBuilder};
+    use indexfile::{Decision, FileKind, Guid, StreamCopy};
+    use std::path::Path;
+
+    fn v9(records: u32) -> Vec<u8> {
+        let mut builder = IndexBuilder::new(9, FileKind::Index);
+        for uid in 1..=records {
+            builder = builder.record(BuildRecord {
+                uid,
+                size: 100,
+                ..BuildRecord::default()
+            });
+        }
+        builder.to_bytes().unwrap()
+    }
+
+    fn index(bytes: Vec<u8>) -> IndexFile {
+        IndexFile::from_bytes(bytes, Path::new("cyrus.index"), FileKind::Index).unwrap()
+    }
+
+    fn upgraded(old: &IndexFile) -> Vec<u8> {
+        let mut out = Vec::new();
+        let alter = |_: Record<'_>| {
+            Ok::<_, std::convert::Infallible>(Decision::Alter(Guid::from_bytes([7; 20])))
+        };
+        StreamCopy::new(old)
+            .to_version(10)
+            .write(&mut out, alter)
+            .unwrap();
+        out
+    }
+
+    #[test]
+    fn a_conversion_carries_its_source_and_no_changed_byte_goes_unnoticed() {
+        let old_bytes = v9(5);
+        let new_bytes = upgraded(&index(old_bytes.clone()));
+        assert!(carries(
+            &index(old_bytes.clone()),
+            &index(new_bytes.clone())
+        ));
+        let new = index(new_bytes);
+        for at in 0..old_bytes.len() {
+            let in_record = at.checked_sub(96).map(|a| a % 80);
+            let mut changed = old_bytes.clone();
+            changed[at] ^= 1;
+            let Ok(old) = IndexFile::from_bytes(changed, Path::new("x"), FileKind::Index) else {
+                continue;
+            };
+            // The identifier is what conversions replace, and the two sizes and the version are the layout's own.
+            let replaced =
+                in_record.is_some_and(|a| (60..72).contains(&a)) || (8..20).contains(&at);
+            let spare = (76..96).contains(&at);
+            assert_eq!(carries(&old, &new), replaced || spare, "byte {at}");
+        }
+        assert!(!carries(&index(v9(4)), &new));
+    }
+}

@@ -1,0 +1,75 @@
+//! The UUIDs that an upgrade replaced, out of the `.OLD` files it left: for the way back.
+
+use std::collections::HashMap;
+
+use indexfile::{FileKind, IndexFile, Record, RecordField, RecordGuid, Uuid};
+
+use crate::store::Place;
+
+/// The name of the hard link to a file that was replaced.
+#[must_use]
+pub const fn old_name(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::Index => "cyrus.index.OLD",
+        FileKind::Expunge => "cyrus.expunge.OLD",
+    }
+}
+
+/// UUIDs by UID, each with what shows that it is of the same message.
+#[derive(Debug, Default)]
+pub struct OldUuids {
+    by_uid: HashMap<u32, (u64, u64, Uuid)>,
+}
+
+impl OldUuids {
+    /// Reads what `.OLD` files there are. One that is missing, damaged or of another incarnation of the mailbox
+    /// gives nothing: a UUID cut from the GUID is legal too.
+    #[must_use]
+    pub fn load(place: &Place, live: &IndexFile) -> OldUuids {
+        let mut uuids = OldUuids::default();
+        for kind in [FileKind::Expunge, FileKind::Index] {
+            let dir = place.directory_of(kind);
+            let Ok(file) = dir.open_file(old_name(kind), false) else {
+                continue;
+            };
+            match IndexFile::from_file(&file, &dir.path_of(old_name(kind)), kind) {
+                Ok(old) => uuids.add(&old, live),
+                Err(error) => {
+                    tracing::warn!(mailbox = %place.mailbox, "not used for UUIDs: {error}");
+                }
+            }
+        }
+        uuids
+    }
+
+    fn add(&mut self, old: &IndexFile, live: &IndexFile) {
+        if old.header().uidvalidity() != live.header().uidvalidity() {
+            return;
+        }
+        for record in old.records() {
+            let uuid = match record.guid() {
+                RecordGuid::Uuid(uuid) => uuid,
+                // A version 10 file that had padded UUIDs.
+                RecordGuid::Guid(guid) if guid.is_old_style() => guid.truncated(),
+                _ => continue,
+            };
+            let (date, size) = identity(&record);
+            self.by_uid.insert(record.uid(), (date, size, uuid));
+        }
+    }
+
+    /// The UUID that this message had.
+    #[must_use]
+    pub fn get(&self, record: &Record<'_>) -> Option<Uuid> {
+        let (date, size, uuid) = self.by_uid.get(&record.uid())?;
+        (identity(record) == (*date, *size)).then_some(*uuid)
+    }
+}
+
+/// What a message keeps for its life, besides its UID.
+fn identity(record: &Record<'_>) -> (u64, u64) {
+    (
+        record.get(RecordField::Internaldate).unwrap_or(0),
+        record.size(),
+    )
+}

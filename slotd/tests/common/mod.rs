@@ -1,0 +1,152 @@
+//! A real store, a slotd that serves it in this process, and a client.
+#![allow(dead_code)] // each test binary uses its part
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use indexfile::mailbox::{ImapdConf, MailboxName};
+use indexfile::{FileKind, Guid, IndexFile};
+use sha1::{Digest, Sha1};
+use slotd::client::{Addr, Client, Timeouts};
+use slotd::host::{Host, Options};
+use slotd::protocol::{Lock, Named};
+use slotd::server::{self, Listener};
+use tokio::sync::watch;
+
+/// The store that a genuine Cyrus 2.3.9 wrote, unpacked into a directory of its own.
+pub struct Store {
+    pub tmp: tempfile::TempDir,
+    pub conf: ImapdConf,
+}
+
+impl Store {
+    pub fn cyrus_2_3_9() -> Store {
+        let tmp = tempfile::tempdir().unwrap();
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/cyrus-2.3.9.tar.gz");
+        let done = Command::new("tar")
+            .arg("xzpf")
+            .arg(fixture)
+            .arg("-C")
+            .arg(tmp.path())
+            .status()
+            .unwrap();
+        assert!(done.success());
+        let root = tmp.path().join("cyrus-2.3.9");
+        let text = std::fs::read_to_string(root.join("imapd.conf")).unwrap();
+        let text = text.replace("@ROOT@", root.to_str().unwrap());
+        std::fs::write(root.join("imapd.conf"), &text).unwrap();
+        Store {
+            conf: ImapdConf::load(&root.join("imapd.conf")).unwrap(),
+            tmp,
+        }
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.tmp.path().join("cyrus-2.3.9")
+    }
+
+    pub fn meta(&self, mailbox: &str) -> PathBuf {
+        self.root().join("meta").join(mailbox.replace('.', "/"))
+    }
+
+    pub fn spool(&self, mailbox: &str) -> PathBuf {
+        self.root().join("spool").join(mailbox.replace('.', "/"))
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.tmp.path().join("state")
+    }
+
+    pub fn index(&self, mailbox: &str) -> IndexFile {
+        IndexFile::open(&self.meta(mailbox).join("cyrus.index"), FileKind::Index).unwrap()
+    }
+
+    pub fn expunge(&self, mailbox: &str) -> Option<IndexFile> {
+        let path = self.meta(mailbox).join("cyrus.expunge");
+        path.exists()
+            .then(|| IndexFile::open(&path, FileKind::Expunge).unwrap())
+    }
+
+    /// Everything beside the messages: path, inode, bytes.
+    pub fn meta_files(&self) -> Vec<(PathBuf, u64, Vec<u8>)> {
+        let mut files = Vec::new();
+        walk(&self.root().join("meta"), &mut files);
+        files.sort();
+        files
+    }
+
+    pub fn host(&self, options: Options) -> Arc<Host> {
+        Arc::new(Host::open(self.conf.clone(), &self.state(), options).unwrap())
+    }
+
+    pub async fn serve(&self) -> Served {
+        self.serve_with(Options::default()).await
+    }
+
+    pub async fn serve_with(&self, options: Options) -> Served {
+        let host = self.host(options);
+        let addr = Addr::Unix(self.tmp.path().join("s"));
+        let listener = Listener::bind(&addr, false).await.unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(server::serve(Arc::clone(&host), listener, stopped));
+        Served {
+            addr,
+            stop,
+            task,
+            host,
+        }
+    }
+}
+
+fn walk(dir: &Path, files: &mut Vec<(PathBuf, u64, Vec<u8>)>) {
+    use std::os::unix::fs::MetadataExt;
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let meta = path.symlink_metadata().unwrap();
+        if meta.is_dir() {
+            walk(&path, files);
+        } else {
+            files.push((path.clone(), meta.ino(), std::fs::read(&path).unwrap()));
+        }
+    }
+}
+
+pub struct Served {
+    pub addr: Addr,
+    pub stop: watch::Sender<bool>,
+    pub task: tokio::task::JoinHandle<()>,
+    pub host: Arc<Host>,
+}
+
+impl Served {
+    pub async fn client(&self) -> Client {
+        Client::connect(&self.addr, Timeouts::default())
+            .await
+            .unwrap()
+    }
+
+    pub async fn stop(self) {
+        self.stop.send(true).unwrap();
+        self.task.await.unwrap();
+    }
+}
+
+pub fn name(text: &str) -> MailboxName {
+    MailboxName::parse(text).unwrap()
+}
+
+pub fn named(text: &str) -> Named {
+    Named::new(name(text))
+}
+
+pub fn lock(text: &str) -> Lock {
+    Lock {
+        of: named(text),
+        wait: None,
+    }
+}
+
+pub fn sha1_of(path: &Path) -> Guid {
+    Guid::from_bytes(Sha1::digest(std::fs::read(path).unwrap()).into())
+}
