@@ -48,6 +48,7 @@ mod tests {
             builder = builder.record(BuildRecord {
                 uid,
                 size: 100,
+                modseq: 9,
                 ..BuildRecord::default()
             });
         }
@@ -86,7 +87,7 @@ mod tests {
             let Ok(old) = IndexFile::from_bytes(changed, Path::new("x"), FileKind::Index) else {
                 continue;
             };
-            // The identifier is what conversions replace, and the two sizes and the version are the layout's own.
+            // (A modseq of 0 would become 1, as in Cyrus: these have 9.) The identifier is what conversions replace, and the two sizes and the version are the layout's own.
             let replaced =
                 in_record.is_some_and(|a| (60..72).contains(&a)) || (8..20).contains(&at);
             assert_eq!(carries(&old, &new), replaced, "byte {at}");
