@@ -1,0 +1,130 @@
+//! What the program asks of the kernel, as `strace` sees it (`.ci/run` installs it; without it these
+//! tests fail, they are not skipped).
+
+mod common;
+
+use std::fs;
+use std::process::Command;
+
+use common::{PRECOMPUTE, Store};
+
+/// Runs `precompute run` under strace and returns the lines of the calls.
+fn traced(store: &Store, calls: &str) -> Vec<String> {
+    let trace = store.spool().with_file_name("trace");
+    let mut command = Command::new("strace");
+    command
+        .args(["-f", "-qq", "-e", &format!("trace={calls}"), "-o"])
+        .arg(&trace);
+    command
+        .args([PRECOMPUTE, "run", "--quiet", "--imapd-conf"])
+        .arg(store.conf());
+    let status = command
+        .status()
+        .expect("strace must be installed (apt-get install strace)");
+    assert!(status.success(), "{status}");
+    let text = fs::read_to_string(&trace).expect("trace");
+    text.lines().map(str::to_owned).collect()
+}
+
+fn opens_a_message(line: &str) -> bool {
+    // openat(5, "123.", O_RDONLY|...
+    let name = line.split('"').nth(1).unwrap_or_default();
+    let uid = name.rsplit('/').next().and_then(|n| n.strip_suffix('.'));
+    uid.is_some_and(|uid| !uid.is_empty() && uid.bytes().all(|b| b.is_ascii_digit()))
+}
+
+#[test]
+fn a_second_run_opens_no_message() {
+    let store = Store::new();
+    store.make("user.joe", &(1..=600).collect::<Vec<_>>(), &[601, 700]);
+    store.make("user.ann", &[1, 2, 3], &[]);
+    let opened = |lines: &[String]| lines.iter().filter(|l| opens_a_message(l)).count();
+    let first = traced(&store, "open,openat,openat2");
+    assert_eq!(opened(&first), 605, "the test can see opens");
+    let second = traced(&store, "open,openat,openat2");
+    assert_eq!(opened(&second), 0);
+}
+
+#[test]
+fn messages_and_cyrus_files_are_opened_for_reading_only_and_never_locked() {
+    let store = Store::new();
+    store.make("user.joe", &(1..=50).collect::<Vec<_>>(), &[60]);
+    let lines = traced(
+        &store,
+        "openat,openat2,open,creat,fcntl,flock,unlink,unlinkat,rename,renameat,renameat2,link,linkat,chmod,fchmod,fchmodat,fchown,truncate,ftruncate,utimensat",
+    );
+    let spool = store.spool().display().to_string();
+    let mut written = Vec::new();
+    for line in &lines {
+        let call = line.split_whitespace().nth(1).unwrap_or_default();
+        let name = line.split('"').nth(1).unwrap_or_default();
+        let of_store =
+            name.starts_with("cyrus.") || name.starts_with(&spool) || opens_a_message(line);
+        if call.starts_with("fcntl") {
+            assert!(!line.contains("SETLK"), "{line}");
+        } else if call.starts_with("open") && of_store {
+            if line.contains("O_WRONLY") || line.contains("O_RDWR") || line.contains("O_TRUNC") {
+                written.push(name.to_owned());
+            }
+        } else if (call.starts_with("rename")
+            || call.starts_with("unlink")
+            || call.starts_with("link"))
+            && of_store
+        {
+            assert!(
+                line.matches("\"cyrus.sha1s").count() == line.matches("\"cyrus.").count(),
+                "{line}"
+            );
+        }
+    }
+    assert_eq!(
+        written,
+        ["cyrus.sha1s.tmp"],
+        "the only file ever opened for writing"
+    );
+    // flock is on our own temporary file, and it is the only lock.
+    assert_eq!(lines.iter().filter(|l| l.contains(" flock(")).count(), 1);
+    assert!(lines.iter().any(|l| l.contains("O_NOATIME")));
+    assert!(
+        lines
+            .iter()
+            .filter(|l| opens_a_message(l))
+            .all(|l| l.contains("O_NOFOLLOW"))
+    );
+}
+
+#[test]
+fn a_failed_fsync_or_a_full_disk_leaves_the_old_cache_and_says_74() {
+    let store = Store::new();
+    store.make("user.joe", &(1..=50).collect::<Vec<_>>(), &[]);
+    store.summary(0, &[]);
+    let old = store.caches();
+    fs::write(store.mailbox("user.joe").join("7."), "changed").expect("write");
+    for fault in [
+        "fsync:error=EIO",
+        "fsync:error=ENOSPC",
+        "rename,renameat,renameat2:error=EIO",
+    ] {
+        let mut command = Command::new("strace");
+        command.args([
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            &format!("inject={fault}"),
+        ]);
+        command
+            .args([PRECOMPUTE, "run", "--quiet", "--imapd-conf"])
+            .arg(store.conf());
+        let output = command.output().expect("strace must be installed");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(74), "{fault}: {errors}");
+        assert!(errors.contains("cyrus.sha1s.tmp"), "{fault}: {errors}");
+        assert_eq!(store.caches(), old, "{fault}");
+        assert!(
+            !store.mailbox("user.joe").join("cyrus.sha1s.tmp").exists(),
+            "{fault}"
+        );
+    }
+}
