@@ -1,7 +1,9 @@
 //! The coordinator: mailbox lists, journal, two-phase commit, bulk runs, reports.
 
+pub mod cli;
 pub mod demo;
 pub mod journal;
 pub mod listing;
+pub mod report;
 pub mod run;
 pub mod two_phase;

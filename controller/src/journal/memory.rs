@@ -119,6 +119,7 @@ impl Journal for MemoryJournal {
                     detail: String::new(),
                     in_doubt: false,
                     figures: super::Figures::default(),
+                    finished_ms: None,
                 };
                 let open = Open {
                     reversing: false,
@@ -301,6 +302,7 @@ fn apply(tables: &mut Tables, change: Change) {
             entry.row.side = attempt.side;
             entry.row.detail = attempt.detail;
             entry.row.figures = attempt.figures;
+            entry.row.finished_ms = Some(attempt.finished_ms);
         }
     }
 }

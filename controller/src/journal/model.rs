@@ -162,6 +162,8 @@ pub struct Row {
     pub in_doubt: bool,
     /// What the last attempt amounted to.
     pub figures: Figures,
+    /// When it ended, milliseconds since 1970.
+    pub finished_ms: Option<i64>,
 }
 
 /// A transaction to be settled.

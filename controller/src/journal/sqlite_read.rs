@@ -23,7 +23,7 @@ impl From<rusqlite::Error> for ReadFault {
 type Read<T> = Result<T, ReadFault>;
 
 const COLUMNS: &str = "m.id, m.name, m.partition, m.named, m.state, m.attempts, m.reason, m.side, m.detail, \
-     m.in_doubt, m.messages, m.altered, m.cached, m.hashed, m.lag, m.lock_us_master, m.lock_us_replica";
+     m.in_doubt, m.messages, m.altered, m.cached, m.hashed, m.lag, m.lock_us_master, m.lock_us_replica, m.finished_at";
 
 pub(super) fn last_run(connection: &Connection) -> Read<Option<RunInfo>> {
     let found = connection
@@ -117,20 +117,20 @@ pub(super) fn open_transactions(
         let mailbox = mailbox(row)?;
         let open = Open {
             reversing: mailbox.state == State::Reversing,
-            before: [row.get(17)?, row.get(18)?],
-            forward: [row.get(19)?, row.get(20)?],
+            before: [row.get(18)?, row.get(19)?],
+            forward: [row.get(20)?, row.get(21)?],
         };
         let spec = RunSpec {
-            verb: verb_of(&row.get::<_, String>(22)?)?,
-            to: row.get(23)?,
-            master: row.get(24)?,
-            replica: row.get(25)?,
-            master_id: row.get(26)?,
-            replica_id: row.get(27)?,
+            verb: verb_of(&row.get::<_, String>(23)?)?,
+            to: row.get(24)?,
+            master: row.get(25)?,
+            replica: row.get(26)?,
+            master_id: row.get(27)?,
+            replica_id: row.get(28)?,
         };
         page.push(OpenTransaction {
             row: mailbox,
-            run: RunId(row.get(21)?),
+            run: RunId(row.get(22)?),
             spec,
             open,
         });
@@ -200,6 +200,7 @@ fn mailbox(row: &SqlRow<'_>) -> Read<Row> {
             lag: unsigned(row, 14)?,
             lock_us: [lock(15)?, lock(16)?],
         },
+        finished_ms: row.get(17)?,
     })
 }
 

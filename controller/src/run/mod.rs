@@ -42,4 +42,5 @@ pub use intake::Source;
 pub use observe::{Finished, Observer, Silent};
 pub use recover::{Recovered, recover};
 pub use settings::{RunError, Settings, Stop, StopHandle, StopSignal, stop_pair};
+pub(crate) use summary::Histogram;
 pub use summary::{LockMs, Summary};

@@ -191,6 +191,15 @@ impl Histogram {
         self.max
     }
 
+    /// Buckets that are not empty: (largest value in microseconds, count).
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.counts
+            .iter()
+            .enumerate()
+            .filter(|(_, n)| **n > 0)
+            .map(|(b, n)| (Self::upper(b), *n))
+    }
+
     pub(crate) fn lock_ms(&self) -> LockMs {
         LockMs {
             p50: ms(self.quantile(50)),

@@ -1,0 +1,197 @@
+//! Arguments that several commands share, and what they become once checked.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use indexfile::exit::Exit;
+use indexfile::mailbox::MailboxName;
+use slotd::client::{Addr, Timeouts};
+
+use super::Fail;
+use crate::run::{Alerts, Slotds, Source};
+
+/// The hosts.
+#[derive(Debug, Args)]
+pub(super) struct Hosts {
+    /// Address of the master's slotd: `unix:/path` or `HOST:PORT`.
+    #[arg(long, value_name = "ADDR")]
+    pub(super) master: Addr,
+    /// Address of the replica's slotd; without it, the master alone is worked on.
+    #[arg(long, value_name = "ADDR")]
+    pub(super) replica: Option<Addr>,
+    /// Seconds to wait for a connection.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    connect_timeout: u64,
+    /// Seconds to wait for an answer that should come at once.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    call_timeout: u64,
+    /// Seconds to wait for an answer that needs messages to be read.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    work_timeout: u64,
+}
+
+impl Hosts {
+    pub(super) fn slotds(&self) -> Arc<Slotds> {
+        let timeouts = Timeouts {
+            connect: Duration::from_secs(self.connect_timeout),
+            call: Duration::from_secs(self.call_timeout),
+            work: Duration::from_secs(self.work_timeout),
+        };
+        Arc::new(Slotds {
+            master: self.master.clone(),
+            replica: self.replica.clone(),
+            timeouts,
+        })
+    }
+
+    /// The arguments again, for a hint.
+    pub(super) fn spelled(&self) -> String {
+        let replica = self
+            .replica
+            .as_ref()
+            .map(|r| format!(" --replica {r}"))
+            .unwrap_or_default();
+        format!("--master {}{replica}", self.master)
+    }
+}
+
+/// The state file.
+#[derive(Debug, Args)]
+pub(super) struct StateFile {
+    /// The journal of the run: decisions, progress and results. Keep it until the migration is done.
+    #[arg(long, value_name = "FILE", default_value = "reguid.db")]
+    pub(super) state: PathBuf,
+}
+
+/// Which mailboxes.
+#[derive(Debug, Args)]
+pub(super) struct Mailboxes {
+    /// A list of mailboxes, - for standard input: what `ctl_mboxlist -d` prints, or a name a line.
+    #[arg(long, value_name = "FILE|-")]
+    mailboxes: Option<PathBuf>,
+    /// Internal names (user.joe.Drafts). No name and no list: every mailbox of the master.
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+}
+
+impl Mailboxes {
+    pub(super) fn sources(&self) -> Result<Vec<Source>, Fail> {
+        let mut sources = Vec::new();
+        match &self.mailboxes {
+            Some(path) if path.as_os_str() == "-" => sources.push(Source::Stdin),
+            Some(path) => sources.push(Source::File(path.clone())),
+            None => {}
+        }
+        let names = parse_names(&self.names)?;
+        if !names.is_empty() {
+            sources.push(Source::Names(names));
+        }
+        if sources.is_empty() {
+            sources.push(Source::Master);
+        }
+        Ok(sources)
+    }
+}
+
+/// A name that cannot be a mailbox's is one that does not exist.
+pub(super) fn parse_names(names: &[String]) -> Result<Vec<MailboxName>, Fail> {
+    let parse = |name: &String| {
+        MailboxName::parse(name).map_err(|error| Fail {
+            exit: Exit::NoMailbox,
+            text: error.to_string(),
+        })
+    };
+    names.iter().map(parse).collect()
+}
+
+/// What is printed, and where.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Output {
+    /// Print the result as JSON on standard output; everything for people goes to standard error.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// No progress.
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    /// A line for each attempt.
+    #[arg(short, long)]
+    pub(super) verbose: bool,
+}
+
+/// Who is told when a human must look.
+#[derive(Debug, Args)]
+pub(super) struct AlertArgs {
+    /// A shell command to run when a mailbox is in doubt; `REGUID_MAILBOX`, `REGUID_SIDE`,
+    /// `REGUID_REASON` and `REGUID_TEXT` are in its environment.
+    #[arg(long, value_name = "COMMAND")]
+    on_alert: Option<String>,
+    /// Send no alert to syslog.
+    #[arg(long)]
+    no_syslog: bool,
+}
+
+impl AlertArgs {
+    pub(super) fn alerts(&self, hosts: &Hosts, state: &StateFile) -> Alerts {
+        Alerts {
+            on_alert: self.on_alert.clone(),
+            syslog: !self.no_syslog,
+            recover: format!(
+                "controller recover {} --state {}",
+                hosts.spelled(),
+                state.state.display()
+            ),
+        }
+    }
+}
+
+/// How mailboxes are worked on.
+#[derive(Debug, Args)]
+pub(super) struct Work {
+    /// Mailboxes at once.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    parallel: u16,
+    /// How often a mailbox is tried whose failure may pass by itself.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    attempts: u16,
+    /// Seconds before such mailboxes are tried again; doubles each time.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
+    pause: f64,
+    /// Seconds that a lock may be waited for.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
+    lock_wait: f64,
+    /// How often a decided transaction is tried to be settled before a human is called.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    settle_attempts: u8,
+    /// Do the work without locks first, so that they are held for a shorter time.
+    #[arg(long)]
+    prepare: bool,
+    /// A message that one host alone has is a failure; else it is counted as replication lag.
+    #[arg(long)]
+    require_in_sync: bool,
+    /// Do not keep the replaced files as .OLD once both hosts are done.
+    #[arg(long)]
+    drop_old: bool,
+}
+
+impl Work {
+    pub(super) fn apply(&self, settings: &mut crate::run::Settings) {
+        settings.parallel = self.parallel.into();
+        settings.passes = self.attempts.into();
+        settings.pass_pause = Duration::from_secs_f64(self.pause);
+        settings.lock_wait = Duration::from_secs_f64(self.lock_wait);
+        settings.settle_attempts = self.settle_attempts;
+        settings.prepare = self.prepare;
+        settings.require_in_sync = self.require_in_sync;
+        settings.drop_old = self.drop_old;
+    }
+}
+
+/// A number of seconds between 0 and a day.
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a number of seconds between 0 and 86400 is expected".to_owned()),
+    }
+}

@@ -1,0 +1,218 @@
+//! `upgrade`, `downgrade`, `retry`, `recover`: everything that changes mailboxes.
+
+use std::sync::Arc;
+
+use clap::Args;
+use indexfile::exit::Exit;
+
+use super::args::{AlertArgs, Hosts, Mailboxes, Output, StateFile, Work, parse_names};
+use super::progress::Progress;
+use super::{Fail, signals, text};
+use crate::journal::{Journal, RunId, SqliteJournal, Verb};
+use crate::run::{self, Parts, Settings, Source, StopSignal, Summary, stop_pair};
+
+#[derive(Debug, Args)]
+pub(super) struct UpgradeArgs {
+    /// The index version wanted.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(6..=10))]
+    to: u8,
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    mailboxes: Mailboxes,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DowngradeArgs {
+    /// The index version wanted.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(6..=9))]
+    to: u8,
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    mailboxes: Mailboxes,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RetryArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Also what cannot get better by itself: damaged indexes, missing messages and the like.
+    #[arg(long, conflicts_with = "names")]
+    all: bool,
+    /// Mailboxes to retry, whatever their failure; without any, those whose failure may have passed.
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RecoverArgs {
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    #[command(flatten)]
+    hosts: Hosts,
+    #[command(flatten)]
+    state: StateFile,
+    #[command(flatten)]
+    work: Work,
+    #[command(flatten)]
+    alert: AlertArgs,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(super) fn upgrade(args: UpgradeArgs) -> Result<Exit, Fail> {
+    let settings = Settings {
+        to: args.to,
+        ..Settings::upgrade()
+    };
+    migrate(args.common, settings, args.mailboxes.sources()?)
+}
+
+pub(super) fn downgrade(args: DowngradeArgs) -> Result<Exit, Fail> {
+    if !args.common.output.quiet {
+        text::note(DOWNGRADE_WARNING);
+    }
+    let settings = Settings {
+        to: args.to,
+        verb: Verb::Downgrade,
+        ..Settings::upgrade()
+    };
+    migrate(args.common, settings, args.mailboxes.sources()?)
+}
+
+const DOWNGRADE_WARNING: &str = "\
+Before you start a server of 2.3.9 or earlier: every mailbox it opens must have been downgraded. It\n\
+takes a version 10 index for one of its own and writes flags over GUIDs. A server of 2.3.10 or later\n\
+upgrades each mailbox again when it opens it.";
+
+fn migrate(common: Common, mut settings: Settings, sources: Vec<Source>) -> Result<Exit, Fail> {
+    common.work.apply(&mut settings);
+    let journal = Arc::new(SqliteJournal::open(&common.state.state)?);
+    let verb = settings.verb;
+    with_runtime(async move {
+        let (parts, progress) = parts(&common, settings, &journal);
+        let result = run::run(parts, &sources).await;
+        progress.end();
+        finish(&common, verb, journal.as_ref(), &result?)
+    })
+}
+
+pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
+    let names = parse_names(&args.names)?;
+    let common = args.common;
+    let journal = Arc::new(SqliteJournal::open(&common.state.state)?);
+    let Some(last) = journal.last_run()? else {
+        let text = format!("{}: there is no run to retry", common.state.state.display());
+        return Err(Fail {
+            exit: Exit::Config,
+            text,
+        });
+    };
+    let verb = last.spec.verb;
+    let mut settings = Settings {
+        to: last.spec.to,
+        verb,
+        ..Settings::upgrade()
+    };
+    common.work.apply(&mut settings);
+    with_runtime(async move {
+        let (parts, progress) = parts(&common, settings, &journal);
+        let result = run::retry(parts, &names, args.all).await;
+        progress.end();
+        finish(&common, verb, journal.as_ref(), &result?)
+    })
+}
+
+pub(super) fn recover(args: RecoverArgs) -> Result<Exit, Fail> {
+    let common = args.common;
+    let journal = Arc::new(SqliteJournal::open(&common.state.state)?);
+    let mut settings = Settings::upgrade();
+    common.work.apply(&mut settings);
+    with_runtime(async move {
+        let (parts, progress) = parts(&common, settings, &journal);
+        let result = run::recover(parts).await;
+        progress.end();
+        let found = result?;
+        if common.output.json {
+            text::json(
+                &serde_json::json!({ "settled": found.settled, "in_doubt": found.in_doubt }),
+            )?;
+        } else {
+            text::say(&format!(
+                "{} transaction(s) settled, {} in doubt",
+                found.settled, found.in_doubt
+            ))?;
+        }
+        Ok(if found.in_doubt > 0 {
+            Exit::InDoubt
+        } else {
+            Exit::Ok
+        })
+    })
+}
+
+fn parts(
+    common: &Common,
+    settings: Settings,
+    journal: &Arc<SqliteJournal>,
+) -> (Parts, Arc<Progress>) {
+    let stop = stop_on_signals();
+    let progress = Arc::new(Progress::new(settings.verb.as_str(), common.output));
+    let parts = Parts {
+        settings,
+        connect: common.hosts.slotds(),
+        journal: Arc::clone(journal) as Arc<dyn Journal>,
+        observer: Arc::clone(&progress) as Arc<dyn run::Observer>,
+        alerts: common.alert.alerts(&common.hosts, &common.state),
+        stop,
+    };
+    (parts, progress)
+}
+
+fn stop_on_signals() -> StopSignal {
+    let (handle, signal) = stop_pair();
+    signals::watch(handle);
+    signal
+}
+
+/// Prints what came of it.
+fn finish(
+    common: &Common,
+    verb: Verb,
+    journal: &dyn Journal,
+    summary: &Summary,
+) -> Result<Exit, Fail> {
+    let failures = text::failures(journal, RunId(summary.run), !common.output.quiet)?;
+    if common.output.json {
+        text::json(&text::summary_json(summary, &failures)?)?;
+    } else {
+        text::say(&text::summary(verb, summary))?;
+    }
+    if !common.output.quiet {
+        for line in text::hints(
+            summary,
+            &failures,
+            &common.hosts.spelled(),
+            &common.state.state,
+        ) {
+            text::note(&line);
+        }
+    }
+    Ok(summary.exit())
+}
+
+/// Runs a command on the async runtime.
+pub(super) fn with_runtime<T>(work: impl Future<Output = Result<T, Fail>>) -> Result<T, Fail> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(work);
+    // A thread that reads a list from a pipe may wait there for ever; it holds nothing.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,105 @@
+//! The `controller` command: the only part of this crate that reads arguments, prints, or decides
+//! an exit code. Everything it does is a library call.
+
+mod args;
+mod migrate;
+mod progress;
+mod report;
+mod signals;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use indexfile::exit::Exit;
+
+use crate::run::RunError;
+
+/// Moves the mailboxes of a Cyrus master and its replica to SHA-1 GUIDs and index version 10, or
+/// back, with the servers running: each mailbox on both hosts, or on neither.
+#[derive(Debug, Parser)]
+#[command(name = "controller", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Upgrade mailboxes to SHA-1 GUIDs and index version 10.
+    Upgrade(migrate::UpgradeArgs),
+    /// Downgrade mailboxes to an earlier index version.
+    Downgrade(migrate::DowngradeArgs),
+    /// Take up mailboxes that an upgrade or downgrade rolled back.
+    Retry(migrate::RetryArgs),
+    /// Settle what a crash left open, and do nothing else.
+    Recover(migrate::RecoverArgs),
+    /// Tell how far the last run is.
+    Status(report::StatusArgs),
+    /// Tell the story of the last run: totals, lock times, failures and what to do about them.
+    Report(report::ReportArgs),
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // --help and --version are answers, everything else is a usage error.
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Ok
+            };
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    let done = match cli.command {
+        Command::Upgrade(args) => migrate::upgrade(args),
+        Command::Downgrade(args) => migrate::downgrade(args),
+        Command::Retry(args) => migrate::retry(args),
+        Command::Recover(args) => migrate::recover(args),
+        Command::Status(args) => report::status(&args),
+        Command::Report(args) => report::report(&args),
+    };
+    match done {
+        Ok(exit) => exit.into(),
+        Err(fail) => {
+            text::complain(&fail.text);
+            fail.exit.into()
+        }
+    }
+}
+
+/// Why a command ended without doing its work.
+#[derive(Debug)]
+pub(crate) struct Fail {
+    pub(crate) exit: Exit,
+    pub(crate) text: String,
+}
+
+impl From<RunError> for Fail {
+    fn from(error: RunError) -> Self {
+        Self {
+            exit: error.exit(),
+            text: error.to_string(),
+        }
+    }
+}
+
+impl From<crate::journal::JournalError> for Fail {
+    fn from(error: crate::journal::JournalError) -> Self {
+        RunError::from(error).into()
+    }
+}
+
+impl From<std::io::Error> for Fail {
+    fn from(error: std::io::Error) -> Self {
+        Self {
+            exit: Exit::of_io(&error),
+            text: error.to_string(),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What people and scripts read.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use super::Fail;
+use crate::journal::{Filter, Journal, MailboxId, Row, RunId, State, Verb};
+use crate::run::Summary;
+use crate::two_phase::Reason;
+
+/// Rows per page.
+pub(super) const PAGE: u32 = 1000;
+
+/// A line on standard error. If nobody reads it, nothing can be done about it.
+pub(super) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Why the command could not do its work.
+pub(super) fn complain(text: &str) {
+    note(&format!("controller: {text}"));
+}
+
+/// A result on standard output.
+pub(super) fn say(text: &str) -> Result<(), Fail> {
+    writeln!(std::io::stdout().lock(), "{text}")?;
+    Ok(())
+}
+
+/// A result as JSON on standard output.
+pub(super) fn json(value: &serde_json::Value) -> Result<(), Fail> {
+    say(&value.to_string())
+}
+
+/// Days, hours, minutes, seconds: the two largest that are not zero.
+pub(super) fn duration(time: Duration) -> String {
+    let s = time.as_secs();
+    match (s / 86_400, s / 3600 % 24, s / 60 % 60, s % 60) {
+        (0, 0, 0, s) => format!("{s}s"),
+        (0, 0, m, s) => format!("{m}m{s:02}s"),
+        (0, h, m, _) => format!("{h}h{m:02}m"),
+        (d, h, _, _) => format!("{d}d{h:02}h"),
+    }
+}
+
+/// Failures by reason.
+pub(super) type Failures = BTreeMap<Reason, u64>;
+
+/// Counts what failed in a run and, if asked, prints a line each on standard error.
+pub(super) fn failures(journal: &dyn Journal, run: RunId, print: bool) -> Result<Failures, Fail> {
+    let mut counts = Failures::new();
+    for_each(
+        journal,
+        run,
+        &[
+            State::Decided,
+            State::Reversing,
+            State::RolledBack,
+            State::Pending,
+        ],
+        |row| {
+            let Some(reason) = row.reason else { return };
+            *counts.entry(reason).or_default() += 1;
+            if print {
+                note(&failure(row));
+            }
+        },
+    )?;
+    Ok(counts)
+}
+
+/// Pages through the mailboxes of a run that are in one of these states.
+pub(super) fn for_each(
+    journal: &dyn Journal,
+    run: RunId,
+    states: &[State],
+    mut visit: impl FnMut(&Row),
+) -> Result<(), Fail> {
+    for state in states {
+        let mut after = MailboxId(0);
+        loop {
+            let page = journal.page(run, Filter::In(*state), after, PAGE)?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            page.iter().for_each(&mut visit);
+        }
+    }
+    Ok(())
+}
+
+/// One line about a mailbox that failed.
+pub(super) fn failure(row: &Row) -> String {
+    let what = match row.state {
+        State::Decided | State::Reversing => "IN DOUBT",
+        State::Pending => "not done",
+        _ => "rolled back",
+    };
+    let side = row.side.map(|s| format!("{s}: ")).unwrap_or_default();
+    let reason = row.reason.map(|r| format!(" ({r})")).unwrap_or_default();
+    format!("{}: {what}: {side}{}{reason}", row.name, row.detail)
+}
+
+/// The summary as JSON: the contract's keys, and failures by reason.
+pub(super) fn summary_json(
+    summary: &Summary,
+    failures: &Failures,
+) -> Result<serde_json::Value, Fail> {
+    let mut value = serde_json::to_value(summary).map_err(std::io::Error::from)?;
+    value["failures"] = failures
+        .iter()
+        .map(|(reason, n)| (reason.to_string(), serde_json::Value::from(*n)))
+        .collect();
+    Ok(value)
+}
+
+/// The summary for a person.
+pub(super) fn summary(verb: Verb, s: &Summary) -> String {
+    let done = match verb {
+        Verb::Upgrade => "upgraded",
+        Verb::Downgrade => "downgraded",
+    };
+    let mut text = format!(
+        "{} mailboxes: {} {done}, {} unchanged, {} rolled back, {} in doubt",
+        s.mailboxes, s.upgraded, s.unchanged, s.rolled_back, s.in_doubt
+    );
+    // Writing to a String cannot fail.
+    for (count, what) in [(s.pending, "not done"), (s.gone, "gone")] {
+        if count > 0 {
+            let _ = write!(text, ", {count} {what}");
+        }
+    }
+    let _ = write!(
+        text,
+        "\n{} messages; GUIDs of both hosts: {} from cyrus.sha1s, {} computed; {:.1} s",
+        s.messages, s.cached, s.hashed, s.seconds
+    );
+    if s.lock_ms.max > 0.0 {
+        let lock = s.lock_ms;
+        let _ = write!(
+            text,
+            "\nlocks held: median {:.1} ms, p99 {:.1} ms, longest {:.1} ms",
+            lock.p50, lock.p99, lock.max
+        );
+    }
+    if s.lag > 0 {
+        let _ = write!(
+            text,
+            "\n{} message(s) were on one host only (replication lag)",
+            s.lag
+        );
+    }
+    text
+}
+
+/// What to do next, a line each.
+pub(super) fn hints(
+    summary: &Summary,
+    failures: &Failures,
+    hosts: &str,
+    state: &Path,
+) -> Vec<String> {
+    let advice = failures
+        .iter()
+        .map(|(reason, n)| format!("{n} {reason}: {}", reason.advice()));
+    let mut lines: Vec<String> = advice.collect();
+    let state = state.display();
+    if summary.in_doubt > 0 {
+        lines.push(format!(
+            "settle what is in doubt: controller recover {hosts} --state {state}"
+        ));
+    } else if summary.pending > 0 {
+        lines.push("not all was done: give the same command again to go on".to_owned());
+    } else if summary.rolled_back > 0 {
+        lines.push(format!(
+            "take up what was rolled back: controller retry {hosts} --state {state}"
+        ));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_show_their_two_largest_units() {
+        for (seconds, text) in [
+            (0, "0s"),
+            (59, "59s"),
+            (61, "1m01s"),
+            (3661, "1h01m"),
+            (90_061, "1d01h"),
+            (864_000, "10d00h"),
+        ] {
+            assert_eq!(duration(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn every_reason_has_its_advice_in_the_hints() {
+        let failures: Failures = Reason::ALL.into_iter().map(|r| (r, 2)).collect();
+        let summary = Summary {
+            rolled_back: 3,
+            ..Summary::default()
+        };
+        let lines = hints(&summary, &failures, "--master m:1", Path::new("x.db"));
+        assert_eq!(lines.len(), Reason::ALL.len() + 1);
+        assert!(
+            lines
+                .last()
+                .is_some_and(|l| l.ends_with("controller retry --master m:1 --state x.db"))
+        );
+    }
+
+    #[test]
+    fn the_summary_names_what_was_left() {
+        let s = Summary {
+            mailboxes: 9,
+            upgraded: 5,
+            pending: 3,
+            gone: 1,
+            lag: 2,
+            ..Summary::default()
+        };
+        let text = summary(Verb::Upgrade, &s);
+        assert!(
+            text.contains("5 upgraded") && text.contains("3 not done") && text.contains("1 gone"),
+            "{text}"
+        );
+        assert!(summary(Verb::Downgrade, &s).contains("5 downgraded"));
+    }
+}

@@ -1,0 +1,5 @@
+//! The `controller` binary; see the library.
+
+fn main() -> std::process::ExitCode {
+    controller::cli::main()
+}

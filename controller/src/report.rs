@@ -1,0 +1,324 @@
+//! The story of a run, read from its journal: totals, rate over time, lock times, the slowest
+//! mailboxes, failures by reason with what to do about each.
+//!
+//! Reads page by page, so memory does not grow with the run. Writes nothing, so a crash leaves
+//! nothing.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::journal::{Filter, Journal, JournalError, MailboxId, RunInfo, Totals};
+use crate::run::{Histogram, LockMs};
+
+const PAGE: u32 = 1000;
+/// Points of the curve of the rate over time.
+const POINTS: u8 = 20;
+
+/// A mailbox with long locks.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Slow {
+    /// Its name.
+    pub mailbox: String,
+    /// Records of index and expunge file.
+    pub messages: u64,
+    /// The longer of the two hosts, in milliseconds.
+    pub lock_ms: f64,
+}
+
+/// Failures of one class.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FailureClass {
+    /// How many mailboxes.
+    pub mailboxes: u64,
+    /// One of them.
+    pub example: String,
+    /// What it said.
+    pub detail: String,
+    /// What to do about it.
+    pub advice: &'static str,
+}
+
+/// A run's story.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Story {
+    /// The run's number.
+    pub run: i64,
+    /// `upgrade` or `downgrade`.
+    pub command: &'static str,
+    /// The index version wanted.
+    pub to: u8,
+    /// Milliseconds since 1970.
+    pub started_at: i64,
+    /// Milliseconds since 1970; `None`: not finished.
+    pub finished_at: Option<i64>,
+    /// Mailboxes.
+    pub mailboxes: u64,
+    /// Done.
+    pub upgraded: u64,
+    /// Nothing was to do.
+    pub unchanged: u64,
+    /// As before.
+    pub rolled_back: u64,
+    /// Open transactions.
+    pub in_doubt: u64,
+    /// To be done.
+    pub pending: u64,
+    /// Deleted meanwhile.
+    pub gone: u64,
+    /// Records.
+    pub messages: u64,
+    /// GUIDs from cyrus.sha1s.
+    pub cached: u64,
+    /// GUIDs computed.
+    pub hashed: u64,
+    /// UIDs on one host only.
+    pub lag: u64,
+    /// Finished attempts.
+    pub attempts: u64,
+    /// Percentiles of lock times.
+    pub lock_ms: LockMs,
+    /// Lock times: (at most so many microseconds, how often).
+    pub lock_histogram: Vec<(u64, u64)>,
+    /// Mailboxes finished in each of so many equal slices of the run's time.
+    pub rate: Vec<u64>,
+    /// Seconds of each slice.
+    pub rate_slice_seconds: f64,
+    /// Mailboxes with the longest locks.
+    pub slowest: Vec<Slow>,
+    /// What failed, by class.
+    pub failures: BTreeMap<&'static str, FailureClass>,
+}
+
+impl Story {
+    /// Reads it from the journal.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn collect(
+        journal: &dyn Journal,
+        run: &RunInfo,
+        slowest: usize,
+    ) -> Result<Self, JournalError> {
+        let totals = journal.totals(run.id)?;
+        let mut teller = Teller::new(run, slowest);
+        let mut after = MailboxId(0);
+        // Two passes: the curve needs to know when the run ended.
+        let mut end = run.started_ms + 1;
+        loop {
+            let page = journal.page(run.id, Filter::All, after, PAGE)?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            end = page
+                .iter()
+                .filter_map(|r| r.finished_ms)
+                .fold(end, i64::max);
+        }
+        after = MailboxId(0);
+        loop {
+            let page = journal.page(run.id, Filter::All, after, PAGE)?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            for row in &page {
+                teller.row(row, end);
+            }
+        }
+        Ok(teller.story(run, &totals, end))
+    }
+
+    /// For a person.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(
+            out,
+            "Run {}: {} to version {}",
+            self.run, self.command, self.to
+        )?;
+        writeln!(
+            out,
+            "Mailboxes: {}; done {}, unchanged {}, rolled back {}, in doubt {}, pending {}, gone {}",
+            self.mailboxes,
+            self.upgraded,
+            self.unchanged,
+            self.rolled_back,
+            self.in_doubt,
+            self.pending,
+            self.gone
+        )?;
+        writeln!(
+            out,
+            "Messages: {}; GUIDs from cyrus.sha1s {}, computed {}; on one host only {}; attempts {}",
+            self.messages, self.cached, self.hashed, self.lag, self.attempts
+        )?;
+        let seconds = self.rate_slice_seconds * f64::from(POINTS);
+        writeln!(
+            out,
+            "Time: {seconds:.1} s; mailboxes finished in each twentieth of it:"
+        )?;
+        let most = self.rate.iter().copied().max().unwrap_or(0).max(1);
+        for (i, count) in (1u8..).zip(&self.rate) {
+            let bar = usize::try_from(count * 40 / most).unwrap_or(0);
+            let at = self.rate_slice_seconds * f64::from(i);
+            writeln!(out, "  up to {at:>9.1} s {count:>9} {}", "#".repeat(bar))?;
+        }
+        let lock = self.lock_ms;
+        writeln!(
+            out,
+            "Locks held, both hosts: median {:.2} ms, p99 {:.2} ms, longest {:.2} ms",
+            lock.p50, lock.p99, lock.max
+        )?;
+        self.write_histogram(out)?;
+        if !self.slowest.is_empty() {
+            writeln!(out, "Longest locks:")?;
+        }
+        for slow in &self.slowest {
+            writeln!(
+                out,
+                "  {:>10.2} ms {:>8} messages  {}",
+                slow.lock_ms, slow.messages, slow.mailbox
+            )?;
+        }
+        for (reason, class) in &self.failures {
+            writeln!(
+                out,
+                "Failed, {reason}: {} mailbox(es): {}",
+                class.mailboxes, class.advice
+            )?;
+            writeln!(out, "  for example {}: {}", class.example, class.detail)?;
+        }
+        Ok(())
+    }
+
+    /// One line a doubling.
+    fn write_histogram(&self, out: &mut String) -> std::fmt::Result {
+        let mut doublings: BTreeMap<u32, u64> = BTreeMap::new();
+        for (upper, count) in &self.lock_histogram {
+            *doublings
+                .entry(u64::BITS - upper.leading_zeros())
+                .or_default() += count;
+        }
+        let most = doublings.values().copied().max().unwrap_or(0).max(1);
+        for (bits, count) in doublings {
+            let bar = usize::try_from(count * 40 / most).unwrap_or(0);
+            let upper = 2f64.powi(i32::try_from(bits).unwrap_or(0)) / 1000.0;
+            writeln!(
+                out,
+                "  under {upper:>9.2} ms {count:>9} {}",
+                "#".repeat(bar)
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Collects while rows stream by.
+struct Teller {
+    started_ms: i64,
+    limit: usize,
+    held: Histogram,
+    attempts: u64,
+    rate: Vec<u64>,
+    slowest: Vec<Slow>,
+    failures: BTreeMap<&'static str, FailureClass>,
+}
+
+impl Teller {
+    fn new(run: &RunInfo, limit: usize) -> Self {
+        Self {
+            started_ms: run.started_ms,
+            limit,
+            held: Histogram::new(),
+            attempts: 0,
+            rate: vec![0; POINTS.into()],
+            slowest: Vec::new(),
+            failures: BTreeMap::new(),
+        }
+    }
+
+    fn row(&mut self, row: &crate::journal::Row, end: i64) {
+        use crate::journal::State;
+        self.attempts += u64::from(row.attempts);
+        row.figures
+            .lock_us
+            .iter()
+            .flatten()
+            .for_each(|us| self.held.add(*us));
+        if let (Some(at), false) = (row.finished_ms, row.state == State::Pending) {
+            let span = (end - self.started_ms).max(1);
+            let slice = (at - self.started_ms).clamp(0, span - 1) * i64::from(POINTS) / span;
+            if let Some(count) = usize::try_from(slice)
+                .ok()
+                .and_then(|i| self.rate.get_mut(i))
+            {
+                *count += 1;
+            }
+        }
+        if let Some(us) = row.figures.lock_us.iter().flatten().max() {
+            let lock_ms = Duration::from_micros(*us).as_secs_f64() * 1000.0;
+            let at = self.slowest.partition_point(|s| s.lock_ms >= lock_ms);
+            if at < self.limit {
+                let slow = Slow {
+                    mailbox: row.name.to_string(),
+                    messages: row.figures.messages,
+                    lock_ms,
+                };
+                self.slowest.insert(at, slow);
+                self.slowest.truncate(self.limit);
+            }
+        }
+        let failed = matches!(row.state, State::Pending | State::RolledBack) || row.state.is_open();
+        if let (Some(reason), true) = (row.reason, failed) {
+            self.failures
+                .entry(reason.as_str())
+                .and_modify(|class| class.mailboxes += 1)
+                .or_insert_with(|| FailureClass {
+                    mailboxes: 1,
+                    example: row.name.to_string(),
+                    detail: row.detail.clone(),
+                    advice: reason.advice(),
+                });
+        }
+    }
+
+    fn story(self, run: &RunInfo, t: &Totals, end: i64) -> Story {
+        Story {
+            run: run.id.0,
+            command: run.spec.verb.as_str(),
+            to: run.spec.to,
+            started_at: run.started_ms,
+            finished_at: run.finished_ms,
+            mailboxes: t.mailboxes,
+            upgraded: t.upgraded,
+            unchanged: t.unchanged,
+            rolled_back: t.rolled_back,
+            in_doubt: t.open,
+            pending: t.pending,
+            gone: t.gone,
+            messages: t.messages,
+            cached: t.cached,
+            hashed: t.hashed,
+            lag: t.lag,
+            attempts: self.attempts,
+            lock_ms: self.held.lock_ms(),
+            lock_histogram: self.held.rows().collect(),
+            rate: self.rate,
+            rate_slice_seconds: seconds(end - run.started_ms) / f64::from(POINTS),
+            slowest: self.slowest,
+            failures: self.failures,
+        }
+    }
+}
+
+/// Milliseconds as seconds; none if negative.
+fn seconds(ms: i64) -> f64 {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0)).as_secs_f64()
+}
