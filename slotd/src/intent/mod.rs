@@ -11,6 +11,8 @@
 mod log;
 mod record;
 pub mod recovery;
+mod verdict;
 
 pub use log::{IntentLog, LogError};
 pub use record::{Direction, Intent, IntentFile, Kind};
+pub use verdict::{At, Found, Verdict, verdict};

@@ -11,7 +11,7 @@ use std::time::Instant;
 use indexfile::mailbox::MailboxName;
 use indexfile::{FileKind, IndexFile, IoError};
 
-use super::{Direction, Intent, IntentFile};
+use super::{At, Direction, Found, Intent, IntentFile, Verdict, verdict};
 use crate::commit::{self, order, previous_name};
 use crate::fs::FileId;
 use crate::host::Host;
@@ -137,30 +137,51 @@ fn settle_next(host: &Host, locks: &mut MailboxLocks) -> Result<Option<Settled>,
     Ok(Some(settled))
 }
 
-/// Where one file of an intent is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum At {
-    /// The live file is the one that was to be replaced.
-    Old,
-    /// The live file is the staged one.
-    New,
-    /// Cyrus has replaced it since.
-    Other,
+/// Where a file is now. A live file that cannot be read is nobody's.
+fn at(locks: &MailboxLocks, intent: &Intent, file: &IntentFile) -> At {
+    let kind = file.kind.into();
+    let live = locks.file(kind).map(|locked| {
+        let path = locks.place.directory_of(kind).path_of(kind.file_name());
+        let read = IndexFile::from_file(&locked.file, &path, kind);
+        (locked.id, read.map_or(0, |f| f.minor_version()))
+    });
+    At::of(live, file, (intent.from, intent.to))
 }
 
-fn at(locks: &MailboxLocks, file: &IntentFile) -> At {
-    match locks.file(file.kind.into()).map(|l| l.id) {
-        Some(id) if id == file.old => At::Old,
-        Some(id) if id == file.new => At::New,
-        _ => At::Other,
-    }
+fn find(locks: &MailboxLocks, intent: &Intent, file: &IntentFile) -> Result<Found, Refusal> {
+    let kind = file.kind.into();
+    let at = at(locks, intent, file);
+    let both = |one: (&str, FileId), other: (&str, FileId)| -> Result<bool, Refusal> {
+        let one = open(locks, kind, one.0, one.1)?;
+        let other = open(locks, kind, other.0, other.1)?;
+        Ok(one
+            .zip(other)
+            .is_some_and(|(one, other)| carries(&one, &other)))
+    };
+    let live = kind.file_name();
+    Ok(Found {
+        at,
+        staged_carries: at == At::Old && both((live, file.old), (new_name(kind), file.new))?,
+        old_carries: at == At::New && both((old_name(kind), file.old), (live, file.new))?,
+    })
 }
 
 fn settle(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settled, Refusal> {
-    let places: Vec<At> = intent.files.iter().map(|f| at(locks, f)).collect();
-    let all = |what| places.iter().all(|p| *p == what);
-    match intent.direction {
-        Direction::Commit if all(At::New) => {
+    // What the dead process renamed can be seen, and is perhaps not on stable storage yet: first the
+    // one that goes first, so that no power cut can leave the index newer than the expunge file.
+    let mut files = ordered(intent);
+    if intent.direction == Direction::PutBack {
+        files.reverse();
+    }
+    for file in &files {
+        locks.place.directory_of(file.kind.into()).sync()?;
+    }
+    let found = files
+        .iter()
+        .map(|f| find(locks, intent, f))
+        .collect::<Result<Vec<_>, _>>()?;
+    match (verdict(intent.direction, &found), intent.direction) {
+        (Verdict::Complete, Direction::Commit) => {
             stage::remove_strays(locks)?;
             commit::keep_old(
                 locks,
@@ -169,24 +190,24 @@ fn settle(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settled, Refusal>
             );
             Ok(Settled::Complete)
         }
-        Direction::PutBack if all(At::Old) => {
+        (Verdict::Complete, Direction::PutBack) => {
             restore_old_names(locks, intent)?;
             Ok(Settled::Complete)
         }
-        Direction::Commit if can_finish(locks, intent)? => {
+        (Verdict::Finish, _) => {
             finish(locks, intent)?;
             Ok(Settled::Finished)
         }
-        Direction::PutBack if can_put_back(locks, intent)? => {
+        (Verdict::PutBack, _) => {
             put_back(locks, intent)?;
             Ok(Settled::Undone)
         }
-        Direction::Commit if !places.contains(&At::New) => {
+        (Verdict::Abort, _) => {
             stage::remove_strays(locks)?;
             restore_old_names(locks, intent)?;
             Ok(Settled::Aborted)
         }
-        _ => {
+        (Verdict::Restage, _) => {
             stage::remove_strays(locks)?;
             restage(locks, intent)
         }
@@ -207,28 +228,6 @@ fn open(
     Ok(IndexFile::from_file(&file, &dir.path_of(name), kind).ok())
 }
 
-/// Whether every file that is not renamed yet has its staged file, and that still carries what is live.
-fn can_finish(locks: &MailboxLocks, intent: &Intent) -> Result<bool, Refusal> {
-    for file in &intent.files {
-        let kind = file.kind.into();
-        match at(locks, file) {
-            At::New => {}
-            At::Other => return Ok(false),
-            At::Old => {
-                let live = open(locks, kind, kind.file_name(), file.old)?;
-                let staged = open(locks, kind, new_name(kind), file.new)?;
-                let (Some(live), Some(staged)) = (live, staged) else {
-                    return Ok(false);
-                };
-                if !carries(&live, &staged) {
-                    return Ok(false);
-                }
-            }
-        }
-    }
-    Ok(true)
-}
-
 fn ordered(intent: &Intent) -> Vec<IntentFile> {
     let kinds = order(intent.from, intent.to);
     let of = |kind: FileKind| {
@@ -245,7 +244,7 @@ fn finish(locks: &MailboxLocks, intent: &Intent) -> Result<(), IoError> {
     for file in ordered(intent) {
         let kind = FileKind::from(file.kind);
         let dir = locks.place.directory_of(kind);
-        if at(locks, &file) == At::Old {
+        if at(locks, intent, &file) == At::Old {
             // The crash may have come before or after `.OLD` was linked.
             if dir.id(old_name(kind))? != Some(file.old) {
                 if dir.stat(old_name(kind))?.is_some() {
@@ -265,33 +264,11 @@ fn finish(locks: &MailboxLocks, intent: &Intent) -> Result<(), IoError> {
     Ok(())
 }
 
-/// Whether every file that is not back yet has its `.OLD`, and the live file still carries what that holds.
-fn can_put_back(locks: &MailboxLocks, intent: &Intent) -> Result<bool, Refusal> {
-    for file in &intent.files {
-        let kind = file.kind.into();
-        match at(locks, file) {
-            At::Old => {}
-            At::Other => return Ok(false),
-            At::New => {
-                let old = open(locks, kind, old_name(kind), file.old)?;
-                let live = open(locks, kind, kind.file_name(), file.new)?;
-                let (Some(old), Some(live)) = (old, live) else {
-                    return Ok(false);
-                };
-                if !carries(&old, &live) {
-                    return Ok(false);
-                }
-            }
-        }
-    }
-    Ok(true)
-}
-
 fn put_back(locks: &MailboxLocks, intent: &Intent) -> Result<(), IoError> {
     for file in ordered(intent).into_iter().rev() {
         let kind = FileKind::from(file.kind);
         let dir = locks.place.directory_of(kind);
-        if at(locks, &file) == At::New {
+        if at(locks, intent, &file) == At::New {
             dir.rename(old_name(kind), kind.file_name())?;
         }
         dir.sync()?;
@@ -341,10 +318,10 @@ fn restage(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settled, Refusal
                 commit::keep_old(locks, stage.files.iter().map(|f| f.kind), intent.drop_old);
                 return Ok(Settled::Restaged);
             }
+            // Half-way is no state to be left in: the intent stays open.
+            Err(failed) if !failed.undone => return Err(failed.refusal),
             Err(failed) => {
-                if failed.undone {
-                    stage.remove(locks);
-                }
+                stage.remove(locks);
                 failed.refusal
             }
         },

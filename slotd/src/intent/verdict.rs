@@ -1,0 +1,82 @@
+//! What is to become of an open intent, decided from what was found; no I/O, so that the model checker of
+//! the tests crate drives this very code.
+
+use super::{Direction, IntentFile};
+use crate::fs::FileId;
+
+/// Where one file of an intent is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum At {
+    /// The live file is the one that was to be replaced.
+    Old,
+    /// The live file is the staged one.
+    New,
+    /// Cyrus has replaced it since.
+    Other,
+}
+
+impl At {
+    /// Where a file is, from the identity and the version of the live one. `versions` are those of the index
+    /// before and after.
+    ///
+    /// The version counts too: Cyrus opens a leftover `.NEW` with `O_TRUNC` and renames it, and the inode that
+    /// was ours is then live with another content.
+    #[must_use]
+    pub fn of(live: Option<(FileId, u32)>, file: &IntentFile, versions: (u32, u32)) -> At {
+        match live {
+            Some((id, _)) if id == file.old => At::Old,
+            Some((id, version)) if id == file.new && version == versions.1 => At::New,
+            _ => At::Other,
+        }
+    }
+}
+
+/// What was found of one file of an intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Found {
+    /// Where it is.
+    pub at: At,
+    /// If it is [`At::Old`]: the staged file is there and still carries what the live one holds.
+    pub staged_carries: bool,
+    /// If it is [`At::New`]: `.OLD` is there and the live file still carries what that holds.
+    pub old_carries: bool,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// It is done already.
+    Complete,
+    /// Do the renames that are missing.
+    Finish,
+    /// Take the renames back that are done.
+    PutBack,
+    /// Nothing was renamed and nothing will be.
+    Abort,
+    /// Make new files from the live ones.
+    Restage,
+}
+
+/// Decides. What was ordered is finished, or taken back, only where it is provably the same still.
+#[must_use]
+pub fn verdict(direction: Direction, files: &[Found]) -> Verdict {
+    let all = |at| files.iter().all(|f| f.at == at);
+    let can_finish = files.iter().all(|f| match f.at {
+        At::New => true,
+        At::Old => f.staged_carries,
+        At::Other => false,
+    });
+    let can_put_back = files.iter().all(|f| match f.at {
+        At::Old => true,
+        At::New => f.old_carries,
+        At::Other => false,
+    });
+    match direction {
+        Direction::Commit if all(At::New) => Verdict::Complete,
+        Direction::PutBack if all(At::Old) => Verdict::Complete,
+        Direction::Commit if can_finish => Verdict::Finish,
+        Direction::PutBack if can_put_back => Verdict::PutBack,
+        Direction::Commit if files.iter().all(|f| f.at != At::New) => Verdict::Abort,
+        _ => Verdict::Restage,
+    }
+}
