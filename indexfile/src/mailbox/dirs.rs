@@ -3,7 +3,7 @@
 //! Promises: the layout of Cyrus 1.x to 3.4 (and of legacy mailboxes of 3.6), hashing, domains and
 //! metapartitions included. Makes paths only; nothing is looked up on disk.
 
-use super::imapd_conf::{ConfError, ImapdConf, VirtDomains};
+use super::imapd_conf::{ConfError, ImapdConf, Partition, VirtDomains};
 use super::name::MailboxName;
 use std::path::{Path, PathBuf};
 
@@ -99,9 +99,16 @@ impl ImapdConf {
                 partition: partition.to_owned(),
             })?;
         let sub = self.sub_path(mailbox)?;
+        Ok(self.dirs_at(partition, &sub))
+    }
+
+    /// The directories of whatever mailbox lies at `sub` below the roots of `partition`: of one whose
+    /// directory was found by walking, or of `uuid/C1/C2/UNIQUEID` of 3.6 and later.
+    #[must_use]
+    pub fn dirs_at(&self, partition: &Partition, sub: &Path) -> MailboxDirs {
         let at = |root: &Path| Location {
             root: root.to_path_buf(),
-            sub: sub.clone(),
+            sub: sub.to_path_buf(),
         };
         let mut meta: Vec<_> = partition
             .overrides
@@ -111,10 +118,10 @@ impl ImapdConf {
         if let Some(root) = &partition.meta_root {
             meta.extend(self.meta_files.iter().map(|&f| (f, at(root))));
         }
-        Ok(MailboxDirs {
+        MailboxDirs {
             data: at(&partition.root),
             meta,
-        })
+        }
     }
 
     /// The path of a mailbox below any root of its partition.

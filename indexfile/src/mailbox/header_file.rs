@@ -25,6 +25,8 @@ pub enum HeaderForm {
 /// What `cyrus.header` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderFile {
+    /// The mailbox's own name, which only the list form has.
+    pub name: Option<String>,
     /// Identifies this incarnation of the mailbox; empty in files from before 2.0.
     pub uniqueid: String,
     /// The quota root, if the mailbox has one.
@@ -128,6 +130,7 @@ fn text(rest: &str) -> Result<HeaderFile, &'static str> {
         .split(' ')
         .map(|name| Some(name.to_owned()).filter(|n| !n.is_empty()));
     Ok(HeaderFile {
+        name: None,
         uniqueid: uniqueid.to_owned(),
         quota_root: Some(quota.to_owned()).filter(|q| !q.is_empty()),
         user_flags: if flags.is_empty() {
@@ -199,6 +202,7 @@ fn tokens(text: &str) -> Result<Vec<Token>, &'static str> {
 /// `%(T e N name I UNIQUEID Q QUOTAROOT A %(...) U (flag NIL flag))`
 fn dlist(rest: &str) -> Result<HeaderFile, &'static str> {
     let mut header = HeaderFile {
+        name: None,
         uniqueid: String::new(),
         quota_root: None,
         user_flags: Vec::new(),
@@ -226,6 +230,7 @@ fn dlist(rest: &str) -> Result<HeaderFile, &'static str> {
             }
         }
         match key.as_str() {
+            "N" => header.name = list.pop().flatten(),
             "I" => header.uniqueid = list.pop().flatten().unwrap_or_default(),
             "Q" => header.quota_root = list.pop().flatten().filter(|q| !q.is_empty()),
             "U" => header.user_flags = list,
@@ -261,6 +266,10 @@ mod tests {
         assert_eq!(text.uniqueid, "6t1vo4vdbkrdyc31bte53jwh");
         assert_eq!(text.uniqueid, list.uniqueid);
         assert_eq!(text.user_flags, list.user_flags);
+        assert_eq!(
+            (text.name, list.name.as_deref()),
+            (None, Some("user.joe.Old"))
+        );
         assert_eq!(list.flag_name(2), Some("$Forwarded"));
         assert_eq!((list.flag_name(8), text.user_flags.len()), (None, 8));
     }

@@ -18,6 +18,8 @@ pub struct Partition {
     pub root: PathBuf,
     /// Where the files named in `metapartition_files` lie, if set.
     pub meta_root: Option<PathBuf>,
+    /// Where archived messages lie, if that is set and `archive_enabled` (3.0 and later).
+    pub archive_root: Option<PathBuf>,
     /// Overrides for single files (`metadir-index-NAME` and so on of 3.x).
     pub(super) overrides: Vec<(MetaFile, PathBuf)>,
 }
@@ -248,6 +250,7 @@ fn absolute(key: &str, value: &str) -> Result<PathBuf, ConfError> {
 }
 
 fn partitions(settings: &Settings) -> Result<Vec<Partition>, ConfError> {
+    let archive_enabled = switch(settings, "archive_enabled")?;
     let mut all = Vec::new();
     for (key, value) in settings {
         let Some(name) = key.strip_prefix("partition-") else {
@@ -269,6 +272,7 @@ fn partitions(settings: &Settings) -> Result<Vec<Partition>, ConfError> {
             name: name.to_owned(),
             root: absolute(key, value)?,
             meta_root: path_at(format!("metapartition-{name}"))?,
+            archive_root: path_at(format!("archivepartition-{name}"))?.filter(|_| archive_enabled),
             overrides,
         });
     }
@@ -322,6 +326,20 @@ mod tests {
         assert!(conf.hashimapspool() && !conf.fulldirhash());
         assert_eq!(conf.virtdomains(), VirtDomains::Off);
         assert_eq!(conf.setting("sievedir"), Some("/x # not ours"));
+    }
+
+    #[test]
+    fn an_archive_partition_counts_only_while_archiving_is_enabled() {
+        let text = "partition-a: /a\narchivepartition-a: /cold\n";
+        let root = |text: &str| {
+            let conf = ImapdConf::parse(text).expect("sound");
+            conf.partition("a").and_then(|p| p.archive_root.clone())
+        };
+        assert_eq!(root(text), None);
+        assert_eq!(
+            root(&format!("{text}archive_enabled: 1\n")),
+            Some("/cold".into())
+        );
     }
 
     #[test]
