@@ -15,5 +15,6 @@ pub mod mailbox;
 pub mod message;
 pub mod nice;
 pub mod pass;
+pub mod scrub;
 pub mod targets;
 pub mod verify;

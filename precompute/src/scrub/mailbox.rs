@@ -1,0 +1,190 @@
+//! One mailbox: its files, and what its directories say about a message.
+
+use std::ffi::CStr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use indexfile::{FileKind, ReadError};
+use rustix::fs::{AtFlags, Mode, OFlags, RawDir};
+use rustix::io::Errno;
+
+use super::look::Place;
+use super::snapshot::{Snapshot, is_missing};
+use crate::message::{MessageError, Spool};
+
+/// Where the files of one mailbox lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mailbox {
+    /// Its name where that is known, else its directory.
+    pub name: String,
+    /// The directory of the message files.
+    pub data: PathBuf,
+    /// The directory of the archived ones (3.0 and later, if the configuration has one).
+    pub archive: Option<PathBuf>,
+    /// `cyrus.header`.
+    pub header: PathBuf,
+    /// `cyrus.index`.
+    pub index: PathBuf,
+    /// `cyrus.expunge` (2.3 only; need not exist).
+    pub expunge: PathBuf,
+    /// Somebody asked for it by name: it is an error if it does not exist.
+    pub named: bool,
+}
+
+impl Mailbox {
+    /// A mailbox whose messages lie in `data`, and everything else in `meta`.
+    #[must_use]
+    pub fn plain(data: &Path, meta: Option<&Path>, archive: Option<&Path>) -> Self {
+        let meta = meta.unwrap_or(data);
+        Self {
+            name: data.display().to_string(),
+            data: data.to_owned(),
+            archive: archive.map(Path::to_owned),
+            header: meta.join("cyrus.header"),
+            index: meta.join("cyrus.index"),
+            expunge: meta.join("cyrus.expunge"),
+            named: true,
+        }
+    }
+
+    /// The directory of a place; without an archive partition Cyrus archives in place.
+    pub(super) fn dir(&self, place: Place) -> &Path {
+        match (place, &self.archive) {
+            (Place::Archive, Some(archive)) => archive,
+            _ => &self.data,
+        }
+    }
+
+    /// The places that are directories of their own.
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
+        let archive = self.archive.as_ref().filter(|dir| **dir != self.data);
+        std::iter::once(Place::Data).chain(archive.map(|_| Place::Archive))
+    }
+
+    /// Whether there is any message file.
+    pub(super) fn has_messages(&self) -> bool {
+        let mut any = false;
+        if let Ok(spools) = Spools::open(self) {
+            for spool in self.places().filter_map(|place| spools.get(place)) {
+                // A directory that cannot be read has nothing to tell.
+                let _ = for_each_message(spool, |_| any = true);
+            }
+        }
+        any
+    }
+
+    /// Opens the expunge file, if there is one.
+    pub(super) fn open_expunge(&self) -> Result<Option<Snapshot>, ReadError> {
+        match Snapshot::open(&self.expunge, FileKind::Expunge) {
+            Ok(expunge) => Ok(Some(expunge)),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The open message directories of a mailbox.
+#[derive(Debug)]
+pub(super) struct Spools {
+    data: Option<Spool>,
+    archive: Option<Spool>,
+}
+
+impl Spools {
+    /// Opens those that are there; only a missing one is left out.
+    pub(super) fn open(mailbox: &Mailbox) -> Result<Self, MessageError> {
+        let open = |place| match Spool::open(mailbox.dir(place)) {
+            Ok(spool) => Ok(Some(spool)),
+            Err(MessageError::NoSpool { .. }) => Ok(None),
+            Err(error) => Err(error),
+        };
+        Ok(Self {
+            data: open(Place::Data)?,
+            archive: open(Place::Archive)?,
+        })
+    }
+
+    pub(super) fn get(&self, place: Place) -> Option<&Spool> {
+        match place {
+            Place::Data => self.data.as_ref(),
+            Place::Archive => self.archive.as_ref(),
+        }
+    }
+}
+
+/// When a directory last changed, ns since 1970.
+pub(super) fn changed(spool: &Spool) -> Option<i64> {
+    let stat = rustix::fs::statat(spool.dir(), c"", AtFlags::EMPTY_PATH).ok()?;
+    let nanos = i64::try_from(stat.st_mtime_nsec).ok()?;
+    stat.st_mtime.checked_mul(1_000_000_000)?.checked_add(nanos)
+}
+
+/// How long ago a time in ns since 1970 was; `None` if it is in the future.
+pub(super) fn age(nanos: i64) -> Option<Duration> {
+    let then = Duration::from_nanos(u64::try_from(nanos).ok()?);
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()?
+        .checked_sub(then)
+}
+
+/// Calls `each` with the UID of every name in a directory that is a message's.
+pub(super) fn for_each_message(spool: &Spool, mut each: impl FnMut(u32)) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = |flags| rustix::fs::openat(spool.dir(), c".", flags, Mode::empty());
+    let fd = match open(flags | OFlags::NOATIME) {
+        Err(Errno::PERM) => open(flags)?,
+        other => other?,
+    };
+    let mut buffer = Vec::with_capacity(64 * 1024);
+    let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let entry = match entry {
+            Err(Errno::INTR) => continue,
+            other => other?,
+        };
+        if let Some(uid) = uid_of(entry.file_name()) {
+            each(uid);
+        }
+    }
+    Ok(())
+}
+
+/// The UID of a message file's name: decimal, no leading zero, a dot behind.
+pub(super) fn uid_of(name: &CStr) -> Option<u32> {
+    let digits = name.to_bytes().strip_suffix(b".")?;
+    if digits.is_empty() || digits[0] == b'0' {
+        return None;
+    }
+    digits.iter().try_fold(0_u32, |n, digit| {
+        let digit = digit.checked_sub(b'0').filter(|d| *d < 10)?;
+        n.checked_mul(10)?.checked_add(u32::from(digit))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_cyrus_gives_are_messages() {
+        for (name, uid) in [(c"1.", 1), (c"10.", 10), (c"4294967295.", u32::MAX)] {
+            assert_eq!(uid_of(name), Some(uid));
+        }
+        for name in [
+            c"",
+            c".",
+            c"0.",
+            c"01.",
+            c"1",
+            c"1..",
+            c"a.",
+            c"-1.",
+            c"4294967296.",
+            c"99999999999.",
+            c"1.NEW",
+        ] {
+            assert_eq!(uid_of(name), None, "{name:?}");
+        }
+    }
+}

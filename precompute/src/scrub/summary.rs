@@ -1,0 +1,168 @@
+//! Counting what a scrub did and found.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use indexfile::exit::Exit;
+use serde::Serialize;
+
+use super::finding::Code;
+
+/// What a scrub did and found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Summary {
+    /// Mailboxes that were looked through.
+    pub mailboxes: u64,
+    /// Messages with a record and a file to be expected.
+    pub messages: u64,
+    /// Of those: how many had a SHA-1 in the record, and were read and compared with it.
+    pub compared: u64,
+    /// Of those: how many have no SHA-1 in the record (NULL, padded, UUID); only their size was compared.
+    pub old_style: u64,
+    /// Records whose file is meant to be gone (bit 30).
+    pub unlinked: u64,
+    /// What looked wrong at first and was Cyrus at work.
+    pub races: u64,
+    /// Fresh files beyond `last_uid`: deliveries that were not finished when the scrub ended.
+    pub in_delivery: u64,
+    /// Bytes read from message files.
+    pub bytes: u64,
+    /// Findings, in all and by code.
+    pub findings: u64,
+    /// How many there are of each code.
+    pub by_code: BTreeMap<String, u64>,
+    /// The scrub was stopped before its end.
+    pub stopped: bool,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+impl Summary {
+    /// The exit code: 65 for any damage, else what kept us from looking, else 0.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        let has = |code: Code| self.by_code.contains_key(code.as_str());
+        let not_looked = [Code::NoMailbox, Code::Unreadable, Code::Io];
+        let damaged = self
+            .by_code
+            .keys()
+            .any(|code| not_looked.iter().all(|other| other.as_str() != code));
+        if damaged {
+            return Exit::Data;
+        }
+        let reason = not_looked.into_iter().find(|code| has(*code));
+        match reason {
+            Some(code) => code.exit(),
+            None if self.stopped => Exit::RolledBack,
+            None => Exit::Ok,
+        }
+    }
+}
+
+/// The running counts, for a progress line and the summary.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// See [`Summary::mailboxes`].
+    pub mailboxes: AtomicU64,
+    /// See [`Summary::messages`].
+    pub messages: AtomicU64,
+    /// Messages that are done, of [`Self::messages`].
+    pub done: AtomicU64,
+    /// See [`Summary::compared`].
+    pub compared: AtomicU64,
+    /// See [`Summary::old_style`].
+    pub old_style: AtomicU64,
+    /// See [`Summary::unlinked`].
+    pub unlinked: AtomicU64,
+    /// See [`Summary::races`].
+    pub races: AtomicU64,
+    /// See [`Summary::in_delivery`].
+    pub in_delivery: AtomicU64,
+    /// See [`Summary::bytes`].
+    pub bytes: AtomicU64,
+    by_code: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Progress {
+    pub(super) fn found(&self, code: Code) {
+        let mut by_code = self.by_code.lock().unwrap_or_else(PoisonError::into_inner);
+        match by_code.get_mut(code.as_str()) {
+            Some(count) => *count += 1,
+            None => drop(by_code.insert(code.as_str().to_owned(), 1)),
+        }
+    }
+
+    /// How many findings there are so far.
+    #[must_use]
+    pub fn findings(&self) -> u64 {
+        self.by_code
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .sum()
+    }
+
+    /// The summary of what was counted.
+    #[must_use]
+    pub fn summary(&self, stopped: bool, seconds: f64) -> Summary {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let by_code = self
+            .by_code
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        Summary {
+            mailboxes: get(&self.mailboxes),
+            messages: get(&self.messages),
+            compared: get(&self.compared),
+            old_style: get(&self.old_style),
+            unlinked: get(&self.unlinked),
+            races: get(&self.races),
+            in_delivery: get(&self.in_delivery),
+            bytes: get(&self.bytes),
+            findings: by_code.values().sum(),
+            by_code,
+            stopped,
+            seconds,
+        }
+    }
+}
+
+pub(super) fn add(counter: &AtomicU64, n: usize) {
+    counter.fetch_add(n as u64, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exit(codes: &[Code], stopped: bool) -> Exit {
+        let progress = Progress::default();
+        for code in codes {
+            progress.found(*code);
+        }
+        progress.summary(stopped, 0.0).exit()
+    }
+
+    #[test]
+    fn damage_decides_the_exit_code_then_what_could_not_be_looked_at() {
+        assert_eq!(exit(&[], false), Exit::Ok);
+        assert_eq!(
+            exit(&[], true),
+            Exit::RolledBack,
+            "an unfinished scrub is no clean bill"
+        );
+        assert_eq!(exit(&[Code::Io], false), Exit::Io);
+        assert_eq!(exit(&[Code::Io, Code::Unreadable], false), Exit::Denied);
+        assert_eq!(
+            exit(&[Code::NoMailbox, Code::Unreadable], false),
+            Exit::NoMailbox
+        );
+        assert_eq!(
+            exit(&[Code::NoMailbox, Code::Index("truncated")], false),
+            Exit::Data
+        );
+        assert_eq!(exit(&[Code::BitRot], true), Exit::Data);
+    }
+}

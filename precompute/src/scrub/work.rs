@@ -1,0 +1,432 @@
+//! What one thread does with one job: look through a mailbox, compare records, look again.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexfile::{FileKind, ReadError};
+
+use super::examine::{self, Fresh, Outcome, Throttle};
+use super::finding::{Code, Finding};
+use super::look::{Place, Problem, Seen, Suspect, Verdict, decide};
+use super::mailbox::{Mailbox, Spools, age, for_each_message};
+use super::run::{Job, Later};
+use super::snapshot::{Row, Snapshot, WINDOW, is_missing};
+use super::summary::add;
+use super::uid_set::UidSet;
+use super::{Options, Progress};
+use crate::governor::Governor;
+use crate::hash::lanes::Lanes;
+use crate::links::Links;
+use crate::message::MessageError;
+
+/// How often a mailbox without an index, or without its directory, is tried before that is told.
+const TRIES: u32 = 3;
+
+pub(super) struct Work<'a> {
+    settle: Duration,
+    delivery_grace: Duration,
+    governor: &'a Governor,
+    progress: &'a Progress,
+    report: &'a (dyn Fn(Finding) + Sync),
+    later: &'a (dyn Later + Sync),
+    links: Links,
+}
+
+/// The UIDs that a mailbox has records of.
+#[derive(Default)]
+struct Listed {
+    all: UidSet,
+    archived: UidSet,
+    unlinked: UidSet,
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn new(
+        options: &Options,
+        governor: &'a Governor,
+        progress: &'a Progress,
+        report: &'a (dyn Fn(Finding) + Sync),
+        later: &'a (dyn Later + Sync),
+    ) -> Self {
+        let (settle, delivery_grace) = (options.settle, options.delivery_grace);
+        Self {
+            settle,
+            delivery_grace,
+            governor,
+            progress,
+            report,
+            later,
+            links: Links::default(),
+        }
+    }
+
+    pub(super) fn run(&self, job: Job, lanes: &mut Lanes) {
+        match job {
+            Job::Mailbox(mailbox, tries) => self.mailbox(&mailbox, tries, lanes),
+            Job::Rows(mailbox, spools, rows) => self.rows(&mailbox, &spools, rows, lanes),
+            Job::Suspects(mailbox, suspects) => self.suspects(&mailbox, suspects, lanes),
+        }
+    }
+
+    fn throttle(&self, links: Option<&'a Links>) -> Throttle<'_>
+    where
+        Self: 'a,
+    {
+        Throttle {
+            governor: self.governor,
+            links,
+            bytes: &self.progress.bytes,
+        }
+    }
+
+    fn found(&self, code: Code, mailbox: &Mailbox, path: &Path, text: String) {
+        (self.report)(Finding::new(code, &mailbox.name, path.to_owned(), text));
+    }
+
+    fn index_error(&self, mailbox: &Mailbox, error: &ReadError) {
+        let code = match error {
+            ReadError::Io(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+                Code::Unreadable
+            }
+            ReadError::Io(_) => Code::Io,
+            other => Code::Index(other.code()),
+        };
+        self.found(code, mailbox, error.path(), error.to_string());
+    }
+
+    fn spool_error(&self, mailbox: &Mailbox, error: &MessageError) {
+        let code = match error {
+            MessageError::Denied { .. } => Code::Unreadable,
+            _ => Code::Io,
+        };
+        self.found(code, mailbox, error.path(), error.to_string());
+    }
+
+    /// Looks through a whole mailbox.
+    fn mailbox(&self, mailbox: &Arc<Mailbox>, tries: u32, lanes: &mut Lanes) {
+        let mut index = match Snapshot::open(&mailbox.index, FileKind::Index) {
+            Ok(index) => index,
+            Err(error) if is_missing(&error) => return self.no_index(mailbox, tries),
+            Err(error) => return self.index_error(mailbox, &error),
+        };
+        let spools = match Spools::open(mailbox) {
+            Ok(spools) => Arc::new(spools),
+            Err(error) => return self.spool_error(mailbox, &error),
+        };
+        if spools.get(Place::Data).is_none() && index.num_records() > 0 {
+            return self.no_spool(mailbox, tries, &mailbox.data);
+        }
+        let mut listed = Listed::default();
+        let mut sound = self.records(mailbox, &spools, &mut index, &mut listed, lanes);
+        match mailbox.open_expunge() {
+            Ok(None) => {}
+            Ok(Some(mut expunge)) => {
+                sound &= self.records(mailbox, &spools, &mut expunge, &mut listed, lanes);
+            }
+            Err(error) => {
+                self.index_error(mailbox, &error);
+                sound = false;
+            }
+        }
+        // Without all records any file might look as if it had none.
+        if sound && !self.governor.stopped() {
+            self.strays(mailbox, &spools, &listed, lanes);
+        }
+        add(&self.progress.mailboxes, 1);
+    }
+
+    /// Hands out the records of one file; `false` if not all could be read.
+    fn records(
+        &self,
+        mailbox: &Arc<Mailbox>,
+        spools: &Arc<Spools>,
+        file: &mut Snapshot,
+        listed: &mut Listed,
+        lanes: &mut Lanes,
+    ) -> bool {
+        let mut no_archive = false;
+        while !file.at_end() {
+            if !self.governor.go_on() {
+                return false;
+            }
+            let damaged = |uid, error: ReadError| {
+                // What it says cannot be trusted, but that the UID is in use can, most likely.
+                listed.all.insert(uid);
+                listed.unlinked.insert(uid);
+                self.index_error(mailbox, &error);
+            };
+            let mut rows = match file.next_rows(damaged) {
+                Ok(rows) => rows,
+                Err(error) => {
+                    self.index_error(mailbox, &error);
+                    return false;
+                }
+            };
+            let count = rows.len();
+            for row in &rows {
+                listed.all.insert(row.uid);
+                if row.archived {
+                    listed.archived.insert(row.uid);
+                }
+                if row.unlinked || row.cleanup {
+                    listed.unlinked.insert(row.uid);
+                }
+            }
+            rows.retain(|row| !row.unlinked);
+            let progress = self.progress;
+            add(&progress.unlinked, count - rows.len());
+            add(&progress.messages, rows.len());
+            add(
+                &progress.old_style,
+                rows.iter().filter(|row| row.guid.is_none()).count(),
+            );
+            if spools.get(Place::Archive).is_none() {
+                let all = rows.len();
+                rows.retain(|row| !row.archived);
+                no_archive |= rows.len() < all;
+            }
+            if rows.is_empty() {
+                continue;
+            }
+            let job = Job::Rows(Arc::clone(mailbox), Arc::clone(spools), rows);
+            if let Some(job) = self.later.share(job) {
+                self.run(job, lanes);
+            }
+        }
+        if no_archive {
+            // One finding says more than a million.
+            self.no_spool(mailbox, TRIES, mailbox.dir(Place::Archive));
+        }
+        true
+    }
+
+    /// The index is not there.
+    fn no_index(&self, mailbox: &Arc<Mailbox>, tries: u32) {
+        let there = |path: &Path| std::fs::symlink_metadata(path).is_ok();
+        if mailbox.named && !there(&mailbox.data) && !there(&mailbox.header) {
+            let text = format!("no such mailbox (no {})", mailbox.index.display());
+            return self.found(Code::NoMailbox, mailbox, &mailbox.index, text);
+        }
+        if tries < TRIES {
+            // Perhaps it is being made, renamed or removed.
+            return self
+                .later
+                .wait(Job::Mailbox(Arc::clone(mailbox), tries + 1));
+        }
+        let mut messages = 0_u64;
+        if let Ok(spools) = Spools::open(mailbox) {
+            for spool in mailbox.places().filter_map(|place| spools.get(place)) {
+                // A directory that cannot be read now has nothing to tell; the header may.
+                let _ = for_each_message(spool, |_| messages += 1);
+            }
+        }
+        if messages > 0 || mailbox.named || there(&mailbox.header) {
+            let text = format!("no index, though the mailbox has {messages} message files");
+            self.found(Code::NoIndex, mailbox, &mailbox.index, text);
+        } else {
+            add(&self.progress.races, 1);
+        }
+    }
+
+    /// A directory of messages is not there.
+    fn no_spool(&self, mailbox: &Arc<Mailbox>, tries: u32, dir: &Path) {
+        if tries < TRIES {
+            return self
+                .later
+                .wait(Job::Mailbox(Arc::clone(mailbox), tries + 1));
+        }
+        let text =
+            "no such directory, though the index has messages in it (is it mounted?)".to_owned();
+        self.found(Code::NoSpool, mailbox, dir, text);
+    }
+
+    /// Looks for files without a record.
+    fn strays(
+        &self,
+        mailbox: &Arc<Mailbox>,
+        spools: &Arc<Spools>,
+        listed: &Listed,
+        lanes: &mut Lanes,
+    ) {
+        let mut suspects = Vec::new();
+        for place in mailbox.places() {
+            let Some(spool) = spools.get(place) else {
+                continue;
+            };
+            let result = for_each_message(spool, |uid| {
+                let right = if listed.archived.contains(uid) {
+                    Place::Archive
+                } else {
+                    Place::Data
+                };
+                let at_home = listed.all.contains(uid) && mailbox.dir(right) == mailbox.dir(place);
+                if at_home || listed.unlinked.contains(uid) {
+                    return;
+                }
+                let Some(seen) = examine::seen_stray(spool, uid, None) else {
+                    return;
+                };
+                suspects.push(Suspect {
+                    uid,
+                    stray: Some(place),
+                    looks: 1,
+                    seen,
+                });
+                if suspects.len() >= WINDOW as usize {
+                    self.suspects(mailbox, std::mem::take(&mut suspects), lanes);
+                }
+            });
+            if let Err(errno) = result {
+                let code = if errno == rustix::io::Errno::ACCESS {
+                    Code::Unreadable
+                } else {
+                    Code::Io
+                };
+                self.found(
+                    code,
+                    mailbox,
+                    spool.path(),
+                    format!("cannot read the directory: {errno}"),
+                );
+            }
+        }
+        self.suspects(mailbox, suspects, lanes);
+    }
+
+    /// Compares records with their files.
+    fn rows(&self, mailbox: &Arc<Mailbox>, spools: &Spools, rows: Vec<Row>, lanes: &mut Lanes) {
+        let mut suspects = Vec::new();
+        let throttle = self.throttle(Some(&self.links));
+        examine::compare(spools, rows, lanes, throttle, |outcome: Outcome| {
+            add(&self.progress.done, 1);
+            if outcome.row.guid.is_some() && outcome.file.is_some() {
+                add(&self.progress.compared, 1);
+            }
+            let uid = outcome.row.uid;
+            if let Some(seen) = examine::seen(outcome, spools) {
+                suspects.push(Suspect {
+                    uid,
+                    stray: None,
+                    looks: 1,
+                    seen,
+                });
+            }
+        });
+        self.suspects(mailbox, suspects, lanes);
+    }
+
+    /// Looks again at what looked wrong.
+    fn suspects(&self, mailbox: &Arc<Mailbox>, suspects: Vec<Suspect>, lanes: &mut Lanes) {
+        if suspects.is_empty() || self.governor.stopped() {
+            return;
+        }
+        let count = suspects.len();
+        let fresh = match Fresh::open(mailbox, &suspects) {
+            Ok(fresh) => fresh,
+            // The mailbox is gone, and its messages with it.
+            Err(error) if is_missing(&error) => return add(&self.progress.races, count),
+            Err(error) => return self.index_error(mailbox, &error),
+        };
+        let mut with_rows = Vec::with_capacity(count);
+        for suspect in suspects {
+            match fresh.row(&suspect) {
+                Ok(row) => with_rows.push((suspect, row)),
+                Err(error) => return self.index_error(mailbox, &error),
+            }
+        }
+        let mut again = Vec::new();
+        let result = examine::look_again(
+            mailbox,
+            with_rows,
+            lanes,
+            self.throttle(None),
+            |mut suspect, now| match decide(&mut suspect, now, self.settle) {
+                Verdict::Race => add(&self.progress.races, 1),
+                Verdict::Again => again.push(suspect),
+                Verdict::Damage if self.in_delivery(&suspect, fresh.last_uid()) => {
+                    add(&self.progress.in_delivery, 1);
+                }
+                Verdict::Damage => (self.report)(finding(mailbox, &suspect)),
+            },
+        );
+        if let Err(error) = result {
+            self.spool_error(mailbox, &error);
+        }
+        if !again.is_empty() {
+            self.later.wait(Job::Suspects(Arc::clone(mailbox), again));
+        }
+    }
+
+    /// A file beyond the last UID given that was made lately: its record may still be to come.
+    fn in_delivery(&self, suspect: &Suspect, last_uid: u32) -> bool {
+        let young = |ctime_ns| age(ctime_ns).is_none_or(|age| age < self.delivery_grace);
+        suspect.seen.problem.code == Code::Unlisted
+            && suspect.uid > last_uid
+            && suspect
+                .seen
+                .file
+                .is_some_and(|(_, stamp)| young(stamp.ctime_ns))
+    }
+}
+
+/// The finding that a suspect turned out to be.
+fn finding(mailbox: &Mailbox, suspect: &Suspect) -> Finding {
+    let Seen { row, problem, .. } = &suspect.seen;
+    let place = suspect
+        .stray
+        .unwrap_or_else(|| row.map_or(Place::Data, |row| row.place()));
+    let path = mailbox.dir(place).join(format!("{}.", suspect.uid));
+    let index = row
+        .filter(|_| suspect.stray.is_none())
+        .map(|row| match row.kind {
+            FileKind::Index => mailbox.index.clone(),
+            FileKind::Expunge => mailbox.expunge.clone(),
+        });
+    let mut finding = Finding::new(problem.code, &mailbox.name, path, text(problem, *row));
+    finding.uid = Some(suspect.uid);
+    if suspect.stray.is_none() {
+        finding.record_guid = row.and_then(|row| row.guid);
+        finding.record_size = row.map(|row| row.size);
+    }
+    finding.index = index;
+    finding.file_guid = problem.file_guid;
+    finding.file_size = problem.file_size;
+    finding
+}
+
+fn text(problem: &Problem, row: Option<Row>) -> String {
+    if let Some(text) = &problem.text {
+        return text.clone();
+    }
+    let guid = |guid: Option<indexfile::Guid>| {
+        guid.map_or_else(|| "unknown".to_owned(), |g| g.to_string())
+    };
+    let in_record = row.map_or(0, |row| row.size);
+    let record_guid = row.and_then(|row| row.guid);
+    let size = problem.file_size.unwrap_or(0);
+    match problem.code {
+        Code::BitRot => format!(
+            "its SHA-1 is {}, its record says {} ({size} bytes, as the record says)",
+            guid(problem.file_guid),
+            guid(record_guid)
+        ),
+        Code::Size => {
+            let same = match (problem.file_guid, record_guid) {
+                (Some(file), Some(record)) if file == record => ", though the SHA-1 is right",
+                _ => "",
+            };
+            format!("it has {size} bytes, its record says {in_record}{same}")
+        }
+        Code::Missing => "no such message file".to_owned(),
+        Code::Unlisted => format!("no record lists this file of {size} bytes"),
+        Code::Duplicate => {
+            "a second copy: its record says the message is in the other partition".to_owned()
+        }
+        Code::Unstable => format!(
+            "it reads differently each time, last with SHA-1 {}",
+            guid(problem.file_guid)
+        ),
+        code => code.to_string(),
+    }
+}
