@@ -7,6 +7,7 @@ mod clean;
 mod output;
 mod progress;
 mod run;
+mod scrub;
 mod selection;
 mod show;
 mod signals;
@@ -32,6 +33,8 @@ enum Command {
     Run(run::Args),
     /// Compare the entries of cyrus.sha1s with the message files
     Verify(verify::Args),
+    /// Compare every message with the GUID in its index; for any Cyrus from 2.3.10 on
+    Scrub(scrub::Args),
     /// Remove the cyrus.sha1s files
     Clean(clean::Args),
     /// Print a cyrus.sha1s file: UID, size and SHA-1 of each message
@@ -53,6 +56,7 @@ pub fn main() -> ExitCode {
     let exit = match cli.command {
         Command::Run(args) => run::main(&args),
         Command::Verify(args) => verify::main(&args),
+        Command::Scrub(args) => scrub::main(&args),
         Command::Clean(args) => clean::main(&args),
         Command::Show(args) => show::main(&args),
     };

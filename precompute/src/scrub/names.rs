@@ -189,7 +189,7 @@ impl<I: Iterator<Item = Wanted>> Resolver<I> {
 
     fn uuid(&mut self) -> Option<Step> {
         let conf = &self.conf;
-        let walk = self.walk.get_or_insert_with(|| Walk::new(Arc::clone(conf)));
+        let walk = self.walk.get_or_insert_with(|| Walk::new(conf));
         while !self.unresolved.is_empty() {
             match walk.next() {
                 Some(Ok(mailbox)) if self.unresolved.remove(&mailbox.name) => {

@@ -57,26 +57,80 @@ fn is_uuid_dir(sub: &Path) -> bool {
     uniqueid.and_then(uuid_dir).is_some_and(|dir| dir == sub)
 }
 
-/// The mailbox at `sub` with the best name there is for it.
-fn found(conf: &ImapdConf, partition: &str, sub: &Path) -> Option<Mailbox> {
-    let mut mailbox = mailbox_at(conf, partition, sub, None)?;
-    if is_uuid_dir(sub) {
-        let header = HeaderFile::open(&mailbox.header).ok();
-        if let Some(name) = header.and_then(|header| header.name) {
-            mailbox.name = name;
+/// The roots of one partition, or of a tree without any configuration.
+#[derive(Clone, Debug)]
+enum Part {
+    Conf(Arc<ImapdConf>, String),
+    Plain {
+        data: PathBuf,
+        meta: PathBuf,
+        archive: Option<PathBuf>,
+    },
+}
+
+impl Part {
+    /// What findings about its roots are told under.
+    fn name(&self) -> String {
+        match self {
+            Self::Conf(_, partition) => format!("partition-{partition}"),
+            Self::Plain { data, .. } => data.display().to_string(),
         }
-    } else if let Some(name) = name_of_dir(conf, partition, sub) {
-        mailbox.name = name.to_string();
     }
-    Some(mailbox)
+
+    /// The mailbox at `sub` with the best name there is for it.
+    fn mailbox(&self, sub: &Path) -> Option<Mailbox> {
+        let (conf, partition) = match self {
+            Self::Conf(conf, partition) => (conf, partition),
+            Self::Plain {
+                data,
+                meta,
+                archive,
+            } => {
+                let archive = archive.as_ref().map(|root| root.join(sub));
+                let (data, meta) = (data.join(sub), meta.join(sub));
+                let mailbox = Mailbox::plain(&data, Some(&meta), archive.as_deref());
+                return Some(Mailbox {
+                    named: false,
+                    ..mailbox
+                });
+            }
+        };
+        let mut mailbox = mailbox_at(conf, partition, sub, None)?;
+        if is_uuid_dir(sub) {
+            let header = HeaderFile::open(&mailbox.header).ok();
+            if let Some(name) = header.and_then(|header| header.name) {
+                mailbox.name = name;
+            }
+        } else if let Some(name) = name_of_dir(conf, partition, sub) {
+            mailbox.name = name.to_string();
+        }
+        Some(mailbox)
+    }
 }
 
 /// One root to walk.
 struct Root {
-    partition: String,
+    part: Part,
     path: PathBuf,
     /// It is walked for indexes; otherwise for what looks like a mailbox and has no index.
     indexes: bool,
+}
+
+impl Root {
+    /// The root of the indexes first, then those of messages that lie elsewhere.
+    fn all(part: &Part, index: &Path, others: impl IntoIterator<Item = PathBuf>) -> Vec<Self> {
+        let root = |path, indexes| Self {
+            part: part.clone(),
+            path,
+            indexes,
+        };
+        let mut others: Vec<_> = others.into_iter().filter(|root| root != index).collect();
+        others.dedup();
+        let others = others.into_iter().map(|path| root(path, false));
+        std::iter::once(root(index.to_owned(), true))
+            .chain(others)
+            .collect()
+    }
 }
 
 /// A directory that is being read.
@@ -87,35 +141,43 @@ struct Level {
     messages: bool,
 }
 
-/// Walks all partitions of a configuration.
+/// Walks the roots of partitions, or a plain tree.
 pub struct Walk {
-    conf: Arc<ImapdConf>,
     roots: std::vec::IntoIter<Root>,
     root: Option<Root>,
     levels: Vec<Level>,
 }
 
 impl Walk {
-    /// Starts a walk.
+    /// Walks all partitions of a configuration.
     #[must_use]
-    pub fn new(conf: Arc<ImapdConf>) -> Self {
+    pub fn new(conf: &Arc<ImapdConf>) -> Self {
         let mut roots = Vec::new();
         for partition in conf.partitions() {
             let dirs = conf.dirs_at(partition, Path::new(""));
             let index = dirs.file_dir(MetaFile::Index).root.clone();
-            let mut others = vec![partition.root.clone()];
-            others.extend(partition.archive_root.clone());
-            others.retain(|root| *root != index);
-            let root = |path, indexes| Root {
-                partition: partition.name.clone(),
-                path,
-                indexes,
-            };
-            roots.push(root(index, true));
-            roots.extend(others.into_iter().map(|path| root(path, false)));
+            let messages =
+                std::iter::once(partition.root.clone()).chain(partition.archive_root.clone());
+            let part = Part::Conf(Arc::clone(conf), partition.name.clone());
+            roots.extend(Root::all(&part, &index, messages));
         }
+        Self::of(roots)
+    }
+
+    /// Walks a tree of messages, whose indexes lie in a tree of the same form, or beside them.
+    #[must_use]
+    pub fn plain(data: &Path, meta: Option<&Path>, archive: Option<&Path>) -> Self {
+        let part = Part::Plain {
+            data: data.to_owned(),
+            meta: meta.unwrap_or(data).to_owned(),
+            archive: archive.map(Path::to_owned),
+        };
+        let messages = std::iter::once(data).chain(archive).map(Path::to_owned);
+        Self::of(Root::all(&part, meta.unwrap_or(data), messages))
+    }
+
+    fn of(roots: Vec<Root>) -> Self {
         Self {
-            conf,
             roots: roots.into_iter(),
             root: None,
             levels: Vec::new(),
@@ -162,7 +224,7 @@ impl Walk {
                     ),
                     errno => (Code::Io, format!("cannot read the directory: {errno}")),
                 };
-                let name = format!("partition-{}", root.partition);
+                let name = root.part.name();
                 Some(Finding::new(code, &name, path, text))
             }
         }
@@ -197,12 +259,7 @@ impl Walk {
                 let to_directory = std::fs::metadata(&path).is_ok_and(|meta| meta.is_dir());
                 to_directory.then(|| {
                     let text = "a symbolic link to a directory, not followed".to_owned();
-                    Finding::new(
-                        Code::Link,
-                        &format!("partition-{}", root.partition),
-                        path,
-                        text,
-                    )
+                    Finding::new(Code::Link, &root.part.name(), path, text)
                 })
             }
             _ => None,
@@ -216,7 +273,7 @@ impl Walk {
         if !level.index && !level.messages {
             return None;
         }
-        let mailbox = found(&self.conf, &root.partition, &level.sub)?;
+        let mailbox = root.part.mailbox(&level.sub)?;
         // In the other roots only what the walk for indexes could not find is of interest.
         let index = || std::fs::symlink_metadata(&mailbox.index).is_ok();
         (root.indexes || !index()).then_some(mailbox)
@@ -246,7 +303,7 @@ impl Iterator for Walk {
                 Some(Err(errno)) => {
                     let root = self.root.as_ref()?;
                     let path = root.path.join(&level.sub);
-                    let name = format!("partition-{}", root.partition);
+                    let name = root.part.name();
                     self.levels.pop();
                     let text = format!("cannot read the directory: {errno}");
                     return Some(Err(Finding::new(Code::Io, &name, path, text)));
