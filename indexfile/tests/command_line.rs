@@ -353,3 +353,46 @@ fn json_has_the_field_names_of_the_format() {
         "{text}"
     );
 }
+
+/// A disk without space, or a terminal that went away.
+struct Broken(std::io::ErrorKind);
+
+impl std::io::Write for Broken {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        Err(self.0.into())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Err(self.0.into())
+    }
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error_unless_nobody_reads_it() {
+    use std::io::ErrorKind::{BrokenPipe, StorageFull};
+    let path = fixture("cyrus-2.3.16/a-v9-before/cyrus.index")
+        .display()
+        .to_string();
+    for (kind, exit) in [(StorageFull, Exit::Io), (BrokenPipe, Exit::Ok)] {
+        for args in [["indexfile", "dump", &path], ["indexfile", "check", &path]] {
+            let mut err = Vec::new();
+            assert_eq!(
+                cli::run(args, &mut Broken(kind), &mut err),
+                exit,
+                "{args:?}"
+            );
+            assert_eq!(
+                err.is_empty(),
+                exit == Exit::Ok,
+                "{}",
+                String::from_utf8_lossy(&err)
+            );
+        }
+    }
+    // And in the library: the copy says that it was the writer.
+    let index = IndexFile::open(Path::new(&path), FileKind::Index).expect("sound");
+    let copy = indexfile::StreamCopy::new(&index).to_version(10);
+    let failed = copy.write(&mut Broken(StorageFull), |_| {
+        Ok::<_, std::convert::Infallible>(indexfile::Decision::Keep)
+    });
+    assert!(matches!(failed, Err(indexfile::CopyError::Write(e)) if e.kind() == StorageFull));
+}
