@@ -148,6 +148,15 @@ fn run_controller(fleet: &Fleet, plan: &Plan) -> Ended {
     command.args(&words[1..]).arg("upgrade");
     command.args(["--master", &addr(0), "--replica", &addr(1)]);
     command.arg("--state").arg(fleet.journal());
+    // What cannot be reached any more is not tried for long: the next run is what heals.
+    command.args([
+        "--attempts",
+        "1",
+        "--settle-attempts",
+        "1",
+        "--work-timeout",
+        "20",
+    ]);
     command.envs(plan.controller.iter().cloned());
     let child = Guard::spawn(&mut command);
     if let Some(cut) = &plan.cut {

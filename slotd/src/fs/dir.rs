@@ -79,7 +79,8 @@ pub enum OpenError {
 impl OpenError {
     fn new(op: &'static str, path: PathBuf, errno: Errno) -> OpenError {
         match errno {
-            Errno::NOENT => OpenError::Missing { path },
+            // A name that no file system can hold cannot be there either.
+            Errno::NOENT | Errno::NAMETOOLONG => OpenError::Missing { path },
             // EXDEV is what RESOLVE_BENEATH says to a way out.
             Errno::LOOP | Errno::XDEV => OpenError::Link { path },
             Errno::NOTDIR => OpenError::Kind {
