@@ -1,6 +1,7 @@
 //! The coordinator: mailbox lists, journal, two-phase commit, bulk runs, reports.
 
 pub mod cli;
+pub mod control;
 pub mod demo;
 pub mod journal;
 pub mod listing;

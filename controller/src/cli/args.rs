@@ -10,6 +10,7 @@ use indexfile::mailbox::MailboxName;
 use slotd::client::{Addr, Timeouts};
 
 use super::Fail;
+use crate::control::{Conditions, Control, Window};
 use crate::run::{Alerts, Slotds, Source};
 
 /// The hosts.
@@ -185,6 +186,54 @@ impl Work {
         settings.prepare = self.prepare;
         settings.require_in_sync = self.require_in_sync;
         settings.drop_old = self.drop_old;
+    }
+}
+
+/// When to hold back. Each can be changed while the run works: `controller set`.
+#[derive(Debug, Args)]
+pub(super) struct Limits {
+    /// Work on fewer mailboxes at once while locks are held for longer than so many milliseconds.
+    #[arg(long, value_name = "MS", value_parser = positive)]
+    target_lock: Option<f64>,
+    /// Wait while this machine's load average is above this.
+    #[arg(long, value_name = "LOAD", value_parser = positive)]
+    max_load: Option<f64>,
+    /// Wait while more than this percentage of time is lost waiting for this machine's disks.
+    #[arg(long, value_name = "PERCENT", value_parser = positive)]
+    max_io: Option<f64>,
+    /// Wait while this file exists.
+    #[arg(long, value_name = "FILE")]
+    flag_file: Option<PathBuf>,
+    /// Wait while this shell command does not end with 0.
+    #[arg(long, value_name = "COMMAND")]
+    wait_command: Option<String>,
+    /// Work only at this time of day, local time, such as 22:00-06:00.
+    #[arg(long, value_name = "HH:MM-HH:MM")]
+    window: Option<Window>,
+}
+
+impl Limits {
+    pub(super) fn apply(&self, control: &Control) {
+        control.turn(|knobs| {
+            knobs.target_lock = self
+                .target_lock
+                .map(|ms| Duration::from_secs_f64(ms / 1000.0));
+            knobs.conditions = Conditions {
+                max_load: self.max_load,
+                max_io: self.max_io,
+                flag_file: self.flag_file.clone(),
+                command: self.wait_command.clone(),
+                window: self.window,
+            };
+        });
+    }
+}
+
+/// A number above 0 that a duration can hold.
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 && number <= 1e9 => Ok(number),
+        _ => Err("a number above 0 is expected".to_owned()),
     }
 }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use clap::Args;
 use indexfile::exit::Exit;
 
-use super::args::{AlertArgs, Hosts, Mailboxes, Output, StateFile, Work, parse_names};
+use super::args::{AlertArgs, Hosts, Limits, Mailboxes, Output, StateFile, Work, parse_names};
 use super::progress::Progress;
 use super::{Fail, signals, text};
+use crate::control::{self, Conditions, Control, socket_path, watch_conditions};
 use crate::journal::{Journal, RunId, SqliteJournal, Verb};
-use crate::run::{self, Parts, Settings, Source, StopSignal, Summary, stop_pair};
+use crate::run::{self, Parts, Settings, Source, Summary, stop_pair};
 
 #[derive(Debug, Args)]
 pub(super) struct UpgradeArgs {
@@ -60,6 +61,8 @@ struct Common {
     #[command(flatten)]
     work: Work,
     #[command(flatten)]
+    limits: Limits,
+    #[command(flatten)]
     alert: AlertArgs,
     #[command(flatten)]
     output: Output,
@@ -95,8 +98,8 @@ fn migrate(common: Common, mut settings: Settings, sources: Vec<Source>) -> Resu
     let journal = Arc::new(SqliteJournal::open(&common.state.state)?);
     let verb = settings.verb;
     with_runtime(async move {
-        let (parts, progress) = parts(&common, settings, &journal);
-        let result = run::run(parts, &sources).await;
+        let (parts, progress, control) = parts(&common, settings, &journal);
+        let result = run::run_controlled(parts, &sources, &control).await;
         progress.end();
         finish(&common, verb, journal.as_ref(), &result?)
     })
@@ -121,8 +124,8 @@ pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
     };
     common.work.apply(&mut settings);
     with_runtime(async move {
-        let (parts, progress) = parts(&common, settings, &journal);
-        let result = run::retry(parts, &names, args.all).await;
+        let (parts, progress, control) = parts(&common, settings, &journal);
+        let result = run::retry(parts, &names, args.all, &control).await;
         progress.end();
         finish(&common, verb, journal.as_ref(), &result?)
     })
@@ -134,7 +137,7 @@ pub(super) fn recover(args: RecoverArgs) -> Result<Exit, Fail> {
     let mut settings = Settings::upgrade();
     common.work.apply(&mut settings);
     with_runtime(async move {
-        let (parts, progress) = parts(&common, settings, &journal);
+        let (parts, progress, _) = parts(&common, settings, &journal);
         let result = run::recover(parts).await;
         progress.end();
         let found = result?;
@@ -160,9 +163,34 @@ fn parts(
     common: &Common,
     settings: Settings,
     journal: &Arc<SqliteJournal>,
-) -> (Parts, Arc<Progress>) {
-    let stop = stop_on_signals();
-    let progress = Arc::new(Progress::new(settings.verb.as_str(), common.output));
+) -> (Parts, Arc<Progress>, Arc<Control>) {
+    let (handle, stop) = stop_pair();
+    signals::watch(handle.clone());
+    let control = Arc::new(Control::new(settings.parallel));
+    common.limits.apply(&control);
+    // Begin only once the conditions have been looked at: a run must not start outside its window.
+    control.turn(|knobs| {
+        if knobs.conditions != Conditions::default() {
+            knobs.waiting = Some("looking at the conditions".to_owned());
+        }
+    });
+    tokio::spawn(watch_conditions(Arc::clone(&control)));
+    match control::serve(
+        &socket_path(&common.state.state),
+        Arc::clone(&control),
+        handle,
+    ) {
+        Ok(server) => drop(tokio::spawn(server)),
+        Err(error) => text::complain(&format!(
+            "{error}: status, pause and resume cannot reach this run"
+        )),
+    }
+    let progress = Arc::new(Progress::new(
+        settings.verb.as_str(),
+        common.output,
+        Arc::clone(&control),
+    ));
+    tokio::spawn(Arc::clone(&progress).tick());
     let parts = Parts {
         settings,
         connect: common.hosts.slotds(),
@@ -171,13 +199,7 @@ fn parts(
         alerts: common.alert.alerts(&common.hosts, &common.state),
         stop,
     };
-    (parts, progress)
-}
-
-fn stop_on_signals() -> StopSignal {
-    let (handle, signal) = stop_pair();
-    signals::watch(handle);
-    signal
+    (parts, progress, control)
 }
 
 /// Prints what came of it.

@@ -2,6 +2,7 @@
 //! an exit code. Everything it does is a library call.
 
 mod args;
+mod control;
 mod migrate;
 mod progress;
 mod report;
@@ -34,8 +35,16 @@ enum Command {
     Retry(migrate::RetryArgs),
     /// Settle what a crash left open, and do nothing else.
     Recover(migrate::RecoverArgs),
-    /// Tell how far the last run is.
+    /// Tell how far the last run is, and what it is doing right now.
     Status(report::StatusArgs),
+    /// Let a running controller begin nothing new until it is resumed; no lock is held meanwhile.
+    Pause(control::Args),
+    /// Let a paused controller go on.
+    Resume(control::Args),
+    /// Let a running controller finish what is under way, and end.
+    Stop(control::Args),
+    /// Change a limit of a running controller.
+    Set(control::SetArgs),
     /// Tell the story of the last run: totals, lock times, failures and what to do about them.
     Report(report::ReportArgs),
 }
@@ -62,6 +71,10 @@ pub fn main() -> ExitCode {
         Command::Retry(args) => migrate::retry(args),
         Command::Recover(args) => migrate::recover(args),
         Command::Status(args) => report::status(&args),
+        Command::Pause(args) => control::pause(&args),
+        Command::Resume(args) => control::resume(&args),
+        Command::Stop(args) => control::stop(&args),
+        Command::Set(args) => control::set(&args),
         Command::Report(args) => report::report(&args),
     };
     match done {
@@ -92,6 +105,21 @@ impl From<RunError> for Fail {
 impl From<crate::journal::JournalError> for Fail {
     fn from(error: crate::journal::JournalError) -> Self {
         RunError::from(error).into()
+    }
+}
+
+impl From<crate::control::ServeError> for Fail {
+    fn from(error: crate::control::ServeError) -> Self {
+        use crate::control::ServeError as E;
+        let exit = match &error {
+            E::Io { source, .. } => Exit::of_io(source),
+            E::Nobody { .. } => Exit::Unavailable,
+            E::Refused(_) => Exit::Usage,
+        };
+        Self {
+            exit,
+            text: error.to_string(),
+        }
     }
 }
 

@@ -1,61 +1,53 @@
-//! Progress for people, on standard error: a bar on a terminal, plain lines elsewhere.
+//! Progress for people, on standard error: a bar on a terminal, plain lines elsewhere. Both always
+//! name the reason when the run waits.
 
 use std::io::IsTerminal;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::Output;
 use super::text;
-use crate::journal::Ended;
+use crate::control::{Control, Live};
 use crate::run::{Finished, Observer};
 
 /// How often a plain line is printed.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
+/// How often the bar is drawn.
+const BAR_EVERY: Duration = Duration::from_millis(100);
 
 /// Watches a run for a person.
 pub(super) struct Progress {
     verb: &'static str,
     output: Output,
     bar: Option<ProgressBar>,
-    messages: AtomicU64,
-    failed: AtomicU64,
-    plain: Mutex<Plain>,
-}
-
-struct Plain {
-    total: u64,
-    done: u64,
-    done_before: u64,
-    begun: Instant,
-    printed: Instant,
+    control: Arc<Control>,
+    shown: Mutex<Instant>,
 }
 
 impl Progress {
-    pub(super) fn new(verb: &'static str, output: Output) -> Self {
+    pub(super) fn new(verb: &'static str, output: Output, control: Arc<Control>) -> Self {
         let bar = (!output.quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
             bar.set_style(style());
             bar.set_prefix(verb);
             bar
         });
-        let now = Instant::now();
-        let plain = Plain {
-            total: 0,
-            done: 0,
-            done_before: 0,
-            begun: now,
-            printed: now,
-        };
         Self {
             verb,
             output,
             bar,
-            messages: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            plain: plain.into(),
+            control,
+            shown: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Shows that time passes while nothing ends: once a second, until the task is dropped.
+    pub(super) async fn tick(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            self.show();
         }
     }
 
@@ -73,42 +65,75 @@ impl Progress {
         }
     }
 
-    fn plain(&self) -> std::sync::MutexGuard<'_, Plain> {
-        self.plain
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// Shows where the run is, unless that was done a moment ago.
+    fn show(&self) {
+        if self.output.quiet {
+            return;
+        }
+        let every = if self.bar.is_some() {
+            BAR_EVERY
+        } else {
+            PLAIN_EVERY
+        };
+        {
+            let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            if shown.elapsed() < every {
+                return;
+            }
+            *shown = Instant::now();
+        }
+        let live = self.control.live();
+        if live.mailboxes == 0 {
+            return;
+        }
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(live.mailboxes);
+                bar.set_position(live.done);
+                bar.set_message(notes(&live));
+            }
+            None => text::note(&format!(
+                "{}: {} of {} mailboxes, {}",
+                self.verb,
+                live.done,
+                live.mailboxes,
+                notes(&live)
+            )),
+        }
     }
 }
 
 fn style() -> ProgressStyle {
-    let template =
-        "{prefix} [{bar:30}] {human_pos}/{human_len} mailboxes, {per_sec}, ETA {eta}{msg}";
+    // `wide_msg` is cut to the width of the terminal.
+    let template = "{prefix} [{bar:24}] {human_pos}/{human_len} mailboxes, {wide_msg}";
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .with_key(
-            "per_sec",
-            |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
-                let _ = write!(out, "{:.0}/s", state.per_sec());
-            },
-        )
         .progress_chars("#>-")
 }
 
+/// What stands behind the count.
+fn notes(live: &Live) -> String {
+    if let Some(why) = &live.waiting {
+        return format!("waiting: {why}");
+    }
+    let eta = live.eta_seconds.map_or_else(
+        || "unknown".to_owned(),
+        |s| text::duration(Duration::from_secs(s)),
+    );
+    let failed = if live.failed > 0 {
+        format!(", {} failed", live.failed)
+    } else {
+        String::new()
+    };
+    format!(
+        "{:.0}/s, ETA {eta}, {} messages{failed}",
+        live.rate, live.messages
+    )
+}
+
 impl Observer for Progress {
-    fn begins(&self, mailboxes: u64, done: u64) {
-        let now = Instant::now();
-        *self.plain() = Plain {
-            total: mailboxes,
-            done,
-            done_before: done,
-            begun: now,
-            printed: now,
-        };
-        if let Some(bar) = &self.bar {
-            bar.set_length(mailboxes);
-            bar.set_position(done);
-            bar.reset_eta();
-        }
+    fn begins(&self, _mailboxes: u64, _done: u64) {
+        self.show();
     }
 
     fn finished(&self, what: &Finished<'_>) {
@@ -116,37 +141,7 @@ impl Observer for Progress {
             let why = what.failure.map(|f| format!(": {f}")).unwrap_or_default();
             self.line(&format!("{}: {}{why}", what.name, what.ended.as_str()));
         }
-        if what.ended == Ended::Again {
-            return;
-        }
-        let messages = self
-            .messages
-            .fetch_add(what.figures.messages, Ordering::Relaxed)
-            + what.figures.messages;
-        let bad = u64::from(what.failure.is_some() && what.ended != Ended::Gone);
-        let failed = self.failed.fetch_add(bad, Ordering::Relaxed) + bad;
-        let notes = format!(
-            ", {messages} messages{}",
-            if failed > 0 {
-                format!(", {failed} failed")
-            } else {
-                String::new()
-            }
-        );
-        if let Some(bar) = &self.bar {
-            bar.inc(1);
-            bar.set_message(notes);
-            return;
-        }
-        let mut plain = self.plain();
-        plain.done += 1;
-        if self.output.quiet || plain.printed.elapsed() < PLAIN_EVERY {
-            return;
-        }
-        plain.printed = Instant::now();
-        let text = plain.line(self.verb, &notes);
-        drop(plain);
-        text::note(&text);
+        self.show();
     }
 
     fn say(&self, text: &str) {
@@ -160,18 +155,20 @@ impl Observer for Progress {
     }
 }
 
-impl Plain {
-    #[allow(clippy::cast_precision_loss)] // for a person to read
-    fn line(&self, verb: &str, notes: &str) -> String {
-        let fresh = self.done.saturating_sub(self.done_before);
-        let rate = fresh as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
-        let left = self.total.saturating_sub(self.done);
-        let eta = text::duration(Duration::from_secs_f64(
-            (left as f64 / rate.max(0.001)).min(1e9),
-        ));
-        format!(
-            "{verb}: {} of {} mailboxes, {rate:.0}/s, ETA {eta}{notes}",
-            self.done, self.total
-        )
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_waits_says_why_and_one_that_works_says_how_fast() {
+        let control = Control::new(4);
+        control.begins(1, 100, 50);
+        assert!(
+            notes(&control.live()).starts_with("0/s, ETA unknown"),
+            "{}",
+            notes(&control.live())
+        );
+        control.turn(|knobs| knobs.paused = true);
+        assert_eq!(notes(&control.live()), "waiting: paused");
     }
 }

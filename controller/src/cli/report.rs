@@ -7,7 +7,9 @@ use clap::Args;
 use indexfile::exit::Exit;
 
 use super::args::StateFile;
+use super::control::describe;
 use super::{Fail, text};
+use crate::control::{Ask, ask, socket_path};
 use crate::journal::{Journal, RunInfo, SqliteJournal, Totals};
 use crate::report::Story;
 
@@ -18,7 +20,7 @@ pub(super) struct StatusArgs {
     /// Print it as JSON.
     #[arg(long)]
     json: bool,
-    /// Print it again every second until the run ends.
+    /// Print it again every second while a controller is running.
     #[arg(long, conflicts_with = "json")]
     watch: bool,
 }
@@ -49,32 +51,26 @@ fn open(state: &StateFile) -> Result<(SqliteJournal, RunInfo), Fail> {
 }
 
 pub(super) fn status(args: &StatusArgs) -> Result<Exit, Fail> {
-    let mut before: Option<(SystemTime, u64)> = None;
     loop {
         let (journal, run) = open(&args.state)?;
         let totals = journal.totals(run.id)?;
-        let left = totals.pending + totals.open;
-        let now = SystemTime::now();
+        // Nobody there is the usual case, and no error here.
+        let live = ask(&socket_path(&args.state.state), &Ask::Status).ok();
         if args.json {
-            text::json(&status_json(&run, &totals))?;
+            let mut value = status_json(&run, &totals);
+            value["running"] = live.unwrap_or_default();
+            text::json(&value)?;
             return Ok(Exit::Ok);
         }
-        let rate = before.map(|(then, was)| {
-            let seconds = now.duration_since(then).unwrap_or_default().as_secs_f64();
-            per_second(was.saturating_sub(left), seconds)
-        });
-        text::say(&status_text(&run, &totals, rate))?;
-        if !args.watch || run.finished_ms.is_some() {
+        text::say(&status_text(&run, &totals))?;
+        if let Some(live) = &live {
+            text::say(&describe(live))?;
+        }
+        if !args.watch || live.is_none() {
             return Ok(Exit::Ok);
         }
-        before = Some((now, left));
         std::thread::sleep(Duration::from_secs(1));
     }
-}
-
-#[allow(clippy::cast_precision_loss)] // for a person to read
-fn per_second(count: u64, seconds: f64) -> f64 {
-    count as f64 / seconds.max(0.001)
 }
 
 fn status_json(run: &RunInfo, t: &Totals) -> serde_json::Value {
@@ -100,7 +96,7 @@ fn status_json(run: &RunInfo, t: &Totals) -> serde_json::Value {
     })
 }
 
-fn status_text(run: &RunInfo, t: &Totals, rate: Option<f64>) -> String {
+fn status_text(run: &RunInfo, t: &Totals) -> String {
     let end = run.finished_ms.unwrap_or_else(|| {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -113,12 +109,8 @@ fn status_text(run: &RunInfo, t: &Totals, rate: Option<f64>) -> String {
     } else {
         "not finished"
     };
-    let rate = match rate {
-        Some(rate) => format!(", {rate:.0}/s"),
-        None => String::new(),
-    };
     format!(
-        "run {}: {} to version {}, {state}, begun {} ago{rate}\n\
+        "run {}: {} to version {}, {state}, begun {} ago\n\
          {} mailboxes: {} done, {} unchanged, {} pending, {} rolled back, {} open, {} in doubt, {} gone",
         run.id.0,
         run.spec.verb.as_str(),

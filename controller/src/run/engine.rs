@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use indexfile::mailbox::MailboxName;
@@ -19,6 +18,7 @@ use super::peer::{Peer, Target};
 use super::recover::{finish, settle_open};
 use super::settings::{RunError, Settings, Stop, StopSignal};
 use super::summary::{PAGE, Summary};
+use crate::control::Control;
 use crate::journal::{
     Attempt, Change, Durability, Ended, Figures, Filter, Job, Journal, JournalError, MailboxId,
     RunId, RunInfo, RunSpec, State,
@@ -50,6 +50,19 @@ pub struct Parts {
 /// # Errors
 /// The run could not begin or go on at all. What happened to single mailboxes is in the summary.
 pub async fn run(parts: Parts, sources: &[Source]) -> Result<Summary, RunError> {
+    let control = Arc::new(Control::new(parts.settings.parallel));
+    run_controlled(parts, sources, &control).await
+}
+
+/// As [`run`], with controls that somebody else may turn meanwhile.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_controlled(
+    parts: Parts,
+    sources: &[Source],
+    control: &Arc<Control>,
+) -> Result<Summary, RunError> {
     let parts = Arc::new(parts);
     let begun = Instant::now();
     let ids = greet(&parts).await?;
@@ -74,7 +87,7 @@ pub async fn run(parts: Parts, sources: &[Source]) -> Result<Summary, RunError> 
             .observer
             .say(&format!("{n} entries of the list skipped: {why}"));
     }
-    work(&parts, run).await?;
+    work(&parts, control, run).await?;
     sum_up(&parts, run, begun, &skipped, recovered.settled)
 }
 
@@ -82,7 +95,12 @@ pub async fn run(parts: Parts, sources: &[Source]) -> Result<Summary, RunError> 
 ///
 /// # Errors
 /// There is no run, or it has no such mailbox, or it could not go on.
-pub async fn retry(parts: Parts, names: &[MailboxName], all: bool) -> Result<Summary, RunError> {
+pub async fn retry(
+    parts: Parts,
+    names: &[MailboxName],
+    all: bool,
+    control: &Arc<Control>,
+) -> Result<Summary, RunError> {
     let parts = Arc::new(parts);
     let begun = Instant::now();
     let last = parts.journal.last_run()?;
@@ -106,7 +124,7 @@ pub async fn retry(parts: Parts, names: &[MailboxName], all: bool) -> Result<Sum
         requeue_failed(&parts, last.id, all)?;
     }
     parts.journal.flush()?;
-    work(&parts, last.id).await?;
+    work(&parts, control, last.id).await?;
     sum_up(&parts, last.id, begun, &Skipped::new(), recovered.settled)
 }
 
@@ -278,8 +296,9 @@ impl Queue {
 }
 
 /// Works until nothing is pending, or the passes are used up, or it is told to stop.
-async fn work(parts: &Arc<Parts>, run: RunId) -> Result<(), RunError> {
+async fn work(parts: &Arc<Parts>, control: &Arc<Control>, run: RunId) -> Result<(), RunError> {
     let totals = parts.journal.totals(run)?;
+    control.begins(run.0, totals.mailboxes, totals.mailboxes - totals.pending);
     parts
         .observer
         .begins(totals.mailboxes, totals.mailboxes - totals.pending);
@@ -297,7 +316,7 @@ async fn work(parts: &Arc<Parts>, run: RunId) -> Result<(), RunError> {
                 () = stop.reached(Stop::Finish) => return Ok(()),
             }
         }
-        one_pass(parts, run, pass >= parts.settings.passes).await?;
+        one_pass(parts, control, run, pass >= parts.settings.passes).await?;
         parts.journal.flush()?;
         if parts.stop.level() != Stop::No || parts.journal.totals(run)?.pending == 0 {
             break;
@@ -306,88 +325,119 @@ async fn work(parts: &Arc<Parts>, run: RunId) -> Result<(), RunError> {
     Ok(())
 }
 
-async fn one_pass(parts: &Arc<Parts>, run: RunId, last: bool) -> Result<(), RunError> {
-    let queue = Arc::new(Queue {
+/// One pass over what is pending: begins mailboxes while there is room, and waits while there is none.
+async fn one_pass(
+    parts: &Arc<Parts>,
+    control: &Arc<Control>,
+    run: RunId,
+    last: bool,
+) -> Result<(), RunError> {
+    let queue = Queue {
         journal: Arc::clone(&parts.journal),
         run,
         state: Mutex::new((MailboxId(0), VecDeque::new())),
-    });
-    let halted = Arc::new(AtomicBool::new(false));
-    let mut workers = JoinSet::new();
-    for _ in 0..parts.settings.parallel.max(1) {
-        let (parts, queue, halted) = (Arc::clone(parts), Arc::clone(&queue), Arc::clone(&halted));
-        workers.spawn(async move {
-            let result = worker(&parts, &queue, &halted, last).await;
-            if result.is_err() {
-                halted.store(true, Ordering::Relaxed);
-            }
-            result
-        });
-    }
+    };
+    let mut turned = control.subscribe();
+    let mut stop = parts.stop.clone();
+    let mut pool: Vec<Pair> = Vec::new();
+    let mut tasks = JoinSet::new();
     let mut first_error = None;
-    while let Some(joined) = workers.join_next().await {
-        let result = joined
-            .unwrap_or_else(|error| Err(RunError::Config(format!("a worker failed: {error}"))));
-        if let (Err(error), None) = (result, &first_error) {
-            first_error = Some(error);
+    let mut exhausted = false;
+    loop {
+        turned.mark_unchanged();
+        while !exhausted && first_error.is_none() && stop.level() == Stop::No && control.room() > 0
+        {
+            let Some(job) = queue.next().await? else {
+                exhausted = true;
+                break;
+            };
+            let pair = pool.pop().unwrap_or_else(|| pair(parts));
+            let (parts, control) = (Arc::clone(parts), Arc::clone(control));
+            control.starts();
+            tasks.spawn(async move { attempt(&parts, &control, job, pair, last).await });
+        }
+        let over = exhausted || first_error.is_some() || stop.level() != Stop::No;
+        if over && tasks.is_empty() {
+            break;
+        }
+        tokio::select! {
+            joined = tasks.join_next(), if !tasks.is_empty() => match joined {
+                Some(Ok(Ok(pair))) => pool.push(pair),
+                Some(Ok(Err(error))) => first_error = first_error.or(Some(error)),
+                Some(Err(error)) => {
+                    let text = format!("a mailbox's task failed: {error}");
+                    first_error = first_error.or(Some(RunError::Config(text)));
+                }
+                None => {}
+            },
+            // Limits may have been changed, or what was waited for may be over.
+            _ = turned.changed(), if !over => {}
+            () = stop.reached(Stop::Finish), if !over => {}
         }
     }
     first_error.map_or(Ok(()), Err)
 }
 
-async fn worker(
+/// One attempt at one mailbox; gives the connections back.
+async fn attempt(
     parts: &Arc<Parts>,
-    queue: &Queue,
-    halted: &AtomicBool,
+    control: &Control,
+    job: Job,
+    mut pair: Pair,
     last: bool,
-) -> Result<(), RunError> {
-    let mut pair = pair(parts);
+) -> Result<Pair, RunError> {
+    let _under_way = UnderWay(control);
     let plan = parts
         .settings
         .plan(parts.connect.address(Side::Replica).is_some());
-    while parts.stop.level() == Stop::No && !halted.load(Ordering::Relaxed) {
-        let Some(job) = queue.next().await? else {
-            break;
-        };
-        let started_ms = now_ms();
-        let (id, name, named) = (job.id, job.name.clone(), job.named);
-        let machine = Coordinator::new(plan.clone());
-        let target = Target {
-            job,
-            lock_wait: parts.settings.lock_wait,
-        };
-        let around = Surroundings {
-            journal: &parts.journal,
-            settings: &parts.settings,
-            stop: parts.stop.clone(),
-        };
-        let driven = drive(machine, id, target, &mut pair, around).await;
-        if let Some(failure) = &driven.alert {
-            parts
-                .alerts
-                .raise(name.as_str(), failure, parts.observer.as_ref())
-                .await;
-        }
-        let (ended, failure) = ending(driven.outcome, named, last);
-        conclude(
-            parts,
-            id,
-            &name,
-            started_ms,
-            ended,
-            failure.as_ref(),
-            driven.figures,
-        );
-        if let Some(Failure {
-            reason: Reason::Journal,
-            text,
-            ..
-        }) = failure
-        {
-            return Err(JournalError::Poisoned { first: text }.into());
-        }
+    let started_ms = now_ms();
+    let (id, name, named) = (job.id, job.name.clone(), job.named);
+    let machine = Coordinator::new(plan);
+    let target = Target {
+        job,
+        lock_wait: parts.settings.lock_wait,
+    };
+    let around = Surroundings {
+        journal: &parts.journal,
+        settings: &parts.settings,
+        stop: parts.stop.clone(),
+    };
+    let driven = drive(machine, id, target, &mut pair, around).await;
+    if let Some(failure) = &driven.alert {
+        parts
+            .alerts
+            .raise(name.as_str(), failure, parts.observer.as_ref())
+            .await;
     }
-    Ok(())
+    let (ended, failure) = ending(driven.outcome, named, last);
+    control.finished(name.as_str(), ended, failure.as_ref(), &driven.figures);
+    conclude(
+        parts,
+        id,
+        &name,
+        started_ms,
+        ended,
+        failure.as_ref(),
+        driven.figures,
+    );
+    if let Some(Failure {
+        reason: Reason::Journal,
+        text,
+        ..
+    }) = failure
+    {
+        return Err(JournalError::Poisoned { first: text }.into());
+    }
+    Ok(pair)
+}
+
+/// Counts a mailbox as under way until it is dropped, also when its task is.
+struct UnderWay<'a>(&'a Control);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.ends();
+    }
 }
 
 /// What an outcome means for the mailbox in this run.

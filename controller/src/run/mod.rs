@@ -37,7 +37,7 @@ mod tests;
 
 pub use alert::Alerts;
 pub use connect::{BoxFuture, Connect, Slotds};
-pub use engine::{Parts, retry, run};
+pub use engine::{Parts, retry, run, run_controlled};
 pub use intake::Source;
 pub use observe::{Finished, Observer, Silent};
 pub use recover::{Recovered, recover};

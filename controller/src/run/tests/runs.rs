@@ -8,11 +8,12 @@ use indexfile::mailbox::MailboxName;
 use slotd::protocol::Code;
 
 use super::fake::{Fault, Net, Shared, What, host, lock};
+use crate::control::Control;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::{Filter, Journal, MailboxId, RunId, State};
 use crate::run::{
     Alerts, Finished, Observer, Parts, RunError, Settings, Source, Stop, StopHandle, Summary,
-    recover, retry, run, stop_pair,
+    recover, retry, run, run_controlled, stop_pair,
 };
 use crate::two_phase::Reason;
 
@@ -211,7 +212,9 @@ async fn what_stays_locked_is_rolled_back_and_retry_takes_it_up() {
     world.fault(0, "UPGRADE", "user.b", 1, What::Refuse(Code::Damaged));
     let summary = world.run(&[Source::Master]).await;
     assert_eq!(summary.rolled_back, 2);
-    let summary = retry(world.parts(), &[], false).await.unwrap();
+    let summary = retry(world.parts(), &[], false, &Arc::new(Control::new(2)))
+        .await
+        .unwrap();
     assert_eq!(
         (summary.upgraded, summary.rolled_back),
         (4, 1),
@@ -221,6 +224,7 @@ async fn what_stays_locked_is_rolled_back_and_retry_takes_it_up() {
         world.parts(),
         &[MailboxName::parse("user.nobody").unwrap()],
         false,
+        &Arc::new(Control::new(2)),
     )
     .await;
     assert!(matches!(unknown, Err(RunError::NoMailbox(_))));
@@ -228,6 +232,7 @@ async fn what_stays_locked_is_rolled_back_and_retry_takes_it_up() {
         world.parts(),
         &[MailboxName::parse("user.b").unwrap()],
         false,
+        &Arc::new(Control::new(2)),
     )
     .await
     .unwrap();
@@ -480,4 +485,45 @@ async fn an_idle_connection_that_ended_is_made_again_at_once() {
         .run(&[names(&["user.a", "user.a.Sent Items", "user.b"])])
         .await;
     assert_eq!((summary.upgraded, summary.exit()), (3, Exit::Ok));
+}
+
+#[tokio::test]
+async fn a_paused_run_holds_nothing_and_goes_on_when_resumed() {
+    let world = World::new();
+    let control = Arc::new(Control::new(2));
+    control.turn(|knobs| knobs.paused = true);
+    let (parts, watched) = (world.parts(), Arc::clone(&control));
+    let task =
+        tokio::spawn(async move { run_controlled(parts, &[Source::Master], &watched).await });
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let live = control.live();
+    assert_eq!((live.mailboxes, live.done, live.under_way), (5, 0, 0));
+    assert!(
+        !lock(&world.hosts[0])
+            .log
+            .iter()
+            .any(|l| l.starts_with("LOCK"))
+    );
+    control.turn(|knobs| (knobs.paused, knobs.parallel) = (false, 5));
+    let summary = task.await.unwrap().unwrap();
+    assert_eq!((summary.upgraded, control.live().done), (5, 5));
+}
+
+#[tokio::test]
+async fn a_paused_run_can_be_stopped() {
+    let world = World::new();
+    let control = Arc::new(Control::new(2));
+    control.turn(|knobs| knobs.waiting = Some("night".to_owned()));
+    let (handle, stop) = stop_pair();
+    let (parts, watched) = (world.parts_with(stop), Arc::clone(&control));
+    let task =
+        tokio::spawn(async move { run_controlled(parts, &[Source::Master], &watched).await });
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    handle.stop(Stop::Finish);
+    let summary = tokio::time::timeout(Duration::from_secs(1), task)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert_eq!((summary.pending, summary.upgraded), (5, 0));
 }

@@ -1,0 +1,181 @@
+//! Steering a run while it works: pause, limits, and what it is doing right now.
+//!
+//! # What it promises
+//!
+//! Everything here acts between mailboxes: a paused or waiting run holds no lock and no staged
+//! file, and may stay so for ever. Whenever a run waits, [`Live::waiting`] names the reason. Each
+//! verb is answered at once, from memory.
+//!
+//! # What a crash leaves
+//!
+//! The socket file, which the next run with the same state file removes (it owns the state).
+//! Pause and limits are not kept: a run that is started again begins with its command line.
+
+mod conditions;
+mod server;
+mod tally;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+pub use conditions::{Conditions, Window, WindowError, watch_conditions};
+pub use server::{Ask, ServeError, ask, serve, socket_path};
+use tally::Tally;
+
+use crate::journal::{Ended, Figures};
+use crate::two_phase::Failure;
+
+/// What can be changed while a run works.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Knobs {
+    /// Begin nothing new.
+    pub paused: bool,
+    /// Mailboxes at once, at most.
+    pub parallel: usize,
+    /// Work on fewer at once while locks are held for longer than this.
+    pub target_lock: Option<Duration>,
+    /// When to wait.
+    pub conditions: Conditions,
+    /// Why it waits now; set by [`watch_conditions`].
+    pub waiting: Option<String>,
+}
+
+/// The controls of one run, shared by everybody who looks or turns.
+#[derive(Debug)]
+pub struct Control {
+    knobs: watch::Sender<Knobs>,
+    tally: Mutex<Tally>,
+}
+
+/// What a run is doing right now.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Live {
+    /// The run's number, once it has one.
+    pub run: i64,
+    /// Mailboxes of the run.
+    pub mailboxes: u64,
+    /// Of them, those that are done, one way or the other.
+    pub done: u64,
+    /// Of them, those that failed in this invocation.
+    pub failed: u64,
+    /// Mailboxes being worked on.
+    pub under_way: usize,
+    /// Messages in this invocation.
+    pub messages: u64,
+    /// Mailboxes a second over the last minute.
+    pub rate: f64,
+    /// Seconds until the end at that rate; `None` if nothing moves.
+    pub eta_seconds: Option<u64>,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// Why nothing new begins, if so.
+    pub waiting: Option<String>,
+    /// Mailboxes at once, at most.
+    pub parallel: usize,
+    /// Mailboxes at once that the lock times allow now.
+    pub allowed: usize,
+    /// The longest locks of this invocation: mailbox and milliseconds.
+    pub slowest: Vec<(String, f64)>,
+}
+
+impl Control {
+    /// Controls that begin like this.
+    #[must_use]
+    pub fn new(parallel: usize) -> Self {
+        let knobs = Knobs {
+            paused: false,
+            parallel: parallel.max(1),
+            target_lock: None,
+            conditions: Conditions::default(),
+            waiting: None,
+        };
+        Self {
+            knobs: watch::Sender::new(knobs),
+            tally: Mutex::new(Tally::new(parallel.max(1))),
+        }
+    }
+
+    /// As they are now.
+    #[must_use]
+    pub fn knobs(&self) -> Knobs {
+        self.knobs.borrow().clone()
+    }
+
+    /// Tells when they change.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Knobs> {
+        self.knobs.subscribe()
+    }
+
+    /// Changes them.
+    pub fn turn(&self, change: impl FnOnce(&mut Knobs)) {
+        self.knobs.send_if_modified(|knobs| {
+            let before = knobs.clone();
+            change(knobs);
+            knobs.parallel = knobs.parallel.max(1);
+            *knobs != before
+        });
+    }
+
+    /// How many more mailboxes may begin now.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        let knobs = self.knobs.borrow();
+        if knobs.paused || knobs.waiting.is_some() {
+            return 0;
+        }
+        let tally = self.tally();
+        tally
+            .allowed
+            .min(knobs.parallel)
+            .saturating_sub(tally.under_way)
+    }
+
+    /// Tells what a run has to do.
+    pub fn begins(&self, run: i64, mailboxes: u64, done: u64) {
+        self.tally().begins(run, mailboxes, done);
+    }
+
+    /// A mailbox is being worked on.
+    pub fn starts(&self) {
+        self.tally().under_way += 1;
+    }
+
+    /// It no longer is.
+    pub fn ends(&self) {
+        let mut tally = self.tally();
+        tally.under_way = tally.under_way.saturating_sub(1);
+    }
+
+    /// Tells how an attempt ended.
+    pub fn finished(&self, name: &str, ended: Ended, failure: Option<&Failure>, figures: &Figures) {
+        let (parallel, target) = {
+            let knobs = self.knobs.borrow();
+            (knobs.parallel, knobs.target_lock)
+        };
+        self.tally()
+            .finished(name, ended, failure, figures, parallel, target);
+    }
+
+    /// What the run is doing right now.
+    #[must_use]
+    pub fn live(&self) -> Live {
+        let knobs = self.knobs();
+        let waiting = if knobs.paused {
+            Some("paused".to_owned())
+        } else {
+            knobs.waiting.clone()
+        };
+        self.tally().live(&knobs, waiting)
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;
