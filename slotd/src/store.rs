@@ -125,7 +125,10 @@ impl Store {
     }
 
     /// Opens a mailbox on one partition; `None` if it is not there.
-    fn open(&self, mailbox: &MailboxName, partition: &str) -> Result<Option<Place>, Refusal> {
+    ///
+    /// # Errors
+    /// It cannot be known whether it is there, or it is in a state in which nobody should touch it.
+    pub fn open(&self, mailbox: &MailboxName, partition: &str) -> Result<Option<Place>, Refusal> {
         let dirs = self.conf.dirs(mailbox, partition)?;
         let mut roots: Vec<PathBuf> = locations(&dirs).map(|l| l.root.clone()).collect();
         roots.sort();

@@ -148,22 +148,39 @@ pub fn copy_attributes(from: &File, to: &File, path: &Path) -> Result<(), IoErro
 }
 
 fn copy_xattrs(from: &File, to: &File) -> io::Result<()> {
-    let names = match read_grown(|buffer| rustix::fs::flistxattr(from, buffer)) {
+    let list = |file: &File| read_grown(|buffer| rustix::fs::flistxattr(file, buffer));
+    let names = match list(from) {
         Ok(names) => names,
         Err(Errno::NOTSUP) => return Ok(()),
         Err(errno) => return Err(errno.into()),
     };
-    for name in names.split(|b| *b == 0).filter(|n| !n.is_empty()) {
+    // security.* and trusted.* are for the privileged, and the system labels a new file by itself.
+    let may_fail = |name: &[u8], errno| {
+        matches!(errno, Errno::PERM | Errno::NOTSUP)
+            && !name.starts_with(b"user.")
+            && !name.starts_with(b"system.")
+    };
+    for name in each_name(&names) {
         let value = read_grown(|buffer| rustix::fs::fgetxattr(from, name, buffer))?;
         match rustix::fs::fsetxattr(to, name, &value, XattrFlags::empty()) {
-            Ok(()) => {}
-            // security.* and trusted.* are for the privileged, and the system labels a new file by itself.
-            Err(Errno::PERM | Errno::NOTSUP)
-                if !name.starts_with(b"user.") && !name.starts_with(b"system.") => {}
-            Err(errno) => return Err(errno.into()),
+            Err(errno) if !may_fail(name, errno) => return Err(errno.into()),
+            _ => {}
+        }
+    }
+    // What the new file has of its own: the default ACL of its directory, which would let others in.
+    for name in each_name(&list(to)?).filter(|name| each_name(&names).all(|kept| kept != *name)) {
+        match rustix::fs::fremovexattr(to, name) {
+            Err(errno) if errno != Errno::NODATA && !may_fail(name, errno) => {
+                return Err(errno.into());
+            }
+            _ => {}
         }
     }
     Ok(())
+}
+
+fn each_name(names: &[u8]) -> impl Iterator<Item = &[u8]> {
+    names.split(|b| *b == 0).filter(|name| !name.is_empty())
 }
 
 /// Calls with a larger buffer until the answer fits.
@@ -216,6 +233,53 @@ mod tests {
                 b"kept"
             );
         }
+    }
+
+    /// An ACL entry as Linux keeps it in `system.posix_acl_*`: tag, permissions, id.
+    fn acl(entries: &[(u16, u16, u32)]) -> Vec<u8> {
+        let mut bytes = 2_u32.to_le_bytes().to_vec();
+        for (tag, perm, id) in entries {
+            bytes.extend(tag.to_le_bytes());
+            bytes.extend(perm.to_le_bytes());
+            bytes.extend(id.to_le_bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_directory_s_default_acl_lets_nobody_into_the_new_file_whom_the_old_one_kept_out() {
+        const NOBODY: u32 = u32::MAX;
+        let (tmp, dir, like) = store();
+        like.set_permissions(std::fs::Permissions::from_mode(0o660))
+            .unwrap();
+        let entries = [
+            (0x01, 7, NOBODY),
+            (0x02, 7, 4242),
+            (0x04, 5, NOBODY),
+            (0x10, 7, NOBODY),
+            (0x20, 5, NOBODY),
+        ];
+        let default = rustix::fs::setxattr(
+            tmp.path(),
+            "system.posix_acl_default",
+            &acl(&entries),
+            XattrFlags::empty(),
+        );
+        if default == Err(Errno::NOTSUP) {
+            eprintln!("not shown here: the file system of the temporary directory has no ACLs");
+            return;
+        }
+        default.unwrap();
+        let mut new = NewFile::create(&dir, "live.NEW").unwrap();
+        new.write_all(b"new").unwrap();
+        new.finish(&like).unwrap();
+        let (file, _) = new.keep().unwrap();
+        let names = read_grown(|buffer| rustix::fs::flistxattr(&file, buffer)).unwrap();
+        assert_eq!(String::from_utf8_lossy(&names), "");
+        assert_eq!(
+            file.metadata().unwrap().permissions().mode() & 0o7777,
+            0o660
+        );
     }
 
     #[test]

@@ -168,9 +168,13 @@ impl IntentLog {
     }
 
     /// Notes that an intent is settled; on stable storage with the next one that begins.
+    ///
+    /// When the log has failed it is settled for this process all the same: else whoever settles open intents
+    /// before going on would find this one for ever. The next process finds it in the log and sees that it is
+    /// settled.
     pub fn end(&self, id: u64) {
-        let Ok(mut state) = self.usable() else { return };
-        if state.open.remove(&id).is_none() {
+        let mut state = self.lock();
+        if state.open.remove(&id).is_none() || state.failed.is_some() {
             return;
         }
         match (Line::End { id }).to_text() {

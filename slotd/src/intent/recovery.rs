@@ -5,18 +5,19 @@
 //! GUIDs apart; else it is removed and the work is done afresh from the live files, or, if that is
 //! refused, the mailbox stays as it is as long as that is a state that Cyrus reads rightly.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use indexfile::mailbox::MailboxName;
-use indexfile::{FileKind, IndexFile, IoError};
+use indexfile::{FileKind, IndexFile, IoContext, IoError};
 
 use super::{At, Direction, Found, Intent, IntentFile, Verdict, verdict};
 use crate::commit::{self, order, previous_name};
 use crate::fs::FileId;
 use crate::host::Host;
-use crate::lock::{MailboxLocks, Patience};
-use crate::protocol::{Code, Named, Repair, Upgrade, UuidSource};
+use crate::lock::{MailboxLocks, Patience, wait};
+use crate::protocol::{Code, Repair, Upgrade, UuidSource};
 use crate::refusal::Refusal;
 use crate::stage::{self, LiveFiles, Sources, carries, new_name, old_name, sources};
 
@@ -66,17 +67,12 @@ pub fn recover(host: &Host, wait: std::time::Duration) -> Report {
             let mut all = Vec::new();
             // One intent a round: settling it replaces live files, so the locks are taken anew.
             loop {
-                let place = match host.store.find(&Named {
-                    mailbox: name.clone(),
-                    partition: Some(partition.clone()),
-                }) {
-                    Ok(place) => place,
-                    Err(refusal) if refusal.code == Code::NoMailbox => {
-                        end_all(host, &mailbox, &partition);
-                        all.push(Settled::Complete);
-                        return Ok(all);
-                    }
-                    Err(refusal) => return Err(refusal),
+                // Gone for good only if its place can be looked at: not when the partition is not in the
+                // configuration any more, is not mounted, or is reached through a link.
+                let Some(place) = host.store.open(&name, &partition)? else {
+                    end_all(host, &mailbox, &partition);
+                    all.push(Settled::Complete);
+                    return Ok(all);
                 };
                 let patience = Patience {
                     deadline: Instant::now() + wait,
@@ -240,11 +236,32 @@ fn ordered(intent: &Intent) -> Vec<IntentFile> {
     kinds.into_iter().filter_map(of).collect()
 }
 
-fn finish(locks: &MailboxLocks, intent: &Intent) -> Result<(), IoError> {
+/// Locks a file that is about to be renamed over a live name, until all is settled: nobody may change it before
+/// the rename is on stable storage, or a power cut would take that change back.
+fn lock_successor(
+    locks: &mut MailboxLocks,
+    kind: FileKind,
+    name: &str,
+    want: FileId,
+) -> Result<(), Refusal> {
+    let dir = Arc::clone(locks.place.directory_of(kind));
+    let path = dir.path_of(name);
+    let file = dir.open_file(name, true)?;
+    let id = FileId::of(&file).io_context("stat", &path)?;
+    if id != want || !wait::try_lock(&file).io_context("lock", &path)? {
+        let text = format!("{} is in use by somebody else", path.display());
+        return Err(Refusal::new(Code::Locked, text));
+    }
+    locks.add_successor(kind, file);
+    Ok(())
+}
+
+fn finish(locks: &mut MailboxLocks, intent: &Intent) -> Result<(), Refusal> {
     for file in ordered(intent) {
         let kind = FileKind::from(file.kind);
-        let dir = locks.place.directory_of(kind);
+        let dir = Arc::clone(locks.place.directory_of(kind));
         if at(locks, intent, &file) == At::Old {
+            lock_successor(locks, kind, new_name(kind), file.new)?;
             // The crash may have come before or after `.OLD` was linked.
             if dir.id(old_name(kind))? != Some(file.old) {
                 if dir.stat(old_name(kind))?.is_some() {
@@ -264,16 +281,18 @@ fn finish(locks: &MailboxLocks, intent: &Intent) -> Result<(), IoError> {
     Ok(())
 }
 
-fn put_back(locks: &MailboxLocks, intent: &Intent) -> Result<(), IoError> {
+fn put_back(locks: &mut MailboxLocks, intent: &Intent) -> Result<(), Refusal> {
     for file in ordered(intent).into_iter().rev() {
         let kind = FileKind::from(file.kind);
-        let dir = locks.place.directory_of(kind);
+        let dir = Arc::clone(locks.place.directory_of(kind));
         if at(locks, intent, &file) == At::New {
+            lock_successor(locks, kind, old_name(kind), file.old)?;
             dir.rename(old_name(kind), kind.file_name())?;
         }
         dir.sync()?;
     }
-    restore_old_names(locks, intent)
+    restore_old_names(locks, intent)?;
+    Ok(())
 }
 
 /// Nothing is replaced, so `.OLD` must not name the live file, and what stepped aside comes back.

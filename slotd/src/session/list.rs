@@ -194,9 +194,8 @@ impl Part {
             Err(OpenError::Missing { .. } | OpenError::Kind { .. }) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        // Most file systems count the directories in a directory: 2 means none, and a spool with
-        // a hundred thousand messages need not be read.
-        if open.stat_self()?.st_nlink == 2 {
+        // A spool with a hundred thousand messages need not be read.
+        if open.has_no_subdirectories()? {
             return Ok(());
         }
         let io =

@@ -1,0 +1,180 @@
+//! What recovery owes to a live server: new files are locked before they go live, and an intent whose
+//! mailbox cannot be looked at is not forgotten.
+
+mod common;
+
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{Store, named};
+use slotd::failpoint;
+use slotd::host::{Host, Options};
+use slotd::intent::{Direction, Intent, IntentFile, recovery};
+use slotd::lock::{MailboxLocks, Patience, wait};
+use slotd::protocol::{Repair, Upgrade, UuidSource};
+use slotd::stage::{self, LiveFiles, Sources};
+
+const SOON: Duration = Duration::from_millis(500);
+const MAILBOX: &str = "user.alice.expunged";
+
+fn upgrade(version: u32) -> Upgrade {
+    Upgrade {
+        version,
+        uuids: UuidSource::Old,
+        repair: None::<Repair>,
+    }
+}
+
+fn take(host: &Host) -> MailboxLocks {
+    let place = host.store.find(&named(MAILBOX)).unwrap();
+    let patience = Patience {
+        deadline: Instant::now() + Duration::from_secs(5),
+        cancel: &AtomicBool::new(false),
+    };
+    MailboxLocks::take(place, patience).unwrap()
+}
+
+/// A slotd that died right after the intent was durable, or, if `renamed`, after the last rename.
+fn die_in_commit(host: &Host, partition: &str, renamed: bool, direction: Direction) {
+    let mut locks = take(host);
+    let live = LiveFiles::of(&locks).unwrap();
+    let never = AtomicBool::new(false);
+    let staged = stage::stage(&locks, &live, upgrade(10), &Sources::default(), &never).unwrap();
+    let files = staged.files.iter().map(|f| IntentFile {
+        kind: f.kind.into(),
+        old: f.from,
+        new: f.id,
+    });
+    let intent = Intent {
+        id: 0,
+        mailbox: MAILBOX.to_owned(),
+        partition: partition.to_owned(),
+        from: 9,
+        to: 10,
+        direction,
+        drop_old: false,
+        files: files.collect(),
+    };
+    host.log.begin(intent).unwrap();
+    if renamed {
+        slotd::commit::rename(&mut locks, &staged).unwrap();
+    }
+}
+
+/// Whether another process could lock a file that newly lies under `path` soon after it came there. `work`
+/// makes sure that the sync takes much longer than that.
+fn could_be_locked(path: &Path, work: impl FnOnce()) -> bool {
+    let ino = |path: &Path| path.metadata().map(|m| m.ino()).ok();
+    let before = ino(path);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let (mut got, mut seen) = (false, None);
+            while !over.load(Ordering::Relaxed) {
+                let open = std::fs::File::options().read(true).write(true).open(path);
+                let file = open.unwrap();
+                if Some(file.metadata().unwrap().ino()) != before && ino(path) != before {
+                    let seen = seen.get_or_insert_with(Instant::now).elapsed();
+                    got |= wait::try_lock(&file).unwrap() && seen < SOON;
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            got
+        });
+        work();
+        over.store(true, Ordering::Relaxed);
+        other.join().unwrap()
+    })
+}
+
+/// Runs recovery and makes the moment between the last rename and its sync a long one.
+fn recover_slowly(host: &Host, over: &str) -> recovery::Report {
+    failpoint::with(over, || recovery::recover(host, Duration::from_secs(5)))
+}
+
+#[test]
+fn a_finished_commit_is_on_stable_storage_before_anybody_can_lock_the_new_index() {
+    let store = Store::cyrus_2_3_9();
+    let host = store.host(Options::default());
+    die_in_commit(&host, "default", false, Direction::Commit);
+    let index = store.meta(MAILBOX).join("cyrus.index");
+    // Both directories are synced once at the start, then one after each rename.
+    let mut report = None;
+    let lockable = could_be_locked(&index, || {
+        report = Some(recover_slowly(&host, "fs.sync_dir=4:sleep-2000"));
+        // Recovery lets go only when all is done.
+        assert!(host.log.open_intents().is_empty());
+    });
+    let settled = report.unwrap().settled;
+    assert_eq!(settled, [(MAILBOX.to_owned(), recovery::Settled::Finished)]);
+    assert!(
+        !lockable,
+        "Cyrus could have changed an index that a power cut would take back"
+    );
+    assert_eq!(store.index(MAILBOX).minor_version(), 10);
+}
+
+#[test]
+fn a_commit_that_is_put_back_is_on_stable_storage_before_anybody_can_lock_the_old_index() {
+    let store = Store::cyrus_2_3_9();
+    let host = store.host(Options::default());
+    die_in_commit(&host, "default", true, Direction::PutBack);
+    let index = store.meta(MAILBOX).join("cyrus.index");
+    let mut report = None;
+    let lockable = could_be_locked(&index, || {
+        report = Some(recover_slowly(&host, "fs.sync_dir=3:sleep-2000"));
+    });
+    let settled = report.unwrap().settled;
+    assert_eq!(settled, [(MAILBOX.to_owned(), recovery::Settled::Undone)]);
+    assert!(
+        !lockable,
+        "Cyrus could have changed an index that a power cut would take back"
+    );
+    assert_eq!(store.index(MAILBOX).minor_version(), 9);
+}
+
+#[test]
+fn an_intent_on_a_partition_that_the_configuration_lost_stays_open() {
+    let store = Store::cyrus_2_3_9();
+    let host = store.host(Options::default());
+    die_in_commit(&host, "lost", false, Direction::Commit);
+    let report = recovery::recover(&host, Duration::from_secs(5));
+    assert_eq!(report.settled, []);
+    assert_eq!(report.failed.len(), 1);
+    assert_eq!(host.log.open_intents().len(), 1);
+}
+
+#[test]
+fn an_intent_of_a_mailbox_behind_a_link_stays_open() {
+    let store = Store::cyrus_2_3_9();
+    let host = store.host(Options::default());
+    die_in_commit(&host, "default", false, Direction::Commit);
+    // An administrator moved it to a larger disk, and slotd does not follow.
+    let (here, there) = (store.meta("user.alice"), store.tmp.path().join("elsewhere"));
+    std::fs::rename(&here, &there).unwrap();
+    symlink(&there, &here).unwrap();
+    let report = recovery::recover(&host, Duration::from_secs(5));
+    assert_eq!((report.settled.len(), report.failed.len()), (0, 1));
+    assert_eq!(host.log.open_intents().len(), 1);
+}
+
+#[test]
+fn a_log_that_failed_does_not_make_a_lock_wait_for_ever() {
+    let store = Store::cyrus_2_3_9();
+    let host = store.host(Options::default());
+    die_in_commit(&host, "default", true, Direction::Commit);
+    let intent = host.log.open_intents()[0].clone();
+    failpoint::with("intent.write=1:enospc", || {
+        assert!(host.log.begin(Intent { id: 0, ..intent }).is_err());
+    });
+    // Settled in this process as far as it can be; on disk the intent stays for the next.
+    let mut locks = take(&host);
+    assert_eq!(recovery::settle_open(&host, &mut locks).unwrap(), 1);
+    drop(locks);
+    let mut locks = take(&host);
+    assert_eq!(recovery::settle_open(&host, &mut locks).unwrap(), 0);
+    drop((locks, host));
+    assert_eq!(store.host(Options::default()).log.open_intents().len(), 1);
+}
