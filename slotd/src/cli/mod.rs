@@ -4,6 +4,7 @@ mod args;
 mod config;
 mod serve;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -14,7 +15,13 @@ use args::{Args, Verb};
 /// Runs the command line and gives the exit code of the contract.
 #[must_use]
 pub fn main() -> ExitCode {
-    let argv = match config::expand(std::env::args_os().collect()) {
+    run(std::env::args_os().collect())
+}
+
+/// Runs a command line, the program's name first, in this process: the demo's children are slotds so.
+#[must_use]
+pub fn run(argv: Vec<OsString>) -> ExitCode {
+    let argv = match config::expand(argv) {
         Ok(argv) => argv,
         Err(text) => {
             eprintln!("slotd: {text}");
