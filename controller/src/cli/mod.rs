@@ -3,6 +3,7 @@
 
 mod args;
 mod control;
+mod demo;
 mod migrate;
 mod progress;
 mod report;
@@ -47,6 +48,11 @@ enum Command {
     Set(control::SetArgs),
     /// Tell the story of the last run: totals, lock times, failures and what to do about them.
     Report(report::ReportArgs),
+    /// Show a whole migration on two mail stores made for it: no Cyrus, no root, a few seconds.
+    Demo(demo::DemoArgs),
+    /// A slotd that ends with its parent.
+    #[command(name = crate::demo::SUBCOMMAND, hide = true)]
+    DemoSlotd(demo::ChildArgs),
 }
 
 /// Runs the command line of this process.
@@ -76,6 +82,8 @@ pub fn main() -> ExitCode {
         Command::Stop(args) => control::stop(&args),
         Command::Set(args) => control::set(&args),
         Command::Report(args) => report::report(&args),
+        Command::Demo(args) => demo::demo(args),
+        Command::DemoSlotd(args) => return demo::child(args),
     };
     match done {
         Ok(exit) => exit.into(),

@@ -192,6 +192,17 @@ impl StoreSpec {
         partition: &str,
         stop: &AtomicBool,
     ) -> Result<Built, StoreError> {
+        let someone = MailboxName::parse("user.x")?;
+        for host in hosts {
+            let hashed = !host
+                .dirs(&someone, partition)?
+                .data()
+                .sub
+                .starts_with("user");
+            for found in host.partitions().filter(|p| p.name == partition) {
+                write::roots(found, hashed)?;
+            }
+        }
         let groups = self.mailboxes.div_ceil(GROUP);
         (0..groups)
             .into_par_iter()

@@ -6,8 +6,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use indexfile::mailbox::{MailboxDirs, MetaFile};
+use indexfile::mailbox::{MailboxDirs, MetaFile, Partition};
 use indexfile::{IoContext, IoError};
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
 use super::content::{Content, Source};
 
@@ -50,6 +51,30 @@ pub(super) fn mailbox(
             make_dir(&dirs.file_dir(file).path())?;
             write(&dirs.file(file), bytes)?;
         }
+    }
+    Ok(())
+}
+
+/// Makes the roots of a partition, and asks the file system to place what lies below them apart.
+///
+/// Without that, a file system without a journal places all directories side by side and, for minutes,
+/// looks again at every inode that an earlier store left there: making the third store in a row was
+/// measured to take 28 s instead of 1.8 s. Where the wish is not understood it changes nothing.
+pub(super) fn roots(partition: &Partition, hashed: bool) -> Result<(), IoError> {
+    for root in std::iter::once(&partition.root).chain(&partition.meta_root) {
+        apart(root)?;
+        if !hashed {
+            apart(&root.join("user"))?;
+        }
+    }
+    Ok(())
+}
+
+fn apart(dir: &Path) -> Result<(), IoError> {
+    make_dir(dir)?;
+    let dir = File::open(dir).io_context("open", dir)?;
+    if let Ok(flags) = ioctl_getflags(&dir) {
+        let _ = ioctl_setflags(&dir, flags | IFlags::TOPDIR);
     }
     Ok(())
 }
