@@ -5,6 +5,7 @@ pub mod control;
 pub mod demo;
 pub mod journal;
 pub mod listing;
+pub mod plan;
 pub mod report;
 pub mod run;
 pub mod two_phase;

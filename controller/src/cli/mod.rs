@@ -5,6 +5,7 @@ mod args;
 mod control;
 mod demo;
 mod migrate;
+mod plan;
 mod progress;
 mod report;
 mod signals;
@@ -28,6 +29,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Tell what a run would do; change nothing.
+    Plan(plan::Args),
     /// Upgrade mailboxes to SHA-1 GUIDs and index version 10.
     Upgrade(migrate::UpgradeArgs),
     /// Downgrade mailboxes to an earlier index version.
@@ -72,6 +75,7 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match cli.command {
+        Command::Plan(args) => plan::plan(&args),
         Command::Upgrade(args) => migrate::upgrade(args),
         Command::Downgrade(args) => migrate::downgrade(args),
         Command::Retry(args) => migrate::retry(args),

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::alert::Alerts;
 use super::connect::Connect;
 use super::drive::{Pair, Surroundings, backoff, drive};
-use super::intake::{Source, fill};
+use super::intake::{Source, fill, stream};
 use super::observe::{Finished, Observer};
 use super::peer::{Peer, Target};
 use super::recover::{finish, settle_open};
@@ -68,17 +68,15 @@ pub async fn run_controlled(
     let ids = greet(&parts).await?;
     let recovered = settle_open(&parts).await?;
     let (run, known) = resume_or_begin(&parts, ids, sources)?;
-    let mut skipped = Skipped::new();
-    let mut master = Peer::new(Side::Master, Arc::clone(&parts.connect));
-    for source in sources {
-        if *source == Source::Master && known.as_ref().is_some_and(|k| k.list_complete) {
-            continue;
-        }
-        for (why, n) in fill(&parts.journal, run, source, &mut master, &parts.stop).await? {
-            *skipped.entry(why).or_default() += n;
-        }
-    }
-    drop(master);
+    // What the master walked once need not be walked again.
+    let listed = known.is_some_and(|k| k.list_complete);
+    let fresh = sources
+        .iter()
+        .filter(|s| !listed || **s != Source::Master)
+        .cloned()
+        .collect();
+    let batches = stream(fresh, Arc::clone(&parts.connect), parts.stop.clone());
+    let skipped = fill(&parts.journal, run, batches).await?;
     if parts.stop.level() == Stop::No {
         parts.journal.list_complete(run)?;
     }
@@ -150,16 +148,20 @@ fn sum_up(
 
 /// Looks whether each slotd answers and is one that we understand, and not the same one twice.
 pub(super) async fn greet(parts: &Parts) -> Result<[String; 2], RunError> {
+    greet_hosts(&parts.connect).await
+}
+
+pub(super) async fn greet_hosts(connect: &Arc<dyn Connect>) -> Result<[String; 2], RunError> {
     let mut ids = [String::new(), String::new()];
     for side in Side::ALL {
-        if parts.connect.address(side).is_none() {
+        if connect.address(side).is_none() {
             continue;
         }
         let unavailable = |text: String| RunError::Unavailable {
             side: side.as_str(),
             text,
         };
-        let mut peer = Peer::new(side, Arc::clone(&parts.connect));
+        let mut peer = Peer::new(side, Arc::clone(connect));
         let reply = peer
             .call(&Command::Hello)
             .await
@@ -347,9 +349,17 @@ async fn one_pass(
         turned.mark_unchanged();
         while !exhausted && first_error.is_none() && stop.level() == Stop::No && control.room() > 0
         {
-            let Some(job) = queue.next().await? else {
-                exhausted = true;
-                break;
+            let job = match queue.next().await {
+                Ok(Some(job)) => job,
+                Ok(None) => {
+                    exhausted = true;
+                    break;
+                }
+                Err(error) => {
+                    // What is under way still comes to its end.
+                    first_error = Some(error.into());
+                    break;
+                }
             };
             let pair = pool.pop().unwrap_or_else(|| pair(parts));
             let (parts, control) = (Arc::clone(parts), Arc::clone(control));

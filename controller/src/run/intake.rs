@@ -1,4 +1,4 @@
-//! Fills a run's queue: from names, from lists, or from the master itself.
+//! Where mailboxes come from: names, lists, or the master itself. All of it streams, in batches.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -7,14 +7,19 @@ use std::sync::Arc;
 
 use indexfile::mailbox::MailboxName;
 use slotd::protocol::{Command, ListRange, Listed as Page, Reply};
+use tokio::sync::mpsc;
 
+use super::connect::Connect;
 use super::peer::Peer;
 use super::settings::{RunError, Stop, StopSignal};
 use crate::journal::{Journal, Listed, RunId};
 use crate::listing::{Item, Reader, Skipped};
+use crate::two_phase::Side;
 
-/// How many mailboxes one journal transaction takes.
+/// Mailboxes in a batch: what one journal transaction takes.
 const BATCH: usize = 2000;
+/// Batches that may wait.
+const AHEAD: usize = 4;
 
 /// Where mailboxes come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,14 +34,62 @@ pub enum Source {
     Master,
 }
 
-/// Adds everything of a source to the run.
+/// A piece of a list.
+#[derive(Debug)]
+pub(crate) enum Batch {
+    Listed(Vec<Listed>),
+    Skipped(Skipped),
+}
+
+pub(crate) type Batches = mpsc::Receiver<Result<Batch, RunError>>;
+type Out = mpsc::Sender<Result<Batch, RunError>>;
+
+/// Begins to read the sources, one after the other.
+pub(crate) fn stream(sources: Vec<Source>, connect: Arc<dyn Connect>, stop: StopSignal) -> Batches {
+    let (out, batches) = mpsc::channel(AHEAD);
+    tokio::spawn(async move {
+        for source in sources {
+            if let Err(error) = feed(source, &connect, &stop, &out).await {
+                // If nobody listens any more, nobody wants to know.
+                let _ = out.send(Err(error)).await;
+                return;
+            }
+        }
+    });
+    batches
+}
+
+/// Adds everything to a run.
 pub(super) async fn fill(
     journal: &Arc<dyn Journal>,
     run: RunId,
-    source: &Source,
-    master: &mut Peer,
-    stop: &StopSignal,
+    mut batches: Batches,
 ) -> Result<Skipped, RunError> {
+    let mut skipped = Skipped::new();
+    while let Some(batch) = batches.recv().await {
+        match batch? {
+            Batch::Listed(listed) => {
+                journal.add(run, &listed)?;
+            }
+            Batch::Skipped(more) => add(&mut skipped, &more),
+        }
+    }
+    Ok(skipped)
+}
+
+/// Adds counts of skipped entries.
+pub(crate) fn add(skipped: &mut Skipped, more: &Skipped) {
+    for (why, n) in more {
+        *skipped.entry(*why).or_default() += n;
+    }
+}
+
+async fn feed(
+    source: Source,
+    connect: &Arc<dyn Connect>,
+    stop: &StopSignal,
+    out: &Out,
+) -> Result<(), RunError> {
     match source {
         Source::Names(names) => {
             for chunk in names.chunks(BATCH) {
@@ -45,33 +98,31 @@ pub(super) async fn fill(
                     partition: None,
                     named: true,
                 };
-                journal.add(run, &chunk.iter().map(listed).collect::<Vec<_>>())?;
+                let batch = Batch::Listed(chunk.iter().map(listed).collect());
+                if out.send(Ok(batch)).await.is_err() {
+                    break;
+                }
             }
-            Ok(Skipped::new())
+            Ok(())
         }
         Source::File(path) => {
-            let file = File::open(path).map_err(|source| RunError::ListFile {
-                path: path.clone(),
-                source,
-            })?;
-            read(journal, run, BufReader::new(file), stop).await
+            let file = File::open(&path).map_err(|source| RunError::ListFile { path, source })?;
+            read(BufReader::new(file), stop.clone(), out.clone()).await
         }
-        Source::Stdin => read(journal, run, BufReader::new(std::io::stdin()), stop).await,
-        Source::Master => walk(journal, run, master, stop).await,
+        Source::Stdin => read(BufReader::new(std::io::stdin()), stop.clone(), out.clone()).await,
+        Source::Master => walk(connect, stop, out).await,
     }
 }
 
 async fn read(
-    journal: &Arc<dyn Journal>,
-    run: RunId,
     input: impl BufRead + Send + 'static,
-    stop: &StopSignal,
-) -> Result<Skipped, RunError> {
-    let (journal, stop) = (Arc::clone(journal), stop.clone());
+    stop: StopSignal,
+    out: Out,
+) -> Result<(), RunError> {
     // A pipe may let us wait for long; a thread of its own does that.
     let task = tokio::task::spawn_blocking(move || {
         let mut skipped = Skipped::new();
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut batch = Vec::new();
         for item in Reader::new(input) {
             match item? {
                 Item::Mailbox { name, partition } => batch.push(Listed {
@@ -82,15 +133,18 @@ async fn read(
                 Item::Skipped(why) => *skipped.entry(why).or_default() += 1,
             }
             if batch.len() == BATCH {
-                journal.add(run, &batch)?;
-                batch.clear();
-                if stop.level() != Stop::No {
-                    break;
+                let full = Batch::Listed(std::mem::take(&mut batch));
+                if out.blocking_send(Ok(full)).is_err() || stop.level() != Stop::No {
+                    return Ok(());
                 }
             }
         }
-        journal.add(run, &batch)?;
-        Ok(skipped)
+        for last in [Batch::Listed(batch), Batch::Skipped(skipped)] {
+            if out.blocking_send(Ok(last)).is_err() {
+                break;
+            }
+        }
+        Ok(())
     });
     task.await.unwrap_or_else(|error| {
         Err(RunError::Config(format!(
@@ -99,16 +153,12 @@ async fn read(
     })
 }
 
-async fn walk(
-    journal: &Arc<dyn Journal>,
-    run: RunId,
-    master: &mut Peer,
-    stop: &StopSignal,
-) -> Result<Skipped, RunError> {
+async fn walk(connect: &Arc<dyn Connect>, stop: &StopSignal, out: &Out) -> Result<(), RunError> {
     let unavailable = |text: String| RunError::Unavailable {
         side: "master",
         text,
     };
+    let mut master = Peer::new(Side::Master, Arc::clone(connect));
     let mut range = ListRange::default();
     while stop.level() == Stop::No {
         let reply = master.call(&Command::List(range.clone())).await;
@@ -125,7 +175,10 @@ async fn walk(
             partition: partition.clone(),
             named: false,
         };
-        journal.add(run, &page.names.into_iter().map(listed).collect::<Vec<_>>())?;
+        let batch = Batch::Listed(page.names.into_iter().map(listed).collect());
+        if out.send(Ok(batch)).await.is_err() {
+            break;
+        }
         match page.next {
             None => break,
             Some(next) if range.after.as_ref() == Some(&next) => {
@@ -134,5 +187,5 @@ async fn walk(
             Some(next) => range.after = Some(next),
         }
     }
-    Ok(Skipped::new())
+    Ok(())
 }

@@ -31,6 +31,7 @@ mod peer;
 mod recover;
 mod settings;
 mod summary;
+mod survey;
 
 #[cfg(test)]
 mod tests;
@@ -44,3 +45,4 @@ pub use recover::{Recovered, recover};
 pub use settings::{RunError, Settings, Stop, StopHandle, StopSignal, stop_pair};
 pub(crate) use summary::Histogram;
 pub use summary::{LockMs, Summary};
+pub use survey::{Answered, Question, Said, list, survey};

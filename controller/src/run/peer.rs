@@ -90,13 +90,11 @@ impl Peer {
     pub(super) async fn ask(&mut self, target: &Target, request: Request) -> (Event, Learned) {
         let command = target.command(self.side, request);
         let begins = matches!(request, Request::Lock | Request::Prepare { .. });
-        let mut result = self.call(&command).await;
-        // An idle connection may have ended since the last mailbox, as at a restart of the slotd.
-        // Nothing of this transaction was sent on it, so another may be tried at once.
-        if begins && self.used && matches!(&result, Err(e) if is_closed(e)) {
-            self.client = None;
-            result = self.call(&command).await;
-        }
+        let result = if begins {
+            self.call_again(&command).await
+        } else {
+            self.call(&command).await
+        };
         match result {
             Ok(Reply::Ok(fields)) => {
                 self.used = true;
@@ -134,7 +132,6 @@ impl Peer {
         let reply = match self.call(&command).await {
             Ok(reply) => reply,
             Err(error) => {
-                self.client = None;
                 self.used = false;
                 return Err(Event::Lost(self.side, error.to_string()));
             }
@@ -167,7 +164,7 @@ impl Peer {
     /// Any other command, for an answer that a caller reads by itself.
     ///
     /// # Errors
-    /// No connection, or no reply.
+    /// No connection, or no reply; the next call connects anew.
     pub(super) async fn call(&mut self, command: &Command) -> Result<Reply, ClientError> {
         let client = match &mut self.client {
             Some(client) => client,
@@ -176,7 +173,25 @@ impl Peer {
                 slot.insert(self.connect.connect(self.side).await?)
             }
         };
-        client.call(command).await
+        let result = client.call(command).await;
+        if result.is_err() {
+            self.client = None;
+        }
+        result
+    }
+
+    /// As [`Peer::call`] for commands that change nothing, or begin something: if the connection had
+    /// been idle and has ended since, as at a restart of the slotd, another one is tried at once.
+    ///
+    /// # Errors
+    /// As [`Peer::call`].
+    pub(super) async fn call_again(&mut self, command: &Command) -> Result<Reply, ClientError> {
+        let mut result = self.call(command).await;
+        if self.used && matches!(&result, Err(e) if is_closed(e)) {
+            result = self.call(command).await;
+        }
+        self.used = result.is_ok();
+        result
     }
 
     fn nonsense(&self, text: String) -> Event {

@@ -1,0 +1,70 @@
+//! `plan`: what a run would do. Opens nothing for writing, here or on the hosts.
+
+use std::sync::Arc;
+
+use indexfile::exit::Exit;
+
+use super::args::{Hosts, Mailboxes};
+use super::migrate::with_runtime;
+use super::{Fail, signals, text};
+use crate::plan::Plan;
+use crate::run::{Connect, list, stop_pair, survey};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    hosts: Hosts,
+    #[command(flatten)]
+    mailboxes: Mailboxes,
+    /// The index version wanted.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(6..=10))]
+    to: u32,
+    /// Look into each mailbox on both hosts; without it, only the list is looked at.
+    #[arg(long)]
+    deep: bool,
+    /// Mailboxes at once.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    parallel: u16,
+    /// Print it as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
+    let sources = args.mailboxes.sources()?;
+    let mut plan = Plan::new(args.to, args.deep);
+    let connect: Arc<dyn Connect> = args.hosts.slotds();
+    let plan = with_runtime(async move {
+        let (handle, stop) = stop_pair();
+        signals::watch(handle);
+        let skipped = if args.deep {
+            let question = Arc::new(slotd::protocol::Command::Status);
+            survey(
+                &connect,
+                sources,
+                args.parallel.into(),
+                &stop,
+                question,
+                |a| plan.answered(&a),
+            )
+            .await?
+        } else {
+            list(&connect, sources, &stop, |listed| {
+                plan.listed(listed.partition.as_deref());
+            })
+            .await?
+        };
+        plan.skipped(&skipped);
+        Ok(plan)
+    })?;
+    if args.json {
+        text::json(&serde_json::to_value(&plan).map_err(std::io::Error::from)?)?;
+    } else {
+        text::say(plan.to_text().trim_end())?;
+    }
+    Ok(if plan.unknown > 0 {
+        Exit::NoMailbox
+    } else {
+        Exit::Ok
+    })
+}

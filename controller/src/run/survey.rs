@@ -1,0 +1,159 @@
+//! Asks both hosts about many mailboxes, without a journal and without a lock: the engine under
+//! `plan`, `verify` and `clean`.
+//!
+//! Flat memory: mailboxes stream in, answers stream out in the order in which they come. Nothing is
+//! kept, so a crash leaves nothing.
+
+use std::sync::Arc;
+
+use slotd::protocol::{Command, Named, Reply};
+use tokio::task::JoinSet;
+
+use super::connect::Connect;
+use super::engine::greet_hosts;
+use super::intake::{Batch, Batches, Source, add, stream};
+use super::peer::{Peer, reason_of};
+use super::settings::{RunError, Stop, StopSignal};
+use crate::journal::Listed;
+use crate::listing::Skipped;
+use crate::two_phase::{Reason, Side};
+
+/// What one host said about one mailbox.
+pub type Said = Result<slotd::protocol::Fields, (Reason, String)>;
+
+/// What the hosts said about one mailbox; `None` for a host that was not asked.
+#[derive(Debug)]
+pub struct Answered {
+    /// The mailbox.
+    pub of: Listed,
+    /// Master's and replica's answer.
+    pub said: [Option<Said>; 2],
+}
+
+/// What is asked about each mailbox.
+pub type Question = dyn Fn(Named) -> Command + Send + Sync;
+
+/// Goes through the sources without asking anybody about single mailboxes.
+///
+/// # Errors
+/// The list cannot be read, or the master does not answer.
+pub async fn list(
+    connect: &Arc<dyn Connect>,
+    sources: Vec<Source>,
+    stop: &StopSignal,
+    mut sink: impl FnMut(&Listed),
+) -> Result<Skipped, RunError> {
+    let mut skipped = Skipped::new();
+    let mut batches = stream(sources, Arc::clone(connect), stop.clone());
+    while let Some(batch) = batches.recv().await {
+        match batch? {
+            Batch::Listed(listed) => listed.iter().for_each(&mut sink),
+            Batch::Skipped(more) => add(&mut skipped, &more),
+        }
+    }
+    Ok(skipped)
+}
+
+/// Asks about every mailbox of the sources, `parallel` at once.
+///
+/// # Errors
+/// A host does not answer at all, or the list cannot be read. What single mailboxes are refused is
+/// among the answers.
+pub async fn survey(
+    connect: &Arc<dyn Connect>,
+    sources: Vec<Source>,
+    parallel: usize,
+    stop: &StopSignal,
+    question: Arc<Question>,
+    sink: impl FnMut(Answered),
+) -> Result<Skipped, RunError> {
+    greet_hosts(connect).await?;
+    let batches = stream(sources, Arc::clone(connect), stop.clone());
+    survey_batches(connect, batches, parallel, stop, question, sink).await
+}
+
+pub(crate) async fn survey_batches(
+    connect: &Arc<dyn Connect>,
+    mut batches: Batches,
+    parallel: usize,
+    stop: &StopSignal,
+    question: Arc<Question>,
+    mut sink: impl FnMut(Answered),
+) -> Result<Skipped, RunError> {
+    let mut skipped = Skipped::new();
+    let mut pool: Vec<[Peer; 2]> = Vec::new();
+    let mut tasks: JoinSet<([Peer; 2], Answered)> = JoinSet::new();
+    let mut settle = |joined: Option<Result<([Peer; 2], Answered), tokio::task::JoinError>>,
+                      pool: &mut Vec<[Peer; 2]>| match joined {
+        Some(Ok((peers, answered))) => {
+            pool.push(peers);
+            sink(answered);
+            Ok(())
+        }
+        Some(Err(error)) => Err(RunError::Config(format!(
+            "a mailbox's task failed: {error}"
+        ))),
+        None => Ok(()),
+    };
+    while let Some(batch) = batches.recv().await {
+        let listed = match batch? {
+            Batch::Listed(listed) => listed,
+            Batch::Skipped(more) => {
+                add(&mut skipped, &more);
+                continue;
+            }
+        };
+        for of in listed {
+            if stop.level() != Stop::No {
+                break;
+            }
+            while tasks.len() >= parallel.max(1) {
+                settle(tasks.join_next().await, &mut pool)?;
+            }
+            let new = || Side::ALL.map(|side| Peer::new(side, Arc::clone(connect)));
+            let mut peers = pool.pop().unwrap_or_else(new);
+            let in_scope = Side::ALL.map(|side| connect.address(side).is_some());
+            let question = Arc::clone(&question);
+            tasks.spawn(async move {
+                let [master, replica] = &mut peers;
+                let (a, b) = tokio::join!(
+                    put(master, Side::Master, in_scope[0], &of, question.as_ref()),
+                    put(replica, Side::Replica, in_scope[1], &of, question.as_ref())
+                );
+                (peers, Answered { of, said: [a, b] })
+            });
+        }
+    }
+    while !tasks.is_empty() {
+        settle(tasks.join_next().await, &mut pool)?;
+    }
+    Ok(skipped)
+}
+
+async fn put(
+    peer: &mut Peer,
+    side: Side,
+    in_scope: bool,
+    of: &Listed,
+    question: &Question,
+) -> Option<Said> {
+    if !in_scope {
+        return None;
+    }
+    // The list is the master's: what it says about partitions need not hold on the replica.
+    let partition = if side == Side::Master {
+        of.partition.clone()
+    } else {
+        None
+    };
+    let command = question(Named {
+        mailbox: of.name.clone(),
+        partition,
+    });
+    Some(match peer.call_again(&command).await {
+        Ok(Reply::Ok(fields)) => Ok(fields),
+        Ok(Reply::No { code, text }) => Err((reason_of(code), text)),
+        Ok(Reply::Bad(text)) => Err((Reason::Protocol, format!("BAD {text}"))),
+        Err(error) => Err((Reason::HostAway, error.to_string())),
+    })
+}
