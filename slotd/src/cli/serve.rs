@@ -21,6 +21,9 @@ use crate::server::{self, ListenError, Listener};
 /// How long to wait for a mailbox that has something to settle when the server starts.
 const START_WAIT: Duration = Duration::from_secs(2);
 
+/// Blocking threads beyond one for each connection.
+const SPARE_THREADS: usize = 16;
+
 pub(super) fn serve(args: &Serve) -> Result<Exit, Failure> {
     let options = Options {
         max_lock: seconds("--max-lock", args.max_lock)?,
@@ -34,6 +37,8 @@ pub(super) fn serve(args: &Serve) -> Result<Exit, Failure> {
     tell(&report);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // One for each connection at least: those who wait for a lock must not keep its holder from letting go.
+        .max_blocking_threads(server::capacity() + SPARE_THREADS)
         .build()
         .map_err(|e| Failure::new(Exit::Io, format!("cannot start: {e}")))?;
     runtime.block_on(run(host, args))

@@ -10,6 +10,7 @@ mod listen;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -17,14 +18,41 @@ pub use listen::{ListenError, Listener};
 
 use crate::host::Host;
 
-/// How many connections are served at once.
+/// How many connections are served at once, if there are descriptors enough.
 const MAX_CONNECTIONS: usize = 1024;
+/// What one connection may have open: its socket, three directories, three live files twice while one is being
+/// looked for again, two staged ones twice, a cache and a few messages.
+const FILES_A_CONNECTION: u64 = 24;
+/// For the log, the listening socket and the rest of the process.
+const FILES_APART: u64 = 64;
 /// What an open transaction gets beyond `max_lock` when the server stops.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// How many connections this process can serve at once; asks for as many descriptors as it may have. Whoever
+/// comes when all are taken waits in the socket's queue.
+#[must_use]
+pub fn capacity() -> usize {
+    let limits = getrlimit(Resource::Nofile);
+    let wanted = MAX_CONNECTIONS as u64 * FILES_A_CONNECTION + FILES_APART;
+    let most = limits.maximum.unwrap_or(u64::MAX).min(wanted);
+    let mut have = limits.current.unwrap_or(u64::MAX);
+    if have < most {
+        let raised = Rlimit {
+            current: Some(most),
+            ..limits
+        };
+        match setrlimit(Resource::Nofile, raised) {
+            Ok(()) => have = most,
+            Err(errno) => tracing::warn!("only {have} open files: {errno}"),
+        }
+    }
+    let connections = have.saturating_sub(FILES_APART) / FILES_A_CONNECTION;
+    usize::try_from(connections).map_or(MAX_CONNECTIONS, |n| n.clamp(1, MAX_CONNECTIONS))
+}
+
 /// Serves until `stop` turns true; then drains and returns.
 pub async fn serve(host: Arc<Host>, listener: Listener, mut stop: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(capacity()));
     let mut connections = JoinSet::new();
     let (drain, draining) = watch::channel(false);
     loop {
