@@ -68,6 +68,21 @@ impl Fleet {
         let dir = tempfile::tempdir_in(parent).unwrap();
         let master = unpack_239(&dir.path().join("master"));
         prepare(&master);
+        Self::with_copy(dir, master)
+    }
+
+    /// Two copies of `template`, below `parent`.
+    ///
+    /// # Panics
+    /// If they cannot be made.
+    #[must_use]
+    pub fn copies_of(template: &Host, parent: &Path) -> Self {
+        let dir = tempfile::tempdir_in(parent).unwrap();
+        let master = copy_host(template, &dir.path().join("master"));
+        Self::with_copy(dir, master)
+    }
+
+    fn with_copy(dir: tempfile::TempDir, master: Host) -> Self {
         let replica = copy_host(&master, &dir.path().join("replica"));
         Self::between(dir, master, replica)
     }

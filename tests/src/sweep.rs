@@ -4,22 +4,25 @@
 //! is short and still does everything. After the cut: no set is torn and no lock is left; after
 //! both slotds were started again and the job was run again: everything is new, alike and clean.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::fleet::{Fleet, program};
 use crate::invariants::{State, When};
 use crate::process::{Ended, Guard, Slotd};
 use crate::proxy::{Cut, Proxy};
-use crate::store::Host;
+use crate::store::{Host, unpack_239};
 
 /// The mailboxes that stay in the small store.
 pub const MAILBOXES: [&str; 2] = ["user.alice.condstore", "user.bob"];
 
-/// Leaves only [`MAILBOXES`] in a store.
+/// Makes the small store in `dir`.
 ///
 /// # Panics
-/// If files cannot be removed.
-pub fn shrink(host: &Host) {
+/// If it cannot be made.
+#[must_use]
+pub fn template(dir: &Path) -> Host {
+    let host = unpack_239(&dir.join("template"));
     for (name, dirs) in host.mailboxes().unwrap() {
         if !MAILBOXES.contains(&&*name) {
             for dir in [&dirs.meta, &dirs.data] {
@@ -31,6 +34,7 @@ pub fn shrink(host: &Host) {
             }
         }
     }
+    host
 }
 
 /// What is done to a run.
@@ -73,8 +77,8 @@ fn start_with(env: &[(String, String)], host: &Host) -> Option<Slotd> {
 /// # Panics
 /// If an invariant is broken, with what the controller said.
 #[must_use]
-pub fn cut_and_heal(plan: &Plan) -> Outcome {
-    let mut fleet = Fleet::of(shrink);
+pub fn cut_and_heal(template: &Host, plan: &Plan) -> Outcome {
+    let mut fleet = Fleet::copies_of(template, &std::env::temp_dir());
     for (n, (host, env)) in [
         (&fleet.master.clone(), &plan.master),
         (&fleet.replica.clone(), &plan.replica),

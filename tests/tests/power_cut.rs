@@ -12,7 +12,8 @@ use tests::fleet::{Fleet, program};
 use tests::invariants::{State, When};
 use tests::power::Ext4;
 use tests::process::{Guard, Slotd};
-use tests::sweep::{MAILBOXES, shrink};
+use tests::store::Host;
+use tests::sweep::{MAILBOXES, template};
 
 /// Starts the slotd of one side; it writes a line to `trace` at each failpoint and sleeps at the k-th.
 fn start(fleet: &mut Fleet, side: usize, trace: &Path, k: usize) {
@@ -29,11 +30,11 @@ fn start(fleet: &mut Fleet, side: usize, trace: &Path, k: usize) {
 }
 
 /// Cuts the power at the k-th failpoint of one side; false if the run has no such point.
-fn cut_at(options: &str, side: usize, k: usize) -> bool {
+fn cut_at(store: &Host, options: &str, side: usize, k: usize) -> bool {
     let ext4 = Ext4::make(options);
     let outside = tempfile::tempdir().unwrap();
     let trace = outside.path().join("trace");
-    let mut fleet = Fleet::of_in(&ext4.path(), shrink);
+    let mut fleet = Fleet::copies_of(store, &ext4.path());
     nix::unistd::sync(); // the mail itself was there long ago
     start(&mut fleet, side, &trace, k);
     fleet.start();
@@ -97,10 +98,12 @@ fn sweep(options: &str) {
         .ok()
         .and_then(|n| n.parse().ok())
         .unwrap_or(1);
+    let dir = tempfile::tempdir().unwrap();
+    let store = template(dir.path());
     for side in [0, 1] {
         let points = (1..)
             .step_by(every)
-            .take_while(|k| cut_at(options, side, *k))
+            .take_while(|k| cut_at(&store, options, side, *k))
             .count();
         println!("{options}: power cut at {points} points of side {side}, all healed");
         assert!(points > 5 / every, "only {points} points; is the trace on?");
