@@ -5,7 +5,7 @@
 
 use criterion::{Criterion, Throughput};
 use indexfile::build::{BuildRecord, IndexBuilder};
-use indexfile::{Decision, FileKind, Guid, IndexFile, RecordGuid, StreamCopy, Uuid};
+use indexfile::{Decision, FileKind, Guid, IndexFile, RecordGuid, StreamCopy, Uuid, WriteBehind};
 use std::convert::Infallible;
 use std::fs::File;
 use std::hint::black_box;
@@ -54,10 +54,10 @@ fn guid(uid: u32) -> Guid {
 
 fn convert(from: &Path, to: &Path) {
     let index = IndexFile::open(from, FileKind::Index).expect("sound");
-    let mut file = File::create(to).expect("create");
+    let file = File::create(to).expect("create");
     let copy = StreamCopy::new(&index).to_version(10);
     let report = copy
-        .write(&mut file, |r| {
+        .write(&mut WriteBehind::new(&file), |r| {
             Ok::<_, Infallible>(Decision::Alter(guid(r.uid())))
         })
         .expect("convert");

@@ -31,12 +31,14 @@ impl Guid {
 
     /// Takes the bytes as they are on disk.
     #[must_use]
+    #[inline]
     pub const fn from_bytes(bytes: [u8; 20]) -> Self {
         Self(bytes)
     }
 
     /// The bytes as they are on disk.
     #[must_use]
+    #[inline]
     pub const fn as_bytes(&self) -> &[u8; 20] {
         &self.0
     }
@@ -52,12 +54,14 @@ impl Guid {
     /// One real SHA-1 in 2^64 looks like this too, so a GUID that is still old-style after it was
     /// computed afresh is no error.
     #[must_use]
+    #[inline]
     pub fn is_old_style(&self) -> bool {
         self.0[12..] == [0; 8]
     }
 
     /// A UUID with eight zero bytes appended, as Cyrus 2.3.10 and later make it on upgrade.
     #[must_use]
+    #[inline]
     pub fn padded(uuid: Uuid) -> Self {
         let mut bytes = [0; 20];
         bytes[..12].copy_from_slice(&uuid.0);
@@ -66,6 +70,7 @@ impl Guid {
 
     /// The first twelve bytes.
     #[must_use]
+    #[inline]
     pub fn truncated(&self) -> Uuid {
         let mut bytes = [0; 12];
         bytes.copy_from_slice(&self.0[..12]);
@@ -79,12 +84,14 @@ impl Uuid {
 
     /// Takes the bytes as they are on disk.
     #[must_use]
+    #[inline]
     pub const fn from_bytes(bytes: [u8; 12]) -> Self {
         Self(bytes)
     }
 
     /// The bytes as they are on disk.
     #[must_use]
+    #[inline]
     pub const fn as_bytes(&self) -> &[u8; 12] {
         &self.0
     }
@@ -99,6 +106,7 @@ impl Uuid {
 impl RecordGuid {
     /// The identifier as twenty bytes: as it is, padded with zeros, or NULL.
     #[must_use]
+    #[inline]
     pub fn padded(self) -> Guid {
         match self {
             Self::Absent => Guid::NULL,
@@ -109,6 +117,7 @@ impl RecordGuid {
 
     /// The identifier as twelve bytes: as it is, cut, or NULL.
     #[must_use]
+    #[inline]
     pub fn truncated(self) -> Uuid {
         match self {
             Self::Absent => Uuid::NULL,
@@ -119,6 +128,7 @@ impl RecordGuid {
 
     /// True if it is not a whole SHA-1: absent, any UUID, or a GUID with eight zero bytes at its end.
     #[must_use]
+    #[inline]
     pub fn is_old_style(self) -> bool {
         match self {
             Self::Absent | Self::Uuid(_) => true,

@@ -43,6 +43,7 @@ mod kind;
 mod read_error;
 mod reader;
 mod record;
+mod write_behind;
 
 pub mod build;
 pub mod check;
@@ -64,3 +65,4 @@ pub use read_error::ReadError;
 pub use reader::{IndexFile, Records};
 pub use record::{Record, flags};
 pub use stream_copy::{ConvertError, CopyError, CopyReport, Decision, StreamCopy};
+pub use write_behind::WriteBehind;

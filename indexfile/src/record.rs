@@ -46,12 +46,14 @@ pub struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// Views `bytes`, which are one record whole, through `slots`.
+    #[inline]
     pub(crate) const fn new(bytes: &'a [u8], slots: &'a RecordSlots) -> Self {
         Self { bytes, slots }
     }
 
     /// UID; 0 only in a damaged file.
     #[must_use]
+    #[inline]
     pub fn uid(&self) -> u32 {
         be32(self.bytes, 0).unwrap_or(0)
     }
@@ -65,18 +67,21 @@ impl<'a> Record<'a> {
     /// The value of a number field; `None` if this file does not have the field, or it is no number
     /// (`user_flags`, `guid`).
     #[must_use]
+    #[inline]
     pub fn get(&self, field: RecordField) -> Option<u64> {
         self.slots.get(field)?.read(self.bytes)
     }
 
     /// The bytes of a field, if this file has it.
     #[must_use]
+    #[inline]
     pub fn field_bytes(&self, field: RecordField) -> Option<&'a [u8]> {
         self.slots.get(field)?.of(self.bytes)
     }
 
     /// The message's identifier.
     #[must_use]
+    #[inline]
     pub fn guid(&self) -> RecordGuid {
         let Some(bytes) = self.field_bytes(RecordField::Guid) else {
             return RecordGuid::Absent;
@@ -117,12 +122,14 @@ impl<'a> Record<'a> {
 
     /// MODSEQ, or `None` before version 8.
     #[must_use]
+    #[inline]
     pub fn modseq(&self) -> Option<u64> {
         self.get(RecordField::Modseq)
     }
 
     /// The record's bytes.
     #[must_use]
+    #[inline]
     pub const fn bytes(&self) -> &'a [u8] {
         self.bytes
     }

@@ -10,6 +10,7 @@ use crate::exit::Exit;
 use crate::kind::FileKind;
 use crate::reader::IndexFile;
 use crate::stream_copy::{CopyError, CopyReport, Decision, StreamCopy};
+use crate::write_behind::WriteBehind;
 use serde_json::json;
 use std::fs::File;
 use std::io::Write;
@@ -83,8 +84,8 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Resu
         .transpose()?;
     let replace = args.to >= 10 && !args.keep_guids;
 
-    let mut new = NewFile::create(&args.output, &input, &args.input)?;
-    let report = copy.write(&mut new.file, |record| {
+    let new = NewFile::create(&args.output, &input, &args.input)?;
+    let report = copy.write(&mut WriteBehind::new(&new.file), |record| {
         if let Some(old) = &old {
             return Ok(old.decide(&record));
         }

@@ -20,23 +20,27 @@ pub struct Slot {
 impl Slot {
     /// First byte after the field.
     #[must_use]
+    #[inline]
     pub const fn end(self) -> usize {
         self.offset as usize + self.width as usize
     }
 
     /// The field's bytes in `image`, if it reaches that far.
     #[must_use]
+    #[inline]
     pub fn of(self, image: &[u8]) -> Option<&[u8]> {
         image.get(self.offset as usize..self.end())
     }
 
     /// The field's bytes in `image` for writing, if it reaches that far.
+    #[inline]
     pub fn of_mut(self, image: &mut [u8]) -> Option<&mut [u8]> {
         image.get_mut(self.offset as usize..self.end())
     }
 
     /// Reads a number of 4 or 8 bytes, big-endian; `None` for byte strings or out of reach.
     #[must_use]
+    #[inline]
     pub fn read(self, image: &[u8]) -> Option<u64> {
         let bytes = self.of(image)?;
         match self.width {
@@ -47,6 +51,7 @@ impl Slot {
     }
 
     /// Writes a number, big-endian; `None` if it does not fit the field or the field not the image.
+    #[inline]
     pub fn write(self, image: &mut [u8], value: u64) -> Option<()> {
         let bytes = self.of_mut(image)?;
         match self.width {
@@ -97,6 +102,7 @@ impl HeaderSlots {
 impl RecordSlots {
     /// Where `field` lies, if it is there.
     #[must_use]
+    #[inline]
     pub const fn get(&self, field: RecordField) -> Option<Slot> {
         self.0[field as usize]
     }

@@ -6,22 +6,22 @@
 //! file. The output goes to whatever writer is given: a crash leaves a part of that and never
 //! touches the input.
 
+mod buffer;
 mod header;
 mod plan;
 mod report;
 
 pub use header::{HeaderCounts, convert_header};
+use plan::Effect;
 pub use plan::{GuidOut, RecordPlan, convert_record};
 pub use report::{ConvertError, CopyError, CopyReport, Losses};
 
-use crate::guid::{Guid, RecordGuid, Uuid};
+use self::buffer::Buffer;
+use crate::guid::{Guid, Uuid};
 use crate::layout::{self, Layout, RecordField};
 use crate::reader::IndexFile;
 use crate::record::Record;
 use std::io::{Seek, SeekFrom, Write};
-
-/// Output is handed to the writer in pieces of about this many bytes.
-const BUFFER: usize = 256 << 10;
 
 /// What becomes of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,70 +184,52 @@ impl<'a> StreamCopy<'a> {
         let mut report = CopyReport::new(self.source.minor_version(), self.to, losses);
         let mut gone = HeaderCounts::default();
         let counts = HeaderCounts::of(self.source);
-        let mut buffer = convert_header(self.source.header(), layout, &counts);
-        buffer.reserve(BUFFER);
+        let header = convert_header(self.source.header(), layout, &counts);
         let size = layout.record_size as usize;
+        let mut buffer = Buffer::new(out, size.max(header.len()));
+        buffer
+            .put(header.len(), |to| to.copy_from_slice(&header))
+            .map_err(CopyError::Write)?;
         for record in self.source.released_records() {
             let decision = decide(record)?;
-            let guid = match decision {
-                Decision::Keep => GuidOut::Keep,
-                Decision::Alter(guid) => GuidOut::Guid(guid),
-                Decision::AlterUuid(uuid) | Decision::Restore { uuid, .. } => GuidOut::Uuid(uuid),
+            let given = match decision {
+                Decision::Keep => None,
+                Decision::Alter(guid) => Some(guid),
+                Decision::AlterUuid(uuid) | Decision::Restore { uuid, .. } => {
+                    Some(Guid::padded(uuid))
+                }
                 Decision::Drop => {
                     gone.add(&record);
                     report.dropped += 1;
                     continue;
                 }
             };
-            if buffer.len() + size > BUFFER {
-                out.write_all(&buffer).map_err(CopyError::Write)?;
-                buffer.clear();
-            }
-            let at = buffer.len();
-            buffer.resize(at + size, 0);
-            plan.convert(&record, guid, &mut buffer[at..]);
-            if matches!(
-                decision,
-                Decision::Restore {
-                    zero_modseq: true,
-                    ..
+            // Every byte of a record belongs to a field, so all of `to` is written.
+            let mut effect = Effect::default();
+            let put = buffer.put(size, |to| {
+                effect = plan.convert_as(record.bytes(), given.as_ref(), to);
+                if matches!(
+                    decision,
+                    Decision::Restore {
+                        zero_modseq: true,
+                        ..
+                    }
+                ) {
+                    restore_zero_modseq(layout, &record, to);
                 }
-            ) {
-                let slot = layout.record.get(RecordField::Modseq);
-                if let Some(slot) = slot.filter(|_| record.modseq() == Some(1)) {
-                    let _ = slot.write(&mut buffer[at..], 0);
-                }
-            }
-            report.count(&record, guid, layout);
+            });
+            put.map_err(CopyError::Write)?;
+            report.count(effect);
         }
-        out.write_all(&buffer).map_err(CopyError::Write)?;
+        buffer.finish().map_err(CopyError::Write)?;
         Ok((report, gone))
     }
 }
 
-impl CopyReport {
-    fn count(&mut self, record: &Record<'_>, guid: GuidOut, layout: &Layout) {
-        self.records += 1;
-        let had = record.guid();
-        let width = layout.record.get(RecordField::Guid).map_or(0, |s| s.width);
-        match guid {
-            GuidOut::Guid(_) | GuidOut::Uuid(_) if width > 0 => {
-                let new = guid.padded(had);
-                let new = if width == 12 {
-                    Guid::padded(new.truncated())
-                } else {
-                    new
-                };
-                self.altered += u32::from(had == RecordGuid::Absent || new != had.padded());
-            }
-            _ => match (had, width) {
-                (RecordGuid::Uuid(_), 20) => self.padded += 1,
-                (RecordGuid::Guid(guid), 12) if !guid.is_old_style() => self.cut += 1,
-                _ => {}
-            },
-        }
-        let zero_modseq =
-            layout.minor_version == 10 && self.from < 10 && record.modseq() == Some(0);
-        self.zero_modseqs += u32::from(zero_modseq);
+/// Undoes what an upgrade does to a modseq of 0, unless the record changed since.
+fn restore_zero_modseq(layout: &Layout, record: &Record<'_>, out: &mut [u8]) {
+    let slot = layout.record.get(RecordField::Modseq);
+    if let Some(slot) = slot.filter(|_| record.modseq() == Some(1)) {
+        let _ = slot.write(out, 0);
     }
 }

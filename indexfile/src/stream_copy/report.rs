@@ -1,5 +1,6 @@
 //! What a copy did, what it would lose, and why it was refused.
 
+use super::plan::Effect;
 use crate::exit::Exit;
 use crate::guid::RecordGuid;
 use crate::layout::{HeaderField, Layout, RecordField};
@@ -114,6 +115,17 @@ impl CopyReport {
             lost_modseqs: losses.modseqs,
             losses,
         }
+    }
+}
+
+impl CopyReport {
+    #[inline]
+    pub(super) fn count(&mut self, effect: Effect) {
+        self.records += 1;
+        self.altered += u32::from(effect.altered);
+        self.padded += u32::from(effect.padded);
+        self.cut += u32::from(effect.cut);
+        self.zero_modseqs += u32::from(effect.zero_modseq);
     }
 }
 
