@@ -177,3 +177,32 @@ impl fmt::Display for Finding {
         write!(f, "{code} {mailbox} {path}: {text}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_its_line_in_the_documentation() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/scrub.md");
+        let text = std::fs::read_to_string(path).expect("docs/scrub.md");
+        for code in [
+            Code::BitRot,
+            Code::Size,
+            Code::Missing,
+            Code::Unlisted,
+            Code::Duplicate,
+            Code::ReadError,
+            Code::NotRegular,
+            Code::Unstable,
+            Code::NoSpool,
+            Code::NoIndex,
+            Code::NoMailbox,
+            Code::Link,
+            Code::Unreadable,
+            Code::Io,
+        ] {
+            assert!(text.contains(&format!("\n| `{code}` | ")), "{code}");
+        }
+    }
+}
