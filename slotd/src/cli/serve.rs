@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use indexfile::IoContext;
 use indexfile::exit::Exit;
 use indexfile::mailbox::{ConfError, ImapdConf};
 use tokio::signal::unix::{SignalKind, signal};
@@ -126,7 +127,10 @@ pub(super) fn mount(args: &Mount) -> Result<Exit, Failure> {
             list_mounts(&table)
         }
         MountVerb::Add { path } => {
-            let point = mount_point_of(path)
+            let point = path
+                .canonicalize()
+                .io_context("find", path)
+                .and_then(|real| mount_point_of(&real))
                 .map_err(|e| Failure::new(Exit::of_io(&e.source), e.to_string()))?;
             change(&|table| {
                 table.note(path, point.clone());

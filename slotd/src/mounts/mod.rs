@@ -83,7 +83,10 @@ impl Mounts {
     pub fn check(&self, root: &Path) -> Result<(), Refusal> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.refresh(&self.file)?;
-        if !inner.table.roots.contains_key(root) {
+        // Also a root that lay on the file system of `/` when it was noted: perhaps slotd was started before
+        // its file system was mounted, and from now on that can be missing.
+        let has_point = inner.table.roots.get(root).is_some_and(Option::is_some);
+        if !has_point && !inner.devices.contains_key(root) {
             inner.first_sight(root, &self.file)?;
         }
         inner.check(root)
@@ -124,6 +127,9 @@ impl Inner {
             Err(e) => return Err(IoError::new("find", root, e).into()),
         };
         let point = mount_point_of(&real)?;
+        if point.is_none() && self.table.roots.contains_key(root) {
+            return Ok(());
+        }
         // Others may have changed the table in the meantime.
         let (table, read) = Table::change(file, |table| table.note(root, point))?;
         (self.table, self.read) = (table, read);
@@ -160,10 +166,69 @@ impl Inner {
         if first != dev {
             return Err(unmounted(format!(
                 "{} is on another file system (device {dev}) than before (device {first}); if that is right, \
-                 `slotd mount state PATH online`",
+                 `slotd mount add {}`",
+                root.display(),
                 root.display()
             )));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A state directory whose table says this of a root.
+    fn mounts(root: &Path, point: Option<&Path>) -> (tempfile::TempDir, Mounts) {
+        let state = tempfile::tempdir().unwrap();
+        let note = |table: &mut Table| table.note(root, point.map(Path::to_path_buf));
+        Table::change(&state.path().join(table::FILE_NAME), note).unwrap();
+        let mounts = Mounts::open(state.path()).unwrap();
+        (state, mounts)
+    }
+
+    fn noted(state: &Path, root: &Path) -> Option<PathBuf> {
+        let (table, _) = Table::load(&state.join(table::FILE_NAME)).unwrap();
+        table.roots.get(root).cloned().flatten()
+    }
+
+    #[test]
+    fn a_root_whose_file_system_was_mounted_after_the_first_start_is_guarded_from_then_on() {
+        // A directory on a mount point that every system has, noted as if it had lain on `/`.
+        let root = Path::new("/proc/sys");
+        let (state, mounts) = mounts(root, None);
+        mounts.check(root).unwrap();
+        assert_eq!(noted(state.path(), root), mount_point_of(root).unwrap());
+        assert!(noted(state.path(), root).is_some());
+    }
+
+    #[test]
+    fn a_root_whose_mount_point_is_an_empty_directory_is_refused_until_the_operator_overrules() {
+        let tmp = tempfile::tempdir().unwrap();
+        let point = tmp.path().join("disk");
+        let root = point.join("spool");
+        std::fs::create_dir_all(&root).unwrap();
+        let (state, mounts) = mounts(&root, Some(&point));
+        assert_eq!(mounts.check(&root).unwrap_err().code, Code::Unmounted);
+        let file = state.path().join(table::FILE_NAME);
+        let set = |to| Table::change(&file, |t| t.set_state(&point, to).unwrap()).unwrap();
+        set(MountState::Ignore);
+        assert!(mounts.check(&root).is_ok());
+        set(MountState::Offline);
+        assert_eq!(mounts.check(&root).unwrap_err().code, Code::Unmounted);
+    }
+
+    #[test]
+    fn a_root_that_is_not_there_is_refused_and_not_noted() {
+        let state = tempfile::tempdir().unwrap();
+        let mounts = Mounts::open(state.path()).unwrap();
+        let root = Path::new("/nonexistent/spool");
+        assert_eq!(mounts.check(root).unwrap_err().code, Code::Unmounted);
+        assert_eq!(noted(state.path(), root), None);
+        let plain = tempfile::tempdir().unwrap();
+        mounts.check(plain.path()).unwrap();
+        let expected = mount_point_of(&plain.path().canonicalize().unwrap()).unwrap();
+        assert_eq!(noted(state.path(), plain.path()), expected);
     }
 }
