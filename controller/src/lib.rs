@@ -1,5 +1,6 @@
 //! The coordinator: mailbox lists, journal, two-phase commit, bulk runs, reports.
 
+pub mod audit;
 pub mod cli;
 pub mod control;
 pub mod demo;

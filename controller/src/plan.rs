@@ -26,6 +26,29 @@ pub struct Count {
     pub detail: String,
 }
 
+impl Count {
+    /// Counts a mailbox; the first one is the example.
+    pub(crate) fn note(&mut self, name: &str, detail: &str) {
+        self.mailboxes += 1;
+        if self.mailboxes == 1 {
+            name.clone_into(&mut self.example);
+            detail.clone_into(&mut self.detail);
+        }
+    }
+
+    /// A line about it, if there is anything to tell.
+    pub(crate) fn line(&self, out: &mut String, what: &str) -> std::fmt::Result {
+        if self.mailboxes == 0 {
+            return Ok(());
+        }
+        writeln!(
+            out,
+            "{what}: {} mailboxes, for example {}: {}",
+            self.mailboxes, self.example, self.detail
+        )
+    }
+}
+
 /// One host, as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Host {
@@ -136,11 +159,10 @@ impl Plan {
                     let unknown =
                         reason == Reason::NoMailbox && side == Side::Master && answered.of.named;
                     self.unknown += u64::from(unknown);
-                    note(
-                        host.refused.entry(reason.as_str()).or_default(),
-                        name,
-                        &text,
-                    );
+                    host.refused
+                        .entry(reason.as_str())
+                        .or_default()
+                        .note(name, &text);
                 }
             }
         }
@@ -155,7 +177,7 @@ impl Plan {
                 "{} and {}",
                 master.facts.uidvalidity, replica.facts.uidvalidity
             );
-            note(&mut self.other_incarnation, name, &text);
+            self.other_incarnation.note(name, &text);
         } else if master.digest == replica.digest {
             self.alike += 1;
         } else {
@@ -167,7 +189,7 @@ impl Plan {
                 replica.facts.index,
                 records(replica)
             );
-            note(&mut self.different, name, &text);
+            self.different.note(name, &text);
         }
     }
 
@@ -200,16 +222,12 @@ impl Plan {
         }
         if self.hosts.len() == 2 {
             writeln!(out, "Alike on both hosts: {} mailboxes", self.alike)?;
-            line(
+            self.different.line(
                 out,
                 "Different (lag, versions, or damage; a run tells which)",
-                &self.different,
             )?;
-            line(
-                out,
-                "Other uidvalidity: would be refused",
-                &self.other_incarnation,
-            )?;
+            self.other_incarnation
+                .line(out, "Other uidvalidity: would be refused")?;
         }
         Ok(())
     }
@@ -240,11 +258,10 @@ impl Host {
         for finding in &status.findings {
             // FILE:CODE
             let code = finding.rsplit(':').next().unwrap_or(finding);
-            note(
-                self.findings.entry(code.to_owned()).or_default(),
-                name,
-                finding,
-            );
+            self.findings
+                .entry(code.to_owned())
+                .or_default()
+                .note(name, finding);
         }
     }
 
@@ -299,32 +316,13 @@ impl Host {
             )?;
         }
         for (code, count) in &self.findings {
-            line(out, &format!("  finding {code}"), count)?;
+            count.line(out, &format!("  finding {code}"))?;
         }
         for (reason, count) in &self.refused {
-            line(out, &format!("  would fail, {reason}"), count)?;
+            count.line(out, &format!("  would fail, {reason}"))?;
         }
         Ok(())
     }
-}
-
-fn note(count: &mut Count, name: &str, detail: &str) {
-    count.mailboxes += 1;
-    if count.mailboxes == 1 {
-        name.clone_into(&mut count.example);
-        detail.clone_into(&mut count.detail);
-    }
-}
-
-fn line(out: &mut String, what: &str, count: &Count) -> std::fmt::Result {
-    if count.mailboxes == 0 {
-        return Ok(());
-    }
-    writeln!(
-        out,
-        "{what}: {} mailboxes, for example {}: {}",
-        count.mailboxes, count.example, count.detail
-    )
 }
 
 /// Bytes with a unit of 1000.

@@ -8,7 +8,7 @@ use indexfile::exit::Exit;
 use super::args::{AlertArgs, Hosts, Limits, Mailboxes, Output, StateFile, Work, parse_names};
 use super::progress::Progress;
 use super::{Fail, signals, text};
-use crate::control::{self, Conditions, Control, socket_path, watch_conditions};
+use crate::control::{self, Conditions, Control, Socket, socket_path, watch_conditions};
 use crate::journal::{Journal, RunId, SqliteJournal, Verb};
 use crate::run::{self, Parts, Settings, Source, Summary, stop_pair};
 
@@ -98,7 +98,7 @@ fn migrate(common: Common, mut settings: Settings, sources: Vec<Source>) -> Resu
     let journal = Arc::new(SqliteJournal::open(&common.state.state)?);
     let verb = settings.verb;
     with_runtime(async move {
-        let (parts, progress, control) = parts(&common, settings, &journal);
+        let (parts, progress, control, _socket) = parts(&common, settings, &journal);
         let result = run::run_controlled(parts, &sources, &control).await;
         progress.end();
         finish(&common, verb, journal.as_ref(), &result?)
@@ -124,7 +124,7 @@ pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
     };
     common.work.apply(&mut settings);
     with_runtime(async move {
-        let (parts, progress, control) = parts(&common, settings, &journal);
+        let (parts, progress, control, _socket) = parts(&common, settings, &journal);
         let result = run::retry(parts, &names, args.all, &control).await;
         progress.end();
         finish(&common, verb, journal.as_ref(), &result?)
@@ -137,7 +137,7 @@ pub(super) fn recover(args: RecoverArgs) -> Result<Exit, Fail> {
     let mut settings = Settings::upgrade();
     common.work.apply(&mut settings);
     with_runtime(async move {
-        let (parts, progress, _) = parts(&common, settings, &journal);
+        let (parts, progress, _, _socket) = parts(&common, settings, &journal);
         let result = run::recover(parts).await;
         progress.end();
         let found = result?;
@@ -163,7 +163,7 @@ fn parts(
     common: &Common,
     settings: Settings,
     journal: &Arc<SqliteJournal>,
-) -> (Parts, Arc<Progress>, Arc<Control>) {
+) -> (Parts, Arc<Progress>, Arc<Control>, Option<Socket>) {
     let (handle, stop) = stop_pair();
     signals::watch(handle.clone());
     let control = Arc::new(Control::new(settings.parallel));
@@ -175,16 +175,23 @@ fn parts(
         }
     });
     tokio::spawn(watch_conditions(Arc::clone(&control)));
-    match control::serve(
+    let served = control::serve(
         &socket_path(&common.state.state),
         Arc::clone(&control),
         handle,
-    ) {
-        Ok(server) => drop(tokio::spawn(server)),
-        Err(error) => text::complain(&format!(
-            "{error}: status, pause and resume cannot reach this run"
-        )),
-    }
+    );
+    let socket = match served {
+        Ok((socket, server)) => {
+            tokio::spawn(server);
+            Some(socket)
+        }
+        Err(error) => {
+            text::complain(&format!(
+                "{error}: status, pause and resume cannot reach this run"
+            ));
+            None
+        }
+    };
     let progress = Arc::new(Progress::new(
         settings.verb.as_str(),
         common.output,
@@ -199,7 +206,7 @@ fn parts(
         alerts: common.alert.alerts(&common.hosts, &common.state),
         stop,
     };
-    (parts, progress, control)
+    (parts, progress, control, socket)
 }
 
 /// Prints what came of it.

@@ -9,6 +9,7 @@ mod plan;
 mod progress;
 mod report;
 mod signals;
+mod survey;
 mod text;
 
 use std::process::ExitCode;
@@ -39,6 +40,10 @@ enum Command {
     Retry(migrate::RetryArgs),
     /// Settle what a crash left open, and do nothing else.
     Recover(migrate::RecoverArgs),
+    /// Compare GUIDs with message files, and master with replica; change nothing.
+    Verify(survey::VerifyArgs),
+    /// Remove cyrus.sha1s, .OLD and stray files of mailboxes that the last run has done.
+    Clean(survey::CleanArgs),
     /// Tell how far the last run is, and what it is doing right now.
     Status(report::StatusArgs),
     /// Let a running controller begin nothing new until it is resumed; no lock is held meanwhile.
@@ -81,6 +86,8 @@ pub fn main() -> ExitCode {
         Command::Retry(args) => migrate::retry(args),
         Command::Recover(args) => migrate::recover(args),
         Command::Status(args) => report::status(&args),
+        Command::Verify(args) => survey::verify(&args),
+        Command::Clean(args) => survey::clean(&args),
         Command::Pause(args) => control::pause(&args),
         Command::Resume(args) => control::resume(&args),
         Command::Stop(args) => control::stop(&args),

@@ -8,7 +8,7 @@ use super::args::{Hosts, Mailboxes};
 use super::migrate::with_runtime;
 use super::{Fail, signals, text};
 use crate::plan::Plan;
-use crate::run::{Connect, list, stop_pair, survey};
+use crate::run::{Asking, Connect, list, stop_pair, survey};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -38,16 +38,13 @@ pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
         let (handle, stop) = stop_pair();
         signals::watch(handle);
         let skipped = if args.deep {
-            let question = Arc::new(slotd::protocol::Command::Status);
-            survey(
-                &connect,
-                sources,
-                args.parallel.into(),
-                &stop,
-                question,
-                |a| plan.answered(&a),
-            )
-            .await?
+            let asking = Asking {
+                connect: &connect,
+                parallel: args.parallel.into(),
+                stop: &stop,
+                question: Arc::new(slotd::protocol::Command::Status),
+            };
+            survey(&asking, sources, |a| plan.answered(&a)).await?
         } else {
             list(&connect, sources, &stop, |listed| {
                 plan.listed(listed.partition.as_deref());

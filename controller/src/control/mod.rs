@@ -22,7 +22,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 pub use conditions::{Conditions, Window, WindowError, watch_conditions};
-pub use server::{Ask, ServeError, ask, serve, socket_path};
+pub use server::{Ask, ServeError, Socket, ask, serve, socket_path};
 use tally::Tally;
 
 use crate::journal::{Ended, Figures};

@@ -69,7 +69,7 @@ pub fn socket_path(state: &Path) -> PathBuf {
     name.into()
 }
 
-/// Answers at a socket until the task is dropped. The caller owns the state file, so a socket that
+/// Answers at a socket until the future is dropped; the file goes with the first value. The caller owns the state file, so a socket that
 /// is there already is a dead one.
 ///
 /// # Errors
@@ -78,7 +78,7 @@ pub fn serve(
     path: &Path,
     control: Arc<Control>,
     stop: StopHandle,
-) -> Result<impl Future<Output = ()> + Send + use<>, ServeError> {
+) -> Result<(Socket, impl Future<Output = ()> + Send + use<>), ServeError> {
     let io = |source| ServeError::Io {
         path: path.to_owned(),
         source,
@@ -89,9 +89,8 @@ pub fn serve(
     }
     let listener = UnixListener::bind(path).map_err(io)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(io)?;
-    let guard = Unlink(path.to_owned());
-    Ok(async move {
-        let _guard = guard;
+    let socket = Socket(path.to_owned());
+    let server = async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (control, stop) = (Arc::clone(&control), stop.clone());
             tokio::spawn(async move {
@@ -99,13 +98,15 @@ pub fn serve(
                 let _ = tokio::time::timeout(LIMIT, answer(stream, &control, &stop)).await;
             });
         }
-    })
+    };
+    Ok((socket, server))
 }
 
-/// Removes the socket when the run ends.
-struct Unlink(PathBuf);
+/// The socket file; it goes when this is dropped.
+#[derive(Debug)]
+pub struct Socket(PathBuf);
 
-impl Drop for Unlink {
+impl Drop for Socket {
     fn drop(&mut self) {
         // If it is gone already, that is as well.
         let _ = std::fs::remove_file(&self.0);

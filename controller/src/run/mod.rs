@@ -45,4 +45,4 @@ pub use recover::{Recovered, recover};
 pub use settings::{RunError, Settings, Stop, StopHandle, StopSignal, stop_pair};
 pub(crate) use summary::Histogram;
 pub use summary::{LockMs, Summary};
-pub use survey::{Answered, Question, Said, list, survey};
+pub use survey::{Answered, Asking, Question, Said, list, survey, survey_rows};

@@ -14,6 +14,10 @@ use super::connect::Connect;
 use crate::journal::Job;
 use crate::two_phase::{Answer, Event, ListItem, Reason, Refusal, Request, Side};
 
+/// From this index version on, the identifier field is a whole SHA-1. Below it, slotd takes UUIDs from
+/// `.OLD` by itself.
+const GUID_VERSION: u8 = 10;
+
 /// What a reply told beside its answer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Learned {
@@ -55,13 +59,13 @@ impl Target {
         match request {
             Request::Prepare { to } => Command::Prepare(Prepare {
                 of: self.named(side),
-                upgrade: upgrade(to, false),
+                upgrade: upgrade(to),
             }),
             Request::Lock => Command::Lock(Lock {
                 of: self.named(side),
                 wait: Some(self.lock_wait),
             }),
-            Request::Upgrade { to, uuids_old } => Command::Upgrade(upgrade(to, uuids_old)),
+            Request::Upgrade { to, .. } => Command::Upgrade(upgrade(to)),
             Request::Commit { hold, drop_old } => Command::Commit(Commit { hold, drop_old }),
             Request::Release { drop_old } => Command::Release { drop_old },
             Request::RollBack => Command::Rollback,
@@ -69,7 +73,7 @@ impl Target {
     }
 }
 
-fn upgrade(to: u8, _uuids_old: bool) -> Upgrade {
+fn upgrade(to: u8) -> Upgrade {
     Upgrade {
         version: u32::from(to),
         ..Upgrade::default()
@@ -88,6 +92,18 @@ impl Peer {
 
     /// Sends a request and waits for what comes of it.
     pub(super) async fn ask(&mut self, target: &Target, request: Request) -> (Event, Learned) {
+        if let Request::Upgrade {
+            to,
+            uuids_old: true,
+        } = request
+            && to >= GUID_VERSION
+        {
+            // Asked without a word about `.OLD`, slotd would say `unchanged`, and that would be
+            // taken for "as before".
+            let text = "the index had this version before as well, and there is no way to have its \
+                        old GUIDs back from .OLD";
+            return (self.nonsense(text.to_owned()), Learned::default());
+        }
         let command = target.command(self.side, request);
         let begins = matches!(request, Request::Lock | Request::Prepare { .. });
         let result = if begins {

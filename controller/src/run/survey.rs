@@ -14,7 +14,8 @@ use super::engine::greet_hosts;
 use super::intake::{Batch, Batches, Source, add, stream};
 use super::peer::{Peer, reason_of};
 use super::settings::{RunError, Stop, StopSignal};
-use crate::journal::Listed;
+use super::summary::PAGE;
+use crate::journal::{Filter, Journal, Listed, MailboxId, Row, RunId, State};
 use crate::listing::Skipped;
 use crate::two_phase::{Reason, Side};
 
@@ -28,6 +29,18 @@ pub struct Answered {
     pub of: Listed,
     /// Master's and replica's answer.
     pub said: [Option<Said>; 2],
+}
+
+/// How to ask.
+pub struct Asking<'a> {
+    /// How to reach the hosts.
+    pub connect: &'a Arc<dyn Connect>,
+    /// Mailboxes at once.
+    pub parallel: usize,
+    /// When to end early.
+    pub stop: &'a StopSignal,
+    /// What to ask about each mailbox.
+    pub question: Arc<Question>,
 }
 
 /// What is asked about each mailbox.
@@ -60,26 +73,68 @@ pub async fn list(
 /// A host does not answer at all, or the list cannot be read. What single mailboxes are refused is
 /// among the answers.
 pub async fn survey(
-    connect: &Arc<dyn Connect>,
+    asking: &Asking<'_>,
     sources: Vec<Source>,
-    parallel: usize,
-    stop: &StopSignal,
-    question: Arc<Question>,
     sink: impl FnMut(Answered),
 ) -> Result<Skipped, RunError> {
-    greet_hosts(connect).await?;
-    let batches = stream(sources, Arc::clone(connect), stop.clone());
-    survey_batches(connect, batches, parallel, stop, question, sink).await
+    greet_hosts(asking.connect).await?;
+    let batches = stream(sources, Arc::clone(asking.connect), asking.stop.clone());
+    survey_batches(asking, batches, sink).await
 }
 
-pub(crate) async fn survey_batches(
-    connect: &Arc<dyn Connect>,
+/// Asks about every mailbox of a run that is in one of these states.
+///
+/// # Errors
+/// As [`survey`], or the journal cannot be read.
+pub async fn survey_rows(
+    asking: &Asking<'_>,
+    journal: Arc<dyn Journal>,
+    run: RunId,
+    states: &'static [State],
+    sink: impl FnMut(Answered),
+) -> Result<(), RunError> {
+    greet_hosts(asking.connect).await?;
+    let (out, batches) = tokio::sync::mpsc::channel(2);
+    tokio::task::spawn_blocking(move || {
+        for state in states {
+            let mut after = MailboxId(0);
+            loop {
+                let page = match journal.page(run, Filter::In(*state), after, PAGE) {
+                    Ok(page) => page,
+                    Err(error) => {
+                        // If nobody listens any more, nobody wants to know.
+                        let _ = out.blocking_send(Err(error.into()));
+                        return;
+                    }
+                };
+                let Some(last) = page.last() else { break };
+                after = last.id;
+                let listed = |row: Row| Listed {
+                    name: row.name,
+                    partition: row.partition,
+                    named: row.named,
+                };
+                let batch = Batch::Listed(page.into_iter().map(listed).collect());
+                if out.blocking_send(Ok(batch)).is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    survey_batches(asking, batches, sink).await.map(drop)
+}
+
+async fn survey_batches(
+    asking: &Asking<'_>,
     mut batches: Batches,
-    parallel: usize,
-    stop: &StopSignal,
-    question: Arc<Question>,
     mut sink: impl FnMut(Answered),
 ) -> Result<Skipped, RunError> {
+    let Asking {
+        connect,
+        parallel,
+        stop,
+        question,
+    } = asking;
     let mut skipped = Skipped::new();
     let mut pool: Vec<[Peer; 2]> = Vec::new();
     let mut tasks: JoinSet<([Peer; 2], Answered)> = JoinSet::new();
@@ -107,13 +162,13 @@ pub(crate) async fn survey_batches(
             if stop.level() != Stop::No {
                 break;
             }
-            while tasks.len() >= parallel.max(1) {
+            while tasks.len() >= (*parallel).max(1) {
                 settle(tasks.join_next().await, &mut pool)?;
             }
             let new = || Side::ALL.map(|side| Peer::new(side, Arc::clone(connect)));
             let mut peers = pool.pop().unwrap_or_else(new);
             let in_scope = Side::ALL.map(|side| connect.address(side).is_some());
-            let question = Arc::clone(&question);
+            let question = Arc::clone(question);
             tasks.spawn(async move {
                 let [master, replica] = &mut peers;
                 let (a, b) = tokio::join!(

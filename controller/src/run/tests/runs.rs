@@ -10,7 +10,7 @@ use slotd::protocol::Code;
 use super::fake::{Fault, Net, Shared, What, host, lock};
 use crate::control::Control;
 use crate::journal::memory::MemoryJournal;
-use crate::journal::{Filter, Journal, MailboxId, RunId, State};
+use crate::journal::{Change, Durability, Filter, Journal, MailboxId, RunId, State};
 use crate::run::{
     Alerts, Finished, Observer, Parts, RunError, Settings, Source, Stop, StopHandle, Summary,
     recover, retry, run, run_controlled, stop_pair,
@@ -526,4 +526,58 @@ async fn a_paused_run_can_be_stopped() {
         .unwrap()
         .unwrap();
     assert_eq!((summary.pending, summary.upgraded), (5, 0));
+}
+
+#[tokio::test]
+async fn a_way_back_that_slotd_cannot_go_is_never_taken_for_gone() {
+    let world = World::new();
+    lock(&world.hosts[1])
+        .mailboxes
+        .get_mut("user.a")
+        .unwrap()
+        .version = 10;
+    let run = world.journal.begin_run(&spec_of(&world), 0).unwrap();
+    let name = MailboxName::parse("user.a").unwrap();
+    let listed = crate::journal::Listed {
+        name,
+        partition: None,
+        named: true,
+    };
+    world.journal.add(run, &[listed]).unwrap();
+    let mailbox = world.row("user.a").id;
+    // Padded GUIDs of version 10 were replaced on the replica; the master cannot follow.
+    for change in [
+        Change::Decide {
+            mailbox,
+            before: [Some(9), Some(10)],
+        },
+        Change::Reverse { mailbox },
+    ] {
+        world
+            .journal
+            .submit(change, Durability::Durable)
+            .wait()
+            .await
+            .unwrap();
+    }
+    let recovered = recover(world.parts()).await.unwrap();
+    assert_eq!((recovered.settled, recovered.in_doubt), (0, 1));
+    assert!(
+        !lock(&world.hosts[1])
+            .log
+            .iter()
+            .any(|l| l.starts_with("UPGRADE"))
+    );
+    assert!(world.witness.alarms.lock().unwrap()[0].contains(".OLD"));
+}
+
+fn spec_of(world: &World) -> crate::journal::RunSpec {
+    crate::journal::RunSpec {
+        verb: world.settings.verb,
+        to: world.settings.to,
+        master: "master".to_owned(),
+        replica: Some("replica".to_owned()),
+        master_id: String::new(),
+        replica_id: String::new(),
+    }
 }

@@ -1,0 +1,268 @@
+//! What `verify` found: GUIDs against message files, findings, and master against replica.
+//!
+//! Only digests and findings travel; the slotds read the messages. Counts and one example of each
+//! kind are kept, so memory is flat. Changes nothing.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use slotd::protocol::Verified;
+
+use crate::plan::Count;
+use crate::run::Answered;
+use crate::two_phase::{Reason, Side};
+
+/// One host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Host {
+    /// Mailboxes it answered for.
+    pub mailboxes: u64,
+    /// Records of index and expunge files.
+    pub messages: u64,
+    /// Messages that were read.
+    pub checked: u64,
+    /// Records with an old-style GUID, which says nothing about content.
+    pub old_guids: u64,
+    /// Messages that are not what their records say.
+    pub bad: u64,
+    /// Mailboxes by index version.
+    pub versions: BTreeMap<u32, u64>,
+    /// What is wrong, by kind: `guid`, `size`, `missing`, and the codes of `indexfile check`.
+    pub findings: BTreeMap<String, Count>,
+    /// Mailboxes that could not be looked at, by reason.
+    pub refused: BTreeMap<&'static str, Count>,
+}
+
+/// Both.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Audit {
+    /// Mailboxes asked about.
+    pub mailboxes: u64,
+    /// Names that the master does not know.
+    pub unknown: u64,
+    /// Master and replica.
+    pub hosts: BTreeMap<&'static str, Host>,
+    /// The same UIDs and identifiers on both hosts.
+    pub alike: u64,
+    /// Another number of records: replication lag, as a rule.
+    pub lagging: Count,
+    /// The same number of records and other identifiers, or another index version.
+    pub differing: Count,
+}
+
+impl Audit {
+    /// Adds what the hosts said about a mailbox.
+    pub fn answered(&mut self, answered: &Answered) {
+        self.mailboxes += 1;
+        let name = answered.of.name.as_str();
+        let mut both = [None, None];
+        for side in Side::ALL {
+            let Some(said) = &answered.said[side.index()] else {
+                continue;
+            };
+            let host = self.hosts.entry(side.as_str()).or_default();
+            let verified = match said {
+                Ok(fields) => {
+                    Verified::from_fields(fields).map_err(|e| (Reason::Protocol, e.to_string()))
+                }
+                Err(refusal) => Err(refusal.clone()),
+            };
+            match verified {
+                Ok(verified) => {
+                    host.add(name, &verified);
+                    both[side.index()] = Some(verified);
+                }
+                Err((reason, text)) => {
+                    let unknown =
+                        reason == Reason::NoMailbox && side == Side::Master && answered.of.named;
+                    self.unknown += u64::from(unknown);
+                    host.refused
+                        .entry(reason.as_str())
+                        .or_default()
+                        .note(name, &text);
+                }
+            }
+        }
+        if let [Some(master), Some(replica)] = &both {
+            let text = format!(
+                "master: version {}, {} records; replica: version {}, {} records",
+                master.index, master.messages, replica.index, replica.messages
+            );
+            if master.index != replica.index {
+                self.differing.note(name, &text);
+            } else if master.digest == replica.digest {
+                self.alike += 1;
+            } else if master.messages == replica.messages {
+                self.differing.note(name, &text);
+            } else {
+                self.lagging.note(name, &text);
+            }
+        }
+    }
+
+    /// Whether something is wrong. Replication lag is not.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        let wrong = |host: &Host| !host.findings.is_empty() || !host.refused.is_empty();
+        self.differing.mailboxes == 0 && !self.hosts.values().any(wrong)
+    }
+
+    /// For a person.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "{} mailboxes", self.mailboxes)?;
+        for (side, host) in &self.hosts {
+            let versions: Vec<String> = host
+                .versions
+                .iter()
+                .map(|(v, n)| format!("{n} of version {v}"))
+                .collect();
+            writeln!(
+                out,
+                "{side}: {} messages, {} of them read, {} wrong; {} old GUIDs; {}",
+                host.messages,
+                host.checked,
+                host.bad,
+                host.old_guids,
+                versions.join(", ")
+            )?;
+            for (kind, count) in &host.findings {
+                count.line(out, &format!("  {kind}"))?;
+            }
+            for (reason, count) in &host.refused {
+                count.line(out, &format!("  not looked at, {reason}"))?;
+            }
+        }
+        if self.hosts.len() == 2 {
+            writeln!(out, "Alike on both hosts: {} mailboxes", self.alike)?;
+            self.lagging.line(
+                out,
+                "Another number of messages (replication lag, as a rule)",
+            )?;
+            self.differing.line(out, "DIFFERENT")?;
+        }
+        Ok(())
+    }
+}
+
+impl Host {
+    fn add(&mut self, name: &str, verified: &Verified) {
+        self.mailboxes += 1;
+        self.messages += u64::from(verified.messages);
+        self.checked += u64::from(verified.checked);
+        self.old_guids += u64::from(verified.old);
+        self.bad += u64::from(verified.bad);
+        *self.versions.entry(verified.index).or_default() += 1;
+        for item in &verified.list {
+            // UID:reason
+            let kind = item.split_once(':').map_or("message", |(_, reason)| reason);
+            self.findings
+                .entry(kind.to_owned())
+                .or_default()
+                .note(name, item);
+        }
+        if verified.bad > 0 && verified.list.is_empty() {
+            let text = format!("{} messages", verified.bad);
+            self.findings
+                .entry("message".to_owned())
+                .or_default()
+                .note(name, &text);
+        }
+        for finding in &verified.findings {
+            // FILE:CODE
+            let code = finding.rsplit(':').next().unwrap_or(finding);
+            self.findings
+                .entry(code.to_owned())
+                .or_default()
+                .note(name, finding);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use indexfile::Guid;
+    use indexfile::mailbox::MailboxName;
+
+    use crate::journal::Listed;
+
+    fn verified(index: u32, messages: u32, digest: u8, bad: &[&str]) -> Verified {
+        Verified {
+            index,
+            expunge: None,
+            messages,
+            checked: messages,
+            old: 0,
+            bad: u32::try_from(bad.len()).unwrap(),
+            list: bad.iter().map(|b| (*b).to_owned()).collect(),
+            findings: Vec::new(),
+            digest: Guid::from_bytes([digest; 20]),
+        }
+    }
+
+    fn audit(pairs: &[(Verified, Verified)]) -> Audit {
+        let mut audit = Audit::default();
+        for (master, replica) in pairs {
+            let of = Listed {
+                name: MailboxName::parse("user.a").unwrap(),
+                partition: None,
+                named: true,
+            };
+            audit.answered(&Answered {
+                of,
+                said: [Some(Ok(master.to_fields())), Some(Ok(replica.to_fields()))],
+            });
+        }
+        audit
+    }
+
+    #[test]
+    fn lag_is_told_and_is_no_fault() {
+        let found = audit(&[
+            (verified(10, 5, 1, &[]), verified(10, 5, 1, &[])),
+            (verified(10, 5, 1, &[]), verified(10, 4, 2, &[])),
+        ]);
+        assert_eq!(
+            (found.alike, found.lagging.mailboxes, found.is_good()),
+            (1, 1, true)
+        );
+    }
+
+    #[test]
+    fn a_wrong_message_another_version_or_other_identifiers_are_faults() {
+        for pair in [
+            (verified(10, 5, 1, &["7:guid"]), verified(10, 5, 1, &[])),
+            (verified(10, 5, 1, &[]), verified(9, 5, 1, &[])),
+            (verified(10, 5, 1, &[]), verified(10, 5, 2, &[])),
+        ] {
+            let found = audit(std::slice::from_ref(&pair));
+            assert!(!found.is_good(), "{pair:?}");
+            assert!(found.to_text().contains("user.a"), "{}", found.to_text());
+        }
+    }
+
+    #[test]
+    fn a_mailbox_that_cannot_be_looked_at_is_a_fault() {
+        let mut found = Audit::default();
+        let of = Listed {
+            name: MailboxName::parse("user.a").unwrap(),
+            partition: None,
+            named: true,
+        };
+        let refusal = Err((Reason::NoMailbox, "there is none".to_owned()));
+        found.answered(&Answered {
+            of,
+            said: [Some(refusal), None],
+        });
+        assert_eq!((found.unknown, found.is_good()), (1, false));
+    }
+}

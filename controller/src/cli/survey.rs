@@ -1,0 +1,220 @@
+//! `verify` and `clean`: questions about many mailboxes to both hosts, without a transaction.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use indexfile::exit::Exit;
+use indexfile::mailbox::MailboxName;
+use slotd::protocol::{Clean, Cleaned, Command, Named, Verify};
+
+use super::args::{Hosts, Mailboxes, StateFile, parse_names};
+use super::migrate::with_runtime;
+use super::{Fail, signals, text};
+use crate::audit::Audit;
+use crate::journal::{Journal, RunId, SqliteJournal, State};
+use crate::plan::Count;
+use crate::run::{Answered, Asking, Connect, Question, Source, stop_pair, survey, survey_rows};
+use crate::two_phase::{Reason, Side};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct VerifyArgs {
+    #[command(flatten)]
+    hosts: Hosts,
+    #[command(flatten)]
+    mailboxes: Mailboxes,
+    /// Messages to read in each mailbox, spread over it.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    sample: u32,
+    /// Read every message.
+    #[arg(long, conflicts_with = "sample")]
+    full: bool,
+    /// Mailboxes at once.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    parallel: u16,
+    /// Print it as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CleanArgs {
+    #[command(flatten)]
+    hosts: Hosts,
+    #[command(flatten)]
+    state: StateFile,
+    /// Say what would be removed, and remove nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Mailboxes at once.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    parallel: u16,
+    /// Print it as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Only these; without any, every mailbox that the last run has done.
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+}
+
+pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
+    let sources = args.mailboxes.sources()?;
+    let connect: Arc<dyn Connect> = args.hosts.slotds();
+    let sample = (!args.full).then_some(args.sample);
+    let parallel = args.parallel.into();
+    let question: Arc<Question> = Arc::new(move |of: Named| Command::Verify(Verify { of, sample }));
+    let mut audit = Audit::default();
+    let audit = with_runtime(async move {
+        let (handle, stop) = stop_pair();
+        signals::watch(handle);
+        let asking = Asking {
+            connect: &connect,
+            parallel,
+            stop: &stop,
+            question,
+        };
+        survey(&asking, sources, |a| audit.answered(&a)).await?;
+        Ok(audit)
+    })?;
+    if args.json {
+        text::json(&serde_json::to_value(&audit).map_err(std::io::Error::from)?)?;
+    } else {
+        text::say(audit.to_text().trim_end())?;
+    }
+    Ok(match (audit.unknown, audit.is_good()) {
+        (0, true) => Exit::Ok,
+        (0, false) => Exit::Data,
+        _ => Exit::NoMailbox,
+    })
+}
+
+/// What went from one host.
+#[derive(Default, serde::Serialize)]
+struct Gone {
+    mailboxes: u64,
+    files: u64,
+    bytes: u64,
+    refused: BTreeMap<&'static str, Count>,
+}
+
+/// States in which nothing of a mailbox is needed any more for going back or on.
+const DONE: &[State] = &[State::Upgraded, State::Unchanged];
+
+pub(super) fn clean(args: &CleanArgs) -> Result<Exit, Fail> {
+    let journal = SqliteJournal::open_read_only(&args.state.state)?;
+    let Some(last) = journal.last_run()? else {
+        let text = format!("{}: no run was started yet", args.state.state.display());
+        return Err(Fail {
+            exit: Exit::Config,
+            text,
+        });
+    };
+    let names = checked_names(args, &journal, last.id)?;
+    let connect: Arc<dyn Connect> = args.hosts.slotds();
+    let (dry_run, parallel) = (args.dry_run, args.parallel.into());
+    let question: Arc<Question> = Arc::new(move |of: Named| Command::Clean(Clean { of, dry_run }));
+    let mut hosts: BTreeMap<&'static str, Gone> = BTreeMap::new();
+    let hosts = with_runtime(async move {
+        let (handle, stop) = stop_pair();
+        signals::watch(handle);
+        let asking = Asking {
+            connect: &connect,
+            parallel,
+            stop: &stop,
+            question,
+        };
+        let sink = |answered: Answered| add(&mut hosts, &answered);
+        if names.is_empty() {
+            let journal = Arc::new(journal);
+            survey_rows(&asking, journal, last.id, DONE, sink).await?;
+        } else {
+            survey(&asking, vec![Source::Names(names)], sink).await?;
+        }
+        Ok(hosts)
+    })?;
+    let refused = hosts.values().any(|host| !host.refused.is_empty());
+    if args.json {
+        let value = serde_json::json!({ "dry_run": dry_run, "hosts": hosts });
+        text::json(&value)?;
+    } else {
+        text::say(&describe(&hosts, dry_run))?;
+    }
+    Ok(if refused { Exit::RolledBack } else { Exit::Ok })
+}
+
+/// The names given, once it is sure that the last run has brought each to its end.
+fn checked_names(
+    args: &CleanArgs,
+    journal: &dyn Journal,
+    run: RunId,
+) -> Result<Vec<MailboxName>, Fail> {
+    let names = parse_names(&args.names)?;
+    for name in &names {
+        match journal.find(run, name)? {
+            Some(row) if DONE.contains(&row.state) => {}
+            Some(row) => {
+                let text = format!("{name} is {} and is not cleaned", row.state.as_str());
+                return Err(Fail {
+                    exit: Exit::Config,
+                    text,
+                });
+            }
+            None => {
+                let text = format!("no such mailbox in the last run: {name}");
+                return Err(Fail {
+                    exit: Exit::NoMailbox,
+                    text,
+                });
+            }
+        }
+    }
+    Ok(names)
+}
+
+/// Adds what the hosts said about one mailbox.
+fn add(hosts: &mut BTreeMap<&'static str, Gone>, answered: &Answered) {
+    for side in Side::ALL {
+        let Some(said) = &answered.said[side.index()] else {
+            continue;
+        };
+        let host = hosts.entry(side.as_str()).or_default();
+        let cleaned = match said {
+            Ok(fields) => {
+                Cleaned::from_fields(fields).map_err(|e| (Reason::Protocol, e.to_string()))
+            }
+            Err(refusal) => Err(refusal.clone()),
+        };
+        match cleaned {
+            Ok(cleaned) => {
+                host.mailboxes += u64::from(!cleaned.files.is_empty());
+                host.files += cleaned.files.len() as u64;
+                host.bytes += cleaned.bytes;
+            }
+            Err((reason, text)) => {
+                let count = host.refused.entry(reason.as_str()).or_default();
+                count.note(answered.of.name.as_str(), &text);
+            }
+        }
+    }
+}
+
+fn describe(hosts: &BTreeMap<&'static str, Gone>, dry_run: bool) -> String {
+    let verb = if dry_run { "would go" } else { "removed" };
+    let mut out = String::new();
+    for (side, host) in hosts {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            out,
+            "{side}: {verb}: {} files of {} mailboxes, {} bytes",
+            host.files, host.mailboxes, host.bytes
+        );
+        for (reason, count) in &host.refused {
+            let _ = count.line(&mut out, &format!("  left alone, {reason}"));
+        }
+    }
+    if hosts.is_empty() {
+        out.push_str("nothing is done yet, so nothing is cleaned\n");
+    }
+    out.truncate(out.trim_end().len());
+    out
+}
