@@ -165,7 +165,7 @@ fn parts(
     journal: &Arc<SqliteJournal>,
 ) -> (Parts, Arc<Progress>, Arc<Control>, Option<Socket>) {
     let (handle, stop) = stop_pair();
-    signals::watch(handle.clone());
+    let signalled = handle.clone();
     let control = Arc::new(Control::new(settings.parallel));
     common.limits.apply(&control);
     // Begin only once the conditions have been looked at: a run must not start outside its window.
@@ -198,6 +198,8 @@ fn parts(
         Arc::clone(&control),
     ));
     tokio::spawn(Arc::clone(&progress).tick());
+    let teller = Arc::clone(&progress);
+    signals::watch(signalled, move |text| teller.line(text));
     let parts = Parts {
         settings,
         connect: common.hosts.slotds(),

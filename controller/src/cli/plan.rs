@@ -36,7 +36,7 @@ pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
     let connect: Arc<dyn Connect> = args.hosts.slotds();
     let plan = with_runtime(async move {
         let (handle, stop) = stop_pair();
-        signals::watch(handle);
+        signals::watch(handle, text::note);
         let skipped = if args.deep {
             let asking = Asking {
                 connect: &connect,

@@ -32,6 +32,7 @@ impl Progress {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
             bar.set_style(style());
             bar.set_prefix(verb);
+            bar.set_message("looking at what is to be done");
             bar
         });
         Self {
@@ -58,7 +59,8 @@ impl Progress {
         }
     }
 
-    fn line(&self, text: &str) {
+    /// A line above the bar.
+    pub(super) fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| text::note(text)),
             None => text::note(text),

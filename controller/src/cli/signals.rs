@@ -6,8 +6,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::text;
 use crate::run::{Stop, StopHandle};
 
-/// Watches for signals until the process ends. Must be called on the runtime.
-pub(super) fn watch(handle: StopHandle) {
+/// Watches for signals until the process ends, and tells a person what each one does. Must be called
+/// on the runtime.
+pub(super) fn watch(handle: StopHandle, tell: impl Fn(&str) + Send + 'static) {
     let streams =
         signal(SignalKind::interrupt()).and_then(|i| Ok((i, signal(SignalKind::terminate())?)));
     let (mut interrupt, mut terminate) = match streams {
@@ -26,10 +27,10 @@ pub(super) fn watch(handle: StopHandle) {
                 got = terminate.recv() => if got.is_none() { return },
             }
             match handle.escalate() {
-                Stop::Finish => text::note(
+                Stop::Finish => tell(
                     "stopping: the mailboxes under way are finished; a second signal rolls them back",
                 ),
-                _ => text::note("stopping now: what is not decided is rolled back"),
+                _ => tell("stopping now: what is not decided is rolled back"),
             }
         }
     });

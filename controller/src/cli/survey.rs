@@ -66,7 +66,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
     let mut audit = Audit::default();
     let audit = with_runtime(async move {
         let (handle, stop) = stop_pair();
-        signals::watch(handle);
+        signals::watch(handle, text::note);
         let asking = Asking {
             connect: &connect,
             parallel,
@@ -116,7 +116,7 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Exit, Fail> {
     let mut hosts: BTreeMap<&'static str, Gone> = BTreeMap::new();
     let hosts = with_runtime(async move {
         let (handle, stop) = stop_pair();
-        signals::watch(handle);
+        signals::watch(handle, text::note);
         let asking = Asking {
             connect: &connect,
             parallel,
