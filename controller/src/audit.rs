@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use slotd::protocol::Verified;
+use slotd::protocol::{FieldError, Fields};
 
 use crate::plan::Count;
 use crate::run::Answered;
@@ -49,6 +49,42 @@ pub struct Audit {
     pub lagging: Count,
     /// The same number of records and other identifiers, or another index version.
     pub differing: Count,
+}
+
+/// What this needs of an answer to `VERIFY`.
+struct Verified {
+    index: u32,
+    messages: u32,
+    checked: u32,
+    old: u32,
+    bad: u32,
+    /// The first of the bad ones, each as `UID:reason`.
+    list: Vec<String>,
+    /// Each as `FILE:CODE`.
+    findings: Vec<String>,
+    digest: String,
+}
+
+impl Verified {
+    fn from_fields(fields: &Fields) -> Result<Self, FieldError> {
+        let texts = |key| -> Result<Vec<String>, FieldError> {
+            let items = fields.list(key)?;
+            Ok(items
+                .iter()
+                .map(|item| String::from_utf8_lossy(item).into_owned())
+                .collect())
+        };
+        Ok(Self {
+            index: fields.get("index")?,
+            messages: fields.get("messages")?,
+            checked: fields.get("checked")?,
+            old: fields.get("old")?,
+            bad: fields.get("bad")?,
+            list: texts("list")?,
+            findings: texts("findings")?,
+            digest: fields.text("digest")?,
+        })
+    }
 }
 
 impl Audit {
@@ -190,26 +226,24 @@ impl Host {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use indexfile::Guid;
     use indexfile::mailbox::MailboxName;
 
     use crate::journal::Listed;
 
-    fn verified(index: u32, messages: u32, digest: u8, bad: &[&str]) -> Verified {
-        Verified {
-            index,
-            expunge: None,
-            messages,
-            checked: messages,
-            old: 0,
-            bad: u32::try_from(bad.len()).unwrap(),
-            list: bad.iter().map(|b| (*b).to_owned()).collect(),
-            findings: Vec::new(),
-            digest: Guid::from_bytes([digest; 20]),
-        }
+    fn verified(index: u32, messages: u32, digest: &str, bad: &[&str]) -> Fields {
+        Fields::new()
+            .with("index", index)
+            .with("expunge", "none")
+            .with("messages", messages)
+            .with("checked", messages)
+            .with("old", 0)
+            .with("bad", bad.len())
+            .with_list("list", bad)
+            .with_list::<&str>("findings", [])
+            .with("digest", digest)
     }
 
-    fn audit(pairs: &[(Verified, Verified)]) -> Audit {
+    fn audit(pairs: &[(Fields, Fields)]) -> Audit {
         let mut audit = Audit::default();
         for (master, replica) in pairs {
             let of = Listed {
@@ -219,7 +253,7 @@ mod tests {
             };
             audit.answered(&Answered {
                 of,
-                said: [Some(Ok(master.to_fields())), Some(Ok(replica.to_fields()))],
+                said: [Some(Ok(master.clone())), Some(Ok(replica.clone()))],
             });
         }
         audit
@@ -228,8 +262,8 @@ mod tests {
     #[test]
     fn lag_is_told_and_is_no_fault() {
         let found = audit(&[
-            (verified(10, 5, 1, &[]), verified(10, 5, 1, &[])),
-            (verified(10, 5, 1, &[]), verified(10, 4, 2, &[])),
+            (verified(10, 5, "1", &[]), verified(10, 5, "1", &[])),
+            (verified(10, 5, "1", &[]), verified(10, 4, "2", &[])),
         ]);
         assert_eq!(
             (found.alike, found.lagging.mailboxes, found.is_good()),
@@ -240,9 +274,9 @@ mod tests {
     #[test]
     fn a_wrong_message_another_version_or_other_identifiers_are_faults() {
         for pair in [
-            (verified(10, 5, 1, &["7:guid"]), verified(10, 5, 1, &[])),
-            (verified(10, 5, 1, &[]), verified(9, 5, 1, &[])),
-            (verified(10, 5, 1, &[]), verified(10, 5, 2, &[])),
+            (verified(10, 5, "1", &["7:guid"]), verified(10, 5, "1", &[])),
+            (verified(10, 5, "1", &[]), verified(9, 5, "1", &[])),
+            (verified(10, 5, "1", &[]), verified(10, 5, "2", &[])),
         ] {
             let found = audit(std::slice::from_ref(&pair));
             assert!(!found.is_good(), "{pair:?}");

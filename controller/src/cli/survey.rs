@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
-use slotd::protocol::{Clean, Cleaned, Command, Named, Verify};
+use slotd::protocol::{Clean, Command, FieldError, Fields, Named, Verify};
 
 use super::args::{Hosts, Mailboxes, StateFile, parse_names};
 use super::migrate::with_runtime;
@@ -171,6 +171,11 @@ fn checked_names(
     Ok(names)
 }
 
+/// Files and bytes of an answer to `CLEAN`.
+fn cleaned(fields: &Fields) -> Result<(u64, u64), FieldError> {
+    Ok((fields.get("count")?, fields.get("bytes")?))
+}
+
 /// Adds what the hosts said about one mailbox.
 fn add(hosts: &mut BTreeMap<&'static str, Gone>, answered: &Answered) {
     for side in Side::ALL {
@@ -179,16 +184,14 @@ fn add(hosts: &mut BTreeMap<&'static str, Gone>, answered: &Answered) {
         };
         let host = hosts.entry(side.as_str()).or_default();
         let cleaned = match said {
-            Ok(fields) => {
-                Cleaned::from_fields(fields).map_err(|e| (Reason::Protocol, e.to_string()))
-            }
+            Ok(fields) => cleaned(fields).map_err(|e| (Reason::Protocol, e.to_string())),
             Err(refusal) => Err(refusal.clone()),
         };
         match cleaned {
-            Ok(cleaned) => {
-                host.mailboxes += u64::from(!cleaned.files.is_empty());
-                host.files += cleaned.files.len() as u64;
-                host.bytes += cleaned.bytes;
+            Ok((files, bytes)) => {
+                host.mailboxes += u64::from(files > 0);
+                host.files += files;
+                host.bytes += bytes;
             }
             Err((reason, text)) => {
                 let count = host.refused.entry(reason.as_str()).or_default();
