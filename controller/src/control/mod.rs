@@ -128,10 +128,12 @@ impl Control {
             return 0;
         }
         let tally = self.tally();
-        tally
-            .allowed
-            .min(knobs.parallel)
-            .saturating_sub(tally.under_way)
+        // What the lock times allow counts only while there is a target for them.
+        let limit = match knobs.target_lock {
+            Some(_) => tally.allowed.min(knobs.parallel),
+            None => knobs.parallel,
+        };
+        limit.saturating_sub(tally.under_way)
     }
 
     /// Tells what a run has to do.

@@ -74,6 +74,9 @@ fn nothing_begins_while_paused_or_waiting_and_the_reason_is_named() {
     control.turn(|knobs| knobs.paused = true);
     assert_eq!(control.live().waiting.as_deref(), Some("paused"));
     control.turn(|knobs| (knobs.paused, knobs.waiting) = (false, None));
+    control.turn(|knobs| knobs.parallel = 9);
+    assert_eq!(control.room(), 8, "a limit that was raised counts at once");
+    control.turn(|knobs| knobs.parallel = 4);
     control.ends();
     assert_eq!((control.room(), control.live().waiting), (4, None));
 }
