@@ -12,12 +12,41 @@ use super::{Cut, Open, Session};
 use crate::commit;
 use crate::intent::{Direction, Intent, IntentFile, recovery};
 use crate::lock::{MailboxLocks, Patience};
-use crate::protocol::{Code, Committed, Fields, MailboxFacts, Reply};
+use crate::protocol::{self, Code, Committed, Fields, MailboxFacts, Reply};
 use crate::refusal::Refusal;
 use crate::stage::{self, LiveFiles, Sources, sources};
 use crate::transaction::{Action, Answer, Event, State};
 
 impl Session {
+    /// `PREPARE`: without locks, and apart from the state machine.
+    pub(super) fn prepare(&mut self, prepare: &protocol::Prepare) -> Result<Reply, Refusal> {
+        // What was prepared before is given up first: one mailbox a connection.
+        self.prepared = None;
+        let fetched = self.fetch_sha1s(&prepare.of);
+        let place = self.host.store.find(&prepare.of)?;
+        let (index, expunge) = super::inquire::open_unlocked(&place)?;
+        let live = LiveFiles { index, expunge };
+        let uniqueid = sources::uniqueid_of(&place)?;
+        let uidvalidity = live.index.header().uidvalidity();
+        let local = sources::open_local(&place, &uniqueid, uidvalidity);
+        let fetched =
+            fetched.and_then(|bytes| sources::take_fetched(bytes, &place, &uniqueid, uidvalidity));
+        let sources = Sources {
+            local: local.as_ref(),
+            fetched: fetched.as_ref(),
+        };
+        let prepared = stage::prepare(
+            &place,
+            &live,
+            prepare.upgrade,
+            &sources,
+            &self.control.cancel,
+        )?;
+        let reply = Reply::Ok(prepared.report().to_fields());
+        self.prepared = Some(prepared);
+        Ok(reply)
+    }
+
     /// Gives an event to the state machine and does what it says until it says no more.
     pub(super) fn drive(&mut self, event: Event) -> Reply {
         let mut reply = None;
@@ -176,14 +205,7 @@ impl Session {
         };
         let facts = facts(&locks, &uniqueid)?;
         let fetched = fetched.and_then(|bytes| {
-            let from = locks.place.index.path_of("cyrus.sha1s");
-            match sources::take_fetched(bytes, &from, &uniqueid, facts.uidvalidity) {
-                Ok(cache) => cache,
-                Err(error) => {
-                    tracing::warn!("fetched from the peer: {error}");
-                    None
-                }
-            }
+            sources::take_fetched(bytes, &locks.place, &uniqueid, facts.uidvalidity)
         });
         self.good = Some(Reply::Ok(facts.to_fields()));
         self.committed = Committed {
@@ -215,13 +237,16 @@ impl Session {
             local: local.as_ref(),
             fetched: open.fetched.as_ref(),
         };
-        let stage = stage::stage(
-            &open.locks,
-            &live,
-            self.upgrade,
-            &sources,
-            &self.control.cancel,
-        )?;
+        let cancel = &self.control.cancel;
+        // Used or not, it is of no use after this.
+        let prepared = self
+            .prepared
+            .take()
+            .filter(|p| p.fits(&open.locks.place, self.upgrade));
+        let stage = match prepared {
+            Some(prepared) => prepared.stage(&open.locks, &live, &sources, cancel)?,
+            None => stage::stage(&open.locks, &live, self.upgrade, &sources, cancel)?,
+        };
         let changed = !stage.files.is_empty();
         self.good = Some(Reply::Ok(stage.report.to_fields()));
         open.stage = Some(stage);

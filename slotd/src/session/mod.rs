@@ -16,7 +16,7 @@ use crate::host::Host;
 use crate::lock::MailboxLocks;
 use crate::protocol::{Code, Command, Committed, Greeting, PROTOCOL_VERSION, Reply, Upgrade};
 use crate::refusal::Refusal;
-use crate::stage::Stage;
+use crate::stage::{Prepared, Stage};
 use crate::transaction::{Ending, Event, Transaction};
 
 /// How the server tells a session at work that its work is not wanted any more.
@@ -91,6 +91,7 @@ pub struct Session {
     refusal: Option<Refusal>,
     committed: Committed,
     walker: Option<list::Walker>,
+    prepared: Option<Prepared>,
 }
 
 impl Session {
@@ -108,6 +109,7 @@ impl Session {
             refusal: None,
             committed: Committed::default(),
             walker: None,
+            prepared: None,
         }
     }
 
@@ -146,7 +148,7 @@ impl Session {
                 self.end();
                 Ok(Reply::Ok(crate::protocol::Fields::new()))
             }
-            Command::Lock(_) if self.host.is_draining() => Err(Refusal::new(
+            Command::Lock(_) | Command::Prepare(_) if self.host.is_draining() => Err(Refusal::new(
                 Code::Draining,
                 "slotd is stopping and takes no new mailbox",
             )),
@@ -170,6 +172,7 @@ impl Session {
             Command::Guids(range) => self.guids(range),
             Command::List(range) => self.list(&range),
             Command::Sha1s(range) => self.sha1s(&range),
+            Command::Prepare(prepare) => self.prepare(&prepare),
             Command::Status(named) => self.status(&named),
             other => Err(Refusal::new(
                 Code::Unsupported,
@@ -187,6 +190,7 @@ impl Session {
     /// The connection is closed.
     pub fn end(&mut self) {
         let _ = self.drive(Event::Disconnect);
+        self.prepared = None;
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whether one file is the conversion of another, whatever its GUIDs.
 
 use indexfile::stream_copy::{GuidOut, HeaderCounts, RecordPlan, convert_header};
-use indexfile::{IndexFile, Record, RecordGuid, layout};
+use indexfile::{IndexFile, Record, RecordField, RecordGuid, layout};
 
 /// The identifier that makes the conversion of any record equal to `record`, if the rest is equal.
 #[must_use]
@@ -31,6 +31,13 @@ pub fn carries(old: &IndexFile, new: &IndexFile) -> bool {
     let mut converted = vec![0; layout.record_size as usize];
     old.records().zip(new.records()).all(|(old, new)| {
         plan.convert(&old, guid_like(&new), &mut converted);
+        // A downgrade gives back the modseq 0 that an upgrade turned into 1.
+        if let Some(slot) = layout.record.get(RecordField::Modseq)
+            && old.modseq() == Some(1)
+            && new.modseq() == Some(0)
+        {
+            let _ = slot.write(&mut converted, 0);
+        }
         converted == new.bytes()
     })
 }

@@ -15,10 +15,21 @@ pub const fn old_name(kind: FileKind) -> &'static str {
     }
 }
 
+/// What a record had before it was upgraded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OldUuid {
+    /// The identifier.
+    pub uuid: Uuid,
+    /// Its modseq was 0, which an upgrade turns into 1.
+    pub zero_modseq: bool,
+    internaldate: u64,
+    size: u64,
+}
+
 /// UUIDs by UID, each with what shows that it is of the same message.
 #[derive(Debug, Default)]
 pub struct OldUuids {
-    by_uid: HashMap<u32, (u64, u64, Uuid)>,
+    by_uid: HashMap<u32, OldUuid>,
 }
 
 impl OldUuids {
@@ -53,21 +64,30 @@ impl OldUuids {
                 RecordGuid::Guid(guid) if guid.is_old_style() => guid.truncated(),
                 _ => continue,
             };
-            let (date, size) = identity(&record);
-            self.by_uid.insert(record.uid(), (date, size, uuid));
+            let (internaldate, size) = message_of(&record);
+            let zero_modseq = record.modseq() == Some(0);
+            self.by_uid.insert(
+                record.uid(),
+                OldUuid {
+                    uuid,
+                    zero_modseq,
+                    internaldate,
+                    size,
+                },
+            );
         }
     }
 
-    /// The UUID that this message had.
+    /// What this message had.
     #[must_use]
-    pub fn get(&self, record: &Record<'_>) -> Option<Uuid> {
-        let (date, size, uuid) = self.by_uid.get(&record.uid())?;
-        (identity(record) == (*date, *size)).then_some(*uuid)
+    pub fn get(&self, record: &Record<'_>) -> Option<OldUuid> {
+        let old = self.by_uid.get(&record.uid())?;
+        (message_of(record) == (old.internaldate, old.size)).then_some(*old)
     }
 }
 
 /// What a message keeps for its life, besides its UID.
-fn identity(record: &Record<'_>) -> (u64, u64) {
+fn message_of(record: &Record<'_>) -> (u64, u64) {
     (
         record.get(RecordField::Internaldate).unwrap_or(0),
         record.size(),

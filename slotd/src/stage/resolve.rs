@@ -54,8 +54,8 @@ impl Wanted {
 /// GUIDs by UID, and where they came from.
 #[derive(Debug, Default)]
 pub struct Resolved {
-    /// The GUIDs: one for each message that was wanted.
-    pub guids: HashMap<u32, Guid>,
+    /// Size and GUID: one for each message that was wanted.
+    pub guids: HashMap<u32, (u64, Guid)>,
     /// Taken from a cache.
     pub cached: u32,
     /// Computed from the message.
@@ -98,7 +98,7 @@ pub fn resolve(
         let size = wanted.sizes[&uid];
         match from_caches(&spool, uid, size, sources)? {
             Some(guid) => {
-                resolved.guids.insert(uid, guid);
+                resolved.guids.insert(uid, (size, guid));
                 resolved.cached += 1;
             }
             None => to_hash.push(uid),
@@ -131,7 +131,7 @@ pub fn resolve(
     }
     for (uid, hashed) in hashes {
         check_size(&spool, uid, hashed.size, wanted.sizes[&uid])?;
-        resolved.guids.insert(uid, hashed.guid);
+        resolved.guids.insert(uid, (hashed.size, hashed.guid));
         resolved.hashed += 1;
     }
     if resolved.guids.len() != wanted.len() {

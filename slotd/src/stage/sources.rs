@@ -4,7 +4,7 @@ use std::path::Path;
 
 use indexfile::IndexFile;
 use indexfile::mailbox::HeaderFile;
-use indexfile::sha1s::{Cache, CacheError, FILE_NAME};
+use indexfile::sha1s::{Cache, FILE_NAME};
 
 use crate::refusal::Refusal;
 use crate::store::Place;
@@ -33,17 +33,22 @@ pub fn open_local(place: &Place, uniqueid: &str, uidvalidity: u32) -> Option<Cac
     }
 }
 
-/// Takes a cache that came over the wire, if it is whole and belongs to this incarnation of the mailbox.
-///
-/// # Errors
-/// It is not whole.
+/// Takes a cache that came over the wire, if it is whole and belongs to this incarnation of the mailbox. Anything
+/// else is no error: the messages are read instead.
+#[must_use]
 pub fn take_fetched(
     bytes: Vec<u8>,
-    from: &Path,
+    place: &Place,
     uniqueid: &str,
     uidvalidity: u32,
-) -> Result<Option<Cache>, CacheError> {
-    Ok(fits(Cache::from_bytes(bytes, from)?, uniqueid, uidvalidity))
+) -> Option<Cache> {
+    match Cache::from_bytes(bytes, Path::new("the peer's cyrus.sha1s")) {
+        Ok(cache) => fits(cache, uniqueid, uidvalidity),
+        Err(error) => {
+            tracing::warn!(mailbox = %place.mailbox, "{error}");
+            None
+        }
+    }
 }
 
 fn fits(cache: Cache, uniqueid: &str, uidvalidity: u32) -> Option<Cache> {

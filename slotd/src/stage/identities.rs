@@ -1,0 +1,166 @@
+//! Which identifier each record gets.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+
+use indexfile::layout::Layout;
+use indexfile::stream_copy::{GuidOut, RecordPlan};
+use indexfile::{Decision, Guid, Record, RecordField};
+
+use super::{GUID_VERSION, LiveFiles, OldUuids, Sources, Wanted, resolve};
+use crate::protocol::{Code, Upgrade, UuidSource};
+use crate::refusal::Refusal;
+use crate::store::Place;
+
+/// Everything needed to decide about any record of a mailbox.
+#[derive(Debug, Default)]
+pub struct Identities {
+    /// The version that is written.
+    pub version: u32,
+    /// SHA-1s by UID, with the size that their records had: of records that were old-style.
+    pub guids: HashMap<u32, (u64, Guid)>,
+    /// For downgrades below version 10.
+    pub uuids: OldUuids,
+    /// GUIDs taken from a cache.
+    pub cached: u32,
+    /// GUIDs computed from messages.
+    pub hashed: u32,
+}
+
+/// What one record gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// For a stream copy.
+    pub decision: Decision,
+    /// As it is afterwards, padded to twenty bytes.
+    pub guid: Guid,
+    /// It comes from a `.OLD` file.
+    pub restored: bool,
+}
+
+impl Identity {
+    /// For the conversion of a single record.
+    #[must_use]
+    pub fn out(&self) -> GuidOut {
+        match self.decision {
+            Decision::Alter(guid) => GuidOut::Guid(guid),
+            Decision::AlterUuid(uuid) | Decision::Restore { uuid, .. } => GuidOut::Uuid(uuid),
+            Decision::Keep | Decision::Drop => GuidOut::Keep,
+        }
+    }
+
+    /// Converts a single record as a stream copy with this decision does.
+    pub fn convert(&self, plan: &RecordPlan, record: &Record<'_>, to: &Layout, out: &mut [u8]) {
+        plan.convert(record, self.out(), out);
+        if matches!(
+            self.decision,
+            Decision::Restore {
+                zero_modseq: true,
+                ..
+            }
+        ) && record.modseq() == Some(1)
+            && let Some(slot) = to.record.get(RecordField::Modseq)
+        {
+            // The slot is in every layout that has one: nothing to do if it is not.
+            let _ = slot.write(out, 0);
+        }
+    }
+}
+
+impl Identities {
+    /// Finds all that the records of a mailbox need.
+    ///
+    /// # Errors
+    /// A GUID is needed and cannot be had: the mailbox is refused.
+    pub fn find(
+        place: &Place,
+        live: &LiveFiles,
+        want: Upgrade,
+        sources: &Sources<'_>,
+        cancel: &AtomicBool,
+    ) -> Result<Identities, Refusal> {
+        let mut identities = Identities {
+            version: want.version,
+            ..Identities::default()
+        };
+        if want.version >= GUID_VERSION {
+            identities.add(place, live.records(), sources, cancel)?;
+        } else if want.uuids == UuidSource::Old {
+            identities.uuids = OldUuids::load(place, &live.index);
+        }
+        Ok(identities)
+    }
+
+    /// Finds SHA-1s for those of the records that are old-style and not known yet.
+    ///
+    /// # Errors
+    /// As [`Identities::find`].
+    pub fn add<'a>(
+        &mut self,
+        place: &Place,
+        records: impl Iterator<Item = Record<'a>>,
+        sources: &Sources<'_>,
+        cancel: &AtomicBool,
+    ) -> Result<(), Refusal> {
+        let wanted =
+            Wanted::of(records.filter(|r| r.guid().is_old_style() && self.known(r).is_none()));
+        let resolved = resolve(place, &wanted, sources, cancel)?;
+        self.cached += resolved.cached;
+        self.hashed += resolved.hashed;
+        self.guids.extend(resolved.guids);
+        Ok(())
+    }
+
+    /// The SHA-1 of a record's message, if it was found before.
+    #[must_use]
+    pub fn known(&self, record: &Record<'_>) -> Option<Guid> {
+        let (size, guid) = self.guids.get(&record.uid())?;
+        (*size == record.size()).then_some(*guid)
+    }
+
+    /// Decides about one record.
+    ///
+    /// # Errors
+    /// Its SHA-1 is needed and not known: it was not among those that were looked for.
+    pub fn decide(&self, record: &Record<'_>) -> Result<Identity, Refusal> {
+        let identity = |decision, guid, restored| {
+            Ok(Identity {
+                decision,
+                guid,
+                restored,
+            })
+        };
+        if self.version >= GUID_VERSION {
+            if !record.guid().is_old_style() {
+                return identity(Decision::Keep, record.guid().padded(), false);
+            }
+            let uid = record.uid();
+            let unknown = || {
+                Refusal::new(
+                    Code::NoMessage,
+                    format!("the GUID of UID {uid} is not known"),
+                )
+            };
+            let guid = self.known(record).ok_or_else(unknown)?;
+            return identity(Decision::Alter(guid), guid, false);
+        }
+        if self.version < 7 {
+            return identity(Decision::Keep, Guid::NULL, false);
+        }
+        match self.uuids.get(record) {
+            Some(old) => {
+                let (uuid, zero_modseq) = (old.uuid, old.zero_modseq);
+                identity(
+                    Decision::Restore { uuid, zero_modseq },
+                    Guid::padded(uuid),
+                    true,
+                )
+            }
+            None => identity(
+                Decision::Keep,
+                Guid::padded(record.guid().truncated()),
+                false,
+            ),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The live files of a mailbox, mapped and checked, and the states of them from which no upgrade is safe.
+
+use indexfile::{FileKind, IndexFile, Record};
+
+use super::GUID_VERSION;
+use crate::lock::MailboxLocks;
+use crate::protocol::{Code, Repair};
+use crate::refusal::Refusal;
+
+/// The live files of a mailbox, open and checked.
+#[derive(Debug)]
+pub struct LiveFiles {
+    /// cyrus.index
+    pub index: IndexFile,
+    /// cyrus.expunge
+    pub expunge: Option<IndexFile>,
+}
+
+impl LiveFiles {
+    /// Maps and checks the files of a locked mailbox.
+    ///
+    /// # Errors
+    /// [`Code::Damaged`], with indexfile's code and words.
+    pub fn of(locks: &MailboxLocks) -> Result<LiveFiles, Refusal> {
+        let open = |kind: FileKind| -> Result<Option<IndexFile>, Refusal> {
+            let Some(locked) = locks.file(kind) else {
+                return Ok(None);
+            };
+            let path = locks.place.directory_of(kind).path_of(kind.file_name());
+            Ok(Some(IndexFile::from_file(&locked.file, &path, kind)?))
+        };
+        let index = open(FileKind::Index)?;
+        let index =
+            index.ok_or_else(|| Refusal::new(Code::NoMailbox, "the mailbox has no cyrus.index"))?;
+        Ok(LiveFiles {
+            index,
+            expunge: open(FileKind::Expunge)?,
+        })
+    }
+
+    /// Both, index first.
+    pub fn each(&self) -> impl Iterator<Item = &IndexFile> {
+        [Some(&self.index), self.expunge.as_ref()]
+            .into_iter()
+            .flatten()
+    }
+
+    /// The records of both files.
+    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.each().flat_map(IndexFile::records)
+    }
+
+    /// How many records both have.
+    #[must_use]
+    pub fn num_records(&self) -> u32 {
+        self.each()
+            .fold(0, |sum: u32, f| sum.saturating_add(f.num_records()))
+    }
+
+    /// Refuses states from which no upgrade is safe.
+    ///
+    /// # Errors
+    /// [`Code::Unsupported`] for versions that Cyrus 2.3 does not have, [`Code::Damaged`] for an index newer than its
+    /// expunge file, unless that is to be repaired and can be.
+    pub fn check(&self, repair: Option<Repair>) -> Result<(), Refusal> {
+        for file in self.each() {
+            if file.minor_version() > GUID_VERSION {
+                let (path, version) = (file.path().display(), file.minor_version());
+                let text = format!(
+                    "{path} has version {version}; slotd's locks protect only mailboxes of Cyrus 2.3 and before"
+                );
+                return Err(Refusal::new(Code::Unsupported, text));
+            }
+        }
+        let Some(expunge) = &self.expunge else {
+            return Ok(());
+        };
+        let (index_version, expunge_version) =
+            (self.index.minor_version(), expunge.minor_version());
+        if expunge_version >= index_version {
+            return Ok(());
+        }
+        let damaged =
+            |what: String| Refusal::new(Code::Damaged, format!("index-newer-than-expunge: {what}"));
+        let path = expunge.path().display();
+        if repair != Some(Repair::Expunge) {
+            return Err(damaged(format!(
+                "{path} has version {expunge_version} beside an index of version {index_version}: Cyrus misreads it and \
+                 may unlink live messages. UPGRADE {index_version} repair=expunge converts it"
+            )));
+        }
+        if expunge.trailing_bytes() > 0 {
+            return Err(damaged(format!(
+                "{path} has {} bytes after its last record: a server may have appended records of another size, so it \
+                 cannot be repaired",
+                expunge.trailing_bytes()
+            )));
+        }
+        if let Some(record) = expunge
+            .records()
+            .find(|r| self.index.find_uid(r.uid()).is_some())
+        {
+            return Err(damaged(format!(
+                "{path} and the index both have UID {}, so it cannot be repaired",
+                record.uid()
+            )));
+        }
+        Ok(())
+    }
+}
