@@ -23,7 +23,7 @@ pub fn hit(_name: &'static str) -> io::Result<()> {
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 pub use armed::hit;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
-pub use armed::with;
+pub use armed::{count, with};
 
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod armed {
@@ -152,6 +152,13 @@ mod armed {
         let result = f();
         LOCAL.set(None);
         result
+    }
+
+    /// Runs `f` and counts the points that this thread passes.
+    pub fn count<T>(f: impl FnOnce() -> T) -> (T, u64) {
+        LOCAL.set(Some(Table::default()));
+        let result = f();
+        (result, LOCAL.take().map_or(0, |table| table.all))
     }
 
     #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use common::{Store, lock, name, named};
@@ -39,7 +40,7 @@ async fn outcome(
     version: u32,
     change: &dyn Fn(&Store),
 ) -> (Vec<(String, Vec<u8>)>, Upgraded, Vec<GuidEntry>) {
-    let store = Store::cyrus_2_3_9();
+    let store = Store::small(&[MAILBOX]);
     let served = store.serve().await;
     let mut client = served.client().await;
     if version < 10 {
@@ -93,7 +94,6 @@ async fn same(version: u32, change: &dyn Fn(&Store)) {
 
 /// Changes bytes in place, as a STORE does.
 fn edit(path: &Path, at: usize, value: u8) {
-    use std::os::unix::fs::FileExt;
     let file = std::fs::File::options().write(true).open(path).unwrap();
     file.write_all_at(&[value], at as u64).unwrap();
 }
@@ -133,7 +133,6 @@ fn append(store: &Store, uid: u32, body: &[u8]) {
     bytes.extend(record);
     bytes[20..24].copy_from_slice(&exists.to_be_bytes());
     bytes[28..32].copy_from_slice(&uid.to_be_bytes());
-    use std::os::unix::fs::FileExt;
     std::fs::File::options()
         .write(true)
         .open(path)
@@ -156,11 +155,11 @@ async fn nothing_changed() {
 async fn a_flag_set_in_place() {
     for (version, size) in [(10, 80), (9, 88)] {
         same(version, &|s| {
-            edit(&meta(s, "cyrus.index"), 96 + 3 * size + 35, 7)
+            edit(&meta(s, "cyrus.index"), 96 + 3 * size + 35, 7);
         })
         .await;
         same(version, &|s| {
-            edit(&meta(s, "cyrus.index"), 96 + size - 1, 99)
+            edit(&meta(s, "cyrus.index"), 96 + size - 1, 99);
         })
         .await;
     }
@@ -200,7 +199,7 @@ async fn messages_expunged() {
 async fn all_expunged_messages_cleaned_up() {
     same(10, &|s| replace(s, FileKind::Expunge, Vec::clear)).await;
     same(10, &|s| {
-        std::fs::remove_file(meta(s, "cyrus.expunge")).unwrap()
+        std::fs::remove_file(meta(s, "cyrus.expunge")).unwrap();
     })
     .await;
 }
@@ -209,8 +208,10 @@ async fn all_expunged_messages_cleaned_up() {
 async fn every_record_changed() {
     same(10, &|s| {
         replace(s, FileKind::Index, |records| {
-            records.iter_mut().for_each(|r| r[35] ^= 2)
-        })
+            for record in records.iter_mut() {
+                record[35] ^= 2;
+            }
+        });
     })
     .await;
 }
@@ -225,7 +226,7 @@ async fn a_message_that_was_replaced_under_its_uid_is_hashed_again() {
         )
         .unwrap();
         replace(s, FileKind::Index, |records| {
-            records[2][12..16].copy_from_slice(&7_u32.to_be_bytes())
+            records[2][12..16].copy_from_slice(&7_u32.to_be_bytes());
         });
     })
     .await;

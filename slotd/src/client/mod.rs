@@ -17,9 +17,9 @@ pub use addr::{Addr, AddrError};
 pub use error::ClientError;
 
 use crate::protocol::{
-    Command, Commit, Committed, FieldError, Fields, Greeting, GuidEntry, GuidPage, GuidRange,
-    ListRange, Listed, Lock, MAX_LINE, MailboxFacts, Named, Prepare, Prepared, Reply, Sha1sChunk,
-    Sha1sRange, Status, Upgrade, Upgraded,
+    Clean, Cleaned, Command, Commit, Committed, FieldError, Fields, Greeting, GuidEntry, GuidPage,
+    GuidRange, ListRange, Listed, Lock, MAX_LINE, MailboxFacts, Named, Prepare, Prepared, Reply,
+    Sha1sChunk, Sha1sRange, Status, Upgrade, Upgraded, Verified, Verify,
 };
 
 /// How long a client waits.
@@ -343,5 +343,23 @@ impl Client {
     /// As [`Client::ask`].
     pub async fn status(&mut self, of: Named) -> Result<Status, ClientError> {
         self.typed(Command::Status(of), Status::from_fields).await
+    }
+
+    /// `VERIFY`
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn verify(&mut self, verify: Verify) -> Result<Verified, ClientError> {
+        self.typed(Command::Verify(verify), Verified::from_fields)
+            .await
+    }
+
+    /// `CLEAN`
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn clean(&mut self, clean: Clean) -> Result<Cleaned, ClientError> {
+        self.typed(Command::Clean(clean), Cleaned::from_fields)
+            .await
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use indexfile::{IoContext, IoError};
 
-use super::record::{Intent, Line};
+use super::record::{Intent, Line, Scratch};
 use crate::failpoint;
 
 const FILE_NAME: &str = "intents.log";
@@ -56,6 +56,10 @@ struct State {
     /// Bytes in the file.
     length: u64,
     open: BTreeMap<u64, Intent>,
+    /// How many sessions have scratch files in a mailbox.
+    touched: BTreeMap<Scratch, u32>,
+    /// A second handle of the file, for notes that nobody waits for.
+    notes: Option<File>,
     next_id: u64,
     failed: Option<String>,
     syncs: u64,
@@ -77,6 +81,7 @@ impl IntentLog {
             Err(e) => return Err(IoError::new("open", &path, e).into()),
         }
         let mut open = BTreeMap::new();
+        let mut touched = BTreeMap::new();
         let mut next_id = 1;
         for (number, line) in String::from_utf8_lossy(&text).lines().enumerate() {
             match Line::parse(line) {
@@ -86,6 +91,12 @@ impl IntentLog {
                 }
                 Some(Line::End { id }) => {
                     open.remove(&id);
+                }
+                Some(Line::Touch(scratch)) => {
+                    touched.insert(scratch, 1);
+                }
+                Some(Line::Clear(scratch)) => {
+                    touched.remove(&scratch);
                 }
                 // Records after it, if any, are whole and count: a hole can only be of records that
                 // nobody was told about.
@@ -103,6 +114,8 @@ impl IntentLog {
             durable: 0,
             length: 0,
             open,
+            touched,
+            notes: None,
             next_id,
             failed: None,
             syncs: 0,
@@ -186,6 +199,49 @@ impl IntentLog {
         }
     }
 
+    /// Mailboxes in which there may be scratch files.
+    #[must_use]
+    pub fn touched(&self) -> Vec<Scratch> {
+        self.lock().touched.keys().cloned().collect()
+    }
+
+    /// Notes that scratch files are about to be made: given to the kernel at once, so that a kill does not lose it.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn touch(&self, scratch: &Scratch) -> Result<(), LogError> {
+        let mut state = self.usable()?;
+        let count = state.touched.entry(scratch.clone()).or_default();
+        *count += 1;
+        if *count > 1 {
+            return Ok(());
+        }
+        let line = Line::Touch(scratch.clone()).to_text()?;
+        state.note(&line).io_context("write", &self.path)?;
+        Ok(())
+    }
+
+    /// Notes that one who had scratch files in a mailbox has none any more.
+    pub fn clear(&self, scratch: &Scratch) {
+        let mut state = self.lock();
+        let Some(count) = state.touched.get_mut(scratch) else {
+            return;
+        };
+        *count = count.saturating_sub(1);
+        if *count > 0 {
+            return;
+        }
+        state.touched.remove(scratch);
+        let line = Line::Clear(scratch.clone()).to_text();
+        // A lost one makes recovery look once more.
+        if let Err(error) = line
+            .map_err(std::io::Error::from)
+            .and_then(|line| state.note(&line))
+        {
+            tracing::warn!("{}: {error}", self.path.display());
+        }
+    }
+
     /// Writes and syncs whatever is pending: on the way out.
     ///
     /// # Errors
@@ -264,6 +320,14 @@ fn write_and_sync(file: &mut File, batch: &str) -> std::io::Result<()> {
 }
 
 impl State {
+    fn note(&mut self, line: &str) -> std::io::Result<()> {
+        self.length += line.len() as u64;
+        match &mut self.notes {
+            Some(file) => file.write_all(line.as_bytes()),
+            None => Ok(()),
+        }
+    }
+
     /// Writes the file anew with the open intents only, and opens it for appending.
     fn compact(&mut self, path: &Path) -> Result<(), LogError> {
         let dir = path.parent().unwrap_or(Path::new("."));
@@ -271,8 +335,22 @@ impl State {
         for intent in self.open.values() {
             text.push_str(&Line::Begin(intent.clone()).to_text()?);
         }
+        for scratch in self.touched.keys() {
+            text.push_str(&Line::Touch(scratch.clone()).to_text()?);
+        }
         let new_path = path.with_extension("log.tmp");
-        let mut new = File::create(&new_path).io_context("create", &new_path)?;
+        match std::fs::remove_file(&new_path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(IoError::new("remove", &new_path, e).into());
+            }
+            _ => {}
+        }
+        // Appending, because there are two handles.
+        let create = File::options()
+            .append(true)
+            .create_new(true)
+            .open(&new_path);
+        let mut new = create.io_context("create", &new_path)?;
         new.write_all(text.as_bytes())
             .and_then(|()| new.sync_all())
             .io_context("write", &new_path)?;
@@ -281,6 +359,7 @@ impl State {
             .and_then(|d| d.sync_all())
             .io_context("sync directory", dir)?;
         self.length = text.len() as u64;
+        self.notes = Some(new.try_clone().io_context("duplicate", path)?);
         self.file = Some(new);
         Ok(())
     }

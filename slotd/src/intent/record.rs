@@ -78,6 +78,15 @@ pub struct Intent {
     pub files: Vec<IntentFile>,
 }
 
+/// A mailbox in whose directories there may be scratch files of ours.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Scratch {
+    /// The internal name.
+    pub mailbox: String,
+    /// The partition.
+    pub partition: String,
+}
+
 /// A line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -89,6 +98,10 @@ pub(super) enum Line {
         /// Of the intent.
         id: u64,
     },
+    /// Files under scratch names are about to be made for this mailbox.
+    Touch(Scratch),
+    /// There are none of ours any more.
+    Clear(Scratch),
 }
 
 impl Line {

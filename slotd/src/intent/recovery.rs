@@ -12,7 +12,7 @@ use std::time::Instant;
 use indexfile::mailbox::MailboxName;
 use indexfile::{FileKind, IndexFile, IoContext, IoError};
 
-use super::{At, Direction, Found, Intent, IntentFile, Verdict, verdict};
+use super::{At, Direction, Found, Intent, IntentFile, Scratch, Verdict, verdict};
 use crate::commit::{self, order, previous_name};
 use crate::fs::FileId;
 use crate::host::Host;
@@ -51,16 +51,26 @@ pub struct Report {
 #[must_use]
 pub fn recover(host: &Host, wait: std::time::Duration) -> Report {
     let mut report = Report::default();
+    let touched = host
+        .log
+        .touched()
+        .into_iter()
+        .map(|s| (s.mailbox, s.partition));
     let mut mailboxes: Vec<(String, String)> = host
         .log
         .open_intents()
         .into_iter()
         .map(|i| (i.mailbox, i.partition))
+        .chain(touched)
         .collect();
     mailboxes.sort();
     mailboxes.dedup();
     let never = AtomicBool::new(false);
     for (mailbox, partition) in mailboxes {
+        let scratch = Scratch {
+            mailbox: mailbox.clone(),
+            partition: partition.clone(),
+        };
         let settle = || -> Result<Vec<Settled>, Refusal> {
             let name = MailboxName::parse(&mailbox)
                 .map_err(|e| Refusal::new(Code::NoMailbox, e.to_string()))?;
@@ -70,8 +80,10 @@ pub fn recover(host: &Host, wait: std::time::Duration) -> Report {
                 // Gone for good only if its place can be looked at: not when the partition is not in the
                 // configuration any more, is not mounted, or is reached through a link.
                 let Some(place) = host.store.open(&name, &partition)? else {
-                    end_all(host, &mailbox, &partition);
-                    all.push(Settled::Complete);
+                    if end_all(host, &mailbox, &partition) > 0 {
+                        all.push(Settled::Complete);
+                    }
+                    host.log.clear(&scratch);
                     return Ok(all);
                 };
                 let patience = Patience {
@@ -79,10 +91,13 @@ pub fn recover(host: &Host, wait: std::time::Duration) -> Report {
                     cancel: &never,
                 };
                 let mut locks = MailboxLocks::take(place, patience)?;
-                match settle_next(host, &mut locks)? {
-                    Some(settled) => all.push(settled),
-                    None => return Ok(all),
+                if let Some(settled) = settle_next(host, &mut locks)? {
+                    all.push(settled);
+                    continue;
                 }
+                remove_scratch(&locks)?;
+                host.log.clear(&scratch);
+                return Ok(all);
             }
         };
         match settle() {
@@ -98,8 +113,15 @@ pub fn recover(host: &Host, wait: std::time::Duration) -> Report {
     report
 }
 
-/// A mailbox that was removed meanwhile has nothing to settle.
-fn end_all(host: &Host, mailbox: &str, partition: &str) {
+/// Removes scratch files that a killed slotd left.
+fn remove_scratch(locks: &MailboxLocks) -> Result<(), Refusal> {
+    stage::remove_strays(locks)?;
+    stage::remove_stale(&locks.place)
+}
+
+/// A mailbox that was removed meanwhile has nothing to settle; gives how many intents it had.
+fn end_all(host: &Host, mailbox: &str, partition: &str) -> usize {
+    let mut ended = 0;
     for intent in host
         .log
         .open_of(mailbox)
@@ -108,7 +130,9 @@ fn end_all(host: &Host, mailbox: &str, partition: &str) {
     {
         tracing::warn!(mailbox, "its intent is settled: the mailbox is gone");
         host.log.end(intent.id);
+        ended += 1;
     }
+    ended
 }
 
 /// Settles one open intent of a locked mailbox; gives how many were: take the locks anew if any.

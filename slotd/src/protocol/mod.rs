@@ -7,6 +7,7 @@
 //! Nothing is kept here, so a crash leaves nothing.
 
 mod answers;
+mod audit;
 mod command;
 mod escape;
 mod fields;
@@ -16,6 +17,7 @@ pub use answers::{
     Committed, FileState, Greeting, GuidEntry, GuidPage, Listed, MailboxFacts, Prepared,
     Sha1sChunk, Status, Upgraded,
 };
+pub use audit::{Cleaned, Verified};
 pub use command::{
     Clean, Command, CommandError, Commit, GuidRange, ListRange, Lock, Named, Prepare, Repair,
     Sha1sRange, Upgrade, UuidSource, Verify,

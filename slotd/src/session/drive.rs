@@ -22,6 +22,7 @@ impl Session {
     pub(super) fn prepare(&mut self, prepare: &protocol::Prepare) -> Result<Reply, Refusal> {
         // What was prepared before is given up first: one mailbox a connection.
         self.prepared = None;
+        self.clear_scratch();
         let fetched = self.fetch_sha1s(&prepare.of);
         let place = self.host.store.find(&prepare.of)?;
         let (index, expunge) = super::inquire::open_unlocked(&place)?;
@@ -35,6 +36,7 @@ impl Session {
             local: local.as_ref(),
             fetched: fetched.as_ref(),
         };
+        self.touch(&place)?;
         let prepared = stage::prepare(
             &place,
             &live,
@@ -127,6 +129,7 @@ impl Session {
                     };
                     drop(stage);
                 }
+                self.clear_scratch();
                 None
             }
             Action::Answer(answer) => {
@@ -227,6 +230,10 @@ impl Session {
     }
 
     fn stage(&mut self) -> Result<bool, Refusal> {
+        let Some(place) = self.open.as_ref().map(|o| o.locks.place.clone()) else {
+            return Err(not_locked());
+        };
+        self.touch(&place)?;
         let Some(open) = &mut self.open else {
             return Err(not_locked());
         };

@@ -126,16 +126,7 @@ impl Session {
             });
         }
         entries.sort_by_key(|e| e.uid);
-        let mut findings = Vec::new();
-        if expunge
-            .as_ref()
-            .is_some_and(|e| e.minor_version() < index.minor_version())
-        {
-            findings.push("cyrus.expunge:index-newer-than-expunge".to_owned());
-        }
-        for file in files().filter(|f| f.trailing_bytes() > 0) {
-            findings.push(format!("{}:trailing-bytes", file.kind()));
-        }
+        let findings = super::audit::findings(&index, expunge.as_ref());
         let mut has_old = false;
         for kind in [FileKind::Index, FileKind::Expunge] {
             has_old |= place.directory_of(kind).stat(old_name(kind))?.is_some();

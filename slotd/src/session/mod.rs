@@ -3,6 +3,7 @@
 //! Blocking: the server calls it off the reactor. At most one mailbox is locked at a time. Whatever happens
 //! to the connection, [`Session::end`] leaves nothing locked and nothing staged.
 
+mod audit;
 mod drive;
 mod inquire;
 mod list;
@@ -13,10 +14,12 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use indexfile::sha1s::Cache;
 
 use crate::host::Host;
+use crate::intent::Scratch;
 use crate::lock::MailboxLocks;
 use crate::protocol::{Code, Command, Committed, Greeting, PROTOCOL_VERSION, Reply, Upgrade};
 use crate::refusal::Refusal;
 use crate::stage::{Prepared, Stage};
+use crate::store::Place;
 use crate::transaction::{Ending, Event, Transaction};
 
 /// How the server tells a session at work that its work is not wanted any more.
@@ -92,6 +95,8 @@ pub struct Session {
     committed: Committed,
     walker: Option<list::Walker>,
     prepared: Option<Prepared>,
+    /// The mailboxes in which this session may have scratch files.
+    touched: Vec<Scratch>,
 }
 
 impl Session {
@@ -110,6 +115,7 @@ impl Session {
             committed: Committed::default(),
             walker: None,
             prepared: None,
+            touched: Vec::new(),
         }
     }
 
@@ -174,12 +180,35 @@ impl Session {
             Command::Sha1s(range) => self.sha1s(&range),
             Command::Prepare(prepare) => self.prepare(&prepare),
             Command::Status(named) => self.status(&named),
-            other => Err(Refusal::new(
-                Code::Unsupported,
-                format!("{} is not there yet", other.name()),
-            )),
+            Command::Verify(verify) => self.verify(&verify),
+            Command::Clean(clean) => self.clean(&clean),
         };
         reply.unwrap_or_else(|refusal| refusal.to_reply())
+    }
+
+    /// Notes that scratch files are about to be made in a mailbox.
+    fn touch(&mut self, place: &Place) -> Result<(), Refusal> {
+        let scratch = Scratch {
+            mailbox: place.mailbox.to_string(),
+            partition: place.partition.clone(),
+        };
+        if !self.touched.contains(&scratch) {
+            self.host
+                .log
+                .touch(&scratch)
+                .map_err(|e| Refusal::new(Code::Io, e.to_string()))?;
+            self.touched.push(scratch);
+        }
+        Ok(())
+    }
+
+    /// Notes that there are none any more.
+    fn clear_scratch(&mut self) {
+        if self.open.is_none() && self.prepared.is_none() {
+            for scratch in self.touched.drain(..) {
+                self.host.log.clear(&scratch);
+            }
+        }
     }
 
     /// The transaction's time is over.
@@ -191,6 +220,7 @@ impl Session {
     pub fn end(&mut self) {
         let _ = self.drive(Event::Disconnect);
         self.prepared = None;
+        self.clear_scratch();
     }
 }
 

@@ -96,13 +96,17 @@ impl LiveFiles {
                 expunge.trailing_bytes()
             )));
         }
-        if let Some(record) = expunge
-            .records()
-            .find(|r| self.index.find_uid(r.uid()).is_some())
-        {
+        let mut seen = std::collections::HashSet::new();
+        for record in expunge.records() {
+            let uid = record.uid();
+            let reason = match uid {
+                _ if !seen.insert(uid) => "twice",
+                _ if self.index.find_uid(uid).is_some() => "as the index has",
+                _ if uid > self.index.header().last_uid() => "above last_uid of the index",
+                _ => continue,
+            };
             return Err(damaged(format!(
-                "{path} and the index both have UID {}, so it cannot be repaired",
-                record.uid()
+                "{path} has UID {uid} {reason}, so it cannot be repaired"
             )));
         }
         Ok(())

@@ -30,8 +30,8 @@ pub use digest::{Digester, digest_of};
 pub use identities::{Identities, Identity};
 pub use live::LiveFiles;
 pub use old::{OldUuids, old_name};
-pub use prepare::{Prepared, prepare, prepared_name};
-pub use resolve::{Resolved, Wanted, resolve};
+pub use prepare::{Prepared, prepare, prepared_name, remove_stale};
+pub use resolve::{Resolved, Until, Wanted, resolve, spool};
 pub use sources::Sources;
 
 /// The lowest and highest version that is written.

@@ -107,7 +107,10 @@ pub fn prepare(
 }
 
 /// Removes what an earlier `PREPARE` left that nobody has a lock on.
-fn remove_stale(place: &Place) -> Result<(), Refusal> {
+///
+/// # Errors
+/// [`Code::Locked`] if it belongs to one that is under way.
+pub fn remove_stale(place: &Place) -> Result<(), Refusal> {
     for kind in [FileKind::Index, FileKind::Expunge] {
         let dir = place.directory_of(kind);
         let name = prepared_name(kind);
@@ -197,8 +200,9 @@ impl Prepared {
                         .add(&locks.place, records, sources, cancel)?;
                 }
                 Plan::Write => {
+                    let records = source.records();
                     self.identities
-                        .add(&locks.place, source.records(), sources, cancel)?
+                        .add(&locks.place, records, sources, cancel)?;
                 }
             }
         }

@@ -63,7 +63,8 @@ pub struct Resolved {
 }
 
 /// Stops hashing when nobody wants the result any more.
-struct Until<'a>(&'a AtomicBool);
+#[derive(Debug)]
+pub struct Until<'a>(pub &'a AtomicBool);
 
 impl Gate for Until<'_> {
     fn go_on(&mut self) -> bool {
@@ -144,7 +145,10 @@ pub fn resolve(
 }
 
 /// The directory of the messages.
-fn spool(place: &Place) -> Result<Spool, Refusal> {
+///
+/// # Errors
+/// [`Code::NoMessage`] if it is not there.
+pub fn spool(place: &Place) -> Result<Spool, Refusal> {
     let missing = || {
         let path = place.data_path.display();
         Refusal::new(

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use indexfile::mailbox::{ImapdConf, MailboxName};
 use indexfile::{FileKind, Guid, IndexFile};
@@ -36,6 +36,38 @@ impl Store {
         let text = std::fs::read_to_string(root.join("imapd.conf")).unwrap();
         let text = text.replace("@ROOT@", root.to_str().unwrap());
         std::fs::write(root.join("imapd.conf"), &text).unwrap();
+        Store {
+            conf: ImapdConf::load(&root.join("imapd.conf")).unwrap(),
+            tmp,
+        }
+    }
+
+    /// The same store with these mailboxes only: for tests that need many.
+    pub fn small(mailboxes: &[&str]) -> Store {
+        static TEMPLATE: OnceLock<Store> = OnceLock::new();
+        let template = TEMPLATE.get_or_init(Store::cyrus_2_3_9);
+        let tmp = tempfile::tempdir().unwrap();
+        let root = tmp.path().join("cyrus-2.3.9");
+        let (from, to) = (template.root(), root.to_str().unwrap());
+        for mailbox in mailboxes {
+            for half in ["meta", "spool"] {
+                let sub = Path::new(half).join(mailbox.replace('.', "/"));
+                std::fs::create_dir_all(root.join(&sub)).unwrap();
+                for entry in std::fs::read_dir(from.join(&sub)).unwrap() {
+                    let path = entry.unwrap().path();
+                    if path.is_file() {
+                        std::fs::copy(&path, root.join(&sub).join(path.file_name().unwrap()))
+                            .unwrap();
+                    }
+                }
+            }
+        }
+        let text = std::fs::read_to_string(from.join("imapd.conf")).unwrap();
+        std::fs::write(
+            root.join("imapd.conf"),
+            text.replace(from.to_str().unwrap(), to),
+        )
+        .unwrap();
         Store {
             conf: ImapdConf::load(&root.join("imapd.conf")).unwrap(),
             tmp,

@@ -1,0 +1,117 @@
+//! The answers of `VERIFY` and `CLEAN`.
+
+use indexfile::Guid;
+
+use super::{FieldError, Fields};
+
+/// `VERIFY`: GUIDs against message files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// Index version.
+    pub index: u32,
+    /// Version of cyrus.expunge, if there is one.
+    pub expunge: Option<u32>,
+    /// Records of both files.
+    pub messages: u32,
+    /// Messages that were read.
+    pub checked: u32,
+    /// Records with an old-style GUID, which says nothing about content.
+    pub old: u32,
+    /// How many of the messages that were read are not what their records say.
+    pub bad: u32,
+    /// The first of them, each as `UID:reason`; reasons are `guid`, `size`, `missing`, `unreadable`.
+    pub list: Vec<String>,
+    /// Findings of `indexfile check`, each as `FILE:CODE`.
+    pub findings: Vec<String>,
+    /// As in [`super::Upgraded::digest`], of the files as they are.
+    pub digest: Guid,
+}
+
+/// `CLEAN`: what was, or would be, removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// The names of the files.
+    pub files: Vec<String>,
+    /// Their bytes; those of a file that has another name still are not freed.
+    pub bytes: u64,
+}
+
+fn texts(list: &[Vec<u8>]) -> Vec<String> {
+    list.iter()
+        .map(|item| String::from_utf8_lossy(item).into_owned())
+        .collect()
+}
+
+impl Verified {
+    /// The most bad messages that are listed.
+    pub const MAX: usize = 500;
+
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.bad == 0 && self.findings.is_empty()
+    }
+
+    /// For the wire.
+    #[must_use]
+    pub fn to_fields(&self) -> Fields {
+        let expunge = self
+            .expunge
+            .map_or_else(|| "none".to_owned(), |v| v.to_string());
+        Fields::new()
+            .with("index", self.index)
+            .with("expunge", expunge)
+            .with("messages", self.messages)
+            .with("checked", self.checked)
+            .with("old", self.old)
+            .with("bad", self.bad)
+            .with_list("list", &self.list)
+            .with_list("findings", &self.findings)
+            .with("digest", self.digest)
+    }
+
+    /// From the wire.
+    ///
+    /// # Errors
+    /// A field is missing or malformed.
+    pub fn from_fields(fields: &Fields) -> Result<Verified, FieldError> {
+        let expunge = fields.text("expunge")?;
+        Ok(Verified {
+            index: fields.get("index")?,
+            expunge: if expunge == "none" {
+                None
+            } else {
+                Some(fields.get("expunge")?)
+            },
+            messages: fields.get("messages")?,
+            checked: fields.get("checked")?,
+            old: fields.get("old")?,
+            bad: fields.get("bad")?,
+            list: texts(&fields.list("list")?),
+            findings: texts(&fields.list("findings")?),
+            digest: fields.get("digest")?,
+        })
+    }
+}
+
+impl Cleaned {
+    /// For the wire.
+    #[must_use]
+    pub fn to_fields(&self) -> Fields {
+        Fields::new()
+            .with("count", self.files.len())
+            .with("bytes", self.bytes)
+            .with_list("files", &self.files)
+    }
+
+    /// From the wire.
+    ///
+    /// # Errors
+    /// A field is missing or malformed.
+    pub fn from_fields(fields: &Fields) -> Result<Cleaned, FieldError> {
+        Ok(Cleaned {
+            files: texts(&fields.list("files")?),
+            bytes: fields.get("bytes")?,
+        })
+    }
+}

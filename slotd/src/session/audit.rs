@@ -1,0 +1,178 @@
+//! `VERIFY`, without locks, and `CLEAN`, under them.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use indexfile::check::{Findings, Severity, check_index, check_pair};
+use indexfile::sha1s::FILE_NAME;
+use indexfile::{FileKind, IndexFile};
+use precompute::hash::Kernel;
+use precompute::hash::lanes::Lanes;
+use precompute::message::{Hasher, MessageError};
+
+use super::Session;
+use super::inquire::open_unlocked;
+use crate::commit::previous_name;
+use crate::fs::{Dir, OpenError};
+use crate::intent::recovery;
+use crate::lock::{MailboxLocks, Patience, wait};
+use crate::protocol::{Clean, Cleaned, Code, GuidEntry, Reply, Verified, Verify};
+use crate::refusal::Refusal;
+use crate::stage::{Until, digest_of, new_name, old_name, prepared_name, spool};
+
+impl Session {
+    pub(super) fn verify(&self, verify: &Verify) -> Result<Reply, Refusal> {
+        let place = self.host.store.find(&verify.of)?;
+        let (index, expunge) = open_unlocked(&place)?;
+        let files = || [Some(&index), expunge.as_ref()].into_iter().flatten();
+        let mut entries: Vec<GuidEntry> = Vec::new();
+        let mut old = 0;
+        for record in files().flat_map(IndexFile::records) {
+            old += u32::from(record.guid().is_old_style());
+            entries.push(GuidEntry {
+                uid: record.uid(),
+                guid: record.guid().padded(),
+                size: record.size(),
+            });
+        }
+        entries.sort_by_key(|e| e.uid);
+        let mut verified = Verified {
+            index: index.minor_version(),
+            expunge: expunge.as_ref().map(IndexFile::minor_version),
+            messages: index.num_records() + expunge.as_ref().map_or(0, IndexFile::num_records),
+            checked: 0,
+            old,
+            bad: 0,
+            list: Vec::new(),
+            findings: findings(&index, expunge.as_ref()),
+            digest: digest_of(&entries),
+        };
+        let wanted: Vec<&GuidEntry> = entries.iter().filter(|e| !e.guid.is_old_style()).collect();
+        // Spread evenly over the mailbox.
+        let step = match verify.sample {
+            Some(0) => return Ok(Reply::Ok(verified.to_fields())),
+            Some(sample) => wanted.len().div_ceil(sample as usize).max(1),
+            None => 1,
+        };
+        let sample: HashMap<u32, &GuidEntry> =
+            wanted.iter().step_by(step).map(|e| (e.uid, *e)).collect();
+        if !sample.is_empty() {
+            let spool = spool(&place)?;
+            let mut uids: Vec<u32> = sample.keys().copied().collect();
+            uids.sort_unstable();
+            let mut bad: Vec<(u32, &'static str)> = Vec::new();
+            let sink = |uid: u32, result: Result<precompute::message::Hashed, MessageError>| {
+                verified.checked += 1;
+                let entry = sample.get(&uid);
+                let reason = match result {
+                    Ok(hashed) if entry.is_some_and(|e| e.size != hashed.size) => "size",
+                    Ok(hashed) if entry.is_some_and(|e| e.guid != hashed.guid) => "guid",
+                    Ok(_) => return,
+                    Err(MessageError::Missing { .. }) => "missing",
+                    Err(_) => "unreadable",
+                };
+                bad.push((uid, reason));
+            };
+            let cancel = &self.control.cancel;
+            Hasher::new(&spool, uids.iter().copied(), sink, Until(cancel))
+                .run(&mut Lanes::new(Kernel::detect()));
+            if cancel.load(Ordering::Relaxed) {
+                return Err(Refusal::new(Code::Expired, "VERIFY was cut short"));
+            }
+            if !bad.is_empty() {
+                // It may have been expunged and cleaned up while we read.
+                let (index, expunge) = open_unlocked(&place)?;
+                let still = |uid: u32| {
+                    index
+                        .find_uid(uid)
+                        .or_else(|| expunge.as_ref()?.find_uid(uid))
+                        .is_some()
+                };
+                bad.retain(|(uid, _)| still(*uid));
+            }
+            bad.sort_unstable();
+            verified.bad = u32::try_from(bad.len()).unwrap_or(u32::MAX);
+            verified.list = bad
+                .iter()
+                .take(Verified::MAX)
+                .map(|(uid, reason)| format!("{uid}:{reason}"))
+                .collect();
+        }
+        Ok(Reply::Ok(verified.to_fields()))
+    }
+
+    pub(super) fn clean(&self, clean: &Clean) -> Result<Reply, Refusal> {
+        if self.transaction.is_open() {
+            return Err(Refusal::new(
+                Code::State,
+                "CLEAN takes locks of its own: end the transaction first",
+            ));
+        }
+        let deadline = Instant::now() + self.host.options.default_wait;
+        let cancel = &self.control.cancel;
+        loop {
+            let place = self.host.store.find(&clean.of)?;
+            let mut locks = MailboxLocks::take(place, Patience { deadline, cancel })?;
+            // A half-done commit needs its `.NEW` and `.OLD`.
+            if recovery::settle_open(&self.host, &mut locks)? == 0 {
+                return Ok(Reply::Ok(remove(&locks, clean.dry_run)?.to_fields()));
+            }
+        }
+    }
+}
+
+fn remove(locks: &MailboxLocks, dry_run: bool) -> Result<Cleaned, Refusal> {
+    let mut cleaned = Cleaned::default();
+    let mut take = |dir: &Dir, name: &str| -> Result<(), Refusal> {
+        let Some(stat) = dir.stat(name)? else {
+            return Ok(());
+        };
+        if !dry_run {
+            dir.unlink(name)?;
+        }
+        cleaned.files.push(name.to_owned());
+        cleaned.bytes = cleaned
+            .bytes
+            .saturating_add(u64::try_from(stat.st_size).unwrap_or(0));
+        Ok(())
+    };
+    take(&locks.place.index, FILE_NAME)?;
+    for kind in [FileKind::Index, FileKind::Expunge] {
+        let dir = locks.place.directory_of(kind);
+        for name in [new_name(kind), old_name(kind), previous_name(kind)] {
+            take(dir, name)?;
+        }
+        // One that is locked belongs to a PREPARE under way.
+        let stale = match dir.open_file(prepared_name(kind), true) {
+            Ok(file) => wait::try_lock(&file).unwrap_or(false),
+            Err(OpenError::Missing { .. }) => false,
+            Err(error) => return Err(error.into()),
+        };
+        if stale {
+            take(dir, prepared_name(kind))?;
+        }
+    }
+    Ok(cleaned)
+}
+
+/// What `indexfile check` finds in the two files, as `FILE:CODE`, each once; notes of what is normal left out.
+pub(super) fn findings(index: &IndexFile, expunge: Option<&IndexFile>) -> Vec<String> {
+    let mut findings = Findings::new();
+    check_index(index, &mut findings);
+    if let Some(expunge) = expunge {
+        check_index(expunge, &mut findings);
+        check_pair(index, expunge, &mut findings);
+    }
+    findings
+        .counts()
+        .filter(|(code, ..)| code.severity() > Severity::Note)
+        .map(|(code, path, _)| {
+            let file = path
+                .file_name()
+                .map(|n| n.to_string_lossy().into_owned())
+                .unwrap_or_default();
+            format!("{file}:{}", code.name())
+        })
+        .collect()
+}
