@@ -48,6 +48,7 @@ pub struct MailboxLocks {
     successors: Vec<(FileKind, File)>,
     waited: Duration,
     since: Instant,
+    given_back: bool,
 }
 
 /// For how long to wait.
@@ -82,6 +83,7 @@ impl MailboxLocks {
             successors: Vec::new(),
             waited,
             since,
+            given_back: false,
         })
     }
 
@@ -143,6 +145,9 @@ impl MailboxLocks {
     }
 
     fn give_back(&mut self) {
+        if std::mem::replace(&mut self.given_back, true) {
+            return;
+        }
         let successor = |kind| {
             self.successors
                 .iter()

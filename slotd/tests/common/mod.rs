@@ -4,12 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use indexfile::mailbox::{ImapdConf, MailboxName};
 use indexfile::{FileKind, Guid, IndexFile};
 use sha1::{Digest, Sha1};
 use slotd::client::{Addr, Client, Timeouts};
-use slotd::host::{Host, Options};
+use slotd::host::{Host, HostError, Options};
 use slotd::protocol::{Lock, Named};
 use slotd::server::{self, Listener};
 use tokio::sync::watch;
@@ -108,8 +109,17 @@ impl Store {
         files
     }
 
+    #[allow(clippy::needless_pass_by_value)] // callers make one for it
     pub fn host(&self, options: Options) -> Arc<Host> {
-        Arc::new(Host::open(self.conf.clone(), &self.state(), options).unwrap())
+        // Another test that starts a process keeps a copy of every descriptor, and with it the lock of the
+        // state directory, for the moment between fork and exec.
+        for _ in 0..500 {
+            match Host::open(self.conf.clone(), &self.state(), options.clone()) {
+                Err(HostError::Busy { .. }) => std::thread::sleep(Duration::from_millis(10)),
+                host => return Arc::new(host.unwrap()),
+            }
+        }
+        panic!("the state directory stays busy");
     }
 
     pub async fn serve(&self) -> Served {

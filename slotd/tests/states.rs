@@ -1,0 +1,268 @@
+//! Odd states of a mailbox, a peer that knows more, a controller that stalls, a partition that is gone.
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use common::{Store, lock, named, sha1_of};
+use indexfile::mailbox::HeaderFile;
+use indexfile::sha1s::{Entry, encode};
+use indexfile::{IndexFile, RecordGuid};
+use slotd::client::Client;
+use slotd::host::Options;
+use slotd::protocol::{Clean, Code, Commit, FileState, Repair, Upgrade, Verify};
+
+const MAILBOX: &str = "user.alice.expunged";
+
+async fn upgraded(client: &mut Client) {
+    client.lock(lock(MAILBOX)).await.unwrap();
+    client.upgrade(Upgrade::default()).await.unwrap();
+    client.commit(Commit::default()).await.unwrap();
+}
+
+fn restore_old(store: &Store, file: &str) {
+    let meta = store.meta(MAILBOX);
+    std::fs::rename(meta.join(format!("{file}.OLD")), meta.join(file)).unwrap();
+}
+
+fn all_guids_right(store: &Store, file: &IndexFile) {
+    for record in file.records() {
+        let message = store.spool(MAILBOX).join(format!("{}.", record.uid()));
+        assert_eq!(record.guid(), RecordGuid::Guid(sha1_of(&message)));
+    }
+}
+
+#[tokio::test]
+async fn an_index_newer_than_its_expunge_file_is_refused_by_name_and_repaired_when_asked() {
+    let store = Store::small(&[MAILBOX]);
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    upgraded(&mut client).await;
+    restore_old(&store, "cyrus.expunge");
+    let before = store.meta_files();
+    client.lock(lock(MAILBOX)).await.unwrap();
+    let error = client.upgrade(Upgrade::default()).await.unwrap_err();
+    assert_eq!(error.code(), Some(Code::Damaged));
+    assert!(
+        error.to_string().contains("index-newer-than-expunge"),
+        "{error}"
+    );
+    assert_eq!(store.meta_files(), before);
+    let repair = Upgrade {
+        repair: Some(Repair::Expunge),
+        ..Upgrade::default()
+    };
+    let up = client.upgrade(repair).await.unwrap();
+    assert_eq!(
+        (up.index, up.expunge),
+        (FileState::Unchanged, FileState::Staged)
+    );
+    client.commit(Commit::default()).await.unwrap();
+    let expunge = store.expunge(MAILBOX).unwrap();
+    assert_eq!((expunge.minor_version(), expunge.num_records()), (10, 12));
+    all_guids_right(&store, &expunge);
+}
+
+#[tokio::test]
+async fn an_expunge_file_newer_than_its_index_is_legal_input() {
+    let store = Store::small(&[MAILBOX]);
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    upgraded(&mut client).await;
+    restore_old(&store, "cyrus.index");
+    client.lock(lock(MAILBOX)).await.unwrap();
+    let up = client.upgrade(Upgrade::default()).await.unwrap();
+    assert_eq!(
+        (up.index, up.expunge),
+        (FileState::Staged, FileState::Unchanged)
+    );
+    client.commit(Commit::default()).await.unwrap();
+    all_guids_right(&store, &store.index(MAILBOX));
+}
+
+#[tokio::test]
+async fn a_missing_cache_is_fetched_from_the_peer_and_every_size_is_checked() {
+    let (peer, store) = (Store::small(&[MAILBOX]), Store::small(&[MAILBOX]));
+    let index = peer.index(MAILBOX);
+    let header = HeaderFile::open(&peer.meta(MAILBOX).join("cyrus.header")).unwrap();
+    let spool = precompute::message::Spool::open(&peer.spool(MAILBOX)).unwrap();
+    let entry = |uid: u32| {
+        let stat = spool.stat(uid).unwrap();
+        let guid = sha1_of(&peer.spool(MAILBOX).join(format!("{uid}.")));
+        Entry {
+            uid,
+            size: stat.size,
+            stamp: stat.stamp,
+            guid,
+        }
+    };
+    let mut entries: Vec<Entry> = index.records().map(|r| entry(r.uid())).collect();
+    // One that does not fit its record is not believed.
+    entries[0].size += 1;
+    let bytes = encode(index.header().uidvalidity(), &header.uniqueid, &entries).unwrap();
+    std::fs::write(peer.meta(MAILBOX).join("cyrus.sha1s"), bytes).unwrap();
+    let there = peer.serve().await;
+    let here = store
+        .serve_with(Options {
+            sha1s_from: Some(there.addr.clone()),
+            ..Options::default()
+        })
+        .await;
+    let mut client = here.client().await;
+    client.lock(lock(MAILBOX)).await.unwrap();
+    let up = client.upgrade(Upgrade::default()).await.unwrap();
+    assert_eq!((up.cached, up.hashed), (30, 13));
+    client.commit(Commit::default()).await.unwrap();
+    all_guids_right(&store, &store.index(MAILBOX));
+
+    // A peer that is gone costs nothing but the work.
+    there.stop().await;
+    let alone = Store::small(&[MAILBOX]);
+    let here = alone
+        .serve_with(Options {
+            sha1s_from: Some(here.addr.clone()),
+            ..Options::default()
+        })
+        .await;
+    upgraded(&mut here.client().await).await;
+    all_guids_right(&alone, &alone.index(MAILBOX));
+}
+
+#[tokio::test]
+async fn a_controller_that_stalls_loses_its_locks_and_is_told() {
+    let store = Store::small(&[MAILBOX]);
+    let before = store.meta_files();
+    let served = store
+        .serve_with(Options {
+            max_lock: Duration::from_millis(100),
+            ..Options::default()
+        })
+        .await;
+    let (mut slow, mut other) = (served.client().await, served.client().await);
+    slow.lock(lock(MAILBOX)).await.unwrap();
+    slow.upgrade(Upgrade::default()).await.unwrap();
+    // Waits until the server has let go.
+    other.lock(lock(MAILBOX)).await.unwrap();
+    other.rollback().await.unwrap();
+    assert_eq!(
+        slow.commit(Commit::default()).await.unwrap_err().code(),
+        Some(Code::Expired)
+    );
+    assert_eq!(store.meta_files(), before);
+    // After COMMIT hold it is released as committed.
+    slow.lock(lock(MAILBOX)).await.unwrap();
+    slow.upgrade(Upgrade::default()).await.unwrap();
+    slow.commit(Commit {
+        hold: true,
+        drop_old: false,
+    })
+    .await
+    .unwrap();
+    other.lock(lock(MAILBOX)).await.unwrap();
+    assert_eq!(
+        slow.rollback().await.unwrap_err().code(),
+        Some(Code::TooLate)
+    );
+    assert_eq!(store.index(MAILBOX).minor_version(), 10);
+}
+
+#[tokio::test]
+async fn verify_finds_what_is_wrong_and_clean_removes_what_is_ours() {
+    let store = Store::small(&[MAILBOX]);
+    let original = store.meta_files();
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    upgraded(&mut client).await;
+    let all = Verify {
+        of: named(MAILBOX),
+        sample: None,
+    };
+    let good = client.verify(all.clone()).await.unwrap();
+    assert!(good.is_good(), "{good:?}");
+    assert_eq!((good.messages, good.checked, good.old), (43, 43, 0));
+    let some = client
+        .verify(Verify {
+            sample: Some(5),
+            ..all.clone()
+        })
+        .await
+        .unwrap();
+    assert!((1..=5).contains(&some.checked), "{some:?}");
+    let uids: Vec<u32> = store.index(MAILBOX).records().map(|r| r.uid()).collect();
+    let message = |uid: u32| store.spool(MAILBOX).join(format!("{uid}."));
+    let mut bytes = std::fs::read(message(uids[3])).unwrap();
+    bytes[0] ^= 1;
+    std::fs::write(message(uids[3]), bytes).unwrap();
+    std::fs::remove_file(message(uids[5])).unwrap();
+    let bad = client.verify(all).await.unwrap();
+    assert_eq!(
+        bad.list,
+        [format!("{}:guid", uids[3]), format!("{}:missing", uids[5])]
+    );
+
+    std::fs::write(store.meta(MAILBOX).join("cyrus.index.reguid"), b"stale").unwrap();
+    let before = store.meta_files();
+    let dry = client
+        .clean(Clean {
+            of: named(MAILBOX),
+            dry_run: true,
+        })
+        .await
+        .unwrap();
+    assert_eq!(store.meta_files(), before);
+    let done = client
+        .clean(Clean {
+            of: named(MAILBOX),
+            dry_run: false,
+        })
+        .await
+        .unwrap();
+    assert_eq!(dry, done);
+    assert_eq!(
+        done.files,
+        ["cyrus.index.OLD", "cyrus.index.reguid", "cyrus.expunge.OLD"]
+    );
+    assert_eq!(store.meta_files().len(), original.len());
+}
+
+/// A real mount: needs the right to mount, and is left out without it.
+#[tokio::test]
+async fn a_partition_that_is_unmounted_refuses_its_mailboxes_and_never_looks_empty() {
+    let store = Store::small(&[MAILBOX]);
+    let spool = store.root().join("spool");
+    let aside = store.root().join("aside");
+    std::fs::rename(&spool, &aside).unwrap();
+    std::fs::create_dir(&spool).unwrap();
+    let run = |program: &str, args: &[&Path]| {
+        Command::new(program)
+            .args(args)
+            .output()
+            .unwrap()
+            .status
+            .success()
+    };
+    let mount = || run("mount", &[Path::new("--bind"), &aside, &spool]);
+    if !mount() {
+        eprintln!("not permitted to mount: not tested");
+        return;
+    }
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    client.lock(lock(MAILBOX)).await.unwrap();
+    client.rollback().await.unwrap();
+    assert!(run("umount", &[&spool]));
+    let refused = [
+        client.lock(lock(MAILBOX)).await.unwrap_err().code(),
+        client.status(named(MAILBOX)).await.unwrap_err().code(),
+        client.lock(lock("user.nobody")).await.unwrap_err().code(),
+    ];
+    // Mounted again it goes on, and an operator can say otherwise.
+    assert!(mount());
+    let again = client.lock(lock(MAILBOX)).await;
+    let _ = client.rollback().await;
+    assert!(run("umount", &[&spool]));
+    assert_eq!(refused, [Some(Code::Unmounted); 3]);
+    again.unwrap();
+}
