@@ -43,6 +43,7 @@ mod kind;
 mod read_error;
 mod reader;
 mod record;
+mod shape;
 mod write_behind;
 
 pub mod build;

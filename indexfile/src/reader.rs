@@ -7,18 +7,16 @@
 //! index, and from version 12 on all checksums agree. Nothing is written, so a crash leaves nothing.
 
 use crate::bytes::Bytes;
-use crate::error::{IoContext, IoError};
-use crate::header::{Header, be32};
+use crate::error::IoContext;
+use crate::header::Header;
 use crate::kind::FileKind;
-use crate::layout::{self, HeaderField, RecordField, RecordSlots, Slot};
+use crate::layout::{HeaderField, RecordField, RecordSlots, Slot};
 use crate::read_error::ReadError;
 use crate::record::Record;
+use crate::shape::{MAX_SIZE, Shape, not_index, read_up_to, shape};
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// No version has a header, or a record, of more than this many bytes.
-const MAX_SIZE: u32 = 4096;
 /// Records are handed back to the kernel in steps of about this many bytes.
 pub(crate) const RELEASE_STEP: usize = 4 << 20;
 
@@ -31,13 +29,6 @@ pub struct IndexFile {
     slots: RecordSlots,
     bytes: Bytes,
     length: u64,
-}
-
-/// What the first bytes of a file say about the rest.
-struct Shape {
-    header: Header,
-    slots: RecordSlots,
-    expected: usize,
 }
 
 impl IndexFile {
@@ -303,142 +294,6 @@ pub(crate) fn record_crc(record: &Record<'_>) -> Option<(u32, u32)> {
 fn checksum(slot: Slot, image: &[u8]) -> Option<(u32, u32)> {
     let stored = u32::try_from(slot.read(image)?).ok()?;
     Some((stored, crc32fast::hash(image.get(..slot.offset as usize)?)))
-}
-
-fn not_index(path: &Path, reason: &'static str) -> ReadError {
-    ReadError::NotIndex {
-        path: path.to_path_buf(),
-        reason,
-    }
-}
-
-fn read_up_to(file: &File, buffer: &mut [u8]) -> std::io::Result<usize> {
-    let mut got = 0;
-    while got < buffer.len() {
-        match file.read_at(&mut buffer[got..], got as u64) {
-            Ok(0) => break,
-            Ok(n) => got += n,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(got)
-}
-
-/// Decides from the first bytes of a file (up to [`MAX_SIZE`]) and its length what it holds.
-fn shape(mut first: Vec<u8>, length: u64, path: &Path) -> Result<Shape, ReadError> {
-    if length == 0 || first.is_empty() {
-        return Err(ReadError::ZeroLength {
-            path: path.to_path_buf(),
-        });
-    }
-    let words = (
-        be32(&first, 8),
-        be32(&first, 12),
-        be32(&first, 16),
-        be32(&first, 20),
-    );
-    let (Some(minor_version), Some(start_offset), Some(record_size), Some(num_records)) = words
-    else {
-        return Err(not_index(path, "it is shorter than any header"));
-    };
-    // Text, a database or a message has huge numbers here; a version that we merely do not know
-    // has sizes of the usual order.
-    let plausible = |n: u32, least: u32| (least..=MAX_SIZE).contains(&n) && n.is_multiple_of(4);
-    let sized = plausible(start_offset, 36) && plausible(record_size, 52);
-    match (minor_version, sized) {
-        (11, true) => {
-            return Err(ReadError::Version11 {
-                path: path.to_path_buf(),
-            });
-        }
-        (_, true) if layout::of(minor_version).is_none() => {
-            return Err(ReadError::UnknownVersion {
-                path: path.to_path_buf(),
-                minor_version,
-            });
-        }
-        (2..=10 | 12..=20, _) => {}
-        _ => {
-            return Err(not_index(
-                path,
-                "its first bytes are not those of an index header",
-            ));
-        }
-    }
-    check_sizes(minor_version, start_offset, record_size, path)?;
-    let records = u64::from(num_records) * u64::from(record_size);
-    let expected = u64::from(start_offset) + records;
-    if length < expected || first.len() < start_offset as usize {
-        return Err(ReadError::Truncated {
-            path: path.to_path_buf(),
-            num_records,
-            expected,
-            actual: length,
-        });
-    }
-    let expected = usize::try_from(expected).map_err(|_| {
-        IoError::new(
-            "map",
-            path,
-            std::io::Error::from(std::io::ErrorKind::FileTooLarge),
-        )
-    })?;
-    first.truncate(start_offset as usize);
-    let slots = layout::record_slots(minor_version, record_size);
-    let (Some(header), Some(slots)) = (Header::new(first), slots) else {
-        return Err(ReadError::UnknownVersion {
-            path: path.to_path_buf(),
-            minor_version,
-        });
-    };
-    Ok(Shape {
-        header,
-        slots,
-        expected,
-    })
-}
-
-/// Which sizes a version may have: the file's beat the version's, within what ever existed.
-fn check_sizes(
-    minor_version: u32,
-    start_offset: u32,
-    record_size: u32,
-    path: &Path,
-) -> Result<(), ReadError> {
-    let bad = |field, value: u32| {
-        Err(ReadError::BadHeader {
-            path: path.to_path_buf(),
-            minor_version,
-            field,
-            value: u64::from(value),
-        })
-    };
-    let native = layout::of(minor_version).map_or((0, 0), |l| (l.header_size, l.record_size));
-    let header_ok = match minor_version {
-        // Field by field the header grew; 96 is the longest that 2.3 ever wrote.
-        ..=5 => (36..=96).contains(&start_offset),
-        6..=10 => (76..=96).contains(&start_offset),
-        _ => start_offset == native.0,
-    };
-    if !header_ok || !start_offset.is_multiple_of(4) {
-        return bad("start_offset", start_offset);
-    }
-    if minor_version <= 9 && record_size == 88 {
-        return Err(ReadError::HybridMinor9Record88 {
-            path: path.to_path_buf(),
-            minor_version,
-        });
-    }
-    let record_ok = match minor_version {
-        ..=9 => layout::EARLY_RECORD_SIZES.contains(&record_size),
-        _ => record_size == native.1,
-    };
-    if record_ok {
-        Ok(())
-    } else {
-        bad("record_size", record_size)
-    }
 }
 
 /// Iterator over the records of a file.

@@ -23,7 +23,7 @@ pub(super) struct Args {
     input: PathBuf,
     /// The file to make; it must not exist.
     output: PathBuf,
-    /// The version to write: 6 to 10.
+    /// The version to write: 6 to 10. Below 10 identifiers are cut or padded, never computed.
     #[arg(long, value_name = "N")]
     to: u32,
     /// Where the message files lie, to compute the SHA-1 of those whose GUID is old-style.
