@@ -72,8 +72,7 @@ pub(super) async fn drive(
     let mut recorded: Option<BoxFuture<'static, Event>> = None;
     let mut paused: Option<BoxFuture<'static, ()>> = None;
     let mut figures = Figures::default();
-    let mut alert = None;
-    let mut told = false;
+    let (mut alert, mut told) = (None, false);
     loop {
         while let Some(action) = todo.pop_front() {
             match action {
@@ -130,6 +129,7 @@ pub(super) async fn drive(
         }
         let [of_master, of_replica] = &mut asked;
         let event = tokio::select! {
+            biased; // in a fixed order, so that a seed of the simulation can be repeated
             (peer, event, learned) = poll(of_master), if of_master.is_some() => {
                 *of_master = None;
                 pair.put(Side::Master, peer);

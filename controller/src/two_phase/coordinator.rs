@@ -29,6 +29,7 @@ impl Coordinator {
             session: Session::Idle,
             awaiting: None,
             before: None,
+            index_before: false,
             uidvalidity: 0,
             in_attempt: false,
             staged: None,

@@ -211,22 +211,27 @@ impl Coordinator {
         match (request, answer) {
             (Request::Lock, Answer::Locked { index, .. }) => {
                 state.session = Session::Locked;
-                if index == before && before != wanted {
-                    state.position = Position::Old;
-                    self.clear(After::Undo, out);
-                } else {
-                    // Undoing an upgrade brings the old GUIDs back; undoing a downgrade has
-                    // the SHA-1s computed again, which gives the same ones.
-                    let uuids_old = before <= wanted;
-                    self.send(
-                        side,
-                        Request::Upgrade {
-                            to: before,
-                            uuids_old,
-                        },
-                        out,
-                    );
-                }
+                // UPGRADE is asked for in any case: the expunge file may not be in step with
+                // the index, after a recovery that could not make new files.
+                state.index_before = index == before && before != wanted;
+                // Undoing an upgrade brings the old GUIDs back; undoing a downgrade has
+                // the SHA-1s computed again, which gives the same ones.
+                let uuids_old = before <= wanted;
+                self.send(
+                    side,
+                    Request::Upgrade {
+                        to: before,
+                        uuids_old,
+                    },
+                    out,
+                );
+            }
+            // Nothing can be rewritten there, and what counts is as before.
+            (Request::Upgrade { .. }, Answer::No(refusal))
+                if state.index_before && !refusal.reason.may_pass() =>
+            {
+                state.position = Position::Old;
+                self.clear(After::Undo, out);
             }
             (Request::Lock, Answer::No(refusal)) if refusal.reason == Reason::NoMailbox => {
                 state.position = Position::Gone;

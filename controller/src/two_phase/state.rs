@@ -38,6 +38,8 @@ pub(super) struct SideState {
     pub(super) awaiting: Option<Request>,
     /// Version before, if something was staged when the decision was taken.
     pub(super) before: Option<u8>,
+    /// On the way back: the index is as before, whatever else is not.
+    pub(super) index_before: bool,
     pub(super) uidvalidity: u32,
     /// Whether the attempt under way locks this side.
     pub(super) in_attempt: bool,
