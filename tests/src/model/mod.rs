@@ -1,0 +1,117 @@
+//! The model: every state that the two machines, three hosts and one network can reach.
+//!
+//! The coordinator is [`controller::two_phase::Coordinator`] and the participants are
+//! [`slotd::transaction::Transaction`], the code that production runs. Around them everything is small
+//! and hashable: connections that may break at any point, processes that may die, hosts whose power may
+//! go, journals and directories that forget what was not synced, disks that refuse, locks that expire, and
+//! owners who change their mailboxes whenever they are unlocked.
+//!
+//! Faults are counted: a configuration allows so many of them, and within that number every order of
+//! everything is tried. What is promised is in [`World`]'s properties, see `properties`.
+
+mod calm;
+mod properties;
+mod step;
+mod wire;
+mod world;
+
+use stateright::{Model, Property};
+
+use controller::two_phase::Plan;
+
+pub use calm::Calm;
+pub use step::Step;
+pub use world::{Broken, Conn, End, Row, Runner, Up, World, plan};
+
+use crate::sim::image::Tiny;
+use crate::sim::site::Mutation;
+
+/// What one exhaustive search covers.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How many mailboxes go through the transaction at the same time.
+    pub mailboxes: usize,
+    /// What the coordinators are told to do.
+    pub plan: Plan,
+    /// Index and expunge file of master and replica.
+    pub initial: [(Tiny, Option<Tiny>); 2],
+    /// The expunge file has a directory of its own.
+    pub split: bool,
+    /// How many faults may happen.
+    pub faults: u8,
+    /// How many times owners change something.
+    pub writes: u8,
+    /// Owners expunge, and write to the expunge file, too.
+    pub rich_owner: bool,
+    /// Pauses may be over before a host that is down is up again.
+    pub impatient: bool,
+    /// A rule that is broken on purpose.
+    pub mutation: Option<Mutation>,
+    /// How many times a rolled back mailbox is taken up again.
+    pub retries: u8,
+}
+
+impl Config {
+    /// One mailbox, version 9 to 10, index and expunge in one directory.
+    #[must_use]
+    pub fn upgrade(faults: u8) -> Self {
+        let old = (Tiny::new(9, false), Some(Tiny::new(9, false)));
+        Self {
+            mailboxes: 1,
+            plan: plan(10),
+            initial: [old, old],
+            split: false,
+            faults,
+            writes: 1,
+            rich_owner: false,
+            impatient: false,
+            mutation: None,
+            retries: 0,
+        }
+    }
+}
+
+/// The model of one configuration.
+#[derive(Debug)]
+pub struct Fleet {
+    /// What is searched.
+    pub config: Config,
+    /// States from which a calm day is known to end well.
+    pub calm: Calm,
+}
+
+impl Fleet {
+    /// The model of that configuration.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            calm: Calm::default(),
+        }
+    }
+}
+
+impl Model for Fleet {
+    type State = World;
+    type Action = Step;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![World::new(&self.config)]
+    }
+
+    fn actions(&self, world: &World, steps: &mut Vec<Step>) {
+        // A broken promise is reported with the trace that leads to it, not with what follows.
+        if world.broken.is_none() {
+            world.calm(&self.config, steps);
+            world.stormy(&self.config, steps);
+        }
+    }
+
+    fn next_state(&self, world: &World, step: Step) -> Option<World> {
+        Some(world.after(&self.config, step))
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        properties::all()
+    }
+}

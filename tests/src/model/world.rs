@@ -1,0 +1,391 @@
+//! One state of everything: the controller and its journal, the connections, both hosts' mailboxes.
+
+use super::Config;
+use crate::sim::disk::Disk;
+use crate::sim::image::Tiny;
+use crate::sim::site::{LIVE, Mutation, Site};
+use controller::two_phase::{
+    Action, Answer, Coordinator, Entry, Event, Open, Outcome, Plan, Request, Side,
+};
+
+/// How a transaction ended, without the words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum End {
+    /// Both forward.
+    Upgraded,
+    /// Nothing to do.
+    Unchanged,
+    /// Both as before.
+    RolledBack,
+    /// A human must look.
+    InDoubt,
+}
+
+/// A promise that was broken on the way here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Broken {
+    /// `COMMIT` went out and the decision was not durable.
+    CommitBeforeDecision,
+    /// A file was renamed that nobody decided to rename, or after the end.
+    RenameWithoutDecision,
+    /// The coordinator pauses and a session of its own still has the locks.
+    LockOverPause,
+    /// The outcome was reported and is not so.
+    UntrueReport(End),
+    /// In doubt, and no reason for it.
+    NeedlessDoubt,
+    /// In doubt without an alert, or an alert without a doubt.
+    SilentDoubt,
+}
+
+/// One connection, as the network and the server see it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Conn {
+    /// The session's number.
+    pub id: u8,
+    /// The controller still has the other end.
+    pub attached: bool,
+    /// A command on its way to the server.
+    pub inbox: Option<Request>,
+    /// The command being served.
+    pub serving: Option<Request>,
+    /// The reply on its way to the controller.
+    pub reply: Option<Answer>,
+    /// The server has read the end of the stream.
+    pub eof: bool,
+}
+
+/// The coordinator of one mailbox, and what its driver owes it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Runner {
+    /// The machine.
+    pub machine: Coordinator,
+    /// A reply (or a loss) is owed.
+    pub owed: [bool; 2],
+    /// To be made durable.
+    pub record: Option<Entry>,
+    /// Lists are to be compared.
+    pub compare: bool,
+    /// It pauses.
+    pub wait: bool,
+    /// It is over.
+    pub end: Option<End>,
+    alerted: bool,
+}
+
+/// The journal's rows of one mailbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Row {
+    /// The durable decision, and what is known of it for sure.
+    pub decided: Option<Open>,
+    /// Written, not synced.
+    pub notes: Vec<Entry>,
+    /// Written as over; not synced.
+    pub closed: Option<End>,
+    /// Pauses since the coordinator started.
+    pub pauses: u8,
+    /// The operator asked for an end.
+    pub aborted: bool,
+    /// The way back could not be recorded.
+    pub unrecorded: bool,
+}
+
+/// Whether slotd runs on a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Up {
+    /// No.
+    Down,
+    /// It recovers and does not serve yet.
+    Starting,
+    /// It serves.
+    Serving,
+}
+
+/// Everything.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct World {
+    /// The coordinators by mailbox; `None` while the controller is dead.
+    pub controller: Option<Vec<Runner>>,
+    /// The journal.
+    pub rows: Vec<Row>,
+    /// By mailbox and side.
+    pub conns: Vec<[Vec<Conn>; 2]>,
+    /// By mailbox and side.
+    pub sites: Vec<[Site<Tiny>; 2]>,
+    /// By side.
+    pub up: [Up; 2],
+    /// Faults that may still happen.
+    pub faults: u8,
+    /// Changes that the mailboxes' owners may still make.
+    pub writes: u8,
+    /// Transactions that the operator may still begin again.
+    pub retries: u8,
+    /// Runs of `recover` after an outcome in doubt.
+    pub reruns: u8,
+    /// The first promise broken.
+    pub broken: Option<Broken>,
+}
+
+impl World {
+    /// Before anything happened; the coordinators are told to start.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let site = |side: usize| {
+            let (index, expunge) = config.initial[side];
+            let mut site = Site::new(index, expunge, config.split);
+            site.mutation = config.mutation;
+            site
+        };
+        let all = 0..config.mailboxes;
+        let mut world = Self {
+            controller: None,
+            rows: all.clone().map(|_| Row::default()).collect(),
+            conns: all.clone().map(|_| [Vec::new(), Vec::new()]).collect(),
+            sites: all.map(|_| [site(0), site(1)]).collect(),
+            up: [Up::Serving; 2],
+            faults: config.faults,
+            writes: config.writes,
+            retries: config.retries,
+            reruns: 0,
+            broken: None,
+        };
+        world.start_controller(config);
+        world
+    }
+
+    /// The controller starts: it settles what its journal has open and runs the rest.
+    pub fn start_controller(&mut self, config: &Config) {
+        let runner = |row: &Row| {
+            let (machine, end) = match (row.closed, row.decided) {
+                (Some(end), _) => (Coordinator::new(config.plan.clone()), Some(end)),
+                (None, Some(open)) => (Coordinator::resume(config.plan.clone(), open), None),
+                (None, None) => (Coordinator::new(config.plan.clone()), None),
+            };
+            Runner::new(machine, end)
+        };
+        self.controller = Some(self.rows.iter().map(runner).collect());
+        for m in 0..self.rows.len() {
+            self.rows[m].pauses = 0;
+            self.rows[m].aborted = false;
+            self.rows[m].unrecorded = false;
+            if self.rows[m].closed.is_none() {
+                self.tell(config, m, Event::Start);
+            }
+        }
+    }
+
+    /// One mailbox is taken up again: after a doubt, or because the operator asks.
+    pub fn restart_one(&mut self, config: &Config, m: usize) {
+        let machine = match self.rows[m].decided {
+            Some(open) => Coordinator::resume(config.plan.clone(), open),
+            None => Coordinator::new(config.plan.clone()),
+        };
+        if let Some(runners) = &mut self.controller {
+            runners[m] = Runner::new(machine, None);
+        }
+        self.rows[m].pauses = 0;
+        self.rows[m].aborted = false;
+        self.rows[m].unrecorded = false;
+        self.tell(config, m, Event::Start);
+    }
+
+    /// The runner of a mailbox, while the controller lives.
+    #[must_use]
+    pub fn runner(&self, m: usize) -> Option<&Runner> {
+        self.controller.as_ref().map(|runners| &runners[m])
+    }
+
+    fn runner_mut(&mut self, m: usize) -> Option<&mut Runner> {
+        self.controller.as_mut().map(|runners| &mut runners[m])
+    }
+
+    /// The connection that the controller has to that side.
+    #[must_use]
+    pub fn attached(&self, m: usize, side: Side) -> Option<&Conn> {
+        self.conns[m][side.index()].iter().find(|c| c.attached)
+    }
+
+    pub(super) fn conn_mut(&mut self, m: usize, side: Side, id: u8) -> Option<&mut Conn> {
+        self.conns[m][side.index()].iter_mut().find(|c| c.id == id)
+    }
+
+    pub(super) fn break_promise(&mut self, what: Broken) {
+        self.broken.get_or_insert(what);
+    }
+
+    /// Tells a coordinator something and does what it asks for.
+    pub fn tell(&mut self, config: &Config, m: usize, event: Event) {
+        let Some(runner) = self.runner_mut(m) else {
+            return;
+        };
+        for action in runner.machine.step(event) {
+            self.act(config, m, action);
+        }
+    }
+
+    fn act(&mut self, config: &Config, m: usize, action: Action) {
+        match action {
+            Action::Send(side, request) => {
+                if matches!(request, Request::Commit { .. }) && self.rows[m].decided.is_none() {
+                    self.break_promise(Broken::CommitBeforeDecision);
+                }
+                self.send(m, side, request);
+            }
+            Action::Disconnect(side) => {
+                self.detach(m, side);
+                if let Some(runner) = self.runner_mut(m) {
+                    runner.owed[side.index()] = false;
+                }
+            }
+            Action::Compare => self.with_runner(m, |r| r.compare = true),
+            Action::Record(entry) => self.ask_journal(config, m, entry),
+            Action::Note(entry) => self.rows[m].notes.push(entry),
+            Action::Wait { .. } => {
+                let holds = |side: Side| {
+                    self.attached(m, side).is_some_and(|c| {
+                        let session = self.sites[m][side.index()].session(c.id);
+                        session.is_some_and(|s| s.tx.is_open())
+                    })
+                };
+                if Side::ALL.into_iter().any(holds) {
+                    self.break_promise(Broken::LockOverPause);
+                }
+                self.rows[m].pauses += 1;
+                self.with_runner(m, |r| r.wait = true);
+            }
+            Action::Alert(_) => self.with_runner(m, |r| r.alerted = true),
+            Action::Finished(outcome) => self.finished(config, m, &outcome),
+        }
+    }
+
+    fn ask_journal(&mut self, config: &Config, m: usize, entry: Entry) {
+        let decides = matches!(entry, Entry::Decided { .. });
+        let early = decides && config.mutation == Some(Mutation::DecideLate);
+        if early {
+            self.rows[m].notes.push(entry);
+            self.tell(config, m, Event::Recorded);
+        } else {
+            self.with_runner(m, |r| r.record = Some(entry));
+        }
+    }
+
+    pub(super) fn with_runner(&mut self, m: usize, change: impl FnOnce(&mut Runner)) {
+        if let Some(runner) = self.runner_mut(m) {
+            change(runner);
+        }
+    }
+
+    fn finished(&mut self, config: &Config, m: usize, outcome: &Outcome) {
+        let end = match outcome {
+            Outcome::Upgraded => End::Upgraded,
+            Outcome::Unchanged => End::Unchanged,
+            Outcome::RolledBack(_) => End::RolledBack,
+            Outcome::InDoubt(_) => End::InDoubt,
+        };
+        for side in Side::ALL {
+            self.detach(m, side);
+        }
+        self.with_runner(m, |r| {
+            r.end = Some(end);
+            r.owed = [false; 2];
+            r.record = None;
+            r.compare = false;
+            r.wait = false;
+        });
+        let alerted = self.runner(m).is_some_and(|r| r.alerted);
+        if alerted != (end == End::InDoubt) {
+            self.break_promise(Broken::SilentDoubt);
+        }
+        if end == End::InDoubt {
+            let row = &self.rows[m];
+            let damaged = self.sites[m].iter().any(|s| s.damaged || s.shut_down);
+            let exhausted = row.pauses >= config.plan.settle_attempts;
+            if row.decided.is_none() || !(row.aborted || row.unrecorded || damaged || exhausted) {
+                self.break_promise(Broken::NeedlessDoubt);
+            }
+        } else {
+            self.rows[m].closed = Some(end);
+            if !self.is_true(config, m, end) {
+                self.break_promise(Broken::UntrueReport(end));
+            }
+        }
+    }
+
+    /// Whether both sides' index files are, after any power cut, what that end promises.
+    #[must_use]
+    pub fn is_true(&self, config: &Config, m: usize, end: End) -> bool {
+        Side::ALL
+            .into_iter()
+            .filter(|s| config.plan.replica || *s == Side::Master)
+            .all(|side| {
+                let (index, _) = config.initial[side.index()];
+                let holds = |disk: &Disk<Tiny>| {
+                    disk.read(LIVE[0]).is_some_and(|image| match end {
+                        End::Upgraded | End::Unchanged => image.version == config.plan.to,
+                        End::RolledBack => {
+                            (image.version, image.sha1) == (index.version, index.sha1)
+                        }
+                        End::InDoubt => true,
+                    })
+                };
+                let disk = &self.sites[m][side.index()].disk;
+                holds(disk) && disk.cuts().all(|cut| holds(&cut))
+            })
+    }
+
+    /// Makes an entry, and every note before it, durable.
+    pub fn record(&mut self, m: usize, entry: Entry) {
+        let row = &mut self.rows[m];
+        for entry in std::mem::take(&mut row.notes).into_iter().chain([entry]) {
+            match (entry, &mut row.decided) {
+                (Entry::Decided { before }, decided) => {
+                    *decided = Some(Open {
+                        reversing: false,
+                        before,
+                        forward: [false; 2],
+                    });
+                }
+                (Entry::Forward(side), Some(open)) => open.forward[side.index()] = true,
+                (Entry::Reversing, Some(open)) => open.reversing = true,
+                _ => {}
+            }
+        }
+    }
+
+    /// The controller dies; `kept`: what it wrote and did not sync is there all the same.
+    pub fn controller_dies(&mut self) {
+        self.controller = None;
+        for m in 0..self.rows.len() {
+            for side in Side::ALL {
+                self.detach(m, side);
+            }
+        }
+    }
+}
+
+impl Runner {
+    fn new(machine: Coordinator, end: Option<End>) -> Self {
+        Self {
+            machine,
+            owed: [false; 2],
+            record: None,
+            compare: false,
+            wait: false,
+            end,
+            alerted: false,
+        }
+    }
+}
+
+/// The plan that the tests use unless they say otherwise.
+#[must_use]
+pub fn plan(to: u8) -> Plan {
+    Plan {
+        to,
+        replica: true,
+        prepare: false,
+        require_in_sync: false,
+        drop_old: false,
+        settle_attempts: 2,
+    }
+}

@@ -1,0 +1,139 @@
+//! The intent log's entry for one mailbox, and how much of it a power cut leaves.
+
+use super::disk::{Disk, Ino, Name, Role, Which};
+use super::image::Image;
+
+/// One file as the intent remembers it: inode and content (production: inode, size, digest).
+pub type Known<C> = (Ino, Option<C>);
+
+/// What a commit is about to do to one file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pair<C> {
+    /// The live file that is to go.
+    pub old: Known<C>,
+    /// The staged file that is to come.
+    pub new: Known<C>,
+}
+
+/// What a commit is about to do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Intent<C> {
+    /// Index and expunge; `None` where nothing is staged.
+    pub files: [Option<Pair<C>>; 2],
+    /// The version of the index before.
+    pub from: u8,
+    /// The version after.
+    pub to: u8,
+    /// `ROLLBACK` was ordered while the commit was held.
+    pub back: bool,
+}
+
+impl<C: Image> Intent<C> {
+    /// To rename whatever is staged.
+    #[must_use]
+    pub fn of(disk: &Disk<C>) -> Self {
+        let known = |name| Some((disk.ino(name)?, disk.read(name).cloned()));
+        let pair = |file| {
+            let old = known(Name::new(file, Role::Live))?;
+            let new = known(Name::new(file, Role::New))?;
+            Some(Pair { old, new })
+        };
+        let files = Which::ALL.map(pair);
+        let version = |role| {
+            let of = |file| disk.read(Name::new(file, role)).map(C::version);
+            of(Which::Index).or_else(|| of(Which::Expunge)).unwrap_or(0)
+        };
+        Self {
+            files,
+            from: version(Role::Live),
+            to: version(Role::New),
+            back: false,
+        }
+    }
+
+    /// The files it is about, first to be renamed first.
+    #[must_use]
+    pub fn order(&self) -> Vec<Which> {
+        let mut order = Which::ALL.to_vec();
+        if self.to >= self.from {
+            order.reverse();
+        }
+        order.retain(|f| self.files[*f as usize].is_some());
+        order
+    }
+}
+
+/// The log, as far as it concerns this mailbox: its open intent, as the process knows it and as it is on
+/// stable storage.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Log<C> {
+    now: Option<Intent<C>>,
+    durable: Option<Intent<C>>,
+    /// A write or sync failed: this may be on stable storage instead, and nothing is written any more
+    /// before slotd was restarted.
+    perhaps: Option<Intent<C>>,
+}
+
+impl<C> Default for Log<C> {
+    fn default() -> Self {
+        Self {
+            now: None,
+            durable: None,
+            perhaps: None,
+        }
+    }
+}
+
+impl<C: Image> Log<C> {
+    /// Whether it can be written.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.perhaps.is_none()
+    }
+
+    /// Writes and syncs an intent, and every end before it.
+    pub fn begin(&mut self, intent: Intent<C>) {
+        self.now = Some(intent);
+        self.durable = self.now.clone();
+    }
+
+    /// That failed. As the process sees it there is no such intent; on disk there may be.
+    pub fn begin_failed(&mut self, intent: Intent<C>) {
+        self.now = None;
+        self.perhaps = Some(intent);
+    }
+
+    /// The open intent, with its way back.
+    #[must_use]
+    pub fn turned_back(&self) -> Option<Intent<C>> {
+        self.now.clone().map(|intent| Intent {
+            back: true,
+            ..intent
+        })
+    }
+
+    /// The intent that is open, if any.
+    #[must_use]
+    pub fn open(&self) -> Option<&Intent<C>> {
+        self.now.as_ref()
+    }
+
+    /// Notes that it is settled; on stable storage only with the next intent.
+    pub fn end(&mut self) {
+        self.now = None;
+    }
+
+    /// Whether a crash could leave one thing or another.
+    #[must_use]
+    pub fn is_uncertain(&self) -> bool {
+        self.perhaps.is_some()
+    }
+
+    /// The process is gone, or the power; what was not known to be durable is there or not.
+    pub fn reopen(&mut self, kept: bool) {
+        if let Some(perhaps) = self.perhaps.take().filter(|_| kept) {
+            self.durable = Some(perhaps);
+        }
+        self.now = self.durable.clone();
+    }
+}

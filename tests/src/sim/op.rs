@@ -1,0 +1,471 @@
+//! The steps of a transaction's actions, as fine as a crash can tell them apart.
+//!
+//! The order of the steps is that of docs/recovery.md, which `slotd` is traced against
+//! elsewhere; here it is proven that this order is enough.
+
+use slotd::transaction::{Action, Answer, Event};
+
+use super::disk::{Name, Role, Which};
+use super::image::Image;
+use super::intent::Intent;
+use super::recover;
+use super::site::{Fault, LIVE, Mutation, Session, Site};
+
+/// One step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// Take all the locks, or none.
+    TakeLocks,
+    /// Write the new files.
+    WriteNew,
+    /// fsync of the new files.
+    SyncNew,
+    /// Append the intent to the log and sync it.
+    WriteIntent,
+    /// Both are to be renamed.
+    BeginRename,
+    /// Set an older `.OLD` aside and link the live file to `.OLD`.
+    LinkOld(Which),
+    /// The same while recovering, when it may have been done before the crash.
+    LinkOldUnlessDone(Which),
+    /// While recovering: no `.OLD` that names the live file; what was set aside is back.
+    RestoreOldNames,
+    /// Rename the staged file over the live one.
+    RenameNew(Which),
+    /// fsync of the directory.
+    SyncDir(Which),
+    /// Both are renamed and synced.
+    Renamed,
+    /// While undoing a failed rename: `.OLD` back over the live name.
+    TakeBack(Which),
+    /// While undoing a failed rename: no `.OLD` any more, or the one that was set aside.
+    UnlinkOld(Which),
+    /// Whatever was renamed is back.
+    RenameUndone,
+    /// After `COMMIT hold`: everything is to be as before.
+    BeginPutBack,
+    /// The intent log has to know that the way is back.
+    WriteBackIntent,
+    /// `.OLD` back over the live name, and the one set aside back in its place.
+    PutBack(Which),
+    /// Both are back and synced.
+    PutBackDone,
+    /// Remove what is staged.
+    Unstage,
+    /// The intent is settled.
+    EndIntent,
+    /// Settle the `.OLD` files.
+    KeepOld {
+        /// Remove them.
+        drop_old: bool,
+    },
+    /// Unlock.
+    Unlock,
+    /// The locks could not be had because something is left that could not be settled.
+    LocksRefused,
+    /// Answer.
+    Answer(Answer),
+}
+
+/// How an op fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Failing {
+    /// An error, and nothing happened.
+    Clean,
+    /// An error, and it happened all the same (or may have).
+    Unknown,
+    /// What it has to read is damaged.
+    Damaged,
+}
+
+/// What comes of a step.
+pub enum Outcome {
+    /// On to the next.
+    Done,
+    /// These first.
+    Then(Vec<Op>),
+    /// The machine is told.
+    Tell(Event),
+    /// The machine's answer goes out.
+    Answer(Answer),
+}
+
+impl Op {
+    /// The first step of an action; the others follow from there.
+    #[must_use]
+    pub fn of(action: Action) -> Self {
+        match action {
+            Action::TakeLocks => Self::TakeLocks,
+            Action::Stage => Self::WriteNew,
+            Action::WriteIntent => Self::WriteIntent,
+            Action::Rename => Self::BeginRename,
+            Action::PutBack => Self::BeginPutBack,
+            Action::Unstage => Self::Unstage,
+            Action::EndIntent => Self::EndIntent,
+            Action::KeepOld { drop_old } => Self::KeepOld { drop_old },
+            Action::Unlock => Self::Unlock,
+            Action::Answer(answer) => Self::Answer(answer),
+        }
+    }
+
+    /// Does it.
+    pub fn perform<C: Image>(self, site: &mut Site<C>, session: &mut Session) -> Outcome {
+        let id = session.id;
+        match self {
+            Self::TakeLocks => {
+                site.lock = Some(id);
+                let mut steps = recover::settle(site, session);
+                if steps.is_empty() && site.log.open().is_none() {
+                    session.settling = false;
+                    return Outcome::Tell(Event::Locks { taken: true });
+                }
+                session.settling = true;
+                steps.extend(after_settling());
+                Outcome::Then(steps)
+            }
+            Self::WriteNew => write_new(site, session),
+            Self::SyncNew => {
+                for file in Which::ALL {
+                    if site.mutation != Some(Mutation::StageWithoutSync) {
+                        site.disk.sync_file(Name::new(file, Role::New));
+                    }
+                }
+                if session.settling {
+                    return Outcome::Then(vec![Op::BeginRename]);
+                }
+                Outcome::Tell(Event::Staged { changed: true })
+            }
+            Self::WriteIntent => {
+                let intent = Intent::of(&site.disk);
+                if site.mutation != Some(Mutation::IntentLate) {
+                    site.log.begin(intent);
+                }
+                Outcome::Tell(Event::Intent { durable: true })
+            }
+            Self::BeginRename => {
+                session.order = Intent::of(&site.disk).order();
+                if site.mutation == Some(Mutation::IndexFirst) {
+                    session.order.reverse();
+                }
+                if site.mutation == Some(Mutation::UnlockEarly) {
+                    site.lock = None;
+                }
+                Outcome::Then(rename_steps(session))
+            }
+            Self::Renamed if session.settling => {
+                Outcome::Then(vec![Self::KeepOld { drop_old: false }])
+            }
+            Self::Renamed => Outcome::Tell(Event::Renamed),
+            Self::RenameUndone if session.settling => left(site, session),
+            Self::RenameUndone => Outcome::Tell(Event::RenameFailed { undone: true }),
+            Self::BeginPutBack if site.mutation == Some(Mutation::ReleaseInsteadOfRollback) => {
+                Outcome::Then(vec![Self::PutBackDone])
+            }
+            Self::BeginPutBack => Outcome::Then(put_back_steps(session)),
+            Self::WriteBackIntent => {
+                if let Some(intent) = site.log.turned_back() {
+                    site.log.begin(intent);
+                }
+                Outcome::Done
+            }
+            Self::PutBackDone => Outcome::Tell(Event::PutBack { done: true }),
+            Self::EndIntent => {
+                site.log.end();
+                Outcome::Done
+            }
+            Self::Unlock => {
+                if site.lock == Some(id) {
+                    site.lock = None;
+                }
+                Outcome::Done
+            }
+            Self::LocksRefused => Outcome::Tell(Event::Locks { taken: false }),
+            Self::Answer(answer) => Outcome::Answer(answer),
+            _ => self.on_disk(site, session),
+        }
+    }
+
+    /// The ones that change nothing but the mailbox's directory.
+    fn on_disk<C: Image>(self, site: &mut Site<C>, session: &Session) -> Outcome {
+        match self {
+            Self::LinkOldUnlessDone(file) => {
+                let [live, old] = [Role::Live, Role::Old].map(|role| Name::new(file, role));
+                if site.disk.ino(live) != site.disk.ino(old) {
+                    link_old(site, file);
+                }
+            }
+            Self::RestoreOldNames => {
+                for file in session.order.clone() {
+                    restore_old_name(site, file);
+                }
+            }
+            Self::LinkOld(file) => {
+                link_old(site, file);
+            }
+            Self::RenameNew(file) => {
+                site.disk
+                    .rename(Name::new(file, Role::New), Name::new(file, Role::Live));
+            }
+            Self::SyncDir(file) => {
+                let skip = if session.settling {
+                    Mutation::RecoveryWithoutSync
+                } else {
+                    Mutation::CommitWithoutSync
+                };
+                if site.mutation != Some(skip) {
+                    site.disk.sync_dir(file);
+                }
+            }
+            Self::TakeBack(file) => {
+                site.disk
+                    .rename(Name::new(file, Role::Old), Name::new(file, Role::Live));
+            }
+            Self::UnlinkOld(file) => {
+                unlink_old(site, file);
+            }
+            Self::PutBack(file) => {
+                put_back(site, file);
+            }
+            Self::Unstage => {
+                for file in Which::ALL {
+                    site.disk.unlink(Name::new(file, Role::New));
+                }
+            }
+            Self::KeepOld { drop_old } => {
+                for file in Which::ALL {
+                    site.disk.unlink(Name::new(file, Role::Prev));
+                    if drop_old {
+                        site.disk.unlink(Name::new(file, Role::Old));
+                    }
+                }
+            }
+            _ => {}
+        }
+        Outcome::Done
+    }
+
+    /// Whether it changes the mailbox's directory.
+    #[must_use]
+    pub fn writes(self) -> bool {
+        matches!(
+            self,
+            Self::WriteNew
+                | Self::SyncNew
+                | Self::LinkOld(_)
+                | Self::UnlinkOld(_)
+                | Self::LinkOldUnlessDone(_)
+                | Self::RestoreOldNames
+                | Self::RenameNew(_)
+                | Self::SyncDir(_)
+                | Self::TakeBack(_)
+                | Self::PutBack(_)
+                | Self::Unstage
+                | Self::KeepOld { .. }
+        )
+    }
+
+    /// Whether it writes to the intent log.
+    #[must_use]
+    pub fn logs(self) -> bool {
+        matches!(self, Self::WriteIntent | Self::WriteBackIntent)
+    }
+
+    /// The ways in which it can fail.
+    #[must_use]
+    pub fn failings(self) -> &'static [Failing] {
+        match self {
+            Self::TakeLocks
+            | Self::SyncNew
+            | Self::RenameNew(_)
+            | Self::SyncDir(_)
+            | Self::LinkOld(_)
+            | Self::UnlinkOld(_)
+            | Self::LinkOldUnlessDone(_)
+            | Self::RestoreOldNames
+            | Self::TakeBack(_)
+            | Self::PutBack(_) => &[Failing::Clean],
+            Self::WriteNew => &[Failing::Clean, Failing::Damaged],
+            Self::WriteIntent | Self::WriteBackIntent => &[Failing::Unknown],
+            _ => &[],
+        }
+    }
+
+    /// It fails.
+    pub fn fail<C: Image>(
+        self,
+        site: &mut Site<C>,
+        session: &mut Session,
+        how: Failing,
+    ) -> Outcome {
+        session.fault = Some(match (self, how) {
+            (Self::TakeLocks, _) => Fault::Locked,
+            (_, Failing::Damaged) => Fault::Damaged,
+            _ => Fault::Io,
+        });
+        if how == Failing::Damaged {
+            site.damaged = true;
+        }
+        if matches!(self, Self::SyncDir(_)) {
+            site.shut_down = true;
+        }
+        let putting_back =
+            self == Self::WriteBackIntent || session.ops.contains(&Self::PutBackDone);
+        match self {
+            Self::TakeLocks => Outcome::Tell(Event::Locks { taken: false }),
+            Self::WriteIntent => {
+                if site.log.is_usable() {
+                    let intent = Intent::of(&site.disk);
+                    site.log.begin_failed(intent);
+                }
+                Outcome::Tell(Event::Intent { durable: false })
+            }
+            Self::WriteBackIntent => {
+                if let Some(intent) = site.log.turned_back().filter(|_| site.log.is_usable()) {
+                    site.log.begin_failed(intent);
+                }
+                session.ops.clear();
+                Outcome::Tell(Event::PutBack { done: false })
+            }
+            // Nobody waits for these; what they leave is removed under the next lock.
+            Self::Unstage | Self::KeepOld { .. } if !session.settling => Outcome::Done,
+            Self::KeepOld { .. } => Outcome::Done,
+            Self::WriteNew | Self::SyncNew if session.settling => left(site, session),
+            Self::WriteNew | Self::SyncNew => Outcome::Tell(Event::StageFailed),
+            Self::LinkOld(_) | Self::RenameNew(_) | Self::SyncDir(_)
+                if session.ops.contains(&Self::Renamed) =>
+            {
+                session.ops.clear();
+                Outcome::Then(undo_steps(site, session))
+            }
+            _ if putting_back => {
+                session.ops.clear();
+                Outcome::Tell(Event::PutBack { done: false })
+            }
+            _ if session.settling => {
+                // What is left is left for the next time: the intent stays open.
+                session.ops.clear();
+                Outcome::Then(vec![Self::Unlock, Self::LocksRefused])
+            }
+            _ => {
+                session.ops.clear();
+                Outcome::Tell(Event::RenameFailed { undone: false })
+            }
+        }
+    }
+}
+
+/// After an intent is settled the locks are taken anew, because it changes which files are live.
+fn after_settling() -> [Op; 3] {
+    [Op::EndIntent, Op::Unlock, Op::TakeLocks]
+}
+
+/// New files could not be made while recovering: it stays as it is if Cyrus reads that rightly.
+fn left<C: Image>(site: &mut Site<C>, session: &mut Session) -> Outcome {
+    session.ops.clear();
+    let [index, expunge] = LIVE.map(|name| site.disk.read(name).map(C::version));
+    if index.is_some() && expunge.is_none_or(|expunge| Some(expunge) >= index) {
+        let steps = [Op::Unstage].into_iter().chain(after_settling());
+        return Outcome::Then(steps.collect());
+    }
+    Outcome::Then(vec![Op::Unlock, Op::LocksRefused])
+}
+
+/// Writes what `UPGRADE` makes of the live files, where it makes any difference.
+fn write_new<C: Image>(site: &mut Site<C>, session: &mut Session) -> Outcome {
+    if site.damaged
+        || LIVE
+            .iter()
+            .any(|n| site.disk.has(*n) && site.disk.read(*n).is_none())
+    {
+        session.fault = Some(Fault::Damaged);
+        if session.settling {
+            return left(site, session);
+        }
+        return Outcome::Tell(Event::StageFailed);
+    }
+    let mut staged = false;
+    site.orphans = false;
+    for file in Which::ALL {
+        let (live, new) = (Name::new(file, Role::Live), Name::new(file, Role::New));
+        site.disk.unlink(new);
+        if let Some(content) = site.rewritten(file, session.wanted)
+            && site.disk.read(live) != Some(&content)
+        {
+            site.disk.create(new, content);
+            staged = true;
+        }
+    }
+    if staged {
+        Outcome::Then(vec![Op::SyncNew])
+    } else if session.settling {
+        Outcome::Done
+    } else {
+        Outcome::Tell(Event::Staged { changed: false })
+    }
+}
+
+fn link_old<C: Image>(site: &mut Site<C>, file: Which) {
+    let old = Name::new(file, Role::Old);
+    site.disk.rename(old, Name::new(file, Role::Prev));
+    site.disk.unlink(old);
+    site.disk.link(Name::new(file, Role::Live), old);
+}
+
+fn unlink_old<C: Image>(site: &mut Site<C>, file: Which) {
+    let old = Name::new(file, Role::Old);
+    site.disk.unlink(old);
+    site.disk.rename(Name::new(file, Role::Prev), old);
+}
+
+fn put_back<C: Image>(site: &mut Site<C>, file: Which) {
+    let old = Name::new(file, Role::Old);
+    site.disk.rename(old, Name::new(file, Role::Live));
+    site.disk.rename(Name::new(file, Role::Prev), old);
+}
+
+/// Nothing is replaced, so `.OLD` must not name the live file, and what stepped aside comes back.
+fn restore_old_name<C: Image>(site: &mut Site<C>, file: Which) {
+    let [live, old, prev] = [Role::Live, Role::Old, Role::Prev].map(|role| Name::new(file, role));
+    if site.disk.ino(old) == site.disk.ino(live) {
+        site.disk.unlink(old);
+    }
+    if !site.disk.has(old) {
+        site.disk.rename(prev, old);
+    }
+}
+
+fn rename_steps(session: &Session) -> Vec<Op> {
+    let order = &session.order;
+    let link = order.iter().map(|f| Op::LinkOld(*f));
+    let rename = order
+        .iter()
+        .flat_map(|f| [Op::RenameNew(*f), Op::SyncDir(*f)]);
+    link.chain(rename).chain([Op::Renamed]).collect()
+}
+
+/// Back in the opposite order, whatever was done of it.
+fn undo_steps<C: Image>(site: &Site<C>, session: &Session) -> Vec<Op> {
+    let disk = &site.disk;
+    let order = &session.order;
+    let linked =
+        |f: &Which| disk.ino(Name::new(*f, Role::Old)) == disk.ino(Name::new(*f, Role::Live));
+    let renamed = |f: &Which| !disk.has(Name::new(*f, Role::New));
+    let back = order.iter().rev().filter(|f| renamed(f));
+    let back = back.flat_map(|f| [Op::TakeBack(*f), Op::SyncDir(*f)]);
+    let unlink = order
+        .iter()
+        .rev()
+        .filter(|f| linked(f))
+        .map(|f| Op::UnlinkOld(*f));
+    back.chain(unlink).chain([Op::RenameUndone]).collect()
+}
+
+fn put_back_steps(session: &Session) -> Vec<Op> {
+    let back = session.order.iter().rev();
+    let back = back.flat_map(|f| [Op::PutBack(*f), Op::SyncDir(*f)]);
+    [Op::WriteBackIntent]
+        .into_iter()
+        .chain(back)
+        .chain([Op::PutBackDone])
+        .collect()
+}

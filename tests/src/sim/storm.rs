@@ -1,0 +1,300 @@
+//! The bad day: processes die, power goes, networks fail, owners change their mail all the while.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::disk::Which;
+use super::host::{World, look};
+use super::mail::{Mail, Record, body_of};
+use super::site::{LIVE, Site};
+
+/// The hosts, master first.
+pub(super) const HOSTS: [&str; 2] = ["master", "replica"];
+/// The controller's host.
+pub(super) const CONTROLLER: &str = "controller";
+/// How long bad things happen.
+const STORM: Duration = Duration::from_millis(1_500);
+/// When it has to be over.
+pub(super) const END: Duration = Duration::from_secs(90);
+/// What lingers must be gone after so much quiet.
+const QUIET: Duration = Duration::from_millis(900);
+/// The session number under which Cyrus holds a lock for a while.
+const OWNER: u8 = 254;
+
+/// Sets a flag that two hosts share.
+pub(super) fn set(flag: &Mutex<bool>, value: bool) {
+    if let Ok(mut flag) = flag.lock() {
+        *flag = value;
+    }
+}
+
+/// Something that will be over.
+pub(super) struct Trouble {
+    over: Duration,
+    what: What,
+}
+
+pub(super) enum What {
+    /// Process number: the hosts', then the controller's.
+    Down(usize),
+    Cut(usize),
+    Held(usize),
+    Locked(usize, usize),
+}
+
+/// What is going on.
+pub(super) struct Storm {
+    pub(super) world: World,
+    pub(super) done: Arc<Mutex<bool>>,
+    pub(super) troubles: Vec<Trouble>,
+    pub(super) crashes: u32,
+}
+
+fn process(number: usize) -> &'static str {
+    HOSTS.get(number).copied().unwrap_or(CONTROLLER)
+}
+
+impl Storm {
+    /// Steps through the simulation until it is over and quiet.
+    pub(super) fn weather(&mut self, sim: &mut turmoil::Sim<'_>, rough: u32) -> Result<(), String> {
+        let mut quiet_since = None;
+        loop {
+            sim.step()
+                .map_err(|error| format!("the simulation failed: {error}"))?;
+            let now = sim.elapsed();
+            if look(&self.world).broken.is_some() {
+                return Ok(());
+            }
+            let storming = now < STORM;
+            if storming {
+                self.trouble(sim, rough, now);
+                self.owners(now);
+            } else {
+                look(&self.world).fault_rate = 0;
+            }
+            self.reboot(sim, now, storming);
+            self.relieve(sim, now, !storming);
+            let done = self.done.lock().is_ok_and(|d| *d);
+            if storming || !done || !self.troubles.is_empty() {
+                quiet_since = None;
+                if now > END {
+                    return Err("it does not end".to_owned());
+                }
+                continue;
+            }
+            if now > *quiet_since.get_or_insert(now) + QUIET {
+                return Ok(());
+            }
+        }
+    }
+
+    fn is_down(&self, number: usize) -> bool {
+        self.troubles
+            .iter()
+            .any(|t| matches!(t.what, What::Down(n) if n == number))
+    }
+
+    fn trouble(&mut self, sim: &mut turmoil::Sim<'_>, rough: u32, now: Duration) {
+        let (hit, kind, number, long) = {
+            let mut all = look(&self.world);
+            let hit = all.dice.u32(0..1000) < rough;
+            (
+                hit,
+                all.dice.u8(0..10),
+                all.dice.usize(0..2),
+                all.dice.u64(5..500),
+            )
+        };
+        if !hit {
+            return;
+        }
+        let over = now + Duration::from_millis(long);
+        match kind {
+            0..=2 if !self.is_down(number) => self.kill(sim, number, false, over),
+            3..=4 if !self.is_down(number) => self.kill(sim, number, true, over),
+            5..=6 if !self.is_down(2) => self.kill_controller(sim, over),
+            7 => {
+                sim.partition(CONTROLLER, HOSTS[number]);
+                self.note(now, || {
+                    format!("the network to the {} is cut", HOSTS[number])
+                });
+                self.troubles.push(Trouble {
+                    over,
+                    what: What::Cut(number),
+                });
+            }
+            8 => {
+                sim.hold(CONTROLLER, HOSTS[number]);
+                self.note(now, || {
+                    format!("the network to the {} holds everything back", HOSTS[number])
+                });
+                self.troubles.push(Trouble {
+                    over,
+                    what: What::Held(number),
+                });
+            }
+            9 if long < 100 => {
+                look(&self.world).journal.break_down();
+                self.note(now, || "the journal's disk is full".to_owned());
+            }
+            _ => {}
+        }
+    }
+
+    fn note(&self, now: Duration, what: impl FnOnce() -> String) {
+        look(&self.world)
+            .story
+            .push(format!("{:>7.3} {}", now.as_secs_f64(), what()));
+    }
+
+    fn kill(&mut self, sim: &mut turmoil::Sim<'_>, number: usize, power: bool, over: Duration) {
+        sim.crash(HOSTS[number]);
+        self.crashes += 1;
+        let mut all = look(&self.world);
+        for m in 0..all.sites.len() {
+            let [most_index, most_expunge] = all.sites[m][number].disk.unsynced();
+            let kept = [
+                all.dice.usize(0..=most_index),
+                all.dice.usize(0..=most_expunge),
+            ];
+            let log_kept = all.dice.bool();
+            let site = &mut all.sites[m][number];
+            let owner = site.lock.filter(|id| *id == OWNER && !power);
+            if power {
+                site.power_cut(kept, log_kept);
+            } else {
+                site.process_dies(log_kept);
+                site.lock = owner;
+            }
+            all.check(m, number);
+        }
+        let how = if power {
+            "loses its power"
+        } else {
+            "loses its slotd"
+        };
+        drop(all);
+        self.note(sim.elapsed(), || format!("the {} {how}", HOSTS[number]));
+        self.troubles.push(Trouble {
+            over,
+            what: What::Down(number),
+        });
+    }
+
+    fn kill_controller(&mut self, sim: &mut turmoil::Sim<'_>, over: Duration) {
+        sim.crash(CONTROLLER);
+        self.crashes += 1;
+        set(&self.done, false);
+        let mut all = look(&self.world);
+        let kept = all.dice.bool();
+        if !kept {
+            all.journal = Arc::new(all.journal.after_crash());
+        }
+        drop(all);
+        self.note(sim.elapsed(), || {
+            format!("the controller is killed, unsynced notes kept: {kept}")
+        });
+        self.troubles.push(Trouble {
+            over,
+            what: What::Down(2),
+        });
+    }
+
+    /// A host whose file system shut itself down is restarted by its operator.
+    fn reboot(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration, storming: bool) {
+        for number in 0..2 {
+            let ill = look(&self.world).sites.iter().any(|s| s[number].shut_down);
+            let soon = !storming || look(&self.world).dice.u32(0..100) == 0;
+            if ill && soon && !self.is_down(number) {
+                self.kill(sim, number, true, now + Duration::from_millis(20));
+            }
+        }
+    }
+
+    /// Ends what is over, or, with `all`, everything.
+    fn relieve(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration, all: bool) {
+        let (over, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.troubles)
+            .into_iter()
+            .partition(|t| all || t.over <= now);
+        self.troubles = rest;
+        for trouble in over {
+            match trouble.what {
+                What::Down(number) => {
+                    sim.bounce(process(number));
+                    self.note(now, || format!("{} is started", process(number)));
+                }
+                What::Cut(number) => sim.repair(CONTROLLER, HOSTS[number]),
+                What::Held(number) => sim.release(CONTROLLER, HOSTS[number]),
+                What::Locked(m, side) => {
+                    let site = &mut look(&self.world).sites[m][side];
+                    site.lock = site.lock.filter(|id| *id != OWNER);
+                }
+            }
+        }
+    }
+
+    /// Owners read, flag, receive and expunge mail whenever nobody has the lock.
+    fn owners(&mut self, now: Duration) {
+        let mut all = look(&self.world);
+        let mailboxes = all.sites.len();
+        let (m, side) = (all.dice.usize(0..mailboxes), all.dice.usize(0..2));
+        let (kind, which, flag) = (all.dice.u8(0..30), all.dice.usize(0..8), all.dice.u32(..));
+        let site = &mut all.sites[m][side];
+        if !site.is_free() || kind > 4 {
+            return;
+        }
+        match kind {
+            0 | 1 => site.owner_writes(Which::Index, |index| {
+                if let Some(record) = index.records.values_mut().nth(which) {
+                    record.flags ^= flag;
+                }
+            }),
+            2 => site.owner_writes(Which::Index, |index| {
+                let uid = index.records.keys().next_back().map_or(10, |last| last + 1);
+                let sha1 = index.version >= 10;
+                index.records.insert(
+                    uid,
+                    Record {
+                        flags: 0,
+                        body: body_of(uid),
+                        sha1,
+                    },
+                );
+            }),
+            3 => expunge(site, which),
+            _ => {
+                site.lock = Some(OWNER);
+                let over = now + Duration::from_millis(u64::from(flag % 400));
+                self.troubles.push(Trouble {
+                    over,
+                    what: What::Locked(m, side),
+                });
+            }
+        }
+        all.check(m, side);
+        all.story.push(format!(
+            "{:>7.3} owner {side} mailbox {m}: {kind}",
+            now.as_secs_f64()
+        ));
+    }
+}
+
+/// Delayed expunge: into the expunge file in place, then a new index by rename.
+fn expunge(site: &mut Site<Mail>, which: usize) {
+    let Some(index) = site.disk.read(LIVE[0]) else {
+        return;
+    };
+    let Some((uid, record)) = index.records.iter().nth(which).map(|(u, r)| (*u, *r)) else {
+        return;
+    };
+    if index.records.len() < 2 || !site.disk.has(LIVE[1]) {
+        return;
+    }
+    site.owner_writes(Which::Expunge, |gone| {
+        let sha1 = record.sha1 && gone.version >= 10;
+        gone.records.insert(uid, Record { sha1, ..record });
+    });
+    site.owner_replaces(|index| {
+        index.records.remove(&uid);
+    });
+}

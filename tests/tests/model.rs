@@ -1,0 +1,239 @@
+//! The model, exhausted; and the model with one rule broken, which it has to notice. See docs/testing.md.
+//!
+//! What takes longer is told apart: `cargo test -p tests --test model -- --ignored --nocapture`.
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use stateright::{Checker, Expectation, HasDiscoveries, Model};
+use tests::model::{Config, Fleet, World, plan};
+use tests::sim::image::Tiny;
+use tests::sim::site::Mutation;
+
+const OLD: (Tiny, Option<Tiny>) = (Tiny::new(9, false), Some(Tiny::new(9, false)));
+const PADDED: (Tiny, Option<Tiny>) = (Tiny::new(10, false), Some(Tiny::new(10, false)));
+const NEW: (Tiny, Option<Tiny>) = (Tiny::new(10, true), Some(Tiny::new(10, true)));
+
+/// The first promise broken, with the way there.
+fn discover(checker: &impl Checker<Fleet>) -> Option<(&'static str, String)> {
+    let model = checker.model();
+    let failure = |what: &&'static str| model.property(what).expectation != Expectation::Sometimes;
+    let mut discoveries = checker.discoveries();
+    let what = discoveries.keys().copied().find(|what| failure(what))?;
+    let path = discoveries.remove(what)?.into_vec();
+    let mut text = String::new();
+    let mut last: Option<&World> = None;
+    for (world, step) in &path {
+        if let Some(step) = step {
+            let _ = writeln!(text, "  {step:?}");
+        }
+        last = Some(world);
+    }
+    if let Some(last) = last {
+        let rest = model.calm.walk(&model.config, last);
+        let _ = writeln!(text, "  in the end: {rest:?}\n  {last:?}");
+    }
+    Some((what, text))
+}
+
+/// Searches everything; gives the number of states.
+fn exhaust(name: &str, config: Config) -> usize {
+    let begun = Instant::now();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let checker = Fleet::new(config)
+        .checker()
+        .threads(threads)
+        .spawn_bfs()
+        .join();
+    println!(
+        "model: {name}: {} states, {} steps, {} deep, {:.1} s",
+        checker.unique_state_count(),
+        checker.state_count(),
+        checker.max_depth(),
+        begun.elapsed().as_secs_f64()
+    );
+    if let Some((what, text)) = discover(&checker) {
+        panic!("{name}: broken: {what}\n{text}");
+    }
+    assert!(checker.is_done(), "{name}: not exhausted");
+    for what in ["it upgrades", "it rolls back"] {
+        assert!(
+            checker.discovery(what).is_some(),
+            "{name}: never seen: {what}"
+        );
+    }
+    checker.unique_state_count()
+}
+
+/// Every way in which a migration can be set up, with so many faults.
+fn every_setup(faults: u8) -> Vec<(&'static str, Config)> {
+    let with = |change: fn(&mut Config)| {
+        let mut config = Config::upgrade(faults);
+        change(&mut config);
+        config
+    };
+    vec![
+        ("9 to 10", with(|_| ())),
+        ("10 to 10, padded GUIDs", with(|c| c.initial = [PADDED; 2])),
+        ("10 to 9", with(down)),
+        (
+            "the replica is forward already",
+            with(|c| c.initial = [OLD, NEW]),
+        ),
+        (
+            "the master is forward already",
+            with(|c| c.initial = [NEW, OLD]),
+        ),
+        ("two file systems", with(|c| c.split = true)),
+        (
+            "10 to 9, two file systems",
+            with(|c| {
+                down(c);
+                c.split = true;
+            }),
+        ),
+        ("owners expunge", with(|c| c.rich_owner = true)),
+        ("no expunge file", with(|c| c.initial = [(OLD.0, None); 2])),
+        ("one host alone", with(|c| c.plan.replica = false)),
+        ("PREPARE first", with(|c| c.plan.prepare = true)),
+        ("without .OLD", with(|c| c.plan.drop_old = true)),
+        (
+            "pauses end before hosts are up",
+            with(|c| c.impatient = true),
+        ),
+        ("rolled back and taken up again", with(|c| c.retries = 1)),
+    ]
+}
+
+fn down(config: &mut Config) {
+    config.initial = [NEW; 2];
+    config.plan = plan(9);
+}
+
+#[test]
+fn every_state_within_one_fault_keeps_every_promise() {
+    let states: usize = every_setup(1)
+        .into_iter()
+        .map(|(name, config)| exhaust(name, config))
+        .sum();
+    println!("model: {states} states in all");
+    assert!(
+        states >= 1_000_000,
+        "{states} states: less than was promised"
+    );
+}
+
+#[test]
+#[ignore = "millions of states: minutes"]
+fn every_state_within_two_faults_keeps_every_promise() {
+    let states: usize = every_setup(2)
+        .into_iter()
+        .map(|(name, config)| {
+            exhaust(
+                name,
+                Config {
+                    writes: 0,
+                    ..config
+                },
+            )
+        })
+        .sum();
+    println!("model: {states} states in all");
+}
+
+#[test]
+#[ignore = "millions of states: minutes"]
+fn two_mailboxes_on_the_same_hosts_keep_every_promise() {
+    let one = Config {
+        writes: 0,
+        ..Config::upgrade(1)
+    };
+    let states = exhaust(
+        "two mailboxes, one fault",
+        Config {
+            mailboxes: 2,
+            ..one
+        },
+    );
+    println!("model: {states} states");
+}
+
+/// What the model says when a rule is broken on purpose.
+fn caught(mutation: Mutation, config: Config) -> &'static str {
+    let config = Config {
+        mutation: Some(mutation),
+        ..config
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let builder = Fleet::new(config).checker().threads(threads);
+    let checker = builder
+        .finish_when(HasDiscoveries::AnyFailures)
+        .spawn_bfs()
+        .join();
+    let found = discover(&checker);
+    let (what, text) = found.unwrap_or_else(|| panic!("{mutation:?} is not noticed"));
+    println!(
+        "model: {mutation:?} is noticed after {} states: {what}",
+        checker.unique_state_count()
+    );
+    assert!(text.len() > 10);
+    what
+}
+
+#[test]
+fn a_decision_that_is_not_durable_before_commit_is_noticed() {
+    let what = caught(Mutation::DecideLate, Config::upgrade(0));
+    assert_eq!(what, "the decision is durable before the first COMMIT");
+}
+
+#[test]
+fn releasing_instead_of_rolling_back_is_noticed() {
+    caught(
+        Mutation::ReleaseInsteadOfRollback,
+        Config {
+            writes: 0,
+            ..Config::upgrade(1)
+        },
+    );
+}
+
+#[test]
+fn a_stale_staged_file_used_by_recovery_is_noticed() {
+    let what = caught(Mutation::StaleNewAtRecovery, Config::upgrade(1));
+    assert_eq!(what, "nothing that an owner wrote is ever lost");
+}
+
+#[test]
+fn a_recovery_that_syncs_nothing_is_noticed() {
+    caught(Mutation::RecoveryWithoutSync, Config::upgrade(1));
+}
+
+#[test]
+fn a_commit_without_fsync_of_the_directory_is_noticed() {
+    caught(Mutation::CommitWithoutSync, Config::upgrade(0));
+}
+
+#[test]
+fn staged_files_that_are_not_synced_are_noticed() {
+    caught(Mutation::StageWithoutSync, Config::upgrade(0));
+}
+
+#[test]
+fn an_index_renamed_before_its_expunge_file_is_noticed() {
+    let what = caught(Mutation::IndexFirst, Config::upgrade(0));
+    assert_eq!(
+        what,
+        "the expunge file's version is never below the index's"
+    );
+}
+
+#[test]
+fn a_rename_without_an_intent_is_noticed() {
+    caught(Mutation::IntentLate, Config::upgrade(1));
+}
+
+#[test]
+fn locks_given_back_before_the_renames_are_noticed() {
+    let what = caught(Mutation::UnlockEarly, Config::upgrade(0));
+    assert_eq!(what, "nothing that an owner wrote is ever lost");
+}
