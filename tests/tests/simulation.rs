@@ -1,7 +1,7 @@
 //! Seeds through the simulation. See docs/testing.md.
 //!
 //! `SEED=n` repeats one seed and prints its story; `SEEDS=n` runs so many, however long it takes, from `FROM`
-//! (0); without either, as many as `SECONDS` (45) allow, and at least a few hundred.
+//! (0); without either, as many as `SIM_SECONDS` (30) allow, and at least a few hundred.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,7 +60,7 @@ fn every_seed_ends_well() {
     }
     let (count, seconds) = match number("SEEDS") {
         Some(count) => (count, u64::MAX),
-        None => (u64::MAX, number("SECONDS").unwrap_or(45)),
+        None => (u64::MAX, number("SIM_SECONDS").unwrap_or(30)),
     };
     let first = number("FROM").unwrap_or(0);
     let next = AtomicU64::new(0);
