@@ -3,6 +3,7 @@
 //! This crate reads messages and writes `cyrus.sha1s`, and nothing else: it takes no locks, renames
 //! nothing of Cyrus's, and a crash in it leaves at worst a stray temporary file of its own name.
 
+pub mod bench;
 pub mod cache;
 pub mod clean;
 pub mod cli;

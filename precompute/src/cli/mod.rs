@@ -3,6 +3,7 @@
 //! This is the only part of the crate that prints. Results and JSON go to standard output, progress
 //! and findings to standard error.
 
+mod bench;
 mod clean;
 mod output;
 mod progress;
@@ -37,6 +38,8 @@ enum Command {
     Scrub(scrub::Args),
     /// Remove the cyrus.sha1s files
     Clean(clean::Args),
+    /// Measure it beside sha1sum and openssl on a generated store
+    Bench(bench::Args),
     /// Print a cyrus.sha1s file: UID, size and SHA-1 of each message
     Show(show::Args),
 }
@@ -58,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::main(&args),
         Command::Scrub(args) => scrub::main(&args),
         Command::Clean(args) => clean::main(&args),
+        Command::Bench(args) => bench::main(&args),
         Command::Show(args) => show::main(&args),
     };
     exit.into()

@@ -13,6 +13,7 @@ use super::selection::Selection;
 use super::signals;
 use super::watch::Watch;
 use crate::governor::Governor;
+use crate::hash::{Kernel, MAX_LANES};
 use crate::nice;
 use crate::pass::{self, Options, Summary, default_jobs};
 
@@ -28,6 +29,9 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = default_jobs(),
           value_parser = clap::value_parser!(u16).range(1..=1024).map(usize::from))]
     jobs: usize,
+    /// Messages hashed side by side on one core, where the processor has SHA-NI
+    #[arg(long, value_name = "N", default_value_t = MAX_LANES, hide = true)]
+    lanes: usize,
     #[command(flatten)]
     kind: Kindness,
     /// Print the summary as JSON
@@ -93,6 +97,13 @@ impl Kindness {
     }
 }
 
+fn kernel(lanes: usize) -> Kernel {
+    match Kernel::detect() {
+        kernel if lanes < kernel.lanes() => kernel.with_lanes(lanes),
+        kernel => kernel,
+    }
+}
+
 /// Runs it.
 pub fn main(args: &Args) -> Exit {
     let selected = match args.selection.load() {
@@ -103,6 +114,7 @@ pub fn main(args: &Args) -> Exit {
     let options = Options {
         all_messages: args.all_messages,
         jobs: args.jobs,
+        kernel: kernel(args.lanes),
         ..Options::default()
     };
     let findings = Findings::default();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::file::Part;
 use super::{FileStat, Hashed, MessageError, MessageFile, Spool, settle};
 use crate::hash::Digest;
-use crate::hash::lanes::{Feed, Filled, LANE_BYTES, Lanes, run};
+use crate::hash::lanes::{Feed, Filled, Lanes, run};
 use indexfile::Guid;
 
 /// How often a message that changes under our eyes is read again.
@@ -138,7 +138,7 @@ where
                 return None;
             }
         }
-        let mut message = InLane {
+        let message = InLane {
             uid,
             attempt,
             file,
@@ -152,8 +152,6 @@ where
                 return None;
             }
         }
-        message.file.read_ahead(LANE_BYTES);
-        message.attempt = attempt;
         Some(message)
     }
 

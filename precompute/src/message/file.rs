@@ -94,14 +94,6 @@ impl MessageFile {
         &self.stat
     }
 
-    /// Asks the system to start reading all of it, if it will take more than one `fill`.
-    pub fn read_ahead(&self, beyond: usize) {
-        if self.stat.size > beyond as u64 {
-            // Only advice: a file system that cannot take it loses nothing.
-            let _ = rustix::fs::fadvise(&self.fd, 0, None, rustix::fs::Advice::WillNeed);
-        }
-    }
-
     /// How many bytes are still to be read.
     #[must_use]
     pub fn left(&self) -> u64 {

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use indexfile::IoError;
 
 use super::rows::Rows;
-use super::wanted::Wanted;
+use super::wanted::{Want, Wanted};
 use crate::cache::{self, Cache, Entry, Found, StoreError};
 use crate::finding::{Code, Finding};
+use crate::hash::lanes::LANE_BYTES;
 use crate::mailbox::Mailbox;
 
 /// A chunk ends after this many messages,
@@ -26,8 +27,8 @@ const CHUNK_BYTES: u64 = 16 << 20;
 pub struct Chunk {
     number: u64,
     last_uid: u32,
-    /// UIDs, each with what the old cache has for it.
-    pub items: Vec<(u32, Option<Entry>)>,
+    /// Messages, each with what the old cache has for it; see [`large_first`].
+    pub items: Vec<(Want, Option<Entry>)>,
     /// What is done so far; others look in for checkpoints.
     done: Mutex<Vec<Entry>>,
 }
@@ -151,16 +152,17 @@ impl Job {
             if old.is_none() {
                 bytes = bytes.saturating_add(want.size);
             }
-            items.push((want.uid, old));
+            items.push((want, old));
         }
-        let Some((last_uid, _)) = items.last().copied() else {
+        let Some((last, _)) = items.last().copied() else {
             return Next::Exhausted;
         };
+        large_first(&mut items);
         let number = state.next_number;
         state.next_number += 1;
         let chunk = Arc::new(Chunk {
             number,
-            last_uid,
+            last_uid: last.uid,
             items,
             done: Mutex::default(),
         });
@@ -353,4 +355,12 @@ impl Job {
         let old = self.old.as_ref().and_then(|cache| cache.get(entry.uid));
         old == Some(*entry)
     }
+}
+
+/// Messages larger than a lane's buffer come first, else each in its place.
+///
+/// The last messages of a chunk run with fewer and fewer lanes; so these had better be small. More
+/// order than that would only make a disk seek.
+fn large_first(items: &mut [(Want, Option<Entry>)]) {
+    items.sort_by_key(|(want, _)| want.size <= LANE_BYTES as u64);
 }

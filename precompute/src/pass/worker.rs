@@ -78,21 +78,22 @@ fn work(shared: &Shared<'_>, job: &Arc<Job>, chunk: &Chunk, lanes: &mut Lanes) {
     let spool = &job.mailbox.spool;
     let mut todo = Vec::new();
     let mut cached = 0;
-    for (uid, old) in &chunk.items {
+    for (want, old) in &chunk.items {
+        let uid = want.uid;
         if !shared.governor.go_on() {
             break;
         }
         let Some(old) = old else {
-            todo.push(*uid);
+            todo.push(uid);
             continue;
         };
-        match spool.stat(*uid) {
+        match spool.stat(uid) {
             Ok(now) if old.still_same(&now.stamp, now.size) => {
                 chunk.push(*old);
                 cached += 1;
             }
-            Ok(_) => todo.push(*uid),
-            Err(error) => failed(shared, job, *uid, &error),
+            Ok(_) => todo.push(uid),
+            Err(error) => failed(shared, job, uid, &error),
         }
     }
     shared.count(&shared.totals.cached, cached);

@@ -1,0 +1,251 @@
+//! Who is measured: `precompute run`, what people would use instead, and reading alone.
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags};
+use sha1::Digest as _;
+
+use super::Plan;
+use super::store::Store;
+
+/// State of the page cache before a contender starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cache {
+    /// All files are in memory.
+    Warm,
+    /// None is.
+    Cold,
+}
+
+impl Cache {
+    /// Its name in tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Warm => "warm",
+            Self::Cold => "cold",
+        }
+    }
+
+    fn prepare(self, store: &Store) -> io::Result<()> {
+        match self {
+            Self::Warm => read_all(&store.files, 2).map(drop),
+            Self::Cold => {
+                rustix::fs::sync();
+                fs::write("/proc/sys/vm/drop_caches", "3")
+            }
+        }
+    }
+}
+
+/// What one round of a contender cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// From beginning to end.
+    pub wall: Duration,
+    /// Processor time, user and system, of all threads and child processes. Where other programs
+    /// share the machine this is the figure that still means something.
+    pub cpu: Duration,
+}
+
+impl Cost {
+    /// The smaller of both, each for itself.
+    #[must_use]
+    pub fn best(self, other: Self) -> Self {
+        Self {
+            wall: self.wall.min(other.wall),
+            cpu: self.cpu.min(other.cpu),
+        }
+    }
+}
+
+/// Processor time of this process and of its children that have ended.
+fn cpu_time() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The second field is the program's name in parentheses and may hold anything.
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    // utime, stime, cutime and cstime are fields 14 to 17, of which the first here is number 3.
+    let ticks = fields.split_whitespace().skip(11).take(4);
+    let ticks: u64 = ticks.filter_map(|t| t.parse::<u64>().ok()).sum();
+    let a_second = rustix::param::clock_ticks_per_second().max(1);
+    Duration::from_millis(ticks.saturating_mul(1000) / a_second)
+}
+
+/// One of those that are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contender {
+    /// Opening, reading and closing every file with as many threads as the pass has.
+    ReadOnly,
+    /// `precompute run`, first run: no cache yet.
+    Run,
+    /// The same with a single lane: what the kernel is worth.
+    RunOneLane,
+    /// `precompute run` again: everything cached.
+    Again,
+    /// A thread a core: open, read, `sha1` crate.
+    PlainLoop,
+    /// `xargs -P CORES sha1sum`.
+    Sha1sum,
+    /// `xargs -P CORES openssl dgst -sha1`.
+    Openssl,
+}
+
+impl Contender {
+    /// All of them; `Again` right behind a `Run`, whose caches it uses.
+    #[must_use]
+    pub fn all() -> [Self; 7] {
+        [
+            Self::ReadOnly,
+            Self::RunOneLane,
+            Self::Run,
+            Self::Again,
+            Self::PlainLoop,
+            Self::Sha1sum,
+            Self::Openssl,
+        ]
+    }
+
+    /// Its name in tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "reading alone",
+            Self::Run => "precompute run",
+            Self::RunOneLane => "precompute run, one lane",
+            Self::Again => "precompute run again",
+            Self::PlainLoop => "open, read, sha1 crate",
+            Self::Sha1sum => "xargs -P sha1sum",
+            Self::Openssl => "xargs -P openssl",
+        }
+    }
+
+    /// Whether the program it needs is installed.
+    #[must_use]
+    pub fn available(self) -> bool {
+        let program = match self {
+            Self::Sha1sum => "sha1sum",
+            Self::Openssl => "openssl",
+            _ => return true,
+        };
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+    }
+
+    /// Lets it run once.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub fn time(self, plan: &Plan, store: &Store, cache: Cache, cores: usize) -> io::Result<Cost> {
+        if matches!(self, Self::Run | Self::RunOneLane) {
+            store.forget()?;
+        }
+        cache.prepare(store)?;
+        let (start, before) = (Instant::now(), cpu_time());
+        match self {
+            Self::ReadOnly => drop(read_all(&store.files, plan.jobs)?),
+            Self::Run | Self::Again => precompute(plan, &store.root, &[])?,
+            Self::RunOneLane => precompute(plan, &store.root, &["--lanes", "1"])?,
+            Self::PlainLoop => plain_loop(&store.files, cores)?,
+            Self::Sha1sum => xargs(store, cores, &["sha1sum"])?,
+            Self::Openssl => xargs(store, cores, &["openssl", "dgst", "-sha1", "-r"])?,
+        }
+        Ok(Cost {
+            wall: start.elapsed(),
+            cpu: cpu_time().saturating_sub(before),
+        })
+    }
+}
+
+fn precompute(plan: &Plan, root: &Path, more: &[&str]) -> io::Result<()> {
+    let mut command = Command::new(&plan.program);
+    command.args([
+        "run",
+        "--quiet",
+        "--jobs",
+        &plan.jobs.to_string(),
+        "--spool",
+    ]);
+    command.arg(root).args(more);
+    succeed(command.status()?.success(), "precompute run")
+}
+
+fn succeed(success: bool, what: &str) -> io::Result<()> {
+    if success {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("{what} failed")))
+    }
+}
+
+fn xargs(store: &Store, cores: usize, program: &[&str]) -> io::Result<()> {
+    let mut command = Command::new("xargs");
+    command.args(["-0", "-n", "500", "-P", &cores.to_string()]);
+    command
+        .args(program)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null());
+    let mut child = command.spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        let mut list = Vec::new();
+        for file in &store.files {
+            list.extend_from_slice(file.as_os_str().as_encoded_bytes());
+            list.push(0);
+        }
+        stdin.write_all(&list)?;
+    }
+    succeed(child.wait()?.success(), "xargs")
+}
+
+/// Runs `each` for every file, on so many threads; a buffer a thread.
+fn on_threads(
+    files: &[std::path::PathBuf],
+    threads: usize,
+    each: impl Fn(&Path, &mut Vec<u8>) -> io::Result<u64> + Sync,
+) -> io::Result<u64> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut buffer = vec![0; 256 << 10];
+        let mut bytes = 0;
+        while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            bytes += each(file, &mut buffer)?;
+        }
+        Ok(bytes)
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let results = threads.into_iter().map(|thread| {
+            let panicked = |_| Err(io::Error::other("a reading thread panicked"));
+            thread.join().unwrap_or_else(panicked)
+        });
+        results.sum::<io::Result<u64>>()
+    })
+}
+
+/// The least that reading takes: open, read until the end, close.
+fn read_all(files: &[std::path::PathBuf], threads: usize) -> io::Result<u64> {
+    on_threads(files, threads, |file, buffer| {
+        let fd = rustix::fs::open(file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut bytes = 0;
+        loop {
+            match rustix::io::read(&fd, &mut buffer[..])? {
+                0 => return Ok(bytes),
+                n => bytes += n as u64,
+            }
+        }
+    })
+}
+
+fn plain_loop(files: &[std::path::PathBuf], threads: usize) -> io::Result<()> {
+    on_threads(files, threads, |file, buffer| {
+        buffer.clear();
+        fs::File::open(file)?.read_to_end(buffer)?;
+        std::hint::black_box(sha1::Sha1::digest(&buffer));
+        Ok(buffer.len() as u64)
+    })
+    .map(drop)
+}

@@ -1,0 +1,115 @@
+//! `precompute bench`.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use clap::builder::TypedValueParser as _;
+use indexfile::exit::Exit;
+
+use super::output::{complain, line, written};
+use super::run::parse_bytes;
+use crate::bench::scale::Size;
+use crate::bench::store::Set;
+use crate::bench::{self, Plan, scale, table};
+use crate::pass::default_jobs;
+
+/// Arguments of `bench`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where to make the stores: the disk to be measured
+    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
+    dir: PathBuf,
+    /// Kinds of mail
+    #[arg(long, value_delimiter = ',', default_value = "small,mixed,large")]
+    sets: Vec<SetName>,
+    /// Bytes of mail a set
+    #[arg(long, value_name = "BYTES", default_value = "1100M", value_parser = parse_bytes)]
+    bytes: u64,
+    /// Rounds with a warm page cache
+    #[arg(long, default_value_t = 7)]
+    warm: u32,
+    /// Rounds with a cold one (needs root, to drop it)
+    #[arg(long, default_value_t = 3)]
+    cold: u32,
+    /// Threads of the pass
+    #[arg(long, value_name = "N", default_value_t = default_jobs(),
+          value_parser = clap::value_parser!(u16).range(1..=1024).map(usize::from))]
+    jobs: usize,
+    /// Instead: how time and memory grow, up to so many messages
+    #[arg(long, value_name = "MESSAGES")]
+    scale: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SetName {
+    Small,
+    Mixed,
+    Large,
+}
+
+impl From<SetName> for Set {
+    fn from(name: SetName) -> Self {
+        match name {
+            SetName::Small => Self::Small,
+            SetName::Mixed => Self::Mixed,
+            SetName::Large => Self::Large,
+        }
+    }
+}
+
+/// Runs it.
+pub fn main(args: &Args) -> Exit {
+    let say = |what: &str| complain(&what);
+    let result = std::env::current_exe().and_then(|program| match args.scale {
+        Some(most) => {
+            let costs = scale::run(&program, &args.dir, &sizes(most), 1024, &say)?;
+            Ok(table::scale(&costs))
+        }
+        None => bench::run(&plan(args, program), &say).map(|report| table::markdown(&report)),
+    });
+    match result {
+        Ok(text) => written(line(&text)),
+        Err(error) => {
+            complain(&error);
+            Exit::of_io(&error)
+        }
+    }
+}
+
+fn plan(args: &Args, program: PathBuf) -> Plan {
+    let root = rustix::process::geteuid().is_root();
+    if args.cold > 0 && !root {
+        complain(&"only root can drop the page cache: no cold figures");
+    }
+    Plan {
+        dir: args.dir.clone(),
+        sets: args.sets.iter().map(|set| Set::from(*set)).collect(),
+        bytes: args.bytes,
+        warm: args.warm,
+        cold: if root { args.cold } else { 0 },
+        jobs: args.jobs,
+        program,
+    }
+}
+
+/// Many messages in few mailboxes, and few in many.
+fn sizes(most: u32) -> Vec<Size> {
+    let mut sizes = Vec::new();
+    let mut messages = most / 100;
+    while messages <= most && messages > 0 {
+        sizes.push(Size {
+            mailboxes: 100,
+            messages: messages / 100,
+        });
+        sizes.push(Size {
+            mailboxes: messages / 10,
+            messages: 10,
+        });
+        sizes.push(Size {
+            mailboxes: 1,
+            messages,
+        });
+        messages = messages.saturating_mul(10);
+    }
+    sizes
+}
