@@ -11,6 +11,7 @@ mod dir;
 pub mod finding;
 pub mod governor;
 pub mod hash;
+pub mod import;
 pub mod links;
 pub mod mailbox;
 pub mod message;

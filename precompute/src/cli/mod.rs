@@ -5,6 +5,7 @@
 
 mod bench;
 mod clean;
+mod import;
 mod output;
 mod progress;
 mod run;
@@ -40,6 +41,8 @@ enum Command {
     Clean(clean::Args),
     /// Measure it beside sha1sum and openssl on a generated store
     Bench(bench::Args),
+    /// Put SHA-1s that sha1sum computed earlier into the caches
+    Import(import::Args),
     /// Print a cyrus.sha1s file: UID, size and SHA-1 of each message
     Show(show::Args),
 }
@@ -62,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Scrub(args) => scrub::main(&args),
         Command::Clean(args) => clean::main(&args),
         Command::Bench(args) => bench::main(&args),
+        Command::Import(args) => import::main(&args),
         Command::Show(args) => show::main(&args),
     };
     exit.into()
