@@ -240,6 +240,13 @@ impl IndexFile {
         }
     }
 
+    /// Drops the file's pages from this process's memory; those that are touched again come back.
+    ///
+    /// For readers that go over a giant file once and want to stay small.
+    pub fn release(&self) {
+        self.bytes.release(0..self.bytes.len());
+    }
+
     /// The records, dropping pages that were passed from memory.
     pub(crate) fn released_records(&self) -> impl Iterator<Item = Record<'_>> {
         let start = self.header.start_offset() as usize;

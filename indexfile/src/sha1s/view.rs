@@ -7,6 +7,7 @@ use super::{Entry, FORMAT_VERSION as NEWEST};
 use crate::bytes::Bytes;
 use crate::error::{IoContext, IoError};
 use crate::header::be32;
+use crate::reader::RELEASE_STEP;
 use sha1::{Digest, Sha1};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -146,6 +147,10 @@ impl Cache {
         let block_len = (self.block_records as usize)
             .saturating_mul(RECORD_LEN)
             .saturating_add(4);
+        let mut digest = Sha1::new();
+        digest.update(&self.bytes[..HEADER_LEN]);
+        let mut previous = 0;
+        let (mut at, mut released) = (HEADER_LEN, 0);
         for (i, block) in self.bytes[HEADER_LEN..body_end]
             .chunks(block_len)
             .enumerate()
@@ -154,18 +159,31 @@ impl Cache {
             if be32(crc, 0) != Some(crc32fast::hash(records)) {
                 return Err(format!("the checksum of block {} is wrong", i + 1));
             }
+            digest.update(block);
+            for record in records.chunks_exact(RECORD_LEN) {
+                let uid = be32(record, 0).unwrap_or(0);
+                if uid <= previous {
+                    return Err(format!("UID {uid} follows UID {previous}"));
+                }
+                previous = uid;
+            }
+            at += block.len();
+            if at - released >= RELEASE_STEP {
+                // Whole pages only.
+                let end = at & !0xffff;
+                self.bytes.release(released..end);
+                released = end;
+            }
         }
-        if Sha1::digest(&self.bytes[..body_end])[..] != self.bytes[body_end..] {
+        if digest.finalize()[..] != self.bytes[body_end..] {
             return Err("its digest is wrong".into());
         }
-        let mut previous = 0;
-        for entry in self {
-            if entry.uid <= previous {
-                return Err(format!("UID {} follows UID {previous}", entry.uid));
-            }
-            previous = entry.uid;
-        }
         Ok(())
+    }
+
+    /// Drops the file's pages from this process's memory; those that are touched again come back.
+    pub fn release(&self) {
+        self.bytes.release(0..self.bytes.len());
     }
 
     /// UIDVALIDITY of the mailbox when it was made.

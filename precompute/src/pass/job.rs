@@ -21,6 +21,8 @@ use crate::mailbox::Mailbox;
 const CHUNK_MESSAGES: usize = 256;
 /// or after this many bytes.
 const CHUNK_BYTES: u64 = 16 << 20;
+/// After so many chunks the pages of index and cache are given back; some 2 MiB of each.
+const RELEASE_CHUNKS: u64 = 100;
 
 /// A piece of a mailbox that one thread works on.
 #[derive(Debug)]
@@ -158,6 +160,11 @@ impl Job {
             return Next::Exhausted;
         };
         large_first(&mut items);
+        if state.next_number % RELEASE_CHUNKS == RELEASE_CHUNKS - 1 {
+            // A giant index and cache are read once; what was passed need not stay.
+            self.mailbox.index.release();
+            self.old.iter().for_each(Cache::release);
+        }
         let number = state.next_number;
         state.next_number += 1;
         let chunk = Arc::new(Chunk {
@@ -237,9 +244,13 @@ impl Job {
             return Ok(()); // nothing wanted: leave what there is to `clean`
         }
         if let Some(old) = &self.old {
-            let same =
-                |(new, old): (Result<Entry, IoError>, Entry)| new.is_ok_and(|new| new == old);
-            if old.len() == rows.len() && rows.iter().zip(old.iter()).all(same) {
+            let same = |(i, (new, entry)): (usize, (Result<Entry, IoError>, Entry))| {
+                if i % 16_384 == 16_383 {
+                    old.release();
+                }
+                new.is_ok_and(|new| new == entry)
+            };
+            if old.len() == rows.len() && rows.iter().zip(old.iter()).enumerate().all(same) {
                 return Ok(());
             }
         }
