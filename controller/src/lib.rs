@@ -1,6 +1,7 @@
 //! The coordinator: mailbox lists, journal, two-phase commit, bulk runs, reports.
 
 pub mod audit;
+pub mod bench;
 pub mod cli;
 pub mod control;
 pub mod demo;

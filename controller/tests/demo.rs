@@ -169,3 +169,31 @@ fn a_killed_demo_takes_its_children_along() {
     }
     panic!("its slotds live on");
 }
+
+#[test]
+fn a_bench_measures_each_way_and_leaves_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_controller"));
+    command.args([
+        "bench",
+        "--mailboxes",
+        "16",
+        "--messages",
+        "2",
+        "--runs",
+        "2",
+        "--json",
+    ]);
+    let output = command.env("TMPDIR", dir.path()).output().expect("it runs");
+    expect_code(&output, 0);
+    let figures: Value = serde_json::from_slice(&output.stdout).expect("nothing but JSON");
+    let ways = figures["ways"].as_array().expect("an array");
+    assert_eq!(ways[0]["name"], "without PREPARE");
+    for way in ways {
+        assert_eq!(way["rate"]["runs"], 2);
+        assert!(way["rate"]["mean"].as_f64().expect("a number") > 0.0);
+        assert!(way["lock_p99"]["mean"].as_f64().expect("a number") > 0.0);
+    }
+    assert_eq!(entries(dir.path()), Vec::<String>::new());
+    assert_eq!(slotds(dir.path()), 0);
+}

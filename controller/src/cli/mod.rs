@@ -2,6 +2,7 @@
 //! an exit code. Everything it does is a library call.
 
 mod args;
+mod bench;
 mod control;
 mod demo;
 mod migrate;
@@ -58,6 +59,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Show a whole migration on two mail stores made for it: no Cyrus, no root, a few seconds.
     Demo(demo::DemoArgs),
+    /// Measure how fast a fleet of two hosts goes on this machine, on a store made for it.
+    Bench(bench::BenchArgs),
     /// A slotd that ends with its parent.
     #[command(name = crate::demo::SUBCOMMAND, hide = true)]
     DemoSlotd(demo::ChildArgs),
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Set(args) => control::set(&args),
         Command::Report(args) => report::report(&args),
         Command::Demo(args) => demo::demo(args),
+        Command::Bench(args) => bench::bench(args),
         Command::DemoSlotd(args) => return demo::child(args),
     };
     match done {

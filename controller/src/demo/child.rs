@@ -46,13 +46,29 @@ impl Slotd {
     /// # Errors
     /// If it cannot be started, ends, or does not serve in time.
     pub fn start(host: &Host, socket: &Path, sha1s_from: Option<&Self>) -> Result<Self, DemoError> {
+        Self::start_under(&[], host, socket, sha1s_from)
+    }
+
+    /// As [`Self::start`], but run by the command given, which must put slotd in its own place.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub(crate) fn start_under(
+        wrapper: &[OsString],
+        host: &Host,
+        socket: &Path,
+        sha1s_from: Option<&Self>,
+    ) -> Result<Self, DemoError> {
         let program = std::env::current_exe().io_context("find", Path::new("/proc/self/exe"))?;
         let log = host.root.join("slotd.log");
         let stderr = File::create(&log).io_context("create", &log)?;
         let mut listen = OsString::from("unix:");
         listen.push(socket);
-        let mut command = Command::new(&program);
+        let mut words = wrapper.to_vec();
+        words.push(program.clone().into_os_string());
+        let mut command = Command::new(&words[0]);
         command
+            .args(&words[1..])
             .arg(SUBCOMMAND)
             .arg(std::process::id().to_string())
             .arg("serve")

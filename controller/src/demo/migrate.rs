@@ -37,7 +37,7 @@ impl pass::Observer for First {
 }
 
 /// Hashes every message of the host whose GUID has to be replaced, into its cyrus.sha1s files.
-pub(super) fn precompute(host: &Host, signals: &Signals) -> Result<PrecomputeReport, DemoError> {
+pub(crate) fn precompute(host: &Host, signals: &Signals) -> Result<PrecomputeReport, DemoError> {
     let failed = |text: String| DemoError::Precompute(text);
     let roots = Roots::of_partition(&host.conf, PARTITION)?;
     let steps = Walk::new(roots, Some(&host.conf)).flatten();
@@ -70,7 +70,7 @@ pub(super) fn precompute(host: &Host, signals: &Signals) -> Result<PrecomputeRep
 }
 
 /// What a migration came to.
-pub(super) struct Migrated {
+pub(crate) struct Migrated {
     /// For the report.
     pub summary: Summary,
     /// As `controller upgrade` would end.
@@ -139,21 +139,24 @@ impl Observer for Watcher {
     }
 }
 
-/// Migrates every mailbox of the list, as `controller upgrade` does.
-pub(super) fn run(
+/// Where a slotd of ours serves, as clients take it.
+pub(crate) fn address(slotd: &Slotd) -> Result<Addr, DemoError> {
+    slotd
+        .address()
+        .parse()
+        .map_err(|e| DemoError::Address(format!("{e}")))
+}
+
+/// Migrates every mailbox of the list, as `controller upgrade` does with these settings.
+pub(crate) fn run(
     slotds: &[Slotd; 2],
     list: &Path,
     state: &Path,
+    settings: Settings,
     display: Arc<dyn Observer>,
     signals: &Signals,
 ) -> Result<Migrated, DemoError> {
     let [master, replica] = slotds;
-    let address = |slotd: &Slotd| -> Result<Addr, DemoError> {
-        slotd
-            .address()
-            .parse()
-            .map_err(|e| DemoError::Address(format!("{e}")))
-    };
     let connect = Slotds {
         master: address(master)?,
         replica: Some(address(replica)?),
@@ -173,7 +176,7 @@ pub(super) fn run(
         failures: Mutex::default(),
     });
     let parts = Parts {
-        settings: Settings::upgrade(),
+        settings,
         connect: Arc::new(connect),
         journal: Arc::new(journal),
         observer: Arc::clone(&watcher) as Arc<dyn Observer>,

@@ -12,12 +12,12 @@
 mod child;
 mod error;
 mod hosts;
-mod migrate;
-mod signals;
+pub(crate) mod migrate;
+pub(crate) mod signals;
 pub mod store;
-mod story;
+pub(crate) mod story;
 pub mod verify;
-mod workdir;
+pub(crate) mod workdir;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub use error::DemoError;
 pub use hosts::{Host, Layout};
 pub use story::{PrecomputeReport, Report, StoreReport, VerifyReport};
 
-use crate::run::{Observer, Silent};
+use crate::run::{Observer, Settings, Silent};
 use signals::Signals;
 use store::{Built, StoreSpec};
 use story::{grouped, size, step};
@@ -40,7 +40,7 @@ use verify::Verdict;
 use workdir::Workdir;
 
 /// The only partition of the demo's hosts.
-const PARTITION: &str = "default";
+pub(crate) const PARTITION: &str = "default";
 
 /// What the demo is to do.
 #[derive(Clone, Debug)]
@@ -127,6 +127,7 @@ pub fn run(
         &slotds,
         &names,
         &state,
+        Settings::upgrade(),
         Arc::clone(&display.observer),
         &signals,
     );

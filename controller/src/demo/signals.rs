@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::DemoError;
 
 /// Listens for the rest of its life.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     runtime: Runtime,
     flag: Arc<AtomicBool>,
     count: watch::Receiver<u32>,

@@ -18,7 +18,7 @@ const SOCKET_MAX: usize = 107;
 
 /// Where the demo works.
 #[derive(Debug)]
-pub(super) struct Workdir {
+pub(crate) struct Workdir {
     path: PathBuf,
     sockets: PathBuf,
     /// Those that go when this goes.
