@@ -306,6 +306,11 @@ impl Slotd {
         ended
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.guard.signal(signal);
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {

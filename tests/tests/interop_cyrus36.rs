@@ -8,7 +8,7 @@ use std::fs;
 
 use tests::cyrus36::{Cyrus36, Message};
 use tests::damage;
-use tests::fleet::program;
+use tests::fleet::{Fleet, program};
 use tests::process::run;
 use tests::store::{Dirs, Host, copy_tree, fixtures, unpack_239};
 use tests::witness::{Image, hex, long, sha1_of, word};
@@ -64,6 +64,16 @@ fn every_message_of_the_2_3_9_store_that_indexfile_converted_has_its_guid_and_fl
         fs::rename(new, index).unwrap();
     }
     assert_eq!(assert_all_read(&host), 376);
+}
+
+#[test]
+#[ignore = "needs a real Cyrus 3.6.1 and its user"]
+fn every_message_of_master_and_replica_has_its_guid_and_flags_after_a_whole_run() {
+    let mut fleet = Fleet::of_239();
+    fleet.start();
+    let _ = fleet.controller("upgrade", &[]).expect_code(0);
+    assert_eq!(assert_all_read(&fleet.master), 376);
+    assert_eq!(assert_all_read(&fleet.replica), 376);
 }
 
 #[test]

@@ -3,9 +3,8 @@
 
 use std::fs;
 
-use tests::fleet::{Fleet, program};
+use tests::fleet::Fleet;
 use tests::invariants::State;
-use tests::process::run;
 use tests::snapshot;
 
 #[test]
@@ -76,10 +75,8 @@ fn status_and_report_tell_of_the_run() {
     let mut fleet = Fleet::of_239();
     fleet.start();
     let _ = fleet.controller("upgrade", &[]).expect_code(0);
-    let journal = fleet.journal();
     for verb in ["status", "report"] {
-        let args = [verb, "--state", journal.to_str().unwrap()];
-        let ended = run(&program("controller"), args).expect_code(0);
+        let ended = fleet.controller(verb, &[]).expect_code(0);
         assert!(ended.stdout.contains("18"), "{ended:?}");
     }
 }

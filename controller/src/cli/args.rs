@@ -66,6 +66,22 @@ pub(super) struct StateFile {
     pub(super) state: PathBuf,
 }
 
+/// `--state` where a command has no use for it: one line of common arguments serves every command.
+#[derive(Debug, Args)]
+pub(super) struct UnusedState {
+    #[arg(long = "state", value_name = "FILE", hide = true)]
+    _state: Option<PathBuf>,
+}
+
+/// `--master` and `--replica` where a command has no use for them, for the same reason.
+#[derive(Debug, Args)]
+pub(super) struct UnusedHosts {
+    #[arg(long = "master", value_name = "ADDR", hide = true)]
+    _master: Option<Addr>,
+    #[arg(long = "replica", value_name = "ADDR", hide = true)]
+    _replica: Option<Addr>,
+}
+
 /// Which mailboxes.
 #[derive(Debug, Args)]
 pub(super) struct Mailboxes {

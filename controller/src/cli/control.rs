@@ -7,7 +7,7 @@ use std::time::Duration;
 use indexfile::exit::Exit;
 use serde_json::Value;
 
-use super::args::StateFile;
+use super::args::{StateFile, UnusedHosts};
 use super::{Fail, text};
 use crate::control::{Ask, ask, socket_path};
 
@@ -15,6 +15,8 @@ use crate::control::{Ask, ask, socket_path};
 pub(super) struct Args {
     #[command(flatten)]
     state: StateFile,
+    #[command(flatten)]
+    _hosts: UnusedHosts,
     /// Print the answer as JSON.
     #[arg(long)]
     json: bool,

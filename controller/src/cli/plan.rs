@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use indexfile::exit::Exit;
 
-use super::args::{Hosts, Mailboxes};
+use super::args::{Hosts, Mailboxes, UnusedState};
 use super::migrate::with_runtime;
 use super::{Fail, signals, text};
 use crate::plan::Plan;
@@ -14,6 +14,8 @@ use crate::run::{Asking, Connect, list, stop_pair, survey};
 pub(super) struct Args {
     #[command(flatten)]
     hosts: Hosts,
+    #[command(flatten)]
+    _state: UnusedState,
     #[command(flatten)]
     mailboxes: Mailboxes,
     /// The index version wanted.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Args;
 use indexfile::exit::Exit;
 
-use super::args::StateFile;
+use super::args::{StateFile, UnusedHosts};
 use super::control::describe;
 use super::{Fail, text};
 use crate::control::{Ask, ask, socket_path};
@@ -17,6 +17,8 @@ use crate::report::Story;
 pub(super) struct StatusArgs {
     #[command(flatten)]
     state: StateFile,
+    #[command(flatten)]
+    _hosts: UnusedHosts,
     /// Print it as JSON.
     #[arg(long)]
     json: bool,
@@ -29,6 +31,8 @@ pub(super) struct StatusArgs {
 pub(super) struct ReportArgs {
     #[command(flatten)]
     state: StateFile,
+    #[command(flatten)]
+    _hosts: UnusedHosts,
     /// Print it as JSON.
     #[arg(long)]
     json: bool,

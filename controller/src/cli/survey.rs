@@ -8,7 +8,7 @@ use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
 use slotd::protocol::{Clean, Command, FieldError, Fields, Named, Verify};
 
-use super::args::{Hosts, Mailboxes, StateFile, parse_names};
+use super::args::{Hosts, Mailboxes, StateFile, UnusedState, parse_names};
 use super::migrate::with_runtime;
 use super::{Fail, signals, text};
 use crate::audit::Audit;
@@ -21,6 +21,8 @@ use crate::two_phase::{Reason, Side};
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     hosts: Hosts,
+    #[command(flatten)]
+    _state: UnusedState,
     #[command(flatten)]
     mailboxes: Mailboxes,
     /// Messages to read in each mailbox, spread over it.

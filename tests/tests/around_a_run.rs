@@ -1,0 +1,74 @@
+//! plan, verify and clean: the first two change nothing on any host, the last removes what is ours
+//! and nothing else.
+
+use std::fs;
+
+use tests::damage;
+use tests::fleet::Fleet;
+use tests::snapshot;
+use tests::store::Host;
+
+/// Everything below the data and meta roots of a host.
+fn mail(host: &Host) -> [snapshot::Tree; 2] {
+    [&host.meta, &host.data].map(|root| snapshot::take(root).unwrap())
+}
+
+fn assert_same(before: &[snapshot::Tree; 2], after: &[snapshot::Tree; 2]) {
+    for (old, new) in before.iter().zip(after) {
+        assert_eq!(snapshot::differences(old, new), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn plan_changes_nothing_on_either_host() {
+    let mut fleet = Fleet::of_239();
+    let before = [mail(&fleet.master), mail(&fleet.replica)];
+    fleet.start();
+    let plan = fleet.controller("plan", &[]).expect_code(0);
+    assert!(plan.stdout.contains("18"), "{plan:?}");
+    assert_same(&before[0], &mail(&fleet.master));
+    assert_same(&before[1], &mail(&fleet.replica));
+}
+
+#[test]
+fn plan_names_what_a_run_would_refuse() {
+    let mut fleet = Fleet::of(|host| {
+        damage::truncate(&host.dirs("user.alice.big").meta.join("cyrus.index"));
+    });
+    fleet.start();
+    let plan = fleet.controller("plan", &["--deep"]);
+    let said = format!("{}{}", plan.stdout, plan.stderr);
+    assert!(said.contains("user.alice.big"), "{plan:?}");
+}
+
+#[test]
+fn verify_is_content_after_a_run_and_finds_a_guid_that_is_not_its_messages() {
+    let mut fleet = Fleet::of_239();
+    fleet.start();
+    let _ = fleet.controller("upgrade", &[]).expect_code(0);
+    let before = [mail(&fleet.master), mail(&fleet.replica)];
+    let _ = fleet.controller("verify", &[]).expect_code(0);
+    assert_same(&before[0], &mail(&fleet.master));
+    assert_same(&before[1], &mail(&fleet.replica));
+    let message = fleet.replica.dirs("user.alice.mixed").data.join("5.");
+    let middle = fs::read(&message).unwrap().len() / 2;
+    damage::overwrite(&message, middle, b"\x01\x02\x03");
+    let found = fleet.controller("verify", &[]).expect_code(65);
+    let said = format!("{}{}", found.stdout, found.stderr);
+    assert!(said.contains("user.alice.mixed"), "{said}");
+}
+
+#[test]
+fn clean_removes_the_old_files_and_the_caches_and_nothing_else() {
+    let mut fleet = Fleet::of_239();
+    fleet.start();
+    let _ = fleet.controller("upgrade", &[]).expect_code(0);
+    let before = mail(&fleet.master);
+    let _ = fleet.controller("clean", &[]).expect_code(0);
+    let lines = snapshot::differences(&before[0], &mail(&fleet.master)[0]);
+    assert_eq!(lines.len(), 18 + 3, "{lines:#?}"); // an index each, three with an expunge
+    assert!(
+        lines.iter().all(|l| l.ends_with(".OLD is gone")),
+        "{lines:#?}"
+    );
+}
