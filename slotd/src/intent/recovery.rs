@@ -211,6 +211,8 @@ fn settle(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settled, Refusal>
             Ok(Settled::Complete)
         }
         (Verdict::Complete, Direction::PutBack) => {
+            // Of a later transaction, which died before its own intent; they are nobody's.
+            stage::remove_strays(locks)?;
             restore_old_names(locks, intent)?;
             Ok(Settled::Complete)
         }
@@ -219,6 +221,7 @@ fn settle(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settled, Refusal>
             Ok(Settled::Finished)
         }
         (Verdict::PutBack, _) => {
+            stage::remove_strays(locks)?;
             put_back(locks, intent)?;
             Ok(Settled::Undone)
         }

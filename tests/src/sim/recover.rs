@@ -34,7 +34,7 @@ pub fn settle<C: Image>(site: &Site<C>, session: &mut Session) -> Vec<Op> {
     let judged: Vec<Found> = found.iter().map(|(_, found)| *found).collect();
     let mut steps: Vec<Op> = order.iter().map(|f| Op::SyncDir(*f)).collect();
     match verdict(direction, &judged) {
-        Verdict::Complete if intent.back => steps.push(Op::RestoreOldNames),
+        Verdict::Complete if intent.back => steps.extend([Op::Unstage, Op::RestoreOldNames]),
         Verdict::Complete => steps.extend([Op::Unstage, Op::KeepOld { drop_old: false }]),
         Verdict::Finish => {
             for (file, found) in found {
@@ -46,6 +46,7 @@ pub fn settle<C: Image>(site: &Site<C>, session: &mut Session) -> Vec<Op> {
             steps.push(Op::KeepOld { drop_old: false });
         }
         Verdict::PutBack => {
+            steps.push(Op::Unstage);
             for (file, found) in found {
                 if found.at == At::New {
                     steps.push(Op::TakeBack(file));
