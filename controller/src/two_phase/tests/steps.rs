@@ -318,7 +318,7 @@ fn a_way_back_cut_short_is_taken_up_again() {
             Coordinator::resume(plan(), open),
             &[("r:lock", locked_new(R))]
         ),
-        "r:lock r:back9old r:commit m:lock m:rollback rolled_back(interrupted)"
+        "r:lock r:back9old r:commit m:lock m:back9old m:commit rolled_back(interrupted)"
     );
 }
 
