@@ -284,7 +284,7 @@ async fn what_was_prepared_goes_with_its_connection_and_two_do_not_mix() {
 
 /// Lock holds with and without `PREPARE`, printed: `cargo test --release -p slotd --test prepare -- --ignored --nocapture`.
 #[tokio::test]
-#[ignore = "a measurement; its figures are in docs/recovery.md"]
+#[ignore = "a measurement, for a quiet machine"]
 async fn lock_hold_of_200_000_messages() {
     let store = Store::cyrus_2_3_9();
     let messages: u32 = 200_000;

@@ -165,29 +165,6 @@ pub struct Sha1sChunk {
     pub data: Vec<u8>,
 }
 
-/// `STATUS`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// As `LOCK` answers.
-    pub facts: MailboxFacts,
-    /// Old-style GUIDs that cyrus.sha1s knows.
-    pub cached: u32,
-    /// Bytes of all messages, as the records have them.
-    pub bytes: u64,
-    /// Bytes of the messages that would have to be hashed.
-    pub hash_bytes: u64,
-    /// Bytes of cyrus.index and cyrus.expunge.
-    pub index_bytes: u64,
-    /// The highest UID ever, from the index header.
-    pub last_uid: u32,
-    /// Whether `.OLD` files are there.
-    pub has_old: bool,
-    /// Findings of `indexfile check`, by their stable codes, each with the file: `FILE:CODE`.
-    pub findings: Vec<String>,
-    /// As in [`Upgraded::digest`], of the files as they are.
-    pub digest: Guid,
-}
-
 impl Greeting {
     /// For the wire.
     #[must_use]
@@ -501,45 +478,6 @@ impl Sha1sChunk {
             size: fields.get("size")?,
             offset: fields.get("offset")?,
             data,
-        })
-    }
-}
-
-impl Status {
-    /// For the wire.
-    #[must_use]
-    pub fn to_fields(&self) -> Fields {
-        self.facts
-            .to_fields()
-            .with("cached", self.cached)
-            .with("bytes", self.bytes)
-            .with("hash_bytes", self.hash_bytes)
-            .with("index_bytes", self.index_bytes)
-            .with("last_uid", self.last_uid)
-            .with("has_old", u8::from(self.has_old))
-            .with_list("findings", &self.findings)
-            .with("digest", self.digest)
-    }
-
-    /// From the wire.
-    ///
-    /// # Errors
-    /// A field is missing or malformed.
-    pub fn from_fields(fields: &Fields) -> Result<Status, FieldError> {
-        let findings = fields.list("findings")?;
-        Ok(Status {
-            facts: MailboxFacts::from_fields(fields)?,
-            cached: fields.get("cached")?,
-            bytes: fields.get("bytes")?,
-            hash_bytes: fields.get("hash_bytes")?,
-            index_bytes: fields.get("index_bytes")?,
-            last_uid: fields.get("last_uid")?,
-            has_old: fields.get::<u8>("has_old")? != 0,
-            findings: findings
-                .iter()
-                .map(|f| String::from_utf8_lossy(f).into_owned())
-                .collect(),
-            digest: fields.get("digest")?,
         })
     }
 }

@@ -1,8 +1,31 @@
-//! The answers of `VERIFY` and `CLEAN`.
+//! The answers of `STATUS`, `VERIFY` and `CLEAN`.
 
 use indexfile::Guid;
 
-use super::{FieldError, Fields};
+use super::{FieldError, Fields, MailboxFacts};
+
+/// `STATUS`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// As `LOCK` answers.
+    pub facts: MailboxFacts,
+    /// Old-style GUIDs that cyrus.sha1s knows.
+    pub cached: u32,
+    /// Bytes of all messages, as the records have them.
+    pub bytes: u64,
+    /// Bytes of the messages that would have to be hashed.
+    pub hash_bytes: u64,
+    /// Bytes of cyrus.index and cyrus.expunge.
+    pub index_bytes: u64,
+    /// The highest UID ever, from the index header.
+    pub last_uid: u32,
+    /// Whether `.OLD` files are there.
+    pub has_old: bool,
+    /// Findings of `indexfile check`, by their stable codes, each with the file: `FILE:CODE`.
+    pub findings: Vec<String>,
+    /// As in [`super::Upgraded::digest`], of the files as they are.
+    pub digest: Guid,
+}
 
 /// `VERIFY`: GUIDs against message files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +135,45 @@ impl Cleaned {
         Ok(Cleaned {
             files: texts(&fields.list("files")?),
             bytes: fields.get("bytes")?,
+        })
+    }
+}
+
+impl Status {
+    /// For the wire.
+    #[must_use]
+    pub fn to_fields(&self) -> Fields {
+        self.facts
+            .to_fields()
+            .with("cached", self.cached)
+            .with("bytes", self.bytes)
+            .with("hash_bytes", self.hash_bytes)
+            .with("index_bytes", self.index_bytes)
+            .with("last_uid", self.last_uid)
+            .with("has_old", u8::from(self.has_old))
+            .with_list("findings", &self.findings)
+            .with("digest", self.digest)
+    }
+
+    /// From the wire.
+    ///
+    /// # Errors
+    /// A field is missing or malformed.
+    pub fn from_fields(fields: &Fields) -> Result<Status, FieldError> {
+        let findings = fields.list("findings")?;
+        Ok(Status {
+            facts: MailboxFacts::from_fields(fields)?,
+            cached: fields.get("cached")?,
+            bytes: fields.get("bytes")?,
+            hash_bytes: fields.get("hash_bytes")?,
+            index_bytes: fields.get("index_bytes")?,
+            last_uid: fields.get("last_uid")?,
+            has_old: fields.get::<u8>("has_old")? != 0,
+            findings: findings
+                .iter()
+                .map(|f| String::from_utf8_lossy(f).into_owned())
+                .collect(),
+            digest: fields.get("digest")?,
         })
     }
 }

@@ -7,6 +7,7 @@
 //! Nothing is kept here, so a crash leaves nothing.
 
 mod answers;
+mod args;
 mod audit;
 mod command;
 mod escape;
@@ -15,9 +16,9 @@ mod reply;
 
 pub use answers::{
     Committed, FileState, Greeting, GuidEntry, GuidPage, Listed, MailboxFacts, Prepared,
-    Sha1sChunk, Status, Upgraded,
+    Sha1sChunk, Upgraded,
 };
-pub use audit::{Cleaned, Verified};
+pub use audit::{Cleaned, Status, Verified};
 pub use command::{
     Clean, Command, CommandError, Commit, GuidRange, ListRange, Lock, Named, Prepare, Repair,
     Sha1sRange, Upgrade, UuidSource, Verify,

@@ -1,0 +1,150 @@
+//! The words of a command line, taken out one by one until none is left.
+
+use indexfile::mailbox::MailboxName;
+
+use super::command::{CommandError, ListRange, Named, Repair, Upgrade, UuidSource};
+use super::escape::{escape, unescape};
+
+pub(super) fn bad<T>(text: impl Into<String>) -> Result<T, CommandError> {
+    Err(CommandError::Bad(text.into()))
+}
+
+/// The words after the first: positional ones in order, then `key=value`.
+pub(super) struct Args<'a> {
+    pub(super) word: &'a str,
+    rest: Vec<&'a str>,
+}
+
+impl<'a> Args<'a> {
+    pub(super) fn new(line: &'a str) -> Args<'a> {
+        let mut words = line.split(' ').filter(|w| !w.is_empty());
+        Args {
+            word: words.next().unwrap_or(""),
+            rest: words.collect(),
+        }
+    }
+
+    /// The first word that is left is a mailbox, whatever it looks like.
+    pub(super) fn mailbox(&mut self) -> Result<MailboxName, CommandError> {
+        if self.rest.is_empty() {
+            return bad(format!(
+                "{} needs a mailbox name",
+                self.word.to_ascii_uppercase()
+            ));
+        }
+        mailbox(self.rest.remove(0))
+    }
+
+    pub(super) fn named(&mut self) -> Result<Named, CommandError> {
+        Ok(Named {
+            mailbox: self.mailbox()?,
+            partition: self.text("partition")?,
+        })
+    }
+
+    pub(super) fn upgrade(&mut self) -> Result<Upgrade, CommandError> {
+        let mut upgrade = Upgrade::default();
+        if let Some(first) = self.rest.first().filter(|w| !w.contains('=')) {
+            let Ok(version) = first.parse() else {
+                return bad(format!("{} is no index version", escape(first.as_bytes())));
+            };
+            upgrade.version = version;
+            self.rest.remove(0);
+        }
+        upgrade.uuids = match self.text("uuids")?.as_deref() {
+            None | Some("old") => UuidSource::Old,
+            Some("cut") => UuidSource::Cut,
+            Some(_) => return bad("uuids= is old or cut"),
+        };
+        upgrade.repair = match self.text("repair")?.as_deref() {
+            None => None,
+            Some("expunge") => Some(Repair::Expunge),
+            Some(_) => return bad("repair= is expunge"),
+        };
+        Ok(upgrade)
+    }
+
+    pub(super) fn list_range(&mut self) -> Result<ListRange, CommandError> {
+        let after = match self.take("after") {
+            Some(word) if !word.is_empty() => Some(mailbox(word)?),
+            _ => None,
+        };
+        let partition = self.text("partition")?;
+        let after = match (after, partition) {
+            (Some(mailbox), partition) => Some(Named { mailbox, partition }),
+            (None, None) => None,
+            (None, Some(_)) => return bad("partition= goes with after="),
+        };
+        Ok(ListRange {
+            after,
+            max: self.number("max")?,
+        })
+    }
+
+    /// Takes `key=...` out and gives its value as it came.
+    fn take(&mut self, key: &str) -> Option<&'a str> {
+        let is_key = |w: &&str| {
+            w.split_once('=')
+                .is_some_and(|(k, _)| k.eq_ignore_ascii_case(key))
+        };
+        let at = self.rest.iter().position(is_key)?;
+        self.rest.remove(at).split_once('=').map(|(_, value)| value)
+    }
+
+    pub(super) fn text(&mut self, key: &str) -> Result<Option<String>, CommandError> {
+        let Some(word) = self.take(key) else {
+            return Ok(None);
+        };
+        let bytes = unescape(word).map_err(|e| CommandError::Bad(format!("{key}=: {e}")))?;
+        match String::from_utf8(bytes) {
+            Ok(text) if !text.is_empty() && !text.contains(|c: char| c.is_control()) => {
+                Ok(Some(text))
+            }
+            _ => bad(format!("{key}= is empty or not plain text")),
+        }
+    }
+
+    pub(super) fn number<T: std::str::FromStr>(
+        &mut self,
+        key: &str,
+    ) -> Result<Option<T>, CommandError> {
+        let Some(word) = self.take(key) else {
+            return Ok(None);
+        };
+        match word.parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => bad(format!("{key}= is no number in range")),
+        }
+    }
+
+    pub(super) fn switch(&mut self, key: &str) -> Result<bool, CommandError> {
+        match self.take(key) {
+            None | Some("0") => Ok(false),
+            Some("1") => Ok(true),
+            Some(_) => bad(format!("{key}= is 0 or 1")),
+        }
+    }
+
+    pub(super) fn flag(&mut self, word: &str) -> bool {
+        let at = self.rest.iter().position(|w| w.eq_ignore_ascii_case(word));
+        at.map(|at| self.rest.remove(at)).is_some()
+    }
+
+    /// Whatever is left was not understood.
+    pub(super) fn finish(self) -> Result<(), CommandError> {
+        match self.rest.first() {
+            None => Ok(()),
+            Some(word) => bad(format!(
+                "{} does not take {}",
+                self.word.to_ascii_uppercase(),
+                escape(word.as_bytes())
+            )),
+        }
+    }
+}
+
+fn mailbox(word: &str) -> Result<MailboxName, CommandError> {
+    let bytes = unescape(word)
+        .map_err(|e| CommandError::Mailbox(format!("{}: {e}", escape(word.as_bytes()))))?;
+    MailboxName::from_bytes(&bytes).map_err(|e| CommandError::Mailbox(e.to_string()))
+}
