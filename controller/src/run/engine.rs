@@ -1,6 +1,6 @@
 //! The run itself: greet, recover, resume or begin, list, work in passes, sum up.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,7 +17,7 @@ use super::observe::{Finished, Observer};
 use super::peer::{Peer, Target};
 use super::recover::{finish, settle_open};
 use super::settings::{RunError, Settings, Stop, StopSignal};
-use super::summary::{PAGE, Summary};
+use super::summary::{PAGE, Summary, open_names};
 use crate::control::Control;
 use crate::journal::{
     Attempt, Change, Durability, Ended, Figures, Filter, Job, Journal, JournalError, MailboxId,
@@ -274,24 +274,30 @@ fn requeue_failed(parts: &Parts, run: RunId, all: bool) -> Result<(), RunError> 
     }
 }
 
-/// The queue of one pass: pages through what is pending, each mailbox once.
+/// The queue of one pass: pages through what is pending, each mailbox once. A mailbox that an earlier run left
+/// in doubt is passed over: a new transaction would start from two hosts that may differ, and its "rolled
+/// back" would hide that. Only [`settle_open`] ends it.
 struct Queue {
     journal: Arc<dyn Journal>,
     run: RunId,
+    in_doubt: HashSet<MailboxName>,
     state: Mutex<(MailboxId, VecDeque<Job>)>,
 }
 
 impl Queue {
     async fn next(&self) -> Result<Option<Job>, JournalError> {
         let mut state = self.state.lock().await;
-        if state.1.is_empty() {
+        while state.1.is_empty() {
             let page = self
                 .journal
                 .page(self.run, Filter::In(State::Pending), state.0, PAGE)?;
-            if let Some(last) = page.last() {
-                state.0 = last.id;
-            }
-            state.1.extend(page.into_iter().map(Job::from));
+            let Some(last) = page.last() else {
+                return Ok(None);
+            };
+            state.0 = last.id;
+            let jobs = page.into_iter().map(Job::from);
+            let settled = jobs.filter(|job| !self.in_doubt.contains(&job.name));
+            state.1.extend(settled);
         }
         Ok(state.1.pop_front())
     }
@@ -337,6 +343,7 @@ async fn one_pass(
     let queue = Queue {
         journal: Arc::clone(&parts.journal),
         run,
+        in_doubt: open_names(parts.journal.as_ref())?,
         state: Mutex::new((MailboxId(0), VecDeque::new())),
     };
     let mut turned = control.subscribe();

@@ -1,8 +1,10 @@
 //! What a run amounts to, for people, scripts and the exit code.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use indexfile::exit::Exit;
+use indexfile::mailbox::MailboxName;
 use serde::Serialize;
 
 use crate::journal::{Filter, Journal, JournalError, MailboxId, RunId};
@@ -63,6 +65,20 @@ pub struct Summary {
     pub lock_ms: LockMs,
 }
 
+/// The mailboxes with an open transaction, of whatever run.
+pub(super) fn open_names(journal: &dyn Journal) -> Result<HashSet<MailboxName>, JournalError> {
+    let mut names = HashSet::new();
+    let mut after = MailboxId(0);
+    loop {
+        let page = journal.open_transactions(after, PAGE)?;
+        let Some(last) = page.last() else {
+            return Ok(names);
+        };
+        after = last.row.id;
+        names.extend(page.into_iter().map(|open| open.row.name));
+    }
+}
+
 impl Summary {
     pub(super) fn collect(
         journal: &dyn Journal,
@@ -80,7 +96,8 @@ impl Summary {
             upgraded: totals.upgraded,
             unchanged: totals.unchanged,
             rolled_back: totals.rolled_back,
-            in_doubt: totals.open,
+            // Of whatever run: what an earlier one left in doubt must not be forgotten by a later one.
+            in_doubt: open_names(journal)?.len() as u64,
             pending: totals.pending,
             gone: totals.gone,
             unknown,

@@ -85,6 +85,9 @@ impl Session {
             }
             Action::WriteIntent => {
                 let result = self.write_intent();
+                if result.is_err() {
+                    self.unstage_for_good();
+                }
                 Some(Event::Intent {
                     durable: self.note(result).is_some(),
                 })
@@ -258,6 +261,21 @@ impl Session {
         self.good = Some(Reply::Ok(stage.report.to_fields()));
         open.stage = Some(stage);
         Ok(changed)
+    }
+
+    /// Removes the staged files so that no power cut brings them back. For an intent that could not be written for
+    /// sure: it may be on stable storage all the same, and recovery would finish it, though the answer was `NO`.
+    fn unstage_for_good(&mut self) {
+        let Some(open) = &mut self.open else { return };
+        let Some(stage) = open.stage.take() else {
+            return;
+        };
+        stage.remove(&open.locks);
+        for kind in [FileKind::Index, FileKind::Expunge] {
+            if let Err(error) = open.locks.place.directory_of(kind).sync() {
+                tracing::error!(mailbox = %open.locks.place.mailbox, "{error}");
+            }
+        }
     }
 
     fn write_intent(&mut self) -> Result<(), Refusal> {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use controller::journal::memory::MemoryJournal;
-use controller::journal::{Journal, RunId, State};
+use controller::journal::{Journal, MailboxId};
 use indexfile::Guid;
 use indexfile::mailbox::MailboxName;
 use slotd::protocol::{
@@ -292,10 +292,9 @@ impl Connection {
         let Some((m, _)) = self.mailbox else { return };
         let mut all = look(&self.world);
         let durable = all.journal.after_crash();
-        let decided = durable.last_run().ok().flatten().is_some_and(|run| {
-            let row = durable.find(RunId(run.id.0), &name_of(m)).ok().flatten();
-            row.is_some_and(|row| matches!(row.state, State::Decided | State::Reversing))
-        });
+        // Of any run: what an earlier one left in doubt is settled at the start of the next.
+        let open = durable.open_transactions(MailboxId(0), u32::MAX);
+        let decided = open.is_ok_and(|open| open.iter().any(|o| o.row.name == name_of(m)));
         if !decided {
             all.violate("COMMIT came and the decision is not durable");
         }

@@ -317,6 +317,11 @@ impl Op {
                     let intent = Intent::of(&site.disk);
                     site.log.begin_failed(intent);
                 }
+                // The intent may be on stable storage: what it speaks of must not come back.
+                for file in Which::ALL {
+                    site.disk.unlink(Name::new(file, Role::New));
+                }
+                site.disk.sync_dirs();
                 Outcome::Tell(Event::Intent { durable: false })
             }
             Self::WriteBackIntent => {

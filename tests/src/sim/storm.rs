@@ -203,7 +203,12 @@ impl Storm {
     /// A host whose file system shut itself down is restarted by its operator.
     fn reboot(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration, storming: bool) {
         for number in 0..2 {
-            let ill = look(&self.world).sites.iter().any(|s| s[number].shut_down);
+            // A file system that shut down, or, once the storm is over, an intent log that failed: slotd
+            // says that it has to be started again, and its operator does so.
+            let ill = look(&self.world)
+                .sites
+                .iter()
+                .any(|s| s[number].shut_down || (!storming && !s[number].log.is_usable()));
             let soon = !storming || look(&self.world).dice.u32(0..100) == 0;
             if ill && soon && !self.is_down(number) {
                 self.kill(sim, number, true, now + Duration::from_millis(20));
