@@ -250,6 +250,7 @@ mod tests {
                 name: MailboxName::parse("user.a").unwrap(),
                 partition: None,
                 named: true,
+                back: [None; 2],
             };
             audit.answered(&Answered {
                 of,
@@ -291,6 +292,7 @@ mod tests {
             name: MailboxName::parse("user.a").unwrap(),
             partition: None,
             named: true,
+            back: [None; 2],
         };
         let refusal = Err((Reason::NoMailbox, "there is none".to_owned()));
         found.answered(&Answered {

@@ -383,6 +383,7 @@ mod tests {
             name: MailboxName::parse(name).unwrap(),
             partition: Some("p".to_owned()),
             named: true,
+            back: [None; 2],
         };
         Answered {
             of,

@@ -46,10 +46,14 @@ pub struct FailureClass {
 pub struct Story {
     /// The run's number.
     pub run: i64,
-    /// `upgrade` or `downgrade`.
+    /// `upgrade`, `downgrade` or `rollback`.
     pub command: &'static str,
-    /// The index version wanted.
+    /// The index version wanted; 0 in a rollback.
     pub to: u8,
+    /// The run that a rollback undoes.
+    pub undoes: Option<i64>,
+    /// The same in words.
+    pub task: String,
     /// Milliseconds since 1970.
     pub started_at: i64,
     /// Milliseconds since 1970; `None`: not finished.
@@ -138,11 +142,7 @@ impl Story {
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(
-            out,
-            "Run {}: {} to version {}",
-            self.run, self.command, self.to
-        )?;
+        writeln!(out, "Run {}: {}", self.run, self.task)?;
         writeln!(
             out,
             "Mailboxes: {}; done {}, unchanged {}, rolled back {}, in doubt {}, pending {}, gone {}",
@@ -294,6 +294,8 @@ impl Teller {
             run: run.id.0,
             command: run.spec.verb.as_str(),
             to: run.spec.to,
+            undoes: run.spec.undoes.map(|run| run.0),
+            task: run.spec.task(),
             started_at: run.started_ms,
             finished_at: run.finished_ms,
             mailboxes: t.mailboxes,

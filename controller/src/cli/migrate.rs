@@ -1,4 +1,4 @@
-//! `upgrade`, `downgrade`, `retry`, `recover`: everything that changes mailboxes.
+//! `upgrade`, `downgrade`, `rollback`, `retry`, `recover`: everything that changes mailboxes.
 
 use std::sync::Arc;
 
@@ -32,6 +32,32 @@ pub(super) struct DowngradeArgs {
     common: Common,
     #[command(flatten)]
     mailboxes: Mailboxes,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RollbackArgs {
+    /// The run to undo: its number, as `status` and `report` show it, or `last` (the last one that is no rollback).
+    #[arg(value_name = "RUN", value_parser = run_number)]
+    run: RunNumber,
+    #[command(flatten)]
+    common: Common,
+    /// Only these of its mailboxes.
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// A run as a person names it.
+#[derive(Clone, Copy, Debug)]
+struct RunNumber(Option<i64>);
+
+fn run_number(text: &str) -> Result<RunNumber, String> {
+    if text == "last" {
+        return Ok(RunNumber(None));
+    }
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(RunNumber(Some(number))),
+        _ => Err("the number of a run, or last".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]
@@ -78,7 +104,7 @@ pub(super) fn upgrade(args: UpgradeArgs) -> Result<Exit, Fail> {
 
 pub(super) fn downgrade(args: DowngradeArgs) -> Result<Exit, Fail> {
     if !args.common.output.quiet {
-        text::note(DOWNGRADE_WARNING);
+        text::note(OLD_SERVERS);
     }
     let settings = Settings {
         to: args.to,
@@ -88,10 +114,36 @@ pub(super) fn downgrade(args: DowngradeArgs) -> Result<Exit, Fail> {
     migrate(args.common, settings, args.mailboxes.sources()?)
 }
 
-const DOWNGRADE_WARNING: &str = "\
-Before you start a server of 2.3.9 or earlier: every mailbox it opens must have been downgraded. It\n\
-takes a version 10 index for one of its own and writes flags over GUIDs. A server of 2.3.10 or later\n\
-upgrades each mailbox again when it opens it.";
+/// What a person must know before an older server is started again.
+const OLD_SERVERS: &str = "\
+Before you start a server of 2.3.0 to 2.3.9 again, every mailbox it may open must be back at version 9 or\n\
+earlier, on that host. It does not notice that an index is newer than itself: it serves a version 10 mailbox,\n\
+each change of a flag overwrites part of a GUID, and a delivery leaves a file that is half version 9 and half 10,\n\
+from which a later server takes wrong modseqs. Servers of 2.3.10 to 2.3.14 treat indexes newer than version 10\n\
+likewise. A server of 2.3.10 or later upgrades each mailbox again when it opens it, without SHA-1s.";
+
+pub(super) fn rollback(args: RollbackArgs) -> Result<Exit, Fail> {
+    let names = parse_names(&args.names)?;
+    let common = args.common;
+    let journal = Arc::new(SqliteJournal::open(&common.state.state)?);
+    let undone = run::run_to_undo(journal.as_ref(), args.run.0)?;
+    if !common.output.quiet {
+        text::note(OLD_SERVERS);
+    }
+    let mut settings = Settings {
+        verb: Verb::Rollback,
+        to: 0,
+        undoes: Some(undone.id),
+        ..Settings::upgrade()
+    };
+    common.work.apply(&mut settings);
+    with_runtime(async move {
+        let (parts, progress, control, _socket) = parts(&common, settings, &journal);
+        let result = run::rollback(parts, &names, &control).await;
+        progress.end();
+        finish(&common, Verb::Rollback, journal.as_ref(), &result?)
+    })
+}
 
 fn migrate(common: Common, mut settings: Settings, sources: Vec<Source>) -> Result<Exit, Fail> {
     common.work.apply(&mut settings);
@@ -119,6 +171,7 @@ pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
     let verb = last.spec.verb;
     let mut settings = Settings {
         to: last.spec.to,
+        undoes: last.spec.undoes,
         verb,
         ..Settings::upgrade()
     };

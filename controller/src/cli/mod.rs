@@ -37,6 +37,8 @@ enum Command {
     Upgrade(migrate::UpgradeArgs),
     /// Downgrade mailboxes to an earlier index version.
     Downgrade(migrate::DowngradeArgs),
+    /// Undo a run: bring each mailbox that it changed back to the version it had.
+    Rollback(migrate::RollbackArgs),
     /// Take up mailboxes that an upgrade or downgrade rolled back.
     Retry(migrate::RetryArgs),
     /// Settle what a crash left open, and do nothing else.
@@ -86,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Plan(args) => plan::plan(&args),
         Command::Upgrade(args) => migrate::upgrade(args),
         Command::Downgrade(args) => migrate::downgrade(args),
+        Command::Rollback(args) => migrate::rollback(args),
         Command::Retry(args) => migrate::retry(args),
         Command::Recover(args) => migrate::recover(args),
         Command::Status(args) => report::status(&args),

@@ -10,7 +10,7 @@ use super::args::{StateFile, UnusedHosts};
 use super::control::describe;
 use super::{Fail, text};
 use crate::control::{Ask, ask, socket_path};
-use crate::journal::{Journal, RunInfo, SqliteJournal, Totals};
+use crate::journal::{Journal, RunId, RunInfo, SqliteJournal, Totals};
 use crate::report::Story;
 
 #[derive(Debug, Args)]
@@ -36,6 +36,9 @@ pub(super) struct ReportArgs {
     /// Print it as JSON.
     #[arg(long)]
     json: bool,
+    /// The run to tell about, by number; without it, the last.
+    #[arg(long, value_name = "RUN")]
+    run: Option<i64>,
     /// How many of the slowest mailboxes are named.
     #[arg(long, value_name = "N", default_value_t = 10)]
     slowest: usize,
@@ -82,6 +85,7 @@ fn status_json(run: &RunInfo, t: &Totals) -> serde_json::Value {
         "run": run.id.0,
         "command": run.spec.verb.as_str(),
         "to": run.spec.to,
+        "undoes": run.spec.undoes.map(|run| run.0),
         "master": run.spec.master,
         "replica": run.spec.replica,
         "started_at": run.started_ms,
@@ -114,11 +118,10 @@ fn status_text(run: &RunInfo, t: &Totals) -> String {
         "not finished"
     };
     format!(
-        "run {}: {} to version {}, {state}, begun {} ago\n\
+        "run {}: {}, {state}, begun {} ago\n\
          {} mailboxes: {} done, {} unchanged, {} pending, {} rolled back, {} open, {} in doubt, {} gone",
         run.id.0,
-        run.spec.verb.as_str(),
-        run.spec.to,
+        run.spec.task(),
         text::duration(took),
         t.mailboxes,
         t.upgraded,
@@ -132,7 +135,14 @@ fn status_text(run: &RunInfo, t: &Totals) -> String {
 }
 
 pub(super) fn report(args: &ReportArgs) -> Result<Exit, Fail> {
-    let (journal, run) = open(&args.state)?;
+    let (journal, last) = open(&args.state)?;
+    let run = match args.run {
+        None => last,
+        Some(number) => journal.run(RunId(number))?.ok_or_else(|| Fail {
+            exit: Exit::Usage,
+            text: format!("there is no run {number}; the last is {}", last.id.0),
+        })?,
+    };
     let story = Story::collect(&journal, &run, args.slowest)?;
     if args.json {
         text::json(&serde_json::to_value(&story).map_err(std::io::Error::from)?)?;

@@ -121,13 +121,19 @@ pub(super) fn summary(verb: Verb, s: &Summary) -> String {
     let done = match verb {
         Verb::Upgrade => "upgraded",
         Verb::Downgrade => "downgraded",
+        Verb::Rollback => "brought back",
     };
     let mut text = format!(
         "{} mailboxes: {} {done}, {} unchanged, {} rolled back, {} in doubt",
         s.mailboxes, s.upgraded, s.unchanged, s.rolled_back, s.in_doubt
     );
     // Writing to a String cannot fail.
-    for (count, what) in [(s.pending, "not done"), (s.gone, "gone")] {
+    let more = [
+        (s.pending, "not done"),
+        (s.gone, "gone"),
+        (s.left_alone, "left as they are"),
+    ];
+    for (count, what) in more {
         if count > 0 {
             let _ = write!(text, ", {count} {what}");
         }

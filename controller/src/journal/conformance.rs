@@ -63,6 +63,7 @@ pub(super) fn spec() -> RunSpec {
     RunSpec {
         verb: Verb::Upgrade,
         to: 10,
+        undoes: None,
         master: "unix:/m".to_owned(),
         replica: Some("unix:/r".to_owned()),
         master_id: "a".to_owned(),
@@ -75,6 +76,7 @@ fn listed(name: &str) -> Listed {
         name: MailboxName::parse(name).unwrap(),
         partition: Some("default".to_owned()),
         named: false,
+        back: [None; 2],
     }
 }
 
@@ -350,6 +352,98 @@ fn totals_add_up(arm: &impl Arm) {
     );
 }
 
+fn what_a_run_changed_is_told_with_the_versions_before_and_the_later_runs(arm: impl Arm) {
+    let names = ["user.a", "user.b", "user.c", "user.d"];
+    let (first, ids) = begin(arm.journal(), &names);
+    let upgrade = |journal: &dyn Journal, mailbox, before| {
+        journal.submit(Change::Decide { mailbox, before }, Durability::Lazy);
+        let attempt = attempt(Ended::Upgraded, None);
+        journal.submit(Change::Finish { mailbox, attempt }, Durability::Lazy);
+    };
+    upgrade(arm.journal(), ids[0], [Some(9), Some(9)]);
+    upgrade(arm.journal(), ids[1], [None, Some(8)]);
+    upgrade(arm.journal(), ids[2], [Some(9), Some(9)]);
+    let unchanged = attempt(Ended::Unchanged, None);
+    let finish = Change::Finish {
+        mailbox: ids[3],
+        attempt: unchanged.clone(),
+    };
+    arm.journal().submit(finish, Durability::Lazy);
+    // A later run changes one of them, is about to change another, and finds a third as it wants it.
+    let (second, again) = begin(arm.journal(), &["user.c", "user.a", "user.b"]);
+    upgrade(arm.journal(), again[0], [Some(10), Some(10)]);
+    let before = [Some(10), Some(10)];
+    let mailbox = again[1];
+    arm.journal()
+        .submit(Change::Decide { mailbox, before }, Durability::Lazy);
+    let finish = Change::Finish {
+        mailbox: again[2],
+        attempt: unchanged,
+    };
+    arm.journal().submit(finish, Durability::Lazy);
+    arm.journal().flush().unwrap();
+    let arm = arm.crash();
+    let journal = arm.journal();
+    let told = |run| -> Vec<(String, [Option<u8>; 2], Option<RunId>)> {
+        let (mut after, mut all) = (MailboxId(0), Vec::new());
+        loop {
+            let page = journal.changed(run, after, 2).unwrap();
+            let Some(last) = page.last() else { return all };
+            after = last.row.id;
+            let short = page
+                .iter()
+                .map(|c| (c.row.name.to_string(), c.before, c.later));
+            all.extend(short);
+        }
+    };
+    let nine = [Some(9), Some(9)];
+    assert_eq!(
+        told(first),
+        [
+            ("user.a".to_owned(), nine, Some(second)),
+            ("user.b".to_owned(), [None, Some(8)], None),
+            ("user.c".to_owned(), nine, Some(second)),
+        ]
+    );
+    assert_eq!(told(second), [("user.c".to_owned(), [Some(10); 2], None)]);
+    let found = journal.run(first).unwrap().map(|run| run.id);
+    assert_eq!(
+        (found, journal.run(RunId(99)).unwrap()),
+        (Some(first), None)
+    );
+}
+
+fn a_rollback_knows_what_it_undoes_and_where_each_mailbox_goes(arm: impl Arm) {
+    let (first, _) = begin(arm.journal(), &["user.a"]);
+    let spec = RunSpec {
+        verb: Verb::Rollback,
+        to: 0,
+        undoes: Some(first),
+        ..spec()
+    };
+    let run = arm.journal().begin_run(&spec, 6).unwrap();
+    let back = [Some(9), None];
+    let listed = Listed {
+        back,
+        ..listed("user.a")
+    };
+    arm.journal().add(run, &[listed]).unwrap();
+    let mailbox = arm
+        .journal()
+        .page(run, Filter::All, MailboxId(0), 9)
+        .unwrap()[0]
+        .id;
+    let before = [Some(10), None];
+    arm.journal()
+        .submit(Change::Decide { mailbox, before }, Durability::Durable)
+        .wait_blocking()
+        .unwrap();
+    let after = arm.crash();
+    let open = after.journal().open_transactions(MailboxId(0), 9).unwrap();
+    assert_eq!((&open[0].spec, open[0].row.back), (&spec, back));
+    assert_eq!(after.journal().last_run().unwrap().unwrap().spec, spec);
+}
+
 fn a_run_is_found_again(arm: impl Arm) {
     assert_eq!(arm.journal().last_run().unwrap(), None);
     let (run, _) = begin(arm.journal(), &["user.a"]);
@@ -392,6 +486,14 @@ macro_rules! suite {
             #[test]
             fn totals_add_up() {
                 super::totals_add_up(&$new);
+            }
+            #[test]
+            fn what_a_run_changed_is_told_with_the_versions_before_and_the_later_runs() {
+                super::what_a_run_changed_is_told_with_the_versions_before_and_the_later_runs($new);
+            }
+            #[test]
+            fn a_rollback_knows_what_it_undoes_and_where_each_mailbox_goes() {
+                super::a_rollback_knows_what_it_undoes_and_where_each_mailbox_goes($new);
             }
             #[test]
             fn a_run_is_found_again() {

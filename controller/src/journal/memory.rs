@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use indexfile::mailbox::MailboxName;
 
 use super::model::{
-    Change, Ended, Filter, Listed, MailboxId, OpenTransaction, Row, RunId, RunInfo, RunSpec, State,
-    Totals,
+    Change, Changed, Ended, Filter, Listed, MailboxId, OpenTransaction, Row, RunId, RunInfo,
+    RunSpec, State, Totals,
 };
 use super::{Durability, Journal, JournalError, Receipt};
 use crate::two_phase::Open;
@@ -81,6 +81,10 @@ impl Journal for MemoryJournal {
         Ok(self.inner().live.runs.last().cloned())
     }
 
+    fn run(&self, id: RunId) -> Result<Option<RunInfo>, JournalError> {
+        Ok(self.inner().live.runs.iter().find(|r| r.id == id).cloned())
+    }
+
     fn begin_run(&self, spec: &RunSpec, now_ms: i64) -> Result<RunId, JournalError> {
         self.change(|tables| {
             let id = RunId(tables.runs.last().map_or(1, |run| run.id.0 + 1));
@@ -112,6 +116,7 @@ impl Journal for MemoryJournal {
                     name: one.name.clone(),
                     partition: one.partition.clone(),
                     named: one.named,
+                    back: one.back,
                     state: State::Pending,
                     attempts: 0,
                     reason: None,
@@ -184,6 +189,33 @@ impl Journal for MemoryJournal {
             .values()
             .find(|e| e.run == run && e.row.name == *name);
         Ok(found.map(|e| e.row.clone()))
+    }
+
+    fn changed(
+        &self,
+        run: RunId,
+        after: MailboxId,
+        limit: u32,
+    ) -> Result<Vec<Changed>, JournalError> {
+        let inner = self.inner();
+        let all = &inner.live.mailboxes;
+        let touched = |s: State| s == State::Upgraded || s.is_open();
+        let later = |entry: &Entry| {
+            let again = |e: &&Entry| {
+                e.run > entry.run && e.row.name == entry.row.name && touched(e.row.state)
+            };
+            all.values().filter(again).map(|e| e.run).max()
+        };
+        Ok(all
+            .values()
+            .filter(|e| e.run == run && e.row.id > after && e.row.state == State::Upgraded)
+            .take(limit as usize)
+            .map(|e| Changed {
+                row: e.row.clone(),
+                before: e.open.before,
+                later: later(e),
+            })
+            .collect())
     }
 
     fn open_transactions(

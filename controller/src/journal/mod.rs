@@ -38,8 +38,8 @@ mod sqlite_tests;
 use std::path::PathBuf;
 
 pub use model::{
-    Attempt, Change, Ended, Figures, Filter, Job, Listed, MailboxId, OpenTransaction, Row, RunId,
-    RunInfo, RunSpec, State, Totals, Verb,
+    Attempt, Change, Changed, Ended, Figures, Filter, Job, Listed, MailboxId, OpenTransaction, Row,
+    RunId, RunInfo, RunSpec, State, Totals, Verb,
 };
 pub use sqlite::{APPLICATION_ID, SqliteJournal, USER_VERSION};
 
@@ -148,6 +148,12 @@ pub trait Journal: Send + Sync {
     /// The store cannot be read.
     fn last_run(&self) -> Result<Option<RunInfo>, JournalError>;
 
+    /// A run by its number, if there is one.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn run(&self, id: RunId) -> Result<Option<RunInfo>, JournalError>;
+
     /// Starts a run. Durable on return.
     ///
     /// # Errors
@@ -193,6 +199,17 @@ pub trait Journal: Send + Sync {
         run: RunId,
         name: &indexfile::mailbox::MailboxName,
     ) -> Result<Option<Row>, JournalError>;
+
+    /// Mailboxes that a run changed ([`State::Upgraded`]), in order of their ids, after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn changed(
+        &self,
+        run: RunId,
+        after: MailboxId,
+        limit: u32,
+    ) -> Result<Vec<Changed>, JournalError>;
 
     /// Open transactions of all runs, in order, after `after`, at most `limit`.
     ///

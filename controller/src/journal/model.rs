@@ -19,6 +19,8 @@ pub enum Verb {
     Upgrade,
     /// To a lower one.
     Downgrade,
+    /// What a run changed is brought back to what it was before.
+    Rollback,
 }
 
 impl Verb {
@@ -28,11 +30,12 @@ impl Verb {
         match self {
             Self::Upgrade => "upgrade",
             Self::Downgrade => "downgrade",
+            Self::Rollback => "rollback",
         }
     }
 
     pub(super) fn from_word(word: &str) -> Option<Self> {
-        [Self::Upgrade, Self::Downgrade]
+        [Self::Upgrade, Self::Downgrade, Self::Rollback]
             .into_iter()
             .find(|v| v.as_str() == word)
     }
@@ -43,8 +46,10 @@ impl Verb {
 pub struct RunSpec {
     /// What it does.
     pub verb: Verb,
-    /// The index version wanted.
+    /// The index version wanted; 0 if each mailbox has its own, as in a rollback.
     pub to: u8,
+    /// The run whose changes are taken back, if this is a rollback.
+    pub undoes: Option<RunId>,
     /// Address of the master's slotd.
     pub master: String,
     /// Address of the replica's, if there is one.
@@ -53,6 +58,17 @@ pub struct RunSpec {
     pub master_id: String,
     /// What the replica's slotd calls its host; empty if not known, or if there is none.
     pub replica_id: String,
+}
+
+impl RunSpec {
+    /// What it does, in a few words: `upgrade to version 10`, `rollback of run 3`.
+    #[must_use]
+    pub fn task(&self) -> String {
+        match self.undoes {
+            Some(run) => format!("{} of run {}", self.verb.as_str(), run.0),
+            None => format!("{} to version {}", self.verb.as_str(), self.to),
+        }
+    }
 }
 
 /// A run.
@@ -79,6 +95,21 @@ pub struct Listed {
     pub partition: Option<String>,
     /// Whether a person asked for this very mailbox, so that its absence is an error.
     pub named: bool,
+    /// In a rollback, the version each side is brought back to; `None` leaves a side alone.
+    pub back: [Option<u8>; 2],
+}
+
+impl Listed {
+    /// A mailbox of which no more than its name is known.
+    #[must_use]
+    pub fn new(name: MailboxName, named: bool) -> Self {
+        Self {
+            name,
+            partition: None,
+            named,
+            back: [None; 2],
+        }
+    }
 }
 
 /// Where a mailbox stands.
@@ -148,6 +179,8 @@ pub struct Row {
     pub partition: Option<String>,
     /// Whether a person asked for it by name.
     pub named: bool,
+    /// In a rollback, the version each side is brought back to.
+    pub back: [Option<u8>; 2],
     /// Where it stands.
     pub state: State,
     /// Finished attempts.
@@ -190,6 +223,19 @@ pub struct Job {
     pub partition: Option<String>,
     /// Whether a person asked for it by name.
     pub named: bool,
+    /// In a rollback, the version each side is brought back to.
+    pub back: [Option<u8>; 2],
+}
+
+/// A mailbox that a run changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The mailbox, as that run has it.
+    pub row: Row,
+    /// Each side's index version before; `None` where the run changed nothing.
+    pub before: [Option<u8>; 2],
+    /// The latest of the later runs that changed it again, or is about to.
+    pub later: Option<RunId>,
 }
 
 impl From<Row> for Job {
@@ -199,6 +245,7 @@ impl From<Row> for Job {
             name: row.name,
             partition: row.partition,
             named: row.named,
+            back: row.back,
         }
     }
 }

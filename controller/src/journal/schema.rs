@@ -5,8 +5,9 @@ pub(super) const CREATE: &str = "
 -- One line a run. Times are milliseconds since 1970.
 CREATE TABLE run (
     id            INTEGER PRIMARY KEY,
-    command       TEXT    NOT NULL,            -- upgrade, downgrade
-    to_version    INTEGER NOT NULL,            -- the index minor version wanted
+    command       TEXT    NOT NULL,            -- upgrade, downgrade, rollback
+    to_version    INTEGER NOT NULL,            -- the index minor version wanted; rollback: 0
+    undoes        INTEGER REFERENCES run(id),  -- rollback: the run whose changes are taken back
     master        TEXT    NOT NULL,            -- address of the master's slotd
     replica       TEXT,                        -- address of the replica's, if there is one
     master_id     TEXT    NOT NULL,            -- what the slotds call their hosts
@@ -29,6 +30,8 @@ CREATE TABLE mailbox (
     name            TEXT    NOT NULL,          -- internal name: user.joe.Drafts
     partition       TEXT,                      -- on the master, where the list has it
     named           INTEGER NOT NULL,          -- 1: asked for by name
+    back_master     INTEGER,                   -- rollback: the version to come back to; NULL: left alone
+    back_replica    INTEGER,
     state           TEXT    NOT NULL DEFAULT 'pending' CHECK (state IN
         ('pending','decided','reversing','upgraded','unchanged','rolled_back','gone')),
     in_doubt        INTEGER NOT NULL DEFAULT 0,-- 1: open, and could not be settled: look at it
@@ -68,6 +71,11 @@ CREATE TABLE attempt (
 ) STRICT;
 CREATE INDEX attempt_mailbox ON attempt (mailbox);
 
+-- Which runs were there?                    SELECT * FROM runs;
+CREATE VIEW runs AS
+    SELECT id, command, CASE WHEN undoes IS NULL THEN 'to version ' || to_version ELSE 'of run ' || undoes END AS what,
+           datetime(started_at / 1000, 'unixepoch') AS started, datetime(finished_at / 1000, 'unixepoch') AS finished
+    FROM run ORDER BY id;
 -- How far is each run?                      SELECT * FROM progress;
 CREATE VIEW progress AS
     SELECT run, state, count(*) AS mailboxes, sum(messages) AS messages, sum(hashed) AS hashed
@@ -87,3 +95,26 @@ CREATE VIEW slowest AS
     FROM mailbox WHERE lock_us_master IS NOT NULL OR lock_us_replica IS NOT NULL
     ORDER BY lock_ms DESC;
 ";
+
+/// Makes this release's file of one of version 1.
+pub(super) const FROM_1: &str = "
+ALTER TABLE run ADD COLUMN undoes INTEGER REFERENCES run(id);
+ALTER TABLE mailbox ADD COLUMN back_master INTEGER;
+ALTER TABLE mailbox ADD COLUMN back_replica INTEGER;
+-- Which runs were there?                    SELECT * FROM runs;
+CREATE VIEW runs AS
+    SELECT id, command, CASE WHEN undoes IS NULL THEN 'to version ' || to_version ELSE 'of run ' || undoes END AS what,
+           datetime(started_at / 1000, 'unixepoch') AS started, datetime(finished_at / 1000, 'unixepoch') AS finished
+    FROM run ORDER BY id;
+";
+
+/// Every column of every table and view, sorted: what a test compares.
+#[cfg(test)]
+pub(super) fn columns(path: &std::path::Path) -> Vec<String> {
+    let db = rusqlite::Connection::open(path).unwrap();
+    let mut query = db
+        .prepare("SELECT m.name || '.' || c.name FROM sqlite_schema m, pragma_table_info(m.name) c ORDER BY 1")
+        .unwrap();
+    let rows = query.query_map([], |row| row.get(0)).unwrap();
+    rows.map(Result::unwrap).collect()
+}

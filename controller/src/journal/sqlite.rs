@@ -13,7 +13,8 @@ use indexfile::mailbox::MailboxName;
 use rusqlite::{Connection, OpenFlags, params};
 
 use super::model::{
-    Change, Filter, Listed, MailboxId, OpenTransaction, Row, RunId, RunInfo, RunSpec, Totals,
+    Change, Changed, Filter, Listed, MailboxId, OpenTransaction, Row, RunId, RunInfo, RunSpec,
+    Totals,
 };
 use super::writer::Writer;
 use super::{Durability, Journal, JournalError, Receipt, schema, sqlite_read};
@@ -22,7 +23,7 @@ use crate::two_phase::Side;
 /// `PRAGMA application_id` of our files: `regu` in ASCII.
 pub const APPLICATION_ID: i32 = 0x7265_6775;
 /// `PRAGMA user_version`: the schema's.
-pub const USER_VERSION: i32 = 1;
+pub const USER_VERSION: i32 = 2;
 
 /// A journal in a file.
 pub struct SqliteJournal {
@@ -156,13 +157,26 @@ impl Journal for SqliteJournal {
         self.read(sqlite_read::last_run)
     }
 
+    fn run(&self, id: RunId) -> Result<Option<RunInfo>, JournalError> {
+        self.read(|connection| sqlite_read::run(connection, id))
+    }
+
     fn begin_run(&self, spec: &RunSpec, now_ms: i64) -> Result<RunId, JournalError> {
         let spec = spec.clone();
         self.write_now(move |connection| {
             connection.execute(
-                "INSERT INTO run (command, to_version, master, replica, master_id, replica_id, started_at) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?)",
-                params![spec.verb.as_str(), spec.to, spec.master, spec.replica, spec.master_id, spec.replica_id, now_ms],
+                "INSERT INTO run (command, to_version, undoes, master, replica, master_id, replica_id, started_at) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                params![
+                    spec.verb.as_str(),
+                    spec.to,
+                    spec.undoes.map(|run| run.0),
+                    spec.master,
+                    spec.replica,
+                    spec.master_id,
+                    spec.replica_id,
+                    now_ms
+                ],
             )?;
             Ok(RunId(connection.last_insert_rowid()))
         })
@@ -172,13 +186,20 @@ impl Journal for SqliteJournal {
         let listed = listed.to_vec();
         self.write_now(move |connection| {
             let mut insert = connection.prepare_cached(
-                "INSERT INTO mailbox (run, name, partition, named) VALUES (?, ?, ?, ?) \
+                "INSERT INTO mailbox (run, name, partition, named, back_master, back_replica) \
+                 VALUES (?, ?, ?, ?, ?, ?) \
                  ON CONFLICT (run, name) DO NOTHING",
             )?;
             let mut new = 0;
             for one in &listed {
-                new +=
-                    insert.execute(params![run.0, one.name.as_str(), one.partition, one.named])?;
+                new += insert.execute(params![
+                    run.0,
+                    one.name.as_str(),
+                    one.partition,
+                    one.named,
+                    one.back[0],
+                    one.back[1]
+                ])?;
             }
             Ok(new as u64)
         })
@@ -215,6 +236,15 @@ impl Journal for SqliteJournal {
 
     fn find(&self, run: RunId, name: &MailboxName) -> Result<Option<Row>, JournalError> {
         self.read(|connection| sqlite_read::find(connection, run, name))
+    }
+
+    fn changed(
+        &self,
+        run: RunId,
+        after: MailboxId,
+        limit: u32,
+    ) -> Result<Vec<Changed>, JournalError> {
+        self.read(|connection| sqlite_read::changed(connection, run, after, limit))
     }
 
     fn open_transactions(
@@ -345,6 +375,7 @@ fn check_or_create(connection: &Connection, path: &Path) -> Result<(), JournalEr
         .query_row("PRAGMA application_id", [], |row| row.get(0))
         .map_err(fail)?;
     if objects > 0 || id != 0 {
+        extend(connection, path)?;
         check(connection, path)?;
     }
     // The journal mode is a property of the file; both calls are no-ops on a file of ours.
@@ -366,6 +397,25 @@ fn check_or_create(connection: &Connection, path: &Path) -> Result<(), JournalEr
     Ok(())
 }
 
+/// Brings a file of the first version to this one: columns more, nothing changed.
+fn extend(connection: &Connection, path: &Path) -> Result<(), JournalError> {
+    let pragma = |name: &str| {
+        let sql = format!("PRAGMA {name}");
+        let value = connection.query_row(&sql, [], |row| row.get::<_, i32>(0));
+        value.map_err(|error| not_ours(path, &error))
+    };
+    if pragma("application_id")? == APPLICATION_ID && pragma("user_version")? == 1 {
+        let sql = format!(
+            "BEGIN IMMEDIATE; {} PRAGMA user_version = {USER_VERSION}; COMMIT;",
+            schema::FROM_1
+        );
+        connection
+            .execute_batch(&sql)
+            .map_err(|error| sqlite(path, &error))?;
+    }
+    Ok(())
+}
+
 fn check(connection: &Connection, path: &Path) -> Result<(), JournalError> {
     let pragma = |name: &str| -> Result<i32, JournalError> {
         connection
@@ -376,7 +426,7 @@ fn check(connection: &Connection, path: &Path) -> Result<(), JournalError> {
     let what = if id != APPLICATION_ID {
         format!("its application_id is {id:#x}, not {APPLICATION_ID:#x}")
     } else if version != USER_VERSION {
-        format!("its version is {version}, and this release knows {USER_VERSION}")
+        format!("its version is {version}, and this release reads {USER_VERSION}")
     } else {
         return Ok(());
     };

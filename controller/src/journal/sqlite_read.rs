@@ -4,7 +4,8 @@ use indexfile::mailbox::MailboxName;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 
 use super::model::{
-    Figures, Filter, MailboxId, OpenTransaction, Row, RunId, RunInfo, RunSpec, State, Totals, Verb,
+    Changed, Figures, Filter, MailboxId, OpenTransaction, Row, RunId, RunInfo, RunSpec, State,
+    Totals, Verb,
 };
 use crate::two_phase::{Open, Reason, Side};
 
@@ -23,36 +24,49 @@ impl From<rusqlite::Error> for ReadFault {
 type Read<T> = Result<T, ReadFault>;
 
 const COLUMNS: &str = "m.id, m.name, m.partition, m.named, m.state, m.attempts, m.reason, m.side, m.detail, \
-     m.in_doubt, m.messages, m.altered, m.cached, m.hashed, m.lag, m.lock_us_master, m.lock_us_replica, m.finished_at";
+     m.in_doubt, m.messages, m.altered, m.cached, m.hashed, m.lag, m.lock_us_master, m.lock_us_replica, m.finished_at, \
+     m.back_master, m.back_replica";
+/// The first column after these.
+const NEXT: usize = 20;
 
 pub(super) fn last_run(connection: &Connection) -> Read<Option<RunInfo>> {
+    run_where(connection, "ORDER BY id DESC LIMIT 1", [])
+}
+
+pub(super) fn run(connection: &Connection, id: RunId) -> Read<Option<RunInfo>> {
+    run_where(connection, "WHERE id = ?", [id.0])
+}
+
+fn run_where(
+    connection: &Connection,
+    which: &str,
+    params: impl rusqlite::Params,
+) -> Read<Option<RunInfo>> {
+    let sql = format!(
+        "SELECT id, command, to_version, master, replica, started_at, finished_at, list_complete, \
+         master_id, replica_id, undoes FROM run {which}"
+    );
     let found = connection
-        .query_row(
-            "SELECT id, command, to_version, master, replica, started_at, finished_at, list_complete, \
-             master_id, replica_id \
-             FROM run ORDER BY id DESC LIMIT 1",
-            [],
-            |row| {
-                let verb: String = row.get(1)?;
-                Ok((
-                    verb,
-                    RunInfo {
-                        id: RunId(row.get(0)?),
-                        spec: RunSpec {
-                            verb: Verb::Upgrade,
-                            to: row.get(2)?,
-                            master: row.get(3)?,
-                            replica: row.get(4)?,
-master_id: row.get(8)?,
-replica_id: row.get(9)?,
-                        },
-                        started_ms: row.get(5)?,
-                        finished_ms: row.get(6)?,
-                        list_complete: row.get(7)?,
-                    },
-                ))
-            },
-        )
+        .query_row(&sql, params, |row| {
+            let verb: String = row.get(1)?;
+            let spec = RunSpec {
+                verb: Verb::Upgrade, // until its word has been looked at
+                to: row.get(2)?,
+                undoes: row.get::<_, Option<i64>>(10)?.map(RunId),
+                master: row.get(3)?,
+                replica: row.get(4)?,
+                master_id: row.get(8)?,
+                replica_id: row.get(9)?,
+            };
+            let info = RunInfo {
+                id: RunId(row.get(0)?),
+                spec,
+                started_ms: row.get(5)?,
+                finished_ms: row.get(6)?,
+                list_complete: row.get(7)?,
+            };
+            Ok((verb, info))
+        })
         .optional()?;
     let Some((verb, mut info)) = found else {
         return Ok(None);
@@ -106,7 +120,7 @@ pub(super) fn open_transactions(
 ) -> Read<Vec<OpenTransaction>> {
     let sql = format!(
         "SELECT {COLUMNS}, m.before_master, m.before_replica, m.forward_master, m.forward_replica, \
-         r.id, r.command, r.to_version, r.master, r.replica, r.master_id, r.replica_id \
+         r.id, r.command, r.to_version, r.master, r.replica, r.master_id, r.replica_id, r.undoes \
          FROM mailbox m JOIN run r ON r.id = m.run \
          WHERE m.state IN ('decided', 'reversing') AND m.id > ? ORDER BY m.id LIMIT ?"
     );
@@ -117,22 +131,48 @@ pub(super) fn open_transactions(
         let mailbox = mailbox(row)?;
         let open = Open {
             reversing: mailbox.state == State::Reversing,
-            before: [row.get(18)?, row.get(19)?],
-            forward: [row.get(20)?, row.get(21)?],
+            before: [row.get(NEXT)?, row.get(NEXT + 1)?],
+            forward: [row.get(NEXT + 2)?, row.get(NEXT + 3)?],
         };
         let spec = RunSpec {
-            verb: verb_of(&row.get::<_, String>(23)?)?,
-            to: row.get(24)?,
-            master: row.get(25)?,
-            replica: row.get(26)?,
-            master_id: row.get(27)?,
-            replica_id: row.get(28)?,
+            verb: verb_of(&row.get::<_, String>(NEXT + 5)?)?,
+            to: row.get(NEXT + 6)?,
+            undoes: row.get::<_, Option<i64>>(NEXT + 11)?.map(RunId),
+            master: row.get(NEXT + 7)?,
+            replica: row.get(NEXT + 8)?,
+            master_id: row.get(NEXT + 9)?,
+            replica_id: row.get(NEXT + 10)?,
         };
         page.push(OpenTransaction {
             row: mailbox,
-            run: RunId(row.get(22)?),
+            run: RunId(row.get(NEXT + 4)?),
             spec,
             open,
+        });
+    }
+    Ok(page)
+}
+
+pub(super) fn changed(
+    connection: &Connection,
+    run: RunId,
+    after: MailboxId,
+    limit: u32,
+) -> Read<Vec<Changed>> {
+    // One look-up by (run, name) for each later run.
+    let sql = format!(
+        "SELECT {COLUMNS}, m.before_master, m.before_replica, (SELECT max(l.run) FROM run r JOIN mailbox l \
+         ON l.run = r.id AND l.name = m.name WHERE r.id > m.run AND l.state IN ('upgraded','decided','reversing')) \
+         FROM mailbox m WHERE m.run = ?1 AND m.id > ?2 AND m.state = 'upgraded' ORDER BY m.id LIMIT ?3"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(rusqlite::params![run.0, after.0, limit])?;
+    let mut page = Vec::new();
+    while let Some(row) = rows.next()? {
+        page.push(Changed {
+            row: mailbox(row)?,
+            before: [row.get(NEXT)?, row.get(NEXT + 1)?],
+            later: row.get::<_, Option<i64>>(NEXT + 2)?.map(RunId),
         });
     }
     Ok(page)
@@ -201,6 +241,7 @@ fn mailbox(row: &SqlRow<'_>) -> Read<Row> {
             lock_us: [lock(15)?, lock(16)?],
         },
         finished_ms: row.get(17)?,
+        back: [row.get(18)?, row.get(19)?],
     })
 }
 

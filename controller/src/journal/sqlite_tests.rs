@@ -61,6 +61,34 @@ fn what_is_not_ours_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_file_of_the_first_version_is_taken_up_with_all_that_is_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    let (run, _) = begin(&SqliteJournal::open(&path).unwrap(), &["user.a", "user.b"]);
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute_batch(
+            "DROP VIEW runs; ALTER TABLE run DROP COLUMN undoes; ALTER TABLE mailbox DROP COLUMN back_master; \
+             ALTER TABLE mailbox DROP COLUMN back_replica; PRAGMA user_version = 1",
+        )
+        .unwrap();
+    let journal = SqliteJournal::open(&path).unwrap();
+    assert_eq!(journal.last_run().unwrap().unwrap().spec, spec());
+    assert_eq!(journal.totals(run).unwrap().pending, 2);
+    assert!(
+        journal
+            .changed(run, super::MailboxId(0), 9)
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(super::schema::columns(&path), {
+        let fresh = directory.path().join("fresh.db");
+        drop(SqliteJournal::open(&fresh).unwrap());
+        super::schema::columns(&fresh)
+    });
+}
+
+#[test]
 fn after_a_failed_write_nothing_more_is_written() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.db");

@@ -126,7 +126,7 @@ pub async fn retry(
     sum_up(&parts, last.id, begun, &Skipped::new(), recovered.settled)
 }
 
-fn sum_up(
+pub(super) fn sum_up(
     parts: &Parts,
     run: RunId,
     begun: Instant,
@@ -190,7 +190,7 @@ pub(super) async fn greet_hosts(connect: &Arc<dyn Connect>) -> Result<[String; 2
     Ok(ids)
 }
 
-fn resume_or_begin(
+pub(super) fn resume_or_begin(
     parts: &Arc<Parts>,
     ids: [String; 2],
     sources: &[Source],
@@ -200,6 +200,7 @@ fn resume_or_begin(
     let spec = RunSpec {
         verb: parts.settings.verb,
         to: parts.settings.to,
+        undoes: parts.settings.undoes,
         master: address(Side::Master).unwrap_or_default(),
         replica: address(Side::Replica),
         master_id,
@@ -217,6 +218,7 @@ fn resume_or_begin(
         }
         let same = last.spec.verb == spec.verb
             && last.spec.to == spec.to
+            && last.spec.undoes == spec.undoes
             && last.spec.replica.is_some() == spec.replica.is_some();
         if last.finished_ms.is_none() && same {
             requeue_failed(parts, last.id, false)?;
@@ -304,7 +306,11 @@ impl Queue {
 }
 
 /// Works until nothing is pending, or the passes are used up, or it is told to stop.
-async fn work(parts: &Arc<Parts>, control: &Arc<Control>, run: RunId) -> Result<(), RunError> {
+pub(super) async fn work(
+    parts: &Arc<Parts>,
+    control: &Arc<Control>,
+    run: RunId,
+) -> Result<(), RunError> {
     let totals = parts.journal.totals(run)?;
     control.begins(run.0, totals.mailboxes, totals.mailboxes - totals.pending);
     parts
@@ -404,9 +410,8 @@ async fn attempt(
     last: bool,
 ) -> Result<Pair, RunError> {
     let _under_way = UnderWay(control);
-    let plan = parts
-        .settings
-        .plan(parts.connect.address(Side::Replica).is_some());
+    let replica = parts.connect.address(Side::Replica).is_some();
+    let plan = parts.settings.plan(parts.settings.to, replica, job.back);
     let started_ms = now_ms();
     let (id, name, named) = (job.id, job.name.clone(), job.named);
     let machine = Coordinator::new(plan);

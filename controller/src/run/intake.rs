@@ -93,11 +93,7 @@ async fn feed(
     match source {
         Source::Names(names) => {
             for chunk in names.chunks(BATCH) {
-                let listed = |name: &MailboxName| Listed {
-                    name: name.clone(),
-                    partition: None,
-                    named: true,
-                };
+                let listed = |name: &MailboxName| Listed::new(name.clone(), true);
                 let batch = Batch::Listed(chunk.iter().map(listed).collect());
                 if out.send(Ok(batch)).await.is_err() {
                     break;
@@ -126,9 +122,8 @@ async fn read(
         for item in Reader::new(input) {
             match item? {
                 Item::Mailbox { name, partition } => batch.push(Listed {
-                    name,
                     partition,
-                    named: true,
+                    ..Listed::new(name, true)
                 }),
                 Item::Skipped(why) => *skipped.entry(why).or_default() += 1,
             }
@@ -171,9 +166,8 @@ async fn walk(connect: &Arc<dyn Connect>, stop: &StopSignal, out: &Out) -> Resul
             Page::from_fields(&fields).map_err(|error| unavailable(format!("LIST: {error}")))?;
         let partition = (!page.partition.is_empty()).then(|| page.partition.clone());
         let listed = |name| Listed {
-            name,
             partition: partition.clone(),
-            named: false,
+            ..Listed::new(name, false)
         };
         let batch = Batch::Listed(page.names.into_iter().map(listed).collect());
         if out.send(Ok(batch)).await.is_err() {

@@ -92,8 +92,8 @@ fn check_scope(parts: &Parts, open: &OpenTransaction) -> Result<(), RunError> {
 
 /// Settles one; whether it came to an end.
 async fn settle(parts: &Arc<Parts>, open: OpenTransaction) -> bool {
-    let mut plan = parts.settings.plan(open.spec.replica.is_some());
-    plan.to = open.spec.to;
+    let replica = open.spec.replica.is_some();
+    let mut plan = parts.settings.plan(open.spec.to, replica, open.row.back);
     // Replication goes on after the decision: what was in sync then need not be now.
     plan.require_in_sync = false;
     let id = open.row.id;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use indexfile::exit::Exit;
 use tokio::sync::watch;
 
-use crate::journal::{JournalError, Verb};
+use crate::journal::{JournalError, RunId, Verb};
 use crate::listing::ListError;
 use crate::two_phase::Plan;
 
@@ -15,8 +15,10 @@ use crate::two_phase::Plan;
 pub struct Settings {
     /// What to do.
     pub verb: Verb,
-    /// The index version wanted.
+    /// The index version wanted; in a rollback 0, as each mailbox has its own.
     pub to: u8,
+    /// The run that a rollback undoes.
+    pub undoes: Option<RunId>,
     /// Mailboxes at once.
     pub parallel: usize,
     /// Passes over what failed for a reason that may pass; 1 is no second pass.
@@ -44,6 +46,7 @@ impl Settings {
         Self {
             verb: Verb::Upgrade,
             to: 10,
+            undoes: None,
             parallel: 4,
             passes: 3,
             pass_pause: Duration::from_secs(2),
@@ -56,13 +59,18 @@ impl Settings {
         }
     }
 
-    /// The plan of one transaction.
+    /// The plan of one transaction: to bring both sides to version `to`, or in a rollback those to their
+    /// versions before that have one.
     #[must_use]
-    pub fn plan(&self, replica: bool) -> Plan {
+    pub fn plan(&self, to: u8, replica: bool, back: [Option<u8>; 2]) -> Plan {
+        let before = back.into_iter().flatten().next();
         Plan {
-            to: self.to,
-            replica,
-            prepare: self.prepare,
+            to: before.unwrap_or(to),
+            master: before.is_none() || back[0].is_some(),
+            replica: replica && (before.is_none() || back[1].is_some()),
+            uuids_old: before.is_some(),
+            // What is prepared are new GUIDs.
+            prepare: self.prepare && before.is_none(),
             require_in_sync: self.require_in_sync,
             drop_old: self.drop_old,
             settle_attempts: self.settle_attempts,

@@ -45,6 +45,8 @@ pub struct Summary {
     pub pending: u64,
     /// Deleted by their owners before their turn came.
     pub gone: u64,
+    /// In a rollback, mailboxes of the run undone that were left as they are.
+    pub left_alone: u64,
     /// Of those rolled back, the ones the master does not know.
     pub unknown: u64,
     /// Records of index and expunge files.
@@ -100,6 +102,7 @@ impl Summary {
             in_doubt: open_names(journal)?.len() as u64,
             pending: totals.pending,
             gone: totals.gone,
+            left_alone: 0,
             unknown,
             messages: totals.messages,
             hashed: totals.hashed,

@@ -110,9 +110,8 @@ pub async fn survey_rows(
                 let Some(last) = page.last() else { break };
                 after = last.id;
                 let listed = |row: Row| Listed {
-                    name: row.name,
                     partition: row.partition,
-                    named: row.named,
+                    ..Listed::new(row.name, row.named)
                 };
                 let batch = Batch::Listed(page.into_iter().map(listed).collect());
                 if out.blocking_send(Ok(batch)).is_err() {

@@ -34,7 +34,7 @@ impl Coordinator {
             in_attempt: false,
             staged: None,
         };
-        let sides = [side(true), side(plan.replica)];
+        let sides = [side(plan.master), side(plan.replica)];
         Self {
             plan,
             phase: Phase::New,
@@ -262,7 +262,7 @@ impl Coordinator {
         self.phase = Phase::Upgrading;
         let request = Request::Upgrade {
             to: self.plan.to,
-            uuids_old: false,
+            uuids_old: self.plan.uuids_old,
         };
         for side in Side::ALL {
             if self.is_target(side) {

@@ -51,8 +51,12 @@ impl fmt::Display for Side {
 pub struct Plan {
     /// The index minor version wanted on both sides.
     pub to: u8,
-    /// Whether there is a replica; without one the master is the only participant.
+    /// Whether the master takes part: always, but on the way back of a run that changed the replica alone.
+    pub master: bool,
+    /// Whether there is a replica that takes part; without one the master is the only participant.
     pub replica: bool,
+    /// Bring GUIDs back from the `.OLD` files, also where the version has room for a whole SHA-1.
+    pub uuids_old: bool,
     /// Send `PREPARE` before taking the locks.
     pub prepare: bool,
     /// Treat a UID that only one side has as a failure, not as replication lag.

@@ -382,7 +382,9 @@ impl Runner {
 pub fn plan(to: u8) -> Plan {
     Plan {
         to,
+        master: true,
         replica: true,
+        uuids_old: false,
         prepare: false,
         require_in_sync: false,
         drop_old: false,

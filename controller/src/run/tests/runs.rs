@@ -1,5 +1,7 @@
 //! What a run promises, from list to summary.
 
+mod rollback;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,6 +32,7 @@ const NAMES: [&str; 5] = [
 struct Witness {
     lines: Mutex<Vec<String>>,
     alarms: Mutex<Vec<String>>,
+    said: Mutex<Vec<String>>,
     stop_after: Option<(usize, StopHandle, Stop)>,
 }
 
@@ -42,6 +45,9 @@ impl Observer for Witness {
         {
             handle.stop(*how);
         }
+    }
+    fn say(&self, text: &str) {
+        self.said.lock().unwrap().push(text.to_owned());
     }
     fn alarm(&self, text: &str) {
         self.alarms.lock().unwrap().push(text.to_owned());
@@ -542,6 +548,7 @@ async fn a_way_back_that_slotd_cannot_go_is_never_taken_for_gone() {
         name,
         partition: None,
         named: true,
+        back: [None; 2],
     };
     world.journal.add(run, &[listed]).unwrap();
     let mailbox = world.row("user.a").id;
@@ -575,6 +582,7 @@ fn spec_of(world: &World) -> crate::journal::RunSpec {
     crate::journal::RunSpec {
         verb: world.settings.verb,
         to: world.settings.to,
+        undoes: None,
         master: "master".to_owned(),
         replica: Some("replica".to_owned()),
         master_id: String::new(),

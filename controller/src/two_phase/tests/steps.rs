@@ -8,7 +8,9 @@ use crate::two_phase::{
 fn plan() -> Plan {
     Plan {
         to: 10,
+        master: true,
         replica: true,
+        uuids_old: false,
         prepare: false,
         require_in_sync: false,
         drop_old: false,

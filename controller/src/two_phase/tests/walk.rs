@@ -380,7 +380,9 @@ fn run_without_faults(world: &mut World) {
 fn plan() -> Plan {
     Plan {
         to: NEW,
+        master: true,
         replica: true,
+        uuids_old: false,
         prepare: false,
         require_in_sync: false,
         drop_old: false,

@@ -1,0 +1,215 @@
+//! What `rollback` promises.
+
+use super::*;
+use crate::journal::Verb;
+use crate::run::{rollback, run_to_undo};
+
+fn parse(names: &[&str]) -> Vec<MailboxName> {
+    let name = |n: &&str| MailboxName::parse(n).unwrap();
+    names.iter().map(name).collect()
+}
+
+impl World {
+    fn set_version(&self, name: &str, versions: [u32; 2]) {
+        for (host, version) in self.hosts.iter().zip(versions) {
+            lock(host).mailboxes.get_mut(name).unwrap().version = version;
+        }
+    }
+
+    fn to_undo(&self, run: Option<i64>) -> Parts {
+        let undone = run_to_undo(self.journal.as_ref(), run).unwrap();
+        let mut parts = self.parts();
+        parts.settings.verb = Verb::Rollback;
+        parts.settings.to = 0;
+        parts.settings.undoes = Some(undone.id);
+        parts
+    }
+
+    async fn roll_back(&self, run: Option<i64>, names: &[&str]) -> Result<Summary, RunError> {
+        let control = Arc::new(Control::new(2));
+        rollback(self.to_undo(run), &parse(names), &control).await
+    }
+
+    fn said(&self) -> String {
+        self.witness.said.lock().unwrap().join("\n")
+    }
+}
+
+#[tokio::test]
+async fn each_mailbox_comes_back_to_the_version_it_had_and_what_was_not_changed_is_left() {
+    let world = World::new();
+    world.set_version("user.a", [8, 8]);
+    world.set_version("user.b", [9, 10]);
+    world.set_version("ex.com!user.c", [10, 9]);
+    world.set_version("user.b.&AOk-", [10, 10]);
+    assert_eq!(world.run(&[Source::Master]).await.upgraded, 4);
+    lock(&world.hosts[0]).log.clear();
+    let summary = world.roll_back(None, &[]).await.unwrap();
+    assert_eq!(
+        (summary.mailboxes, summary.upgraded, summary.left_alone),
+        (4, 4, 0)
+    );
+    for (name, versions) in [
+        ("user.a", [8, 8]),
+        ("user.b", [9, 10]),
+        ("ex.com!user.c", [10, 9]),
+        ("user.a.Sent Items", [9, 9]),
+        ("user.b.&AOk-", [10, 10]),
+    ] {
+        assert_eq!(world.versions(name), versions, "{name}");
+    }
+    let asked = lock(&world.hosts[0]).log.join("\n");
+    assert!(
+        !asked.contains("AOk") && !asked.contains("user.c"),
+        "{asked}"
+    );
+    // The run undone is as it was in the journal, and the rollback is the last.
+    let last = world.journal.last_run().unwrap().unwrap();
+    assert_eq!(
+        (last.spec.verb, last.spec.undoes),
+        (Verb::Rollback, Some(RunId(1)))
+    );
+    assert!(last.finished_ms.is_some());
+    assert_eq!(world.journal.totals(RunId(1)).unwrap().upgraded, 4);
+}
+
+#[tokio::test]
+async fn what_a_later_run_changed_again_is_told_and_left() {
+    let mut world = World::new();
+    world.run(&[Source::Master]).await;
+    world.settings.verb = Verb::Downgrade;
+    world.settings.to = 8;
+    world.run(&[names(&["user.a"])]).await;
+    let summary = world.roll_back(Some(1), &[]).await.unwrap();
+    assert_eq!(
+        (summary.upgraded, summary.left_alone, summary.exit()),
+        (4, 1, Exit::Ok)
+    );
+    assert_eq!(world.versions("user.a"), [8, 8]);
+    assert_eq!(world.versions("user.b"), [9, 9]);
+    assert!(
+        world
+            .said()
+            .contains("user.a: left as it is: run 2 changed it again")
+    );
+    // A second time there is nothing left to bring back, and `last` is still no rollback.
+    let again = world.roll_back(Some(1), &[]).await.unwrap();
+    assert_eq!((again.mailboxes, again.left_alone), (0, 5));
+    assert_eq!(
+        run_to_undo(world.journal.as_ref(), None).unwrap().id,
+        RunId(2)
+    );
+}
+
+#[tokio::test]
+async fn names_restrict_it_unknown_ones_are_an_error_and_unchanged_ones_are_told() {
+    let world = World::new();
+    world.set_version("user.b", [10, 10]);
+    world.run(&[Source::Master]).await;
+    let unknown = world.roll_back(None, &["user.nobody", "user.a"]).await;
+    assert_eq!(unknown.unwrap_err().exit(), Exit::NoMailbox);
+    assert_eq!(world.versions("user.a"), [10, 10]);
+    let summary = world.roll_back(None, &["user.a", "user.b"]).await.unwrap();
+    assert_eq!(
+        (summary.mailboxes, summary.upgraded, summary.left_alone),
+        (1, 1, 1)
+    );
+    assert!(
+        world
+            .said()
+            .contains("user.b: left as it is: run 1 did not change it")
+    );
+    assert_eq!(world.versions("user.a"), [9, 9]);
+    assert_eq!(world.versions("user.a.Sent Items"), [10, 10]);
+}
+
+#[tokio::test]
+async fn different_versions_before_are_not_brought_back_in_one_transaction() {
+    let world = World::new();
+    world.set_version("user.a", [9, 8]);
+    world.run(&[Source::Master]).await;
+    let summary = world.roll_back(None, &[]).await.unwrap();
+    assert_eq!((summary.upgraded, summary.left_alone), (4, 1));
+    assert_eq!(world.versions("user.a"), [10, 10]);
+    assert!(
+        world
+            .said()
+            .contains("version 9 on the master and 8 on the replica")
+    );
+}
+
+#[tokio::test]
+async fn a_rollback_that_was_stopped_goes_on_with_the_same_command() {
+    let mut world = World::new();
+    world.run(&[Source::Master]).await;
+    let (handle, stop) = stop_pair();
+    world.witness = Arc::new(Witness {
+        stop_after: Some((2, handle, Stop::Finish)),
+        ..Witness::default()
+    });
+    let mut parts = world.to_undo(None);
+    parts.stop = stop;
+    let control = Arc::new(Control::new(1));
+    let stopped = rollback(parts, &[], &control).await.unwrap();
+    assert!(
+        stopped.pending > 0 && stopped.exit() == Exit::RolledBack,
+        "{stopped:?}"
+    );
+    world.witness = Arc::default();
+    let summary = world.roll_back(None, &[]).await.unwrap();
+    assert_eq!(
+        (summary.run, summary.upgraded, summary.left_alone),
+        (stopped.run, 5, 0)
+    );
+    assert!(NAMES.iter().all(|name| world.versions(name) == [9, 9]));
+}
+
+#[tokio::test]
+async fn an_open_transaction_of_a_rollback_is_settled_at_its_own_version() {
+    let world = World::new();
+    world.set_version("user.a", [8, 8]);
+    world.run(&[Source::Master]).await;
+    // The decision is durable, and then nobody hears of the replica's COMMIT again.
+    world.fault(1, "COMMIT", "user.a", 99, What::CloseBefore);
+    let summary = world.roll_back(None, &["user.a"]).await.unwrap();
+    assert_eq!(summary.exit(), Exit::InDoubt);
+    lock(&world.hosts[1]).faults.clear();
+    let recovered = recover(world.parts()).await.unwrap();
+    assert_eq!((recovered.settled, recovered.in_doubt), (1, 0));
+    assert_eq!(world.versions("user.a"), [8, 8]);
+}
+
+#[tokio::test]
+async fn a_mailbox_rewritten_at_version_10_is_refused_by_name_while_slotd_cannot_restore_it() {
+    let world = World::new();
+    world.run(&[names(&["user.a"])]).await;
+    let mailbox = world.row("user.a").id;
+    let before = [Some(10), Some(10)];
+    let change = Change::Decide { mailbox, before };
+    world
+        .journal
+        .submit(change, Durability::Durable)
+        .wait()
+        .await
+        .unwrap();
+    let attempt = crate::journal::Attempt {
+        started_ms: 1,
+        finished_ms: 2,
+        ended: crate::journal::Ended::Upgraded,
+        reason: None,
+        side: None,
+        detail: String::new(),
+        figures: crate::journal::Figures::default(),
+    };
+    let change = Change::Finish { mailbox, attempt };
+    world
+        .journal
+        .submit(change, Durability::Durable)
+        .wait()
+        .await
+        .unwrap();
+    let summary = world.roll_back(None, &[]).await.unwrap();
+    assert_eq!((summary.rolled_back, summary.exit()), (1, Exit::RolledBack));
+    assert!(world.row("user.a").detail.contains(".OLD"));
+    assert_eq!(world.versions("user.a"), [10, 10]);
+}
