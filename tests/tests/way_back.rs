@@ -2,10 +2,16 @@
 //! report tell of the run.
 
 use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
 
 use tests::fleet::Fleet;
 use tests::invariants::State;
+use tests::process::Guard;
 use tests::snapshot;
+use tests::store::multiply;
 
 #[test]
 fn downgrade_gives_back_the_very_bytes_of_version_9() {
@@ -78,5 +84,91 @@ fn status_and_report_tell_of_the_run() {
     for verb in ["status", "report"] {
         let ended = fleet.controller(verb, &[]).expect_code(0);
         assert!(ended.stdout.contains("18"), "{ended:?}");
+    }
+}
+
+/// Mailboxes whose index is at version 9, of all there are.
+fn at_version_9(fleet: &Fleet) -> (usize, usize) {
+    let boxes = fleet.master.mailboxes().unwrap();
+    let minor = |dirs: &tests::store::Dirs| fs::read(dirs.meta.join("cyrus.index")).unwrap()[11];
+    (
+        boxes.values().filter(|d| minor(d) == 9).count(),
+        boxes.len(),
+    )
+}
+
+#[test]
+fn rollback_undoes_a_run_and_leaves_what_a_later_run_changed_again() {
+    let mut fleet = Fleet::of_239();
+    fleet.start();
+    let _ = fleet.controller("upgrade", &[]).expect_code(0); // run 1
+    let _ = fleet
+        .controller("downgrade", &["--to", "9", "user.bob"])
+        .expect_code(0); // run 2
+    let _ = fleet.controller("upgrade", &["user.bob"]).expect_code(0); // run 3
+    let unknown = fleet.controller("rollback", &["1", "user.nobody"]);
+    assert!(unknown.expect_code(67).stderr.contains("user.nobody"));
+    let _ = fleet.controller("rollback", &["9"]).expect_code(78);
+    let _ = fleet.controller("rollback", &["first"]).expect_code(64);
+
+    let ended = fleet
+        .controller("rollback", &["1", "--json"])
+        .expect_code(0); // run 4
+    let summary = ended.json();
+    assert_eq!(
+        (&summary["upgraded"], &summary["left_alone"]),
+        (&17.into(), &1.into()),
+        "{summary}"
+    );
+    let said = &ended.stderr;
+    let danger = said
+        .find("Before you start a server of 2.3.0 to 2.3.9")
+        .unwrap();
+    let left = said.find("user.bob: left as it is: run 3").unwrap();
+    assert!(danger < left, "{said}");
+    assert_eq!(at_version_9(&fleet), (17, 18));
+    let status = fleet.controller("status", &[]).expect_code(0).stdout;
+    assert!(status.contains("run 4: rollback of run 1"), "{status}");
+
+    let last = fleet
+        .controller("rollback", &["last", "--json"])
+        .expect_code(0); // of run 3
+    assert_eq!(last.json()["upgraded"], 1, "{last:?}");
+    for report in fleet.check(tests::invariants::When::Settled) {
+        assert_eq!(report.count(State::Old), 18, "{report:?}");
+    }
+}
+
+#[test]
+fn rollback_takes_only_the_names_given_and_goes_on_after_a_kill() {
+    const USERS: usize = 4;
+    let mut fleet = Fleet::of(|host| multiply(host, "alice", USERS));
+    fleet.start();
+    let _ = fleet.controller("upgrade", &[]).expect_code(0);
+    let names = ["last", "user.bob", "user.alice.big"];
+    let _ = fleet.controller("rollback", &names).expect_code(0);
+    assert_eq!(at_version_9(&fleet).0, 2);
+
+    let arguments = ["1", "--parallel", "1"];
+    let mut kills = 0;
+    for more in [4, 12, 24] {
+        let run = Guard::spawn(&mut fleet.command("rollback", &arguments));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while at_version_9(&fleet).0 < more {
+            assert!(Instant::now() < deadline, "it does not go on");
+            thread::sleep(Duration::from_millis(1));
+        }
+        run.signal(Signal::SIGKILL);
+        kills += usize::from(run.finish().code.is_none());
+    }
+    assert!(kills > 0, "none of them was cut");
+    let summary = fleet
+        .controller("rollback", &["1", "--json"])
+        .expect_code(0)
+        .json();
+    assert_eq!(summary["in_doubt"], 0, "{summary}");
+    assert!(fleet.open_transactions().is_empty());
+    for report in fleet.check(tests::invariants::When::Settled) {
+        assert_eq!(report.count(State::Old), 18 + 14 * USERS);
     }
 }
