@@ -288,7 +288,48 @@ fn the_cache_and_the_header_are_compared_with_the_index() {
     }
     patch(&dir.path().join("cyrus.cache"), 100, b"#");
     patch(&dir.path().join("cyrus.header"), 200, b"X");
-    assert_eq!(codes(&check(dir.path())), ["cache-crc", "header-file-crc"]);
+    assert_eq!(
+        codes(&check(dir.path())),
+        ["cache-crc", "header-file-crc", "sync-crc"],
+        "the byte changed in cyrus.header is one of a flag's name"
+    );
+}
+
+#[test]
+fn the_checksum_that_replication_compares_is_computed_from_the_messages() {
+    // That it agrees in what genuine servers wrote: what_genuine_servers_wrote_has_no_errors.
+    for version in 12..=17_u32 {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let from = fixture(&format!("cyrus-3.6.1/v{version}"));
+        for file in ["cyrus.index", "cyrus.cache", "cyrus.header"] {
+            std::fs::copy(from.join(file), dir.path().join(file)).expect("copy");
+        }
+        let path = dir.path().join("cyrus.index");
+        let mut bytes = std::fs::read(&path).expect("read");
+        let header = &layout::of(version).expect("known").header;
+        let sync = header.get(HeaderField::SyncCrc).expect("in every version");
+        let stored = sync.read(&bytes).expect("there");
+        assert_ne!(stored, 0, "a sample without the checksum proves nothing");
+        bytes[sync.offset as usize] ^= 1;
+        // The header's own checksum is right again, so that this is all that is wrong.
+        let crc = header
+            .get(HeaderField::HeaderCrc)
+            .expect("from 12 on")
+            .offset as usize;
+        let right = crc32fast::hash(&bytes[..crc]).to_be_bytes();
+        bytes[crc..crc + 4].copy_from_slice(&right);
+        std::fs::write(&path, bytes).expect("write");
+        let findings = check(dir.path());
+        let found = findings
+            .counts()
+            .map(|(code, ..)| code)
+            .filter(|code| code.severity() > Severity::Note);
+        assert_eq!(
+            found.collect::<Vec<_>>(),
+            [Code::SyncCrc],
+            "version {version}"
+        );
+    }
 }
 
 #[test]

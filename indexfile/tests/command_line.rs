@@ -299,6 +299,18 @@ fn later_versions_are_left_to_cyrus_and_the_command_is_named() {
 }
 
 #[test]
+fn sources_of_guids_that_a_version_has_no_use_for_are_not_ignored_in_silence() {
+    let dir = Dir::new();
+    let ten = fixture("cyrus-3.6.1/v10/cyrus.index").display().to_string();
+    let messages = fixture("cyrus-3.6.1/messages").display().to_string();
+    let out = dir.path("out");
+    let args = ["convert", &ten, &out, "--to", "9", "--messages", &messages];
+    let (exit, _, err) = run(&args);
+    assert_eq!(exit, Exit::Ok, "{err}");
+    assert!(err.contains("had nothing to do"), "{err}");
+}
+
+#[test]
 fn dump_prints_what_can_be_read_and_names_the_damage() {
     let dir = Dir::new();
     let mut bytes = two(10);

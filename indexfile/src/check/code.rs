@@ -185,6 +185,9 @@ codes! {
     HeaderFileCrc "header-file-crc" Warning
         "cyrus.header does not have the checksum that the index has for it."
         "Run Cyrus's reconstruct; 2.4 refuses the mailbox until then.",
+    SyncCrc "sync-crc" Warning
+        "sync_crc is not the checksum of the messages that replication compares (version 12 to 19)."
+        "Run Cyrus's reconstruct; until then replication finds this mailbox different each time.",
     UnnamedFlag "unnamed-flag" Warning
         "A record has a user flag set for which cyrus.header has no name."
         "Reconstruct the mailbox; the flag's name is lost.",

@@ -3,7 +3,7 @@
 use super::code::Code;
 use super::file::check_index;
 use super::findings::Findings;
-use super::{Options, cache, header_file, messages};
+use super::{Options, cache, header_file, messages, sync_crc};
 use crate::error::IoContext;
 use crate::kind::FileKind;
 use crate::mailbox::{HeaderFile, MailboxDirs, MetaFile};
@@ -100,6 +100,9 @@ pub fn check_mailbox(files: &MailboxFiles, options: &Options, findings: &mut Fin
     let indexes: Vec<&IndexFile> = index.iter().chain(&expunge).collect();
     let header = header_file::check_header_file(&files.header, &indexes, findings);
     cache::check_cache(&files.cache, &indexes, findings);
+    if let (Some(index), Some(header)) = (&index, &header) {
+        sync_crc::check_sync_crc(index, header, findings);
+    }
     if let Some(index) = &index {
         check_sha1s(&files.sha1s, index, header.as_ref(), findings);
     }

@@ -13,6 +13,7 @@ mod header_file;
 mod mailbox;
 mod messages;
 mod repair;
+mod sync_crc;
 mod tree;
 
 pub use cache::check_cache_bytes;

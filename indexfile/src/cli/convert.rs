@@ -100,6 +100,12 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Resu
     })?;
     new.publish()?;
 
+    if args.to < 10 && !args.quiet && (args.messages.is_some() || args.sha1s.is_some()) {
+        let _ = writeln!(
+            err,
+            "note: --messages and --sha1s had nothing to do: below version 10 GUIDs are cut, never computed"
+        );
+    }
     if args.json {
         summary_json(out, &report, &source)?;
     } else if !args.quiet {
