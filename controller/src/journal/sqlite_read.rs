@@ -75,6 +75,16 @@ fn run_where(
     Ok(Some(info))
 }
 
+/// Two statements, so that each can use its index.
+pub(super) fn page_sql(filter: Filter) -> String {
+    let clause = match filter {
+        // A walk along the table: the + keeps SQLite from sorting the whole run for each page.
+        Filter::All => "+m.run = ?1",
+        Filter::In(_) => "m.run = ?1 AND m.state = ?4",
+    };
+    format!("SELECT {COLUMNS} FROM mailbox m WHERE {clause} AND m.id > ?2 ORDER BY m.id LIMIT ?3")
+}
+
 pub(super) fn page(
     connection: &Connection,
     run: RunId,
@@ -82,18 +92,11 @@ pub(super) fn page(
     after: MailboxId,
     limit: u32,
 ) -> Read<Vec<Row>> {
-    // Two statements, so that each can use its index.
-    let clause = match filter {
-        Filter::All => "",
-        Filter::In(_) => "AND m.state = ?4",
-    };
     let state = match filter {
         Filter::All => None,
         Filter::In(state) => Some(state.as_str()),
     };
-    let sql = format!(
-        "SELECT {COLUMNS} FROM mailbox m WHERE m.run = ?1 AND m.id > ?2 {clause} ORDER BY m.id LIMIT ?3"
-    );
+    let sql = page_sql(filter);
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = match state {
         None => statement.query(rusqlite::params![run.0, after.0, limit])?,
@@ -113,17 +116,21 @@ pub(super) fn find(connection: &Connection, run: RunId, name: &MailboxName) -> R
     rows.next()?.map(mailbox).transpose()
 }
 
+pub(super) fn open_sql() -> String {
+    format!(
+        "SELECT {COLUMNS}, m.before_master, m.before_replica, m.forward_master, m.forward_replica, \
+         r.id, r.command, r.to_version, r.master, r.replica, r.master_id, r.replica_id, r.undoes \
+         FROM mailbox m JOIN run r ON r.id = m.run \
+         WHERE m.state IN ('decided', 'reversing') AND m.id > ? ORDER BY m.id LIMIT ?"
+    )
+}
+
 pub(super) fn open_transactions(
     connection: &Connection,
     after: MailboxId,
     limit: u32,
 ) -> Read<Vec<OpenTransaction>> {
-    let sql = format!(
-        "SELECT {COLUMNS}, m.before_master, m.before_replica, m.forward_master, m.forward_replica, \
-         r.id, r.command, r.to_version, r.master, r.replica, r.master_id, r.replica_id, r.undoes \
-         FROM mailbox m JOIN run r ON r.id = m.run \
-         WHERE m.state IN ('decided', 'reversing') AND m.id > ? ORDER BY m.id LIMIT ?"
-    );
+    let sql = open_sql();
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(rusqlite::params![after.0, limit])?;
     let mut page = Vec::new();
@@ -153,18 +160,22 @@ pub(super) fn open_transactions(
     Ok(page)
 }
 
+/// One look-up by (run, name) for each later run; CROSS JOIN keeps SQLite from another order.
+pub(super) fn changed_sql() -> String {
+    format!(
+        "SELECT {COLUMNS}, m.before_master, m.before_replica, (SELECT max(l.run) FROM run r CROSS JOIN mailbox l \
+         ON l.run = r.id AND l.name = m.name WHERE r.id > m.run AND l.state IN ('upgraded','decided','reversing')) \
+         FROM mailbox m WHERE m.run = ?1 AND m.id > ?2 AND m.state = 'upgraded' ORDER BY m.id LIMIT ?3"
+    )
+}
+
 pub(super) fn changed(
     connection: &Connection,
     run: RunId,
     after: MailboxId,
     limit: u32,
 ) -> Read<Vec<Changed>> {
-    // One look-up by (run, name) for each later run.
-    let sql = format!(
-        "SELECT {COLUMNS}, m.before_master, m.before_replica, (SELECT max(l.run) FROM run r JOIN mailbox l \
-         ON l.run = r.id AND l.name = m.name WHERE r.id > m.run AND l.state IN ('upgraded','decided','reversing')) \
-         FROM mailbox m WHERE m.run = ?1 AND m.id > ?2 AND m.state = 'upgraded' ORDER BY m.id LIMIT ?3"
-    );
+    let sql = changed_sql();
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(rusqlite::params![run.0, after.0, limit])?;
     let mut page = Vec::new();

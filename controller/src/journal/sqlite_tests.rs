@@ -1,8 +1,8 @@
 //! What only the journal in a file has to promise.
 
 use super::conformance::{attempt, begin, spec};
-use super::model::{Change, Ended};
-use super::{Durability, Journal, JournalError, SqliteJournal};
+use super::model::{Change, Ended, Filter, State};
+use super::{Durability, Journal, JournalError, SqliteJournal, sqlite_read};
 use crate::two_phase::Reason;
 
 #[test]
@@ -195,4 +195,33 @@ fn the_views_for_an_operator_answer() {
         "decided,rolled_back"
     );
     assert_eq!(text("SELECT count(*) || '' FROM attempt"), "1");
+}
+
+#[test]
+fn no_query_of_a_page_looks_at_more_than_its_page() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    drop(SqliteJournal::open(&path).unwrap());
+    let db = rusqlite::Connection::open(&path).unwrap();
+    for sql in [
+        sqlite_read::page_sql(Filter::All),
+        sqlite_read::page_sql(Filter::In(State::Pending)),
+        sqlite_read::changed_sql(),
+        sqlite_read::open_sql(),
+    ] {
+        let mut explain = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let count = explain.parameter_count();
+        let zeros = rusqlite::params_from_iter(std::iter::repeat_n(0, count));
+        let steps = explain
+            .query_map(zeros, |row| row.get::<_, String>(3))
+            .unwrap();
+        for step in steps.map(Result::unwrap) {
+            let bad = step.contains("TEMP B-TREE") || step.starts_with("SCAN");
+            // (run>?) alone would be every mailbox of every later run.
+            assert!(
+                !bad && !step.contains("(run=?)") && !step.contains("(run>?)"),
+                "{step}: {sql}"
+            );
+        }
+    }
 }
