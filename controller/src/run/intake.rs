@@ -13,7 +13,7 @@ use super::connect::Connect;
 use super::peer::Peer;
 use super::settings::{RunError, Stop, StopSignal};
 use crate::journal::{Journal, Listed, RunId};
-use crate::listing::{Item, Reader, Skipped};
+use crate::listing::{Item, Reader, Skip, Skipped};
 use crate::two_phase::Side;
 
 /// Mailboxes in a batch: what one journal transaction takes.
@@ -125,6 +125,9 @@ async fn read(
                     partition,
                     ..Listed::new(name, true)
                 }),
+                Item::ByUniqueId { .. } => {
+                    *skipped.entry(Skip::ByUniqueId).or_default() += 1;
+                }
                 Item::Skipped(why) => *skipped.entry(why).or_default() += 1,
             }
             if batch.len() == BATCH {

@@ -7,6 +7,7 @@ mod conf_file;
 mod dirs;
 mod header_file;
 mod imapd_conf;
+pub mod list;
 mod name;
 mod walk;
 

@@ -1,48 +1,31 @@
 //! `precompute scrub`: findings on standard output as they come, progress on standard error.
 
-use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::builder::TypedValueParser as _;
 use indexfile::exit::Exit;
-use indexfile::mailbox::ImapdConf;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::output::{complain, human_bytes, line, print_json, written};
 use super::run::Kindness;
+use super::selection::{Selection, Source};
 use crate::pass::default_jobs;
-use crate::scrub::names::{ListReader, Resolver, Wanted};
+use crate::scrub::names::Resolver;
 use crate::scrub::walk::{Step, Walk};
 use crate::scrub::{self, Finding, Mailbox, Options, Progress, Summary};
 
 /// Arguments of `scrub`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Cyrus's configuration; says where mailboxes lie
-    #[arg(long, value_name = "FILE", required_unless_present = "spool")]
-    imapd_conf: Option<PathBuf>,
-    /// A list of mailboxes: names, or the output of `ctl_mboxlist -d`; - is standard input
-    #[arg(long, value_name = "FILE", conflicts_with = "spool")]
-    mailboxes: Option<PathBuf>,
-    /// Names of mailboxes; without any and without a list, all that the partitions hold
-    #[arg(value_name = "NAME", conflicts_with = "spool")]
-    names: Vec<String>,
-    /// One mailbox directory, or a tree of them, without any configuration
-    #[arg(long, value_name = "DIR", conflicts_with = "imapd_conf")]
-    spool: Option<PathBuf>,
-    /// Where the cyrus.* files lie, if not beside the messages
-    #[arg(long, value_name = "DIR", requires = "spool")]
-    meta: Option<PathBuf>,
+    #[command(flatten)]
+    selection: Selection,
     /// Where archived messages lie (archivepartition of 3.x)
     #[arg(long, value_name = "DIR", requires = "spool")]
     archive: Option<PathBuf>,
-    /// With --spool: also the mailboxes below one
-    #[arg(long, short, requires = "spool")]
-    recursive: bool,
     /// Threads; more than cores, because a cold disk wants many requests in flight
     #[arg(long, value_name = "N", default_value_t = default_jobs(),
           value_parser = clap::value_parser!(u16).range(1..=1024).map(usize::from))]
@@ -103,58 +86,24 @@ pub fn main(args: &Args) -> Exit {
 
 /// The mailboxes; what is wrong with the arguments has been said when it fails.
 fn steps(args: &Args) -> Result<Steps, Exit> {
-    if let Some(spool) = &args.spool {
-        let (meta, archive) = (args.meta.as_deref(), args.archive.as_deref());
-        let one = Mailbox::plain(spool, meta, archive);
-        let there = |path: &Path| path.symlink_metadata().is_ok();
-        if !args.recursive && (there(&one.index) || there(&one.header)) {
-            return Ok(Box::new(std::iter::once(Ok(one))));
-        }
-        return Ok(Box::new(Walk::plain(spool, meta, archive)));
-    }
-    let Some(path) = &args.imapd_conf else {
-        return Err(Exit::Usage); // clap does not let this happen
-    };
-    let conf = ImapdConf::load(path).map_err(|error| {
-        complain(&error);
-        Exit::Config
-    })?;
-    let conf = Arc::new(conf);
-    let mut wanted: Vec<Wanted> = args.names.iter().map(|name| Wanted::name(name)).collect();
-    if let Some(path) = &args.mailboxes {
-        wanted.extend(list(path)?);
-    } else if wanted.is_empty() {
-        return Ok(Box::new(Walk::new(&conf)));
-    }
-    Ok(Box::new(Resolver::new(conf, wanted.into_iter())))
-}
-
-fn list(path: &Path) -> Result<Vec<Wanted>, Exit> {
-    let failed = |error: io::Error| {
-        complain(&format!("cannot read {}: {error}", path.display()));
-        Exit::of_io(&error)
-    };
-    let source: Box<dyn Read> = if path == Path::new("-") {
-        Box::new(io::stdin())
-    } else {
-        Box::new(std::fs::File::open(path).map_err(failed)?)
-    };
-    let mut reader = ListReader::default();
-    let mut wanted = Vec::new();
-    for (number, line) in (1..).zip(BufReader::new(source).split(b'\n')) {
-        let Ok(line) = String::from_utf8(line.map_err(failed)?) else {
-            complain(&format!("{} line {number}: not UTF-8", path.display()));
-            return Err(Exit::Data);
-        };
-        match reader.line(&line) {
-            Ok(mailbox) => wanted.extend(mailbox),
-            Err(error) => {
-                complain(&format!("{}: {error}", path.display()));
-                return Err(Exit::Usage);
+    Ok(match args.selection.source()? {
+        Source::Spool {
+            dir,
+            meta,
+            recursive,
+        } => {
+            let (meta, archive) = (meta.as_deref(), args.archive.as_deref());
+            let one = Mailbox::plain(&dir, meta, archive);
+            let there = |path: &Path| path.symlink_metadata().is_ok();
+            if !recursive && (there(&one.index) || there(&one.header)) {
+                Box::new(std::iter::once(Ok(one)))
+            } else {
+                Box::new(Walk::plain(&dir, meta, archive))
             }
         }
-    }
-    Ok(wanted)
+        Source::Conf(conf, None) => Box::new(Walk::new(&conf)),
+        Source::Conf(conf, Some(names)) => Box::new(Resolver::new(conf, names.into_iter())),
+    })
 }
 
 fn tell(as_json: bool, finding: &Finding) -> io::Result<()> {

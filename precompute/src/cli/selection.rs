@@ -1,15 +1,17 @@
 //! Which mailboxes a command is about: the arguments that all of them share.
 
-use std::io::{self, BufRead as _, BufReader, Read};
+use std::collections::BTreeMap;
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use indexfile::exit::Exit;
 use indexfile::mailbox::ImapdConf;
+use indexfile::mailbox::list::{ListError, Reader, Skip};
 
 use super::output::complain;
-use crate::targets::names::{Listed, Resolver, parse_line};
+use crate::targets::names::{Listed, Resolver};
 use crate::targets::walk::{Step, Walk};
 use crate::targets::{Roots, Target};
 
@@ -19,7 +21,7 @@ pub struct Selection {
     /// Cyrus's configuration; says where mailboxes lie
     #[arg(long, value_name = "FILE", required_unless_present = "spool")]
     imapd_conf: Option<PathBuf>,
-    /// A list of mailboxes: names, or the output of `ctl_mboxlist -d`; - is standard input
+    /// A list of mailboxes: names, or the output of `ctl_mboxlist -d` of any release; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with = "spool")]
     mailboxes: Option<PathBuf>,
     /// Names of mailboxes; without any and without a list, all mailboxes of all partitions
@@ -34,6 +36,22 @@ pub struct Selection {
     /// With --spool: also the mailboxes below one
     #[arg(long, short, requires = "spool")]
     recursive: bool,
+}
+
+/// What the arguments say, with configuration and list read.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A directory, perhaps another for the `cyrus.*` files, and whether to look below a mailbox.
+    Spool {
+        /// The messages.
+        dir: PathBuf,
+        /// See `--meta`.
+        meta: Option<PathBuf>,
+        /// See `--recursive`.
+        recursive: bool,
+    },
+    /// A configuration, and the mailboxes if they were named.
+    Conf(Arc<ImapdConf>, Option<Vec<Listed>>),
 }
 
 /// A selection whose configuration and list have been read.
@@ -51,9 +69,13 @@ pub enum Selected {
 
 impl Selection {
     /// Reads configuration and list; what is wrong has been said when it fails.
-    pub fn load(&self) -> Result<Selected, Exit> {
-        if let Some(spool) = &self.spool {
-            return Ok(self.plain(spool));
+    pub fn source(&self) -> Result<Source, Exit> {
+        if let Some(dir) = &self.spool {
+            return Ok(Source::Spool {
+                dir: dir.clone(),
+                meta: self.meta.clone(),
+                recursive: self.recursive,
+            });
         }
         let Some(path) = &self.imapd_conf else {
             return Err(Exit::Usage); // clap does not let this happen
@@ -62,58 +84,87 @@ impl Selection {
             complain(&error);
             Exit::Config
         })?;
-        let conf = Arc::new(conf);
-        let name = |name: &String| Listed {
-            name: name.clone(),
-            partition: None,
-        };
-        let mut names: Vec<Listed> = self.names.iter().map(name).collect();
+        let mut names: Vec<Listed> = self.names.iter().map(|n| Listed::name(n)).collect();
         if let Some(path) = &self.mailboxes {
             names.extend(list(path)?);
         } else if names.is_empty() {
-            return Ok(Selected::All(conf));
+            return Ok(Source::Conf(Arc::new(conf), None));
         }
-        Ok(Selected::Names(conf, Arc::new(names)))
+        Ok(Source::Conf(Arc::new(conf), Some(names)))
     }
 
-    fn plain(&self, spool: &Path) -> Selected {
-        let roots = Roots::plain(spool, self.meta.as_deref());
-        let there = |name: &str| roots.index.join(name).symlink_metadata().is_ok();
-        if !self.recursive && (there("cyrus.index") || there("cyrus.header")) {
-            return Selected::One(Target {
-                mailbox: spool.display().to_string(),
-                roots: Arc::new(roots),
-                sub: PathBuf::new(),
-            });
-        }
-        Selected::Tree(roots)
+    /// The same for what works on indexes up to version 10: mailboxes in directories named after their
+    /// unique id are left out, and that is said.
+    pub fn load(&self) -> Result<Selected, Exit> {
+        Ok(match self.source()? {
+            Source::Spool {
+                dir,
+                meta,
+                recursive,
+            } => plain(&dir, meta.as_deref(), recursive),
+            Source::Conf(conf, None) => Selected::All(conf),
+            Source::Conf(conf, Some(mut names)) => {
+                let all = names.len();
+                names.retain(|listed| listed.uniqueid.is_none());
+                if names.len() < all {
+                    complain(&format!(
+                        "{} mailboxes of the list skipped: Cyrus 3.6 keeps them in directories named after \
+                         their unique id, with SHA-1s in the index already; only scrub looks at them",
+                        all - names.len()
+                    ));
+                }
+                Selected::Names(conf, Arc::new(names))
+            }
+        })
     }
 }
 
+fn plain(spool: &Path, meta: Option<&Path>, recursive: bool) -> Selected {
+    let roots = Roots::plain(spool, meta);
+    let there = |name: &str| roots.index.join(name).symlink_metadata().is_ok();
+    if !recursive && (there("cyrus.index") || there("cyrus.header")) {
+        return Selected::One(Target {
+            mailbox: spool.display().to_string(),
+            roots: Arc::new(roots),
+            sub: PathBuf::new(),
+        });
+    }
+    Selected::Tree(roots)
+}
+
 fn list(path: &Path) -> Result<Vec<Listed>, Exit> {
-    let failed = |error: io::Error| {
-        complain(&format!("cannot read {}: {error}", path.display()));
-        Exit::of_io(&error)
-    };
     let source: Box<dyn Read> = if path == Path::new("-") {
         Box::new(io::stdin())
     } else {
-        Box::new(std::fs::File::open(path).map_err(failed)?)
+        let file = std::fs::File::open(path).map_err(|error| {
+            complain(&format!("cannot read {}: {error}", path.display()));
+            Exit::of_io(&error)
+        })?;
+        Box::new(file)
     };
     let mut names = Vec::new();
-    for (number, line) in (1..).zip(BufReader::new(source).split(b'\n')) {
-        let line = line.map_err(failed)?;
-        let Ok(line) = String::from_utf8(line) else {
-            complain(&format!("{} line {number}: not UTF-8", path.display()));
-            return Err(Exit::Data);
-        };
-        match parse_line(&line, number) {
-            Ok(listed) => names.extend(listed),
+    let mut skipped: BTreeMap<Skip, u64> = BTreeMap::new();
+    for item in Reader::new(BufReader::new(source)) {
+        match item.map(Listed::of) {
+            Ok(Ok(listed)) => names.push(listed),
+            Ok(Err(skip)) => *skipped.entry(skip).or_default() += 1,
             Err(error) => {
                 complain(&format!("{}: {error}", path.display()));
-                return Err(Exit::Usage);
+                return Err(match error {
+                    ListError::Io { source, .. } => Exit::of_io(&source),
+                    _ => Exit::Data,
+                });
             }
         }
+    }
+    if !skipped.is_empty() {
+        let counts = skipped.iter().map(|(skip, n)| format!("{n} {skip}"));
+        let counts: Vec<String> = counts.collect();
+        let text = format!(
+            "entries of the list that have no mailbox here: {}",
+            counts.join(", ")
+        );
+        complain(&text);
     }
     Ok(names)
 }

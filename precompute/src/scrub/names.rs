@@ -1,7 +1,6 @@
 //! Mailboxes by name, of any release: legacy directories first, then the uuid directories of 3.6.
 //!
-//! A list may be plain names, `ctl_mboxlist -d` of 2.0 to 3.4, or its JSON of 3.6, which alone says
-//! where a uuid directory is. Other names that have no legacy directory are looked for by walking the
+//! Of all lists only the JSON of 3.6 says where a uuid directory is. Other names that have no legacy directory are looked for by walking the
 //! uuid directories once and reading each `cyrus.header`, which has the mailbox's name since 3.6.
 
 use std::collections::BTreeSet;
@@ -13,102 +12,7 @@ use indexfile::mailbox::{ImapdConf, MailboxName};
 use super::finding::{Code, Finding};
 use super::mailbox::Mailbox;
 use super::walk::{Step, Walk, mailbox_at, uuid_dir};
-use crate::targets::names::{Listed, parse_line};
-
-/// Reads the lines of one list.
-#[derive(Debug, Default)]
-pub struct ListReader {
-    json: bool,
-    line: usize,
-}
-
-/// A mailbox of a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// Its internal name.
-    pub name: String,
-    /// The partition, if the list says.
-    pub partition: Option<String>,
-    /// The unique id, if the list says that the directory is named by it.
-    pub uniqueid: Option<String>,
-}
-
-impl Wanted {
-    /// A mailbox of which only the name is known.
-    #[must_use]
-    pub fn name(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            partition: None,
-            uniqueid: None,
-        }
-    }
-}
-
-/// A line of a list that cannot be understood.
-#[derive(Debug, thiserror::Error)]
-#[error("line {line} of the list of mailboxes cannot be understood: {text:?}")]
-pub struct ListError {
-    line: usize,
-    text: String,
-}
-
-impl ListReader {
-    /// Reads the next line; `None` if it names no local mailbox.
-    ///
-    /// # Errors
-    /// [`ListError`]
-    pub fn line(&mut self, line: &str) -> Result<Option<Wanted>, ListError> {
-        self.line += 1;
-        let trimmed = line.trim();
-        if trimmed.starts_with('{') {
-            self.json = true;
-            return Ok(None);
-        }
-        let error = || ListError {
-            line: self.line,
-            text: trimmed.chars().take(80).collect(),
-        };
-        if self.json {
-            return match trimmed {
-                "" | "}" => Ok(None),
-                member => json(member).map_err(|()| error()),
-            };
-        }
-        let listed = parse_line(line, self.line).map_err(|_| error())?;
-        Ok(listed.map(|Listed { name, partition }| Wanted {
-            name,
-            partition,
-            uniqueid: None,
-        }))
-    }
-}
-
-/// `"NAME": {...},`; `Err` if it is not that, `Ok(None)` if no local mailbox is behind it.
-fn json(member: &str) -> Result<Option<Wanted>, ()> {
-    let member = member.strip_suffix(',').unwrap_or(member);
-    let object: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(&format!("{{{member}}}")).map_err(drop)?;
-    let (name, entry) = object.into_iter().next().ok_or(())?;
-    let entry = entry.as_object().ok_or(())?;
-    let text = |key: &str| {
-        entry
-            .get(key)
-            .and_then(|value| value.as_str())
-            .map(str::to_owned)
-    };
-    // A letter for the kind of mailbox, then flags: deleted, intermediate, remote, reserved; legacy.
-    let flags: String = text("mbtype").unwrap_or_default().chars().skip(1).collect();
-    if flags.contains(['d', 'i', 'r', 'z']) {
-        return Ok(None);
-    }
-    let uniqueid = text("uniqueid").filter(|_| !flags.contains('l'));
-    Ok(Some(Wanted {
-        name,
-        partition: text("partition"),
-        uniqueid,
-    }))
-}
+use crate::targets::names::Listed;
 
 /// Turns names into mailboxes.
 pub struct Resolver<I> {
@@ -120,7 +24,7 @@ pub struct Resolver<I> {
     walk: Option<Walk>,
 }
 
-impl<I: Iterator<Item = Wanted>> Resolver<I> {
+impl<I: Iterator<Item = Listed>> Resolver<I> {
     /// Looks up `wanted` in the partitions of `conf`.
     pub fn new(conf: Arc<ImapdConf>, wanted: I) -> Self {
         Self {
@@ -132,7 +36,7 @@ impl<I: Iterator<Item = Wanted>> Resolver<I> {
     }
 
     /// The mailbox, a finding, or `None` if it has no legacy directory.
-    fn legacy(&self, wanted: &Wanted) -> Option<Step> {
+    fn legacy(&self, wanted: &Listed) -> Option<Step> {
         let bad = |why: String| {
             Some(Err(Finding::new(
                 Code::NoMailbox,
@@ -217,7 +121,7 @@ impl<I: Iterator<Item = Wanted>> Resolver<I> {
     }
 }
 
-impl<I: Iterator<Item = Wanted>> Iterator for Resolver<I> {
+impl<I: Iterator<Item = Listed>> Iterator for Resolver<I> {
     type Item = Step;
 
     fn next(&mut self) -> Option<Step> {
@@ -230,55 +134,5 @@ impl<I: Iterator<Item = Wanted>> Iterator for Resolver<I> {
             }
         }
         self.uuid()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_json_of_3_6_says_where_a_mailbox_lies() {
-        let mut reader = ListReader::default();
-        let mut read = |line: &str| reader.line(line).expect("understood");
-        assert_eq!(read("{"), None);
-        let line = r#""user.joe.Old": {"name": "user.joe.Old", "mbtype": "e", "partition": "default", "uniqueid": "6t1vo4"},"#;
-        let uuid = read(line).expect("a mailbox");
-        assert_eq!(uuid.name, "user.joe.Old");
-        assert_eq!(
-            (uuid.partition.as_deref(), uuid.uniqueid.as_deref()),
-            (Some("default"), Some("6t1vo4"))
-        );
-        let legacy = read(r#""user.a": {"mbtype": "el", "partition": "p", "uniqueid": "x1"}"#)
-            .expect("a mailbox");
-        assert_eq!(
-            (legacy.partition.as_deref(), legacy.uniqueid),
-            (Some("p"), None)
-        );
-        for skipped in ["er", "edl", "ei", "ez"] {
-            assert_eq!(
-                read(&format!(r#""user.b": {{"mbtype": "{skipped}"}},"#)),
-                None,
-                "{skipped}"
-            );
-        }
-        assert_eq!(read("}"), None);
-        assert!(reader.line("nonsense").is_err());
-    }
-
-    #[test]
-    fn text_lists_are_read_too() {
-        let mut reader = ListReader::default();
-        assert_eq!(reader.line("# names").expect("understood"), None);
-        let wanted = reader
-            .line("user.a b\t0 fast joe\tlrs\t")
-            .expect("understood");
-        let wanted = wanted.expect("a mailbox");
-        assert_eq!(
-            (wanted.name.as_str(), wanted.partition.as_deref()),
-            ("user.a b", Some("fast"))
-        );
-        let plain = reader.line("user.joe\n").expect("understood");
-        assert_eq!(plain, Some(Wanted::name("user.joe")));
     }
 }

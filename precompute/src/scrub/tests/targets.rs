@@ -1,8 +1,9 @@
 //! Every layout is found, by walking and by name.
 
 use super::*;
-use crate::scrub::names::{ListReader, Resolver, Wanted};
+use crate::scrub::names::Resolver;
 use crate::scrub::walk::Walk;
+use crate::targets::names::Listed;
 use indexfile::mailbox::{HeaderFile, ImapdConf};
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
@@ -155,9 +156,9 @@ fn names_and_lists_lead_to_legacy_and_uuid_directories() {
     roots.mailbox("data/uuid/x/1/x1", "data/uuid/x/1/x1", 17, 3, None);
     let conf = roots.conf("");
     let by_names =
-        |wanted: Vec<Wanted>| scrub_steps(Resolver::new(Arc::clone(&conf), wanted.into_iter()));
+        |wanted: Vec<Listed>| scrub_steps(Resolver::new(Arc::clone(&conf), wanted.into_iter()));
 
-    let wanted = ["user.joe.Old", "user.a", "user.nobody", "user", "../x"].map(Wanted::name);
+    let wanted = ["user.joe.Old", "user.a", "user.nobody", "user", "../x"].map(Listed::name);
     let (summary, findings) = by_names(wanted.to_vec());
     let nobody = [
         ("../x", "no-mailbox"),
@@ -170,7 +171,6 @@ fn names_and_lists_lead_to_legacy_and_uuid_directories() {
         (2, 6, 67)
     );
 
-    let mut reader = ListReader::default();
     let list = [
         "{",
         r#""user.joe.Old": {"mbtype": "e", "partition": "default", "uniqueid": "6t1vo4vdbkrdyc31bte53jwh"},"#,
@@ -180,10 +180,10 @@ fn names_and_lists_lead_to_legacy_and_uuid_directories() {
         r#""user.far": {"mbtype": "e", "partition": "elsewhere", "uniqueid": "y2"}"#,
         "}",
     ];
-    let wanted = list
-        .iter()
-        .filter_map(|line| reader.line(line).expect("understood"))
-        .collect();
+    let list = list.join("\n");
+    let items = indexfile::mailbox::list::Reader::new(list.as_bytes());
+    let wanted = items.filter_map(|item| Listed::of(item.expect("understood")).ok());
+    let wanted = wanted.collect();
     let (summary, findings) = by_names(wanted);
     assert_eq!(
         names(&findings),

@@ -19,6 +19,7 @@ struct Entry {
     mbtype: String,
     partition: Option<String>,
     server: Option<String>,
+    uniqueid: Option<String>,
 }
 
 /// Letters of `mbtype` after its kind, with what they mean for us, most telling first.
@@ -45,7 +46,7 @@ pub(super) fn entry(bytes: &[u8], line: u64) -> Result<Line, ListError> {
     let (Some((key, entry)), None) = (members.next(), members.next()) else {
         return Err(bad("more than one member on a line".to_owned()));
     };
-    let name = name(entry.name.as_ref().unwrap_or(&key).as_bytes(), line)?;
+    let listed = entry.name.unwrap_or(key);
     // The first letter is the kind of mailbox; `d` there would be none of the flags.
     let flags = entry.mbtype.get(1..).unwrap_or("");
     let skip = FLAGS
@@ -56,9 +57,13 @@ pub(super) fn entry(bytes: &[u8], line: u64) -> Result<Line, ListError> {
         Some(skip) => Item::Skipped(skip),
         None if entry.server.is_some() => Item::Skipped(Skip::Remote),
         // `l`: the directory is at the path of the name, as in all earlier releases.
-        None if !flags.contains('l') => Item::Skipped(Skip::ByUniqueId),
+        None if !flags.contains('l') => Item::ByUniqueId {
+            name: listed,
+            partition: entry.partition,
+            uniqueid: entry.uniqueid.unwrap_or_default(),
+        },
         None => Item::Mailbox {
-            name,
+            name: name(listed.as_bytes(), line)?,
             partition: entry.partition,
         },
     }))

@@ -18,6 +18,10 @@ const TYPE_BITS: [(u32, Skip); 4] = [
     (8, Skip::Moving),
 ];
 
+pub(super) fn is_comment(line: &[u8]) -> bool {
+    line.first() == Some(&b'#') && !line.contains(&b'\t')
+}
+
 pub(super) fn entry(bytes: &[u8], line: u64) -> Result<Item, ListError> {
     let Some(tab) = bytes.iter().position(|b| *b == b'\t') else {
         return Ok(Item::Mailbox {

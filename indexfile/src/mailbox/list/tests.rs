@@ -94,7 +94,11 @@ const JSON: &str = r#"{
 #[test]
 fn the_json_of_3_6_is_read_and_the_letter_l_decides_the_directory() {
     let expected = [
-        Item::Skipped(Skip::ByUniqueId),
+        Item::ByUniqueId {
+            name: "user.joe.Old".to_owned(),
+            partition: Some("default".to_owned()),
+            uniqueid: "6t1vo4vdbkrdyc31bte53jwh".to_owned(),
+        },
         mailbox("user.joe", "p1"),
         Item::Skipped(Skip::Remote),
         Item::Skipped(Skip::Deleted),
@@ -103,6 +107,15 @@ fn the_json_of_3_6_is_read_and_the_letter_l_decides_the_directory() {
     assert_eq!(read(JSON), expected);
     // The comma may also stand at the start of a line.
     assert_eq!(read(&JSON.replace(",\n", "\n,")), expected);
+}
+
+#[test]
+fn comments_between_names_are_skipped() {
+    let list = "# the first wave\nuser.joe\n#user.later\nuser.bob\t0 p1 bob\tl\t\n";
+    assert_eq!(
+        read(list),
+        [mailbox("user.joe", ""), mailbox("user.bob", "p1")]
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Mailbox lists: text dumps of `ctl_mboxlist -d` of every release, its JSON of 3.6, plain names.
 //!
+//! In a list of plain names and text dumps, empty lines and lines that begin with `#` and have no TAB are skipped.
+//!
 //! What it promises: each line is a mailbox, or is skipped with a counted reason, or is an error
 //! that names the line. Reads one line at a time, so memory does not grow with the list. Keeps
 //! nothing, so a crash leaves nothing.
@@ -11,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::BufRead;
 
-use indexfile::mailbox::{MailboxName, NameError};
+use super::{MailboxName, NameError};
 
 /// Longest line read, in bytes. Cyrus itself stops at 16 KiB.
 const MAX_LINE: usize = 1 << 20;
@@ -25,6 +27,15 @@ pub enum Item {
         name: MailboxName,
         /// Its partition, where the list has it.
         partition: Option<String>,
+    },
+    /// A mailbox of this host whose directory is named after its unique id (Cyrus 3.6 and later).
+    ByUniqueId {
+        /// Its name, not checked: it leads to no directory.
+        name: String,
+        /// Its partition, where the list has it.
+        partition: Option<String>,
+        /// The unique id; empty where the list has none.
+        uniqueid: String,
     },
     /// An entry that has no mailbox on this host.
     Skipped(Skip),
@@ -43,7 +54,8 @@ pub enum Skip {
     Deleted,
     /// It is a place in the hierarchy without a directory.
     Intermediate,
-    /// Its directory is named after its unique id (Cyrus 3.6 and later), which reguid does not handle.
+    /// Its directory is named after its unique id (Cyrus 3.6 and later), for those who count
+    /// [`Item::ByUniqueId`] as skipped.
     ByUniqueId,
 }
 
@@ -178,6 +190,7 @@ impl<R: BufRead> Reader<R> {
                 };
             }
             match self.form {
+                Form::Unknown | Form::Text if text::is_comment(&bytes) => {}
                 Form::Unknown | Form::Text => return text::entry(&bytes, line).map(Some),
                 Form::JsonEnded => {
                     let what = "something follows the closing brace".to_owned();
