@@ -230,12 +230,31 @@ impl Cache {
     /// The message with this UID, by bisection.
     #[must_use]
     pub fn get(&self, uid: u32) -> Option<Entry> {
+        self.entry(self.find(uid)?)
+    }
+
+    /// The same for callers who ask in ascending order: `at` is where the last answer was, 0 at first.
+    pub fn get_next(&self, at: &mut usize, uid: u32) -> Option<Entry> {
+        match self.entry(*at) {
+            Some(entry) if entry.uid == uid => {
+                *at += 1;
+                return Some(entry);
+            }
+            // Not here yet: the one asked for before was no member.
+            Some(entry) if entry.uid > uid => return self.get(uid),
+            _ => {}
+        }
+        let found = self.find(uid)?;
+        *at = found + 1;
+        self.entry(found)
+    }
+
+    fn find(&self, uid: u32) -> Option<usize> {
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = low + (high - low) / 2;
-            let entry = self.entry(middle)?;
-            match entry.uid.cmp(&uid) {
-                std::cmp::Ordering::Equal => return Some(entry),
+            match self.entry(middle)?.uid.cmp(&uid) {
+                std::cmp::Ordering::Equal => return Some(middle),
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
             }

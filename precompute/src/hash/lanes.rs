@@ -45,7 +45,10 @@ pub trait Feed {
 #[derive(Debug)]
 pub struct Lanes {
     kernel: Kernel,
+    /// Those that no lane uses now.
     buffers: Vec<Vec<u8>>,
+    /// How many may still be made; a thread that never reads a message makes none.
+    unmade: usize,
 }
 
 impl Lanes {
@@ -54,8 +57,19 @@ impl Lanes {
     pub fn new(kernel: Kernel) -> Self {
         Self {
             kernel,
-            buffers: (0..kernel.lanes()).map(|_| vec![0; BUFFER_LEN]).collect(),
+            buffers: Vec::new(),
+            unmade: kernel.lanes(),
         }
+    }
+
+    /// A buffer, the one used last first because the processor's cache still has it.
+    fn buffer(&mut self) -> Option<Vec<u8>> {
+        let used = self.buffers.pop();
+        if used.is_none() && self.unmade > 0 {
+            self.unmade -= 1;
+            return Some(vec![0; BUFFER_LEN]);
+        }
+        used
     }
 }
 
@@ -111,12 +125,12 @@ pub fn run<F: Feed>(feed: &mut F, lanes: &mut Lanes) {
     let mut active: Vec<Lane<F::Message>> = Vec::with_capacity(MAX_LANES);
     let mut dry = false;
     loop {
-        while !dry && !lanes.buffers.is_empty() {
+        while !dry {
+            let Some(buffer) = lanes.buffer() else {
+                break;
+            };
             match feed.next() {
                 Some(message) => {
-                    let Some(buffer) = lanes.buffers.pop() else {
-                        break;
-                    };
                     let mut lane = Lane {
                         message,
                         state: INITIAL,
@@ -133,7 +147,10 @@ pub fn run<F: Feed>(feed: &mut F, lanes: &mut Lanes) {
                         feed.failed(lane.message);
                     }
                 }
-                None => dry = true,
+                None => {
+                    lanes.buffers.push(buffer);
+                    dry = true;
+                }
             }
         }
         let Some(step) = active.iter().map(|lane| lane.ready).min() else {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::file::Part;
-use super::{FileStat, Hashed, MessageError, MessageFile, Spool, settle};
+use super::settle::Settle;
+use super::{FileStat, Hashed, MessageError, MessageFile, Spool};
 use crate::hash::Digest;
 use crate::hash::lanes::{Feed, Filled, Lanes, run};
 use indexfile::Guid;
@@ -71,6 +72,7 @@ pub struct Hasher<'a, I, S, G> {
     uids: std::iter::Fuse<I>,
     sink: S,
     gate: G,
+    settle: Settle,
     again: Vec<(u32, u32)>,
     aside: Vec<u32>,
     stopped: bool,
@@ -98,6 +100,7 @@ where
             uids: uids.fuse(),
             sink,
             gate,
+            settle: Settle::default(),
             again: Vec::new(),
             aside: Vec::new(),
             stopped: false,
@@ -144,7 +147,7 @@ where
             file,
             error: None,
         };
-        if let Some(rest) = settle::wait(&message.file.stat().stamp) {
+        if let Some(rest) = self.settle.wait(&message.file.stat().stamp) {
             self.gate.settle(rest);
             // What the stamp says must be from after the wait.
             if message.file.unchanged() != Ok(true) {

@@ -13,14 +13,32 @@ const TICK: Duration = Duration::from_millis(20);
 /// Some file systems keep whole seconds only.
 const COARSE: Duration = Duration::from_millis(1_020);
 
-/// How long to wait before the file may be read.
-pub(super) fn wait(stamp: &Stamp) -> Option<Duration> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    wait_at(stamp, now)
+/// Knows how long to wait before a file may be read.
+#[derive(Debug, Default)]
+pub(super) struct Settle {
+    /// A time that has passed. Mail is old, so it seldom needs to be asked for again.
+    past: Duration,
+}
+
+impl Settle {
+    /// How long to wait before the file may be read.
+    pub(super) fn wait(&mut self, stamp: &Stamp) -> Option<Duration> {
+        if let Some(changed) = changed(stamp)
+            && self.past > changed + COARSE
+        {
+            return None;
+        }
+        self.past = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        wait_at(stamp, self.past)
+    }
+}
+
+fn changed(stamp: &Stamp) -> Option<Duration> {
+    Some(Duration::from_nanos(u64::try_from(stamp.ctime_ns).ok()?))
 }
 
 fn wait_at(stamp: &Stamp, now: Duration) -> Option<Duration> {
-    let changed = Duration::from_nanos(u64::try_from(stamp.ctime_ns).ok()?);
+    let changed = changed(stamp)?;
     let tick = if stamp.ctime_ns % 1_000_000_000 == 0 {
         COARSE
     } else {

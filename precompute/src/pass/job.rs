@@ -36,16 +36,25 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// Adds a message that is done.
-    pub fn push(&self, entry: Entry) {
-        lock(&self.done).push(entry);
+    /// Adds messages that are done.
+    pub fn extend(&self, entries: &mut Vec<Entry>) {
+        lock(&self.done).append(entries);
     }
 
+    /// What is done so far, by UID.
     fn sorted(&self) -> Vec<Entry> {
-        let mut done = lock(&self.done).clone();
-        done.sort_unstable_by_key(|entry| entry.uid);
-        done
+        by_uid(lock(&self.done).clone())
     }
+
+    /// The same, taken away.
+    fn take_sorted(&self) -> Vec<Entry> {
+        by_uid(std::mem::take(&mut *lock(&self.done)))
+    }
+}
+
+fn by_uid(mut entries: Vec<Entry>) -> Vec<Entry> {
+    entries.sort_unstable_by_key(|entry| entry.uid);
+    entries
 }
 
 /// A mailbox in work.
@@ -63,6 +72,8 @@ pub struct Job {
 #[derive(Debug)]
 struct State {
     wanted: Wanted,
+    /// Where in the old cache the last wanted message was.
+    old_at: usize,
     exhausted: bool,
     next_number: u64,
     in_flight: BTreeMap<u64, Arc<Chunk>>,
@@ -110,6 +121,7 @@ impl Job {
         let damaged = matches!(found, Found::Damaged(_));
         let state = State {
             wanted: Wanted::new(mailbox.expunge.as_ref(), all),
+            old_at: 0,
             exhausted: false,
             next_number: 0,
             in_flight: BTreeMap::new(),
@@ -143,14 +155,15 @@ impl Job {
         if state.in_flight.len() + state.waiting.len() >= self.window {
             return Next::Later;
         }
-        let mut items = Vec::new();
+        let mut items = Vec::with_capacity(CHUNK_MESSAGES);
         let mut bytes = 0u64;
         while items.len() < CHUNK_MESSAGES && bytes < CHUNK_BYTES {
             let Some(want) = state.wanted.next(&self.mailbox.index) else {
                 state.exhausted = true;
                 break;
             };
-            let old = self.old.as_ref().and_then(|cache| cache.get(want.uid));
+            let old = self.old.as_ref();
+            let old = old.and_then(|cache| cache.get_next(&mut state.old_at, want.uid));
             if old.is_none() {
                 bytes = bytes.saturating_add(want.size);
             }
@@ -191,10 +204,10 @@ impl Job {
     /// Takes back a chunk; `complete` unless we were told to stop. `true` if it was the last one
     /// and [`Job::finish`] is to be called.
     pub fn put_back(&self, chunk: &Chunk, fresh: u64, complete: bool) -> bool {
-        let entries = chunk.sorted();
         let mut state = lock(&self.state);
         let state = &mut *state;
         state.in_flight.remove(&chunk.number);
+        let entries = chunk.take_sorted();
         state.fresh += fresh;
         state.interrupted |= !complete;
         state

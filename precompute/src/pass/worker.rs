@@ -1,7 +1,6 @@
 //! What one thread of the pass does: open a mailbox, or work on a chunk of one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indexfile::Guid;
@@ -15,6 +14,11 @@ use crate::hash::lanes::Lanes;
 use crate::mailbox::{self, Mailbox};
 use crate::message::{FileStat, Gate, Hashed, Hasher, MessageError, Opened};
 use crate::targets::Target;
+
+/// Counters and results that all threads share are brought up to date after so many messages,
+const BATCH: usize = 16;
+/// or so many bytes.
+const BATCH_BYTES: u64 = 1 << 20;
 
 /// Works until there is nothing left or the governor says stop.
 pub fn run(shared: &Shared<'_>) {
@@ -50,19 +54,23 @@ fn open(shared: &Shared<'_>, target: Target, lanes: &mut Lanes) {
         Ok(job) => Arc::new(job),
         Err(error) => return shared.report(Finding::new(&name, Code::Cache, path, &error)),
     };
-    match job.next() {
-        Next::Chunk(chunk) => {
-            shared.live(&job);
-            // Most mailboxes are one chunk; waking everybody for those would cost more than they do.
-            if !job.exhausted() {
-                shared.queue.share(Arc::clone(&job));
-            }
-            work(shared, &job, &chunk, lanes);
+    let Next::Chunk(chunk) = job.next() else {
+        if job.done() {
+            finish(shared, &job);
         }
-        Next::Exhausted | Next::Later => {
-            if job.done() {
-                finish(shared, &job);
-            }
+        return;
+    };
+    shared.live(&job);
+    // Most mailboxes are one chunk; waking everybody for those would cost more than they do.
+    if !job.exhausted() {
+        shared.queue.share(Arc::clone(&job));
+    }
+    work(shared, &job, &chunk, lanes);
+    // Staying with one's own mailbox keeps what the kernel counts of its directory on this core.
+    while shared.governor.go_on() {
+        match job.next() {
+            Next::Chunk(chunk) => work(shared, &job, &chunk, lanes),
+            Next::Exhausted | Next::Later => break,
         }
     }
 }
@@ -76,8 +84,8 @@ fn finish(shared: &Shared<'_>, job: &Arc<Job>) {
 
 fn work(shared: &Shared<'_>, job: &Arc<Job>, chunk: &Chunk, lanes: &mut Lanes) {
     let spool = &job.mailbox.spool;
-    let mut todo = Vec::new();
-    let mut cached = 0;
+    let mut todo = Vec::with_capacity(chunk.items.len());
+    let mut done = Vec::with_capacity(chunk.items.len());
     for (want, old) in &chunk.items {
         let uid = want.uid;
         if !shared.governor.go_on() {
@@ -88,42 +96,48 @@ fn work(shared: &Shared<'_>, job: &Arc<Job>, chunk: &Chunk, lanes: &mut Lanes) {
             continue;
         };
         match spool.stat(uid) {
-            Ok(now) if old.still_same(&now.stamp, now.size) => {
-                chunk.push(*old);
-                cached += 1;
-            }
+            Ok(now) if old.still_same(&now.stamp, now.size) => done.push(*old),
             Ok(_) => todo.push(uid),
             Err(error) => failed(shared, job, uid, &error),
         }
     }
-    shared.count(&shared.totals.cached, cached);
-    let fresh = AtomicU64::new(0);
-    loop {
+    shared.count(&shared.totals.cached, done.len() as u64);
+    chunk.extend(&mut done);
+    let mut fresh = 0;
+    while !todo.is_empty() {
         let sink = |uid, result: Result<Hashed, MessageError>| match result {
             Ok(Hashed { guid, size, stamp }) => {
-                fresh.fetch_add(1, Ordering::Relaxed);
-                chunk.push(Entry {
+                fresh += 1;
+                done.push(Entry {
                     uid,
                     size,
                     stamp,
                     guid,
                 });
+                if done.len() >= BATCH {
+                    chunk.extend(&mut done);
+                }
             }
             Err(error) => failed(shared, job, uid, &error),
         };
-        let gate = PassGate { shared, job };
-        let aside = Hasher::new(spool, todo.into_iter(), sink, gate).run(lanes);
-        if aside.is_empty() || shared.governor.stopped() {
+        let gate = PassGate {
+            shared,
+            job,
+            hashed: 0,
+            bytes: 0,
+        };
+        todo = Hasher::new(spool, todo.into_iter(), sink, gate).run(lanes);
+        if todo.is_empty() || shared.governor.stopped() {
             break;
         }
         // No file of this thread is open now, so waiting for another thread's cannot lock us up.
         shared.links.wait(Duration::from_millis(50));
-        todo = aside;
     }
+    chunk.extend(&mut done);
     let complete = !shared.governor.stopped();
     shared.count(&shared.totals.messages, chunk.items.len() as u64);
     shared.progress(job, chunk.items.len() as u64, 0);
-    if job.put_back(chunk, fresh.into_inner(), complete) {
+    if job.put_back(chunk, fresh, complete) {
         finish(shared, job);
     }
 }
@@ -139,6 +153,27 @@ fn failed(shared: &Shared<'_>, job: &Job, uid: u32, error: &MessageError) {
 struct PassGate<'a, 'b> {
     shared: &'a Shared<'b>,
     job: &'a Job,
+    /// Not yet counted in `shared`.
+    hashed: u64,
+    bytes: u64,
+}
+
+impl PassGate<'_, '_> {
+    fn flush(&mut self) {
+        let (hashed, bytes) = (
+            std::mem::take(&mut self.hashed),
+            std::mem::take(&mut self.bytes),
+        );
+        self.shared.count(&self.shared.totals.hashed, hashed);
+        self.shared.count(&self.shared.totals.bytes, bytes);
+        self.shared.progress(self.job, 0, bytes);
+    }
+}
+
+impl Drop for PassGate<'_, '_> {
+    fn drop(&mut self) {
+        self.flush();
+    }
 }
 
 impl Gate for PassGate<'_, '_> {
@@ -161,9 +196,11 @@ impl Gate for PassGate<'_, '_> {
     fn closed(&mut self, stat: &FileStat, guid: Option<Guid>) {
         self.shared.links.closed(stat, guid);
         if guid.is_some() {
-            self.shared.count(&self.shared.totals.hashed, 1);
-            self.shared.count(&self.shared.totals.bytes, stat.size);
-            self.shared.progress(self.job, 0, stat.size);
+            self.hashed += 1;
+            self.bytes = self.bytes.saturating_add(stat.size);
+            if self.hashed >= BATCH as u64 || self.bytes >= BATCH_BYTES {
+                self.flush();
+            }
         }
     }
 }
