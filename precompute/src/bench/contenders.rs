@@ -2,15 +2,16 @@
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use sha1::Digest as _;
 
 use super::Plan;
+use super::limit::hash_alone;
 use super::store::Store;
 
 /// State of the page cache before a contender starts.
@@ -32,9 +33,10 @@ impl Cache {
         }
     }
 
-    fn prepare(self, store: &Store) -> io::Result<()> {
+    fn prepare(self) -> io::Result<()> {
         match self {
-            Self::Warm => read_all(&store.files, 2).map(drop),
+            // Whoever ran before has read all of it but after a cold round.
+            Self::Warm => Ok(()),
             Self::Cold => {
                 rustix::fs::sync();
                 fs::write("/proc/sys/vm/drop_caches", "3")
@@ -44,7 +46,7 @@ impl Cache {
 }
 
 /// What one round of a contender cost.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Cost {
     /// From beginning to end.
     pub wall: Duration,
@@ -81,12 +83,18 @@ fn cpu_time() -> Duration {
 pub enum Contender {
     /// Opening, reading and closing every file with as many threads as the pass has.
     ReadOnly,
+    /// The same with a thread a core.
+    ReadOnCores,
+    /// Hashing as many bytes from the caches of all cores.
+    HashOnly,
     /// `precompute run`, first run: no cache yet.
     Run,
     /// The same with a single lane: what the kernel is worth.
     RunOneLane,
     /// `precompute run` again: everything cached.
     Again,
+    /// One `fstatat` a message, a thread a core: the least that finding nothing new takes.
+    LookOnly,
     /// A thread a core: open, read, `sha1` crate.
     PlainLoop,
     /// `xargs -P CORES sha1sum`.
@@ -98,12 +106,15 @@ pub enum Contender {
 impl Contender {
     /// All of them; `Again` right behind a `Run`, whose caches it uses.
     #[must_use]
-    pub fn all() -> [Self; 7] {
+    pub fn all() -> [Self; 10] {
         [
             Self::ReadOnly,
+            Self::ReadOnCores,
+            Self::HashOnly,
             Self::RunOneLane,
             Self::Run,
             Self::Again,
+            Self::LookOnly,
             Self::PlainLoop,
             Self::Sha1sum,
             Self::Openssl,
@@ -114,14 +125,23 @@ impl Contender {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::ReadOnly => "reading alone",
+            Self::ReadOnly => "reading alone, threads as the pass",
+            Self::ReadOnCores => "reading alone, a thread a core",
             Self::Run => "precompute run",
+            Self::HashOnly => "hashing alone, a thread a core",
             Self::RunOneLane => "precompute run, one lane",
             Self::Again => "precompute run again",
+            Self::LookOnly => "a look at every file, a thread a core",
             Self::PlainLoop => "open, read, sha1 crate",
             Self::Sha1sum => "xargs -P sha1sum",
             Self::Openssl => "xargs -P openssl",
         }
+    }
+
+    /// Whether it is here to be compared with, and no part of a limit or a promise of ours.
+    #[must_use]
+    pub fn is_other(self) -> bool {
+        matches!(self, Self::PlainLoop | Self::Sha1sum | Self::Openssl)
     }
 
     /// Whether the program it needs is installed.
@@ -144,10 +164,13 @@ impl Contender {
         if matches!(self, Self::Run | Self::RunOneLane) {
             store.forget()?;
         }
-        cache.prepare(store)?;
+        cache.prepare()?;
         let (start, before) = (Instant::now(), cpu_time());
         match self {
             Self::ReadOnly => drop(read_all(&store.files, plan.jobs)?),
+            Self::ReadOnCores => drop(read_all(&store.files, cores)?),
+            Self::HashOnly => hash_alone(store.bytes, cores),
+            Self::LookOnly => look_at_all(&store.files, cores)?,
             Self::Run | Self::Again => precompute(plan, &store.root, &[])?,
             Self::RunOneLane => precompute(plan, &store.root, &["--lanes", "1"])?,
             Self::PlainLoop => plain_loop(&store.files, cores)?,
@@ -201,11 +224,30 @@ fn xargs(store: &Store, cores: usize, program: &[&str]) -> io::Result<()> {
     succeed(child.wait()?.success(), "xargs")
 }
 
+/// The least that looking takes: the directories are open, their files are asked for by name.
+fn look_at_all(files: &[PathBuf], threads: usize) -> io::Result<()> {
+    let same_dir = |a: &PathBuf, b: &PathBuf| a.parent() == b.parent();
+    let dirs: Vec<&[PathBuf]> = files.chunk_by(same_dir).collect();
+    let each = |files: &[PathBuf], _: &mut Vec<u8>| {
+        let Some(dir) = files.first().and_then(|file| file.parent()) else {
+            return Ok(0);
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(dir, flags, Mode::empty())?;
+        for name in files.iter().filter_map(|file| file.file_name()) {
+            let stat = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            std::hint::black_box(stat);
+        }
+        Ok(0)
+    };
+    on_threads(&dirs, threads, |files, buffer| each(files, buffer)).map(drop)
+}
+
 /// Runs `each` for every file, on so many threads; a buffer a thread.
-fn on_threads(
-    files: &[std::path::PathBuf],
+fn on_threads<T: Sync>(
+    files: &[T],
     threads: usize,
-    each: impl Fn(&Path, &mut Vec<u8>) -> io::Result<u64> + Sync,
+    each: impl Fn(&T, &mut Vec<u8>) -> io::Result<u64> + Sync,
 ) -> io::Result<u64> {
     let next = AtomicUsize::new(0);
     let work = || {
@@ -227,7 +269,7 @@ fn on_threads(
 }
 
 /// The least that reading takes: open, read until the end, close.
-fn read_all(files: &[std::path::PathBuf], threads: usize) -> io::Result<u64> {
+fn read_all(files: &[PathBuf], threads: usize) -> io::Result<u64> {
     on_threads(files, threads, |file, buffer| {
         let fd = rustix::fs::open(file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         let mut bytes = 0;
@@ -240,7 +282,7 @@ fn read_all(files: &[std::path::PathBuf], threads: usize) -> io::Result<u64> {
     })
 }
 
-fn plain_loop(files: &[std::path::PathBuf], threads: usize) -> io::Result<()> {
+fn plain_loop(files: &[PathBuf], threads: usize) -> io::Result<()> {
     on_threads(files, threads, |file, buffer| {
         buffer.clear();
         fs::File::open(file)?.read_to_end(buffer)?;

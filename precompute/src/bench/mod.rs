@@ -12,7 +12,6 @@ pub mod table;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use contenders::{Cache, Contender, Cost};
 use store::{Set, Store};
@@ -24,12 +23,16 @@ pub struct Plan {
     pub dir: PathBuf,
     /// Which kinds of mail.
     pub sets: Vec<Set>,
-    /// Bytes of mail a set has, about.
+    /// A set ends after so many bytes of mail,
     pub bytes: u64,
+    /// or after so many files.
+    pub files: usize,
     /// Rounds with the page cache warm, and with it dropped before each contender (root only).
     pub warm: u32,
     /// See `warm`.
     pub cold: u32,
+    /// Rounds of the slow contenders, those that are no part of a limit; at most `warm` and `cold`.
+    pub others: u32,
     /// Threads of the pass.
     pub jobs: usize,
     /// The program that is measured.
@@ -89,10 +92,10 @@ pub fn run(plan: &Plan, say: &dyn Fn(&str)) -> io::Result<Report> {
     let mut measured = Vec::new();
     for set in &plan.sets {
         say(&format!("making the {} set", set.name()));
-        let store = Store::make(&plan.dir, *set, plan.bytes)?;
+        let store = Store::make(&plan.dir, *set, plan.bytes, plan.files)?;
         for (cache, rounds) in [(Cache::Warm, plan.warm), (Cache::Cold, plan.cold)] {
             if rounds > 0 {
-                measured.push(measure(plan, &store, cache, rounds, cores, &lanes, say)?);
+                measured.push(measure(plan, &store, cache, rounds, cores, say)?);
             }
         }
     }
@@ -111,13 +114,12 @@ fn measure(
     cache: Cache,
     rounds: u32,
     cores: usize,
-    lanes: &[(usize, f64)],
     say: &dyn Fn(&str),
 ) -> io::Result<Measured> {
     let mut times: Vec<(Contender, Cost)> = Vec::new();
     for round in 1..=rounds {
         for contender in Contender::all() {
-            if !contender.available() {
+            if !contender.available() || contender.is_other() && round > plan.others {
                 continue;
             }
             say(&format!(
@@ -133,24 +135,24 @@ fn measure(
             }
         }
     }
-    let best_rate = lanes.iter().map(|(_, rate)| *rate).fold(1.0, f64::max);
-    let reading = times
-        .iter()
-        .find(|(c, _)| *c == Contender::ReadOnly)
-        .map_or((Duration::ZERO, Duration::ZERO), |(_, cost)| {
-            (cost.wall, cost.cpu)
-        });
-    #[allow(clippy::cast_precision_loss)] // a benchmark store is no 2^52 bytes
-    let hashing = Duration::from_secs_f64(store.bytes as f64 / best_rate);
-    let each = u32::try_from(cores).unwrap_or(1);
+    let best = |wanted: &[Contender]| {
+        let found = times.iter().filter(|(c, _)| wanted.contains(c));
+        found
+            .map(|(_, cost)| *cost)
+            .reduce(Cost::best)
+            .unwrap_or_default()
+    };
+    // The harder of the two: more threads read a cold disk faster and a warm cache slower.
+    let reading = best(&[Contender::ReadOnly, Contender::ReadOnCores]);
+    let hashing = best(&[Contender::HashOnly]);
     Ok(Measured {
         set: store.set,
         files: store.files.len() as u64,
         bytes: store.bytes,
         cache,
         limit: Cost {
-            wall: reading.0 + hashing / each,
-            cpu: reading.1 + hashing,
+            wall: reading.wall + hashing.wall,
+            cpu: reading.cpu + hashing.cpu,
         },
         times,
     })

@@ -84,11 +84,11 @@ pub struct Store {
 }
 
 impl Store {
-    /// Makes a store of about `bytes` bytes below `dir`.
+    /// Makes a store of about `bytes` bytes or `files` files, whichever comes first, below `dir`.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn make(dir: &Path, set: Set, bytes: u64) -> io::Result<Self> {
+    pub fn make(dir: &Path, set: Set, bytes: u64, files: usize) -> io::Result<Self> {
         let root = dir.join(format!("precompute-bench-{}", std::process::id()));
         fs::create_dir_all(&root)?;
         let mut store = Self {
@@ -101,7 +101,7 @@ impl Store {
             .flat_map(|n| mix(n).to_le_bytes())
             .collect();
         let mut number = 0;
-        while store.bytes < bytes {
+        while store.bytes < bytes && store.files.len() < files {
             let name = format!("user/u{}", store.files.len());
             number = store.mailbox(&name, number, set.mailbox(), |n| {
                 let size = set.size(n);

@@ -22,15 +22,21 @@ pub struct Args {
     /// Kinds of mail
     #[arg(long, value_delimiter = ',', default_value = "small,mixed,large")]
     sets: Vec<SetName>,
-    /// Bytes of mail a set
+    /// Bytes of mail a set, at most
     #[arg(long, value_name = "BYTES", default_value = "1100M", value_parser = parse_bytes)]
     bytes: u64,
+    /// Messages a set, at most
+    #[arg(long, value_name = "N", default_value_t = 50_000)]
+    files: usize,
     /// Rounds with a warm page cache
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, value_name = "N", default_value_t = 7)]
     warm: u32,
     /// Rounds with a cold one (needs root, to drop it)
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 2)]
     cold: u32,
+    /// Rounds of what is slow: sha1sum, openssl, a plain loop
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    others: u32,
     /// Threads of the pass
     #[arg(long, value_name = "N", default_value_t = default_jobs(),
           value_parser = clap::value_parser!(u16).range(1..=1024).map(usize::from))]
@@ -85,6 +91,8 @@ fn plan(args: &Args, program: PathBuf) -> Plan {
         dir: args.dir.clone(),
         sets: args.sets.iter().map(|set| Set::from(*set)).collect(),
         bytes: args.bytes,
+        files: args.files,
+        others: args.others,
         warm: args.warm,
         cold: if root { args.cold } else { 0 },
         jobs: args.jobs,
