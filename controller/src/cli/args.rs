@@ -178,6 +178,10 @@ pub(super) struct Work {
     /// Seconds that a lock may be waited for.
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
     lock_wait: f64,
+    /// Seconds that a host that does not answer, or a partition that is not mounted, is waited for; 0 fails
+    /// its mailboxes instead.
+    #[arg(long, value_name = "SECONDS", default_value_t = 900.0, value_parser = seconds)]
+    host_wait: f64,
     /// How often a decided transaction is tried to be settled before a human is called.
     #[arg(long, value_name = "N", default_value_t = 8)]
     settle_attempts: u8,
@@ -198,6 +202,7 @@ impl Work {
         settings.passes = self.attempts.into();
         settings.pass_pause = Duration::from_secs_f64(self.pause);
         settings.lock_wait = Duration::from_secs_f64(self.lock_wait);
+        settings.host_wait = Duration::from_secs_f64(self.host_wait);
         settings.settle_attempts = self.settle_attempts;
         settings.prepare = self.prepare;
         settings.require_in_sync = self.require_in_sync;
@@ -208,6 +213,12 @@ impl Work {
 /// When to hold back. Each can be changed while the run works: `controller set`.
 #[derive(Debug, Args)]
 pub(super) struct Limits {
+    /// Mailboxes at once on each partition; --parallel holds for all of them together.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    parallel_partition: Option<u16>,
+    /// After each mailbox, let its place rest for so many times as long as it took.
+    #[arg(long, value_name = "RATIO", default_value_t = 0.0, value_parser = ratio)]
+    nice_ratio: f64,
     /// Work on fewer mailboxes at once while locks are held for longer than so many milliseconds.
     #[arg(long, value_name = "MS", value_parser = positive)]
     target_lock: Option<f64>,
@@ -231,6 +242,8 @@ pub(super) struct Limits {
 impl Limits {
     pub(super) fn apply(&self, control: &Control) {
         control.turn(|knobs| {
+            knobs.parallel_partition = self.parallel_partition.map(usize::from);
+            knobs.nice_ratio = self.nice_ratio;
             knobs.target_lock = self
                 .target_lock
                 .map(|ms| Duration::from_secs_f64(ms / 1000.0));
@@ -250,6 +263,14 @@ fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if number > 0.0 && number <= 1e9 => Ok(number),
         _ => Err("a number above 0 is expected".to_owned()),
+    }
+}
+
+/// How many times as long to rest as to work.
+fn ratio(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(ratio) if (0.0..=1000.0).contains(&ratio) => Ok(ratio),
+        _ => Err("a number between 0 and 1000 is expected".to_owned()),
     }
 }
 

@@ -26,7 +26,8 @@ pub(super) struct Args {
 pub(super) struct SetArgs {
     #[command(flatten)]
     common: Args,
-    /// parallel, target-lock (milliseconds), max-load, max-io (percent), flag-file, wait-command, window.
+    /// parallel, parallel-partition, target-lock (milliseconds), nice-ratio, lock-wait and host-wait (seconds),
+    /// max-load, max-io (percent), flag-file, wait-command, window.
     #[arg(value_name = "LIMIT")]
     key: String,
     /// Its value; off takes it away.
@@ -69,16 +70,26 @@ fn tell(args: &Args, what: &Ask) -> Result<Exit, Fail> {
 /// What a running controller says of itself, for a person.
 pub(super) fn describe(live: &Value) -> String {
     let number = |key: &str| live[key].as_u64().unwrap_or(0);
-    let rate = live["rate"].as_f64().unwrap_or(0.0);
-    let eta = live["eta_seconds"]
-        .as_u64()
-        .map_or("unknown".to_owned(), |s| {
-            text::duration(Duration::from_secs(s))
-        });
+    let rate = |of: &Value, key: &str| of[key].as_f64().unwrap_or(0.0);
+    let time = |key: &str| {
+        let seconds = live[key].as_u64()?;
+        Some(text::duration(Duration::from_secs(seconds)))
+    };
+    let mut eta = time("eta_seconds").unwrap_or_else(|| "unknown".to_owned());
+    for (key, by) in [
+        ("eta_messages_seconds", "messages"),
+        ("eta_bytes_seconds", "bytes"),
+    ] {
+        if let Some(time) = time(key) {
+            let _ = write!(eta, ", by {by} {time}");
+        }
+    }
     let mut out = format!(
-        "running: {} of {} mailboxes, {rate:.0}/s, ETA {eta}; {} under way, at most {}",
+        "running: {} of {} mailboxes, {:.0}/s, {:.0} messages/s, ETA {eta}; {} under way, at most {}",
         number("done"),
         number("mailboxes"),
+        rate(live, "rate"),
+        rate(live, "messages_rate"),
         number("under_way"),
         number("allowed").min(number("parallel"))
     );
@@ -88,6 +99,19 @@ pub(super) fn describe(live: &Value) -> String {
     }
     if let Some(why) = live["waiting"].as_str() {
         let _ = write!(out, "\nwaiting: {why}");
+    }
+    for parked in live["parked"].as_array().into_iter().flatten() {
+        let _ = write!(out, "\nparked: {}", parked.as_str().unwrap_or_default());
+    }
+    for host in live["hosts"].as_array().into_iter().flatten() {
+        let _ = write!(
+            out,
+            "\n{}: {:.0} committed/s, locks held {:.1} ms on average, longest {:.1} ms (last minute)",
+            host["side"].as_str().unwrap_or_default(),
+            rate(host, "rate"),
+            rate(host, "mean_lock_ms"),
+            rate(host, "longest_lock_ms")
+        );
     }
     let slowest = live["slowest"].as_array().into_iter().flatten();
     let slowest: Vec<String> = slowest

@@ -10,7 +10,8 @@ use super::progress::Progress;
 use super::{Fail, signals, text};
 use crate::control::{self, Conditions, Control, Socket, socket_path, watch_conditions};
 use crate::journal::{Journal, RunId, SqliteJournal, Verb};
-use crate::run::{self, Parts, Settings, Source, Summary, stop_pair};
+use crate::run::{self, Parts, Retry, Settings, Source, Summary, stop_pair};
+use crate::two_phase::Reason;
 
 #[derive(Debug, Args)]
 pub(super) struct UpgradeArgs {
@@ -65,8 +66,11 @@ pub(super) struct RetryArgs {
     #[command(flatten)]
     common: Common,
     /// Also what cannot get better by itself: damaged indexes, missing messages and the like.
-    #[arg(long, conflicts_with = "names")]
+    #[arg(long, conflicts_with_all = ["names", "reason"])]
     all: bool,
+    /// What failed for these reasons, as `report` names them, also such as cannot get better by themselves.
+    #[arg(long, value_name = "REASON,...", value_delimiter = ',', conflicts_with = "names", value_parser = reason)]
+    reason: Vec<Reason>,
     /// Mailboxes to retry, whatever their failure; without any, those whose failure may have passed.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
@@ -159,6 +163,12 @@ fn migrate(common: Common, mut settings: Settings, sources: Vec<Source>) -> Resu
 
 pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
     let names = parse_names(&args.names)?;
+    let what = match (args.all, args.reason.is_empty(), names.is_empty()) {
+        (true, ..) => Retry::All,
+        (_, false, _) => Retry::Reasons(args.reason),
+        (_, _, false) => Retry::Names(names),
+        _ => Retry::MayPass,
+    };
     let common = args.common;
     let journal = Arc::new(SqliteJournal::open(&common.state.state)?);
     let Some(last) = journal.last_run()? else {
@@ -178,9 +188,16 @@ pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
     common.work.apply(&mut settings);
     with_runtime(async move {
         let (parts, progress, control, _socket) = parts(&common, settings, &journal);
-        let result = run::retry(parts, &names, args.all, &control).await;
+        let result = run::retry(parts, &what, &control).await;
         progress.end();
         finish(&common, verb, journal.as_ref(), &result?)
+    })
+}
+
+fn reason(word: &str) -> Result<Reason, String> {
+    Reason::from_word(word).ok_or_else(|| {
+        let words: Vec<&str> = Reason::ALL.iter().map(|r| r.as_str()).collect();
+        format!("one of {} is expected", words.join(", "))
     })
 }
 

@@ -118,7 +118,9 @@ fn notes(live: &Live) -> String {
     if let Some(why) = &live.waiting {
         return format!("waiting: {why}");
     }
-    let eta = live.eta_seconds.map_or_else(
+    // Where mailboxes differ in size, messages tell the time better.
+    let eta = live.eta_messages_seconds.or(live.eta_seconds);
+    let eta = eta.map_or_else(
         || "unknown".to_owned(),
         |s| text::duration(Duration::from_secs(s)),
     );
@@ -127,8 +129,13 @@ fn notes(live: &Live) -> String {
     } else {
         String::new()
     };
+    let parked = match live.parked.as_slice() {
+        [] => String::new(),
+        [one] => format!(", parked: {one}"),
+        several => format!(", parked: {} partitions not mounted", several.len()),
+    };
     format!(
-        "{:.0}/s, ETA {eta}, {} messages{failed}",
+        "{:.0}/s, ETA {eta}, {} messages{failed}{parked}",
         live.rate, live.messages
     )
 }
@@ -172,5 +179,14 @@ mod tests {
         );
         control.turn(|knobs| knobs.paused = true);
         assert_eq!(notes(&control.live()), "waiting: paused");
+        control.turn(|knobs| knobs.paused = false);
+        control.holds(Some("replica away since 03:00:00".to_owned()));
+        assert_eq!(
+            notes(&control.live()),
+            "waiting: replica away since 03:00:00"
+        );
+        control.holds(None);
+        control.parks(vec!["partition p1 of the master not mounted".to_owned()]);
+        assert!(notes(&control.live()).ends_with("parked: partition p1 of the master not mounted"));
     }
 }

@@ -173,6 +173,9 @@ pub(super) fn hints(
         .map(|(reason, n)| format!("{n} {reason}: {}", reason.advice()));
     let mut lines: Vec<String> = advice.collect();
     let state = state.display();
+    if let Some(away) = &summary.away {
+        lines.push(format!("the run ended because {away}"));
+    }
     if summary.in_doubt > 0 {
         lines.push(format!(
             "settle what is in doubt: controller recover {hosts} --state {state}"
@@ -180,8 +183,28 @@ pub(super) fn hints(
     } else if summary.pending > 0 {
         lines.push("not all was done: give the same command again to go on".to_owned());
     } else if summary.rolled_back > 0 {
+        lines.extend(retry_hints(failures, &format!("{hosts} --state {state}")));
+    }
+    lines
+}
+
+/// Which `retry` takes which failures up: what may have passed by itself, and what needs a repair first.
+fn retry_hints(failures: &Failures, options: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (may, cannot): (Vec<_>, Vec<_>) = failures.iter().partition(|(r, _)| r.may_pass());
+    let sum = |part: &[(&Reason, &u64)]| part.iter().map(|(_, n)| **n).sum::<u64>();
+    if !may.is_empty() {
         lines.push(format!(
-            "take up what was rolled back: controller retry {hosts} --state {state}"
+            "take up {} that may pass by themselves: controller retry {options}",
+            sum(&may)
+        ));
+    }
+    if !cannot.is_empty() {
+        let words: Vec<&str> = cannot.iter().map(|(r, _)| r.as_str()).collect();
+        let words = words.join(",");
+        lines.push(format!(
+            "take up {} that cannot, after a repair: controller retry {options} --reason {words} (or their names)",
+            sum(&cannot)
         ));
     }
     lines
@@ -213,12 +236,33 @@ mod tests {
             ..Summary::default()
         };
         let lines = hints(&summary, &failures, "--master m:1", Path::new("x.db"));
-        assert_eq!(lines.len(), Reason::ALL.len() + 1);
-        assert!(
-            lines
-                .last()
-                .is_some_and(|l| l.ends_with("controller retry --master m:1 --state x.db"))
+        assert_eq!(lines.len(), Reason::ALL.len() + 2);
+        let of = |may: bool| Reason::ALL.iter().filter(|r| r.may_pass() == may).count() * 2;
+        assert_eq!(
+            lines[lines.len() - 2],
+            format!(
+                "take up {} that may pass by themselves: controller retry --master m:1 --state x.db",
+                of(true)
+            )
         );
+        let last = &lines[lines.len() - 1];
+        let begin = format!("take up {} that cannot, after a repair: ", of(false));
+        assert!(last.starts_with(&begin), "{last}");
+        for reason in Reason::ALL.into_iter().filter(|r| !r.may_pass()) {
+            assert!(last.contains(reason.as_str()), "{reason}: {last}");
+        }
+    }
+
+    #[test]
+    fn only_a_retry_that_takes_something_up_is_suggested() {
+        let damaged = Failures::from([(Reason::Damaged, 1)]);
+        let summary = Summary {
+            rolled_back: 1,
+            ..Summary::default()
+        };
+        let lines = hints(&summary, &damaged, "--master m:1", Path::new("x.db"));
+        assert!(lines[1].contains("controller retry --master m:1 --state x.db --reason damaged"));
+        assert_eq!(lines.len(), 2, "{lines:?}");
     }
 
     #[test]

@@ -137,15 +137,22 @@ fn first_number(path: &str, prefix: &str) -> Option<f64> {
         .ok()
 }
 
-/// The minute of the day, local time. `SQLite` knows the time zone, and is here already.
+/// The time of day, local time. `SQLite` knows the time zone, and is here already.
+fn local_time(format: &str) -> Option<String> {
+    let query = "SELECT strftime(?, 'now', 'localtime')";
+    rusqlite::Connection::open_in_memory()
+        .and_then(|db| db.query_row(query, [format], |row| row.get(0)))
+        .ok()
+}
+
+/// The time of day for a person, local time.
+pub(crate) fn local_clock() -> String {
+    local_time("%H:%M:%S").unwrap_or_else(|| "some time".to_owned())
+}
+
+/// The minute of the day, local time.
 fn local_minute() -> Option<u16> {
-    let clock: String = rusqlite::Connection::open_in_memory()
-        .and_then(|db| {
-            db.query_row("SELECT strftime('%H:%M', 'now', 'localtime')", [], |row| {
-                row.get(0)
-            })
-        })
-        .ok()?;
+    let clock = local_time("%H:%M")?;
     let (hour, minute) = clock.split_once(':')?;
     Some(hour.parse::<u16>().ok()? * 60 + minute.parse::<u16>().ok()?)
 }

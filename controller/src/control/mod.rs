@@ -21,6 +21,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::watch;
 
+pub(crate) use conditions::local_clock;
 pub use conditions::{Conditions, Window, WindowError, watch_conditions};
 pub use server::{Ask, ServeError, Socket, ask, serve, socket_path};
 use tally::Tally;
@@ -33,8 +34,16 @@ use crate::two_phase::Failure;
 pub struct Knobs {
     /// Begin nothing new.
     pub paused: bool,
-    /// Mailboxes at once, at most.
+    /// Mailboxes at once, at most; each is on both hosts, so it is also the most at once on each of them.
     pub parallel: usize,
+    /// Mailboxes at once on each partition, at most.
+    pub parallel_partition: Option<usize>,
+    /// After a mailbox, its place rests for so many times as long as it took; 0 is not at all.
+    pub nice_ratio: f64,
+    /// How long `LOCK` may queue.
+    pub lock_wait: Duration,
+    /// How long a host that is away, or a partition that is not mounted, is waited for.
+    pub host_wait: Duration,
     /// Work on fewer at once while locks are held for longer than this.
     pub target_lock: Option<Duration>,
     /// When to wait.
@@ -67,18 +76,52 @@ pub struct Live {
     pub messages: u64,
     /// Mailboxes a second over the last minute.
     pub rate: f64,
-    /// Seconds until the end at that rate; `None` if nothing moves.
+    /// Messages a second over the last minute.
+    pub messages_rate: f64,
+    /// Seconds until the end at that rate of mailboxes; `None` if nothing moves.
     pub eta_seconds: Option<u64>,
+    /// The same by messages, and by bytes of messages: from a sample of what was to be done, once there is one.
+    pub eta_messages_seconds: Option<u64>,
+    /// See above.
+    pub eta_bytes_seconds: Option<u64>,
     /// Whether it is paused.
     pub paused: bool,
     /// Why nothing new begins, if so.
     pub waiting: Option<String>,
+    /// Partitions that are not mounted; their mailboxes wait while the others go on.
+    pub parked: Vec<String>,
     /// Mailboxes at once, at most.
     pub parallel: usize,
     /// Mailboxes at once that the lock times allow now.
     pub allowed: usize,
+    /// Each host over the last minute.
+    pub hosts: Vec<HostLive>,
     /// The longest locks of this invocation: mailbox and milliseconds.
     pub slowest: Vec<(String, f64)>,
+}
+
+/// What one host did over the last minute.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HostLive {
+    /// `master` or `replica`.
+    pub side: &'static str,
+    /// Mailboxes committed a second.
+    pub rate: f64,
+    /// How long its locks were held on average.
+    pub mean_lock_ms: f64,
+    /// The longest of them.
+    pub longest_lock_ms: f64,
+}
+
+/// How large a mailbox is that is still to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sampled {
+    /// Its name.
+    pub name: String,
+    /// Records of its index.
+    pub messages: u64,
+    /// Their size.
+    pub bytes: u64,
 }
 
 impl Control {
@@ -88,6 +131,10 @@ impl Control {
         let knobs = Knobs {
             paused: false,
             parallel: parallel.max(1),
+            parallel_partition: None,
+            nice_ratio: 0.0,
+            lock_wait: Duration::ZERO,
+            host_wait: Duration::ZERO,
             target_lock: None,
             conditions: Conditions::default(),
             waiting: None,
@@ -133,7 +180,7 @@ impl Control {
             Some(_) => tally.allowed.min(knobs.parallel),
             None => knobs.parallel,
         };
-        limit.saturating_sub(tally.under_way)
+        limit.saturating_sub(tally.under_way + tally.resting)
     }
 
     /// Tells what a run has to do.
@@ -152,6 +199,26 @@ impl Control {
         tally.under_way = tally.under_way.saturating_sub(1);
     }
 
+    /// So many places rest.
+    pub fn rests(&self, places: usize) {
+        self.tally().resting = places;
+    }
+
+    /// Why the run itself begins nothing new, if so.
+    pub fn holds(&self, why: Option<String>) {
+        self.tally().holds = why;
+    }
+
+    /// Which partitions wait while the others go on.
+    pub fn parks(&self, partitions: Vec<String>) {
+        self.tally().parked = partitions;
+    }
+
+    /// Some of so many mailboxes that are to be done were looked at beforehand.
+    pub fn expects(&self, of: u64, sampled: Vec<Sampled>) {
+        self.tally().expects(of, sampled);
+    }
+
     /// Tells how an attempt ended.
     pub fn finished(&self, name: &str, ended: Ended, failure: Option<&Failure>, figures: &Figures) {
         let (parallel, target) = {
@@ -166,12 +233,7 @@ impl Control {
     #[must_use]
     pub fn live(&self) -> Live {
         let knobs = self.knobs();
-        let waiting = if knobs.paused {
-            Some("paused".to_owned())
-        } else {
-            knobs.waiting.clone()
-        };
-        self.tally().live(&knobs, waiting)
+        self.tally().live(&knobs)
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {

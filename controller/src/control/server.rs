@@ -31,7 +31,8 @@ pub enum Ask {
     Stop,
     /// Change a limit; `off` takes it away.
     Set {
-        /// `parallel`, `target-lock`, `max-load`, `max-io`, `flag-file`, `wait-command` or `window`.
+        /// `parallel`, `parallel-partition`, `target-lock`, `nice-ratio`, `lock-wait`, `host-wait`, `max-load`,
+        /// `max-io`, `flag-file`, `wait-command` or `window`.
         key: String,
         /// Its value.
         value: String,
@@ -160,15 +161,38 @@ fn set(control: &Control, key: &str, value: &str) -> Result<(), String> {
         }
     };
     let text = || (!off).then(|| value.to_owned());
+    let at_once = || match value.parse::<usize>() {
+        Ok(n) if (1..=1024).contains(&n) => Ok(n),
+        _ => Err(format!("{key}: a number between 1 and 1024 is expected")),
+    };
+    // A wait has no "off": it is always bounded.
+    let seconds = || match value.parse::<f64>() {
+        Ok(s) if (0.0..=86_400.0).contains(&s) => Ok(Duration::from_secs_f64(s)),
+        _ => Err(format!("{key}: seconds between 0 and 86400 are expected")),
+    };
     match key {
         "parallel" => {
-            let parallel: usize = value
-                .parse()
-                .map_err(|_| format!("{key}: a number is expected"))?;
-            if !(1..=1024).contains(&parallel) {
-                return Err(format!("{key}: between 1 and 1024"));
-            }
+            let parallel = at_once()?;
             control.turn(|knobs| knobs.parallel = parallel);
+        }
+        "parallel-partition" => {
+            let each = if off { None } else { Some(at_once()?) };
+            control.turn(|knobs| knobs.parallel_partition = each);
+        }
+        "nice-ratio" => {
+            let ratio = number()?.unwrap_or(0.0);
+            if ratio > 1000.0 {
+                return Err(format!("{key}: at most 1000"));
+            }
+            control.turn(|knobs| knobs.nice_ratio = ratio);
+        }
+        "lock-wait" => {
+            let wait = seconds()?;
+            control.turn(|knobs| knobs.lock_wait = wait);
+        }
+        "host-wait" => {
+            let wait = seconds()?;
+            control.turn(|knobs| knobs.host_wait = wait);
         }
         "target-lock" => {
             let target = number()?.map(|ms| Duration::from_secs_f64((ms / 1000.0).min(86_400.0)));

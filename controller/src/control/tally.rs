@@ -1,10 +1,11 @@
-//! Counts what a run does: rates, the slowest locks, and how many mailboxes at once they allow.
+//! Counts what a run does: rates, the slowest locks, how many mailboxes at once they allow, and when it ends.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::{Knobs, Live};
+use super::{HostLive, Knobs, Live, Sampled};
 use crate::journal::{Ended, Figures};
-use crate::two_phase::Failure;
+use crate::two_phase::{Failure, Side};
 
 /// Seconds that the rate looks back.
 const WINDOW: usize = 60;
@@ -12,12 +13,20 @@ const WINDOW: usize = 60;
 const SLOWEST: usize = 5;
 /// Good ones in a row before one more at once is allowed.
 const GROW_AFTER: u32 = 20;
+/// What of the sample has to be done, as a share, before anything is said from it.
+const ENOUGH: f64 = 0.02;
 
 #[derive(Debug)]
 pub(super) struct Tally {
     pub(super) under_way: usize,
+    /// Places that rest (`--nice-ratio`).
+    pub(super) resting: usize,
     /// At once, as the lock times allow.
     pub(super) allowed: usize,
+    /// Why the run itself begins nothing: a host that is away, a pause between passes.
+    pub(super) holds: Option<String>,
+    /// Partitions that are away while the others go on.
+    pub(super) parked: Vec<String>,
     good: u32,
     run: i64,
     mailboxes: u64,
@@ -25,17 +34,74 @@ pub(super) struct Tally {
     failed: u64,
     messages: u64,
     begun: Instant,
-    /// Finished in each of the last seconds; `latest` is the second that the newest counts.
-    seconds: [u64; WINDOW],
+    /// What ended in each of the last seconds; `latest` is the second that the newest counts.
+    seconds: [Second; WINDOW],
     latest: u64,
     slowest: Vec<(String, u64)>,
+    sample: Sample,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Second {
+    mailboxes: u64,
+    messages: u64,
+    hosts: [Locks; 2],
+}
+
+/// Locks of one host.
+#[derive(Clone, Copy, Debug, Default)]
+struct Locks {
+    count: u64,
+    sum_us: u64,
+    longest_us: u64,
+}
+
+impl Locks {
+    fn add(&mut self, us: u64) {
+        self.count += 1;
+        self.sum_us = self.sum_us.saturating_add(us);
+        self.longest_us = self.longest_us.max(us);
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            count: self.count + other.count,
+            sum_us: self.sum_us.saturating_add(other.sum_us),
+            longest_us: self.longest_us.max(other.longest_us),
+        }
+    }
+}
+
+/// Some of what was to be done, looked at beforehand, to tell how much it is.
+#[derive(Debug, Default)]
+struct Sample {
+    /// Not done yet: messages and bytes of each.
+    open: HashMap<String, (f64, f64)>,
+    all: (f64, f64),
+    done: (f64, f64),
+    /// How many mailboxes it stands for, and how many messages were done by then.
+    of: f64,
+    count: f64,
+    before: u64,
+}
+
+impl Sample {
+    fn done(&mut self, name: &str) {
+        if let Some((messages, bytes)) = self.open.remove(name) {
+            self.done.0 += messages;
+            self.done.1 += bytes;
+        }
+    }
 }
 
 impl Tally {
     pub(super) fn new(parallel: usize) -> Self {
         Self {
             under_way: 0,
+            resting: 0,
             allowed: parallel,
+            holds: None,
+            parked: Vec::new(),
             good: 0,
             run: 0,
             mailboxes: 0,
@@ -43,9 +109,10 @@ impl Tally {
             failed: 0,
             messages: 0,
             begun: Instant::now(),
-            seconds: [0; WINDOW],
+            seconds: [Second::default(); WINDOW],
             latest: 0,
             slowest: Vec::new(),
+            sample: Sample::default(),
         }
     }
 
@@ -54,8 +121,24 @@ impl Tally {
         self.mailboxes = mailboxes;
         self.done = done;
         self.begun = Instant::now();
-        self.seconds = [0; WINDOW];
+        self.seconds = [Second::default(); WINDOW];
         self.latest = 0;
+    }
+
+    #[allow(clippy::cast_precision_loss)] // an estimate
+    pub(super) fn expects(&mut self, of: u64, sampled: Vec<Sampled>) {
+        let mut sample = Sample {
+            of: of as f64,
+            count: sampled.len() as f64,
+            before: self.messages,
+            ..Sample::default()
+        };
+        for one in sampled {
+            let size = (one.messages as f64, one.bytes as f64);
+            sample.all = (sample.all.0 + size.0, sample.all.1 + size.1);
+            sample.open.insert(one.name, size);
+        }
+        self.sample = sample;
     }
 
     pub(super) fn finished(
@@ -67,6 +150,7 @@ impl Tally {
         parallel: usize,
         target: Option<Duration>,
     ) {
+        let second = self.advance();
         if let Some(us) = figures.lock_us.iter().flatten().copied().max() {
             self.adapt(us, parallel, target);
             let at = self.slowest.partition_point(|(_, held)| *held >= us);
@@ -74,17 +158,21 @@ impl Tally {
                 self.slowest.insert(at, (name.to_owned(), us));
                 self.slowest.truncate(SLOWEST);
             }
+            for side in Side::ALL {
+                if let Some(us) = figures.lock_us[side.index()] {
+                    self.seconds[second].hosts[side.index()].add(us);
+                }
+            }
         }
         if ended == Ended::Again {
             return;
         }
+        self.sample.done(name);
         self.done += 1;
         self.messages += figures.messages;
         self.failed += u64::from(failure.is_some() && ended != Ended::Gone);
-        let second = self.advance();
-        if let Some(count) = self.seconds.get_mut(second) {
-            *count += 1;
-        }
+        self.seconds[second].mailboxes += 1;
+        self.seconds[second].messages += figures.messages;
     }
 
     /// Halves at once when a lock was held too long, grows by one after a row of good ones.
@@ -110,21 +198,34 @@ impl Tally {
         let now = self.begun.elapsed().as_secs();
         let window = WINDOW as u64;
         for second in (self.latest + 1).max(now.saturating_sub(window - 1))..=now {
-            self.seconds[usize::try_from(second % window).unwrap_or(0)] = 0;
+            self.seconds[slot(second)] = Second::default();
         }
         self.latest = self.latest.max(now);
-        usize::try_from(self.latest % window).unwrap_or(0)
+        slot(self.latest)
     }
 
     #[allow(clippy::cast_precision_loss)] // for a person to read
-    pub(super) fn live(&mut self, knobs: &Knobs, waiting: Option<String>) -> Live {
+    pub(super) fn live(&mut self, knobs: &Knobs) -> Live {
         self.advance();
         let looked_back = self.begun.elapsed().as_secs_f64().clamp(1.0, WINDOW as f64);
-        let rate = self.seconds.iter().sum::<u64>() as f64 / looked_back;
-        let left = self.mailboxes.saturating_sub(self.done);
-        let eta = Duration::try_from_secs_f64(left as f64 / rate)
-            .ok()
-            .map(|d| d.as_secs());
+        let per_second = |n: u64| n as f64 / looked_back;
+        let rate = per_second(self.seconds.iter().map(|s| s.mailboxes).sum());
+        let messages_rate = per_second(self.seconds.iter().map(|s| s.messages).sum());
+        let left = self.mailboxes.saturating_sub(self.done) as f64;
+        let (messages_left, bytes_eta) = self.sizes(left, messages_rate);
+        let hosts = Side::ALL
+            .into_iter()
+            .filter_map(|side| {
+                let locks = self.seconds.iter().map(|s| s.hosts[side.index()]);
+                let locks = locks.fold(Locks::default(), Locks::and);
+                (locks.count > 0).then(|| HostLive {
+                    side: side.as_str(),
+                    rate: per_second(locks.count),
+                    mean_lock_ms: ms(locks.sum_us) / locks.count as f64,
+                    longest_lock_ms: ms(locks.longest_us),
+                })
+            })
+            .collect();
         Live {
             run: self.run,
             mailboxes: self.mailboxes,
@@ -133,20 +234,72 @@ impl Tally {
             under_way: self.under_way,
             messages: self.messages,
             rate,
-            eta_seconds: eta,
+            messages_rate,
+            eta_seconds: seconds(left / rate),
+            eta_messages_seconds: messages_left.and_then(|left| seconds(left / messages_rate)),
+            eta_bytes_seconds: bytes_eta.and_then(seconds),
             paused: knobs.paused,
-            waiting,
+            waiting: self.waiting(knobs),
+            parked: self.parked.clone(),
             parallel: knobs.parallel,
             allowed: if knobs.target_lock.is_some() {
                 self.allowed.min(knobs.parallel)
             } else {
                 knobs.parallel
             },
+            hosts,
             slowest: self
                 .slowest
                 .iter()
-                .map(|(name, us)| (name.clone(), *us as f64 / 1000.0))
+                .map(|(name, us)| (name.clone(), ms(*us)))
                 .collect(),
         }
     }
+
+    /// Messages that are left, and seconds for the bytes that are left, both as the sample tells.
+    #[allow(clippy::cast_precision_loss)] // an estimate
+    fn sizes(&self, mailboxes_left: f64, messages_rate: f64) -> (Option<f64>, Option<f64>) {
+        let sample = &self.sample;
+        if sample.count < 1.0 || sample.all.0 <= 0.0 {
+            return (None, None);
+        }
+        let mean = sample.all.0 / sample.count;
+        let done = self.messages.saturating_sub(sample.before) as f64;
+        let expected = mean * sample.of;
+        // More was done than expected: what is left counts as it did on average.
+        let left = if expected > done {
+            expected - done
+        } else {
+            mean * mailboxes_left
+        };
+        let share = sample.done.1 / sample.all.1.max(1.0);
+        let bytes = (share >= ENOUGH && done > 0.0).then(|| {
+            let bytes_rate = messages_rate * share / done;
+            (1.0 - share) / bytes_rate
+        });
+        (Some(left), bytes)
+    }
+
+    /// Why nothing new begins, the most deliberate reason first.
+    fn waiting(&self, knobs: &Knobs) -> Option<String> {
+        if knobs.paused {
+            return Some("paused".to_owned());
+        }
+        self.holds.clone().or_else(|| knobs.waiting.clone())
+    }
+}
+
+fn slot(second: u64) -> usize {
+    usize::try_from(second % WINDOW as u64).unwrap_or(0)
+}
+
+fn seconds(seconds: f64) -> Option<u64> {
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .map(|d| d.as_secs())
+}
+
+#[allow(clippy::cast_precision_loss)] // for a person to read
+fn ms(us: u64) -> f64 {
+    us as f64 / 1000.0
 }

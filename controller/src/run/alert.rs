@@ -2,6 +2,7 @@
 
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::observe::Observer;
@@ -24,13 +25,33 @@ pub struct Alerts {
     pub recover: String,
 }
 
+/// What was said once in this invocation and need not be said again.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    block: AtomicBool,
+    no_syslog: AtomicBool,
+}
+
 impl Alerts {
-    /// Tells everybody that this mailbox is in doubt.
-    pub(super) async fn raise(&self, mailbox: &str, failure: &Failure, observer: &dyn Observer) {
-        observer.alarm(&self.block(mailbox, failure));
+    /// Tells everybody that this mailbox is in doubt: the first time with all that there is to say.
+    pub(super) async fn raise(
+        &self,
+        mailbox: &str,
+        failure: &Failure,
+        told: &Told,
+        observer: &dyn Observer,
+    ) {
         let line = format!("IN DOUBT: {mailbox}: {failure}");
-        if self.syslog {
-            syslog(&line, observer);
+        if told.block.swap(true, Ordering::Relaxed) {
+            observer.alarm(&format!("*** also {line}"));
+        } else {
+            observer.alarm(&self.block(mailbox, failure));
+        }
+        if self.syslog
+            && let Err(error) = syslog(&line)
+            && !told.no_syslog.swap(true, Ordering::Relaxed)
+        {
+            observer.say(&format!("(no syslog here: {error})"));
         }
         if let Some(command) = &self.on_alert
             && let Err(text) = run_command(command, mailbox, failure, &line).await
@@ -64,18 +85,12 @@ impl Alerts {
     }
 }
 
-fn syslog(line: &str, observer: &dyn Observer) {
+fn syslog(line: &str) -> std::io::Result<()> {
     let pid = std::process::id();
-    let sent = UnixDatagram::unbound().and_then(|socket| {
-        socket.set_nonblocking(true)?;
-        socket.send_to(
-            format!("<{SYSLOG_PRIORITY}>reguid[{pid}]: {line}").as_bytes(),
-            "/dev/log",
-        )
-    });
-    if let Err(error) = sent {
-        observer.say(&format!("syslog could not be told: {error}"));
-    }
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    let text = format!("<{SYSLOG_PRIORITY}>reguid[{pid}]: {line}");
+    socket.send_to(text.as_bytes(), "/dev/log").map(drop)
 }
 
 async fn run_command(

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::away::Away;
 use super::connect::BoxFuture;
 use super::peer::{Learned, Peer, Target};
 use super::settings::{Settings, Stop, StopSignal};
@@ -54,6 +55,7 @@ pub(super) struct Driven {
 pub(super) struct Surroundings<'a> {
     pub(super) journal: &'a Arc<dyn Journal>,
     pub(super) settings: &'a Settings,
+    pub(super) away: &'a Away,
     pub(super) stop: StopSignal,
 }
 
@@ -115,7 +117,17 @@ pub(super) async fn drive(
                         attempt.into(),
                         SETTLE_PAUSE_MAX,
                     );
-                    paused = Some(Box::pin(tokio::time::sleep(pause)));
+                    let back = around.away.back();
+                    let mut stop = around.stop.clone();
+                    paused = Some(Box::pin(async move {
+                        tokio::time::sleep(pause).await;
+                        // An attempt at a host that is away would only bring it nearer to "in doubt".
+                        tokio::select! {
+                            biased;
+                            () = back => {}
+                            () = stop.reached(Stop::Finish) => {}
+                        }
+                    }));
                 }
                 Action::Alert(failure) => alert = Some(failure),
                 Action::Finished(outcome) => {
@@ -162,6 +174,9 @@ pub(super) async fn drive(
                 Event::Abort
             }
         };
+        if let Event::Lost(side, why) = &event {
+            around.away.suspect(*side, why);
+        }
         todo.extend(machine.step(event));
     }
 }

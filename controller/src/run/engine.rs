@@ -1,30 +1,27 @@
 //! The run itself: greet, recover, resume or begin, list, work in passes, sum up.
 
-use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use indexfile::mailbox::MailboxName;
-use slotd::protocol::{Command, Greeting, PROTOCOL_VERSION, Reply};
-use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use super::alert::Alerts;
+use super::alert::{Alerts, Told};
+use super::attempt::now_ms;
+use super::away::Away;
+use super::begin::{Retry, greet_hosts, resume_or_begin, take_up_again};
 use super::connect::Connect;
-use super::drive::{Pair, Surroundings, backoff, drive};
+use super::drive::backoff;
 use super::intake::{Source, fill, stream};
-use super::observe::{Finished, Observer};
-use super::peer::{Peer, Target};
-use super::recover::{finish, settle_open};
+use super::observe::Observer;
+use super::pass::one_pass;
+use super::queue::Scope;
+use super::recover::settle_open;
+use super::sample::sample;
 use super::settings::{RunError, Settings, Stop, StopSignal};
-use super::summary::{PAGE, Summary, open_names};
+use super::summary::Summary;
 use crate::control::Control;
-use crate::journal::{
-    Attempt, Change, Durability, Ended, Figures, Filter, Job, Journal, JournalError, MailboxId,
-    RunId, RunInfo, RunSpec, State,
-};
+use crate::journal::{Journal, RunId};
 use crate::listing::Skipped;
-use crate::two_phase::{Coordinator, Failure, Outcome, Reason, Side};
 
 /// Longest pause between two passes.
 const PASS_PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -45,6 +42,41 @@ pub struct Parts {
     pub stop: StopSignal,
 }
 
+/// What everybody who works for a run has in common.
+pub(super) struct Shared {
+    pub(super) parts: Parts,
+    pub(super) control: Arc<Control>,
+    pub(super) away: Away,
+    pub(super) told: Told,
+}
+
+impl Shared {
+    /// Greets the hosts.
+    pub(super) async fn begin(
+        parts: Parts,
+        control: &Arc<Control>,
+    ) -> Result<(Arc<Self>, [String; 2]), RunError> {
+        control.turn(|knobs| {
+            knobs.host_wait = parts.settings.host_wait;
+            knobs.lock_wait = parts.settings.lock_wait;
+        });
+        let ids = greet_hosts(&parts.connect).await?;
+        let away = Away::new(
+            Arc::clone(&parts.connect),
+            Arc::clone(&parts.observer),
+            Arc::clone(control),
+            ids.clone(),
+        );
+        let shared = Self {
+            parts,
+            control: Arc::clone(control),
+            away,
+            told: Told::default(),
+        };
+        Ok((Arc::new(shared), ids))
+    }
+}
+
 /// Migrates the mailboxes of the sources, or goes on with a run that was stopped.
 ///
 /// # Errors
@@ -63,11 +95,11 @@ pub async fn run_controlled(
     sources: &[Source],
     control: &Arc<Control>,
 ) -> Result<Summary, RunError> {
-    let parts = Arc::new(parts);
     let begun = Instant::now();
-    let ids = greet(&parts).await?;
-    let recovered = settle_open(&parts).await?;
-    let (run, known) = resume_or_begin(&parts, ids, sources)?;
+    let (shared, ids) = Shared::begin(parts, control).await?;
+    let parts = &shared.parts;
+    let recovered = settle_open(&shared).await?;
+    let (run, known) = resume_or_begin(parts, ids, sources)?;
     // What the master walked once need not be walked again.
     let listed = known.is_some_and(|k| k.list_complete);
     let fresh = sources
@@ -85,438 +117,123 @@ pub async fn run_controlled(
             .observer
             .say(&format!("{n} entries of the list skipped: {why}"));
     }
-    work(&parts, control, run).await?;
-    sum_up(&parts, run, begun, &skipped, recovered.settled)
+    work(&shared, run, &Scope::All).await?;
+    sum_up(&shared, run, begun, &skipped, recovered.settled)
 }
 
-/// Takes up what failed in the last run: what may pass by itself, or everything, or these names.
+/// Takes up what failed in the last run.
 ///
 /// # Errors
 /// There is no run, or it has no such mailbox, or it could not go on.
 pub async fn retry(
     parts: Parts,
-    names: &[MailboxName],
-    all: bool,
+    what: &Retry,
     control: &Arc<Control>,
 ) -> Result<Summary, RunError> {
-    let parts = Arc::new(parts);
     let begun = Instant::now();
     let last = parts.journal.last_run()?;
     let last = last.ok_or_else(|| RunError::Nothing("there is no run to retry".to_owned()))?;
     if last.spec.to != parts.settings.to || last.spec.verb != parts.settings.verb {
         return Err(RunError::Config("the last run was another one".to_owned()));
     }
-    greet(&parts).await?;
-    let recovered = settle_open(&parts).await?;
-    let mut unknown = Vec::new();
-    for name in names {
-        match parts.journal.find(last.id, name)? {
-            Some(row) => requeue(&parts, row.id),
-            None => unknown.push(name.to_string()),
-        }
-    }
-    if !unknown.is_empty() {
-        return Err(RunError::NoMailbox(unknown.join(", ")));
-    }
-    if names.is_empty() {
-        requeue_failed(&parts, last.id, all)?;
-    }
-    parts.journal.flush()?;
-    work(&parts, control, last.id).await?;
-    sum_up(&parts, last.id, begun, &Skipped::new(), recovered.settled)
+    let (shared, _) = Shared::begin(parts, control).await?;
+    let recovered = settle_open(&shared).await?;
+    let scope = take_up_again(&shared.parts, last.id, what)?;
+    work(&shared, last.id, &scope).await?;
+    sum_up(&shared, last.id, begun, &Skipped::new(), recovered.settled)
 }
 
 pub(super) fn sum_up(
-    parts: &Parts,
+    shared: &Shared,
     run: RunId,
     begun: Instant,
     skipped: &Skipped,
     recovered: u64,
 ) -> Result<Summary, RunError> {
-    let summary = Summary::collect(
+    let parts = &shared.parts;
+    let mut summary = Summary::collect(
         parts.journal.as_ref(),
         run,
         begun.elapsed(),
         skipped,
         recovered,
     )?;
+    summary.away = shared.away.lost();
     if summary.pending == 0 && parts.stop.level() == Stop::No {
         parts.journal.finish_run(run, now_ms())?;
     }
     Ok(summary)
 }
 
-/// Looks whether each slotd answers and is one that we understand, and not the same one twice.
-pub(super) async fn greet(parts: &Parts) -> Result<[String; 2], RunError> {
-    greet_hosts(&parts.connect).await
-}
-
-pub(super) async fn greet_hosts(connect: &Arc<dyn Connect>) -> Result<[String; 2], RunError> {
-    let mut ids = [String::new(), String::new()];
-    for side in Side::ALL {
-        if connect.address(side).is_none() {
-            continue;
-        }
-        let unavailable = |text: String| RunError::Unavailable {
-            side: side.as_str(),
-            text,
-        };
-        let mut peer = Peer::new(side, Arc::clone(connect));
-        let reply = peer
-            .call(&Command::Hello)
-            .await
-            .map_err(|error| unavailable(error.to_string()))?;
-        let Reply::Ok(fields) = reply else {
-            return Err(unavailable(format!(
-                "HELLO was answered with {}",
-                reply.to_line().trim_end()
-            )));
-        };
-        let greeting =
-            Greeting::from_fields(&fields).map_err(|error| unavailable(error.to_string()))?;
-        if greeting.protocol != PROTOCOL_VERSION {
-            return Err(RunError::Config(format!(
-                "the {side}'s slotd speaks version {} of the protocol and this controller version {}",
-                greeting.protocol, PROTOCOL_VERSION
-            )));
-        }
-        ids[side.index()] = greeting.host_id;
-    }
-    if !ids[0].is_empty() && ids[0] == ids[1] {
-        return Err(RunError::Config(
-            "master and replica are the same slotd".to_owned(),
-        ));
-    }
-    Ok(ids)
-}
-
-pub(super) fn resume_or_begin(
-    parts: &Arc<Parts>,
-    ids: [String; 2],
-    sources: &[Source],
-) -> Result<(RunId, Option<RunInfo>), RunError> {
-    let address = |side| parts.connect.address(side);
-    let [master_id, replica_id] = ids;
-    let spec = RunSpec {
-        verb: parts.settings.verb,
-        to: parts.settings.to,
-        undoes: parts.settings.undoes,
-        master: address(Side::Master).unwrap_or_default(),
-        replica: address(Side::Replica),
-        master_id,
-        replica_id,
-    };
-    if let Some(last) = parts.journal.last_run()? {
-        let swapped = |a: &str, b: &str| !a.is_empty() && a == b;
-        if swapped(&last.spec.master_id, &spec.replica_id)
-            || swapped(&last.spec.replica_id, &spec.master_id)
-        {
-            return Err(RunError::Config(
-                "master and replica have changed places since the last run with this state file"
-                    .to_owned(),
-            ));
-        }
-        let same = last.spec.verb == spec.verb
-            && last.spec.to == spec.to
-            && last.spec.undoes == spec.undoes
-            && last.spec.replica.is_some() == spec.replica.is_some();
-        if last.finished_ms.is_none() && same {
-            requeue_failed(parts, last.id, false)?;
-            for source in sources {
-                if let Source::Names(names) = source {
-                    for name in names {
-                        if let Some(row) = parts.journal.find(last.id, name)? {
-                            requeue(parts, row.id);
-                        }
-                    }
-                }
-            }
-            parts.journal.flush()?;
-            let totals = parts.journal.totals(last.id)?;
-            let done = totals.mailboxes - totals.pending;
-            let text = format!(
-                "resuming run {}: {done} of {} mailboxes are done",
-                last.id.0, totals.mailboxes
-            );
-            parts.observer.say(&text);
-            return Ok((last.id, Some(last)));
-        }
-        if last.finished_ms.is_none() {
-            parts.observer.say(&format!(
-                "run {} was for something else and is given up",
-                last.id.0
-            ));
-            parts.journal.finish_run(last.id, now_ms())?;
-        }
-    }
-    Ok((parts.journal.begin_run(&spec, now_ms())?, None))
-}
-
-fn requeue(parts: &Parts, mailbox: MailboxId) {
-    parts
-        .journal
-        .submit(Change::Requeue { mailbox }, Durability::Lazy);
-}
-
-fn requeue_failed(parts: &Parts, run: RunId, all: bool) -> Result<(), RunError> {
-    let mut after = MailboxId(0);
-    loop {
-        let page = parts
-            .journal
-            .page(run, Filter::In(State::RolledBack), after, PAGE)?;
-        let Some(last) = page.last() else {
-            return Ok(());
-        };
-        after = last.id;
-        for row in &page {
-            if all || row.reason.is_none_or(Reason::may_pass) {
-                requeue(parts, row.id);
-            }
-        }
-    }
-}
-
-/// The queue of one pass: pages through what is pending, each mailbox once. A mailbox that an earlier run left
-/// in doubt is passed over: a new transaction would start from two hosts that may differ, and its "rolled
-/// back" would hide that. Only [`settle_open`] ends it.
-struct Queue {
-    journal: Arc<dyn Journal>,
-    run: RunId,
-    in_doubt: HashSet<MailboxName>,
-    state: Mutex<(MailboxId, VecDeque<Job>)>,
-}
-
-impl Queue {
-    async fn next(&self) -> Result<Option<Job>, JournalError> {
-        let mut state = self.state.lock().await;
-        while state.1.is_empty() {
-            let page = self
-                .journal
-                .page(self.run, Filter::In(State::Pending), state.0, PAGE)?;
-            let Some(last) = page.last() else {
-                return Ok(None);
-            };
-            state.0 = last.id;
-            let jobs = page.into_iter().map(Job::from);
-            let settled = jobs.filter(|job| !self.in_doubt.contains(&job.name));
-            state.1.extend(settled);
-        }
-        Ok(state.1.pop_front())
-    }
-}
-
-/// Works until nothing is pending, or the passes are used up, or it is told to stop.
+/// Works until nothing is pending, or the passes are used up, or it is told to stop, or a host stays away.
 pub(super) async fn work(
-    parts: &Arc<Parts>,
-    control: &Arc<Control>,
+    shared: &Arc<Shared>,
     run: RunId,
+    scope: &Scope,
 ) -> Result<(), RunError> {
+    let (parts, control) = (&shared.parts, &shared.control);
     let totals = parts.journal.totals(run)?;
     control.begins(run.0, totals.mailboxes, totals.mailboxes - totals.pending);
     parts
         .observer
         .begins(totals.mailboxes, totals.mailboxes - totals.pending);
-    for pass in 1..=parts.settings.passes.max(1) {
-        if pass > 1 {
-            let pending = parts.journal.totals(run)?.pending;
-            let pause = backoff(parts.settings.pass_pause, pass - 1, PASS_PAUSE_MAX);
+    // Ends with this function at the latest.
+    let mut sampling = JoinSet::new();
+    sampling.spawn(sample(Arc::clone(shared), run, totals));
+    let passes = parts.settings.passes.max(1);
+    let mut pass = 1;
+    loop {
+        // Asked for before the pass: what comes back in its course may have been passed over.
+        let _ = shared.away.take_news();
+        let again = one_pass(shared, run, scope.clone(), pass >= passes).await?;
+        parts.journal.flush()?;
+        if parts.stop.level() != Stop::No || shared.away.lost().is_some() {
+            return Ok(());
+        }
+        if again > 0 && pass < passes {
+            let pause = backoff(parts.settings.pass_pause, pass, PASS_PAUSE_MAX);
             let seconds = pause.as_secs_f64();
-            parts.observer.say(&format!(
-                "{pending} mailbox(es) are tried again in {seconds:.1} s"
-            ));
+            let text = format!("{again} mailbox(es) are tried again in {seconds:.1} s");
+            parts.observer.say(&text);
+            control.holds(Some(text));
             let mut stop = parts.stop.clone();
             tokio::select! {
+                biased;
+                () = stop.reached(Stop::Finish) => {}
                 () = tokio::time::sleep(pause) => {}
-                () = stop.reached(Stop::Finish) => return Ok(()),
             }
+            control.holds(None);
+            pass += 1;
+        } else if shared.away.take_news() || wait_for_mounts(shared).await {
+            pass = 1;
+        } else {
+            return Ok(());
         }
-        one_pass(parts, control, run, pass >= parts.settings.passes).await?;
-        parts.journal.flush()?;
-        if parts.stop.level() != Stop::No || parts.journal.totals(run)?.pending == 0 {
-            break;
+        if parts.stop.level() != Stop::No {
+            return Ok(());
         }
     }
-    Ok(())
 }
 
-/// One pass over what is pending: begins mailboxes while there is room, and waits while there is none.
-async fn one_pass(
-    parts: &Arc<Parts>,
-    control: &Arc<Control>,
-    run: RunId,
-    last: bool,
-) -> Result<(), RunError> {
-    let queue = Queue {
-        journal: Arc::clone(&parts.journal),
-        run,
-        in_doubt: open_names(parts.journal.as_ref())?,
-        state: Mutex::new((MailboxId(0), VecDeque::new())),
-    };
-    let mut turned = control.subscribe();
-    let mut stop = parts.stop.clone();
-    let mut pool: Vec<Pair> = Vec::new();
-    let mut tasks = JoinSet::new();
-    let mut first_error = None;
-    let mut exhausted = false;
+/// Waits until a partition is back, or given up; `false` if there is none to wait for.
+async fn wait_for_mounts(shared: &Shared) -> bool {
+    let mut changed = shared.away.subscribe();
+    let mut stop = shared.parts.stop.clone();
     loop {
-        turned.mark_unchanged();
-        while !exhausted && first_error.is_none() && stop.level() == Stop::No && control.room() > 0
-        {
-            let job = match queue.next().await {
-                Ok(Some(job)) => job,
-                Ok(None) => {
-                    exhausted = true;
-                    break;
-                }
-                Err(error) => {
-                    // What is under way still comes to its end.
-                    first_error = Some(error.into());
-                    break;
-                }
-            };
-            let pair = pool.pop().unwrap_or_else(|| pair(parts));
-            let (parts, control) = (Arc::clone(parts), Arc::clone(control));
-            control.starts();
-            tasks.spawn(async move { attempt(&parts, &control, job, pair, last).await });
+        let parked = shared.away.parked();
+        if shared.away.take_news() {
+            shared.control.holds(None);
+            return true;
         }
-        let over = exhausted || first_error.is_some() || stop.level() != Stop::No;
-        if over && tasks.is_empty() {
-            break;
+        if parked.is_empty() {
+            return false;
         }
+        shared.control.holds(Some(parked.join("; ")));
+        shared.control.parks(parked);
         tokio::select! {
-            joined = tasks.join_next(), if !tasks.is_empty() => match joined {
-                Some(Ok(Ok(pair))) => pool.push(pair),
-                Some(Ok(Err(error))) => first_error = first_error.or(Some(error)),
-                Some(Err(error)) => {
-                    let text = format!("a mailbox's task failed: {error}");
-                    first_error = first_error.or(Some(RunError::Config(text)));
-                }
-                None => {}
-            },
-            // Limits may have been changed, or what was waited for may be over.
-            _ = turned.changed(), if !over => {}
-            () = stop.reached(Stop::Finish), if !over => {}
+            biased;
+            () = stop.reached(Stop::Finish) => return true,
+            _ = changed.changed() => {}
         }
     }
-    first_error.map_or(Ok(()), Err)
-}
-
-/// One attempt at one mailbox; gives the connections back.
-async fn attempt(
-    parts: &Arc<Parts>,
-    control: &Control,
-    job: Job,
-    mut pair: Pair,
-    last: bool,
-) -> Result<Pair, RunError> {
-    let _under_way = UnderWay(control);
-    let replica = parts.connect.address(Side::Replica).is_some();
-    let plan = parts.settings.plan(parts.settings.to, replica, job.back);
-    let started_ms = now_ms();
-    let (id, name, named) = (job.id, job.name.clone(), job.named);
-    let machine = Coordinator::new(plan);
-    let target = Target {
-        job,
-        lock_wait: parts.settings.lock_wait,
-    };
-    let around = Surroundings {
-        journal: &parts.journal,
-        settings: &parts.settings,
-        stop: parts.stop.clone(),
-    };
-    let driven = drive(machine, id, target, &mut pair, around).await;
-    if let Some(failure) = &driven.alert {
-        parts
-            .alerts
-            .raise(name.as_str(), failure, parts.observer.as_ref())
-            .await;
-    }
-    let (ended, failure) = ending(driven.outcome, named, last);
-    control.finished(name.as_str(), ended, failure.as_ref(), &driven.figures);
-    conclude(
-        parts,
-        id,
-        &name,
-        started_ms,
-        ended,
-        failure.as_ref(),
-        driven.figures,
-    );
-    if let Some(Failure {
-        reason: Reason::Journal,
-        text,
-        ..
-    }) = failure
-    {
-        return Err(JournalError::Poisoned { first: text }.into());
-    }
-    Ok(pair)
-}
-
-/// Counts a mailbox as under way until it is dropped, also when its task is.
-struct UnderWay<'a>(&'a Control);
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.0.ends();
-    }
-}
-
-/// What an outcome means for the mailbox in this run.
-fn ending(outcome: Outcome, named: bool, last: bool) -> (Ended, Option<Failure>) {
-    match outcome {
-        Outcome::Upgraded => (Ended::Upgraded, None),
-        Outcome::Unchanged => (Ended::Unchanged, None),
-        Outcome::InDoubt(failure) => (Ended::InDoubt, Some(failure)),
-        Outcome::RolledBack(failure) => {
-            let ended = match failure.reason {
-                Reason::NoMailbox if failure.side == Some(Side::Master) && !named => Ended::Gone,
-                Reason::Interrupted | Reason::Journal => Ended::Again,
-                reason if reason.may_pass() && !last => Ended::Again,
-                _ => Ended::RolledBack,
-            };
-            (ended, Some(failure))
-        }
-    }
-}
-
-/// Writes down how an attempt ended, and tells the observer.
-pub(super) fn conclude(
-    parts: &Parts,
-    id: MailboxId,
-    name: &MailboxName,
-    started_ms: i64,
-    ended: Ended,
-    failure: Option<&Failure>,
-    figures: Figures,
-) {
-    let attempt = Attempt {
-        started_ms,
-        finished_ms: now_ms(),
-        ended,
-        reason: failure.map(|f| f.reason),
-        side: failure.and_then(|f| f.side),
-        detail: failure.map(|f| f.text.clone()).unwrap_or_default(),
-        figures,
-    };
-    finish(parts, id, attempt);
-    parts.observer.finished(&Finished {
-        name: name.as_str(),
-        ended,
-        failure,
-        figures: &figures,
-    });
-}
-
-pub(super) fn pair(parts: &Arc<Parts>) -> Pair {
-    let connect = Arc::clone(&parts.connect);
-    Pair::new(move |side| Peer::new(side, Arc::clone(&connect)))
-}
-
-/// Milliseconds since 1970.
-pub(super) fn now_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

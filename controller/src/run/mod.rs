@@ -13,6 +13,8 @@
 //! * At most `parallel` mailboxes at once, each with one connection to each host; memory does not
 //!   grow with the number of mailboxes.
 //! * Every wait has a bound.
+//! * A host that is away, or a partition that is not mounted, fails no mailbox: they wait for it, for
+//!   `host_wait` at most (see `away`).
 //! * [`Stop::Finish`] lets the transactions under way end; [`Stop::Now`] rolls back those that
 //!   are not decided.
 //!
@@ -22,14 +24,20 @@
 //! an undecided transaction is rolled back when its connection closes.
 
 mod alert;
+mod attempt;
+mod away;
+mod begin;
 mod connect;
 mod drive;
 mod engine;
 mod intake;
 mod observe;
+mod pass;
 mod peer;
+mod queue;
 mod recover;
 mod rollback;
+mod sample;
 mod settings;
 mod summary;
 mod survey;
@@ -38,6 +46,7 @@ mod survey;
 mod tests;
 
 pub use alert::Alerts;
+pub use begin::Retry;
 pub use connect::{BoxFuture, Connect, Slotds};
 pub use engine::{Parts, retry, run, run_controlled};
 pub use intake::Source;

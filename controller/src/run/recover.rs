@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use super::attempt::{conclude, now_ms, pair};
 use super::drive::{Surroundings, drive};
-use super::engine::{Parts, conclude, greet, now_ms, pair};
+use super::engine::{Parts, Shared};
 use super::peer::Target;
 use super::settings::RunError;
-use crate::journal::{Attempt, Change, Durability, Ended, MailboxId, OpenTransaction};
+use crate::control::Control;
+use crate::journal::{Ended, MailboxId, OpenTransaction};
 use crate::two_phase::{Coordinator, Failure, Outcome, Side};
 
 /// What became of the open transactions.
@@ -25,16 +27,17 @@ pub struct Recovered {
 /// # Errors
 /// A host does not answer, the journal fails, or the transactions do not fit the hosts given.
 pub async fn recover(parts: Parts) -> Result<Recovered, RunError> {
-    let parts = Arc::new(parts);
-    greet(&parts).await?;
-    settle_open(&parts).await
+    let control = Arc::new(Control::new(parts.settings.parallel));
+    let (shared, _) = Shared::begin(parts, &control).await?;
+    settle_open(&shared).await
 }
 
 /// Brings every open transaction to its end, as many at once as a run would.
 ///
 /// # Errors
 /// The journal fails, or the transactions do not fit the hosts given.
-pub(super) async fn settle_open(parts: &Arc<Parts>) -> Result<Recovered, RunError> {
+pub(super) async fn settle_open(shared: &Arc<Shared>) -> Result<Recovered, RunError> {
+    let parts = &shared.parts;
     let mut recovered = Recovered::default();
     let mut after = MailboxId(0);
     loop {
@@ -47,8 +50,8 @@ pub(super) async fn settle_open(parts: &Arc<Parts>) -> Result<Recovered, RunErro
             while tasks.len() >= parts.settings.parallel {
                 count(&mut recovered, tasks.join_next().await.as_ref());
             }
-            let parts = Arc::clone(parts);
-            tasks.spawn(async move { settle(&parts, open).await });
+            let shared = Arc::clone(shared);
+            tasks.spawn(async move { settle(&shared, open).await });
         }
         while !tasks.is_empty() {
             count(&mut recovered, tasks.join_next().await.as_ref());
@@ -91,7 +94,8 @@ fn check_scope(parts: &Parts, open: &OpenTransaction) -> Result<(), RunError> {
 }
 
 /// Settles one; whether it came to an end.
-async fn settle(parts: &Arc<Parts>, open: OpenTransaction) -> bool {
+async fn settle(shared: &Shared, open: OpenTransaction) -> bool {
+    let parts = &shared.parts;
     let replica = open.spec.replica.is_some();
     let mut plan = parts.settings.plan(open.spec.to, replica, open.row.back);
     // Replication goes on after the decision: what was in sync then need not be now.
@@ -106,6 +110,7 @@ async fn settle(parts: &Arc<Parts>, open: OpenTransaction) -> bool {
     let around = Surroundings {
         journal: &parts.journal,
         settings: &parts.settings,
+        away: &shared.away,
         stop: parts.stop.clone(),
     };
     let started_ms = now_ms();
@@ -113,7 +118,12 @@ async fn settle(parts: &Arc<Parts>, open: OpenTransaction) -> bool {
     if let Some(failure) = &driven.alert {
         parts
             .alerts
-            .raise(name.as_str(), failure, parts.observer.as_ref())
+            .raise(
+                name.as_str(),
+                failure,
+                &shared.told,
+                parts.observer.as_ref(),
+            )
             .await;
     }
     let (ended, failure): (Ended, Option<Failure>) = match driven.outcome {
@@ -132,11 +142,4 @@ async fn settle(parts: &Arc<Parts>, open: OpenTransaction) -> bool {
         driven.figures,
     );
     ended != Ended::InDoubt
-}
-
-/// Writes down how an attempt ended.
-pub(super) fn finish(parts: &Parts, mailbox: MailboxId, attempt: Attempt) {
-    parts
-        .journal
-        .submit(Change::Finish { mailbox, attempt }, Durability::Lazy);
 }

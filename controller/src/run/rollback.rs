@@ -16,7 +16,9 @@ use std::time::Instant;
 
 use indexfile::mailbox::MailboxName;
 
-use super::engine::{Parts, greet, resume_or_begin, sum_up, work};
+use super::begin::resume_or_begin;
+use super::engine::{Parts, Shared, sum_up, work};
+use super::queue::Scope;
 use super::recover::settle_open;
 use super::settings::{RunError, Stop};
 use super::summary::{PAGE, Summary};
@@ -61,25 +63,25 @@ pub async fn rollback(
     names: &[MailboxName],
     control: &Arc<Control>,
 ) -> Result<Summary, RunError> {
-    let parts = Arc::new(parts);
     let begun = Instant::now();
     let undoes = parts.settings.undoes.unwrap_or(RunId(0));
     let undone = run_to_undo(parts.journal.as_ref(), Some(undoes.0))?;
     check_scope(&parts, &undone)?;
     check_names(&parts, &undone, names)?;
-    let ids = greet(&parts).await?;
+    let (shared, ids) = Shared::begin(parts, control).await?;
+    let parts = &shared.parts;
     // What the run had decided belongs to what it changed.
-    let recovered = settle_open(&parts).await?;
+    let recovered = settle_open(&shared).await?;
     let sources = [super::Source::Names(names.to_vec())];
-    let (run, _) = resume_or_begin(&parts, ids, &sources)?;
+    let (run, _) = resume_or_begin(parts, ids, &sources)?;
     let mut left = Left::default();
-    fill(&parts, run, &undone, names, &mut left)?;
-    left.tell(&parts);
+    fill(parts, run, &undone, names, &mut left)?;
+    left.tell(parts);
     if parts.stop.level() == Stop::No {
         parts.journal.list_complete(run)?;
     }
-    work(&parts, control, run).await?;
-    let mut summary = sum_up(&parts, run, begun, &Skipped::new(), recovered.settled)?;
+    work(&shared, run, &Scope::All).await?;
+    let mut summary = sum_up(&shared, run, begun, &Skipped::new(), recovered.settled)?;
     summary.left_alone = left.count;
     Ok(summary)
 }

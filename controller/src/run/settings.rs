@@ -31,6 +31,8 @@ pub struct Settings {
     pub settle_pause: Duration,
     /// How long `LOCK` may queue.
     pub lock_wait: Duration,
+    /// How long a host that is away, or a partition that is not mounted, is waited for; zero is not at all.
+    pub host_wait: Duration,
     /// Send `PREPARE` first.
     pub prepare: bool,
     /// A UID on one side only is a failure.
@@ -53,6 +55,7 @@ impl Settings {
             settle_attempts: 8,
             settle_pause: Duration::from_millis(100),
             lock_wait: Duration::from_secs(5),
+            host_wait: Duration::from_secs(900),
             prepare: false,
             require_in_sync: false,
             drop_old: false,

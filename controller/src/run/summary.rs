@@ -65,6 +65,8 @@ pub struct Summary {
     pub seconds: f64,
     /// How long locks were held.
     pub lock_ms: LockMs,
+    /// The host that was away for longer than the run waits, in words.
+    pub away: Option<String>,
 }
 
 /// The mailboxes with an open transaction, of whatever run.
@@ -112,6 +114,7 @@ impl Summary {
             skipped: skipped.iter().map(|(why, n)| (why.as_str(), *n)).collect(),
             seconds: elapsed.as_secs_f64(),
             lock_ms,
+            away: None,
         })
     }
 
@@ -120,6 +123,8 @@ impl Summary {
     pub fn exit(&self) -> Exit {
         if self.in_doubt > 0 {
             Exit::InDoubt
+        } else if self.away.is_some() {
+            Exit::Unavailable
         } else if self.unknown > 0 {
             Exit::NoMailbox
         } else if self.rolled_back + self.pending > 0 {
@@ -272,6 +277,8 @@ mod tests {
         summary.rolled_back = 2;
         summary.unknown = 1;
         assert_eq!(summary.exit(), Exit::NoMailbox);
+        summary.away = Some("the replica was away".to_owned());
+        assert_eq!(summary.exit(), Exit::Unavailable);
         summary.in_doubt = 1;
         assert_eq!(summary.exit(), Exit::InDoubt);
     }

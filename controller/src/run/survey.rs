@@ -9,8 +9,8 @@ use std::sync::Arc;
 use slotd::protocol::{Command, Named, Reply};
 use tokio::task::JoinSet;
 
+use super::begin::greet_hosts;
 use super::connect::Connect;
-use super::engine::greet_hosts;
 use super::intake::{Batch, Batches, Source, add, stream};
 use super::peer::{Peer, reason_of};
 use super::settings::{RunError, Stop, StopSignal};

@@ -1,4 +1,11 @@
 //! Whole runs against slotds that live in memory and speak the real wire.
 
+mod away;
+mod ends;
 mod fake;
+mod limits;
+mod retries;
+mod rollback;
 mod runs;
+mod stops;
+mod world;

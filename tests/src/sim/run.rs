@@ -135,6 +135,8 @@ pub fn simulate(seed: u64) -> Report {
         lock_wait: Duration::from_millis(250),
         prepare: dice.bool(),
         drop_old: dice.bool(),
+        // Not from the dice, so that a seed keeps its story where it is zero.
+        host_wait: Duration::from_millis(seed % 4 * 500),
         ..Settings::upgrade()
     };
     let fault_rate = [0, 2, 10, 30][dice.usize(0..4)];

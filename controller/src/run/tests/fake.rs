@@ -43,6 +43,8 @@ pub enum What {
     CloseAfter,
     /// No reply, ever.
     Hang,
+    /// The host goes down before the command is executed: every connection ends, and none can be made.
+    GoDown,
 }
 
 #[derive(Default)]
@@ -51,6 +53,47 @@ pub struct Host {
     pub faults: Vec<Fault>,
     pub log: Vec<String>,
     pub down: bool,
+    /// Where it is not `default`.
+    pub partitions: BTreeMap<&'static str, &'static str>,
+    /// Partitions that are not mounted.
+    pub unmounted: Vec<&'static str>,
+    /// How long an executed COMMIT says that the locks were held.
+    pub held: Duration,
+    /// How many mailboxes were locked at once, at most.
+    pub most_locked: usize,
+    /// How long each command takes.
+    pub delay: Duration,
+    pub draining: bool,
+    /// Connections refused while it was down.
+    pub refused: usize,
+    /// What it calls itself, if not by its side.
+    pub id: Option<String>,
+}
+
+impl Host {
+    fn partition(&self, name: &str) -> &'static str {
+        self.partitions.get(name).copied().unwrap_or("default")
+    }
+
+    fn refuses(&self, name: &str) -> Option<Reply> {
+        let partition = self.partition(name);
+        self.unmounted.contains(&partition).then(|| {
+            let text = format!("/{partition} is not mounted, and /{partition}/spool lies on it");
+            Reply::no(Code::Unmounted, text)
+        })
+    }
+
+    /// Mailboxes that are locked now.
+    pub fn locked(&self) -> usize {
+        self.mailboxes.values().filter(|m| m.locked).count()
+    }
+
+    /// Whether a command of this kind was sent for a mailbox.
+    pub fn was_asked(&self, command: &str, mailbox: &str) -> bool {
+        let line = format!("{command} {mailbox}");
+        let is = |l: &String| *l == line || l.starts_with(&format!("{line} "));
+        self.log.iter().any(is)
+    }
 }
 
 pub type Shared = Arc<Mutex<Host>>;
@@ -69,6 +112,7 @@ pub fn host(names: &[&str]) -> Shared {
     let mailboxes = names.iter().map(|n| ((*n).to_owned(), mailbox())).collect();
     Arc::new(Mutex::new(Host {
         mailboxes,
+        held: Duration::from_micros(1500),
         ..Host::default()
     }))
 }
@@ -85,10 +129,13 @@ impl Connect for Net {
             port: 1,
         };
         Box::pin(async move {
-            if lock(&host).down {
+            let mut locked = lock(&host);
+            if locked.down {
+                locked.refused += 1;
                 let source = std::io::ErrorKind::ConnectionRefused.into();
                 return Err(ClientError::Connect { addr, source });
             }
+            drop(locked);
             let (ours, theirs) = tokio::io::duplex(1 << 20);
             tokio::spawn(serve(host, side, theirs));
             let timeouts = Timeouts {
@@ -131,8 +178,15 @@ async fn serve(shared: Shared, side: Side, stream: tokio::io::DuplexStream) {
     let mut line = String::new();
     while stream.read_line(&mut line).await.is_ok_and(|n| n > 0) {
         let command = Command::parse(line.as_bytes()).expect("the client writes commands");
+        let delay = lock(&shared).delay;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
         let (reply, close, hang) = {
             let mut host = lock(&shared);
+            if host.down {
+                break;
+            }
             let text = line.trim_end().to_owned();
             host.log.push(text);
             execute_with_faults(&mut host, &mut session, side, &command)
@@ -182,6 +236,10 @@ fn execute_with_faults(
             (Reply::no(code, "as told"), false, false)
         }
         Some(What::CloseBefore) => (Reply::Bad(String::new()), true, false),
+        Some(What::GoDown) => {
+            host.down = true;
+            (Reply::Bad(String::new()), true, false)
+        }
         Some(What::Hang) => (Reply::Bad(String::new()), false, true),
         Some(What::CloseAfter) => (execute(host, session, side, command), true, false),
         None => (execute(host, session, side, command), false, false),
@@ -204,8 +262,8 @@ fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command
             Greeting {
                 version: "1".to_owned(),
                 protocol: slotd::protocol::PROTOCOL_VERSION,
-                host_id: format!("host-{side}"),
-                draining: false,
+                host_id: host.id.clone().unwrap_or_else(|| format!("host-{side}")),
+                draining: host.draining,
             }
             .to_fields(),
         ),
@@ -215,15 +273,18 @@ fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command
                 .as_ref()
                 .map(|n| n.mailbox.to_string())
                 .unwrap_or_default();
-            let names = host.mailboxes.keys().filter(|n| **n > after).take(2);
+            let rest: Vec<&String> = host.mailboxes.keys().filter(|n| **n > after).collect();
+            let partition = rest.first().map_or("default", |n| host.partition(n));
+            let names = rest.into_iter().take(2);
             let names: Vec<_> = names
+                .take_while(|n| host.partition(n) == partition)
                 .map(|n| MailboxName::parse(n).expect("a name"))
                 .collect();
             let next = names.last().cloned().map(Named::new);
             Reply::Ok(
                 Listed {
                     names,
-                    partition: "default".to_owned(),
+                    partition: partition.to_owned(),
                     next,
                 }
                 .to_fields(),
@@ -231,6 +292,10 @@ fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command
         }
         Command::Lock(lock) => {
             let name = lock.of.mailbox.to_string();
+            if let Some(refusal) = host.refuses(&name) {
+                return refusal;
+            }
+            let locked = host.locked();
             let Some(mailbox) = host.mailboxes.get_mut(&name) else {
                 return Reply::no(Code::NoMailbox, format!("no mailbox {name}"));
             };
@@ -238,6 +303,7 @@ fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command
                 return Reply::no(Code::Locked, "another session");
             }
             mailbox.locked = true;
+            host.most_locked = host.most_locked.max(locked + 1);
             session.mailbox = Some(name);
             Reply::Ok(
                 MailboxFacts {
@@ -254,6 +320,9 @@ fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command
                 .to_fields(),
             )
         }
+        Command::Status(of) => host
+            .refuses(of.mailbox.as_str())
+            .unwrap_or_else(|| Reply::Ok(slotd::protocol::Fields::new())),
         Command::Quit => Reply::Ok(slotd::protocol::Fields::new()),
         _ => match session.mailbox.clone() {
             Some(name) if host.mailboxes.contains_key(&name) => {
@@ -271,7 +340,7 @@ fn in_session(host: &mut Host, session: &mut Session, name: &str, command: &Comm
     let target = session.staged.unwrap_or(mailbox.version);
     let count = u32::try_from(mailbox.messages.len()).unwrap_or(0);
     let committed = Committed {
-        held: Duration::from_micros(1500),
+        held: host.held,
         waited: Duration::ZERO,
     }
     .to_fields();

@@ -1,8 +1,17 @@
 //! What `rollback` promises.
 
-use super::*;
-use crate::journal::Verb;
-use crate::run::{rollback, run_to_undo};
+use std::sync::Arc;
+
+use indexfile::exit::Exit;
+use indexfile::mailbox::MailboxName;
+
+use super::fake::{What, lock};
+use super::world::{NAMES, Witness, World, names};
+use crate::control::Control;
+use crate::journal::{Change, Durability, Journal, RunId, Verb};
+use crate::run::{
+    Parts, RunError, Source, Stop, Summary, recover, rollback, run_to_undo, stop_pair,
+};
 
 fn parse(names: &[&str]) -> Vec<MailboxName> {
     let name = |n: &&str| MailboxName::parse(n).unwrap();

@@ -1,0 +1,193 @@
+//! One attempt at one mailbox: what it comes to in the journal, and what the queue does with it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use indexfile::mailbox::MailboxName;
+use tokio::time::Instant;
+
+use super::drive::{Pair, Surroundings, drive};
+use super::engine::{Parts, Shared};
+use super::observe::Finished;
+use super::peer::{Peer, Target};
+use super::queue::Ticket;
+use super::settings::{RunError, Stop};
+use crate::journal::{Attempt, Change, Durability, Ended, Figures, JournalError, MailboxId};
+use crate::two_phase::{Coordinator, Failure, Outcome, Reason, Side};
+
+/// A mailbox that was under way each time that its host went away, so many times, may be the cause.
+const HOST_TRIES: u32 = 3;
+
+/// What is to be done about the mailbox after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    /// Nothing.
+    Over,
+    /// Another attempt, in the next pass.
+    Again,
+    /// Another attempt, as soon as its host is back.
+    Back,
+    /// Another attempt, once its partition is mounted.
+    Parked,
+}
+
+/// An attempt that is over.
+pub(super) struct Done {
+    /// Connections for the next one.
+    pub(super) pair: Pair,
+    pub(super) ticket: Ticket,
+    pub(super) took: Duration,
+    pub(super) after: After,
+}
+
+/// One attempt at one mailbox.
+///
+/// # Errors
+/// The decision could not be written: the run must end.
+pub(super) async fn attempt(
+    shared: &Shared,
+    mut ticket: Ticket,
+    mut pair: Pair,
+    last: bool,
+) -> Result<Done, RunError> {
+    let parts = &shared.parts;
+    let begun = Instant::now();
+    let started_ms = now_ms();
+    let job = ticket.job.clone();
+    let replica = parts.connect.address(Side::Replica).is_some();
+    let plan = parts.settings.plan(parts.settings.to, replica, job.back);
+    let target = Target {
+        job: job.clone(),
+        lock_wait: shared.control.knobs().lock_wait,
+    };
+    let around = Surroundings {
+        journal: &parts.journal,
+        settings: &parts.settings,
+        away: &shared.away,
+        stop: parts.stop.clone(),
+    };
+    let driven = drive(Coordinator::new(plan), job.id, target, &mut pair, around).await;
+    if let Some(failure) = &driven.alert {
+        let observer = parts.observer.as_ref();
+        parts
+            .alerts
+            .raise(job.name.as_str(), failure, &shared.told, observer)
+            .await;
+    }
+    let (ended, failure, after) = fate(shared, &mut ticket, driven.outcome, last).await;
+    shared
+        .control
+        .finished(job.name.as_str(), ended, failure.as_ref(), &driven.figures);
+    conclude(
+        parts,
+        job.id,
+        &job.name,
+        started_ms,
+        ended,
+        failure.as_ref(),
+        driven.figures,
+    );
+    if let Some(Failure {
+        reason: Reason::Journal,
+        text,
+        ..
+    }) = failure
+    {
+        return Err(JournalError::Poisoned { first: text }.into());
+    }
+    Ok(Done {
+        pair,
+        ticket,
+        took: begun.elapsed(),
+        after,
+    })
+}
+
+/// What an outcome means for the mailbox in this run.
+async fn fate(
+    shared: &Shared,
+    ticket: &mut Ticket,
+    outcome: Outcome,
+    last: bool,
+) -> (Ended, Option<Failure>, After) {
+    let failure = match outcome {
+        Outcome::Upgraded => return (Ended::Upgraded, None, After::Over),
+        Outcome::Unchanged => return (Ended::Unchanged, None, After::Over),
+        Outcome::InDoubt(failure) => return (Ended::InDoubt, Some(failure), After::Over),
+        Outcome::RolledBack(failure) => failure,
+    };
+    let (ended, after) = match (failure.reason, failure.side) {
+        (Reason::NoMailbox, Some(Side::Master)) if !ticket.job.named => (Ended::Gone, After::Over),
+        (Reason::Interrupted | Reason::Journal, _) => (Ended::Again, After::Again),
+        (Reason::HostAway | Reason::Draining, Some(side))
+            if is_away(shared, side, &failure.text, ticket).await =>
+        {
+            (Ended::Again, After::Back)
+        }
+        (Reason::Unmounted, Some(side)) if shared.away.park(side, &ticket.job, &failure.text) => {
+            (Ended::Again, After::Parked)
+        }
+        (reason, _) if reason.may_pass() && !last => (Ended::Again, After::Again),
+        _ => (Ended::RolledBack, After::Over),
+    };
+    (ended, Some(failure), after)
+}
+
+/// Whether the host is away, which is not this mailbox's failure.
+async fn is_away(shared: &Shared, side: Side, why: &str, ticket: &mut Ticket) -> bool {
+    ticket.tries += 1;
+    if ticket.tries >= HOST_TRIES {
+        return false;
+    }
+    let mut stop = shared.parts.stop.clone();
+    tokio::select! {
+        biased;
+        away = shared.away.look(side, why) => away,
+        () = stop.reached(Stop::Now) => true,
+    }
+}
+
+/// Writes down how an attempt ended, and tells the observer.
+pub(super) fn conclude(
+    parts: &Parts,
+    id: MailboxId,
+    name: &MailboxName,
+    started_ms: i64,
+    ended: Ended,
+    failure: Option<&Failure>,
+    figures: Figures,
+) {
+    let attempt = Attempt {
+        started_ms,
+        finished_ms: now_ms(),
+        ended,
+        reason: failure.map(|f| f.reason),
+        side: failure.and_then(|f| f.side),
+        detail: failure.map(|f| f.text.clone()).unwrap_or_default(),
+        figures,
+    };
+    let change = Change::Finish {
+        mailbox: id,
+        attempt,
+    };
+    parts.journal.submit(change, Durability::Lazy);
+    parts.observer.finished(&Finished {
+        name: name.as_str(),
+        ended,
+        failure,
+        figures: &figures,
+    });
+}
+
+pub(super) fn pair(parts: &Parts) -> Pair {
+    let connect = Arc::clone(&parts.connect);
+    Pair::new(move |side| Peer::new(side, Arc::clone(&connect)))
+}
+
+/// Milliseconds since 1970.
+pub(super) fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

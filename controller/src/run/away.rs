@@ -1,0 +1,463 @@
+//! Hosts that do not answer and partitions that are not mounted: what a run does meanwhile.
+//!
+//! # What it promises
+//!
+//! * A host is called away only after it was asked again, on a connection of its own, and did not answer as
+//!   itself. While one is away nothing new begins, so no lock is held for it and no mailbox fails.
+//! * It is asked again with pauses that double, with jitter, for at most `host_wait`.
+//! * A partition that is not mounted parks its own mailboxes; the others go on. It is asked for in the same
+//!   way, with `STATUS` of one of its mailboxes, which takes no lock.
+//! * Every wait is named ([`Away::reason`], [`Away::parked`]) and has a bound.
+//!
+//! # What a crash leaves
+//!
+//! Nothing: what is parked is pending in the journal.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use slotd::protocol::{Code, Command, Greeting, Named, PROTOCOL_VERSION, Reply};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::connect::Connect;
+use super::drive::backoff;
+use super::observe::Observer;
+use super::peer::Peer;
+use super::settings::RunError;
+use crate::control::{Control, local_clock};
+use crate::journal::Job;
+use crate::two_phase::Side;
+
+/// The pause after the first question that was not answered.
+const ASK_FIRST: Duration = Duration::from_millis(500);
+/// Longest pause between two questions.
+const ASK_MAX: Duration = Duration::from_secs(30);
+/// How often a partition is believed to be back before its mailboxes' own failures count.
+const TIMES: u32 = 10;
+
+/// What stands in the way of mailboxes, and since when.
+#[derive(Clone, Debug)]
+struct Since {
+    at: Instant,
+    clock: String,
+    why: String,
+}
+
+impl Since {
+    fn now(why: &str) -> Self {
+        Self {
+            at: Instant::now(),
+            clock: local_clock(),
+            why: why.to_owned(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+enum Host {
+    #[default]
+    There,
+    /// A connection failed; it is being asked whether it is there.
+    Suspect,
+    Away(Since),
+    /// Away for longer than the run waits.
+    Lost(Since),
+}
+
+/// A partition as the list names it: the master's name; `None` where the list does not tell.
+type Key = (Side, Option<String>);
+
+#[derive(Clone, Debug)]
+enum Mount {
+    Away(Since),
+    Back,
+    /// Away for longer than the run waits.
+    Lost,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    hosts: [Host; 2],
+    mounts: HashMap<Key, (Mount, u32)>,
+    /// Partitions that came back, or were given up, since somebody asked.
+    news: bool,
+}
+
+/// Everything that the questions need.
+struct Inner {
+    table: Mutex<Table>,
+    changed: watch::Sender<u64>,
+    connect: Arc<dyn Connect>,
+    observer: Arc<dyn Observer>,
+    control: Arc<Control>,
+    ids: [String; 2],
+}
+
+/// What is away, shared by everybody who works. The questions end when it is dropped.
+pub(super) struct Away {
+    inner: Arc<Inner>,
+    asking: Mutex<JoinSet<()>>,
+}
+
+impl Away {
+    /// Everything is there. `ids` are what the hosts called themselves at the start.
+    pub(super) fn new(
+        connect: Arc<dyn Connect>,
+        observer: Arc<dyn Observer>,
+        control: Arc<Control>,
+        ids: [String; 2],
+    ) -> Self {
+        let inner = Inner {
+            table: Mutex::default(),
+            changed: watch::Sender::new(0),
+            connect,
+            observer,
+            control,
+            ids,
+        };
+        Self {
+            inner: Arc::new(inner),
+            asking: Mutex::default(),
+        }
+    }
+
+    /// Tells when something changes.
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.inner.changed.subscribe()
+    }
+
+    /// A connection to this host failed: has it asked whether it is there, unless somebody does already.
+    pub(super) fn suspect(&self, side: Side, why: &str) {
+        if self.inner.host_wait().is_zero() {
+            return;
+        }
+        {
+            let mut table = self.inner.table();
+            let host = &mut table.hosts[side.index()];
+            if !matches!(host, Host::There) {
+                return;
+            }
+            *host = Host::Suspect;
+        }
+        self.inner.tell();
+        let (inner, why) = (Arc::clone(&self.inner), why.to_owned());
+        self.spawn(async move { inner.ask_host(side, why).await });
+    }
+
+    /// As [`Away::suspect`], and waits until that is known: whether the host is away.
+    pub(super) async fn look(&self, side: Side, why: &str) -> bool {
+        let mut changed = self.subscribe();
+        self.suspect(side, why);
+        loop {
+            match self.inner.table().hosts[side.index()] {
+                Host::There => return false,
+                Host::Suspect => {}
+                Host::Away(_) | Host::Lost(_) => return true,
+            }
+            if changed.changed().await.is_err() {
+                return true;
+            }
+        }
+    }
+
+    /// Ends once no host is away, or one has been for too long.
+    pub(super) fn back(&self) -> impl Future<Output = ()> + Send + 'static {
+        let inner = Arc::clone(&self.inner);
+        async move {
+            let mut changed = inner.changed.subscribe();
+            let asked = |host: &Host| matches!(host, Host::Suspect | Host::Away(_));
+            while inner.table().hosts.iter().any(asked) {
+                if changed.changed().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whether nothing new may begin.
+    pub(super) fn holds(&self) -> bool {
+        let table = self.inner.table();
+        table.hosts.iter().any(|h| !matches!(h, Host::There))
+    }
+
+    /// Why nothing new may begin, if a host is away.
+    pub(super) fn reason(&self) -> Option<String> {
+        let table = self.inner.table();
+        let texts: Vec<String> = Side::ALL
+            .into_iter()
+            .filter_map(|side| match &table.hosts[side.index()] {
+                Host::Away(s) | Host::Lost(s) => {
+                    Some(format!("{side} away since {} ({})", s.clock, s.why))
+                }
+                Host::There | Host::Suspect => None,
+            })
+            .collect();
+        (!texts.is_empty()).then(|| texts.join("; "))
+    }
+
+    /// The host for which the run waited long enough.
+    pub(super) fn lost(&self) -> Option<String> {
+        let table = self.inner.table();
+        let found = Side::ALL
+            .into_iter()
+            .find_map(|side| match &table.hosts[side.index()] {
+                Host::Lost(since) => Some(format!(
+                    "the {side} was away for longer than --host-wait, since {} ({})",
+                    since.clock, since.why
+                )),
+                _ => None,
+            });
+        found
+    }
+
+    /// A host refused this mailbox because its partition is not mounted. Whether it is parked, rather than
+    /// failed.
+    pub(super) fn park(&self, side: Side, job: &Job, why: &str) -> bool {
+        if self.inner.host_wait().is_zero() {
+            return false;
+        }
+        let key: Key = (side, job.partition.clone());
+        {
+            let mut table = self.inner.table();
+            let (mount, times) = table.mounts.entry(key.clone()).or_insert((Mount::Back, 0));
+            match mount {
+                Mount::Away(_) => return true,
+                Mount::Lost => return false,
+                Mount::Back if *times >= TIMES => return false,
+                Mount::Back => {
+                    *times += 1;
+                    *mount = Mount::Away(Since::now(why));
+                }
+            }
+        }
+        let whose = name_of(&key);
+        self.inner.observer.say(&format!(
+            "{whose} is not mounted: its mailboxes wait, the others go on ({why})"
+        ));
+        self.inner.tell();
+        let (inner, job) = (Arc::clone(&self.inner), job.clone());
+        self.spawn(async move { inner.ask_mount(key, job).await });
+        true
+    }
+
+    /// Whether this mailbox's partition is known to be away.
+    pub(super) fn is_parked(&self, job: &Job) -> bool {
+        let table = self.inner.table();
+        if table.mounts.is_empty() || job.partition.is_none() {
+            return false;
+        }
+        Side::ALL.into_iter().any(|side| {
+            let found = table.mounts.get(&(side, job.partition.clone()));
+            matches!(found, Some((Mount::Away(_), _)))
+        })
+    }
+
+    /// Each partition that is away, in words.
+    pub(super) fn parked(&self) -> Vec<String> {
+        let table = self.inner.table();
+        let mut lines: Vec<String> = table
+            .mounts
+            .iter()
+            .filter_map(|(key, (mount, _))| match mount {
+                Mount::Away(since) => Some(format!(
+                    "{} not mounted since {} ({})",
+                    name_of(key),
+                    since.clock,
+                    since.why
+                )),
+                _ => None,
+            })
+            .collect();
+        lines.sort();
+        lines
+    }
+
+    /// Whether a partition came back, or was given up, since this was last asked.
+    pub(super) fn take_news(&self) -> bool {
+        std::mem::take(&mut self.inner.table().news)
+    }
+
+    fn spawn(&self, question: impl Future<Output = ()> + Send + 'static) {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        while asking.try_join_next().is_some() {}
+        asking.spawn(question);
+    }
+}
+
+fn name_of((side, partition): &Key) -> String {
+    match partition {
+        Some(partition) => format!("partition {partition} of the {side}"),
+        None => format!("a partition of the {side}"),
+    }
+}
+
+impl Inner {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self) {
+        self.changed.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    fn host_wait(&self) -> Duration {
+        self.control.knobs().host_wait
+    }
+
+    /// Pauses before question number `n` (1 is the first pause); `false` if there is no time left.
+    async fn pause(&self, begun: Instant, n: u32) -> bool {
+        // Looked at each time: it can be changed while the run waits.
+        let left = self.host_wait().saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            return false;
+        }
+        let pause = backoff(ASK_FIRST, n, ASK_MAX);
+        let mut turned = self.control.subscribe();
+        turned.mark_unchanged();
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep(pause.min(left)) => {}
+            _ = turned.changed() => {}
+        }
+        true
+    }
+
+    async fn ask_host(&self, side: Side, mut why: String) {
+        let begun = Instant::now();
+        let mut n = 0;
+        loop {
+            match self.answers(side).await {
+                Ok(()) => {
+                    let before =
+                        std::mem::replace(&mut self.table().hosts[side.index()], Host::There);
+                    if let Host::Away(since) = before {
+                        let seconds = since.at.elapsed().as_secs();
+                        self.observer.say(&format!(
+                            "the {side} is back after {seconds} s; the run goes on"
+                        ));
+                    }
+                    self.tell();
+                    return;
+                }
+                Err(text) => why = if n == 0 { text } else { why },
+            }
+            if n == 0 {
+                let seconds = self.host_wait().as_secs();
+                self.table().hosts[side.index()] = Host::Away(Since::now(&why));
+                self.observer.say(&format!(
+                    "the {side} is away: {why}; nothing new begins, and it is asked again for {seconds} s (--host-wait)"
+                ));
+                self.tell();
+            }
+            n += 1;
+            if !self.pause(begun, n).await {
+                break;
+            }
+        }
+        let mut table = self.table();
+        let host = &mut table.hosts[side.index()];
+        if let Host::Away(since) = host {
+            *host = Host::Lost(since.clone());
+        }
+        drop(table);
+        self.tell();
+    }
+
+    /// Whether this side's slotd answers, serves, and is the one it was.
+    async fn answers(&self, side: Side) -> Result<(), String> {
+        let greeting = hello(&self.connect, side)
+            .await
+            .map_err(|error| match error {
+                RunError::Unavailable { text, .. } => text,
+                other => other.to_string(),
+            })?;
+        if greeting.draining {
+            return Err("its slotd is shutting down".to_owned());
+        }
+        let known = &self.ids[side.index()];
+        if !known.is_empty() && *known != greeting.host_id {
+            return Err(format!(
+                "the slotd that answers there is another host's ({}, not {known})",
+                greeting.host_id
+            ));
+        }
+        Ok(())
+    }
+
+    async fn ask_mount(&self, key: Key, job: Job) {
+        let begun = Instant::now();
+        let mut n = 0;
+        let is_back = loop {
+            n += 1;
+            if !self.pause(begun, n).await {
+                break false;
+            }
+            if self.is_mounted(&key, &job).await {
+                break true;
+            }
+        };
+        let whose = name_of(&key);
+        {
+            let mut table = self.table();
+            table.news = true;
+            if let Some((mount, _)) = table.mounts.get_mut(&key) {
+                *mount = if is_back { Mount::Back } else { Mount::Lost };
+            }
+        }
+        self.observer.say(&if is_back {
+            format!("{whose} is back: its mailboxes are taken up again")
+        } else {
+            format!("{whose} was away for longer than --host-wait: its mailboxes fail")
+        });
+        self.tell();
+    }
+
+    /// Whether the host says anything else about that mailbox than that its partition is not mounted.
+    async fn is_mounted(&self, (side, _): &Key, job: &Job) -> bool {
+        let of = Named {
+            mailbox: job.name.clone(),
+            partition: job.partition.clone().filter(|_| *side == Side::Master),
+        };
+        let mut peer = Peer::new(*side, Arc::clone(&self.connect));
+        match peer.call(&Command::Status(of)).await {
+            Ok(Reply::Ok(_)) => true,
+            Ok(Reply::No { code, .. }) => !matches!(code, Code::Unmounted | Code::Draining),
+            Ok(Reply::Bad(_)) | Err(_) => false,
+        }
+    }
+}
+
+/// What one side's slotd says of itself.
+///
+/// # Errors
+/// It does not answer, or speaks another version of the protocol.
+pub(super) async fn hello(connect: &Arc<dyn Connect>, side: Side) -> Result<Greeting, RunError> {
+    let unavailable = |text: String| RunError::Unavailable {
+        side: side.as_str(),
+        text,
+    };
+    let mut peer = Peer::new(side, Arc::clone(connect));
+    let reply = peer.call(&Command::Hello).await;
+    let fields = match reply.map_err(|error| unavailable(error.to_string()))? {
+        Reply::Ok(fields) => fields,
+        other => {
+            let line = other.to_line();
+            return Err(unavailable(format!(
+                "HELLO was answered with {}",
+                line.trim_end()
+            )));
+        }
+    };
+    let greeting =
+        Greeting::from_fields(&fields).map_err(|error| unavailable(error.to_string()))?;
+    if greeting.protocol != PROTOCOL_VERSION {
+        return Err(RunError::Config(format!(
+            "the {side}'s slotd speaks version {} of the protocol and this controller version {PROTOCOL_VERSION}",
+            greeting.protocol
+        )));
+    }
+    Ok(greeting)
+}

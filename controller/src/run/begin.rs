@@ -1,0 +1,190 @@
+//! How a run begins: the hosts are greeted, the journal's last run is taken up or a new one begun, and what
+//! failed is queued again.
+
+use std::sync::Arc;
+
+use indexfile::mailbox::MailboxName;
+
+use super::attempt::now_ms;
+use super::away::hello;
+use super::connect::Connect;
+use super::engine::Parts;
+use super::intake::Source;
+use super::queue::Scope;
+use super::settings::RunError;
+use super::summary::PAGE;
+use crate::journal::{Change, Durability, Filter, MailboxId, Row, RunId, RunInfo, RunSpec, State};
+use crate::two_phase::{Reason, Side};
+
+/// What `retry` takes up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// What may have passed by itself.
+    MayPass,
+    /// Everything that was rolled back.
+    All,
+    /// What failed for one of these reasons, also one that cannot pass by itself.
+    Reasons(Vec<Reason>),
+    /// These mailboxes and no others, whatever their failure.
+    Names(Vec<MailboxName>),
+}
+
+/// Looks whether each slotd answers and is one that we understand, and not the same one twice.
+pub(super) async fn greet_hosts(connect: &Arc<dyn Connect>) -> Result<[String; 2], RunError> {
+    let mut ids = [String::new(), String::new()];
+    for side in Side::ALL {
+        if connect.address(side).is_some() {
+            ids[side.index()] = hello(connect, side).await?.host_id;
+        }
+    }
+    if !ids[0].is_empty() && ids[0] == ids[1] {
+        return Err(RunError::Config(
+            "master and replica are the same slotd".to_owned(),
+        ));
+    }
+    Ok(ids)
+}
+
+/// Goes on with the last run if it is this one and was stopped; else begins a new one.
+pub(super) fn resume_or_begin(
+    parts: &Parts,
+    ids: [String; 2],
+    sources: &[Source],
+) -> Result<(RunId, Option<RunInfo>), RunError> {
+    let address = |side| parts.connect.address(side);
+    let [master_id, replica_id] = ids;
+    let spec = RunSpec {
+        verb: parts.settings.verb,
+        to: parts.settings.to,
+        undoes: parts.settings.undoes,
+        master: address(Side::Master).unwrap_or_default(),
+        replica: address(Side::Replica),
+        master_id,
+        replica_id,
+    };
+    let Some(last) = parts.journal.last_run()? else {
+        return Ok((parts.journal.begin_run(&spec, now_ms())?, None));
+    };
+    let swapped = |a: &str, b: &str| !a.is_empty() && a == b;
+    if swapped(&last.spec.master_id, &spec.replica_id)
+        || swapped(&last.spec.replica_id, &spec.master_id)
+    {
+        return Err(RunError::Config(
+            "master and replica have changed places since the last run with this state file"
+                .to_owned(),
+        ));
+    }
+    let same = last.spec.verb == spec.verb
+        && last.spec.to == spec.to
+        && last.spec.undoes == spec.undoes
+        && last.spec.replica.is_some() == spec.replica.is_some();
+    if last.finished_ms.is_none() && same {
+        take_up(parts, last.id, sources)?;
+        return Ok((last.id, Some(last)));
+    }
+    if last.finished_ms.is_none() {
+        parts.observer.say(&format!(
+            "run {} was for something else and is given up",
+            last.id.0
+        ));
+        parts.journal.finish_run(last.id, now_ms())?;
+    }
+    Ok((parts.journal.begin_run(&spec, now_ms())?, None))
+}
+
+/// Queues again what a run that goes on has left, and what was asked for by name.
+fn take_up(parts: &Parts, run: RunId, sources: &[Source]) -> Result<(), RunError> {
+    requeue_failed(parts, run, Reason::may_pass)?;
+    for source in sources {
+        if let Source::Names(names) = source {
+            for name in names {
+                if let Some(row) = parts.journal.find(run, name)? {
+                    requeue(parts, row.id);
+                }
+            }
+        }
+    }
+    parts.journal.flush()?;
+    let totals = parts.journal.totals(run)?;
+    let done = totals.mailboxes - totals.pending;
+    let text = format!(
+        "resuming run {}: {done} of {} mailboxes are done",
+        run.0, totals.mailboxes
+    );
+    parts.observer.say(&text);
+    Ok(())
+}
+
+/// Queues again what `retry` was asked for.
+///
+/// # Errors
+/// A name is not in the run; then nothing was queued.
+pub(super) fn take_up_again(parts: &Parts, run: RunId, what: &Retry) -> Result<Scope, RunError> {
+    match what {
+        Retry::MayPass => requeue_failed(parts, run, Reason::may_pass)?,
+        Retry::All => requeue_failed(parts, run, |_| true)?,
+        Retry::Reasons(reasons) => requeue_failed(parts, run, |r| reasons.contains(&r))?,
+        Retry::Names(names) => {
+            let rows = find_all(parts, run, names)?;
+            for row in &rows {
+                match row.state {
+                    State::RolledBack => requeue(parts, row.id),
+                    State::Pending => {}
+                    state => parts.observer.say(&format!(
+                        "{} is not retried: it is {}",
+                        row.name,
+                        state.as_str()
+                    )),
+                }
+            }
+            parts.journal.flush()?;
+            return Ok(Scope::Names(rows.into_iter().map(|row| row.name).collect()));
+        }
+    }
+    parts.journal.flush()?;
+    Ok(Scope::All)
+}
+
+fn find_all(parts: &Parts, run: RunId, names: &[MailboxName]) -> Result<Vec<Row>, RunError> {
+    let mut unknown = Vec::new();
+    let mut rows = Vec::new();
+    for name in names {
+        match parts.journal.find(run, name)? {
+            Some(row) => rows.push(row),
+            None => unknown.push(name.to_string()),
+        }
+    }
+    if unknown.is_empty() {
+        Ok(rows)
+    } else {
+        Err(RunError::NoMailbox(unknown.join(", ")))
+    }
+}
+
+fn requeue(parts: &Parts, mailbox: MailboxId) {
+    parts
+        .journal
+        .submit(Change::Requeue { mailbox }, Durability::Lazy);
+}
+
+/// Queues what was rolled back for a reason that is wanted, or for none that is known.
+fn requeue_failed(
+    parts: &Parts,
+    run: RunId,
+    wanted: impl Fn(Reason) -> bool,
+) -> Result<(), RunError> {
+    let mut after = MailboxId(0);
+    loop {
+        let filter = Filter::In(State::RolledBack);
+        let page = parts.journal.page(run, filter, after, PAGE)?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        after = last.id;
+        for row in &page {
+            if row.reason.is_none_or(&wanted) {
+                requeue(parts, row.id);
+            }
+        }
+    }
+}

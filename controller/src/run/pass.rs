@@ -1,0 +1,194 @@
+//! One pass over what is pending: begins mailboxes while there is room, and waits while there is none.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::attempt::{After, Done, attempt, pair};
+use super::drive::Pair;
+use super::engine::Shared;
+use super::queue::{Can, Next, Queue, Scope, Ticket};
+use super::settings::{RunError, Stop};
+use super::summary::open_names;
+use crate::journal::{Job, RunId};
+
+/// A pass.
+struct Pass<'a> {
+    shared: &'a Arc<Shared>,
+    queue: Queue,
+    pool: Vec<Pair>,
+    tasks: JoinSet<Result<Done, RunError>>,
+    /// Mailboxes under way on each partition.
+    busy: HashMap<Option<String>, usize>,
+    /// When each place that rests may be used again (`--nice-ratio`).
+    rests: Vec<Instant>,
+    first_error: Option<RunError>,
+    /// Mailboxes for the next pass.
+    again: u64,
+    last: bool,
+}
+
+/// Takes each pending mailbox of the scope once. Returns how many are to be tried again in another pass.
+///
+/// # Errors
+/// The journal failed, or a task.
+pub(super) async fn one_pass(
+    shared: &Arc<Shared>,
+    run: RunId,
+    scope: Scope,
+    last: bool,
+) -> Result<u64, RunError> {
+    let journal = Arc::clone(&shared.parts.journal);
+    let in_doubt = open_names(journal.as_ref())?;
+    let mut pass = Pass {
+        shared,
+        queue: Queue::new(journal, run, in_doubt, scope),
+        pool: Vec::new(),
+        tasks: JoinSet::new(),
+        busy: HashMap::new(),
+        rests: Vec::new(),
+        first_error: None,
+        again: 0,
+        last,
+    };
+    pass.run().await;
+    shared.control.rests(0);
+    pass.first_error.map_or(Ok(pass.again), Err)
+}
+
+impl Pass<'_> {
+    async fn run(&mut self) {
+        let mut turned = self.shared.control.subscribe();
+        let mut away = self.shared.away.subscribe();
+        let mut stop = self.shared.parts.stop.clone();
+        loop {
+            turned.mark_unchanged();
+            away.mark_unchanged();
+            self.wake();
+            let mut over = self.first_error.is_some()
+                || stop.level() != Stop::No
+                || self.shared.away.lost().is_some();
+            if !over {
+                self.begin();
+                over = self.first_error.is_some() || self.queue.is_empty();
+            }
+            self.tell();
+            if over && self.tasks.is_empty() {
+                break;
+            }
+            let rest = self.rests.iter().min().copied();
+            tokio::select! {
+                biased; // in a fixed order, so that a seed of the simulation can be repeated
+                joined = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    self.shared.control.ends();
+                    match joined {
+                        Some(Ok(Ok(done))) => self.ended(done),
+                        Some(Ok(Err(error))) => self.fails(error),
+                        Some(Err(error)) => {
+                            let text = format!("a mailbox's task failed: {error}");
+                            self.fails(RunError::Config(text));
+                        }
+                        None => {}
+                    }
+                }
+                // Limits may have been changed, or what was waited for may be over.
+                _ = turned.changed(), if !over => {}
+                _ = away.changed(), if !over => {}
+                () = stop.reached(Stop::Finish), if !over => {}
+                () = until(rest), if !over && rest.is_some() => {}
+            }
+        }
+        self.shared.control.holds(None);
+    }
+
+    /// Begins what can begin.
+    fn begin(&mut self) {
+        let shared = self.shared;
+        let each = shared.control.knobs().parallel_partition;
+        while shared.control.room() > 0 && !shared.away.holds() {
+            let busy = &self.busy;
+            let can = |job: &Job| {
+                let under_way = busy.get(&job.partition).copied().unwrap_or(0);
+                if shared.away.is_parked(job) {
+                    Can::Skip
+                } else if each.is_some_and(|most| under_way >= most) {
+                    Can::Later
+                } else {
+                    Can::Begin
+                }
+            };
+            match self.queue.next(can) {
+                Ok(Next::Begin(ticket)) => self.start(ticket),
+                Ok(Next::Later | Next::Nothing) => return,
+                Err(error) => {
+                    // What is under way still comes to its end.
+                    self.fails(error.into());
+                    return;
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, ticket: Ticket) {
+        let partition = ticket.job.partition.clone();
+        *self.busy.entry(partition).or_default() += 1;
+        let shared = Arc::clone(self.shared);
+        let pair = self.pool.pop().unwrap_or_else(|| pair(&shared.parts));
+        let last = self.last;
+        shared.control.starts();
+        self.tasks
+            .spawn(async move { attempt(&shared, ticket, pair, last).await });
+    }
+
+    fn ended(&mut self, done: Done) {
+        self.pool.push(done.pair);
+        if let Some(n) = self.busy.get_mut(&done.ticket.job.partition) {
+            *n = n.saturating_sub(1);
+        }
+        let nice = self.shared.control.knobs().nice_ratio;
+        if nice > 0.0 {
+            self.rests.push(Instant::now() + done.took.mul_f64(nice));
+        }
+        match done.after {
+            After::Over | After::Parked => {}
+            After::Again => self.again += 1,
+            After::Back => self.queue.back(done.ticket),
+        }
+    }
+
+    fn fails(&mut self, error: RunError) {
+        self.first_error.get_or_insert(error);
+    }
+
+    /// Places that have rested enough are free again; all of them, once nobody asks for rests.
+    fn wake(&mut self) {
+        let now = Instant::now();
+        if self.shared.control.knobs().nice_ratio > 0.0 {
+            self.rests.retain(|until| *until > now);
+        } else {
+            self.rests.clear();
+        }
+        self.shared.control.rests(self.rests.len());
+    }
+
+    /// Names what the run waits for.
+    fn tell(&self) {
+        let Shared { control, away, .. } = self.shared.as_ref();
+        control.holds(away.reason().or_else(|| {
+            let ratio = control.knobs().nice_ratio;
+            (self.tasks.is_empty() && !self.rests.is_empty())
+                .then(|| format!("resting {ratio} times as long as it worked (nice-ratio)"))
+        }));
+        control.parks(away.parked());
+    }
+}
+
+/// Returns at that time.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}

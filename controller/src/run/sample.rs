@@ -1,0 +1,72 @@
+//! How much a large run has to do: a few of its mailboxes are looked at beforehand, spread evenly, for an ETA by
+//! messages and by bytes. `STATUS` takes no lock; the run does not wait for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use slotd::protocol::{Command, Named, Reply};
+
+use super::engine::Shared;
+use super::peer::Peer;
+use crate::control::Sampled;
+use crate::journal::{Filter, Job, MailboxId, RunId, State, Totals};
+use crate::two_phase::Side;
+
+/// A run with fewer mailboxes is over before an estimate is worth its work.
+const WORTH: u64 = 5000;
+/// How many are looked at.
+const COUNT: u64 = 200;
+/// Pause between two of them.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Looks at some of the pending mailboxes and tells the controls; nothing if they are few.
+pub(super) async fn sample(shared: Arc<Shared>, run: RunId, totals: Totals) {
+    if totals.pending < WORTH {
+        return;
+    }
+    let mut master = Peer::new(Side::Master, Arc::clone(&shared.parts.connect));
+    let mut sampled = Vec::new();
+    for job in spread(&shared, run, totals.mailboxes) {
+        if let Some(one) = look(&mut master, &job).await {
+            sampled.push(one);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    shared.control.expects(totals.pending, sampled);
+}
+
+/// Pending mailboxes at even distances. Ids of one run follow each other, so nothing is counted for this.
+fn spread(shared: &Shared, run: RunId, mailboxes: u64) -> Vec<Job> {
+    let journal = &shared.parts.journal;
+    let page = |after| {
+        let page = journal.page(run, Filter::In(State::Pending), after, 1);
+        // Without an estimate the run goes on as well; it will meet the same error by itself.
+        page.ok().and_then(|mut rows| rows.pop())
+    };
+    let Some(first) = page(MailboxId(0)) else {
+        return Vec::new();
+    };
+    let mut jobs: Vec<Job> = (0..COUNT)
+        .filter_map(|n| {
+            let offset = i64::try_from(mailboxes.saturating_mul(n) / COUNT).ok()?;
+            page(MailboxId(first.id.0.checked_add(offset)?.checked_sub(1)?)).map(Job::from)
+        })
+        .collect();
+    jobs.dedup_by_key(|job| job.id);
+    jobs
+}
+
+async fn look(master: &mut Peer, job: &Job) -> Option<Sampled> {
+    let of = Named {
+        mailbox: job.name.clone(),
+        partition: job.partition.clone(),
+    };
+    let Ok(Reply::Ok(fields)) = master.call(&Command::Status(of)).await else {
+        return None;
+    };
+    Some(Sampled {
+        name: job.name.to_string(),
+        messages: fields.get::<u64>("exists").ok()?,
+        bytes: fields.get("bytes").unwrap_or(0),
+    })
+}

@@ -1,0 +1,119 @@
+//! Stopping, pausing, and going on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexfile::exit::Exit;
+
+use super::fake::{What, lock};
+use super::world::{Witness, World, names};
+use crate::control::Control;
+use crate::run::{Source, Stop, run, run_controlled, stop_pair};
+use crate::two_phase::Reason;
+
+#[tokio::test]
+async fn a_run_that_was_stopped_goes_on_where_it_was() {
+    for how in [Stop::Finish, Stop::Now] {
+        let mut world = World::new();
+        world.settings.parallel = 1;
+        let (handle, stop) = stop_pair();
+        world.witness = Arc::new(Witness {
+            stop_after: Some((2, handle, how)),
+            ..Witness::default()
+        });
+        let first = run(world.parts_with(stop), &[Source::Master])
+            .await
+            .unwrap();
+        assert_eq!(
+            (first.upgraded, first.pending, first.exit()),
+            (2, 3, Exit::RolledBack)
+        );
+        for i in [0, 1] {
+            assert_eq!(
+                lock(&world.hosts[i])
+                    .mailboxes
+                    .values()
+                    .filter(|m| m.version == 10)
+                    .count(),
+                2
+            );
+        }
+        // A crash in between loses nothing either.
+        world.journal = Arc::new(world.journal.after_crash());
+        world.witness = Arc::default();
+        let second = world.run(&[Source::Master]).await;
+        assert_eq!(
+            (second.run, second.upgraded, second.pending),
+            (first.run, 5, 0)
+        );
+        assert_eq!(world.witness.lines.lock().unwrap().len(), 3, "none twice");
+    }
+}
+
+#[tokio::test]
+async fn the_second_signal_rolls_back_what_is_not_decided() {
+    let mut world = World::new();
+    world.settings.parallel = 1;
+    world.fault(1, "UPGRADE", "user.a", 1, What::Hang);
+    let (handle, stop) = stop_pair();
+    assert_eq!(
+        (handle.escalate(), handle.escalate()),
+        (Stop::Finish, Stop::Now)
+    );
+    drop(handle);
+    let (handle, live) = stop_pair();
+    let parts = world.parts_with(live);
+    drop(stop);
+    let task = tokio::spawn(async move { run(parts, &[names(&["user.a"])]).await });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    handle.stop(Stop::Now);
+    let summary = tokio::time::timeout(Duration::from_millis(500), task)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert_eq!((summary.pending, summary.upgraded), (1, 0));
+    assert_eq!(world.versions("user.a"), [9, 9]);
+    assert_eq!(world.row("user.a").reason, Some(Reason::Interrupted));
+}
+
+#[tokio::test]
+async fn a_paused_run_holds_nothing_and_goes_on_when_resumed() {
+    let world = World::new();
+    let control = Arc::new(Control::new(2));
+    control.turn(|knobs| knobs.paused = true);
+    let (parts, watched) = (world.parts(), Arc::clone(&control));
+    let task =
+        tokio::spawn(async move { run_controlled(parts, &[Source::Master], &watched).await });
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let live = control.live();
+    assert_eq!((live.mailboxes, live.done, live.under_way), (5, 0, 0));
+    assert!(
+        !lock(&world.hosts[0])
+            .log
+            .iter()
+            .any(|l| l.starts_with("LOCK"))
+    );
+    control.turn(|knobs| (knobs.paused, knobs.parallel) = (false, 5));
+    let summary = task.await.unwrap().unwrap();
+    assert_eq!((summary.upgraded, control.live().done), (5, 5));
+}
+
+#[tokio::test]
+async fn a_paused_run_can_be_stopped() {
+    let world = World::new();
+    let control = Arc::new(Control::new(2));
+    control.turn(|knobs| knobs.waiting = Some("night".to_owned()));
+    let (handle, stop) = stop_pair();
+    let (parts, watched) = (world.parts_with(stop), Arc::clone(&control));
+    let task =
+        tokio::spawn(async move { run_controlled(parts, &[Source::Master], &watched).await });
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    handle.stop(Stop::Finish);
+    let summary = tokio::time::timeout(Duration::from_secs(1), task)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert_eq!((summary.pending, summary.upgraded), (5, 0));
+}

@@ -1,0 +1,145 @@
+//! Two hosts, a journal and a witness: what the tests of runs share.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use indexfile::mailbox::MailboxName;
+
+use super::fake::{Fault, Net, Shared, What, host, lock};
+use crate::journal::Journal;
+use crate::journal::memory::MemoryJournal;
+use crate::run::{
+    Alerts, Finished, Observer, Parts, Settings, Source, Stop, StopHandle, Summary, run, stop_pair,
+};
+
+pub const NAMES: [&str; 5] = [
+    "user.a",
+    "user.a.Sent Items",
+    "user.b",
+    "user.b.&AOk-",
+    "ex.com!user.c",
+];
+
+/// What a run told its observer.
+#[derive(Default)]
+pub struct Witness {
+    pub lines: Mutex<Vec<String>>,
+    pub alarms: Mutex<Vec<String>>,
+    pub said: Mutex<Vec<String>>,
+    pub stop_after: Option<(usize, StopHandle, Stop)>,
+}
+
+impl Observer for Witness {
+    fn finished(&self, what: &Finished<'_>) {
+        let mut lines = self.lines.lock().unwrap();
+        lines.push(format!("{} {}", what.name, what.ended.as_str()));
+        if let Some((n, handle, how)) = &self.stop_after
+            && lines.len() == *n
+        {
+            handle.stop(*how);
+        }
+    }
+    fn say(&self, text: &str) {
+        self.said.lock().unwrap().push(text.to_owned());
+    }
+    fn alarm(&self, text: &str) {
+        self.alarms.lock().unwrap().push(text.to_owned());
+    }
+}
+
+pub struct World {
+    pub hosts: [Shared; 2],
+    pub journal: Arc<MemoryJournal>,
+    pub witness: Arc<Witness>,
+    pub settings: Settings,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let settings = Settings {
+            parallel: 2,
+            pass_pause: Duration::from_millis(1),
+            settle_attempts: 2,
+            settle_pause: Duration::from_millis(1),
+            host_wait: Duration::ZERO,
+            ..Settings::upgrade()
+        };
+        Self {
+            hosts: [host(&NAMES), host(&NAMES)],
+            journal: Arc::new(MemoryJournal::new()),
+            witness: Arc::default(),
+            settings,
+        }
+    }
+
+    pub fn fault(
+        &self,
+        side: usize,
+        command: &'static str,
+        mailbox: &'static str,
+        times: u32,
+        what: What,
+    ) {
+        lock(&self.hosts[side]).faults.push(Fault {
+            command,
+            mailbox,
+            times,
+            what,
+        });
+    }
+
+    pub fn parts(&self) -> Parts {
+        let (handle, stop) = stop_pair();
+        // The run would take a dropped handle for "never stopped", which is what is wanted here.
+        drop(handle);
+        self.parts_with(stop)
+    }
+
+    pub fn parts_with(&self, stop: crate::run::StopSignal) -> Parts {
+        Parts {
+            settings: self.settings.clone(),
+            connect: Arc::new(Net {
+                hosts: self.hosts.clone().map(Some),
+            }),
+            journal: Arc::clone(&self.journal) as Arc<dyn Journal>,
+            observer: Arc::clone(&self.witness) as Arc<dyn Observer>,
+            alerts: Alerts::default(),
+            stop,
+        }
+    }
+
+    pub async fn run(&self, sources: &[Source]) -> Summary {
+        run(self.parts(), sources).await.unwrap()
+    }
+
+    pub fn versions(&self, name: &str) -> [u32; 2] {
+        [0, 1].map(|i| lock(&self.hosts[i]).mailboxes[name].version)
+    }
+
+    pub fn row(&self, name: &str) -> crate::journal::Row {
+        let name = MailboxName::parse(name).unwrap();
+        let run = self.journal.last_run().unwrap().unwrap().id;
+        self.journal.find(run, &name).unwrap().unwrap()
+    }
+}
+
+pub fn names(names: &[&str]) -> Source {
+    Source::Names(
+        names
+            .iter()
+            .map(|n| MailboxName::parse(n).unwrap())
+            .collect(),
+    )
+}
+
+pub fn spec_of(world: &World) -> crate::journal::RunSpec {
+    crate::journal::RunSpec {
+        verb: world.settings.verb,
+        to: world.settings.to,
+        undoes: None,
+        master: "master".to_owned(),
+        replica: Some("replica".to_owned()),
+        master_id: String::new(),
+        replica_id: String::new(),
+    }
+}
