@@ -158,6 +158,8 @@ fn run_controller(fleet: &Fleet, plan: &Plan) -> Ended {
         "1",
         "--settle-attempts",
         "1",
+        "--host-wait",
+        "0",
         "--work-timeout",
         "20",
     ]);

@@ -200,17 +200,14 @@ impl Away {
 
     /// The host for which the run waited long enough.
     pub(super) fn lost(&self) -> Option<String> {
-        let table = self.inner.table();
-        let found = Side::ALL
-            .into_iter()
-            .find_map(|side| match &table.hosts[side.index()] {
-                Host::Lost(since) => Some(format!(
-                    "the {side} was away for longer than --host-wait, since {} ({})",
-                    since.clock, since.why
-                )),
-                _ => None,
-            });
-        found
+        let hosts = self.inner.table().hosts.clone();
+        Side::ALL.into_iter().zip(hosts).find_map(|(side, host)| {
+            let Host::Lost(since) = host else { return None };
+            Some(format!(
+                "the {side} was away for longer than --host-wait, since {} ({})",
+                since.clock, since.why
+            ))
+        })
     }
 
     /// A host refused this mailbox because its partition is not mounted. Whether it is parked, rather than

@@ -112,22 +112,7 @@ pub(super) async fn drive(
                         .submit(change(mailbox, entry), Durability::Lazy);
                 }
                 Action::Wait { attempt } => {
-                    let pause = backoff(
-                        around.settings.settle_pause,
-                        attempt.into(),
-                        SETTLE_PAUSE_MAX,
-                    );
-                    let back = around.away.back();
-                    let mut stop = around.stop.clone();
-                    paused = Some(Box::pin(async move {
-                        tokio::time::sleep(pause).await;
-                        // An attempt at a host that is away would only bring it nearer to "in doubt".
-                        tokio::select! {
-                            biased;
-                            () = back => {}
-                            () = stop.reached(Stop::Finish) => {}
-                        }
-                    }));
+                    paused = Some(pause(&around, attempt.into()));
                 }
                 Action::Alert(failure) => alert = Some(failure),
                 Action::Finished(outcome) => {
@@ -179,6 +164,22 @@ pub(super) async fn drive(
         }
         todo.extend(machine.step(event));
     }
+}
+
+/// The pause before attempt number `attempt` to settle: at a host that is away, another one would only bring it
+/// nearer to "in doubt".
+fn pause(around: &Surroundings<'_>, attempt: u32) -> BoxFuture<'static, ()> {
+    let pause = backoff(around.settings.settle_pause, attempt, SETTLE_PAUSE_MAX);
+    let back = around.away.back();
+    let mut stop = around.stop.clone();
+    Box::pin(async move {
+        tokio::time::sleep(pause).await;
+        tokio::select! {
+            biased;
+            () = back => {}
+            () = stop.reached(Stop::Finish) => {}
+        }
+    })
 }
 
 /// Awaits what is in the slot; the caller has looked that there is something.

@@ -101,7 +101,7 @@ impl Queue {
     /// # Errors
     /// The journal cannot be read.
     pub(super) fn next(&mut self, can: impl Fn(&Job) -> Can) -> Result<Next, JournalError> {
-        if let Some(ticket) = self.from_aside(&can) {
+        if let Some(ticket) = self.set_free(&can) {
             return Ok(Next::Begin(ticket));
         }
         while self.set_aside < ASIDE_MAX {
@@ -129,7 +129,7 @@ impl Queue {
         })
     }
 
-    fn from_aside(&mut self, can: &impl Fn(&Job) -> Can) -> Option<Ticket> {
+    fn set_free(&mut self, can: &impl Fn(&Job) -> Can) -> Option<Ticket> {
         for tickets in self.aside.values_mut() {
             while let Some(ticket) = tickets.front() {
                 let can = can(&ticket.job);
