@@ -166,11 +166,7 @@ pub(super) fn sum_up(
 }
 
 /// Works until nothing is pending, or the passes are used up, or it is told to stop, or a host stays away.
-pub(super) async fn work(
-    shared: &Arc<Shared>,
-    run: RunId,
-    scope: &Scope,
-) -> Result<(), RunError> {
+pub(super) async fn work(shared: &Arc<Shared>, run: RunId, scope: &Scope) -> Result<(), RunError> {
     let (parts, control) = (&shared.parts, &shared.control);
     let totals = parts.journal.totals(run)?;
     control.begins(run.0, totals.mailboxes, totals.mailboxes - totals.pending);
