@@ -4,6 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use controller::demo::store::{StoreSpec, Variety};
+use indexfile::mailbox::ImapdConf;
+
 use crate::invariants::{Before, Report, When, alike};
 use crate::process::{Ended, Guard, Slotd};
 use crate::store::{Host, copy_host, unpack_239};
@@ -80,6 +83,32 @@ impl Fleet {
         let dir = tempfile::tempdir_in(parent).unwrap();
         let master = copy_host(template, &dir.path().join("master"));
         Self::with_copy(dir, master)
+    }
+
+    /// So many mailboxes of a version 9 server, each with so many messages, the same on both hosts.
+    ///
+    /// # Panics
+    /// If the stores cannot be made.
+    #[must_use]
+    pub fn plain(mailboxes: usize, messages: u32) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let hosts = ["master", "replica"].map(|name| {
+            let root = dir.path().join(name);
+            fs::create_dir_all(root.join("conf")).unwrap();
+            let conf = root.join("imapd.conf");
+            let text = format!(
+                "configdirectory: {0}/conf\npartition-default: {0}/spool\nhashimapspool: yes\n",
+                root.display()
+            );
+            fs::write(&conf, text).unwrap();
+            Host::from_conf(&conf).unwrap()
+        });
+        let confs = hosts.each_ref().map(|h| ImapdConf::load(&h.conf).unwrap());
+        let spec = StoreSpec::new(mailboxes, messages).variety(Variety::Plain);
+        let built = spec.build(&confs.each_ref(), "default").unwrap();
+        assert_eq!(built.mailboxes, mailboxes as u64);
+        let [master, replica] = hosts;
+        Self::between(dir, master, replica)
     }
 
     fn with_copy(dir: tempfile::TempDir, master: Host) -> Self {

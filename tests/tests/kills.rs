@@ -3,20 +3,16 @@
 //!
 //! `REGUID_KILL_MAILBOXES` and `REGUID_KILLS` set the size, `REGUID_KILL_SEED` the moments.
 
-use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use controller::demo::store::{StoreSpec, Variety};
-use indexfile::mailbox::ImapdConf;
 use nix::sys::signal::Signal;
 use rusqlite::{Connection, OpenFlags};
 
 use tests::fleet::Fleet;
 use tests::invariants::{State, When};
 use tests::process::Guard;
-use tests::store::Host;
 
 /// Longest pause between two looks at the journal.
 const LOOK: Duration = Duration::from_millis(2);
@@ -24,34 +20,6 @@ const LOOK: Duration = Duration::from_millis(2);
 fn number(name: &str, default: u64) -> u64 {
     let value = std::env::var(name).ok();
     value.and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-fn host(root: &Path) -> Host {
-    fs::create_dir_all(root.join("conf")).unwrap();
-    let conf = root.join("imapd.conf");
-    let text = format!(
-        "configdirectory: {0}/conf\npartition-default: {0}/spool\nhashimapspool: yes\n",
-        root.display()
-    );
-    fs::write(&conf, text).unwrap();
-    Host::from_conf(&conf).unwrap()
-}
-
-fn fleet_of(mailboxes: usize) -> Fleet {
-    let dir = tempfile::tempdir().unwrap();
-    let hosts = ["master", "replica"].map(|name| dir.path().join(name));
-    for host in &hosts {
-        fs::create_dir_all(host).unwrap();
-    }
-    let confs = hosts.each_ref().map(|root| {
-        let _ = host(root);
-        ImapdConf::load(&root.join("imapd.conf")).unwrap()
-    });
-    let spec = StoreSpec::new(mailboxes, 2).variety(Variety::Plain);
-    let built = spec.build(&confs.each_ref(), "default").unwrap();
-    assert_eq!(built.mailboxes, mailboxes as u64);
-    let [master, replica] = hosts.map(|root| host(&root));
-    Fleet::between(dir, master, replica)
 }
 
 /// Mailboxes that the journal has as done; none while there is no journal.
@@ -81,7 +49,7 @@ fn killed_again_and_again(mailboxes: u64, kills: u64) {
     let seed = number("REGUID_KILL_SEED", fastrand::u64(..));
     println!("REGUID_KILL_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut fleet = fleet_of(usize::try_from(mailboxes).unwrap());
+    let mut fleet = Fleet::plain(usize::try_from(mailboxes).unwrap(), 2);
     fleet.start();
 
     // The first one comes while the list is taken in, or soon after.
@@ -153,7 +121,7 @@ fn killed_again_and_again(mailboxes: u64, kills: u64) {
 #[test]
 fn a_run_killed_again_and_again_does_each_mailbox_once() {
     killed_again_and_again(
-        number("REGUID_KILL_MAILBOXES", 300),
+        number("REGUID_KILL_MAILBOXES", 200),
         number("REGUID_KILLS", 4),
     );
 }

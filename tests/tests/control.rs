@@ -1,0 +1,166 @@
+//! A running controller is steered: each verb is answered at once, and after `pause` nothing of ours is
+//! on the hosts.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use controller::control::{Ask, ask, socket_path};
+use serde_json::Value;
+
+use tests::fleet::Fleet;
+use tests::invariants::{State, When};
+use tests::process::Guard;
+use tests::snapshot;
+
+/// How long anything here may take before it counts as stuck.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Asks until there is a controller that answers and says what is wanted of it.
+fn wait_for(fleet: &Fleet, verb: &Ask, wanted: impl Fn(&Value) -> bool) -> Value {
+    let end = Instant::now() + LIMIT;
+    loop {
+        match ask(&socket_path(&fleet.journal()), verb) {
+            Ok(live) if wanted(&live) => return live,
+            other => assert!(Instant::now() < end, "{other:?}"),
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn number(live: &Value, key: &str) -> u64 {
+    live[key].as_u64().unwrap()
+}
+
+/// Files of the store on which the kernel knows a lock, whoever has it.
+fn locked_below(root: &Path) -> Vec<String> {
+    let tree = snapshot::take(root).unwrap();
+    // `1: OFDLCK  ADVISORY  WRITE -1 08:01:131 0 EOF`
+    let table = fs::read_to_string("/proc/locks").unwrap();
+    let inodes: BTreeSet<u64> = table
+        .lines()
+        .filter_map(|line| {
+            line.split_whitespace()
+                .find(|w| w.matches(':').count() == 2)
+        })
+        .filter_map(|place| place.rsplit(':').next()?.parse().ok())
+        .collect();
+    let locked = |path: &&std::path::PathBuf| {
+        let path = root.join(path);
+        fs::metadata(path).is_ok_and(|m| inodes.contains(&m.ino()))
+    };
+    tree.keys()
+        .filter(locked)
+        .map(|p| p.display().to_string())
+        .collect()
+}
+
+#[test]
+fn after_pause_no_lock_and_no_staged_file_of_ours_is_left_and_resume_goes_on() {
+    const MAILBOXES: u64 = 150;
+    let mut fleet = Fleet::plain(usize::try_from(MAILBOXES).unwrap(), 2);
+    fleet.start();
+    let run =
+        Guard::spawn(&mut fleet.command("upgrade", &["--parallel", "8", "--prepare", "--json"]));
+    wait_for(&fleet, &Ask::Status, |live| number(live, "done") >= 20);
+    let paused = wait_for(&fleet, &Ask::Pause, |_| true);
+    assert_eq!(paused["paused"], true, "{paused}");
+    // What was under way comes to its end, and then nothing happens any more.
+    let still = wait_for(&fleet, &Ask::Status, |live| number(live, "under_way") == 0);
+    assert_eq!(still["waiting"], "paused", "{still}");
+    for host in [&fleet.master, &fleet.replica] {
+        assert_eq!(locked_below(&host.data), Vec::<String>::new());
+        let tree = snapshot::take(&host.data).unwrap();
+        let ours = |p: &&std::path::PathBuf| {
+            let name = p.to_string_lossy();
+            name.contains(".NEW") || name.contains("reguid")
+        };
+        assert_eq!(
+            tree.keys().filter(ours).collect::<Vec<_>>(),
+            Vec::<&std::path::PathBuf>::new()
+        );
+    }
+    let reports = fleet.check(When::Settled);
+    for report in &reports {
+        report.assert_clean(); // every mailbox is wholly old or wholly new, alike on both hosts
+    }
+    let done = number(&still, "done");
+    assert!(done < MAILBOXES, "the pause came too late to show anything");
+    assert_eq!(reports[0].count(State::New) as u64, done);
+    let later = wait_for(&fleet, &Ask::Status, |_| true);
+    assert_eq!(number(&later, "done"), done, "it went on while paused");
+
+    wait_for(&fleet, &Ask::Resume, |_| true);
+    let summary = run.finish().expect_code(0).json();
+    assert_eq!(summary["upgraded"], MAILBOXES, "{summary}");
+    let _ = fleet.assert_settled();
+}
+
+/// p50, p99 and maximum, in milliseconds.
+fn spread(mut times: Vec<Duration>) -> String {
+    times.sort_unstable();
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1000.0;
+    format!(
+        "p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms ({} times)",
+        at(50),
+        at(99),
+        at(100),
+        times.len()
+    )
+}
+
+#[test]
+#[ignore = "a measurement: prints how soon each verb is answered during a busy run"]
+fn how_soon_each_verb_is_answered_during_a_busy_run() {
+    let mailboxes = std::env::var("REGUID_CONTROL_MAILBOXES");
+    let mailboxes = mailboxes
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(10_000);
+    let mut fleet = Fleet::plain(mailboxes, 2);
+    fleet.start();
+    let run = Guard::spawn(&mut fleet.command("upgrade", &["--parallel", "16", "--quiet"]));
+    wait_for(&fleet, &Ask::Status, |live| number(live, "done") > 0);
+    let set = |value: &str| Ask::Set {
+        key: "parallel".to_owned(),
+        value: value.to_owned(),
+    };
+    let verbs = [
+        ("status", Ask::Status),
+        ("set", set("15")),
+        ("pause", Ask::Pause),
+        ("resume", Ask::Resume),
+    ];
+    let mut times = vec![Vec::new(); verbs.len() + 1];
+    let socket = socket_path(&fleet.journal());
+    'busy: while let Ok(live) = ask(&socket, &Ask::Status) {
+        if number(&live, "done") * 10 > number(&live, "mailboxes") * 9 {
+            break;
+        }
+        for ((_, verb), times) in verbs.iter().zip(&mut times) {
+            let begun = Instant::now();
+            if ask(&socket, verb).is_err() {
+                break 'busy;
+            }
+            times.push(begun.elapsed());
+        }
+        // The command as a person gives it: a process of its own, and a look into the journal.
+        let begun = Instant::now();
+        let _ = fleet.controller("status", &[]).expect_code(0);
+        if let Some(times) = times.last_mut() {
+            times.push(begun.elapsed());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    let _ = run.finish().expect_code(0);
+    let names = verbs
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(["controller status"]);
+    for (name, times) in names.zip(times) {
+        println!("{name}: {}", spread(times));
+    }
+}
