@@ -9,9 +9,8 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use slotd::protocol::{FieldError, Fields};
 
-use crate::plan::Count;
+use crate::count::{Count, Refused, is_unknown, note_findings, replies, versions};
 use crate::run::Answered;
-use crate::two_phase::{Reason, Side};
 
 /// One host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -31,7 +30,7 @@ pub struct Host {
     /// What is wrong, by kind: `guid`, `size`, `missing`, and the codes of `indexfile check`.
     pub findings: BTreeMap<String, Count>,
     /// Mailboxes that could not be looked at, by reason.
-    pub refused: BTreeMap<&'static str, Count>,
+    pub refused: Refused,
 }
 
 /// Both.
@@ -92,32 +91,16 @@ impl Audit {
     pub fn answered(&mut self, answered: &Answered) {
         self.mailboxes += 1;
         let name = answered.of.name.as_str();
+        self.unknown += u64::from(is_unknown(answered));
         let mut both = [None, None];
-        for side in Side::ALL {
-            let Some(said) = &answered.said[side.index()] else {
-                continue;
-            };
+        for (side, verified) in replies(answered, Verified::from_fields) {
             let host = self.hosts.entry(side.as_str()).or_default();
-            let verified = match said {
-                Ok(fields) => {
-                    Verified::from_fields(fields).map_err(|e| (Reason::Protocol, e.to_string()))
-                }
-                Err(refusal) => Err(refusal.clone()),
-            };
             match verified {
                 Ok(verified) => {
                     host.add(name, &verified);
                     both[side.index()] = Some(verified);
                 }
-                Err((reason, text)) => {
-                    let unknown =
-                        reason == Reason::NoMailbox && side == Side::Master && answered.of.named;
-                    self.unknown += u64::from(unknown);
-                    host.refused
-                        .entry(reason.as_str())
-                        .or_default()
-                        .note(name, &text);
-                }
+                Err(refusal) => host.refused.note(name, &refusal),
             }
         }
         if let [Some(master), Some(replica)] = &both {
@@ -156,11 +139,6 @@ impl Audit {
     fn write(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "{} mailboxes", self.mailboxes)?;
         for (side, host) in &self.hosts {
-            let versions: Vec<String> = host
-                .versions
-                .iter()
-                .map(|(v, n)| format!("{n} of version {v}"))
-                .collect();
             writeln!(
                 out,
                 "{side}: {} messages, {} of them read, {} wrong; {} old GUIDs; {}",
@@ -168,14 +146,12 @@ impl Audit {
                 host.checked,
                 host.bad,
                 host.old_guids,
-                versions.join(", ")
+                versions(&host.versions)
             )?;
             for (kind, count) in &host.findings {
                 count.line(out, &format!("  {kind}"))?;
             }
-            for (reason, count) in &host.refused {
-                count.line(out, &format!("  not looked at, {reason}"))?;
-            }
+            host.refused.lines(out, "not looked at")?;
         }
         if self.hosts.len() == 2 {
             writeln!(out, "Alike on both hosts: {} mailboxes", self.alike)?;
@@ -212,14 +188,7 @@ impl Host {
                 .or_default()
                 .note(name, &text);
         }
-        for finding in &verified.findings {
-            // FILE:CODE
-            let code = finding.rsplit(':').next().unwrap_or(finding);
-            self.findings
-                .entry(code.to_owned())
-                .or_default()
-                .note(name, finding);
-        }
+        note_findings(&mut self.findings, name, &verified.findings);
     }
 }
 
@@ -229,6 +198,7 @@ mod tests {
     use indexfile::mailbox::MailboxName;
 
     use crate::journal::Listed;
+    use crate::two_phase::Reason;
 
     fn verified(index: u32, messages: u32, digest: &str, bad: &[&str]) -> Fields {
         Fields::new()

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod bench;
 pub mod cli;
 pub mod control;
+pub mod count;
 pub mod demo;
 pub mod journal;
 pub mod listing;

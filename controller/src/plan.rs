@@ -7,45 +7,26 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde::Serialize;
 use slotd::protocol::Status;
 
+use crate::count::{Count, Refused, is_unknown, note_findings, replies, versions};
 use crate::listing::Skipped;
 use crate::run::Answered;
-use crate::two_phase::{Reason, Side};
 
-/// A kind of trouble: how often, and where for example.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Count {
-    /// Mailboxes.
-    pub mailboxes: u64,
-    /// One of them.
-    pub example: String,
-    /// What it said, where it said something.
-    pub detail: String,
-}
+/// Bytes a second that are hashed under locks, where `precompute` has not been: from disks, on one host.
+const HASH_RATE: u64 = 200_000_000;
 
-impl Count {
-    /// Counts a mailbox; the first one is the example.
-    pub(crate) fn note(&mut self, name: &str, detail: &str) {
-        self.mailboxes += 1;
-        if self.mailboxes == 1 {
-            name.clone_into(&mut self.example);
-            detail.clone_into(&mut self.detail);
-        }
-    }
-
-    /// A line about it, if there is anything to tell.
-    pub(crate) fn line(&self, out: &mut String, what: &str) -> std::fmt::Result {
-        if self.mailboxes == 0 {
-            return Ok(());
-        }
-        writeln!(
-            out,
-            "{what}: {} mailboxes, for example {}: {}",
-            self.mailboxes, self.example, self.detail
-        )
+/// Days, hours, minutes, seconds: the two largest that are not zero.
+pub(crate) fn duration(time: Duration) -> String {
+    let s = time.as_secs();
+    match (s / 86_400, s / 3600 % 24, s / 60 % 60, s % 60) {
+        (0, 0, 0, s) => format!("{s}s"),
+        (0, 0, m, s) => format!("{m}m{s:02}s"),
+        (0, h, m, _) => format!("{h}h{m:02}m"),
+        (d, h, _, _) => format!("{d}d{h:02}h"),
     }
 }
 
@@ -81,7 +62,7 @@ pub struct Host {
     /// Findings by the codes of `indexfile check`.
     pub findings: BTreeMap<String, Count>,
     /// Refusals by reason: these mailboxes would fail.
-    pub refused: BTreeMap<&'static str, Count>,
+    pub refused: Refused,
 }
 
 /// What a run would do.
@@ -99,6 +80,8 @@ pub struct Plan {
     pub unknown: u64,
     /// Whether each mailbox was looked into.
     pub deep: bool,
+    /// Seconds that a run may take, at the rate given and with what is to be hashed.
+    pub expected_seconds: u64,
     /// Master and replica; empty without a look into each mailbox.
     pub hosts: BTreeMap<&'static str, Host>,
     /// Mailboxes with the same UIDs and identifiers on both hosts.
@@ -128,6 +111,15 @@ impl Plan {
         }
     }
 
+    /// Works out how long a run may take that does so many mailboxes a second.
+    pub fn expect(&mut self, rate: u32) {
+        let left = |host: &Host| host.mailboxes - host.done;
+        let to_do = self.hosts.values().map(left).max();
+        let hashing = self.hosts.values().map(|h| h.hash_bytes).max();
+        let moving = to_do.unwrap_or(self.mailboxes) / u64::from(rate.max(1));
+        self.expected_seconds = moving + hashing.unwrap_or(0) / HASH_RATE;
+    }
+
     /// Notes what the list had beside mailboxes.
     pub fn skipped(&mut self, skipped: &Skipped) {
         self.skipped = skipped.iter().map(|(why, n)| (why.as_str(), *n)).collect();
@@ -137,33 +129,16 @@ impl Plan {
     pub fn answered(&mut self, answered: &Answered) {
         self.listed(answered.of.partition.as_deref());
         let name = answered.of.name.as_str();
+        self.unknown += u64::from(is_unknown(answered));
         let mut statuses = [None, None];
-        for side in Side::ALL {
-            let Some(said) = &answered.said[side.index()] else {
-                continue;
-            };
-            let to = self.to;
+        for (side, status) in replies(answered, Status::from_fields) {
             let host = self.hosts.entry(side.as_str()).or_default();
-            let status = match said {
-                Ok(fields) => {
-                    Status::from_fields(fields).map_err(|e| (Reason::Protocol, e.to_string()))
-                }
-                Err(refusal) => Err(refusal.clone()),
-            };
             match status {
                 Ok(status) => {
-                    host.add(name, &status, to);
+                    host.add(name, &status, self.to);
                     statuses[side.index()] = Some(status);
                 }
-                Err((reason, text)) => {
-                    let unknown =
-                        reason == Reason::NoMailbox && side == Side::Master && answered.of.named;
-                    self.unknown += u64::from(unknown);
-                    host.refused
-                        .entry(reason.as_str())
-                        .or_default()
-                        .note(name, &text);
-                }
+                Err(refusal) => host.refused.note(name, &refusal),
             }
         }
         if let [Some(master), Some(replica)] = &statuses {
@@ -214,6 +189,11 @@ impl Plan {
         for (why, n) in &self.skipped {
             writeln!(out, "  skipped, {why}: {n}")?;
         }
+        let expected = duration(Duration::from_secs(self.expected_seconds));
+        writeln!(
+            out,
+            "expected time: {expected}, without waiting for limits or locks"
+        )?;
         if !self.deep {
             return writeln!(out, "From the list alone; --deep looks into each mailbox.");
         }
@@ -255,27 +235,15 @@ impl Host {
         self.with_expunge += u64::from(facts.expunged > 0);
         self.expunged += u64::from(facts.expunged);
         self.with_old += u64::from(status.has_old);
-        for finding in &status.findings {
-            // FILE:CODE
-            let code = finding.rsplit(':').next().unwrap_or(finding);
-            self.findings
-                .entry(code.to_owned())
-                .or_default()
-                .note(name, finding);
-        }
+        note_findings(&mut self.findings, name, &status.findings);
     }
 
     fn write(&self, side: &str, to: u32, out: &mut String) -> std::fmt::Result {
-        let versions: Vec<String> = self
-            .versions
-            .iter()
-            .map(|(v, n)| format!("{n} of version {v}"))
-            .collect();
         writeln!(
             out,
             "{side}: {} mailboxes ({}), {} with nothing to do",
             self.mailboxes,
-            versions.join(", "),
+            versions(&self.versions),
             self.done
         )?;
         writeln!(out, "  {} messages, {}", self.messages, bytes(self.bytes))?;
@@ -318,10 +286,7 @@ impl Host {
         for (code, count) in &self.findings {
             count.line(out, &format!("  finding {code}"))?;
         }
-        for (reason, count) in &self.refused {
-            count.line(out, &format!("  would fail, {reason}"))?;
-        }
-        Ok(())
+        self.refused.lines(out, "would fail")
     }
 }
 
@@ -343,118 +308,4 @@ fn bytes(n: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use indexfile::Guid;
-    use indexfile::mailbox::MailboxName;
-    use slotd::protocol::MailboxFacts;
-
-    use crate::journal::Listed;
-    use crate::run::Said;
-
-    #[allow(clippy::unnecessary_wraps)] // what a host says
-    fn status(index: u32, old: u32, digest: u8) -> Said {
-        let status = Status {
-            facts: MailboxFacts {
-                mailbox: MailboxName::parse("user.a").unwrap(),
-                partition: "p".to_owned(),
-                uniqueid: "u".to_owned(),
-                uidvalidity: 1,
-                index,
-                expunge: Some(index),
-                exists: 10,
-                expunged: 2,
-                old: Some(old),
-            },
-            cached: 5,
-            bytes: 1_234_567,
-            hash_bytes: 7_000,
-            index_bytes: 900,
-            last_uid: 12,
-            has_old: false,
-            findings: vec!["cyrus.index:short".to_owned()],
-            digest: Guid::from_bytes([digest; 20]),
-        };
-        Ok(status.to_fields())
-    }
-
-    fn answered(name: &str, master: Said, replica: Said) -> Answered {
-        let of = Listed {
-            name: MailboxName::parse(name).unwrap(),
-            partition: Some("p".to_owned()),
-            named: true,
-            back: [None; 2],
-        };
-        Answered {
-            of,
-            said: [Some(master), Some(replica)],
-        }
-    }
-
-    #[test]
-    fn counts_add_up_for_each_host_and_refusals_are_told_with_an_example() {
-        let mut plan = Plan::new(10, true);
-        plan.answered(&answered("user.a", status(9, 12, 1), status(9, 12, 1)));
-        plan.answered(&answered("user.b", status(10, 0, 1), status(9, 3, 2)));
-        let refusal = || Err((Reason::Unmounted, "/p is not mounted".to_owned()));
-        plan.answered(&answered("user.c", refusal(), refusal()));
-        plan.answered(&answered(
-            "user.d",
-            Err((Reason::NoMailbox, "no".to_owned())),
-            status(9, 0, 1),
-        ));
-        let master = &plan.hosts["master"];
-        assert_eq!(
-            (
-                plan.mailboxes,
-                plan.unknown,
-                plan.alike,
-                plan.different.mailboxes
-            ),
-            (4, 1, 1, 1)
-        );
-        assert_eq!((master.mailboxes, master.done, master.messages), (2, 1, 24));
-        assert_eq!(
-            (master.old_guids, master.cached, master.to_hash),
-            (12, 5, 7)
-        );
-        assert_eq!(master.refused["unmounted"].example, "user.c");
-        assert_eq!(master.findings["short"].mailboxes, 2);
-        let text = plan.to_text();
-        for part in [
-            "4 mailboxes to bring to version 10",
-            "1 of version 9, 1 of version 10",
-            "would fail, unmounted",
-            "Cyrus 2.5 and 3.x",
-        ] {
-            assert!(text.contains(part), "{part}: {text}");
-        }
-    }
-
-    #[test]
-    fn from_the_list_alone_only_the_list_is_told() {
-        let mut plan = Plan::new(10, false);
-        plan.listed(Some("p1"));
-        plan.listed(None);
-        let text = plan.to_text();
-        assert!(
-            text.contains("2 mailboxes")
-                && text.contains("partition p1: 1")
-                && text.contains("--deep"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn bytes_have_readable_units() {
-        for (n, text) in [
-            (0, "0 bytes"),
-            (999, "999 bytes"),
-            (1_500, "1.5 kB"),
-            (1_234_567, "1.2 MB"),
-        ] {
-            assert_eq!(bytes(n), text);
-        }
-        assert!(bytes(u64::MAX).ends_with(" TB"));
-    }
-}
+mod tests;

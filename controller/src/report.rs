@@ -88,6 +88,8 @@ pub struct Story {
     pub lock_histogram: Vec<(u64, u64)>,
     /// Mailboxes finished in each of so many equal slices of the run's time.
     pub rate: Vec<u64>,
+    /// Mailboxes finished a second, from the begin to the last one, pauses included.
+    pub mailboxes_per_second: f64,
     /// Seconds of each slice.
     pub rate_slice_seconds: f64,
     /// Mailboxes with the longest locks.
@@ -162,7 +164,15 @@ impl Story {
         let seconds = self.rate_slice_seconds * f64::from(POINTS);
         writeln!(
             out,
-            "Time: {seconds:.1} s; mailboxes finished in each twentieth of it:"
+            "Begun {}; {}",
+            utc(self.started_at),
+            self.finished_at
+                .map_or("not finished".to_owned(), |at| format!("ended {}", utc(at)))
+        )?;
+        writeln!(
+            out,
+            "Time from begin to the last mailbox: {seconds:.1} s, {:.0} mailboxes/s; finished in each twentieth of it:",
+            self.mailboxes_per_second
         )?;
         let most = self.rate.iter().copied().max().unwrap_or(0).max(1);
         for (i, count) in (1u8..).zip(&self.rate) {
@@ -312,6 +322,7 @@ impl Teller {
             attempts: self.attempts,
             lock_ms: self.held.lock_ms(),
             lock_histogram: self.held.rows().collect(),
+            mailboxes_per_second: per_second(self.rate.iter().sum(), seconds(end - run.started_ms)),
             rate: self.rate,
             rate_slice_seconds: seconds(end - run.started_ms) / f64::from(POINTS),
             slowest: self.slowest,
@@ -323,4 +334,120 @@ impl Teller {
 /// Milliseconds as seconds; none if negative.
 fn seconds(ms: i64) -> f64 {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0)).as_secs_f64()
+}
+
+#[allow(clippy::cast_precision_loss)] // for a person to read
+fn per_second(count: u64, seconds: f64) -> f64 {
+    count as f64 / seconds.max(0.001)
+}
+
+/// Milliseconds since 1970 as date and time of day.
+fn utc(ms: i64) -> String {
+    let days = ms.div_euclid(86_400_000);
+    let s = ms.rem_euclid(86_400_000) / 1000;
+    // The calendar repeats every 400 years of 146097 days; years begin in March, so that a leap day is the last.
+    let shifted = days + 719_468;
+    let (era, day) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (d, m) = (day - (153 * month + 2) / 5 + 1, (month + 2) % 12 + 1);
+    let y = year + era * 400 + i64::from(m <= 2);
+    format!(
+        "{y:04}-{m:02}-{d:02} {:02}:{:02}:{:02} UTC",
+        s / 3600,
+        s / 60 % 60,
+        s % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use indexfile::mailbox::MailboxName;
+
+    use crate::journal::memory::MemoryJournal;
+    use crate::journal::{Attempt, Change, Durability, Ended, Figures, Listed, RunSpec, Verb};
+    use crate::two_phase::Reason;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (ms, text) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_400_000, "2000-02-29 00:00:00 UTC"),
+            (1_795_320_000_999, "2026-11-22 04:00:00 UTC"),
+            (4_107_542_399_000, "2100-02-28 23:59:59 UTC"),
+            (4_107_542_400_000, "2100-03-01 00:00:00 UTC"),
+        ] {
+            assert_eq!(utc(ms), text);
+        }
+    }
+
+    #[test]
+    fn a_story_has_totals_rates_locks_and_what_to_do_about_each_failure() {
+        let journal = MemoryJournal::new();
+        let spec = RunSpec {
+            verb: Verb::Upgrade,
+            to: 10,
+            undoes: None,
+            master: "unix:/m".to_owned(),
+            replica: None,
+            master_id: String::new(),
+            replica_id: String::new(),
+        };
+        let run = journal.begin_run(&spec, 1000).unwrap();
+        for n in 0..10 {
+            let name = MailboxName::parse(&format!("user.u{n}")).unwrap();
+            journal
+                .add(run, &[Listed::new(name.clone(), false)])
+                .unwrap();
+            let mailbox = journal.find(run, &name).unwrap().unwrap().id;
+            let failed = n == 9;
+            let attempt = Attempt {
+                started_ms: 1000,
+                finished_ms: 1000 + 200 * (n + 1),
+                ended: if failed {
+                    Ended::RolledBack
+                } else {
+                    Ended::Upgraded
+                },
+                reason: failed.then_some(Reason::Damaged),
+                side: None,
+                detail: "cyrus.index: short".to_owned(),
+                figures: Figures {
+                    messages: 3,
+                    lock_us: [Some(1000 * u64::try_from(n + 1).unwrap()), None],
+                    ..Figures::default()
+                },
+            };
+            journal.submit(Change::Finish { mailbox, attempt }, Durability::Durable);
+        }
+        let info = journal.last_run().unwrap().unwrap();
+        let story = Story::collect(&journal, &info, 2).unwrap();
+        assert_eq!(
+            (
+                story.upgraded,
+                story.rolled_back,
+                story.messages,
+                story.attempts
+            ),
+            (9, 1, 30, 10)
+        );
+        assert_eq!(story.rate.iter().sum::<u64>(), 10);
+        assert!((story.mailboxes_per_second - 5.0).abs() < 1e-9);
+        assert_eq!(story.lock_histogram.iter().map(|(_, n)| n).sum::<u64>(), 10);
+        let slowest: Vec<&str> = story.slowest.iter().map(|s| s.mailbox.as_str()).collect();
+        assert_eq!(slowest, ["user.u9", "user.u8"]);
+        let text = story.to_text();
+        for part in [
+            "Run 1: upgrade to version 10",
+            "Begun 1970-01-01 00:00:01 UTC; not finished",
+            "done 9",
+            "Failed, damaged: 1 mailbox(es): run `indexfile check`",
+            "for example user.u9: cyrus.index: short",
+            "longest 10.00 ms",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
 }

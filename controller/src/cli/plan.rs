@@ -24,6 +24,9 @@ pub(super) struct Args {
     /// Look into each mailbox on both hosts; without it, only the list is looked at.
     #[arg(long)]
     deep: bool,
+    /// Mailboxes a second to expect of a run; `report` tells what a smaller one did.
+    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..))]
+    rate: u32,
     /// Mailboxes at once.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
     parallel: u16,
@@ -54,6 +57,7 @@ pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
             .await?
         };
         plan.skipped(&skipped);
+        plan.expect(args.rate);
         Ok(plan)
     })?;
     if args.json {

@@ -12,10 +12,9 @@ use super::args::{Hosts, Mailboxes, StateFile, UnusedState, parse_names};
 use super::migrate::with_runtime;
 use super::{Fail, signals, text};
 use crate::audit::Audit;
+use crate::count::{Refused, replies};
 use crate::journal::{Journal, RunId, SqliteJournal, State};
-use crate::plan::Count;
 use crate::run::{Answered, Asking, Connect, Question, Source, stop_pair, survey, survey_rows};
-use crate::two_phase::{Reason, Side};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct VerifyArgs {
@@ -96,7 +95,7 @@ struct Gone {
     mailboxes: u64,
     files: u64,
     bytes: u64,
-    refused: BTreeMap<&'static str, Count>,
+    refused: Refused,
 }
 
 /// States in which nothing of a mailbox is needed any more for going back or on.
@@ -180,25 +179,15 @@ fn cleaned(fields: &Fields) -> Result<(u64, u64), FieldError> {
 
 /// Adds what the hosts said about one mailbox.
 fn add(hosts: &mut BTreeMap<&'static str, Gone>, answered: &Answered) {
-    for side in Side::ALL {
-        let Some(said) = &answered.said[side.index()] else {
-            continue;
-        };
+    for (side, reply) in replies(answered, cleaned) {
         let host = hosts.entry(side.as_str()).or_default();
-        let cleaned = match said {
-            Ok(fields) => cleaned(fields).map_err(|e| (Reason::Protocol, e.to_string())),
-            Err(refusal) => Err(refusal.clone()),
-        };
-        match cleaned {
+        match reply {
             Ok((files, bytes)) => {
                 host.mailboxes += u64::from(files > 0);
                 host.files += files;
                 host.bytes += bytes;
             }
-            Err((reason, text)) => {
-                let count = host.refused.entry(reason.as_str()).or_default();
-                count.note(answered.of.name.as_str(), &text);
-            }
+            Err(refusal) => host.refused.note(answered.of.name.as_str(), &refusal),
         }
     }
 }
@@ -213,9 +202,7 @@ fn describe(hosts: &BTreeMap<&'static str, Gone>, dry_run: bool) -> String {
             "{side}: {verb}: {} files of {} mailboxes, {} bytes",
             host.files, host.mailboxes, host.bytes
         );
-        for (reason, count) in &host.refused {
-            let _ = count.line(&mut out, &format!("  left alone, {reason}"));
-        }
+        let _ = host.refused.lines(&mut out, "left alone");
     }
     if hosts.is_empty() {
         out.push_str("nothing is done yet, so nothing is cleaned\n");

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
-use std::time::Duration;
 
 use super::Fail;
 use crate::journal::{Filter, Journal, MailboxId, Row, RunId, State, Verb};
@@ -35,16 +34,7 @@ pub(super) fn json(value: &serde_json::Value) -> Result<(), Fail> {
     say(&value.to_string())
 }
 
-/// Days, hours, minutes, seconds: the two largest that are not zero.
-pub(super) fn duration(time: Duration) -> String {
-    let s = time.as_secs();
-    match (s / 86_400, s / 3600 % 24, s / 60 % 60, s % 60) {
-        (0, 0, 0, s) => format!("{s}s"),
-        (0, 0, m, s) => format!("{m}m{s:02}s"),
-        (0, h, m, _) => format!("{h}h{m:02}m"),
-        (d, h, _, _) => format!("{d}d{h:02}h"),
-    }
-}
+pub(super) use crate::plan::duration;
 
 /// Failures by reason.
 pub(super) type Failures = BTreeMap<Reason, u64>;
@@ -212,6 +202,8 @@ fn retry_hints(failures: &Failures, options: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -1,0 +1,117 @@
+//! What `plan`, `verify` and `clean` have in common: the answers of two hosts about many mailboxes, counted by
+//! kind with an example each, so that memory is flat.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use slotd::protocol::{FieldError, Fields};
+
+use crate::run::Answered;
+use crate::two_phase::{Reason, Side};
+
+/// A kind of trouble: how often, and where for example.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// Mailboxes.
+    pub mailboxes: u64,
+    /// One of them.
+    pub example: String,
+    /// What it said, where it said something.
+    pub detail: String,
+}
+
+impl Count {
+    /// Counts a mailbox; the first one is the example.
+    pub(crate) fn note(&mut self, name: &str, detail: &str) {
+        self.mailboxes += 1;
+        if self.mailboxes == 1 {
+            name.clone_into(&mut self.example);
+            detail.clone_into(&mut self.detail);
+        }
+    }
+
+    /// A line about it, if there is anything to tell.
+    pub(crate) fn line(&self, out: &mut String, what: &str) -> std::fmt::Result {
+        if self.mailboxes == 0 {
+            return Ok(());
+        }
+        writeln!(
+            out,
+            "{what}: {} mailboxes, for example {}: {}",
+            self.mailboxes, self.example, self.detail
+        )
+    }
+}
+
+/// Mailboxes that a host refused, by reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Refused(BTreeMap<&'static str, Count>);
+
+impl Refused {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those of one reason, by its word.
+    #[must_use]
+    pub fn of(&self, reason: Reason) -> Option<&Count> {
+        self.0.get(reason.as_str())
+    }
+
+    pub(crate) fn note(&mut self, name: &str, (reason, text): &(Reason, String)) {
+        self.0.entry(reason.as_str()).or_default().note(name, text);
+    }
+
+    /// A line for each reason, `what` before it.
+    pub(crate) fn lines(&self, out: &mut String, what: &str) -> std::fmt::Result {
+        for (reason, count) in &self.0 {
+            count.line(out, &format!("  {what}, {reason}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// What each host that was asked said, understood; an answer that cannot be understood is a refusal.
+pub(crate) fn replies<T>(
+    answered: &Answered,
+    read: impl Fn(&Fields) -> Result<T, FieldError>,
+) -> impl Iterator<Item = (Side, Result<T, (Reason, String)>)> {
+    Side::ALL.into_iter().filter_map(move |side| {
+        let reply = match answered.said[side.index()].as_ref()? {
+            Ok(fields) => read(fields).map_err(|e| (Reason::Protocol, e.to_string())),
+            Err(refusal) => Err(refusal.clone()),
+        };
+        Some((side, reply))
+    })
+}
+
+/// Whether a name that somebody gave is one that the master does not know.
+pub(crate) fn is_unknown(answered: &Answered) -> bool {
+    let refused =
+        |reason| matches!(&answered.said[Side::Master.index()], Some(Err((r, _))) if *r == reason);
+    answered.of.named && refused(Reason::NoMailbox)
+}
+
+/// Adds each of `FILE:CODE` to the counts by code.
+pub(crate) fn note_findings(counts: &mut BTreeMap<String, Count>, name: &str, findings: &[String]) {
+    for finding in findings {
+        let code = finding.rsplit(':').next().unwrap_or(finding);
+        counts
+            .entry(code.to_owned())
+            .or_default()
+            .note(name, finding);
+    }
+}
+
+/// `3 of version 9, 1 of version 10`
+pub(crate) fn versions(counts: &BTreeMap<u32, u64>) -> String {
+    let each: Vec<String> = counts
+        .iter()
+        .map(|(version, n)| format!("{n} of version {version}"))
+        .collect();
+    each.join(", ")
+}
