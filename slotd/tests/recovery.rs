@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::{Store, named};
 use slotd::failpoint;
+use slotd::fs::Identity;
 use slotd::host::{Host, Options};
 use slotd::intent::{Direction, Intent, IntentFile, recovery};
 use slotd::lock::{MailboxLocks, Patience, wait};
@@ -44,8 +45,8 @@ fn die_in_commit(host: &Host, partition: &str, renamed: bool, direction: Directi
     let staged = stage::stage(&locks, &live, upgrade(10), &Sources::default(), &never).unwrap();
     let files = staged.files.iter().map(|f| IntentFile {
         kind: f.kind.into(),
-        old: f.from,
-        new: f.id,
+        old: Identity::of(&locks.file(f.kind).unwrap().file).unwrap(),
+        new: Identity::of(&f.file).unwrap(),
     });
     let intent = Intent {
         id: 0,
@@ -177,4 +178,59 @@ fn a_log_that_failed_does_not_make_a_lock_wait_for_ever() {
     assert_eq!(recovery::settle_open(&host, &mut locks).unwrap(), 0);
     drop((locks, host));
     assert_eq!(store.host(Options::default()).log.open_intents().len(), 1);
+}
+
+#[test]
+fn a_staged_file_that_got_the_inode_of_the_one_an_intent_speaks_of_is_not_taken_for_it() {
+    let store = Store::cyrus_2_3_9();
+    let host = store.host(Options::default());
+    die_in_commit(&host, "default", false, Direction::Commit);
+    // The intent was one of which its session was told that it is not durable: what it staged was removed, and
+    // a later transaction, killed too, staged the same again under the same inode number.
+    let mut intent = host.log.open_of(MAILBOX).remove(0);
+    for file in &mut intent.files {
+        file.new.born = file.new.born.map(|b| b - 1_000_000_000);
+        if file.new.born.is_none() {
+            return; // the file system keeps no birth times: docs/recovery.md
+        }
+    }
+    host.log.end(intent.id);
+    host.log.begin(Intent { id: 0, ..intent }).unwrap();
+    let report = recovery::recover(&host, Duration::from_secs(5));
+    let settled: Vec<_> = report.settled.iter().map(|(_, how)| *how).collect();
+    assert_eq!(settled, [recovery::Settled::Aborted]);
+    assert_eq!(store.index(MAILBOX).minor_version(), 9);
+    assert!(!store.meta(MAILBOX).join("cyrus.index.NEW").exists());
+}
+
+#[test]
+fn what_stepped_aside_is_gone_after_a_recovery_that_a_power_cut_made_forget_it() {
+    let store = Store::cyrus_2_3_9();
+    let host = store.host(Options::default());
+    die_in_commit(&host, "default", true, Direction::Commit);
+    // The first recovery was complete, but for the removal of this name and the end of the intent; and Cyrus has
+    // replaced the index since.
+    let meta = store.meta(MAILBOX);
+    let [index, aside] = ["cyrus.index", "cyrus.index.OLD.reguid-prev"].map(|n| meta.join(n));
+    std::fs::copy(&index, &aside).unwrap();
+    std::fs::copy(&index, meta.join("copy")).unwrap();
+    std::fs::rename(meta.join("copy"), &index).unwrap();
+    let report = recovery::recover(&host, Duration::from_secs(5));
+    assert!(report.failed.is_empty() && host.log.open_intents().is_empty());
+    assert!(!aside.exists());
+}
+
+#[test]
+fn what_the_start_could_not_settle_is_settled_when_it_can_be() {
+    let store = Store::cyrus_2_3_9();
+    let host = store.host(Options::default());
+    die_in_commit(&host, "default", true, Direction::Commit);
+    let first = failpoint::with("fs.sync_dir=1:eio", || {
+        recovery::recover(&host, Duration::from_secs(5))
+    });
+    let failed: Vec<String> = first.failed.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(failed, [MAILBOX]);
+    let again = recovery::recover_again(&host, &failed, Duration::from_secs(5));
+    assert_eq!(again.settled.len(), 1);
+    assert!(again.failed.is_empty() && host.log.open_intents().is_empty());
 }

@@ -22,6 +22,10 @@ use crate::server::{self, ListenError, Listener};
 /// How long to wait for a mailbox that has something to settle when the server starts.
 const START_WAIT: Duration = Duration::from_secs(2);
 
+/// Pauses between attempts at what could not be settled then: the first, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(60);
+
 /// Blocking threads beyond one for each connection.
 const SPARE_THREADS: usize = 16;
 
@@ -42,7 +46,32 @@ pub(super) fn serve(args: &Serve) -> Result<Exit, Failure> {
         .max_blocking_threads(server::capacity() + SPARE_THREADS)
         .build()
         .map_err(|e| Failure::new(Exit::Io, format!("cannot start: {e}")))?;
-    runtime.block_on(run(host, args))
+    let left: Vec<String> = report.failed.into_iter().map(|(name, _)| name).collect();
+    if !left.is_empty() {
+        runtime.spawn(settle_later(Arc::clone(&host), left));
+    }
+    let exit = runtime.block_on(run(host, args));
+    // What waits for a lock in the background is bounded, and need not end before us.
+    runtime.shutdown_background();
+    exit
+}
+
+/// Comes back, again and again, to what the start could not settle. (`LOCK` of such a mailbox does it at once.)
+async fn settle_later(host: Arc<Host>, mut left: Vec<String>) {
+    let mut pause = FIRST_PAUSE;
+    while !left.is_empty() {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LAST_PAUSE);
+        let (again, names) = (Arc::clone(&host), left.clone());
+        let settle = move || recovery::recover_again(&again, &names, START_WAIT);
+        let Ok(report) = tokio::task::spawn_blocking(settle).await else {
+            return;
+        };
+        for (mailbox, how) in &report.settled {
+            tracing::info!(%mailbox, ?how, "settled at last");
+        }
+        left = report.failed.into_iter().map(|(name, _)| name).collect();
+    }
 }
 
 async fn run(host: Arc<Host>, args: &Serve) -> Result<Exit, Failure> {

@@ -6,9 +6,11 @@
 
 mod dir;
 mod durable;
+mod identity;
 
 pub use dir::{Dir, FileId, OpenError};
 pub use durable::{NewFile, copy_attributes};
+pub use identity::Identity;
 
 use std::io;
 

@@ -252,6 +252,14 @@ impl IntentLog {
         self.wait_durable(state, wanted)
     }
 
+    /// Whether an intent could be written at all.
+    ///
+    /// # Errors
+    /// An earlier write or sync failed; what is on stable storage is not known before slotd reads it anew.
+    pub fn usable_now(&self) -> Result<(), LogError> {
+        self.usable().map(drop)
+    }
+
     fn usable(&self) -> Result<MutexGuard<'_, State>, LogError> {
         let state = self.lock();
         match &state.failed {
@@ -368,12 +376,16 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fs::FileId;
+    use crate::fs::Identity;
     use crate::intent::{Direction, IntentFile, Kind};
     use std::sync::Arc;
 
     fn intent(mailbox: &str) -> Intent {
-        let id = FileId { dev: 1, ino: 2 };
+        let id = Identity {
+            dev: 1,
+            ino: 2,
+            born: Some(3),
+        };
         Intent {
             id: 0,
             mailbox: mailbox.to_owned(),
@@ -385,7 +397,11 @@ mod tests {
             files: vec![IntentFile {
                 kind: Kind::Index,
                 old: id,
-                new: FileId { dev: 1, ino: 3 },
+                new: Identity {
+                    dev: 1,
+                    ino: 3,
+                    born: None,
+                },
             }],
         }
     }

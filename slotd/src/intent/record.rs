@@ -3,7 +3,7 @@
 use indexfile::FileKind;
 use serde::{Deserialize, Serialize};
 
-use crate::fs::FileId;
+use crate::fs::Identity;
 
 /// Which of the two files; as it stands in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,9 +39,9 @@ pub struct IntentFile {
     /// Which.
     pub kind: Kind,
     /// The live file.
-    pub old: FileId,
+    pub old: Identity,
     /// The staged one.
-    pub new: FileId,
+    pub new: Identity,
 }
 
 /// Forward, or back again after a `COMMIT hold`.

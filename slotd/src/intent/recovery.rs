@@ -14,7 +14,7 @@ use indexfile::{FileKind, IndexFile, IoContext, IoError};
 
 use super::{At, Direction, Found, Intent, IntentFile, Scratch, Verdict, verdict};
 use crate::commit::{self, order, previous_name};
-use crate::fs::FileId;
+use crate::fs::{Dir, Identity};
 use crate::host::Host;
 use crate::lock::{MailboxLocks, Patience, wait};
 use crate::protocol::{Code, Repair, Upgrade, UuidSource};
@@ -65,42 +65,34 @@ pub fn recover(host: &Host, wait: std::time::Duration) -> Report {
         .collect();
     mailboxes.sort();
     mailboxes.dedup();
-    let never = AtomicBool::new(false);
+    settle_all(host, mailboxes, wait, true, &mut report);
+    report
+}
+
+/// Tries again what could not be settled, in a slotd that serves meanwhile: intents only, since scratch files may
+/// by now be those of a session.
+#[must_use]
+pub fn recover_again(host: &Host, failed: &[String], wait: std::time::Duration) -> Report {
+    let mut report = Report::default();
+    let left = host.log.open_intents().into_iter();
+    let mut left: Vec<_> = left
+        .filter(|i| failed.contains(&i.mailbox))
+        .map(|i| (i.mailbox, i.partition))
+        .collect();
+    left.dedup();
+    settle_all(host, left, wait, false, &mut report);
+    report
+}
+
+fn settle_all(
+    host: &Host,
+    mailboxes: Vec<(String, String)>,
+    wait: std::time::Duration,
+    scratch_too: bool,
+    report: &mut Report,
+) {
     for (mailbox, partition) in mailboxes {
-        let scratch = Scratch {
-            mailbox: mailbox.clone(),
-            partition: partition.clone(),
-        };
-        let settle = || -> Result<Vec<Settled>, Refusal> {
-            let name = MailboxName::parse(&mailbox)
-                .map_err(|e| Refusal::new(Code::NoMailbox, e.to_string()))?;
-            let mut all = Vec::new();
-            // One intent a round: settling it replaces live files, so the locks are taken anew.
-            loop {
-                // Gone for good only if its place can be looked at: not when the partition is not in the
-                // configuration any more, is not mounted, or is reached through a link.
-                let Some(place) = host.store.open(&name, &partition)? else {
-                    if end_all(host, &mailbox, &partition) > 0 {
-                        all.push(Settled::Complete);
-                    }
-                    host.log.clear(&scratch);
-                    return Ok(all);
-                };
-                let patience = Patience {
-                    deadline: Instant::now() + wait,
-                    cancel: &never,
-                };
-                let mut locks = MailboxLocks::take(place, patience)?;
-                if let Some(settled) = settle_next(host, &mut locks)? {
-                    all.push(settled);
-                    continue;
-                }
-                remove_scratch(&locks)?;
-                host.log.clear(&scratch);
-                return Ok(all);
-            }
-        };
-        match settle() {
+        match settle_mailbox(host, &mailbox, &partition, wait, scratch_too) {
             Ok(all) => report
                 .settled
                 .extend(all.into_iter().map(|s| (mailbox.clone(), s))),
@@ -110,7 +102,49 @@ pub fn recover(host: &Host, wait: std::time::Duration) -> Report {
     if let Err(error) = host.log.flush() {
         tracing::error!("{error}");
     }
-    report
+}
+
+fn settle_mailbox(
+    host: &Host,
+    mailbox: &str,
+    partition: &str,
+    wait: std::time::Duration,
+    scratch_too: bool,
+) -> Result<Vec<Settled>, Refusal> {
+    let never = AtomicBool::new(false);
+    let scratch = Scratch {
+        mailbox: mailbox.to_owned(),
+        partition: partition.to_owned(),
+    };
+    let name =
+        MailboxName::parse(mailbox).map_err(|e| Refusal::new(Code::NoMailbox, e.to_string()))?;
+    let mut all = Vec::new();
+    // One intent a round: settling it replaces live files, so the locks are taken anew.
+    loop {
+        // Gone for good only if its place can be looked at: not when the partition is not in the
+        // configuration any more, is not mounted, or is reached through a link.
+        let Some(place) = host.store.open(&name, partition)? else {
+            if end_all(host, mailbox, partition) > 0 {
+                all.push(Settled::Complete);
+            }
+            host.log.clear(&scratch);
+            return Ok(all);
+        };
+        let patience = Patience {
+            deadline: Instant::now() + wait,
+            cancel: &never,
+        };
+        let mut locks = MailboxLocks::take(place, patience)?;
+        if let Some(settled) = settle_next(host, &mut locks)? {
+            all.push(settled);
+            continue;
+        }
+        if scratch_too {
+            remove_scratch(&locks)?;
+            host.log.clear(&scratch);
+        }
+        return Ok(all);
+    }
 }
 
 /// Removes scratch files that a killed slotd left.
@@ -158,20 +192,22 @@ fn settle_next(host: &Host, locks: &mut MailboxLocks) -> Result<Option<Settled>,
 }
 
 /// Where a file is now. A live file that cannot be read is nobody's.
-fn at(locks: &MailboxLocks, intent: &Intent, file: &IntentFile) -> At {
+fn at(locks: &MailboxLocks, intent: &Intent, file: &IntentFile) -> Result<At, IoError> {
     let kind = file.kind.into();
     let live = locks.file(kind).map(|locked| {
         let path = locks.place.directory_of(kind).path_of(kind.file_name());
         let read = IndexFile::from_file(&locked.file, &path, kind);
-        (locked.id, read.map_or(0, |f| f.minor_version()))
+        let known = Identity::of(&locked.file).io_context("stat", &path)?;
+        Ok::<_, IoError>((known, read.map_or(0, |f| f.minor_version())))
     });
-    At::of(live, file, (intent.from, intent.to))
+    let live = live.transpose()?;
+    Ok(At::of(live, file, (intent.from, intent.to)))
 }
 
 fn find(locks: &MailboxLocks, intent: &Intent, file: &IntentFile) -> Result<Found, Refusal> {
     let kind = file.kind.into();
-    let at = at(locks, intent, file);
-    let both = |one: (&str, FileId), other: (&str, FileId)| -> Result<bool, Refusal> {
+    let at = at(locks, intent, file)?;
+    let both = |one: (&str, Identity), other: (&str, Identity)| -> Result<bool, Refusal> {
         let one = open(locks, kind, one.0, one.1)?;
         let other = open(locks, kind, other.0, other.1)?;
         Ok(one
@@ -241,14 +277,23 @@ fn open(
     locks: &MailboxLocks,
     kind: FileKind,
     name: &str,
-    want: FileId,
+    want: Identity,
 ) -> Result<Option<IndexFile>, Refusal> {
     let dir = locks.place.directory_of(kind);
-    if dir.id(name)? != Some(want) {
+    if dir.identity(name)?.is_none() {
         return Ok(None);
     }
     let file = dir.open_file(name, false)?;
-    Ok(IndexFile::from_file(&file, &dir.path_of(name), kind).ok())
+    let path = dir.path_of(name);
+    if !Identity::of(&file).io_context("stat", &path)?.is(&want) {
+        return Ok(None);
+    }
+    Ok(IndexFile::from_file(&file, &path, kind).ok())
+}
+
+/// Whether that file lies under this name.
+fn is(dir: &Dir, name: &str, want: &Identity) -> Result<bool, IoError> {
+    Ok(dir.identity(name)?.is_some_and(|found| found.is(want)))
 }
 
 fn ordered(intent: &Intent) -> Vec<IntentFile> {
@@ -269,13 +314,13 @@ fn lock_successor(
     locks: &mut MailboxLocks,
     kind: FileKind,
     name: &str,
-    want: FileId,
+    want: Identity,
 ) -> Result<(), Refusal> {
     let dir = Arc::clone(locks.place.directory_of(kind));
     let path = dir.path_of(name);
     let file = dir.open_file(name, true)?;
-    let id = FileId::of(&file).io_context("stat", &path)?;
-    if id != want || !wait::try_lock(&file).io_context("lock", &path)? {
+    let id = Identity::of(&file).io_context("stat", &path)?;
+    if !id.is(&want) || !wait::try_lock(&file).io_context("lock", &path)? {
         let text = format!("{} is in use by somebody else", path.display());
         return Err(Refusal::new(Code::Locked, text));
     }
@@ -287,10 +332,10 @@ fn finish(locks: &mut MailboxLocks, intent: &Intent) -> Result<(), Refusal> {
     for file in ordered(intent) {
         let kind = FileKind::from(file.kind);
         let dir = Arc::clone(locks.place.directory_of(kind));
-        if at(locks, intent, &file) == At::Old {
+        if at(locks, intent, &file)? == At::Old {
             lock_successor(locks, kind, new_name(kind), file.new)?;
             // The crash may have come before or after `.OLD` was linked.
-            if dir.id(old_name(kind))? != Some(file.old) {
+            if !is(&dir, old_name(kind), &file.old)? {
                 if dir.stat(old_name(kind))?.is_some() {
                     dir.rename(old_name(kind), previous_name(kind))?;
                 }
@@ -312,7 +357,7 @@ fn put_back(locks: &mut MailboxLocks, intent: &Intent) -> Result<(), Refusal> {
     for file in ordered(intent).into_iter().rev() {
         let kind = FileKind::from(file.kind);
         let dir = Arc::clone(locks.place.directory_of(kind));
-        if at(locks, intent, &file) == At::New {
+        if at(locks, intent, &file)? == At::New {
             lock_successor(locks, kind, old_name(kind), file.old)?;
             dir.rename(old_name(kind), kind.file_name())?;
         }
@@ -328,7 +373,7 @@ fn restore_old_names(locks: &MailboxLocks, intent: &Intent) -> Result<(), IoErro
         let kind = FileKind::from(file.kind);
         let dir = locks.place.directory_of(kind);
         // Both are names of one file: a rename would do nothing, so it is removed.
-        if dir.id(old_name(kind))? == Some(file.old) {
+        if is(dir, old_name(kind), &file.old)? {
             dir.unlink(old_name(kind))?;
         }
         if dir.stat(previous_name(kind))?.is_some() && dir.stat(old_name(kind))?.is_none() {
@@ -361,7 +406,8 @@ fn restage(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settled, Refusal
     let failed = match staged {
         Ok(stage) => match commit::rename(locks, &stage) {
             Ok(()) => {
-                commit::keep_old(locks, stage.files.iter().map(|f| f.kind), intent.drop_old);
+                // Of both files: the crash may have come when one was done and what stepped aside for it was not yet gone.
+                commit::keep_old(locks, [FileKind::Expunge, FileKind::Index], intent.drop_old);
                 return Ok(Settled::Restaged);
             }
             // Half-way is no state to be left in: the intent stays open.

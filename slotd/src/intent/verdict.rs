@@ -2,7 +2,7 @@
 //! the tests crate drives this very code.
 
 use super::{Direction, IntentFile};
-use crate::fs::FileId;
+use crate::fs::Identity;
 
 /// Where one file of an intent is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,10 +22,10 @@ impl At {
     /// The version counts too: Cyrus opens a leftover `.NEW` with `O_TRUNC` and renames it, and the inode that
     /// was ours is then live with another content.
     #[must_use]
-    pub fn of(live: Option<(FileId, u32)>, file: &IntentFile, versions: (u32, u32)) -> At {
+    pub fn of(live: Option<(Identity, u32)>, file: &IntentFile, versions: (u32, u32)) -> At {
         match live {
-            Some((id, _)) if id == file.old => At::Old,
-            Some((id, version)) if id == file.new && version == versions.1 => At::New,
+            Some((id, _)) if id.is(&file.old) => At::Old,
+            Some((id, version)) if id.is(&file.new) && version == versions.1 => At::New,
             _ => At::Other,
         }
     }

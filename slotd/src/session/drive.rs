@@ -6,10 +6,11 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use indexfile::layout::{self};
-use indexfile::{FileKind, HeaderField, IndexFile};
+use indexfile::{FileKind, HeaderField, IndexFile, IoContext};
 
 use super::{Cut, Open, Session};
 use crate::commit;
+use crate::fs::Identity;
 use crate::intent::{Direction, Intent, IntentFile, recovery};
 use crate::lock::{MailboxLocks, Patience};
 use crate::protocol::{self, Code, Committed, Fields, MailboxFacts, Reply};
@@ -265,24 +266,32 @@ impl Session {
 
     /// Removes the staged files so that no power cut brings them back. For an intent that could not be written for
     /// sure: it may be on stable storage all the same, and recovery would finish it, though the answer was `NO`.
-    fn unstage_for_good(&mut self) {
-        let Some(open) = &mut self.open else { return };
+    fn unstage_for_good(&mut self) -> bool {
+        let Some(open) = &mut self.open else {
+            return true;
+        };
         let Some(stage) = open.stage.take() else {
-            return;
+            return true;
         };
         stage.remove(&open.locks);
+        let mut gone = true;
         for kind in [FileKind::Index, FileKind::Expunge] {
-            if let Err(error) = open.locks.place.directory_of(kind).sync() {
+            let dir = open.locks.place.directory_of(kind);
+            let left = dir.stat(stage::new_name(kind));
+            if let Err(error) = dir.sync() {
                 tracing::error!(mailbox = %open.locks.place.mailbox, "{error}");
+                gone = false;
             }
+            gone &= matches!(left, Ok(None));
         }
+        gone
     }
 
     fn write_intent(&mut self) -> Result<(), Refusal> {
         let (open, stage) = staged(self.open.as_ref())?;
         self.host.store.check_mounts(&open.place)?;
         open.check()?;
-        let intent = intent_of(open, stage, Direction::Commit);
+        let intent = intent_of(open, stage, Direction::Commit)?;
         let id = self
             .host
             .log
@@ -321,9 +330,9 @@ impl Session {
             Err(failed) => {
                 tracing::error!(undone = failed.undone, "commit: {}", failed.refusal);
                 self.refusal = Some(failed.refusal);
-                Event::RenameFailed {
-                    undone: failed.undone,
-                }
+                // The end of the intent is not on stable storage when the answer goes out.
+                let undone = failed.undone && self.unstage_for_good();
+                Event::RenameFailed { undone }
             }
         }
     }
@@ -333,7 +342,7 @@ impl Session {
         let (locks, stage) = staged(self.open.as_ref())?;
         let intent = Intent {
             id: id.unwrap_or(0),
-            ..intent_of(locks, stage, Direction::PutBack)
+            ..intent_of(locks, stage, Direction::PutBack)?
         };
         self.host
             .log
@@ -360,13 +369,26 @@ fn not_locked() -> Refusal {
     Refusal::new(Code::State, "no mailbox is staged")
 }
 
-fn intent_of(locks: &MailboxLocks, stage: &stage::Stage, direction: Direction) -> Intent {
-    let file = |f: &stage::StagedFile| IntentFile {
-        kind: f.kind.into(),
-        old: f.from,
-        new: f.id,
+fn intent_of(
+    locks: &MailboxLocks,
+    stage: &stage::Stage,
+    direction: Direction,
+) -> Result<Intent, Refusal> {
+    let file = |f: &stage::StagedFile| -> Result<IntentFile, Refusal> {
+        let known = |file: &File| {
+            Identity::of(file).io_context(
+                "stat",
+                &locks.place.directory_of(f.kind).path_of(f.kind.file_name()),
+            )
+        };
+        let live = locks.file(f.kind).ok_or_else(not_locked)?;
+        Ok(IntentFile {
+            kind: f.kind.into(),
+            old: known(&live.file)?,
+            new: known(&f.file)?,
+        })
     };
-    Intent {
+    Ok(Intent {
         id: 0,
         mailbox: locks.place.mailbox.to_string(),
         partition: locks.place.partition.clone(),
@@ -374,8 +396,8 @@ fn intent_of(locks: &MailboxLocks, stage: &stage::Stage, direction: Direction) -
         to: stage.report.to,
         direction,
         drop_old: false,
-        files: stage.files.iter().map(file).collect(),
-    }
+        files: stage.files.iter().map(file).collect::<Result<_, _>>()?,
+    })
 }
 
 /// What `LOCK` answers, from the headers alone.

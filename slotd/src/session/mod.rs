@@ -192,6 +192,12 @@ impl Session {
             mailbox: place.mailbox.to_string(),
             partition: place.partition.clone(),
         };
+        // Also where it is noted already: with a log that has failed nothing can be committed, and what is
+        // staged could be taken for what an intent speaks of that did get to the disk.
+        self.host
+            .log
+            .usable_now()
+            .map_err(|e| Refusal::new(Code::Io, e.to_string()))?;
         if !self.touched.contains(&scratch) {
             self.host
                 .log

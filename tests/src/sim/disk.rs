@@ -84,6 +84,8 @@ struct Inode<C> {
     /// `None`: lost in a power cut, that is, anything.
     content: Option<C>,
     synced: bool,
+    /// When it was made, where the file system keeps that.
+    born: Option<u32>,
 }
 
 /// One change of names, atomic in itself.
@@ -104,6 +106,8 @@ pub struct Disk<C> {
     pending: [Vec<Change>; 2],
     inodes: Vec<Option<Inode<C>>>,
     split: bool,
+    /// The time of the next birth. The model's file system keeps none, as every birth would be a state of its own.
+    clock: Option<u32>,
 }
 
 impl<C: Clone + Eq + Hash> Disk<C> {
@@ -115,6 +119,7 @@ impl<C: Clone + Eq + Hash> Disk<C> {
             pending: [Vec::new(), Vec::new()],
             inodes: Vec::new(),
             split,
+            clock: None,
         };
         for (file, content) in [(Which::Index, Some(index)), (Which::Expunge, expunge)] {
             if let Some(content) = content {
@@ -125,6 +130,18 @@ impl<C: Clone + Eq + Hash> Disk<C> {
             }
         }
         disk
+    }
+
+    /// From now on it keeps when files are made.
+    pub fn keep_births(&mut self) {
+        self.clock = Some(1);
+    }
+
+    /// When the file was made.
+    #[must_use]
+    pub fn born(&self, name: Name) -> Option<u32> {
+        let at = usize::from(self.ino(name)?).checked_sub(1)?;
+        self.inodes.get(at)?.as_ref()?.born
     }
 
     fn dir_of(&self, file: Which) -> usize {
@@ -163,9 +180,12 @@ impl<C: Clone + Eq + Hash> Disk<C> {
     /// Makes a new file, unsynced, under a name that must be free.
     pub fn create(&mut self, name: Name, content: C) {
         assert!(!self.has(name), "O_EXCL of {name:?}");
+        let born = self.clock;
+        self.clock = born.map(|b| b + 1);
         let inode = Some(Inode {
             content: Some(content),
             synced: false,
+            born,
         });
         let at = if let Some(free) = self.inodes.iter().position(Option::is_none) {
             self.inodes[free] = inode;
@@ -195,9 +215,11 @@ impl<C: Clone + Eq + Hash> Disk<C> {
     pub fn overwrite(&mut self, name: Name, content: C) {
         if self.has(name) {
             let at = usize::from(self.now[name.slot()]) - 1;
+            let born = self.born(name);
             self.inodes[at] = Some(Inode {
                 content: Some(content),
                 synced: true,
+                born,
             });
         } else {
             self.create(name, content);

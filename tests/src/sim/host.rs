@@ -29,6 +29,8 @@ pub const PORT: u16 = 1109;
 const STEP: Duration = Duration::from_millis(3);
 /// How long a transaction may wait for its controller's next command.
 const MAX_LOCK: Duration = Duration::from_millis(600);
+/// How long until what the start could not settle is tried again.
+const PAUSE: Duration = Duration::from_millis(200);
 /// How long `LOCK` may queue.
 const LOCK_WAIT: Duration = Duration::from_millis(250);
 
@@ -113,25 +115,18 @@ pub fn name_of(m: usize) -> MailboxName {
 pub async fn slotd(world: World, side: usize) -> turmoil::Result {
     let mailboxes = look(&world).sites.len();
     for m in 0..mailboxes {
-        look(&world).sites[m][side].begin_recovery();
-        // It waits for locks, for as long as it takes here.
-        while look(&world).sites[m][side].starter.is_some() {
-            sleep(STEP).await;
-            let mut all = look(&world);
-            let rate = all.fault_rate;
-            let fault = all.chance(rate);
-            let site = &mut all.sites[m][side];
-            let op = site.starter.as_ref().and_then(|s| s.ops.front().copied());
-            let busy = op == Some(Op::TakeLocks) && site.lock.is_some();
-            if !busy {
-                let how = op.filter(|o| fault && *o != Op::TakeLocks);
-                let how = how.and_then(|o| o.failings().first().copied());
-                site.step_recovery(how);
-                all.tell(|| format!("host {side} mailbox {m}: recovery {op:?} {how:?}"));
-                all.check(m, side);
+        recover(&world, m, side).await;
+    }
+    // What could not be settled is tried again while it serves.
+    let again = Arc::clone(&world);
+    tokio::task::spawn_local(async move {
+        for m in 0..mailboxes {
+            while look(&again).sites[m][side].log.open().is_some() {
+                sleep(PAUSE).await;
+                recover(&again, m, side).await;
             }
         }
-    }
+    });
     let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
     loop {
         let (stream, _) = listener.accept().await?;
@@ -140,6 +135,28 @@ pub async fn slotd(world: World, side: usize) -> turmoil::Result {
             let mut connection = Connection::new(world, side);
             connection.serve(stream).await;
         });
+    }
+}
+
+/// Settles one mailbox, or fails to.
+async fn recover(world: &World, m: usize, side: usize) {
+    look(world).sites[m][side].begin_recovery();
+    // It waits for locks, for as long as it takes here.
+    while look(world).sites[m][side].starter.is_some() {
+        sleep(STEP).await;
+        let mut all = look(world);
+        let rate = all.fault_rate;
+        let fault = all.chance(rate);
+        let site = &mut all.sites[m][side];
+        let op = site.starter.as_ref().and_then(|s| s.ops.front().copied());
+        let busy = op == Some(Op::TakeLocks) && site.lock.is_some();
+        if !busy {
+            let how = op.filter(|o| fault && *o != Op::TakeLocks);
+            let how = how.and_then(|o| o.failings().first().copied());
+            site.step_recovery(how);
+            all.tell(|| format!("host {side} mailbox {m}: recovery {op:?} {how:?}"));
+            all.check(m, side);
+        }
     }
 }
 

@@ -3,23 +3,23 @@
 use super::disk::{Disk, Ino, Name, Role, Which};
 use super::image::Image;
 
-/// One file as the intent remembers it: inode and content (production: inode, size, digest).
-pub type Known<C> = (Ino, Option<C>);
+/// One file as the intent remembers it: inode and time of birth.
+pub type Known = (Ino, Option<u32>);
 
 /// What a commit is about to do to one file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Pair<C> {
+pub struct Pair {
     /// The live file that is to go.
-    pub old: Known<C>,
+    pub old: Known,
     /// The staged file that is to come.
-    pub new: Known<C>,
+    pub new: Known,
 }
 
 /// What a commit is about to do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Intent<C> {
+pub struct Intent {
     /// Index and expunge; `None` where nothing is staged.
-    pub files: [Option<Pair<C>>; 2],
+    pub files: [Option<Pair>; 2],
     /// The version of the index before.
     pub from: u8,
     /// The version after.
@@ -28,11 +28,11 @@ pub struct Intent<C> {
     pub back: bool,
 }
 
-impl<C: Image> Intent<C> {
+impl Intent {
     /// To rename whatever is staged.
     #[must_use]
-    pub fn of(disk: &Disk<C>) -> Self {
-        let known = |name| Some((disk.ino(name)?, disk.read(name).cloned()));
+    pub fn of<C: Image>(disk: &Disk<C>) -> Self {
+        let known = |name| Some((disk.ino(name)?, disk.born(name)));
         let pair = |file| {
             let old = known(Name::new(file, Role::Live))?;
             let new = known(Name::new(file, Role::New))?;
@@ -65,26 +65,16 @@ impl<C: Image> Intent<C> {
 
 /// The log, as far as it concerns this mailbox: its open intent, as the process knows it and as it is on
 /// stable storage.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Log<C> {
-    now: Option<Intent<C>>,
-    durable: Option<Intent<C>>,
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Log {
+    now: Option<Intent>,
+    durable: Option<Intent>,
     /// A write or sync failed: this may be on stable storage instead, and nothing is written any more
     /// before slotd was restarted.
-    perhaps: Option<Intent<C>>,
+    perhaps: Option<Intent>,
 }
 
-impl<C> Default for Log<C> {
-    fn default() -> Self {
-        Self {
-            now: None,
-            durable: None,
-            perhaps: None,
-        }
-    }
-}
-
-impl<C: Image> Log<C> {
+impl Log {
     /// Whether it can be written.
     #[must_use]
     pub fn is_usable(&self) -> bool {
@@ -92,20 +82,20 @@ impl<C: Image> Log<C> {
     }
 
     /// Writes and syncs an intent, and every end before it.
-    pub fn begin(&mut self, intent: Intent<C>) {
+    pub fn begin(&mut self, intent: Intent) {
         self.now = Some(intent);
         self.durable = self.now.clone();
     }
 
     /// That failed. As the process sees it there is no such intent; on disk there may be.
-    pub fn begin_failed(&mut self, intent: Intent<C>) {
+    pub fn begin_failed(&mut self, intent: Intent) {
         self.now = None;
         self.perhaps = Some(intent);
     }
 
     /// The open intent, with its way back.
     #[must_use]
-    pub fn turned_back(&self) -> Option<Intent<C>> {
+    pub fn turned_back(&self) -> Option<Intent> {
         self.now.clone().map(|intent| Intent {
             back: true,
             ..intent
@@ -114,7 +104,7 @@ impl<C: Image> Log<C> {
 
     /// The intent that is open, if any.
     #[must_use]
-    pub fn open(&self) -> Option<&Intent<C>> {
+    pub fn open(&self) -> Option<&Intent> {
         self.now.as_ref()
     }
 

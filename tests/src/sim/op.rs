@@ -157,7 +157,14 @@ impl Op {
             }
             Self::Renamed => Outcome::Tell(Event::Renamed),
             Self::RenameUndone if session.settling => left(site, session),
-            Self::RenameUndone => Outcome::Tell(Event::RenameFailed { undone: true }),
+            Self::RenameUndone if site.shut_down => {
+                Outcome::Tell(Event::RenameFailed { undone: false })
+            }
+            Self::RenameUndone => {
+                // The end of the intent is not durable when the answer goes out: what is staged must not come back.
+                unstage_for_good(site);
+                Outcome::Tell(Event::RenameFailed { undone: true })
+            }
             Self::BeginPutBack if site.mutation == Some(Mutation::ReleaseInsteadOfRollback) => {
                 Outcome::Then(vec![Self::PutBackDone])
             }
@@ -318,10 +325,7 @@ impl Op {
                     site.log.begin_failed(intent);
                 }
                 // The intent may be on stable storage: what it speaks of must not come back.
-                for file in Which::ALL {
-                    site.disk.unlink(Name::new(file, Role::New));
-                }
-                site.disk.sync_dirs();
+                unstage_for_good(site);
                 Outcome::Tell(Event::Intent { durable: false })
             }
             Self::WriteBackIntent => {
@@ -377,6 +381,11 @@ fn left<C: Image>(site: &mut Site<C>, session: &mut Session) -> Outcome {
 
 /// Writes what `UPGRADE` makes of the live files, where it makes any difference.
 fn write_new<C: Image>(site: &mut Site<C>, session: &mut Session) -> Outcome {
+    if !site.log.is_usable() && !session.settling {
+        // Nothing could be committed; and it could be taken for what an intent speaks of that may be on disk.
+        session.fault = Some(Fault::Io);
+        return Outcome::Tell(Event::StageFailed);
+    }
     if site.damaged
         || LIVE
             .iter()
@@ -403,10 +412,19 @@ fn write_new<C: Image>(site: &mut Site<C>, session: &mut Session) -> Outcome {
     if staged {
         Outcome::Then(vec![Op::SyncNew])
     } else if session.settling {
-        Outcome::Done
+        // The crash may have come when all was done and what stepped aside was not yet gone.
+        Outcome::Then(vec![Op::KeepOld { drop_old: false }])
     } else {
         Outcome::Tell(Event::Staged { changed: false })
     }
+}
+
+/// Removes what is staged so that no power cut brings it back.
+fn unstage_for_good<C: Image>(site: &mut Site<C>) {
+    for file in Which::ALL {
+        site.disk.unlink(Name::new(file, Role::New));
+    }
+    site.disk.sync_dirs();
 }
 
 fn link_old<C: Image>(site: &mut Site<C>, file: Which) {

@@ -2,10 +2,10 @@
 //!
 //! What is to be done is decided by [`slotd::intent::verdict`], the code that production runs.
 
-use slotd::fs::FileId;
+use slotd::fs::Identity;
 use slotd::intent::{At, Direction, Found, IntentFile, Kind, Verdict, verdict};
 
-use super::disk::{Ino, Name, Role, Which};
+use super::disk::{Name, Role, Which};
 use super::image::{Image, carries};
 use super::intent::{Intent, Known};
 use super::op::Op;
@@ -69,14 +69,15 @@ pub fn settle<C: Image>(site: &Site<C>, session: &mut Session) -> Vec<Op> {
 }
 
 /// A file as the log of production remembers it.
-fn id(known: Ino) -> FileId {
-    FileId {
+fn id((ino, born): Known) -> Identity {
+    Identity {
         dev: 1,
-        ino: known.into(),
+        ino: ino.into(),
+        born: born.map(u64::from),
     }
 }
 
-fn find<C: Image>(site: &Site<C>, intent: &Intent<C>, file: Which) -> Found {
+fn find<C: Image>(site: &Site<C>, intent: &Intent, file: Which) -> Found {
     let nothing = Found {
         at: At::Other,
         staged_carries: false,
@@ -92,11 +93,15 @@ fn find<C: Image>(site: &Site<C>, intent: &Intent<C>, file: Which) -> Found {
         } else {
             Kind::Expunge
         },
-        old: id(pair.old.0),
-        new: id(pair.new.0),
+        old: id(pair.old),
+        new: id(pair.new),
     };
     let version = site.disk.read(live).map_or(0, C::version);
-    let seen = site.disk.ino(live).map(|ino| (id(ino), u32::from(version)));
+    let known_as = |ino| id((ino, site.disk.born(live)));
+    let seen = site
+        .disk
+        .ino(live)
+        .map(|ino| (known_as(ino), u32::from(version)));
     let at = At::of(seen, &known, (intent.from.into(), intent.to.into()));
     let both = |one: Option<&C>, other: Option<&C>| {
         let blind = site.mutation == Some(Mutation::StaleNewAtRecovery);
@@ -112,8 +117,8 @@ fn find<C: Image>(site: &Site<C>, intent: &Intent<C>, file: Which) -> Found {
 }
 
 /// The file under that name, if it is the one known and not garbage.
-fn open<'a, C: Image>(site: &'a Site<C>, name: Name, known: &Known<C>) -> Option<&'a C> {
+fn open<'a, C: Image>(site: &'a Site<C>, name: Name, known: &Known) -> Option<&'a C> {
     site.disk
         .read(name)
-        .filter(|_| site.disk.ino(name) == Some(known.0))
+        .filter(|_| (site.disk.ino(name), site.disk.born(name)) == (Some(known.0), known.1))
 }

@@ -213,7 +213,9 @@ fn mailbox(dice: &mut fastrand::Rng) -> [Site<Mail>; 2] {
             // The replica's copy of a message is another one.
             index.records.values_mut().take(1).for_each(|r| r.body ^= 1);
         }
-        Site::new(index, expunge.then_some(gone), split)
+        let mut site = Site::new(index, expunge.then_some(gone), split);
+        site.disk.keep_births();
+        site
     })
 }
 

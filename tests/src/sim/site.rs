@@ -103,7 +103,7 @@ pub struct Site<C: Image> {
     /// Connections, oldest first.
     pub sessions: Vec<Session>,
     /// The intent log's entry for it.
-    pub log: Log<C>,
+    pub log: Log,
     /// The recovery at the start of slotd, while it runs.
     pub starter: Option<Session>,
     /// What its owner wrote to each of the two files: the truth.

@@ -75,7 +75,7 @@ impl Storm {
             self.reboot(sim, now, storming);
             self.relieve(sim, now, !storming);
             let done = self.done.lock().is_ok_and(|d| *d);
-            if storming || !done || !self.troubles.is_empty() {
+            if storming || !done || self.is_unsettled() || !self.troubles.is_empty() {
                 quiet_since = None;
                 if now > END {
                     return Err("it does not end".to_owned());
@@ -86,6 +86,13 @@ impl Storm {
                 return Ok(());
             }
         }
+    }
+
+    /// A slotd has something left to settle, and comes back to it.
+    fn is_unsettled(&self) -> bool {
+        let all = look(&self.world);
+        let mut sites = all.sites.iter().flatten();
+        sites.any(|site| site.log.open().is_some())
     }
 
     fn is_down(&self, number: usize) -> bool {
