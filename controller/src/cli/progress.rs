@@ -2,10 +2,11 @@
 //! name the reason when the run waits.
 
 use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::Output;
 use super::text;
@@ -22,6 +23,8 @@ pub(super) struct Progress {
     verb: &'static str,
     output: Output,
     bar: Option<ProgressBar>,
+    /// Whether the bar has its wide form now.
+    wide: AtomicBool,
     control: Arc<Control>,
     shown: Mutex<Instant>,
 }
@@ -30,7 +33,7 @@ impl Progress {
     pub(super) fn new(verb: &'static str, output: Output, control: Arc<Control>) -> Self {
         let bar = (!output.quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-            bar.set_style(style());
+            bar.set_style(style(is_wide()));
             bar.set_prefix(verb);
             bar.set_message("looking at what is to be done");
             bar
@@ -39,6 +42,7 @@ impl Progress {
             verb,
             output,
             bar,
+            wide: AtomicBool::new(is_wide()),
             control,
             shown: Mutex::new(Instant::now()),
         }
@@ -90,9 +94,17 @@ impl Progress {
         }
         match &self.bar {
             Some(bar) => {
+                // The window may have been made wider or narrower.
+                let wide = is_wide();
+                if self.wide.swap(wide, Ordering::Relaxed) != wide {
+                    bar.set_style(style(wide));
+                }
                 bar.set_length(live.mailboxes);
                 bar.set_position(live.done);
-                bar.set_message(notes(&live));
+                let mailboxes = if wide { " mailboxes" } else { "" };
+                let (done, all) = (HumanCount(live.done), HumanCount(live.mailboxes));
+                let text = format!("{done}/{all}{mailboxes}, {}", notes(&live));
+                bar.set_message(fitting(&text, self.verb));
             }
             None => text::note(&format!(
                 "{}: {} of {} mailboxes, {}",
@@ -105,9 +117,48 @@ impl Progress {
     }
 }
 
-fn style() -> ProgressStyle {
-    // `wide_msg` is cut to the width of the terminal.
-    let template = "{prefix} [{bar:24}] {human_pos}/{human_len} mailboxes, {wide_msg}";
+/// Columns from which on there is room for a bar beside what must be read.
+const WIDE: u16 = 100;
+/// Columns that stay free at the end: a line that fills the terminal begins another one on some.
+const FREE: usize = 4;
+
+fn columns() -> u16 {
+    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| size.ws_col)
+}
+
+fn is_wide() -> bool {
+    columns() >= WIDE
+}
+
+/// As much of the text as fits behind what [`style`] puts before it.
+fn fitting(text: &str, verb: &str) -> String {
+    let columns = columns();
+    let before = if columns >= WIDE {
+        verb.len() + " [] ".len() + BAR
+    } else {
+        0
+    };
+    cut(text, usize::from(columns).saturating_sub(before + FREE))
+}
+
+/// At most so many characters; what is left out shows as three dots.
+fn cut(text: &str, room: usize) -> String {
+    if text.chars().count() <= room {
+        return text.to_owned();
+    }
+    let kept = text.chars().take(room.saturating_sub(3));
+    kept.chain("...".chars()).collect()
+}
+
+/// Columns of the bar.
+const BAR: usize = 24;
+
+fn style(wide: bool) -> ProgressStyle {
+    let template = if wide {
+        "{prefix} [{bar:24}] {msg}"
+    } else {
+        "{msg}"
+    };
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("#>-")
@@ -167,6 +218,15 @@ impl Observer for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_cut_and_shows_it() {
+        assert_eq!(
+            cut("4/1,500, waiting: paused", 60),
+            "4/1,500, waiting: paused"
+        );
+        assert_eq!(cut("4/1,500, waiting: paused", 20), "4/1,500, waiting:...");
+    }
 
     #[test]
     fn a_run_that_waits_says_why_and_one_that_works_says_how_fast() {
