@@ -7,6 +7,7 @@ pub mod bench;
 pub mod cache;
 pub mod clean;
 pub mod cli;
+pub mod counter;
 mod dir;
 pub mod finding;
 pub mod governor;

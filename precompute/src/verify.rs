@@ -6,13 +6,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use indexfile::Guid;
 use rayon::iter::{ParallelBridge as _, ParallelIterator as _};
 
 use crate::cache::{self, Cache, Entry, Found};
+use crate::counter::Counter;
 use crate::finding::{Code, Finding};
 use crate::governor::Governor;
 use crate::hash::Kernel;
@@ -57,17 +57,13 @@ pub struct Summary {
 
 #[derive(Default)]
 struct Totals {
-    mailboxes: AtomicU64,
-    caches: AtomicU64,
-    entries: AtomicU64,
-    right: AtomicU64,
-    stale: AtomicU64,
-    wrong: AtomicU64,
-    bytes: AtomicU64,
-}
-
-fn add(counter: &AtomicU64, n: u64) {
-    counter.fetch_add(n, Ordering::Relaxed);
+    mailboxes: Counter,
+    caches: Counter,
+    entries: Counter,
+    right: Counter,
+    stale: Counter,
+    wrong: Counter,
+    bytes: Counter,
 }
 
 /// Verifies the caches of all mailboxes that `steps` yields.
@@ -92,15 +88,14 @@ pub fn run(
             |lanes, (open, entries)| verify(&open, &entries, lanes, &totals, governor, observer),
         );
     });
-    let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     Ok(Summary {
-        mailboxes: get(&totals.mailboxes),
-        caches: get(&totals.caches),
-        entries: get(&totals.entries),
-        right: get(&totals.right),
-        stale: get(&totals.stale),
-        wrong: get(&totals.wrong),
-        bytes: get(&totals.bytes),
+        mailboxes: totals.mailboxes.get(),
+        caches: totals.caches.get(),
+        entries: totals.entries.get(),
+        right: totals.right.get(),
+        stale: totals.stale.get(),
+        wrong: totals.wrong.get(),
+        bytes: totals.bytes.get(),
         elapsed: start.elapsed(),
         stopped: governor.stopped(),
     })
@@ -120,7 +115,7 @@ fn open(step: Step, totals: &Totals, observer: &dyn Observer) -> Option<Arc<Open
             return None;
         }
     };
-    add(&totals.mailboxes, 1);
+    totals.mailboxes.add(1);
     let (dir, path) = (mailbox.index_dir(), mailbox.index_path());
     let damaged = |why: &dyn std::fmt::Display| {
         let name = &mailbox.target.mailbox;
@@ -129,7 +124,7 @@ fn open(step: Step, totals: &Totals, observer: &dyn Observer) -> Option<Arc<Open
     };
     match cache::find(dir, &path, mailbox.uidvalidity(), &mailbox.uniqueid) {
         Ok(Found::Good(cache)) => {
-            add(&totals.caches, 1);
+            totals.caches.add(1);
             Some(Arc::new(Open { mailbox, cache }))
         }
         Ok(Found::Absent | Found::Foreign) => None,
@@ -169,7 +164,7 @@ impl Gate for VerifyGate<'_> {
 
     fn closed(&mut self, stat: &FileStat, guid: Option<Guid>) {
         if guid.is_some() {
-            add(&self.totals.bytes, stat.size);
+            self.totals.bytes.add(stat.size);
         }
     }
 }
@@ -188,12 +183,12 @@ fn verify(
         let Some(entry) = by_uid.get(&uid) else {
             return;
         };
-        add(&totals.entries, 1);
+        totals.entries.add(1);
         match result {
-            Ok(now) if !entry.still_same(&now.stamp, now.size) => add(&totals.stale, 1),
-            Ok(now) if now.guid == entry.guid => add(&totals.right, 1),
+            Ok(now) if !entry.still_same(&now.stamp, now.size) => totals.stale.add(1),
+            Ok(now) if now.guid == entry.guid => totals.right.add(1),
             Ok(now) => {
-                add(&totals.wrong, 1);
+                totals.wrong.add(1);
                 let path = open.mailbox.spool.path_of(uid);
                 let why = format!(
                     "{}: the cache has {}, the unchanged file gives {}",
@@ -203,7 +198,7 @@ fn verify(
                 );
                 observer.finding(Finding::new(name, Code::WrongEntry, path, &why));
             }
-            Err(MessageError::Missing { .. }) => add(&totals.stale, 1),
+            Err(MessageError::Missing { .. }) => totals.stale.add(1),
             Err(error) => observer.finding(Finding::of_message(name, &error)),
         }
     };

@@ -1,6 +1,5 @@
 //! What the message files say, against what the records say.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indexfile::{FileKind, Guid, ReadError};
@@ -10,6 +9,7 @@ use super::finding::Code;
 use super::look::{Now, Place, Problem, Seen, Suspect};
 use super::mailbox::{Mailbox, Spools, age, changed};
 use super::snapshot::{Row, Snapshot};
+use crate::counter::Counter;
 use crate::governor::Governor;
 use crate::hash::lanes::Lanes;
 use crate::links::Links;
@@ -22,7 +22,7 @@ pub(super) struct Throttle<'a> {
     /// `None`: read every name of a file, as a second look must.
     pub(super) links: Option<&'a Links>,
     /// Bytes read so far.
-    pub(super) bytes: &'a AtomicU64,
+    pub(super) bytes: &'a Counter,
 }
 
 impl Gate for Throttle<'_> {
@@ -31,7 +31,7 @@ impl Gate for Throttle<'_> {
     }
 
     fn read(&mut self, bytes: u64) -> bool {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes.add(bytes);
         self.governor.admit(bytes)
     }
 

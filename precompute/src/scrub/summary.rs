@@ -1,13 +1,13 @@
 //! Counting what a scrub did and found.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use indexfile::exit::Exit;
 use serde::Serialize;
 
 use super::finding::Code;
+use crate::counter::Counter;
 
 /// What a scrub did and found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -64,23 +64,23 @@ impl Summary {
 #[derive(Debug, Default)]
 pub struct Progress {
     /// See [`Summary::mailboxes`].
-    pub mailboxes: AtomicU64,
+    pub mailboxes: Counter,
     /// See [`Summary::messages`].
-    pub messages: AtomicU64,
+    pub messages: Counter,
     /// Messages that are done, of [`Self::messages`].
-    pub done: AtomicU64,
+    pub done: Counter,
     /// See [`Summary::compared`].
-    pub compared: AtomicU64,
+    pub compared: Counter,
     /// See [`Summary::old_style`].
-    pub old_style: AtomicU64,
+    pub old_style: Counter,
     /// See [`Summary::unlinked`].
-    pub unlinked: AtomicU64,
+    pub unlinked: Counter,
     /// See [`Summary::races`].
-    pub races: AtomicU64,
+    pub races: Counter,
     /// See [`Summary::in_delivery`].
-    pub in_delivery: AtomicU64,
+    pub in_delivery: Counter,
     /// See [`Summary::bytes`].
-    pub bytes: AtomicU64,
+    pub bytes: Counter,
     by_code: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -106,31 +106,26 @@ impl Progress {
     /// The summary of what was counted.
     #[must_use]
     pub fn summary(&self, stopped: bool, seconds: f64) -> Summary {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let by_code = self
             .by_code
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         Summary {
-            mailboxes: get(&self.mailboxes),
-            messages: get(&self.messages),
-            compared: get(&self.compared),
-            old_style: get(&self.old_style),
-            unlinked: get(&self.unlinked),
-            races: get(&self.races),
-            in_delivery: get(&self.in_delivery),
-            bytes: get(&self.bytes),
+            mailboxes: self.mailboxes.get(),
+            messages: self.messages.get(),
+            compared: self.compared.get(),
+            old_style: self.old_style.get(),
+            unlinked: self.unlinked.get(),
+            races: self.races.get(),
+            in_delivery: self.in_delivery.get(),
+            bytes: self.bytes.get(),
             findings: by_code.values().sum(),
             by_code,
             stopped,
             seconds,
         }
     }
-}
-
-pub(super) fn add(counter: &AtomicU64, n: usize) {
-    counter.fetch_add(n as u64, Ordering::Relaxed);
 }
 
 #[cfg(test)]

@@ -8,12 +8,12 @@ use indexfile::{FileKind, ReadError};
 
 use super::examine::{self, Fresh, Outcome, Throttle};
 use super::finding::{Code, Finding};
-use super::look::{Place, Problem, Seen, Suspect, Verdict, decide};
+use super::look::{Place, Suspect, Verdict, decide};
 use super::mailbox::{Mailbox, Spools, age, for_each_message};
 use super::run::{Job, Later};
-use super::snapshot::{Row, Snapshot, WINDOW, is_missing};
-use super::summary::add;
-use super::uid_set::UidSet;
+use super::snapshot::{Row, Snapshot, is_missing};
+use super::strays::Listed;
+use super::told::finding;
 use super::{Options, Progress};
 use crate::governor::Governor;
 use crate::hash::lanes::Lanes;
@@ -31,14 +31,6 @@ pub(super) struct Work<'a> {
     report: &'a (dyn Fn(Finding) + Sync),
     later: &'a (dyn Later + Sync),
     links: Links,
-}
-
-/// The UIDs that a mailbox has records of.
-#[derive(Default)]
-struct Listed {
-    all: UidSet,
-    archived: UidSet,
-    unlinked: UidSet,
 }
 
 impl<'a> Work<'a> {
@@ -80,7 +72,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn found(&self, code: Code, mailbox: &Mailbox, path: &Path, text: String) {
+    pub(super) fn found(&self, code: Code, mailbox: &Mailbox, path: &Path, text: String) {
         (self.report)(Finding::new(code, &mailbox.name, path.to_owned(), text));
     }
 
@@ -133,7 +125,7 @@ impl<'a> Work<'a> {
         if sound && !self.governor.stopped() {
             self.strays(mailbox, &spools, &listed, lanes);
         }
-        add(&self.progress.mailboxes, 1);
+        self.progress.mailboxes.add(1);
     }
 
     /// Hands out the records of one file; `false` if not all could be read.
@@ -175,12 +167,10 @@ impl<'a> Work<'a> {
             }
             rows.retain(|row| !row.unlinked);
             let progress = self.progress;
-            add(&progress.unlinked, count - rows.len());
-            add(&progress.messages, rows.len());
-            add(
-                &progress.old_style,
-                rows.iter().filter(|row| row.guid.is_none()).count(),
-            );
+            progress.unlinked.add((count - rows.len()) as u64);
+            progress.messages.add(rows.len() as u64);
+            let old_style = rows.iter().filter(|row| row.guid.is_none()).count();
+            progress.old_style.add(old_style as u64);
             if spools.get(Place::Archive).is_none() {
                 let all = rows.len();
                 rows.retain(|row| !row.archived);
@@ -225,7 +215,7 @@ impl<'a> Work<'a> {
             let text = format!("no index, though the mailbox has {messages} message files");
             self.found(Code::NoIndex, mailbox, &mailbox.index, text);
         } else {
-            add(&self.progress.races, 1);
+            self.progress.races.add(1);
         }
     }
 
@@ -241,67 +231,14 @@ impl<'a> Work<'a> {
         self.found(Code::NoSpool, mailbox, dir, text);
     }
 
-    /// Looks for files without a record.
-    fn strays(
-        &self,
-        mailbox: &Arc<Mailbox>,
-        spools: &Arc<Spools>,
-        listed: &Listed,
-        lanes: &mut Lanes,
-    ) {
-        let mut suspects = Vec::new();
-        for place in mailbox.places() {
-            let Some(spool) = spools.get(place) else {
-                continue;
-            };
-            let result = for_each_message(spool, |uid| {
-                let right = if listed.archived.contains(uid) {
-                    Place::Archive
-                } else {
-                    Place::Data
-                };
-                let at_home = listed.all.contains(uid) && mailbox.dir(right) == mailbox.dir(place);
-                if at_home || listed.unlinked.contains(uid) {
-                    return;
-                }
-                let Some(seen) = examine::seen_stray(spool, uid, None) else {
-                    return;
-                };
-                suspects.push(Suspect {
-                    uid,
-                    stray: Some(place),
-                    looks: 1,
-                    seen,
-                });
-                if suspects.len() >= WINDOW as usize {
-                    self.suspects(mailbox, std::mem::take(&mut suspects), lanes);
-                }
-            });
-            if let Err(errno) = result {
-                let code = if errno == rustix::io::Errno::ACCESS {
-                    Code::Unreadable
-                } else {
-                    Code::Io
-                };
-                self.found(
-                    code,
-                    mailbox,
-                    spool.path(),
-                    format!("cannot read the directory: {errno}"),
-                );
-            }
-        }
-        self.suspects(mailbox, suspects, lanes);
-    }
-
     /// Compares records with their files.
     fn rows(&self, mailbox: &Arc<Mailbox>, spools: &Spools, rows: Vec<Row>, lanes: &mut Lanes) {
         let mut suspects = Vec::new();
         let throttle = self.throttle(Some(&self.links));
         examine::compare(spools, rows, lanes, throttle, |outcome: Outcome| {
-            add(&self.progress.done, 1);
+            self.progress.done.add(1);
             if outcome.row.guid.is_some() && outcome.file.is_some() {
-                add(&self.progress.compared, 1);
+                self.progress.compared.add(1);
             }
             let uid = outcome.row.uid;
             if let Some(seen) = examine::seen(outcome, spools) {
@@ -317,18 +254,23 @@ impl<'a> Work<'a> {
     }
 
     /// Looks again at what looked wrong.
-    fn suspects(&self, mailbox: &Arc<Mailbox>, suspects: Vec<Suspect>, lanes: &mut Lanes) {
+    pub(super) fn suspects(
+        &self,
+        mailbox: &Arc<Mailbox>,
+        suspects: Vec<Suspect>,
+        lanes: &mut Lanes,
+    ) {
         if suspects.is_empty() || self.governor.stopped() {
             return;
         }
-        let count = suspects.len();
+        let count = suspects.len() as u64;
         let fresh = match Fresh::open(mailbox, &suspects) {
             Ok(fresh) => fresh,
             // The mailbox is gone, and its messages with it.
-            Err(error) if is_missing(&error) => return add(&self.progress.races, count),
+            Err(error) if is_missing(&error) => return self.progress.races.add(count),
             Err(error) => return self.index_error(mailbox, &error),
         };
-        let mut with_rows = Vec::with_capacity(count);
+        let mut with_rows = Vec::with_capacity(suspects.len());
         for suspect in suspects {
             match fresh.row(&suspect) {
                 Ok(row) => with_rows.push((suspect, row)),
@@ -342,10 +284,10 @@ impl<'a> Work<'a> {
             lanes,
             self.throttle(None),
             |mut suspect, now| match decide(&mut suspect, now, self.settle) {
-                Verdict::Race => add(&self.progress.races, 1),
+                Verdict::Race => self.progress.races.add(1),
                 Verdict::Again => again.push(suspect),
                 Verdict::Damage if self.in_delivery(&suspect, fresh.last_uid()) => {
-                    add(&self.progress.in_delivery, 1);
+                    self.progress.in_delivery.add(1);
                 }
                 Verdict::Damage => (self.report)(finding(mailbox, &suspect)),
             },
@@ -367,66 +309,5 @@ impl<'a> Work<'a> {
                 .seen
                 .file
                 .is_some_and(|(_, stamp)| young(stamp.ctime_ns))
-    }
-}
-
-/// The finding that a suspect turned out to be.
-fn finding(mailbox: &Mailbox, suspect: &Suspect) -> Finding {
-    let Seen { row, problem, .. } = &suspect.seen;
-    let place = suspect
-        .stray
-        .unwrap_or_else(|| row.map_or(Place::Data, |row| row.place()));
-    let path = mailbox.dir(place).join(format!("{}.", suspect.uid));
-    let index = row
-        .filter(|_| suspect.stray.is_none())
-        .map(|row| match row.kind {
-            FileKind::Index => mailbox.index.clone(),
-            FileKind::Expunge => mailbox.expunge.clone(),
-        });
-    let mut finding = Finding::new(problem.code, &mailbox.name, path, text(problem, *row));
-    finding.uid = Some(suspect.uid);
-    if suspect.stray.is_none() {
-        finding.record_guid = row.and_then(|row| row.guid);
-        finding.record_size = row.map(|row| row.size);
-    }
-    finding.index = index;
-    finding.file_guid = problem.file_guid;
-    finding.file_size = problem.file_size;
-    finding
-}
-
-fn text(problem: &Problem, row: Option<Row>) -> String {
-    if let Some(text) = &problem.text {
-        return text.clone();
-    }
-    let guid = |guid: Option<indexfile::Guid>| {
-        guid.map_or_else(|| "unknown".to_owned(), |g| g.to_string())
-    };
-    let in_record = row.map_or(0, |row| row.size);
-    let record_guid = row.and_then(|row| row.guid);
-    let size = problem.file_size.unwrap_or(0);
-    match problem.code {
-        Code::BitRot => format!(
-            "its SHA-1 is {}, its record says {} ({size} bytes, as the record says)",
-            guid(problem.file_guid),
-            guid(record_guid)
-        ),
-        Code::Size => {
-            let same = match (problem.file_guid, record_guid) {
-                (Some(file), Some(record)) if file == record => ", though the SHA-1 is right",
-                _ => "",
-            };
-            format!("it has {size} bytes, its record says {in_record}{same}")
-        }
-        Code::Missing => "no such message file".to_owned(),
-        Code::Unlisted => format!("no record lists this file of {size} bytes"),
-        Code::Duplicate => {
-            "a second copy: its record says the message is in the other partition".to_owned()
-        }
-        Code::Unstable => format!(
-            "it reads differently each time, last with SHA-1 {}",
-            guid(problem.file_guid)
-        ),
-        code => code.to_string(),
     }
 }
