@@ -73,7 +73,8 @@ fn killed_at_random_moments_and_run_again_gives_the_same_bytes() {
 /// Stops the run after so many messages.
 struct StopAfter<'a> {
     governor: &'a Governor,
-    left: AtomicU64,
+    messages: u64,
+    read: AtomicU64,
 }
 
 impl Observer for StopAfter<'_> {
@@ -81,8 +82,9 @@ impl Observer for StopAfter<'_> {
         panic!("{finding:?}");
     }
 
-    fn progress(&self, _partition: &str, _messages: u64, bytes: u64) {
-        if bytes > 0 && self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+    fn progress(&self, _partition: &str, messages: u64, bytes: u64) {
+        let more = if bytes > 0 { messages } else { 0 };
+        if self.read.fetch_add(more, Ordering::Relaxed) + more >= self.messages {
             self.governor.stop();
         }
     }
@@ -92,7 +94,8 @@ fn run_until(store: &Store, messages: u64, checkpoint: Duration) -> pass::Summar
     let governor = Governor::default();
     let observer = StopAfter {
         governor: &governor,
-        left: AtomicU64::new(messages),
+        messages,
+        read: AtomicU64::new(0),
     };
     let options = Options {
         jobs: 3,
@@ -187,7 +190,8 @@ fn the_slow_run_of_another_test() {
     let governor = Governor::new(Some(1 << 20));
     let observer = StopAfter {
         governor: &governor,
-        left: AtomicU64::new(u64::MAX),
+        messages: u64::MAX,
+        read: AtomicU64::new(0),
     };
     let options = Options {
         jobs: 2,

@@ -293,6 +293,7 @@ fn names_lists_and_trees_select_mailboxes() {
     .expect("list");
     let list = list.display().to_string();
     assert_eq!(store.summary(0, &["--mailboxes", &list])["messages"], 8);
+    json_of_3_6(&store, &list);
     let plain = |dir: &Path, more: &[&str]| {
         let mut command = std::process::Command::new(common::PRECOMPUTE);
         command
@@ -320,6 +321,34 @@ fn names_lists_and_trees_select_mailboxes() {
     assert_eq!(plain(&nowhere, &[]), (Some(74), 0.into(), 0.into()));
     fs::create_dir(&nowhere).expect("mkdir");
     assert_eq!(plain(&nowhere, &[]), (Some(67), 0.into(), 0.into()));
+}
+
+/// The dump of Cyrus 3.6: `l` lies at the path of its name; the others have nothing to be hashed.
+fn json_of_3_6(store: &Store, list: &str) {
+    let json = r#"{
+"user.joe.Old": {"name": "user.joe.Old", "mbtype": "el", "partition": "default", "acl": {}},
+"user.new": {"name": "user.new", "mbtype": "e", "partition": "default", "uniqueid": "x1", "acl": {}},
+"user.far": {"name": "user.far", "mbtype": "er", "partition": "p", "server": "be1.test", "acl": {}}
+}
+"#;
+    fs::write(list, json).expect("list");
+    let output = store.run("run", &["--json", "--quiet", "--mailboxes", list]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(
+        (output.status.code(), &summary["messages"]),
+        (Some(0), &6.into())
+    );
+    assert!(errors.contains("no mailbox here: 1 remote"), "{errors}");
+    assert!(
+        errors.contains("1 mailboxes of the list skipped: Cyrus 3.6"),
+        "{errors}"
+    );
+    fs::write(list, "{\n\"user.joe\": [1]\n}\n").expect("list");
+    let output = store.run("run", &["--mailboxes", list]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(65), "{errors}");
+    assert!(errors.contains("line 2: not a member"), "{errors}");
 }
 
 #[test]

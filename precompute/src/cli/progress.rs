@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, stderr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
@@ -24,6 +24,9 @@ pub struct Progress<'a> {
     kind: Kind,
     state: Mutex<State>,
     started: Instant,
+    /// The same by the clock on the wall.
+    began: SystemTime,
+    line_every: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +54,7 @@ struct Partition {
 
 impl<'a> Progress<'a> {
     /// Chooses the form by where standard error goes.
-    pub fn new(findings: &'a Findings, quiet: bool) -> Self {
+    pub fn new(findings: &'a Findings, quiet: bool, line_every: Duration) -> Self {
         let kind = match (quiet, stderr().is_terminal()) {
             (true, _) => Kind::Quiet,
             (false, true) => Kind::Bars,
@@ -62,6 +65,8 @@ impl<'a> Progress<'a> {
             kind,
             state: Mutex::default(),
             started: Instant::now(),
+            began: SystemTime::now(),
+            line_every,
         }
     }
 
@@ -80,18 +85,19 @@ impl<'a> Progress<'a> {
         if self.kind == Kind::Quiet {
             return;
         }
-        let (survey_after, line_every) = (Duration::from_secs(3), Duration::from_secs(60));
+        let survey_after = Duration::from_secs(3);
         let nap = || std::thread::park_timeout(Duration::from_millis(200));
-        while !over() && self.started.elapsed() < survey_after {
-            nap();
-        }
-        let mut next_line = line_every;
+        let mut next_line = self.line_every;
         let mut tick = || {
             if self.kind == Kind::Lines && self.started.elapsed() >= next_line {
-                next_line += line_every;
+                next_line = self.started.elapsed().saturating_add(self.line_every);
                 complain(&self.line());
             }
         };
+        while !over() && self.started.elapsed() < survey_after {
+            nap();
+            tick();
+        }
         for step in selected.steps() {
             if over() || governor.stopped() {
                 break;
@@ -113,7 +119,12 @@ impl<'a> Progress<'a> {
     fn add_work(&self, mailbox: &Mailbox, all: bool) {
         let (dir, path) = (mailbox.index_dir(), mailbox.index_path());
         let found = cache::find(dir, &path, mailbox.uidvalidity(), &mailbox.uniqueid);
+        // What this run did already is part of what there is to do.
+        let of_this_run = std::fs::metadata(path.join(cache::FILE_NAME))
+            .and_then(|meta| meta.modified())
+            .is_ok_and(|modified| modified >= self.began);
         let known = found.ok().and_then(cache::Found::good);
+        let known = known.filter(|_| !of_this_run);
         let mut wanted = Wanted::new(mailbox.expunge.as_ref(), all);
         let mut bytes = 0;
         while let Some(want) = wanted.next(&mailbox.index) {
@@ -127,7 +138,6 @@ impl<'a> Progress<'a> {
         let mut state = self.state();
         let name = mailbox.target.roots.partition.clone();
         let partition = state.partitions.entry(name).or_default();
-        // Mailboxes that the run finished before we came by are in the cache by now.
         partition.all_bytes = partition.all_bytes.saturating_add(bytes);
         if let Some(bar) = &partition.bar {
             bar.set_length(partition.all_bytes.max(partition.bytes));
@@ -163,12 +173,24 @@ impl<'a> Progress<'a> {
 }
 
 fn bar(bars: &MultiProgress, partition: &str) -> ProgressBar {
-    let template = "{prefix} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {msg} ETA {eta}";
-    let style = ProgressStyle::with_template(template);
+    let columns = rustix::termios::tcgetwinsize(stderr()).map_or(80, |size| size.ws_col);
+    let style = ProgressStyle::with_template(template(columns));
     let bar = bars.add(ProgressBar::new(0));
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar.set_prefix(partition.to_owned());
     bar
+}
+
+/// What fits a line of so many columns; a bar that wraps would leave its remains behind.
+fn template(columns: u16) -> &'static str {
+    match columns {
+        110.. => {
+            "{prefix:20!} {wide_bar} {bytes:>10}/{total_bytes} {bytes_per_sec:>12} {msg} ETA {eta:>4}"
+        }
+        70.. => "{prefix:12!} {wide_bar} {bytes:>10}/{total_bytes} {bytes_per_sec} ETA {eta:>4}",
+        40.. => "{prefix:8!} {wide_bar} {bytes_per_sec} ETA {eta:>4}",
+        _ => "{prefix:6!} {percent:>3} % ETA {eta}",
+    }
 }
 
 impl Observer for Progress<'_> {

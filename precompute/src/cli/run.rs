@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use indexfile::exit::Exit;
 use serde_json::json;
@@ -40,6 +41,10 @@ pub struct Args {
     /// No progress, no summary; only what is wrong
     #[arg(long, short)]
     quiet: bool,
+    /// Seconds between lines of progress, where standard error is no terminal
+    #[arg(long, value_name = "SECONDS", default_value_t = 60,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    line_every: u64,
 }
 
 /// How to be kind to the live server.
@@ -118,7 +123,8 @@ pub fn main(args: &Args) -> Exit {
         ..Options::default()
     };
     let findings = Findings::default();
-    let progress = Progress::new(&findings, args.quiet);
+    let line_every = Duration::from_secs(args.line_every);
+    let progress = Progress::new(&findings, args.quiet, line_every);
     let over = AtomicBool::new(false);
     let summary = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
