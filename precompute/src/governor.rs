@@ -77,6 +77,12 @@ impl Governor {
         !self.stopped()
     }
 
+    /// Whether there is a limit on bytes a second.
+    #[must_use]
+    pub fn limited(&self) -> bool {
+        self.limit.is_some()
+    }
+
     /// Waits until `bytes` may be read; `false` means stop.
     pub fn admit(&self, bytes: u64) -> bool {
         let Some(limit) = &self.limit else {

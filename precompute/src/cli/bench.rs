@@ -44,6 +44,24 @@ pub struct Args {
     /// Instead: how time and memory grow, up to so many messages
     #[arg(long, value_name = "MESSAGES")]
     scale: Option<u32>,
+    /// With --scale: which mailboxes grow
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "hundred,many,one",
+        requires = "scale"
+    )]
+    shapes: Vec<Shape>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Shape {
+    /// A hundred mailboxes
+    Hundred,
+    /// Mailboxes of ten messages
+    Many,
+    /// A single mailbox
+    One,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -68,7 +86,7 @@ pub fn main(args: &Args) -> Exit {
     let say = |what: &str| complain(&what);
     let result = std::env::current_exe().and_then(|program| match args.scale {
         Some(most) => {
-            let costs = scale::run(&program, &args.dir, &sizes(most), 1024, &say)?;
+            let costs = scale::run(&program, &args.dir, &sizes(most, &args.shapes), 1024, &say)?;
             Ok(table::scale(&costs))
         }
         None => bench::run(&plan(args, program), &say).map(|report| table::markdown(&report)),
@@ -101,23 +119,22 @@ fn plan(args: &Args, program: PathBuf) -> Plan {
 }
 
 /// Many messages in few mailboxes, and few in many.
-fn sizes(most: u32) -> Vec<Size> {
+fn sizes(most: u32, shapes: &[Shape]) -> Vec<Size> {
     let mut sizes = Vec::new();
-    let mut messages = most / 100;
-    while messages <= most && messages > 0 {
-        sizes.push(Size {
-            mailboxes: 100,
-            messages: messages / 100,
-        });
-        sizes.push(Size {
-            mailboxes: messages / 10,
-            messages: 10,
-        });
-        sizes.push(Size {
-            mailboxes: 1,
-            messages,
-        });
-        messages = messages.saturating_mul(10);
+    for shape in shapes {
+        let mut all = most / 100;
+        while all <= most && all > 0 {
+            let (mailboxes, messages) = match shape {
+                Shape::Hundred => (100, all / 100),
+                Shape::Many => (all / 10, 10),
+                Shape::One => (1, all),
+            };
+            sizes.push(Size {
+                mailboxes,
+                messages,
+            });
+            all = all.saturating_mul(10);
+        }
     }
     sizes
 }

@@ -20,7 +20,7 @@ use crate::mailbox::Mailbox;
 /// A chunk ends after this many messages,
 const CHUNK_MESSAGES: usize = 256;
 /// or after this many bytes.
-const CHUNK_BYTES: u64 = 16 << 20;
+const CHUNK_BYTES: u64 = 8 << 20;
 /// After so many chunks the pages of index and cache are given back; some 2 MiB of each.
 const RELEASE_CHUNKS: u64 = 100;
 

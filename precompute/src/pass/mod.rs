@@ -14,10 +14,11 @@ mod rows;
 mod wanted;
 mod worker;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::counter::Counter;
 use crate::finding::Finding;
 use crate::governor::Governor;
 use crate::hash::Kernel;
@@ -115,13 +116,13 @@ pub fn pool(jobs: usize) -> Result<rayon::ThreadPool, PoolError> {
 
 #[derive(Debug, Default)]
 struct Totals {
-    mailboxes: AtomicU64,
-    messages: AtomicU64,
-    hashed: AtomicU64,
-    cached: AtomicU64,
-    linked: AtomicU64,
-    bytes: AtomicU64,
-    errors: AtomicU64,
+    mailboxes: Counter,
+    messages: Counter,
+    hashed: Counter,
+    cached: Counter,
+    linked: Counter,
+    bytes: Counter,
+    errors: Counter,
 }
 
 struct Shared<'a> {
@@ -136,13 +137,8 @@ struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    #[allow(clippy::unused_self)]
-    fn count(&self, counter: &AtomicU64, n: u64) {
-        counter.fetch_add(n, Ordering::Relaxed);
-    }
-
     fn report(&self, finding: Finding) {
-        self.count(&self.totals.errors, 1);
+        self.totals.errors.add(1);
         self.observer.finding(finding);
     }
 
@@ -229,16 +225,15 @@ pub fn run(
     });
     // Only a run that was stopped has mailboxes left here.
     shared.checkpoint(Duration::ZERO);
-    let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let totals = &shared.totals;
     Ok(Summary {
-        mailboxes: get(&totals.mailboxes),
-        messages: get(&totals.messages),
-        hashed: get(&totals.hashed),
-        cached: get(&totals.cached),
-        linked: get(&totals.linked),
-        bytes: get(&totals.bytes),
-        errors: get(&totals.errors),
+        mailboxes: totals.mailboxes.get(),
+        messages: totals.messages.get(),
+        hashed: totals.hashed.get(),
+        cached: totals.cached.get(),
+        linked: totals.linked.get(),
+        bytes: totals.bytes.get(),
+        errors: totals.errors.get(),
         elapsed: start.elapsed(),
         stopped: governor.stopped(),
     })

@@ -1,5 +1,6 @@
 //! What one thread of the pass does: open a mailbox, or work on a chunk of one.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ fn open(shared: &Shared<'_>, target: Target, lanes: &mut Lanes) {
         Ok(mailbox::Opened::Gone) => return,
         Err(finding) => return shared.report(finding),
     };
-    shared.count(&shared.totals.mailboxes, 1);
+    shared.totals.mailboxes.add(1);
     let path = mailbox.index_path();
     let job = match Job::new(mailbox, shared.options.all_messages, shared.window()) {
         Ok(job) => Arc::new(job),
@@ -101,9 +102,12 @@ fn work(shared: &Shared<'_>, job: &Arc<Job>, chunk: &Chunk, lanes: &mut Lanes) {
             Err(error) => failed(shared, job, uid, &error),
         }
     }
-    shared.count(&shared.totals.cached, done.len() as u64);
+    shared.totals.cached.add(done.len() as u64);
     chunk.extend(&mut done);
     let mut fresh = 0;
+    let told = Cell::new(0);
+    // Where reading is slow on purpose, a checkpoint is to find every message.
+    let batch = if shared.governor.limited() { 1 } else { BATCH };
     while !todo.is_empty() {
         let sink = |uid, result: Result<Hashed, MessageError>| match result {
             Ok(Hashed { guid, size, stamp }) => {
@@ -114,7 +118,7 @@ fn work(shared: &Shared<'_>, job: &Arc<Job>, chunk: &Chunk, lanes: &mut Lanes) {
                     stamp,
                     guid,
                 });
-                if done.len() >= BATCH {
+                if done.len() >= batch || size >= BATCH_BYTES {
                     chunk.extend(&mut done);
                 }
             }
@@ -125,6 +129,7 @@ fn work(shared: &Shared<'_>, job: &Arc<Job>, chunk: &Chunk, lanes: &mut Lanes) {
             job,
             hashed: 0,
             bytes: 0,
+            told: &told,
         };
         todo = Hasher::new(spool, todo.into_iter(), sink, gate).run(lanes);
         if todo.is_empty() || shared.governor.stopped() {
@@ -135,8 +140,12 @@ fn work(shared: &Shared<'_>, job: &Arc<Job>, chunk: &Chunk, lanes: &mut Lanes) {
     }
     chunk.extend(&mut done);
     let complete = !shared.governor.stopped();
-    shared.count(&shared.totals.messages, chunk.items.len() as u64);
-    shared.progress(job, chunk.items.len() as u64, 0);
+    shared.totals.messages.add(chunk.items.len() as u64);
+    shared.progress(
+        job,
+        (chunk.items.len() as u64).saturating_sub(told.get()),
+        0,
+    );
     if job.put_back(chunk, fresh, complete) {
         finish(shared, job);
     }
@@ -156,6 +165,8 @@ struct PassGate<'a, 'b> {
     /// Not yet counted in `shared`.
     hashed: u64,
     bytes: u64,
+    /// Messages that `progress` was told of.
+    told: &'a Cell<u64>,
 }
 
 impl PassGate<'_, '_> {
@@ -164,9 +175,10 @@ impl PassGate<'_, '_> {
             std::mem::take(&mut self.hashed),
             std::mem::take(&mut self.bytes),
         );
-        self.shared.count(&self.shared.totals.hashed, hashed);
-        self.shared.count(&self.shared.totals.bytes, bytes);
-        self.shared.progress(self.job, 0, bytes);
+        self.shared.totals.hashed.add(hashed);
+        self.shared.totals.bytes.add(bytes);
+        self.shared.progress(self.job, hashed, bytes);
+        self.told.set(self.told.get() + hashed);
     }
 }
 
@@ -188,7 +200,7 @@ impl Gate for PassGate<'_, '_> {
     fn opened(&mut self, _uid: u32, stat: &FileStat) -> Opened {
         let opened = self.shared.links.opened(stat);
         if matches!(opened, Opened::Known(_)) {
-            self.shared.count(&self.shared.totals.linked, 1);
+            self.shared.totals.linked.add(1);
         }
         opened
     }
