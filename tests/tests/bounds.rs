@@ -93,6 +93,42 @@ fn a_mailbox_that_cyrus_keeps_locked_on_one_side_is_left_alone_on_both() {
 }
 
 #[test]
+fn the_first_signal_waits_for_what_is_under_way_and_the_second_rolls_it_back() {
+    let mut fleet = Fleet::of_239();
+    fleet.start();
+    let holder = Holder::of(&fleet.replica.dirs(MAILBOX).meta.join("cyrus.index"));
+    let index = fleet.master.dirs(MAILBOX).meta.join("cyrus.index");
+    let mut run = Guard::spawn(&mut fleet.command("upgrade", &["--lock-wait", "60", MAILBOX]));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !locks::held(&index).unwrap() {
+        assert!(Instant::now() < deadline, "the run does not start");
+        thread::sleep(Duration::from_millis(5));
+    }
+    run.signal(Signal::SIGINT);
+    thread::sleep(Duration::from_millis(500));
+    assert!(run.0.try_wait().unwrap().is_none(), "it did not wait");
+    assert!(locks::held(&index).unwrap());
+    run.signal(Signal::SIGTERM);
+    let ended = run.finish().expect_code(75);
+    for said in [
+        "are finished",
+        "what is not decided is rolled back",
+        "give the same command again",
+    ] {
+        assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
+    }
+    while locks::held(&index).unwrap() {
+        assert!(Instant::now() < deadline, "the master is still locked");
+        thread::sleep(Duration::from_millis(5));
+    }
+    drop(holder);
+    for report in fleet.assert_settled() {
+        assert_eq!(report.count(State::Old), 18);
+    }
+    let _ = fleet.controller("upgrade", &[MAILBOX]).expect_code(0);
+}
+
+#[test]
 fn a_controller_that_stalls_loses_its_locks_and_is_told_so() {
     let dir = tempfile::tempdir().unwrap();
     let host = unpack_239(dir.path());

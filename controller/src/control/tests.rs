@@ -97,6 +97,89 @@ fn what_is_live_adds_up() {
     assert!(live.rate > 0.0 && live.eta_seconds.is_some());
 }
 
+#[test]
+fn each_host_has_its_own_locks_and_the_reason_of_the_run_is_named() {
+    let control = Control::new(4);
+    control.begins(1, 9, 0);
+    let of = |lock_us| Figures {
+        lock_us,
+        ..Figures::default()
+    };
+    let finish = |figures| control.finished("user.a", Ended::Upgraded, None, &figures);
+    finish(of([Some(1000), Some(2000)]));
+    finish(of([Some(3000), None]));
+    let hosts = control.live().hosts;
+    let told: Vec<_> = hosts
+        .iter()
+        .map(|h| (h.side, h.mean_lock_ms, h.longest_lock_ms))
+        .collect();
+    assert_eq!(told, [("master", 2.0, 3.0), ("replica", 2.0, 2.0)]);
+    assert!((hosts[0].rate - 2.0 * hosts[1].rate).abs() < 1e-6);
+    // What an operator asked for comes first, then what the run itself waits for.
+    control.turn(|knobs| knobs.waiting = Some("load".to_owned()));
+    control.holds(Some("replica away".to_owned()));
+    assert_eq!(control.live().waiting.as_deref(), Some("replica away"));
+    control.turn(|knobs| knobs.paused = true);
+    assert_eq!(control.live().waiting.as_deref(), Some("paused"));
+}
+
+#[test]
+fn a_place_that_rests_is_not_free() {
+    let control = Control::new(3);
+    control.starts();
+    control.rests(1);
+    assert_eq!(control.room(), 1);
+    control.rests(9);
+    assert_eq!(control.room(), 0);
+}
+
+#[test]
+#[allow(clippy::cast_precision_loss)] // small numbers
+fn large_mailboxes_that_are_left_make_the_end_later() {
+    let control = Control::new(4);
+    control.begins(1, 100, 0);
+    let sampled = |n: u64, messages, bytes| Sampled {
+        name: format!("user.{n}"),
+        messages,
+        bytes,
+    };
+    // Half of the mailboxes have a message of 1 kB, half have 99 of 1 MB; the small ones come first.
+    let all: Vec<Sampled> = (0..100)
+        .map(|n| {
+            if n < 50 {
+                sampled(n, 1, 1000)
+            } else {
+                sampled(n, 99, 99_000_000)
+            }
+        })
+        .collect();
+    control.expects(100, all);
+    assert_eq!(control.live().eta_messages_seconds, None, "nothing moves");
+    for n in 0..60 {
+        let figures = Figures {
+            messages: if n < 50 { 1 } else { 99 },
+            ..Figures::default()
+        };
+        let name = format!("user.{n}");
+        control.finished(&name, Ended::Upgraded, None, &figures);
+    }
+    let live = control.live();
+    let (by_mailbox, by_message, by_byte) = (
+        40.0 / live.rate,
+        (40 * 99) as f64 / live.messages_rate,
+        live.eta_bytes_seconds.unwrap(),
+    );
+    assert!(by_message > 3.0 * by_mailbox, "{live:?}");
+    let near = |eta: Option<u64>, seconds: f64| (eta.unwrap() as f64 - seconds).abs() <= 1.0;
+    assert!(near(live.eta_seconds, by_mailbox), "{live:?}");
+    assert!(near(live.eta_messages_seconds, by_message), "{live:?}");
+    // Nearly all bytes are in the large ones: of fifty, forty are left.
+    assert!(
+        near(Some(by_byte), 4.0 * 1040.0 / live.messages_rate),
+        "{live:?}"
+    );
+}
+
 #[tokio::test]
 async fn conditions_name_the_first_reason() {
     let directory = tempfile::tempdir().unwrap();
@@ -168,6 +251,12 @@ async fn each_verb_is_answered_over_the_socket() {
             ("max-io", "20"),
             ("window", "22:00-06:00"),
             ("window", "off"),
+            ("parallel-partition", "3"),
+            ("nice-ratio", "0.5"),
+            ("lock-wait", "7"),
+            ("host-wait", "30"),
+            ("flag-file", "/run/slow"),
+            ("wait-command", "true"),
         ] {
             set(key, value).unwrap();
         }
@@ -177,6 +266,11 @@ async fn each_verb_is_answered_over_the_socket() {
             ("max-load", "x"),
             ("window", "x"),
             ("nonsense", "1"),
+            ("parallel-partition", "0"),
+            ("nice-ratio", "-1"),
+            ("nice-ratio", "1001"),
+            ("host-wait", "off"),
+            ("lock-wait", "nan"),
         ] {
             assert!(
                 matches!(set(key, value), Err(ServeError::Refused(_))),
@@ -193,6 +287,13 @@ async fn each_verb_is_answered_over_the_socket() {
         (knobs.conditions.max_load, knobs.conditions.window),
         (Some(3.5), None)
     );
+    assert_eq!((knobs.parallel_partition, knobs.nice_ratio), (Some(3), 0.5));
+    let seconds = [knobs.lock_wait, knobs.host_wait].map(|wait| wait.as_secs());
+    assert_eq!(seconds, [7, 30]);
+    assert_eq!(knobs.conditions.max_io, Some(20.0));
+    assert_eq!(knobs.conditions.flag_file, Some("/run/slow".into()));
+    assert_eq!(knobs.conditions.command.as_deref(), Some("true"));
+    assert_eq!(knobs.target_lock, Some(Duration::from_millis(5)));
     server.abort();
     let _ = server.await;
     drop(socket);

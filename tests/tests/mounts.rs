@@ -1,0 +1,156 @@
+//! A partition is unmounted in the middle of a run, for real: its mailboxes wait, the others go on, and all are done
+//! once it is back.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tests::fleet::Fleet;
+use tests::invariants::{Before, State, When, alike};
+use tests::process::{Guard, run};
+use tests::store::{Host, multiply};
+
+/// Users like alice: the first of them on the partition that goes away.
+const USERS: usize = 6;
+const AWAY: usize = 3;
+/// Mailboxes of one such user.
+const EACH: usize = 14;
+
+/// A mount that goes with the test, also where it fails.
+struct Mount {
+    from: PathBuf,
+    at: PathBuf,
+}
+
+impl Mount {
+    fn mount(&self) {
+        let _ = run("mount", [Path::new("--bind"), &self.from, &self.at]).expect_code(0);
+    }
+
+    /// Unmounts as an operator would: if files are open in it, again, and in the end lazily.
+    fn unmount(&self) {
+        for _ in 0..50 {
+            if run("umount", [&self.at]).code == Some(0) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        let _ = run("umount", [Path::new("-l"), &self.at]).expect_code(0);
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = run("umount", [Path::new("-l"), &self.at]);
+    }
+}
+
+/// Moves some users to a partition `alpha`, whose files lie in `alpha-store`.
+fn split(host: &Host) {
+    multiply(host, "alice", USERS);
+    let root = host.root.display();
+    for (name, from) in [("data", &host.data), ("meta", &host.meta)] {
+        let to = host.root.join("alpha-store").join(name).join("user");
+        fs::create_dir_all(&to).unwrap();
+        for n in 0..AWAY {
+            let user = format!("alice{n:03}");
+            fs::rename(from.join("user").join(&user), to.join(&user)).unwrap();
+        }
+    }
+    fs::create_dir(host.root.join("alpha")).unwrap();
+    let conf = fs::read_to_string(&host.conf).unwrap();
+    let alpha =
+        format!("\npartition-alpha: {root}/alpha/data\nmetapartition-alpha: {root}/alpha/meta\n");
+    fs::write(&host.conf, conf + &alpha).unwrap();
+}
+
+fn alpha(host: &Host) -> Host {
+    Host {
+        data: host.root.join("alpha/data"),
+        meta: host.root.join("alpha/meta"),
+        ..host.clone()
+    }
+}
+
+fn done(host: &Host) -> usize {
+    let boxes = host.mailboxes().unwrap();
+    let has_old = |dirs: &&tests::store::Dirs| dirs.meta.join("cyrus.index.OLD").exists();
+    boxes.values().filter(has_old).count()
+}
+
+fn wait_until(what: &str, run: &mut Guard, mut is: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is() {
+        assert!(Instant::now() < deadline, "{what}: not within a minute");
+        let ended = run.0.try_wait().unwrap();
+        assert!(ended.is_none(), "{what}: the run ended: {ended:?}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn unmounted_in_the_middle(which: usize) {
+    let mut fleet = Fleet::of(split);
+    let hosts = [fleet.master.clone(), fleet.replica.clone()];
+    let mounts = hosts.each_ref().map(|host| Mount {
+        from: host.root.join("alpha-store"),
+        at: host.root.join("alpha"),
+    });
+    mounts.iter().for_each(Mount::mount);
+    let parts = hosts.each_ref().map(alpha);
+    let before = parts.each_ref().map(|host| Before::remember(host).unwrap());
+    fleet.start();
+    // One at once, and never in a hurry, so that the middle is not missed.
+    let args = ["--parallel", "1", "--nice-ratio", "2", "--host-wait", "60"];
+    let mut run = Guard::spawn(&mut fleet.command("upgrade", &args));
+    wait_until("the partition's first", &mut run, || {
+        done(&parts[which]) >= 2
+    });
+    mounts[which].unmount();
+
+    let others = 18 + (USERS - AWAY) * EACH;
+    wait_until("the others go on", &mut run, || {
+        hosts.iter().all(|host| done(host) == others)
+    });
+    let away = fs::read_dir(&mounts[which].at).unwrap().count();
+    assert_eq!(away, 0, "something was written below the mount point");
+    let mut status = serde_json::Value::Null;
+    wait_until("the reason is named", &mut run, || {
+        status = fleet.controller("status", &["--json"]).json();
+        let why = status["running"]["waiting"].as_str();
+        why.is_some_and(|why| why.contains("not mounted"))
+    });
+    let side = ["master", "replica"][which];
+    let why = status["running"]["waiting"].as_str().unwrap();
+    let whose = format!("partition alpha of the {side} not mounted since ");
+    assert!(why.starts_with(&whose), "{why}");
+    let left = parts[1 - which].mailboxes().unwrap().len() - done(&parts[1 - which]);
+    assert!(left > 0, "it was unmounted too late to park anything");
+
+    mounts[which].mount();
+    let ended = run.finish().expect_code(0);
+    for text in ["its mailboxes wait, the others go on", "is back"] {
+        assert!(ended.stderr.contains(text), "{}", ended.stderr);
+    }
+    let _ = fleet.assert_settled();
+    let reports = before.each_ref().map(|b| b.check(When::Settled));
+    for report in &reports {
+        report.assert_clean();
+        assert_eq!(report.count(State::New), AWAY * EACH);
+    }
+    assert!(alike(&reports[0], &reports[1]).is_empty());
+    drop(fleet);
+    drop(mounts);
+}
+
+#[test]
+#[ignore = "needs root: unmounts a partition"]
+fn a_partition_of_the_replica_unmounted_in_the_middle_parks_its_mailboxes_only() {
+    unmounted_in_the_middle(1);
+}
+
+#[test]
+#[ignore = "needs root: unmounts a partition"]
+fn a_partition_of_the_master_unmounted_in_the_middle_parks_its_mailboxes_only() {
+    unmounted_in_the_middle(0);
+}
