@@ -166,7 +166,7 @@ fn large_mailboxes_that_are_left_make_the_end_later() {
     let live = control.live();
     let (by_mailbox, by_message, by_byte) = (
         40.0 / live.rate,
-        (40 * 99) as f64 / live.messages_rate,
+        3960.0 / live.messages_rate,
         live.eta_bytes_seconds.unwrap(),
     );
     assert!(by_message > 3.0 * by_mailbox, "{live:?}");

@@ -13,28 +13,24 @@
 //!
 //! Nothing: what is parked is pending in the journal.
 
+mod ask;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use slotd::protocol::{Code, Command, Greeting, Named, PROTOCOL_VERSION, Reply};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::connect::Connect;
-use super::drive::backoff;
 use super::observe::Observer;
-use super::peer::Peer;
-use super::settings::RunError;
 use crate::control::{Control, local_clock};
 use crate::journal::Job;
 use crate::two_phase::Side;
 
-/// The pause after the first question that was not answered.
-const ASK_FIRST: Duration = Duration::from_millis(500);
-/// Longest pause between two questions.
-const ASK_MAX: Duration = Duration::from_secs(30);
+pub(super) use ask::hello;
+
 /// How often a partition is believed to be back before its mailboxes' own failures count.
 const TIMES: u32 = 10;
 
@@ -303,158 +299,4 @@ impl Inner {
     fn host_wait(&self) -> Duration {
         self.control.knobs().host_wait
     }
-
-    /// Pauses before question number `n` (1 is the first pause); `false` if there is no time left.
-    async fn pause(&self, begun: Instant, n: u32) -> bool {
-        // Looked at each time: it can be changed while the run waits.
-        let left = self.host_wait().saturating_sub(begun.elapsed());
-        if left.is_zero() {
-            return false;
-        }
-        let pause = backoff(ASK_FIRST, n, ASK_MAX);
-        let mut turned = self.control.subscribe();
-        turned.mark_unchanged();
-        tokio::select! {
-            biased;
-            () = tokio::time::sleep(pause.min(left)) => {}
-            _ = turned.changed() => {}
-        }
-        true
-    }
-
-    async fn ask_host(&self, side: Side, mut why: String) {
-        let begun = Instant::now();
-        let mut n = 0;
-        loop {
-            match self.answers(side).await {
-                Ok(()) => {
-                    let before =
-                        std::mem::replace(&mut self.table().hosts[side.index()], Host::There);
-                    if let Host::Away(since) = before {
-                        let seconds = since.at.elapsed().as_secs();
-                        self.observer.say(&format!(
-                            "the {side} is back after {seconds} s; the run goes on"
-                        ));
-                    }
-                    self.tell();
-                    return;
-                }
-                Err(text) => why = if n == 0 { text } else { why },
-            }
-            if n == 0 {
-                let seconds = self.host_wait().as_secs();
-                self.table().hosts[side.index()] = Host::Away(Since::now(&why));
-                self.observer.say(&format!(
-                    "the {side} is away: {why}; nothing new begins, and it is asked again for {seconds} s (--host-wait)"
-                ));
-                self.tell();
-            }
-            n += 1;
-            if !self.pause(begun, n).await {
-                break;
-            }
-        }
-        let mut table = self.table();
-        let host = &mut table.hosts[side.index()];
-        if let Host::Away(since) = host {
-            *host = Host::Lost(since.clone());
-        }
-        drop(table);
-        self.tell();
-    }
-
-    /// Whether this side's slotd answers, serves, and is the one it was.
-    async fn answers(&self, side: Side) -> Result<(), String> {
-        let greeting = hello(&self.connect, side)
-            .await
-            .map_err(|error| match error {
-                RunError::Unavailable { text, .. } => text,
-                other => other.to_string(),
-            })?;
-        if greeting.draining {
-            return Err("its slotd is shutting down".to_owned());
-        }
-        let known = &self.ids[side.index()];
-        if !known.is_empty() && *known != greeting.host_id {
-            return Err(format!(
-                "the slotd that answers there is another host's ({}, not {known})",
-                greeting.host_id
-            ));
-        }
-        Ok(())
-    }
-
-    async fn ask_mount(&self, key: Key, job: Job) {
-        let begun = Instant::now();
-        let mut n = 0;
-        let is_back = loop {
-            n += 1;
-            if !self.pause(begun, n).await {
-                break false;
-            }
-            if self.is_mounted(&key, &job).await {
-                break true;
-            }
-        };
-        let whose = name_of(&key);
-        {
-            let mut table = self.table();
-            table.news = true;
-            if let Some((mount, _)) = table.mounts.get_mut(&key) {
-                *mount = if is_back { Mount::Back } else { Mount::Lost };
-            }
-        }
-        self.observer.say(&if is_back {
-            format!("{whose} is back: its mailboxes are taken up again")
-        } else {
-            format!("{whose} was away for longer than --host-wait: its mailboxes fail")
-        });
-        self.tell();
-    }
-
-    /// Whether the host says anything else about that mailbox than that its partition is not mounted.
-    async fn is_mounted(&self, (side, _): &Key, job: &Job) -> bool {
-        let of = Named {
-            mailbox: job.name.clone(),
-            partition: job.partition.clone().filter(|_| *side == Side::Master),
-        };
-        let mut peer = Peer::new(*side, Arc::clone(&self.connect));
-        match peer.call(&Command::Status(of)).await {
-            Ok(Reply::Ok(_)) => true,
-            Ok(Reply::No { code, .. }) => !matches!(code, Code::Unmounted | Code::Draining),
-            Ok(Reply::Bad(_)) | Err(_) => false,
-        }
-    }
-}
-
-/// What one side's slotd says of itself.
-///
-/// # Errors
-/// It does not answer, or speaks another version of the protocol.
-pub(super) async fn hello(connect: &Arc<dyn Connect>, side: Side) -> Result<Greeting, RunError> {
-    let unavailable = |text: String| RunError::Unavailable {
-        side: side.as_str(),
-        text,
-    };
-    let mut peer = Peer::new(side, Arc::clone(connect));
-    let reply = peer.call(&Command::Hello).await;
-    let fields = match reply.map_err(|error| unavailable(error.to_string()))? {
-        Reply::Ok(fields) => fields,
-        other => {
-            let line = other.to_line();
-            return Err(unavailable(format!(
-                "HELLO was answered with {}",
-                line.trim_end()
-            )));
-        }
-    };
-    let greeting =
-        Greeting::from_fields(&fields).map_err(|error| unavailable(error.to_string()))?;
-    if greeting.protocol != PROTOCOL_VERSION {
-        return Err(RunError::Config(format!(
-            "the {side}'s slotd speaks version {} of the protocol and this controller version {PROTOCOL_VERSION}",
-            greeting.protocol
-        )));
-    }
-    Ok(greeting)
 }
