@@ -118,8 +118,8 @@ fn any_write_of_the_replicas_slotd_may_fail() {
     failpoints("replica", "enospc");
 }
 
-/// Number of lines in the conversation of a good run.
-fn lines_of_a_run() -> usize {
+/// The conversation of a good run.
+fn lines_of_a_run() -> Vec<String> {
     let cut = Cut::new(Harm::None, 0);
     let plan = Plan {
         cut: Some(cut.clone()),
@@ -128,11 +128,11 @@ fn lines_of_a_run() -> usize {
     let dir = tempfile::tempdir().unwrap();
     let outcome = cut_and_heal(&template(dir.path()), &plan);
     assert_eq!(outcome.ended.code, Some(0), "{:?}", outcome.ended);
-    cut.lines().len()
+    cut.lines()
 }
 
 fn conversation(harms: &[Harm]) {
-    let lines = lines_of_a_run();
+    let lines = lines_of_a_run().len();
     let mut plans = Vec::new();
     for harm in harms {
         for at in 1..=lines {
@@ -154,6 +154,57 @@ fn the_controller_may_be_killed_before_or_after_any_line_of_the_conversation() {
 #[test]
 fn the_connection_may_break_at_any_line_of_the_conversation() {
     conversation(&[Harm::LoseAndBreak, Harm::PassAndBreak]);
+}
+
+/// The original's one danger point: the replica is upgraded, and the master is about to be.
+#[test]
+fn step_six_cut_in_every_way_heals_without_a_person() {
+    let at = |points: &[String], name: &str| {
+        let found = points.iter().position(|p| p.contains(name));
+        found.unwrap_or_else(|| panic!("no {name} in {points:?}"))
+    };
+    let mut plans = Vec::new();
+    let [master, replica] = ["master", "replica"].map(points_of);
+    for what in ["kill", "eio", "enospc"] {
+        for n in at(&master, "intent.write")..master.len() {
+            let plan = Plan {
+                master: failpoint(&format!("*={}:{what}", n + 1)),
+                ..Plan::default()
+            };
+            plans.push((
+                format!("master: {what} at hit {} ({})", n + 1, master[n]),
+                plan,
+            ));
+        }
+        // The replica fails, or dies, while it holds what it has renamed.
+        for n in at(&replica, "commit.done")..replica.len() {
+            let plan = Plan {
+                replica: failpoint(&format!("*={}:{what}", n + 1)),
+                ..Plan::default()
+            };
+            plans.push((
+                format!("replica: {what} at hit {} ({})", n + 1, replica[n]),
+                plan,
+            ));
+        }
+    }
+    let lines = lines_of_a_run();
+    for harm in [
+        Harm::KillBefore,
+        Harm::KillAfter,
+        Harm::LoseAndBreak,
+        Harm::PassAndBreak,
+    ] {
+        for n in at(&lines, "master -> COMMIT")..lines.len() {
+            let plan = Plan {
+                cut: Some(Cut::new(harm, n + 1)),
+                ..Plan::default()
+            };
+            plans.push((format!("{harm:?} at line {}: {}", n + 1, lines[n]), plan));
+        }
+    }
+    assert!(plans.len() >= 100, "only {} cuts", plans.len());
+    sweep("step (6), the master's COMMIT", plans);
 }
 
 /// Told apart: needs strace, and the right to trace.
