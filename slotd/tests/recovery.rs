@@ -234,3 +234,18 @@ fn what_the_start_could_not_settle_is_settled_when_it_can_be() {
     assert_eq!(again.settled.len(), 1);
     assert!(again.failed.is_empty() && host.log.open_intents().is_empty());
 }
+
+#[test]
+fn a_staged_file_that_cannot_be_synced_is_not_used_and_not_synced_again() {
+    let store = Store::cyrus_2_3_9();
+    let host = store.host(Options::default());
+    die_in_commit(&host, "default", false, Direction::Commit);
+    let report = failpoint::with("recovery.sync=1:eio", || {
+        recovery::recover(&host, Duration::from_secs(5))
+    });
+    assert_eq!(report.failed.len(), 1);
+    let report = recovery::recover(&host, Duration::from_secs(5));
+    assert!(report.failed.is_empty() && host.log.open_intents().is_empty());
+    assert_eq!(report.settled[0].1, recovery::Settled::Aborted);
+    assert_eq!(store.index(MAILBOX).minor_version(), 9);
+}

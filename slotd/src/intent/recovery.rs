@@ -5,6 +5,7 @@
 //! GUIDs apart; else it is removed and the work is done afresh from the live files, or, if that is
 //! refused, the mailbox stays as it is as long as that is a state that Cyrus reads rightly.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -14,6 +15,7 @@ use indexfile::{FileKind, IndexFile, IoContext, IoError};
 
 use super::{At, Direction, Found, Intent, IntentFile, Scratch, Verdict, verdict};
 use crate::commit::{self, order, previous_name};
+use crate::failpoint;
 use crate::fs::{Dir, Identity};
 use crate::host::Host;
 use crate::lock::{MailboxLocks, Patience, wait};
@@ -315,7 +317,7 @@ fn lock_successor(
     kind: FileKind,
     name: &str,
     want: Identity,
-) -> Result<(), Refusal> {
+) -> Result<File, Refusal> {
     let dir = Arc::clone(locks.place.directory_of(kind));
     let path = dir.path_of(name);
     let file = dir.open_file(name, true)?;
@@ -324,8 +326,9 @@ fn lock_successor(
         let text = format!("{} is in use by somebody else", path.display());
         return Err(Refusal::new(Code::Locked, text));
     }
+    let same = file.try_clone().io_context("duplicate", &path)?;
     locks.add_successor(kind, file);
-    Ok(())
+    Ok(same)
 }
 
 fn finish(locks: &mut MailboxLocks, intent: &Intent) -> Result<(), Refusal> {
@@ -333,7 +336,14 @@ fn finish(locks: &mut MailboxLocks, intent: &Intent) -> Result<(), Refusal> {
         let kind = FileKind::from(file.kind);
         let dir = Arc::clone(locks.place.directory_of(kind));
         if at(locks, intent, &file)? == At::Old {
-            lock_successor(locks, kind, new_name(kind), file.new)?;
+            let staged = lock_successor(locks, kind, new_name(kind), file.new)?;
+            // It was synced before the intent was written. Where a file system keeps no birth times this may be
+            // a later one with the same number and the same content, of a slotd that was killed before its sync.
+            if let Err(error) = sync_staged(&staged) {
+                // Final for this file; the next attempt makes a new one, or none.
+                dir.unlink(new_name(kind))?;
+                return Err(IoError::new("sync", &dir.path_of(new_name(kind)), error).into());
+            }
             // The crash may have come before or after `.OLD` was linked.
             if !is(&dir, old_name(kind), &file.old)? {
                 if dir.stat(old_name(kind))?.is_some() {
@@ -351,6 +361,11 @@ fn finish(locks: &mut MailboxLocks, intent: &Intent) -> Result<(), Refusal> {
         intent.drop_old,
     );
     Ok(())
+}
+
+fn sync_staged(file: &File) -> std::io::Result<()> {
+    failpoint::hit("recovery.sync")?;
+    file.sync_all()
 }
 
 fn put_back(locks: &mut MailboxLocks, intent: &Intent) -> Result<(), Refusal> {

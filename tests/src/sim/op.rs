@@ -20,6 +20,8 @@ pub enum Op {
     WriteNew,
     /// fsync of the new files.
     SyncNew,
+    /// While recovering: fsync of a staged file that is to be used.
+    SyncStaged(Which),
     /// Append the intent to the log and sync it.
     WriteIntent,
     /// Both are to be renamed.
@@ -201,6 +203,7 @@ impl Op {
                     link_old(site, file);
                 }
             }
+            Self::SyncStaged(file) => site.disk.sync_file(Name::new(file, Role::New)),
             Self::RestoreOldNames => {
                 for file in session.order.clone() {
                     restore_old_name(site, file);
@@ -258,6 +261,7 @@ impl Op {
             self,
             Self::WriteNew
                 | Self::SyncNew
+                | Self::SyncStaged(_)
                 | Self::LinkOld(_)
                 | Self::UnlinkOld(_)
                 | Self::LinkOldUnlessDone(_)
@@ -283,6 +287,7 @@ impl Op {
         match self {
             Self::TakeLocks
             | Self::SyncNew
+            | Self::SyncStaged(_)
             | Self::RenameNew(_)
             | Self::SyncDir(_)
             | Self::LinkOld(_)
@@ -349,6 +354,11 @@ impl Op {
             _ if putting_back => {
                 session.ops.clear();
                 Outcome::Tell(Event::PutBack { done: false })
+            }
+            Self::SyncStaged(file) => {
+                site.disk.unlink(Name::new(file, Role::New));
+                session.ops.clear();
+                Outcome::Then(vec![Self::Unlock, Self::LocksRefused])
             }
             _ if session.settling => {
                 // What is left is left for the next time: the intent stays open.

@@ -39,7 +39,11 @@ pub fn settle<C: Image>(site: &Site<C>, session: &mut Session) -> Vec<Op> {
         Verdict::Finish => {
             for (file, found) in found {
                 if found.at == At::Old {
-                    steps.extend([Op::LinkOldUnlessDone(file), Op::RenameNew(file)]);
+                    steps.extend([
+                        Op::SyncStaged(file),
+                        Op::LinkOldUnlessDone(file),
+                        Op::RenameNew(file),
+                    ]);
                 }
                 steps.push(Op::SyncDir(file));
             }
