@@ -141,7 +141,7 @@ fn first_bytes_return_where_nothing_changed_and_every_change_is_still_there() {
                 }
                 // A flag or an expunge does not make it another message: its UUID is the first one.
                 Some((_, first)) => {
-                    assert_eq!(Image::guid(bytes), Image::guid(first), "{name} {uid}")
+                    assert_eq!(Image::guid(bytes), Image::guid(first), "{name} {uid}");
                 }
                 None => {
                     let message = fs::read(mailbox.dirs.data.join(format!("{uid}."))).unwrap();

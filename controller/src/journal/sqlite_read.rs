@@ -160,7 +160,7 @@ pub(super) fn open_transactions(
     Ok(page)
 }
 
-/// One look-up by (run, name) for each later run; CROSS JOIN keeps SQLite from another order.
+/// One look-up by (run, name) for each later run; CROSS JOIN keeps `SQLite` from another order.
 pub(super) fn changed_sql() -> String {
     format!(
         "SELECT {COLUMNS}, m.before_master, m.before_replica, (SELECT max(l.run) FROM run r CROSS JOIN mailbox l \
