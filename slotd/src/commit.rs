@@ -9,6 +9,8 @@
 //! So the expunge file's version is never below the index's, on stable storage either. All of it happens
 //! under the locks and after the intent is durable; a crash in between is settled by [`crate::intent`].
 
+use std::fs::File;
+
 use indexfile::{FileKind, IoError};
 
 use crate::failpoint;
@@ -130,13 +132,16 @@ fn rename_all(
         dir.link(kind.file_name(), old_name(kind))?;
         done.push((kind, Step::Linked));
     }
+    locks.mark("link");
     for &kind in &kinds {
         let dir = locks.place.directory_of(kind);
         point("commit.rename", dir)?;
         dir.rename(new_name(kind), kind.file_name())?;
         done.push((kind, Step::Renamed));
+        locks.mark("rename");
         point("commit.renamed", dir)?;
         dir.sync()?;
+        locks.mark("sync_dir");
     }
     point("commit.done", &locks.place.index)
 }
@@ -203,7 +208,15 @@ fn restore_previous(locks: &MailboxLocks, kind: FileKind) -> Result<(), IoError>
 
 /// Settles the `.OLD` files of a committed transaction: the new ones stay and older ones go, or all go.
 /// What fails is logged: these names mean nothing to Cyrus, and `CLEAN` takes them too.
-pub fn keep_old(locks: &MailboxLocks, kinds: impl IntoIterator<Item = FileKind>, drop_old: bool) {
+///
+/// Gives handles of the files whose names went: a large file's blocks are freed when the last one is closed, which
+/// can wait until the locks are given back.
+pub fn keep_old(
+    locks: &MailboxLocks,
+    kinds: impl IntoIterator<Item = FileKind>,
+    drop_old: bool,
+) -> Vec<File> {
+    let mut gone = Vec::new();
     for kind in kinds {
         let dir = locks.place.directory_of(kind);
         let mut names = vec![previous_name(kind)];
@@ -211,9 +224,11 @@ pub fn keep_old(locks: &MailboxLocks, kinds: impl IntoIterator<Item = FileKind>,
             names.push(old_name(kind));
         }
         for name in names {
+            gone.extend(dir.open_file(name, false).ok());
             if let Err(error) = dir.unlink(name) {
                 tracing::warn!(mailbox = %locks.place.mailbox, "{error}");
             }
         }
     }
+    gone
 }

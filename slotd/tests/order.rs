@@ -140,6 +140,8 @@ fn expected(down: bool) -> Vec<String> {
     let mut steps: Vec<String> = ["header", "index", "expunge"]
         .map(|f| format!("lock cyrus.{f}"))
         .into();
+    // That there may be scratch files.
+    steps.push("sync intents.log".to_owned());
     for file in ["index", "expunge"] {
         steps.extend([
             format!("lock cyrus.{file}.NEW"),

@@ -282,6 +282,39 @@ async fn what_was_prepared_goes_with_its_connection_and_two_do_not_mix() {
     assert_eq!(store.meta_files(), before);
 }
 
+/// What the disk itself takes: 4 KiB written over 4 KiB that are there, and fdatasync; in microseconds.
+fn flush_of_the_disk(path: &Path) -> u64 {
+    let file = std::fs::File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .unwrap();
+    for _ in 0..2 {
+        file.write_all_at(&[7; 4096], 0).unwrap();
+        file.sync_all().unwrap();
+    }
+    let start = std::time::Instant::now();
+    file.write_all_at(&[8; 4096], 0).unwrap();
+    file.sync_data().unwrap();
+    u64::try_from(start.elapsed().as_micros()).unwrap()
+}
+
+fn spread(micros: &mut [u64]) -> String {
+    micros.sort_unstable();
+    let at = |percent: usize| micros[(micros.len() * percent / 100).min(micros.len() - 1)];
+    format!(
+        "p50 {} us, p90 {}, p99 {}, max of {} {}",
+        at(50),
+        at(90),
+        at(99),
+        micros.len(),
+        at(100)
+    )
+}
+
+const ROUNDS: usize = 125;
+
 /// Lock holds with and without `PREPARE`, printed: `cargo test --release -p slotd --test prepare -- --ignored --nocapture`.
 #[tokio::test]
 #[ignore = "a measurement, for a quiet machine"]
@@ -333,28 +366,45 @@ async fn lock_hold_of_200_000_messages() {
     .unwrap();
     let served = store.serve().await;
     let mut client = served.client().await;
-    for prepared in [false, true] {
-        let mut holds = Vec::new();
-        for round in 0..20_u32 {
-            std::fs::write(index.with_extension("tmp"), &original).unwrap();
-            std::fs::rename(index.with_extension("tmp"), &index).unwrap();
-            if prepared {
-                prepare(&mut client, "user.huge", 10).await;
-            }
-            for i in 0..100_usize {
-                edit(&index, 96 + (i * 1999 + round as usize) * 80 + 35, 3);
-            }
-            client.lock(lock("user.huge")).await.unwrap();
-            let up = client.upgrade(want(10)).await.unwrap();
-            assert_eq!((up.prepared, up.altered), (prepared, messages));
-            holds.push(client.commit(Commit::default()).await.unwrap().held);
+    let (mut holds, mut laps) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    let mut flushes = Vec::new();
+    for round in 0..ROUNDS {
+        // One in five without, so that both see the same weather.
+        let prepared = round % 5 != 0;
+        std::fs::write(index.with_extension("tmp"), &original).unwrap();
+        std::fs::rename(index.with_extension("tmp"), &index).unwrap();
+        flushes.push(flush_of_the_disk(&store.state().join("flush")));
+        if prepared {
+            prepare(&mut client, "user.huge", 10).await;
         }
-        holds.sort();
-        eprintln!(
-            "PREPARE {prepared}: hold p50 {:?}, max of 20 {:?}",
-            holds[10], holds[19]
-        );
+        for i in 0..100_usize {
+            edit(&index, 96 + (i * 1999 + round) * 80 + 35, 3);
+        }
+        client.lock(lock("user.huge")).await.unwrap();
+        let up = client.upgrade(want(10)).await.unwrap();
+        assert_eq!((up.prepared, up.altered), (prepared, messages));
+        let commit = slotd::protocol::Command::Commit(Commit::default());
+        let reply = client.ask(&commit).await.unwrap();
+        let held: u64 = reply.get("held_us").unwrap();
+        holds[usize::from(prepared)].push(held);
+        laps[usize::from(prepared)].push(reply.text("hold").unwrap());
     }
+    for prepared in [false, true] {
+        let i = usize::from(prepared);
+        eprintln!("PREPARE {prepared}: hold {}", spread(&mut holds[i]));
+        let mut by_name = std::collections::BTreeMap::<&str, Vec<u64>>::new();
+        for (name, time) in laps[i]
+            .iter()
+            .flat_map(|l| l.split(','))
+            .filter_map(|lap| lap.split_once(':'))
+        {
+            by_name.entry(name).or_default().push(time.parse().unwrap());
+        }
+        for (name, mut times) in by_name {
+            eprintln!("    {name:10} {}", spread(&mut times));
+        }
+    }
+    eprintln!("fdatasync of 4 KiB over itself: {}", spread(&mut flushes));
     let field = store
         .index("user.huge")
         .record(0)

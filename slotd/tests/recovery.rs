@@ -23,7 +23,7 @@ const MAILBOX: &str = "user.alice.expunged";
 fn upgrade(version: u32) -> Upgrade {
     Upgrade {
         version,
-        uuids: UuidSource::Old,
+        uuids: UuidSource::Auto,
         repair: None::<Repair>,
     }
 }
@@ -56,6 +56,7 @@ fn die_in_commit(host: &Host, partition: &str, renamed: bool, direction: Directi
         to: 10,
         direction,
         drop_old: false,
+        uuids_old: false,
         files: files.collect(),
     };
     host.log.begin(intent).unwrap();

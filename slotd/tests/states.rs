@@ -169,6 +169,31 @@ async fn a_controller_that_stalls_loses_its_locks_and_is_told() {
 }
 
 #[tokio::test]
+async fn a_controller_that_talks_on_without_coming_to_an_end_loses_its_locks_too() {
+    let store = Store::small(&[MAILBOX]);
+    let served = store
+        .serve_with(Options {
+            max_lock: Duration::from_millis(50),
+            ..Options::default()
+        })
+        .await;
+    let (mut talker, mut other) = (served.client().await, served.client().await);
+    talker.lock(lock(MAILBOX)).await.unwrap();
+    talker.upgrade(Upgrade::default()).await.unwrap();
+    let talk = async {
+        loop {
+            // Also what is refused is talk.
+            assert!(talker.upgrade(Upgrade::default()).await.is_err());
+            talker.hello().await.unwrap();
+        }
+    };
+    tokio::select! {
+        got = other.lock(lock(MAILBOX)) => drop(got.unwrap()),
+        () = talk => {}
+    }
+}
+
+#[tokio::test]
 async fn verify_finds_what_is_wrong_and_clean_removes_what_is_ours() {
     let store = Store::small(&[MAILBOX]);
     let original = store.meta_files();

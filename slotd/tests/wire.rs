@@ -26,13 +26,14 @@ fn named() -> impl Strategy<Value = Named> {
 }
 
 fn upgrades() -> impl Strategy<Value = Upgrade> {
-    (any::<u32>(), any::<bool>(), any::<bool>()).prop_map(|(version, cut, repair)| Upgrade {
+    let uuids = prop_oneof![
+        Just(UuidSource::Auto),
+        Just(UuidSource::Old),
+        Just(UuidSource::Cut)
+    ];
+    (any::<u32>(), uuids, any::<bool>()).prop_map(|(version, uuids, repair)| Upgrade {
         version,
-        uuids: if cut {
-            UuidSource::Cut
-        } else {
-            UuidSource::Old
-        },
+        uuids,
         repair: repair.then_some(Repair::Expunge),
     })
 }

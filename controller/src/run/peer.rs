@@ -7,7 +7,7 @@ use std::time::Duration;
 use slotd::client::{Client, ClientError};
 use slotd::protocol::{
     Code, Command, Commit, Committed, Fields, GuidRange, Lock, Named, Prepare, Reply, Upgrade,
-    Upgraded,
+    Upgraded, UuidSource,
 };
 
 use super::connect::Connect;
@@ -16,7 +16,6 @@ use crate::two_phase::{Answer, Event, ListItem, Reason, Refusal, Request, Side};
 
 /// From this index version on, the identifier field is a whole SHA-1. Below it, slotd takes UUIDs from
 /// `.OLD` by itself.
-const GUID_VERSION: u8 = 10;
 
 /// What a reply told beside its answer.
 #[derive(Clone, Debug, Default)]
@@ -65,7 +64,7 @@ impl Target {
                 of: self.named(side),
                 wait: Some(self.lock_wait),
             }),
-            Request::Upgrade { to, .. } => Command::Upgrade(upgrade(to)),
+            Request::Upgrade { to, uuids_old } => Command::Upgrade(asked(to, uuids_old)),
             Request::Commit { hold, drop_old } => Command::Commit(Commit { hold, drop_old }),
             Request::Release { drop_old } => Command::Release { drop_old },
             Request::RollBack => Command::Rollback,
@@ -77,6 +76,17 @@ fn upgrade(to: u8) -> Upgrade {
     Upgrade {
         version: u32::from(to),
         ..Upgrade::default()
+    }
+}
+
+fn asked(to: u8, uuids_old: bool) -> Upgrade {
+    Upgrade {
+        uuids: if uuids_old {
+            UuidSource::Old
+        } else {
+            UuidSource::Auto
+        },
+        ..upgrade(to)
     }
 }
 
@@ -92,18 +102,6 @@ impl Peer {
 
     /// Sends a request and waits for what comes of it.
     pub(super) async fn ask(&mut self, target: &Target, request: Request) -> (Event, Learned) {
-        if let Request::Upgrade {
-            to,
-            uuids_old: true,
-        } = request
-            && to >= GUID_VERSION
-        {
-            // Asked without a word about `.OLD`, slotd would say `unchanged`, and that would be
-            // taken for "as before".
-            let text = "the index had this version before as well, and there is no way to have its \
-                        old GUIDs back from .OLD";
-            return (self.nonsense(text.to_owned()), Learned::default());
-        }
         let command = target.command(self.side, request);
         let begins = matches!(request, Request::Lock | Request::Prepare { .. });
         let result = if begins {
@@ -281,5 +279,22 @@ pub(super) fn reason_of(code: Code) -> Reason {
         Code::Draining => Reason::Draining,
         Code::State | Code::TooLate | Code::Expired => Reason::Expired,
         _ => Reason::Protocol,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_back_asks_for_the_old_guids_at_version_10_too() {
+        for (to, uuids_old, line) in [
+            (10, true, "UPGRADE 10 uuids=old"),
+            (9, true, "UPGRADE 9 uuids=old"),
+            (10, false, "UPGRADE 10"),
+        ] {
+            let command = Command::Upgrade(asked(to, uuids_old));
+            assert_eq!(command.to_line().trim_end(), line);
+        }
     }
 }

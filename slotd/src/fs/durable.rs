@@ -127,31 +127,38 @@ impl Drop for NewFile<'_> {
     }
 }
 
-/// Makes owner, group, mode and extended attributes of `to` those of `from`.
+/// Makes owner, group, mode and extended attributes of `to` those of `from`, and tells whether that changed anything:
+/// a file that has them already keeps a clean inode, whose sync needs no journal.
 ///
 /// # Errors
 /// The system's. Among them EPERM when an owner cannot be kept: then the file must not replace the other.
-pub fn copy_attributes(from: &File, to: &File, path: &Path) -> Result<(), IoError> {
+pub fn copy_attributes(from: &File, to: &File, path: &Path) -> Result<bool, IoError> {
     failpoint::hit("stage.chown").io_context("change owner of", path)?;
     let want = from.metadata().io_context("stat", path)?;
     let have = to.metadata().io_context("stat", path)?;
     let uid = (want.uid() != have.uid()).then(|| Uid::from_raw(want.uid()));
     let gid = (want.gid() != have.gid()).then(|| Gid::from_raw(want.gid()));
-    if uid.is_some() || gid.is_some() {
+    let mut changed = uid.is_some() || gid.is_some();
+    if changed {
         rustix::fs::fchown(to, uid, gid).io_context("change owner of", path)?;
     }
-    copy_xattrs(from, to).io_context("copy extended attributes to", path)?;
+    changed |= copy_xattrs(from, to).io_context("copy extended attributes to", path)?;
     // After the owner and the ACL, which both change the mode.
     let mode = want.permissions().mode() & 0o7777;
-    to.set_permissions(std::fs::Permissions::from_mode(mode))
-        .io_context("change mode of", path)
+    let have = to.metadata().io_context("stat", path)?;
+    if have.permissions().mode() & 0o7777 != mode {
+        to.set_permissions(std::fs::Permissions::from_mode(mode))
+            .io_context("change mode of", path)?;
+        changed = true;
+    }
+    Ok(changed)
 }
 
-fn copy_xattrs(from: &File, to: &File) -> io::Result<()> {
+fn copy_xattrs(from: &File, to: &File) -> io::Result<bool> {
     let list = |file: &File| read_grown(|buffer| rustix::fs::flistxattr(file, buffer));
     let names = match list(from) {
         Ok(names) => names,
-        Err(Errno::NOTSUP) => return Ok(()),
+        Err(Errno::NOTSUP) => return Ok(false),
         Err(errno) => return Err(errno.into()),
     };
     // security.* and trusted.* are for the privileged, and the system labels a new file by itself.
@@ -160,8 +167,13 @@ fn copy_xattrs(from: &File, to: &File) -> io::Result<()> {
             && !name.starts_with(b"user.")
             && !name.starts_with(b"system.")
     };
+    let mut changed = false;
     for name in each_name(&names) {
         let value = read_grown(|buffer| rustix::fs::fgetxattr(from, name, buffer))?;
+        if read_grown(|buffer| rustix::fs::fgetxattr(to, name, buffer)).as_ref() == Ok(&value) {
+            continue;
+        }
+        changed = true;
         match rustix::fs::fsetxattr(to, name, &value, XattrFlags::empty()) {
             Err(errno) if !may_fail(name, errno) => return Err(errno.into()),
             _ => {}
@@ -169,6 +181,7 @@ fn copy_xattrs(from: &File, to: &File) -> io::Result<()> {
     }
     // What the new file has of its own: the default ACL of its directory, which would let others in.
     for name in each_name(&list(to)?).filter(|name| each_name(&names).all(|kept| kept != *name)) {
+        changed = true;
         match rustix::fs::fremovexattr(to, name) {
             Err(errno) if errno != Errno::NODATA && !may_fail(name, errno) => {
                 return Err(errno.into());
@@ -176,7 +189,7 @@ fn copy_xattrs(from: &File, to: &File) -> io::Result<()> {
             _ => {}
         }
     }
-    Ok(())
+    Ok(changed)
 }
 
 fn each_name(names: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use indexfile::{IoContext, IoError};
 
+use super::file::LogFile;
 use super::record::{Intent, Line, Scratch};
 use crate::failpoint;
 
@@ -46,6 +48,9 @@ pub struct IntentLog {
 
 #[derive(Debug)]
 struct State {
+    /// What is there; none before it was read.
+    log: Option<LogFile>,
+    /// A second handle, of whoever syncs.
     file: Option<File>,
     /// Written by callers, not yet given to the kernel.
     pending: String,
@@ -53,13 +58,9 @@ struct State {
     appended: u64,
     /// Number of the last record on stable storage.
     durable: u64,
-    /// Bytes in the file.
-    length: u64,
     open: BTreeMap<u64, Intent>,
     /// How many sessions have scratch files in a mailbox.
     touched: BTreeMap<Scratch, u32>,
-    /// A second handle of the file, for notes that nobody waits for.
-    notes: Option<File>,
     next_id: u64,
     failed: Option<String>,
     syncs: u64,
@@ -84,6 +85,9 @@ impl IntentLog {
         let mut touched = BTreeMap::new();
         let mut next_id = 1;
         for (number, line) in String::from_utf8_lossy(&text).lines().enumerate() {
+            if line.is_empty() {
+                continue;
+            }
             match Line::parse(line) {
                 Some(Line::Begin(intent)) => {
                     next_id = next_id.max(intent.id.saturating_add(1));
@@ -108,14 +112,13 @@ impl IntentLog {
             }
         }
         let state = State {
+            log: None,
             file: None,
             pending: String::new(),
             appended: 0,
             durable: 0,
-            length: 0,
             open,
             touched,
-            notes: None,
             next_id,
             failed: None,
             syncs: 0,
@@ -180,7 +183,8 @@ impl IntentLog {
         result.map(|()| id)
     }
 
-    /// Notes that an intent is settled; on stable storage with the next one that begins.
+    /// Notes that an intent is settled: given to the kernel at once, so that a kill does not lose it; on stable storage
+    /// with the next one that begins.
     ///
     /// When the log has failed it is settled for this process all the same: else whoever settles open intents
     /// before going on would find this one for ever. The next process finds it in the log and sees that it is
@@ -190,12 +194,11 @@ impl IntentLog {
         if state.open.remove(&id).is_none() || state.failed.is_some() {
             return;
         }
-        match (Line::End { id }).to_text() {
-            Ok(line) => {
-                state.pending.push_str(&line);
-                state.appended += 1;
-            }
-            Err(error) => tracing::error!("intent log: {error}"),
+        let line = Line::End { id }.to_text().map_err(std::io::Error::from);
+        match line.and_then(|line| state.note(&line)) {
+            // For `flush`.
+            Ok(()) => state.appended += 1,
+            Err(error) => tracing::error!("{}: {error}", self.path.display()),
         }
     }
 
@@ -205,7 +208,8 @@ impl IntentLog {
         self.lock().touched.keys().cloned().collect()
     }
 
-    /// Notes that scratch files are about to be made: given to the kernel at once, so that a kill does not lose it.
+    /// Notes that scratch files are about to be made, and returns when that is on stable storage: so that recovery finds
+    /// what a kill or a power cut leaves.
     ///
     /// # Errors
     /// The log cannot be written.
@@ -217,8 +221,10 @@ impl IntentLog {
             return Ok(());
         }
         let line = Line::Touch(scratch.clone()).to_text()?;
-        state.note(&line).io_context("write", &self.path)?;
-        Ok(())
+        state.pending.push_str(&line);
+        state.appended += 1;
+        let wanted = state.appended;
+        self.wait_durable(state, wanted)
     }
 
     /// Notes that one who had scratch files in a mailbox has none any more.
@@ -288,7 +294,7 @@ impl IntentLog {
                 return Ok(());
             }
             // Somebody has taken the file to sync it.
-            let Some(mut file) = state.file.take() else {
+            let Some(file) = state.file.take() else {
                 state = self
                     .synced
                     .wait(state)
@@ -297,16 +303,19 @@ impl IntentLog {
             };
             let batch = std::mem::take(&mut state.pending);
             let upto = state.appended;
+            let place = state.log.as_mut().map_or(Ok(0), |l| l.reserve(batch.len()));
             drop(state);
-            let result = write_and_sync(&mut file, &batch).io_context("write", &self.path);
+            let result = place
+                .and_then(|at| write_and_sync(&file, &batch, at))
+                .io_context("write", &self.path);
             state = self.lock();
             state.file = Some(file);
             state.syncs += 1;
             match result {
                 Ok(()) => {
                     state.durable = upto;
-                    state.length += batch.len() as u64;
-                    if state.length > COMPACT_AT && state.pending.is_empty() {
+                    let length = state.log.as_ref().map_or(0, LogFile::position);
+                    if length > COMPACT_AT && state.pending.is_empty() {
                         let compacted = state.compact(&self.path);
                         if let Err(error) = compacted {
                             state.failed = Some(error.to_string());
@@ -320,25 +329,20 @@ impl IntentLog {
     }
 }
 
-fn write_and_sync(file: &mut File, batch: &str) -> std::io::Result<()> {
+fn write_and_sync(file: &File, batch: &str, at: u64) -> std::io::Result<()> {
     failpoint::hit("intent.write")?;
-    file.write_all(batch.as_bytes())?;
+    file.write_all_at(batch.as_bytes(), at)?;
     failpoint::hit("intent.sync")?;
     file.sync_data()
 }
 
 impl State {
     fn note(&mut self, line: &str) -> std::io::Result<()> {
-        self.length += line.len() as u64;
-        match &mut self.notes {
-            Some(file) => file.write_all(line.as_bytes()),
-            None => Ok(()),
-        }
+        self.log.as_mut().map_or(Ok(()), |log| log.note(line))
     }
 
-    /// Writes the file anew with the open intents only, and opens it for appending.
+    /// Writes the file anew with the open intents only.
     fn compact(&mut self, path: &Path) -> Result<(), LogError> {
-        let dir = path.parent().unwrap_or(Path::new("."));
         let mut text = String::new();
         for intent in self.open.values() {
             text.push_str(&Line::Begin(intent.clone()).to_text()?);
@@ -346,29 +350,9 @@ impl State {
         for scratch in self.touched.keys() {
             text.push_str(&Line::Touch(scratch.clone()).to_text()?);
         }
-        let new_path = path.with_extension("log.tmp");
-        match std::fs::remove_file(&new_path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(IoError::new("remove", &new_path, e).into());
-            }
-            _ => {}
-        }
-        // Appending, because there are two handles.
-        let create = File::options()
-            .append(true)
-            .create_new(true)
-            .open(&new_path);
-        let mut new = create.io_context("create", &new_path)?;
-        new.write_all(text.as_bytes())
-            .and_then(|()| new.sync_all())
-            .io_context("write", &new_path)?;
-        std::fs::rename(&new_path, path).io_context("rename", &new_path)?;
-        File::open(dir)
-            .and_then(|d| d.sync_all())
-            .io_context("sync directory", dir)?;
-        self.length = text.len() as u64;
-        self.notes = Some(new.try_clone().io_context("duplicate", path)?);
-        self.file = Some(new);
+        let log = LogFile::replace(path, &text)?;
+        self.file = Some(log.handle().io_context("duplicate", path)?);
+        self.log = Some(log);
         Ok(())
     }
 }
@@ -394,6 +378,7 @@ mod tests {
             to: 10,
             direction: Direction::Commit,
             drop_old: false,
+            uuids_old: false,
             files: vec![IntentFile {
                 kind: Kind::Index,
                 old: id,
@@ -432,9 +417,16 @@ mod tests {
         let path = tmp.path().join(FILE_NAME);
         let log = IntentLog::open(tmp.path()).unwrap();
         log.begin(intent("user.a")).unwrap();
-        let one = std::fs::read(&path).unwrap().len();
+        let text = || {
+            std::fs::read_to_string(&path)
+                .unwrap()
+                .trim_end()
+                .to_owned()
+                + "\n"
+        };
+        let one = text().len();
         log.begin(intent("user.b")).unwrap();
-        let whole = std::fs::read(&path).unwrap();
+        let whole = text().into_bytes();
         drop(log);
         for cut in one..whole.len() - 1 {
             std::fs::write(&path, &whole[..cut]).unwrap();

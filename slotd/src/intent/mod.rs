@@ -5,12 +5,13 @@
 //! concurrent transactions share one fsync. `end` is written without waiting: a lost one only makes recovery look
 //! again at a mailbox that is settled.
 //!
-//! `touch` and `clear` note, without any sync, in which mailboxes there may be scratch files: after a kill recovery
-//! removes them. (After a power cut a note may be missing; then the next `UPGRADE` or `CLEAN` of the mailbox does.)
+//! `touch` notes, on stable storage before the first of them is made, in which mailboxes there may be scratch files: after a
+//! kill or a power cut recovery removes them. `clear`, which is not synced, notes that there are none any more.
 //!
 //! A crash leaves open intents, which recovery settles under the mailbox's locks before it can be locked
 //! by anybody else through this slotd; see `docs/recovery.md`.
 
+mod file;
 mod log;
 mod record;
 pub mod recovery;

@@ -74,6 +74,9 @@ pub struct Intent {
     /// `.OLD` files shall not stay.
     #[serde(default)]
     pub drop_old: bool,
+    /// Identifiers come back from `.OLD`, at version 10 too.
+    #[serde(default)]
+    pub uuids_old: bool,
     /// The files.
     pub files: Vec<IntentFile>,
 }

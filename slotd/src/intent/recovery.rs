@@ -402,7 +402,8 @@ fn restore_old_names(locks: &MailboxLocks, intent: &Intent) -> Result<(), IoErro
 fn restage(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settled, Refusal> {
     let live = LiveFiles::of(locks)?;
     let (version, uuids) = match intent.direction {
-        Direction::Commit => (intent.to, UuidSource::Old),
+        Direction::Commit if intent.uuids_old => (intent.to, UuidSource::Old),
+        Direction::Commit => (intent.to, UuidSource::Auto),
         Direction::PutBack => (intent.from, UuidSource::Old),
     };
     let want = Upgrade {

@@ -6,9 +6,11 @@
 //!
 //! A crash drops the locks: the kernel does that when the process is gone.
 
+mod hold;
 mod holder;
 pub mod wait;
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -21,6 +23,7 @@ use crate::protocol::Code;
 use crate::refusal::Refusal;
 use crate::store::Place;
 
+pub use hold::Hold;
 use wait::Wait;
 
 const HEADER: &str = "cyrus.header";
@@ -47,7 +50,7 @@ pub struct MailboxLocks {
     /// Locks on files that were renamed into place of locked ones.
     successors: Vec<(FileKind, File)>,
     waited: Duration,
-    since: Instant,
+    hold: RefCell<Hold>,
     given_back: bool,
 }
 
@@ -71,10 +74,11 @@ impl MailboxLocks {
         let header = header.ok_or_else(|| gone(&place))?;
         let index = lock_file(&place.index, FileKind::Index.file_name(), patience)?;
         let index = index.ok_or_else(|| gone(&place))?;
-        let since = Instant::now();
+        let mut hold = Hold::begin();
         // Nobody makes a cyrus.expunge without the index lock, so its absence is settled now.
         let expunge = lock_file(&place.expunge, FileKind::Expunge.file_name(), patience)?;
         let waited = started.elapsed();
+        hold.mark("expunge");
         Ok(MailboxLocks {
             place,
             header,
@@ -82,7 +86,7 @@ impl MailboxLocks {
             expunge,
             successors: Vec::new(),
             waited,
-            since,
+            hold: RefCell::new(hold),
             given_back: false,
         })
     }
@@ -134,14 +138,26 @@ impl MailboxLocks {
     /// How long cyrus.index has been locked.
     #[must_use]
     pub fn held(&self) -> Duration {
-        self.since.elapsed()
+        self.hold.borrow().elapsed()
     }
 
-    /// Unlocks expunge, index and header, in that order, and tells how long cyrus.index was locked.
+    /// Notes that what was done since the last mark has this name.
+    pub fn mark(&self, name: &'static str) {
+        self.hold.borrow_mut().mark(name);
+    }
+
+    /// What was done while the locks were held, `name:microseconds,...`
     #[must_use]
-    pub fn unlock(mut self) -> Duration {
+    pub fn laps(&self) -> String {
+        self.hold.borrow().to_text()
+    }
+
+    /// Unlocks expunge, index and header, in that order, and tells how long cyrus.index was locked, and what for.
+    #[must_use]
+    pub fn unlock(mut self) -> (Duration, String) {
         self.give_back();
-        self.held()
+        self.mark("unlock");
+        (self.held(), self.laps())
     }
 
     fn give_back(&mut self) {

@@ -52,7 +52,8 @@ impl<'a> Args<'a> {
             self.rest.remove(0);
         }
         upgrade.uuids = match self.text("uuids")?.as_deref() {
-            None | Some("old") => UuidSource::Old,
+            None => UuidSource::Auto,
+            Some("old") => UuidSource::Old,
             Some("cut") => UuidSource::Cut,
             Some(_) => return bad("uuids= is old or cut"),
         };

@@ -38,13 +38,16 @@ pub struct Lock {
     pub wait: Option<Duration>,
 }
 
-/// Where the 12-byte UUIDs of a downgrade below version 10 come from.
+/// Where the identifiers of the new files come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum UuidSource {
-    /// From the `.OLD` file where it has the same message, else the first 12 bytes of the GUID.
+    /// SHA-1s from version 10 on; below it as [`UuidSource::Old`].
     #[default]
+    Auto,
+    /// From the `.OLD` file where it has the same message. Else, below version 10, the first 12 bytes of the GUID; from
+    /// version 10 on the GUID as it is, and nothing is hashed: this takes a rewrite at version 10 back.
     Old,
-    /// Always the first 12 bytes of the GUID.
+    /// Below version 10 always the first 12 bytes of the GUID.
     Cut,
 }
 
@@ -61,7 +64,7 @@ pub enum Repair {
 pub struct Upgrade {
     /// The index version to end with; a lower one than the file's downgrades.
     pub version: u32,
-    /// For a downgrade below version 10.
+    /// Where identifiers come from.
     pub uuids: UuidSource,
     /// What may be repaired on the way.
     pub repair: Option<Repair>,
@@ -201,6 +204,15 @@ impl CommandError {
 }
 
 impl Command {
+    /// Whether it is a step of a transaction's own course, which has a bound of its own.
+    #[must_use]
+    pub fn advances(&self) -> bool {
+        matches!(
+            self,
+            Command::Upgrade(_) | Command::Commit(_) | Command::Release { .. } | Command::Rollback
+        )
+    }
+
     /// Reads one line, with or without its end. Words of commands and keys may be in any case.
     ///
     /// # Errors
@@ -374,7 +386,12 @@ impl Line {
 
     fn upgrade(&mut self, upgrade: Upgrade) {
         self.flag(&upgrade.version.to_string(), true);
-        self.key("uuids", (upgrade.uuids == UuidSource::Cut).then_some("cut"));
+        let uuids = match upgrade.uuids {
+            UuidSource::Auto => None,
+            UuidSource::Old => Some("old"),
+            UuidSource::Cut => Some("cut"),
+        };
+        self.key("uuids", uuids);
         self.key("repair", upgrade.repair.map(|Repair::Expunge| "expunge"));
     }
 }

@@ -1,7 +1,7 @@
 //! One connection: lines in, replies out, and a clock while a mailbox is locked.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{
     AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf, split,
@@ -17,6 +17,9 @@ use crate::session::{Cut, Session};
 /// How long a client may take to read a reply.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
 
+/// A transaction may stay open for this many times `--max-lock`, its own work not counted.
+const TOTAL_FACTOR: u32 = 10;
+
 type Reader = BufReader<ReadHalf<Box<dyn Stream>>>;
 
 /// Serves one connection to its end.
@@ -29,19 +32,33 @@ pub(super) async fn serve(
     let mut read = BufReader::new(read);
     let mut session = Session::new(Arc::clone(&host));
     let mut line = Vec::new();
+    let max_lock = host.options.max_lock;
+    let total = max_lock.saturating_mul(TOTAL_FACTOR);
+    // What is left to an open transaction of the time in which it is not worked on.
+    let mut left = total;
     loop {
         line.clear();
+        let began = Instant::now();
         let wait = next_line(&mut read, &mut line);
         let got = if session.is_open() {
-            tokio::select! {
-                got = wait => got,
-                () = sleep(host.options.max_lock) => {
-                    tracing::warn!("the controller stalled for {:?}: its transaction ends", host.options.max_lock);
-                    session = blocking(session, Session::expire).await.0;
-                    continue;
-                }
-            }
+            let limit = max_lock.min(left);
+            let got = tokio::select! {
+                // The clock first: commands that come one upon the other must not keep it from being looked at.
+                biased;
+                () = sleep(limit) => None,
+                got = wait => Some(got),
+            };
+            let Some(got) = got else {
+                tracing::warn!(
+                    "the controller stalled for {limit:?}, or did other things for {total:?}: its transaction ends"
+                );
+                session = blocking(session, Session::expire).await.0;
+                continue;
+            };
+            left = left.saturating_sub(began.elapsed());
+            got
         } else {
+            left = total;
             tokio::select! {
                 got = wait => got,
                 _ = draining.wait_for(|d| *d) => break,
@@ -56,8 +73,13 @@ pub(super) async fn serve(
                         // These have bounds of their own; the clock is a net below them.
                         _ => host.options.max_stage + host.options.max_wait,
                     };
+                    let (open, advances) = (session.is_open(), command.advances());
+                    let began = Instant::now();
                     let (back, reply) = work(session, command, &mut read, limit).await;
                     session = back;
+                    if open && !(advances && matches!(reply, Reply::Ok(_))) {
+                        left = left.saturating_sub(began.elapsed());
+                    }
                     if quit {
                         let _ = send(&mut write, &reply).await;
                         break;

@@ -15,7 +15,7 @@ use crate::intent::{Direction, Intent, IntentFile, recovery};
 use crate::lock::{MailboxLocks, Patience};
 use crate::protocol::{self, Code, Committed, Fields, MailboxFacts, Reply};
 use crate::refusal::Refusal;
-use crate::stage::{self, LiveFiles, Sources, sources};
+use crate::stage::{self, Caches, Incarnation, LiveFiles, Sources, sources};
 use crate::transaction::{Action, Answer, Event, State};
 
 impl Session {
@@ -33,16 +33,16 @@ impl Session {
         let local = sources::open_local(&place, &uniqueid, uidvalidity);
         let fetched =
             fetched.and_then(|bytes| sources::take_fetched(bytes, &place, &uniqueid, uidvalidity));
-        let sources = Sources {
-            local: local.as_ref(),
-            fetched: fetched.as_ref(),
-        };
         self.touch(&place)?;
         let prepared = stage::prepare(
             &place,
             &live,
             prepare.upgrade,
-            &sources,
+            Incarnation {
+                uniqueid,
+                uidvalidity,
+            },
+            Caches { local, fetched },
             &self.control.cancel,
         )?;
         let reply = Reply::Ok(prepared.report().to_fields());
@@ -115,10 +115,11 @@ impl Session {
                 None
             }
             Action::KeepOld { drop_old } => {
-                if let Some(open) = &self.open
-                    && let Some(stage) = &open.stage
+                if let Some(open) = &mut self.open
+                    && let Some(stage) = &mut open.stage
                 {
-                    commit::keep_old(&open.locks, stage.files.iter().map(|f| f.kind), drop_old);
+                    let kinds: Vec<FileKind> = stage.files.iter().map(|f| f.kind).collect();
+                    stage.gone = commit::keep_old(&open.locks, kinds, drop_old);
                 }
                 None
             }
@@ -127,11 +128,11 @@ impl Session {
                     let waited = open.locks.waited();
                     // The stage has duplicates of the new files' handles: it goes after the locks.
                     let stage = open.stage;
-                    self.committed = Committed {
-                        held: open.locks.unlock(),
-                        waited,
-                    };
-                    drop(stage);
+                    let (held, laps) = open.locks.unlock();
+                    tracing::debug!(?held, %laps, "unlocked");
+                    self.committed = Committed { held, waited };
+                    self.laps = laps;
+                    discard(stage);
                 }
                 self.clear_scratch();
                 None
@@ -159,7 +160,7 @@ impl Session {
         let refusal = self.refusal.take();
         match answer {
             Answer::Ok => {
-                let committed = || Reply::Ok(self.committed.to_fields());
+                let committed = || Reply::Ok(self.committed.to_fields().with("hold", &self.laps));
                 self.good.take().unwrap_or_else(committed)
             }
             Answer::Already => Reply::Ok(self.committed.to_fields().with("already", 1)),
@@ -190,13 +191,17 @@ impl Session {
             .lock
             .take()
             .ok_or_else(|| Refusal::new(Code::State, "nothing to lock"))?;
+        // Before the clock of the locks: it takes its own time.
+        let fetched = match &self.prepared {
+            Some(_) => None,
+            None => self.fetch_sha1s(&lock.of),
+        };
         let options = &self.host.options;
         let wait = lock
             .wait
             .unwrap_or(options.default_wait)
             .min(options.max_wait);
         let deadline = Instant::now() + wait;
-        let fetched = self.fetch_sha1s(&lock.of);
         let mut waited = Duration::ZERO;
         let (locks, uniqueid) = loop {
             let place = self.host.store.find(&lock.of)?;
@@ -215,16 +220,19 @@ impl Session {
             sources::take_fetched(bytes, &locks.place, &uniqueid, facts.uidvalidity)
         });
         self.good = Some(Reply::Ok(facts.to_fields()));
+        locks.mark("look");
         self.committed = Committed {
             held: Duration::ZERO,
             waited,
         };
-        let uidvalidity = facts.uidvalidity;
+        let of = Incarnation {
+            uniqueid,
+            uidvalidity: facts.uidvalidity,
+        };
         let (stage, intent) = (None, None);
         self.open = Some(Open {
             locks,
-            uniqueid,
-            uidvalidity,
+            of,
             fetched,
             stage,
             intent,
@@ -241,23 +249,30 @@ impl Session {
         let Some(open) = &mut self.open else {
             return Err(not_locked());
         };
+        open.locks.mark("client");
         self.host.store.check_mounts(&open.locks.place)?;
-        let live = LiveFiles::of(&open.locks)?;
-        let local = sources::open_local(&open.locks.place, &open.uniqueid, open.uidvalidity);
-        let sources = Sources {
-            local: local.as_ref(),
-            fetched: open.fetched.as_ref(),
-        };
+        let live = LiveFiles::unverified(&open.locks)?;
         let cancel = &self.control.cancel;
         // Used or not, it is of no use after this.
         let prepared = self
             .prepared
             .take()
-            .filter(|p| p.fits(&open.locks.place, self.upgrade));
-        let stage = match prepared {
-            Some(prepared) => prepared.stage(&open.locks, &live, &sources, cancel)?,
-            None => stage::stage(&open.locks, &live, self.upgrade, &sources, cancel)?,
+            .filter(|p| p.fits(&open.locks.place, self.upgrade, &open.of));
+        let mut stage = if let Some(prepared) = prepared {
+            prepared.stage(&open.locks, &live, cancel)?
+        } else {
+            live.verify()?;
+            open.locks.mark("read");
+            let of = &open.of;
+            let local = sources::open_local(&open.locks.place, &of.uniqueid, of.uidvalidity);
+            let sources = Sources {
+                local: local.as_ref(),
+                fetched: open.fetched.as_ref(),
+            };
+            stage::stage(&open.locks, &live, self.upgrade, &sources, cancel)?
         };
+        stage.keep_seen(live);
+        open.locks.mark("stage");
         let changed = !stage.files.is_empty();
         self.good = Some(Reply::Ok(stage.report.to_fields()));
         open.stage = Some(stage);
@@ -288,15 +303,17 @@ impl Session {
     }
 
     fn write_intent(&mut self) -> Result<(), Refusal> {
-        let (open, stage) = staged(self.open.as_ref())?;
-        self.host.store.check_mounts(&open.place)?;
-        open.check()?;
-        let intent = intent_of(open, stage, Direction::Commit)?;
+        let (locks, stage) = staged(self.open.as_ref())?;
+        locks.mark("client");
+        self.host.store.check_mounts(&locks.place)?;
+        locks.check()?;
+        let intent = intent_of(locks, stage, Direction::Commit)?;
         let id = self
             .host
             .log
             .begin(intent)
             .map_err(|e| Refusal::new(Code::Io, e.to_string()))?;
+        locks.mark("intent");
         if let Some(open) = &mut self.open {
             open.intent = Some(id);
         }
@@ -319,6 +336,7 @@ impl Session {
             Ok(()) => {
                 if let Some(open) = &mut self.open {
                     open.renamed = true;
+                    self.laps = open.locks.laps();
                     self.committed = Committed {
                         held: open.locks.held(),
                         waited: open.locks.waited(),
@@ -365,6 +383,18 @@ fn staged(open: Option<&Open>) -> Result<(&MailboxLocks, &stage::Stage), Refusal
     }
 }
 
+/// Lets go of a stage, which may be large, on another thread: no answer waits for it.
+fn discard(stage: Option<stage::Stage>) {
+    const LARGE: usize = 10_000;
+    let large = stage.as_ref().is_some_and(|s| s.entries.len() >= LARGE);
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) if large => {
+            runtime.spawn_blocking(move || drop(stage));
+        }
+        _ => drop(stage),
+    }
+}
+
 fn not_locked() -> Refusal {
     Refusal::new(Code::State, "no mailbox is staged")
 }
@@ -396,6 +426,7 @@ fn intent_of(
         to: stage.report.to,
         direction,
         drop_old: false,
+        uuids_old: stage.uuids_old,
         files: stage.files.iter().map(file).collect::<Result<_, _>>()?,
     })
 }

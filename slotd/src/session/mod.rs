@@ -18,7 +18,7 @@ use crate::intent::Scratch;
 use crate::lock::MailboxLocks;
 use crate::protocol::{Code, Command, Committed, Greeting, PROTOCOL_VERSION, Reply, Upgrade};
 use crate::refusal::Refusal;
-use crate::stage::{Prepared, Stage};
+use crate::stage::{Incarnation, Prepared, Stage};
 use crate::store::Place;
 use crate::transaction::{Ending, Event, Transaction};
 
@@ -71,8 +71,7 @@ impl Control {
 #[derive(Debug)]
 struct Open {
     locks: MailboxLocks,
-    uniqueid: String,
-    uidvalidity: u32,
+    of: Incarnation,
     fetched: Option<Cache>,
     stage: Option<Stage>,
     intent: Option<u64>,
@@ -93,6 +92,8 @@ pub struct Session {
     good: Option<Reply>,
     refusal: Option<Refusal>,
     committed: Committed,
+    /// What the locks were held for, as in the answer to `COMMIT`.
+    laps: String,
     walker: Option<list::Walker>,
     prepared: Option<Prepared>,
     /// The mailboxes in which this session may have scratch files.
@@ -113,6 +114,7 @@ impl Session {
             good: None,
             refusal: None,
             committed: Committed::default(),
+            laps: String::new(),
             walker: None,
             prepared: None,
             touched: Vec::new(),

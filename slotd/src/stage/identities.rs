@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicBool;
 
 use indexfile::layout::Layout;
 use indexfile::stream_copy::{GuidOut, RecordPlan};
-use indexfile::{Decision, Guid, Record, RecordField};
+use indexfile::{Decision, Guid, IndexFile, Record, RecordField, Uuid};
 
-use super::{GUID_VERSION, LiveFiles, OldUuids, Sources, Wanted, resolve};
+use super::{GUID_VERSION, LiveFiles, OldUuids, Sources, Wanted, resolve, sources};
 use crate::protocol::{Code, Upgrade, UuidSource};
 use crate::refusal::Refusal;
 use crate::store::Place;
@@ -19,8 +19,10 @@ pub struct Identities {
     pub version: u32,
     /// SHA-1s by UID, with the size that their records had: of records that were old-style.
     pub guids: HashMap<u32, (u64, Guid)>,
-    /// For downgrades below version 10.
+    /// For downgrades below version 10, and for the way back to what version 10 had before.
     pub uuids: OldUuids,
+    /// Nothing gets a SHA-1: what `.OLD` has of old-style GUIDs comes back, at version 10 too.
+    pub restoring: bool,
     /// GUIDs taken from a cache.
     pub cached: u32,
     /// GUIDs computed from messages.
@@ -76,19 +78,53 @@ impl Identities {
         place: &Place,
         live: &LiveFiles,
         want: Upgrade,
-        sources: &Sources<'_>,
+        from: &Sources<'_>,
         cancel: &AtomicBool,
     ) -> Result<Identities, Refusal> {
         let mut identities = Identities {
             version: want.version,
             ..Identities::default()
         };
-        if want.version >= GUID_VERSION {
-            identities.add(place, live.records(), sources, cancel)?;
-        } else if want.uuids == UuidSource::Old {
-            identities.uuids = OldUuids::load(place, &live.index);
+        let old = match want.uuids {
+            UuidSource::Old => true,
+            UuidSource::Auto => want.version < GUID_VERSION,
+            UuidSource::Cut => false,
+        };
+        if old {
+            identities.restoring = want.version >= GUID_VERSION;
+            identities.uuids = if identities.restoring {
+                OldUuids::of_rewrite(place, live)
+            } else {
+                OldUuids::load(place, &live.index, 0)
+            };
+        } else if want.version >= GUID_VERSION {
+            identities.add(place, live.records(), from, cancel)?;
         }
         Ok(identities)
+    }
+
+    /// Whether SHA-1s are looked for.
+    #[must_use]
+    pub fn wants_guids(&self) -> bool {
+        self.version >= GUID_VERSION && !self.restoring
+    }
+
+    /// Whether one file needs a new one.
+    #[must_use]
+    pub fn needs_rewrite(&self, file: &IndexFile) -> bool {
+        if file.minor_version() != self.version {
+            return true;
+        }
+        if self.restoring {
+            return file.records().any(|r| self.old_of(&r).is_some());
+        }
+        self.wants_guids() && sources::needs_guids(file)
+    }
+
+    /// At version 10: what the record gets back.
+    fn old_of(&self, record: &Record<'_>) -> Option<Uuid> {
+        let old = self.uuids.get(record)?.uuid;
+        (Guid::padded(old) != record.guid().padded()).then_some(old)
     }
 
     /// Finds SHA-1s for those of the records that are old-style and not known yet.
@@ -130,6 +166,12 @@ impl Identities {
                 restored,
             })
         };
+        if self.restoring {
+            return match self.old_of(record) {
+                Some(old) => identity(Decision::AlterUuid(old), Guid::padded(old), true),
+                None => identity(Decision::Keep, record.guid().padded(), false),
+            };
+        }
         if self.version >= GUID_VERSION {
             if !record.guid().is_old_style() {
                 return identity(Decision::Keep, record.guid().padded(), false);

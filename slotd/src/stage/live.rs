@@ -22,12 +22,31 @@ impl LiveFiles {
     /// # Errors
     /// [`Code::Damaged`], with indexfile's code and words.
     pub fn of(locks: &MailboxLocks) -> Result<LiveFiles, Refusal> {
+        let live = LiveFiles::unverified(locks)?;
+        live.verify()?;
+        Ok(live)
+    }
+
+    /// Checks the records, one by one.
+    ///
+    /// # Errors
+    /// [`Code::Damaged`]
+    pub fn verify(&self) -> Result<(), Refusal> {
+        Ok(self.each().try_for_each(IndexFile::verify)?)
+    }
+
+    /// As [`LiveFiles::of`], with headers and lengths checked only.
+    ///
+    /// # Errors
+    /// As [`LiveFiles::of`].
+    pub fn unverified(locks: &MailboxLocks) -> Result<LiveFiles, Refusal> {
         let open = |kind: FileKind| -> Result<Option<IndexFile>, Refusal> {
             let Some(locked) = locks.file(kind) else {
                 return Ok(None);
             };
             let path = locks.place.directory_of(kind).path_of(kind.file_name());
-            Ok(Some(IndexFile::from_file(&locked.file, &path, kind)?))
+            let file = IndexFile::from_file_unverified(&locked.file, &path, kind)?;
+            Ok(Some(file))
         };
         let index = open(FileKind::Index)?;
         let index =

@@ -30,9 +30,9 @@ pub use digest::{Digester, digest_of};
 pub use identities::{Identities, Identity};
 pub use live::LiveFiles;
 pub use old::{OldUuids, old_name};
-pub use prepare::{Prepared, prepare, prepared_name, remove_stale};
+pub use prepare::{Incarnation, Prepared, prepare, prepared_name, remove_stale};
 pub use resolve::{Resolved, Until, Wanted, resolve, spool};
-pub use sources::Sources;
+pub use sources::{Caches, Sources};
 
 /// The lowest and highest version that is written.
 pub const VERSIONS: std::ops::RangeInclusive<u32> = 6..=10;
@@ -64,6 +64,14 @@ pub struct Stage {
     pub report: Upgraded,
     /// All records as they are after the upgrade, in ascending order of UIDs.
     pub entries: Vec<GuidEntry>,
+    /// Identifiers came from `.OLD`, at version 10 too.
+    pub uuids_old: bool,
+    /// Handles of files whose last name was removed: with them goes what they hold, which takes longer than a name.
+    pub gone: Vec<File>,
+    /// What it was made from and is of no more use, but takes time to let go.
+    spent: Option<Box<Prepared>>,
+    /// The same of the live files' mappings.
+    seen: Option<LiveFiles>,
 }
 
 /// The name of a staged file: Cyrus's own, so used only while we hold the locks.
@@ -73,13 +81,6 @@ pub const fn new_name(kind: FileKind) -> &'static str {
         FileKind::Index => "cyrus.index.NEW",
         FileKind::Expunge => "cyrus.expunge.NEW",
     }
-}
-
-/// Whether one file needs a new one.
-#[must_use]
-pub fn needs_rewrite(file: &IndexFile, version: u32) -> bool {
-    file.minor_version() != version
-        || (version >= GUID_VERSION && file.records().any(|r| r.guid().is_old_style()))
 }
 
 /// Writes, syncs and locks the new files of a locked mailbox.
@@ -100,12 +101,13 @@ pub fn stage(
     let mut stage = Stage::empty(live, want.version);
     stage.report.cached = identities.cached;
     stage.report.hashed = identities.hashed;
+    stage.uuids_old = identities.restoring;
     stage.entries.reserve(live.num_records() as usize);
     let written = live.each().try_for_each(|source| {
         if cancel.load(Ordering::Relaxed) {
             return Err(Refusal::new(Code::Expired, "UPGRADE was cut short"));
         }
-        if needs_rewrite(source, want.version) {
+        if identities.needs_rewrite(source) {
             stage.write(locks, source, &identities)
         } else {
             stage.keep(source);
@@ -207,7 +209,16 @@ impl Stage {
             files: Vec::new(),
             report,
             entries: Vec::new(),
+            uuids_old: false,
+            gone: Vec::new(),
+            spent: None,
+            seen: None,
         }
+    }
+
+    /// Takes the live files along, to be let go when the locks are.
+    pub fn keep_seen(&mut self, live: LiveFiles) {
+        self.seen = Some(live);
     }
 
     fn set_state(&mut self, kind: FileKind, state: FileState) {

@@ -1,9 +1,10 @@
-//! The UUIDs that an upgrade replaced, out of the `.OLD` files it left: for the way back.
+//! The UUIDs, and the old-style GUIDs of version 10, that an upgrade replaced, out of the `.OLD` files it left: for the way back.
 
 use std::collections::HashMap;
 
 use indexfile::{FileKind, IndexFile, Record, RecordField, RecordGuid, Uuid};
 
+use super::{GUID_VERSION, LiveFiles, sources};
 use crate::store::Place;
 
 /// The name of the hard link to a file that was replaced.
@@ -34,9 +35,9 @@ pub struct OldUuids {
 
 impl OldUuids {
     /// Reads what `.OLD` files there are. One that is missing, damaged or of another incarnation of the mailbox
-    /// gives nothing: a UUID cut from the GUID is legal too.
+    /// gives nothing: a UUID cut from the GUID is legal too. Nor does one below `lowest_version`.
     #[must_use]
-    pub fn load(place: &Place, live: &IndexFile) -> OldUuids {
+    pub fn load(place: &Place, live: &IndexFile, lowest_version: u32) -> OldUuids {
         let mut uuids = OldUuids::default();
         for kind in [FileKind::Expunge, FileKind::Index] {
             let dir = place.directory_of(kind);
@@ -44,10 +45,27 @@ impl OldUuids {
                 continue;
             };
             match IndexFile::from_file(&file, &dir.path_of(old_name(kind)), kind) {
+                Ok(old) if old.minor_version() < lowest_version => {}
                 Ok(old) => uuids.add(&old, live),
                 Err(error) => {
                     tracing::warn!(mailbox = %place.mailbox, "not used for UUIDs: {error}");
                 }
+            }
+        }
+        uuids
+    }
+
+    /// What a rewrite at version 10 replaced. A live file that has an old-style GUID is none that such a rewrite made: it
+    /// stays as it is, so that the same order can be given twice, and where the rewrite never came to pass.
+    #[must_use]
+    pub fn of_rewrite(place: &Place, live: &LiveFiles) -> OldUuids {
+        let old = OldUuids::load(place, &live.index, GUID_VERSION);
+        let mut uuids = OldUuids::default();
+        for file in live.each().filter(|f| !sources::needs_guids(f)) {
+            for record in file.records() {
+                uuids
+                    .by_uid
+                    .extend(old.get(&record).map(|o| (record.uid(), o)));
             }
         }
         uuids

@@ -1,14 +1,16 @@
 //! What has changed in a live file since a new one was made from it without locks.
 //!
-//! Every live record is converted and compared with its slot, byte for byte: nothing is trusted but the
-//! SHA-1 of a message whose UID and size are the same.
+//! Every live record is compared byte for byte: with the same record as it was when it was converted, or, if that was
+//! not kept, is converted again and compared with its slot. Nothing is trusted but the SHA-1 of a message whose UID and size
+//! are the same.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use indexfile::layout::{self, Layout};
 use indexfile::stream_copy::{GuidOut, HeaderCounts, RecordPlan, convert_header};
-use indexfile::{Decision, IndexFile, IoError, Record, layout};
+use indexfile::{Decision, FileKind, IndexFile, IoError, ReadError, Record};
 
 use super::{GUID_VERSION, Identities, Identity};
 use crate::failpoint;
@@ -38,9 +40,110 @@ pub struct Patch {
     pub restored: u32,
 }
 
-/// Compares a live file with what was prepared from it.
-#[must_use]
-pub fn compare(live: &IndexFile, prepared: &IndexFile, identities: &Identities) -> Diff {
+/// What was prepared of one file.
+#[derive(Debug)]
+pub struct Origin<'a> {
+    /// The new file.
+    pub prepared: &'a IndexFile,
+    /// What it was made from, as it was then, if that was kept.
+    pub was: Option<&'a IndexFile>,
+    /// Of its records, those whose identifier became another.
+    pub altered: u32,
+    /// And those whose identifier came from a `.OLD` file.
+    pub restored: u32,
+}
+
+/// Records that are compared at once with what they were.
+const BLOCK: usize = 64;
+
+/// Compares a live file with what was prepared from it. Of the live file only the header and the length need have been
+/// checked.
+///
+/// # Errors
+/// The live file is damaged.
+pub fn compare(
+    live: &IndexFile,
+    origin: &Origin<'_>,
+    identities: &Identities,
+) -> Result<Diff, ReadError> {
+    if let Some(was) = origin.was
+        && let Some(patch) = compare_with_past(live, was, origin, identities)
+    {
+        return Ok(Diff::Patch(patch));
+    }
+    live.verify()?;
+    Ok(compare_with_new(live, origin.prepared, identities))
+}
+
+/// By what the live file was: a record that is as it was has the slot it should have. `None` if that does not tell.
+fn compare_with_past(
+    live: &IndexFile,
+    was: &IndexFile,
+    origin: &Origin<'_>,
+    identities: &Identities,
+) -> Option<Patch> {
+    let shape = |f: &IndexFile| {
+        let header = f.header();
+        (
+            f.minor_version(),
+            header.start_offset(),
+            header.record_size(),
+        )
+    };
+    let (start, size) = (
+        was.header().start_offset() as usize,
+        was.header().record_size() as usize,
+    );
+    let (old, new) = (live.num_records(), origin.prepared.num_records());
+    if shape(live) != shape(was) || was.num_records() != new || old < new || size == 0 {
+        return None;
+    }
+    let before = was.bytes().get(start..)?;
+    let now = live.bytes().get(start..start + before.len())?;
+    let layout = layout::of(identities.version)?;
+    let mut work = Comparison::new(live, layout, old, new);
+    (work.patch.altered, work.patch.restored) = (origin.altered, origin.restored);
+    let mut position = 0_u32;
+    for (before, now) in before.chunks(BLOCK * size).zip(now.chunks(BLOCK * size)) {
+        let records = u32::try_from(now.len() / size).ok()?;
+        if before != now {
+            for at in position..position + records {
+                let (was, is, slot) = (
+                    was.record(at)?,
+                    live.record(at)?,
+                    origin.prepared.record(at)?,
+                );
+                if was.bytes() == is.bytes() {
+                    continue;
+                }
+                // It is counted anew.
+                let known = identity_of(&was, &slot, live.minor_version(), identities)?;
+                work.patch.altered -= u32::from(is_altered(&was, &known)).min(work.patch.altered);
+                work.patch.restored -= u32::from(known.restored).min(work.patch.restored);
+                if !work.record(at, &is, &slot, identities) {
+                    return None;
+                }
+            }
+        }
+        position += records;
+    }
+    // What comes after it was not there when all was checked.
+    let mut last = new
+        .checked_sub(1)
+        .and_then(|at| was.record(at))
+        .map_or(0, |r| r.uid());
+    for record in (new..old).filter_map(|at| live.record(at)) {
+        let uid = record.uid();
+        if uid == 0 || (live.kind() == FileKind::Index && uid <= last) {
+            return None;
+        }
+        last = uid;
+    }
+    work.finish(identities)
+}
+
+/// By converting every live record.
+fn compare_with_new(live: &IndexFile, prepared: &IndexFile, identities: &Identities) -> Diff {
     let Some(layout) = layout::of(identities.version) else {
         return Diff::Rewrite;
     };
@@ -48,49 +151,93 @@ pub fn compare(live: &IndexFile, prepared: &IndexFile, identities: &Identities) 
     if old < new || prepared.minor_version() != identities.version {
         return Diff::Rewrite;
     }
-    let plan = RecordPlan::new(live.minor_version(), live.record_slots(), layout);
-    let mut converted = vec![0; layout.record_size as usize];
-    let mut patch = Patch {
-        appended: old - new,
-        ..Patch::default()
-    };
-    let limit = (old / 8).max(64) as usize;
-    for (position, (live_record, slot)) in (0_u32..).zip(live.records().zip(prepared.records())) {
-        if live_record.uid() != slot.uid() {
+    let mut work = Comparison::new(live, layout, old, new);
+    for (position, (record, slot)) in (0_u32..).zip(live.records().zip(prepared.records())) {
+        if !work.record(position, &record, &slot, identities) {
             return Diff::Rewrite;
         }
-        let Some(identity) = identity_of(&live_record, &slot, live.minor_version(), identities)
-        else {
+    }
+    work.finish(identities).map_or(Diff::Rewrite, Diff::Patch)
+}
+
+/// A comparison under way.
+struct Comparison<'a> {
+    live: &'a IndexFile,
+    layout: &'a Layout,
+    plan: RecordPlan,
+    converted: Vec<u8>,
+    patch: Patch,
+    /// More slots than this are not worth it.
+    limit: usize,
+    old: u32,
+    new: u32,
+}
+
+impl<'a> Comparison<'a> {
+    fn new(live: &'a IndexFile, layout: &'a Layout, old: u32, new: u32) -> Comparison<'a> {
+        Comparison {
+            live,
+            layout,
+            plan: RecordPlan::new(live.minor_version(), live.record_slots(), layout),
+            converted: vec![0; layout.record_size as usize],
+            patch: Patch {
+                appended: old - new,
+                ..Patch::default()
+            },
+            limit: (old / 8).max(64) as usize,
+            old,
+            new,
+        }
+    }
+
+    /// One record and its slot; `false` if this leads nowhere.
+    fn record(
+        &mut self,
+        position: u32,
+        record: &Record<'_>,
+        slot: &Record<'_>,
+        identities: &Identities,
+    ) -> bool {
+        if record.uid() != slot.uid() {
+            return false;
+        }
+        let patch = &mut self.patch;
+        let version = self.live.minor_version();
+        let Some(identity) = identity_of(record, slot, version, identities) else {
             // Its SHA-1 has to be looked for.
             patch.slots.push(position);
             patch.identities_changed = true;
             patch.altered += 1;
-            continue;
+            return true;
         };
-        patch.altered += u32::from(is_altered(&live_record, &identity));
+        patch.altered += u32::from(is_altered(record, &identity));
         patch.restored += u32::from(identity.restored);
-        identity.convert(&plan, &live_record, layout, &mut converted);
-        if converted != slot.bytes() {
+        identity.convert(&self.plan, record, self.layout, &mut self.converted);
+        if self.converted != slot.bytes() {
             patch.identities_changed |=
-                identity.guid != slot.guid().padded() || live_record.size() != slot.size();
+                identity.guid != slot.guid().padded() || record.size() != slot.size();
             patch.slots.push(position);
-            if patch.slots.len() > limit {
-                return Diff::Rewrite;
+        }
+        patch.slots.len() <= self.limit
+    }
+
+    /// The records behind the end.
+    fn finish(self, identities: &Identities) -> Option<Patch> {
+        let Comparison {
+            live,
+            mut patch,
+            limit,
+            ..
+        } = self;
+        for position in self.new..self.old {
+            patch.slots.push(position);
+            if let Some(record) = live.record(position) {
+                let known = identities.decide(&record);
+                patch.altered += u32::from(known.as_ref().map_or(true, |i| is_altered(&record, i)));
+                patch.restored += u32::from(known.is_ok_and(|i| i.restored));
             }
         }
-    }
-    for position in new..old {
-        patch.slots.push(position);
-        if let Some(record) = live.record(position) {
-            let known = identities.decide(&record);
-            patch.altered += u32::from(known.as_ref().map_or(true, |i| is_altered(&record, i)));
-            patch.restored += u32::from(known.is_ok_and(|i| i.restored));
-        }
-    }
-    if patch.slots.len() > limit {
-        Diff::Rewrite
-    } else {
-        Diff::Patch(patch)
+        (patch.slots.len() <= limit).then_some(patch)
     }
 }
 
@@ -101,7 +248,7 @@ fn identity_of(
     live_version: u32,
     identities: &Identities,
 ) -> Option<Identity> {
-    let all_were_resolved = live_version < GUID_VERSION && identities.version >= GUID_VERSION;
+    let all_were_resolved = live_version < GUID_VERSION && identities.wants_guids();
     if all_were_resolved && record.size() == slot.size() {
         let guid = slot.guid().padded();
         return Some(Identity {
@@ -122,7 +269,8 @@ fn is_altered(record: &Record<'_>, identity: &Identity) -> bool {
     }
 }
 
-/// Writes the slots of a patch and the header into the prepared file, and syncs it if anything was written.
+/// Writes the slots of a patch and the header into the prepared file, and tells whether there was anything to write.
+/// Nothing is synced.
 ///
 /// # Errors
 /// The file is of no use then.
@@ -133,7 +281,7 @@ pub fn write(
     prepared: &IndexFile,
     patch: &Patch,
     identities: &Identities,
-) -> Result<(), Refusal> {
+) -> Result<bool, Refusal> {
     let version = identities.version;
     let unwritable = || indexfile::ConvertError::UnwritableVersion {
         path: path.to_path_buf(),
@@ -170,12 +318,7 @@ pub fn write(
         write_run(file, &header, 0).map_err(io)?;
         written = true;
     }
-    if written {
-        failpoint::hit("stage.sync")
-            .and_then(|()| file.sync_all())
-            .map_err(|e| IoError::new("sync", path, e))?;
-    }
-    Ok(())
+    Ok(written)
 }
 
 fn write_run(file: &File, bytes: &[u8], at: u64) -> std::io::Result<()> {

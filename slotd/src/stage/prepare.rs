@@ -7,16 +7,18 @@
 //! A crash leaves `.reguid` files: nobody uses them, the next `PREPARE` of the mailbox or `CLEAN` removes them.
 
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use indexfile::{FileKind, IndexFile, IoContext, Record};
+use indexfile::{FileKind, IndexFile, IoContext, IoError, Record};
 
-use super::patch::{self, Diff, Patch};
+use super::patch::{self, Diff, Origin, Patch};
 use super::{
-    Digester, Identities, LiveFiles, Sources, Stage, StagedFile, check_version, entry, locked,
-    needs_rewrite, new_name, remove_strays, write_copy,
+    Caches, Digester, Identities, LiveFiles, Stage, StagedFile, check_version, entry, locked,
+    new_name, remove_strays, write_copy,
 };
+use crate::failpoint;
 use crate::fs::{Dir, FileId, OpenError, copy_attributes};
 use crate::lock::{MailboxLocks, wait};
 use crate::protocol::{self, Code, FileState, GuidEntry, Upgrade};
@@ -43,6 +45,18 @@ pub struct Prepared {
     entries: Vec<GuidEntry>,
     digester: Digester,
     report: protocol::Prepared,
+    of: Incarnation,
+    /// As they were then: what they say of a message is believed only while its file has the entry's stamp, or size.
+    caches: Caches,
+}
+
+/// Which mailbox of that name: one that was deleted and made anew has other messages under the same UIDs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incarnation {
+    /// From cyrus.header.
+    pub uniqueid: String,
+    /// From the index header.
+    pub uidvalidity: u32,
 }
 
 /// One prepared file, with its lock, so that no other slotd takes it for a stray.
@@ -52,6 +66,10 @@ struct PreparedFile {
     file: File,
     id: FileId,
     index: IndexFile,
+    /// What it was made from, byte for byte, if that is not too large to be kept.
+    was: Option<IndexFile>,
+    altered: u32,
+    restored: u32,
     dir: Arc<Dir>,
     /// It has been renamed and is no longer ours to remove.
     taken: bool,
@@ -75,13 +93,14 @@ pub fn prepare(
     place: &Place,
     live: &LiveFiles,
     want: Upgrade,
-    sources: &Sources<'_>,
+    of: Incarnation,
+    caches: Caches,
     cancel: &AtomicBool,
 ) -> Result<Prepared, Refusal> {
     check_version(want.version)?;
     live.check(want.repair)?;
     remove_stale(place)?;
-    let identities = Identities::find(place, live, want, sources, cancel)?;
+    let identities = Identities::find(place, live, want, &caches.sources(), cancel)?;
     let report = protocol::Prepared {
         prepared: false,
         messages: live.num_records(),
@@ -96,9 +115,13 @@ pub fn prepare(
         entries: Vec::new(),
         digester: Digester::default(),
         report,
+        of,
+        caches,
     };
-    for source in live.each().filter(|f| needs_rewrite(f, want.version)) {
-        prepared.write(source)?;
+    for source in live.each() {
+        if prepared.identities.needs_rewrite(source) {
+            prepared.write(source)?;
+        }
     }
     prepared.report.prepared = !prepared.files.is_empty();
     prepared.entries.sort_by_key(|e| e.uid);
@@ -141,17 +164,20 @@ impl Prepared {
 
     /// Whether it is for this mailbox and this `UPGRADE`.
     #[must_use]
-    pub fn fits(&self, place: &Place, want: Upgrade) -> bool {
+    pub fn fits(&self, place: &Place, want: Upgrade, of: &Incarnation) -> bool {
         let same = self.place.mailbox == place.mailbox && self.place.partition == place.partition;
-        same && self.want == want && !self.files.is_empty()
+        same && self.of == *of && self.want == want && !self.files.is_empty()
     }
 
-    fn write(&mut self, source: &IndexFile) -> Result<(), Refusal> {
+    fn write(&mut self, live: &IndexFile) -> Result<(), Refusal> {
+        // It is converted from the copy: so a record that is like the copy's under the locks has the right slot.
+        let was = past(live);
+        let source = was.as_ref().unwrap_or(live);
         let kind = source.kind();
         let dir = self.place.directory_of(kind);
         let like = dir.open_file(kind.file_name(), false)?;
         let name = prepared_name(kind);
-        let (new, _, _) = write_copy(
+        let (new, report, restored) = write_copy(
             dir,
             name,
             source,
@@ -166,13 +192,17 @@ impl Prepared {
             file,
             id,
             index,
+            was,
+            altered: report.altered,
+            restored,
             dir: Arc::clone(dir),
             taken: false,
         });
         Ok(())
     }
 
-    /// Makes it a stage of the mailbox, which is locked now: the same that [`super::stage`] would make.
+    /// Makes it a stage of the mailbox, which is locked now: the same that [`super::stage`] would make. The live files'
+    /// records need not have been checked.
     ///
     /// # Errors
     /// The mailbox is refused: nothing is changed and nothing is left.
@@ -180,29 +210,32 @@ impl Prepared {
         mut self,
         locks: &MailboxLocks,
         live: &LiveFiles,
-        sources: &Sources<'_>,
         cancel: &AtomicBool,
     ) -> Result<Stage, Refusal> {
+        if self.want.repair.is_some() {
+            live.verify()?;
+        }
         live.check(self.want.repair)?;
         remove_strays(locks)?;
         let version = self.want.version;
         let mut plans: Vec<(&IndexFile, Plan)> = Vec::new();
         for source in live.each() {
-            plans.push((source, self.plan(source)));
+            plans.push((source, self.plan(source)?));
         }
+        locks.mark("compare");
         for (source, plan) in &plans {
             match plan {
                 Plan::Unchanged => {}
-                _ if version < super::GUID_VERSION => {}
+                _ if !self.identities.wants_guids() => {}
                 Plan::Patch(patch) => {
                     let records = patch.slots.iter().filter_map(|i| source.record(*i));
                     self.identities
-                        .add(&locks.place, records, sources, cancel)?;
+                        .add(&locks.place, records, &self.caches.sources(), cancel)?;
                 }
                 Plan::Write => {
                     let records = source.records();
                     self.identities
-                        .add(&locks.place, records, sources, cancel)?;
+                        .add(&locks.place, records, &self.caches.sources(), cancel)?;
                 }
             }
         }
@@ -210,6 +243,7 @@ impl Prepared {
         stage.report.prepared = true;
         stage.report.cached = self.identities.cached;
         stage.report.hashed = self.identities.hashed;
+        stage.uuids_old = self.identities.restoring;
         let grown = self.only_grew(&plans);
         let written = plans.iter().try_for_each(|(source, plan)| match plan {
             Plan::Unchanged => {
@@ -228,20 +262,37 @@ impl Prepared {
         } else {
             stage.finish();
         }
+        drop(plans);
+        // What was not taken is removed now; the rest is large, and is let go when the locks are.
+        self.files.retain(|f| f.taken);
+        stage.spent = Some(Box::new(self));
         Ok(stage)
     }
 
-    fn plan(&self, source: &IndexFile) -> Plan {
-        if !needs_rewrite(source, self.want.version) {
-            return Plan::Unchanged;
+    fn plan(&self, source: &IndexFile) -> Result<Plan, Refusal> {
+        let file = self.files.iter().find(|f| f.kind == source.kind());
+        // A prepared file is of another version, or had old-style GUIDs: the first is seen without a look at the records.
+        if let Some(file) = file.filter(|_| source.minor_version() != self.want.version) {
+            return self.compare(source, file);
         }
-        let Some(file) = self.files.iter().find(|f| f.kind == source.kind()) else {
-            return Plan::Write;
+        source.verify()?;
+        if !self.identities.needs_rewrite(source) {
+            return Ok(Plan::Unchanged);
+        }
+        file.map_or(Ok(Plan::Write), |file| self.compare(source, file))
+    }
+
+    fn compare(&self, source: &IndexFile, file: &PreparedFile) -> Result<Plan, Refusal> {
+        let origin = Origin {
+            prepared: &file.index,
+            was: file.was.as_ref(),
+            altered: file.altered,
+            restored: file.restored,
         };
-        match patch::compare(source, &file.index, &self.identities) {
+        Ok(match patch::compare(source, &origin, &self.identities)? {
             Diff::Patch(patch) => Plan::Patch(patch),
             Diff::Rewrite => Plan::Write,
-        }
+        })
     }
 
     /// Whether the list of identifiers is the prepared one with new messages at its end.
@@ -281,8 +332,8 @@ impl Prepared {
                 format!("{} is not what was prepared any more", path.display()),
             ));
         }
-        copy_attributes(&locked.file, &prepared.file, &path)?;
-        patch::write(
+        let other = copy_attributes(&locked.file, &prepared.file, &path)?;
+        let written = patch::write(
             &prepared.file,
             &path,
             source,
@@ -290,6 +341,11 @@ impl Prepared {
             patch,
             identities,
         )?;
+        locks.mark("patch");
+        if written || other {
+            sync(&prepared.file, &path, other)?;
+            locks.mark("sync");
+        }
         dir.rename(name, new_name(kind))?;
         prepared.taken = true;
         let file = prepared.file.try_clone().io_context("duplicate", &path)?;
@@ -349,12 +405,36 @@ impl Prepared {
     }
 }
 
+/// A copy of a live file in memory, to compare with.
+fn past(live: &IndexFile) -> Option<IndexFile> {
+    const LARGEST: usize = 128 << 20;
+    if live.bytes().len() > LARGEST {
+        return None;
+    }
+    // It may be written while it is copied. What is wrong then is found, and what is torn is not like the live record.
+    IndexFile::from_bytes(live.bytes().to_vec(), live.path(), live.kind()).ok()
+}
+
 /// What is to be done for one live file.
 #[derive(Debug)]
 enum Plan {
     Unchanged,
     Patch(Patch),
     Write,
+}
+
+/// Brings what was patched to stable storage. All else of the file is there since `PREPARE`: so without new
+/// attributes its data will do, and where no block and no size is new the file system's journal need not be waited for.
+fn sync(file: &File, path: &Path, attributes: bool) -> Result<(), IoError> {
+    let sync = || {
+        failpoint::hit("stage.sync")?;
+        if attributes {
+            file.sync_all()
+        } else {
+            file.sync_data()
+        }
+    };
+    sync().io_context("sync", path)
 }
 
 /// Counted as a stream copy counts.

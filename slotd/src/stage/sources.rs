@@ -18,6 +18,26 @@ pub struct Sources<'a> {
     pub fetched: Option<&'a Cache>,
 }
 
+/// The caches themselves.
+#[derive(Debug, Default)]
+pub struct Caches {
+    /// The mailbox's own.
+    pub local: Option<Cache>,
+    /// A peer's.
+    pub fetched: Option<Cache>,
+}
+
+impl Caches {
+    /// To look something up.
+    #[must_use]
+    pub fn sources(&self) -> Sources<'_> {
+        Sources {
+            local: self.local.as_ref(),
+            fetched: self.fetched.as_ref(),
+        }
+    }
+}
+
 /// Opens the mailbox's own cache, if there is one that is whole and belongs to this incarnation of the mailbox.
 /// Anything else is no error: the messages are read instead.
 #[must_use]

@@ -322,7 +322,11 @@ impl Connection {
         let to = u8::try_from(upgrade.version).unwrap_or(u8::MAX);
         let wanted = Wanted {
             to,
-            uuids_old: to < 10 && upgrade.uuids == UuidSource::Old,
+            uuids_old: match upgrade.uuids {
+                UuidSource::Old => true,
+                UuidSource::Auto => to < 10,
+                UuidSource::Cut => false,
+            },
         };
         look(&self.world).sites[m][self.side].tell_upgrade(id, wanted);
     }

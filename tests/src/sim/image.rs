@@ -73,7 +73,8 @@ impl Image for Tiny {
     fn rewritten(&self, to: u8, guids: Guids<'_, Self>) -> Self {
         let sha1 = match guids {
             Guids::Replace => true,
-            Guids::Restore(old) => old.unwrap_or(self).sha1,
+            // As slotd does: only what a rewrite at version 10 made has anything to get back.
+            Guids::Restore(old) => self.sha1 && old.is_none_or(|o| o.version < 10 || o.sha1),
         };
         Self {
             version: to,

@@ -79,11 +79,14 @@ impl Image for Mail {
 
     fn rewritten(&self, to: u8, guids: Guids<'_, Self>) -> Self {
         let mut records = self.records.clone();
+        // As slotd does: one with an old-style GUID is none that a rewrite at version 10 made.
+        let rewritten = to < 10 || records.values().all(|r| r.sha1);
         for (uid, record) in &mut records {
             record.sha1 = to >= 10
                 && match guids {
                     Guids::Replace => true,
                     Guids::Restore(old) => {
+                        let old = old.filter(|old| rewritten && old.version >= 10);
                         let old = old.and_then(|old| old.records.get(uid));
                         old.map_or(record.sha1, |old| old.sha1)
                     }
