@@ -129,28 +129,25 @@ pub fn run<F: Feed>(feed: &mut F, lanes: &mut Lanes) {
             let Some(buffer) = lanes.buffer() else {
                 break;
             };
-            match feed.next() {
-                Some(message) => {
-                    let mut lane = Lane {
-                        message,
-                        state: INITIAL,
-                        buffer,
-                        used: 0,
-                        ready: 0,
-                        total: 0,
-                        last: false,
-                    };
-                    if lane.refill(feed) {
-                        active.push(lane);
-                    } else {
-                        lanes.buffers.push(lane.buffer);
-                        feed.failed(lane.message);
-                    }
-                }
-                None => {
-                    lanes.buffers.push(buffer);
-                    dry = true;
-                }
+            let Some(message) = feed.next() else {
+                lanes.buffers.push(buffer);
+                dry = true;
+                break;
+            };
+            let mut lane = Lane {
+                message,
+                state: INITIAL,
+                buffer,
+                used: 0,
+                ready: 0,
+                total: 0,
+                last: false,
+            };
+            if lane.refill(feed) {
+                active.push(lane);
+            } else {
+                lanes.buffers.push(lane.buffer);
+                feed.failed(lane.message);
             }
         }
         let Some(step) = active.iter().map(|lane| lane.ready).min() else {
