@@ -1,10 +1,12 @@
 //! After the upgrade: downgrade gives back the very bytes, retry takes up what was left, status and
 //! report tell of the run.
 
+use std::convert::Infallible;
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use indexfile::{Decision, FileKind, IndexFile, StreamCopy};
 use nix::sys::signal::Signal;
 
 use tests::fleet::Fleet;
@@ -137,6 +139,42 @@ fn rollback_undoes_a_run_and_leaves_what_a_later_run_changed_again() {
     for report in fleet.check(tests::invariants::When::Settled) {
         assert_eq!(report.count(State::Old), 18, "{report:?}");
     }
+}
+
+#[test]
+fn rollback_of_a_rewrite_at_version_10_gives_the_padded_uuids_back() {
+    // As a Cyrus of 2.3.10 or later upgrades it when it opens it: version 10, and no SHA-1 in it.
+    let mut fleet = Fleet::of(|master| {
+        let meta = master.dirs("user.bob").meta;
+        for kind in [FileKind::Index, FileKind::Expunge] {
+            let path = meta.join(kind.file_name());
+            if !path.exists() {
+                continue;
+            }
+            let file = IndexFile::open(&path, kind).unwrap();
+            let mut padded = Vec::new();
+            StreamCopy::new(&file)
+                .to_version(10)
+                .write(&mut padded, |_| Ok::<_, Infallible>(Decision::Keep))
+                .unwrap();
+            fs::write(&path, padded).unwrap();
+        }
+    });
+    fleet.start();
+    let live = |fleet: &Fleet| {
+        [&fleet.master, &fleet.replica]
+            .map(|host| fs::read(host.dirs("user.bob").meta.join("cyrus.index")).unwrap())
+    };
+    let before = live(&fleet);
+    assert_eq!(before[0][11], 10);
+    let _ = fleet.controller("upgrade", &["user.bob"]).expect_code(0);
+    let rewritten = live(&fleet);
+    assert!(rewritten[0] != before[0] && rewritten[1] != before[1]);
+    let ended = fleet
+        .controller("rollback", &["last", "--json"])
+        .expect_code(0);
+    assert_eq!(ended.json()["upgraded"], 1, "{ended:?}");
+    assert!(live(&fleet) == before);
 }
 
 #[test]

@@ -14,9 +14,6 @@ use super::connect::Connect;
 use crate::journal::Job;
 use crate::two_phase::{Answer, Event, ListItem, Reason, Refusal, Request, Side};
 
-/// From this index version on, the identifier field is a whole SHA-1. Below it, slotd takes UUIDs from
-/// `.OLD` by itself.
-
 /// What a reply told beside its answer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Learned {
