@@ -166,26 +166,20 @@ fn step_six_cut_in_every_way_heals_without_a_person() {
     let mut plans = Vec::new();
     let [master, replica] = ["master", "replica"].map(points_of);
     for what in ["kill", "eio", "enospc"] {
-        for n in at(&master, "intent.write")..master.len() {
+        for (n, name) in master.iter().enumerate().skip(at(&master, "intent.write")) {
             let plan = Plan {
                 master: failpoint(&format!("*={}:{what}", n + 1)),
                 ..Plan::default()
             };
-            plans.push((
-                format!("master: {what} at hit {} ({})", n + 1, master[n]),
-                plan,
-            ));
+            plans.push((format!("master: {what} at hit {} ({name})", n + 1), plan));
         }
         // The replica fails, or dies, while it holds what it has renamed.
-        for n in at(&replica, "commit.done")..replica.len() {
+        for (n, name) in replica.iter().enumerate().skip(at(&replica, "commit.done")) {
             let plan = Plan {
                 replica: failpoint(&format!("*={}:{what}", n + 1)),
                 ..Plan::default()
             };
-            plans.push((
-                format!("replica: {what} at hit {} ({})", n + 1, replica[n]),
-                plan,
-            ));
+            plans.push((format!("replica: {what} at hit {} ({name})", n + 1), plan));
         }
     }
     let lines = lines_of_a_run();
@@ -195,12 +189,16 @@ fn step_six_cut_in_every_way_heals_without_a_person() {
         Harm::LoseAndBreak,
         Harm::PassAndBreak,
     ] {
-        for n in at(&lines, "master -> COMMIT")..lines.len() {
+        for (n, line) in lines
+            .iter()
+            .enumerate()
+            .skip(at(&lines, "master -> COMMIT"))
+        {
             let plan = Plan {
                 cut: Some(Cut::new(harm, n + 1)),
                 ..Plan::default()
             };
-            plans.push((format!("{harm:?} at line {}: {}", n + 1, lines[n]), plan));
+            plans.push((format!("{harm:?} at line {}: {line}", n + 1), plan));
         }
     }
     assert!(plans.len() >= 100, "only {} cuts", plans.len());
