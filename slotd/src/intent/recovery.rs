@@ -391,8 +391,14 @@ fn restore_old_names(locks: &MailboxLocks, intent: &Intent) -> Result<(), IoErro
         if is(dir, old_name(kind), &file.old)? {
             dir.unlink(old_name(kind))?;
         }
-        if dir.stat(previous_name(kind))?.is_some() && dir.stat(old_name(kind))?.is_none() {
+        if dir.stat(previous_name(kind))?.is_none() {
+            continue;
+        }
+        if dir.stat(old_name(kind))?.is_none() {
             dir.rename(previous_name(kind), old_name(kind))?;
+        } else {
+            // `.OLD` is of an earlier recovery, which was complete but for the removal of this name.
+            dir.unlink(previous_name(kind))?;
         }
     }
     Ok(())

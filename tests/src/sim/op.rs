@@ -462,7 +462,9 @@ fn restore_old_name<C: Image>(site: &mut Site<C>, file: Which) {
     if site.disk.ino(old) == site.disk.ino(live) {
         site.disk.unlink(old);
     }
-    if !site.disk.has(old) {
+    if site.disk.has(old) {
+        site.disk.unlink(prev);
+    } else {
         site.disk.rename(prev, old);
     }
 }
@@ -488,7 +490,7 @@ fn undo_steps<C: Image>(site: &Site<C>, session: &Session) -> Vec<Op> {
     let unlink = order
         .iter()
         .rev()
-        .filter(|f| linked(f))
+        .filter(|f| linked(f) || renamed(f))
         .map(|f| Op::UnlinkOld(*f));
     back.chain(unlink).chain([Op::RenameUndone]).collect()
 }
