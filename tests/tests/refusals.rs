@@ -222,14 +222,11 @@ fn a_write_that_fails_leaves_no_trace() {
     let dir = tempfile::tempdir().unwrap();
     let host = unpack_239(dir.path());
     let before = Before::remember(&host).unwrap();
-    let limit = [
-        "sh",
-        "-c",
-        "trap '' XFSZ; exec prlimit --fsize=8192 \"$@\"",
-        "sh",
-    ];
-    let limit = limit.map(String::from);
-    let slotd = Slotd::start_under(&limit, &program("slotd"), &host, &[]);
+    let unsignalled = ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"].map(String::from);
+    let slotd = Slotd::start_under(&unsignalled, &program("slotd"), &host, &[]);
+    // Only now: the intent log has taken its room.
+    let pid = slotd.pid().to_string();
+    let _ = run("prlimit", &["--pid", &pid, "--fsize=8192"]).expect_code(0);
     let mut wire = Wire::connect(&slotd.addr).unwrap();
     wire.must("LOCK user.alice.big"); // 300 records: 26 KiB at version 10
     let reply = wire.ask("UPGRADE");
