@@ -226,7 +226,7 @@ fn a_write_that_fails_leaves_no_trace() {
     let slotd = Slotd::start_under(&unsignalled, &program("slotd"), &host, &[]);
     // Only now: the intent log has taken its room.
     let pid = slotd.pid().to_string();
-    let _ = run("prlimit", &["--pid", &pid, "--fsize=8192"]).expect_code(0);
+    let _ = run("prlimit", ["--pid", &pid, "--fsize=8192"]).expect_code(0);
     let mut wire = Wire::connect(&slotd.addr).unwrap();
     wire.must("LOCK user.alice.big"); // 300 records: 26 KiB at version 10
     let reply = wire.ask("UPGRADE");
