@@ -9,7 +9,7 @@ use slotd::protocol::Code;
 
 use super::fake::{What, lock};
 use super::world::{World, names, spec_of};
-use crate::journal::{Change, Durability, Filter, Journal, MailboxId, RunId, State};
+use crate::journal::{Change, Filter, Journal, MailboxId, RunId, State};
 use crate::run::{Source, recover, run};
 
 #[tokio::test]
@@ -122,12 +122,7 @@ async fn the_way_back_of_a_rewrite_at_version_10_asks_for_what_dot_old_holds() {
         },
         Change::Reverse { mailbox },
     ] {
-        world
-            .journal
-            .submit(change, Durability::Durable)
-            .wait()
-            .await
-            .unwrap();
+        world.submit(change).await;
     }
     let recovered = recover(world.parts()).await.unwrap();
     assert_eq!((recovered.settled, recovered.in_doubt), (1, 0));

@@ -8,7 +8,7 @@ use indexfile::mailbox::MailboxName;
 use super::fake::{What, lock};
 use super::world::{NAMES, Witness, World, names};
 use crate::control::Control;
-use crate::journal::{Change, Durability, Journal, RunId, Verb};
+use crate::journal::{Change, Journal, RunId, Verb};
 use crate::run::{
     Parts, RunError, Source, Stop, Summary, recover, rollback, run_to_undo, stop_pair,
 };
@@ -194,13 +194,7 @@ async fn a_mailbox_rewritten_at_version_10_gets_its_old_identifiers_from_dot_old
     world.run(&[names(&["user.a"])]).await;
     let mailbox = world.row("user.a").id;
     let before = [Some(10), Some(10)];
-    let change = Change::Decide { mailbox, before };
-    world
-        .journal
-        .submit(change, Durability::Durable)
-        .wait()
-        .await
-        .unwrap();
+    world.submit(Change::Decide { mailbox, before }).await;
     let attempt = crate::journal::Attempt {
         started_ms: 1,
         finished_ms: 2,
@@ -210,13 +204,7 @@ async fn a_mailbox_rewritten_at_version_10_gets_its_old_identifiers_from_dot_old
         detail: String::new(),
         figures: crate::journal::Figures::default(),
     };
-    let change = Change::Finish { mailbox, attempt };
-    world
-        .journal
-        .submit(change, Durability::Durable)
-        .wait()
-        .await
-        .unwrap();
+    world.submit(Change::Finish { mailbox, attempt }).await;
     for host in &world.hosts {
         lock(host).log.clear();
     }

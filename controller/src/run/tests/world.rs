@@ -6,8 +6,8 @@ use std::time::Duration;
 use indexfile::mailbox::MailboxName;
 
 use super::fake::{Fault, Net, Shared, What, host, lock};
-use crate::journal::Journal;
 use crate::journal::memory::MemoryJournal;
+use crate::journal::{Change, Durability, Journal};
 use crate::run::{
     Alerts, Finished, Observer, Parts, Settings, Source, Stop, StopHandle, Summary, run, stop_pair,
 };
@@ -112,6 +112,11 @@ impl World {
         run(self.parts(), sources).await.unwrap()
     }
 
+    /// Puts a change into the journal, as an earlier controller left it.
+    pub async fn submit(&self, change: Change) {
+        let written = self.journal.submit(change, Durability::Durable);
+        written.wait().await.unwrap();
+    }
     pub fn versions(&self, name: &str) -> [u32; 2] {
         [0, 1].map(|i| lock(&self.hosts[i]).mailboxes[name].version)
     }
