@@ -1,7 +1,7 @@
 //! Places where a test can make this process fail, by name and by the number of the hit.
 //!
-//! `REGUID_FAILPOINTS=name=K:what[,name=K:what...]` in the environment arms them: at the K-th hit of `name`
-//! (`*` counts the hits of all of them) `what` happens: `kill` (SIGKILL to ourselves), `eio`, `enospc`, `eperm` (that
+//! `REGUID_FAILPOINTS=name=K:what[,name=K:what...]` in the environment arms them: at the K-th hit of `name`, or at every one if K is 0
+//! (`*` counts the hits of all of them) `what` happens: `kill` (SIGKILL to ourselves), `eio`, `enospc`, `eperm`, `enotsup` (that
 //! error from the call that was to be made), or `sleep-MS`. `REGUID_FAILPOINTS_TRACE=FILE` appends the name of every
 //! hit to a file, so that a sweep knows what there is to hit.
 //!
@@ -61,6 +61,7 @@ mod armed {
                     "eio" => What::Error(Errno::EIO),
                     "enospc" => What::Error(Errno::ENOSPC),
                     "eperm" => What::Error(Errno::EPERM),
+                    "enotsup" => What::Error(Errno::EOPNOTSUPP),
                     _ => What::Sleep(Duration::from_millis(
                         what.strip_prefix("sleep-")?.parse().ok()?,
                     )),
@@ -79,11 +80,14 @@ mod armed {
             *count += 1;
             let (count, all) = (*count, self.all);
             let due = |(n, k, _): &&(String, u64, What)| {
-                (n == name && *k == count) || (n == "*" && *k == all)
+                (n == name && (*k == count || *k == EVERY)) || (n == "*" && *k == all)
             };
             self.rules.iter().find(due).map(|(_, _, what)| *what)
         }
     }
+
+    /// Instead of the number of a hit.
+    const EVERY: u64 = 0;
 
     thread_local! {
         static LOCAL: RefCell<Option<Table>> = const { RefCell::new(None) };
@@ -154,9 +158,9 @@ mod armed {
         result
     }
 
-    /// Runs `f` and counts the points that this thread passes.
-    pub fn count<T>(f: impl FnOnce() -> T) -> (T, u64) {
-        LOCAL.set(Some(Table::default()));
+    /// Runs `f` with rules that hold for this thread only, and counts the points that it passes.
+    pub fn count<T>(spec: &str, f: impl FnOnce() -> T) -> (T, u64) {
+        LOCAL.set(Some(Table::parse(spec)));
         let result = f();
         (result, LOCAL.take().map_or(0, |table| table.all))
     }
@@ -167,6 +171,9 @@ mod armed {
 
         #[test]
         fn the_kth_hit_fails_and_no_other() {
+            with("c=0:eio", || {
+                assert!(hit("c").is_err() && hit("c").is_err())
+            });
             with("a=2:eio,*=4:enospc", || {
                 let errors: Vec<_> = ["a", "a", "b", "a", "a"]
                     .map(|n| hit(n).err().and_then(|e| e.raw_os_error()))

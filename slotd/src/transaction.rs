@@ -6,7 +6,7 @@
 //!
 //! What it promises, whatever the order of events:
 //! * locks that were taken are given back exactly once, and nothing is staged or renamed without them;
-//! * nothing is renamed before the intent is durable, and what was staged is renamed or removed;
+//! * nothing has a name, and so nothing is renamed, before the intent is durable; what was staged is renamed or removed;
 //! * after a rename that stood, `ROLLBACK` answers [`Answer::TooLate`], unless the locks were held since;
 //! * a closed connection or an expired timer ends the transaction: before `COMMIT` by rolling back, after
 //!   `COMMIT hold` by releasing, because the coordinator's decision was durable before the first `COMMIT`.
@@ -29,8 +29,6 @@ pub enum State {
         /// There is something to rename.
         changed: bool,
     },
-    /// [`Action::WriteIntent`] is under way.
-    Logging(Ending),
     /// [`Action::Rename`] is under way.
     Renaming(Ending),
     /// Committed, and the locks are kept.
@@ -100,11 +98,6 @@ pub enum Event {
     },
     /// [`Action::Stage`] failed or was cut short.
     StageFailed,
-    /// [`Action::WriteIntent`] ended: the intent is durable, or it never will be acted upon.
-    Intent {
-        /// On stable storage.
-        durable: bool,
-    },
     /// [`Action::Rename`] ended well: both files are renamed, on stable storage.
     Renamed,
     /// [`Action::Rename`] failed.
@@ -119,22 +112,21 @@ pub enum Event {
     },
 }
 
-/// What to do next. Only the first five can fail and answer with an event.
+/// What to do next. Only the first four can fail and answer with an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Lock header, index and expunge, in that order; answer with [`Event::Locks`].
     TakeLocks,
-    /// Write and sync the new files; answer with [`Event::Staged`] or [`Event::StageFailed`].
+    /// Write and sync the new files, make the intent durable, give them their names; answer with [`Event::Staged`] or
+    /// [`Event::StageFailed`].
     Stage,
-    /// Make the intent durable; answer with [`Event::Intent`].
-    WriteIntent,
     /// Link `.OLD`, rename the staged files, sync; answer with [`Event::Renamed`] or [`Event::RenameFailed`].
     Rename,
     /// Rename `.OLD` back, sync; answer with [`Event::PutBack`].
     PutBack,
-    /// Remove the staged files, if there are any.
+    /// Remove the staged files, if there are any, on stable storage.
     Unstage,
-    /// Note in the intent log that this intent is settled. Need not be durable.
+    /// Note in the intent log that the intent, if there is one, is settled. Need not be durable.
     EndIntent,
     /// Settle the `.OLD` files.
     KeepOld {
@@ -219,11 +211,7 @@ impl Transaction {
     pub fn is_busy(&self) -> bool {
         matches!(
             self.state,
-            State::Locking
-                | State::Staging
-                | State::Logging(_)
-                | State::Renaming(_)
-                | State::Undoing
+            State::Locking | State::Staging | State::Renaming(_) | State::Undoing
         )
     }
 
@@ -251,7 +239,7 @@ impl Transaction {
             }
             (State::Locked, Event::Upgrade) => self.to(State::Staging, vec![Action::Stage]),
             (State::Staged { changed: true }, Event::Commit(ending)) => {
-                self.to(State::Logging(ending), vec![Action::WriteIntent])
+                self.to(State::Renaming(ending), vec![Action::Rename])
             }
             (
                 State::Locked | State::Staged { .. },
@@ -277,7 +265,7 @@ impl Transaction {
                 self.end(Past::RolledBack, vec![], Some(Answer::Ok))
             }
             (State::Staged { .. }, Event::Rollback) => {
-                self.end(Past::RolledBack, vec![Action::Unstage], Some(Answer::Ok))
+                self.end(Past::RolledBack, unstage(), Some(Answer::Ok))
             }
             (State::Held { changed: true, .. }, Event::Rollback) => {
                 self.to(State::Undoing, vec![Action::PutBack])
@@ -313,25 +301,18 @@ impl Transaction {
                 None => self.to(State::Locked, vec![Action::Answer(Answer::Ok)]),
             },
             (State::Staging, Event::Staged { changed }) => match self.cut_short {
-                Some(why) => self.abort(why, vec![Action::Unstage]),
+                Some(why) => self.abort(why, unstage()),
                 None => self.to(State::Staged { changed }, vec![Action::Answer(Answer::Ok)]),
             },
-            (State::Staging, Event::StageFailed) => match self.cut_short {
-                Some(why) => self.abort(why, vec![Action::Unstage]),
-                None => self.to(
-                    State::Locked,
-                    vec![Action::Unstage, Action::Answer(Answer::Failed)],
-                ),
-            },
-            // From here on the coordinator has decided: a closed connection changes nothing.
-            (State::Logging(ending), Event::Intent { durable: true }) => {
-                self.to(State::Renaming(ending), vec![Action::Rename])
+            (State::Staging, Event::StageFailed) => {
+                let mut actions = unstage();
+                if let Some(why) = self.cut_short {
+                    return self.abort(why, actions);
+                }
+                actions.push(Action::Answer(Answer::Failed));
+                self.to(State::Locked, actions)
             }
-            (State::Logging(_), Event::Intent { durable: false }) => self.end(
-                Past::RolledBack,
-                vec![Action::Unstage],
-                Some(Answer::Failed),
-            ),
+            // The coordinator has decided: a closed connection changes nothing here.
             (State::Renaming(Ending { hold, drop_old }), Event::Renamed) => {
                 if hold && self.cut_short.is_none() {
                     self.to(
@@ -346,8 +327,7 @@ impl Transaction {
                 }
             }
             (State::Renaming(_), Event::RenameFailed { undone: true }) => {
-                let undo = vec![Action::Unstage, Action::EndIntent];
-                self.end(Past::RolledBack, undo, Some(Answer::Failed))
+                self.end(Past::RolledBack, unstage(), Some(Answer::Failed))
             }
             (State::Renaming(_), Event::RenameFailed { undone: false })
             | (State::Undoing, Event::PutBack { done: false }) => {
@@ -365,13 +345,9 @@ impl Transaction {
         match self.state {
             State::Idle => vec![],
             State::Locked => self.end(why.past(), vec![], None),
-            State::Staged { .. } => self.end(why.past(), vec![Action::Unstage], None),
+            State::Staged { .. } => self.end(why.past(), unstage(), None),
             State::Held { changed, drop_old } => self.release(changed, drop_old, None),
-            State::Locking
-            | State::Staging
-            | State::Logging(_)
-            | State::Renaming(_)
-            | State::Undoing => {
+            State::Locking | State::Staging | State::Renaming(_) | State::Undoing => {
                 // A closed connection outranks a timer: nobody waits for an answer.
                 if self.cut_short != Some(CutShort::Disconnected) {
                     self.cut_short = Some(why);
@@ -407,6 +383,11 @@ impl Transaction {
         actions.extend(answer.map(Action::Answer));
         actions
     }
+}
+
+/// Nothing staged and no intent of it.
+fn unstage() -> Vec<Action> {
+    vec![Action::Unstage, Action::EndIntent]
 }
 
 impl CutShort {

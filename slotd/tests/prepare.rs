@@ -9,7 +9,7 @@ use common::{Store, lock, name, named};
 use indexfile::build::{BuildRecord, IndexBuilder};
 use indexfile::{FileKind, Guid, RecordField};
 use slotd::client::Client;
-use slotd::protocol::{Code, Commit, GuidEntry, Named, Prepare, Upgrade, Upgraded};
+use slotd::protocol::{Commit, GuidEntry, Named, Prepare, Upgrade, Upgraded};
 
 const MAILBOX: &str = "user.alice.expunged";
 
@@ -51,7 +51,6 @@ async fn outcome(
     }
     if prepared {
         assert!(prepare(&mut client, MAILBOX, version).await.prepared);
-        assert!(store.meta(MAILBOX).join("cyrus.index.reguid").exists());
     }
     change(&store);
     client.lock(lock(MAILBOX)).await.unwrap();
@@ -251,7 +250,7 @@ async fn a_prepared_mailbox_that_somebody_else_upgraded_is_left_alone() {
             .iter()
             .all(|(path, ..)| !path.to_str().unwrap().ends_with(".reguid"))
     );
-    assert_eq!(after.len(), before.len() - 2);
+    assert_eq!(after.len(), before.len());
 }
 
 #[tokio::test]
@@ -265,11 +264,9 @@ async fn what_was_prepared_goes_with_its_connection_and_two_do_not_mix() {
         of: named(MAILBOX),
         upgrade: want(10),
     };
-    assert_eq!(
-        b.prepare(other.clone()).await.unwrap_err().code(),
-        Some(Code::Locked)
-    );
-    // No lock is held meanwhile.
+    assert!(b.prepare(other.clone()).await.unwrap().prepared);
+    // No lock is held meanwhile, and nothing has a name.
+    assert_eq!(store.meta_files(), before);
     b.lock(lock(MAILBOX)).await.unwrap();
     b.rollback().await.unwrap();
     drop(a);
@@ -280,6 +277,60 @@ async fn what_was_prepared_goes_with_its_connection_and_two_do_not_mix() {
     drop(b);
     served.stop().await;
     assert_eq!(store.meta_files(), before);
+}
+
+/// On a file system where every file has a name: two that prepare the same mailbox do not mix, nothing is left, and the
+/// result is the same.
+#[test]
+fn where_every_file_must_have_a_name_it_has_one_that_cyrus_never_uses() {
+    use slotd::protocol::Command as C;
+    let store = Store::small(&[MAILBOX]);
+    let without = Store::small(&[MAILBOX]);
+    let host = store.host(slotd::host::Options::default());
+    let session = || slotd::session::Session::new(std::sync::Arc::clone(&host));
+    let (mut a, mut b) = (session(), session());
+    let prepare = C::Prepare(Prepare {
+        of: named(MAILBOX),
+        upgrade: want(10),
+    });
+    let ok = |session: &mut slotd::session::Session, command| {
+        let reply = session.handle(command);
+        assert!(matches!(reply, slotd::protocol::Reply::Ok(_)), "{reply:?}");
+    };
+    slotd::failpoint::with("fs.nameless=0:enotsup", || {
+        ok(&mut a, prepare.clone());
+        assert!(meta(&store, "cyrus.index.reguid").exists());
+        assert_eq!(host.log.touched().len(), 1);
+        let refused = b.handle(prepare);
+        let locked = slotd::protocol::Code::Locked;
+        assert!(
+            matches!(&refused, slotd::protocol::Reply::No { code, .. } if *code == locked),
+            "{refused:?}"
+        );
+        ok(&mut a, C::Lock(lock(MAILBOX)));
+        ok(&mut a, C::Upgrade(want(10)));
+        assert!(meta(&store, "cyrus.index.NEW").exists());
+        ok(&mut a, C::Commit(Commit::default()));
+        ok(&mut b, C::Lock(lock(MAILBOX)));
+        ok(&mut b, C::Upgrade(want(9)));
+        ok(&mut b, C::Rollback);
+    });
+    assert!(host.log.touched().is_empty() && host.log.open_intents().is_empty());
+    let mut c = slotd::session::Session::new(without.host(slotd::host::Options::default()));
+    ok(&mut c, C::Lock(lock(MAILBOX)));
+    ok(&mut c, C::Upgrade(want(10)));
+    ok(&mut c, C::Commit(Commit::default()));
+    let names = |store: &Store| -> Vec<_> {
+        let dir = std::fs::read_dir(store.meta(MAILBOX)).unwrap();
+        let mut names: Vec<_> = dir.map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&store), names(&without));
+    for name in names(&store) {
+        let bytes = |store: &Store| std::fs::read(store.meta(MAILBOX).join(&name)).unwrap();
+        assert!(bytes(&store) == bytes(&without), "{}", name.display());
+    }
 }
 
 /// What the disk itself takes: 4 KiB written over 4 KiB that are there, and fdatasync; in microseconds.

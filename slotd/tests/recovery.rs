@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{Store, named};
+use indexfile::FileKind;
 use slotd::failpoint;
 use slotd::fs::Identity;
 use slotd::host::{Host, Options};
-use slotd::intent::{Direction, Intent, IntentFile, recovery};
+use slotd::intent::{Direction, Intent, IntentFile, Kind, recovery};
 use slotd::lock::{MailboxLocks, Patience, wait};
 use slotd::protocol::{Repair, Upgrade, UuidSource};
 use slotd::stage::{self, LiveFiles, Sources};
@@ -37,12 +38,32 @@ fn take(host: &Host) -> MailboxLocks {
     MailboxLocks::take(place, patience).unwrap()
 }
 
-/// A slotd that died right after the intent was durable, or, if `renamed`, after the last rename.
-fn die_in_commit(host: &Host, partition: &str, renamed: bool, direction: Direction) {
+/// When a slotd died.
+#[derive(Clone, Copy)]
+enum Died {
+    /// When all was staged and named.
+    Staged,
+    /// After the first rename.
+    HalfWay,
+    /// After the last.
+    Renamed,
+}
+
+/// A slotd that died.
+fn die_in_commit(host: &Host, partition: &str, when: Died, direction: Direction) {
     let mut locks = take(host);
     let live = LiveFiles::of(&locks).unwrap();
     let never = AtomicBool::new(false);
-    let staged = stage::stage(&locks, &live, upgrade(10), &Sources::default(), &never).unwrap();
+    let mut staged = stage::stage(
+        &locks,
+        &live,
+        upgrade(10),
+        &Sources::default(),
+        &never,
+        &|| Ok(()),
+    )
+    .unwrap();
+    staged.name(&locks).unwrap();
     let files = staged.files.iter().map(|f| IntentFile {
         kind: f.kind.into(),
         old: Identity::of(&locks.file(f.kind).unwrap().file).unwrap(),
@@ -60,8 +81,17 @@ fn die_in_commit(host: &Host, partition: &str, renamed: bool, direction: Directi
         files: files.collect(),
     };
     host.log.begin(intent).unwrap();
-    if renamed {
-        slotd::commit::rename(&mut locks, &staged).unwrap();
+    match when {
+        Died::Staged => {}
+        Died::HalfWay => {
+            let dir = &locks.place.expunge;
+            let expunge = FileKind::Expunge;
+            let old = slotd::stage::old_name(expunge);
+            dir.link(expunge.file_name(), old).unwrap();
+            let new = slotd::stage::new_name(expunge);
+            dir.rename(new, expunge.file_name()).unwrap();
+        }
+        Died::Renamed => slotd::commit::rename(&mut locks, &staged).unwrap(),
     }
 }
 
@@ -100,7 +130,7 @@ fn recover_slowly(host: &Host, over: &str) -> recovery::Report {
 fn a_finished_commit_is_on_stable_storage_before_anybody_can_lock_the_new_index() {
     let store = Store::cyrus_2_3_9();
     let host = store.host(Options::default());
-    die_in_commit(&host, "default", false, Direction::Commit);
+    die_in_commit(&host, "default", Died::HalfWay, Direction::Commit);
     let index = store.meta(MAILBOX).join("cyrus.index");
     // Both directories are synced once at the start, then one after each rename.
     let mut report = None;
@@ -122,7 +152,7 @@ fn a_finished_commit_is_on_stable_storage_before_anybody_can_lock_the_new_index(
 fn a_commit_that_is_put_back_is_on_stable_storage_before_anybody_can_lock_the_old_index() {
     let store = Store::cyrus_2_3_9();
     let host = store.host(Options::default());
-    die_in_commit(&host, "default", true, Direction::PutBack);
+    die_in_commit(&host, "default", Died::Renamed, Direction::PutBack);
     let index = store.meta(MAILBOX).join("cyrus.index");
     let mut report = None;
     let lockable = could_be_locked(&index, || {
@@ -141,7 +171,7 @@ fn a_commit_that_is_put_back_is_on_stable_storage_before_anybody_can_lock_the_ol
 fn an_intent_on_a_partition_that_the_configuration_lost_stays_open() {
     let store = Store::cyrus_2_3_9();
     let host = store.host(Options::default());
-    die_in_commit(&host, "lost", false, Direction::Commit);
+    die_in_commit(&host, "lost", Died::Staged, Direction::Commit);
     let report = recovery::recover(&host, Duration::from_secs(5));
     assert_eq!(report.settled, []);
     assert_eq!(report.failed.len(), 1);
@@ -152,7 +182,7 @@ fn an_intent_on_a_partition_that_the_configuration_lost_stays_open() {
 fn an_intent_of_a_mailbox_behind_a_link_stays_open() {
     let store = Store::cyrus_2_3_9();
     let host = store.host(Options::default());
-    die_in_commit(&host, "default", false, Direction::Commit);
+    die_in_commit(&host, "default", Died::Staged, Direction::Commit);
     // An administrator moved it to a larger disk, and slotd does not follow.
     let (here, there) = (store.meta("user.alice"), store.tmp.path().join("elsewhere"));
     std::fs::rename(&here, &there).unwrap();
@@ -166,7 +196,7 @@ fn an_intent_of_a_mailbox_behind_a_link_stays_open() {
 fn a_log_that_failed_does_not_make_a_lock_wait_for_ever() {
     let store = Store::cyrus_2_3_9();
     let host = store.host(Options::default());
-    die_in_commit(&host, "default", true, Direction::Commit);
+    die_in_commit(&host, "default", Died::Renamed, Direction::Commit);
     let intent = host.log.open_intents()[0].clone();
     failpoint::with("intent.write=1:enospc", || {
         assert!(host.log.begin(Intent { id: 0, ..intent }).is_err());
@@ -185,11 +215,11 @@ fn a_log_that_failed_does_not_make_a_lock_wait_for_ever() {
 fn a_staged_file_that_got_the_inode_of_the_one_an_intent_speaks_of_is_not_taken_for_it() {
     let store = Store::cyrus_2_3_9();
     let host = store.host(Options::default());
-    die_in_commit(&host, "default", false, Direction::Commit);
+    die_in_commit(&host, "default", Died::HalfWay, Direction::Commit);
     // The intent was one of which its session was told that it is not durable: what it staged was removed, and
     // a later transaction, killed too, staged the same again under the same inode number.
     let mut intent = host.log.open_of(MAILBOX).remove(0);
-    for file in &mut intent.files {
+    for file in intent.files.iter_mut().filter(|f| f.kind == Kind::Index) {
         file.new.born = file.new.born.map(|b| b - 1_000_000_000);
         if file.new.born.is_none() {
             return; // the file system keeps no birth times: docs/recovery.md
@@ -199,8 +229,8 @@ fn a_staged_file_that_got_the_inode_of_the_one_an_intent_speaks_of_is_not_taken_
     host.log.begin(Intent { id: 0, ..intent }).unwrap();
     let report = recovery::recover(&host, Duration::from_secs(5));
     let settled: Vec<_> = report.settled.iter().map(|(_, how)| *how).collect();
-    assert_eq!(settled, [recovery::Settled::Aborted]);
-    assert_eq!(store.index(MAILBOX).minor_version(), 9);
+    assert_eq!(settled, [recovery::Settled::Restaged]);
+    assert_eq!(store.index(MAILBOX).minor_version(), 10);
     assert!(!store.meta(MAILBOX).join("cyrus.index.NEW").exists());
 }
 
@@ -208,7 +238,7 @@ fn a_staged_file_that_got_the_inode_of_the_one_an_intent_speaks_of_is_not_taken_
 fn what_stepped_aside_is_gone_after_a_recovery_that_a_power_cut_made_forget_it() {
     let store = Store::cyrus_2_3_9();
     let host = store.host(Options::default());
-    die_in_commit(&host, "default", true, Direction::Commit);
+    die_in_commit(&host, "default", Died::Renamed, Direction::Commit);
     // The first recovery was complete, but for the removal of this name and the end of the intent; and Cyrus has
     // replaced the index since.
     let meta = store.meta(MAILBOX);
@@ -225,7 +255,7 @@ fn what_stepped_aside_is_gone_after_a_recovery_that_a_power_cut_made_forget_it()
 fn what_the_start_could_not_settle_is_settled_when_it_can_be() {
     let store = Store::cyrus_2_3_9();
     let host = store.host(Options::default());
-    die_in_commit(&host, "default", true, Direction::Commit);
+    die_in_commit(&host, "default", Died::Renamed, Direction::Commit);
     let first = failpoint::with("fs.sync_dir=1:eio", || {
         recovery::recover(&host, Duration::from_secs(5))
     });
@@ -240,13 +270,25 @@ fn what_the_start_could_not_settle_is_settled_when_it_can_be() {
 fn a_staged_file_that_cannot_be_synced_is_not_used_and_not_synced_again() {
     let store = Store::cyrus_2_3_9();
     let host = store.host(Options::default());
-    die_in_commit(&host, "default", false, Direction::Commit);
+    die_in_commit(&host, "default", Died::HalfWay, Direction::Commit);
     let report = failpoint::with("recovery.sync=1:eio", || {
         recovery::recover(&host, Duration::from_secs(5))
     });
     assert_eq!(report.failed.len(), 1);
     let report = recovery::recover(&host, Duration::from_secs(5));
     assert!(report.failed.is_empty() && host.log.open_intents().is_empty());
+    assert_eq!(report.settled[0].1, recovery::Settled::Restaged);
+    assert_eq!(store.index(MAILBOX).minor_version(), 10);
+}
+
+#[test]
+fn what_was_staged_and_never_ordered_is_undone_and_nothing_of_it_is_left() {
+    let store = Store::cyrus_2_3_9();
+    let before = store.meta_files();
+    let host = store.host(Options::default());
+    die_in_commit(&host, "default", Died::Staged, Direction::Commit);
+    let report = recovery::recover(&host, Duration::from_secs(5));
     assert_eq!(report.settled[0].1, recovery::Settled::Aborted);
-    assert_eq!(store.index(MAILBOX).minor_version(), 9);
+    assert!(report.failed.is_empty() && host.log.open_intents().is_empty());
+    assert_eq!(store.meta_files(), before);
 }

@@ -27,9 +27,14 @@ enum Course {
     HoldRollback,
     PrepareCommit,
     DropOld,
+    /// Where a file cannot be made without a name.
+    NamedCommit,
+    NamedPrepareCommit,
 }
 
-const COURSES: [Course; 5] = [
+const COURSES: [Course; 7] = [
+    Course::NamedCommit,
+    Course::NamedPrepareCommit,
     Course::Commit,
     Course::HoldRelease,
     Course::HoldRollback,
@@ -37,13 +42,32 @@ const COURSES: [Course; 5] = [
     Course::DropOld,
 ];
 
+impl Course {
+    fn prepares(self) -> bool {
+        matches!(self, Course::PrepareCommit | Course::NamedPrepareCommit)
+    }
+
+    /// The failpoints of a run in which nothing goes wrong, after others.
+    fn and_always(self, other: &str) -> String {
+        match self {
+            Course::NamedCommit | Course::NamedPrepareCommit => {
+                format!("{other},fs.nameless=0:enotsup")
+            }
+            _ => other.to_owned(),
+        }
+    }
+}
+
 fn commands(course: Course) -> Vec<protocol::Command> {
     use protocol::Command as C;
     let commit = |hold, drop_old| C::Commit(Commit { hold, drop_old });
     let start = [C::Lock(lock(MAILBOX)), C::Upgrade(Upgrade::default())];
     let of = protocol::Named::new(common::name(MAILBOX));
     let end = match course {
-        Course::Commit | Course::PrepareCommit => vec![commit(false, false)],
+        Course::Commit
+        | Course::PrepareCommit
+        | Course::NamedCommit
+        | Course::NamedPrepareCommit => vec![commit(false, false)],
         Course::HoldRelease => vec![commit(true, false), C::Release { drop_old: false }],
         Course::HoldRollback => vec![commit(true, false), C::Rollback],
         Course::DropOld => vec![commit(false, true)],
@@ -52,7 +76,7 @@ fn commands(course: Course) -> Vec<protocol::Command> {
         of,
         upgrade: Upgrade::default(),
     });
-    let prepare = (course == Course::PrepareCommit).then_some(prepare);
+    let prepare = course.prepares().then_some(prepare);
     prepare.into_iter().chain(start).chain(end).collect()
 }
 
@@ -140,7 +164,12 @@ fn open(store: &Store) -> std::sync::Arc<Host> {
 /// An error at any point is answered with NO, and nothing is left that a later transaction would trip over.
 #[test]
 fn an_error_at_any_point_leaves_one_complete_set_and_nothing_else() {
-    errors_everywhere(&[Course::HoldRollback, Course::PrepareCommit], &["eio"]);
+    let courses = [
+        Course::HoldRollback,
+        Course::PrepareCommit,
+        Course::NamedPrepareCommit,
+    ];
+    errors_everywhere(&courses, &["eio"]);
 }
 
 /// The same for every course and error: `cargo test -p slotd --test sweep -- --ignored --nocapture`.
@@ -160,8 +189,8 @@ fn errors_everywhere(courses: &[Course], errors: &[&str]) {
                 let host = open(&store);
                 let what = format!("{course:?} {error} at {k}");
                 let mut session = Session::new(std::sync::Arc::clone(&host));
-                let result =
-                    failpoint::with(&format!("*={k}:{error}"), || reply_of(&mut session, course));
+                let spec = course.and_always(&format!("*={k}:{error}"));
+                let result = failpoint::with(&spec, || reply_of(&mut session, course));
                 drop(session);
                 drop(host);
                 // The log may have failed; a restart reads it anew and settles what is open.
@@ -188,7 +217,8 @@ fn errors_everywhere(courses: &[Course], errors: &[&str]) {
 fn points_of(course: Course) -> u64 {
     let store = Store::small(&[MAILBOX]);
     let mut session = Session::new(open(&store));
-    let (result, points) = failpoint::count(|| reply_of(&mut session, course));
+    let spec = course.and_always("");
+    let (result, points) = failpoint::count(&spec, || reply_of(&mut session, course));
     result.unwrap();
     points
 }
@@ -256,7 +286,10 @@ fn trace(course: Course) -> usize {
     let path = store.tmp.path().join("trace");
     let server = Server::start(
         &store,
-        &[("REGUID_FAILPOINTS_TRACE", path.display().to_string())],
+        &[
+            ("REGUID_FAILPOINTS_TRACE", path.display().to_string()),
+            ("REGUID_FAILPOINTS", course.and_always("")),
+        ],
     )
     .unwrap();
     runtime().block_on(converse(&server.addr, course)).unwrap();
@@ -278,7 +311,8 @@ fn kill_everywhere(course: Course, meddle: bool) -> usize {
         let what = format!("{course:?} killed at {k} of {points}, meddled {meddle}");
         let store = Store::small(&[MAILBOX]);
         let mut before = files(&store);
-        let server = Server::start(&store, &[("REGUID_FAILPOINTS", format!("*={k}:kill"))]);
+        let spec = course.and_always(&format!("*={k}:kill"));
+        let server = Server::start(&store, &[("REGUID_FAILPOINTS", spec)]);
         if let Some(server) = server {
             let result = runtime().block_on(converse(&server.addr, course));
             drop(server);
@@ -319,6 +353,7 @@ fn set_flag(store: &Store, before: &mut BTreeMap<PathBuf, Vec<u8>>) {
 #[test]
 fn a_kill_at_any_point_heals() {
     kill_everywhere(Course::HoldRollback, false);
+    kill_everywhere(Course::NamedCommit, false);
 }
 
 #[test]

@@ -34,14 +34,7 @@ fn staged() -> Transaction {
 
 fn held() -> Transaction {
     let mut t = staged();
-    run(
-        &mut t,
-        &[
-            Event::Commit(HOLD),
-            Event::Intent { durable: true },
-            Event::Renamed,
-        ],
-    );
+    run(&mut t, &[Event::Commit(HOLD), Event::Renamed]);
     assert_eq!(
         t.state(),
         State::Held {
@@ -53,10 +46,9 @@ fn held() -> Transaction {
 }
 
 #[test]
-fn a_plain_commit_logs_then_renames_then_unlocks_then_answers() {
+fn a_plain_commit_renames_then_unlocks_then_answers() {
     let mut t = staged();
-    assert_eq!(t.step(Event::Commit(PLAIN)), [Action::WriteIntent]);
-    assert_eq!(t.step(Event::Intent { durable: true }), [Action::Rename]);
+    assert_eq!(t.step(Event::Commit(PLAIN)), [Action::Rename]);
     let end = [
         Action::KeepOld { drop_old: false },
         Action::EndIntent,
@@ -91,7 +83,7 @@ fn a_held_commit_can_be_put_back_and_a_released_one_cannot() {
 fn a_closed_connection_rolls_back_before_commit_and_releases_after() {
     assert_eq!(
         staged().step(Event::Disconnect),
-        [Action::Unstage, Action::Unlock]
+        [Action::Unstage, Action::EndIntent, Action::Unlock]
     );
     let end = [
         Action::KeepOld { drop_old: false },
@@ -148,15 +140,15 @@ impl World {
         match action {
             Action::TakeLocks => assert!(!self.locked),
             Action::Stage => assert!(self.locked && !self.staged && !self.intent),
-            Action::WriteIntent => assert!(self.locked && self.staged && !self.intent),
             Action::Rename => assert!(self.locked && self.staged && self.intent && !self.renamed),
             Action::PutBack => assert!(self.locked && self.intent && self.renamed),
             Action::Unstage => {
                 assert!(self.locked && !self.renamed);
                 self.staged = false;
             }
+            // Of an intent for which there is nothing staged any more, if there is one at all.
             Action::EndIntent => {
-                assert!(self.locked && self.intent);
+                assert!(self.locked && !self.staged);
                 self.intent = false;
             }
             Action::KeepOld { .. } => assert!(self.locked && self.renamed && self.intent),
@@ -176,8 +168,9 @@ impl World {
     fn is_told(&mut self, event: Event) {
         match event {
             Event::Locks { taken } => self.locked = taken,
-            Event::Staged { changed } => self.staged = changed,
-            Event::Intent { durable } => self.intent = durable,
+            Event::Staged { changed } => (self.staged, self.intent) = (changed, changed),
+            // It may have come to the intent, and to the first of the names.
+            Event::StageFailed => (self.staged, self.intent) = (true, true),
             Event::Renamed => (self.renamed, self.staged) = (true, false),
             Event::RenameFailed { undone: false } => self.staged = false,
             Event::PutBack { done: true } => self.renamed = false,
@@ -206,10 +199,6 @@ fn possible(t: &Transaction) -> Vec<Event> {
                 Event::StageFailed,
             ]);
         }
-        State::Logging(_) => events.extend([
-            Event::Intent { durable: true },
-            Event::Intent { durable: false },
-        ]),
         State::Renaming(_) => events.extend([
             Event::Renamed,
             Event::RenameFailed { undone: true },

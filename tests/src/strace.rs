@@ -2,10 +2,12 @@
 //!
 //! Each system call that locks, syncs, links, renames or unlinks becomes one short text such as
 //! `lock cyrus.index`, `sync cyrus.index.NEW`, `rename cyrus.index.NEW cyrus.index`. Calls that
-//! failed are left out. A call that strace prints in two halves counts when it ended.
+//! failed are left out. A file that has no name yet is `nameless`. A call that strace prints in two halves counts when it ended.
 
 use std::collections::HashMap;
 use std::path::Path;
+
+const NAMELESS: &str = "nameless";
 
 /// Words to put before a program so that its file operations go to `log`. strace becomes a
 /// grandchild (`-D`), so that the process id of the child stays the program's own.
@@ -54,19 +56,23 @@ fn operation(call: &str) -> Option<String> {
     }
     let of_fd = || {
         let path = args.split_once('<')?.1.split_once('>')?.0;
-        Some(
-            Path::new(path.trim_end_matches(" (deleted)"))
-                .file_name()?
-                .to_str()?
-                .to_owned(),
-        )
+        let path = Path::new(path.trim_end_matches(" (deleted)"));
+        let name = path.file_name()?.to_str()?;
+        // To the kernel its name is its inode number.
+        let name = if name.starts_with('#') {
+            NAMELESS
+        } else {
+            name
+        };
+        Some(name.to_owned())
     };
     let quoted: Vec<&str> = args.split('"').skip(1).step_by(2).collect();
     let base = |n: usize| {
-        Path::new(quoted.get(n)?)
-            .file_name()?
-            .to_str()
-            .map(str::to_owned)
+        let path = Path::new(quoted.get(n)?);
+        if path.starts_with("/proc/self/fd") {
+            return Some(NAMELESS.to_owned());
+        }
+        path.file_name()?.to_str().map(str::to_owned)
     };
     match name {
         "fcntl" if args.contains("F_WRLCK") && args.contains("SETLK") => {
@@ -95,12 +101,16 @@ mod tests {
 8 <... fsync resumed>) = 0
 8 renameat(5</m>, "cyrus.index.NEW", 5</m>, "cyrus.index") = 0
 8 close(9</m/cyrus.index (deleted)>) = 0
+8 fsync(10</m/#7 (deleted)>) = 0
+8 linkat(AT_FDCWD</>, "/proc/self/fd/10", 5</m>, "cyrus.index.NEW", AT_SYMLINK_FOLLOW) = 0
 "#;
         let want = [
             "lock cyrus.header",
             "sync cyrus.index.NEW",
             "rename cyrus.index.NEW cyrus.index",
             "close cyrus.index",
+            "sync nameless",
+            "link nameless cyrus.index.NEW",
         ];
         assert_eq!(operations(log.trim()), want);
     }

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -97,6 +97,12 @@ impl OpenError {
 pub struct Dir {
     fd: OwnedFd,
     path: PathBuf,
+}
+
+/// Whether an open file can be reached by a path.
+fn has_proc() -> bool {
+    static HAS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *HAS.get_or_init(|| Path::new("/proc/self/fd").is_dir())
 }
 
 const DIRECTORY: OFlags = OFlags::RDONLY
@@ -216,6 +222,48 @@ impl Dir {
         create()
             .map(File::from)
             .io_context("create", &self.path_of(name))
+    }
+
+    /// Creates a file without any name, readable and writable by its owner only: gone with its last handle, whatever happens,
+    /// unless [`Dir::give_name`] is called. `None` where that cannot be done: the file system does not know it, or there is
+    /// no /proc through which a name could be given.
+    ///
+    /// # Errors
+    /// It could be done, but the system did not.
+    pub fn create_nameless(&self) -> Result<Option<File>, IoError> {
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let create = || {
+            failpoint::hit("fs.nameless")?;
+            rustix::fs::openat(&self.fd, ".", flags, Mode::RUSR | Mode::WUSR)
+                .map_err(io::Error::from)
+        };
+        if !has_proc() {
+            return Ok(None);
+        }
+        match create() {
+            Ok(fd) => Ok(Some(File::from(fd))),
+            // EISDIR and EINVAL: a kernel or a file system that has not heard of it.
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::NOTSUP | Errno::ISDIR | Errno::INVAL) => Ok(None),
+                _ => Err(IoError::new("create a file in", &self.path, error)),
+            },
+        }
+    }
+
+    /// Gives a file of [`Dir::create_nameless`] its name.
+    ///
+    /// # Errors
+    /// The system's; among them that the name exists.
+    pub fn give_name(&self, file: &File, name: &str) -> Result<(), IoError> {
+        // Without a name beforehand, this is the way of all who have no capability for AT_EMPTY_PATH.
+        let handle = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let link = || {
+            failpoint::hit("fs.link")?;
+            let follow = AtFlags::SYMLINK_FOLLOW;
+            rustix::fs::linkat(rustix::fs::CWD, &handle, &self.fd, name, follow)
+                .map_err(io::Error::from)
+        };
+        link().io_context("link", &self.path_of(name))
     }
 
     /// What lies under a name now, not following a link; `None` if nothing.

@@ -16,7 +16,7 @@ use crate::lock::wait;
 /// Bytes collected before they go to the kernel.
 const BUFFER: usize = 256 * 1024;
 
-/// A file under a name that is not live. It is removed when dropped, unless [`NewFile::keep`] was called: so
+/// A file without a name, or under one that is not live. It is gone when dropped, unless [`NewFile::keep`] was called: so
 /// whatever fails on the way, a full disk included, leaves nothing.
 #[derive(Debug)]
 pub struct NewFile<'a> {
@@ -24,10 +24,21 @@ pub struct NewFile<'a> {
     name: &'static str,
     file: File,
     buffer: Vec<u8>,
+    named: bool,
     kept: bool,
 }
 
 impl<'a> NewFile<'a> {
+    /// Creates it without a name, for [`Dir::give_name`] once it is complete: then no crash can leave anything of it. `None`
+    /// where that cannot be done.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn nameless(dir: &'a Dir, name: &'static str) -> Result<Option<NewFile<'a>>, IoError> {
+        let file = dir.create_nameless()?;
+        Ok(file.map(|file| NewFile::of(dir, name, file, false)))
+    }
+
     /// Creates it; what may lie there already is removed first. Only for names that are ours to remove:
     /// because we hold the locks, or because nothing else uses the name.
     ///
@@ -36,13 +47,24 @@ impl<'a> NewFile<'a> {
     pub fn create(dir: &'a Dir, name: &'static str) -> Result<NewFile<'a>, IoError> {
         dir.unlink(name)?;
         let file = dir.create_new(name)?;
-        Ok(NewFile {
+        Ok(NewFile::of(dir, name, file, true))
+    }
+
+    fn of(dir: &'a Dir, name: &'static str, file: File, named: bool) -> NewFile<'a> {
+        NewFile {
             dir,
             name,
             file,
             buffer: Vec::with_capacity(BUFFER),
+            named,
             kept: false,
-        })
+        }
+    }
+
+    /// Whether it has its name already.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        self.named
     }
 
     /// The open file.
@@ -81,7 +103,7 @@ impl<'a> NewFile<'a> {
             .io_context("sync", &path)
     }
 
-    /// Leaves it where it is.
+    /// Lets it live as long as its handle, and where it has a name longer.
     ///
     /// # Errors
     /// fstat failed.
@@ -119,7 +141,8 @@ impl Write for NewFile<'_> {
 
 impl Drop for NewFile<'_> {
     fn drop(&mut self) {
-        if !self.kept
+        if self.named
+            && !self.kept
             && let Err(error) = self.dir.unlink(self.name)
         {
             tracing::error!("{error}");

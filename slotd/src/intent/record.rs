@@ -48,7 +48,7 @@ pub struct IntentFile {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
-    /// `COMMIT` was ordered.
+    /// Staged, and perhaps `COMMIT` was ordered: the first rename tells.
     #[default]
     Commit,
     /// `ROLLBACK` was ordered while the commit was held.

@@ -28,7 +28,7 @@ use crate::stage::{self, LiveFiles, Sources, carries, new_name, old_name, source
 pub enum Settled {
     /// Everything had been done, or undone, already.
     Complete,
-    /// Nothing had been renamed, and what was staged is gone: as if `COMMIT` had never come.
+    /// Nothing had been renamed, and what was staged is gone: `COMMIT` had not come, or is as if it had not.
     Aborted,
     /// The missing renames were done.
     Finished,
@@ -424,7 +424,16 @@ fn restage(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settled, Refusal
         fetched: None,
     };
     let never = AtomicBool::new(false);
-    let staged = stage::stage(locks, &live, want, &sources, &never);
+    // The intent is open, and so recovery would find them under any name.
+    let noted = || Ok(());
+    let staged = stage::stage(locks, &live, want, &sources, &never, &noted);
+    let staged = staged.and_then(|mut stage| match stage.name(locks) {
+        Ok(()) => Ok(stage),
+        Err(error) => {
+            stage.remove(locks);
+            Err(error.into())
+        }
+    });
     let failed = match staged {
         Ok(stage) => match commit::rename(locks, &stage) {
             Ok(()) => {

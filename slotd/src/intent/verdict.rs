@@ -74,9 +74,11 @@ pub fn verdict(direction: Direction, files: &[Found]) -> Verdict {
     match direction {
         Direction::Commit if all(At::New) => Verdict::Complete,
         Direction::PutBack if all(At::Old) => Verdict::Complete,
+        // The intent comes before `COMMIT`: the first rename is what tells that it was ordered. A coordinator that did
+        // order it, and got no answer, comes back.
+        Direction::Commit if files.iter().all(|f| f.at != At::New) => Verdict::Abort,
         Direction::Commit if can_finish => Verdict::Finish,
         Direction::PutBack if can_put_back => Verdict::PutBack,
-        Direction::Commit if files.iter().all(|f| f.at != At::New) => Verdict::Abort,
         _ => Verdict::Restage,
     }
 }

@@ -15,7 +15,7 @@ use crate::intent::{Direction, Intent, IntentFile, recovery};
 use crate::lock::{MailboxLocks, Patience};
 use crate::protocol::{self, Code, Committed, Fields, MailboxFacts, Reply};
 use crate::refusal::Refusal;
-use crate::stage::{self, Caches, Incarnation, LiveFiles, Sources, sources};
+use crate::stage::{self, Caches, Incarnation, LiveFiles, Note, Sources, sources};
 use crate::transaction::{Action, Answer, Event, State};
 
 impl Session {
@@ -33,18 +33,15 @@ impl Session {
         let local = sources::open_local(&place, &uniqueid, uidvalidity);
         let fetched =
             fetched.and_then(|bytes| sources::take_fetched(bytes, &place, &uniqueid, uidvalidity));
-        self.touch(&place)?;
-        let prepared = stage::prepare(
-            &place,
-            &live,
-            prepare.upgrade,
-            Incarnation {
-                uniqueid,
-                uidvalidity,
-            },
-            Caches { local, fetched },
-            &self.control.cancel,
-        )?;
+        let of = Incarnation {
+            uniqueid,
+            uidvalidity,
+        };
+        let caches = Caches { local, fetched };
+        let prepared = self.noting(&place, |session, note| {
+            let cancel = &session.control.cancel;
+            stage::prepare(&place, &live, prepare.upgrade, of, caches, cancel, note)
+        })?;
         let reply = Reply::Ok(prepared.report().to_fields());
         self.prepared = Some(prepared);
         Ok(reply)
@@ -78,19 +75,10 @@ impl Session {
                 })
             }
             Action::Stage => {
-                let result = self.stage();
+                let result = self.stage().and_then(|changed| self.intend(changed));
                 Some(match self.note(result) {
                     Some(changed) => Event::Staged { changed },
                     None => Event::StageFailed,
-                })
-            }
-            Action::WriteIntent => {
-                let result = self.write_intent();
-                if result.is_err() {
-                    self.unstage_for_good();
-                }
-                Some(Event::Intent {
-                    durable: self.note(result).is_some(),
                 })
             }
             Action::Rename => Some(self.rename()),
@@ -101,11 +89,7 @@ impl Session {
                 })
             }
             Action::Unstage => {
-                if let Some(open) = &mut self.open
-                    && let Some(stage) = open.stage.take()
-                {
-                    stage.remove(&open.locks);
-                }
+                self.unstage();
                 None
             }
             Action::EndIntent => {
@@ -151,6 +135,7 @@ impl Session {
             Err(refusal) => {
                 tracing::info!(code = %refusal.code, "{refusal}");
                 self.refusal = Some(refusal);
+                self.good = None;
                 None
             }
         }
@@ -242,13 +227,13 @@ impl Session {
     }
 
     fn stage(&mut self) -> Result<bool, Refusal> {
-        let Some(place) = self.open.as_ref().map(|o| o.locks.place.clone()) else {
-            return Err(not_locked());
-        };
-        self.touch(&place)?;
-        let Some(open) = &mut self.open else {
-            return Err(not_locked());
-        };
+        let place = self.open.as_ref().map(|o| o.locks.place.clone());
+        let place = place.ok_or_else(not_locked)?;
+        self.noting(&place, Session::stage_noting)
+    }
+
+    fn stage_noting(&mut self, note: Note<'_>) -> Result<bool, Refusal> {
+        let open = self.open.as_mut().ok_or_else(not_locked)?;
         open.locks.mark("client");
         self.host.store.check_mounts(&open.locks.place)?;
         let live = LiveFiles::unverified(&open.locks)?;
@@ -259,7 +244,7 @@ impl Session {
             .take()
             .filter(|p| p.fits(&open.locks.place, self.upgrade, &open.of));
         let mut stage = if let Some(prepared) = prepared {
-            prepared.stage(&open.locks, &live, cancel)?
+            prepared.stage(&open.locks, &live, cancel, note)?
         } else {
             live.verify()?;
             open.locks.mark("read");
@@ -269,7 +254,8 @@ impl Session {
                 local: local.as_ref(),
                 fetched: open.fetched.as_ref(),
             };
-            stage::stage(&open.locks, &live, self.upgrade, &sources, cancel)?
+            let locks = &open.locks;
+            stage::stage(locks, &live, self.upgrade, &sources, cancel, note)?
         };
         stage.keep_seen(live);
         open.locks.mark("stage");
@@ -279,45 +265,54 @@ impl Session {
         Ok(changed)
     }
 
-    /// Removes the staged files so that no power cut brings them back. For an intent that could not be written for
-    /// sure: it may be on stable storage all the same, and recovery would finish it, though the answer was `NO`.
-    fn unstage_for_good(&mut self) -> bool {
-        let Some(open) = &mut self.open else {
-            return true;
-        };
+    /// Removes the staged files so that no power cut brings their names back once the end of their intent is on stable
+    /// storage. If that fails the intent stays open, for the next `LOCK`.
+    fn unstage(&mut self) {
+        let Some(open) = &mut self.open else { return };
         let Some(stage) = open.stage.take() else {
-            return true;
+            return;
         };
+        let named: Vec<FileKind> = stage
+            .files
+            .iter()
+            .filter(|f| f.named)
+            .map(|f| f.kind)
+            .collect();
         stage.remove(&open.locks);
-        let mut gone = true;
-        for kind in [FileKind::Index, FileKind::Expunge] {
+        for kind in named {
             let dir = open.locks.place.directory_of(kind);
             let left = dir.stat(stage::new_name(kind));
             if let Err(error) = dir.sync() {
                 tracing::error!(mailbox = %open.locks.place.mailbox, "{error}");
-                gone = false;
+                open.intent = None;
             }
-            gone &= matches!(left, Ok(None));
+            if !matches!(left, Ok(None)) {
+                open.intent = None;
+            }
         }
-        gone
     }
 
-    fn write_intent(&mut self) -> Result<(), Refusal> {
-        let (locks, stage) = staged(self.open.as_ref())?;
-        locks.mark("client");
-        self.host.store.check_mounts(&locks.place)?;
-        locks.check()?;
-        let intent = intent_of(locks, stage, Direction::Commit)?;
-        let id = self
-            .host
-            .log
-            .begin(intent)
-            .map_err(|e| Refusal::new(Code::Io, e.to_string()))?;
-        locks.mark("intent");
-        if let Some(open) = &mut self.open {
-            open.intent = Some(id);
+    /// Makes it known to recovery what is staged, and only then gives it its names: so whatever a crash leaves is found.
+    fn intend(&mut self, changed: bool) -> Result<bool, Refusal> {
+        if !changed {
+            return Ok(false);
         }
-        Ok(())
+        let (locks, stage) = staged(self.open.as_ref())?;
+        let intent = intent_of(locks, stage, Direction::Commit)?;
+        let begun = self.host.log.begin(intent);
+        let id = begun.map_err(|e| Refusal::new(Code::Io, e.to_string()))?;
+        if let Some(Open {
+            locks,
+            stage: Some(stage),
+            intent,
+            ..
+        }) = &mut self.open
+        {
+            *intent = Some(id);
+            locks.mark("intent");
+            stage.name(locks)?;
+        }
+        Ok(true)
     }
 
     fn rename(&mut self) -> Event {
@@ -326,7 +321,16 @@ impl Session {
                 locks,
                 stage: Some(stage),
                 ..
-            }) => commit::rename(locks, stage),
+            }) => {
+                locks.mark("client");
+                match self.host.store.check_mounts(&locks.place) {
+                    Ok(()) => commit::rename(locks, stage),
+                    Err(refusal) => Err(commit::RenameFailed {
+                        refusal,
+                        undone: true,
+                    }),
+                }
+            }
             _ => Err(commit::RenameFailed {
                 refusal: not_locked(),
                 undone: true,
@@ -348,9 +352,9 @@ impl Session {
             Err(failed) => {
                 tracing::error!(undone = failed.undone, "commit: {}", failed.refusal);
                 self.refusal = Some(failed.refusal);
-                // The end of the intent is not on stable storage when the answer goes out.
-                let undone = failed.undone && self.unstage_for_good();
-                Event::RenameFailed { undone }
+                Event::RenameFailed {
+                    undone: failed.undone,
+                }
             }
         }
     }

@@ -8,17 +8,18 @@ mod drive;
 mod inquire;
 mod list;
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use indexfile::sha1s::Cache;
 
 use crate::host::Host;
-use crate::intent::Scratch;
+use crate::intent::{LogError, Scratch};
 use crate::lock::MailboxLocks;
 use crate::protocol::{Code, Command, Committed, Greeting, PROTOCOL_VERSION, Reply, Upgrade};
 use crate::refusal::Refusal;
-use crate::stage::{Incarnation, Prepared, Stage};
+use crate::stage::{Incarnation, Note, Prepared, Stage};
 use crate::store::Place;
 use crate::transaction::{Ending, Event, Transaction};
 
@@ -188,26 +189,34 @@ impl Session {
         reply.unwrap_or_else(|refusal| refusal.to_reply())
     }
 
-    /// Notes that scratch files are about to be made in a mailbox.
-    fn touch(&mut self, place: &Place) -> Result<(), Refusal> {
+    /// Does work that may have to make scratch files under names: that there may be some is noted before the first.
+    fn noting<T>(
+        &mut self,
+        place: &Place,
+        work: impl FnOnce(&mut Session, Note<'_>) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let host = Arc::clone(&self.host);
+        let refused = |e: LogError| Refusal::new(Code::Io, e.to_string());
+        // Also where nothing will be noted: with a log that has failed nothing can be committed, and what is
+        // staged could be taken for what an intent speaks of that did get to the disk.
+        host.log.usable_now().map_err(refused)?;
         let scratch = Scratch {
             mailbox: place.mailbox.to_string(),
             partition: place.partition.clone(),
         };
-        // Also where it is noted already: with a log that has failed nothing can be committed, and what is
-        // staged could be taken for what an intent speaks of that did get to the disk.
-        self.host
-            .log
-            .usable_now()
-            .map_err(|e| Refusal::new(Code::Io, e.to_string()))?;
-        if !self.touched.contains(&scratch) {
-            self.host
-                .log
-                .touch(&scratch)
-                .map_err(|e| Refusal::new(Code::Io, e.to_string()))?;
+        let known = self.touched.contains(&scratch);
+        let noted = Cell::new(false);
+        let result = work(self, &|| {
+            if !known && !noted.get() {
+                host.log.touch(&scratch).map_err(refused)?;
+                noted.set(true);
+            }
+            Ok(())
+        });
+        if noted.get() {
             self.touched.push(scratch);
         }
-        Ok(())
+        result
     }
 
     /// Notes that there are none any more.

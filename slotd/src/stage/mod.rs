@@ -1,9 +1,11 @@
-//! Staging: complete new files beside the live ones, under Cyrus's own scratch name `.NEW`, while the locks are held.
+//! Staging: complete new files beside the live ones, in the end under Cyrus's own scratch name `.NEW`, while the locks are
+//! held.
 //!
 //! What is promised: the live files are read and never written; a GUID comes from a cache entry that
 //! still describes the message file, or from the bytes of that file, or the whole mailbox is refused; a failure,
-//! a full disk included, leaves nothing behind. A crash leaves `.NEW` files that nobody uses: whoever
-//! holds the locks next removes them.
+//! a full disk included, leaves nothing behind. The new files get their names ([`Stage::name`]) when they are complete, synced
+//! and noted in the intent log: before that a crash leaves nothing at all, afterwards `.NEW` files that recovery finds by the
+//! intent. On a file system that cannot make a file without a name (`O_TMPFILE`) a durable note comes first instead.
 
 mod carries;
 mod digest;
@@ -40,7 +42,11 @@ pub const VERSIONS: std::ops::RangeInclusive<u32> = 6..=10;
 /// From this version on records have GUIDs, which must be SHA-1s.
 pub const GUID_VERSION: u32 = 10;
 
-/// One staged file: complete, synced, locked, under [`new_name`].
+/// Notes in the intent log that a file under a scratch name is about to be made, and returns when that is on stable storage.
+/// Called only where a file cannot be made without a name.
+pub type Note<'a> = &'a dyn Fn() -> Result<(), Refusal>;
+
+/// One staged file: complete, synced, locked; under [`new_name`] from [`Stage::name`] on.
 #[derive(Debug)]
 pub struct StagedFile {
     /// Which of the two.
@@ -49,6 +55,8 @@ pub struct StagedFile {
     pub file: File,
     /// Which file it is.
     pub id: FileId,
+    /// It has its name.
+    pub named: bool,
     /// The live file it was made from.
     pub from: FileId,
     /// The version of that.
@@ -83,7 +91,7 @@ pub const fn new_name(kind: FileKind) -> &'static str {
     }
 }
 
-/// Writes, syncs and locks the new files of a locked mailbox.
+/// Writes, syncs and locks the new files of a locked mailbox. They have no names yet, where that can be done.
 ///
 /// # Errors
 /// The mailbox is refused: nothing is changed and nothing is left.
@@ -93,6 +101,7 @@ pub fn stage(
     want: Upgrade,
     sources: &Sources<'_>,
     cancel: &AtomicBool,
+    note: Note<'_>,
 ) -> Result<Stage, Refusal> {
     check_version(want.version)?;
     live.check(want.repair)?;
@@ -108,7 +117,7 @@ pub fn stage(
             return Err(Refusal::new(Code::Expired, "UPGRADE was cut short"));
         }
         if identities.needs_rewrite(source) {
-            stage.write(locks, source, &identities)
+            stage.write(locks, source, &identities, note)
         } else {
             stage.keep(source);
             Ok(())
@@ -166,8 +175,14 @@ fn write_copy<'a>(
     like: &File,
     identities: &Identities,
     entries: &mut Vec<GuidEntry>,
+    note: Note<'_>,
 ) -> Result<(NewFile<'a>, CopyReport, u32), Refusal> {
-    let mut new = NewFile::create(dir, name)?;
+    let mut new = if let Some(new) = NewFile::nameless(dir, name)? {
+        new
+    } else {
+        note()?;
+        NewFile::create(dir, name)?
+    };
     new.lock()?;
     let mut restored = 0;
     let copy = StreamCopy::new(source)
@@ -234,6 +249,7 @@ impl Stage {
         locks: &MailboxLocks,
         source: &IndexFile,
         identities: &Identities,
+        note: Note<'_>,
     ) -> Result<(), Refusal> {
         let kind = source.kind();
         let dir = locks.place.directory_of(kind);
@@ -246,13 +262,16 @@ impl Stage {
             &locked.file,
             identities,
             entries,
+            note,
         )?;
+        let named = new.is_named();
         let (file, id) = new.keep()?;
         let from_version = source.minor_version();
         self.files.push(StagedFile {
             kind,
             file,
             id,
+            named,
             from: locked.id,
             from_version,
         });
@@ -275,6 +294,19 @@ impl Stage {
         // Stable: where both files have a UID, the index's record comes first.
         self.entries.sort_by_key(|e| e.uid);
         self.report.digest = digest_of(&self.entries);
+    }
+
+    /// Gives the staged files their names, once an intent on stable storage tells recovery of them.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn name(&mut self, locks: &MailboxLocks) -> Result<(), IoError> {
+        for staged in self.files.iter_mut().filter(|f| !f.named) {
+            let dir = locks.place.directory_of(staged.kind);
+            dir.give_name(&staged.file, new_name(staged.kind))?;
+            staged.named = true;
+        }
+        Ok(())
     }
 
     /// Removes the staged files. What cannot be removed is logged: it is nobody's, and goes with the next lock.

@@ -1,10 +1,11 @@
 //! `PREPARE`: the work of `UPGRADE` without locks, and what is left to do under them.
 //!
-//! The whole new files are written and synced under a name that Cyrus never uses, `cyrus.index.reguid`. Under the locks
-//! each live record is compared with what was prepared, only what differs is written, and the file is renamed to
-//! `.NEW`. The result is byte for byte that of an `UPGRADE` without `PREPARE`.
+//! The whole new files are written and synced without a name, which Cyrus can never use. Under the locks each live
+//! record is compared with what was prepared, only what differs is written, and the file gets the name `.NEW`. The result is
+//! byte for byte that of an `UPGRADE` without `PREPARE`.
 //!
-//! A crash leaves `.reguid` files: nobody uses them, the next `PREPARE` of the mailbox or `CLEAN` removes them.
+//! A crash leaves nothing. Only where a file cannot be made without a name (`O_TMPFILE`) it is called `cyrus.index.reguid`,
+//! after a durable note; then recovery, the next `PREPARE` of the mailbox or `CLEAN` removes what a crash left.
 
 use std::fs::File;
 use std::path::Path;
@@ -15,7 +16,7 @@ use indexfile::{FileKind, IndexFile, IoContext, IoError, Record};
 
 use super::patch::{self, Diff, Origin, Patch};
 use super::{
-    Caches, Digester, Identities, LiveFiles, Stage, StagedFile, check_version, entry, locked,
+    Caches, Digester, Identities, LiveFiles, Note, Stage, StagedFile, check_version, entry, locked,
     new_name, remove_strays, write_copy,
 };
 use crate::failpoint;
@@ -71,6 +72,8 @@ struct PreparedFile {
     altered: u32,
     restored: u32,
     dir: Arc<Dir>,
+    /// It lies under [`prepared_name`].
+    named: bool,
     /// It has been renamed and is no longer ours to remove.
     taken: bool,
 }
@@ -78,7 +81,8 @@ struct PreparedFile {
 impl Drop for PreparedFile {
     fn drop(&mut self) {
         let name = prepared_name(self.kind);
-        let ours = !self.taken && self.dir.id(name).is_ok_and(|id| id == Some(self.id));
+        let ours =
+            self.named && !self.taken && self.dir.id(name).is_ok_and(|id| id == Some(self.id));
         if ours && let Err(error) = self.dir.unlink(name) {
             tracing::warn!("{error}");
         }
@@ -96,6 +100,7 @@ pub fn prepare(
     of: Incarnation,
     caches: Caches,
     cancel: &AtomicBool,
+    note: Note<'_>,
 ) -> Result<Prepared, Refusal> {
     check_version(want.version)?;
     live.check(want.repair)?;
@@ -120,7 +125,7 @@ pub fn prepare(
     };
     for source in live.each() {
         if prepared.identities.needs_rewrite(source) {
-            prepared.write(source)?;
+            prepared.write(source, note)?;
         }
     }
     prepared.report.prepared = !prepared.files.is_empty();
@@ -169,7 +174,7 @@ impl Prepared {
         same && self.of == *of && self.want == want && !self.files.is_empty()
     }
 
-    fn write(&mut self, live: &IndexFile) -> Result<(), Refusal> {
+    fn write(&mut self, live: &IndexFile, note: Note<'_>) -> Result<(), Refusal> {
         // It is converted from the copy: so a record that is like the copy's under the locks has the right slot.
         let was = past(live);
         let source = was.as_ref().unwrap_or(live);
@@ -184,8 +189,10 @@ impl Prepared {
             &like,
             &self.identities,
             &mut self.entries,
+            note,
         )?;
         let index = IndexFile::from_file(new.file(), &dir.path_of(name), kind)?;
+        let named = new.is_named();
         let (file, id) = new.keep()?;
         self.files.push(PreparedFile {
             kind,
@@ -196,6 +203,7 @@ impl Prepared {
             altered: report.altered,
             restored,
             dir: Arc::clone(dir),
+            named,
             taken: false,
         });
         Ok(())
@@ -211,6 +219,7 @@ impl Prepared {
         locks: &MailboxLocks,
         live: &LiveFiles,
         cancel: &AtomicBool,
+        note: Note<'_>,
     ) -> Result<Stage, Refusal> {
         if self.want.repair.is_some() {
             live.verify()?;
@@ -250,7 +259,7 @@ impl Prepared {
                 stage.keep(source);
                 Ok(())
             }
-            Plan::Write => stage.write(locks, source, &self.identities),
+            Plan::Write => stage.write(locks, source, &self.identities, note),
             Plan::Patch(patch) => self.patch(&mut stage, locks, source, patch, grown),
         });
         if let Err(refusal) = written {
@@ -306,7 +315,7 @@ impl Prepared {
             })
     }
 
-    /// Brings one prepared file up to date and renames it to `.NEW`.
+    /// Brings one prepared file up to date; if it had to have a name it gets the name of a staged one.
     fn patch(
         &mut self,
         stage: &mut Stage,
@@ -326,7 +335,7 @@ impl Prepared {
         };
         let dir = locks.place.directory_of(kind);
         let (name, path) = (prepared_name(kind), dir.path_of(prepared_name(kind)));
-        if dir.id(name)? != Some(prepared.id) {
+        if prepared.named && dir.id(name)? != Some(prepared.id) {
             return Err(Refusal::new(
                 Code::Io,
                 format!("{} is not what was prepared any more", path.display()),
@@ -346,7 +355,9 @@ impl Prepared {
             sync(&prepared.file, &path, other)?;
             locks.mark("sync");
         }
-        dir.rename(name, new_name(kind))?;
+        if prepared.named {
+            dir.rename(name, new_name(kind))?;
+        }
         prepared.taken = true;
         let file = prepared.file.try_clone().io_context("duplicate", &path)?;
         let from_version = source.minor_version();
@@ -354,6 +365,7 @@ impl Prepared {
             kind,
             file,
             id: prepared.id,
+            named: prepared.named,
             from: locked.id,
             from_version,
         });

@@ -130,8 +130,7 @@ fn site_at_rest(site: &Site<Tiny>) -> Result<(), String> {
     }
     for file in Which::ALL {
         for role in [Role::New, Role::Prev] {
-            let orphan = site.orphans && role == Role::New;
-            if site.disk.has(Name::new(file, role)) && !orphan {
+            if site.disk.has(Name::new(file, role)) {
                 return Err(format!("a stray {role:?} of {file:?}"));
             }
         }

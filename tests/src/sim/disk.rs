@@ -54,14 +54,16 @@ pub enum Role {
     Old,
     /// `.OLD` of a transaction before, set aside while this one may still be undone.
     Prev,
+    /// No name: a file that only its maker's handle keeps.
+    Handle,
 }
 
 impl Role {
-    /// All of them.
+    /// All names.
     pub const ALL: [Self; 4] = [Self::Live, Self::New, Self::Old, Self::Prev];
 }
 
-const NAMES: usize = 8;
+const NAMES: usize = 10;
 
 impl Name {
     /// Puts the two together.
@@ -71,7 +73,7 @@ impl Name {
     }
 
     const fn slot(self) -> usize {
-        self.file as usize * 4 + self.role as usize
+        self.file as usize * 5 + self.role as usize
     }
 }
 
@@ -195,11 +197,33 @@ impl<C: Clone + Eq + Hash> Disk<C> {
             self.inodes.len() - 1
         };
         let ino = Ino::try_from(at + 1).expect("few files");
+        if name.role == Role::Handle {
+            self.now[name.slot()] = ino;
+            return;
+        }
         self.change(Change {
             name,
             to: ino,
             gone: None,
         });
+    }
+
+    /// Gives a file that has none its name; its maker keeps it by that from now on.
+    pub fn give_name(&mut self, file: Which) {
+        let handle = Name::new(file, Role::Handle);
+        if !self.has(handle) {
+            return;
+        }
+        self.link(handle, Name::new(file, Role::New));
+        self.now[handle.slot()] = 0;
+    }
+
+    /// Its maker lets go of a file without a name, or dies.
+    pub fn drop_handles(&mut self) {
+        for file in Which::ALL {
+            self.now[Name::new(file, Role::Handle).slot()] = 0;
+        }
+        self.collect();
     }
 
     /// Writes in place and syncs, as Cyrus does under its lock.

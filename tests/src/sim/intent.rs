@@ -29,13 +29,13 @@ pub struct Intent {
 }
 
 impl Intent {
-    /// To rename whatever is staged.
+    /// To rename whatever is staged under that name, or without one.
     #[must_use]
-    pub fn of<C: Image>(disk: &Disk<C>) -> Self {
+    pub fn of<C: Image>(disk: &Disk<C>, staged: Role) -> Self {
         let known = |name| Some((disk.ino(name)?, disk.born(name)));
         let pair = |file| {
             let old = known(Name::new(file, Role::Live))?;
-            let new = known(Name::new(file, Role::New))?;
+            let new = known(Name::new(file, staged))?;
             Some(Pair { old, new })
         };
         let files = Which::ALL.map(pair);
@@ -46,7 +46,7 @@ impl Intent {
         Self {
             files,
             from: version(Role::Live),
-            to: version(Role::New),
+            to: version(staged),
             back: false,
         }
     }

@@ -24,6 +24,8 @@ pub enum Op {
     SyncStaged(Which),
     /// Append the intent to the log and sync it.
     WriteIntent,
+    /// The new files get their names.
+    NameNew,
     /// Both are to be renamed.
     BeginRename,
     /// Set an older `.OLD` aside and link the live file to `.OLD`.
@@ -54,6 +56,8 @@ pub enum Op {
     PutBackDone,
     /// Remove what is staged.
     Unstage,
+    /// fsync of the directories in which something staged was removed.
+    SyncUnstaged,
     /// The intent is settled.
     EndIntent,
     /// Settle the `.OLD` files.
@@ -99,7 +103,6 @@ impl Op {
         match action {
             Action::TakeLocks => Self::TakeLocks,
             Action::Stage => Self::WriteNew,
-            Action::WriteIntent => Self::WriteIntent,
             Action::Rename => Self::BeginRename,
             Action::PutBack => Self::BeginPutBack,
             Action::Unstage => Self::Unstage,
@@ -129,23 +132,32 @@ impl Op {
             Self::SyncNew => {
                 for file in Which::ALL {
                     if site.mutation != Some(Mutation::StageWithoutSync) {
-                        site.disk.sync_file(Name::new(file, Role::New));
+                        site.disk.sync_file(Name::new(file, Role::Handle));
                     }
                 }
                 if session.settling {
-                    return Outcome::Then(vec![Op::BeginRename]);
+                    return Outcome::Then(vec![Op::NameNew, Op::BeginRename]);
                 }
-                Outcome::Tell(Event::Staged { changed: true })
+                Outcome::Then(vec![Op::WriteIntent, Op::NameNew])
             }
             Self::WriteIntent => {
-                let intent = Intent::of(&site.disk);
+                let intent = Intent::of(&site.disk, Role::Handle);
                 if site.mutation != Some(Mutation::IntentLate) {
                     site.log.begin(intent);
                 }
-                Outcome::Tell(Event::Intent { durable: true })
+                Outcome::Done
+            }
+            Self::NameNew => {
+                for file in Which::ALL {
+                    site.disk.give_name(file);
+                }
+                if session.settling {
+                    return Outcome::Done;
+                }
+                Outcome::Tell(Event::Staged { changed: true })
             }
             Self::BeginRename => {
-                session.order = Intent::of(&site.disk).order();
+                session.order = Intent::of(&site.disk, Role::New).order();
                 if site.mutation == Some(Mutation::IndexFirst) {
                     session.order.reverse();
                 }
@@ -162,11 +174,7 @@ impl Op {
             Self::RenameUndone if site.shut_down => {
                 Outcome::Tell(Event::RenameFailed { undone: false })
             }
-            Self::RenameUndone => {
-                // The end of the intent is not durable when the answer goes out: what is staged must not come back.
-                unstage_for_good(site);
-                Outcome::Tell(Event::RenameFailed { undone: true })
-            }
+            Self::RenameUndone => Outcome::Tell(Event::RenameFailed { undone: true }),
             Self::BeginPutBack if site.mutation == Some(Mutation::ReleaseInsteadOfRollback) => {
                 Outcome::Then(vec![Self::PutBackDone])
             }
@@ -237,10 +245,16 @@ impl Op {
                 put_back(site, file);
             }
             Self::Unstage => {
+                site.disk.drop_handles();
+                let named = Which::ALL.map(|file| site.disk.has(Name::new(file, Role::New)));
                 for file in Which::ALL {
                     site.disk.unlink(Name::new(file, Role::New));
                 }
+                if named.contains(&true) && !session.settling {
+                    return Outcome::Then(vec![Op::SyncUnstaged]);
+                }
             }
+            Self::SyncUnstaged => site.disk.sync_dirs(),
             Self::KeepOld { drop_old } => {
                 for file in Which::ALL {
                     site.disk.unlink(Name::new(file, Role::Prev));
@@ -261,6 +275,8 @@ impl Op {
             self,
             Self::WriteNew
                 | Self::SyncNew
+                | Self::NameNew
+                | Self::SyncUnstaged
                 | Self::SyncStaged(_)
                 | Self::LinkOld(_)
                 | Self::UnlinkOld(_)
@@ -287,6 +303,8 @@ impl Op {
         match self {
             Self::TakeLocks
             | Self::SyncNew
+            | Self::NameNew
+            | Self::SyncUnstaged
             | Self::SyncStaged(_)
             | Self::RenameNew(_)
             | Self::SyncDir(_)
@@ -317,7 +335,7 @@ impl Op {
         if how == Failing::Damaged {
             site.damaged = true;
         }
-        if matches!(self, Self::SyncDir(_)) {
+        if matches!(self, Self::SyncDir(_) | Self::SyncUnstaged) {
             site.shut_down = true;
         }
         let putting_back =
@@ -326,12 +344,11 @@ impl Op {
             Self::TakeLocks => Outcome::Tell(Event::Locks { taken: false }),
             Self::WriteIntent => {
                 if site.log.is_usable() {
-                    let intent = Intent::of(&site.disk);
+                    let intent = Intent::of(&site.disk, Role::Handle);
                     site.log.begin_failed(intent);
                 }
-                // The intent may be on stable storage: what it speaks of must not come back.
-                unstage_for_good(site);
-                Outcome::Tell(Event::Intent { durable: false })
+                session.ops.clear();
+                Outcome::Tell(Event::StageFailed)
             }
             Self::WriteBackIntent => {
                 if let Some(intent) = site.log.turned_back().filter(|_| site.log.is_usable()) {
@@ -340,11 +357,22 @@ impl Op {
                 session.ops.clear();
                 Outcome::Tell(Event::PutBack { done: false })
             }
-            // Nobody waits for these; what they leave is removed under the next lock.
-            Self::Unstage | Self::KeepOld { .. } if !session.settling => Outcome::Done,
+            // Nobody waits for these; what they leave is removed under the next lock, for which the intent stays open.
+            Self::Unstage | Self::SyncUnstaged if !session.settling => {
+                site.disk.drop_handles();
+                session.ops.retain(|op| *op != Self::EndIntent);
+                Outcome::Done
+            }
             Self::KeepOld { .. } => Outcome::Done,
-            Self::WriteNew | Self::SyncNew if session.settling => left(site, session),
+            Self::WriteNew | Self::SyncNew | Self::NameNew if session.settling => {
+                left(site, session)
+            }
             Self::WriteNew | Self::SyncNew => Outcome::Tell(Event::StageFailed),
+            Self::NameNew => {
+                // One of two may have it.
+                site.disk.give_name(Which::Index);
+                Outcome::Tell(Event::StageFailed)
+            }
             Self::LinkOld(_) | Self::RenameNew(_) | Self::SyncDir(_)
                 if session.ops.contains(&Self::Renamed) =>
             {
@@ -408,14 +436,13 @@ fn write_new<C: Image>(site: &mut Site<C>, session: &mut Session) -> Outcome {
         return Outcome::Tell(Event::StageFailed);
     }
     let mut staged = false;
-    site.orphans = false;
     for file in Which::ALL {
         let (live, new) = (Name::new(file, Role::Live), Name::new(file, Role::New));
         site.disk.unlink(new);
         if let Some(content) = site.rewritten(file, session.wanted)
             && site.disk.read(live) != Some(&content)
         {
-            site.disk.create(new, content);
+            site.disk.create(Name::new(file, Role::Handle), content);
             staged = true;
         }
     }
@@ -427,14 +454,6 @@ fn write_new<C: Image>(site: &mut Site<C>, session: &mut Session) -> Outcome {
     } else {
         Outcome::Tell(Event::Staged { changed: false })
     }
-}
-
-/// Removes what is staged so that no power cut brings it back.
-fn unstage_for_good<C: Image>(site: &mut Site<C>) {
-    for file in Which::ALL {
-        site.disk.unlink(Name::new(file, Role::New));
-    }
-    site.disk.sync_dirs();
 }
 
 fn link_old<C: Image>(site: &mut Site<C>, file: Which) {

@@ -289,7 +289,7 @@ fn at_rest(site: &Site<Mail>) -> Result<(), String> {
         .into_iter()
         .flat_map(|f| [Role::New, Role::Prev].map(|r| Name::new(f, r)))
     {
-        if site.disk.has(name) && !(site.orphans && name.role == Role::New) {
+        if site.disk.has(name) {
             return Err(format!("a stray {name:?}"));
         }
     }

@@ -112,8 +112,6 @@ pub struct Site<C: Image> {
     pub mutation: Option<Mutation>,
     /// Whether every further `UPGRADE` finds it damaged.
     pub damaged: bool,
-    /// slotd died over staged files that no intent speaks of: they are nobody's until the next `LOCK`.
-    pub orphans: bool,
     /// A directory could not be synced. File systems shut themselves down when that happens: nothing
     /// can be changed any more, by anybody, before the host was restarted.
     pub shut_down: bool,
@@ -138,7 +136,6 @@ impl<C: Image> Site<C> {
             truth,
             mutation: None,
             damaged: false,
-            orphans: false,
             shut_down: false,
         }
     }
@@ -299,20 +296,13 @@ impl<C: Image> Site<C> {
         self.lock = None;
         self.starter = None;
         self.log.reopen(log_kept);
-        let staged = Which::ALL
-            .into_iter()
-            .any(|f| self.disk.has(Name::new(f, Role::New)));
-        self.orphans = staged && self.log.open().is_none();
+        self.disk.drop_handles();
     }
 
     /// The host's power goes. `kept` says how much of what was not synced survives.
     pub fn power_cut(&mut self, kept: [usize; 2], log_kept: bool) {
         self.process_dies(log_kept);
         self.disk.power_cut(kept);
-        let staged = Which::ALL
-            .into_iter()
-            .any(|f| self.disk.has(Name::new(f, Role::New)));
-        self.orphans = staged && self.log.open().is_none();
         self.shut_down = false;
     }
 
