@@ -34,9 +34,22 @@ async fn prepare(client: &mut Client, mailbox: &str, version: u32) -> slotd::pro
         .unwrap()
 }
 
-/// Files and answers of an upgrade, with or without `PREPARE`, of a store that changes between the two.
+/// When the work is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Under the locks.
+    Plain,
+    /// Ahead; what changes after it under the locks.
+    Prepared,
+    /// Ahead; what changes after it just before the locks.
+    CaughtUp,
+    /// Ahead, and ahead again.
+    PreparedTwice,
+}
+
+/// Files and answers of an upgrade of a store that changes after `PREPARE`, if there is one.
 async fn outcome(
-    prepared: bool,
+    way: Way,
     version: u32,
     change: &dyn Fn(&Store),
 ) -> (Vec<(String, Vec<u8>)>, Upgraded, Vec<GuidEntry>) {
@@ -49,11 +62,20 @@ async fn outcome(
         client.upgrade(want(10)).await.unwrap();
         client.commit(Commit::default()).await.unwrap();
     }
+    let prepared = way != Way::Plain;
     if prepared {
         assert!(prepare(&mut client, MAILBOX, version).await.prepared);
     }
     change(&store);
-    client.lock(lock(MAILBOX)).await.unwrap();
+    if way == Way::PreparedTwice {
+        assert!(prepare(&mut client, MAILBOX, version).await.prepared);
+    }
+    let now = way != Way::CaughtUp;
+    let lock = slotd::protocol::Lock {
+        now,
+        ..lock(MAILBOX)
+    };
+    client.lock(lock).await.unwrap();
     let up = client.upgrade(want(version)).await.unwrap();
     assert_eq!(up.prepared, prepared);
     assert!(store.meta(MAILBOX).join("cyrus.index.NEW").exists());
@@ -81,14 +103,51 @@ async fn outcome(
 }
 
 async fn same(version: u32, change: &dyn Fn(&Store)) {
-    let without = outcome(false, version, change).await;
-    let with = outcome(true, version, change).await;
-    assert_eq!(with.1, without.1);
-    assert_eq!(with.2, without.2);
-    for (with, without) in with.0.iter().zip(&without.0) {
-        assert!(with == without, "{} differs", with.0);
+    let without = outcome(Way::Plain, version, change).await;
+    for way in [Way::Prepared, Way::CaughtUp, Way::PreparedTwice] {
+        let with = outcome(way, version, change).await;
+        assert_eq!(with.1, without.1, "{way:?}");
+        assert_eq!(with.2, without.2, "{way:?}");
+        for (with, without) in with.0.iter().zip(&without.0) {
+            assert!(with == without, "{way:?}: {} differs", with.0);
+        }
+        assert_eq!(with.0.len(), without.0.len(), "{way:?}");
     }
-    assert_eq!(with.0.len(), without.0.len());
+}
+
+/// Changes go on: before it is caught up, and after.
+#[tokio::test]
+async fn what_changes_after_it_was_caught_up_is_carried_over_under_the_locks() {
+    let result = |ways: [bool; 2]| async move {
+        let store = Store::small(&[MAILBOX]);
+        let served = store.serve().await;
+        let mut client = served.client().await;
+        let index = meta(&store, "cyrus.index");
+        let [ahead, again] = ways;
+        if ahead {
+            prepare(&mut client, MAILBOX, 10).await;
+        }
+        edit(&index, 96 + 35, 2);
+        append(&store, 90, b"one");
+        if again {
+            prepare(&mut client, MAILBOX, 10).await;
+        }
+        edit(&index, 96 + 35, 6);
+        edit(&index, 96 + 80 + 35, 8);
+        append(&store, 91, b"another");
+        let now = slotd::protocol::Lock {
+            now: true,
+            ..lock(MAILBOX)
+        };
+        client.lock(now).await.unwrap();
+        let up = client.upgrade(want(10)).await.unwrap();
+        assert_eq!(up.prepared, ahead);
+        client.commit(Commit::default()).await.unwrap();
+        (std::fs::read(index).unwrap(), up.digest, up.altered)
+    };
+    let plain = result([false, false]).await;
+    assert!(result([true, false]).await == plain);
+    assert!(result([true, true]).await == plain);
 }
 
 /// Changes bytes in place, as a STORE does.

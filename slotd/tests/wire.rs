@@ -44,10 +44,13 @@ fn commands() -> impl Strategy<Value = Command> {
         Just(Command::Hello),
         Just(Command::Rollback),
         Just(Command::Quit),
-        (named(), prop::option::of(0..=u64::MAX)).prop_map(|(of, ms)| Command::Lock(Lock {
-            of,
-            wait: ms.map(Duration::from_millis)
-        })),
+        (named(), prop::option::of(0..=u64::MAX), any::<bool>()).prop_map(|(of, ms, now)| {
+            Command::Lock(Lock {
+                of,
+                wait: ms.map(Duration::from_millis),
+                now,
+            })
+        }),
         upgrades().prop_map(Command::Upgrade),
         (any::<u32>(), any::<Option<u32>>())
             .prop_map(|(from, max)| Command::Guids(GuidRange { from, max })),
@@ -70,6 +73,7 @@ fn the_commands_of_the_contract_are_what_a_person_types() {
         Command::Lock(Lock {
             of: Named::new(name(mailbox)),
             wait: None,
+            now: false,
         })
     };
     let is = |line: &str, command: Command| {

@@ -10,6 +10,8 @@ use slotd::protocol::{
     Upgraded, UuidSource,
 };
 
+use tokio::time::Instant;
+
 use super::connect::Connect;
 use crate::journal::Job;
 use crate::two_phase::{Answer, Event, ListItem, Reason, Refusal, Request, Side};
@@ -60,6 +62,8 @@ impl Target {
             Request::Lock => Command::Lock(Lock {
                 of: self.named(side),
                 wait: Some(self.lock_wait),
+                // The master's locks are held by then.
+                now: side == Side::Replica,
             }),
             Request::Upgrade { to, uuids_old } => Command::Upgrade(asked(to, uuids_old)),
             Request::Commit { hold, drop_old } => Command::Commit(Commit { hold, drop_old }),
@@ -87,6 +91,11 @@ fn asked(to: u8, uuids_old: bool) -> Upgrade {
     }
 }
 
+/// A `PREPARE` that took longer than this is done again.
+const PREPARED_LONG_AGO: Duration = Duration::from_millis(100);
+/// So often at most.
+const MORE_ROUNDS: u32 = 3;
+
 impl Peer {
     pub(super) fn new(side: Side, connect: Arc<dyn Connect>) -> Self {
         Self {
@@ -101,11 +110,26 @@ impl Peer {
     pub(super) async fn ask(&mut self, target: &Target, request: Request) -> (Event, Learned) {
         let command = target.command(self.side, request);
         let begins = matches!(request, Request::Lock | Request::Prepare { .. });
-        let result = if begins {
+        let started = Instant::now();
+        let mut result = if begins {
             self.call_again(&command).await
         } else {
             self.call(&command).await
         };
+        // What took long is old by now. Bringing it up to date takes less and less, and what is left then is done under
+        // the locks.
+        let mut spent = started.elapsed();
+        let mut rounds = MORE_ROUNDS;
+        while matches!(request, Request::Prepare { .. })
+            && matches!(result, Ok(Reply::Ok(_)))
+            && spent > PREPARED_LONG_AGO
+            && rounds > 0
+        {
+            let started = Instant::now();
+            result = self.call(&command).await;
+            spent = started.elapsed();
+            rounds -= 1;
+        }
         match result {
             Ok(Reply::Ok(fields)) => {
                 self.used = true;

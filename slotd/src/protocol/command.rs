@@ -29,13 +29,15 @@ impl Named {
     }
 }
 
-/// `LOCK name [partition=P] [wait_ms=N]`
+/// `LOCK name [partition=P] [wait_ms=N] [now=1]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lock {
     /// Which mailbox.
     pub of: Named,
     /// How long to queue for all the locks together; the server has its own upper bound.
     pub wait: Option<Duration>,
+    /// Somebody is waiting already, another host's locks being held: do not first bring up to date what `PREPARE` made.
+    pub now: bool,
 }
 
 /// Where the identifiers of the new files come from.
@@ -240,6 +242,7 @@ impl Command {
                         partition: args.text("partition")?,
                     },
                     wait,
+                    now: args.switch("now")?,
                 })
             }
             "UPGRADE" => Command::Upgrade(args.upgrade()?),
@@ -318,6 +321,7 @@ impl Display for Command {
             Command::Lock(lock) => {
                 line.named(&lock.of);
                 line.key("wait_ms", lock.wait.map(|w| w.as_millis()));
+                line.key("now", lock.now.then_some(1));
             }
             Command::Upgrade(upgrade) => line.upgrade(*upgrade),
             Command::Guids(range) => {

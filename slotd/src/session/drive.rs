@@ -13,19 +13,32 @@ use crate::commit;
 use crate::fs::Identity;
 use crate::intent::{Direction, Intent, IntentFile, recovery};
 use crate::lock::{MailboxLocks, Patience};
-use crate::protocol::{self, Code, Committed, Fields, MailboxFacts, Reply};
+use crate::protocol::{self, Code, Committed, Fields, MailboxFacts, Named, Reply, Upgrade};
 use crate::refusal::Refusal;
-use crate::stage::{self, Caches, Incarnation, LiveFiles, Note, Sources, sources};
+use crate::stage::{self, Caches, Incarnation, LiveFiles, Looks, Note, Prepared, Sources, sources};
 use crate::transaction::{Action, Answer, Event, State};
 
 impl Session {
     /// `PREPARE`: without locks, and apart from the state machine.
     pub(super) fn prepare(&mut self, prepare: &protocol::Prepare) -> Result<Reply, Refusal> {
+        let place = self.host.store.find(&prepare.of)?;
+        let again = |p: &Prepared| p.is_of(&place, prepare.upgrade);
+        if self.prepared.as_ref().is_some_and(again) {
+            self.catch_up(&prepare.of);
+            if let Some(prepared) = &self.prepared {
+                return Ok(Reply::Ok(prepared.report().to_fields()));
+            }
+        }
+        self.prepare_anew(&prepare.of, prepare.upgrade)
+    }
+
+    fn prepare_anew(&mut self, of: &Named, upgrade: Upgrade) -> Result<Reply, Refusal> {
         // What was prepared before is given up first: one mailbox a connection.
         self.prepared = None;
         self.clear_scratch();
-        let fetched = self.fetch_sha1s(&prepare.of);
-        let place = self.host.store.find(&prepare.of)?;
+        let fetched = self.fetch_sha1s(of);
+        let place = self.host.store.find(of)?;
+        let looks = Looks::of(&place)?;
         let (index, expunge) = super::inquire::open_unlocked(&place)?;
         let live = LiveFiles { index, expunge };
         let uniqueid = sources::uniqueid_of(&place)?;
@@ -40,11 +53,40 @@ impl Session {
         let caches = Caches { local, fetched };
         let prepared = self.noting(&place, |session, note| {
             let cancel = &session.control.cancel;
-            stage::prepare(&place, &live, prepare.upgrade, of, caches, cancel, note)
+            stage::prepare(&place, &live, upgrade, of, caches, cancel, note)
         })?;
         let reply = Reply::Ok(prepared.report().to_fields());
-        self.prepared = Some(prepared);
+        self.prepared = Some(prepared.seen(looks));
         Ok(reply)
+    }
+
+    /// Brings what was prepared up to date, before anybody waits for it. If that fails it is given up.
+    fn catch_up(&mut self, of: &Named) {
+        let Some(prepared) = self.prepared.take() else {
+            return;
+        };
+        match self.caught_up(prepared, of) {
+            Ok(prepared) => self.prepared = prepared,
+            Err(refusal) => tracing::info!("what was prepared is given up: {refusal}"),
+        }
+    }
+
+    fn caught_up(&mut self, prepared: Prepared, of: &Named) -> Result<Option<Prepared>, Refusal> {
+        let place = self.host.store.find(of)?;
+        let looks = Looks::of(&place)?;
+        let want = prepared.wants();
+        if !prepared.is_of(&place, want) || prepared.is_current(&looks) {
+            return Ok(Some(prepared));
+        }
+        let (index, expunge) = super::inquire::open_unlocked(&place)?;
+        let live = LiveFiles { index, expunge };
+        let caught_up = prepared.catch_up(&live, looks, &self.control.cancel);
+        if let Ok(Some(prepared)) = caught_up {
+            return Ok(Some(prepared));
+        }
+        drop(live);
+        self.prepare_anew(of, want)?;
+        Ok(self.prepared.take())
     }
 
     /// Gives an event to the state machine and does what it says until it says no more.
@@ -176,7 +218,10 @@ impl Session {
             .lock
             .take()
             .ok_or_else(|| Refusal::new(Code::State, "nothing to lock"))?;
-        // Before the clock of the locks: it takes its own time.
+        // Before the clock of the locks: these take their own time.
+        if !lock.now {
+            self.catch_up(&lock.of);
+        }
         let fetched = match &self.prepared {
             Some(_) => None,
             None => self.fetch_sha1s(&lock.of),

@@ -8,6 +8,7 @@
 //! intent. On a file system that cannot make a file without a name (`O_TMPFILE`) a durable note comes first instead.
 
 mod carries;
+mod catch_up;
 mod digest;
 mod identities;
 mod live;
@@ -28,6 +29,7 @@ use crate::protocol::{Code, FileState, GuidEntry, Upgrade, Upgraded};
 use crate::refusal::Refusal;
 
 pub use carries::{carries, guid_like};
+pub use catch_up::Looks;
 pub use digest::{Digester, digest_of};
 pub use identities::{Identities, Identity};
 pub use live::LiveFiles;

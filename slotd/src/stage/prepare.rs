@@ -14,6 +14,7 @@ use std::sync::atomic::AtomicBool;
 
 use indexfile::{FileKind, IndexFile, IoContext, IoError, Record};
 
+use super::catch_up::Looks;
 use super::patch::{self, Diff, Origin, Patch};
 use super::{
     Caches, Digester, Identities, LiveFiles, Note, Stage, StagedFile, check_version, entry, locked,
@@ -38,17 +39,19 @@ pub const fn prepared_name(kind: FileKind) -> &'static str {
 /// A mailbox whose new files are ready but for what changes until it is locked. Dropping it removes them.
 #[derive(Debug)]
 pub struct Prepared {
-    place: Place,
-    want: Upgrade,
-    files: Vec<PreparedFile>,
-    identities: Identities,
+    pub(super) place: Place,
+    pub(super) want: Upgrade,
+    pub(super) files: Vec<PreparedFile>,
+    pub(super) identities: Identities,
     /// All records as they were, in order, and the digest over them, ready to go on.
-    entries: Vec<GuidEntry>,
-    digester: Digester,
-    report: protocol::Prepared,
+    pub(super) entries: Vec<GuidEntry>,
+    pub(super) digester: Digester,
+    pub(super) report: protocol::Prepared,
     of: Incarnation,
     /// As they were then: what they say of a message is believed only while its file has the entry's stamp, or size.
-    caches: Caches,
+    pub(super) caches: Caches,
+    /// How the live files looked before they were opened.
+    pub(super) looks: Looks,
 }
 
 /// Which mailbox of that name: one that was deleted and made anew has other messages under the same UIDs.
@@ -62,15 +65,15 @@ pub struct Incarnation {
 
 /// One prepared file, with its lock, so that no other slotd takes it for a stray.
 #[derive(Debug)]
-struct PreparedFile {
-    kind: FileKind,
-    file: File,
+pub(super) struct PreparedFile {
+    pub(super) kind: FileKind,
+    pub(super) file: File,
     id: FileId,
-    index: IndexFile,
+    pub(super) index: IndexFile,
     /// What it was made from, byte for byte, if that is not too large to be kept.
-    was: Option<IndexFile>,
-    altered: u32,
-    restored: u32,
+    pub(super) was: Option<IndexFile>,
+    pub(super) altered: u32,
+    pub(super) restored: u32,
     dir: Arc<Dir>,
     /// It lies under [`prepared_name`].
     named: bool,
@@ -122,6 +125,7 @@ pub fn prepare(
         report,
         of,
         caches,
+        looks: Looks::default(),
     };
     for source in live.each() {
         if prepared.identities.needs_rewrite(source) {
@@ -170,8 +174,7 @@ impl Prepared {
     /// Whether it is for this mailbox and this `UPGRADE`.
     #[must_use]
     pub fn fits(&self, place: &Place, want: Upgrade, of: &Incarnation) -> bool {
-        let same = self.place.mailbox == place.mailbox && self.place.partition == place.partition;
-        same && self.of == *of && self.want == want && !self.files.is_empty()
+        self.is_of(place, want) && self.of == *of
     }
 
     fn write(&mut self, live: &IndexFile, note: Note<'_>) -> Result<(), Refusal> {
@@ -418,7 +421,7 @@ impl Prepared {
 }
 
 /// A copy of a live file in memory, to compare with.
-fn past(live: &IndexFile) -> Option<IndexFile> {
+pub(super) fn past(live: &IndexFile) -> Option<IndexFile> {
     const LARGEST: usize = 128 << 20;
     if live.bytes().len() > LARGEST {
         return None;
@@ -437,7 +440,7 @@ enum Plan {
 
 /// Brings what was patched to stable storage. All else of the file is there since `PREPARE`: so without new
 /// attributes its data will do, and where no block and no size is new the file system's journal need not be waited for.
-fn sync(file: &File, path: &Path, attributes: bool) -> Result<(), IoError> {
+pub(super) fn sync(file: &File, path: &Path, attributes: bool) -> Result<(), IoError> {
     let sync = || {
         failpoint::hit("stage.sync")?;
         if attributes {

@@ -186,6 +186,7 @@ pub fn lock(text: &str) -> Lock {
     Lock {
         of: named(text),
         wait: None,
+        now: false,
     }
 }
 

@@ -1,0 +1,167 @@
+//! Bringing prepared files up to date without locks, so that less is left to do under them.
+//!
+//! What `PREPARE` made may be minutes old when `LOCK` comes. Its records are compared with the live ones just before, and what
+//! differs is written and synced while nobody waits. Whatever changes after that is found by the comparison under the locks,
+//! which trusts nothing of this. A crash leaves what `PREPARE` leaves.
+
+use std::sync::atomic::AtomicBool;
+
+use indexfile::{FileKind, IndexFile, IoError};
+
+use super::prepare::{past, sync};
+use super::{Digester, LiveFiles, Prepared, entry, patch};
+use crate::protocol::Upgrade;
+use crate::refusal::Refusal;
+use crate::store::Place;
+
+/// What the names of the live files say of them: if that is the same the files most likely are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Looks([Option<Look>; 2]);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look {
+    ino: u64,
+    size: i64,
+    modified: (i64, u64),
+    changed: (i64, u64),
+}
+
+impl Looks {
+    /// To be taken before the files are opened: then what changes later looks different, within the grain of the kernel's
+    /// clock.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn of(place: &Place) -> Result<Looks, IoError> {
+        let look = |kind: FileKind| {
+            let stat = place.directory_of(kind).stat(kind.file_name())?;
+            Ok::<_, IoError>(stat.map(|s| Look {
+                ino: s.st_ino,
+                size: s.st_size,
+                modified: (s.st_mtime, s.st_mtime_nsec),
+                changed: (s.st_ctime, s.st_ctime_nsec),
+            }))
+        };
+        Ok(Looks([look(FileKind::Index)?, look(FileKind::Expunge)?]))
+    }
+}
+
+impl Prepared {
+    /// Says how the live files looked before they were opened for it.
+    #[must_use]
+    pub fn seen(mut self, looks: Looks) -> Prepared {
+        self.looks = looks;
+        self
+    }
+
+    /// Whether the live files look as they did.
+    #[must_use]
+    pub fn is_current(&self, looks: &Looks) -> bool {
+        self.looks == *looks
+    }
+
+    /// Whether it is for this mailbox and this `UPGRADE`, whichever incarnation of the mailbox.
+    #[must_use]
+    pub fn is_of(&self, place: &Place, want: Upgrade) -> bool {
+        let same = self.place.mailbox == place.mailbox && self.place.partition == place.partition;
+        same && self.want == want && !self.files.is_empty()
+    }
+
+    /// What `UPGRADE` is expected to ask for.
+    #[must_use]
+    pub fn wants(&self) -> Upgrade {
+        self.want
+    }
+
+    /// Carries over what has changed in the live files, which are not locked. `None` if so much has that it is better
+    /// prepared anew.
+    ///
+    /// # Errors
+    /// As of [`super::prepare`]. What was prepared is gone then.
+    pub fn catch_up(
+        mut self,
+        live: &LiveFiles,
+        looks: Looks,
+        cancel: &AtomicBool,
+    ) -> Result<Option<Prepared>, Refusal> {
+        live.check(self.want.repair)?;
+        let stale: Vec<FileKind> = live
+            .each()
+            .filter(|source| self.identities.needs_rewrite(source))
+            .map(IndexFile::kind)
+            .collect();
+        let prepared: Vec<FileKind> = self.files.iter().map(|f| f.kind).collect();
+        if stale != prepared {
+            return Ok(None);
+        }
+        let mut list_changed = false;
+        for (at, source) in live
+            .each()
+            .filter(|s| stale.contains(&s.kind()))
+            .enumerate()
+        {
+            // It may be written while it is looked at, so it is looked at once: in a copy.
+            let Some(now) = past(source) else {
+                return Ok(Some(self));
+            };
+            let patch::Diff::Patch(patch) = self.difference(&now, at)? else {
+                return Ok(None);
+            };
+            if self.identities.wants_guids() {
+                let records = patch.slots.iter().filter_map(|slot| now.record(*slot));
+                let sources = self.caches.sources();
+                self.identities
+                    .add(&self.place, records, &sources, cancel)?;
+            }
+            list_changed |= patch.identities_changed || patch.appended > 0;
+            self.bring_up(at, now, &patch)?;
+        }
+        if list_changed {
+            self.list_anew()?;
+        }
+        self.report.messages = live.num_records();
+        self.report.cached = self.identities.cached;
+        self.report.hashed = self.identities.hashed;
+        self.looks = looks;
+        Ok(Some(self))
+    }
+
+    fn difference(&self, now: &IndexFile, at: usize) -> Result<patch::Diff, Refusal> {
+        let file = &self.files[at];
+        let origin = patch::Origin {
+            prepared: &file.index,
+            was: file.was.as_ref(),
+            altered: file.altered,
+            restored: file.restored,
+        };
+        Ok(patch::compare(now, &origin, &self.identities)?)
+    }
+
+    /// Writes one file's differences, and takes `now` for what it was made from.
+    fn bring_up(&mut self, at: usize, now: IndexFile, patch: &patch::Patch) -> Result<(), Refusal> {
+        let identities = &self.identities;
+        let file = &mut self.files[at];
+        let path = file.index.path().to_path_buf();
+        if patch::write(&file.file, &path, &now, &file.index, patch, identities)? {
+            sync(&file.file, &path, false)?;
+            file.index = IndexFile::from_file(&file.file, &path, file.kind)?;
+        }
+        (file.altered, file.restored) = (patch.altered, patch.restored);
+        file.was = Some(now);
+        Ok(())
+    }
+
+    fn list_anew(&mut self) -> Result<(), Refusal> {
+        self.entries.clear();
+        for was in self.files.iter().filter_map(|f| f.was.as_ref()) {
+            for record in was.records() {
+                let guid = self.identities.decide(&record)?.guid;
+                self.entries.push(entry(&record, guid));
+            }
+        }
+        self.entries.sort_by_key(|e| e.uid);
+        self.digester = Digester::default();
+        self.digester.add(&self.entries);
+        Ok(())
+    }
+}
