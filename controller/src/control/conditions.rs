@@ -3,7 +3,7 @@
 //! Looked at once a second, never while a mailbox is locked for it. All of it is about the machine
 //! that the controller runs on, which need not be one of the mail hosts; for those, use the command.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -93,9 +93,30 @@ impl std::fmt::Display for Window {
     }
 }
 
+/// Where a machine tells how busy it is.
+pub(super) struct Gauges<'a> {
+    /// As `/proc/loadavg`.
+    pub(super) load: &'a Path,
+    /// As `/proc/pressure/io`.
+    pub(super) io: &'a Path,
+}
+
+impl Gauges<'static> {
+    fn of_this_machine() -> Self {
+        Self {
+            load: Path::new("/proc/loadavg"),
+            io: Path::new("/proc/pressure/io"),
+        }
+    }
+}
+
 impl Conditions {
     /// Why to wait now; the first that applies. What cannot be looked at is a reason too.
     pub async fn reason(&self) -> Option<String> {
+        self.reason_by(&Gauges::of_this_machine()).await
+    }
+
+    pub(super) async fn reason_by(&self, gauges: &Gauges<'_>) -> Option<String> {
         if let Some(window) = self.window {
             match local_minute() {
                 Some(minute) if window.contains(minute) => {}
@@ -107,17 +128,17 @@ impl Conditions {
             return Some(format!("{} exists", path.display()));
         }
         if let Some(limit) = self.max_load {
-            match first_number("/proc/loadavg", "") {
+            match first_number(gauges.load, "") {
                 Some(load) if load <= limit => {}
                 Some(load) => return Some(format!("load average {load:.2} above {limit}")),
-                None => return Some("the load average cannot be read".to_owned()),
+                None => return Some(format!("{} cannot be read", gauges.load.display())),
             }
         }
         if let Some(limit) = self.max_io {
-            match first_number("/proc/pressure/io", "some avg10=") {
+            match first_number(gauges.io, "some avg10=") {
                 Some(io) if io <= limit => {}
                 Some(io) => return Some(format!("disk pressure {io:.1} % above {limit} %")),
-                None => return Some("/proc/pressure/io cannot be read".to_owned()),
+                None => return Some(format!("{} cannot be read", gauges.io.display())),
             }
         }
         match &self.command {
@@ -128,7 +149,7 @@ impl Conditions {
 }
 
 /// The first number of a file, after a prefix.
-fn first_number(path: &str, prefix: &str) -> Option<f64> {
+fn first_number(path: &Path, prefix: &str) -> Option<f64> {
     let text = std::fs::read_to_string(path).ok()?;
     text.strip_prefix(prefix)?
         .split_whitespace()
@@ -176,10 +197,14 @@ async fn refuses(command: &str) -> Option<String> {
 
 /// Looks at the conditions once a second until the task is dropped.
 pub async fn watch_conditions(control: Arc<Control>) {
+    watch_by(control, &Gauges::of_this_machine()).await;
+}
+
+pub(super) async fn watch_by(control: Arc<Control>, gauges: &Gauges<'_>) {
     let mut changed = control.subscribe();
     loop {
         let conditions = changed.borrow_and_update().conditions.clone();
-        let reason = conditions.reason().await;
+        let reason = conditions.reason_by(gauges).await;
         control.turn(|knobs| knobs.waiting = reason);
         // Our own change wakes us too; it changes nothing the second time.
         tokio::time::sleep(EVERY).await;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::conditions::{Gauges, watch_by};
 use super::*;
 use crate::run::{Stop, stop_pair};
 
@@ -302,4 +303,59 @@ async fn each_verb_is_answered_over_the_socket() {
         ask(&path, &Ask::Status),
         Err(ServeError::Nobody { .. })
     ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_waits_while_disks_or_processors_are_too_busy_and_goes_on_afterwards() {
+    let directory = tempfile::tempdir().unwrap();
+    let [load, io] = ["loadavg", "io"].map(|name| directory.path().join(name));
+    let busy = |load_is: &str, io_is: &str| {
+        std::fs::write(&load, format!("{load_is} 7.00 7.00 1/200 4711\n")).unwrap();
+        let text = format!(
+            "some avg10={io_is} avg60=99.00 avg300=99.00 total=1\nfull avg10=99.00 avg60=99.00 avg300=99.00 total=1\n"
+        );
+        std::fs::write(&io, text).unwrap();
+    };
+    busy("1.50", "4.25");
+    let control = Arc::new(Control::new(4));
+    let (watched, paths) = (Arc::clone(&control), [load.clone(), io.clone()]);
+    let watcher = tokio::spawn(async move {
+        let gauges = Gauges {
+            load: &paths[0],
+            io: &paths[1],
+        };
+        watch_by(watched, &gauges).await;
+    });
+    // As somebody who sets the limits while it runs, and looks three seconds later.
+    let later = async || {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        (control.room(), control.live().waiting)
+    };
+    assert_eq!(later().await, (4, None));
+    control.turn(|knobs| knobs.conditions.max_io = Some(20.0));
+    assert_eq!(later().await, (4, None), "4.25 % is not too much");
+    busy("1.50", "20.01");
+    let told = "disk pressure 20.0 % above 20 %".to_owned();
+    assert_eq!(later().await, (0, Some(told)));
+    busy("1.50", "20.00");
+    assert_eq!(later().await, (4, None));
+
+    control.turn(|knobs| knobs.conditions.max_load = Some(2.0));
+    assert_eq!(later().await, (4, None));
+    busy("2.01", "0.00");
+    let told = "load average 2.01 above 2".to_owned();
+    assert_eq!(later().await, (0, Some(told)));
+
+    // What cannot be looked at does not count as quiet.
+    busy("1.00", "some other file");
+    let (room, why) = later().await;
+    assert_eq!(
+        (room, why),
+        (0, Some(format!("{} cannot be read", io.display())))
+    );
+    std::fs::remove_file(&io).unwrap();
+    assert_eq!(later().await.0, 0);
+    control.turn(|knobs| knobs.conditions.max_io = None);
+    assert_eq!(later().await, (4, None));
+    watcher.abort();
 }

@@ -70,3 +70,61 @@ async fn look(master: &mut Peer, job: &Job) -> Option<Sampled> {
         bytes: fields.get("bytes").unwrap_or(0),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use indexfile::mailbox::{ImapdConf, MailboxName};
+    use slotd::client::{Addr, Timeouts};
+    use slotd::host::{Host, Options};
+    use slotd::server::{self, Listener};
+
+    use super::*;
+    use crate::demo::store::{StoreSpec, Variety};
+    use crate::run::Slotds;
+
+    #[tokio::test]
+    async fn a_real_slotd_tells_what_the_estimate_needs() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!(
+            "configdirectory: {0}/conf\npartition-default: {0}/spool\n",
+            dir.path().display()
+        );
+        let conf = ImapdConf::parse(&text).unwrap();
+        let spec = StoreSpec::new(3, 7).variety(Variety::Plain);
+        spec.build(&[&conf], "default").unwrap();
+        let name: MailboxName = spec.names().next().unwrap().unwrap();
+        let files = conf.dirs(&name, "default").unwrap().data().path();
+        let messages = std::fs::read_dir(files).unwrap().map(Result::unwrap);
+        let bytes = messages
+            .filter(|entry| entry.file_name().to_string_lossy().ends_with('.'))
+            .map(|entry| entry.metadata().unwrap().len())
+            .sum::<u64>();
+
+        let host = Host::open(conf, &dir.path().join("state"), Options::default()).unwrap();
+        let addr = Addr::Unix(dir.path().join("s"));
+        let listener = Listener::bind(&addr, false).await.unwrap();
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let served = tokio::spawn(server::serve(Arc::new(host), listener, stopped));
+        let connect = Slotds {
+            master: addr,
+            replica: None,
+            timeouts: Timeouts::default(),
+        };
+        let mut master = Peer::new(Side::Master, Arc::new(connect));
+        let mut job = Job {
+            id: MailboxId(1),
+            name,
+            partition: Some("default".to_owned()),
+            named: false,
+            back: [None; 2],
+        };
+        let one = look(&mut master, &job).await.unwrap();
+        assert_eq!((one.messages, one.bytes), (7, bytes));
+        assert_eq!(one.name, job.name.to_string());
+        job.name = MailboxName::parse("user.nobody").unwrap();
+        assert!(look(&mut master, &job).await.is_none());
+        drop(master);
+        stop.send(true).unwrap();
+        served.await.unwrap();
+    }
+}
