@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use slotd::protocol::{FieldError, Fields};
 
-use crate::count::{Count, Refused, is_unknown, note_findings, replies, versions};
+use crate::count::{Count, Refused, beside, each_host, is_unknown, note_findings, versions};
 use crate::run::Answered;
 
 /// One host.
@@ -92,22 +92,16 @@ impl Audit {
         self.mailboxes += 1;
         let name = answered.of.name.as_str();
         self.unknown += u64::from(is_unknown(answered));
-        let mut both = [None, None];
-        for (side, verified) in replies(answered, Verified::from_fields) {
-            let host = self.hosts.entry(side.as_str()).or_default();
-            match verified {
-                Ok(verified) => {
-                    host.add(name, &verified);
-                    both[side.index()] = Some(verified);
-                }
-                Err(refusal) => host.refused.note(name, &refusal),
-            }
-        }
+        let both = each_host(
+            answered,
+            &mut self.hosts,
+            Verified::from_fields,
+            Host::add,
+            |host| &mut host.refused,
+        );
         if let [Some(master), Some(replica)] = &both {
-            let text = format!(
-                "master: version {}, {} records; replica: version {}, {} records",
-                master.index, master.messages, replica.index, replica.messages
-            );
+            let of = |v: &Verified| (v.index, u64::from(v.messages));
+            let text = beside(of(master), of(replica));
             if master.index != replica.index {
                 self.differing.note(name, &text);
             } else if master.digest == replica.digest {

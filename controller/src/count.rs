@@ -75,8 +75,39 @@ impl Refused {
     }
 }
 
+/// Adds what each host said to what is known of it, and gives the answers that could be understood, for a comparison.
+pub(crate) fn each_host<H: Default, T>(
+    answered: &Answered,
+    hosts: &mut BTreeMap<&'static str, H>,
+    read: impl Fn(&Fields) -> Result<T, FieldError>,
+    mut add: impl FnMut(&mut H, &str, &T),
+    refused: impl Fn(&mut H) -> &mut Refused,
+) -> [Option<T>; 2] {
+    let name = answered.of.name.as_str();
+    let mut both = [None, None];
+    for (side, reply) in replies(answered, read) {
+        let host = hosts.entry(side.as_str()).or_default();
+        match reply {
+            Ok(answer) => {
+                add(host, name, &answer);
+                both[side.index()] = Some(answer);
+            }
+            Err(refusal) => refused(host).note(name, &refusal),
+        }
+    }
+    both
+}
+
+/// Two hosts beside each other: each with its index version and its number of records.
+pub(crate) fn beside(master: (u32, u64), replica: (u32, u64)) -> String {
+    format!(
+        "master: version {}, {} records; replica: version {}, {} records",
+        master.0, master.1, replica.0, replica.1
+    )
+}
+
 /// What each host that was asked said, understood; an answer that cannot be understood is a refusal.
-pub(crate) fn replies<T>(
+fn replies<T>(
     answered: &Answered,
     read: impl Fn(&Fields) -> Result<T, FieldError>,
 ) -> impl Iterator<Item = (Side, Result<T, (Reason, String)>)> {

@@ -3,4 +3,79 @@
 //! A mailbox whose directory is named after its unique id (Cyrus 3.6 and later) is one that the controller does
 //! not handle: it has SHA-1 GUIDs already. It is counted as skipped.
 
+use serde::Serialize;
+use slotd::protocol::Listed;
+
 pub use indexfile::mailbox::list::{Item, ListError, Reader, Skip, Skipped};
+
+/// How many of what is odd are kept by name.
+const NAMED: usize = 20;
+
+/// What a list had beside the mailboxes that are worked on. Memory is flat.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Entries without a mailbox on this host, by reason.
+    pub skipped: Skipped,
+    /// Directories that may be mailboxes and that the master's slotd does not list.
+    pub odd: Odd,
+}
+
+/// Directories that may be mailboxes and are not listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Odd {
+    /// How many.
+    pub count: u64,
+    /// The first of them, a sentence each.
+    pub first: Vec<String>,
+}
+
+impl Beside {
+    /// Adds another one.
+    pub fn add(&mut self, more: &Self) {
+        for (why, n) in &more.skipped {
+            *self.skipped.entry(*why).or_default() += n;
+        }
+        self.odd.count += more.odd.count;
+        let room = NAMED.saturating_sub(self.odd.first.len());
+        let named = more.odd.first.iter().take(room);
+        self.odd.first.extend(named.cloned());
+    }
+
+    /// What a page of the master's own list leaves out.
+    #[must_use]
+    pub fn of_page(page: &Listed) -> Self {
+        Self {
+            odd: Odd {
+                count: page.odd,
+                first: page.odd_list.iter().map(ToString::to_string).collect(),
+            },
+            ..Self::default()
+        }
+    }
+
+    /// Whether there is nothing beside mailboxes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.skipped.is_empty() && self.odd.count == 0
+    }
+}
+
+impl Odd {
+    /// For a person: a line that says what it means, and one for each that is known by name. None if all is well.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        if self.count == 0 {
+            return Vec::new();
+        }
+        let mut lines = vec![format!(
+            "WARNING: {} place(s) on the master may be mailboxes and are NOT worked on:",
+            self.count
+        )];
+        lines.extend(self.first.iter().map(|one| format!("  {one}")));
+        let more = self.count.saturating_sub(self.first.len() as u64);
+        if more > 0 {
+            lines.push(format!("  and {more} more"));
+        }
+        lines
+    }
+}

@@ -12,8 +12,8 @@ use std::time::Duration;
 use serde::Serialize;
 use slotd::protocol::Status;
 
-use crate::count::{Count, Refused, is_unknown, note_findings, replies, versions};
-use crate::listing::Skipped;
+use crate::count::{Count, Refused, beside, each_host, is_unknown, note_findings, versions};
+use crate::listing::{Beside, Odd};
 use crate::run::Answered;
 
 /// Bytes a second that are hashed under locks, where `precompute` has not been: from disks, on one host.
@@ -76,6 +76,8 @@ pub struct Plan {
     pub partitions: BTreeMap<String, u64>,
     /// Skipped entries of the list, by reason.
     pub skipped: BTreeMap<&'static str, u64>,
+    /// Directories that may be mailboxes and that the master does not list.
+    pub odd: Odd,
     /// Names that the master does not know.
     pub unknown: u64,
     /// Whether each mailbox was looked into.
@@ -121,8 +123,13 @@ impl Plan {
     }
 
     /// Notes what the list had beside mailboxes.
-    pub fn skipped(&mut self, skipped: &Skipped) {
-        self.skipped = skipped.iter().map(|(why, n)| (why.as_str(), *n)).collect();
+    pub fn beside(&mut self, beside: Beside) {
+        self.skipped = beside
+            .skipped
+            .iter()
+            .map(|(why, n)| (why.as_str(), *n))
+            .collect();
+        self.odd = beside.odd;
     }
 
     /// Adds what the hosts said.
@@ -130,18 +137,15 @@ impl Plan {
         self.listed(answered.of.partition.as_deref());
         let name = answered.of.name.as_str();
         self.unknown += u64::from(is_unknown(answered));
-        let mut statuses = [None, None];
-        for (side, status) in replies(answered, Status::from_fields) {
-            let host = self.hosts.entry(side.as_str()).or_default();
-            match status {
-                Ok(status) => {
-                    host.add(name, &status, self.to);
-                    statuses[side.index()] = Some(status);
-                }
-                Err(refusal) => host.refused.note(name, &refusal),
-            }
-        }
-        if let [Some(master), Some(replica)] = &statuses {
+        let to = self.to;
+        let both = each_host(
+            answered,
+            &mut self.hosts,
+            Status::from_fields,
+            |host, name, status| host.add(name, status, to),
+            |host| &mut host.refused,
+        );
+        if let [Some(master), Some(replica)] = &both {
             self.compare(name, master, replica);
         }
     }
@@ -156,15 +160,11 @@ impl Plan {
         } else if master.digest == replica.digest {
             self.alike += 1;
         } else {
-            let records = |s: &Status| u64::from(s.facts.exists) + u64::from(s.facts.expunged);
-            let text = format!(
-                "master: version {}, {} records; replica: version {}, {} records",
-                master.facts.index,
-                records(master),
-                replica.facts.index,
-                records(replica)
-            );
-            self.different.note(name, &text);
+            let of = |s: &Status| {
+                let records = u64::from(s.facts.exists) + u64::from(s.facts.expunged);
+                (s.facts.index, records)
+            };
+            self.different.note(name, &beside(of(master), of(replica)));
         }
     }
 
@@ -188,6 +188,9 @@ impl Plan {
         }
         for (why, n) in &self.skipped {
             writeln!(out, "  skipped, {why}: {n}")?;
+        }
+        for line in self.odd.lines() {
+            writeln!(out, "{line}")?;
         }
         let expected = duration(Duration::from_secs(self.expected_seconds));
         writeln!(

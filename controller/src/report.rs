@@ -66,8 +66,10 @@ pub struct Story {
     pub unchanged: u64,
     /// As before.
     pub rolled_back: u64,
-    /// Open transactions.
+    /// Open transactions, but for those that wait.
     pub in_doubt: u64,
+    /// Decided, and left open until their partition is mounted.
+    pub waiting: u64,
     /// To be done.
     pub pending: u64,
     /// Deleted meanwhile.
@@ -147,12 +149,13 @@ impl Story {
         writeln!(out, "Run {}: {}", self.run, self.task)?;
         writeln!(
             out,
-            "Mailboxes: {}; done {}, unchanged {}, rolled back {}, in doubt {}, pending {}, gone {}",
+            "Mailboxes: {}; done {}, unchanged {}, rolled back {}, in doubt {}, waiting for a partition {}, pending {}, gone {}",
             self.mailboxes,
             self.upgraded,
             self.unchanged,
             self.rolled_back,
             self.in_doubt,
+            self.waiting,
             self.pending,
             self.gone
         )?;
@@ -312,7 +315,8 @@ impl Teller {
             upgraded: t.upgraded,
             unchanged: t.unchanged,
             rolled_back: t.rolled_back,
-            in_doubt: t.open,
+            in_doubt: t.open - t.waiting,
+            waiting: t.waiting,
             pending: t.pending,
             gone: t.gone,
             messages: t.messages,

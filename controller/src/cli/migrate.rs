@@ -1,5 +1,6 @@
 //! `upgrade`, `downgrade`, `rollback`, `retry`, `recover`: everything that changes mailboxes.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use clap::Args;
@@ -213,16 +214,27 @@ pub(super) fn recover(args: RecoverArgs) -> Result<Exit, Fail> {
         let found = result?;
         if common.output.json {
             text::json(
-                &serde_json::json!({ "settled": found.settled, "in_doubt": found.in_doubt }),
+                &serde_json::json!({ "settled": found.settled, "in_doubt": found.in_doubt, "waiting": found.waiting }),
             )?;
         } else {
-            text::say(&format!(
+            let mut line = format!(
                 "{} transaction(s) settled, {} in doubt",
                 found.settled, found.in_doubt
-            ))?;
+            );
+            if found.waiting > 0 {
+                // Writing to a String cannot fail.
+                let _ = write!(
+                    line,
+                    ", {} decided and waiting for a partition that is not mounted",
+                    found.waiting
+                );
+            }
+            text::say(&line)?;
         }
         Ok(if found.in_doubt > 0 {
             Exit::InDoubt
+        } else if found.waiting > 0 {
+            Exit::Unavailable
         } else {
             Exit::Ok
         })

@@ -42,7 +42,7 @@ pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
     let plan = with_runtime(async move {
         let (handle, stop) = stop_pair();
         signals::watch(handle, text::note);
-        let skipped = if args.deep {
+        let beside = if args.deep {
             let asking = Asking {
                 connect: &connect,
                 parallel: args.parallel.into(),
@@ -56,7 +56,7 @@ pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
             })
             .await?
         };
-        plan.skipped(&skipped);
+        plan.beside(beside);
         plan.expect(args.rate);
         Ok(plan)
     })?;

@@ -97,6 +97,7 @@ fn status_json(run: &RunInfo, t: &Totals) -> serde_json::Value {
         "pending": t.pending,
         "open": t.open,
         "in_doubt": t.in_doubt,
+        "waiting": t.waiting,
         "gone": t.gone,
         "messages": t.messages,
         "cached": t.cached,
@@ -119,7 +120,7 @@ fn status_text(run: &RunInfo, t: &Totals) -> String {
     };
     format!(
         "run {}: {}, {state}, begun {} ago\n\
-         {} mailboxes: {} done, {} unchanged, {} pending, {} rolled back, {} open, {} in doubt, {} gone",
+         {} mailboxes: {} done, {} unchanged, {} pending, {} rolled back, {} open, {} in doubt, {} waiting for a partition, {} gone",
         run.id.0,
         run.spec.task(),
         text::duration(took),
@@ -130,6 +131,7 @@ fn status_text(run: &RunInfo, t: &Totals) -> String {
         t.rolled_back,
         t.open,
         t.in_doubt,
+        t.waiting,
         t.gone
     )
 }

@@ -12,7 +12,7 @@ use super::args::{Hosts, Mailboxes, StateFile, UnusedState, parse_names};
 use super::migrate::with_runtime;
 use super::{Fail, signals, text};
 use crate::audit::Audit;
-use crate::count::{Refused, replies};
+use crate::count::{Refused, each_host};
 use crate::journal::{Journal, RunId, SqliteJournal, State};
 use crate::run::{Answered, Asking, Connect, Question, Source, stop_pair, survey, survey_rows};
 
@@ -179,17 +179,17 @@ fn cleaned(fields: &Fields) -> Result<(u64, u64), FieldError> {
 
 /// Adds what the hosts said about one mailbox.
 fn add(hosts: &mut BTreeMap<&'static str, Gone>, answered: &Answered) {
-    for (side, reply) in replies(answered, cleaned) {
-        let host = hosts.entry(side.as_str()).or_default();
-        match reply {
-            Ok((files, bytes)) => {
-                host.mailboxes += u64::from(files > 0);
-                host.files += files;
-                host.bytes += bytes;
-            }
-            Err(refusal) => host.refused.note(answered.of.name.as_str(), &refusal),
-        }
-    }
+    each_host(
+        answered,
+        hosts,
+        cleaned,
+        |host: &mut Gone, _, (files, bytes)| {
+            host.mailboxes += u64::from(*files > 0);
+            host.files += files;
+            host.bytes += bytes;
+        },
+        |host| &mut host.refused,
+    );
 }
 
 fn describe(hosts: &BTreeMap<&'static str, Gone>, dry_run: bool) -> String {

@@ -84,6 +84,7 @@ pub(super) fn for_each(
 /// One line about a mailbox that failed.
 pub(super) fn failure(row: &Row) -> String {
     let what = match row.state {
+        _ if row.waits() => "decided, and waits for its partition",
         State::Decided | State::Reversing => "IN DOUBT",
         State::Pending => "not done",
         _ => "rolled back",
@@ -119,6 +120,7 @@ pub(super) fn summary(verb: Verb, s: &Summary) -> String {
     );
     // Writing to a String cannot fail.
     let more = [
+        (s.waiting, "decided and waiting for a partition"),
         (s.pending, "not done"),
         (s.gone, "gone"),
         (s.left_alone, "left as they are"),
@@ -165,6 +167,13 @@ pub(super) fn hints(
     let state = state.display();
     if let Some(away) = &summary.away {
         lines.push(format!("the run ended because {away}"));
+    }
+    if summary.waiting > 0 {
+        lines.push(format!(
+            "{} mailbox(es) are decided and wait for a partition: mount it, then give the same command again, or: \
+             controller recover {hosts} --state {state}",
+            summary.waiting
+        ));
     }
     if summary.in_doubt > 0 {
         lines.push(format!(

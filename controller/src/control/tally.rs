@@ -164,7 +164,7 @@ impl Tally {
                 }
             }
         }
-        if ended == Ended::Again {
+        if matches!(ended, Ended::Again | Ended::Waits) {
             return;
         }
         self.sample.done(name);

@@ -278,6 +278,7 @@ impl Journal for MemoryJournal {
                 State::Decided | State::Reversing => {
                     totals.open += 1;
                     totals.in_doubt += u64::from(row.in_doubt);
+                    totals.waiting += u64::from(row.waits());
                 }
                 State::Upgraded => totals.upgraded += 1,
                 State::Unchanged => totals.unchanged += 1,

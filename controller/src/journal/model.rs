@@ -199,6 +199,14 @@ pub struct Row {
     pub finished_ms: Option<i64>,
 }
 
+impl Row {
+    /// Whether it is decided and waits, not in doubt, for a partition that is not mounted.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.state.is_open() && !self.in_doubt && self.reason == Some(Reason::Unmounted)
+    }
+}
+
 /// A transaction to be settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenTransaction {
@@ -291,6 +299,8 @@ pub enum Ended {
     Gone,
     /// Still open; a human must look.
     InDoubt,
+    /// Still open; it is finished once its partition is mounted.
+    Waits,
 }
 
 impl Ended {
@@ -304,6 +314,7 @@ impl Ended {
             Self::Again => "again",
             Self::Gone => "gone",
             Self::InDoubt => "in_doubt",
+            Self::Waits => "waits",
         }
     }
 
@@ -316,7 +327,7 @@ impl Ended {
             Self::RolledBack => Some(State::RolledBack),
             Self::Again => Some(State::Pending),
             Self::Gone => Some(State::Gone),
-            Self::InDoubt => None,
+            Self::InDoubt | Self::Waits => None,
         }
     }
 }
@@ -387,6 +398,8 @@ pub struct Totals {
     pub open: u64,
     /// Of them, those in doubt.
     pub in_doubt: u64,
+    /// Of them, those that wait for a partition, see [`Row::waits`].
+    pub waiting: u64,
     /// In [`State::Upgraded`].
     pub upgraded: u64,
     /// In [`State::Unchanged`].

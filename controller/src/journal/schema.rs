@@ -62,7 +62,7 @@ CREATE TABLE attempt (
     mailbox         INTEGER NOT NULL REFERENCES mailbox(id),
     started_at      INTEGER NOT NULL,
     finished_at     INTEGER NOT NULL,
-    outcome         TEXT    NOT NULL,          -- upgraded, unchanged, rolled_back, again, gone, in_doubt
+    outcome         TEXT    NOT NULL,          -- upgraded, unchanged, rolled_back, again, gone, in_doubt, waits
     reason          TEXT,
     side            TEXT,
     detail          TEXT    NOT NULL,

@@ -191,7 +191,8 @@ pub(super) fn changed(
 
 pub(super) fn totals(connection: &Connection, run: RunId) -> Read<Totals> {
     let mut statement = connection.prepare_cached(
-        "SELECT state, count(*), sum(in_doubt), sum(messages), sum(cached), sum(hashed), sum(lag) \
+        "SELECT state, count(*), sum(in_doubt), sum(messages), sum(cached), sum(hashed), sum(lag), \
+         sum(in_doubt = 0 AND coalesce(reason, '') = 'unmounted') \
          FROM mailbox WHERE run = ? GROUP BY state",
     )?;
     let mut rows = statement.query([run.0])?;
@@ -204,6 +205,7 @@ pub(super) fn totals(connection: &Connection, run: RunId) -> Read<Totals> {
             State::Decided | State::Reversing => {
                 totals.open += count;
                 totals.in_doubt += unsigned(row, 2)?;
+                totals.waiting += unsigned(row, 7)?;
             }
             State::Upgraded => totals.upgraded += count,
             State::Unchanged => totals.unchanged += count,

@@ -125,6 +125,27 @@ fn from_the_list_alone_only_the_list_is_told() {
 }
 
 #[test]
+fn a_plan_warns_of_what_is_not_listed() {
+    let mut plan = Plan::new(10, false);
+    let odd = Odd {
+        count: 2,
+        first: vec!["/a is a symbolic link".to_owned()],
+    };
+    plan.beside(Beside {
+        odd,
+        ..Beside::default()
+    });
+    let text = plan.to_text();
+    for line in [
+        "WARNING: 2 place(s)",
+        "  /a is a symbolic link\n",
+        "  and 1 more\n",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+}
+
+#[test]
 fn bytes_have_readable_units() {
     for (n, text) in [
         (0, "0 bytes"),

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use indexfile::mailbox::MailboxName;
 use tokio::time::Instant;
 
-use super::drive::{Pair, Surroundings, drive};
+use super::drive::{End, Pair, Surroundings, drive};
 use super::engine::{Parts, Shared};
 use super::observe::Finished;
 use super::peer::{Peer, Target};
@@ -74,7 +74,7 @@ pub(super) async fn attempt(
             .raise(job.name.as_str(), failure, &shared.told, observer)
             .await;
     }
-    let (ended, failure, after) = fate(shared, &mut ticket, driven.outcome, last).await;
+    let (ended, failure, after) = fate(shared, &mut ticket, driven.end, last).await;
     shared
         .control
         .finished(job.name.as_str(), ended, failure.as_ref(), &driven.figures);
@@ -107,14 +107,21 @@ pub(super) async fn attempt(
 async fn fate(
     shared: &Shared,
     ticket: &mut Ticket,
-    outcome: Outcome,
+    end: End,
     last: bool,
 ) -> (Ended, Option<Failure>, After) {
-    let failure = match outcome {
-        Outcome::Upgraded => return (Ended::Upgraded, None, After::Over),
-        Outcome::Unchanged => return (Ended::Unchanged, None, After::Over),
-        Outcome::InDoubt(failure) => return (Ended::InDoubt, Some(failure), After::Over),
-        Outcome::RolledBack(failure) => failure,
+    let failure = match end {
+        End::Came(Outcome::Upgraded) => return (Ended::Upgraded, None, After::Over),
+        End::Came(Outcome::Unchanged) => return (Ended::Unchanged, None, After::Over),
+        End::Came(Outcome::InDoubt(failure)) => {
+            return (Ended::InDoubt, Some(failure), After::Over);
+        }
+        End::Waits(side, failure) => {
+            // Whether it is asked for or was given up: only recovery goes on with it.
+            shared.away.park(side, &ticket.job, &failure.text);
+            return (Ended::Waits, Some(failure), After::Over);
+        }
+        End::Came(Outcome::RolledBack(failure)) => failure,
     };
     let (ended, after) = match (failure.reason, failure.side) {
         (Reason::NoMailbox, Some(Side::Master)) if !ticket.job.named => (Ended::Gone, After::Over),

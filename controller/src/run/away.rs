@@ -5,13 +5,13 @@
 //! * A host is called away only after it was asked again, on a connection of its own, and did not answer as
 //!   itself. While one is away nothing new begins, so no lock is held for it and no mailbox fails.
 //! * It is asked again with pauses that double, with jitter, for at most `host_wait`.
-//! * A partition that is not mounted parks its own mailboxes; the others go on. It is asked for in the same
-//!   way, with `STATUS` of one of its mailboxes, which takes no lock.
+//! * A partition that is not mounted parks its own mailboxes, decided ones too; the others go on. It is asked for
+//!   in the same way, with `STATUS` of one of its mailboxes, which takes no lock.
 //! * Every wait is named ([`Away::reason`], [`Away::parked`]) and has a bound.
 //!
 //! # What a crash leaves
 //!
-//! Nothing: what is parked is pending in the journal.
+//! Nothing: what is parked is pending in the journal, or decided.
 
 mod ask;
 
@@ -245,6 +245,15 @@ impl Away {
         Side::ALL.into_iter().any(|side| {
             let found = table.mounts.get(&(side, job.partition.clone()));
             matches!(found, Some((Mount::Away(_), _)))
+        })
+    }
+
+    /// Whether nothing is known against this partition: neither away, nor given up.
+    pub(super) fn is_mounted(&self, partition: Option<&str>) -> bool {
+        let table = self.inner.table();
+        Side::ALL.into_iter().all(|side| {
+            let found = table.mounts.get(&(side, partition.map(str::to_owned)));
+            found.is_none_or(|(mount, times)| matches!(mount, Mount::Back) && *times < TIMES)
         })
     }
 

@@ -10,7 +10,9 @@ use super::connect::BoxFuture;
 use super::peer::{Learned, Peer, Target};
 use super::settings::{Settings, Stop, StopSignal};
 use crate::journal::{Change, Durability, Figures, Journal, MailboxId};
-use crate::two_phase::{Action, Coordinator, Entry, Event, Failure, Merger, Outcome, Side};
+use crate::two_phase::{
+    Action, Answer, Coordinator, Entry, Event, Failure, Merger, Outcome, Reason, Request, Side,
+};
 
 /// Longest pause between two attempts to settle a decided transaction.
 const SETTLE_PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -43,9 +45,18 @@ impl Pair {
     }
 }
 
+/// How the work on a transaction ended.
+pub(super) enum End {
+    /// The machine came to its end.
+    Came(Outcome),
+    /// It is decided, and a partition that it needs is not mounted: nothing is locked, the decision stays open in
+    /// the journal, and it is taken up from there as after a restart.
+    Waits(Side, Failure),
+}
+
 /// What a transaction came to.
 pub(super) struct Driven {
-    pub(super) outcome: Outcome,
+    pub(super) end: End,
     pub(super) figures: Figures,
     /// Told to the operator while it ran; at most once.
     pub(super) alert: Option<Failure>,
@@ -75,15 +86,13 @@ pub(super) async fn drive(
     let mut paused: Option<BoxFuture<'static, ()>> = None;
     let mut figures = Figures::default();
     let (mut alert, mut told) = (None, false);
+    let mut unmounted = None;
     loop {
         while let Some(action) = todo.pop_front() {
             match action {
                 Action::Send(side, request) => {
-                    let (mut peer, target) = (pair.take(side), Arc::clone(&target));
-                    asked[side.index()] = Some(Box::pin(async move {
-                        let (event, learned) = peer.ask(&target, request).await;
-                        (peer, event, learned)
-                    }));
+                    let target = Arc::clone(&target);
+                    asked[side.index()] = Some(ask(pair.take(side), target, request));
                 }
                 Action::Disconnect(side) => {
                     // Dropping the connection closes it; the slotd then rolls back.
@@ -96,15 +105,7 @@ pub(super) async fn drive(
                     compared = Some(Box::pin(compare(peers)));
                 }
                 Action::Record(entry) => {
-                    let receipt = around
-                        .journal
-                        .submit(change(mailbox, entry), Durability::Durable);
-                    recorded = Some(Box::pin(async move {
-                        match receipt.wait().await {
-                            Ok(()) => Event::Recorded,
-                            Err(error) => Event::RecordFailed(error.to_string()),
-                        }
-                    }));
+                    recorded = Some(record(around.journal, change(mailbox, entry)));
                 }
                 Action::Note(entry) => {
                     around
@@ -112,12 +113,21 @@ pub(super) async fn drive(
                         .submit(change(mailbox, entry), Durability::Lazy);
                 }
                 Action::Wait { attempt } => {
+                    // Only decided transactions pause, and with nothing locked. Further attempts at a partition
+                    // that is not there would only bring it nearer to "in doubt".
+                    if let Some((side, failure)) = unmounted.take() {
+                        return Driven {
+                            end: End::Waits(side, failure),
+                            figures,
+                            alert,
+                        };
+                    }
                     paused = Some(pause(&around, attempt.into()));
                 }
                 Action::Alert(failure) => alert = Some(failure),
                 Action::Finished(outcome) => {
                     return Driven {
-                        outcome,
+                        end: End::Came(outcome),
                         figures,
                         alert,
                     };
@@ -162,8 +172,40 @@ pub(super) async fn drive(
         if let Event::Lost(side, why) = &event {
             around.away.suspect(*side, why);
         }
+        unmounted = refused_unmounted(&event).or(unmounted);
         todo.extend(machine.step(event));
     }
+}
+
+fn ask(mut peer: Box<Peer>, target: Arc<Target>, request: Request) -> Asked {
+    Box::pin(async move {
+        let (event, learned) = peer.ask(&target, request).await;
+        (peer, event, learned)
+    })
+}
+
+/// Writes it down durably.
+fn record(journal: &Arc<dyn Journal>, change: Change) -> BoxFuture<'static, Event> {
+    let receipt = journal.submit(change, Durability::Durable);
+    Box::pin(async move {
+        match receipt.wait().await {
+            Ok(()) => Event::Recorded,
+            Err(error) => Event::RecordFailed(error.to_string()),
+        }
+    })
+}
+
+/// Whether that side said that the mailbox's partition is not mounted there.
+fn refused_unmounted(event: &Event) -> Option<(Side, Failure)> {
+    let Event::Reply(side, Answer::No(refusal)) = event else {
+        return None;
+    };
+    let failure = Failure {
+        side: Some(*side),
+        reason: Reason::Unmounted,
+        text: refusal.text.clone(),
+    };
+    (refusal.reason == Reason::Unmounted).then_some((*side, failure))
 }
 
 /// The pause before attempt number `attempt` to settle: at a host that is away, another one would only bring it

@@ -15,13 +15,13 @@ use super::intake::{Source, fill, stream};
 use super::observe::Observer;
 use super::pass::one_pass;
 use super::queue::Scope;
-use super::recover::settle_open;
+use super::recover::{settle_open, settle_waiting};
 use super::sample::sample;
 use super::settings::{RunError, Settings, Stop, StopSignal};
 use super::summary::Summary;
 use crate::control::Control;
 use crate::journal::{Journal, RunId};
-use crate::listing::Skipped;
+use crate::listing::Beside;
 
 /// Longest pause between two passes.
 const PASS_PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -108,17 +108,20 @@ pub async fn run_controlled(
         .cloned()
         .collect();
     let batches = stream(fresh, Arc::clone(&parts.connect), parts.stop.clone());
-    let skipped = fill(&parts.journal, run, batches).await?;
+    let beside = fill(&parts.journal, run, batches).await?;
     if parts.stop.level() == Stop::No {
         parts.journal.list_complete(run)?;
     }
-    for (why, n) in &skipped {
+    for (why, n) in &beside.skipped {
         parts
             .observer
             .say(&format!("{n} entries of the list skipped: {why}"));
     }
+    for line in beside.odd.lines() {
+        parts.observer.say(&line);
+    }
     work(&shared, run, &Scope::All).await?;
-    sum_up(&shared, run, begun, &skipped, recovered.settled)
+    sum_up(&shared, run, begun, beside, recovered.settled)
 }
 
 /// Takes up what failed in the last run.
@@ -140,14 +143,20 @@ pub async fn retry(
     let recovered = settle_open(&shared).await?;
     let scope = take_up_again(&shared.parts, last.id, what)?;
     work(&shared, last.id, &scope).await?;
-    sum_up(&shared, last.id, begun, &Skipped::new(), recovered.settled)
+    sum_up(
+        &shared,
+        last.id,
+        begun,
+        Beside::default(),
+        recovered.settled,
+    )
 }
 
 pub(super) fn sum_up(
     shared: &Shared,
     run: RunId,
     begun: Instant,
-    skipped: &Skipped,
+    beside: Beside,
     recovered: u64,
 ) -> Result<Summary, RunError> {
     let parts = &shared.parts;
@@ -155,11 +164,12 @@ pub(super) fn sum_up(
         parts.journal.as_ref(),
         run,
         begun.elapsed(),
-        skipped,
+        beside,
         recovered,
     )?;
     summary.away = shared.away.lost();
-    if summary.pending == 0 && parts.stop.level() == Stop::No {
+    // A run with a decision that waits for its partition is taken up by the same command.
+    if summary.pending == 0 && summary.waiting == 0 && parts.stop.level() == Stop::No {
         parts.journal.finish_run(run, now_ms())?;
     }
     Ok(summary)
@@ -177,10 +187,12 @@ pub(super) async fn work(shared: &Arc<Shared>, run: RunId, scope: &Scope) -> Res
     let mut sampling = JoinSet::new();
     sampling.spawn(sample(Arc::clone(shared), run, totals));
     let passes = parts.settings.passes.max(1);
-    let mut pass = 1;
+    let (mut pass, mut news) = (1, false);
     loop {
         // Asked for before the pass: what comes back in its course may have been passed over.
-        let _ = shared.away.take_news();
+        if std::mem::take(&mut news) | shared.away.take_news() {
+            settle_waiting(shared).await?;
+        }
         let again = one_pass(shared, run, scope.clone(), pass >= passes).await?;
         parts.journal.flush()?;
         if parts.stop.level() != Stop::No || shared.away.lost().is_some() {
@@ -201,7 +213,7 @@ pub(super) async fn work(shared: &Arc<Shared>, run: RunId, scope: &Scope) -> Res
             control.holds(None);
             pass += 1;
         } else if shared.away.take_news() || wait_for_mounts(shared).await {
-            pass = 1;
+            (pass, news) = (1, true);
         } else {
             return Ok(());
         }
@@ -212,7 +224,7 @@ pub(super) async fn work(shared: &Arc<Shared>, run: RunId, scope: &Scope) -> Res
 }
 
 /// Waits until a partition is back, or given up; `false` if there is none to wait for.
-async fn wait_for_mounts(shared: &Shared) -> bool {
+pub(super) async fn wait_for_mounts(shared: &Shared) -> bool {
     let mut changed = shared.away.subscribe();
     let mut stop = shared.parts.stop.clone();
     loop {

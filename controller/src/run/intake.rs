@@ -13,7 +13,7 @@ use super::connect::Connect;
 use super::peer::Peer;
 use super::settings::{RunError, Stop, StopSignal};
 use crate::journal::{Journal, Listed, RunId};
-use crate::listing::{Item, Reader, Skip, Skipped};
+use crate::listing::{Beside, Item, Reader, Skip, Skipped};
 use crate::two_phase::Side;
 
 /// Mailboxes in a batch: what one journal transaction takes.
@@ -38,7 +38,8 @@ pub enum Source {
 #[derive(Debug)]
 pub(crate) enum Batch {
     Listed(Vec<Listed>),
-    Skipped(Skipped),
+    /// What is not worked on.
+    Beside(Beside),
 }
 
 pub(crate) type Batches = mpsc::Receiver<Result<Batch, RunError>>;
@@ -64,24 +65,17 @@ pub(super) async fn fill(
     journal: &Arc<dyn Journal>,
     run: RunId,
     mut batches: Batches,
-) -> Result<Skipped, RunError> {
-    let mut skipped = Skipped::new();
+) -> Result<Beside, RunError> {
+    let mut beside = Beside::default();
     while let Some(batch) = batches.recv().await {
         match batch? {
             Batch::Listed(listed) => {
                 journal.add(run, &listed)?;
             }
-            Batch::Skipped(more) => add(&mut skipped, &more),
+            Batch::Beside(more) => beside.add(&more),
         }
     }
-    Ok(skipped)
-}
-
-/// Adds counts of skipped entries.
-pub(crate) fn add(skipped: &mut Skipped, more: &Skipped) {
-    for (why, n) in more {
-        *skipped.entry(*why).or_default() += n;
-    }
+    Ok(beside)
 }
 
 async fn feed(
@@ -137,7 +131,11 @@ async fn read(
                 }
             }
         }
-        for last in [Batch::Listed(batch), Batch::Skipped(skipped)] {
+        let beside = Beside {
+            skipped,
+            ..Beside::default()
+        };
+        for last in [Batch::Listed(batch), Batch::Beside(beside)] {
             if out.blocking_send(Ok(last)).is_err() {
                 break;
             }
@@ -167,6 +165,10 @@ async fn walk(connect: &Arc<dyn Connect>, stop: &StopSignal, out: &Out) -> Resul
         };
         let page =
             Page::from_fields(&fields).map_err(|error| unavailable(format!("LIST: {error}")))?;
+        let beside = Beside::of_page(&page);
+        if !beside.is_empty() && out.send(Ok(Batch::Beside(beside))).await.is_err() {
+            break;
+        }
         let partition = (!page.partition.is_empty()).then(|| page.partition.clone());
         let listed = |name| Listed {
             partition: partition.clone(),

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::attempt::{conclude, now_ms, pair};
-use super::drive::{Surroundings, drive};
-use super::engine::{Parts, Shared};
+use super::drive::{End, Surroundings, drive};
+use super::engine::{Parts, Shared, wait_for_mounts};
 use super::peer::Target;
-use super::settings::RunError;
+use super::settings::{RunError, Stop};
+use super::summary::count_open;
 use crate::control::Control;
-use crate::journal::{Ended, MailboxId, OpenTransaction};
+use crate::journal::{Ended, Job, MailboxId, OpenTransaction};
 use crate::two_phase::{Coordinator, Failure, Outcome, Side};
 
 /// What became of the open transactions.
@@ -18,18 +19,37 @@ use crate::two_phase::{Coordinator, Failure, Outcome, Side};
 pub struct Recovered {
     /// Brought to an end, forward or back.
     pub settled: u64,
-    /// Still open.
+    /// Still open, and a human must look.
     pub in_doubt: u64,
+    /// Still open, until their partition is mounted.
+    pub waiting: u64,
 }
 
-/// Brings every open transaction of the journal to its end, and does nothing else.
+/// What became of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Settled,
+    InDoubt,
+    Waits,
+}
+
+/// Brings every open transaction of the journal to its end, and does nothing else. Those whose partition is not
+/// mounted are waited for, as a run does.
 ///
 /// # Errors
 /// A host does not answer, the journal fails, or the transactions do not fit the hosts given.
 pub async fn recover(parts: Parts) -> Result<Recovered, RunError> {
     let control = Arc::new(Control::new(parts.settings.parallel));
     let (shared, _) = Shared::begin(parts, &control).await?;
-    settle_open(&shared).await
+    let mut recovered = settle_open(&shared).await?;
+    while wait_for_mounts(&shared).await && shared.parts.stop.level() == Stop::No {
+        let more = settle_waiting(&shared).await?;
+        recovered.settled += more.settled;
+        recovered.in_doubt += more.in_doubt;
+    }
+    // Also those of which nobody heard again, because the partition was given up.
+    recovered.waiting = count_open(shared.parts.journal.as_ref())?.waiting;
+    Ok(recovered)
 }
 
 /// Brings every open transaction to its end, as many at once as a run would.
@@ -37,6 +57,24 @@ pub async fn recover(parts: Parts) -> Result<Recovered, RunError> {
 /// # Errors
 /// The journal fails, or the transactions do not fit the hosts given.
 pub(super) async fn settle_open(shared: &Arc<Shared>) -> Result<Recovered, RunError> {
+    settle_those(shared, |_| true).await
+}
+
+/// Brings those to their end whose partition came back.
+///
+/// # Errors
+/// As [`settle_open`].
+pub(super) async fn settle_waiting(shared: &Arc<Shared>) -> Result<Recovered, RunError> {
+    settle_those(shared, |open| {
+        open.row.waits() && shared.away.is_mounted(open.row.partition.as_deref())
+    })
+    .await
+}
+
+async fn settle_those(
+    shared: &Arc<Shared>,
+    which: impl Fn(&OpenTransaction) -> bool,
+) -> Result<Recovered, RunError> {
     let parts = &shared.parts;
     let mut recovered = Recovered::default();
     let mut after = MailboxId(0);
@@ -45,7 +83,7 @@ pub(super) async fn settle_open(shared: &Arc<Shared>) -> Result<Recovered, RunEr
         let Some(last) = page.last() else { break };
         after = last.row.id;
         let mut tasks = JoinSet::new();
-        for open in page {
+        for open in page.into_iter().filter(&which) {
             check_scope(parts, &open)?;
             while tasks.len() >= parts.settings.parallel {
                 count(&mut recovered, tasks.join_next().await.as_ref());
@@ -68,11 +106,12 @@ pub(super) async fn settle_open(shared: &Arc<Shared>) -> Result<Recovered, RunEr
     Ok(recovered)
 }
 
-fn count(recovered: &mut Recovered, joined: Option<&Result<bool, tokio::task::JoinError>>) {
+fn count(recovered: &mut Recovered, joined: Option<&Result<Fate, tokio::task::JoinError>>) {
     match joined {
-        Some(Ok(true)) => recovered.settled += 1,
+        Some(Ok(Fate::Settled)) => recovered.settled += 1,
+        Some(Ok(Fate::Waits)) => recovered.waiting += 1,
         // A task that panicked has settled nothing.
-        Some(Ok(false) | Err(_)) => recovered.in_doubt += 1,
+        Some(Ok(Fate::InDoubt) | Err(_)) => recovered.in_doubt += 1,
         None => {}
     }
 }
@@ -93,8 +132,8 @@ fn check_scope(parts: &Parts, open: &OpenTransaction) -> Result<(), RunError> {
     }
 }
 
-/// Settles one; whether it came to an end.
-async fn settle(shared: &Shared, open: OpenTransaction) -> bool {
+/// Settles one.
+async fn settle(shared: &Shared, open: OpenTransaction) -> Fate {
     let parts = &shared.parts;
     let replica = open.spec.replica.is_some();
     let mut plan = parts.settings.plan(open.spec.to, replica, open.row.back);
@@ -103,8 +142,9 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> bool {
     let id = open.row.id;
     let name = open.row.name.clone();
     let machine = Coordinator::resume(plan, open.open);
+    let job = Job::from(open.row);
     let target = Target {
-        job: open.row.into(),
+        job: job.clone(),
         lock_wait: parts.settings.lock_wait,
     };
     let around = Surroundings {
@@ -126,11 +166,15 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> bool {
             )
             .await;
     }
-    let (ended, failure): (Ended, Option<Failure>) = match driven.outcome {
-        Outcome::Upgraded => (Ended::Upgraded, None),
-        Outcome::Unchanged => (Ended::Unchanged, None),
-        Outcome::RolledBack(failure) => (Ended::RolledBack, Some(failure)),
-        Outcome::InDoubt(failure) => (Ended::InDoubt, Some(failure)),
+    let (ended, failure): (Ended, Option<Failure>) = match driven.end {
+        End::Came(Outcome::Upgraded) => (Ended::Upgraded, None),
+        End::Came(Outcome::Unchanged) => (Ended::Unchanged, None),
+        End::Came(Outcome::RolledBack(failure)) => (Ended::RolledBack, Some(failure)),
+        End::Came(Outcome::InDoubt(failure)) => (Ended::InDoubt, Some(failure)),
+        End::Waits(side, failure) => {
+            shared.away.park(side, &job, &failure.text);
+            (Ended::Waits, Some(failure))
+        }
     };
     conclude(
         parts,
@@ -141,5 +185,9 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> bool {
         failure.as_ref(),
         driven.figures,
     );
-    ended != Ended::InDoubt
+    match ended {
+        Ended::InDoubt => Fate::InDoubt,
+        Ended::Waits => Fate::Waits,
+        _ => Fate::Settled,
+    }
 }

@@ -24,7 +24,7 @@ use super::settings::{RunError, Stop};
 use super::summary::{PAGE, Summary};
 use crate::control::Control;
 use crate::journal::{Changed, Journal, Listed, MailboxId, RunId, RunInfo, Verb};
-use crate::listing::Skipped;
+use crate::listing::Beside;
 use crate::two_phase::Side;
 
 /// The lowest index version that slotd writes.
@@ -81,7 +81,7 @@ pub async fn rollback(
         parts.journal.list_complete(run)?;
     }
     work(&shared, run, &Scope::All).await?;
-    let mut summary = sum_up(&shared, run, begun, &Skipped::new(), recovered.settled)?;
+    let mut summary = sum_up(&shared, run, begun, Beside::default(), recovered.settled)?;
     summary.left_alone = left.count;
     Ok(summary)
 }

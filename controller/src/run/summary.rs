@@ -7,8 +7,8 @@ use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
 use serde::Serialize;
 
-use crate::journal::{Filter, Journal, JournalError, MailboxId, RunId};
-use crate::listing::Skipped;
+use crate::journal::{Filter, Journal, JournalError, MailboxId, Row, RunId};
+use crate::listing::{Beside, Odd};
 use crate::two_phase::{Reason, Side};
 
 /// Rows per page when a whole run is looked through.
@@ -41,6 +41,8 @@ pub struct Summary {
     pub rolled_back: u64,
     /// Left open; a human must look.
     pub in_doubt: u64,
+    /// Decided, and left open until their partition is mounted.
+    pub waiting: u64,
     /// Not done yet: the run was stopped.
     pub pending: u64,
     /// Deleted by their owners before their turn came.
@@ -59,6 +61,8 @@ pub struct Summary {
     pub lag: u64,
     /// Open transactions of an earlier run that were settled first.
     pub recovered: u64,
+    /// Directories that may be mailboxes and that the master does not list; only where this invocation had it list them.
+    pub odd: Odd,
     /// List entries that were skipped, by reason.
     pub skipped: std::collections::BTreeMap<&'static str, u64>,
     /// Wall clock of this invocation.
@@ -72,14 +76,43 @@ pub struct Summary {
 /// The mailboxes with an open transaction, of whatever run.
 pub(super) fn open_names(journal: &dyn Journal) -> Result<HashSet<MailboxName>, JournalError> {
     let mut names = HashSet::new();
+    for_each_open(journal, |row| {
+        names.insert(row.name);
+    })?;
+    Ok(names)
+}
+
+/// Open transactions of whatever run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct OpenCount {
+    pub(super) in_doubt: u64,
+    /// Until their partition is mounted.
+    pub(super) waiting: u64,
+}
+
+pub(super) fn count_open(journal: &dyn Journal) -> Result<OpenCount, JournalError> {
+    let mut count = OpenCount::default();
+    for_each_open(journal, |row| {
+        if row.waits() {
+            count.waiting += 1;
+        } else {
+            count.in_doubt += 1;
+        }
+    })?;
+    Ok(count)
+}
+
+fn for_each_open(journal: &dyn Journal, mut visit: impl FnMut(Row)) -> Result<(), JournalError> {
     let mut after = MailboxId(0);
     loop {
         let page = journal.open_transactions(after, PAGE)?;
         let Some(last) = page.last() else {
-            return Ok(names);
+            return Ok(());
         };
         after = last.row.id;
-        names.extend(page.into_iter().map(|open| open.row.name));
+        for open in page {
+            visit(open.row);
+        }
     }
 }
 
@@ -88,12 +121,13 @@ impl Summary {
         journal: &dyn Journal,
         run: RunId,
         elapsed: Duration,
-        skipped: &Skipped,
+        beside: Beside,
         recovered: u64,
     ) -> Result<Self, JournalError> {
         journal.flush()?;
         let totals = journal.totals(run)?;
         let (lock_ms, unknown) = look_through(journal, run)?;
+        let open = count_open(journal)?;
         Ok(Self {
             run: run.0,
             mailboxes: totals.mailboxes,
@@ -101,7 +135,8 @@ impl Summary {
             unchanged: totals.unchanged,
             rolled_back: totals.rolled_back,
             // Of whatever run: what an earlier one left in doubt must not be forgotten by a later one.
-            in_doubt: open_names(journal)?.len() as u64,
+            in_doubt: open.in_doubt,
+            waiting: open.waiting,
             pending: totals.pending,
             gone: totals.gone,
             left_alone: 0,
@@ -111,7 +146,12 @@ impl Summary {
             cached: totals.cached,
             lag: totals.lag,
             recovered,
-            skipped: skipped.iter().map(|(why, n)| (why.as_str(), *n)).collect(),
+            odd: beside.odd,
+            skipped: beside
+                .skipped
+                .iter()
+                .map(|(why, n)| (why.as_str(), *n))
+                .collect(),
             seconds: elapsed.as_secs_f64(),
             lock_ms,
             away: None,
@@ -123,7 +163,7 @@ impl Summary {
     pub fn exit(&self) -> Exit {
         if self.in_doubt > 0 {
             Exit::InDoubt
-        } else if self.away.is_some() {
+        } else if self.away.is_some() || self.waiting > 0 {
             Exit::Unavailable
         } else if self.unknown > 0 {
             Exit::NoMailbox
@@ -278,6 +318,9 @@ mod tests {
         summary.unknown = 1;
         assert_eq!(summary.exit(), Exit::NoMailbox);
         summary.away = Some("the replica was away".to_owned());
+        assert_eq!(summary.exit(), Exit::Unavailable);
+        summary.away = None;
+        summary.waiting = 1;
         assert_eq!(summary.exit(), Exit::Unavailable);
         summary.in_doubt = 1;
         assert_eq!(summary.exit(), Exit::InDoubt);

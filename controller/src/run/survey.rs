@@ -11,12 +11,12 @@ use tokio::task::JoinSet;
 
 use super::begin::greet_hosts;
 use super::connect::Connect;
-use super::intake::{Batch, Batches, Source, add, stream};
+use super::intake::{Batch, Batches, Source, stream};
 use super::peer::{Peer, reason_of};
 use super::settings::{RunError, Stop, StopSignal};
 use super::summary::PAGE;
 use crate::journal::{Filter, Journal, Listed, MailboxId, Row, RunId, State};
-use crate::listing::Skipped;
+use crate::listing::Beside;
 use crate::two_phase::{Reason, Side};
 
 /// What one host said about one mailbox.
@@ -55,16 +55,16 @@ pub async fn list(
     sources: Vec<Source>,
     stop: &StopSignal,
     mut sink: impl FnMut(&Listed),
-) -> Result<Skipped, RunError> {
-    let mut skipped = Skipped::new();
+) -> Result<Beside, RunError> {
+    let mut beside = Beside::default();
     let mut batches = stream(sources, Arc::clone(connect), stop.clone());
     while let Some(batch) = batches.recv().await {
         match batch? {
             Batch::Listed(listed) => listed.iter().for_each(&mut sink),
-            Batch::Skipped(more) => add(&mut skipped, &more),
+            Batch::Beside(more) => beside.add(&more),
         }
     }
-    Ok(skipped)
+    Ok(beside)
 }
 
 /// Asks about every mailbox of the sources, `parallel` at once.
@@ -76,7 +76,7 @@ pub async fn survey(
     asking: &Asking<'_>,
     sources: Vec<Source>,
     sink: impl FnMut(Answered),
-) -> Result<Skipped, RunError> {
+) -> Result<Beside, RunError> {
     greet_hosts(asking.connect).await?;
     let batches = stream(sources, Arc::clone(asking.connect), asking.stop.clone());
     survey_batches(asking, batches, sink).await
@@ -127,14 +127,14 @@ async fn survey_batches(
     asking: &Asking<'_>,
     mut batches: Batches,
     mut sink: impl FnMut(Answered),
-) -> Result<Skipped, RunError> {
+) -> Result<Beside, RunError> {
     let Asking {
         connect,
         parallel,
         stop,
         question,
     } = asking;
-    let mut skipped = Skipped::new();
+    let mut beside = Beside::default();
     let mut pool: Vec<[Peer; 2]> = Vec::new();
     let mut tasks: JoinSet<([Peer; 2], Answered)> = JoinSet::new();
     let mut settle = |joined: Option<Result<([Peer; 2], Answered), tokio::task::JoinError>>,
@@ -152,8 +152,8 @@ async fn survey_batches(
     while let Some(batch) = batches.recv().await {
         let listed = match batch? {
             Batch::Listed(listed) => listed,
-            Batch::Skipped(more) => {
-                add(&mut skipped, &more);
+            Batch::Beside(more) => {
+                beside.add(&more);
                 continue;
             }
         };
@@ -181,7 +181,7 @@ async fn survey_batches(
     while !tasks.is_empty() {
         settle(tasks.join_next().await, &mut pool)?;
     }
-    Ok(skipped)
+    Ok(beside)
 }
 
 async fn put(

@@ -339,24 +339,6 @@ impl Dir {
         sync().io_context("sync directory", &self.path)
     }
 
-    /// Whether it is known to have no subdirectories, without reading its perhaps million names: some file
-    /// systems count 2 links for a directory and one more for each subdirectory. Others always say 1, or 2.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn has_no_subdirectories(&self) -> Result<bool, IoError> {
-        const EXT: i64 = 0xef53;
-        const XFS: i64 = 0x5846_5342;
-        const TMPFS: i64 = 0x0102_1994;
-        if self.stat_self()?.st_nlink != 2 {
-            return Ok(false);
-        }
-        let system = rustix::fs::fstatfs(&self.fd).io_context("stat", &self.path)?;
-        #[allow(clippy::useless_conversion)] // f_type has other types on other processors
-        let kind = i64::try_from(system.f_type).unwrap_or_default();
-        Ok([EXT, XFS, TMPFS].contains(&kind))
-    }
-
     /// The device it lies on.
     ///
     /// # Errors

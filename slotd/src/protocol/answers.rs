@@ -5,7 +5,7 @@ use std::time::Duration;
 use indexfile::Guid;
 use indexfile::mailbox::MailboxName;
 
-use super::{FieldError, Fields, Named};
+use super::{FieldError, Fields};
 
 /// `HELLO`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,17 +143,6 @@ pub struct Prepared {
     pub hashed: u32,
 }
 
-/// `LIST`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listed {
-    /// Mailboxes, all on one partition.
-    pub names: Vec<MailboxName>,
-    /// The partition of all of them.
-    pub partition: String,
-    /// The last one, to go on after; `None` at the end of the list.
-    pub next: Option<Named>,
-}
-
 /// `SHA1S`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sha1sChunk {
@@ -192,7 +181,7 @@ impl Greeting {
 }
 
 /// Reads a mailbox name.
-fn name(key: &'static str, bytes: &[u8]) -> Result<MailboxName, FieldError> {
+pub(super) fn name(key: &'static str, bytes: &[u8]) -> Result<MailboxName, FieldError> {
     MailboxName::from_bytes(bytes).map_err(|_| FieldError::Malformed {
         key,
         value: String::from_utf8_lossy(bytes).into_owned(),
@@ -388,49 +377,6 @@ impl Prepared {
             messages: fields.get("messages")?,
             cached: fields.get("cached")?,
             hashed: fields.get("hashed")?,
-        })
-    }
-}
-
-impl Listed {
-    /// For the wire.
-    #[must_use]
-    pub fn to_fields(&self) -> Fields {
-        let next = self
-            .next
-            .as_ref()
-            .map_or_else(String::new, |n| n.mailbox.to_string());
-        Fields::new()
-            .with("count", self.names.len())
-            .with("next", next)
-            .with("partition", &self.partition)
-            .with_list("names", &self.names)
-    }
-
-    /// From the wire.
-    ///
-    /// # Errors
-    /// A field is missing or malformed.
-    pub fn from_fields(fields: &Fields) -> Result<Listed, FieldError> {
-        let partition = fields.text("partition")?;
-        let next = fields.bytes("next")?;
-        let next = if next.is_empty() {
-            None
-        } else {
-            Some(Named {
-                mailbox: name("next", &next)?,
-                partition: Some(partition.clone()),
-            })
-        };
-        let names = fields
-            .list("names")?
-            .iter()
-            .map(|n| name("names", n))
-            .collect::<Result<_, _>>()?;
-        Ok(Listed {
-            names,
-            partition,
-            next,
         })
     }
 }

@@ -12,11 +12,12 @@ mod audit;
 mod command;
 mod escape;
 mod fields;
+mod listed;
 mod reply;
 
 pub use answers::{
-    Committed, FileState, Greeting, GuidEntry, GuidPage, Listed, MailboxFacts, Prepared,
-    Sha1sChunk, Upgraded,
+    Committed, FileState, Greeting, GuidEntry, GuidPage, MailboxFacts, Prepared, Sha1sChunk,
+    Upgraded,
 };
 pub use audit::{Cleaned, Status, Verified};
 pub use command::{
@@ -25,6 +26,7 @@ pub use command::{
 };
 pub use escape::{EscapeError, escape, unescape};
 pub use fields::{FieldError, Fields};
+pub use listed::{Listed, Odd, OddKind};
 pub use reply::{Code, Reply, ReplyError};
 
 /// The longest line in either direction, in bytes, with its line end.

@@ -2,8 +2,11 @@
 //!
 //! In the order of directories, partition after partition, so that a page can be continued after any mailbox
 //! without keeping the list: memory is that of the directories on one path. A mailbox is a directory with a
-//! cyrus.header and a cyrus.index whose name leads back to it.
+//! cyrus.header and a cyrus.index whose name leads back to it. What may be a mailbox and is not listed is counted and
+//! named ([`OddKind`]), so that nobody takes the list for complete when it is not. Everything is only looked at.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use indexfile::mailbox::{ImapdConf, MailboxName, MetaFile, name_of_dir};
@@ -11,14 +14,16 @@ use rustix::fs::{AtFlags, FileType};
 
 use super::Session;
 use crate::fs::{Dir, OpenError};
-use crate::protocol::{Code, ListRange, Listed, MAX_LINE, Named, Reply};
+use crate::protocol::{Code, ListRange, Listed, MAX_LINE, Named, Odd, OddKind, Reply};
 use crate::refusal::Refusal;
 use crate::store::Store;
 
 /// The most names in one reply.
 const MAX_NAMES: usize = 1000;
-/// Room for the fields besides the names.
+/// Room for the fields besides the names and [`ODD_BYTES`].
 const MARGIN: usize = 4096;
+/// Room for what is odd, as it is on the wire; what does not fit is counted.
+const ODD_BYTES: usize = 4096;
 
 /// Where a walk is.
 #[derive(Debug)]
@@ -30,6 +35,27 @@ pub(super) struct Walker {
     pending: Option<(String, MailboxName)>,
     /// The mailbox that was given last.
     last: Option<Named>,
+    odd: Oddities,
+}
+
+/// What was met since the last page and is not listed.
+#[derive(Debug, Default)]
+struct Oddities {
+    count: u64,
+    named: Vec<Odd>,
+    bytes: usize,
+}
+
+impl Oddities {
+    fn note(&mut self, kind: OddKind, path: PathBuf) {
+        self.count += 1;
+        let odd = Odd { kind, path };
+        let bytes = odd.wire_len();
+        if self.bytes + bytes <= ODD_BYTES {
+            self.bytes += bytes;
+            self.named.push(odd);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -69,11 +95,13 @@ impl Session {
                 mailbox,
                 partition: Some(partition),
             });
-            if page.names.len() >= max || bytes + 3 * 500 + MARGIN > MAX_LINE {
+            if page.names.len() >= max || bytes + 3 * 500 + MARGIN + ODD_BYTES > MAX_LINE {
                 page.next.clone_from(&walker.last);
                 break;
             }
         }
+        let odd = std::mem::take(&mut walker.odd);
+        (page.odd, page.odd_list) = (odd.count, odd.named);
         self.walker = page.next.is_some().then_some(walker);
         Ok(Reply::Ok(page.to_fields()))
     }
@@ -89,6 +117,7 @@ impl Walker {
             current: None,
             pending: None,
             last: after.cloned(),
+            odd: Oddities::default(),
         };
         let Some(after) = after else {
             return Ok(walker);
@@ -100,7 +129,7 @@ impl Walker {
         while let Some(next) = walker.partitions.pop() {
             if next.eq_ignore_ascii_case(&partition) {
                 let sub = store.conf().dirs(&after.mailbox, &next)?.data().sub.clone();
-                walker.current = Some(Part::open(store, &next, Some(&sub))?);
+                walker.current = Some(Part::open(store, &next, Some(&sub), &mut walker.odd)?);
                 return Ok(walker);
             }
         }
@@ -119,10 +148,10 @@ impl Walker {
                 let Some(partition) = self.partitions.pop() else {
                     return Ok(None);
                 };
-                self.current = Some(Part::open(store, &partition, None)?);
+                self.current = Some(Part::open(store, &partition, None, &mut self.odd)?);
             }
             if let Some(part) = &mut self.current {
-                if let Some(mailbox) = part.next(store.conf())? {
+                if let Some(mailbox) = part.next(store.conf(), &mut self.odd)? {
                     return Ok(Some((part.name.clone(), mailbox)));
                 }
                 self.current = None;
@@ -132,7 +161,12 @@ impl Walker {
 }
 
 impl Part {
-    fn open(store: &Store, partition: &str, after: Option<&Path>) -> Result<Part, Refusal> {
+    fn open(
+        store: &Store,
+        partition: &str,
+        after: Option<&Path>,
+        odd: &mut Oddities,
+    ) -> Result<Part, Refusal> {
         // Any name will do to learn the roots.
         let any = MailboxName::parse("user.a")
             .map_err(|e| Refusal::new(Code::NoMailbox, e.to_string()))?;
@@ -155,49 +189,63 @@ impl Part {
             stack: Vec::new(),
         };
         match after {
-            None => part.push_children(Path::new(""), None)?,
+            None => part.push_children(Path::new(""), None, odd)?,
             Some(after) => {
                 // All that comes after it: the later ones beside each directory on its path, then what is in it.
                 let mut above = PathBuf::new();
                 for component in after.components() {
                     let name = Path::new(component.as_os_str());
-                    part.push_children(&above, Some(name))?;
+                    part.push_children(&above, Some(name), odd)?;
                     above.push(name);
                 }
-                part.push_children(after, None)?;
+                part.push_children(after, None, odd)?;
             }
         }
         Ok(part)
     }
 
-    fn next(&mut self, conf: &ImapdConf) -> Result<Option<MailboxName>, Refusal> {
+    fn next(
+        &mut self,
+        conf: &ImapdConf,
+        odd: &mut Oddities,
+    ) -> Result<Option<MailboxName>, Refusal> {
         while let Some(dir) = self.stack.pop() {
-            self.push_children(&dir, None)?;
-            let Some(mailbox) = name_of_dir(conf, &self.name, &dir) else {
-                continue;
-            };
+            self.push_children(&dir, None, odd)?;
             let index_root = self.index_root.as_ref().unwrap_or(&self.root);
-            let here =
-                has(&self.root, &dir, MetaFile::Header)? && has(index_root, &dir, MetaFile::Index)?;
-            if here {
-                return Ok(Some(mailbox));
+            let header = has(&self.root, &dir, MetaFile::Header)?;
+            let index = has(index_root, &dir, MetaFile::Index)?;
+            let kind = match (header, index, name_of_dir(conf, &self.name, &dir)) {
+                (true, true, Some(mailbox)) => return Ok(Some(mailbox)),
+                (false, false, _) => continue,
+                (true, true, None) => OddKind::Name,
+                (true, false, _) => OddKind::NoIndex,
+                (false, true, _) => OddKind::NoHeader,
+            };
+            // It may have been made, renamed or deleted between the two looks.
+            let again = has(&self.root, &dir, MetaFile::Header)? == header
+                && has(index_root, &dir, MetaFile::Index)? == index;
+            if again {
+                odd.note(kind, self.root.path().join(&dir));
             }
         }
         Ok(None)
     }
 
     /// Puts the directories in `dir` that come after `after` on the stack, the first one on top.
-    fn push_children(&mut self, dir: &Path, after: Option<&Path>) -> Result<(), Refusal> {
+    fn push_children(
+        &mut self,
+        dir: &Path,
+        after: Option<&Path>,
+        odd: &mut Oddities,
+    ) -> Result<(), Refusal> {
         let open = match self.root.open_beneath(dir) {
             Ok(open) => open,
             // Removed since its name was read.
             Err(OpenError::Missing { .. } | OpenError::Kind { .. }) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        // A spool with a hundred thousand messages need not be read.
-        if open.has_no_subdirectories()? {
-            return Ok(());
-        }
+        // All names are read, also where the count of links says that there are no directories among them: one that
+        // was moved to another disk is a symbolic link here.
         let io =
             |e: rustix::io::Errno| indexfile::IoError::new("read directory", open.path(), e.into());
         let mut names = Vec::new();
@@ -207,20 +255,25 @@ impl Part {
             if bytes == b"." || bytes == b".." {
                 continue;
             }
-            let Ok(name) = std::str::from_utf8(bytes) else {
+            let name = Path::new(OsStr::from_bytes(bytes));
+            if after.is_some_and(|after| name <= after) {
                 continue;
+            }
+            let stat = |flags| {
+                let stat = rustix::fs::statat(&open, name, flags);
+                stat.map_or(FileType::Unknown, |s| FileType::from_raw_mode(s.st_mode))
             };
             let kind = match entry.file_type() {
-                FileType::Unknown => {
-                    match rustix::fs::statat(&open, name, AtFlags::SYMLINK_NOFOLLOW) {
-                        Ok(stat) => FileType::from_raw_mode(stat.st_mode),
-                        Err(_) => continue,
-                    }
-                }
+                FileType::Unknown => stat(AtFlags::SYMLINK_NOFOLLOW),
                 kind => kind,
             };
-            if kind == FileType::Directory && after.is_none_or(|after| Path::new(name) > after) {
-                names.push(PathBuf::from(name));
+            match kind {
+                FileType::Directory if name.to_str().is_some() => names.push(name.to_owned()),
+                FileType::Directory => odd.note(OddKind::Name, open.path().join(name)),
+                FileType::Symlink if stat(AtFlags::empty()) == FileType::Directory => {
+                    odd.note(OddKind::Symlink, open.path().join(name));
+                }
+                _ => {}
             }
         }
         names.sort_unstable_by(|a, b| b.cmp(a));

@@ -9,8 +9,8 @@ use slotd::protocol::Code;
 use super::fake::{What, lock};
 use super::world::{NAMES, World, names};
 use crate::control::Control;
-use crate::journal::State;
-use crate::run::{Source, Stop, Summary, run_controlled, stop_pair};
+use crate::journal::{Journal, State};
+use crate::run::{Source, Stop, Summary, recover, run_controlled, stop_pair};
 use crate::two_phase::Reason;
 
 fn patient() -> World {
@@ -337,4 +337,78 @@ async fn a_partition_that_is_said_to_be_back_and_is_not_does_not_keep_the_run_fo
         .await
         .expect("it ends");
     assert_eq!((summary.upgraded, summary.rolled_back), (3, 2));
+}
+
+/// `user.b` is decided when the replica's p2 goes away.
+fn decided_and_unmounted() -> World {
+    let world = partitioned();
+    world.fault(1, "COMMIT", "user.b", 1, What::LosePartition);
+    world
+}
+
+fn assert_waits(world: &World) {
+    let row = world.row("user.b");
+    assert_eq!((row.state, row.in_doubt), (State::Decided, false));
+    assert_eq!(row.reason, Some(Reason::Unmounted));
+    assert!(world.witness.alarms.lock().unwrap().is_empty());
+    assert_eq!(lock(&world.hosts[0]).locked(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_decided_mailbox_waits_for_its_partition_and_is_finished_when_it_is_back() {
+    let world = decided_and_unmounted();
+    let control = Arc::new(Control::new(1));
+    let host = Arc::clone(&world.hosts[1]);
+    let summary = run_and(&world, &control, parked, || {
+        // The others are done, far more attempts than there are have had their time, and nothing is in doubt.
+        assert_waits(&world);
+        assert_eq!(world.versions("ex.com!user.c"), [10; 2]);
+        lock(&host).unmounted.clear();
+    })
+    .await;
+    assert_eq!((summary.upgraded, summary.exit()), (5, Exit::Ok));
+    assert_eq!((summary.waiting, summary.in_doubt), (0, 0));
+    assert_eq!(world.versions("user.b"), [10, 10]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_decision_whose_partition_stays_away_stays_open_and_the_same_command_ends_it() {
+    for host_wait in [0, 120] {
+        let mut world = decided_and_unmounted();
+        world.settings.host_wait = Duration::from_secs(host_wait);
+        world.settings.passes = 1;
+        let summary = world.run(&[Source::Master]).await;
+        assert_waits(&world);
+        assert_eq!((summary.waiting, summary.in_doubt), (1, 0));
+        assert_eq!(summary.exit(), Exit::Unavailable);
+        let run = world.journal.last_run().unwrap().unwrap();
+        assert_eq!(run.finished_ms, None, "it is to be resumed");
+        // Still away: the others of the run are not held up by it, and again nothing is in doubt.
+        let again = world.run(&[Source::Master]).await;
+        assert_eq!((again.run, again.waiting, again.in_doubt), (run.id.0, 1, 0));
+        assert_waits(&world);
+        lock(&world.hosts[1]).unmounted.clear();
+        let last = world.run(&[Source::Master]).await;
+        assert_eq!((last.run, last.waiting, last.recovered), (run.id.0, 0, 1));
+        assert_eq!(world.versions("user.b"), [10, 10]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn recover_waits_for_the_partition_too() {
+    let mut world = decided_and_unmounted();
+    world.settings.host_wait = Duration::ZERO;
+    world.run(&[Source::Master]).await;
+    world.settings.host_wait = Duration::from_secs(120);
+    let found = recover(world.parts()).await.unwrap();
+    assert_eq!((found.settled, found.in_doubt, found.waiting), (0, 0, 1));
+    let host = Arc::clone(&world.hosts[1]);
+    let mounts = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        lock(&host).unmounted.clear();
+    });
+    let found = recover(world.parts()).await.unwrap();
+    mounts.await.unwrap();
+    assert_eq!((found.settled, found.in_doubt, found.waiting), (1, 0, 0));
+    assert_eq!(world.versions("user.b"), [10, 10]);
 }

@@ -10,7 +10,7 @@ use indexfile::mailbox::MailboxName;
 use slotd::client::{Addr, Client, ClientError, Timeouts};
 use slotd::protocol::{
     Code, Command, Committed, FileState, Greeting, GuidEntry, GuidPage, Listed, MailboxFacts,
-    Named, Reply, Upgraded,
+    Named, Odd, Reply, Upgraded,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
@@ -45,6 +45,8 @@ pub enum What {
     Hang,
     /// The host goes down before the command is executed: every connection ends, and none can be made.
     GoDown,
+    /// The host's slotd dies before the command is executed, and comes back without the mailbox's partition.
+    LosePartition,
 }
 
 #[derive(Default)]
@@ -66,6 +68,8 @@ pub struct Host {
     pub draining: bool,
     /// Connections refused while it was down.
     pub refused: usize,
+    /// What its walk meets and does not list.
+    pub odd: Vec<Odd>,
     /// What it calls itself, if not by its side.
     pub id: Option<String>,
 }
@@ -240,6 +244,11 @@ fn execute_with_faults(
             host.down = true;
             (Reply::Bad(String::new()), true, false)
         }
+        Some(What::LosePartition) => {
+            let partition = host.partition(&mailbox);
+            host.unmounted.push(partition);
+            (Reply::Bad(String::new()), true, false)
+        }
         Some(What::Hang) => (Reply::Bad(String::new()), false, true),
         Some(What::CloseAfter) => (execute(host, session, side, command), true, false),
         None => (execute(host, session, side, command), false, false),
@@ -281,11 +290,14 @@ fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command
                 .map(|n| MailboxName::parse(n).expect("a name"))
                 .collect();
             let next = names.last().cloned().map(Named::new);
+            let odd = std::mem::take(&mut host.odd);
             Reply::Ok(
                 Listed {
                     names,
                     partition: partition.to_owned(),
                     next,
+                    odd: odd.len() as u64,
+                    odd_list: odd,
                 }
                 .to_fields(),
             )

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use indexfile::exit::Exit;
+use slotd::protocol::{Odd, OddKind};
 
 use super::fake::{Net, What, lock};
 use super::world::{NAMES, World, names};
@@ -45,6 +46,32 @@ async fn every_mailbox_of_the_master_is_upgraded_on_both_hosts() {
         (again.unchanged, again.upgraded, again.run),
         (5, 0, summary.run + 1)
     );
+}
+
+#[tokio::test]
+async fn what_the_master_does_not_list_is_told_as_a_warning() {
+    let world = World::new();
+    lock(&world.hosts[0]).odd = (0..30)
+        .map(|n| Odd {
+            kind: OddKind::Symlink,
+            path: format!("/var/spool/imap/user/link{n}").into(),
+        })
+        .collect();
+    let summary = world.run(&[Source::Master]).await;
+    assert_eq!((summary.upgraded, summary.exit()), (5, Exit::Ok));
+    assert_eq!((summary.odd.count, summary.odd.first.len()), (30, 20));
+    let json = serde_json::to_value(&summary).unwrap();
+    assert_eq!(json["odd"]["count"], 30);
+    let said = world.witness.said.lock().unwrap();
+    let at = said.iter().position(|l| {
+        l == "WARNING: 30 place(s) on the master may be mailboxes and are NOT worked on:"
+    });
+    let lines = &said[at.unwrap() + 1..][..21];
+    assert_eq!(
+        lines[0],
+        "  /var/spool/imap/user/link0 is a symbolic link, and what is behind it is not listed"
+    );
+    assert_eq!(lines[20], "  and 10 more");
 }
 
 #[tokio::test]

@@ -1,0 +1,216 @@
+//! The answer of `LIST`: mailboxes, and what may be one and is not listed.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use indexfile::mailbox::MailboxName;
+
+use super::answers::name;
+use super::{FieldError, Fields, Named, escape, unescape};
+
+/// `LIST`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Mailboxes, all on one partition.
+    pub names: Vec<MailboxName>,
+    /// The partition of all of them.
+    pub partition: String,
+    /// The last one, to go on after; `None` at the end of the list.
+    pub next: Option<Named>,
+    /// How many directories were met on the way here, since the page before, that may be mailboxes and are not listed.
+    pub odd: u64,
+    /// The first of them.
+    pub odd_list: Vec<Odd>,
+}
+
+/// A directory that may be a mailbox and is not listed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Odd {
+    /// Why it is not.
+    pub kind: OddKind,
+    /// Where it is on that host.
+    pub path: PathBuf,
+}
+
+/// Why a directory is not listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum OddKind {
+    /// A symbolic link to a directory: what is behind it is not looked at.
+    Symlink,
+    /// It has a cyrus.header and no cyrus.index.
+    NoIndex,
+    /// It has a cyrus.index and no cyrus.header.
+    NoHeader,
+    /// Its name is not one that Cyrus gives to a mailbox's directory.
+    Name,
+}
+
+impl OddKind {
+    const ALL: [OddKind; 4] = [
+        OddKind::Symlink,
+        OddKind::NoIndex,
+        OddKind::NoHeader,
+        OddKind::Name,
+    ];
+
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            OddKind::Symlink => "symlink",
+            OddKind::NoIndex => "no_index",
+            OddKind::NoHeader => "no_header",
+            OddKind::Name => "name",
+        }
+    }
+
+    const fn sentence(self) -> &'static str {
+        match self {
+            OddKind::Symlink => "is a symbolic link, and what is behind it is not listed",
+            OddKind::NoIndex => "has a cyrus.header and no cyrus.index",
+            OddKind::NoHeader => "has a cyrus.index and no cyrus.header",
+            OddKind::Name => "is not named as Cyrus names a mailbox's directory",
+        }
+    }
+}
+
+impl fmt::Display for Odd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A line end in a name must not begin a line of its own.
+        for c in self.path.to_string_lossy().chars() {
+            if c.is_control() {
+                write!(f, "{}", c.escape_default())?;
+            } else {
+                write!(f, "{c}")?;
+            }
+        }
+        write!(f, " {}", self.kind.sentence())
+    }
+}
+
+impl Odd {
+    fn to_word(&self) -> String {
+        let path = escape(self.path.as_os_str().as_bytes());
+        format!("{}:{path}", self.kind.as_str())
+    }
+
+    /// How many bytes it takes on the wire, with its comma.
+    #[must_use]
+    pub fn wire_len(&self) -> usize {
+        self.to_word().len() + 1
+    }
+
+    /// From the wire; `None` for a kind that this release does not know.
+    fn from_word(word: &str) -> Result<Option<Odd>, FieldError> {
+        let key = "odd_list";
+        let malformed = || FieldError::Malformed {
+            key,
+            value: word.to_owned(),
+        };
+        let (kind, path) = word.split_once(':').ok_or_else(malformed)?;
+        let path = unescape(path).map_err(|source| FieldError::Escape { key, source })?;
+        let kind = OddKind::ALL.into_iter().find(|k| k.as_str() == kind);
+        Ok(kind.map(|kind| Odd {
+            kind,
+            path: Path::new(OsStr::from_bytes(&path)).to_owned(),
+        }))
+    }
+}
+
+impl Listed {
+    /// For the wire.
+    #[must_use]
+    pub fn to_fields(&self) -> Fields {
+        let next = self
+            .next
+            .as_ref()
+            .map_or_else(String::new, |n| n.mailbox.to_string());
+        let fields = Fields::new()
+            .with("count", self.names.len())
+            .with("next", next)
+            .with("partition", &self.partition)
+            .with_list("names", &self.names);
+        if self.odd == 0 {
+            return fields;
+        }
+        let words: Vec<String> = self.odd_list.iter().map(Odd::to_word).collect();
+        fields
+            .with("odd", self.odd)
+            .with_word("odd_list", words.join(","))
+    }
+
+    /// From the wire.
+    ///
+    /// # Errors
+    /// A field is missing or malformed.
+    pub fn from_fields(fields: &Fields) -> Result<Listed, FieldError> {
+        let partition = fields.text("partition")?;
+        let next = fields.bytes("next")?;
+        let next = if next.is_empty() {
+            None
+        } else {
+            Some(Named {
+                mailbox: name("next", &next)?,
+                partition: Some(partition.clone()),
+            })
+        };
+        let names = fields
+            .list("names")?
+            .iter()
+            .map(|n| name("names", n))
+            .collect::<Result<_, _>>()?;
+        let words = fields.word("odd_list").unwrap_or_default().split(',');
+        let odd_list = words
+            .filter(|word| !word.is_empty())
+            .filter_map(|word| Odd::from_word(word).transpose())
+            .collect::<Result<_, _>>()?;
+        Ok(Listed {
+            names,
+            partition,
+            next,
+            odd: fields.get_optional("odd")?.unwrap_or(0),
+            odd_list,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_odd_survives_the_trip_and_a_page_without_it_does_not_speak_of_it() {
+        let mut page = Listed {
+            partition: "default".to_owned(),
+            ..Listed::default()
+        };
+        assert!(page.to_fields().word("odd").is_none());
+        for (kind, path) in [
+            (OddKind::Symlink, &b"/var/spool/user/joe/a, b: c"[..]),
+            (OddKind::NoIndex, b"/var/spool/user/%41"),
+            (OddKind::Name, b"/var/spool/user/\xff\n"),
+        ] {
+            page.odd_list.push(Odd {
+                kind,
+                path: PathBuf::from(OsStr::from_bytes(path)),
+            });
+        }
+        page.odd = 7;
+        assert_eq!(Listed::from_fields(&page.to_fields()), Ok(page.clone()));
+        let told = page.odd_list[2].to_string();
+        assert!(told.contains("\\n is not named"), "{told}");
+    }
+
+    #[test]
+    fn a_kind_of_a_later_release_is_counted_and_not_named() {
+        let fields = Listed::default()
+            .to_fields()
+            .with("odd", 2)
+            .with_word("odd_list", "symlink:%2Fa,other:%2Fb".to_owned());
+        let page = Listed::from_fields(&fields).unwrap();
+        assert_eq!((page.odd, page.odd_list.len()), (2, 1));
+    }
+}
