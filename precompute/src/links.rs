@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub const DEFAULT_CAPACITY: usize = 96 * 1024;
 #[derive(Debug)]
 pub struct Links {
     table: Mutex<Table>,
+    /// There are any.
+    met: AtomicBool,
     finished: Condvar,
 }
 
@@ -54,8 +57,15 @@ impl Links {
                 reading: HashMap::new(),
                 capacity: capacity.max(1),
             }),
+            met: AtomicBool::new(false),
             finished: Condvar::new(),
         }
+    }
+
+    /// Whether this run has met a file with several names: then it had better look before it reads.
+    #[must_use]
+    pub fn met(&self) -> bool {
+        self.met.load(Ordering::Relaxed)
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -69,6 +79,7 @@ impl Links {
         if stat.links < 2 {
             return Opened::Read;
         }
+        self.met.store(true, Ordering::Relaxed);
         let key = (stat.device, stat.stamp.inode);
         let mut table = self.table();
         if let Entry::Occupied(mut known) = table.known.entry(key) {

@@ -1,8 +1,13 @@
 //! Messages of one spool into the lanes: open, read, look again, and once more if it changed.
+//!
+//! The plain way is to look before and after; where the gate allows it, one look is tried first
+//! ([`super::one_look`]).
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::file::Part;
+use super::file::{FirstPart, Part};
+use super::one_look::{Batches, Clocks};
 use super::settle::Settle;
 use super::{FileStat, Hashed, MessageError, MessageFile, Spool};
 use crate::hash::Digest;
@@ -11,6 +16,8 @@ use indexfile::Guid;
 
 /// How often a message that changes under our eyes is read again.
 const ATTEMPTS: u32 = 4;
+/// The clocks are asked again after so many messages with one look.
+const BATCH: usize = 32;
 
 /// What the pass wants to know or decide while messages are read; all of it optional.
 pub trait Gate {
@@ -22,6 +29,15 @@ pub trait Gate {
     fn read(&mut self, bytes: u64) -> bool {
         let _ = bytes;
         true
+    }
+    /// Whether a message may be read before it is looked at, and its size therefore be unknown to
+    /// [`Gate::read`], which is not called then.
+    fn one_look(&mut self) -> bool {
+        false
+    }
+    /// What the clocks say now.
+    fn clocks(&mut self) -> Clocks {
+        Clocks::now()
     }
     /// The file is open: may we read it, or is its SHA-1 known or being computed elsewhere?
     fn opened(&mut self, uid: u32, stat: &FileStat) -> Opened {
@@ -73,8 +89,12 @@ pub struct Hasher<'a, I, S, G> {
     sink: S,
     gate: G,
     settle: Settle,
-    again: Vec<(u32, u32)>,
+    /// UIDs, how often they were read in the plain way, and the file where it is open already.
+    again: Vec<(u32, u32, Option<OwnedFd>)>,
     aside: Vec<u32>,
+    batches: Batches,
+    /// Hashed, with one look, in a batch that is not over.
+    pending: Vec<(u32, FileStat, Guid)>,
     stopped: bool,
 }
 
@@ -82,9 +102,27 @@ pub struct Hasher<'a, I, S, G> {
 #[derive(Debug)]
 pub struct InLane {
     uid: u32,
+    /// How often it was read in the plain way, this time included.
     attempt: u32,
-    file: MessageFile,
-    error: Option<MessageError>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Open, nothing read: to be looked at once; and a time from before it was opened.
+    Unread(OwnedFd, i64),
+    /// It was looked at, and [`Gate::opened`] said to read it.
+    Reading(MessageFile),
+    /// Something failed while it was read.
+    Error(MessageFile, MessageError),
+    /// Its SHA-1 is known after all.
+    Known(Hashed),
+    /// Another thread is at it.
+    Aside,
+    /// One look proved nothing.
+    TwoLooks(OwnedFd),
+    /// Never between two calls.
+    Taken,
 }
 
 impl<'a, I, S, G> Hasher<'a, I, S, G>
@@ -103,6 +141,8 @@ where
             settle: Settle::default(),
             again: Vec::new(),
             aside: Vec::new(),
+            batches: Batches::default(),
+            pending: Vec::with_capacity(BATCH),
             stopped: false,
         }
     }
@@ -113,6 +153,7 @@ where
     pub fn run(mut self, lanes: &mut Lanes) -> Vec<u32> {
         loop {
             run(&mut self, lanes);
+            self.end_batch();
             // A message may turn out to have changed when the lanes had no more to begin.
             if self.stopped || self.again.is_empty() {
                 return self.aside;
@@ -121,8 +162,40 @@ where
     }
 
     /// Opens the message; `None` if it is done with, one way or another.
-    fn begin(&mut self, uid: u32, attempt: u32) -> Option<InLane> {
-        let file = match self.spool.open_message(uid) {
+    fn begin(&mut self, uid: u32, attempt: u32, open: Option<OwnedFd>) -> Option<InLane> {
+        let state = match self.one_look(attempt) {
+            Some(before) => match self.spool.open_unread(uid) {
+                Ok(fd) => State::Unread(fd, before),
+                Err(error) => {
+                    self.sink.message(uid, Err(error));
+                    return None;
+                }
+            },
+            None => return self.begin_plainly(uid, attempt.max(1), open),
+        };
+        Some(InLane {
+            uid,
+            attempt,
+            state,
+        })
+    }
+
+    /// If one look may be enough: a time before now.
+    fn one_look(&mut self, attempt: u32) -> Option<i64> {
+        if attempt > 0 || !self.gate.one_look() || self.spool.local_times().is_none() {
+            return None;
+        }
+        let gate = &mut self.gate;
+        self.batches.before(|| gate.clocks())
+    }
+
+    /// Opens the message, unless it is, and looks at it.
+    fn begin_plainly(&mut self, uid: u32, attempt: u32, open: Option<OwnedFd>) -> Option<InLane> {
+        let file = match open {
+            Some(fd) => MessageFile::new(fd, || self.spool.path_of(uid)),
+            None => self.spool.open_message(uid),
+        };
+        let file = match file {
             Ok(file) => file,
             Err(error) => {
                 self.sink.message(uid, Err(error));
@@ -141,33 +214,102 @@ where
                 return None;
             }
         }
-        let message = InLane {
-            uid,
-            attempt,
-            file,
-            error: None,
-        };
-        if let Some(rest) = self.settle.wait(&message.file.stat().stamp) {
+        if let Some(rest) = self.settle.wait(&file.stat().stamp) {
             self.gate.settle(rest);
             // What the stamp says must be from after the wait.
-            if message.file.unchanged() != Ok(true) {
-                self.changed(&message);
+            if file.unchanged() != Ok(true) {
+                self.changed(uid, attempt, file.stat());
                 return None;
             }
         }
-        Some(message)
+        Some(InLane {
+            uid,
+            attempt,
+            state: State::Reading(file),
+        })
     }
 
     /// The file is not what it was: try again from the name, or give up.
-    fn changed(&mut self, message: &InLane) {
-        self.gate.closed(message.file.stat(), None);
-        if message.attempt < ATTEMPTS {
-            self.again.push((message.uid, message.attempt + 1));
+    fn changed(&mut self, uid: u32, attempt: u32, stat: &FileStat) {
+        self.gate.closed(stat, None);
+        if attempt < ATTEMPTS {
+            self.again.push((uid, attempt + 1, None));
         } else {
-            let path = self.spool.path_of(message.uid);
-            self.sink
-                .message(message.uid, Err(MessageError::Unstable { path }));
+            let path = self.spool.path_of(uid);
+            self.sink.message(uid, Err(MessageError::Unstable { path }));
         }
+    }
+
+    /// Reads the first part of a message and looks at it.
+    fn first_part(
+        &mut self,
+        uid: u32,
+        fd: OwnedFd,
+        before: i64,
+        buffer: &mut [u8],
+    ) -> (State, Filled) {
+        let device = self.spool.local_times().unwrap_or_default();
+        let looked = FirstPart::read(fd, buffer).and_then(|part| part.look(before, device));
+        let (file, part) = match looked {
+            Ok(looked) => looked,
+            Err(fd) => return (State::TwoLooks(fd), Filled::Failed),
+        };
+        match self.gate.opened(uid, file.stat()) {
+            Opened::Read => (State::Reading(file), filled(part)),
+            Opened::Known(guid) => {
+                let FileStat { size, stamp, .. } = *file.stat();
+                let hashed = Hashed { guid, size, stamp };
+                (State::Known(hashed), Filled::Failed)
+            }
+            Opened::Aside => (State::Aside, Filled::Failed),
+        }
+    }
+
+    /// Reads the next part of a message that was looked at.
+    fn next_part(&mut self, uid: u32, mut file: MessageFile, buffer: &mut [u8]) -> (State, Filled) {
+        let path = || self.spool.path_of(uid);
+        if !self.gate.read(file.left().min(buffer.len() as u64)) {
+            self.stopped = true;
+            let error = MessageError::Stopped { path: path() };
+            return (State::Error(file, error), Filled::Failed);
+        }
+        match file.fill(buffer) {
+            Ok(part) => (State::Reading(file), filled(part)),
+            Err(errno) => {
+                let error = MessageError::of(path(), "read", errno);
+                (State::Error(file, error), Filled::Failed)
+            }
+        }
+    }
+
+    /// Hands on what one look was enough for, unless the clock was set back meanwhile.
+    fn end_batch(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let good = self.batches.end(self.gate.clocks());
+        let mut pending = std::mem::take(&mut self.pending);
+        for (uid, stat, guid) in pending.drain(..) {
+            self.finished(uid, 0, &stat, good.then_some(guid));
+        }
+        self.pending = pending;
+    }
+
+    fn finished(&mut self, uid: u32, attempt: u32, stat: &FileStat, guid: Option<Guid>) {
+        let Some(guid) = guid else {
+            return self.changed(uid, attempt, stat);
+        };
+        self.gate.closed(stat, Some(guid));
+        let FileStat { size, stamp, .. } = *stat;
+        self.sink.message(uid, Ok(Hashed { guid, size, stamp }));
+    }
+}
+
+fn filled(part: Part) -> Filled {
+    match part {
+        Part::More => Filled::More,
+        Part::Last(n) => Filled::Last(n),
+        Part::Shrunk => Filled::Failed,
     }
 }
 
@@ -185,66 +327,73 @@ where
                 self.stopped = true;
                 return None;
             }
-            let (uid, attempt) = match self.again.pop() {
+            let (uid, attempt, open) = match self.again.pop() {
                 Some(again) => again,
-                None => (self.uids.next()?, 1),
+                None => (self.uids.next()?, 0, None),
             };
-            if let Some(message) = self.begin(uid, attempt) {
+            if let Some(message) = self.begin(uid, attempt, open) {
                 return Some(message);
             }
         }
     }
 
     fn fill(&mut self, message: &mut InLane, buffer: &mut [u8]) -> Filled {
-        let left = message.file.left().min(buffer.len() as u64);
-        if !self.gate.read(left) {
-            self.stopped = true;
-            message.error = Some(MessageError::Stopped {
-                path: self.spool.path_of(message.uid),
-            });
-            return Filled::Failed;
-        }
-        match message.file.fill(buffer) {
-            Ok(Part::More) => Filled::More,
-            Ok(Part::Last(n)) => Filled::Last(n),
-            Ok(Part::Shrunk) => Filled::Failed,
-            Err(errno) => {
-                let path = self.spool.path_of(message.uid);
-                message.error = Some(MessageError::of(path, "read", errno));
-                Filled::Failed
+        let file = match std::mem::replace(&mut message.state, State::Taken) {
+            State::Unread(fd, before) => {
+                let (state, filled) = self.first_part(message.uid, fd, before, buffer);
+                message.state = state;
+                return filled;
             }
-        }
+            State::Reading(file) => file,
+            other => {
+                message.state = other;
+                return Filled::Failed;
+            }
+        };
+        let (state, filled) = self.next_part(message.uid, file, buffer);
+        message.state = state;
+        filled
     }
 
     fn done(&mut self, message: InLane, digest: Digest) {
-        match message.file.unchanged() {
-            Ok(true) => {
-                let guid = Guid::from_bytes(digest);
-                self.gate.closed(message.file.stat(), Some(guid));
-                let FileStat { size, stamp, .. } = *message.file.stat();
-                self.sink
-                    .message(message.uid, Ok(Hashed { guid, size, stamp }));
+        let State::Reading(file) = message.state else {
+            return; // only what was filled to the end is done
+        };
+        let guid = Guid::from_bytes(digest);
+        let (uid, stat) = (message.uid, *file.stat());
+        if message.attempt == 0 && file.proven() {
+            self.pending.push((uid, stat, guid));
+            if self.pending.len() >= BATCH {
+                self.end_batch();
             }
-            Ok(false) => self.changed(&message),
+            return;
+        }
+        match file.unchanged() {
+            Ok(same) => self.finished(uid, message.attempt, &stat, same.then_some(guid)),
             Err(errno) => {
-                let path = self.spool.path_of(message.uid);
-                self.gate.closed(message.file.stat(), None);
+                let path = self.spool.path_of(uid);
+                self.gate.closed(&stat, None);
                 self.sink
-                    .message(message.uid, Err(MessageError::of(path, "look at", errno)));
+                    .message(uid, Err(MessageError::of(path, "look at", errno)));
             }
         }
     }
 
-    fn failed(&mut self, mut message: InLane) {
-        match message.error.take() {
-            Some(error) => {
-                self.gate.closed(message.file.stat(), None);
+    fn failed(&mut self, message: InLane) {
+        let uid = message.uid;
+        match message.state {
+            State::Error(file, error) => {
+                self.gate.closed(file.stat(), None);
                 // Stopped is no finding: the message simply was not done.
                 if !matches!(error, MessageError::Stopped { .. }) {
-                    self.sink.message(message.uid, Err(error));
+                    self.sink.message(uid, Err(error));
                 }
             }
-            None => self.changed(&message),
+            State::Reading(file) => self.changed(uid, message.attempt, file.stat()),
+            State::Known(hashed) => self.sink.message(uid, Ok(hashed)),
+            State::Aside => self.aside.push(uid),
+            State::TwoLooks(fd) | State::Unread(fd, _) => self.again.push((uid, 1, Some(fd))),
+            State::Taken => self.again.push((uid, 1, None)),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One open message file, and what tells it from any other.
 
+use std::cmp::Ordering;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -7,6 +8,7 @@ use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
 use super::MessageError;
+use super::one_look::unchanged_since;
 pub use indexfile::sha1s::Stamp;
 
 /// What the system says about a message file.
@@ -64,6 +66,8 @@ pub struct MessageFile {
     stat: FileStat,
     /// Bytes read so far.
     position: u64,
+    /// `stat` is from after the last byte was read, and shows a file that did not change meanwhile.
+    proven: bool,
 }
 
 /// What one [`MessageFile::fill`] brought.
@@ -77,6 +81,78 @@ pub enum Part {
     Shrunk,
 }
 
+/// A message file of which the first part was read before it was looked at; see [`super::one_look`].
+#[derive(Debug)]
+pub(super) struct FirstPart {
+    fd: OwnedFd,
+    have: usize,
+    full: bool,
+}
+
+impl FirstPart {
+    /// Reads it into `buffer`.
+    ///
+    /// # Errors
+    /// The open file, for [`MessageFile::new`] to find out what is the matter.
+    pub(super) fn read(fd: OwnedFd, buffer: &mut [u8]) -> Result<Self, OwnedFd> {
+        match read_at(&fd, buffer, 0, true) {
+            Ok(have) => Ok(Self {
+                fd,
+                have,
+                full: have == buffer.len(),
+            }),
+            Err(_) => Err(fd),
+        }
+    }
+
+    /// Looks at it.
+    ///
+    /// # Errors
+    /// The open file if that proves nothing: it is no regular file, changed lately, is on another
+    /// file system than `device`, or is shorter or longer than what was read.
+    pub(super) fn look(self, before: i64, device: u64) -> Result<(MessageFile, Part), OwnedFd> {
+        let Self { fd, have, full } = self;
+        let stat = rustix::fs::fstat(&fd).ok();
+        let stat = stat.and_then(|stat| FileStat::of(&stat, PathBuf::new).ok());
+        let old = |stat: &FileStat| unchanged_since(before, stat.stamp.ctime_ns);
+        let Some(stat) = stat.filter(|stat| old(stat) && stat.device == device) else {
+            return Err(fd);
+        };
+        let part = match stat.size.cmp(&(have as u64)) {
+            Ordering::Equal => Part::Last(have),
+            Ordering::Greater if full => Part::More,
+            _ => return Err(fd),
+        };
+        let file = MessageFile {
+            fd,
+            stat,
+            position: have as u64,
+            proven: part != Part::More,
+        };
+        Ok((file, part))
+    }
+}
+
+/// Reads into `buffer` from `position` on until it is full or the file ends; how many bytes.
+///
+/// By `pread`, so that nothing is taken out of a pipe or device that stands where a message should.
+fn read_at(fd: &OwnedFd, buffer: &mut [u8], position: u64, once: bool) -> Result<usize, Errno> {
+    let mut have = 0;
+    while have < buffer.len() {
+        let at = position.saturating_add(have as u64);
+        match rustix::io::pread(fd, &mut buffer[have..], at) {
+            Ok(0) => break,
+            Ok(n) => have += n,
+            Err(Errno::INTR) => continue,
+            Err(errno) => return Err(errno),
+        }
+        if once {
+            break;
+        }
+    }
+    Ok(have)
+}
+
 impl MessageFile {
     pub(super) fn new(fd: OwnedFd, path: impl Fn() -> PathBuf) -> Result<Self, MessageError> {
         let stat =
@@ -85,13 +161,19 @@ impl MessageFile {
             stat: FileStat::of(&stat, path)?,
             fd,
             position: 0,
+            proven: false,
         })
     }
 
-    /// What the file was when it was opened.
+    /// What the file was when it was first looked at.
     #[must_use]
     pub fn stat(&self) -> &FileStat {
         &self.stat
+    }
+
+    /// Whether that one look proved that all that was read is as it was before.
+    pub(super) fn proven(&self) -> bool {
+        self.proven
     }
 
     /// How many bytes are still to be read.
@@ -106,14 +188,9 @@ impl MessageFile {
     /// The system's.
     pub fn fill(&mut self, buffer: &mut [u8]) -> Result<Part, Errno> {
         let want = usize::try_from(self.left()).map_or(buffer.len(), |left| left.min(buffer.len()));
-        let mut have = 0;
-        while have < want {
-            match rustix::io::read(&self.fd, &mut buffer[have..want]) {
-                Ok(0) => return Ok(Part::Shrunk),
-                Ok(n) => have += n,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno),
-            }
+        let have = read_at(&self.fd, &mut buffer[..want], self.position, false)?;
+        if have < want {
+            return Ok(Part::Shrunk);
         }
         self.position = self.position.saturating_add(have as u64);
         Ok(if self.position < self.stat.size {
@@ -123,11 +200,14 @@ impl MessageFile {
         })
     }
 
-    /// Whether the file still is what it was when it was opened.
+    /// Whether the file still is what it was when it was first looked at.
     ///
     /// # Errors
     /// The system's.
     pub fn unchanged(&self) -> Result<bool, Errno> {
+        if self.proven {
+            return Ok(true);
+        }
         let now = rustix::fs::fstat(&self.fd)?;
         let was = &self.stat;
         Ok(u64::try_from(now.st_size) == Ok(was.size)

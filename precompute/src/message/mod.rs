@@ -8,11 +8,13 @@
 mod error;
 mod feed;
 mod file;
+pub mod one_look;
 mod settle;
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -32,6 +34,8 @@ pub struct Spool {
     path: PathBuf,
     /// Cleared at the first refusal: only the owner of a file may ask for `O_NOATIME`.
     noatime: AtomicBool,
+    /// See [`one_look::local_times`].
+    local_times: OnceLock<Option<u64>>,
 }
 
 /// The SHA-1 of a message and the file it was computed from.
@@ -96,6 +100,7 @@ impl Spool {
             dir,
             path,
             noatime: AtomicBool::new(true),
+            local_times: OnceLock::new(),
         }
     }
 
@@ -129,11 +134,23 @@ impl Spool {
         }
     }
 
-    /// Opens a message for reading.
+    /// The device, if it is one whose times one look may rely on.
+    fn local_times(&self) -> Option<u64> {
+        *self
+            .local_times
+            .get_or_init(|| one_look::local_times(self.dir.as_fd()))
+    }
+
+    /// Opens a message for reading and looks at it.
     ///
     /// # Errors
     /// As [`Spool::stat`].
     pub fn open_message(&self, uid: u32) -> Result<MessageFile, MessageError> {
+        MessageFile::new(self.open_unread(uid)?, || self.path_of(uid))
+    }
+
+    /// Opens a message for reading.
+    fn open_unread(&self, uid: u32) -> Result<OwnedFd, MessageError> {
         // O_NONBLOCK: a FIFO in the place of a message must not hang us.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let name = FileName::new(uid);
@@ -149,10 +166,7 @@ impl Spool {
         } else {
             open(flags)
         };
-        match fd {
-            Ok(fd) => MessageFile::new(fd, || self.path_of(uid)),
-            Err(errno) => Err(MessageError::of(self.path_of(uid), "open", errno)),
-        }
+        fd.map_err(|errno| MessageError::of(self.path_of(uid), "open", errno))
     }
 
     /// Hashes one message. [`Hasher`] is several times faster for many.
@@ -184,5 +198,7 @@ impl Spool {
     }
 }
 
+#[cfg(test)]
+mod one_look_tests;
 #[cfg(test)]
 mod tests;

@@ -197,6 +197,12 @@ impl Gate for PassGate<'_, '_> {
         self.shared.governor.admit(bytes)
     }
 
+    fn one_look(&mut self) -> bool {
+        // A limit on reading wants to know the size first; a further name of a file that is known
+        // need not be read at all.
+        !self.shared.governor.limited() && !self.shared.links.met()
+    }
+
     fn opened(&mut self, _uid: u32, stat: &FileStat) -> Opened {
         let opened = self.shared.links.opened(stat);
         if matches!(opened, Opened::Known(_)) {
