@@ -6,6 +6,10 @@
 
 use std::fs::File;
 use std::ops::{Deref, Range};
+use std::os::unix::fs::FileExt as _;
+
+/// Files up to this length, in bytes, are read into memory.
+const READ_BELOW: usize = 96 << 10;
 
 /// Content that is dereferenced to its bytes.
 #[derive(Debug)]
@@ -35,6 +39,17 @@ impl Bytes {
         // the header.
         let map = unsafe { memmap2::MmapOptions::new().len(len).map(file)? };
         Ok(Self::Map(map))
+    }
+
+    /// The same, but a small file is read: a map, its page faults and its end, which all cores have to be
+    /// told of, take longer than the copy. Only for files that nobody changes in place.
+    pub(crate) fn map_or_read(file: &File, len: usize) -> std::io::Result<Self> {
+        if len > READ_BELOW {
+            return Self::map(file, len);
+        }
+        let mut bytes = vec![0; len];
+        file.read_exact_at(&mut bytes, 0)?;
+        Ok(Self::Owned(bytes))
     }
 
     /// Tells the kernel that the map will be read once from front to back.

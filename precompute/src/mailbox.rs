@@ -1,18 +1,18 @@
 //! A mailbox opened for reading, without a lock: directories, index, expunge file, header.
 //!
 //! What is promised: the index is read before the expunge file, so that a message that is being
-//! expunged meanwhile is seen in both rather than in neither. Index files are mapped, not copied.
+//! expunged meanwhile is seen in both rather than in neither. Large index files are mapped, not copied.
 //! Nothing is written.
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use indexfile::mailbox::HeaderFile;
 use indexfile::{FileKind, IndexFile, ReadError};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::cache::Owner;
@@ -22,6 +22,9 @@ use crate::targets::{Dirs, Target};
 
 /// No `cyrus.header` is longer than this: 128 flags and an ACL.
 const HEADER_MAX: u64 = 4 << 20;
+/// Index files up to this length, in bytes, are read rather than mapped: a map, its page faults and its
+/// end, which all cores have to be told of, take longer than the copy.
+const READ_BELOW: usize = 96 << 10;
 
 /// An open mailbox.
 #[derive(Debug)]
@@ -184,6 +187,24 @@ fn file_finding(target: &Target, code: Code, path: &Path, errno: Errno) -> Findi
     Finding::new(&target.mailbox, code, path.to_owned(), &text)
 }
 
+/// The bytes of a small regular file; whatever goes wrong, mapping it then finds out.
+fn small(mut file: &File, stat: &Stat) -> Option<Vec<u8>> {
+    let len = usize::try_from(stat.st_size).ok()?;
+    if len > READ_BELOW || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return None;
+    }
+    // One byte more, so that one call both reads all and finds the end.
+    let mut bytes = vec![0; len + 1];
+    let have = file.read(&mut bytes).ok()?;
+    bytes.truncate(have);
+    if have == len {
+        return Some(bytes);
+    }
+    // It grew or shrank: the offset goes back for whoever reads it from the start.
+    std::io::Seek::rewind(&mut file).ok()?;
+    None
+}
+
 type Indexed = Option<(IndexFile, Owner)>;
 
 /// Opens one of the two index files; `None` if it is not there.
@@ -202,9 +223,13 @@ fn open_index(
     let Some(file) = file else {
         return Ok(Ok(None));
     };
-    let owner =
-        Owner::of(file.as_fd()).map_err(|errno| file_finding(target, code, &path, errno))?;
-    Ok(IndexFile::from_file(&file, &path, kind).map(|index| Some((index, owner))))
+    let stat =
+        rustix::fs::fstat(&file).map_err(|errno| file_finding(target, code, &path, errno))?;
+    let index = match small(&file, &stat) {
+        Some(bytes) => IndexFile::from_bytes(bytes, &path, kind),
+        None => IndexFile::from_file(&file, &path, kind),
+    };
+    Ok(index.map(|index| Some((index, Owner::of_stat(&stat)))))
 }
 
 fn read_header(target: &Target, dirs: &Dirs) -> Result<HeaderFile, Finding> {

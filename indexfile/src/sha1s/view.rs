@@ -77,7 +77,10 @@ impl Cache {
         }
         let too_large = |_| IoError::new("map", path, std::io::ErrorKind::FileTooLarge.into());
         let len = usize::try_from(meta.len()).map_err(too_large)?;
-        Self::check(Bytes::map(file, len).io_context("map", path)?, path)
+        Self::check(
+            Bytes::map_or_read(file, len).io_context("read", path)?,
+            path,
+        )
     }
 
     /// Checks bytes in memory, such as a file that was fetched; `path` is for messages.

@@ -15,7 +15,7 @@ mod wanted;
 mod worker;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::counter::Counter;
@@ -56,8 +56,12 @@ impl Default for Options {
 /// Threads if nothing else is said: enough that cold storage has many requests in flight.
 #[must_use]
 pub fn default_jobs() -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    (4 * cores).max(16)
+    // The system is asked once: it takes a dozen reads, and every command has this as its default.
+    static JOBS: OnceLock<usize> = OnceLock::new();
+    *JOBS.get_or_init(|| {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        (4 * cores).max(16)
+    })
 }
 
 /// What a pass did.

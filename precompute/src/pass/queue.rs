@@ -37,6 +37,10 @@ struct Inner {
     jobs: VecDeque<Arc<Job>>,
     /// Threads that are at something which may bring more work.
     busy: usize,
+    /// Threads that sleep until there is work. Waking nobody is a system call too.
+    idle: usize,
+    /// Whether `push` sleeps until there is room.
+    full: bool,
 }
 
 /// What a thread is to do.
@@ -62,12 +66,17 @@ impl Queue {
             if stop() {
                 return false;
             }
+            inner.full = true;
             let waited = self.room.wait_timeout(inner, NAP);
             inner = waited.unwrap_or_else(PoisonError::into_inner).0;
+            inner.full = false;
         }
         inner.targets.push_back(target);
+        let wake = inner.idle > 0;
         drop(inner);
-        self.work.notify_one();
+        if wake {
+            self.work.notify_one();
+        }
         true
     }
 
@@ -91,10 +100,8 @@ impl Queue {
                 return Work::Nothing;
             }
             if inner.jobs.len() < OPEN
-                && let Some(target) = inner.targets.pop_front()
+                && let Some(target) = self.target(&mut inner)
             {
-                inner.busy += 1;
-                self.room.notify_one();
                 return Work::Open(target);
             }
             if let Some((job, chunk)) = chunk(&mut inner) {
@@ -102,25 +109,36 @@ impl Queue {
                 return Work::Chunk(job, chunk);
             }
             // None of them has one to give now.
-            if let Some(target) = inner.targets.pop_front() {
-                inner.busy += 1;
-                self.room.notify_one();
+            if let Some(target) = self.target(&mut inner) {
                 return Work::Open(target);
             }
             if inner.closed && inner.busy == 0 && inner.jobs.is_empty() {
                 self.work.notify_all();
                 return Work::Nothing;
             }
+            inner.idle += 1;
             let waited = self.work.wait_timeout(inner, NAP);
             inner = waited.unwrap_or_else(PoisonError::into_inner).0;
+            inner.idle -= 1;
         }
+    }
+
+    /// A mailbox to open.
+    fn target(&self, inner: &mut Inner) -> Option<Target> {
+        let target = inner.targets.pop_front()?;
+        inner.busy += 1;
+        // Not for every one, or the two sides would wake each other for each.
+        if inner.full && inner.targets.len() <= QUEUE / 2 {
+            self.room.notify_one();
+        }
+        Some(target)
     }
 
     /// What [`Queue::take`] gave is done.
     pub fn done(&self) {
         let mut inner = self.inner();
         inner.busy = inner.busy.saturating_sub(1);
-        let wake = inner.busy == 0 || !inner.jobs.is_empty();
+        let wake = inner.idle > 0 && (inner.busy == 0 || !inner.jobs.is_empty());
         drop(inner);
         if wake {
             self.work.notify_all();

@@ -23,6 +23,8 @@ pub struct Walk<'a> {
     stack: Vec<PathBuf>,
     /// Whether there was anything to say yet.
     silent: bool,
+    /// The device of the directory before, and whether link counts tell of subdirectories there.
+    counts_links: Option<(u64, bool)>,
 }
 
 impl<'a> Walk<'a> {
@@ -34,6 +36,7 @@ impl<'a> Walk<'a> {
             conf,
             stack: vec![PathBuf::new()],
             silent: true,
+            counts_links: None,
         }
     }
 
@@ -52,11 +55,34 @@ impl<'a> Walk<'a> {
             )
     }
 
+    /// Whether a directory is known to have no subdirectories, without reading its perhaps million names.
+    ///
+    /// On these file systems the link count of a directory is 2 and one for each subdirectory.
+    fn no_subdirectories(&mut self, path: &Path) -> std::io::Result<bool> {
+        const EXT: i64 = 0xef53;
+        const XFS: i64 = 0x5846_5342;
+        const TMPFS: i64 = 0x0102_1994;
+        let meta = fs::symlink_metadata(path)?;
+        if meta.nlink() != 2 {
+            return Ok(false);
+        }
+        // All directories of a device are of one file system: it is asked for its kind once.
+        if self
+            .counts_links
+            .is_none_or(|(device, _)| device != meta.dev())
+        {
+            #[allow(clippy::useless_conversion)] // f_type has other types on other processors
+            let kind = i64::try_from(rustix::fs::statfs(path)?.f_type).unwrap_or_default();
+            self.counts_links = Some((meta.dev(), [EXT, XFS, TMPFS].contains(&kind)));
+        }
+        Ok(self.counts_links.is_some_and(|(_, counts)| counts))
+    }
+
     /// Puts the subdirectories of `sub` on the stack; what could not be looked at is returned.
     fn enter(&mut self, sub: &Path) -> Result<Vec<Finding>, std::io::Error> {
         let path = below(&self.roots.index, sub);
         let mut found = Vec::new();
-        if no_subdirectories(&path)? {
+        if self.no_subdirectories(&path)? {
             return Ok(found);
         }
         let mut below = Vec::new();
@@ -88,21 +114,6 @@ fn below(root: &Path, sub: &Path) -> PathBuf {
     } else {
         root.join(sub)
     }
-}
-
-/// Whether a directory is known to have no subdirectories, without reading its perhaps million names.
-///
-/// On these file systems the link count of a directory is 2 and one for each subdirectory.
-fn no_subdirectories(path: &Path) -> std::io::Result<bool> {
-    const EXT: i64 = 0xef53;
-    const XFS: i64 = 0x5846_5342;
-    const TMPFS: i64 = 0x0102_1994;
-    if fs::symlink_metadata(path)?.nlink() != 2 {
-        return Ok(false);
-    }
-    #[allow(clippy::useless_conversion)] // f_type has other types on other processors
-    let kind = i64::try_from(rustix::fs::statfs(path)?.f_type).unwrap_or_default();
-    Ok([EXT, XFS, TMPFS].contains(&kind))
 }
 
 /// One step of a walk: a mailbox, or something to report.
