@@ -423,12 +423,13 @@ fn spread(micros: &mut [u64]) -> String {
     )
 }
 
-const ROUNDS: usize = 125;
+const ROUNDS: usize = 150;
 
 /// Lock holds with and without `PREPARE`, printed: `cargo test --release -p slotd --test prepare -- --ignored --nocapture`.
 #[tokio::test]
 #[ignore = "a measurement, for a quiet machine"]
 async fn lock_hold_of_200_000_messages() {
+    const WAYS: [Way; 3] = [Way::Plain, Way::Prepared, Way::CaughtUp];
     let store = Store::cyrus_2_3_9();
     let messages: u32 = 200_000;
     let dir = store.root().join("meta/user/huge");
@@ -476,13 +477,18 @@ async fn lock_hold_of_200_000_messages() {
     .unwrap();
     let served = store.serve().await;
     let mut client = served.client().await;
-    let (mut holds, mut laps) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    let mut holds = WAYS.map(|_| Vec::new());
+    let mut laps = WAYS.map(|_| Vec::new());
     let mut flushes = Vec::new();
     for round in 0..ROUNDS {
-        // One in five without, so that both see the same weather.
-        let prepared = round % 5 != 0;
-        std::fs::write(index.with_extension("tmp"), &original).unwrap();
-        std::fs::rename(index.with_extension("tmp"), &index).unwrap();
+        // In turn, so that all see the same weather.
+        let i = [0, 2, 2, 1, 2, 2][round % 6];
+        let prepared = WAYS[i] != Way::Plain;
+        let new = index.with_extension("tmp");
+        std::fs::write(&new, &original).unwrap();
+        // A mailbox at rest: else its own blocks would still be on their way to the disk.
+        std::fs::File::open(&new).unwrap().sync_all().unwrap();
+        std::fs::rename(&new, &index).unwrap();
         flushes.push(flush_of_the_disk(&store.state().join("flush")));
         if prepared {
             prepare(&mut client, "user.huge", 10).await;
@@ -490,18 +496,22 @@ async fn lock_hold_of_200_000_messages() {
         for i in 0..100_usize {
             edit(&index, 96 + (i * 1999 + round) * 80 + 35, 3);
         }
-        client.lock(lock("user.huge")).await.unwrap();
+        let now = WAYS[i] == Way::Prepared;
+        let lock = slotd::protocol::Lock {
+            now,
+            ..lock("user.huge")
+        };
+        client.lock(lock).await.unwrap();
         let up = client.upgrade(want(10)).await.unwrap();
         assert_eq!((up.prepared, up.altered), (prepared, messages));
         let commit = slotd::protocol::Command::Commit(Commit::default());
         let reply = client.ask(&commit).await.unwrap();
         let held: u64 = reply.get("held_us").unwrap();
-        holds[usize::from(prepared)].push(held);
-        laps[usize::from(prepared)].push(reply.text("hold").unwrap());
+        holds[i].push(held);
+        laps[i].push(reply.text("hold").unwrap());
     }
-    for prepared in [false, true] {
-        let i = usize::from(prepared);
-        eprintln!("PREPARE {prepared}: hold {}", spread(&mut holds[i]));
+    for (i, way) in WAYS.iter().enumerate() {
+        eprintln!("{way:?}: hold {}", spread(&mut holds[i]));
         let mut by_name = std::collections::BTreeMap::<&str, Vec<u64>>::new();
         for (name, time) in laps[i]
             .iter()
