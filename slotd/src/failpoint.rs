@@ -172,7 +172,7 @@ mod armed {
         #[test]
         fn the_kth_hit_fails_and_no_other() {
             with("c=0:eio", || {
-                assert!(hit("c").is_err() && hit("c").is_err())
+                assert!(hit("c").is_err() && hit("c").is_err());
             });
             with("a=2:eio,*=4:enospc", || {
                 let errors: Vec<_> = ["a", "a", "b", "a", "a"]

@@ -7,10 +7,12 @@
 mod dir;
 mod durable;
 mod identity;
+mod rewrite;
 
 pub use dir::{Dir, FileId, OpenError};
 pub use durable::{NewFile, copy_attributes};
 pub use identity::Identity;
+pub use rewrite::rewrite;
 
 use std::io;
 

@@ -8,7 +8,9 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use indexfile::{IoContext, IoError};
+use indexfile::IoError;
+
+use crate::fs::rewrite;
 
 /// How much room is made at a time, in bytes: some hundred transactions.
 const ROOM: usize = 256 << 10;
@@ -27,27 +29,13 @@ pub(super) struct LogFile {
 impl LogFile {
     /// Replaces the file under `path` by one with this text: complete, synced, renamed.
     pub fn replace(path: &Path, text: &str) -> Result<LogFile, IoError> {
-        let dir = path.parent().unwrap_or(Path::new("."));
-        let new_path = path.with_extension("log.tmp");
-        match std::fs::remove_file(&new_path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(IoError::new("remove", &new_path, e));
-            }
-            _ => {}
-        }
-        let create = File::options().write(true).create_new(true).open(&new_path);
-        let mut new = create.io_context("create", &new_path)?;
         let position = text.len() as u64;
-        new.write_all(text.as_bytes())
-            .and_then(|()| make_room(&new, position))
-            .and_then(|()| new.sync_all())
-            .io_context("write", &new_path)?;
-        std::fs::rename(&new_path, path).io_context("rename", &new_path)?;
-        File::open(dir)
-            .and_then(|d| d.sync_all())
-            .io_context("sync directory", dir)?;
+        let file = rewrite(path, |new| {
+            new.write_all(text.as_bytes())?;
+            make_room(new, position)
+        })?;
         Ok(LogFile {
-            file: new,
+            file,
             position,
             end: position + ROOM as u64,
         })

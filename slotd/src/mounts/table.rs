@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use indexfile::{IoContext, IoError};
 use serde::{Deserialize, Serialize};
 
-use crate::fs::FileId;
+use crate::fs::{FileId, rewrite};
 use crate::lock::wait;
 
 /// Its name in the state directory.
@@ -133,15 +133,7 @@ impl Table {
             path: path.to_path_buf(),
             source,
         })?;
-        let new_path = path.with_extension("json.tmp");
-        let mut new = File::create(&new_path).io_context("create", &new_path)?;
-        new.write_all(&text)
-            .and_then(|()| new.sync_all())
-            .io_context("write", &new_path)?;
-        std::fs::rename(&new_path, path).io_context("rename", &new_path)?;
-        File::open(dir)
-            .and_then(|d| d.sync_all())
-            .io_context("sync directory", dir)?;
+        let new = rewrite(path, |new| new.write_all(&text))?;
         let id = FileId::of(&new).io_context("stat", path)?;
         Ok((table, Some(id)))
     }
