@@ -341,6 +341,7 @@ async fn what_was_prepared_goes_with_its_connection_and_two_do_not_mix() {
 /// On a file system where every file has a name: two that prepare the same mailbox do not mix, nothing is left, and the
 /// result is the same.
 #[test]
+#[cfg(debug_assertions)] // failpoints are not in a release build
 fn where_every_file_must_have_a_name_it_has_one_that_cyrus_never_uses() {
     use slotd::protocol::Command as C;
     let store = Store::small(&[MAILBOX]);
