@@ -128,10 +128,19 @@ impl Guard {
     /// # Panics
     /// If it does not end: the outputs so far are in the message.
     #[must_use]
-    pub fn finish(mut self) -> Ended {
+    pub fn finish(self) -> Ended {
+        self.finish_within(PATIENCE)
+    }
+
+    /// As [`Guard::finish`], with a patience of its own.
+    ///
+    /// # Panics
+    /// As [`Guard::finish`].
+    #[must_use]
+    pub fn finish_within(mut self, patience: Duration) -> Ended {
         let out = drain(self.0.stdout.take());
         let err = drain(self.0.stderr.take());
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         let status = loop {
             if let Some(status) = self.0.try_wait().unwrap() {
                 break Some(status);
@@ -150,7 +159,7 @@ impl Guard {
         };
         let (stdout, stderr) = (text(out), text(err));
         let Some(status) = status else {
-            panic!("stuck for {PATIENCE:?}\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
+            panic!("stuck for {patience:?}\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
         };
         Ended {
             code: status.code(),

@@ -49,8 +49,11 @@ fn killed_again_and_again(mailboxes: u64, kills: u64) {
     let seed = number("REGUID_KILL_SEED", fastrand::u64(..));
     println!("REGUID_KILL_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
+    let begun = Instant::now();
+    let tell = |what: &str| println!("{:>5} s: {what}", begun.elapsed().as_secs());
     let mut fleet = Fleet::plain(usize::try_from(mailboxes).unwrap(), 2);
     fleet.start();
+    tell("the stores are there");
 
     // The first one comes while the list is taken in, or soon after.
     let mut moments: Vec<u64> = (1..kills)
@@ -74,13 +77,14 @@ fn killed_again_and_again(mailboxes: u64, kills: u64) {
         if fleet.journal().exists() && done(&fleet.journal()) > 0 {
             open += fleet.open_transactions().len();
         }
+        tell(&format!("killed once {from} were done, and judged"));
     }
     println!(
         "{cuts} of {kills} kills cut the run; they left {open} open transactions in the journal"
     );
     assert!(cuts * 2 > kills, "only {cuts} kills cut the run");
-    let last = fleet
-        .controller("upgrade", &["--parallel", "16", "--json"])
+    let last = Guard::spawn(&mut fleet.command("upgrade", &["--parallel", "16", "--json"]))
+        .finish_within(Duration::from_secs(1800))
         .expect_code(0);
     let summary = last.json();
     for (key, value) in [
@@ -112,6 +116,7 @@ fn killed_again_and_again(mailboxes: u64, kills: u64) {
         count("SELECT count(DISTINCT mailbox) FROM attempt WHERE outcome = 'upgraded'"),
         mailboxes
     );
+    tell("all done; the last judgement");
     // The disks say the same; and `.OLD` is the file of version 9, so nothing was renamed twice.
     for report in fleet.assert_settled() {
         assert_eq!(report.count(State::New) as u64, mailboxes);

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tests::fleet::Fleet;
+use tests::fleet::{Fleet, program};
 use tests::invariants::{Before, State, When, alike};
-use tests::process::{Guard, run};
+use tests::process::{Guard, Slotd, run};
 use tests::store::{Host, multiply};
 
 /// Users like alice: the first of them on the partition that goes away.
@@ -139,6 +139,74 @@ fn unmounted_in_the_middle(which: usize) {
     for text in ["its mailboxes wait, the others go on", "is back"] {
         assert!(ended.stderr.contains(text), "{}", ended.stderr);
     }
+    let _ = fleet.assert_settled();
+    let reports = before.each_ref().map(|b| b.check(When::Settled));
+    for report in &reports {
+        report.assert_clean();
+        assert_eq!(report.count(State::New), AWAY * EACH);
+    }
+    assert!(alike(&reports[0], &reports[1]).is_empty());
+    drop(fleet);
+    drop(mounts);
+}
+
+/// A slotd of the replica, with this in its environment.
+fn replica_with(fleet: &Fleet, env: &str) -> Slotd {
+    let wrapper = ["env".to_owned(), env.to_owned()];
+    Slotd::start_under(&wrapper, &program("slotd"), &fleet.replica, &[])
+}
+
+#[test]
+#[ignore = "needs root: unmounts a partition"]
+fn a_mailbox_decided_when_its_host_dies_waits_for_a_partition_that_is_not_mounted_afterwards() {
+    let mut fleet = Fleet::of(split);
+    let hosts = [fleet.master.clone(), fleet.replica.clone()];
+    let mounts = hosts.each_ref().map(|host| Mount {
+        from: host.root.join("alpha-store"),
+        at: host.root.join("alpha"),
+    });
+    mounts.iter().for_each(Mount::mount);
+    let parts = hosts.each_ref().map(alpha);
+    let before = parts.each_ref().map(|host| Before::remember(host).unwrap());
+    // Partition alpha is listed first: one of its mailboxes is decided when the replica's slotd dies over it.
+    let dies = replica_with(&fleet, "REGUID_FAILPOINTS=commit.link=2:kill");
+    fleet.put_slotd(1, dies);
+    fleet.start();
+    let args = ["--parallel", "1", "--host-wait", "60"];
+    let mut run = Guard::spawn(&mut fleet.command("upgrade", &args));
+    let mut status = serde_json::Value::Null;
+    wait_until("its host dies", &mut run, || {
+        let asked = fleet.controller("status", &["--json"]);
+        let status = asked
+            .code
+            .and_then(|_| serde_json::from_str::<serde_json::Value>(&asked.stdout).ok());
+        let why = status.map(|s| s["running"]["waiting"].to_string());
+        why.is_some_and(|why| why.contains("replica away"))
+    });
+    let decided = fleet.open_transactions();
+    assert_eq!(decided.len(), 1);
+    fleet.take_slotd(1).unwrap().kill();
+    mounts[1].unmount();
+    fleet.start();
+
+    let others = 18 + (USERS - AWAY) * EACH;
+    wait_until("the others go on", &mut run, || {
+        hosts.iter().all(|host| done(host) == others)
+    });
+    wait_until("it waits", &mut run, || {
+        status = fleet.controller("status", &["--json"]).json();
+        status["waiting"] == 1 && !status["running"]["waiting"].is_null()
+    });
+    assert_eq!(
+        (&status["in_doubt"], &status["open"]),
+        (&0.into(), &1.into())
+    );
+    assert_eq!(fleet.open_transactions(), decided);
+
+    mounts[1].mount();
+    let ended = run.finish().expect_code(0);
+    assert!(!ended.stderr.contains("IN DOUBT"), "{}", ended.stderr);
+    assert!(fleet.open_transactions().is_empty());
     let _ = fleet.assert_settled();
     let reports = before.each_ref().map(|b| b.check(When::Settled));
     for report in &reports {

@@ -9,6 +9,7 @@ mod migrate;
 mod plan;
 mod progress;
 mod report;
+mod screen;
 mod signals;
 mod survey;
 mod text;

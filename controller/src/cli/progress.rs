@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::Output;
+use super::screen::{Screen, columns};
 use super::text;
 use crate::control::{Control, Live};
 use crate::run::{Finished, Observer};
@@ -32,7 +33,10 @@ pub(super) struct Progress {
 impl Progress {
     pub(super) fn new(verb: &'static str, output: Output, control: Arc<Control>) -> Self {
         let bar = (!output.quiet && std::io::stderr().is_terminal()).then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+            let bar = ProgressBar::with_draw_target(
+                None,
+                ProgressDrawTarget::term_like_with_hz(Box::new(Screen::default()), 10),
+            );
             bar.set_style(style(is_wide()));
             bar.set_prefix(verb);
             bar.set_message("looking at what is to be done");
@@ -119,12 +123,9 @@ impl Progress {
 
 /// Columns from which on there is room for a bar beside what must be read.
 const WIDE: u16 = 100;
-/// Columns that stay free at the end: a line that fills the terminal begins another one on some.
+/// Columns that stay free at the end: a line that fills the terminal begins another one on some, and so would the `^C`
+/// that it shows.
 const FREE: usize = 4;
-
-fn columns() -> u16 {
-    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| size.ws_col)
-}
 
 fn is_wide() -> bool {
     columns() >= WIDE
