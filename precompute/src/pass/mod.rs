@@ -53,14 +53,15 @@ impl Default for Options {
     }
 }
 
-/// Threads if nothing else is said: enough that cold storage has many requests in flight.
+/// Threads if nothing else is said: enough that cold storage has many requests in flight (the numbers
+/// that were measured are in `docs/benchmarks.md`).
 #[must_use]
 pub fn default_jobs() -> usize {
     // The system is asked once: it takes a dozen reads, and every command has this as its default.
     static JOBS: OnceLock<usize> = OnceLock::new();
     *JOBS.get_or_init(|| {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        (4 * cores).max(16)
+        (4 * cores).max(32)
     })
 }
 
