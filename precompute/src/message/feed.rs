@@ -361,14 +361,14 @@ where
         };
         let guid = Guid::from_bytes(digest);
         let (uid, stat) = (message.uid, *file.stat());
-        if message.attempt == 0 && file.proven() {
-            self.pending.push((uid, stat, guid));
-            if self.pending.len() >= BATCH {
-                self.end_batch();
-            }
-            return;
-        }
         match file.unchanged() {
+            Ok(true) if message.attempt == 0 => {
+                // The first look came after bytes were read: it needs the clock's word as well.
+                self.pending.push((uid, stat, guid));
+                if self.pending.len() >= BATCH {
+                    self.end_batch();
+                }
+            }
             Ok(same) => self.finished(uid, message.attempt, &stat, same.then_some(guid)),
             Err(errno) => {
                 let path = self.spool.path_of(uid);

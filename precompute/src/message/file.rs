@@ -171,11 +171,6 @@ impl MessageFile {
         &self.stat
     }
 
-    /// Whether that one look proved that all that was read is as it was before.
-    pub(super) fn proven(&self) -> bool {
-        self.proven
-    }
-
     /// How many bytes are still to be read.
     #[must_use]
     pub fn left(&self) -> u64 {
