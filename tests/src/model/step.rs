@@ -6,8 +6,10 @@ use slotd::transaction;
 use super::Config;
 use super::world::{End, Up, World};
 use crate::sim::disk::Which;
+use crate::sim::image::Tiny;
 use crate::sim::op::{Failing, Op};
 use crate::sim::recover::STARTER;
+use crate::sim::site::Site;
 
 /// One thing that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,17 +99,20 @@ impl World {
             }
         }
         self.calm_controller(config, steps);
+        // A file system that shut itself down, or an intent log that failed: slotd says that it has to be started again,
+        // and its operator does so.
+        let ill = |site: &Site<Tiny>| site.shut_down || !site.log.is_usable();
         for side in Side::ALL {
-            let shut_down = self.sites.iter().any(|s| s[side.index()].shut_down);
-            if shut_down && self.conns.iter().all(|c| c[side.index()].is_empty()) {
+            let any = self.sites.iter().any(|s| ill(&s[side.index()]));
+            if any && self.conns.iter().all(|c| c[side.index()].is_empty()) {
                 steps.push(Step::Reboot(side, [0, 0], false));
             }
         }
         if let Some(runners) = &self.controller {
             for (m, runner) in runners.iter().enumerate() {
-                let disks = !self.sites[m].iter().any(|s| s.shut_down);
+                let well = !self.sites[m].iter().any(ill);
                 let away = self.up.iter().any(|up| *up != Up::Serving);
-                let worth = disks && !away && self.reruns < RERUNS;
+                let worth = well && !away && self.reruns < RERUNS;
                 if runner.end == Some(End::InDoubt) && worth {
                     steps.push(Step::Rerun(m));
                 }
