@@ -2,93 +2,22 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use indexfile::layout::{self};
-use indexfile::{FileKind, HeaderField, IndexFile, IoContext};
+use indexfile::{FileKind, IoContext};
 
+use super::facts::facts;
 use super::{Cut, Open, Session};
 use crate::commit;
 use crate::fs::Identity;
 use crate::intent::{Direction, Intent, IntentFile, recovery};
 use crate::lock::{MailboxLocks, Patience};
-use crate::protocol::{self, Code, Committed, Fields, MailboxFacts, Named, Reply, Upgrade};
+use crate::protocol::{Code, Committed, Fields, Reply};
 use crate::refusal::Refusal;
-use crate::stage::{self, Caches, Incarnation, LiveFiles, Looks, Note, Prepared, Sources, sources};
+use crate::stage::{self, Incarnation, LiveFiles, Note, Sources, sources};
 use crate::transaction::{Action, Answer, Event, State};
 
 impl Session {
-    /// `PREPARE`: without locks, and apart from the state machine.
-    pub(super) fn prepare(&mut self, prepare: &protocol::Prepare) -> Result<Reply, Refusal> {
-        let place = self.host.store.find(&prepare.of)?;
-        let again = |p: &Prepared| p.is_of(&place, prepare.upgrade);
-        if self.prepared.as_ref().is_some_and(again) {
-            self.catch_up(&prepare.of);
-            if let Some(prepared) = &self.prepared {
-                return Ok(Reply::Ok(prepared.report().to_fields()));
-            }
-        }
-        self.prepare_anew(&prepare.of, prepare.upgrade)
-    }
-
-    fn prepare_anew(&mut self, of: &Named, upgrade: Upgrade) -> Result<Reply, Refusal> {
-        // What was prepared before is given up first: one mailbox a connection.
-        self.prepared = None;
-        self.clear_scratch();
-        let fetched = self.fetch_sha1s(of);
-        let place = self.host.store.find(of)?;
-        let looks = Looks::of(&place)?;
-        let (index, expunge) = super::inquire::open_unlocked(&place)?;
-        let live = LiveFiles { index, expunge };
-        let uniqueid = sources::uniqueid_of(&place)?;
-        let uidvalidity = live.index.header().uidvalidity();
-        let local = sources::open_local(&place, &uniqueid, uidvalidity);
-        let fetched =
-            fetched.and_then(|bytes| sources::take_fetched(bytes, &place, &uniqueid, uidvalidity));
-        let of = Incarnation {
-            uniqueid,
-            uidvalidity,
-        };
-        let caches = Caches { local, fetched };
-        let prepared = self.noting(&place, |session, note| {
-            let cancel = &session.control.cancel;
-            stage::prepare(&place, &live, upgrade, of, caches, cancel, note)
-        })?;
-        let reply = Reply::Ok(prepared.report().to_fields());
-        self.prepared = Some(prepared.seen(looks));
-        Ok(reply)
-    }
-
-    /// Brings what was prepared up to date, before anybody waits for it. If that fails it is given up.
-    fn catch_up(&mut self, of: &Named) {
-        let Some(prepared) = self.prepared.take() else {
-            return;
-        };
-        match self.caught_up(prepared, of) {
-            Ok(prepared) => self.prepared = prepared,
-            Err(refusal) => tracing::info!("what was prepared is given up: {refusal}"),
-        }
-    }
-
-    fn caught_up(&mut self, prepared: Prepared, of: &Named) -> Result<Option<Prepared>, Refusal> {
-        let place = self.host.store.find(of)?;
-        let looks = Looks::of(&place)?;
-        let want = prepared.wants();
-        if !prepared.is_of(&place, want) || prepared.is_current(&looks) {
-            return Ok(Some(prepared));
-        }
-        let (index, expunge) = super::inquire::open_unlocked(&place)?;
-        let live = LiveFiles { index, expunge };
-        let caught_up = prepared.catch_up(&live, looks, &self.control.cancel);
-        if let Ok(Some(prepared)) = caught_up {
-            return Ok(Some(prepared));
-        }
-        drop(live);
-        self.prepare_anew(of, want)?;
-        Ok(self.prepared.take())
-    }
-
     /// Gives an event to the state machine and does what it says until it says no more.
     pub(super) fn drive(&mut self, event: Event) -> Reply {
         let mut reply = None;
@@ -444,7 +373,7 @@ fn discard(stage: Option<stage::Stage>) {
     }
 }
 
-fn not_locked() -> Refusal {
+pub(super) fn not_locked() -> Refusal {
     Refusal::new(Code::State, "no mailbox is staged")
 }
 
@@ -478,68 +407,4 @@ fn intent_of(
         uuids_old: stage.uuids_old,
         files: stage.files.iter().map(file).collect::<Result<_, _>>()?,
     })
-}
-
-/// What `LOCK` answers, from the headers alone.
-fn facts(locks: &MailboxLocks, uniqueid: &str) -> Result<MailboxFacts, Refusal> {
-    let peek = |kind: FileKind| -> Result<Option<Peek>, Refusal> {
-        let Some(locked) = locks.file(kind) else {
-            return Ok(None);
-        };
-        if let Some(peek) = Peek::of(&locked.file) {
-            return Ok(Some(peek));
-        }
-        // Says what is wrong with it.
-        let path = locks.place.directory_of(kind).path_of(kind.file_name());
-        let file = IndexFile::from_file(&locked.file, &path, kind)?;
-        let header = file.header();
-        let (version, records, uidvalidity) = (
-            file.minor_version(),
-            file.num_records(),
-            header.uidvalidity(),
-        );
-        Ok(Some(Peek {
-            version,
-            records,
-            uidvalidity,
-        }))
-    };
-    let index = peek(FileKind::Index)?.ok_or_else(not_locked)?;
-    let expunge = peek(FileKind::Expunge)?;
-    Ok(MailboxFacts {
-        mailbox: locks.place.mailbox.clone(),
-        partition: locks.place.partition.clone(),
-        uniqueid: uniqueid.to_owned(),
-        uidvalidity: index.uidvalidity,
-        index: index.version,
-        expunge: expunge.as_ref().map(|e| e.version),
-        exists: index.records,
-        expunged: expunge.as_ref().map_or(0, |e| e.records),
-        old: None,
-    })
-}
-
-/// The few words of a header that `LOCK` tells; the whole file is checked by `UPGRADE`.
-struct Peek {
-    version: u32,
-    records: u32,
-    uidvalidity: u32,
-}
-
-impl Peek {
-    fn of(file: &File) -> Option<Peek> {
-        let mut bytes = [0; 192];
-        let got = file.read_at(&mut bytes, 0).ok()?;
-        let bytes = bytes.get(..got)?;
-        let word = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-        let (version, start_offset, records) = (word(8)?, word(12)?, word(20)?);
-        let slots = layout::header_slots(version, start_offset)?;
-        let slot = slots.get(HeaderField::Uidvalidity);
-        let uidvalidity = slot.map_or(Some(1), |s| u32::try_from(s.read(bytes)?).ok())?;
-        Some(Peek {
-            version,
-            records,
-            uidvalidity,
-        })
-    }
 }

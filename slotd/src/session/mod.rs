@@ -3,8 +3,10 @@
 //! Blocking: the server calls it off the reactor. At most one mailbox is locked at a time. Whatever happens
 //! to the connection, [`Session::end`] leaves nothing locked and nothing staged.
 
+mod ahead;
 mod audit;
 mod drive;
+mod facts;
 mod inquire;
 mod list;
 

@@ -13,4 +13,5 @@ pub mod op;
 pub mod recover;
 pub mod run;
 pub mod site;
+mod steps;
 mod storm;
