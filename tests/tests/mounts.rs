@@ -89,8 +89,9 @@ fn wait_until(what: &str, run: &mut Guard, mut is: impl FnMut() -> bool) {
     }
 }
 
-fn unmounted_in_the_middle(which: usize) {
-    let mut fleet = Fleet::of(split);
+/// Both hosts, the mounts of partition alpha, that partition of both, and what lies on it.
+fn on_two_partitions() -> (Fleet, [Host; 2], [Mount; 2], [Host; 2], [Before; 2]) {
+    let fleet = Fleet::of(split);
     let hosts = [fleet.master.clone(), fleet.replica.clone()];
     let mounts = hosts.each_ref().map(|host| Mount {
         from: host.root.join("alpha-store"),
@@ -99,6 +100,21 @@ fn unmounted_in_the_middle(which: usize) {
     mounts.iter().for_each(Mount::mount);
     let parts = hosts.each_ref().map(alpha);
     let before = parts.each_ref().map(|host| Before::remember(host).unwrap());
+    (fleet, hosts, mounts, parts, before)
+}
+
+/// Every mailbox of the partition is new, on both hosts alike, and lost nothing.
+fn assert_all_new(before: &[Before; 2]) {
+    let reports = before.each_ref().map(|b| b.check(When::Settled));
+    for report in &reports {
+        report.assert_clean();
+        assert_eq!(report.count(State::New), AWAY * EACH);
+    }
+    assert!(alike(&reports[0], &reports[1]).is_empty());
+}
+
+fn unmounted_in_the_middle(which: usize) {
+    let (mut fleet, hosts, mounts, parts, before) = on_two_partitions();
     fleet.start();
     // One at once, and not in a hurry, so that the middle is not missed.
     let args = [
@@ -140,12 +156,7 @@ fn unmounted_in_the_middle(which: usize) {
         assert!(ended.stderr.contains(text), "{}", ended.stderr);
     }
     let _ = fleet.assert_settled();
-    let reports = before.each_ref().map(|b| b.check(When::Settled));
-    for report in &reports {
-        report.assert_clean();
-        assert_eq!(report.count(State::New), AWAY * EACH);
-    }
-    assert!(alike(&reports[0], &reports[1]).is_empty());
+    assert_all_new(&before);
     drop(fleet);
     drop(mounts);
 }
@@ -159,15 +170,7 @@ fn replica_with(fleet: &Fleet, env: &str) -> Slotd {
 #[test]
 #[ignore = "needs root: unmounts a partition"]
 fn a_mailbox_decided_when_its_host_dies_waits_for_a_partition_that_is_not_mounted_afterwards() {
-    let mut fleet = Fleet::of(split);
-    let hosts = [fleet.master.clone(), fleet.replica.clone()];
-    let mounts = hosts.each_ref().map(|host| Mount {
-        from: host.root.join("alpha-store"),
-        at: host.root.join("alpha"),
-    });
-    mounts.iter().for_each(Mount::mount);
-    let parts = hosts.each_ref().map(alpha);
-    let before = parts.each_ref().map(|host| Before::remember(host).unwrap());
+    let (mut fleet, hosts, mounts, _, before) = on_two_partitions();
     // Partition alpha is listed first: one of its mailboxes is decided when the replica's slotd dies over it.
     let dies = replica_with(&fleet, "REGUID_FAILPOINTS=commit.link=2:kill");
     fleet.put_slotd(1, dies);
@@ -208,12 +211,7 @@ fn a_mailbox_decided_when_its_host_dies_waits_for_a_partition_that_is_not_mounte
     assert!(!ended.stderr.contains("IN DOUBT"), "{}", ended.stderr);
     assert!(fleet.open_transactions().is_empty());
     let _ = fleet.assert_settled();
-    let reports = before.each_ref().map(|b| b.check(When::Settled));
-    for report in &reports {
-        report.assert_clean();
-        assert_eq!(report.count(State::New), AWAY * EACH);
-    }
-    assert!(alike(&reports[0], &reports[1]).is_empty());
+    assert_all_new(&before);
     drop(fleet);
     drop(mounts);
 }
