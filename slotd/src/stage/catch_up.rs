@@ -104,7 +104,8 @@ impl Prepared {
             let Some(now) = past(source) else {
                 return Ok(Some(self));
             };
-            let patch::Diff::Patch(patch) = self.difference(&now, at)? else {
+            let origin = self.files[at].origin();
+            let patch::Diff::Patch(patch) = patch::compare(&now, &origin, &self.identities)? else {
                 return Ok(None);
             };
             if self.identities.wants_guids() {
@@ -124,17 +125,6 @@ impl Prepared {
         self.report.hashed = self.identities.hashed;
         self.looks = looks;
         Ok(Some(self))
-    }
-
-    fn difference(&self, now: &IndexFile, at: usize) -> Result<patch::Diff, Refusal> {
-        let file = &self.files[at];
-        let origin = patch::Origin {
-            prepared: &file.index,
-            was: file.was.as_ref(),
-            altered: file.altered,
-            restored: file.restored,
-        };
-        Ok(patch::compare(now, &origin, &self.identities)?)
     }
 
     /// Writes one file's differences, and takes `now` for what it was made from.

@@ -81,6 +81,18 @@ pub(super) struct PreparedFile {
     taken: bool,
 }
 
+impl PreparedFile {
+    /// What live records are compared with.
+    pub(super) fn origin(&self) -> Origin<'_> {
+        Origin {
+            prepared: &self.index,
+            was: self.was.as_ref(),
+            altered: self.altered,
+            restored: self.restored,
+        }
+    }
+}
+
 impl Drop for PreparedFile {
     fn drop(&mut self) {
         let name = prepared_name(self.kind);
@@ -295,16 +307,12 @@ impl Prepared {
     }
 
     fn compare(&self, source: &IndexFile, file: &PreparedFile) -> Result<Plan, Refusal> {
-        let origin = Origin {
-            prepared: &file.index,
-            was: file.was.as_ref(),
-            altered: file.altered,
-            restored: file.restored,
-        };
-        Ok(match patch::compare(source, &origin, &self.identities)? {
-            Diff::Patch(patch) => Plan::Patch(patch),
-            Diff::Rewrite => Plan::Write,
-        })
+        Ok(
+            match patch::compare(source, &file.origin(), &self.identities)? {
+                Diff::Patch(patch) => Plan::Patch(patch),
+                Diff::Rewrite => Plan::Write,
+            },
+        )
     }
 
     /// Whether the list of identifiers is the prepared one with new messages at its end.
