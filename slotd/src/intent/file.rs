@@ -41,7 +41,7 @@ impl LogFile {
         })
     }
 
-    /// Another handle of the file, to write and sync what has its place already.
+    /// Another handle of the file, to sync it.
     pub fn handle(&self) -> std::io::Result<File> {
         self.file.try_clone()
     }
@@ -51,8 +51,8 @@ impl LogFile {
         self.position
     }
 
-    /// The place of the next `len` bytes, which nobody else gets.
-    pub fn reserve(&mut self, len: usize) -> std::io::Result<u64> {
+    /// The place of the next `len` bytes.
+    fn reserve(&mut self, len: usize) -> std::io::Result<u64> {
         let (at, next) = (self.position, self.position + len as u64);
         while next > self.end {
             // Only where nothing has its place yet.
@@ -86,9 +86,8 @@ mod tests {
         let mut log = LogFile::replace(&path, "first\n").unwrap();
         let length = || std::fs::metadata(&path).unwrap().len();
         let before = length();
-        let place = log.reserve(4).unwrap();
+        log.note("2nd\n").unwrap();
         log.note("third\n").unwrap();
-        log.handle().unwrap().write_all_at(b"2nd\n", place).unwrap();
         assert_eq!(length(), before);
         assert!(
             std::fs::read_to_string(&path)

@@ -1,14 +1,15 @@
-//! The file of the intent log, with one fsync for all who wait.
+//! The intent log: records, given to the kernel one by one, and one sync for all who wait.
+//!
+//! A record has its place in the file when [`IntentLog::start`] or [`IntentLog::end`] returns, so records are in the order in
+//! which these were called; what [`IntentLog::wait`] waits for is the sync that brings it to stable storage.
 
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use indexfile::{IoContext, IoError};
 
+use super::contents::Contents;
 use super::file::LogFile;
 use super::record::{Intent, Line, Scratch};
 use crate::failpoint;
@@ -46,22 +47,25 @@ pub struct IntentLog {
     synced: Condvar,
 }
 
+/// An intent on its way to stable storage.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "it is durable only when it was waited for"]
+pub struct Begun {
+    /// Of the intent.
+    pub id: u64,
+    number: u64,
+}
+
 #[derive(Debug)]
 struct State {
-    /// What is there; none before it was read.
-    log: Option<LogFile>,
+    log: LogFile,
     /// A second handle, of whoever syncs.
     file: Option<File>,
-    /// Written by callers, not yet given to the kernel.
-    pending: String,
-    /// Number of the last record in `pending`.
+    /// Number of the last record that was given to the kernel.
     appended: u64,
     /// Number of the last record on stable storage.
     durable: u64,
-    open: BTreeMap<u64, Intent>,
-    /// How many sessions have scratch files in a mailbox.
-    touched: BTreeMap<Scratch, u32>,
-    next_id: u64,
+    contents: Contents,
     failed: Option<String>,
     syncs: u64,
 }
@@ -73,63 +77,22 @@ impl IntentLog {
     /// The file cannot be read or written.
     pub fn open(state_dir: &Path) -> Result<IntentLog, LogError> {
         let path = state_dir.join(FILE_NAME);
-        let mut text = Vec::new();
-        match File::open(&path) {
-            Ok(mut file) => {
-                file.read_to_end(&mut text).io_context("read", &path)?;
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(IoError::new("open", &path, e).into()),
-        }
-        let mut open = BTreeMap::new();
-        let mut touched = BTreeMap::new();
-        let mut next_id = 1;
-        for (number, line) in String::from_utf8_lossy(&text).lines().enumerate() {
-            if line.is_empty() {
-                continue;
-            }
-            match Line::parse(line) {
-                Some(Line::Begin(intent)) => {
-                    next_id = next_id.max(intent.id.saturating_add(1));
-                    open.insert(intent.id, intent);
-                }
-                Some(Line::End { id }) => {
-                    open.remove(&id);
-                }
-                Some(Line::Touch(scratch)) => {
-                    touched.insert(scratch, 1);
-                }
-                Some(Line::Clear(scratch)) => {
-                    touched.remove(&scratch);
-                }
-                // Records after it, if any, are whole and count: a hole can only be of records that
-                // nobody was told about.
-                None => tracing::warn!(
-                    "{} line {}: not whole, left out",
-                    path.display(),
-                    number + 1
-                ),
-            }
-        }
+        let contents = Contents::read(&path)?;
+        let (log, file) = rewritten(&contents, &path)?;
         let state = State {
-            log: None,
-            file: None,
-            pending: String::new(),
+            log,
+            file: Some(file),
             appended: 0,
             durable: 0,
-            open,
-            touched,
-            next_id,
+            contents,
             failed: None,
             syncs: 0,
         };
-        let log = IntentLog {
+        Ok(IntentLog {
             path,
             state: Mutex::new(state),
             synced: Condvar::new(),
-        };
-        log.lock().compact(&log.path)?;
-        Ok(log)
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -139,18 +102,15 @@ impl IntentLog {
     /// Intents that are not settled.
     #[must_use]
     pub fn open_intents(&self) -> Vec<Intent> {
-        self.lock().open.values().cloned().collect()
+        self.lock().contents.open.values().cloned().collect()
     }
 
     /// The unsettled intents of one mailbox, oldest first.
     #[must_use]
     pub fn open_of(&self, mailbox: &str) -> Vec<Intent> {
-        self.lock()
-            .open
-            .values()
-            .filter(|i| i.mailbox == mailbox)
-            .cloned()
-            .collect()
+        let mut all = self.open_intents();
+        all.retain(|i| i.mailbox == mailbox);
+        all
     }
 
     /// How often the log was synced since it was opened.
@@ -163,24 +123,40 @@ impl IntentLog {
     ///
     /// # Errors
     /// It is not; then nothing may be renamed, and the log is of no more use.
-    pub fn begin(&self, mut intent: Intent) -> Result<u64, LogError> {
+    pub fn begin(&self, intent: Intent) -> Result<u64, LogError> {
+        let begun = self.start(intent)?;
+        self.wait(begun)?;
+        Ok(begun.id)
+    }
+
+    /// Notes an intent, whose `id` is set here. It is on stable storage when [`IntentLog::wait`] has returned, and not before.
+    ///
+    /// # Errors
+    /// It could not be written; the log is of no more use.
+    pub fn start(&self, mut intent: Intent) -> Result<Begun, LogError> {
         let mut state = self.usable()?;
         if intent.id == 0 {
-            intent.id = state.next_id;
-            state.next_id += 1;
+            intent.id = state.contents.next_id;
+            state.contents.next_id += 1;
         }
         let id = intent.id;
         let line = Line::Begin(intent.clone()).to_text()?;
-        state.pending.push_str(&line);
-        state.appended += 1;
-        state.open.insert(id, intent);
-        let wanted = state.appended;
-        let result = self.wait_durable(state, wanted);
+        let number = state.append(&line, &self.path)?;
+        state.contents.open.insert(id, intent);
+        Ok(Begun { id, number })
+    }
+
+    /// Returns when an intent is on stable storage.
+    ///
+    /// # Errors
+    /// As of [`IntentLog::begin`].
+    pub fn wait(&self, begun: Begun) -> Result<(), LogError> {
+        let result = self.wait_durable(self.lock(), begun.number);
         if result.is_err() {
             // It was not acted upon. On disk it may be, and recovery will see that nothing was renamed.
-            self.lock().open.remove(&id);
+            self.lock().contents.open.remove(&begun.id);
         }
-        result.map(|()| id)
+        result
     }
 
     /// Notes that an intent is settled: given to the kernel at once, so that a kill does not lose it; on stable storage
@@ -191,11 +167,11 @@ impl IntentLog {
     /// settled.
     pub fn end(&self, id: u64) {
         let mut state = self.lock();
-        if state.open.remove(&id).is_none() || state.failed.is_some() {
+        if state.contents.open.remove(&id).is_none() || state.failed.is_some() {
             return;
         }
         let line = Line::End { id }.to_text().map_err(std::io::Error::from);
-        match line.and_then(|line| state.note(&line)) {
+        match line.and_then(|line| state.log.note(&line)) {
             // For `flush`.
             Ok(()) => state.appended += 1,
             Err(error) => tracing::error!("{}: {error}", self.path.display()),
@@ -205,7 +181,7 @@ impl IntentLog {
     /// Mailboxes in which there may be scratch files.
     #[must_use]
     pub fn touched(&self) -> Vec<Scratch> {
-        self.lock().touched.keys().cloned().collect()
+        self.lock().contents.touched.keys().cloned().collect()
     }
 
     /// Notes that scratch files are about to be made, and returns when that is on stable storage: so that recovery finds
@@ -215,40 +191,40 @@ impl IntentLog {
     /// The log cannot be written.
     pub fn touch(&self, scratch: &Scratch) -> Result<(), LogError> {
         let mut state = self.usable()?;
-        let count = state.touched.entry(scratch.clone()).or_default();
+        let count = state.contents.touched.entry(scratch.clone()).or_default();
         *count += 1;
-        if *count > 1 {
-            return Ok(());
-        }
-        let line = Line::Touch(scratch.clone()).to_text()?;
-        state.pending.push_str(&line);
-        state.appended += 1;
-        let wanted = state.appended;
-        self.wait_durable(state, wanted)
+        let number = if *count > 1 {
+            // Of another, who may be waiting for it still.
+            state.appended
+        } else {
+            let line = Line::Touch(scratch.clone()).to_text()?;
+            state.append(&line, &self.path)?
+        };
+        self.wait_durable(state, number)
     }
 
     /// Notes that one who had scratch files in a mailbox has none any more.
     pub fn clear(&self, scratch: &Scratch) {
         let mut state = self.lock();
-        let Some(count) = state.touched.get_mut(scratch) else {
+        let Some(count) = state.contents.touched.get_mut(scratch) else {
             return;
         };
         *count = count.saturating_sub(1);
         if *count > 0 {
             return;
         }
-        state.touched.remove(scratch);
+        state.contents.touched.remove(scratch);
         let line = Line::Clear(scratch.clone()).to_text();
         // A lost one makes recovery look once more.
         if let Err(error) = line
             .map_err(std::io::Error::from)
-            .and_then(|line| state.note(&line))
+            .and_then(|line| state.log.note(&line))
         {
             tracing::warn!("{}: {error}", self.path.display());
         }
     }
 
-    /// Writes and syncs whatever is pending: on the way out.
+    /// Syncs whatever is not: on the way out.
     ///
     /// # Errors
     /// The system's.
@@ -268,11 +244,8 @@ impl IntentLog {
 
     fn usable(&self) -> Result<MutexGuard<'_, State>, LogError> {
         let state = self.lock();
-        match &state.failed {
-            Some(reason) => Err(LogError::Failed {
-                path: self.path.clone(),
-                reason: reason.clone(),
-            }),
+        match state.failure(&self.path) {
+            Some(error) => Err(error),
             None => Ok(state),
         }
     }
@@ -284,11 +257,8 @@ impl IntentLog {
         wanted: u64,
     ) -> Result<(), LogError> {
         loop {
-            if let Some(reason) = &state.failed {
-                return Err(LogError::Failed {
-                    path: self.path.clone(),
-                    reason: reason.clone(),
-                });
+            if let Some(error) = state.failure(&self.path) {
+                return Err(error);
             }
             if state.durable >= wanted {
                 return Ok(());
@@ -301,192 +271,72 @@ impl IntentLog {
                     .unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            let batch = std::mem::take(&mut state.pending);
             let upto = state.appended;
-            let place = state.log.as_mut().map_or(Ok(0), |l| l.reserve(batch.len()));
             drop(state);
-            let result = place
-                .and_then(|at| write_and_sync(&file, &batch, at))
-                .io_context("write", &self.path);
+            let result = sync(&file).io_context("sync", &self.path);
             state = self.lock();
             state.file = Some(file);
             state.syncs += 1;
             match result {
                 Ok(()) => {
                     state.durable = upto;
-                    let length = state.log.as_ref().map_or(0, LogFile::position);
-                    if length > COMPACT_AT && state.pending.is_empty() {
-                        let compacted = state.compact(&self.path);
-                        if let Err(error) = compacted {
-                            state.failed = Some(error.to_string());
-                        }
+                    if state.log.position() > COMPACT_AT {
+                        state.compact(&self.path);
                     }
                 }
-                Err(error) => state.failed = Some(error.to_string()),
+                Err(error) => state.fail(&error),
             }
             self.synced.notify_all();
         }
     }
 }
 
-fn write_and_sync(file: &File, batch: &str, at: u64) -> std::io::Result<()> {
-    failpoint::hit("intent.write")?;
-    file.write_all_at(batch.as_bytes(), at)?;
+fn sync(file: &File) -> std::io::Result<()> {
     failpoint::hit("intent.sync")?;
     file.sync_data()
 }
 
+/// A new file with what is open, and a second handle of it.
+fn rewritten(contents: &Contents, path: &Path) -> Result<(LogFile, File), LogError> {
+    let log = LogFile::replace(path, &contents.to_text()?)?;
+    let file = log.handle().io_context("duplicate", path)?;
+    Ok((log, file))
+}
+
 impl State {
-    fn note(&mut self, line: &str) -> std::io::Result<()> {
-        self.log.as_mut().map_or(Ok(()), |log| log.note(line))
+    fn failure(&self, path: &Path) -> Option<LogError> {
+        self.failed.as_ref().map(|reason| LogError::Failed {
+            path: path.to_path_buf(),
+            reason: reason.clone(),
+        })
     }
 
-    /// Writes the file anew with the open intents only.
-    fn compact(&mut self, path: &Path) -> Result<(), LogError> {
-        let mut text = String::new();
-        for intent in self.open.values() {
-            text.push_str(&Line::Begin(intent.clone()).to_text()?);
+    fn fail(&mut self, error: &impl ToString) {
+        self.failed.get_or_insert_with(|| error.to_string());
+    }
+
+    /// Gives a line to the kernel, and its number; what fails is final.
+    fn append(&mut self, line: &str, path: &Path) -> Result<u64, LogError> {
+        let written = failpoint::hit("intent.write").and_then(|()| self.log.note(line));
+        if let Err(error) = written.io_context("write", path) {
+            self.fail(&error);
+            return Err(error.into());
         }
-        for scratch in self.touched.keys() {
-            text.push_str(&Line::Touch(scratch.clone()).to_text()?);
+        self.appended += 1;
+        Ok(self.appended)
+    }
+
+    /// Writes the file anew with what is open, records that nobody has synced yet among it.
+    fn compact(&mut self, path: &Path) {
+        match rewritten(&self.contents, path) {
+            Ok((log, file)) => {
+                (self.log, self.file) = (log, Some(file));
+                self.durable = self.appended;
+            }
+            Err(error) => self.fail(&error),
         }
-        let log = LogFile::replace(path, &text)?;
-        self.file = Some(log.handle().io_context("duplicate", path)?);
-        self.log = Some(log);
-        Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fs::Identity;
-    use crate::intent::{Direction, IntentFile, Kind};
-    use std::sync::Arc;
-
-    fn intent(mailbox: &str) -> Intent {
-        let id = Identity {
-            dev: 1,
-            ino: 2,
-            born: Some(3),
-        };
-        Intent {
-            id: 0,
-            mailbox: mailbox.to_owned(),
-            partition: "default".to_owned(),
-            from: 9,
-            to: 10,
-            direction: Direction::Commit,
-            drop_old: false,
-            uuids_old: false,
-            files: vec![IntentFile {
-                kind: Kind::Index,
-                old: id,
-                new: Identity {
-                    dev: 1,
-                    ino: 3,
-                    born: None,
-                },
-            }],
-        }
-    }
-
-    #[test]
-    fn what_began_and_did_not_end_is_open_after_a_restart() {
-        let tmp = tempfile::tempdir().unwrap();
-        let log = IntentLog::open(tmp.path()).unwrap();
-        let first = log.begin(intent("user.a")).unwrap();
-        let second = log.begin(intent("user.b")).unwrap();
-        log.end(first);
-        log.flush().unwrap();
-        drop(log);
-        let log = IntentLog::open(tmp.path()).unwrap();
-        let open = log.open_intents();
-        assert_eq!(
-            open.iter()
-                .map(|i| (i.id, i.mailbox.as_str()))
-                .collect::<Vec<_>>(),
-            [(second, "user.b")]
-        );
-        assert!(log.begin(intent("user.c")).unwrap() > second);
-    }
-
-    #[test]
-    fn a_record_that_was_cut_anywhere_is_left_out_and_the_others_stay() {
-        let tmp = tempfile::tempdir().unwrap();
-        let path = tmp.path().join(FILE_NAME);
-        let log = IntentLog::open(tmp.path()).unwrap();
-        log.begin(intent("user.a")).unwrap();
-        let text = || {
-            std::fs::read_to_string(&path)
-                .unwrap()
-                .trim_end()
-                .to_owned()
-                + "\n"
-        };
-        let one = text().len();
-        log.begin(intent("user.b")).unwrap();
-        let whole = text().into_bytes();
-        drop(log);
-        for cut in one..whole.len() - 1 {
-            std::fs::write(&path, &whole[..cut]).unwrap();
-            let open = IntentLog::open(tmp.path()).unwrap().open_intents();
-            assert_eq!(open.len(), 1, "cut at {cut}");
-            assert_eq!(open[0].mailbox, "user.a");
-        }
-        for byte in one..whole.len() {
-            let mut flipped = whole.clone();
-            flipped[byte] ^= 0x10;
-            std::fs::write(&path, &flipped).unwrap();
-            let open = IntentLog::open(tmp.path()).unwrap().open_intents();
-            assert_eq!(
-                open.first().map(|i| i.mailbox.as_str()),
-                Some("user.a"),
-                "flipped at {byte}"
-            );
-            assert!(
-                open.iter().skip(1).all(|i| i.mailbox == "user.b"),
-                "flipped at {byte}"
-            );
-        }
-    }
-
-    #[test]
-    fn after_a_failed_sync_nothing_begins_any_more() {
-        let tmp = tempfile::tempdir().unwrap();
-        let log = IntentLog::open(tmp.path()).unwrap();
-        failpoint::with("intent.sync=1:eio", || {
-            assert!(log.begin(intent("user.a")).is_err());
-        });
-        assert!(matches!(
-            log.begin(intent("user.b")),
-            Err(LogError::Failed { .. })
-        ));
-        assert!(log.open_intents().is_empty());
-    }
-
-    #[test]
-    fn many_who_begin_at_once_share_syncs_and_all_are_durable() {
-        let tmp = tempfile::tempdir().unwrap();
-        let log = Arc::new(IntentLog::open(tmp.path()).unwrap());
-        let threads: Vec<_> = (0..8)
-            .map(|t| {
-                let log = Arc::clone(&log);
-                std::thread::spawn(move || {
-                    for i in 0..25 {
-                        log.begin(intent(&format!("user.t{t}.m{i}"))).unwrap();
-                    }
-                })
-            })
-            .collect();
-        for thread in threads {
-            thread.join().unwrap();
-        }
-        assert!(log.syncs() <= 200);
-        drop(log);
-        assert_eq!(
-            IntentLog::open(tmp.path()).unwrap().open_intents().len(),
-            200
-        );
-    }
-}
+mod tests;

@@ -11,12 +11,13 @@
 //! A crash leaves open intents, which recovery settles under the mailbox's locks before it can be locked
 //! by anybody else through this slotd; see `docs/recovery.md`.
 
+mod contents;
 mod file;
 mod log;
 mod record;
 pub mod recovery;
 mod verdict;
 
-pub use log::{IntentLog, LogError};
+pub use log::{Begun, IntentLog, LogError};
 pub use record::{Direction, Intent, IntentFile, Kind, Scratch};
 pub use verdict::{At, Found, Verdict, verdict};
