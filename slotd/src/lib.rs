@@ -22,6 +22,7 @@
 //! The order of all locks, syncs and renames is written down in `docs/recovery.md`, the wire in
 //! `docs/protocol.md`.
 
+mod aside;
 pub mod cli;
 pub mod client;
 pub mod commit;

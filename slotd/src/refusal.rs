@@ -5,6 +5,7 @@ use indexfile::{ConvertError, IoError, ReadError};
 use precompute::message::MessageError;
 
 use crate::fs::{OpenError, code_of};
+use crate::intent::LogError;
 use crate::protocol::{Code, Reply};
 
 /// A refusal, with the class of its reason and one sentence that says what and where.
@@ -56,6 +57,12 @@ impl From<ReadError> for Refusal {
             ReadError::Io(io) => io.into(),
             error => Refusal::new(Code::Damaged, format!("{}: {error}", error.code())),
         }
+    }
+}
+
+impl From<LogError> for Refusal {
+    fn from(error: LogError) -> Refusal {
+        Refusal::new(Code::Io, error.to_string())
     }
 }
 

@@ -338,6 +338,47 @@ async fn what_was_prepared_goes_with_its_connection_and_two_do_not_mix() {
     assert_eq!(store.meta_files(), before);
 }
 
+/// Nothing was renamed and nothing has a name: whatever a crash leaves of it is closed by recovery.
+#[test]
+fn what_was_prepared_has_its_intent_from_the_lock_on_and_no_longer_than_the_locks() {
+    use slotd::protocol::Command as C;
+    let store = Store::small(&[MAILBOX]);
+    let host = store.host(slotd::host::Options::default());
+    let mut session = slotd::session::Session::new(std::sync::Arc::clone(&host));
+    let mut ok = |command| {
+        let reply = session.handle(command);
+        assert!(matches!(reply, slotd::protocol::Reply::Ok(_)), "{reply:?}");
+        host.log.open_intents()
+    };
+    let prepare = C::Prepare(Prepare {
+        of: named(MAILBOX),
+        upgrade: want(10),
+    });
+    let before = store.meta_files();
+    assert!(ok(prepare.clone()).is_empty());
+    let early = ok(C::Lock(lock(MAILBOX)));
+    assert_eq!(early.len(), 1);
+    assert_eq!(early[0].files.len(), 2);
+    // To another version: it is about other files then.
+    let other = ok(C::Upgrade(want(8)));
+    assert_eq!(other.len(), 1);
+    assert!(other[0].id != early[0].id && other[0].to == 8);
+    assert!(ok(C::Rollback).is_empty());
+    assert!(ok(prepare).is_empty());
+    let early = ok(C::Lock(lock(MAILBOX)));
+    assert_eq!(early.len(), 1);
+    assert!(ok(C::Rollback).is_empty());
+    assert_eq!(store.meta_files(), before);
+    // What was not used is there to be used, and the intent that is begun is the one that is acted upon.
+    let early = ok(C::Lock(lock(MAILBOX)));
+    assert_eq!(ok(C::Upgrade(want(10))), early);
+    assert!(ok(C::Commit(Commit::default())).is_empty());
+    drop(session);
+    drop(host);
+    let host = store.host(slotd::host::Options::default());
+    assert!(host.log.open_intents().is_empty());
+}
+
 /// On a file system where every file has a name: two that prepare the same mailbox do not mix, nothing is left, and the
 /// result is the same.
 #[test]

@@ -73,7 +73,7 @@ fn place(seen: &[String], what: &str) -> usize {
 
 #[test]
 #[ignore = "needs strace"]
-fn locks_then_syncs_then_intent_then_links_and_renames_then_the_directory_then_unlock() {
+fn locks_then_syncs_and_intent_then_links_and_renames_then_the_directory_then_unlock() {
     let lock = format!("LOCK {MAILBOX}");
     let seen = trace(&[&lock, "UPGRADE", "COMMIT"]);
     assert_order(
@@ -89,10 +89,9 @@ fn locks_then_syncs_then_intent_then_links_and_renames_then_the_directory_then_u
         &[
             "lock cyrus.expunge",
             "lock nameless",
-            "sync nameless",
             "lock nameless",
             "sync nameless",
-            "sync intents.log",
+            "sync nameless",
             "link nameless cyrus.index.NEW",
             "link nameless cyrus.expunge.NEW",
             "link cyrus.expunge cyrus.expunge.OLD",
@@ -106,12 +105,44 @@ fn locks_then_syncs_then_intent_then_links_and_renames_then_the_directory_then_u
             "unlock cyrus.header",
         ],
     );
+    // It is synced beside the files, and may end before them or after; and no file has a name before it.
+    let locked = place(&seen, "lock cyrus.expunge");
+    let intent = place(&seen[locked..], "sync intents.log") + locked;
+    assert!(
+        intent < place(&seen, "link nameless cyrus.index.NEW"),
+        "{seen:#?}"
+    );
     let renamed = place(&seen, "rename cyrus.index.NEW cyrus.index");
     assert!(
         !seen[..renamed]
             .iter()
             .any(|op| op.starts_with("unlock cyrus.")),
         "{seen:#?}"
+    );
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn what_was_prepared_has_its_intent_under_the_locks_and_its_name_after_it() {
+    let [prepare, lock] = ["PREPARE", "LOCK"].map(|verb| format!("{verb} {MAILBOX}"));
+    let seen = trace(&[&prepare, &lock, "UPGRADE", "COMMIT"]);
+    assert_order(
+        &seen,
+        &[
+            "sync nameless",
+            "sync nameless",
+            "lock cyrus.header",
+            "lock cyrus.index",
+            "lock cyrus.expunge",
+            "sync intents.log",
+            "link nameless cyrus.index.NEW",
+            "link nameless cyrus.expunge.NEW",
+            "rename cyrus.expunge.NEW cyrus.expunge",
+            "sync expunged",
+            "rename cyrus.index.NEW cyrus.index",
+            "sync expunged",
+            "unlock cyrus.expunge",
+        ],
     );
 }
 

@@ -89,18 +89,16 @@ impl<'a> NewFile<'a> {
         ))
     }
 
-    /// Sends what is buffered to the kernel, makes owner, group, mode and extended attributes those of `like`, and
-    /// brings all of it to stable storage.
+    /// Sends what is buffered to the kernel, and makes owner, group, mode and extended attributes those of `like`. What is
+    /// left is [`sync_new`].
     ///
     /// # Errors
-    /// The system's. A failed sync is final: the file is removed when this value is dropped.
+    /// The system's.
     pub fn finish(&mut self, like: &File) -> Result<(), IoError> {
         let path = self.dir.path_of(self.name);
         self.flush().io_context("write", &path)?;
         copy_attributes(like, &self.file, &path)?;
-        failpoint::hit("stage.sync")
-            .and_then(|()| self.file.sync_all())
-            .io_context("sync", &path)
+        Ok(())
     }
 
     /// Lets it live as long as its handle, and where it has a name longer.
@@ -114,6 +112,31 @@ impl<'a> NewFile<'a> {
         self.kept = true;
         Ok((file, id))
     }
+}
+
+/// What of a file is not on stable storage yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsynced {
+    /// Bytes in blocks that it had already: where no block, no size and no attribute is new the file system's journal need not
+    /// be waited for.
+    Data,
+    /// Anything.
+    All,
+}
+
+/// Brings a file that is not live yet to stable storage.
+///
+/// # Errors
+/// The system's. It is final: the file is of no use, and must never be synced again.
+pub fn sync_new(file: &File, path: &Path, what: Unsynced) -> Result<(), IoError> {
+    let sync = || {
+        failpoint::hit("stage.sync")?;
+        match what {
+            Unsynced::Data => file.sync_data(),
+            Unsynced::All => file.sync_all(),
+        }
+    };
+    sync().io_context("sync", path)
 }
 
 impl Write for NewFile<'_> {
@@ -325,7 +348,10 @@ mod tests {
             let error = failpoint::with(&format!("{point}=1:enospc"), || {
                 let mut new = NewFile::create(&dir, "live.NEW").unwrap();
                 new.write_all(b"new").unwrap();
-                new.finish(&like).unwrap_err()
+                let path = tmp.path().join("live.NEW");
+                new.finish(&like)
+                    .and_then(|()| sync_new(new.file(), &path, Unsynced::All))
+                    .unwrap_err()
             });
             assert_eq!(
                 crate::fs::code_of(&error.source),

@@ -337,7 +337,7 @@ fn finish(locks: &mut MailboxLocks, intent: &Intent) -> Result<(), Refusal> {
         let dir = Arc::clone(locks.place.directory_of(kind));
         if at(locks, intent, &file)? == At::Old {
             let staged = lock_successor(locks, kind, new_name(kind), file.new)?;
-            // It was synced before the intent was written. Where a file system keeps no birth times this may be
+            // It was synced before the first rename. Where a file system keeps no birth times this may be
             // a later one with the same number and the same content, of a slotd that was killed before its sync.
             if let Err(error) = sync_staged(&staged) {
                 // Final for this file; the next attempt makes a new one, or none.
@@ -427,13 +427,16 @@ fn restage(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settled, Refusal
     // The intent is open, and so recovery would find them under any name.
     let noted = || Ok(());
     let staged = stage::stage(locks, &live, want, &sources, &never, &noted);
-    let staged = staged.and_then(|mut stage| match stage.name(locks) {
-        Ok(()) => Ok(stage),
-        Err(error) => {
-            stage.remove(locks);
-            Err(error.into())
-        }
-    });
+    let staged =
+        staged.and_then(
+            |mut stage| match stage.sync(locks).and_then(|()| stage.name(locks)) {
+                Ok(()) => Ok(stage),
+                Err(error) => {
+                    stage.remove(locks)?;
+                    Err(error.into())
+                }
+            },
+        );
     let failed = match staged {
         Ok(stage) => match commit::rename(locks, &stage) {
             Ok(()) => {
@@ -444,7 +447,7 @@ fn restage(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settled, Refusal
             // Half-way is no state to be left in: the intent stays open.
             Err(failed) if !failed.undone => return Err(failed.refusal),
             Err(failed) => {
-                stage.remove(locks);
+                stage.remove(locks)?;
                 failed.refusal
             }
         },

@@ -1,16 +1,15 @@
 //! The state machine's actions, done for real.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::time::{Duration, Instant};
 
-use indexfile::{FileKind, IoContext};
+use indexfile::FileKind;
 
 use super::facts::facts;
+use super::intend::let_go;
 use super::{Cut, Open, Session};
 use crate::commit;
-use crate::fs::Identity;
-use crate::intent::{Direction, Intent, IntentFile, recovery};
+use crate::intent::recovery;
 use crate::lock::{MailboxLocks, Patience};
 use crate::protocol::{Code, Committed, Fields, Reply};
 use crate::refusal::Refusal;
@@ -79,7 +78,8 @@ impl Session {
                 None
             }
             Action::Unlock => {
-                if let Some(open) = self.open.take() {
+                if let Some(mut open) = self.open.take() {
+                    let early = Session::abandon_early(&self.host, &mut open);
                     let waited = open.locks.waited();
                     // The stage has duplicates of the new files' handles: it goes after the locks.
                     let stage = open.stage;
@@ -87,6 +87,7 @@ impl Session {
                     tracing::debug!(?held, %laps, "unlocked");
                     self.committed = Committed { held, waited };
                     self.laps = laps;
+                    let_go(early);
                     discard(stage);
                 }
                 self.clear_scratch();
@@ -188,15 +189,16 @@ impl Session {
             uniqueid,
             uidvalidity: facts.uidvalidity,
         };
-        let (stage, intent) = (None, None);
         self.open = Some(Open {
             locks,
             of,
             fetched,
-            stage,
-            intent,
+            stage: None,
+            intent: None,
+            early: None,
             renamed: false,
         });
+        self.intend_early(facts.index);
         Ok(())
     }
 
@@ -237,56 +239,6 @@ impl Session {
         self.good = Some(Reply::Ok(stage.report.to_fields()));
         open.stage = Some(stage);
         Ok(changed)
-    }
-
-    /// Removes the staged files so that no power cut brings their names back once the end of their intent is on stable
-    /// storage. If that fails the intent stays open, for the next `LOCK`.
-    fn unstage(&mut self) {
-        let Some(open) = &mut self.open else { return };
-        let Some(stage) = open.stage.take() else {
-            return;
-        };
-        let named: Vec<FileKind> = stage
-            .files
-            .iter()
-            .filter(|f| f.named)
-            .map(|f| f.kind)
-            .collect();
-        stage.remove(&open.locks);
-        for kind in named {
-            let dir = open.locks.place.directory_of(kind);
-            let left = dir.stat(stage::new_name(kind));
-            if let Err(error) = dir.sync() {
-                tracing::error!(mailbox = %open.locks.place.mailbox, "{error}");
-                open.intent = None;
-            }
-            if !matches!(left, Ok(None)) {
-                open.intent = None;
-            }
-        }
-    }
-
-    /// Makes it known to recovery what is staged, and only then gives it its names: so whatever a crash leaves is found.
-    fn intend(&mut self, changed: bool) -> Result<bool, Refusal> {
-        if !changed {
-            return Ok(false);
-        }
-        let (locks, stage) = staged(self.open.as_ref())?;
-        let intent = intent_of(locks, stage, Direction::Commit)?;
-        let begun = self.host.log.begin(intent);
-        let id = begun.map_err(|e| Refusal::new(Code::Io, e.to_string()))?;
-        if let Some(Open {
-            locks,
-            stage: Some(stage),
-            intent,
-            ..
-        }) = &mut self.open
-        {
-            *intent = Some(id);
-            locks.mark("intent");
-            stage.name(locks)?;
-        }
-        Ok(true)
     }
 
     fn rename(&mut self) -> Event {
@@ -334,30 +286,17 @@ impl Session {
     }
 
     fn put_back(&mut self) -> Result<(), Refusal> {
-        let id = self.open.as_ref().and_then(|o| o.intent);
-        let (locks, stage) = staged(self.open.as_ref())?;
-        let intent = Intent {
-            id: id.unwrap_or(0),
-            ..intent_of(locks, stage, Direction::PutBack)?
-        };
-        self.host
-            .log
-            .begin(intent)
-            .map_err(|e| Refusal::new(Code::Io, e.to_string()))?;
-        commit::put_back(locks, stage)?;
+        self.intend_back()?;
+        match &self.open {
+            Some(Open {
+                locks,
+                stage: Some(stage),
+                ..
+            }) => commit::put_back(locks, stage)?,
+            _ => return Err(not_locked()),
+        }
         self.good = None;
         Ok(())
-    }
-}
-
-fn staged(open: Option<&Open>) -> Result<(&MailboxLocks, &stage::Stage), Refusal> {
-    match open {
-        Some(Open {
-            locks,
-            stage: Some(stage),
-            ..
-        }) => Ok((locks, stage)),
-        _ => Err(not_locked()),
     }
 }
 
@@ -375,36 +314,4 @@ fn discard(stage: Option<stage::Stage>) {
 
 pub(super) fn not_locked() -> Refusal {
     Refusal::new(Code::State, "no mailbox is staged")
-}
-
-fn intent_of(
-    locks: &MailboxLocks,
-    stage: &stage::Stage,
-    direction: Direction,
-) -> Result<Intent, Refusal> {
-    let file = |f: &stage::StagedFile| -> Result<IntentFile, Refusal> {
-        let known = |file: &File| {
-            Identity::of(file).io_context(
-                "stat",
-                &locks.place.directory_of(f.kind).path_of(f.kind.file_name()),
-            )
-        };
-        let live = locks.file(f.kind).ok_or_else(not_locked)?;
-        Ok(IntentFile {
-            kind: f.kind.into(),
-            old: known(&live.file)?,
-            new: known(&f.file)?,
-        })
-    };
-    Ok(Intent {
-        id: 0,
-        mailbox: locks.place.mailbox.to_string(),
-        partition: locks.place.partition.clone(),
-        from: stage.report.from,
-        to: stage.report.to,
-        direction,
-        drop_old: false,
-        uuids_old: stage.uuids_old,
-        files: stage.files.iter().map(file).collect::<Result<_, _>>()?,
-    })
 }

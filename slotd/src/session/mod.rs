@@ -8,6 +8,7 @@ mod audit;
 mod drive;
 mod facts;
 mod inquire;
+mod intend;
 mod list;
 
 use std::cell::Cell;
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use indexfile::sha1s::Cache;
 
 use crate::host::Host;
-use crate::intent::{LogError, Scratch};
+use crate::intent::Scratch;
 use crate::lock::MailboxLocks;
 use crate::protocol::{Code, Command, Committed, Greeting, PROTOCOL_VERSION, Reply, Upgrade};
 use crate::refusal::Refusal;
@@ -78,6 +79,8 @@ struct Open {
     fetched: Option<Cache>,
     stage: Option<Stage>,
     intent: Option<u64>,
+    /// Of the files of `PREPARE`, before it is known that these will be staged.
+    early: Option<intend::OnItsWay>,
     renamed: bool,
 }
 
@@ -198,10 +201,9 @@ impl Session {
         work: impl FnOnce(&mut Session, Note<'_>) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         let host = Arc::clone(&self.host);
-        let refused = |e: LogError| Refusal::new(Code::Io, e.to_string());
         // Also where nothing will be noted: with a log that has failed nothing can be committed, and what is
         // staged could be taken for what an intent speaks of that did get to the disk.
-        host.log.usable_now().map_err(refused)?;
+        host.log.usable_now()?;
         let scratch = Scratch {
             mailbox: place.mailbox.to_string(),
             partition: place.partition.clone(),
@@ -210,7 +212,7 @@ impl Session {
         let noted = Cell::new(false);
         let result = work(self, &|| {
             if !known && !noted.get() {
-                host.log.touch(&scratch).map_err(refused)?;
+                host.log.touch(&scratch)?;
                 noted.set(true);
             }
             Ok(())

@@ -8,8 +8,9 @@ use std::sync::atomic::AtomicBool;
 
 use indexfile::{FileKind, IndexFile, IoError};
 
-use super::prepare::{past, sync};
+use super::prepare::past;
 use super::{Digester, LiveFiles, Prepared, entry, patch};
+use crate::fs::{Unsynced, sync_new};
 use crate::protocol::Upgrade;
 use crate::refusal::Refusal;
 use crate::store::Place;
@@ -133,7 +134,7 @@ impl Prepared {
         let file = &mut self.files[at];
         let path = file.index.path().to_path_buf();
         if patch::write(&file.file, &path, &now, &file.index, patch, identities)? {
-            sync(&file.file, &path, false)?;
+            sync_new(&file.file, &path, Unsynced::Data)?;
             file.index = IndexFile::from_file(&file.file, &path, file.kind)?;
         }
         (file.altered, file.restored) = (patch.altered, patch.restored);

@@ -3,8 +3,8 @@
 //!
 //! What is promised: the live files are read and never written; a GUID comes from a cache entry that
 //! still describes the message file, or from the bytes of that file, or the whole mailbox is refused; a failure,
-//! a full disk included, leaves nothing behind. The new files get their names ([`Stage::name`]) when they are complete, synced
-//! and noted in the intent log: before that a crash leaves nothing at all, afterwards `.NEW` files that recovery finds by the
+//! a full disk included, leaves nothing behind. The new files are complete at first, then synced ([`Stage::sync`], while the intent is
+//! on its way to stable storage too), and get their names ([`Stage::name`]) when both are done: before that a crash leaves nothing at all, afterwards `.NEW` files that recovery finds by the
 //! intent. On a file system that cannot make a file without a name (`O_TMPFILE`) a durable note comes first instead.
 
 mod carries;
@@ -21,9 +21,12 @@ pub mod sources;
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use indexfile::{CopyError, CopyReport, FileKind, Guid, IndexFile, IoError, Record, StreamCopy};
+use indexfile::{
+    CopyError, CopyReport, FileKind, Guid, IndexFile, IoContext, IoError, Record, StreamCopy,
+};
 
-use crate::fs::{Dir, FileId, NewFile};
+use crate::aside::Aside;
+use crate::fs::{Dir, FileId, NewFile, Unsynced, sync_new};
 use crate::lock::{LockedFile, MailboxLocks};
 use crate::protocol::{Code, FileState, GuidEntry, Upgrade, Upgraded};
 use crate::refusal::Refusal;
@@ -48,7 +51,7 @@ pub const GUID_VERSION: u32 = 10;
 /// Called only where a file cannot be made without a name.
 pub type Note<'a> = &'a dyn Fn() -> Result<(), Refusal>;
 
-/// One staged file: complete, synced, locked; under [`new_name`] from [`Stage::name`] on.
+/// One staged file: complete, locked, synced from [`Stage::sync`] on; under [`new_name`] from [`Stage::name`] on.
 #[derive(Debug)]
 pub struct StagedFile {
     /// Which of the two.
@@ -59,6 +62,8 @@ pub struct StagedFile {
     pub id: FileId,
     /// It has its name.
     pub named: bool,
+    /// What of it is not on stable storage yet.
+    pub unsynced: Option<Unsynced>,
     /// The live file it was made from.
     pub from: FileId,
     /// The version of that.
@@ -93,7 +98,7 @@ pub const fn new_name(kind: FileKind) -> &'static str {
     }
 }
 
-/// Writes, syncs and locks the new files of a locked mailbox. They have no names yet, where that can be done.
+/// Writes and locks the new files of a locked mailbox. They have no names yet, where that can be done, and are not synced.
 ///
 /// # Errors
 /// The mailbox is refused: nothing is changed and nothing is left.
@@ -126,7 +131,7 @@ pub fn stage(
         }
     });
     if let Err(refusal) = written {
-        stage.remove(locks);
+        stage.remove(locks)?;
         return Err(refusal);
     }
     stage.finish();
@@ -169,7 +174,7 @@ fn entry(record: &Record<'_>, guid: Guid) -> GuidEntry {
     }
 }
 
-/// Copies one file to a new one in another version, complete and synced.
+/// Copies one file to a new one in another version, complete, not synced.
 fn write_copy<'a>(
     dir: &'a Dir,
     name: &'static str,
@@ -245,7 +250,7 @@ impl Stage {
         }
     }
 
-    /// Writes, syncs and locks one file, and takes its records into the list.
+    /// Writes and locks one file, and takes its records into the list.
     fn write(
         &mut self,
         locks: &MailboxLocks,
@@ -274,6 +279,7 @@ impl Stage {
             file,
             id,
             named,
+            unsynced: Some(Unsynced::All),
             from: locked.id,
             from_version,
         });
@@ -298,7 +304,37 @@ impl Stage {
         self.report.digest = digest_of(&self.entries);
     }
 
-    /// Gives the staged files their names, once an intent on stable storage tells recovery of them.
+    /// Brings the staged files to stable storage, both at once.
+    ///
+    /// # Errors
+    /// The system's, and final: the stage is to be removed.
+    pub fn sync(&mut self, locks: &MailboxLocks) -> Result<(), IoError> {
+        let mut beside = Vec::new();
+        let mut here = None;
+        for staged in &mut self.files {
+            let Some(what) = staged.unsynced.take() else {
+                continue;
+            };
+            let dir = locks.place.directory_of(staged.kind);
+            let path = dir.path_of(new_name(staged.kind));
+            if here.is_none() {
+                here = Some((&staged.file, path, what));
+                continue;
+            }
+            let file = staged.file.try_clone().io_context("duplicate", &path)?;
+            let lost = IoError::new("sync", &path, std::io::ErrorKind::Other.into());
+            let job = move || sync_new(&file, &path, what);
+            beside.push((Aside::begin(job), lost));
+        }
+        let first = here.map_or(Ok(()), |(file, path, what)| sync_new(file, &path, what));
+        // All of them have ended before anybody goes on.
+        let others = beside
+            .into_iter()
+            .map(|(sync, lost)| sync.join().unwrap_or(Err(lost)));
+        others.fold(first, Result::and)
+    }
+
+    /// Gives the staged files their names, once they are synced and an intent on stable storage tells recovery of them.
     ///
     /// # Errors
     /// The system's.
@@ -311,16 +347,21 @@ impl Stage {
         Ok(())
     }
 
-    /// Removes the staged files. What cannot be removed is logged: it is nobody's, and goes with the next lock.
-    pub fn remove(self, locks: &MailboxLocks) {
+    /// Removes the staged files, so that no power cut brings their names back. What cannot be removed is logged: it is
+    /// nobody's, and goes with the next lock; but an intent that tells of it must stay open until then.
+    ///
+    /// # Errors
+    /// The last that was logged.
+    pub fn remove(self, locks: &MailboxLocks) -> Result<(), IoError> {
+        let mut result = Ok(());
         for staged in &self.files {
-            let name = new_name(staged.kind);
             let dir = locks.place.directory_of(staged.kind);
-            let ours = dir.id(name).is_ok_and(|id| id == Some(staged.id));
-            if ours && let Err(error) = dir.unlink(name) {
+            if let Err(error) = remove_named(dir, staged) {
                 tracing::error!(mailbox = %locks.place.mailbox, "{error}");
+                result = Err(error);
             }
         }
+        result
     }
 
     /// The staged file of a kind.
@@ -328,6 +369,21 @@ impl Stage {
     pub fn file(&self, kind: FileKind) -> Option<&StagedFile> {
         self.files.iter().find(|f| f.kind == kind)
     }
+}
+
+fn remove_named(dir: &Dir, staged: &StagedFile) -> Result<(), IoError> {
+    let name = new_name(staged.kind);
+    match dir.id(name)? {
+        // It may have got its name although that failed.
+        Some(id) if id == staged.id => dir.unlink(name).map(drop)?,
+        Some(_) if staged.named => {
+            let foreign = std::io::ErrorKind::AlreadyExists.into();
+            return Err(IoError::new("remove", &dir.path_of(name), foreign));
+        }
+        _ if !staged.named => return Ok(()),
+        _ => {}
+    }
+    dir.sync()
 }
 
 fn locked(locks: &MailboxLocks, kind: FileKind) -> Result<&LockedFile, Refusal> {

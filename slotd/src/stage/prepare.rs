@@ -8,11 +8,10 @@
 //! after a durable note; then recovery, the next `PREPARE` of the mailbox or `CLEAN` removes what a crash left.
 
 use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use indexfile::{FileKind, IndexFile, IoContext, IoError, Record};
+use indexfile::{FileKind, IndexFile, IoContext, Record};
 
 use super::catch_up::Looks;
 use super::patch::{self, Diff, Origin, Patch};
@@ -20,8 +19,7 @@ use super::{
     Caches, Digester, Identities, LiveFiles, Note, Stage, StagedFile, check_version, entry, locked,
     new_name, remove_strays, write_copy,
 };
-use crate::failpoint;
-use crate::fs::{Dir, FileId, OpenError, copy_attributes};
+use crate::fs::{Dir, FileId, Identity, OpenError, Unsynced, copy_attributes, sync_new};
 use crate::lock::{MailboxLocks, wait};
 use crate::protocol::{self, Code, FileState, GuidEntry, Upgrade};
 use crate::refusal::Refusal;
@@ -189,6 +187,16 @@ impl Prepared {
         self.is_of(place, want) && self.of == *of
     }
 
+    /// The files that most likely replace the live ones, and whether their identifiers come from `.OLD`.
+    ///
+    /// # Errors
+    /// statx failed.
+    pub fn successors(&self) -> std::io::Result<(Vec<(FileKind, Identity)>, bool)> {
+        let known = |f: &PreparedFile| Identity::of(&f.file).map(|id| (f.kind, id));
+        let files = self.files.iter().map(known).collect::<Result<_, _>>()?;
+        Ok((files, self.identities.restoring))
+    }
+
     fn write(&mut self, live: &IndexFile, note: Note<'_>) -> Result<(), Refusal> {
         // It is converted from the copy: so a record that is like the copy's under the locks has the right slot.
         let was = past(live);
@@ -206,6 +214,7 @@ impl Prepared {
             &mut self.entries,
             note,
         )?;
+        sync_new(new.file(), &dir.path_of(name), Unsynced::All)?;
         let index = IndexFile::from_file(new.file(), &dir.path_of(name), kind)?;
         let named = new.is_named();
         let (file, id) = new.keep()?;
@@ -278,7 +287,7 @@ impl Prepared {
             Plan::Patch(patch) => self.patch(&mut stage, locks, source, patch, grown),
         });
         if let Err(refusal) = written {
-            stage.remove(locks);
+            stage.remove(locks)?;
             return Err(refusal);
         }
         if grown {
@@ -361,11 +370,12 @@ impl Prepared {
             patch,
             identities,
         )?;
-        locks.mark("patch");
-        if written || other {
-            sync(&prepared.file, &path, other)?;
-            locks.mark("sync");
-        }
+        // All else of the file is on stable storage since `PREPARE`.
+        let unsynced = match (other, written) {
+            (true, _) => Some(Unsynced::All),
+            (false, true) => Some(Unsynced::Data),
+            (false, false) => None,
+        };
         if prepared.named {
             dir.rename(name, new_name(kind))?;
         }
@@ -377,6 +387,7 @@ impl Prepared {
             file,
             id: prepared.id,
             named: prepared.named,
+            unsynced,
             from: locked.id,
             from_version,
         });
@@ -444,20 +455,6 @@ enum Plan {
     Unchanged,
     Patch(Patch),
     Write,
-}
-
-/// Brings what was patched to stable storage. All else of the file is there since `PREPARE`: so without new
-/// attributes its data will do, and where no block and no size is new the file system's journal need not be waited for.
-pub(super) fn sync(file: &File, path: &Path, attributes: bool) -> Result<(), IoError> {
-    let sync = || {
-        failpoint::hit("stage.sync")?;
-        if attributes {
-            file.sync_all()
-        } else {
-            file.sync_data()
-        }
-    };
-    sync().io_context("sync", path)
 }
 
 /// Counted as a stream copy counts.

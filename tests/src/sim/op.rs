@@ -26,7 +26,7 @@ pub enum Op {
     SyncNew,
     /// While recovering: fsync of a staged file that is to be used.
     SyncStaged(Which),
-    /// Append the intent to the log and sync it.
+    /// Append the intent to the log and sync it; the files may not be synced yet.
     WriteIntent,
     /// The new files get their names.
     NameNew,
@@ -139,10 +139,7 @@ impl Op {
                         site.disk.sync_file(Name::new(file, Role::Handle));
                     }
                 }
-                if session.settling {
-                    return Outcome::Then(vec![Op::NameNew, Op::BeginRename]);
-                }
-                Outcome::Then(vec![Op::WriteIntent, Op::NameNew])
+                Outcome::Done
             }
             Self::WriteIntent => {
                 let intent = Intent::of(&site.disk, Role::Handle);
@@ -371,7 +368,10 @@ impl Op {
             Self::WriteNew | Self::SyncNew | Self::NameNew if session.settling => {
                 left(site, session)
             }
-            Self::WriteNew | Self::SyncNew => Outcome::Tell(Event::StageFailed),
+            Self::WriteNew | Self::SyncNew => {
+                session.ops.clear();
+                Outcome::Tell(Event::StageFailed)
+            }
             Self::NameNew => {
                 // One of two may have it.
                 site.disk.give_name(Which::Index);
@@ -445,8 +445,12 @@ fn write_new<C: Image>(site: &mut Site<C>, session: &mut Session) -> Outcome {
             staged = true;
         }
     }
-    if staged {
-        Outcome::Then(vec![Op::SyncNew])
+    if staged && session.settling {
+        Outcome::Then(vec![Op::SyncNew, Op::NameNew, Op::BeginRename])
+    } else if staged {
+        // Both syncs are under way at once. That the intent is there and the files are not is the one new thing that a crash can
+        // leave of it: a file without a name, synced or not, leaves nothing.
+        Outcome::Then(vec![Op::WriteIntent, Op::SyncNew, Op::NameNew])
     } else if session.settling {
         // The crash may have come when all was done and what stepped aside was not yet gone.
         Outcome::Then(vec![Op::KeepOld { drop_old: false }])
