@@ -8,6 +8,7 @@
 //! intent. On a file system that cannot make a file without a name (`O_TMPFILE`) a durable note comes first instead.
 
 mod carries;
+mod carry_over;
 mod catch_up;
 mod digest;
 mod identities;

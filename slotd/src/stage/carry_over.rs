@@ -1,0 +1,244 @@
+//! What is left of `UPGRADE` under the locks when `PREPARE` has done its work: compare, and carry over what differs.
+//!
+//! Nothing that was prepared is trusted: each live record is compared, and a file from which it leads nowhere is written anew. What
+//! comes out is a [`Stage`] like any other. A crash leaves what `PREPARE` leaves.
+
+use std::sync::atomic::AtomicBool;
+
+use indexfile::{FileKind, IndexFile, IoContext, Record};
+
+use super::patch::{self, Diff, Patch};
+use super::prepare::PreparedFile;
+use super::{
+    LiveFiles, Note, Prepared, Stage, StagedFile, entry, locked, new_name, prepared_name,
+    remove_strays,
+};
+use crate::fs::{Unsynced, copy_attributes};
+use crate::lock::MailboxLocks;
+use crate::protocol::{Code, FileState};
+use crate::refusal::Refusal;
+
+impl Prepared {
+    /// Makes it a stage of the mailbox, which is locked now: the same that [`super::stage`] would make. The live files'
+    /// records need not have been checked.
+    ///
+    /// # Errors
+    /// The mailbox is refused: nothing is changed and nothing is left.
+    pub fn stage(
+        mut self,
+        locks: &MailboxLocks,
+        live: &LiveFiles,
+        cancel: &AtomicBool,
+        note: Note<'_>,
+    ) -> Result<Stage, Refusal> {
+        if self.want.repair.is_some() {
+            live.verify()?;
+        }
+        live.check(self.want.repair)?;
+        remove_strays(locks)?;
+        let version = self.want.version;
+        let mut plans: Vec<(&IndexFile, Plan)> = Vec::new();
+        for source in live.each() {
+            plans.push((source, self.plan(source)?));
+        }
+        locks.mark("compare");
+        for (source, plan) in &plans {
+            match plan {
+                Plan::Unchanged => {}
+                _ if !self.identities.wants_guids() => {}
+                Plan::Patch(patch) => {
+                    let records = patch.slots.iter().filter_map(|i| source.record(*i));
+                    self.identities
+                        .add(&locks.place, records, &self.caches.sources(), cancel)?;
+                }
+                Plan::Write => {
+                    let records = source.records();
+                    self.identities
+                        .add(&locks.place, records, &self.caches.sources(), cancel)?;
+                }
+            }
+        }
+        let mut stage = Stage::empty(live, version);
+        stage.report.prepared = true;
+        stage.report.cached = self.identities.cached;
+        stage.report.hashed = self.identities.hashed;
+        stage.uuids_old = self.identities.restoring;
+        let grown = self.only_grew(&plans);
+        let written = plans.iter().try_for_each(|(source, plan)| match plan {
+            Plan::Unchanged => {
+                stage.keep(source);
+                Ok(())
+            }
+            Plan::Write => stage.write(locks, source, &self.identities, note),
+            Plan::Patch(patch) => self.patch(&mut stage, locks, source, patch, grown),
+        });
+        if let Err(refusal) = written {
+            stage.remove(locks)?;
+            return Err(refusal);
+        }
+        if grown {
+            self.grow(&mut stage, live, &plans)?;
+        } else {
+            stage.finish();
+        }
+        drop(plans);
+        // What was not taken is removed now; the rest is large, and is let go when the locks are.
+        self.files.retain(|f| f.taken);
+        stage.spent = Some(Box::new(self));
+        Ok(stage)
+    }
+
+    fn plan(&self, source: &IndexFile) -> Result<Plan, Refusal> {
+        let file = self.files.iter().find(|f| f.kind == source.kind());
+        // A prepared file is of another version, or had old-style GUIDs: the first is seen without a look at the records.
+        if let Some(file) = file.filter(|_| source.minor_version() != self.want.version) {
+            return self.compare(source, file);
+        }
+        source.verify()?;
+        if !self.identities.needs_rewrite(source) {
+            return Ok(Plan::Unchanged);
+        }
+        file.map_or(Ok(Plan::Write), |file| self.compare(source, file))
+    }
+
+    fn compare(&self, source: &IndexFile, file: &PreparedFile) -> Result<Plan, Refusal> {
+        Ok(
+            match patch::compare(source, &file.origin(), &self.identities)? {
+                Diff::Patch(patch) => Plan::Patch(patch),
+                Diff::Rewrite => Plan::Write,
+            },
+        )
+    }
+
+    /// Whether the list of identifiers is the prepared one with new messages at its end.
+    fn only_grew(&self, plans: &[(&IndexFile, Plan)]) -> bool {
+        plans.len() == self.files.len()
+            && plans.iter().all(|(source, plan)| match plan {
+                Plan::Patch(p) => {
+                    !p.identities_changed && (p.appended == 0 || source.kind() == FileKind::Index)
+                }
+                _ => false,
+            })
+    }
+
+    /// Brings one prepared file up to date; if it had to have a name it gets the name of a staged one.
+    fn patch(
+        &mut self,
+        stage: &mut Stage,
+        locks: &MailboxLocks,
+        source: &IndexFile,
+        patch: &Patch,
+        grown: bool,
+    ) -> Result<(), Refusal> {
+        let kind = source.kind();
+        let locked = locked(locks, kind)?;
+        let identities = &self.identities;
+        let Some(prepared) = self.files.iter_mut().find(|f| f.kind == kind) else {
+            return Err(Refusal::new(
+                Code::State,
+                format!("{kind} was not prepared"),
+            ));
+        };
+        let dir = locks.place.directory_of(kind);
+        let (name, path) = (prepared_name(kind), dir.path_of(prepared_name(kind)));
+        if prepared.named && dir.id(name)? != Some(prepared.id) {
+            return Err(Refusal::new(
+                Code::Io,
+                format!("{} is not what was prepared any more", path.display()),
+            ));
+        }
+        let other = copy_attributes(&locked.file, &prepared.file, &path)?;
+        let written = patch::write(
+            &prepared.file,
+            &path,
+            source,
+            &prepared.index,
+            patch,
+            identities,
+        )?;
+        // All else of the file is on stable storage since `PREPARE`.
+        let unsynced = match (other, written) {
+            (true, _) => Some(Unsynced::All),
+            (false, true) => Some(Unsynced::Data),
+            (false, false) => None,
+        };
+        if prepared.named {
+            dir.rename(name, new_name(kind))?;
+        }
+        prepared.taken = true;
+        let file = prepared.file.try_clone().io_context("duplicate", &path)?;
+        let from_version = source.minor_version();
+        stage.files.push(StagedFile {
+            kind,
+            file,
+            id: prepared.id,
+            named: prepared.named,
+            unsynced,
+            from: locked.id,
+            from_version,
+        });
+        stage.report.altered += patch.altered;
+        stage.report.restored += patch.restored;
+        stage.report.lost_modseqs += lost_modseqs(source, self.want.version);
+        stage.set_state(kind, FileState::Staged);
+        if !grown {
+            for record in source.records() {
+                let guid = identities.decide(&record)?.guid;
+                stage.entries.push(entry(&record, guid));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over the prepared list and digest, and adds the new messages.
+    fn grow(
+        &mut self,
+        stage: &mut Stage,
+        live: &LiveFiles,
+        plans: &[(&IndexFile, Plan)],
+    ) -> Result<(), Refusal> {
+        let new: Vec<Record<'_>> = plans
+            .iter()
+            .filter_map(|(source, plan)| match plan {
+                Plan::Patch(patch) => Some(patch::appended(source, patch)),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let mut added = Vec::with_capacity(new.len());
+        for record in new {
+            added.push(entry(&record, self.identities.decide(&record)?.guid));
+        }
+        let in_order = added
+            .first()
+            .is_none_or(|first| self.entries.last().is_none_or(|last| last.uid < first.uid));
+        stage.entries = std::mem::take(&mut self.entries);
+        stage.entries.extend_from_slice(&added);
+        if in_order && stage.entries.len() == live.num_records() as usize {
+            let mut digester = std::mem::take(&mut self.digester);
+            digester.add(&added);
+            stage.report.digest = digester.finish();
+        } else {
+            stage.finish();
+        }
+        Ok(())
+    }
+}
+
+/// What is to be done for one live file.
+#[derive(Debug)]
+enum Plan {
+    Unchanged,
+    Patch(Patch),
+    Write,
+}
+
+/// Counted as a stream copy counts.
+fn lost_modseqs(source: &IndexFile, version: u32) -> u32 {
+    if version >= 8 {
+        return 0;
+    }
+    source
+        .records()
+        .fold(0, |n, r| n + u32::from(r.modseq().is_some_and(|m| m > 1)))
+}
