@@ -160,7 +160,13 @@ impl Contender {
     ///
     /// # Errors
     /// If it fails.
-    pub fn time(self, plan: &Plan, store: &Store, cache: Cache, cores: usize) -> io::Result<Cost> {
+    pub fn time(
+        self,
+        plan: &Plan,
+        store: &mut Store,
+        cache: Cache,
+        cores: usize,
+    ) -> io::Result<Cost> {
         if matches!(self, Self::Run | Self::RunOneLane) {
             store.forget()?;
         }

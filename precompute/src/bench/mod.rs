@@ -92,10 +92,10 @@ pub fn run(plan: &Plan, say: &dyn Fn(&str)) -> io::Result<Report> {
     let mut measured = Vec::new();
     for set in &plan.sets {
         say(&format!("making the {} set", set.name()));
-        let store = Store::make(&plan.dir, *set, plan.bytes, plan.files)?;
+        let mut store = Store::make(&plan.dir, *set, plan.bytes, plan.files)?;
         for (cache, rounds) in [(Cache::Warm, plan.warm), (Cache::Cold, plan.cold)] {
             if rounds > 0 {
-                measured.push(measure(plan, &store, cache, rounds, cores, say)?);
+                measured.push(measure(plan, &mut store, cache, rounds, cores, say)?);
             }
         }
     }
@@ -110,7 +110,7 @@ pub fn run(plan: &Plan, say: &dyn Fn(&str)) -> io::Result<Report> {
 
 fn measure(
     plan: &Plan,
-    store: &Store,
+    store: &mut Store,
     cache: Cache,
     rounds: u32,
     cores: usize,

@@ -240,6 +240,17 @@ impl Job {
         done
     }
 
+    /// Whether all that is wanted was taken from the old cache, and that has nothing else.
+    #[must_use]
+    pub fn is_unchanged(&self) -> bool {
+        self.nothing_new(&lock(&self.state))
+    }
+
+    fn nothing_new(&self, state: &State) -> bool {
+        let old = self.old.as_ref();
+        state.fresh == 0 && old.is_some_and(|old| old.len() == state.rows.len())
+    }
+
     /// Writes the cache if it is not on disk already, and reports what is missing.
     pub fn finish(&self) -> Vec<Finding> {
         let mut state = lock(&self.state);
@@ -247,14 +258,7 @@ impl Job {
         let result = match state.failed.take() {
             Some(error) => Err(error.into()),
             // As many as there were, each of them taken from there: it is the same file.
-            None if state.fresh == 0
-                && self
-                    .old
-                    .as_ref()
-                    .is_some_and(|old| old.len() == state.rows.len()) =>
-            {
-                Ok(())
-            }
+            None if self.nothing_new(&state) => Ok(()),
             None => self.write(&state.rows),
         };
         findings.extend(self.store_finding(result));

@@ -8,6 +8,7 @@
 //! [`Options::checkpoint`] of the work missing. Running again yields the very bytes that an
 //! undisturbed run would have written. No lock of Cyrus's is taken and no other file is changed.
 
+mod crew;
 mod job;
 mod queue;
 mod rows;
@@ -26,15 +27,21 @@ use crate::links::Links;
 use crate::targets::walk::Step;
 pub use wanted::{Want, Wanted};
 
+use crew::{Crew, Meter};
 use job::Job;
 use queue::Queue;
+
+/// So often it is looked whether threads wait for storage: at first, as a small store is done in no time,
+const FIRST_TICK: Duration = Duration::from_millis(5);
+/// and later.
+const LAST_TICK: Duration = Duration::from_millis(80);
 
 /// How a pass is to be run.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Hash also messages whose record has a GUID that is not old-style.
     pub all_messages: bool,
-    /// Threads.
+    /// Threads, at most: as many as cores begin, the others come when these wait for storage.
     pub jobs: usize,
     /// How much work may be lost in a crash.
     pub checkpoint: Duration,
@@ -57,12 +64,13 @@ impl Default for Options {
 /// that were measured are in `docs/benchmarks.md`).
 #[must_use]
 pub fn default_jobs() -> usize {
-    // The system is asked once: it takes a dozen reads, and every command has this as its default.
-    static JOBS: OnceLock<usize> = OnceLock::new();
-    *JOBS.get_or_init(|| {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        (4 * cores).max(32)
-    })
+    cores().saturating_mul(4).max(32)
+}
+
+fn cores() -> usize {
+    // The system is asked once: it takes a dozen reads, and every command has this in its default.
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// What a pass did.
@@ -135,6 +143,7 @@ struct Shared<'a> {
     governor: &'a Governor,
     observer: &'a dyn Observer,
     queue: Queue,
+    crew: Crew<Arc<Job>>,
     links: Links,
     totals: Totals,
     /// Mailboxes in work, for checkpoints.
@@ -154,6 +163,19 @@ impl Shared<'_> {
 
     fn window(&self) -> usize {
         self.options.jobs.saturating_mul(4)
+    }
+
+    /// Lets more threads work if those who do wait for storage.
+    fn staff(&self, meter: &mut Meter) {
+        let Some(working) = self.crew.can_grow() else {
+            return;
+        };
+        // Who waits for work, for a limit on reading or for the end of a pause needs no help.
+        if self.queue.waits() || self.governor.limited() || self.governor.paused() {
+            meter.restart();
+        } else if meter.waits(working) {
+            self.crew.grow();
+        }
     }
 
     fn jobs(&self) -> MutexGuard<'_, Vec<Arc<Job>>> {
@@ -197,6 +219,7 @@ pub fn run(
         governor,
         observer,
         queue: Queue::default(),
+        crew: Crew::new(options.jobs, cores()),
         links: Links::default(),
         totals: Totals::default(),
         jobs: Mutex::default(),
@@ -219,9 +242,19 @@ pub fn run(
             shared.queue.close();
         });
         let clock = scope.spawn(|| {
+            let mut meter = Meter::new(cores());
+            let mut tick = FIRST_TICK;
+            let mut looked = Instant::now();
             while !over.load(Ordering::Acquire) {
-                std::thread::park_timeout(Duration::from_secs(1).min(options.checkpoint));
-                shared.checkpoint(options.checkpoint);
+                let full = shared.crew.can_grow().is_none();
+                let look = Duration::from_secs(1).min(options.checkpoint);
+                std::thread::park_timeout(if full { look } else { tick });
+                tick = (tick * 2).min(LAST_TICK);
+                shared.staff(&mut meter);
+                if looked.elapsed() >= look {
+                    shared.checkpoint(options.checkpoint);
+                    looked = Instant::now();
+                }
             }
         });
         pool.broadcast(|_| worker::run(&shared));

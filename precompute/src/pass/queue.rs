@@ -123,6 +123,11 @@ impl Queue {
         }
     }
 
+    /// Whether somebody sleeps until there is work.
+    pub fn waits(&self) -> bool {
+        self.inner().idle > 0
+    }
+
     /// A mailbox to open.
     fn target(&self, inner: &mut Inner) -> Option<Target> {
         let target = inner.targets.pop_front()?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use indexfile::Guid;
 
 use super::Shared;
+use super::crew::Duty;
 use super::job::{Chunk, Job, Next};
 use super::queue::Work;
 use crate::cache::Entry;
@@ -21,20 +22,27 @@ const BATCH: usize = 16;
 /// or so many bytes.
 const BATCH_BYTES: u64 = 1 << 20;
 
-/// Works until there is nothing left or the governor says stop.
+/// Works, or finishes what others did, until there is nothing left or the governor says stop.
 pub fn run(shared: &Shared<'_>) {
-    let mut lanes = Lanes::new(shared.options.kernel);
-    loop {
-        if !shared.governor.go_on() {
-            return;
+    while let Some(duty) = shared.crew.duty() {
+        match duty {
+            Duty::Finish(job) => finish(shared, &job),
+            Duty::Work => return until_the_end(shared),
         }
+    }
+}
+
+fn until_the_end(shared: &Shared<'_>) {
+    let mut lanes = Lanes::new(shared.options.kernel);
+    while shared.governor.go_on() {
         match shared.queue.take(|| shared.governor.stopped()) {
-            Work::Nothing => return,
+            Work::Nothing => break,
             Work::Open(target) => open(shared, target, &mut lanes),
             Work::Chunk(job, chunk) => work(shared, &job, &chunk, &mut lanes),
         }
         shared.queue.done();
     }
+    shared.crew.over();
 }
 
 fn open(shared: &Shared<'_>, target: Target, lanes: &mut Lanes) {
@@ -57,7 +65,7 @@ fn open(shared: &Shared<'_>, target: Target, lanes: &mut Lanes) {
     };
     let Next::Chunk(chunk) = job.next() else {
         if job.done() {
-            finish(shared, &job);
+            leave(shared, &job);
         }
         return;
     };
@@ -73,6 +81,13 @@ fn open(shared: &Shared<'_>, target: Target, lanes: &mut Lanes) {
             Next::Chunk(chunk) => work(shared, &job, &chunk, lanes),
             Next::Exhausted | Next::Later => break,
         }
+    }
+}
+
+/// All of a mailbox is done but writing its cache.
+fn leave(shared: &Shared<'_>, job: &Arc<Job>) {
+    if job.is_unchanged() || shared.crew.hand_over(Arc::clone(job)).is_err() {
+        finish(shared, job);
     }
 }
 
@@ -147,7 +162,7 @@ fn work(shared: &Shared<'_>, job: &Arc<Job>, chunk: &Chunk, lanes: &mut Lanes) {
         0,
     );
     if job.put_back(chunk, fresh, complete) {
-        finish(shared, job);
+        leave(shared, job);
     }
 }
 
