@@ -20,4 +20,5 @@ pub mod nice;
 pub mod pass;
 pub mod scrub;
 pub mod targets;
+mod uid_set;
 pub mod verify;

@@ -141,13 +141,12 @@ fn nice_is_the_lowest_priority_for_all_threads() {
     let lines = errors(&mut run);
     line(&lines, "paused: ");
     let tasks = fs::read_dir(format!("/proc/{}/task", run.id())).expect("alive");
-    let nice = tasks.map(|task| {
-        let stat = fs::read_to_string(task.expect("entry").path().join("stat")).expect("stat");
+    let nice = tasks.filter_map(|task| {
+        // A thread may end while we look.
+        let stat = fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
         let (_, rest) = stat.rsplit_once(')').expect("a name in parentheses");
-        rest.split_whitespace()
-            .nth(16)
-            .expect("field 19")
-            .to_owned()
+        let nice = rest.split_whitespace().nth(16).expect("field 19");
+        Some(nice.to_owned())
     });
     let nice: Vec<String> = nice.collect();
     assert!(

@@ -100,6 +100,57 @@ fn only_what_is_new_or_changed_is_hashed() {
 }
 
 #[test]
+fn trusting_names_finds_what_was_delivered_replaced_removed_or_has_another_size() {
+    let store = store();
+    let old = store.mailbox("user.joe.Old");
+    fs::write(old.join("9."), "longer or shorter").expect("write");
+    store.summary(0, &[]);
+    let summary = store.summary(0, &["--trust-names"]);
+    assert_eq!(
+        (&summary["trusted"], &summary["cached"], &summary["hashed"]),
+        (&707.into(), &708.into(), &0.into()),
+        "the size of 9. is not its record's, so it is looked at: {summary}"
+    );
+    // Beside the old one, so that it has another inode number for certain.
+    fs::write(old.join("new"), content("user.joe.Old", 5)).expect("write");
+    fs::rename(old.join("new"), old.join("5.")).expect("replace");
+    fs::write(old.join("12."), content("user.joe.Old", 12)).expect("deliver");
+    fs::remove_file(old.join("2.")).expect("expire");
+    store.index("user.joe.Old", &[3, 5, 9, 12], &[8, 11]);
+    let summary = store.summary(0, &["--trust-names"]);
+    assert_eq!(
+        (&summary["trusted"], &summary["cached"], &summary["hashed"]),
+        (&705.into(), &706.into(), &2.into()),
+        "{summary}"
+    );
+    assert_eq!(store.believed_and_right(), 708);
+}
+
+#[test]
+fn what_was_overwritten_in_place_is_noticed_unless_names_are_trusted_and_never_believed() {
+    let store = store();
+    store.summary(0, &[]);
+    let path = store.mailbox("user.joe").join("7.");
+    let mut bytes = fs::read(&path).expect("message");
+    bytes[0] ^= 1;
+    fs::write(&path, bytes).expect("write");
+    let summary = store.summary(0, &["--trust-names"]);
+    assert_eq!(
+        (&summary["trusted"], &summary["hashed"]),
+        (&708.into(), &0.into()),
+        "this is what the option's help says: {summary}"
+    );
+    assert_eq!(store.believed_and_right(), 707, "its stamp tells");
+    let summary = store.summary(0, &[]);
+    assert_eq!(
+        (&summary["trusted"], &summary["hashed"]),
+        (&0.into(), &1.into()),
+        "{summary}"
+    );
+    assert_eq!(store.believed_and_right(), 708);
+}
+
+#[test]
 fn nothing_but_the_cache_is_changed_and_it_looks_like_the_index() {
     let store = store();
     for path in walk(&store.spool()) {

@@ -10,6 +10,10 @@ use common::{PRECOMPUTE, Store};
 
 /// Runs `precompute run` under strace and returns the lines of the calls.
 fn traced(store: &Store, calls: &str) -> Vec<String> {
+    traced_with(store, calls, &[])
+}
+
+fn traced_with(store: &Store, calls: &str, options: &[&str]) -> Vec<String> {
     let trace = store.spool().with_file_name("trace");
     let mut command = Command::new("strace");
     command
@@ -17,7 +21,8 @@ fn traced(store: &Store, calls: &str) -> Vec<String> {
         .arg(&trace);
     command
         .args([PRECOMPUTE, "run", "--quiet", "--imapd-conf"])
-        .arg(store.conf());
+        .arg(store.conf())
+        .args(options);
     let status = command
         .status()
         .expect("strace must be installed (apt-get install strace)");
@@ -26,7 +31,7 @@ fn traced(store: &Store, calls: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-fn opens_a_message(line: &str) -> bool {
+fn names_a_message(line: &str) -> bool {
     // openat(5, "123.", O_RDONLY|...
     let name = line.split('"').nth(1).unwrap_or_default();
     let uid = name.rsplit('/').next().and_then(|n| n.strip_suffix('.'));
@@ -38,11 +43,23 @@ fn a_second_run_opens_no_message() {
     let store = Store::new();
     store.make("user.joe", &(1..=600).collect::<Vec<_>>(), &[601, 700]);
     store.make("user.ann", &[1, 2, 3], &[]);
-    let opened = |lines: &[String]| lines.iter().filter(|l| opens_a_message(l)).count();
+    let opened = |lines: &[String]| lines.iter().filter(|l| names_a_message(l)).count();
     let first = traced(&store, "open,openat,openat2");
     assert_eq!(opened(&first), 605, "the test can see opens");
     let second = traced(&store, "open,openat,openat2");
     assert_eq!(opened(&second), 0);
+}
+
+#[test]
+fn a_second_run_that_trusts_names_looks_at_no_message() {
+    let store = Store::new();
+    store.make("user.joe", &(1..=600).collect::<Vec<_>>(), &[601, 700]);
+    store.summary(0, &[]);
+    let looks = |lines: &[String]| lines.iter().filter(|l| names_a_message(l)).count();
+    let every = traced(&store, "%file,getdents64");
+    assert_eq!(looks(&every), 602, "the test can see looks");
+    let trusting = traced_with(&store, "%file,getdents64", &["--trust-names"]);
+    assert_eq!(looks(&trusting), 0);
 }
 
 #[test]
@@ -59,7 +76,7 @@ fn messages_and_cyrus_files_are_opened_for_reading_only_and_never_locked() {
         let call = line.split_whitespace().nth(1).unwrap_or_default();
         let name = line.split('"').nth(1).unwrap_or_default();
         let of_store =
-            name.starts_with("cyrus.") || name.starts_with(&spool) || opens_a_message(line);
+            name.starts_with("cyrus.") || name.starts_with(&spool) || names_a_message(line);
         if call.starts_with("fcntl") {
             assert!(!line.contains("SETLK"), "{line}");
         } else if call.starts_with("open") && of_store {
@@ -88,7 +105,7 @@ fn messages_and_cyrus_files_are_opened_for_reading_only_and_never_locked() {
     assert!(
         lines
             .iter()
-            .filter(|l| opens_a_message(l))
+            .filter(|l| names_a_message(l))
             .all(|l| l.contains("O_NOFOLLOW"))
     );
 }

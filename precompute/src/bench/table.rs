@@ -74,6 +74,13 @@ fn set(measured: &Measured) -> String {
                 None => String::new(),
             }
         );
+        if let Some(named) = measured.of(Contender::AgainByName) {
+            let times = ratio(ours.wall, named.wall);
+            let _ = writeln!(
+                out,
+                "With `--trust-names` a second run is {times:.1} times as fast as the first."
+            );
+        }
     }
     out
 }

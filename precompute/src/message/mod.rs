@@ -8,6 +8,7 @@
 mod error;
 mod feed;
 mod file;
+mod names;
 pub mod one_look;
 mod settle;
 
@@ -23,6 +24,7 @@ use rustix::io::Errno;
 pub use error::MessageError;
 pub use feed::{Gate, Hasher, NoGate, Opened, Sink};
 pub use file::{FileStat, MessageFile, Stamp};
+pub(crate) use names::uid_of;
 
 use crate::hash::lanes::Lanes;
 use indexfile::Guid;

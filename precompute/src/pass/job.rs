@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use indexfile::IoError;
 
+use super::Options;
 use super::rows::Rows;
 use super::wanted::{Want, Wanted};
 use crate::cache::{self, Cache, Entry, Found, StoreError};
 use crate::finding::{Code, Finding};
 use crate::hash::lanes::LANE_BYTES;
 use crate::mailbox::Mailbox;
+use crate::uid_set::UidSet;
 
 /// A chunk ends after this many messages,
 const CHUNK_MESSAGES: usize = 256;
@@ -24,13 +26,24 @@ const CHUNK_BYTES: u64 = 8 << 20;
 /// After so many chunks the pages of index and cache are given back; some 2 MiB of each.
 const RELEASE_CHUNKS: u64 = 100;
 
+/// One message.
+#[derive(Debug)]
+pub struct Item {
+    /// What is wanted.
+    pub want: Want,
+    /// What the old cache has for it.
+    pub old: Option<Entry>,
+    /// It need not be looked at; see [`Options::trust_names`].
+    pub trust: bool,
+}
+
 /// A piece of a mailbox that one thread works on.
 #[derive(Debug)]
 pub struct Chunk {
     number: u64,
     last_uid: u32,
-    /// Messages, each with what the old cache has for it; see [`large_first`].
-    pub items: Vec<(Want, Option<Entry>)>,
+    /// Messages; see [`large_first`].
+    pub items: Vec<Item>,
     /// What is done so far; others look in for checkpoints.
     done: Mutex<Vec<Entry>>,
 }
@@ -63,6 +76,8 @@ pub struct Job {
     /// The mailbox.
     pub mailbox: Mailbox,
     old: Option<Cache>,
+    /// Which of its messages are not to be looked at.
+    trusted: UidSet,
     /// The old file is torn or damaged: it is replaced even by an empty one.
     damaged: bool,
     window: usize,
@@ -114,13 +129,18 @@ impl Job {
     ///
     /// # Errors
     /// If the old cache is there and cannot be read.
-    pub fn new(mailbox: Mailbox, all: bool, window: usize) -> Result<Self, StoreError> {
+    pub fn new(mailbox: Mailbox, options: &Options, window: usize) -> Result<Self, StoreError> {
         let (dir, path) = (mailbox.index_dir(), mailbox.index_path());
         cache::sweep(dir, &path)?;
         let found = cache::find(dir, &path, mailbox.uidvalidity(), &mailbox.uniqueid)?;
         let damaged = matches!(found, Found::Damaged(_));
+        let old = found.good();
+        let trusted = match &old {
+            Some(old) if options.trust_names => same_names(&mailbox, old),
+            _ => UidSet::default(),
+        };
         let state = State {
-            wanted: Wanted::new(mailbox.expunge.as_ref(), all),
+            wanted: Wanted::new(mailbox.expunge.as_ref(), options.all_messages),
             old_at: 0,
             exhausted: false,
             next_number: 0,
@@ -139,7 +159,8 @@ impl Job {
         };
         Ok(Self {
             mailbox,
-            old: found.good(),
+            old,
+            trusted,
             damaged,
             window: window.max(1),
             state: Mutex::new(state),
@@ -167,9 +188,11 @@ impl Job {
             if old.is_none() {
                 bytes = bytes.saturating_add(want.size);
             }
-            items.push((want, old));
+            let same_size = old.is_some_and(|old| old.size == want.size);
+            let trust = same_size && self.trusted.contains(want.uid);
+            items.push(Item { want, old, trust });
         }
-        let Some((last, _)) = items.last().copied() else {
+        let Some(last) = items.last().map(|item| item.want.uid) else {
             return Next::Exhausted;
         };
         large_first(&mut items);
@@ -182,7 +205,7 @@ impl Job {
         state.next_number += 1;
         let chunk = Arc::new(Chunk {
             number,
-            last_uid: last.uid,
+            last_uid: last,
             items,
             done: Mutex::default(),
         });
@@ -394,10 +417,25 @@ impl Job {
     }
 }
 
+/// The messages of `old` that still have their name and inode number; none if the directory cannot be read.
+fn same_names(mailbox: &Mailbox, old: &Cache) -> UidSet {
+    let mut same = UidSet::default();
+    let listed = mailbox.spool.for_each_name(|uid, inode| {
+        if old.get(uid).is_some_and(|old| old.stamp.inode == inode) {
+            same.insert(uid);
+        }
+    });
+    match listed {
+        Ok(()) => same,
+        // Then each of them is looked at, and that tells what is the matter.
+        Err(_) => UidSet::default(),
+    }
+}
+
 /// Messages larger than a lane's buffer come first, else each in its place.
 ///
 /// The last messages of a chunk run with fewer and fewer lanes; so these had better be small. More
 /// order than that would only make a disk seek.
-fn large_first(items: &mut [(Want, Option<Entry>)]) {
-    items.sort_by_key(|(want, _)| want.size <= LANE_BYTES as u64);
+fn large_first(items: &mut [Item]) {
+    items.sort_by_key(|item| item.want.size <= LANE_BYTES as u64);
 }

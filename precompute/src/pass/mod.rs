@@ -41,6 +41,8 @@ const LAST_TICK: Duration = Duration::from_millis(80);
 pub struct Options {
     /// Hash also messages whose record has a GUID that is not old-style.
     pub all_messages: bool,
+    /// Take a message that still has its name and inode number for the one that the old cache has, without a look at it.
+    pub trust_names: bool,
     /// Threads, at most: as many as cores begin, the others come when these wait for storage.
     pub jobs: usize,
     /// How much work may be lost in a crash.
@@ -53,6 +55,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             all_messages: false,
+            trust_names: false,
             jobs: default_jobs(),
             checkpoint: Duration::from_secs(30),
             kernel: Kernel::detect(),
@@ -84,6 +87,8 @@ pub struct Summary {
     pub hashed: u64,
     /// Messages that the cache had and whose file is unchanged.
     pub cached: u64,
+    /// Of these, how many were known by name and inode number alone.
+    pub trusted: u64,
     /// Messages that are further names of a file hashed already.
     pub linked: u64,
     /// Bytes hashed.
@@ -133,6 +138,7 @@ struct Totals {
     messages: Counter,
     hashed: Counter,
     cached: Counter,
+    trusted: Counter,
     linked: Counter,
     bytes: Counter,
     errors: Counter,
@@ -269,6 +275,7 @@ pub fn run(
         messages: totals.messages.get(),
         hashed: totals.hashed.get(),
         cached: totals.cached.get(),
+        trusted: totals.trusted.get(),
         linked: totals.linked.get(),
         bytes: totals.bytes.get(),
         errors: totals.errors.get(),

@@ -1,12 +1,10 @@
 //! One mailbox: its files, and what its directories say about a message.
 
-use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use indexfile::{FileKind, ReadError};
-use rustix::fs::{AtFlags, Mode, OFlags, RawDir};
-use rustix::io::Errno;
+use rustix::fs::AtFlags;
 
 use super::look::Place;
 use super::snapshot::{Snapshot, is_missing};
@@ -67,7 +65,7 @@ impl Mailbox {
         if let Ok(spools) = Spools::open(self) {
             for spool in self.places().filter_map(|place| spools.get(place)) {
                 // A directory that cannot be read has nothing to tell.
-                let _ = for_each_message(spool, |_| any = true);
+                let _ = spool.for_each_name(|_, _| any = true);
             }
         }
         any
@@ -126,65 +124,4 @@ pub(super) fn age(nanos: i64) -> Option<Duration> {
         .duration_since(UNIX_EPOCH)
         .ok()?
         .checked_sub(then)
-}
-
-/// Calls `each` with the UID of every name in a directory that is a message's.
-pub(super) fn for_each_message(spool: &Spool, mut each: impl FnMut(u32)) -> Result<(), Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let open = |flags| rustix::fs::openat(spool.dir(), c".", flags, Mode::empty());
-    let fd = match open(flags | OFlags::NOATIME) {
-        Err(Errno::PERM) => open(flags)?,
-        other => other?,
-    };
-    let mut buffer = Vec::with_capacity(64 * 1024);
-    let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
-    while let Some(entry) = entries.next() {
-        let entry = match entry {
-            Err(Errno::INTR) => continue,
-            other => other?,
-        };
-        if let Some(uid) = uid_of(entry.file_name()) {
-            each(uid);
-        }
-    }
-    Ok(())
-}
-
-/// The UID of a message file's name: decimal, no leading zero, a dot behind.
-pub(super) fn uid_of(name: &CStr) -> Option<u32> {
-    let digits = name.to_bytes().strip_suffix(b".")?;
-    if digits.is_empty() || digits[0] == b'0' {
-        return None;
-    }
-    digits.iter().try_fold(0_u32, |n, digit| {
-        let digit = digit.checked_sub(b'0').filter(|d| *d < 10)?;
-        n.checked_mul(10)?.checked_add(u32::from(digit))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_names_that_cyrus_gives_are_messages() {
-        for (name, uid) in [(c"1.", 1), (c"10.", 10), (c"4294967295.", u32::MAX)] {
-            assert_eq!(uid_of(name), Some(uid));
-        }
-        for name in [
-            c"",
-            c".",
-            c"0.",
-            c"01.",
-            c"1",
-            c"1..",
-            c"a.",
-            c"-1.",
-            c"4294967296.",
-            c"99999999999.",
-            c"1.NEW",
-        ] {
-            assert_eq!(uid_of(name), None, "{name:?}");
-        }
-    }
 }

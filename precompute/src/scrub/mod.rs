@@ -20,7 +20,6 @@ mod snapshot;
 mod strays;
 mod summary;
 mod told;
-mod uid_set;
 pub mod walk;
 mod work;
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::examine;
 use super::finding::Code;
 use super::look::{Place, Suspect};
-use super::mailbox::{Mailbox, Spools, for_each_message};
+use super::mailbox::{Mailbox, Spools};
 use super::snapshot::WINDOW;
-use super::uid_set::UidSet;
 use super::work::Work;
 use crate::hash::lanes::Lanes;
+use crate::uid_set::UidSet;
 
 /// The UIDs that a mailbox has records of.
 #[derive(Default)]
@@ -33,7 +33,7 @@ impl Work<'_> {
             let Some(spool) = spools.get(place) else {
                 continue;
             };
-            let result = for_each_message(spool, |uid| {
+            let result = spool.for_each_name(|uid, _| {
                 let right = if listed.archived.contains(uid) {
                     Place::Archive
                 } else {

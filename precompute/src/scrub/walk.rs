@@ -15,7 +15,8 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::finding::{Code, Finding};
-use super::mailbox::{Mailbox, uid_of};
+use super::mailbox::Mailbox;
+use crate::message::uid_of;
 
 /// What a walk brings.
 pub type Step = Result<Mailbox, Finding>;

@@ -9,7 +9,7 @@ use indexfile::{FileKind, ReadError};
 use super::examine::{self, Fresh, Outcome, Throttle};
 use super::finding::{Code, Finding};
 use super::look::{Place, Suspect, Verdict, decide};
-use super::mailbox::{Mailbox, Spools, age, for_each_message};
+use super::mailbox::{Mailbox, Spools, age};
 use super::run::{Job, Later};
 use super::snapshot::{Row, Snapshot, is_missing};
 use super::strays::Listed;
@@ -208,7 +208,7 @@ impl<'a> Work<'a> {
         if let Ok(spools) = Spools::open(mailbox) {
             for spool in mailbox.places().filter_map(|place| spools.get(place)) {
                 // A directory that cannot be read now has nothing to tell; the header may.
-                let _ = for_each_message(spool, |_| messages += 1);
+                let _ = spool.for_each_name(|_, _| messages += 1);
             }
         }
         if messages > 0 || mailbox.named || there(&mailbox.header) {

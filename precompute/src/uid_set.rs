@@ -1,10 +1,10 @@
-//! Which UIDs a mailbox has records of, in little memory.
+//! A set of UIDs of one mailbox, in little memory. No file is touched.
 
 /// A set of UIDs, filled in any order; 8 KiB for each 65536 UIDs of which at least one is in it.
 ///
 /// A million messages that were delivered one after the other take 128 KiB.
 #[derive(Debug, Default)]
-pub(super) struct UidSet {
+pub(crate) struct UidSet {
     /// Ascending by the upper half of the UID.
     blocks: Vec<(u16, Box<[u64; BLOCK]>)>,
 }
@@ -19,7 +19,8 @@ fn split(uid: u32) -> (u16, usize, u64) {
 }
 
 impl UidSet {
-    pub(super) fn insert(&mut self, uid: u32) {
+    /// Adds one.
+    pub(crate) fn insert(&mut self, uid: u32) {
         let (high, word, bit) = split(uid);
         // Nearly always the last block, as an index ascends.
         let at = match self.blocks.last() {
@@ -41,7 +42,8 @@ impl UidSet {
         }
     }
 
-    pub(super) fn contains(&self, uid: u32) -> bool {
+    /// Whether it is in it.
+    pub(crate) fn contains(&self, uid: u32) -> bool {
         let (high, word, bit) = split(uid);
         self.blocks
             .binary_search_by_key(&high, |(h, _)| *h)
