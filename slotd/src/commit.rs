@@ -72,7 +72,7 @@ pub fn rename(locks: &mut MailboxLocks, stage: &Stage) -> Result<(), RenameFaile
     match rename_all(locks, stage, &mut done) {
         Ok(()) => {
             for staged in &stage.files {
-                match staged.file.try_clone() {
+                match staged.made.file.try_clone() {
                     Ok(file) => locks.add_successor(staged.kind, file),
                     // The stage, which outlives the locks' use of it, holds the lock as well.
                     Err(error) => {
@@ -102,7 +102,7 @@ pub fn rename(locks: &mut MailboxLocks, stage: &Stage) -> Result<(), RenameFaile
 fn check_staged(locks: &MailboxLocks, staged: &StagedFile) -> Result<(), Refusal> {
     let dir = locks.place.directory_of(staged.kind);
     let name = new_name(staged.kind);
-    if dir.id(name)? == Some(staged.id) {
+    if dir.id(name)? == Some(staged.made.id) {
         return Ok(());
     }
     let text = format!(

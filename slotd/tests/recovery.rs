@@ -67,7 +67,7 @@ fn die_in_commit(host: &Host, partition: &str, when: Died, direction: Direction)
     let files = staged.files.iter().map(|f| IntentFile {
         kind: f.kind.into(),
         old: Identity::of(&locks.file(f.kind).unwrap().file).unwrap(),
-        new: Identity::of(&f.file).unwrap(),
+        new: Identity::of(&f.made.file).unwrap(),
     });
     let intent = Intent {
         id: 0,

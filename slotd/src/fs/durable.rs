@@ -28,6 +28,31 @@ pub struct NewFile<'a> {
     kept: bool,
 }
 
+/// A file that was made and kept.
+#[derive(Debug)]
+pub struct Made {
+    /// Open, with its lock held by this handle.
+    pub file: File,
+    /// Which file it is.
+    pub id: FileId,
+    /// It has a name.
+    pub named: bool,
+}
+
+impl Made {
+    /// The same by another handle, which shares its lock.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn again(&self) -> io::Result<Made> {
+        Ok(Made {
+            file: self.file.try_clone()?,
+            id: self.id,
+            named: self.named,
+        })
+    }
+}
+
 impl<'a> NewFile<'a> {
     /// Creates it without a name, for [`Dir::give_name`] once it is complete: then no crash can leave anything of it. `None`
     /// where that cannot be done.
@@ -59,12 +84,6 @@ impl<'a> NewFile<'a> {
             named,
             kept: false,
         }
-    }
-
-    /// Whether it has its name already.
-    #[must_use]
-    pub fn is_named(&self) -> bool {
-        self.named
     }
 
     /// The open file.
@@ -105,12 +124,13 @@ impl<'a> NewFile<'a> {
     ///
     /// # Errors
     /// fstat failed.
-    pub fn keep(mut self) -> Result<(File, FileId), IoError> {
+    pub fn keep(mut self) -> Result<Made, IoError> {
         let path = self.dir.path_of(self.name);
         let id = FileId::of(&self.file).io_context("stat", &path)?;
         let file = self.file.try_clone().io_context("duplicate", &path)?;
+        let named = self.named;
         self.kept = true;
-        Ok((file, id))
+        Ok(Made { file, id, named })
     }
 }
 
@@ -280,7 +300,7 @@ mod tests {
         let mut new = NewFile::create(&dir, "live.NEW").unwrap();
         new.write_all(b"new").unwrap();
         new.finish(&like).unwrap();
-        let (file, _) = new.keep().unwrap();
+        let file = new.keep().unwrap().file;
         assert_eq!(std::fs::read(tmp.path().join("live.NEW")).unwrap(), b"new");
         assert_eq!(
             file.metadata().unwrap().permissions().mode() & 0o7777,
@@ -332,7 +352,7 @@ mod tests {
         let mut new = NewFile::create(&dir, "live.NEW").unwrap();
         new.write_all(b"new").unwrap();
         new.finish(&like).unwrap();
-        let (file, _) = new.keep().unwrap();
+        let file = new.keep().unwrap().file;
         let names = read_grown(|buffer| rustix::fs::flistxattr(&file, buffer)).unwrap();
         assert_eq!(String::from_utf8_lossy(&names), "");
         assert_eq!(

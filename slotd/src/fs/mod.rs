@@ -10,7 +10,7 @@ mod identity;
 mod rewrite;
 
 pub use dir::{Dir, FileId, OpenError};
-pub use durable::{NewFile, Unsynced, copy_attributes, sync_new};
+pub use durable::{Made, NewFile, Unsynced, copy_attributes, sync_new};
 pub use identity::Identity;
 pub use rewrite::rewrite;
 

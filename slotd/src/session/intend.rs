@@ -194,7 +194,8 @@ fn intent_of(
     stage: &stage::Stage,
     direction: Direction,
 ) -> Result<Intent, Refusal> {
-    let file = |f: &stage::StagedFile| intent_file(locks, f.kind, known(locks, f.kind, &f.file)?);
+    let file =
+        |f: &stage::StagedFile| intent_file(locks, f.kind, known(locks, f.kind, &f.made.file)?);
     Ok(Intent {
         id: 0,
         mailbox: locks.place.mailbox.to_string(),

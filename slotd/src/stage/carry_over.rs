@@ -141,15 +141,15 @@ impl Prepared {
         };
         let dir = locks.place.directory_of(kind);
         let (name, path) = (prepared_name(kind), dir.path_of(prepared_name(kind)));
-        if prepared.named && dir.id(name)? != Some(prepared.id) {
+        if prepared.made.named && dir.id(name)? != Some(prepared.made.id) {
             return Err(Refusal::new(
                 Code::Io,
                 format!("{} is not what was prepared any more", path.display()),
             ));
         }
-        let other = copy_attributes(&locked.file, &prepared.file, &path)?;
+        let other = copy_attributes(&locked.file, &prepared.made.file, &path)?;
         let written = patch::write(
-            &prepared.file,
+            &prepared.made.file,
             &path,
             source,
             &prepared.index,
@@ -162,17 +162,15 @@ impl Prepared {
             (false, true) => Some(Unsynced::Data),
             (false, false) => None,
         };
-        if prepared.named {
+        if prepared.made.named {
             dir.rename(name, new_name(kind))?;
         }
         prepared.taken = true;
-        let file = prepared.file.try_clone().io_context("duplicate", &path)?;
+        let made = prepared.made.again().io_context("duplicate", &path)?;
         let from_version = source.minor_version();
         stage.files.push(StagedFile {
             kind,
-            file,
-            id: prepared.id,
-            named: prepared.named,
+            made,
             unsynced,
             from: locked.id,
             from_version,

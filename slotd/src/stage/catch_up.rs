@@ -133,9 +133,9 @@ impl Prepared {
         let identities = &self.identities;
         let file = &mut self.files[at];
         let path = file.index.path().to_path_buf();
-        if patch::write(&file.file, &path, &now, &file.index, patch, identities)? {
-            sync_new(&file.file, &path, Unsynced::Data)?;
-            file.index = IndexFile::from_file(&file.file, &path, file.kind)?;
+        if patch::write(&file.made.file, &path, &now, &file.index, patch, identities)? {
+            sync_new(&file.made.file, &path, Unsynced::Data)?;
+            file.index = IndexFile::from_file(&file.made.file, &path, file.kind)?;
         }
         (file.altered, file.restored) = (patch.altered, patch.restored);
         file.was = Some(now);

@@ -27,7 +27,7 @@ use indexfile::{
 };
 
 use crate::aside::Aside;
-use crate::fs::{Dir, FileId, NewFile, Unsynced, sync_new};
+use crate::fs::{Dir, FileId, Made, NewFile, Unsynced, sync_new};
 use crate::lock::{LockedFile, MailboxLocks};
 use crate::protocol::{Code, FileState, GuidEntry, Upgrade, Upgraded};
 use crate::refusal::Refusal;
@@ -57,12 +57,8 @@ pub type Note<'a> = &'a dyn Fn() -> Result<(), Refusal>;
 pub struct StagedFile {
     /// Which of the two.
     pub kind: FileKind,
-    /// Open, with its lock held by this handle.
-    pub file: File,
-    /// Which file it is.
-    pub id: FileId,
-    /// It has its name.
-    pub named: bool,
+    /// The file; its name is [`new_name`].
+    pub made: Made,
     /// What of it is not on stable storage yet.
     pub unsynced: Option<Unsynced>,
     /// The live file it was made from.
@@ -272,14 +268,11 @@ impl Stage {
             entries,
             note,
         )?;
-        let named = new.is_named();
-        let (file, id) = new.keep()?;
+        let made = new.keep()?;
         let from_version = source.minor_version();
         self.files.push(StagedFile {
             kind,
-            file,
-            id,
-            named,
+            made,
             unsynced: Some(Unsynced::All),
             from: locked.id,
             from_version,
@@ -319,10 +312,14 @@ impl Stage {
             let dir = locks.place.directory_of(staged.kind);
             let path = dir.path_of(new_name(staged.kind));
             if here.is_none() {
-                here = Some((&staged.file, path, what));
+                here = Some((&staged.made.file, path, what));
                 continue;
             }
-            let file = staged.file.try_clone().io_context("duplicate", &path)?;
+            let file = staged
+                .made
+                .file
+                .try_clone()
+                .io_context("duplicate", &path)?;
             let lost = IoError::new("sync", &path, std::io::ErrorKind::Other.into());
             let job = move || sync_new(&file, &path, what);
             beside.push((Aside::begin(job), lost));
@@ -340,10 +337,10 @@ impl Stage {
     /// # Errors
     /// The system's.
     pub fn name(&mut self, locks: &MailboxLocks) -> Result<(), IoError> {
-        for staged in self.files.iter_mut().filter(|f| !f.named) {
+        for staged in self.files.iter_mut().filter(|f| !f.made.named) {
             let dir = locks.place.directory_of(staged.kind);
-            dir.give_name(&staged.file, new_name(staged.kind))?;
-            staged.named = true;
+            dir.give_name(&staged.made.file, new_name(staged.kind))?;
+            staged.made.named = true;
         }
         Ok(())
     }
@@ -376,12 +373,12 @@ fn remove_named(dir: &Dir, staged: &StagedFile) -> Result<(), IoError> {
     let name = new_name(staged.kind);
     match dir.id(name)? {
         // It may have got its name although that failed.
-        Some(id) if id == staged.id => dir.unlink(name).map(drop)?,
-        Some(_) if staged.named => {
+        Some(id) if id == staged.made.id => dir.unlink(name).map(drop)?,
+        Some(_) if staged.made.named => {
             let foreign = std::io::ErrorKind::AlreadyExists.into();
             return Err(IoError::new("remove", &dir.path_of(name), foreign));
         }
-        _ if !staged.named => return Ok(()),
+        _ if !staged.made.named => return Ok(()),
         _ => {}
     }
     dir.sync()

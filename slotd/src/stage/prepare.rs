@@ -7,7 +7,6 @@
 //! A crash leaves nothing. Only where a file cannot be made without a name (`O_TMPFILE`) it is called `cyrus.index.reguid`,
 //! after a durable note; then recovery, the next `PREPARE` of the mailbox or `CLEAN` removes what a crash left.
 
-use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -16,7 +15,7 @@ use indexfile::{FileKind, IndexFile, IoContext};
 use super::catch_up::Looks;
 use super::patch::Origin;
 use super::{Caches, Digester, Identities, LiveFiles, Note, check_version, write_copy};
-use crate::fs::{Dir, FileId, Identity, OpenError, Unsynced, sync_new};
+use crate::fs::{Dir, Identity, Made, OpenError, Unsynced, sync_new};
 use crate::lock::wait;
 use crate::protocol::{self, Code, GuidEntry, Upgrade};
 use crate::refusal::Refusal;
@@ -62,16 +61,14 @@ pub struct Incarnation {
 #[derive(Debug)]
 pub(super) struct PreparedFile {
     pub(super) kind: FileKind,
-    pub(super) file: File,
-    pub(super) id: FileId,
+    /// Its name, if it has to have one, is [`prepared_name`].
+    pub(super) made: Made,
     pub(super) index: IndexFile,
     /// What it was made from, byte for byte, if that is not too large to be kept.
     pub(super) was: Option<IndexFile>,
     pub(super) altered: u32,
     pub(super) restored: u32,
     dir: Arc<Dir>,
-    /// It lies under [`prepared_name`].
-    pub(super) named: bool,
     /// It has been renamed and is no longer ours to remove.
     pub(super) taken: bool,
 }
@@ -91,8 +88,9 @@ impl PreparedFile {
 impl Drop for PreparedFile {
     fn drop(&mut self) {
         let name = prepared_name(self.kind);
-        let ours =
-            self.named && !self.taken && self.dir.id(name).is_ok_and(|id| id == Some(self.id));
+        let ours = self.made.named
+            && !self.taken
+            && self.dir.id(name).is_ok_and(|id| id == Some(self.made.id));
         if ours && let Err(error) = self.dir.unlink(name) {
             tracing::warn!("{error}");
         }
@@ -189,7 +187,7 @@ impl Prepared {
     /// # Errors
     /// statx failed.
     pub fn successors(&self) -> std::io::Result<(Vec<(FileKind, Identity)>, bool)> {
-        let known = |f: &PreparedFile| Identity::of(&f.file).map(|id| (f.kind, id));
+        let known = |f: &PreparedFile| Identity::of(&f.made.file).map(|id| (f.kind, id));
         let files = self.files.iter().map(known).collect::<Result<_, _>>()?;
         Ok((files, self.identities.restoring))
     }
@@ -213,18 +211,15 @@ impl Prepared {
         )?;
         sync_new(new.file(), &dir.path_of(name), Unsynced::All)?;
         let index = IndexFile::from_file(new.file(), &dir.path_of(name), kind)?;
-        let named = new.is_named();
-        let (file, id) = new.keep()?;
+        let made = new.keep()?;
         self.files.push(PreparedFile {
             kind,
-            file,
-            id,
+            made,
             index,
             was,
             altered: report.altered,
             restored,
             dir: Arc::clone(dir),
-            named,
             taken: false,
         });
         Ok(())
