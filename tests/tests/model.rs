@@ -2,6 +2,9 @@
 //!
 //! What takes longer is told apart: `cargo test -p tests --test model -- --ignored --nocapture`.
 
+#[path = "model/two.rs"]
+mod two_mailboxes;
+
 use std::fmt::Write as _;
 use std::time::Instant;
 
@@ -139,23 +142,6 @@ fn every_state_within_two_faults_keeps_every_promise() {
         })
         .sum();
     println!("model: {states} states in all");
-}
-
-#[test]
-#[ignore = "millions of states: minutes"]
-fn two_mailboxes_on_the_same_hosts_keep_every_promise() {
-    let one = Config {
-        writes: 0,
-        ..Config::upgrade(1)
-    };
-    let states = exhaust(
-        "two mailboxes, one fault",
-        Config {
-            mailboxes: 2,
-            ..one
-        },
-    );
-    println!("model: {states} states");
 }
 
 /// What the model says when a rule is broken on purpose.

@@ -5,11 +5,12 @@
 //! must be well. States of walks that ended well are remembered, so each is walked through once.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
 
 use controller::two_phase::Side;
 
+use super::names::Quick;
 use super::{Config, End, World};
 use crate::sim::disk::{Name, Role, Which};
 use crate::sim::image::Tiny;
@@ -23,7 +24,7 @@ const SHARDS: usize = 64;
 /// States known to end well.
 #[derive(Debug)]
 pub struct Calm {
-    good: Vec<Mutex<HashSet<u64>>>,
+    good: Vec<Mutex<HashSet<u64, BuildHasherDefault<Quick>>>>,
 }
 
 impl Default for Calm {
@@ -35,7 +36,7 @@ impl Default for Calm {
 }
 
 impl Calm {
-    fn shard(&self, key: u64) -> &Mutex<HashSet<u64>> {
+    fn shard(&self, key: u64) -> &Mutex<HashSet<u64, BuildHasherDefault<Quick>>> {
         &self.good[usize::try_from(key % SHARDS as u64).unwrap_or(0)]
     }
 
@@ -54,29 +55,52 @@ impl Calm {
     /// # Errors
     /// What is not as it should be where the walk ends, or that it does not end.
     pub fn walk(&self, config: &Config, world: &World) -> Result<(), String> {
+        let mut steps = Vec::new();
+        self.follow(
+            world,
+            |_| true,
+            key,
+            |world| {
+                if world.broken.is_some() {
+                    // Reported as such.
+                    return Ok(None);
+                }
+                steps.clear();
+                world.calm(config, &mut steps);
+                match steps.first() {
+                    Some(step) => Ok(Some(world.after(config, *step))),
+                    None => at_rest(config, world).map(|()| None),
+                }
+            },
+        )
+    }
+
+    /// Walks from state to state until there is no next one, or one is met that is known to end well. Of
+    /// the states on the way, those with a key that is worth it are known from then on.
+    pub(super) fn follow<S>(
+        &self,
+        from: &S,
+        worth: impl Fn(u64) -> bool,
+        key: impl Fn(&S) -> u64,
+        mut next: impl FnMut(&S) -> Result<Option<S>, String>,
+    ) -> Result<(), String> {
         let mut seen = Vec::new();
         let mut here = None;
-        let mut steps = Vec::new();
         for _ in 0..LIMIT {
-            let world = here.as_ref().unwrap_or(world);
-            let key = key(world);
-            if self.knows(key) {
+            let state = here.as_ref().unwrap_or(from);
+            let key = key(state);
+            if worth(key) {
+                if self.knows(key) {
+                    self.remember(&seen);
+                    return Ok(());
+                }
+                seen.push(key);
+            }
+            here = next(state)?;
+            if here.is_none() {
                 self.remember(&seen);
                 return Ok(());
             }
-            if world.broken.is_some() {
-                // Reported as such.
-                return Ok(());
-            }
-            seen.push(key);
-            steps.clear();
-            world.calm(config, &mut steps);
-            let Some(step) = steps.first() else {
-                at_rest(config, world)?;
-                self.remember(&seen);
-                return Ok(());
-            };
-            here = Some(world.after(config, *step));
         }
         Err("it does not end".to_owned())
     }
@@ -90,9 +114,10 @@ impl Calm {
     }
 }
 
-fn key(world: &World) -> u64 {
+/// A short name of it.
+pub(super) fn key(state: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    world.hash(&mut hasher);
+    state.hash(&mut hasher);
     hasher.finish()
 }
 

@@ -8,8 +8,15 @@
 //!
 //! Faults are counted: a configuration allows so many of them, and within that number every order of
 //! everything is tried. What is promised is in [`World`]'s properties, see `properties`.
+//!
+//! [`Fleet`] searches whole worlds, [`Two`] those of two mailboxes by their parts.
 
+mod audit;
 mod calm;
+mod journal;
+mod names;
+mod pair;
+mod part;
 mod properties;
 mod step;
 mod wire;
@@ -20,6 +27,9 @@ use stateright::{Model, Property};
 use controller::two_phase::Plan;
 
 pub use calm::Calm;
+pub use pair::{Move, Pair, Two};
+pub use part::{Part, Shared};
+pub use properties::{Held, Judged};
 pub use step::Step;
 pub use world::{Broken, Conn, End, Row, Runner, Up, World, plan};
 
@@ -35,6 +45,8 @@ pub struct Config {
     pub plan: Plan,
     /// Index and expunge file of master and replica.
     pub initial: [(Tiny, Option<Tiny>); 2],
+    /// The same of the second mailbox, if it is another kind.
+    pub second: Option<[(Tiny, Option<Tiny>); 2]>,
     /// The expunge file has a directory of its own.
     pub split: bool,
     /// How many faults may happen.
@@ -60,6 +72,7 @@ impl Config {
             mailboxes: 1,
             plan: plan(10),
             initial: [old, old],
+            second: None,
             split: false,
             faults,
             writes: 1,
@@ -68,6 +81,15 @@ impl Config {
             mutation: None,
             retries: 0,
         }
+    }
+
+    /// Index and expunge file of that mailbox, on master and replica.
+    #[must_use]
+    pub fn initial(&self, m: usize) -> &[(Tiny, Option<Tiny>); 2] {
+        self.second
+            .as_ref()
+            .filter(|_| m > 0)
+            .unwrap_or(&self.initial)
     }
 }
 
@@ -113,5 +135,23 @@ impl Model for Fleet {
 
     fn properties(&self) -> Vec<Property<Self>> {
         properties::all()
+    }
+}
+
+impl Judged for Fleet {
+    fn broken(&self, world: &World) -> Option<Broken> {
+        world.broken
+    }
+
+    fn every_site(&self, world: &World, holds: Held) -> bool {
+        world.sites.iter().flatten().all(|site| holds.of(site))
+    }
+
+    fn ends_well(&self, world: &World) -> bool {
+        self.calm.ends_well(&self.config, world)
+    }
+
+    fn ended(&self, world: &World, end: End) -> bool {
+        (0..world.sites.len()).all(|m| world.runner(m).is_some_and(|r| r.end == Some(end)))
     }
 }

@@ -1,70 +1,86 @@
 //! What must hold in every state, and what must be possible at all.
 
-use stateright::Property;
+use stateright::{Model, Property};
 
-use super::{Broken, End, Fleet, World};
+use super::{Broken, End};
 use crate::sim::disk::{Disk, Name, Role, Which};
 use crate::sim::image::{Image, Tiny};
 use crate::sim::site::{LIVE, Site};
 
+/// What can be said of every state, however it is put together.
+pub trait Judged: Model + Sized {
+    /// The first promise broken on the way there.
+    fn broken(&self, state: &Self::State) -> Option<Broken>;
+    /// Whether every mailbox on every host is so, now and after a power cut at this instant.
+    fn every_site(&self, state: &Self::State, holds: Held) -> bool;
+    /// Whether a calm day ends well.
+    fn ends_well(&self, state: &Self::State) -> bool;
+    /// Whether every mailbox has come to that end.
+    fn ended(&self, state: &Self::State, end: End) -> bool;
+}
+
+/// What must hold of the files of every mailbox on every host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// All that its owner wrote is there.
+    Truth,
+    /// The expunge file's version is not below the index's.
+    Order,
+}
+
+impl Held {
+    /// Now, and after a power cut at this instant, however it falls.
+    #[must_use]
+    pub fn of(self, site: &Site<Tiny>) -> bool {
+        match self {
+            Self::Truth => every_cut(site, keeps_truth),
+            Self::Order => every_cut(site, in_order),
+        }
+    }
+}
+
 /// Every property of the model.
-pub fn all() -> Vec<Property<Fleet>> {
+pub fn all<M: Judged>() -> Vec<Property<M>> {
     vec![
         Property::always(
             "the decision is durable before the first COMMIT",
-            |_, w: &World| w.broken != Some(Broken::CommitBeforeDecision),
+            |m: &M, s| m.broken(s) != Some(Broken::CommitBeforeDecision),
         ),
         Property::always(
             "nothing is renamed without a decision, or after the end",
-            |_, w: &World| w.broken != Some(Broken::RenameWithoutDecision),
+            |m: &M, s| m.broken(s) != Some(Broken::RenameWithoutDecision),
         ),
-        Property::always("no lock is kept over a pause", |_, w: &World| {
-            w.broken != Some(Broken::LockOverPause)
+        Property::always("no lock is kept over a pause", |m: &M, s| {
+            m.broken(s) != Some(Broken::LockOverPause)
         }),
         Property::always(
             "what is reported as upgraded or rolled back is so",
-            |_, w: &World| !matches!(w.broken, Some(Broken::UntrueReport(_))),
+            |m: &M, s| !matches!(m.broken(s), Some(Broken::UntrueReport(_))),
         ),
         Property::always(
             "in doubt only when damage, the operator or every attempt forbade an end",
-            |_, w: &World| w.broken != Some(Broken::NeedlessDoubt),
+            |m: &M, s| m.broken(s) != Some(Broken::NeedlessDoubt),
         ),
         Property::always(
             "in doubt is told, loudly, and nothing else is",
-            |_, w: &World| w.broken != Some(Broken::SilentDoubt),
+            |m: &M, s| m.broken(s) != Some(Broken::SilentDoubt),
         ),
-        Property::always(
-            "nothing that an owner wrote is ever lost",
-            |_, w: &World| {
-                w.sites
-                    .iter()
-                    .flatten()
-                    .all(|site| every_cut(site, keeps_truth))
-            },
-        ),
+        Property::always("nothing that an owner wrote is ever lost", |m: &M, s| {
+            m.every_site(s, Held::Truth)
+        }),
         Property::always(
             "the expunge file's version is never below the index's",
-            |_, w: &World| {
-                w.sites
-                    .iter()
-                    .flatten()
-                    .all(|site| every_cut(site, in_order))
-            },
+            |m: &M, s| m.every_site(s, Held::Order),
         ),
         Property::always(
             "a calm day ends well: unlocked, alike, clean",
-            |model: &Fleet, w: &World| model.calm.ends_well(&model.config, w),
+            |m: &M, s| m.ends_well(s),
         ),
-        Property::sometimes("it upgrades", |_, w: &World| ends(w, End::Upgraded)),
-        Property::sometimes("it rolls back", |_, w: &World| ends(w, End::RolledBack)),
+        Property::sometimes("it upgrades", |m: &M, s| m.ended(s, End::Upgraded)),
+        Property::sometimes("it rolls back", |m: &M, s| m.ended(s, End::RolledBack)),
     ]
 }
 
-fn ends(world: &World, end: End) -> bool {
-    (0..world.sites.len()).all(|m| world.runner(m).is_some_and(|r| r.end == Some(end)))
-}
-
-/// Now, and after a power cut at this instant, however it falls.
 fn every_cut(site: &Site<Tiny>, holds: fn(&Site<Tiny>, &Disk<Tiny>) -> bool) -> bool {
     let settled = site.disk.unsynced() == [0, 0];
     holds(site, &site.disk) && (settled || site.disk.cuts().all(|cut| holds(site, &cut)))

@@ -302,12 +302,7 @@ impl World {
                 self.answered(config, m, side, reply);
             }
             Step::NoticeLoss(m, side) => self.answered(config, m, side, None),
-            Step::Journal(m) => {
-                if let Some(entry) = self.take_record(m) {
-                    self.record(m, entry);
-                    self.tell(config, m, Event::Recorded);
-                }
-            }
+            Step::Journal(m) => self.sync_journal(config, m),
             Step::Compared(m) => self.compared(config, m, Comparison::default()),
             Step::Waited(m) => {
                 if let Some(runners) = &mut self.controller {
@@ -419,36 +414,10 @@ impl World {
         self.tell(config, m, event);
     }
 
-    fn take_record(&mut self, m: usize) -> Option<Entry> {
-        self.controller
-            .as_mut()
-            .and_then(|runners| runners[m].record.take())
-    }
-
     fn compared(&mut self, config: &Config, m: usize, found: Comparison) {
         if let Some(runners) = &mut self.controller {
             runners[m].compare = false;
         }
         self.tell(config, m, Event::Compared(found));
-    }
-
-    /// What the dying controller did not sync is there, or is not.
-    fn flush_or_lose(&mut self, kept: bool) {
-        for m in 0..self.rows.len() {
-            let record = self.take_record(m);
-            let row = &mut self.rows[m];
-            if !kept {
-                row.notes.clear();
-                if row.closed.take() == Some(End::RolledBack) && row.decided.is_none() {
-                    // Never decided and never noted as over: it has never been.
-                    *row = super::world::Row::default();
-                }
-                continue;
-            }
-            let entries: Vec<Entry> = std::mem::take(&mut row.notes);
-            for entry in entries.into_iter().chain(record) {
-                self.record(m, entry);
-            }
-        }
     }
 }

@@ -3,7 +3,7 @@
 use super::Config;
 use crate::sim::disk::Disk;
 use crate::sim::image::Tiny;
-use crate::sim::site::{LIVE, Mutation, Site};
+use crate::sim::site::{LIVE, Site};
 use controller::two_phase::{
     Action, Answer, Coordinator, Entry, Event, Open, Outcome, Plan, Request, Side,
 };
@@ -130,8 +130,8 @@ impl World {
     /// Before anything happened; the coordinators are told to start.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        let site = |side: usize| {
-            let (index, expunge) = config.initial[side];
+        let site = |m: usize, side: usize| {
+            let (index, expunge) = config.initial(m)[side];
             let mut site = Site::new(index, expunge, config.split);
             site.mutation = config.mutation;
             site
@@ -141,7 +141,7 @@ impl World {
             controller: None,
             rows: all.clone().map(|_| Row::default()).collect(),
             conns: all.clone().map(|_| [Vec::new(), Vec::new()]).collect(),
-            sites: all.map(|_| [site(0), site(1)]).collect(),
+            sites: all.map(|m| [site(m, 0), site(m, 1)]).collect(),
             up: [Up::Serving; 2],
             faults: config.faults,
             writes: config.writes,
@@ -258,17 +258,6 @@ impl World {
         }
     }
 
-    fn ask_journal(&mut self, config: &Config, m: usize, entry: Entry) {
-        let decides = matches!(entry, Entry::Decided { .. });
-        let early = decides && config.mutation == Some(Mutation::DecideLate);
-        if early {
-            self.rows[m].notes.push(entry);
-            self.tell(config, m, Event::Recorded);
-        } else {
-            self.with_runner(m, |r| r.record = Some(entry));
-        }
-    }
-
     pub(super) fn with_runner(&mut self, m: usize, change: impl FnOnce(&mut Runner)) {
         if let Some(runner) = self.runner_mut(m) {
             change(runner);
@@ -318,7 +307,7 @@ impl World {
             .into_iter()
             .filter(|s| config.plan.replica || *s == Side::Master)
             .all(|side| {
-                let (index, _) = config.initial[side.index()];
+                let (index, _) = config.initial(m)[side.index()];
                 let holds = |disk: &Disk<Tiny>| {
                     disk.read(LIVE[0]).is_some_and(|image| match end {
                         End::Upgraded | End::Unchanged => image.version == config.plan.to,
@@ -331,25 +320,6 @@ impl World {
                 let disk = &self.sites[m][side.index()].disk;
                 holds(disk) && disk.cuts().all(|cut| holds(&cut))
             })
-    }
-
-    /// Makes an entry, and every note before it, durable.
-    pub fn record(&mut self, m: usize, entry: Entry) {
-        let row = &mut self.rows[m];
-        for entry in std::mem::take(&mut row.notes).into_iter().chain([entry]) {
-            match (entry, &mut row.decided) {
-                (Entry::Decided { before }, decided) => {
-                    *decided = Some(Open {
-                        reversing: false,
-                        before,
-                        forward: [false; 2],
-                    });
-                }
-                (Entry::Forward(side), Some(open)) => open.forward[side.index()] = true,
-                (Entry::Reversing, Some(open)) => open.reversing = true,
-                _ => {}
-            }
-        }
     }
 
     /// The controller dies; `kept`: what it wrote and did not sync is there all the same.

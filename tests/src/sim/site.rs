@@ -35,6 +35,8 @@ pub enum Mutation {
     IntentLate,
     /// Unlocked before the renames are done.
     UnlockEarly,
+    /// A sync of the journal wakes whoever waits for one, also who came after it began.
+    WakeWholeBatch,
 }
 
 /// What `UPGRADE` was asked for.
