@@ -41,6 +41,13 @@ pub struct Args {
     lanes: usize,
     #[command(flatten)]
     kind: Kindness,
+    #[command(flatten)]
+    tell: Tell,
+}
+
+/// What is told of a run.
+#[derive(Debug, clap::Args)]
+struct Tell {
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
@@ -130,8 +137,8 @@ pub fn main(args: &Args) -> Exit {
         ..Options::default()
     };
     let findings = Findings::default();
-    let line_every = Duration::from_secs(args.line_every);
-    let progress = Progress::new(&findings, args.quiet, line_every);
+    let line_every = Duration::from_secs(args.tell.line_every);
+    let progress = Progress::new(&findings, args.tell.quiet, line_every);
     let over = AtomicBool::new(false);
     let summary = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
@@ -155,7 +162,7 @@ pub fn main(args: &Args) -> Exit {
 
 fn report(args: &Args, summary: &Summary, findings: &Findings) -> Exit {
     let seconds = summary.elapsed.as_secs_f64();
-    let output = if args.json {
+    let output = if args.tell.json {
         print_json(&json!({
             "mailboxes": summary.mailboxes,
             "messages": summary.messages,
@@ -169,7 +176,7 @@ fn report(args: &Args, summary: &Summary, findings: &Findings) -> Exit {
             "stopped": summary.stopped,
             "findings": findings.json(),
         }))
-    } else if args.quiet {
+    } else if args.tell.quiet {
         Exit::Ok
     } else {
         written(line(&format!(
