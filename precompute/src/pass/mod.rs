@@ -1,7 +1,7 @@
 //! The parallel pass: every wanted message of every mailbox hashed once, every cache brought up to date.
 //!
-//! [`run`] has its own rayon pool, with more threads than cores because cold storage wants many
-//! requests in flight. Memory is flat: a bounded queue of mailboxes, bounded windows of chunks, one
+//! [`run`] has threads of its own, more than cores where cold storage wants many requests in flight (see
+//! [`crew`]). Memory is flat: a bounded queue of mailboxes, bounded windows of chunks, one
 //! set of buffers a thread; indexes and caches are file mappings.
 //!
 //! What a crash at any moment leaves: each `cyrus.sha1s` whole, old or new, with at most
@@ -116,7 +116,7 @@ pub trait Observer: Sync {
 #[error("cannot start {jobs} threads: {source}")]
 pub struct PoolError {
     jobs: usize,
-    source: rayon::ThreadPoolBuildError,
+    source: std::io::Error,
 }
 
 /// A pool of our own with `jobs` threads.
@@ -129,7 +129,10 @@ pub fn pool(jobs: usize) -> Result<rayon::ThreadPool, PoolError> {
         .num_threads(jobs)
         .thread_name(|i| format!("precompute-{i}"))
         .build()
-        .map_err(|source| PoolError { jobs, source })
+        .map_err(|error| PoolError {
+            jobs,
+            source: std::io::Error::other(error),
+        })
 }
 
 #[derive(Debug, Default)]
@@ -171,17 +174,17 @@ impl Shared<'_> {
         self.options.jobs.saturating_mul(4)
     }
 
-    /// Lets more threads work if those who do wait for storage.
-    fn staff(&self, meter: &mut Meter) {
+    /// Whether those who work wait for storage, and there may be more of them.
+    fn threads_wait(&self, meter: &mut Meter) -> bool {
         let Some(working) = self.crew.can_grow() else {
-            return;
+            return false;
         };
         // Who waits for work, for a limit on reading or for the end of a pause needs no help.
         if self.queue.waits() || self.governor.limited() || self.governor.paused() {
             meter.restart();
-        } else if meter.waits(working) {
-            self.crew.grow();
+            return false;
         }
+        meter.waits(working)
     }
 
     fn jobs(&self) -> MutexGuard<'_, Vec<Arc<Job>>> {
@@ -219,7 +222,6 @@ pub fn run(
     observer: &dyn Observer,
 ) -> Result<Summary, PoolError> {
     let start = Instant::now();
-    let pool = pool(options.jobs)?;
     let shared = Shared {
         options,
         governor,
@@ -232,6 +234,10 @@ pub fn run(
     };
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        worker::hire_all(&shared, scope).map_err(|source| PoolError {
+            jobs: options.jobs,
+            source,
+        })?;
         scope.spawn(|| {
             for step in steps {
                 let more = match step {
@@ -256,17 +262,22 @@ pub fn run(
                 let look = Duration::from_secs(1).min(options.checkpoint);
                 std::thread::park_timeout(if full { look } else { tick });
                 tick = (tick * 2).min(LAST_TICK);
-                shared.staff(&mut meter);
+                if shared.threads_wait(&mut meter) {
+                    shared.crew.grow();
+                    // Those that cannot be started are not missed.
+                    let _ = worker::hire_all(&shared, scope);
+                }
                 if looked.elapsed() >= look {
                     shared.checkpoint(options.checkpoint);
                     looked = Instant::now();
                 }
             }
         });
-        pool.broadcast(|_| worker::run(&shared));
+        shared.crew.wait_until_all_left();
         over.store(true, Ordering::Release);
         clock.thread().unpark();
-    });
+        Ok(())
+    })?;
     // Only a run that was stopped has mailboxes left here.
     shared.checkpoint(Duration::ZERO);
     let totals = &shared.totals;

@@ -1,13 +1,15 @@
 //! What one thread of the pass does: open a mailbox, or work on a chunk of one.
 
 use std::cell::Cell;
+use std::io;
 use std::sync::Arc;
+use std::thread::{self, Scope};
 use std::time::Duration;
 
 use indexfile::Guid;
 
 use super::Shared;
-use super::crew::Duty;
+use super::crew::{Crew, Duty};
 use super::job::{Chunk, Item, Job, Next};
 use super::queue::Work;
 use crate::cache::Entry;
@@ -22,72 +24,206 @@ const BATCH: usize = 16;
 /// or so many bytes.
 const BATCH_BYTES: u64 = 1 << 20;
 
-/// Works, or finishes what others did, until there is nothing left or the governor says stop.
-pub fn run(shared: &Shared<'_>) {
-    while let Some(duty) = shared.crew.duty() {
-        match duty {
-            Duty::Finish(job) => finish(shared, &job),
-            Duty::Work => return until_the_end(shared),
-        }
-    }
+/// One thread of a pass, and where it can start more.
+#[derive(Clone, Copy)]
+struct Worker<'scope, 'env> {
+    shared: &'scope Shared<'scope>,
+    scope: &'scope Scope<'scope, 'env>,
 }
 
-fn until_the_end(shared: &Shared<'_>) {
-    let mut lanes = Lanes::new(shared.options.kernel);
-    while shared.governor.go_on() {
-        match shared.queue.take(|| shared.governor.stopped()) {
-            Work::Nothing => break,
-            Work::Open(target) => open(shared, target, &mut lanes),
-            Work::Chunk(job, chunk) => work(shared, &job, &chunk, &mut lanes),
-        }
-        shared.queue.done();
-    }
-    shared.crew.over();
-}
-
-fn open(shared: &Shared<'_>, target: Target, lanes: &mut Lanes) {
-    let name = target.mailbox.clone();
-    let mailbox = match Mailbox::open(target) {
-        Ok(mailbox::Opened::Mailbox(mailbox, finding)) => {
-            if let Some(finding) = finding {
-                shared.report(finding);
+/// Starts as many threads as the crew has places for.
+///
+/// # Errors
+/// The system's, if not a single one is there then.
+pub fn hire_all<'scope>(
+    shared: &'scope Shared<'scope>,
+    scope: &'scope Scope<'scope, '_>,
+) -> io::Result<()> {
+    let worker = Worker { shared, scope };
+    let mut started = false;
+    for _ in 0..shared.crew.to_hire() {
+        match worker.hire() {
+            Ok(()) => started = true,
+            Err(error) => {
+                shared.crew.left();
+                if !started {
+                    return Err(error);
+                }
             }
-            *mailbox
         }
-        Ok(mailbox::Opened::Gone) => return,
-        Err(finding) => return shared.report(finding),
-    };
-    shared.totals.mailboxes.add(1);
-    let path = mailbox.index_path();
-    let job = match Job::new(mailbox, shared.options, shared.window()) {
-        Ok(job) => Arc::new(job),
-        Err(error) => return shared.report(Finding::new(&name, Code::Cache, path, &error)),
-    };
-    let Next::Chunk(chunk) = job.next() else {
-        if job.done() {
-            leave(shared, &job);
-        }
-        return;
-    };
-    shared.live(&job);
-    // Most mailboxes are one chunk; waking everybody for those would cost more than they do.
-    if !job.exhausted() {
-        shared.queue.share(Arc::clone(&job));
     }
-    work(shared, &job, &chunk, lanes);
-    // Staying with one's own mailbox keeps what the kernel counts of its directory on this core.
-    while shared.governor.go_on() {
-        match job.next() {
-            Next::Chunk(chunk) => work(shared, &job, &chunk, lanes),
-            Next::Exhausted | Next::Later => break,
-        }
+    Ok(())
+}
+
+/// Tells the crew when this thread ends, however it does.
+struct Leaves<'a>(&'a Crew<Arc<Job>>);
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        self.0.left();
     }
 }
 
-/// All of a mailbox is done but writing its cache.
-fn leave(shared: &Shared<'_>, job: &Arc<Job>) {
-    if job.is_unchanged() || shared.crew.hand_over(Arc::clone(job)).is_err() {
-        finish(shared, job);
+impl Worker<'_, '_> {
+    fn hire(self) -> io::Result<()> {
+        let thread = thread::Builder::new().name("precompute-pass".to_owned());
+        thread.spawn_scoped(self.scope, move || self.run())?;
+        Ok(())
+    }
+
+    /// Works, or finishes what others did, until there is nothing left or the governor says stop.
+    fn run(self) {
+        let shared = self.shared;
+        let _leaves = Leaves(&shared.crew);
+        while let Some(duty) = shared.crew.duty() {
+            match duty {
+                Duty::Finish(job) => finish(shared, &job),
+                Duty::Work => return self.until_the_end(),
+            }
+        }
+    }
+
+    fn until_the_end(self) {
+        let shared = self.shared;
+        let mut lanes = Lanes::new(shared.options.kernel);
+        while shared.governor.go_on() {
+            match shared.queue.take(|| shared.governor.stopped()) {
+                Work::Nothing => break,
+                Work::Open(target) => self.open(target, &mut lanes),
+                Work::Chunk(job, chunk) => self.work(&job, &chunk, &mut lanes),
+            }
+            shared.queue.done();
+        }
+        shared.crew.over();
+    }
+
+    fn open(self, target: Target, lanes: &mut Lanes) {
+        let shared = self.shared;
+        let name = target.mailbox.clone();
+        let mailbox = match Mailbox::open(target) {
+            Ok(mailbox::Opened::Mailbox(mailbox, finding)) => {
+                if let Some(finding) = finding {
+                    shared.report(finding);
+                }
+                *mailbox
+            }
+            Ok(mailbox::Opened::Gone) => return,
+            Err(finding) => return shared.report(finding),
+        };
+        shared.totals.mailboxes.add(1);
+        let path = mailbox.index_path();
+        let job = match Job::new(mailbox, shared.options, shared.window()) {
+            Ok(job) => Arc::new(job),
+            Err(error) => return shared.report(Finding::new(&name, Code::Cache, path, &error)),
+        };
+        let Next::Chunk(chunk) = job.next() else {
+            if job.done() {
+                self.leave(&job);
+            }
+            return;
+        };
+        shared.live(&job);
+        // Most mailboxes are one chunk; waking everybody for those would cost more than they do.
+        if !job.exhausted() {
+            shared.queue.share(Arc::clone(&job));
+        }
+        self.work(&job, &chunk, lanes);
+        // Staying with one's own mailbox keeps what the kernel counts of its directory on this core.
+        while shared.governor.go_on() {
+            match job.next() {
+                Next::Chunk(chunk) => self.work(&job, &chunk, lanes),
+                Next::Exhausted | Next::Later => break,
+            }
+        }
+    }
+
+    /// All of a mailbox is done but writing its cache.
+    fn leave(self, job: &Arc<Job>) {
+        let hire = || self.hire().is_ok();
+        let mine = if job.is_unchanged() {
+            Err(Arc::clone(job))
+        } else {
+            self.shared.crew.hand_over(Arc::clone(job), hire)
+        };
+        if let Err(job) = mine {
+            finish(self.shared, &job);
+        }
+    }
+
+    fn work(self, job: &Arc<Job>, chunk: &Chunk, lanes: &mut Lanes) {
+        let shared = self.shared;
+        let spool = &job.mailbox.spool;
+        let mut todo = Vec::with_capacity(chunk.items.len());
+        let mut done = Vec::with_capacity(chunk.items.len());
+        let mut trusted = 0;
+        for Item { want, old, trust } in &chunk.items {
+            let uid = want.uid;
+            if !shared.governor.go_on() {
+                break;
+            }
+            let Some(old) = old else {
+                todo.push(uid);
+                continue;
+            };
+            if *trust {
+                trusted += 1;
+                done.push(*old);
+                continue;
+            }
+            match spool.stat(uid) {
+                Ok(now) if old.still_same(&now.stamp, now.size) => done.push(*old),
+                Ok(_) => todo.push(uid),
+                Err(error) => failed(shared, job, uid, &error),
+            }
+        }
+        shared.totals.cached.add(done.len() as u64);
+        shared.totals.trusted.add(trusted);
+        chunk.extend(&mut done);
+        let mut fresh = 0;
+        let told = Cell::new(0);
+        // Where reading is slow on purpose, a checkpoint is to find every message.
+        let batch = if shared.governor.limited() { 1 } else { BATCH };
+        while !todo.is_empty() {
+            let sink = |uid, result: Result<Hashed, MessageError>| match result {
+                Ok(Hashed { guid, size, stamp }) => {
+                    fresh += 1;
+                    done.push(Entry {
+                        uid,
+                        size,
+                        stamp,
+                        guid,
+                    });
+                    if done.len() >= batch || size >= BATCH_BYTES {
+                        chunk.extend(&mut done);
+                    }
+                }
+                Err(error) => failed(shared, job, uid, &error),
+            };
+            let gate = PassGate {
+                shared,
+                job,
+                hashed: 0,
+                bytes: 0,
+                told: &told,
+            };
+            todo = Hasher::new(spool, todo.into_iter(), sink, gate).run(lanes);
+            if todo.is_empty() || shared.governor.stopped() {
+                break;
+            }
+            // No file of this thread is open now, so waiting for another thread's cannot lock us up.
+            shared.links.wait(Duration::from_millis(50));
+        }
+        chunk.extend(&mut done);
+        let complete = !shared.governor.stopped();
+        shared.totals.messages.add(chunk.items.len() as u64);
+        shared.progress(
+            job,
+            (chunk.items.len() as u64).saturating_sub(told.get()),
+            0,
+        );
+        if job.put_back(chunk, fresh, complete) {
+            self.leave(job);
+        }
     }
 }
 
@@ -96,81 +232,6 @@ fn finish(shared: &Shared<'_>, job: &Arc<Job>) {
         shared.report(finding);
     }
     shared.dead(job);
-}
-
-fn work(shared: &Shared<'_>, job: &Arc<Job>, chunk: &Chunk, lanes: &mut Lanes) {
-    let spool = &job.mailbox.spool;
-    let mut todo = Vec::with_capacity(chunk.items.len());
-    let mut done = Vec::with_capacity(chunk.items.len());
-    let mut trusted = 0;
-    for Item { want, old, trust } in &chunk.items {
-        let uid = want.uid;
-        if !shared.governor.go_on() {
-            break;
-        }
-        let Some(old) = old else {
-            todo.push(uid);
-            continue;
-        };
-        if *trust {
-            trusted += 1;
-            done.push(*old);
-            continue;
-        }
-        match spool.stat(uid) {
-            Ok(now) if old.still_same(&now.stamp, now.size) => done.push(*old),
-            Ok(_) => todo.push(uid),
-            Err(error) => failed(shared, job, uid, &error),
-        }
-    }
-    shared.totals.cached.add(done.len() as u64);
-    shared.totals.trusted.add(trusted);
-    chunk.extend(&mut done);
-    let mut fresh = 0;
-    let told = Cell::new(0);
-    // Where reading is slow on purpose, a checkpoint is to find every message.
-    let batch = if shared.governor.limited() { 1 } else { BATCH };
-    while !todo.is_empty() {
-        let sink = |uid, result: Result<Hashed, MessageError>| match result {
-            Ok(Hashed { guid, size, stamp }) => {
-                fresh += 1;
-                done.push(Entry {
-                    uid,
-                    size,
-                    stamp,
-                    guid,
-                });
-                if done.len() >= batch || size >= BATCH_BYTES {
-                    chunk.extend(&mut done);
-                }
-            }
-            Err(error) => failed(shared, job, uid, &error),
-        };
-        let gate = PassGate {
-            shared,
-            job,
-            hashed: 0,
-            bytes: 0,
-            told: &told,
-        };
-        todo = Hasher::new(spool, todo.into_iter(), sink, gate).run(lanes);
-        if todo.is_empty() || shared.governor.stopped() {
-            break;
-        }
-        // No file of this thread is open now, so waiting for another thread's cannot lock us up.
-        shared.links.wait(Duration::from_millis(50));
-    }
-    chunk.extend(&mut done);
-    let complete = !shared.governor.stopped();
-    shared.totals.messages.add(chunk.items.len() as u64);
-    shared.progress(
-        job,
-        (chunk.items.len() as u64).saturating_sub(told.get()),
-        0,
-    );
-    if job.put_back(chunk, fresh, complete) {
-        leave(shared, job);
-    }
 }
 
 fn failed(shared: &Shared<'_>, job: &Job, uid: u32, error: &MessageError) {
