@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::{PRECOMPUTE, Store, walk};
@@ -104,6 +104,35 @@ fn run_until(store: &Store, messages: u64, checkpoint: Duration) -> pass::Summar
     };
     let steps = Walk::new(Roots::plain(&store.spool(), None), None).flatten();
     pass::run(steps, &options, &governor, &observer).expect("threads")
+}
+
+/// Panics at the first message.
+struct Panics(AtomicBool);
+
+impl Observer for Panics {
+    fn finding(&self, finding: Finding) {
+        panic!("{finding:?}");
+    }
+
+    fn progress(&self, _partition: &str, _messages: u64, _bytes: u64) {
+        assert!(self.0.swap(true, Ordering::Relaxed), "on purpose");
+    }
+}
+
+#[test]
+fn a_thread_that_panics_ends_the_run_and_nobody_waits_for_it() {
+    let store = store();
+    let governor = Governor::default();
+    let panics = Panics(AtomicBool::new(false));
+    let run = std::panic::AssertUnwindSafe(|| {
+        let steps = Walk::new(Roots::plain(&store.spool(), None), None).flatten();
+        pass::run(steps, &Options::default(), &governor, &panics)
+    });
+    assert!(std::panic::catch_unwind(run).is_err());
+    assert!(governor.stopped());
+    store.believed_and_right();
+    store.summary(0, &[]);
+    assert_eq!(strays(&store), 0);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::job::{Chunk, Item, Job, Next};
 use super::queue::Work;
 use crate::cache::Entry;
 use crate::finding::{Code, Finding};
+use crate::governor::Governor;
 use crate::hash::lanes::Lanes;
 use crate::mailbox::{self, Mailbox};
 use crate::message::{FileStat, Gate, Hashed, Hasher, MessageError, Opened};
@@ -56,11 +57,19 @@ pub fn hire_all<'scope>(
 }
 
 /// Tells the crew when this thread ends, however it does.
-struct Leaves<'a>(&'a Crew<Arc<Job>>);
+struct Leaves<'a> {
+    crew: &'a Crew<Arc<Job>>,
+    governor: &'a Governor,
+}
 
 impl Drop for Leaves<'_> {
     fn drop(&mut self) {
-        self.0.left();
+        if thread::panicking() {
+            // What this one was at is never done, and nobody is to wait for it: the others stop, and the panic goes on.
+            self.governor.stop();
+            self.crew.over();
+        }
+        self.crew.left();
     }
 }
 
@@ -74,7 +83,10 @@ impl Worker<'_, '_> {
     /// Works, or finishes what others did, until there is nothing left or the governor says stop.
     fn run(self) {
         let shared = self.shared;
-        let _leaves = Leaves(&shared.crew);
+        let _leaves = Leaves {
+            crew: &shared.crew,
+            governor: shared.governor,
+        };
         while let Some(duty) = shared.crew.duty() {
             match duty {
                 Duty::Finish(job) => finish(shared, &job),
