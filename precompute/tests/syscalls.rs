@@ -111,6 +111,51 @@ fn messages_and_cyrus_files_are_opened_for_reading_only_and_never_locked() {
 }
 
 #[test]
+fn threads_that_cannot_be_started_while_it_runs_are_done_without() {
+    let store = Store::new();
+    for n in 0..40 {
+        store.make(&format!("user.u{n}"), &(1..=100).collect::<Vec<_>>(), &[]);
+    }
+    let run = |inject: &str| {
+        store.forget();
+        let trace = store.spool().with_file_name("trace");
+        let mut command = Command::new("timeout");
+        command.args([
+            "-k",
+            "1",
+            "60",
+            "strace",
+            "-f",
+            "-qq",
+            "-e",
+            "trace=all",
+            "-e",
+            inject,
+        ]);
+        command.arg("-o").arg(&trace);
+        command.args([PRECOMPUTE, "run", "--quiet", "--imapd-conf"]);
+        let status = command.arg(store.conf()).status().expect("strace");
+        assert!(status.success(), "{inject}: {status}");
+        assert_eq!(store.caches().len(), 40, "{inject}");
+        let trace = fs::read_to_string(&trace).expect("trace");
+        let asked = trace.matches(" clone3(").count();
+        // strace may tell of a call in two lines.
+        let refused = |line: &&str| line.contains("clone3") && line.contains("EAGAIN");
+        (asked, trace.lines().filter(refused).count())
+    };
+    // Being traced, its threads hardly use a processor, so more and more of them are wanted.
+    let (asked, refused) = run("inject=clone3:error=EAGAIN:when=9999");
+    assert_eq!(refused, 0);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // Counted in each thread: all that the first one starts are granted (those that begin, and what reads the list, keeps
+    // time, shows progress and waits for signals), and some of those that are wanted later are not.
+    let begin = cores + 6;
+    assert!(asked > begin, "{asked} threads");
+    let (_, refused) = run(&format!("inject=clone3:error=EAGAIN:when={begin}+"));
+    assert!(refused > 0);
+}
+
+#[test]
 fn a_failed_fsync_or_a_full_disk_leaves_the_old_cache_and_says_74() {
     let store = Store::new();
     store.make("user.joe", &(1..=50).collect::<Vec<_>>(), &[]);

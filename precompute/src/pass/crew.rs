@@ -122,13 +122,13 @@ impl<T> Crew<T> {
         self.inner().finished.pop().map_or(Ok(()), Err)
     }
 
-    /// How many threads are to be started so that there is one for every place; they count as hired from now on.
+    /// Whether there is a place without a thread; one is to be started then, and counts as hired from now on.
     #[must_use]
-    pub fn to_hire(&self) -> usize {
+    pub fn wants_one(&self) -> bool {
         let mut inner = self.inner();
-        let more = inner.places.saturating_sub(inner.hired);
-        inner.hired += more;
-        more
+        let wants = inner.hired < inner.places;
+        inner.hired += usize::from(wants);
+        wants
     }
 
     /// One who was hired is gone, or could not be started.
@@ -273,7 +273,8 @@ mod tests {
     #[test]
     fn threads_are_started_when_they_are_wanted_and_never_more_than_all() {
         let crew = Crew::new(3, 2);
-        assert_eq!((crew.to_hire(), crew.to_hire()), (2, 0), "two places");
+        let wants: Vec<bool> = (0..3).map(|_| crew.wants_one()).collect();
+        assert_eq!(wants, [true, true, false], "two places");
         let mut hired = 0;
         let mut hire = || {
             hired += 1;

@@ -42,16 +42,12 @@ pub fn hire_all<'scope>(
 ) -> io::Result<()> {
     let worker = Worker { shared, scope };
     let mut started = false;
-    for _ in 0..shared.crew.to_hire() {
-        match worker.hire() {
-            Ok(()) => started = true,
-            Err(error) => {
-                shared.crew.left();
-                if !started {
-                    return Err(error);
-                }
-            }
+    while shared.crew.wants_one() {
+        if let Err(error) = worker.hire() {
+            shared.crew.left();
+            return if started { Ok(()) } else { Err(error) };
         }
+        started = true;
     }
     Ok(())
 }
