@@ -123,10 +123,12 @@ impl<T> Crew<T> {
     }
 
     /// Whether there is a place without a thread; one is to be started then, and counts as hired from now on.
+    ///
+    /// Nobody is wanted once all is over: he would leave at once, and there would be a place again.
     #[must_use]
     pub fn wants_one(&self) -> bool {
         let mut inner = self.inner();
-        let wants = inner.hired < inner.places;
+        let wants = !inner.over && inner.hired < inner.places;
         inner.hired += usize::from(wants);
         wants
     }
@@ -285,6 +287,18 @@ mod tests {
         assert_eq!(hired, 1);
         assert_eq!(crew.duty(), Some(Duty::Finish(7)));
         (0..3).for_each(|_| crew.left());
+        crew.wait_until_all_left();
+    }
+
+    #[test]
+    fn once_all_is_over_nobody_is_hired_however_many_places_are_free() {
+        let crew = Crew::<()>::new(8, 2);
+        assert!(crew.wants_one());
+        crew.over();
+        crew.grow();
+        assert_eq!(crew.duty(), None, "who comes now leaves");
+        crew.left();
+        assert!(!crew.wants_one());
         crew.wait_until_all_left();
     }
 
