@@ -19,8 +19,8 @@ fn split(uid: u32) -> (u16, usize, u64) {
 }
 
 impl UidSet {
-    /// Adds one.
-    pub(crate) fn insert(&mut self, uid: u32) {
+    /// Adds one; `true` if it was not in it.
+    pub(crate) fn insert(&mut self, uid: u32) -> bool {
         let (high, word, bit) = split(uid);
         // Nearly always the last block, as an index ascends.
         let at = match self.blocks.last() {
@@ -38,8 +38,11 @@ impl UidSet {
             .get_mut(at)
             .and_then(|(_, block)| block.get_mut(word))
         {
+            let new = *word & bit == 0;
             *word |= bit;
+            return new;
         }
+        false
     }
 
     /// Whether it is in it.
@@ -65,9 +68,11 @@ mod tests {
                        others in proptest::collection::vec(0..300_000_u32, 0..300)) {
             let mut set = UidSet::default();
             let model: BTreeSet<u32> = uids.iter().copied().collect();
+            let mut inserted = 0;
             for uid in &uids {
-                set.insert(*uid);
+                inserted += usize::from(set.insert(*uid));
             }
+            prop_assert_eq!(inserted, model.len());
             for uid in uids.iter().chain(&others) {
                 prop_assert_eq!(set.contains(*uid), model.contains(uid));
             }
@@ -77,7 +82,7 @@ mod tests {
     #[test]
     fn a_million_consecutive_uids_take_sixteen_blocks() {
         let mut set = UidSet::default();
-        (1..=1_000_000).for_each(|uid| set.insert(uid));
+        (1..=1_000_000).for_each(|uid| assert!(set.insert(uid)));
         assert_eq!(set.blocks.len(), 16);
         assert!(
             set.contains(1)

@@ -51,15 +51,16 @@ fn a_second_run_opens_no_message() {
 }
 
 #[test]
-fn a_second_run_that_trusts_names_looks_at_no_message() {
+fn a_second_run_looks_at_one_message_in_64() {
     let store = Store::new();
     store.make("user.joe", &(1..=600).collect::<Vec<_>>(), &[601, 700]);
     store.summary(0, &[]);
     let looks = |lines: &[String]| lines.iter().filter(|l| names_a_message(l)).count();
-    let every = traced(&store, "%file,getdents64");
+    let every = traced_with(&store, "%file,getdents64", &["--look-at-all"]);
     assert_eq!(looks(&every), 602, "the test can see looks");
-    let trusting = traced_with(&store, "%file,getdents64", &["--trust-names"]);
-    assert_eq!(looks(&trusting), 0);
+    let few = traced(&store, "%file,getdents64");
+    let few = looks(&few);
+    assert!((602 / 64..=602 / 64 + 1).contains(&few), "{few}");
 }
 
 #[test]
@@ -161,7 +162,9 @@ fn a_failed_fsync_or_a_full_disk_leaves_the_old_cache_and_says_74() {
     store.make("user.joe", &(1..=50).collect::<Vec<_>>(), &[]);
     store.summary(0, &[]);
     let old = store.caches();
-    fs::write(store.mailbox("user.joe").join("7."), "changed").expect("write");
+    let dir = store.mailbox("user.joe");
+    fs::write(dir.join("new"), "changed").expect("write");
+    fs::rename(dir.join("new"), dir.join("7.")).expect("replace");
     for fault in [
         "fsync:error=EIO",
         "fsync:error=ENOSPC",

@@ -253,7 +253,14 @@ impl Cache {
     }
 
     fn find(&self, uid: u32) -> Option<usize> {
-        let (mut low, mut high) = (0, self.len());
+        // UIDs ascend, so one is at most as far from the first as its number is; mostly it is just there.
+        let first = self.entry(0)?.uid;
+        let distance = usize::try_from(uid.checked_sub(first)?).ok()?;
+        let there = self.entry(distance).filter(|_| distance < self.len());
+        if there.is_some_and(|entry| entry.uid == uid) {
+            return Some(distance);
+        }
+        let (mut low, mut high) = (0, self.len().min(distance));
         while low < high {
             let middle = low + (high - low) / 2;
             match self.entry(middle)?.uid.cmp(&uid) {

@@ -93,8 +93,8 @@ pub enum Contender {
     RunOneLane,
     /// `precompute run` again: everything cached.
     Again,
-    /// The same with `--trust-names`.
-    AgainByName,
+    /// The same with `--look-at-all`.
+    AgainLooking,
     /// One `fstatat` a message, a thread a core: the least that finding nothing new takes.
     LookOnly,
     /// A thread a core: open, read, `sha1` crate.
@@ -116,7 +116,7 @@ impl Contender {
             Self::RunOneLane,
             Self::Run,
             Self::Again,
-            Self::AgainByName,
+            Self::AgainLooking,
             Self::LookOnly,
             Self::PlainLoop,
             Self::Sha1sum,
@@ -134,7 +134,7 @@ impl Contender {
             Self::HashOnly => "hashing alone, a thread a core",
             Self::RunOneLane => "precompute run, one lane",
             Self::Again => "precompute run again",
-            Self::AgainByName => "precompute run --trust-names, again",
+            Self::AgainLooking => "precompute run --look-at-all, again",
             Self::LookOnly => "a look at every file, a thread a core",
             Self::PlainLoop => "open, read, sha1 crate",
             Self::Sha1sum => "xargs -P sha1sum",
@@ -182,7 +182,7 @@ impl Contender {
             Self::HashOnly => hash_alone(store.bytes, cores),
             Self::LookOnly => look_at_all(&store.files, cores)?,
             Self::Run | Self::Again => precompute(plan, &store.root, &[])?,
-            Self::AgainByName => precompute(plan, &store.root, &["--trust-names"])?,
+            Self::AgainLooking => precompute(plan, &store.root, &["--look-at-all"])?,
             Self::RunOneLane => precompute(plan, &store.root, &["--lanes", "1"])?,
             Self::PlainLoop => plain_loop(&store.files, cores)?,
             Self::Sha1sum => xargs(store, cores, &["sha1sum"])?,

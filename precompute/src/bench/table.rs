@@ -74,11 +74,11 @@ fn set(measured: &Measured) -> String {
                 None => String::new(),
             }
         );
-        if let Some(named) = measured.of(Contender::AgainByName) {
-            let times = ratio(ours.wall, named.wall);
+        if let Some(looking) = measured.of(Contender::AgainLooking) {
+            let times = ratio(ours.wall, looking.wall);
             let _ = writeln!(
                 out,
-                "With `--trust-names` a second run is {times:.1} times as fast as the first."
+                "With `--look-at-all` a second run is {times:.1} times as fast as the first."
             );
         }
     }

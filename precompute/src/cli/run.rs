@@ -26,12 +26,13 @@ pub struct Args {
     /// Hash all messages, not only those without a real GUID
     #[arg(long)]
     all_messages: bool,
-    /// Take messages that still have their name and inode number for unchanged, without a look at each
+    /// Look at every message, not only at the names, the inode numbers and one message in 64
     ///
-    /// Cyrus never changes a message in place. One that somebody else changed keeps its old entry, which slotd and
-    /// `precompute verify` then notice by its times.
+    /// Cyrus never changes a message in place. After somebody else changed a few (an editor, a restore by `cp`), this
+    /// finds them. Without it they keep their old entries, which slotd and `precompute verify` know by the times of
+    /// the file and do not believe.
     #[arg(long)]
-    trust_names: bool,
+    look_at_all: bool,
     /// Threads; more than cores, because a cold disk wants many requests in flight
     #[arg(long, value_name = "N", default_value_t = default_jobs(),
           value_parser = clap::value_parser!(u16).range(1..=1024).map(usize::from))]
@@ -131,7 +132,7 @@ pub fn main(args: &Args) -> Exit {
     let governor = args.kind.governor();
     let options = Options {
         all_messages: args.all_messages,
-        trust_names: args.trust_names,
+        look_at_all: args.look_at_all,
         jobs: args.jobs,
         kernel: kernel(args.lanes),
         ..Options::default()

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use indexfile::IoError;
 
 use super::Options;
+use super::known::Known;
 use super::rows::Rows;
 use super::wanted::{Want, Wanted};
 use crate::cache::{self, Cache, Entry, Found, StoreError};
 use crate::finding::{Code, Finding};
 use crate::hash::lanes::LANE_BYTES;
 use crate::mailbox::Mailbox;
-use crate::uid_set::UidSet;
 
 /// A chunk ends after this many messages,
 const CHUNK_MESSAGES: usize = 256;
@@ -33,8 +33,8 @@ pub struct Item {
     pub want: Want,
     /// What the old cache has for it.
     pub old: Option<Entry>,
-    /// It need not be looked at; see [`Options::trust_names`].
-    pub trust: bool,
+    /// It need not be looked at; see [`Known`].
+    pub known: bool,
 }
 
 /// A piece of a mailbox that one thread works on.
@@ -77,7 +77,7 @@ pub struct Job {
     pub mailbox: Mailbox,
     old: Option<Cache>,
     /// Which of its messages are not to be looked at.
-    trusted: UidSet,
+    known: Known,
     /// The old file is torn or damaged: it is replaced even by an empty one.
     damaged: bool,
     window: usize,
@@ -108,6 +108,15 @@ struct State {
     checkpointed: Instant,
 }
 
+/// What came of beginning with a mailbox.
+#[derive(Debug)]
+pub enum Begun {
+    /// There is something to do.
+    Job(Arc<Job>),
+    /// All of these messages are in its cache and are [`Known`], and nothing else is in it.
+    Nothing(u64),
+}
+
 /// What came of looking for the next chunk.
 #[derive(Debug)]
 pub enum Next {
@@ -125,22 +134,34 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Job {
-    /// Prepares to work on `mailbox`; at most `window` chunks are out or waiting at a time.
+    /// Prepares to work on `mailbox`; at most `window` chunks are out or waiting at a time, and `lot` is [`Known::of`]'s.
     ///
     /// # Errors
     /// If the old cache is there and cannot be read.
-    pub fn new(mailbox: Mailbox, options: &Options, window: usize) -> Result<Self, StoreError> {
+    pub fn begin(
+        mailbox: Mailbox,
+        options: &Options,
+        window: usize,
+        lot: usize,
+    ) -> Result<Begun, StoreError> {
         let (dir, path) = (mailbox.index_dir(), mailbox.index_path());
         cache::sweep(dir, &path)?;
         let found = cache::find(dir, &path, mailbox.uidvalidity(), &mailbox.uniqueid)?;
         let damaged = matches!(found, Found::Damaged(_));
         let old = found.good();
-        let trusted = match &old {
-            Some(old) if options.trust_names => same_names(&mailbox, old),
-            _ => UidSet::default(),
+        let wanted = || Wanted::new(mailbox.expunge.as_ref(), options.all_messages);
+        let known = match &old {
+            Some(old) if !options.look_at_all => {
+                let known = Known::of(&mailbox, old, lot);
+                if known.is_all(&mailbox, old, wanted()) {
+                    return Ok(Begun::Nothing(old.len() as u64));
+                }
+                known
+            }
+            _ => Known::default(),
         };
         let state = State {
-            wanted: Wanted::new(mailbox.expunge.as_ref(), options.all_messages),
+            wanted: wanted(),
             old_at: 0,
             exhausted: false,
             next_number: 0,
@@ -157,14 +178,14 @@ impl Job {
             checkpointed_fresh: 0,
             checkpointed: Instant::now(),
         };
-        Ok(Self {
+        Ok(Begun::Job(Arc::new(Self {
             mailbox,
             old,
-            trusted,
+            known,
             damaged,
             window: window.max(1),
             state: Mutex::new(state),
-        })
+        })))
     }
 
     /// The next piece of work.
@@ -189,8 +210,8 @@ impl Job {
                 bytes = bytes.saturating_add(want.size);
             }
             let same_size = old.is_some_and(|old| old.size == want.size);
-            let trust = same_size && self.trusted.contains(want.uid);
-            items.push(Item { want, old, trust });
+            let known = same_size && self.known.contains(want.uid);
+            items.push(Item { want, old, known });
         }
         let Some(last) = items.last().map(|item| item.want.uid) else {
             return Next::Exhausted;
@@ -414,21 +435,6 @@ impl Job {
     fn has(&self, entry: &Entry) -> bool {
         let old = self.old.as_ref().and_then(|cache| cache.get(entry.uid));
         old == Some(*entry)
-    }
-}
-
-/// The messages of `old` that still have their name and inode number; none if the directory cannot be read.
-fn same_names(mailbox: &Mailbox, old: &Cache) -> UidSet {
-    let mut same = UidSet::default();
-    let listed = mailbox.spool.for_each_name(|uid, inode| {
-        if old.get(uid).is_some_and(|old| old.stamp.inode == inode) {
-            same.insert(uid);
-        }
-    });
-    match listed {
-        Ok(()) => same,
-        // Then each of them is looked at, and that tells what is the matter.
-        Err(_) => UidSet::default(),
     }
 }
 

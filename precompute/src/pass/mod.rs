@@ -10,6 +10,7 @@
 
 mod crew;
 mod job;
+mod known;
 mod queue;
 mod rows;
 mod wanted;
@@ -17,13 +18,14 @@ mod worker;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::counter::Counter;
 use crate::finding::Finding;
 use crate::governor::Governor;
 use crate::hash::Kernel;
 use crate::links::Links;
+use crate::targets::Target;
 use crate::targets::walk::Step;
 pub use wanted::{Want, Wanted};
 
@@ -41,8 +43,8 @@ const LAST_TICK: Duration = Duration::from_millis(80);
 pub struct Options {
     /// Hash also messages whose record has a GUID that is not old-style.
     pub all_messages: bool,
-    /// Take a message that still has its name and inode number for the one that the old cache has, without a look at it.
-    pub trust_names: bool,
+    /// Look also at messages that still have the name and the inode number that the old cache has.
+    pub look_at_all: bool,
     /// Threads, at most: as many as cores begin, the others come when these wait for storage.
     pub jobs: usize,
     /// How much work may be lost in a crash.
@@ -55,7 +57,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             all_messages: false,
-            trust_names: false,
+            look_at_all: false,
             jobs: default_jobs(),
             checkpoint: Duration::from_secs(30),
             kernel: Kernel::detect(),
@@ -76,6 +78,12 @@ fn cores() -> usize {
     *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
+/// Another number each run.
+fn lot() -> usize {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.subsec_micros() as usize)
+}
+
 /// What a pass did.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Summary {
@@ -87,7 +95,7 @@ pub struct Summary {
     pub hashed: u64,
     /// Messages that the cache had and whose file is unchanged.
     pub cached: u64,
-    /// Of these, how many were known by name and inode number alone.
+    /// Of these, how many were known by name and inode number, of which only a sample was looked at.
     pub trusted: u64,
     /// Messages that are further names of a file hashed already.
     pub linked: u64,
@@ -155,6 +163,8 @@ struct Shared<'a> {
     crew: Crew<Arc<Job>>,
     links: Links,
     totals: Totals,
+    /// Says which messages are the sample that is looked at; see [`known`].
+    lot: usize,
     /// Mailboxes in work, for checkpoints.
     jobs: Mutex<Vec<Arc<Job>>>,
 }
@@ -165,8 +175,8 @@ impl Shared<'_> {
         self.observer.finding(finding);
     }
 
-    fn progress(&self, job: &Job, messages: u64, bytes: u64) {
-        let partition = &job.mailbox.target.roots.partition;
+    fn progress(&self, target: &Target, messages: u64, bytes: u64) {
+        let partition = &target.roots.partition;
         self.observer.progress(partition, messages, bytes);
     }
 
@@ -230,6 +240,7 @@ pub fn run(
         crew: Crew::new(options.jobs, cores()),
         links: Links::default(),
         totals: Totals::default(),
+        lot: lot(),
         jobs: Mutex::default(),
     };
     let over = AtomicBool::new(false);

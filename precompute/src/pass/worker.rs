@@ -10,7 +10,7 @@ use indexfile::Guid;
 
 use super::Shared;
 use super::crew::{Crew, Duty};
-use super::job::{Chunk, Item, Job, Next};
+use super::job::{Begun, Chunk, Item, Job, Next};
 use super::queue::Work;
 use crate::cache::Entry;
 use crate::finding::{Code, Finding};
@@ -97,7 +97,7 @@ impl Worker<'_, '_> {
         while shared.governor.go_on() {
             match shared.queue.take(|| shared.governor.stopped()) {
                 Work::Nothing => break,
-                Work::Open(target) => self.open(target, &mut lanes),
+                Work::Open(target) => self.open(&target, &mut lanes),
                 Work::Chunk(job, chunk) => self.work(&job, &chunk, &mut lanes),
             }
             shared.queue.done();
@@ -105,10 +105,9 @@ impl Worker<'_, '_> {
         shared.crew.over();
     }
 
-    fn open(self, target: Target, lanes: &mut Lanes) {
+    fn open(self, target: &Target, lanes: &mut Lanes) {
         let shared = self.shared;
-        let name = target.mailbox.clone();
-        let mailbox = match Mailbox::open(target) {
+        let mailbox = match Mailbox::open(target.clone()) {
             Ok(mailbox::Opened::Mailbox(mailbox, finding)) => {
                 if let Some(finding) = finding {
                     shared.report(finding);
@@ -120,9 +119,13 @@ impl Worker<'_, '_> {
         };
         shared.totals.mailboxes.add(1);
         let path = mailbox.index_path();
-        let job = match Job::new(mailbox, shared.options, shared.window()) {
-            Ok(job) => Arc::new(job),
-            Err(error) => return shared.report(Finding::new(&name, Code::Cache, path, &error)),
+        let job = match Job::begin(mailbox, shared.options, shared.window(), shared.lot) {
+            Ok(Begun::Job(job)) => job,
+            Ok(Begun::Nothing(messages)) => return self.nothing_to_do(target, messages),
+            Err(error) => {
+                let finding = Finding::new(&target.mailbox, Code::Cache, path, &error);
+                return shared.report(finding);
+            }
         };
         let Next::Chunk(chunk) = job.next() else {
             if job.done() {
@@ -145,6 +148,14 @@ impl Worker<'_, '_> {
         }
     }
 
+    fn nothing_to_do(self, target: &Target, messages: u64) {
+        let shared = self.shared;
+        shared.totals.messages.add(messages);
+        shared.totals.cached.add(messages);
+        shared.totals.trusted.add(messages);
+        shared.progress(target, messages, 0);
+    }
+
     /// All of a mailbox is done but writing its cache.
     fn leave(self, job: &Arc<Job>) {
         let hire = || self.hire().is_ok();
@@ -163,8 +174,8 @@ impl Worker<'_, '_> {
         let spool = &job.mailbox.spool;
         let mut todo = Vec::with_capacity(chunk.items.len());
         let mut done = Vec::with_capacity(chunk.items.len());
-        let mut trusted = 0;
-        for Item { want, old, trust } in &chunk.items {
+        let mut known_ones = 0;
+        for Item { want, old, known } in &chunk.items {
             let uid = want.uid;
             if !shared.governor.go_on() {
                 break;
@@ -173,8 +184,8 @@ impl Worker<'_, '_> {
                 todo.push(uid);
                 continue;
             };
-            if *trust {
-                trusted += 1;
+            if *known {
+                known_ones += 1;
                 done.push(*old);
                 continue;
             }
@@ -185,7 +196,7 @@ impl Worker<'_, '_> {
             }
         }
         shared.totals.cached.add(done.len() as u64);
-        shared.totals.trusted.add(trusted);
+        shared.totals.trusted.add(known_ones);
         chunk.extend(&mut done);
         let mut fresh = 0;
         let told = Cell::new(0);
@@ -225,7 +236,7 @@ impl Worker<'_, '_> {
         let complete = !shared.governor.stopped();
         shared.totals.messages.add(chunk.items.len() as u64);
         shared.progress(
-            job,
+            &job.mailbox.target,
             (chunk.items.len() as u64).saturating_sub(told.get()),
             0,
         );
@@ -268,7 +279,8 @@ impl PassGate<'_, '_> {
         );
         self.shared.totals.hashed.add(hashed);
         self.shared.totals.bytes.add(bytes);
-        self.shared.progress(self.job, hashed, bytes);
+        self.shared
+            .progress(&self.job.mailbox.target, hashed, bytes);
         self.told.set(self.told.get() + hashed);
     }
 }
