@@ -158,18 +158,39 @@ fn threads_that_cannot_be_started_while_it_runs_are_done_without() {
 
 #[test]
 fn a_failed_fsync_or_a_full_disk_leaves_the_old_cache_and_says_74() {
+    // One mailbox is synced for itself, several are together.
+    one_fault_after_the_other(
+        &["user.joe"],
+        &[
+            "fsync:error=EIO",
+            "fsync:error=ENOSPC",
+            "rename,renameat,renameat2:error=EIO",
+        ],
+    );
+    one_fault_after_the_other(
+        &["user.joe", "user.ann", "user.bob"],
+        &[
+            "syncfs:error=EIO",
+            "syncfs:error=ENOSPC",
+            "rename,renameat,renameat2:error=EIO",
+        ],
+    );
+}
+
+fn one_fault_after_the_other(mailboxes: &[&str], faults: &[&str]) {
     let store = Store::new();
-    store.make("user.joe", &(1..=50).collect::<Vec<_>>(), &[]);
+    for name in mailboxes {
+        store.make(name, &(1..=50).collect::<Vec<_>>(), &[]);
+    }
     store.summary(0, &[]);
     let old = store.caches();
-    let dir = store.mailbox("user.joe");
-    fs::write(dir.join("new"), "changed").expect("write");
-    fs::rename(dir.join("new"), dir.join("7.")).expect("replace");
-    for fault in [
-        "fsync:error=EIO",
-        "fsync:error=ENOSPC",
-        "rename,renameat,renameat2:error=EIO",
-    ] {
+    assert_eq!(old.len(), mailboxes.len());
+    for name in mailboxes {
+        let dir = store.mailbox(name);
+        fs::write(dir.join("new"), "changed").expect("write");
+        fs::rename(dir.join("new"), dir.join("7.")).expect("replace");
+    }
+    for fault in faults {
         let mut command = Command::new("strace");
         command.args([
             "-f",
@@ -185,11 +206,14 @@ fn a_failed_fsync_or_a_full_disk_leaves_the_old_cache_and_says_74() {
         let output = command.output().expect("strace must be installed");
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(74), "{fault}: {errors}");
-        assert!(errors.contains("cyrus.sha1s.tmp"), "{fault}: {errors}");
         assert_eq!(store.caches(), old, "{fault}");
-        assert!(
-            !store.mailbox("user.joe").join("cyrus.sha1s.tmp").exists(),
-            "{fault}"
-        );
+        for name in mailboxes {
+            let temporary = store.mailbox(name).join("cyrus.sha1s.tmp");
+            assert!(
+                errors.contains(&*temporary.to_string_lossy()),
+                "{fault}: {errors}"
+            );
+            assert!(!temporary.exists(), "{fault}");
+        }
     }
 }

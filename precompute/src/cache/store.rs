@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use indexfile::IoError;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Cache, CacheError, CacheWriter, Entry, FILE_NAME, Owner, WriteError};
+use super::{Cache, CacheError, CacheWriter, Entry, FILE_NAME, Owner, WriteError, Written};
 
 /// The name under which a cache is written before it is renamed.
 pub const TEMPORARY: &str = "cyrus.sha1s.tmp";
@@ -67,7 +68,7 @@ impl Found {
     }
 }
 
-fn error(op: &'static str, path: &Path, errno: Errno) -> StoreError {
+pub(super) fn error(op: &'static str, path: &Path, errno: Errno) -> StoreError {
     match errno {
         Errno::NOENT | Errno::STALE => StoreError::Gone {
             path: path.to_owned(),
@@ -113,66 +114,56 @@ pub fn replace(
     dir: BorrowedFd<'_>,
     path: &Path,
     owner: Owner,
-    (uidvalidity, uniqueid): (u32, &str),
+    of: (u32, &str),
     count: u32,
     entries: impl IntoIterator<Item = Result<Entry, IoError>>,
 ) -> Result<(), StoreError> {
-    let temporary = path.join(TEMPORARY);
-    let fd = acquire(dir, &temporary)?;
-    let result = write(
-        fd.as_fd(),
-        &temporary,
-        owner,
-        (uidvalidity, uniqueid),
-        count,
-        entries,
-    )
-    .and_then(|()| {
-        rustix::fs::renameat(dir, TEMPORARY, dir, FILE_NAME)
-            .map_err(|errno| error("rename", &temporary, errno))
-    });
-    if result.is_err() {
-        // A failed fsync is final for the file: it goes, and is not tried again.
-        let _ = rustix::fs::unlinkat(dir, TEMPORARY, AtFlags::empty());
-    }
-    result
+    write(dir, path, owner, of, count, entries)?.place()
 }
 
-fn write(
-    fd: BorrowedFd<'_>,
-    temporary: &Path,
+/// The same, but for putting it in place.
+///
+/// # Errors
+/// [`StoreError`]; the temporary file is gone then.
+pub fn write(
+    dir: BorrowedFd<'_>,
+    path: &Path,
     owner: Owner,
     (uidvalidity, uniqueid): (u32, &str),
     count: u32,
     entries: impl IntoIterator<Item = Result<Entry, IoError>>,
-) -> Result<(), StoreError> {
+) -> Result<Written, StoreError> {
+    let temporary = path.join(TEMPORARY);
+    let no_descriptor = |source| StoreError::from(IoError::new("open", &temporary, source));
+    let dir = dir.try_clone_to_owned().map_err(no_descriptor)?;
+    let began = Instant::now();
+    let file = acquire(dir.as_fd(), &temporary)?;
+    let written = Written::new(dir, file, temporary.clone(), began);
     let failed = |source| match source {
-        WriteError::Io(source) => IoError::new("write", temporary, source).into(),
+        WriteError::Io(source) => IoError::new("write", &temporary, source).into(),
         source => StoreError::Write {
-            path: temporary.to_owned(),
+            path: temporary.clone(),
             source,
         },
     };
-    let io = |op| move |errno| error(op, temporary, errno);
-    owner.apply(fd).map_err(io("set the owner of"))?;
-    let file = File::from(
-        fd.try_clone_to_owned()
-            .map_err(|source| StoreError::from(IoError::new("open", temporary, source)))?,
-    );
-    let out = BufWriter::with_capacity(64 * 1024, file);
+    owner
+        .apply(written.fd())
+        .map_err(|errno| error("set the owner of", &temporary, errno))?;
+    let file = written.fd().try_clone_to_owned().map_err(no_descriptor)?;
+    let out = BufWriter::with_capacity(64 * 1024, File::from(file));
     let mut writer = CacheWriter::new(out, uidvalidity, uniqueid, count).map_err(failed)?;
     for entry in entries {
         writer.push(&entry?).map_err(failed)?;
     }
     drop(writer.finish().map_err(failed)?);
-    rustix::fs::fsync(fd).map_err(io("sync"))
+    Ok(written)
 }
 
-/// Makes the temporary file, ours alone.
+/// Makes the temporary file, ours alone; and tells its device.
 ///
 /// It is locked (`flock`, on this file of our own only) so that two runs cannot write it together;
 /// one that a killed run left has no lock and is removed first.
-fn acquire(dir: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, StoreError> {
+fn acquire(dir: BorrowedFd<'_>, path: &Path) -> Result<(OwnedFd, u64), StoreError> {
     let busy = || StoreError::Busy {
         path: path.to_owned(),
     };
@@ -180,8 +171,13 @@ fn acquire(dir: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, StoreError> {
     for _ in 0..100 {
         match rustix::fs::openat(dir, TEMPORARY, flags, Mode::RUSR | Mode::WUSR) {
             // Before we had the lock another run may have taken it for a stray and removed it.
-            Ok(fd) if lock(&fd, path)? && named(dir, fd.as_fd()) => return Ok(fd),
-            Ok(_) => {}
+            Ok(fd) => {
+                if lock(&fd, path)?
+                    && let Some(device) = named(dir, fd.as_fd())
+                {
+                    return Ok((fd, device));
+                }
+            }
             Err(Errno::EXIST) => {
                 if stray(dir, path)? == Stray::Held {
                     return Err(busy());
@@ -201,11 +197,14 @@ fn lock(fd: &OwnedFd, path: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// Whether the temporary name still leads to `fd`.
-fn named(dir: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> bool {
+/// The device of `fd`, if the temporary name still leads to it.
+fn named(dir: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Option<u64> {
     let named = rustix::fs::statat(dir, TEMPORARY, AtFlags::SYMLINK_NOFOLLOW);
     let open = rustix::fs::fstat(fd);
-    matches!((named, open), (Ok(a), Ok(b)) if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
+    match (named, open) {
+        (Ok(a), Ok(b)) if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino) => Some(a.st_dev),
+        _ => None,
+    }
 }
 
 /// Removes a temporary file that a killed run left; `true` if there was one.
@@ -234,7 +233,7 @@ fn stray(dir: BorrowedFd<'_>, path: &Path) -> Result<Stray, StoreError> {
     if !lock(&fd, path)? {
         return Ok(Stray::Held);
     }
-    if !named(dir, fd.as_fd()) {
+    if named(dir, fd.as_fd()).is_none() {
         // Renamed or removed by its owner since we opened it.
         return Ok(Stray::None);
     }

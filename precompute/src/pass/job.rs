@@ -13,9 +13,10 @@ use indexfile::IoError;
 use super::Options;
 use super::known::Known;
 use super::rows::Rows;
+use super::waiting;
 use super::wanted::{Want, Wanted};
-use crate::cache::{self, Cache, Entry, Found, StoreError};
-use crate::finding::{Code, Finding};
+use crate::cache::{self, Cache, Entry, Found, StoreError, Written};
+use crate::finding::Finding;
 use crate::hash::lanes::LANE_BYTES;
 use crate::mailbox::Mailbox;
 
@@ -284,34 +285,31 @@ impl Job {
         done
     }
 
-    /// Whether all that is wanted was taken from the old cache, and that has nothing else.
-    #[must_use]
-    pub fn is_unchanged(&self) -> bool {
-        self.nothing_new(&lock(&self.state))
-    }
-
-    fn nothing_new(&self, state: &State) -> bool {
-        let old = self.old.as_ref();
-        state.fresh == 0 && old.is_some_and(|old| old.len() == state.rows.len())
-    }
-
-    /// Writes the cache if it is not on disk already, and reports what is missing.
-    pub fn finish(&self) -> Vec<Finding> {
+    /// Writes the cache, if that is not what there is already, and reports what is missing; it is not in place yet.
+    pub fn finish(&self) -> (Vec<Finding>, Option<Written>) {
         let mut state = lock(&self.state);
         let mut findings = self.missing_findings(&state.missing);
+        let rows = std::mem::replace(&mut state.rows, Rows::new(self.mailbox.index_path()));
         let result = match state.failed.take() {
             Some(error) => Err(error.into()),
             // As many as there were, each of them taken from there: it is the same file.
-            None if self.nothing_new(&state) => Ok(()),
-            None => self.write(&state.rows),
+            None if state.fresh == 0 && self.has_as_many(&rows) => Ok(None),
+            None => self.write_anew(&rows),
         };
-        findings.extend(self.store_finding(result));
-        findings
+        let written = result.unwrap_or_else(|error| {
+            findings.extend(waiting::finding(&self.mailbox.target, &error));
+            None
+        });
+        (findings, written)
     }
 
-    fn write(&self, rows: &Rows) -> Result<(), StoreError> {
+    fn has_as_many(&self, rows: &Rows) -> bool {
+        self.old.as_ref().is_some_and(|old| old.len() == rows.len())
+    }
+
+    fn write_anew(&self, rows: &Rows) -> Result<Option<Written>, StoreError> {
         if rows.len() == 0 && !self.damaged {
-            return Ok(()); // nothing wanted: leave what there is to `clean`
+            return Ok(None); // nothing wanted: leave what there is to `clean`
         }
         if let Some(old) = &self.old {
             let same = |(i, (new, entry)): (usize, (Result<Entry, IoError>, Entry))| {
@@ -320,20 +318,20 @@ impl Job {
                 }
                 new.is_ok_and(|new| new == entry)
             };
-            if old.len() == rows.len() && rows.iter().zip(old.iter()).enumerate().all(same) {
-                return Ok(());
+            if self.has_as_many(rows) && rows.iter().zip(old.iter()).enumerate().all(same) {
+                return Ok(None);
             }
         }
-        self.replace(rows.len(), rows.iter())
+        self.write(rows.len(), rows.iter()).map(Some)
     }
 
-    fn replace(
+    fn write(
         &self,
         count: usize,
         entries: impl Iterator<Item = Result<Entry, IoError>>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Written, StoreError> {
         let mailbox = &self.mailbox;
-        cache::replace(
+        cache::write(
             mailbox.index_dir(),
             &mailbox.index_path(),
             mailbox.owner,
@@ -341,25 +339,6 @@ impl Job {
             u32::try_from(count).unwrap_or(u32::MAX),
             entries,
         )
-    }
-
-    fn store_finding(&self, result: Result<(), StoreError>) -> Option<Finding> {
-        let error = match result {
-            // A mailbox that was removed meanwhile needs no cache.
-            Ok(()) | Err(StoreError::Gone { .. }) => return None,
-            Err(error) => error,
-        };
-        let code = match &error {
-            StoreError::Io(io) if io.kind() == std::io::ErrorKind::PermissionDenied => Code::Denied,
-            _ => Code::Cache,
-        };
-        let path = self.mailbox.index_path().join(cache::FILE_NAME);
-        Some(Finding::new(
-            &self.mailbox.target.mailbox,
-            code,
-            path,
-            &error,
-        ))
     }
 
     /// The second look: what was expunged meanwhile is no finding.
@@ -410,7 +389,8 @@ impl Job {
             .rows
             .iter()
             .chain(self.beyond(&window, covered).map(Ok));
-        self.store_finding(self.replace(count, entries))
+        let error = self.write(count, entries).and_then(Written::place).err()?;
+        waiting::finding(&self.mailbox.target, &error)
     }
 
     /// What is known of the UIDs beyond `covered`: what was done just now, else what the old cache

@@ -13,6 +13,7 @@ mod job;
 mod known;
 mod queue;
 mod rows;
+mod waiting;
 mod wanted;
 mod worker;
 
@@ -32,6 +33,7 @@ pub use wanted::{Want, Wanted};
 use crew::{Crew, Meter};
 use job::Job;
 use queue::Queue;
+use waiting::{Group, PATIENCE, Waiting};
 
 /// So often it is looked whether threads wait for storage: at first, as a small store is done in no time,
 const FIRST_TICK: Duration = Duration::from_millis(5);
@@ -160,7 +162,8 @@ struct Shared<'a> {
     governor: &'a Governor,
     observer: &'a dyn Observer,
     queue: Queue,
-    crew: Crew<Arc<Job>>,
+    crew: Crew<Group>,
+    waiting: Waiting,
     links: Links,
     totals: Totals,
     /// Says which messages are the sample that is looked at; see [`known`].
@@ -209,6 +212,12 @@ impl Shared<'_> {
         self.jobs().retain(|other| !Arc::ptr_eq(other, job));
     }
 
+    fn place(&self, group: Group) {
+        for finding in self.waiting.place(group) {
+            self.report(finding);
+        }
+    }
+
     fn checkpoint(&self, interval: Duration) {
         let jobs = self.jobs().clone();
         for job in jobs {
@@ -238,6 +247,7 @@ pub fn run(
         observer,
         queue: Queue::default(),
         crew: Crew::new(options.jobs, cores()),
+        waiting: Waiting::default(),
         links: Links::default(),
         totals: Totals::default(),
         lot: lot(),
@@ -278,6 +288,7 @@ pub fn run(
                     // Those that cannot be started are not missed.
                     let _ = worker::hire_all(&shared, scope);
                 }
+                shared.place(shared.waiting.longer_than(PATIENCE));
                 if looked.elapsed() >= look {
                     shared.checkpoint(options.checkpoint);
                     looked = Instant::now();
@@ -289,6 +300,7 @@ pub fn run(
         clock.thread().unpark();
         Ok(())
     })?;
+    shared.place(shared.waiting.longer_than(Duration::ZERO));
     // Only a run that was stopped has mailboxes left here.
     shared.checkpoint(Duration::ZERO);
     let totals = &shared.totals;

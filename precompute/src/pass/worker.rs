@@ -12,6 +12,7 @@ use super::Shared;
 use super::crew::{Crew, Duty};
 use super::job::{Begun, Chunk, Item, Job, Next};
 use super::queue::Work;
+use super::waiting::Group;
 use crate::cache::Entry;
 use crate::finding::{Code, Finding};
 use crate::governor::Governor;
@@ -54,7 +55,7 @@ pub fn hire_all<'scope>(
 
 /// Tells the crew when this thread ends, however it does.
 struct Leaves<'a> {
-    crew: &'a Crew<Arc<Job>>,
+    crew: &'a Crew<Group>,
     governor: &'a Governor,
 }
 
@@ -85,7 +86,7 @@ impl Worker<'_, '_> {
         };
         while let Some(duty) = shared.crew.duty() {
             match duty {
-                Duty::Finish(job) => finish(shared, &job),
+                Duty::Finish(group) => shared.place(group),
                 Duty::Work => return self.until_the_end(),
             }
         }
@@ -158,14 +159,18 @@ impl Worker<'_, '_> {
 
     /// All of a mailbox is done but writing its cache.
     fn leave(self, job: &Arc<Job>) {
-        let hire = || self.hire().is_ok();
-        let mine = if job.is_unchanged() {
-            Err(Arc::clone(job))
-        } else {
-            self.shared.crew.hand_over(Arc::clone(job), hire)
-        };
-        if let Err(job) = mine {
-            finish(self.shared, &job);
+        let shared = self.shared;
+        let (findings, written) = job.finish();
+        for finding in findings {
+            shared.report(finding);
+        }
+        shared.dead(job);
+        let target = || job.mailbox.target.clone();
+        if let Some(group) = written.and_then(|written| shared.waiting.add(target(), written)) {
+            // Syncing is mostly waiting, so somebody else had better do it.
+            if let Err(group) = shared.crew.hand_over(group, || self.hire().is_ok()) {
+                shared.place(group);
+            }
         }
     }
 
@@ -244,13 +249,6 @@ impl Worker<'_, '_> {
             self.leave(job);
         }
     }
-}
-
-fn finish(shared: &Shared<'_>, job: &Arc<Job>) {
-    for finding in job.finish() {
-        shared.report(finding);
-    }
-    shared.dead(job);
 }
 
 fn failed(shared: &Shared<'_>, job: &Job, uid: u32, error: &MessageError) {
