@@ -3,12 +3,14 @@
 //! The plain way is to look before and after; where the gate allows it, one look is tried first
 //! ([`super::one_look`]).
 
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::file::{FirstPart, Part};
 use super::one_look::{Batches, Clocks};
 use super::settle::Settle;
+use super::spent::Spent;
 use super::{FileStat, Hashed, MessageError, MessageFile, Spool};
 use crate::hash::Digest;
 use crate::hash::lanes::{Feed, Filled, Lanes, run};
@@ -18,6 +20,10 @@ use indexfile::Guid;
 const ATTEMPTS: u32 = 4;
 /// The clocks are asked again after so many messages with one look.
 const BATCH: usize = 32;
+
+/// So many are opened one after the other where one look is tried: the processor does the same thing again, and their
+/// descriptors are in a row, see [`Spent`].
+const AHEAD: usize = 16;
 
 /// What the pass wants to know or decide while messages are read; all of it optional.
 pub trait Gate {
@@ -92,6 +98,9 @@ pub struct Hasher<'a, I, S, G> {
     /// UIDs, how often they were read in the plain way, and the file where it is open already.
     again: Vec<(u32, u32, Option<OwnedFd>)>,
     aside: Vec<u32>,
+    /// Open, nothing read, all in this batch.
+    ahead: VecDeque<InLane>,
+    spent: Spent,
     batches: Batches,
     /// Hashed, with one look, in a batch that is not over.
     pending: Vec<(u32, FileStat, Guid)>,
@@ -141,6 +150,8 @@ where
             settle: Settle::default(),
             again: Vec::new(),
             aside: Vec::new(),
+            ahead: VecDeque::with_capacity(AHEAD),
+            spent: Spent::default(),
             batches: Batches::default(),
             pending: Vec::with_capacity(BATCH),
             stopped: false,
@@ -161,35 +172,40 @@ where
         }
     }
 
-    /// Opens the message; `None` if it is done with, one way or another.
-    fn begin(&mut self, uid: u32, attempt: u32, open: Option<OwnedFd>) -> Option<InLane> {
-        let state = match self.one_look(attempt) {
-            Some(before) => match self.spool.open_unread(uid) {
-                Ok(fd) => State::Unread(fd, before),
-                Err(error) => {
-                    self.sink.message(uid, Err(error));
-                    return None;
+    /// Opens the next messages; `false` if there are no more.
+    fn open_ahead(&mut self, before: i64) -> bool {
+        for opened in 0..AHEAD {
+            let Some(uid) = self.uids.next() else {
+                return opened > 0;
+            };
+            match self.spool.open_unread(uid) {
+                Ok(fd) => self.ahead.push_back(InLane {
+                    uid,
+                    attempt: 0,
+                    state: State::Unread(fd, before),
+                }),
+                // With those that are open already we get on, and the rest comes after them.
+                Err(error) if error.no_descriptors() && !self.ahead.is_empty() => {
+                    self.spent.close();
+                    self.again.push((uid, 1, None));
+                    break;
                 }
-            },
-            None => return self.begin_plainly(uid, attempt.max(1), open),
-        };
-        Some(InLane {
-            uid,
-            attempt,
-            state,
-        })
+                Err(error) => self.sink.message(uid, Err(error)),
+            }
+        }
+        true
     }
 
     /// If one look may be enough: a time before now.
-    fn one_look(&mut self, attempt: u32) -> Option<i64> {
-        if attempt > 0 || !self.gate.one_look() || self.spool.local_times().is_none() {
+    fn one_look(&mut self) -> Option<i64> {
+        if !self.gate.one_look() || self.spool.local_times().is_none() {
             return None;
         }
         let gate = &mut self.gate;
         self.batches.before(|| gate.clocks())
     }
 
-    /// Opens the message, unless it is, and looks at it.
+    /// Opens the message, unless it is, and looks at it; `None` if it is done with, one way or another.
     fn begin_plainly(&mut self, uid: u32, attempt: u32, open: Option<OwnedFd>) -> Option<InLane> {
         let file = match open {
             Some(fd) => MessageFile::new(fd, || self.spool.path_of(uid)),
@@ -327,11 +343,18 @@ where
                 self.stopped = true;
                 return None;
             }
+            if let Some(message) = self.ahead.pop_front() {
+                return Some(message);
+            }
             let (uid, attempt, open) = match self.again.pop() {
                 Some(again) => again,
-                None => (self.uids.next()?, 0, None),
+                None => match self.one_look() {
+                    Some(before) if self.open_ahead(before) => continue,
+                    Some(_) => return None,
+                    None => (self.uids.next()?, 1, None),
+                },
             };
-            if let Some(message) = self.begin(uid, attempt, open) {
+            if let Some(message) = self.begin_plainly(uid, attempt, open) {
                 return Some(message);
             }
         }
@@ -365,7 +388,8 @@ where
             Ok(true) if message.attempt == 0 => {
                 // The first look came after bytes were read: it needs the clock's word as well.
                 self.pending.push((uid, stat, guid));
-                if self.pending.len() >= BATCH {
+                // A message is opened and looked at for the first time within one batch.
+                if self.pending.len() >= BATCH && self.ahead.is_empty() {
                     self.end_batch();
                 }
             }
@@ -377,6 +401,7 @@ where
                     .message(uid, Err(MessageError::of(path, "look at", errno)));
             }
         }
+        self.spent.add(file.into_fd());
     }
 
     fn failed(&mut self, message: InLane) {

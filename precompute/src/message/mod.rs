@@ -11,6 +11,7 @@ mod file;
 mod names;
 pub mod one_look;
 mod settle;
+mod spent;
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
