@@ -3,12 +3,13 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use indexfile::FileKind;
 use indexfile::build::{BuildRecord, IndexBuilder};
 
-/// First bytes of every `cyrus.header`.
-const HEADER: &[u8] = b"\xa1\x02\x8b\x0dCyrus mailbox header\n\
+/// A whole `cyrus.header`.
+pub(crate) const HEADER: &[u8] = b"\xa1\x02\x8b\x0dCyrus mailbox header\n\
 \"The best thing about this system was that it had lots of goals.\"\n\t--Jim Morris on Andrew\n\
 \tbench\n\nanyone\tlrs\t\n";
 
@@ -70,6 +71,15 @@ fn mix(n: u64) -> u64 {
     x ^ (x >> 31)
 }
 
+/// A directory below `dir` for one more store.
+fn new_root(dir: &Path) -> io::Result<PathBuf> {
+    static STORES: AtomicU32 = AtomicU32::new(0);
+    let number = STORES.fetch_add(1, Ordering::Relaxed);
+    let root = dir.join(format!("precompute-bench-{}-{number}", std::process::id()));
+    fs::create_dir_all(&root)?;
+    Ok(root)
+}
+
 /// A store on disk, removed when dropped.
 #[derive(Debug)]
 pub struct Store {
@@ -91,11 +101,9 @@ impl Store {
     /// # Errors
     /// If it cannot be written.
     pub fn make(dir: &Path, set: Set, bytes: u64, files: usize) -> io::Result<Self> {
-        let root = dir.join(format!("precompute-bench-{}", std::process::id()));
-        fs::create_dir_all(&root)?;
         let mut store = Self {
             set,
-            root,
+            root: new_root(dir)?,
             files: Vec::new(),
             bytes: 0,
             forgotten: 0,
@@ -120,11 +128,9 @@ impl Store {
     /// # Errors
     /// If it cannot be written.
     pub fn uniform(dir: &Path, mailboxes: u32, messages: u32, size: usize) -> io::Result<Self> {
-        let root = dir.join(format!("precompute-bench-{}", std::process::id()));
-        fs::create_dir_all(&root)?;
         let mut store = Self {
             set: Set::Small,
-            root,
+            root: new_root(dir)?,
             files: Vec::new(),
             bytes: 0,
             forgotten: 0,

@@ -85,3 +85,111 @@ impl Known {
         same && wanted.next(&mailbox.index).is_none()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use indexfile::FileKind;
+    use indexfile::build::{BuildRecord, IndexBuilder};
+
+    use super::*;
+    use crate::bench::store::HEADER;
+    use crate::finding::Finding;
+    use crate::governor::Governor;
+    use crate::mailbox::Opened;
+    use crate::pass::{self, Observer, Options};
+    use crate::targets::{Roots, Target};
+
+    const UIDS: u32 = 200;
+
+    struct Sound;
+    impl Observer for Sound {
+        fn finding(&self, finding: Finding) {
+            panic!("{finding:?}");
+        }
+    }
+
+    fn index(dir: &Path, uids: impl Iterator<Item = u32>) {
+        let mut builder = IndexBuilder::new(10, FileKind::Index);
+        for uid in uids {
+            builder = builder.record(BuildRecord {
+                uid,
+                size: 9,
+                ..BuildRecord::default()
+            });
+        }
+        fs::write(dir.join("cyrus.index"), builder.to_bytes().expect("sound")).expect("write");
+    }
+
+    /// A mailbox of messages 1 to [`UIDS`], and its cache.
+    fn mailbox() -> (tempfile::TempDir, Target) {
+        let dir = tempfile::tempdir().expect("scratch");
+        fs::write(dir.path().join("cyrus.header"), HEADER).expect("write");
+        for uid in 1..=UIDS {
+            fs::write(dir.path().join(format!("{uid}.")), format!("{uid:09}")).expect("write");
+        }
+        index(dir.path(), 1..=UIDS);
+        let target = Target {
+            mailbox: "user.joe".to_owned(),
+            roots: Arc::new(Roots::plain(dir.path(), None)),
+            sub: "".into(),
+        };
+        let steps = std::iter::once(Ok(target.clone()));
+        let governor = Governor::new(None);
+        let summary = pass::run(steps, &Options::default(), &governor, &Sound).expect("threads");
+        assert_eq!(summary.hashed, u64::from(UIDS));
+        (dir, target)
+    }
+
+    fn known(target: &Target, lot: usize) -> (usize, bool) {
+        let Ok(Opened::Mailbox(mailbox, None)) = Mailbox::open(target.clone()) else {
+            panic!("it is sound");
+        };
+        let old = Cache::open(&target.index_path().join(crate::cache::FILE_NAME)).expect("a cache");
+        let known = Known::of(&mailbox, &old, lot);
+        let all = (1..=UIDS).filter(|uid| known.contains(*uid)).count();
+        assert_eq!(all, known.count);
+        let wanted = Wanted::new(mailbox.expunge.as_ref(), false);
+        (known.count, known.is_all(&mailbox, &old, wanted))
+    }
+
+    #[test]
+    fn every_message_is_in_some_sample_and_one_that_differs_makes_all_unknown() {
+        let (dir, target) = mailbox();
+        assert_eq!(known(&target, 0), (200, true));
+        // The same bytes and size, but touched: its ctime tells.
+        let touched = dir.path().join("100.");
+        fs::set_permissions(touched, Permissions::from_mode(0o600)).expect("chmod");
+        let found: Vec<usize> = (0..SAMPLE)
+            .filter(|lot| known(&target, *lot) == (0, false))
+            .collect();
+        assert_eq!(found, [99 % SAMPLE], "in one sample and no other");
+        for uid in 1..=UIDS {
+            let path = dir.path().join(format!("{uid}."));
+            fs::set_permissions(path, Permissions::from_mode(0o600)).expect("chmod");
+        }
+        assert!((0..SAMPLE).all(|lot| known(&target, lot) == (0, false)));
+    }
+
+    #[test]
+    fn what_is_replaced_removed_delivered_or_no_longer_wanted_is_something_to_do() {
+        let (dir, target) = mailbox();
+        let path = |uid: u32| dir.path().join(format!("{uid}."));
+        fs::write(path(201), "delivered").expect("write");
+        assert_eq!(known(&target, 0), (200, true), "not in the index yet");
+        index(dir.path(), 1..=201);
+        assert_eq!(known(&target, 0), (200, false), "one more is wanted");
+        index(dir.path(), 2..=200);
+        assert_eq!(known(&target, 0), (200, false), "one is wanted no more");
+        index(dir.path(), 1..=200);
+        fs::write(dir.path().join("new"), "replaced.").expect("write");
+        fs::rename(dir.path().join("new"), path(8)).expect("replace");
+        assert_eq!(known(&target, 0), (199, false));
+        fs::remove_file(path(9)).expect("remove");
+        assert_eq!(known(&target, 0), (198, false));
+    }
+}
