@@ -158,7 +158,7 @@ fn threads_that_cannot_be_started_while_it_runs_are_done_without() {
 
 #[test]
 fn a_failed_fsync_or_a_full_disk_leaves_the_old_cache_and_says_74() {
-    // One mailbox is synced for itself, several are together.
+    // One mailbox is synced for itself, several are together where not much else waits to be written.
     one_fault_after_the_other(
         &["user.joe"],
         &[
@@ -170,8 +170,8 @@ fn a_failed_fsync_or_a_full_disk_leaves_the_old_cache_and_says_74() {
     one_fault_after_the_other(
         &["user.joe", "user.ann", "user.bob"],
         &[
-            "syncfs:error=EIO",
-            "syncfs:error=ENOSPC",
+            "fsync,syncfs:error=EIO",
+            "fsync,syncfs:error=ENOSPC",
             "rename,renameat,renameat2:error=EIO",
         ],
     );

@@ -52,6 +52,8 @@ pub fn run(
             size.mailboxes, size.messages
         ));
         let store = Store::uniform(dir, size.mailboxes, size.messages, bytes)?;
+        // Else the first run waits for what making it left to be written.
+        rustix::fs::sync();
         let (first, peak, anonymous) = watched(program, &store.root)?;
         let (again, peak_again, anonymous_again) = watched(program, &store.root)?;
         costs.push(Cost {

@@ -3,7 +3,7 @@
 //! A cache is renamed into place only after it was synced, so that a power cut leaves the old one or the new one,
 //! whole. An `fsync` for each small mailbox is a tenth of a pass over small mail; one `syncfs` for a group of them costs
 //! little more than one of those. But `syncfs` writes what others changed in that file system too, so it is used
-//! for groups only, and no more once it took [`TOO_LONG`].
+//! for groups only, not while much waits to be written ([`MUCH_DIRTY`]), and no more once it took [`TOO_LONG`].
 //!
 //! What a crash leaves: files named [`TEMPORARY`], which the next run removes.
 
@@ -21,6 +21,9 @@ use super::store::{StoreError, TEMPORARY, error};
 
 /// If a `syncfs` takes longer, somebody else writes much here: from then on each cache is synced for itself.
 const TOO_LONG: Duration = Duration::from_millis(500);
+
+/// While more than so many bytes wait to be written on this machine, each cache is synced for itself.
+const MUCH_DIRTY: u64 = 32 << 20;
 
 /// A whole new cache under [`TEMPORARY`], not synced yet. Unless it is placed, it is removed when dropped.
 #[derive(Debug)]
@@ -110,8 +113,11 @@ impl Placer {
             device.push((label, written));
         }
         let placed = devices.into_values().flat_map(|group| {
-            let apart = group.len() == 1 || self.apart.load(Ordering::Relaxed);
-            let synced = if apart { None } else { self.sync(&group) };
+            let synced = if self.together(group.len()) {
+                self.sync(&group)
+            } else {
+                None
+            };
             group.into_iter().map(move |(label, written)| {
                 let result = match synced {
                     None => written.place(),
@@ -122,6 +128,11 @@ impl Placer {
             })
         });
         placed.collect()
+    }
+
+    fn together(&self, count: usize) -> bool {
+        let dirty = || std::fs::read_to_string("/proc/meminfo").map_or(0, |text| dirty(&text));
+        count > 1 && !self.apart.load(Ordering::Relaxed) && dirty() < MUCH_DIRTY
     }
 
     /// `None` if they are to be synced one by one.
@@ -143,6 +154,18 @@ impl Default for Placer {
     }
 }
 
+/// Bytes that are changed or being written, according to `/proc/meminfo`.
+fn dirty(meminfo: &str) -> u64 {
+    let kib = |key: &str| {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(key));
+        let number = line.and_then(|rest| rest.split_whitespace().next());
+        number.and_then(|n| n.parse::<u64>().ok()).unwrap_or(0)
+    };
+    kib("Dirty:")
+        .saturating_add(kib("Writeback:"))
+        .saturating_mul(1024)
+}
+
 /// Whether a kernel of this release tells by `syncfs` that something could not be written.
 fn syncfs_tells(release: &[u8]) -> bool {
     let number = |part: &[u8]| {
@@ -156,7 +179,17 @@ fn syncfs_tells(release: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::syncfs_tells;
+    use super::{dirty, syncfs_tells};
+
+    #[test]
+    fn what_waits_to_be_written_is_read_as_the_kernel_tells_it() {
+        let text = "MemTotal:       24607128 kB\nDirty:               132 kB\nWriteback:             4 kB\n\
+                    AnonPages:        300000 kB\nWritebackTmp:          7 kB\n";
+        assert_eq!(dirty(text), 136 << 10);
+        assert_eq!(dirty(""), 0);
+        let now = std::fs::read_to_string("/proc/meminfo").expect("meminfo");
+        assert!(now.contains("\nDirty:") && now.contains("\nWriteback:"));
+    }
 
     #[test]
     fn kernels_before_5_8_are_not_relied_on_to_tell_of_failed_writes() {
