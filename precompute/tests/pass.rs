@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use common::{Store, content, stamp, walk};
 use precompute::cache::{Cache, CacheWriter, Entry};
@@ -74,6 +75,26 @@ fn a_second_run_finds_all_in_the_cache_and_writes_nothing() {
         .map(|p| (p.clone(), inode(p)))
         .collect();
     assert_eq!(before, after);
+}
+
+#[test]
+fn a_low_limit_on_open_files_makes_no_findings() {
+    let store = Store::new();
+    for i in 0..30 {
+        store.make(&format!("user.u{i}"), &(1..=60).collect::<Vec<_>>(), &[]);
+    }
+    let output = Command::new("sh")
+        .args([
+            "-c",
+            r#"ulimit -n 64; exec "$0" run --json --imapd-conf "$1""#,
+        ])
+        .arg(common::PRECOMPUTE)
+        .arg(store.conf())
+        .output()
+        .expect("sh");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    assert_eq!(store.believed_and_right(), 1_800);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indexfile::exit::Exit;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
 use super::output::{Findings, complain, human_bytes, line, print_json, written};
@@ -123,12 +124,21 @@ fn kernel(lanes: usize) -> Kernel {
     }
 }
 
+/// Many threads with several messages open each may need more than the soft limit on descriptors; the hard one is ours to use.
+fn raise_the_limit_on_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum;
+    // With less, there are fewer threads.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
+}
+
 /// Runs it.
 pub fn main(args: &Args) -> Exit {
     let selected = match args.selection.load() {
         Ok(selected) => selected,
         Err(exit) => return exit,
     };
+    raise_the_limit_on_files();
     let governor = args.kind.governor();
     let options = Options {
         all_messages: args.all_messages,

@@ -21,10 +21,6 @@ const ATTEMPTS: u32 = 4;
 /// The clocks are asked again after so many messages with one look.
 const BATCH: usize = 32;
 
-/// So many are opened one after the other where one look is tried: the processor does the same thing again, and their
-/// descriptors are in a row, see [`Spent`].
-const AHEAD: usize = 16;
-
 /// What the pass wants to know or decide while messages are read; all of it optional.
 pub trait Gate {
     /// Before a message is opened; `false` stops.
@@ -40,6 +36,11 @@ pub trait Gate {
     /// [`Gate::read`], which is not called then.
     fn one_look(&mut self) -> bool {
         false
+    }
+    /// How many messages may be opened one after the other where one look is tried, and how many may wait to be closed: the
+    /// processor does the same thing again, and their descriptors are in a row, so that they can be closed at once.
+    fn ahead(&self) -> usize {
+        16
     }
     /// What the clocks say now.
     fn clocks(&mut self) -> Clocks {
@@ -142,6 +143,7 @@ where
 {
     /// Prepares to hash `uids`.
     pub fn new(spool: &'a Spool, uids: I, sink: S, gate: G) -> Self {
+        let ahead = gate.ahead().max(1);
         Self {
             spool,
             uids: uids.fuse(),
@@ -150,8 +152,8 @@ where
             settle: Settle::default(),
             again: Vec::new(),
             aside: Vec::new(),
-            ahead: VecDeque::with_capacity(AHEAD),
-            spent: Spent::default(),
+            ahead: VecDeque::with_capacity(ahead),
+            spent: Spent::new(ahead),
             batches: Batches::default(),
             pending: Vec::with_capacity(BATCH),
             stopped: false,
@@ -174,7 +176,7 @@ where
 
     /// Opens the next messages; `false` if there are no more.
     fn open_ahead(&mut self, before: i64) -> bool {
-        for opened in 0..AHEAD {
+        for opened in 0..self.gate.ahead().max(1) {
             let Some(uid) = self.uids.next() else {
                 return opened > 0;
             };

@@ -7,20 +7,26 @@
 
 use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
 
-/// So many wait at most.
-const MOST: usize = 16;
-
 /// Files that are to be closed; those that are left are when it is dropped.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Spent {
     files: Vec<OwnedFd>,
+    most: usize,
 }
 
 impl Spent {
+    /// None yet; fewer than `most` will ever wait.
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            files: Vec::with_capacity(most),
+            most,
+        }
+    }
+
     /// Closes it, soon.
     pub(super) fn add(&mut self, file: OwnedFd) {
         self.files.push(file);
-        if self.files.len() >= MOST {
+        if self.files.len() >= self.most {
             self.close();
         }
     }
@@ -75,7 +81,7 @@ mod tests {
     #[test]
     fn all_of_them_are_closed_and_nothing_else() {
         let (reads, writes): (Vec<_>, Vec<_>) = (0..50).map(|_| pipe()).unzip();
-        let mut spent = Spent::default();
+        let mut spent = Spent::new(16);
         // In rows and with gaps, in no order.
         let mut kept = Vec::new();
         for (i, write) in writes.into_iter().enumerate().rev() {

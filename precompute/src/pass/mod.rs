@@ -12,6 +12,7 @@ mod crew;
 mod job;
 mod known;
 mod queue;
+mod room;
 mod rows;
 mod waiting;
 mod wanted;
@@ -33,6 +34,7 @@ pub use wanted::{Want, Wanted};
 use crew::{Crew, Meter};
 use job::Job;
 use queue::Queue;
+use room::Room;
 use waiting::{Group, PATIENCE, Waiting};
 
 /// So often it is looked whether threads wait for storage: at first, as a small store is done in no time,
@@ -163,6 +165,7 @@ struct Shared<'a> {
     observer: &'a dyn Observer,
     queue: Queue,
     crew: Crew<Group>,
+    room: Room,
     waiting: Waiting,
     links: Links,
     totals: Totals,
@@ -184,7 +187,7 @@ impl Shared<'_> {
     }
 
     fn window(&self) -> usize {
-        self.options.jobs.saturating_mul(4)
+        self.room.jobs.saturating_mul(4)
     }
 
     /// Whether those who work wait for storage, and there may be more of them.
@@ -241,12 +244,14 @@ pub fn run(
     observer: &dyn Observer,
 ) -> Result<Summary, PoolError> {
     let start = Instant::now();
+    let room = Room::for_jobs(options.jobs);
     let shared = Shared {
         options,
         governor,
         observer,
         queue: Queue::default(),
-        crew: Crew::new(options.jobs, cores()),
+        crew: Crew::new(room.jobs, cores()),
+        room,
         waiting: Waiting::default(),
         links: Links::default(),
         totals: Totals::default(),
@@ -256,7 +261,7 @@ pub fn run(
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         worker::hire_all(&shared, scope).map_err(|source| PoolError {
-            jobs: options.jobs,
+            jobs: room.jobs,
             source,
         })?;
         scope.spawn(|| {

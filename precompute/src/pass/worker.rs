@@ -304,6 +304,10 @@ impl Gate for PassGate<'_, '_> {
         !self.shared.governor.limited() && !self.shared.links.met()
     }
 
+    fn ahead(&self) -> usize {
+        self.shared.room.ahead
+    }
+
     fn opened(&mut self, _uid: u32, stat: &FileStat) -> Opened {
         let opened = self.shared.links.opened(stat);
         if matches!(opened, Opened::Known(_)) {
