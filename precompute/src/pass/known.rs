@@ -11,7 +11,7 @@
 //! Only reads; a crash leaves nothing.
 
 use super::wanted::Wanted;
-use crate::cache::Cache;
+use crate::cache::{Cache, Entry};
 use crate::mailbox::Mailbox;
 use crate::uid_set::UidSet;
 
@@ -19,6 +19,9 @@ use crate::uid_set::UidSet;
 const SAMPLE: usize = 64;
 /// Pages of index and cache are given back after so many messages; some 2 to 4 MiB of each.
 const RELEASE: usize = 32 * 1024;
+/// Directories are in no order of UID. The names are compared as they come with a cache of up to so many entries, and
+/// with a larger one by so many at a time, sorted, or all of its pages would be in memory at once.
+const BATCH: usize = 128 * 1024;
 
 /// The entries of a cache whose messages still have their name and inode number.
 #[derive(Debug, Default)]
@@ -35,16 +38,21 @@ impl Known {
     #[must_use]
     pub fn of(mailbox: &Mailbox, old: &Cache, lot: usize) -> Self {
         let mut known = Self::default();
-        let mut names = 0_usize;
-        let listed = mailbox.spool.for_each_name(|uid, inode| {
-            names += 1;
-            if names.is_multiple_of(RELEASE) {
-                old.release();
-            }
-            if old.get(uid).is_some_and(|old| old.stamp.inode == inode) && known.same.insert(uid) {
-                known.count += 1;
-            }
-        });
+        let listed = if old.len() <= BATCH {
+            mailbox.spool.for_each_name(|uid, inode| {
+                known.compare(uid, inode, old.get(uid));
+            })
+        } else {
+            let mut names: Vec<(u32, u64)> = Vec::with_capacity(BATCH);
+            let listed = mailbox.spool.for_each_name(|uid, inode| {
+                names.push((uid, inode));
+                if names.len() == BATCH {
+                    known.compare_sorted(&mut names, old);
+                }
+            });
+            known.compare_sorted(&mut names, old);
+            listed
+        };
         if listed.is_ok() && known.sample_is_good(mailbox, old, lot) {
             known
         } else {
@@ -52,11 +60,32 @@ impl Known {
         }
     }
 
+    fn compare(&mut self, uid: u32, inode: u64, old: Option<Entry>) {
+        if old.is_some_and(|old| old.stamp.inode == inode) && self.same.insert(uid) {
+            self.count += 1;
+        }
+    }
+
+    fn compare_sorted(&mut self, names: &mut Vec<(u32, u64)>, old: &Cache) {
+        names.sort_unstable();
+        let (mut at, mut released) = (0, 0);
+        for (uid, inode) in names.drain(..) {
+            self.compare(uid, inode, old.get_next(&mut at, uid));
+            if at >= released + RELEASE {
+                released = at;
+                old.release();
+            }
+        }
+    }
+
     fn sample_is_good(&self, mailbox: &Mailbox, old: &Cache, lot: usize) -> bool {
         let first = lot % SAMPLE.min(old.len()).max(1);
-        let sample = old.iter().skip(first).step_by(SAMPLE);
-        let mut looked_at = sample.filter(|entry| self.contains(entry.uid));
-        looked_at.all(|entry| {
+        let sample = old.iter().skip(first).step_by(SAMPLE).enumerate();
+        let mut looked_at = sample.filter(|(_, entry)| self.contains(entry.uid));
+        looked_at.all(|(i, entry)| {
+            if i % (RELEASE / SAMPLE) == RELEASE / SAMPLE - 1 {
+                old.release();
+            }
             let now = mailbox.spool.stat(entry.uid);
             now.is_ok_and(|now| entry.still_same(&now.stamp, now.size))
         })
