@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use indexfile::IoError;
 
 use super::Options;
+use super::chunk::{Chunk, Item};
 use super::known::Known;
 use super::rows::Rows;
 use super::waiting;
-use super::wanted::{Want, Wanted};
+use super::wanted::Wanted;
 use crate::cache::{self, Cache, Entry, Found, StoreError, Written};
 use crate::finding::Finding;
-use crate::hash::lanes::LANE_BYTES;
 use crate::mailbox::Mailbox;
 
 /// A chunk ends after this many messages,
@@ -26,50 +26,6 @@ const CHUNK_MESSAGES: usize = 256;
 const CHUNK_BYTES: u64 = 8 << 20;
 /// After so many chunks the pages of index and cache are given back; some 2 MiB of each.
 const RELEASE_CHUNKS: u64 = 100;
-
-/// One message.
-#[derive(Debug)]
-pub struct Item {
-    /// What is wanted.
-    pub want: Want,
-    /// What the old cache has for it.
-    pub old: Option<Entry>,
-    /// It need not be looked at; see [`Known`].
-    pub known: bool,
-}
-
-/// A piece of a mailbox that one thread works on.
-#[derive(Debug)]
-pub struct Chunk {
-    number: u64,
-    last_uid: u32,
-    /// Messages; see [`large_first`].
-    pub items: Vec<Item>,
-    /// What is done so far; others look in for checkpoints.
-    done: Mutex<Vec<Entry>>,
-}
-
-impl Chunk {
-    /// Adds messages that are done.
-    pub fn extend(&self, entries: &mut Vec<Entry>) {
-        lock(&self.done).append(entries);
-    }
-
-    /// What is done so far, by UID.
-    fn sorted(&self) -> Vec<Entry> {
-        by_uid(lock(&self.done).clone())
-    }
-
-    /// The same, taken away.
-    fn take_sorted(&self) -> Vec<Entry> {
-        by_uid(std::mem::take(&mut *lock(&self.done)))
-    }
-}
-
-fn by_uid(mut entries: Vec<Entry>) -> Vec<Entry> {
-    entries.sort_unstable_by_key(|entry| entry.uid);
-    entries
-}
 
 /// A mailbox in work.
 #[derive(Debug)]
@@ -217,7 +173,6 @@ impl Job {
         let Some(last) = items.last().map(|item| item.want.uid) else {
             return Next::Exhausted;
         };
-        large_first(&mut items);
         if state.next_number % RELEASE_CHUNKS == RELEASE_CHUNKS - 1 {
             // A giant index and cache are read once; what was passed need not stay.
             self.mailbox.index.release();
@@ -225,12 +180,7 @@ impl Job {
         }
         let number = state.next_number;
         state.next_number += 1;
-        let chunk = Arc::new(Chunk {
-            number,
-            last_uid: last,
-            items,
-            done: Mutex::default(),
-        });
+        let chunk = Arc::new(Chunk::new(number, last, items));
         state.in_flight.insert(number, Arc::clone(&chunk));
         Next::Chunk(chunk)
     }
@@ -416,12 +366,4 @@ impl Job {
         let old = self.old.as_ref().and_then(|cache| cache.get(entry.uid));
         old == Some(*entry)
     }
-}
-
-/// Messages larger than a lane's buffer come first, else each in its place.
-///
-/// The last messages of a chunk run with fewer and fewer lanes; so these had better be small. More
-/// order than that would only make a disk seek.
-fn large_first(items: &mut [Item]) {
-    items.sort_by_key(|item| item.want.size <= LANE_BYTES as u64);
 }

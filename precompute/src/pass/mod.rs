@@ -8,6 +8,7 @@
 //! [`Options::checkpoint`] of the work missing. Running again yields the very bytes that an
 //! undisturbed run would have written. No lock of Cyrus's is taken and no other file is changed.
 
+mod chunk;
 mod crew;
 mod job;
 mod known;

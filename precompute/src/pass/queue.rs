@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::job::{Chunk, Job, Next};
+use super::chunk::Chunk;
+use super::job::{Job, Next};
 use crate::targets::Target;
 
 /// How many mailboxes wait at most.

@@ -9,8 +9,9 @@ use std::time::Duration;
 use indexfile::Guid;
 
 use super::Shared;
+use super::chunk::{Chunk, Item};
 use super::crew::{Crew, Duty};
-use super::job::{Begun, Chunk, Item, Job, Next};
+use super::job::{Begun, Job, Next};
 use super::queue::Work;
 use super::waiting::Group;
 use crate::cache::Entry;
