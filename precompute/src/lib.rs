@@ -18,6 +18,7 @@ pub mod mailbox;
 pub mod message;
 pub mod nice;
 pub mod pass;
+mod proc;
 pub mod scrub;
 pub mod targets;
 mod uid_set;

@@ -93,8 +93,6 @@ pub fn run(plan: &Plan, say: &dyn Fn(&str)) -> io::Result<Report> {
     for set in &plan.sets {
         say(&format!("making the {} set", set.name()));
         let mut store = Store::make(&plan.dir, *set, plan.bytes, plan.files)?;
-        // A mail store is on the disk; while much waits to be written, each cache is synced for itself.
-        rustix::fs::sync();
         for (cache, rounds) in [(Cache::Warm, plan.warm), (Cache::Cold, plan.cold)] {
             if rounds > 0 {
                 measured.push(measure(plan, &mut store, cache, rounds, cores, say)?);

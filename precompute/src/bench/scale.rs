@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::store::Store;
+use crate::proc::kib;
 
 /// One size.
 #[derive(Clone, Copy, Debug)]
@@ -52,8 +53,6 @@ pub fn run(
             size.mailboxes, size.messages
         ));
         let store = Store::uniform(dir, size.mailboxes, size.messages, bytes)?;
-        // Else the first run waits for what making it left to be written.
-        rustix::fs::sync();
         let (first, peak, anonymous) = watched(program, &store.root)?;
         let (again, peak_again, anonymous_again) = watched(program, &store.root)?;
         costs.push(Cost {
@@ -86,13 +85,8 @@ fn watched(program: &Path, root: &Path) -> io::Result<(Duration, u64, u64)> {
             return Ok((start.elapsed(), peak, anonymous));
         }
         let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let kib = |key: &str| -> u64 {
-            let line = text.lines().find_map(|line| line.strip_prefix(key));
-            let number = line.and_then(|rest| rest.split_whitespace().next());
-            number.and_then(|n| n.parse().ok()).unwrap_or(0)
-        };
-        peak = kib("VmHWM:").max(peak);
-        anonymous = kib("RssAnon:").max(anonymous);
+        peak = kib(&text, "VmHWM:").max(peak);
+        anonymous = kib(&text, "RssAnon:").max(anonymous);
         std::thread::sleep(Duration::from_millis(2));
     }
 }

@@ -71,15 +71,6 @@ fn mix(n: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// A directory below `dir` for one more store.
-fn new_root(dir: &Path) -> io::Result<PathBuf> {
-    static STORES: AtomicU32 = AtomicU32::new(0);
-    let number = STORES.fetch_add(1, Ordering::Relaxed);
-    let root = dir.join(format!("precompute-bench-{}-{number}", std::process::id()));
-    fs::create_dir_all(&root)?;
-    Ok(root)
-}
-
 /// A store on disk, removed when dropped.
 #[derive(Debug)]
 pub struct Store {
@@ -96,18 +87,33 @@ pub struct Store {
 }
 
 impl Store {
+    /// A directory of its own below `dir`.
+    fn empty(dir: &Path, set: Set) -> io::Result<Self> {
+        static STORES: AtomicU32 = AtomicU32::new(0);
+        let number = STORES.fetch_add(1, Ordering::Relaxed);
+        let root = dir.join(format!("precompute-bench-{}-{number}", std::process::id()));
+        fs::create_dir_all(&root)?;
+        Ok(Self {
+            set,
+            root,
+            files: Vec::new(),
+            bytes: 0,
+            forgotten: 0,
+        })
+    }
+
+    /// As a mail store is: else what is measured first waits for what making it left to be written.
+    fn on_disk(self) -> Self {
+        rustix::fs::sync();
+        self
+    }
+
     /// Makes a store of about `bytes` bytes or `files` files, whichever comes first, below `dir`.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn make(dir: &Path, set: Set, bytes: u64, files: usize) -> io::Result<Self> {
-        let mut store = Self {
-            set,
-            root: new_root(dir)?,
-            files: Vec::new(),
-            bytes: 0,
-            forgotten: 0,
-        };
+        let mut store = Self::empty(dir, set)?;
         let noise: Vec<u8> = (0..(2 << 20) / 8)
             .flat_map(|n| mix(n).to_le_bytes())
             .collect();
@@ -120,7 +126,7 @@ impl Store {
                 noise.get(from..from + size).unwrap_or(&noise)
             })?;
         }
-        Ok(store)
+        Ok(store.on_disk())
     }
 
     /// Makes a store of `mailboxes` times `messages` messages of `size` bytes.
@@ -128,13 +134,7 @@ impl Store {
     /// # Errors
     /// If it cannot be written.
     pub fn uniform(dir: &Path, mailboxes: u32, messages: u32, size: usize) -> io::Result<Self> {
-        let mut store = Self {
-            set: Set::Small,
-            root: new_root(dir)?,
-            files: Vec::new(),
-            bytes: 0,
-            forgotten: 0,
-        };
+        let mut store = Self::empty(dir, Set::Small)?;
         let body = vec![b'm'; size];
         let mut number = 0;
         for i in 0..mailboxes {
@@ -143,7 +143,7 @@ impl Store {
             number = store.mailbox(&name, number, messages, |_| &body)?;
             store.files.clear();
         }
-        Ok(store)
+        Ok(store.on_disk())
     }
 
     /// Where caches go that were taken away: on the same file system, out of the tree.

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use super::FILE_NAME;
 use super::store::{StoreError, TEMPORARY, error};
+use crate::proc::kib;
 
 /// If a `syncfs` takes longer, somebody else writes much here: from then on each cache is synced for itself.
 const TOO_LONG: Duration = Duration::from_millis(500);
@@ -156,13 +157,8 @@ impl Default for Placer {
 
 /// Bytes that are changed or being written, according to `/proc/meminfo`.
 fn dirty(meminfo: &str) -> u64 {
-    let kib = |key: &str| {
-        let line = meminfo.lines().find_map(|line| line.strip_prefix(key));
-        let number = line.and_then(|rest| rest.split_whitespace().next());
-        number.and_then(|n| n.parse::<u64>().ok()).unwrap_or(0)
-    };
-    kib("Dirty:")
-        .saturating_add(kib("Writeback:"))
+    kib(meminfo, "Dirty:")
+        .saturating_add(kib(meminfo, "Writeback:"))
         .saturating_mul(1024)
 }
 

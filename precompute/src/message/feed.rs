@@ -99,6 +99,8 @@ pub struct Hasher<'a, I, S, G> {
     /// UIDs, how often they were read in the plain way, and the file where it is open already.
     again: Vec<(u32, u32, Option<OwnedFd>)>,
     aside: Vec<u32>,
+    /// [`Gate::ahead`]'s.
+    most_open: usize,
     /// Open, nothing read, all in this batch.
     ahead: VecDeque<InLane>,
     spent: Spent,
@@ -143,7 +145,7 @@ where
 {
     /// Prepares to hash `uids`.
     pub fn new(spool: &'a Spool, uids: I, sink: S, gate: G) -> Self {
-        let ahead = gate.ahead().max(1);
+        let most_open = gate.ahead().max(1);
         Self {
             spool,
             uids: uids.fuse(),
@@ -152,8 +154,9 @@ where
             settle: Settle::default(),
             again: Vec::new(),
             aside: Vec::new(),
-            ahead: VecDeque::with_capacity(ahead),
-            spent: Spent::new(ahead),
+            most_open,
+            ahead: VecDeque::with_capacity(most_open),
+            spent: Spent::new(most_open),
             batches: Batches::default(),
             pending: Vec::with_capacity(BATCH),
             stopped: false,
@@ -176,7 +179,7 @@ where
 
     /// Opens the next messages; `false` if there are no more.
     fn open_ahead(&mut self, before: i64) -> bool {
-        for opened in 0..self.gate.ahead().max(1) {
+        for opened in 0..self.most_open {
             let Some(uid) = self.uids.next() else {
                 return opened > 0;
             };

@@ -110,7 +110,7 @@ impl Job {
         let known = match &old {
             Some(old) if !options.look_at_all => {
                 let known = Known::of(&mailbox, old, lot);
-                if known.is_all(&mailbox, old, wanted()) {
+                if known.is_all(&mailbox, old, wanted) {
                     return Ok(Begun::Nothing(old.len() as u64));
                 }
                 known

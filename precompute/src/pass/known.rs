@@ -97,12 +97,13 @@ impl Known {
         self.same.contains(uid)
     }
 
-    /// Whether these are all of `old`, and just what `wanted` wants: then there is nothing to do.
+    /// Whether these are all of `old`, and just what is `wanted` (from the beginning): then there is nothing to do.
     #[must_use]
-    pub fn is_all(&self, mailbox: &Mailbox, old: &Cache, mut wanted: Wanted) -> bool {
+    pub fn is_all(&self, mailbox: &Mailbox, old: &Cache, wanted: impl FnOnce() -> Wanted) -> bool {
         if self.count != old.len() {
             return false;
         }
+        let mut wanted = wanted();
         let same = old.iter().enumerate().all(|(i, entry)| {
             if i % RELEASE == RELEASE - 1 {
                 mailbox.index.release();
@@ -182,7 +183,7 @@ mod tests {
         let known = Known::of(&mailbox, &old, lot);
         let all = (1..=UIDS).filter(|uid| known.contains(*uid)).count();
         assert_eq!(all, known.count);
-        let wanted = Wanted::new(mailbox.expunge.as_ref(), false);
+        let wanted = || Wanted::new(mailbox.expunge.as_ref(), false);
         (known.count, known.is_all(&mailbox, &old, wanted))
     }
 
