@@ -9,9 +9,11 @@ use indexfile::{IoContext, IoError};
 
 use crate::client::Addr;
 use crate::intent::{IntentLog, LogError};
-use crate::lock::wait;
+use crate::lock::{MailboxLocks, Patience, wait};
 use crate::mounts::{Mounts, TableError};
-use crate::store::Store;
+use crate::protocol::Code;
+use crate::refusal::Refusal;
+use crate::store::{Place, Store};
 
 /// Limits and peers.
 #[derive(Clone, Debug)]
@@ -116,6 +118,18 @@ impl Host {
             host_id: host_id(state_dir)?,
             draining: AtomicBool::new(false),
             _state_lock: lock,
+        })
+    }
+
+    /// Takes all the locks of a mailbox, or none.
+    ///
+    /// # Errors
+    /// As [`MailboxLocks::take`]; [`Code::NoMailbox`] only if nothing of the mailbox is left.
+    pub fn lock(&self, place: Place, patience: Patience<'_>) -> Result<MailboxLocks, Refusal> {
+        let (mailbox, partition) = (place.mailbox.clone(), place.partition.clone());
+        MailboxLocks::take(place, patience).map_err(|refusal| match refusal.code {
+            Code::NoMailbox => self.store.why_not_there(&mailbox, &partition),
+            _ => refusal,
         })
     }
 

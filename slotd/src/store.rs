@@ -1,12 +1,17 @@
 //! Where a mailbox lies on this host: from its name to open directories.
 //!
 //! Every partition that may have it is looked at, its mounts are checked first, and each directory is
-//! opened beneath its root once. A mailbox on two partitions is refused: nobody could say which one is meant.
+//! opened beneath its root once. No rule here guesses: a mailbox is there with every directory that `imapd.conf`
+//! names for its files, or it is refused; it is gone only if nothing of it is left. A mailbox on two partitions is
+//! refused: nobody could say which one is meant. Only looks, so a crash leaves nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use indexfile::IoError;
 use indexfile::mailbox::{ImapdConf, Location, MailboxDirs, MailboxName, MetaFile};
+use rustix::fs::FileType;
 
 use crate::fs::{Dir, OpenError};
 use crate::mounts::Mounts;
@@ -33,8 +38,8 @@ pub struct Place {
     pub index: Arc<Dir>,
     /// The directory of cyrus.expunge.
     pub expunge: Arc<Dir>,
-    /// The directory of the messages, if it is there.
-    pub data: Option<Arc<Dir>>,
+    /// The directory of the messages.
+    pub data: Arc<Dir>,
     /// Where the messages should be, for messages to people.
     pub data_path: PathBuf,
     /// The roots it lies on.
@@ -68,7 +73,7 @@ impl Store {
         if let Ok(any) = MailboxName::parse("user.a") {
             for partition in self.conf.partitions() {
                 if let Ok(dirs) = self.conf.dirs(&any, &partition.name) {
-                    roots.extend(locations(&dirs).map(|l| l.root.clone()));
+                    roots.extend(roots_of(&dirs));
                 }
             }
         }
@@ -80,8 +85,8 @@ impl Store {
     /// Finds a mailbox and opens its directories.
     ///
     /// # Errors
-    /// [`Code::NoMailbox`] if it is nowhere or on two partitions, [`Code::Unmounted`] if it could be on a
-    /// partition that is not there.
+    /// [`Code::NoMailbox`] if nothing of it is anywhere or it is on two partitions, [`Code::Unmounted`] if it could be on
+    /// a partition that is not there, [`Code::Damaged`] if a part of it is missing or is not what it should be.
     pub fn find(&self, named: &Named) -> Result<Place, Refusal> {
         if let Some(partition) = &named.partition {
             let known = self.conf.partition(partition);
@@ -94,11 +99,12 @@ impl Store {
             });
         }
         let mut found: Option<Place> = None;
-        let mut unmounted = None;
+        let (mut unmounted, mut remains) = (None, None);
         for partition in self.conf.partitions() {
-            match self.open(&named.mailbox, &partition.name) {
-                Ok(None) => {}
-                Ok(Some(place)) => {
+            match self.look_twice(&named.mailbox, &partition.name) {
+                Ok(Seen::Nothing) => {}
+                Ok(Seen::Remains(refusal)) => remains = remains.or(Some(refusal)),
+                Ok(Seen::Mailbox(place)) => {
                     if let Some(first) = &found {
                         return Err(Refusal::new(
                             Code::NoMailbox,
@@ -108,84 +114,139 @@ impl Store {
                             ),
                         ));
                     }
-                    found = Some(place);
+                    found = Some(*place);
                 }
                 Err(refusal) if refusal.code == Code::Unmounted => unmounted = Some(refusal),
                 Err(refusal) => return Err(refusal),
             }
         }
-        match (found, unmounted) {
-            (Some(place), _) => Ok(place),
-            (None, Some(refusal)) => Err(refusal),
-            (None, None) => Err(Refusal::new(
+        if let Some(place) = found {
+            return Ok(place);
+        }
+        Err(unmounted.or(remains).unwrap_or_else(|| {
+            Refusal::new(
                 Code::NoMailbox,
                 format!("there is no mailbox {}", named.mailbox),
-            )),
-        }
+            )
+        }))
     }
 
-    /// Opens a mailbox on one partition; `None` if it is not there.
+    /// Opens a mailbox on one partition; `None` if nothing of it is there.
     ///
     /// # Errors
     /// It cannot be known whether it is there, or it is in a state in which nobody should touch it.
     pub fn open(&self, mailbox: &MailboxName, partition: &str) -> Result<Option<Place>, Refusal> {
+        match self.look_twice(mailbox, partition)? {
+            Seen::Mailbox(place) => Ok(Some(*place)),
+            Seen::Remains(refusal) => Err(refusal),
+            Seen::Nothing => Ok(None),
+        }
+    }
+
+    /// A second look at a mailbox whose files were not there when they were to be opened: it is gone only if nothing
+    /// of it is left.
+    #[must_use]
+    pub fn why_not_there(&self, mailbox: &MailboxName, partition: &str) -> Refusal {
+        match self.open(mailbox, partition) {
+            Ok(None) => Refusal::new(
+                Code::NoMailbox,
+                format!("mailbox {mailbox} was removed just now"),
+            ),
+            Ok(Some(_)) => Refusal::new(
+                Code::Locked,
+                format!("mailbox {mailbox} was replaced just now"),
+            ),
+            Err(refusal) => refusal,
+        }
+    }
+
+    /// Cyrus makes, renames and removes mailboxes meanwhile, one directory after the other: what looks incomplete is
+    /// looked at again before it is refused.
+    fn look_twice(&self, mailbox: &MailboxName, partition: &str) -> Result<Seen, Refusal> {
+        match self.look(mailbox, partition) {
+            Ok(Seen::Remains(_)) => {}
+            Err(refusal) if refusal.code == Code::Damaged => {}
+            sure => return sure,
+        }
+        std::thread::sleep(SETTLE);
+        self.look(mailbox, partition)
+    }
+
+    fn look(&self, mailbox: &MailboxName, partition: &str) -> Result<Seen, Refusal> {
         let dirs = self.conf.dirs(mailbox, partition)?;
-        let mut roots: Vec<PathBuf> = locations(&dirs).map(|l| l.root.clone()).collect();
-        roots.sort();
-        roots.dedup();
+        let roots = roots_of(&dirs);
         for root in &roots {
             self.mounts.check(root)?;
         }
-        let mut opened: Vec<(Location, Arc<Dir>)> = Vec::new();
-        let mut open = |location: &Location| -> Result<Option<Arc<Dir>>, Refusal> {
-            if let Some((_, dir)) = opened.iter().find(|(l, _)| l == location) {
-                return Ok(Some(Arc::clone(dir)));
+        let mut opened: Vec<(&Location, Arc<Dir>)> = Vec::new();
+        let mut missing: Vec<&Location> = Vec::new();
+        for location in locations(&dirs) {
+            if missing.contains(&location) || opened.iter().any(|(l, _)| *l == location) {
+                continue;
             }
-            match Dir::open_root(&location.root)?.open_beneath(&location.sub) {
-                Ok(dir) => {
-                    let dir = Arc::new(dir);
-                    opened.push((location.clone(), Arc::clone(&dir)));
-                    Ok(Some(dir))
-                }
-                Err(OpenError::Missing { .. } | OpenError::Kind { .. }) => Ok(None),
-                Err(error) => Err(error.into()),
-            }
-        };
-        let header = open(dirs.file_dir(MetaFile::Header))?;
-        let index = open(dirs.file_dir(MetaFile::Index))?;
-        let (Some(header), Some(index)) = (header, index) else {
-            return Ok(None);
-        };
-        let has_header = header.stat(MetaFile::Header.file_name())?.is_some();
-        let has_index = index.stat(MetaFile::Index.file_name())?.is_some();
-        match (has_header, has_index) {
-            (false, false) => return Ok(None),
-            (true, true) => {}
-            (has_header, _) => {
-                let missing = if has_header {
-                    MetaFile::Index
-                } else {
-                    MetaFile::Header
-                };
-                return Err(Refusal::new(
-                    Code::Damaged,
-                    format!("{} is missing", dirs.file(missing).display()),
-                ));
+            match open_location(location)? {
+                Some(dir) => opened.push((location, Arc::new(dir))),
+                None => missing.push(location),
             }
         }
-        // A mailbox without delayed expunge may have no directory for it.
-        let expunge = open(dirs.file_dir(MetaFile::Expunge))?.unwrap_or_else(|| Arc::clone(&index));
-        let data = open(dirs.data())?;
-        Ok(Some(Place {
+        let at = |location: &Location| {
+            let one = opened.iter().find(|(l, _)| *l == location);
+            one.map(|(_, dir)| dir)
+        };
+        let there = |file: MetaFile| -> Result<bool, Refusal> {
+            let dir = at(dirs.file_dir(file));
+            dir.map_or(Ok(false), |dir| is_there(dir, file.file_name()))
+        };
+        let (header, index) = (there(MetaFile::Header)?, there(MetaFile::Index)?);
+        let expunge = there(MetaFile::Expunge)?;
+        let anything = || -> Result<bool, Refusal> {
+            let messages = || at(dirs.data()).map_or(Ok(false), |dir| has_messages(dir));
+            Ok(header || index || expunge || messages()?)
+        };
+        if let Some(location) = missing.first() {
+            return match anything()? {
+                true => Err(unreachable(mailbox, &dirs, location)),
+                false => Ok(Seen::Nothing),
+            };
+        }
+        let is_missing = |file: MetaFile| {
+            let path = dirs.file(file);
+            Refusal::new(Code::Damaged, format!("{} is missing", path.display()))
+        };
+        match (header, index) {
+            (true, true) => {}
+            (true, false) => return Err(is_missing(MetaFile::Index)),
+            (false, true) => return Err(is_missing(MetaFile::Header)),
+            (false, false) if anything()? => {
+                let text = format!(
+                    "{} and {} are missing, and yet {}",
+                    dirs.file(MetaFile::Header).display(),
+                    dirs.file(MetaFile::Index).display(),
+                    if expunge {
+                        format!("{} is there", dirs.file(MetaFile::Expunge).display())
+                    } else {
+                        format!("there are messages in {}", dirs.data().path().display())
+                    }
+                );
+                return Ok(Seen::Remains(Refusal::new(Code::Damaged, text)));
+            }
+            (false, false) => return Ok(Seen::Nothing),
+        }
+        let dir = |location: &Location| {
+            at(location)
+                .map(Arc::clone)
+                .ok_or_else(|| unreachable(mailbox, &dirs, location))
+        };
+        Ok(Seen::Mailbox(Box::new(Place {
             mailbox: mailbox.clone(),
             partition: partition.to_owned(),
-            header,
-            index,
-            expunge,
-            data,
+            header: dir(dirs.file_dir(MetaFile::Header))?,
+            index: dir(dirs.file_dir(MetaFile::Index))?,
+            expunge: dir(dirs.file_dir(MetaFile::Expunge))?,
+            data: dir(dirs.data())?,
             data_path: dirs.data().path(),
             roots,
-        }))
+        })))
     }
 
     /// Looks at the mounts of an open mailbox again.
@@ -200,18 +261,133 @@ impl Store {
     }
 }
 
-/// The places of all the files of a mailbox that we ever look at.
+/// How long what looks incomplete is given to become complete, or to go.
+const SETTLE: Duration = Duration::from_millis(30);
+
+/// The files of a mailbox without whose directories nobody can say what the mailbox is: a directory that cannot be
+/// reached is not one without files.
+const NEEDED: [MetaFile; 5] = [
+    MetaFile::Header,
+    MetaFile::Index,
+    MetaFile::Expunge,
+    MetaFile::Cache,
+    MetaFile::Sha1s,
+];
+
+/// What a look at one partition showed.
+enum Seen {
+    /// Nothing of the mailbox.
+    Nothing,
+    /// A mailbox, complete.
+    Mailbox(Box<Place>),
+    /// Messages or an expunge file, without anything that Cyrus could open.
+    Remains(Refusal),
+}
+
+/// The places of all the files of a mailbox.
 fn locations(dirs: &MailboxDirs) -> impl Iterator<Item = &Location> {
-    let files = [
-        MetaFile::Header,
-        MetaFile::Index,
-        MetaFile::Expunge,
-        MetaFile::Sha1s,
-    ];
-    files
+    NEEDED
         .into_iter()
         .map(|f| dirs.file_dir(f))
         .chain([dirs.data()])
+}
+
+fn roots_of(dirs: &MailboxDirs) -> Vec<PathBuf> {
+    let mut roots: Vec<PathBuf> = locations(dirs).map(|l| l.root.clone()).collect();
+    roots.sort();
+    roots.dedup();
+    roots
+}
+
+/// Opens one directory of a mailbox; `None` if it does not exist.
+fn open_location(location: &Location) -> Result<Option<Dir>, Refusal> {
+    let root = Dir::open_root(&location.root).map_err(|error| match error {
+        OpenError::Missing { path } => Refusal::new(
+            Code::Unmounted,
+            format!("{} does not exist; is it mounted?", path.display()),
+        ),
+        error => error.into(),
+    })?;
+    match root.open_beneath(&location.sub) {
+        Ok(dir) => Ok(Some(dir)),
+        Err(OpenError::Missing { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether a file is there; anything else of that name is an error, because it cannot be replaced by rename.
+fn is_there(dir: &Dir, name: &str) -> Result<bool, Refusal> {
+    let Some(stat) = dir.stat(name)? else {
+        return Ok(false);
+    };
+    let path = dir.path_of(name);
+    let what = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => return Ok(true),
+        FileType::Symlink => {
+            let to = std::fs::read_link(&path).unwrap_or_default();
+            format!(
+                "is a symbolic link to {}; reguid replaces files by rename, which would put a file in the place of the \
+                 link. Move the file here, or name its disk in imapd.conf (metapartition_files)",
+                to.display()
+            )
+        }
+        FileType::Directory => "is a directory".to_owned(),
+        FileType::Fifo => "is a fifo".to_owned(),
+        FileType::Socket => "is a socket".to_owned(),
+        _ => "is no regular file".to_owned(),
+    };
+    Err(Refusal::new(
+        Code::Damaged,
+        format!("{} {what}", path.display()),
+    ))
+}
+
+/// Whether a directory has a message file: a decimal number and a dot.
+fn has_messages(dir: &Dir) -> Result<bool, Refusal> {
+    let io = |e: rustix::io::Errno| IoError::new("read directory", dir.path(), e.into());
+    for entry in rustix::fs::Dir::read_from(dir).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        let digits = entry.file_name().to_bytes().strip_suffix(b".");
+        if digits.is_some_and(|d| !d.is_empty() && d.iter().all(u8::is_ascii_digit)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The refusal of a mailbox one of whose directories is not there.
+fn unreachable(mailbox: &MailboxName, dirs: &MailboxDirs, location: &Location) -> Refusal {
+    let mut what: Vec<&str> = NEEDED
+        .into_iter()
+        .filter(|&file| file != MetaFile::Sha1s && dirs.file_dir(file) == location)
+        .map(MetaFile::file_name)
+        .collect();
+    if dirs.data() == location {
+        what.push("the messages");
+    }
+    let (path, what) = (location.path(), what.join(", "));
+    let text = format!(
+        "{} does not exist, where imapd.conf puts {what} of {mailbox}",
+        path.display()
+    );
+    if is_empty(&location.root) {
+        let root = location.root.display();
+        let text = format!("{text}, and {root} is empty; is it mounted?");
+        return Refusal::new(Code::Unmounted, text);
+    }
+    Refusal::new(
+        Code::Damaged,
+        format!("{text}; restore it, or make it if it never was there"),
+    )
+}
+
+/// Whether a root has nothing in it but what every new file system has.
+fn is_empty(root: &Path) -> bool {
+    let names = std::fs::read_dir(root).map(|entries| {
+        let mut names = entries.filter_map(Result::ok).map(|e| e.file_name());
+        names.all(|name| name == "lost+found")
+    });
+    names.unwrap_or(false)
 }
 
 impl Place {

@@ -136,7 +136,7 @@ fn settle_mailbox(
             deadline: Instant::now() + wait,
             cancel: &never,
         };
-        let mut locks = MailboxLocks::take(place, patience)?;
+        let mut locks = host.lock(place, patience)?;
         if let Some(settled) = settle_next(host, &mut locks)? {
             all.push(settled);
             continue;

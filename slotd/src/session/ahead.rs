@@ -29,7 +29,7 @@ impl Session {
         let fetched = self.fetch_sha1s(of);
         let place = self.host.store.find(of)?;
         let looks = Looks::of(&place)?;
-        let (index, expunge) = super::inquire::open_unlocked(&place)?;
+        let (index, expunge) = super::inquire::open_unlocked(&self.host.store, &place)?;
         let live = LiveFiles { index, expunge };
         let uniqueid = sources::uniqueid_of(&place)?;
         let uidvalidity = live.index.header().uidvalidity();
@@ -68,7 +68,7 @@ impl Session {
         if !prepared.is_of(&place, want) || prepared.is_current(&looks) {
             return Ok(Some(prepared));
         }
-        let (index, expunge) = super::inquire::open_unlocked(&place)?;
+        let (index, expunge) = super::inquire::open_unlocked(&self.host.store, &place)?;
         let live = LiveFiles { index, expunge };
         let caught_up = prepared.catch_up(&live, looks, &self.control.cancel);
         if let Ok(Some(prepared)) = caught_up {

@@ -24,7 +24,7 @@ use crate::stage::{Until, digest_of, new_name, old_name, prepared_name, spool};
 impl Session {
     pub(super) fn verify(&self, verify: &Verify) -> Result<Reply, Refusal> {
         let place = self.host.store.find(&verify.of)?;
-        let (index, expunge) = open_unlocked(&place)?;
+        let (index, expunge) = open_unlocked(&self.host.store, &place)?;
         let files = || [Some(&index), expunge.as_ref()].into_iter().flatten();
         let mut entries: Vec<GuidEntry> = Vec::new();
         let mut old = 0;
@@ -82,7 +82,7 @@ impl Session {
             }
             if !bad.is_empty() {
                 // It may have been expunged and cleaned up while we read.
-                let (index, expunge) = open_unlocked(&place)?;
+                let (index, expunge) = open_unlocked(&self.host.store, &place)?;
                 let still = |uid: u32| {
                     index
                         .find_uid(uid)
@@ -113,7 +113,7 @@ impl Session {
         let cancel = &self.control.cancel;
         loop {
             let place = self.host.store.find(&clean.of)?;
-            let mut locks = MailboxLocks::take(place, Patience { deadline, cancel })?;
+            let mut locks = self.host.lock(place, Patience { deadline, cancel })?;
             // A half-done commit needs its `.NEW` and `.OLD`.
             if recovery::settle_open(&self.host, &mut locks)? == 0 {
                 return Ok(Reply::Ok(remove(&locks, clean.dry_run)?.to_fields()));

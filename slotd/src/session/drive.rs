@@ -10,7 +10,7 @@ use super::intend::let_go;
 use super::{Cut, Open, Session};
 use crate::commit;
 use crate::intent::recovery;
-use crate::lock::{MailboxLocks, Patience};
+use crate::lock::Patience;
 use crate::protocol::{Code, Committed, Fields, Reply};
 use crate::refusal::Refusal;
 use crate::stage::{self, Incarnation, LiveFiles, Note, Sources, sources};
@@ -166,7 +166,7 @@ impl Session {
         let (locks, uniqueid) = loop {
             let place = self.host.store.find(&lock.of)?;
             let cancel = &self.control.cancel;
-            let mut locks = MailboxLocks::take(place, Patience { deadline, cancel })?;
+            let mut locks = self.host.lock(place, Patience { deadline, cancel })?;
             waited += locks.waited();
             // A half-done commit is settled before anybody sees the mailbox. It changes which files are
             // live, so the locks are taken anew.

@@ -14,7 +14,7 @@ use crate::protocol::{
 };
 use crate::refusal::Refusal;
 use crate::stage::{digest_of, old_name, sources};
-use crate::store::Place;
+use crate::store::{Place, Store};
 
 /// How long to wait for all of a peer's cyrus.sha1s: it only saves work.
 const FETCH_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -80,7 +80,7 @@ impl Session {
         if place.index.stat(FILE_NAME).ok()?.is_some() {
             return None;
         }
-        let (index, expunge) = open_unlocked(&place).ok()?;
+        let (index, expunge) = open_unlocked(&self.host.store, &place).ok()?;
         if !sources::needs_guids(&index) && !expunge.as_ref().is_some_and(sources::needs_guids) {
             return None;
         }
@@ -103,7 +103,7 @@ impl Session {
     pub(super) fn status(&self, named: &Named) -> Result<Reply, Refusal> {
         let place = self.host.store.find(named)?;
         let uniqueid = sources::uniqueid_of(&place)?;
-        let (index, expunge) = open_unlocked(&place)?;
+        let (index, expunge) = open_unlocked(&self.host.store, &place)?;
         let local = sources::open_local(&place, &uniqueid, index.header().uidvalidity());
         let files = || [Some(&index), expunge.as_ref()].into_iter().flatten();
         let (mut old, mut cached, mut bytes, mut hash_bytes) = (0, 0, 0_u64, 0_u64);
@@ -157,7 +157,10 @@ impl Session {
 }
 
 /// Opens index and expunge as they are now, without locks: for looking only.
-pub(super) fn open_unlocked(place: &Place) -> Result<(IndexFile, Option<IndexFile>), Refusal> {
+pub(super) fn open_unlocked(
+    store: &Store,
+    place: &Place,
+) -> Result<(IndexFile, Option<IndexFile>), Refusal> {
     let open = |kind: FileKind| -> Result<Option<IndexFile>, Refusal> {
         let dir = place.directory_of(kind);
         match dir.open_file(kind.file_name(), false) {
@@ -171,12 +174,7 @@ pub(super) fn open_unlocked(place: &Place) -> Result<(IndexFile, Option<IndexFil
         }
     };
     let index = open(FileKind::Index)?;
-    let gone = || {
-        Refusal::new(
-            Code::NoMailbox,
-            format!("mailbox {} was removed just now", place.mailbox),
-        )
-    };
+    let gone = || store.why_not_there(&place.mailbox, &place.partition);
     Ok((index.ok_or_else(gone)?, open(FileKind::Expunge)?))
 }
 

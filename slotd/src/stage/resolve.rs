@@ -147,17 +147,9 @@ pub fn resolve(
 /// The directory of the messages.
 ///
 /// # Errors
-/// [`Code::NoMessage`] if it is not there.
+/// There are no descriptors left.
 pub fn spool(place: &Place) -> Result<Spool, Refusal> {
-    let missing = || {
-        let path = place.data_path.display();
-        Refusal::new(
-            Code::NoMessage,
-            format!("{path}, which should hold the messages, does not exist"),
-        )
-    };
-    let data = place.data.as_ref().ok_or_else(missing)?;
-    let fd = rustix::io::fcntl_dupfd_cloexec(data.as_ref(), 0)
+    let fd = rustix::io::fcntl_dupfd_cloexec(place.data.as_ref(), 0)
         .map_err(|e| indexfile::IoError::new("open", &place.data_path, e.into()))?;
     Ok(Spool::from_fd(fd, place.data_path.clone()))
 }

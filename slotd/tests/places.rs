@@ -1,0 +1,179 @@
+//! Where the files of a mailbox may lie: every layout that `imapd.conf` allows, and each directory of it out of reach.
+//!
+//! A directory that cannot be reached is not one without files. Taken for that, an unreachable expunge file stays at
+//! version 9 beside an index of version 10, and Cyrus unlinks live messages by what it reads there.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use common::{Store, lock, named};
+use indexfile::mailbox::ImapdConf;
+use slotd::client::ClientError;
+use slotd::protocol::{Clean, Code, Commit, Upgrade, Verify};
+
+const MAILBOX: &str = "user.alice.expunged";
+const FILES: [&str; 4] = ["header", "index", "cache", "expunge"];
+
+/// Which files lie in the metapartition.
+const LAYOUTS: [&str; 4] = [
+    "header index cache expunge",
+    "index",
+    "expunge",
+    "index cache expunge",
+];
+
+/// The store with these files only below `meta`, and the others beside the messages.
+fn laid_out(words: &str) -> Store {
+    let mut store = Store::small(&[MAILBOX, "user.alice"]);
+    for mailbox in [MAILBOX, "user.alice"] {
+        for file in FILES.into_iter().filter(|f| !words.contains(f)) {
+            let name = format!("cyrus.{file}");
+            let from = store.meta(mailbox).join(&name);
+            if from.exists() {
+                fs::rename(from, store.spool(mailbox).join(name)).unwrap();
+            }
+        }
+    }
+    let path = store.root().join("imapd.conf");
+    let text = fs::read_to_string(&path).unwrap();
+    let files = format!("metapartition_files: {words}");
+    let text = text.replace(
+        "metapartition_files: header index cache expunge squat",
+        &files,
+    );
+    fs::write(&path, &text).unwrap();
+    store.conf = ImapdConf::load(&path).unwrap();
+    store
+}
+
+/// Path and bytes of everything.
+fn everything(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(everything(&path));
+        } else {
+            let regular = path.symlink_metadata().unwrap().is_file();
+            let bytes = regular.then(|| fs::read(&path).unwrap());
+            all.push((path, bytes.unwrap_or_default()));
+        }
+    }
+    all.sort();
+    all
+}
+
+fn refused<T: std::fmt::Debug>(what: &str, result: Result<T, ClientError>) -> (Code, String) {
+    let error = result.expect_err(what);
+    (error.code().expect(what), error.to_string())
+}
+
+/// Every command refuses the mailbox, with one of these codes and a sentence that names the directory or file.
+async fn all_refuse(store: &Store, what: &str, codes: &[Code], path: &Path) {
+    let before = everything(&store.root());
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    let clean = Clean {
+        of: named(MAILBOX),
+        dry_run: false,
+    };
+    let verify = Verify {
+        of: named(MAILBOX),
+        sample: None,
+    };
+    let answers = [
+        refused(what, client.lock(lock(MAILBOX)).await),
+        refused(what, client.status(named(MAILBOX)).await),
+        refused(what, client.verify(verify).await),
+        refused(what, client.clean(clean).await),
+    ];
+    for (code, text) in answers {
+        assert!(codes.contains(&code), "{what}: {text}");
+        assert!(text.contains(path.to_str().unwrap()), "{what}: {text}");
+    }
+    drop(client);
+    served.stop().await;
+    assert_eq!(everything(&store.root()), before, "{what}");
+}
+
+#[tokio::test]
+async fn each_layout_is_upgraded_with_index_and_expunge_file_in_step() {
+    for words in LAYOUTS {
+        let store = laid_out(words);
+        let served = store.serve().await;
+        let mut client = served.client().await;
+        client.lock(lock(MAILBOX)).await.unwrap();
+        client.upgrade(Upgrade::default()).await.unwrap();
+        client.commit(Commit::default()).await.unwrap();
+        let status = client.status(named(MAILBOX)).await.unwrap();
+        assert_eq!((status.facts.index, status.facts.expunge), (10, Some(10)));
+        served.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn an_unreachable_directory_of_any_file_refuses_the_mailbox() {
+    for words in LAYOUTS {
+        for half in ["meta", "spool"] {
+            // One directory is missing.
+            let store = laid_out(words);
+            let away = store.tmp.path().join("away");
+            let dir = store.root().join(half).join("user/alice/expunged");
+            fs::rename(&dir, &away).unwrap();
+            let what = format!("{words}: no {half} directory");
+            all_refuse(&store, &what, &[Code::Damaged], &dir).await;
+
+            // The whole root is an empty mount point, and slotd's state is new.
+            let store = laid_out(words);
+            let root = store.root().join(half);
+            fs::rename(&root, store.tmp.path().join("disk")).unwrap();
+            fs::create_dir(&root).unwrap();
+            let what = format!("{words}: {half} not mounted");
+            all_refuse(&store, &what, &[Code::Unmounted], &root).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_regular_file_refuses_the_mailbox_and_does_not_make_it_gone() {
+    for file in ["cyrus.header", "cyrus.index", "cyrus.expunge"] {
+        let store = laid_out(LAYOUTS[0]);
+        let path = store.meta(MAILBOX).join(file);
+        let elsewhere = store.tmp.path().join("fast-disk");
+        fs::rename(&path, &elsewhere).unwrap();
+        symlink(&elsewhere, &path).unwrap();
+        all_refuse(&store, "a link", &[Code::Damaged], &path).await;
+        fs::remove_file(&path).unwrap();
+        let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        all_refuse(&store, "a socket", &[Code::Damaged], &path).await;
+        drop(socket);
+        fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        all_refuse(&store, "a fifo", &[Code::Damaged], &path).await;
+    }
+}
+
+#[tokio::test]
+async fn a_mailbox_is_gone_only_when_nothing_of_it_is_left() {
+    let store = laid_out(LAYOUTS[0]);
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    // On the way to a mailbox, and no mailbox.
+    let (code, _) = refused("user", client.lock(lock("user")).await);
+    assert_eq!(code, Code::NoMailbox);
+    for file in ["cyrus.header", "cyrus.index"] {
+        fs::remove_file(store.meta(MAILBOX).join(file)).unwrap();
+    }
+    let (code, text) = refused("the expunge file", client.lock(lock(MAILBOX)).await);
+    assert_eq!(code, Code::Damaged, "{text}");
+    fs::remove_dir_all(store.meta(MAILBOX)).unwrap();
+    let (code, text) = refused("the messages", client.lock(lock(MAILBOX)).await);
+    assert_eq!(code, Code::Damaged, "{text}");
+    fs::remove_dir_all(store.spool(MAILBOX)).unwrap();
+    let (code, _) = refused("nothing", client.lock(lock(MAILBOX)).await);
+    assert_eq!(code, Code::NoMailbox);
+    served.stop().await;
+}
