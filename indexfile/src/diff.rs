@@ -1,12 +1,13 @@
 //! Two files compared field by field, records matched by UID.
 //!
-//! Memory grows by 8 bytes a record of an expunge file, whose records are in no order; index files
-//! are merged as they stand. Reads only.
+//! Files whose records are in order, as those of an index always are, are merged as they stand, in flat
+//! memory. For an expunge file that is in no order memory grows by 8 bytes a record. Reads only.
 
-use crate::kind::FileKind;
 use crate::layout::{HeaderField, RecordField};
+use crate::read_error::ReadError;
 use crate::reader::IndexFile;
 use crate::record::Record;
+use crate::records::Records;
 
 /// A field's value, as far as the file has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +54,8 @@ pub enum Difference {
 /// Calls `found` with every difference: the header's first, then by ascending UID.
 ///
 /// # Errors
-/// Whatever `found` returns ends the comparison.
-pub fn diff<E>(
+/// Whatever `found` returns ends the comparison, and so does a file that cannot be read.
+pub fn diff<E: From<ReadError>>(
     a: &IndexFile,
     b: &IndexFile,
     mut found: impl FnMut(Difference) -> Result<(), E>,
@@ -70,29 +71,31 @@ pub fn diff<E>(
             found(Difference::Header { field, a, b })?;
         }
     }
-    let (order_a, order_b) = (Order::of(a), Order::of(b));
-    let (mut i, mut j, mut moved) = (0, 0, false);
+    let (mut a, mut b) = (Ascending::of(a)?, Ascending::of(b)?);
+    // Where records come and go, positions differ anyway; the order is news only if nothing else is.
+    let (mut moved, mut others) = (false, false);
+    let (mut left, mut right) = (a.next()?, b.next()?);
     loop {
-        let (left, right) = (order_a.nth(a, i), order_b.nth(b, j));
-        match (left, right) {
-            (Some(left), Some(right)) if left.uid() == right.uid() => {
-                moved |= order_a.position(i) != order_b.position(j);
-                fields(&left, &right, &mut found)?;
-                (i, j) = (i + 1, j + 1);
+        match (&left, &right) {
+            (Some((i, l)), Some((j, r))) if l.uid() == r.uid() => {
+                moved |= i != j;
+                fields(l, r, &mut found)?;
+                (left, right) = (a.next()?, b.next()?);
             }
-            (Some(left), right) if right.is_none_or(|right| left.uid() < right.uid()) => {
-                found(Difference::OnlyA(left.uid()))?;
-                i += 1;
+            (Some((_, l)), r) if r.as_ref().is_none_or(|(_, r)| l.uid() < r.uid()) => {
+                others = true;
+                found(Difference::OnlyA(l.uid()))?;
+                left = a.next()?;
             }
-            (_, Some(right)) => {
-                found(Difference::OnlyB(right.uid()))?;
-                j += 1;
+            (_, Some((_, r))) => {
+                others = true;
+                found(Difference::OnlyB(r.uid()))?;
+                right = b.next()?;
             }
             (_, None) => break,
         }
     }
-    // Where records come and go, positions differ anyway; the order is news only if nothing else is.
-    if moved && i == j && a.num_records() == b.num_records() {
+    if moved && !others {
         found(Difference::Order)
     } else {
         Ok(())
@@ -123,33 +126,50 @@ fn fields<E>(
     Ok(())
 }
 
-/// Positions of the records in ascending order of UID.
-enum Order {
-    AsIs,
-    Sorted(Vec<(u32, u32)>),
+/// The records of a file in ascending order of UID, each with its position.
+enum Ascending<'a> {
+    AsTheyAre(std::iter::Enumerate<Records<'a>>),
+    Sorted {
+        file: &'a IndexFile,
+        /// UIDs and positions.
+        order: std::vec::IntoIter<(u32, u32)>,
+    },
 }
 
-impl Order {
-    fn of(file: &IndexFile) -> Self {
-        if file.kind() == FileKind::Index {
-            return Self::AsIs;
+impl<'a> Ascending<'a> {
+    fn of(file: &'a IndexFile) -> Result<Self, ReadError> {
+        let (mut previous, mut in_order) = (0, true);
+        let mut blocks = file.blocks();
+        while let Some(block) = blocks.read()? {
+            for uid in block.records().map(|record| record.uid()) {
+                in_order &= uid >= previous;
+                previous = uid;
+            }
         }
-        let mut all: Vec<(u32, u32)> = file.records().map(|r| r.uid()).zip(0..).collect();
-        all.sort_unstable();
-        Self::Sorted(all)
+        if in_order {
+            return Ok(Self::AsTheyAre(file.records().enumerate()));
+        }
+        let numbered = file.records().zip(0..);
+        let order: Result<Vec<(u32, u32)>, ReadError> =
+            numbered.map(|(record, i)| Ok((record?.uid(), i))).collect();
+        let mut order = order?;
+        order.sort_unstable();
+        let order = order.into_iter();
+        Ok(Self::Sorted { file, order })
     }
 
-    fn position(&self, i: u32) -> u32 {
+    fn next(&mut self) -> Result<Option<(usize, Record<'a>)>, ReadError> {
         match self {
-            Self::AsIs => 0,
-            Self::Sorted(all) => all.get(i as usize).map_or(0, |&(_, at)| at),
-        }
-    }
-
-    fn nth<'a>(&self, file: &'a IndexFile, i: u32) -> Option<Record<'a>> {
-        match self {
-            Self::AsIs => file.record(i),
-            Self::Sorted(all) => file.record(all.get(i as usize)?.1),
+            Self::AsTheyAre(records) => records
+                .next()
+                .map(|(i, record)| Ok((i, record?)))
+                .transpose(),
+            Self::Sorted { file, order } => {
+                let Some((_, i)) = order.next() else {
+                    return Ok(None);
+                };
+                Ok(file.record(i)?.map(|record| (i as usize, record)))
+            }
         }
     }
 }

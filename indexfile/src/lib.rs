@@ -31,11 +31,10 @@
 //! })?;
 //! assert_eq!(report.altered, 1);
 //! let new = IndexFile::from_bytes(new, Path::new("cyrus.index.NEW"), FileKind::Index)?;
-//! assert_eq!(new.find_uid(7).map(|r| r.guid().padded()), Some(sha1));
+//! assert_eq!(new.find_uid(7)?.map(|r| r.guid().padded()), Some(sha1));
 //! # Ok(()) }
 //! ```
 
-mod bytes;
 mod error;
 mod guid;
 mod header;
@@ -43,7 +42,9 @@ mod kind;
 mod read_error;
 mod reader;
 mod record;
+mod records;
 mod shape;
+mod source;
 mod write_behind;
 
 pub mod build;
@@ -63,7 +64,8 @@ pub use header::Header;
 pub use kind::FileKind;
 pub use layout::{HeaderField, RecordField};
 pub use read_error::ReadError;
-pub use reader::{IndexFile, Records};
+pub use reader::IndexFile;
 pub use record::{Record, flags};
+pub use records::{Block, Blocks, Records};
 pub use stream_copy::{ConvertError, CopyError, CopyReport, Decision, StreamCopy};
 pub use write_behind::WriteBehind;

@@ -54,6 +54,20 @@ pub enum ReadError {
         /// Bytes there are.
         actual: u64,
     },
+    /// The file became shorter while it was read: somebody who takes no lock truncated it.
+    #[error(
+        "{} became shorter while it was read, from at least {expected} bytes to {actual}: something truncates it \
+         in place, as cp does",
+        path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Bytes of header and records when it was opened.
+        expected: u64,
+        /// Where it ends now, or a place behind that.
+        actual: u64,
+    },
     /// Version 9 or older with the record size of version 10: a version 10 file that a server before
     /// 2.3.10 appended to. Its GUIDs may be overwritten in part.
     #[error(
@@ -139,6 +153,7 @@ impl ReadError {
             Self::UnknownVersion { .. } => "unknown-version",
             Self::Version11 { .. } => "version-11",
             Self::Truncated { .. } => "truncated",
+            Self::Changed { .. } => "changed",
             Self::HybridMinor9Record88 { .. } => "hybrid-9-88",
             Self::BadHeader { .. } => "bad-header",
             Self::ZeroUid { .. } => "zero-uid",
@@ -158,6 +173,7 @@ impl ReadError {
             | Self::UnknownVersion { path, .. }
             | Self::Version11 { path }
             | Self::Truncated { path, .. }
+            | Self::Changed { path, .. }
             | Self::HybridMinor9Record88 { path, .. }
             | Self::BadHeader { path, .. }
             | Self::ZeroUid { path, .. }

@@ -5,20 +5,23 @@
 //! records there), bytes after the last record are ignored (a crashed append leaves them). What
 //! [`IndexFile::open`] returns has been checked from end to end: UIDs are not zero and ascend in an
 //! index, and from version 12 on all checksums agree. Nothing is written, so a crash leaves nothing.
+//!
+//! A live file is read as it is at that moment, a block of records at a time. Cyrus appends to it,
+//! writes single records in place and else replaces it by rename, so a record that the header
+//! counted stays where it is. Who truncates the file all the same, as `cp` does, makes a reader end
+//! with [`ReadError::Changed`].
 
-use crate::bytes::Bytes;
 use crate::error::IoContext;
 use crate::header::Header;
 use crate::kind::FileKind;
 use crate::layout::{HeaderField, RecordField, RecordSlots, Slot};
 use crate::read_error::ReadError;
 use crate::record::Record;
-use crate::shape::{MAX_SIZE, Shape, not_index, read_up_to, shape};
+use crate::records::{Block, Blocks, Records};
+use crate::shape::{MAX_SIZE, Shape, not_index, shape};
+use crate::source::{Source, read_up_to};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-
-/// Records are handed back to the kernel in steps of about this many bytes.
-pub(crate) const RELEASE_STEP: usize = 4 << 20;
 
 /// An open index or expunge file. `Send` and `Sync`; cheap to move, not to clone.
 #[derive(Debug)]
@@ -27,12 +30,15 @@ pub struct IndexFile {
     kind: FileKind,
     header: Header,
     slots: RecordSlots,
-    bytes: Bytes,
+    source: Source,
+    /// Header and records, bytes.
+    expected: u64,
+    /// All of the file when it was opened, bytes.
     length: u64,
 }
 
 impl IndexFile {
-    /// Opens and checks a file. The file is mapped, not read into memory.
+    /// Opens and checks a file. Of a large one only a window is in memory at a time.
     ///
     /// # Errors
     /// Any [`ReadError`].
@@ -41,7 +47,8 @@ impl IndexFile {
         Self::from_file(&file, path, kind)
     }
 
-    /// Maps and checks an open file; `path` is for messages. The file's offset is not moved.
+    /// Checks an open file; `path` is for messages. The file's offset is not moved. The handle of a
+    /// large one is duplicated: what belongs to the open file, as its locks do, lives as long as this.
     ///
     /// # Errors
     /// Any [`ReadError`].
@@ -54,7 +61,7 @@ impl IndexFile {
     /// Checks bytes in memory; `path` is for messages.
     ///
     /// # Errors
-    /// Any [`ReadError`] but `Io`.
+    /// Any [`ReadError`] but `Io` and `Changed`.
     pub fn from_bytes(bytes: Vec<u8>, path: &Path, kind: FileKind) -> Result<Self, ReadError> {
         let index = Self::from_bytes_unverified(bytes, path, kind)?;
         index.verify()?;
@@ -77,11 +84,17 @@ impl IndexFile {
         let length = meta.len();
         // One page holds any header; what is read here is the private copy that all lengths come from.
         let mut first = vec![0; MAX_SIZE as usize];
-        let got = read_up_to(file, &mut first).io_context("read", path)?;
+        let got = read_up_to(file, &mut first, 0).io_context("read", path)?;
         first.truncate(got);
         let shape = shape(first, length, path)?;
-        let bytes = Bytes::map(file, shape.expected).io_context("map", path)?;
-        Ok(Self::assemble(shape, bytes, length, path, kind))
+        let source = Source::of(file, shape.expected).io_context("read", path)?;
+        let index = Self::assemble(shape, source, length, path, kind);
+        match &index.source {
+            Source::Memory(bytes) if (bytes.len() as u64) < index.expected => {
+                Err(index.changed(bytes.len() as u64))
+            }
+            _ => Ok(index),
+        }
     }
 
     /// Like [`Self::from_bytes`] without the pass over the records: for looking at damage.
@@ -96,24 +109,25 @@ impl IndexFile {
         let length = bytes.len() as u64;
         let first = bytes[..bytes.len().min(MAX_SIZE as usize)].to_vec();
         let shape = shape(first, length, path)?;
-        bytes.truncate(shape.expected);
-        Ok(Self::assemble(
-            shape,
-            Bytes::Owned(bytes),
-            length,
-            path,
-            kind,
-        ))
+        // It is no longer than the bytes are.
+        bytes.truncate(usize::try_from(shape.expected).unwrap_or(usize::MAX));
+        let source = Source::Memory(bytes);
+        Ok(Self::assemble(shape, source, length, path, kind))
     }
 
-    fn assemble(shape: Shape, bytes: Bytes, length: u64, path: &Path, kind: FileKind) -> Self {
-        let Shape { header, slots, .. } = shape;
+    fn assemble(shape: Shape, source: Source, length: u64, path: &Path, kind: FileKind) -> Self {
+        let Shape {
+            header,
+            slots,
+            expected,
+        } = shape;
         Self {
             path: path.to_path_buf(),
             kind,
             header,
             slots,
-            bytes,
+            source,
+            expected,
             length,
         }
     }
@@ -134,33 +148,35 @@ impl IndexFile {
                 computed,
             });
         }
-        self.bytes.advise_sequential();
         let mut previous = 0;
-        for (i, record) in (1_u32..).zip(self.released_records()) {
-            let uid = record.uid();
-            if uid == 0 {
-                return Err(ReadError::ZeroUid {
-                    path: path(),
-                    record: i,
-                });
-            }
-            if self.kind == FileKind::Index && uid <= previous {
-                return Err(ReadError::UidOrder {
-                    path: path(),
-                    record: i,
-                    uid,
-                    previous,
-                });
-            }
-            previous = uid;
-            if let Some((stored, computed)) = record_crc(&record).filter(|(s, c)| s != c) {
-                return Err(ReadError::RecordCrc {
-                    path: path(),
-                    record: i,
-                    uid,
-                    stored,
-                    computed,
-                });
+        let mut blocks = self.blocks();
+        while let Some(block) = blocks.read()? {
+            for (i, record) in (block.first() + 1..).zip(block.records()) {
+                let uid = record.uid();
+                if uid == 0 {
+                    return Err(ReadError::ZeroUid {
+                        path: path(),
+                        record: i,
+                    });
+                }
+                if self.kind == FileKind::Index && uid <= previous {
+                    return Err(ReadError::UidOrder {
+                        path: path(),
+                        record: i,
+                        uid,
+                        previous,
+                    });
+                }
+                previous = uid;
+                if let Some((stored, computed)) = record_crc(&record).filter(|(s, c)| s != c) {
+                    return Err(ReadError::RecordCrc {
+                        path: path(),
+                        record: i,
+                        uid,
+                        stored,
+                        computed,
+                    });
+                }
             }
         }
         Ok(())
@@ -205,16 +221,33 @@ impl IndexFile {
         self.kind
     }
 
-    /// Header and records, without bytes that trail them.
+    /// Bytes of header and records together, without those that trail them.
     #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    pub fn length(&self) -> u64 {
+        self.expected
+    }
+
+    /// Header and records as they are now, in memory, without bytes that trail them. For small files,
+    /// and for a copy that nobody can change.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`] or [`ReadError::Changed`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>, ReadError> {
+        let len = usize::try_from(self.expected).unwrap_or(usize::MAX);
+        let mut bytes = Vec::new();
+        bytes
+            .try_reserve_exact(len)
+            .map_err(|_| std::io::Error::from(std::io::ErrorKind::OutOfMemory))
+            .io_context("read", &self.path)?;
+        bytes.resize(len, 0);
+        self.fill(&mut bytes, 0)?;
+        Ok(bytes)
     }
 
     /// Bytes after the last record when the file was opened.
     #[must_use]
     pub fn trailing_bytes(&self) -> u64 {
-        self.length.saturating_sub(self.bytes.len() as u64)
+        self.length.saturating_sub(self.expected)
     }
 
     /// Where the fields of a record lie in this file.
@@ -223,73 +256,117 @@ impl IndexFile {
         &self.slots
     }
 
-    fn record_bytes(&self) -> &[u8] {
-        self.bytes
-            .get(self.header.start_offset() as usize..)
-            .unwrap_or(&[])
+    fn changed(&self, actual: u64) -> ReadError {
+        ReadError::Changed {
+            path: self.path.clone(),
+            expected: self.expected,
+            actual,
+        }
+    }
+
+    pub(crate) fn is_in_memory(&self) -> bool {
+        matches!(self.source, Source::Memory(_))
+    }
+
+    fn fill(&self, buffer: &mut [u8], offset: u64) -> Result<(), ReadError> {
+        let got = self.source.read(buffer, offset);
+        let got = got.io_context("read", &self.path)?;
+        if got < buffer.len() {
+            return Err(self.changed(offset + got as u64));
+        }
+        Ok(())
+    }
+
+    fn offset_of(&self, record: u32) -> u64 {
+        let size = u64::from(self.header.record_size());
+        u64::from(self.header.start_offset()) + u64::from(record) * size
     }
 
     /// The records, in the order of the file.
     #[must_use]
     pub fn records(&self) -> Records<'_> {
-        Records {
-            chunks: self
-                .record_bytes()
-                .chunks_exact(self.header.record_size() as usize),
-            slots: &self.slots,
-        }
+        Records::new(self)
     }
 
-    /// Drops the file's pages from this process's memory; those that are touched again come back.
+    /// The records, many at a time: for those who look at all of them.
+    #[must_use]
+    pub fn blocks(&self) -> Blocks<'_> {
+        Blocks::new(self)
+    }
+
+    /// At most `most` records from position `from` on, counted from 0; none behind the last. `buffer`
+    /// is where they are put if they are not in memory already.
     ///
-    /// For readers that go over a giant file once and want to stay small.
-    pub fn release(&self) {
-        self.bytes.release(0..self.bytes.len());
-    }
-
-    /// The records, dropping pages that were passed from memory.
-    pub(crate) fn released_records(&self) -> impl Iterator<Item = Record<'_>> {
-        let start = self.header.start_offset() as usize;
+    /// # Errors
+    /// [`ReadError::Io`] or [`ReadError::Changed`].
+    pub fn block<'a>(
+        &'a self,
+        from: u32,
+        most: u32,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<Block<'a>, ReadError> {
+        let count = self.num_records().saturating_sub(from).min(most);
         let size = self.header.record_size() as usize;
-        let mut released = 0;
-        self.records().enumerate().map(move |(i, record)| {
-            let at = start + i * size;
-            if at - released >= RELEASE_STEP {
-                // Whole pages only, and not the one this record begins in.
-                let end = at & !0xffff;
-                self.bytes.release(released..end);
-                released = end;
+        // A record has at most 4096 bytes, and what is counted lies inside the file.
+        let (at, len) = (self.offset_of(from), count as usize * size);
+        let bytes = match &self.source {
+            Source::Memory(all) => usize::try_from(at)
+                .ok()
+                .and_then(|at| all.get(at..at.checked_add(len)?))
+                .unwrap_or_default(),
+            Source::File(_) => {
+                buffer.resize(len, 0);
+                self.fill(buffer, at)?;
+                buffer
             }
-            record
-        })
+        };
+        Ok(Block::new(from, bytes, size, &self.slots))
     }
 
     /// The record at position `i`, counted from 0.
-    #[must_use]
-    pub fn record(&self, i: u32) -> Option<Record<'_>> {
+    ///
+    /// # Errors
+    /// [`ReadError::Io`] or [`ReadError::Changed`].
+    pub fn record(&self, i: u32) -> Result<Option<Record<'_>>, ReadError> {
+        if i >= self.num_records() {
+            return Ok(None);
+        }
         let size = self.header.record_size() as usize;
-        let at = (i as usize).checked_mul(size)?;
-        let bytes = self.record_bytes().get(at..at.checked_add(size)?)?;
-        Some(Record::new(bytes, &self.slots))
+        if let Source::Memory(all) = &self.source {
+            let at = usize::try_from(self.offset_of(i)).ok();
+            let bytes = at.and_then(|at| all.get(at..at.checked_add(size)?));
+            return Ok(bytes.map(|bytes| Record::new(bytes, &self.slots)));
+        }
+        Record::read(size, &self.slots, |buffer| {
+            self.fill(buffer, self.offset_of(i))
+        })
+        .map(Some)
     }
 
     /// The record with this UID: by bisection in an index, one by one in an expunge file.
-    #[must_use]
-    pub fn find_uid(&self, uid: u32) -> Option<Record<'_>> {
+    ///
+    /// # Errors
+    /// [`ReadError::Io`] or [`ReadError::Changed`].
+    pub fn find_uid(&self, uid: u32) -> Result<Option<Record<'_>>, ReadError> {
         if self.kind == FileKind::Expunge {
-            return self.records().find(|r| r.uid() == uid);
+            let found = |record: &Result<Record<'_>, _>| {
+                record.as_ref().map_or(true, |record| record.uid() == uid)
+            };
+            return self.records().find(found).transpose();
         }
         let (mut low, mut high) = (0, self.num_records());
         while low < high {
             let middle = low + (high - low) / 2;
-            let record = self.record(middle)?;
+            let Some(record) = self.record(middle)? else {
+                return Ok(None);
+            };
             match record.uid().cmp(&uid) {
-                std::cmp::Ordering::Equal => return Some(record),
+                std::cmp::Ordering::Equal => return Ok(Some(record)),
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
             }
         }
-        None
+        Ok(None)
     }
 }
 
@@ -302,26 +379,3 @@ fn checksum(slot: Slot, image: &[u8]) -> Option<(u32, u32)> {
     let stored = u32::try_from(slot.read(image)?).ok()?;
     Some((stored, crc32fast::hash(image.get(..slot.offset as usize)?)))
 }
-
-/// Iterator over the records of a file.
-#[derive(Clone, Debug)]
-pub struct Records<'a> {
-    chunks: std::slice::ChunksExact<'a, u8>,
-    slots: &'a RecordSlots,
-}
-
-impl<'a> Iterator for Records<'a> {
-    type Item = Record<'a>;
-
-    fn next(&mut self) -> Option<Record<'a>> {
-        self.chunks
-            .next()
-            .map(|bytes| Record::new(bytes, self.slots))
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.chunks.size_hint()
-    }
-}
-
-impl ExactSizeIterator for Records<'_> {}

@@ -1,4 +1,4 @@
-//! One record, borrowed from the file: no allocation, no copy.
+//! One record: borrowed from a block, or a copy of its few bytes. Nothing is allocated.
 
 use crate::guid::{Guid, RecordGuid, Uuid};
 use crate::header::be32;
@@ -37,25 +37,70 @@ pub mod flags {
     ];
 }
 
+/// No version has a longer record, bytes.
+const LONGEST: usize = 144;
+
 /// A record of an index or expunge file.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Record<'a> {
-    bytes: &'a [u8],
+    image: Image<'a>,
     slots: &'a RecordSlots,
+}
+
+#[derive(Clone, Copy)]
+enum Image<'a> {
+    Seen(&'a [u8]),
+    Held { len: u8, bytes: [u8; LONGEST] },
+}
+
+impl std::fmt::Debug for Record<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Record(uid {})", self.uid())
+    }
 }
 
 impl<'a> Record<'a> {
     /// Views `bytes`, which are one record whole, through `slots`.
     #[inline]
     pub(crate) const fn new(bytes: &'a [u8], slots: &'a RecordSlots) -> Self {
-        Self { bytes, slots }
+        let image = Image::Seen(bytes);
+        Self { image, slots }
+    }
+
+    /// The same with a copy of the bytes.
+    #[inline]
+    pub(crate) fn held(bytes: &[u8], slots: &'a RecordSlots) -> Self {
+        let len = bytes.len().min(LONGEST);
+        let mut held = [0; LONGEST];
+        held[..len].copy_from_slice(&bytes[..len]);
+        Self::holding(len, held, slots)
+    }
+
+    /// A record of `size` bytes, which `fill` reads.
+    pub(crate) fn read<E>(
+        size: usize,
+        slots: &'a RecordSlots,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let len = size.min(LONGEST);
+        let mut held = [0; LONGEST];
+        fill(&mut held[..len])?;
+        Ok(Self::holding(len, held, slots))
+    }
+
+    #[inline]
+    fn holding(len: usize, bytes: [u8; LONGEST], slots: &'a RecordSlots) -> Self {
+        // At most 144.
+        let len = u8::try_from(len).unwrap_or(0);
+        let image = Image::Held { len, bytes };
+        Self { image, slots }
     }
 
     /// UID; 0 only in a damaged file.
     #[must_use]
     #[inline]
     pub fn uid(&self) -> u32 {
-        be32(self.bytes, 0).unwrap_or(0)
+        be32(self.bytes(), 0).unwrap_or(0)
     }
 
     /// Size of the message in bytes.
@@ -69,14 +114,14 @@ impl<'a> Record<'a> {
     #[must_use]
     #[inline]
     pub fn get(&self, field: RecordField) -> Option<u64> {
-        self.slots.get(field)?.read(self.bytes)
+        self.slots.get(field)?.read(self.bytes())
     }
 
     /// The bytes of a field, if this file has it.
     #[must_use]
     #[inline]
-    pub fn field_bytes(&self, field: RecordField) -> Option<&'a [u8]> {
-        self.slots.get(field)?.of(self.bytes)
+    pub fn field_bytes(&self, field: RecordField) -> Option<&[u8]> {
+        self.slots.get(field)?.of(self.bytes())
     }
 
     /// The message's identifier.
@@ -130,8 +175,11 @@ impl<'a> Record<'a> {
     /// The record's bytes.
     #[must_use]
     #[inline]
-    pub const fn bytes(&self) -> &'a [u8] {
-        self.bytes
+    pub fn bytes(&self) -> &[u8] {
+        match &self.image {
+            Image::Seen(bytes) => bytes,
+            Image::Held { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+        }
     }
 
     /// Where the fields lie.

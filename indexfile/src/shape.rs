@@ -1,15 +1,12 @@
 //! What the first bytes of a file say about the rest: whether it is an index at all, of which version,
 //! and how long it must be.
 //!
-//! Promises: every length is checked against the file's before anything is mapped, with arithmetic
+//! Promises: every length is checked against the file's before anything is read by it, with arithmetic
 //! that cannot overflow.
 
-use crate::error::IoError;
 use crate::header::{Header, be32};
 use crate::layout::{self, RecordSlots};
 use crate::read_error::ReadError;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// No version has a header, or a record, of more than this many bytes.
@@ -18,7 +15,8 @@ pub(crate) const MAX_SIZE: u32 = 4096;
 pub(crate) struct Shape {
     pub(crate) header: Header,
     pub(crate) slots: RecordSlots,
-    pub(crate) expected: usize,
+    /// Header and records, bytes.
+    pub(crate) expected: u64,
 }
 
 pub(crate) fn not_index(path: &Path, reason: &'static str) -> ReadError {
@@ -26,19 +24,6 @@ pub(crate) fn not_index(path: &Path, reason: &'static str) -> ReadError {
         path: path.to_path_buf(),
         reason,
     }
-}
-
-pub(crate) fn read_up_to(file: &File, buffer: &mut [u8]) -> std::io::Result<usize> {
-    let mut got = 0;
-    while got < buffer.len() {
-        match file.read_at(&mut buffer[got..], got as u64) {
-            Ok(0) => break,
-            Ok(n) => got += n,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(got)
 }
 
 /// Decides from the first bytes of a file (up to [`MAX_SIZE`]) and its length what it holds.
@@ -93,13 +78,6 @@ pub(crate) fn shape(mut first: Vec<u8>, length: u64, path: &Path) -> Result<Shap
             actual: length,
         });
     }
-    let expected = usize::try_from(expected).map_err(|_| {
-        IoError::new(
-            "map",
-            path,
-            std::io::Error::from(std::io::ErrorKind::FileTooLarge),
-        )
-    })?;
     first.truncate(start_offset as usize);
     let slots = layout::record_slots(minor_version, record_size);
     let (Some(header), Some(slots)) = (Header::new(first), slots) else {

@@ -1,7 +1,7 @@
 //! A mailbox opened for reading, without a lock: directories, index, expunge file, header.
 //!
 //! What is promised: the index is read before the expunge file, so that a message that is being
-//! expunged meanwhile is seen in both rather than in neither. Large index files are mapped, not copied.
+//! expunged meanwhile is seen in both rather than in neither. Large index files are read through a window.
 //! Nothing is written.
 
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use indexfile::mailbox::HeaderFile;
 use indexfile::{FileKind, IndexFile, ReadError};
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::cache::Owner;
@@ -22,10 +22,6 @@ use crate::targets::{Dirs, Target};
 
 /// No `cyrus.header` is longer than this: 128 flags and an ACL.
 const HEADER_MAX: u64 = 4 << 20;
-/// Index files up to this length, in bytes, are read rather than mapped: a map, its page faults and its
-/// end, which all cores have to be told of, take longer than the copy.
-const READ_BELOW: usize = 96 << 10;
-
 /// An open mailbox.
 #[derive(Debug)]
 pub struct Mailbox {
@@ -130,8 +126,12 @@ impl Mailbox {
         for kind in [FileKind::Index, FileKind::Expunge] {
             match open_index(&self.target, &self.dirs, kind) {
                 Ok(Ok(Some((file, _)))) => {
-                    let now = file.records().map(|record| record.uid());
-                    listed.extend(now.filter(|uid| uids.contains(uid)));
+                    for record in file.records() {
+                        let Ok(record) = record else {
+                            return uids.clone();
+                        };
+                        listed.extend(Some(record.uid()).filter(|uid| uids.contains(uid)));
+                    }
                 }
                 // The mailbox is gone, or has no expunge file.
                 Ok(Ok(None)) => {}
@@ -159,7 +159,8 @@ fn directory_finding(target: &Target, path: PathBuf, errno: Errno) -> Finding {
     Finding::new(&target.mailbox, code, path, &text)
 }
 
-fn index_finding(target: &Target, code: Code, error: &ReadError) -> Finding {
+/// What to tell of an index or expunge file that cannot be read.
+pub fn index_finding(target: &Target, code: Code, error: &ReadError) -> Finding {
     let code = match error {
         ReadError::Io(io) if io.kind() == std::io::ErrorKind::PermissionDenied => Code::Denied,
         ReadError::Io(_) => Code::Io,
@@ -187,24 +188,6 @@ fn file_finding(target: &Target, code: Code, path: &Path, errno: Errno) -> Findi
     Finding::new(&target.mailbox, code, path.to_owned(), &text)
 }
 
-/// The bytes of a small regular file; whatever goes wrong, mapping it then finds out.
-fn small(mut file: &File, stat: &Stat) -> Option<Vec<u8>> {
-    let len = usize::try_from(stat.st_size).ok()?;
-    if len > READ_BELOW || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return None;
-    }
-    // One byte more, so that one call both reads all and finds the end.
-    let mut bytes = vec![0; len + 1];
-    let have = file.read(&mut bytes).ok()?;
-    bytes.truncate(have);
-    if have == len {
-        return Some(bytes);
-    }
-    // It grew or shrank: the offset goes back for whoever reads it from the start.
-    std::io::Seek::rewind(&mut file).ok()?;
-    None
-}
-
 type Indexed = Option<(IndexFile, Owner)>;
 
 /// Opens one of the two index files; `None` if it is not there.
@@ -225,10 +208,7 @@ fn open_index(
     };
     let stat =
         rustix::fs::fstat(&file).map_err(|errno| file_finding(target, code, &path, errno))?;
-    let index = match small(&file, &stat) {
-        Some(bytes) => IndexFile::from_bytes(bytes, &path, kind),
-        None => IndexFile::from_file(&file, &path, kind),
-    };
+    let index = IndexFile::from_file(&file, &path, kind);
     Ok(index.map(|index| Some((index, Owner::of_stat(&stat)))))
 }
 

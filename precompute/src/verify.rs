@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use indexfile::Guid;
 use rayon::iter::{ParallelBridge as _, ParallelIterator as _};
 
-use crate::cache::{self, Cache, Entry, Found};
+use crate::cache::{self, Cache, CacheError, Entry, Found};
 use crate::counter::Counter;
 use crate::finding::{Code, Finding};
 use crate::governor::Governor;
@@ -81,7 +81,7 @@ pub fn run(
     let chunks = steps
         .take_while(|_| governor.go_on())
         .filter_map(|step| open(step, &totals, observer))
-        .flat_map(chunks);
+        .flat_map(|open| chunks(open, observer));
     pool(options.jobs)?.install(|| {
         chunks.par_bridge().for_each_init(
             || Lanes::new(Kernel::detect()),
@@ -139,10 +139,19 @@ fn open(step: Step, totals: &Totals, observer: &dyn Observer) -> Option<Arc<Open
     }
 }
 
-fn chunks(open: Arc<Open>) -> impl Iterator<Item = (Arc<Open>, Vec<Entry>)> {
+fn chunks(
+    open: Arc<Open>,
+    observer: &dyn Observer,
+) -> impl Iterator<Item = (Arc<Open>, Vec<Entry>)> {
     let mut next = 0;
     std::iter::from_fn(move || {
-        let entries: Vec<Entry> = open.cache.iter().skip(next).take(CHUNK).collect();
+        let some = open.cache.iter().skip(next).take(CHUNK);
+        let entries = some.collect::<Result<Vec<Entry>, CacheError>>();
+        let entries = entries.unwrap_or_else(|error| {
+            let (name, path) = (&open.mailbox.target.mailbox, open.cache.path().to_owned());
+            observer.finding(Finding::new(name, Code::WrongEntry, path, &error));
+            Vec::new()
+        });
         next += entries.len();
         (!entries.is_empty()).then(|| (Arc::clone(&open), entries))
     })

@@ -43,8 +43,12 @@ fn every_message_of_index_and_expunge_file_is_in_the_cache() {
         ("user.expunged", vec![1, 4]),
     ] {
         let cache = cache(&store, name);
-        assert_eq!(cache.iter().map(|e| e.uid).collect::<Vec<_>>(), uids);
+        assert_eq!(
+            cache.iter().map(|e| e.unwrap().uid).collect::<Vec<_>>(),
+            uids
+        );
         for entry in &cache {
+            let entry = entry.unwrap();
             let path = store.mailbox(name).join(format!("{}.", entry.uid));
             let meta = fs::metadata(path).expect("message");
             assert!(entry.still_same(&stamp(&meta), meta.len()));
@@ -114,7 +118,7 @@ fn only_what_is_new_or_changed_is_hashed() {
     );
     let uids: Vec<u32> = cache(&store, "user.joe.Old")
         .iter()
-        .map(|e| e.uid)
+        .map(|e| e.unwrap().uid)
         .collect();
     assert_eq!(uids, [3, 5, 8, 9, 11, 12]);
     assert_eq!(store.believed_and_right(), 708);
@@ -265,7 +269,10 @@ fn a_torn_damaged_or_foreign_cache_is_rebuilt() {
     let whole = &good[&path];
     let mut flipped = whole.clone();
     flipped[5_000] ^= 1;
-    let entries: Vec<Entry> = cache(&store, "user.joe").iter().collect();
+    let entries: Vec<Entry> = cache(&store, "user.joe")
+        .iter()
+        .map(Result::unwrap)
+        .collect();
     let foreign = |uidvalidity, uniqueid: &str| {
         let mut writer = CacheWriter::new(Vec::new(), uidvalidity, uniqueid, 700).expect("begin");
         for entry in &entries {
@@ -478,7 +485,8 @@ fn verify_tells_stale_from_wrong() {
     let count = u32::try_from(old.len()).expect("few");
     let mut writer =
         CacheWriter::new(Vec::new(), old.uidvalidity(), old.uniqueid(), count).expect("begin");
-    for mut entry in &old {
+    for entry in &old {
+        let mut entry = entry.unwrap();
         if entry.uid == 9 {
             entry.guid = indexfile::Guid::from_bytes([7; 20]);
         }

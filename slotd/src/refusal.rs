@@ -69,7 +69,10 @@ impl From<LogError> for Refusal {
 
 impl From<ConvertError> for Refusal {
     fn from(error: ConvertError) -> Refusal {
-        Refusal::new(Code::Unsupported, error.to_string())
+        match error {
+            ConvertError::Read(error) => error.into(),
+            error => Refusal::new(Code::Unsupported, error.to_string()),
+        }
     }
 }
 

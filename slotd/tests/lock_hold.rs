@@ -177,6 +177,7 @@ async fn lock_hold_of_200_000_messages() {
         .index(MAILBOX)
         .record(0)
         .unwrap()
+        .unwrap()
         .get(RecordField::Size);
     assert_eq!(field, Some(100));
 }

@@ -31,7 +31,12 @@ pub fn reader(data: &[u8]) {
         3 => {
             if let Ok(cache) = Cache::from_bytes(rest.to_vec(), Path::new("cyrus.sha1s")) {
                 assert_eq!(cache.iter().count(), cache.len());
-                assert!(cache.iter().all(|e| cache.get(e.uid) == Some(e)));
+                assert!(
+                    cache
+                        .iter()
+                        .map(Result::unwrap)
+                        .all(|e| cache.get(e.uid) == Some(e))
+                );
             }
         }
         4 => name(rest),
@@ -50,7 +55,7 @@ fn index(bytes: &[u8], kind: FileKind) {
             header.highestmodseq(),
         ));
         assert_eq!(file.records().len(), file.num_records() as usize);
-        for record in file.records() {
+        for record in file.records().map(Result::unwrap) {
             let numbers = RecordField::ALL
                 .iter()
                 .filter_map(|&f| record.get(f))
@@ -58,8 +63,8 @@ fn index(bytes: &[u8], kind: FileKind) {
             std::hint::black_box((numbers, record.guid(), record.user_flag_numbers().count()));
         }
         if file.verify().is_ok() {
-            for record in file.records() {
-                let found = file.find_uid(record.uid()).map(|r| r.uid());
+            for record in file.records().map(Result::unwrap) {
+                let found = file.find_uid(record.uid()).unwrap().map(|r| r.uid());
                 assert_eq!(found, Some(record.uid()));
             }
         }
@@ -120,7 +125,11 @@ pub fn convert(data: &[u8]) {
         .expect("what is written is sound");
     assert_eq!(written.minor_version(), to);
     assert_eq!(written.records().len(), source.records().len());
-    for (old, new) in source.records().zip(written.records()) {
+    for (old, new) in source
+        .records()
+        .map(Result::unwrap)
+        .zip(written.records().map(Result::unwrap))
+    {
         assert_eq!(old.bytes()[..52], new.bytes()[..52]);
         assert!(
             old.modseq().is_none()
@@ -129,7 +138,12 @@ pub fn convert(data: &[u8]) {
         );
     }
     // Once written, going up to 10 and back loses nothing but what an upgrade is meant to change.
-    if report.zero_modseqs == 0 && written.records().all(|r| r.modseq() != Some(0)) {
+    if report.zero_modseqs == 0
+        && written
+            .records()
+            .map(Result::unwrap)
+            .all(|r| r.modseq() != Some(0))
+    {
         let mut ten = Vec::new();
         StreamCopy::new(&written)
             .to_version(10)

@@ -1,18 +1,23 @@
 //! `cyrus.cache` beside an index: generation, offsets, records, checksums.
+//!
+//! It may be gigabytes long and is read through a window, mostly once from front to back.
 
 use super::code::Code;
 use super::findings::Findings;
-use crate::bytes::Bytes;
 use crate::error::IoError;
 use crate::header::be32;
 use crate::layout::RecordField as R;
+use crate::read_error::ReadError;
 use crate::reader::IndexFile;
 use crate::record::{Record, flags};
+use crate::source::{Source, Window};
 use std::fs::File;
 use std::path::Path;
 
 /// Items of a cache record.
 const ITEMS: usize = 10;
+/// Bytes whose checksum is computed at a time.
+const PIECE: u64 = 16 << 10;
 
 /// Checks the cache at `path` against the records of `indexes` (the index first, then the expunge file).
 pub(super) fn check_cache(path: &Path, indexes: &[&IndexFile], findings: &mut Findings) {
@@ -36,22 +41,17 @@ pub(super) fn check_cache(path: &Path, indexes: &[&IndexFile], findings: &mut Fi
             );
         }
     };
-    let mapped = file.metadata().and_then(|meta| {
-        let len = usize::try_from(meta.len()).map_err(|_| std::io::ErrorKind::FileTooLarge)?;
-        Bytes::map(&file, len)
+    let opened = file.metadata().and_then(|meta| {
+        let source = Source::of(&file, meta.len())?;
+        Ok(Window::new(source, meta.len()))
     });
-    let cache = match mapped {
-        Ok(bytes) => bytes,
-        Err(e) => {
-            return findings.push(
-                Code::Io,
-                path,
-                None,
-                IoError::new("read", path, e).to_string(),
-            );
-        }
+    let result = match opened {
+        Ok(mut cache) => check_window(&mut cache, path, indexes, findings),
+        Err(e) => Err(IoError::new("read", path, e).into()),
     };
-    check_cache_bytes(&cache, path, indexes, findings);
+    if let Err(error) = result {
+        findings.read_error(&error);
+    }
 }
 
 /// Checks the content of a `cyrus.cache` against the records of `indexes`, the index being the first.
@@ -61,14 +61,25 @@ pub fn check_cache_bytes(
     indexes: &[&IndexFile],
     findings: &mut Findings,
 ) {
-    let Some(index) = indexes.first() else { return };
-    let Some(generation) = be32(cache, 0) else {
-        return findings.push(
-            Code::CacheDamaged,
-            path,
-            None,
-            "it is too short for its generation number",
-        );
+    let mut cache = Window::of_bytes(cache);
+    if let Err(error) = check_window(&mut cache, path, indexes, findings) {
+        findings.read_error(&error);
+    }
+}
+
+fn check_window(
+    cache: &mut Window,
+    path: &Path,
+    indexes: &[&IndexFile],
+    findings: &mut Findings,
+) -> Result<(), ReadError> {
+    let Some(index) = indexes.first() else {
+        return Ok(());
+    };
+    let Some(generation) = word(cache, 0, path)? else {
+        let detail = "it is too short for its generation number";
+        findings.push(Code::CacheDamaged, path, None, detail);
+        return Ok(());
     };
     let expected = index.header().generation_no();
     if generation != expected {
@@ -80,64 +91,96 @@ pub fn check_cache_bytes(
         );
     }
     for index in indexes {
-        // A record without its file has, from version 12 on, nothing in the cache either.
-        for record in index
-            .released_records()
-            .filter(|r| r.system_flags() & flags::UNLINKED == 0)
-        {
-            check_record(cache, &record, index, path, findings);
+        for record in index.records() {
+            let record = record?;
+            // A record without its file has, from version 12 on, nothing in the cache either.
+            if record.system_flags() & flags::UNLINKED == 0 {
+                check_record(cache, &record, index, path, findings)?;
+            }
         }
     }
+    Ok(())
 }
 
 fn check_record(
-    cache: &[u8],
+    cache: &mut Window,
     record: &Record<'_>,
     index: &IndexFile,
     path: &Path,
     findings: &mut Findings,
-) {
+) -> Result<(), ReadError> {
     let uid = Some(record.uid());
     let mut offset = record.get(R::CacheOffset).unwrap_or(0);
     if index.minor_version() >= 12 {
         // Bits 32 to 47, from 3.2 on; the version proper is in the lower half.
         offset |= (record.get(R::CacheVersion).unwrap_or(0) >> 16) << 32;
     }
-    let from = usize::try_from(offset)
-        .ok()
-        .filter(|&o| o >= 4)
-        .and_then(|o| cache.get(o..));
-    let Some(from) = from.filter(|rest| !rest.is_empty()) else {
+    if offset < 4 || offset >= cache.len() {
         let detail = format!(
             "cache_offset {offset} of {} is not inside {} bytes",
             index.kind(),
             cache.len()
         );
-        return findings.push(Code::CacheOffset, path, uid, detail);
-    };
-    let Some(len) = record_len(from) else {
+        findings.push(Code::CacheOffset, path, uid, detail);
+        return Ok(());
+    }
+    let Some(end) = record_end(cache, offset, path)? else {
         let detail = format!("at {offset} there is no whole cache record");
-        return findings.push(Code::CacheDamaged, path, uid, detail);
+        findings.push(Code::CacheDamaged, path, uid, detail);
+        return Ok(());
     };
-    let stored = record.get(R::CacheCrc).filter(|&crc| crc != 0);
-    let computed = u64::from(crc32fast::hash(&from[..len]));
-    if let Some(stored) = stored.filter(|&s| s != computed) {
+    let Some(stored) = record.get(R::CacheCrc).filter(|&crc| crc != 0) else {
+        return Ok(());
+    };
+    let mut crc = crc32fast::Hasher::new();
+    let mut at = offset;
+    while at < end {
+        let count = (end - at).min(PIECE);
+        crc.update(bytes(cache, at, count, path)?.unwrap_or_default());
+        at += count;
+    }
+    let computed = u64::from(crc.finalize());
+    if stored != computed {
         let detail = format!("cache_crc is {stored:08x}, the cache record gives {computed:08x}");
         findings.push(Code::CacheCrc, path, uid, detail);
     }
+    Ok(())
 }
 
-/// Length of the cache record that `bytes` begin with: ten items of a length and padded data.
-fn record_len(bytes: &[u8]) -> Option<usize> {
-    let mut at = 0_usize;
+/// Where the cache record ends that begins at `at`: ten items of a length and padded data.
+fn record_end(cache: &mut Window, mut at: u64, path: &Path) -> Result<Option<u64>, ReadError> {
     for _ in 0..ITEMS {
-        let len = be32(bytes, at)? as usize;
-        at = at
-            .checked_add(4)?
-            .checked_add(len.checked_next_multiple_of(4)?)?;
-        if at > bytes.len() {
-            return None;
+        let Some(len) = word(cache, at, path)? else {
+            return Ok(None);
+        };
+        // Both are far below 2^63.
+        at += 4 + u64::from(len).next_multiple_of(4);
+        if at > cache.len() {
+            return Ok(None);
         }
     }
-    Some(at)
+    Ok(Some(at))
+}
+
+fn word(cache: &mut Window, at: u64, path: &Path) -> Result<Option<u32>, ReadError> {
+    Ok(bytes(cache, at, 4, path)?.and_then(|word| be32(word, 0)))
+}
+
+/// `None` if the file never had so many bytes.
+fn bytes<'a>(
+    cache: &'a mut Window,
+    at: u64,
+    count: u64,
+    path: &Path,
+) -> Result<Option<&'a [u8]>, ReadError> {
+    let expected = cache.len();
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    cache.at(at, count).map_err(|error| match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => ReadError::Changed {
+            path: path.to_path_buf(),
+            expected,
+            actual: at,
+        },
+        _ => IoError::new("read", path, error).into(),
+    })
 }

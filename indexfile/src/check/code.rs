@@ -83,6 +83,9 @@ codes! {
     Truncated "truncated" Error
         "The file is shorter than its header says; Cyrus 2.3.16 would invent the missing records."
         "Restore from a backup or a replica, or reconstruct the mailbox; do not let a 2.3 server upgrade it.",
+    Changed "changed" Error
+        "The file became shorter while it was read: something that takes no lock truncates it in place, as cp does."
+        "Find out what writes there, and check again when it is done; put files into a live mailbox by rename.",
     Hybrid "hybrid-9-88" Error
         "Version 9 or older with the record size of version 10: a server before 2.3.10 wrote into a version 10 file."
         "Restore from a backup or a replica; GUIDs and modseqs of changed records are overwritten.",

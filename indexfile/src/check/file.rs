@@ -4,6 +4,7 @@ use super::code::Code;
 use super::findings::Findings;
 use crate::kind::FileKind;
 use crate::layout::{self, HeaderField as H};
+use crate::read_error::ReadError;
 use crate::reader::{IndexFile, record_crc};
 use crate::record::flags;
 
@@ -57,17 +58,22 @@ pub fn check_index(index: &IndexFile, findings: &mut Findings) {
         let detail = format!("{} bytes after the last record", index.trailing_bytes());
         findings.push(Code::TrailingBytes, path, None, detail);
     }
-    let (alive, all) = sum(index, findings);
+    let (alive, all) = match sum(index, findings) {
+        Ok(sums) => sums,
+        // Of a part of the records nothing can be said.
+        Err(error) => return findings.read_error(&error),
+    };
     notes(index, &all, findings);
     counters(index, &alive, &all, findings);
 }
 
 /// Looks at each record; returns the sums of those not expunged and of all.
-fn sum(index: &IndexFile, findings: &mut Findings) -> (Sums, Sums) {
+fn sum(index: &IndexFile, findings: &mut Findings) -> Result<(Sums, Sums), ReadError> {
     let path = index.path();
     let (mut alive, mut all) = (Sums::default(), Sums::default());
     let mut previous = 0;
-    for (i, record) in (1_u64..).zip(index.released_records()) {
+    for (i, record) in (1_u64..).zip(index.records()) {
+        let record = record?;
         let uid = record.uid();
         if uid == 0 {
             findings.push(Code::ZeroUid, path, None, format!("record {i} has UID 0"));
@@ -97,7 +103,7 @@ fn sum(index: &IndexFile, findings: &mut Findings) -> (Sums, Sums) {
         all.zero_modseqs += u64::from(record.modseq() == Some(0));
         all.old_style += u64::from(record.guid().is_old_style());
     }
-    (alive, all)
+    Ok((alive, all))
 }
 
 /// What is no damage.

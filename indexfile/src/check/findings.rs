@@ -108,6 +108,7 @@ fn code_of(error: &ReadError) -> Code {
         ReadError::UnknownVersion { .. } => Code::UnknownVersion,
         ReadError::Version11 { .. } => Code::Version11,
         ReadError::Truncated { .. } => Code::Truncated,
+        ReadError::Changed { .. } => Code::Changed,
         ReadError::HybridMinor9Record88 { .. } => Code::Hybrid,
         ReadError::BadHeader { .. } => Code::BadHeader,
         ReadError::ZeroUid { .. } => Code::ZeroUid,
@@ -142,6 +143,11 @@ mod tests {
             ReadError::Truncated {
                 path: path.clone(),
                 num_records: 0,
+                expected: 0,
+                actual: 0,
+            },
+            ReadError::Changed {
+                path: path.clone(),
                 expected: 0,
                 actual: 0,
             },

@@ -58,7 +58,14 @@ pub(super) fn check_header_file(
         findings.push(Code::HeaderFileCrc, path, None, detail);
     }
     for index in indexes {
-        for record in index.released_records() {
+        for record in index.records() {
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => {
+                    findings.read_error(&error);
+                    break;
+                }
+            };
             if let Some(k) = record
                 .user_flag_numbers()
                 .find(|&k| header.flag_name(k).is_none())

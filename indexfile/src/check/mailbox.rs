@@ -143,9 +143,21 @@ pub fn check_pair(index: &IndexFile, expunge: &IndexFile, findings: &mut Finding
         );
         findings.push(Code::ExpungeUidvalidity, path, None, detail);
     }
+    if let Err(error) = check_uids(index, expunge, findings) {
+        findings.read_error(&error);
+    }
+}
+
+/// Each UID is in one of the two, once, and was given by the index.
+fn check_uids(
+    index: &IndexFile,
+    expunge: &IndexFile,
+    findings: &mut Findings,
+) -> Result<(), ReadError> {
+    let path = expunge.path();
     let mut seen = HashSet::new();
-    for record in expunge.released_records() {
-        let uid = record.uid();
+    for record in expunge.records() {
+        let uid = record?.uid();
         if !seen.insert(uid) {
             findings.push(
                 Code::DuplicateUid,
@@ -153,7 +165,7 @@ pub fn check_pair(index: &IndexFile, expunge: &IndexFile, findings: &mut Finding
                 Some(uid),
                 format!("UID {uid} is in it twice"),
             );
-        } else if index.find_uid(uid).is_some() {
+        } else if index.find_uid(uid)?.is_some() {
             findings.push(
                 Code::DuplicateUid,
                 path,
@@ -169,6 +181,7 @@ pub fn check_pair(index: &IndexFile, expunge: &IndexFile, findings: &mut Finding
             findings.push(Code::LastUid, index.path(), Some(uid), detail);
         }
     }
+    Ok(())
 }
 
 fn check_sha1s(

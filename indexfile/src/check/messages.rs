@@ -15,10 +15,17 @@ pub(super) fn check_messages(dir: &Path, indexes: &[&IndexFile], findings: &mut 
         Err(e) => return findings.push(Code::Io, dir, None, e.to_string()),
     };
     for index in indexes {
-        for record in index
-            .records()
-            .filter(|r| r.system_flags() & flags::UNLINKED == 0)
-        {
+        for record in index.records() {
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => {
+                    findings.read_error(&error);
+                    break;
+                }
+            };
+            if record.system_flags() & flags::UNLINKED != 0 {
+                continue;
+            }
             let uid = record.uid();
             let path = messages.path_of(uid);
             let message = match messages.read(uid) {

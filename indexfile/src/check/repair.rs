@@ -4,6 +4,7 @@
 //! needs the mailbox's locks, which are slotd's.
 
 use crate::kind::FileKind;
+use crate::read_error::ReadError;
 use crate::reader::IndexFile;
 use crate::stream_copy::{CopyError, CopyReport, Decision, StreamCopy};
 use std::collections::HashSet;
@@ -33,6 +34,9 @@ pub enum RepairError {
         /// The contradiction.
         reason: String,
     },
+    /// One of the files cannot be read to its end.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// The writer failed.
     #[error("cannot write the repaired file: {0}")]
     Write(#[from] std::io::Error),
@@ -68,11 +72,11 @@ pub fn repair_expunge<W: Write + ?Sized>(
     };
     let mut seen = HashSet::new();
     for record in expunge.records() {
-        let uid = record.uid();
+        let uid = record?.uid();
         if !seen.insert(uid) {
             return refuse(format!("UID {uid} is in it twice"));
         }
-        if index.find_uid(uid).is_some() {
+        if index.find_uid(uid)?.is_some() {
             return refuse(format!("UID {uid} is in the index too"));
         }
         if uid > index.header().last_uid() {
@@ -86,6 +90,7 @@ pub fn repair_expunge<W: Write + ?Sized>(
     copy.write(out, |_| Ok::<_, Infallible>(Decision::Keep))
         .map_err(|e| match e {
             CopyError::Write(e) => RepairError::Write(e),
+            CopyError::Read(e) => RepairError::Read(e),
             e => RepairError::NotProvable {
                 path: path(),
                 reason: e.to_string(),

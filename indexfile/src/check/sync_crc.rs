@@ -33,7 +33,11 @@ pub(super) fn check_sync_crc(index: &IndexFile, header: &HeaderFile, findings: &
         return;
     };
     let mut computed = 0;
-    for record in index.released_records() {
+    for record in index.records() {
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => return findings.read_error(&error),
+        };
         if record.system_flags() & flags::EXPUNGED != 0 {
             continue;
         }

@@ -167,6 +167,7 @@ fn repair(dir: &Path, target: &Path, err: &mut dyn Write) -> Result<Exit, Fail> 
     let mut new = NewFile::create(target, &old, &files.expunge)?;
     let report = repair_expunge(&index, &expunge, &mut new.file).map_err(|e| match e {
         RepairError::Write(e) => IoError::new("write", target, e).into(),
+        RepairError::Read(e) => e.into(),
         e => Fail::new(Exit::Data, e),
     })?;
     new.publish()?;

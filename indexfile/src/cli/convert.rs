@@ -87,7 +87,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Resu
     let new = NewFile::create(&args.output, &input, &args.input)?;
     let report = copy.write(&mut WriteBehind::new(&new.file), |record| {
         if let Some(old) = &old {
-            return Ok(old.decide(&record));
+            return Ok(old.decide(&record)?);
         }
         if replace && record.guid().is_old_style() {
             return Ok(Decision::Alter(source.guid(&record)?));

@@ -58,10 +58,11 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Fail> {
         }
         exit = Exit::Data;
         match (args.quiet, args.json) {
-            (true, _) => Ok(()),
-            (_, true) => writeln!(out, "{}", as_json(&difference)),
-            _ => text(out, &difference),
+            (true, _) => {}
+            (_, true) => writeln!(out, "{}", as_json(&difference))?,
+            _ => text(out, &difference)?,
         }
+        Ok::<_, Fail>(())
     })?;
     Ok(exit)
 }

@@ -34,6 +34,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Fail> {
     if args.json {
         json_line(out, &Tagged("header", HeaderView(index.header())))?;
         for record in index.records() {
+            let record = record?;
             json_line(
                 out,
                 &Tagged(
@@ -49,7 +50,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Fail> {
     } else {
         text_header(out, &index)?;
         for record in index.records() {
-            text_record(out, &index, &record, names.as_ref())?;
+            text_record(out, &index, &record?, names.as_ref())?;
         }
     }
     index.verify()?;

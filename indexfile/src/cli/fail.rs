@@ -90,6 +90,7 @@ impl From<CopyError<Fail>> for Fail {
     fn from(e: CopyError<Fail>) -> Self {
         match e {
             CopyError::Convert(e) => e.into(),
+            CopyError::Read(e) => e.into(),
             CopyError::Decide(fail) => fail,
             CopyError::Write(e) => {
                 Self::new(Exit::of_io(&e), format!("cannot write the new file: {e}"))

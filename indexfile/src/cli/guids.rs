@@ -6,6 +6,7 @@ use crate::guid::{Guid, RecordGuid};
 use crate::kind::FileKind;
 use crate::mailbox::HeaderFile;
 use crate::messages::MessageDir;
+use crate::read_error::ReadError;
 use crate::reader::IndexFile;
 use crate::record::Record;
 use crate::sha1s::Cache;
@@ -70,11 +71,10 @@ impl GuidSource {
     /// else from the file.
     pub(super) fn guid(&mut self, record: &Record<'_>) -> Result<Guid, Fail> {
         let (uid, size) = (record.uid(), record.size());
-        let entry = self
-            .cache
-            .as_ref()
-            .and_then(|c| c.get(uid))
-            .filter(|e| e.size == size);
+        let entry = match &self.cache {
+            Some(cache) => cache.find(uid)?.filter(|e| e.size == size),
+            None => None,
+        };
         let Some(messages) = &mut self.messages else {
             let entry = entry.ok_or_else(|| {
                 let why = match self.cache {
@@ -132,42 +132,45 @@ impl OldFile {
             return Err(Fail::new(Exit::Data, text));
         }
         let positions = (index.kind() == FileKind::Expunge).then(|| {
-            index
-                .records()
-                .zip(0..)
-                .map(|(r, i)| (r.uid(), i))
-                .collect()
+            let numbered = index.records().zip(0..);
+            numbered
+                .map(|(record, i)| Ok((record?.uid(), i)))
+                .collect::<Result<HashMap<u32, u32>, ReadError>>()
         });
+        let positions = positions.transpose()?;
         Ok(Self { index, positions })
     }
 
-    fn find(&self, uid: u32) -> Option<Record<'_>> {
+    fn find(&self, uid: u32) -> Result<Option<Record<'_>>, ReadError> {
         match &self.positions {
-            Some(positions) => self.index.record(*positions.get(&uid)?),
+            Some(positions) => match positions.get(&uid) {
+                Some(position) => self.index.record(*position),
+                None => Ok(None),
+            },
             None => self.index.find_uid(uid),
         }
     }
 
     /// The old identifier, if the older copy has this very message.
-    pub(super) fn decide(&self, record: &Record<'_>) -> Decision {
+    pub(super) fn decide(&self, record: &Record<'_>) -> Result<Decision, ReadError> {
         use crate::layout::RecordField as R;
         let same = |old: &Record<'_>| {
             [R::Internaldate, R::Size]
                 .iter()
                 .all(|&f| old.get(f) == record.get(f))
         };
-        let Some(old) = self.find(record.uid()).filter(same) else {
-            return Decision::Keep;
+        let Some(old) = self.find(record.uid())?.filter(same) else {
+            return Ok(Decision::Keep);
         };
         // An upgrade turns a modseq of 0 into 1; if it is still 1, nothing happened since.
         let zero_modseq = old.modseq() == Some(0) && record.modseq() == Some(1);
-        match old.guid() {
+        Ok(match old.guid() {
             RecordGuid::Uuid(uuid) => Decision::Restore { uuid, zero_modseq },
             RecordGuid::Guid(guid) => Decision::Restore {
                 uuid: guid.truncated(),
                 zero_modseq,
             },
             RecordGuid::Absent => Decision::Keep,
-        }
+        })
     }
 }

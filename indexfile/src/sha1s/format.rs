@@ -18,21 +18,18 @@ pub(super) const UNIQUEID_AT: usize = 40;
 pub(super) const RECORD_LEN: usize = 4 + 8 + 8 + 8 + 8 + 20;
 /// Records a block when we write; a reader takes the number from the header.
 pub(super) const BLOCK_RECORDS: u32 = 72;
+/// A reader holds one block in memory, so a block has no more records than these: 224 KiB.
+pub(super) const MAX_BLOCK_RECORDS: u32 = 4096;
 /// SHA-1 of everything before it.
 pub(super) const TRAILER_LEN: usize = 20;
 
-/// Length of a file of `count` records; `None` if it exceeds what can be addressed.
-pub(super) fn file_len(count: u32, block_records: u32) -> Option<usize> {
-    let blocks = (count as usize).div_ceil(block_records as usize);
-    let records = (count as usize).checked_mul(RECORD_LEN)?;
+/// Length of a file of `count` records, bytes; `None` if it exceeds what can be addressed.
+pub(super) fn file_len(count: u32, block_records: u32) -> Option<u64> {
+    let blocks = u64::from(count).div_ceil(u64::from(block_records));
+    let records = u64::from(count).checked_mul(RECORD_LEN as u64)?;
     records
         .checked_add(blocks.checked_mul(4)?)?
-        .checked_add(HEADER_LEN + TRAILER_LEN)
-}
-
-/// Offset of record `i`, which the caller knows to exist.
-pub(super) fn record_at(i: usize, block_records: usize) -> usize {
-    HEADER_LEN + i * RECORD_LEN + i / block_records * 4
+        .checked_add((HEADER_LEN + TRAILER_LEN) as u64)
 }
 
 pub(super) fn put_entry(entry: &Entry, out: &mut Vec<u8>) {

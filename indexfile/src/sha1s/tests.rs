@@ -33,8 +33,7 @@ fn what_is_written_is_read_back_whatever_the_number() {
             (cache.uidvalidity(), cache.uniqueid()),
             (1_795_303_866, "6t1vo4vdbkrdyc31bte53jwh")
         );
-        assert_eq!(cache.iter().collect::<Vec<_>>(), all);
-        assert_eq!(cache.as_bytes(), bytes);
+        assert_eq!(cache.iter().map(Result::unwrap).collect::<Vec<_>>(), all);
         for entry in &all {
             assert_eq!(cache.get(entry.uid), Some(*entry));
             assert_eq!(cache.get(entry.uid + 1), None);

@@ -1,16 +1,20 @@
 //! Reading a `cyrus.sha1s` file.
+//!
+//! It is read by position, a block at a time (see `source`): nobody of ours truncates one, but `cp` may. A block is
+//! checked against its checksum each time it is read, so that an entry is as it was written or is not given.
 
 use super::format::{
-    self, FORMAT_VERSION, HEADER_CRC_AT, HEADER_LEN, MAGIC, RECORD_LEN, TRAILER_LEN, UNIQUEID_AT,
+    self, FORMAT_VERSION, HEADER_CRC_AT, HEADER_LEN, MAGIC, MAX_BLOCK_RECORDS, RECORD_LEN,
+    TRAILER_LEN, UNIQUEID_AT,
 };
 use super::{Entry, FORMAT_VERSION as NEWEST};
-use crate::bytes::Bytes;
 use crate::error::{IoContext, IoError};
 use crate::header::be32;
-use crate::reader::RELEASE_STEP;
+use crate::source::Source;
 use sha1::{Digest, Sha1};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Why a file cannot be used as a cache.
 #[derive(Debug, thiserror::Error)]
@@ -46,16 +50,60 @@ pub enum CacheError {
 /// An open, checked `cyrus.sha1s`.
 #[derive(Debug)]
 pub struct Cache {
-    bytes: Bytes,
+    source: Source,
+    length: u64,
     path: PathBuf,
     uidvalidity: u32,
     uniqueid: String,
     count: u32,
     block_records: u32,
+    /// The first UID of each block.
+    firsts: Vec<u32>,
+    /// The block that was looked into last.
+    last: Mutex<Block>,
+}
+
+/// A block in memory.
+#[derive(Debug, Default)]
+struct Block {
+    /// Which; none yet if there are no bytes.
+    number: usize,
+    /// Its records.
+    bytes: Vec<u8>,
+}
+
+impl Block {
+    fn uid(&self, i: usize) -> Option<u32> {
+        be32(&self.bytes, i * RECORD_LEN)
+    }
+
+    fn entry(&self, i: usize) -> Option<Entry> {
+        let at = i * RECORD_LEN;
+        format::get_entry(self.bytes.get(at..at + RECORD_LEN)?)
+    }
+
+    /// The entry with this UID.
+    fn find(&self, uid: u32) -> Option<Entry> {
+        // UIDs ascend, so one is at most as far from the first as its number is; mostly it is just there.
+        let distance = usize::try_from(uid.checked_sub(self.uid(0)?)?).ok()?;
+        let (mut low, mut high) = (0, self.bytes.len() / RECORD_LEN);
+        if distance < high && self.uid(distance) == Some(uid) {
+            return self.entry(distance);
+        }
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.uid(middle)?.cmp(&uid) {
+                std::cmp::Ordering::Equal => return self.entry(middle),
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        None
+    }
 }
 
 impl Cache {
-    /// Maps and checks a file.
+    /// Opens and checks a file.
     ///
     /// # Errors
     /// [`CacheError`]; a file that is not there is `Io` with the kind `NotFound`.
@@ -64,7 +112,7 @@ impl Cache {
         Self::from_file(&file, path)
     }
 
-    /// Maps and checks an open file; `path` is for messages.
+    /// Checks an open file; `path` is for messages.
     ///
     /// # Errors
     /// [`CacheError`]
@@ -75,12 +123,8 @@ impl Cache {
                 path: path.to_path_buf(),
             });
         }
-        let too_large = |_| IoError::new("map", path, std::io::ErrorKind::FileTooLarge.into());
-        let len = usize::try_from(meta.len()).map_err(too_large)?;
-        Self::check(
-            Bytes::map_or_read(file, len).io_context("read", path)?,
-            path,
-        )
+        let source = Source::of(file, meta.len()).io_context("read", path)?;
+        Self::check(source, meta.len(), path)
     }
 
     /// Checks bytes in memory, such as a file that was fetched; `path` is for messages.
@@ -88,20 +132,24 @@ impl Cache {
     /// # Errors
     /// [`CacheError`] but `Io`.
     pub fn from_bytes(bytes: Vec<u8>, path: &Path) -> Result<Self, CacheError> {
-        Self::check(Bytes::Owned(bytes), path)
+        let len = bytes.len() as u64;
+        Self::check(Source::Memory(bytes), len, path)
     }
 
-    fn check(bytes: Bytes, path: &Path) -> Result<Self, CacheError> {
+    fn check(source: Source, len: u64, path: &Path) -> Result<Self, CacheError> {
         let damaged = |what: String| CacheError::Damaged {
             path: path.to_path_buf(),
             what,
         };
-        if !bytes.starts_with(&MAGIC) {
+        let mut header = vec![0; HEADER_LEN];
+        let got = source.read(&mut header, 0).io_context("read", path)?;
+        header.truncate(got);
+        if !header.starts_with(&MAGIC) {
             return Err(CacheError::NotCache {
                 path: path.to_path_buf(),
             });
         }
-        let word = |at| be32(&bytes, at).ok_or_else(|| damaged("its header is cut short".into()));
+        let word = |at| be32(&header, at).ok_or_else(|| damaged("its header is cut short".into()));
         let (version, flags) = (word(16)?, word(20)?);
         if version != FORMAT_VERSION {
             return Err(CacheError::UnknownVersion {
@@ -109,13 +157,12 @@ impl Cache {
                 version,
             });
         }
-        let header = bytes.get(..HEADER_CRC_AT).unwrap_or_default();
-        if word(HEADER_CRC_AT)? != crc32fast::hash(header) {
+        if word(HEADER_CRC_AT)? != crc32fast::hash(&header[..HEADER_CRC_AT]) {
             return Err(damaged("the checksum of its header is wrong".into()));
         }
         let (uidvalidity, count, block_records) = (word(24)?, word(28)?, word(32)?);
         let id_len = word(36)? as usize;
-        let (id, pad) = bytes[UNIQUEID_AT..HEADER_CRC_AT]
+        let (id, pad) = header[UNIQUEID_AT..HEADER_CRC_AT]
             .split_at_checked(id_len)
             .ok_or_else(|| damaged(format!("its uniqueid is {id_len} bytes long")))?;
         let uniqueid = std::str::from_utf8(id)
@@ -126,67 +173,98 @@ impl Cache {
                 "its header holds what this version does not write".into(),
             ));
         }
-        let expected = format::file_len(count, block_records);
-        if expected != Some(bytes.len()) {
+        if block_records > MAX_BLOCK_RECORDS {
             return Err(damaged(format!(
-                "{count} records do not fit its length of {} bytes",
-                bytes.len()
+                "it has {block_records} records a block, more than {MAX_BLOCK_RECORDS}"
             )));
         }
-        let cache = Self {
-            bytes,
+        if format::file_len(count, block_records) != Some(len) {
+            return Err(damaged(format!(
+                "{count} records do not fit its length of {len} bytes"
+            )));
+        }
+        let mut cache = Self {
+            source,
+            length: len,
             path: path.to_path_buf(),
             uidvalidity,
             uniqueid,
             count,
             block_records,
+            firsts: Vec::new(),
+            last: Mutex::default(),
         };
-        cache.check_blocks().map_err(damaged)?;
+        cache.check_blocks(&header)?;
         Ok(cache)
     }
 
-    fn check_blocks(&self) -> Result<(), String> {
-        let body_end = self.bytes.len() - TRAILER_LEN;
-        let block_len = (self.block_records as usize)
-            .saturating_mul(RECORD_LEN)
-            .saturating_add(4);
+    fn check_blocks(&mut self, header: &[u8]) -> Result<(), CacheError> {
         let mut digest = Sha1::new();
-        digest.update(&self.bytes[..HEADER_LEN]);
+        digest.update(header);
         let mut previous = 0;
-        let (mut at, mut released) = (HEADER_LEN, 0);
-        for (i, block) in self.bytes[HEADER_LEN..body_end]
-            .chunks(block_len)
-            .enumerate()
-        {
-            let (records, crc) = block.split_at(block.len().saturating_sub(4));
-            if be32(crc, 0) != Some(crc32fast::hash(records)) {
-                return Err(format!("the checksum of block {} is wrong", i + 1));
-            }
-            digest.update(block);
-            for record in records.chunks_exact(RECORD_LEN) {
+        let mut block = Block::default();
+        let blocks = self.len().div_ceil(self.block_records as usize);
+        let mut firsts = Vec::with_capacity(blocks);
+        for number in 0..blocks {
+            let crc = self.read_block(number, &mut block)?;
+            digest.update(&block.bytes);
+            digest.update(crc);
+            firsts.extend(block.uid(0));
+            for record in block.bytes.chunks_exact(RECORD_LEN) {
                 let uid = be32(record, 0).unwrap_or(0);
                 if uid <= previous {
-                    return Err(format!("UID {uid} follows UID {previous}"));
+                    return Err(self.damaged(format!("UID {uid} follows UID {previous}")));
                 }
                 previous = uid;
             }
-            at += block.len();
-            if at - released >= RELEASE_STEP {
-                // Whole pages only.
-                let end = at & !0xffff;
-                self.bytes.release(released..end);
-                released = end;
-            }
         }
-        if digest.finalize()[..] != self.bytes[body_end..] {
-            return Err("its digest is wrong".into());
+        let mut trailer = [0; TRAILER_LEN];
+        self.fill(&mut trailer, self.length - TRAILER_LEN as u64)?;
+        if digest.finalize()[..] != trailer {
+            return Err(self.damaged("its digest is wrong".into()));
+        }
+        self.firsts = firsts;
+        Ok(())
+    }
+
+    fn damaged(&self, what: String) -> CacheError {
+        CacheError::Damaged {
+            path: self.path.clone(),
+            what,
+        }
+    }
+
+    fn fill(&self, buffer: &mut [u8], offset: u64) -> Result<(), CacheError> {
+        let got = self.source.read(buffer, offset);
+        let got = got.io_context("read", &self.path)?;
+        if got < buffer.len() {
+            return Err(self.damaged("it became shorter while it was read".into()));
         }
         Ok(())
     }
 
-    /// Drops the file's pages from this process's memory; those that are touched again come back.
-    pub fn release(&self) {
-        self.bytes.release(0..self.bytes.len());
+    /// Reads a block and compares its checksum, which it returns.
+    fn read_block(&self, number: usize, block: &mut Block) -> Result<[u8; 4], CacheError> {
+        let size = self.block_records as usize;
+        let records = size.min(self.len().saturating_sub(number * size));
+        let len = records * RECORD_LEN;
+        let at = HEADER_LEN + number * (size * RECORD_LEN + 4);
+        block.bytes.resize(len + 4, 0);
+        block.number = number;
+        let read = self.fill(&mut block.bytes, at as u64);
+        let crc = be32(&block.bytes, len);
+        block.bytes.truncate(len);
+        if let Err(error) = read {
+            block.bytes.clear();
+            return Err(error);
+        }
+        match crc.filter(|crc| *crc == crc32fast::hash(&block.bytes)) {
+            Some(crc) => Ok(crc.to_be_bytes()),
+            None => {
+                block.bytes.clear();
+                Err(self.damaged(format!("the checksum of block {} is wrong", number + 1)))
+            }
+        }
     }
 
     /// UIDVALIDITY of the mailbox when it was made.
@@ -219,71 +297,47 @@ impl Cache {
         self.count == 0
     }
 
-    /// The whole file.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+    /// The block of this number, from memory if it was looked into last.
+    fn block(&self, number: usize) -> Result<MutexGuard<'_, Block>, CacheError> {
+        // A block whose reading panicked is read again or has no bytes.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.number != number || last.bytes.is_empty() {
+            self.read_block(number, &mut last)?;
+        }
+        Ok(last)
     }
 
-    fn entry(&self, i: usize) -> Option<Entry> {
-        let at = format::record_at(i, self.block_records as usize);
-        format::get_entry(self.bytes.get(at..at + RECORD_LEN)?)
+    /// The message with this UID. Who asks in ascending order has each block read once.
+    ///
+    /// # Errors
+    /// [`CacheError::Damaged`] if the file was changed in place since it was opened, or `Io`.
+    pub fn find(&self, uid: u32) -> Result<Option<Entry>, CacheError> {
+        let behind = self.firsts.partition_point(|&first| first <= uid);
+        let Some(number) = behind.checked_sub(1) else {
+            return Ok(None);
+        };
+        Ok(self.block(number)?.find(uid))
     }
 
-    /// The message with this UID, by bisection.
+    /// The same for those to whom an entry that can no longer be read is as good as none.
     #[must_use]
     pub fn get(&self, uid: u32) -> Option<Entry> {
-        self.entry(self.find(uid)?)
+        self.find(uid).ok().flatten()
     }
 
-    /// The same for callers who ask in ascending order: `at` is where the last answer was, 0 at first.
-    pub fn get_next(&self, at: &mut usize, uid: u32) -> Option<Entry> {
-        match self.entry(*at) {
-            Some(entry) if entry.uid == uid => {
-                *at += 1;
-                return Some(entry);
-            }
-            // Not here yet: the one asked for before was no member.
-            Some(entry) if entry.uid > uid => return self.get(uid),
-            _ => {}
-        }
-        let found = self.find(uid)?;
-        *at = found + 1;
-        self.entry(found)
-    }
-
-    fn find(&self, uid: u32) -> Option<usize> {
-        // UIDs ascend, so one is at most as far from the first as its number is; mostly it is just there.
-        let first = self.entry(0)?.uid;
-        let distance = usize::try_from(uid.checked_sub(first)?).ok()?;
-        let there = self.entry(distance).filter(|_| distance < self.len());
-        if there.is_some_and(|entry| entry.uid == uid) {
-            return Some(distance);
-        }
-        let (mut low, mut high) = (0, self.len().min(distance));
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.entry(middle)?.uid.cmp(&uid) {
-                std::cmp::Ordering::Equal => return Some(middle),
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-            }
-        }
-        None
-    }
-
-    /// All messages in ascending order of UID.
+    /// All messages in ascending order of UID. An error is the last item.
     #[must_use]
     pub fn iter(&self) -> Entries<'_> {
         Entries {
             cache: self,
             next: 0,
+            block: Block::default(),
         }
     }
 }
 
 impl<'a> IntoIterator for &'a Cache {
-    type Item = Entry;
+    type Item = Result<Entry, CacheError>;
     type IntoIter = Entries<'a>;
     fn into_iter(self) -> Entries<'a> {
         self.iter()
@@ -291,26 +345,41 @@ impl<'a> IntoIterator for &'a Cache {
 }
 
 /// Iterator over the messages of a [`Cache`].
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Entries<'a> {
     cache: &'a Cache,
     next: usize,
+    block: Block,
+}
+
+impl Entries<'_> {
+    fn entry(&mut self, i: usize) -> Result<Option<Entry>, CacheError> {
+        let size = self.cache.block_records as usize;
+        let number = i / size;
+        if self.block.number != number || self.block.bytes.is_empty() {
+            self.cache.read_block(number, &mut self.block)?;
+        }
+        Ok(self.block.entry(i % size))
+    }
 }
 
 impl Iterator for Entries<'_> {
-    type Item = Entry;
+    type Item = Result<Entry, CacheError>;
 
-    fn next(&mut self) -> Option<Entry> {
+    fn next(&mut self) -> Option<Self::Item> {
         if self.next >= self.cache.len() {
             return None;
         }
-        let entry = self.cache.entry(self.next);
-        self.next += 1;
-        entry
+        let entry = self.entry(self.next).transpose()?;
+        self.next = match entry {
+            Ok(_) => self.next + 1,
+            Err(_) => self.cache.len(),
+        };
+        Some(entry)
     }
 
     /// Skipping costs nothing.
-    fn nth(&mut self, n: usize) -> Option<Entry> {
+    fn nth(&mut self, n: usize) -> Option<Self::Item> {
         self.next = self.next.saturating_add(n).min(self.cache.len());
         self.next()
     }

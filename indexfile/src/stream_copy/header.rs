@@ -2,6 +2,7 @@
 
 use crate::header::Header;
 use crate::layout::{HeaderField, HeaderSlots, Layout};
+use crate::read_error::ReadError;
 use crate::reader::IndexFile;
 use crate::record::{Record, flags};
 
@@ -22,8 +23,10 @@ pub struct HeaderCounts {
 
 impl HeaderCounts {
     /// What the header of `source` says; counted from the records where the header has no such field.
-    #[must_use]
-    pub fn of(source: &IndexFile) -> Self {
+    ///
+    /// # Errors
+    /// The records cannot be read.
+    pub fn of(source: &IndexFile) -> Result<Self, ReadError> {
         let header = source.header();
         let get = |field| header.get(field).and_then(|v| u32::try_from(v).ok());
         let mut counts = Self {
@@ -39,12 +42,15 @@ impl HeaderCounts {
             (counts.deleted, counts.answered, counts.flagged) = (deleted, answered, flagged);
         } else {
             let mut seen = Self::default();
-            source.released_records().for_each(|r| seen.add(&r));
+            let mut blocks = source.blocks();
+            while let Some(block) = blocks.read()? {
+                block.records().for_each(|r| seen.add(&r));
+            }
             (counts.deleted, counts.answered, counts.flagged) =
                 (seen.deleted, seen.answered, seen.flagged);
         }
         counts.quota = header.get(HeaderField::QuotaMailboxUsed).unwrap_or(0);
-        counts
+        Ok(counts)
     }
 
     /// Adds one record.

@@ -80,10 +80,10 @@ impl<'a> StreamCopy<'a> {
     ///
     /// # Errors
     /// [`ConvertError`] if the versions are not ones that are written, or something would be lost
-    /// and [`Self::lossy`] was not asked for.
+    /// and [`Self::lossy`] was not asked for, or the input cannot be read.
     pub fn prepare(&self) -> Result<Losses, ConvertError> {
         let layout = self.target()?;
-        let losses = Losses::count(self.source, layout);
+        let losses = Losses::count(self.source, layout)?;
         if losses.any() && !self.lossy {
             let path = self.source.path().to_path_buf();
             return Err(ConvertError::Loss {
@@ -122,7 +122,8 @@ impl<'a> StreamCopy<'a> {
     /// Writes the copy. `decide` is called once a record, in the order of the file.
     ///
     /// # Errors
-    /// [`CopyError::Convert`] before anything is written; else what `decide` or the writer said.
+    /// [`CopyError::Convert`] before anything is written; else what `decide` or the writer said, or
+    /// [`CopyError::Read`]: what was written is of no use then.
     /// [`Decision::Drop`] is refused here, as the header is written first.
     pub fn write<W, F, E>(&self, out: &mut W, mut decide: F) -> Result<CopyReport, CopyError<E>>
     where
@@ -155,7 +156,7 @@ impl<'a> StreamCopy<'a> {
         let (report, gone) = self.run(out, |record| decide(record).map_err(CopyError::Decide))?;
         if report.dropped > 0 {
             let layout = self.target()?;
-            let counts = HeaderCounts::of(self.source);
+            let counts = HeaderCounts::of(self.source)?;
             let header = convert_header(self.source.header(), layout, &counts.without(&gone));
             let end = out.stream_position().map_err(CopyError::Write)?;
             out.seek(SeekFrom::Start(start)).map_err(CopyError::Write)?;
@@ -183,43 +184,46 @@ impl<'a> StreamCopy<'a> {
         );
         let mut report = CopyReport::new(self.source.minor_version(), self.to, losses);
         let mut gone = HeaderCounts::default();
-        let counts = HeaderCounts::of(self.source);
+        let counts = HeaderCounts::of(self.source)?;
         let header = convert_header(self.source.header(), layout, &counts);
         let size = layout.record_size as usize;
         let mut buffer = Buffer::new(out, size.max(header.len()));
         buffer
             .put(header.len(), |to| to.copy_from_slice(&header))
             .map_err(CopyError::Write)?;
-        for record in self.source.released_records() {
-            let decision = decide(record)?;
-            let given = match decision {
-                Decision::Keep => None,
-                Decision::Alter(guid) => Some(guid),
-                Decision::AlterUuid(uuid) | Decision::Restore { uuid, .. } => {
-                    Some(Guid::padded(uuid))
-                }
-                Decision::Drop => {
-                    gone.add(&record);
-                    report.dropped += 1;
-                    continue;
-                }
-            };
-            // Every byte of a record belongs to a field, so all of `to` is written.
-            let mut effect = Effect::default();
-            let put = buffer.put(size, |to| {
-                effect = plan.convert_as(record.bytes(), given.as_ref(), to);
-                if matches!(
-                    decision,
-                    Decision::Restore {
-                        zero_modseq: true,
-                        ..
+        let mut blocks = self.source.blocks();
+        while let Some(block) = blocks.read()? {
+            for record in block.records() {
+                let decision = decide(record)?;
+                let given = match decision {
+                    Decision::Keep => None,
+                    Decision::Alter(guid) => Some(guid),
+                    Decision::AlterUuid(uuid) | Decision::Restore { uuid, .. } => {
+                        Some(Guid::padded(uuid))
                     }
-                ) {
-                    restore_zero_modseq(layout, &record, to);
-                }
-            });
-            put.map_err(CopyError::Write)?;
-            report.count(effect);
+                    Decision::Drop => {
+                        gone.add(&record);
+                        report.dropped += 1;
+                        continue;
+                    }
+                };
+                // Every byte of a record belongs to a field, so all of `to` is written.
+                let mut effect = Effect::default();
+                let put = buffer.put(size, |to| {
+                    effect = plan.convert_as(record.bytes(), given.as_ref(), to);
+                    if matches!(
+                        decision,
+                        Decision::Restore {
+                            zero_modseq: true,
+                            ..
+                        }
+                    ) {
+                        restore_zero_modseq(layout, &record, to);
+                    }
+                });
+                put.map_err(CopyError::Write)?;
+                report.count(effect);
+            }
         }
         buffer.finish().map_err(CopyError::Write)?;
         Ok((report, gone))

@@ -4,6 +4,7 @@ use super::plan::Effect;
 use crate::exit::Exit;
 use crate::guid::RecordGuid;
 use crate::layout::{HeaderField, Layout, RecordField};
+use crate::read_error::ReadError;
 use crate::reader::IndexFile;
 use std::fmt;
 use std::path::PathBuf;
@@ -23,21 +24,24 @@ pub struct Losses {
 
 impl Losses {
     /// Counts by a pass over the records, if the target makes one needed.
-    pub(crate) fn count(source: &IndexFile, to: &Layout) -> Self {
+    pub(crate) fn count(source: &IndexFile, to: &Layout) -> Result<Self, ReadError> {
         let mut losses = Self::default();
         let keeps = |field| to.record.get(field).is_some();
         let had = |field| source.record_slots().get(field).is_some();
         let modseq = had(RecordField::Modseq) && !keeps(RecordField::Modseq);
         let guid = had(RecordField::Guid) && !keeps(RecordField::Guid);
         if modseq || guid {
-            for record in source.released_records() {
-                losses.modseqs += u32::from(modseq && record.modseq() > Some(1));
-                let null = match record.guid() {
-                    RecordGuid::Absent => true,
-                    RecordGuid::Uuid(uuid) => uuid.is_null(),
-                    RecordGuid::Guid(guid) => guid.is_null(),
-                };
-                losses.guids += u32::from(guid && !null);
+            let mut blocks = source.blocks();
+            while let Some(block) = blocks.read()? {
+                for record in block.records() {
+                    losses.modseqs += u32::from(modseq && record.modseq() > Some(1));
+                    let null = match record.guid() {
+                        RecordGuid::Absent => true,
+                        RecordGuid::Uuid(uuid) => uuid.is_null(),
+                        RecordGuid::Guid(guid) => guid.is_null(),
+                    };
+                    losses.guids += u32::from(guid && !null);
+                }
             }
         }
         if to.minor_version < 8 && source.minor_version() >= 8 {
@@ -46,7 +50,7 @@ impl Losses {
             let options = header.get(HeaderField::Options).unwrap_or(0) & !1;
             losses.options = u32::try_from(options).unwrap_or(u32::MAX);
         }
-        losses
+        Ok(losses)
     }
 
     /// True if anything is lost.
@@ -167,13 +171,17 @@ pub enum ConvertError {
         /// What would be lost.
         losses: Losses,
     },
+    /// The input cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
 }
 
 impl ConvertError {
     /// The exit code a command ends with that fails for this reason.
     #[must_use]
-    pub const fn exit(&self) -> Exit {
+    pub fn exit(&self) -> Exit {
         match self {
+            Self::Read(error) => error.exit(),
             Self::UnwritableVersion { .. } => Exit::Usage,
             _ => Exit::Data,
         }
@@ -187,6 +195,9 @@ pub enum CopyError<E> {
     /// Refused before anything was written.
     #[error(transparent)]
     Convert(#[from] ConvertError),
+    /// The input could be read no further.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// The writer failed.
     #[error("cannot write the new file: {0}")]
     Write(#[source] std::io::Error),

@@ -125,9 +125,12 @@ impl<'a> Progress<'a> {
             .is_ok_and(|modified| modified >= self.began);
         let known = found.ok().and_then(cache::Found::good);
         let known = known.filter(|_| !of_this_run);
-        let mut wanted = Wanted::new(mailbox.expunge.as_ref(), all);
+        // What cannot be read is told by the pass.
+        let Ok(mut wanted) = Wanted::new(mailbox.expunge.as_ref(), all) else {
+            return;
+        };
         let mut bytes = 0;
-        while let Some(want) = wanted.next(&mailbox.index) {
+        while let Ok(Some(want)) = wanted.next(&mailbox.index) {
             if known
                 .as_ref()
                 .is_none_or(|cache| cache.get(want.uid).is_none())

@@ -22,18 +22,25 @@ pub struct Args {
 /// Runs it.
 pub fn main(args: &Args) -> Exit {
     match Cache::open(&args.file) {
-        Ok(cache) => written(print(args, &cache)),
-        Err(error) => {
-            complain(&error);
-            match error {
-                CacheError::Io(io) => Exit::of_io(&io.source),
-                _ => Exit::Data,
-            }
+        Ok(cache) => {
+            let mut unread = None;
+            let exit = written(print(args, &cache, &mut unread));
+            unread.map_or(exit, |error| failed(&error))
         }
+        Err(error) => failed(&error),
     }
 }
 
-fn print(args: &Args, cache: &Cache) -> std::io::Result<()> {
+fn failed(error: &CacheError) -> Exit {
+    complain(error);
+    match error {
+        CacheError::Io(io) => Exit::of_io(&io.source),
+        _ => Exit::Data,
+    }
+}
+
+/// Prints what can be read; why that is not all goes to `unread`.
+fn print(args: &Args, cache: &Cache, unread: &mut Option<CacheError>) -> std::io::Result<()> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     if args.json {
         let header = json!({"header": {
@@ -52,6 +59,13 @@ fn print(args: &Args, cache: &Cache) -> std::io::Result<()> {
         )?;
     }
     for entry in cache {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                *unread = Some(error);
+                break;
+            }
+        };
         if args.json {
             let record = json!({"record": {
                 "uid": entry.uid,

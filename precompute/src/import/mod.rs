@@ -20,7 +20,7 @@ use crate::cache::{self, Entry, Found, StoreError};
 use crate::finding::{Code, Finding};
 use crate::hash::Kernel;
 use crate::hash::lanes::Lanes;
-use crate::mailbox::{Mailbox, Opened};
+use crate::mailbox::{Mailbox, Opened, index_finding};
 use crate::message::MessageError;
 use crate::pass::Wanted;
 use crate::targets::Target;
@@ -92,12 +92,17 @@ pub fn import(
     let mut entries: BTreeMap<u32, Entry> = old
         .iter()
         .flat_map(|c| c.iter())
-        .map(|e| (e.uid, e))
+        .map_while(|entry| entry.ok().map(|e| (e.uid, e)))
         .collect();
     let mut new = Vec::new();
-    let mut wanted = Wanted::new(mailbox.expunge.as_ref(), options.all_messages);
+    let unread = |code, error| index_finding(&mailbox.target, code, &error);
+    let mut wanted = Wanted::new(mailbox.expunge.as_ref(), options.all_messages)
+        .map_err(|error| unread(Code::Expunge, error))?;
     let mut seen = 0;
-    while let Some(want) = wanted.next(&mailbox.index) {
+    while let Some(want) = wanted
+        .next(&mailbox.index)
+        .map_err(|error| unread(Code::Index, error))?
+    {
         let Some(guid) = lines.get(&want.uid) else {
             continue;
         };

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use indexfile::IoError;
+use indexfile::{IoError, ReadError};
 
 use super::Options;
 use super::chunk::{Chunk, Item};
@@ -17,15 +17,13 @@ use super::rows::Rows;
 use super::waiting;
 use super::wanted::Wanted;
 use crate::cache::{self, Cache, Entry, Found, StoreError, Written};
-use crate::finding::Finding;
-use crate::mailbox::Mailbox;
+use crate::finding::{Code, Finding};
+use crate::mailbox::{Mailbox, index_finding};
 
 /// A chunk ends after this many messages,
 const CHUNK_MESSAGES: usize = 256;
 /// or after this many bytes.
 const CHUNK_BYTES: u64 = 8 << 20;
-/// After so many chunks the pages of index and cache are given back; some 2 MiB of each.
-const RELEASE_CHUNKS: u64 = 100;
 
 /// A mailbox in work.
 #[derive(Debug)]
@@ -44,8 +42,6 @@ pub struct Job {
 #[derive(Debug)]
 struct State {
     wanted: Wanted,
-    /// Where in the old cache the last wanted message was.
-    old_at: usize,
     exhausted: bool,
     next_number: u64,
     in_flight: BTreeMap<u64, Arc<Chunk>>,
@@ -56,6 +52,8 @@ struct State {
     /// Up to this UID everything that can be had is in `rows`.
     covered: u32,
     failed: Option<IoError>,
+    /// The index could be read no further.
+    unread: Option<ReadError>,
     interrupted: bool,
     finished: bool,
     missing: BTreeSet<u32>,
@@ -94,23 +92,31 @@ impl Job {
     /// Prepares to work on `mailbox`; at most `window` chunks are out or waiting at a time, and `lot` is [`Known::of`]'s.
     ///
     /// # Errors
-    /// If the old cache is there and cannot be read.
+    /// If the old cache is there and cannot be read, or the expunge file cannot.
     pub fn begin(
         mailbox: Mailbox,
         options: &Options,
         window: usize,
         lot: usize,
-    ) -> Result<Begun, StoreError> {
+    ) -> Result<Begun, Finding> {
         let (dir, path) = (mailbox.index_dir(), mailbox.index_path());
-        cache::sweep(dir, &path)?;
-        let found = cache::find(dir, &path, mailbox.uidvalidity(), &mailbox.uniqueid)?;
+        let failed = |error: StoreError| {
+            Finding::new(&mailbox.target.mailbox, Code::Cache, path.clone(), &error)
+        };
+        cache::sweep(dir, &path).map_err(failed)?;
+        let found = cache::find(dir, &path, mailbox.uidvalidity(), &mailbox.uniqueid);
+        let found = found.map_err(failed)?;
         let damaged = matches!(found, Found::Damaged(_));
         let old = found.good();
-        let wanted = || Wanted::new(mailbox.expunge.as_ref(), options.all_messages);
+        let wanted = || {
+            Wanted::new(mailbox.expunge.as_ref(), options.all_messages)
+                .map_err(|error| index_finding(&mailbox.target, Code::Expunge, &error))
+        };
         let known = match &old {
             Some(old) if !options.look_at_all => {
                 let known = Known::of(&mailbox, old, lot);
-                if known.is_all(&mailbox, old, wanted) {
+                let wanted = wanted()?;
+                if known.is_all(&mailbox, old, || wanted) {
                     return Ok(Begun::Nothing(old.len() as u64));
                 }
                 known
@@ -118,8 +124,7 @@ impl Job {
             _ => Known::default(),
         };
         let state = State {
-            wanted: wanted(),
-            old_at: 0,
+            wanted: wanted()?,
             exhausted: false,
             next_number: 0,
             in_flight: BTreeMap::new(),
@@ -128,6 +133,7 @@ impl Job {
             rows: Rows::new(path),
             covered: 0,
             failed: None,
+            unread: None,
             interrupted: false,
             finished: false,
             missing: BTreeSet::new(),
@@ -157,12 +163,16 @@ impl Job {
         let mut items = Vec::with_capacity(CHUNK_MESSAGES);
         let mut bytes = 0u64;
         while items.len() < CHUNK_MESSAGES && bytes < CHUNK_BYTES {
-            let Some(want) = state.wanted.next(&self.mailbox.index) else {
-                state.exhausted = true;
-                break;
+            let want = match state.wanted.next(&self.mailbox.index) {
+                Ok(Some(want)) => want,
+                end => {
+                    state.exhausted = true;
+                    state.unread = end.err();
+                    break;
+                }
             };
             let old = self.old.as_ref();
-            let old = old.and_then(|cache| cache.get_next(&mut state.old_at, want.uid));
+            let old = old.and_then(|cache| cache.get(want.uid));
             if old.is_none() {
                 bytes = bytes.saturating_add(want.size);
             }
@@ -173,11 +183,6 @@ impl Job {
         let Some(last) = items.last().map(|item| item.want.uid) else {
             return Next::Exhausted;
         };
-        if state.next_number % RELEASE_CHUNKS == RELEASE_CHUNKS - 1 {
-            // A giant index and cache are read once; what was passed need not stay.
-            self.mailbox.index.release();
-            self.old.iter().for_each(Cache::release);
-        }
         let number = state.next_number;
         state.next_number += 1;
         let chunk = Arc::new(Chunk::new(number, last, items));
@@ -239,6 +244,11 @@ impl Job {
     pub fn finish(&self) -> (Vec<Finding>, Option<Written>) {
         let mut state = lock(&self.state);
         let mut findings = self.missing_findings(&state.missing);
+        if let Some(error) = state.unread.take() {
+            // What the cache has of messages that were not come to is worth more than a part of a new one.
+            findings.push(index_finding(&self.mailbox.target, Code::Index, &error));
+            return (findings, None);
+        }
         let rows = std::mem::replace(&mut state.rows, Rows::new(self.mailbox.index_path()));
         let result = match state.failed.take() {
             Some(error) => Err(error.into()),
@@ -262,13 +272,9 @@ impl Job {
             return Ok(None); // nothing wanted: leave what there is to `clean`
         }
         if let Some(old) = &self.old {
-            let same = |(i, (new, entry)): (usize, (Result<Entry, IoError>, Entry))| {
-                if i % 16_384 == 16_383 {
-                    old.release();
-                }
-                new.is_ok_and(|new| new == entry)
-            };
-            if self.has_as_many(rows) && rows.iter().zip(old.iter()).enumerate().all(same) {
+            let mut pairs = rows.iter().zip(old.iter());
+            let same = pairs.all(|pair| matches!(pair, (Ok(new), Ok(old)) if new == old));
+            if self.has_as_many(rows) && same {
                 return Ok(None);
             }
         }
@@ -350,8 +356,10 @@ impl Job {
         window: &'a BTreeMap<u32, Entry>,
         covered: u32,
     ) -> impl Iterator<Item = Entry> + 'a {
+        // If it cannot be read to its end, what is left of it is not in the checkpoint.
         let old = self.old.iter().flat_map(Cache::iter);
         let mut old = old
+            .map_while(Result::ok)
             .filter(move |entry| entry.uid > covered && !window.contains_key(&entry.uid))
             .peekable();
         let mut new = window.values().copied().peekable();

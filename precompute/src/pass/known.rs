@@ -17,10 +17,8 @@ use crate::uid_set::UidSet;
 
 /// One entry in so many is looked at, and at least one a mailbox.
 const SAMPLE: usize = 64;
-/// Pages of index and cache are given back after so many messages; some 2 to 4 MiB of each.
-const RELEASE: usize = 32 * 1024;
-/// Directories are in no order of UID. The names are compared as they come with a cache of up to so many entries, and
-/// with a larger one by so many at a time, sorted, or all of its pages would be in memory at once.
+/// Directories are in no order of UID. The names are compared by so many at a time, sorted, so that each block of the
+/// cache is read once a batch.
 const BATCH: usize = 128 * 1024;
 
 /// The entries of a cache whose messages still have their name and inode number.
@@ -38,21 +36,14 @@ impl Known {
     #[must_use]
     pub fn of(mailbox: &Mailbox, old: &Cache, lot: usize) -> Self {
         let mut known = Self::default();
-        let listed = if old.len() <= BATCH {
-            mailbox.spool.for_each_name(|uid, inode| {
-                known.compare(uid, inode, old.get(uid));
-            })
-        } else {
-            let mut names: Vec<(u32, u64)> = Vec::with_capacity(BATCH);
-            let listed = mailbox.spool.for_each_name(|uid, inode| {
-                names.push((uid, inode));
-                if names.len() == BATCH {
-                    known.compare_sorted(&mut names, old);
-                }
-            });
-            known.compare_sorted(&mut names, old);
-            listed
-        };
+        let mut names: Vec<(u32, u64)> = Vec::with_capacity(old.len().min(BATCH));
+        let listed = mailbox.spool.for_each_name(|uid, inode| {
+            names.push((uid, inode));
+            if names.len() == BATCH {
+                known.compare_sorted(&mut names, old);
+            }
+        });
+        known.compare_sorted(&mut names, old);
         if listed.is_ok() && known.sample_is_good(mailbox, old, lot) {
             known
         } else {
@@ -68,26 +59,21 @@ impl Known {
 
     fn compare_sorted(&mut self, names: &mut Vec<(u32, u64)>, old: &Cache) {
         names.sort_unstable();
-        let (mut at, mut released) = (0, 0);
         for (uid, inode) in names.drain(..) {
-            self.compare(uid, inode, old.get_next(&mut at, uid));
-            if at >= released + RELEASE {
-                released = at;
-                old.release();
-            }
+            self.compare(uid, inode, old.get(uid));
         }
     }
 
     fn sample_is_good(&self, mailbox: &Mailbox, old: &Cache, lot: usize) -> bool {
         let first = lot % SAMPLE.min(old.len()).max(1);
-        let sample = old.iter().skip(first).step_by(SAMPLE).enumerate();
-        let mut looked_at = sample.filter(|(_, entry)| self.contains(entry.uid));
-        looked_at.all(|(i, entry)| {
-            if i % (RELEASE / SAMPLE) == RELEASE / SAMPLE - 1 {
-                old.release();
-            }
-            let now = mailbox.spool.stat(entry.uid);
-            now.is_ok_and(|now| entry.still_same(&now.stamp, now.size))
+        let mut sample = old.iter().skip(first).step_by(SAMPLE);
+        sample.all(|entry| {
+            let Ok(entry) = entry else {
+                return false;
+            };
+            let now = || mailbox.spool.stat(entry.uid);
+            !self.contains(entry.uid)
+                || now().is_ok_and(|now| entry.still_same(&now.stamp, now.size))
         })
     }
 
@@ -98,21 +84,19 @@ impl Known {
     }
 
     /// Whether these are all of `old`, and just what is `wanted` (from the beginning): then there is nothing to do.
+    /// `false` too if that cannot be read to its end.
     #[must_use]
     pub fn is_all(&self, mailbox: &Mailbox, old: &Cache, wanted: impl FnOnce() -> Wanted) -> bool {
         if self.count != old.len() {
             return false;
         }
         let mut wanted = wanted();
-        let same = old.iter().enumerate().all(|(i, entry)| {
-            if i % RELEASE == RELEASE - 1 {
-                mailbox.index.release();
-                old.release();
-            }
-            let want = wanted.next(&mailbox.index);
-            want.is_some_and(|want| want.uid == entry.uid && want.size == entry.size)
+        let mut next = || wanted.next(&mailbox.index);
+        let same = old.iter().all(|entry| match (entry, next()) {
+            (Ok(entry), Ok(Some(want))) => want.uid == entry.uid && want.size == entry.size,
+            _ => false,
         });
-        same && wanted.next(&mailbox.index).is_none()
+        same && matches!(next(), Ok(None))
     }
 }
 
@@ -183,7 +167,7 @@ mod tests {
         let known = Known::of(&mailbox, &old, lot);
         let all = (1..=UIDS).filter(|uid| known.contains(*uid)).count();
         assert_eq!(all, known.count);
-        let wanted = || Wanted::new(mailbox.expunge.as_ref(), false);
+        let wanted = || Wanted::new(mailbox.expunge.as_ref(), false).expect("no expunge file");
         (known.count, known.is_all(&mailbox, &old, wanted))
     }
 

@@ -1,8 +1,10 @@
 //! Which messages of a mailbox need a SHA-1, in ascending order of UID, index and expunge file merged.
 //!
-//! Lazily from the mapped index; only the UIDs of the expunge file, which has no order, are copied.
+//! Lazily from the index; only the UIDs of the expunge file, which has no order, are copied.
 
-use indexfile::{IndexFile, Record, flags};
+use std::collections::VecDeque;
+
+use indexfile::{IndexFile, ReadError, Record, flags};
 
 /// A message to be hashed, or found in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,8 +18,10 @@ pub struct Want {
 /// A cursor over the wanted messages of one mailbox.
 #[derive(Debug)]
 pub struct Wanted {
-    /// Number of the next index record.
+    /// Number of the first index record that is not in `ahead`.
     next: u32,
+    /// The next index records: UID, and what is wanted of it.
+    ahead: VecDeque<(u32, Option<Want>)>,
     /// What the expunge file wants, sorted, without doubles.
     expunged: Vec<Want>,
     at: usize,
@@ -25,41 +29,64 @@ pub struct Wanted {
     all: bool,
 }
 
+/// Index records that are looked at ahead.
+const AHEAD: u32 = 1024;
+
 impl Wanted {
     /// At the beginning. `all`: also messages whose GUID is not old-style.
-    #[must_use]
-    pub fn new(expunge: Option<&IndexFile>, all: bool) -> Self {
-        let records = expunge.into_iter().flat_map(IndexFile::records);
-        let mut expunged: Vec<Want> = records.filter_map(|r| want(&r, all)).collect();
-        expunged.sort_unstable_by_key(|want| want.uid);
+    ///
+    /// # Errors
+    /// The expunge file cannot be read.
+    pub fn new(expunge: Option<&IndexFile>, all: bool) -> Result<Self, ReadError> {
+        let mut expunged = Vec::new();
+        for record in expunge.into_iter().flat_map(IndexFile::records) {
+            expunged.extend(want(&record?, all));
+        }
+        expunged.sort_unstable_by_key(|want: &Want| want.uid);
         expunged.dedup_by_key(|want| want.uid);
-        Self {
+        Ok(Self {
             next: 0,
+            ahead: VecDeque::new(),
             expunged,
             at: 0,
             all,
-        }
+        })
     }
 
     /// The next one; `index` must be the same file each time.
-    pub fn next(&mut self, index: &IndexFile) -> Option<Want> {
+    ///
+    /// # Errors
+    /// The index cannot be read any more.
+    pub fn next(&mut self, index: &IndexFile) -> Result<Option<Want>, ReadError> {
         let expunged = self.expunged.get(self.at).copied();
-        while let Some(record) = index.record(self.next) {
+        while let Some((uid, wanted)) = self.peek(index)? {
             // Compare before skipping, so that the expunged ones come in their place.
-            if expunged.is_some_and(|e| e.uid < record.uid()) {
+            if expunged.is_some_and(|e| e.uid < uid) {
                 break;
             }
-            self.next += 1;
-            if expunged.is_some_and(|e| e.uid == record.uid()) {
+            self.ahead.pop_front();
+            if expunged.is_some_and(|e| e.uid == uid) {
                 // In both files: it is one message file.
                 break;
             }
-            if let Some(want) = want(&record, self.all) {
-                return Some(want);
+            if wanted.is_some() {
+                return Ok(wanted);
             }
         }
         self.at += 1;
-        expunged
+        Ok(expunged)
+    }
+
+    fn peek(&mut self, index: &IndexFile) -> Result<Option<(u32, Option<Want>)>, ReadError> {
+        if self.ahead.is_empty() && self.next < index.num_records() {
+            let mut buffer = Vec::new();
+            let block = index.block(self.next, AHEAD, &mut buffer)?;
+            let all = self.all;
+            let seen = block.records().map(|r| (r.uid(), want(&r, all)));
+            self.ahead.extend(seen);
+            self.next = self.next.saturating_add(AHEAD);
+        }
+        Ok(self.ahead.front().copied())
     }
 }
 
@@ -95,8 +122,8 @@ mod tests {
     fn uids(index: &[(u32, u8)], expunge: &[(u32, u8)], all: bool) -> Vec<u32> {
         let index = file(10, FileKind::Index, index);
         let expunge = file(10, FileKind::Expunge, expunge);
-        let mut wanted = Wanted::new(Some(&expunge), all);
-        let next = || wanted.next(&index).map(|want| want.uid);
+        let mut wanted = Wanted::new(Some(&expunge), all).expect("in memory");
+        let next = || wanted.next(&index).expect("in memory").map(|want| want.uid);
         std::iter::from_fn(next).collect()
     }
 
@@ -117,8 +144,8 @@ mod tests {
     #[test]
     fn every_message_of_a_version_9_index_is_wanted() {
         let index = file(9, FileKind::Index, &[(1, 7), (2, 0)]);
-        let mut wanted = Wanted::new(None, false);
-        let next = || wanted.next(&index).map(|want| want.uid);
+        let mut wanted = Wanted::new(None, false).expect("nothing to read");
+        let next = || wanted.next(&index).expect("in memory").map(|want| want.uid);
         assert_eq!(std::iter::from_fn(next).collect::<Vec<_>>(), [1, 2]);
     }
 }

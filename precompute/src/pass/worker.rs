@@ -15,7 +15,7 @@ use super::job::{Begun, Job, Next};
 use super::queue::Work;
 use super::waiting::Group;
 use crate::cache::Entry;
-use crate::finding::{Code, Finding};
+use crate::finding::Finding;
 use crate::governor::Governor;
 use crate::hash::lanes::Lanes;
 use crate::mailbox::{self, Mailbox};
@@ -120,14 +120,10 @@ impl Worker<'_, '_> {
             Err(finding) => return shared.report(finding),
         };
         shared.totals.mailboxes.add(1);
-        let path = mailbox.index_path();
         let job = match Job::begin(mailbox, shared.options, shared.window(), shared.lot) {
             Ok(Begun::Job(job)) => job,
             Ok(Begun::Nothing(messages)) => return self.nothing_to_do(target, messages),
-            Err(error) => {
-                let finding = Finding::new(&target.mailbox, Code::Cache, path, &error);
-                return shared.report(finding);
-            }
+            Err(finding) => return shared.report(finding),
         };
         let Next::Chunk(chunk) = job.next() else {
             if job.done() {

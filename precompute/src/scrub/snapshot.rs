@@ -181,7 +181,7 @@ impl Snapshot {
             // Worth reading again only if it can get better.
             match image
                 .records()
-                .find_map(|record| self.crc_error(&record, from))
+                .find_map(|record| self.crc_error(&record.ok()?, from))
             {
                 Some(error) if recent(&self.path) => Err(error),
                 _ => Ok(image),
@@ -194,6 +194,7 @@ impl Snapshot {
         };
         let mut rows = Vec::with_capacity(count as usize);
         for (number, record) in (from + 1..).zip(image.records()) {
+            let record = record?;
             let uid = record.uid();
             if uid == 0 {
                 return Err(ReadError::ZeroUid {
@@ -232,7 +233,7 @@ impl Snapshot {
         while low < high {
             let middle = low + (high - low) / 2;
             let image = self.read(middle, 1)?;
-            let Some(record) = image.record(0) else {
+            let Some(record) = image.record(0)? else {
                 return Ok(None);
             };
             match record.uid().cmp(&uid) {

@@ -121,6 +121,7 @@ impl Store {
         for (path, bytes) in self.caches() {
             let cache = Cache::from_bytes(bytes, &path).expect("whole");
             for entry in &cache {
+                let entry = entry.unwrap();
                 let message = path.with_file_name(format!("{}.", entry.uid));
                 let (Ok(meta), Ok(bytes)) = (fs::metadata(&message), fs::read(&message)) else {
                     continue;

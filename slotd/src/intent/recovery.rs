@@ -212,9 +212,10 @@ fn find(locks: &MailboxLocks, intent: &Intent, file: &IntentFile) -> Result<Foun
     let both = |one: (&str, Identity), other: (&str, Identity)| -> Result<bool, Refusal> {
         let one = open(locks, kind, one.0, one.1)?;
         let other = open(locks, kind, other.0, other.1)?;
-        Ok(one
-            .zip(other)
-            .is_some_and(|(one, other)| carries(&one, &other)))
+        match one.zip(other) {
+            Some((one, other)) => Ok(carries(&one, &other)?),
+            None => Ok(false),
+        }
     };
     let live = kind.file_name();
     Ok(Found {

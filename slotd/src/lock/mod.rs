@@ -176,7 +176,7 @@ impl MailboxLocks {
             .chain([&self.index.file, &self.header.file]);
         for file in files {
             if let Err(error) = wait::unlock(file) {
-                // Closing the file, which follows, does it too unless it is still mapped.
+                // Closing the file, which follows, does it too unless a reader has a duplicate.
                 tracing::error!(mailbox = %self.place.mailbox, "unlock: {error}");
             }
         }

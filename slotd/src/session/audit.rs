@@ -1,6 +1,6 @@
 //! `VERIFY`, without locks, and `CLEAN`, under them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -29,6 +29,7 @@ impl Session {
         let mut entries: Vec<GuidEntry> = Vec::new();
         let mut old = 0;
         for record in files().flat_map(IndexFile::records) {
+            let record = record?;
             old += u32::from(record.guid().is_old_style());
             entries.push(GuidEntry {
                 uid: record.uid(),
@@ -83,13 +84,15 @@ impl Session {
             if !bad.is_empty() {
                 // It may have been expunged and cleaned up while we read.
                 let (index, expunge) = open_unlocked(&self.host.store, &place)?;
-                let still = |uid: u32| {
-                    index
-                        .find_uid(uid)
-                        .or_else(|| expunge.as_ref()?.find_uid(uid))
-                        .is_some()
-                };
-                bad.retain(|(uid, _)| still(*uid));
+                let mut still = HashSet::new();
+                for record in [Some(&index), expunge.as_ref()]
+                    .into_iter()
+                    .flatten()
+                    .flat_map(IndexFile::records)
+                {
+                    still.insert(record?.uid());
+                }
+                bad.retain(|(uid, _)| still.contains(uid));
             }
             bad.sort_unstable();
             verified.bad = u32::try_from(bad.len()).unwrap_or(u32::MAX);

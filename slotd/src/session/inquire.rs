@@ -81,7 +81,8 @@ impl Session {
             return None;
         }
         let (index, expunge) = open_unlocked(&self.host.store, &place).ok()?;
-        if !sources::needs_guids(&index) && !expunge.as_ref().is_some_and(sources::needs_guids) {
+        let needs = |file: &IndexFile| sources::needs_guids(file).unwrap_or(false);
+        if !needs(&index) && !expunge.as_ref().is_some_and(needs) {
             return None;
         }
         let runtime = tokio::runtime::Handle::try_current().ok()?;
@@ -109,6 +110,7 @@ impl Session {
         let (mut old, mut cached, mut bytes, mut hash_bytes) = (0, 0, 0_u64, 0_u64);
         let mut entries: Vec<GuidEntry> = Vec::new();
         for record in files().flat_map(IndexFile::records) {
+            let record = record?;
             bytes = bytes.saturating_add(record.size());
             if record.guid().is_old_style() {
                 old += 1;
@@ -146,7 +148,7 @@ impl Session {
             cached,
             bytes,
             hash_bytes,
-            index_bytes: files().fold(0, |sum, f| sum + f.bytes().len() as u64),
+            index_bytes: files().fold(0, |sum, f| sum + f.length()),
             last_uid: index.header().last_uid(),
             has_old,
             findings,

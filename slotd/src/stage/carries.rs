@@ -1,7 +1,7 @@
 //! Whether one file is the conversion of another, whatever its GUIDs.
 
 use indexfile::stream_copy::{GuidOut, HeaderCounts, RecordPlan, convert_header};
-use indexfile::{IndexFile, Record, RecordField, RecordGuid, layout};
+use indexfile::{IndexFile, ReadError, Record, RecordField, RecordGuid, layout};
 
 /// The identifier that makes the conversion of any record equal to `record`, if the rest is equal.
 #[must_use]
@@ -15,21 +15,24 @@ pub fn guid_like(record: &Record<'_>) -> GuidOut {
 
 /// Whether `new` is what a conversion of `old` to its version gives, byte for byte, GUIDs apart: so that
 /// nothing that `old` holds would be lost with it.
-#[must_use]
-pub fn carries(old: &IndexFile, new: &IndexFile) -> bool {
+///
+/// # Errors
+/// One of them cannot be read to its end.
+pub fn carries(old: &IndexFile, new: &IndexFile) -> Result<bool, ReadError> {
     let Some(layout) = layout::of(new.minor_version()) else {
-        return false;
+        return Ok(false);
     };
     if old.num_records() != new.num_records() {
-        return false;
+        return Ok(false);
     }
-    let header = convert_header(old.header(), layout, &HeaderCounts::of(old));
+    let header = convert_header(old.header(), layout, &HeaderCounts::of(old)?);
     if header != new.header().bytes() {
-        return false;
+        return Ok(false);
     }
     let plan = RecordPlan::new(old.minor_version(), old.record_slots(), layout);
     let mut converted = vec![0; layout.record_size as usize];
-    old.records().zip(new.records()).all(|(old, new)| {
+    for (old, new) in old.records().zip(new.records()) {
+        let (old, new) = (old?, new?);
         plan.convert(&old, guid_like(&new), &mut converted);
         // A downgrade gives back the modseq 0 that an upgrade turned into 1.
         if let Some(slot) = layout.record.get(RecordField::Modseq)
@@ -38,8 +41,11 @@ pub fn carries(old: &IndexFile, new: &IndexFile) -> bool {
         {
             let _ = slot.write(&mut converted, 0);
         }
-        converted == new.bytes()
-    })
+        if converted != new.bytes() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -82,6 +88,7 @@ mod tests {
     fn a_conversion_carries_its_source_and_no_changed_byte_goes_unnoticed() {
         let old_bytes = v9(5);
         let new_bytes = upgraded(&index(old_bytes.clone()));
+        let carries = |old: &IndexFile, new: &IndexFile| carries(old, new).unwrap();
         assert!(carries(
             &index(old_bytes.clone()),
             &index(new_bytes.clone())

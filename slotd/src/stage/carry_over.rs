@@ -5,7 +5,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use indexfile::{FileKind, IndexFile, IoContext, Record};
+use indexfile::{FileKind, IndexFile, IoContext, ReadError};
 
 use super::patch::{self, Diff, Patch};
 use super::prepare::PreparedFile;
@@ -47,7 +47,7 @@ impl Prepared {
                 Plan::Unchanged => {}
                 _ if !self.identities.wants_guids() => {}
                 Plan::Patch(patch) => {
-                    let records = patch.slots.iter().filter_map(|i| source.record(*i));
+                    let records = patch.records(source);
                     self.identities
                         .add(&locks.place, records, &self.caches.sources(), cancel)?;
                 }
@@ -65,10 +65,7 @@ impl Prepared {
         stage.uuids_old = self.identities.restoring;
         let grown = self.only_grew(&plans);
         let written = plans.iter().try_for_each(|(source, plan)| match plan {
-            Plan::Unchanged => {
-                stage.keep(source);
-                Ok(())
-            }
+            Plan::Unchanged => Ok(stage.keep(source)?),
             Plan::Write => stage.write(locks, source, &self.identities, note),
             Plan::Patch(patch) => self.patch(&mut stage, locks, source, patch, grown),
         });
@@ -95,7 +92,7 @@ impl Prepared {
             return self.compare(source, file);
         }
         source.verify()?;
-        if !self.identities.needs_rewrite(source) {
+        if !self.identities.needs_rewrite(source)? {
             return Ok(Plan::Unchanged);
         }
         file.map_or(Ok(Plan::Write), |file| self.compare(source, file))
@@ -177,12 +174,15 @@ impl Prepared {
         });
         stage.report.altered += patch.altered;
         stage.report.restored += patch.restored;
-        stage.report.lost_modseqs += lost_modseqs(source, self.want.version);
+        stage.report.lost_modseqs += lost_modseqs(source, self.want.version)?;
         stage.set_state(kind, FileState::Staged);
         if !grown {
-            for record in source.records() {
-                let guid = identities.decide(&record)?.guid;
-                stage.entries.push(entry(&record, guid));
+            let mut blocks = source.blocks();
+            while let Some(block) = blocks.read()? {
+                for record in block.records() {
+                    let guid = identities.decide(&record)?.guid;
+                    stage.entries.push(entry(&record, guid));
+                }
             }
         }
         Ok(())
@@ -195,16 +195,13 @@ impl Prepared {
         live: &LiveFiles,
         plans: &[(&IndexFile, Plan)],
     ) -> Result<(), Refusal> {
-        let new: Vec<Record<'_>> = plans
-            .iter()
-            .filter_map(|(source, plan)| match plan {
-                Plan::Patch(patch) => Some(patch::appended(source, patch)),
-                _ => None,
-            })
-            .flatten()
-            .collect();
-        let mut added = Vec::with_capacity(new.len());
-        for record in new {
+        let new = plans.iter().filter_map(|(source, plan)| match plan {
+            Plan::Patch(patch) => Some(patch::appended(source, patch)),
+            _ => None,
+        });
+        let mut added = Vec::new();
+        for record in new.flatten() {
+            let record = record?;
             added.push(entry(&record, self.identities.decide(&record)?.guid));
         }
         let in_order = added
@@ -232,11 +229,12 @@ enum Plan {
 }
 
 /// Counted as a stream copy counts.
-fn lost_modseqs(source: &IndexFile, version: u32) -> u32 {
-    if version >= 8 {
-        return 0;
+fn lost_modseqs(source: &IndexFile, version: u32) -> Result<u32, ReadError> {
+    let mut lost = 0;
+    if version < 8 {
+        for record in source.records() {
+            lost += u32::from(record?.modseq().is_some_and(|m| m > 1));
+        }
     }
-    source
-        .records()
-        .fold(0, |n, r| n + u32::from(r.modseq().is_some_and(|m| m > 1)))
+    Ok(lost)
 }

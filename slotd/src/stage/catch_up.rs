@@ -86,11 +86,12 @@ impl Prepared {
         cancel: &AtomicBool,
     ) -> Result<Option<Prepared>, Refusal> {
         live.check(self.want.repair)?;
-        let stale: Vec<FileKind> = live
-            .each()
-            .filter(|source| self.identities.needs_rewrite(source))
-            .map(IndexFile::kind)
-            .collect();
+        let mut stale: Vec<FileKind> = Vec::new();
+        for source in live.each() {
+            if self.identities.needs_rewrite(source)? {
+                stale.push(source.kind());
+            }
+        }
         let prepared: Vec<FileKind> = self.files.iter().map(|f| f.kind).collect();
         if stale != prepared {
             return Ok(None);
@@ -102,7 +103,7 @@ impl Prepared {
             .enumerate()
         {
             // It may be written while it is looked at, so it is looked at once: in a copy.
-            let Some(now) = past(source) else {
+            let Some(now) = past(source)? else {
                 return Ok(Some(self));
             };
             let origin = self.files[at].origin();
@@ -110,7 +111,7 @@ impl Prepared {
                 return Ok(None);
             };
             if self.identities.wants_guids() {
-                let records = patch.slots.iter().filter_map(|slot| now.record(*slot));
+                let records = patch.records(&now);
                 let sources = self.caches.sources();
                 self.identities
                     .add(&self.place, records, &sources, cancel)?;
@@ -146,6 +147,7 @@ impl Prepared {
         self.entries.clear();
         for was in self.files.iter().filter_map(|f| f.was.as_ref()) {
             for record in was.records() {
+                let record = record?;
                 let guid = self.identities.decide(&record)?.guid;
                 self.entries.push(entry(&record, guid));
             }

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use indexfile::layout::Layout;
 use indexfile::stream_copy::{GuidOut, RecordPlan};
-use indexfile::{Decision, Guid, IndexFile, Record, RecordField, Uuid};
+use indexfile::{Decision, Guid, IndexFile, ReadError, Record, RecordField, Uuid};
 
 use super::{GUID_VERSION, LiveFiles, OldUuids, Sources, Wanted, resolve, sources};
 use crate::protocol::{Code, Upgrade, UuidSource};
@@ -93,7 +93,7 @@ impl Identities {
         if old {
             identities.restoring = want.version >= GUID_VERSION;
             identities.uuids = if identities.restoring {
-                OldUuids::of_rewrite(place, live)
+                OldUuids::of_rewrite(place, live)?
             } else {
                 OldUuids::load(place, &live.index, 0)
             };
@@ -110,15 +110,23 @@ impl Identities {
     }
 
     /// Whether one file needs a new one.
-    #[must_use]
-    pub fn needs_rewrite(&self, file: &IndexFile) -> bool {
+    ///
+    /// # Errors
+    /// It cannot be read to its end.
+    pub fn needs_rewrite(&self, file: &IndexFile) -> Result<bool, ReadError> {
         if file.minor_version() != self.version {
-            return true;
+            return Ok(true);
         }
         if self.restoring {
-            return file.records().any(|r| self.old_of(&r).is_some());
+            let mut blocks = file.blocks();
+            while let Some(block) = blocks.read()? {
+                if block.records().any(|r| self.old_of(&r).is_some()) {
+                    return Ok(true);
+                }
+            }
+            return Ok(false);
         }
-        self.wants_guids() && sources::needs_guids(file)
+        Ok(self.wants_guids() && sources::needs_guids(file)?)
     }
 
     /// At version 10: what the record gets back.
@@ -134,12 +142,13 @@ impl Identities {
     pub fn add<'a>(
         &mut self,
         place: &Place,
-        records: impl Iterator<Item = Record<'a>>,
+        records: impl Iterator<Item = Result<Record<'a>, ReadError>>,
         sources: &Sources<'_>,
         cancel: &AtomicBool,
     ) -> Result<(), Refusal> {
-        let wanted =
-            Wanted::of(records.filter(|r| r.guid().is_old_style() && self.known(r).is_none()));
+        let unknown = |r: &Record<'_>| r.guid().is_old_style() && self.known(r).is_none();
+        let wanted = records.filter(|r| r.as_ref().map_or(true, unknown));
+        let wanted = Wanted::of(wanted)?;
         let resolved = resolve(place, &wanted, sources, cancel)?;
         self.cached += resolved.cached;
         self.hashed += resolved.hashed;

@@ -1,6 +1,6 @@
-//! The live files of a mailbox, mapped and checked, and the states of them from which no upgrade is safe.
+//! The live files of a mailbox, open and checked, and the states of them from which no upgrade is safe.
 
-use indexfile::{FileKind, IndexFile, Record};
+use indexfile::{FileKind, IndexFile, ReadError, Record};
 
 use super::GUID_VERSION;
 use crate::lock::MailboxLocks;
@@ -17,7 +17,7 @@ pub struct LiveFiles {
 }
 
 impl LiveFiles {
-    /// Maps and checks the files of a locked mailbox.
+    /// Opens and checks the files of a locked mailbox.
     ///
     /// # Errors
     /// [`Code::Damaged`], with indexfile's code and words.
@@ -65,7 +65,7 @@ impl LiveFiles {
     }
 
     /// The records of both files.
-    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
+    pub fn records(&self) -> impl Iterator<Item = Result<Record<'_>, ReadError>> {
         self.each().flat_map(IndexFile::records)
     }
 
@@ -117,10 +117,10 @@ impl LiveFiles {
         }
         let mut seen = std::collections::HashSet::new();
         for record in expunge.records() {
-            let uid = record.uid();
+            let uid = record?.uid();
             let reason = match uid {
                 _ if !seen.insert(uid) => "twice",
-                _ if self.index.find_uid(uid).is_some() => "as the index has",
+                _ if self.index.find_uid(uid)?.is_some() => "as the index has",
                 _ if uid > self.index.header().last_uid() => "above last_uid of the index",
                 _ => continue,
             };

@@ -23,7 +23,8 @@ use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use indexfile::{
-    CopyError, CopyReport, FileKind, Guid, IndexFile, IoContext, IoError, Record, StreamCopy,
+    CopyError, CopyReport, FileKind, Guid, IndexFile, IoContext, IoError, ReadError, Record,
+    StreamCopy,
 };
 
 use crate::aside::Aside;
@@ -82,7 +83,7 @@ pub struct Stage {
     pub gone: Vec<File>,
     /// What it was made from and is of no more use, but takes time to let go.
     spent: Option<Box<Prepared>>,
-    /// The same of the live files' mappings.
+    /// The same of the live files.
     seen: Option<LiveFiles>,
 }
 
@@ -120,11 +121,10 @@ pub fn stage(
         if cancel.load(Ordering::Relaxed) {
             return Err(Refusal::new(Code::Expired, "UPGRADE was cut short"));
         }
-        if identities.needs_rewrite(source) {
+        if identities.needs_rewrite(source)? {
             stage.write(locks, source, &identities, note)
         } else {
-            stage.keep(source);
-            Ok(())
+            Ok(stage.keep(source)?)
         }
     });
     if let Err(refusal) = written {
@@ -201,6 +201,7 @@ fn write_copy<'a>(
     let report = report.map_err(|error| match error {
         CopyError::Decide(refusal) => refusal,
         CopyError::Convert(error) => error.into(),
+        CopyError::Read(error) => error.into(),
         CopyError::Write(source) => IoError::new("write", &dir.path_of(name), source).into(),
         other => Refusal::new(Code::Io, other.to_string()),
     })?;
@@ -285,10 +286,14 @@ impl Stage {
     }
 
     /// Takes the records of a file that is as it should be into the list.
-    fn keep(&mut self, source: &IndexFile) {
-        self.entries
-            .extend(source.records().map(|r| entry(&r, r.guid().padded())));
+    fn keep(&mut self, source: &IndexFile) -> Result<(), ReadError> {
+        let mut blocks = source.blocks();
+        while let Some(block) = blocks.read()? {
+            let entries = block.records().map(|r| entry(&r, r.guid().padded()));
+            self.entries.extend(entries);
+        }
         self.set_state(source.kind(), FileState::Unchanged);
+        Ok(())
     }
 
     /// Puts the list in order and computes its digest.

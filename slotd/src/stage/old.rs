@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use indexfile::{FileKind, IndexFile, Record, RecordField, RecordGuid, Uuid};
+use indexfile::{FileKind, IndexFile, ReadError, Record, RecordField, RecordGuid, Uuid};
 
 use super::{GUID_VERSION, LiveFiles, sources};
 use crate::store::Place;
@@ -46,7 +46,12 @@ impl OldUuids {
             };
             match IndexFile::from_file(&file, &dir.path_of(old_name(kind)), kind) {
                 Ok(old) if old.minor_version() < lowest_version => {}
-                Ok(old) => uuids.add(&old, live),
+                Ok(old) => {
+                    // What was read before it could be read no further is as good as the rest.
+                    if let Err(error) = uuids.add(&old, live) {
+                        tracing::warn!(mailbox = %place.mailbox, "not all used for UUIDs: {error}");
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(mailbox = %place.mailbox, "not used for UUIDs: {error}");
                 }
@@ -57,25 +62,32 @@ impl OldUuids {
 
     /// What a rewrite at version 10 replaced. A live file that has an old-style GUID is none that such a rewrite made: it
     /// stays as it is, so that the same order can be given twice, and where the rewrite never came to pass.
-    #[must_use]
-    pub fn of_rewrite(place: &Place, live: &LiveFiles) -> OldUuids {
+    ///
+    /// # Errors
+    /// A live file cannot be read.
+    pub fn of_rewrite(place: &Place, live: &LiveFiles) -> Result<OldUuids, ReadError> {
         let old = OldUuids::load(place, &live.index, GUID_VERSION);
         let mut uuids = OldUuids::default();
-        for file in live.each().filter(|f| !sources::needs_guids(f)) {
+        for file in live.each() {
+            if sources::needs_guids(file)? {
+                continue;
+            }
             for record in file.records() {
+                let record = record?;
                 uuids
                     .by_uid
                     .extend(old.get(&record).map(|o| (record.uid(), o)));
             }
         }
-        uuids
+        Ok(uuids)
     }
 
-    fn add(&mut self, old: &IndexFile, live: &IndexFile) {
+    fn add(&mut self, old: &IndexFile, live: &IndexFile) -> Result<(), ReadError> {
         if old.header().uidvalidity() != live.header().uidvalidity() {
-            return;
+            return Ok(());
         }
         for record in old.records() {
+            let record = record?;
             let uuid = match record.guid() {
                 RecordGuid::Uuid(uuid) => uuid,
                 // A version 10 file that had padded UUIDs.
@@ -94,6 +106,7 @@ impl OldUuids {
                 },
             );
         }
+        Ok(())
     }
 
     /// What this message had.

@@ -40,6 +40,17 @@ pub struct Patch {
     pub restored: u32,
 }
 
+impl Patch {
+    /// The records of the live file that its slots are to be written from.
+    pub fn records<'a>(
+        &'a self,
+        live: &'a IndexFile,
+    ) -> impl Iterator<Item = Result<Record<'a>, ReadError>> {
+        let records = self.slots.iter().map(|position| live.record(*position));
+        records.filter_map(Result::transpose)
+    }
+}
+
 /// What was prepared of one file.
 #[derive(Debug)]
 pub struct Origin<'a> {
@@ -54,7 +65,7 @@ pub struct Origin<'a> {
 }
 
 /// Records that are compared at once with what they were.
-const BLOCK: usize = 64;
+const PIECE: u16 = 64;
 
 /// Compares a live file with what was prepared from it. Of the live file only the header and the length need have been
 /// checked.
@@ -67,12 +78,12 @@ pub fn compare(
     identities: &Identities,
 ) -> Result<Diff, ReadError> {
     if let Some(was) = origin.was
-        && let Some(patch) = compare_with_past(live, was, origin, identities)
+        && let Some(patch) = compare_with_past(live, was, origin, identities)?
     {
         return Ok(Diff::Patch(patch));
     }
     live.verify()?;
-    Ok(compare_with_new(live, origin.prepared, identities))
+    compare_with_new(live, origin.prepared, identities)
 }
 
 /// By what the live file was: a record that is as it was has the slot it should have. `None` if that does not tell.
@@ -81,7 +92,7 @@ fn compare_with_past(
     was: &IndexFile,
     origin: &Origin<'_>,
     identities: &Identities,
-) -> Option<Patch> {
+) -> Result<Option<Patch>, ReadError> {
     let shape = |f: &IndexFile| {
         let header = f.header();
         (
@@ -90,52 +101,51 @@ fn compare_with_past(
             header.record_size(),
         )
     };
-    let (start, size) = (
-        was.header().start_offset() as usize,
-        was.header().record_size() as usize,
-    );
     let (old, new) = (live.num_records(), origin.prepared.num_records());
-    if shape(live) != shape(was) || was.num_records() != new || old < new || size == 0 {
-        return None;
+    if shape(live) != shape(was) || was.num_records() != new || old < new {
+        return Ok(None);
     }
-    let before = was.bytes().get(start..)?;
-    let now = live.bytes().get(start..start + before.len())?;
-    let layout = layout::of(identities.version)?;
+    let Some(layout) = layout::of(identities.version) else {
+        return Ok(None);
+    };
     let mut work = Comparison::new(live, layout, old, new);
     (work.patch.altered, work.patch.restored) = (origin.altered, origin.restored);
-    let mut position = 0_u32;
-    for (before, now) in before.chunks(BLOCK * size).zip(now.chunks(BLOCK * size)) {
-        let records = u32::try_from(now.len() / size).ok()?;
-        if before != now {
-            for at in position..position + records {
-                let (was, is, slot) = (
-                    was.record(at)?,
-                    live.record(at)?,
-                    origin.prepared.record(at)?,
-                );
+    let mut last = 0;
+    let (mut before, mut now) = (was.blocks(), live.blocks());
+    while let (Some(before), Some(now)) = (before.read()?, now.read()?) {
+        for (before, now) in before.pieces(PIECE).zip(now.pieces(PIECE)) {
+            // What comes after it was not there when all was checked.
+            if now.bytes().get(..before.bytes().len()) == Some(before.bytes()) {
+                continue;
+            }
+            let pairs = before.records().zip(now.records());
+            for (at, (was, is)) in (before.first()..).zip(pairs) {
                 if was.bytes() == is.bytes() {
                     continue;
                 }
+                let Some(slot) = origin.prepared.record(at)? else {
+                    return Ok(None);
+                };
                 // It is counted anew.
-                let known = identity_of(&was, &slot, live.minor_version(), identities)?;
+                let Some(known) = identity_of(&was, &slot, live.minor_version(), identities) else {
+                    return Ok(None);
+                };
                 work.patch.altered -= u32::from(is_altered(&was, &known)).min(work.patch.altered);
                 work.patch.restored -= u32::from(known.restored).min(work.patch.restored);
                 if !work.record(at, &is, &slot, identities) {
-                    return None;
+                    return Ok(None);
                 }
             }
         }
-        position += records;
+        last = before.records().last().map_or(last, |r| r.uid());
     }
-    // What comes after it was not there when all was checked.
-    let mut last = new
-        .checked_sub(1)
-        .and_then(|at| was.record(at))
-        .map_or(0, |r| r.uid());
-    for record in (new..old).filter_map(|at| live.record(at)) {
+    for at in new..old {
+        let Some(record) = live.record(at)? else {
+            return Ok(None);
+        };
         let uid = record.uid();
         if uid == 0 || (live.kind() == FileKind::Index && uid <= last) {
-            return None;
+            return Ok(None);
         }
         last = uid;
     }
@@ -143,21 +153,29 @@ fn compare_with_past(
 }
 
 /// By converting every live record.
-fn compare_with_new(live: &IndexFile, prepared: &IndexFile, identities: &Identities) -> Diff {
+fn compare_with_new(
+    live: &IndexFile,
+    prepared: &IndexFile,
+    identities: &Identities,
+) -> Result<Diff, ReadError> {
     let Some(layout) = layout::of(identities.version) else {
-        return Diff::Rewrite;
+        return Ok(Diff::Rewrite);
     };
     let (old, new) = (live.num_records(), prepared.num_records());
     if old < new || prepared.minor_version() != identities.version {
-        return Diff::Rewrite;
+        return Ok(Diff::Rewrite);
     }
     let mut work = Comparison::new(live, layout, old, new);
-    for (position, (record, slot)) in (0_u32..).zip(live.records().zip(prepared.records())) {
-        if !work.record(position, &record, &slot, identities) {
-            return Diff::Rewrite;
+    let (mut records, mut slots) = (live.blocks(), prepared.blocks());
+    while let (Some(records), Some(slots)) = (records.read()?, slots.read()?) {
+        let pairs = records.records().zip(slots.records());
+        for (position, (record, slot)) in (records.first()..).zip(pairs) {
+            if !work.record(position, &record, &slot, identities) {
+                return Ok(Diff::Rewrite);
+            }
         }
     }
-    work.finish(identities).map_or(Diff::Rewrite, Diff::Patch)
+    Ok(work.finish(identities)?.map_or(Diff::Rewrite, Diff::Patch))
 }
 
 /// A comparison under way.
@@ -222,7 +240,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// The records behind the end.
-    fn finish(self, identities: &Identities) -> Option<Patch> {
+    fn finish(self, identities: &Identities) -> Result<Option<Patch>, ReadError> {
         let Comparison {
             live,
             mut patch,
@@ -231,13 +249,13 @@ impl<'a> Comparison<'a> {
         } = self;
         for position in self.new..self.old {
             patch.slots.push(position);
-            if let Some(record) = live.record(position) {
+            if let Some(record) = live.record(position)? {
                 let known = identities.decide(&record);
                 patch.altered += u32::from(known.as_ref().map_or(true, |i| is_altered(&record, i)));
                 patch.restored += u32::from(known.is_ok_and(|i| i.restored));
             }
         }
-        (patch.slots.len() <= limit).then_some(patch)
+        Ok((patch.slots.len() <= limit).then_some(patch))
     }
 }
 
@@ -297,7 +315,7 @@ pub fn write(
     let mut run_at = 0;
     let mut next = None;
     for &position in &patch.slots {
-        let Some(record) = live.record(position) else {
+        let Some(record) = live.record(position)? else {
             continue;
         };
         let identity = identities.decide(&record)?;
@@ -313,7 +331,7 @@ pub fn write(
         written = true;
     }
     write_run(file, &run, run_at).map_err(io)?;
-    let header = convert_header(live.header(), layout, &HeaderCounts::of(live));
+    let header = convert_header(live.header(), layout, &HeaderCounts::of(live)?);
     if header != prepared.header().bytes() {
         write_run(file, &header, 0).map_err(io)?;
         written = true;
@@ -333,7 +351,7 @@ fn write_run(file: &File, bytes: &[u8], at: u64) -> std::io::Result<()> {
 pub(super) fn appended<'a>(
     live: &'a IndexFile,
     patch: &Patch,
-) -> impl Iterator<Item = Record<'a>> + use<'a> {
+) -> impl Iterator<Item = Result<Record<'a>, ReadError>> + use<'a> {
     let first = live.num_records() - patch.appended.min(live.num_records());
-    (first..live.num_records()).filter_map(|i| live.record(i))
+    (first..live.num_records()).filter_map(|i| live.record(i).transpose())
 }

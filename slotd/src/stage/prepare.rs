@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use indexfile::{FileKind, IndexFile, IoContext};
+use indexfile::{FileKind, IndexFile, IoContext, ReadError};
 
 use super::catch_up::Looks;
 use super::patch::Origin;
@@ -133,7 +133,7 @@ pub fn prepare(
         looks: Looks::default(),
     };
     for source in live.each() {
-        if prepared.identities.needs_rewrite(source) {
+        if prepared.identities.needs_rewrite(source)? {
             prepared.write(source, note)?;
         }
     }
@@ -194,7 +194,7 @@ impl Prepared {
 
     fn write(&mut self, live: &IndexFile, note: Note<'_>) -> Result<(), Refusal> {
         // It is converted from the copy: so a record that is like the copy's under the locks has the right slot.
-        let was = past(live);
+        let was = past(live)?;
         let source = was.as_ref().unwrap_or(live);
         let kind = source.kind();
         let dir = self.place.directory_of(kind);
@@ -227,11 +227,11 @@ impl Prepared {
 }
 
 /// A copy of a live file in memory, to compare with.
-pub(super) fn past(live: &IndexFile) -> Option<IndexFile> {
-    const LARGEST: usize = 128 << 20;
-    if live.bytes().len() > LARGEST {
-        return None;
+pub(super) fn past(live: &IndexFile) -> Result<Option<IndexFile>, ReadError> {
+    const LARGEST: u64 = 128 << 20;
+    if live.length() > LARGEST {
+        return Ok(None);
     }
     // It may be written while it is copied. What is wrong then is found, and what is torn is not like the live record.
-    IndexFile::from_bytes(live.bytes().to_vec(), live.path(), live.kind()).ok()
+    Ok(IndexFile::from_bytes(live.to_bytes()?, live.path(), live.kind()).ok())
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use indexfile::{Guid, Record};
+use indexfile::{Guid, ReadError, Record};
 use precompute::hash::Kernel;
 use precompute::hash::lanes::Lanes;
 use precompute::message::{Gate, Hashed, Hasher, MessageError, Spool};
@@ -23,9 +23,15 @@ pub struct Wanted {
 
 impl Wanted {
     /// Of these records.
-    pub fn of<'a>(records: impl Iterator<Item = Record<'a>>) -> Wanted {
+    ///
+    /// # Errors
+    /// One cannot be read.
+    pub fn of<'a>(
+        records: impl Iterator<Item = Result<Record<'a>, ReadError>>,
+    ) -> Result<Wanted, ReadError> {
         let mut wanted = Wanted::default();
         for record in records {
+            let record = record?;
             let size = record.size();
             if wanted
                 .sizes
@@ -35,7 +41,7 @@ impl Wanted {
                 wanted.clash.get_or_insert(record.uid());
             }
         }
-        wanted
+        Ok(wanted)
     }
 
     /// How many messages.

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use indexfile::IndexFile;
 use indexfile::mailbox::HeaderFile;
 use indexfile::sha1s::{Cache, FILE_NAME};
+use indexfile::{IndexFile, ReadError};
 
 use crate::refusal::Refusal;
 use crate::store::Place;
@@ -97,7 +97,15 @@ pub fn uniqueid_of(place: &Place) -> Result<String, Refusal> {
 }
 
 /// Whether any record needs a GUID that is not in the index.
-#[must_use]
-pub fn needs_guids(file: &IndexFile) -> bool {
-    file.records().any(|r| r.guid().is_old_style())
+///
+/// # Errors
+/// It cannot be read to its end.
+pub fn needs_guids(file: &IndexFile) -> Result<bool, ReadError> {
+    let mut blocks = file.blocks();
+    while let Some(block) = blocks.read()? {
+        if block.records().any(|r| r.guid().is_old_style()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -73,7 +73,7 @@ fn check_mailbox(conf: &ImapdConf, name: &MailboxName) -> (u64, u64) {
             index.header().generation_no().to_be_bytes(),
             "{name}"
         );
-        for record in index.records() {
+        for record in index.records().map(Result::unwrap) {
             let message = dirs.data().path().join(format!("{}.", record.uid()));
             let meta =
                 fs::metadata(&message).unwrap_or_else(|e| panic!("{}: {e}", message.display()));
@@ -167,7 +167,12 @@ fn the_oddities_are_as_odd_as_they_say() {
         };
         IndexFile::open(&dirs(name).file(file), kind).expect("a good file")
     };
-    let uids = |f: &IndexFile| f.records().map(|r| r.uid()).collect::<Vec<_>>();
+    let uids = |f: &IndexFile| {
+        f.records()
+            .map(Result::unwrap)
+            .map(|r| r.uid())
+            .collect::<Vec<_>>()
+    };
     assert!(!uids(&index("user.alice.expunged", MetaFile::Expunge)).is_sorted());
     assert_eq!(index("user.alice.empty", MetaFile::Index).num_records(), 0);
     assert!(dirs("user.alice.empty").data().path().is_dir());
@@ -183,6 +188,7 @@ fn the_oddities_are_as_odd_as_they_say() {
     let mixed = index("user.alice.mixed", MetaFile::Index);
     let nulls = mixed
         .records()
+        .map(Result::unwrap)
         .filter(|r| r.guid().padded().is_null())
         .count();
     assert!(nulls > 0 && nulls < mixed.num_records() as usize);
@@ -190,6 +196,7 @@ fn the_oddities_are_as_odd_as_they_say() {
     assert!(
         flagged
             .records()
+            .map(Result::unwrap)
             .flat_map(|r| r.user_flag_numbers().collect::<Vec<_>>())
             .any(|k| k > 96)
     );
@@ -205,9 +212,13 @@ fn the_oddities_are_as_odd_as_they_say() {
     assert!(
         index("user.bob.padded", MetaFile::Index)
             .records()
+            .map(Result::unwrap)
             .all(|r| r.guid().is_old_style())
     );
-    for record in index("user.bob.done", MetaFile::Index).records() {
+    for record in index("user.bob.done", MetaFile::Index)
+        .records()
+        .map(Result::unwrap)
+    {
         let path = dirs("user.bob.done")
             .data()
             .path()
@@ -216,8 +227,21 @@ fn the_oddities_are_as_odd_as_they_say() {
         assert_eq!(record.guid().padded(), sha1);
     }
     let modseqs = index("user.bob.condstore", MetaFile::Index);
-    assert!(modseqs.header().highestmodseq() >= modseqs.records().filter_map(|r| r.modseq()).max());
-    assert!(modseqs.records().filter_map(|r| r.modseq()).any(|m| m > 1));
+    assert!(
+        modseqs.header().highestmodseq()
+            >= modseqs
+                .records()
+                .map(Result::unwrap)
+                .filter_map(|r| r.modseq())
+                .max()
+    );
+    assert!(
+        modseqs
+            .records()
+            .map(Result::unwrap)
+            .filter_map(|r| r.modseq())
+            .any(|m| m > 1)
+    );
     let torn = dirs("user.dave.torn append").file(MetaFile::Index);
     let length = fs::metadata(torn).expect("its metadata").len();
     let records = u64::from(index("user.dave.torn append", MetaFile::Index).num_records());

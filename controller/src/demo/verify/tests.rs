@@ -40,7 +40,12 @@ impl Host {
     /// Does to one file what a migration does: complete new file, old one kept, rename.
     fn migrate(&self, path: &Path, kind: FileKind) {
         let old = IndexFile::open(path, kind).expect("a good file");
-        if old.minor_version() == 10 && old.records().all(|r| !r.guid().is_old_style()) {
+        if old.minor_version() == 10
+            && old
+                .records()
+                .map(Result::unwrap)
+                .all(|r| !r.guid().is_old_style())
+        {
             return;
         }
         let below = path

@@ -138,7 +138,7 @@ fn an_upgraded_store_of_2_3_9_is_sound_and_damage_in_it_is_found_in_index_and_ex
         .find(|m| m.data.ends_with("user/alice/expunged"))
         .expect("there");
     let expunge = IndexFile::open(&mailbox.expunge, FileKind::Expunge).expect("sound");
-    let uid = expunge.record(0).expect("a record").uid();
+    let uid = expunge.record(0).unwrap().expect("a record").uid();
     drop(expunge);
     flip(&mailbox.data.join(format!("{uid}.")), 77);
     let (_, findings) = scrub(mailboxes.iter().cloned());
