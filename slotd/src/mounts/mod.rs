@@ -7,15 +7,16 @@
 //!
 //! An operator can overrule: `slotd mount state PATH offline` refuses, `ignore` checks nothing, `online`
 //! checks (and takes what is mounted now for right). The file is replaced by rename; a crash leaves the old one.
+//!
+//! A root that hangs is refused after a limited time, and stops nobody who works on another (see `prober`).
 
 mod probe;
+mod prober;
 mod table;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-
-use indexfile::IoError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use probe::mount_point_of;
 pub use table::{Mount, MountState, Table, TableError};
@@ -23,14 +24,17 @@ pub use table::{Mount, MountState, Table, TableError};
 use crate::fs::FileId;
 use crate::protocol::Code;
 use crate::refusal::Refusal;
+use prober::{Prober, Question};
 
 /// The mounts that this slotd knows.
 #[derive(Debug)]
 pub struct Mounts {
     file: PathBuf,
+    prober: Prober,
     inner: Mutex<Inner>,
 }
 
+/// Never held while a file system with mail is looked at: one that hangs would stop everybody.
 #[derive(Debug)]
 struct Inner {
     table: Table,
@@ -46,10 +50,16 @@ impl Mounts {
     /// # Errors
     /// The file is there and cannot be read or understood.
     pub fn open(state_dir: &Path) -> Result<Mounts, TableError> {
+        let prober = Prober::new(Arc::new(probe::look), prober::LIMIT);
+        Mounts::open_with(state_dir, prober)
+    }
+
+    fn open_with(state_dir: &Path, prober: Prober) -> Result<Mounts, TableError> {
         let file = state_dir.join(table::FILE_NAME);
         let (table, read) = Table::load(&file)?;
         Ok(Mounts {
             file,
+            prober,
             inner: Mutex::new(Inner {
                 table,
                 read,
@@ -76,20 +86,68 @@ impl Mounts {
         Ok(warnings)
     }
 
-    /// Refuses a root whose file system is not there.
+    /// Refuses a root whose file system is not there, or does not answer in time.
     ///
     /// # Errors
     /// [`Code::Unmounted`] says so; other codes if it cannot be known.
     pub fn check(&self, root: &Path) -> Result<(), Refusal> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.refresh(&self.file)?;
-        // Also a root that lay on the file system of `/` when it was noted: perhaps slotd was started before
-        // its file system was mounted, and from now on that can be missing.
-        let has_point = inner.table.roots.get(root).is_some_and(Option::is_some);
-        if !has_point && !inner.devices.contains_key(root) {
-            inner.first_sight(root, &self.file)?;
+        self.refresh()?;
+        let known = self.lock().known(root);
+        let point = match known.state {
+            Some(MountState::Ignore) => return Ok(()),
+            Some(MountState::Offline) => {
+                let point = known.point.unwrap_or_else(|| root.to_path_buf());
+                return Err(unmounted(format!(
+                    "{} is set offline (slotd mount state)",
+                    point.display()
+                )));
+            }
+            Some(MountState::Online) => known.point,
+            None => None,
+        };
+        let seen = self.prober.ask(Question {
+            root: root.to_path_buf(),
+            point: point.clone(),
+            find_point: known.first_sight,
+        })?;
+        if let Some(point) = point.filter(|_| !seen.mounted) {
+            return Err(unmounted(format!(
+                "{} is not mounted, and {} lies on it",
+                point.display(),
+                root.display()
+            )));
         }
-        inner.check(root)
+        let Some(device) = seen.device else {
+            return Err(unmounted(format!(
+                "{} does not exist; is it mounted?",
+                root.display()
+            )));
+        };
+        if known.first_sight && (seen.point.is_some() || !known.in_table) {
+            // Others may have changed the table in the meantime.
+            let (table, read) = Table::change(&self.file, |table| table.note(root, seen.point))?;
+            let mut inner = self.lock();
+            (inner.table, inner.read) = (table, read);
+        }
+        self.lock().same_device(root, device)
+    }
+
+    /// Reads the table again if it is another one.
+    fn refresh(&self) -> Result<(), TableError> {
+        if Table::id(&self.file)? == self.lock().read {
+            return Ok(());
+        }
+        let (table, read) = Table::load(&self.file)?;
+        let mut inner = self.lock();
+        if inner.read != read {
+            (inner.table, inner.read) = (table, read);
+            inner.devices.clear();
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -106,62 +164,31 @@ fn unmounted(text: String) -> Refusal {
     Refusal::new(Code::Unmounted, text)
 }
 
+/// What is on record of a root.
+struct Known {
+    in_table: bool,
+    point: Option<PathBuf>,
+    state: Option<MountState>,
+    /// It has no mount point on record, and this process has not looked at it yet. A root that lay on the
+    /// file system of `/` when it was noted is looked at too: perhaps slotd was started before its file
+    /// system was mounted, and from now on that can be missing.
+    first_sight: bool,
+}
+
 impl Inner {
-    fn refresh(&mut self, file: &Path) -> Result<(), TableError> {
-        if Table::id(file)? != self.read {
-            (self.table, self.read) = Table::load(file)?;
-            self.devices.clear();
+    fn known(&self, root: &Path) -> Known {
+        let noted = self.table.roots.get(root);
+        let point = noted.cloned().flatten();
+        let mount = point.as_ref().and_then(|p| self.table.mounts.get(p));
+        Known {
+            in_table: noted.is_some(),
+            state: mount.map(|m| m.state),
+            first_sight: point.is_none() && !self.devices.contains_key(root),
+            point,
         }
-        Ok(())
     }
 
-    fn first_sight(&mut self, root: &Path, file: &Path) -> Result<(), Refusal> {
-        let real = match root.canonicalize() {
-            Ok(real) => real,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Err(unmounted(format!(
-                    "{} does not exist; is it mounted?",
-                    root.display()
-                )));
-            }
-            Err(e) => return Err(IoError::new("find", root, e).into()),
-        };
-        let point = mount_point_of(&real)?;
-        if point.is_none() && self.table.roots.contains_key(root) {
-            return Ok(());
-        }
-        // Others may have changed the table in the meantime.
-        let (table, read) = Table::change(file, |table| table.note(root, point))?;
-        (self.table, self.read) = (table, read);
-        Ok(())
-    }
-
-    fn check(&mut self, root: &Path) -> Result<(), Refusal> {
-        let point = self.table.roots.get(root).and_then(Option::as_deref);
-        let mount = point.and_then(|p| self.table.mounts.get(p));
-        match (point, mount.map(|m| m.state)) {
-            (_, Some(MountState::Ignore)) => return Ok(()),
-            (Some(point), Some(MountState::Offline)) => {
-                return Err(unmounted(format!(
-                    "{} is set offline (slotd mount state)",
-                    point.display()
-                )));
-            }
-            (Some(point), Some(MountState::Online)) if !probe::is_mounted(point)? => {
-                return Err(unmounted(format!(
-                    "{} is not mounted, and {} lies on it",
-                    point.display(),
-                    root.display()
-                )));
-            }
-            _ => {}
-        }
-        let Some(dev) = probe::device(root)? else {
-            return Err(unmounted(format!(
-                "{} does not exist; is it mounted?",
-                root.display()
-            )));
-        };
+    fn same_device(&mut self, root: &Path, dev: u64) -> Result<(), Refusal> {
         let first = *self.devices.entry(root.to_path_buf()).or_insert(dev);
         if first != dev {
             return Err(unmounted(format!(
@@ -217,6 +244,31 @@ mod tests {
         assert!(mounts.check(&root).is_ok());
         set(MountState::Offline);
         assert_eq!(mounts.check(&root).unwrap_err().code, Code::Unmounted);
+    }
+
+    #[test]
+    fn a_root_that_hangs_freezes_no_other_root() {
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let released = Mutex::new(released);
+        let look = move |question: &Question| {
+            if question.root == Path::new("/hung") {
+                let _ = released.lock().unwrap().recv();
+            }
+            probe::look(question)
+        };
+        let state = tempfile::tempdir().unwrap();
+        let limit = std::time::Duration::from_millis(50);
+        let prober = Prober::new(Arc::new(look), limit);
+        let mounts = Mounts::open_with(state.path(), prober).unwrap();
+        let healthy = tempfile::tempdir().unwrap();
+        mounts.check(healthy.path()).unwrap();
+        // Nothing that a hung root does ends before it is released, below.
+        let hung = mounts.check(Path::new("/hung")).unwrap_err();
+        assert_eq!(hung.code, Code::Unmounted);
+        mounts.check(healthy.path()).unwrap();
+        let roots = [Path::new("/hung"), healthy.path()];
+        assert_eq!(mounts.note_roots(roots).unwrap(), [hung.text]);
+        drop(release);
     }
 
     #[test]

@@ -2,9 +2,27 @@
 
 use std::path::{Path, PathBuf};
 
-use indexfile::IoError;
+use indexfile::{IoContext, IoError};
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use rustix::io::Errno;
+
+use super::prober::{Question, Seen};
+use crate::refusal::Refusal;
+
+/// Answers a question about a root by looking at it, which takes as long as its file system takes.
+pub(super) fn look(question: &Question) -> Result<Seen, Refusal> {
+    let root = &question.root;
+    let mut seen = Seen {
+        mounted: question.point.as_deref().map_or(Ok(true), is_mounted)?,
+        device: device(root)?,
+        point: None,
+    };
+    if question.find_point && seen.device.is_some() {
+        let real = root.canonicalize().io_context("find", root)?;
+        seen.point = mount_point_of(&real)?;
+    }
+    Ok(seen)
+}
 
 /// The device a path lies on, following links; `None` if there is nothing.
 ///
