@@ -25,9 +25,6 @@ pub struct Cleaned {
 /// A finding, if the directory cannot be opened or the files not be removed.
 pub fn clean(target: &Target, dry_run: bool) -> Result<Cleaned, Finding> {
     let path = target.index_path();
-    let finding = |code, why: &dyn std::fmt::Display| {
-        Finding::new(&target.mailbox, code, path.join(FILE_NAME), why)
-    };
     let dirs = target.open().map_err(|(path, errno)| {
         let why = format!("cannot open {}: {errno}", path.display());
         Finding::new(&target.mailbox, Code::NoSpool, path, &why)
@@ -38,12 +35,9 @@ pub fn clean(target: &Target, dry_run: bool) -> Result<Cleaned, Finding> {
     } else {
         remove(dir, &path)
     };
-    result.map(|files| Cleaned { files }).map_err(|error| {
-        let denied = matches!(&error, StoreError::Io(io)
-            if io.kind() == std::io::ErrorKind::PermissionDenied);
-        let code = if denied { Code::Denied } else { Code::Cache };
-        finding(code, &error)
-    })
+    result
+        .map(|files| Cleaned { files })
+        .map_err(|error| Finding::new(&target.mailbox, error.code(), path.join(FILE_NAME), &error))
 }
 
 fn count(dir: BorrowedFd<'_>) -> u64 {

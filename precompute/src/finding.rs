@@ -87,9 +87,10 @@ impl Code {
             | Self::Unlisted
             | Self::WrongEntry
             | Self::Link => Exit::Data,
-            Self::Denied => Exit::Denied,
-            Self::NoSpool | Self::Cache => Exit::Io,
-            Self::Unreadable | Self::Unstable | Self::Io => Exit::RolledBack,
+            Self::Denied | Self::Unreadable => Exit::Denied,
+            Self::NoSpool | Self::Cache | Self::Io => Exit::Io,
+            // Nothing is known to be wrong, and the next run may find it still.
+            Self::Unstable => Exit::RolledBack,
         }
     }
 }
@@ -167,10 +168,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_code_ends_with_the_exit_code_that_the_readme_gives_its_reason() {
+        assert_eq!(worst([Code::Io]), Exit::Io);
+        assert_eq!(worst([Code::Unreadable]), Exit::Denied);
+    }
+
+    #[test]
     fn the_gravest_finding_decides_the_exit_code() {
         assert_eq!(worst([]), Exit::Ok);
-        assert_eq!(worst([Code::Unreadable]), Exit::RolledBack);
-        assert_eq!(worst([Code::Unreadable, Code::NoMailbox]), Exit::NoMailbox);
+        assert_eq!(worst([Code::Unstable]), Exit::RolledBack);
+        assert_eq!(worst([Code::Unstable, Code::NoMailbox]), Exit::NoMailbox);
+        assert_eq!(worst([Code::Unreadable, Code::NoMailbox]), Exit::Denied);
         assert_eq!(worst([Code::NotRegular, Code::NoMailbox]), Exit::Data);
         assert_eq!(worst([Code::BitRot, Code::Cache]), Exit::Io);
     }

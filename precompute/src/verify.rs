@@ -117,10 +117,10 @@ fn open(step: Step, totals: &Totals, observer: &dyn Observer) -> Option<Arc<Open
     };
     totals.mailboxes.add(1);
     let (dir, path) = (mailbox.index_dir(), mailbox.index_path());
-    let damaged = |why: &dyn std::fmt::Display| {
+    let report = |code, why: &dyn std::fmt::Display| {
         let name = &mailbox.target.mailbox;
         let path = path.join(cache::FILE_NAME);
-        observer.finding(Finding::new(name, Code::WrongEntry, path, why));
+        observer.finding(Finding::new(name, code, path, why));
     };
     match cache::find(dir, &path, mailbox.uidvalidity(), &mailbox.uniqueid) {
         Ok(Found::Good(cache)) => {
@@ -129,11 +129,11 @@ fn open(step: Step, totals: &Totals, observer: &dyn Observer) -> Option<Arc<Open
         }
         Ok(Found::Absent | Found::Foreign) => None,
         Ok(Found::Damaged(error)) => {
-            damaged(&error);
+            report(Code::WrongEntry, &error);
             None
         }
         Err(error) => {
-            damaged(&error);
+            report(error.code(), &error);
             None
         }
     }

@@ -539,3 +539,34 @@ fn show_prints_uid_size_and_sha1() {
     let index = store.mailbox("user.joe.Old").join("cyrus.index");
     assert_eq!(show(&index).status.code(), Some(65));
 }
+
+#[test]
+fn what_is_no_file_and_is_named_cyrus_sha1s_is_reported_and_left_and_the_rest_is_done() {
+    let store = store();
+    let directory = store.mailbox("user.joe.Old").join("cyrus.sha1s");
+    fs::create_dir(&directory).expect("mkdir");
+    let socket = store.mailbox("user.expunged").join("cyrus.sha1s");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("socket");
+    let reported = |command: &str| -> BTreeMap<String, String> {
+        let output = store.run(command, &["--json"]);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(65), "{command}: {errors}");
+        let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let findings = summary["findings"].as_array().expect("findings");
+        let word = |f: &serde_json::Value, key: &str| f[key].as_str().expect("text").to_owned();
+        findings
+            .iter()
+            .map(|f| (word(f, "path"), word(f, "code")))
+            .collect()
+    };
+    let both: BTreeMap<String, String> = [&directory, &socket]
+        .into_iter()
+        .map(|path| (path.display().to_string(), "not-regular".to_owned()))
+        .collect();
+    assert_eq!(reported("run"), both);
+    assert_eq!(cache(&store, "user.joe").len(), 700);
+    assert_eq!(reported("verify"), both);
+    assert_eq!(reported("clean"), both);
+    assert!(!store.mailbox("user.joe").join("cyrus.sha1s").exists());
+    assert!(directory.is_dir() && socket.exists());
+}

@@ -261,6 +261,28 @@ async fn verify_finds_what_is_wrong_and_clean_removes_what_is_ours() {
     assert_eq!(store.meta_files().len(), original.len());
 }
 
+#[tokio::test]
+async fn clean_refuses_what_is_no_file_and_removes_nothing_of_that_mailbox() {
+    let store = Store::small(&[MAILBOX]);
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    upgraded(&mut client).await;
+    let odd = store.meta(MAILBOX).join("cyrus.sha1s");
+    std::fs::create_dir(&odd).unwrap();
+    let before = store.meta_files();
+    let clean = Clean {
+        of: named(MAILBOX),
+        dry_run: false,
+    };
+    let error = client.clean(clean.clone()).await.unwrap_err();
+    assert_eq!(error.code(), Some(Code::Damaged));
+    assert!(error.to_string().contains(odd.to_str().unwrap()), "{error}");
+    assert_eq!(store.meta_files(), before);
+    std::fs::remove_dir(&odd).unwrap();
+    let done = client.clean(clean).await.unwrap();
+    assert_eq!(done.files, ["cyrus.index.OLD", "cyrus.expunge.OLD"]);
+}
+
 /// A real mount: needs the right to mount, and is left out without it.
 #[tokio::test]
 async fn a_partition_that_is_unmounted_refuses_its_mailboxes_and_never_looks_empty() {

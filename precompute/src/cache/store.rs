@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use indexfile::IoError;
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
+
+use crate::finding::Code;
 
 use super::{Cache, CacheError, CacheWriter, Entry, FILE_NAME, Owner, WriteError, Written};
 
@@ -36,12 +38,32 @@ pub enum StoreError {
         /// The temporary file.
         path: PathBuf,
     },
+    /// Something that is no regular file has the cache's name. Nobody made it for us: it is left alone.
+    #[error("{} is {what}, not a file; move it away", path.display())]
+    NotRegular {
+        /// The cache.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// The directory was removed while we worked: the mailbox is gone.
     #[error("{}: the directory is gone", path.display())]
     Gone {
         /// The cache.
         path: PathBuf,
     },
+}
+
+impl StoreError {
+    /// The code to report it by.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NotRegular { .. } => Code::NotRegular,
+            Self::Io(io) if io.kind() == std::io::ErrorKind::PermissionDenied => Code::Denied,
+            _ => Code::Cache,
+        }
+    }
 }
 
 /// What [`find`] found.
@@ -77,10 +99,39 @@ pub(super) fn error(op: &'static str, path: &Path, errno: Errno) -> StoreError {
     }
 }
 
+/// Whether something has the cache's name in `dir`.
+///
+/// # Errors
+/// [`StoreError::NotRegular`] if that is no regular file.
+fn is_there(dir: BorrowedFd<'_>, path: &Path) -> Result<bool, StoreError> {
+    match rustix::fs::statat(dir, FILE_NAME, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok(true),
+            kind => Err(StoreError::NotRegular {
+                path: path.to_owned(),
+                what: describe(kind),
+            }),
+        },
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(IoError::new("stat", path, errno.into()).into()),
+    }
+}
+
+fn describe(kind: FileType) -> &'static str {
+    match kind {
+        FileType::Directory => "a directory",
+        FileType::Symlink => "a symbolic link",
+        FileType::Socket => "a socket",
+        FileType::Fifo => "a fifo",
+        _ => "a device",
+    }
+}
+
 /// Opens the cache in `dir` (`path` is the directory's, for people) and judges it.
 ///
 /// # Errors
-/// [`StoreError::Io`] if it cannot be opened or read; that it is damaged is no error.
+/// [`StoreError::Io`] if it cannot be opened or read, [`StoreError::NotRegular`] if it is no file; that it is
+/// damaged is no error.
 pub fn find(
     dir: BorrowedFd<'_>,
     path: &Path,
@@ -88,6 +139,9 @@ pub fn find(
     uniqueid: &str,
 ) -> Result<Found, StoreError> {
     let path = path.join(FILE_NAME);
+    if !is_there(dir, &path)? {
+        return Ok(Found::Absent);
+    }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = match rustix::fs::openat(dir, FILE_NAME, flags, Mode::empty()) {
         Ok(fd) => File::from(fd),
@@ -247,8 +301,11 @@ fn stray(dir: BorrowedFd<'_>, path: &Path) -> Result<Stray, StoreError> {
 /// Removes the cache; `true` if there was one.
 ///
 /// # Errors
-/// [`StoreError::Io`].
+/// [`StoreError::Io`], or [`StoreError::NotRegular`] for what is no file, which stays.
 pub fn remove(dir: BorrowedFd<'_>, path: &Path) -> Result<bool, StoreError> {
+    if !is_there(dir, &path.join(FILE_NAME))? {
+        return Ok(false);
+    }
     match rustix::fs::unlinkat(dir, FILE_NAME, AtFlags::empty()) {
         Ok(()) => Ok(true),
         Err(Errno::NOENT) => Ok(false),

@@ -87,7 +87,7 @@ pub fn import(
     };
     let path = mailbox.index_path().join(cache::FILE_NAME);
     let name = mailbox.target.mailbox.clone();
-    let failed = |error: StoreError| Finding::new(&name, Code::Cache, path.clone(), &error);
+    let failed = |error: StoreError| Finding::new(&name, error.code(), path.clone(), &error);
     let old = find(&mailbox).map_err(failed)?;
     let mut entries: BTreeMap<u32, Entry> = old
         .iter()

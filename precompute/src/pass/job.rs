@@ -101,7 +101,8 @@ impl Job {
     ) -> Result<Begun, Finding> {
         let (dir, path) = (mailbox.index_dir(), mailbox.index_path());
         let failed = |error: StoreError| {
-            Finding::new(&mailbox.target.mailbox, Code::Cache, path.clone(), &error)
+            let path = path.join(cache::FILE_NAME);
+            Finding::new(&mailbox.target.mailbox, error.code(), path, &error)
         };
         cache::sweep(dir, &path).map_err(failed)?;
         let found = cache::find(dir, &path, mailbox.uidvalidity(), &mailbox.uniqueid);

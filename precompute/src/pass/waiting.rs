@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cache::{self, Placer, StoreError, Written};
-use crate::finding::{Code, Finding};
+use crate::finding::Finding;
 use crate::targets::Target;
 
 /// So many are placed together.
@@ -63,12 +63,10 @@ fn take(inner: &mut (Group, Option<Instant>)) -> Group {
 
 /// What is to be told of a cache that could not be written or placed.
 pub fn finding(target: &Target, error: &StoreError) -> Option<Finding> {
-    let code = match error {
-        // A mailbox that was removed meanwhile needs no cache.
-        StoreError::Gone { .. } => return None,
-        StoreError::Io(io) if io.kind() == std::io::ErrorKind::PermissionDenied => Code::Denied,
-        _ => Code::Cache,
-    };
+    // A mailbox that was removed meanwhile needs no cache.
+    if matches!(error, StoreError::Gone { .. }) {
+        return None;
+    }
     let path = target.index_path().join(cache::FILE_NAME);
-    Some(Finding::new(&target.mailbox, code, path, error))
+    Some(Finding::new(&target.mailbox, error.code(), path, error))
 }

@@ -10,6 +10,7 @@ use indexfile::{FileKind, IndexFile};
 use precompute::hash::Kernel;
 use precompute::hash::lanes::Lanes;
 use precompute::message::{Hasher, MessageError};
+use rustix::fs::FileType;
 
 use super::Session;
 use super::inquire::open_unlocked;
@@ -125,36 +126,40 @@ impl Session {
     }
 }
 
+/// Removes what is ours. All of it is looked at first: a mailbox that is refused has lost nothing.
 fn remove(locks: &MailboxLocks, dry_run: bool) -> Result<Cleaned, Refusal> {
-    let mut cleaned = Cleaned::default();
-    let mut take = |dir: &Dir, name: &str| -> Result<(), Refusal> {
-        let Some(stat) = dir.stat(name)? else {
-            return Ok(());
-        };
-        if !dry_run {
-            dir.unlink(name)?;
-        }
-        cleaned.files.push(name.to_owned());
-        cleaned.bytes = cleaned
-            .bytes
-            .saturating_add(u64::try_from(stat.st_size).unwrap_or(0));
-        Ok(())
-    };
-    take(&locks.place.index, FILE_NAME)?;
+    let mut ours: Vec<(&Dir, &str)> = vec![(&locks.place.index, FILE_NAME)];
     for kind in [FileKind::Index, FileKind::Expunge] {
         let dir = locks.place.directory_of(kind);
-        for name in [new_name(kind), old_name(kind), previous_name(kind)] {
-            take(dir, name)?;
-        }
+        ours.extend(
+            [new_name(kind), old_name(kind), previous_name(kind)].map(|name| (&**dir, name)),
+        );
         // One that is locked belongs to a PREPARE under way.
         let stale = match dir.open_file(prepared_name(kind), true) {
             Ok(file) => wait::try_lock(&file).unwrap_or(false),
             Err(OpenError::Missing { .. }) => false,
             Err(error) => return Err(error.into()),
         };
-        if stale {
-            take(dir, prepared_name(kind))?;
+        ours.extend(stale.then_some((&**dir, prepared_name(kind))));
+    }
+    let mut cleaned = Cleaned::default();
+    let mut found = Vec::new();
+    for (dir, name) in ours {
+        let Some(stat) = dir.stat(name)? else {
+            continue;
+        };
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            let path = dir.path_of(name);
+            let text = format!("{} is no regular file, so none of ours", path.display());
+            return Err(Refusal::new(Code::Damaged, format!("{text}; move it away")));
         }
+        cleaned.files.push(name.to_owned());
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        cleaned.bytes = cleaned.bytes.saturating_add(size);
+        found.push((dir, name));
+    }
+    for (dir, name) in found.into_iter().filter(|_| !dry_run) {
+        dir.unlink(name)?;
     }
     Ok(cleaned)
 }
