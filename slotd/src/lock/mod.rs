@@ -12,6 +12,7 @@ pub mod wait;
 
 use std::cell::RefCell;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -35,8 +36,26 @@ pub struct LockedFile {
     pub file: File,
     /// Which file it is.
     pub id: FileId,
+    written: Written,
     dir: Arc<Dir>,
     name: &'static str,
+}
+
+/// What tells of writes to a file: its size in bytes and the time of its last one. (Links and attributes change neither.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Written {
+    size: u64,
+    at: (i64, i64),
+}
+
+impl Written {
+    fn of(file: &File) -> std::io::Result<Written> {
+        let meta = file.metadata()?;
+        Ok(Written {
+            size: meta.size(),
+            at: (meta.mtime(), meta.mtime_nsec()),
+        })
+    }
 }
 
 /// The locks of one mailbox. Dropping it unlocks, in order.
@@ -106,15 +125,20 @@ impl MailboxLocks {
         }
     }
 
-    /// Checks once more that what is locked is what lies under the names, just before a rename.
+    /// Checks once more that what is locked is what lies under the names and was not written to, just before a rename.
     ///
     /// # Errors
-    /// [`Code::Damaged`] if somebody replaced a file in spite of our locks.
+    /// [`Code::Damaged`] if somebody replaced a file in spite of our locks, or wrote to one, as `cp` does.
     pub fn check(&self) -> Result<(), Refusal> {
         let files = [Some(&self.header), Some(&self.index), self.expunge.as_ref()];
         for locked in files.into_iter().flatten() {
             if locked.dir.id(locked.name)? != Some(locked.id) {
                 return Err(replaced(&locked.dir, locked.name));
+            }
+            let path = locked.dir.path_of(locked.name);
+            if Written::of(&locked.file).io_context("stat", &path)? != locked.written {
+                let text = format!("{} was written to while we held its lock", path.display());
+                return Err(Refusal::new(Code::Damaged, text));
             }
         }
         let name = FileKind::Expunge.file_name();
@@ -238,9 +262,11 @@ fn lock_file(
         }
         let id = FileId::of(&file).io_context("stat", &path)?;
         if dir.id(name)? == Some(id) {
+            let written = Written::of(&file).io_context("stat", &path)?;
             return Ok(Some(LockedFile {
                 file,
                 id,
+                written,
                 dir: Arc::clone(dir),
                 name,
             }));
