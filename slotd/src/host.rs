@@ -1,7 +1,7 @@
 //! What all sessions of one slotd share.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use indexfile::mailbox::ImapdConf;
@@ -75,6 +75,7 @@ pub struct Host {
     /// Names the state directory.
     pub host_id: String,
     draining: AtomicBool,
+    capacity: AtomicU32,
     _state_lock: std::fs::File,
 }
 
@@ -117,6 +118,7 @@ impl Host {
             options,
             host_id: host_id(state_dir)?,
             draining: AtomicBool::new(false),
+            capacity: AtomicU32::new(1),
             _state_lock: lock,
         })
     }
@@ -131,6 +133,18 @@ impl Host {
             Code::NoMailbox => self.store.why_not_there(&mailbox, &partition),
             _ => refusal,
         })
+    }
+
+    /// How many connections are served at once; 1 before a server has begun.
+    #[must_use]
+    pub fn capacity(&self) -> u32 {
+        self.capacity.load(Ordering::Relaxed)
+    }
+
+    /// So many connections are served at once.
+    pub fn set_capacity(&self, connections: usize) {
+        let connections = u32::try_from(connections).unwrap_or(u32::MAX);
+        self.capacity.store(connections, Ordering::Relaxed);
     }
 
     /// Takes no new mailbox from now on.

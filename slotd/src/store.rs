@@ -85,32 +85,56 @@ impl Store {
     /// Finds a mailbox and opens its directories.
     ///
     /// # Errors
-    /// [`Code::NoMailbox`] if nothing of it is anywhere or it is on two partitions, [`Code::Unmounted`] if it could be on
-    /// a partition that is not there, [`Code::Damaged`] if a part of it is missing or is not what it should be.
+    /// [`Code::NoMailbox`] if nothing of it is anywhere, every root is there and none has lost what it had;
+    /// [`Code::Elsewhere`] if it is on another partition than the one named; [`Code::TwoPlaces`] if none is named and it is on
+    /// more than one; [`Code::Unmounted`] if it could be on a partition that is not there, or whose root is empty;
+    /// [`Code::Damaged`] if a part of it is missing or is not what it should be.
     pub fn find(&self, named: &Named) -> Result<Place, Refusal> {
-        if let Some(partition) = &named.partition {
-            let known = self.conf.partition(partition);
-            let name = known.map_or_else(|| partition.clone(), |p| p.name.clone());
-            return self.open(&named.mailbox, &name)?.ok_or_else(|| {
-                Refusal::new(
-                    Code::NoMailbox,
-                    format!("there is no mailbox {} on partition {name}", named.mailbox),
-                )
-            });
+        let Some(partition) = &named.partition else {
+            return self.search(&named.mailbox);
+        };
+        let known = self.conf.partition(partition);
+        let name = known.map_or_else(|| partition.clone(), |p| p.name.clone());
+        if let Some(place) = self.open(&named.mailbox, &name)? {
+            self.remember(&place);
+            return Ok(place);
         }
+        match self.search(&named.mailbox) {
+            Ok(place) => Err(Refusal::new(
+                Code::Elsewhere,
+                format!(
+                    "{} is not on partition {name}, but on {}",
+                    named.mailbox, place.partition
+                ),
+            )),
+            // Somebody knows it on this partition: if nothing at all is there, it is not the mailbox that is gone.
+            Err(refusal) if refusal.code == Code::NoMailbox => {
+                Err(self.empty(&named.mailbox, &name).unwrap_or_else(|| {
+                    Refusal::new(
+                        Code::NoMailbox,
+                        format!("there is no mailbox {} on partition {name}", named.mailbox),
+                    )
+                }))
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Finds a mailbox on whatever partition it is.
+    fn search(&self, mailbox: &MailboxName) -> Result<Place, Refusal> {
         let mut found: Option<Place> = None;
         let (mut unmounted, mut remains) = (None, None);
         for partition in self.conf.partitions() {
-            match self.look_twice(&named.mailbox, &partition.name) {
+            match self.look_twice(mailbox, &partition.name) {
                 Ok(Seen::Nothing) => {}
                 Ok(Seen::Remains(refusal)) => remains = remains.or(Some(refusal)),
                 Ok(Seen::Mailbox(place)) => {
                     if let Some(first) = &found {
                         return Err(Refusal::new(
-                            Code::NoMailbox,
+                            Code::TwoPlaces,
                             format!(
-                                "{} is on partition {} and on {}; say which with partition=",
-                                named.mailbox, first.partition, place.partition
+                                "{mailbox} is on partition {} and on {}; say which with partition=",
+                                first.partition, place.partition
                             ),
                         ));
                     }
@@ -121,14 +145,46 @@ impl Store {
             }
         }
         if let Some(place) = found {
+            self.remember(&place);
             return Ok(place);
         }
-        Err(unmounted.or(remains).unwrap_or_else(|| {
-            Refusal::new(
-                Code::NoMailbox,
-                format!("there is no mailbox {}", named.mailbox),
-            )
+        let lost = || self.lost(mailbox);
+        Err(unmounted.or(remains).or_else(lost).unwrap_or_else(|| {
+            Refusal::new(Code::NoMailbox, format!("there is no mailbox {mailbox}"))
         }))
+    }
+
+    /// Notes that the roots of a mailbox hold mailboxes. Failing is fine: it is noted with the next one.
+    fn remember(&self, place: &Place) {
+        for root in &place.roots {
+            if let Err(error) = self.mounts.note_held(root) {
+                tracing::warn!("{error}");
+            }
+        }
+    }
+
+    /// Why a mailbox that is nowhere may not be gone: a root that had mailboxes has none, or the whole store is empty.
+    fn lost(&self, mailbox: &MailboxName) -> Option<Refusal> {
+        let mut all_empty = true;
+        for partition in self.conf.partitions() {
+            let dirs = self.conf.dirs(mailbox, &partition.name).ok()?;
+            for root in roots_of(&dirs) {
+                let empty = is_empty(&root);
+                all_empty &= empty;
+                if empty && self.mounts.has_held(&root) {
+                    return Some(empty_root(mailbox, &root));
+                }
+            }
+        }
+        let any = self.roots().into_iter().next()?;
+        all_empty.then(|| empty_root(mailbox, &any))
+    }
+
+    /// The refusal if a root of that partition is empty.
+    fn empty(&self, mailbox: &MailboxName, partition: &str) -> Option<Refusal> {
+        let dirs = self.conf.dirs(mailbox, partition).ok()?;
+        let root = roots_of(&dirs).into_iter().find(|root| is_empty(root))?;
+        Some(empty_root(mailbox, &root))
     }
 
     /// Opens a mailbox on one partition; `None` if nothing of it is there.
@@ -148,10 +204,20 @@ impl Store {
     #[must_use]
     pub fn why_not_there(&self, mailbox: &MailboxName, partition: &str) -> Refusal {
         match self.open(mailbox, partition) {
-            Ok(None) => Refusal::new(
-                Code::NoMailbox,
-                format!("mailbox {mailbox} was removed just now"),
-            ),
+            Ok(None) => match self.search(mailbox) {
+                Ok(place) => Refusal::new(
+                    Code::Elsewhere,
+                    format!(
+                        "mailbox {mailbox} was moved just now, from partition {partition} to {}",
+                        place.partition
+                    ),
+                ),
+                Err(refusal) if refusal.code == Code::NoMailbox => Refusal::new(
+                    Code::NoMailbox,
+                    format!("mailbox {mailbox} was removed just now"),
+                ),
+                Err(refusal) => refusal,
+            },
             Ok(Some(_)) => Refusal::new(
                 Code::Locked,
                 format!("mailbox {mailbox} was replaced just now"),
@@ -381,11 +447,23 @@ fn unreachable(mailbox: &MailboxName, dirs: &MailboxDirs, location: &Location) -
     )
 }
 
-/// Whether a root has nothing in it but what every new file system has.
+/// Nothing of a mailbox is there, and nothing of any other either.
+fn empty_root(mailbox: &MailboxName, root: &Path) -> Refusal {
+    Refusal::new(
+        Code::Unmounted,
+        format!(
+            "there is no mailbox {mailbox}, and nothing else below {}, which is empty; is it mounted?",
+            root.display()
+        ),
+    )
+}
+
+/// Whether a root has nothing in it but what every new file system has, and what Cyrus makes in an empty one for
+/// deliveries.
 fn is_empty(root: &Path) -> bool {
     let names = std::fs::read_dir(root).map(|entries| {
         let mut names = entries.filter_map(Result::ok).map(|e| e.file_name());
-        names.all(|name| name == "lost+found")
+        names.all(|name| name == "lost+found" || name == "stage.")
     });
     names.unwrap_or(false)
 }

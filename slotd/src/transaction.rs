@@ -8,6 +8,7 @@
 //! * locks that were taken are given back exactly once, and nothing is staged or renamed without them;
 //! * nothing has a name, and so nothing is renamed, before the intent is durable; what was staged is renamed or removed;
 //! * after a rename that stood, `ROLLBACK` answers [`Answer::TooLate`], unless the locks were held since;
+//! * what `UPGRADE` refused is not committed: there is nothing to commit, and an `OK` would be taken for done;
 //! * a closed connection or an expired timer ends the transaction: before `COMMIT` by rolling back, after
 //!   `COMMIT hold` by releasing, because the coordinator's decision was durable before the first `COMMIT`.
 //!
@@ -22,6 +23,8 @@ pub enum State {
     Locking,
     /// Locked, nothing staged.
     Locked,
+    /// Locked, and the `UPGRADE` asked for last failed: nothing is staged, and nothing can be committed.
+    Refused,
     /// [`Action::Stage`] is under way.
     Staging,
     /// Staged, or found to be as it should be already (`changed` false).
@@ -82,6 +85,8 @@ pub enum Event {
     },
     /// `ROLLBACK`
     Rollback,
+    /// `CONFIRM`: is what was locked, staged or held still so? Changes nothing.
+    Confirm,
     /// The connection is closed.
     Disconnect,
     /// The transaction's time is over.
@@ -224,7 +229,8 @@ impl Transaction {
             | Event::Upgrade
             | Event::Commit(_)
             | Event::Release { .. }
-            | Event::Rollback => self.command(event),
+            | Event::Rollback
+            | Event::Confirm => self.command(event),
             Event::Disconnect => self.cut(CutShort::Disconnected),
             Event::Expire => self.cut(CutShort::Expired),
             _ => self.ended(event),
@@ -237,7 +243,9 @@ impl Transaction {
                 self.past = Past::Nothing;
                 self.to(State::Locking, vec![Action::TakeLocks])
             }
-            (State::Locked, Event::Upgrade) => self.to(State::Staging, vec![Action::Stage]),
+            (State::Locked | State::Refused, Event::Upgrade) => {
+                self.to(State::Staging, vec![Action::Stage])
+            }
             (State::Staged { changed: true }, Event::Commit(ending)) => {
                 self.to(State::Renaming(ending), vec![Action::Rename])
             }
@@ -261,15 +269,20 @@ impl Transaction {
             (State::Held { changed, drop_old }, Event::Release { drop_old: now }) => {
                 self.release(changed, drop_old || now, Some(Answer::Ok))
             }
-            (State::Locked | State::Held { changed: false, .. }, Event::Rollback) => {
-                self.end(Past::RolledBack, vec![], Some(Answer::Ok))
-            }
+            (
+                State::Locked | State::Refused | State::Held { changed: false, .. },
+                Event::Rollback,
+            ) => self.end(Past::RolledBack, vec![], Some(Answer::Ok)),
             (State::Staged { .. }, Event::Rollback) => {
                 self.end(Past::RolledBack, unstage(), Some(Answer::Ok))
             }
             (State::Held { changed: true, .. }, Event::Rollback) => {
                 self.to(State::Undoing, vec![Action::PutBack])
             }
+            (
+                State::Locked | State::Refused | State::Staged { .. } | State::Held { .. },
+                Event::Confirm,
+            ) => vec![Action::Answer(Answer::Ok)],
             _ => vec![Action::Answer(self.misfit(command))],
         }
     }
@@ -310,7 +323,7 @@ impl Transaction {
                     return self.abort(why, actions);
                 }
                 actions.push(Action::Answer(Answer::Failed));
-                self.to(State::Locked, actions)
+                self.to(State::Refused, actions)
             }
             // The coordinator has decided: a closed connection changes nothing here.
             (State::Renaming(Ending { hold, drop_old }), Event::Renamed) => {
@@ -344,7 +357,7 @@ impl Transaction {
     fn cut(&mut self, why: CutShort) -> Vec<Action> {
         match self.state {
             State::Idle => vec![],
-            State::Locked => self.end(why.past(), vec![], None),
+            State::Locked | State::Refused => self.end(why.past(), vec![], None),
             State::Staged { .. } => self.end(why.past(), unstage(), None),
             State::Held { changed, drop_old } => self.release(changed, drop_old, None),
             State::Locking | State::Staging | State::Renaming(_) | State::Undoing => {

@@ -177,3 +177,113 @@ async fn a_mailbox_is_gone_only_when_nothing_of_it_is_left() {
     assert_eq!(code, Code::NoMailbox);
     served.stop().await;
 }
+
+/// The store with a second partition that has `other`, and without it on the first.
+fn two_partitions(other: &str) -> Store {
+    let mut store = Store::small(&[MAILBOX, "user.alice", other]);
+    let path = store.root().join("imapd.conf");
+    let mut text = fs::read_to_string(&path).unwrap();
+    for half in ["meta", "spool"] {
+        let root = store.root().join(format!("{half}2"));
+        let sub = other.replace('.', "/");
+        fs::create_dir_all(root.join(&sub).parent().unwrap()).unwrap();
+        fs::rename(store.root().join(half).join(&sub), root.join(&sub)).unwrap();
+        let key = if half == "meta" {
+            "metapartition"
+        } else {
+            "partition"
+        };
+        text.push_str(&format!("\n{key}-second: {}\n", root.display()));
+    }
+    fs::write(&path, &text).unwrap();
+    store.conf = ImapdConf::load(&path).unwrap();
+    store
+}
+
+fn on(partition: &str, mailbox: &str) -> slotd::protocol::Lock {
+    let mut lock = lock(mailbox);
+    lock.of.partition = Some(partition.to_owned());
+    lock
+}
+
+#[tokio::test]
+async fn a_mailbox_that_moved_to_another_partition_is_elsewhere_and_not_gone() {
+    let store = two_partitions("user.bob");
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    let (code, text) = refused("moved", client.lock(on("default", "user.bob")).await);
+    assert_eq!(code, Code::Elsewhere, "{text}");
+    assert!(
+        text.contains("not on partition default, but on second"),
+        "{text}"
+    );
+    let (code, _) = refused("no such", client.lock(on("default", "user.nobody")).await);
+    assert_eq!(code, Code::NoMailbox);
+    client.lock(on("second", "user.bob")).await.unwrap();
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_mailbox_on_two_partitions_is_refused_as_such_unless_one_is_named() {
+    let store = two_partitions("user.bob");
+    for half in ["meta", "spool"] {
+        let root = store.root();
+        let second = root.join(format!("{half}2")).join("user/bob");
+        let first = root.join(half).join("user/bob");
+        fs::create_dir_all(&first).unwrap();
+        for entry in fs::read_dir(second).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, first.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    let (code, text) = refused("two", client.lock(lock("user.bob")).await);
+    assert_eq!(code, Code::TwoPlaces, "{text}");
+    client.lock(on("second", "user.bob")).await.unwrap();
+    served.stop().await;
+}
+
+/// Empties a root, but for what every new file system has.
+fn emptied(root: &Path, away: &Path) {
+    fs::rename(root, away).unwrap();
+    fs::create_dir(root).unwrap();
+    fs::create_dir(root.join("lost+found")).unwrap();
+}
+
+#[tokio::test]
+async fn on_an_empty_store_no_mailbox_is_gone() {
+    let store = two_partitions("user.bob");
+    for half in ["meta", "spool", "meta2", "spool2"] {
+        emptied(&store.root().join(half), &store.tmp.path().join(half));
+    }
+    // Its state directory is new: it remembers nothing.
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    for asked in [lock(MAILBOX), on("default", MAILBOX)] {
+        let (code, text) = refused("empty", client.lock(asked).await);
+        assert_eq!(code, Code::Unmounted, "{text}");
+        assert!(text.contains("is empty; is it mounted?"), "{text}");
+    }
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_partition_that_had_mailboxes_and_is_empty_after_a_restart_has_lost_them() {
+    let store = two_partitions("user.bob");
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    client.status(named("user.bob")).await.unwrap();
+    drop(client);
+    served.stop().await;
+    for half in ["meta2", "spool2"] {
+        emptied(&store.root().join(half), &store.tmp.path().join(half));
+    }
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    let (code, text) = refused("lost", client.lock(lock("user.bob")).await);
+    assert_eq!(code, Code::Unmounted, "{text}");
+    // What is on the other partition is served.
+    client.lock(lock(MAILBOX)).await.unwrap();
+    served.stop().await;
+}

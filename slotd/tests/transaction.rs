@@ -64,6 +64,42 @@ fn a_plain_commit_renames_then_unlocks_then_answers() {
 }
 
 #[test]
+fn what_upgrade_refused_is_not_committed() {
+    for ending in [PLAIN, HOLD] {
+        let mut t = Transaction::new();
+        let refused = [
+            Event::Lock,
+            Event::Locks { taken: true },
+            Event::Upgrade,
+            Event::StageFailed,
+        ];
+        run(&mut t, &refused);
+        assert_eq!(
+            t.step(Event::Commit(ending)),
+            [Action::Answer(Answer::State)]
+        );
+        assert!(t.is_open(), "still locked: only ROLLBACK unlocks");
+        let mut again = t.clone();
+        assert_eq!(again.step(Event::Upgrade), [Action::Stage]);
+        let end = [Action::Unlock, Action::Answer(Answer::Ok)];
+        assert_eq!(t.step(Event::Rollback), end);
+    }
+}
+
+#[test]
+fn confirm_tells_a_transaction_that_stands_from_one_that_is_over() {
+    let mut t = staged();
+    assert_eq!(t.step(Event::Confirm), [Action::Answer(Answer::Ok)]);
+    assert_eq!(t.state(), State::Staged { changed: true });
+    run(&mut t, &[Event::Expire]);
+    assert_eq!(t.step(Event::Confirm), [Action::Answer(Answer::Expired)]);
+    let mut t = held();
+    assert_eq!(t.step(Event::Confirm), [Action::Answer(Answer::Ok)]);
+    run(&mut t, &[Event::Release { drop_old: false }]);
+    assert_eq!(t.step(Event::Confirm), [Action::Answer(Answer::State)]);
+}
+
+#[test]
 fn a_held_commit_can_be_put_back_and_a_released_one_cannot() {
     let mut t = held();
     assert_eq!(t.step(Event::Rollback), [Action::PutBack]);
@@ -178,6 +214,7 @@ impl World {
             | Event::Upgrade
             | Event::Commit(_)
             | Event::Release { .. }
+            | Event::Confirm
             | Event::Rollback => {
                 self.waiting = true;
             }
@@ -209,8 +246,12 @@ fn possible(t: &Transaction) -> Vec<Event> {
             Event::PutBack { done: false },
         ]),
         // Commands come one at a time: the driver reads none while an action runs.
-        State::Idle | State::Locked | State::Staged { .. } | State::Held { .. } => {
-            events.extend([Event::Lock, Event::Upgrade, Event::Rollback]);
+        State::Idle
+        | State::Locked
+        | State::Refused
+        | State::Staged { .. }
+        | State::Held { .. } => {
+            events.extend([Event::Lock, Event::Upgrade, Event::Rollback, Event::Confirm]);
             for drop_old in [false, true] {
                 events.push(Event::Release { drop_old });
                 events.extend([true, false].map(|hold| Event::Commit(Ending { hold, drop_old })));

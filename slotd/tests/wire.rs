@@ -5,8 +5,8 @@ use std::time::Duration;
 use indexfile::mailbox::MailboxName;
 use proptest::prelude::*;
 use slotd::protocol::{
-    Clean, Code, Command, CommandError, Commit, GuidRange, ListRange, Lock, MAX_LINE, Named,
-    Prepare, Repair, Reply, Sha1sRange, Upgrade, UuidSource, Verify,
+    Clean, Code, Command, CommandError, Commit, DigestRange, GuidRange, ListRange, Lock, MAX_LINE,
+    Named, Prepare, Repair, Reply, Sha1sRange, Upgrade, UuidSource, Verify,
 };
 
 fn name(text: &str) -> MailboxName {
@@ -43,6 +43,7 @@ fn commands() -> impl Strategy<Value = Command> {
     prop_oneof![
         Just(Command::Hello),
         Just(Command::Rollback),
+        Just(Command::Confirm),
         Just(Command::Quit),
         (named(), prop::option::of(0..=u64::MAX), any::<bool>()).prop_map(|(of, ms, now)| {
             Command::Lock(Lock {
@@ -52,8 +53,15 @@ fn commands() -> impl Strategy<Value = Command> {
             })
         }),
         upgrades().prop_map(Command::Upgrade),
-        (any::<u32>(), any::<Option<u32>>())
-            .prop_map(|(from, max)| Command::Guids(GuidRange { from, max })),
+        any::<(u32, u32, u32)>().prop_map(|(a, b, parts)| {
+            Command::Digests(DigestRange {
+                from: a.min(b),
+                to: a.max(b),
+                parts: 1 + parts % DigestRange::MAX_PARTS,
+            })
+        }),
+        any::<(u32, Option<u32>, Option<u32>)>()
+            .prop_map(|(from, to, max)| Command::Guids(GuidRange { from, to, max })),
         flags.prop_map(|(hold, drop_old)| Command::Commit(Commit { hold, drop_old })),
         any::<bool>().prop_map(|drop_old| Command::Release { drop_old }),
         (named(), upgrades()).prop_map(|(of, upgrade)| Command::Prepare(Prepare { of, upgrade })),
@@ -101,6 +109,8 @@ fn the_commands_of_the_contract_are_what_a_person_types() {
         }),
     );
     is("ROLLBACK", Command::Rollback);
+    is("CONFIRM", Command::Confirm);
+    is("DIGESTS", Command::Digests(DigestRange::default()));
 }
 
 #[test]

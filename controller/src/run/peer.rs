@@ -163,7 +163,10 @@ impl Peer {
     /// # Errors
     /// The event that says why there is none.
     pub(super) async fn guids(&mut self, from: u32) -> Result<(Vec<ListItem>, bool), Event> {
-        let command = Command::Guids(GuidRange { from, max: None });
+        let command = Command::Guids(GuidRange {
+            from,
+            ..GuidRange::default()
+        });
         let reply = match self.call(&command).await {
             Ok(reply) => reply,
             Err(error) => {
@@ -298,6 +301,9 @@ pub(super) fn reason_of(code: Code) -> Reason {
         Code::Io => Reason::Io,
         Code::Denied => Reason::Denied,
         Code::Draining => Reason::Draining,
+        Code::Full => Reason::Full,
+        Code::Elsewhere => Reason::Elsewhere,
+        Code::TwoPlaces => Reason::TwoPlaces,
         Code::State | Code::TooLate | Code::Expired => Reason::Expired,
         _ => Reason::Protocol,
     }

@@ -141,6 +141,8 @@ pub enum Reason {
     Locked,
     /// The slotd takes no new transactions: it is shutting down.
     Draining,
+    /// The slotd serves as many connections as it can already.
+    Full,
     /// No connection, or it broke, or no reply in time.
     HostAway,
     /// The partition is not mounted.
@@ -155,6 +157,10 @@ pub enum Reason {
     OutOfSync,
     /// No such mailbox.
     NoMailbox,
+    /// It is on another partition than the list says.
+    Elsewhere,
+    /// It is on more than one partition.
+    TwoPlaces,
     /// An index, header or expunge file is damaged or of an unknown kind.
     Damaged,
     /// A message file is missing.
@@ -173,9 +179,10 @@ pub enum Reason {
 
 impl Reason {
     /// Every class.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::Locked,
         Self::Draining,
+        Self::Full,
         Self::HostAway,
         Self::Unmounted,
         Self::NoSpace,
@@ -183,6 +190,8 @@ impl Reason {
         Self::Expired,
         Self::OutOfSync,
         Self::NoMailbox,
+        Self::Elsewhere,
+        Self::TwoPlaces,
         Self::Damaged,
         Self::NoMessage,
         Self::Denied,
@@ -198,6 +207,7 @@ impl Reason {
         match self {
             Self::Locked => "locked",
             Self::Draining => "draining",
+            Self::Full => "full",
             Self::HostAway => "host_away",
             Self::Unmounted => "unmounted",
             Self::NoSpace => "no_space",
@@ -205,6 +215,8 @@ impl Reason {
             Self::Expired => "expired",
             Self::OutOfSync => "out_of_sync",
             Self::NoMailbox => "no_mailbox",
+            Self::Elsewhere => "elsewhere",
+            Self::TwoPlaces => "two_places",
             Self::Damaged => "damaged",
             Self::NoMessage => "no_message",
             Self::Denied => "denied",
@@ -228,6 +240,8 @@ impl Reason {
             self,
             Self::Locked
                 | Self::Draining
+                | Self::Full
+                | Self::Elsewhere
                 | Self::HostAway
                 | Self::Unmounted
                 | Self::NoSpace
@@ -243,6 +257,9 @@ impl Reason {
         match self {
             Self::Locked => "another process kept the mailbox locked; retry when it is quieter",
             Self::Draining => "the slotd was shutting down; start it again and retry",
+            Self::Full => {
+                "the slotd serves no more connections; use a lower --parallel, then retry"
+            }
             Self::HostAway => "the slotd did not answer; see that it runs, then retry",
             Self::Unmounted => "mount the partition, then retry",
             Self::NoSpace => "free space on that partition, then retry",
@@ -252,6 +269,10 @@ impl Reason {
             }
             Self::OutOfSync => "let replication catch up, then retry",
             Self::NoMailbox => "that host has no such mailbox; compare the mailbox lists",
+            Self::Elsewhere => "it was moved to another partition after it was listed; run again",
+            Self::TwoPlaces => {
+                "one of the two is a stale copy: move it away, or name the partition in the list"
+            }
             Self::Damaged => {
                 "run `indexfile check` on the mailbox and repair it, then retry it by name"
             }

@@ -17,9 +17,10 @@ pub use addr::{Addr, AddrError};
 pub use error::ClientError;
 
 use crate::protocol::{
-    Clean, Cleaned, Command, Commit, Committed, FieldError, Fields, Greeting, GuidEntry, GuidPage,
-    GuidRange, ListRange, Listed, Lock, MAX_LINE, MailboxFacts, Named, Prepare, Prepared, Reply,
-    Sha1sChunk, Sha1sRange, Status, Upgrade, Upgraded, Verified, Verify,
+    Clean, Cleaned, Command, Commit, Committed, Confirmed, DigestRange, Digests, FieldError,
+    Fields, Greeting, GuidEntry, GuidPage, GuidRange, ListRange, Listed, Lock, MAX_LINE,
+    MailboxFacts, Named, Prepare, Prepared, Reply, Sha1sChunk, Sha1sRange, Status, Upgrade,
+    Upgraded, Verified, Verify,
 };
 
 /// How long a client waits.
@@ -275,7 +276,12 @@ impl Client {
         let mut all = Vec::new();
         let mut from = 0;
         loop {
-            let page = self.guids(GuidRange { from, max: None }).await?;
+            let page = self
+                .guids(GuidRange {
+                    from,
+                    ..GuidRange::default()
+                })
+                .await?;
             all.extend_from_slice(&page.entries);
             match page.next {
                 // A server that does not move on would keep us here for ever.
@@ -301,6 +307,23 @@ impl Client {
     pub async fn release(&mut self, drop_old: bool) -> Result<Committed, ClientError> {
         self.typed(Command::Release { drop_old }, Committed::from_fields)
             .await
+    }
+
+    /// `DIGESTS`
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn digests(&mut self, range: DigestRange) -> Result<Digests, ClientError> {
+        self.typed(Command::Digests(range), Digests::from_fields)
+            .await
+    }
+
+    /// `CONFIRM`
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn confirm(&mut self) -> Result<Confirmed, ClientError> {
+        self.typed(Command::Confirm, Confirmed::from_fields).await
     }
 
     /// `ROLLBACK`

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use indexfile::{IoContext, IoError};
 
@@ -17,6 +18,9 @@ use crate::failpoint;
 const FILE_NAME: &str = "intents.log";
 /// When the file is longer than this it is written anew with the open intents only.
 const COMPACT_AT: u64 = 32 << 20;
+/// A log that failed is written anew after this long at first, and after twice as long each time, up to [`PAUSE_MAX`].
+const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// Why the log could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +33,7 @@ pub enum LogError {
     #[error("intent log: {0}")]
     Json(#[from] serde_json::Error),
     /// An earlier write or sync failed, so nobody knows what is on stable storage.
-    #[error("{} failed earlier ({reason}); restart slotd, which reads it anew", path.display())]
+    #[error("{} failed earlier ({reason}); slotd writes a new one as soon as that works", path.display())]
     Failed {
         /// The log.
         path: PathBuf,
@@ -66,8 +70,18 @@ struct State {
     /// Number of the last record on stable storage.
     durable: u64,
     contents: Contents,
-    failed: Option<String>,
+    failed: Option<Failed>,
     syncs: u64,
+}
+
+/// A file that failed is never written or synced again. A new one takes its place, with what this process knows to be open.
+#[derive(Debug)]
+struct Failed {
+    reason: String,
+    /// When a new one may be tried.
+    next: Instant,
+    /// How long to wait after that.
+    pause: Duration,
 }
 
 impl IntentLog {
@@ -237,13 +251,14 @@ impl IntentLog {
     /// Whether an intent could be written at all.
     ///
     /// # Errors
-    /// An earlier write or sync failed; what is on stable storage is not known before slotd reads it anew.
+    /// An earlier write or sync failed, and no new log could be written since.
     pub fn usable_now(&self) -> Result<(), LogError> {
         self.usable().map(drop)
     }
 
     fn usable(&self) -> Result<MutexGuard<'_, State>, LogError> {
-        let state = self.lock();
+        let mut state = self.lock();
+        state.renew(&self.path, Instant::now());
         match state.failure(&self.path) {
             Some(error) => Err(error),
             None => Ok(state),
@@ -305,14 +320,45 @@ fn rewritten(contents: &Contents, path: &Path) -> Result<(LogFile, File), LogErr
 
 impl State {
     fn failure(&self, path: &Path) -> Option<LogError> {
-        self.failed.as_ref().map(|reason| LogError::Failed {
+        self.failed.as_ref().map(|failed| LogError::Failed {
             path: path.to_path_buf(),
-            reason: reason.clone(),
+            reason: failed.reason.clone(),
         })
     }
 
     fn fail(&mut self, error: &impl ToString) {
-        self.failed.get_or_insert_with(|| error.to_string());
+        self.failed.get_or_insert_with(|| Failed {
+            reason: error.to_string(),
+            next: Instant::now() + PAUSE,
+            pause: PAUSE,
+        });
+    }
+
+    /// Puts a new file in the place of one that failed, once it is time. It has what is open: whoever waited for anything
+    /// else was told that it failed, acted upon nothing, and a crash will not find it.
+    fn renew(&mut self, path: &Path, now: Instant) {
+        let Some(failed) = &mut self.failed else {
+            return;
+        };
+        // Whoever syncs the old file has its handle, and gives it back first.
+        if now < failed.next || self.file.is_none() {
+            return;
+        }
+        failed.pause = (failed.pause * 2).min(PAUSE_MAX);
+        failed.next = now + failed.pause;
+        let renewed = failpoint::hit("intent.renew")
+            .io_context("write", path)
+            .map_err(LogError::from)
+            .and_then(|()| rewritten(&self.contents, path));
+        match renewed {
+            Ok((log, file)) => {
+                tracing::warn!("{}: written anew after it had failed", path.display());
+                (self.log, self.file) = (log, Some(file));
+                self.durable = self.appended;
+                self.failed = None;
+            }
+            Err(error) => tracing::error!("{}: {error}", path.display()),
+        }
     }
 
     /// Gives a line to the kernel, and its number; what fails is final.

@@ -8,6 +8,9 @@
 //! An operator can overrule: `slotd mount state PATH offline` refuses, `ignore` checks nothing, `online`
 //! checks (and takes what is mounted now for right). The file is replaced by rename; a crash leaves the old one.
 //!
+//! It is also written down which roots have had mailboxes: one that is empty afterwards has lost them, whatever the
+//! system says about mounts.
+//!
 //! A root that hangs is refused after a limited time, and stops nobody who works on another (see `prober`).
 
 mod probe;
@@ -130,6 +133,30 @@ impl Mounts {
             (inner.table, inner.read) = (table, read);
         }
         self.lock().same_device(root, device)
+    }
+
+    /// Notes that there are mailboxes below a root.
+    ///
+    /// # Errors
+    /// The table cannot be read or written.
+    pub fn note_held(&self, root: &Path) -> Result<(), TableError> {
+        if self.lock().table.held.contains(root) {
+            return Ok(());
+        }
+        let (table, read) = Table::change(&self.file, |table| {
+            table.held.insert(root.to_path_buf());
+        })?;
+        let mut inner = self.lock();
+        (inner.table, inner.read) = (table, read);
+        Ok(())
+    }
+
+    /// Whether there were mailboxes below a root at some time, as far as is known and the operator cares.
+    #[must_use]
+    pub fn has_held(&self, root: &Path) -> bool {
+        let inner = self.lock();
+        let ignored = inner.known(root).state == Some(MountState::Ignore);
+        !ignored && inner.table.held.contains(root)
     }
 
     /// Reads the table again if it is another one.
@@ -282,5 +309,19 @@ mod tests {
         mounts.check(plain.path()).unwrap();
         let expected = mount_point_of(&plain.path().canonicalize().unwrap()).unwrap();
         assert_eq!(noted(state.path(), plain.path()), expected);
+    }
+
+    #[test]
+    fn that_a_root_had_mailboxes_is_remembered_until_the_operator_says_otherwise() {
+        let tmp = tempfile::tempdir().unwrap();
+        let root = tmp.path().join("spool");
+        let (state, mounts) = mounts(&root, Some(tmp.path()));
+        assert!(!mounts.has_held(&root));
+        mounts.note_held(&root).unwrap();
+        let again = Mounts::open(state.path()).unwrap();
+        assert!(again.has_held(&root));
+        let file = state.path().join(table::FILE_NAME);
+        Table::change(&file, |t| t.remove(tmp.path()).unwrap()).unwrap();
+        assert!(!Mounts::open(state.path()).unwrap().has_held(&root));
     }
 }

@@ -1,6 +1,6 @@
 //! `mounts.json`: which root lies on which mount point, and what the operator says about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -42,6 +42,9 @@ pub struct Table {
     pub mounts: BTreeMap<PathBuf, Mount>,
     /// Roots of partitions, and the mount point each lies on; null for the file system of `/`.
     pub roots: BTreeMap<PathBuf, Option<PathBuf>>,
+    /// Roots below which mailboxes were found.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub held: BTreeSet<PathBuf>,
 }
 
 /// Why the table could not be read or changed.
@@ -169,6 +172,8 @@ impl Table {
     pub fn remove(&mut self, path: &Path) -> Result<(), TableError> {
         let known = self.mounts.remove(path).is_some() | self.roots.remove(path).is_some();
         self.roots.retain(|_, point| point.as_deref() != Some(path));
+        self.held
+            .retain(|root| root != path && self.roots.contains_key(root));
         if known {
             Ok(())
         } else {

@@ -18,6 +18,10 @@ pub struct Greeting {
     pub host_id: String,
     /// Stopping: takes no new mailbox.
     pub draining: bool,
+    /// The intent log has failed: nothing can be committed before slotd has written a new one, which it tries by itself.
+    pub failed: bool,
+    /// How many connections it serves at once; absent from servers that do not say.
+    pub capacity: Option<u32>,
 }
 
 /// `LOCK`, and a part of `STATUS`: what the mailbox is like.
@@ -158,12 +162,20 @@ impl Greeting {
     /// For the wire.
     #[must_use]
     pub fn to_fields(&self) -> Fields {
-        let state = if self.draining { "draining" } else { "serving" };
-        Fields::new()
+        let state = match (self.draining, self.failed) {
+            (true, _) => "draining",
+            (false, true) => "failed",
+            (false, false) => "serving",
+        };
+        let fields = Fields::new()
             .with("slotd", &self.version)
             .with("protocol", self.protocol)
             .with("host_id", &self.host_id)
-            .with("state", state)
+            .with("state", state);
+        match self.capacity {
+            Some(capacity) => fields.with("capacity", capacity),
+            None => fields,
+        }
     }
 
     /// From the wire.
@@ -176,6 +188,8 @@ impl Greeting {
             protocol: fields.get("protocol")?,
             host_id: fields.text("host_id")?,
             draining: fields.text("state")? == "draining",
+            failed: fields.text("state")? == "failed",
+            capacity: fields.get("capacity").ok(),
         })
     }
 }

@@ -3,6 +3,7 @@
 use indexfile::mailbox::MailboxName;
 
 use super::command::{CommandError, ListRange, Named, Repair, Upgrade, UuidSource};
+use super::compared::DigestRange;
 use super::escape::{escape, unescape};
 
 pub(super) fn bad<T>(text: impl Into<String>) -> Result<T, CommandError> {
@@ -63,6 +64,22 @@ impl<'a> Args<'a> {
             Some(_) => return bad("repair= is expunge"),
         };
         Ok(upgrade)
+    }
+
+    pub(super) fn digest_range(&mut self) -> Result<DigestRange, CommandError> {
+        let all = DigestRange::default();
+        let range = DigestRange {
+            from: self.number("from")?.unwrap_or(all.from),
+            to: self.number("to")?.unwrap_or(all.to),
+            parts: self.number("parts")?.unwrap_or(all.parts),
+        };
+        if !(1..=DigestRange::MAX_PARTS).contains(&range.parts) || range.from > range.to {
+            return bad(format!(
+                "parts= is 1 to {}, and from= not above to=",
+                DigestRange::MAX_PARTS
+            ));
+        }
+        Ok(range)
     }
 
     pub(super) fn list_range(&mut self) -> Result<ListRange, CommandError> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use indexfile::mailbox::MailboxName;
 
 use super::args::{Args, bad};
+use super::compared::DigestRange;
 use super::escape::escape;
 use super::{Code, DEFAULT_VERSION, MAX_LINE, Reply, trim_line_end};
 
@@ -82,11 +83,13 @@ impl Default for Upgrade {
     }
 }
 
-/// `GUIDS [from=UID] [max=N]`
+/// `GUIDS [from=UID] [to=UID] [max=N]`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GuidRange {
     /// The lowest UID wanted.
     pub from: u32,
+    /// The highest UID wanted; all that follow if not given.
+    pub to: Option<u32>,
     /// At most this many; the server has its own upper bound, which keeps the reply within a line.
     pub max: Option<u32>,
 }
@@ -157,6 +160,8 @@ pub enum Command {
     Upgrade(Upgrade),
     /// The UIDs and GUIDs as they are after `UPGRADE`.
     Guids(GuidRange),
+    /// Where two hosts' lists differ: digests of parts of them, after `UPGRADE`.
+    Digests(DigestRange),
     /// Rename the staged files into place.
     Commit(Commit),
     /// Unlock after `COMMIT hold`.
@@ -166,6 +171,8 @@ pub enum Command {
     },
     /// Undo and unlock.
     Rollback,
+    /// Is what was locked and staged still so? Asking keeps the transaction from ending for want of commands.
+    Confirm,
     /// Do the work of `UPGRADE` without locks, ahead of `LOCK`.
     Prepare(Prepare),
     /// The mailboxes on this host, a page of them.
@@ -248,8 +255,10 @@ impl Command {
             "UPGRADE" => Command::Upgrade(args.upgrade()?),
             "GUIDS" => Command::Guids(GuidRange {
                 from: args.number("from")?.unwrap_or(0),
+                to: args.number("to")?,
                 max: args.number("max")?,
             }),
+            "DIGESTS" => Command::Digests(args.digest_range()?),
             "COMMIT" => Command::Commit(Commit {
                 hold: args.flag("hold"),
                 drop_old: args.switch("drop_old")?,
@@ -258,6 +267,7 @@ impl Command {
                 drop_old: args.switch("drop_old")?,
             },
             "ROLLBACK" => Command::Rollback,
+            "CONFIRM" => Command::Confirm,
             "PREPARE" => Command::Prepare(Prepare {
                 of: args.named()?,
                 upgrade: args.upgrade()?,
@@ -292,9 +302,11 @@ impl Command {
             Command::Lock(_) => "LOCK",
             Command::Upgrade(_) => "UPGRADE",
             Command::Guids(_) => "GUIDS",
+            Command::Digests(_) => "DIGESTS",
             Command::Commit(_) => "COMMIT",
             Command::Release { .. } => "RELEASE",
             Command::Rollback => "ROLLBACK",
+            Command::Confirm => "CONFIRM",
             Command::Prepare(_) => "PREPARE",
             Command::List(_) => "LIST",
             Command::Sha1s(_) => "SHA1S",
@@ -317,7 +329,7 @@ impl Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = Line(self.name().to_owned());
         match self {
-            Command::Hello | Command::Rollback | Command::Quit => {}
+            Command::Hello | Command::Rollback | Command::Confirm | Command::Quit => {}
             Command::Lock(lock) => {
                 line.named(&lock.of);
                 line.key("wait_ms", lock.wait.map(|w| w.as_millis()));
@@ -326,7 +338,13 @@ impl Display for Command {
             Command::Upgrade(upgrade) => line.upgrade(*upgrade),
             Command::Guids(range) => {
                 line.key("from", (range.from > 0).then_some(range.from));
+                line.key("to", range.to);
                 line.key("max", range.max);
+            }
+            Command::Digests(range) => {
+                line.key("from", Some(range.from));
+                line.key("to", Some(range.to));
+                line.key("parts", Some(range.parts));
             }
             Command::Commit(commit) => {
                 line.flag("hold", commit.hold);

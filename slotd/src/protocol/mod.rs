@@ -10,6 +10,7 @@ mod answers;
 mod args;
 mod audit;
 mod command;
+mod compared;
 mod escape;
 mod fields;
 mod listed;
@@ -24,6 +25,7 @@ pub use command::{
     Clean, Command, CommandError, Commit, GuidRange, ListRange, Lock, Named, Prepare, Repair,
     Sha1sRange, Upgrade, UuidSource, Verify,
 };
+pub use compared::{Confirmed, DigestRange, Digests, PartDigest, Standing};
 pub use escape::{EscapeError, escape, unescape};
 pub use fields::{FieldError, Fields};
 pub use listed::{Listed, Odd, OddKind};

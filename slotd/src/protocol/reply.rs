@@ -10,6 +10,10 @@ use super::{Fields, MAX_LINE, trim_line_end};
 pub enum Code {
     /// There is no such mailbox here, or its name cannot be one.
     NoMailbox,
+    /// It is not on the partition that was named, and is on another; the text says which.
+    Elsewhere,
+    /// It is on more than one partition, and which one is meant was not said.
+    TwoPlaces,
     /// Somebody else holds a lock; the text says who. Trying again later can work.
     Locked,
     /// The file system that should hold the mailbox is not mounted, or is another one.
@@ -28,6 +32,8 @@ pub enum Code {
     Denied,
     /// The server is stopping and takes no new mailbox.
     Draining,
+    /// Every connection that the server can serve is taken by one that is at work.
+    Full,
     /// It is committed already and cannot be rolled back any more.
     TooLate,
     /// The transaction was rolled back by the server: its controller stalled, or it took too long.
@@ -39,8 +45,10 @@ pub enum Code {
 }
 
 /// Every code that a server sends, with its word on the wire.
-const CODES: [(Code, &str); 13] = [
+const CODES: [(Code, &str); 16] = [
     (Code::NoMailbox, "NOMAILBOX"),
+    (Code::Elsewhere, "ELSEWHERE"),
+    (Code::TwoPlaces, "TWOPLACES"),
     (Code::Locked, "LOCKED"),
     (Code::Unmounted, "UNMOUNTED"),
     (Code::Damaged, "DAMAGED"),
@@ -50,6 +58,7 @@ const CODES: [(Code, &str); 13] = [
     (Code::State, "STATE"),
     (Code::Denied, "DENIED"),
     (Code::Draining, "DRAINING"),
+    (Code::Full, "FULL"),
     (Code::TooLate, "TOOLATE"),
     (Code::Expired, "EXPIRED"),
     (Code::Unsupported, "UNSUPPORTED"),
@@ -79,7 +88,12 @@ impl Code {
     pub fn is_transient(self) -> bool {
         matches!(
             self,
-            Code::Locked | Code::Draining | Code::Expired | Code::Unmounted | Code::NoSpace
+            Code::Locked
+                | Code::Draining
+                | Code::Full
+                | Code::Expired
+                | Code::Unmounted
+                | Code::NoSpace
         )
     }
 }

@@ -6,16 +6,22 @@ use std::time::{Duration, Instant};
 use tokio::io::{
     AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf, split,
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::client::Stream;
 use crate::host::Host;
-use crate::protocol::{Command, MAX_LINE, Reply};
+use crate::protocol::{Code, Command, MAX_LINE, Reply};
 use crate::session::{Cut, Session};
 
 /// How long a client may take to read a reply.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
+
+/// A connection that has nothing locked and said nothing for this long may be closed to make room for another.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// How long somebody for whom there is no room gets to read why.
+const REFUSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// A transaction may stay open for this many times `--max-lock`, its own work not counted.
 const TOTAL_FACTOR: u32 = 10;
@@ -27,6 +33,7 @@ pub(super) async fn serve(
     host: Arc<Host>,
     stream: Box<dyn Stream>,
     mut draining: watch::Receiver<bool>,
+    wanted: &Semaphore,
 ) {
     let (read, mut write) = split(stream);
     let mut read = BufReader::new(read);
@@ -62,6 +69,7 @@ pub(super) async fn serve(
             tokio::select! {
                 got = wait => got,
                 _ = draining.wait_for(|d| *d) => break,
+                () = make_room(wanted) => break,
             }
         };
         let reply = match got {
@@ -104,6 +112,31 @@ pub(super) async fn serve(
     }
     blocking(session, Session::end).await;
     let _ = write.shutdown().await;
+}
+
+/// Returns when this connection, idle all the time, is the one to make room for another.
+async fn make_room(wanted: &Semaphore) {
+    sleep(IDLE).await;
+    match wanted.acquire().await {
+        Ok(permit) => permit.forget(),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Tells somebody for whom there is no place why the connection is closed. It comes as the answer to the first command.
+pub(super) async fn refuse(stream: Box<dyn Stream>, places: usize) {
+    let (read, mut write) = split(stream);
+    let (mut read, mut line) = (BufReader::new(read), Vec::new());
+    let text = format!(
+        "all {places} connections that this slotd serves at once are at work; use fewer (--parallel)"
+    );
+    // What is closed before it has read all that came loses its answer on the way.
+    let _ = timeout(REFUSE_LIMIT, next_line(&mut read, &mut line)).await;
+    let told = async {
+        let _ = send(&mut write, &Reply::no(Code::Full, text)).await;
+        let _ = write.shutdown().await;
+    };
+    let _ = timeout(REFUSE_LIMIT, told).await;
 }
 
 /// What came in.
@@ -191,11 +224,6 @@ async fn work(
         }
     };
     control.clear();
-    let failed = || {
-        Reply::no(
-            crate::protocol::Code::Io,
-            "slotd failed at this command; its log says more",
-        )
-    };
+    let failed = || Reply::no(Code::Io, "slotd failed at this command; its log says more");
     (session, reply.unwrap_or_else(failed))
 }

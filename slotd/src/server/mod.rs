@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 pub use listen::{ListenError, Listener};
@@ -28,8 +28,13 @@ const FILES_APART: u64 = 64;
 /// What an open transaction gets beyond `max_lock` when the server stops.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How many connections this process can serve at once; asks for as many descriptors as it may have. Whoever
-/// comes when all are taken waits in the socket's queue.
+/// How long somebody who comes when all connections are taken waits for an idle one to be given up, before being refused:
+/// longer than it takes to call one idle.
+const ROOM_WAIT: Duration = Duration::from_secs(3);
+/// How many wait so, or are told that they waited in vain, at once; others wait in the socket's queue.
+const WAITING: usize = 16;
+
+/// How many connections this process can serve at once; asks for as many descriptors as it may have.
 #[must_use]
 pub fn capacity() -> usize {
     let limits = getrlimit(Resource::Nofile);
@@ -50,34 +55,82 @@ pub fn capacity() -> usize {
     usize::try_from(connections).map_or(MAX_CONNECTIONS, |n| n.clamp(1, MAX_CONNECTIONS))
 }
 
+/// The places for connections.
+#[derive(Clone)]
+struct Room {
+    slots: Arc<Semaphore>,
+    /// One permit for each who waits for a place: the connection that has been idle for the longest takes it, and ends.
+    wanted: Arc<Semaphore>,
+}
+
+impl Room {
+    /// A place; `None` if there is none, and no idle connection gives its up.
+    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
+            return Some(slot);
+        }
+        let slot = Arc::clone(&self.slots).acquire_owned();
+        self.wanted.add_permits(1);
+        let slot = tokio::time::timeout(ROOM_WAIT, slot).await;
+        // If nobody took it, nobody is to end for it any more.
+        if let Ok(permit) = self.wanted.try_acquire() {
+            permit.forget();
+        }
+        slot.ok()?.ok()
+    }
+}
+
 /// Serves until `stop` turns true; then drains and returns.
-pub async fn serve(host: Arc<Host>, listener: Listener, mut stop: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(capacity()));
+pub async fn serve(host: Arc<Host>, listener: Listener, stop: watch::Receiver<bool>) {
+    serve_at_most(capacity(), host, listener, stop).await;
+}
+
+/// The same, with at most so many connections at once. A connection that has nothing locked and has been idle makes room for
+/// one that comes when all places are taken; if none is, that one is told so and closed.
+pub async fn serve_at_most(
+    places: usize,
+    host: Arc<Host>,
+    listener: Listener,
+    mut stop: watch::Receiver<bool>,
+) {
+    let places = places.max(1);
+    host.set_capacity(places);
+    let room = Room {
+        slots: Arc::new(Semaphore::new(places)),
+        wanted: Arc::new(Semaphore::new(0)),
+    };
+    let door = Arc::new(Semaphore::new(WAITING));
     let mut connections = JoinSet::new();
     let (drain, draining) = watch::channel(false);
     loop {
-        let slot = tokio::select! {
-            slot = Arc::clone(&slots).acquire_owned() => slot,
+        let at_door = tokio::select! {
+            at_door = Arc::clone(&door).acquire_owned() => at_door,
             _ = stop.wait_for(|stop| *stop) => break,
         };
         let stream = tokio::select! {
             stream = listener.accept() => stream,
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        match (slot, stream) {
-            (Ok(slot), Ok(stream)) => {
+        match stream {
+            Ok(stream) => {
                 let (host, draining) = (Arc::clone(&host), draining.clone());
+                let room = room.clone();
                 connections.spawn(async move {
-                    connection::serve(host, stream, draining).await;
-                    drop(slot);
+                    match room.slot().await {
+                        Some(slot) => {
+                            drop(at_door);
+                            connection::serve(host, stream, draining, &room.wanted).await;
+                            drop(slot);
+                        }
+                        None => connection::refuse(stream, places).await,
+                    }
                 });
             }
-            (_, Err(error)) => {
+            Err(error) => {
                 // Out of descriptors, mostly: others must end first.
                 tracing::error!("accept: {error}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
-            (Err(_), _) => break,
         }
         while connections.try_join_next().is_some() {}
     }

@@ -137,6 +137,7 @@ impl Session {
         match self.transaction.state() {
             State::Idle => "no mailbox is locked",
             State::Locked => "a mailbox is locked, nothing is staged",
+            State::Refused => "a mailbox is locked, and its UPGRADE was refused; ROLLBACK",
             State::Staged { .. } => "a mailbox is locked and staged",
             State::Held { .. } => "the mailbox is committed and held; RELEASE or ROLLBACK",
             _ => "busy",

@@ -9,12 +9,13 @@ use super::Session;
 use crate::client::Client;
 use crate::fs::OpenError;
 use crate::protocol::{
-    Code, GuidEntry, GuidPage, GuidRange, MailboxFacts, Named, Reply, Sha1sChunk, Sha1sRange,
-    Status,
+    Code, Confirmed, DigestRange, Digests, GuidEntry, GuidPage, GuidRange, MailboxFacts, Named,
+    PartDigest, Reply, Sha1sChunk, Sha1sRange, Standing, Status,
 };
 use crate::refusal::Refusal;
 use crate::stage::{digest_of, old_name, sources};
 use crate::store::{Place, Store};
+use crate::transaction::{Event, State};
 
 /// How long to wait for all of a peer's cyrus.sha1s: it only saves work.
 const FETCH_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -28,8 +29,7 @@ impl Session {
         let max = range
             .max
             .map_or(GuidPage::MAX, |m| (m as usize).clamp(2, GuidPage::MAX));
-        let start = stage.entries.partition_point(|e| e.uid < range.from);
-        let rest = stage.entries.get(start..).unwrap_or(&[]);
+        let rest = within(&stage.entries, range.from, range.to.unwrap_or(u32::MAX));
         let mut page = rest.get(..max.min(rest.len())).unwrap_or(&[]).to_vec();
         let next = rest.get(page.len()).map(|e| e.uid);
         // A UID of both index and expunge must not be torn apart: the next page begins with it.
@@ -41,6 +41,44 @@ impl Session {
             }
             .to_fields(),
         ))
+    }
+
+    pub(super) fn digests(&self, range: DigestRange) -> Result<Reply, Refusal> {
+        let stage = self.open.as_ref().and_then(|o| o.stage.as_ref());
+        let stage =
+            stage.ok_or_else(|| Refusal::new(Code::State, "DIGESTS comes after UPGRADE"))?;
+        let parts = range.pieces().map(|(from, to)| {
+            let entries = within(&stage.entries, from, to);
+            PartDigest {
+                count: u32::try_from(entries.len()).unwrap_or(u32::MAX),
+                digest: digest_of(entries),
+            }
+        });
+        let parts = parts.collect();
+        Ok(Reply::Ok(Digests { parts }.to_fields()))
+    }
+
+    /// Whether the transaction stands. That it was asked is enough to keep it from ending for want of commands.
+    pub(super) fn confirm(&mut self) -> Reply {
+        let state = match self.transaction.state() {
+            State::Refused => Standing::Refused,
+            State::Staged { changed: true } => Standing::Staged,
+            State::Staged { changed: false } => Standing::Unchanged,
+            State::Held { .. } => Standing::Held,
+            // Of these only the first is confirmed.
+            State::Locked
+            | State::Idle
+            | State::Locking
+            | State::Staging
+            | State::Renaming(_)
+            | State::Undoing => Standing::Locked,
+        };
+        let stage = self.open.as_ref().and_then(|o| o.stage.as_ref());
+        let digest = stage.map(|stage| stage.report.digest);
+        self.good = Some(Reply::Ok(Confirmed { state, digest }.to_fields()));
+        let reply = self.drive(Event::Confirm);
+        self.good = None;
+        reply
     }
 
     pub(super) fn sha1s(&self, range: &Sha1sRange) -> Result<Reply, Refusal> {
@@ -156,6 +194,13 @@ impl Session {
         };
         Ok(Reply::Ok(status.to_fields()))
     }
+}
+
+/// Those entries of an ascending list that have a UID from `from` to `to`.
+fn within(entries: &[GuidEntry], from: u32, to: u32) -> &[GuidEntry] {
+    let start = entries.partition_point(|e| e.uid < from);
+    let end = entries.partition_point(|e| e.uid <= to);
+    entries.get(start..end).unwrap_or(&[])
 }
 
 /// Opens index and expunge as they are now, without locks: for looking only.

@@ -8,6 +8,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use indexfile::mailbox::{ImapdConf, MailboxName, MetaFile, name_of_dir};
 use rustix::fs::{AtFlags, FileType};
@@ -20,6 +21,9 @@ use crate::store::Store;
 
 /// The most names in one reply.
 const MAX_NAMES: usize = 1000;
+/// A page ends after this long with what it has, if that is anything: a store on a slow disk gives short pages, and whoever
+/// asks sees that it goes on.
+const PAGE_TIME: Duration = Duration::from_millis(500);
 /// Room for the fields besides the names and [`ODD_BYTES`].
 const MARGIN: usize = 4096;
 /// Room for what is odd, as it is on the wire; what does not fit is counted.
@@ -78,6 +82,7 @@ impl Session {
         let max = range
             .max
             .map_or(MAX_NAMES, |m| (m as usize).clamp(1, MAX_NAMES));
+        let begun = Instant::now();
         let mut page = Listed::default();
         let mut bytes = 0;
         while let Some((partition, mailbox)) = walker.next(store)? {
@@ -95,7 +100,8 @@ impl Session {
                 mailbox,
                 partition: Some(partition),
             });
-            if page.names.len() >= max || bytes + 3 * 500 + MARGIN + ODD_BYTES > MAX_LINE {
+            let full = bytes + 3 * 500 + MARGIN + ODD_BYTES > MAX_LINE;
+            if page.names.len() >= max || full || begun.elapsed() >= PAGE_TIME {
                 page.next.clone_from(&walker.last);
                 break;
             }

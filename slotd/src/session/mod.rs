@@ -155,6 +155,8 @@ impl Session {
                     protocol: PROTOCOL_VERSION,
                     host_id: self.host.host_id.clone(),
                     draining: self.host.is_draining(),
+                    failed: self.host.log.usable_now().is_err(),
+                    capacity: Some(self.host.capacity()),
                 }
                 .to_fields(),
             )),
@@ -183,7 +185,9 @@ impl Session {
             }
             Command::Release { drop_old } => Ok(self.drive(Event::Release { drop_old })),
             Command::Rollback => Ok(self.drive(Event::Rollback)),
+            Command::Confirm => Ok(self.confirm()),
             Command::Guids(range) => self.guids(range),
+            Command::Digests(range) => self.digests(range),
             Command::List(range) => self.list(&range),
             Command::Sha1s(range) => self.sha1s(&range),
             Command::Prepare(prepare) => self.prepare(&prepare),

@@ -262,6 +262,8 @@ impl Connection {
                     protocol: PROTOCOL_VERSION,
                     host_id: format!("host-{}", self.side),
                     draining: false,
+                    failed: false,
+                    capacity: None,
                 };
                 return Some(Reply::Ok(greeting.to_fields()));
             }

@@ -90,6 +90,9 @@ impl Inner {
         if greeting.draining {
             return Err("its slotd is shutting down".to_owned());
         }
+        if greeting.failed {
+            return Err("its slotd's intent log has failed".to_owned());
+        }
         let known = &self.ids[side.index()];
         if !known.is_empty() && *known != greeting.host_id {
             return Err(format!(

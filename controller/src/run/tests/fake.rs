@@ -273,6 +273,8 @@ fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command
                 protocol: slotd::protocol::PROTOCOL_VERSION,
                 host_id: host.id.clone().unwrap_or_else(|| format!("host-{side}")),
                 draining: host.draining,
+                failed: false,
+                capacity: None,
             }
             .to_fields(),
         ),

@@ -138,6 +138,34 @@ fn after_a_failed_sync_nothing_begins_any_more() {
 }
 
 #[test]
+fn a_log_that_failed_is_written_anew_with_what_is_open_once_that_works() {
+    let tmp = tempfile::tempdir().unwrap();
+    let log = IntentLog::open(tmp.path()).unwrap();
+    let open = log.begin(intent("user.open")).unwrap();
+    let settled = log.begin(intent("user.settled")).unwrap();
+    failpoint::with("intent.sync=1:eio", || {
+        assert!(log.begin(intent("user.lost")).is_err());
+    });
+    // Settled while the log was of no use: in memory only.
+    log.end(settled);
+    let at = |pauses: u32| Instant::now() + PAUSE * pauses;
+    log.lock().renew(&log.path, Instant::now());
+    assert!(log.usable_now().is_err(), "not before its time");
+    failpoint::with("intent.renew=1:enospc", || {
+        log.lock().renew(&log.path, at(1));
+    });
+    log.lock().renew(&log.path, at(2));
+    assert!(log.usable_now().is_err(), "it waits longer each time");
+    log.lock().renew(&log.path, at(4));
+    log.usable_now().unwrap();
+    let new = log.begin(intent("user.new")).unwrap();
+    drop(log);
+    let found = IntentLog::open(tmp.path()).unwrap().open_intents();
+    let ids: Vec<_> = found.iter().map(|i| i.id).collect();
+    assert_eq!(ids, [open, new]);
+}
+
+#[test]
 fn many_who_begin_at_once_share_syncs_and_all_are_durable() {
     let tmp = tempfile::tempdir().unwrap();
     let log = Arc::new(IntentLog::open(tmp.path()).unwrap());

@@ -1,0 +1,91 @@
+//! More connections than slotd serves at once: idle ones make room, and nobody waits for ever without a word.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{Served, Store, lock};
+use slotd::client::{Addr, Client, Timeouts};
+use slotd::host::Options;
+use slotd::protocol::{Code, Commit, Upgrade};
+use slotd::server::{self, Listener};
+use tokio::sync::watch;
+
+const PLACES: usize = 3;
+const MAILBOXES: [&str; 4] = [
+    "user.alice",
+    "user.bob",
+    "user.alice.expunged",
+    "user.carol",
+];
+
+async fn serve(store: &Store) -> Served {
+    let host = store.host(Options::default());
+    let addr = Addr::Unix(store.tmp.path().join("s"));
+    let listener = Listener::bind(&addr, false).await.unwrap();
+    let (stop, stopped) = watch::channel(false);
+    let serving = server::serve_at_most(PLACES, Arc::clone(&host), listener, stopped);
+    Served {
+        addr,
+        stop,
+        task: tokio::spawn(serving),
+        host,
+    }
+}
+
+async fn connect(served: &Served) -> Client {
+    Client::connect(&served.addr, Timeouts::default())
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn hello_tells_how_many_connections_are_served_at_once() {
+    let store = Store::small(&["user.alice"]);
+    let served = serve(&store).await;
+    let greeting = connect(&served).await.hello().await.unwrap();
+    assert_eq!(greeting.capacity, Some(3));
+    assert!(!greeting.failed);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_idle_makes_room_for_one_that_comes() {
+    let store = Store::small(&["user.alice"]);
+    let served = serve(&store).await;
+    let mut idle = Vec::new();
+    for _ in 0..PLACES {
+        let mut client = connect(&served).await;
+        client.hello().await.unwrap();
+        idle.push(client);
+    }
+    // However many come: each of them is served, at the cost of one that says nothing.
+    for _ in 0..2 * PLACES {
+        let mut client = connect(&served).await;
+        client.hello().await.unwrap();
+        idle.push(client);
+    }
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_holds_a_mailbox_never_makes_room_and_who_finds_none_is_told_why() {
+    let store = Store::cyrus_2_3_9();
+    let served = serve(&store).await;
+    let mut busy = Vec::new();
+    for mailbox in MAILBOXES.into_iter().take(PLACES) {
+        let mut client = connect(&served).await;
+        client.lock(lock(mailbox)).await.unwrap();
+        busy.push(client);
+    }
+    let error = connect(&served).await.hello().await.unwrap_err();
+    assert_eq!(error.code(), Some(Code::Full), "{error}");
+    assert!(error.to_string().contains("all 3 connections"), "{error}");
+    for client in &mut busy {
+        client.upgrade(Upgrade::default()).await.unwrap();
+        client.commit(Commit::default()).await.unwrap();
+    }
+    drop(busy);
+    connect(&served).await.hello().await.unwrap();
+    served.stop().await;
+}
