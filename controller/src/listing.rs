@@ -18,9 +18,11 @@ pub struct Beside {
     pub skipped: Skipped,
     /// Directories that may be mailboxes and that the master's slotd does not list.
     pub odd: Odd,
+    /// Entries of the list that are none: the name can be no mailbox's, or the line is broken.
+    pub bad: Odd,
 }
 
-/// Directories that may be mailboxes and are not listed.
+/// What is not worked on and should be looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Odd {
     /// How many.
@@ -35,10 +37,16 @@ impl Beside {
         for (why, n) in &more.skipped {
             *self.skipped.entry(*why).or_default() += n;
         }
-        self.odd.count += more.odd.count;
-        let room = NAMED.saturating_sub(self.odd.first.len());
-        let named = more.odd.first.iter().take(room);
-        self.odd.first.extend(named.cloned());
+        self.odd.add(&more.odd);
+        self.bad.add(&more.bad);
+    }
+
+    /// For a person: what is not worked on, and why. None if all is well.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let odd = "place(s) on the master may be mailboxes and are NOT worked on";
+        let bad = "entries of the list are no mailboxes and are NOT worked on";
+        [self.odd.lines(odd), self.bad.lines(bad)].concat()
     }
 
     /// What a page of the master's own list leaves out.
@@ -56,21 +64,31 @@ impl Beside {
     /// Whether there is nothing beside mailboxes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.skipped.is_empty() && self.odd.count == 0
+        self.skipped.is_empty() && self.odd.count == 0 && self.bad.count == 0
     }
 }
 
 impl Odd {
+    /// Notes one.
+    pub fn note(&mut self, text: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.first.len() < NAMED {
+            self.first.push(text());
+        }
+    }
+
+    fn add(&mut self, more: &Self) {
+        self.count += more.count;
+        let room = NAMED.saturating_sub(self.first.len());
+        self.first.extend(more.first.iter().take(room).cloned());
+    }
+
     /// For a person: a line that says what it means, and one for each that is known by name. None if all is well.
-    #[must_use]
-    pub fn lines(&self) -> Vec<String> {
+    fn lines(&self, meaning: &str) -> Vec<String> {
         if self.count == 0 {
             return Vec::new();
         }
-        let mut lines = vec![format!(
-            "WARNING: {} place(s) on the master may be mailboxes and are NOT worked on:",
-            self.count
-        )];
+        let mut lines = vec![format!("WARNING: {} {meaning}:", self.count)];
         lines.extend(self.first.iter().map(|one| format!("  {one}")));
         let more = self.count.saturating_sub(self.first.len() as u64);
         if more > 0 {

@@ -78,6 +78,8 @@ pub struct Plan {
     pub skipped: BTreeMap<&'static str, u64>,
     /// Directories that may be mailboxes and that the master does not list.
     pub odd: Odd,
+    /// Entries of the list that are none.
+    pub bad_entries: Odd,
     /// Names that the master does not know.
     pub unknown: u64,
     /// Whether each mailbox was looked into.
@@ -130,6 +132,7 @@ impl Plan {
             .map(|(why, n)| (why.as_str(), *n))
             .collect();
         self.odd = beside.odd;
+        self.bad_entries = beside.bad;
     }
 
     /// Adds what the hosts said.
@@ -189,7 +192,12 @@ impl Plan {
         for (why, n) in &self.skipped {
             writeln!(out, "  skipped, {why}: {n}")?;
         }
-        for line in self.odd.lines() {
+        let beside = Beside {
+            odd: self.odd.clone(),
+            bad: self.bad_entries.clone(),
+            ..Beside::default()
+        };
+        for line in beside.lines() {
             writeln!(out, "{line}")?;
         }
         let expected = duration(Duration::from_secs(self.expected_seconds));

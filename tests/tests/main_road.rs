@@ -212,6 +212,46 @@ fn the_list_may_come_from_a_dump_of_any_release_on_stdin_or_as_names() {
 }
 
 #[test]
+fn one_bad_entry_of_a_list_is_named_and_the_rest_of_the_list_is_done() {
+    let mut fleet = Fleet::of_239();
+    fleet.start();
+    let list = fleet.journal().with_file_name("names");
+    let text = "user.bob\nuser..carol\n#user.later\nuser.alice.mixed\n";
+    fs::write(&list, text).unwrap();
+    let list = list.to_str().unwrap();
+    let plan = fleet.controller("plan", &["--json", "--mailboxes", list]);
+    let plan = plan.expect_code(65).json();
+    assert_eq!(plan["bad_entries"]["count"], 1, "{plan}");
+    let ended = fleet.controller("upgrade", &["--json", "--mailboxes", list]);
+    let ended = ended.expect_code(65);
+    let summary = ended.json();
+    assert_eq!(number(&summary, "upgraded"), 2);
+    assert_eq!(summary["skipped"]["commented_out"], 1, "{summary}");
+    let bad = summary["bad_entries"]["first"][0].as_str().unwrap();
+    assert!(
+        bad.starts_with("line 2: ") && bad.contains("user..carol"),
+        "{bad}"
+    );
+    assert!(ended.stderr.contains("user..carol"), "{}", ended.stderr);
+    let verified = fleet.controller("verify", &["--mailboxes", list]);
+    let verified = verified.expect_code(65);
+    assert!(
+        verified.stderr.contains("user..carol"),
+        "{}",
+        verified.stderr
+    );
+    let conf = fleet.master.conf.to_str().unwrap().to_owned();
+    let args = ["run", "--imapd-conf", &conf, "--mailboxes", list];
+    let precomputed = tests::process::run(&tests::fleet::program("precompute"), args);
+    let precomputed = precomputed.expect_code(67);
+    assert!(
+        precomputed.stderr.contains("line 2"),
+        "{}",
+        precomputed.stderr
+    );
+}
+
+#[test]
 fn a_version_10_mailbox_with_padded_guids_is_rewritten_and_counts_as_upgraded() {
     let mut fleet = Fleet::of(|host| {
         let dirs = host.dirs("user.alice.expunged");

@@ -67,6 +67,8 @@ pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
     }
     Ok(if plan.unknown > 0 {
         Exit::NoMailbox
+    } else if plan.bad_entries.count > 0 {
+        Exit::Data
     } else {
         Exit::Ok
     })

@@ -65,7 +65,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
     let parallel = args.parallel.into();
     let question: Arc<Question> = Arc::new(move |of: Named| Command::Verify(Verify { of, sample }));
     let mut audit = Audit::default();
-    let audit = with_runtime(async move {
+    let (audit, beside) = with_runtime(async move {
         let (handle, stop) = stop_pair();
         signals::watch(handle, text::note);
         let asking = Asking {
@@ -74,15 +74,17 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
             stop: &stop,
             question,
         };
-        survey(&asking, sources, |a| audit.answered(&a)).await?;
-        Ok(audit)
+        let beside = survey(&asking, sources, |a| audit.answered(&a)).await?;
+        Ok((audit, beside))
     })?;
+    beside.lines().iter().for_each(|line| text::note(line));
     if args.json {
         text::json(&serde_json::to_value(&audit).map_err(std::io::Error::from)?)?;
     } else {
         text::say(audit.to_text().trim_end())?;
     }
-    Ok(match (audit.unknown, audit.is_good()) {
+    let good = audit.is_good() && beside.bad.count == 0;
+    Ok(match (audit.unknown, good) {
         (0, true) => Exit::Ok,
         (0, false) => Exit::Data,
         _ => Exit::NoMailbox,

@@ -117,7 +117,7 @@ pub async fn run_controlled(
             .observer
             .say(&format!("{n} entries of the list skipped: {why}"));
     }
-    for line in beside.odd.lines() {
+    for line in beside.lines() {
         parts.observer.say(&line);
     }
     work(&shared, run, &Scope::All).await?;

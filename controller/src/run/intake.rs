@@ -13,7 +13,7 @@ use super::connect::Connect;
 use super::peer::Peer;
 use super::settings::{RunError, Stop, StopSignal};
 use crate::journal::{Journal, Listed, RunId};
-use crate::listing::{Beside, Item, Reader, Skip, Skipped};
+use crate::listing::{Beside, Item, Odd, Reader, Skip, Skipped};
 use crate::two_phase::Side;
 
 /// Mailboxes in a batch: what one journal transaction takes.
@@ -111,7 +111,7 @@ async fn read(
 ) -> Result<(), RunError> {
     // A pipe may let us wait for long; a thread of its own does that.
     let task = tokio::task::spawn_blocking(move || {
-        let mut skipped = Skipped::new();
+        let (mut skipped, mut bad) = (Skipped::new(), Odd::default());
         let mut batch = Vec::new();
         for item in Reader::new(input) {
             match item? {
@@ -123,6 +123,7 @@ async fn read(
                     *skipped.entry(Skip::ByUniqueId).or_default() += 1;
                 }
                 Item::Skipped(why) => *skipped.entry(why).or_default() += 1,
+                Item::Bad { line, what } => bad.note(|| format!("line {line}: {what}")),
             }
             if batch.len() == BATCH {
                 let full = Batch::Listed(std::mem::take(&mut batch));
@@ -133,6 +134,7 @@ async fn read(
         }
         let beside = Beside {
             skipped,
+            bad,
             ..Beside::default()
         };
         for last in [Batch::Listed(batch), Batch::Beside(beside)] {

@@ -63,6 +63,8 @@ pub struct Summary {
     pub recovered: u64,
     /// Directories that may be mailboxes and that the master does not list; only where this invocation had it list them.
     pub odd: Odd,
+    /// Entries of the list that are none.
+    pub bad_entries: Odd,
     /// List entries that were skipped, by reason.
     pub skipped: std::collections::BTreeMap<&'static str, u64>,
     /// Wall clock of this invocation.
@@ -147,6 +149,7 @@ impl Summary {
             lag: totals.lag,
             recovered,
             odd: beside.odd,
+            bad_entries: beside.bad,
             skipped: beside
                 .skipped
                 .iter()
@@ -169,6 +172,8 @@ impl Summary {
             Exit::NoMailbox
         } else if self.rolled_back + self.pending > 0 {
             Exit::RolledBack
+        } else if self.bad_entries.count > 0 {
+            Exit::Data
         } else {
             Exit::Ok
         }

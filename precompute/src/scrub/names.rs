@@ -45,6 +45,9 @@ impl<I: Iterator<Item = Listed>> Resolver<I> {
                 why,
             )))
         };
+        if let Some(why) = &wanted.bad {
+            return bad(why.clone());
+        }
         if let Some(partition) = wanted
             .partition
             .as_deref()

@@ -22,6 +22,8 @@ pub struct Listed {
     pub partition: Option<String>,
     /// The unique id, if the list says that the directory is named by it (Cyrus 3.6 and later).
     pub uniqueid: Option<String>,
+    /// Why the entry is none; it ends as a finding.
+    pub bad: Option<String>,
 }
 
 impl Listed {
@@ -32,6 +34,7 @@ impl Listed {
             name: name.to_owned(),
             partition: None,
             uniqueid: None,
+            bad: None,
         }
     }
 
@@ -44,7 +47,7 @@ impl Listed {
             Item::Mailbox { name, partition } => Ok(Self {
                 name: name.to_string(),
                 partition,
-                uniqueid: None,
+                ..Self::name("")
             }),
             Item::ByUniqueId {
                 name,
@@ -54,8 +57,13 @@ impl Listed {
                 name,
                 partition,
                 uniqueid: Some(uniqueid),
+                bad: None,
             }),
             Item::Skipped(skip) => Err(skip),
+            Item::Bad { line, what } => Ok(Self {
+                bad: Some(format!("mailbox list, line {line}: {what}")),
+                ..Self::name("")
+            }),
         }
     }
 }
@@ -84,6 +92,9 @@ impl<'a> Resolver<'a> {
         let finding = |code, path, why: &dyn std::fmt::Display| {
             Err(Finding::new(&listed.name, code, path, why))
         };
+        if let Some(why) = &listed.bad {
+            return finding(Code::NoMailbox, std::path::PathBuf::new(), why);
+        }
         let name = match MailboxName::parse(&listed.name) {
             Ok(name) => name,
             Err(error) => return finding(Code::NoMailbox, std::path::PathBuf::new(), &error),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-use super::{Item, ListError, Skip, name};
+use super::{Item, Skip, name};
 
 pub(super) enum Line {
     Item(Item),
@@ -31,9 +31,8 @@ const FLAGS: [(char, Skip); 5] = [
     ('i', Skip::Intermediate),
 ];
 
-pub(super) fn entry(bytes: &[u8], line: u64) -> Result<Line, ListError> {
-    let bad = |what: String| ListError::Line { line, what };
-    let text = std::str::from_utf8(bytes).map_err(|_| bad("not UTF-8".to_owned()))?;
+pub(super) fn entry(bytes: &[u8]) -> Result<Line, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())?;
     let member = text.trim().trim_matches(',').trim();
     match member {
         "{" | "" => return Ok(Line::Nothing),
@@ -41,10 +40,10 @@ pub(super) fn entry(bytes: &[u8], line: u64) -> Result<Line, ListError> {
         _ => {}
     }
     let object: HashMap<String, Entry> = serde_json::from_str(&format!("{{{member}}}"))
-        .map_err(|error| bad(format!("not a member of ctl_mboxlist's JSON: {error}")))?;
+        .map_err(|error| format!("not a member of ctl_mboxlist's JSON: {error}"))?;
     let mut members = object.into_iter();
     let (Some((key, entry)), None) = (members.next(), members.next()) else {
-        return Err(bad("more than one member on a line".to_owned()));
+        return Err("more than one member on a line".to_owned());
     };
     let listed = entry.name.unwrap_or(key);
     // The first letter is the kind of mailbox; `d` there would be none of the flags.
@@ -63,7 +62,7 @@ pub(super) fn entry(bytes: &[u8], line: u64) -> Result<Line, ListError> {
             uniqueid: entry.uniqueid.unwrap_or_default(),
         },
         None => Item::Mailbox {
-            name: name(listed.as_bytes(), line)?,
+            name: name(listed.as_bytes())?,
             partition: entry.partition,
         },
     }))

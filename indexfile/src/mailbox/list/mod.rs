@@ -1,9 +1,11 @@
 //! Mailbox lists: text dumps of `ctl_mboxlist -d` of every release, its JSON of 3.6, plain names.
 //!
-//! In a list of plain names and text dumps, empty lines and lines that begin with `#` and have no TAB are skipped.
+//! In a list of plain names and text dumps, empty lines and comments are passed over. A comment begins with `#` and a
+//! blank, or is a `#` alone. `#news` and what is below it is a mailbox name (Cyrus's own prefix of netnews); any other word
+//! behind a `#` is a name that somebody commented out, which is counted.
 //!
-//! What it promises: each line is a mailbox, or is skipped with a counted reason, or is an error
-//! that names the line. Reads one line at a time, so memory does not grow with the list. Keeps
+//! What it promises: each line is a mailbox, or is skipped with a counted reason, or is [`Item::Bad`] with
+//! its number; one bad entry does not end the list. An error ends it: then it cannot be known what the rest of it is. Reads one line at a time, so memory does not grow with the list. Keeps
 //! nothing, so a crash leaves nothing.
 
 mod json;
@@ -13,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::BufRead;
 
-use super::{MailboxName, NameError};
+use super::MailboxName;
 
 /// Longest line read, in bytes. Cyrus itself stops at 16 KiB.
 const MAX_LINE: usize = 1 << 20;
@@ -39,6 +41,13 @@ pub enum Item {
     },
     /// An entry that has no mailbox on this host.
     Skipped(Skip),
+    /// An entry that is none: its name can be no mailbox's, or its line is not what a list has.
+    Bad {
+        /// Line number, from 1.
+        line: u64,
+        /// What is wrong with it.
+        what: String,
+    },
 }
 
 /// Why an entry is skipped.
@@ -54,6 +63,8 @@ pub enum Skip {
     Deleted,
     /// It is a place in the hierarchy without a directory.
     Intermediate,
+    /// A name behind a `#`.
+    CommentedOut,
     /// Its directory is named after its unique id (Cyrus 3.6 and later), for those who count
     /// [`Item::ByUniqueId`] as skipped.
     ByUniqueId,
@@ -69,6 +80,7 @@ impl Skip {
             Self::Moving => "moving",
             Self::Deleted => "deleted",
             Self::Intermediate => "intermediate",
+            Self::CommentedOut => "commented_out",
             Self::ByUniqueId => "by_unique_id",
         }
     }
@@ -83,7 +95,7 @@ impl fmt::Display for Skip {
 /// How many entries were skipped, by reason.
 pub type Skipped = BTreeMap<Skip, u64>;
 
-/// What is wrong with a list.
+/// What is wrong with a list as a whole: nothing behind it can be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListError {
@@ -102,14 +114,6 @@ pub enum ListError {
         line: u64,
         /// What is wrong with it.
         what: String,
-    },
-    /// A line's name cannot be a mailbox's.
-    #[error("mailbox list, line {line}: {source}")]
-    Name {
-        /// Line number, from 1.
-        line: u64,
-        /// What is wrong with it.
-        source: NameError,
     },
 }
 
@@ -191,15 +195,19 @@ impl<R: BufRead> Reader<R> {
             }
             match self.form {
                 Form::Unknown | Form::Text if text::is_comment(&bytes) => {}
-                Form::Unknown | Form::Text => return text::entry(&bytes, line).map(Some),
+                Form::Unknown | Form::Text => {
+                    let item = text::entry(&bytes);
+                    return Ok(Some(item.unwrap_or_else(|what| Item::Bad { line, what })));
+                }
                 Form::JsonEnded => {
                     let what = "something follows the closing brace".to_owned();
                     return Err(ListError::Line { line, what });
                 }
-                Form::Json => match json::entry(&bytes, line)? {
-                    json::Line::Item(item) => return Ok(Some(item)),
-                    json::Line::Nothing => {}
-                    json::Line::End => self.form = Form::JsonEnded,
+                Form::Json => match json::entry(&bytes) {
+                    Ok(json::Line::Item(item)) => return Ok(Some(item)),
+                    Ok(json::Line::Nothing) => {}
+                    Ok(json::Line::End) => self.form = Form::JsonEnded,
+                    Err(what) => return Ok(Some(Item::Bad { line, what })),
                 },
             }
         }
@@ -220,8 +228,8 @@ impl<R: BufRead> Iterator for Reader<R> {
     }
 }
 
-fn name(bytes: &[u8], line: u64) -> Result<MailboxName, ListError> {
-    MailboxName::from_bytes(bytes).map_err(|source| ListError::Name { line, source })
+fn name(bytes: &[u8]) -> Result<MailboxName, String> {
+    MailboxName::from_bytes(bytes).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

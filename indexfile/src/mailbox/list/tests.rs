@@ -69,6 +69,8 @@ fn entries_without_a_mailbox_here_are_skipped_and_say_why() {
         (2, Skip::Reserved),
         (8, Skip::Moving),
         (16, Skip::Deleted),
+        // 3.2 and 3.4
+        (256, Skip::Intermediate),
     ] {
         assert_eq!(
             read(&format!("user.joe\t{kind} be1.test!p1 joe\tlrs\t\n")),
@@ -110,12 +112,26 @@ fn the_json_of_3_6_is_read_and_the_letter_l_decides_the_directory() {
 }
 
 #[test]
-fn comments_between_names_are_skipped() {
-    let list = "# the first wave\nuser.joe\n#user.later\nuser.bob\t0 p1 bob\tl\t\n";
+fn comments_are_passed_over_and_names_that_are_commented_out_are_counted() {
+    let list = "# the first wave\n#\nuser.joe\n#user.later\n#\tlater\nuser.bob\t0 p1 bob\tl\t\n";
     assert_eq!(
         read(list),
-        [mailbox("user.joe", ""), mailbox("user.bob", "p1")]
+        [
+            mailbox("user.joe", ""),
+            Item::Skipped(Skip::CommentedOut),
+            mailbox("user.bob", "p1")
+        ]
     );
+}
+
+#[test]
+fn netnews_below_its_own_prefix_is_not_taken_for_a_comment() {
+    for name in ["#news", "#news.comp.mail"] {
+        assert_eq!(read(&format!("{name}\n")), [mailbox(name, "")]);
+        let dumped = format!("{name}\t4 p1 anyone\tlrs\t\n");
+        assert_eq!(read(&dumped), [mailbox(name, "p1")]);
+    }
+    assert_eq!(read("#newsletters\n"), [Item::Skipped(Skip::CommentedOut)]);
 }
 
 #[test]
@@ -126,27 +142,47 @@ fn an_empty_list_is_empty_in_every_form() {
 }
 
 #[test]
-fn a_line_that_is_none_is_an_error_with_its_number() {
-    for (text, start) in [
-        ("user.joe\nuser..bob\n", "mailbox list, line 2: "),
-        ("user.joe\n\n/etc/passwd\n", "mailbox list, line 3: "),
+fn a_bad_entry_has_its_number_and_does_not_end_the_list() {
+    for (text, number, start) in [
+        ("user.joe\nuser..bob\n", 2, "the mailbox name \"user..bob\""),
+        (
+            "user.joe\n\n/etc/passwd\n",
+            3,
+            "the mailbox name \"/etc/passwd\"",
+        ),
         (
             "user.joe\t12345678901 p1 x\n",
-            "mailbox list, line 1: a type that is no number",
+            1,
+            "a type that is no number",
         ),
-        (
-            "user.joe\t0\n",
-            "mailbox list, line 1: a type without a partition",
-        ),
-        (
-            "user.joe\t0 \tjoe\tlrs\n",
-            "mailbox list, line 1: no partition",
-        ),
-        ("user.joe\t\n", "mailbox list, line 1: no partition"),
-        (
-            "{\n\"user.joe\": [1]\n}\n",
-            "mailbox list, line 2: not a member",
-        ),
+        ("user.joe\t0\n", 1, "a type without a partition"),
+        ("user.joe\t0 \tjoe\tlrs\n", 1, "no partition"),
+        ("user.joe\t\n", 1, "no partition"),
+        ("{\n\"user.joe\": [1]\n", 2, "not a member"),
+        ("\u{0}\n", 1, "the mailbox name"),
+    ] {
+        let (more, after) = match text.starts_with('{') {
+            true => (
+                format!("{text}\"user.last\": {{\"mbtype\": \"el\"}}\n}}\n"),
+                mailbox("user.last", ""),
+            ),
+            false => (format!("{text}user.last\n"), mailbox("user.last", "")),
+        };
+        let items = read(&more);
+        let bad = items.iter().find_map(|item| match item {
+            Item::Bad { line, what } => Some((*line, what.as_str())),
+            _ => None,
+        });
+        let (line, what) = bad.unwrap_or_else(|| panic!("{text:?} is accepted"));
+        assert_eq!(line, number, "{text:?}");
+        assert!(what.starts_with(start), "{text:?}: {what}");
+        assert_eq!(items.last(), Some(&after), "{text:?}");
+    }
+}
+
+#[test]
+fn a_list_of_which_the_rest_cannot_be_known_is_an_error_with_its_line() {
+    for (text, start) in [
         (
             "{\n\"user.joe\": {\"mbtype\": \"el\"},\n",
             "mailbox list, line 3: the list ends before",
@@ -155,7 +191,6 @@ fn a_line_that_is_none_is_an_error_with_its_number() {
             "{\n}\nuser.joe\n",
             "mailbox list, line 3: something follows",
         ),
-        ("\u{0}", "mailbox list, line 1: "),
     ] {
         let error = error(text);
         assert!(error.starts_with(start), "{text:?}: {error}");
@@ -166,7 +201,7 @@ fn a_line_that_is_none_is_an_error_with_its_number() {
 
 #[test]
 fn nothing_comes_after_an_error() {
-    let mut reader = Reader::new("user..x\nuser.joe\n".as_bytes());
+    let mut reader = Reader::new("{\n}\nuser.joe\nuser.bob\n".as_bytes());
     assert!(reader.next().unwrap().is_err());
     assert!(reader.next().is_none());
 }

@@ -8,33 +8,42 @@
 //!
 //! A digit after the first TAB begins a TYPE, as Cyrus's own undump has it.
 
-use super::{Item, ListError, Skip, name};
+use super::{Item, Skip, name};
 
-/// Bits of TYPE, with what they mean for us, most telling first.
-const TYPE_BITS: [(u32, Skip); 4] = [
+/// Bits of TYPE, with what they mean for us, most telling first. Releases 3.2 and 3.4 have 256 for a place in the
+/// hierarchy that only its children made.
+const TYPE_BITS: [(u32, Skip); 5] = [
     (1, Skip::Remote),
     (16, Skip::Deleted),
     (2, Skip::Reserved),
     (8, Skip::Moving),
+    (256, Skip::Intermediate),
 ];
 
+/// A `#` alone, or one with a blank or a TAB behind it.
 pub(super) fn is_comment(line: &[u8]) -> bool {
-    line.first() == Some(&b'#') && !line.contains(&b'\t')
+    matches!(line, [b'#'] | [b'#', b' ' | b'\t', ..])
 }
 
-pub(super) fn entry(bytes: &[u8], line: u64) -> Result<Item, ListError> {
+/// `#news`, and what is below it.
+fn is_news(line: &[u8]) -> bool {
+    line.strip_prefix(b"#news")
+        .is_some_and(|rest| matches!(rest, [] | [b'.', ..]))
+}
+
+pub(super) fn entry(bytes: &[u8]) -> Result<Item, String> {
     let Some(tab) = bytes.iter().position(|b| *b == b'\t') else {
+        if bytes.first() == Some(&b'#') && !is_news(bytes) {
+            return Ok(Item::Skipped(Skip::CommentedOut));
+        }
         return Ok(Item::Mailbox {
-            name: name(bytes, line)?,
+            name: name(bytes)?,
             partition: None,
         });
     };
-    let name = name(&bytes[..tab], line)?;
+    let name = name(&bytes[..tab])?;
     let rest = &bytes[tab + 1..];
-    let bad = |what: &str| ListError::Line {
-        line,
-        what: format!("{what} after the name {name}"),
-    };
+    let bad = |what: &str| format!("{what} after the name {name}");
     let (kind, rest) = if rest.first().is_some_and(u8::is_ascii_digit) {
         let end = rest
             .iter()
