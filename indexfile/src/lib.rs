@@ -51,6 +51,7 @@ pub mod build;
 pub mod check;
 pub mod cli;
 pub mod diff;
+pub mod dir;
 pub mod exit;
 pub mod layout;
 pub mod mailbox;

@@ -11,7 +11,8 @@
 //! counted stays where it is. Who truncates the file all the same, as `cp` does, makes a reader end
 //! with [`ReadError::Changed`].
 
-use crate::error::IoContext;
+use crate::dir::open_named;
+use crate::error::{IoContext, IoError};
 use crate::header::Header;
 use crate::kind::FileKind;
 use crate::layout::{HeaderField, RecordField, RecordSlots, Slot};
@@ -43,7 +44,7 @@ impl IndexFile {
     /// # Errors
     /// Any [`ReadError`].
     pub fn open(path: &Path, kind: FileKind) -> Result<Self, ReadError> {
-        let file = File::open(path).io_context("open", path)?;
+        let file = open_named(path).map_err(IoError::from)?;
         Self::from_file(&file, path, kind)
     }
 

@@ -44,7 +44,7 @@ impl From<IoError> for Refusal {
 impl From<OpenError> for Refusal {
     fn from(error: OpenError) -> Refusal {
         let code = match &error {
-            OpenError::Io(io) => code_of(&io.source),
+            OpenError::Io(io) | OpenError::Denied(io) => code_of(&io.source),
             // What is not there, or is a link or a fifo, proves nothing about the mailbox's being gone.
             _ => Code::Damaged,
         };

@@ -270,9 +270,10 @@ impl Store {
             Ok(header || index || expunge || messages()?)
         };
         if let Some(location) = missing.first() {
-            return match anything()? {
-                true => Err(unreachable(mailbox, &dirs, location)),
-                false => Ok(Seen::Nothing),
+            return if anything()? {
+                Err(unreachable(mailbox, &dirs, location))
+            } else {
+                Ok(Seen::Nothing)
             };
         }
         let is_missing = |file: MetaFile| {

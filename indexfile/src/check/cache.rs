@@ -4,6 +4,7 @@
 
 use super::code::Code;
 use super::findings::Findings;
+use crate::dir::{OpenError, open_named};
 use crate::error::IoError;
 use crate::header::be32;
 use crate::layout::RecordField as R;
@@ -11,7 +12,6 @@ use crate::read_error::ReadError;
 use crate::reader::IndexFile;
 use crate::record::{Record, flags};
 use crate::source::{Source, Window};
-use std::fs::File;
 use std::path::Path;
 
 /// Items of a cache record.
@@ -23,23 +23,17 @@ const PIECE: u64 = 16 << 10;
 pub(super) fn check_cache(path: &Path, indexes: &[&IndexFile], findings: &mut Findings) {
     let Some(index) = indexes.first() else { return };
     let minor = index.minor_version();
-    let file = match File::open(path) {
+    // Nobody replaces a cache by rename: it may be a link.
+    let file = match open_named(path) {
         Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+        Err(OpenError::Missing { .. }) => {
             // From version 12 on an empty mailbox has no cache.
             if minor <= 10 || index.num_records() > 0 {
                 findings.push(Code::CacheMissing, path, None, "there is no cyrus.cache");
             }
             return;
         }
-        Err(e) => {
-            return findings.push(
-                Code::Io,
-                path,
-                None,
-                IoError::new("open", path, e).to_string(),
-            );
-        }
+        Err(e) => return findings.open_error(&e),
     };
     let opened = file.metadata().and_then(|meta| {
         let source = Source::of(&file, meta.len())?;

@@ -68,6 +68,27 @@ codes! {
     Io "io" Error
         "The system could not read a file."
         "See what the system says; look at the disk and the permissions.",
+    NotRegular "not-regular" Error
+        "A file of the mailbox is a symbolic link, a fifo, a socket, a device or a directory, or is far longer than such a file can be."
+        "Put the file itself in its place; the disk of a kind of file is chosen in imapd.conf (metapartition_files), not by a link.",
+    UnreadableDirectory "unreadable-directory" Error
+        "A directory could not be read, so what is in it and below it was not checked."
+        "Check again as the owner of the mail store; see what the system says.",
+    LostAndFound "lost-and-found" Note
+        "lost+found, the file system's own, was not looked into: only root may."
+        "None needed, unless a file system check has put mailboxes there.",
+    DirectoryMissing "directory-missing" Error
+        "A directory that imapd.conf names for a file of the mailbox does not exist, or cannot be reached."
+        "Mount its partition or restore it; if the mailbox never had a file there, make the directory. A file that cannot be looked for is not absent.",
+    TwoPartitions "two-partitions" Warning
+        "A mailbox of this name is on two partitions; one may be left from a rename that was cut short."
+        "Ask Cyrus which is right (mbpath, ctl_mboxlist -d) and move the other away.",
+    SharedRoots "shared-roots" Warning
+        "Roots of partitions coincide or lie within each other, so that one directory could be taken for two mailboxes."
+        "Give each partition a tree of its own in imapd.conf.",
+    DirectoryLink "directory-link" Warning
+        "A symbolic link to a directory was not followed: a mailbox may lie behind it."
+        "Give the partition its disk in imapd.conf, or check the place behind the link by itself.",
     NotIndex "not-index" Error
         "The file is not an index or expunge file of any version."
         "Find out what it is; restore the right file from a backup or reconstruct the mailbox.",

@@ -1,6 +1,7 @@
 //! Collecting findings without drowning in them.
 
 use super::code::{Code, Severity};
+use crate::dir::{self, OpenError};
 use crate::read_error::ReadError;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -63,6 +64,15 @@ impl Findings {
         self.push(code_of(error), error.path(), uid, error.to_string());
     }
 
+    /// A file that is there and cannot be opened, or is not what it should be.
+    pub(super) fn open_error(&mut self, error: &OpenError) {
+        let code = match error {
+            OpenError::Io(_) | OpenError::Denied(_) | OpenError::Missing { .. } => Code::Io,
+            _ => Code::NotRegular,
+        };
+        self.push(code, error.path(), None, error.to_string());
+    }
+
     pub(super) fn looked_at_a_file(&mut self) {
         self.files += 1;
     }
@@ -102,6 +112,7 @@ impl Findings {
 /// The code of a file that cannot be read.
 fn code_of(error: &ReadError) -> Code {
     match error {
+        ReadError::Io(e) if dir::is_odd(&e.source) => Code::NotRegular,
         ReadError::Io(_) => Code::Io,
         ReadError::NotIndex { .. } => Code::NotIndex,
         ReadError::ZeroLength { .. } => Code::ZeroLength,

@@ -2,7 +2,7 @@
 
 use super::code::Code;
 use super::findings::Findings;
-use crate::error::IoError;
+use crate::dir::{OpenError, limit, read_in_store};
 use crate::layout::HeaderField as H;
 use crate::mailbox::{HeaderFile, HeaderForm};
 use crate::reader::IndexFile;
@@ -14,19 +14,14 @@ pub(super) fn check_header_file(
     indexes: &[&IndexFile],
     findings: &mut Findings,
 ) -> Option<HeaderFile> {
-    let bytes = match std::fs::read(path) {
+    let bytes = match read_in_store(path, limit::HEADER) {
         Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+        Err(OpenError::Missing { .. }) => {
             findings.push(Code::HeaderMissing, path, None, "there is no cyrus.header");
             return None;
         }
         Err(e) => {
-            findings.push(
-                Code::Io,
-                path,
-                None,
-                IoError::new("read", path, e).to_string(),
-            );
+            findings.open_error(&e);
             return None;
         }
     };

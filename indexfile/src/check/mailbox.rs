@@ -4,14 +4,14 @@ use super::code::Code;
 use super::file::check_index;
 use super::findings::Findings;
 use super::{Options, cache, header_file, messages, sync_crc};
-use crate::error::IoContext;
+use crate::dir::open_in_store;
+use crate::error::IoError;
 use crate::kind::FileKind;
 use crate::mailbox::{HeaderFile, MailboxDirs, MetaFile};
 use crate::read_error::ReadError;
 use crate::reader::IndexFile;
 use crate::sha1s::{Cache, CacheError};
 use std::collections::HashSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Where the files of one mailbox lie.
@@ -62,9 +62,8 @@ pub(super) fn open_and_check(
     kind: FileKind,
     findings: &mut Findings,
 ) -> Option<IndexFile> {
-    let opened = File::open(path)
-        .io_context("open", path)
-        .map_err(ReadError::from)
+    let opened = open_in_store(path)
+        .map_err(|e| ReadError::from(IoError::from(e)))
         .and_then(|file| IndexFile::from_file_unverified(&file, path, kind));
     match opened {
         Ok(index) => {

@@ -5,12 +5,12 @@ use super::new_file::NewFile;
 use crate::check::{
     Findings, MailboxFiles, Options, RepairError, Severity, check_path, repair_expunge,
 };
-use crate::error::{IoContext, IoError};
+use crate::dir::open_in_store;
+use crate::error::IoError;
 use crate::exit::Exit;
 use crate::kind::FileKind;
 use crate::reader::IndexFile;
 use serde_json::json;
-use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -161,7 +161,7 @@ fn text(findings: &Findings, quiet: bool, out: &mut dyn Write) -> std::io::Resul
 fn repair(dir: &Path, target: &Path, err: &mut dyn Write) -> Result<Exit, Fail> {
     let files = MailboxFiles::in_dir(dir);
     let index = IndexFile::open(&files.index, FileKind::Index)?;
-    let old = File::open(&files.expunge).io_context("open", &files.expunge)?;
+    let old = open_in_store(&files.expunge).map_err(IoError::from)?;
     let expunge = IndexFile::from_file(&old, &files.expunge, FileKind::Expunge)?;
     // Whether it can be done at all shows before a file is begun.
     let mut new = NewFile::create(target, &old, &files.expunge)?;

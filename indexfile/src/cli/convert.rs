@@ -5,14 +5,14 @@
 use super::fail::Fail;
 use super::guids::{GuidSource, OldFile};
 use super::new_file::NewFile;
-use crate::error::{IoContext, IoError};
+use crate::dir::open_named;
+use crate::error::IoError;
 use crate::exit::Exit;
 use crate::kind::FileKind;
 use crate::reader::IndexFile;
 use crate::stream_copy::{CopyError, CopyReport, Decision, StreamCopy};
 use crate::write_behind::WriteBehind;
 use serde_json::json;
-use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -68,7 +68,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Resu
             "--uuids-from is for versions below 10",
         ));
     }
-    let input = File::open(&args.input).io_context("open", &args.input)?;
+    let input = open_named(&args.input).map_err(IoError::from)?;
     let kind = args.kind.unwrap_or_else(|| FileKind::of_path(&args.input));
     let index = IndexFile::from_file(&input, &args.input, kind)?;
     let copy = StreamCopy::new(&index)

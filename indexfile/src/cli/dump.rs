@@ -3,7 +3,8 @@
 //! What can be read of a damaged file is printed, and then the damage is named and the exit code is 65.
 
 use super::fail::Fail;
-use crate::error::IoContext;
+use crate::dir::open_named;
+use crate::error::IoError;
 use crate::exit::Exit;
 use crate::header::Header;
 use crate::kind::FileKind;
@@ -12,7 +13,6 @@ use crate::mailbox::HeaderFile;
 use crate::reader::IndexFile;
 use crate::record::{Record, flags};
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -27,7 +27,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Fail> {
     let path = &args.file;
-    let file = File::open(path).io_context("open", path)?;
+    let file = open_named(path).map_err(IoError::from)?;
     let index = IndexFile::from_file_unverified(&file, path, FileKind::of_path(path))?;
     // Only for the names of user flags: without it, or if it cannot be read, they have numbers.
     let names = HeaderFile::open(&path.with_file_name("cyrus.header")).ok();

@@ -1,7 +1,8 @@
 //! The syntax of `imapd.conf`: lines of `key: value`, comments, `@include`.
 
 use super::imapd_conf::ConfError;
-use crate::error::IoContext;
+use crate::dir::{limit, read_named};
+use crate::error::IoError;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -24,7 +25,7 @@ fn include(path: &Path, depth: usize, settings: &mut Settings) -> Result<(), Con
             path: path.to_path_buf(),
         });
     }
-    let bytes = std::fs::read(path).io_context("read", path)?;
+    let bytes = read_named(path, limit::CONF).map_err(IoError::from)?;
     parse(
         &String::from_utf8_lossy(&bytes),
         path,

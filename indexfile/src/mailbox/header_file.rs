@@ -3,7 +3,8 @@
 //! Promises: both forms are read, the text form of every release up to 3.4 and the list form of
 //! 3.6. The file is never written here.
 
-use crate::error::{IoContext, IoError};
+use crate::dir::{limit, read_in_store};
+use crate::error::IoError;
 use std::path::{Path, PathBuf};
 
 /// The bytes every `cyrus.header` begins with.
@@ -61,12 +62,12 @@ pub enum HeaderError {
 }
 
 impl HeaderFile {
-    /// Reads a file.
+    /// Reads a file of a store: not through a link, and not beyond [`limit::HEADER`].
     ///
     /// # Errors
     /// [`HeaderError`]
     pub fn open(path: &Path) -> Result<Self, HeaderError> {
-        let bytes = std::fs::read(path).io_context("read", path)?;
+        let bytes = read_in_store(path, limit::HEADER).map_err(IoError::from)?;
         Self::parse_at(&bytes, path)
     }
 

@@ -8,6 +8,7 @@ use super::format::{
     TRAILER_LEN, UNIQUEID_AT,
 };
 use super::{Entry, FORMAT_VERSION as NEWEST};
+use crate::dir::open_named;
 use crate::error::{IoContext, IoError};
 use crate::header::be32;
 use crate::source::Source;
@@ -108,7 +109,7 @@ impl Cache {
     /// # Errors
     /// [`CacheError`]; a file that is not there is `Io` with the kind `NotFound`.
     pub fn open(path: &Path) -> Result<Self, CacheError> {
-        let file = File::open(path).io_context("open", path)?;
+        let file = open_named(path).map_err(IoError::from)?;
         Self::from_file(&file, path)
     }
 

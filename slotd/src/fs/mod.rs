@@ -9,9 +9,10 @@ mod durable;
 mod identity;
 mod rewrite;
 
-pub use dir::{Dir, FileId, OpenError};
+pub use dir::{Dir, FileId};
 pub use durable::{Made, NewFile, Unsynced, copy_attributes, sync_new};
 pub use identity::Identity;
+pub use indexfile::dir::OpenError;
 pub use rewrite::rewrite;
 
 use std::io;
@@ -23,6 +24,9 @@ use crate::protocol::Code;
 /// The code that tells a coordinator what kind of I/O error it was.
 #[must_use]
 pub fn code_of(error: &io::Error) -> Code {
+    if indexfile::dir::is_odd(error) {
+        return Code::Damaged;
+    }
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG) => Code::NoSpace,
         Some(Errno::EACCES | Errno::EPERM | Errno::EROFS) => Code::Denied,

@@ -247,7 +247,7 @@ impl Part {
         let open = match self.root.open_beneath(dir) {
             Ok(open) => open,
             // Removed since its name was read.
-            Err(OpenError::Missing { .. } | OpenError::Kind { .. }) => return Ok(()),
+            Err(OpenError::Missing { .. } | OpenError::NotDirectory { .. }) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
         // All names are read, also where the count of links says that there are no directories among them: one that
