@@ -79,7 +79,8 @@ struct OddFile(String);
 /// Whether an error says that something is not what it should be, rather than that the system failed.
 #[must_use]
 pub fn is_odd(error: &std::io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<OddFile>())
+    let inner = error.get_ref();
+    inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<OddFile>)
 }
 
 impl OpenError {
@@ -113,7 +114,7 @@ impl From<OpenError> for IoError {
     fn from(error: OpenError) -> Self {
         let (path, source) = match error {
             OpenError::Denied(error) | OpenError::Io(error) => return error,
-            OpenError::Missing { path } => (path, std::io::ErrorKind::NotFound.into()),
+            OpenError::Missing { path } => (path, Errno::NOENT.into()),
             OpenError::Link { path } => (path, odd("it is reached through a symbolic link")),
             OpenError::NotRegular { path, what } => {
                 (path, odd(format!("it is {what}, not a regular file")))
@@ -270,30 +271,7 @@ impl Dir {
     /// # Errors
     /// It is not there, or is no regular file; then what it is is said.
     pub fn open_file(&self, name: &str, write: bool) -> Result<File, OpenError> {
-        let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
-        let flags = access | FILE | OFlags::NOFOLLOW;
-        match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
-            Ok(fd) => regular(File::from(fd), self.path_of(name)),
-            Err(errno) => Err(self.why(name, errno)),
-        }
-    }
-
-    /// Why a file could not be opened. The system's answer to a socket (ENXIO) is also that of a disk that is gone, and
-    /// that to a directory differs by the way it was to be opened: so we look.
-    fn why(&self, name: &str, errno: Errno) -> OpenError {
-        let path = self.path_of(name);
-        let kind = match errno {
-            Errno::NOENT => return OpenError::Missing { path },
-            _ => self.stat(name).ok().flatten(),
-        };
-        match kind.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
-            Some(FileType::Symlink) => OpenError::Link { path },
-            Some(FileType::RegularFile) | None => OpenError::new("open", path, errno),
-            Some(kind) => OpenError::NotRegular {
-                path,
-                what: what_is(kind),
-            },
-        }
+        open_at(self.as_fd(), &self.path, name, write)
     }
 
     /// The bytes of a regular file of at most `limit` bytes.
@@ -326,6 +304,43 @@ impl AsFd for Dir {
     }
 }
 
+/// [`Dir::open_file`] for those who hold the directory in their own way; `path` is its path, for messages.
+///
+/// # Errors
+/// As [`Dir::open_file`].
+pub fn open_at(
+    dir: BorrowedFd<'_>,
+    path: &Path,
+    name: &str,
+    write: bool,
+) -> Result<File, OpenError> {
+    let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
+    let flags = access | FILE | OFlags::NOFOLLOW;
+    match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+        Ok(fd) => regular(File::from(fd), path.join(name)),
+        Err(Errno::NOENT) => Err(OpenError::Missing {
+            path: path.join(name),
+        }),
+        Err(errno) => {
+            let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
+            Err(why(path.join(name), stat.ok(), errno))
+        }
+    }
+}
+
+/// Why a file could not be opened. The system's answer to a socket (ENXIO) is also that of a disk that is gone, and
+/// that to a directory differs by the way it was to be opened: so what lies there decides.
+fn why(path: PathBuf, found: Option<Stat>, errno: Errno) -> OpenError {
+    match found.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+        Some(FileType::Symlink) => OpenError::Link { path },
+        Some(FileType::RegularFile) | None => OpenError::new("open", path, errno),
+        Some(kind) => OpenError::NotRegular {
+            path,
+            what: what_is(kind),
+        },
+    }
+}
+
 /// Opens a file that a person named: through links, if it comes to that, but regular all the same.
 ///
 /// # Errors
@@ -333,17 +348,7 @@ impl AsFd for Dir {
 pub fn open_named(path: &Path) -> Result<File, OpenError> {
     match rustix::fs::open(path, OFlags::RDONLY | FILE, Mode::empty()) {
         Ok(fd) => regular(File::from(fd), path.to_path_buf()),
-        Err(errno) => {
-            let kind = rustix::fs::stat(path).map(|s| FileType::from_raw_mode(s.st_mode));
-            let path = path.to_path_buf();
-            Err(match kind {
-                Ok(FileType::RegularFile) | Err(_) => OpenError::new("open", path, errno),
-                Ok(kind) => OpenError::NotRegular {
-                    path,
-                    what: what_is(kind),
-                },
-            })
-        }
+        Err(errno) => Err(why(path.to_path_buf(), rustix::fs::stat(path).ok(), errno)),
     }
 }
 
@@ -363,18 +368,7 @@ pub fn open_in_store(path: &Path) -> Result<File, OpenError> {
     let flags = OFlags::RDONLY | FILE | OFlags::NOFOLLOW;
     match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(fd) => regular(File::from(fd), path.to_path_buf()),
-        Err(errno) => {
-            let kind = rustix::fs::lstat(path).map(|s| FileType::from_raw_mode(s.st_mode));
-            let path = path.to_path_buf();
-            Err(match kind {
-                Ok(FileType::Symlink) => OpenError::Link { path },
-                Ok(FileType::RegularFile) | Err(_) => OpenError::new("open", path, errno),
-                Ok(kind) => OpenError::NotRegular {
-                    path,
-                    what: what_is(kind),
-                },
-            })
-        }
+        Err(errno) => Err(why(path.to_path_buf(), rustix::fs::lstat(path).ok(), errno)),
     }
 }
 

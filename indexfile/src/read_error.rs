@@ -145,8 +145,9 @@ pub enum ReadError {
 impl ReadError {
     /// A stable, short code for scripts and the wire, such as `truncated`.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
+            Self::Io(e) if crate::dir::is_odd(&e.source) => "not-regular",
             Self::Io(_) => "io",
             Self::NotIndex { .. } => "not-index",
             Self::ZeroLength { .. } => "zero-length",

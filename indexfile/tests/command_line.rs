@@ -411,3 +411,52 @@ fn output_that_cannot_be_written_is_an_error_unless_nobody_reads_it() {
     });
     assert!(matches!(failed, Err(indexfile::CopyError::Write(e)) if e.kind() == StorageFull));
 }
+
+#[test]
+fn no_command_waits_for_a_fifo_or_reads_a_device_or_a_file_without_end() {
+    let dir = Dir::new();
+    let mailbox = dir.0.path().join("box");
+    std::fs::create_dir(&mailbox).expect("mkdir");
+    let index = mailbox.join("cyrus.index");
+    std::fs::write(&index, two(10)).expect("write");
+    let sound = index.display().to_string();
+    let out = dir.path("out");
+    let make: [(&str, &dyn Fn(&std::path::Path)); 4] = [
+        ("a fifo", &|at| {
+            let made = std::process::Command::new("mkfifo").arg(at).status();
+            assert!(made.expect("mkfifo").success());
+        }),
+        ("a socket", &|at| {
+            drop(std::os::unix::net::UnixListener::bind(at).expect("bind"));
+        }),
+        ("a device", &|at| {
+            std::os::unix::fs::symlink("/dev/zero", at).expect("link");
+        }),
+        ("a directory", &|at| std::fs::create_dir(at).expect("mkdir")),
+    ];
+    for (what, make) in make {
+        let odd = dir.0.path().join(what.replace(' ', "-"));
+        make(&odd);
+        let odd = odd.display().to_string();
+        fails(&["dump", &odd], Exit::Data, what);
+        fails(&["diff", &sound, &odd], Exit::Data, what);
+        fails(&["convert", &odd, &out, "--to", "10"], Exit::Data, what);
+        // In a mailbox: not even the link is followed.
+        for file in ["cyrus.expunge", "cyrus.header"] {
+            let at = mailbox.join(file);
+            make(&at);
+            let (exit, text, _) = run(&["check", &mailbox.display().to_string()]);
+            assert_eq!(exit, Exit::Data, "{what}: {text}");
+            assert!(text.contains("[not-regular]"), "{file}, {what}: {text}");
+            std::fs::remove_file(&at)
+                .or_else(|_| std::fs::remove_dir(&at))
+                .expect("remove");
+        }
+    }
+    // 3 GB of nothing.
+    let header = std::fs::File::create(mailbox.join("cyrus.header")).expect("create");
+    header.set_len(3 << 30).expect("grow");
+    let (exit, text, _) = run(&["check", &mailbox.display().to_string()]);
+    assert_eq!(exit, Exit::Data, "{text}");
+    assert!(text.contains("[not-regular]"), "{text}");
+}

@@ -3,13 +3,14 @@
 //! Removes `cyrus.sha1s` and what a killed run left of its own name, whatever state they are in, and
 //! nothing else. A crash leaves some of them removed.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use rustix::fs::AtFlags;
 
 use crate::cache::{self, FILE_NAME, StoreError, TEMPORARY};
-use crate::finding::{Code, Finding};
+use crate::finding::Finding;
+use crate::mailbox::directory_finding;
 use crate::targets::Target;
 
 /// What was removed.
@@ -25,11 +26,10 @@ pub struct Cleaned {
 /// A finding, if the directory cannot be opened or the files not be removed.
 pub fn clean(target: &Target, dry_run: bool) -> Result<Cleaned, Finding> {
     let path = target.index_path();
-    let dirs = target.open().map_err(|(path, errno)| {
-        let why = format!("cannot open {}: {errno}", path.display());
-        Finding::new(&target.mailbox, Code::NoSpool, path, &why)
-    })?;
-    let dir = dirs.below(&target.roots.index);
+    let dirs = target
+        .open()
+        .map_err(|error| directory_finding(target, &error))?;
+    let dir = dirs.below(&target.roots.index).as_fd();
     let result = if dry_run {
         Ok(count(dir))
     } else {

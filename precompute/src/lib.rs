@@ -8,7 +8,6 @@ pub mod cache;
 pub mod clean;
 pub mod cli;
 pub mod counter;
-mod dir;
 pub mod finding;
 pub mod governor;
 pub mod hash;

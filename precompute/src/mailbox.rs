@@ -5,23 +5,18 @@
 //! Nothing is written.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read as _;
-use std::os::fd::BorrowedFd;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 
+use indexfile::dir::{OpenError, limit};
 use indexfile::mailbox::HeaderFile;
-use indexfile::{FileKind, IndexFile, ReadError};
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use indexfile::{FileKind, IndexFile, IoError, ReadError};
 
 use crate::cache::Owner;
 use crate::finding::{Code, Finding};
 use crate::message::Spool;
 use crate::targets::{Dirs, Target};
 
-/// No `cyrus.header` is longer than this: 128 flags and an ACL.
-const HEADER_MAX: u64 = 4 << 20;
 /// An open mailbox.
 #[derive(Debug)]
 pub struct Mailbox {
@@ -57,13 +52,8 @@ impl Mailbox {
     pub fn open(target: Target) -> Result<Opened, Finding> {
         let dirs = match target.open() {
             Ok(dirs) => dirs,
-            Err((path, errno)) => {
-                let index = target.index_path().join("cyrus.index");
-                if errno == Errno::NOENT && std::fs::symlink_metadata(index).is_err() {
-                    return Ok(Opened::Gone);
-                }
-                return Err(directory_finding(&target, path, errno));
-            }
+            Err(OpenError::Missing { .. }) if target.is_gone() => return Ok(Opened::Gone),
+            Err(error) => return Err(directory_finding(&target, &error)),
         };
         let index = match open_index(&target, &dirs, FileKind::Index)? {
             Ok(open) => open,
@@ -102,7 +92,7 @@ impl Mailbox {
     /// The directory of `cyrus.index` and `cyrus.sha1s`.
     #[must_use]
     pub fn index_dir(&self) -> BorrowedFd<'_> {
-        self.dirs.below(&self.target.roots.index)
+        self.dirs.below(&self.target.roots.index).as_fd()
     }
 
     /// The path of that directory, for people.
@@ -142,19 +132,21 @@ impl Mailbox {
     }
 }
 
-fn directory_finding(target: &Target, path: PathBuf, errno: Errno) -> Finding {
-    let (code, why) = match errno {
-        Errno::NOENT | Errno::NOTDIR => (
+/// What is wrong with a directory of a mailbox.
+pub fn directory_finding(target: &Target, error: &OpenError) -> Finding {
+    let (code, why) = match error {
+        OpenError::Missing { .. } | OpenError::NotDirectory { .. } => (
             Code::NoSpool,
             "no such directory (is the spool mounted?)".to_owned(),
         ),
-        Errno::XDEV | Errno::LOOP => (
+        OpenError::Link { .. } => (
             Code::Link,
             "a symbolic link leads out of the partition".to_owned(),
         ),
-        Errno::ACCESS | Errno::PERM => (Code::Denied, "not permitted to open it".to_owned()),
-        _ => (Code::Io, errno.to_string()),
+        OpenError::Denied(_) => (Code::Denied, "not permitted to open it".to_owned()),
+        error => (Code::Io, error.to_string()),
     };
+    let path = error.path().to_owned();
     let text = format!("{}: {why}", path.display());
     Finding::new(&target.mailbox, code, path, &text)
 }
@@ -169,23 +161,13 @@ pub fn index_finding(target: &Target, code: Code, error: &ReadError) -> Finding 
     Finding::new(&target.mailbox, code, error.path().to_owned(), error)
 }
 
-fn open_at(dir: BorrowedFd<'_>, name: &str) -> Result<Option<File>, Errno> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    match rustix::fs::openat(dir, name, flags, Mode::empty()) {
-        Ok(fd) => Ok(Some(File::from(fd))),
-        Err(Errno::NOENT) => Ok(None),
-        Err(errno) => Err(errno),
-    }
-}
-
-fn file_finding(target: &Target, code: Code, path: &Path, errno: Errno) -> Finding {
-    let code = match errno {
-        Errno::ACCESS | Errno::PERM => Code::Denied,
-        Errno::LOOP => code,
-        _ => Code::Io,
+fn file_finding(target: &Target, code: Code, error: &OpenError) -> Finding {
+    let code = match error {
+        OpenError::Denied(_) => Code::Denied,
+        OpenError::Io(_) => Code::Io,
+        _ => code,
     };
-    let text = format!("cannot open {}: {errno}", path.display());
-    Finding::new(&target.mailbox, code, path.to_owned(), &text)
+    Finding::new(&target.mailbox, code, error.path().to_owned(), error)
 }
 
 type Indexed = Option<(IndexFile, Owner)>;
@@ -201,13 +183,15 @@ fn open_index(
         FileKind::Expunge => (&target.roots.expunge, Code::Expunge),
     };
     let path = root.join(&target.sub).join(kind.file_name());
-    let file = open_at(dirs.below(root), kind.file_name())
-        .map_err(|errno| file_finding(target, code, &path, errno))?;
-    let Some(file) = file else {
-        return Ok(Ok(None));
+    let file = match dirs.below(root).open_file(kind.file_name(), false) {
+        Ok(file) => file,
+        Err(OpenError::Missing { .. }) => return Ok(Ok(None)),
+        Err(error) => return Err(file_finding(target, code, &error)),
     };
-    let stat =
-        rustix::fs::fstat(&file).map_err(|errno| file_finding(target, code, &path, errno))?;
+    let stat = rustix::fs::fstat(&file).map_err(|errno| {
+        let error = IoError::new("stat", &path, errno.into());
+        file_finding(target, code, &error.into())
+    })?;
     let index = IndexFile::from_file(&file, &path, kind);
     Ok(index.map(|index| Some((index, Owner::of_stat(&stat)))))
 }
@@ -215,20 +199,17 @@ fn open_index(
 fn read_header(target: &Target, dirs: &Dirs) -> Result<HeaderFile, Finding> {
     let root = &target.roots.header;
     let path = root.join(&target.sub).join("cyrus.header");
-    let file = open_at(dirs.below(root), "cyrus.header")
-        .map_err(|errno| file_finding(target, Code::Header, &path, errno))?;
-    let Some(file) = file else {
-        let why = format!(
-            "{}: there is no such file, but a cyrus.index",
-            path.display()
-        );
-        return Err(Finding::new(&target.mailbox, Code::Header, path, &why));
+    let bytes = match dirs.below(root).read("cyrus.header", limit::HEADER) {
+        Ok(bytes) => bytes,
+        Err(OpenError::Missing { .. }) => {
+            let why = format!(
+                "{}: there is no such file, but a cyrus.index",
+                path.display()
+            );
+            return Err(Finding::new(&target.mailbox, Code::Header, path, &why));
+        }
+        Err(error) => return Err(file_finding(target, Code::Header, &error)),
     };
-    let mut bytes = Vec::new();
-    if let Err(error) = file.take(HEADER_MAX).read_to_end(&mut bytes) {
-        let why = format!("cannot read {}: {error}", path.display());
-        return Err(Finding::new(&target.mailbox, Code::Io, path, &why));
-    }
     HeaderFile::parse_at(&bytes, &path)
         .map_err(|error| Finding::new(&target.mailbox, Code::Header, path, &error))
 }

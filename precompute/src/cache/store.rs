@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use indexfile::IoError;
+use indexfile::dir::{OpenError, open_at, what_is};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -109,21 +110,11 @@ fn is_there(dir: BorrowedFd<'_>, path: &Path) -> Result<bool, StoreError> {
             FileType::RegularFile => Ok(true),
             kind => Err(StoreError::NotRegular {
                 path: path.to_owned(),
-                what: describe(kind),
+                what: what_is(kind),
             }),
         },
         Err(Errno::NOENT) => Ok(false),
         Err(errno) => Err(IoError::new("stat", path, errno.into()).into()),
-    }
-}
-
-fn describe(kind: FileType) -> &'static str {
-    match kind {
-        FileType::Directory => "a directory",
-        FileType::Symlink => "a symbolic link",
-        FileType::Socket => "a socket",
-        FileType::Fifo => "a fifo",
-        _ => "a device",
     }
 }
 
@@ -138,16 +129,19 @@ pub fn find(
     uidvalidity: u32,
     uniqueid: &str,
 ) -> Result<Found, StoreError> {
-    let path = path.join(FILE_NAME);
-    if !is_there(dir, &path)? {
-        return Ok(Found::Absent);
-    }
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = match rustix::fs::openat(dir, FILE_NAME, flags, Mode::empty()) {
-        Ok(fd) => File::from(fd),
-        Err(Errno::NOENT) => return Ok(Found::Absent),
-        Err(errno) => return Err(IoError::new("open", &path, errno.into()).into()),
+    let file = match open_at(dir, path, FILE_NAME, false) {
+        Ok(file) => file,
+        Err(OpenError::Missing { .. }) => return Ok(Found::Absent),
+        Err(OpenError::Link { path }) => {
+            let what = what_is(FileType::Symlink);
+            return Err(StoreError::NotRegular { path, what });
+        }
+        Err(OpenError::NotRegular { path, what }) => {
+            return Err(StoreError::NotRegular { path, what });
+        }
+        Err(error) => return Err(IoError::from(error).into()),
     };
+    let path = path.join(FILE_NAME);
     match Cache::from_file(&file, &path) {
         Ok(cache) if cache.uidvalidity() == uidvalidity && cache.uniqueid() == uniqueid => {
             Ok(Found::Good(cache))

@@ -71,6 +71,12 @@ impl Mailbox {
         any
     }
 
+    /// The directory of the expunge file, if that is not there: then nobody can say that there is no such file.
+    pub(super) fn unreachable_expunge(&self) -> Option<&Path> {
+        let dir = self.expunge.parent()?;
+        (!dir.is_dir()).then_some(dir)
+    }
+
     /// Opens the expunge file, if there is one.
     pub(super) fn open_expunge(&self) -> Result<Option<Snapshot>, ReadError> {
         match Snapshot::open(&self.expunge, FileKind::Expunge) {

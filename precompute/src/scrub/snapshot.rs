@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::look::Place;
+use indexfile::dir::{OpenError, open_in_store};
 use indexfile::layout::Slot;
 use indexfile::{
     FileKind, Guid, HeaderField, IndexFile, IoContext, IoError, ReadError, Record, RecordField,
 };
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::OFlags;
 
 /// No version has a longer header.
 const FIRST: usize = 4096;
@@ -103,19 +103,12 @@ impl Snapshot {
     }
 
     fn open_once(path: &Path, kind: FileKind) -> Result<Self, ReadError> {
-        let file = open_quietly(path).io_context("open", path)?;
+        let file = open_quietly(path).map_err(IoError::from)?;
         let mut first = vec![0; FIRST];
         let got = read_at(&file, &mut first, 0).io_context("read", path)?;
         first.truncate(got);
         // After the header: the file only grows, so what the header counts is there by now.
         let meta = file.metadata().io_context("look at", path)?;
-        if !meta.is_file() {
-            let reason = "it is not a regular file";
-            return Err(ReadError::NotIndex {
-                path: path.to_owned(),
-                reason,
-            });
-        }
         let num_records = first.get(20..24).map_or(0, be32);
         let empty = with_count(first.clone(), 0);
         let parsed = IndexFile::from_bytes_unverified(empty, path, kind)?;
@@ -306,14 +299,13 @@ fn recent(path: &Path) -> bool {
 }
 
 /// Opens for reading, without leaving an access time where we may ask for that.
-fn open_quietly(path: &Path) -> Result<File, Errno> {
-    // O_NONBLOCK: a FIFO in the place of an index must not hang us.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let fd = match rustix::fs::open(path, flags | OFlags::NOATIME, Mode::empty()) {
-        Err(Errno::PERM) => rustix::fs::open(path, flags, Mode::empty())?,
-        other => other?,
-    };
-    Ok(fd.into())
+fn open_quietly(path: &Path) -> Result<File, OpenError> {
+    let file = open_in_store(path)?;
+    if let Ok(flags) = rustix::fs::fcntl_getfl(&file) {
+        // Only for the owner of the file; else reading it leaves its trace.
+        let _ = rustix::fs::fcntl_setfl(&file, flags | OFlags::NOATIME);
+    }
+    Ok(file)
 }
 
 /// Reads until the buffer is full or the file ends.

@@ -109,10 +109,21 @@ impl<'a> Work<'a> {
         if spools.get(Place::Data).is_none() && index.num_records() > 0 {
             return self.no_spool(mailbox, tries, &mailbox.data);
         }
+        if mailbox.unreachable_expunge().is_some() && tries < TRIES {
+            return self
+                .later
+                .wait(Job::Mailbox(Arc::clone(mailbox), tries + 1));
+        }
         let mut listed = Listed::default();
         let mut sound = self.records(mailbox, &spools, &mut index, &mut listed, lanes);
         match mailbox.open_expunge() {
-            Ok(None) => {}
+            Ok(None) => {
+                if let Some(dir) = mailbox.unreachable_expunge() {
+                    let text = "no such directory, where cyrus.expunge belongs (is it mounted?)";
+                    self.found(Code::NoSpool, mailbox, dir, text.to_owned());
+                    sound = false;
+                }
+            }
             Ok(Some(mut expunge)) => {
                 sound &= self.records(mailbox, &spools, &mut expunge, &mut listed, lanes);
             }

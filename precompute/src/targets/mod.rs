@@ -6,14 +6,12 @@
 pub mod names;
 pub mod walk;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use indexfile::dir::{Dir, OpenError};
 use indexfile::mailbox::{ConfError, ImapdConf, MailboxName, MetaFile};
-use rustix::io::Errno;
-
-use crate::dir::open_beneath;
 
 /// The roots under which the parts of all mailboxes of one partition lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,9 +80,9 @@ pub struct Target {
 /// The open directories of a mailbox.
 #[derive(Debug)]
 pub struct Dirs {
-    data: OwnedFd,
+    data: Dir,
     /// Those of header, index and expunge where they differ from `data`.
-    other: Vec<(PathBuf, OwnedFd)>,
+    other: Vec<(PathBuf, Dir)>,
 }
 
 impl Target {
@@ -103,11 +101,9 @@ impl Target {
     /// Opens all directories of the mailbox.
     ///
     /// # Errors
-    /// The directory that could not be opened, and the system's reason.
-    pub fn open(&self) -> Result<Dirs, (PathBuf, Errno)> {
-        let open = |root: &Path| {
-            open_beneath(root, &self.sub).map_err(|errno| (root.join(&self.sub), errno))
-        };
+    /// The directory that could not be opened, and why.
+    pub fn open(&self) -> Result<Dirs, OpenError> {
+        let open = |root: &Path| Dir::locate_root(root)?.locate_beneath(&self.sub);
         let roots = &self.roots;
         let mut dirs = Dirs {
             data: open(&roots.data)?,
@@ -120,14 +116,29 @@ impl Target {
         }
         Ok(dirs)
     }
+
+    /// Whether nothing of the mailbox is left: no directory below any root, and every root is there.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        let roots = &self.roots;
+        [&roots.data, &roots.header, &roots.index, &roots.expunge]
+            .into_iter()
+            .all(|root| {
+                let gone = |root: &Dir| {
+                    let dir = root.locate_beneath(&self.sub);
+                    matches!(dir, Err(OpenError::Missing { .. }))
+                };
+                Dir::locate_root(root).is_ok_and(|root| gone(&root))
+            })
+    }
 }
 
 impl Dirs {
     /// The directory below `root`, one of the [`Roots`] it was opened with.
     #[must_use]
-    pub fn below(&self, root: &Path) -> BorrowedFd<'_> {
+    pub fn below(&self, root: &Path) -> &Dir {
         let other = self.other.iter().find(|(known, _)| known == root);
-        other.map_or(self.data.as_fd(), |(_, fd)| fd.as_fd())
+        other.map_or(&self.data, |(_, dir)| dir)
     }
 
     /// Gives away the directory of the messages, keeping a second descriptor of it.
@@ -135,6 +146,6 @@ impl Dirs {
     /// # Errors
     /// The system's, when there are no descriptors left.
     pub fn data(&self) -> std::io::Result<OwnedFd> {
-        self.data.try_clone()
+        self.data.as_fd().try_clone_to_owned()
     }
 }

@@ -360,3 +360,28 @@ fn nothing_is_written_nor_locked_nor_touched() {
     assert_eq!(store.scrub().1.len(), 1);
     std::fs::set_permissions(store.path(), PermissionsExt::from_mode(0o700)).expect("chmod");
 }
+
+#[test]
+fn an_expunge_file_that_cannot_be_looked_for_is_told_and_its_messages_are_not_called_strays() {
+    let scratch = tempfile::tempdir().expect("scratch");
+    let (data, meta) = (scratch.path().join("data"), scratch.path().join("meta"));
+    std::fs::create_dir_all(&data).expect("mkdir");
+    std::fs::write(data.join("1."), b"kept").expect("write");
+    std::fs::write(data.join("2."), b"expunged").expect("write");
+    let record = BuildRecord {
+        uid: 1,
+        size: 4,
+        guid: RecordGuid::Guid(Guid::from_bytes(sha1_of(b"kept"))),
+        ..BuildRecord::default()
+    };
+    let index = IndexBuilder::new(10, FileKind::Index).record(record);
+    let index = index.to_bytes().expect("sound");
+    std::fs::write(data.join("cyrus.index"), index).expect("write");
+    let mailbox = Mailbox {
+        expunge: meta.join("cyrus.expunge"),
+        ..Mailbox::plain(&data, None, None)
+    };
+    let (_, findings) = scrub([mailbox]);
+    let codes: Vec<_> = findings.iter().map(|f| (f.code, &f.path)).collect();
+    assert_eq!(codes, [(Code::NoSpool, &meta)], "{findings:?}");
+}
