@@ -1,9 +1,13 @@
-//! Memory does not grow with the file: neither what is allocated nor what is mapped.
+//! Memory does not grow with the file, whatever is done with it.
 
 use indexfile::build::{BuildRecord, IndexBuilder};
-use indexfile::{Decision, FileKind, Guid, IndexFile, StreamCopy};
+use indexfile::{Decision, FileKind, Guid, IndexFile, StreamCopy, cli};
 use std::convert::Infallible;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+/// What is measured is of the whole process: one at a time.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// A field of /proc/self/status in KiB.
 fn status(field: &str) -> u64 {
@@ -41,6 +45,7 @@ fn big(path: &Path, n: u32) {
 
 #[test]
 fn a_large_file_is_converted_in_16_mib() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     const MIB: u64 = 1024;
     let dir = tempfile::tempdir().expect("tempdir");
     let path = dir.path().join("cyrus.index");
@@ -70,4 +75,51 @@ fn a_large_file_is_converted_in_16_mib() {
         "{mapped} KiB mapped, {} before",
         before.1
     );
+}
+
+/// The largest resident size, in KiB, that a command comes to.
+fn peak_of(args: &[&str]) -> u64 {
+    // Forgets the largest size so far.
+    std::fs::write("/proc/self/clear_refs", "5").expect("/proc");
+    let args = ["indexfile"].iter().chain(args);
+    let exit = cli::run(args, &mut std::io::sink(), &mut std::io::sink());
+    assert!([0, 65].contains(&exit.code()), "{exit:?}");
+    status("VmHWM")
+}
+
+#[test]
+fn no_command_takes_more_memory_for_a_file_ten_times_as_large() {
+    const MIB: u64 = 1024;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let dir = tempfile::tempdir().expect("tempdir");
+    let at = |name: &str| dir.path().join(name);
+    // 0.8 and 8 MB; an expunge file of the same records, and a cache that each record points into.
+    for (name, n) in [("small", 10_000), ("large", 100_000)] {
+        std::fs::create_dir(at(name)).expect("mkdir");
+        big(&at(name).join("cyrus.index"), n);
+        big(&at(name).join("cyrus.expunge"), n);
+        std::fs::write(at(name).join("cyrus.cache"), vec![0; n as usize * 80]).expect("write");
+    }
+    let text = |name: &str, file: &str| at(name).join(file).to_str().expect("text").to_owned();
+    let peaks = |name: &str| {
+        let [dir, index, expunge, out] =
+            ["", "cyrus.index", "cyrus.expunge", "out"].map(|file| text(name, file));
+        let commands: [&[&str]; 7] = [
+            &["dump", &index],
+            &["dump", "--json", &expunge],
+            &["check", &index],
+            &["check", &dir],
+            &["diff", &index, &index],
+            &["diff", "--kind", "expunge", &expunge, &expunge],
+            &["convert", "--to", "10", "--keep-guids", "-q", &index, &out],
+        ];
+        commands.map(|args| (args[0].to_owned(), peak_of(args)))
+    };
+    let (small, large) = (peaks("small"), peaks("large"));
+    for ((command, small), (_, large)) in small.into_iter().zip(large) {
+        assert!(
+            large < small + 2 * MIB,
+            "{command}: {small} KiB for 10,000 records, {large} for 100,000"
+        );
+    }
 }
