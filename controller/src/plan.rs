@@ -14,7 +14,7 @@ use slotd::protocol::Status;
 
 use crate::count::{Count, Refused, beside, each_host, is_unknown, note_findings, versions};
 use crate::listing::{Beside, Odd};
-use crate::run::Answered;
+use crate::run::{Answered, SERVERS_BEFORE_2_3_10};
 
 /// Bytes a second that are hashed under locks, where `precompute` has not been: from disks, on one host.
 const HASH_RATE: u64 = 200_000_000;
@@ -74,6 +74,8 @@ pub struct Plan {
     pub mailboxes: u64,
     /// Mailboxes by partition, where the list has it.
     pub partitions: BTreeMap<String, u64>,
+    /// What a person must know before such a run.
+    pub warnings: Vec<&'static str>,
     /// Skipped entries of the list, by reason.
     pub skipped: BTreeMap<&'static str, u64>,
     /// Directories that may be mailboxes and that the master does not list.
@@ -100,9 +102,14 @@ impl Plan {
     /// An empty plan.
     #[must_use]
     pub fn new(to: u32, deep: bool) -> Self {
+        let too_new_for_2_3_9 = to >= 10;
         Self {
             to,
             deep,
+            warnings: too_new_for_2_3_9
+                .then_some(SERVERS_BEFORE_2_3_10)
+                .into_iter()
+                .collect(),
             ..Self::default()
         }
     }
@@ -188,6 +195,9 @@ impl Plan {
         )?;
         for (partition, n) in &self.partitions {
             writeln!(out, "  partition {partition}: {n}")?;
+        }
+        for warning in &self.warnings {
+            writeln!(out, "  {warning}")?;
         }
         for (why, n) in &self.skipped {
             writeln!(out, "  skipped, {why}: {n}")?;

@@ -252,6 +252,20 @@ fn one_bad_entry_of_a_list_is_named_and_the_rest_of_the_list_is_done() {
 }
 
 #[test]
+fn an_upgrade_warns_of_servers_that_damage_a_version_10_index_quiet_or_not() {
+    let mut fleet = Fleet::of_239();
+    fleet.start();
+    let warns = |verb: &str, args: &[&str]| {
+        let ended = fleet.controller(verb, args).expect_code(0);
+        let said = format!("{}{}", ended.stdout, ended.stderr);
+        said.contains("2.3.0 to 2.3.9 damage an index of version 10")
+    };
+    assert!(warns("plan", &["user.bob"]));
+    assert!(warns("upgrade", &["-q", "user.bob"]));
+    assert!(!warns("plan", &["--to", "9", "user.alice.mixed"]));
+}
+
+#[test]
 fn a_version_10_mailbox_with_padded_guids_is_rewritten_and_counts_as_upgraded() {
     let mut fleet = Fleet::of(|host| {
         let dirs = host.dirs("user.alice.expunged");

@@ -211,6 +211,10 @@ impl Observer for Progress {
         }
     }
 
+    fn warn(&self, text: &str) {
+        self.line(text);
+    }
+
     fn alarm(&self, text: &str) {
         self.line(text);
     }

@@ -17,7 +17,7 @@ use super::pass::one_pass;
 use super::queue::Scope;
 use super::recover::{settle_open, settle_waiting};
 use super::sample::sample;
-use super::settings::{RunError, Settings, Stop, StopSignal};
+use super::settings::{RunError, SERVERS_BEFORE_2_3_10, Settings, Stop, StopSignal};
 use super::summary::Summary;
 use crate::control::Control;
 use crate::journal::{Journal, RunId};
@@ -100,6 +100,9 @@ pub async fn run_controlled(
     let parts = &shared.parts;
     let recovered = settle_open(&shared).await?;
     let (run, known) = resume_or_begin(parts, ids, sources)?;
+    if parts.settings.is_too_new_for_2_3_9() {
+        parts.observer.warn(SERVERS_BEFORE_2_3_10);
+    }
     // What the master walked once need not be walked again.
     let listed = known.is_some_and(|k| k.list_complete);
     let fresh = sources

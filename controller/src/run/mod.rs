@@ -53,7 +53,9 @@ pub use intake::Source;
 pub use observe::{Finished, Observer, Silent};
 pub use recover::{Recovered, recover};
 pub use rollback::{rollback, run_to_undo};
-pub use settings::{RunError, Settings, Stop, StopHandle, StopSignal, stop_pair};
+pub use settings::{
+    RunError, SERVERS_BEFORE_2_3_10, Settings, Stop, StopHandle, StopSignal, stop_pair,
+};
 pub(crate) use summary::Histogram;
 pub use summary::{LockMs, Summary};
 pub use survey::{Answered, Asking, Question, Said, list, survey, survey_rows};

@@ -24,6 +24,8 @@ pub trait Observer: Send + Sync {
     fn finished(&self, _what: &Finished<'_>) {}
     /// Something that a person should know, one sentence.
     fn say(&self, _text: &str) {}
+    /// Something that a person must know before mailboxes are changed, one line; never hidden.
+    fn warn(&self, _text: &str) {}
     /// Something that a person must see, several lines.
     fn alarm(&self, _text: &str) {}
 }

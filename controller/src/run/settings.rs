@@ -41,7 +41,19 @@ pub struct Settings {
     pub drop_old: bool,
 }
 
+/// What a person must know before mailboxes get an index of version 10, quiet or not. What slotd can see does not tell
+/// 2.3.9 from 2.3.10: the same files, the same locks.
+pub const SERVERS_BEFORE_2_3_10: &str = "\
+WARNING: Cyrus 2.3.0 to 2.3.9 damage an index of version 10 (flags and GUIDs are overwritten): every server that \
+opens these mailboxes, on both hosts, must be 2.3.10 or later";
+
 impl Settings {
+    /// Whether it makes indexes that servers before 2.3.10 damage.
+    #[must_use]
+    pub fn is_too_new_for_2_3_9(&self) -> bool {
+        self.verb == Verb::Upgrade && self.to >= 10
+    }
+
     /// An upgrade to version 10 with the defaults of the command line.
     #[must_use]
     pub fn upgrade() -> Self {
