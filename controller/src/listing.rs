@@ -6,6 +6,8 @@
 use serde::Serialize;
 use slotd::protocol::Listed;
 
+use crate::run::Spooled;
+
 pub use indexfile::mailbox::list::{Item, ListError, Reader, Skip, Skipped};
 
 /// How many of what is odd are kept by name.
@@ -20,6 +22,8 @@ pub struct Beside {
     pub odd: Odd,
     /// Entries of the list that are none: the name can be no mailbox's, or the line is broken.
     pub bad: Odd,
+    /// Names that are on more than one partition of the master.
+    pub two_places: Odd,
 }
 
 /// What is not worked on and should be looked at.
@@ -39,6 +43,7 @@ impl Beside {
         }
         self.odd.add(&more.odd);
         self.bad.add(&more.bad);
+        self.two_places.add(&more.two_places);
     }
 
     /// For a person: what is not worked on, and why. None if all is well.
@@ -46,7 +51,22 @@ impl Beside {
     pub fn lines(&self) -> Vec<String> {
         let odd = "place(s) on the master may be mailboxes and are NOT worked on";
         let bad = "entries of the list are no mailboxes and are NOT worked on";
-        [self.odd.lines(odd), self.bad.lines(bad)].concat()
+        let places = "mailbox(es) of the master have a name that is on two partitions, and are NOT touched until you \
+                      say which one is meant, by --partition or a list with partitions";
+        [
+            self.odd.lines(odd),
+            self.bad.lines(bad),
+            self.two_places.lines(places),
+        ]
+        .concat()
+    }
+
+    /// Counts a mailbox whose name is on another partition too.
+    pub(crate) fn note_places(&mut self, one: &Spooled) {
+        if let Some(places) = &one.places {
+            self.two_places
+                .note(|| format!("{}: on the partitions {places}", one.listed.name));
+        }
     }
 
     /// What a page of the master's own list leaves out.
@@ -64,7 +84,8 @@ impl Beside {
     /// Whether there is nothing beside mailboxes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.skipped.is_empty() && self.odd.count == 0 && self.bad.count == 0
+        let all = [&self.odd, &self.bad, &self.two_places];
+        self.skipped.is_empty() && all.iter().all(|odd| odd.count == 0)
     }
 }
 

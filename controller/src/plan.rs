@@ -82,6 +82,8 @@ pub struct Plan {
     pub odd: Odd,
     /// Entries of the list that are none.
     pub bad_entries: Odd,
+    /// Mailboxes whose name is on more than one partition of the master: a run refuses these.
+    pub two_places: Odd,
     /// Names that the master does not know.
     pub unknown: u64,
     /// Whether each mailbox was looked into.
@@ -140,6 +142,7 @@ impl Plan {
             .collect();
         self.odd = beside.odd;
         self.bad_entries = beside.bad;
+        self.two_places = beside.two_places;
     }
 
     /// Adds what the hosts said.
@@ -205,6 +208,7 @@ impl Plan {
         let beside = Beside {
             odd: self.odd.clone(),
             bad: self.bad_entries.clone(),
+            two_places: self.two_places.clone(),
             ..Beside::default()
         };
         for line in beside.lines() {

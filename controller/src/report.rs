@@ -398,6 +398,8 @@ mod tests {
             replica: None,
             master_id: String::new(),
             replica_id: String::new(),
+            selection: "all".to_owned(),
+            words: String::new(),
         };
         let run = journal.begin_run(&spec, 1000).unwrap();
         for n in 0..10 {

@@ -11,6 +11,7 @@ use slotd::client::{Addr, Timeouts};
 
 use super::Fail;
 use crate::control::{Conditions, Control, Window};
+use crate::journal::RunId;
 use crate::run::{Alerts, Slotds, Source};
 
 /// The hosts.
@@ -88,6 +89,9 @@ pub(super) struct Mailboxes {
     /// A list of mailboxes, - for standard input: what `ctl_mboxlist -d` prints, or a name a line.
     #[arg(long, value_name = "FILE|-")]
     mailboxes: Option<PathBuf>,
+    /// Only mailboxes on this partition of the master; of a name without a partition, the one that is there.
+    #[arg(long, value_name = "PARTITION")]
+    partition: Option<String>,
     /// Internal names (user.joe.Drafts). No name and no list: every mailbox of the master.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
@@ -107,6 +111,10 @@ impl Mailboxes {
         }
         if sources.is_empty() {
             sources.push(Source::Master);
+        }
+        if let Some(partition) = &self.partition {
+            let on = |source| Source::On(partition.clone(), Box::new(source));
+            sources = sources.into_iter().map(on).collect();
         }
         Ok(sources)
     }
@@ -207,6 +215,20 @@ impl Work {
         settings.prepare = self.prepare;
         settings.require_in_sync = self.require_in_sync;
         settings.drop_old = self.drop_old;
+    }
+}
+
+/// What becomes of a run that was stopped, where another one is wanted.
+#[derive(Debug, Args)]
+pub(super) struct Abandon {
+    /// Give up run N, which was stopped, and begin another one. What it has decided is brought to its end all the same.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    abandon_run: Option<i64>,
+}
+
+impl Abandon {
+    pub(super) fn apply(&self, settings: &mut crate::run::Settings) {
+        settings.abandon = self.abandon_run.map(RunId);
     }
 }
 

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use clap::Args;
 use indexfile::exit::Exit;
 
-use super::args::{AlertArgs, Hosts, Limits, Mailboxes, Output, StateFile, Work, parse_names};
+use super::args::{
+    Abandon, AlertArgs, Hosts, Limits, Mailboxes, Output, StateFile, Work, parse_names,
+};
 use super::progress::Progress;
 use super::{Fail, signals, text};
 use crate::control::{self, Conditions, Control, Socket, socket_path, watch_conditions};
 use crate::journal::{Journal, RunId, SqliteJournal, Verb};
-use crate::run::{self, Parts, Retry, Settings, Source, Summary, stop_pair};
+use crate::run::{self, Parts, Retry, RunError, Settings, Source, Summary, stop_pair};
 use crate::two_phase::Reason;
 
 #[derive(Debug, Args)]
@@ -23,6 +25,8 @@ pub(super) struct UpgradeArgs {
     common: Common,
     #[command(flatten)]
     mailboxes: Mailboxes,
+    #[command(flatten)]
+    abandon: Abandon,
 }
 
 #[derive(Debug, Args)]
@@ -34,6 +38,8 @@ pub(super) struct DowngradeArgs {
     common: Common,
     #[command(flatten)]
     mailboxes: Mailboxes,
+    #[command(flatten)]
+    abandon: Abandon,
 }
 
 #[derive(Debug, Args)]
@@ -43,6 +49,8 @@ pub(super) struct RollbackArgs {
     run: RunNumber,
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    abandon: Abandon,
     /// Only these of its mailboxes.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
@@ -100,10 +108,11 @@ struct Common {
 }
 
 pub(super) fn upgrade(args: UpgradeArgs) -> Result<Exit, Fail> {
-    let settings = Settings {
+    let mut settings = Settings {
         to: args.to,
         ..Settings::upgrade()
     };
+    args.abandon.apply(&mut settings);
     migrate(args.common, settings, args.mailboxes.sources()?)
 }
 
@@ -111,11 +120,12 @@ pub(super) fn downgrade(args: DowngradeArgs) -> Result<Exit, Fail> {
     if !args.common.output.quiet {
         text::note(OLD_SERVERS);
     }
-    let settings = Settings {
+    let mut settings = Settings {
         to: args.to,
         verb: Verb::Downgrade,
         ..Settings::upgrade()
     };
+    args.abandon.apply(&mut settings);
     migrate(args.common, settings, args.mailboxes.sources()?)
 }
 
@@ -142,11 +152,13 @@ pub(super) fn rollback(args: RollbackArgs) -> Result<Exit, Fail> {
         ..Settings::upgrade()
     };
     common.work.apply(&mut settings);
+    args.abandon.apply(&mut settings);
     with_runtime(async move {
         let (parts, progress, control, _socket) = parts(&common, settings, &journal);
         let result = run::rollback(parts, &names, &control).await;
         progress.end();
-        finish(&common, Verb::Rollback, journal.as_ref(), &result?)
+        let summary = result.map_err(|error| common.fail(error))?;
+        finish(&common, Verb::Rollback, journal.as_ref(), &summary)
     })
 }
 
@@ -158,8 +170,24 @@ fn migrate(common: Common, mut settings: Settings, sources: Vec<Source>) -> Resu
         let (parts, progress, control, _socket) = parts(&common, settings, &journal);
         let result = run::run_controlled(parts, &sources, &control).await;
         progress.end();
-        finish(&common, verb, journal.as_ref(), &result?)
+        let summary = result.map_err(|error| common.fail(error))?;
+        finish(&common, verb, journal.as_ref(), &summary)
     })
+}
+
+impl Common {
+    /// Why a run did not begin: where another command would, that one is spelled out.
+    fn fail(&self, error: RunError) -> Fail {
+        let exit = error.exit();
+        let text = match &error {
+            RunError::Other(other) => {
+                let state = self.state.state.display();
+                other.sentence(&format!("{} --state {state}", self.hosts.spelled()))
+            }
+            error => error.to_string(),
+        };
+        Fail { exit, text }
+    }
 }
 
 pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {

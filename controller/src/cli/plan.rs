@@ -67,7 +67,7 @@ pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
     }
     Ok(if plan.unknown > 0 {
         Exit::NoMailbox
-    } else if plan.bad_entries.count > 0 {
+    } else if plan.bad_entries.count + plan.two_places.count > 0 {
         Exit::Data
     } else {
         Exit::Ok

@@ -83,7 +83,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
     } else {
         text::say(audit.to_text().trim_end())?;
     }
-    let good = audit.is_good() && beside.bad.count == 0;
+    let good = audit.is_good() && beside.bad.count + beside.two_places.count == 0;
     Ok(match (audit.unknown, good) {
         (0, true) => Exit::Ok,
         (0, false) => Exit::Data,

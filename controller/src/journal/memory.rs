@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use indexfile::mailbox::MailboxName;
 
 use super::model::{
-    Change, Changed, Ended, Filter, Listed, MailboxId, OpenTransaction, Row, RunId, RunInfo,
-    RunSpec, State, Totals,
+    Change, Changed, Ended, Filter, Identity, Listed, MailboxId, OpenTransaction, Row, RunId,
+    RunInfo, RunSpec, State, Totals,
 };
 use super::{Durability, Journal, JournalError, Receipt};
 use crate::two_phase::Open;
@@ -17,11 +17,13 @@ struct Entry {
     run: RunId,
     row: Row,
     open: Open,
+    uniqueids: [Option<String>; 2],
 }
 
 #[derive(Clone, Debug, Default)]
 struct Tables {
     runs: Vec<RunInfo>,
+    hosts: [Option<String>; 2],
     mailboxes: BTreeMap<MailboxId, Entry>,
 }
 
@@ -81,12 +83,28 @@ impl Journal for MemoryJournal {
         Ok(self.inner().live.runs.last().cloned())
     }
 
+    fn identity(&self) -> Result<Identity, JournalError> {
+        Ok(Identity {
+            id: "memory".to_owned(),
+            hosts: self.inner().live.hosts.clone(),
+        })
+    }
+
     fn run(&self, id: RunId) -> Result<Option<RunInfo>, JournalError> {
         Ok(self.inner().live.runs.iter().find(|r| r.id == id).cloned())
     }
 
     fn begin_run(&self, spec: &RunSpec, now_ms: i64) -> Result<RunId, JournalError> {
         self.change(|tables| {
+            for (host, id) in tables
+                .hosts
+                .iter_mut()
+                .zip([&spec.master_id, &spec.replica_id])
+            {
+                if host.is_none() && !id.is_empty() {
+                    *host = Some(id.clone());
+                }
+            }
             let id = RunId(tables.runs.last().map_or(1, |run| run.id.0 + 1));
             tables.runs.push(RunInfo {
                 id,
@@ -106,7 +124,7 @@ impl Journal for MemoryJournal {
                 if tables
                     .mailboxes
                     .values()
-                    .any(|e| e.run == run && e.row.name == one.name)
+                    .any(|e| e.run == run && is_same(&e.row, one))
                 {
                     continue;
                 }
@@ -131,7 +149,14 @@ impl Journal for MemoryJournal {
                     before: [None; 2],
                     forward: [false; 2],
                 };
-                tables.mailboxes.insert(id, Entry { run, row, open });
+                let uniqueids = [None, None];
+                let entry = Entry {
+                    run,
+                    row,
+                    open,
+                    uniqueids,
+                };
+                tables.mailboxes.insert(id, entry);
                 new += 1;
             }
             new
@@ -181,14 +206,11 @@ impl Journal for MemoryJournal {
         Ok(page.map(|entry| entry.row.clone()).collect())
     }
 
-    fn find(&self, run: RunId, name: &MailboxName) -> Result<Option<Row>, JournalError> {
+    fn find_all(&self, run: RunId, name: &MailboxName) -> Result<Vec<Row>, JournalError> {
         let inner = self.inner();
-        let found = inner
-            .live
-            .mailboxes
-            .values()
-            .find(|e| e.run == run && e.row.name == *name);
-        Ok(found.map(|e| e.row.clone()))
+        let all = inner.live.mailboxes.values();
+        let found = all.filter(|e| e.run == run && e.row.name == *name);
+        Ok(found.map(|e| e.row.clone()).collect())
     }
 
     fn changed(
@@ -239,6 +261,7 @@ impl Journal for MemoryJournal {
             Ok(OpenTransaction {
                 row: e.row.clone(),
                 run: e.run,
+                uniqueids: e.uniqueids.clone(),
                 spec: spec.spec.clone(),
                 open: e.open,
             })
@@ -294,9 +317,17 @@ impl Journal for MemoryJournal {
     }
 }
 
+/// Whether a run has this one already: on this partition, or where one of the two does not tell.
+fn is_same(row: &Row, one: &Listed) -> bool {
+    let alike = |a: &String, b: &String| a == b;
+    let partitions = row.partition.as_ref().zip(one.partition.as_ref());
+    row.name == one.name && partitions.is_none_or(|(a, b)| alike(a, b))
+}
+
 fn apply(tables: &mut Tables, change: Change) {
     let id = match &change {
         Change::Decide { mailbox, .. }
+        | Change::Identify { mailbox, .. }
         | Change::Forward { mailbox, .. }
         | Change::Reverse { mailbox }
         | Change::Requeue { mailbox }
@@ -315,13 +346,14 @@ fn apply(tables: &mut Tables, change: Change) {
                 forward: [false; 2],
             };
         }
+        Change::Identify { uniqueids, .. } => entry.uniqueids = uniqueids,
         Change::Forward { side, .. } => entry.open.forward[side.index()] = true,
         Change::Reverse { .. } => {
             entry.row.state = State::Reversing;
             entry.open.reversing = true;
         }
         Change::Requeue { .. } => {
-            if entry.row.state == State::RolledBack {
+            if matches!(entry.row.state, State::RolledBack | State::Gone) {
                 entry.row.state = State::Pending;
             }
         }

@@ -38,8 +38,8 @@ mod sqlite_tests;
 use std::path::PathBuf;
 
 pub use model::{
-    Attempt, Change, Changed, Ended, Figures, Filter, Job, Listed, MailboxId, OpenTransaction, Row,
-    RunId, RunInfo, RunSpec, State, Totals, Verb,
+    Attempt, Change, Changed, Ended, Figures, Filter, Identity, Job, Listed, MailboxId,
+    OpenTransaction, Row, RunId, RunInfo, RunSpec, State, Totals, Verb,
 };
 pub use sqlite::{APPLICATION_ID, SqliteJournal, USER_VERSION};
 
@@ -148,6 +148,12 @@ pub trait Journal: Send + Sync {
     /// The store cannot be read.
     fn last_run(&self) -> Result<Option<RunInfo>, JournalError>;
 
+    /// Whose journal it is. The first run on a host binds it to that host's store, for good.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn identity(&self) -> Result<Identity, JournalError>;
+
     /// A run by its number, if there is one.
     ///
     /// # Errors
@@ -160,7 +166,8 @@ pub trait Journal: Send + Sync {
     /// The store cannot be written.
     fn begin_run(&self, spec: &RunSpec, now_ms: i64) -> Result<RunId, JournalError>;
 
-    /// Adds mailboxes to a run; those it has already are left alone. Returns how many are new.
+    /// Adds mailboxes to a run; those it has already are left alone: the same name on the same partition, or where
+    /// either does not tell its partition. Returns how many are new.
     ///
     /// # Errors
     /// The store cannot be written.
@@ -190,7 +197,17 @@ pub trait Journal: Send + Sync {
         limit: u32,
     ) -> Result<Vec<Row>, JournalError>;
 
-    /// One mailbox of a run.
+    /// The mailboxes of a run that have this name: one, or one on each partition where it was listed.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn find_all(
+        &self,
+        run: RunId,
+        name: &indexfile::mailbox::MailboxName,
+    ) -> Result<Vec<Row>, JournalError>;
+
+    /// The first of them.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -198,7 +215,9 @@ pub trait Journal: Send + Sync {
         &self,
         run: RunId,
         name: &indexfile::mailbox::MailboxName,
-    ) -> Result<Option<Row>, JournalError>;
+    ) -> Result<Option<Row>, JournalError> {
+        Ok(self.find_all(run, name)?.into_iter().next())
+    }
 
     /// Mailboxes that a run changed ([`State::Upgraded`]), in order of their ids, after `after`, at most `limit`.
     ///

@@ -58,6 +58,10 @@ pub struct RunSpec {
     pub master_id: String,
     /// What the replica's slotd calls its host; empty if not known, or if there is none.
     pub replica_id: String,
+    /// Of which mailboxes, so that two starts can be compared; empty if not known, from a journal of an earlier release.
+    pub selection: String,
+    /// The same as it was given on the command line, for a person.
+    pub words: String,
 }
 
 impl RunSpec {
@@ -67,6 +71,28 @@ impl RunSpec {
         match self.undoes {
             Some(run) => format!("{} of run {}", self.verb.as_str(), run.0),
             None => format!("{} to version {}", self.verb.as_str(), self.to),
+        }
+    }
+}
+
+impl RunSpec {
+    /// Whether the journal knows which mailboxes it is of.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        !self.selection.is_empty()
+    }
+
+    /// Its mailboxes in a few words, as they were given.
+    #[must_use]
+    pub fn of_what(&self) -> String {
+        const SHOWN: usize = 200;
+        let words = self.words.as_str();
+        match (self.is_known(), words.char_indices().nth(SHOWN)) {
+            (false, _) => "begun by an earlier release".to_owned(),
+            (_, Some((at, _))) => format!("{} ...", &words[..at]),
+            _ if words.is_empty() && self.undoes.is_some() => "all that it changed".to_owned(),
+            _ if words.is_empty() => "every mailbox".to_owned(),
+            _ => words.to_owned(),
         }
     }
 }
@@ -207,6 +233,15 @@ impl Row {
     }
 }
 
+/// Whose journal it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// By which the slotds know its coordinator.
+    pub id: String,
+    /// The stores of master and replica that it belongs to; `None` until a run began there.
+    pub hosts: [Option<String>; 2],
+}
+
 /// A transaction to be settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenTransaction {
@@ -218,6 +253,8 @@ pub struct OpenTransaction {
     pub spec: RunSpec,
     /// What was decided.
     pub open: Open,
+    /// The mailbox's unique id on master and replica when it was decided; `None` if not known.
+    pub uniqueids: [Option<String>; 2],
 }
 
 /// A mailbox that is to be worked on, as a run's queue has it.
@@ -248,10 +285,15 @@ pub struct Changed {
 
 impl From<Row> for Job {
     fn from(row: Row) -> Self {
+        // Listed on two partitions: the host is asked for the name alone, and refuses it while both are there.
+        let partition = match row.reason {
+            Some(Reason::TwoPlaces) => None,
+            _ => row.partition,
+        };
         Self {
             id: row.id,
             name: row.name,
-            partition: row.partition,
+            partition,
             named: row.named,
             back: row.back,
         }
@@ -361,6 +403,13 @@ pub enum Change {
         /// Versions before, where something is to change.
         before: [Option<u8>; 2],
     },
+    /// The mailbox's unique id on each host, noted just before the decision.
+    Identify {
+        /// Which mailbox.
+        mailbox: MailboxId,
+        /// Master's and replica's; `None` if it has none.
+        uniqueids: [Option<String>; 2],
+    },
     /// One side is known to be committed.
     Forward {
         /// Which mailbox.
@@ -380,7 +429,7 @@ pub enum Change {
         /// How.
         attempt: Attempt,
     },
-    /// To be tried again, because somebody asked.
+    /// What was rolled back, or is gone, is to be tried again, because somebody asked.
     Requeue {
         /// Which mailbox.
         mailbox: MailboxId,

@@ -1,7 +1,34 @@
 //! The tables and views, for the program and for an operator with `sqlite3` at 3 a.m.
 
 /// Creates everything in an empty file.
-pub(super) const CREATE: &str = "
+pub(super) fn create() -> String {
+    [RUNS, MAILBOX, MAILBOX_INDEXES, ATTEMPT, VIEWS].concat()
+}
+
+/// Makes this release's file of one of version 2. The key of a mailbox in a run has its partition: SQLite changes no
+/// such thing in place, so the table is made anew.
+pub(super) fn from_2() -> String {
+    let anew = MAILBOX.replace("TABLE mailbox (", "TABLE mailbox_3 (");
+    [
+        FROM_2,
+        DROP_VIEWS,
+        &anew,
+        COPY_MAILBOXES,
+        MAILBOX_INDEXES,
+        VIEWS,
+    ]
+    .concat()
+}
+
+const RUNS: &str = "
+-- One line: whose journal this is.
+CREATE TABLE journal (
+    id         TEXT NOT NULL,                  -- what the slotds know this coordinator by
+    master_id  TEXT,                           -- the two stores it belongs to, and no others
+    replica_id TEXT
+) STRICT;
+INSERT INTO journal (id) VALUES (lower(hex(randomblob(8))));
+
 -- One line a run. Times are milliseconds since 1970.
 CREATE TABLE run (
     id            INTEGER PRIMARY KEY,
@@ -12,11 +39,15 @@ CREATE TABLE run (
     replica       TEXT,                        -- address of the replica's, if there is one
     master_id     TEXT    NOT NULL,            -- what the slotds call their hosts
     replica_id    TEXT    NOT NULL,
+    selection     TEXT    NOT NULL,            -- of which mailboxes: a start that asks for others is refused
+    words         TEXT    NOT NULL,            -- the same as it was given
     started_at    INTEGER NOT NULL,
     finished_at   INTEGER,                     -- NULL: stopped or running; the next start resumes it
     list_complete INTEGER NOT NULL DEFAULT 0   -- 1 once all its mailboxes are in the table below
 ) STRICT;
+";
 
+const MAILBOX: &str = "
 -- One line a mailbox of a run.
 -- state:  pending      to be done (again)
 --         decided      OPEN: to be committed on both sides; the next start settles it
@@ -51,11 +82,19 @@ CREATE TABLE mailbox (
     lock_us_master  INTEGER,                   -- how long the locks were held, microseconds
     lock_us_replica INTEGER,
     finished_at     INTEGER,                   -- end of the last attempt
-    UNIQUE (run, name)
+    uniqueid_master  TEXT,                     -- its unique id on each host, when it was decided
+    uniqueid_replica TEXT
 ) STRICT;
+";
+
+const MAILBOX_INDEXES: &str = "
+-- A name on two partitions is two mailboxes, until somebody says which one is meant.
+CREATE UNIQUE INDEX mailbox_key ON mailbox (run, name, coalesce(partition, ''));
 CREATE INDEX mailbox_state ON mailbox (run, state);
 CREATE INDEX mailbox_open  ON mailbox (id) WHERE state IN ('decided','reversing');
+";
 
+const ATTEMPT: &str = "
 -- One line a finished attempt.
 CREATE TABLE attempt (
     id              INTEGER PRIMARY KEY,
@@ -70,7 +109,9 @@ CREATE TABLE attempt (
     lock_us_replica INTEGER
 ) STRICT;
 CREATE INDEX attempt_mailbox ON attempt (mailbox);
+";
 
+const VIEWS: &str = "
 -- Which runs were there?                    SELECT * FROM runs;
 CREATE VIEW runs AS
     SELECT id, command, CASE WHEN undoes IS NULL THEN 'to version ' || to_version ELSE 'of run ' || undoes END AS what,
@@ -96,7 +137,7 @@ CREATE VIEW slowest AS
     ORDER BY lock_ms DESC;
 ";
 
-/// Makes this release's file of one of version 1.
+/// Makes a file of version 2 of one of version 1.
 pub(super) const FROM_1: &str = "
 ALTER TABLE run ADD COLUMN undoes INTEGER REFERENCES run(id);
 ALTER TABLE mailbox ADD COLUMN back_master INTEGER;
@@ -106,6 +147,36 @@ CREATE VIEW runs AS
     SELECT id, command, CASE WHEN undoes IS NULL THEN 'to version ' || to_version ELSE 'of run ' || undoes END AS what,
            datetime(started_at / 1000, 'unixepoch') AS started, datetime(finished_at / 1000, 'unixepoch') AS finished
     FROM run ORDER BY id;
+";
+
+const FROM_2: &str = "
+CREATE TABLE journal (
+    id         TEXT NOT NULL,
+    master_id  TEXT,
+    replica_id TEXT
+) STRICT;
+INSERT INTO journal (id, master_id, replica_id) VALUES (lower(hex(randomblob(8))),
+    (SELECT master_id FROM run WHERE master_id <> '' ORDER BY id DESC LIMIT 1),
+    (SELECT replica_id FROM run WHERE replica_id <> '' ORDER BY id DESC LIMIT 1));
+ALTER TABLE mailbox ADD COLUMN uniqueid_master TEXT;
+ALTER TABLE mailbox ADD COLUMN uniqueid_replica TEXT;
+ALTER TABLE run ADD COLUMN selection TEXT NOT NULL DEFAULT '';
+ALTER TABLE run ADD COLUMN words TEXT NOT NULL DEFAULT '';
+";
+
+const DROP_VIEWS: &str = "
+DROP VIEW runs; DROP VIEW progress; DROP VIEW failed; DROP VIEW open_transaction; DROP VIEW slowest;
+";
+
+const COPY_MAILBOXES: &str = "
+INSERT INTO mailbox_3 (id, run, name, partition, named, back_master, back_replica, state, in_doubt, before_master,
+        before_replica, forward_master, forward_replica, attempts, reason, side, detail, messages, altered, cached,
+        hashed, lag, lock_us_master, lock_us_replica, finished_at, uniqueid_master, uniqueid_replica)
+    SELECT id, run, name, partition, named, back_master, back_replica, state, in_doubt, before_master,
+        before_replica, forward_master, forward_replica, attempts, reason, side, detail, messages, altered, cached,
+        hashed, lag, lock_us_master, lock_us_replica, finished_at, uniqueid_master, uniqueid_replica FROM mailbox;
+DROP TABLE mailbox;
+ALTER TABLE mailbox_3 RENAME TO mailbox;
 ";
 
 /// Every column of every table and view, sorted: what a test compares.

@@ -13,8 +13,8 @@ use indexfile::mailbox::MailboxName;
 use rusqlite::{Connection, OpenFlags, params};
 
 use super::model::{
-    Change, Changed, Filter, Listed, MailboxId, OpenTransaction, Row, RunId, RunInfo, RunSpec,
-    Totals,
+    Change, Changed, Filter, Identity, Listed, MailboxId, OpenTransaction, Row, RunId, RunInfo,
+    RunSpec, Totals,
 };
 use super::writer::Writer;
 use super::{Durability, Journal, JournalError, Receipt, schema, sqlite_read};
@@ -23,7 +23,7 @@ use crate::two_phase::Side;
 /// `PRAGMA application_id` of our files: `regu` in ASCII.
 pub const APPLICATION_ID: i32 = 0x7265_6775;
 /// `PRAGMA user_version`: the schema's.
-pub const USER_VERSION: i32 = 2;
+pub const USER_VERSION: i32 = 3;
 
 /// A journal in a file.
 pub struct SqliteJournal {
@@ -157,6 +157,10 @@ impl Journal for SqliteJournal {
         self.read(sqlite_read::last_run)
     }
 
+    fn identity(&self) -> Result<Identity, JournalError> {
+        self.read(sqlite_read::identity)
+    }
+
     fn run(&self, id: RunId) -> Result<Option<RunInfo>, JournalError> {
         self.read(|connection| sqlite_read::run(connection, id))
     }
@@ -165,8 +169,8 @@ impl Journal for SqliteJournal {
         let spec = spec.clone();
         self.write_now(move |connection| {
             connection.execute(
-                "INSERT INTO run (command, to_version, undoes, master, replica, master_id, replica_id, started_at) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO run (command, to_version, undoes, master, replica, master_id, replica_id, selection, words, \
+                 started_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 params![
                     spec.verb.as_str(),
                     spec.to,
@@ -175,10 +179,18 @@ impl Journal for SqliteJournal {
                     spec.replica,
                     spec.master_id,
                     spec.replica_id,
+                    spec.selection,
+                    spec.words,
                     now_ms
                 ],
             )?;
-            Ok(RunId(connection.last_insert_rowid()))
+            let run = RunId(connection.last_insert_rowid());
+            connection.execute(
+                "UPDATE journal SET master_id = coalesce(master_id, nullif(?, '')), \
+                 replica_id = coalesce(replica_id, nullif(?, ''))",
+                params![spec.master_id, spec.replica_id],
+            )?;
+            Ok(run)
         })
     }
 
@@ -187,8 +199,8 @@ impl Journal for SqliteJournal {
         self.write_now(move |connection| {
             let mut insert = connection.prepare_cached(
                 "INSERT INTO mailbox (run, name, partition, named, back_master, back_replica) \
-                 VALUES (?, ?, ?, ?, ?, ?) \
-                 ON CONFLICT (run, name) DO NOTHING",
+                 SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS (SELECT 1 FROM mailbox WHERE run = ?1 AND name = ?2 \
+                 AND (partition IS NULL OR ?3 IS NULL OR partition = ?3))",
             )?;
             let mut new = 0;
             for one in &listed {
@@ -234,8 +246,8 @@ impl Journal for SqliteJournal {
         self.read(|connection| sqlite_read::page(connection, run, filter, after, limit))
     }
 
-    fn find(&self, run: RunId, name: &MailboxName) -> Result<Option<Row>, JournalError> {
-        self.read(|connection| sqlite_read::find(connection, run, name))
+    fn find_all(&self, run: RunId, name: &MailboxName) -> Result<Vec<Row>, JournalError> {
+        self.read(|connection| sqlite_read::find_all(connection, run, name))
     }
 
     fn changed(
@@ -276,6 +288,11 @@ fn apply(connection: &Connection, change: &Change) -> rusqlite::Result<()> {
                  forward_master = 0, forward_replica = 0 WHERE id = ?",
             )?
             .execute(params![before[0], before[1], mailbox.0]),
+        Change::Identify { mailbox, uniqueids } => connection
+            .prepare_cached(
+                "UPDATE mailbox SET uniqueid_master = ?, uniqueid_replica = ? WHERE id = ?",
+            )?
+            .execute(params![uniqueids[0], uniqueids[1], mailbox.0]),
         Change::Forward { mailbox, side } => connection
             .prepare_cached(match side {
                 Side::Master => "UPDATE mailbox SET forward_master = 1 WHERE id = ?",
@@ -286,7 +303,7 @@ fn apply(connection: &Connection, change: &Change) -> rusqlite::Result<()> {
             .prepare_cached("UPDATE mailbox SET state = 'reversing' WHERE id = ?")?
             .execute([mailbox.0]),
         Change::Requeue { mailbox } => connection
-            .prepare_cached("UPDATE mailbox SET state = 'pending' WHERE id = ? AND state = 'rolled_back'")?
+            .prepare_cached("UPDATE mailbox SET state = 'pending' WHERE id = ? AND state IN ('rolled_back', 'gone')")?
             .execute([mailbox.0]),
         Change::Finish { mailbox, attempt } => {
             let side = attempt.side.map(Side::as_str);
@@ -390,30 +407,35 @@ fn check_or_create(connection: &Connection, path: &Path) -> Result<(), JournalEr
         let create = format!(
             "BEGIN IMMEDIATE; {} PRAGMA application_id = {APPLICATION_ID}; \
              PRAGMA user_version = {USER_VERSION}; COMMIT;",
-            schema::CREATE
+            schema::create()
         );
         connection.execute_batch(&create).map_err(fail)?;
     }
     Ok(())
 }
 
-/// Brings a file of the first version to this one: columns more, nothing changed.
+/// Brings a file of an earlier version to this one: columns more, nothing changed.
 fn extend(connection: &Connection, path: &Path) -> Result<(), JournalError> {
     let pragma = |name: &str| {
         let sql = format!("PRAGMA {name}");
         let value = connection.query_row(&sql, [], |row| row.get::<_, i32>(0));
         value.map_err(|error| not_ours(path, &error))
     };
-    if pragma("application_id")? == APPLICATION_ID && pragma("user_version")? == 1 {
-        let sql = format!(
-            "BEGIN IMMEDIATE; {} PRAGMA user_version = {USER_VERSION}; COMMIT;",
-            schema::FROM_1
-        );
-        connection
-            .execute_batch(&sql)
-            .map_err(|error| sqlite(path, &error))?;
+    if pragma("application_id")? != APPLICATION_ID {
+        return Ok(());
     }
-    Ok(())
+    let steps = match pragma("user_version")? {
+        1 => [schema::FROM_1, &schema::from_2()].concat(),
+        2 => schema::from_2(),
+        _ => return Ok(()),
+    };
+    // A table that others refer to is made anew; they refer to its name all the while.
+    let sql = format!(
+        "PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE; {steps} PRAGMA user_version = {USER_VERSION}; COMMIT;"
+    );
+    connection
+        .execute_batch(&sql)
+        .map_err(|error| sqlite(path, &error))
 }
 
 fn check(connection: &Connection, path: &Path) -> Result<(), JournalError> {

@@ -4,8 +4,8 @@ use indexfile::mailbox::MailboxName;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 
 use super::model::{
-    Changed, Figures, Filter, MailboxId, OpenTransaction, Row, RunId, RunInfo, RunSpec, State,
-    Totals, Verb,
+    Changed, Figures, Filter, Identity, MailboxId, OpenTransaction, Row, RunId, RunInfo, RunSpec,
+    State, Totals, Verb,
 };
 use crate::two_phase::{Open, Reason, Side};
 
@@ -33,6 +33,18 @@ pub(super) fn last_run(connection: &Connection) -> Read<Option<RunInfo>> {
     run_where(connection, "ORDER BY id DESC LIMIT 1", [])
 }
 
+pub(super) fn identity(connection: &Connection) -> Read<Identity> {
+    let sql = "SELECT id, master_id, replica_id FROM journal";
+    let read = |row: &SqlRow<'_>| {
+        Ok(Identity {
+            id: row.get(0)?,
+            hosts: [row.get(1)?, row.get(2)?],
+        })
+    };
+    let found = connection.query_row(sql, [], read).optional()?;
+    found.ok_or_else(|| ReadFault::Damaged("it does not say whose journal it is".to_owned()))
+}
+
 pub(super) fn run(connection: &Connection, id: RunId) -> Read<Option<RunInfo>> {
     run_where(connection, "WHERE id = ?", [id.0])
 }
@@ -44,7 +56,7 @@ fn run_where(
 ) -> Read<Option<RunInfo>> {
     let sql = format!(
         "SELECT id, command, to_version, master, replica, started_at, finished_at, list_complete, \
-         master_id, replica_id, undoes FROM run {which}"
+         master_id, replica_id, undoes, selection, words FROM run {which}"
     );
     let found = connection
         .query_row(&sql, params, |row| {
@@ -57,6 +69,8 @@ fn run_where(
                 replica: row.get(4)?,
                 master_id: row.get(8)?,
                 replica_id: row.get(9)?,
+                selection: row.get(11)?,
+                words: row.get(12)?,
             };
             let info = RunInfo {
                 id: RunId(row.get(0)?),
@@ -109,17 +123,23 @@ pub(super) fn page(
     Ok(page)
 }
 
-pub(super) fn find(connection: &Connection, run: RunId, name: &MailboxName) -> Read<Option<Row>> {
-    let sql = format!("SELECT {COLUMNS} FROM mailbox m WHERE m.run = ? AND m.name = ?");
+pub(super) fn find_all(connection: &Connection, run: RunId, name: &MailboxName) -> Read<Vec<Row>> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM mailbox m WHERE m.run = ? AND m.name = ? ORDER BY m.id");
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(rusqlite::params![run.0, name.as_str()])?;
-    rows.next()?.map(mailbox).transpose()
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(mailbox(row)?);
+    }
+    Ok(found)
 }
 
 pub(super) fn open_sql() -> String {
     format!(
         "SELECT {COLUMNS}, m.before_master, m.before_replica, m.forward_master, m.forward_replica, \
-         r.id, r.command, r.to_version, r.master, r.replica, r.master_id, r.replica_id, r.undoes \
+         r.id, r.command, r.to_version, r.master, r.replica, r.master_id, r.replica_id, r.undoes, \
+         m.uniqueid_master, m.uniqueid_replica, r.selection, r.words \
          FROM mailbox m JOIN run r ON r.id = m.run \
          WHERE m.state IN ('decided', 'reversing') AND m.id > ? ORDER BY m.id LIMIT ?"
     )
@@ -149,12 +169,15 @@ pub(super) fn open_transactions(
             replica: row.get(NEXT + 8)?,
             master_id: row.get(NEXT + 9)?,
             replica_id: row.get(NEXT + 10)?,
+            selection: row.get(NEXT + 14)?,
+            words: row.get(NEXT + 15)?,
         };
         page.push(OpenTransaction {
             row: mailbox,
             run: RunId(row.get(NEXT + 4)?),
             spec,
             open,
+            uniqueids: [row.get(NEXT + 12)?, row.get(NEXT + 13)?],
         });
     }
     Ok(page)

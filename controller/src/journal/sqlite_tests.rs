@@ -60,6 +60,12 @@ fn what_is_not_ours_is_refused_and_left_alone() {
     ));
 }
 
+/// Makes the file one of version 2: what this version has more goes.
+const AS_VERSION_2: &str = "DROP TABLE journal; ALTER TABLE mailbox DROP COLUMN uniqueid_master; \
+    ALTER TABLE mailbox DROP COLUMN uniqueid_replica; ALTER TABLE run DROP COLUMN selection; \
+    ALTER TABLE run DROP COLUMN words; DROP INDEX mailbox_key; \
+    CREATE UNIQUE INDEX mailbox_key_2 ON mailbox (run, name); PRAGMA user_version = 2; ";
+
 #[test]
 fn a_file_of_the_first_version_is_taken_up_with_all_that_is_in_it() {
     let directory = tempfile::tempdir().unwrap();
@@ -68,13 +74,26 @@ fn a_file_of_the_first_version_is_taken_up_with_all_that_is_in_it() {
     rusqlite::Connection::open(&path)
         .unwrap()
         .execute_batch(
-            "DROP VIEW runs; ALTER TABLE run DROP COLUMN undoes; ALTER TABLE mailbox DROP COLUMN back_master; \
-             ALTER TABLE mailbox DROP COLUMN back_replica; PRAGMA user_version = 1",
+            &[
+                AS_VERSION_2,
+                "DROP VIEW runs; ALTER TABLE run DROP COLUMN undoes; ALTER TABLE mailbox DROP COLUMN back_master; \
+                 ALTER TABLE mailbox DROP COLUMN back_replica; PRAGMA user_version = 1",
+            ]
+            .concat(),
         )
         .unwrap();
     let journal = SqliteJournal::open(&path).unwrap();
-    assert_eq!(journal.last_run().unwrap().unwrap().spec, spec());
+    let unknown = super::RunSpec {
+        selection: String::new(),
+        ..spec()
+    };
+    assert_eq!(journal.last_run().unwrap().unwrap().spec, unknown);
     assert_eq!(journal.totals(run).unwrap().pending, 2);
+    let elsewhere = super::Listed {
+        partition: Some("two".to_owned()),
+        ..super::Listed::new("user.a".parse().unwrap(), false)
+    };
+    assert_eq!(journal.add(run, &[elsewhere]).unwrap(), 1);
     assert!(
         journal
             .changed(run, super::MailboxId(0), 9)
@@ -86,6 +105,25 @@ fn a_file_of_the_first_version_is_taken_up_with_all_that_is_in_it() {
         drop(SqliteJournal::open(&fresh).unwrap());
         super::schema::columns(&fresh)
     });
+}
+
+#[test]
+fn a_file_of_the_second_version_is_bound_to_the_hosts_of_its_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    let (run, _) = begin(&SqliteJournal::open(&path).unwrap(), &["user.a"]);
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute_batch(AS_VERSION_2)
+        .unwrap();
+    let journal = SqliteJournal::open(&path).unwrap();
+    assert_eq!(journal.totals(run).unwrap().pending, 1);
+    let identity = journal.identity().unwrap();
+    assert_eq!(identity.hosts, [Some("a".to_owned()), Some("b".to_owned())]);
+    assert_eq!(identity.id.len(), 16);
+    drop(journal);
+    let again = SqliteJournal::open(&path).unwrap();
+    assert_eq!(again.identity().unwrap(), identity, "it keeps its name");
 }
 
 #[test]

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use indexfile::mailbox::MailboxName;
 
+use super::asked::Asked;
 use super::attempt::now_ms;
 use super::away::hello;
 use super::connect::Connect;
 use super::engine::Parts;
 use super::intake::Source;
 use super::queue::Scope;
-use super::settings::RunError;
+use super::settings::{OtherRun, RunError};
 use super::summary::PAGE;
 use crate::journal::{Change, Durability, Filter, MailboxId, Row, RunId, RunInfo, RunSpec, State};
 use crate::two_phase::{Reason, Side};
@@ -45,60 +46,116 @@ pub(super) async fn greet_hosts(connect: &Arc<dyn Connect>) -> Result<[String; 2
     Ok(ids)
 }
 
-/// Goes on with the last run if it is this one and was stopped; else begins a new one.
-pub(super) fn resume_or_begin(
-    parts: &Parts,
-    ids: [String; 2],
-    sources: &[Source],
-) -> Result<(RunId, Option<RunInfo>), RunError> {
-    let address = |side| parts.connect.address(side);
-    let [master_id, replica_id] = ids;
-    let spec = RunSpec {
-        verb: parts.settings.verb,
-        to: parts.settings.to,
-        undoes: parts.settings.undoes,
-        master: address(Side::Master).unwrap_or_default(),
-        replica: address(Side::Replica),
-        master_id,
-        replica_id,
+/// How this start begins.
+pub(super) struct Start {
+    spec: RunSpec,
+    /// The run that it goes on with.
+    known: Option<RunInfo>,
+}
+
+impl Start {
+    /// Compares what is asked for with the last run: that one is gone on with if it was stopped and is the same. Changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// It was stopped and is another one, and nobody gave it up; or the hosts have changed places.
+    pub(super) fn of(parts: &Parts, ids: [String; 2], asked: &Asked) -> Result<Self, RunError> {
+        let address = |side| parts.connect.address(side);
+        let [master_id, replica_id] = ids;
+        let spec = RunSpec {
+            verb: parts.settings.verb,
+            to: parts.settings.to,
+            undoes: parts.settings.undoes,
+            master: address(Side::Master).unwrap_or_default(),
+            replica: address(Side::Replica),
+            master_id,
+            replica_id,
+            selection: asked.selection.clone(),
+            words: asked.words.clone(),
+        };
+        let given_up = given_up(parts)?;
+        let Some(last) = parts.journal.last_run()? else {
+            return Ok(Self { spec, known: None });
+        };
+        let swapped = |a: &str, b: &str| !a.is_empty() && a == b;
+        if swapped(&last.spec.master_id, &spec.replica_id)
+            || swapped(&last.spec.replica_id, &spec.master_id)
+        {
+            return Err(RunError::Config(
+                "master and replica have changed places since the last run with this state file"
+                    .to_owned(),
+            ));
+        }
+        let over = last.finished_ms.is_some() || given_up == Some(last.id);
+        let same = last.spec.verb == spec.verb
+            && last.spec.to == spec.to
+            && last.spec.undoes == spec.undoes
+            && last.spec.replica.is_some() == spec.replica.is_some()
+            && last.spec.selection == spec.selection;
+        match (over, same) {
+            (true, _) => Ok(Self { spec, known: None }),
+            (false, true) => Ok(Self {
+                spec,
+                known: Some(last),
+            }),
+            (false, false) => Err(other(parts, last)?),
+        }
+    }
+
+    /// Whether the journal has the whole list already.
+    pub(super) fn is_listed(&self) -> bool {
+        self.known.as_ref().is_some_and(|run| run.list_complete)
+    }
+
+    /// Goes on with the last run, or begins a new one.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub(super) fn begin(&self, parts: &Parts, sources: &[Source]) -> Result<RunId, RunError> {
+        if let Some(run) = &self.known {
+            take_up(parts, run.id, sources)?;
+            return Ok(run.id);
+        }
+        if let Some(run) = given_up(parts)? {
+            let totals = parts.journal.totals(run)?;
+            parts.observer.say(&format!(
+                "run {} is given up; {} of its mailboxes are not done",
+                run.0, totals.pending
+            ));
+            parts.journal.finish_run(run, now_ms())?;
+        }
+        Ok(parts.journal.begin_run(&self.spec, now_ms())?)
+    }
+}
+
+fn other(parts: &Parts, run: RunInfo) -> Result<RunError, RunError> {
+    let left = parts.journal.totals(run.id)?.pending;
+    Ok(RunError::Other(Box::new(OtherRun { run, left })))
+}
+
+/// The run that is to be given up, if it is not over yet: the same command can be given twice.
+fn given_up(parts: &Parts) -> Result<Option<RunId>, RunError> {
+    let Some(id) = parts.settings.abandon else {
+        return Ok(None);
     };
-    let Some(last) = parts.journal.last_run()? else {
-        return Ok((parts.journal.begin_run(&spec, now_ms())?, None));
-    };
-    let swapped = |a: &str, b: &str| !a.is_empty() && a == b;
-    if swapped(&last.spec.master_id, &spec.replica_id)
-        || swapped(&last.spec.replica_id, &spec.master_id)
-    {
-        return Err(RunError::Config(
-            "master and replica have changed places since the last run with this state file"
-                .to_owned(),
-        ));
+    match parts.journal.run(id)? {
+        Some(run) => Ok(run.finished_ms.is_none().then_some(id)),
+        None => {
+            let text = format!("there is no run {} to be given up", id.0);
+            Err(RunError::Nothing(text))
+        }
     }
-    let same = last.spec.verb == spec.verb
-        && last.spec.to == spec.to
-        && last.spec.undoes == spec.undoes
-        && last.spec.replica.is_some() == spec.replica.is_some();
-    if last.finished_ms.is_none() && same {
-        take_up(parts, last.id, sources)?;
-        return Ok((last.id, Some(last)));
-    }
-    if last.finished_ms.is_none() {
-        parts.observer.say(&format!(
-            "run {} was for something else and is given up",
-            last.id.0
-        ));
-        parts.journal.finish_run(last.id, now_ms())?;
-    }
-    Ok((parts.journal.begin_run(&spec, now_ms())?, None))
 }
 
 /// Queues again what a run that goes on has left, and what was asked for by name.
 fn take_up(parts: &Parts, run: RunId, sources: &[Source]) -> Result<(), RunError> {
     requeue_failed(parts, run, Reason::may_pass)?;
+    // They may have been looked for on a store that was not there.
+    requeue_in(parts, run, State::Gone, |_| true)?;
     for source in sources {
         if let Source::Names(names) = source {
             for name in names {
-                if let Some(row) = parts.journal.find(run, name)? {
+                for row in parts.journal.find_all(run, name)? {
                     requeue(parts, row.id);
                 }
             }
@@ -128,7 +185,7 @@ pub(super) fn take_up_again(parts: &Parts, run: RunId, what: &Retry) -> Result<S
             let rows = find_all(parts, run, names)?;
             for row in &rows {
                 match row.state {
-                    State::RolledBack => requeue(parts, row.id),
+                    State::RolledBack | State::Gone => requeue(parts, row.id),
                     State::Pending => {}
                     state => parts.observer.say(&format!(
                         "{} is not retried: it is {}",
@@ -138,7 +195,8 @@ pub(super) fn take_up_again(parts: &Parts, run: RunId, what: &Retry) -> Result<S
                 }
             }
             parts.journal.flush()?;
-            return Ok(Scope::Names(rows.into_iter().map(|row| row.name).collect()));
+            // In the order given, each once.
+            return Ok(Scope::Names(names.iter().cloned().collect()));
         }
     }
     parts.journal.flush()?;
@@ -149,10 +207,11 @@ fn find_all(parts: &Parts, run: RunId, names: &[MailboxName]) -> Result<Vec<Row>
     let mut unknown = Vec::new();
     let mut rows = Vec::new();
     for name in names {
-        match parts.journal.find(run, name)? {
-            Some(row) => rows.push(row),
-            None => unknown.push(name.to_string()),
+        let found = parts.journal.find_all(run, name)?;
+        if found.is_empty() {
+            unknown.push(name.to_string());
         }
+        rows.extend(found);
     }
     if unknown.is_empty() {
         Ok(rows)
@@ -173,9 +232,18 @@ fn requeue_failed(
     run: RunId,
     wanted: impl Fn(Reason) -> bool,
 ) -> Result<(), RunError> {
+    requeue_in(parts, run, State::RolledBack, wanted)
+}
+
+fn requeue_in(
+    parts: &Parts,
+    run: RunId,
+    state: State,
+    wanted: impl Fn(Reason) -> bool,
+) -> Result<(), RunError> {
     let mut after = MailboxId(0);
     loop {
-        let filter = Filter::In(State::RolledBack);
+        let filter = Filter::In(state);
         let page = parts.journal.page(run, filter, after, PAGE)?;
         let Some(last) = page.last() else {
             return Ok(());

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use super::alert::{Alerts, Told};
+use super::asked::Asked;
 use super::attempt::now_ms;
 use super::away::Away;
-use super::begin::{Retry, greet_hosts, resume_or_begin, take_up_again};
+use super::begin::{Retry, Start, greet_hosts, take_up_again};
 use super::connect::Connect;
 use super::drive::backoff;
-use super::intake::{Source, fill, stream};
+use super::intake::{Source, fill};
 use super::observe::Observer;
 use super::pass::one_pass;
 use super::queue::Scope;
@@ -97,24 +98,32 @@ pub async fn run_controlled(
 ) -> Result<Summary, RunError> {
     let begun = Instant::now();
     let (shared, ids) = Shared::begin(parts, control).await?;
+    begin_and_work(&shared, ids, sources, begun).await
+}
+
+async fn begin_and_work(
+    shared: &Arc<Shared>,
+    ids: [String; 2],
+    sources: &[Source],
+    begun: Instant,
+) -> Result<Summary, RunError> {
     let parts = &shared.parts;
-    let recovered = settle_open(&shared).await?;
-    let (run, known) = resume_or_begin(parts, ids, sources)?;
+    let asked = Asked::read(parts, sources).await?;
+    let start = Start::of(parts, ids, &asked)?;
+    let recovered = settle_open(shared).await?;
     if parts.settings.is_too_new_for_2_3_9() {
         parts.observer.warn(SERVERS_BEFORE_2_3_10);
     }
-    // What the master walked once need not be walked again.
-    let listed = known.is_some_and(|k| k.list_complete);
-    let fresh = sources
-        .iter()
-        .filter(|s| !listed || **s != Source::Master)
-        .cloned()
-        .collect();
-    let batches = stream(fresh, Arc::clone(&parts.connect), parts.stop.clone());
-    let beside = fill(&parts.journal, run, batches).await?;
-    if parts.stop.level() == Stop::No {
+    let (run, beside) = if start.is_listed() {
+        // What the master walked once need not be walked again.
+        (start.begin(parts, sources)?, Beside::default())
+    } else {
+        let spool = asked.mailboxes(parts, sources).await?;
+        let run = start.begin(parts, sources)?;
+        fill(parts, run, &spool)?;
         parts.journal.list_complete(run)?;
-    }
+        (run, spool.beside)
+    };
     for (why, n) in &beside.skipped {
         parts
             .observer
@@ -123,8 +132,8 @@ pub async fn run_controlled(
     for line in beside.lines() {
         parts.observer.say(&line);
     }
-    work(&shared, run, &Scope::All).await?;
-    sum_up(&shared, run, begun, beside, recovered.settled)
+    work(shared, run, &Scope::All).await?;
+    sum_up(shared, run, begun, beside, recovered.settled)
 }
 
 /// Takes up what failed in the last run.
@@ -141,6 +150,14 @@ pub async fn retry(
     let last = last.ok_or_else(|| RunError::Nothing("there is no run to retry".to_owned()))?;
     if last.spec.to != parts.settings.to || last.spec.verb != parts.settings.verb {
         return Err(RunError::Config("the last run was another one".to_owned()));
+    }
+    if !last.list_complete {
+        return Err(RunError::Nothing(format!(
+            "run {} was stopped before its list was whole: give its own command again ({}, {})",
+            last.id.0,
+            last.spec.task(),
+            last.spec.of_what()
+        )));
     }
     let (shared, _) = Shared::begin(parts, control).await?;
     let recovered = settle_open(&shared).await?;

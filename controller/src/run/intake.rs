@@ -9,12 +9,15 @@ use indexfile::mailbox::MailboxName;
 use slotd::protocol::{Command, ListRange, Listed as Page, Reply};
 use tokio::sync::mpsc;
 
+use super::attempt::{conclude, now_ms};
 use super::connect::Connect;
+use super::engine::Parts;
 use super::peer::Peer;
 use super::settings::{RunError, Stop, StopSignal};
-use crate::journal::{Journal, Listed, RunId};
+use super::spool::{Spool, Spooled};
+use crate::journal::{Ended, Figures, Listed, RunId, State};
 use crate::listing::{Beside, Item, Odd, Reader, Skip, Skipped};
-use crate::two_phase::Side;
+use crate::two_phase::{Failure, Reason, Side};
 
 /// Mailboxes in a batch: what one journal transaction takes.
 const BATCH: usize = 2000;
@@ -32,6 +35,64 @@ pub enum Source {
     Stdin,
     /// Every mailbox of the master, as its slotd finds them on the disks.
     Master,
+    /// Those of another source that are on this partition, or that do not tell theirs and are meant there.
+    On(String, Box<Source>),
+}
+
+impl Source {
+    /// Whether the master has to be asked for it.
+    pub(crate) fn is_walk(&self) -> bool {
+        match self {
+            Self::Master => true,
+            Self::On(_, source) => source.is_walk(),
+            _ => false,
+        }
+    }
+
+    /// The partition to which it is restricted.
+    pub(crate) fn partition(&self) -> Option<&str> {
+        match self {
+            Self::On(partition, _) => Some(partition),
+            _ => None,
+        }
+    }
+
+    /// What a person calls it, if it is a list.
+    pub(crate) fn list(&self) -> Option<String> {
+        match self {
+            Self::File(path) => Some(format!("the list {}", path.display())),
+            Self::Stdin => Some("the list on standard input".to_owned()),
+            Self::On(_, source) => source.list(),
+            Self::Names(_) | Self::Master => None,
+        }
+    }
+
+    /// As it is given on the command line; `None` where nothing is.
+    pub(crate) fn words(&self) -> Option<String> {
+        match self {
+            Self::Names(names) => {
+                let names: Vec<String> = names.iter().map(|n| quoted(n.as_str())).collect();
+                Some(names.join(" "))
+            }
+            Self::File(path) => Some(format!("--mailboxes {}", quoted(&path.to_string_lossy()))),
+            Self::Stdin => Some("--mailboxes -".to_owned()),
+            Self::Master => None,
+            Self::On(partition, source) => {
+                let words = source.words().map(|w| w + " ").unwrap_or_default();
+                Some(format!("{words}--partition {}", quoted(partition)))
+            }
+        }
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,=^".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 /// A piece of a list.
@@ -60,22 +121,41 @@ pub(crate) fn stream(sources: Vec<Source>, connect: Arc<dyn Connect>, stop: Stop
     batches
 }
 
-/// Adds everything to a run.
-pub(super) async fn fill(
-    journal: &Arc<dyn Journal>,
-    run: RunId,
-    mut batches: Batches,
-) -> Result<Beside, RunError> {
-    let mut beside = Beside::default();
-    while let Some(batch) = batches.recv().await {
-        match batch? {
-            Batch::Listed(listed) => {
-                journal.add(run, &listed)?;
-            }
-            Batch::Beside(more) => beside.add(&more),
+/// Adds everything to a run. A name that is on two partitions fails at once: nobody could say which one is meant,
+/// and the wrong one may be what a rename that was cut short has left.
+pub(super) fn fill(parts: &Parts, run: RunId, spool: &Spool) -> Result<(), RunError> {
+    let mut after = 0;
+    loop {
+        let page = spool.page(after, BATCH)?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        after = last.at;
+        let listed: Vec<Listed> = page.iter().map(|s| s.listed.clone()).collect();
+        parts.journal.add(run, &listed)?;
+        for Spooled { listed, places, .. } in &page {
+            let Some(places) = places else { continue };
+            let rows = parts.journal.find_all(run, &listed.name)?;
+            let row = rows.into_iter().find(|r| r.partition == listed.partition);
+            let Some(row) = row.filter(|r| r.state == State::Pending) else {
+                continue;
+            };
+            let failure = Failure {
+                side: Some(Side::Master),
+                reason: Reason::TwoPlaces,
+                text: format!("it is on the partitions {places}"),
+            };
+            conclude(
+                parts,
+                row.id,
+                &row.name,
+                now_ms(),
+                Ended::RolledBack,
+                Some(&failure),
+                Figures::default(),
+            );
         }
     }
-    Ok(beside)
 }
 
 async fn feed(
@@ -101,7 +181,32 @@ async fn feed(
         }
         Source::Stdin => read(BufReader::new(std::io::stdin()), stop.clone(), out.clone()).await,
         Source::Master => walk(connect, stop, out).await,
+        Source::On(partition, source) => on(&partition, *source, connect, stop, out).await,
     }
+}
+
+/// What another source has on this partition.
+async fn on(
+    partition: &str,
+    source: Source,
+    connect: &Arc<dyn Connect>,
+    stop: &StopSignal,
+    out: &Out,
+) -> Result<(), RunError> {
+    let mut batches = stream(vec![source], Arc::clone(connect), stop.clone());
+    while let Some(batch) = batches.recv().await {
+        let mut batch = batch?;
+        if let Batch::Listed(listed) = &mut batch {
+            listed.retain_mut(|one| {
+                let there = one.partition.get_or_insert_with(|| partition.to_owned());
+                there.eq_ignore_ascii_case(partition)
+            });
+        }
+        if out.send(Ok(batch)).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 async fn read(

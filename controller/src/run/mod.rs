@@ -24,6 +24,7 @@
 //! an undecided transaction is rolled back when its connection closes.
 
 mod alert;
+mod asked;
 mod attempt;
 mod away;
 mod begin;
@@ -39,6 +40,7 @@ mod recover;
 mod rollback;
 mod sample;
 mod settings;
+mod spool;
 mod summary;
 mod survey;
 
@@ -54,8 +56,9 @@ pub use observe::{Finished, Observer, Silent};
 pub use recover::{Recovered, recover};
 pub use rollback::{rollback, run_to_undo};
 pub use settings::{
-    RunError, SERVERS_BEFORE_2_3_10, Settings, Stop, StopHandle, StopSignal, stop_pair,
+    OtherRun, RunError, SERVERS_BEFORE_2_3_10, Settings, Stop, StopHandle, StopSignal, stop_pair,
 };
+pub(crate) use spool::Spooled;
 pub(crate) use summary::Histogram;
 pub use summary::{LockMs, Summary};
 pub use survey::{Answered, Asking, Question, Said, list, survey, survey_rows};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use indexfile::mailbox::MailboxName;
 
 use super::summary::PAGE;
-use crate::journal::{Filter, Job, Journal, JournalError, MailboxId, RunId, State};
+use crate::journal::{Filter, Job, Journal, JournalError, MailboxId, Row, RunId, State};
 
 /// How many mailboxes are set aside at most while their partition is busy.
 const ASIDE_MAX: usize = 10_000;
@@ -156,8 +156,9 @@ impl Queue {
             Scope::Names(names) => {
                 let mut page = Vec::new();
                 while let Some(name) = names.pop_front() {
-                    let row = self.journal.find(self.run, &name)?;
-                    page.extend(row.filter(|row| row.state == State::Pending));
+                    let rows = self.journal.find_all(self.run, &name)?;
+                    let pending = |row: &Row| row.state == State::Pending;
+                    page.extend(rows.into_iter().filter(pending));
                     if page.len() >= PAGE as usize {
                         break;
                     }
@@ -194,6 +195,8 @@ mod tests {
             replica: None,
             master_id: String::new(),
             replica_id: String::new(),
+            selection: "all".to_owned(),
+            words: String::new(),
         };
         let run = journal.begin_run(&spec, 0).unwrap();
         let listed: Vec<Listed> = ('a'..)

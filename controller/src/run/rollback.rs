@@ -16,7 +16,8 @@ use std::time::Instant;
 
 use indexfile::mailbox::MailboxName;
 
-use super::begin::resume_or_begin;
+use super::asked::Asked;
+use super::begin::Start;
 use super::engine::{Parts, Shared, sum_up, work};
 use super::queue::Scope;
 use super::recover::settle_open;
@@ -70,10 +71,15 @@ pub async fn rollback(
     check_names(&parts, &undone, names)?;
     let (shared, ids) = Shared::begin(parts, control).await?;
     let parts = &shared.parts;
+    let sources = [super::Source::Names(names.to_vec())];
+    let asked = match names {
+        [] => Asked::all(&parts.settings),
+        _ => Asked::read(parts, &sources).await?,
+    };
+    let start = Start::of(parts, ids, &asked)?;
     // What the run had decided belongs to what it changed.
     let recovered = settle_open(&shared).await?;
-    let sources = [super::Source::Names(names.to_vec())];
-    let (run, _) = resume_or_begin(parts, ids, &sources)?;
+    let run = start.begin(parts, &sources)?;
     let mut left = Left::default();
     fill(parts, run, &undone, names, &mut left)?;
     left.tell(parts);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use indexfile::exit::Exit;
 use tokio::sync::watch;
 
-use crate::journal::{JournalError, RunId, Verb};
+use crate::journal::{JournalError, RunId, RunInfo, Verb};
 use crate::listing::ListError;
 use crate::two_phase::Plan;
 
@@ -39,6 +39,8 @@ pub struct Settings {
     pub require_in_sync: bool,
     /// Remove the `.OLD` files once both sides are committed.
     pub drop_old: bool,
+    /// The run that is given up, if it is the one that was stopped and another one is wanted.
+    pub abandon: Option<RunId>,
 }
 
 /// What a person must know before mailboxes get an index of version 10, quiet or not. What slotd can see does not tell
@@ -71,7 +73,14 @@ impl Settings {
             prepare: false,
             require_in_sync: false,
             drop_old: false,
+            abandon: None,
         }
+    }
+
+    /// The options that say what is done to a mailbox, as they are given: with others it is another run.
+    #[must_use]
+    pub fn part_of_the_run(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// The plan of one transaction: to bring both sides to version `to`, or in a rollback those to their
@@ -193,6 +202,62 @@ pub enum RunError {
     /// There is nothing to take up.
     #[error("{0}")]
     Nothing(String),
+    /// What was asked for has no mailbox.
+    #[error("{0}")]
+    Empty(String),
+    /// The list could not be kept while it was read.
+    #[error("the mailbox list cannot be kept in a temporary file: {0}")]
+    Spool(String),
+    /// It was told to stop before it had begun.
+    #[error("stopped before the list was read to its end; nothing was begun")]
+    Stopped,
+    /// The run that was stopped is another one than this.
+    #[error("{0}")]
+    Other(Box<OtherRun>),
+}
+
+/// A run that is not finished, where another one was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherRun {
+    /// It.
+    pub run: RunInfo,
+    /// Its mailboxes that are not done.
+    pub left: u64,
+}
+
+impl OtherRun {
+    /// What can be done, with the arguments that say which hosts and which state file.
+    #[must_use]
+    pub fn sentence(&self, common: &str) -> String {
+        let Self { run, left } = self;
+        let (id, spec) = (run.id.0, &run.spec);
+        let words = match spec.words.as_str() {
+            "" => String::new(),
+            words => format!(" {words}"),
+        };
+        let target = match (spec.verb, spec.undoes) {
+            (Verb::Rollback, Some(run)) => format!(" {}", run.0),
+            _ => format!(" --to {}", spec.to),
+        };
+        // What is in the journal already need not be listed again, and a list may be gone by now.
+        let go_on = if run.list_complete && (words.contains("--mailboxes ") || !spec.is_known()) {
+            format!("controller retry {common}")
+        } else {
+            format!("controller {}{target} {common}{words}", spec.verb.as_str())
+        };
+        format!(
+            "run {id} ({}, {}) was stopped with {left} mailbox(es) left, and this is another one. Go on with it:\n  \
+             {go_on}\nor give it up and begin this one: the same command with --abandon-run {id}",
+            spec.task(),
+            spec.of_what(),
+        )
+    }
+}
+
+impl std::fmt::Display for OtherRun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.sentence("(hosts and --state as before)"))
+    }
 }
 
 impl RunError {
@@ -205,12 +270,14 @@ impl RunError {
             }
             Self::Journal(JournalError::InUse { .. } | JournalError::Missing { .. })
             | Self::Config(_)
+            | Self::Other(_)
             | Self::Nothing(_) => Exit::Config,
-            Self::Journal(_) => Exit::Io,
+            Self::Journal(_) | Self::Spool(_) => Exit::Io,
             Self::List(ListError::Io { source, .. }) | Self::ListFile { source, .. } => {
                 Exit::of_io(source)
             }
-            Self::List(_) => Exit::Data,
+            Self::List(_) | Self::Empty(_) => Exit::Data,
+            Self::Stopped => Exit::RolledBack,
             Self::Unavailable { .. } => Exit::Unavailable,
             Self::NoMailbox(_) => Exit::NoMailbox,
         }

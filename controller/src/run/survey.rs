@@ -9,11 +9,13 @@ use std::sync::Arc;
 use slotd::protocol::{Command, Named, Reply};
 use tokio::task::JoinSet;
 
+use super::asked::nothing;
 use super::begin::greet_hosts;
 use super::connect::Connect;
-use super::intake::{Batch, Batches, Source, stream};
+use super::intake::{Batch, Batches, Source};
 use super::peer::{Peer, reason_of};
 use super::settings::{RunError, Stop, StopSignal};
+use super::spool::Spool;
 use super::summary::PAGE;
 use crate::journal::{Filter, Journal, Listed, MailboxId, Row, RunId, State};
 use crate::listing::Beside;
@@ -56,15 +58,33 @@ pub async fn list(
     stop: &StopSignal,
     mut sink: impl FnMut(&Listed),
 ) -> Result<Beside, RunError> {
-    let mut beside = Beside::default();
-    let mut batches = stream(sources, Arc::clone(connect), stop.clone());
-    while let Some(batch) = batches.recv().await {
-        match batch? {
-            Batch::Listed(listed) => listed.iter().for_each(&mut sink),
-            Batch::Beside(more) => beside.add(&more),
+    let mut spool = whole(connect, sources, stop).await?;
+    let mut beside = std::mem::take(&mut spool.beside);
+    let mut after = 0;
+    loop {
+        let page = spool.page(after, PAGE as usize)?;
+        let Some(last) = page.last() else {
+            return Ok(beside);
+        };
+        after = last.at;
+        for spooled in &page {
+            beside.note_places(spooled);
+            sink(&spooled.listed);
         }
     }
-    Ok(beside)
+}
+
+/// All of a list; that it is empty is an error.
+async fn whole(
+    connect: &Arc<dyn Connect>,
+    sources: Vec<Source>,
+    stop: &StopSignal,
+) -> Result<Spool, RunError> {
+    let spool = Spool::read(sources.clone(), connect, stop).await?;
+    if spool.count() == 0 {
+        return Err(nothing(&sources, &spool.beside));
+    }
+    Ok(spool)
 }
 
 /// Asks about every mailbox of the sources, `parallel` at once.
@@ -78,8 +98,36 @@ pub async fn survey(
     sink: impl FnMut(Answered),
 ) -> Result<Beside, RunError> {
     greet_hosts(asking.connect).await?;
-    let batches = stream(sources, Arc::clone(asking.connect), asking.stop.clone());
-    survey_batches(asking, batches, sink).await
+    let mut spool = whole(asking.connect, sources, asking.stop).await?;
+    let mut beside = std::mem::take(&mut spool.beside);
+    let (out, batches) = tokio::sync::mpsc::channel(2);
+    let feed = tokio::task::spawn_blocking(move || {
+        let mut places = Beside::default();
+        let mut after = 0;
+        loop {
+            let page = match spool.page(after, PAGE as usize) {
+                Ok(page) => page,
+                Err(error) => {
+                    // If nobody listens any more, nobody wants to know.
+                    let _ = out.blocking_send(Err(error));
+                    return places;
+                }
+            };
+            let Some(last) = page.last() else {
+                return places;
+            };
+            after = last.at;
+            page.iter().for_each(|spooled| places.note_places(spooled));
+            let batch = Batch::Listed(page.into_iter().map(|s| s.listed).collect());
+            if out.blocking_send(Ok(batch)).is_err() {
+                return places;
+            }
+        }
+    });
+    survey_batches(asking, batches, sink).await?;
+    let places = feed.await;
+    beside.add(&places.map_err(|e| RunError::Spool(e.to_string()))?);
+    Ok(beside)
 }
 
 /// Asks about every mailbox of a run that is in one of these states.
@@ -120,21 +168,20 @@ pub async fn survey_rows(
             }
         }
     });
-    survey_batches(asking, batches, sink).await.map(drop)
+    survey_batches(asking, batches, sink).await
 }
 
 async fn survey_batches(
     asking: &Asking<'_>,
     mut batches: Batches,
     mut sink: impl FnMut(Answered),
-) -> Result<Beside, RunError> {
+) -> Result<(), RunError> {
     let Asking {
         connect,
         parallel,
         stop,
         question,
     } = asking;
-    let mut beside = Beside::default();
     let mut pool: Vec<[Peer; 2]> = Vec::new();
     let mut tasks: JoinSet<([Peer; 2], Answered)> = JoinSet::new();
     let mut settle = |joined: Option<Result<([Peer; 2], Answered), tokio::task::JoinError>>,
@@ -152,10 +199,7 @@ async fn survey_batches(
     while let Some(batch) = batches.recv().await {
         let listed = match batch? {
             Batch::Listed(listed) => listed,
-            Batch::Beside(more) => {
-                beside.add(&more);
-                continue;
-            }
+            Batch::Beside(_) => continue,
         };
         for of in listed {
             if stop.level() != Stop::No {
@@ -181,7 +225,7 @@ async fn survey_batches(
     while !tasks.is_empty() {
         settle(tasks.join_next().await, &mut pool)?;
     }
-    Ok(beside)
+    Ok(())
 }
 
 async fn put(

@@ -1,5 +1,6 @@
 //! Whole runs against slotds that live in memory and speak the real wire.
 
+mod asked;
 mod away;
 mod ends;
 mod fake;

@@ -271,7 +271,7 @@ impl Reason {
             Self::NoMailbox => "that host has no such mailbox; compare the mailbox lists",
             Self::Elsewhere => "it was moved to another partition after it was listed; run again",
             Self::TwoPlaces => {
-                "one of the two is a stale copy: move it away, or name the partition in the list"
+                "one of the two is a stale copy (`ctl_mboxlist -d` knows which): move it away, or give --partition"
             }
             Self::Damaged => {
                 "run `indexfile check` on the mailbox and repair it, then retry it by name"

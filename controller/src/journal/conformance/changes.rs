@@ -145,10 +145,13 @@ pub(super) fn a_transaction_is_open_until_it_is_finished(arm: &impl Arm) {
     );
 }
 
-pub(super) fn only_what_was_rolled_back_is_requeued(arm: &impl Arm) {
+pub(super) fn only_what_was_rolled_back_or_gone_is_requeued(arm: &impl Arm) {
     let journal = arm.journal();
-    let (run, ids) = begin(journal, &["user.a", "user.b"]);
-    for (id, ended) in ids.iter().zip([Ended::Upgraded, Ended::RolledBack]) {
+    let (run, ids) = begin(journal, &["user.a", "user.b", "user.c"]);
+    for (id, ended) in ids
+        .iter()
+        .zip([Ended::Upgraded, Ended::RolledBack, Ended::Gone])
+    {
         journal.submit(
             Change::Finish {
                 mailbox: *id,
@@ -164,6 +167,6 @@ pub(super) fn only_what_was_rolled_back_is_requeued(arm: &impl Arm) {
         .unwrap();
     assert_eq!(
         pending.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(),
-        ["user.b"]
+        ["user.b", "user.c"]
     );
 }

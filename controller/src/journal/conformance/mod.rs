@@ -69,6 +69,8 @@ pub(super) fn spec() -> RunSpec {
         replica: Some("unix:/r".to_owned()),
         master_id: "a".to_owned(),
         replica_id: "b".to_owned(),
+        selection: "all".to_owned(),
+        words: String::new(),
     }
 }
 
@@ -125,12 +127,16 @@ macro_rules! suite {
                 super::changes::a_transaction_is_open_until_it_is_finished(&$new);
             }
             #[test]
-            fn only_what_was_rolled_back_is_requeued() {
-                super::changes::only_what_was_rolled_back_is_requeued(&$new);
+            fn only_what_was_rolled_back_or_gone_is_requeued() {
+                super::changes::only_what_was_rolled_back_or_gone_is_requeued(&$new);
             }
             #[test]
             fn pages_come_in_order_and_show_each_mailbox_once() {
                 super::rows::pages_come_in_order_and_show_each_mailbox_once(&$new);
+            }
+            #[test]
+            fn a_name_on_two_partitions_is_two_mailboxes() {
+                super::rows::a_name_on_two_partitions_is_two_mailboxes(&$new);
             }
             #[test]
             fn totals_add_up() {

@@ -47,6 +47,36 @@ pub(super) fn pages_come_in_order_and_show_each_mailbox_once(arm: &impl Arm) {
     );
 }
 
+pub(super) fn a_name_on_two_partitions_is_two_mailboxes(arm: &impl Arm) {
+    let journal = arm.journal();
+    let on = |partition: Option<&str>| Listed {
+        partition: partition.map(str::to_owned),
+        ..listed("user.a")
+    };
+    let (run, _) = begin(journal, &["user.a"]);
+    for (partition, new) in [
+        (Some("default"), 0),
+        (Some("two"), 1),
+        (Some("two"), 0),
+        // Whoever does not say which means one that is known.
+        (None, 0),
+    ] {
+        assert_eq!(
+            journal.add(run, &[on(partition)]).unwrap(),
+            new,
+            "{partition:?}"
+        );
+    }
+    let name = on(None).name;
+    let rows = journal.find_all(run, &name).unwrap();
+    let partitions: Vec<_> = rows.iter().map(|r| r.partition.as_deref()).collect();
+    assert_eq!(partitions, [Some("default"), Some("two")]);
+    assert_eq!(journal.find(run, &name).unwrap(), rows.first().cloned());
+    let other = journal.begin_run(&spec(), 6).unwrap();
+    assert_eq!(journal.add(other, &[on(None)]).unwrap(), 1);
+    assert_eq!(journal.add(other, &[on(Some("two"))]).unwrap(), 0);
+}
+
 pub(super) fn totals_add_up(arm: &impl Arm) {
     let journal = arm.journal();
     let (run, ids) = begin(

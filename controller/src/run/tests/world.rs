@@ -146,5 +146,7 @@ pub fn spec_of(world: &World) -> crate::journal::RunSpec {
         replica: Some("replica".to_owned()),
         master_id: String::new(),
         replica_id: String::new(),
+        selection: "all".to_owned(),
+        words: String::new(),
     }
 }

@@ -1,0 +1,125 @@
+//! What a start was asked to work on: by this a run that was stopped is known again.
+//!
+//! A run is its verb, its target, its pair and its selection. The selection is everything (of a partition), or a set
+//! of mailboxes; two sets are the same if they have the same names on the same partitions, wherever they were
+//! written down. Options that change what is done to a mailbox belong to it ([`Settings::part_of_the_run`]).
+
+use std::fmt::Write as _;
+
+use super::engine::Parts;
+use super::intake::Source;
+use super::settings::{RunError, Settings};
+use super::spool::Spool;
+use crate::listing::Beside;
+
+/// The selection of everything that the master has, or that a rollback undoes.
+const ALL: &str = "all";
+
+/// What was asked for.
+pub(super) struct Asked {
+    /// As the journal keeps it, to be compared.
+    pub(super) selection: String,
+    /// As it was given, for a person.
+    pub(super) words: String,
+    /// Its mailboxes, if they could be read without asking the master.
+    spool: Option<Spool>,
+}
+
+impl Asked {
+    /// Reads what there is to read: names and lists.
+    ///
+    /// # Errors
+    /// A list cannot be read, or there is nothing in it.
+    pub(super) async fn read(parts: &Parts, sources: &[Source]) -> Result<Self, RunError> {
+        let mut words: Vec<String> = sources.iter().filter_map(Source::words).collect();
+        let options = parts.settings.part_of_the_run();
+        words.extend(options.iter().cloned());
+        let (what, spool) = if sources.iter().any(Source::is_walk) {
+            let partitions = sources.iter().filter_map(Source::partition);
+            let each = partitions.map(|p| format!("{ALL} of {p}"));
+            (each.last().unwrap_or_else(|| ALL.to_owned()), None)
+        } else {
+            let spool = read(parts, sources).await?;
+            (
+                format!("{} {}", spool.count(), spool.digest()?),
+                Some(spool),
+            )
+        };
+        Ok(Self {
+            selection: with(what, &options),
+            words: words.join(" "),
+            spool,
+        })
+    }
+
+    /// All of something that the journal knows.
+    pub(super) fn all(settings: &Settings) -> Self {
+        let options = settings.part_of_the_run();
+        Self {
+            selection: with(ALL.to_owned(), &options),
+            words: options.join(" "),
+            spool: None,
+        }
+    }
+
+    /// Its mailboxes; the master is asked for them if need be.
+    ///
+    /// # Errors
+    /// They cannot be read, or there is none.
+    pub(super) async fn mailboxes(
+        self,
+        parts: &Parts,
+        sources: &[Source],
+    ) -> Result<Spool, RunError> {
+        match self.spool {
+            Some(spool) => Ok(spool),
+            None => read(parts, sources).await,
+        }
+    }
+}
+
+async fn read(parts: &Parts, sources: &[Source]) -> Result<Spool, RunError> {
+    let spool = Spool::read(sources.to_vec(), &parts.connect, &parts.stop).await?;
+    if spool.count() == 0 {
+        return Err(nothing(sources, &spool.beside));
+    }
+    Ok(spool)
+}
+
+fn with(what: String, options: &[String]) -> String {
+    std::iter::once(what)
+        .chain(options.iter().cloned())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// That there is nothing to do is never what somebody wanted.
+pub(super) fn nothing(sources: &[Source], beside: &Beside) -> RunError {
+    let mut text = "nothing to do: ".to_owned();
+    // Writing to a String cannot fail.
+    let _ = if let Some(list) = sources.iter().find_map(Source::list) {
+        let skipped: u64 = beside.skipped.values().sum();
+        if let Some(bad) = beside.bad.first.first() {
+            write!(
+                text,
+                "{list} has no mailbox, but {} bad entries: {bad}",
+                beside.bad.count
+            )
+        } else if skipped == 0 {
+            write!(text, "{list} has no mailbox")
+        } else {
+            let each = beside.skipped.iter().map(|(why, n)| format!("{n} {why}"));
+            let each = each.collect::<Vec<String>>().join(", ");
+            write!(text, "of {list} every entry was skipped ({each})")
+        }
+    } else {
+        write!(text, "the master has no mailbox")
+    };
+    if let Some(partition) = sources.iter().find_map(Source::partition) {
+        let _ = write!(text, " on partition {partition}");
+    }
+    if sources.iter().any(Source::is_walk) {
+        text.push_str("; is its imapd.conf the right one, and everything mounted?");
+    }
+    RunError::Empty(text)
+}
