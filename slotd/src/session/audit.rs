@@ -1,12 +1,12 @@
 //! `VERIFY`, without locks, and `CLEAN`, under them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use indexfile::check::{Findings, Severity, check_index, check_pair};
 use indexfile::sha1s::FILE_NAME;
-use indexfile::{FileKind, IndexFile};
+use indexfile::{FileKind, Guid, IndexFile, ReadError};
 use precompute::hash::Kernel;
 use precompute::hash::lanes::Lanes;
 use precompute::message::{Hasher, MessageError};
@@ -20,90 +20,132 @@ use crate::intent::recovery;
 use crate::lock::{MailboxLocks, Patience, wait};
 use crate::protocol::{Clean, Cleaned, Code, GuidEntry, Reply, Verified, Verify};
 use crate::refusal::Refusal;
-use crate::stage::{Until, digest_of, new_name, old_name, prepared_name, spool};
+use crate::stage::{Listing, Until, new_name, old_name, prepared_name, spool};
+use crate::store::Place;
+
+/// Messages that are compared at a time.
+const BATCH: usize = 4096;
+
+/// What is wrong with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Bad {
+    Guid,
+    Missing,
+    Size,
+    Unreadable,
+}
+
+impl Bad {
+    fn word(self) -> &'static str {
+        match self {
+            Bad::Guid => "guid",
+            Bad::Missing => "missing",
+            Bad::Size => "size",
+            Bad::Unreadable => "unreadable",
+        }
+    }
+}
 
 impl Session {
     pub(super) fn verify(&self, verify: &Verify) -> Result<Reply, Refusal> {
         let place = self.host.store.find(&verify.of)?;
         let (index, expunge) = open_unlocked(&self.host.store, &place)?;
-        let files = || [Some(&index), expunge.as_ref()].into_iter().flatten();
-        let mut entries: Vec<GuidEntry> = Vec::new();
-        let mut old = 0;
-        for record in files().flat_map(IndexFile::records) {
-            let record = record?;
-            old += u32::from(record.guid().is_old_style());
-            entries.push(GuidEntry {
-                uid: record.uid(),
-                guid: record.guid().padded(),
-                size: record.size(),
-            });
-        }
-        entries.sort_by_key(|e| e.uid);
         let mut verified = Verified {
             index: index.minor_version(),
             expunge: expunge.as_ref().map(IndexFile::minor_version),
             messages: index.num_records() + expunge.as_ref().map_or(0, IndexFile::num_records),
             checked: 0,
-            old,
+            old: 0,
             bad: 0,
             list: Vec::new(),
             findings: findings(&index, expunge.as_ref()),
-            digest: digest_of(&entries),
+            digest: Guid::NULL,
         };
-        let wanted: Vec<&GuidEntry> = entries.iter().filter(|e| !e.guid.is_old_style()).collect();
+        let listing = Listing::of([Some(index), expunge].into_iter().flatten())?;
+        verified.digest = listing.digester()?.0.finish();
+        let mut wanted = 0_u32;
+        for entry in listing.from(0)? {
+            let old = entry?.guid.is_old_style();
+            verified.old += u32::from(old);
+            wanted += u32::from(!old);
+        }
         // Spread evenly over the mailbox.
         let step = match verify.sample {
             Some(0) => return Ok(Reply::Ok(verified.to_fields())),
-            Some(sample) => wanted.len().div_ceil(sample as usize).max(1),
+            Some(sample) => wanted.div_ceil(sample).max(1),
             None => 1,
         };
-        let sample: HashMap<u32, &GuidEntry> =
-            wanted.iter().step_by(step).map(|e| (e.uid, *e)).collect();
-        if !sample.is_empty() {
-            let spool = spool(&place)?;
-            let mut uids: Vec<u32> = sample.keys().copied().collect();
-            uids.sort_unstable();
-            let mut bad: Vec<(u32, &'static str)> = Vec::new();
-            let sink = |uid: u32, result: Result<precompute::message::Hashed, MessageError>| {
-                verified.checked += 1;
-                let entry = sample.get(&uid);
-                let reason = match result {
-                    Ok(hashed) if entry.is_some_and(|e| e.size != hashed.size) => "size",
-                    Ok(hashed) if entry.is_some_and(|e| e.guid != hashed.guid) => "guid",
-                    Ok(_) => return,
-                    Err(MessageError::Missing { .. }) => "missing",
-                    Err(_) => "unreadable",
-                };
-                bad.push((uid, reason));
-            };
-            let cancel = &self.control.cancel;
-            Hasher::new(&spool, uids.iter().copied(), sink, Until(cancel))
-                .run(&mut Lanes::new(Kernel::detect()));
-            if cancel.load(Ordering::Relaxed) {
-                return Err(Refusal::new(Code::Expired, "VERIFY was cut short"));
+        let mut sample = listing
+            .from(0)?
+            .filter(|e| e.as_ref().map_or(true, |e| !e.guid.is_old_style()))
+            .step_by(step as usize);
+        let mut bad: Vec<(u32, Bad)> = Vec::new();
+        loop {
+            let some = sample.by_ref().take(BATCH);
+            let some = some.collect::<Result<Vec<GuidEntry>, ReadError>>()?;
+            if some.is_empty() {
+                break;
             }
-            if !bad.is_empty() {
-                // It may have been expunged and cleaned up while we read.
-                let (index, expunge) = open_unlocked(&self.host.store, &place)?;
-                let mut still = HashSet::new();
-                for record in [Some(&index), expunge.as_ref()]
-                    .into_iter()
-                    .flatten()
-                    .flat_map(IndexFile::records)
-                {
-                    still.insert(record?.uid());
-                }
-                bad.retain(|(uid, _)| still.contains(uid));
-            }
-            bad.sort_unstable();
-            verified.bad = u32::try_from(bad.len()).unwrap_or(u32::MAX);
-            verified.list = bad
-                .iter()
-                .take(Verified::MAX)
-                .map(|(uid, reason)| format!("{uid}:{reason}"))
-                .collect();
+            verified.checked += self.compare(&place, &some, &mut bad)?;
         }
+        if !bad.is_empty() {
+            // It may have been expunged and cleaned up while we read.
+            let (index, expunge) = open_unlocked(&self.host.store, &place)?;
+            let now = Listing::of([Some(index), expunge].into_iter().flatten())?;
+            bad.sort_unstable();
+            let mut still = Vec::new();
+            let mut at = 0;
+            for entry in now.from(0)? {
+                let uid = entry?.uid;
+                while bad.get(at).is_some_and(|(bad, _)| *bad < uid) {
+                    at += 1;
+                }
+                while let Some(bad) = bad.get(at).filter(|(bad, _)| *bad == uid) {
+                    still.push(*bad);
+                    at += 1;
+                }
+            }
+            bad = still;
+        }
+        verified.bad = u32::try_from(bad.len()).unwrap_or(u32::MAX);
+        let list = bad.iter().take(Verified::MAX);
+        verified.list = list
+            .map(|(uid, why)| format!("{uid}:{}", why.word()))
+            .collect();
         Ok(Reply::Ok(verified.to_fields()))
+    }
+
+    /// Compares some messages with their records; returns how many, and adds those that differ to `bad`.
+    fn compare(
+        &self,
+        place: &Place,
+        entries: &[GuidEntry],
+        bad: &mut Vec<(u32, Bad)>,
+    ) -> Result<u32, Refusal> {
+        let spool = spool(place)?;
+        let by_uid: HashMap<u32, &GuidEntry> = entries.iter().map(|e| (e.uid, e)).collect();
+        let mut uids: Vec<u32> = by_uid.keys().copied().collect();
+        uids.sort_unstable();
+        let mut checked = 0;
+        let sink = |uid: u32, result: Result<precompute::message::Hashed, MessageError>| {
+            checked += 1;
+            let entry = by_uid.get(&uid);
+            let why = match result {
+                Ok(hashed) if entry.is_some_and(|e| e.size != hashed.size) => Bad::Size,
+                Ok(hashed) if entry.is_some_and(|e| e.guid != hashed.guid) => Bad::Guid,
+                Ok(_) => return,
+                Err(MessageError::Missing { .. }) => Bad::Missing,
+                Err(_) => Bad::Unreadable,
+            };
+            bad.push((uid, why));
+        };
+        let cancel = &self.control.cancel;
+        Hasher::new(&spool, uids.iter().copied(), sink, Until(cancel))
+            .run(&mut Lanes::new(Kernel::detect()));
+        if cancel.load(Ordering::Relaxed) {
+            return Err(Refusal::new(Code::Expired, "VERIFY was cut short"));
+        }
+        Ok(checked)
     }
 
     pub(super) fn clean(&self, clean: &Clean) -> Result<Reply, Refusal> {

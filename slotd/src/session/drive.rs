@@ -303,8 +303,8 @@ impl Session {
 
 /// Lets go of a stage, which may be large, on another thread: no answer waits for it.
 fn discard(stage: Option<stage::Stage>) {
-    const LARGE: usize = 10_000;
-    let large = stage.as_ref().is_some_and(|s| s.entries.len() >= LARGE);
+    const LARGE: u32 = 10_000;
+    let large = stage.as_ref().is_some_and(|s| s.report.messages >= LARGE);
     match tokio::runtime::Handle::try_current() {
         Ok(runtime) if large => {
             runtime.spawn_blocking(move || drop(stage));

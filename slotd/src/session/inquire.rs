@@ -3,17 +3,17 @@
 use std::os::unix::fs::FileExt;
 
 use indexfile::sha1s::FILE_NAME;
-use indexfile::{FileKind, IndexFile, IoContext};
+use indexfile::{FileKind, IndexFile, IoContext, ReadError};
 
-use super::Session;
+use super::{Open, Session};
 use crate::client::Client;
 use crate::fs::OpenError;
 use crate::protocol::{
-    Code, Confirmed, DigestRange, Digests, GuidEntry, GuidPage, GuidRange, MailboxFacts, Named,
-    PartDigest, Reply, Sha1sChunk, Sha1sRange, Standing, Status,
+    Code, Confirmed, DigestRange, Digests, GuidPage, GuidRange, MailboxFacts, Named, PartDigest,
+    Reply, Sha1sChunk, Sha1sRange, Standing, Status,
 };
 use crate::refusal::Refusal;
-use crate::stage::{digest_of, old_name, sources};
+use crate::stage::{Listing, old_name, sources};
 use crate::store::{Place, Store};
 use crate::transaction::{Event, State};
 
@@ -24,14 +24,24 @@ const FETCH_BYTES: u64 = 1 << 30;
 
 impl Session {
     pub(super) fn guids(&self, range: GuidRange) -> Result<Reply, Refusal> {
-        let stage = self.open.as_ref().and_then(|o| o.stage.as_ref());
-        let stage = stage.ok_or_else(|| Refusal::new(Code::State, "GUIDS comes after UPGRADE"))?;
+        let listing = self.staged("GUIDS")?;
         let max = range
             .max
             .map_or(GuidPage::MAX, |m| (m as usize).clamp(2, GuidPage::MAX));
-        let rest = within(&stage.entries, range.from, range.to.unwrap_or(u32::MAX));
-        let mut page = rest.get(..max.min(rest.len())).unwrap_or(&[]).to_vec();
-        let next = rest.get(page.len()).map(|e| e.uid);
+        let to = range.to.unwrap_or(u32::MAX);
+        let mut page = Vec::new();
+        let mut next = None;
+        for entry in listing.from(range.from)? {
+            let entry = entry?;
+            if entry.uid > to {
+                break;
+            }
+            if page.len() == max {
+                next = Some(entry.uid);
+                break;
+            }
+            page.push(entry);
+        }
         // A UID of both index and expunge must not be torn apart: the next page begins with it.
         page.retain(|e| Some(e.uid) != next);
         Ok(Reply::Ok(
@@ -44,18 +54,27 @@ impl Session {
     }
 
     pub(super) fn digests(&self, range: DigestRange) -> Result<Reply, Refusal> {
-        let stage = self.open.as_ref().and_then(|o| o.stage.as_ref());
-        let stage =
-            stage.ok_or_else(|| Refusal::new(Code::State, "DIGESTS comes after UPGRADE"))?;
+        let listing = self.staged("DIGESTS")?;
         let parts = range.pieces().map(|(from, to)| {
-            let entries = within(&stage.entries, from, to);
-            PartDigest {
-                count: u32::try_from(entries.len()).unwrap_or(u32::MAX),
-                digest: digest_of(entries),
-            }
+            let (count, digest) = listing.digest_within(from, to)?;
+            Ok(PartDigest { count, digest })
         });
-        let parts = parts.collect();
+        let parts = parts.collect::<Result<_, ReadError>>()?;
         Ok(Reply::Ok(Digests { parts }.to_fields()))
+    }
+
+    fn staged(&self, question: &str) -> Result<&Listing, Refusal> {
+        match &self.open {
+            Some(Open {
+                locks,
+                stage: Some(stage),
+                ..
+            }) => stage.listing(locks),
+            _ => Err(Refusal::new(
+                Code::State,
+                format!("{question} comes after UPGRADE"),
+            )),
+        }
     }
 
     /// Whether the transaction stands. That it was asked is enough to keep it from ending for want of commands.
@@ -144,29 +163,28 @@ impl Session {
         let uniqueid = sources::uniqueid_of(&place)?;
         let (index, expunge) = open_unlocked(&self.host.store, &place)?;
         let local = sources::open_local(&place, &uniqueid, index.header().uidvalidity());
-        let files = || [Some(&index), expunge.as_ref()].into_iter().flatten();
+        let findings = super::audit::findings(&index, expunge.as_ref());
+        let uidvalidity = index.header().uidvalidity();
+        let (version, exists) = (index.minor_version(), index.num_records());
+        let last_uid = index.header().last_uid();
+        let of_expunge = expunge
+            .as_ref()
+            .map(|e| (e.minor_version(), e.num_records()));
+        let listing = Listing::of([Some(index), expunge].into_iter().flatten())?;
         let (mut old, mut cached, mut bytes, mut hash_bytes) = (0, 0, 0_u64, 0_u64);
-        let mut entries: Vec<GuidEntry> = Vec::new();
-        for record in files().flat_map(IndexFile::records) {
-            let record = record?;
-            bytes = bytes.saturating_add(record.size());
-            if record.guid().is_old_style() {
+        for entry in listing.from(0)? {
+            let entry = entry?;
+            bytes = bytes.saturating_add(entry.size);
+            if entry.guid.is_old_style() {
                 old += 1;
-                let known = local.as_ref().and_then(|c| c.get(record.uid()));
-                if known.is_some_and(|e| e.size == record.size()) {
+                let known = local.as_ref().and_then(|c| c.get(entry.uid));
+                if known.is_some_and(|e| e.size == entry.size) {
                     cached += 1;
                 } else {
-                    hash_bytes = hash_bytes.saturating_add(record.size());
+                    hash_bytes = hash_bytes.saturating_add(entry.size);
                 }
             }
-            entries.push(GuidEntry {
-                uid: record.uid(),
-                guid: record.guid().padded(),
-                size: record.size(),
-            });
         }
-        entries.sort_by_key(|e| e.uid);
-        let findings = super::audit::findings(&index, expunge.as_ref());
         let mut has_old = false;
         for kind in [FileKind::Index, FileKind::Expunge] {
             has_old |= place.directory_of(kind).stat(old_name(kind))?.is_some();
@@ -176,31 +194,24 @@ impl Session {
                 mailbox: place.mailbox.clone(),
                 partition: place.partition.clone(),
                 uniqueid,
-                uidvalidity: index.header().uidvalidity(),
-                index: index.minor_version(),
-                expunge: expunge.as_ref().map(IndexFile::minor_version),
-                exists: index.num_records(),
-                expunged: expunge.as_ref().map_or(0, IndexFile::num_records),
+                uidvalidity,
+                index: version,
+                expunge: of_expunge.map(|(version, _)| version),
+                exists,
+                expunged: of_expunge.map_or(0, |(_, records)| records),
                 old: Some(old),
             },
             cached,
             bytes,
             hash_bytes,
-            index_bytes: files().fold(0, |sum, f| sum + f.length()),
-            last_uid: index.header().last_uid(),
+            index_bytes: listing.files().fold(0, |sum, f| sum + f.length()),
+            last_uid,
             has_old,
             findings,
-            digest: digest_of(&entries),
+            digest: listing.digester()?.0.finish(),
         };
         Ok(Reply::Ok(status.to_fields()))
     }
-}
-
-/// Those entries of an ascending list that have a UID from `from` to `to`.
-fn within(entries: &[GuidEntry], from: u32, to: u32) -> &[GuidEntry] {
-    let start = entries.partition_point(|e| e.uid < from);
-    let end = entries.partition_point(|e| e.uid <= to);
-    entries.get(start..end).unwrap_or(&[])
 }
 
 /// Opens index and expunge as they are now, without locks: for looking only.

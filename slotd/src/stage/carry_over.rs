@@ -10,12 +10,11 @@ use indexfile::{FileKind, IndexFile, IoContext, ReadError};
 use super::patch::{self, Diff, Patch};
 use super::prepare::PreparedFile;
 use super::{
-    LiveFiles, Note, Prepared, Stage, StagedFile, entry, locked, new_name, prepared_name,
-    remove_strays,
+    LiveFiles, Note, Prepared, Stage, StagedFile, locked, new_name, prepared_name, remove_strays,
 };
 use crate::fs::{Unsynced, copy_attributes};
 use crate::lock::MailboxLocks;
-use crate::protocol::{Code, FileState};
+use crate::protocol::{Code, FileState, GuidEntry};
 use crate::refusal::Refusal;
 
 impl Prepared {
@@ -63,20 +62,23 @@ impl Prepared {
         stage.report.cached = self.identities.cached;
         stage.report.hashed = self.identities.hashed;
         stage.uuids_old = self.identities.restoring;
-        let grown = self.only_grew(&plans);
         let written = plans.iter().try_for_each(|(source, plan)| match plan {
-            Plan::Unchanged => Ok(stage.keep(source)?),
+            Plan::Unchanged => {
+                stage.set_state(source.kind(), FileState::Unchanged);
+                Ok(())
+            }
             Plan::Write => stage.write(locks, source, &self.identities, note),
-            Plan::Patch(patch) => self.patch(&mut stage, locks, source, patch, grown),
+            Plan::Patch(patch) => self.patch(&mut stage, locks, source, patch),
         });
-        if let Err(refusal) = written {
+        let finished = written.and_then(|()| {
+            if self.only_grew(&plans) && self.grow(&mut stage, live, &plans)? {
+                return Ok(());
+            }
+            stage.finish(locks)
+        });
+        if let Err(refusal) = finished {
             stage.remove(locks)?;
             return Err(refusal);
-        }
-        if grown {
-            self.grow(&mut stage, live, &plans)?;
-        } else {
-            stage.finish();
         }
         drop(plans);
         // What was not taken is removed now; the rest is large, and is let go when the locks are.
@@ -125,7 +127,6 @@ impl Prepared {
         locks: &MailboxLocks,
         source: &IndexFile,
         patch: &Patch,
-        grown: bool,
     ) -> Result<(), Refusal> {
         let kind = source.kind();
         let locked = locked(locks, kind)?;
@@ -176,25 +177,16 @@ impl Prepared {
         stage.report.restored += patch.restored;
         stage.report.lost_modseqs += lost_modseqs(source, self.want.version)?;
         stage.set_state(kind, FileState::Staged);
-        if !grown {
-            let mut blocks = source.blocks();
-            while let Some(block) = blocks.read()? {
-                for record in block.records() {
-                    let guid = identities.decide(&record)?.guid;
-                    stage.entries.push(entry(&record, guid));
-                }
-            }
-        }
         Ok(())
     }
 
-    /// Takes over the prepared list and digest, and adds the new messages.
+    /// Takes over the prepared digest and adds the new messages; `false` if they do not come after all others.
     fn grow(
         &mut self,
         stage: &mut Stage,
         live: &LiveFiles,
         plans: &[(&IndexFile, Plan)],
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         let new = plans.iter().filter_map(|(source, plan)| match plan {
             Plan::Patch(patch) => Some(patch::appended(source, patch)),
             _ => None,
@@ -202,21 +194,20 @@ impl Prepared {
         let mut added = Vec::new();
         for record in new.flatten() {
             let record = record?;
-            added.push(entry(&record, self.identities.decide(&record)?.guid));
+            added.push(GuidEntry {
+                uid: record.uid(),
+                guid: self.identities.decide(&record)?.guid,
+                size: record.size(),
+            });
         }
-        let in_order = added
-            .first()
-            .is_none_or(|first| self.entries.last().is_none_or(|last| last.uid < first.uid));
-        stage.entries = std::mem::take(&mut self.entries);
-        stage.entries.extend_from_slice(&added);
-        if in_order && stage.entries.len() == live.num_records() as usize {
-            let mut digester = std::mem::take(&mut self.digester);
-            digester.add(&added);
-            stage.report.digest = digester.finish();
-        } else {
-            stage.finish();
+        let in_order = added.first().is_none_or(|new| self.last_uid < new.uid);
+        if !in_order || self.listed as usize + added.len() != live.num_records() as usize {
+            return Ok(false);
         }
-        Ok(())
+        let mut digester = std::mem::take(&mut self.digester);
+        digester.add(&added);
+        stage.report.digest = digester.finish();
+        Ok(true)
     }
 }
 

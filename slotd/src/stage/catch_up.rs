@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use indexfile::{FileKind, IndexFile, IoError};
 
 use super::prepare::past;
-use super::{Digester, LiveFiles, Prepared, entry, patch};
+use super::{LiveFiles, Prepared, patch};
 use crate::fs::{Unsynced, sync_new};
 use crate::protocol::Upgrade;
 use crate::refusal::Refusal;
@@ -103,7 +103,7 @@ impl Prepared {
             .enumerate()
         {
             // It may be written while it is looked at, so it is looked at once: in a copy.
-            let Some(now) = past(source)? else {
+            let Some(now) = past(source, &self.files[at].dir)? else {
                 return Ok(Some(self));
             };
             let origin = self.files[at].origin();
@@ -120,7 +120,7 @@ impl Prepared {
             self.bring_up(at, now, &patch)?;
         }
         if list_changed {
-            self.list_anew()?;
+            self.list()?;
         }
         self.report.messages = live.num_records();
         self.report.cached = self.identities.cached;
@@ -140,21 +140,6 @@ impl Prepared {
         }
         (file.altered, file.restored) = (patch.altered, patch.restored);
         file.was = Some(now);
-        Ok(())
-    }
-
-    fn list_anew(&mut self) -> Result<(), Refusal> {
-        self.entries.clear();
-        for was in self.files.iter().filter_map(|f| f.was.as_ref()) {
-            for record in was.records() {
-                let record = record?;
-                let guid = self.identities.decide(&record)?.guid;
-                self.entries.push(entry(&record, guid));
-            }
-        }
-        self.entries.sort_by_key(|e| e.uid);
-        self.digester = Digester::default();
-        self.digester.add(&self.entries);
         Ok(())
     }
 }

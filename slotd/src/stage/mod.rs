@@ -12,6 +12,7 @@ mod carry_over;
 mod catch_up;
 mod digest;
 mod identities;
+mod listing;
 mod live;
 mod old;
 mod patch;
@@ -20,23 +21,22 @@ mod resolve;
 pub mod sources;
 
 use std::fs::File;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use indexfile::{
-    CopyError, CopyReport, FileKind, Guid, IndexFile, IoContext, IoError, ReadError, Record,
-    StreamCopy,
-};
+use indexfile::{CopyError, CopyReport, FileKind, Guid, IndexFile, IoContext, IoError, StreamCopy};
 
 use crate::aside::Aside;
 use crate::fs::{Dir, FileId, Made, NewFile, Unsynced, sync_new};
 use crate::lock::{LockedFile, MailboxLocks};
-use crate::protocol::{Code, FileState, GuidEntry, Upgrade, Upgraded};
+use crate::protocol::{Code, FileState, Upgrade, Upgraded};
 use crate::refusal::Refusal;
 
 pub use carries::{carries, guid_like};
 pub use catch_up::Looks;
 pub use digest::{Digester, digest_of};
 pub use identities::{Identities, Identity};
+pub use listing::Listing;
 pub use live::LiveFiles;
 pub use old::{OldUuids, old_name};
 pub use prepare::{Incarnation, Prepared, prepare, prepared_name, remove_stale};
@@ -75,8 +75,8 @@ pub struct Stage {
     pub files: Vec<StagedFile>,
     /// What `UPGRADE` answers.
     pub report: Upgraded,
-    /// All records as they are after the upgrade, in ascending order of UIDs.
-    pub entries: Vec<GuidEntry>,
+    /// All records as they are after the upgrade, once they were asked for.
+    listing: OnceLock<Listing>,
     /// Identifiers came from `.OLD`, at version 10 too.
     pub uuids_old: bool,
     /// Handles of files whose last name was removed: with them goes what they hold, which takes longer than a name.
@@ -116,7 +116,6 @@ pub fn stage(
     stage.report.cached = identities.cached;
     stage.report.hashed = identities.hashed;
     stage.uuids_old = identities.restoring;
-    stage.entries.reserve(live.num_records() as usize);
     let written = live.each().try_for_each(|source| {
         if cancel.load(Ordering::Relaxed) {
             return Err(Refusal::new(Code::Expired, "UPGRADE was cut short"));
@@ -124,14 +123,14 @@ pub fn stage(
         if identities.needs_rewrite(source)? {
             stage.write(locks, source, &identities, note)
         } else {
-            Ok(stage.keep(source)?)
+            stage.set_state(source.kind(), FileState::Unchanged);
+            Ok(())
         }
     });
-    if let Err(refusal) = written {
+    if let Err(refusal) = written.and_then(|()| stage.finish(locks)) {
         stage.remove(locks)?;
         return Err(refusal);
     }
-    stage.finish();
     Ok(stage)
 }
 
@@ -163,14 +162,6 @@ pub fn remove_strays(locks: &MailboxLocks) -> Result<(), IoError> {
     Ok(())
 }
 
-fn entry(record: &Record<'_>, guid: Guid) -> GuidEntry {
-    GuidEntry {
-        uid: record.uid(),
-        guid,
-        size: record.size(),
-    }
-}
-
 /// Copies one file to a new one in another version, complete, not synced.
 fn write_copy<'a>(
     dir: &'a Dir,
@@ -178,7 +169,6 @@ fn write_copy<'a>(
     source: &IndexFile,
     like: &File,
     identities: &Identities,
-    entries: &mut Vec<GuidEntry>,
     note: Note<'_>,
 ) -> Result<(NewFile<'a>, CopyReport, u32), Refusal> {
     let mut new = if let Some(new) = NewFile::nameless(dir, name)? {
@@ -195,7 +185,6 @@ fn write_copy<'a>(
     let report = copy.write(&mut new, |record| {
         let identity = identities.decide(&record)?;
         restored += u32::from(identity.restored);
-        entries.push(entry(&record, identity.guid));
         Ok::<_, Refusal>(identity.decision)
     });
     let report = report.map_err(|error| match error {
@@ -228,7 +217,7 @@ impl Stage {
         Stage {
             files: Vec::new(),
             report,
-            entries: Vec::new(),
+            listing: OnceLock::new(),
             uuids_old: false,
             gone: Vec::new(),
             spent: None,
@@ -248,7 +237,7 @@ impl Stage {
         }
     }
 
-    /// Writes and locks one file, and takes its records into the list.
+    /// Writes and locks one file.
     fn write(
         &mut self,
         locks: &MailboxLocks,
@@ -259,16 +248,8 @@ impl Stage {
         let kind = source.kind();
         let dir = locks.place.directory_of(kind);
         let locked = locked(locks, kind)?;
-        let entries = &mut self.entries;
-        let (new, report, restored) = write_copy(
-            dir,
-            new_name(kind),
-            source,
-            &locked.file,
-            identities,
-            entries,
-            note,
-        )?;
+        let (new, report, restored) =
+            write_copy(dir, new_name(kind), source, &locked.file, identities, note)?;
         let made = new.keep()?;
         let from_version = source.minor_version();
         self.files.push(StagedFile {
@@ -285,22 +266,35 @@ impl Stage {
         Ok(())
     }
 
-    /// Takes the records of a file that is as it should be into the list.
-    fn keep(&mut self, source: &IndexFile) -> Result<(), ReadError> {
-        let mut blocks = source.blocks();
-        while let Some(block) = blocks.read()? {
-            let entries = block.records().map(|r| entry(&r, r.guid().padded()));
-            self.entries.extend(entries);
+    /// All records as they are after the upgrade. Read once, in order, when it is first asked for.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn listing(&self, locks: &MailboxLocks) -> Result<&Listing, Refusal> {
+        if self.listing.get().is_none() {
+            let mut files = Vec::new();
+            for kind in [FileKind::Index, FileKind::Expunge] {
+                let dir = locks.place.directory_of(kind);
+                let (file, path) = match (self.file(kind), locks.file(kind)) {
+                    (Some(staged), _) => (&staged.made.file, dir.path_of(new_name(kind))),
+                    (None, Some(live)) => (&live.file, dir.path_of(kind.file_name())),
+                    (None, None) => continue,
+                };
+                files.push(IndexFile::from_file_unverified(file, &path, kind)?);
+            }
+            let listing = Listing::of(files)?;
+            return Ok(self.listing.get_or_init(|| listing));
         }
-        self.set_state(source.kind(), FileState::Unchanged);
-        Ok(())
+        self.listing
+            .get()
+            .ok_or_else(|| Refusal::new(Code::State, "nothing is staged"))
     }
 
-    /// Puts the list in order and computes its digest.
-    fn finish(&mut self) {
-        // Stable: where both files have a UID, the index's record comes first.
-        self.entries.sort_by_key(|e| e.uid);
-        self.report.digest = digest_of(&self.entries);
+    /// Computes the digest of all records.
+    fn finish(&mut self, locks: &MailboxLocks) -> Result<(), Refusal> {
+        let (digester, _) = self.listing(locks)?.digester()?;
+        self.report.digest = digester.finish();
+        Ok(())
     }
 
     /// Brings the staged files to stable storage, both at once.

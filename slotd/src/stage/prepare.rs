@@ -7,6 +7,7 @@
 //! A crash leaves nothing. Only where a file cannot be made without a name (`O_TMPFILE`) it is called `cyrus.index.reguid`,
 //! after a durable note; then recovery, the next `PREPARE` of the mailbox or `CLEAN` removes what a crash left.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -14,10 +15,10 @@ use indexfile::{FileKind, IndexFile, IoContext, ReadError};
 
 use super::catch_up::Looks;
 use super::patch::Origin;
-use super::{Caches, Digester, Identities, LiveFiles, Note, check_version, write_copy};
+use super::{Caches, Digester, Identities, Listing, LiveFiles, Note, check_version, write_copy};
 use crate::fs::{Dir, Identity, Made, OpenError, Unsynced, sync_new};
 use crate::lock::wait;
-use crate::protocol::{self, Code, GuidEntry, Upgrade};
+use crate::protocol::{self, Code, Upgrade};
 use crate::refusal::Refusal;
 use crate::store::Place;
 
@@ -37,9 +38,10 @@ pub struct Prepared {
     pub(super) want: Upgrade,
     pub(super) files: Vec<PreparedFile>,
     pub(super) identities: Identities,
-    /// All records as they were, in order, and the digest over them, ready to go on.
-    pub(super) entries: Vec<GuidEntry>,
+    /// The digest over all records as they were, in order, ready to go on; how many, and the largest UID.
     pub(super) digester: Digester,
+    pub(super) listed: u32,
+    pub(super) last_uid: u32,
     pub(super) report: protocol::Prepared,
     of: Incarnation,
     /// As they were then: what they say of a message is believed only while its file has the entry's stamp, or size.
@@ -64,11 +66,11 @@ pub(super) struct PreparedFile {
     /// Its name, if it has to have one, is [`prepared_name`].
     pub(super) made: Made,
     pub(super) index: IndexFile,
-    /// What it was made from, byte for byte, if that is not too large to be kept.
+    /// What it was made from, byte for byte, if that could be kept.
     pub(super) was: Option<IndexFile>,
     pub(super) altered: u32,
     pub(super) restored: u32,
-    dir: Arc<Dir>,
+    pub(super) dir: Arc<Dir>,
     /// It has been renamed and is no longer ours to remove.
     pub(super) taken: bool,
 }
@@ -125,8 +127,9 @@ pub fn prepare(
         want,
         files: Vec::new(),
         identities,
-        entries: Vec::new(),
         digester: Digester::default(),
+        listed: 0,
+        last_uid: 0,
         report,
         of,
         caches,
@@ -138,8 +141,7 @@ pub fn prepare(
         }
     }
     prepared.report.prepared = !prepared.files.is_empty();
-    prepared.entries.sort_by_key(|e| e.uid);
-    prepared.digester.add(&prepared.entries);
+    prepared.list()?;
     Ok(prepared)
 }
 
@@ -192,23 +194,27 @@ impl Prepared {
         Ok((files, self.identities.restoring))
     }
 
+    /// Takes the digest of what is prepared.
+    pub(super) fn list(&mut self) -> Result<(), Refusal> {
+        let files = self.files.iter().map(|f| {
+            let path = f.index.path();
+            IndexFile::from_file_unverified(&f.made.file, path, f.kind)
+        });
+        let listing = Listing::of(files.collect::<Result<Vec<_>, _>>()?)?;
+        self.listed = listing.len();
+        (self.digester, self.last_uid) = listing.digester()?;
+        Ok(())
+    }
+
     fn write(&mut self, live: &IndexFile, note: Note<'_>) -> Result<(), Refusal> {
         // It is converted from the copy: so a record that is like the copy's under the locks has the right slot.
-        let was = past(live)?;
-        let source = was.as_ref().unwrap_or(live);
-        let kind = source.kind();
+        let kind = live.kind();
         let dir = self.place.directory_of(kind);
+        let was = past(live, dir)?;
+        let source = was.as_ref().unwrap_or(live);
         let like = dir.open_file(kind.file_name(), false)?;
         let name = prepared_name(kind);
-        let (new, report, restored) = write_copy(
-            dir,
-            name,
-            source,
-            &like,
-            &self.identities,
-            &mut self.entries,
-            note,
-        )?;
+        let (new, report, restored) = write_copy(dir, name, source, &like, &self.identities, note)?;
         sync_new(new.file(), &dir.path_of(name), Unsynced::All)?;
         let index = IndexFile::from_file(new.file(), &dir.path_of(name), kind)?;
         let made = new.keep()?;
@@ -226,12 +232,26 @@ impl Prepared {
     }
 }
 
-/// A copy of a live file in memory, to compare with.
-pub(super) fn past(live: &IndexFile) -> Result<Option<IndexFile>, ReadError> {
-    const LARGEST: u64 = 128 << 20;
-    if live.length() > LARGEST {
+/// A copy of a live file to compare with: in memory, or of a large one in a file of our own in `dir` that has no name.
+/// `None` if it cannot be kept.
+pub(super) fn past(live: &IndexFile, dir: &Dir) -> Result<Option<IndexFile>, ReadError> {
+    const IN_MEMORY: u64 = 24 << 20;
+    // It may be written while it is copied. What is wrong then is found, and what is torn is not like the live record.
+    if live.length() <= IN_MEMORY {
+        let bytes = live.to_bytes()?;
+        return Ok(IndexFile::from_bytes(bytes, live.path(), live.kind()).ok());
+    }
+    let Ok(Some(mut copy)) = dir.create_nameless() else {
+        return Ok(None);
+    };
+    let mut written = copy.write_all(live.header().bytes());
+    let mut blocks = live.blocks();
+    while let Some(block) = blocks.read()? {
+        written = written.and_then(|()| copy.write_all(block.bytes()));
+    }
+    if let Err(error) = written {
+        tracing::info!("no copy of {}: {error}", live.path().display());
         return Ok(None);
     }
-    // It may be written while it is copied. What is wrong then is found, and what is torn is not like the live record.
-    Ok(IndexFile::from_bytes(live.to_bytes()?, live.path(), live.kind()).ok())
+    Ok(IndexFile::from_file(&copy, live.path(), live.kind()).ok())
 }

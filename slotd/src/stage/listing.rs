@@ -1,0 +1,256 @@
+//! All records of a mailbox in ascending order of UID, index and expunge file merged: what `GUIDS` and `DIGESTS` tell of.
+//!
+//! It is read anew from the files whenever it is asked for, so a mailbox of millions of messages takes the memory of one
+//! block of records, and 8 bytes for each record of the expunge file, which is in no order. Only reads.
+
+use indexfile::{FileKind, Guid, IndexFile, ReadError, Record};
+
+use super::Digester;
+use crate::protocol::GuidEntry;
+
+/// Records that are read at a time.
+const AT_ONCE: u32 = 1024;
+
+/// The records of up to two files.
+#[derive(Debug, Default)]
+pub struct Listing {
+    index: Option<IndexFile>,
+    expunge: Option<IndexFile>,
+    /// UIDs and positions of the expunge file's records, in order.
+    order: Vec<(u32, u32)>,
+}
+
+/// One record as both hosts compare it; UUIDs are padded.
+fn entry(record: &Record<'_>) -> GuidEntry {
+    GuidEntry {
+        uid: record.uid(),
+        guid: record.guid().padded(),
+        size: record.size(),
+    }
+}
+
+impl Listing {
+    /// Of an index, an expunge file, or both.
+    ///
+    /// # Errors
+    /// One cannot be read.
+    pub fn of(files: impl IntoIterator<Item = IndexFile>) -> Result<Listing, ReadError> {
+        let mut listing = Listing::default();
+        for file in files {
+            match file.kind() {
+                FileKind::Index => listing.index = Some(file),
+                FileKind::Expunge => {
+                    let mut blocks = file.blocks();
+                    while let Some(block) = blocks.read()? {
+                        let uids = block.records().map(|r| r.uid());
+                        listing.order.extend(uids.zip(block.first()..));
+                    }
+                    listing.order.sort_unstable();
+                    listing.expunge = Some(file);
+                }
+            }
+        }
+        Ok(listing)
+    }
+
+    /// The files.
+    pub fn files(&self) -> impl Iterator<Item = &IndexFile> {
+        self.index.iter().chain(&self.expunge)
+    }
+
+    /// How many records there are.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        self.files()
+            .fold(0, |sum, f| sum.saturating_add(f.num_records()))
+    }
+
+    /// None.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The records from this UID on. Where both files have a UID the index's record comes first.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn from(&self, uid: u32) -> Result<Entries<'_>, ReadError> {
+        let (mut low, mut high) = (0, self.index.as_ref().map_or(0, IndexFile::num_records));
+        if uid == 0 {
+            high = 0;
+        }
+        while let Some(index) = self.index.as_ref().filter(|_| low < high) {
+            let middle = low + (high - low) / 2;
+            match index.record(middle)? {
+                Some(record) if record.uid() < uid => low = middle + 1,
+                _ => high = middle,
+            }
+        }
+        Ok(Entries {
+            listing: self,
+            ahead: Vec::new().into_iter(),
+            next: low,
+            buffer: Vec::new(),
+            expunged: self.order.partition_point(|(u, _)| *u < uid),
+        })
+    }
+
+    /// How many records have a UID from `from` to `to`, and the digest over them.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn digest_within(&self, from: u32, to: u32) -> Result<(u32, Guid), ReadError> {
+        let (mut digester, mut count) = (Digester::default(), 0);
+        let mut some = Vec::with_capacity(AT_ONCE as usize);
+        for entry in self.from(from)? {
+            let entry = entry?;
+            if entry.uid > to {
+                break;
+            }
+            count += 1;
+            some.push(entry);
+            if some.len() == AT_ONCE as usize {
+                digester.add(&some);
+                some.clear();
+            }
+        }
+        digester.add(&some);
+        Ok((count, digester.finish()))
+    }
+
+    /// A digester that has taken all records, ready to go on; and the largest UID.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn digester(&self) -> Result<(Digester, u32), ReadError> {
+        let (mut digester, mut last) = (Digester::default(), 0);
+        let mut some = Vec::with_capacity(AT_ONCE as usize);
+        for entry in self.from(0)? {
+            some.push(entry?);
+            if some.len() == AT_ONCE as usize {
+                digester.add(&some);
+                some.clear();
+            }
+            last = some.last().map_or(last, |e: &GuidEntry| e.uid);
+        }
+        digester.add(&some);
+        Ok((digester, last))
+    }
+}
+
+/// Iterator over the records of a [`Listing`]. An error is the last item.
+#[derive(Debug)]
+pub struct Entries<'a> {
+    listing: &'a Listing,
+    /// Of the index, read already.
+    ahead: std::vec::IntoIter<GuidEntry>,
+    /// The position in the index behind those.
+    next: u32,
+    buffer: Vec<u8>,
+    /// The next of the expunge file's order.
+    expunged: usize,
+}
+
+impl Entries<'_> {
+    fn advance(&mut self) -> Result<Option<GuidEntry>, ReadError> {
+        let listing = self.listing;
+        if self.ahead.as_slice().is_empty()
+            && let Some(index) = &listing.index
+            && self.next < index.num_records()
+        {
+            let block = index.block(self.next, AT_ONCE, &mut self.buffer)?;
+            let some: Vec<GuidEntry> = block.records().map(|r| entry(&r)).collect();
+            self.ahead = some.into_iter();
+            self.next = self.next.saturating_add(AT_ONCE);
+        }
+        let indexed = self.ahead.as_slice().first().map(|e| e.uid);
+        let expunged = listing.order.get(self.expunged).copied();
+        match (indexed, expunged, &listing.expunge) {
+            (indexed, Some((uid, position)), Some(file))
+                if indexed.is_none_or(|indexed| uid < indexed) =>
+            {
+                self.expunged += 1;
+                Ok(file.record(position)?.map(|record| entry(&record)))
+            }
+            _ => Ok(self.ahead.next()),
+        }
+    }
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Result<GuidEntry, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.advance().transpose();
+        if let Some(Err(_)) = next {
+            self.ahead = Vec::new().into_iter();
+            self.next = u32::MAX;
+            self.expunged = usize::MAX;
+        }
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stage::digest_of;
+    use indexfile::build::{BuildRecord, IndexBuilder};
+    use std::path::Path;
+
+    fn file(kind: FileKind, uids: impl IntoIterator<Item = u32>) -> IndexFile {
+        let mut builder = IndexBuilder::new(10, kind);
+        for uid in uids {
+            builder = builder.record(BuildRecord {
+                uid,
+                size: uid % 1000 + if kind == FileKind::Index { 0 } else { 1000 },
+                guid: indexfile::RecordGuid::Guid(Guid::from_bytes([uid.to_le_bytes()[0]; 20])),
+                ..BuildRecord::default()
+            });
+        }
+        IndexFile::from_bytes(builder.to_bytes().unwrap(), Path::new("x"), kind).unwrap()
+    }
+
+    fn check(index: &[u32], expunge: &[u32]) {
+        let uids = |uids: &[u32]| uids.to_vec();
+        let files = [
+            file(FileKind::Index, uids(index)),
+            file(FileKind::Expunge, uids(expunge)),
+        ];
+        // As plain as can be: all of both, sorted, the index's first.
+        let mut plain: Vec<GuidEntry> = Vec::new();
+        for file in &files {
+            plain.extend(file.records().map(|r| entry(&r.unwrap())));
+        }
+        plain.sort_by_key(|e| e.uid);
+        let listing = Listing::of(files).unwrap();
+        assert_eq!(listing.len() as usize, plain.len());
+        let (digester, last) = listing.digester().unwrap();
+        assert_eq!(digester.finish(), digest_of(&plain));
+        assert_eq!(last, plain.last().map_or(0, |e| e.uid));
+        for from in (0..60).chain([1000, 1023, 1024, 1025, 5000, u32::MAX]) {
+            let rest: Vec<GuidEntry> = listing.from(from).unwrap().map(Result::unwrap).collect();
+            let start = plain.partition_point(|e| e.uid < from);
+            assert_eq!(rest, plain[start..], "from {from}");
+            let to = from.saturating_add(30);
+            let end = plain.partition_point(|e| e.uid <= to);
+            let part = &plain[start..end];
+            assert_eq!(
+                listing.digest_within(from, to).unwrap(),
+                (u32::try_from(part.len()).unwrap(), digest_of(part))
+            );
+        }
+    }
+
+    #[test]
+    fn both_files_come_merged_from_any_uid_and_in_any_part() {
+        check(&[], &[]);
+        check(&[2, 3, 5, 9, 10, 50], &[]);
+        check(&[], &[12, 1, 5, 4, 8]);
+        check(&[2, 3, 5, 9, 10, 50], &[55, 12, 1, 5, 4, 8, 10]);
+        let index: Vec<u32> = (1..3000).filter(|uid| uid % 7 != 0).collect();
+        let expunge: Vec<u32> = (1..=3000).rev().filter(|uid| uid % 7 == 0).collect();
+        check(&index, &expunge);
+    }
+}
