@@ -58,6 +58,7 @@ pub mod mailbox;
 pub mod messages;
 pub mod sha1s;
 pub mod stream_copy;
+pub mod walk;
 
 pub use error::{IoContext, IoError};
 pub use guid::{Guid, ParseGuidError, RecordGuid, Uuid};

@@ -105,6 +105,9 @@ impl Host {
         }
         let mounts = Mounts::open(state_dir)?;
         let store = Store::new(conf, mounts);
+        for shared in indexfile::walk::shared_roots(store.conf()) {
+            tracing::warn!("imapd.conf: {shared}");
+        }
         let roots = store.roots();
         for warning in store
             .mounts()

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use indexfile::IoError;
 use indexfile::mailbox::{ImapdConf, Location, MailboxDirs, MailboxName, MetaFile};
+use indexfile::walk::partitions_once;
 use rustix::fs::FileType;
 
 use crate::fs::{Dir, OpenError};
@@ -23,6 +24,8 @@ use crate::refusal::Refusal;
 pub struct Store {
     conf: ImapdConf,
     mounts: Mounts,
+    /// The partitions that have directories of their own.
+    partitions: Vec<String>,
 }
 
 /// One mailbox, with its directories open.
@@ -50,13 +53,25 @@ impl Store {
     /// A store as its `imapd.conf` describes it.
     #[must_use]
     pub fn new(conf: ImapdConf, mounts: Mounts) -> Store {
-        Store { conf, mounts }
+        let once = partitions_once(&conf).into_iter();
+        let partitions = once.map(|p| p.name.clone()).collect();
+        Store {
+            conf,
+            mounts,
+            partitions,
+        }
     }
 
     /// The configuration.
     #[must_use]
     pub fn conf(&self) -> &ImapdConf {
         &self.conf
+    }
+
+    /// The partitions, of those that share all their directories one: each mailbox is worked on once.
+    #[must_use]
+    pub fn partitions(&self) -> &[String] {
+        &self.partitions
     }
 
     /// The mounts.
@@ -124,8 +139,8 @@ impl Store {
     fn search(&self, mailbox: &MailboxName) -> Result<Place, Refusal> {
         let mut found: Option<Place> = None;
         let (mut unmounted, mut remains) = (None, None);
-        for partition in self.conf.partitions() {
-            match self.look_twice(mailbox, &partition.name) {
+        for partition in &self.partitions {
+            match self.look_twice(mailbox, partition) {
                 Ok(Seen::Nothing) => {}
                 Ok(Seen::Remains(refusal)) => remains = remains.or(Some(refusal)),
                 Ok(Seen::Mailbox(place)) => {

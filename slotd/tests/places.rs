@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use common::{Store, lock, named};
 use indexfile::mailbox::ImapdConf;
 use slotd::client::ClientError;
-use slotd::protocol::{Clean, Code, Commit, Upgrade, Verify};
+use slotd::protocol::{Clean, Code, Commit, ListRange, Twice, Upgrade, Verify};
 
 const MAILBOX: &str = "user.alice.expunged";
 const FILES: [&str; 4] = ["header", "index", "cache", "expunge"];
@@ -154,6 +154,83 @@ async fn what_is_no_regular_file_refuses_the_mailbox_and_does_not_make_it_gone()
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         all_refuse(&store, "a fifo", &[Code::Damaged], &path).await;
     }
+}
+
+#[tokio::test]
+async fn a_mailbox_with_a_part_out_of_reach_is_listed_so_that_it_is_refused_by_name() {
+    for words in LAYOUTS {
+        for half in ["meta", "spool"] {
+            let store = laid_out(words);
+            fs::remove_dir_all(store.root().join(half).join("user/alice/expunged")).unwrap();
+            let served = store.serve().await;
+            let page = served.client().await.list(ListRange::default()).await;
+            let names: Vec<_> = page
+                .unwrap()
+                .names
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            let listed = names.contains(&MAILBOX.to_owned());
+            // Messages alone, or an expunge file alone, may be left of a mailbox that was deleted.
+            let rest_tells = ["header", "index"]
+                .iter()
+                .any(|word| words.contains(word) == (half == "spool"));
+            assert_eq!(
+                listed, rest_tells,
+                "{words}: no {half} directory: {names:?}"
+            );
+            served.stop().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_name_on_two_partitions_is_listed_with_both() {
+    let mut store = Store::small(&[MAILBOX, "user.alice"]);
+    let path = store.root().join("imapd.conf");
+    let root = store.root().display().to_string();
+    let more = format!("\npartition-two: {root}/two\npartition-alias: {root}/two\n");
+    fs::write(&path, fs::read_to_string(&path).unwrap() + &more).unwrap();
+    let copy = store.root().join("two/user/alice/expunged");
+    fs::create_dir_all(&copy).unwrap();
+    for dir in [store.meta(MAILBOX), store.spool(MAILBOX)] {
+        for entry in fs::read_dir(dir).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+        }
+    }
+    store.conf = ImapdConf::load(&path).unwrap();
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    let (mut twice, mut names, mut range) = (Vec::new(), 0, ListRange::default());
+    loop {
+        let page = client.list(range.clone()).await.unwrap();
+        names += page.names.len();
+        twice.extend(page.twice.into_iter().map(|t| (page.partition.clone(), t)));
+        range.after = page.next;
+        if range.after.is_none() {
+            break;
+        }
+    }
+    let told = |on: &str, other: &str| {
+        let mailbox = named(MAILBOX).mailbox;
+        let partitions = vec![other.to_owned()];
+        (
+            on.to_owned(),
+            Twice {
+                mailbox,
+                partitions,
+            },
+        )
+    };
+    // Two partitions with one root are one place, and a mailbox there is not on two of them.
+    fs::remove_dir_all(store.meta(MAILBOX)).unwrap();
+    fs::remove_dir_all(store.spool(MAILBOX)).unwrap();
+    let status = client.status(named(MAILBOX)).await.unwrap();
+    assert_eq!(status.facts.partition, "alias");
+    let (one, two) = (told("alias", "default"), told("default", "alias"));
+    assert_eq!((names, twice), (3, vec![one, two]));
+    served.stop().await;
 }
 
 #[tokio::test]

@@ -23,6 +23,45 @@ pub struct Listed {
     pub odd: u64,
     /// The first of them.
     pub odd_list: Vec<Odd>,
+    /// Of `names` those that other partitions have too, and which: only Cyrus's mailboxes database knows which is right.
+    pub twice: Vec<Twice>,
+}
+
+/// A name on more than one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Twice {
+    /// The mailbox.
+    pub mailbox: MailboxName,
+    /// The other partitions.
+    pub partitions: Vec<String>,
+}
+
+impl Twice {
+    fn to_word(&self) -> String {
+        let others = self.partitions.iter().map(|p| escape(p.as_bytes()));
+        let others: Vec<String> = others.collect();
+        format!("{}:{}", self.mailbox.uri_escaped(), others.join(":"))
+    }
+
+    /// How many bytes it takes on the wire, with its comma.
+    #[must_use]
+    pub fn wire_len(&self) -> usize {
+        self.to_word().len() + 1
+    }
+
+    fn from_word(word: &str) -> Result<Twice, FieldError> {
+        let key = "twice";
+        let text = |word: &str| unescape(word).map_err(|source| FieldError::Escape { key, source });
+        let mut words = word.split(':');
+        let mailbox = name(key, &text(words.next().unwrap_or_default())?)?;
+        let partitions = words
+            .map(|word| Ok(String::from_utf8_lossy(&text(word)?).into_owned()))
+            .collect::<Result<_, FieldError>>()?;
+        Ok(Twice {
+            mailbox,
+            partitions,
+        })
+    }
 }
 
 /// A directory that may be a mailbox and is not listed.
@@ -46,14 +85,23 @@ pub enum OddKind {
     NoHeader,
     /// Its name is not one that Cyrus gives to a mailbox's directory.
     Name,
+    /// It has messages or a cyrus.expunge, and neither cyrus.header nor cyrus.index.
+    Remains,
+    /// It could not be read.
+    Unreadable,
+    /// The file system's own `lost+found`, not empty or not ours to read.
+    LostAndFound,
 }
 
 impl OddKind {
-    const ALL: [OddKind; 4] = [
+    const ALL: [OddKind; 7] = [
         OddKind::Symlink,
         OddKind::NoIndex,
         OddKind::NoHeader,
         OddKind::Name,
+        OddKind::Remains,
+        OddKind::Unreadable,
+        OddKind::LostAndFound,
     ];
 
     /// The word on the wire.
@@ -64,6 +112,9 @@ impl OddKind {
             OddKind::NoIndex => "no_index",
             OddKind::NoHeader => "no_header",
             OddKind::Name => "name",
+            OddKind::Remains => "remains",
+            OddKind::Unreadable => "unreadable",
+            OddKind::LostAndFound => "lost_and_found",
         }
     }
 
@@ -73,6 +124,13 @@ impl OddKind {
             OddKind::NoIndex => "has a cyrus.header and no cyrus.index",
             OddKind::NoHeader => "has a cyrus.index and no cyrus.header",
             OddKind::Name => "is not named as Cyrus names a mailbox's directory",
+            OddKind::Remains => {
+                "has messages or a cyrus.expunge, and neither cyrus.header nor cyrus.index"
+            }
+            OddKind::Unreadable => "could not be read, and what is below it is not listed",
+            OddKind::LostAndFound => {
+                "is the file system's own, and what may be in it is not listed"
+            }
         }
     }
 }
@@ -133,6 +191,12 @@ impl Listed {
             .with("next", next)
             .with("partition", &self.partition)
             .with_list("names", &self.names);
+        let fields = if self.twice.is_empty() {
+            fields
+        } else {
+            let words: Vec<String> = self.twice.iter().map(Twice::to_word).collect();
+            fields.with_word("twice", words.join(","))
+        };
         if self.odd == 0 {
             return fields;
         }
@@ -167,7 +231,13 @@ impl Listed {
             .filter(|word| !word.is_empty())
             .filter_map(|word| Odd::from_word(word).transpose())
             .collect::<Result<_, _>>()?;
+        let twice = fields.word("twice").unwrap_or_default().split(',');
+        let twice = twice
+            .filter(|word| !word.is_empty())
+            .map(Twice::from_word)
+            .collect::<Result<_, _>>()?;
         Ok(Listed {
+            twice,
             names,
             partition,
             next,
@@ -199,6 +269,10 @@ mod tests {
             });
         }
         page.odd = 7;
+        page.twice.push(Twice {
+            mailbox: name("twice", b"user.ann").unwrap(),
+            partitions: vec!["two".to_owned(), "a:b,c d".to_owned()],
+        });
         assert_eq!(Listed::from_fields(&page.to_fields()), Ok(page.clone()));
         let told = page.odd_list[2].to_string();
         assert!(told.contains("\\n is not named"), "{told}");

@@ -28,7 +28,7 @@ pub use command::{
 pub use compared::{Confirmed, DigestRange, Digests, PartDigest, Standing};
 pub use escape::{EscapeError, escape, unescape};
 pub use fields::{FieldError, Fields};
-pub use listed::{Listed, Odd, OddKind};
+pub use listed::{Listed, Odd, OddKind, Twice};
 pub use reply::{Code, Reply, ReplyError};
 
 /// The longest line in either direction, in bytes, with its line end.

@@ -1,21 +1,20 @@
 //! `LIST`: the mailboxes on this host, by walking the partitions.
 //!
 //! In the order of directories, partition after partition, so that a page can be continued after any mailbox
-//! without keeping the list: memory is that of the directories on one path. A mailbox is a directory with a
-//! cyrus.header and a cyrus.index whose name leads back to it. What may be a mailbox and is not listed is counted and
+//! without keeping the list: memory is that of the directories on one path. The walk is [`indexfile::walk`]. A mailbox is
+//! a directory with a cyrus.header and a cyrus.index whose name leads back to it; one that misses a directory or has
+//! a link for a file is listed too, so that it is refused by name. What may be a mailbox and is not listed is counted and
 //! named ([`OddKind`]), so that nobody takes the list for complete when it is not. Everything is only looked at.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indexfile::mailbox::{ImapdConf, MailboxName, MetaFile, name_of_dir};
-use rustix::fs::{AtFlags, FileType};
+use indexfile::walk::{self, Found, Leaves, Step, Tree, Walk, also_on};
 
 use super::Session;
-use crate::fs::{Dir, OpenError};
-use crate::protocol::{Code, ListRange, Listed, MAX_LINE, Named, Odd, OddKind, Reply};
+use crate::fs::Dir;
+use crate::protocol::{Code, ListRange, Listed, MAX_LINE, Named, Odd, OddKind, Reply, Twice};
 use crate::refusal::Refusal;
 use crate::store::Store;
 
@@ -65,11 +64,7 @@ impl Oddities {
 #[derive(Debug)]
 struct Part {
     name: String,
-    root: Dir,
-    /// If cyrus.index lies elsewhere than cyrus.header.
-    index_root: Option<Dir>,
-    /// Directories still to be looked at, the next one last; relative to the root.
-    stack: Vec<PathBuf>,
+    walk: Walk,
 }
 
 impl Session {
@@ -93,6 +88,15 @@ impl Session {
                 break;
             }
             page.partition.clone_from(&partition);
+            let partitions = also_on(store.conf(), store.partitions(), &mailbox, &partition);
+            if !partitions.is_empty() {
+                let twice = Twice {
+                    mailbox: mailbox.clone(),
+                    partitions,
+                };
+                bytes += twice.wire_len();
+                page.twice.push(twice);
+            }
             // Escaped a name is at most three times as long.
             bytes += 3 * mailbox.to_string().len() + 1;
             page.names.push(mailbox.clone());
@@ -115,8 +119,8 @@ impl Session {
 
 impl Walker {
     fn start(store: &Store, after: Option<&Named>) -> Result<Walker, Refusal> {
-        let mut partitions: Vec<String> =
-            store.conf().partitions().map(|p| p.name.clone()).collect();
+        // Of partitions whose mailboxes are the same directories, one.
+        let mut partitions = store.partitions().to_vec();
         partitions.sort_by(|a, b| b.cmp(a));
         let mut walker = Walker {
             partitions,
@@ -135,7 +139,7 @@ impl Walker {
         while let Some(next) = walker.partitions.pop() {
             if next.eq_ignore_ascii_case(&partition) {
                 let sub = store.conf().dirs(&after.mailbox, &next)?.data().sub.clone();
-                walker.current = Some(Part::open(store, &next, Some(&sub), &mut walker.odd)?);
+                walker.current = Some(Part::open(store, &next, Some(&sub))?);
                 return Ok(walker);
             }
         }
@@ -154,10 +158,10 @@ impl Walker {
                 let Some(partition) = self.partitions.pop() else {
                     return Ok(None);
                 };
-                self.current = Some(Part::open(store, &partition, None, &mut self.odd)?);
+                self.current = Some(Part::open(store, &partition, None)?);
             }
             if let Some(part) = &mut self.current {
-                if let Some(mailbox) = part.next(store.conf(), &mut self.odd)? {
+                if let Some(mailbox) = part.next(store.conf(), &mut self.odd) {
                     return Ok(Some((part.name.clone(), mailbox)));
                 }
                 self.current = None;
@@ -167,134 +171,105 @@ impl Walker {
 }
 
 impl Part {
-    fn open(
-        store: &Store,
-        partition: &str,
-        after: Option<&Path>,
-        odd: &mut Oddities,
-    ) -> Result<Part, Refusal> {
-        // Any name will do to learn the roots.
-        let any = MailboxName::parse("user.a")
-            .map_err(|e| Refusal::new(Code::NoMailbox, e.to_string()))?;
-        let dirs = store.conf().dirs(&any, partition)?;
-        let header_root = &dirs.file_dir(MetaFile::Header).root;
-        let index_root = &dirs.file_dir(MetaFile::Index).root;
+    fn open(store: &Store, partition: &str, after: Option<&Path>) -> Result<Part, Refusal> {
+        let known = store.conf().partition(partition).ok_or_else(|| {
+            Refusal::new(
+                Code::NoMailbox,
+                format!("there is no partition {partition}"),
+            )
+        })?;
+        let tree = Tree::of_partition(store.conf(), known);
         // An unmounted partition is an error, never an empty list.
-        store.mounts().check(header_root)?;
-        store.mounts().check(index_root)?;
-        let index_root = if index_root == header_root {
-            None
-        } else {
-            Some(Dir::open_root(index_root)?)
+        for root in tree.roots() {
+            store.mounts().check(root)?;
+            drop(Dir::open_root(root)?);
+        }
+        let walk = Walk::new(&tree, Leaves::SkipMessages).beside(store.conf());
+        let walk = match after {
+            None => walk,
+            Some(after) => walk.after(after),
         };
-        let root = Dir::open_root(header_root)?;
-        let mut part = Part {
-            name: partition.to_owned(),
-            root,
-            index_root,
-            stack: Vec::new(),
-        };
-        match after {
-            None => part.push_children(Path::new(""), None, odd)?,
-            Some(after) => {
-                // All that comes after it: the later ones beside each directory on its path, then what is in it.
-                let mut above = PathBuf::new();
-                for component in after.components() {
-                    let name = Path::new(component.as_os_str());
-                    part.push_children(&above, Some(name), odd)?;
-                    above.push(name);
+        Ok(Part {
+            name: known.name.clone(),
+            walk,
+        })
+    }
+
+    fn next(&mut self, conf: &ImapdConf, odd: &mut Oddities) -> Option<MailboxName> {
+        loop {
+            let found = match self.walk.next()? {
+                Step::Found(found) => found,
+                Step::Odd(one) => {
+                    let kind = match one.kind {
+                        walk::OddKind::Link => OddKind::Symlink,
+                        walk::OddKind::LostAndFound => OddKind::LostAndFound,
+                        walk::OddKind::NotText => OddKind::Name,
+                        _ => OddKind::Unreadable,
+                    };
+                    odd.note(kind, one.path);
+                    continue;
                 }
-                part.push_children(after, None, odd)?;
-            }
-        }
-        Ok(part)
-    }
-
-    fn next(
-        &mut self,
-        conf: &ImapdConf,
-        odd: &mut Oddities,
-    ) -> Result<Option<MailboxName>, Refusal> {
-        while let Some(dir) = self.stack.pop() {
-            self.push_children(&dir, None, odd)?;
-            let index_root = self.index_root.as_ref().unwrap_or(&self.root);
-            let header = has(&self.root, &dir, MetaFile::Header)?;
-            let index = has(index_root, &dir, MetaFile::Index)?;
-            let kind = match (header, index, name_of_dir(conf, &self.name, &dir)) {
-                (true, true, Some(mailbox)) => return Ok(Some(mailbox)),
-                (false, false, _) => continue,
-                (true, true, None) => OddKind::Name,
-                (true, false, _) => OddKind::NoIndex,
-                (false, true, _) => OddKind::NoHeader,
             };
-            // It may have been made, renamed or deleted between the two looks.
-            let again = has(&self.root, &dir, MetaFile::Header)? == header
-                && has(index_root, &dir, MetaFile::Index)? == index;
-            if again {
-                odd.note(kind, self.root.path().join(&dir));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Puts the directories in `dir` that come after `after` on the stack, the first one on top.
-    fn push_children(
-        &mut self,
-        dir: &Path,
-        after: Option<&Path>,
-        odd: &mut Oddities,
-    ) -> Result<(), Refusal> {
-        let open = match self.root.open_beneath(dir) {
-            Ok(open) => open,
-            // Removed since its name was read.
-            Err(OpenError::Missing { .. } | OpenError::NotDirectory { .. }) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        // All names are read, also where the count of links says that there are no directories among them: one that
-        // was moved to another disk is a symbolic link here.
-        let io =
-            |e: rustix::io::Errno| indexfile::IoError::new("read directory", open.path(), e.into());
-        let mut names = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&open).map_err(io)? {
-            let entry = entry.map_err(io)?;
-            let bytes = entry.file_name().to_bytes();
-            if bytes == b"." || bytes == b".." {
-                continue;
-            }
-            let name = Path::new(OsStr::from_bytes(bytes));
-            if after.is_some_and(|after| name <= after) {
-                continue;
-            }
-            let stat = |flags| {
-                let stat = rustix::fs::statat(&open, name, flags);
-                stat.map_or(FileType::Unknown, |s| FileType::from_raw_mode(s.st_mode))
-            };
-            let kind = match entry.file_type() {
-                FileType::Unknown => stat(AtFlags::SYMLINK_NOFOLLOW),
-                kind => kind,
-            };
-            match kind {
-                FileType::Directory if name.to_str().is_some() => names.push(name.to_owned()),
-                FileType::Directory => odd.note(OddKind::Name, open.path().join(name)),
-                FileType::Symlink if stat(AtFlags::empty()) == FileType::Directory => {
-                    odd.note(OddKind::Symlink, open.path().join(name));
+            match self.judge(conf, &found) {
+                Ok(mailbox) => return Some(mailbox),
+                Err(None) => {}
+                Err(Some(kind)) => {
+                    // It may have been made, renamed or deleted between the two looks.
+                    let again = self.walk.again(&found.sub);
+                    if self.judge(conf, &again) == Err(Some(kind)) {
+                        odd.note(kind, self.path(&again, conf));
+                    }
                 }
-                _ => {}
             }
         }
-        names.sort_unstable_by(|a, b| b.cmp(a));
-        self.stack
-            .extend(names.into_iter().map(|name| dir.join(name)));
-        Ok(())
     }
-}
 
-fn has(root: &Dir, dir: &Path, file: MetaFile) -> Result<bool, Refusal> {
-    match rustix::fs::statat(root, dir.join(file.file_name()), AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile),
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(false),
-        Err(errno) => {
-            Err(indexfile::IoError::new("stat", &root.path().join(dir), errno.into()).into())
+    /// The mailbox of a directory, or why it is not listed.
+    fn judge(&self, conf: &ImapdConf, found: &Found) -> Result<MailboxName, Option<OddKind>> {
+        let (header, index) = (found.header.is_there(), found.index.is_there());
+        if found.sub.to_str().is_none() {
+            return Err(None); // told when its name was met
         }
+        match (header, index, name_of_dir(conf, &self.name, &found.sub)) {
+            (true, true, Some(mailbox)) => Ok(mailbox),
+            // It cannot be looked for: who locks the mailbox is told where.
+            (true, false, Some(mailbox)) if self.unreachable(conf, found, MetaFile::Index) => {
+                Ok(mailbox)
+            }
+            (false, true, Some(mailbox)) if self.unreachable(conf, found, MetaFile::Header) => {
+                Ok(mailbox)
+            }
+            (true, true, None) => Err(Some(OddKind::Name)),
+            (true, false, _) => Err(Some(OddKind::NoIndex)),
+            (false, true, _) => Err(Some(OddKind::NoHeader)),
+            (false, false, _) if found.any() => Err(Some(OddKind::Remains)),
+            (false, false, _) => Err(None),
+        }
+    }
+
+    /// Whether the directory of a file is not there.
+    fn unreachable(&self, conf: &ImapdConf, found: &Found, file: MetaFile) -> bool {
+        let partition = conf.partition(&self.name);
+        partition.is_some_and(|partition| {
+            let dirs = conf.dirs_at(partition, &found.sub);
+            found.missing.contains(&dirs.file_dir(file).path())
+        })
+    }
+
+    /// Where it is, for people: where its messages lie, unless it has none.
+    fn path(&self, found: &Found, conf: &ImapdConf) -> PathBuf {
+        let partition = conf.partition(&self.name);
+        let dirs = partition.map(|p| conf.dirs_at(p, &found.sub));
+        let path = dirs.map(|dirs| {
+            let header = dirs.file_dir(MetaFile::Header);
+            let data = dirs.data();
+            if found.missing.contains(&header.path()) || !found.header.is_there() && found.messages
+            {
+                data.path()
+            } else {
+                header.path()
+            }
+        });
+        path.unwrap_or_else(|| found.sub.clone())
     }
 }
