@@ -197,7 +197,8 @@ impl Drop for NewFile<'_> {
 /// a file that has them already keeps a clean inode, whose sync needs no journal.
 ///
 /// # Errors
-/// The system's. Among them EPERM when an owner cannot be kept: then the file must not replace the other.
+/// The system's. Among them EPERM when an owner cannot be kept: then the file must not replace the other. A group that
+/// cannot be given is let go only where it makes no difference to anybody.
 pub fn copy_attributes(from: &File, to: &File, path: &Path) -> Result<bool, IoError> {
     failpoint::hit("stage.chown").io_context("change owner of", path)?;
     let want = from.metadata().io_context("stat", path)?;
@@ -206,7 +207,17 @@ pub fn copy_attributes(from: &File, to: &File, path: &Path) -> Result<bool, IoEr
     let gid = (want.gid() != have.gid()).then(|| Gid::from_raw(want.gid()));
     let mut changed = uid.is_some() || gid.is_some();
     if changed {
-        rustix::fs::fchown(to, uid, gid).io_context("change owner of", path)?;
+        match rustix::fs::fchown(to, uid, gid) {
+            // A group that may do nothing that all others may not: whoever could open the file still can, and nobody else.
+            Err(Errno::PERM) if uid.is_none() && group_is_as_others(from, &want) => {
+                tracing::debug!(
+                    gid = want.gid(),
+                    "the group of {} is not ours to give",
+                    path.display()
+                );
+            }
+            other => other.io_context("change owner of", path)?,
+        }
     }
     changed |= copy_xattrs(from, to).io_context("copy extended attributes to", path)?;
     // After the owner and the ACL, which both change the mode.
@@ -218,6 +229,16 @@ pub fn copy_attributes(from: &File, to: &File, path: &Path) -> Result<bool, IoEr
         changed = true;
     }
     Ok(changed)
+}
+
+/// Whether the mode gives the group what it gives everybody, and there is no ACL, with which it would mean
+/// something else.
+fn group_is_as_others(file: &File, meta: &std::fs::Metadata) -> bool {
+    let mode = meta.permissions().mode();
+    let mut nothing: [u8; 0] = [];
+    let acl = rustix::fs::fgetxattr(file, "system.posix_acl_access", &mut nothing);
+    let no_acl = matches!(acl, Err(Errno::NODATA | Errno::NOTSUP));
+    mode >> 3 & 7 == mode & 7 && mode & 0o2000 == 0 && no_acl
 }
 
 fn copy_xattrs(from: &File, to: &File) -> io::Result<bool> {
@@ -311,6 +332,24 @@ mod tests {
                 read_grown(|b| rustix::fs::fgetxattr(&file, "user.reguid", b)).unwrap(),
                 b"kept"
             );
+        }
+    }
+
+    #[test]
+    fn a_group_is_let_go_only_where_it_makes_no_difference() {
+        let (_tmp, _dir, like) = store();
+        for (mode, as_others) in [
+            (0o644, true),
+            (0o600, true),
+            (0o640, false),
+            (0o660, false),
+            (0o604, false),
+            (0o2644, false),
+        ] {
+            like.set_permissions(std::fs::Permissions::from_mode(mode))
+                .unwrap();
+            let meta = like.metadata().unwrap();
+            assert_eq!(group_is_as_others(&like, &meta), as_others, "{mode:o}");
         }
     }
 

@@ -300,6 +300,7 @@ fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command
                     next,
                     odd: odd.len() as u64,
                     odd_list: odd,
+                    twice: Vec::new(),
                 }
                 .to_fields(),
             )
