@@ -246,7 +246,7 @@ impl Store {
     fn look_twice(&self, mailbox: &MailboxName, partition: &str) -> Result<Seen, Refusal> {
         match self.look(mailbox, partition) {
             Ok(Seen::Remains(_)) => {}
-            Err(refusal) if refusal.code == Code::Damaged => {}
+            Err(refusal) if matches!(refusal.code, Code::Damaged | Code::Incomplete) => {}
             sure => return sure,
         }
         std::thread::sleep(SETTLE);
@@ -293,7 +293,7 @@ impl Store {
         }
         let is_missing = |file: MetaFile| {
             let path = dirs.file(file);
-            Refusal::new(Code::Damaged, format!("{} is missing", path.display()))
+            Refusal::new(Code::Incomplete, format!("{} is missing", path.display()))
         };
         match (header, index) {
             (true, true) => {}
@@ -310,7 +310,7 @@ impl Store {
                         format!("there are messages in {}", dirs.data().path().display())
                     }
                 );
-                return Ok(Seen::Remains(Refusal::new(Code::Damaged, text)));
+                return Ok(Seen::Remains(Refusal::new(Code::Incomplete, text)));
             }
             (false, false) => return Ok(Seen::Nothing),
         }

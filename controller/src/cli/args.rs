@@ -10,9 +10,9 @@ use indexfile::mailbox::MailboxName;
 use slotd::client::{Addr, Timeouts};
 
 use super::Fail;
-use crate::control::{Conditions, Control, Window};
+use crate::control::{Conditions, Control, Window, unusable};
 use crate::journal::RunId;
-use crate::run::{Alerts, Slotds, Source};
+use crate::run::{Alerts, MaxFailures, Slotds, Source};
 
 /// The hosts.
 #[derive(Debug, Args)]
@@ -190,6 +190,10 @@ pub(super) struct Work {
     /// its mailboxes instead.
     #[arg(long, value_name = "SECONDS", default_value_t = 900.0, value_parser = seconds)]
     host_wait: f64,
+    /// Stop when more than this many attempts have failed for another reason than waiting: a number, or a percentage of
+    /// the attempts, which counts from twenty failures on. The run can be gone on with.
+    #[arg(long, value_name = "N|P%", default_value = "5%", value_parser = clap::value_parser!(MaxFailures))]
+    max_failures: MaxFailures,
     /// How often a decided transaction is tried to be settled before a human is called.
     #[arg(long, value_name = "N", default_value_t = 8)]
     settle_attempts: u8,
@@ -211,6 +215,7 @@ impl Work {
         settings.pass_pause = Duration::from_secs_f64(self.pause);
         settings.lock_wait = Duration::from_secs_f64(self.lock_wait);
         settings.host_wait = Duration::from_secs_f64(self.host_wait);
+        settings.max_failures = self.max_failures;
         settings.settle_attempts = self.settle_attempts;
         settings.prepare = self.prepare;
         settings.require_in_sync = self.require_in_sync;
@@ -262,6 +267,20 @@ pub(super) struct Limits {
 }
 
 impl Limits {
+    /// Whether the run could ever begin.
+    pub(super) async fn check(&self) -> Result<(), Fail> {
+        let Some(command) = &self.wait_command else {
+            return Ok(());
+        };
+        match unusable(command).await {
+            None => Ok(()),
+            Some(text) => Err(Fail {
+                exit: Exit::Config,
+                text: format!("--wait-command: {text}"),
+            }),
+        }
+    }
+
     pub(super) fn apply(&self, control: &Control) {
         control.turn(|knobs| {
             knobs.parallel_partition = self.parallel_partition.map(usize::from);

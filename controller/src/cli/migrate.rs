@@ -154,6 +154,7 @@ pub(super) fn rollback(args: RollbackArgs) -> Result<Exit, Fail> {
     common.work.apply(&mut settings);
     args.abandon.apply(&mut settings);
     with_runtime(async move {
+        common.limits.check().await?;
         let (parts, progress, control, _socket) = parts(&common, settings, &journal);
         let result = run::rollback(parts, &names, &control).await;
         progress.end();
@@ -167,6 +168,7 @@ fn migrate(common: Common, mut settings: Settings, sources: Vec<Source>) -> Resu
     let journal = Arc::new(SqliteJournal::open(&common.state.state)?);
     let verb = settings.verb;
     with_runtime(async move {
+        common.limits.check().await?;
         let (parts, progress, control, _socket) = parts(&common, settings, &journal);
         let result = run::run_controlled(parts, &sources, &control).await;
         progress.end();
@@ -216,6 +218,7 @@ pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
     };
     common.work.apply(&mut settings);
     with_runtime(async move {
+        common.limits.check().await?;
         let (parts, progress, control, _socket) = parts(&common, settings, &journal);
         let result = run::retry(parts, &what, &control).await;
         progress.end();

@@ -10,6 +10,8 @@ use crate::journal::{Filter, Journal, MailboxId, Row, RunId, State, Verb};
 use crate::run::Summary;
 use crate::two_phase::Reason;
 
+/// How many failures a run tells in a line each at its end.
+const TOLD: u64 = 100;
 /// Rows per page.
 pub(super) const PAGE: u32 = 1000;
 
@@ -42,6 +44,7 @@ pub(super) type Failures = BTreeMap<Reason, u64>;
 /// Counts what failed in a run and, if asked, prints a line each on standard error.
 pub(super) fn failures(journal: &dyn Journal, run: RunId, print: bool) -> Result<Failures, Fail> {
     let mut counts = Failures::new();
+    let mut told = 0;
     for_each(
         journal,
         run,
@@ -54,11 +57,18 @@ pub(super) fn failures(journal: &dyn Journal, run: RunId, print: bool) -> Result
         |row| {
             let Some(reason) = row.reason else { return };
             *counts.entry(reason).or_default() += 1;
-            if print {
+            told += 1;
+            if print && told <= TOLD {
                 note(&failure(row));
             }
         },
     )?;
+    if print && told > TOLD {
+        note(&format!(
+            "and {} more; `controller report --failed` names them",
+            told - TOLD
+        ));
+    }
     Ok(counts)
 }
 
@@ -167,6 +177,12 @@ pub(super) fn hints(
     let state = state.display();
     if let Some(away) = &summary.away {
         lines.push(format!("the run ended because {away}"));
+    }
+    if let Some(stopped) = &summary.stopped {
+        lines.push(format!(
+            "the run stopped by itself: {stopped}. See that the names, the hosts and the stores are the right ones; the \
+             same command goes on, with a higher --max-failures if these failures are expected"
+        ));
     }
     if summary.waiting > 0 {
         lines.push(format!(

@@ -4,7 +4,7 @@
 //! that the controller runs on, which need not be one of the mail hosts; for those, use the command.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,8 @@ use super::Control;
 const EVERY: Duration = Duration::from_secs(1);
 /// How long the command may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
+/// What a shell ends with if a command cannot be run, and if there is none of that name.
+const CANNOT_RUN: [i32; 2] = [126, 127];
 
 /// When to wait. Nothing is set by default.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -117,6 +119,19 @@ impl Conditions {
     }
 
     pub(super) async fn reason_by(&self, gauges: &Gauges<'_>) -> Option<String> {
+        self.look(gauges).await.map(|why| why.text)
+    }
+
+    async fn look(&self, gauges: &Gauges<'_>) -> Option<Why> {
+        if let Some(text) = self.busy(gauges) {
+            let for_ever = false;
+            return Some(Why { text, for_ever });
+        }
+        refuses(self.command.as_deref()?).await
+    }
+
+    /// All but the command.
+    fn busy(&self, gauges: &Gauges<'_>) -> Option<String> {
         if let Some(window) = self.window {
             match local_minute() {
                 Some(minute) if window.contains(minute) => {}
@@ -141,10 +156,7 @@ impl Conditions {
                 None => return Some(format!("{} cannot be read", gauges.io.display())),
             }
         }
-        match &self.command {
-            Some(command) => refuses(command).await,
-            None => None,
-        }
+        None
     }
 }
 
@@ -178,7 +190,21 @@ fn local_minute() -> Option<u16> {
     Some(hour.parse::<u16>().ok()? * 60 + minute.parse::<u16>().ok()?)
 }
 
-async fn refuses(command: &str) -> Option<String> {
+/// Why to wait.
+struct Why {
+    text: String,
+    /// Nothing but an operator changes it.
+    for_ever: bool,
+}
+
+/// Why a command can never say that it is time to work: the shell cannot run it. It is run once for this.
+pub async fn unusable(command: &str) -> Option<String> {
+    let why = refuses(command).await?;
+    why.for_ever.then_some(why.text)
+}
+
+/// How it ended; `None` if it took too long.
+async fn shell(command: &str) -> std::io::Result<Option<ExitStatus>> {
     let child = tokio::process::Command::new("/bin/sh")
         .args(["-c", command])
         .stdin(Stdio::null())
@@ -186,13 +212,34 @@ async fn refuses(command: &str) -> Option<String> {
         .kill_on_drop(true)
         .status();
     match tokio::time::timeout(COMMAND_LIMIT, child).await {
-        Ok(Ok(status)) if status.success() => None,
-        Ok(Ok(status)) => Some(format!("the command {command:?} ended with {status}")),
-        Ok(Err(error)) => Some(format!("the command {command:?} does not run: {error}")),
-        Err(_) => Some(format!(
-            "the command {command:?} did not end within {COMMAND_LIMIT:?}"
-        )),
+        Ok(status) => status.map(Some),
+        Err(_) => Ok(None),
     }
+}
+
+async fn refuses(command: &str) -> Option<Why> {
+    let cannot = |status: &ExitStatus| status.code().is_some_and(|c| CANNOT_RUN.contains(&c));
+    let (text, for_ever) = match shell(command).await {
+        Ok(Some(status)) if status.success() => return None,
+        Ok(Some(status)) if cannot(&status) => {
+            let text =
+                format!("the command {command:?} cannot be run: the shell ended with {status}");
+            (text, true)
+        }
+        Ok(Some(status)) => (
+            format!("the command {command:?} ended with {status}"),
+            false,
+        ),
+        Ok(None) => {
+            let text = format!("the command {command:?} did not end within {COMMAND_LIMIT:?}");
+            (text, false)
+        }
+        Err(error) => (
+            format!("the command {command:?} does not run: {error}"),
+            true,
+        ),
+    };
+    Some(Why { text, for_ever })
 }
 
 /// Looks at the conditions once a second until the task is dropped.
@@ -204,8 +251,14 @@ pub(super) async fn watch_by(control: Arc<Control>, gauges: &Gauges<'_>) {
     let mut changed = control.subscribe();
     loop {
         let conditions = changed.borrow_and_update().conditions.clone();
-        let reason = conditions.reason_by(gauges).await;
-        control.turn(|knobs| knobs.waiting = reason);
+        let why = conditions.look(gauges).await;
+        control.turn(|knobs| {
+            let for_ever = why.as_ref().filter(|why| why.for_ever);
+            // It may have been replaced meanwhile.
+            let unusable = for_ever.filter(|_| knobs.conditions == conditions);
+            knobs.unusable = unusable.map(|why| why.text.clone());
+            knobs.waiting = why.map(|why| why.text);
+        });
         // Our own change wakes us too; it changes nothing the second time.
         tokio::time::sleep(EVERY).await;
     }

@@ -22,7 +22,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 pub(crate) use conditions::local_clock;
-pub use conditions::{Conditions, Window, WindowError, watch_conditions};
+pub use conditions::{Conditions, Window, WindowError, unusable, watch_conditions};
 pub use server::{Ask, ServeError, Socket, ask, serve, socket_path};
 use tally::Tally;
 
@@ -50,6 +50,8 @@ pub struct Knobs {
     pub conditions: Conditions,
     /// Why it waits now; set by [`watch_conditions`].
     pub waiting: Option<String>,
+    /// Why it would wait for ever; set by [`watch_conditions`].
+    pub unusable: Option<String>,
 }
 
 /// The controls of one run, shared by everybody who looks or turns.
@@ -138,6 +140,7 @@ impl Control {
             target_lock: None,
             conditions: Conditions::default(),
             waiting: None,
+            unusable: None,
         };
         Self {
             knobs: watch::Sender::new(knobs),

@@ -119,13 +119,26 @@ async fn answer(stream: UnixStream, control: &Control, stop: &StopHandle) -> std
     let mut line = String::new();
     (&mut stream).take(MAX_LINE).read_line(&mut line).await?;
     let reply = match serde_json::from_str::<Ask>(&line) {
-        Ok(ask) => obey(&ask, control, stop),
+        Ok(ask) => match cannot(&ask).await {
+            Some(error) => serde_json::json!({ "error": error }),
+            None => obey(&ask, control, stop),
+        },
         Err(error) => serde_json::json!({ "error": format!("not understood: {error}") }),
     };
     stream
         .get_mut()
         .write_all(format!("{reply}\n").as_bytes())
         .await
+}
+
+/// Why a wish could not be fulfilled, ever.
+async fn cannot(ask: &Ask) -> Option<String> {
+    match ask {
+        Ask::Set { key, value } if key == "wait-command" && value != "off" => {
+            super::unusable(value).await
+        }
+        _ => None,
+    }
 }
 
 fn obey(ask: &Ask, control: &Control, stop: &StopHandle) -> serde_json::Value {

@@ -359,3 +359,33 @@ async fn a_run_waits_while_disks_or_processors_are_too_busy_and_goes_on_afterwar
     assert_eq!(later().await, (4, None));
     watcher.abort();
 }
+
+#[tokio::test]
+async fn a_command_that_cannot_be_run_is_no_reason_to_wait_for_ever() {
+    for command in [
+        "/nonexistent/may-i",
+        "no-such-command-here --now",
+        "/etc/hostname",
+    ] {
+        let why = unusable(command).await.unwrap();
+        assert!(
+            why.contains("cannot be run") && why.contains(command),
+            "{why}"
+        );
+    }
+    for command in ["true", "false", "exit 3"] {
+        assert_eq!(unusable(command).await, None, "{command}");
+    }
+    // One that stops to be there while it is waited for is noticed as well.
+    let control = Arc::new(Control::new(1));
+    let watcher = tokio::spawn(watch_conditions(Arc::clone(&control)));
+    let mut changed = control.subscribe();
+    control.turn(|knobs| knobs.conditions.command = Some("/nonexistent/may-i".to_owned()));
+    let waits = |knobs: &Knobs| knobs.unusable.is_some();
+    let seen = changed.wait_for(waits);
+    tokio::time::timeout(Duration::from_secs(20), seen)
+        .await
+        .expect("it is looked at once a second")
+        .unwrap();
+    watcher.abort();
+}

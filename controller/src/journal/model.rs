@@ -82,6 +82,12 @@ impl RunSpec {
         !self.selection.is_empty()
     }
 
+    /// Whether the operator said on which partition its mailboxes are.
+    #[must_use]
+    pub fn names_partition(&self) -> bool {
+        self.words.starts_with("--partition ") || self.words.contains(" --partition ")
+    }
+
     /// Its mailboxes in a few words, as they were given.
     #[must_use]
     pub fn of_what(&self) -> String {

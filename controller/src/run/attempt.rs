@@ -1,6 +1,7 @@
 //! One attempt at one mailbox: what it comes to in the journal, and what the queue does with it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use indexfile::mailbox::MailboxName;
@@ -59,6 +60,7 @@ pub(super) async fn attempt(
     let target = Target {
         job: job.clone(),
         lock_wait: shared.control.knobs().lock_wait,
+        strict: shared.strict.load(Ordering::Relaxed),
     };
     let around = Surroundings {
         journal: &parts.journal,
@@ -75,6 +77,10 @@ pub(super) async fn attempt(
             .await;
     }
     let (ended, failure, after) = fate(shared, &mut ticket, driven.end, last).await;
+    if matches!(ended, Ended::Upgraded | Ended::Unchanged) {
+        shared.witnesses.note(&job);
+    }
+    shared.breaker.note(ended, failure.as_ref());
     shared
         .control
         .finished(job.name.as_str(), ended, failure.as_ref(), &driven.figures);
@@ -110,7 +116,7 @@ async fn fate(
     end: End,
     last: bool,
 ) -> (Ended, Option<Failure>, After) {
-    let failure = match end {
+    let mut failure = match end {
         End::Came(Outcome::Upgraded) => return (Ended::Upgraded, None, After::Over),
         End::Came(Outcome::Unchanged) => return (Ended::Unchanged, None, After::Over),
         End::Came(Outcome::InDoubt(failure)) => {
@@ -124,7 +130,20 @@ async fn fate(
         End::Came(Outcome::RolledBack(failure)) => failure,
     };
     let (ended, after) = match (failure.reason, failure.side) {
-        (Reason::NoMailbox, Some(Side::Master)) if !ticket.job.named => (Ended::Gone, After::Over),
+        (Reason::NoMailbox, Some(Side::Master)) if !ticket.job.named => {
+            let (connect, job) = (&shared.parts.connect, &ticket.job);
+            if shared.witnesses.is_store_there(connect, job).await {
+                (Ended::Gone, After::Over)
+            } else {
+                let partition = job.partition.as_deref().unwrap_or("of the master");
+                failure.text = format!(
+                    "{}, and no other mailbox of partition {partition} is there to show that its store is; is it the \
+                     right one, and mounted?",
+                    failure.text
+                );
+                (Ended::RolledBack, After::Over)
+            }
+        }
         (Reason::Interrupted | Reason::Journal, _) => (Ended::Again, After::Again),
         (Reason::HostAway | Reason::Draining, Some(side))
             if is_away(shared, side, &failure.text, ticket).await =>

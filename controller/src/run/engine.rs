@@ -1,6 +1,7 @@
 //! The run itself: greet, recover, resume or begin, list, work in passes, sum up.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -10,8 +11,10 @@ use super::asked::Asked;
 use super::attempt::now_ms;
 use super::away::Away;
 use super::begin::{Retry, Start, greet_hosts, take_up_again};
+use super::breaker::Breaker;
 use super::connect::Connect;
 use super::drive::backoff;
+use super::gone::Witnesses;
 use super::intake::{Source, fill};
 use super::observe::Observer;
 use super::pass::one_pass;
@@ -49,6 +52,10 @@ pub(super) struct Shared {
     pub(super) control: Arc<Control>,
     pub(super) away: Away,
     pub(super) told: Told,
+    pub(super) breaker: Breaker,
+    pub(super) witnesses: Witnesses,
+    /// Whether the operator named the partition: then no other one will do.
+    pub(super) strict: AtomicBool,
 }
 
 impl Shared {
@@ -68,11 +75,15 @@ impl Shared {
             Arc::clone(control),
             ids.clone(),
         );
+        let max_failures = parts.settings.max_failures;
         let shared = Self {
             parts,
             control: Arc::clone(control),
             away,
             told: Told::default(),
+            breaker: Breaker::new(max_failures),
+            witnesses: Witnesses::default(),
+            strict: AtomicBool::new(false),
         };
         Ok((Arc::new(shared), ids))
     }
@@ -188,6 +199,7 @@ pub(super) fn sum_up(
         recovered,
     )?;
     summary.away = shared.away.lost();
+    summary.stopped = shared.breaker.tripped();
     // A run with a decision that waits for its partition is taken up by the same command.
     if summary.pending == 0 && summary.waiting == 0 && parts.stop.level() == Stop::No {
         parts.journal.finish_run(run, now_ms())?;
@@ -198,6 +210,9 @@ pub(super) fn sum_up(
 /// Works until nothing is pending, or the passes are used up, or it is told to stop, or a host stays away.
 pub(super) async fn work(shared: &Arc<Shared>, run: RunId, scope: &Scope) -> Result<(), RunError> {
     let (parts, control) = (&shared.parts, &shared.control);
+    let spec = parts.journal.run(run)?.map(|run| run.spec);
+    let strict = spec.is_some_and(|spec| spec.names_partition());
+    shared.strict.store(strict, Ordering::Relaxed);
     let totals = parts.journal.totals(run)?;
     control.begins(run.0, totals.mailboxes, totals.mailboxes - totals.pending);
     parts
@@ -215,7 +230,10 @@ pub(super) async fn work(shared: &Arc<Shared>, run: RunId, scope: &Scope) -> Res
         }
         let again = one_pass(shared, run, scope.clone(), pass >= passes).await?;
         parts.journal.flush()?;
-        if parts.stop.level() != Stop::No || shared.away.lost().is_some() {
+        if parts.stop.level() != Stop::No
+            || shared.away.lost().is_some()
+            || shared.breaker.tripped().is_some()
+        {
             return Ok(());
         }
         if again > 0 && pass < passes {

@@ -13,6 +13,7 @@
 //! * At most `parallel` mailboxes at once, each with one connection to each host; memory does not
 //!   grow with the number of mailboxes.
 //! * Every wait has a bound.
+//! * A run in which too much fails stops by itself, and can be gone on with (see `breaker`).
 //! * A host that is away, or a partition that is not mounted, fails no mailbox: they wait for it, for
 //!   `host_wait` at most (see `away`).
 //! * [`Stop::Finish`] lets the transactions under way end; [`Stop::Now`] rolls back those that
@@ -28,9 +29,11 @@ mod asked;
 mod attempt;
 mod away;
 mod begin;
+mod breaker;
 mod connect;
 mod drive;
 mod engine;
+mod gone;
 mod intake;
 mod observe;
 mod pass;
@@ -49,6 +52,7 @@ mod tests;
 
 pub use alert::Alerts;
 pub use begin::Retry;
+pub use breaker::MaxFailures;
 pub use connect::{BoxFuture, Connect, Slotds};
 pub use engine::{Parts, retry, run, run_controlled};
 pub use intake::Source;

@@ -67,9 +67,13 @@ impl Pass<'_> {
             turned.mark_unchanged();
             away.mark_unchanged();
             self.wake();
+            if let Some(text) = turned.borrow().unusable.clone() {
+                self.fails(RunError::Config(text));
+            }
             let mut over = self.first_error.is_some()
                 || stop.level() != Stop::No
-                || self.shared.away.lost().is_some();
+                || self.shared.away.lost().is_some()
+                || self.shared.breaker.tripped().is_some();
             if !over {
                 self.begin();
                 over = self.first_error.is_some() || self.queue.is_empty();

@@ -37,6 +37,8 @@ pub(super) struct Peer {
 pub(super) struct Target {
     pub(super) job: Job,
     pub(super) lock_wait: Duration,
+    /// Whether only the partition of the list will do, and not another one to which the mailbox was moved since.
+    pub(super) strict: bool,
 }
 
 impl Target {
@@ -51,6 +53,13 @@ impl Target {
             mailbox: self.job.name.clone(),
             partition,
         }
+    }
+
+    /// The same mailbox, on whatever partition.
+    fn anywhere(&self) -> Self {
+        let mut target = self.clone();
+        target.job.partition = None;
+        target
     }
 
     fn command(&self, side: Side, request: Request) -> Command {
@@ -116,6 +125,10 @@ impl Peer {
         } else {
             self.call(&command).await
         };
+        if begins && !target.strict && is_elsewhere(&result) {
+            let command = target.anywhere().command(self.side, request);
+            result = self.call(&command).await;
+        }
         // What took long is old by now. Bringing it up to date takes less and less, and what is left then is done under
         // the locks.
         let mut spent = started.elapsed();
@@ -147,6 +160,17 @@ impl Peer {
                 )
             }
             Ok(Reply::Bad(text)) => (self.nonsense(format!("BAD {text}")), Learned::default()),
+            // Not the host's failure: it was not asked.
+            Err(error) if begins && error.is_local() => {
+                let refusal = Refusal {
+                    reason: Reason::Local,
+                    text: local(&error),
+                };
+                (
+                    Event::Reply(self.side, Answer::No(refusal)),
+                    Learned::default(),
+                )
+            }
             Err(error) => {
                 self.client = None;
                 self.used = false;
@@ -282,6 +306,17 @@ fn version(number: u32) -> Result<u8, String> {
     u8::try_from(number).map_err(|_| format!("index version {number} in a reply"))
 }
 
+/// Whether the host has it, and on another partition than it was asked for.
+pub(super) fn is_elsewhere(result: &Result<Reply, ClientError>) -> bool {
+    let code = Code::Elsewhere;
+    matches!(result, Ok(Reply::No { code: c, .. }) if *c == code)
+}
+
+/// A sentence that does not blame the host.
+pub(super) fn local(error: &ClientError) -> String {
+    format!("this controller cannot make another connection: {error}")
+}
+
 fn is_closed(error: &ClientError) -> bool {
     matches!(
         error,
@@ -304,6 +339,8 @@ pub(super) fn reason_of(code: Code) -> Reason {
         Code::Full => Reason::Full,
         Code::Elsewhere => Reason::Elsewhere,
         Code::TwoPlaces => Reason::TwoPlaces,
+        Code::Unsupported => Reason::Unsupported,
+        Code::Incomplete => Reason::Incomplete,
         Code::State | Code::TooLate | Code::Expired => Reason::Expired,
         _ => Reason::Protocol,
     }

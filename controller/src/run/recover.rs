@@ -146,6 +146,8 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> Fate {
     let target = Target {
         job: job.clone(),
         lock_wait: parts.settings.lock_wait,
+        // It is decided: wherever it is by now.
+        strict: false,
     };
     let around = Surroundings {
         journal: &parts.journal,

@@ -5,13 +5,14 @@ use std::time::Duration;
 use indexfile::exit::Exit;
 use tokio::sync::watch;
 
+use super::breaker::MaxFailures;
 use crate::journal::{JournalError, RunId, RunInfo, Verb};
 use crate::listing::ListError;
 use crate::two_phase::Plan;
 
 /// How a run works. Checked by the command line; fixed while it runs.
 #[allow(clippy::struct_excessive_bools)] // independent switches of the command line
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// What to do.
     pub verb: Verb,
@@ -39,6 +40,8 @@ pub struct Settings {
     pub require_in_sync: bool,
     /// Remove the `.OLD` files once both sides are committed.
     pub drop_old: bool,
+    /// How many failures the run goes on with.
+    pub max_failures: MaxFailures,
     /// The run that is given up, if it is the one that was stopped and another one is wanted.
     pub abandon: Option<RunId>,
 }
@@ -73,6 +76,7 @@ impl Settings {
             prepare: false,
             require_in_sync: false,
             drop_old: false,
+            max_failures: MaxFailures::default(),
             abandon: None,
         }
     }
@@ -193,6 +197,17 @@ pub enum RunError {
         /// Why.
         text: String,
     },
+    /// A slotd serves as many connections as it can already.
+    #[error("the {side}'s slotd is there, and has no connection free: {text}")]
+    Full {
+        /// `master` or `replica`.
+        side: &'static str,
+        /// Its own words.
+        text: String,
+    },
+    /// This process ran out of something.
+    #[error("{0}")]
+    Local(String),
     /// Master and replica, as given, do not fit each other or the state file.
     #[error("{0}")]
     Config(String),
@@ -272,13 +287,13 @@ impl RunError {
             | Self::Config(_)
             | Self::Other(_)
             | Self::Nothing(_) => Exit::Config,
-            Self::Journal(_) | Self::Spool(_) => Exit::Io,
+            Self::Journal(_) | Self::Spool(_) | Self::Local(_) => Exit::Io,
             Self::List(ListError::Io { source, .. }) | Self::ListFile { source, .. } => {
                 Exit::of_io(source)
             }
             Self::List(_) | Self::Empty(_) => Exit::Data,
             Self::Stopped => Exit::RolledBack,
-            Self::Unavailable { .. } => Exit::Unavailable,
+            Self::Unavailable { .. } | Self::Full { .. } => Exit::Unavailable,
             Self::NoMailbox(_) => Exit::NoMailbox,
         }
     }

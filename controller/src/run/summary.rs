@@ -73,6 +73,8 @@ pub struct Summary {
     pub lock_ms: LockMs,
     /// The host that was away for longer than the run waits, in words.
     pub away: Option<String>,
+    /// Why it stopped by itself, if too much failed, in words.
+    pub stopped: Option<String>,
 }
 
 /// The mailboxes with an open transaction, of whatever run.
@@ -158,6 +160,7 @@ impl Summary {
             seconds: elapsed.as_secs_f64(),
             lock_ms,
             away: None,
+            stopped: None,
         })
     }
 
@@ -168,6 +171,8 @@ impl Summary {
             Exit::InDoubt
         } else if self.away.is_some() || self.waiting > 0 {
             Exit::Unavailable
+        } else if self.stopped.is_some() {
+            Exit::RolledBack
         } else if self.unknown > 0 {
             Exit::NoMailbox
         } else if self.rolled_back + self.pending > 0 {
@@ -322,6 +327,8 @@ mod tests {
         summary.rolled_back = 2;
         summary.unknown = 1;
         assert_eq!(summary.exit(), Exit::NoMailbox);
+        summary.stopped = Some("too much failed".to_owned());
+        assert_eq!(summary.exit(), Exit::RolledBack);
         summary.away = Some("the replica was away".to_owned());
         assert_eq!(summary.exit(), Exit::Unavailable);
         summary.away = None;

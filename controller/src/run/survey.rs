@@ -13,7 +13,7 @@ use super::asked::nothing;
 use super::begin::greet_hosts;
 use super::connect::Connect;
 use super::intake::{Batch, Batches, Source};
-use super::peer::{Peer, reason_of};
+use super::peer::{Peer, is_elsewhere, local, reason_of};
 use super::settings::{RunError, Stop, StopSignal};
 use super::spool::Spool;
 use super::summary::PAGE;
@@ -98,6 +98,7 @@ pub async fn survey(
     sink: impl FnMut(Answered),
 ) -> Result<Beside, RunError> {
     greet_hosts(asking.connect).await?;
+    let strict = sources.iter().any(|source| source.partition().is_some());
     let mut spool = whole(asking.connect, sources, asking.stop).await?;
     let mut beside = std::mem::take(&mut spool.beside);
     let (out, batches) = tokio::sync::mpsc::channel(2);
@@ -124,7 +125,7 @@ pub async fn survey(
             }
         }
     });
-    survey_batches(asking, batches, sink).await?;
+    survey_batches(asking, batches, strict, sink).await?;
     let places = feed.await;
     beside.add(&places.map_err(|e| RunError::Spool(e.to_string()))?);
     Ok(beside)
@@ -168,12 +169,13 @@ pub async fn survey_rows(
             }
         }
     });
-    survey_batches(asking, batches, sink).await
+    survey_batches(asking, batches, false, sink).await
 }
 
 async fn survey_batches(
     asking: &Asking<'_>,
     mut batches: Batches,
+    strict: bool,
     mut sink: impl FnMut(Answered),
 ) -> Result<(), RunError> {
     let Asking {
@@ -210,7 +212,10 @@ async fn survey_batches(
             }
             let new = || Side::ALL.map(|side| Peer::new(side, Arc::clone(connect)));
             let mut peers = pool.pop().unwrap_or_else(new);
-            let in_scope = Side::ALL.map(|side| connect.address(side).is_some());
+            let in_scope = Side::ALL.map(|side| {
+                let asked = connect.address(side).is_some();
+                asked.then_some(strict)
+            });
             let question = Arc::clone(question);
             tasks.spawn(async move {
                 let [master, replica] = &mut peers;
@@ -231,27 +236,30 @@ async fn survey_batches(
 async fn put(
     peer: &mut Peer,
     side: Side,
-    in_scope: bool,
+    strict: Option<bool>,
     of: &Listed,
     question: &Question,
 ) -> Option<Said> {
-    if !in_scope {
-        return None;
-    }
+    let strict = strict?;
     // The list is the master's: what it says about partitions need not hold on the replica.
     let partition = if side == Side::Master {
         of.partition.clone()
     } else {
         None
     };
-    let command = question(Named {
+    let named = |partition| Named {
         mailbox: of.name.clone(),
         partition,
-    });
-    Some(match peer.call_again(&command).await {
+    };
+    let mut result = peer.call_again(&question(named(partition))).await;
+    if !strict && is_elsewhere(&result) {
+        result = peer.call(&question(named(None))).await;
+    }
+    Some(match result {
         Ok(Reply::Ok(fields)) => Ok(fields),
         Ok(Reply::No { code, text }) => Err((reason_of(code), text)),
         Ok(Reply::Bad(text)) => Err((Reason::Protocol, format!("BAD {text}"))),
+        Err(error) if error.is_local() => Err((Reason::Local, local(&error))),
         Err(error) => Err((Reason::HostAway, error.to_string())),
     })
 }

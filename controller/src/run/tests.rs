@@ -3,6 +3,7 @@
 mod asked;
 mod away;
 mod ends;
+mod failures;
 mod fake;
 mod limits;
 mod retries;

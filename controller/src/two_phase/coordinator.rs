@@ -252,7 +252,7 @@ impl Coordinator {
             self.fail(
                 Failure {
                     side: None,
-                    reason: Reason::Differs,
+                    reason: Reason::OtherMailbox,
                     text,
                 },
                 out,

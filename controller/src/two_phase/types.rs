@@ -161,16 +161,24 @@ pub enum Reason {
     Elsewhere,
     /// It is on more than one partition.
     TwoPlaces,
+    /// Its header or index is not there, and something of it is: it is being made, renamed or deleted, or it is damaged.
+    Incomplete,
     /// An index, header or expunge file is damaged or of an unknown kind.
     Damaged,
+    /// A version that slotd does not write, or a mailbox that is not Cyrus 2.3's any more.
+    Unsupported,
     /// A message file is missing.
     NoMessage,
     /// Not permitted.
     Denied,
-    /// The two sides disagree about a message, or about the mailbox itself.
+    /// The two sides disagree about a message.
     Differs,
+    /// What has this name on the two hosts is not the same mailbox.
+    OtherMailbox,
     /// An answer that does not fit the question.
     Protocol,
+    /// The controller itself lacks something: open files, memory, ports.
+    Local,
     /// The decision could not be written.
     Journal,
     /// The operator stopped the run.
@@ -179,7 +187,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every class.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::Locked,
         Self::Draining,
         Self::Full,
@@ -192,11 +200,15 @@ impl Reason {
         Self::NoMailbox,
         Self::Elsewhere,
         Self::TwoPlaces,
+        Self::Incomplete,
         Self::Damaged,
+        Self::Unsupported,
         Self::NoMessage,
         Self::Denied,
         Self::Differs,
+        Self::OtherMailbox,
         Self::Protocol,
+        Self::Local,
         Self::Journal,
         Self::Interrupted,
     ];
@@ -217,10 +229,14 @@ impl Reason {
             Self::NoMailbox => "no_mailbox",
             Self::Elsewhere => "elsewhere",
             Self::TwoPlaces => "two_places",
+            Self::Incomplete => "incomplete",
             Self::Damaged => "damaged",
+            Self::Unsupported => "unsupported",
             Self::NoMessage => "no_message",
             Self::Denied => "denied",
             Self::Differs => "differs",
+            Self::OtherMailbox => "other_mailbox",
+            Self::Local => "local",
             Self::Protocol => "protocol",
             Self::Journal => "journal",
             Self::Interrupted => "interrupted",
@@ -248,6 +264,25 @@ impl Reason {
                 | Self::Io
                 | Self::Expired
                 | Self::OutOfSync
+                | Self::Incomplete
+                | Self::Local
+        )
+    }
+
+    /// Whether nothing is wrong with the mailbox or its disk: somebody, or something, only has to be waited for.
+    #[must_use]
+    pub const fn only_waits(self) -> bool {
+        matches!(
+            self,
+            Self::Locked
+                | Self::Draining
+                | Self::Full
+                | Self::HostAway
+                | Self::Unmounted
+                | Self::OutOfSync
+                | Self::Local
+                | Self::Journal
+                | Self::Interrupted
         )
     }
 
@@ -273,6 +308,13 @@ impl Reason {
             Self::TwoPlaces => {
                 "one of the two is a stale copy (`ctl_mboxlist -d` knows which): move it away, or give --partition"
             }
+            Self::Incomplete => {
+                "cyrus.header or cyrus.index is missing: a RENAME or DELETE under way would be over by now; run \
+                 `indexfile check`, restore or remove what is left, then retry"
+            }
+            Self::Unsupported => {
+                "reguid does not write that version, or the mailbox is one of Cyrus 2.4 or later; leave it out"
+            }
             Self::Damaged => {
                 "run `indexfile check` on the mailbox and repair it, then retry it by name"
             }
@@ -282,6 +324,13 @@ impl Reason {
             Self::Denied => "slotd lacks a permission; run it as the owner of the mail store",
             Self::Differs => {
                 "one side's message is damaged; compare the two files, repair, then retry it by name"
+            }
+            Self::OtherMailbox => {
+                "replication has to make the replica's mailbox the master's again (`sync_client -u` or -m), then retry it \
+                 by name"
+            }
+            Self::Local => {
+                "this controller ran out of open files or the like; use a lower --parallel or raise `ulimit -n`, then retry"
             }
             Self::Protocol => {
                 "controller and slotd do not understand each other; use the same release on all hosts"

@@ -101,6 +101,23 @@ impl ClientError {
         }
     }
 
+    /// Whether it is this process that lacks something (open files, memory, ports), and nothing is known about the server.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        use rustix::io::Errno;
+        let ClientError::Connect { source, .. } = self else {
+            return false;
+        };
+        let lacking = [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOMEM,
+            Errno::NOBUFS,
+            Errno::ADDRNOTAVAIL,
+        ];
+        Errno::from_io_error(source).is_some_and(|errno| lacking.contains(&errno))
+    }
+
     /// Whether the command's effect is unknown: it was sent, and no answer came.
     #[must_use]
     pub fn is_unanswered(&self) -> bool {

@@ -18,6 +18,9 @@ pub enum Code {
     Locked,
     /// The file system that should hold the mailbox is not mounted, or is another one.
     Unmounted,
+    /// Its header or index is missing, and something of it is there: it is being made, renamed or deleted, or damaged. Trying
+    /// again later tells.
+    Incomplete,
     /// A file is not what it should be; the text says which, what and where. Nothing was changed.
     Damaged,
     /// A record's message file is missing or has another size, so that its GUID cannot be known.
@@ -45,12 +48,13 @@ pub enum Code {
 }
 
 /// Every code that a server sends, with its word on the wire.
-const CODES: [(Code, &str); 16] = [
+const CODES: [(Code, &str); 17] = [
     (Code::NoMailbox, "NOMAILBOX"),
     (Code::Elsewhere, "ELSEWHERE"),
     (Code::TwoPlaces, "TWOPLACES"),
     (Code::Locked, "LOCKED"),
     (Code::Unmounted, "UNMOUNTED"),
+    (Code::Incomplete, "INCOMPLETE"),
     (Code::Damaged, "DAMAGED"),
     (Code::NoMessage, "NOMESSAGE"),
     (Code::NoSpace, "NOSPACE"),
@@ -92,6 +96,7 @@ impl Code {
                 | Code::Draining
                 | Code::Full
                 | Code::Expired
+                | Code::Incomplete
                 | Code::Unmounted
                 | Code::NoSpace
         )

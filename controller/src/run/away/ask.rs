@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::super::connect::Connect;
 use super::super::drive::backoff;
-use super::super::peer::Peer;
+use super::super::peer::{Peer, local};
 use super::super::settings::RunError;
 use super::{Host, Inner, Key, Mount, Since, name_of};
 use crate::journal::Job;
@@ -43,7 +43,8 @@ impl Inner {
         let mut n = 0;
         loop {
             match self.answers(side).await {
-                Ok(()) => {
+                // That we cannot ask says nothing about the host: whoever needs it is told why.
+                Ok(()) | Err(None) => {
                     let before =
                         std::mem::replace(&mut self.table().hosts[side.index()], Host::There);
                     if let Host::Away(since) = before {
@@ -55,7 +56,7 @@ impl Inner {
                     self.tell();
                     return;
                 }
-                Err(text) => why = if n == 0 { text } else { why },
+                Err(Some(text)) => why = if n == 0 { text } else { why },
             }
             if n == 0 {
                 let seconds = self.host_wait().as_secs();
@@ -79,26 +80,27 @@ impl Inner {
         self.tell();
     }
 
-    /// Whether this side's slotd answers, serves, and is the one it was.
-    async fn answers(&self, side: Side) -> Result<(), String> {
-        let greeting = hello(&self.connect, side)
-            .await
-            .map_err(|error| match error {
-                RunError::Unavailable { text, .. } => text,
-                other => other.to_string(),
-            })?;
+    /// Whether this side's slotd answers, serves, and is the one it was; if not why, or `None` if it could not be asked.
+    async fn answers(&self, side: Side) -> Result<(), Option<String>> {
+        let greeting = match hello(&self.connect, side).await {
+            Ok(greeting) => greeting,
+            Err(RunError::Full { .. }) => return Ok(()),
+            Err(RunError::Local(_)) => return Err(None),
+            Err(RunError::Unavailable { text, .. }) => return Err(Some(text)),
+            Err(other) => return Err(Some(other.to_string())),
+        };
         if greeting.draining {
-            return Err("its slotd is shutting down".to_owned());
+            return Err(Some("its slotd is shutting down".to_owned()));
         }
         if greeting.failed {
-            return Err("its slotd's intent log has failed".to_owned());
+            return Err(Some("its slotd's intent log has failed".to_owned()));
         }
         let known = &self.ids[side.index()];
         if !known.is_empty() && *known != greeting.host_id {
-            return Err(format!(
+            return Err(Some(format!(
                 "the slotd that answers there is another host's ({}, not {known})",
                 greeting.host_id
-            ));
+            )));
         }
         Ok(())
     }
@@ -160,8 +162,24 @@ pub(in crate::run) async fn hello(
     };
     let mut peer = Peer::new(side, Arc::clone(connect));
     let reply = peer.call(&Command::Hello).await;
-    let fields = match reply.map_err(|error| unavailable(error.to_string()))? {
+    let reply = reply.map_err(|error| {
+        if error.is_local() {
+            RunError::Local(local(&error))
+        } else {
+            unavailable(error.to_string())
+        }
+    })?;
+    let fields = match reply {
         Reply::Ok(fields) => fields,
+        Reply::No {
+            code: Code::Full,
+            text,
+        } => {
+            return Err(RunError::Full {
+                side: side.as_str(),
+                text,
+            });
+        }
         other => {
             let line = other.to_line();
             return Err(unavailable(format!(

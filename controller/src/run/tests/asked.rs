@@ -212,6 +212,7 @@ async fn nothing_to_do_is_an_error_and_no_run_is_made_of_it() {
 async fn a_name_on_two_partitions_is_told_twice_and_touched_on_neither() {
     let directory = tempfile::tempdir().unwrap();
     let world = World::new();
+    lock(&world.hosts[0]).partitions.insert("user.b", "two");
     let dump = "user.a\t0 default a\tl\t\nuser.a\t0 two a\tl\t\nuser.b\t0 two b\tl\t\n";
     let (_, both) = list(&directory, "both", dump);
     let summary = world.run(std::slice::from_ref(&both)).await;
@@ -244,6 +245,9 @@ async fn a_name_on_two_partitions_is_told_twice_and_touched_on_neither() {
     assert!(log.contains("LOCK user.a wait_ms"), "{log}");
     // Of what the operator names, that one and no other.
     let world = World::new();
+    for name in ["user.a", "user.b"] {
+        lock(&world.hosts[0]).partitions.insert(name, "two");
+    }
     let on = Source::On("two".to_owned(), Box::new(both));
     let summary = world.run(&[on]).await;
     assert_eq!((summary.mailboxes, summary.upgraded), (2, 2));

@@ -45,6 +45,8 @@ pub enum What {
     Hang,
     /// The host goes down before the command is executed: every connection ends, and none can be made.
     GoDown,
+    /// The connection ends before the command is executed, and this process has no descriptor for so many others.
+    Starve(usize),
     /// The host's slotd dies before the command is executed, and comes back without the mailbox's partition.
     LosePartition,
 }
@@ -70,6 +72,8 @@ pub struct Host {
     pub refused: usize,
     /// What its walk meets and does not list.
     pub odd: Vec<Odd>,
+    /// So many connections fail because this process has no descriptor left.
+    pub starved: usize,
     /// What it calls itself, if not by its side.
     pub id: Option<String>,
 }
@@ -134,6 +138,11 @@ impl Connect for Net {
         };
         Box::pin(async move {
             let mut locked = lock(&host);
+            if locked.starved > 0 {
+                locked.starved -= 1;
+                let source = rustix::io::Errno::MFILE.into();
+                return Err(ClientError::Connect { addr, source });
+            }
             if locked.down {
                 locked.refused += 1;
                 let source = std::io::ErrorKind::ConnectionRefused.into();
@@ -240,6 +249,10 @@ fn execute_with_faults(
             (Reply::no(code, "as told"), false, false)
         }
         Some(What::CloseBefore) => (Reply::Bad(String::new()), true, false),
+        Some(What::Starve(times)) => {
+            host.starved = times;
+            (Reply::Bad(String::new()), true, false)
+        }
         Some(What::GoDown) => {
             host.down = true;
             (Reply::Bad(String::new()), true, false)
@@ -310,6 +323,11 @@ fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command
             if let Some(refusal) = host.refuses(&name) {
                 return refusal;
             }
+            let on = host.partition(&name);
+            let asked = lock.of.partition.as_deref();
+            if host.mailboxes.contains_key(&name) && asked.is_some_and(|asked| asked != on) {
+                return Reply::no(Code::Elsewhere, format!("it is on partition {on}"));
+            }
             let locked = host.locked();
             let Some(mailbox) = host.mailboxes.get_mut(&name) else {
                 return Reply::no(Code::NoMailbox, format!("no mailbox {name}"));
@@ -335,9 +353,14 @@ fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command
                 .to_fields(),
             )
         }
-        Command::Status(of) => host
-            .refuses(of.mailbox.as_str())
-            .unwrap_or_else(|| Reply::Ok(slotd::protocol::Fields::new())),
+        Command::Status(of) => {
+            let name = of.mailbox.as_str();
+            let there = host.mailboxes.contains_key(name);
+            host.refuses(name).unwrap_or_else(|| match there {
+                true => Reply::Ok(slotd::protocol::Fields::new()),
+                false => Reply::no(Code::NoMailbox, format!("no mailbox {name}")),
+            })
+        }
         Command::Quit => Reply::Ok(slotd::protocol::Fields::new()),
         _ => match session.mailbox.clone() {
             Some(name) if host.mailboxes.contains_key(&name) => {

@@ -402,7 +402,7 @@ fn another_uidvalidity_is_another_mailbox() {
     );
     assert_eq!(
         drive(new(), &[("r:lock", other)]),
-        "m:lock r:lock r:rollback m:rollback rolled_back(differs)"
+        "m:lock r:lock r:rollback m:rollback rolled_back(other_mailbox)"
     );
 }
 
