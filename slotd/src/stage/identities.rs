@@ -1,13 +1,14 @@
 //! Which identifier each record gets.
 
-use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 
 use indexfile::layout::Layout;
 use indexfile::stream_copy::{GuidOut, RecordPlan};
-use indexfile::{Decision, Guid, IndexFile, ReadError, Record, RecordField, Uuid};
+use indexfile::{Decision, Guid, IndexFile, IoError, ReadError, Record, RecordField, Uuid};
 
-use super::{GUID_VERSION, LiveFiles, OldUuids, Sources, Wanted, resolve, sources};
+use super::found::Found;
+use super::resolve::Want;
+use super::{GUID_VERSION, Listing, LiveFiles, OldUuids, Sources, resolve, sources};
 use crate::protocol::{Code, Upgrade, UuidSource};
 use crate::refusal::Refusal;
 use crate::store::Place;
@@ -17,8 +18,8 @@ use crate::store::Place;
 pub struct Identities {
     /// The version that is written.
     pub version: u32,
-    /// SHA-1s by UID, with the size that their records had: of records that were old-style.
-    pub guids: HashMap<u32, (u64, Guid)>,
+    /// SHA-1s of messages whose records were old-style, with the sizes that these had.
+    pub guids: Found,
     /// For downgrades below version 10, and for the way back to what version 10 had before.
     pub uuids: OldUuids,
     /// Nothing gets a SHA-1: what `.OLD` has of old-style GUIDs comes back, at version 10 too.
@@ -98,7 +99,12 @@ impl Identities {
                 OldUuids::load(place, &live.index, 0)
             };
         } else if want.version >= GUID_VERSION {
-            identities.add(place, live.records(), from, cancel)?;
+            let all = Listing::of(live.each())?;
+            let wanted = all.from(0)?.filter_map(|entry| match entry {
+                Ok(entry) if !entry.guid.is_old_style() => None,
+                entry => Some(entry.map(|entry| (entry.uid, u64::from(entry.size)))),
+            });
+            identities.look_for(place, wanted, from, cancel)?;
         }
         Ok(identities)
     }
@@ -146,21 +152,41 @@ impl Identities {
         sources: &Sources<'_>,
         cancel: &AtomicBool,
     ) -> Result<(), Refusal> {
-        let unknown = |r: &Record<'_>| r.guid().is_old_style() && self.known(r).is_none();
-        let wanted = records.filter(|r| r.as_ref().map_or(true, unknown));
-        let wanted = Wanted::of(wanted)?;
-        let resolved = resolve(place, &wanted, sources, cancel)?;
+        let mut wanted = Vec::new();
+        for record in records {
+            let record = record?;
+            if record.guid().is_old_style() && self.known(&record)?.is_none() {
+                wanted.push((record.uid(), record.size()));
+            }
+        }
+        wanted.sort_unstable();
+        self.look_for(place, wanted.into_iter().map(Ok), sources, cancel)
+    }
+
+    /// The same for messages in ascending order of UID.
+    fn look_for(
+        &mut self,
+        place: &Place,
+        wanted: impl Iterator<Item = Result<Want, ReadError>>,
+        sources: &Sources<'_>,
+        cancel: &AtomicBool,
+    ) -> Result<(), Refusal> {
+        let guids = &mut self.guids;
+        let found = |uid, size, guid: &Guid| Ok(guids.push(&place.index, uid, size, guid)?);
+        let resolved = resolve(place, wanted, sources, cancel, found)?;
         self.cached += resolved.cached;
         self.hashed += resolved.hashed;
-        self.guids.extend(resolved.guids);
         Ok(())
     }
 
     /// The SHA-1 of a record's message, if it was found before.
-    #[must_use]
-    pub fn known(&self, record: &Record<'_>) -> Option<Guid> {
-        let (size, guid) = self.guids.get(&record.uid())?;
-        (*size == record.size()).then_some(*guid)
+    ///
+    /// # Errors
+    /// It cannot be read back.
+    pub fn known(&self, record: &Record<'_>) -> Result<Option<Guid>, IoError> {
+        let found = self.guids.get(record.uid())?;
+        let same = found.filter(|(size, _)| *size == record.size());
+        Ok(same.map(|(_, guid)| guid))
     }
 
     /// Decides about one record.
@@ -192,7 +218,7 @@ impl Identities {
                     format!("the GUID of UID {uid} is not known"),
                 )
             };
-            let guid = self.known(record).ok_or_else(unknown)?;
+            let guid = self.known(record)?.ok_or_else(unknown)?;
             return identity(Decision::Alter(guid), guid, false);
         }
         if self.version < 7 {

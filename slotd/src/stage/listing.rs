@@ -3,6 +3,8 @@
 //! It is read anew from the files whenever it is asked for, so a mailbox of millions of messages takes the memory of one
 //! block of records, and 8 bytes for each record of the expunge file, which is in no order. Only reads.
 
+use std::borrow::Borrow;
+
 use indexfile::{FileKind, Guid, IndexFile, ReadError, Record};
 
 use super::Digester;
@@ -12,10 +14,10 @@ use crate::protocol::GuidEntry;
 const AT_ONCE: u32 = 1024;
 
 /// The records of up to two files.
-#[derive(Debug, Default)]
-pub struct Listing {
-    index: Option<IndexFile>,
-    expunge: Option<IndexFile>,
+#[derive(Debug)]
+pub struct Listing<F = IndexFile> {
+    index: Option<F>,
+    expunge: Option<F>,
     /// UIDs and positions of the expunge file's records, in order.
     order: Vec<(u32, u32)>,
 }
@@ -29,18 +31,22 @@ fn entry(record: &Record<'_>) -> GuidEntry {
     }
 }
 
-impl Listing {
+impl<F: Borrow<IndexFile>> Listing<F> {
     /// Of an index, an expunge file, or both.
     ///
     /// # Errors
     /// One cannot be read.
-    pub fn of(files: impl IntoIterator<Item = IndexFile>) -> Result<Listing, ReadError> {
-        let mut listing = Listing::default();
+    pub fn of(files: impl IntoIterator<Item = F>) -> Result<Listing<F>, ReadError> {
+        let mut listing = Listing {
+            index: None,
+            expunge: None,
+            order: Vec::new(),
+        };
         for file in files {
-            match file.kind() {
+            match file.borrow().kind() {
                 FileKind::Index => listing.index = Some(file),
                 FileKind::Expunge => {
-                    let mut blocks = file.blocks();
+                    let mut blocks = file.borrow().blocks();
                     while let Some(block) = blocks.read()? {
                         let uids = block.records().map(|r| r.uid());
                         listing.order.extend(uids.zip(block.first()..));
@@ -55,7 +61,7 @@ impl Listing {
 
     /// The files.
     pub fn files(&self) -> impl Iterator<Item = &IndexFile> {
-        self.index.iter().chain(&self.expunge)
+        self.index.iter().chain(&self.expunge).map(Borrow::borrow)
     }
 
     /// How many records there are.
@@ -76,11 +82,12 @@ impl Listing {
     /// # Errors
     /// The index cannot be read.
     pub fn from(&self, uid: u32) -> Result<Entries<'_>, ReadError> {
-        let (mut low, mut high) = (0, self.index.as_ref().map_or(0, IndexFile::num_records));
+        let index = self.index.as_ref().map(Borrow::borrow);
+        let (mut low, mut high) = (0, index.map_or(0, IndexFile::num_records));
         if uid == 0 {
             high = 0;
         }
-        while let Some(index) = self.index.as_ref().filter(|_| low < high) {
+        while let Some(index) = index.filter(|_| low < high) {
             let middle = low + (high - low) / 2;
             match index.record(middle)? {
                 Some(record) if record.uid() < uid => low = middle + 1,
@@ -88,7 +95,9 @@ impl Listing {
             }
         }
         Ok(Entries {
-            listing: self,
+            index,
+            expunge: self.expunge.as_ref().map(Borrow::borrow),
+            order: &self.order,
             ahead: Vec::new().into_iter(),
             next: low,
             buffer: Vec::new(),
@@ -142,7 +151,9 @@ impl Listing {
 /// Iterator over the records of a [`Listing`]. An error is the last item.
 #[derive(Debug)]
 pub struct Entries<'a> {
-    listing: &'a Listing,
+    index: Option<&'a IndexFile>,
+    expunge: Option<&'a IndexFile>,
+    order: &'a [(u32, u32)],
     /// Of the index, read already.
     ahead: std::vec::IntoIter<GuidEntry>,
     /// The position in the index behind those.
@@ -154,9 +165,8 @@ pub struct Entries<'a> {
 
 impl Entries<'_> {
     fn advance(&mut self) -> Result<Option<GuidEntry>, ReadError> {
-        let listing = self.listing;
         if self.ahead.as_slice().is_empty()
-            && let Some(index) = &listing.index
+            && let Some(index) = self.index
             && self.next < index.num_records()
         {
             let block = index.block(self.next, AT_ONCE, &mut self.buffer)?;
@@ -165,8 +175,8 @@ impl Entries<'_> {
             self.next = self.next.saturating_add(AT_ONCE);
         }
         let indexed = self.ahead.as_slice().first().map(|e| e.uid);
-        let expunged = listing.order.get(self.expunged).copied();
-        match (indexed, expunged, &listing.expunge) {
+        let expunged = self.order.get(self.expunged).copied();
+        match (indexed, expunged, self.expunge) {
             (indexed, Some((uid, position)), Some(file))
                 if indexed.is_none_or(|indexed| uid < indexed) =>
             {

@@ -11,6 +11,7 @@ mod carries;
 mod carry_over;
 mod catch_up;
 mod digest;
+mod found;
 mod identities;
 mod listing;
 mod live;
@@ -35,12 +36,13 @@ use crate::refusal::Refusal;
 pub use carries::{carries, guid_like};
 pub use catch_up::Looks;
 pub use digest::{Digester, digest_of};
+pub use found::Found;
 pub use identities::{Identities, Identity};
 pub use listing::Listing;
 pub use live::LiveFiles;
 pub use old::{OldUuids, old_name};
 pub use prepare::{Incarnation, Prepared, prepare, prepared_name, remove_stale};
-pub use resolve::{Resolved, Until, Wanted, resolve, spool};
+pub use resolve::{Resolved, Until, Want, resolve, spool};
 pub use sources::{Caches, Sources};
 
 /// The lowest and highest version that is written.

@@ -1,9 +1,8 @@
 //! From old-style records to GUIDs: caches first, then the messages themselves, all or nothing.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use indexfile::{Guid, ReadError, Record};
+use indexfile::{Guid, ReadError};
 use precompute::hash::Kernel;
 use precompute::hash::lanes::Lanes;
 use precompute::message::{Gate, Hashed, Hasher, MessageError, Spool};
@@ -13,60 +12,20 @@ use crate::protocol::Code;
 use crate::refusal::Refusal;
 use crate::store::Place;
 
-/// The messages whose GUIDs are needed: UID and the size that the record has.
-#[derive(Debug, Default)]
-pub struct Wanted {
-    sizes: HashMap<u32, u64>,
-    /// Two records of one UID that disagree about the size: one of them is wrong.
-    clash: Option<u32>,
-}
+/// A message whose GUID is needed: UID and the size that the record has, bytes.
+pub type Want = (u32, u64);
 
-impl Wanted {
-    /// Of these records.
-    ///
-    /// # Errors
-    /// One cannot be read.
-    pub fn of<'a>(
-        records: impl Iterator<Item = Result<Record<'a>, ReadError>>,
-    ) -> Result<Wanted, ReadError> {
-        let mut wanted = Wanted::default();
-        for record in records {
-            let record = record?;
-            let size = record.size();
-            if wanted
-                .sizes
-                .insert(record.uid(), size)
-                .is_some_and(|other| other != size)
-            {
-                wanted.clash.get_or_insert(record.uid());
-            }
-        }
-        Ok(wanted)
-    }
-
-    /// How many messages.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.sizes.len()
-    }
-
-    /// None.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.sizes.is_empty()
-    }
-}
-
-/// GUIDs by UID, and where they came from.
-#[derive(Debug, Default)]
+/// Where GUIDs came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resolved {
-    /// Size and GUID: one for each message that was wanted.
-    pub guids: HashMap<u32, (u64, Guid)>,
     /// Taken from a cache.
     pub cached: u32,
     /// Computed from the message.
     pub hashed: u32,
 }
+
+/// Messages that are looked for at a time.
+const BATCH: usize = 8192;
 
 /// Stops hashing when nobody wants the result any more.
 #[derive(Debug)]
@@ -78,37 +37,70 @@ impl Gate for Until<'_> {
     }
 }
 
-/// Finds a GUID for every message that is wanted.
+/// Finds a GUID for every message that is wanted, and gives each, with its size, to `found`, in the same order. `wanted` comes in
+/// ascending order of UIDs; a UID that comes twice, of both files, is one message.
 ///
 /// # Errors
 /// [`Code::NoMessage`] names the first message that is missing or has another size than its record; other codes
-/// for other reasons. Never a part of the answer.
+/// for other reasons. What `found` got by then is of no use.
 pub fn resolve(
     place: &Place,
-    wanted: &Wanted,
+    wanted: impl Iterator<Item = Result<Want, ReadError>>,
     sources: &Sources<'_>,
     cancel: &AtomicBool,
+    mut found: impl FnMut(u32, u64, &Guid) -> Result<(), Refusal>,
 ) -> Result<Resolved, Refusal> {
     let mut resolved = Resolved::default();
-    if wanted.is_empty() {
-        return Ok(resolved);
+    let mut spool = None;
+    let mut batch: Vec<Want> = Vec::new();
+    let mut wanted = wanted.peekable();
+    while let Some(want) = wanted.next() {
+        let (uid, size) = want?;
+        match batch.last() {
+            Some((last, other)) if *last == uid && *other != size => {
+                let text = format!(
+                    "the records of UID {uid} in index and expunge disagree about its size"
+                );
+                return Err(Refusal::new(Code::Damaged, text));
+            }
+            Some((last, _)) if *last == uid => {}
+            _ => batch.push((uid, size)),
+        }
+        // The same UID is not torn apart.
+        let next = wanted.peek().and_then(|next| next.as_ref().ok());
+        let go_on = next.is_some_and(|(next, _)| *next == uid || batch.len() < BATCH);
+        if !go_on {
+            let spool = match &spool {
+                Some(spool) => spool,
+                None => spool.insert(self::spool(place)?),
+            };
+            let guids = some(spool, &batch, sources, cancel, &mut resolved)?;
+            for ((uid, size), guid) in batch.drain(..).zip(guids) {
+                found(uid, size, &guid)?;
+            }
+        }
     }
-    if let Some(uid) = wanted.clash {
-        let text = format!("the records of UID {uid} in index and expunge disagree about its size");
-        return Err(Refusal::new(Code::Damaged, text));
-    }
-    let spool = spool(place)?;
-    let mut uids: Vec<u32> = wanted.sizes.keys().copied().collect();
-    uids.sort_unstable();
+    Ok(resolved)
+}
+
+/// The GUIDs of some messages, one for each.
+fn some(
+    spool: &Spool,
+    wanted: &[Want],
+    sources: &Sources<'_>,
+    cancel: &AtomicBool,
+    resolved: &mut Resolved,
+) -> Result<Vec<Guid>, Refusal> {
+    let mut guids = vec![Guid::NULL; wanted.len()];
+    // Positions in `wanted`.
     let mut to_hash = Vec::new();
-    for uid in uids {
-        let size = wanted.sizes[&uid];
-        match from_caches(&spool, uid, size, sources)? {
+    for (at, (uid, size)) in wanted.iter().enumerate() {
+        match from_caches(spool, *uid, *size, sources)? {
             Some(guid) => {
-                resolved.guids.insert(uid, (size, guid));
+                guids[at] = guid;
                 resolved.cached += 1;
             }
-            None => to_hash.push(uid),
+            None => to_hash.push(at),
         }
         if cancel.load(Ordering::Relaxed) {
             return Err(Refusal::new(
@@ -116,6 +108,9 @@ pub fn resolve(
                 "stopped before all messages were looked at",
             ));
         }
+    }
+    if to_hash.is_empty() {
+        return Ok(guids);
     }
     let mut first_error: Option<(u32, MessageError)> = None;
     let mut lanes = Lanes::new(Kernel::detect());
@@ -128,7 +123,8 @@ pub fn resolve(
             }
         }
     };
-    Hasher::new(&spool, to_hash.iter().copied(), sink, Until(cancel)).run(&mut lanes);
+    let uids = to_hash.iter().map(|at| wanted[*at].0);
+    Hasher::new(spool, uids, sink, Until(cancel)).run(&mut lanes);
     if let Some((uid, error)) = first_error {
         let refusal = Refusal::from(error);
         return Err(Refusal::new(
@@ -136,18 +132,19 @@ pub fn resolve(
             format!("UID {uid}: {}", refusal.text),
         ));
     }
-    for (uid, hashed) in hashes {
-        check_size(&spool, uid, hashed.size, wanted.sizes[&uid])?;
-        resolved.guids.insert(uid, (hashed.size, hashed.guid));
-        resolved.hashed += 1;
-    }
-    if resolved.guids.len() != wanted.len() {
+    if hashes.len() != to_hash.len() {
         return Err(Refusal::new(
             Code::Expired,
             "stopped before all messages were read",
         ));
     }
-    Ok(resolved)
+    hashes.sort_unstable_by_key(|(uid, _)| *uid);
+    for (at, (uid, hashed)) in to_hash.into_iter().zip(hashes) {
+        check_size(spool, uid, hashed.size, wanted[at].1)?;
+        guids[at] = hashed.guid;
+        resolved.hashed += 1;
+    }
+    Ok(guids)
 }
 
 /// The directory of the messages.

@@ -1,0 +1,210 @@
+//! The SHA-1s that were found for a mailbox's messages, by UID, in bounded memory.
+//!
+//! 32 bytes a message. Of a giant mailbox they go to a file of our own without a name (`O_TMPFILE`), beside the index: nobody else can
+//! open it, and a crash leaves nothing of it. Where there are no such files all stay in memory.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use indexfile::{Guid, IoContext as _, IoError};
+
+use crate::fs::Dir;
+
+/// UID, size of the message and its SHA-1, so that rows sort as UIDs do.
+type Row = [u8; ROW];
+const ROW: usize = 4 + 8 + 20;
+/// Rows in memory before they are spilled: 8 MiB.
+const IN_MEMORY: usize = 1 << 18;
+/// Rows that are read back at a time.
+const BLOCK: usize = 1024;
+
+/// SHA-1s by UID.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Those that came in ascending order, behind those that are spilled.
+    rows: Vec<Row>,
+    /// Where the last one that was asked for lies in `rows`: most ask in order.
+    last: AtomicUsize,
+    spill: Option<Spill>,
+    no_spill: bool,
+    /// Those that did not come in order, or for the second time. They count first.
+    others: BTreeMap<u32, (u64, Guid)>,
+}
+
+#[derive(Debug)]
+struct Spill {
+    file: File,
+    /// For people.
+    path: PathBuf,
+    /// The first UID of each block.
+    firsts: Vec<u32>,
+    /// The block that was read last: which, and its rows.
+    last: Mutex<(usize, Vec<Row>)>,
+}
+
+fn row(uid: u32, size: u64, guid: &Guid) -> Row {
+    let mut row = [0; ROW];
+    row[..4].copy_from_slice(&uid.to_be_bytes());
+    row[4..12].copy_from_slice(&size.to_be_bytes());
+    row[12..].copy_from_slice(guid.as_bytes());
+    row
+}
+
+fn uid_of(row: &Row) -> u32 {
+    let (uid, _) = row.split_first_chunk::<4>().unwrap_or((&[0; 4], &[]));
+    u32::from_be_bytes(*uid)
+}
+
+fn value_of(row: &Row) -> (u64, Guid) {
+    let (size, guid) = row[4..].split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
+    let guid = guid.try_into().unwrap_or([0; 20]);
+    (u64::from_be_bytes(*size), Guid::from_bytes(guid))
+}
+
+fn find(rows: &[Row], uid: u32) -> Option<usize> {
+    rows.binary_search_by_key(&uid, uid_of).ok()
+}
+
+impl Found {
+    /// Takes one; `dir` is where a file may be made.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn push(&mut self, dir: &Dir, uid: u32, size: u64, guid: &Guid) -> Result<(), IoError> {
+        if self.last_uid().is_some_and(|last| last >= uid) {
+            self.others.insert(uid, (size, *guid));
+            return Ok(());
+        }
+        if self.rows.len() >= IN_MEMORY && !self.no_spill {
+            self.flush(dir)?;
+        }
+        self.rows.push(row(uid, size, guid));
+        Ok(())
+    }
+
+    fn last_uid(&self) -> Option<u32> {
+        // The last spilled row is below the first in memory, and there is one of these after any that is spilled.
+        self.rows.last().map(uid_of)
+    }
+
+    fn flush(&mut self, dir: &Dir) -> Result<(), IoError> {
+        if self.spill.is_none() {
+            match dir.create_nameless() {
+                Ok(Some(file)) => {
+                    self.spill = Some(Spill {
+                        file,
+                        path: dir.path().to_owned(),
+                        firsts: Vec::new(),
+                        last: Mutex::default(),
+                    });
+                }
+                _ => self.no_spill = true,
+            }
+        }
+        let Some(spill) = &mut self.spill else {
+            return Ok(());
+        };
+        // Whole blocks: `IN_MEMORY` is a multiple of them.
+        let at = spill.firsts.len() * BLOCK * ROW;
+        let written = spill.file.write_all_at(self.rows.as_flattened(), at as u64);
+        written.io_context("write a temporary file in", &spill.path)?;
+        spill
+            .firsts
+            .extend(self.rows.chunks(BLOCK).map(|b| uid_of(&b[0])));
+        self.rows.clear();
+        Ok(())
+    }
+
+    /// The size and the SHA-1 of a message.
+    ///
+    /// # Errors
+    /// They cannot be read back.
+    pub fn get(&self, uid: u32) -> Result<Option<(u64, Guid)>, IoError> {
+        if let Some(other) = self.others.get(&uid) {
+            return Ok(Some(*other));
+        }
+        if self.rows.first().is_some_and(|first| uid_of(first) <= uid) {
+            let next = self.last.load(Ordering::Relaxed) + 1;
+            let at = match self.rows.get(next) {
+                Some(row) if uid_of(row) == uid => Some(next),
+                _ => find(&self.rows, uid),
+            };
+            let Some(at) = at else {
+                return Ok(None);
+            };
+            self.last.store(at, Ordering::Relaxed);
+            return Ok(self.rows.get(at).map(value_of));
+        }
+        match &self.spill {
+            Some(spill) => spill.get(uid),
+            None => Ok(None),
+        }
+    }
+}
+
+impl Spill {
+    fn get(&self, uid: u32) -> Result<Option<(u64, Guid)>, IoError> {
+        let behind = self.firsts.partition_point(|first| *first <= uid);
+        let Some(number) = behind.checked_sub(1) else {
+            return Ok(None);
+        };
+        // What a panic left is read anew, or is whole.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let (which, rows) = &mut *last;
+        if *which != number || rows.is_empty() {
+            rows.clear();
+            let mut block = vec![[0; ROW]; BLOCK];
+            let at = (number * BLOCK * ROW) as u64;
+            let read = self.file.read_exact_at(block.as_flattened_mut(), at);
+            read.io_context("read a temporary file in", &self.path)?;
+            (*which, *rows) = (number, block);
+        }
+        Ok(find(rows, uid).and_then(|at| rows.get(at)).map(value_of))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guid(uid: u32) -> Guid {
+        let mut bytes = [9; 20];
+        bytes[..4].copy_from_slice(&uid.to_be_bytes());
+        Guid::from_bytes(bytes)
+    }
+
+    fn check(messages: u32) {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = Dir::open_root(tmp.path()).unwrap();
+        let mut found = Found::default();
+        let uid = |i: u32| i * 3 + 5;
+        for i in 0..messages {
+            found.push(&dir, uid(i), u64::from(i), &guid(i)).unwrap();
+        }
+        let rows = found.rows.len();
+        assert!(rows <= IN_MEMORY || found.no_spill, "{rows}");
+        for i in (0..messages).chain((0..messages).rev().step_by(99_991)) {
+            assert_eq!(found.get(uid(i)).unwrap(), Some((u64::from(i), guid(i))));
+        }
+        for none in [0, 4, 6, uid(messages) + 3, u32::MAX] {
+            assert_eq!(found.get(none).unwrap(), None);
+        }
+        // Found anew, with another size, and one that was not there.
+        found.push(&dir, uid(0), 77, &guid(77)).unwrap();
+        found.push(&dir, 6, 78, &guid(78)).unwrap();
+        assert_eq!(found.get(uid(0)).unwrap(), Some((77, guid(77))));
+        assert_eq!(found.get(6).unwrap(), Some((78, guid(78))));
+        assert_eq!(std::fs::read_dir(tmp.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_was_found_is_found_again_however_much_it_is() {
+        check(1);
+        check(1000);
+        check(u32::try_from(IN_MEMORY * 2 + BLOCK + 1).unwrap());
+    }
+}

@@ -1,0 +1,84 @@
+//! slotd's memory with one giant mailbox open: what it holds does not grow with the mailbox.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+
+use indexfile::build::{BuildRecord, IndexBuilder};
+use indexfile::{FileKind, Guid, HeaderField, RecordGuid};
+use tests::fleet::program;
+use tests::process::Slotd;
+use tests::store::{Host, unpack_239};
+use tests::wire::{Wire, value};
+
+const HUGE: &str = "user.huge";
+const LIMIT_KIB: u64 = 64 << 10;
+
+/// Makes `user.huge` with an index of `n` records that have SHA-1s, in steps; it has no messages.
+fn huge(host: &Host, n: u32) {
+    let alice = host.dirs("user.alice");
+    let sibling = |dir: &Path| dir.with_file_name("huge");
+    let (data, meta) = (sibling(&alice.data), sibling(&alice.meta));
+    fs::create_dir_all(&data).unwrap();
+    fs::create_dir_all(&meta).unwrap();
+    fs::copy(alice.meta.join("cyrus.header"), meta.join("cyrus.header")).unwrap();
+    let mut out = BufWriter::new(File::create(meta.join("cyrus.index")).unwrap());
+    let header = IndexBuilder::new(10, FileKind::Index)
+        .set(HeaderField::Exists, u64::from(n))
+        .last_uid(n);
+    out.write_all(&header.to_bytes().unwrap()).unwrap();
+    for first in (1..=n).step_by(5000) {
+        let records = (first..(first + 5000).min(n + 1)).map(|uid| {
+            let mut guid = [7; 20];
+            guid[..4].copy_from_slice(&uid.to_be_bytes());
+            BuildRecord {
+                uid,
+                size: 9,
+                modseq: 5,
+                guid: RecordGuid::Guid(Guid::from_bytes(guid)),
+                ..BuildRecord::default()
+            }
+        });
+        let some = IndexBuilder::new(10, FileKind::Index).records(records);
+        out.write_all(&some.to_bytes().unwrap()[96..]).unwrap();
+    }
+    out.flush().unwrap();
+}
+
+/// The largest resident size that a process came to, KiB.
+fn peak(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = text.lines().find(|l| l.starts_with("VmHWM")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn slotd_with_a_mailbox_of_a_million_records_stays_below_64_mib() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = unpack_239(dir.path());
+    huge(&host, 1_000_000);
+    let slotd = Slotd::start(&program("slotd"), &host, &["--max-lock", "600"]);
+    let mut wire = Wire::connect(&slotd.addr).unwrap();
+    let digest = |reply: &str| value(reply, "digest").map(ToOwned::to_owned);
+    let status = wire.must(&format!("STATUS {HUGE}"));
+    assert_eq!(
+        digest(&status),
+        digest(&wire.must(&format!("VERIFY {HUGE} sample=0")))
+    );
+    let plain = {
+        wire.must(&format!("LOCK {HUGE} wait_ms=1000"));
+        let plain = wire.must("UPGRADE 9 uuids=cut");
+        wire.must("GUIDS from=500000");
+        wire.must("ROLLBACK");
+        plain
+    };
+    wire.must(&format!("PREPARE {HUGE} 9 uuids=cut"));
+    wire.must(&format!("LOCK {HUGE} wait_ms=1000"));
+    let prepared = wire.must("UPGRADE 9 uuids=cut");
+    assert_eq!(value(&prepared, "prepared"), Some("1"), "{prepared}");
+    assert_eq!(digest(&prepared), digest(&plain));
+    wire.must("COMMIT");
+    let peak = peak(slotd.pid());
+    assert!(peak < LIMIT_KIB, "{peak} KiB");
+    assert_eq!(slotd.stop().code, Some(0));
+}
