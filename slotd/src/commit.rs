@@ -16,6 +16,7 @@ use indexfile::{FileKind, IoError};
 use crate::failpoint;
 use crate::lock::MailboxLocks;
 use crate::refusal::Refusal;
+pub use crate::stage::previous_name;
 use crate::stage::{Stage, StagedFile, new_name, old_name};
 
 /// A rename that failed.
@@ -25,15 +26,6 @@ pub struct RenameFailed {
     pub refusal: Refusal,
     /// Everything is as before, staged files apart.
     pub undone: bool,
-}
-
-/// Where an older `.OLD` waits until the transaction is over.
-#[must_use]
-pub const fn previous_name(kind: FileKind) -> &'static str {
-    match kind {
-        FileKind::Index => "cyrus.index.OLD.reguid-prev",
-        FileKind::Expunge => "cyrus.expunge.OLD.reguid-prev",
-    }
 }
 
 /// The order in which two files change their versions, so that the expunge file's is never below the index's:

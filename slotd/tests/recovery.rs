@@ -15,7 +15,7 @@ use slotd::fs::Identity;
 use slotd::host::{Host, Options};
 use slotd::intent::{Direction, Intent, IntentFile, Kind, recovery};
 use slotd::lock::{MailboxLocks, Patience, wait};
-use slotd::protocol::{Repair, Upgrade, UuidSource};
+use slotd::protocol::Upgrade;
 use slotd::stage::{self, LiveFiles, Sources};
 
 const SOON: Duration = Duration::from_millis(500);
@@ -24,8 +24,7 @@ const MAILBOX: &str = "user.alice.expunged";
 fn upgrade(version: u32) -> Upgrade {
     Upgrade {
         version,
-        uuids: UuidSource::Auto,
-        repair: None::<Repair>,
+        ..Upgrade::default()
     }
 }
 
@@ -78,6 +77,7 @@ fn die_in_commit(host: &Host, partition: &str, when: Died, direction: Direction)
         direction,
         drop_old: false,
         uuids_old: false,
+        run: 0,
         files: files.collect(),
     };
     host.log.begin(intent).unwrap();

@@ -31,10 +31,13 @@ fn upgrades() -> impl Strategy<Value = Upgrade> {
         Just(UuidSource::Old),
         Just(UuidSource::Cut)
     ];
-    (any::<u32>(), uuids, any::<bool>()).prop_map(|(version, uuids, repair)| Upgrade {
+    let rest = (any::<bool>(), any::<u64>(), any::<bool>());
+    (any::<u32>(), uuids, rest).prop_map(|(version, uuids, (repair, run, by_content))| Upgrade {
         version,
         uuids,
         repair: repair.then_some(Repair::Expunge),
+        run,
+        by_content,
     })
 }
 

@@ -19,6 +19,9 @@ use crate::snapshot::{Entry, Tree};
 use crate::store::{Dirs, Host};
 use crate::witness::{Image, hex, sha1_of};
 
+/// Files that may lie beside a mailbox and mean nothing to Cyrus.
+const OURS: [&str; 2] = ["cyrus.sha1s", "cyrus.uuids"];
+
 /// When the check is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
@@ -324,7 +327,7 @@ fn files(
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let replaced =
             matches!(&*name, "cyrus.index" | "cyrus.expunge") && state != Some(State::Old);
-        let scratch = name.ends_with(".OLD") || name.ends_with(".NEW") || name == "cyrus.sha1s";
+        let scratch = name.ends_with(".OLD") || name.ends_with(".NEW") || OURS.contains(&&*name);
         match now.get(path) {
             _ if scratch => {}
             None => lines.push(format!("{name} is gone")),
@@ -344,7 +347,7 @@ fn files(
     }
     for (path, is) in &now {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name == "cyrus.sha1s" || mailbox.files.contains_key(path) || when == When::Cut {
+        if OURS.contains(&&*name) || mailbox.files.contains_key(path) || when == When::Cut {
             continue;
         }
         match name.strip_suffix(".OLD") {

@@ -77,6 +77,9 @@ pub struct Intent {
     /// Identifiers come back from `.OLD`, at version 10 too.
     #[serde(default)]
     pub uuids_old: bool,
+    /// The run that asked, as in [`crate::protocol::Upgrade::run`].
+    #[serde(default)]
+    pub run: u64,
     /// The files.
     pub files: Vec<IntentFile>,
 }

@@ -95,8 +95,10 @@ pub struct Upgraded {
     pub cached: u32,
     /// And the ones that were hashed now.
     pub hashed: u32,
-    /// Old-style GUIDs that came from a `.OLD` file (downgrades).
+    /// Old-style GUIDs that upgrades replaced and that came back (downgrades, and `uuids=old`).
     pub restored: u32,
+    /// GUIDs that were no old-style ones and lost their last eight bytes (downgrades below version 10).
+    pub cut: u32,
     /// Whether a `PREPARE` before it was of use.
     pub prepared: bool,
     /// Modification sequences that a version below 8 cannot hold.
@@ -272,6 +274,7 @@ impl Upgraded {
             .with("cached", self.cached)
             .with("hashed", self.hashed)
             .with("restored", self.restored)
+            .with("cut", self.cut)
             .with("prepared", u8::from(self.prepared))
             .with("lost_modseqs", self.lost_modseqs)
             .with("digest", self.digest)
@@ -292,6 +295,7 @@ impl Upgraded {
             cached: fields.get("cached")?,
             hashed: fields.get("hashed")?,
             restored: fields.get("restored")?,
+            cut: fields.get_optional("cut")?.unwrap_or(0),
             prepared: fields.get::<u8>("prepared")? != 0,
             lost_modseqs: fields.get("lost_modseqs")?,
             digest: fields.get("digest")?,

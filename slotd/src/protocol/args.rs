@@ -63,6 +63,12 @@ impl<'a> Args<'a> {
             Some("expunge") => Some(Repair::Expunge),
             Some(_) => return bad("repair= is expunge"),
         };
+        upgrade.run = self.number("run")?.unwrap_or(0);
+        upgrade.by_content = match self.text("compare")?.as_deref() {
+            None => false,
+            Some("content") => true,
+            Some(_) => return bad("compare= is content"),
+        };
         Ok(upgrade)
     }
 

@@ -48,6 +48,8 @@ pub struct Verified {
     pub findings: Vec<String>,
     /// As in [`super::Upgraded::digest`], of the files as they are.
     pub digest: Guid,
+    /// From cyrus.header.
+    pub uniqueid: String,
 }
 
 /// `CLEAN`: what was, or would be, removed.
@@ -91,6 +93,7 @@ impl Verified {
             .with_list("list", &self.list)
             .with_list("findings", &self.findings)
             .with("digest", self.digest)
+            .with("uniqueid", &self.uniqueid)
     }
 
     /// From the wire.
@@ -113,6 +116,7 @@ impl Verified {
             list: texts(&fields.list("list")?),
             findings: texts(&fields.list("findings")?),
             digest: fields.get("digest")?,
+            uniqueid: fields.text("uniqueid").unwrap_or_default(),
         })
     }
 }

@@ -47,7 +47,7 @@ pub enum UuidSource {
     /// SHA-1s from version 10 on; below it as [`UuidSource::Old`].
     #[default]
     Auto,
-    /// From the `.OLD` file where it has the same message. Else, below version 10, the first 12 bytes of the GUID; from
+    /// From what upgrades replaced, where the message is the same. Else, below version 10, the first 12 bytes of the GUID; from
     /// version 10 on the GUID as it is, and nothing is hashed: this takes a rewrite at version 10 back.
     Old,
     /// Below version 10 always the first 12 bytes of the GUID.
@@ -62,7 +62,7 @@ pub enum Repair {
     Expunge,
 }
 
-/// `UPGRADE [VERSION] [uuids=old|cut] [repair=expunge]`
+/// `UPGRADE [VERSION] [uuids=old|cut] [repair=expunge] [run=N] [compare=content]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upgrade {
     /// The index version to end with; a lower one than the file's downgrades.
@@ -71,6 +71,13 @@ pub struct Upgrade {
     pub uuids: UuidSource,
     /// What may be repaired on the way.
     pub repair: Option<Repair>,
+    /// Names the run that asks; with `uuids=old` at version 10 the run whose changes are taken back, 0 for all. Both hosts
+    /// are given the same, and no two runs have the same.
+    pub run: u64,
+    /// `digest` and `GUIDS` are of what the messages are, not of what they will be called: of each record the GUID that it
+    /// has, or, where that is old-style and says nothing of the message, its size as 8 bytes big-endian behind four zero
+    /// bytes. So two hosts can be compared that call a message by different UUIDs.
+    pub by_content: bool,
 }
 
 impl Default for Upgrade {
@@ -79,6 +86,8 @@ impl Default for Upgrade {
             version: DEFAULT_VERSION,
             uuids: UuidSource::default(),
             repair: None,
+            run: 0,
+            by_content: false,
         }
     }
 }
@@ -415,5 +424,7 @@ impl Line {
         };
         self.key("uuids", uuids);
         self.key("repair", upgrade.repair.map(|Repair::Expunge| "expunge"));
+        self.key("run", (upgrade.run > 0).then_some(upgrade.run));
+        self.key("compare", upgrade.by_content.then_some("content"));
     }
 }

@@ -14,13 +14,15 @@ use rustix::fs::FileType;
 
 use super::Session;
 use super::inquire::open_unlocked;
-use crate::commit::previous_name;
 use crate::fs::{Dir, OpenError};
 use crate::intent::recovery;
 use crate::lock::{MailboxLocks, Patience, wait};
 use crate::protocol::{Clean, Cleaned, Code, GuidEntry, Reply, Verified, Verify};
 use crate::refusal::Refusal;
-use crate::stage::{Listing, Until, new_name, old_name, prepared_name, spool};
+use crate::stage::{
+    LEDGER_NAME, LEDGER_NEW_NAME, Listing, Until, new_name, old_name, prepared_name, previous_name,
+    sources, spool,
+};
 use crate::store::Place;
 
 /// Messages that are compared at a time.
@@ -60,6 +62,7 @@ impl Session {
             list: Vec::new(),
             findings: findings(&index, expunge.as_ref()),
             digest: Guid::NULL,
+            uniqueid: sources::uniqueid_of(&place)?,
         };
         let listing = Listing::of([Some(index), expunge].into_iter().flatten())?;
         verified.digest = listing.digester()?.0.finish();
@@ -170,7 +173,8 @@ impl Session {
 
 /// Removes what is ours. All of it is looked at first: a mailbox that is refused has lost nothing.
 fn remove(locks: &MailboxLocks, dry_run: bool) -> Result<Cleaned, Refusal> {
-    let mut ours: Vec<(&Dir, &str)> = vec![(&locks.place.index, FILE_NAME)];
+    let mut ours: Vec<(&Dir, &str)> = Vec::new();
+    ours.extend([FILE_NAME, LEDGER_NAME, LEDGER_NEW_NAME].map(|name| (&*locks.place.index, name)));
     for kind in [FileKind::Index, FileKind::Expunge] {
         let dir = locks.place.directory_of(kind);
         ours.extend(

@@ -13,7 +13,7 @@ use crate::protocol::{
     Reply, Sha1sChunk, Sha1sRange, Standing, Status,
 };
 use crate::refusal::Refusal;
-use crate::stage::{Listing, old_name, sources};
+use crate::stage::{LEDGER_NAME, Listing, old_name, sources};
 use crate::store::{Place, Store};
 use crate::transaction::{Event, State};
 
@@ -185,7 +185,7 @@ impl Session {
                 }
             }
         }
-        let mut has_old = false;
+        let mut has_old = place.index.stat(LEDGER_NAME)?.is_some();
         for kind in [FileKind::Index, FileKind::Expunge] {
             has_old |= place.directory_of(kind).stat(old_name(kind))?.is_some();
         }

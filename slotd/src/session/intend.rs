@@ -78,6 +78,7 @@ impl Session {
             direction: Direction::Commit,
             drop_old: false,
             uuids_old,
+            run: prepared.wants().run,
             files,
         };
         open.early = OnItsWay::begin(&self.host, intent).ok();
@@ -100,7 +101,7 @@ impl Session {
         else {
             return Err(not_locked());
         };
-        let intent = intent_of(locks, stage, Direction::Commit)?;
+        let intent = intent_of(locks, stage, Direction::Commit, self.upgrade.run)?;
         let on_its_way = match early.take() {
             Some(early) if early.intent == intent => early,
             other => {
@@ -137,7 +138,7 @@ impl Session {
         };
         let intent = Intent {
             id: id.unwrap_or(0),
-            ..intent_of(locks, stage, Direction::PutBack)?
+            ..intent_of(locks, stage, Direction::PutBack, self.upgrade.run)?
         };
         self.host.log.begin(intent)?;
         Ok(())
@@ -193,6 +194,7 @@ fn intent_of(
     locks: &MailboxLocks,
     stage: &stage::Stage,
     direction: Direction,
+    run: u64,
 ) -> Result<Intent, Refusal> {
     let file =
         |f: &stage::StagedFile| intent_file(locks, f.kind, known(locks, f.kind, &f.made.file)?);
@@ -205,6 +207,7 @@ fn intent_of(
         direction,
         drop_old: false,
         uuids_old: stage.uuids_old,
+        run,
         files: stage.files.iter().map(file).collect::<Result<_, _>>()?,
     })
 }

@@ -10,7 +10,8 @@ use indexfile::{FileKind, IndexFile, IoContext, ReadError};
 use super::patch::{self, Diff, Patch};
 use super::prepare::PreparedFile;
 use super::{
-    LiveFiles, Note, Prepared, Stage, StagedFile, locked, new_name, prepared_name, remove_strays,
+    GUID_VERSION, Identities, LiveFiles, Note, Prepared, Stage, StagedFile, locked, new_name,
+    prepared_name, remove_strays,
 };
 use crate::fs::{Unsynced, copy_attributes};
 use crate::lock::MailboxLocks;
@@ -62,6 +63,7 @@ impl Prepared {
         stage.report.cached = self.identities.cached;
         stage.report.hashed = self.identities.hashed;
         stage.uuids_old = self.identities.restoring;
+        stage.by_content = self.want.by_content;
         let written = plans.iter().try_for_each(|(source, plan)| match plan {
             Plan::Unchanged => {
                 stage.set_state(source.kind(), FileState::Unchanged);
@@ -70,8 +72,12 @@ impl Prepared {
             Plan::Write => stage.write(locks, source, &self.identities, note),
             Plan::Patch(patch) => self.patch(&mut stage, locks, source, patch),
         });
+        let run = self.want.run;
         let finished = written.and_then(|()| {
-            if self.only_grew(&plans) && self.grow(&mut stage, live, &plans)? {
+            stage.keep_old(locks, live, &self.identities, run, note)?;
+            // What both hosts compare is not what is prepared then.
+            let known = !self.want.by_content && self.only_grew(&plans);
+            if known && self.grow(&mut stage, live, &plans)? {
                 return Ok(());
             }
             stage.finish(locks)
@@ -175,6 +181,7 @@ impl Prepared {
         });
         stage.report.altered += patch.altered;
         stage.report.restored += patch.restored;
+        stage.report.cut += cut(source, identities)?;
         stage.report.lost_modseqs += lost_modseqs(source, self.want.version)?;
         stage.set_state(kind, FileState::Staged);
         Ok(())
@@ -217,6 +224,19 @@ enum Plan {
     Unchanged,
     Patch(Patch),
     Write,
+}
+
+/// Counted as a stream copy counts.
+fn cut(source: &IndexFile, identities: &Identities) -> Result<u32, Refusal> {
+    let mut cut = 0;
+    if identities.version < GUID_VERSION {
+        for record in source.records() {
+            let record = record?;
+            let identity = identities.decide(&record)?;
+            cut += u32::from(identity.cuts(&record, identities.version));
+        }
+    }
+    Ok(cut)
 }
 
 /// Counted as a stream copy counts.

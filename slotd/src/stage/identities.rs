@@ -24,6 +24,8 @@ pub struct Identities {
     pub uuids: OldUuids,
     /// Nothing gets a SHA-1: what `.OLD` has of old-style GUIDs comes back, at version 10 too.
     pub restoring: bool,
+    /// What came from `.OLD` before is not asked for.
+    pub cuts: bool,
     /// GUIDs taken from a cache.
     pub cached: u32,
     /// GUIDs computed from messages.
@@ -50,6 +52,12 @@ impl Identity {
             Decision::AlterUuid(uuid) | Decision::Restore { uuid, .. } => GuidOut::Uuid(uuid),
             Decision::Keep | Decision::Drop => GuidOut::Keep,
         }
+    }
+
+    /// Whether a GUID that is no old-style one loses its last eight bytes in this version.
+    #[must_use]
+    pub fn cuts(&self, record: &Record<'_>, version: u32) -> bool {
+        version < GUID_VERSION && self.decision == Decision::Keep && !record.guid().is_old_style()
     }
 
     /// Converts a single record as a stream copy with this decision does.
@@ -84,6 +92,7 @@ impl Identities {
     ) -> Result<Identities, Refusal> {
         let mut identities = Identities {
             version: want.version,
+            cuts: want.uuids == UuidSource::Cut,
             ..Identities::default()
         };
         let old = match want.uuids {
@@ -94,9 +103,9 @@ impl Identities {
         if old {
             identities.restoring = want.version >= GUID_VERSION;
             identities.uuids = if identities.restoring {
-                OldUuids::of_rewrite(place, live)?
+                OldUuids::of_run(place, live, want.run)?
             } else {
-                OldUuids::load(place, &live.index, 0)
+                OldUuids::of_all(place, live)?
             };
         } else if want.version >= GUID_VERSION {
             let all = Listing::of(live.each())?;
@@ -137,8 +146,11 @@ impl Identities {
 
     /// At version 10: what the record gets back.
     fn old_of(&self, record: &Record<'_>) -> Option<Uuid> {
-        let old = self.uuids.get(record)?.uuid;
-        (Guid::padded(old) != record.guid().padded()).then_some(old)
+        // An old-style GUID is none that a rewrite made.
+        if record.guid().is_old_style() {
+            return None;
+        }
+        self.uuids.get(record).map(|old| old.uuid)
     }
 
     /// Finds SHA-1s for those of the records that are old-style and not known yet.

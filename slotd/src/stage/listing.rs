@@ -20,6 +20,8 @@ pub struct Listing<F = IndexFile> {
     expunge: Option<F>,
     /// UIDs and positions of the expunge file's records, in order.
     order: Vec<(u32, u32)>,
+    /// It is of what the messages are, not of what they are called.
+    by_content: bool,
 }
 
 /// One record as both hosts compare it; UUIDs are padded.
@@ -29,6 +31,17 @@ fn entry(record: &Record<'_>) -> GuidEntry {
         guid: record.guid().padded(),
         size: record.size(),
     }
+}
+
+/// The same by what is known of the message: its GUID, or, as an old-style one says nothing of it, its size.
+fn entry_by_content(record: &Record<'_>) -> GuidEntry {
+    let mut entry = entry(record);
+    if entry.guid.is_old_style() {
+        let mut bytes = [0; 20];
+        bytes[4..12].copy_from_slice(&entry.size.to_be_bytes());
+        entry.guid = Guid::from_bytes(bytes);
+    }
+    entry
 }
 
 impl<F: Borrow<IndexFile>> Listing<F> {
@@ -57,6 +70,21 @@ impl<F: Borrow<IndexFile>> Listing<F> {
             }
         }
         Ok(listing)
+    }
+
+    /// The same of what the messages are: see [`crate::protocol::Upgrade::by_content`].
+    #[must_use]
+    pub fn by_content(mut self) -> Listing {
+        self.by_content = true;
+        self
+    }
+
+    fn entry(&self, record: &Record<'_>) -> GuidEntry {
+        if self.by_content {
+            entry_by_content(record)
+        } else {
+            entry(record)
+        }
     }
 
     /// The files.
@@ -170,7 +198,7 @@ impl Entries<'_> {
             && self.next < index.num_records()
         {
             let block = index.block(self.next, AT_ONCE, &mut self.buffer)?;
-            let some: Vec<GuidEntry> = block.records().map(|r| entry(&r)).collect();
+            let some: Vec<GuidEntry> = block.records().map(|r| listing.entry(&r)).collect();
             self.ahead = some.into_iter();
             self.next = self.next.saturating_add(AT_ONCE);
         }
@@ -181,7 +209,7 @@ impl Entries<'_> {
                 if indexed.is_none_or(|indexed| uid < indexed) =>
             {
                 self.expunged += 1;
-                Ok(file.record(position)?.map(|record| entry(&record)))
+                Ok(file.record(position)?.map(|record| listing.entry(&record)))
             }
             _ => Ok(self.ahead.next()),
         }

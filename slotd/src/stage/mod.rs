@@ -13,6 +13,8 @@ mod catch_up;
 mod digest;
 mod found;
 mod identities;
+mod keep;
+mod ledger;
 mod listing;
 mod live;
 mod old;
@@ -38,9 +40,10 @@ pub use catch_up::Looks;
 pub use digest::{Digester, digest_of};
 pub use found::Found;
 pub use identities::{Identities, Identity};
+pub use ledger::{FILE_NAME as LEDGER_NAME, NEW_NAME as LEDGER_NEW_NAME};
 pub use listing::Listing;
 pub use live::LiveFiles;
-pub use old::{OldUuids, old_name};
+pub use old::{OldUuids, old_name, previous_name};
 pub use prepare::{Incarnation, Prepared, prepare, prepared_name, remove_stale};
 pub use resolve::{Resolved, Until, Want, resolve, spool};
 pub use sources::{Caches, Sources};
@@ -79,6 +82,8 @@ pub struct Stage {
     pub report: Upgraded,
     /// All records as they are after the upgrade, once they were asked for.
     listing: OnceLock<Listing>,
+    /// That list is of what the messages are.
+    by_content: bool,
     /// Identifiers came from `.OLD`, at version 10 too.
     pub uuids_old: bool,
     /// Handles of files whose last name was removed: with them goes what they hold, which takes longer than a name.
@@ -118,6 +123,7 @@ pub fn stage(
     stage.report.cached = identities.cached;
     stage.report.hashed = identities.hashed;
     stage.uuids_old = identities.restoring;
+    stage.by_content = want.by_content;
     let written = live.each().try_for_each(|source| {
         if cancel.load(Ordering::Relaxed) {
             return Err(Refusal::new(Code::Expired, "UPGRADE was cut short"));
@@ -129,7 +135,11 @@ pub fn stage(
             Ok(())
         }
     });
-    if let Err(refusal) = written.and_then(|()| stage.finish(locks)) {
+    let finished = written.and_then(|()| {
+        stage.keep_old(locks, live, &identities, want.run, note)?;
+        stage.finish(locks)
+    });
+    if let Err(refusal) = finished {
         stage.remove(locks)?;
         return Err(refusal);
     }
@@ -161,7 +171,17 @@ pub fn remove_strays(locks: &MailboxLocks) -> Result<(), IoError> {
             tracing::warn!(mailbox = %locks.place.mailbox, "removed a stray {}", new_name(kind));
         }
     }
+    locks.place.index.unlink(LEDGER_NEW_NAME)?;
     Ok(())
+}
+
+/// What a copy amounts to beside the stream copy's report.
+#[derive(Clone, Copy, Debug, Default)]
+struct Written {
+    /// Old-style identifiers that came back.
+    restored: u32,
+    /// GUIDs that were no old-style ones and lost their last eight bytes.
+    cut: u32,
 }
 
 /// Copies one file to a new one in another version, complete, not synced.
@@ -172,7 +192,7 @@ fn write_copy<'a>(
     like: &File,
     identities: &Identities,
     note: Note<'_>,
-) -> Result<(NewFile<'a>, CopyReport, u32), Refusal> {
+) -> Result<(NewFile<'a>, CopyReport, Written), Refusal> {
     let mut new = if let Some(new) = NewFile::nameless(dir, name)? {
         new
     } else {
@@ -180,13 +200,14 @@ fn write_copy<'a>(
         NewFile::create(dir, name)?
     };
     new.lock()?;
-    let mut restored = 0;
+    let mut written = Written::default();
     let copy = StreamCopy::new(source)
         .to_version(identities.version)
         .lossy(true);
     let report = copy.write(&mut new, |record| {
         let identity = identities.decide(&record)?;
-        restored += u32::from(identity.restored);
+        written.restored += u32::from(identity.restored);
+        written.cut += u32::from(identity.cuts(&record, identities.version));
         Ok::<_, Refusal>(identity.decision)
     });
     let report = report.map_err(|error| match error {
@@ -197,7 +218,7 @@ fn write_copy<'a>(
         other => Refusal::new(Code::Io, other.to_string()),
     })?;
     new.finish(like)?;
-    Ok((new, report, restored))
+    Ok((new, report, written))
 }
 
 impl Stage {
@@ -212,6 +233,7 @@ impl Stage {
             cached: 0,
             hashed: 0,
             restored: 0,
+            cut: 0,
             prepared: false,
             lost_modseqs: 0,
             digest: Guid::NULL,
@@ -220,6 +242,7 @@ impl Stage {
             files: Vec::new(),
             report,
             listing: OnceLock::new(),
+            by_content: false,
             uuids_old: false,
             gone: Vec::new(),
             spent: None,
@@ -250,7 +273,7 @@ impl Stage {
         let kind = source.kind();
         let dir = locks.place.directory_of(kind);
         let locked = locked(locks, kind)?;
-        let (new, report, restored) =
+        let (new, report, written) =
             write_copy(dir, new_name(kind), source, &locked.file, identities, note)?;
         let made = new.keep()?;
         let from_version = source.minor_version();
@@ -263,7 +286,8 @@ impl Stage {
         });
         self.report.altered += report.altered;
         self.report.lost_modseqs += report.lost_modseqs;
-        self.report.restored += restored;
+        self.report.restored += written.restored;
+        self.report.cut += written.cut;
         self.set_state(kind, FileState::Staged);
         Ok(())
     }
@@ -277,19 +301,40 @@ impl Stage {
             let mut files = Vec::new();
             for kind in [FileKind::Index, FileKind::Expunge] {
                 let dir = locks.place.directory_of(kind);
-                let (file, path) = match (self.file(kind), locks.file(kind)) {
+                // What messages are is what the live files have; what they will be called is in the new ones.
+                let staged = self.file(kind).filter(|_| !self.by_content);
+                let (file, path) = match (staged, locks.file(kind)) {
                     (Some(staged), _) => (&staged.made.file, dir.path_of(new_name(kind))),
                     (None, Some(live)) => (&live.file, dir.path_of(kind.file_name())),
                     (None, None) => continue,
                 };
                 files.push(IndexFile::from_file_unverified(file, &path, kind)?);
             }
-            let listing = Listing::of(files)?;
+            let mut listing = Listing::of(files)?;
+            if self.by_content {
+                listing = listing.by_content();
+            }
             return Ok(self.listing.get_or_init(|| listing));
         }
         self.listing
             .get()
             .ok_or_else(|| Refusal::new(Code::State, "nothing is staged"))
+    }
+
+    /// Keeps what the commit would destroy.
+    fn keep_old(
+        &self,
+        locks: &MailboxLocks,
+        live: &LiveFiles,
+        identities: &Identities,
+        run: u64,
+        note: Note<'_>,
+    ) -> Result<(), Refusal> {
+        if self.files.is_empty() {
+            return Ok(());
+        }
+        let kinds: Vec<FileKind> = self.files.iter().map(|f| f.kind).collect();
+        keep::keep(locks, live, identities, run, &kinds, note)
     }
 
     /// Computes the digest of all records.

@@ -214,7 +214,7 @@ impl Prepared {
         let source = was.as_ref().unwrap_or(live);
         let like = dir.open_file(kind.file_name(), false)?;
         let name = prepared_name(kind);
-        let (new, report, restored) = write_copy(dir, name, source, &like, &self.identities, note)?;
+        let (new, report, written) = write_copy(dir, name, source, &like, &self.identities, note)?;
         sync_new(new.file(), &dir.path_of(name), Unsynced::All)?;
         let index = IndexFile::from_file(new.file(), &dir.path_of(name), kind)?;
         let made = new.keep()?;
@@ -224,7 +224,7 @@ impl Prepared {
             index,
             was,
             altered: report.altered,
-            restored,
+            restored: written.restored,
             dir: Arc::clone(dir),
             taken: false,
         });

@@ -472,6 +472,7 @@ fn upgraded(site: &Site<Mail>, wanted: Wanted) -> Upgraded {
         cached: 0,
         hashed: 0,
         restored: 0,
+        cut: 0,
         prepared: false,
         lost_modseqs: 0,
         digest: Guid::from_bytes(whole.digest()),

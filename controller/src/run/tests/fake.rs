@@ -405,6 +405,7 @@ fn in_session(host: &mut Host, session: &mut Session, name: &str, command: &Comm
                     cached: u32::from(changed),
                     hashed: if changed { count - 1 } else { 0 },
                     restored: 0,
+                    cut: 0,
                     prepared: false,
                     lost_modseqs: 0,
                     digest: Guid::from_bytes(sum),

@@ -119,12 +119,18 @@ pub(super) fn restage(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settl
     let (version, uuids) = match intent.direction {
         Direction::Commit if intent.uuids_old => (intent.to, UuidSource::Old),
         Direction::Commit => (intent.to, UuidSource::Auto),
+        // What went down, or got old identifiers back, had true GUIDs, which the messages give again.
+        Direction::PutBack if intent.uuids_old || intent.to < intent.from => {
+            (intent.from, UuidSource::Auto)
+        }
         Direction::PutBack => (intent.from, UuidSource::Old),
     };
     let want = Upgrade {
         version,
         uuids,
         repair: Some(Repair::Expunge),
+        run: intent.run,
+        by_content: false,
     };
     let uniqueid = sources::uniqueid_of(&locks.place)?;
     let local = sources::open_local(&locks.place, &uniqueid, live.index.header().uidvalidity());
