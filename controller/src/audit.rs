@@ -12,6 +12,9 @@ use slotd::protocol::{FieldError, Fields};
 use crate::count::{Count, Refused, beside, each_host, is_unknown, note_findings, versions};
 use crate::run::Answered;
 
+/// From this version on records have GUIDs, which should be SHA-1s.
+const GUID_VERSION: u32 = 10;
+
 /// One host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Host {
@@ -23,6 +26,9 @@ pub struct Host {
     pub checked: u64,
     /// Records with an old-style GUID, which says nothing about content.
     pub old_guids: u64,
+    /// Mailboxes of version 10 or later that have such: what a session that was open during an upgrade copied, or an
+    /// upgrade that was not ours.
+    pub unfinished: Count,
     /// Messages that are not what their records say.
     pub bad: u64,
     /// Mailboxes by index version.
@@ -48,6 +54,8 @@ pub struct Audit {
     pub lagging: Count,
     /// The same number of records and other identifiers, or another index version.
     pub differing: Count,
+    /// Another unique id on the replica: what users have seen is kept under it. A warning, no fault.
+    pub unlike_uniqueid: Count,
 }
 
 /// What this needs of an answer to `VERIFY`.
@@ -62,6 +70,7 @@ struct Verified {
     /// Each as `FILE:CODE`.
     findings: Vec<String>,
     digest: String,
+    uniqueid: String,
 }
 
 impl Verified {
@@ -82,6 +91,7 @@ impl Verified {
             list: texts("list")?,
             findings: texts("findings")?,
             digest: fields.text("digest")?,
+            uniqueid: fields.text("uniqueid").unwrap_or_default(),
         })
     }
 }
@@ -102,6 +112,10 @@ impl Audit {
         if let [Some(master), Some(replica)] = &both {
             let of = |v: &Verified| (v.index, u64::from(v.messages));
             let text = beside(of(master), of(replica));
+            if master.uniqueid != replica.uniqueid {
+                let ids = format!("{} and {}", master.uniqueid, replica.uniqueid);
+                self.unlike_uniqueid.note(name, &ids);
+            }
             if master.index != replica.index {
                 self.differing.note(name, &text);
             } else if master.digest == replica.digest {
@@ -117,8 +131,28 @@ impl Audit {
     /// Whether something is wrong. Replication lag is not.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        let wrong = |host: &Host| !host.findings.is_empty() || !host.refused.is_empty();
+        let wrong = |host: &Host| {
+            !host.findings.is_empty() || !host.refused.is_empty() || host.is_unfinished()
+        };
         self.differing.mailboxes == 0 && !self.hosts.values().any(wrong)
+    }
+
+    /// Whether another `upgrade` has something to do at version 10.
+    #[must_use]
+    pub fn is_unfinished(&self) -> bool {
+        self.hosts.values().any(Host::is_unfinished)
+    }
+
+    /// The mailboxes to give to it: the one there is, or none, which means all.
+    #[must_use]
+    pub fn unfinished_name(&self) -> Option<&str> {
+        let mut names = self.hosts.values().map(|host| &host.unfinished);
+        let count = names.find(|count| count.mailboxes > 0)?;
+        let all_one = self.hosts.values().all(|host| {
+            let other = &host.unfinished;
+            other.mailboxes == 0 || (other.mailboxes == 1 && other.example == count.example)
+        });
+        all_one.then_some(count.example.as_str())
     }
 
     /// For a person.
@@ -142,6 +176,8 @@ impl Audit {
                 host.old_guids,
                 versions(&host.versions)
             )?;
+            host.unfinished
+                .line(out, "  old GUIDs at version 10 or later")?;
             for (kind, count) in &host.findings {
                 count.line(out, &format!("  {kind}"))?;
             }
@@ -154,17 +190,29 @@ impl Audit {
                 "Another number of messages (replication lag, as a rule)",
             )?;
             self.differing.line(out, "DIFFERENT")?;
+            self.unlike_uniqueid.line(
+                out,
+                "WARNING, another unique id on the replica (unlike_uniqueid)",
+            )?;
         }
         Ok(())
     }
 }
 
 impl Host {
+    fn is_unfinished(&self) -> bool {
+        self.unfinished.mailboxes > 0
+    }
+
     fn add(&mut self, name: &str, verified: &Verified) {
         self.mailboxes += 1;
         self.messages += u64::from(verified.messages);
         self.checked += u64::from(verified.checked);
         self.old_guids += u64::from(verified.old);
+        if verified.index >= GUID_VERSION && verified.old > 0 {
+            let text = format!("{} of {} records", verified.old, verified.messages);
+            self.unfinished.note(name, &text);
+        }
         self.bad += u64::from(verified.bad);
         *self.versions.entry(verified.index).or_default() += 1;
         for item in &verified.list {
@@ -195,12 +243,16 @@ mod tests {
     use crate::two_phase::Reason;
 
     fn verified(index: u32, messages: u32, digest: &str, bad: &[&str]) -> Fields {
+        with_old(index, messages, digest, bad, 0)
+    }
+
+    fn with_old(index: u32, messages: u32, digest: &str, bad: &[&str], old: u32) -> Fields {
         Fields::new()
             .with("index", index)
             .with("expunge", "none")
             .with("messages", messages)
             .with("checked", messages)
-            .with("old", 0)
+            .with("old", old)
             .with("bad", bad.len())
             .with_list("list", bad)
             .with_list::<&str>("findings", [])
@@ -247,6 +299,17 @@ mod tests {
             assert!(!found.is_good(), "{pair:?}");
             assert!(found.to_text().contains("user.a"), "{}", found.to_text());
         }
+    }
+
+    #[test]
+    fn old_guids_are_a_fault_from_version_10_on_and_the_mailbox_to_finish_is_named() {
+        let with = |index, old| with_old(index, 5, "1", &[], old);
+        let found = audit(&[(with(9, 5), with(9, 5))]);
+        assert!(found.is_good() && !found.is_unfinished());
+        let found = audit(&[(with(10, 0), with(10, 3))]);
+        assert!(!found.is_good() && found.is_unfinished());
+        assert_eq!(found.unfinished_name(), Some("user.a"));
+        assert!(found.to_text().contains("user.a: 3 of 5 records"));
     }
 
     #[test]

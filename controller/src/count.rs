@@ -138,6 +138,47 @@ pub(crate) fn note_findings(counts: &mut BTreeMap<String, Count>, name: &str, fi
     }
 }
 
+/// How many mailboxes of a host have which index version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Versions {
+    /// Mailboxes by index version.
+    pub versions: BTreeMap<u32, u64>,
+    /// Mailboxes that could not be looked at, by reason.
+    pub refused: Refused,
+}
+
+/// The versions on both hosts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Census(BTreeMap<&'static str, Versions>);
+
+impl Census {
+    /// Counts a mailbox of which each host told what `STATUS` tells.
+    pub fn answered(&mut self, answered: &Answered) {
+        each_host(
+            answered,
+            &mut self.0,
+            |fields| fields.get::<u32>("index"),
+            |host, _, version| *host.versions.entry(*version).or_default() += 1,
+            |host| &mut host.refused,
+        );
+    }
+
+    /// For a person: a line a host.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut out = String::new();
+        for (side, host) in &self.0 {
+            let counts = versions(&host.versions);
+            let counts = if counts.is_empty() { "none" } else { &counts };
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "{side}, mailboxes by index version: {counts}");
+            let _ = host.refused.lines(&mut out, "not looked at");
+        }
+        out
+    }
+}
+
 /// `3 of version 9, 1 of version 10`
 pub(crate) fn versions(counts: &BTreeMap<u32, u64>) -> String {
     let each: Vec<String> = counts

@@ -98,6 +98,8 @@ pub struct Plan {
     pub different: Count,
     /// Mailboxes whose uidvalidity differs: not the same mailbox, would be refused.
     pub other_incarnation: Count,
+    /// Another unique id on the replica: what users have seen is kept under it. A warning.
+    pub unlike_uniqueid: Count,
 }
 
 impl Plan {
@@ -164,6 +166,11 @@ impl Plan {
     }
 
     fn compare(&mut self, name: &str, master: &Status, replica: &Status) {
+        let ids = [&master.facts.uniqueid, &replica.facts.uniqueid];
+        if ids[0] != ids[1] {
+            let text = format!("{} and {}", ids[0], ids[1]);
+            self.unlike_uniqueid.note(name, &text);
+        }
         if master.facts.uidvalidity != replica.facts.uidvalidity {
             let text = format!(
                 "{} and {}",
@@ -233,6 +240,10 @@ impl Plan {
             )?;
             self.other_incarnation
                 .line(out, "Other uidvalidity: would be refused")?;
+            self.unlike_uniqueid.line(
+                out,
+                "WARNING, another unique id on the replica (unlike_uniqueid)",
+            )?;
         }
         Ok(())
     }

@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use indexfile::{Decision, FileKind, IndexFile, StreamCopy};
 use nix::sys::signal::Signal;
 
+use tests::cyrus23::session::{GuidMode, Session};
 use tests::fleet::Fleet;
 use tests::invariants::State;
 use tests::process::Guard;
 use tests::snapshot;
-use tests::store::multiply;
+use tests::store::{Host, multiply};
+use tests::witness::Image;
 
 #[test]
 fn downgrade_gives_back_the_very_bytes_of_version_9() {
@@ -115,7 +117,7 @@ fn rollback_undoes_a_run_and_leaves_what_a_later_run_changed_again() {
 
     let ended = fleet
         .controller("rollback", &["1", "--json"])
-        .expect_code(0); // run 4
+        .expect_code(75); // run 4
     let summary = ended.json();
     assert_eq!(
         (&summary["upgraded"], &summary["left_alone"]),
@@ -209,4 +211,176 @@ fn rollback_takes_only_the_names_given_and_goes_on_after_a_kill() {
     for report in fleet.check(tests::invariants::When::Settled) {
         assert_eq!(report.count(State::Old), 18 + 14 * USERS);
     }
+}
+
+/// A 2.3.16 delivers a message; gives its UID.
+fn append(host: &Host, name: &str, text: &str, guid_mode: GuidMode) -> u32 {
+    let log = host.root.join("cyrus23.log");
+    let mut session = Session::open(&host.dirs(name), &log, false).unwrap();
+    session.guid_mode = guid_mode;
+    let message = format!("Subject: {text}\r\n\r\n{text}\r\n");
+    session.append(message.as_bytes(), None).unwrap()
+}
+
+/// UID and identifier of each record of index and expunge file.
+fn identifiers(host: &Host, name: &str) -> Vec<(u32, Vec<u8>)> {
+    let mut all = Vec::new();
+    for file in ["cyrus.index", "cyrus.expunge"] {
+        if let Ok(bytes) = fs::read(host.dirs(name).meta.join(file)) {
+            let image = Image::parse(bytes).unwrap();
+            all.extend(
+                image
+                    .records()
+                    .map(|r| (Image::uid(r), Image::guid(r).to_vec())),
+            );
+        }
+    }
+    all.sort();
+    all
+}
+
+/// What [`identifiers`] gives of an older host that had no more than these at the end.
+fn and_null(mut before: Vec<(u32, Vec<u8>)>, uids: &[u32]) -> Vec<(u32, Vec<u8>)> {
+    before.extend(uids.iter().map(|uid| (*uid, vec![0; 12])));
+    before.sort();
+    before
+}
+
+#[test]
+fn new_messages_without_guids_do_not_stop_the_way_back_on_both_hosts_or_on_one() {
+    let mut fleet = Fleet::of_239();
+    let before = identifiers(&fleet.master, "user.bob");
+    fleet.start();
+    let _ = fleet.controller("upgrade", &["user.bob"]).expect_code(0);
+    let both =
+        [&fleet.master, &fleet.replica].map(|host| append(host, "user.bob", "both", GuidMode::Off));
+    assert_eq!(both[0], both[1]);
+    let alone = append(&fleet.master, "user.bob", "master", GuidMode::Off);
+    let ended = fleet.controller("rollback", &["last", "--json"]);
+    assert_eq!(ended.expect_code(0).json()["upgraded"], 1);
+    for (host, uids) in [
+        (&fleet.master, &[both[0], alone][..]),
+        (&fleet.replica, &[both[0]][..]),
+    ] {
+        assert_eq!(
+            identifiers(host, "user.bob"),
+            and_null(before.clone(), uids)
+        );
+    }
+}
+
+#[test]
+fn the_last_of_two_rewrites_is_taken_back_at_version_10_and_then_the_first() {
+    let mut fleet = Fleet::of_239();
+    let before = identifiers(&fleet.master, "user.bob");
+    fleet.start();
+    let append = |fleet: &Fleet, text: &str| {
+        let both = [&fleet.master, &fleet.replica]
+            .map(|host| append(host, "user.bob", text, GuidMode::Off));
+        assert_eq!(both[0], both[1]);
+        both[0]
+    };
+    let _ = fleet.controller("upgrade", &["user.bob"]).expect_code(0); // run 1
+    let first = append(&fleet, "first");
+    let _ = fleet.controller("upgrade", &["user.bob"]).expect_code(0); // run 2
+    let second = append(&fleet, "second");
+    let is_null = |fleet: &Fleet, uid: u32| {
+        let all = identifiers(&fleet.replica, "user.bob");
+        all.contains(&(uid, vec![0; 20]))
+    };
+    assert!(!is_null(&fleet, first) && is_null(&fleet, second));
+    let _ = fleet.controller("rollback", &["last"]).expect_code(0); // of run 2
+    assert!(is_null(&fleet, first) && is_null(&fleet, second));
+    let ended = fleet
+        .controller("rollback", &["1", "--json"])
+        .expect_code(0);
+    assert_eq!(ended.json()["left_alone"], 0, "{ended:?}");
+    for host in [&fleet.master, &fleet.replica] {
+        let now = identifiers(host, "user.bob");
+        assert_eq!(now, and_null(before.clone(), &[first, second]));
+    }
+}
+
+#[test]
+fn one_mailbox_first_then_all_then_back_leaves_nothing_at_version_10_unsaid() {
+    let mut fleet = Fleet::of_239();
+    fleet.start();
+    let _ = fleet.controller("upgrade", &["user.bob"]).expect_code(0);
+    let _ = fleet.controller("upgrade", &[]).expect_code(0);
+    let ended = fleet.controller("rollback", &["last", "-q"]).expect_code(0);
+    assert_eq!(at_version_9(&fleet), (17, 18));
+    for side in ["master", "replica"] {
+        let line = format!("{side}, mailboxes by index version: 17 of version 9, 1 of version 10");
+        assert!(ended.stdout.contains(&line), "{ended:?}");
+    }
+    assert!(
+        ended
+            .stderr
+            .contains("1 earlier run(s) stand: controller rollback --all")
+    );
+    // Nobody may start an old server without having been told.
+    assert!(
+        ended
+            .stderr
+            .contains("Before you start a server of 2.3.0 to 2.3.9")
+    );
+    let ended = fleet
+        .controller("rollback", &["--all", "--json"])
+        .expect_code(0);
+    let summary = ended.json();
+    for side in ["master", "replica"] {
+        assert_eq!(summary["hosts"][side]["versions"]["9"], 18, "{summary}");
+    }
+    for report in fleet.check(tests::invariants::When::Settled) {
+        assert_eq!(report.count(State::Old), 18, "{report:?}");
+    }
+    let again = fleet.controller("rollback", &["--all"]).expect_code(0);
+    assert!(
+        again.stderr.contains("nothing is left to bring back"),
+        "{again:?}"
+    );
+}
+
+#[test]
+fn a_host_that_has_no_old_files_comes_back_with_the_other_and_cut_makes_both_alike() {
+    for uuids in ["back", "cut"] {
+        let mut fleet = Fleet::of_239();
+        let before = identifiers(&fleet.master, "user.bob");
+        fleet.start();
+        let _ = fleet.controller("upgrade", &["user.bob"]).expect_code(0);
+        let meta = fleet.replica.dirs("user.bob").meta;
+        for file in ["cyrus.index.OLD", "cyrus.expunge.OLD"] {
+            let _ = fs::remove_file(meta.join(file));
+        }
+        let ended = fleet.controller("rollback", &["last", "--uuids", uuids]);
+        let ended = ended.expect_code(0);
+        assert_eq!(at_version_9(&fleet), (18, 18));
+        let [master, replica] =
+            [&fleet.master, &fleet.replica].map(|host| identifiers(host, "user.bob"));
+        assert_eq!(master == replica, uuids == "cut");
+        assert_eq!(master == before, uuids == "back");
+        let told = ended.stdout.contains("other UUIDs on the two hosts");
+        assert_eq!(told, uuids == "back", "{ended:?}");
+    }
+}
+
+#[test]
+fn what_an_open_session_copied_after_the_run_is_found_by_verify_and_finished() {
+    let mut fleet = Fleet::of_239();
+    let uuid = identifiers(&fleet.master, "user.bob")[0].1.clone();
+    fleet.start();
+    let _ = fleet.controller("upgrade", &[]).expect_code(0);
+    let _ = fleet.controller("verify", &[]).expect_code(0);
+    let mut padded = [0; 20];
+    padded[..12].copy_from_slice(&uuid);
+    for host in [&fleet.master, &fleet.replica] {
+        append(host, "user.bob", "copied", GuidMode::Copied(padded));
+    }
+    let found = fleet.controller("verify", &[]).expect_code(65);
+    let command = found.stderr.split("finish them with ").nth(1);
+    let command = command.unwrap_or_else(|| panic!("{found:?}"));
+    assert!(command.starts_with("controller upgrade"), "{command}");
+    assert!(command.trim_end().ends_with("user.bob"), "{command}");
+    let _ = fleet.controller("upgrade", &["user.bob"]).expect_code(0);
+    let _ = fleet.controller("verify", &[]).expect_code(0);
 }

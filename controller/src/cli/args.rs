@@ -206,6 +206,10 @@ pub(super) struct Work {
     /// Do not keep the replaced files as .OLD once both hosts are done.
     #[arg(long)]
     drop_old: bool,
+    /// Below version 10: `back` gives each message the UUID that an upgrade replaced, `cut` the first 12 bytes of its
+    /// GUID, on both hosts alike.
+    #[arg(long, value_name = "back|cut", default_value = "back", value_parser = ["back", "cut"])]
+    uuids: String,
 }
 
 impl Work {
@@ -220,6 +224,7 @@ impl Work {
         settings.prepare = self.prepare;
         settings.require_in_sync = self.require_in_sync;
         settings.drop_old = self.drop_old;
+        settings.cut = self.uuids == "cut";
     }
 }
 

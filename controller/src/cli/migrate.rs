@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use indexfile::exit::Exit;
+use slotd::protocol::Command;
 
 use super::args::{
     Abandon, AlertArgs, Hosts, Limits, Mailboxes, Output, StateFile, Work, parse_names,
@@ -12,8 +13,9 @@ use super::args::{
 use super::progress::Progress;
 use super::{Fail, signals, text};
 use crate::control::{self, Conditions, Control, Socket, socket_path, watch_conditions};
-use crate::journal::{Journal, RunId, SqliteJournal, Verb};
-use crate::run::{self, Parts, Retry, RunError, Settings, Source, Summary, stop_pair};
+use crate::count::Census;
+use crate::journal::{Changed, Journal, MailboxId, RunId, SqliteJournal, Verb};
+use crate::run::{self, Asking, Parts, Retry, RunError, Settings, Source, Summary, stop_pair};
 use crate::two_phase::Reason;
 
 #[derive(Debug, Args)]
@@ -45,8 +47,12 @@ pub(super) struct DowngradeArgs {
 #[derive(Debug, Args)]
 pub(super) struct RollbackArgs {
     /// The run to undo: its number, as `status` and `report` show it, or `last` (the last one that is no rollback).
-    #[arg(value_name = "RUN", value_parser = run_number)]
-    run: RunNumber,
+    #[arg(value_name = "RUN", required_unless_present = "all")]
+    run: Option<String>,
+    /// Undo every run: each mailbox comes back to what it was before the first one changed it. What stands where RUN
+    /// would is a NAME then.
+    #[arg(long)]
+    all: bool,
     #[command(flatten)]
     common: Common,
     #[command(flatten)]
@@ -56,17 +62,17 @@ pub(super) struct RollbackArgs {
     names: Vec<String>,
 }
 
-/// A run as a person names it.
-#[derive(Clone, Copy, Debug)]
-struct RunNumber(Option<i64>);
-
-fn run_number(text: &str) -> Result<RunNumber, String> {
+/// A run as a person names it; `None` is the last one.
+fn run_number(text: &str) -> Result<Option<i64>, Fail> {
     if text == "last" {
-        return Ok(RunNumber(None));
+        return Ok(None);
     }
     match text.parse() {
-        Ok(number) if number > 0 => Ok(RunNumber(Some(number))),
-        _ => Err("the number of a run, or last".to_owned()),
+        Ok(number) if number > 0 => Ok(Some(number)),
+        _ => Err(Fail {
+            exit: Exit::Usage,
+            text: format!("{text:?} is neither the number of a run nor last"),
+        }),
     }
 }
 
@@ -117,9 +123,8 @@ pub(super) fn upgrade(args: UpgradeArgs) -> Result<Exit, Fail> {
 }
 
 pub(super) fn downgrade(args: DowngradeArgs) -> Result<Exit, Fail> {
-    if !args.common.output.quiet {
-        text::note(OLD_SERVERS);
-    }
+    // Not with -q either: nobody may start such a server without having been told.
+    text::note(OLD_SERVERS);
     let mut settings = Settings {
         to: args.to,
         verb: Verb::Downgrade,
@@ -138,17 +143,27 @@ from which a later server takes wrong modseqs. Servers of 2.3.10 to 2.3.14 treat
 likewise. A server of 2.3.10 or later upgrades each mailbox again when it opens it, without SHA-1s.";
 
 pub(super) fn rollback(args: RollbackArgs) -> Result<Exit, Fail> {
-    let names = parse_names(&args.names)?;
-    let common = args.common;
+    let (mut names, common) = (args.names, args.common);
+    let number = match args.run {
+        Some(name) if args.all => {
+            names.insert(0, name);
+            None
+        }
+        Some(run) => run_number(&run)?,
+        None => None,
+    };
+    let names = parse_names(&names)?;
     let journal = Arc::new(SqliteJournal::open(&common.state.state)?);
-    let undone = run::run_to_undo(journal.as_ref(), args.run.0)?;
-    if !common.output.quiet {
-        text::note(OLD_SERVERS);
-    }
+    let undoes = if args.all {
+        None
+    } else {
+        Some(run::run_to_undo(journal.as_ref(), number)?.id)
+    };
+    text::note(OLD_SERVERS);
     let mut settings = Settings {
         verb: Verb::Rollback,
         to: 0,
-        undoes: Some(undone.id),
+        undoes,
         ..Settings::upgrade()
     };
     common.work.apply(&mut settings);
@@ -156,11 +171,52 @@ pub(super) fn rollback(args: RollbackArgs) -> Result<Exit, Fail> {
     with_runtime(async move {
         common.limits.check().await?;
         let (parts, progress, control, _socket) = parts(&common, settings, &journal);
+        let (connect, stop) = (Arc::clone(&parts.connect), parts.stop.clone());
+        let parallel = parts.settings.parallel;
         let result = run::rollback(parts, &names, &control).await;
         progress.end();
         let summary = result.map_err(|error| common.fail(error))?;
-        finish(&common, Verb::Rollback, journal.as_ref(), &summary)
+        let asking = Asking {
+            connect: &connect,
+            parallel,
+            stop: &stop,
+            question: Arc::new(Command::Status),
+        };
+        let mut census = Census::default();
+        let walked = run::survey(&asking, vec![Source::Master], |a| census.answered(&a)).await;
+        let told = Told {
+            census: walked.is_ok().then_some(&census),
+            earlier: undoes.map_or(Ok(0), |run| standing_runs(journal.as_ref(), run))?,
+        };
+        if let Err(error) = walked {
+            text::complain(&format!(
+                "what is at which version was not counted: {error}"
+            ));
+        }
+        finish_with(&common, Verb::Rollback, journal.as_ref(), &summary, &told)
     })
+}
+
+/// How many earlier runs, none of them a rollback, have changes that stand.
+fn standing_runs(journal: &dyn Journal, before: RunId) -> Result<u64, Fail> {
+    let mut runs = 0;
+    for number in 1..before.0 {
+        let Some(run) = journal.run(RunId(number))? else {
+            continue;
+        };
+        let mut after = MailboxId(0);
+        while run.spec.verb != Verb::Rollback {
+            let page = journal.changed(run.id, after, text::PAGE)?;
+            let Some(last) = page.last() else { break };
+            after = last.row.id;
+            let stands = |c: &Changed| c.standing().iter().any(|s| s.run == run.id);
+            if page.iter().any(stands) {
+                runs += 1;
+                break;
+            }
+        }
+    }
+    Ok(runs)
 }
 
 fn migrate(common: Common, mut settings: Settings, sources: Vec<Source>) -> Result<Exit, Fail> {
@@ -324,6 +380,13 @@ fn parts(
     (parts, progress, control, socket)
 }
 
+/// What a rollback tells beside its summary.
+#[derive(Default)]
+struct Told<'a> {
+    census: Option<&'a Census>,
+    earlier: u64,
+}
+
 /// Prints what came of it.
 fn finish(
     common: &Common,
@@ -331,11 +394,36 @@ fn finish(
     journal: &dyn Journal,
     summary: &Summary,
 ) -> Result<Exit, Fail> {
+    finish_with(common, verb, journal, summary, &Told::default())
+}
+
+fn finish_with(
+    common: &Common,
+    verb: Verb,
+    journal: &dyn Journal,
+    summary: &Summary,
+    told: &Told<'_>,
+) -> Result<Exit, Fail> {
     let failures = text::failures(journal, RunId(summary.run), !common.output.quiet)?;
     if common.output.json {
-        text::json(&text::summary_json(summary, &failures)?)?;
+        let mut value = text::summary_json(summary, &failures)?;
+        if let Some(census) = told.census {
+            value["hosts"] = serde_json::to_value(census).map_err(std::io::Error::from)?;
+        }
+        text::json(&value)?;
     } else {
         text::say(&text::summary(verb, summary))?;
+        if let Some(census) = told.census {
+            text::say(census.to_text().trim_end())?;
+        }
+    }
+    if told.earlier > 0 {
+        text::note(&format!(
+            "{} earlier run(s) stand: controller rollback --all {} --state {} brings back what was before all of them",
+            told.earlier,
+            common.hosts.spelled(),
+            common.state.state.display()
+        ));
     }
     if !common.output.quiet {
         for line in text::hints(

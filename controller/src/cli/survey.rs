@@ -83,6 +83,15 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
     } else {
         text::say(audit.to_text().trim_end())?;
     }
+    if audit.is_unfinished() {
+        let name = audit.unfinished_name();
+        let name = name.map_or_else(String::new, |name| format!(" {name}"));
+        text::note(&format!(
+            "old GUIDs are left at version 10, as of messages that an open session copied: finish them with \
+             controller upgrade {}{name}",
+            args.hosts.spelled()
+        ));
+    }
     let good = audit.is_good() && beside.bad.count + beside.two_places.count == 0;
     Ok(match (audit.unknown, good) {
         (0, true) => Exit::Ok,

@@ -160,6 +160,9 @@ pub(super) fn summary(verb: Verb, s: &Summary) -> String {
             s.lag
         );
     }
+    for line in s.warnings.lines() {
+        let _ = write!(text, "\n{line}");
+    }
     text
 }
 

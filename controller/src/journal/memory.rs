@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use indexfile::mailbox::MailboxName;
 
+use super::history::Changing;
 use super::model::{
     Change, Changed, Ended, Filter, Identity, Listed, MailboxId, OpenTransaction, Row, RunId,
     RunInfo, RunSpec, State, Totals,
@@ -222,22 +223,36 @@ impl Journal for MemoryJournal {
         let inner = self.inner();
         let all = &inner.live.mailboxes;
         let touched = |s: State| s == State::Upgraded || s.is_open();
-        let later = |entry: &Entry| {
-            let again = |e: &&Entry| {
-                e.run > entry.run && e.row.name == entry.row.name && touched(e.row.state)
-            };
-            all.values().filter(again).map(|e| e.run).max()
+        let changing = |entry: &Entry| -> Result<Changing, JournalError> {
+            let run = inner.live.runs.iter().find(|r| r.id == entry.run);
+            let spec = &run.ok_or_else(no_run)?.spec;
+            Ok(Changing {
+                run: entry.run,
+                verb: spec.verb,
+                undoes: spec.undoes,
+                before: entry.open.before,
+            })
         };
-        Ok(all
-            .values()
+        let others = |entry: &Entry| {
+            let again = |e: &&Entry| {
+                e.run != entry.run && is_one(&e.row, &entry.row) && touched(e.row.state)
+            };
+            let others = all.values().filter(again).map(changing);
+            let mut others: Vec<Changing> = others.collect::<Result<_, _>>()?;
+            others.sort_by_key(|o| o.run);
+            Ok(others)
+        };
+        all.values()
             .filter(|e| e.run == run && e.row.id > after && e.row.state == State::Upgraded)
             .take(limit as usize)
-            .map(|e| Changed {
-                row: e.row.clone(),
-                before: e.open.before,
-                later: later(e),
+            .map(|e| {
+                Ok(Changed {
+                    row: e.row.clone(),
+                    change: changing(e)?,
+                    others: others(e)?,
+                })
             })
-            .collect())
+            .collect()
     }
 
     fn open_transactions(
@@ -255,9 +270,7 @@ impl Journal for MemoryJournal {
             .take(limit as usize);
         open.map(|(_, e)| {
             let run = inner.live.runs.iter().find(|r| r.id == e.run);
-            let spec = run.ok_or_else(|| JournalError::Damaged {
-                what: "a mailbox without a run".to_owned(),
-            })?;
+            let spec = run.ok_or_else(no_run)?;
             Ok(OpenTransaction {
                 row: e.row.clone(),
                 run: e.run,
@@ -317,11 +330,23 @@ impl Journal for MemoryJournal {
     }
 }
 
+/// Whether two rows are of one mailbox: on one partition, or where one of the two does not tell.
+fn is_one(a: &Row, b: &Row) -> bool {
+    let partitions = a.partition.as_ref().zip(b.partition.as_ref());
+    a.name == b.name && partitions.is_none_or(|(a, b)| a == b)
+}
+
 /// Whether a run has this one already: on this partition, or where one of the two does not tell.
 fn is_same(row: &Row, one: &Listed) -> bool {
     let alike = |a: &String, b: &String| a == b;
     let partitions = row.partition.as_ref().zip(one.partition.as_ref());
     row.name == one.name && partitions.is_none_or(|(a, b)| alike(a, b))
+}
+
+fn no_run() -> JournalError {
+    JournalError::Damaged {
+        what: "a mailbox without a run".to_owned(),
+    }
 }
 
 fn apply(tables: &mut Tables, change: Change) {

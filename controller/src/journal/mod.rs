@@ -23,6 +23,7 @@
 //! the journal is closed for good ([`JournalError::Poisoned`]): nobody knows what is on disk, and
 //! only a restart that reads it again does.
 
+mod history;
 pub mod memory;
 mod model;
 mod schema;
@@ -37,6 +38,7 @@ mod sqlite_tests;
 
 use std::path::PathBuf;
 
+pub use history::Changing;
 pub use model::{
     Attempt, Change, Changed, Ended, Figures, Filter, Identity, Job, Listed, MailboxId,
     OpenTransaction, Row, RunId, RunInfo, RunSpec, State, Totals, Verb,

@@ -2,6 +2,7 @@
 
 use indexfile::mailbox::MailboxName;
 
+use super::history::{Changing, standing};
 use crate::two_phase::{Open, Reason, Side};
 
 /// Names a run; ascending.
@@ -70,6 +71,7 @@ impl RunSpec {
     pub fn task(&self) -> String {
         match self.undoes {
             Some(run) => format!("{} of run {}", self.verb.as_str(), run.0),
+            None if self.verb == Verb::Rollback => "rollback of all runs".to_owned(),
             None => format!("{} to version {}", self.verb.as_str(), self.to),
         }
     }
@@ -283,10 +285,21 @@ pub struct Job {
 pub struct Changed {
     /// The mailbox, as that run has it.
     pub row: Row,
-    /// Each side's index version before; `None` where the run changed nothing.
-    pub before: [Option<u8>; 2],
-    /// The latest of the later runs that changed it again, or is about to.
-    pub later: Option<RunId>,
+    /// What that run did.
+    pub change: Changing,
+    /// The other runs that changed it, or are about to, in ascending order.
+    pub others: Vec<Changing>,
+}
+
+impl Changed {
+    /// Of all runs that changed it those whose changes stand, in ascending order.
+    #[must_use]
+    pub fn standing(&self) -> Vec<Changing> {
+        let mut all = vec![self.change];
+        all.extend(&self.others);
+        all.sort_by_key(|c| c.run);
+        standing(&all)
+    }
 }
 
 impl From<Row> for Job {

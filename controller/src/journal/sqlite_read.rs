@@ -3,6 +3,7 @@
 use indexfile::mailbox::MailboxName;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 
+use super::history::Changing;
 use super::model::{
     Changed, Figures, Filter, Identity, MailboxId, OpenTransaction, Row, RunId, RunInfo, RunSpec,
     State, Totals, Verb,
@@ -183,11 +184,16 @@ pub(super) fn open_transactions(
     Ok(page)
 }
 
-/// One look-up by (run, name) for each later run; CROSS JOIN keeps `SQLite` from another order.
+/// What is told of another run, in one word: `RUN/COMMAND/UNDOES/BEFORE_MASTER/BEFORE_REPLICA`.
+const OTHER: &str = "l.run || '/' || r.command || '/' || coalesce(r.undoes, '') || '/' || \
+     coalesce(l.before_master, '') || '/' || coalesce(l.before_replica, '')";
+
+/// One look-up by (run, name) for each run; CROSS JOIN keeps `SQLite` from another order.
 pub(super) fn changed_sql() -> String {
     format!(
-        "SELECT {COLUMNS}, m.before_master, m.before_replica, (SELECT max(l.run) FROM run r CROSS JOIN mailbox l \
-         ON l.run = r.id AND l.name = m.name WHERE r.id > m.run AND l.state IN ('upgraded','decided','reversing')) \
+        "SELECT {COLUMNS}, m.before_master, m.before_replica, (SELECT command FROM run WHERE id = m.run), \
+         (SELECT undoes FROM run WHERE id = m.run), (SELECT group_concat({OTHER}, ' ') FROM run r CROSS JOIN mailbox l \
+         ON l.run = r.id AND l.name = m.name AND coalesce(l.partition = m.partition, 1) WHERE r.id > 0 AND r.id <> m.run AND l.state IN ('upgraded','decided','reversing')) \
          FROM mailbox m WHERE m.run = ?1 AND m.id > ?2 AND m.state = 'upgraded' ORDER BY m.id LIMIT ?3"
     )
 }
@@ -203,13 +209,52 @@ pub(super) fn changed(
     let mut rows = statement.query(rusqlite::params![run.0, after.0, limit])?;
     let mut page = Vec::new();
     while let Some(row) = rows.next()? {
+        let change = Changing {
+            run,
+            verb: verb_of(&row.get::<_, String>(NEXT + 2)?)?,
+            undoes: row.get::<_, Option<i64>>(NEXT + 3)?.map(RunId),
+            before: [row.get(NEXT)?, row.get(NEXT + 1)?],
+        };
+        let others: Option<String> = row.get(NEXT + 4)?;
+        let others = others.unwrap_or_default();
+        let mut others: Vec<Changing> = others
+            .split_whitespace()
+            .map(changing)
+            .collect::<Read<_>>()?;
+        others.sort_by_key(|o| o.run);
         page.push(Changed {
             row: mailbox(row)?,
-            before: [row.get(NEXT)?, row.get(NEXT + 1)?],
-            later: row.get::<_, Option<i64>>(NEXT + 2)?.map(RunId),
+            change,
+            others,
         });
     }
     Ok(page)
+}
+
+/// Reads a word of [`OTHER`].
+fn changing(word: &str) -> Read<Changing> {
+    let damaged = || ReadFault::Damaged(format!("a run {word:?}"));
+    let parts: Vec<&str> = word.split('/').collect();
+    let [run, verb, undoes, master, replica] = parts[..] else {
+        return Err(damaged());
+    };
+    let number = |text: &str| text.parse::<i64>().map_err(|_| damaged());
+    let version = |text: &str| -> Read<Option<u8>> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        text.parse().map(Some).map_err(|_| damaged())
+    };
+    Ok(Changing {
+        run: RunId(number(run)?),
+        verb: verb_of(verb)?,
+        undoes: if undoes.is_empty() {
+            None
+        } else {
+            Some(RunId(number(undoes)?))
+        },
+        before: [version(master)?, version(replica)?],
+    })
 }
 
 pub(super) fn totals(connection: &Connection, run: RunId) -> Read<Totals> {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::drive::{End, Pair, Surroundings, drive};
 use super::engine::{Parts, Shared};
 use super::observe::Finished;
-use super::peer::{Peer, Target};
+use super::peer::{Asks, Peer, Target};
 use super::queue::Ticket;
 use super::settings::{RunError, Stop};
 use crate::journal::{Attempt, Change, Durability, Ended, Figures, JournalError, MailboxId};
@@ -56,11 +56,18 @@ pub(super) async fn attempt(
     let started_ms = now_ms();
     let job = ticket.job.clone();
     let replica = parts.connect.address(Side::Replica).is_some();
-    let plan = parts.settings.plan(parts.settings.to, replica, job.back);
+    let token = shared.token.get().copied().unwrap_or_default();
+    let settings = &parts.settings;
+    let plan = settings.plan(settings.to, replica, job.back, token.restores);
     let target = Target {
         job: job.clone(),
         lock_wait: shared.control.knobs().lock_wait,
         strict: shared.strict.load(Ordering::Relaxed),
+        asks: Asks {
+            token,
+            cut: settings.cut,
+            by_content: plan.compares_content(),
+        },
     };
     let around = Surroundings {
         journal: &parts.journal,
@@ -81,6 +88,10 @@ pub(super) async fn attempt(
         shared.witnesses.note(&job);
     }
     shared.breaker.note(ended, failure.as_ref());
+    let name = job.name.as_str();
+    shared
+        .ear
+        .hear(name, &driven.heard, ended == Ended::Upgraded);
     shared
         .control
         .finished(job.name.as_str(), ended, failure.as_ref(), &driven.figures);

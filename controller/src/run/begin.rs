@@ -102,6 +102,11 @@ impl Start {
         }
     }
 
+    /// The run that it goes on with, if it does.
+    pub(super) fn goes_on_with(&self) -> Option<RunId> {
+        self.known.as_ref().map(|run| run.id)
+    }
+
     /// Whether the journal has the whole list already.
     pub(super) fn is_listed(&self) -> bool {
         self.known.as_ref().is_some_and(|run| run.list_complete)

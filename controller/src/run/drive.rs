@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::away::Away;
 use super::connect::BoxFuture;
+use super::heard::Heard;
 use super::peer::{Learned, Peer, Target};
 use super::settings::{Settings, Stop, StopSignal};
 use crate::journal::{Change, Durability, Figures, Journal, MailboxId};
@@ -58,6 +59,7 @@ pub(super) enum End {
 pub(super) struct Driven {
     pub(super) end: End,
     pub(super) figures: Figures,
+    pub(super) heard: Heard,
     /// Told to the operator while it ran; at most once.
     pub(super) alert: Option<Failure>,
 }
@@ -85,6 +87,7 @@ pub(super) async fn drive(
     let mut recorded: Option<BoxFuture<'static, Event>> = None;
     let mut paused: Option<BoxFuture<'static, ()>> = None;
     let mut figures = Figures::default();
+    let mut heard = Heard::default();
     let (mut alert, mut told) = (None, false);
     let mut unmounted = None;
     loop {
@@ -102,7 +105,7 @@ pub(super) async fn drive(
                 }
                 Action::Compare => {
                     let peers = Side::ALL.map(|side| pair.take(side));
-                    compared = Some(Box::pin(compare(peers)));
+                    compared = Some(Box::pin(compare(peers, machine.compares_content())));
                 }
                 Action::Record(entry) => {
                     recorded = Some(record(around.journal, change(mailbox, entry)));
@@ -119,6 +122,7 @@ pub(super) async fn drive(
                         return Driven {
                             end: End::Waits(side, failure),
                             figures,
+                            heard,
                             alert,
                         };
                     }
@@ -129,6 +133,7 @@ pub(super) async fn drive(
                     return Driven {
                         end: End::Came(outcome),
                         figures,
+                        heard,
                         alert,
                     };
                 }
@@ -141,12 +146,14 @@ pub(super) async fn drive(
                 *of_master = None;
                 pair.put(Side::Master, peer);
                 note(&mut figures, Side::Master, &learned);
+                heard.note(Side::Master, &learned);
                 event
             }
             (peer, event, learned) = poll(of_replica), if of_replica.is_some() => {
                 *of_replica = None;
                 pair.put(Side::Replica, peer);
                 note(&mut figures, Side::Replica, &learned);
+                heard.note(Side::Replica, &learned);
                 event
             }
             ([master, replica], event, lag) = poll(&mut compared), if compared.is_some() => {
@@ -257,8 +264,12 @@ fn note(figures: &mut Figures, side: Side, learned: &Learned) {
 }
 
 /// Fetches both lists page by page and compares them.
-async fn compare(mut peers: [Box<Peer>; 2]) -> ([Box<Peer>; 2], Event, u64) {
-    let mut merger = Merger::new();
+async fn compare(mut peers: [Box<Peer>; 2], by_content: bool) -> ([Box<Peer>; 2], Event, u64) {
+    let mut merger = if by_content {
+        Merger::by_content()
+    } else {
+        Merger::new()
+    };
     while let Some((side, from)) = merger.wants() {
         let page = peers[side.index()].guids(from).await;
         let event = match page {

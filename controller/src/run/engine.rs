@@ -1,7 +1,7 @@
 //! The run itself: greet, recover, resume or begin, list, work in passes, sum up.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -15,6 +15,7 @@ use super::breaker::Breaker;
 use super::connect::Connect;
 use super::drive::backoff;
 use super::gone::Witnesses;
+use super::heard::Ear;
 use super::intake::{Source, fill};
 use super::observe::Observer;
 use super::pass::one_pass;
@@ -23,6 +24,7 @@ use super::recover::{settle_open, settle_waiting};
 use super::sample::sample;
 use super::settings::{RunError, SERVERS_BEFORE_2_3_10, Settings, Stop, StopSignal};
 use super::summary::Summary;
+use super::token::Token;
 use crate::control::Control;
 use crate::journal::{Journal, RunId};
 use crate::listing::Beside;
@@ -56,6 +58,9 @@ pub(super) struct Shared {
     pub(super) witnesses: Witnesses,
     /// Whether the operator named the partition: then no other one will do.
     pub(super) strict: AtomicBool,
+    pub(super) ear: Ear,
+    /// Of the run that is worked on, once that is known.
+    pub(super) token: OnceLock<Token>,
 }
 
 impl Shared {
@@ -84,6 +89,8 @@ impl Shared {
             breaker: Breaker::new(max_failures),
             witnesses: Witnesses::default(),
             strict: AtomicBool::new(false),
+            ear: Ear::default(),
+            token: OnceLock::new(),
         };
         Ok((Arc::new(shared), ids))
     }
@@ -200,6 +207,7 @@ pub(super) fn sum_up(
     )?;
     summary.away = shared.away.lost();
     summary.stopped = shared.breaker.tripped();
+    summary.warnings = shared.ear.told();
     // A run with a decision that waits for its partition is taken up by the same command.
     if summary.pending == 0 && summary.waiting == 0 && parts.stop.level() == Stop::No {
         parts.journal.finish_run(run, now_ms())?;
@@ -210,9 +218,12 @@ pub(super) fn sum_up(
 /// Works until nothing is pending, or the passes are used up, or it is told to stop, or a host stays away.
 pub(super) async fn work(shared: &Arc<Shared>, run: RunId, scope: &Scope) -> Result<(), RunError> {
     let (parts, control) = (&shared.parts, &shared.control);
-    let spec = parts.journal.run(run)?.map(|run| run.spec);
-    let strict = spec.is_some_and(|spec| spec.names_partition());
-    shared.strict.store(strict, Ordering::Relaxed);
+    if let Some(info) = parts.journal.run(run)? {
+        let token = Token::of(parts.journal.as_ref(), run, &info.spec)?;
+        shared.token.get_or_init(|| token);
+        let strict = info.spec.names_partition();
+        shared.strict.store(strict, Ordering::Relaxed);
+    }
     let totals = parts.journal.totals(run)?;
     control.begins(run.0, totals.mailboxes, totals.mailboxes - totals.pending);
     parts

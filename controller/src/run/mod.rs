@@ -34,6 +34,7 @@ mod connect;
 mod drive;
 mod engine;
 mod gone;
+mod heard;
 mod intake;
 mod observe;
 mod pass;
@@ -46,6 +47,7 @@ mod settings;
 mod spool;
 mod summary;
 mod survey;
+mod token;
 
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ use slotd::protocol::{
 use tokio::time::Instant;
 
 use super::connect::Connect;
+use super::token::Token;
 use crate::journal::Job;
 use crate::two_phase::{Answer, Event, ListItem, Reason, Refusal, Request, Side};
 
@@ -21,6 +22,8 @@ use crate::two_phase::{Answer, Event, ListItem, Reason, Refusal, Request, Side};
 pub(super) struct Learned {
     pub(super) upgraded: Option<Upgraded>,
     pub(super) held: Option<Duration>,
+    /// From `LOCK`.
+    pub(super) uniqueid: Option<String>,
 }
 
 /// A side's connection, kept from mailbox to mailbox.
@@ -39,6 +42,18 @@ pub(super) struct Target {
     pub(super) lock_wait: Duration,
     /// Whether only the partition of the list will do, and not another one to which the mailbox was moved since.
     pub(super) strict: bool,
+    pub(super) asks: Asks,
+}
+
+/// What `UPGRADE` says beside the version.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asks {
+    /// Of which run.
+    pub(super) token: Token,
+    /// Below version 10 GUIDs are cut and no UUID comes back.
+    pub(super) cut: bool,
+    /// The two hosts are compared by what messages are.
+    pub(super) by_content: bool,
 }
 
 impl Target {
@@ -66,7 +81,7 @@ impl Target {
         match request {
             Request::Prepare { to } => Command::Prepare(Prepare {
                 of: self.named(side),
-                upgrade: upgrade(to),
+                upgrade: self.asks.upgrade(to, false),
             }),
             Request::Lock => Command::Lock(Lock {
                 of: self.named(side),
@@ -74,7 +89,9 @@ impl Target {
                 // The master's locks are held by then.
                 now: side == Side::Replica,
             }),
-            Request::Upgrade { to, uuids_old } => Command::Upgrade(asked(to, uuids_old)),
+            Request::Upgrade { to, uuids_old } => {
+                Command::Upgrade(self.asks.upgrade(to, uuids_old))
+            }
             Request::Commit { hold, drop_old } => Command::Commit(Commit { hold, drop_old }),
             Request::Release { drop_old } => Command::Release { drop_old },
             Request::RollBack => Command::Rollback,
@@ -82,21 +99,25 @@ impl Target {
     }
 }
 
-fn upgrade(to: u8) -> Upgrade {
-    Upgrade {
-        version: u32::from(to),
-        ..Upgrade::default()
-    }
-}
-
-fn asked(to: u8, uuids_old: bool) -> Upgrade {
-    Upgrade {
-        uuids: if uuids_old {
-            UuidSource::Old
+impl Asks {
+    fn upgrade(self, to: u8, uuids_old: bool) -> Upgrade {
+        let uuids = match (to < 10 && self.cut, uuids_old) {
+            (true, _) => UuidSource::Cut,
+            (false, true) => UuidSource::Old,
+            (false, false) => UuidSource::Auto,
+        };
+        let run = if uuids_old {
+            self.token.old
         } else {
-            UuidSource::Auto
-        },
-        ..upgrade(to)
+            self.token.own
+        };
+        Upgrade {
+            version: u32::from(to),
+            uuids,
+            run,
+            by_content: self.by_content,
+            ..Upgrade::default()
+        }
     }
 }
 
@@ -268,7 +289,10 @@ impl Peer {
         let mut learned = Learned::default();
         let answer = match request {
             Request::Prepare { .. } | Request::RollBack => Ok(Answer::Done),
-            Request::Lock => locked(fields),
+            Request::Lock => {
+                learned.uniqueid = fields.text("uniqueid").ok();
+                locked(fields)
+            }
             Request::Upgrade { .. } => Upgraded::from_fields(fields)
                 .map_err(|e| e.to_string())
                 .and_then(|up| {
@@ -351,13 +375,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_way_back_asks_for_the_old_guids_at_version_10_too() {
-        for (to, uuids_old, line) in [
-            (10, true, "UPGRADE 10 uuids=old"),
-            (9, true, "UPGRADE 9 uuids=old"),
-            (10, false, "UPGRADE 10"),
+    fn the_way_back_asks_for_what_the_run_replaced_at_version_10_too() {
+        let asks = |by_content, cut| Asks {
+            token: Token {
+                own: 9,
+                old: 7,
+                restores: true,
+            },
+            cut,
+            by_content,
+        };
+        for (asks, to, uuids_old, line) in [
+            (
+                asks(true, false),
+                10,
+                true,
+                "UPGRADE 10 uuids=old run=7 compare=content",
+            ),
+            (
+                asks(true, false),
+                9,
+                true,
+                "UPGRADE 9 uuids=old run=7 compare=content",
+            ),
+            (asks(false, false), 10, false, "UPGRADE 10 run=9"),
+            (
+                asks(true, true),
+                9,
+                true,
+                "UPGRADE 9 uuids=cut run=7 compare=content",
+            ),
+            (
+                asks(true, true),
+                10,
+                true,
+                "UPGRADE 10 uuids=old run=7 compare=content",
+            ),
         ] {
-            let command = Command::Upgrade(asked(to, uuids_old));
+            let command = Command::Upgrade(asks.upgrade(to, uuids_old));
             assert_eq!(command.to_line().trim_end(), line);
         }
     }

@@ -7,9 +7,10 @@ use tokio::task::JoinSet;
 use super::attempt::{conclude, now_ms, pair};
 use super::drive::{End, Surroundings, drive};
 use super::engine::{Parts, Shared, wait_for_mounts};
-use super::peer::Target;
+use super::peer::{Asks, Target};
 use super::settings::{RunError, Stop};
 use super::summary::count_open;
+use super::token::Token;
 use crate::control::Control;
 use crate::journal::{Ended, Job, MailboxId, OpenTransaction};
 use crate::two_phase::{Coordinator, Failure, Outcome, Side};
@@ -136,11 +137,25 @@ fn check_scope(parts: &Parts, open: &OpenTransaction) -> Result<(), RunError> {
 async fn settle(shared: &Shared, open: OpenTransaction) -> Fate {
     let parts = &shared.parts;
     let replica = open.spec.replica.is_some();
-    let mut plan = parts.settings.plan(open.spec.to, replica, open.row.back);
+    let token = match Token::of(parts.journal.as_ref(), open.run, &open.spec) {
+        Ok(token) => token,
+        // The next write says it to whoever needs it.
+        Err(error) => {
+            parts.observer.say(&error.to_string());
+            return Fate::InDoubt;
+        }
+    };
+    let settings = &parts.settings;
+    let mut plan = settings.plan(open.spec.to, replica, open.row.back, token.restores);
     // Replication goes on after the decision: what was in sync then need not be now.
     plan.require_in_sync = false;
     let id = open.row.id;
     let name = open.row.name.clone();
+    let asks = Asks {
+        token,
+        cut: settings.cut,
+        by_content: plan.compares_content(),
+    };
     let machine = Coordinator::resume(plan, open.open);
     let job = Job::from(open.row);
     let target = Target {
@@ -148,6 +163,7 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> Fate {
         lock_wait: parts.settings.lock_wait,
         // It is decided: wherever it is by now.
         strict: false,
+        asks,
     };
     let around = Surroundings {
         journal: &parts.journal,

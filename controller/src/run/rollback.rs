@@ -1,10 +1,11 @@
-//! Undoes a run: each mailbox that it changed comes back to the version it had, in a run of its own.
+//! Undoes a run: each mailbox that it changed comes back to the version it had, in a run of its own. Or undoes all of them:
+//! each mailbox comes back to what it was before the first.
 //!
 //! # What it promises
 //!
-//! Two-phase and resumable like every run. What a later run changed again is left alone and told:
+//! Two-phase and resumable like every run. What a later run changed again, and was not undone since, is left alone and told:
 //! undoing the middle of a history would take away what came after. Nothing is written into the
-//! run that is undone.
+//! run that is undone. Where nothing is left to bring back no run is begun.
 //!
 //! # What a crash leaves
 //!
@@ -24,12 +25,14 @@ use super::recover::settle_open;
 use super::settings::{RunError, Stop};
 use super::summary::{PAGE, Summary};
 use crate::control::Control;
-use crate::journal::{Changed, Journal, Listed, MailboxId, RunId, RunInfo, Verb};
+use crate::journal::{Changed, Changing, Journal, Listed, MailboxId, RunId, RunInfo, Verb};
 use crate::listing::Beside;
 use crate::two_phase::Side;
 
 /// The lowest index version that slotd writes.
 const LOWEST: u8 = 6;
+/// The lowest with GUIDs.
+const GUIDS: u8 = 10;
 /// So many mailboxes that are left alone are named; the rest is counted.
 const TOLD: u64 = 20;
 
@@ -54,7 +57,8 @@ pub fn run_to_undo(journal: &dyn Journal, number: Option<i64>) -> Result<RunInfo
     Err(RunError::Nothing("there is no run to undo".to_owned()))
 }
 
-/// Brings back what the run in [`super::Settings::undoes`] changed; all of it, or these names.
+/// Brings back what the run in [`super::Settings::undoes`] changed, or, without one, what all runs did; all of it, or
+/// these names.
 ///
 /// # Errors
 /// There is no such run, it has no such mailbox, it was about other hosts, or it could not go on. What happened to
@@ -65,9 +69,13 @@ pub async fn rollback(
     control: &Arc<Control>,
 ) -> Result<Summary, RunError> {
     let begun = Instant::now();
-    let undoes = parts.settings.undoes.unwrap_or(RunId(0));
-    let undone = run_to_undo(parts.journal.as_ref(), Some(undoes.0))?;
-    check_scope(&parts, &undone)?;
+    let undone = match parts.settings.undoes {
+        Some(run) => vec![run_to_undo(parts.journal.as_ref(), Some(run.0))?],
+        None => all_runs(parts.journal.as_ref())?,
+    };
+    for run in &undone {
+        check_scope(&parts, run)?;
+    }
     check_names(&parts, &undone, names)?;
     let (shared, ids) = Shared::begin(parts, control).await?;
     let parts = &shared.parts;
@@ -79,10 +87,33 @@ pub async fn rollback(
     let start = Start::of(parts, ids, &asked)?;
     // What the run had decided belongs to what it changed.
     let recovered = settle_open(&shared).await?;
-    let run = start.begin(parts, &sources)?;
-    let mut left = Left::default();
-    fill(parts, run, &undone, names, &mut left)?;
+    let mut search = Search {
+        parts,
+        names,
+        going_on: start.goes_on_with(),
+        wanted: names.iter().collect(),
+        left: Left::default(),
+        begun: None,
+        start,
+    };
+    if search.going_on.is_some() {
+        search.run()?;
+    }
+    for run in &undone {
+        search.through(run)?;
+    }
+    search.not_changed(&undone)?;
+    let Search {
+        left, begun: run, ..
+    } = search;
     left.tell(parts);
+    let Some(run) = run else {
+        parts.observer.say("nothing is left to bring back");
+        let mut summary = Summary::collect_nothing(parts.journal.as_ref(), begun.elapsed())?;
+        summary.recovered = recovered.settled;
+        summary.left_alone = left.count;
+        return Ok(summary);
+    };
     if parts.stop.level() == Stop::No {
         parts.journal.list_complete(run)?;
     }
@@ -90,6 +121,19 @@ pub async fn rollback(
     let mut summary = sum_up(&shared, run, begun, Beside::default(), recovered.settled)?;
     summary.left_alone = left.count;
     Ok(summary)
+}
+
+/// Every run, in the order in which they came.
+fn all_runs(journal: &dyn Journal) -> Result<Vec<RunInfo>, RunError> {
+    let last = journal.last_run()?.map_or(0, |run| run.id.0);
+    let mut runs = Vec::new();
+    for number in 1..=last {
+        runs.extend(journal.run(RunId(number))?);
+    }
+    if runs.iter().all(|run| run.spec.verb == Verb::Rollback) {
+        return Err(RunError::Nothing("there is no run to undo".to_owned()));
+    }
+    Ok(runs)
 }
 
 /// What was changed on two hosts is not brought back on one.
@@ -100,7 +144,8 @@ fn check_scope(parts: &Parts, undone: &RunInfo) -> Result<(), RunError> {
             "run {} worked on two hosts: give --replica (it was {replica})",
             undone.id.0
         ))),
-        (None, true) => Err(RunError::Config(format!(
+        // Among all runs there may be such: they are looked at one by one.
+        (None, true) if parts.settings.undoes.is_some() => Err(RunError::Config(format!(
             "run {} worked on one host: leave --replica away",
             undone.id.0
         ))),
@@ -108,88 +153,154 @@ fn check_scope(parts: &Parts, undone: &RunInfo) -> Result<(), RunError> {
     }
 }
 
-fn check_names(parts: &Parts, undone: &RunInfo, names: &[MailboxName]) -> Result<(), RunError> {
+fn check_names(parts: &Parts, undone: &[RunInfo], names: &[MailboxName]) -> Result<(), RunError> {
     let mut unknown = Vec::new();
     for name in names {
-        if parts.journal.find(undone.id, name)?.is_none() {
+        let mut known = false;
+        for run in undone {
+            known |= parts.journal.find(run.id, name)?.is_some();
+        }
+        if !known {
             unknown.push(name.to_string());
         }
     }
     if unknown.is_empty() {
+        return Ok(());
+    }
+    let runs = match undone {
+        [run] => format!("run {}", run.id.0),
+        _ => "any run".to_owned(),
+    };
+    Err(RunError::NoMailbox(format!(
+        "{} ({runs})",
+        unknown.join(", ")
+    )))
+}
+
+/// What is to be brought back, page by page.
+struct Search<'a> {
+    parts: &'a Parts,
+    names: &'a [MailboxName],
+    /// A rollback that was stopped and has some of it already.
+    going_on: Option<RunId>,
+    /// Those of the names that were not met.
+    wanted: HashSet<&'a MailboxName>,
+    left: Left,
+    /// Once there is something to bring back.
+    begun: Option<RunId>,
+    start: Start,
+}
+
+impl Search<'_> {
+    fn through(&mut self, undone: &RunInfo) -> Result<(), RunError> {
+        let mut after = MailboxId(0);
+        while self.parts.stop.level() == Stop::No {
+            let page = self.parts.journal.changed(undone.id, after, PAGE)?;
+            let Some(last) = page.last() else { break };
+            after = last.row.id;
+            let mut listed = Vec::new();
+            for changed in page {
+                if !self.names.is_empty() && !self.names.contains(&changed.row.name) {
+                    continue;
+                }
+                self.wanted.remove(&changed.row.name);
+                match self.judge(&changed) {
+                    Ok(back) => listed.push(Listed {
+                        name: changed.row.name,
+                        partition: changed.row.partition,
+                        named: !self.names.is_empty(),
+                        back,
+                    }),
+                    Err(why) => self.left.note(&changed.row.name, why),
+                }
+            }
+            if !listed.is_empty() {
+                let run = self.run()?;
+                self.parts.journal.add(run, &listed)?;
+            }
+        }
         Ok(())
-    } else {
-        Err(RunError::NoMailbox(format!(
-            "{} (run {})",
-            unknown.join(", "),
-            undone.id.0
-        )))
     }
-}
 
-/// Adds what is to be brought back to the run, page by page.
-fn fill(
-    parts: &Parts,
-    run: RunId,
-    undone: &RunInfo,
-    names: &[MailboxName],
-    left: &mut Left,
-) -> Result<(), RunError> {
-    let mut wanted: HashSet<&MailboxName> = names.iter().collect();
-    let mut after = MailboxId(0);
-    while parts.stop.level() == Stop::No {
-        let page = parts.journal.changed(undone.id, after, PAGE)?;
-        let Some(last) = page.last() else { break };
-        after = last.row.id;
-        let mut listed = Vec::new();
-        for changed in page {
-            if !names.is_empty() && !wanted.remove(&changed.row.name) {
-                continue;
-            }
-            match judge(&changed, run) {
-                Ok(()) => listed.push(Listed {
-                    name: changed.row.name,
-                    partition: changed.row.partition,
-                    named: !names.is_empty(),
-                    back: changed.before,
-                }),
-                Err(why) => left.note(&changed.row.name, why),
-            }
+    /// The run of this rollback.
+    fn run(&mut self) -> Result<RunId, RunError> {
+        if let Some(run) = self.begun {
+            return Ok(run);
         }
-        parts.journal.add(run, &listed)?;
+        let sources = [super::Source::Names(self.names.to_vec())];
+        let run = self.start.begin(self.parts, &sources)?;
+        self.begun = Some(run);
+        Ok(run)
     }
-    if parts.stop.level() == Stop::No {
-        for name in wanted {
-            let row = parts.journal.find(undone.id, name)?;
-            let state = row.map_or("unknown", |row| row.state.as_str());
-            let text = format!("run {} did not change it: it is {state} there", undone.id.0);
-            left.note(name, Some(text));
-        }
-    }
-    Ok(())
-}
 
-/// Whether it can be brought back; if not, why, if that is worth a word.
-fn judge(changed: &Changed, run: RunId) -> Result<(), Option<String>> {
-    match changed.later {
+    /// To which versions it is brought back; if it is not, why, if that is worth a word.
+    fn judge(&self, changed: &Changed) -> Result<[Option<u8>; 2], Option<String>> {
         // An earlier start of this very rollback had it.
-        Some(later) if later == run => return Err(None),
-        Some(later) => {
-            let text = format!("run {} changed it again since", later.0);
+        if changed.others.iter().any(|o| Some(o.run) == self.going_on) {
+            return Err(None);
+        }
+        let standing = changed.standing();
+        let Some(first) = standing.iter().find(|s| s.run == changed.change.run) else {
+            return Err(None); // It is undone.
+        };
+        let all = self.parts.settings.undoes.is_none();
+        if !all && let Some(later) = standing.iter().rfind(|s| s.run > first.run) {
+            let text = format!("run {} changed it again since", later.run.0);
             return Err(Some(text));
         }
-        None => {}
+        let before = if all {
+            before_all(first, &standing)?
+        } else {
+            first.before
+        };
+        match before {
+            [Some(a), Some(b)] if a != b => Err(Some(format!(
+                "it had version {a} on the master and {b} on the replica before: `controller downgrade --to` brings both \
+                 to one version"
+            ))),
+            [Some(v), _] | [_, Some(v)] if v < LOWEST => Err(Some(format!(
+                "it had version {v} before, which is read here and not written; its .OLD files are what it was"
+            ))),
+            [None, None] => Err(Some("the journal does not know what it was".to_owned())),
+            before => Ok(before),
+        }
     }
-    match changed.before {
-        [Some(a), Some(b)] if a != b => Err(Some(format!(
-            "it had version {a} on the master and {b} on the replica before: `controller downgrade --to` brings both \
-             to one version"
-        ))),
-        [Some(v), _] | [_, Some(v)] if v < LOWEST => Err(Some(format!(
-            "it had version {v} before, which is read here and not written; its .OLD files are what it was"
-        ))),
-        [None, None] => Err(Some("the journal does not know what it was".to_owned())),
-        _ => Ok(()),
+
+    /// Names that no run changed are told.
+    fn not_changed(&mut self, undone: &[RunInfo]) -> Result<(), RunError> {
+        if self.parts.stop.level() != Stop::No {
+            return Ok(());
+        }
+        for name in std::mem::take(&mut self.wanted) {
+            for run in undone {
+                let Some(row) = self.parts.journal.find(run.id, name)? else {
+                    continue;
+                };
+                let state = row.state.as_str();
+                let text = format!("run {} did not change it: it is {state} there", run.id.0);
+                self.left
+                    .lines
+                    .push(format!("{name}: left as it is: {text}"));
+                break;
+            }
+        }
+        Ok(())
     }
+}
+
+/// Each side's version before the first of the runs that stand changed it.
+fn before_all(first: &Changing, standing: &[Changing]) -> Result<[Option<u8>; 2], Option<String>> {
+    if standing.iter().any(|s| s.run < first.run) {
+        return Err(None); // An earlier run has it.
+    }
+    if first.verb != Verb::Upgrade && first.before.contains(&Some(GUIDS)) {
+        return Err(Some(format!(
+            "it had version {GUIDS} before the {} of run {}: `controller upgrade` brings it there",
+            first.verb.as_str(),
+            first.run.0
+        )));
+    }
+    Ok([0, 1].map(|side| standing.iter().find_map(|s| s.before[side])))
 }
 
 /// Mailboxes that are left as they are.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::breaker::MaxFailures;
 use crate::journal::{JournalError, RunId, RunInfo, Verb};
 use crate::listing::ListError;
-use crate::two_phase::Plan;
+use crate::two_phase::{Plan, Side};
 
 /// How a run works. Checked by the command line; fixed while it runs.
 #[allow(clippy::struct_excessive_bools)] // independent switches of the command line
@@ -44,6 +44,8 @@ pub struct Settings {
     pub max_failures: MaxFailures,
     /// The run that is given up, if it is the one that was stopped and another one is wanted.
     pub abandon: Option<RunId>,
+    /// On the way down no UUID comes back: GUIDs are cut, on both hosts alike.
+    pub cut: bool,
 }
 
 /// What a person must know before mailboxes get an index of version 10, quiet or not. What slotd can see does not tell
@@ -78,25 +80,33 @@ impl Settings {
             drop_old: false,
             max_failures: MaxFailures::default(),
             abandon: None,
+            cut: false,
         }
     }
 
     /// The options that say what is done to a mailbox, as they are given: with others it is another run.
     #[must_use]
     pub fn part_of_the_run(&self) -> Vec<String> {
-        Vec::new()
+        let cut = self.cut.then(|| "--uuids cut".to_owned());
+        cut.into_iter().collect()
     }
 
     /// The plan of one transaction: to bring both sides to version `to`, or in a rollback those to their
-    /// versions before that have one.
+    /// versions before that have one. `restores`: with the identifiers that they had.
     #[must_use]
-    pub fn plan(&self, to: u8, replica: bool, back: [Option<u8>; 2]) -> Plan {
+    pub fn plan(&self, to: u8, replica: bool, back: [Option<u8>; 2], restores: bool) -> Plan {
         let before = back.into_iter().flatten().next();
+        let only = match back {
+            [Some(_), None] if replica => Some(Side::Master),
+            [None, Some(_)] => Some(Side::Replica),
+            _ => None,
+        };
         Plan {
             to: before.unwrap_or(to),
-            master: before.is_none() || back[0].is_some(),
-            replica: replica && (before.is_none() || back[1].is_some()),
-            uuids_old: before.is_some(),
+            master: true,
+            replica,
+            only,
+            uuids_old: before.is_some() && restores,
             // What is prepared are new GUIDs.
             prepare: self.prepare && before.is_none(),
             require_in_sync: self.require_in_sync,

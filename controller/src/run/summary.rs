@@ -7,6 +7,8 @@ use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
 use serde::Serialize;
 
+use super::heard::Warnings;
+
 use crate::journal::{Filter, Journal, JournalError, MailboxId, Row, RunId};
 use crate::listing::{Beside, Odd};
 use crate::two_phase::{Reason, Side};
@@ -47,7 +49,7 @@ pub struct Summary {
     pub pending: u64,
     /// Deleted by their owners before their turn came.
     pub gone: u64,
-    /// In a rollback, mailboxes of the run undone that were left as they are.
+    /// In a rollback, mailboxes that the run undone changed and that were left as they are.
     pub left_alone: u64,
     /// Of those rolled back, the ones the master does not know.
     pub unknown: u64,
@@ -71,6 +73,8 @@ pub struct Summary {
     pub seconds: f64,
     /// How long locks were held.
     pub lock_ms: LockMs,
+    /// What an operator should know beside it; of this invocation.
+    pub warnings: Warnings,
     /// The host that was away for longer than the run waits, in words.
     pub away: Option<String>,
     /// Why it stopped by itself, if too much failed, in words.
@@ -159,8 +163,23 @@ impl Summary {
                 .collect(),
             seconds: elapsed.as_secs_f64(),
             lock_ms,
+            warnings: Warnings::default(),
             away: None,
             stopped: None,
+        })
+    }
+
+    /// Where there was nothing to do and no run was begun.
+    pub(super) fn collect_nothing(
+        journal: &dyn Journal,
+        elapsed: Duration,
+    ) -> Result<Self, JournalError> {
+        let open = count_open(journal)?;
+        Ok(Self {
+            in_doubt: open.in_doubt,
+            waiting: open.waiting,
+            seconds: elapsed.as_secs_f64(),
+            ..Self::default()
         })
     }
 
@@ -175,7 +194,7 @@ impl Summary {
             Exit::RolledBack
         } else if self.unknown > 0 {
             Exit::NoMailbox
-        } else if self.rolled_back + self.pending > 0 {
+        } else if self.rolled_back + self.pending + self.left_alone > 0 {
             Exit::RolledBack
         } else if self.bad_entries.count > 0 {
             Exit::Data

@@ -55,9 +55,14 @@ impl Coordinator {
         } else {
             Direction::Forward
         };
+        let witness = machine.plan.only.map(Side::other);
         for side in Side::ALL {
             let state = machine.side(side);
             state.before = open.before[side.index()];
+            if witness == Some(side) {
+                // It has been compared, and has nothing to do.
+                state.position = Position::Forward;
+            }
             if open.reversing {
                 if state.before.is_none() {
                     state.position = Position::Old;
@@ -67,6 +72,12 @@ impl Coordinator {
             }
         }
         machine
+    }
+
+    /// As [`Plan::compares_content`].
+    #[must_use]
+    pub fn compares_content(&self) -> bool {
+        self.plan.compares_content()
     }
 
     /// Whether the transaction is over.
@@ -223,6 +234,13 @@ impl Coordinator {
                 if index != to {
                     state.position = Position::Old;
                 }
+                if self.is_witness(side) && index != to {
+                    let text = format!(
+                        "the {side} has version {index} and stays, and so the hosts would differ"
+                    );
+                    self.fail_one_sided(text, out);
+                    return;
+                }
                 if side == Side::Master && self.is_target(Side::Replica) {
                     self.lock(Side::Replica, out);
                 } else {
@@ -239,6 +257,20 @@ impl Coordinator {
                 self.fail(failure, out);
             }
         }
+    }
+
+    /// Whether it takes part in what is not decided yet only to be compared.
+    fn is_witness(&self, side: Side) -> bool {
+        !self.is_decided() && self.plan.only.is_some_and(|only| only != side)
+    }
+
+    fn fail_one_sided(&mut self, text: String, out: &mut Vec<Action>) {
+        let failure = Failure {
+            side: self.plan.only,
+            reason: Reason::OneSided,
+            text,
+        };
+        self.fail(failure, out);
     }
 
     fn upgrade(&mut self, out: &mut Vec<Action>) {
@@ -310,6 +342,14 @@ impl Coordinator {
             self.fail(failure, out);
             return;
         }
+        let witness = Side::ALL.into_iter().find(|side| self.is_witness(*side));
+        if let Some(witness) = witness
+            && let Some((true, ..)) = staged[witness.index()]
+        {
+            let text = format!("the {witness} would have to be changed as well");
+            self.fail_one_sided(text, out);
+            return;
+        }
         match staged {
             [Some((_, _, a)), Some((_, _, b))] if a != b => {
                 self.phase = Phase::Comparing;
@@ -320,7 +360,13 @@ impl Coordinator {
     }
 
     fn on_compared(&mut self, comparison: &Comparison, out: &mut Vec<Action>) {
-        if comparison.differing > 0 {
+        if comparison.differing > 0 && self.plan.only.is_some() && !self.is_decided() {
+            let text = format!(
+                "{} message(s) would have another identifier than on the other host: {}",
+                comparison.differing, comparison.examples
+            );
+            self.fail_one_sided(text, out);
+        } else if comparison.differing > 0 {
             let text = format!(
                 "{} message(s) differ between master and replica: {}",
                 comparison.differing, comparison.examples

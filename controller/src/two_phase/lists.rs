@@ -2,7 +2,9 @@
 //!
 //! Digests that differ do not say where. Both lists come in ascending UID order, so a merge
 //! finds every UID that both have with different GUIDs (one side's message is damaged) and
-//! counts those that only one has (replication lag). Pure; a driver fetches the pages.
+//! counts those that only one has (replication lag). Lists of what messages are, and not of what
+//! they are called, have no GUID where a record's is old-style: there the size alone is compared.
+//! Pure; a driver fetches the pages.
 
 use std::collections::VecDeque;
 
@@ -54,6 +56,7 @@ struct Input {
 pub struct Merger {
     inputs: [Input; 2],
     result: Comparison,
+    by_content: bool,
 }
 
 impl Merger {
@@ -61,6 +64,24 @@ impl Merger {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// For lists of what the messages are.
+    #[must_use]
+    pub fn by_content() -> Self {
+        Self {
+            by_content: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether two entries of one UID are of different messages.
+    fn are_different(&self, a: &ListItem, b: &ListItem) -> bool {
+        if self.by_content && (is_unknown(&a.guid) || is_unknown(&b.guid)) {
+            a.size != b.size
+        } else {
+            a.guid != b.guid
+        }
     }
 
     /// The side whose next page is needed, and the first UID of interest; `None` when done.
@@ -113,7 +134,7 @@ impl Merger {
                 (Some(a), Some(b)) if a.uid == b.uid => {
                     master.waiting.pop_front();
                     replica.waiting.pop_front();
-                    if a.guid != b.guid {
+                    if self.are_different(&a, &b) {
                         self.differ(a, b);
                     }
                 }
@@ -138,28 +159,42 @@ impl Merger {
         }
     }
 
+    fn name(&self, guid: &[u8; 20]) -> String {
+        if self.by_content && is_unknown(guid) {
+            "without a SHA-1".to_owned()
+        } else {
+            hex(guid)
+        }
+    }
+
     fn differ(&mut self, master: ListItem, replica: ListItem) {
         use std::fmt::Write as _;
-        let examples = &mut self.result.examples;
+        let mut example = String::new();
         if self.result.differing < EXAMPLES {
-            if !examples.is_empty() {
-                examples.push_str("; ");
+            if !self.result.examples.is_empty() {
+                example.push_str("; ");
             }
             // Writing to a String cannot fail.
             let _ = write!(
-                examples,
+                example,
                 "UID {} is {} ({} bytes) on the master and {} ({} bytes) on the replica",
                 master.uid,
-                hex(&master.guid),
+                self.name(&master.guid),
                 master.size,
-                hex(&replica.guid),
+                self.name(&replica.guid),
                 replica.size
             );
         } else if self.result.differing == EXAMPLES {
-            examples.push_str("; ...");
+            example.push_str("; ...");
         }
+        self.result.examples.push_str(&example);
         self.result.differing += 1;
     }
+}
+
+/// Whether it is of no message: its last eight bytes are zero.
+fn is_unknown(guid: &[u8; 20]) -> bool {
+    guid[12..] == [0; 8]
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -211,6 +246,34 @@ mod tests {
                 (0, 2, 3)
             );
         }
+    }
+
+    #[test]
+    fn where_a_host_has_no_sha1_of_a_message_its_size_is_compared() {
+        let unknown = |uid: u32, size: u64| ListItem {
+            uid,
+            guid: [0; 20],
+            size,
+        };
+        let master = [item(1, 1), unknown(2, 7), unknown(3, 7), item(4, 1)];
+        let replica = [unknown(1, 7), item(2, 9), unknown(3, 8), item(4, 2)];
+        for size in 1..5 {
+            let mut merger = Merger::by_content();
+            while let Some((side, from)) = merger.wants() {
+                let list = [&master, &replica][side.index()];
+                let rest: Vec<_> = list.iter().filter(|i| i.uid >= from).copied().collect();
+                let page = &rest[..rest.len().min(size)];
+                merger.page(side, page, page.len() == rest.len()).unwrap();
+            }
+            let found = merger.into_comparison();
+            assert_eq!(found.differing, 2, "{}", found.examples);
+            assert!(
+                found
+                    .examples
+                    .starts_with("UID 3 is without a SHA-1 (7 bytes)")
+            );
+        }
+        assert_eq!(compare(&master, &replica, 9).differing, 3);
     }
 
     #[test]

@@ -205,7 +205,7 @@ impl Coordinator {
         answer: Answer,
         out: &mut Vec<Action>,
     ) {
-        let wanted = self.plan.to;
+        let (wanted, came_back) = (self.plan.to, self.plan.uuids_old);
         let state = self.side(side);
         let before = state.before.unwrap_or(wanted);
         match (request, answer) {
@@ -214,9 +214,9 @@ impl Coordinator {
                 // UPGRADE is asked for in any case: the expunge file may not be in step with
                 // the index, after a recovery that could not make new files.
                 state.index_before = index == before && before != wanted;
-                // Undoing an upgrade brings the old GUIDs back; undoing a downgrade has
+                // Undoing an upgrade brings the old GUIDs back; undoing a downgrade, or a way back, has
                 // the SHA-1s computed again, which gives the same ones.
-                let uuids_old = before <= wanted;
+                let uuids_old = before <= wanted && !came_back;
                 self.send(
                     side,
                     Request::Upgrade {

@@ -29,6 +29,15 @@ impl Side {
         }
     }
 
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Master => Self::Replica,
+            Self::Replica => Self::Master,
+        }
+    }
+
     /// `master` or `replica`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -55,7 +64,9 @@ pub struct Plan {
     pub master: bool,
     /// Whether there is a replica that takes part; without one the master is the only participant.
     pub replica: bool,
-    /// Bring GUIDs back from the `.OLD` files, also where the version has room for a whole SHA-1.
+    /// The one side that is to change; the other takes part to show that both are alike afterwards, and is not changed.
+    pub only: Option<Side>,
+    /// Bring back the GUIDs that an upgrade replaced, also where the version has room for a whole SHA-1.
     pub uuids_old: bool,
     /// Send `PREPARE` before taking the locks.
     pub prepare: bool,
@@ -66,6 +77,19 @@ pub struct Plan {
     /// How many further attempts a decided transaction gets before it is given up.
     pub settle_attempts: u8,
 }
+
+impl Plan {
+    /// Whether the two sides are compared by what their messages are, and not by what these will be called. On the way down
+    /// to UUIDs Cyrus itself does not see to it that both sides have the same. Where one side alone changes, that both call
+    /// a message the same is what is asked.
+    #[must_use]
+    pub fn compares_content(&self) -> bool {
+        self.only.is_none() && (self.to < FIRST_WITH_GUIDS || self.uuids_old)
+    }
+}
+
+/// The lowest index version with GUIDs.
+pub(super) const FIRST_WITH_GUIDS: u8 = 10;
 
 /// A command for one participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -175,6 +199,8 @@ pub enum Reason {
     Differs,
     /// What has this name on the two hosts is not the same mailbox.
     OtherMailbox,
+    /// One side alone was to change, and that would make the two differ.
+    OneSided,
     /// An answer that does not fit the question.
     Protocol,
     /// The controller itself lacks something: open files, memory, ports.
@@ -187,7 +213,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every class.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Locked,
         Self::Draining,
         Self::Full,
@@ -207,6 +233,7 @@ impl Reason {
         Self::Denied,
         Self::Differs,
         Self::OtherMailbox,
+        Self::OneSided,
         Self::Protocol,
         Self::Local,
         Self::Journal,
@@ -237,6 +264,7 @@ impl Reason {
             Self::Differs => "differs",
             Self::OtherMailbox => "other_mailbox",
             Self::Local => "local",
+            Self::OneSided => "one_sided",
             Self::Protocol => "protocol",
             Self::Journal => "journal",
             Self::Interrupted => "interrupted",
@@ -331,6 +359,9 @@ impl Reason {
             }
             Self::Local => {
                 "this controller ran out of open files or the like; use a lower --parallel or raise `ulimit -n`, then retry"
+            }
+            Self::OneSided => {
+                "the run had changed one host alone; `downgrade --to` or `upgrade` brings both to one version"
             }
             Self::Protocol => {
                 "controller and slotd do not understand each other; use the same release on all hosts"

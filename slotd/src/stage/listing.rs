@@ -20,8 +20,8 @@ pub struct Listing<F = IndexFile> {
     expunge: Option<F>,
     /// UIDs and positions of the expunge file's records, in order.
     order: Vec<(u32, u32)>,
-    /// It is of what the messages are, not of what they are called.
-    by_content: bool,
+    /// What is told of a record: what it is called, or what its message is.
+    entry: fn(&Record<'_>) -> GuidEntry,
 }
 
 /// One record as both hosts compare it; UUIDs are padded.
@@ -54,6 +54,7 @@ impl<F: Borrow<IndexFile>> Listing<F> {
             index: None,
             expunge: None,
             order: Vec::new(),
+            entry,
         };
         for file in files {
             match file.borrow().kind() {
@@ -74,17 +75,9 @@ impl<F: Borrow<IndexFile>> Listing<F> {
 
     /// The same of what the messages are: see [`crate::protocol::Upgrade::by_content`].
     #[must_use]
-    pub fn by_content(mut self) -> Listing {
-        self.by_content = true;
+    pub fn by_content(mut self) -> Self {
+        self.entry = entry_by_content;
         self
-    }
-
-    fn entry(&self, record: &Record<'_>) -> GuidEntry {
-        if self.by_content {
-            entry_by_content(record)
-        } else {
-            entry(record)
-        }
     }
 
     /// The files.
@@ -126,6 +119,7 @@ impl<F: Borrow<IndexFile>> Listing<F> {
             index,
             expunge: self.expunge.as_ref().map(Borrow::borrow),
             order: &self.order,
+            entry: self.entry,
             ahead: Vec::new().into_iter(),
             next: low,
             buffer: Vec::new(),
@@ -182,6 +176,7 @@ pub struct Entries<'a> {
     index: Option<&'a IndexFile>,
     expunge: Option<&'a IndexFile>,
     order: &'a [(u32, u32)],
+    entry: fn(&Record<'_>) -> GuidEntry,
     /// Of the index, read already.
     ahead: std::vec::IntoIter<GuidEntry>,
     /// The position in the index behind those.
@@ -198,7 +193,7 @@ impl Entries<'_> {
             && self.next < index.num_records()
         {
             let block = index.block(self.next, AT_ONCE, &mut self.buffer)?;
-            let some: Vec<GuidEntry> = block.records().map(|r| listing.entry(&r)).collect();
+            let some: Vec<GuidEntry> = block.records().map(|r| (self.entry)(&r)).collect();
             self.ahead = some.into_iter();
             self.next = self.next.saturating_add(AT_ONCE);
         }
@@ -209,7 +204,7 @@ impl Entries<'_> {
                 if indexed.is_none_or(|indexed| uid < indexed) =>
             {
                 self.expunged += 1;
-                Ok(file.record(position)?.map(|record| listing.entry(&record)))
+                Ok(file.record(position)?.map(|record| (self.entry)(&record)))
             }
             _ => Ok(self.ahead.next()),
         }

@@ -9,7 +9,7 @@ use crate::locks;
 use crate::witness::{Image, long, sha1_of, word};
 
 use super::record::{Header, LAYOUT, modseq_at};
-use super::session::{Session, read_from_start};
+use super::session::{GuidMode, Session, read_from_start};
 
 /// Seconds since 1970.
 pub(super) fn now() -> u32 {
@@ -38,7 +38,12 @@ impl Session {
         self.cache.write_all_at(&[0; 40], u64::from(cache_offset))?; // ten empty items
         self.cache.sync_all()?;
 
-        let record = new_record(&header, uid, message, cache_offset);
+        let guid = match self.guid_mode {
+            GuidMode::Sha1 => sha1_of(message),
+            GuidMode::Off => [0; 20],
+            GuidMode::Copied(guid) => guid,
+        };
+        let record = new_record(&header, uid, message, cache_offset, guid);
         self.index
             .write_all_at(&record, header.offset(header.exists()))?;
         self.index.sync_all()?;
@@ -159,8 +164,14 @@ impl Session {
     }
 }
 
-/// A record as 2.3.9 (UUID of schema 1) or 2.3.16 with `guid_mode: sha1` writes it.
-fn new_record(header: &Header, uid: u32, message: &[u8], cache_offset: u32) -> Vec<u8> {
+/// A record as 2.3.9 (UUID of schema 1) or 2.3.16 writes it.
+fn new_record(
+    header: &Header,
+    uid: u32,
+    message: &[u8],
+    cache_offset: u32,
+    guid: [u8; 20],
+) -> Vec<u8> {
     let size = u32::try_from(message.len()).unwrap_or(u32::MAX);
     let head = message
         .windows(4)
@@ -174,10 +185,9 @@ fn new_record(header: &Header, uid: u32, message: &[u8], cache_offset: u32) -> V
     record.extend_from_slice(&[0; 4 + 16]); // system_flags, user_flags
     record.extend_from_slice(&1_u32.to_be_bytes()); // content_lines
     record.extend_from_slice(&2_u32.to_be_bytes()); // cache_version
-    let guid = sha1_of(message);
     if header.record_size() == 80 {
         record.extend_from_slice(&[1, 7, 0]);
-        record.extend_from_slice(&guid[..9]);
+        record.extend_from_slice(&sha1_of(message)[..9]);
     } else {
         record.extend_from_slice(&guid);
     }

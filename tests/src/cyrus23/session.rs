@@ -21,6 +21,20 @@ pub struct Session {
     pub(super) log: Log,
     /// A 2.3.10+ server turns an older index into version 10 when it opens it.
     upgrade_at_open: bool,
+    /// What a new message gets at version 10.
+    pub guid_mode: GuidMode,
+}
+
+/// Where the GUID of a new message comes from, at version 10.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GuidMode {
+    /// `guid_mode: sha1`
+    #[default]
+    Sha1,
+    /// `guid_mode: off`, the default of 2.3.10 to 2.3.20: NULL.
+    Off,
+    /// COPY takes it from the record that the session knows of the source.
+    Copied([u8; 20]),
 }
 
 pub(super) fn open_rw(path: &Path) -> io::Result<File> {
@@ -55,6 +69,7 @@ impl Session {
             dirs: dirs.clone(),
             log: Log::append_to(log)?,
             upgrade_at_open,
+            guid_mode: GuidMode::default(),
         };
         session.upgrade_if_old()?;
         Ok(session)

@@ -354,6 +354,7 @@ pub fn plan(to: u8) -> Plan {
         to,
         master: true,
         replica: true,
+        only: None,
         uuids_old: false,
         prepare: false,
         require_in_sync: false,

@@ -168,9 +168,13 @@ pub(super) fn what_a_run_changed_is_told_with_the_versions_before_and_the_later_
             let page = journal.changed(run, after, 2).unwrap();
             let Some(last) = page.last() else { return all };
             after = last.row.id;
-            let short = page
-                .iter()
-                .map(|c| (c.row.name.to_string(), c.before, c.later));
+            let short = page.iter().map(|c| {
+                (
+                    c.row.name.to_string(),
+                    c.change.before,
+                    c.others.last().map(|o| o.run),
+                )
+            });
             all.extend(short);
         }
     };
@@ -183,7 +187,10 @@ pub(super) fn what_a_run_changed_is_told_with_the_versions_before_and_the_later_
             ("user.c".to_owned(), nine, Some(second)),
         ]
     );
-    assert_eq!(told(second), [("user.c".to_owned(), [Some(10); 2], None)]);
+    assert_eq!(
+        told(second),
+        [("user.c".to_owned(), [Some(10); 2], Some(first))]
+    );
     let found = journal.run(first).unwrap().map(|run| run.id);
     assert_eq!(
         (found, journal.run(RunId(99)).unwrap()),

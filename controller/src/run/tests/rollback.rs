@@ -12,6 +12,7 @@ use crate::journal::{Change, Journal, RunId, Verb};
 use crate::run::{
     Parts, RunError, Source, Stop, Summary, recover, rollback, run_to_undo, stop_pair,
 };
+use crate::two_phase::{Reason, Side};
 
 fn parse(names: &[&str]) -> Vec<MailboxName> {
     let name = |n: &&str| MailboxName::parse(n).unwrap();
@@ -39,6 +40,15 @@ impl World {
         rollback(self.to_undo(run), &parse(names), &control).await
     }
 
+    async fn roll_back_all(&self, names: &[&str]) -> Result<Summary, RunError> {
+        let control = Arc::new(Control::new(2));
+        let mut parts = self.parts();
+        parts.settings.verb = Verb::Rollback;
+        parts.settings.to = 0;
+        parts.settings.undoes = None;
+        rollback(parts, &parse(names), &control).await
+    }
+
     fn said(&self) -> String {
         self.witness.said.lock().unwrap().join("\n")
     }
@@ -54,24 +64,29 @@ async fn each_mailbox_comes_back_to_the_version_it_had_and_what_was_not_changed_
     assert_eq!(world.run(&[Source::Master]).await.upgraded, 4);
     lock(&world.hosts[0]).log.clear();
     let summary = world.roll_back(None, &[]).await.unwrap();
+    // The two of which one host alone was changed are not made different.
     assert_eq!(
-        (summary.mailboxes, summary.upgraded, summary.left_alone),
-        (4, 4, 0)
+        (summary.mailboxes, summary.upgraded, summary.rolled_back),
+        (4, 2, 2)
     );
+    assert_eq!((summary.left_alone, summary.exit()), (0, Exit::RolledBack));
+    let row = world.row("user.b");
+    assert_eq!(
+        (row.reason, row.side),
+        (Some(Reason::OneSided), Some(Side::Master))
+    );
+    assert!(row.detail.contains("the replica has version 10"), "{row:?}");
     for (name, versions) in [
         ("user.a", [8, 8]),
-        ("user.b", [9, 10]),
-        ("ex.com!user.c", [10, 9]),
+        ("user.b", [10, 10]),
+        ("ex.com!user.c", [10, 10]),
         ("user.a.Sent Items", [9, 9]),
         ("user.b.&AOk-", [10, 10]),
     ] {
         assert_eq!(world.versions(name), versions, "{name}");
     }
     let asked = lock(&world.hosts[0]).log.join("\n");
-    assert!(
-        !asked.contains("AOk") && !asked.contains("user.c"),
-        "{asked}"
-    );
+    assert!(!asked.contains("AOk"), "{asked}");
     // The run undone is as it was in the journal, and the rollback is the last.
     let last = world.journal.last_run().unwrap().unwrap();
     assert_eq!(
@@ -92,7 +107,7 @@ async fn what_a_later_run_changed_again_is_told_and_left() {
     let summary = world.roll_back(Some(1), &[]).await.unwrap();
     assert_eq!(
         (summary.upgraded, summary.left_alone, summary.exit()),
-        (4, 1, Exit::Ok)
+        (4, 1, Exit::RolledBack)
     );
     assert_eq!(world.versions("user.a"), [8, 8]);
     assert_eq!(world.versions("user.b"), [9, 9]);
@@ -103,7 +118,8 @@ async fn what_a_later_run_changed_again_is_told_and_left() {
     );
     // A second time there is nothing left to bring back, and `last` is still no rollback.
     let again = world.roll_back(Some(1), &[]).await.unwrap();
-    assert_eq!((again.mailboxes, again.left_alone), (0, 5));
+    assert_eq!((again.run, again.mailboxes, again.left_alone), (0, 0, 1));
+    assert!(world.said().contains("nothing is left to bring back"));
     assert_eq!(
         run_to_undo(world.journal.as_ref(), None).unwrap().id,
         RunId(2)
@@ -121,7 +137,7 @@ async fn names_restrict_it_unknown_ones_are_an_error_and_unchanged_ones_are_told
     let summary = world.roll_back(None, &["user.a", "user.b"]).await.unwrap();
     assert_eq!(
         (summary.mailboxes, summary.upgraded, summary.left_alone),
-        (1, 1, 1)
+        (1, 1, 0)
     );
     assert!(
         world
@@ -212,6 +228,97 @@ async fn a_mailbox_rewritten_at_version_10_gets_its_old_identifiers_from_dot_old
     assert_eq!((summary.rolled_back, summary.exit()), (0, Exit::Ok));
     for host in &world.hosts {
         let log = lock(host).log.clone();
-        assert!(log.iter().any(|l| l == "UPGRADE 10 uuids=old"), "{log:?}");
+        let asked = |l: &String| l.starts_with("UPGRADE 10 uuids=old run=");
+        assert!(log.iter().any(asked), "{log:?}");
     }
+}
+
+#[tokio::test]
+async fn what_one_host_alone_was_changed_of_goes_back_where_that_makes_both_alike() {
+    let world = World::new();
+    world.set_version("user.a", [9, 10]);
+    world.run(&[names(&["user.a"])]).await;
+    // Somebody has brought the replica down since.
+    world.set_version("user.a", [10, 9]);
+    let summary = world.roll_back(None, &[]).await.unwrap();
+    assert_eq!((summary.upgraded, summary.exit()), (1, Exit::Ok));
+    assert_eq!(world.versions("user.a"), [9, 9]);
+    for host in &world.hosts {
+        assert!(lock(host).was_asked("LOCK", "user.a"));
+    }
+}
+
+#[tokio::test]
+async fn the_decision_of_a_one_sided_way_back_is_carried_out_on_that_side_alone() {
+    let world = World::new();
+    world.set_version("user.a", [9, 10]);
+    world.run(&[names(&["user.a"])]).await;
+    world.set_version("user.a", [10, 9]);
+    world.fault(0, "COMMIT", "user.a", 99, What::CloseBefore);
+    let summary = world.roll_back(None, &[]).await.unwrap();
+    assert_eq!(summary.exit(), Exit::InDoubt);
+    lock(&world.hosts[0]).faults.clear();
+    // The other host goes on its way: what is decided is none of its business.
+    world.set_version("user.a", [10, 10]);
+    let recovered = recover(world.parts()).await.unwrap();
+    assert_eq!((recovered.settled, recovered.in_doubt), (1, 0));
+    assert_eq!(world.versions("user.a"), [9, 10]);
+}
+
+#[tokio::test]
+async fn runs_are_taken_back_one_after_the_other_from_the_last_to_the_first() {
+    let mut world = World::new();
+    world.run(&[Source::Master]).await;
+    world.settings.verb = Verb::Downgrade;
+    world.settings.to = 8;
+    world.run(&[names(&["user.a", "user.b"])]).await;
+    let last = world.roll_back(Some(2), &[]).await.unwrap();
+    assert_eq!((last.upgraded, last.exit()), (2, Exit::Ok));
+    assert_eq!(world.versions("user.a"), [10, 10]);
+    // A downgrade is taken back by SHA-1s, not by the identifiers that an upgrade replaced.
+    let log = lock(&world.hosts[0]).log.join("\n");
+    assert!(!log.contains("UPGRADE 10 uuids=old"), "{log}");
+    let first = world.roll_back(Some(1), &[]).await.unwrap();
+    assert_eq!(
+        (first.upgraded, first.left_alone, first.exit()),
+        (5, 0, Exit::Ok)
+    );
+    assert!(NAMES.iter().all(|name| world.versions(name) == [9, 9]));
+}
+
+#[tokio::test]
+async fn all_runs_are_taken_back_at_once_to_what_was_before_the_first() {
+    let mut world = World::new();
+    world.set_version("user.a", [8, 8]);
+    world.run(&[names(&["user.a"])]).await;
+    world.run(&[Source::Master]).await;
+    world.settings.verb = Verb::Downgrade;
+    world.settings.to = 9;
+    world.run(&[names(&["user.a", "user.b"])]).await;
+    world.settings.verb = Verb::Upgrade;
+    world.settings.to = 10;
+    world.run(&[names(&["user.a", "user.b"])]).await;
+    let summary = world.roll_back_all(&[]).await.unwrap();
+    assert_eq!(
+        (summary.mailboxes, summary.upgraded, summary.left_alone),
+        (5, 5, 0)
+    );
+    for name in NAMES {
+        let was = if name == "user.a" { [8, 8] } else { [9, 9] };
+        assert_eq!(world.versions(name), was, "{name}");
+    }
+    assert_eq!(summary.exit(), Exit::Ok);
+    // And then there is nothing any more, whichever run is meant.
+    let again = world.roll_back_all(&[]).await.unwrap();
+    assert_eq!(
+        (again.run, again.left_alone, again.exit()),
+        (0, 0, Exit::Ok)
+    );
+    let again = world.roll_back(Some(1), &[]).await.unwrap();
+    assert_eq!(
+        (again.run, again.left_alone, again.exit()),
+        (0, 0, Exit::Ok)
+    );
+    let unknown = world.roll_back_all(&["user.nobody"]).await;
+    assert_eq!(unknown.unwrap_err().exit(), Exit::NoMailbox);
 }

@@ -10,6 +10,7 @@ fn plan() -> Plan {
         to: 10,
         master: true,
         replica: true,
+        only: None,
         uuids_old: false,
         prepare: false,
         require_in_sync: false,

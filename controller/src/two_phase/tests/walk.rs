@@ -382,6 +382,7 @@ fn plan() -> Plan {
         to: NEW,
         master: true,
         replica: true,
+        only: None,
         uuids_old: false,
         prepare: false,
         require_in_sync: false,

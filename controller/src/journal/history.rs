@@ -1,0 +1,77 @@
+//! What the runs of a journal amount to for one mailbox: a rollback takes away what it undid, and itself with it.
+
+use super::model::{RunId, Verb};
+
+/// A run that changed a mailbox, or is about to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changing {
+    /// The run.
+    pub run: RunId,
+    /// What it did.
+    pub verb: Verb,
+    /// The run that it undid, if it is a rollback; a rollback without one undid all that there were.
+    pub undoes: Option<RunId>,
+    /// Each side's index version before; `None` where it changed nothing.
+    pub before: [Option<u8>; 2],
+}
+
+/// Of these runs, in ascending order, the ones whose changes stand.
+#[must_use]
+pub fn standing(runs: &[Changing]) -> Vec<Changing> {
+    let mut stand: Vec<Changing> = Vec::new();
+    // What each rollback took away: undoing the rollback brings it back.
+    let mut taken: Vec<(RunId, Vec<Changing>)> = Vec::new();
+    for run in runs {
+        match (run.verb, run.undoes) {
+            (Verb::Rollback, None) => taken.push((run.run, std::mem::take(&mut stand))),
+            (Verb::Rollback, Some(undone)) => {
+                if let Some(at) = stand.iter().position(|s| s.run == undone) {
+                    taken.push((run.run, vec![stand.remove(at)]));
+                } else if let Some(at) = taken.iter().position(|(by, _)| *by == undone) {
+                    stand.extend(taken.remove(at).1);
+                    stand.sort_by_key(|s| s.run);
+                } else {
+                    // Of a run that had not changed it, or was undone already.
+                    stand.push(*run);
+                }
+            }
+            _ => stand.push(*run),
+        }
+    }
+    stand
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(n: i64, verb: Verb, undoes: Option<i64>) -> Changing {
+        Changing {
+            run: RunId(n),
+            verb,
+            undoes: undoes.map(RunId),
+            before: [None; 2],
+        }
+    }
+
+    fn stand(runs: &[Changing]) -> Vec<i64> {
+        standing(runs).iter().map(|s| s.run.0).collect()
+    }
+
+    #[test]
+    fn a_run_and_its_rollback_amount_to_nothing_and_undoing_the_rollback_brings_it_back() {
+        let up = |n| run(n, Verb::Upgrade, None);
+        let back = |n, undoes| run(n, Verb::Rollback, Some(undoes));
+        let all = |n| run(n, Verb::Rollback, None);
+        assert_eq!(stand(&[up(1), up(2)]), [1, 2]);
+        assert_eq!(stand(&[up(1), up(2), back(3, 2)]), [1]);
+        assert_eq!(stand(&[up(1), up(2), back(3, 2), back(4, 1)]), [0; 0]);
+        assert_eq!(stand(&[up(1), up(2), back(3, 1)]), [2]);
+        assert_eq!(stand(&[up(1), up(2), back(3, 2), back(4, 3)]), [1, 2]);
+        assert_eq!(stand(&[up(1), up(2), all(3)]), [0; 0]);
+        assert_eq!(stand(&[up(1), up(2), all(3), up(4)]), [4]);
+        assert_eq!(stand(&[up(1), up(2), all(3), back(4, 3)]), [1, 2]);
+        // Of a run that had not changed it.
+        assert_eq!(stand(&[up(2), back(3, 1)]), [2, 3]);
+    }
+}

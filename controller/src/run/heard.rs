@@ -1,0 +1,144 @@
+//! What the hosts' answers tell an operator beside the outcome: identifiers that were cut, and hosts that are not alike in
+//! what a transaction need not agree about. Counts and one example each; of this invocation alone.
+
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+
+use super::peer::Learned;
+use crate::two_phase::Side;
+
+/// What was heard in one transaction, by side.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Heard {
+    restored: [Option<u32>; 2],
+    cut: [u32; 2],
+    uniqueid: [Option<String>; 2],
+}
+
+impl Heard {
+    pub(super) fn note(&mut self, side: Side, learned: &Learned) {
+        if let Some(up) = &learned.upgraded {
+            self.restored[side.index()] = Some(up.restored);
+            self.cut[side.index()] = up.cut;
+        }
+        if let Some(id) = &learned.uniqueid {
+            self.uniqueid[side.index()] = Some(id.clone());
+        }
+    }
+}
+
+/// How often, and where for example.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Told {
+    /// Mailboxes.
+    pub mailboxes: u64,
+    /// One of them.
+    pub example: String,
+}
+
+impl Told {
+    fn note(&mut self, name: &str) {
+        self.mailboxes += 1;
+        if self.mailboxes == 1 {
+            name.clone_into(&mut self.example);
+        }
+    }
+
+    fn line(&self, what: &str) -> Option<String> {
+        let (n, example) = (self.mailboxes, &self.example);
+        (n > 0).then(|| format!("WARNING: {n} mailboxes, for example {example}: {what}"))
+    }
+}
+
+/// What is told of all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Warnings {
+    /// GUIDs of both hosts that were cut to 12 bytes, as there was no UUID to bring back.
+    pub cut: u64,
+    /// One host had UUIDs to bring back that the other had not.
+    pub unlike_uuids: Told,
+    /// The two hosts have another unique id for the mailbox.
+    pub unlike_uniqueid: Told,
+}
+
+impl Warnings {
+    /// A line each.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let cut = (self.cut > 0).then(|| {
+            format!(
+                "{} GUIDs were cut to 12 bytes: no UUID is known of these messages",
+                self.cut
+            )
+        });
+        let uuids = self.unlike_uuids.line(
+            "messages have other UUIDs on the two hosts now, as one had no more of them; replication sends these again. \
+             With --uuids cut both are alike",
+        );
+        let ids = self.unlike_uniqueid.line(
+            "its unique id is another on the replica (unlike_uniqueid); what users have seen is kept under that id",
+        );
+        [cut, uuids, ids].into_iter().flatten().collect()
+    }
+}
+
+/// Collects them.
+#[derive(Debug, Default)]
+pub(super) struct Ear(Mutex<Warnings>);
+
+impl Ear {
+    /// Adds a transaction; `changed` if it was carried out.
+    pub(super) fn hear(&self, name: &str, heard: &Heard, changed: bool) {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if changed {
+            told.cut += heard.cut.iter().map(|n| u64::from(*n)).sum::<u64>();
+            if let [Some(master), Some(replica)] = heard.restored
+                && master != replica
+                && heard.cut[0] != heard.cut[1]
+            {
+                told.unlike_uuids.note(name);
+            }
+        }
+        if let [Some(master), Some(replica)] = &heard.uniqueid
+            && master != replica
+        {
+            told.unlike_uniqueid.note(name);
+        }
+    }
+
+    pub(super) fn told(&self) -> Warnings {
+        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_hosts_call_differently_is_told_once_for_each_mailbox_and_counted() {
+        let heard = |cut, ids: [&str; 2]| Heard {
+            restored: [Some(5), Some(5 - cut)],
+            cut: [0, cut],
+            uniqueid: ids.map(|id| Some(id.to_owned())),
+        };
+        let ear = Ear::default();
+        ear.hear("user.a", &heard(0, ["1", "1"]), true);
+        assert_eq!(ear.told(), Warnings::default());
+        ear.hear("user.b", &heard(2, ["1", "2"]), true);
+        ear.hear("user.c", &heard(3, ["1", "2"]), false);
+        let told = ear.told();
+        assert_eq!(
+            (
+                told.cut,
+                told.unlike_uuids.mailboxes,
+                told.unlike_uniqueid.mailboxes
+            ),
+            (2, 1, 2)
+        );
+        assert_eq!(told.lines().len(), 3);
+        assert!(told.lines()[1].contains("user.b"), "{:?}", told.lines());
+    }
+}
