@@ -105,6 +105,7 @@ fn every_setup(faults: u8) -> Vec<(&'static str, Config)> {
             with(|c| c.impatient = true),
         ),
         ("rolled back and taken up again", with(|c| c.retries = 1)),
+        ("asked whether they are alive", with(|c| c.ticks = 2)),
     ]
 }
 
@@ -216,6 +217,15 @@ fn an_index_renamed_before_its_expunge_file_is_noticed() {
 #[test]
 fn a_rename_without_an_intent_is_noticed() {
     caught(Mutation::IntentLate, Config::upgrade(1));
+}
+
+#[test]
+fn a_confirmation_of_what_has_ended_is_noticed() {
+    let what = caught(Mutation::ConfirmBlindly, Config::upgrade(1));
+    assert_eq!(
+        what,
+        "nothing is decided before both sides said that they hold what they staged"
+    );
 }
 
 #[test]

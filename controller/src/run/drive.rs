@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::away::Away;
 use super::connect::BoxFuture;
 use super::heard::Heard;
@@ -12,11 +14,47 @@ use super::peer::{Learned, Peer, Target};
 use super::settings::{Settings, Stop, StopSignal};
 use crate::journal::{Change, Durability, Figures, Journal, MailboxId};
 use crate::two_phase::{
-    Action, Answer, Coordinator, Entry, Event, Failure, Merger, Outcome, Reason, Request, Side,
+    Action, Answer, Coordinator, Entry, Event, Failure, Finder, ListError, Outcome, Reason,
+    Request, Side, Want,
 };
 
 /// Longest pause between two attempts to settle a decided transaction.
 const SETTLE_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// How often a side that has locks and waits for the other is asked whether it still has them; more often where its lease is
+/// short.
+const PULSE: Duration = Duration::from_secs(1);
+/// But not more often than this.
+const PULSE_MIN: Duration = Duration::from_millis(20);
+
+/// When it is time to ask again.
+struct Pulse {
+    every: Duration,
+    next: Instant,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        Self {
+            every: PULSE,
+            next: Instant::now() + PULSE,
+        }
+    }
+
+    /// A participant that hears nothing for its lease ends the transaction.
+    fn heed(&mut self, learned: &Learned) {
+        if let Some(lease) = learned.lease {
+            self.every = self.every.min(lease / 4).max(PULSE_MIN);
+            self.next = self.next.min(Instant::now() + self.every);
+        }
+    }
+
+    /// Returns when it is.
+    async fn beat(&mut self) {
+        tokio::time::sleep_until(self.next).await;
+        self.next = Instant::now() + self.every;
+    }
+}
 
 type Asked = BoxFuture<'static, (Box<Peer>, Event, Learned)>;
 type Compared = BoxFuture<'static, ([Box<Peer>; 2], Event, u64)>;
@@ -89,6 +127,7 @@ pub(super) async fn drive(
     let mut figures = Figures::default();
     let mut heard = Heard::default();
     let (mut alert, mut told) = (None, false);
+    let (mut messages, mut pulse) = (0, Pulse::new());
     let mut unmounted = None;
     loop {
         while let Some(action) = todo.pop_front() {
@@ -105,7 +144,7 @@ pub(super) async fn drive(
                 }
                 Action::Compare => {
                     let peers = Side::ALL.map(|side| pair.take(side));
-                    compared = Some(Box::pin(compare(peers, machine.compares_content())));
+                    compared = Some(compare(peers, messages, machine.compares_content()));
                 }
                 Action::Record(entry) => {
                     recorded = Some(record(around.journal, change(mailbox, entry)));
@@ -140,20 +179,19 @@ pub(super) async fn drive(
             }
         }
         let [of_master, of_replica] = &mut asked;
+        let mut learned = None;
         let event = tokio::select! {
             biased; // in a fixed order, so that a seed of the simulation can be repeated
-            (peer, event, learned) = poll(of_master), if of_master.is_some() => {
+            (peer, event, told) = poll(of_master), if of_master.is_some() => {
                 *of_master = None;
                 pair.put(Side::Master, peer);
-                note(&mut figures, Side::Master, &learned);
-                heard.note(Side::Master, &learned);
+                learned = Some((Side::Master, told));
                 event
             }
-            (peer, event, learned) = poll(of_replica), if of_replica.is_some() => {
+            (peer, event, told) = poll(of_replica), if of_replica.is_some() => {
                 *of_replica = None;
                 pair.put(Side::Replica, peer);
-                note(&mut figures, Side::Replica, &learned);
-                heard.note(Side::Replica, &learned);
+                learned = Some((Side::Replica, told));
                 event
             }
             ([master, replica], event, lag) = poll(&mut compared), if compared.is_some() => {
@@ -175,7 +213,14 @@ pub(super) async fn drive(
                 told = true;
                 Event::Abort
             }
+            () = pulse.beat() => Event::Tick,
         };
+        if let Some((side, learned)) = learned {
+            note(&mut figures, side, &learned);
+            heard.note(side, &learned);
+            pulse.heed(&learned);
+            messages = messages.max(learned.upgraded.map_or(0, |up| up.messages.into()));
+        }
         if let Event::Lost(side, why) = &event {
             around.away.suspect(*side, why);
         }
@@ -263,27 +308,53 @@ fn note(figures: &mut Figures, side: Side, learned: &Learned) {
     }
 }
 
-/// Fetches both lists page by page and compares them.
-async fn compare(mut peers: [Box<Peer>; 2], by_content: bool) -> ([Box<Peer>; 2], Event, u64) {
-    let mut merger = if by_content {
-        Merger::by_content()
-    } else {
-        Merger::new()
-    };
-    while let Some((side, from)) = merger.wants() {
-        let page = peers[side.index()].guids(from).await;
-        let event = match page {
-            Ok((items, last)) => match merger.page(side, &items, last) {
-                Ok(()) => continue,
-                Err(error) => Event::Lost(side, error.to_string()),
-            },
-            Err(event) => event,
-        };
-        return (peers, event, 0);
+/// Finds where the lists differ, both sides asked at once.
+fn compare(mut peers: [Box<Peer>; 2], messages: u64, by_content: bool) -> Compared {
+    Box::pin(async move {
+        let mut finder = Finder::new(messages, by_content);
+        while let Some(want) = finder.wants() {
+            if let Err(event) = answer(&mut finder, &mut peers, want).await {
+                return (peers, event, 0);
+            }
+        }
+        let comparison = finder.into_comparison();
+        let lag = comparison.master_only + comparison.replica_only;
+        (peers, Event::Compared(comparison), lag)
+    })
+}
+
+/// Asks for what is wanted next.
+async fn answer(
+    finder: &mut Finder,
+    [master, replica]: &mut [Box<Peer>; 2],
+    want: Want,
+) -> Result<(), Event> {
+    let odd = |error: ListError| Event::Lost(error.side(), error.to_string());
+    match want {
+        Want::Digests(range) => {
+            let (a, b) = tokio::join!(master.digests(range), replica.digests(range));
+            finder.digests([&a?, &b?]).map_err(odd)
+        }
+        Want::Lists { from, to } => {
+            let page = |peer, from: Option<u32>| async move {
+                match from {
+                    Some(from) => Peer::guids(peer, from, to).await.map(Some),
+                    None => Ok(None),
+                }
+            };
+            let [of_master, of_replica] = from;
+            let (a, b) = tokio::join!(
+                page(master.as_mut(), of_master),
+                page(replica.as_mut(), of_replica)
+            );
+            for (side, page) in [(Side::Master, a?), (Side::Replica, b?)] {
+                if let Some((items, ended)) = page {
+                    finder.page(side, &items, ended).map_err(odd)?;
+                }
+            }
+            Ok(())
+        }
     }
-    let comparison = merger.into_comparison();
-    let lag = comparison.master_only + comparison.replica_only;
-    (peers, Event::Compared(comparison), lag)
 }
 
 /// The pause before attempt number `attempt` (1 is the first), with up to half of it as jitter.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use slotd::client::{Client, ClientError};
 use slotd::protocol::{
-    Code, Command, Commit, Committed, Fields, GuidRange, Lock, Named, Prepare, Reply, Upgrade,
-    Upgraded, UuidSource,
+    Code, Command, Commit, Committed, Confirmed, DigestRange, Digests, Fields, GuidRange, Lock,
+    Named, PartDigest, Prepare, Reply, Standing, Upgrade, Upgraded, UuidSource,
 };
 
 use tokio::time::Instant;
@@ -24,6 +24,8 @@ pub(super) struct Learned {
     pub(super) held: Option<Duration>,
     /// From `LOCK`.
     pub(super) uniqueid: Option<String>,
+    /// How long the participant waits for the next command before it ends the transaction.
+    pub(super) lease: Option<Duration>,
 }
 
 /// A side's connection, kept from mailbox to mailbox.
@@ -95,6 +97,7 @@ impl Target {
             Request::Commit { hold, drop_old } => Command::Commit(Commit { hold, drop_old }),
             Request::Release { drop_old } => Command::Release { drop_old },
             Request::RollBack => Command::Rollback,
+            Request::Confirm => Command::Confirm,
         }
     }
 }
@@ -203,33 +206,21 @@ impl Peer {
         }
     }
 
-    /// One page of the list, from `from`; `true` if it is the last.
+    /// One page of the list, of UIDs from `from` to `to`; `true` if it is the last.
     ///
     /// # Errors
     /// The event that says why there is none.
-    pub(super) async fn guids(&mut self, from: u32) -> Result<(Vec<ListItem>, bool), Event> {
+    pub(super) async fn guids(
+        &mut self,
+        from: u32,
+        to: u32,
+    ) -> Result<(Vec<ListItem>, bool), Event> {
         let command = Command::Guids(GuidRange {
             from,
-            ..GuidRange::default()
+            to: Some(to),
+            max: None,
         });
-        let reply = match self.call(&command).await {
-            Ok(reply) => reply,
-            Err(error) => {
-                self.used = false;
-                return Err(Event::Lost(self.side, error.to_string()));
-            }
-        };
-        let fields = match reply {
-            Reply::Ok(fields) => fields,
-            Reply::No { code, text } => {
-                let refusal = Refusal {
-                    reason: reason_of(code),
-                    text,
-                };
-                return Err(Event::Reply(self.side, Answer::No(refusal)));
-            }
-            Reply::Bad(text) => return Err(self.nonsense(format!("BAD {text}"))),
-        };
+        let fields = self.fields(&command).await?;
         let page = slotd::protocol::GuidPage::from_fields(&fields)
             .map_err(|error| self.nonsense(error.to_string()))?;
         let items = page
@@ -242,6 +233,39 @@ impl Peer {
             })
             .collect();
         Ok((items, page.next.is_none()))
+    }
+
+    /// Digests of the parts of a range.
+    ///
+    /// # Errors
+    /// The event that says why there are none.
+    pub(super) async fn digests(&mut self, range: DigestRange) -> Result<Vec<PartDigest>, Event> {
+        let fields = self.fields(&Command::Digests(range)).await?;
+        let digests =
+            Digests::from_fields(&fields).map_err(|error| self.nonsense(error.to_string()))?;
+        Ok(digests.parts)
+    }
+
+    /// The fields of an `OK`.
+    async fn fields(&mut self, command: &Command) -> Result<Fields, Event> {
+        let reply = match self.call(command).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                self.used = false;
+                return Err(Event::Lost(self.side, error.to_string()));
+            }
+        };
+        match reply {
+            Reply::Ok(fields) => Ok(fields),
+            Reply::No { code, text } => {
+                let refusal = Refusal {
+                    reason: reason_of(code),
+                    text,
+                };
+                Err(Event::Reply(self.side, Answer::No(refusal)))
+            }
+            Reply::Bad(text) => Err(self.nonsense(format!("BAD {text}"))),
+        }
     }
 
     /// Any other command, for an answer that a caller reads by itself.
@@ -291,8 +315,17 @@ impl Peer {
             Request::Prepare { .. } | Request::RollBack => Ok(Answer::Done),
             Request::Lock => {
                 learned.uniqueid = fields.text("uniqueid").ok();
+                learned.lease = fields.get("max_lock_ms").ok().map(Duration::from_millis);
                 locked(fields)
             }
+            Request::Confirm => Confirmed::from_fields(fields)
+                .map(|c| Answer::Confirmed {
+                    digest: c
+                        .digest
+                        .filter(|_| matches!(c.state, Standing::Staged | Standing::Unchanged))
+                        .map(|digest| *digest.as_bytes()),
+                })
+                .map_err(|e| e.to_string()),
             Request::Upgrade { .. } => Upgraded::from_fields(fields)
                 .map_err(|e| e.to_string())
                 .and_then(|up| {

@@ -28,6 +28,7 @@ impl Coordinator {
             position: Position::Unknown,
             session: Session::Idle,
             awaiting: None,
+            keeping: false,
             before: None,
             index_before: false,
             uidvalidity: 0,
@@ -111,6 +112,10 @@ impl Coordinator {
             }
             Event::Abort => self.on_abort(&mut out),
             Event::Reply(side, answer) => {
+                if std::mem::take(&mut self.side(side).keeping) {
+                    self.on_kept(side, answer, &mut out);
+                    return out;
+                }
                 // While lists are fetched no single command is owed, but a side may refuse.
                 let request = self.side(side).awaiting.take();
                 match (request, answer) {
@@ -128,6 +133,7 @@ impl Coordinator {
                     self.on_compared(&comparison, &mut out);
                 }
             }
+            Event::Tick => self.keep_alive(&mut out),
             Event::Recorded => self.on_recorded(&mut out),
             Event::RecordFailed(text) => self.on_record_failed(text, &mut out),
             Event::Waited => {
@@ -144,8 +150,12 @@ impl Coordinator {
     }
 
     pub(super) fn send(&mut self, side: Side, request: Request, out: &mut Vec<Action>) {
-        self.side(side).awaiting = Some(request);
-        out.push(Action::Send(side, request));
+        let state = self.side(side);
+        state.awaiting = Some(request);
+        // One command at a time on a connection.
+        if !state.keeping {
+            out.push(Action::Send(side, request));
+        }
     }
 
     /// Whether this side still has to be brought forward.
@@ -154,8 +164,8 @@ impl Coordinator {
         state.in_scope && !matches!(state.position, Position::Forward | Position::Gone)
     }
 
-    fn awaiting_any(&self) -> bool {
-        self.sides.iter().any(|s| s.awaiting.is_some())
+    pub(super) fn awaiting_any(&self) -> bool {
+        self.sides.iter().any(|s| s.awaiting.is_some() || s.keeping)
     }
 
     fn start(&mut self, out: &mut Vec<Action>) {
@@ -208,6 +218,7 @@ impl Coordinator {
             }
             Phase::Locking(_) => self.on_locked(side, answer, out),
             Phase::Upgrading => self.on_upgraded(side, answer, out),
+            Phase::Confirming => self.on_confirmed(side, answer, out),
             Phase::Committing(_) => self.on_committed(side, request, answer, out),
             Phase::Releasing => {
                 self.side(side).session = Session::Idle;
@@ -368,8 +379,10 @@ impl Coordinator {
             self.fail_one_sided(text, out);
         } else if comparison.differing > 0 {
             let text = format!(
-                "{} message(s) differ between master and replica: {}",
-                comparison.differing, comparison.examples
+                "{}{} message(s) differ between master and replica: {}",
+                if comparison.at_least { "at least " } else { "" },
+                comparison.differing,
+                comparison.examples
             );
             self.fail(
                 Failure {
@@ -412,9 +425,7 @@ impl Coordinator {
         if self.is_decided() {
             self.commit_next(out);
         } else if changed {
-            self.phase = Phase::Deciding;
-            let before = Side::ALL.map(|s| self.sides[s.index()].before);
-            out.push(Action::Record(Entry::Decided { before }));
+            self.confirm(out);
         } else {
             self.clear(After::Finish(Outcome::Unchanged), out);
         }

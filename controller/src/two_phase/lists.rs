@@ -36,12 +36,30 @@ pub enum ListError {
         /// The UID that should not be there.
         uid: u32,
     },
+    /// Digests that do not fit the ranges that were asked for.
+    #[error("the {side} gave digests of other ranges than were asked for")]
+    Parts {
+        /// Whose.
+        side: Side,
+    },
     /// A page that says there is more and brings nothing.
     #[error("the {side}'s list makes no progress")]
     NoProgress {
         /// Whose list.
         side: Side,
     },
+}
+
+impl ListError {
+    /// Whose list it is.
+    #[must_use]
+    pub fn side(self) -> Side {
+        match self {
+            Self::OutOfOrder { side, .. } | Self::Parts { side } | Self::NoProgress { side } => {
+                side
+            }
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -87,10 +105,15 @@ impl Merger {
     /// The side whose next page is needed, and the first UID of interest; `None` when done.
     #[must_use]
     pub fn wants(&self) -> Option<(Side, u32)> {
-        Side::ALL.into_iter().find_map(|side| {
-            let input = &self.inputs[side.index()];
-            (input.waiting.is_empty() && !input.ended).then(|| (side, input.last.saturating_add(1)))
-        })
+        let mut sides = Side::ALL.into_iter();
+        sides.find_map(|side| Some((side, self.wants_of(side)?)))
+    }
+
+    /// The first UID of interest, if that side's next page is needed.
+    #[must_use]
+    pub fn wants_of(&self, side: Side) -> Option<u32> {
+        let input = &self.inputs[side.index()];
+        (input.waiting.is_empty() && !input.ended).then(|| input.last.saturating_add(1))
     }
 
     /// Takes a page. `ended` means that no UID follows it.

@@ -14,6 +14,7 @@
 //! * After it, both sides end forward; only when a side that is known to be as before cannot be
 //!   brought forward is the other brought back (with [`Entry::Reversing`] durable first); only
 //!   when neither can be shown is the mailbox [`Outcome::InDoubt`], with an [`Action::Alert`].
+//! * Both sides say that they still hold what they staged, just before the decision.
 //! * The master is locked before the replica; commits and rollbacks go to the replica first.
 //! * No lock is kept over a pause: before each [`Action::Wait`] everything is released or
 //!   rolled back.
@@ -25,8 +26,10 @@
 //! [`Coordinator::resume`] settles it; with `Reversing` it settles it backwards. Settling
 //! repeats LOCK, UPGRADE and COMMIT, which are all idempotent. See docs/two-phase-commit.md.
 
+mod alive;
 mod coordinator;
 mod lists;
+mod ranges;
 mod settle;
 mod state;
 mod types;
@@ -36,6 +39,7 @@ mod tests;
 
 pub use coordinator::Coordinator;
 pub use lists::{ListError, ListItem, Merger};
+pub use ranges::{Finder, Want};
 pub use state::Open;
 pub use types::{
     Action, Answer, Comparison, Entry, Event, Failure, Outcome, Plan, Reason, Refusal, Request,

@@ -56,9 +56,10 @@ impl Coordinator {
     }
 
     pub(super) fn on_lost(&mut self, side: Side, text: String, out: &mut Vec<Action>) {
-        let request = self.side(side).awaiting.take();
         let state = self.side(side);
-        match (state.session, request) {
+        let unsent = std::mem::take(&mut state.keeping);
+        let request = state.awaiting.take();
+        match (state.session, request.filter(|_| !unsent)) {
             // In flight: it may have been executed or not.
             (_, Some(Request::Commit { .. })) | (Session::Held, Some(Request::RollBack)) => {
                 state.position = Position::Unknown;
@@ -71,23 +72,25 @@ impl Coordinator {
             _ => {}
         }
         state.session = Session::Idle;
-        if request.is_none() && self.phase != Phase::Comparing {
-            // Nothing was owed: the loss shows again, with its meaning, at the next command.
-            return;
-        }
         let failure = Failure {
             side: Some(side),
             reason: Reason::HostAway,
             text,
         };
+        if request.is_none() && self.phase != Phase::Comparing {
+            // Nothing was owed: the loss shows again, with its meaning, at the next command.
+            self.lost_waiting(side, failure, out);
+            return;
+        }
         match self.phase.clone() {
             Phase::Clearing(after) => self.clear(after, out),
             Phase::Releasing => self.clear(After::Finish(Outcome::Upgraded), out),
             Phase::Undoing(_) => self.undo_failed(failure, out),
             Phase::Upgrading => {
                 self.keep(failure);
-                self.upgraded_if_all(out);
+                self.gathered(out);
             }
+            Phase::Confirming => self.lost_waiting(side, failure, out),
             Phase::Preparing => self.lost_preparing(failure, out),
             _ => self.fail(failure, out),
         }
@@ -96,8 +99,8 @@ impl Coordinator {
     /// A host that is away is known before any lock is taken: end here, once both answered.
     fn lost_preparing(&mut self, failure: Failure, out: &mut Vec<Action>) {
         for side in Side::ALL {
-            if self.side(side).awaiting.take().is_some() {
-                out.push(Action::Disconnect(side));
+            if self.side(side).awaiting.is_some() {
+                self.disconnect(side, out);
             }
         }
         self.fail(failure, out);
@@ -160,9 +163,9 @@ impl Coordinator {
         }
         if refused {
             // Its session may still hold something; closing the connection frees it for sure.
-            out.push(Action::Disconnect(side));
+            self.disconnect(side, out);
         }
-        state.session = Session::Idle;
+        self.side(side).session = Session::Idle;
         self.clear(after, out);
     }
 
@@ -285,12 +288,10 @@ impl Coordinator {
             _ if self.direction == Direction::Undecided => {
                 for side in Side::ALL {
                     let state = self.side(side);
-                    if state.in_scope
-                        && (state.session != Session::Idle || state.awaiting.is_some())
-                    {
+                    let asked = state.awaiting.is_some() || state.keeping;
+                    if state.in_scope && (state.session != Session::Idle || asked) {
                         state.session = Session::Idle;
-                        state.awaiting = None;
-                        out.push(Action::Disconnect(side));
+                        self.disconnect(side, out);
                     }
                 }
                 let outcome = match std::mem::replace(&mut self.phase, Phase::Finished) {

@@ -29,6 +29,7 @@ pub(super) enum Session {
 }
 
 /// One side of the transaction.
+#[allow(clippy::struct_excessive_bools)] // independent facts
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct SideState {
     pub(super) in_scope: bool,
@@ -36,6 +37,9 @@ pub(super) struct SideState {
     pub(super) session: Session,
     /// The command whose reply is owed.
     pub(super) awaiting: Option<Request>,
+    /// The reply to a [`Request::Confirm`] that only keeps the transaction alive is owed; what `awaiting` has is sent
+    /// when it is there.
+    pub(super) keeping: bool,
     /// Version before, if something was staged when the decision was taken.
     pub(super) before: Option<u8>,
     /// On the way back: the index is as before, whatever else is not.
@@ -70,6 +74,8 @@ pub(super) enum Phase {
     Locking(Side),
     Upgrading,
     Comparing,
+    /// Asking both sides whether they still hold what they staged.
+    Confirming,
     Deciding,
     Committing(Side),
     Releasing,

@@ -120,6 +120,9 @@ pub enum Request {
         /// Remove the `.OLD` files.
         drop_old: bool,
     },
+    /// Say whether what was locked and staged is still so. Asking keeps a transaction from ending because nobody said
+    /// anything for its participant's `--max-lock`.
+    Confirm,
     /// Unlink what was staged, or put the old inodes back after a held commit; then unlock.
     RollBack,
 }
@@ -144,6 +147,11 @@ pub enum Answer {
         from: u8,
         /// SHA-1 over every (UID, GUID) as it will be.
         digest: [u8; 20],
+    },
+    /// `OK` to `CONFIRM`.
+    Confirmed {
+        /// As `UPGRADE` answered it, if it is staged (or unchanged) and not committed; else `None`.
+        digest: Option<[u8; 20]>,
     },
     /// `NO` or `BAD`.
     No(Refusal),
@@ -405,6 +413,8 @@ impl fmt::Display for Failure {
 pub struct Comparison {
     /// UIDs that both have and that carry different GUIDs.
     pub differing: u64,
+    /// There may be more of them: enough were found to say that the sides differ.
+    pub at_least: bool,
     /// The first few of them, spelled out for a person.
     pub examples: String,
     /// UIDs that only the master has.
@@ -431,6 +441,9 @@ pub enum Event {
     RecordFailed(String),
     /// The time of [`Action::Wait`] is over.
     Waited,
+    /// Some time has passed, of which a participant ends a transaction of its own accord after a few. The machine asks for a
+    /// [`Request::Confirm`] of each side that has locks and waits for the other.
+    Tick,
     /// The operator asks for an end at once: whatever is not decided is rolled back.
     Abort,
 }

@@ -83,7 +83,7 @@ pub(super) async fn serve(
                     };
                     let (open, advances) = (session.is_open(), command.advances());
                     let began = Instant::now();
-                    let (back, reply) = work(session, command, &mut read, limit).await;
+                    let (back, reply) = Box::pin(work(session, command, &mut read, limit)).await;
                     session = back;
                     if open && !(advances && matches!(reply, Reply::Ok(_))) {
                         left = left.saturating_sub(began.elapsed());

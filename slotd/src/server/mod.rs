@@ -119,7 +119,8 @@ pub async fn serve_at_most(
                     match room.slot().await {
                         Some(slot) => {
                             drop(at_door);
-                            connection::serve(host, stream, draining, &room.wanted).await;
+                            let serving = connection::serve(host, stream, draining, &room.wanted);
+                            Box::pin(serving).await;
                             drop(slot);
                         }
                         None => connection::refuse(stream, places).await,

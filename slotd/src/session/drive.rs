@@ -180,7 +180,9 @@ impl Session {
         let fetched = fetched.and_then(|bytes| {
             sources::take_fetched(bytes, &locks.place, &uniqueid, facts.uidvalidity)
         });
-        self.good = Some(Reply::Ok(facts.to_fields()));
+        let max_lock = self.host.options.max_lock.as_millis();
+        let fields = facts.to_fields().with("max_lock_ms", max_lock);
+        self.good = Some(Reply::Ok(fields));
         locks.mark("look");
         self.committed = Committed {
             held: Duration::ZERO,

@@ -61,6 +61,8 @@ pub struct Config {
     pub mutation: Option<Mutation>,
     /// How many times a rolled back mailbox is taken up again.
     pub retries: u8,
+    /// How many times, for each mailbox or for both, so much time passes that a side that waits is asked whether it is alive.
+    pub ticks: u8,
 }
 
 impl Config {
@@ -80,6 +82,7 @@ impl Config {
             impatient: false,
             mutation: None,
             retries: 0,
+            ticks: 0,
         }
     }
 

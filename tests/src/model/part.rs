@@ -23,6 +23,8 @@ pub struct Shared {
     pub writes: u8,
     /// Retries left.
     pub retries: u8,
+    /// Ticks left.
+    pub ticks: u8,
     /// Runs of `recover` so far.
     pub reruns: u8,
     /// The first promise broken.
@@ -39,6 +41,7 @@ impl Hash for Shared {
             Broken::LockOverPause => 13,
             Broken::NeedlessDoubt => 14,
             Broken::SilentDoubt => 15,
+            Broken::DecidedUnconfirmed => 16,
         });
         let [one, other] = self.up.map(|up| up as u8);
         state.write_u64(u64::from_le_bytes([
@@ -49,7 +52,7 @@ impl Hash for Shared {
             self.retries,
             self.reruns,
             broken,
-            0,
+            self.ticks,
         ]));
     }
 }
@@ -132,6 +135,7 @@ impl World {
             faults,
             writes,
             retries,
+            ticks,
             reruns,
             broken,
         } = self;
@@ -156,6 +160,7 @@ impl World {
             faults,
             writes,
             retries,
+            ticks,
             reruns,
             broken,
         };
@@ -170,6 +175,7 @@ impl World {
             faults,
             writes,
             retries,
+            ticks,
             reruns,
             broken,
         } = shared;
@@ -182,6 +188,7 @@ impl World {
             faults,
             writes,
             retries,
+            ticks,
             reruns,
             broken,
         }
@@ -215,6 +222,7 @@ impl Step {
             | Self::Journal(m)
             | Self::Compared(m)
             | Self::Waited(m)
+            | Self::Tick(m)
             | Self::Rerun(m)
             | Self::OwnerWrites(m, ..)
             | Self::OwnerReplaces(m, _)

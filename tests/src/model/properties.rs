@@ -47,6 +47,10 @@ pub fn all<M: Judged>() -> Vec<Property<M>> {
             |m: &M, s| m.broken(s) != Some(Broken::CommitBeforeDecision),
         ),
         Property::always(
+            "nothing is decided before both sides said that they hold what they staged",
+            |m: &M, s| m.broken(s) != Some(Broken::DecidedUnconfirmed),
+        ),
+        Property::always(
             "nothing is renamed without a decision, or after the end",
             |m: &M, s| m.broken(s) != Some(Broken::RenameWithoutDecision),
         ),

@@ -4,7 +4,7 @@ use controller::two_phase::{Answer, Comparison, Entry, Event, Side};
 use slotd::transaction;
 
 use super::Config;
-use super::world::{End, Up, World};
+use super::world::{End, Runner, Up, World};
 use crate::sim::disk::Which;
 use crate::sim::image::Tiny;
 use crate::sim::op::{Failing, Op};
@@ -34,6 +34,8 @@ pub enum Step {
     Compared(usize),
     /// A pause is over.
     Waited(usize),
+    /// So much time has passed that a side that waits is asked whether it is alive.
+    Tick(usize),
     /// The controller is started again.
     StartController,
     /// `controller recover` after an outcome in doubt.
@@ -169,6 +171,16 @@ impl World {
                     }
                 }
             }
+        }
+        if self.ticks > 0
+            && let Some(runners) = &self.controller
+        {
+            let asks = |r: &Runner| {
+                let mut machine = r.machine.clone();
+                !machine.step(Event::Tick).is_empty()
+            };
+            let ticks = runners.iter().enumerate().filter(|(_, r)| asks(r));
+            steps.extend(ticks.map(|(m, _)| Step::Tick(m)));
         }
         for side in Side::ALL {
             if self.sites.iter().any(|s| s[side.index()].shut_down) {
@@ -309,6 +321,10 @@ impl World {
                     runners[m].wait = false;
                 }
                 self.tell(config, m, Event::Waited);
+            }
+            Step::Tick(m) => {
+                self.ticks -= 1;
+                self.tell(config, m, Event::Tick);
             }
             Step::StartController => self.start_controller(config),
             Step::Rerun(m) => {

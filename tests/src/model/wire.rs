@@ -10,11 +10,14 @@ use super::world::{Broken, Conn, Up, World};
 use crate::sim::disk::{Name, Role, Which};
 use crate::sim::image::{Image, Tiny};
 use crate::sim::op::{Failing, Op};
-use crate::sim::site::{Fault, LIVE, Site, Wanted};
+use crate::sim::site::{Fault, LIVE, Mutation, Site, Wanted};
 
 impl World {
     pub(super) fn send(&mut self, m: usize, side: Side, request: Request) {
-        self.with_runner(m, |r| r.owed[side.index()] = true);
+        self.with_runner(m, |r| {
+            r.owed[side.index()] = true;
+            r.confirmed[side.index()] &= request != Request::Lock;
+        });
         if self.up[side.index()] != Up::Serving {
             return;
         }
@@ -69,6 +72,7 @@ impl World {
                 site.tell(id, transaction::Event::Release { drop_old });
             }
             Request::RollBack => site.tell(id, transaction::Event::Rollback),
+            Request::Confirm => site.tell(id, transaction::Event::Confirm),
         }
     }
 
@@ -106,6 +110,16 @@ impl World {
             return;
         };
         let fault = session.fault;
+        let staged = matches!(session.tx.state(), transaction::State::Staged { .. });
+        let confirms = conn.serving == Some(Request::Confirm);
+        // With this rule broken on purpose, slotd says yes without looking.
+        let blind = confirms && site.mutation == Some(Mutation::ConfirmBlindly);
+        let digest = (staged || blind).then(|| staged_digest(site, session.wanted));
+        let answer = if blind {
+            transaction::Answer::Ok
+        } else {
+            answer
+        };
         let no = |reason| {
             Answer::No(Refusal {
                 reason,
@@ -122,6 +136,7 @@ impl World {
                     }
                 }
                 Some(Request::Upgrade { .. }) => staged_answer(site, session.wanted),
+                Some(Request::Confirm) => Answer::Confirmed { digest },
                 _ => Answer::Done,
             },
             transaction::Answer::Already => Answer::Done,
@@ -135,6 +150,9 @@ impl World {
             | transaction::Answer::State
             | transaction::Answer::TooLate => no(Reason::Expired),
         };
+        if confirms && staged && conn.attached {
+            self.with_runner(m, |r| r.confirmed[side.index()] = true);
+        }
         if let Some(conn) = self.conn_mut(m, side, id) {
             conn.serving = None;
             conn.reply = conn.attached.then_some(reply);
@@ -164,10 +182,14 @@ impl World {
     }
 }
 
+fn staged_digest(site: &Site<Tiny>, wanted: Wanted) -> [u8; 20] {
+    let after = site.rewritten(Which::Index, wanted);
+    after.map_or([0; 20], |i| i.digest())
+}
+
 fn staged_answer(site: &Site<Tiny>, wanted: Wanted) -> Answer {
     let live = site.disk.read(LIVE[0]);
-    let after = site.rewritten(Which::Index, wanted);
-    let digest = after.map_or([0; 20], |i| i.digest());
+    let digest = staged_digest(site, wanted);
     let changed = Which::ALL
         .into_iter()
         .any(|file| site.disk.has(Name::new(file, Role::New)));

@@ -24,6 +24,9 @@ pub enum End {
 /// A promise that was broken on the way here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Broken {
+    /// The decision was asked for, and a side had not said since its `LOCK` that it holds what it staged; or it said so and
+    /// did not.
+    DecidedUnconfirmed,
     /// `COMMIT` went out and the decision was not durable.
     CommitBeforeDecision,
     /// A file was renamed that nobody decided to rename, or after the end.
@@ -70,6 +73,8 @@ pub struct Runner {
     pub wait: bool,
     /// It is over.
     pub end: Option<End>,
+    /// By side: it was asked since its `LOCK` whether it holds what it staged, and it did.
+    pub confirmed: [bool; 2],
     alerted: bool,
 }
 
@@ -120,6 +125,8 @@ pub struct World {
     pub writes: u8,
     /// Transactions that the operator may still begin again.
     pub retries: u8,
+    /// Ticks that may still come.
+    pub ticks: u8,
     /// Runs of `recover` after an outcome in doubt.
     pub reruns: u8,
     /// The first promise broken.
@@ -146,6 +153,7 @@ impl World {
             faults: config.faults,
             writes: config.writes,
             retries: config.retries,
+            ticks: config.ticks,
             reruns: 0,
             broken: None,
         };
@@ -238,7 +246,14 @@ impl World {
                 }
             }
             Action::Compare => self.with_runner(m, |r| r.compare = true),
-            Action::Record(entry) => self.ask_journal(config, m, entry),
+            Action::Record(entry) => {
+                let decides = matches!(entry, Entry::Decided { .. }) && config.plan.replica;
+                let confirmed = self.runner(m).map_or([false; 2], |r| r.confirmed);
+                if decides && confirmed != [true; 2] {
+                    self.break_promise(Broken::DecidedUnconfirmed);
+                }
+                self.ask_journal(config, m, entry);
+            }
             Action::Note(entry) => self.rows[m].notes.push(entry),
             Action::Wait { .. } => {
                 let holds = |side: Side| {
@@ -342,6 +357,7 @@ impl Runner {
             compare: false,
             wait: false,
             end,
+            confirmed: [false; 2],
             alerted: false,
         }
     }

@@ -8,10 +8,11 @@ use controller::journal::{Journal, MailboxId};
 use indexfile::Guid;
 use indexfile::mailbox::MailboxName;
 use slotd::protocol::{
-    Code, Command, Committed, Fields, FileState, Greeting, GuidEntry, GuidPage, GuidRange,
-    MailboxFacts, PROTOCOL_VERSION, Reply, Upgrade, Upgraded, UuidSource,
+    Code, Command, Committed, Confirmed, DigestRange, Digests, Fields, FileState, Greeting,
+    GuidEntry, GuidPage, GuidRange, MailboxFacts, PROTOCOL_VERSION, PartDigest, Reply, Standing,
+    Upgrade, Upgraded, UuidSource,
 };
-use slotd::transaction::{Answer, Ending, Event};
+use slotd::transaction::{Answer, Ending, Event, State};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::time::{Instant, sleep, sleep_until};
 use turmoil::net::{TcpListener, TcpStream};
@@ -280,6 +281,8 @@ impl Connection {
             }
             Command::Upgrade(upgrade) => self.upgrade(upgrade),
             Command::Guids(range) => return Some(self.guids(range)),
+            Command::Digests(range) => return Some(self.digests(range)),
+            Command::Confirm => self.event(Event::Confirm),
             Command::Commit(commit) => {
                 self.judge_commit();
                 self.event(Event::Commit(Ending {
@@ -385,8 +388,10 @@ impl Connection {
                     expunged: count(expunge),
                     old: None,
                 };
-                Reply::Ok(facts.to_fields())
+                let lease = MAX_LOCK.as_millis();
+                Reply::Ok(facts.to_fields().with("max_lock_ms", lease))
             }
+            (Answer::Ok, Some(Command::Confirm)) => Reply::Ok(confirmed(site, id).to_fields()),
             (Answer::Ok, Some(Command::Upgrade(_))) => {
                 let wanted = session.map_or(
                     Wanted {
@@ -409,22 +414,46 @@ impl Connection {
         }
     }
 
-    fn guids(&self, range: GuidRange) -> Reply {
-        let Some((m, id)) = self.mailbox else {
+    fn digests(&self, range: DigestRange) -> Reply {
+        let Some(records) = self.staged_records() else {
             return Reply::no(Code::State, "nothing");
         };
+        let part = |(from, to)| {
+            let records: std::collections::BTreeMap<u32, Record> = records
+                .range(from..=to)
+                .map(|(uid, r)| (*uid, *r))
+                .collect();
+            let count = u32::try_from(records.len()).unwrap_or(0);
+            let part = Mail {
+                version: 10,
+                records,
+            };
+            PartDigest {
+                count,
+                digest: Guid::from_bytes(part.digest()),
+            }
+        };
+        let parts = range.pieces().map(part).collect();
+        Reply::Ok(Digests { parts }.to_fields())
+    }
+
+    /// What both files will hold, if the session has staged anything.
+    fn staged_records(&self) -> Option<std::collections::BTreeMap<u32, Record>> {
+        let (m, id) = self.mailbox?;
         let all = look(&self.world);
         let site = &all.sites[m][self.side];
-        let wanted = site.session(id).map_or(
-            Wanted {
-                to: 10,
-                uuids_old: false,
-            },
-            |s| s.wanted,
-        );
-        let records = merged(site, wanted);
+        let session = site.session(id)?;
+        let staged = matches!(session.tx.state(), State::Staged { .. });
+        staged.then(|| merged(site, session.wanted))
+    }
+
+    fn guids(&self, range: GuidRange) -> Reply {
+        let Some(records) = self.staged_records() else {
+            return Reply::no(Code::State, "nothing");
+        };
+        let to = range.to.unwrap_or(u32::MAX);
         // Two a page, so that there are pages.
-        let mut rest = records.iter().filter(|(uid, _)| **uid >= range.from);
+        let mut rest = records.range(range.from..=to.max(range.from));
         let page: Vec<_> = rest.by_ref().take(2).collect();
         let entry = |(uid, r): &(&u32, &Record)| GuidEntry {
             uid: **uid,
@@ -436,6 +465,24 @@ impl Connection {
             next: rest.next().map(|(uid, _)| *uid),
         };
         Reply::Ok(page.to_fields())
+    }
+}
+
+/// How the transaction stands.
+fn confirmed(site: &Site<Mail>, id: u8) -> Confirmed {
+    let session = site.session(id);
+    let state = session.map_or(State::Idle, |s| s.tx.state());
+    let standing = match state {
+        State::Staged { changed: true } => Standing::Staged,
+        State::Staged { changed: false } => Standing::Unchanged,
+        State::Held { .. } => Standing::Held,
+        State::Refused => Standing::Refused,
+        _ => Standing::Locked,
+    };
+    let staged = session.filter(|_| matches!(state, State::Staged { .. }));
+    Confirmed {
+        state: standing,
+        digest: staged.map(|s| upgraded(site, s.wanted).digest),
     }
 }
 

@@ -37,6 +37,8 @@ pub enum Mutation {
     UnlockEarly,
     /// A sync of the journal wakes whoever waits for one, also who came after it began.
     WakeWholeBatch,
+    /// `CONFIRM` is answered with yes by a slotd that has ended the transaction.
+    ConfirmBlindly,
 }
 
 /// What `UPGRADE` was asked for.

@@ -9,8 +9,8 @@ use indexfile::Guid;
 use indexfile::mailbox::MailboxName;
 use slotd::client::{Addr, Client, ClientError, Timeouts};
 use slotd::protocol::{
-    Code, Command, Committed, FileState, Greeting, GuidEntry, GuidPage, Listed, MailboxFacts,
-    Named, Odd, Reply, Upgraded,
+    Code, Command, Committed, Confirmed, Digests, FileState, Greeting, GuidEntry, GuidPage, Listed,
+    MailboxFacts, Named, Odd, PartDigest, Reply, Standing, Upgraded,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
@@ -67,6 +67,10 @@ pub struct Host {
     pub most_locked: usize,
     /// How long each command takes.
     pub delay: Duration,
+    /// And how long UPGRADE takes beyond that.
+    pub work: Duration,
+    /// How long a transaction waits for its next command before it ends.
+    pub lease: Option<Duration>,
     pub draining: bool,
     /// Connections refused while it was down.
     pub refused: usize,
@@ -170,6 +174,7 @@ struct Session {
     mailbox: Option<String>,
     staged: Option<u32>,
     held: Option<u32>,
+    digest: Option<Guid>,
 }
 
 impl Session {
@@ -185,13 +190,36 @@ impl Session {
     }
 }
 
+/// Reads a line, however long it takes; a transaction that waits for it may end meanwhile.
+async fn read(
+    stream: &mut BufReader<tokio::io::DuplexStream>,
+    line: &mut String,
+    session: &mut Session,
+    shared: &Shared,
+) -> bool {
+    let lease = lock(shared).lease.filter(|_| session.mailbox.is_some());
+    let reading = stream.read_line(line);
+    tokio::pin!(reading);
+    if let Some(lease) = lease {
+        match tokio::time::timeout(lease, &mut reading).await {
+            Ok(read) => return read.is_ok_and(|n| n > 0),
+            Err(_) => session.unlock(&mut lock(shared)),
+        }
+    }
+    reading.await.is_ok_and(|n| n > 0)
+}
+
 async fn serve(shared: Shared, side: Side, stream: tokio::io::DuplexStream) {
     let mut stream = BufReader::new(stream);
     let mut session = Session::default();
     let mut line = String::new();
-    while stream.read_line(&mut line).await.is_ok_and(|n| n > 0) {
+    while read(&mut stream, &mut line, &mut session, &shared).await {
         let command = Command::parse(line.as_bytes()).expect("the client writes commands");
-        let delay = lock(&shared).delay;
+        let delay = {
+            let host = lock(&shared);
+            let works = matches!(command, Command::Upgrade(_));
+            host.delay + if works { host.work } else { Duration::ZERO }
+        };
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
@@ -329,6 +357,7 @@ fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command
                 return Reply::no(Code::Elsewhere, format!("it is on partition {on}"));
             }
             let locked = host.locked();
+            let lease = host.lease.unwrap_or(Duration::from_secs(5));
             let Some(mailbox) = host.mailboxes.get_mut(&name) else {
                 return Reply::no(Code::NoMailbox, format!("no mailbox {name}"));
             };
@@ -350,7 +379,8 @@ fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command
                     expunged: 0,
                     old: Some(0),
                 }
-                .to_fields(),
+                .to_fields()
+                .with("max_lock_ms", lease.as_millis()),
             )
         }
         Command::Status(of) => {
@@ -390,6 +420,7 @@ fn in_session(host: &mut Host, session: &mut Session, name: &str, command: &Comm
             for (uid, message) in &mailbox.messages {
                 sum[(*uid % 20) as usize] ^= message.wrapping_mul(31) ^ 1;
             }
+            session.digest = Some(Guid::from_bytes(sum));
             Reply::Ok(
                 Upgraded {
                     index: if changed {
@@ -417,7 +448,7 @@ fn in_session(host: &mut Host, session: &mut Session, name: &str, command: &Comm
             let rest = mailbox
                 .messages
                 .iter()
-                .filter(|(uid, _)| *uid >= range.from);
+                .filter(|(uid, _)| *uid >= range.from && *uid <= range.to.unwrap_or(u32::MAX));
             let entries: Vec<_> = rest
                 .take(2)
                 .map(|(uid, message)| GuidEntry {
@@ -431,8 +462,35 @@ fn in_session(host: &mut Host, session: &mut Session, name: &str, command: &Comm
                 .messages
                 .iter()
                 .map(|(uid, _)| *uid)
-                .find(|uid| *uid > last);
+                .find(|uid| *uid > last && *uid <= range.to.unwrap_or(u32::MAX));
             Reply::Ok(GuidPage { entries, next }.to_fields())
+        }
+        Command::Digests(range) => {
+            let part = |(from, to)| {
+                let within = mailbox
+                    .messages
+                    .iter()
+                    .filter(|(uid, _)| (from..=to).contains(uid));
+                let mut sum = [0u8; 20];
+                for (uid, message) in within.clone() {
+                    sum[(*uid % 20) as usize] ^= message.wrapping_mul(31) ^ 1;
+                }
+                PartDigest {
+                    count: u32::try_from(within.count()).unwrap_or(0),
+                    digest: Guid::from_bytes(sum),
+                }
+            };
+            let parts = range.pieces().map(part).collect();
+            Reply::Ok(Digests { parts }.to_fields())
+        }
+        Command::Confirm => {
+            let digest = session.digest;
+            let state = match (session.held, digest) {
+                (Some(_), _) => Standing::Held,
+                (None, Some(_)) => Standing::Staged,
+                (None, None) => Standing::Locked,
+            };
+            Reply::Ok(Confirmed { state, digest }.to_fields())
         }
         Command::Commit(commit) => {
             let before = mailbox.version;

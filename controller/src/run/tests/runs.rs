@@ -5,6 +5,8 @@ use std::sync::Arc;
 use indexfile::exit::Exit;
 use slotd::protocol::{Odd, OddKind};
 
+use std::time::Duration;
+
 use super::fake::{Net, What, lock};
 use super::world::{NAMES, World, names};
 use crate::journal::Journal;
@@ -85,10 +87,27 @@ async fn the_replica_commits_first_and_is_held_until_the_master_has() {
             .map(|l| l.split(' ').next().unwrap_or("").to_owned())
             .collect()
     };
-    assert_eq!(verbs(0), ["HELLO", "LOCK", "UPGRADE", "COMMIT"]);
-    assert_eq!(verbs(1), ["HELLO", "LOCK", "UPGRADE", "COMMIT", "RELEASE"]);
+    assert_eq!(verbs(0), ["HELLO", "LOCK", "UPGRADE", "CONFIRM", "COMMIT"]);
+    assert_eq!(
+        verbs(1),
+        ["HELLO", "LOCK", "UPGRADE", "CONFIRM", "COMMIT", "RELEASE"]
+    );
     assert!(lock(&world.hosts[1]).log.iter().any(|l| l == "COMMIT hold"));
     assert!(lock(&world.hosts[0]).log.iter().any(|l| l == "COMMIT"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_waits_for_a_slow_one_is_kept_alive_and_both_are_asked_before_the_decision() {
+    let world = World::new();
+    lock(&world.hosts[0]).lease = Some(Duration::from_millis(200));
+    lock(&world.hosts[1]).work = Duration::from_millis(900);
+    let summary = world.run(&[names(&["user.a"])]).await;
+    assert_eq!((summary.upgraded, summary.rolled_back), (1, 0));
+    let host = lock(&world.hosts[0]);
+    let count = |verb: &str| host.log.iter().filter(|l| l.starts_with(verb)).count();
+    // Had its transaction ended, it would have been locked again, for a decision that it did not hold.
+    assert_eq!((count("LOCK"), count("COMMIT")), (1, 1));
+    assert!(count("CONFIRM") > 5, "{:?}", host.log);
 }
 
 #[tokio::test]

@@ -34,6 +34,7 @@ fn word(action: &Action) -> String {
                 Request::Commit { hold: true, .. } => "hold".to_owned(),
                 Request::Commit { hold: false, .. } => "commit".to_owned(),
                 Request::Release { .. } => "release".to_owned(),
+                Request::Confirm => "confirm".to_owned(),
                 Request::RollBack => "rollback".to_owned(),
             };
             format!("{}:{verb}", side(s))
@@ -56,6 +57,7 @@ fn word(action: &Action) -> String {
 fn drive(mut machine: Coordinator, faults: &[(&str, Event)]) -> String {
     let mut faults: Vec<_> = faults.to_vec();
     let mut line = Vec::new();
+    let mut digests = [None; 2];
     let mut owed = machine.step(Event::Start);
     while !owed.is_empty() {
         let action = owed.remove(0);
@@ -74,6 +76,10 @@ fn drive(mut machine: Coordinator, faults: &[(&str, Event)]) -> String {
                 },
             )),
             Action::Send(side, Request::Upgrade { to, .. }) => Some(staged(side, to, to)),
+            Action::Send(side, Request::Confirm) => {
+                let digest = digests[side.index()];
+                Some(Event::Reply(side, Answer::Confirmed { digest }))
+            }
             Action::Send(side, _) => Some(Event::Reply(side, Answer::Done)),
             Action::Compare => Some(Event::Compared(Comparison::default())),
             Action::Record(_) => Some(Event::Recorded),
@@ -81,6 +87,9 @@ fn drive(mut machine: Coordinator, faults: &[(&str, Event)]) -> String {
             _ => None,
         };
         if let Some(event) = fault.or(good) {
+            if let Event::Reply(side, Answer::Staged { digest, .. }) = &event {
+                digests[side.index()] = Some(*digest);
+            }
             owed.extend(machine.step(event));
         }
     }
@@ -96,6 +105,11 @@ fn staged(side: Side, to: u8, digest: u8) -> Event {
         digest: [digest; 20],
     };
     Event::Reply(side, answer)
+}
+
+fn confirmed(side: Side) -> Event {
+    let digest = Some([10; 20]);
+    Event::Reply(side, Answer::Confirmed { digest })
 }
 
 fn unchanged(side: Side) -> Event {
@@ -133,7 +147,7 @@ fn new() -> Coordinator {
 fn the_good_way() {
     assert_eq!(
         drive(new(), &[]),
-        "m:lock r:lock m:upgrade r:upgrade DECIDED r:hold note m:commit note r:release upgraded"
+        "m:lock r:lock m:upgrade r:upgrade m:confirm r:confirm DECIDED r:hold note m:commit note r:release upgraded"
     );
     let prepared = Coordinator::new(Plan {
         prepare: true,
@@ -202,7 +216,7 @@ fn a_failure_before_the_decision_rolls_back_replica_first() {
         (
             "DECIDED",
             Event::RecordFailed(String::new()),
-            "m:lock r:lock m:upgrade r:upgrade DECIDED r:rollback m:rollback rolled_back(journal)",
+            "m:lock r:lock m:upgrade r:upgrade m:confirm r:confirm DECIDED r:rollback m:rollback rolled_back(journal)",
         ),
     ] {
         assert_eq!(drive(new(), &[(at, fault)]), line);
@@ -213,7 +227,7 @@ fn a_failure_before_the_decision_rolls_back_replica_first() {
 fn a_replica_that_refuses_its_commit_takes_both_back() {
     assert_eq!(
         drive(new(), &[("r:hold", no(R, Reason::Io))]),
-        "m:lock r:lock m:upgrade r:upgrade DECIDED r:hold REVERSING r:rollback m:rollback rolled_back(io)"
+        "m:lock r:lock m:upgrade r:upgrade m:confirm r:confirm DECIDED r:hold REVERSING r:rollback m:rollback rolled_back(io)"
     );
 }
 
@@ -221,7 +235,7 @@ fn a_replica_that_refuses_its_commit_takes_both_back() {
 fn a_master_that_refuses_its_commit_costs_nothing() {
     assert_eq!(
         drive(new(), &[("m:commit", no(M, Reason::NoSpace))]),
-        "m:lock r:lock m:upgrade r:upgrade DECIDED r:hold note m:commit REVERSING r:rollback m:rollback \
+        "m:lock r:lock m:upgrade r:upgrade m:confirm r:confirm DECIDED r:hold note m:commit REVERSING r:rollback m:rollback \
          rolled_back(no_space)"
     );
 }
@@ -230,7 +244,7 @@ fn a_master_that_refuses_its_commit_costs_nothing() {
 fn a_replica_lost_at_its_commit_is_brought_forward_together_with_the_master() {
     assert_eq!(
         drive(new(), &[("r:hold", lost(R))]),
-        "m:lock r:lock m:upgrade r:upgrade DECIDED r:hold m:rollback wait \
+        "m:lock r:lock m:upgrade r:upgrade m:confirm r:confirm DECIDED r:hold m:rollback wait \
          m:lock r:lock m:upgrade r:upgrade r:hold note m:commit note r:release upgraded"
     );
 }
@@ -239,7 +253,7 @@ fn a_replica_lost_at_its_commit_is_brought_forward_together_with_the_master() {
 fn a_master_lost_at_its_commit_is_brought_forward_alone() {
     assert_eq!(
         drive(new(), &[("m:commit", lost(M))]),
-        "m:lock r:lock m:upgrade r:upgrade DECIDED r:hold note m:commit r:release wait \
+        "m:lock r:lock m:upgrade r:upgrade m:confirm r:confirm DECIDED r:hold note m:commit r:release wait \
          m:lock m:upgrade m:commit note upgraded"
     );
 }
@@ -354,7 +368,7 @@ fn lists_are_compared_only_when_digests_differ() {
     let other = ("r:upgrade", staged(R, 10, 77));
     assert_eq!(
         drive(new(), std::slice::from_ref(&other)),
-        "m:lock r:lock m:upgrade r:upgrade compare DECIDED r:hold note m:commit note r:release upgraded"
+        "m:lock r:lock m:upgrade r:upgrade compare m:confirm r:confirm DECIDED r:hold note m:commit note r:release upgraded"
     );
     let differing = Comparison {
         differing: 1,
@@ -432,6 +446,7 @@ fn old_files_are_dropped_only_once_both_are_committed() {
                 drops.push((side, drop_old));
                 Event::Reply(side, Answer::Done)
             }
+            Action::Send(side, Request::Confirm) => confirmed(side),
             Action::Record(_) => Event::Recorded,
             _ => continue,
         };
@@ -463,6 +478,8 @@ fn a_stop_rolls_back_what_is_not_decided_and_sees_the_rest_through() {
     }
     machine.step(staged(M, 10, 10));
     machine.step(staged(R, 10, 10));
+    machine.step(confirmed(M));
+    machine.step(confirmed(R));
     assert!(
         machine.step(Event::Abort).is_empty(),
         "the decision is being written"
@@ -495,4 +512,113 @@ fn after_a_restart_the_decision_is_carried_out() {
         ..open
     };
     assert_eq!(drive(Coordinator::resume(plan(), both), &[]), "upgraded");
+}
+
+/// A machine whose master has staged, while the replica's UPGRADE is under way.
+fn waiting_for_the_replica() -> Coordinator {
+    let mut machine = new();
+    machine.step(Event::Start);
+    for side in Side::ALL {
+        let answer = Answer::Locked {
+            index: 9,
+            uidvalidity: 1,
+        };
+        machine.step(Event::Reply(side, answer));
+    }
+    machine.step(staged(M, 10, 10));
+    machine
+}
+
+fn words(actions: &[Action]) -> String {
+    actions.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn nothing_is_decided_for_a_side_whose_transaction_has_ended() {
+    let good = "m:lock r:lock m:upgrade r:upgrade m:confirm r:confirm";
+    for (at, fault, end) in [
+        (
+            "m:confirm",
+            no(M, Reason::Expired),
+            "r:rollback m:rollback rolled_back(expired)",
+        ),
+        (
+            "r:confirm",
+            no(R, Reason::Expired),
+            "r:rollback m:rollback rolled_back(expired)",
+        ),
+        ("m:confirm", lost(M), "r:rollback rolled_back(host_away)"),
+        ("r:confirm", lost(R), "m:rollback rolled_back(host_away)"),
+        // Locked again, by whomever, and nothing staged; or something else staged.
+        (
+            "m:confirm",
+            Event::Reply(M, Answer::Confirmed { digest: None }),
+            "r:rollback m:rollback rolled_back(protocol)",
+        ),
+        (
+            "r:confirm",
+            Event::Reply(
+                R,
+                Answer::Confirmed {
+                    digest: Some([1; 20]),
+                },
+            ),
+            "r:rollback m:rollback rolled_back(protocol)",
+        ),
+    ] {
+        assert_eq!(drive(new(), &[(at, fault)]), format!("{good} {end}"));
+    }
+}
+
+#[test]
+fn a_side_that_waits_for_the_other_is_kept_alive_and_one_that_works_is_left_alone() {
+    let mut machine = waiting_for_the_replica();
+    assert_eq!(words(&machine.step(Event::Tick)), "m:confirm");
+    // One at a time.
+    assert_eq!(words(&machine.step(Event::Tick)), "");
+    assert_eq!(words(&machine.step(confirmed(M))), "");
+    assert_eq!(words(&machine.step(Event::Tick)), "m:confirm");
+    // The other is done meanwhile: what follows waits for the answer.
+    assert_eq!(words(&machine.step(staged(R, 10, 10))), "");
+    assert_eq!(words(&machine.step(confirmed(M))), "m:confirm r:confirm");
+    // A slow confirmation of the one makes that of the other old.
+    assert_eq!(words(&machine.step(confirmed(M))), "");
+    assert_eq!(words(&machine.step(Event::Tick)), "m:confirm");
+    assert_eq!(words(&machine.step(confirmed(R))), "");
+    let ended = machine.step(no(M, Reason::Expired));
+    assert_eq!(words(&ended), "r:rollback");
+}
+
+#[test]
+fn a_side_that_is_lost_while_it_waits_is_not_decided() {
+    let mut machine = waiting_for_the_replica();
+    machine.step(Event::Tick);
+    assert_eq!(words(&machine.step(lost(M))), "");
+    assert_eq!(words(&machine.step(staged(R, 10, 10))), "r:rollback");
+    let end = machine.step(Event::Reply(R, Answer::Done));
+    assert_eq!(words(&end), "rolled_back(host_away)");
+}
+
+#[test]
+fn a_command_waits_for_the_answer_that_keeps_its_side_alive() {
+    let mut machine = new();
+    machine.step(Event::Start);
+    let locked = |side| {
+        let answer = Answer::Locked {
+            index: 9,
+            uidvalidity: 1,
+        };
+        Event::Reply(side, answer)
+    };
+    assert_eq!(words(&machine.step(locked(M))), "r:lock");
+    assert_eq!(words(&machine.step(Event::Tick)), "m:confirm");
+    assert_eq!(words(&machine.step(locked(R))), "r:upgrade");
+    assert_eq!(words(&machine.step(staged(R, 10, 10))), "");
+    let kept = Event::Reply(M, Answer::Confirmed { digest: None });
+    assert_eq!(words(&machine.step(kept)), "m:upgrade");
+    assert_eq!(words(&machine.step(Event::Tick)), "r:confirm");
+    // What was never sent was never done.
+    let machine_lost = machine.step(lost(M));
+    assert_eq!(words(&machine_lost), "");
+    assert_eq!(words(&machine.step(confirmed(R))), "r:rollback");
 }

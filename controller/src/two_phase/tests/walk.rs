@@ -1,7 +1,7 @@
 //! Every history of one transaction with up to N faults, against participants that behave as
 //! slotd promises. A fault is: a command lost before or after it took effect, a refusal that may
 //! pass or not, a journal write that fails (durable or not), a death of the controller, a
-//! participant that ends a transaction by itself.
+//! participant that ends a transaction by itself, at any point. Ticks come at any point too.
 
 use crate::two_phase::{
     Action, Answer, Comparison, Coordinator, Entry, Event, Open, Outcome, Plan, Reason, Refusal,
@@ -24,15 +24,24 @@ struct Participant {
     version: u8,
     session: Session,
     commits: u32,
+    /// As `UPGRADE` answered it, while it holds.
+    digest: Option<[u8; 20]>,
+    /// It said so itself.
+    confirmed: bool,
 }
 
 impl Participant {
     fn close(&mut self) {
         // Uncommitted: rolled back. Held: released as committed.
         self.session = Session::Idle;
+        self.digest = None;
+        self.confirmed = false;
     }
 
     fn execute(&mut self, request: Request) -> Answer {
+        if request == Request::Confirm {
+            self.confirmed = self.session != Session::Idle && self.digest.is_some();
+        }
         let expired = || no(Reason::Expired);
         match (request, self.session) {
             (Request::Prepare { .. }, Session::Idle) => Answer::Done,
@@ -46,12 +55,16 @@ impl Participant {
             (Request::Upgrade { to, .. }, Session::Locked(_)) => {
                 let changed = to != self.version;
                 self.session = Session::Locked(changed.then_some(to));
+                self.digest = Some([to; 20]);
                 Answer::Staged {
                     changed,
                     from: self.version,
                     digest: [to; 20],
                 }
             }
+            (Request::Confirm, Session::Locked(_) | Session::Held { .. }) => Answer::Confirmed {
+                digest: self.digest,
+            },
             (Request::Commit { hold, .. }, Session::Locked(staged)) => {
                 self.commits += 1;
                 let undo = self.version;
@@ -96,6 +109,8 @@ struct World {
     alerts: u32,
     outcome: Option<Outcome>,
     restarts: u32,
+    /// Sides that wait may end, or be asked whether they are alive.
+    waiting: bool,
     trace: Vec<String>,
 }
 
@@ -113,6 +128,8 @@ impl World {
             version,
             session: Session::Idle,
             commits: 0,
+            digest: None,
+            confirmed: false,
         });
         let mut world = Self {
             machine: Coordinator::new(plan.clone()),
@@ -124,6 +141,7 @@ impl World {
             alerts: 0,
             outcome: None,
             restarts: 0,
+            waiting: true,
             trace: Vec::new(),
         };
         world.tell(Event::Start);
@@ -152,6 +170,16 @@ impl World {
                     assert!(
                         self.decided.is_some(),
                         "COMMIT before the decision: {}",
+                        self.story()
+                    );
+                    self.owed.push(action);
+                }
+                Action::Record(Entry::Decided { .. }) => {
+                    // One that is confirmed may end now; one that has ended is never decided.
+                    let all = self.participants.iter().all(|p| p.confirmed);
+                    assert!(
+                        all || !self.plan.replica,
+                        "decided and not confirmed: {}",
                         self.story()
                     );
                     self.owed.push(action);
@@ -221,6 +249,19 @@ impl World {
         };
         branch(1, &|w| w.restart());
         branch(1, &|w| w.tell(Event::Abort));
+        if self.waiting {
+            branch(1, &|w| w.tell(Event::Tick));
+        }
+        // It ends a transaction by itself while it waits for the other one; that it confirmed before is so all the same.
+        for i in [0, 1] {
+            if self.waiting && self.participants[i].session != Session::Idle {
+                branch(1, &|w| {
+                    let confirmed = w.participants[i].confirmed;
+                    w.participants[i].close();
+                    w.participants[i].confirmed = confirmed;
+                });
+            }
+        }
         match action {
             Action::Send(side, request) => {
                 let i = side.index();
@@ -412,8 +453,17 @@ fn with_one_fault_the_sides_never_differ_and_nothing_is_in_doubt() {
 #[test]
 fn with_three_faults_the_sides_never_differ_unless_reported() {
     let mut tally = Tally::default();
-    explore(&World::new(plan(), [OLD, OLD]), 3, &mut tally);
+    let mut world = World::new(plan(), [OLD, OLD]);
+    world.waiting = false;
+    explore(&world, 3, &mut tally);
     assert!(tally.histories > 5_000, "{tally:?}");
+}
+
+#[test]
+fn with_two_faults_one_of_them_while_a_side_waits_the_sides_never_differ_unless_reported() {
+    let mut tally = Tally::default();
+    explore(&World::new(plan(), [OLD, OLD]), 2, &mut tally);
+    assert!(tally.histories > 1_000, "{tally:?}");
 }
 
 #[test]
@@ -425,17 +475,14 @@ fn a_side_that_is_forward_already_is_never_taken_back() {
 
 #[test]
 fn one_host_alone_keeps_the_same_promises() {
-    explore(
-        &World::new(
-            Plan {
-                replica: false,
-                ..plan()
-            },
-            [OLD, OLD],
-        ),
-        3,
-        &mut Tally::default(),
-    );
+    let alone = Plan {
+        replica: false,
+        ..plan()
+    };
+    let mut world = World::new(alone, [OLD, OLD]);
+    explore(&world, 2, &mut Tally::default());
+    world.waiting = false;
+    explore(&world, 3, &mut Tally::default());
 }
 
 #[test]
