@@ -191,6 +191,11 @@ impl Fleet {
         if works && !extra.contains(&"--host-wait") {
             command.args(["--host-wait", "0"]);
         }
+        // No test has a genuine server that could die of it.
+        let said = ["--servers-stopped", "--force-live"];
+        if verb == "downgrade" && !extra.iter().any(|a| said.contains(a)) {
+            command.arg("--force-live");
+        }
         command
     }
 

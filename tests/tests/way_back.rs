@@ -384,3 +384,31 @@ fn what_an_open_session_copied_after_the_run_is_found_by_verify_and_finished() {
     let _ = fleet.controller("upgrade", &["user.bob"]).expect_code(0);
     let _ = fleet.controller("verify", &[]).expect_code(0);
 }
+
+#[test]
+fn a_way_down_below_version_10_is_not_begun_beside_servers_that_may_run() {
+    let mut fleet = Fleet::of_239();
+    fleet.start();
+    let _ = fleet.controller("upgrade", &["user.bob"]).expect_code(0);
+    let ask = |more: &[&str]| {
+        let mut command = fleet.command("status", &[]);
+        let program = command.get_program().to_owned();
+        command = std::process::Command::new(program);
+        command.args([
+            "downgrade",
+            "--master",
+            &fleet.addr(0),
+            "--replica",
+            &fleet.addr(1),
+        ]);
+        command.arg("--state").arg(fleet.journal());
+        command.args(["--to", "9", "user.bob"]).args(more);
+        Guard::spawn(&mut command).finish()
+    };
+    let refused = ask(&[]).expect_code(78);
+    assert!(refused.stderr.contains("--servers-stopped"), "{refused:?}");
+    assert_eq!(at_version_9(&fleet), (17, 18));
+    let _ = ask(&["--servers-stopped", "--force-live"]).expect_code(64);
+    let _ = ask(&["--servers-stopped"]).expect_code(0);
+    assert_eq!(at_version_9(&fleet), (18, 18));
+}

@@ -36,6 +36,12 @@ pub(super) struct DowngradeArgs {
     /// The index version wanted.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(6..=9))]
     to: u8,
+    /// The Cyrus servers of both hosts are stopped, or drained so that no session is left.
+    #[arg(long, conflicts_with = "force_live")]
+    servers_stopped: bool,
+    /// They run, and sessions that die are accepted: see docs/controller.md.
+    #[arg(long)]
+    force_live: bool,
     #[command(flatten)]
     common: Common,
     #[command(flatten)]
@@ -123,6 +129,12 @@ pub(super) fn upgrade(args: UpgradeArgs) -> Result<Exit, Fail> {
 }
 
 pub(super) fn downgrade(args: DowngradeArgs) -> Result<Exit, Fail> {
+    if !args.servers_stopped && !args.force_live {
+        return Err(Fail {
+            exit: Exit::Config,
+            text: LIVE_SERVERS.to_owned(),
+        });
+    }
     // Not with -q either: nobody may start such a server without having been told.
     text::note(OLD_SERVERS);
     let mut settings = Settings {
@@ -134,13 +146,19 @@ pub(super) fn downgrade(args: DowngradeArgs) -> Result<Exit, Fail> {
     migrate(args.common, settings, args.mailboxes.sources()?)
 }
 
+/// Why a way down below version 10 is not begun beside servers that may run.
+const LIVE_SERVERS: &str = "\
+a session of a running Cyrus 2.3.10 to 2.3.20 that waits for a mailbox's lock dies when the mailbox goes below version 10, and each mailbox \
+that such a server opens is upgraded again at once, without SHA-1s: stop or drain the servers of both hosts and give --servers-stopped, or \
+give --force-live";
+
 /// What a person must know before an older server is started again.
 const OLD_SERVERS: &str = "\
 Before you start a server of 2.3.0 to 2.3.9 again, every mailbox it may open must be back at version 9 or\n\
 earlier, on that host. It does not notice that an index is newer than itself: it serves a version 10 mailbox,\n\
 each change of a flag overwrites part of a GUID, and a delivery leaves a file that is half version 9 and half 10,\n\
 from which a later server takes wrong modseqs. Servers of 2.3.10 to 2.3.14 treat indexes newer than version 10\n\
-likewise. A server of 2.3.10 or later upgrades each mailbox again when it opens it, without SHA-1s.";
+likewise. A server of 2.3.10 or later upgrades each mailbox again when it opens it, without SHA-1s; one that runs\nmeanwhile loses sessions that wait for the lock of a mailbox that goes below version 10, and no acknowledged change.";
 
 pub(super) fn rollback(args: RollbackArgs) -> Result<Exit, Fail> {
     let (mut names, common) = (args.names, args.common);
