@@ -77,19 +77,19 @@ pub fn diff<E: From<ReadError>>(
     let (mut left, mut right) = (a.next()?, b.next()?);
     loop {
         match (&left, &right) {
-            (Some((i, l)), Some((j, r))) if l.uid() == r.uid() => {
-                moved |= i != j;
-                fields(l, r, &mut found)?;
+            (Some((at, one)), Some((there, other))) if one.uid() == other.uid() => {
+                moved |= at != there;
+                fields(one, other, &mut found)?;
                 (left, right) = (a.next()?, b.next()?);
             }
-            (Some((_, l)), r) if r.as_ref().is_none_or(|(_, r)| l.uid() < r.uid()) => {
+            (Some((_, one)), other) if other.as_ref().is_none_or(|o| one.uid() < o.1.uid()) => {
                 others = true;
-                found(Difference::OnlyA(l.uid()))?;
+                found(Difference::OnlyA(one.uid()))?;
                 left = a.next()?;
             }
-            (_, Some((_, r))) => {
+            (_, Some((_, other))) => {
                 others = true;
-                found(Difference::OnlyB(r.uid()))?;
+                found(Difference::OnlyB(other.uid()))?;
                 right = b.next()?;
             }
             (_, None) => break,

@@ -33,9 +33,9 @@ pub struct IndexFile {
     slots: RecordSlots,
     source: Source,
     /// Header and records, bytes.
-    expected: u64,
-    /// All of the file when it was opened, bytes.
     length: u64,
+    /// All of the file when it was opened, bytes.
+    whole: u64,
 }
 
 impl IndexFile {
@@ -91,7 +91,7 @@ impl IndexFile {
         let source = Source::of(file, shape.expected).io_context("read", path)?;
         let index = Self::assemble(shape, source, length, path, kind);
         match &index.source {
-            Source::Memory(bytes) if (bytes.len() as u64) < index.expected => {
+            Source::Memory(bytes) if (bytes.len() as u64) < index.length => {
                 Err(index.changed(bytes.len() as u64))
             }
             _ => Ok(index),
@@ -128,8 +128,8 @@ impl IndexFile {
             header,
             slots,
             source,
-            expected,
-            length,
+            length: expected,
+            whole: length,
         }
     }
 
@@ -225,7 +225,7 @@ impl IndexFile {
     /// Bytes of header and records together, without those that trail them.
     #[must_use]
     pub fn length(&self) -> u64 {
-        self.expected
+        self.length
     }
 
     /// Header and records as they are now, in memory, without bytes that trail them. For small files,
@@ -234,7 +234,7 @@ impl IndexFile {
     /// # Errors
     /// [`ReadError::Io`] or [`ReadError::Changed`].
     pub fn to_bytes(&self) -> Result<Vec<u8>, ReadError> {
-        let len = usize::try_from(self.expected).unwrap_or(usize::MAX);
+        let len = usize::try_from(self.length).unwrap_or(usize::MAX);
         let mut bytes = Vec::new();
         bytes
             .try_reserve_exact(len)
@@ -248,7 +248,7 @@ impl IndexFile {
     /// Bytes after the last record when the file was opened.
     #[must_use]
     pub fn trailing_bytes(&self) -> u64 {
-        self.length.saturating_sub(self.expected)
+        self.whole.saturating_sub(self.length)
     }
 
     /// Where the fields of a record lie in this file.
@@ -260,7 +260,7 @@ impl IndexFile {
     fn changed(&self, actual: u64) -> ReadError {
         ReadError::Changed {
             path: self.path.clone(),
-            expected: self.expected,
+            expected: self.length,
             actual,
         }
     }

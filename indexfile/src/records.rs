@@ -70,6 +70,7 @@ impl<'a> Block<'a> {
     }
 
     /// Its records.
+    #[must_use]
     pub fn records(&self) -> impl ExactSizeIterator<Item = Record<'a>> + use<'a> {
         let slots = self.slots;
         self.bytes

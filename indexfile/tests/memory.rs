@@ -6,6 +6,9 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+/// In KiB.
+const MIB: u64 = 1024;
+
 /// What is measured is of the whole process: one at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -46,7 +49,6 @@ fn big(path: &Path, n: u32) {
 #[test]
 fn a_large_file_is_converted_in_16_mib() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    const MIB: u64 = 1024;
     let dir = tempfile::tempdir().expect("tempdir");
     let path = dir.path().join("cyrus.index");
     // 40 MB in, 44 MB out.
@@ -89,7 +91,6 @@ fn peak_of(args: &[&str]) -> u64 {
 
 #[test]
 fn no_command_takes_more_memory_for_a_file_ten_times_as_large() {
-    const MIB: u64 = 1024;
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir().expect("tempdir");
     let at = |name: &str| dir.path().join(name);

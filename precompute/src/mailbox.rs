@@ -133,6 +133,7 @@ impl Mailbox {
 }
 
 /// What is wrong with a directory of a mailbox.
+#[must_use]
 pub fn directory_finding(target: &Target, error: &OpenError) -> Finding {
     let (code, why) = match error {
         OpenError::Missing { .. } | OpenError::NotDirectory { .. } => (
@@ -152,6 +153,7 @@ pub fn directory_finding(target: &Target, error: &OpenError) -> Finding {
 }
 
 /// What to tell of an index or expunge file that cannot be read.
+#[must_use]
 pub fn index_finding(target: &Target, code: Code, error: &ReadError) -> Finding {
     let code = match error {
         ReadError::Io(io) if io.kind() == std::io::ErrorKind::PermissionDenied => Code::Denied,

@@ -173,11 +173,7 @@ async fn lock_hold_of_200_000_messages() {
         }
     }
     eprintln!("fdatasync of 4 KiB over itself: {}", spread(&mut flushes));
-    let field = store
-        .index(MAILBOX)
-        .record(0)
-        .unwrap()
-        .unwrap()
-        .get(RecordField::Size);
-    assert_eq!(field, Some(100));
+    let index = store.index(MAILBOX);
+    let first = index.record(0).unwrap().unwrap();
+    assert_eq!(first.get(RecordField::Size), Some(100));
 }

@@ -259,13 +259,11 @@ impl Cache {
             block.bytes.clear();
             return Err(error);
         }
-        match crc.filter(|crc| *crc == crc32fast::hash(&block.bytes)) {
-            Some(crc) => Ok(crc.to_be_bytes()),
-            None => {
-                block.bytes.clear();
-                Err(self.damaged(format!("the checksum of block {} is wrong", number + 1)))
-            }
+        if let Some(crc) = crc.filter(|crc| *crc == crc32fast::hash(&block.bytes)) {
+            return Ok(crc.to_be_bytes());
         }
+        block.bytes.clear();
+        Err(self.damaged(format!("the checksum of block {} is wrong", number + 1)))
     }
 
     /// UIDVALIDITY of the mailbox when it was made.

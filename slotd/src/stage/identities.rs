@@ -111,7 +111,7 @@ impl Identities {
             let all = Listing::of(live.each())?;
             let wanted = all.from(0)?.filter_map(|entry| match entry {
                 Ok(entry) if !entry.guid.is_old_style() => None,
-                entry => Some(entry.map(|entry| (entry.uid, u64::from(entry.size)))),
+                entry => Some(entry.map(|entry| (entry.uid, entry.size))),
             });
             identities.look_for(place, wanted, from, cancel)?;
         }

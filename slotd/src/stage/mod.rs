@@ -81,7 +81,7 @@ pub struct Stage {
     /// What `UPGRADE` answers.
     pub report: Upgraded,
     /// All records as they are after the upgrade, once they were asked for.
-    listing: OnceLock<Listing>,
+    listing: OnceLock<Box<Listing>>,
     /// That list is of what the messages are.
     by_content: bool,
     /// Identifiers came from `.OLD`, at version 10 too.
@@ -91,7 +91,7 @@ pub struct Stage {
     /// What it was made from and is of no more use, but takes time to let go.
     spent: Option<Box<Prepared>>,
     /// The same of the live files.
-    seen: Option<LiveFiles>,
+    seen: Option<Box<LiveFiles>>,
 }
 
 /// The name of a staged file: Cyrus's own, so used only while we hold the locks.
@@ -252,7 +252,7 @@ impl Stage {
 
     /// Takes the live files along, to be let go when the locks are.
     pub fn keep_seen(&mut self, live: LiveFiles) {
-        self.seen = Some(live);
+        self.seen = Some(Box::new(live));
     }
 
     fn set_state(&mut self, kind: FileKind, state: FileState) {
@@ -310,14 +310,15 @@ impl Stage {
                 };
                 files.push(IndexFile::from_file_unverified(file, &path, kind)?);
             }
-            let mut listing = Listing::of(files)?;
+            let mut listing = Box::new(Listing::of(files)?);
             if self.by_content {
-                listing = listing.by_content();
+                *listing = listing.by_content();
             }
             return Ok(self.listing.get_or_init(|| listing));
         }
-        self.listing
-            .get()
+        let listing = self.listing.get();
+        listing
+            .map(Box::as_ref)
             .ok_or_else(|| Refusal::new(Code::State, "nothing is staged"))
     }
 
