@@ -1,13 +1,14 @@
-//! What a coordinator asks before it decides, over the wire: does the transaction stand, and where do two lists differ?
+//! What a coordinator asks before it decides, over the wire: does the transaction stand, where do two lists differ, and is each
+//! UID one message?
 
 mod common;
 
 use std::fs;
 use std::time::Duration;
 
-use common::{Store, lock};
+use common::{Store, lock, named};
 use slotd::host::Options;
-use slotd::protocol::{Code, Commit, DigestRange, Standing, Upgrade};
+use slotd::protocol::{Code, Commit, DigestRange, Prepare, Standing, Upgrade};
 use slotd::stage::digest_of;
 
 const MAILBOX: &str = "user.alice.expunged";
@@ -98,6 +99,44 @@ async fn a_commit_after_a_refused_upgrade_is_refused_and_nothing_is_changed() {
         };
         let error = client.commit(commit).await.unwrap_err();
         assert_eq!(error.code(), Some(Code::State), "{error}");
+        client.rollback().await.unwrap();
+    }
+    assert_eq!(store.meta_files(), before);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_uid_that_is_live_and_expunged_refuses_the_mailbox_as_check_does() {
+    let store = Store::cyrus_2_3_9();
+    let path = store.meta(MAILBOX).join("cyrus.expunge");
+    // As a server leaves it that is killed between its two steps of an expunge: the record is in both files.
+    let mut expunge = fs::read(&path).unwrap();
+    let index = fs::read(store.meta(MAILBOX).join("cyrus.index")).unwrap();
+    let word = |b: &[u8], at: usize| u32::from_be_bytes(b[at..at + 4].try_into().unwrap()) as usize;
+    let (first, size) = (word(&index, 12), word(&index, 16));
+    let record = &index[first + 3 * size..first + 4 * size];
+    let live = word(record, 0);
+    expunge[first..first + size].copy_from_slice(record);
+    fs::write(&path, &expunge).unwrap();
+    let before = store.meta_files();
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    let status = client.status(named(MAILBOX)).await.unwrap();
+    let found = |f: &String| f == "cyrus.expunge:duplicate-uid";
+    assert!(status.findings.iter().any(found), "{:?}", status.findings);
+    let prepare = Prepare {
+        of: named(MAILBOX),
+        upgrade: Upgrade::default(),
+    };
+    let prepared = client.prepare(prepare).await.unwrap_err();
+    for prepared in [Some(prepared), None] {
+        client.lock(lock(MAILBOX)).await.unwrap();
+        let refused = client.upgrade(Upgrade::default()).await.unwrap_err();
+        for error in prepared.into_iter().chain([refused]) {
+            assert_eq!(error.code(), Some(Code::Damaged), "{error}");
+            let named = format!("duplicate-uid: UID {live} is in {}", path.display());
+            assert!(error.to_string().contains(&named), "{error}");
+        }
         client.rollback().await.unwrap();
     }
     assert_eq!(store.meta_files(), before);

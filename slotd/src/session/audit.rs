@@ -65,7 +65,7 @@ impl Session {
             uniqueid: sources::uniqueid_of(&place)?,
         };
         let listing = Listing::of([Some(index), expunge].into_iter().flatten())?;
-        verified.digest = listing.digester()?.0.finish();
+        verified.digest = listing.summed()?.digester.finish();
         let mut wanted = 0_u32;
         for entry in listing.from(0)? {
             let old = entry?.guid.is_old_style();

@@ -208,7 +208,7 @@ impl Session {
             last_uid,
             has_old,
             findings,
-            digest: listing.digester()?.0.finish(),
+            digest: listing.summed()?.digester.finish(),
         };
         Ok(Reply::Ok(status.to_fields()))
     }

@@ -4,11 +4,13 @@
 //! block of records, and 8 bytes for each record of the expunge file, which is in no order. Only reads.
 
 use std::borrow::Borrow;
+use std::path::Path;
 
 use indexfile::{FileKind, Guid, IndexFile, ReadError, Record};
 
 use super::Digester;
-use crate::protocol::GuidEntry;
+use crate::protocol::{Code, GuidEntry};
+use crate::refusal::Refusal;
 
 /// Records that are read at a time.
 const AT_ONCE: u32 = 1024;
@@ -150,23 +152,60 @@ impl<F: Borrow<IndexFile>> Listing<F> {
         Ok((count, digester.finish()))
     }
 
-    /// A digester that has taken all records, ready to go on; and the largest UID.
+    /// A digester that has taken all records, ready to go on, and what was seen on the way.
     ///
     /// # Errors
     /// A file cannot be read.
-    pub fn digester(&self) -> Result<(Digester, u32), ReadError> {
-        let (mut digester, mut last) = (Digester::default(), 0);
-        let mut some = Vec::with_capacity(AT_ONCE as usize);
+    pub fn summed(&self) -> Result<Summed, ReadError> {
+        let mut summed = Summed::default();
+        let mut some: Vec<GuidEntry> = Vec::with_capacity(AT_ONCE as usize);
         for entry in self.from(0)? {
-            some.push(entry?);
+            let entry = entry?;
+            if entry.uid == summed.last_uid && summed.any {
+                summed.twice.get_or_insert(entry.uid);
+            }
+            (summed.last_uid, summed.any) = (entry.uid, true);
+            some.push(entry);
             if some.len() == AT_ONCE as usize {
-                digester.add(&some);
+                summed.digester.add(&some);
                 some.clear();
             }
-            last = some.last().map_or(last, |e: &GuidEntry| e.uid);
         }
-        digester.add(&some);
-        Ok((digester, last))
+        summed.digester.add(&some);
+        Ok(summed)
+    }
+}
+
+/// All records of a [`Listing`], summed up.
+#[derive(Clone, Debug, Default)]
+pub struct Summed {
+    /// Has taken all of them.
+    pub digester: Digester,
+    /// The largest UID; 0 if there is no record.
+    pub last_uid: u32,
+    /// The first UID that more than one record has.
+    pub twice: Option<u32>,
+    any: bool,
+}
+
+impl Summed {
+    /// Refuses a mailbox in which a UID is both live and expunged, or expunged twice. Cyrus makes no such thing but by a
+    /// crash; the expunged one's cleaning up unlinks the file of the live one. `indexfile check` calls it by the same name.
+    ///
+    /// # Errors
+    /// [`Code::Damaged`]
+    pub fn each_once(&self, expunge: &Path) -> Result<(), Refusal> {
+        let Some(uid) = self.twice else {
+            return Ok(());
+        };
+        Err(Refusal::new(
+            Code::Damaged,
+            format!(
+                "duplicate-uid: UID {uid} is in {} and in cyrus.index too, or in it twice: when Cyrus cleans up it would \
+                 unlink a live message. Keep cyr_expire away, and restore or reconstruct the mailbox",
+                expunge.display()
+            ),
+        ))
     }
 }
 
@@ -259,7 +298,14 @@ mod tests {
         plain.sort_by_key(|e| e.uid);
         let listing = Listing::of(files).unwrap();
         assert_eq!(listing.len() as usize, plain.len());
-        let (digester, last) = listing.digester().unwrap();
+        let Summed {
+            digester,
+            last_uid: last,
+            twice,
+            ..
+        } = listing.summed().unwrap();
+        let again = plain.windows(2).find(|two| two[0].uid == two[1].uid);
+        assert_eq!(twice, again.map(|two| two[0].uid));
         assert_eq!(digester.finish(), digest_of(&plain));
         assert_eq!(last, plain.last().map_or(0, |e| e.uid));
         for from in (0..60).chain([1000, 1023, 1024, 1025, 5000, u32::MAX]) {

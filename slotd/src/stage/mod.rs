@@ -340,8 +340,12 @@ impl Stage {
 
     /// Computes the digest of all records.
     fn finish(&mut self, locks: &MailboxLocks) -> Result<(), Refusal> {
-        let (digester, _) = self.listing(locks)?.digester()?;
-        self.report.digest = digester.finish();
+        let summed = self.listing(locks)?.summed()?;
+        if !self.files.is_empty() {
+            let expunge = locks.place.directory_of(FileKind::Expunge);
+            summed.each_once(&expunge.path_of(FileKind::Expunge.file_name()))?;
+        }
+        self.report.digest = summed.digester.finish();
         Ok(())
     }
 

@@ -202,7 +202,10 @@ impl Prepared {
         });
         let listing = Listing::of(files.collect::<Result<Vec<_>, _>>()?)?;
         self.listed = listing.len();
-        (self.digester, self.last_uid) = listing.digester()?;
+        let summed = listing.summed()?;
+        let expunge = self.place.directory_of(FileKind::Expunge);
+        summed.each_once(&expunge.path_of(FileKind::Expunge.file_name()))?;
+        (self.digester, self.last_uid) = (summed.digester, summed.last_uid);
         Ok(())
     }
 
