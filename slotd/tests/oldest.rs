@@ -4,10 +4,10 @@ mod common;
 
 use std::fs;
 
-use common::{Store, lock, named, sha1_of};
+use common::{Store, append_with_null_guid, lock, named, sha1_of};
 use indexfile::{Guid, RecordGuid, Uuid};
 use slotd::client::Client;
-use slotd::protocol::{Clean, Commit, Upgrade, Upgraded, UuidSource};
+use slotd::protocol::{Clean, Commit, Prepare, Upgrade, Upgraded, UuidSource};
 
 const MAILBOX: &str = "user.alice.expunged";
 
@@ -22,30 +22,6 @@ async fn to(client: &mut Client, version: u32, uuids: UuidSource, run: u64) -> U
     let up = client.upgrade(want).await.unwrap();
     client.commit(Commit::default()).await.unwrap();
     up
-}
-
-/// What a 2.3.16 with `guid_mode off` does: a message whose GUID is NULL, at version 10. Gives its UID.
-fn append_with_null_guid(store: &Store) -> u32 {
-    let path = store.meta(MAILBOX).join("cyrus.index");
-    let mut bytes = fs::read(&path).unwrap();
-    assert_eq!(bytes[11], 10);
-    let word = |bytes: &[u8], at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
-    let (exists, uid) = (word(&bytes, 20) + 1, word(&bytes, 28) + 1);
-    let mut record = bytes[bytes.len() - 88..].to_vec();
-    record[..4].copy_from_slice(&uid.to_be_bytes());
-    let message = format!("Subject: {uid}\r\n\r\nnew\r\n");
-    let size = u32::try_from(message.len()).unwrap();
-    record[12..16].copy_from_slice(&size.to_be_bytes());
-    record[60..80].fill(0);
-    bytes.extend_from_slice(&record);
-    bytes[20..24].copy_from_slice(&exists.to_be_bytes());
-    bytes[28..32].copy_from_slice(&uid.to_be_bytes());
-    fs::write(store.spool(MAILBOX).join(format!("{uid}.")), message).unwrap();
-    // In place, as Cyrus appends.
-    use std::io::Write as _;
-    let mut index = fs::File::options().write(true).open(&path).unwrap();
-    index.write_all(&bytes).unwrap();
-    uid
 }
 
 /// UID and identifier of all records, index and expunge file.
@@ -65,26 +41,61 @@ fn true_guid(store: &Store, uid: u32) -> RecordGuid {
     RecordGuid::Guid(sha1_of(&store.spool(MAILBOX).join(format!("{uid}."))))
 }
 
+async fn prepare(client: &mut Client, version: u32, run: u64) {
+    let upgrade = Upgrade {
+        version,
+        run,
+        ..Upgrade::default()
+    };
+    let of = named(MAILBOX);
+    let prepared = client.prepare(Prepare { of, upgrade }).await.unwrap();
+    assert!(prepared.prepared);
+}
+
 #[tokio::test]
 async fn a_second_upgrade_does_not_destroy_the_only_copy_of_the_uuids() {
+    second_and_third(false).await;
+}
+
+#[tokio::test]
+async fn nor_does_one_that_was_prepared() {
+    second_and_third(true).await;
+}
+
+async fn second_and_third(prepared: bool) {
     let store = Store::small(&[MAILBOX]);
     let first = identifiers(&store);
     let served = store.serve().await;
     let mut client = served.client().await;
     to(&mut client, 10, UuidSource::Auto, 1).await;
-    let new = append_with_null_guid(&store);
+    let mut new = append_with_null_guid(&store, MAILBOX);
+    if prepared {
+        prepare(&mut client, 10, 2).await;
+        // A message that PREPARE does not know.
+        new = append_with_null_guid(&store, MAILBOX);
+    }
     to(&mut client, 10, UuidSource::Auto, 2).await;
     for (uid, guid) in identifiers(&store) {
         assert_eq!(guid, true_guid(&store, uid));
     }
     // And once more, so that .OLD says nothing of the first time any more.
-    let newer = append_with_null_guid(&store);
+    let newer = append_with_null_guid(&store, MAILBOX);
+    if prepared {
+        prepare(&mut client, 10, 3).await;
+        // Another connection is faster, and what was made ready is not true any more.
+        let mut other = served.client().await;
+        to(&mut other, 10, UuidSource::Auto, 4).await;
+        append_with_null_guid(&store, MAILBOX);
+    }
     to(&mut client, 10, UuidSource::Auto, 3).await;
     let down = to(&mut client, 9, UuidSource::Auto, 4).await;
     assert_eq!((down.restored, down.cut), (down.messages, 0));
     let null = RecordGuid::Uuid(Uuid::NULL);
     let mut expected = first;
     expected.extend([(new, null), (newer, null)]);
+    if prepared {
+        expected.extend([(new - 1, null), (newer + 1, null)]);
+    }
     expected.sort_by_key(|(uid, _)| *uid);
     assert_eq!(identifiers(&store), expected);
 }
@@ -95,9 +106,9 @@ async fn one_run_is_taken_back_at_version_10_and_the_runs_before_it_are_not() {
     let served = store.serve().await;
     let mut client = served.client().await;
     to(&mut client, 10, UuidSource::Auto, 1).await;
-    let second = append_with_null_guid(&store);
+    let second = append_with_null_guid(&store, MAILBOX);
     to(&mut client, 10, UuidSource::Auto, 2).await;
-    let third = append_with_null_guid(&store);
+    let third = append_with_null_guid(&store, MAILBOX);
     to(&mut client, 10, UuidSource::Auto, 3).await;
     let now = || identifiers(&store).into_iter();
     let are_null = || -> Vec<u32> {
@@ -147,7 +158,7 @@ async fn what_is_kept_goes_with_clean_and_a_damaged_one_stops_what_would_need_it
     let served = store.serve().await;
     let mut client = served.client().await;
     to(&mut client, 10, UuidSource::Auto, 1).await;
-    append_with_null_guid(&store);
+    append_with_null_guid(&store, MAILBOX);
     to(&mut client, 10, UuidSource::Auto, 2).await;
     let kept = store.meta(MAILBOX).join("cyrus.uuids");
     let whole = fs::read(&kept).unwrap();

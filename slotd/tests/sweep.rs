@@ -372,3 +372,113 @@ fn a_kill_at_every_point_of_every_course_heals() {
         .sum();
     eprintln!("{points} points killed at, {:?}", started.elapsed());
 }
+
+/// The UUIDs of a mailbox, index and expunge file, at version 9.
+fn uuids(store: &Store) -> BTreeMap<u32, RecordGuid> {
+    let (index, expunge) = (store.index(MAILBOX), store.expunge(MAILBOX).unwrap());
+    let all = index.records().chain(expunge.records());
+    all.map(|r| r.map(|r| (r.uid(), r.guid())).unwrap())
+        .collect()
+}
+
+fn upgrade(version: u32, run: u64) -> [protocol::Command; 3] {
+    let want = Upgrade {
+        version,
+        run,
+        ..Upgrade::default()
+    };
+    [
+        protocol::Command::Lock(lock(MAILBOX)),
+        protocol::Command::Upgrade(want),
+        protocol::Command::Commit(Commit::default()),
+    ]
+}
+
+fn all_ok(session: &mut Session, commands: [protocol::Command; 3]) -> Result<(), Reply> {
+    for command in commands {
+        match session.handle(command) {
+            Reply::Ok(_) => {}
+            other => {
+                let _ = session.handle(protocol::Command::Rollback);
+                return Err(other);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A store that was upgraded once, and has got a message without a GUID since; and the UUIDs it had.
+fn upgraded_once() -> (Store, BTreeMap<u32, RecordGuid>) {
+    let store = Store::small(&[MAILBOX]);
+    let mut first = uuids(&store);
+    all_ok(&mut Session::new(open(&store)), upgrade(10, 1)).unwrap();
+    let new = common::append_with_null_guid(&store, MAILBOX);
+    first.insert(new, RecordGuid::Uuid(indexfile::Uuid::NULL));
+    (store, first)
+}
+
+#[track_caller]
+fn comes_back(store: &Store, first: &BTreeMap<u32, RecordGuid>, what: &str) {
+    let host = open(store);
+    let report = recovery::recover(&host, Duration::from_secs(1));
+    assert!(report.failed.is_empty(), "{what}: {:?}", report.failed);
+    let mut session = Session::new(host);
+    all_ok(&mut session, upgrade(9, 9)).unwrap_or_else(|r| panic!("{what}: {r:?}"));
+    assert_eq!(uuids(store), *first, "{what}");
+    for entry in std::fs::read_dir(store.meta(MAILBOX)).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let stray = name.contains(".NEW") || name.contains("reguid");
+        assert!(!stray, "{what}: {name} is left");
+    }
+}
+
+/// A second run needs the first one's `.OLD` for its own: what that alone has is kept, whatever goes wrong.
+#[test]
+fn an_error_at_any_point_of_a_second_run_loses_no_identifier_that_the_first_replaced() {
+    let (store, _) = upgraded_once();
+    let mut session = Session::new(open(&store));
+    let (result, points) = failpoint::count("", || all_ok(&mut session, upgrade(10, 2)));
+    result.unwrap();
+    assert!(points > 20, "{points}");
+    for k in 1..=points {
+        let (store, first) = upgraded_once();
+        let mut session = Session::new(open(&store));
+        let spec = format!("*={k}:eio");
+        let _ = failpoint::with(&spec, || all_ok(&mut session, upgrade(10, 2)));
+        drop(session);
+        comes_back(&store, &first, &format!("eio at {k} of {points}"));
+    }
+}
+
+#[test]
+fn a_kill_at_any_point_of_a_second_run_loses_no_identifier_that_the_first_replaced() {
+    let second = |addr: &Addr| {
+        runtime().block_on(async {
+            let mut client = Client::connect(addr, Timeouts::default()).await?;
+            for command in upgrade(10, 2) {
+                client.ask(&command).await?;
+            }
+            Ok::<(), ClientError>(())
+        })
+    };
+    let (store, _) = upgraded_once();
+    let path = store.tmp.path().join("trace");
+    let trace = ("REGUID_FAILPOINTS_TRACE", path.display().to_string());
+    let server = Server::start(&store, &[trace]).unwrap();
+    second(&server.addr).unwrap();
+    drop(server);
+    let points = std::fs::read_to_string(path).unwrap().lines().count();
+    assert!(points > 20, "{points}");
+    for k in 1..=points {
+        let (store, first) = upgraded_once();
+        let spec = ("REGUID_FAILPOINTS", format!("*={k}:kill"));
+        if let Some(server) = Server::start(&store, &[spec]) {
+            let result = second(&server.addr);
+            assert!(
+                result.is_err() || k + 3 > points,
+                "{k} of {points}: was not killed"
+            );
+        }
+        comes_back(&store, &first, &format!("killed at {k} of {points}"));
+    }
+}

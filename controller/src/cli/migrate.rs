@@ -222,8 +222,11 @@ fn standing_runs(journal: &dyn Journal, before: RunId) -> Result<u64, Fail> {
         let Some(run) = journal.run(RunId(number))? else {
             continue;
         };
+        if run.spec.verb == Verb::Rollback {
+            continue;
+        }
         let mut after = MailboxId(0);
-        while run.spec.verb != Verb::Rollback {
+        loop {
             let page = journal.changed(run.id, after, text::PAGE)?;
             let Some(last) = page.last() else { break };
             after = last.row.id;

@@ -111,6 +111,7 @@ pub(super) struct Surroundings<'a> {
 }
 
 /// Drives a machine from [`Event::Start`] to its end.
+#[allow(clippy::too_many_lines)] // all that may happen to a transaction, in one place
 pub(super) async fn drive(
     mut machine: Coordinator,
     mailbox: MailboxId,

@@ -74,7 +74,8 @@ impl Prepared {
         });
         let run = self.want.run;
         let finished = written.and_then(|()| {
-            stage.keep_old(locks, live, &self.identities, run, note)?;
+            let ahead = self.ahead.take();
+            stage.keep_old(locks, live, &self.identities, (run, ahead), note)?;
             // What both hosts compare is not what is prepared then.
             let known = !self.want.by_content && self.only_grew(&plans);
             if known && self.grow(&mut stage, live, &plans)? {

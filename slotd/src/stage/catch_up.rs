@@ -10,7 +10,7 @@ use indexfile::{FileKind, IndexFile, IoError};
 
 use super::prepare::past;
 use super::{LiveFiles, Prepared, patch};
-use crate::fs::{Unsynced, sync_new};
+use crate::fs::{Dir, Unsynced, sync_new};
 use crate::protocol::Upgrade;
 use crate::refusal::Refusal;
 use crate::store::Place;
@@ -19,12 +19,25 @@ use crate::store::Place;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Looks([Option<Look>; 2]);
 
+/// What one name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Look {
+pub(super) struct Look {
     ino: u64,
     size: i64,
     modified: (i64, u64),
     changed: (i64, u64),
+}
+
+impl Look {
+    /// `None` if there is nothing of that name.
+    pub(super) fn of(dir: &Dir, name: &str) -> Result<Option<Look>, IoError> {
+        Ok(dir.stat(name)?.map(|s| Look {
+            ino: s.st_ino,
+            size: s.st_size,
+            modified: (s.st_mtime, s.st_mtime_nsec),
+            changed: (s.st_ctime, s.st_ctime_nsec),
+        }))
+    }
 }
 
 impl Looks {
@@ -34,15 +47,7 @@ impl Looks {
     /// # Errors
     /// The system's.
     pub fn of(place: &Place) -> Result<Looks, IoError> {
-        let look = |kind: FileKind| {
-            let stat = place.directory_of(kind).stat(kind.file_name())?;
-            Ok::<_, IoError>(stat.map(|s| Look {
-                ino: s.st_ino,
-                size: s.st_size,
-                modified: (s.st_mtime, s.st_mtime_nsec),
-                changed: (s.st_ctime, s.st_ctime_nsec),
-            }))
-        };
+        let look = |kind: FileKind| Look::of(place.directory_of(kind), kind.file_name());
         Ok(Looks([look(FileKind::Index)?, look(FileKind::Expunge)?]))
     }
 }

@@ -3,20 +3,34 @@
 //! To be called under the locks when the new files are written, before anything of them has a name. It leaves a complete
 //! `cyrus.uuids` on stable storage, or, where nothing would be lost, none: a mailbox's first upgrade needs none, as the `.OLD` files it
 //! leaves have everything. A commit that does not come after it does no harm: it says what was, not what is.
+//!
+//! `PREPARE` does nearly all of it ahead ([`Ahead`]), into a file without a name: what is left under the locks is to see that the
+//! `.OLD` files are the same still, and to say which files are replaced by which run.
 
 use std::collections::HashSet;
 
-use indexfile::{FileKind, IoContext, Record};
+use indexfile::{FileKind, IoContext, IoError, Record};
 
-use super::ledger::{Kept, Replaced, place_of};
+use super::catch_up::Look;
+use super::ledger::{self, Kept, Ledger, Replaced, place_of};
 use super::old::{Beside, has};
-use super::{Identities, LiveFiles, Note, sources};
+use super::{Identities, LiveFiles, Note, old_name, previous_name, sources};
 use crate::fs::Identity;
 use crate::lock::MailboxLocks;
 use crate::protocol::Code;
 use crate::refusal::Refusal;
+use crate::store::Place;
 
-/// Keeps what `run` (its token; 0 if not known) would destroy by replacing these files.
+/// What is done by one `UPGRADE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Work {
+    /// The run, by its token; 0 if not known.
+    pub(super) run: u64,
+    /// The files that are replaced.
+    pub(super) replaces: Vec<FileKind>,
+}
+
+/// Keeps what `work` would destroy.
 ///
 /// # Errors
 /// It cannot be kept, or what was kept before cannot be read: the mailbox is refused.
@@ -24,21 +38,111 @@ pub(super) fn keep(
     locks: &MailboxLocks,
     live: &LiveFiles,
     identities: &Identities,
-    run: u64,
-    replaces: &[FileKind],
+    work: &Work,
+    ahead: Option<Ahead>,
     note: Note<'_>,
 ) -> Result<(), Refusal> {
     let place = &locks.place;
+    let index = locks.file(FileKind::Index);
+    let like = index.ok_or_else(|| Refusal::new(Code::State, "cyrus.index is not locked"))?;
+    if let Some(ahead) = ahead
+        && ahead.of == *work
+        && ahead.looks == looks(place)?
+    {
+        let Some(mut file) = ahead.file else {
+            return Ok(()); // Nothing would be lost.
+        };
+        say_what_is_replaced(&mut file.head, locks, work)?;
+        return file.put(place, &like.file);
+    }
+    let Some(mut ledger) = merged(place, live, identities, work)? else {
+        return Ok(());
+    };
+    say_what_is_replaced(&mut ledger, locks, work)?;
+    ledger.put(place, &like.file, note)
+}
+
+/// The same done by `PREPARE`.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    of: Work,
+    looks: Vec<Option<Look>>,
+    /// None where nothing would be lost.
+    file: Option<ledger::Ahead>,
+}
+
+impl Ahead {
+    /// Does all that can be done without locks. `None` where a file cannot be made without a name.
+    ///
+    /// # Errors
+    /// As of [`keep`].
+    pub(super) fn of(
+        place: &Place,
+        live: &LiveFiles,
+        identities: &Identities,
+        work: Work,
+    ) -> Result<Option<Ahead>, Refusal> {
+        let looks = looks(place)?;
+        let file = match merged(place, live, identities, &work)? {
+            Some(ledger) => match ledger.ahead(place)? {
+                Some(file) => Some(file),
+                None => return Ok(None),
+            },
+            None => None,
+        };
+        Ok(Some(Ahead {
+            of: work,
+            looks,
+            file,
+        }))
+    }
+}
+
+/// How everything looks that it is made from, besides the live files.
+fn looks(place: &Place) -> Result<Vec<Option<Look>>, IoError> {
+    let mut looks = vec![Look::of(&place.index, ledger::FILE_NAME)?];
+    for kind in [FileKind::Index, FileKind::Expunge] {
+        for name in [old_name(kind), previous_name(kind)] {
+            looks.push(Look::of(place.directory_of(kind), name)?);
+        }
+    }
+    Ok(looks)
+}
+
+fn say_what_is_replaced(
+    ledger: &mut Ledger,
+    locks: &MailboxLocks,
+    work: &Work,
+) -> Result<(), IoError> {
+    for kind in &work.replaces {
+        let Some(locked) = locks.file(*kind) else {
+            continue;
+        };
+        let path = locks.place.directory_of(*kind).path_of(kind.file_name());
+        let file = Identity::of(&locked.file).io_context("stat", &path)?;
+        let run = work.run;
+        ledger.replaced[place_of(*kind)] = Some(Replaced { file, run });
+    }
+    Ok(())
+}
+
+/// What is kept already and what only the `.OLD` files have; `None` if that is nothing.
+fn merged(
+    place: &Place,
+    live: &LiveFiles,
+    identities: &Identities,
+    work: &Work,
+) -> Result<Option<Ledger>, Refusal> {
     let Beside { ledger, replaced } = match Beside::of(place, &live.index) {
         Ok(beside) => beside,
         // Who asks for cut UUIDs has been told that the others cannot be read, and does without.
-        Err(refusal) if refusal.code == Code::Damaged && identities.cuts => return Ok(()),
+        Err(refusal) if refusal.code == Code::Damaged && identities.cuts => return Ok(None),
         Err(refusal) => return Err(refusal),
     };
     let (was, mut ledger) = (ledger.clone(), ledger.unwrap_or_default());
     let mut there = HashSet::new();
     for source in live.each() {
-        let goes = replaces.contains(&source.kind());
+        let goes = work.replaces.contains(&source.kind());
         for record in source.records() {
             let record = record?;
             let uid = record.uid();
@@ -76,22 +180,11 @@ pub(super) fn keep(
     // Of messages that are gone for good nothing is kept.
     ledger.entries.retain(|uid, _| there.contains(uid));
     if was.is_none() && ledger.entries.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     ledger.uniqueid = sources::uniqueid_of(place)?;
     ledger.uidvalidity = live.index.header().uidvalidity();
-    for kind in replaces {
-        let Some(locked) = locks.file(*kind) else {
-            continue;
-        };
-        let path = place.directory_of(*kind).path_of(kind.file_name());
-        let file = Identity::of(&locked.file).io_context("stat", &path)?;
-        ledger.replaced[place_of(*kind)] = Some(Replaced { file, run });
-    }
-    let like = locks
-        .file(FileKind::Index)
-        .ok_or_else(|| Refusal::new(Code::State, "cyrus.index is not locked"))?;
-    ledger.put(place, &like.file, note)
+    Ok(Some(ledger))
 }
 
 /// Whether the new file has it again.

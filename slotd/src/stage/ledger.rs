@@ -5,20 +5,21 @@
 //! a mailbox was changed more than once. It is never edited: a complete new file is synced and renamed over it. A crash
 //! leaves the old one or the new one, and perhaps a file under [`NEW_NAME`], which the next upgrade and `CLEAN` remove.
 //!
-//! Big-endian: [`MAGIC`]; CRC-32 of all that follows; uidvalidity (4); length of the unique id (4), the id; for cyrus.index,
+//! Big-endian: [`MAGIC`]; CRC-32 of what follows up to the entries; uidvalidity (4); length of the unique id (4), the id; for cyrus.index,
 //! then for cyrus.expunge, which file the run replaced last and so named `.OLD`: known 0 or 1 (1), device (8), inode (8), time
-//! of birth or 0 (8), run (8); number of entries (4); entries in ascending order of UIDs: UID (4), flags (1; bit 0: modseq
+//! of birth or 0 (8), run (8); number of entries (4) and CRC-32 of them; entries in ascending order of UIDs: UID (4), flags (1; bit 0: modseq
 //! was 0), UUID (12), internaldate (8), size (8), run (8).
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
 
 use indexfile::{FileKind, IoContext, IoError, Uuid};
 
 use super::Note;
 use super::old::OldUuid;
-use crate::fs::{Identity, NewFile, OpenError, Unsynced, sync_new};
+use crate::fs::{Dir, Identity, Made, NewFile, OpenError, Unsynced, copy_attributes, sync_new};
 use crate::protocol::Code;
 use crate::refusal::Refusal;
 use crate::store::Place;
@@ -133,46 +134,60 @@ impl Ledger {
             note()?;
             NewFile::create(dir, NEW_NAME)?
         };
-        let path = dir.path_of(NEW_NAME);
-        new.write_all(&self.to_bytes()).io_context("write", &path)?;
+        self.write(&mut new, dir)?;
         new.finish(like)?;
-        sync_new(new.file(), &path, Unsynced::All)?;
-        let made = new.keep()?;
-        let name = || -> Result<(), IoError> {
-            if !made.named {
-                dir.give_name(&made.file, NEW_NAME)?;
-            }
-            dir.rename(NEW_NAME, FILE_NAME)?;
-            dir.sync()
-        };
-        name().map_err(|error| {
-            if let Err(second) = dir.unlink(NEW_NAME) {
-                tracing::error!(mailbox = %place.mailbox, "{second}");
-            }
-            error.into()
-        })
+        sync_new(new.file(), &dir.path_of(NEW_NAME), Unsynced::All)?;
+        name(place, &new.keep()?)
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(256 + self.entries.len() * ENTRY);
+    /// Writes it and brings it to stable storage without a name; `None` where that cannot be done.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn ahead(mut self, place: &Place) -> Result<Option<Ahead>, Refusal> {
+        let dir = &place.index;
+        let Some(mut new) = NewFile::nameless(dir, NEW_NAME)? else {
+            return Ok(None);
+        };
+        let (count, crc) = self.write(&mut new, dir)?;
+        let path = dir.path_of(NEW_NAME);
+        new.flush().io_context("write", &path)?;
+        sync_new(new.file(), &path, Unsynced::All)?;
+        let made = new.keep()?;
+        self.entries = BTreeMap::new();
+        Ok(Some(Ahead {
+            head: self,
+            count,
+            crc,
+            made,
+        }))
+    }
+
+    fn write(&self, new: &mut NewFile<'_>, dir: &Dir) -> Result<(u32, u32), IoError> {
+        let entries = self.entries_to_bytes();
+        let count = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        let crc = crc32fast::hash(&entries);
+        let head = self.head_to_bytes(count, crc);
+        let write = new.write_all(&head).and_then(|()| new.write_all(&entries));
+        write.io_context("write", &dir.path_of(NEW_NAME))?;
+        Ok((count, crc))
+    }
+
+    /// As long for the same unique id, whatever it says.
+    fn head_to_bytes(&self, count: u32, crc: u32) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256);
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&self.uidvalidity.to_be_bytes());
-        let length = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_be_bytes();
-        out.extend_from_slice(&length(self.uniqueid.len()));
+        let length = u32::try_from(self.uniqueid.len()).unwrap_or(u32::MAX);
+        out.extend_from_slice(&length.to_be_bytes());
         out.extend_from_slice(self.uniqueid.as_bytes());
         for replaced in &self.replaced {
             out.push(u8::from(replaced.is_some()));
             let (file, run) = replaced.map_or_else(
                 || {
-                    (
-                        Identity {
-                            dev: 0,
-                            ino: 0,
-                            born: None,
-                        },
-                        0,
-                    )
+                    let (dev, ino, born) = (0, 0, None);
+                    (Identity { dev, ino, born }, 0)
                 },
                 |r| (r.file, r.run),
             );
@@ -180,7 +195,15 @@ impl Ledger {
                 out.extend_from_slice(&number.to_be_bytes());
             }
         }
-        out.extend_from_slice(&length(self.entries.len()));
+        out.extend_from_slice(&count.to_be_bytes());
+        out.extend_from_slice(&crc.to_be_bytes());
+        let crc = crc32fast::hash(&out[MAGIC.len() + 4..]);
+        out[MAGIC.len()..MAGIC.len() + 4].copy_from_slice(&crc.to_be_bytes());
+        out
+    }
+
+    fn entries_to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.entries.len() * ENTRY);
         for (uid, kept) in &self.entries {
             out.extend_from_slice(&uid.to_be_bytes());
             out.push(u8::from(kept.old.zero_modseq));
@@ -189,8 +212,6 @@ impl Ledger {
                 out.extend_from_slice(&number.to_be_bytes());
             }
         }
-        let crc = crc32fast::hash(&out[MAGIC.len() + 4..]);
-        out[MAGIC.len()..MAGIC.len() + 4].copy_from_slice(&crc.to_be_bytes());
         out
     }
 
@@ -198,9 +219,7 @@ impl Ledger {
     fn parse(bytes: &[u8]) -> Option<Ledger> {
         let mut rest = bytes.strip_prefix(MAGIC)?;
         let crc = u32::from_be_bytes(take(&mut rest)?);
-        if crc != crc32fast::hash(rest) {
-            return None;
-        }
+        let head = rest;
         let uidvalidity = u32::from_be_bytes(take(&mut rest)?);
         let length = u32::from_be_bytes(take(&mut rest)?) as usize;
         let (id, after) = rest.split_at_checked(length)?;
@@ -219,7 +238,10 @@ impl Ledger {
             *slot = (known == 1).then_some(Replaced { file, run });
         }
         let entries = u32::from_be_bytes(take(&mut rest)?) as usize;
-        if rest.len() != entries.checked_mul(ENTRY)? {
+        let of_entries = u32::from_be_bytes(take(&mut rest)?);
+        let head = head.get(..head.len() - rest.len())?;
+        let whole = crc == crc32fast::hash(head) && of_entries == crc32fast::hash(rest);
+        if !whole || rest.len() != entries.checked_mul(ENTRY)? {
             return None;
         }
         while !rest.is_empty() {
@@ -236,6 +258,51 @@ impl Ledger {
         }
         Some(ledger)
     }
+}
+
+/// A file that is complete but for what its head says of the files that are replaced, and has no name.
+#[derive(Debug)]
+pub struct Ahead {
+    /// All but the entries.
+    pub head: Ledger,
+    count: u32,
+    crc: u32,
+    made: Made,
+}
+
+impl Ahead {
+    /// Writes the head and puts it in place, on stable storage. To be called under the mailbox's locks.
+    ///
+    /// # Errors
+    /// As of [`Ledger::put`].
+    pub fn put(self, place: &Place, like: &File) -> Result<(), Refusal> {
+        let path = place.index.path_of(NEW_NAME);
+        let head = self.head.head_to_bytes(self.count, self.crc);
+        let file = &self.made.file;
+        file.write_all_at(&head, 0).io_context("write", &path)?;
+        copy_attributes(like, file, &path)?;
+        sync_new(file, &path, Unsynced::All)?;
+        place.index.unlink(NEW_NAME)?;
+        name(place, &self.made)
+    }
+}
+
+/// Gives a complete file its name.
+fn name(place: &Place, made: &Made) -> Result<(), Refusal> {
+    let dir = &place.index;
+    let name = || -> Result<(), IoError> {
+        if !made.named {
+            dir.give_name(&made.file, NEW_NAME)?;
+        }
+        dir.rename(NEW_NAME, FILE_NAME)?;
+        dir.sync()
+    };
+    name().map_err(|error| {
+        if let Err(second) = dir.unlink(NEW_NAME) {
+            tracing::error!(mailbox = %place.mailbox, "{second}");
+        }
+        error.into()
+    })
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
@@ -255,7 +322,7 @@ mod tests {
     fn ledger() -> Ledger {
         let old = |n: u8| OldUuid {
             uuid: Uuid::from_bytes([n; 12]),
-            zero_modseq: n % 2 == 0,
+            zero_modseq: n.is_multiple_of(2),
             internaldate: 1_200_000_000,
             size: u64::from(n) << 33,
         };
@@ -282,7 +349,9 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_no_changed_byte_goes_unnoticed() {
-        let bytes = ledger().to_bytes();
+        let entries = ledger().entries_to_bytes();
+        let mut bytes = ledger().head_to_bytes(4, crc32fast::hash(&entries));
+        bytes.extend_from_slice(&entries);
         assert_eq!(Ledger::parse(&bytes), Some(ledger()));
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();

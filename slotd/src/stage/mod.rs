@@ -136,7 +136,7 @@ pub fn stage(
         }
     });
     let finished = written.and_then(|()| {
-        stage.keep_old(locks, live, &identities, want.run, note)?;
+        stage.keep_old(locks, live, &identities, (want.run, None), note)?;
         stage.finish(locks)
     });
     if let Err(refusal) = finished {
@@ -328,14 +328,15 @@ impl Stage {
         locks: &MailboxLocks,
         live: &LiveFiles,
         identities: &Identities,
-        run: u64,
+        (run, ahead): (u64, Option<keep::Ahead>),
         note: Note<'_>,
     ) -> Result<(), Refusal> {
         if self.files.is_empty() {
             return Ok(());
         }
-        let kinds: Vec<FileKind> = self.files.iter().map(|f| f.kind).collect();
-        keep::keep(locks, live, identities, run, &kinds, note)
+        let replaces = self.files.iter().map(|f| f.kind).collect();
+        let work = keep::Work { run, replaces };
+        keep::keep(locks, live, identities, &work, ahead, note)
     }
 
     /// Computes the digest of all records.

@@ -15,7 +15,9 @@ use indexfile::{FileKind, IndexFile, IoContext, ReadError};
 
 use super::catch_up::Looks;
 use super::patch::Origin;
-use super::{Caches, Digester, Identities, Listing, LiveFiles, Note, check_version, write_copy};
+use super::{
+    Caches, Digester, Identities, Listing, LiveFiles, Note, check_version, keep, write_copy,
+};
 use crate::fs::{Dir, Identity, Made, OpenError, Unsynced, sync_new};
 use crate::lock::wait;
 use crate::protocol::{self, Code, Upgrade};
@@ -43,6 +45,8 @@ pub struct Prepared {
     pub(super) listed: u32,
     pub(super) last_uid: u32,
     pub(super) report: protocol::Prepared,
+    /// What is kept of what the commit destroys.
+    pub(super) ahead: Option<keep::Ahead>,
     of: Incarnation,
     /// As they were then: what they say of a message is believed only while its file has the entry's stamp, or size.
     pub(super) caches: Caches,
@@ -131,6 +135,7 @@ pub fn prepare(
         listed: 0,
         last_uid: 0,
         report,
+        ahead: None,
         of,
         caches,
         looks: Looks::default(),
@@ -142,6 +147,12 @@ pub fn prepare(
     }
     prepared.report.prepared = !prepared.files.is_empty();
     prepared.list()?;
+    if prepared.report.prepared {
+        let replaces = prepared.files.iter().map(|f| f.kind).collect();
+        let run = want.run;
+        let work = keep::Work { run, replaces };
+        prepared.ahead = keep::Ahead::of(place, live, &prepared.identities, work)?;
+    }
     Ok(prepared)
 }
 

@@ -193,3 +193,26 @@ pub fn lock(text: &str) -> Lock {
 pub fn sha1_of(path: &Path) -> Guid {
     Guid::from_bytes(Sha1::digest(std::fs::read(path).unwrap()).into())
 }
+
+/// What a 2.3.16 with `guid_mode off` does: a message whose GUID is NULL, at version 10. Gives its UID.
+pub fn append_with_null_guid(store: &Store, mailbox: &str) -> u32 {
+    let path = store.meta(mailbox).join("cyrus.index");
+    let mut bytes = std::fs::read(&path).unwrap();
+    assert_eq!(bytes[11], 10);
+    let word = |bytes: &[u8], at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+    let (exists, uid) = (word(&bytes, 20) + 1, word(&bytes, 28) + 1);
+    let mut record = bytes[bytes.len() - 88..].to_vec();
+    record[..4].copy_from_slice(&uid.to_be_bytes());
+    let message = format!("Subject: {uid}\r\n\r\nnew\r\n");
+    let size = u32::try_from(message.len()).unwrap();
+    record[12..16].copy_from_slice(&size.to_be_bytes());
+    record[60..80].fill(0);
+    bytes.extend_from_slice(&record);
+    bytes[20..24].copy_from_slice(&exists.to_be_bytes());
+    bytes[28..32].copy_from_slice(&uid.to_be_bytes());
+    std::fs::write(store.spool(mailbox).join(format!("{uid}.")), message).unwrap();
+    // In place, as Cyrus appends.
+    let index = std::fs::File::options().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&index, &bytes, 0).unwrap();
+    uid
+}
