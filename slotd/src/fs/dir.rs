@@ -1,4 +1,7 @@
 //! A directory handle, and what can be done by name beneath it.
+//!
+//! Names are changed and directories synced through libc, so that a test can put its own functions in the place of libc's
+//! and see each of these calls.
 
 use std::fs::File;
 use std::io;
@@ -9,7 +12,9 @@ use std::path::Path;
 
 use indexfile::dir::OpenError;
 use indexfile::{IoContext, IoError};
-use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use nix::fcntl::{AT_FDCWD, AtFlags, renameat};
+use nix::unistd::{UnlinkatFlags, fsync, linkat, unlinkat};
+use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::failpoint;
@@ -137,9 +142,8 @@ impl Dir {
         let handle = format!("/proc/self/fd/{}", file.as_raw_fd());
         let link = || {
             failpoint::hit("fs.link")?;
-            let follow = AtFlags::SYMLINK_FOLLOW;
-            rustix::fs::linkat(rustix::fs::CWD, &handle, &self.inner, name, follow)
-                .map_err(io::Error::from)
+            let follow = AtFlags::AT_SYMLINK_FOLLOW;
+            linkat(AT_FDCWD, handle.as_str(), self, name, follow).map_err(io::Error::from)
         };
         link().io_context("link", &self.path_of(name))
     }
@@ -159,7 +163,7 @@ impl Dir {
     pub fn rename(&self, from: &str, to: &str) -> Result<(), IoError> {
         let rename = || {
             failpoint::hit("fs.rename")?;
-            rustix::fs::renameat(&self.inner, from, &self.inner, to).map_err(io::Error::from)
+            renameat(self, from, self, to).map_err(io::Error::from)
         };
         rename().io_context("rename", &self.path_of(from))
     }
@@ -171,8 +175,7 @@ impl Dir {
     pub fn link(&self, from: &str, to: &str) -> Result<(), IoError> {
         let link = || {
             failpoint::hit("fs.link")?;
-            rustix::fs::linkat(&self.inner, from, &self.inner, to, AtFlags::empty())
-                .map_err(io::Error::from)
+            linkat(self, from, self, to, AtFlags::empty()).map_err(io::Error::from)
         };
         link().io_context("link", &self.path_of(to))
     }
@@ -184,9 +187,9 @@ impl Dir {
     pub fn unlink(&self, name: &str) -> Result<bool, IoError> {
         let unlink = || {
             failpoint::hit("fs.unlink")?;
-            match rustix::fs::unlinkat(&self.inner, name, AtFlags::empty()) {
+            match unlinkat(self, name, UnlinkatFlags::NoRemoveDir) {
                 Ok(()) => Ok(true),
-                Err(Errno::NOENT) => Ok(false),
+                Err(nix::errno::Errno::ENOENT) => Ok(false),
                 Err(errno) => Err(io::Error::from(errno)),
             }
         };
@@ -200,7 +203,7 @@ impl Dir {
     pub fn sync(&self) -> Result<(), IoError> {
         let sync = || {
             failpoint::hit("fs.sync_dir")?;
-            rustix::fs::fsync(&self.inner).map_err(io::Error::from)
+            fsync(self).map_err(io::Error::from)
         };
         sync().io_context("sync directory", self.path())
     }

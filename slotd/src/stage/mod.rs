@@ -161,14 +161,17 @@ pub fn check_version(version: u32) -> Result<(), Refusal> {
     ))
 }
 
-/// Removes `.NEW` files that an earlier crash, Cyrus's or ours, left. We hold the locks, so nobody uses them.
+/// Removes `.NEW` files that an earlier crash, Cyrus's or ours, left, so that no power cut brings them back when the intent
+/// that told of them is ended. We hold the locks, so nobody uses them.
 ///
 /// # Errors
 /// The system's.
 pub fn remove_strays(locks: &MailboxLocks) -> Result<(), IoError> {
     for kind in [FileKind::Index, FileKind::Expunge] {
-        if locks.place.directory_of(kind).unlink(new_name(kind))? {
+        let dir = locks.place.directory_of(kind);
+        if dir.unlink(new_name(kind))? {
             tracing::warn!(mailbox = %locks.place.mailbox, "removed a stray {}", new_name(kind));
+            dir.sync()?;
         }
     }
     locks.place.index.unlink(LEDGER_NEW_NAME)?;

@@ -1,0 +1,178 @@
+//! What is looked at again before anything is renamed: whether the file that is locked is still the one under its name, and
+//! whether the mail is still mounted. Cyrus, an operator's `cp`, or a lost mount may have changed that since.
+
+mod common;
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use common::{Store, lock};
+use slotd::client::ClientError;
+use slotd::lock::wait;
+use slotd::protocol::{Code, Commit, Lock, Upgrade};
+
+const MAILBOX: &str = "user.alice.expunged";
+const FILES: [&str; 3] = ["cyrus.header", "cyrus.index", "cyrus.expunge"];
+/// Where \Draft is in the first record of a version 9 or 10 file.
+const FLAGS: usize = 96 + 35;
+const DRAFT: u8 = 8;
+
+/// The file as a server leaves it when it replaces it: a new inode under the name, with a flag more if it has flags.
+fn replaced(path: &Path) -> Vec<u8> {
+    let mut bytes = fs::read(path).unwrap();
+    if !path.ends_with("cyrus.header") {
+        bytes[FLAGS] |= DRAFT;
+    }
+    let new = path.with_extension("other");
+    File::create(&new).unwrap().write_all(&bytes).unwrap();
+    fs::rename(&new, path).unwrap();
+    bytes
+}
+
+/// Waits until somebody waits in the kernel for the lock of this file.
+fn until_waited_for(path: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    let inode = format!(":{}", path.metadata().unwrap().ino());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    // `1: -> OFDLCK  ADVISORY  WRITE -1 fe:00:1234 0 EOF`
+    let waits = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words.contains(&"->") && words.iter().any(|w| w.ends_with(&inode))
+    };
+    while !fs::read_to_string("/proc/locks")
+        .unwrap()
+        .lines()
+        .any(waits)
+    {
+        assert!(
+            Instant::now() < deadline,
+            "nobody waits for {}",
+            path.display()
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn hold(path: &Path) -> File {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    assert!(wait::try_lock(&file).unwrap());
+    file
+}
+
+/// `cyr_expire`, `reconstruct` or a STORE of another tool may replace one file under that file's lock alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_replaced_while_its_lock_was_waited_for_is_the_one_that_is_upgraded() {
+    for name in FILES {
+        let store = Store::small(&[MAILBOX]);
+        let path = store.meta(MAILBOX).join(name);
+        let served = store.serve().await;
+        let mut client = served.client().await;
+        let held = hold(&path);
+        let waiting = tokio::spawn(async move {
+            let patient = Lock {
+                wait: Some(Duration::from_secs(60)),
+                ..lock(MAILBOX)
+            };
+            client.lock(patient).await.unwrap();
+            client
+        });
+        let told = path.clone();
+        let left = tokio::task::spawn_blocking(move || {
+            until_waited_for(&told);
+            // Twice: the second time it waits for the lock of the file of the first.
+            let first = replaced(&told);
+            let second = hold(&told);
+            wait::unlock(&held).unwrap();
+            until_waited_for(&told);
+            let left = replaced(&told);
+            assert_eq!(left, first);
+            wait::unlock(&second).unwrap();
+            left
+        });
+        let left = left.await.unwrap();
+        let mut client = waiting.await.unwrap();
+        client.upgrade(Upgrade::default()).await.unwrap();
+        client.commit(Commit::default()).await.unwrap();
+        if name == "cyrus.header" {
+            assert_eq!(fs::read(&path).unwrap(), left);
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            assert_eq!(bytes[11], 10, "{name}");
+            assert_eq!(bytes[FLAGS] & DRAFT, DRAFT, "{name}: a change was lost");
+        }
+        served.stop().await;
+    }
+}
+
+fn bytes_of(paths: &[PathBuf]) -> Vec<Option<Vec<u8>>> {
+    paths.iter().map(|path| fs::read(path).ok()).collect()
+}
+
+/// Locks and stages, does `between`, and wants COMMIT refused with `code` and nothing changed by it.
+async fn refused_after(store: &Store, mailbox: &str, code: Code, between: impl FnOnce()) {
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    client.lock(lock(mailbox)).await.unwrap();
+    client.upgrade(Upgrade::default()).await.unwrap();
+    between();
+    let files = FILES.map(|name| store.meta(mailbox).join(name));
+    let before = bytes_of(&files);
+    let refused: ClientError = client.commit(Commit::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Some(code), "{refused}");
+    assert_eq!(bytes_of(&files), before, "{refused}");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_was_replaced_in_spite_of_our_lock_is_left_and_its_mailbox_refused() {
+    for name in FILES {
+        let store = Store::small(&[MAILBOX]);
+        let path = store.meta(MAILBOX).join(name);
+        refused_after(&store, MAILBOX, Code::Damaged, || {
+            replaced(&path);
+        })
+        .await;
+        if name != "cyrus.header" {
+            assert_eq!(fs::read(&path).unwrap()[FLAGS] & DRAFT, DRAFT, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_expunge_file_that_came_in_spite_of_our_locks_is_left_and_its_mailbox_refused() {
+    let store = Store::small(&["user.bob"]);
+    let expunge = store.meta("user.bob").join("cyrus.expunge");
+    assert!(!expunge.exists());
+    let other = Store::small(&[MAILBOX]);
+    let bytes = fs::read(other.meta(MAILBOX).join("cyrus.expunge")).unwrap();
+    refused_after(&store, "user.bob", Code::Damaged, || {
+        fs::write(&expunge, &bytes).unwrap();
+    })
+    .await;
+    assert_eq!(fs::read(&expunge).unwrap(), bytes);
+}
+
+#[tokio::test]
+async fn a_staged_file_that_is_not_ours_any_more_is_not_renamed() {
+    for name in ["cyrus.index.NEW", "cyrus.expunge.NEW"] {
+        let store = Store::small(&[MAILBOX]);
+        let path = store.meta(MAILBOX).join(name);
+        refused_after(&store, MAILBOX, Code::Io, || {
+            replaced(&path);
+        })
+        .await;
+    }
+}
+
+/// The messages may be gone between UPGRADE and COMMIT; the files of the index may lie elsewhere and be there still.
+#[tokio::test]
+async fn a_partition_that_is_lost_between_upgrade_and_commit_is_noticed_at_commit() {
+    let store = Store::small(&[MAILBOX]);
+    let spool = store.root().join("spool");
+    refused_after(&store, MAILBOX, Code::Unmounted, || {
+        fs::rename(&spool, store.root().join("lost")).unwrap();
+    })
+    .await;
+}
