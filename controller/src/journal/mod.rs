@@ -34,6 +34,11 @@ mod writer;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod durable_tests;
+#[cfg(test)]
+#[path = "../../../slotd/tests/durable/recorder.rs"]
+mod recorder;
+#[cfg(test)]
 mod sqlite_tests;
 
 use std::path::PathBuf;

@@ -117,7 +117,7 @@ impl SqliteJournal {
     }
 
     /// Writes and hands a value back, durable on return.
-    fn write_now<T: Send + 'static>(
+    pub(super) fn write_now<T: Send + 'static>(
         &self,
         apply: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, JournalError> {
