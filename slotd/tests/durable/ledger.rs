@@ -94,7 +94,10 @@ impl Ledger {
                     self.intent_is_durable(&to);
                     self.other_is_durable(&to);
                     self.renamed.push(name(&to).to_owned());
-                } else if name(&event.path).ends_with(".tmp") {
+                } else if [".tmp", ".NEW"]
+                    .iter()
+                    .any(|e| name(&event.path).ends_with(e))
+                {
                     self.must_be_synced(event, "is renamed");
                 }
                 self.names
@@ -173,7 +176,9 @@ impl Ledger {
                 .filter(|n| {
                     let n = n.trim_end_matches(" (removed)");
                     matters(Path::new(n))
-                        || [".OLD", ".log", ".json"].iter().any(|e| n.ends_with(e))
+                        || [".OLD", ".uuids", ".log", ".json"]
+                            .iter()
+                            .any(|e| n.ends_with(e))
                 })
                 .collect();
             if !pending.is_empty() {

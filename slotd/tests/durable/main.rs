@@ -195,37 +195,51 @@ fn a_rollback_is_answered_when_no_power_cut_can_bring_a_staged_file_back() {
     }
 }
 
+/// What changes after PREPARE is written under the locks, or, if there is time, just before them.
 #[test]
 fn what_was_prepared_and_changed_since_is_synced_again_before_it_gets_its_name() {
+    for now in [true, false] {
+        let store = Store::small(&[MAILBOX]);
+        let host = store.host(Options::default());
+        let mut watched = Watched::of(&store);
+        let mut session = Session::new(Arc::clone(&host));
+        let mut done = |command: Command| match session.handle(command.clone()) {
+            Reply::Ok(fields) => fields,
+            other => panic!("{command:?}: {other:?}"),
+        };
+        done(prepare());
+        // \Draft on the second message, in place, as a STORE does.
+        let index = found(&store, "cyrus.index");
+        let mut bytes = fs::read(&index).unwrap();
+        bytes[96 + 80 + 35] |= 8;
+        fs::write(&index, bytes).unwrap();
+        let lock = slotd::protocol::Lock {
+            now,
+            ..lock(MAILBOX)
+        };
+        done(Command::Lock(lock));
+        let up = done(upgrade(10));
+        assert_eq!(up.get::<u32>("prepared").unwrap(), 1);
+        done(COMMIT);
+        watched.judge("COMMIT is answered");
+        assert_eq!(watched.ledger.renamed, UP);
+        assert_eq!(fs::read(&index).unwrap()[96 + 88 + 35] & 8, 8);
+    }
+}
+
+/// The second upgrade merges what the first one's `.OLD` tells into `cyrus.uuids`.
+#[test]
+fn the_identifiers_that_a_later_run_would_destroy_are_kept_durably_before_it_does() {
     let store = Store::small(&[MAILBOX]);
-    let host = store.host(Options::default());
-    let mut watched = Watched::of(&store);
-    let mut session = Session::new(Arc::clone(&host));
-    let mut done = |command: Command| {
-        let reply = session.handle(command.clone());
-        assert!(matches!(reply, Reply::Ok(_)), "{command:?}: {reply:?}");
-        reply
-    };
-    done(prepare());
-    // \Draft on the second message, in place, as a STORE does.
+    let up = [Command::Lock(lock(MAILBOX)), upgrade(10), COMMIT];
+    course(&store, "", &up);
+    // An old-style GUID, as a 2.3.16 with guid_mode off appends it.
     let index = found(&store, "cyrus.index");
     let mut bytes = fs::read(&index).unwrap();
-    bytes[96 + 80 + 35] |= 8;
+    bytes[96 + 72..96 + 80].fill(0);
     fs::write(&index, bytes).unwrap();
-    let lock = slotd::protocol::Lock {
-        now: true,
-        ..lock(MAILBOX)
-    };
-    done(Command::Lock(lock));
-    let up = done(upgrade(10));
-    let Reply::Ok(fields) = up else {
-        unreachable!()
-    };
-    assert_eq!(fields.get::<u32>("prepared").unwrap(), 1);
-    done(COMMIT);
-    watched.judge("COMMIT is answered");
-    assert_eq!(watched.ledger.renamed, UP);
-    assert_eq!(fs::read(&index).unwrap()[96 + 88 + 35] & 8, 8);
+    assert_eq!(course(&store, "", &up), ["cyrus.index"]);
+    assert!(found(&store, "cyrus.uuids").exists());
 }
 
 #[test]

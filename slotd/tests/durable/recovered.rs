@@ -49,6 +49,7 @@ fn die(host: &Host, when: Died, direction: Direction) {
         direction,
         drop_old: false,
         uuids_old: false,
+        run: 0,
         files: files.collect(),
     };
     host.log.begin(intent).unwrap();
