@@ -1,4 +1,5 @@
-//! More connections than slotd serves at once: idle ones make room, and nobody waits for ever without a word.
+//! What `HELLO` says of slotd's means: how many connections it serves, and whether it can commit at all. When all places are
+//! taken idle connections make room, and nobody waits for ever without a word.
 
 mod common;
 
@@ -6,6 +7,7 @@ use std::sync::Arc;
 
 use common::{Served, Store, lock};
 use slotd::client::{Addr, Client, Timeouts};
+use slotd::failpoint;
 use slotd::host::Options;
 use slotd::protocol::{Code, Commit, Upgrade};
 use slotd::server::{self, Listener};
@@ -87,5 +89,34 @@ async fn a_connection_that_holds_a_mailbox_never_makes_room_and_who_finds_none_i
     }
     drop(busy);
     connect(&served).await.hello().await.unwrap();
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_failed_intent_log_is_told_by_hello_until_it_is_written_anew_by_itself() {
+    let store = Store::cyrus_2_3_9();
+    let served = serve(&store).await;
+    let scratch = slotd::intent::Scratch {
+        mailbox: "user.alice".to_owned(),
+        partition: "default".to_owned(),
+    };
+    failpoint::with("intent.sync=1:eio", || {
+        assert!(served.host.log.touch(&scratch).is_err());
+    });
+    let mut client = connect(&served).await;
+    assert!(client.hello().await.unwrap().failed);
+    client.lock(lock("user.alice")).await.unwrap();
+    let refused = client.upgrade(Upgrade::default()).await;
+    // Unless a second has passed since.
+    if let Err(error) = refused {
+        assert_eq!(error.code(), Some(Code::Io), "{error}");
+    }
+    client.rollback().await.unwrap();
+    while client.hello().await.unwrap().failed {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    client.lock(lock("user.alice")).await.unwrap();
+    client.upgrade(Upgrade::default()).await.unwrap();
+    client.commit(Commit::default()).await.unwrap();
     served.stop().await;
 }

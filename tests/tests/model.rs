@@ -105,7 +105,10 @@ fn every_setup(faults: u8) -> Vec<(&'static str, Config)> {
             with(|c| c.impatient = true),
         ),
         ("rolled back and taken up again", with(|c| c.retries = 1)),
-        ("asked whether they are alive", with(|c| c.ticks = 2)),
+        (
+            "asked whether they are alive",
+            with(|c| c.ticks = 3_u8.saturating_sub(c.faults)),
+        ),
     ]
 }
 
