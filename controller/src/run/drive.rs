@@ -102,6 +102,34 @@ pub(super) struct Driven {
     pub(super) alert: Option<Failure>,
 }
 
+/// What a transaction came to so far.
+#[derive(Default)]
+struct SoFar {
+    figures: Figures,
+    heard: Heard,
+    alert: Option<Failure>,
+    /// Of the longer of the two lists.
+    messages: u64,
+}
+
+impl SoFar {
+    fn learn(&mut self, side: Side, learned: &Learned) {
+        note(&mut self.figures, side, learned);
+        self.heard.note(side, learned);
+        let messages = learned.upgraded.as_ref().map_or(0, |up| up.messages.into());
+        self.messages = self.messages.max(messages);
+    }
+
+    fn end(self, end: End) -> Driven {
+        Driven {
+            end,
+            figures: self.figures,
+            heard: self.heard,
+            alert: self.alert,
+        }
+    }
+}
+
 /// Everything a transaction needs beside its machine and its connections.
 pub(super) struct Surroundings<'a> {
     pub(super) journal: &'a Arc<dyn Journal>,
@@ -125,11 +153,8 @@ pub(super) async fn drive(
     let mut compared: Option<Compared> = None;
     let mut recorded: Option<BoxFuture<'static, Event>> = None;
     let mut paused: Option<BoxFuture<'static, ()>> = None;
-    let mut figures = Figures::default();
-    let mut heard = Heard::default();
-    let (mut alert, mut told) = (None, false);
-    let (mut messages, mut pulse) = (0, Pulse::new());
-    let mut unmounted = None;
+    let mut so_far = SoFar::default();
+    let (mut pulse, mut told, mut unmounted) = (Pulse::new(), false, None);
     loop {
         while let Some(action) = todo.pop_front() {
             match action {
@@ -145,7 +170,7 @@ pub(super) async fn drive(
                 }
                 Action::Compare => {
                     let peers = Side::ALL.map(|side| pair.take(side));
-                    compared = Some(compare(peers, messages, machine.compares_content()));
+                    compared = Some(compare(peers, so_far.messages, machine.compares_content()));
                 }
                 Action::Record(entry) => {
                     recorded = Some(record(around.journal, change(mailbox, entry)));
@@ -159,24 +184,12 @@ pub(super) async fn drive(
                     // Only decided transactions pause, and with nothing locked. Further attempts at a partition
                     // that is not there would only bring it nearer to "in doubt".
                     if let Some((side, failure)) = unmounted.take() {
-                        return Driven {
-                            end: End::Waits(side, failure),
-                            figures,
-                            heard,
-                            alert,
-                        };
+                        return so_far.end(End::Waits(side, failure));
                     }
                     paused = Some(pause(&around, attempt.into()));
                 }
-                Action::Alert(failure) => alert = Some(failure),
-                Action::Finished(outcome) => {
-                    return Driven {
-                        end: End::Came(outcome),
-                        figures,
-                        heard,
-                        alert,
-                    };
-                }
+                Action::Alert(failure) => so_far.alert = Some(failure),
+                Action::Finished(outcome) => return so_far.end(End::Came(outcome)),
             }
         }
         let [of_master, of_replica] = &mut asked;
@@ -199,7 +212,7 @@ pub(super) async fn drive(
                 compared = None;
                 pair.put(Side::Master, master);
                 pair.put(Side::Replica, replica);
-                figures.lag = lag;
+                so_far.figures.lag = lag;
                 event
             }
             event = poll(&mut recorded), if recorded.is_some() => {
@@ -217,10 +230,8 @@ pub(super) async fn drive(
             () = pulse.beat() => Event::Tick,
         };
         if let Some((side, learned)) = learned {
-            note(&mut figures, side, &learned);
-            heard.note(side, &learned);
+            so_far.learn(side, &learned);
             pulse.heed(&learned);
-            messages = messages.max(learned.upgraded.map_or(0, |up| up.messages.into()));
         }
         if let Event::Lost(side, why) = &event {
             around.away.suspect(*side, why);

@@ -3,7 +3,7 @@
 use std::os::unix::fs::FileExt;
 
 use indexfile::sha1s::FILE_NAME;
-use indexfile::{FileKind, IndexFile, IoContext, ReadError};
+use indexfile::{FileKind, IndexFile, IoContext};
 
 use super::{Open, Session};
 use crate::client::Client;
@@ -55,11 +55,9 @@ impl Session {
 
     pub(super) fn digests(&self, range: DigestRange) -> Result<Reply, Refusal> {
         let listing = self.staged("DIGESTS")?;
-        let parts = range.pieces().map(|(from, to)| {
-            let (count, digest) = listing.digest_within(from, to)?;
-            Ok(PartDigest { count, digest })
-        });
-        let parts = parts.collect::<Result<_, ReadError>>()?;
+        let digests = listing.digests(range.pieces())?.into_iter();
+        let parts = digests.map(|(count, digest)| PartDigest { count, digest });
+        let parts = parts.collect();
         Ok(Reply::Ok(Digests { parts }.to_fields()))
     }
 

@@ -129,27 +129,43 @@ impl<F: Borrow<IndexFile>> Listing<F> {
         })
     }
 
-    /// How many records have a UID from `from` to `to`, and the digest over them.
+    /// How many records have a UID in each of these ranges, first and last UID, and the digest over them. The ranges ascend and
+    /// do not overlap; the records are read once for all of them.
     ///
     /// # Errors
     /// A file cannot be read.
-    pub fn digest_within(&self, from: u32, to: u32) -> Result<(u32, Guid), ReadError> {
-        let (mut digester, mut count) = (Digester::default(), 0);
+    pub fn digests(
+        &self,
+        ranges: impl IntoIterator<Item = (u32, u32)>,
+    ) -> Result<Vec<(u32, Guid)>, ReadError> {
+        let mut ranges = ranges.into_iter().peekable();
+        let Some(&(first, _)) = ranges.peek() else {
+            return Ok(Vec::new());
+        };
+        let mut entries = self.from(first)?.peekable();
+        let mut digests = Vec::new();
         let mut some = Vec::with_capacity(AT_ONCE as usize);
-        for entry in self.from(from)? {
-            let entry = entry?;
-            if entry.uid > to {
-                break;
+        for (from, to) in ranges {
+            let (mut digester, mut count) = (Digester::default(), 0);
+            // An error is taken, and ends it.
+            let up_to = |e: &Result<GuidEntry, ReadError>| e.as_ref().map_or(true, |e| e.uid <= to);
+            while let Some(entry) = entries.next_if(up_to) {
+                let entry = entry?;
+                if entry.uid < from {
+                    continue;
+                }
+                count += 1;
+                some.push(entry);
+                if some.len() == AT_ONCE as usize {
+                    digester.add(&some);
+                    some.clear();
+                }
             }
-            count += 1;
-            some.push(entry);
-            if some.len() == AT_ONCE as usize {
-                digester.add(&some);
-                some.clear();
-            }
+            digester.add(&some);
+            some.clear();
+            digests.push((count, digester.finish()));
         }
-        digester.add(&some);
-        Ok((count, digester.finish()))
+        Ok(digests)
     }
 
     /// A digester that has taken all records, ready to go on, and what was seen on the way.
@@ -314,10 +330,14 @@ mod tests {
             assert_eq!(rest, plain[start..], "from {from}");
             let to = from.saturating_add(30);
             let end = plain.partition_point(|e| e.uid <= to);
-            let part = &plain[start..end];
+            let of = |part: &[GuidEntry]| (u32::try_from(part.len()).unwrap(), digest_of(part));
+            // The second range begins some UIDs after the first one's end.
+            let later = (to.saturating_add(5), to.saturating_add(2000));
+            let second = plain.partition_point(|e| e.uid < later.0);
+            let last = plain.partition_point(|e| e.uid <= later.1);
             assert_eq!(
-                listing.digest_within(from, to).unwrap(),
-                (u32::try_from(part.len()).unwrap(), digest_of(part))
+                listing.digests([(from, to), later]).unwrap(),
+                [of(&plain[start..end]), of(&plain[second.max(end)..last])]
             );
         }
     }
