@@ -8,6 +8,7 @@ mod two_mailboxes;
 use std::fmt::Write as _;
 use std::time::Instant;
 
+use controller::two_phase::Side;
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
 use tests::model::{Config, Fleet, World, plan};
 use tests::sim::image::Tiny;
@@ -86,6 +87,15 @@ fn every_setup(faults: u8) -> Vec<(&'static str, Config)> {
         (
             "the master is forward already",
             with(|c| c.initial = [NEW, OLD]),
+        ),
+        (
+            "the master alone back to 9, the replica is there already",
+            with(|c| {
+                c.initial = [NEW, OLD];
+                c.plan = plan(9);
+                c.plan.only = Some(Side::Master);
+                c.plan.uuids_old = true;
+            }),
         ),
         ("two file systems", with(|c| c.split = true)),
         (

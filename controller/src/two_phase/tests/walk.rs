@@ -111,6 +111,8 @@ struct World {
     restarts: u32,
     /// Sides that wait may end, or be asked whether they are alive.
     waiting: bool,
+    /// Takes part only to be compared.
+    witness: Option<Side>,
     trace: Vec<String>,
 }
 
@@ -142,6 +144,7 @@ impl World {
             outcome: None,
             restarts: 0,
             waiting: true,
+            witness: None,
             trace: Vec::new(),
         };
         world.tell(Event::Start);
@@ -337,6 +340,10 @@ impl World {
                 self.story()
             );
         }
+        if let Some(witness) = self.witness {
+            let commits = self.participants[witness.index()].commits;
+            assert_eq!(commits, 0, "the other was changed: {}", self.story());
+        }
         let in_scope = if self.plan.replica { 2 } else { 1 };
         match self.outcome.as_ref().expect("it ended") {
             Outcome::Upgraded | Outcome::Unchanged => {
@@ -492,4 +499,45 @@ fn a_downgrade_keeps_the_same_promises() {
         2,
         &mut Tally::default(),
     );
+}
+
+/// A way back of one side, of which the other is compared first.
+fn of_one(only: Side) -> Plan {
+    Plan {
+        to: OLD,
+        only: Some(only),
+        uuids_old: true,
+        ..plan()
+    }
+}
+
+#[test]
+fn a_way_back_of_one_side_never_changes_the_other_whatever_fails() {
+    for (only, initial) in [(Side::Master, [NEW, OLD]), (Side::Replica, [OLD, NEW])] {
+        let mut tally = Tally::default();
+        let mut world = World::new(of_one(only), initial);
+        world.witness = Some(only.other());
+        explore(&world, 2, &mut tally);
+        assert!(tally.upgraded > 10 && tally.rolled_back > 10, "{tally:?}");
+    }
+}
+
+#[test]
+fn a_way_back_of_one_side_that_would_make_the_two_differ_is_none() {
+    for only in Side::ALL {
+        let mut world = World::new(of_one(only), [NEW, NEW]);
+        world.witness = Some(only.other());
+        run_without_faults(&mut world);
+        let one_sided = matches!(
+            &world.outcome,
+            Some(Outcome::RolledBack(f)) if f.reason == Reason::OneSided
+        );
+        assert!(one_sided, "{}", world.story());
+        explore(
+            &World::new(of_one(only), [NEW, NEW]),
+            1,
+            &mut Tally::default(),
+        );
+        assert!(world.participants.iter().all(|p| p.commits == 0));
+    }
 }
