@@ -154,11 +154,11 @@ fn merged(
                 there.insert(uid);
             }
             for file in &replaced {
-                let Some(old) = file.by_uid.get(&uid).filter(|old| old.fits(&record)) else {
+                let Some(old) = file.by_uid.get(uid).filter(|old| old.fits(&record)) else {
                     continue;
                 };
                 let by = was.as_ref().and_then(|l| l.run_of(file.kind, file.file));
-                if has(record.guid().padded(), old) {
+                if has(record.guid().padded(), &old) {
                     continue; // It is not replaced, or is in the `.OLD` file that comes.
                 }
                 if there.contains(&uid) {
@@ -166,9 +166,9 @@ fn merged(
                     kept.into_iter()
                         .zip(by)
                         .for_each(|(kept, by)| kept.run = by);
-                } else if !goes || !gets_it_back(identities, &record, old)? {
+                } else if !goes || !gets_it_back(identities, &record, &old)? {
                     let kept = Kept {
-                        old: *old,
+                        old,
                         run: by.unwrap_or(0),
                     };
                     ledger.entries.insert(uid, kept);

@@ -7,6 +7,7 @@
 //! on its way to stable storage too), and get their names ([`Stage::name`]) when both are done: before that a crash leaves nothing at all, afterwards `.NEW` files that recovery finds by the
 //! intent. On a file system that cannot make a file without a name (`O_TMPFILE`) a durable note comes first instead.
 
+mod by_uid;
 mod carries;
 mod carry_over;
 mod catch_up;

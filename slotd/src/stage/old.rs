@@ -3,10 +3,9 @@
 //! They are in `cyrus.uuids` ([`super::ledger`]), in the `.OLD` files, and, where a power cut and a lost state directory came
 //! together, in what had stepped aside for those. The oldest that is known of a message counts. Only reads.
 
-use std::collections::HashMap;
-
 use indexfile::{FileKind, Guid, IndexFile, IoContext, Record, RecordField, RecordGuid, Uuid};
 
+use super::by_uid::ByUid;
 use super::ledger::Ledger;
 use super::{GUID_VERSION, LiveFiles, sources};
 use crate::fs::{Identity, OpenError};
@@ -71,7 +70,7 @@ pub(super) struct Replaced {
     pub(super) kind: FileKind,
     pub(super) file: Identity,
     pub(super) version: u32,
-    pub(super) by_uid: HashMap<u32, OldUuid>,
+    pub(super) by_uid: ByUid,
 }
 
 /// All that lies beside a mailbox.
@@ -125,32 +124,30 @@ fn read_replaced(
             return Ok(None);
         }
     };
-    let mut replaced = Replaced {
+    let version = old.minor_version();
+    let by_uid = match ByUid::of(old) {
+        Ok(by_uid) => by_uid,
+        Err(error) => {
+            tracing::warn!(mailbox = %place.mailbox, "not used for UUIDs: {error}");
+            return Ok(None);
+        }
+    };
+    Ok(Some(Replaced {
         kind,
         file: identity,
-        version: old.minor_version(),
-        by_uid: HashMap::new(),
-    };
-    for record in old.records() {
-        match record {
-            Ok(record) => {
-                let had = OldUuid::of(&record).map(|had| (record.uid(), had));
-                replaced.by_uid.extend(had);
-            }
-            // What was read before it could be read no further is as good as the rest.
-            Err(error) => {
-                tracing::warn!(mailbox = %place.mailbox, "not all used for UUIDs: {error}");
-                break;
-            }
-        }
-    }
-    Ok(Some(replaced))
+        version,
+        by_uid,
+    }))
 }
 
-/// UUIDs by UID, of messages that are in the live files, each with what shows that it is of the same message.
+/// UUIDs by UID, each with what shows that it is of the same message. They are looked up when they are asked for.
 #[derive(Debug, Default)]
 pub struct OldUuids {
-    by_uid: HashMap<u32, OldUuid>,
+    ledger: Option<Ledger>,
+    /// The oldest first.
+    replaced: Vec<Replaced>,
+    /// Only what this run replaced (0: whichever run).
+    run: Option<u64>,
 }
 
 impl OldUuids {
@@ -160,14 +157,11 @@ impl OldUuids {
     /// `cyrus.uuids` is there and cannot be read.
     pub fn of_all(place: &Place, live: &LiveFiles) -> Result<OldUuids, Refusal> {
         let Beside { ledger, replaced } = Beside::of(place, &live.index)?;
-        let mut uuids = OldUuids::default();
-        if let Some(ledger) = &ledger {
-            uuids.add(live, |uid| ledger.entries.get(&uid).map(|k| k.old))?;
-        }
-        for file in &replaced {
-            uuids.add(live, |uid| file.by_uid.get(&uid).copied())?;
-        }
-        Ok(uuids)
+        Ok(OldUuids {
+            ledger,
+            replaced,
+            run: None,
+        })
     }
 
     /// What one run replaced at version 10 (0: whichever run). A record that has an old-style GUID is none that a run
@@ -176,63 +170,48 @@ impl OldUuids {
     /// # Errors
     /// As [`OldUuids::of_all`].
     pub fn of_run(place: &Place, live: &LiveFiles, run: u64) -> Result<OldUuids, Refusal> {
-        let Beside {
-            ledger,
-            mut replaced,
-        } = Beside::of(place, &live.index)?;
-        let known = ledger.as_ref().is_some_and(|l| l.knows(run));
-        // A run that it has not heard of is one from before it was begun.
-        let is_meant = |of: u64| run == 0 || of == if known { run } else { 0 };
+        let mut uuids = OldUuids::of_all(place, live)?;
+        uuids.run = Some(run);
+        let mut replaced = std::mem::take(&mut uuids.replaced);
         replaced.retain(|file| {
-            let by = ledger.as_ref().map(|l| l.run_of(file.kind, file.file));
+            let by = uuids
+                .ledger
+                .as_ref()
+                .map(|l| l.run_of(file.kind, file.file));
             // Without a ledger it was one run, and is that which is spoken of.
-            let meant = by.is_none_or(|by| by.map_or(run == 0, is_meant));
+            let meant = by.is_none_or(|by| by.map_or(run == 0, |by| uuids.is_meant(by)));
             file.version >= GUID_VERSION && meant
         });
-        let mut uuids = OldUuids::default();
-        if let Some(ledger) = &ledger {
-            // Taken away by this run, or by an earlier one and then again by this one.
-            let by_file = |uid| replaced.iter().any(|f| f.by_uid.contains_key(&uid));
-            uuids.add(live, |uid| {
-                let kept = ledger.entries.get(&uid)?;
-                (is_meant(kept.run) || by_file(uid)).then_some(kept.old)
-            })?;
-        }
-        for file in &replaced {
-            uuids.add(live, |uid| file.by_uid.get(&uid).copied())?;
-        }
-        for record in live.records() {
-            let record = record?;
-            if record.guid().is_old_style() {
-                uuids.by_uid.remove(&record.uid());
-            }
-        }
+        uuids.replaced = replaced;
         Ok(uuids)
     }
 
-    /// Takes from one source what fits a live record and is not known from an older one.
-    fn add(
-        &mut self,
-        live: &LiveFiles,
-        source: impl Fn(u32) -> Option<OldUuid>,
-    ) -> Result<(), Refusal> {
-        for record in live.records() {
-            let record = record?;
-            let uid = record.uid();
-            if !self.by_uid.contains_key(&uid)
-                && let Some(old) = source(uid).filter(|old| old.fits(&record))
-            {
-                self.by_uid.insert(uid, old);
-            }
-        }
-        Ok(())
+    fn is_meant(&self, of: u64) -> bool {
+        let Some(run) = self.run else { return true };
+        let known = self.ledger.as_ref().is_some_and(|l| l.knows(run));
+        // A run that it has not heard of is one from before it was begun.
+        run == 0 || of == if known { run } else { 0 }
+    }
+
+    fn kept(&self, uid: u32) -> Option<OldUuid> {
+        let kept = self.ledger.as_ref()?.entries.get(&uid)?;
+        // Taken away by this run, or by an earlier one and then again by this one.
+        let by_file = || self.replaced.iter().any(|f| f.by_uid.get(uid).is_some());
+        (self.is_meant(kept.run) || by_file()).then_some(kept.old)
     }
 
     /// What this message had.
     #[must_use]
     pub fn get(&self, record: &Record<'_>) -> Option<OldUuid> {
-        let old = self.by_uid.get(&record.uid())?;
-        old.fits(record).then_some(*old)
+        if self.run.is_some() && record.guid().is_old_style() {
+            return None;
+        }
+        let uid = record.uid();
+        let kept = self.kept(uid).filter(|old| old.fits(record));
+        kept.or_else(|| {
+            let mut files = self.replaced.iter();
+            files.find_map(|f| f.by_uid.get(uid).filter(|old| old.fits(record)))
+        })
     }
 }
 
