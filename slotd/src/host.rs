@@ -2,17 +2,20 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use indexfile::mailbox::ImapdConf;
 use indexfile::{IoContext, IoError};
 
 use crate::client::Addr;
+use crate::coordinators::Coordinators;
 use crate::intent::{IntentLog, LogError};
+use crate::lease::{Lease, LeaseError};
 use crate::lock::{MailboxLocks, Patience, wait};
 use crate::mounts::{Mounts, TableError};
 use crate::protocol::Code;
 use crate::refusal::Refusal;
+use crate::served::{Served, StillRunning, Watch};
 use crate::store::{Place, Store};
 
 /// Limits and peers.
@@ -28,6 +31,8 @@ pub struct Options {
     pub default_wait: Duration,
     /// Where to fetch a missing cyrus.sha1s.
     pub sha1s_from: Option<Addr>,
+    /// The operator says that no server runs on the store.
+    pub server_stopped: bool,
 }
 
 impl Default for Options {
@@ -38,6 +43,7 @@ impl Default for Options {
             max_wait: Duration::from_secs(60),
             default_wait: Duration::from_secs(5),
             sha1s_from: None,
+            server_stopped: false,
         }
     }
 }
@@ -55,6 +61,12 @@ pub enum HostError {
     /// The table of mounts.
     #[error(transparent)]
     Mounts(#[from] TableError),
+    /// The lease on the store.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// The server is said to be stopped, and is not.
+    #[error(transparent)]
+    StillRunning(#[from] StillRunning),
     /// Another slotd has the state directory.
     #[error("another slotd uses the state directory {}", path.display())]
     Busy {
@@ -72,10 +84,15 @@ pub struct Host {
     pub log: IntentLog,
     /// Limits and peers.
     pub options: Options,
-    /// Names the state directory.
+    /// Names the store.
     pub host_id: String,
+    /// Who serves the store.
+    pub served: Watch,
+    /// Who works on it.
+    pub coordinators: Coordinators,
     draining: AtomicBool,
     capacity: AtomicU32,
+    _lease: Lease,
     _state_lock: std::fs::File,
 }
 
@@ -103,6 +120,9 @@ impl Host {
                 path: state_dir.to_path_buf(),
             });
         }
+        let lease = Lease::take(&conf, state_dir)?;
+        let log = IntentLog::open(state_dir)?;
+        lease.bind(state_dir, !log.open_intents().is_empty())?;
         let mounts = Mounts::open(state_dir)?;
         let store = Store::new(conf, mounts);
         for shared in indexfile::walk::shared_roots(store.conf()) {
@@ -115,27 +135,46 @@ impl Host {
         {
             tracing::warn!("{warning}");
         }
+        let served = Watch::begin(store.conf(), &roots, state_dir, options.server_stopped)?;
+        if options.server_stopped {
+            let scan = served.verify_stopped()?;
+            if scan.unseen > 0 {
+                tracing::warn!(
+                    "the server is said to be stopped; {} processes could not be looked at",
+                    scan.unseen
+                );
+            }
+        } else if served.served() != Served::Cyrus23 {
+            tracing::warn!("no mailbox of this store is locked: {}", served.reasons());
+        }
         Ok(Host {
             store,
-            log: IntentLog::open(state_dir)?,
+            log,
             options,
-            host_id: host_id(state_dir)?,
+            host_id: lease.host_id.clone(),
+            served,
+            coordinators: Coordinators::open(state_dir)?,
+            _lease: lease,
             draining: AtomicBool::new(false),
             capacity: AtomicU32::new(1),
             _state_lock: lock,
         })
     }
 
-    /// Takes all the locks of a mailbox, or none.
+    /// Takes all the locks of a mailbox, or none: once it is known that they keep its server out, and if that still holds
+    /// under them.
     ///
     /// # Errors
-    /// As [`MailboxLocks::take`]; [`Code::NoMailbox`] only if nothing of the mailbox is left.
+    /// [`Code::Served`] if they do not. Else as [`MailboxLocks::take`]; [`Code::NoMailbox`] only if nothing of the mailbox is left.
     pub fn lock(&self, place: Place, patience: Patience<'_>) -> Result<MailboxLocks, Refusal> {
         let (mailbox, partition) = (place.mailbox.clone(), place.partition.clone());
-        MailboxLocks::take(place, patience).map_err(|refusal| match refusal.code {
+        self.served.admit(&place)?;
+        let locks = MailboxLocks::take(place, patience).map_err(|refusal| match refusal.code {
             Code::NoMailbox => self.store.why_not_there(&mailbox, &partition),
             _ => refusal,
-        })
+        })?;
+        self.served.admit(&locks.place)?;
+        Ok(locks)
     }
 
     /// How many connections are served at once; 1 before a server has begun.
@@ -160,21 +199,4 @@ impl Host {
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
-}
-
-/// The name of a state directory: made up once, from what no other has.
-fn host_id(state_dir: &Path) -> Result<String, HostError> {
-    let path = state_dir.join("host_id");
-    match std::fs::read_to_string(&path) {
-        Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
-        Ok(_) => {}
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-        Err(e) => return Err(IoError::new("read", &path, e).into()),
-    }
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let id = format!("{:x}-{:x}", now.as_nanos(), std::process::id());
-    std::fs::write(&path, format!("{id}\n")).io_context("write", &path)?;
-    Ok(id)
 }

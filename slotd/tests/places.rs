@@ -54,6 +54,13 @@ fn everything(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut all = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
+        // slotd's own, made when it starts.
+        if path
+            .file_name()
+            .is_some_and(|n| n.to_string_lossy().starts_with("reguid."))
+        {
+            continue;
+        }
         if path.is_dir() {
             all.extend(everything(&path));
         } else {

@@ -222,6 +222,7 @@ pub fn relayout(host: &Host, to: &Path, layout: Layout) -> Host {
             }
         }
     }
+    fs::create_dir_all(to.join("conf")).unwrap();
     let mut conf = format!(
         "configdirectory: {0}/conf\ndefaultpartition: default\npartition-default: {0}/spool\n",
         to.display()

@@ -171,7 +171,7 @@ pub(super) fn rollback(args: RollbackArgs) -> Result<Exit, Fail> {
         None => None,
     };
     let names = parse_names(&names)?;
-    let journal = Arc::new(SqliteJournal::open(&common.state.state)?);
+    let journal = Arc::new(SqliteJournal::open_existing(&common.state.state)?);
     let undoes = if args.all {
         None
     } else {
@@ -278,7 +278,7 @@ pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
         _ => Retry::MayPass,
     };
     let common = args.common;
-    let journal = Arc::new(SqliteJournal::open(&common.state.state)?);
+    let journal = Arc::new(SqliteJournal::open_existing(&common.state.state)?);
     let Some(last) = journal.last_run()? else {
         let text = format!("{}: there is no run to retry", common.state.state.display());
         return Err(Fail {
@@ -312,7 +312,7 @@ fn reason(word: &str) -> Result<Reason, String> {
 
 pub(super) fn recover(args: RecoverArgs) -> Result<Exit, Fail> {
     let common = args.common;
-    let journal = Arc::new(SqliteJournal::open(&common.state.state)?);
+    let journal = Arc::new(SqliteJournal::open_existing(&common.state.state)?);
     let mut settings = Settings::upgrade();
     common.work.apply(&mut settings);
     with_runtime(async move {

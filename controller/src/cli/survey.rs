@@ -13,8 +13,10 @@ use super::migrate::with_runtime;
 use super::{Fail, signals, text};
 use crate::audit::Audit;
 use crate::count::{Refused, each_host};
-use crate::journal::{Journal, RunId, SqliteJournal, State};
-use crate::run::{Answered, Asking, Connect, Question, Source, stop_pair, survey, survey_rows};
+use crate::journal::{Journal, MailboxId, RunId, SqliteJournal, State};
+use crate::run::{
+    Answered, Asking, Bound, Connect, Observer, Question, Source, stop_pair, survey, survey_rows,
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct VerifyArgs {
@@ -109,11 +111,31 @@ struct Gone {
     refused: Refused,
 }
 
+/// Sentences for a person.
+struct Notes;
+
+impl Observer for Notes {
+    fn say(&self, text: &str) {
+        text::note(text);
+    }
+}
+
 /// States in which nothing of a mailbox is needed any more for going back or on.
 const DONE: &[State] = &[State::Upgraded, State::Unchanged];
 
 pub(super) fn clean(args: &CleanArgs) -> Result<Exit, Fail> {
-    let journal = SqliteJournal::open_read_only(&args.state.state)?;
+    let journal = Arc::new(SqliteJournal::open_read_only(&args.state.state)?);
+    if let Some(open) = journal.open_transactions(MailboxId(0), 1)?.first() {
+        let text = format!(
+            "{} is decided and not settled, perhaps others too: nothing is cleaned before `controller recover` has settled \
+             them",
+            open.row.name
+        );
+        return Err(Fail {
+            exit: Exit::Config,
+            text,
+        });
+    }
     let Some(last) = journal.last_run()? else {
         let text = format!("{}: no run was started yet", args.state.state.display());
         return Err(Fail {
@@ -121,7 +143,7 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Exit, Fail> {
             text,
         });
     };
-    let names = checked_names(args, &journal, last.id)?;
+    let names = checked_names(args, journal.as_ref(), last.id)?;
     let connect: Arc<dyn Connect> = args.hosts.slotds();
     let (dry_run, parallel) = (args.dry_run, args.parallel.into());
     let question: Arc<Question> = Arc::new(move |of: Named| Command::Clean(Clean { of, dry_run }));
@@ -129,6 +151,8 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Exit, Fail> {
     let hosts = with_runtime(async move {
         let (handle, stop) = stop_pair();
         signals::watch(handle, text::note);
+        let bound = Bound::engage(&connect, journal.as_ref(), &Notes).await?;
+        let connect = Arc::clone(&bound) as Arc<dyn Connect>;
         let asking = Asking {
             connect: &connect,
             parallel,
@@ -136,12 +160,15 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Exit, Fail> {
             question,
         };
         let sink = |answered: Answered| add(&mut hosts, &answered);
-        if names.is_empty() {
-            let journal = Arc::new(journal);
-            survey_rows(&asking, journal, last.id, DONE, sink).await?;
+        let asked = if names.is_empty() {
+            let journal = Arc::clone(&journal) as Arc<dyn Journal>;
+            survey_rows(&asking, journal, last.id, DONE, sink).await
         } else {
-            survey(&asking, vec![Source::Names(names)], sink).await?;
-        }
+            let sources = vec![Source::Names(names)];
+            survey(&asking, sources, sink).await.map(drop)
+        };
+        bound.leave(journal.as_ref()).await;
+        asked?;
         Ok(hosts)
     })?;
     let refused = hosts.values().any(|host| !host.refused.is_empty());

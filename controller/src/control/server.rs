@@ -65,7 +65,7 @@ pub enum ServeError {
 /// The control socket that belongs to a state file.
 #[must_use]
 pub fn socket_path(state: &Path) -> PathBuf {
-    let mut name = state.as_os_str().to_owned();
+    let mut name = crate::journal::resolve(state).into_os_string();
     name.push(".sock");
     name.into()
 }

@@ -48,7 +48,7 @@ pub use model::{
     Attempt, Change, Changed, Ended, Figures, Filter, Identity, Job, Listed, MailboxId,
     OpenTransaction, Row, RunId, RunInfo, RunSpec, State, Totals, Verb,
 };
-pub use sqlite::{APPLICATION_ID, SqliteJournal, USER_VERSION};
+pub use sqlite::{APPLICATION_ID, SqliteJournal, USER_VERSION, resolve};
 
 /// When a change has to be on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

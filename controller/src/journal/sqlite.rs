@@ -40,6 +40,7 @@ impl SqliteJournal {
     /// # Errors
     /// It is in use, is not one of ours, or cannot be opened.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
+        let path = &resolved(path)?;
         let owner = take_ownership(path)?;
         let fresh = !path.exists();
         let connection = connect(
@@ -58,6 +59,20 @@ impl SqliteJournal {
             reader: Mutex::new(reader),
             _owner: Some(owner),
         })
+    }
+
+    /// As [`SqliteJournal::open`], for work that only goes on with what is in it.
+    ///
+    /// # Errors
+    /// There is no such file. Else as [`SqliteJournal::open`].
+    pub fn open_existing(path: &Path) -> Result<Self, JournalError> {
+        if path.exists() {
+            Self::open(path)
+        } else {
+            Err(JournalError::Missing {
+                path: path.to_owned(),
+            })
+        }
     }
 
     /// Opens an existing state file for reading, beside a running controller or without one.
@@ -352,6 +367,38 @@ fn apply(connection: &Connection, change: &Change) -> rusqlite::Result<()> {
         }
     }
     .map(|_| ())
+}
+
+/// The file itself, by whatever links it is reached: its lock must be the same for everybody.
+///
+/// # Errors
+/// It has two names, so that no lock beside it keeps the other one out.
+fn resolved(path: &Path) -> Result<PathBuf, JournalError> {
+    use std::os::unix::fs::MetadataExt;
+    let real = resolve(path);
+    if std::fs::metadata(&real).is_ok_and(|meta| meta.is_file() && meta.nlink() > 1) {
+        let what = "it has a second name (a hard link), by which another controller could open it"
+            .to_owned();
+        return Err(JournalError::NotOurs { path: real, what });
+    }
+    Ok(real)
+}
+
+/// Follows symbolic links, also one that leads to a file that is not there yet.
+#[must_use]
+pub fn resolve(path: &Path) -> PathBuf {
+    const MOST: usize = 40;
+    let mut path = path.to_path_buf();
+    for _ in 0..MOST {
+        if let Ok(real) = path.canonicalize() {
+            return real;
+        }
+        let Ok(target) = std::fs::read_link(&path) else {
+            break;
+        };
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    path
 }
 
 fn take_ownership(path: &Path) -> Result<File, JournalError> {

@@ -24,6 +24,47 @@ fn a_second_controller_on_one_state_file_is_refused_and_readers_are_not() {
 }
 
 #[test]
+fn a_state_file_that_is_reached_by_a_link_has_one_lock() {
+    let directory = tempfile::tempdir().unwrap();
+    let (real, link) = (
+        directory.path().join("real.db"),
+        directory.path().join("link.db"),
+    );
+    std::os::unix::fs::symlink("real.db", &link).unwrap();
+    // Also while the file is not there yet.
+    let first = SqliteJournal::open(&link).unwrap();
+    assert!(real.exists() && directory.path().join("real.db.lock").exists());
+    for path in [&real, &link] {
+        let second = SqliteJournal::open(path);
+        assert!(matches!(second, Err(JournalError::InUse { .. })));
+        assert_eq!(
+            crate::control::socket_path(path),
+            directory
+                .path()
+                .canonicalize()
+                .unwrap()
+                .join("real.db.sock")
+        );
+    }
+    drop(first);
+    let hard = directory.path().join("hard.db");
+    std::fs::hard_link(&real, &hard).unwrap();
+    for path in [&real, &hard] {
+        let refused = SqliteJournal::open(path);
+        assert!(matches!(refused, Err(JournalError::NotOurs { .. })));
+    }
+}
+
+#[test]
+fn work_that_only_goes_on_makes_no_state_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mistyped.db");
+    let missing = SqliteJournal::open_existing(&path);
+    assert!(matches!(missing, Err(JournalError::Missing { .. })));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn what_is_not_ours_is_refused_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let text = directory.path().join("notes.txt");

@@ -68,6 +68,7 @@ pub(super) async fn attempt(
             cut: settings.cut,
             by_content: plan.compares_content(),
         },
+        uniqueids: [None, None],
     };
     let around = Surroundings {
         journal: &parts.journal,

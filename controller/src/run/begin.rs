@@ -39,9 +39,11 @@ pub(super) async fn greet_hosts(connect: &Arc<dyn Connect>) -> Result<[String; 2
         }
     }
     if !ids[0].is_empty() && ids[0] == ids[1] {
-        return Err(RunError::Config(
-            "master and replica are the same slotd".to_owned(),
-        ));
+        return Err(RunError::Config(format!(
+            "master and replica are the same store ({}); if one host was cloned from the other, stop its slotd, remove \
+             reguid.store from its configdirectory and start it again",
+            ids[0]
+        )));
     }
     Ok(ids)
 }

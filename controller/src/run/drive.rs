@@ -10,12 +10,12 @@ use tokio::time::Instant;
 use super::away::Away;
 use super::connect::BoxFuture;
 use super::heard::Heard;
-use super::peer::{Learned, Peer, Target};
+use super::peer::{Asked, Learned, Peer, Target};
 use super::settings::{Settings, Stop, StopSignal};
 use crate::journal::{Change, Durability, Figures, Journal, MailboxId};
 use crate::two_phase::{
-    Action, Answer, Coordinator, Entry, Event, Failure, Finder, ListError, Outcome, Reason,
-    Request, Side, Want,
+    Action, Answer, Coordinator, Entry, Event, Failure, Finder, ListError, Outcome, Reason, Side,
+    Want,
 };
 
 /// Longest pause between two attempts to settle a decided transaction.
@@ -56,7 +56,7 @@ impl Pulse {
     }
 }
 
-type Asked = BoxFuture<'static, (Box<Peer>, Event, Learned)>;
+type Asking = BoxFuture<'static, (Box<Peer>, Event, Learned)>;
 type Compared = BoxFuture<'static, ([Box<Peer>; 2], Event, u64)>;
 
 /// The connections of one worker.
@@ -149,7 +149,8 @@ pub(super) async fn drive(
 ) -> Driven {
     let target = Arc::new(target);
     let mut todo: VecDeque<Action> = machine.step(Event::Start).into();
-    let mut asked: [Option<Asked>; 2] = [None, None];
+    let mut asked: [Option<Asking>; 2] = [None, None];
+    let mut uniqueids = target.uniqueids.clone();
     let mut compared: Option<Compared> = None;
     let mut recorded: Option<BoxFuture<'static, Event>> = None;
     let mut paused: Option<BoxFuture<'static, ()>> = None;
@@ -160,7 +161,12 @@ pub(super) async fn drive(
             match action {
                 Action::Send(side, request) => {
                     let target = Arc::clone(&target);
-                    asked[side.index()] = Some(ask(pair.take(side), target, request));
+                    let decided = machine.is_decided();
+                    let what = Asked {
+                        request,
+                        decided: decided.then(|| uniqueids[side.index()].clone()),
+                    };
+                    asked[side.index()] = Some(ask(pair.take(side), target, what));
                 }
                 Action::Disconnect(side) => {
                     // Dropping the connection closes it; the slotd then rolls back.
@@ -173,6 +179,12 @@ pub(super) async fn drive(
                     compared = Some(compare(peers, so_far.messages, machine.compares_content()));
                 }
                 Action::Record(entry) => {
+                    if matches!(entry, Entry::Decided { .. }) {
+                        // In order before it, so durable with it.
+                        let uniqueids = uniqueids.clone();
+                        let change = Change::Identify { mailbox, uniqueids };
+                        around.journal.submit(change, Durability::Lazy);
+                    }
                     recorded = Some(record(around.journal, change(mailbox, entry)));
                 }
                 Action::Note(entry) => {
@@ -232,6 +244,8 @@ pub(super) async fn drive(
         if let Some((side, learned)) = learned {
             so_far.learn(side, &learned);
             pulse.heed(&learned);
+            let known = &mut uniqueids[side.index()];
+            *known = learned.uniqueid.or(known.take());
         }
         if let Event::Lost(side, why) = &event {
             around.away.suspect(*side, why);
@@ -241,9 +255,9 @@ pub(super) async fn drive(
     }
 }
 
-fn ask(mut peer: Box<Peer>, target: Arc<Target>, request: Request) -> Asked {
+fn ask(mut peer: Box<Peer>, target: Arc<Target>, asked: Asked) -> Asking {
     Box::pin(async move {
-        let (event, learned) = peer.ask(&target, request).await;
+        let (event, learned) = peer.ask(&target, &asked).await;
         (peer, event, learned)
     })
 }

@@ -10,7 +10,8 @@ use super::alert::{Alerts, Told};
 use super::asked::Asked;
 use super::attempt::now_ms;
 use super::away::Away;
-use super::begin::{Retry, Start, greet_hosts, take_up_again};
+use super::begin::{Retry, Start, take_up_again};
+use super::bound::{Bound, Sides};
 use super::breaker::Breaker;
 use super::connect::Connect;
 use super::drive::backoff;
@@ -51,6 +52,8 @@ pub struct Parts {
 /// What everybody who works for a run has in common.
 pub(super) struct Shared {
     pub(super) parts: Parts,
+    /// This coordinator's place on the hosts; `parts.connect` is the same.
+    pub(super) bound: Arc<Bound>,
     pub(super) control: Arc<Control>,
     pub(super) away: Away,
     pub(super) told: Told,
@@ -64,16 +67,20 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Greets the hosts.
+    /// Greets the hosts, and registers with them.
     pub(super) async fn begin(
-        parts: Parts,
+        mut parts: Parts,
         control: &Arc<Control>,
+        sides: Sides,
     ) -> Result<(Arc<Self>, [String; 2]), RunError> {
         control.turn(|knobs| {
             knobs.host_wait = parts.settings.host_wait;
             knobs.lock_wait = parts.settings.lock_wait;
         });
-        let ids = greet_hosts(&parts.connect).await?;
+        let (journal, observer) = (parts.journal.as_ref(), parts.observer.as_ref());
+        let bound = Bound::begin(&parts.connect, journal, observer, sides).await?;
+        let ids = bound.ids();
+        parts.connect = Arc::clone(&bound) as Arc<dyn Connect>;
         let away = Away::new(
             Arc::clone(&parts.connect),
             Arc::clone(&parts.observer),
@@ -83,6 +90,7 @@ impl Shared {
         let max_failures = parts.settings.max_failures;
         let shared = Self {
             parts,
+            bound,
             control: Arc::clone(control),
             away,
             told: Told::default(),
@@ -93,6 +101,11 @@ impl Shared {
             token: OnceLock::new(),
         };
         Ok((Arc::new(shared), ids))
+    }
+
+    /// The end of this coordinator's work: the hosts are told if nothing is open.
+    pub(super) async fn end(&self) {
+        self.bound.leave(self.parts.journal.as_ref()).await;
     }
 }
 
@@ -115,8 +128,10 @@ pub async fn run_controlled(
     control: &Arc<Control>,
 ) -> Result<Summary, RunError> {
     let begun = Instant::now();
-    let (shared, ids) = Shared::begin(parts, control).await?;
-    begin_and_work(&shared, ids, sources, begun).await
+    let (shared, ids) = Shared::begin(parts, control, Sides::AsGiven).await?;
+    let summary = begin_and_work(&shared, ids, sources, begun).await;
+    shared.end().await;
+    summary
 }
 
 async fn begin_and_work(
@@ -177,17 +192,22 @@ pub async fn retry(
             last.spec.of_what()
         )));
     }
-    let (shared, _) = Shared::begin(parts, control).await?;
-    let recovered = settle_open(&shared).await?;
-    let scope = take_up_again(&shared.parts, last.id, what)?;
-    work(&shared, last.id, &scope).await?;
-    sum_up(
-        &shared,
-        last.id,
-        begun,
-        Beside::default(),
-        recovered.settled,
-    )
+    let (shared, _) = Shared::begin(parts, control, Sides::AsGiven).await?;
+    let summary = work_again(&shared, last.id, what, begun).await;
+    shared.end().await;
+    summary
+}
+
+async fn work_again(
+    shared: &Arc<Shared>,
+    run: RunId,
+    what: &Retry,
+    begun: Instant,
+) -> Result<Summary, RunError> {
+    let recovered = settle_open(shared).await?;
+    let scope = take_up_again(&shared.parts, run, what)?;
+    work(shared, run, &scope).await?;
+    sum_up(shared, run, begun, Beside::default(), recovered.settled)
 }
 
 pub(super) fn sum_up(

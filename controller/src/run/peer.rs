@@ -45,6 +45,8 @@ pub(super) struct Target {
     /// Whether only the partition of the list will do, and not another one to which the mailbox was moved since.
     pub(super) strict: bool,
     pub(super) asks: Asks,
+    /// The mailbox's unique id on each side, if it was decided upon earlier.
+    pub(super) uniqueids: [Option<String>; 2],
 }
 
 /// What `UPGRADE` says beside the version.
@@ -56,6 +58,15 @@ pub(super) struct Asks {
     pub(super) cut: bool,
     /// The two hosts are compared by what messages are.
     pub(super) by_content: bool,
+}
+
+/// What is asked, and of which mailbox.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) request: Request,
+    /// It is decided: only the mailbox with this unique id will do, wherever it lies. The inner `None`: the journal does
+    /// not know its unique id.
+    pub(super) decided: Option<Option<String>>,
 }
 
 impl Target {
@@ -140,7 +151,17 @@ impl Peer {
     }
 
     /// Sends a request and waits for what comes of it.
-    pub(super) async fn ask(&mut self, target: &Target, request: Request) -> (Event, Learned) {
+    pub(super) async fn ask(&mut self, target: &Target, asked: &Asked) -> (Event, Learned) {
+        let request = asked.request;
+        if request == Request::Lock
+            && let Some(uniqueid) = &asked.decided
+        {
+            return self.lock_decided(target, uniqueid.as_deref()).await;
+        }
+        self.send(target, request).await
+    }
+
+    pub(super) async fn send(&mut self, target: &Target, request: Request) -> (Event, Learned) {
         let command = target.command(self.side, request);
         let begins = matches!(request, Request::Lock | Request::Prepare { .. });
         let started = Instant::now();
@@ -194,6 +215,12 @@ impl Peer {
                     Event::Reply(self.side, Answer::No(refusal)),
                     Learned::default(),
                 )
+            }
+            // It is there, and does not want us.
+            Err(ClientError::Refused { code, text }) => {
+                let reason = reason_of(code);
+                let answer = Answer::No(Refusal { reason, text });
+                (Event::Reply(self.side, answer), Learned::default())
             }
             Err(error) => {
                 self.client = None;
@@ -309,12 +336,16 @@ impl Peer {
         Event::Reply(self.side, Answer::No(refusal))
     }
 
-    fn understand(&self, request: Request, fields: &Fields) -> (Event, Learned) {
+    pub(super) fn side(&self) -> Side {
+        self.side
+    }
+
+    pub(super) fn understand(&self, request: Request, fields: &Fields) -> (Event, Learned) {
         let mut learned = Learned::default();
         let answer = match request {
             Request::Prepare { .. } | Request::RollBack => Ok(Answer::Done),
             Request::Lock => {
-                learned.uniqueid = fields.text("uniqueid").ok();
+                learned.uniqueid = fields.text("uniqueid").ok().filter(|id| !id.is_empty());
                 learned.lease = fields.get("max_lock_ms").ok().map(Duration::from_millis);
                 locked(fields)
             }
@@ -399,6 +430,8 @@ pub(super) fn reason_of(code: Code) -> Reason {
         Code::Unsupported => Reason::Unsupported,
         Code::Incomplete => Reason::Incomplete,
         Code::State | Code::TooLate | Code::Expired => Reason::Expired,
+        Code::Served => Reason::Served,
+        Code::Busy => Reason::Busy,
         _ => Reason::Protocol,
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::attempt::{conclude, now_ms, pair};
+use super::bound::Sides;
 use super::drive::{End, Surroundings, drive};
 use super::engine::{Parts, Shared, wait_for_mounts};
 use super::peer::{Asks, Target};
@@ -13,7 +14,7 @@ use super::summary::count_open;
 use super::token::Token;
 use crate::control::Control;
 use crate::journal::{Ended, Job, MailboxId, OpenTransaction};
-use crate::two_phase::{Coordinator, Failure, Outcome, Side};
+use crate::two_phase::{Coordinator, Failure, Outcome};
 
 /// What became of the open transactions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,10 +42,16 @@ enum Fate {
 /// A host does not answer, the journal fails, or the transactions do not fit the hosts given.
 pub async fn recover(parts: Parts) -> Result<Recovered, RunError> {
     let control = Arc::new(Control::new(parts.settings.parallel));
-    let (shared, _) = Shared::begin(parts, &control).await?;
-    let mut recovered = settle_open(&shared).await?;
-    while wait_for_mounts(&shared).await && shared.parts.stop.level() == Stop::No {
-        let more = settle_waiting(&shared).await?;
+    let (shared, _) = Shared::begin(parts, &control, Sides::Found).await?;
+    let recovered = settle_all(&shared).await;
+    shared.end().await;
+    recovered
+}
+
+async fn settle_all(shared: &Arc<Shared>) -> Result<Recovered, RunError> {
+    let mut recovered = settle_open(shared).await?;
+    while wait_for_mounts(shared).await && shared.parts.stop.level() == Stop::No {
+        let more = settle_waiting(shared).await?;
         recovered.settled += more.settled;
         recovered.in_doubt += more.in_doubt;
     }
@@ -85,7 +92,6 @@ async fn settle_those(
         after = last.row.id;
         let mut tasks = JoinSet::new();
         for open in page.into_iter().filter(&which) {
-            check_scope(parts, &open)?;
             while tasks.len() >= parts.settings.parallel {
                 count(&mut recovered, tasks.join_next().await.as_ref());
             }
@@ -114,22 +120,6 @@ fn count(recovered: &mut Recovered, joined: Option<&Result<Fate, tokio::task::Jo
         // A task that panicked has settled nothing.
         Some(Ok(Fate::InDoubt) | Err(_)) => recovered.in_doubt += 1,
         None => {}
-    }
-}
-
-/// A transaction of two hosts cannot be settled on one, nor the other way round.
-fn check_scope(parts: &Parts, open: &OpenTransaction) -> Result<(), RunError> {
-    let has = parts.connect.address(Side::Replica).is_some();
-    match (&open.spec.replica, has) {
-        (Some(replica), false) => Err(RunError::Config(format!(
-            "{} has an open transaction with the replica {replica}: give --replica",
-            open.row.name
-        ))),
-        (None, true) => Err(RunError::Config(format!(
-            "{} has an open transaction of a run without a replica: first recover without --replica",
-            open.row.name
-        ))),
-        _ => Ok(()),
     }
 }
 
@@ -164,6 +154,7 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> Fate {
         // It is decided: wherever it is by now.
         strict: false,
         asks,
+        uniqueids: open.uniqueids,
     };
     let around = Surroundings {
         journal: &parts.journal,

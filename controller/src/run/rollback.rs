@@ -19,6 +19,7 @@ use indexfile::mailbox::MailboxName;
 
 use super::asked::Asked;
 use super::begin::Start;
+use super::bound::Sides;
 use super::engine::{Parts, Shared, sum_up, work};
 use super::queue::Scope;
 use super::recover::settle_open;
@@ -77,7 +78,19 @@ pub async fn rollback(
         check_scope(&parts, run)?;
     }
     check_names(&parts, &undone, names)?;
-    let (shared, ids) = Shared::begin(parts, control).await?;
+    let (shared, ids) = Shared::begin(parts, control, Sides::AsGiven).await?;
+    let summary = undo(&shared, ids, &undone, names, begun).await;
+    shared.end().await;
+    summary
+}
+
+async fn undo(
+    shared: &Arc<Shared>,
+    ids: [String; 2],
+    undone: &[RunInfo],
+    names: &[MailboxName],
+    begun: Instant,
+) -> Result<Summary, RunError> {
     let parts = &shared.parts;
     let sources = [super::Source::Names(names.to_vec())];
     let asked = match names {
@@ -86,7 +99,7 @@ pub async fn rollback(
     };
     let start = Start::of(parts, ids, &asked)?;
     // What the run had decided belongs to what it changed.
-    let recovered = settle_open(&shared).await?;
+    let recovered = settle_open(shared).await?;
     let mut search = Search {
         parts,
         names,
@@ -99,10 +112,10 @@ pub async fn rollback(
     if search.going_on.is_some() {
         search.run()?;
     }
-    for run in &undone {
+    for run in undone {
         search.through(run)?;
     }
-    search.not_changed(&undone)?;
+    search.not_changed(undone)?;
     let Search {
         left, begun: run, ..
     } = search;
@@ -117,8 +130,8 @@ pub async fn rollback(
     if parts.stop.level() == Stop::No {
         parts.journal.list_complete(run)?;
     }
-    work(&shared, run, &Scope::All).await?;
-    let mut summary = sum_up(&shared, run, begun, Beside::default(), recovered.settled)?;
+    work(shared, run, &Scope::All).await?;
+    let mut summary = sum_up(shared, run, begun, Beside::default(), recovered.settled)?;
     summary.left_alone = left.count;
     Ok(summary)
 }

@@ -89,6 +89,7 @@ mod tests {
             "configdirectory: {0}/conf\npartition-default: {0}/spool\n",
             dir.path().display()
         );
+        std::fs::create_dir(dir.path().join("conf")).unwrap();
         let conf = ImapdConf::parse(&text).unwrap();
         let spec = StoreSpec::new(3, 7).variety(Variety::Plain);
         spec.build(&[&conf], "default").unwrap();

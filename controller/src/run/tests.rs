@@ -6,6 +6,7 @@ mod ends;
 mod failures;
 mod fake;
 mod limits;
+mod pair;
 mod retries;
 mod rollback;
 mod runs;

@@ -1,7 +1,7 @@
 //! The way forward: prepare, lock, upgrade, compare, decide, commit, release.
 
 use super::state::{After, Direction, Open, Phase, Position, Session, SideState};
-use super::state::{refused, unexpected};
+use super::state::{gone, refused, unexpected};
 use super::types::{
     Action, Answer, Comparison, Entry, Event, Failure, Outcome, Plan, Reason, Request, Side,
 };
@@ -258,10 +258,15 @@ impl Coordinator {
                     self.upgrade(out);
                 }
             }
-            Answer::No(refusal) if self.is_decided() && refusal.reason == Reason::NoMailbox => {
+            Answer::Gone if self.is_decided() => {
                 // Deleted by its owner after the decision: nothing is left there to differ.
                 self.side(side).position = Position::Gone;
-                self.fail_softly(refused(side, refusal), out);
+                self.fail_softly(gone(side), out);
+            }
+            Answer::No(refusal) if self.is_decided() && refusal.reason == Reason::NoMailbox => {
+                // Renamed perhaps, or this is not its host: what was known of it may hold no more.
+                self.side(side).position = Position::Unknown;
+                self.fail(refused(side, refusal), out);
             }
             other => {
                 let failure = unexpected(side, other, "LOCK");

@@ -236,7 +236,7 @@ impl Coordinator {
                 state.position = Position::Old;
                 self.clear(After::Undo, out);
             }
-            (Request::Lock, Answer::No(refusal)) if refusal.reason == Reason::NoMailbox => {
+            (Request::Lock, Answer::Gone) => {
                 state.position = Position::Gone;
                 self.undo_next(out);
             }

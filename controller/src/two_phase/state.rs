@@ -109,6 +109,15 @@ pub(super) fn refused(side: Side, refusal: Refusal) -> Failure {
     }
 }
 
+/// A mailbox that is nowhere on that side.
+pub(super) fn gone(side: Side) -> Failure {
+    Failure {
+        side: Some(side),
+        reason: Reason::NoMailbox,
+        text: "the mailbox was deleted by its owner: none there has its unique id".to_owned(),
+    }
+}
+
 /// A refusal, or an answer that does not fit the question.
 pub(super) fn unexpected(side: Side, answer: Answer, asked: &str) -> Failure {
     match answer {

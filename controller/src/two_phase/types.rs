@@ -153,6 +153,9 @@ pub enum Answer {
         /// As `UPGRADE` answered it, if it is staged (or unchanged) and not committed; else `None`.
         digest: Option<[u8; 20]>,
     },
+    /// To `LOCK` of a mailbox that was decided upon: the host has looked through its whole store, and no mailbox there has
+    /// its unique id. That there is none of its *name* is [`Answer::No`], and proves nothing.
+    Gone,
     /// `NO` or `BAD`.
     No(Refusal),
 }
@@ -217,11 +220,15 @@ pub enum Reason {
     Journal,
     /// The operator stopped the run.
     Interrupted,
+    /// A Cyrus of 2.4 or later, or nobody knows which, serves the store: our locks would protect nothing.
+    Served,
+    /// Another coordinator is at work on the host.
+    Busy,
 }
 
 impl Reason {
     /// Every class.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::Locked,
         Self::Draining,
         Self::Full,
@@ -246,6 +253,8 @@ impl Reason {
         Self::Local,
         Self::Journal,
         Self::Interrupted,
+        Self::Served,
+        Self::Busy,
     ];
 
     /// The word used in the journal, in reports and on the command line.
@@ -276,6 +285,8 @@ impl Reason {
             Self::Protocol => "protocol",
             Self::Journal => "journal",
             Self::Interrupted => "interrupted",
+            Self::Served => "served",
+            Self::Busy => "busy",
         }
     }
 
@@ -302,6 +313,7 @@ impl Reason {
                 | Self::OutOfSync
                 | Self::Incomplete
                 | Self::Local
+                | Self::Busy
         )
     }
 
@@ -319,6 +331,7 @@ impl Reason {
                 | Self::Local
                 | Self::Journal
                 | Self::Interrupted
+                | Self::Busy
         )
     }
 
@@ -378,6 +391,10 @@ impl Reason {
                 "the journal could not be written; free space or repair its disk, then run again"
             }
             Self::Interrupted => "the run was stopped; run again to go on",
+            Self::Served => {
+                "stop the server and start slotd with --server-stopped, or leave the mailbox to its own reconstruct -V"
+            }
+            Self::Busy => "let the other coordinator end, then retry",
         }
     }
 }

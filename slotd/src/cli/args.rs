@@ -54,6 +54,10 @@ pub(super) struct Serve {
     /// Where to fetch a mailbox's cyrus.sha1s if it is missing here
     #[arg(long, value_name = "ADDR")]
     pub sha1s_from: Option<Addr>,
+    /// The mail server is stopped, and stays so: mailboxes of a Cyrus of 2.4 or later, whose locks are not slotd's, may
+    /// then be worked on. slotd looks that no process has a file of the store open
+    #[arg(long)]
+    pub server_stopped: bool,
     /// End a transaction whose controller says nothing for so long
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     pub max_lock: f64,
@@ -72,6 +76,9 @@ pub(super) struct Serve {
 pub(super) struct Recover {
     #[command(flatten)]
     pub at: Where,
+    /// As for `serve`
+    #[arg(long)]
+    pub server_stopped: bool,
     /// Wait for each mailbox's locks at most so long
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
     pub wait: f64,

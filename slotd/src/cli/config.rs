@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 /// Options that take no value.
-const SWITCHES: [&str; 1] = ["insecure-tcp"];
+const SWITCHES: [&str; 2] = ["insecure-tcp", "server-stopped"];
 
 /// The arguments with those of the file, if one is named, behind them.
 pub(super) fn expand(mut args: Vec<OsString>) -> Result<Vec<OsString>, String> {

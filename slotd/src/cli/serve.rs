@@ -15,6 +15,7 @@ use super::Failure;
 use super::args::{Mount, MountVerb, Recover, Serve, StateArg, Where};
 use crate::host::{Host, HostError, Options};
 use crate::intent::recovery::{self, Report};
+use crate::lease::LeaseError;
 use crate::mounts::{MountState, Table, TableError, mount_point_of};
 use crate::protocol::Code;
 use crate::server::{self, ListenError, Listener};
@@ -35,6 +36,7 @@ pub(super) fn serve(args: &Serve) -> Result<Exit, Failure> {
         max_stage: seconds("--max-stage", args.max_stage)?,
         max_wait: seconds("--max-wait", args.max_wait)?,
         sha1s_from: args.sha1s_from.clone(),
+        server_stopped: args.server_stopped,
         ..Options::default()
     };
     let host = Arc::new(open(&args.at, options)?);
@@ -109,7 +111,19 @@ async fn run(host: Arc<Host>, args: &Serve) -> Result<Exit, Failure> {
 }
 
 pub(super) fn recover(args: &Recover) -> Result<Exit, Failure> {
-    let host = open(&args.at, Options::default())?;
+    let state = &args.at.state;
+    if !state.is_dir() {
+        let text = format!(
+            "{} does not exist: no slotd ever kept its state there",
+            state.display()
+        );
+        return Err(Failure::new(Exit::Config, text));
+    }
+    let options = Options {
+        server_stopped: args.server_stopped,
+        ..Options::default()
+    };
+    let host = open(&args.at, options)?;
     let report = recovery::recover(&host, seconds("--wait", args.wait)?);
     tell(&report);
     let transient = |code: Code| matches!(code, Code::Locked | Code::Unmounted | Code::NoSpace);
@@ -122,6 +136,7 @@ pub(super) fn recover(args: &Recover) -> Result<Exit, Failure> {
         {
             Some(Code::Io) => Exit::Io,
             Some(Code::Denied) => Exit::Denied,
+            Some(Code::Served) => Exit::Config,
             Some(_) => Exit::Data,
             None if report.failed.is_empty() => Exit::Ok,
             None => Exit::RolledBack,
@@ -227,10 +242,25 @@ fn open(at: &Where, options: Options) -> Result<Host, Failure> {
             HostError::Io(io) => Exit::of_io(&io.source),
             HostError::Busy { .. } => Exit::Unavailable,
             HostError::Log(_) => Exit::Io,
+            HostError::Lease(error) => lease_exit(error),
+            HostError::StillRunning(_) => Exit::Config,
             HostError::Mounts(_) => Exit::Config,
         };
         Failure::new(exit, error.to_string())
     })
+}
+
+fn lease_exit(error: &LeaseError) -> Exit {
+    use std::io::ErrorKind;
+    match error {
+        LeaseError::Io(io) => Exit::of_io(&io.source),
+        LeaseError::Directory { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+            Exit::Denied
+        }
+        LeaseError::Held { .. } => Exit::Unavailable,
+        LeaseError::Damaged { .. } => Exit::Data,
+        _ => Exit::Config,
+    }
 }
 
 fn seconds(option: &str, value: f64) -> Result<Duration, Failure> {

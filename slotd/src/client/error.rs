@@ -71,6 +71,16 @@ pub enum ClientError {
         /// What is wrong with it.
         source: FieldError,
     },
+    /// The slotd that answers has another store than the one that is meant.
+    #[error("the slotd at {addr} serves another store ({found}, not {wanted})")]
+    WrongStore {
+        /// The address.
+        addr: Addr,
+        /// The store that it has.
+        found: String,
+        /// The one that is meant.
+        wanted: String,
+    },
     /// `NO`: refused, with a reason.
     #[error("[{code}] {text}")]
     Refused {

@@ -241,6 +241,16 @@ impl Client {
         self.typed(Command::Hello, Greeting::from_fields).await
     }
 
+    /// `REGISTER`: this connection is one of the coordinator with that journal.
+    ///
+    /// # Errors
+    /// As [`Client::ask`]; [`crate::protocol::Code::Busy`] if another one is at work.
+    pub async fn register(&mut self, journal: &str) -> Result<Greeting, ClientError> {
+        let journal = journal.to_owned();
+        self.typed(Command::Register { journal }, Greeting::from_fields)
+            .await
+    }
+
     /// `LOCK`
     ///
     /// # Errors

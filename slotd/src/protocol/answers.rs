@@ -5,16 +5,16 @@ use std::time::Duration;
 use indexfile::Guid;
 use indexfile::mailbox::MailboxName;
 
-use super::{FieldError, Fields};
+use super::{FieldError, Fields, Named};
 
-/// `HELLO`
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// `HELLO` and `REGISTER`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Greeting {
     /// The version of the server.
     pub version: String,
     /// The version of the protocol.
     pub protocol: u32,
-    /// Names this slotd's state directory: two addresses with one `host_id` are the same store.
+    /// Names the store: two addresses with one `host_id` are the same store.
     pub host_id: String,
     /// Stopping: takes no new mailbox.
     pub draining: bool,
@@ -22,6 +22,23 @@ pub struct Greeting {
     pub failed: bool,
     /// How many connections it serves at once; absent from servers that do not say.
     pub capacity: Option<u32>,
+    /// Who serves the store: `2.3`, `2.4+` or `unknown`; empty if it does not say.
+    pub served: String,
+    /// Its operator says that no server runs, whatever it is.
+    pub stopped: bool,
+    /// To `REGISTER`: another journal that worked here and did not `LEAVE`.
+    pub left: Option<String>,
+}
+
+/// `FIND`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The mailbox with that unique id.
+    At(Named),
+    /// Not found so far: go on after this one.
+    NotYet(Named),
+    /// The whole store was looked through, and no mailbox has it.
+    Nowhere,
 }
 
 /// `LOCK`, and a part of `STATUS`: what the mailbox is like.
@@ -174,8 +191,21 @@ impl Greeting {
             .with("protocol", self.protocol)
             .with("host_id", &self.host_id)
             .with("state", state);
-        match self.capacity {
+        let fields = match self.capacity {
             Some(capacity) => fields.with("capacity", capacity),
+            None => fields,
+        };
+        let fields = match self.served.as_str() {
+            "" => fields,
+            served => fields.with("served", served),
+        };
+        let fields = if self.stopped {
+            fields.with("stopped", 1)
+        } else {
+            fields
+        };
+        match &self.left {
+            Some(left) => fields.with("left", left),
             None => fields,
         }
     }
@@ -192,7 +222,48 @@ impl Greeting {
             draining: fields.text("state")? == "draining",
             failed: fields.text("state")? == "failed",
             capacity: fields.get("capacity").ok(),
+            served: fields.get_optional("served")?.unwrap_or_default(),
+            stopped: fields.get_optional::<u8>("stopped")? == Some(1),
+            left: fields.get_optional("left")?,
         })
+    }
+}
+
+impl Found {
+    /// For the wire.
+    #[must_use]
+    pub fn to_fields(&self) -> Fields {
+        let of = |named: &Named, key: &str| {
+            let partition = named.partition.clone().unwrap_or_default();
+            Fields::new()
+                .with(key, &named.mailbox)
+                .with("partition", partition)
+        };
+        match self {
+            Found::At(named) => of(named, "mailbox"),
+            Found::NotYet(named) => of(named, "next"),
+            Found::Nowhere => Fields::new().with("nowhere", 1),
+        }
+    }
+
+    /// From the wire.
+    ///
+    /// # Errors
+    /// A field is missing or malformed.
+    pub fn from_fields(fields: &Fields) -> Result<Found, FieldError> {
+        let named = |key: &'static str| {
+            Ok(Named {
+                mailbox: name(key, &fields.bytes(key)?)?,
+                partition: Some(fields.text("partition")?),
+            })
+        };
+        if fields.text("mailbox").is_ok() {
+            named("mailbox").map(Found::At)
+        } else if fields.text("next").is_ok() {
+            named("next").map(Found::NotYet)
+        } else {
+            fields.get::<u8>("nowhere").map(|_| Found::Nowhere)
+        }
     }
 }
 

@@ -128,6 +128,14 @@ impl<'a> Args<'a> {
         }
     }
 
+    /// The value of a key that must be there.
+    pub(super) fn needed(&mut self, key: &str) -> Result<String, CommandError> {
+        match self.text(key)? {
+            Some(text) => Ok(text),
+            None => bad(format!("{} needs {key}=", self.word.to_ascii_uppercase())),
+        }
+    }
+
     pub(super) fn number<T: std::str::FromStr>(
         &mut self,
         key: &str,

@@ -157,6 +157,15 @@ pub struct Clean {
     pub dry_run: bool,
 }
 
+/// `FIND uniqueid=ID [after=NAME partition=P]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Find {
+    /// As cyrus.header has it.
+    pub uniqueid: String,
+    /// Where the last answer stopped, if it did.
+    pub after: Option<Named>,
+}
+
 /// One command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -194,6 +203,15 @@ pub enum Command {
     Verify(Verify),
     /// Remove `cyrus.sha1s`, `.OLD` and strays.
     Clean(Clean),
+    /// This connection is one of the coordinator whose journal has this id.
+    Register {
+        /// The journal's id.
+        journal: String,
+    },
+    /// The coordinator of this connection has nothing open on this store: it may be forgotten.
+    Leave,
+    /// Where the mailbox with a unique id lies, by a walk of the store.
+    Find(Find),
     /// Say goodbye: like closing the connection, with an answer.
     Quit,
 }
@@ -295,6 +313,14 @@ impl Command {
                 of: args.named()?,
                 dry_run: args.switch("dry_run")?,
             }),
+            "REGISTER" => Command::Register {
+                journal: args.needed("journal")?,
+            },
+            "LEAVE" => Command::Leave,
+            "FIND" => Command::Find(Find {
+                uniqueid: args.needed("uniqueid")?,
+                after: args.list_range()?.after,
+            }),
             "QUIT" => Command::Quit,
             "" => return bad("empty command"),
             _ => return bad(format!("unknown command {}", escape(args.word.as_bytes()))),
@@ -322,6 +348,9 @@ impl Command {
             Command::Status(_) => "STATUS",
             Command::Verify(_) => "VERIFY",
             Command::Clean(_) => "CLEAN",
+            Command::Register { .. } => "REGISTER",
+            Command::Leave => "LEAVE",
+            Command::Find(_) => "FIND",
             Command::Quit => "QUIT",
         }
     }
@@ -338,7 +367,16 @@ impl Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = Line(self.name().to_owned());
         match self {
-            Command::Hello | Command::Rollback | Command::Confirm | Command::Quit => {}
+            Command::Hello
+            | Command::Rollback
+            | Command::Confirm
+            | Command::Leave
+            | Command::Quit => {}
+            Command::Register { journal } => line.key("journal", Some(journal)),
+            Command::Find(find) => {
+                line.key("uniqueid", Some(&find.uniqueid));
+                line.after(find.after.as_ref());
+            }
             Command::Lock(lock) => {
                 line.named(&lock.of);
                 line.key("wait_ms", lock.wait.map(|w| w.as_millis()));
@@ -365,11 +403,7 @@ impl Display for Command {
                 line.upgrade(prepare.upgrade);
             }
             Command::List(range) => {
-                line.key("after", range.after.as_ref().map(|a| a.mailbox.to_string()));
-                line.key(
-                    "partition",
-                    range.after.as_ref().and_then(|a| a.partition.clone()),
-                );
+                line.after(range.after.as_ref());
                 line.key("max", range.max);
             }
             Command::Sha1s(range) => {
@@ -413,6 +447,11 @@ impl Line {
     fn named(&mut self, named: &Named) {
         self.flag(&escape(named.mailbox.to_string().as_bytes()), true);
         self.key("partition", named.partition.as_ref());
+    }
+
+    fn after(&mut self, after: Option<&Named>) {
+        self.key("after", after.map(|a| a.mailbox.to_string()));
+        self.key("partition", after.and_then(|a| a.partition.clone()));
     }
 
     fn upgrade(&mut self, upgrade: Upgrade) {

@@ -17,12 +17,12 @@ mod listed;
 mod reply;
 
 pub use answers::{
-    Committed, FileState, Greeting, GuidEntry, GuidPage, MailboxFacts, Prepared, Sha1sChunk,
+    Committed, FileState, Found, Greeting, GuidEntry, GuidPage, MailboxFacts, Prepared, Sha1sChunk,
     Upgraded,
 };
 pub use audit::{Cleaned, Status, Verified};
 pub use command::{
-    Clean, Command, CommandError, Commit, GuidRange, ListRange, Lock, Named, Prepare, Repair,
+    Clean, Command, CommandError, Commit, Find, GuidRange, ListRange, Lock, Named, Prepare, Repair,
     Sha1sRange, Upgrade, UuidSource, Verify,
 };
 pub use compared::{Confirmed, DigestRange, Digests, PartDigest, Standing};

@@ -43,12 +43,16 @@ pub enum Code {
     Expired,
     /// This server cannot do that: a version it does not write, a feature that is off.
     Unsupported,
+    /// The store is served by a Cyrus of 2.4 or later, or by nobody knows what: our locks would protect nothing.
+    Served,
+    /// Another coordinator is at work on this store; the text names it.
+    Busy,
     /// A code that this build does not know; only ever parsed.
     Unknown,
 }
 
 /// Every code that a server sends, with its word on the wire.
-const CODES: [(Code, &str); 17] = [
+const CODES: [(Code, &str); 19] = [
     (Code::NoMailbox, "NOMAILBOX"),
     (Code::Elsewhere, "ELSEWHERE"),
     (Code::TwoPlaces, "TWOPLACES"),
@@ -66,6 +70,8 @@ const CODES: [(Code, &str); 17] = [
     (Code::TooLate, "TOOLATE"),
     (Code::Expired, "EXPIRED"),
     (Code::Unsupported, "UNSUPPORTED"),
+    (Code::Served, "SERVED"),
+    (Code::Busy, "BUSY"),
 ];
 
 impl Code {
@@ -99,6 +105,7 @@ impl Code {
                 | Code::Incomplete
                 | Code::Unmounted
                 | Code::NoSpace
+                | Code::Busy
         )
     }
 }
@@ -224,7 +231,7 @@ mod tests {
     #[test]
     fn every_code_of_the_contract_is_a_word_on_the_wire() {
         for word in
-            "NOMAILBOX LOCKED UNMOUNTED DAMAGED NOMESSAGE NOSPACE IO STATE DENIED DRAINING TOOLATE"
+            "NOMAILBOX LOCKED UNMOUNTED DAMAGED NOMESSAGE NOSPACE IO STATE DENIED DRAINING TOOLATE SERVED BUSY"
                 .split(' ')
         {
             assert_eq!(Code::from_word(word).as_str(), word);

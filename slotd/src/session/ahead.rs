@@ -12,6 +12,7 @@ impl Session {
     /// `PREPARE`: without locks, and apart from the state machine.
     pub(super) fn prepare(&mut self, prepare: &protocol::Prepare) -> Result<Reply, Refusal> {
         let place = self.host.store.find(&prepare.of)?;
+        self.host.served.admit(&place)?;
         let again = |p: &Prepared| p.is_of(&place, prepare.upgrade);
         if self.prepared.as_ref().is_some_and(again) {
             self.catch_up(&prepare.of);

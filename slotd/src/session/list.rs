@@ -69,6 +69,11 @@ struct Part {
 
 impl Session {
     pub(super) fn list(&mut self, range: &ListRange) -> Result<Reply, Refusal> {
+        Ok(Reply::Ok(self.page(range)?.to_fields()))
+    }
+
+    /// A page of the walk.
+    pub(super) fn page(&mut self, range: &ListRange) -> Result<Listed, Refusal> {
         let store = &self.host.store;
         let mut walker = match self.walker.take() {
             Some(walker) if walker.last == range.after && walker.last.is_some() => walker,
@@ -113,7 +118,7 @@ impl Session {
         let odd = std::mem::take(&mut walker.odd);
         (page.odd, page.odd_list) = (odd.count, odd.named);
         self.walker = page.next.is_some().then_some(walker);
-        Ok(Reply::Ok(page.to_fields()))
+        Ok(page)
     }
 }
 

@@ -7,6 +7,7 @@ mod ahead;
 mod audit;
 mod drive;
 mod facts;
+mod find;
 mod inquire;
 mod intend;
 mod list;
@@ -20,7 +21,9 @@ use indexfile::sha1s::Cache;
 use crate::host::Host;
 use crate::intent::Scratch;
 use crate::lock::MailboxLocks;
-use crate::protocol::{Code, Command, Committed, Greeting, PROTOCOL_VERSION, Reply, Upgrade};
+use crate::protocol::{
+    Code, Command, Committed, Fields, Greeting, PROTOCOL_VERSION, Reply, Upgrade,
+};
 use crate::refusal::Refusal;
 use crate::stage::{Incarnation, Note, Prepared, Stage};
 use crate::store::Place;
@@ -104,6 +107,18 @@ pub struct Session {
     prepared: Option<Prepared>,
     /// The mailboxes in which this session may have scratch files.
     touched: Vec<Scratch>,
+    coordinator: Coordinator,
+}
+
+/// For whom a session works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Coordinator {
+    /// Nobody yet.
+    Nobody,
+    /// Somebody who gave no journal, while something is held.
+    Unnamed,
+    /// The coordinator with this journal.
+    Of(String),
 }
 
 impl Session {
@@ -124,6 +139,7 @@ impl Session {
             walker: None,
             prepared: None,
             touched: Vec::new(),
+            coordinator: Coordinator::Nobody,
         }
     }
 
@@ -149,25 +165,23 @@ impl Session {
     #[must_use]
     pub fn handle(&mut self, command: Command) -> Reply {
         let reply = match command {
-            Command::Hello => Ok(Reply::Ok(
-                Greeting {
-                    version: env!("CARGO_PKG_VERSION").to_owned(),
-                    protocol: PROTOCOL_VERSION,
-                    host_id: self.host.host_id.clone(),
-                    draining: self.host.is_draining(),
-                    failed: self.host.log.usable_now().is_err(),
-                    capacity: Some(self.host.capacity()),
-                }
-                .to_fields(),
-            )),
+            Command::Hello => Ok(Reply::Ok(self.greeting(None).to_fields())),
+            Command::Register { journal } => self.register(journal),
+            Command::Leave => self.leave(),
+            Command::Find(find) => self.find(&find),
             Command::Quit => {
                 self.end();
-                Ok(Reply::Ok(crate::protocol::Fields::new()))
+                Ok(Reply::Ok(Fields::new()))
             }
             Command::Lock(_) | Command::Prepare(_) if self.host.is_draining() => Err(Refusal::new(
                 Code::Draining,
                 "slotd is stopping and takes no new mailbox",
             )),
+            Command::Lock(_) | Command::Prepare(_) | Command::Clean(_)
+                if let Err(refusal) = self.enter() =>
+            {
+                Err(refusal)
+            }
             Command::Lock(lock) => {
                 self.lock = Some(lock);
                 Ok(self.drive(Event::Lock))
@@ -195,7 +209,71 @@ impl Session {
             Command::Verify(verify) => self.verify(&verify),
             Command::Clean(clean) => self.clean(&clean),
         };
+        self.exit();
         reply.unwrap_or_else(|refusal| refusal.to_reply())
+    }
+
+    fn greeting(&self, left: Option<String>) -> Greeting {
+        Greeting {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol: PROTOCOL_VERSION,
+            host_id: self.host.host_id.clone(),
+            draining: self.host.is_draining(),
+            failed: self.host.log.usable_now().is_err(),
+            capacity: Some(self.host.capacity()),
+            served: self.host.served.served().as_str().to_owned(),
+            stopped: self.host.served.is_stopped(),
+            left,
+        }
+    }
+
+    /// This connection is one of the coordinator with that journal.
+    fn register(&mut self, journal: String) -> Result<Reply, Refusal> {
+        let known = match &self.coordinator {
+            Coordinator::Of(known) => Some(known.clone()),
+            _ => None,
+        };
+        if known.is_some_and(|known| known != journal) || self.transaction.is_open() {
+            let text = "this connection works for somebody already";
+            return Err(Refusal::new(Code::State, text));
+        }
+        self.disown();
+        let left = self.host.coordinators.register(&journal)?;
+        self.coordinator = Coordinator::Of(journal);
+        Ok(Reply::Ok(self.greeting(left).to_fields()))
+    }
+
+    fn leave(&mut self) -> Result<Reply, Refusal> {
+        match &self.coordinator {
+            Coordinator::Of(journal) => self.host.coordinators.leave(journal)?,
+            _ => return Err(Refusal::new(Code::State, "LEAVE comes after REGISTER")),
+        }
+        Ok(Reply::Ok(Fields::new()))
+    }
+
+    /// Before anything is held.
+    fn enter(&mut self) -> Result<(), Refusal> {
+        if self.coordinator == Coordinator::Nobody {
+            self.host.coordinators.enter()?;
+            self.coordinator = Coordinator::Unnamed;
+        }
+        Ok(())
+    }
+
+    /// Somebody without a journal counts only while something is held.
+    fn exit(&mut self) {
+        let holds = self.transaction.is_open() || self.prepared.is_some();
+        if self.coordinator == Coordinator::Unnamed && !holds {
+            self.disown();
+        }
+    }
+
+    fn disown(&mut self) {
+        match std::mem::replace(&mut self.coordinator, Coordinator::Nobody) {
+            Coordinator::Of(journal) => self.host.coordinators.gone(&journal),
+            Coordinator::Unnamed => self.host.coordinators.exit(),
+            Coordinator::Nobody => {}
+        }
     }
 
     /// Does work that may have to make scratch files under names: that there may be some is noted before the first.
@@ -239,6 +317,7 @@ impl Session {
     /// The transaction's time is over.
     pub fn expire(&mut self) {
         let _ = self.drive(Event::Expire);
+        self.exit();
     }
 
     /// The connection is closed.
@@ -246,6 +325,7 @@ impl Session {
         let _ = self.drive(Event::Disconnect);
         self.prepared = None;
         self.clear_scratch();
+        self.disown();
     }
 }
 

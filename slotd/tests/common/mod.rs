@@ -11,6 +11,7 @@ use indexfile::{FileKind, Guid, IndexFile};
 use sha1::{Digest, Sha1};
 use slotd::client::{Addr, Client, Timeouts};
 use slotd::host::{Host, HostError, Options};
+use slotd::lease::LeaseError;
 use slotd::protocol::{Lock, Named};
 use slotd::server::{self, Listener};
 use tokio::sync::watch;
@@ -49,6 +50,7 @@ impl Store {
         let template = TEMPLATE.get_or_init(Store::cyrus_2_3_9);
         let tmp = tempfile::tempdir().unwrap();
         let root = tmp.path().join("cyrus-2.3.9");
+        std::fs::create_dir_all(root.join("conf")).unwrap();
         let (from, to) = (template.root(), root.to_str().unwrap());
         for mailbox in mailboxes {
             for half in ["meta", "spool"] {
@@ -115,7 +117,9 @@ impl Store {
         // state directory, for the moment between fork and exec.
         for _ in 0..500 {
             match Host::open(self.conf.clone(), &self.state(), options.clone()) {
-                Err(HostError::Busy { .. }) => std::thread::sleep(Duration::from_millis(10)),
+                Err(HostError::Busy { .. } | HostError::Lease(LeaseError::Held { .. })) => {
+                    std::thread::sleep(Duration::from_millis(10))
+                }
                 host => return Arc::new(host.unwrap()),
             }
         }

@@ -230,6 +230,7 @@ impl Step {
             | Self::OpFails(m, ..)
             | Self::Expire(m, ..)
             | Self::Cut(m, _)
+            | Self::Missed(m, ..)
             | Self::RecoveryFails(m, ..)
             | Self::JournalFails(m, _)
             | Self::Abort(m)

@@ -1,6 +1,6 @@
 //! Everything that can happen next, and what comes of it.
 
-use controller::two_phase::{Answer, Comparison, Entry, Event, Side};
+use controller::two_phase::{Answer, Comparison, Entry, Event, Request, Side};
 use slotd::transaction;
 
 use super::Config;
@@ -44,6 +44,8 @@ pub enum Step {
     Reboot(Side, [usize; 2], bool),
     /// Cyrus changes a file in place.
     OwnerWrites(usize, Side, Which),
+    /// There is no mailbox of that name to lock: its owner has renamed it, or another host answers; and then it is back.
+    Missed(usize, Side, u8),
     /// Cyrus replaces the index.
     OwnerReplaces(usize, Side),
     /// `controller retry` after a rollback.
@@ -168,6 +170,12 @@ impl World {
                     if config.rich_owner {
                         steps.push(Step::OwnerWrites(m, side, Which::Expunge));
                         steps.push(Step::OwnerReplaces(m, side));
+                    }
+                }
+                for conn in &self.conns[m][side.index()] {
+                    let idle = site.next_op(conn.id).is_none() && conn.serving.is_none();
+                    if self.writes > 0 && idle && conn.inbox == Some(Request::Lock) {
+                        steps.push(Step::Missed(m, side, conn.id));
                     }
                 }
             }
@@ -338,6 +346,10 @@ impl World {
             Step::OwnerReplaces(m, side) => {
                 self.writes -= 1;
                 self.sites[m][side.index()].owner_replaces(|image| image.writes += 1);
+            }
+            Step::Missed(m, side, id) => {
+                self.writes -= 1;
+                self.miss(m, side, id);
             }
             Step::Retry(m) => {
                 self.retries -= 1;

@@ -76,6 +76,20 @@ impl World {
         }
     }
 
+    /// The server has no mailbox of the name that it is to lock.
+    pub fn miss(&mut self, m: usize, side: Side, id: u8) {
+        self.rows[m].missed |= self.rows[m].decided.is_some();
+        let Some(conn) = self.conn_mut(m, side, id) else {
+            return;
+        };
+        conn.inbox = None;
+        let refusal = Refusal {
+            reason: Reason::NoMailbox,
+            text: String::new(),
+        };
+        conn.reply = conn.attached.then_some(Answer::No(refusal));
+    }
+
     /// A session's next op, done or failing; what comes of it.
     pub fn run_op(&mut self, m: usize, side: Side, id: u8, how: Option<Failing>) {
         let site = &mut self.sites[m][side.index()];

@@ -93,6 +93,8 @@ pub struct Row {
     pub aborted: bool,
     /// The way back could not be recorded.
     pub unrecorded: bool,
+    /// Once decided it was not found under its name.
+    pub missed: bool,
 }
 
 /// Whether slotd runs on a host.
@@ -176,6 +178,7 @@ impl World {
             self.rows[m].pauses = 0;
             self.rows[m].aborted = false;
             self.rows[m].unrecorded = false;
+            self.rows[m].missed = false;
             if self.rows[m].closed.is_none() {
                 self.tell(config, m, Event::Start);
             }
@@ -194,6 +197,7 @@ impl World {
         self.rows[m].pauses = 0;
         self.rows[m].aborted = false;
         self.rows[m].unrecorded = false;
+        self.rows[m].missed = false;
         self.tell(config, m, Event::Start);
     }
 
@@ -304,7 +308,8 @@ impl World {
             let row = &self.rows[m];
             let damaged = self.sites[m].iter().any(|s| s.damaged || s.shut_down);
             let exhausted = row.pauses >= config.plan.settle_attempts;
-            if row.decided.is_none() || !(row.aborted || row.unrecorded || damaged || exhausted) {
+            let known = row.aborted || row.unrecorded || row.missed || damaged || exhausted;
+            if row.decided.is_none() || !known {
                 self.break_promise(Broken::NeedlessDoubt);
             }
         } else {

@@ -257,14 +257,12 @@ impl Connection {
         self.deadline = Instant::now() + MAX_LOCK;
         self.asked = Some(command.clone());
         match command {
-            Command::Hello => {
+            Command::Hello | Command::Register { .. } => {
                 let greeting = Greeting {
                     version: "simulated".to_owned(),
                     protocol: PROTOCOL_VERSION,
                     host_id: format!("host-{}", self.side),
-                    draining: false,
-                    failed: false,
-                    capacity: None,
+                    ..Greeting::default()
                 };
                 return Some(Reply::Ok(greeting.to_fields()));
             }
@@ -292,7 +290,7 @@ impl Connection {
             }
             Command::Release { drop_old } => self.event(Event::Release { drop_old }),
             Command::Rollback => self.event(Event::Rollback),
-            Command::Prepare(_) => return Some(Reply::Ok(Fields::new())),
+            Command::Prepare(_) | Command::Leave => return Some(Reply::Ok(Fields::new())),
             _ => return Some(Reply::no(Code::Unsupported, "not simulated")),
         }
         if self.mailbox.is_none() {

@@ -9,8 +9,8 @@ use indexfile::Guid;
 use indexfile::mailbox::MailboxName;
 use slotd::client::{Addr, Client, ClientError, Timeouts};
 use slotd::protocol::{
-    Code, Command, Committed, Confirmed, Digests, FileState, Greeting, GuidEntry, GuidPage, Listed,
-    MailboxFacts, Named, Odd, PartDigest, Reply, Standing, Upgraded,
+    Code, Command, Committed, Confirmed, Digests, FileState, Found, Greeting, GuidEntry, GuidPage,
+    Listed, MailboxFacts, Named, Odd, PartDigest, Reply, Standing, Upgraded,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
@@ -22,7 +22,14 @@ pub struct Mailbox {
     pub version: u32,
     /// UID and what the message is.
     pub messages: Vec<(u32, u8)>,
+    /// If it does not go with the name it has now.
+    pub uniqueid: Option<String>,
     locked: bool,
+}
+
+/// The unique id of a mailbox that was made under this name.
+pub fn id_of(name: &str) -> String {
+    format!("id of {name}")
 }
 
 /// What is to happen at a command: its word, the mailbox, how often.
@@ -119,6 +126,7 @@ pub fn host(names: &[&str]) -> Shared {
     let mailbox = || Mailbox {
         version: 9,
         messages: vec![(1, 1), (2, 2), (7, 3)],
+        uniqueid: None,
         locked: false,
     };
     let mailboxes = names.iter().map(|n| ((*n).to_owned(), mailbox())).collect();
@@ -308,14 +316,13 @@ fn guid(message: u8, version: u32) -> Guid {
 fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command) -> Reply {
     let state = || Reply::no(Code::State, "not now");
     match command {
-        Command::Hello => Reply::Ok(
+        Command::Hello | Command::Register { .. } => Reply::Ok(
             Greeting {
                 version: "1".to_owned(),
                 protocol: slotd::protocol::PROTOCOL_VERSION,
                 host_id: host.id.clone().unwrap_or_else(|| format!("host-{side}")),
                 draining: host.draining,
-                failed: false,
-                capacity: None,
+                ..Greeting::default()
             }
             .to_fields(),
         ),
@@ -366,12 +373,14 @@ fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command
             }
             mailbox.locked = true;
             host.most_locked = host.most_locked.max(locked + 1);
+            let uniqueid = mailbox.uniqueid.clone();
+            let uniqueid = uniqueid.unwrap_or_else(|| id_of(&name));
             session.mailbox = Some(name);
             Reply::Ok(
                 MailboxFacts {
                     mailbox: lock.of.mailbox.clone(),
                     partition: "default".to_owned(),
-                    uniqueid: "u".to_owned(),
+                    uniqueid,
                     uidvalidity: 1,
                     index: mailbox.version,
                     expunge: None,
@@ -391,7 +400,20 @@ fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command
                 false => Reply::no(Code::NoMailbox, format!("no mailbox {name}")),
             })
         }
-        Command::Quit => Reply::Ok(slotd::protocol::Fields::new()),
+        Command::Find(find) => {
+            let is = |(name, mailbox): &(&String, &Mailbox)| {
+                let id = mailbox.uniqueid.clone().unwrap_or_else(|| id_of(name));
+                id == find.uniqueid
+            };
+            let found = host.mailboxes.iter().find(is);
+            let found = found.map(|(name, _)| Named {
+                mailbox: MailboxName::parse(name).expect("a name"),
+                partition: Some(host.partition(name).to_owned()),
+            });
+            let found = found.map_or(Found::Nowhere, Found::At);
+            Reply::Ok(found.to_fields())
+        }
+        Command::Quit | Command::Leave => Reply::Ok(slotd::protocol::Fields::new()),
         _ => match session.mailbox.clone() {
             Some(name) if host.mailboxes.contains_key(&name) => {
                 in_session(host, session, &name, command)

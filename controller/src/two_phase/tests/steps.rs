@@ -340,15 +340,15 @@ fn a_way_back_cut_short_is_taken_up_again() {
 }
 
 #[test]
-fn a_mailbox_deleted_after_the_decision_is_no_doubt() {
+fn a_mailbox_that_is_nowhere_after_the_decision_is_no_doubt() {
     let open = Open {
         reversing: false,
         before: [Some(9), Some(9)],
         forward: [false, false],
     };
     let gone = [
-        ("m:lock", no(M, Reason::NoMailbox)),
-        ("r:lock", no(R, Reason::NoMailbox)),
+        ("m:lock", Event::Reply(M, Answer::Gone)),
+        ("r:lock", Event::Reply(R, Answer::Gone)),
     ];
     let line = drive(
         Coordinator::resume(
@@ -361,6 +361,23 @@ fn a_mailbox_deleted_after_the_decision_is_no_doubt() {
         &gone,
     );
     assert!(line.ends_with("rolled_back(no_mailbox)"), "{line}");
+}
+
+#[test]
+fn no_such_mailbox_after_the_decision_is_no_answer_by_itself() {
+    for (reversing, side) in [(false, M), (false, R), (true, M), (true, R)] {
+        let open = Open {
+            reversing,
+            before: [Some(9), Some(9)],
+            forward: [false, false],
+        };
+        let what = if side == M { "m:lock" } else { "r:lock" };
+        let line = drive(
+            Coordinator::resume(plan(), open),
+            &[(what, no(side, Reason::NoMailbox))],
+        );
+        assert!(line.ends_with("ALERT in_doubt(no_mailbox)"), "{line}");
+    }
 }
 
 #[test]

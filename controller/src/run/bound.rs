@@ -1,0 +1,266 @@
+//! The two stores that a journal belongs to, and this coordinator's place on them.
+//!
+//! # What it promises
+//!
+//! * Before anything else each host says which store it has. A store that is not the journal's, or not that of an open
+//!   transaction, is refused: there a mailbox that is missing would prove nothing, and one that is there is another one.
+//! * Every connection of a run registers the journal, so that no other coordinator comes between, and says again which
+//!   store it leads to: an address may change hands.
+//! * The registration is held for the whole run, and taken back at its end if nothing is left open.
+//!
+//! # What a crash leaves
+//!
+//! Connections that close. The slotds remember that this journal may have decided something, and tell every other one.
+
+use std::sync::Arc;
+
+use slotd::client::{Client, ClientError};
+use slotd::protocol::{Code, Command};
+use tokio::sync::Mutex;
+
+use super::begin::greet_hosts;
+use super::connect::{BoxFuture, Connect};
+use super::observe::Observer;
+use super::settings::RunError;
+use crate::journal::{Identity, Journal, MailboxId, OpenTransaction};
+use crate::two_phase::Side;
+
+/// Rows of the journal looked at at a time.
+const PAGE: u32 = 256;
+
+/// Whether hosts that were given the wrong way round are refused, or found by what they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sides {
+    AsGiven,
+    Found,
+}
+
+/// The connections of one coordinator.
+pub struct Bound {
+    inner: Arc<dyn Connect>,
+    swapped: bool,
+    journal: String,
+    ids: [String; 2],
+    /// Hold the registration.
+    keepers: Mutex<[Option<Client>; 2]>,
+}
+
+impl Bound {
+    /// Greets the hosts, sees that they are the journal's, and registers.
+    ///
+    /// # Errors
+    /// A host does not answer, is not the journal's, or works for another coordinator.
+    pub(super) async fn begin(
+        connect: &Arc<dyn Connect>,
+        journal: &dyn Journal,
+        observer: &dyn Observer,
+        sides: Sides,
+    ) -> Result<Arc<Self>, RunError> {
+        let mut ids = greet_hosts(connect).await?;
+        let identity = journal.identity()?;
+        let swapped = sides == Sides::Found && changed_places(&identity, &ids);
+        if swapped {
+            ids.swap(0, 1);
+            observer
+                .say("the hosts were given the wrong way round; they are known by their stores");
+        }
+        check(&identity, journal, &ids)?;
+        let bound = Self {
+            inner: Arc::clone(connect),
+            swapped,
+            journal: identity.id,
+            ids,
+            keepers: Mutex::default(),
+        };
+        for side in Side::ALL {
+            if bound.address(side).is_some() {
+                bound.keep(side, observer).await?;
+            }
+        }
+        Ok(Arc::new(bound))
+    }
+
+    /// As a run does, for a command that changes mailboxes and is none: see [`Bound::leave`].
+    ///
+    /// # Errors
+    /// A host does not answer, is not the journal's, or works for another coordinator.
+    pub async fn engage(
+        connect: &Arc<dyn Connect>,
+        journal: &dyn Journal,
+        observer: &dyn Observer,
+    ) -> Result<Arc<Self>, RunError> {
+        Self::begin(connect, journal, observer, Sides::AsGiven).await
+    }
+
+    /// What the hosts call their stores; empty for a side that the run does not have.
+    pub(super) fn ids(&self) -> [String; 2] {
+        self.ids.clone()
+    }
+
+    async fn keep(&self, side: Side, observer: &dyn Observer) -> Result<(), RunError> {
+        let (client, left) = self.registered(side).await.map_err(|error| match error {
+            ClientError::Refused {
+                code: Code::Busy,
+                text,
+            } => RunError::Unavailable {
+                side: side.as_str(),
+                text,
+            },
+            error => RunError::Unavailable {
+                side: side.as_str(),
+                text: error.to_string(),
+            },
+        })?;
+        if let Some(left) = left {
+            observer.say(&format!(
+                "{side}: the coordinator with journal {left} went away from this store and did not say that nothing is \
+                 open there; what it has decided is settled by `controller recover` with its own state file"
+            ));
+        }
+        self.keepers.lock().await[side.index()] = Some(client);
+        Ok(())
+    }
+
+    async fn registered(&self, side: Side) -> Result<(Client, Option<String>), ClientError> {
+        let mut client = self.inner.connect(self.real(side)).await?;
+        let greeting = client.register(&self.journal).await?;
+        let wanted = &self.ids[side.index()];
+        if !wanted.is_empty() && greeting.host_id != *wanted {
+            return Err(ClientError::WrongStore {
+                addr: client.addr().clone(),
+                found: greeting.host_id,
+                wanted: wanted.clone(),
+            });
+        }
+        Ok((client, greeting.left))
+    }
+
+    fn real(&self, side: Side) -> Side {
+        match (side, self.swapped) {
+            (Side::Master, true) => Side::Replica,
+            (Side::Replica, true) => Side::Master,
+            (side, false) => side,
+        }
+    }
+
+    /// Tells the hosts that nothing is open, if that is so. Whom that does not reach, tells others of this journal.
+    pub async fn leave(&self, journal: &dyn Journal) {
+        let open = journal.open_transactions(MailboxId(0), 1);
+        if !open.is_ok_and(|open| open.is_empty()) {
+            return;
+        }
+        let mut keepers = self.keepers.lock().await;
+        for side in Side::ALL {
+            if self.address(side).is_none() {
+                continue;
+            }
+            let kept = keepers[side.index()].take();
+            let told = match kept {
+                Some(mut client) => client.ask(&Command::Leave).await.is_ok(),
+                None => false,
+            };
+            // Its slotd was started again meanwhile.
+            if !told && let Ok((mut client, _)) = self.registered(side).await {
+                let _ = client.ask(&Command::Leave).await;
+            }
+        }
+    }
+}
+
+impl Connect for Bound {
+    fn connect(&self, side: Side) -> BoxFuture<'_, Result<Client, ClientError>> {
+        Box::pin(async move { Ok(self.registered(side).await?.0) })
+    }
+
+    fn address(&self, side: Side) -> Option<String> {
+        self.inner.address(self.real(side))
+    }
+}
+
+/// Whether each host is the other one's place in the journal.
+fn changed_places(identity: &Identity, ids: &[String; 2]) -> bool {
+    let [master, replica] = &identity.hosts;
+    let is = |known: &Option<String>, id: &String| known.as_ref().is_some_and(|k| k == id);
+    is(master, &ids[1]) || is(replica, &ids[0])
+}
+
+/// Whether these are the journal's hosts, and those of everything that is open in it.
+fn check(identity: &Identity, journal: &dyn Journal, ids: &[String; 2]) -> Result<(), RunError> {
+    if changed_places(identity, ids) {
+        return Err(RunError::Config(format!(
+            "master and replica have changed places since the first run with this state file: {}; name them as they \
+             were, `controller recover` finds them by itself; for a migration the other way round take another state file",
+            spelled(identity, ids)
+        )));
+    }
+    let fits = |known: Option<&str>, id: &str| {
+        known.is_none_or(|known| known.is_empty() || id.is_empty() || known == id)
+    };
+    for side in Side::ALL {
+        if !fits(identity.hosts[side.index()].as_deref(), &ids[side.index()]) {
+            return Err(RunError::Config(format!(
+                "this state file belongs to other stores: {}",
+                spelled(identity, ids)
+            )));
+        }
+    }
+    let mut after = MailboxId(0);
+    loop {
+        let page = journal.open_transactions(after, PAGE)?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        after = last.row.id;
+        for open in &page {
+            check_open(open, ids, &fits)?;
+        }
+    }
+}
+
+fn check_open(
+    open: &OpenTransaction,
+    ids: &[String; 2],
+    fits: &impl Fn(Option<&str>, &str) -> bool,
+) -> Result<(), RunError> {
+    let has = !ids[Side::Replica.index()].is_empty();
+    match (&open.spec.replica, has) {
+        (Some(replica), false) => {
+            return Err(RunError::Config(format!(
+                "{} has an open transaction with the replica {replica}: give --replica",
+                open.row.name
+            )));
+        }
+        (None, true) => {
+            return Err(RunError::Config(format!(
+                "{} has an open transaction of a run without a replica: first recover without --replica",
+                open.row.name
+            )));
+        }
+        _ => {}
+    }
+    let known = [&open.spec.master_id, &open.spec.replica_id];
+    for side in Side::ALL {
+        let (known, id) = (known[side.index()], &ids[side.index()]);
+        if !fits(Some(known.as_str()), id) {
+            return Err(RunError::Config(format!(
+                "{} has an open transaction on the {side} {known}, and this is {id}",
+                open.row.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn spelled(identity: &Identity, ids: &[String; 2]) -> String {
+    let one = |side: Side| {
+        let known = identity.hosts[side.index()]
+            .as_deref()
+            .unwrap_or("none yet");
+        let id = match ids[side.index()].as_str() {
+            "" => "none",
+            id => id,
+        };
+        format!("its {side} is {known}, and this one {id}")
+    };
+    format!("{}; {}", one(Side::Master), one(Side::Replica))
+}

@@ -1,0 +1,270 @@
+//! Looks at what a Cyrus leaves in its configuration directory and in the first mailboxes. All looks are bounded: a large
+//! store is sampled, and every mailbox is looked at once more when it is to be locked.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use indexfile::mailbox::ImapdConf;
+use rustix::fs::OFlags;
+
+use super::{Evidence, mailbox};
+
+/// The most directory entries looked at in one tree.
+const ENTRIES: usize = 20_000;
+/// The most mailboxes of the sample.
+const MAILBOXES: usize = 100;
+/// How deep a tree is looked into.
+const DEPTH: usize = 12;
+/// How much of a database is read: its first entries.
+const DATABASE: u64 = 64 << 10;
+
+/// The beginning of a twoskip database.
+const TWOSKIP: &[u8] = b"\xa1\x02\x8b\x0dtwoskip file\0\0\0\0";
+/// How an entry of mailboxes.db begins from 2.5 on.
+const LIST_ENTRY: &[u8] = b"%(A %(";
+
+/// Options that came after 2.3, and never had another meaning there.
+const OPTIONS: [&str; 14] = [
+    "mboxname_lockpath",
+    "mailbox_legacy_dirs",
+    "conversations",
+    "conversations_db",
+    "conversations_db_path",
+    "archive_enabled",
+    "archive_days",
+    "httpmodules",
+    "search_engine",
+    "specialusealways",
+    "reverseacls",
+    "mailbox_initial_flags",
+    "jmapsubmission_deleteonsend",
+    "mboxlist_db_path",
+];
+/// Databases by the option that names their format.
+const FORMATS: [&str; 10] = [
+    "mboxlist_db",
+    "annotation_db",
+    "duplicate_db",
+    "statuscache_db",
+    "seenstate_db",
+    "subscription_db",
+    "quota_db",
+    "tlscache_db",
+    "ptscache_db",
+    "conversations_db",
+];
+/// Databases in the configuration directory.
+const DATABASES: [&str; 7] = [
+    "mailboxes.db",
+    "annotations.db",
+    "deliver.db",
+    "statuscache.db",
+    "tls_sessions.db",
+    "quotas.db",
+    "user_deny.db",
+];
+/// What a user has beside .seen and .sub since 2.5.
+const USER_FILES: [&str; 6] = [
+    "conversations",
+    "counters",
+    "dav",
+    "xapianactive",
+    "alarms",
+    "jmapsubmission",
+];
+
+/// Everything that tells the store's server from one of 2.3.
+pub(super) fn look(conf: &ImapdConf, roots: &[PathBuf]) -> Vec<Evidence> {
+    let mut found = Vec::new();
+    options(conf, &mut found);
+    if let Some(dir) = conf.config_directory() {
+        let named = conf.setting("mboxlist_db_path").map(PathBuf::from);
+        let named = named
+            .into_iter()
+            .chain(DATABASES.map(|name| dir.join(name)));
+        for path in named {
+            database(&path, &mut found);
+        }
+        user_files(&dir.join("user"), &mut found);
+        user_files(&dir.join("domain"), &mut found);
+        let locks = conf.setting("mboxname_lockpath").map(PathBuf::from);
+        name_locks(&locks.unwrap_or_else(|| dir.join("lock")), &mut found);
+    }
+    for root in roots {
+        sample(root, &mut found);
+    }
+    found
+}
+
+fn options(conf: &ImapdConf, found: &mut Vec<Evidence>) {
+    for key in OPTIONS {
+        if conf.setting(key).is_some() {
+            found.push(Evidence::Option(key.to_owned()));
+        }
+    }
+    for partition in conf.partitions() {
+        let key = format!("archivepartition-{}", partition.name);
+        if conf.setting(&key).is_some() {
+            found.push(Evidence::Option(key));
+        }
+    }
+    for key in FORMATS {
+        if let Some(value) = conf.setting(key)
+            && value.eq_ignore_ascii_case("twoskip")
+        {
+            found.push(Evidence::Format(format!("{key}: {value}")));
+        }
+    }
+}
+
+/// Opens a regular file; never a link, never one that would block.
+pub(super) fn open(path: &Path) -> io::Result<Option<File>> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or(0);
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(e) => return Err(e),
+    };
+    Ok(file.metadata()?.is_file().then_some(file))
+}
+
+fn head(path: &Path, len: u64) -> io::Result<Option<Vec<u8>>> {
+    let Some(file) = open(path)? else {
+        return Ok(None);
+    };
+    let mut bytes = Vec::new();
+    file.take(len).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
+fn database(path: &Path, found: &mut Vec<Evidence>) {
+    match head(path, DATABASE) {
+        Ok(Some(bytes)) if bytes.starts_with(TWOSKIP) => {
+            found.push(Evidence::Twoskip(path.to_path_buf()));
+        }
+        Ok(Some(bytes)) if bytes.windows(LIST_ENTRY.len()).any(|w| w == LIST_ENTRY) => {
+            found.push(Evidence::ListEntries(path.to_path_buf()));
+        }
+        Ok(_) => {}
+        // A link to another place is what an administrator may have made; the database behind it says as much.
+        Err(e) if e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            if let Ok(real) = path.canonicalize() {
+                database(&real, found);
+            }
+        }
+        Err(e) => unseen(path, &e, found),
+    }
+}
+
+fn unseen(path: &Path, error: &io::Error, found: &mut Vec<Evidence>) {
+    found.push(Evidence::Unseen(path.to_path_buf(), error.to_string()));
+}
+
+/// Goes through a tree, breadth first, until `look` has seen enough. `false` if the tree's root is not there.
+fn walk(
+    root: &Path,
+    found: &mut Vec<Evidence>,
+    mut look: impl FnMut(&Path, std::fs::FileType, &mut Vec<Evidence>) -> bool,
+) -> bool {
+    let mut todo = std::collections::VecDeque::from([(root.to_path_buf(), 0)]);
+    let mut left = ENTRIES;
+    let mut there = false;
+    while let Some((dir, depth)) = todo.pop_front() {
+        let entries = match std::fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            // One directory that is not ours says nothing of who serves the store; the tree's root does.
+            Err(e) => {
+                if depth == 0 {
+                    unseen(&dir, &e, found);
+                    there = true;
+                }
+                continue;
+            }
+        };
+        there = true;
+        for entry in entries.flatten() {
+            left = left.saturating_sub(1);
+            if left == 0 {
+                return there;
+            }
+            let Ok(kind) = entry.file_type() else {
+                continue;
+            };
+            if !look(&entry.path(), kind, found) {
+                return there;
+            }
+            if kind.is_dir() && depth < DEPTH {
+                todo.push_back((entry.path(), depth + 1));
+            }
+        }
+    }
+    there
+}
+
+fn name_locks(dir: &Path, found: &mut Vec<Evidence>) {
+    let before = found.len();
+    let there = walk(dir, found, |path, kind, found| {
+        if kind.is_file() {
+            found.push(Evidence::NameLock(path.to_path_buf()));
+        }
+        !kind.is_file()
+    });
+    if there && found.len() == before {
+        found.push(Evidence::EmptyLockDirectory(dir.to_path_buf()));
+    }
+}
+
+fn user_files(dir: &Path, found: &mut Vec<Evidence>) {
+    walk(dir, found, |path, kind, found| {
+        let Some(extension) = path.extension().and_then(|e| e.to_str()) else {
+            return true;
+        };
+        if !kind.is_file() {
+            return true;
+        }
+        if USER_FILES.contains(&extension) {
+            found.push(Evidence::UserFile(path.to_path_buf()));
+            return false;
+        }
+        // 3.x turns a seen database into twoskip when it first opens it.
+        let is_twoskip = || head(path, 64).is_ok_and(|h| h.is_some_and(|h| h.starts_with(TWOSKIP)));
+        if extension == "seen" && is_twoskip() {
+            found.push(Evidence::Twoskip(path.to_path_buf()));
+            return false;
+        }
+        true
+    });
+}
+
+/// The first mailboxes below a root. What cannot be read is looked at when it is to be locked.
+fn sample(root: &Path, found: &mut Vec<Evidence>) {
+    let mut left = MAILBOXES;
+    let mut ignored = Vec::new();
+    walk(root, &mut ignored, |path, _, _| {
+        let evidence = match path.file_name().and_then(|n| n.to_str()) {
+            Some("cyrus.header") => head(path, mailbox::HEADER)
+                .ok()
+                .flatten()
+                .and_then(|bytes| mailbox::of_header(&bytes, path)),
+            Some("cyrus.index") => head(path, 12)
+                .ok()
+                .flatten()
+                .and_then(|bytes| mailbox::of_index(&bytes, path)),
+            _ => return true,
+        };
+        left = left.saturating_sub(1);
+        found.extend(evidence);
+        left > 0
+    });
+}

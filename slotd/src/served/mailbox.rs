@@ -1,0 +1,72 @@
+//! What one mailbox's own files say about who serves it.
+
+use std::io::Read;
+use std::path::Path;
+
+use indexfile::mailbox::{HeaderFile, HeaderForm};
+
+use super::Evidence;
+use crate::store::Place;
+
+/// How much of a cyrus.header is read: more than any whole one.
+pub(super) const HEADER: u64 = 256 << 10;
+/// The first version that 2.3 does not have.
+const FIRST_LATER: u32 = 12;
+
+/// Looks at a mailbox that is about to be locked, or is locked. A file that cannot be opened cannot be locked either, and
+/// whoever tries that says why.
+pub(super) fn look(place: &Place) -> Vec<Evidence> {
+    let header = (&place.header, "cyrus.header", HEADER);
+    let index = (&place.index, "cyrus.index", 12);
+    let mut found = Vec::new();
+    for (dir, name, limit) in [header, index] {
+        let Ok(file) = dir.open_file(name, false) else {
+            continue;
+        };
+        let mut bytes = Vec::new();
+        if file.take(limit).read_to_end(&mut bytes).is_err() {
+            continue;
+        }
+        let path = dir.path_of(name);
+        found.extend(if name == "cyrus.header" {
+            of_header(&bytes, &path)
+        } else {
+            of_index(&bytes, &path)
+        });
+    }
+    found
+}
+
+/// What a cyrus.header says. One that is damaged says nothing here; it is refused as such later.
+pub(super) fn of_header(bytes: &[u8], path: &Path) -> Option<Evidence> {
+    let header = HeaderFile::parse_at(bytes, path).ok()?;
+    if header.form == HeaderForm::Dlist {
+        return Some(Evidence::ListHeader(path.to_path_buf()));
+    }
+    is_later(&header.uniqueid).then(|| Evidence::UniqueId(path.to_path_buf()))
+}
+
+/// 2.3 makes 16 hexadecimal digits; later releases a UUID of 36 characters, or 24 letters and digits.
+fn is_later(uniqueid: &str) -> bool {
+    let bytes = uniqueid.as_bytes();
+    match bytes.len() {
+        36 => bytes.iter().enumerate().all(|(at, b)| match at {
+            8 | 13 | 18 | 23 => *b == b'-',
+            _ => b.is_ascii_hexdigit(),
+        }),
+        24 => bytes
+            .iter()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()),
+        _ => false,
+    }
+}
+
+/// What the beginning of a cyrus.index says.
+pub(super) fn of_index(bytes: &[u8], path: &Path) -> Option<Evidence> {
+    let word = bytes.get(8..12)?.try_into().ok()?;
+    let version = u32::from_be_bytes(word);
+    // What is no version at all is damage, and told as such.
+    (FIRST_LATER..1000)
+        .contains(&version)
+        .then(|| Evidence::Version(path.to_path_buf(), version))
+}

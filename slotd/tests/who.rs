@@ -1,0 +1,242 @@
+//! Who serves the store, who has it, and who may order: each is known before anything is locked.
+
+mod common;
+
+use std::fs;
+
+use common::{Store, lock, name, named};
+use slotd::client::{Client, ClientError};
+use slotd::host::{Host, HostError, Options};
+use slotd::lease::LeaseError;
+use slotd::protocol::{
+    Clean, Code, Command, Commit, Find, Found, ListRange, Prepare, Reply, Upgrade,
+};
+
+const MAILBOX: &str = "user.alice.big";
+
+fn code<T: std::fmt::Debug>(result: Result<T, ClientError>) -> Code {
+    result.unwrap_err().code().unwrap()
+}
+
+async fn refused_everywhere(client: &mut Client) {
+    let text = client.lock(lock(MAILBOX)).await.unwrap_err().to_string();
+    assert!(text.starts_with("[SERVED]"), "{text}");
+    assert!(text.contains("--server-stopped"), "{text}");
+    let prepare = Prepare {
+        of: named(MAILBOX),
+        upgrade: Upgrade::default(),
+    };
+    assert_eq!(code(client.prepare(prepare).await), Code::Served);
+    let clean = Clean {
+        of: named(MAILBOX),
+        dry_run: false,
+    };
+    assert_eq!(code(client.clean(clean).await), Code::Served);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_with_name_locks_is_not_locked_whatever_its_indexes_are() {
+    let store = Store::small(&[MAILBOX]);
+    let locks = store.root().join("conf/lock/user/alice");
+    fs::create_dir_all(&locks).unwrap();
+    fs::write(locks.join("big.lock"), "").unwrap();
+    let before = store.meta_files();
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    assert_eq!(client.hello().await.unwrap().served, "2.4+");
+    refused_everywhere(&mut client).await;
+    assert_eq!(store.meta_files(), before);
+    drop(client);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_header_of_a_later_server_is_enough_also_when_it_comes_while_we_serve() {
+    let store = Store::small(&[MAILBOX, "user.bob"]);
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    assert_eq!(client.hello().await.unwrap().served, "2.3");
+    client.lock(lock(MAILBOX)).await.unwrap();
+    client.rollback().await.unwrap();
+    // Each header is replaced when a keyword is set.
+    let path = store.meta("user.bob").join("cyrus.header");
+    let old = fs::read(&path).unwrap();
+    let mut new = old[..115].to_vec();
+    new.extend_from_slice(b"%(N user.bob I vf7oni7wtvd7bb23dp1rewlg U ())\n");
+    fs::write(&path, new).unwrap();
+    assert_eq!(code(client.lock(lock("user.bob")).await), Code::Served);
+    refused_everywhere(&mut client).await;
+    assert_eq!(client.hello().await.unwrap().served, "2.4+");
+    // It stays known when the file is gone.
+    fs::write(&path, old).unwrap();
+    drop(client);
+    served.stop().await;
+    let again = store.serve().await;
+    refused_everywhere(&mut again.client().await).await;
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_server_s_mailboxes_are_worked_on_until_a_process_opens_one() {
+    let store = Store::small(&[MAILBOX]);
+    fs::create_dir_all(store.root().join("conf/lock/user")).unwrap();
+    fs::write(store.root().join("conf/lock/user/alice.lock"), "").unwrap();
+    let options = Options {
+        server_stopped: true,
+        ..Options::default()
+    };
+    let index = fs::File::open(store.meta(MAILBOX).join("cyrus.index")).unwrap();
+    let sleep = || {
+        let index = index.try_clone().unwrap();
+        let mut command = std::process::Command::new("sleep");
+        command.arg("60").stdin(index).spawn().unwrap()
+    };
+    let mut server = sleep();
+    let error = Host::open(store.conf.clone(), &store.state(), options.clone()).unwrap_err();
+    assert!(matches!(error, HostError::StillRunning(_)), "{error}");
+    assert!(error.to_string().contains("cyrus.index open"), "{error}");
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let served = store.serve_with(options).await;
+    let mut client = served.client().await;
+    assert!(client.hello().await.unwrap().stopped);
+    client.lock(lock(MAILBOX)).await.unwrap();
+    client.upgrade(Upgrade::default()).await.unwrap();
+    client.commit(Commit::default()).await.unwrap();
+    assert_eq!(store.index(MAILBOX).minor_version(), 10);
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    let mut server = sleep();
+    let text = client.lock(lock(MAILBOX)).await.unwrap_err().to_string();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(
+        text.starts_with("[SERVED]") && text.contains("sleep"),
+        "{text}"
+    );
+    drop(client);
+    served.stop().await;
+}
+
+#[test]
+fn two_slotds_with_states_of_their_own_do_not_serve_one_store() {
+    let store = Store::small(&[MAILBOX]);
+    let host = store.host(Options::default());
+    let other = store.tmp.path().join("other-state");
+    let error = Host::open(store.conf.clone(), &other, Options::default()).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        matches!(error, HostError::Lease(LeaseError::Held { .. })),
+        "{text}"
+    );
+    assert!(
+        text.contains(&format!("process {}", std::process::id())),
+        "{text}"
+    );
+    assert!(text.contains(store.state().to_str().unwrap()), "{text}");
+    let id = host.host_id.clone();
+    drop(host);
+    // The id is the store's, whatever state directory it is served with.
+    for _ in 0..500 {
+        match Host::open(store.conf.clone(), &other, Options::default()) {
+            Err(HostError::Lease(LeaseError::Held { .. })) => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            host => {
+                assert_eq!(host.unwrap().host_id, id);
+                return;
+            }
+        }
+    }
+    panic!("the lease stays held");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_coordinator_at_a_time_and_the_second_is_refused_by_name() {
+    let store = Store::small(&[MAILBOX, "user.bob"]);
+    let served = store.serve().await;
+    let mut first = served.client().await;
+    assert_eq!(first.register("a1").await.unwrap().left, None);
+    let mut second = served.client().await;
+    let text = second.register("b2").await.unwrap_err().to_string();
+    assert!(
+        text.starts_with("[BUSY]") && text.contains("journal a1"),
+        "{text}"
+    );
+    // Nor does a person get between.
+    assert_eq!(code(second.lock(lock(MAILBOX)).await), Code::Busy);
+    let clean = Clean {
+        of: named(MAILBOX),
+        dry_run: false,
+    };
+    assert_eq!(code(second.clean(clean).await), Code::Busy);
+    first.lock(lock(MAILBOX)).await.unwrap();
+    drop(first);
+    let left = loop {
+        match second.register("b2").await {
+            Ok(greeting) => break greeting.left,
+            Err(error) => assert_eq!(error.code(), Some(Code::Busy)),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    };
+    assert_eq!(left.as_deref(), Some("a1"), "it may have decided something");
+    second.lock(lock(MAILBOX)).await.unwrap();
+    drop(second);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_types_the_four_commands_and_nobody_comes_between() {
+    let store = Store::small(&[MAILBOX, "user.bob"]);
+    let served = store.serve().await;
+    let mut person = served.client().await;
+    person.lock(lock(MAILBOX)).await.unwrap();
+    let mut controller = served.client().await;
+    assert_eq!(code(controller.register("a1").await), Code::Busy);
+    person.upgrade(Upgrade::default()).await.unwrap();
+    person.commit(Commit::default()).await.unwrap();
+    controller.register("a1").await.unwrap();
+    assert_eq!(code(person.lock(lock("user.bob")).await), Code::Busy);
+    assert!(matches!(
+        controller.call(&Command::Leave).await,
+        Ok(Reply::Ok(_))
+    ));
+    drop((person, controller));
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_is_found_by_its_unique_id_wherever_its_owner_moved_it() {
+    let store = Store::cyrus_2_3_9();
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    let uniqueid = client.lock(lock(MAILBOX)).await.unwrap().uniqueid;
+    client.rollback().await.unwrap();
+    for half in ["meta", "spool"] {
+        let half = store.root().join(half).join("user");
+        fs::rename(half.join("alice/big"), half.join("bob/renamed")).unwrap();
+    }
+    let find = |uniqueid: &str| {
+        Command::Find(Find {
+            uniqueid: uniqueid.to_owned(),
+            after: None,
+        })
+    };
+    let fields = client.ask(&find(&uniqueid)).await.unwrap();
+    match Found::from_fields(&fields).unwrap() {
+        Found::At(at) => assert_eq!(at.mailbox, name("user.bob.renamed")),
+        other => panic!("{other:?}"),
+    }
+    let fields = client.ask(&find("0000000000000000")).await.unwrap();
+    assert_eq!(Found::from_fields(&fields).unwrap(), Found::Nowhere);
+    // A walk of the same connection's LIST is not disturbed for ever.
+    assert!(
+        !client
+            .list(ListRange::default())
+            .await
+            .unwrap()
+            .names
+            .is_empty()
+    );
+    drop(client);
+    served.stop().await;
+}
