@@ -278,7 +278,7 @@ fn two_partitions(other: &str) -> Store {
         } else {
             "partition"
         };
-        text.push_str(&format!("\n{key}-second: {}\n", root.display()));
+        text = format!("{text}\n{key}-second: {}\n", root.display());
     }
     fs::write(&path, &text).unwrap();
     store.conf = ImapdConf::load(&path).unwrap();

@@ -109,8 +109,7 @@ impl Session {
                 mailbox,
                 partition: Some(partition),
             });
-            let full = bytes + 3 * 500 + MARGIN + ODD_BYTES > MAX_LINE;
-            if page.names.len() >= max || full || begun.elapsed() >= PAGE_TIME {
+            if page.names.len() >= max || is_full(bytes, begun.elapsed()) {
                 page.next.clone_from(&walker.last);
                 break;
             }
@@ -120,6 +119,11 @@ impl Session {
         self.walker = page.next.is_some().then_some(walker);
         Ok(page)
     }
+}
+
+/// Whether a page that has a name already ends here: another one may not fit, or it has taken long enough.
+fn is_full(bytes: usize, took: Duration) -> bool {
+    bytes + 3 * 500 + MARGIN + ODD_BYTES > MAX_LINE || took >= PAGE_TIME
 }
 
 impl Walker {
@@ -276,5 +280,21 @@ impl Part {
             }
         });
         path.unwrap_or_else(|| found.sub.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_ends_when_it_is_full_and_when_it_has_taken_long_enough() {
+        assert!(!is_full(0, Duration::ZERO));
+        assert!(!is_full(30_000, PAGE_TIME / 2));
+        assert!(is_full(0, PAGE_TIME));
+        assert!(is_full(
+            MAX_LINE - ODD_BYTES - MARGIN - 1499,
+            Duration::ZERO
+        ));
     }
 }
