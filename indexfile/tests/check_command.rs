@@ -1,7 +1,8 @@
 //! `check` and `diff` on the command line.
 
-use indexfile::cli;
+use indexfile::build::{BuildRecord, IndexBuilder};
 use indexfile::exit::Exit;
+use indexfile::{FileKind, cli};
 use std::path::{Path, PathBuf};
 
 fn fixture(path: &str) -> String {
@@ -149,4 +150,133 @@ fn diff_tells_fields_by_name_and_records_by_uid() {
         .map(|d| d["uid"].as_u64())
         .collect();
     assert_eq!(only, [5, 12, 14, 24, 33, 36].map(Some));
+}
+
+/// What every `cyrus.header` begins with.
+const MAGIC: &[u8] =
+    b"\xa1\x02\x8b\x0dCyrus mailbox header\n\"The best thing about this system was that it had \
+lots of goals.\"\n\t--Jim Morris on Andrew\n";
+
+/// A store whose index lies in the metapartition and whose other files lie beside the messages.
+fn two_roots() -> (tempfile::TempDir, String) {
+    let tmp = tempfile::tempdir().expect("tempdir");
+    let at = tmp.path();
+    let index = |minor, kind, uid| {
+        let record = BuildRecord {
+            uid,
+            ..BuildRecord::default()
+        };
+        let builder = IndexBuilder::new(minor, kind).record(record);
+        builder.to_bytes().expect("sound")
+    };
+    for name in ["joe", "ann"] {
+        let (data, meta) = (
+            at.join("data/user").join(name),
+            at.join("meta/user").join(name),
+        );
+        std::fs::create_dir_all(&data).expect("mkdir");
+        std::fs::create_dir_all(&meta).expect("mkdir");
+        std::fs::write(meta.join("cyrus.index"), index(10, FileKind::Index, 3)).expect("write");
+        std::fs::write(data.join("cyrus.cache"), [0; 4]).expect("write");
+        let header = [MAGIC, b"\tid\n\n\n"].concat();
+        std::fs::write(data.join("cyrus.header"), header).expect("write");
+    }
+    let older = index(9, FileKind::Expunge, 2);
+    std::fs::write(at.join("data/user/joe/cyrus.expunge"), older).expect("write");
+    let conf = at.join("imapd.conf");
+    let text = format!(
+        "partition-default: {0}/data\nmetapartition-default: {0}/meta\nmetapartition_files: index\n",
+        at.display()
+    );
+    std::fs::write(&conf, text).expect("write");
+    let conf = conf.display().to_string();
+    (tmp, conf)
+}
+
+fn codes_of(args: &[&str]) -> (Exit, Vec<(String, String)>, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let args = [&["indexfile", "check", "--json"], args].concat();
+    let exit = indexfile::cli::run(args, &mut out, &mut err);
+    let out = String::from_utf8(out).expect("text");
+    let text = |v: &serde_json::Value| v.as_str().unwrap_or_default().to_owned();
+    let found = serde_json::from_str::<serde_json::Value>(&out).map_or(Vec::new(), |json| {
+        let list = json["findings"].as_array().cloned().unwrap_or_default();
+        let list = list.iter().map(|f| (text(&f["code"]), text(&f["path"])));
+        list.collect()
+    });
+    (exit, found, String::from_utf8(err).expect("text"))
+}
+
+#[test]
+fn with_the_configuration_an_expunge_file_in_another_root_is_seen() {
+    let (tmp, conf) = two_roots();
+    let expunge = tmp.path().join("data/user/joe/cyrus.expunge");
+    let older = ("expunge-older".to_owned(), expunge.display().to_string());
+    for args in [
+        &["--imapd-conf", &conf][..],
+        &["--imapd-conf", &conf, "user.joe"],
+    ] {
+        let (exit, found, _) = codes_of(args);
+        assert_eq!(exit, Exit::Data);
+        assert!(found.contains(&older), "{args:?}: {found:?}");
+    }
+    let (_, found, _) = codes_of(&["--imapd-conf", &conf, "user.ann"]);
+    assert!(
+        !found.iter().any(|(code, _)| code.starts_with("expunge")),
+        "{found:?}"
+    );
+    // The repair finds both files too.
+    let out = tmp.path().join("repaired").display().to_string();
+    let (mut text, mut err) = (Vec::new(), Vec::new());
+    let args = [
+        "indexfile",
+        "check",
+        "--imapd-conf",
+        &conf,
+        "user.joe",
+        "--repair-to",
+        &out,
+    ];
+    let exit = indexfile::cli::run(args, &mut text, &mut err);
+    assert_eq!(exit, Exit::Ok, "{}", String::from_utf8_lossy(&err));
+    assert!(std::path::Path::new(&out).exists());
+}
+
+#[test]
+fn a_directory_that_the_configuration_names_and_that_is_not_there_is_a_finding() {
+    let (tmp, conf) = two_roots();
+    let dir = tmp.path().join("data/user/joe");
+    std::fs::remove_dir_all(&dir).expect("remove");
+    let missing = ("directory-missing".to_owned(), dir.display().to_string());
+    let (exit, found, _) = codes_of(&["--imapd-conf", &conf]);
+    assert_eq!(exit, Exit::Data);
+    assert!(found.contains(&missing), "{found:?}");
+    let (exit, found, err) = codes_of(&["--imapd-conf", &conf, "user.eve"]);
+    assert_eq!((exit, found), (Exit::NoMailbox, Vec::new()));
+    assert!(err.contains("no mailbox user.eve"), "{err}");
+    // The whole root away, and an empty directory in its place.
+    let data = tmp.path().join("data");
+    std::fs::remove_dir_all(&data).expect("remove");
+    let (exit, found, _) = codes_of(&["--imapd-conf", &conf, "user.ann"]);
+    assert_eq!(exit, Exit::Data, "{found:?}");
+}
+
+#[test]
+fn a_name_on_two_partitions_and_roots_within_each_other_are_findings() {
+    let (tmp, conf) = two_roots();
+    let at = tmp.path().display();
+    let more = format!("partition-two: {at}/two\npartition-three: {at}/two/three\n");
+    let text = std::fs::read_to_string(&conf).expect("read") + &more;
+    std::fs::write(&conf, text).expect("write");
+    let two = tmp.path().join("two/user/ann");
+    std::fs::create_dir_all(&two).expect("mkdir");
+    std::fs::create_dir_all(tmp.path().join("two/three")).expect("mkdir");
+    std::fs::write(two.join("cyrus.header"), b"").expect("write");
+    let (_, found, _) = codes_of(&["--imapd-conf", &conf, "user.ann"]);
+    let count = |code: &str| found.iter().filter(|(c, _)| c == code).count();
+    assert_eq!(
+        (count("two-partitions"), count("shared-roots")),
+        (2, 1),
+        "{found:?}"
+    );
 }

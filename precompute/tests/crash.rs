@@ -102,7 +102,7 @@ fn run_until(store: &Store, messages: u64, checkpoint: Duration) -> pass::Summar
         checkpoint,
         ..Options::default()
     };
-    let steps = Walk::new(Roots::plain(&store.spool(), None), None).flatten();
+    let steps = Walk::new(Roots::plain(&store.spool(), None), None);
     pass::run(steps, &options, &governor, &observer).expect("threads")
 }
 
@@ -125,7 +125,7 @@ fn a_thread_that_panics_ends_the_run_and_nobody_waits_for_it() {
     let governor = Governor::default();
     let panics = Panics(AtomicBool::new(false));
     let run = std::panic::AssertUnwindSafe(|| {
-        let steps = Walk::new(Roots::plain(&store.spool(), None), None).flatten();
+        let steps = Walk::new(Roots::plain(&store.spool(), None), None);
         pass::run(steps, &Options::default(), &governor, &panics)
     });
     assert!(std::panic::catch_unwind(run).is_err());
@@ -227,7 +227,7 @@ fn the_slow_run_of_another_test() {
         checkpoint: Duration::from_millis(50),
         ..Options::default()
     };
-    let steps = Walk::new(Roots::plain(spool.as_ref(), None), None).flatten();
+    let steps = Walk::new(Roots::plain(spool.as_ref(), None), None);
     pass::run(steps, &options, &governor, &observer).expect("threads");
 }
 

@@ -22,7 +22,7 @@ pub use file::check_index;
 pub use findings::{Finding, Findings};
 pub use mailbox::{MailboxFiles, check_mailbox, check_pair};
 pub use repair::{RepairError, repair_expunge};
-pub use tree::check_path;
+pub use tree::{check_path, check_store};
 
 /// What to look at besides the files themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,13 +3,15 @@
 use super::fail::Fail;
 use super::new_file::NewFile;
 use crate::check::{
-    Findings, MailboxFiles, Options, RepairError, Severity, check_path, repair_expunge,
+    Findings, MailboxFiles, Options, RepairError, Severity, check_path, check_store, repair_expunge,
 };
 use crate::dir::open_in_store;
 use crate::error::IoError;
 use crate::exit::Exit;
 use crate::kind::FileKind;
+use crate::mailbox::{ImapdConf, MailboxName};
 use crate::reader::IndexFile;
+use crate::walk::{also_on, partitions_once};
 use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -20,9 +22,14 @@ use std::path::{Path, PathBuf};
                         docs/findings.md explains every code."
 )]
 pub(super) struct Args {
-    /// A cyrus.index or cyrus.expunge, a mailbox's meta directory, or a tree of them.
-    #[arg(required = true)]
+    /// A cyrus.index or cyrus.expunge, a mailbox's meta directory, or a tree of them; with --imapd-conf names of
+    /// mailboxes.
+    #[arg(required_unless_present = "imapd_conf", value_name = "PATH|NAME")]
     paths: Vec<PathBuf>,
+    /// Cyrus's configuration: each file of a mailbox is looked for where it puts it; without names all mailboxes are
+    /// checked.
+    #[arg(long, value_name = "FILE", conflicts_with = "messages")]
+    imapd_conf: Option<PathBuf>,
     /// Compare sizes and GUIDs with the message files in this directory (one mailbox only).
     #[arg(long, value_name = "DIR")]
     messages: Option<PathBuf>,
@@ -39,14 +46,23 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, Fail> {
+    let conf = args
+        .imapd_conf
+        .as_deref()
+        .map(ImapdConf::load)
+        .transpose()?;
     if let Some(target) = &args.repair_to {
-        let [dir] = args.paths.as_slice() else {
+        let [one] = args.paths.as_slice() else {
             return Err(Fail::new(
                 Exit::Usage,
-                "--repair-to repairs exactly one mailbox directory",
+                "--repair-to repairs exactly one mailbox",
             ));
         };
-        return repair(dir, target, err);
+        let files = match &conf {
+            None => MailboxFiles::in_dir(one),
+            Some(conf) => files_of(conf, &name(one)?)?,
+        };
+        return repair(&files, target, err);
     }
     if args.messages.is_some() && args.paths.len() > 1 {
         return Err(Fail::new(
@@ -58,19 +74,59 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Resu
         messages: args.messages.clone(),
     };
     let mut findings = Findings::new();
-    for path in &args.paths {
-        check_path(path, &options, &mut findings)?;
+    let mut unknown = Vec::new();
+    if let Some(conf) = &conf {
+        let names: Vec<MailboxName> = args
+            .paths
+            .iter()
+            .map(|path| name(path))
+            .collect::<Result<_, _>>()?;
+        let none = check_store(conf, &names, &mut findings);
+        unknown = none.iter().map(ToString::to_string).collect();
+    } else {
+        for path in &args.paths {
+            check_path(path, &options, &mut findings)?;
+        }
     }
     if args.json {
         json(&findings, out)?;
     } else {
         text(&findings, args.quiet, out)?;
     }
+    for name in &unknown {
+        let _ = writeln!(err, "indexfile: there is no mailbox {name}");
+    }
     Ok(if findings.worst() > Some(Severity::Note) {
         Exit::Data
-    } else {
+    } else if unknown.is_empty() {
         Exit::Ok
+    } else {
+        Exit::NoMailbox
     })
+}
+
+fn name(path: &Path) -> Result<MailboxName, Fail> {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    MailboxName::from_bytes(bytes).map_err(|e| Fail::new(Exit::NoMailbox, e))
+}
+
+/// Where the files of the one mailbox of this name lie.
+fn files_of(conf: &ImapdConf, name: &MailboxName) -> Result<MailboxFiles, Fail> {
+    let once: Vec<String> = partitions_once(conf)
+        .iter()
+        .map(|p| p.name.clone())
+        .collect();
+    match also_on(conf, &once, name, "").as_slice() {
+        [partition] => Ok(MailboxFiles::of_dirs(&conf.dirs(name, partition)?)),
+        [] => Err(Fail::new(
+            Exit::NoMailbox,
+            format!("there is no mailbox {name}"),
+        )),
+        several => {
+            let text = format!("{name} is on the partitions {}", several.join(" and "));
+            Err(Fail::new(Exit::Data, text))
+        }
+    }
 }
 
 fn json(findings: &Findings, out: &mut dyn Write) -> std::io::Result<()> {
@@ -158,8 +214,7 @@ fn text(findings: &Findings, quiet: bool, out: &mut dyn Write) -> std::io::Resul
     )
 }
 
-fn repair(dir: &Path, target: &Path, err: &mut dyn Write) -> Result<Exit, Fail> {
-    let files = MailboxFiles::in_dir(dir);
+fn repair(files: &MailboxFiles, target: &Path, err: &mut dyn Write) -> Result<Exit, Fail> {
     let index = IndexFile::open(&files.index, FileKind::Index)?;
     let old = open_in_store(&files.expunge).map_err(IoError::from)?;
     let expunge = IndexFile::from_file(&old, &files.expunge, FileKind::Expunge)?;

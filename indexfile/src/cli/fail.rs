@@ -2,7 +2,7 @@
 
 use crate::error::IoError;
 use crate::exit::Exit;
-use crate::mailbox::HeaderError;
+use crate::mailbox::{ConfError, HeaderError};
 use crate::messages::MessageError;
 use crate::read_error::ReadError;
 use crate::sha1s::CacheError;
@@ -74,6 +74,12 @@ impl From<HeaderError> for Fail {
             HeaderError::Io(e) => e.into(),
             _ => Self::new(Exit::Data, e),
         }
+    }
+}
+
+impl From<ConfError> for Fail {
+    fn from(e: ConfError) -> Self {
+        Self::new(Exit::Config, e)
     }
 }
 

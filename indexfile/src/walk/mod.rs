@@ -205,6 +205,14 @@ impl Walk {
         self
     }
 
+    /// What was met so far and not yet told: after [`Walk::new`] roots that could not be opened.
+    pub fn told(self) -> impl Iterator<Item = Odd> {
+        self.ready.into_iter().filter_map(|step| match step {
+            Step::Odd(odd) => Some(odd),
+            Step::Found(_) => None,
+        })
+    }
+
     /// A second look at a directory, for what may have been made, renamed or removed between the looks at its roots.
     #[must_use]
     pub fn again(&mut self, sub: &Path) -> Found {

@@ -9,6 +9,7 @@ use clap::Args;
 use indexfile::exit::Exit;
 use indexfile::mailbox::ImapdConf;
 use indexfile::mailbox::list::{ListError, Reader, Skip};
+use indexfile::walk::partitions_once;
 
 use super::output::complain;
 use crate::targets::names::{Listed, Resolver};
@@ -178,14 +179,15 @@ impl Selected {
                 Box::new(names.iter().map(move |listed| resolver.resolve(listed)))
             }
             Self::All(conf) => {
-                let partitions = conf.partitions().map(|p| p.name.as_str());
-                let roots = partitions.filter_map(|name| Roots::of_partition(conf, name).ok());
+                // Of partitions that share all their directories one.
+                let partitions = partitions_once(conf).into_iter();
+                let roots = partitions.filter_map(|p| Roots::of_partition(conf, &p.name).ok());
                 let roots: Vec<Roots> = roots.collect();
                 let walks = roots.into_iter().map(|roots| Walk::new(roots, Some(conf)));
-                Box::new(walks.flatten().flatten())
+                Box::new(walks.flatten())
             }
             Self::One(target) => Box::new(std::iter::once(Ok(target.clone()))),
-            Self::Tree(roots) => Box::new(Walk::new(roots.clone(), None).flatten()),
+            Self::Tree(roots) => Box::new(Walk::new(roots.clone(), None)),
         }
     }
 }

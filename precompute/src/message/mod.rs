@@ -25,7 +25,6 @@ use rustix::io::Errno;
 pub use error::MessageError;
 pub use feed::{Gate, Hasher, NoGate, Opened, Sink};
 pub use file::{FileStat, MessageFile, Stamp};
-pub(crate) use names::uid_of;
 
 use crate::hash::lanes::Lanes;
 use indexfile::Guid;

@@ -1,22 +1,18 @@
 //! Finding mailboxes by walking the partitions: legacy directories, hashed or not, and `uuid/C1/C2/ID`.
 //!
-//! The directories that hold indexes are walked first, so that a mailbox whose spool is not mounted is
-//! found and told of; then those that hold messages, for directories whose index is gone. Links are
-//! not followed, so there are no loops; a link to a directory is told of, because a mailbox may hide
-//! behind it. Memory is one open directory a level.
+//! The walk is [`indexfile::walk`], over all roots of a partition: a mailbox whose spool is not mounted, and messages whose
+//! index is gone, are found and told of. Links are not followed; a link to a directory is told of, because a mailbox may
+//! hide behind it.
 
-use std::ffi::CStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use indexfile::mailbox::{HeaderFile, ImapdConf, MetaFile, name_of_dir};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
-use rustix::io::Errno;
+use indexfile::mailbox::MetaFile;
+use indexfile::mailbox::{HeaderFile, ImapdConf, name_of_dir};
+use indexfile::walk::{self, Leaves, Odd, OddKind, Tree, partitions_once};
 
 use super::finding::{Code, Finding};
 use super::mailbox::Mailbox;
-use crate::message::uid_of;
 
 /// What a walk brings.
 pub type Step = Result<Mailbox, Finding>;
@@ -109,175 +105,87 @@ impl Part {
     }
 }
 
-/// One root to walk.
-struct Root {
-    part: Part,
-    path: PathBuf,
-    /// It is walked for indexes; otherwise for what looks like a mailbox and has no index.
-    indexes: bool,
-}
-
-impl Root {
-    /// The root of the indexes first, then those of messages that lie elsewhere.
-    fn all(part: &Part, index: &Path, others: impl IntoIterator<Item = PathBuf>) -> Vec<Self> {
-        let root = |path, indexes| Self {
-            part: part.clone(),
-            path,
-            indexes,
-        };
-        let mut others: Vec<_> = others.into_iter().filter(|root| root != index).collect();
-        others.dedup();
-        let others = others.into_iter().map(|path| root(path, false));
-        std::iter::once(root(index.to_owned(), true))
-            .chain(others)
-            .collect()
-    }
-}
-
-/// A directory that is being read.
-struct Level {
-    dir: Dir,
-    sub: PathBuf,
-    index: bool,
-    messages: bool,
-}
-
 /// Walks the roots of partitions, or a plain tree.
 pub struct Walk {
-    roots: std::vec::IntoIter<Root>,
-    root: Option<Root>,
-    levels: Vec<Level>,
+    parts: std::vec::IntoIter<Part>,
+    current: Option<(Part, walk::Walk)>,
 }
 
 impl Walk {
-    /// Walks all partitions of a configuration.
+    /// Walks all partitions of a configuration, each directory once.
     #[must_use]
     pub fn new(conf: &Arc<ImapdConf>) -> Self {
-        let mut roots = Vec::new();
-        for partition in conf.partitions() {
-            let dirs = conf.dirs_at(partition, Path::new(""));
-            let index = dirs.file_dir(MetaFile::Index).root.clone();
-            let messages =
-                std::iter::once(partition.root.clone()).chain(partition.archive_root.clone());
-            let part = Part::Conf(Arc::clone(conf), partition.name.clone());
-            roots.extend(Root::all(&part, &index, messages));
-        }
-        Self::of(roots)
+        let part = |name: &str| Part::Conf(Arc::clone(conf), name.to_owned());
+        let partitions = partitions_once(conf).into_iter();
+        Self::of(partitions.map(|p| part(&p.name)).collect())
     }
 
     /// Walks a tree of messages, whose indexes lie in a tree of the same form, or beside them.
     #[must_use]
     pub fn plain(data: &Path, meta: Option<&Path>, archive: Option<&Path>) -> Self {
-        let part = Part::Plain {
+        Self::of(vec![Part::Plain {
             data: data.to_owned(),
             meta: meta.unwrap_or(data).to_owned(),
             archive: archive.map(Path::to_owned),
-        };
-        let messages = std::iter::once(data).chain(archive).map(Path::to_owned);
-        Self::of(Root::all(&part, meta.unwrap_or(data), messages))
+        }])
     }
 
-    fn of(roots: Vec<Root>) -> Self {
+    fn of(parts: Vec<Part>) -> Self {
         Self {
-            roots: roots.into_iter(),
-            root: None,
-            levels: Vec::new(),
+            parts: parts.into_iter(),
+            current: None,
         }
     }
+}
 
-    /// Begins to read a directory; a finding if that fails.
-    fn enter(&mut self, sub: PathBuf) -> Option<Finding> {
-        let root = self.root.as_ref()?;
-        let path = root.path.join(&sub);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        // Only the root itself may be a link.
-        let flags = if sub.as_os_str().is_empty() {
-            flags
-        } else {
-            flags | OFlags::NOFOLLOW
-        };
-        let open = |flags| rustix::fs::open(&path, flags, Mode::empty());
-        let fd = match open(flags | OFlags::NOATIME) {
-            Err(Errno::PERM) => open(flags),
-            other => other,
-        };
-        match fd.and_then(Dir::new) {
-            Ok(dir) => {
-                self.levels.push(Level {
-                    dir,
-                    sub,
-                    index: false,
-                    messages: false,
-                });
-                None
+impl Part {
+    fn walk(&self) -> Option<walk::Walk> {
+        Some(match self {
+            Self::Conf(conf, partition) => {
+                let tree = Tree::of_partition(conf, conf.partition(partition)?);
+                walk::Walk::new(&tree, Leaves::Read).beside(conf)
             }
-            // Removed while we walk; but a root must be there.
-            Err(Errno::NOENT | Errno::NOTDIR) if !sub.as_os_str().is_empty() => None,
-            Err(errno) => {
-                let (code, text) = match errno {
-                    Errno::NOENT | Errno::NOTDIR => (
-                        Code::NoSpool,
-                        "no such directory (is it mounted?)".to_owned(),
-                    ),
-                    Errno::ACCESS => (
-                        Code::Unreadable,
-                        "not permitted to read the directory".to_owned(),
-                    ),
-                    errno => (Code::Io, format!("cannot read the directory: {errno}")),
-                };
-                let name = root.part.name();
-                Some(Finding::new(code, &name, path, text))
+            Self::Plain {
+                data,
+                meta,
+                archive,
+            } => {
+                let tree = Tree::plain(data, Some(meta), archive.as_deref());
+                walk::Walk::new(&tree, Leaves::Read)
             }
-        }
+        })
     }
 
-    /// Deals with one name in the directory that is being read.
-    fn entry(&mut self, name: &CStr, kind: FileType) -> Option<Finding> {
-        let level = self.levels.last_mut()?;
-        let at_root = level.sub.as_os_str().is_empty();
-        match name.to_bytes() {
-            b"." | b".." => return None,
-            b"cyrus.index" | b"cyrus.header" => level.index = true,
-            // Cyrus's scratch directories, where half-made messages lie, and the file system's own.
-            b"stage." | b"sync." | b"lost+found" if at_root => return None,
-            _ if !level.messages && uid_of(name).is_some() => level.messages = true,
-            _ => {}
-        }
-        let kind = match kind {
-            FileType::Unknown => {
-                let fd = level.dir.fd().ok()?;
-                let stat = rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-                FileType::from_raw_mode(stat.st_mode)
-            }
-            known => known,
+    fn odd(&self, odd: Odd) -> Option<Finding> {
+        let (code, text) = match odd.kind {
+            OddKind::Link => (
+                Code::Link,
+                "a symbolic link to a directory, not followed".to_owned(),
+            ),
+            OddKind::NoRoot => (
+                Code::NoSpool,
+                "no such directory (is it mounted?)".to_owned(),
+            ),
+            OddKind::Denied => (
+                Code::Unreadable,
+                "not permitted to read the directory".to_owned(),
+            ),
+            OddKind::LostAndFound | OddKind::NotText => return None,
+            _ => (Code::Io, format!("cannot read the directory: {}", odd.why)),
         };
-        let sub = level.sub.join(std::ffi::OsStr::from_bytes(name.to_bytes()));
-        match kind {
-            FileType::Directory => self.enter(sub),
-            FileType::Symlink => {
-                let root = self.root.as_ref()?;
-                let path = root.path.join(&sub);
-                let to_directory = std::fs::metadata(&path).is_ok_and(|meta| meta.is_dir());
-                to_directory.then(|| {
-                    let text = "a symbolic link to a directory, not followed".to_owned();
-                    Finding::new(Code::Link, &root.part.name(), path, text)
-                })
-            }
-            _ => None,
-        }
+        Some(Finding::new(code, &self.name(), odd.path, text))
     }
 
-    /// All of a directory was read: is it a mailbox?
-    fn leave(&mut self) -> Option<Mailbox> {
-        let level = self.levels.pop()?;
-        let root = self.root.as_ref()?;
-        if !level.index && !level.messages {
-            return None;
+    fn step(&self, step: walk::Step) -> Option<Step> {
+        match step {
+            walk::Step::Odd(odd) => self.odd(odd).map(Err),
+            walk::Step::Found(found) => {
+                // An expunge file alone lists nothing that anybody could open.
+                let of_use = found.index.is_there() || found.header.is_there() || found.messages;
+                let mailbox = of_use.then(|| self.mailbox(&found.sub)).flatten();
+                mailbox.map(Ok)
+            }
         }
-        let mailbox = root.part.mailbox(&level.sub)?;
-        // In the other roots only what the walk for indexes could not find is of interest.
-        let index = || std::fs::symlink_metadata(&mailbox.index).is_ok();
-        (root.indexes || !index()).then_some(mailbox)
     }
 }
 
@@ -286,35 +194,17 @@ impl Iterator for Walk {
 
     fn next(&mut self) -> Option<Step> {
         loop {
-            let Some(level) = self.levels.last_mut() else {
-                self.root = Some(self.roots.next()?);
-                match self.enter(PathBuf::new()) {
-                    Some(finding) => return Some(Err(finding)),
-                    None => continue,
-                }
-            };
-            match level.dir.read() {
-                Some(Ok(entry)) => {
-                    let (name, kind) = (entry.file_name().to_owned(), entry.file_type());
-                    if let Some(finding) = self.entry(&name, kind) {
-                        return Some(Err(finding));
+            if let Some((part, walk)) = &mut self.current {
+                if let Some(step) = walk.next() {
+                    match part.step(step) {
+                        Some(step) => return Some(step),
+                        None => continue,
                     }
                 }
-                Some(Err(Errno::INTR)) => {}
-                Some(Err(errno)) => {
-                    let root = self.root.as_ref()?;
-                    let path = root.path.join(&level.sub);
-                    let name = root.part.name();
-                    self.levels.pop();
-                    let text = format!("cannot read the directory: {errno}");
-                    return Some(Err(Finding::new(Code::Io, &name, path, text)));
-                }
-                None => {
-                    if let Some(mailbox) = self.leave() {
-                        return Some(Ok(mailbox));
-                    }
-                }
+                self.current = None;
             }
+            let part = self.parts.next()?;
+            self.current = part.walk().map(|walk| (part, walk));
         }
     }
 }

@@ -1,16 +1,14 @@
 //! Finding mailboxes by walking: every directory that holds a `cyrus.index` or `cyrus.header` is one.
 //!
-//! The tree that holds the indexes is walked, so that a mailbox whose message directory is missing is
-//! noticed.
-//! Links are not followed, so there are no loops; each link to a directory is reported, because a
-//! mailbox may hide behind it. Memory grows with the width of the tree, not with its size.
+//! The walk is [`indexfile::walk`], over all roots of a partition, so that a mailbox whose message directory is missing is
+//! noticed. Links are not followed; each link to a directory is reported, because a mailbox may hide behind it. Directories
+//! that by their link count have none below them are not read: they may have a million names.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indexfile::mailbox::{ImapdConf, name_of_dir};
+use indexfile::walk::{self, Leaves, Odd, OddKind, Tree};
 
 use super::{Roots, Target};
 use crate::finding::{Code, Finding};
@@ -19,31 +17,33 @@ use crate::finding::{Code, Finding};
 pub struct Walk<'a> {
     roots: Arc<Roots>,
     conf: Option<&'a ImapdConf>,
-    /// Directories still to be looked into, below the roots.
-    stack: Vec<PathBuf>,
+    walk: walk::Walk,
     /// Whether there was anything to say yet.
     silent: bool,
-    /// The device of the directory before, and whether link counts tell of subdirectories there.
-    counts_links: Option<(u64, bool)>,
 }
+
+/// One step of a walk: a mailbox, or something to report.
+pub type Step = Result<Target, Finding>;
 
 impl<'a> Walk<'a> {
     /// Walks below `roots`; names come from `conf` if given, else directories stand for names.
     #[must_use]
     pub fn new(roots: Roots, conf: Option<&'a ImapdConf>) -> Self {
+        let known = conf.and_then(|conf| Some((conf, conf.partition(&roots.partition)?)));
+        let tree = known.map_or_else(
+            || Tree::plain(&roots.data, Some(&roots.index), None),
+            |(conf, partition)| Tree::of_partition(conf, partition),
+        );
+        let walk = walk::Walk::new(&tree, Leaves::Skip);
         Self {
+            walk: match conf {
+                Some(conf) => walk.beside(conf),
+                None => walk,
+            },
             roots: Arc::new(roots),
             conf,
-            stack: vec![PathBuf::new()],
             silent: true,
-            counts_links: None,
         }
-    }
-
-    fn finding(&self, code: Code, sub: &Path, why: &dyn std::fmt::Display) -> Finding {
-        let path = below(&self.roots.index, sub);
-        let text = format!("{}: {why}", path.display());
-        Finding::new(&self.name(sub), code, path, &text)
     }
 
     fn name(&self, sub: &Path) -> String {
@@ -55,55 +55,42 @@ impl<'a> Walk<'a> {
             )
     }
 
-    /// Whether a directory is known to have no subdirectories, without reading its perhaps million names.
-    ///
-    /// On these file systems the link count of a directory is 2 and one for each subdirectory.
-    fn no_subdirectories(&mut self, path: &Path) -> std::io::Result<bool> {
-        const EXT: i64 = 0xef53;
-        const XFS: i64 = 0x5846_5342;
-        const TMPFS: i64 = 0x0102_1994;
-        let meta = fs::symlink_metadata(path)?;
-        if meta.nlink() != 2 {
-            return Ok(false);
-        }
-        // All directories of a device are of one file system: it is asked for its kind once.
-        if self
-            .counts_links
-            .is_none_or(|(device, _)| device != meta.dev())
-        {
-            #[allow(clippy::useless_conversion)] // f_type has other types on other processors
-            let kind = i64::try_from(rustix::fs::statfs(path)?.f_type).unwrap_or_default();
-            self.counts_links = Some((meta.dev(), [EXT, XFS, TMPFS].contains(&kind)));
-        }
-        Ok(self.counts_links.is_some_and(|(_, counts)| counts))
+    fn odd(&self, odd: Odd) -> Option<Finding> {
+        let (code, why) = match odd.kind {
+            OddKind::Link => (
+                Code::Link,
+                "a symbolic link to a directory, not followed".to_owned(),
+            ),
+            OddKind::NoRoot => (
+                Code::NoSpool,
+                "no such directory (is the spool mounted?)".to_owned(),
+            ),
+            OddKind::Denied => (Code::Denied, odd.why),
+            // lost+found is readable for root only, and no place for mailboxes.
+            OddKind::LostAndFound | OddKind::NotText => return None,
+            _ => (Code::Io, odd.why),
+        };
+        let text = format!("{}: {why}", odd.path.display());
+        let mailbox = [&self.roots.index, &self.roots.data]
+            .into_iter()
+            .find_map(|root| odd.path.strip_prefix(root).ok())
+            .map_or_else(|| odd.path.display().to_string(), |sub| self.name(sub));
+        Some(Finding::new(&mailbox, code, odd.path, &text))
     }
 
-    /// Puts the subdirectories of `sub` on the stack; what could not be looked at is returned.
-    fn enter(&mut self, sub: &Path) -> Result<Vec<Finding>, std::io::Error> {
-        let path = below(&self.roots.index, sub);
-        let mut found = Vec::new();
-        if self.no_subdirectories(&path)? {
-            return Ok(found);
-        }
-        let mut below = Vec::new();
-        for entry in fs::read_dir(&path)? {
-            let entry = entry?;
-            let kind = entry.file_type()?;
-            let name = entry.file_name();
-            if sub.as_os_str().is_empty() && name == "lost+found" {
-                continue; // the file system's own, readable for root only
+    fn step(&self, step: walk::Step) -> Option<Step> {
+        match step {
+            walk::Step::Odd(odd) => self.odd(odd).map(Err),
+            // One without the other is for the open to complain about.
+            walk::Step::Found(found) if found.index.is_there() || found.header.is_there() => {
+                Some(Ok(Target {
+                    mailbox: self.name(&found.sub),
+                    roots: Arc::clone(&self.roots),
+                    sub: found.sub,
+                }))
             }
-            if kind.is_dir() {
-                below.push(sub.join(name));
-            } else if kind.is_symlink() && fs::metadata(entry.path()).is_ok_and(|m| m.is_dir()) {
-                let why = "a symbolic link to a directory, not followed";
-                found.push(self.finding(Code::Link, &sub.join(name), &why));
-            }
+            walk::Step::Found(_) => None,
         }
-        // Deepest of the last first: sorted, so that two runs go the same way.
-        below.sort_unstable_by(|a, b| b.cmp(a));
-        self.stack.append(&mut below);
-        Ok(found)
     }
 }
 
@@ -116,65 +103,27 @@ fn below(root: &Path, sub: &Path) -> PathBuf {
     }
 }
 
-/// One step of a walk: a mailbox, or something to report.
-pub type Step = Result<Target, Finding>;
-
 impl Iterator for Walk<'_> {
-    type Item = Vec<Step>;
+    type Item = Step;
 
-    /// What the next directory brings; empty for one that is no mailbox.
-    fn next(&mut self) -> Option<Vec<Step>> {
-        let Some(sub) = self.stack.pop() else {
-            if !std::mem::take(&mut self.silent) {
-                return None;
-            }
-            let why = "no mailbox below it (is the spool mounted?)";
-            return Some(vec![Err(self.finding(
-                Code::NoMailbox,
-                Path::new(""),
-                &why,
-            ))]);
-        };
-        let steps = self.step(sub);
-        self.silent &= steps.is_empty();
-        Some(steps)
-    }
-}
-
-impl Walk<'_> {
-    fn step(&mut self, sub: PathBuf) -> Vec<Step> {
-        let mut steps = Vec::new();
-        match self.enter(&sub) {
-            Ok(found) => steps.extend(found.into_iter().map(Err)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                // The root must be there; a mailbox may be removed while we walk.
-                if sub.as_os_str().is_empty() {
-                    let why = "no such directory (is the spool mounted?)";
-                    steps.push(Err(self.finding(Code::NoSpool, &sub, &why)));
+    fn next(&mut self) -> Option<Step> {
+        loop {
+            let Some(step) = self.walk.next() else {
+                if !std::mem::take(&mut self.silent) {
+                    return None;
                 }
-                return steps;
-            }
-            Err(error) => {
-                let code = match error.kind() {
-                    std::io::ErrorKind::PermissionDenied => Code::Denied,
-                    _ => Code::Io,
-                };
-                steps.push(Err(self.finding(code, &sub, &error)));
-                return steps;
+                let path = self.roots.index.clone();
+                let text = format!(
+                    "{}: no mailbox below it (is the spool mounted?)",
+                    path.display()
+                );
+                let name = self.name(Path::new(""));
+                return Some(Err(Finding::new(&name, Code::NoMailbox, path, &text)));
+            };
+            if let Some(step) = self.step(step) {
+                self.silent = false;
+                return Some(step);
             }
         }
-        let there =
-            |root: &Path, name: &str| fs::symlink_metadata(root.join(&sub).join(name)).is_ok();
-        let index = there(&self.roots.index, "cyrus.index");
-        let header = there(&self.roots.header, "cyrus.header");
-        if index || header {
-            // One without the other is for the open to complain about.
-            steps.push(Ok(Target {
-                mailbox: self.name(&sub),
-                roots: Arc::clone(&self.roots),
-                sub,
-            }));
-        }
-        steps
     }
 }
