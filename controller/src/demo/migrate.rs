@@ -40,7 +40,7 @@ impl pass::Observer for First {
 pub(crate) fn precompute(host: &Host, signals: &Signals) -> Result<PrecomputeReport, DemoError> {
     let failed = |text: String| DemoError::Precompute(text);
     let roots = Roots::of_partition(&host.conf, PARTITION)?;
-    let steps = Walk::new(roots, Some(&host.conf)).flatten();
+    let steps = Walk::new(roots, Some(&host.conf));
     let (governor, first) = (Governor::new(None), First::default());
     let over = AtomicBool::new(false);
     let summary = std::thread::scope(|scope| {

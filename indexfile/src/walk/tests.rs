@@ -9,7 +9,7 @@ fn put(path: PathBuf) {
 }
 
 fn conf(text: &str, at: &Path) -> ImapdConf {
-    ImapdConf::parse(&text.replace("@", &at.display().to_string())).expect("sound")
+    ImapdConf::parse(&text.replace('@', &at.display().to_string())).expect("sound")
 }
 
 fn steps(conf: &ImapdConf, leaves: Leaves) -> (Vec<Found>, Vec<Odd>) {

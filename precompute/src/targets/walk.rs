@@ -17,7 +17,7 @@ use crate::finding::{Code, Finding};
 pub struct Walk<'a> {
     roots: Arc<Roots>,
     conf: Option<&'a ImapdConf>,
-    walk: walk::Walk,
+    steps: walk::Walk,
     /// Whether there was anything to say yet.
     silent: bool,
 }
@@ -36,7 +36,7 @@ impl<'a> Walk<'a> {
         );
         let walk = walk::Walk::new(&tree, Leaves::Skip);
         Self {
-            walk: match conf {
+            steps: match conf {
                 Some(conf) => walk.beside(conf),
                 None => walk,
             },
@@ -108,7 +108,7 @@ impl Iterator for Walk<'_> {
 
     fn next(&mut self) -> Option<Step> {
         loop {
-            let Some(step) = self.walk.next() else {
+            let Some(step) = self.steps.next() else {
                 if !std::mem::take(&mut self.silent) {
                     return None;
                 }
