@@ -3,7 +3,7 @@
 use indexfile::exit::Exit;
 use serde_json::json;
 
-use super::output::{Findings, complain, line, print_json, written};
+use super::output::{Findings, complain, concluded, line, print_json, written};
 use super::selection::Selection;
 use crate::clean::{Cleaned, clean};
 
@@ -59,7 +59,7 @@ pub fn main(args: &Args) -> Exit {
         written(line(&text))
     };
     match findings.exit() {
-        Exit::Ok => output,
+        Exit::Ok => concluded(output, mailboxes),
         exit => exit,
     }
 }

@@ -96,6 +96,22 @@ impl Findings {
     }
 }
 
+/// Says that there is nothing to do, which is never what somebody wanted.
+pub fn nothing(why: &str) -> Exit {
+    complain(&format!("nothing to do: {why}"));
+    Exit::Data
+}
+
+/// The exit code of a command that came to its end with this one; that it found no mailbox at all is an error.
+pub fn concluded(exit: Exit, mailboxes: u64) -> Exit {
+    match (exit, mailboxes) {
+        (Exit::Ok, 0) => nothing(
+            "there is no mailbox; are the configuration and the directory the right ones, and everything mounted?",
+        ),
+        (exit, _) => exit,
+    }
+}
+
 /// Bytes as people read them.
 pub fn human_bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];

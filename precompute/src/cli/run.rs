@@ -9,7 +9,7 @@ use indexfile::exit::Exit;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
-use super::output::{Findings, complain, human_bytes, line, print_json, written};
+use super::output::{Findings, complain, concluded, human_bytes, line, print_json, written};
 use super::progress::Progress;
 use super::selection::Selection;
 use super::signals;
@@ -212,7 +212,7 @@ fn report(args: &Args, summary: &Summary, findings: &Findings) -> Exit {
     };
     match findings.exit() {
         Exit::Ok if summary.stopped => Exit::RolledBack,
-        Exit::Ok => output,
+        Exit::Ok => concluded(output, summary.mailboxes),
         exit => exit,
     }
 }

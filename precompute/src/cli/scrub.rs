@@ -10,7 +10,7 @@ use indexfile::exit::Exit;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::output::{complain, human_bytes, line, print_json, written};
+use super::output::{complain, concluded, human_bytes, line, print_json, written};
 use super::run::Kindness;
 use super::selection::{Selection, Source};
 use crate::pass::default_jobs;
@@ -79,7 +79,7 @@ pub fn main(args: &Args) -> Exit {
     bar.finish_and_clear();
     let output = conclude(args, &summary);
     match summary.exit() {
-        Exit::Ok => output,
+        Exit::Ok => concluded(output, summary.mailboxes),
         exit => exit,
     }
 }

@@ -11,7 +11,7 @@ use indexfile::mailbox::ImapdConf;
 use indexfile::mailbox::list::{ListError, Reader, Skip};
 use indexfile::walk::partitions_once;
 
-use super::output::complain;
+use super::output::{complain, nothing};
 use crate::targets::names::{Listed, Resolver};
 use crate::targets::walk::{Step, Walk};
 use crate::targets::{Roots, Target};
@@ -88,6 +88,9 @@ impl Selection {
         let mut names: Vec<Listed> = self.names.iter().map(|n| Listed::name(n)).collect();
         if let Some(path) = &self.mailboxes {
             names.extend(list(path)?);
+            if names.is_empty() {
+                return Err(nothing("the list has no mailbox of this host"));
+            }
         } else if names.is_empty() {
             return Ok(Source::Conf(Arc::new(conf), None));
         }
@@ -112,6 +115,11 @@ impl Selection {
                         "{} mailboxes of the list skipped: Cyrus 3.6 keeps them in directories named after \
                          their unique id, with SHA-1s in the index already; only scrub looks at them",
                         all - names.len()
+                    ));
+                }
+                if names.is_empty() {
+                    return Err(nothing(
+                        "none of the mailboxes of the list is one for this command",
                     ));
                 }
                 Selected::Names(conf, Arc::new(names))

@@ -3,7 +3,7 @@
 use indexfile::exit::Exit;
 use serde_json::json;
 
-use super::output::{Findings, complain, human_bytes, line, print_json, written};
+use super::output::{Findings, complain, concluded, human_bytes, line, print_json, written};
 use super::run::Kindness;
 use super::selection::Selection;
 use crate::finding::Finding;
@@ -80,7 +80,7 @@ pub fn main(args: &Args) -> Exit {
     };
     match findings.exit() {
         Exit::Ok if summary.stopped => Exit::RolledBack,
-        Exit::Ok => output,
+        Exit::Ok => concluded(output, summary.mailboxes),
         exit => exit,
     }
 }
