@@ -88,6 +88,7 @@ pub(super) struct UnusedHosts {
 pub(super) struct Mailboxes {
     /// A list of mailboxes, - for standard input: what `ctl_mboxlist -d` prints, or a name a line.
     #[arg(long, value_name = "FILE|-")]
+    #[allow(clippy::struct_field_names)] // the option's name
     mailboxes: Option<PathBuf>,
     /// Only mailboxes on this partition of the master; of a name without a partition, the one that is there.
     #[arg(long, value_name = "PARTITION")]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use indexfile::exit::Exit;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use slotd::protocol::Command;
 
 use super::args::{
@@ -193,7 +194,7 @@ pub(super) fn rollback(args: RollbackArgs) -> Result<Exit, Fail> {
         let parallel = parts.settings.parallel;
         let result = run::rollback(parts, &names, &control).await;
         progress.end();
-        let summary = result.map_err(|error| common.fail(error))?;
+        let summary = result.map_err(|error| common.fail(&error))?;
         let asking = Asking {
             connect: &connect,
             parallel,
@@ -249,16 +250,16 @@ fn migrate(common: Common, mut settings: Settings, sources: Vec<Source>) -> Resu
         let (parts, progress, control, _socket) = parts(&common, settings, &journal);
         let result = run::run_controlled(parts, &sources, &control).await;
         progress.end();
-        let summary = result.map_err(|error| common.fail(error))?;
+        let summary = result.map_err(|error| common.fail(&error))?;
         finish(&common, verb, journal.as_ref(), &summary)
     })
 }
 
 impl Common {
     /// Why a run did not begin: where another command would, that one is spelled out.
-    fn fail(&self, error: RunError) -> Fail {
+    fn fail(&self, error: &RunError) -> Fail {
         let exit = error.exit();
-        let text = match &error {
+        let text = match error {
             RunError::Other(other) => {
                 let state = self.state.state.display();
                 other.sentence(&format!("{} --state {state}", self.hosts.spelled()))
@@ -349,11 +350,20 @@ pub(super) fn recover(args: RecoverArgs) -> Result<Exit, Fail> {
     })
 }
 
+/// Each mailbox at once takes a connection to each host; the hard limit is ours to use.
+fn raise_the_limit_on_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum;
+    // With less, fewer mailboxes are worked on at once, and that is said.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
+}
+
 fn parts(
     common: &Common,
     settings: Settings,
     journal: &Arc<SqliteJournal>,
 ) -> (Parts, Arc<Progress>, Arc<Control>, Option<Socket>) {
+    raise_the_limit_on_files();
     let (handle, stop) = stop_pair();
     let signalled = handle.clone();
     let control = Arc::new(Control::new(settings.parallel));

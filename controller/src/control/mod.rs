@@ -36,6 +36,8 @@ pub struct Knobs {
     pub paused: bool,
     /// Mailboxes at once, at most; each is on both hosts, so it is also the most at once on each of them.
     pub parallel: usize,
+    /// For how many at once there is room on the hosts and in this process.
+    pub most: usize,
     /// Mailboxes at once on each partition, at most.
     pub parallel_partition: Option<usize>,
     /// After a mailbox, its place rests for so many times as long as it took; 0 is not at all.
@@ -133,6 +135,7 @@ impl Control {
         let knobs = Knobs {
             paused: false,
             parallel: parallel.max(1),
+            most: usize::MAX,
             parallel_partition: None,
             nice_ratio: 0.0,
             lock_wait: Duration::ZERO,
@@ -165,7 +168,7 @@ impl Control {
         self.knobs.send_if_modified(|knobs| {
             let before = knobs.clone();
             change(knobs);
-            knobs.parallel = knobs.parallel.max(1);
+            knobs.parallel = knobs.parallel.clamp(1, knobs.most.max(1));
             *knobs != before
         });
     }

@@ -186,6 +186,10 @@ fn set(control: &Control, key: &str, value: &str) -> Result<(), String> {
     match key {
         "parallel" => {
             let parallel = at_once()?;
+            let most = control.knobs().most;
+            if parallel > most {
+                return Err(format!("{key}: there is room for {most} at once"));
+            }
             control.turn(|knobs| knobs.parallel = parallel);
         }
         "parallel-partition" => {

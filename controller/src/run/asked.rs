@@ -37,7 +37,11 @@ impl Asked {
         let (what, spool) = if sources.iter().any(Source::is_walk) {
             let partitions = sources.iter().filter_map(Source::partition);
             let each = partitions.map(|p| format!("{ALL} of {p}"));
-            (each.last().unwrap_or_else(|| ALL.to_owned()), None)
+            (
+                each.reduce(|_, last| last)
+                    .unwrap_or_else(|| ALL.to_owned()),
+                None,
+            )
         } else {
             let spool = read(parts, sources).await?;
             (

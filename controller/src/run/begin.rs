@@ -32,10 +32,20 @@ pub enum Retry {
 
 /// Looks whether each slotd answers and is one that we understand, and not the same one twice.
 pub(super) async fn greet_hosts(connect: &Arc<dyn Connect>) -> Result<[String; 2], RunError> {
+    greet(connect).await.map(|(ids, _)| ids)
+}
+
+/// The same, with how many connections each serves at once, where it says so.
+pub(super) async fn greet(
+    connect: &Arc<dyn Connect>,
+) -> Result<([String; 2], [Option<u32>; 2]), RunError> {
     let mut ids = [String::new(), String::new()];
+    let mut capacities = [None; 2];
     for side in Side::ALL {
         if connect.address(side).is_some() {
-            ids[side.index()] = hello(connect, side).await?.host_id;
+            let greeting = hello(connect, side).await?;
+            ids[side.index()] = greeting.host_id;
+            capacities[side.index()] = greeting.capacity;
         }
     }
     if !ids[0].is_empty() && ids[0] == ids[1] {
@@ -45,7 +55,7 @@ pub(super) async fn greet_hosts(connect: &Arc<dyn Connect>) -> Result<[String; 2
             ids[0]
         )));
     }
-    Ok(ids)
+    Ok((ids, capacities))
 }
 
 /// How this start begins.
@@ -145,13 +155,11 @@ fn given_up(parts: &Parts) -> Result<Option<RunId>, RunError> {
     let Some(id) = parts.settings.abandon else {
         return Ok(None);
     };
-    match parts.journal.run(id)? {
-        Some(run) => Ok(run.finished_ms.is_none().then_some(id)),
-        None => {
-            let text = format!("there is no run {} to be given up", id.0);
-            Err(RunError::Nothing(text))
-        }
-    }
+    let Some(run) = parts.journal.run(id)? else {
+        let text = format!("there is no run {} to be given up", id.0);
+        return Err(RunError::Nothing(text));
+    };
+    Ok(run.finished_ms.is_none().then_some(id))
 }
 
 /// Queues again what a run that goes on has left, and what was asked for by name.

@@ -18,7 +18,7 @@ use slotd::client::{Client, ClientError};
 use slotd::protocol::{Code, Command};
 use tokio::sync::Mutex;
 
-use super::begin::greet_hosts;
+use super::begin::greet;
 use super::connect::{BoxFuture, Connect};
 use super::observe::Observer;
 use super::settings::RunError;
@@ -41,6 +41,7 @@ pub struct Bound {
     swapped: bool,
     journal: String,
     ids: [String; 2],
+    capacities: [Option<u32>; 2],
     /// Hold the registration.
     keepers: Mutex<[Option<Client>; 2]>,
 }
@@ -56,11 +57,12 @@ impl Bound {
         observer: &dyn Observer,
         sides: Sides,
     ) -> Result<Arc<Self>, RunError> {
-        let mut ids = greet_hosts(connect).await?;
+        let (mut ids, mut capacities) = greet(connect).await?;
         let identity = journal.identity()?;
         let swapped = sides == Sides::Found && changed_places(&identity, &ids);
         if swapped {
             ids.swap(0, 1);
+            capacities.swap(0, 1);
             observer
                 .say("the hosts were given the wrong way round; they are known by their stores");
         }
@@ -70,6 +72,7 @@ impl Bound {
             swapped,
             journal: identity.id,
             ids,
+            capacities,
             keepers: Mutex::default(),
         };
         for side in Side::ALL {
@@ -95,6 +98,11 @@ impl Bound {
     /// What the hosts call their stores; empty for a side that the run does not have.
     pub(super) fn ids(&self) -> [String; 2] {
         self.ids.clone()
+    }
+
+    /// How many connections each slotd serves at once, where it says so.
+    pub(super) fn capacities(&self) -> [Option<u32>; 2] {
+        self.capacities
     }
 
     async fn keep(&self, side: Side, observer: &dyn Observer) -> Result<(), RunError> {

@@ -22,6 +22,7 @@ use super::observe::Observer;
 use super::pass::one_pass;
 use super::queue::Scope;
 use super::recover::{settle_open, settle_waiting};
+use super::room::{descriptors, fit};
 use super::sample::sample;
 use super::settings::{RunError, SERVERS_BEFORE_2_3_10, Settings, Stop, StopSignal};
 use super::summary::Summary;
@@ -81,6 +82,15 @@ impl Shared {
         let bound = Bound::begin(&parts.connect, journal, observer, sides).await?;
         let ids = bound.ids();
         parts.connect = Arc::clone(&bound) as Arc<dyn Connect>;
+        let capacities = bound.capacities();
+        let (most, why) = fit(parts.settings.parallel, capacities, descriptors());
+        if let Some(why) = why {
+            parts.observer.say(&why);
+            parts.settings.parallel = most;
+        }
+        control.turn(|knobs| {
+            knobs.most = fit(usize::MAX, capacities, descriptors()).0;
+        });
         let away = Away::new(
             Arc::clone(&parts.connect),
             Arc::clone(&parts.observer),

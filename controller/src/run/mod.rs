@@ -44,6 +44,7 @@ mod peer;
 mod queue;
 mod recover;
 mod rollback;
+mod room;
 mod sample;
 mod settings;
 mod spool;

@@ -118,7 +118,9 @@ pub async fn survey(
                 return places;
             };
             after = last.at;
-            page.iter().for_each(|spooled| places.note_places(spooled));
+            for spooled in &page {
+                places.note_places(spooled);
+            }
             let batch = Batch::Listed(page.into_iter().map(|s| s.listed).collect());
             if out.blocking_send(Ok(batch)).is_err() {
                 return places;

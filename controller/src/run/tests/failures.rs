@@ -8,8 +8,9 @@ use slotd::protocol::Code;
 
 use super::fake::{What, lock};
 use super::world::{NAMES, Witness, World, names};
+use crate::control::Control;
 use crate::journal::State;
-use crate::run::{MaxFailures, Source, Stop, run, stop_pair};
+use crate::run::{MaxFailures, Source, Stop, run, run_controlled, stop_pair};
 use crate::two_phase::Reason;
 
 /// Lists the master's mailboxes, works on the first, and stops.
@@ -175,4 +176,26 @@ async fn a_controller_that_runs_out_of_descriptors_does_not_call_its_hosts_away(
     let error = run(world.parts(), &[Source::Master]).await.unwrap_err();
     assert_eq!(error.exit(), Exit::Io);
     assert!(error.to_string().contains("this controller"), "{error}");
+}
+
+#[tokio::test]
+async fn no_more_is_worked_on_at_once_than_the_hosts_have_connections_for() {
+    let mut world = World::new();
+    world.settings.parallel = 64;
+    lock(&world.hosts[1]).capacity = Some(5);
+    for host in &world.hosts {
+        lock(host).delay = Duration::from_millis(5);
+    }
+    let control = Arc::new(Control::new(64));
+    let summary = run_controlled(world.parts(), &[Source::Master], &control)
+        .await
+        .unwrap();
+    assert_eq!(summary.upgraded, 5);
+    assert!(lock(&world.hosts[0]).most_locked <= 2);
+    let said = world.witness.said.lock().unwrap().join("\n");
+    assert!(
+        said.contains("the replica's slotd serves 5 connections at once; 2 are worked on"),
+        "{said}"
+    );
+    assert_eq!((control.knobs().parallel, control.knobs().most), (2, 2));
 }

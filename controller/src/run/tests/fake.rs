@@ -85,6 +85,8 @@ pub struct Host {
     pub odd: Vec<Odd>,
     /// So many connections fail because this process has no descriptor left.
     pub starved: usize,
+    /// How many connections it says it serves at once.
+    pub capacity: Option<u32>,
     /// What it calls itself, if not by its side.
     pub id: Option<String>,
 }
@@ -322,6 +324,7 @@ fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command
                 protocol: slotd::protocol::PROTOCOL_VERSION,
                 host_id: host.id.clone().unwrap_or_else(|| format!("host-{side}")),
                 draining: host.draining,
+                capacity: host.capacity,
                 ..Greeting::default()
             }
             .to_fields(),
