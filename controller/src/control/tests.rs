@@ -362,11 +362,11 @@ async fn a_run_waits_while_disks_or_processors_are_too_busy_and_goes_on_afterwar
 
 #[tokio::test]
 async fn a_command_that_cannot_be_run_is_no_reason_to_wait_for_ever() {
-    for command in [
-        "/nonexistent/may-i",
-        "no-such-command-here --now",
-        "/etc/hostname",
-    ] {
+    let directory = tempfile::tempdir().unwrap();
+    let plain = directory.path().join("plain");
+    std::fs::write(&plain, "true\n").unwrap();
+    let plain = plain.to_str().unwrap();
+    for command in ["/nonexistent/may-i", "no-such-command-here --now", plain] {
         let why = unusable(command).await.unwrap();
         assert!(
             why.contains("cannot be run") && why.contains(command),
