@@ -35,7 +35,7 @@ fn replaced(path: &Path) -> Vec<u8> {
 fn until_waited_for(path: &Path) {
     use std::os::unix::fs::MetadataExt;
     let inode = format!(":{}", path.metadata().unwrap().ino());
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(10);
     // `1: -> OFDLCK  ADVISORY  WRITE -1 fe:00:1234 0 EOF`
     let waits = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();

@@ -10,6 +10,7 @@ use indexfile::mailbox::ImapdConf;
 use crate::invariants::{Before, Report, When, alike};
 use crate::process::{Ended, Guard, Slotd};
 use crate::store::{Host, copy_host, unpack_239};
+use crate::watch::Watch;
 
 /// The program `t-NAME` that was built together with this test.
 ///
@@ -41,6 +42,9 @@ pub struct Fleet {
     pub replica: Host,
     before: [Before; 2],
     slotds: [Option<Slotd>; 2],
+    watch: Option<Watch>,
+    /// Whether both stores are looked at all the time from the first slotd's start on.
+    watched: bool,
 }
 
 impl Fleet {
@@ -129,6 +133,8 @@ impl Fleet {
             replica,
             before,
             slotds: [None, None],
+            watch: None,
+            watched: true,
         }
     }
 
@@ -140,11 +146,26 @@ impl Fleet {
         self.before = [&self.master, &self.replica].map(|h| Before::remember(h).unwrap());
     }
 
+    /// Is not watched: a file system that is to be unmounted cannot be while a file is open; and a server of 2.3.10 and later has
+    /// an instant of its own at which the index is newer.
+    #[must_use]
+    pub fn unwatched(mut self) -> Self {
+        self.watched = false;
+        self
+    }
+
+    fn watch(&mut self) {
+        if self.watched && self.watch.is_none() {
+            self.watch = Some(Watch::over(&[&self.master, &self.replica]));
+        }
+    }
+
     /// Starts both slotds (those that do not run).
     ///
     /// # Panics
     /// If one does not come up.
     pub fn start(&mut self) {
+        self.watch();
         for (host, slotd) in [&self.master, &self.replica]
             .into_iter()
             .zip(&mut self.slotds)
@@ -162,6 +183,7 @@ impl Fleet {
 
     /// Puts a slotd in place that was started elsewhere.
     pub fn put_slotd(&mut self, which: usize, slotd: Slotd) {
+        self.watch();
         self.slotds[which] = Some(slotd);
     }
 
@@ -262,5 +284,6 @@ impl Drop for Fleet {
         for host in [&self.master, &self.replica] {
             let _ = fs::remove_file(crate::process::socket_path(host));
         }
+        drop(self.watch.take());
     }
 }

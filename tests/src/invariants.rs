@@ -3,6 +3,7 @@
 //! [`Before::remember`] reads a store before a run; [`Before::check`] judges it afterwards:
 //! * each mailbox is one complete set, the old one (same bytes) or the new one (version 10, every
 //!   other byte as it was, every GUID the SHA-1 of its message), index and expunge in step;
+//! * at no instant is the index newer than its expunge file, wherever either lies ([`crate::watch`] looks all the time);
 //! * no scratch file, no lock;
 //! * cyrus.header, cyrus.cache, the message files and all else untouched, down to inode and mtime;
 //!   owner and mode of what was replaced kept; `.OLD` is the very file that was replaced.
@@ -17,7 +18,7 @@ use std::path::Path;
 use crate::locks;
 use crate::snapshot::{Entry, Tree};
 use crate::store::{Dirs, Host};
-use crate::witness::{Image, hex, sha1_of};
+use crate::witness::{Image, hex, sha1_of, word};
 
 /// Files that may lie beside a mailbox and mean nothing to Cyrus.
 const OURS: [&str; 2] = ["cyrus.sha1s", "cyrus.uuids"];
@@ -96,8 +97,8 @@ impl Before {
         let mut mailboxes = BTreeMap::new();
         for (name, dirs) in host.mailboxes()? {
             let mailbox = Mailbox {
-                index: fs::read(dirs.meta.join("cyrus.index"))?,
-                expunge: read_if_there(&dirs.meta.join("cyrus.expunge"))?,
+                index: fs::read(dirs.file("cyrus.index"))?,
+                expunge: read_if_there(&dirs.file("cyrus.expunge"))?,
                 files: files_of(&dirs)?,
                 dirs,
             };
@@ -194,9 +195,18 @@ fn files_of(dirs: &Dirs) -> io::Result<Tree> {
 type Judged = (Option<State>, Vec<(u32, String)>);
 
 fn judge(mailbox: &Mailbox, when: When, lines: &mut Vec<String>) -> io::Result<Judged> {
-    let meta = &mailbox.dirs.meta;
-    let index = fs::read(meta.join("cyrus.index"))?;
-    let expunge = read_if_there(&meta.join("cyrus.expunge"))?;
+    let dirs = &mailbox.dirs;
+    let index = fs::read(dirs.file("cyrus.index"))?;
+    let expunge = read_if_there(&dirs.file("cyrus.expunge"))?;
+    if let Some(expunge) = &expunge
+        && mailbox
+            .expunge
+            .as_ref()
+            .is_none_or(|was| !skewed(&mailbox.index, was))
+        && skewed(&index, expunge)
+    {
+        lines.push(skew(&index, expunge));
+    }
     let mut guids = Vec::new();
 
     let index_state = set_of(
@@ -233,12 +243,26 @@ fn judge(mailbox: &Mailbox, when: When, lines: &mut Vec<String>) -> io::Result<J
     guids.sort();
     files(mailbox, state, when, lines)?;
     for name in ["cyrus.header", "cyrus.index", "cyrus.expunge"] {
-        let path = meta.join(name);
+        let path = dirs.file(name);
         if path.exists() && locks::held(&path)? {
             lines.push(format!("{name} is locked"));
         }
     }
     Ok((state, guids))
+}
+
+/// Whether an index is newer than its expunge file. Cyrus then reads the expunge file with the index's sizes, and
+/// `cyr_expire` unlinks live messages by what it reads: never, at no instant, wherever the two lie.
+#[must_use]
+pub fn skewed(index: &[u8], expunge: &[u8]) -> bool {
+    // One that a server is just making has records before it has a header.
+    let [index, expunge] = [index, expunge].map(|bytes| word(bytes, 8));
+    expunge != 0 && index > expunge
+}
+
+fn skew(index: &[u8], expunge: &[u8]) -> String {
+    let [index, expunge] = [index, expunge].map(|bytes| word(bytes, 8));
+    format!("the index is at version {index} and its expunge file at {expunge}")
 }
 
 /// Which set one file belongs to. Old wins where both would do (a file that needed no change).

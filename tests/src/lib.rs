@@ -23,5 +23,6 @@ pub mod snapshot;
 pub mod store;
 pub mod strace;
 pub mod sweep;
+pub mod watch;
 pub mod wire;
 pub mod witness;

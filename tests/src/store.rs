@@ -25,8 +25,10 @@ pub struct Host {
     pub conf: PathBuf,
     /// Root of the message files.
     pub data: PathBuf,
-    /// Root of the cyrus.* files.
+    /// Root of the cyrus.* files that have one of their own.
     pub meta: PathBuf,
+    /// Which those are: the words of `metapartition_files`.
+    pub on_meta: Vec<String>,
     /// Whether `hashimapspool` puts a letter before each mailbox directory.
     pub hashed: bool,
 }
@@ -36,8 +38,21 @@ pub struct Host {
 pub struct Dirs {
     /// Where `<uid>.` lie.
     pub data: PathBuf,
-    /// Where cyrus.* lie.
+    /// Where those cyrus.* lie that do not lie beside the messages.
     pub meta: PathBuf,
+    /// Which those are: `header`, `index`, `expunge`, ...
+    pub on_meta: Vec<String>,
+}
+
+impl Dirs {
+    /// Where a file lies: `cyrus.expunge`, `cyrus.expunge.OLD` and so on beside each other, each on its own root.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        let kind = name.split('.').nth(1).unwrap_or_default();
+        let on_meta = name.starts_with("cyrus.") && self.on_meta.iter().any(|k| k == kind);
+        let dir = if on_meta { &self.meta } else { &self.data };
+        dir.join(name)
+    }
 }
 
 impl Host {
@@ -48,8 +63,13 @@ impl Host {
     pub fn mailboxes(&self) -> io::Result<BTreeMap<String, Dirs>> {
         let mut found = BTreeMap::new();
         let mut todo = vec![PathBuf::new()];
+        let headers = if self.on_meta.iter().any(|k| k == "header") {
+            &self.meta
+        } else {
+            &self.data
+        };
         while let Some(dir) = todo.pop() {
-            for entry in fs::read_dir(self.meta.join(&dir))? {
+            for entry in fs::read_dir(headers.join(&dir))? {
                 let entry = entry?;
                 if entry.file_type()?.is_dir() {
                     todo.push(dir.join(entry.file_name()));
@@ -63,6 +83,7 @@ impl Host {
                     let dirs = Dirs {
                         data: self.data.join(&dir),
                         meta: self.meta.join(&dir),
+                        on_meta: self.on_meta.clone(),
                     };
                     found.insert(name.join("."), dirs);
                 }
@@ -114,6 +135,11 @@ impl Host {
             conf: conf.to_owned(),
             meta: value("metapartition-default").map_or_else(|| data.clone(), PathBuf::from),
             data,
+            on_meta: value("metapartition_files")
+                .unwrap_or_default()
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect(),
             hashed: value("hashimapspool")
                 .is_some_and(|v| matches!(&*v, "yes" | "1" | "true" | "on")),
         })
@@ -194,17 +220,47 @@ pub struct Layout {
     pub meta: bool,
 }
 
+/// All cyrus.* files that 2.3 knows, as `metapartition_files` names them.
+pub const ALL_META: &str = "header index cache expunge squat";
+
 /// Makes a store with the mailboxes of `host` in another layout; the files are moved.
 ///
 /// # Panics
 /// If anything cannot be moved.
 #[must_use]
 pub fn relayout(host: &Host, to: &Path, layout: Layout) -> Host {
-    let (data, meta) = (to.join("spool"), to.join("meta"));
-    let meta = if layout.meta { meta } else { data.clone() };
+    moved(host, to, layout.hashed, layout.meta.then_some(ALL_META))
+}
+
+/// The same with a metapartition for these files only (words of `metapartition_files`); all others lie beside the messages.
+///
+/// # Panics
+/// If anything cannot be moved.
+#[must_use]
+pub fn split_layout(host: &Host, to: &Path, on_meta: &str) -> Host {
+    moved(host, to, false, Some(on_meta))
+}
+
+fn moved(host: &Host, to: &Path, hashed: bool, on_meta: Option<&str>) -> Host {
+    let data = to.join("spool");
+    let meta = on_meta.map_or_else(|| data.clone(), |_| to.join("meta"));
+    let mut conf = format!(
+        "configdirectory: {0}/conf\ndefaultpartition: default\npartition-default: {0}/spool\n",
+        to.display()
+    );
+    if hashed {
+        conf += "hashimapspool: yes\n";
+    }
+    if let Some(files) = on_meta {
+        let meta = meta.display();
+        conf += &format!("metapartition-default: {meta}\nmetapartition_files: {files}\n");
+    }
+    fs::create_dir_all(to.join("conf")).unwrap();
+    fs::write(to.join("imapd.conf"), conf).unwrap();
+    let new = Host::from_conf(&to.join("imapd.conf")).unwrap();
     for (name, dirs) in host.mailboxes().unwrap() {
         let mut relative: PathBuf = name.split('.').collect();
-        if layout.hashed {
+        if hashed {
             let hashed_part = name.split('.').nth(1).unwrap_or(&name);
             let letter = match hashed_part.as_bytes()[0].to_ascii_lowercase() {
                 letter @ b'a'..=b'z' => letter,
@@ -212,31 +268,23 @@ pub fn relayout(host: &Host, to: &Path, layout: Layout) -> Host {
             };
             relative = Path::new(&char::from(letter).to_string()).join(relative);
         }
-        for (from, root) in [(&dirs.data, &data), (&dirs.meta, &meta)] {
-            let target = root.join(&relative);
-            fs::create_dir_all(&target).unwrap();
+        let target = Dirs {
+            data: data.join(&relative),
+            meta: meta.join(&relative),
+            on_meta: new.on_meta.clone(),
+        };
+        for from in [&dirs.data, &dirs.meta] {
+            fs::create_dir_all(&target.data).unwrap();
+            fs::create_dir_all(&target.meta).unwrap();
             for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
                 if !entry.file_type().unwrap().is_dir() {
-                    fs::rename(entry.path(), target.join(entry.file_name())).unwrap();
+                    let name = entry.file_name();
+                    fs::rename(entry.path(), target.file(&name.to_string_lossy())).unwrap();
                 }
             }
         }
     }
-    fs::create_dir_all(to.join("conf")).unwrap();
-    let mut conf = format!(
-        "configdirectory: {0}/conf\ndefaultpartition: default\npartition-default: {0}/spool\n",
-        to.display()
-    );
-    if layout.hashed {
-        conf += "hashimapspool: yes\n";
-    }
-    if layout.meta {
-        conf += "metapartition-default: ";
-        conf += meta.to_str().unwrap();
-        conf += "\nmetapartition_files: header index cache expunge squat\n";
-    }
-    fs::write(to.join("imapd.conf"), conf).unwrap();
-    Host::from_conf(&to.join("imapd.conf")).unwrap()
+    new
 }
 
 fn point_conf_at(root: &Path, instead_of: &str) {

@@ -2,29 +2,39 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use tests::damage;
 use tests::invariants::{Before, Report, State, When, alike};
 use tests::locks;
-use tests::store::{Dirs, Host, unpack_239};
+use tests::store::{Dirs, Host, split_layout, unpack_239};
+use tests::watch::Watch;
 use tests::witness::sha1_of;
 
 /// Converts both files of a mailbox as a right migration does: complete files renamed over the
 /// old, the old ones kept as `.OLD` links.
 fn migrate(dirs: &Dirs) {
     for name in ["cyrus.expunge", "cyrus.index"] {
-        let live = dirs.meta.join(name);
-        if !live.exists() {
-            continue;
-        }
-        let scratch = dirs.meta.join(format!("{name}.NEW"));
-        fs::copy(&live, &scratch).unwrap();
-        damage::make_v10(&scratch);
-        fill_in_guids(&scratch, &dirs.data);
-        keep_owner(&live, &scratch);
-        fs::hard_link(&live, dirs.meta.join(format!("{name}.OLD"))).unwrap();
-        fs::rename(&scratch, &live).unwrap();
+        migrate_file(dirs, name);
     }
+}
+
+fn migrate_file(dirs: &Dirs, name: &str) {
+    let live = dirs.file(name);
+    if !live.exists() {
+        return;
+    }
+    let scratch = dirs.file(&format!("{name}.NEW"));
+    fs::copy(&live, &scratch).unwrap();
+    damage::make_v10(&scratch);
+    fill_in_guids(&scratch, &dirs.data);
+    keep_owner(&live, &scratch);
+    fs::hard_link(&live, dirs.file(&format!("{name}.OLD"))).unwrap();
+    fs::rename(&scratch, &live).unwrap();
+}
+
+fn put_back(dirs: &Dirs, name: &str) {
+    fs::rename(dirs.file(&format!("{name}.OLD")), dirs.file(name)).unwrap();
 }
 
 fn keep_owner(from: &Path, to: &Path) {
@@ -120,6 +130,61 @@ fn index_and_expunge_out_of_step_are_found() {
         &after(back("cyrus.index")),
         "index is Old, but expunge is New",
     );
+}
+
+/// Layouts: all on the metapartition, only one of the two there, none.
+const LAYOUTS: [&str; 4] = ["header index cache expunge", "index", "expunge", "header"];
+
+#[test]
+fn an_index_newer_than_its_expunge_file_is_found_wherever_either_lies() {
+    for on_meta in LAYOUTS {
+        let dir = tempfile::tempdir().unwrap();
+        let flat = unpack_239(&dir.path().join("flat"));
+        let host = split_layout(&flat, &dir.path().join("host"), on_meta);
+        let before = Before::remember(&host).unwrap();
+        let dirs = host.dirs(VICTIM);
+        migrate(&dirs);
+        before.check(When::Settled).assert_clean();
+        for when in [When::Settled, When::Cut] {
+            put_back(&dirs, "cyrus.expunge");
+            let what = "the index is at version 10 and its expunge file at 9";
+            assert_found(&before.check(when), what);
+            migrate_file(&dirs, "cyrus.expunge");
+        }
+        // The other way round is safe, and only an unfinished run leaves it.
+        put_back(&dirs, "cyrus.index");
+        before.check(When::Cut).assert_clean();
+    }
+}
+
+#[test]
+fn an_index_that_is_newer_for_a_moment_only_is_seen_by_the_watch() {
+    for on_meta in LAYOUTS {
+        let dir = tempfile::tempdir().unwrap();
+        let flat = unpack_239(&dir.path().join("flat"));
+        let host = split_layout(&flat, &dir.path().join("host"), on_meta);
+        let dirs = host.dirs(VICTIM);
+        let right = Watch::over(&[&host]);
+        for _ in 0..200 {
+            migrate(&dirs);
+            put_back(&dirs, "cyrus.index");
+            put_back(&dirs, "cyrus.expunge");
+        }
+        drop(right); // fails if it saw anything
+        let wrong = Watch::over(&[&host]);
+        let patience = Instant::now() + Duration::from_secs(60);
+        while wrong.found().is_empty() {
+            assert!(Instant::now() < patience, "{on_meta}: it was not seen");
+            for name in ["cyrus.index", "cyrus.expunge"] {
+                migrate_file(&dirs, name);
+            }
+            for name in ["cyrus.expunge", "cyrus.index"] {
+                put_back(&dirs, name);
+            }
+        }
+        let seen = wrong.end();
+        assert!(seen[0].contains("at version 10"), "{seen:?}");
+    }
 }
 
 #[test]

@@ -126,6 +126,7 @@ fn the_files_of_a_genuine_2_3_16_are_read_as_they_are() {
         conf: dir.path().join("unused"),
         data: dir.path().into(),
         meta: dir.path().into(),
+        on_meta: Vec::new(),
         hashed: false,
     };
     let cyrus = Cyrus36::serve_copy_of(&host);

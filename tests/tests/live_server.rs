@@ -1,5 +1,6 @@
 //! Mail goes on while both hosts are migrated: nothing that Cyrus wrote is lost, and Cyrus never
-//! sees a torn file, a scratch file under its locks, or index and expunge out of step.
+//! sees a torn file, a scratch file under its locks, or index and expunge out of step. Some of its changes replace an index
+//! under that file's lock alone, so who waits for the lock and does not look at the inode again loses them.
 //!
 //! `REGUID_LIVE_SECONDS` sets how long mail goes on (default 4); a soak takes minutes.
 
@@ -13,7 +14,7 @@ use tests::cyrus23::log::Content;
 use tests::fleet::{Fleet, program};
 use tests::invariants::true_guids;
 use tests::process::Guard;
-use tests::store::{Dirs, Host};
+use tests::store::{Dirs, Host, split_layout, unpack_239};
 use tests::witness::Image;
 
 struct Side {
@@ -51,7 +52,7 @@ impl Side {
                 Err(e) => found.push(e.to_string()),
             }
             for file in ["cyrus.index", "cyrus.expunge"] {
-                if let Ok(bytes) = fs::read(dirs.meta.join(file)) {
+                if let Ok(bytes) = fs::read(dirs.file(file)) {
                     let image = Image::parse(bytes).unwrap();
                     if image.minor() != 10 {
                         found.push(format!("{file} is at version {}", image.minor()));
@@ -59,7 +60,7 @@ impl Side {
                     true_guids(file, &image, &dirs.data, &mut found);
                 }
                 for stray in [".NEW", ".reguid"] {
-                    if dirs.meta.join(format!("{file}{stray}")).exists() {
+                    if dirs.file(&format!("{file}{stray}")).exists() {
                         found.push(format!("stray file {file}{stray}"));
                     }
                 }
@@ -84,11 +85,26 @@ fn agent(spec: &Path, seed: usize, stop: &Path, mode: &str) -> Guard {
     Guard::spawn(&mut command)
 }
 
-fn mail_goes_on(mode: &str) {
+/// Where two of a mailbox's files are on metapartitions of the master, and others on the replica.
+fn split_fleet() -> Fleet {
+    let dir = tempfile::tempdir().unwrap();
+    let [master, replica] =
+        [("master", "index cache"), ("replica", "header expunge")].map(|(name, on_meta)| {
+            let flat = unpack_239(&dir.path().join("flat").join(name));
+            split_layout(&flat, &dir.path().join(name), on_meta)
+        });
+    Fleet::between(dir, master, replica)
+}
+
+fn mail_goes_on(mode: &str, fleet: Fleet) {
     let seconds = std::env::var("REGUID_LIVE_SECONDS")
         .ok()
         .and_then(|s| s.parse().ok());
-    let mut fleet = Fleet::of_239();
+    let mut fleet = if mode == "upgrade" {
+        fleet.unwatched()
+    } else {
+        fleet
+    };
     let dir = fleet.dir.path().to_owned();
     let master = Side::of("master", &fleet.master, &dir);
     let replica = Side::of("replica", &fleet.replica, &dir);
@@ -138,10 +154,15 @@ fn mail_goes_on(mode: &str) {
 
 #[test]
 fn nothing_is_lost_under_a_server_that_writes_the_version_it_finds() {
-    mail_goes_on("as-is");
+    mail_goes_on("as-is", Fleet::of_239());
+}
+
+#[test]
+fn nothing_is_lost_where_index_and_expunge_lie_on_two_partitions() {
+    mail_goes_on("as-is", split_fleet());
 }
 
 #[test]
 fn nothing_is_lost_under_a_server_that_upgrades_at_open() {
-    mail_goes_on("upgrade");
+    mail_goes_on("upgrade", Fleet::of_239());
 }

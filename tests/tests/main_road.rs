@@ -8,7 +8,7 @@ use tests::fleet::{Fleet, program};
 use tests::invariants::{Before, State, When};
 use tests::process::run;
 use tests::snapshot;
-use tests::store::{Layout, list_239, relayout};
+use tests::store::{Layout, list_239, relayout, split_layout, unpack_239};
 use tests::witness::Image;
 
 fn number(json: &serde_json::Value, key: &str) -> u64 {
@@ -209,6 +209,46 @@ fn the_list_may_come_from_a_dump_of_any_release_on_stdin_or_as_names() {
         (16, 2)
     );
     assert_eq!(fleet.assert_settled()[0].count(State::New), 18);
+}
+
+/// Each file is looked for where its own word of `metapartition_files` says, and another layout on the replica is nobody's
+/// business. The stores are watched: no index is newer than its expunge file at any instant.
+#[test]
+fn index_and_expunge_on_two_partitions_go_up_and_back_down() {
+    for [on_master, on_replica] in [
+        ["index", "expunge"],
+        ["expunge cache", "header index cache"],
+        ["header", "index expunge"],
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let [master, replica] =
+            [("master", on_master), ("replica", on_replica)].map(|(name, on_meta)| {
+                let flat = unpack_239(&dir.path().join("flat").join(name));
+                split_layout(&flat, &dir.path().join(name), on_meta)
+            });
+        let dirs = master.dirs("user.alice.expunged");
+        let [index, expunge] = ["cyrus.index", "cyrus.expunge"].map(|n| dirs.file(n));
+        assert!(index.exists() && expunge.exists());
+        assert_eq!(index.parent() == expunge.parent(), on_master == "header");
+        let mut fleet = Fleet::between(dir, master, replica);
+        let bytes = |fleet: &Fleet| -> BTreeMap<_, _> {
+            let boxes = [&fleet.master, &fleet.replica].map(|h| h.mailboxes().unwrap());
+            let files = boxes.iter().flat_map(BTreeMap::values);
+            let files = files.flat_map(|d| ["cyrus.index", "cyrus.expunge"].map(|n| d.file(n)));
+            files
+                .map(|path| (path.clone(), fs::read(path).ok()))
+                .collect()
+        };
+        let old = bytes(&fleet);
+        fleet.start();
+        let summary = fleet.controller("upgrade", &["--json"]).expect_code(0);
+        assert_eq!(number(&summary.json(), "upgraded"), 18);
+        let [master, replica] = fleet.assert_settled();
+        assert_eq!(master.guids, replica.guids);
+        assert_eq!([master, replica].map(|r| r.count(State::New)), [18; 2]);
+        let _ = fleet.controller("rollback", &["last"]).expect_code(0);
+        assert!(bytes(&fleet) == old, "not every byte is back");
+    }
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn cut_at(store: &Host, options: &str, side: usize, k: usize) -> bool {
     let ext4 = Ext4::make(options);
     let outside = tempfile::tempdir().unwrap();
     let trace = outside.path().join("trace");
-    let mut fleet = Fleet::copies_of(store, &ext4.path());
+    let mut fleet = Fleet::copies_of(store, &ext4.path()).unwatched();
     nix::unistd::sync(); // the mail itself was there long ago
     start(&mut fleet, side, &trace, k);
     fleet.start();

@@ -1,7 +1,7 @@
 //! A server process that keeps changing mailboxes until it is told to stop.
 //!
 //! Arguments: `SPEC SEED STOP MODE PAUSE_US`. SPEC is a file of lines
-//! `META<TAB>DATA<TAB>LOG[<TAB>FEED_LOG<TAB>FEED_DATA]`; without a feed the process makes up
+//! `META<TAB>FILES<TAB>DATA<TAB>LOG[<TAB>FEED_LOG<TAB>FEED_DATA]`, where FILES are the cyrus.* files that lie in META; without a feed the process makes up
 //! changes of its own from SEED, with one it applies what the feed's log tells, as `sync_server`
 //! does. It ends when STOP exists (and the feed is used up). MODE is `as-is`, which keeps writing the
 //! version it finds, or `upgrade`, which upgrades at open as 2.3.10 and later do.
@@ -68,12 +68,16 @@ pub fn run(args: &[String]) -> io::Result<()> {
 /// The line of SPEC for one mailbox: its directories, its log, and the (log, data) it is fed from.
 #[must_use]
 pub fn spec_line(dirs: &Dirs, log: &Path, feed: Option<(&Path, &Path)>) -> String {
-    let mut words = vec![dirs.meta.display(), dirs.data.display(), log.display()];
+    let mut words = vec![
+        dirs.meta.display().to_string(),
+        dirs.on_meta.join(" "),
+        dirs.data.display().to_string(),
+        log.display().to_string(),
+    ];
     words.extend(
         feed.into_iter()
-            .flat_map(|(log, data)| [log.display(), data.display()]),
+            .flat_map(|(log, data)| [log.display().to_string(), data.display().to_string()]),
     );
-    let words: Vec<String> = words.iter().map(ToString::to_string).collect();
     words.join("\t") + "\n"
 }
 
@@ -82,8 +86,8 @@ fn read_spec(path: &Path) -> io::Result<Vec<Mailbox>> {
     for line in fs::read_to_string(path)?.lines() {
         let words: Vec<&str> = line.split('\t').collect();
         let feed = match words[..] {
-            [_, _, _] => None,
-            [_, _, _, log, data] => {
+            [_, _, _, _] => None,
+            [_, _, _, _, log, data] => {
                 let log = File::options()
                     .read(true)
                     .append(true)
@@ -101,9 +105,10 @@ fn read_spec(path: &Path) -> io::Result<Vec<Mailbox>> {
         mailboxes.push(Mailbox {
             dirs: Dirs {
                 meta: words[0].into(),
-                data: words[1].into(),
+                on_meta: words[1].split(' ').map(str::to_owned).collect(),
+                data: words[2].into(),
             },
-            log: words[2].into(),
+            log: words[3].into(),
             feed,
             session: None,
         });
@@ -149,6 +154,9 @@ fn one_change(mailbox: &mut Mailbox, random: &mut fastrand::Rng, upgrade: bool) 
         }
         76..80 => {
             session.pop(|| thread::sleep(Duration::from_millis(5)))?;
+        }
+        80..85 => {
+            session.store_by_rename(uid, random.u32(0..16) & !4)?;
         }
         _ => session.look()?,
     }

@@ -9,7 +9,7 @@ use crate::locks;
 use crate::witness::{Image, long, sha1_of, word};
 
 use super::record::{Header, LAYOUT, modseq_at};
-use super::session::{GuidMode, Session, read_from_start};
+use super::session::{GuidMode, Session, open_rw, read_from_start};
 
 /// Seconds since 1970.
 pub(super) fn now() -> u32 {
@@ -78,10 +78,52 @@ impl Session {
     /// What the files say; nothing is logged then.
     pub fn store(&mut self, uid: u32, system_flags: u32, keyword: Option<u8>) -> io::Result<bool> {
         self.lock_index()?;
-        let mut header = self.read_header()?;
-        let Some((n, mut record)) = self.find(&header, uid)? else {
+        let Some((n, header, record)) = self.flagged(uid, system_flags, keyword)? else {
             self.unlock_index()?;
             return Ok(false);
+        };
+        self.index.write_all_at(&record, header.offset(n))?;
+        self.write_header(&header)?;
+        self.log.record('S', &record)?;
+        self.log.header('H', &header)?;
+        self.unlock_index()?;
+        Ok(true)
+    }
+
+    /// The same by a whole new index, renamed into place under the index lock alone: so that who waits for that lock and
+    /// does not look at the inode again works on a file that is gone. False if the UID is not there.
+    ///
+    /// # Errors
+    /// What the files say.
+    pub fn store_by_rename(&mut self, uid: u32, system_flags: u32) -> io::Result<bool> {
+        self.lock_index()?;
+        let Some((n, header, record)) = self.flagged(uid, system_flags, None)? else {
+            self.unlock_index()?;
+            return Ok(false);
+        };
+        let mut bytes = read_from_start(&mut self.index)?;
+        let at = usize::try_from(header.offset(n)).map_err(io::Error::other)?;
+        bytes[at..at + record.len()].copy_from_slice(&record);
+        bytes[..header.0.len()].copy_from_slice(&header.0);
+        // From the rename on somebody else may have the lock of the new file.
+        self.log.record('S', &record)?;
+        self.log.header('H', &header)?;
+        self.replace("cyrus.index", &bytes)?;
+        self.unlock_index()?;
+        self.index = open_rw(&self.path("cyrus.index"))?;
+        Ok(true)
+    }
+
+    /// A record's place, and it and the header as they are to be.
+    fn flagged(
+        &self,
+        uid: u32,
+        system_flags: u32,
+        keyword: Option<u8>,
+    ) -> io::Result<Option<(u32, Header, Vec<u8>)>> {
+        let mut header = self.read_header()?;
+        let Some((n, mut record)) = self.find(&header, uid)? else {
+            return Ok(None);
         };
         header.count_flags(word(&record, 32), -1);
         header.count_flags(system_flags, 1);
@@ -95,12 +137,7 @@ impl Session {
         }
         let modseq = modseq_at(record.len());
         record[modseq..].copy_from_slice(&long(&header.0, LAYOUT.highestmodseq).to_be_bytes());
-        self.index.write_all_at(&record, header.offset(n))?;
-        self.write_header(&header)?;
-        self.log.record('S', &record)?;
-        self.log.header('H', &header)?;
-        self.unlock_index()?;
-        Ok(true)
+        Ok(Some((n, header, record)))
     }
 
     fn find(&self, header: &Header, uid: u32) -> io::Result<Option<(u32, Vec<u8>)>> {

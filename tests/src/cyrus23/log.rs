@@ -93,7 +93,7 @@ impl Content {
     /// What reading says, or that a file is torn.
     pub fn read(dirs: &Dirs) -> io::Result<Self> {
         let image = |name: &str| -> io::Result<Option<Image>> {
-            match fs::read(dirs.meta.join(name)) {
+            match fs::read(dirs.file(name)) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
                 Err(e) => Err(e),
                 Ok(bytes) => Image::parse(bytes)
@@ -109,7 +109,7 @@ impl Content {
             records: lasting(&index),
             expunge_header: expunge.as_ref().map(Image::lasting_header),
             expunged: expunge.as_ref().map(lasting).unwrap_or_default(),
-            cyrus_header: sha1_of(&fs::read(dirs.meta.join("cyrus.header"))?),
+            cyrus_header: sha1_of(&fs::read(dirs.file("cyrus.header"))?),
             changes: 0,
             violations: Vec::new(),
         })

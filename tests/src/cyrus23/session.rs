@@ -63,9 +63,9 @@ impl Session {
     /// What the files say.
     pub fn open(dirs: &Dirs, log: &Path, upgrade_at_open: bool) -> io::Result<Self> {
         let mut session = Self {
-            header: open_rw(&dirs.meta.join("cyrus.header"))?,
-            index: open_rw(&dirs.meta.join("cyrus.index"))?,
-            cache: open_rw(&dirs.meta.join("cyrus.cache"))?,
+            header: open_rw(&dirs.file("cyrus.header"))?,
+            index: open_rw(&dirs.file("cyrus.index"))?,
+            cache: open_rw(&dirs.file("cyrus.cache"))?,
             dirs: dirs.clone(),
             log: Log::append_to(log)?,
             upgrade_at_open,
@@ -76,7 +76,7 @@ impl Session {
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.dirs.meta.join(name)
+        self.dirs.file(name)
     }
 
     pub(super) fn lock_header(&mut self) -> io::Result<()> {
