@@ -414,6 +414,7 @@ fn output_that_cannot_be_written_is_an_error_unless_nobody_reads_it() {
 
 #[test]
 fn no_command_waits_for_a_fifo_or_reads_a_device_or_a_file_without_end() {
+    type Make<'a> = &'a dyn Fn(&std::path::Path);
     let dir = Dir::new();
     let mailbox = dir.0.path().join("box");
     std::fs::create_dir(&mailbox).expect("mkdir");
@@ -421,7 +422,7 @@ fn no_command_waits_for_a_fifo_or_reads_a_device_or_a_file_without_end() {
     std::fs::write(&index, two(10)).expect("write");
     let sound = index.display().to_string();
     let out = dir.path("out");
-    let make: [(&str, &dyn Fn(&std::path::Path)); 4] = [
+    let make: [(&str, Make); 4] = [
         ("a fifo", &|at| {
             let made = std::process::Command::new("mkfifo").arg(at).status();
             assert!(made.expect("mkfifo").success());

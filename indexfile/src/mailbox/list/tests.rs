@@ -161,13 +161,12 @@ fn a_bad_entry_has_its_number_and_does_not_end_the_list() {
         ("{\n\"user.joe\": [1]\n", 2, "not a member"),
         ("\u{0}\n", 1, "the mailbox name"),
     ] {
-        let (more, after) = match text.starts_with('{') {
-            true => (
-                format!("{text}\"user.last\": {{\"mbtype\": \"el\"}}\n}}\n"),
-                mailbox("user.last", ""),
-            ),
-            false => (format!("{text}user.last\n"), mailbox("user.last", "")),
+        let more = if text.starts_with('{') {
+            format!("{text}\"user.last\": {{\"mbtype\": \"el\"}}\n}}\n")
+        } else {
+            format!("{text}user.last\n")
         };
+        let after = mailbox("user.last", "");
         let items = read(&more);
         let bad = items.iter().find_map(|item| match item {
             Item::Bad { line, what } => Some((*line, what.as_str())),
