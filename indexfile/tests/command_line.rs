@@ -422,7 +422,7 @@ fn no_command_waits_for_a_fifo_or_reads_a_device_or_a_file_without_end() {
     std::fs::write(&index, two(10)).expect("write");
     let sound = index.display().to_string();
     let out = dir.path("out");
-    let make: [(&str, Make); 4] = [
+    let make: [(&str, Make<'_>); 4] = [
         ("a fifo", &|at| {
             let made = std::process::Command::new("mkfifo").arg(at).status();
             assert!(made.expect("mkfifo").success());
