@@ -259,7 +259,7 @@ fn identity(path: &Path, state_dir: &Path, owner: Owner) -> Result<(Store, bool)
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let known = std::fs::read_to_string(state_dir.join(OLD_HOST_ID)).unwrap_or_default();
             let known = Some(known.trim().to_owned()).filter(|id| !id.is_empty());
-            return Ok((make(path, known, None, owner)?, true));
+            return Ok((make(path, known.as_deref(), None, owner)?, true));
         }
         Err(e) => return Err(IoError::new("open", path, e).into()),
     };
@@ -277,7 +277,7 @@ fn identity(path: &Path, state_dir: &Path, owner: Owner) -> Result<(Store, bool)
     if store.file.is(&here) && same_machine {
         return Ok((store, false));
     }
-    let new = make(path, None, Some(store.host_id.clone()), owner)?;
+    let new = make(path, None, Some(&store.host_id), owner)?;
     tracing::warn!(
         "{} is a copy: this store gets an identity of its own, {} (it was copied from {})",
         path.display(),
@@ -289,18 +289,18 @@ fn identity(path: &Path, state_dir: &Path, owner: Owner) -> Result<(Store, bool)
 
 fn make(
     path: &Path,
-    known: Option<String>,
-    copy_of: Option<String>,
+    known: Option<&str>,
+    copy_of: Option<&str>,
     owner: Owner,
 ) -> Result<Store, IoError> {
     let mut made = None;
     rewrite(path, |file| {
         owner.give(&*file);
         let store = Store {
-            host_id: known.clone().unwrap_or_else(new_id),
+            host_id: known.map_or_else(new_id, str::to_owned),
             file: Identity::of(file)?,
             machine: machine(),
-            copy_of: copy_of.clone(),
+            copy_of: copy_of.map(str::to_owned),
         };
         let text = serde_json::to_string(&store)?;
         made = Some(store);

@@ -228,6 +228,13 @@ async fn a_mailbox_is_found_by_its_unique_id_wherever_its_owner_moved_it() {
     }
     let fields = client.ask(&find("0000000000000000")).await.unwrap();
     assert_eq!(Found::from_fields(&fields).unwrap(), Found::Nowhere);
+    // A place that cannot be looked into may hide it.
+    let users = store.root().join("meta/user");
+    std::os::unix::fs::symlink("/elsewhere", users.join("dead")).unwrap();
+    std::os::unix::fs::symlink(&users, store.root().join("meta/moved")).unwrap();
+    let refused = client.ask(&find("0000000000000000")).await.unwrap_err();
+    assert_eq!(refused.code(), Some(Code::Damaged), "{refused}");
+    assert!(refused.to_string().contains("meta/moved"), "{refused}");
     // A walk of the same connection's LIST is not disturbed for ever.
     assert!(
         !client

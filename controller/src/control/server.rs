@@ -1,6 +1,5 @@
 //! The control socket of a running controller: one JSON object a line, one reply a line.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,12 +83,8 @@ pub fn serve(
         path: path.to_owned(),
         source,
     };
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path).map_err(io)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(io)?;
+    let bound = slotd::server::bind_private(path).map_err(io)?;
+    let listener = UnixListener::from_std(bound).map_err(io)?;
     let socket = Socket(path.to_owned());
     let server = async move {
         while let Ok((stream, _)) = listener.accept().await {

@@ -228,7 +228,8 @@ async fn conditions_name_the_first_reason() {
 async fn each_verb_is_answered_over_the_socket() {
     let directory = tempfile::tempdir().unwrap();
     let path = socket_path(&directory.path().join("state.db"));
-    std::fs::write(&path, "a dead socket of an earlier run").unwrap();
+    // The dead socket of an earlier run.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let control = Arc::new(Control::new(4));
     let (handle, stop) = stop_pair();
     let (socket, server) = serve(&path, Arc::clone(&control), handle).unwrap();

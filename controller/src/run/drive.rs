@@ -161,10 +161,10 @@ pub(super) async fn drive(
             match action {
                 Action::Send(side, request) => {
                     let target = Arc::clone(&target);
-                    let decided = machine.is_decided();
                     let what = Asked {
                         request,
-                        decided: decided.then(|| uniqueids[side.index()].clone()),
+                        decided: machine.is_decided(),
+                        uniqueid: uniqueids[side.index()].clone(),
                     };
                     asked[side.index()] = Some(ask(pair.take(side), target, what));
                 }

@@ -64,9 +64,10 @@ pub(super) struct Asks {
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub(super) request: Request,
-    /// It is decided: only the mailbox with this unique id will do, wherever it lies. The inner `None`: the journal does
-    /// not know its unique id.
-    pub(super) decided: Option<Option<String>>,
+    /// It is decided: only the mailbox with this unique id will do, wherever it lies.
+    pub(super) decided: bool,
+    /// `None` if it is not known.
+    pub(super) uniqueid: Option<String>,
 }
 
 impl Target {
@@ -153,10 +154,9 @@ impl Peer {
     /// Sends a request and waits for what comes of it.
     pub(super) async fn ask(&mut self, target: &Target, asked: &Asked) -> (Event, Learned) {
         let request = asked.request;
-        if request == Request::Lock
-            && let Some(uniqueid) = &asked.decided
-        {
-            return self.lock_decided(target, uniqueid.as_deref()).await;
+        if request == Request::Lock && asked.decided {
+            let uniqueid = asked.uniqueid.as_deref();
+            return self.lock_decided(target, uniqueid).await;
         }
         self.send(target, request).await
     }

@@ -243,8 +243,7 @@ fn open(at: &Where, options: Options) -> Result<Host, Failure> {
             HostError::Busy { .. } => Exit::Unavailable,
             HostError::Log(_) => Exit::Io,
             HostError::Lease(error) => lease_exit(error),
-            HostError::StillRunning(_) => Exit::Config,
-            HostError::Mounts(_) => Exit::Config,
+            HostError::StillRunning(_) | HostError::Mounts(_) => Exit::Config,
         };
         Failure::new(exit, error.to_string())
     })

@@ -251,20 +251,26 @@ fn user_files(dir: &Path, found: &mut Vec<Evidence>) {
 fn sample(root: &Path, found: &mut Vec<Evidence>) {
     let mut left = MAILBOXES;
     let mut ignored = Vec::new();
+    // One index of a later version may be a damaged one, or one that was copied here; it is refused for itself.
+    let mut versions = Vec::new();
     walk(root, &mut ignored, |path, _, _| {
         let evidence = match path.file_name().and_then(|n| n.to_str()) {
             Some("cyrus.header") => head(path, mailbox::HEADER)
                 .ok()
                 .flatten()
                 .and_then(|bytes| mailbox::of_header(&bytes, path)),
-            Some("cyrus.index") => head(path, 12)
-                .ok()
-                .flatten()
-                .and_then(|bytes| mailbox::of_index(&bytes, path)),
+            Some("cyrus.index") => {
+                let bytes = head(path, 12).ok().flatten();
+                versions.extend(bytes.and_then(|bytes| mailbox::of_index(&bytes, path)));
+                None
+            }
             _ => return true,
         };
         left = left.saturating_sub(1);
         found.extend(evidence);
         left > 0
     });
+    if versions.len() > 1 {
+        found.append(&mut versions);
+    }
 }

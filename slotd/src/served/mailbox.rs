@@ -12,29 +12,17 @@ use crate::store::Place;
 pub(super) const HEADER: u64 = 256 << 10;
 /// The first version that 2.3 does not have.
 const FIRST_LATER: u32 = 12;
+/// The last one known.
+const LAST: u32 = 20;
 
 /// Looks at a mailbox that is about to be locked, or is locked. A file that cannot be opened cannot be locked either, and
-/// whoever tries that says why.
-pub(super) fn look(place: &Place) -> Vec<Evidence> {
-    let header = (&place.header, "cyrus.header", HEADER);
-    let index = (&place.index, "cyrus.index", 12);
-    let mut found = Vec::new();
-    for (dir, name, limit) in [header, index] {
-        let Ok(file) = dir.open_file(name, false) else {
-            continue;
-        };
-        let mut bytes = Vec::new();
-        if file.take(limit).read_to_end(&mut bytes).is_err() {
-            continue;
-        }
-        let path = dir.path_of(name);
-        found.extend(if name == "cyrus.header" {
-            of_header(&bytes, &path)
-        } else {
-            of_index(&bytes, &path)
-        });
-    }
-    found
+/// whoever tries that says why. Its index is not asked: a later version there is refused for itself, as UNSUPPORTED.
+pub(super) fn look(place: &Place) -> Option<Evidence> {
+    let path = place.header.path_of("cyrus.header");
+    let file = place.header.open_file("cyrus.header", false).ok()?;
+    let mut bytes = Vec::new();
+    file.take(HEADER).read_to_end(&mut bytes).ok()?;
+    of_header(&bytes, &path)
 }
 
 /// What a cyrus.header says. One that is damaged says nothing here; it is refused as such later.
@@ -66,7 +54,7 @@ pub(super) fn of_index(bytes: &[u8], path: &Path) -> Option<Evidence> {
     let word = bytes.get(8..12)?.try_into().ok()?;
     let version = u32::from_be_bytes(word);
     // What is no version at all is damage, and told as such.
-    (FIRST_LATER..1000)
+    (FIRST_LATER..=LAST)
         .contains(&version)
         .then(|| Evidence::Version(path.to_path_buf(), version))
 }

@@ -257,7 +257,7 @@ impl Watch {
     /// [`Code::Served`] with the reasons, or with the process that has something open although the server is said to be
     /// stopped.
     pub fn admit(&self, place: &Place) -> Result<(), Refusal> {
-        for evidence in mailbox::look(place) {
+        if let Some(evidence) = mailbox::look(place) {
             self.note(evidence);
         }
         let mut state = self.lock();

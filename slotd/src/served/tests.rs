@@ -92,7 +92,12 @@ fn each_thing_that_only_a_later_server_leaves_is_enough() {
             "unique id",
         ),
         (
-            |root| mailbox(root, b"\t0123456789abcdef\n\njoe\tlrs\t\n", 13),
+            |root| {
+                mailbox(root, b"\t0123456789abcdef\n\njoe\tlrs\t\n", 13);
+                let (joe, bob) = (root.join("spool/user/joe"), root.join("spool/user/bob"));
+                fs::create_dir(&bob).unwrap();
+                fs::copy(joe.join("cyrus.index"), bob.join("cyrus.index")).unwrap();
+            },
             "version 13",
         ),
     ];
@@ -103,6 +108,13 @@ fn each_thing_that_only_a_later_server_leaves_is_enough() {
         assert_eq!(served, Served::Cyrus24, "{why}");
         assert!(reasons.contains(why), "{reasons}");
     }
+}
+
+#[test]
+fn one_index_of_a_later_version_says_nothing_of_the_others() {
+    let (tmp, conf) = store();
+    mailbox(tmp.path(), b"\t0123456789abcdef\n\njoe\tlrs\t\n", 13);
+    assert_eq!(seen(&tmp, &conf).0, Served::Cyrus23);
 }
 
 #[test]

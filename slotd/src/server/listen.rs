@@ -1,11 +1,11 @@
 //! Where the server listens: a Unix socket of its owner's alone, or TCP on the loopback.
 
 use std::net::IpAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tokio::net::{TcpListener, UnixListener};
 
+use super::socket::bind_private;
 use crate::client::{Addr, Stream};
 
 /// Why it cannot listen.
@@ -68,14 +68,11 @@ impl Listener {
         };
         match addr {
             Addr::Unix(path) => {
-                remove_dead_socket(path, addr).await?;
-                // Bound under another name first: nobody can connect before the mode is set.
-                let bind_path = path.with_extension(format!("{}.tmp", std::process::id()));
-                let _ = std::fs::remove_file(&bind_path);
-                let listener = UnixListener::bind(&bind_path).map_err(io)?;
-                std::fs::set_permissions(&bind_path, std::fs::Permissions::from_mode(0o600))
-                    .map_err(io)?;
-                std::fs::rename(&bind_path, path).map_err(io)?;
+                let bound = bind_private(path).map_err(|source| match source.kind() {
+                    std::io::ErrorKind::AddrInUse => ListenError::Busy { addr: addr.clone() },
+                    _ => io(source),
+                })?;
+                let listener = UnixListener::from_std(bound).map_err(io)?;
                 Ok(Listener::Unix(listener, SocketFile(path.clone())))
             }
             Addr::Tcp { host, port } => {
@@ -127,19 +124,4 @@ impl Listener {
 
 fn is_loopback(ip: IpAddr) -> bool {
     ip.is_loopback()
-}
-
-/// A socket that nobody answers on is what a killed server left.
-async fn remove_dead_socket(path: &Path, addr: &Addr) -> Result<(), ListenError> {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
-    if !is_socket {
-        return Ok(());
-    }
-    if tokio::net::UnixStream::connect(path).await.is_ok() {
-        return Err(ListenError::Busy { addr: addr.clone() });
-    }
-    std::fs::remove_file(path).map_err(|source| ListenError::Io {
-        addr: addr.clone(),
-        source,
-    })
 }

@@ -6,6 +6,7 @@
 
 mod connection;
 mod listen;
+mod socket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 pub use listen::{ListenError, Listener};
+pub use socket::bind_private;
 
 use crate::host::Host;
 

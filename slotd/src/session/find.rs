@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::Session;
-use crate::protocol::{Find, Found, ListRange, Named, Reply};
+use crate::protocol::{Code, Find, Found, ListRange, Listed, Named, OddKind, Reply};
 use crate::refusal::Refusal;
 use crate::stage::sources;
 
@@ -19,12 +19,18 @@ impl Session {
     pub(super) fn find(&mut self, find: &Find) -> Result<Reply, Refusal> {
         let began = Instant::now();
         let mut after = find.after.clone();
+        if after.is_none() {
+            self.hidden = None;
+        }
         loop {
             let range = ListRange {
                 after: after.clone(),
                 max: Some(PAGE),
             };
             let page = self.page(&range)?;
+            if self.hidden.is_none() {
+                self.hidden = hidden(&page);
+            }
             for mailbox in page.names {
                 let named = Named {
                     mailbox,
@@ -33,7 +39,7 @@ impl Session {
                 // One that cannot be read could be the one.
                 let place = match self.host.store.find(&named) {
                     Ok(place) => place,
-                    Err(refusal) if refusal.code == crate::protocol::Code::NoMailbox => continue,
+                    Err(refusal) if refusal.code == Code::NoMailbox => continue,
                     Err(refusal) => return Err(refusal),
                 };
                 if sources::uniqueid_of(&place)? == find.uniqueid {
@@ -41,6 +47,15 @@ impl Session {
                 }
             }
             match page.next {
+                None if let Some(place) = self.hidden.take() => {
+                    return Err(Refusal::new(
+                        Code::Damaged,
+                        format!(
+                            "no mailbox with the unique id {} was found, but {place} could not be looked into",
+                            find.uniqueid
+                        ),
+                    ));
+                }
                 None => return Ok(Reply::Ok(Found::Nowhere.to_fields())),
                 Some(next) if began.elapsed() > LIMIT => {
                     return Ok(Reply::Ok(Found::NotYet(next).to_fields()));
@@ -49,4 +64,14 @@ impl Session {
             }
         }
     }
+}
+
+/// A place of which nobody knows whether the mailbox is there.
+fn hidden(page: &Listed) -> Option<String> {
+    let known = |kind| matches!(kind, OddKind::Remains | OddKind::LostAndFound);
+    let named = page.odd_list.iter().find(|odd| !known(odd.kind));
+    let more = page.odd > page.odd_list.len() as u64;
+    named
+        .map(|odd| odd.path.display().to_string())
+        .or_else(|| more.then(|| "one of many places that are no mailboxes".to_owned()))
 }

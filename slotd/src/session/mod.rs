@@ -108,6 +108,8 @@ pub struct Session {
     /// The mailboxes in which this session may have scratch files.
     touched: Vec<Scratch>,
     coordinator: Coordinator,
+    /// What a walk for a unique id could not look into.
+    hidden: Option<String>,
 }
 
 /// For whom a session works.
@@ -140,6 +142,7 @@ impl Session {
             prepared: None,
             touched: Vec::new(),
             coordinator: Coordinator::Nobody,
+            hidden: None,
         }
     }
 

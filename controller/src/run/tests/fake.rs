@@ -315,6 +315,20 @@ fn guid(message: u8, version: u32) -> Guid {
     Guid::from_bytes(bytes)
 }
 
+fn by_uniqueid(host: &Host, uniqueid: &str) -> Reply {
+    let is = |(name, mailbox): &(&String, &Mailbox)| {
+        let id = mailbox.uniqueid.clone().unwrap_or_else(|| id_of(name));
+        id == uniqueid
+    };
+    let found = host.mailboxes.iter().find(is);
+    let found = found.map(|(name, _)| Named {
+        mailbox: MailboxName::parse(name).expect("a name"),
+        partition: Some(host.partition(name).to_owned()),
+    });
+    let found = found.map_or(Found::Nowhere, Found::At);
+    Reply::Ok(found.to_fields())
+}
+
 fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command) -> Reply {
     let state = || Reply::no(Code::State, "not now");
     match command {
@@ -403,19 +417,7 @@ fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command
                 false => Reply::no(Code::NoMailbox, format!("no mailbox {name}")),
             })
         }
-        Command::Find(find) => {
-            let is = |(name, mailbox): &(&String, &Mailbox)| {
-                let id = mailbox.uniqueid.clone().unwrap_or_else(|| id_of(name));
-                id == find.uniqueid
-            };
-            let found = host.mailboxes.iter().find(is);
-            let found = found.map(|(name, _)| Named {
-                mailbox: MailboxName::parse(name).expect("a name"),
-                partition: Some(host.partition(name).to_owned()),
-            });
-            let found = found.map_or(Found::Nowhere, Found::At);
-            Reply::Ok(found.to_fields())
-        }
+        Command::Find(find) => by_uniqueid(host, &find.uniqueid),
         Command::Quit | Command::Leave => Reply::Ok(slotd::protocol::Fields::new()),
         _ => match session.mailbox.clone() {
             Some(name) if host.mailboxes.contains_key(&name) => {
