@@ -188,7 +188,7 @@ fn a_bench_measures_each_way_and_leaves_nothing() {
     expect_code(&output, 0);
     let figures: Value = serde_json::from_slice(&output.stdout).expect("nothing but JSON");
     let ways = figures["ways"].as_array().expect("an array");
-    assert_eq!(ways[0]["name"], "without PREPARE");
+    assert_eq!(ways[0]["name"], "--prepare never");
     for way in ways {
         assert_eq!(way["rate"]["runs"], 2);
         assert!(way["rate"]["mean"].as_f64().expect("a number") > 0.0);

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use indexfile::IoError;
 use indexfile::mailbox::{ImapdConf, Location, MailboxDirs, MailboxName, MetaFile};
 use indexfile::walk::partitions_once;
+use indexfile::{IoContext as _, IoError};
 use rustix::fs::FileType;
 
 use crate::fs::{Dir, OpenError};
@@ -340,6 +340,48 @@ impl Store {
             .roots
             .iter()
             .try_for_each(|root| self.mounts.check(root))
+    }
+}
+
+impl Store {
+    /// Looks whether the directories of an open mailbox still are those under its name: one that was renamed away, or lies beneath
+    /// a mount that is gone, can be read through its handle as if nothing had happened.
+    ///
+    /// # Errors
+    /// [`Code::Incomplete`] names the one that is not.
+    pub fn check_directories(&self, place: &Place) -> Result<(), Refusal> {
+        let dirs = self.conf.dirs(&place.mailbox, &place.partition)?;
+        let all = [
+            (dirs.data(), &place.data),
+            (dirs.file_dir(MetaFile::Header), &place.header),
+            (dirs.file_dir(MetaFile::Index), &place.index),
+            (dirs.file_dir(MetaFile::Expunge), &place.expunge),
+        ];
+        let mut looked_at: Vec<&Location> = Vec::new();
+        for (location, open) in all {
+            if looked_at.contains(&location) {
+                continue;
+            }
+            looked_at.push(location);
+            let now = open_location(location)?;
+            let id = |dir: &Dir| {
+                let stat = rustix::fs::fstat(dir).map_err(std::io::Error::from);
+                stat.io_context("look at", dir.path())
+                    .map(|stat| crate::fs::FileId::from(&stat))
+            };
+            let same = match &now {
+                Some(now) => id(now)? == id(open)?,
+                None => false,
+            };
+            if !same {
+                let text = format!(
+                    "{} is not the directory any more that it was when the mailbox was opened",
+                    location.path().display()
+                );
+                return Err(Refusal::new(Code::Incomplete, text));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -126,6 +126,7 @@ async fn a_uid_that_is_live_and_expunged_refuses_the_mailbox_as_check_does() {
     assert!(status.findings.iter().any(found), "{:?}", status.findings);
     let prepare = Prepare {
         of: named(MAILBOX),
+        write: slotd::protocol::Write::Always,
         upgrade: Upgrade::default(),
     };
     let prepared = client.prepare(prepare).await.unwrap_err();

@@ -9,7 +9,7 @@ use common::{Store, lock, name};
 use indexfile::build::{BuildRecord, IndexBuilder};
 use indexfile::{FileKind, Guid, RecordField};
 use slotd::client::Client;
-use slotd::protocol::{Commit, Named, Prepare, Upgrade};
+use slotd::protocol::{Commit, Named, Prepare, Upgrade, Write};
 
 const MAILBOX: &str = "user.huge";
 
@@ -30,7 +30,14 @@ async fn prepare(client: &mut Client) {
         partition: None,
     };
     let upgrade = Upgrade::default();
-    client.prepare(Prepare { of, upgrade }).await.unwrap();
+    client
+        .prepare(Prepare {
+            of,
+            upgrade,
+            write: Write::Always,
+        })
+        .await
+        .unwrap();
 }
 
 /// Changes bytes in place, as a STORE does.

@@ -48,7 +48,14 @@ async fn prepare(client: &mut Client, version: u32, run: u64) {
         ..Upgrade::default()
     };
     let of = named(MAILBOX);
-    let prepared = client.prepare(Prepare { of, upgrade }).await.unwrap();
+    let prepared = client
+        .prepare(Prepare {
+            of,
+            upgrade,
+            write: slotd::protocol::Write::Always,
+        })
+        .await
+        .unwrap();
     assert!(prepared.prepared);
 }
 

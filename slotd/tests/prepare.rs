@@ -8,7 +8,7 @@ use std::path::Path;
 use common::{Store, lock, name, named};
 use indexfile::FileKind;
 use slotd::client::Client;
-use slotd::protocol::{Commit, GuidEntry, Named, Prepare, Upgrade, Upgraded};
+use slotd::protocol::{Commit, GuidEntry, Named, Prepare, Upgrade, Upgraded, Write};
 
 const MAILBOX: &str = "user.alice.expunged";
 
@@ -28,6 +28,7 @@ async fn prepare(client: &mut Client, mailbox: &str, version: u32) -> slotd::pro
         .prepare(Prepare {
             of,
             upgrade: want(version),
+            write: Write::Always,
         })
         .await
         .unwrap()
@@ -337,6 +338,7 @@ async fn what_was_prepared_goes_with_its_connection_and_two_do_not_mix() {
     let other = Prepare {
         of: named(MAILBOX),
         upgrade: want(10),
+        write: Write::Always,
     };
     assert!(b.prepare(other.clone()).await.unwrap().prepared);
     // No lock is held meanwhile, and nothing has a name.
@@ -368,6 +370,7 @@ fn what_was_prepared_has_its_intent_from_the_lock_on_and_no_longer_than_the_lock
     let prepare = C::Prepare(Prepare {
         of: named(MAILBOX),
         upgrade: want(10),
+        write: Write::Always,
     });
     let before = store.meta_files();
     assert!(ok(prepare.clone()).is_empty());
@@ -408,6 +411,7 @@ fn where_every_file_must_have_a_name_it_has_one_that_cyrus_never_uses() {
     let prepare = C::Prepare(Prepare {
         of: named(MAILBOX),
         upgrade: want(10),
+        write: Write::Always,
     });
     let ok = |session: &mut slotd::session::Session, command| {
         let reply = session.handle(command);

@@ -83,7 +83,7 @@ async fn an_expunge_file_newer_than_its_index_is_legal_input() {
 }
 
 #[tokio::test]
-async fn a_missing_cache_is_fetched_from_the_peer_and_every_size_is_checked() {
+async fn a_missing_cache_is_fetched_from_the_peer_and_compared() {
     let (peer, store) = (Store::small(&[MAILBOX]), Store::small(&[MAILBOX]));
     let index = peer.index(MAILBOX);
     let header = HeaderFile::open(&peer.meta(MAILBOX).join("cyrus.header")).unwrap();
@@ -98,13 +98,11 @@ async fn a_missing_cache_is_fetched_from_the_peer_and_every_size_is_checked() {
             guid,
         }
     };
-    let mut entries: Vec<Entry> = index
+    let entries: Vec<Entry> = index
         .records()
         .map(Result::unwrap)
         .map(|r| entry(r.uid()))
         .collect();
-    // One that does not fit its record is not believed.
-    entries[0].size += 1;
     let bytes = encode(index.header().uidvalidity(), &header.uniqueid, &entries).unwrap();
     std::fs::write(peer.meta(MAILBOX).join("cyrus.sha1s"), bytes).unwrap();
     let there = peer.serve().await;
@@ -117,7 +115,8 @@ async fn a_missing_cache_is_fetched_from_the_peer_and_every_size_is_checked() {
     let mut client = here.client().await;
     client.lock(lock(MAILBOX)).await.unwrap();
     let up = client.upgrade(Upgrade::default()).await.unwrap();
-    assert_eq!((up.cached, up.hashed), (30, 13));
+    // What the peer says is compared; the GUIDs are of the messages here.
+    assert_eq!((up.cached, up.hashed), (0, 43));
     client.commit(Commit::default()).await.unwrap();
     all_guids_right(&store, &store.index(MAILBOX));
 

@@ -14,7 +14,7 @@ use slotd::client::{Addr, Client, ClientError, Timeouts};
 use slotd::failpoint;
 use slotd::host::{Host, Options};
 use slotd::intent::recovery;
-use slotd::protocol::{self, Commit, Prepare, Reply, Upgrade};
+use slotd::protocol::{self, Commit, Prepare, Reply, Upgrade, Write};
 use slotd::session::Session;
 
 const MAILBOX: &str = "user.alice.expunged";
@@ -75,6 +75,7 @@ fn commands(course: Course) -> Vec<protocol::Command> {
     let prepare = C::Prepare(Prepare {
         of,
         upgrade: Upgrade::default(),
+        write: Write::Always,
     });
     let prepare = course.prepares().then_some(prepare);
     prepare.into_iter().chain(start).chain(end).collect()

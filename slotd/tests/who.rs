@@ -23,6 +23,7 @@ async fn refused_everywhere(client: &mut Client) {
     assert!(text.starts_with("[SERVED]"), "{text}");
     assert!(text.contains("--server-stopped"), "{text}");
     let prepare = Prepare {
+        write: slotd::protocol::Write::Always,
         of: named(MAILBOX),
         upgrade: Upgrade::default(),
     };

@@ -6,7 +6,7 @@ use indexfile::mailbox::MailboxName;
 use proptest::prelude::*;
 use slotd::protocol::{
     Clean, Code, Command, CommandError, Commit, DigestRange, GuidRange, ListRange, Lock, MAX_LINE,
-    Named, Prepare, Repair, Reply, Sha1sRange, Upgrade, UuidSource, Verify,
+    Named, Prepare, Repair, Reply, Sha1sRange, Upgrade, UuidSource, Verify, Write,
 };
 
 fn name(text: &str) -> MailboxName {
@@ -50,13 +50,16 @@ fn commands() -> impl Strategy<Value = Command> {
         Just(Command::Rollback),
         Just(Command::Confirm),
         Just(Command::Quit),
-        (named(), prop::option::of(0..=u64::MAX), any::<bool>()).prop_map(|(of, ms, now)| {
-            Command::Lock(Lock {
-                of,
-                wait: ms.map(Duration::from_millis),
-                now,
-            })
-        }),
+        (named(), prop::option::of(0..=u64::MAX), flags.clone()).prop_map(
+            |(of, ms, (now, ahead))| {
+                Command::Lock(Lock {
+                    of,
+                    wait: ms.map(Duration::from_millis),
+                    now,
+                    ahead,
+                })
+            }
+        ),
         upgrades().prop_map(Command::Upgrade),
         any::<(u32, u32, u32)>().prop_map(|(a, b, parts)| {
             Command::Digests(DigestRange {
@@ -69,7 +72,10 @@ fn commands() -> impl Strategy<Value = Command> {
             .prop_map(|(from, to, max)| Command::Guids(GuidRange { from, to, max })),
         flags.prop_map(|(hold, drop_old)| Command::Commit(Commit { hold, drop_old })),
         any::<bool>().prop_map(|drop_old| Command::Release { drop_old }),
-        (named(), upgrades()).prop_map(|(of, upgrade)| Command::Prepare(Prepare { of, upgrade })),
+        (named(), upgrades(), 0..3_usize).prop_map(|(of, upgrade, write)| {
+            let write = [Write::Always, Write::Auto, Write::Never][write];
+            Command::Prepare(Prepare { of, upgrade, write })
+        }),
         (prop::option::of(named()), any::<Option<u32>>())
             .prop_map(|(after, max)| Command::List(ListRange { after, max })),
         (named(), any::<u64>()).prop_map(|(of, offset)| Command::Sha1s(Sha1sRange { of, offset })),
@@ -87,6 +93,7 @@ fn the_commands_of_the_contract_are_what_a_person_types() {
             of: Named::new(name(mailbox)),
             wait: None,
             now: false,
+            ahead: true,
         })
     };
     let is = |line: &str, command: Command| {

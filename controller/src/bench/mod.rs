@@ -18,7 +18,7 @@ use indexfile::exit::Exit;
 use indexfile::{IoContext, IoError};
 use serde::Serialize;
 use slotd::client::{Client, Timeouts};
-use slotd::protocol::{Named, Prepare, Upgrade};
+use slotd::protocol::{Named, Prepare, Upgrade, Write};
 
 use crate::demo::signals::Signals;
 use crate::demo::store::{StoreSpec, Variety};
@@ -180,9 +180,9 @@ pub fn run(options: &Options, note: &dyn Fn(&str)) -> Result<Figures, BenchError
         locks: Vec::new(),
         calls: Vec::new(),
     };
-    let mut ways = vec![way("without PREPARE", false)];
+    let mut ways = vec![way("--prepare never", Write::Never)];
     if fleet.prepares(options)? {
-        ways.push(way("with PREPARE", true));
+        ways.push(way("--prepare always", Write::Always));
     } else {
         note("this slotd prepares nothing: measured without PREPARE only");
     }
@@ -248,6 +248,7 @@ impl Fleet {
         let prepare = Prepare {
             of: Named::new(name),
             upgrade: Upgrade::default(),
+            write: Write::Always,
         };
         let asked = self.signals.runtime().block_on(async {
             let mut client = Client::connect(&address, Timeouts::default()).await?;

@@ -59,7 +59,7 @@ pub fn text(figures: &Figures) -> String {
         let (shorter, within) = plain.lock_p99.ratio(&prepared.lock_p99);
         let _ = writeln!(
             out,
-            "\nSummary: with PREPARE the rate is {faster:.2} +- {by:.2} times, and locks (p99) are held \
+            "\nSummary: with new files written ahead the rate is {faster:.2} +- {by:.2} times, and locks (p99) are held \
              {shorter:.2} +- {within:.2} times shorter"
         );
     }

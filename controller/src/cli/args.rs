@@ -8,6 +8,7 @@ use clap::Args;
 use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
 use slotd::client::{Addr, Timeouts};
+use slotd::protocol::Write;
 
 use super::Fail;
 use crate::control::{Conditions, Control, Window, unusable};
@@ -198,9 +199,11 @@ pub(super) struct Work {
     /// How often a decided transaction is tried to be settled before a human is called.
     #[arg(long, value_name = "N", default_value_t = 8)]
     settle_attempts: u8,
-    /// Do the work without locks first, so that they are held for a shorter time.
-    #[arg(long)]
-    prepare: bool,
+    /// Write the new files without locks first, so that these are held for a shorter time: where that pays (from 1000
+    /// messages on), always, or never. Messages are hashed first in any case.
+    #[arg(long, value_name = "WHEN", value_enum, num_args = 0..=1, default_value = "auto",
+          default_missing_value = "always")]
+    prepare: When,
     /// A message that one host alone has is a failure; else it is counted as replication lag.
     #[arg(long)]
     require_in_sync: bool,
@@ -213,6 +216,14 @@ pub(super) struct Work {
     uuids: String,
 }
 
+/// Where new files are written ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum When {
+    Auto,
+    Always,
+    Never,
+}
+
 impl Work {
     pub(super) fn apply(&self, settings: &mut crate::run::Settings) {
         settings.parallel = self.parallel.into();
@@ -222,7 +233,11 @@ impl Work {
         settings.host_wait = Duration::from_secs_f64(self.host_wait);
         settings.max_failures = self.max_failures;
         settings.settle_attempts = self.settle_attempts;
-        settings.prepare = self.prepare;
+        settings.prepare = match self.prepare {
+            When::Auto => Write::Auto,
+            When::Always => Write::Always,
+            When::Never => Write::Never,
+        };
         settings.require_in_sync = self.require_in_sync;
         settings.drop_old = self.drop_old;
         settings.cut = self.uuids == "cut";

@@ -65,6 +65,7 @@ pub(super) async fn attempt(
         strict: shared.strict.load(Ordering::Relaxed),
         asks: Asks {
             token,
+            write: settings.prepare,
             cut: settings.cut,
             by_content: plan.compares_content(),
         },

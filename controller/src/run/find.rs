@@ -84,6 +84,7 @@ impl Peer {
     async fn lock_at(&mut self, target: &Target, at: &Named) -> (Event, Learned) {
         let lock = Lock {
             of: at.clone(),
+            ahead: false,
             wait: Some(target.lock_wait),
             now: true,
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use slotd::client::{Client, ClientError};
 use slotd::protocol::{
     Code, Command, Commit, Committed, Confirmed, DigestRange, Digests, Fields, GuidRange, Lock,
-    Named, PartDigest, Prepare, Reply, Standing, Upgrade, Upgraded, UuidSource,
+    Named, PartDigest, Prepare, Reply, Standing, Upgrade, Upgraded, UuidSource, Write,
 };
 
 use tokio::time::Instant;
@@ -54,6 +54,8 @@ pub(super) struct Target {
 pub(super) struct Asks {
     /// Of which run.
     pub(super) token: Token,
+    /// Whether `PREPARE` writes new files.
+    pub(super) write: Write,
     /// Below version 10 GUIDs are cut and no UUID comes back.
     pub(super) cut: bool,
     /// The two hosts are compared by what messages are.
@@ -96,12 +98,15 @@ impl Target {
             Request::Prepare { to } => Command::Prepare(Prepare {
                 of: self.named(side),
                 upgrade: self.asks.upgrade(to, false),
+                write: self.asks.write,
             }),
             Request::Lock => Command::Lock(Lock {
                 of: self.named(side),
                 wait: Some(self.lock_wait),
                 // The master's locks are held by then.
                 now: side == Side::Replica,
+                // `PREPARE` did that, on both hosts, before either was locked.
+                ahead: false,
             }),
             Request::Upgrade { to, uuids_old } => {
                 Command::Upgrade(self.asks.upgrade(to, uuids_old))
@@ -420,6 +425,7 @@ pub(super) fn reason_of(code: Code) -> Reason {
         Code::Unmounted => Reason::Unmounted,
         Code::Damaged => Reason::Damaged,
         Code::NoMessage => Reason::NoMessage,
+        Code::Differs => Reason::Differs,
         Code::NoSpace => Reason::NoSpace,
         Code::Io => Reason::Io,
         Code::Denied => Reason::Denied,
@@ -443,6 +449,7 @@ mod tests {
     #[test]
     fn the_way_back_asks_for_what_the_run_replaced_at_version_10_too() {
         let asks = |by_content, cut| Asks {
+            write: Write::Auto,
             token: Token {
                 own: 9,
                 old: 7,

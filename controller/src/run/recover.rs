@@ -143,6 +143,7 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> Fate {
     let name = open.row.name.clone();
     let asks = Asks {
         token,
+        write: settings.prepare,
         cut: settings.cut,
         by_content: plan.compares_content(),
     };

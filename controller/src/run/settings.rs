@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use indexfile::exit::Exit;
+use slotd::protocol::Write;
 use tokio::sync::watch;
 
 use super::breaker::MaxFailures;
@@ -34,8 +35,8 @@ pub struct Settings {
     pub lock_wait: Duration,
     /// How long a host that is away, or a partition that is not mounted, is waited for; zero is not at all.
     pub host_wait: Duration,
-    /// Send `PREPARE` first.
-    pub prepare: bool,
+    /// Whether new files are written before the locks are taken. Messages are hashed before in any case.
+    pub prepare: Write,
     /// A UID on one side only is a failure.
     pub require_in_sync: bool,
     /// Remove the `.OLD` files once both sides are committed.
@@ -75,7 +76,7 @@ impl Settings {
             settle_pause: Duration::from_millis(100),
             lock_wait: Duration::from_secs(5),
             host_wait: Duration::from_secs(900),
-            prepare: false,
+            prepare: Write::Auto,
             require_in_sync: false,
             drop_old: false,
             max_failures: MaxFailures::default(),
@@ -107,8 +108,8 @@ impl Settings {
             replica,
             only,
             uuids_old: before.is_some() && restores,
-            // What is prepared are new GUIDs.
-            prepare: self.prepare && before.is_none(),
+            // What is prepared are new GUIDs, and files.
+            prepare: before.is_none() && (to >= 10 || self.prepare != Write::Never),
             require_in_sync: self.require_in_sync,
             drop_old: self.drop_old,
             settle_attempts: self.settle_attempts,

@@ -211,9 +211,18 @@ impl Coordinator {
     fn on_reply(&mut self, side: Side, request: Request, answer: Answer, out: &mut Vec<Action>) {
         match self.phase.clone() {
             Phase::Preparing => {
-                // Preparing is a courtesy: what is wrong will be said under the lock.
+                // Preparing is a courtesy: what is wrong will be said under the lock. But messages that differ are reason
+                // enough to take none.
+                if let Answer::No(refusal) = answer
+                    && refusal.reason == Reason::Differs
+                {
+                    self.keep(refused(side, refusal));
+                }
                 if !self.awaiting_any() {
-                    self.begin_attempt(out);
+                    match self.failure.take() {
+                        Some(failure) => self.fail(failure, out),
+                        None => self.begin_attempt(out),
+                    }
                 }
             }
             Phase::Locking(_) => self.on_locked(side, answer, out),

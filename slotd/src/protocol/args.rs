@@ -2,7 +2,7 @@
 
 use indexfile::mailbox::MailboxName;
 
-use super::command::{CommandError, ListRange, Named, Repair, Upgrade, UuidSource};
+use super::command::{CommandError, ListRange, Named, Repair, Upgrade, UuidSource, Write};
 use super::compared::DigestRange;
 use super::escape::{escape, unescape};
 
@@ -154,6 +154,24 @@ impl<'a> Args<'a> {
             None | Some("0") => Ok(false),
             Some("1") => Ok(true),
             Some(_) => bad(format!("{key}= is 0 or 1")),
+        }
+    }
+
+    /// Whether `key=0` is there; without it, what the key stands for is on.
+    pub(super) fn off(&mut self, key: &str) -> Result<bool, CommandError> {
+        match self.take(key) {
+            None | Some("1") => Ok(false),
+            Some("0") => Ok(true),
+            Some(_) => bad(format!("{key}= is 0 or 1")),
+        }
+    }
+
+    pub(super) fn write(&mut self) -> Result<Write, CommandError> {
+        match self.take("write") {
+            None | Some("always") => Ok(Write::Always),
+            Some("auto") => Ok(Write::Auto),
+            Some("never") => Ok(Write::Never),
+            Some(_) => bad("write= is always, auto or never"),
         }
     }
 

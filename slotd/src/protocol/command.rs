@@ -30,7 +30,7 @@ impl Named {
     }
 }
 
-/// `LOCK name [partition=P] [wait_ms=N] [now=1]`
+/// `LOCK name [partition=P] [wait_ms=N] [now=1] [ahead=0]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lock {
     /// Which mailbox.
@@ -39,6 +39,8 @@ pub struct Lock {
     pub wait: Option<Duration>,
     /// Somebody is waiting already, another host's locks being held: do not first bring up to date what `PREPARE` made.
     pub now: bool,
+    /// Without `PREPARE`, first read the messages that have no SHA-1 yet, because an `UPGRADE` that wants some will follow.
+    pub ahead: bool,
 }
 
 /// Where the identifiers of the new files come from.
@@ -112,13 +114,27 @@ pub struct Commit {
     pub drop_old: bool,
 }
 
-/// `PREPARE name [VERSION] [partition=P] [uuids=old|cut]`
+/// Whether `PREPARE` writes the new files too. Messages that have no SHA-1 yet are read in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Write {
+    /// Always.
+    #[default]
+    Always,
+    /// If the mailbox is so large that this shortens the time under the locks.
+    Auto,
+    /// Never.
+    Never,
+}
+
+/// `PREPARE name [VERSION] [partition=P] [uuids=old|cut] [write=auto|never]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prepare {
     /// Which mailbox.
     pub of: Named,
     /// What the `UPGRADE` that follows will ask for.
     pub upgrade: Upgrade,
+    /// How much is done.
+    pub write: Write,
 }
 
 /// `LIST [after=NAME] [partition=P] [max=N]`
@@ -277,6 +293,7 @@ impl Command {
                     },
                     wait,
                     now: args.switch("now")?,
+                    ahead: !args.off("ahead")?,
                 })
             }
             "UPGRADE" => Command::Upgrade(args.upgrade()?),
@@ -298,6 +315,7 @@ impl Command {
             "PREPARE" => Command::Prepare(Prepare {
                 of: args.named()?,
                 upgrade: args.upgrade()?,
+                write: args.write()?,
             }),
             "LIST" => Command::List(args.list_range()?),
             "SHA1S" => Command::Sha1s(Sha1sRange {
@@ -381,6 +399,7 @@ impl Display for Command {
                 line.named(&lock.of);
                 line.key("wait_ms", lock.wait.map(|w| w.as_millis()));
                 line.key("now", lock.now.then_some(1));
+                line.key("ahead", (!lock.ahead).then_some(0));
             }
             Command::Upgrade(upgrade) => line.upgrade(*upgrade),
             Command::Guids(range) => {
@@ -401,6 +420,12 @@ impl Display for Command {
             Command::Prepare(prepare) => {
                 line.named(&prepare.of);
                 line.upgrade(prepare.upgrade);
+                let write = match prepare.write {
+                    Write::Always => None,
+                    Write::Auto => Some("auto"),
+                    Write::Never => Some("never"),
+                };
+                line.key("write", write);
             }
             Command::List(range) => {
                 line.after(range.after.as_ref());

@@ -23,7 +23,7 @@ pub use answers::{
 pub use audit::{Cleaned, Status, Verified};
 pub use command::{
     Clean, Command, CommandError, Commit, Find, GuidRange, ListRange, Lock, Named, Prepare, Repair,
-    Sha1sRange, Upgrade, UuidSource, Verify,
+    Sha1sRange, Upgrade, UuidSource, Verify, Write,
 };
 pub use compared::{Confirmed, DigestRange, Digests, PartDigest, Standing};
 pub use escape::{EscapeError, escape, unescape};

@@ -25,6 +25,8 @@ pub enum Code {
     Damaged,
     /// A record's message file is missing or has another size, so that its GUID cannot be known.
     NoMessage,
+    /// The SHA-1 of a message of this host is not what another host expects; the text has both.
+    Differs,
     /// No space left, or quota used up. Nothing was left behind.
     NoSpace,
     /// An I/O error.
@@ -52,7 +54,7 @@ pub enum Code {
 }
 
 /// Every code that a server sends, with its word on the wire.
-const CODES: [(Code, &str); 19] = [
+const CODES: [(Code, &str); 20] = [
     (Code::NoMailbox, "NOMAILBOX"),
     (Code::Elsewhere, "ELSEWHERE"),
     (Code::TwoPlaces, "TWOPLACES"),
@@ -61,6 +63,7 @@ const CODES: [(Code, &str); 19] = [
     (Code::Incomplete, "INCOMPLETE"),
     (Code::Damaged, "DAMAGED"),
     (Code::NoMessage, "NOMESSAGE"),
+    (Code::Differs, "DIFFERS"),
     (Code::NoSpace, "NOSPACE"),
     (Code::Io, "IO"),
     (Code::State, "STATE"),

@@ -143,7 +143,7 @@ impl Session {
             bad.push((uid, why));
         };
         let cancel = &self.control.cancel;
-        Hasher::new(&spool, uids.iter().copied(), sink, Until(cancel))
+        Hasher::new(&spool, uids.iter().copied(), sink, Until(cancel, None))
             .run(&mut Lanes::new(Kernel::detect()));
         if cancel.load(Ordering::Relaxed) {
             return Err(Refusal::new(Code::Expired, "VERIFY was cut short"));

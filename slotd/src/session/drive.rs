@@ -13,7 +13,7 @@ use crate::intent::recovery;
 use crate::lock::Patience;
 use crate::protocol::{Code, Committed, Fields, Reply};
 use crate::refusal::Refusal;
-use crate::stage::{self, Incarnation, LiveFiles, Note, Sources, sources};
+use crate::stage::{self, Budget, Incarnation, LiveFiles, Note, Prepared, Sources, sources};
 use crate::transaction::{Action, Answer, Event, State};
 
 impl Session {
@@ -39,7 +39,12 @@ impl Session {
     fn act(&mut self, action: Action, reply: &mut Option<Reply>) -> Option<Event> {
         match action {
             Action::TakeLocks => {
+                let prepared_before = self.prepared.is_some();
                 let result = self.take_locks();
+                if result.is_err() && !prepared_before {
+                    // What LOCK did ahead was for itself; it keeps directories open.
+                    self.prepared = None;
+                }
                 Some(Event::Locks {
                     taken: self.note(result).is_some(),
                 })
@@ -80,6 +85,8 @@ impl Session {
             Action::Unlock => {
                 if let Some(mut open) = self.open.take() {
                     let early = Session::abandon_early(&self.host, &mut open);
+                    // Files that were prepared can wait for the next LOCK; what is known of messages is soon found again.
+                    self.prepared = self.prepared.take().filter(Prepared::has_files);
                     let waited = open.locks.waited();
                     // The stage has duplicates of the new files' handles: it goes after the locks.
                     let stage = open.stage;
@@ -150,12 +157,10 @@ impl Session {
             .take()
             .ok_or_else(|| Refusal::new(Code::State, "nothing to lock"))?;
         // Before the clock of the locks: these take their own time.
-        if !lock.now {
-            self.catch_up(&lock.of);
-        }
+        self.before_locks(&lock)?;
         let fetched = match &self.prepared {
-            Some(_) => None,
-            None => self.fetch_sha1s(&lock.of),
+            None if !lock.now => self.fetch_sha1s(&lock.of),
+            _ => None,
         };
         let options = &self.host.options;
         let wait = lock
@@ -177,7 +182,7 @@ impl Session {
             }
         };
         let facts = facts(&locks, &uniqueid)?;
-        let fetched = fetched.and_then(|bytes| {
+        let expected = fetched.and_then(|bytes| {
             sources::take_fetched(bytes, &locks.place, &uniqueid, facts.uidvalidity)
         });
         let max_lock = self.host.options.max_lock.as_millis();
@@ -195,7 +200,7 @@ impl Session {
         self.open = Some(Open {
             locks,
             of,
-            fetched,
+            expected,
             stage: None,
             intent: None,
             early: None,
@@ -215,6 +220,7 @@ impl Session {
         let open = self.open.as_mut().ok_or_else(not_locked)?;
         open.locks.mark("client");
         self.host.store.check_mounts(&open.locks.place)?;
+        self.host.store.check_directories(&open.locks.place)?;
         let live = LiveFiles::unverified(&open.locks)?;
         let cancel = &self.control.cancel;
         // Used or not, it is of no use after this.
@@ -223,16 +229,19 @@ impl Session {
             .take()
             .filter(|p| p.fits(&open.locks.place, self.upgrade, &open.of));
         let mut stage = if let Some(prepared) = prepared {
-            prepared.stage(&open.locks, &live, cancel, note)?
+            prepared.stage(&open.locks, &live, self.upgrade, cancel, note)?
         } else {
             live.verify()?;
             open.locks.mark("read");
             let of = &open.of;
             let local = sources::open_local(&open.locks.place, &of.uniqueid, of.uidvalidity);
+            let budget = Budget::new();
             let sources = Sources {
                 local: local.as_ref(),
-                fetched: open.fetched.as_ref(),
-            };
+                expected: open.expected.as_ref(),
+                ..Sources::default()
+            }
+            .within(&budget);
             let locks = &open.locks;
             stage::stage(locks, &live, self.upgrade, &sources, cancel, note)?
         };

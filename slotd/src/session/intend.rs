@@ -19,7 +19,7 @@ use crate::intent::{Begun, Direction, Intent, IntentFile, LogError};
 use crate::lock::MailboxLocks;
 use crate::protocol::Code;
 use crate::refusal::Refusal;
-use crate::stage;
+use crate::stage::{self, Prepared};
 
 /// An intent that is being brought to stable storage.
 #[derive(Debug)]
@@ -58,8 +58,8 @@ impl Session {
     pub(super) fn intend_early(&mut self, from: u32) {
         let Some(open) = &mut self.open else { return };
         let prepared = self.prepared.as_ref();
-        let Some(prepared) = prepared.filter(|p| p.fits(&open.locks.place, p.wants(), &open.of))
-        else {
+        let fits = |p: &&Prepared| p.fits(&open.locks.place, p.wants(), &open.of) && p.has_files();
+        let Some(prepared) = prepared.filter(fits) else {
             return;
         };
         let Ok((files, uuids_old)) = prepared.successors() else {

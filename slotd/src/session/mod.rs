@@ -16,8 +16,6 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use indexfile::sha1s::Cache;
-
 use crate::host::Host;
 use crate::intent::Scratch;
 use crate::lock::MailboxLocks;
@@ -25,7 +23,7 @@ use crate::protocol::{
     Code, Command, Committed, Fields, Greeting, PROTOCOL_VERSION, Reply, Upgrade,
 };
 use crate::refusal::Refusal;
-use crate::stage::{Incarnation, Note, Prepared, Stage};
+use crate::stage::{Expected, Incarnation, Note, Prepared, Stage};
 use crate::store::Place;
 use crate::transaction::{Ending, Event, Transaction};
 
@@ -79,7 +77,7 @@ impl Control {
 struct Open {
     locks: MailboxLocks,
     of: Incarnation,
-    fetched: Option<Cache>,
+    expected: Option<Expected>,
     stage: Option<Stage>,
     intent: Option<u64>,
     /// Of the files of `PREPARE`, before it is known that these will be staged.

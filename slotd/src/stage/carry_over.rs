@@ -1,21 +1,22 @@
 //! What is left of `UPGRADE` under the locks when `PREPARE` has done its work: compare, and carry over what differs.
 //!
-//! Nothing that was prepared is trusted: each live record is compared, and a file from which it leads nowhere is written anew. What
-//! comes out is a [`Stage`] like any other. A crash leaves what `PREPARE` leaves.
+//! Nothing that was prepared is trusted: each live record is compared, and a file from which it leads nowhere is written anew.
+//! Messages that may have been replaced since they were looked at are looked at again, and read again if they were. What comes out is a [`Stage`] like any other. A crash leaves what `PREPARE` leaves.
 
 use std::sync::atomic::AtomicBool;
 
 use indexfile::{FileKind, IndexFile, IoContext, ReadError};
 
+use super::looks::{ALWAYS, DirLook};
 use super::patch::{self, Diff, Patch};
 use super::prepare::PreparedFile;
 use super::{
-    GUID_VERSION, Identities, LiveFiles, Note, Prepared, Stage, StagedFile, locked, new_name,
-    prepared_name, remove_strays,
+    Budget, GUID_VERSION, Identities, LiveFiles, Note, Prepared, Stage, StagedFile, locked,
+    new_name, prepared_name, remove_strays,
 };
 use crate::fs::{Unsynced, copy_attributes};
 use crate::lock::MailboxLocks;
-use crate::protocol::{Code, FileState, GuidEntry};
+use crate::protocol::{Code, FileState, GuidEntry, Upgrade};
 use crate::refusal::Refusal;
 
 impl Prepared {
@@ -28,15 +29,19 @@ impl Prepared {
         mut self,
         locks: &MailboxLocks,
         live: &LiveFiles,
+        want: Upgrade,
         cancel: &AtomicBool,
         note: Note<'_>,
     ) -> Result<Stage, Refusal> {
+        self.want = want;
         if self.want.repair.is_some() {
             live.verify()?;
         }
         live.check(self.want.repair)?;
         remove_strays(locks)?;
+        self.look_under_locks(locks)?;
         let version = self.want.version;
+        let budget = Budget::new();
         let mut plans: Vec<(&IndexFile, Plan)> = Vec::new();
         for source in live.each() {
             plans.push((source, self.plan(source)?));
@@ -47,19 +52,22 @@ impl Prepared {
                 Plan::Unchanged => {}
                 _ if !self.identities.wants_guids() => {}
                 Plan::Patch(patch) => {
-                    let records = patch.records(source);
+                    let (records, sources) = (patch.records(source), self.caches.sources());
+                    let sources = sources.within(&budget);
                     self.identities
-                        .add(&locks.place, records, &self.caches.sources(), cancel)?;
+                        .add(&locks.place, records, &sources, cancel)?;
                 }
                 Plan::Write => {
-                    let records = source.records();
+                    let (records, sources) = (source.records(), self.caches.sources());
+                    let sources = sources.within(&budget);
                     self.identities
-                        .add(&locks.place, records, &self.caches.sources(), cancel)?;
+                        .add(&locks.place, records, &sources, cancel)?;
                 }
             }
         }
+        locks.mark("hash");
         let mut stage = Stage::empty(live, version);
-        stage.report.prepared = true;
+        stage.report.prepared = self.has_files();
         stage.report.cached = self.identities.cached;
         stage.report.hashed = self.identities.hashed;
         stage.uuids_old = self.identities.restoring;
@@ -92,6 +100,16 @@ impl Prepared {
         self.files.retain(|f| f.taken);
         stage.spent = Some(Box::new(self));
         Ok(stage)
+    }
+
+    /// Looks at the messages again that may have been replaced since they were looked at.
+    fn look_under_locks(&mut self, locks: &MailboxLocks) -> Result<(), Refusal> {
+        let few = self.identities.guids.len() <= ALWAYS;
+        if few || !self.messages.proves(&DirLook::now(&locks.place)?) {
+            self.identities.look_again(&locks.place)?;
+        }
+        locks.mark("messages");
+        Ok(())
     }
 
     fn plan(&self, source: &IndexFile) -> Result<Plan, Refusal> {

@@ -8,10 +8,11 @@ use std::sync::atomic::AtomicBool;
 
 use indexfile::{FileKind, IndexFile, IoError};
 
+use super::looks::{ALWAYS, DirLook};
 use super::prepare::past;
 use super::{LiveFiles, Prepared, patch};
 use crate::fs::{Dir, Unsynced, sync_new};
-use crate::protocol::Upgrade;
+use crate::protocol::{Upgrade, UuidSource};
 use crate::refusal::Refusal;
 use crate::store::Place;
 
@@ -60,17 +61,20 @@ impl Prepared {
         self
     }
 
-    /// Whether the live files look as they did.
+    /// Whether the live files look as they did, and all messages do.
     #[must_use]
     pub fn is_current(&self, looks: &Looks) -> bool {
-        self.looks == *looks
+        self.looks == *looks && self.identities.changed.is_empty()
     }
 
-    /// Whether it is for this mailbox and this `UPGRADE`, whichever incarnation of the mailbox.
+    /// Whether it is for this mailbox and this `UPGRADE`, whichever incarnation of the mailbox. SHA-1s alone are of use for any
+    /// `UPGRADE` that wants some.
     #[must_use]
     pub fn is_of(&self, place: &Place, want: Upgrade) -> bool {
         let same = self.place.mailbox == place.mailbox && self.place.partition == place.partition;
-        same && self.want == want && !self.files.is_empty()
+        let hashed = self.files.is_empty() && self.identities.wants_guids();
+        let any = hashed && want.version == self.want.version && want.uuids == UuidSource::Auto;
+        same && (any || self.want == want && self.has_files())
     }
 
     /// What `UPGRADE` is expected to ask for.
@@ -79,8 +83,17 @@ impl Prepared {
         self.want
     }
 
-    /// Carries over what has changed in the live files, which are not locked. `None` if so much has that it is better
-    /// prepared anew.
+    /// Looks at the messages again, all of them, so that as little as can be is left to be looked at under the locks.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn look_at_messages(&mut self, place: &Place) -> Result<(), Refusal> {
+        self.messages = DirLook::before_looks(place, self.identities.guids.len() > ALWAYS)?;
+        self.identities.look_again(place)
+    }
+
+    /// Carries over what has changed in the live files, which are not locked, and in the messages. `None` if so much has
+    /// that it is better prepared anew.
     ///
     /// # Errors
     /// As of [`super::prepare`]. What was prepared is gone then.
@@ -91,6 +104,13 @@ impl Prepared {
         cancel: &AtomicBool,
     ) -> Result<Option<Prepared>, Refusal> {
         live.check(self.want.repair)?;
+        if self.files.is_empty() {
+            let sources = self.caches.sources();
+            self.identities
+                .add(&self.place, live.records(), &sources, cancel)?;
+            self.caught_up(live, looks);
+            return Ok(Some(self));
+        }
         let mut stale: Vec<FileKind> = Vec::new();
         for source in live.each() {
             if self.identities.needs_rewrite(source)? {
@@ -127,11 +147,16 @@ impl Prepared {
         if list_changed {
             self.list()?;
         }
+        self.caught_up(live, looks);
+        Ok(Some(self))
+    }
+
+    fn caught_up(&mut self, live: &LiveFiles, looks: Looks) {
+        self.identities.changed.clear();
         self.report.messages = live.num_records();
         self.report.cached = self.identities.cached;
         self.report.hashed = self.identities.hashed;
         self.looks = looks;
-        Ok(Some(self))
     }
 
     /// Writes one file's differences, and takes `now` for what it was made from.

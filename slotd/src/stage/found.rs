@@ -1,6 +1,6 @@
 //! The SHA-1s that were found for a mailbox's messages, by UID, in bounded memory.
 //!
-//! 32 bytes a message. Of a giant mailbox they go to a file of our own without a name (`O_TMPFILE`), beside the index: nobody else can
+//! 40 bytes a message. Of a giant mailbox they go to a file of our own without a name (`O_TMPFILE`), beside the index: nobody else can
 //! open it, and a crash leaves nothing of it. Where there are no such files all stay in memory.
 
 use std::collections::BTreeMap;
@@ -12,12 +12,24 @@ use std::sync::{Mutex, PoisonError};
 
 use indexfile::{Guid, IoContext as _, IoError};
 
+use super::mark::Mark;
 use crate::fs::Dir;
 
-/// UID, size of the message and its SHA-1, so that rows sort as UIDs do.
+/// One message, and what tells whether this still holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// SHA-1 of the message.
+    pub guid: Guid,
+    /// Of its record.
+    pub record: Mark,
+    /// Of its file.
+    pub file: Mark,
+}
+
+/// UID, marks of record and file, and the SHA-1, so that rows sort as UIDs do.
 type Row = [u8; ROW];
-const ROW: usize = 4 + 8 + 20;
-/// Rows in memory before they are spilled: 8 MiB.
+const ROW: usize = 4 + 8 + 8 + 20;
+/// Rows in memory before they are spilled: 10 MiB.
 const IN_MEMORY: usize = 1 << 18;
 /// Rows that are read back at a time.
 const BLOCK: usize = 1024;
@@ -31,8 +43,10 @@ pub struct Found {
     last: AtomicUsize,
     spill: Option<Spill>,
     no_spill: bool,
-    /// Those that did not come in order, or for the second time. They count first.
-    others: BTreeMap<u32, (u64, Guid)>,
+    /// Rows, spilled ones too.
+    count: usize,
+    /// Those that did not come in order, or for the second time, or are forgotten. They count first.
+    others: BTreeMap<u32, Option<Known>>,
 }
 
 #[derive(Debug)]
@@ -46,11 +60,12 @@ struct Spill {
     last: Mutex<(usize, Vec<Row>)>,
 }
 
-fn row(uid: u32, size: u64, guid: &Guid) -> Row {
+fn row(uid: u32, known: &Known) -> Row {
     let mut row = [0; ROW];
     row[..4].copy_from_slice(&uid.to_be_bytes());
-    row[4..12].copy_from_slice(&size.to_be_bytes());
-    row[12..].copy_from_slice(guid.as_bytes());
+    row[4..12].copy_from_slice(&known.record.to_be_bytes());
+    row[12..20].copy_from_slice(&known.file.to_be_bytes());
+    row[20..].copy_from_slice(known.guid.as_bytes());
     row
 }
 
@@ -59,10 +74,17 @@ fn uid_of(row: &Row) -> u32 {
     u32::from_be_bytes(*uid)
 }
 
-fn value_of(row: &Row) -> (u64, Guid) {
-    let (size, guid) = row[4..].split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
-    let guid = guid.try_into().unwrap_or([0; 20]);
-    (u64::from_be_bytes(*size), Guid::from_bytes(guid))
+fn value_of(row: &Row) -> Known {
+    let word = |at: usize| {
+        let bytes = row[at..].first_chunk::<8>().unwrap_or(&[0; 8]);
+        u64::from_be_bytes(*bytes)
+    };
+    let guid = row.last_chunk::<20>().unwrap_or(&[0; 20]);
+    Known {
+        guid: Guid::from_bytes(*guid),
+        record: word(4),
+        file: word(12),
+    }
 }
 
 fn find(rows: &[Row], uid: u32) -> Option<usize> {
@@ -74,15 +96,16 @@ impl Found {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn push(&mut self, dir: &Dir, uid: u32, size: u64, guid: &Guid) -> Result<(), IoError> {
+    pub fn push(&mut self, dir: &Dir, uid: u32, known: &Known) -> Result<(), IoError> {
         if self.last_uid().is_some_and(|last| last >= uid) {
-            self.others.insert(uid, (size, *guid));
+            self.others.insert(uid, Some(*known));
             return Ok(());
         }
         if self.rows.len() >= IN_MEMORY && !self.no_spill {
             self.flush(dir)?;
         }
-        self.rows.push(row(uid, size, guid));
+        self.rows.push(row(uid, known));
+        self.count += 1;
         Ok(())
     }
 
@@ -119,13 +142,57 @@ impl Found {
         Ok(())
     }
 
-    /// The size and the SHA-1 of a message.
+    /// How many there are, or a few more.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count + self.others.len()
+    }
+
+    /// None.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// It is not what was found any more.
+    pub fn forget(&mut self, uid: u32) {
+        self.others.insert(uid, None);
+    }
+
+    /// Gives the UID and the mark of the file of each.
     ///
     /// # Errors
     /// They cannot be read back.
-    pub fn get(&self, uid: u32) -> Result<Option<(u64, Guid)>, IoError> {
+    pub fn each(&self, mut of: impl FnMut(u32, Mark)) -> Result<(), IoError> {
+        let mut rows = |rows: &[Row]| {
+            for row in rows
+                .iter()
+                .filter(|r| !self.others.contains_key(&uid_of(r)))
+            {
+                of(uid_of(row), value_of(row).file);
+            }
+        };
+        if let Some(spill) = &self.spill {
+            for number in 0..spill.firsts.len() {
+                rows(&spill.block(number)?);
+            }
+        }
+        rows(&self.rows);
+        for (uid, other) in &self.others {
+            if let Some(known) = other {
+                of(*uid, known.file);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is known of a message.
+    ///
+    /// # Errors
+    /// It cannot be read back.
+    pub fn get(&self, uid: u32) -> Result<Option<Known>, IoError> {
         if let Some(other) = self.others.get(&uid) {
-            return Ok(Some(*other));
+            return Ok(*other);
         }
         if self.rows.first().is_some_and(|first| uid_of(first) <= uid) {
             let next = self.last.load(Ordering::Relaxed) + 1;
@@ -147,7 +214,15 @@ impl Found {
 }
 
 impl Spill {
-    fn get(&self, uid: u32) -> Result<Option<(u64, Guid)>, IoError> {
+    fn block(&self, number: usize) -> Result<Vec<Row>, IoError> {
+        let mut block = vec![[0; ROW]; BLOCK];
+        let at = (number * BLOCK * ROW) as u64;
+        let read = self.file.read_exact_at(block.as_flattened_mut(), at);
+        read.io_context("read a temporary file in", &self.path)?;
+        Ok(block)
+    }
+
+    fn get(&self, uid: u32) -> Result<Option<Known>, IoError> {
         let behind = self.firsts.partition_point(|first| *first <= uid);
         let Some(number) = behind.checked_sub(1) else {
             return Ok(None);
@@ -157,11 +232,7 @@ impl Spill {
         let (which, rows) = &mut *last;
         if *which != number || rows.is_empty() {
             rows.clear();
-            let mut block = vec![[0; ROW]; BLOCK];
-            let at = (number * BLOCK * ROW) as u64;
-            let read = self.file.read_exact_at(block.as_flattened_mut(), at);
-            read.io_context("read a temporary file in", &self.path)?;
-            (*which, *rows) = (number, block);
+            (*which, *rows) = (number, self.block(number)?);
         }
         Ok(find(rows, uid).and_then(|at| rows.get(at)).map(value_of))
     }
@@ -171,10 +242,14 @@ impl Spill {
 mod tests {
     use super::*;
 
-    fn guid(uid: u32) -> Guid {
+    fn known(uid: u32) -> Known {
         let mut bytes = [9; 20];
         bytes[..4].copy_from_slice(&uid.to_be_bytes());
-        Guid::from_bytes(bytes)
+        Known {
+            guid: Guid::from_bytes(bytes),
+            record: u64::from(uid) << 20,
+            file: u64::from(uid) << 7,
+        }
     }
 
     fn check(messages: u32) {
@@ -183,21 +258,34 @@ mod tests {
         let mut found = Found::default();
         let uid = |i: u32| i * 3 + 5;
         for i in 0..messages {
-            found.push(&dir, uid(i), u64::from(i), &guid(i)).unwrap();
+            found.push(&dir, uid(i), &known(i)).unwrap();
         }
         let rows = found.rows.len();
         assert!(rows <= IN_MEMORY || found.no_spill, "{rows}");
         for i in (0..messages).chain((0..messages).rev().step_by(99_991)) {
-            assert_eq!(found.get(uid(i)).unwrap(), Some((u64::from(i), guid(i))));
+            assert_eq!(found.get(uid(i)).unwrap(), Some(known(i)));
         }
         for none in [0, 4, 6, uid(messages) + 3, u32::MAX] {
             assert_eq!(found.get(none).unwrap(), None);
         }
         // Found anew, with another size, and one that was not there.
-        found.push(&dir, uid(0), 77, &guid(77)).unwrap();
-        found.push(&dir, 6, 78, &guid(78)).unwrap();
-        assert_eq!(found.get(uid(0)).unwrap(), Some((77, guid(77))));
-        assert_eq!(found.get(6).unwrap(), Some((78, guid(78))));
+        found.push(&dir, uid(0), &known(77)).unwrap();
+        found.push(&dir, 6, &known(78)).unwrap();
+        assert_eq!(found.get(uid(0)).unwrap(), Some(known(77)));
+        assert_eq!(found.get(6).unwrap(), Some(known(78)));
+        // Each once, as it is now.
+        found.forget(uid(messages - 1));
+        assert_eq!(found.get(uid(messages - 1)).unwrap(), None);
+        let mut all = BTreeMap::new();
+        found
+            .each(|uid, file| assert!(all.insert(uid, file).is_none()))
+            .unwrap();
+        let gone = u32::from(messages > 1);
+        assert_eq!(
+            all.len(),
+            messages as usize + 1 - gone as usize - usize::from(messages == 1)
+        );
+        assert_eq!(all.get(&6), Some(&known(78).file));
         assert_eq!(std::fs::read_dir(tmp.path()).unwrap().count(), 0);
     }
 

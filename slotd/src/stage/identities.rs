@@ -1,14 +1,17 @@
 //! Which identifier each record gets.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
 use indexfile::layout::Layout;
 use indexfile::stream_copy::{GuidOut, RecordPlan};
 use indexfile::{Decision, Guid, IndexFile, IoError, ReadError, Record, RecordField, Uuid};
 
-use super::found::Found;
+use super::found::{Found, Known};
+use super::looks::look_again;
+use super::mark;
 use super::resolve::Want;
-use super::{GUID_VERSION, Listing, LiveFiles, OldUuids, Sources, resolve, sources};
+use super::{GUID_VERSION, LiveFiles, OldUuids, Sources, resolve, sources, spool};
 use crate::protocol::{Code, Upgrade, UuidSource};
 use crate::refusal::Refusal;
 use crate::store::Place;
@@ -18,8 +21,10 @@ use crate::store::Place;
 pub struct Identities {
     /// The version that is written.
     pub version: u32,
-    /// SHA-1s of messages whose records were old-style, with the sizes that these had.
+    /// SHA-1s of messages whose records were old-style, with what shows that record and file are the same still.
     pub guids: Found,
+    /// Messages that were looked at again and are not what they were when what was prepared of them was written.
+    pub changed: BTreeSet<u32>,
     /// For downgrades below version 10, and for the way back to what version 10 had before.
     pub uuids: OldUuids,
     /// Nothing gets a SHA-1: what `.OLD` has of old-style GUIDs comes back, at version 10 too.
@@ -108,11 +113,7 @@ impl Identities {
                 OldUuids::of_all(place, live)?
             };
         } else if want.version >= GUID_VERSION {
-            let all = Listing::of(live.each())?;
-            let wanted = all.from(0)?.filter_map(|entry| match entry {
-                Ok(entry) if !entry.guid.is_old_style() => None,
-                entry => Some(entry.map(|entry| (entry.uid, entry.size))),
-            });
+            let wanted = wanted(live)?;
             identities.look_for(place, wanted, from, cancel)?;
         }
         Ok(identities)
@@ -168,7 +169,7 @@ impl Identities {
         for record in records {
             let record = record?;
             if record.guid().is_old_style() && self.known(&record)?.is_none() {
-                wanted.push((record.uid(), record.size()));
+                wanted.push(Want::of(&record));
             }
         }
         wanted.sort_unstable();
@@ -184,7 +185,7 @@ impl Identities {
         cancel: &AtomicBool,
     ) -> Result<(), Refusal> {
         let guids = &mut self.guids;
-        let found = |uid, size, guid: &Guid| Ok(guids.push(&place.index, uid, size, guid)?);
+        let found = |uid, known: &Known| Ok(guids.push(&place.index, uid, known)?);
         let resolved = resolve(place, wanted, sources, cancel, found)?;
         self.cached += resolved.cached;
         self.hashed += resolved.hashed;
@@ -197,8 +198,21 @@ impl Identities {
     /// It cannot be read back.
     pub fn known(&self, record: &Record<'_>) -> Result<Option<Guid>, IoError> {
         let found = self.guids.get(record.uid())?;
-        let same = found.filter(|(size, _)| *size == record.size());
-        Ok(same.map(|(_, guid)| guid))
+        let same = found.filter(|known| known.record == mark::of_record(record));
+        Ok(same.map(|known| known.guid))
+    }
+
+    /// Looks at all messages again that were found. Those that are not what they were are unknown from here on, and so
+    /// are noted in [`Identities::changed`].
+    ///
+    /// # Errors
+    /// What was found cannot be read back.
+    pub fn look_again(&mut self, place: &Place) -> Result<(), Refusal> {
+        if !self.guids.is_empty() {
+            let changed = look_again(&mut self.guids, &spool(place)?)?;
+            self.changed.extend(changed);
+        }
+        Ok(())
     }
 
     /// Decides about one record.
@@ -252,4 +266,25 @@ impl Identities {
             ),
         }
     }
+}
+
+/// The messages of all old-style records of both files, in ascending order of UID.
+fn wanted(live: &LiveFiles) -> Result<impl Iterator<Item = Result<Want, ReadError>>, ReadError> {
+    let of = |record: Result<Record<'_>, ReadError>| match record {
+        Ok(record) if !record.guid().is_old_style() => None,
+        record => Some(record.map(|record| Want::of(&record))),
+    };
+    // In no order, and seldom many.
+    let expunged = live.expunge.iter().flat_map(IndexFile::records);
+    let mut expunged: Vec<Want> = expunged.filter_map(of).collect::<Result<_, _>>()?;
+    expunged.sort_unstable();
+    let mut indexed = live.index.records().filter_map(of).peekable();
+    let mut expunged = expunged.into_iter().peekable();
+    Ok(std::iter::from_fn(move || {
+        match (indexed.peek(), expunged.peek()) {
+            (Some(Ok(a)), Some(b)) if b.uid < a.uid => expunged.next().map(Ok),
+            (None, Some(_)) => expunged.next().map(Ok),
+            _ => indexed.next(),
+        }
+    }))
 }

@@ -18,6 +18,8 @@ mod keep;
 mod ledger;
 mod listing;
 mod live;
+mod looks;
+mod mark;
 mod old;
 mod patch;
 mod prepare;
@@ -39,15 +41,17 @@ use crate::refusal::Refusal;
 pub use carries::{carries, guid_like};
 pub use catch_up::Looks;
 pub use digest::{Digester, digest_of};
-pub use found::Found;
+pub use found::{Found, Known};
 pub use identities::{Identities, Identity};
 pub use ledger::{FILE_NAME as LEDGER_NAME, NEW_NAME as LEDGER_NEW_NAME};
 pub use listing::Listing;
 pub use live::LiveFiles;
 pub use old::{OldUuids, old_name, previous_name};
-pub use prepare::{Incarnation, Prepared, prepare, prepared_name, remove_stale};
-pub use resolve::{Resolved, Until, Want, resolve, spool};
-pub use sources::{Caches, Sources};
+pub use prepare::{
+    How, Incarnation, Prepared, WORTH_WRITING, prepare, prepared_name, remove_stale,
+};
+pub use resolve::{Budget, Resolved, Until, Want, resolve, spool};
+pub use sources::{Caches, Expected, Sources};
 
 /// The lowest and highest version that is written.
 pub const VERSIONS: std::ops::RangeInclusive<u32> = 6..=10;

@@ -1,8 +1,8 @@
 //! What has changed in a live file since a new one was made from it without locks.
 //!
 //! Every live record is compared byte for byte: with the same record as it was when it was converted, or, if that was
-//! not kept, is converted again and compared with its slot. Nothing is trusted but the SHA-1 of a message whose UID and size
-//! are the same.
+//! not kept, is converted again and compared with its slot. Nothing is trusted but the SHA-1 of a message whose record says
+//! the same of it (UID, identifier, size, internal date) and whose file is as it was (`looks`).
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -12,7 +12,7 @@ use indexfile::layout::{self, Layout};
 use indexfile::stream_copy::{GuidOut, HeaderCounts, RecordPlan, convert_header};
 use indexfile::{Decision, FileKind, IndexFile, IoError, ReadError, Record};
 
-use super::{GUID_VERSION, Identities, Identity};
+use super::{Identities, Identity};
 use crate::failpoint;
 use crate::refusal::Refusal;
 
@@ -115,19 +115,20 @@ fn compare_with_past(
     while let (Some(before), Some(now)) = (before.read()?, now.read()?) {
         for (before, now) in before.pieces(PIECE).zip(now.pieces(PIECE)) {
             // What comes after it was not there when all was checked.
-            if now.bytes().get(..before.bytes().len()) == Some(before.bytes()) {
+            let equal = now.bytes().get(..before.bytes().len()) == Some(before.bytes());
+            if equal && identities.changed.is_empty() {
                 continue;
             }
             let pairs = before.records().zip(now.records());
             for (at, (was, is)) in (before.first()..).zip(pairs) {
-                if was.bytes() == is.bytes() {
+                if was.bytes() == is.bytes() && !identities.changed.contains(&is.uid()) {
                     continue;
                 }
                 let Some(slot) = origin.prepared.record(at)? else {
                     return Ok(None);
                 };
                 // It is counted anew.
-                let Some(known) = identity_of(&was, &slot, live.minor_version(), identities) else {
+                let Some(known) = identity_before(&was, &slot, identities) else {
                     return Ok(None);
                 };
                 work.patch.altered -= u32::from(is_altered(&was, &known)).min(work.patch.altered);
@@ -220,13 +221,12 @@ impl<'a> Comparison<'a> {
             return false;
         }
         let patch = &mut self.patch;
-        let version = self.live.minor_version();
-        let Some(identity) = identity_of(record, slot, version, identities) else {
+        let Ok(identity) = identities.decide(record) else {
             // Its SHA-1 has to be looked for.
             patch.slots.push(position);
             patch.identities_changed = true;
             patch.altered += 1;
-            return true;
+            return patch.slots.len() <= self.limit;
         };
         patch.altered += u32::from(is_altered(record, &identity));
         patch.restored += u32::from(identity.restored);
@@ -259,15 +259,14 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// As `Identities::decide`, without a look-up for the many records that are as they were: the slot has the answer.
-fn identity_of(
-    record: &Record<'_>,
+/// What a record got when its slot was written: where SHA-1s are looked for the slot has the answer, whatever is known of
+/// the message now.
+fn identity_before(
+    was: &Record<'_>,
     slot: &Record<'_>,
-    live_version: u32,
     identities: &Identities,
 ) -> Option<Identity> {
-    let all_were_resolved = live_version < GUID_VERSION && identities.wants_guids();
-    if all_were_resolved && record.size() == slot.size() {
+    if identities.wants_guids() {
         let guid = slot.guid().padded();
         return Some(Identity {
             decision: Decision::Alter(guid),
@@ -275,7 +274,7 @@ fn identity_of(
             restored: false,
         });
     }
-    identities.decide(record).ok()
+    identities.decide(was).ok()
 }
 
 /// Counted as a stream copy counts.

@@ -10,17 +10,19 @@
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use indexfile::{FileKind, IndexFile, IoContext, ReadError};
 
 use super::catch_up::Looks;
+use super::looks::{ALWAYS, DirLook};
 use super::patch::Origin;
 use super::{
     Caches, Digester, Identities, Listing, LiveFiles, Note, check_version, keep, write_copy,
 };
 use crate::fs::{Dir, Identity, Made, OpenError, Unsynced, sync_new};
 use crate::lock::wait;
-use crate::protocol::{self, Code, Upgrade};
+use crate::protocol::{self, Code, Upgrade, Write};
 use crate::refusal::Refusal;
 use crate::store::Place;
 
@@ -33,7 +35,21 @@ pub const fn prepared_name(kind: FileKind) -> &'static str {
     }
 }
 
-/// A mailbox whose new files are ready but for what changes until it is locked. Dropping it removes them.
+/// From so many messages on the new files are written ahead if that is left to slotd. Below it writing them under the locks takes no
+/// longer than comparing them with what was written ahead; `docs/benchmarks.md` has the measurement.
+pub const WORTH_WRITING: u32 = 1000;
+
+/// How much is done ahead.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct How {
+    /// Whether the new files are written too.
+    pub write: Write,
+    /// When reading messages has to stop.
+    pub stop: Option<Instant>,
+}
+
+/// A mailbox whose messages are hashed, and whose new files, if they were written, are ready but for what changes until it is
+/// locked. Dropping it removes them.
 #[derive(Debug)]
 pub struct Prepared {
     pub(super) place: Place,
@@ -52,6 +68,8 @@ pub struct Prepared {
     pub(super) caches: Caches,
     /// How the live files looked before they were opened.
     pub(super) looks: Looks,
+    /// How the directory of the messages looked before each of these was looked at last.
+    pub(super) messages: DirLook,
 }
 
 /// Which mailbox of that name: one that was deleted and made anew has other messages under the same UIDs.
@@ -113,13 +131,22 @@ pub fn prepare(
     want: Upgrade,
     of: Incarnation,
     caches: Caches,
+    how: How,
     cancel: &AtomicBool,
     note: Note<'_>,
 ) -> Result<Prepared, Refusal> {
     check_version(want.version)?;
     live.check(want.repair)?;
     remove_stale(place)?;
-    let identities = Identities::find(place, live, want, &caches.sources(), cancel)?;
+    let write = match how.write {
+        Write::Always => true,
+        Write::Auto => live.num_records() >= WORTH_WRITING,
+        Write::Never => false,
+    };
+    let messages = DirLook::before_looks(place, live.num_records() as usize > ALWAYS)?;
+    let mut sources = caches.sources();
+    sources.stop = how.stop;
+    let identities = Identities::find(place, live, want, &sources, cancel)?;
     let report = protocol::Prepared {
         prepared: false,
         messages: live.num_records(),
@@ -139,15 +166,16 @@ pub fn prepare(
         of,
         caches,
         looks: Looks::default(),
+        messages,
     };
-    for source in live.each() {
+    for source in live.each().filter(|_| write) {
         if prepared.identities.needs_rewrite(source)? {
             prepared.write(source, note)?;
         }
     }
     prepared.report.prepared = !prepared.files.is_empty();
-    prepared.list()?;
     if prepared.report.prepared {
+        prepared.list()?;
         let replaces = prepared.files.iter().map(|f| f.kind).collect();
         let run = want.run;
         let work = keep::Work { run, replaces };
@@ -193,6 +221,12 @@ impl Prepared {
     #[must_use]
     pub fn fits(&self, place: &Place, want: Upgrade, of: &Incarnation) -> bool {
         self.is_of(place, want) && self.of == *of
+    }
+
+    /// Whether new files were written: else it is known of the messages only what was looked up or read.
+    #[must_use]
+    pub fn has_files(&self) -> bool {
+        !self.files.is_empty()
     }
 
     /// The files that most likely replace the live ones, and whether their identifiers come from `.OLD`.

@@ -1,19 +1,98 @@
-//! From old-style records to GUIDs: caches first, then the messages themselves, all or nothing.
+//! From old-style records to GUIDs: the cache first, then the messages themselves, all or nothing.
+//!
+//! Each message is looked at before anything is read: one that has not the size of its record, however large, is refused at
+//! once. Under the locks no more is read than a [`Budget`] allows.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use indexfile::{Guid, ReadError};
+use indexfile::{ReadError, Record};
 use precompute::hash::Kernel;
 use precompute::hash::lanes::Lanes;
-use precompute::message::{Gate, Hashed, Hasher, MessageError, Spool};
+use precompute::message::{FileStat, Gate, Hashed, Hasher, MessageError, Spool};
 
 use super::Sources;
+use super::found::Known;
+use super::mark::{self, Mark};
 use crate::protocol::Code;
 use crate::refusal::Refusal;
 use crate::store::Place;
 
-/// A message whose GUID is needed: UID and the size that the record has, bytes.
-pub type Want = (u32, u64);
+/// A message whose GUID is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Want {
+    /// Of the record.
+    pub uid: u32,
+    /// That the record has, bytes.
+    pub size: u64,
+    /// Of the record.
+    pub record: Mark,
+}
+
+impl Want {
+    /// That of a record.
+    #[must_use]
+    pub fn of(record: &Record<'_>) -> Want {
+        Want {
+            uid: record.uid(),
+            size: record.size(),
+            record: mark::of_record(record),
+        }
+    }
+}
+
+/// How much may be hashed while the locks are held. What is more is done before them, with the next attempt.
+#[derive(Debug)]
+pub struct Budget {
+    /// Bytes that are left.
+    bytes: Cell<u64>,
+    until: Instant,
+}
+
+impl Budget {
+    /// Bytes that are hashed in the blink of an eye, on slow disks too.
+    pub const BYTES: u64 = 16 << 20;
+    /// From the first look under the locks on.
+    pub const TIME: Duration = Duration::from_secs(2);
+
+    /// The whole of it, from now on.
+    #[must_use]
+    pub fn new() -> Budget {
+        Budget {
+            bytes: Cell::new(Budget::BYTES),
+            until: Instant::now() + Budget::TIME,
+        }
+    }
+
+    /// When reading has to stop.
+    #[must_use]
+    pub fn until(&self) -> Instant {
+        self.until
+    }
+
+    fn take(&self, messages: usize, bytes: u64) -> Result<(), Refusal> {
+        match self.bytes.get().checked_sub(bytes) {
+            Some(left) => {
+                self.bytes.set(left);
+                Ok(())
+            }
+            None => Err(Refusal::new(
+                Code::Expired,
+                format!(
+                    "{messages} message(s) of {bytes} bytes have no SHA-1 yet, too many to be read under the locks: \
+                     PREPARE, a plain LOCK or precompute reads them before"
+                ),
+            )),
+        }
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget::new()
+    }
+}
 
 /// Where GUIDs came from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,79 +108,94 @@ const BATCH: usize = 8192;
 
 /// Stops hashing when nobody wants the result any more.
 #[derive(Debug)]
-pub struct Until<'a>(pub &'a AtomicBool);
+pub struct Until<'a>(pub &'a AtomicBool, pub Option<Instant>);
 
 impl Gate for Until<'_> {
     fn go_on(&mut self) -> bool {
-        !self.0.load(Ordering::Relaxed)
+        !self.0.load(Ordering::Relaxed) && self.1.is_none_or(|until| Instant::now() < until)
     }
 }
 
-/// Finds a GUID for every message that is wanted, and gives each, with its size, to `found`, in the same order. `wanted` comes in
+/// Finds a GUID for every message that is wanted, and gives it to `found`, in the same order. `wanted` comes in
 /// ascending order of UIDs; a UID that comes twice, of both files, is one message.
 ///
 /// # Errors
-/// [`Code::NoMessage`] names the first message that is missing or has another size than its record; other codes
-/// for other reasons. What `found` got by then is of no use.
+/// [`Code::NoMessage`] names the first message that is missing or has another size than its record, [`Code::Differs`] one
+/// of which a peer says something else; [`Code::Expired`] if there is too much to read; other codes for other reasons. What
+/// `found` got by then is of no use.
 pub fn resolve(
     place: &Place,
     wanted: impl Iterator<Item = Result<Want, ReadError>>,
     sources: &Sources<'_>,
     cancel: &AtomicBool,
-    mut found: impl FnMut(u32, u64, &Guid) -> Result<(), Refusal>,
+    mut found: impl FnMut(u32, &Known) -> Result<(), Refusal>,
 ) -> Result<Resolved, Refusal> {
     let mut resolved = Resolved::default();
     let mut spool = None;
     let mut batch: Vec<Want> = Vec::new();
     let mut wanted = wanted.peekable();
     while let Some(want) = wanted.next() {
-        let (uid, size) = want?;
+        let want = want?;
         match batch.last() {
-            Some((last, other)) if *last == uid && *other != size => {
+            Some(last) if last.uid == want.uid && last.size != want.size => {
                 let text = format!(
-                    "the records of UID {uid} in index and expunge disagree about its size"
+                    "the records of UID {} in index and expunge disagree about its size",
+                    want.uid
                 );
                 return Err(Refusal::new(Code::Damaged, text));
             }
-            Some((last, _)) if *last == uid => {}
-            _ => batch.push((uid, size)),
+            Some(last) if last.uid == want.uid && last.record != want.record => {
+                let text = format!(
+                    "the records of UID {} in index and expunge are not of one message",
+                    want.uid
+                );
+                return Err(Refusal::new(Code::Damaged, text));
+            }
+            Some(last) if last.uid == want.uid => {}
+            _ => batch.push(want),
         }
         // The same UID is not torn apart.
         let next = wanted.peek().and_then(|next| next.as_ref().ok());
-        let go_on = next.is_some_and(|(next, _)| *next == uid || batch.len() < BATCH);
+        let go_on = next.is_some_and(|next| next.uid == want.uid || batch.len() < BATCH);
         if !go_on {
             let spool = match &spool {
                 Some(spool) => spool,
                 None => spool.insert(self::spool(place)?),
             };
-            let guids = some(spool, &batch, sources, cancel, &mut resolved)?;
-            for ((uid, size), guid) in batch.drain(..).zip(guids) {
-                found(uid, size, &guid)?;
+            let known = some(spool, &batch, sources, cancel, &mut resolved)?;
+            for (want, known) in batch.drain(..).zip(known) {
+                found(want.uid, &known)?;
             }
         }
     }
     Ok(resolved)
 }
 
-/// The GUIDs of some messages, one for each.
+/// What is known of some messages, of each one.
 fn some(
     spool: &Spool,
     wanted: &[Want],
     sources: &Sources<'_>,
     cancel: &AtomicBool,
     resolved: &mut Resolved,
-) -> Result<Vec<Guid>, Refusal> {
-    let mut guids = vec![Guid::NULL; wanted.len()];
+) -> Result<Vec<Known>, Refusal> {
+    let mut known = Vec::with_capacity(wanted.len());
     // Positions in `wanted`.
     let mut to_hash = Vec::new();
-    for (at, (uid, size)) in wanted.iter().enumerate() {
-        match from_caches(spool, *uid, *size, sources)? {
-            Some(guid) => {
-                guids[at] = guid;
-                resolved.cached += 1;
-            }
-            None => to_hash.push(at),
+    let mut bytes = 0_u64;
+    for (at, want) in wanted.iter().enumerate() {
+        let stat = look(spool, want)?;
+        let cached = sources.local.and_then(|c| c.get(want.uid));
+        let cached = cached.filter(|e| e.still_same(&stat.stamp, stat.size));
+        if cached.is_none() {
+            to_hash.push((at, stat.device));
+            bytes = bytes.saturating_add(stat.size);
         }
+        known.push(Known {
+            guid: cached.map_or(indexfile::Guid::NULL, |e| e.guid),
+            record: want.record,
+            file: mark::of_file(stat.device, stat.size, &stat.stamp),
+        });
         if cancel.load(Ordering::Relaxed) {
             return Err(Refusal::new(
                 Code::Expired,
@@ -109,12 +203,44 @@ fn some(
             ));
         }
     }
-    if to_hash.is_empty() {
-        return Ok(guids);
+    let counted = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    resolved.cached += counted(wanted.len() - to_hash.len());
+    if !to_hash.is_empty() {
+        if let Some(budget) = sources.budget {
+            budget.take(to_hash.len(), bytes)?;
+        }
+        let uids = to_hash.iter().map(|(at, _)| wanted[*at].uid);
+        let hashes = hash(spool, uids, &Until(cancel, sources.until()))?;
+        if hashes.len() != to_hash.len() {
+            return Err(Refusal::new(
+                Code::Expired,
+                "stopped before all messages were read",
+            ));
+        }
+        resolved.hashed += counted(hashes.len());
+        for ((at, device), (uid, hashed)) in to_hash.into_iter().zip(hashes) {
+            check_size(spool, uid, hashed.size, wanted[at].size)?;
+            known[at].guid = hashed.guid;
+            known[at].file = mark::of_file(device, hashed.size, &hashed.stamp);
+        }
     }
+    if let Some(expected) = sources.expected {
+        for (want, known) in wanted.iter().zip(&known) {
+            expected.check(want.uid, want.size, &known.guid)?;
+        }
+    }
+    Ok(known)
+}
+
+/// Reads messages, in ascending order of UID; fewer if it was stopped.
+fn hash(
+    spool: &Spool,
+    uids: impl Iterator<Item = u32>,
+    until: &Until<'_>,
+) -> Result<Vec<(u32, Hashed)>, Refusal> {
     let mut first_error: Option<(u32, MessageError)> = None;
     let mut lanes = Lanes::new(Kernel::detect());
-    let mut hashes: Vec<(u32, Hashed)> = Vec::with_capacity(to_hash.len());
+    let mut hashes: Vec<(u32, Hashed)> = Vec::new();
     let sink = |uid, result| match result {
         Ok(hashed) => hashes.push((uid, hashed)),
         Err(error) => {
@@ -123,28 +249,17 @@ fn some(
             }
         }
     };
-    let uids = to_hash.iter().map(|at| wanted[*at].0);
-    Hasher::new(spool, uids, sink, Until(cancel)).run(&mut lanes);
+    Hasher::new(spool, uids, sink, Until(until.0, until.1)).run(&mut lanes);
     if let Some((uid, error)) = first_error {
-        let refusal = Refusal::from(error);
-        return Err(Refusal::new(
-            refusal.code,
-            format!("UID {uid}: {}", refusal.text),
-        ));
-    }
-    if hashes.len() != to_hash.len() {
-        return Err(Refusal::new(
-            Code::Expired,
-            "stopped before all messages were read",
-        ));
+        return Err(of_uid(uid, error));
     }
     hashes.sort_unstable_by_key(|(uid, _)| *uid);
-    for (at, (uid, hashed)) in to_hash.into_iter().zip(hashes) {
-        check_size(spool, uid, hashed.size, wanted[at].1)?;
-        guids[at] = hashed.guid;
-        resolved.hashed += 1;
-    }
-    Ok(guids)
+    Ok(hashes)
+}
+
+fn of_uid(uid: u32, error: MessageError) -> Refusal {
+    let refusal = Refusal::from(error);
+    Refusal::new(refusal.code, format!("UID {uid}: {}", refusal.text))
 }
 
 /// The directory of the messages.
@@ -157,27 +272,11 @@ pub fn spool(place: &Place) -> Result<Spool, Refusal> {
     Ok(Spool::from_fd(fd, place.data_path.clone()))
 }
 
-fn from_caches(
-    spool: &Spool,
-    uid: u32,
-    size: u64,
-    sources: &Sources<'_>,
-) -> Result<Option<Guid>, Refusal> {
-    let local = sources.local.and_then(|c| c.get(uid));
-    let fetched = sources
-        .fetched
-        .and_then(|c| c.get(uid))
-        .filter(|e| e.size == size);
-    if local.is_none() && fetched.is_none() {
-        return Ok(None);
-    }
-    let stat = spool.stat(uid).map_err(|error| {
-        let refusal = Refusal::from(error);
-        Refusal::new(refusal.code, format!("UID {uid}: {}", refusal.text))
-    })?;
-    check_size(spool, uid, stat.size, size)?;
-    let local = local.filter(|e| e.still_same(&stat.stamp, stat.size));
-    Ok(local.or(fetched).map(|e| e.guid))
+/// The message file of a record, which must have the record's size.
+fn look(spool: &Spool, want: &Want) -> Result<FileStat, Refusal> {
+    let stat = spool.stat(want.uid).map_err(|e| of_uid(want.uid, e))?;
+    check_size(spool, want.uid, stat.size, want.size)?;
+    Ok(stat)
 }
 
 fn check_size(spool: &Spool, uid: u32, on_disk: u64, record: u64) -> Result<(), Refusal> {

@@ -1,21 +1,74 @@
-//! Where GUIDs come from before a message is read: the mailbox's own `cyrus.sha1s`, and one from a peer.
+//! What is known of messages before they are read: the mailbox's own `cyrus.sha1s`, and what a peer says of its messages.
+//!
+//! A GUID comes from this host's own bytes. What a peer says is an expectation: it is compared, and never written.
 
 use std::path::Path;
+use std::time::Instant;
 
 use indexfile::mailbox::HeaderFile;
 use indexfile::sha1s::{Cache, FILE_NAME};
-use indexfile::{IndexFile, ReadError};
+use indexfile::{Guid, IndexFile, ReadError};
 
+use super::resolve::Budget;
+use crate::protocol::Code;
 use crate::refusal::Refusal;
 use crate::store::Place;
 
 /// What is known about a mailbox's messages already.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Sources<'a> {
     /// The mailbox's own cache: an entry counts if the message file still has the entry's stamp and size.
     pub local: Option<&'a Cache>,
-    /// A cache that a peer sent: an entry counts if there is a message file of its size.
-    pub fetched: Option<&'a Cache>,
+    /// What a peer says: every GUID that is found here is compared with it.
+    pub expected: Option<&'a Expected>,
+    /// The locks are held: no more than this is read.
+    pub budget: Option<&'a Budget>,
+    /// When reading is to stop, locks or not.
+    pub stop: Option<Instant>,
+}
+
+impl<'a> Sources<'a> {
+    /// The same under the locks.
+    #[must_use]
+    pub fn within(self, budget: &'a Budget) -> Sources<'a> {
+        Sources {
+            budget: Some(budget),
+            ..self
+        }
+    }
+
+    /// When reading has to stop.
+    #[must_use]
+    pub fn until(&self) -> Option<Instant> {
+        let ends = [self.budget.map(Budget::until), self.stop];
+        ends.into_iter().flatten().min()
+    }
+}
+
+/// What a peer's `cyrus.sha1s` says: not a GUID of this host's messages before it was compared.
+#[derive(Debug)]
+pub struct Expected(Cache);
+
+impl Expected {
+    /// Compares the SHA-1 of one of this host's messages.
+    ///
+    /// # Errors
+    /// [`Code::Differs`], with both.
+    pub fn check(&self, uid: u32, size: u64, guid: &Guid) -> Result<(), Refusal> {
+        match self.0.get(uid) {
+            Some(theirs) if theirs.guid != *guid || theirs.size != size => Err(Refusal::new(
+                Code::Differs,
+                format!(
+                    "UID {uid}: its SHA-1 is {guid} here ({size} bytes), and {} ({} bytes) by {}: one of the two \
+                     is damaged, or the peer's precompute is to be run again",
+                    theirs.guid,
+                    theirs.size,
+                    self.0.path().display()
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The caches themselves.
@@ -24,7 +77,7 @@ pub struct Caches {
     /// The mailbox's own.
     pub local: Option<Cache>,
     /// A peer's.
-    pub fetched: Option<Cache>,
+    pub expected: Option<Expected>,
 }
 
 impl Caches {
@@ -33,7 +86,8 @@ impl Caches {
     pub fn sources(&self) -> Sources<'_> {
         Sources {
             local: self.local.as_ref(),
-            fetched: self.fetched.as_ref(),
+            expected: self.expected.as_ref(),
+            ..Sources::default()
         }
     }
 }
@@ -61,9 +115,9 @@ pub fn take_fetched(
     place: &Place,
     uniqueid: &str,
     uidvalidity: u32,
-) -> Option<Cache> {
+) -> Option<Expected> {
     match Cache::from_bytes(bytes, Path::new("the peer's cyrus.sha1s")) {
-        Ok(cache) => fits(cache, uniqueid, uidvalidity),
+        Ok(cache) => fits(cache, uniqueid, uidvalidity).map(Expected),
         Err(error) => {
             tracing::warn!(mailbox = %place.mailbox, "{error}");
             None

@@ -191,6 +191,7 @@ pub fn lock(text: &str) -> Lock {
         of: named(text),
         wait: None,
         now: false,
+        ahead: true,
     }
 }
 

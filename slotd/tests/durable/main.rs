@@ -42,6 +42,7 @@ fn upgrade(version: u32) -> Command {
 
 fn prepare() -> Command {
     Command::Prepare(Prepare {
+        write: slotd::protocol::Write::Always,
         of: named(MAILBOX),
         upgrade: Upgrade::default(),
     })

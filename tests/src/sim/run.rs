@@ -133,7 +133,11 @@ pub fn simulate(seed: u64) -> Report {
         settle_attempts: 6,
         settle_pause: Duration::from_millis(40),
         lock_wait: Duration::from_millis(250),
-        prepare: dice.bool(),
+        prepare: if dice.bool() {
+            slotd::protocol::Write::Always
+        } else {
+            slotd::protocol::Write::Never
+        },
         drop_old: dice.bool(),
         // Not from the dice, so that a seed keeps its story where it is zero.
         host_wait: Duration::from_millis(seed % 4 * 500),

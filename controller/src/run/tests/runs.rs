@@ -89,10 +89,14 @@ async fn the_replica_commits_first_and_is_held_until_the_master_has() {
     };
     // One connection is registered for the whole run, and each of the others.
     let begins = [
-        "HELLO", "REGISTER", "REGISTER", "LOCK", "UPGRADE", "CONFIRM", "COMMIT",
+        "HELLO", "REGISTER", "REGISTER", "PREPARE", "LOCK", "UPGRADE", "CONFIRM", "COMMIT",
     ];
     assert_eq!(verbs(0), [&begins[..], &["LEAVE"]].concat());
     assert_eq!(verbs(1), [&begins[..], &["RELEASE", "LEAVE"]].concat());
+    // Whether new files are written ahead is left to slotd, which knows how large the mailbox is.
+    let first = |line: &&String| line.starts_with("PREPARE");
+    let prepare = lock(&world.hosts[0]).log.iter().find(first).cloned();
+    assert!(prepare.is_some_and(|line| line.ends_with(" write=auto")));
     assert!(lock(&world.hosts[1]).log.iter().any(|l| l == "COMMIT hold"));
     assert!(lock(&world.hosts[0]).log.iter().any(|l| l == "COMMIT"));
 }

@@ -157,6 +157,26 @@ fn the_good_way() {
 }
 
 #[test]
+fn messages_that_differ_are_known_before_any_lock_and_what_else_prepare_refuses_the_lock_tells() {
+    let prepared = || {
+        Coordinator::new(Plan {
+            prepare: true,
+            ..plan()
+        })
+    };
+    for side in [M, R] {
+        let at = if side == M { "m:prepare" } else { "r:prepare" };
+        let line = drive(prepared(), &[(at, no(side, Reason::Differs))]);
+        assert!(
+            !line.contains("lock") && line.ends_with("rolled_back(differs)"),
+            "{line}"
+        );
+        let line = drive(prepared(), &[(at, no(side, Reason::Damaged))]);
+        assert!(line.starts_with("m:prepare r:prepare m:lock"), "{line}");
+    }
+}
+
+#[test]
 fn one_host_alone_commits_without_hold() {
     let alone = Coordinator::new(Plan {
         replica: false,

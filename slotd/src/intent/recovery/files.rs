@@ -136,7 +136,7 @@ pub(super) fn restage(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settl
     let local = sources::open_local(&locks.place, &uniqueid, live.index.header().uidvalidity());
     let sources = Sources {
         local: local.as_ref(),
-        fetched: None,
+        ..Sources::default()
     };
     let never = AtomicBool::new(false);
     // The intent is open, and so recovery would find them under any name.
