@@ -169,6 +169,13 @@ impl Host {
     pub fn lock(&self, place: Place, patience: Patience<'_>) -> Result<MailboxLocks, Refusal> {
         let (mailbox, partition) = (place.mailbox.clone(), place.partition.clone());
         self.served.admit(&place)?;
+        if self.log.concerns(mailbox.as_str()) {
+            let text = format!(
+                "the intent log has a record that this release does not understand and that may be about {mailbox}: start \
+                 the slotd that wrote it"
+            );
+            return Err(Refusal::new(Code::Damaged, text));
+        }
         let locks = MailboxLocks::take(place, patience).map_err(|refusal| match refusal.code {
             Code::NoMailbox => self.store.why_not_there(&mailbox, &partition),
             _ => refusal,

@@ -250,13 +250,17 @@ fn copy_xattrs(from: &File, to: &File) -> io::Result<bool> {
     };
     // security.* and trusted.* are for the privileged, and the system labels a new file by itself.
     let may_fail = |name: &[u8], errno| {
-        matches!(errno, Errno::PERM | Errno::NOTSUP)
+        matches!(errno, Errno::PERM | Errno::ACCESS | Errno::NOTSUP)
             && !name.starts_with(b"user.")
             && !name.starts_with(b"system.")
     };
     let mut changed = false;
     for name in each_name(&names) {
-        let value = read_grown(|buffer| rustix::fs::fgetxattr(from, name, buffer))?;
+        let value = match read_grown(|buffer| rustix::fs::fgetxattr(from, name, buffer)) {
+            // Not ours to read, as labels may be.
+            Err(errno) if may_fail(name, errno) => continue,
+            value => value?,
+        };
         if read_grown(|buffer| rustix::fs::fgetxattr(to, name, buffer)).as_ref() == Ok(&value) {
             continue;
         }

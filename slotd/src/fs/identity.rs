@@ -39,7 +39,11 @@ impl Identity {
     }
 
     fn look(at: impl AsFd, name: &str, flags: AtFlags) -> Result<Identity, Errno> {
-        let stat = statx(at, name, flags, StatxFlags::INO | StatxFlags::BTIME)?;
+        let stat = match statx(&at, name, flags, StatxFlags::INO | StatxFlags::BTIME) {
+            // Linux before 4.11, or a sandbox that does not know the call.
+            Err(Errno::NOSYS | Errno::PERM) => return Self::without_birth(at, name, flags),
+            other => other?,
+        };
         let told = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
         let seconds = u64::try_from(stat.stx_btime.tv_sec).ok();
         let born = seconds.filter(|_| told).and_then(|s| {
@@ -50,6 +54,16 @@ impl Identity {
             dev: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
             ino: stat.stx_ino,
             born,
+        })
+    }
+
+    /// As where the file system does not say when a file was made.
+    fn without_birth(at: impl AsFd, name: &str, flags: AtFlags) -> Result<Identity, Errno> {
+        let stat = rustix::fs::statat(at, name, flags)?;
+        Ok(Identity {
+            dev: stat.st_dev,
+            ino: stat.st_ino,
+            born: None,
         })
     }
 
@@ -118,6 +132,23 @@ mod tests {
             ..after
         };
         assert_eq!(before.is(&moved), before.born.is_some());
+    }
+
+    #[test]
+    fn without_statx_a_file_is_known_by_device_and_number() {
+        let tmp = tempfile::tempdir().unwrap();
+        std::fs::write(tmp.path().join("a"), "one").unwrap();
+        let dir = Dir::open_root(tmp.path()).unwrap();
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let old = Identity::without_birth(&dir, "a", flags).unwrap();
+        let new = dir.identity("a").unwrap().unwrap();
+        assert_eq!((old.dev, old.ino, old.born), (new.dev, new.ino, None));
+        assert!(old.is(&new));
+        let file = File::open(tmp.path().join("a")).unwrap();
+        assert_eq!(
+            Identity::without_birth(&file, "", AtFlags::EMPTY_PATH),
+            Ok(old)
+        );
     }
 
     #[test]

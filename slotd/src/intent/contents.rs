@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use indexfile::{IoContext, IoError};
 
@@ -18,6 +18,8 @@ pub(super) struct Contents {
     pub touched: BTreeMap<Scratch, u32>,
     /// No intent had it yet.
     pub next_id: u64,
+    /// Whole records that this release does not know, as they are: a later one knows what they are about.
+    pub unknown: Vec<String>,
 }
 
 impl Contents {
@@ -31,15 +33,46 @@ impl Contents {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(IoError::new("open", path, e)),
         }
-        Ok(Contents::parse(&String::from_utf8_lossy(&text), path))
+        let text = String::from_utf8_lossy(&text);
+        let (contents, damaged) = Contents::parse(&text, path);
+        if damaged || !contents.unknown.is_empty() {
+            let copy = keep_copy(path)?;
+            tracing::error!(
+                "{} has records that cannot be read; it is kept as {}",
+                path.display(),
+                copy.display()
+            );
+        }
+        Ok(contents)
     }
 
-    fn parse(text: &str, path: &Path) -> Contents {
+    /// Why a mailbox may not be touched: a record that cannot be understood may be about it.
+    pub fn concerns(&self, mailbox: &str) -> bool {
+        self.unknown.iter().any(|line| {
+            let json = line.split_once(' ').map_or("", |(_, json)| json);
+            let value = serde_json::from_str::<serde_json::Value>(json);
+            let named = value.ok().and_then(|value| {
+                let of = value.as_object()?.values().next()?;
+                Some(of.get("mailbox")?.as_str()? == mailbox)
+            });
+            named.unwrap_or(true)
+        })
+    }
+
+    /// Also whether a record is damaged that was not the last one.
+    fn parse(text: &str, path: &Path) -> (Contents, bool) {
         let mut contents = Contents {
             open: BTreeMap::new(),
             touched: BTreeMap::new(),
             next_id: 1,
+            unknown: Vec::new(),
         };
+        let full = text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| !line.is_empty());
+        let last = full.last().map(|(number, _)| number);
+        let mut damaged = false;
         for (number, line) in text.lines().enumerate() {
             if line.is_empty() {
                 continue;
@@ -48,6 +81,12 @@ impl Contents {
                 contents.apply(line);
                 continue;
             }
+            if Line::is_whole(line) {
+                contents.next_id = contents.next_id.max(id_in(line).saturating_add(1));
+                contents.unknown.push(line.to_owned());
+                continue;
+            }
+            damaged |= Some(number) != last;
             // Records after it, if any, are whole and count: a hole can only be of records that
             // nobody was told about.
             tracing::warn!(
@@ -56,7 +95,7 @@ impl Contents {
                 number + 1
             );
         }
-        contents
+        (contents, damaged)
     }
 
     fn apply(&mut self, line: Line) {
@@ -86,6 +125,84 @@ impl Contents {
         for scratch in self.touched.keys() {
             text.push_str(&Line::Touch(scratch.clone()).to_text()?);
         }
+        for line in &self.unknown {
+            text.push_str(line);
+            text.push('\n');
+        }
         Ok(text)
+    }
+}
+
+/// The number of an intent in a record that is not understood; 0 if it has none.
+fn id_in(line: &str) -> u64 {
+    let json = line.split_once(' ').map_or("", |(_, json)| json);
+    let value = serde_json::from_str::<serde_json::Value>(json).unwrap_or_default();
+    let of = value.as_object().and_then(|o| o.values().next());
+    of.and_then(|of| of.get("id")?.as_u64()).unwrap_or(0)
+}
+
+/// Copies the log beside itself, under a name that is not taken.
+fn keep_copy(path: &Path) -> Result<PathBuf, IoError> {
+    let mut n = 1;
+    loop {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".damaged-{n}"));
+        let copy = PathBuf::from(name);
+        match File::create_new(&copy) {
+            Ok(mut to) => {
+                let mut from = File::open(path).io_context("open", path)?;
+                std::io::copy(&mut from, &mut to)
+                    .and_then(|_| to.sync_all())
+                    .io_context("write", &copy)?;
+                return Ok(copy);
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => n += 1,
+            Err(e) => return Err(IoError::new("create", &copy, e)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(json: &str) -> String {
+        format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
+    }
+
+    #[test]
+    fn a_record_of_a_later_release_is_kept_and_what_it_is_about_is_not_touched() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("log");
+        let newer = whole(r#"{"swap":{"id":7,"mailbox":"user.a","partition":"default"}}"#);
+        std::fs::write(&path, &newer).unwrap();
+        let contents = Contents::read(&path).unwrap();
+        assert!(contents.concerns("user.a") && !contents.concerns("user.b"));
+        assert_eq!(contents.next_id, 8);
+        assert_eq!(
+            contents.to_text().unwrap(),
+            newer,
+            "for the release that knows it"
+        );
+        let copy = tmp.path().join("log.damaged-1");
+        assert_eq!(std::fs::read_to_string(copy).unwrap(), newer);
+        // One that names nothing may be about anything.
+        std::fs::write(&path, whole(r#"{"all":3}"#)).unwrap();
+        assert!(Contents::read(&path).unwrap().concerns("user.b"));
+    }
+
+    #[test]
+    fn a_damaged_record_is_kept_in_a_copy_and_one_torn_at_the_end_is_a_crash_s() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("log");
+        let copies = || std::fs::read_dir(tmp.path()).unwrap().count() - 1;
+        let end = whole(r#"{"end":{"id":1}}"#);
+        std::fs::write(&path, format!("{end}0000")).unwrap();
+        Contents::read(&path).unwrap();
+        assert_eq!(copies(), 0);
+        std::fs::write(&path, format!("00000000 {{}}\n{end}\n")).unwrap();
+        Contents::read(&path).unwrap();
+        Contents::read(&path).unwrap();
+        assert_eq!(copies(), 2);
     }
 }

@@ -127,6 +127,12 @@ impl IntentLog {
         all
     }
 
+    /// Whether a record that this release does not understand may be about that mailbox.
+    #[must_use]
+    pub fn concerns(&self, mailbox: &str) -> bool {
+        self.lock().contents.concerns(mailbox)
+    }
+
     /// How often the log was synced since it was opened.
     #[must_use]
     pub fn syncs(&self) -> u64 {

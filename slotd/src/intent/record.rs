@@ -117,13 +117,20 @@ impl Line {
         Ok(format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())))
     }
 
-    /// `None` if it is not whole.
-    pub(super) fn parse(line: &str) -> Option<Line> {
-        let (crc, json) = line.split_once(' ')?;
-        if crc.len() != 8 || u32::from_str_radix(crc, 16).ok()? != crc32fast::hash(json.as_bytes())
-        {
-            return None;
-        }
-        serde_json::from_str(json).ok()
+    /// Whether it has its checksum, whatever it says.
+    pub(super) fn is_whole(line: &str) -> bool {
+        json_of(line).is_some()
     }
+
+    /// `None` if it is not whole, or says what this release does not know.
+    pub(super) fn parse(line: &str) -> Option<Line> {
+        serde_json::from_str(json_of(line)?).ok()
+    }
+}
+
+fn json_of(line: &str) -> Option<&str> {
+    let (crc, json) = line.split_once(' ')?;
+    let right =
+        crc.len() == 8 && u32::from_str_radix(crc, 16).ok()? == crc32fast::hash(json.as_bytes());
+    right.then_some(json)
 }
