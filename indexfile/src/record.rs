@@ -16,6 +16,8 @@ pub mod flags {
     pub const DRAFT: u32 = 1 << 3;
     /// `\Seen` of the mailbox's owner (version 12 and later).
     pub const SEEN: u32 = 1 << 4;
+    /// Message and cache record lie on the archive partition (Cyrus 3.0 and later).
+    pub const ARCHIVED: u32 = 1 << 29;
     /// The message file is gone (version 12 and later).
     pub const UNLINKED: u32 = 1 << 30;
     /// Expunged (version 12 and later, and in older files that Cyrus 3.x wrote).
@@ -31,7 +33,7 @@ pub mod flags {
         (1 << 26, "[snoozed]"),
         (1 << 27, "[split]"),
         (1 << 28, "[needs-cleanup]"),
-        (1 << 29, "[archived]"),
+        (ARCHIVED, "[archived]"),
         (UNLINKED, "[unlinked]"),
         (EXPUNGED, "[expunged]"),
     ];

@@ -126,6 +126,7 @@ fn check_sizes(
     }
     let record_ok = match minor_version {
         ..=9 => layout::EARLY_RECORD_SIZES.contains(&record_size),
+        19 => record_size == native.1 || record_size == layout::LONG_19,
         _ => record_size == native.1,
     };
     if record_ok {

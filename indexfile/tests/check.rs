@@ -426,3 +426,66 @@ fn a_tree_is_walked_and_links_are_not_followed() {
         .is_err()
     );
 }
+
+#[test]
+fn what_lies_in_the_archive_cache_is_not_looked_for_in_the_other_one() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    for file in ["cyrus.index", "cyrus.cache", "cyrus.header"] {
+        std::fs::copy(fixture("cyrus-3.6.1/v17").join(file), dir.path().join(file)).expect("copy");
+    }
+    let path = dir.path().join("cyrus.index");
+    let mut bytes = std::fs::read(&path).expect("read");
+    let layout = layout::of(17).expect("known");
+    let at = |field| layout.record.get(field).expect("there").offset as usize;
+    let record = &mut bytes[layout.header_size as usize..][..layout.record_size as usize];
+    record[at(RecordField::SystemFlags)] |= 0x20;
+    record[at(RecordField::CacheOffset)..][..4].copy_from_slice(&[0x7f; 4]);
+    let crc = at(RecordField::RecordCrc);
+    let right = crc32fast::hash(&record[..crc]).to_be_bytes();
+    record[crc..crc + 4].copy_from_slice(&right);
+    std::fs::write(&path, bytes).expect("write");
+    let found = codes(&check(dir.path()));
+    assert!(found.contains(&"cache-archived"), "{found:?}");
+    assert!(
+        !found
+            .iter()
+            .any(|code| ["cache-offset", "cache-crc"].contains(code)),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_version_19_file_with_records_of_144_bytes_is_read_and_any_other_length_is_not() {
+    let record = |uid: u32| BuildRecord {
+        uid,
+        size: 100 + uid,
+        ..BuildRecord::default()
+    };
+    let short = IndexBuilder::new(19, FileKind::Index)
+        .record(record(3))
+        .record(record(8))
+        .to_bytes()
+        .expect("sound");
+    let with_records_of = |size: usize| {
+        let mut header = short[..160].to_vec();
+        header[16..20].copy_from_slice(&u32::try_from(size).expect("small").to_be_bytes());
+        let crc = crc32fast::hash(&header[..156]).to_be_bytes();
+        header[156..].copy_from_slice(&crc);
+        let mut bytes = header;
+        for record in short[160..].chunks(112) {
+            let end = bytes.len() + size;
+            bytes.extend_from_slice(record);
+            bytes.resize(end, 0);
+        }
+        IndexFile::from_bytes(bytes, Path::new("x"), FileKind::Index)
+    };
+    let long = with_records_of(144).expect("readable");
+    let sizes: Vec<(u32, u64)> = long
+        .records()
+        .map(|record| record.expect("in memory"))
+        .map(|record| (record.uid(), record.size()))
+        .collect();
+    assert_eq!(sizes, [(3, 103), (8, 108)]);
+    assert!(with_records_of(112).is_ok());
+    assert!(with_records_of(128).is_err());
+}

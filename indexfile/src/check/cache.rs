@@ -84,14 +84,26 @@ fn check_window(
             format!("it has generation {generation}, the index {expected}"),
         );
     }
+    let mut archived = 0_u64;
     for index in indexes {
         for record in index.records() {
             let record = record?;
+            let is = |flag| record.system_flags() & flag != 0;
             // A record without its file has, from version 12 on, nothing in the cache either.
-            if record.system_flags() & flags::UNLINKED == 0 {
-                check_record(cache, &record, index, path, findings)?;
+            if is(flags::UNLINKED) {
+                continue;
             }
+            // Below version 12 the bit has no meaning. Its offset is one in another file.
+            if is(flags::ARCHIVED) && index.minor_version() >= 12 {
+                archived += 1;
+                continue;
+            }
+            check_record(cache, &record, index, path, findings)?;
         }
+    }
+    if archived > 0 {
+        let detail = format!("{archived} records have theirs on the archive partition");
+        findings.push(Code::CacheArchived, path, None, detail);
     }
     Ok(())
 }

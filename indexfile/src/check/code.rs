@@ -197,6 +197,9 @@ codes! {
     CacheCrc "cache-crc" Error
         "A record of cyrus.cache does not have the checksum that the index has for it."
         "Run Cyrus's reconstruct.",
+    CacheArchived "cache-archived" Note
+        "The cache records of archived messages lie in a file of their own on the archive partition, which is not checked."
+        "None needed.",
     HeaderMissing "header-missing" Error
         "There is no cyrus.header."
         "Restore it, or reconstruct the mailbox.",

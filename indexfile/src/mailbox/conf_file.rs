@@ -39,6 +39,24 @@ fn include(path: &Path, depth: usize, settings: &mut Settings) -> Result<(), Con
     )
 }
 
+/// Lines with what continues them, each with the number of its first line, from 1.
+///
+/// As Cyrus reads them: a backslash right before the line feed joins the next line, before anything else is looked at.
+/// So a comment that ends in one swallows the next line. What is continued by nothing is dropped.
+fn logical_lines(text: &str) -> impl Iterator<Item = (usize, String)> + '_ {
+    let mut lines = (1_usize..).zip(text.split_inclusive('\n'));
+    std::iter::from_fn(move || {
+        let (number, mut line) = lines.next()?;
+        let mut joined = String::new();
+        while let Some(start) = line.strip_suffix("\\\n") {
+            joined.push_str(start);
+            (_, line) = lines.next()?;
+        }
+        joined.push_str(line);
+        Some((number, joined))
+    })
+}
+
 /// Parses one file's text; `@include` is handed to `include`.
 pub(super) fn parse(
     text: &str,
@@ -46,7 +64,7 @@ pub(super) fn parse(
     settings: &mut Settings,
     include: &mut dyn FnMut(&Path, &mut Settings) -> Result<(), ConfError>,
 ) -> Result<(), ConfError> {
-    for (number, line) in (1_usize..).zip(text.lines()) {
+    for (number, line) in logical_lines(text) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -81,4 +99,50 @@ pub(super) fn parse(
         settings.insert(key, value.to_owned());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Settings {
+        let mut settings = Settings::new();
+        let mut none = |_: &Path, _: &mut Settings| Ok(());
+        parse(text, Path::new("imapd.conf"), &mut settings, &mut none).unwrap();
+        settings
+    }
+
+    #[test]
+    fn a_backslash_at_the_end_of_a_line_joins_the_next_one() {
+        let settings = parsed("metapartition_files: header \\\n  index\\\n cache\nadmins: cyrus\n");
+        assert_eq!(settings["metapartition_files"], "header   index cache");
+        assert_eq!(settings["admins"], "cyrus");
+    }
+
+    #[test]
+    fn a_comment_that_ends_in_a_backslash_swallows_the_next_line() {
+        let settings = parsed("# the old root \\\npartition-old: /old\npartition-new: /new\n");
+        assert_eq!(settings.keys().collect::<Vec<_>>(), ["partition-new"]);
+    }
+
+    #[test]
+    fn a_backslash_elsewhere_is_a_character() {
+        let settings = parsed("a: x\\y\nb: x\\ \nc: x\\\r\nd: z\\");
+        assert_eq!(settings["a"], "x\\y");
+        assert_eq!(settings["b"], "x\\");
+        assert_eq!(settings["c"], "x\\");
+        assert_eq!(settings["d"], "z\\");
+    }
+
+    #[test]
+    fn an_error_names_the_line_that_the_setting_begins_on() {
+        let mut settings = Settings::new();
+        let mut none = |_: &Path, _: &mut Settings| Ok(());
+        let text = "a: x\\\ny\nno setting\n";
+        let error = parse(text, Path::new("f"), &mut settings, &mut none).unwrap_err();
+        assert!(
+            matches!(error, ConfError::Syntax { line: 3, .. }),
+            "{error}"
+        );
+    }
 }

@@ -102,6 +102,27 @@ impl ImapdConf {
         Ok(self.dirs_at(partition, &sub))
     }
 
+    /// The directories by the rule of every release, that of 2.x ([`Self::dirs`]) first, each once: for those who read a
+    /// store of which they do not know the server. With `fulldirhash` 2.x takes the letter from the internal name, and 3.x from
+    /// the external one, whose dot ends what counts (`first^last` is `first.last` there).
+    ///
+    /// # Errors
+    /// As of [`Self::dirs`].
+    pub fn dirs_of_any_release(
+        &self,
+        mailbox: &MailboxName,
+        partition: &str,
+    ) -> Result<Vec<MailboxDirs>, ConfError> {
+        let mut all = vec![self.dirs(mailbox, partition)?];
+        let external = self.hashed_path(mailbox, before_caret)?;
+        if let Some(partition) = self.partition(partition)
+            && external != all[0].data.sub
+        {
+            all.push(self.dirs_at(partition, &external));
+        }
+        Ok(all)
+    }
+
     /// The directories of whatever mailbox lies at `sub` below the roots of `partition`: of one whose
     /// directory was found by walking, or of `uuid/C1/C2/UNIQUEID` of 3.6 and later.
     #[must_use]
@@ -126,6 +147,15 @@ impl ImapdConf {
 
     /// The path of a mailbox below any root of its partition.
     pub(super) fn sub_path(&self, mailbox: &MailboxName) -> Result<PathBuf, ConfError> {
+        self.hashed_path(mailbox, |text| text)
+    }
+
+    /// The same, where `counts` gives what of a component is hashed.
+    fn hashed_path(
+        &self,
+        mailbox: &MailboxName,
+        counts: fn(&str) -> &str,
+    ) -> Result<PathBuf, ConfError> {
         let mut sub = PathBuf::new();
         if let Some(domain) = mailbox.domain() {
             if self.virtdomains == VirtDomains::Off {
@@ -143,7 +173,7 @@ impl ImapdConf {
             // The user's name, or the name itself where there is but one component.
             let first = mailbox.local();
             let second = first.split_once('.').map_or(first, |(_, rest)| rest);
-            sub.push(self.hash(second).to_string());
+            sub.push(self.hash(counts(second)).to_string());
         }
         sub.extend(mailbox.components());
         Ok(sub)
@@ -157,6 +187,11 @@ impl ImapdConf {
             simple_hash(text)
         }
     }
+}
+
+/// What of an internal name stands before the first dot of the external one.
+fn before_caret(text: &str) -> &str {
+    text.split('^').next().unwrap_or(text)
 }
 
 /// First letter in lower case, `q` for anything that is no letter.
@@ -183,6 +218,32 @@ mod tests {
     use super::*;
 
     const PLAIN: &str = "partition-default: /p\n";
+
+    #[test]
+    fn with_fulldirhash_the_places_are_those_of_2_3_and_those_that_mbpath_of_3_6_prints() {
+        let conf = format!("{FULL}virtdomains: userid\n");
+        let conf = ImapdConf::parse(&conf).expect("sound");
+        for (name, of_3_6) in [
+            ("user.first^last", "H/user/first^last"),
+            ("user.9^lives", "L/user/9^lives"),
+            ("shared^x.y^z", "G/shared^x/y^z"),
+            ("user.Upper^Case", "C/user/Upper^Case"),
+            (
+                "ex.com!user.first^last",
+                "domain/A/ex.com/H/user/first^last",
+            ),
+        ] {
+            let name = MailboxName::parse(name).expect("a name");
+            let all = conf.dirs_of_any_release(&name, "default").expect("known");
+            let subs: Vec<&Path> = all.iter().map(|dirs| dirs.data().sub.as_path()).collect();
+            let of_2_3 = conf.dirs(&name, "default").expect("known");
+            assert_eq!(subs[0], of_2_3.data().sub);
+            assert_eq!(subs.last(), Some(&Path::new(of_3_6)), "{name}");
+        }
+        let plain = MailboxName::parse("user.joe.a^b").expect("a name");
+        let all = conf.dirs_of_any_release(&plain, "default").expect("known");
+        assert_eq!(all.len(), 1);
+    }
     const HASHED: &str = "partition-default: /p\nhashimapspool: yes\n";
     const FULL: &str = "partition-default: /p\nhashimapspool: yes\nfulldirhash: yes\n";
     const DOMAINS: &str = "partition-default: /p\nhashimapspool: yes\nvirtdomains: userid\n";

@@ -69,29 +69,39 @@ impl<I: Iterator<Item = Listed>> Resolver<I> {
             Some(partition) => vec![partition.clone()],
             None => default.clone().into_iter().chain(others).collect(),
         };
+        let mut found: Vec<Mailbox> = Vec::new();
         for partition in candidates {
-            let sub = match &wanted.uniqueid {
+            let subs = match &wanted.uniqueid {
                 Some(uniqueid) => match uuid_dir(uniqueid) {
-                    Some(sub) => sub,
+                    Some(sub) => vec![sub],
                     None => return bad(format!("{uniqueid:?} is not a unique id")),
                 },
-                None => match self.conf.dirs(&name, &partition) {
-                    Ok(dirs) => dirs.data().sub.clone(),
+                None => match self.conf.dirs_of_any_release(&name, &partition) {
+                    Ok(all) => all.iter().map(|dirs| dirs.data().sub.clone()).collect(),
                     Err(error) => return bad(error.to_string()),
                 },
             };
-            let mailbox = mailbox_at(&self.conf, &partition, &sub, Some(&wanted.name))?;
-            let there = |path: &Path| std::fs::symlink_metadata(path).is_ok();
-            // A directory without any of these may only be on the way to a mailbox further down.
-            if wanted.uniqueid.is_some()
-                || there(&mailbox.index)
-                || there(&mailbox.header)
-                || mailbox.has_messages()
-            {
-                return Some(Ok(mailbox));
+            for sub in subs {
+                let mailbox = mailbox_at(&self.conf, &partition, &sub, Some(&wanted.name))?;
+                let there = |path: &Path| std::fs::symlink_metadata(path).is_ok();
+                // A directory without any of these may only be on the way to a mailbox further down.
+                if wanted.uniqueid.is_some()
+                    || there(&mailbox.index)
+                    || there(&mailbox.header)
+                    || mailbox.has_messages()
+                {
+                    found.push(mailbox);
+                }
             }
         }
-        None
+        if let [first, second, ..] = found.as_slice() {
+            return bad(format!(
+                "it is at {} and at {}; name the partition of the live one, or remove the other",
+                first.index.display(),
+                second.index.display()
+            ));
+        }
+        found.pop().map(Ok)
     }
 
     fn uuid(&mut self) -> Option<Step> {

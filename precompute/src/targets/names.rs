@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use indexfile::mailbox::list::{Item, Skip};
-use indexfile::mailbox::{ImapdConf, MailboxName, MetaFile};
+use indexfile::mailbox::{ConfError, ImapdConf, MailboxName, MetaFile};
 
 use super::walk::Step;
 use super::{Roots, Target};
@@ -107,38 +107,54 @@ impl<'a> Resolver<'a> {
             None => default.into_iter().chain(others).collect(),
         };
         let mut first = None;
+        let mut found = Vec::new();
         for partition in candidates {
-            let dirs = match self.conf.dirs(&name, partition) {
-                Ok(dirs) => dirs,
+            let all = match self.conf.dirs_of_any_release(&name, partition) {
+                Ok(all) => all,
                 Err(error) => return finding(Code::NoMailbox, std::path::PathBuf::new(), &error),
             };
-            let there = [MetaFile::Header, MetaFile::Index]
-                .into_iter()
-                .any(|file| std::fs::symlink_metadata(dirs.file(file)).is_ok());
-            if there {
-                let roots = match self.roots.get(partition) {
-                    Some(roots) => Arc::clone(roots),
-                    None => match Roots::of_partition(self.conf, partition) {
-                        Ok(roots) => {
-                            let roots = Arc::new(roots);
-                            self.roots.insert(partition.to_owned(), Arc::clone(&roots));
-                            roots
-                        }
-                        Err(error) => {
-                            return finding(Code::NoMailbox, std::path::PathBuf::new(), &error);
-                        }
-                    },
-                };
-                return Ok(Target {
+            for dirs in all {
+                let there = [MetaFile::Header, MetaFile::Index]
+                    .into_iter()
+                    .any(|file| std::fs::symlink_metadata(dirs.file(file)).is_ok());
+                let index = dirs.file_dir(MetaFile::Index).path();
+                if there {
+                    found.push((partition, dirs, index));
+                } else {
+                    first.get_or_insert(index);
+                }
+            }
+        }
+        match found.as_slice() {
+            [] => {
+                let path = first.unwrap_or_default();
+                let why = format!("{}: no such mailbox (no {})", listed.name, path.display());
+                finding(Code::NoMailbox, path, &why)
+            }
+            [(partition, dirs, _)] => match self.roots_of(partition) {
+                Ok(roots) => Ok(Target {
                     mailbox: name.to_string(),
                     roots,
                     sub: dirs.data().sub.clone(),
-                });
+                }),
+                Err(error) => finding(Code::NoMailbox, std::path::PathBuf::new(), &error),
+            },
+            [(_, _, one), (_, _, other), ..] => {
+                let (one, other) = (one.display(), other.display());
+                let why = format!(
+                    "{name} is at {one} and at {other}; name the partition of the live one, or remove the other"
+                );
+                finding(Code::NoMailbox, std::path::PathBuf::new(), &why)
             }
-            first.get_or_insert_with(|| dirs.file_dir(MetaFile::Index).path());
         }
-        let path = first.unwrap_or_default();
-        let why = format!("{}: no such mailbox (no {})", listed.name, path.display());
-        finding(Code::NoMailbox, path, &why)
+    }
+
+    fn roots_of(&mut self, partition: &str) -> Result<Arc<Roots>, ConfError> {
+        if let Some(roots) = self.roots.get(partition) {
+            return Ok(Arc::clone(roots));
+        }
+        let roots = Arc::new(Roots::of_partition(self.conf, partition)?);
+        self.roots.insert(partition.to_owned(), Arc::clone(&roots));
+        Ok(roots)
     }
 }
