@@ -26,13 +26,14 @@ impl Session {
             }
         }
         let how = How {
+            want: prepare.upgrade,
             write: prepare.write,
             stop: None,
         };
-        self.prepare_anew(&prepare.of, prepare.upgrade, how)
+        self.prepare_anew(&prepare.of, how)
     }
 
-    fn prepare_anew(&mut self, of: &Named, upgrade: Upgrade, how: How) -> Result<Reply, Refusal> {
+    fn prepare_anew(&mut self, of: &Named, how: How) -> Result<Reply, Refusal> {
         // What was prepared before is given up first: one mailbox a connection.
         self.prepared = None;
         self.clear_scratch();
@@ -53,7 +54,7 @@ impl Session {
         let caches = Caches { local, expected };
         let prepared = self.noting(&place, |session, note| {
             let cancel = &session.control.cancel;
-            stage::prepare(&place, &live, upgrade, of, caches, how, cancel, note)
+            stage::prepare(&place, &live, of, caches, how, cancel, note)
         })?;
         let reply = Reply::Ok(prepared.report().to_fields());
         self.prepared = Some(prepared.seen(looks));
@@ -73,10 +74,11 @@ impl Session {
             return Ok(());
         }
         let how = How {
+            want: Upgrade::default(),
             write: Write::Never,
             stop: Some(Instant::now() + READ_IN_LOCK),
         };
-        let done = self.prepare_anew(&lock.of, Upgrade::default(), how);
+        let done = self.prepare_anew(&lock.of, how);
         given_up(done.map(drop))
     }
 
@@ -117,7 +119,14 @@ impl Session {
             _ => {}
         }
         drop(live);
-        self.prepare_anew(of, want, How { write, stop: None })?;
+        self.prepare_anew(
+            of,
+            How {
+                want,
+                write,
+                stop: None,
+            },
+        )?;
         Ok(self.prepared.take())
     }
 }

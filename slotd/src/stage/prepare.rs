@@ -35,13 +35,15 @@ pub const fn prepared_name(kind: FileKind) -> &'static str {
     }
 }
 
-/// From so many messages on the new files are written ahead if that is left to slotd. Below it writing them under the locks takes no
-/// longer than comparing them with what was written ahead; `docs/benchmarks.md` has the measurement.
+/// From so many messages on the new files are written ahead if that is left to slotd. It lies between 25, where that only took time, and
+/// 20,000, where it shortened the locks much; where the two ways cross was not measured.
 pub const WORTH_WRITING: u32 = 1000;
 
 /// How much is done ahead.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct How {
+    /// What the `UPGRADE` that follows will ask for.
+    pub want: Upgrade,
     /// Whether the new files are written too.
     pub write: Write,
     /// When reading messages has to stop.
@@ -128,13 +130,13 @@ impl Drop for PreparedFile {
 pub fn prepare(
     place: &Place,
     live: &LiveFiles,
-    want: Upgrade,
     of: Incarnation,
     caches: Caches,
     how: How,
     cancel: &AtomicBool,
     note: Note<'_>,
 ) -> Result<Prepared, Refusal> {
+    let want = how.want;
     check_version(want.version)?;
     live.check(want.repair)?;
     remove_stale(place)?;
