@@ -156,7 +156,7 @@ async fn in_a_large_mailbox_the_directory_tells_that_a_message_was_replaced_unde
     let store = Store::small(&[MAILBOX]);
     large(&store, 2500);
     let up = after(&store, Write::Always, When::Locked, &|s| {
-        replace(s, 1234, false)
+        replace(s, 1234, false);
     })
     .await;
     assert_eq!(up.hashed, 2501);
@@ -165,7 +165,7 @@ async fn in_a_large_mailbox_the_directory_tells_that_a_message_was_replaced_unde
     let store = Store::small(&[MAILBOX]);
     large(&store, 2500);
     let up = after(&store, Write::Always, When::BeforeLock, &|s| {
-        replace(s, 7, true)
+        replace(s, 7, true);
     })
     .await;
     assert_eq!(up.hashed, 2501);

@@ -50,16 +50,14 @@ fn commands() -> impl Strategy<Value = Command> {
         Just(Command::Rollback),
         Just(Command::Confirm),
         Just(Command::Quit),
-        (named(), prop::option::of(0..=u64::MAX), flags.clone()).prop_map(
-            |(of, ms, (now, ahead))| {
-                Command::Lock(Lock {
-                    of,
-                    wait: ms.map(Duration::from_millis),
-                    now,
-                    ahead,
-                })
-            }
-        ),
+        (named(), prop::option::of(0..=u64::MAX), flags).prop_map(|(of, ms, (now, ahead))| {
+            Command::Lock(Lock {
+                of,
+                wait: ms.map(Duration::from_millis),
+                now,
+                ahead,
+            })
+        }),
         upgrades().prop_map(Command::Upgrade),
         any::<(u32, u32, u32)>().prop_map(|(a, b, parts)| {
             Command::Digests(DigestRange {

@@ -253,7 +253,9 @@ fn moved(host: &Host, to: &Path, hashed: bool, on_meta: Option<&str>) -> Host {
     }
     if let Some(files) = on_meta {
         let meta = meta.display();
-        conf += &format!("metapartition-default: {meta}\nmetapartition_files: {files}\n");
+        let root = meta.to_string();
+        conf.extend(["metapartition-default: ", &root, "\n"]);
+        conf.extend(["metapartition_files: ", files, "\n"]);
     }
     fs::create_dir_all(to.join("conf")).unwrap();
     fs::write(to.join("imapd.conf"), conf).unwrap();

@@ -118,7 +118,7 @@ impl Store {
         for _ in 0..500 {
             match Host::open(self.conf.clone(), &self.state(), options.clone()) {
                 Err(HostError::Busy { .. } | HostError::Lease(LeaseError::Held { .. })) => {
-                    std::thread::sleep(Duration::from_millis(10))
+                    std::thread::sleep(Duration::from_millis(10));
                 }
                 host => return Arc::new(host.unwrap()),
             }

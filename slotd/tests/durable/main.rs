@@ -54,8 +54,10 @@ fn store_with_meta(files: &str) -> Store {
     let path = store.root().join("imapd.conf");
     let text = fs::read_to_string(&path).unwrap();
     let key = |l: &&str| !l.starts_with("metapartition_files");
-    let mut text: String = text.lines().filter(key).map(|l| format!("{l}\n")).collect();
-    text.push_str(&format!("metapartition_files: {files}\n"));
+    let mut lines: Vec<&str> = text.lines().filter(key).collect();
+    let meta_files = format!("metapartition_files: {files}\n");
+    lines.push(&meta_files);
+    let text = lines.join("\n");
     fs::write(&path, text).unwrap();
     for file in ["header", "index", "cache", "expunge"] {
         if !files.split(' ').any(|f| f == file) {

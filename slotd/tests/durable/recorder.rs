@@ -4,7 +4,7 @@
 //! does, by the system call, and notes it when the file lies below a root that a test watches. So a sync that is dropped is
 //! missing here, whatever the code around it says; and no other program and no privilege is needed.
 //!
-//! Seen is what goes through libc: the standard library, nix, `SQLite`. The linux_raw calls of rustix are not; what names or
+//! Seen is what goes through libc: the standard library, nix, `SQLite`. The `linux_raw` calls of rustix are not; what names or
 //! syncs a file must not use them (a test that waits for a rename or a sync which it does not see fails).
 #![allow(unsafe_code)] // functions of libc, under libc's names
 #![allow(dead_code)] // each test binary uses its part
@@ -180,6 +180,10 @@ fn int(result: libc::c_long) -> c_int {
     c_int::try_from(result).unwrap_or(-1)
 }
 
+fn size(result: libc::c_long) -> ssize_t {
+    ssize_t::try_from(result).unwrap_or(-1)
+}
+
 #[unsafe(no_mangle)]
 extern "C" fn fsync(fd: c_int) -> c_int {
     // SAFETY: the system call that libc's function makes, with its arguments.
@@ -205,9 +209,9 @@ extern "C" fn write(fd: c_int, bytes: *const c_void, len: size_t) -> ssize_t {
     // SAFETY: as fsync.
     let result = unsafe { libc::syscall(libc::SYS_write, fd, bytes, len) };
     if result > 0 {
-        note_written(fd, bytes, result as isize);
+        note_written(fd, bytes, size(result));
     }
-    result as ssize_t
+    size(result)
 }
 
 #[unsafe(no_mangle)]
@@ -215,9 +219,9 @@ extern "C" fn pwrite64(fd: c_int, bytes: *const c_void, len: size_t, to: off_t) 
     // SAFETY: as fsync.
     let result = unsafe { libc::syscall(libc::SYS_pwrite64, fd, bytes, len, to) };
     if result > 0 {
-        note_written(fd, bytes, result as isize);
+        note_written(fd, bytes, size(result));
     }
-    result as ssize_t
+    size(result)
 }
 
 #[unsafe(no_mangle)]

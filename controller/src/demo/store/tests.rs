@@ -246,14 +246,15 @@ fn the_oddities_are_as_odd_as_they_say() {
     let length = fs::metadata(torn).expect("its metadata").len();
     let records = u64::from(index("user.dave.torn append", MetaFile::Index).num_records());
     assert_eq!(length, 96 + records * 80 + 37);
-    let shared = fs::read_dir(dirs("user.alice.onecopy").data().path())
-        .expect("a directory")
-        .filter(|e| {
-            e.as_ref()
-                .is_ok_and(|e| e.metadata().is_ok_and(|m| m.nlink() > 1))
-        })
-        .count();
+    let shared = hard_links(&dirs("user.alice.onecopy").data().path());
     assert!(shared > 1, "messages are hard-linked");
+}
+
+/// How many files of a directory have more than one name.
+fn hard_links(dir: &Path) -> usize {
+    let files = fs::read_dir(dir).expect("a directory").flatten();
+    let linked = files.filter(|e| e.metadata().is_ok_and(|m| m.nlink() > 1));
+    linked.count()
 }
 
 fn sha1_of(bytes: &[u8]) -> Guid {

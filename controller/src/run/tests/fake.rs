@@ -412,10 +412,14 @@ fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command
         Command::Status(of) => {
             let name = of.mailbox.as_str();
             let there = host.mailboxes.contains_key(name);
-            host.refuses(name).unwrap_or_else(|| match there {
-                true => Reply::Ok(slotd::protocol::Fields::new()),
-                false => Reply::no(Code::NoMailbox, format!("no mailbox {name}")),
-            })
+            let answer = || {
+                if there {
+                    Reply::Ok(slotd::protocol::Fields::new())
+                } else {
+                    Reply::no(Code::NoMailbox, format!("no mailbox {name}"))
+                }
+            };
+            host.refuses(name).unwrap_or_else(answer)
         }
         Command::Find(find) => by_uniqueid(host, &find.uniqueid),
         Command::Quit | Command::Leave => Reply::Ok(slotd::protocol::Fields::new()),
@@ -428,6 +432,7 @@ fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command
     }
 }
 
+#[allow(clippy::too_many_lines)] // one arm a command
 fn in_session(host: &mut Host, session: &mut Session, name: &str, command: &Command) -> Reply {
     let Some(mailbox) = host.mailboxes.get_mut(name) else {
         return Reply::no(Code::NoMailbox, "gone");
