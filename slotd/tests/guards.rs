@@ -8,7 +8,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use common::{Store, lock};
+use common::{Store, lock, sha1_of};
+use indexfile::RecordGuid;
+use indexfile::mailbox::HeaderFile;
+use indexfile::sha1s::{Entry, encode};
+use precompute::message::Spool;
 use slotd::client::ClientError;
 use slotd::lock::wait;
 use slotd::protocol::{Code, Commit, Lock, Upgrade};
@@ -175,4 +179,55 @@ async fn a_partition_that_is_lost_between_upgrade_and_commit_is_noticed_at_commi
         fs::rename(&spool, store.root().join("lost")).unwrap();
     })
     .await;
+}
+
+/// Same UID, same size, other bytes: written over, or another file under the name.
+#[tokio::test]
+async fn a_hash_of_the_cache_is_not_believed_of_a_message_that_has_changed_since() {
+    let store = Store::small(&[MAILBOX]);
+    let (index, meta) = (store.index(MAILBOX), store.meta(MAILBOX));
+    let message = |uid: u32| store.spool(MAILBOX).join(format!("{uid}."));
+    let uids: Vec<u32> = index.records().map(|r| r.unwrap().uid()).collect();
+    let spool = Spool::open(&store.spool(MAILBOX)).unwrap();
+    let entry = |uid: &u32| {
+        let stat = spool.stat(*uid).unwrap();
+        let guid = sha1_of(&message(*uid));
+        Entry {
+            uid: *uid,
+            size: stat.size,
+            stamp: stat.stamp,
+            guid,
+        }
+    };
+    let entries: Vec<Entry> = uids.iter().map(entry).collect();
+    let uniqueid = HeaderFile::open(&meta.join("cyrus.header"))
+        .unwrap()
+        .uniqueid;
+    let cache = encode(index.header().uidvalidity(), &uniqueid, &entries).unwrap();
+    fs::write(meta.join("cyrus.sha1s"), cache).unwrap();
+    let other =
+        |path: &Path| -> Vec<u8> { fs::read(path).unwrap().iter().map(|b| b ^ 1).collect() };
+    let [over, replaced] = [message(uids[1]), message(uids[2])];
+    // Another tick of the clock than the one of the stamp.
+    std::thread::sleep(Duration::from_millis(20));
+    fs::write(&over, other(&over)).unwrap();
+    let new = replaced.with_extension("new");
+    fs::write(&new, other(&replaced)).unwrap();
+    fs::rename(&new, &replaced).unwrap();
+
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    client.lock(lock(MAILBOX)).await.unwrap();
+    let up = client.upgrade(Upgrade::default()).await.unwrap();
+    client.commit(Commit::default()).await.unwrap();
+    assert_eq!(up.cached as usize, uids.len() - 2);
+    for record in store.index(MAILBOX).records().map(Result::unwrap) {
+        let uid = record.uid();
+        assert_eq!(
+            record.guid(),
+            RecordGuid::Guid(sha1_of(&message(uid))),
+            "UID {uid}"
+        );
+    }
+    served.stop().await;
 }

@@ -176,7 +176,7 @@ impl Ledger {
                 .filter(|n| {
                     let n = n.trim_end_matches(" (removed)");
                     matters(Path::new(n))
-                        || [".OLD", ".uuids", ".log", ".json"]
+                        || [".OLD", ".uuids", ".log", ".json", ".store"]
                             .iter()
                             .any(|e| n.ends_with(e))
                 })
