@@ -1,6 +1,6 @@
 //! What a run would do, found out without changing anything.
 //!
-//! From the list alone: mailboxes and partitions. With a look into each mailbox (`STATUS` on both
+//! From the list and a look at both hosts ([`crate::run::Preflight`]): mailboxes and partitions, and what would be refused. With a look into each mailbox (`STATUS` on both
 //! hosts, no locks): versions, GUIDs to replace, cached or to be hashed, bytes, findings of
 //! `indexfile check`, refusals, and whether master and replica agree. Counts and a few examples of
 //! each kind are kept, so memory is flat. Writes nothing, so a crash leaves nothing.
@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use indexfile::exit::Exit;
 use serde::Serialize;
 use slotd::protocol::Status;
 
 use crate::count::{Count, Refused, beside, each_host, is_unknown, note_findings, versions};
 use crate::listing::{Beside, Odd};
-use crate::run::{Answered, SERVERS_BEFORE_2_3_10};
+use crate::run::{Answered, Preflight, SERVERS_BEFORE_2_3_10, Weight};
 
 /// Bytes a second that are hashed under locks, where `precompute` has not been: from disks, on one host.
 const HASH_RATE: u64 = 200_000_000;
@@ -86,6 +87,10 @@ pub struct Plan {
     pub two_places: Odd,
     /// Names that the master does not know.
     pub unknown: u64,
+    /// Hosts without room for the new files, by a look into each mailbox.
+    pub no_room: Vec<&'static str>,
+    /// What a look at both hosts, and at a few mailboxes, has shown.
+    pub preflight: Preflight,
     /// Whether each mailbox was looked into.
     pub deep: bool,
     /// Seconds that a run may take, at the rate given and with what is to be hashed.
@@ -133,6 +138,33 @@ impl Plan {
         let hashing = self.hosts.values().map(|h| h.hash_bytes).max();
         let moving = to_do.unwrap_or(self.mailboxes) / u64::from(rate.max(1));
         self.expected_seconds = moving + hashing.unwrap_or(0) / HASH_RATE;
+    }
+
+    /// Compares the room with what a look into each mailbox says will be written.
+    pub fn weigh_room(&mut self) {
+        for (side, host) in &self.hosts {
+            let Some(look) = self.preflight.hosts.get(side) else {
+                continue;
+            };
+            let needed = host.index_bytes + host.index_bytes / 8;
+            if look.free.is_some_and(|free| needed > free) {
+                self.no_room.push(side);
+            }
+        }
+    }
+
+    /// What the command ends with: 0 only if nothing that was seen would refuse a run or a mailbox of it.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        let refused = self.other_incarnation.mailboxes > 0
+            || self.hosts.values().any(|host| !host.refused.is_empty())
+            || self.bad_entries.count + self.two_places.count > 0;
+        match self.preflight.exit() {
+            exit @ (Exit::Ok | Exit::Data) if self.unknown > 0 => exit.max(Exit::NoMailbox),
+            Exit::Ok if !self.no_room.is_empty() => Exit::Io,
+            Exit::Ok if refused => Exit::Data,
+            exit => exit,
+        }
     }
 
     /// Notes what the list had beside mailboxes.
@@ -209,6 +241,20 @@ impl Plan {
         for warning in &self.warnings {
             writeln!(out, "  {warning}")?;
         }
+        for trouble in &self.preflight.troubles {
+            let kind = match trouble.weight {
+                Weight::Warning => "warning",
+                Weight::Some => "would be refused in part",
+                Weight::All => "WOULD BE REFUSED",
+            };
+            writeln!(out, "  {kind}: {}", trouble.text)?;
+        }
+        for side in &self.no_room {
+            writeln!(
+                out,
+                "  WOULD RUN OUT OF ROOM on the {side}: new files of all these mailboxes"
+            )?;
+        }
         for (why, n) in &self.skipped {
             writeln!(out, "  skipped, {why}: {n}")?;
         }
@@ -227,7 +273,11 @@ impl Plan {
             "expected time: {expected}, without waiting for limits or locks"
         )?;
         if !self.deep {
-            return writeln!(out, "From the list alone; --deep looks into each mailbox.");
+            return writeln!(
+                out,
+                "{} of these mailboxes were looked at; --deep looks into each.",
+                self.preflight.sampled
+            );
         }
         for (side, host) in &self.hosts {
             host.write(side, self.to, out)?;

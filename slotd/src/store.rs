@@ -97,6 +97,23 @@ impl Store {
         roots
     }
 
+    /// The roots on which index or expunge files lie, each once.
+    #[must_use]
+    pub fn index_roots(&self) -> Vec<PathBuf> {
+        let mut roots = Vec::new();
+        if let Ok(any) = MailboxName::parse("user.a") {
+            for partition in self.conf.partitions() {
+                if let Ok(dirs) = self.conf.dirs(&any, &partition.name) {
+                    let of = |file| dirs.file_dir(file).root.clone();
+                    roots.extend([MetaFile::Index, MetaFile::Expunge].map(of));
+                }
+            }
+        }
+        roots.sort();
+        roots.dedup();
+        roots
+    }
+
     /// Finds a mailbox and opens its directories.
     ///
     /// # Errors

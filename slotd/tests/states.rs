@@ -321,3 +321,29 @@ async fn a_partition_that_is_unmounted_refuses_its_mailboxes_and_never_looks_emp
     assert_eq!(refused, [Some(Code::Unmounted); 3]);
     again.unwrap();
 }
+
+#[tokio::test]
+async fn a_host_tells_its_room_its_limits_and_what_is_not_mounted() {
+    let store = Store::small(&[MAILBOX]);
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    let facts = client.preflight().await.unwrap();
+    assert_eq!(facts.version, env!("CARGO_PKG_VERSION"));
+    assert!(facts.nofile > 0);
+    assert_eq!(facts.chown, rustix::process::geteuid().is_root());
+    let roots = |facts: &slotd::protocol::HostFacts| -> Vec<(String, bool, bool, Option<Code>)> {
+        let roots = facts.roots.iter();
+        let last = |path: &str| path.rsplit('/').next().unwrap().to_owned();
+        roots
+            .map(|r| (last(&r.path), r.free > 0, r.written, r.trouble))
+            .collect()
+    };
+    let meta = ("meta".to_owned(), true, true, None);
+    let spool = ("spool".to_owned(), true, false, None);
+    assert_eq!(roots(&facts), [meta.clone(), spool]);
+    let spool = store.root().join("spool");
+    std::fs::rename(&spool, store.root().join("lost")).unwrap();
+    let facts = client.preflight().await.unwrap();
+    let lost = ("spool".to_owned(), false, false, Some(Code::Unmounted));
+    assert_eq!(roots(&facts), [meta, lost]);
+}

@@ -45,6 +45,7 @@ fn commands() -> impl Strategy<Value = Command> {
     let flags = (any::<bool>(), any::<bool>());
     prop_oneof![
         Just(Command::Hello),
+        Just(Command::Preflight),
         Just(Command::Leave),
         "[a-z0-9-]{1,40}".prop_map(|journal| Command::Register { journal }),
         Just(Command::Rollback),

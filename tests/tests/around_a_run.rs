@@ -5,6 +5,7 @@ use std::fs;
 
 use tests::damage;
 use tests::fleet::Fleet;
+use tests::process::Guard;
 use tests::snapshot;
 use tests::store::Host;
 
@@ -71,4 +72,51 @@ fn clean_removes_the_old_files_and_the_caches_and_nothing_else() {
         lines.iter().all(|l| l.ends_with(".OLD is gone")),
         "{lines:#?}"
     );
+}
+
+#[test]
+fn a_plan_says_no_where_a_run_would() {
+    let mut fleet = Fleet::of_239();
+    fleet.start();
+    let plan = |fleet: &Fleet, args: &[&str]| {
+        let ended = fleet.controller("plan", &[&["--json"], args].concat());
+        let found = |what: &str| {
+            let troubles = ended.json()["preflight"]["troubles"].clone();
+            let of = |t: &serde_json::Value| t["what"] == what;
+            troubles.as_array().unwrap().iter().any(of)
+        };
+        (ended.code, found("names"), found("replica"))
+    };
+    assert_eq!(plan(&fleet, &[]), (Some(0), false, false));
+    // A name that does not exist, and a list given as a name.
+    let unknown = plan(&fleet, &["user.bob", "user.nobody"]);
+    assert_eq!(unknown, (Some(67), true, false));
+    let list = fleet.journal().with_file_name("boxes");
+    fs::write(&list, "user.bob\n").unwrap();
+    let mut command = fleet.command("plan", &["boxes"]);
+    command.current_dir(list.parent().unwrap());
+    let ended = Guard::spawn(&mut command).finish().expect_code(67);
+    assert!(ended.stdout.contains("--mailboxes"), "{}", ended.stdout);
+    // Mailboxes that were made anew under the same names are others.
+    for dirs in fleet.replica.mailboxes().unwrap().values() {
+        for name in ["cyrus.index", "cyrus.expunge"] {
+            if let Ok(bytes) = fs::read(dirs.file(name)) {
+                tests::damage::overwrite(&dirs.file(name), 44, &[bytes[44] ^ 1]);
+            }
+        }
+    }
+    fleet.remember();
+    assert_eq!(plan(&fleet, &[]), (Some(78), false, true));
+    let ended = fleet.controller("upgrade", &[]).expect_code(78);
+    assert!(
+        ended.stderr.contains("no replica of this master"),
+        "{}",
+        ended.stderr
+    );
+    let _ = fleet.assert_settled();
+    assert_eq!(fleet.open_transactions(), [""; 0]);
+    // One that is dead.
+    drop(fleet.take_slotd(1));
+    let ended = fleet.controller("plan", &["user.bob"]).expect_code(69);
+    assert!(ended.stderr.contains("replica"), "{}", ended.stderr);
 }

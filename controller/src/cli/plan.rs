@@ -8,7 +8,7 @@ use super::args::{Hosts, Mailboxes, UnusedState};
 use super::migrate::with_runtime;
 use super::{Fail, signals, text};
 use crate::plan::Plan;
-use crate::run::{Asking, Connect, list, stop_pair, survey};
+use crate::run::{Asking, Connect, list, stop_pair, survey_and_look};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -42,14 +42,14 @@ pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
     let plan = with_runtime(async move {
         let (handle, stop) = stop_pair();
         signals::watch(handle, text::note);
-        let beside = if args.deep {
+        let (beside, found) = if args.deep {
             let asking = Asking {
                 connect: &connect,
                 parallel: args.parallel.into(),
                 stop: &stop,
                 question: Arc::new(slotd::protocol::Command::Status),
             };
-            survey(&asking, sources, |a| plan.answered(&a)).await?
+            survey_and_look(&asking, sources, |a| plan.answered(&a)).await?
         } else {
             list(&connect, sources, &stop, |listed| {
                 plan.listed(listed.partition.as_deref());
@@ -57,6 +57,8 @@ pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
             .await?
         };
         plan.beside(beside);
+        plan.preflight = found;
+        plan.weigh_room();
         plan.expect(args.rate);
         Ok(plan)
     })?;
@@ -65,11 +67,5 @@ pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
     } else {
         text::say(plan.to_text().trim_end())?;
     }
-    Ok(if plan.unknown > 0 {
-        Exit::NoMailbox
-    } else if plan.bad_entries.count + plan.two_places.count > 0 {
-        Exit::Data
-    } else {
-        Exit::Ok
-    })
+    Ok(plan.exit())
 }

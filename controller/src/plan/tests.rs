@@ -29,6 +29,7 @@ fn status(index: u32, old: u32, digest: u8) -> Said {
         index_bytes: 900,
         last_uid: 12,
         has_old: false,
+        keeps_owner: true,
         findings: vec!["cyrus.index:short".to_owned()],
         digest: Guid::from_bytes([digest; 20]),
     };

@@ -20,6 +20,7 @@ use super::heard::Ear;
 use super::intake::{Source, fill};
 use super::observe::Observer;
 use super::pass::one_pass;
+use super::preflight::{SAMPLE, Weight, Work, preflight};
 use super::queue::Scope;
 use super::recover::{settle_open, settle_waiting};
 use super::room::{descriptors, fit};
@@ -158,10 +159,12 @@ async fn begin_and_work(
         parts.observer.warn(SERVERS_BEFORE_2_3_10);
     }
     let (run, beside) = if start.is_listed() {
+        look(parts, Work::default()).await?;
         // What the master walked once need not be walked again.
         (start.begin(parts, sources)?, Beside::default())
     } else {
         let spool = asked.mailboxes(parts, sources).await?;
+        look(parts, Work::of(&spool, SAMPLE)?).await?;
         let run = start.begin(parts, sources)?;
         fill(parts, run, &spool)?;
         parts.journal.list_complete(run)?;
@@ -177,6 +180,18 @@ async fn begin_and_work(
     }
     work(shared, run, &Scope::All).await?;
     sum_up(shared, run, begun, beside, recovered.settled)
+}
+
+/// The look at the hosts before anything is begun.
+///
+/// # Errors
+/// Every mailbox would be refused.
+pub(super) async fn look(parts: &Parts, work: Work) -> Result<(), RunError> {
+    let found = preflight(&parts.connect, work).await?;
+    for trouble in found.troubles.iter().filter(|t| t.weight != Weight::All) {
+        parts.observer.say(&trouble.text);
+    }
+    found.refusal().map_or(Ok(()), Err)
 }
 
 /// Takes up what failed in the last run.
@@ -215,6 +230,7 @@ async fn work_again(
     begun: Instant,
 ) -> Result<Summary, RunError> {
     let recovered = settle_open(shared).await?;
+    look(&shared.parts, Work::default()).await?;
     let scope = take_up_again(&shared.parts, run, what)?;
     work(shared, run, &scope).await?;
     sum_up(shared, run, begun, Beside::default(), recovered.settled)

@@ -41,6 +41,7 @@ mod intake;
 mod observe;
 mod pass;
 mod peer;
+mod preflight;
 mod queue;
 mod recover;
 mod rollback;
@@ -63,6 +64,7 @@ pub use connect::{BoxFuture, Connect, Slotds};
 pub use engine::{Parts, retry, run, run_controlled};
 pub use intake::Source;
 pub use observe::{Finished, Observer, Silent};
+pub use preflight::{HostLook, Preflight, Trouble, Weight};
 pub use recover::{Recovered, recover};
 pub use rollback::{rollback, run_to_undo};
 pub use settings::{
@@ -71,4 +73,4 @@ pub use settings::{
 pub(crate) use spool::Spooled;
 pub(crate) use summary::Histogram;
 pub use summary::{LockMs, Summary};
-pub use survey::{Answered, Asking, Question, Said, list, survey, survey_rows};
+pub use survey::{Answered, Asking, Question, Said, list, survey, survey_and_look, survey_rows};

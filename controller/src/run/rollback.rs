@@ -20,7 +20,8 @@ use indexfile::mailbox::MailboxName;
 use super::asked::Asked;
 use super::begin::Start;
 use super::bound::Sides;
-use super::engine::{Parts, Shared, sum_up, work};
+use super::engine::{Parts, Shared, look, sum_up, work};
+use super::preflight::Work;
 use super::queue::Scope;
 use super::recover::settle_open;
 use super::settings::{RunError, Stop};
@@ -100,6 +101,7 @@ async fn undo(
     let start = Start::of(parts, ids, &asked)?;
     // What the run had decided belongs to what it changed.
     let recovered = settle_open(shared).await?;
+    look(parts, Work::default()).await?;
     let mut search = Search {
         parts,
         names,

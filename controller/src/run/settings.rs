@@ -237,6 +237,14 @@ pub enum RunError {
     /// It was told to stop before it had begun.
     #[error("stopped before the list was read to its end; nothing was begun")]
     Stopped,
+    /// Every mailbox would be refused, so nothing was begun.
+    #[error("{text}; nothing was begun")]
+    Preflight {
+        /// The code that fits.
+        exit: Exit,
+        /// What was found at the hosts.
+        text: String,
+    },
     /// The run that was stopped is another one than this.
     #[error("{0}")]
     Other(Box<OtherRun>),
@@ -302,6 +310,7 @@ impl RunError {
             Self::List(ListError::Io { source, .. }) | Self::ListFile { source, .. } => {
                 Exit::of_io(source)
             }
+            Self::Preflight { exit, .. } => *exit,
             Self::List(_) | Self::Empty(_) => Exit::Data,
             Self::Stopped => Exit::RolledBack,
             Self::Unavailable { .. } | Self::Full { .. } => Exit::Unavailable,

@@ -14,6 +14,7 @@ use super::begin::greet_hosts;
 use super::connect::Connect;
 use super::intake::{Batch, Batches, Source};
 use super::peer::{Peer, is_elsewhere, local, reason_of};
+use super::preflight::{Preflight, Work, preflight};
 use super::settings::{RunError, Stop, StopSignal};
 use super::spool::Spool;
 use super::summary::PAGE;
@@ -48,7 +49,10 @@ pub struct Asking<'a> {
 /// What is asked about each mailbox.
 pub type Question = dyn Fn(Named) -> Command + Send + Sync;
 
-/// Goes through the sources without asking anybody about single mailboxes.
+/// So many mailboxes are looked at before a person relies on the answer.
+const LOOKED_AT: u64 = 50;
+
+/// Looks at both hosts, and goes through the sources; of single mailboxes only a sample is asked about.
 ///
 /// # Errors
 /// The list cannot be read, or the master does not answer.
@@ -57,14 +61,16 @@ pub async fn list(
     sources: Vec<Source>,
     stop: &StopSignal,
     mut sink: impl FnMut(&Listed),
-) -> Result<Beside, RunError> {
+) -> Result<(Beside, Preflight), RunError> {
+    greet_hosts(connect).await?;
     let mut spool = whole(connect, sources, stop).await?;
+    let found = preflight(connect, Work::of(&spool, LOOKED_AT)?).await?;
     let mut beside = std::mem::take(&mut spool.beside);
     let mut after = 0;
     loop {
         let page = spool.page(after, PAGE as usize)?;
         let Some(last) = page.last() else {
-            return Ok(beside);
+            return Ok((beside, found));
         };
         after = last.at;
         for spooled in &page {
@@ -98,8 +104,33 @@ pub async fn survey(
     sink: impl FnMut(Answered),
 ) -> Result<Beside, RunError> {
     greet_hosts(asking.connect).await?;
+    let spool = whole(asking.connect, sources.clone(), asking.stop).await?;
+    survey_spool(asking, &sources, spool, sink).await
+}
+
+/// The same, after a look at both hosts.
+///
+/// # Errors
+/// As [`survey`].
+pub async fn survey_and_look(
+    asking: &Asking<'_>,
+    sources: Vec<Source>,
+    sink: impl FnMut(Answered),
+) -> Result<(Beside, Preflight), RunError> {
+    greet_hosts(asking.connect).await?;
+    let spool = whole(asking.connect, sources.clone(), asking.stop).await?;
+    let found = preflight(asking.connect, Work::of(&spool, LOOKED_AT)?).await?;
+    let beside = survey_spool(asking, &sources, spool, sink).await?;
+    Ok((beside, found))
+}
+
+async fn survey_spool(
+    asking: &Asking<'_>,
+    sources: &[Source],
+    mut spool: Spool,
+    sink: impl FnMut(Answered),
+) -> Result<Beside, RunError> {
     let strict = sources.iter().any(|source| source.partition().is_some());
-    let mut spool = whole(asking.connect, sources, asking.stop).await?;
     let mut beside = std::mem::take(&mut spool.beside);
     let (out, batches) = tokio::sync::mpsc::channel(2);
     let feed = tokio::task::spawn_blocking(move || {
@@ -235,7 +266,7 @@ async fn survey_batches(
     Ok(())
 }
 
-async fn put(
+pub(super) async fn put(
     peer: &mut Peer,
     side: Side,
     strict: Option<bool>,

@@ -7,6 +7,7 @@ mod failures;
 mod fake;
 mod limits;
 mod pair;
+mod preflight;
 mod retries;
 mod rollback;
 mod runs;

@@ -18,7 +18,7 @@ pub use error::ClientError;
 
 use crate::protocol::{
     Clean, Cleaned, Command, Commit, Committed, Confirmed, DigestRange, Digests, FieldError,
-    Fields, Greeting, GuidEntry, GuidPage, GuidRange, ListRange, Listed, Lock, MAX_LINE,
+    Fields, Greeting, GuidEntry, GuidPage, GuidRange, HostFacts, ListRange, Listed, Lock, MAX_LINE,
     MailboxFacts, Named, Prepare, Prepared, Reply, Sha1sChunk, Sha1sRange, Status, Upgrade,
     Upgraded, Verified, Verify,
 };
@@ -239,6 +239,14 @@ impl Client {
     /// As [`Client::ask`].
     pub async fn hello(&mut self) -> Result<Greeting, ClientError> {
         self.typed(Command::Hello, Greeting::from_fields).await
+    }
+
+    /// `PREFLIGHT`
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn preflight(&mut self) -> Result<HostFacts, ClientError> {
+        self.typed(Command::Preflight, HostFacts::from_fields).await
     }
 
     /// `REGISTER`: this connection is one of the coordinator with that journal.

@@ -21,6 +21,8 @@ pub struct Status {
     pub last_uid: u32,
     /// Whether `.OLD` files are there.
     pub has_old: bool,
+    /// A new index can be given to the owner of the old one.
+    pub keeps_owner: bool,
     /// Findings of `indexfile check`, by their stable codes, each with the file: `FILE:CODE`.
     pub findings: Vec<String>,
     /// As in [`super::Upgraded::digest`], of the files as they are.
@@ -155,6 +157,7 @@ impl Status {
             .with("index_bytes", self.index_bytes)
             .with("last_uid", self.last_uid)
             .with("has_old", u8::from(self.has_old))
+            .with("keeps_owner", u8::from(self.keeps_owner))
             .with_list("findings", &self.findings)
             .with("digest", self.digest)
     }
@@ -173,6 +176,7 @@ impl Status {
             index_bytes: fields.get("index_bytes")?,
             last_uid: fields.get("last_uid")?,
             has_old: fields.get::<u8>("has_old")? != 0,
+            keeps_owner: fields.get_optional::<u8>("keeps_owner")? != Some(0),
             findings: findings
                 .iter()
                 .map(|f| String::from_utf8_lossy(f).into_owned())

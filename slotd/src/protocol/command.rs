@@ -188,6 +188,8 @@ pub struct Find {
 pub enum Command {
     /// Who are you, and do you serve?
     Hello,
+    /// What can this host do: room, limits, privileges, mounts?
+    Preflight,
     /// Lock a mailbox.
     Lock(Lock),
     /// Stage new files for the locked mailbox.
@@ -283,6 +285,7 @@ impl Command {
         let mut args = Args::new(text);
         let command = match args.word.to_ascii_uppercase().as_str() {
             "HELLO" => Command::Hello,
+            "PREFLIGHT" => Command::Preflight,
             "LOCK" => {
                 let mailbox = args.mailbox()?;
                 let wait = args.number("wait_ms")?.map(Duration::from_millis);
@@ -352,6 +355,7 @@ impl Command {
     pub fn name(&self) -> &'static str {
         match self {
             Command::Hello => "HELLO",
+            Command::Preflight => "PREFLIGHT",
             Command::Lock(_) => "LOCK",
             Command::Upgrade(_) => "UPGRADE",
             Command::Guids(_) => "GUIDS",
@@ -386,6 +390,7 @@ impl Display for Command {
         let mut line = Line(self.name().to_owned());
         match self {
             Command::Hello
+            | Command::Preflight
             | Command::Rollback
             | Command::Confirm
             | Command::Leave

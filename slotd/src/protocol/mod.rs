@@ -14,6 +14,7 @@ mod compared;
 mod escape;
 mod fields;
 mod listed;
+mod preflight;
 mod reply;
 
 pub use answers::{
@@ -29,6 +30,7 @@ pub use compared::{Confirmed, DigestRange, Digests, PartDigest, Standing};
 pub use escape::{EscapeError, escape, unescape};
 pub use fields::{FieldError, Fields};
 pub use listed::{Listed, Odd, OddKind, Twice};
+pub use preflight::{HostFacts, RootFacts};
 pub use reply::{Code, Reply, ReplyError};
 
 /// The longest line in either direction, in bytes, with its line end.

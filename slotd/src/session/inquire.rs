@@ -187,6 +187,12 @@ impl Session {
         for kind in [FileKind::Index, FileKind::Expunge] {
             has_old |= place.directory_of(kind).stat(old_name(kind))?.is_some();
         }
+        let owner = place
+            .index
+            .stat(FileKind::Index.file_name())?
+            .map(|s| s.st_uid);
+        let own = rustix::process::geteuid().as_raw();
+        let keeps_owner = owner.is_none_or(|owner| owner == own) || super::preflight::may_chown();
         let status = Status {
             facts: MailboxFacts {
                 mailbox: place.mailbox.clone(),
@@ -205,6 +211,7 @@ impl Session {
             index_bytes: listing.files().fold(0, |sum, f| sum + f.length()),
             last_uid,
             has_old,
+            keeps_owner,
             findings,
             digest: listing.summed()?.digester.finish(),
         };

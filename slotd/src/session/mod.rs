@@ -11,6 +11,7 @@ mod find;
 mod inquire;
 mod intend;
 mod list;
+mod preflight;
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -167,6 +168,7 @@ impl Session {
     pub fn handle(&mut self, command: Command) -> Reply {
         let reply = match command {
             Command::Hello => Ok(Reply::Ok(self.greeting(None).to_fields())),
+            Command::Preflight => Ok(self.preflight()),
             Command::Register { journal } => self.register(journal),
             Command::Leave => self.leave(),
             Command::Find(find) => self.find(&find),

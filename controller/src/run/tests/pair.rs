@@ -6,7 +6,7 @@ use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
 use slotd::protocol::Code;
 
-use super::fake::{What, id_of, lock};
+use super::fake::{Net, What, id_of, lock};
 use super::world::{NAMES, World, names, spec_of};
 use crate::control::Control;
 use crate::journal::{Change, Journal, Listed, RunId, State, Verb};
@@ -205,4 +205,16 @@ async fn an_address_that_leads_to_another_store_in_the_middle_of_a_run_is_not_be
     task.await.unwrap();
     assert_eq!((summary.in_doubt, summary.exit()), (1, Exit::InDoubt));
     assert_eq!(world.row("user.a").state, State::Decided);
+}
+
+#[tokio::test]
+async fn an_open_transaction_with_a_replica_is_not_settled_without_it() {
+    let world = decided(known()).await;
+    let mut parts = world.parts();
+    parts.connect = Arc::new(Net {
+        hosts: [Some(Arc::clone(&world.hosts[0])), None],
+    });
+    let error = recover(parts).await.unwrap_err();
+    assert!(error.to_string().contains("give --replica"), "{error}");
+    assert_untouched(&world, &error);
 }

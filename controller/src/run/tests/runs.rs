@@ -89,7 +89,20 @@ async fn the_replica_commits_first_and_is_held_until_the_master_has() {
     };
     // One connection is registered for the whole run, and each of the others.
     let begins = [
-        "HELLO", "REGISTER", "REGISTER", "PREPARE", "LOCK", "UPGRADE", "CONFIRM", "COMMIT",
+        "HELLO",
+        "REGISTER",
+        "REGISTER",
+        // The look before a run.
+        "HELLO",
+        "REGISTER",
+        "PREFLIGHT",
+        "STATUS",
+        "REGISTER",
+        "PREPARE",
+        "LOCK",
+        "UPGRADE",
+        "CONFIRM",
+        "COMMIT",
     ];
     assert_eq!(verbs(0), [&begins[..], &["LEAVE"]].concat());
     assert_eq!(verbs(1), [&begins[..], &["RELEASE", "LEAVE"]].concat());

@@ -1,0 +1,416 @@
+//! The look at both hosts before anything is begun: would the work be refused?
+//!
+//! # What it promises
+//!
+//! * It only looks: no lock, nothing written, no transaction, and a bound to the number of mailboxes it asks about.
+//! * What it does not know it does not guess: a slotd of an earlier release says less, and that is told.
+//! * What would refuse every mailbox refuses the run, before there is one. What would refuse some is told.
+//!
+//! # What a crash leaves
+//!
+//! Nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use indexfile::exit::Exit;
+use serde::Serialize;
+use slotd::protocol::{Code, Command, Greeting, HostFacts, Named, Reply, Status};
+
+use super::away::hello;
+use super::connect::Connect;
+use super::peer::Peer;
+use super::settings::RunError;
+use super::spool::Spool;
+use super::survey::{Said, put};
+use crate::journal::Listed;
+use crate::two_phase::{Reason, Side};
+
+/// Mailboxes that a run looks at on both hosts.
+pub(super) const SAMPLE: u64 = 8;
+/// So many that are all strange are no coincidence.
+const PROOF: u64 = 5;
+/// With fewer open files slotd serves a handful of connections only.
+const FEW_FILES: u64 = 256;
+
+/// What follows from a trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Weight {
+    /// A person should know.
+    Warning,
+    /// Some mailboxes would be refused, or wait.
+    Some,
+    /// A run is refused.
+    All,
+}
+
+/// One thing that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Trouble {
+    /// A stable word.
+    pub what: &'static str,
+    /// What follows.
+    pub weight: Weight,
+    /// One sentence.
+    pub text: String,
+    /// What a run that is refused for it ends with.
+    #[serde(skip)]
+    pub exit: Exit,
+}
+
+/// What a host says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HostLook {
+    /// The release of its slotd.
+    pub version: String,
+    /// Names its store.
+    pub host_id: String,
+    /// Who serves the store, in slotd's words.
+    pub served: String,
+    /// The limit on slotd's open files, if it says so.
+    pub open_files: Option<u64>,
+    /// Bytes free where index and expunge files lie, if it says so.
+    pub free: Option<u64>,
+    /// Bytes that the new files will need, as far as the sample tells.
+    pub needed: u64,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Preflight {
+    /// Master and replica.
+    pub hosts: BTreeMap<&'static str, HostLook>,
+    /// Mailboxes that were looked at on both hosts.
+    pub sampled: u64,
+    /// Names that the master does not know, of those that were looked at.
+    pub unknown: Vec<String>,
+    /// What is not as it should be.
+    pub troubles: Vec<Trouble>,
+}
+
+/// One host's answers.
+pub(super) struct Told {
+    pub(super) greeting: Greeting,
+    /// `None`: it does not know the question.
+    pub(super) facts: Option<HostFacts>,
+}
+
+/// One mailbox on both hosts; `None` for a host that was not asked, or could not answer just now.
+pub(super) struct Sampled {
+    pub(super) name: String,
+    pub(super) named: bool,
+    pub(super) said: [Option<Result<Status, (Reason, String)>>; 2],
+}
+
+impl Preflight {
+    /// Judges what the hosts said, for work on `mailboxes` mailboxes.
+    pub(super) fn judge(told: &[Option<Told>; 2], sample: &[Sampled], mailboxes: u64) -> Self {
+        let mut found = Self {
+            sampled: sample.len() as u64,
+            ..Self::default()
+        };
+        for side in Side::ALL {
+            if let Some(told) = &told[side.index()] {
+                found.host(side, told, sample, mailboxes);
+            }
+        }
+        found.names(sample);
+        if told.iter().all(Option::is_some) {
+            found.compare(sample);
+        }
+        found
+    }
+
+    fn note(&mut self, what: &'static str, weight: Weight, exit: Exit, text: String) {
+        self.troubles.push(Trouble {
+            what,
+            weight,
+            text,
+            exit,
+        });
+    }
+
+    fn host(&mut self, side: Side, told: &Told, sample: &[Sampled], mailboxes: u64) {
+        let greeting = &told.greeting;
+        let known = |s: &Sampled| match &s.said[side.index()] {
+            Some(Ok(status)) => Some((status.index_bytes, status.keeps_owner)),
+            _ => None,
+        };
+        let known: Vec<(u64, bool)> = sample.iter().filter_map(known).collect();
+        let seen = known.len() as u64;
+        let bytes: u64 = known.iter().map(|(bytes, _)| *bytes).sum();
+        // A record of version 10 is a tenth longer than one of version 9, and the replaced file stays.
+        let needed = (bytes + bytes / 8) / seen.max(1) * mailboxes;
+        let mut look = HostLook {
+            version: greeting.version.clone(),
+            host_id: greeting.host_id.clone(),
+            served: greeting.served.clone(),
+            needed,
+            ..HostLook::default()
+        };
+        let own = env!("CARGO_PKG_VERSION");
+        if greeting.version != own && told.facts.is_some() {
+            let text = format!(
+                "the {side}'s slotd is of release {}, this controller of {own}: use the same on all hosts",
+                greeting.version
+            );
+            self.note("version", Weight::Warning, Exit::Config, text);
+        }
+        if ["2.4+", "unknown"].contains(&greeting.served.as_str()) && !greeting.stopped {
+            let text = format!(
+                "the {side}'s store is served by {}, whose locks are not slotd's: stop it and tell slotd so \
+                 (--server-stopped)",
+                match greeting.served.as_str() {
+                    "unknown" => "a server that is not known",
+                    _ => "Cyrus 2.4 or later",
+                }
+            );
+            self.note("served", Weight::All, Exit::Config, text);
+        }
+        if greeting.failed {
+            let text = format!("the {side}'s slotd cannot write its intent log");
+            // A run waits for these.
+            self.note("intent_log", Weight::Some, Exit::Unavailable, text);
+        }
+        if greeting.draining {
+            let text = format!("the {side}'s slotd is stopping");
+            self.note("draining", Weight::Some, Exit::Unavailable, text);
+        }
+        let foreign = known.iter().filter(|(_, keeps)| !keeps).count() as u64;
+        if foreign > 0 {
+            let weight = if foreign == seen && seen >= PROOF {
+                Weight::All
+            } else {
+                Weight::Some
+            };
+            let text = format!(
+                "{foreign} of {seen} mailboxes on the {side} belong to another user than its slotd, which may not give a \
+                 new file to that user: run it as that user, or as root"
+            );
+            self.note("owner", weight, Exit::Denied, text);
+        }
+        if let Some(facts) = &told.facts {
+            self.facts(side, facts, needed, &mut look);
+        } else {
+            let text = format!(
+                "the {side}'s slotd, of release {}, does not tell of room, mounts and limits; this controller is of {own}",
+                greeting.version
+            );
+            self.note("untold", Weight::Warning, Exit::Config, text);
+        }
+        self.hosts.insert(side.as_str(), look);
+    }
+
+    fn facts(&mut self, side: Side, facts: &HostFacts, needed: u64, look: &mut HostLook) {
+        look.open_files = Some(facts.nofile);
+        if facts.nofile < FEW_FILES {
+            let text = format!(
+                "the {side}'s slotd may have {} files open at once; raise its limit (LimitNOFILE)",
+                facts.nofile
+            );
+            self.note("open_files", Weight::Warning, Exit::Config, text);
+        }
+        let bad = facts.roots.iter().filter(|r| r.trouble.is_some()).count();
+        for root in &facts.roots {
+            let Some(code) = root.trouble else { continue };
+            let weight = if bad == facts.roots.len() {
+                Weight::All
+            } else {
+                Weight::Some
+            };
+            let (what, exit, why) = match code {
+                Code::Unmounted => ("mounts", Exit::Unavailable, "is not mounted, or not there"),
+                Code::Denied => ("access", Exit::Denied, "cannot be written by slotd"),
+                _ => ("access", Exit::Io, "cannot be looked at"),
+            };
+            self.note(
+                what,
+                weight,
+                exit,
+                format!("{} on the {side} {why}", root.path),
+            );
+        }
+        let mut devices = BTreeMap::new();
+        for root in facts
+            .roots
+            .iter()
+            .filter(|r| r.trouble.is_none() && r.written)
+        {
+            devices.insert(root.device, root.free);
+        }
+        let free = devices
+            .values()
+            .fold(0_u64, |sum, free| sum.saturating_add(*free));
+        look.free = Some(free);
+        if needed > free {
+            let text = format!(
+                "the {side} has {free} bytes free where index and expunge files lie, and new ones beside the old ones \
+                 need about {needed}"
+            );
+            self.note("space", Weight::All, Exit::Io, text);
+        }
+    }
+
+    fn names(&mut self, sample: &[Sampled]) {
+        let unknown =
+            |s: &&Sampled| matches!(&s.said[0], Some(Err((Reason::NoMailbox, _)))) && s.named;
+        self.unknown = sample
+            .iter()
+            .filter(unknown)
+            .map(|s| s.name.clone())
+            .collect();
+        if let Some(first) = self.unknown.first() {
+            let mut text = format!(
+                "{} of {} names that were looked at are no mailboxes of the master, for example {first}",
+                self.unknown.len(),
+                sample.len()
+            );
+            if std::path::Path::new(first).is_file() {
+                text.push_str("; there is a file of that name: --mailboxes reads a list");
+            }
+            self.note("names", Weight::Some, Exit::NoMailbox, text);
+        }
+    }
+
+    fn compare(&mut self, sample: &[Sampled]) {
+        let (mut both, mut missing, mut other, mut ids) = (0_u64, 0_u64, 0_u64, 0_u64);
+        let mut example = None;
+        for one in sample {
+            let [Some(Ok(master)), Some(replica)] = &one.said else {
+                continue;
+            };
+            both += 1;
+            match replica {
+                Err((Reason::NoMailbox, _)) => missing += 1,
+                Ok(status) if status.facts.uidvalidity != master.facts.uidvalidity => other += 1,
+                Ok(status) => {
+                    ids += u64::from(status.facts.uniqueid != master.facts.uniqueid);
+                    continue;
+                }
+                Err(_) => continue,
+            }
+            example.get_or_insert(&one.name);
+        }
+        if let Some(example) = example {
+            let all = missing + other == both && both >= PROOF;
+            let weight = if all { Weight::All } else { Weight::Some };
+            let what = if all {
+                "that host is no replica of this master"
+            } else {
+                "those would be refused"
+            };
+            let text = format!(
+                "of {both} mailboxes that were looked at, the replica does not have {missing} and has {other} with another \
+                 uidvalidity, for example {example}: {what}"
+            );
+            self.note("replica", weight, Exit::Config, text);
+        }
+        if ids > 0 {
+            let text = format!(
+                "{ids} of {both} mailboxes that were looked at have another unique id on the replica"
+            );
+            self.note("unique_id", Weight::Warning, Exit::Config, text);
+        }
+    }
+
+    /// What refuses a run, in one sentence each.
+    #[must_use]
+    pub fn refusal(&self) -> Option<RunError> {
+        let all = |t: &&Trouble| t.weight == Weight::All;
+        let first = self.troubles.iter().find(all)?;
+        let texts: Vec<&str> = self
+            .troubles
+            .iter()
+            .filter(all)
+            .map(|t| t.text.as_str())
+            .collect();
+        Some(RunError::Preflight {
+            exit: first.exit,
+            text: texts.join("; "),
+        })
+    }
+
+    /// What a command that only looks ends with.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        let worst = self.troubles.iter().max_by_key(|t| t.weight);
+        match worst {
+            Some(t) if t.weight == Weight::All => self.refusal().map_or(t.exit, |e| e.exit()),
+            Some(t) if t.weight == Weight::Some && !self.unknown.is_empty() => Exit::NoMailbox,
+            Some(t) if t.weight == Weight::Some => Exit::Data,
+            _ => Exit::Ok,
+        }
+    }
+}
+
+/// What is to be worked on: how much, and a few of it.
+#[derive(Default)]
+pub(crate) struct Work {
+    mailboxes: u64,
+    sample: Vec<Listed>,
+}
+
+impl Work {
+    /// At most so many mailboxes, from all over the list.
+    ///
+    /// # Errors
+    /// The list cannot be read.
+    pub(crate) fn of(spool: &Spool, most: u64) -> Result<Self, RunError> {
+        let mailboxes = spool.count();
+        let wanted = mailboxes.min(most);
+        let mut sample = Vec::new();
+        for n in 0..wanted {
+            let after = i64::try_from(n * mailboxes / wanted).unwrap_or(0);
+            sample.extend(spool.page(after, 1)?.into_iter().map(|s| s.listed));
+        }
+        Ok(Self { mailboxes, sample })
+    }
+}
+
+/// Asks both hosts about themselves and about a sample of the work.
+///
+/// # Errors
+/// A host does not answer.
+pub(crate) async fn preflight(
+    connect: &Arc<dyn Connect>,
+    work: Work,
+) -> Result<Preflight, RunError> {
+    let mut told = [None, None];
+    let mut peers = Side::ALL.map(|side| Peer::new(side, Arc::clone(connect)));
+    for side in Side::ALL {
+        if connect.address(side).is_some() {
+            let greeting = hello(connect, side).await?;
+            let facts = match peers[side.index()].call(&Command::Preflight).await {
+                Ok(Reply::Ok(fields)) => HostFacts::from_fields(&fields).ok(),
+                _ => None,
+            };
+            told[side.index()] = Some(Told { greeting, facts });
+        }
+    }
+    let mut sample = Vec::with_capacity(work.sample.len());
+    for of in work.sample {
+        let question = |named: Named| Command::Status(named);
+        let asked = [0, 1].map(|i| told[i].is_some().then_some(false));
+        let [master, replica] = &mut peers;
+        let (a, b) = tokio::join!(
+            put(master, Side::Master, asked[0], &of, &question),
+            put(replica, Side::Replica, asked[1], &of, &question)
+        );
+        sample.push(Sampled {
+            name: of.name.to_string(),
+            named: of.named,
+            said: [a, b].map(status_of),
+        });
+    }
+    Ok(Preflight::judge(&told, &sample, work.mailboxes))
+}
+
+/// An answer that is about the mailbox; that a host went away meanwhile is another matter.
+fn status_of(said: Option<Said>) -> Option<Result<Status, (Reason, String)>> {
+    match said? {
+        Ok(fields) => Status::from_fields(&fields).ok().map(Ok),
+        Err((Reason::HostAway | Reason::Local | Reason::Protocol, _)) => None,
+        Err(refusal) => Some(Err(refusal)),
+    }
+}
