@@ -1,5 +1,6 @@
-//! What is looked at again before anything is renamed: whether the file that is locked is still the one under its name, and
-//! whether the mail is still mounted. Cyrus, an operator's `cp`, or a lost mount may have changed that since.
+//! What is looked at again before anything is renamed: whether the file that is locked is still the
+//! one under its name, and whether the mail is still mounted. Cyrus, an operator's `cp`, or a lost
+//! mount may have changed that since.
 
 mod common;
 
@@ -23,7 +24,8 @@ const FILES: [&str; 3] = ["cyrus.header", "cyrus.index", "cyrus.expunge"];
 const FLAGS: usize = 96 + 35;
 const DRAFT: u8 = 8;
 
-/// The file as a server leaves it when it replaces it: a new inode under the name, with a flag more if it has flags.
+/// The file as a server leaves it when it replaces it: a new inode under the name, with a flag more
+/// if it has flags.
 fn replaced(path: &Path) -> Vec<u8> {
     let mut bytes = fs::read(path).unwrap();
     if !path.ends_with("cyrus.header") {
@@ -65,7 +67,8 @@ fn hold(path: &Path) -> File {
     file
 }
 
-/// `cyr_expire`, `reconstruct` or a STORE of another tool may replace one file under that file's lock alone.
+/// `cyr_expire`, `reconstruct` or a STORE of another tool may replace one file under that file's
+/// lock alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_was_replaced_while_its_lock_was_waited_for_is_the_one_that_is_upgraded() {
     for name in FILES {
@@ -114,7 +117,8 @@ fn bytes_of(paths: &[PathBuf]) -> Vec<Option<Vec<u8>>> {
     paths.iter().map(|path| fs::read(path).ok()).collect()
 }
 
-/// Locks and stages, does `between`, and wants COMMIT refused with `code` and nothing changed by it.
+/// Locks and stages, does `between`, and wants COMMIT refused with `code` and nothing changed by
+/// it.
 async fn refused_after(store: &Store, mailbox: &str, code: Code, between: impl FnOnce()) {
     let served = store.serve().await;
     let mut client = served.client().await;
@@ -170,7 +174,8 @@ async fn a_staged_file_that_is_not_ours_any_more_is_not_renamed() {
     }
 }
 
-/// The messages may be gone between UPGRADE and COMMIT; the files of the index may lie elsewhere and be there still.
+/// The messages may be gone between UPGRADE and COMMIT; the files of the index may lie elsewhere
+/// and be there still.
 #[tokio::test]
 async fn a_partition_that_is_lost_between_upgrade_and_commit_is_noticed_at_commit() {
     let store = Store::small(&[MAILBOX]);

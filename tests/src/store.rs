@@ -252,10 +252,11 @@ fn moved(host: &Host, to: &Path, hashed: bool, on_meta: Option<&str>) -> Host {
         conf += "hashimapspool: yes\n";
     }
     if let Some(files) = on_meta {
-        let meta = meta.display();
-        let root = meta.to_string();
-        conf.extend(["metapartition-default: ", &root, "\n"]);
-        conf.extend(["metapartition_files: ", files, "\n"]);
+        conf += "metapartition-default: ";
+        conf += meta.to_str().unwrap();
+        conf += "\nmetapartition_files: ";
+        conf += files;
+        conf += "\n";
     }
     fs::create_dir_all(to.join("conf")).unwrap();
     fs::write(to.join("imapd.conf"), conf).unwrap();

@@ -1,6 +1,8 @@
-//! Looks at mailboxes all the time while a test runs: at no instant may an index be newer than its expunge file.
+//! Looks at mailboxes all the time while a test runs: at no instant may an index be newer than its
+//! expunge file.
 //!
-//! It only reads, and keeps no file open. A mailbox that was so when the watch began (tests plant that) is left out.
+//! It only reads, and keeps no file open. A mailbox that was so when the watch began (tests plant
+//! that) is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -39,10 +41,11 @@ fn see(path: &Path) -> io::Result<Seen> {
     })
 }
 
-/// Tells if the index was newer than the expunge file at the instant at which the latter was looked at.
+/// Tells if the index was newer than the expunge file at the instant at which the latter was looked
+/// at.
 ///
-/// The two cannot be looked at at once. So the index is looked at before and after: if it was one and the same, untouched,
-/// it was so in between.
+/// The two cannot be looked at at once. So the index is looked at before and after: if it was one
+/// and the same, untouched, it was so in between.
 #[must_use]
 pub fn look(dirs: &Dirs) -> Option<String> {
     let [index, expunge] = ["cyrus.index", "cyrus.expunge"].map(|name| dirs.file(name));

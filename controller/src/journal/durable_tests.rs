@@ -1,4 +1,5 @@
-//! A change whose receipt came is on stable storage: seen by what libc is asked to do, by us and by `SQLite`.
+//! A change whose receipt came is on stable storage: seen by what libc is asked to do, by us and by
+//! `SQLite`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use super::recorder::{Event, Op, Recorder};
 use super::{Durability, Journal, SqliteJournal};
 use crate::two_phase::Side;
 
-/// The files below the directory that were written and not synced since; and whether the directory was synced.
+/// The files below the directory that were written and not synced since; and whether the directory
+/// was synced.
 fn unsynced(events: &[Event], directory: &Path) -> (BTreeSet<PathBuf>, bool) {
     let (mut left, mut named) = (BTreeSet::new(), false);
     // The index of the WAL is made anew after a crash.

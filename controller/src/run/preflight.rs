@@ -140,7 +140,8 @@ impl Preflight {
         let known: Vec<(u64, bool)> = sample.iter().filter_map(known).collect();
         let seen = known.len() as u64;
         let bytes: u64 = known.iter().map(|(bytes, _)| *bytes).sum();
-        // A record of version 10 is a tenth longer than one of version 9, and the replaced file stays.
+        // A record of version 10 is a tenth longer than one of version 9, and the replaced file
+        // stays.
         let needed = (bytes + bytes / 8) / seen.max(1) * mailboxes;
         let mut look = HostLook {
             version: greeting.version.clone(),

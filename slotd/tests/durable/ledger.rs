@@ -1,7 +1,8 @@
 //! What a power cut would leave of what was done so far, and the rules that it must never break.
 //!
-//! A file's bytes are there once it was synced after it was last written. A name is as it was before until its directory is
-//! synced. Nothing is assumed about what else the file system may have written by itself.
+//! A file's bytes are there once it was synced after it was last written. A name is as it was
+//! before until its directory is synced. Nothing is assumed about what else the file system may
+//! have written by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -189,7 +190,8 @@ impl Ledger {
         }
     }
 
-    /// Demands that a directory was synced: what an earlier process did there is not known to be on stable storage.
+    /// Demands that a directory was synced: what an earlier process did there is not known to be on
+    /// stable storage.
     pub fn was_synced(&mut self, dir: &Path, when: &str) {
         if !self.dirs.contains(&dir.canonicalize().unwrap()) {
             self.broken

@@ -1,7 +1,9 @@
-//! What a power cut leaves is right at every instant of a transaction: each sync is made, of the right file, in time.
+//! What a power cut leaves is right at every instant of a transaction: each sync is made, of the
+//! right file, in time.
 //!
-//! Seen by what libc is asked to do ([`recorder`]) and judged by what a file system promises ([`ledger`]); needs no privilege. The
-//! same is shown with strace (`--test order`) and with real power cuts (`tests/tests/power_cut.rs`), by root.
+//! Seen by what libc is asked to do ([`recorder`]) and judged by what a file system promises
+//! ([`ledger`]); needs no privilege. The same is shown with strace (`--test order`) and with real
+//! power cuts (`tests/tests/power_cut.rs`), by root.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -53,11 +55,11 @@ fn store_with_meta(files: &str) -> Store {
     let mut store = Store::small(&[MAILBOX]);
     let path = store.root().join("imapd.conf");
     let text = fs::read_to_string(&path).unwrap();
-    let key = |l: &&str| !l.starts_with("metapartition_files");
-    let mut lines: Vec<&str> = text.lines().filter(key).collect();
-    let meta_files = format!("metapartition_files: {files}\n");
-    lines.push(&meta_files);
-    let text = lines.join("\n");
+    let line = format!("metapartition_files: {files}");
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.retain(|l| !l.starts_with("metapartition_files"));
+    lines.push(&line);
+    let text = lines.join("\n") + "\n";
     fs::write(&path, text).unwrap();
     for file in ["header", "index", "cache", "expunge"] {
         if !files.split(' ').any(|f| f == file) {
@@ -83,7 +85,8 @@ fn version_of(path: &Path) -> u8 {
     fs::read(path).map_or(0, |bytes| bytes[11])
 }
 
-/// Watches a store: each call is judged when it was made, and at no instant may the index be newer than the expunge file.
+/// Watches a store: each call is judged when it was made, and at no instant may the index be newer
+/// than the expunge file.
 struct Watched {
     recorder: Recorder,
     ledger: Ledger,
@@ -119,8 +122,8 @@ impl Watched {
     }
 }
 
-/// Gives the commands one after the other. Each must succeed, and what it did must survive a power cut as soon as it is
-/// answered; gives the live names that were replaced, in order.
+/// Gives the commands one after the other. Each must succeed, and what it did must survive a power
+/// cut as soon as it is answered; gives the live names that were replaced, in order.
 #[track_caller]
 fn course(store: &Store, always: &str, commands: &[Command]) -> Vec<String> {
     let host = store.host(Options::default());
@@ -187,7 +190,8 @@ fn a_commit_that_is_held_and_taken_back_is_durable_both_ways() {
     }
 }
 
-/// The removal of `.NEW` too: else a power cut brings it back when nothing tells recovery of it any more.
+/// The removal of `.NEW` too: else a power cut brings it back when nothing tells recovery of it any
+/// more.
 #[test]
 fn a_rollback_is_answered_when_no_power_cut_can_bring_a_staged_file_back() {
     let store = Store::small(&[MAILBOX]);

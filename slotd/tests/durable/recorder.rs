@@ -1,11 +1,13 @@
 //! Every call by which this process writes, names or syncs a file, in order, as libc saw it.
 //!
-//! A test binary that has this module puts its functions in the place of libc's of the same names: each does what libc's
-//! does, by the system call, and notes it when the file lies below a root that a test watches. So a sync that is dropped is
-//! missing here, whatever the code around it says; and no other program and no privilege is needed.
+//! A test binary that has this module puts its functions in the place of libc's of the same names:
+//! each does what libc's does, by the system call, and notes it when the file lies below a root
+//! that a test watches. So a sync that is dropped is missing here, whatever the code around it
+//! says; and no other program and no privilege is needed.
 //!
-//! Seen is what goes through libc: the standard library, nix, `SQLite`. The `linux_raw` calls of rustix are not; what names or
-//! syncs a file must not use them (a test that waits for a rename or a sync which it does not see fails).
+//! Seen is what goes through libc: the standard library, nix, `SQLite`. The raw system calls of
+//! rustix are not; what names or syncs a file must not use them (a test that waits for a rename or
+//! a sync which it does not see fails).
 #![allow(unsafe_code)] // functions of libc, under libc's names
 #![allow(dead_code)] // each test binary uses its part
 
@@ -29,7 +31,8 @@ pub enum Op {
     Sync,
     /// `path` became `to`.
     Rename,
-    /// The file got the name `to`; `path` is an older name, or what the system calls a file without one.
+    /// The file got the name `to`; `path` is an older name, or what the system calls a file without
+    /// one.
     Link,
     /// The name `path` was removed.
     Unlink,
@@ -129,7 +132,8 @@ fn path_of(fd: RawFd) -> Option<PathBuf> {
 }
 
 fn file_of(fd: RawFd) -> Option<(u64, u64)> {
-    // SAFETY: whoever called has the descriptor open for as long as its call lasts, which is not over.
+    // SAFETY: whoever called has the descriptor open for as long as its call lasts, which is not
+    // over.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     let meta = File::from(fd.try_clone_to_owned().ok()?).metadata().ok()?;
     Some((meta.dev(), meta.ino()))
@@ -176,12 +180,17 @@ fn note_written(fd: RawFd, bytes: *const c_void, len: isize) {
     });
 }
 
-fn int(result: libc::c_long) -> c_int {
-    c_int::try_from(result).unwrap_or(-1)
+/// Notes so many bytes, if it was any, and gives what libc's function does.
+fn written(fd: RawFd, bytes: *const c_void, result: libc::c_long) -> ssize_t {
+    let result = ssize_t::try_from(result).unwrap_or(-1);
+    if result > 0 {
+        note_written(fd, bytes, result);
+    }
+    result
 }
 
-fn size(result: libc::c_long) -> ssize_t {
-    ssize_t::try_from(result).unwrap_or(-1)
+fn int(result: libc::c_long) -> c_int {
+    c_int::try_from(result).unwrap_or(-1)
 }
 
 #[unsafe(no_mangle)]
@@ -207,21 +216,17 @@ extern "C" fn fdatasync(fd: c_int) -> c_int {
 #[unsafe(no_mangle)]
 extern "C" fn write(fd: c_int, bytes: *const c_void, len: size_t) -> ssize_t {
     // SAFETY: as fsync.
-    let result = unsafe { libc::syscall(libc::SYS_write, fd, bytes, len) };
-    if result > 0 {
-        note_written(fd, bytes, size(result));
-    }
-    size(result)
+    written(fd, bytes, unsafe {
+        libc::syscall(libc::SYS_write, fd, bytes, len)
+    })
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn pwrite64(fd: c_int, bytes: *const c_void, len: size_t, to: off_t) -> ssize_t {
     // SAFETY: as fsync.
-    let result = unsafe { libc::syscall(libc::SYS_pwrite64, fd, bytes, len, to) };
-    if result > 0 {
-        note_written(fd, bytes, size(result));
-    }
-    size(result)
+    written(fd, bytes, unsafe {
+        libc::syscall(libc::SYS_pwrite64, fd, bytes, len, to)
+    })
 }
 
 #[unsafe(no_mangle)]

@@ -1,4 +1,5 @@
-//! Recovery after a crash at which nothing of what the dead process had not synced is known to be on stable storage.
+//! Recovery after a crash at which nothing of what the dead process had not synced is known to be
+//! on stable storage.
 
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};

@@ -71,8 +71,8 @@ fn same(n: u32) -> Sampled {
     }
 }
 
-fn missing() -> Option<Result<Status, (Reason, String)>> {
-    Some(Err((Reason::NoMailbox, "no such mailbox".to_owned())))
+fn missing() -> Result<Status, (Reason, String)> {
+    Err((Reason::NoMailbox, "no such mailbox".to_owned()))
 }
 
 fn five() -> Vec<Sampled> {
@@ -150,11 +150,7 @@ fn a_host_that_is_no_replica_is_known_by_five_mailboxes_and_fewer_are_told() {
         let mut sample = five();
         for (i, one) in sample.iter_mut().enumerate().take(n) {
             let other = status(&one.name, 77);
-            one.said[1] = if i % 2 == 0 {
-                missing()
-            } else {
-                Some(Ok(other))
-            };
+            one.said[1] = Some(if i % 2 == 0 { missing() } else { Ok(other) });
         }
         judge([host(), host()], &sample)
     };
@@ -181,7 +177,7 @@ fn owners_that_cannot_be_kept_are_told() {
 #[test]
 fn a_name_that_is_no_mailbox_is_told_and_so_is_that_it_is_a_file() {
     let mut sample = five();
-    sample[0].said = [missing(), missing()];
+    sample[0].said = [Some(missing()), Some(missing())];
     let found = judge([host(), host()], &sample);
     assert_found(&found, "names", Weight::Some, Exit::NoMailbox);
     assert_eq!(found.unknown, ["user.a1"]);
