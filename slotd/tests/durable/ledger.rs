@@ -44,6 +44,11 @@ fn is_old(path: &Path) -> bool {
     LIVE.iter().any(|live| name(path) == format!("{live}.OLD"))
 }
 
+/// What keeps the identifiers that a rename destroys.
+fn is_kept(path: &Path) -> bool {
+    name(path) == "cyrus.uuids"
+}
+
 /// Whether a power cut may not take the change of this name back.
 fn matters(path: &Path) -> bool {
     is_live(path) || is_staged(path)
@@ -94,10 +99,12 @@ impl Ledger {
                     }
                     self.intent_is_durable(&to);
                     self.other_is_durable(&to);
+                    self.what_is_kept_is_durable(&to);
                     self.renamed.push(name(&to).to_owned());
                 } else if [".tmp", ".NEW"]
                     .iter()
                     .any(|e| name(&event.path).ends_with(e))
+                    || is_kept(&to)
                 {
                     self.must_be_synced(event, "is renamed");
                 }
@@ -150,6 +157,17 @@ impl Ledger {
                 self.broken
                     .push(format!("{to} is renamed before {other} in {dir} is synced"));
             }
+        }
+    }
+
+    /// What the file that is replaced alone had is kept before it goes.
+    fn what_is_kept_is_durable(&mut self, to: &Path) {
+        let kept = |names: &Vec<String>| names.iter().any(|n| is_kept(Path::new(n)));
+        if self.names.values().any(kept) {
+            let to = to.display();
+            self.broken.push(format!(
+                "{to} is renamed before the name of cyrus.uuids is synced"
+            ));
         }
     }
 
