@@ -22,11 +22,9 @@ use super::begin::greet;
 use super::connect::{BoxFuture, Connect};
 use super::observe::Observer;
 use super::settings::RunError;
+use super::summary::for_each_open;
 use crate::journal::{Identity, Journal, MailboxId, OpenTransaction};
 use crate::two_phase::Side;
-
-/// Rows of the journal looked at at a time.
-const PAGE: u32 = 256;
 
 /// Whether hosts that were given the wrong way round are refused, or found by what they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,17 +210,7 @@ fn check(identity: &Identity, journal: &dyn Journal, ids: &[String; 2]) -> Resul
             )));
         }
     }
-    let mut after = MailboxId(0);
-    loop {
-        let page = journal.open_transactions(after, PAGE)?;
-        let Some(last) = page.last() else {
-            return Ok(());
-        };
-        after = last.row.id;
-        for open in &page {
-            check_open(open, ids, &fits)?;
-        }
-    }
+    for_each_open(journal, |open| check_open(&open, ids, &fits))
 }
 
 fn check_open(

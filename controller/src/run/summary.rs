@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::heard::Warnings;
 
-use crate::journal::{Filter, Journal, JournalError, MailboxId, Row, RunId};
+use crate::journal::{Filter, Journal, JournalError, MailboxId, OpenTransaction, RunId};
 use crate::listing::{Beside, Odd};
 use crate::two_phase::{Reason, Side};
 
@@ -84,8 +84,9 @@ pub struct Summary {
 /// The mailboxes with an open transaction, of whatever run.
 pub(super) fn open_names(journal: &dyn Journal) -> Result<HashSet<MailboxName>, JournalError> {
     let mut names = HashSet::new();
-    for_each_open(journal, |row| {
-        names.insert(row.name);
+    for_each_open(journal, |open| {
+        names.insert(open.row.name);
+        Ok::<_, JournalError>(())
     })?;
     Ok(names)
 }
@@ -100,17 +101,22 @@ pub(super) struct OpenCount {
 
 pub(super) fn count_open(journal: &dyn Journal) -> Result<OpenCount, JournalError> {
     let mut count = OpenCount::default();
-    for_each_open(journal, |row| {
-        if row.waits() {
+    for_each_open(journal, |open| {
+        if open.row.waits() {
             count.waiting += 1;
         } else {
             count.in_doubt += 1;
         }
+        Ok::<_, JournalError>(())
     })?;
     Ok(count)
 }
 
-fn for_each_open(journal: &dyn Journal, mut visit: impl FnMut(Row)) -> Result<(), JournalError> {
+/// Visits every open transaction, of whatever run, until one visit fails.
+pub(super) fn for_each_open<E: From<JournalError>>(
+    journal: &dyn Journal,
+    mut visit: impl FnMut(OpenTransaction) -> Result<(), E>,
+) -> Result<(), E> {
     let mut after = MailboxId(0);
     loop {
         let page = journal.open_transactions(after, PAGE)?;
@@ -119,7 +125,7 @@ fn for_each_open(journal: &dyn Journal, mut visit: impl FnMut(Row)) -> Result<()
         };
         after = last.row.id;
         for open in page {
-            visit(open.row);
+            visit(open)?;
         }
     }
 }
