@@ -69,5 +69,6 @@ pub use read_error::ReadError;
 pub use reader::IndexFile;
 pub use record::{Record, flags};
 pub use records::{Block, Blocks, Records};
+pub use source::read_up_to;
 pub use stream_copy::{ConvertError, CopyError, CopyReport, Decision, StreamCopy};
 pub use write_behind::WriteBehind;

@@ -48,8 +48,11 @@ impl Source {
     }
 }
 
-/// Reads until the buffer is full or the file ends.
-pub(crate) fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+/// Reads at `offset` (bytes) until the buffer is full or the file ends; how many bytes it got.
+///
+/// # Errors
+/// The system's, but not an interruption.
+pub fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
     let mut got = 0;
     while got < buffer.len() {
         match file.read_at(&mut buffer[got..], offset + got as u64) {

@@ -9,7 +9,6 @@
 //! Writes nothing, so a crash leaves nothing.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +17,7 @@ use indexfile::dir::{OpenError, open_in_store};
 use indexfile::layout::Slot;
 use indexfile::{
     FileKind, Guid, HeaderField, IndexFile, IoContext, IoError, ReadError, Record, RecordField,
+    read_up_to,
 };
 use rustix::fs::OFlags;
 
@@ -105,7 +105,7 @@ impl Snapshot {
     fn open_once(path: &Path, kind: FileKind) -> Result<Self, ReadError> {
         let file = open_quietly(path).map_err(IoError::from)?;
         let mut first = vec![0; FIRST];
-        let got = read_at(&file, &mut first, 0).io_context("read", path)?;
+        let got = read_up_to(&file, &mut first, 0).io_context("read", path)?;
         first.truncate(got);
         // After the header: the file only grows, so what the header counts is there by now.
         let meta = file.metadata().io_context("look at", path)?;
@@ -246,7 +246,7 @@ impl Snapshot {
         let offset = self.start_offset + u64::from(from) * self.record_size as u64;
         let wanted = image.len() - start;
         let target = image.get_mut(start..).unwrap_or_default();
-        let got = read_at(&self.file, target, offset).io_context("read", &self.path)?;
+        let got = read_up_to(&self.file, target, offset).io_context("read", &self.path)?;
         if got < wanted {
             return Err(ReadError::Truncated {
                 path: self.path.clone(),
@@ -306,20 +306,6 @@ fn open_quietly(path: &Path) -> Result<File, OpenError> {
         let _ = rustix::fs::fcntl_setfl(&file, flags | OFlags::NOATIME);
     }
     Ok(file)
-}
-
-/// Reads until the buffer is full or the file ends.
-fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> Result<usize, std::io::Error> {
-    let mut got = 0;
-    while got < buffer.len() {
-        match file.read_at(&mut buffer[got..], offset + got as u64) {
-            Ok(0) => break,
-            Ok(n) => got += n,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(got)
 }
 
 fn be32(bytes: &[u8]) -> u32 {
