@@ -1,14 +1,15 @@
-//! Being kind to the live server: stop, pause, and a limit on bytes a second.
+//! What keeps a run from disturbing the live server: stop, pause, and a limit on bytes a second.
 //!
-//! One [`Governor`] is shared by all threads of a run. It decides nothing by itself: signals, a flag
-//! file and the load average are watched by [`crate::watch`], which sets its switches. It holds no
-//! file and no lock; whoever it delays can be stopped within a tenth of a second.
+//! One [`Governor`] is shared by all threads of a run. Signals, a flag file and the load average set
+//! its switches ([`crate::cli`]). A thread that it delays still notices a stop within a tenth of a
+//! second.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The longest that anybody sleeps without looking whether to stop.
+use parking_lot::Mutex;
+
+/// The longest sleep without looking whether to stop.
 const SLICE: Duration = Duration::from_millis(100);
 /// How far ahead of the limit a burst may be.
 const BURST: Duration = Duration::from_millis(250);
@@ -88,16 +89,17 @@ impl Governor {
         let Some(limit) = &self.limit else {
             return !self.stopped();
         };
-        let mut wait = limit.wait(bytes, Instant::now());
-        while !wait.is_zero() {
-            if self.stopped() {
-                return false;
-            }
-            let nap = wait.min(SLICE);
-            std::thread::sleep(nap);
-            wait = wait.saturating_sub(nap);
-        }
+        self.sleep(limit.wait(bytes, Instant::now()));
         !self.stopped()
+    }
+
+    /// Sleeps, but not on after a stop.
+    pub fn sleep(&self, mut time: Duration) {
+        while !time.is_zero() && !self.stopped() {
+            let nap = time.min(SLICE);
+            std::thread::sleep(nap);
+            time = time.saturating_sub(nap);
+        }
     }
 }
 
@@ -106,7 +108,7 @@ impl Limit {
     fn wait(&self, bytes: u64, now: Instant) -> Duration {
         let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_a_second);
         let cost = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paid = self.paid.lock();
         // Time in which nothing was read is not saved up beyond the burst.
         let floor = now.checked_sub(BURST).unwrap_or(now);
         let from = (*paid).max(floor);

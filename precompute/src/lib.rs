@@ -22,3 +22,4 @@ pub mod scrub;
 pub mod targets;
 mod uid_set;
 pub mod verify;
+pub mod worker_pool;

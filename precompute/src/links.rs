@@ -10,8 +10,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
 
 use crate::message::{FileStat, Opened, Stamp};
 use indexfile::Guid;
@@ -68,11 +69,6 @@ impl Links {
         self.met.load(Ordering::Relaxed)
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
-        // The table is consistent after every statement, so a thread that panicked spoiled nothing.
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A file is open: read it, or use what is known, or put it aside while another thread reads it.
     #[must_use]
     pub fn opened(&self, stat: &FileStat) -> Opened {
@@ -81,7 +77,7 @@ impl Links {
         }
         self.met.store(true, Ordering::Relaxed);
         let key = (stat.device, stat.stamp.inode);
-        let mut table = self.table();
+        let mut table = self.table.lock();
         if let Entry::Occupied(mut known) = table.known.entry(key) {
             let k = known.get_mut();
             if k.stamp == stat.stamp && k.size == stat.size {
@@ -109,7 +105,7 @@ impl Links {
             return;
         }
         let key = (stat.device, stat.stamp.inode);
-        let mut table = self.table();
+        let mut table = self.table.lock();
         table.reading.remove(&key);
         if let Some(guid) = guid {
             if table.known.len() >= table.capacity {
@@ -134,16 +130,16 @@ impl Links {
     ///
     /// Only for a thread that has no file open itself, else two could wait for each other.
     pub fn wait(&self, bound: Duration) {
-        let table = self.table();
+        let mut table = self.table.lock();
         if !table.reading.is_empty() {
-            drop(self.finished.wait_timeout(table, bound));
+            self.finished.wait_for(&mut table, bound);
         }
     }
 
     /// How many files are remembered now.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.table().known.len()
+        self.table.lock().known.len()
     }
 
     /// Whether none is.

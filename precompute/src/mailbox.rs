@@ -12,7 +12,7 @@ use indexfile::dir::{OpenError, limit};
 use indexfile::mailbox::HeaderFile;
 use indexfile::{FileKind, IndexFile, IoError, ReadError};
 
-use crate::cache::Owner;
+use crate::cache::{self, Owner, StoreError};
 use crate::finding::{Code, Finding};
 use crate::message::Spool;
 use crate::targets::{Dirs, Target};
@@ -161,6 +161,13 @@ pub fn index_finding(target: &Target, code: Code, error: &ReadError) -> Finding 
         _ => code,
     };
     Finding::new(&target.mailbox, code, error.path().to_owned(), error)
+}
+
+/// What to tell of a cache that cannot be read or written.
+#[must_use]
+pub fn cache_finding(target: &Target, error: &StoreError) -> Finding {
+    let path = target.index_path().join(cache::FILE_NAME);
+    Finding::new(&target.mailbox, error.code(), path, error)
 }
 
 fn file_finding(target: &Target, code: Code, error: &OpenError) -> Finding {

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indexfile::Guid;
-use rayon::iter::{ParallelBridge as _, ParallelIterator as _};
 
 use crate::cache::{self, Cache, CacheError, Entry, Found};
 use crate::counter::Counter;
@@ -19,8 +18,9 @@ use crate::hash::Kernel;
 use crate::hash::lanes::Lanes;
 use crate::mailbox::{Mailbox, Opened};
 use crate::message::{FileStat, Gate, Hashed, Hasher, MessageError};
-use crate::pass::{Observer, PoolError, pool};
+use crate::pass::Observer;
 use crate::targets::walk::Step;
+use crate::worker_pool::{self, Limits, PoolError};
 
 /// How many entries a thread takes at a time.
 const CHUNK: usize = 256;
@@ -79,15 +79,18 @@ pub fn run(
     let start = Instant::now();
     let totals = Totals::default();
     let chunks = steps
-        .take_while(|_| governor.go_on())
         .filter_map(|step| open(step, &totals, observer))
         .flat_map(|open| chunks(open, observer));
-    pool(options.jobs)?.install(|| {
-        chunks.par_bridge().for_each_init(
-            || Lanes::new(Kernel::detect()),
-            |lanes, (open, entries)| verify(&open, &entries, lanes, &totals, governor, observer),
-        );
-    });
+    let work = |(open, entries): (Arc<Open>, Vec<Entry>), _: &_, lanes: &mut _| {
+        verify(&open, &entries, lanes, &totals, governor, observer);
+    };
+    let limits = Limits {
+        threads: options.jobs,
+        source_first: 0,
+        delay: Duration::ZERO,
+        kernel: Kernel::detect(),
+    };
+    worker_pool::run(chunks, limits, governor, &work, &mut || {})?;
     Ok(Summary {
         mailboxes: totals.mailboxes.get(),
         caches: totals.caches.get(),

@@ -10,14 +10,12 @@
 
 mod owner;
 mod store;
-mod written;
 
 pub use indexfile::sha1s::{
     Cache, CacheError, CacheWriter, Entries, Entry, FILE_NAME, Stamp, WriteError,
 };
 pub use owner::Owner;
-pub use store::{Found, StoreError, TEMPORARY, find, remove, replace, sweep, write};
-pub use written::{Placer, Written};
+pub use store::{Found, StoreError, TEMPORARY, find, remove, replace, sweep};
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use indexfile::IoError;
 use indexfile::dir::{OpenError, open_at, what_is};
@@ -13,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::finding::Code;
 
-use super::{Cache, CacheError, CacheWriter, Entry, FILE_NAME, Owner, WriteError, Written};
+use super::{Cache, CacheError, CacheWriter, Entry, FILE_NAME, Owner, WriteError};
 
 /// The name under which a cache is written before it is renamed.
 pub const TEMPORARY: &str = "cyrus.sha1s.tmp";
@@ -91,7 +90,7 @@ impl Found {
     }
 }
 
-pub(super) fn error(op: &'static str, path: &Path, errno: Errno) -> StoreError {
+fn error(op: &'static str, path: &Path, errno: Errno) -> StoreError {
     match errno {
         Errno::NOENT | Errno::STALE => StoreError::Gone {
             path: path.to_owned(),
@@ -152,9 +151,9 @@ pub fn find(
     }
 }
 
-/// Writes a new cache of `count` entries and puts it in the place of the old one.
+/// Writes a new cache of `count` entries, syncs it and puts it in the place of the old one.
 ///
-/// The bytes depend on the arguments alone. `path` is the directory's, for people.
+/// The bytes depend on the arguments alone. `path` is the directory's, for messages.
 ///
 /// # Errors
 /// [`StoreError`]; the old cache is then as it was, and the temporary file is gone.
@@ -162,56 +161,60 @@ pub fn replace(
     dir: BorrowedFd<'_>,
     path: &Path,
     owner: Owner,
-    of: (u32, &str),
-    count: u32,
-    entries: impl IntoIterator<Item = Result<Entry, IoError>>,
-) -> Result<(), StoreError> {
-    write(dir, path, owner, of, count, entries)?.place()
-}
-
-/// The same, but for putting it in place.
-///
-/// # Errors
-/// [`StoreError`]; the temporary file is gone then.
-pub fn write(
-    dir: BorrowedFd<'_>,
-    path: &Path,
-    owner: Owner,
     (uidvalidity, uniqueid): (u32, &str),
     count: u32,
     entries: impl IntoIterator<Item = Result<Entry, IoError>>,
-) -> Result<Written, StoreError> {
-    let temporary = path.join(TEMPORARY);
-    let no_descriptor = |source| StoreError::from(IoError::new("open", &temporary, source));
-    let dir = dir.try_clone_to_owned().map_err(no_descriptor)?;
-    let began = Instant::now();
-    let file = acquire(dir.as_fd(), &temporary)?;
-    let written = Written::new(dir, file, temporary.clone(), began);
+) -> Result<(), StoreError> {
+    let path = path.join(TEMPORARY);
+    let mut temporary = Temporary {
+        dir,
+        file: File::from(acquire(dir, &path)?),
+        placed: false,
+    };
     let failed = |source| match source {
-        WriteError::Io(source) => IoError::new("write", &temporary, source).into(),
+        WriteError::Io(source) => IoError::new("write", &path, source).into(),
         source => StoreError::Write {
-            path: temporary.clone(),
+            path: path.clone(),
             source,
         },
     };
     owner
-        .apply(written.fd())
-        .map_err(|errno| error("set the owner of", &temporary, errno))?;
-    let file = written.fd().try_clone_to_owned().map_err(no_descriptor)?;
-    let out = BufWriter::with_capacity(64 * 1024, File::from(file));
+        .apply(&temporary.file)
+        .map_err(|errno| error("set the owner of", &path, errno))?;
+    let out = BufWriter::with_capacity(64 * 1024, &temporary.file);
     let mut writer = CacheWriter::new(out, uidvalidity, uniqueid, count).map_err(failed)?;
     for entry in entries {
         writer.push(&entry?).map_err(failed)?;
     }
     drop(writer.finish().map_err(failed)?);
-    Ok(written)
+    rustix::fs::fsync(&temporary.file).map_err(|errno| error("sync", &path, errno))?;
+    rustix::fs::renameat(dir, TEMPORARY, dir, FILE_NAME)
+        .map_err(|errno| error("rename", &path, errno))?;
+    temporary.placed = true;
+    Ok(())
 }
 
-/// Makes the temporary file, ours alone; and tells its device.
+/// Our temporary file. Unless it was renamed it is removed when dropped, also after a failed sync,
+/// which is final for the file.
+struct Temporary<'a> {
+    dir: BorrowedFd<'a>,
+    file: File,
+    placed: bool,
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if !self.placed {
+            let _ = rustix::fs::unlinkat(self.dir, TEMPORARY, AtFlags::empty());
+        }
+    }
+}
+
+/// Makes the temporary file, ours alone.
 ///
 /// It is locked (`flock`, on this file of our own only) so that two runs cannot write it together;
 /// one that a killed run left has no lock and is removed first.
-fn acquire(dir: BorrowedFd<'_>, path: &Path) -> Result<(OwnedFd, u64), StoreError> {
+fn acquire(dir: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, StoreError> {
     let busy = || StoreError::Busy {
         path: path.to_owned(),
     };
@@ -220,10 +223,8 @@ fn acquire(dir: BorrowedFd<'_>, path: &Path) -> Result<(OwnedFd, u64), StoreErro
         match rustix::fs::openat(dir, TEMPORARY, flags, Mode::RUSR | Mode::WUSR) {
             // Before we had the lock another run may have taken it for a stray and removed it.
             Ok(fd) => {
-                if lock(&fd, path)?
-                    && let Some(device) = named(dir, fd.as_fd())
-                {
-                    return Ok((fd, device));
+                if lock(&fd, path)? && is_named(dir, fd.as_fd()) {
+                    return Ok(fd);
                 }
             }
             Err(Errno::EXIST) => {
@@ -245,14 +246,11 @@ fn lock(fd: &OwnedFd, path: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// The device of `fd`, if the temporary name still leads to it.
-fn named(dir: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Option<u64> {
+/// Whether the temporary name still leads to `fd`.
+fn is_named(dir: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> bool {
     let named = rustix::fs::statat(dir, TEMPORARY, AtFlags::SYMLINK_NOFOLLOW);
     let open = rustix::fs::fstat(fd);
-    match (named, open) {
-        (Ok(a), Ok(b)) if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino) => Some(a.st_dev),
-        _ => None,
-    }
+    matches!((named, open), (Ok(a), Ok(b)) if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
 }
 
 /// Removes a temporary file that a killed run left; `true` if there was one.
@@ -281,7 +279,7 @@ fn stray(dir: BorrowedFd<'_>, path: &Path) -> Result<Stray, StoreError> {
     if !lock(&fd, path)? {
         return Ok(Stray::Held);
     }
-    if named(dir, fd.as_fd()).is_none() {
+    if !is_named(dir, fd.as_fd()) {
         // Renamed or removed by its owner since we opened it.
         return Ok(Stray::None);
     }

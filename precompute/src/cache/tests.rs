@@ -22,32 +22,6 @@ fn entries(n: u32) -> Vec<Entry> {
         .collect()
 }
 
-#[test]
-fn a_group_is_placed_together_and_what_is_not_placed_leaves_nothing() {
-    let dirs: Vec<Dir> = (0..5).map(|_| Dir::new()).collect();
-    dirs[0].put(1).expect("an old one");
-    let group = || {
-        let write = |(n, dir): (usize, &Dir)| (n, dir.write(7).expect("written"));
-        dirs.iter().enumerate().map(write).collect::<Vec<_>>()
-    };
-    let written = group();
-    for dir in &dirs {
-        assert!(dir.names().contains(&TEMPORARY.to_owned()));
-    }
-    drop(written);
-    for (n, dir) in dirs.iter().enumerate() {
-        let old: &[&str] = if n == 0 { &[FILE_NAME] } else { &[] };
-        assert_eq!(dir.names(), old);
-    }
-    let mut placed = Placer::new().place(group());
-    placed.sort_by_key(|(n, _)| *n);
-    for ((n, result), dir) in placed.into_iter().zip(&dirs) {
-        assert!(result.is_ok(), "{n}: {result:?}");
-        assert_eq!(dir.names(), [FILE_NAME]);
-        assert_eq!(dir.found(7, "id").good().map(|cache| cache.len()), Some(7));
-    }
-}
-
 struct Dir {
     dir: tempfile::TempDir,
     fd: fs::File,
@@ -61,17 +35,13 @@ impl Dir {
     }
 
     fn put(&self, n: u32) -> Result<(), StoreError> {
-        self.write(n)?.place()
-    }
-
-    fn write(&self, n: u32) -> Result<Written, StoreError> {
         let owner = Owner {
             uid: rustix::process::getuid().as_raw(),
             gid: rustix::process::getgid().as_raw(),
             mode: 0o640,
         };
         let all = entries(n).into_iter().map(Ok);
-        write(self.fd.as_fd(), self.dir.path(), owner, (7, "id"), n, all)
+        replace(self.fd.as_fd(), self.dir.path(), owner, (7, "id"), n, all)
     }
 
     fn found(&self, uidvalidity: u32, uniqueid: &str) -> Found {

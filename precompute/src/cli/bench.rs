@@ -11,7 +11,7 @@ use super::run::parse_bytes;
 use crate::bench::scale::Size;
 use crate::bench::store::Set;
 use crate::bench::{self, Plan, scale, table};
-use crate::pass::default_jobs;
+use crate::worker_pool::default_jobs;
 
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, stderr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::output::{Findings, complain, human_bytes};
 use super::selection::Selected;
@@ -71,7 +71,7 @@ impl<'a> Progress<'a> {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Finds out what there is to do, and prints the lines; returns when `over` says so.

@@ -17,7 +17,8 @@ use super::watch::Watch;
 use crate::governor::Governor;
 use crate::hash::{Kernel, MAX_LANES};
 use crate::nice;
-use crate::pass::{self, Options, Summary, default_jobs};
+use crate::pass::{self, Options, Summary};
+use crate::worker_pool::default_jobs;
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]

@@ -13,10 +13,10 @@ use serde_json::json;
 use super::output::{complain, concluded, human_bytes, line, print_json, written};
 use super::run::Kindness;
 use super::selection::{Selection, Source};
-use crate::pass::default_jobs;
 use crate::scrub::names::Resolver;
 use crate::scrub::walk::{Step, Walk};
 use crate::scrub::{self, Finding, Mailbox, Options, Progress, Summary};
+use crate::worker_pool::default_jobs;
 
 /// Arguments of `scrub`.
 #[derive(Debug, clap::Args)]
@@ -77,6 +77,13 @@ pub fn main(args: &Args) -> Exit {
         summary
     });
     bar.finish_and_clear();
+    let summary = match summary {
+        Ok(summary) => summary,
+        Err(error) => {
+            complain(&error);
+            return Exit::Io;
+        }
+    };
     let output = conclude(args, &summary);
     match summary.exit() {
         Exit::Ok => concluded(output, summary.mailboxes),

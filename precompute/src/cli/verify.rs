@@ -7,8 +7,9 @@ use super::output::{Findings, complain, concluded, human_bytes, line, print_json
 use super::run::Kindness;
 use super::selection::Selection;
 use crate::finding::Finding;
-use crate::pass::{Observer, default_jobs};
+use crate::pass::Observer;
 use crate::verify::{self, Options};
+use crate::worker_pool::default_jobs;
 
 use clap::builder::TypedValueParser as _;
 

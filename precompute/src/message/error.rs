@@ -96,15 +96,6 @@ impl MessageError {
         }
     }
 
-    /// Whether there are no descriptors left, of this process or of the system.
-    pub(super) fn no_descriptors(&self) -> bool {
-        let number = match self {
-            Self::Io { source, .. } => source.raw_os_error(),
-            _ => None,
-        };
-        number.is_some_and(|n| [Errno::MFILE, Errno::NFILE].contains(&Errno::from_raw_os_error(n)))
-    }
-
     /// The file or directory it is about.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -3,14 +3,12 @@
 //! The plain way is to look before and after; where the gate allows it, one look is tried first
 //! ([`super::one_look`]).
 
-use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::file::{FirstPart, Part};
 use super::one_look::{Batches, Clocks};
 use super::settle::Settle;
-use super::spent::Spent;
 use super::{FileStat, Hashed, MessageError, MessageFile, Spool};
 use crate::hash::Digest;
 use crate::hash::lanes::{Feed, Filled, Lanes, run};
@@ -36,11 +34,6 @@ pub trait Gate {
     /// [`Gate::read`], which is not called then.
     fn one_look(&mut self) -> bool {
         false
-    }
-    /// How many messages may be opened one after the other where one look is tried, and how many may wait to be closed: the
-    /// processor does the same thing again, and their descriptors are in a row, so that they can be closed at once.
-    fn ahead(&self) -> usize {
-        16
     }
     /// What the clocks say now.
     fn clocks(&mut self) -> Clocks {
@@ -99,11 +92,6 @@ pub struct Hasher<'a, I, S, G> {
     /// UIDs, how often they were read in the plain way, and the file where it is open already.
     again: Vec<(u32, u32, Option<OwnedFd>)>,
     aside: Vec<u32>,
-    /// [`Gate::ahead`]'s.
-    most_open: usize,
-    /// Open, nothing read, all in this batch.
-    ahead: VecDeque<InLane>,
-    spent: Spent,
     batches: Batches,
     /// Hashed, with one look, in a batch that is not over.
     pending: Vec<(u32, FileStat, Guid)>,
@@ -145,7 +133,6 @@ where
 {
     /// Prepares to hash `uids`.
     pub fn new(spool: &'a Spool, uids: I, sink: S, gate: G) -> Self {
-        let most_open = gate.ahead().max(1);
         Self {
             spool,
             uids: uids.fuse(),
@@ -154,9 +141,6 @@ where
             settle: Settle::default(),
             again: Vec::new(),
             aside: Vec::new(),
-            most_open,
-            ahead: VecDeque::with_capacity(most_open),
-            spent: Spent::new(most_open),
             batches: Batches::default(),
             pending: Vec::with_capacity(BATCH),
             stopped: false,
@@ -175,30 +159,6 @@ where
                 return self.aside;
             }
         }
-    }
-
-    /// Opens the next messages; `false` if there are no more.
-    fn open_ahead(&mut self, before: i64) -> bool {
-        for opened in 0..self.most_open {
-            let Some(uid) = self.uids.next() else {
-                return opened > 0;
-            };
-            match self.spool.open_unread(uid) {
-                Ok(fd) => self.ahead.push_back(InLane {
-                    uid,
-                    attempt: 0,
-                    state: State::Unread(fd, before),
-                }),
-                // With those that are open already we get on, and the rest comes after them.
-                Err(error) if error.no_descriptors() && !self.ahead.is_empty() => {
-                    self.spent.close();
-                    self.again.push((uid, 1, None));
-                    break;
-                }
-                Err(error) => self.sink.message(uid, Err(error)),
-            }
-        }
-        true
     }
 
     /// If one look may be enough: a time before now.
@@ -348,19 +308,28 @@ where
                 self.stopped = true;
                 return None;
             }
-            if let Some(message) = self.ahead.pop_front() {
-                return Some(message);
+            if let Some((uid, attempt, open)) = self.again.pop() {
+                if let Some(message) = self.begin_plainly(uid, attempt, open) {
+                    return Some(message);
+                }
+                continue;
             }
-            let (uid, attempt, open) = match self.again.pop() {
-                Some(again) => again,
-                None => match self.one_look() {
-                    Some(before) if self.open_ahead(before) => continue,
-                    Some(_) => return None,
-                    None => (self.uids.next()?, 1, None),
-                },
+            let uid = self.uids.next()?;
+            let Some(before) = self.one_look() else {
+                if let Some(message) = self.begin_plainly(uid, 1, None) {
+                    return Some(message);
+                }
+                continue;
             };
-            if let Some(message) = self.begin_plainly(uid, attempt, open) {
-                return Some(message);
+            match self.spool.open_unread(uid) {
+                Ok(fd) => {
+                    return Some(InLane {
+                        uid,
+                        attempt: 0,
+                        state: State::Unread(fd, before),
+                    });
+                }
+                Err(error) => self.sink.message(uid, Err(error)),
             }
         }
     }
@@ -393,8 +362,7 @@ where
             Ok(true) if message.attempt == 0 => {
                 // The first look came after bytes were read: it needs the clock's word as well.
                 self.pending.push((uid, stat, guid));
-                // A message is opened and looked at for the first time within one batch.
-                if self.pending.len() >= BATCH && self.ahead.is_empty() {
+                if self.pending.len() >= BATCH {
                     self.end_batch();
                 }
             }
@@ -406,7 +374,6 @@ where
                     .message(uid, Err(MessageError::of(path, "look at", errno)));
             }
         }
-        self.spent.add(file.into_fd());
     }
 
     fn failed(&mut self, message: InLane) {

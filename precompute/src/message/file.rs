@@ -165,11 +165,6 @@ impl MessageFile {
         })
     }
 
-    /// Gives the open file away.
-    pub(super) fn into_fd(self) -> OwnedFd {
-        self.fd
-    }
-
     /// What the file was when it was first looked at.
     #[must_use]
     pub fn stat(&self) -> &FileStat {

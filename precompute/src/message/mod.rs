@@ -11,9 +11,9 @@ mod file;
 mod names;
 pub mod one_look;
 mod settle;
-mod spent;
 
 use std::ffi::CStr;
+use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -59,21 +59,9 @@ struct FileName {
 impl FileName {
     fn new(uid: u32) -> Self {
         let mut bytes = [0; 12]; // ten digits, the dot, and the NUL
-        let mut digits = [0; 10];
-        let mut rest = uid;
-        let mut n = 0;
-        loop {
-            digits[n] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            n += 1;
-            if rest == 0 {
-                break;
-            }
-        }
-        for (to, from) in bytes.iter_mut().zip(digits[..n].iter().rev()) {
-            *to = *from;
-        }
-        bytes[n] = b'.';
+        let mut digits = bytes.as_mut_slice();
+        // It fits by construction.
+        let _ = write!(digits, "{uid}.");
         Self { bytes }
     }
 

@@ -1,38 +1,38 @@
-//! One mailbox in work: cut into chunks, hashed by any thread, put together again in order of UID.
+//! One mailbox in progress: cut into chunks, hashed by any thread, put together in order of UID.
 //!
 //! Results are collected in [`Rows`], and the cache is replaced once, at the end. Before that, a
-//! checkpoint writes what is done so far together with what the old cache has for the rest: after a
-//! crash the next run begins with that. The final bytes do not depend on checkpoints, threads or time.
+//! checkpoint writes what is done so far together with what the old cache has for the rest; after a
+//! crash the next run starts with that. The final bytes do not depend on checkpoints or threads.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indexfile::{IoError, ReadError};
+use parking_lot::Mutex;
 
 use super::Options;
 use super::chunk::{Chunk, Item};
-use super::known::Known;
 use super::rows::Rows;
-use super::waiting;
+use super::unchanged::Unchanged;
 use super::wanted::Wanted;
-use crate::cache::{self, Cache, Entry, Found, StoreError, Written};
+use crate::cache::{self, Cache, Entry, Found, StoreError};
 use crate::finding::{Code, Finding};
-use crate::mailbox::{Mailbox, index_finding};
+use crate::mailbox::{Mailbox, cache_finding, index_finding};
 
 /// A chunk ends after this many messages,
 const CHUNK_MESSAGES: usize = 256;
 /// or after this many bytes.
 const CHUNK_BYTES: u64 = 8 << 20;
 
-/// A mailbox in work.
+/// A mailbox in progress.
 #[derive(Debug)]
 pub struct Job {
     /// The mailbox.
     pub mailbox: Mailbox,
     old: Option<Cache>,
-    /// Which of its messages are not to be looked at.
-    known: Known,
+    /// Which of its messages are not looked at.
+    unchanged: Unchanged,
     /// The old file is torn or damaged: it is replaced even by an empty one.
     damaged: bool,
     window: usize,
@@ -63,16 +63,16 @@ struct State {
     checkpointed: Instant,
 }
 
-/// What came of beginning with a mailbox.
+/// What came of [`Job::begin`].
 #[derive(Debug)]
 pub enum Begun {
     /// There is something to do.
     Job(Arc<Job>),
-    /// All of these messages are in its cache and are [`Known`], and nothing else is in it.
+    /// All of these messages are in its cache and are [`Unchanged`], and nothing else is in it.
     Nothing(u64),
 }
 
-/// What came of looking for the next chunk.
+/// What came of [`Job::next`].
 #[derive(Debug)]
 pub enum Next {
     /// Work.
@@ -83,13 +83,9 @@ pub enum Next {
     Exhausted,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is guarded is consistent after each statement, so a panic elsewhere spoiled nothing.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Job {
-    /// Prepares to work on `mailbox`; at most `window` chunks are out or waiting at a time, and `lot` is [`Known::of`]'s.
+    /// Prepares to work on `mailbox`. At most `window` chunks are in progress or waiting at a time;
+    /// `sample_seed` is for [`Unchanged::of`].
     ///
     /// # Errors
     /// If the old cache is there and cannot be read, or the expunge file cannot.
@@ -97,13 +93,10 @@ impl Job {
         mailbox: Mailbox,
         options: &Options,
         window: usize,
-        lot: usize,
+        sample_seed: usize,
     ) -> Result<Begun, Finding> {
         let (dir, path) = (mailbox.index_dir(), mailbox.index_path());
-        let failed = |error: StoreError| {
-            let path = path.join(cache::FILE_NAME);
-            Finding::new(&mailbox.target.mailbox, error.code(), path, &error)
-        };
+        let failed = |error: StoreError| cache_finding(&mailbox.target, &error);
         cache::sweep(dir, &path).map_err(failed)?;
         let found = cache::find(dir, &path, mailbox.uidvalidity(), &mailbox.uniqueid);
         let found = found.map_err(failed)?;
@@ -113,16 +106,16 @@ impl Job {
             Wanted::new(mailbox.expunge.as_ref(), options.all_messages)
                 .map_err(|error| index_finding(&mailbox.target, Code::Expunge, &error))
         };
-        let known = match &old {
+        let unchanged = match &old {
             Some(old) if !options.look_at_all => {
-                let known = Known::of(&mailbox, old, lot);
+                let unchanged = Unchanged::of(&mailbox, old, sample_seed);
                 let wanted = wanted()?;
-                if known.is_all(&mailbox, old, || wanted) {
+                if unchanged.is_all(&mailbox, old, || wanted) {
                     return Ok(Begun::Nothing(old.len() as u64));
                 }
-                known
+                unchanged
             }
-            _ => Known::default(),
+            _ => Unchanged::default(),
         };
         let state = State {
             wanted: wanted()?,
@@ -145,7 +138,7 @@ impl Job {
         Ok(Begun::Job(Arc::new(Self {
             mailbox,
             old,
-            known,
+            unchanged,
             damaged,
             window: window.max(1),
             state: Mutex::new(state),
@@ -154,7 +147,7 @@ impl Job {
 
     /// The next piece of work.
     pub fn next(&self) -> Next {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.exhausted {
             return Next::Exhausted;
         }
@@ -178,8 +171,12 @@ impl Job {
                 bytes = bytes.saturating_add(want.size);
             }
             let same_size = old.is_some_and(|old| old.size == want.size);
-            let known = same_size && self.known.contains(want.uid);
-            items.push(Item { want, old, known });
+            let unchanged = same_size && self.unchanged.contains(want.uid);
+            items.push(Item {
+                want,
+                old,
+                unchanged,
+            });
         }
         let Some(last) = items.last().map(|item| item.want.uid) else {
             return Next::Exhausted;
@@ -194,21 +191,21 @@ impl Job {
     /// Whether [`Job::next`] has nothing more to give.
     #[must_use]
     pub fn exhausted(&self) -> bool {
-        lock(&self.state).exhausted
+        self.state.lock().exhausted
     }
 
-    /// Notes a message whose file is not there, to be looked at again when all else is done.
+    /// Notes a message whose file is not there, to be looked at again at the end.
     pub fn missing(&self, uid: u32) {
-        lock(&self.state).missing.insert(uid);
+        self.state.lock().missing.insert(uid);
     }
 
-    /// Takes back a chunk; `complete` unless we were told to stop. `true` if it was the last one
+    /// Takes back a chunk; `complete` unless we were told to stop. `true` if it was the last one,
     /// and [`Job::finish`] is to be called.
     pub fn put_back(&self, chunk: &Chunk, fresh: u64, complete: bool) -> bool {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let state = &mut *state;
         state.in_flight.remove(&chunk.number);
-        let entries = chunk.take_sorted();
+        let entries = chunk.sorted();
         state.fresh += fresh;
         state.interrupted |= !complete;
         state
@@ -230,7 +227,7 @@ impl Job {
     /// Whether nothing is left to do but [`Job::finish`]; says so once.
     #[must_use]
     pub fn done(&self) -> bool {
-        self.is_done(&mut lock(&self.state))
+        self.is_done(&mut self.state.lock())
     }
 
     #[allow(clippy::unused_self)]
@@ -241,54 +238,48 @@ impl Job {
         done
     }
 
-    /// Writes the cache, if that is not what there is already, and reports what is missing; it is not in place yet.
-    pub fn finish(&self) -> (Vec<Finding>, Option<Written>) {
-        let mut state = lock(&self.state);
+    /// Replaces the cache, unless it would be the same, and says what is missing.
+    pub fn finish(&self) -> Vec<Finding> {
+        let mut state = self.state.lock();
         let mut findings = self.missing_findings(&state.missing);
         if let Some(error) = state.unread.take() {
-            // What the cache has of messages that were not come to is worth more than a part of a new one.
+            // What the cache has of messages that were not reached is worth more than part of a new one.
             findings.push(index_finding(&self.mailbox.target, Code::Index, &error));
-            return (findings, None);
+            return findings;
         }
-        let rows = std::mem::replace(&mut state.rows, Rows::new(self.mailbox.index_path()));
         let result = match state.failed.take() {
             Some(error) => Err(error.into()),
-            // As many as there were, each of them taken from there: it is the same file.
-            None if state.fresh == 0 && self.has_as_many(&rows) => Ok(None),
-            None => self.write_anew(&rows),
+            None if self.is_up_to_date(&state) => Ok(()),
+            None => self.write(state.rows.len(), state.rows.iter()),
         };
-        let written = result.unwrap_or_else(|error| {
-            findings.extend(waiting::finding(&self.mailbox.target, &error));
-            None
-        });
-        (findings, written)
+        findings.extend(result.err().and_then(|error| self.write_finding(&error)));
+        findings
     }
 
-    fn has_as_many(&self, rows: &Rows) -> bool {
-        self.old.as_ref().is_some_and(|old| old.len() == rows.len())
-    }
-
-    fn write_anew(&self, rows: &Rows) -> Result<Option<Written>, StoreError> {
-        if rows.len() == 0 && !self.damaged {
-            return Ok(None); // nothing wanted: leave what there is to `clean`
+    /// Whether the cache has just what was found, or nothing is wanted and it is left to `clean`.
+    fn is_up_to_date(&self, state: &State) -> bool {
+        let rows = &state.rows;
+        let Some(old) = &self.old else {
+            return rows.len() == 0 && !self.damaged;
+        };
+        if old.len() != rows.len() {
+            return rows.len() == 0;
         }
-        if let Some(old) = &self.old {
-            let mut pairs = rows.iter().zip(old.iter());
-            let same = pairs.all(|pair| matches!(pair, (Ok(new), Ok(old)) if new == old));
-            if self.has_as_many(rows) && same {
-                return Ok(None);
-            }
-        }
-        self.write(rows.len(), rows.iter()).map(Some)
+        // As many as there were, each of them taken from there, are the same.
+        state.fresh == 0
+            || rows
+                .iter()
+                .zip(old.iter())
+                .all(|pair| matches!(pair, (Ok(new), Ok(old)) if new == old))
     }
 
     fn write(
         &self,
         count: usize,
         entries: impl Iterator<Item = Result<Entry, IoError>>,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<(), StoreError> {
         let mailbox = &self.mailbox;
-        cache::write(
+        cache::replace(
             mailbox.index_dir(),
             &mailbox.index_path(),
             mailbox.owner,
@@ -298,28 +289,29 @@ impl Job {
         )
     }
 
+    fn write_finding(&self, error: &StoreError) -> Option<Finding> {
+        // A mailbox that was removed meanwhile needs no cache.
+        let gone = matches!(error, StoreError::Gone { .. });
+        (!gone).then(|| cache_finding(&self.mailbox.target, error))
+    }
+
     /// The second look: what was expunged meanwhile is no finding.
     fn missing_findings(&self, missing: &BTreeSet<u32>) -> Vec<Finding> {
         if missing.is_empty() {
             return Vec::new();
         }
         let listed = self.mailbox.still_listed(missing);
-        let gone = |uid: &u32| {
-            self.mailbox
-                .spool
-                .stat(*uid)
-                .err()
-                .map(|error| (*uid, error))
-        };
-        let findings = listed.iter().filter_map(gone);
-        findings
-            .map(|(_, error)| Finding::of_message(&self.mailbox.target.mailbox, &error))
+        let errors = listed
+            .iter()
+            .filter_map(|uid| self.mailbox.spool.stat(*uid).err());
+        errors
+            .map(|error| Finding::of_message(&self.mailbox.target.mailbox, &error))
             .collect()
     }
 
     /// Writes a checkpoint if there is something new and the last one is `interval` old.
     pub fn checkpoint(&self, interval: Duration) -> Option<Finding> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.finished || state.checkpointed.elapsed() < interval {
             return None;
         }
@@ -346,12 +338,11 @@ impl Job {
             .rows
             .iter()
             .chain(self.beyond(&window, covered).map(Ok));
-        let error = self.write(count, entries).and_then(Written::place).err()?;
-        waiting::finding(&self.mailbox.target, &error)
+        self.write_finding(&self.write(count, entries).err()?)
     }
 
-    /// What is known of the UIDs beyond `covered`: what was done just now, else what the old cache
-    /// has. That is not checked yet, but it is checked whenever it is used.
+    /// The entries beyond UID `covered`: what was done just now, else what the old cache has. The
+    /// latter is not checked here, but whenever it is used.
     fn beyond<'a>(
         &'a self,
         window: &'a BTreeMap<u32, Entry>,

@@ -6,9 +6,10 @@ use indexfile::{FileKind, Guid, ReadError};
 use rustix::io::Errno;
 
 use super::finding::Code;
-use super::look::{Now, Place, Problem, Seen, Suspect};
+use super::look::{Now, Problem, Seen, Suspect};
 use super::mailbox::{Mailbox, Spools, age, changed};
-use super::snapshot::{Row, Snapshot};
+use super::row::{Place, Row};
+use super::snapshot::Snapshot;
 use crate::counter::Counter;
 use crate::governor::Governor;
 use crate::hash::lanes::Lanes;

@@ -13,20 +13,13 @@ use std::time::Duration;
 use indexfile::Guid;
 
 use super::finding::Code;
-use super::snapshot::Row;
+use super::row::{Place, Row};
 use crate::message::Stamp;
 
 /// After so many looks what is seen is reported, still or not.
 pub(super) const MAX_LOOKS: u32 = 8;
 /// The same for a file without a record: a large expunge unlinks files long after their records.
 pub(super) const MAX_LOOKS_UNLISTED: u32 = 30;
-
-/// In which partition of a mailbox a file lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    Data,
-    Archive,
-}
 
 /// What is wrong at one look.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use indexfile::{FileKind, ReadError};
 use rustix::fs::AtFlags;
 
-use super::look::Place;
+use super::row::Place;
 use super::snapshot::{Snapshot, is_missing};
 use crate::message::{MessageError, Spool};
 

@@ -15,9 +15,8 @@ mod finding;
 mod look;
 mod mailbox;
 pub mod names;
-mod run;
+mod row;
 mod snapshot;
-mod strays;
 mod summary;
 mod told;
 pub mod walk;
@@ -25,10 +24,15 @@ mod work;
 
 pub use finding::{Code, Finding};
 pub use mailbox::Mailbox;
-pub use run::run;
 pub use summary::{Progress, Summary};
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use crate::governor::Governor;
+use crate::hash::Kernel;
+use crate::worker_pool::{self, Limits, PoolError, default_jobs};
+use walk::Step;
+use work::{Task, Work};
 
 /// How to scrub.
 #[derive(Clone, Debug)]
@@ -43,13 +47,43 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
-            jobs: (4 * cores).max(16),
+            jobs: default_jobs(),
             settle: Duration::from_secs(2),
             delivery_grace: Duration::from_secs(15 * 60),
         }
     }
+}
+
+/// Scrubs what `steps` yields; every finding goes to `report`, from any thread, as soon as it is sure.
+///
+/// Takes no lock and writes nothing. Ends early when `governor` says stop.
+///
+/// # Errors
+/// Only if the threads cannot be started.
+pub fn run(
+    steps: impl Iterator<Item = Step> + Send,
+    options: &Options,
+    governor: &Governor,
+    progress: &Progress,
+    report: impl Fn(&Finding) + Sync,
+) -> Result<Summary, PoolError> {
+    let start = Instant::now();
+    let report = |finding: Finding| {
+        progress.found(finding.code);
+        report(&finding);
+    };
+    let scrub = Work::new(options, governor, progress, &report);
+    let limits = Limits {
+        threads: options.jobs,
+        source_first: 0,
+        delay: options.settle,
+        kernel: Kernel::detect(),
+    };
+    let work = |task, pool: &_, lanes: &mut _| scrub.run(task, pool, lanes);
+    let tasks = steps.map(Task::Step);
+    worker_pool::run(tasks, limits, governor, &work, &mut || {})?;
+    Ok(progress.summary(governor.stopped(), start.elapsed().as_secs_f64()))
 }
 
 #[cfg(test)]

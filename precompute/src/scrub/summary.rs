@@ -1,9 +1,9 @@
 //! Counting what a scrub did and found.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use indexfile::exit::Exit;
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::finding::Code;
@@ -86,7 +86,7 @@ pub struct Progress {
 
 impl Progress {
     pub(super) fn found(&self, code: Code) {
-        let mut by_code = self.by_code.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_code = self.by_code.lock();
         match by_code.get_mut(code.as_str()) {
             Some(count) => *count += 1,
             None => drop(by_code.insert(code.as_str().to_owned(), 1)),
@@ -96,21 +96,13 @@ impl Progress {
     /// How many findings there are so far.
     #[must_use]
     pub fn findings(&self) -> u64 {
-        self.by_code
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .sum()
+        self.by_code.lock().values().sum()
     }
 
     /// The summary of what was counted.
     #[must_use]
     pub fn summary(&self, stopped: bool, seconds: f64) -> Summary {
-        let by_code = self
-            .by_code
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let by_code = self.by_code.lock().clone();
         Summary {
             mailboxes: self.mailboxes.get(),
             messages: self.messages.get(),

@@ -3,9 +3,9 @@
 use indexfile::FileKind;
 
 use super::finding::{Code, Finding};
-use super::look::{Place, Problem, Seen, Suspect};
+use super::look::{Problem, Seen, Suspect};
 use super::mailbox::Mailbox;
-use super::snapshot::Row;
+use super::row::{Place, Row};
 
 /// The finding that a suspect turned out to be.
 pub(super) fn finding(mailbox: &Mailbox, suspect: &Suspect) -> Finding {

@@ -1,4 +1,7 @@
-//! What one thread does with one job: look through a mailbox, compare records, look again.
+//! What one thread does with one task: look through a mailbox, compare records, look again.
+//!
+//! Tasks make further ones. Their number is bounded: a thread that finds too many does its own
+//! at once. So memory does not depend on how many mailboxes, messages or findings there are.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,20 +11,40 @@ use indexfile::{FileKind, ReadError};
 
 use super::examine::{self, Fresh, Outcome, Throttle};
 use super::finding::{Code, Finding};
-use super::look::{Place, Suspect, Verdict, decide};
+use super::look::{Suspect, Verdict, decide};
 use super::mailbox::{Mailbox, Spools, age};
-use super::run::{Job, Later};
-use super::snapshot::{Row, Snapshot, is_missing};
-use super::strays::Listed;
+use super::row::{Place, Row};
+use super::snapshot::{Snapshot, WINDOW, is_missing};
 use super::told::finding;
-use super::{Options, Progress};
+use super::{Options, Progress, Step};
 use crate::governor::Governor;
 use crate::hash::lanes::Lanes;
 use crate::links::Links;
 use crate::message::MessageError;
+use crate::uid_set::UidSet;
+use crate::worker_pool::Pool;
 
 /// How often a mailbox without an index, or without its directory, is tried before that is told.
 const TRIES: u32 = 3;
+
+pub(super) enum Task {
+    /// What the walk or the list brought.
+    Step(Step),
+    /// Look through a mailbox once more; how often that was tried.
+    Mailbox(Arc<Mailbox>, u32),
+    /// Compare records with files.
+    Rows(Arc<Mailbox>, Arc<Spools>, Vec<Row>),
+    /// Look again at what looked wrong.
+    Suspects(Arc<Mailbox>, Vec<Suspect>),
+}
+
+/// The UIDs that a mailbox has records of.
+#[derive(Default)]
+struct Listed {
+    all: UidSet,
+    archived: UidSet,
+    unlinked: UidSet,
+}
 
 pub(super) struct Work<'a> {
     settle: Duration,
@@ -29,7 +52,6 @@ pub(super) struct Work<'a> {
     governor: &'a Governor,
     progress: &'a Progress,
     report: &'a (dyn Fn(Finding) + Sync),
-    later: &'a (dyn Later + Sync),
     links: Links,
 }
 
@@ -39,7 +61,6 @@ impl<'a> Work<'a> {
         governor: &'a Governor,
         progress: &'a Progress,
         report: &'a (dyn Fn(Finding) + Sync),
-        later: &'a (dyn Later + Sync),
     ) -> Self {
         let (settle, delivery_grace) = (options.settle, options.delivery_grace);
         Self {
@@ -48,16 +69,17 @@ impl<'a> Work<'a> {
             governor,
             progress,
             report,
-            later,
             links: Links::default(),
         }
     }
 
-    pub(super) fn run(&self, job: Job, lanes: &mut Lanes) {
-        match job {
-            Job::Mailbox(mailbox, tries) => self.mailbox(&mailbox, tries, lanes),
-            Job::Rows(mailbox, spools, rows) => self.rows(&mailbox, &spools, rows, lanes),
-            Job::Suspects(mailbox, suspects) => self.suspects(&mailbox, suspects, lanes),
+    pub(super) fn run(&self, task: Task, pool: &Pool<Task>, lanes: &mut Lanes) {
+        match task {
+            Task::Step(Ok(mailbox)) => self.mailbox(&Arc::new(mailbox), 1, pool, lanes),
+            Task::Step(Err(finding)) => (self.report)(finding),
+            Task::Mailbox(mailbox, tries) => self.mailbox(&mailbox, tries, pool, lanes),
+            Task::Rows(mailbox, spools, rows) => self.rows(&mailbox, &spools, rows, pool, lanes),
+            Task::Suspects(mailbox, suspects) => self.suspects(&mailbox, suspects, pool, lanes),
         }
     }
 
@@ -72,7 +94,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    pub(super) fn found(&self, code: Code, mailbox: &Mailbox, path: &Path, text: String) {
+    fn found(&self, code: Code, mailbox: &Mailbox, path: &Path, text: String) {
         (self.report)(Finding::new(code, &mailbox.name, path.to_owned(), text));
     }
 
@@ -96,10 +118,10 @@ impl<'a> Work<'a> {
     }
 
     /// Looks through a whole mailbox.
-    fn mailbox(&self, mailbox: &Arc<Mailbox>, tries: u32, lanes: &mut Lanes) {
+    fn mailbox(&self, mailbox: &Arc<Mailbox>, tries: u32, pool: &Pool<Task>, lanes: &mut Lanes) {
         let mut index = match Snapshot::open(&mailbox.index, FileKind::Index) {
             Ok(index) => index,
-            Err(error) if is_missing(&error) => return self.no_index(mailbox, tries),
+            Err(error) if is_missing(&error) => return self.no_index(mailbox, tries, pool),
             Err(error) => return self.index_error(mailbox, &error),
         };
         let spools = match Spools::open(mailbox) {
@@ -107,15 +129,13 @@ impl<'a> Work<'a> {
             Err(error) => return self.spool_error(mailbox, &error),
         };
         if spools.get(Place::Data).is_none() && index.num_records() > 0 {
-            return self.no_spool(mailbox, tries, &mailbox.data);
+            return self.no_spool(mailbox, tries, &mailbox.data, pool);
         }
         if mailbox.unreachable_expunge().is_some() && tries < TRIES {
-            return self
-                .later
-                .wait(Job::Mailbox(Arc::clone(mailbox), tries + 1));
+            return pool.delay(Task::Mailbox(Arc::clone(mailbox), tries + 1));
         }
         let mut listed = Listed::default();
-        let mut sound = self.records(mailbox, &spools, &mut index, &mut listed, lanes);
+        let mut sound = self.records(mailbox, &spools, &mut index, &mut listed, pool, lanes);
         match mailbox.open_expunge() {
             Ok(None) => {
                 if let Some(dir) = mailbox.unreachable_expunge() {
@@ -125,7 +145,7 @@ impl<'a> Work<'a> {
                 }
             }
             Ok(Some(mut expunge)) => {
-                sound &= self.records(mailbox, &spools, &mut expunge, &mut listed, lanes);
+                sound &= self.records(mailbox, &spools, &mut expunge, &mut listed, pool, lanes);
             }
             Err(error) => {
                 self.index_error(mailbox, &error);
@@ -134,7 +154,7 @@ impl<'a> Work<'a> {
         }
         // Without all records any file might look as if it had none.
         if sound && !self.governor.stopped() {
-            self.strays(mailbox, &spools, &listed, lanes);
+            self.strays(mailbox, &spools, &listed, pool, lanes);
         }
         self.progress.mailboxes.add(1);
     }
@@ -146,6 +166,7 @@ impl<'a> Work<'a> {
         spools: &Arc<Spools>,
         file: &mut Snapshot,
         listed: &mut Listed,
+        pool: &Pool<Task>,
         lanes: &mut Lanes,
     ) -> bool {
         let mut no_archive = false;
@@ -190,20 +211,74 @@ impl<'a> Work<'a> {
             if rows.is_empty() {
                 continue;
             }
-            let job = Job::Rows(Arc::clone(mailbox), Arc::clone(spools), rows);
-            if let Some(job) = self.later.share(job) {
-                self.run(job, lanes);
+            let task = Task::Rows(Arc::clone(mailbox), Arc::clone(spools), rows);
+            if let Err(task) = pool.offer(task) {
+                self.run(task, pool, lanes);
             }
         }
         if no_archive {
             // One finding says more than a million.
-            self.no_spool(mailbox, TRIES, mailbox.dir(Place::Archive));
+            self.no_spool(mailbox, TRIES, mailbox.dir(Place::Archive), pool);
         }
         true
     }
 
+    /// Looks for files without a record.
+    fn strays(
+        &self,
+        mailbox: &Arc<Mailbox>,
+        spools: &Arc<Spools>,
+        listed: &Listed,
+        pool: &Pool<Task>,
+        lanes: &mut Lanes,
+    ) {
+        let mut suspects = Vec::new();
+        for place in mailbox.places() {
+            let Some(spool) = spools.get(place) else {
+                continue;
+            };
+            let result = spool.for_each_name(|uid, _| {
+                let right = if listed.archived.contains(uid) {
+                    Place::Archive
+                } else {
+                    Place::Data
+                };
+                let at_home = listed.all.contains(uid) && mailbox.dir(right) == mailbox.dir(place);
+                if at_home || listed.unlinked.contains(uid) {
+                    return;
+                }
+                let Some(seen) = examine::seen_stray(spool, uid, None) else {
+                    return;
+                };
+                suspects.push(Suspect {
+                    uid,
+                    stray: Some(place),
+                    looks: 1,
+                    seen,
+                });
+                if suspects.len() >= WINDOW as usize {
+                    self.suspects(mailbox, std::mem::take(&mut suspects), pool, lanes);
+                }
+            });
+            if let Err(errno) = result {
+                let code = if errno == rustix::io::Errno::ACCESS {
+                    Code::Unreadable
+                } else {
+                    Code::Io
+                };
+                self.found(
+                    code,
+                    mailbox,
+                    spool.path(),
+                    format!("cannot read the directory: {errno}"),
+                );
+            }
+        }
+        self.suspects(mailbox, suspects, pool, lanes);
+    }
+
     /// The index is not there.
-    fn no_index(&self, mailbox: &Arc<Mailbox>, tries: u32) {
+    fn no_index(&self, mailbox: &Arc<Mailbox>, tries: u32, pool: &Pool<Task>) {
         let there = |path: &Path| std::fs::symlink_metadata(path).is_ok();
         if mailbox.named && !there(&mailbox.data) && !there(&mailbox.header) {
             let text = format!("no such mailbox (no {})", mailbox.index.display());
@@ -211,9 +286,7 @@ impl<'a> Work<'a> {
         }
         if tries < TRIES {
             // Perhaps it is being made, renamed or removed.
-            return self
-                .later
-                .wait(Job::Mailbox(Arc::clone(mailbox), tries + 1));
+            return pool.delay(Task::Mailbox(Arc::clone(mailbox), tries + 1));
         }
         let mut messages = 0_u64;
         if let Ok(spools) = Spools::open(mailbox) {
@@ -231,11 +304,9 @@ impl<'a> Work<'a> {
     }
 
     /// A directory of messages is not there.
-    fn no_spool(&self, mailbox: &Arc<Mailbox>, tries: u32, dir: &Path) {
+    fn no_spool(&self, mailbox: &Arc<Mailbox>, tries: u32, dir: &Path, pool: &Pool<Task>) {
         if tries < TRIES {
-            return self
-                .later
-                .wait(Job::Mailbox(Arc::clone(mailbox), tries + 1));
+            return pool.delay(Task::Mailbox(Arc::clone(mailbox), tries + 1));
         }
         let text =
             "no such directory, though the index has messages in it (is it mounted?)".to_owned();
@@ -243,7 +314,14 @@ impl<'a> Work<'a> {
     }
 
     /// Compares records with their files.
-    fn rows(&self, mailbox: &Arc<Mailbox>, spools: &Spools, rows: Vec<Row>, lanes: &mut Lanes) {
+    fn rows(
+        &self,
+        mailbox: &Arc<Mailbox>,
+        spools: &Spools,
+        rows: Vec<Row>,
+        pool: &Pool<Task>,
+        lanes: &mut Lanes,
+    ) {
         let mut suspects = Vec::new();
         let throttle = self.throttle(Some(&self.links));
         examine::compare(spools, rows, lanes, throttle, |outcome: Outcome| {
@@ -261,14 +339,15 @@ impl<'a> Work<'a> {
                 });
             }
         });
-        self.suspects(mailbox, suspects, lanes);
+        self.suspects(mailbox, suspects, pool, lanes);
     }
 
     /// Looks again at what looked wrong.
-    pub(super) fn suspects(
+    fn suspects(
         &self,
         mailbox: &Arc<Mailbox>,
         suspects: Vec<Suspect>,
+        pool: &Pool<Task>,
         lanes: &mut Lanes,
     ) {
         if suspects.is_empty() || self.governor.stopped() {
@@ -307,7 +386,7 @@ impl<'a> Work<'a> {
             self.spool_error(mailbox, &error);
         }
         if !again.is_empty() {
-            self.later.wait(Job::Suspects(Arc::clone(mailbox), again));
+            pool.delay(Task::Suspects(Arc::clone(mailbox), again));
         }
     }
 

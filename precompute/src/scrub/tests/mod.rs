@@ -45,7 +45,8 @@ fn scrub_with(
         |finding: &Finding| {
             findings.lock().expect("no panic").push(finding.clone());
         },
-    );
+    )
+    .expect("threads");
     let mut findings = findings.into_inner().expect("no panic");
     findings.sort_by(|a, b| (&a.mailbox, a.uid, a.code).cmp(&(&b.mailbox, b.uid, b.code)));
     assert_eq!(usize::try_from(summary.findings), Ok(findings.len()));

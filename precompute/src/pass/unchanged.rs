@@ -1,51 +1,49 @@
-//! What the names in a mailbox's directory say of its old cache, before any message is looked at.
+//! Which entries of an old cache hold, by the names in the mailbox's directory alone.
 //!
-//! Cyrus never changes a message in place: another message is another file, with another inode number. So an entry
-//! whose message still has its name and inode number is that of the same file, and one system call shows some
-//! thousand of those, where a look at each message is a system call a message and, on a cold disk, a read. What the
-//! names cannot show is what touches files without Cyrus: a `chown -R`, a restore by `cp`, an editor. Those mostly
-//! hit all messages of a mailbox, so a sample is looked at, and if a single one of it is not what its entry says, all
-//! are. An entry that is kept although its message was changed after all is never believed: whoever uses it looks at
-//! the message then (`Entry::still_same`).
-//!
-//! Only reads; a crash leaves nothing.
+//! Cyrus never changes a message in place: another message is another file, with another inode
+//! number. So an entry whose message still has its name and inode number is that of the same file.
+//! One system call shows some thousand names; a look at each message is a system call a message, and
+//! a read on a cold disk. The names cannot show what touches files without Cyrus: a `chown -R`, a
+//! restore by `cp`, an editor. Those mostly hit all messages of a mailbox. So a sample is looked at,
+//! and if one of it differs from its entry, every message is. An entry that is kept although its
+//! message changed is never believed: its users look at the message (`Entry::still_same`).
 
 use super::wanted::Wanted;
 use crate::cache::{Cache, Entry};
 use crate::mailbox::Mailbox;
 use crate::uid_set::UidSet;
 
-/// One entry in so many is looked at, and at least one a mailbox.
+/// One entry of so many is looked at, and at least one a mailbox.
 const SAMPLE: usize = 64;
-/// Directories are in no order of UID. The names are compared by so many at a time, sorted, so that each block of the
-/// cache is read once a batch.
+/// Directories are in no order of UID. Names are compared in sorted batches, so that each block of
+/// the cache is read once a batch.
 const BATCH: usize = 128 * 1024;
 
 /// The entries of a cache whose messages still have their name and inode number.
 #[derive(Debug, Default)]
-pub struct Known {
+pub struct Unchanged {
     same: UidSet,
     count: usize,
 }
 
-impl Known {
-    /// Lists the directory and looks at a sample; `lot` says at which, and should be another one each time.
+impl Unchanged {
+    /// Lists the directory and looks at a sample, another one for each `sample_seed`.
     ///
-    /// None is known if the directory cannot be read (then each is looked at, and that tells what is the matter), or
-    /// if the sample shows that names are not to be relied on here.
+    /// None if the directory cannot be read (looking at each message then shows why), or if the
+    /// sample shows that names are not to be relied on here.
     #[must_use]
-    pub fn of(mailbox: &Mailbox, old: &Cache, lot: usize) -> Self {
-        let mut known = Self::default();
+    pub fn of(mailbox: &Mailbox, old: &Cache, sample_seed: usize) -> Self {
+        let mut unchanged = Self::default();
         let mut names: Vec<(u32, u64)> = Vec::with_capacity(old.len().min(BATCH));
         let listed = mailbox.spool.for_each_name(|uid, inode| {
             names.push((uid, inode));
             if names.len() == BATCH {
-                known.compare_sorted(&mut names, old);
+                unchanged.compare_sorted(&mut names, old);
             }
         });
-        known.compare_sorted(&mut names, old);
-        if listed.is_ok() && known.sample_is_good(mailbox, old, lot) {
-            known
+        unchanged.compare_sorted(&mut names, old);
+        if listed.is_ok() && unchanged.sample_is_good(mailbox, old, sample_seed) {
+            unchanged
         } else {
             Self::default()
         }
@@ -64,8 +62,8 @@ impl Known {
         }
     }
 
-    fn sample_is_good(&self, mailbox: &Mailbox, old: &Cache, lot: usize) -> bool {
-        let first = lot % SAMPLE.min(old.len()).max(1);
+    fn sample_is_good(&self, mailbox: &Mailbox, old: &Cache, sample_seed: usize) -> bool {
+        let first = sample_seed % SAMPLE.min(old.len()).max(1);
         let mut sample = old.iter().skip(first).step_by(SAMPLE);
         sample.all(|entry| {
             let Ok(entry) = entry else {
@@ -83,8 +81,8 @@ impl Known {
         self.same.contains(uid)
     }
 
-    /// Whether these are all of `old`, and just what is `wanted` (from the beginning): then there is nothing to do.
-    /// `false` too if that cannot be read to its end.
+    /// Whether these are all of `old` and exactly what is `wanted` (from the beginning), so that there
+    /// is nothing to do. `false` too if either cannot be read to its end.
     #[must_use]
     pub fn is_all(&self, mailbox: &Mailbox, old: &Cache, wanted: impl FnOnce() -> Wanted) -> bool {
         if self.count != old.len() {
@@ -159,12 +157,12 @@ mod tests {
         (dir, target)
     }
 
-    fn known(target: &Target, lot: usize) -> (usize, bool) {
+    fn known(target: &Target, sample_seed: usize) -> (usize, bool) {
         let Ok(Opened::Mailbox(mailbox, None)) = Mailbox::open(target.clone()) else {
             panic!("it is sound");
         };
         let old = Cache::open(&target.index_path().join(crate::cache::FILE_NAME)).expect("a cache");
-        let known = Known::of(&mailbox, &old, lot);
+        let known = Unchanged::of(&mailbox, &old, sample_seed);
         let all = (1..=UIDS).filter(|uid| known.contains(*uid)).count();
         assert_eq!(all, known.count);
         let wanted = || Wanted::new(mailbox.expunge.as_ref(), false).expect("no expunge file");
