@@ -77,6 +77,7 @@ fn die_in_commit(host: &Host, partition: &str, when: Died, direction: Direction)
         direction,
         drop_old: false,
         uuids_old: false,
+        rehash: false,
         run: 0,
         files: files.collect(),
     };

@@ -6,7 +6,7 @@ use indexfile::mailbox::MailboxName;
 use proptest::prelude::*;
 use slotd::protocol::{
     Clean, Code, Command, CommandError, Commit, DigestRange, GuidRange, ListRange, Lock, MAX_LINE,
-    Named, Prepare, Repair, Reply, Sha1sRange, Upgrade, UuidSource, Verify, Write,
+    Named, Prepare, Rehash, Repair, Reply, Sha1sRange, Upgrade, UuidSource, Verify, Write,
 };
 
 fn name(text: &str) -> MailboxName {
@@ -31,13 +31,17 @@ fn upgrades() -> impl Strategy<Value = Upgrade> {
         Just(UuidSource::Old),
         Just(UuidSource::Cut)
     ];
-    let rest = (any::<bool>(), any::<u64>(), any::<bool>());
-    (any::<u32>(), uuids, rest).prop_map(|(version, uuids, (repair, run, by_content))| Upgrade {
-        version,
-        uuids,
-        repair: repair.then_some(Repair::Expunge),
-        run,
-        by_content,
+    let rehash = prop::sample::select(&[None, Some(Rehash::Report), Some(Rehash::Fix)][..]);
+    let rest = (any::<bool>(), any::<u64>(), any::<bool>(), rehash);
+    (any::<u32>(), uuids, rest).prop_map(|(version, uuids, (repair, run, by_content, rehash))| {
+        Upgrade {
+            version,
+            uuids,
+            repair: repair.then_some(Repair::Expunge),
+            run,
+            by_content,
+            rehash: rehash.filter(|_| version >= 10 && uuids == UuidSource::Auto),
+        }
     })
 }
 
@@ -111,6 +115,20 @@ fn the_commands_of_the_contract_are_what_a_person_types() {
             ..Upgrade::default()
         }),
     );
+    is(
+        "upgrade rehash=report",
+        Command::Upgrade(Upgrade {
+            rehash: Some(Rehash::Report),
+            ..Upgrade::default()
+        }),
+    );
+    for bad in [
+        "UPGRADE 9 rehash=fix",
+        "UPGRADE uuids=old rehash=fix",
+        "UPGRADE rehash=1",
+    ] {
+        assert!(Command::parse(bad.as_bytes()).is_err(), "{bad}");
+    }
     is("COMMIT\r\n", Command::Commit(Commit::default()));
     is(
         "COMMIT hold drop_old=1",

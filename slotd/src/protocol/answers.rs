@@ -8,6 +8,7 @@ use indexfile::mailbox::MailboxName;
 use super::{FieldError, Fields, Named};
 
 /// `HELLO` and `REGISTER`
+#[allow(clippy::struct_excessive_bools)] // independent facts, each a word of the answer
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Greeting {
     /// The version of the server.
@@ -26,6 +27,8 @@ pub struct Greeting {
     pub served: String,
     /// Its operator says that no server runs, whatever it is.
     pub stopped: bool,
+    /// It knows `UPGRADE rehash=`; older ones do not say so.
+    pub rehash: bool,
     /// To `REGISTER`: another journal that worked here and did not `LEAVE`.
     pub left: Option<String>,
 }
@@ -120,8 +123,34 @@ pub struct Upgraded {
     pub prepared: bool,
     /// Modification sequences that a version below 8 cannot hold.
     pub lost_modseqs: u32,
-    /// SHA-1 over (UID as 4 bytes big-endian, GUID) of all records, in ascending order of UIDs.
+    /// SHA-1 over (UID as 4 bytes big-endian, GUID) of all records, in ascending order of UIDs. With `rehash=report` as they
+    /// would be with `rehash=fix`.
     pub digest: Guid,
+    /// With `rehash=`: what the comparison of all records with their messages found.
+    pub rehash: Option<Rehashed>,
+}
+
+/// What `UPGRADE rehash=` found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rehashed {
+    /// Records whose GUID is no old-style one and not the SHA-1 of the message: right afterwards with `rehash=fix`, as they
+    /// were with `rehash=report`.
+    pub wrong: u32,
+    /// Expunged records whose message is gone: nobody can say what their GUID is of, so they keep it.
+    pub gone: u32,
+    /// The first of the wrong ones, up to [`Rehashed::MAX`].
+    pub list: Vec<WrongGuid>,
+}
+
+/// A record whose GUID is not the SHA-1 of its message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongGuid {
+    /// The UID.
+    pub uid: u32,
+    /// The GUID that the record has, or had.
+    pub has: Guid,
+    /// The SHA-1 of the message file.
+    pub is: Guid,
 }
 
 /// One record of a `GUIDS` reply.
@@ -204,6 +233,11 @@ impl Greeting {
         } else {
             fields
         };
+        let fields = if self.rehash {
+            fields.with("rehash", 1)
+        } else {
+            fields
+        };
         match &self.left {
             Some(left) => fields.with("left", left),
             None => fields,
@@ -224,6 +258,7 @@ impl Greeting {
             capacity: fields.get("capacity").ok(),
             served: fields.get_optional("served")?.unwrap_or_default(),
             stopped: fields.get_optional::<u8>("stopped")? == Some(1),
+            rehash: fields.get_optional::<u8>("rehash")? == Some(1),
             left: fields.get_optional("left")?,
         })
     }
@@ -349,6 +384,7 @@ impl Upgraded {
             .with("prepared", u8::from(self.prepared))
             .with("lost_modseqs", self.lost_modseqs)
             .with("digest", self.digest)
+            .with_all(self.rehash.as_ref().map(Rehashed::to_fields))
     }
 
     /// From the wire.
@@ -370,7 +406,52 @@ impl Upgraded {
             prepared: fields.get::<u8>("prepared")? != 0,
             lost_modseqs: fields.get("lost_modseqs")?,
             digest: fields.get("digest")?,
+            rehash: Rehashed::from_fields(fields)?,
         })
+    }
+}
+
+impl Rehashed {
+    /// The most wrong records that are listed: each is at most 10 + 1 + 40 + 1 + 40 + 1 bytes of a line.
+    pub const MAX: usize = 500;
+
+    fn to_fields(&self) -> Fields {
+        let items: Vec<String> = self
+            .list
+            .iter()
+            .map(|w| format!("{}:{}:{}", w.uid, w.has, w.is))
+            .collect();
+        Fields::new()
+            .with("wrong", self.wrong)
+            .with("gone", self.gone)
+            .with_word("wrong_list", items.join(","))
+    }
+
+    /// `None` if it was not asked for.
+    fn from_fields(fields: &Fields) -> Result<Option<Rehashed>, FieldError> {
+        let key = "wrong_list";
+        let Some(word) = fields.word(key) else {
+            return Ok(None);
+        };
+        let wrong = |item: &str| {
+            let mut parts = item.splitn(3, ':');
+            let uid = parts.next()?.parse().ok()?;
+            let has = parts.next()?.parse().ok()?;
+            let is = parts.next()?.parse().ok()?;
+            Some(WrongGuid { uid, has, is })
+        };
+        let list = word.split(',').filter(|item| !item.is_empty());
+        let list = list.map(|item| {
+            wrong(item).ok_or_else(|| FieldError::Malformed {
+                key,
+                value: item.to_owned(),
+            })
+        });
+        Ok(Some(Rehashed {
+            wrong: fields.get("wrong")?,
+            gone: fields.get("gone")?,
+            list: list.collect::<Result<_, _>>()?,
+        }))
     }
 }
 

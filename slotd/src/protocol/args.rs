@@ -2,7 +2,7 @@
 
 use indexfile::mailbox::MailboxName;
 
-use super::command::{CommandError, ListRange, Named, Repair, Upgrade, UuidSource, Write};
+use super::command::{CommandError, ListRange, Named, Rehash, Repair, Upgrade, UuidSource, Write};
 use super::compared::DigestRange;
 use super::escape::{escape, unescape};
 
@@ -68,6 +68,16 @@ impl<'a> Args<'a> {
             None => false,
             Some("content") => true,
             Some(_) => return bad("compare= is content"),
+        };
+        upgrade.rehash = match self.text("rehash")? {
+            None => None,
+            Some(word) => match Rehash::from_word(&word) {
+                None => return bad("rehash= is report or fix"),
+                Some(_) if upgrade.version < 10 || upgrade.uuids != UuidSource::Auto => {
+                    return bad("rehash= goes with version 10, without uuids=");
+                }
+                rehash => rehash,
+            },
         };
         Ok(upgrade)
     }

@@ -64,7 +64,36 @@ pub enum Repair {
     Expunge,
 }
 
-/// `UPGRADE [VERSION] [uuids=old|cut] [repair=expunge] [run=N] [compare=content]`
+/// Whether the GUIDs that records have are compared with their messages, and what becomes of those that are wrong. Without it
+/// a GUID that is not old-style is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rehash {
+    /// They are told, and nothing at all is written.
+    Report,
+    /// They are replaced by the SHA-1s of the messages.
+    Fix,
+}
+
+impl Rehash {
+    /// As it stands on the wire and on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Rehash::Report => "report",
+            Rehash::Fix => "fix",
+        }
+    }
+
+    /// The one with this word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Rehash> {
+        [Rehash::Report, Rehash::Fix]
+            .into_iter()
+            .find(|r| r.as_str() == word)
+    }
+}
+
+/// `UPGRADE [VERSION] [uuids=old|cut] [repair=expunge] [run=N] [compare=content] [rehash=report|fix]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upgrade {
     /// The index version to end with; a lower one than the file's downgrades.
@@ -80,6 +109,8 @@ pub struct Upgrade {
     /// has, or, where that is old-style and says nothing of the message, its size as 8 bytes big-endian behind four zero
     /// bytes. So two hosts can be compared that call a message by different UUIDs.
     pub by_content: bool,
+    /// Only with version 10 and without `uuids=`.
+    pub rehash: Option<Rehash>,
 }
 
 impl Default for Upgrade {
@@ -90,6 +121,7 @@ impl Default for Upgrade {
             repair: None,
             run: 0,
             by_content: false,
+            rehash: None,
         }
     }
 }
@@ -126,7 +158,7 @@ pub enum Write {
     Never,
 }
 
-/// `PREPARE name [VERSION] [partition=P] [uuids=old|cut] [write=auto|never]`
+/// `PREPARE name [VERSION] [partition=P] [uuids=old|cut] [rehash=report|fix] [write=auto|never]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prepare {
     /// Which mailbox.
@@ -495,5 +527,6 @@ impl Line {
         self.key("repair", upgrade.repair.map(|Repair::Expunge| "expunge"));
         self.key("run", (upgrade.run > 0).then_some(upgrade.run));
         self.key("compare", upgrade.by_content.then_some("content"));
+        self.key("rehash", upgrade.rehash.map(Rehash::as_str));
     }
 }

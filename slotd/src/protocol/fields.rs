@@ -54,6 +54,13 @@ impl Fields {
         self.with_word(key, word)
     }
 
+    /// Adds all of other fields.
+    #[must_use]
+    pub fn with_all(mut self, more: Option<Fields>) -> Fields {
+        self.words.extend(more.into_iter().flat_map(|f| f.words));
+        self
+    }
+
     /// Adds a comma-separated list; each item is escaped on its own.
     #[must_use]
     pub fn with_list<T: Display>(self, key: &str, items: impl IntoIterator<Item = T>) -> Fields {

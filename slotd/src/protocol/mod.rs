@@ -18,13 +18,13 @@ mod preflight;
 mod reply;
 
 pub use answers::{
-    Committed, FileState, Found, Greeting, GuidEntry, GuidPage, MailboxFacts, Prepared, Sha1sChunk,
-    Upgraded,
+    Committed, FileState, Found, Greeting, GuidEntry, GuidPage, MailboxFacts, Prepared, Rehashed,
+    Sha1sChunk, Upgraded, WrongGuid,
 };
 pub use audit::{Cleaned, Status, Verified};
 pub use command::{
-    Clean, Command, CommandError, Commit, Find, GuidRange, ListRange, Lock, Named, Prepare, Repair,
-    Sha1sRange, Upgrade, UuidSource, Verify, Write,
+    Clean, Command, CommandError, Commit, Find, GuidRange, ListRange, Lock, Named, Prepare, Rehash,
+    Repair, Sha1sRange, Upgrade, UuidSource, Verify, Write,
 };
 pub use compared::{Confirmed, DigestRange, Digests, PartDigest, Standing};
 pub use escape::{EscapeError, escape, unescape};

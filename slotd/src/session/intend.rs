@@ -17,7 +17,7 @@ use crate::fs::Identity;
 use crate::host::Host;
 use crate::intent::{Begun, Direction, Intent, IntentFile, LogError};
 use crate::lock::MailboxLocks;
-use crate::protocol::Code;
+use crate::protocol::{Code, Rehash};
 use crate::refusal::Refusal;
 use crate::stage::{self, Prepared};
 
@@ -78,6 +78,7 @@ impl Session {
             direction: Direction::Commit,
             drop_old: false,
             uuids_old,
+            rehash: prepared.wants().rehash == Some(Rehash::Fix),
             run: prepared.wants().run,
             files,
         };
@@ -207,6 +208,7 @@ fn intent_of(
         direction,
         drop_old: false,
         uuids_old: stage.uuids_old,
+        rehash: stage.rehash == Some(Rehash::Fix),
         run,
         files: stage.files.iter().map(file).collect::<Result<_, _>>()?,
     })

@@ -226,6 +226,7 @@ impl Session {
             capacity: Some(self.host.capacity()),
             served: self.host.served.served().as_str().to_owned(),
             stopped: self.host.served.is_stopped(),
+            rehash: true,
             left,
         }
     }

@@ -3,6 +3,7 @@
 //! Nothing that was prepared is trusted: each live record is compared, and a file from which it leads nowhere is written anew.
 //! Messages that may have been replaced since they were looked at are looked at again, and read again if they were. What comes out is a [`Stage`] like any other. A crash leaves what `PREPARE` leaves.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use indexfile::{FileKind, IndexFile, IoContext, ReadError};
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::fs::{Unsynced, copy_attributes};
 use crate::lock::MailboxLocks;
-use crate::protocol::{Code, FileState, GuidEntry, Upgrade};
+use crate::protocol::{Code, FileState, GuidEntry, Rehash, Upgrade};
 use crate::refusal::Refusal;
 
 impl Prepared {
@@ -42,6 +43,9 @@ impl Prepared {
         self.look_under_locks(locks)?;
         let version = self.want.version;
         let budget = Budget::new();
+        let sources = self.caches.sources().within(&budget);
+        self.identities
+            .add_all(&locks.place, live, &sources, cancel)?;
         let mut plans: Vec<(&IndexFile, Plan)> = Vec::new();
         for source in live.each() {
             plans.push((source, self.plan(source)?));
@@ -55,13 +59,13 @@ impl Prepared {
                     let (records, sources) = (patch.records(source), self.caches.sources());
                     let sources = sources.within(&budget);
                     self.identities
-                        .add(&locks.place, records, &sources, cancel)?;
+                        .add(&locks.place, source.kind(), records, &sources, cancel)?;
                 }
                 Plan::Write => {
                     let (records, sources) = (source.records(), self.caches.sources());
                     let sources = sources.within(&budget);
                     self.identities
-                        .add(&locks.place, records, &sources, cancel)?;
+                        .add(&locks.place, source.kind(), records, &sources, cancel)?;
                 }
             }
         }
@@ -72,6 +76,12 @@ impl Prepared {
         stage.report.hashed = self.identities.hashed;
         stage.uuids_old = self.identities.restoring;
         stage.by_content = self.want.by_content;
+        stage.rehash = self.identities.touches_others();
+        stage.report.rehash = self.identities.rehashed(live)?;
+        if self.want.rehash == Some(Rehash::Report) {
+            // Nothing is written, and nothing else is done with them.
+            stage.would_be = Some(Arc::new(std::mem::take(&mut self.identities)));
+        }
         let written = plans.iter().try_for_each(|(source, plan)| match plan {
             Plan::Unchanged => {
                 stage.set_state(source.kind(), FileState::Unchanged);

@@ -73,7 +73,10 @@ impl Prepared {
     pub fn is_of(&self, place: &Place, want: Upgrade) -> bool {
         let same = self.place.mailbox == place.mailbox && self.place.partition == place.partition;
         let hashed = self.files.is_empty() && self.identities.wants_guids();
-        let any = hashed && want.version == self.want.version && want.uuids == UuidSource::Auto;
+        let any = hashed
+            && want.version == self.want.version
+            && want.uuids == UuidSource::Auto
+            && want.rehash == self.want.rehash;
         same && (any || self.want == want && self.has_files())
     }
 
@@ -106,11 +109,16 @@ impl Prepared {
         live.check(self.want.repair)?;
         if self.files.is_empty() {
             let sources = self.caches.sources();
-            self.identities
-                .add(&self.place, live.records(), &sources, cancel)?;
+            for file in live.each() {
+                self.identities
+                    .add(&self.place, file.kind(), file.records(), &sources, cancel)?;
+            }
             self.caught_up(live, looks);
             return Ok(Some(self));
         }
+        let sources = self.caches.sources();
+        self.identities
+            .add_all(&self.place, live, &sources, cancel)?;
         let mut stale: Vec<FileKind> = Vec::new();
         for source in live.each() {
             if self.identities.needs_rewrite(source)? {
@@ -139,7 +147,7 @@ impl Prepared {
                 let records = patch.records(&now);
                 let sources = self.caches.sources();
                 self.identities
-                    .add(&self.place, records, &sources, cancel)?;
+                    .add(&self.place, now.kind(), records, &sources, cancel)?;
             }
             list_changed |= patch.identities_changed || patch.appended > 0;
             self.bring_up(at, now, &patch)?;

@@ -1,18 +1,18 @@
 //! Which identifier each record gets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 
 use indexfile::layout::Layout;
 use indexfile::stream_copy::{GuidOut, RecordPlan};
-use indexfile::{Decision, Guid, IndexFile, IoError, ReadError, Record, RecordField, Uuid};
+use indexfile::{Decision, FileKind, Guid, IndexFile, IoError, ReadError, Record, RecordField};
 
 use super::found::{Found, Known};
 use super::looks::look_again;
-use super::mark;
+use super::mark::{self, Mark};
 use super::resolve::Want;
 use super::{GUID_VERSION, LiveFiles, OldUuids, Sources, resolve, sources, spool};
-use crate::protocol::{Code, Upgrade, UuidSource};
+use crate::protocol::{Code, Rehash, Rehashed, Upgrade, UuidSource, WrongGuid};
 use crate::refusal::Refusal;
 use crate::store::Place;
 
@@ -31,6 +31,10 @@ pub struct Identities {
     pub restoring: bool,
     /// What came from `.OLD` before is not asked for.
     pub cuts: bool,
+    /// Records whose GUID is no old-style one are compared with their messages too.
+    pub rehash: Option<Rehash>,
+    /// With that, expunged records whose message is gone, with their marks: they keep what they have.
+    pub gone: BTreeMap<u32, Mark>,
     /// GUIDs taken from a cache.
     pub cached: u32,
     /// GUIDs computed from messages.
@@ -98,6 +102,7 @@ impl Identities {
         let mut identities = Identities {
             version: want.version,
             cuts: want.uuids == UuidSource::Cut,
+            rehash: want.rehash,
             ..Identities::default()
         };
         let old = match want.uuids {
@@ -113,7 +118,7 @@ impl Identities {
                 OldUuids::of_all(place, live)?
             };
         } else if want.version >= GUID_VERSION {
-            let wanted = wanted(live)?;
+            let wanted = wanted(live, want.rehash.is_some())?;
             identities.look_for(place, wanted, from, cancel)?;
         }
         Ok(identities)
@@ -130,8 +135,14 @@ impl Identities {
     /// # Errors
     /// It cannot be read to its end.
     pub fn needs_rewrite(&self, file: &IndexFile) -> Result<bool, ReadError> {
+        if self.rehash == Some(Rehash::Report) {
+            return Ok(false);
+        }
         if file.minor_version() != self.version {
             return Ok(true);
+        }
+        if self.rehash.is_some() {
+            return self.any_wrong(file);
         }
         if self.restoring {
             let mut blocks = file.blocks();
@@ -146,21 +157,102 @@ impl Identities {
     }
 
     /// At version 10: what the record gets back.
-    fn old_of(&self, record: &Record<'_>) -> Option<Uuid> {
+    fn old_of(&self, record: &Record<'_>) -> Option<Guid> {
         // An old-style GUID is none that a rewrite made.
         if record.guid().is_old_style() {
             return None;
         }
-        self.uuids.get(record).map(|old| old.uuid)
+        let wrong = self.uuids.wrong(record);
+        wrong.or_else(|| self.uuids.get(record).map(|old| Guid::padded(old.uuid)))
     }
 
-    /// Finds SHA-1s for those of the records that are old-style and not known yet.
+    /// Whether a record has, or may have, another GUID than it should. One that is not known yet may.
+    fn any_wrong(&self, file: &IndexFile) -> Result<bool, ReadError> {
+        let mut blocks = file.blocks();
+        while let Some(block) = blocks.read()? {
+            for record in block.records() {
+                let is = self.decide(&record).map(|identity| identity.guid);
+                if is.map_or(true, |is| is != record.guid().padded()) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether, and how, GUIDs are looked at that are no old-style ones.
+    #[must_use]
+    pub fn touches_others(&self) -> Option<Rehash> {
+        let back = self.restoring && self.uuids.knows_wrong();
+        self.rehash.or_else(|| back.then_some(Rehash::Fix))
+    }
+
+    /// What the record will have, as far as it is known: to compare hosts by.
+    ///
+    /// # Errors
+    /// It cannot be read back.
+    pub fn guid_of(&self, record: &Record<'_>) -> Result<Guid, IoError> {
+        Ok(self.known(record)?.unwrap_or(record.guid().padded()))
+    }
+
+    /// What the comparison of all records with their messages comes to.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn rehashed(&self, live: &LiveFiles) -> Result<Option<Rehashed>, Refusal> {
+        if self.rehash.is_none() {
+            return Ok(None);
+        }
+        let mut found = Rehashed::default();
+        for record in live.records() {
+            let record = record?;
+            if record.guid().is_old_style() {
+                continue;
+            }
+            found.gone += u32::from(self.is_gone(&record));
+            let (uid, has, is) = (record.uid(), record.guid().padded(), self.guid_of(&record)?);
+            if has == is {
+                continue;
+            }
+            found.wrong += 1;
+            if found.list.len() < Rehashed::MAX {
+                found.list.push(WrongGuid { uid, has, is });
+            }
+        }
+        Ok(Some(found))
+    }
+
+    fn is_gone(&self, record: &Record<'_>) -> bool {
+        let gone = self.gone.get(&record.uid());
+        gone.is_some_and(|mark| *mark == mark::of_record(record))
+    }
+
+    /// Finds the SHA-1s of records that came since the others were looked for, with `rehash=` only: there any record may need one.
+    ///
+    /// # Errors
+    /// As [`Identities::find`].
+    pub fn add_all(
+        &mut self,
+        place: &Place,
+        live: &LiveFiles,
+        sources: &Sources<'_>,
+        cancel: &AtomicBool,
+    ) -> Result<(), Refusal> {
+        if self.rehash.is_none() {
+            return Ok(());
+        }
+        live.each()
+            .try_for_each(|file| self.add(place, file.kind(), file.records(), sources, cancel))
+    }
+
+    /// Finds SHA-1s for those of the records that are old-style, or with `rehash=` for all, and not known yet.
     ///
     /// # Errors
     /// As [`Identities::find`].
     pub fn add<'a>(
         &mut self,
         place: &Place,
+        kind: FileKind,
         records: impl Iterator<Item = Result<Record<'a>, ReadError>>,
         sources: &Sources<'_>,
         cancel: &AtomicBool,
@@ -168,8 +260,11 @@ impl Identities {
         let mut wanted = Vec::new();
         for record in records {
             let record = record?;
-            if record.guid().is_old_style() && self.known(&record)?.is_none() {
-                wanted.push(Want::of(&record));
+            let needed = want(&record, kind, self.rehash.is_some());
+            if let Some(want) = needed.filter(|_| !self.is_gone(&record))
+                && self.known(&record)?.is_none()
+            {
+                wanted.push(want);
             }
         }
         wanted.sort_unstable();
@@ -189,6 +284,7 @@ impl Identities {
         let resolved = resolve(place, wanted, sources, cancel, found)?;
         self.cached += resolved.cached;
         self.hashed += resolved.hashed;
+        self.gone.extend(resolved.gone);
         Ok(())
     }
 
@@ -229,12 +325,16 @@ impl Identities {
         };
         if self.restoring {
             return match self.old_of(record) {
-                Some(old) => identity(Decision::AlterUuid(old), Guid::padded(old), true),
+                Some(old) if old.is_old_style() => {
+                    identity(Decision::AlterUuid(old.truncated()), old, true)
+                }
+                Some(old) => identity(Decision::Alter(old), old, true),
                 None => identity(Decision::Keep, record.guid().padded(), false),
             };
         }
         if self.version >= GUID_VERSION {
-            if !record.guid().is_old_style() {
+            let keeps = self.rehash.is_none() || self.is_gone(record);
+            if keeps && !record.guid().is_old_style() {
                 return identity(Decision::Keep, record.guid().padded(), false);
             }
             let uid = record.uid();
@@ -268,17 +368,34 @@ impl Identities {
     }
 }
 
-/// The messages of all old-style records of both files, in ascending order of UID.
-fn wanted(live: &LiveFiles) -> Result<impl Iterator<Item = Result<Want, ReadError>>, ReadError> {
-    let of = |record: Result<Record<'_>, ReadError>| match record {
-        Ok(record) if !record.guid().is_old_style() => None,
-        record => Some(record.map(|record| Want::of(&record))),
+/// The message of a record, if its SHA-1 is needed.
+fn want(record: &Record<'_>, kind: FileKind, all: bool) -> Option<Want> {
+    let old = record.guid().is_old_style();
+    (all || old).then(|| Want {
+        // Nobody can say then what its GUID is of.
+        may_be_gone: kind == FileKind::Expunge && !old,
+        ..Want::of(record)
+    })
+}
+
+/// The messages of all old-style records of both files, or of all records, in ascending order of UID.
+fn wanted(
+    live: &LiveFiles,
+    all: bool,
+) -> Result<impl Iterator<Item = Result<Want, ReadError>>, ReadError> {
+    let of = move |record: Result<Record<'_>, ReadError>, kind| match record {
+        Ok(record) => want(&record, kind, all).map(Ok),
+        Err(error) => Some(Err(error)),
     };
     // In no order, and seldom many.
     let expunged = live.expunge.iter().flat_map(IndexFile::records);
-    let mut expunged: Vec<Want> = expunged.filter_map(of).collect::<Result<_, _>>()?;
+    let expunged = expunged.filter_map(|record| of(record, FileKind::Expunge));
+    let mut expunged: Vec<Want> = expunged.collect::<Result<_, _>>()?;
     expunged.sort_unstable();
-    let mut indexed = live.index.records().filter_map(of).peekable();
+    let indexed = live.index.records();
+    let mut indexed = indexed
+        .filter_map(move |record| of(record, FileKind::Index))
+        .peekable();
     let mut expunged = expunged.into_iter().peekable();
     Ok(std::iter::from_fn(move || {
         match (indexed.peek(), expunged.peek()) {

@@ -1,5 +1,7 @@
 //! What would be lost with a commit is kept first: identifiers that only a `.OLD` file has, which the commit replaces.
 //!
+//! The same of wrong GUIDs that `rehash=fix` replaces: those are kept whether or not a `.OLD` file has them, with the run.
+//!
 //! To be called under the locks when the new files are written, before anything of them has a name. It leaves a complete
 //! `cyrus.uuids` on stable storage, or, where nothing would be lost, none: a mailbox's first upgrade needs none, as the `.OLD` files it
 //! leaves have everything. A commit that does not come after it does no harm: it says what was, not what is.
@@ -141,11 +143,20 @@ fn merged(
     };
     let (was, mut ledger) = (ledger.clone(), ledger.unwrap_or_default());
     let mut there = HashSet::new();
+    let mut fits = HashSet::new();
     for source in live.each() {
         let goes = work.replaces.contains(&source.kind());
         for record in source.records() {
             let record = record?;
             let uid = record.uid();
+            fits.extend(ledger.fits_wrong(&record).then_some(uid));
+            if goes && identities.rehash.is_some() && !record.guid().is_old_style() {
+                let is = identities.decide(&record)?.guid;
+                if is != record.guid().padded() {
+                    ledger.keep_wrong(&record, work.run);
+                    fits.insert(uid);
+                }
+            }
             if ledger
                 .entries
                 .get(&uid)
@@ -179,7 +190,8 @@ fn merged(
     }
     // Of messages that are gone for good nothing is kept.
     ledger.entries.retain(|uid, _| there.contains(uid));
-    if was.is_none() && ledger.entries.is_empty() {
+    ledger.wrong.retain(|uid, _| fits.contains(uid));
+    if was.is_none() && ledger.entries.is_empty() && ledger.wrong.is_empty() {
         return Ok(None);
     }
     ledger.uniqueid = sources::uniqueid_of(place)?;

@@ -9,16 +9,20 @@
 //! then for cyrus.expunge, which file the run replaced last and so named `.OLD`: known 0 or 1 (1), device (8), inode (8), time
 //! of birth or 0 (8), run (8); number of entries (4) and CRC-32 of them; entries in ascending order of UIDs: UID (4), flags (1; bit 0: modseq
 //! was 0), UUID (12), internaldate (8), size (8), run (8).
+//!
+//! Where wrong GUIDs were replaced (`rehash=fix`) it begins with [`MAGIC_2`]: after the CRC-32 of the entries comes the number of
+//! wrong ones (4), and after the entries, under the same CRC-32, they: UID (4), GUID (20), internaldate (8), size (8), run (8),
+//! ascending by UID, and of one UID in the order in which they were replaced. An older release takes such a file for damaged.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 
-use indexfile::{FileKind, IoContext, IoError, Uuid};
+use indexfile::{FileKind, Guid, IoContext, IoError, Record, Uuid};
 
 use super::Note;
-use super::old::OldUuid;
+use super::old::{OldUuid, message_of};
 use crate::fs::{Dir, Identity, Made, NewFile, OpenError, Unsynced, copy_attributes, sync_new};
 use crate::protocol::Code;
 use crate::refusal::Refusal;
@@ -30,7 +34,9 @@ pub const FILE_NAME: &str = "cyrus.uuids";
 pub const NEW_NAME: &str = "cyrus.uuids.NEW";
 
 const MAGIC: &[u8; 16] = b"reguid uuids 1\n\0";
+const MAGIC_2: &[u8; 16] = b"reguid uuids 2\n\0";
 const ENTRY: usize = 41;
+const WRONG: usize = 48;
 /// More than any mailbox's: UIDs have 32 bits, and nobody has a thousandth of them.
 const LARGEST: u64 = 1 << 30;
 
@@ -52,6 +58,24 @@ pub struct Kept {
     pub run: u64,
 }
 
+/// A wrong GUID that a run replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongKept {
+    /// It; no old-style one.
+    pub guid: Guid,
+    pub(super) internaldate: u64,
+    pub(super) size: u64,
+    /// The run, by its token; 0 is not known.
+    pub run: u64,
+}
+
+impl WrongKept {
+    /// Whether it is of the same message.
+    pub(super) fn fits(&self, record: &Record<'_>) -> bool {
+        message_of(record) == (self.internaldate, self.size)
+    }
+}
+
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
@@ -63,6 +87,8 @@ pub struct Ledger {
     pub replaced: [Option<Replaced>; 2],
     /// By UID.
     pub entries: BTreeMap<u32, Kept>,
+    /// By UID, the first that was replaced first.
+    pub wrong: BTreeMap<u32, Vec<WrongKept>>,
 }
 
 /// The place of a kind in [`Ledger::replaced`].
@@ -112,6 +138,31 @@ impl Ledger {
     pub fn knows(&self, run: u64) -> bool {
         self.replaced.iter().flatten().any(|r| r.run == run)
             || self.entries.values().any(|k| k.run == run)
+            || self.wrong.values().flatten().any(|k| k.run == run)
+    }
+
+    /// Whether it has a wrong GUID of this message.
+    pub(super) fn fits_wrong(&self, record: &Record<'_>) -> bool {
+        let kept = self.wrong.get(&record.uid());
+        kept.is_some_and(|kept| kept.iter().any(|k| k.fits(record)))
+    }
+
+    /// Keeps what a record has, which is wrong and about to be replaced.
+    pub(super) fn keep_wrong(&mut self, record: &Record<'_>, run: u64) {
+        let (internaldate, size) = message_of(record);
+        let guid = record.guid().padded();
+        let kept = WrongKept {
+            guid,
+            internaldate,
+            size,
+            run,
+        };
+        let of_uid = self.wrong.entry(record.uid()).or_default();
+        // Those of another message that had the UID are of no use to anybody.
+        of_uid.retain(|k| k.fits(record));
+        if !of_uid.contains(&kept) {
+            of_uid.push(kept);
+        }
     }
 
     /// The run that replaced this `.OLD` file, if that is known.
@@ -155,9 +206,12 @@ impl Ledger {
         sync_new(new.file(), &path, Unsynced::All)?;
         let made = new.keep()?;
         self.entries = BTreeMap::new();
+        let wrong = self.count_wrong();
+        self.wrong = BTreeMap::new();
         Ok(Some(Ahead {
             head: self,
             count,
+            wrong,
             crc,
             made,
         }))
@@ -167,16 +221,20 @@ impl Ledger {
         let entries = self.entries_to_bytes();
         let count = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
         let crc = crc32fast::hash(&entries);
-        let head = self.head_to_bytes(count, crc);
+        let head = self.head_to_bytes((count, self.count_wrong()), crc);
         let write = new.write_all(&head).and_then(|()| new.write_all(&entries));
         write.io_context("write", &dir.path_of(NEW_NAME))?;
         Ok((count, crc))
     }
 
-    /// As long for the same unique id, whatever it says.
-    fn head_to_bytes(&self, count: u32, crc: u32) -> Vec<u8> {
+    fn count_wrong(&self) -> u32 {
+        u32::try_from(self.wrong.values().map(Vec::len).sum::<usize>()).unwrap_or(u32::MAX)
+    }
+
+    /// As long for the same unique id and as many wrong ones, whatever else it says.
+    fn head_to_bytes(&self, (count, wrong): (u32, u32), crc: u32) -> Vec<u8> {
         let mut out = Vec::with_capacity(256);
-        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(if wrong > 0 { MAGIC_2 } else { MAGIC });
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&self.uidvalidity.to_be_bytes());
         let length = u32::try_from(self.uniqueid.len()).unwrap_or(u32::MAX);
@@ -197,6 +255,9 @@ impl Ledger {
         }
         out.extend_from_slice(&count.to_be_bytes());
         out.extend_from_slice(&crc.to_be_bytes());
+        if wrong > 0 {
+            out.extend_from_slice(&wrong.to_be_bytes());
+        }
         let crc = crc32fast::hash(&out[MAGIC.len() + 4..]);
         out[MAGIC.len()..MAGIC.len() + 4].copy_from_slice(&crc.to_be_bytes());
         out
@@ -212,12 +273,24 @@ impl Ledger {
                 out.extend_from_slice(&number.to_be_bytes());
             }
         }
+        for (uid, kept) in &self.wrong {
+            for kept in kept {
+                out.extend_from_slice(&uid.to_be_bytes());
+                out.extend_from_slice(kept.guid.as_bytes());
+                for number in [kept.internaldate, kept.size, kept.run] {
+                    out.extend_from_slice(&number.to_be_bytes());
+                }
+            }
+        }
         out
     }
 
     /// `None` if it is not whole.
     fn parse(bytes: &[u8]) -> Option<Ledger> {
-        let mut rest = bytes.strip_prefix(MAGIC)?;
+        let (mut rest, has_wrong) = match bytes.strip_prefix(MAGIC_2) {
+            Some(rest) => (rest, true),
+            None => (bytes.strip_prefix(MAGIC)?, false),
+        };
         let crc = u32::from_be_bytes(take(&mut rest)?);
         let head = rest;
         let uidvalidity = u32::from_be_bytes(take(&mut rest)?);
@@ -239,12 +312,19 @@ impl Ledger {
         }
         let entries = u32::from_be_bytes(take(&mut rest)?) as usize;
         let of_entries = u32::from_be_bytes(take(&mut rest)?);
+        let wrong = if has_wrong {
+            u32::from_be_bytes(take(&mut rest)?) as usize
+        } else {
+            0
+        };
         let head = head.get(..head.len() - rest.len())?;
         let whole = crc == crc32fast::hash(head) && of_entries == crc32fast::hash(rest);
-        if !whole || rest.len() != entries.checked_mul(ENTRY)? {
+        let length = entries.checked_mul(ENTRY)?;
+        let length = length.checked_add(wrong.checked_mul(WRONG)?)?;
+        if !whole || rest.len() != length {
             return None;
         }
-        while !rest.is_empty() {
+        for _ in 0..entries {
             let uid = u32::from_be_bytes(take(&mut rest)?);
             let [flags] = take(&mut rest)?;
             let old = OldUuid {
@@ -256,6 +336,16 @@ impl Ledger {
             let run = long(&mut rest)?;
             ledger.entries.insert(uid, Kept { old, run });
         }
+        for _ in 0..wrong {
+            let uid = u32::from_be_bytes(take(&mut rest)?);
+            let kept = WrongKept {
+                guid: Guid::from_bytes(take(&mut rest)?),
+                internaldate: long(&mut rest)?,
+                size: long(&mut rest)?,
+                run: long(&mut rest)?,
+            };
+            ledger.wrong.entry(uid).or_default().push(kept);
+        }
         Some(ledger)
     }
 }
@@ -266,6 +356,7 @@ pub struct Ahead {
     /// All but the entries.
     pub head: Ledger,
     count: u32,
+    wrong: u32,
     crc: u32,
     made: Made,
 }
@@ -277,7 +368,7 @@ impl Ahead {
     /// As of [`Ledger::put`].
     pub fn put(self, place: &Place, like: &File) -> Result<(), Refusal> {
         let path = place.index.path_of(NEW_NAME);
-        let head = self.head.head_to_bytes(self.count, self.crc);
+        let head = self.head.head_to_bytes((self.count, self.wrong), self.crc);
         let file = &self.made.file;
         file.write_all_at(&head, 0).io_context("write", &path)?;
         copy_attributes(like, file, &path)?;
@@ -344,15 +435,36 @@ mod tests {
                     (u32::from(n) * 3, kept)
                 })
                 .collect(),
+            wrong: BTreeMap::new(),
         }
+    }
+
+    fn with_wrong() -> Ledger {
+        let kept = |n: u8| WrongKept {
+            guid: Guid::from_bytes([n; 20]),
+            internaldate: 1_200_000_000,
+            size: u64::from(n) << 33,
+            run: u64::from(n),
+        };
+        let mut ledger = ledger();
+        ledger.wrong.insert(3, vec![kept(9), kept(2)]);
+        ledger.wrong.insert(70, vec![kept(5)]);
+        ledger
     }
 
     #[test]
     fn what_is_written_is_read_and_no_changed_byte_goes_unnoticed() {
-        let entries = ledger().entries_to_bytes();
-        let mut bytes = ledger().head_to_bytes(4, crc32fast::hash(&entries));
+        for ledger in [ledger(), with_wrong()] {
+            check(&ledger);
+        }
+    }
+
+    fn check(ledger: &Ledger) {
+        let entries = ledger.entries_to_bytes();
+        let counts = (4, ledger.count_wrong());
+        let mut bytes = ledger.head_to_bytes(counts, crc32fast::hash(&entries));
         bytes.extend_from_slice(&entries);
-        assert_eq!(Ledger::parse(&bytes), Some(ledger()));
+        assert_eq!(Ledger::parse(&bytes).as_ref(), Some(ledger));
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[at] ^= 0x10;

@@ -5,10 +5,11 @@
 
 use std::borrow::Borrow;
 use std::path::Path;
+use std::sync::Arc;
 
 use indexfile::{FileKind, Guid, IndexFile, ReadError, Record};
 
-use super::Digester;
+use super::{Digester, Identities};
 use crate::protocol::{Code, GuidEntry};
 use crate::refusal::Refusal;
 
@@ -22,8 +23,31 @@ pub struct Listing<F = IndexFile> {
     expunge: Option<F>,
     /// UIDs and positions of the expunge file's records, in order.
     order: Vec<(u32, u32)>,
-    /// What is told of a record: what it is called, or what its message is.
-    entry: fn(&Record<'_>) -> GuidEntry,
+    told: Told,
+}
+
+/// What is told of a record.
+#[derive(Debug)]
+enum Told {
+    /// What it is called.
+    Called,
+    /// What its message is.
+    Content,
+    /// What it would be called.
+    WouldBe(Arc<Identities>),
+}
+
+impl Told {
+    fn of(&self, record: &Record<'_>) -> Result<GuidEntry, ReadError> {
+        Ok(match self {
+            Told::Called => entry(record),
+            Told::Content => entry_by_content(record),
+            Told::WouldBe(identities) => GuidEntry {
+                guid: identities.guid_of(record)?,
+                ..entry(record)
+            },
+        })
+    }
 }
 
 /// One record as both hosts compare it; UUIDs are padded.
@@ -56,7 +80,7 @@ impl<F: Borrow<IndexFile>> Listing<F> {
             index: None,
             expunge: None,
             order: Vec::new(),
-            entry,
+            told: Told::Called,
         };
         for file in files {
             match file.borrow().kind() {
@@ -78,7 +102,14 @@ impl<F: Borrow<IndexFile>> Listing<F> {
     /// The same of what the messages are: see [`crate::protocol::Upgrade::by_content`].
     #[must_use]
     pub fn by_content(mut self) -> Self {
-        self.entry = entry_by_content;
+        self.told = Told::Content;
+        self
+    }
+
+    /// The same of what records would be called.
+    #[must_use]
+    pub fn as_it_would_be(mut self, identities: Arc<Identities>) -> Self {
+        self.told = Told::WouldBe(identities);
         self
     }
 
@@ -121,7 +152,7 @@ impl<F: Borrow<IndexFile>> Listing<F> {
             index,
             expunge: self.expunge.as_ref().map(Borrow::borrow),
             order: &self.order,
-            entry: self.entry,
+            told: &self.told,
             ahead: Vec::new().into_iter(),
             next: low,
             buffer: Vec::new(),
@@ -231,7 +262,7 @@ pub struct Entries<'a> {
     index: Option<&'a IndexFile>,
     expunge: Option<&'a IndexFile>,
     order: &'a [(u32, u32)],
-    entry: fn(&Record<'_>) -> GuidEntry,
+    told: &'a Told,
     /// Of the index, read already.
     ahead: std::vec::IntoIter<GuidEntry>,
     /// The position in the index behind those.
@@ -248,7 +279,8 @@ impl Entries<'_> {
             && self.next < index.num_records()
         {
             let block = index.block(self.next, AT_ONCE, &mut self.buffer)?;
-            let some: Vec<GuidEntry> = block.records().map(|r| (self.entry)(&r)).collect();
+            let some = block.records().map(|r| self.told.of(&r));
+            let some: Vec<GuidEntry> = some.collect::<Result<_, _>>()?;
             self.ahead = some.into_iter();
             self.next = self.next.saturating_add(AT_ONCE);
         }
@@ -259,7 +291,7 @@ impl Entries<'_> {
                 if indexed.is_none_or(|indexed| uid < indexed) =>
             {
                 self.expunged += 1;
-                Ok(file.record(position)?.map(|record| (self.entry)(&record)))
+                file.record(position)?.map(|r| self.told.of(&r)).transpose()
             }
             _ => Ok(self.ahead.next()),
         }

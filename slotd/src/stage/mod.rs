@@ -27,15 +27,15 @@ mod resolve;
 pub mod sources;
 
 use std::fs::File;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use indexfile::{CopyError, CopyReport, FileKind, Guid, IndexFile, IoContext, IoError, StreamCopy};
 
 use crate::aside::Aside;
 use crate::fs::{Dir, FileId, Made, NewFile, Unsynced, sync_new};
 use crate::lock::{LockedFile, MailboxLocks};
-use crate::protocol::{Code, FileState, Upgrade, Upgraded};
+use crate::protocol::{Code, FileState, Rehash, Upgrade, Upgraded};
 use crate::refusal::Refusal;
 
 pub use carries::{carries, guid_like};
@@ -91,6 +91,10 @@ pub struct Stage {
     by_content: bool,
     /// Identifiers came from `.OLD`, at version 10 too.
     pub uuids_old: bool,
+    /// GUIDs that are no old-style ones are compared, replaced, or come back.
+    pub rehash: Option<Rehash>,
+    /// With `rehash=report`: what the records would have. The list is of that.
+    would_be: Option<Arc<Identities>>,
     /// Handles of files whose last name was removed: with them goes what they hold, which takes longer than a name.
     pub gone: Vec<File>,
     /// What it was made from and is of no more use, but takes time to let go.
@@ -129,6 +133,10 @@ pub fn stage(
     stage.report.hashed = identities.hashed;
     stage.uuids_old = identities.restoring;
     stage.by_content = want.by_content;
+    stage.rehash = identities.touches_others();
+    stage.report.rehash = identities.rehashed(live)?;
+    let identities = Arc::new(identities);
+    stage.would_be = (want.rehash == Some(Rehash::Report)).then(|| Arc::clone(&identities));
     let written = live.each().try_for_each(|source| {
         if cancel.load(Ordering::Relaxed) {
             return Err(Refusal::new(Code::Expired, "UPGRADE was cut short"));
@@ -245,6 +253,7 @@ impl Stage {
             prepared: false,
             lost_modseqs: 0,
             digest: Guid::NULL,
+            rehash: None,
         };
         Stage {
             files: Vec::new(),
@@ -252,6 +261,8 @@ impl Stage {
             listing: OnceLock::new(),
             by_content: false,
             uuids_old: false,
+            rehash: None,
+            would_be: None,
             gone: Vec::new(),
             spent: None,
             seen: None,
@@ -321,6 +332,9 @@ impl Stage {
             let mut listing = Box::new(Listing::of(files)?);
             if self.by_content {
                 *listing = listing.by_content();
+            }
+            if let Some(would_be) = &self.would_be {
+                *listing = listing.as_it_would_be(Arc::clone(would_be));
             }
             return Ok(self.listing.get_or_init(|| listing));
         }

@@ -6,7 +6,7 @@
 use indexfile::{FileKind, Guid, IndexFile, IoContext, Record, RecordField, RecordGuid, Uuid};
 
 use super::by_uid::ByUid;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, WrongKept};
 use super::{GUID_VERSION, LiveFiles, sources};
 use crate::fs::{Identity, OpenError};
 use crate::refusal::Refusal;
@@ -200,6 +200,29 @@ impl OldUuids {
         (self.is_meant(kept.run) || by_file()).then_some(kept.old)
     }
 
+    /// The wrong GUIDs that the run replaced, of any run if it is not said which; the first that a message had comes first.
+    fn wrong_ones(&self) -> impl Iterator<Item = &WrongKept> {
+        let ledger = self.ledger.iter().filter(|_| self.run.is_some());
+        let all = ledger.flat_map(|l| l.wrong.values().flatten());
+        all.filter(|kept| self.is_meant(kept.run))
+    }
+
+    /// Whether a wrong GUID may come back.
+    #[must_use]
+    pub fn knows_wrong(&self) -> bool {
+        self.wrong_ones().next().is_some()
+    }
+
+    /// The GUID, no old-style one, that this message had before the run replaced it, as it was wrong.
+    #[must_use]
+    pub fn wrong(&self, record: &Record<'_>) -> Option<Guid> {
+        self.run?;
+        let kept = self.ledger.as_ref()?.wrong.get(&record.uid())?;
+        let kept = kept.iter().find(|k| self.is_meant(k.run))?;
+        let has = record.guid().padded();
+        (kept.fits(record) && kept.guid != has && !has.is_old_style()).then_some(kept.guid)
+    }
+
     /// What this message had.
     #[must_use]
     pub fn get(&self, record: &Record<'_>) -> Option<OldUuid> {
@@ -221,7 +244,7 @@ pub(super) fn has(guid: Guid, old: &OldUuid) -> bool {
 }
 
 /// What a message keeps for its life, besides its UID.
-fn message_of(record: &Record<'_>) -> (u64, u64) {
+pub(super) fn message_of(record: &Record<'_>) -> (u64, u64) {
     (
         record.get(RecordField::Internaldate).unwrap_or(0),
         record.size(),

@@ -181,7 +181,10 @@ pub fn prepare(
         let replaces = prepared.files.iter().map(|f| f.kind).collect();
         let run = want.run;
         let work = keep::Work { run, replaces };
-        prepared.ahead = keep::Ahead::of(place, live, &prepared.identities, work)?;
+        // Which GUIDs are wrong is known for sure under the locks only.
+        if want.rehash.is_none() {
+            prepared.ahead = keep::Ahead::of(place, live, &prepared.identities, work)?;
+        }
     }
     Ok(prepared)
 }

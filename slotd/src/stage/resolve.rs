@@ -28,6 +28,8 @@ pub struct Want {
     pub size: u64,
     /// Of the record.
     pub record: Mark,
+    /// That it is gone is no failure.
+    pub may_be_gone: bool,
 }
 
 impl Want {
@@ -38,6 +40,7 @@ impl Want {
             uid: record.uid(),
             size: record.size(),
             record: mark::of_record(record),
+            may_be_gone: false,
         }
     }
 }
@@ -95,12 +98,14 @@ impl Default for Budget {
 }
 
 /// Where GUIDs came from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resolved {
     /// Taken from a cache.
     pub cached: u32,
     /// Computed from the message.
     pub hashed: u32,
+    /// Those that are gone and may be: UID, and the mark of the record.
+    pub gone: Vec<(u32, Mark)>,
 }
 
 /// Messages that are looked for at a time.
@@ -163,39 +168,46 @@ pub fn resolve(
                 None => spool.insert(self::spool(place)?),
             };
             let known = some(spool, &batch, sources, cancel, &mut resolved)?;
-            for (want, known) in batch.drain(..).zip(known) {
-                found(want.uid, &known)?;
+            for (uid, known) in known {
+                found(uid, &known)?;
             }
+            batch.clear();
         }
     }
     Ok(resolved)
 }
 
-/// What is known of some messages, of each one.
+/// What is known of some messages, of each one that is there, by UID.
 fn some(
     spool: &Spool,
     wanted: &[Want],
     sources: &Sources<'_>,
     cancel: &AtomicBool,
     resolved: &mut Resolved,
-) -> Result<Vec<Known>, Refusal> {
-    let mut known = Vec::with_capacity(wanted.len());
-    // Positions in `wanted`.
+) -> Result<Vec<(u32, Known)>, Refusal> {
+    let mut known: Vec<(u32, Known)> = Vec::with_capacity(wanted.len());
+    // Positions in `known`.
     let mut to_hash = Vec::new();
+    let mut sizes = Vec::with_capacity(wanted.len());
     let mut bytes = 0_u64;
-    for (at, want) in wanted.iter().enumerate() {
-        let stat = look(spool, want)?;
+    for want in wanted {
+        let Some(stat) = look(spool, want)? else {
+            resolved.gone.push((want.uid, want.record));
+            continue;
+        };
         let cached = sources.local.and_then(|c| c.get(want.uid));
         let cached = cached.filter(|e| e.still_same(&stat.stamp, stat.size));
         if cached.is_none() {
-            to_hash.push((at, stat.device));
+            to_hash.push((known.len(), stat.device));
             bytes = bytes.saturating_add(stat.size);
         }
-        known.push(Known {
+        let found = Known {
             guid: cached.map_or(indexfile::Guid::NULL, |e| e.guid),
             record: want.record,
             file: mark::of_file(stat.device, stat.size, &stat.stamp),
-        });
+        };
+        known.push((want.uid, found));
+        sizes.push(want.size);
         if cancel.load(Ordering::Relaxed) {
             return Err(Refusal::new(
                 Code::Expired,
@@ -204,12 +216,12 @@ fn some(
         }
     }
     let counted = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    resolved.cached += counted(wanted.len() - to_hash.len());
+    resolved.cached += counted(known.len() - to_hash.len());
     if !to_hash.is_empty() {
         if let Some(budget) = sources.budget {
             budget.take(to_hash.len(), bytes)?;
         }
-        let uids = to_hash.iter().map(|(at, _)| wanted[*at].uid);
+        let uids = to_hash.iter().map(|(at, _)| known[*at].0);
         let hashes = hash(spool, uids, &Until(cancel, sources.until()))?;
         if hashes.len() != to_hash.len() {
             return Err(Refusal::new(
@@ -219,14 +231,14 @@ fn some(
         }
         resolved.hashed += counted(hashes.len());
         for ((at, device), (uid, hashed)) in to_hash.into_iter().zip(hashes) {
-            check_size(spool, uid, hashed.size, wanted[at].size)?;
-            known[at].guid = hashed.guid;
-            known[at].file = mark::of_file(device, hashed.size, &hashed.stamp);
+            check_size(spool, uid, hashed.size, sizes[at])?;
+            known[at].1.guid = hashed.guid;
+            known[at].1.file = mark::of_file(device, hashed.size, &hashed.stamp);
         }
     }
     if let Some(expected) = sources.expected {
-        for (want, known) in wanted.iter().zip(&known) {
-            expected.check(want.uid, want.size, &known.guid)?;
+        for ((uid, known), size) in known.iter().zip(&sizes) {
+            expected.check(*uid, *size, &known.guid)?;
         }
     }
     Ok(known)
@@ -272,11 +284,14 @@ pub fn spool(place: &Place) -> Result<Spool, Refusal> {
     Ok(Spool::from_fd(fd, place.data_path.clone()))
 }
 
-/// The message file of a record, which must have the record's size.
-fn look(spool: &Spool, want: &Want) -> Result<FileStat, Refusal> {
-    let stat = spool.stat(want.uid).map_err(|e| of_uid(want.uid, e))?;
+/// The message file of a record, which must have the record's size; `None` if it is gone and may be.
+fn look(spool: &Spool, want: &Want) -> Result<Option<FileStat>, Refusal> {
+    let stat = match spool.stat(want.uid) {
+        Err(MessageError::Missing { .. }) if want.may_be_gone => return Ok(None),
+        stat => stat.map_err(|e| of_uid(want.uid, e))?,
+    };
     check_size(spool, want.uid, stat.size, want.size)?;
-    Ok(stat)
+    Ok(Some(stat))
 }
 
 fn check_size(spool: &Spool, uid: u32, on_disk: u64, record: u64) -> Result<(), Refusal> {

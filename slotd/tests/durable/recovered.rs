@@ -50,6 +50,7 @@ fn die(host: &Host, when: Died, direction: Direction) {
         direction,
         drop_old: false,
         uuids_old: false,
+        rehash: false,
         run: 0,
         files: files.collect(),
     };

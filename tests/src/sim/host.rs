@@ -521,5 +521,6 @@ fn upgraded(site: &Site<Mail>, wanted: Wanted) -> Upgraded {
         prepared: false,
         lost_modseqs: 0,
         digest: Guid::from_bytes(whole.digest()),
+        rehash: None,
     }
 }

@@ -20,6 +20,7 @@ fn intent(mailbox: &str) -> Intent {
         direction: Direction::Commit,
         drop_old: false,
         uuids_old: false,
+        rehash: false,
         run: 0,
         files: vec![IntentFile {
             kind: Kind::Index,

@@ -15,7 +15,7 @@ use crate::failpoint;
 use crate::fs::Identity;
 use crate::intent::{At, Direction, Intent};
 use crate::lock::{MailboxLocks, wait};
-use crate::protocol::{Code, Repair, Upgrade, UuidSource};
+use crate::protocol::{Code, Rehash, Repair, Upgrade, UuidSource};
 use crate::refusal::Refusal;
 use crate::stage::{self, LiveFiles, Sources, new_name, old_name, sources};
 
@@ -131,6 +131,8 @@ pub(super) fn restage(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settl
         repair: Some(Repair::Expunge),
         run: intent.run,
         by_content: false,
+        // The version says nothing of what is left to do then, and a wrong GUID not that it is one.
+        rehash: (intent.rehash && uuids == UuidSource::Auto).then_some(Rehash::Fix),
     };
     let uniqueid = sources::uniqueid_of(&locks.place)?;
     let local = sources::open_local(&locks.place, &uniqueid, live.index.header().uidvalidity());
