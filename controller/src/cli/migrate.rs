@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use indexfile::exit::Exit;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use slotd::protocol::Command;
+use slotd::protocol::{Command, Rehash};
 
 use super::args::{
     Abandon, AlertArgs, Hosts, Limits, Mailboxes, Output, StateFile, Work, parse_names,
@@ -24,6 +24,11 @@ pub(super) struct UpgradeArgs {
     /// The index version wanted.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(6..=10))]
     to: u8,
+    /// Compare every GUID of version 10 with the SHA-1 of its message, also where the upgrade is done: `report` names the wrong
+    /// ones and changes nothing, `fix` sets them right on both hosts.
+    #[arg(long, value_name = "report|fix", num_args = 0..=1, require_equals = true, default_missing_value = "report",
+          value_parser = rehash)]
+    rehash: Option<Rehash>,
     #[command(flatten)]
     common: Common,
     #[command(flatten)]
@@ -121,12 +126,23 @@ struct Common {
 }
 
 pub(super) fn upgrade(args: UpgradeArgs) -> Result<Exit, Fail> {
+    if args.rehash.is_some() && args.to < 10 {
+        return Err(Fail {
+            exit: Exit::Usage,
+            text: "--rehash goes with --to 10: below it there are no SHA-1s".to_owned(),
+        });
+    }
     let mut settings = Settings {
         to: args.to,
+        rehash: args.rehash,
         ..Settings::upgrade()
     };
     args.abandon.apply(&mut settings);
     migrate(args.common, settings, args.mailboxes.sources()?)
+}
+
+fn rehash(word: &str) -> Result<Rehash, String> {
+    Rehash::from_word(word).ok_or_else(|| "report or fix is expected".to_owned())
 }
 
 pub(super) fn downgrade(args: DowngradeArgs) -> Result<Exit, Fail> {
@@ -291,6 +307,7 @@ pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
     let mut settings = Settings {
         to: last.spec.to,
         undoes: last.spec.undoes,
+        rehash: last.spec.rehash(),
         verb,
         ..Settings::upgrade()
     };

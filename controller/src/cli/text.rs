@@ -97,6 +97,7 @@ pub(super) fn failure(row: &Row) -> String {
         _ if row.waits() => "decided, and waits for its partition",
         State::Decided | State::Reversing => "IN DOUBT",
         State::Pending => "not done",
+        _ if row.reason == Some(Reason::WrongGuid) => "wrong GUIDs",
         _ => "rolled back",
     };
     let side = row.side.map(|s| format!("{s}: ")).unwrap_or_default();
@@ -130,6 +131,7 @@ pub(super) fn summary(verb: Verb, s: &Summary) -> String {
     );
     // Writing to a String cannot fail.
     let more = [
+        (s.wrong_guid, "with wrong GUIDs"),
         (s.waiting, "decided and waiting for a partition"),
         (s.pending, "not done"),
         (s.gone, "gone"),

@@ -46,7 +46,7 @@ use std::path::PathBuf;
 pub use history::Changing;
 pub use model::{
     Attempt, Change, Changed, Ended, Figures, Filter, Identity, Job, Listed, MailboxId,
-    OpenTransaction, Row, RunId, RunInfo, RunSpec, State, Totals, Verb,
+    OpenTransaction, REHASH, Row, RunId, RunInfo, RunSpec, State, Totals, Verb,
 };
 pub use sqlite::{APPLICATION_ID, SqliteJournal, USER_VERSION, resolve};
 

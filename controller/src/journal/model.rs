@@ -1,6 +1,7 @@
 //! The journal's words: runs, mailboxes, attempts and the changes made to them.
 
 use indexfile::mailbox::MailboxName;
+use slotd::protocol::Rehash;
 
 use super::history::{Changing, standing};
 use crate::two_phase::{Open, Reason, Side};
@@ -77,7 +78,18 @@ impl RunSpec {
     }
 }
 
+/// The option of a run that compares every GUID with its message, with its value behind it.
+pub const REHASH: &str = "--rehash=";
+
 impl RunSpec {
+    /// Whether every GUID is compared with its message, and what becomes of the wrong ones. It is a part of what the run is, and
+    /// so of its selection.
+    #[must_use]
+    pub fn rehash(&self) -> Option<Rehash> {
+        let mut words = self.selection.split(' ');
+        words.find_map(|word| Rehash::from_word(word.strip_prefix(REHASH)?))
+    }
+
     /// Whether the journal knows which mailboxes it is of.
     #[must_use]
     pub fn is_known(&self) -> bool {

@@ -12,6 +12,7 @@ use super::engine::{Parts, Shared};
 use super::observe::Finished;
 use super::peer::{Asks, Peer, Target};
 use super::queue::Ticket;
+use super::rehash::reported;
 use super::settings::{RunError, Stop};
 use crate::journal::{Attempt, Change, Durability, Ended, Figures, JournalError, MailboxId};
 use crate::two_phase::{Coordinator, Failure, Outcome, Reason, Side};
@@ -85,8 +86,13 @@ pub(super) async fn attempt(
             .raise(job.name.as_str(), failure, &shared.told, observer)
             .await;
     }
-    let (ended, failure, after) = fate(shared, &mut ticket, driven.end, last).await;
-    if matches!(ended, Ended::Upgraded | Ended::Unchanged) {
+    let end = match driven.end {
+        End::Came(outcome) => End::Came(reported(outcome, token.rehash, &driven.rehashed)),
+        waits @ End::Waits(..) => waits,
+    };
+    let (ended, failure, after) = fate(shared, &mut ticket, end, last).await;
+    let found = failure.as_ref().map(|f| f.reason) == Some(Reason::WrongGuid);
+    if found || matches!(ended, Ended::Upgraded | Ended::Unchanged) {
         shared.witnesses.note(&job);
     }
     shared.breaker.note(ended, failure.as_ref());

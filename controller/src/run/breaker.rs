@@ -16,7 +16,7 @@ use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::journal::Ended;
-use crate::two_phase::Failure;
+use crate::two_phase::{Failure, Reason};
 
 /// A share says nothing before so many have failed.
 const AT_LEAST: u64 = 20;
@@ -104,6 +104,8 @@ impl Breaker {
         counts.attempts += 1;
         let what = match (ended, failure) {
             (Ended::Gone, _) => "gone",
+            // What was asked for is no failure of asking.
+            (_, Some(failure)) if failure.reason == Reason::WrongGuid => return,
             (_, Some(failure)) if !failure.reason.only_waits() => failure.reason.as_str(),
             _ => return,
         };
@@ -130,7 +132,7 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::two_phase::{Reason, Side};
+    use crate::two_phase::Side;
 
     fn failure(reason: Reason) -> Failure {
         Failure {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use slotd::protocol::Rehashed;
 use tokio::time::Instant;
 
 use super::away::Away;
@@ -98,6 +99,8 @@ pub(super) struct Driven {
     pub(super) end: End,
     pub(super) figures: Figures,
     pub(super) heard: Heard,
+    /// What the last comparison of GUIDs with messages found, by side.
+    pub(super) rehashed: [Option<Rehashed>; 2],
     /// Told to the operator while it ran; at most once.
     pub(super) alert: Option<Failure>,
 }
@@ -107,6 +110,7 @@ pub(super) struct Driven {
 struct SoFar {
     figures: Figures,
     heard: Heard,
+    rehashed: [Option<Rehashed>; 2],
     alert: Option<Failure>,
     /// Of the longer of the two lists.
     messages: u64,
@@ -116,6 +120,9 @@ impl SoFar {
     fn learn(&mut self, side: Side, learned: &Learned) {
         note(&mut self.figures, side, learned);
         self.heard.note(side, learned);
+        if let Some(up) = &learned.upgraded {
+            self.rehashed[side.index()].clone_from(&up.rehash);
+        }
         let messages = learned.upgraded.as_ref().map_or(0, |up| up.messages.into());
         self.messages = self.messages.max(messages);
     }
@@ -125,6 +132,7 @@ impl SoFar {
             end,
             figures: self.figures,
             heard: self.heard,
+            rehashed: self.rehashed,
             alert: self.alert,
         }
     }

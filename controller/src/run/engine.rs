@@ -23,6 +23,7 @@ use super::pass::one_pass;
 use super::preflight::{SAMPLE, Weight, Work, preflight};
 use super::queue::Scope;
 use super::recover::{settle_open, settle_waiting};
+use super::rehash::check_hosts;
 use super::room::{descriptors, fit};
 use super::sample::sample;
 use super::settings::{RunError, SERVERS_BEFORE_2_3_10, Settings, Stop, StopSignal};
@@ -187,6 +188,7 @@ async fn begin_and_work(
 /// # Errors
 /// Every mailbox would be refused.
 pub(super) async fn look(parts: &Parts, work: Work) -> Result<(), RunError> {
+    check_hosts(&parts.connect, parts.settings.rehash).await?;
     let found = preflight(&parts.connect, work).await?;
     for trouble in found.troubles.iter().filter(|t| t.weight != Weight::All) {
         parts.observer.say(&trouble.text);

@@ -14,6 +14,8 @@ pub(super) struct Heard {
     restored: [Option<u32>; 2],
     cut: [u32; 2],
     uniqueid: [Option<String>; 2],
+    wrong: [u32; 2],
+    gone: [u32; 2],
 }
 
 impl Heard {
@@ -21,6 +23,9 @@ impl Heard {
         if let Some(up) = &learned.upgraded {
             self.restored[side.index()] = Some(up.restored);
             self.cut[side.index()] = up.cut;
+            let found = up.rehash.as_ref();
+            self.wrong[side.index()] = found.map_or(0, |f| f.wrong);
+            self.gone[side.index()] = found.map_or(0, |f| f.gone);
         }
         if let Some(id) = &learned.uniqueid {
             self.uniqueid[side.index()] = Some(id.clone());
@@ -56,6 +61,10 @@ impl Told {
 pub struct Warnings {
     /// GUIDs of both hosts that were cut to 12 bytes, as there was no UUID to bring back.
     pub cut: u64,
+    /// With `--rehash`: GUIDs of both hosts that were found not to be the SHA-1s of their messages.
+    pub wrong_guids: u64,
+    /// Expunged records of both hosts whose message is gone, so that their GUID could not be compared.
+    pub not_compared: u64,
     /// One host had UUIDs to bring back that the other had not.
     pub unlike_uuids: Told,
     /// The two hosts have another unique id for the mailbox.
@@ -72,6 +81,18 @@ impl Warnings {
                 self.cut
             )
         });
+        let wrong = (self.wrong_guids > 0).then(|| {
+            format!(
+                "{} GUIDs were found not to be the SHA-1s of their messages, on both hosts together",
+                self.wrong_guids
+            )
+        });
+        let gone = (self.not_compared > 0).then(|| {
+            format!(
+                "{} expunged records have no message any more: nobody can say what their GUIDs are of",
+                self.not_compared
+            )
+        });
         let uuids = self.unlike_uuids.line(
             "messages have other UUIDs on the two hosts now, as one had no more of them; replication sends these again. \
              With --uuids cut both are alike",
@@ -79,7 +100,10 @@ impl Warnings {
         let ids = self.unlike_uniqueid.line(
             "its unique id is another on the replica (unlike_uniqueid); what users have seen is kept under that id",
         );
-        [cut, uuids, ids].into_iter().flatten().collect()
+        [cut, wrong, gone, uuids, ids]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 }
 
@@ -91,8 +115,11 @@ impl Ear {
     /// Adds a transaction; `changed` if it was carried out.
     pub(super) fn hear(&self, name: &str, heard: &Heard, changed: bool) {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = |each: &[u32; 2]| each.iter().map(|n| u64::from(*n)).sum::<u64>();
+        told.wrong_guids += sum(&heard.wrong);
+        told.not_compared += sum(&heard.gone);
         if changed {
-            told.cut += heard.cut.iter().map(|n| u64::from(*n)).sum::<u64>();
+            told.cut += sum(&heard.cut);
             if let [Some(master), Some(replica)] = heard.restored
                 && master != replica
                 && heard.cut[0] != heard.cut[1]
@@ -123,6 +150,7 @@ mod tests {
             restored: [Some(5), Some(5 - cut)],
             cut: [0, cut],
             uniqueid: ids.map(|id| Some(id.to_owned())),
+            ..Heard::default()
         };
         let ear = Ear::default();
         ear.hear("user.a", &heard(0, ["1", "1"]), true);

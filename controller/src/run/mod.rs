@@ -44,6 +44,7 @@ mod peer;
 mod preflight;
 mod queue;
 mod recover;
+mod rehash;
 mod rollback;
 mod room;
 mod sample;

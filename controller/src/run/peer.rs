@@ -136,6 +136,10 @@ impl Asks {
             uuids,
             run,
             by_content: self.by_content,
+            rehash: self
+                .token
+                .rehash
+                .filter(|_| to >= 10 && uuids == UuidSource::Auto),
             ..Upgrade::default()
         }
     }
@@ -444,6 +448,8 @@ pub(super) fn reason_of(code: Code) -> Reason {
 
 #[cfg(test)]
 mod tests {
+    use slotd::protocol::Rehash;
+
     use super::*;
 
     #[test]
@@ -454,6 +460,7 @@ mod tests {
                 own: 9,
                 old: 7,
                 restores: true,
+                rehash: Some(Rehash::Fix),
             },
             cut,
             by_content,
@@ -471,7 +478,8 @@ mod tests {
                 true,
                 "UPGRADE 9 uuids=old run=7 compare=content",
             ),
-            (asks(false, false), 10, false, "UPGRADE 10 run=9"),
+            (asks(false, false), 10, false, "UPGRADE 10 run=9 rehash=fix"),
+            (asks(false, true), 9, false, "UPGRADE 9 uuids=cut run=9"),
             (
                 asks(true, true),
                 9,

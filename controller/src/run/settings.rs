@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use indexfile::exit::Exit;
-use slotd::protocol::Write;
+use slotd::protocol::{Rehash, Write};
 use tokio::sync::watch;
 
 use super::breaker::MaxFailures;
-use crate::journal::{JournalError, RunId, RunInfo, Verb};
+use crate::journal::{JournalError, REHASH, RunId, RunInfo, Verb};
 use crate::listing::ListError;
 use crate::two_phase::{Plan, Side};
 
@@ -47,6 +47,8 @@ pub struct Settings {
     pub abandon: Option<RunId>,
     /// On the way down no UUID comes back: GUIDs are cut, on both hosts alike.
     pub cut: bool,
+    /// In an upgrade to version 10, every GUID is compared with its message.
+    pub rehash: Option<Rehash>,
 }
 
 /// What a person must know before mailboxes get an index of version 10, quiet or not. What slotd can see does not tell
@@ -59,7 +61,7 @@ impl Settings {
     /// Whether it makes indexes that servers before 2.3.10 damage.
     #[must_use]
     pub fn is_too_new_for_2_3_9(&self) -> bool {
-        self.verb == Verb::Upgrade && self.to >= 10
+        self.verb == Verb::Upgrade && self.to >= 10 && self.rehash != Some(Rehash::Report)
     }
 
     /// An upgrade to version 10 with the defaults of the command line.
@@ -82,6 +84,7 @@ impl Settings {
             max_failures: MaxFailures::default(),
             abandon: None,
             cut: false,
+            rehash: None,
         }
     }
 
@@ -89,7 +92,8 @@ impl Settings {
     #[must_use]
     pub fn part_of_the_run(&self) -> Vec<String> {
         let cut = self.cut.then(|| "--uuids cut".to_owned());
-        cut.into_iter().collect()
+        let rehash = self.rehash.map(|r| format!("{REHASH}{}", r.as_str()));
+        cut.into_iter().chain(rehash).collect()
     }
 
     /// The plan of one transaction: to bring both sides to version `to`, or in a rollback those to their

@@ -41,6 +41,8 @@ pub struct Summary {
     pub unchanged: u64,
     /// As before, for a reason that is in the journal.
     pub rolled_back: u64,
+    /// With `--rehash=report`: as before, with GUIDs that are not the SHA-1s of their messages.
+    pub wrong_guid: u64,
     /// Left open; a human must look.
     pub in_doubt: u64,
     /// Decided, and left open until their partition is mounted.
@@ -140,14 +142,19 @@ impl Summary {
     ) -> Result<Self, JournalError> {
         journal.flush()?;
         let totals = journal.totals(run)?;
-        let (lock_ms, unknown) = look_through(journal, run)?;
+        let Looked {
+            lock_ms,
+            unknown,
+            wrong_guid,
+        } = look_through(journal, run)?;
         let open = count_open(journal)?;
         Ok(Self {
             run: run.0,
             mailboxes: totals.mailboxes,
             upgraded: totals.upgraded,
             unchanged: totals.unchanged,
-            rolled_back: totals.rolled_back,
+            rolled_back: totals.rolled_back.saturating_sub(wrong_guid),
+            wrong_guid,
             // Of whatever run: what an earlier one left in doubt must not be forgotten by a later one.
             in_doubt: open.in_doubt,
             waiting: open.waiting,
@@ -198,6 +205,8 @@ impl Summary {
             Exit::Unavailable
         } else if self.stopped.is_some() {
             Exit::RolledBack
+        } else if self.wrong_guid > 0 {
+            Exit::Data
         } else if self.unknown > 0 {
             Exit::NoMailbox
         } else if self.rolled_back + self.pending + self.left_alone > 0 {
@@ -210,9 +219,16 @@ impl Summary {
     }
 }
 
-fn look_through(journal: &dyn Journal, run: RunId) -> Result<(LockMs, u64), JournalError> {
+/// What only a look at each mailbox tells.
+struct Looked {
+    lock_ms: LockMs,
+    unknown: u64,
+    wrong_guid: u64,
+}
+
+fn look_through(journal: &dyn Journal, run: RunId) -> Result<Looked, JournalError> {
     let mut held = Histogram::new();
-    let mut unknown = 0;
+    let (mut unknown, mut wrong_guid) = (0, 0);
     let mut after = MailboxId(0);
     loop {
         let page = journal.page(run, Filter::All, after, PAGE)?;
@@ -225,10 +241,16 @@ fn look_through(journal: &dyn Journal, run: RunId) -> Result<(LockMs, u64), Jour
                 .flatten()
                 .for_each(|us| held.add(*us));
             let missing = row.reason == Some(Reason::NoMailbox) && row.side == Some(Side::Master);
-            unknown += u64::from(missing && row.state == crate::journal::State::RolledBack);
+            let rolled_back = row.state == crate::journal::State::RolledBack;
+            unknown += u64::from(missing && rolled_back);
+            wrong_guid += u64::from(rolled_back && row.reason == Some(Reason::WrongGuid));
         }
     }
-    Ok((held.lock_ms(), unknown))
+    Ok(Looked {
+        lock_ms: held.lock_ms(),
+        unknown,
+        wrong_guid,
+    })
 }
 
 /// Counts durations in buckets of at most 1/16 of their size, so that memory is flat.
@@ -352,6 +374,8 @@ mod tests {
         summary.rolled_back = 2;
         summary.unknown = 1;
         assert_eq!(summary.exit(), Exit::NoMailbox);
+        summary.wrong_guid = 1;
+        assert_eq!(summary.exit(), Exit::Data);
         summary.stopped = Some("too much failed".to_owned());
         assert_eq!(summary.exit(), Exit::RolledBack);
         summary.away = Some("the replica was away".to_owned());

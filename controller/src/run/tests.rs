@@ -8,6 +8,7 @@ mod fake;
 mod limits;
 mod pair;
 mod preflight;
+mod rehash;
 mod retries;
 mod rollback;
 mod runs;

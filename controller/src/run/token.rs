@@ -3,6 +3,8 @@
 //! A slotd keeps the identifiers that an upgrade replaced under the name of the run, and the way back of that run asks for these and
 //! no others. The name is the time at which the run began: no two runs of a store have the same, and the journal has it.
 
+use slotd::protocol::Rehash;
+
 use crate::journal::{Journal, JournalError, RunId, RunSpec, Verb};
 
 /// What the commands of one run say of it.
@@ -14,6 +16,9 @@ pub(super) struct Token {
     pub(super) old: u64,
     /// Old identifiers come back. Not in a rollback of a downgrade, or of a rollback: there SHA-1s come back.
     pub(super) restores: bool,
+    /// What `UPGRADE` says of GUIDs that are no old-style ones, wherever SHA-1s are looked for. A wrong GUID does not show that it is
+    /// one, so who takes back that such came back says it too.
+    pub(super) rehash: Option<Rehash>,
 }
 
 impl Token {
@@ -39,6 +44,38 @@ impl Token {
             (Verb::Rollback, None) => (0, true),
             _ => (own, false),
         };
-        Ok(Self { own, old, restores })
+        Ok(Self {
+            own,
+            // What does not restore is itself taken back by what it replaced.
+            old: if restores { old } else { own },
+            restores,
+            rehash: rehash(journal, spec)?,
+        })
+    }
+}
+
+fn rehash(journal: &dyn Journal, spec: &RunSpec) -> Result<Option<Rehash>, JournalError> {
+    let of = |run: RunId| -> Result<Option<Rehash>, JournalError> {
+        match journal.run(run)? {
+            // Only an earlier run is undone, so this comes to an end.
+            Some(info) => Ok(rehash(journal, &info.spec)?.filter(|r| *r == Rehash::Fix)),
+            None => Ok(None),
+        }
+    };
+    match (spec.verb, spec.undoes) {
+        (Verb::Rollback, Some(undone)) => of(undone),
+        (Verb::Rollback, None) => {
+            let last = journal.last_run()?.map_or(0, |info| info.id.0);
+            for run in 1..=last {
+                let Some(info) = journal.run(RunId(run))? else {
+                    continue;
+                };
+                if info.spec.rehash() == Some(Rehash::Fix) {
+                    return Ok(Some(Rehash::Fix));
+                }
+            }
+            Ok(None)
+        }
+        _ => Ok(spec.rehash()),
     }
 }

@@ -224,11 +224,13 @@ pub enum Reason {
     Served,
     /// Another coordinator is at work on the host.
     Busy,
+    /// GUIDs are not the SHA-1s of their messages, and were only to be reported.
+    WrongGuid,
 }
 
 impl Reason {
     /// Every class.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Locked,
         Self::Draining,
         Self::Full,
@@ -255,6 +257,7 @@ impl Reason {
         Self::Interrupted,
         Self::Served,
         Self::Busy,
+        Self::WrongGuid,
     ];
 
     /// The word used in the journal, in reports and on the command line.
@@ -287,6 +290,7 @@ impl Reason {
             Self::Interrupted => "interrupted",
             Self::Served => "served",
             Self::Busy => "busy",
+            Self::WrongGuid => "wrong_guid",
         }
     }
 
@@ -395,6 +399,10 @@ impl Reason {
                 "stop the server and start slotd with --server-stopped, or leave the mailbox to its own reconstruct -V"
             }
             Self::Busy => "let the other coordinator end, then retry",
+            Self::WrongGuid => {
+                "if the messages are what they should be, `controller upgrade --rehash=fix` makes their GUIDs right on both \
+                 hosts; a message that is damaged is to be restored first"
+            }
         }
     }
 }

@@ -10,7 +10,8 @@ use indexfile::mailbox::MailboxName;
 use slotd::client::{Addr, Client, ClientError, Timeouts};
 use slotd::protocol::{
     Code, Command, Committed, Confirmed, Digests, FileState, Found, Greeting, GuidEntry, GuidPage,
-    Listed, MailboxFacts, Named, Odd, PartDigest, Reply, Standing, Upgraded,
+    Listed, MailboxFacts, Named, Odd, PartDigest, Rehash, Rehashed, Reply, Standing, Upgraded,
+    UuidSource, WrongGuid,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
@@ -24,6 +25,10 @@ pub struct Mailbox {
     pub messages: Vec<(u32, u8)>,
     /// If it does not go with the name it has now.
     pub uniqueid: Option<String>,
+    /// UIDs whose GUID is not the SHA-1 of the message.
+    pub wrong: Vec<u32>,
+    /// Of those that were, which run set them right.
+    pub replaced: Vec<(u64, u32)>,
     locked: bool,
 }
 
@@ -89,6 +94,8 @@ pub struct Host {
     pub capacity: Option<u32>,
     /// What it calls itself, if not by its side.
     pub id: Option<String>,
+    /// Its slotd is of a release before `rehash=`.
+    pub before_rehash: bool,
 }
 
 impl Host {
@@ -129,6 +136,8 @@ pub fn host(names: &[&str]) -> Shared {
         version: 9,
         messages: vec![(1, 1), (2, 2), (7, 3)],
         uniqueid: None,
+        wrong: Vec::new(),
+        replaced: Vec::new(),
         locked: false,
     };
     let mailboxes = names.iter().map(|n| ((*n).to_owned(), mailbox())).collect();
@@ -183,7 +192,9 @@ impl Connect for Net {
 struct Session {
     mailbox: Option<String>,
     staged: Option<u32>,
-    held: Option<u32>,
+    /// Which UIDs are wrong afterwards, and of which run that is.
+    wrong: Option<(Vec<u32>, u64)>,
+    held: Option<(u32, Vec<u32>)>,
     digest: Option<Guid>,
 }
 
@@ -329,6 +340,7 @@ fn by_uniqueid(host: &Host, uniqueid: &str) -> Reply {
     Reply::Ok(found.to_fields())
 }
 
+#[allow(clippy::too_many_lines)] // one arm a command
 fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command) -> Reply {
     let state = || Reply::no(Code::State, "not now");
     match command {
@@ -339,6 +351,7 @@ fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command
                 host_id: host.id.clone().unwrap_or_else(|| format!("host-{side}")),
                 draining: host.draining,
                 capacity: host.capacity,
+                rehash: !host.before_rehash,
                 ..Greeting::default()
             }
             .to_fields(),
@@ -446,8 +459,35 @@ fn in_session(host: &mut Host, session: &mut Session, name: &str, command: &Comm
     .to_fields();
     match command {
         Command::Upgrade(upgrade) => {
-            let changed = upgrade.version != mailbox.version;
-            session.staged = Some(upgrade.version);
+            let report = upgrade.rehash == Some(Rehash::Report);
+            let to = if report {
+                mailbox.version
+            } else {
+                upgrade.version
+            };
+            let mut wrong = mailbox.wrong.clone();
+            if upgrade.rehash == Some(Rehash::Fix) {
+                wrong.clear();
+            } else if upgrade.uuids == UuidSource::Old && to >= 10 {
+                let of_run = mailbox.replaced.iter().filter(|(r, _)| *r == upgrade.run);
+                wrong = of_run.map(|(_, uid)| *uid).collect();
+            }
+            let changed = to != mailbox.version || wrong != mailbox.wrong;
+            let found = upgrade.rehash.map(|_| Rehashed {
+                wrong: u32::try_from(mailbox.wrong.len()).unwrap_or(0),
+                gone: 0,
+                list: mailbox
+                    .wrong
+                    .iter()
+                    .map(|uid| WrongGuid {
+                        uid: *uid,
+                        has: Guid::from_bytes([0xab; 20]),
+                        is: guid(1, 10),
+                    })
+                    .collect(),
+            });
+            session.staged = Some(to);
+            session.wrong = Some((wrong, upgrade.run));
             let mut sum = [0u8; 20];
             for (uid, message) in &mailbox.messages {
                 sum[(*uid % 20) as usize] ^= message.wrapping_mul(31) ^ 1;
@@ -472,6 +512,7 @@ fn in_session(host: &mut Host, session: &mut Session, name: &str, command: &Comm
                     prepared: false,
                     lost_modseqs: 0,
                     digest: Guid::from_bytes(sum),
+                    rehash: found,
                 }
                 .to_fields(),
             )
@@ -517,7 +558,7 @@ fn in_session(host: &mut Host, session: &mut Session, name: &str, command: &Comm
         }
         Command::Confirm => {
             let digest = session.digest;
-            let state = match (session.held, digest) {
+            let state = match (session.held.as_ref(), digest) {
                 (Some(_), _) => Standing::Held,
                 (None, Some(_)) => Standing::Staged,
                 (None, None) => Standing::Locked,
@@ -525,8 +566,13 @@ fn in_session(host: &mut Host, session: &mut Session, name: &str, command: &Comm
             Reply::Ok(Confirmed { state, digest }.to_fields())
         }
         Command::Commit(commit) => {
-            let before = mailbox.version;
+            let before = (mailbox.version, mailbox.wrong.clone());
             mailbox.version = target;
+            if let Some((wrong, run)) = session.wrong.take() {
+                let right = mailbox.wrong.iter().filter(|uid| !wrong.contains(uid));
+                mailbox.replaced.extend(right.map(|uid| (run, *uid)));
+                mailbox.wrong = wrong;
+            }
             if commit.hold {
                 session.held = Some(before);
             } else {
@@ -539,8 +585,9 @@ fn in_session(host: &mut Host, session: &mut Session, name: &str, command: &Comm
             Reply::Ok(committed)
         }
         Command::Rollback => {
-            if let Some(before) = session.held {
-                mailbox.version = before;
+            if let Some((version, wrong)) = session.held.take() {
+                mailbox.version = version;
+                mailbox.wrong = wrong;
             }
             session.unlock(host);
             Reply::Ok(slotd::protocol::Fields::new())

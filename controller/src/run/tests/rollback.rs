@@ -35,7 +35,11 @@ impl World {
         parts
     }
 
-    async fn roll_back(&self, run: Option<i64>, names: &[&str]) -> Result<Summary, RunError> {
+    pub(super) async fn roll_back(
+        &self,
+        run: Option<i64>,
+        names: &[&str],
+    ) -> Result<Summary, RunError> {
         let control = Arc::new(Control::new(2));
         rollback(self.to_undo(run), &parse(names), &control).await
     }
