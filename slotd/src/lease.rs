@@ -298,7 +298,7 @@ fn make(
         owner.give(&*file);
         let store = Store {
             host_id: known.map_or_else(new_id, str::to_owned),
-            file: Identity::of(file)?,
+            file: Identity::of(&*file)?,
             machine: machine(),
             copy_of: copy_of.map(str::to_owned),
         };

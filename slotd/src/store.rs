@@ -14,7 +14,7 @@ use indexfile::walk::partitions_once;
 use indexfile::{IoContext as _, IoError};
 use rustix::fs::FileType;
 
-use crate::fs::{Dir, OpenError};
+use crate::fs::{Dir, Identity, OpenError};
 use crate::mounts::Mounts;
 use crate::protocol::{Code, Named};
 use crate::refusal::Refusal;
@@ -188,11 +188,47 @@ impl Store {
 
     /// Notes that the roots of a mailbox hold mailboxes. Failing is fine: it is noted with the next one.
     fn remember(&self, place: &Place) {
-        for root in &place.roots {
-            if let Err(error) = self.mounts.note_held(root) {
-                tracing::warn!("{error}");
+        if place.roots.iter().all(|root| self.mounts.is_noted(root)) {
+            return;
+        }
+        let Ok(dirs) = self.conf.dirs(&place.mailbox, &place.partition) else {
+            return;
+        };
+        for location in locations(&dirs) {
+            if self.mounts.is_noted(&location.root) {
+                continue;
+            }
+            match root_of(location) {
+                Ok(Some(is)) => {
+                    if let Err(error) = self.mounts.note_held(&location.root, is) {
+                        tracing::warn!("{error}");
+                    }
+                }
+                Ok(None) => {}
+                Err(refusal) => tracing::warn!("{refusal}"),
             }
         }
+    }
+
+    /// Whether a root is empty and it cannot be proven that its mailboxes were deleted: perhaps it is not
+    /// mounted.
+    fn is_suspect(&self, root: &Path) -> bool {
+        if self.mounts.is_ignored(root) {
+            return false;
+        }
+        let Ok(dir) = Dir::open_root(root) else {
+            return false; // the look at it has said why
+        };
+        let is = Identity::of(&dir).ok();
+        has_nothing(&dir) && !is.is_some_and(|is| self.mounts.held_in(root, &is))
+    }
+
+    /// Makes sure that a mailbox of which nothing was found on a partition is really gone.
+    ///
+    /// # Errors
+    /// [`Code::Unmounted`] if a root of it is empty, and perhaps not mounted.
+    pub fn gone(&self, mailbox: &MailboxName, partition: &str) -> Result<(), Refusal> {
+        self.empty(mailbox, partition).map_or(Ok(()), Err)
     }
 
     /// Why a mailbox that is nowhere may not be gone: a root that had mailboxes has none, or the whole store is empty.
@@ -201,7 +237,7 @@ impl Store {
         for partition in self.conf.partitions() {
             let dirs = self.conf.dirs(mailbox, &partition.name).ok()?;
             for root in roots_of(&dirs) {
-                let empty = is_empty(&root);
+                let empty = self.is_suspect(&root);
                 all_empty &= empty;
                 if empty && self.mounts.has_held(&root) {
                     return Some(empty_root(mailbox, &root));
@@ -212,10 +248,12 @@ impl Store {
         all_empty.then(|| empty_root(mailbox, &any))
     }
 
-    /// The refusal if a root of that partition is empty.
+    /// The refusal if a root of that partition is empty, and perhaps not mounted.
     fn empty(&self, mailbox: &MailboxName, partition: &str) -> Option<Refusal> {
         let dirs = self.conf.dirs(mailbox, partition).ok()?;
-        let root = roots_of(&dirs).into_iter().find(|root| is_empty(root))?;
+        let root = roots_of(&dirs)
+            .into_iter()
+            .find(|root| self.is_suspect(root))?;
         Some(empty_root(mailbox, &root))
     }
 
@@ -440,15 +478,29 @@ fn roots_of(dirs: &MailboxDirs) -> Vec<PathBuf> {
     roots
 }
 
-/// Opens one directory of a mailbox; `None` if it does not exist.
-fn open_location(location: &Location) -> Result<Option<Dir>, Refusal> {
-    let root = Dir::open_root(&location.root).map_err(|error| match error {
+/// Opens the root of a place.
+fn open_root(location: &Location) -> Result<Dir, Refusal> {
+    Dir::open_root(&location.root).map_err(|error| match error {
         OpenError::Missing { path } => Refusal::new(
             Code::Unmounted,
             format!("{} does not exist; is it mounted?", path.display()),
         ),
         error => error.into(),
-    })?;
+    })
+}
+
+/// Which directory the root is below which a directory of a mailbox lies; `None` if that is not there.
+fn root_of(location: &Location) -> Result<Option<Identity>, Refusal> {
+    let root = open_root(location)?;
+    if root.open_beneath(&location.sub).is_err() {
+        return Ok(None);
+    }
+    Ok(Some(Identity::of(&root).io_context("stat", root.path())?))
+}
+
+/// Opens one directory of a mailbox; `None` if it does not exist.
+fn open_location(location: &Location) -> Result<Option<Dir>, Refusal> {
+    let root = open_root(location)?;
     match root.open_beneath(&location.sub) {
         Ok(dir) => Ok(Some(dir)),
         Err(OpenError::Missing { .. }) => Ok(None),
@@ -511,7 +563,7 @@ fn unreachable(mailbox: &MailboxName, dirs: &MailboxDirs, location: &Location) -
         "{} does not exist, where imapd.conf puts {what} of {mailbox}",
         path.display()
     );
-    if is_empty(&location.root) {
+    if Dir::open_root(&location.root).is_ok_and(|root| has_nothing(&root)) {
         let root = location.root.display();
         let text = format!("{text}, and {root} is empty; is it mounted?");
         return Refusal::new(Code::Unmounted, text);
@@ -527,20 +579,27 @@ fn empty_root(mailbox: &MailboxName, root: &Path) -> Refusal {
     Refusal::new(
         Code::Unmounted,
         format!(
-            "there is no mailbox {mailbox}, and nothing else below {}, which is empty; is it mounted?",
-            root.display()
+            "there is no mailbox {mailbox}, and nothing else below {root}, which is empty; is it mounted? \
+             Or was its last mailbox deleted, or moved away, before slotd saw one in this very directory? \
+             Only then say `slotd mount state {root} ignore`",
+            root = root.display()
         ),
     )
 }
 
 /// Whether a root has nothing in it but what every new file system has, and what Cyrus makes in an empty one for
 /// deliveries.
-fn is_empty(root: &Path) -> bool {
-    let names = std::fs::read_dir(root).map(|entries| {
-        let mut names = entries.filter_map(Result::ok).map(|e| e.file_name());
-        names.all(|name| name == "lost+found" || name == "stage.")
-    });
-    names.unwrap_or(false)
+fn has_nothing(root: &Dir) -> bool {
+    let Ok(entries) = rustix::fs::Dir::read_from(root) else {
+        return false;
+    };
+    let mut names = entries.filter_map(Result::ok);
+    names.all(|e| {
+        matches!(
+            e.file_name().to_bytes(),
+            b"." | b".." | b"lost+found" | b"stage."
+        )
+    })
 }
 
 impl Place {

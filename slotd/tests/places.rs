@@ -372,3 +372,44 @@ async fn a_partition_that_had_mailboxes_and_is_empty_after_a_restart_has_lost_th
     client.lock(lock(MAILBOX)).await.unwrap();
     served.stop().await;
 }
+
+/// Removes everything below a root, as Cyrus does when it deletes the last mailbox there.
+fn deleted(root: &Path) {
+    for entry in fs::read_dir(root).unwrap() {
+        fs::remove_dir_all(entry.unwrap().path()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_last_mailbox_of_a_partition_is_gone_when_the_root_is_the_one_it_was_seen_in() {
+    let store = two_partitions("user.bob");
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    client.status(named("user.bob")).await.unwrap();
+    for half in ["meta2", "spool2"] {
+        deleted(&store.root().join(half));
+    }
+    for asked in [lock("user.bob"), on("second", "user.bob")] {
+        let (code, text) = refused("deleted", client.lock(asked).await);
+        assert_eq!(code, Code::NoMailbox, "{text}");
+    }
+    drop(client);
+    served.stop().await;
+    // It is remembered which directory it was.
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    let (code, text) = refused("deleted", client.lock(on("second", "user.bob")).await);
+    assert_eq!(code, Code::NoMailbox, "{text}");
+    drop(client);
+    served.stop().await;
+    // Another directory in its place, empty too, proves nothing.
+    let root = store.root().join("spool2");
+    emptied(&root, &store.tmp.path().join("spool2"));
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    let (code, text) = refused("unmounted", client.lock(on("second", "user.bob")).await);
+    assert_eq!(code, Code::Unmounted, "{text}");
+    assert!(text.contains(root.to_str().unwrap()), "{text}");
+    assert!(text.contains("Or was its last mailbox deleted"), "{text}");
+    served.stop().await;
+}

@@ -193,6 +193,112 @@ fn an_intent_of_a_mailbox_behind_a_link_stays_open() {
     assert_eq!(host.log.open_intents().len(), 1);
 }
 
+/// Path, inode and bytes of everything below a directory.
+fn all_below(dir: &Path) -> Vec<(std::path::PathBuf, u64, Option<Vec<u8>>)> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let meta = path.symlink_metadata().unwrap();
+        let bytes = meta.is_file().then(|| std::fs::read(&path).unwrap());
+        if meta.is_dir() {
+            all.extend(all_below(&path));
+        }
+        all.push((path, meta.ino(), bytes));
+    }
+    all.sort();
+    all
+}
+
+/// How directories of a mailbox get out of reach.
+#[derive(Clone, Copy, Debug)]
+enum Lost {
+    /// The mailbox's own directory was moved away.
+    Directory,
+    /// The root of the partition is not there.
+    Root,
+    /// The root is there and empty, as one that is not mounted.
+    Unmounted,
+}
+
+#[test]
+fn an_intent_of_a_mailbox_with_a_directory_out_of_reach_stays_open_and_nothing_is_touched() {
+    let all = ["meta", "spool"];
+    for (lost, halves) in [
+        (Lost::Directory, &all[..1]),
+        (Lost::Directory, &all[1..]),
+        (Lost::Root, &all[..1]),
+        (Lost::Root, &all[1..]),
+        (Lost::Root, &all[..]),
+        (Lost::Unmounted, &all[..1]),
+        (Lost::Unmounted, &all[1..]),
+        (Lost::Unmounted, &all[..]),
+    ] {
+        let what = format!("{lost:?} of {halves:?}");
+        let store = Store::cyrus_2_3_9();
+        let host = store.host(Options::default());
+        die_in_commit(&host, "default", Died::HalfWay, Direction::Commit);
+        drop(host);
+        let places = halves.iter().map(|half| {
+            let root = store.root().join(half);
+            let away = store.tmp.path().join(format!("away-{half}"));
+            match lost {
+                Lost::Directory => (root.join(MAILBOX.replace('.', "/")), away),
+                Lost::Root | Lost::Unmounted => (root, away),
+            }
+        });
+        let places: Vec<_> = places.collect();
+        for (here, away) in &places {
+            std::fs::rename(here, away).unwrap();
+            if matches!(lost, Lost::Unmounted) {
+                std::fs::create_dir(here).unwrap();
+            }
+        }
+        let before = [store.root().join("meta"), store.root().join("spool")];
+        let before = || -> Vec<_> {
+            let there = before.iter().filter(|dir| dir.exists());
+            let away = places.iter().map(|(_, away)| away);
+            there.chain(away).map(|dir| all_below(dir)).collect()
+        };
+        let seen = before();
+        // A slotd that was killed is started again.
+        let host = store.host(Options::default());
+        let report = recovery::recover(&host, Duration::from_secs(5));
+        assert_eq!(report.settled, [], "{what}");
+        let [(mailbox, refusal)] = &report.failed[..] else {
+            panic!("{what}: {:?}", report.failed);
+        };
+        assert_eq!(mailbox, MAILBOX, "{what}");
+        let path = places[0].0.to_str().unwrap();
+        assert!(refusal.text.contains(path), "{what}: {refusal}");
+        assert_eq!(host.log.open_intents().len(), 1, "{what}");
+        assert_eq!(before(), seen, "{what}");
+        // And it can be settled once all is there again.
+        for (here, away) in &places {
+            let _ = std::fs::remove_dir(here);
+            std::fs::rename(away, here).unwrap();
+        }
+        drop(host);
+        let host = store.host(Options::default());
+        let report = recovery::recover(&host, Duration::from_secs(5));
+        assert!(report.failed.is_empty(), "{what}: {:?}", report.failed);
+        assert!(host.log.open_intents().is_empty(), "{what}");
+        assert_eq!(store.index(MAILBOX).minor_version(), 10, "{what}");
+    }
+}
+
+#[test]
+fn an_intent_of_a_mailbox_that_was_deleted_is_settled() {
+    let store = Store::cyrus_2_3_9();
+    let host = store.host(Options::default());
+    die_in_commit(&host, "default", Died::HalfWay, Direction::Commit);
+    for dir in [store.meta(MAILBOX), store.spool(MAILBOX)] {
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+    let report = recovery::recover(&host, Duration::from_secs(5));
+    assert!(report.failed.is_empty(), "{:?}", report.failed);
+    assert!(host.log.open_intents().is_empty());
+}
+
 #[test]
 fn a_log_that_failed_does_not_make_a_lock_wait_for_ever() {
     let store = Store::cyrus_2_3_9();

@@ -200,6 +200,8 @@ fn list_mounts(table: &Table) -> Result<Exit, Failure> {
             let now = mount_point_of(point).ok().flatten();
             let mounted = if now.as_deref() == Some(point.as_path()) {
                 "mounted"
+            } else if table.roots.get(point) == Some(&None) {
+                "no mount point"
             } else {
                 "NOT MOUNTED"
             };

@@ -5,7 +5,6 @@
 //! changes it. (The modification time would not do: Cyrus writes into live files in place.) A device number is no
 //! help, as it may be another one after the next boot.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
@@ -29,11 +28,11 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Of an open file.
+    /// Of an open file or directory.
     ///
     /// # Errors
     /// statx failed.
-    pub fn of(file: &File) -> io::Result<Identity> {
+    pub fn of(file: impl AsFd) -> io::Result<Identity> {
         let flags = AtFlags::EMPTY_PATH;
         Ok(Self::look(file, "", flags)?)
     }
@@ -67,6 +66,12 @@ impl Identity {
         })
     }
 
+    /// Whether it is the same file beyond doubt: the birth times are known, and equal.
+    #[must_use]
+    pub fn is_surely(&self, other: &Identity) -> bool {
+        self.born.is_some() && self.born == other.born && self.ino == other.ino
+    }
+
     /// Whether it is the same file, as far as can be told.
     #[must_use]
     pub fn is(&self, other: &Identity) -> bool {
@@ -94,6 +99,8 @@ impl Dir {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]

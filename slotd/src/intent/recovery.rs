@@ -126,6 +126,7 @@ fn settle_mailbox(
         // Gone for good only if its place can be looked at: not when the partition is not in the
         // configuration any more, is not mounted, or is reached through a link.
         let Some(place) = host.store.open(&name, partition)? else {
+            host.store.gone(&name, partition)?;
             if end_all(host, mailbox, partition) > 0 {
                 all.push(Settled::Complete);
             }

@@ -8,8 +8,9 @@
 //! An operator can overrule: `slotd mount state PATH offline` refuses, `ignore` checks nothing, `online`
 //! checks (and takes what is mounted now for right). The file is replaced by rename; a crash leaves the old one.
 //!
-//! It is also written down which roots have had mailboxes: one that is empty afterwards has lost them, whatever the
-//! system says about mounts.
+//! It is also written down which roots have had mailboxes, and which directories these were. A root that is empty
+//! afterwards has lost them, whatever the system says about mounts, unless it is still the same directory: then they
+//! were deleted.
 //!
 //! A root that hangs is refused after a limited time, and stops nobody who works on another (see `prober`).
 
@@ -17,14 +18,14 @@ mod probe;
 mod prober;
 mod table;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use probe::mount_point_of;
 pub use table::{Mount, MountState, Table, TableError};
 
-use crate::fs::FileId;
+use crate::fs::{FileId, Identity};
 use crate::protocol::Code;
 use crate::refusal::Refusal;
 use prober::{Prober, Question};
@@ -45,6 +46,8 @@ struct Inner {
     read: Option<FileId>,
     /// The device of each root as it was when this process first used it.
     devices: HashMap<PathBuf, u64>,
+    /// Roots whose mailboxes this process has noted.
+    noted: HashSet<PathBuf>,
 }
 
 impl Mounts {
@@ -67,6 +70,7 @@ impl Mounts {
                 table,
                 read,
                 devices: HashMap::new(),
+                noted: HashSet::new(),
             }),
         })
     }
@@ -135,28 +139,52 @@ impl Mounts {
         self.lock().same_device(root, device)
     }
 
-    /// Notes that there are mailboxes below a root.
+    /// Whether the mailboxes below a root were noted by this process, and the table still says so.
+    #[must_use]
+    pub fn is_noted(&self, root: &Path) -> bool {
+        let inner = self.lock();
+        inner.noted.contains(root) && inner.table.held.contains(root)
+    }
+
+    /// Notes that there are mailboxes below a root, which is this directory.
     ///
     /// # Errors
     /// The table cannot be read or written.
-    pub fn note_held(&self, root: &Path) -> Result<(), TableError> {
-        if self.lock().table.held.contains(root) {
-            return Ok(());
+    pub fn note_held(&self, root: &Path, is: Identity) -> Result<(), TableError> {
+        let known = {
+            let inner = self.lock();
+            inner.table.held.contains(root) && inner.table.held_in.get(root) == Some(&is)
+        };
+        if !known {
+            let (table, read) = Table::change(&self.file, |table| {
+                table.held.insert(root.to_path_buf());
+                table.held_in.insert(root.to_path_buf(), is);
+            })?;
+            let mut inner = self.lock();
+            (inner.table, inner.read) = (table, read);
         }
-        let (table, read) = Table::change(&self.file, |table| {
-            table.held.insert(root.to_path_buf());
-        })?;
-        let mut inner = self.lock();
-        (inner.table, inner.read) = (table, read);
+        self.lock().noted.insert(root.to_path_buf());
         Ok(())
     }
 
-    /// Whether there were mailboxes below a root at some time, as far as is known and the operator cares.
+    /// Whether there were mailboxes below a root at some time, as far as is known.
     #[must_use]
     pub fn has_held(&self, root: &Path) -> bool {
+        self.lock().table.held.contains(root)
+    }
+
+    /// Whether this directory is beyond doubt the one in which mailboxes were seen below a root.
+    #[must_use]
+    pub fn held_in(&self, root: &Path, is: &Identity) -> bool {
         let inner = self.lock();
-        let ignored = inner.known(root).state == Some(MountState::Ignore);
-        !ignored && inner.table.held.contains(root)
+        let then = inner.table.held_in.get(root);
+        then.is_some_and(|then| then.is_surely(is))
+    }
+
+    /// Whether the operator wants nothing looked at below a root.
+    #[must_use]
+    pub fn is_ignored(&self, root: &Path) -> bool {
+        self.lock().known(root).state == Some(MountState::Ignore)
     }
 
     /// Reads the table again if it is another one.
@@ -169,6 +197,7 @@ impl Mounts {
         if inner.read != read {
             (inner.table, inner.read) = (table, read);
             inner.devices.clear();
+            inner.noted.clear();
         }
         Ok(())
     }
@@ -206,7 +235,7 @@ impl Inner {
     fn known(&self, root: &Path) -> Known {
         let noted = self.table.roots.get(root);
         let point = noted.cloned().flatten();
-        let mount = point.as_ref().and_then(|p| self.table.mounts.get(p));
+        let mount = self.table.mounts.get(point.as_deref().unwrap_or(root));
         Known {
             in_table: noted.is_some(),
             state: mount.map(|m| m.state),
@@ -317,9 +346,15 @@ mod tests {
         let root = tmp.path().join("spool");
         let (state, mounts) = mounts(&root, Some(tmp.path()));
         assert!(!mounts.has_held(&root));
-        mounts.note_held(&root).unwrap();
+        std::fs::create_dir(&root).unwrap();
+        let dir = crate::fs::Dir::open_root(&root).unwrap();
+        let is = Identity::of(&dir).unwrap();
+        mounts.note_held(&root, is).unwrap();
         let again = Mounts::open(state.path()).unwrap();
         assert!(again.has_held(&root));
+        assert_eq!(again.held_in(&root, &is), is.born.is_some());
+        let unsure = Identity { born: None, ..is };
+        assert!(!again.held_in(&root, &unsure));
         let file = state.path().join(table::FILE_NAME);
         Table::change(&file, |t| t.remove(tmp.path()).unwrap()).unwrap();
         assert!(!Mounts::open(state.path()).unwrap().has_held(&root));

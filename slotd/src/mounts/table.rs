@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use indexfile::{IoContext, IoError};
 use serde::{Deserialize, Serialize};
 
-use crate::fs::{FileId, rewrite};
+use crate::fs::{FileId, Identity, rewrite};
 use crate::lock::wait;
 
 /// Its name in the state directory.
@@ -45,6 +45,10 @@ pub struct Table {
     /// Roots below which mailboxes were found.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub held: BTreeSet<PathBuf>,
+    /// Which directory such a root was. If it is empty and still that one, its mailboxes were
+    /// deleted; another one, a mount point with nothing mounted for example, proves nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub held_in: BTreeMap<PathBuf, Identity>,
 }
 
 /// Why the table could not be read or changed.
@@ -158,7 +162,12 @@ impl Table {
             path: path.to_path_buf(),
         };
         let point = match self.roots.get(path) {
-            Some(point) => point.clone().ok_or_else(unknown)?,
+            Some(Some(point)) => point.clone(),
+            // On the file system of `/`: what is said is said of the root alone.
+            Some(None) => {
+                self.mounts.entry(path.to_path_buf()).or_default().state = state;
+                return Ok(());
+            }
             None => path.to_path_buf(),
         };
         self.mounts.get_mut(&point).ok_or_else(unknown)?.state = state;
@@ -174,6 +183,7 @@ impl Table {
         self.roots.retain(|_, point| point.as_deref() != Some(path));
         self.held
             .retain(|root| root != path && self.roots.contains_key(root));
+        self.held_in.retain(|root, _| self.held.contains(root));
         if known {
             Ok(())
         } else {
