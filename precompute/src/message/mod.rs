@@ -25,6 +25,7 @@ use rustix::io::Errno;
 pub use error::MessageError;
 pub use feed::{Gate, Hasher, NoGate, Opened, Sink};
 pub use file::{FileStat, MessageFile, Stamp};
+pub use names::uid_of;
 
 use crate::hash::lanes::Lanes;
 use indexfile::Guid;

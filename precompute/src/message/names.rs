@@ -38,7 +38,8 @@ impl Spool {
 }
 
 /// The UID of a message file's name: decimal, no leading zero, a dot behind.
-fn uid_of(name: &CStr) -> Option<u32> {
+#[must_use]
+pub fn uid_of(name: &CStr) -> Option<u32> {
     let digits = name.to_bytes().strip_suffix(b".")?;
     if digits.is_empty() || digits[0] == b'0' {
         return None;

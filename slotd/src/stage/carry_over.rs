@@ -8,7 +8,6 @@ use std::sync::atomic::AtomicBool;
 
 use indexfile::{FileKind, IndexFile, IoContext, ReadError};
 
-use super::looks::{ALWAYS, DirLook};
 use super::patch::{self, Diff, Patch};
 use super::prepare::PreparedFile;
 use super::{
@@ -114,10 +113,9 @@ impl Prepared {
 
     /// Looks at the messages again that may have been replaced since they were looked at.
     fn look_under_locks(&mut self, locks: &MailboxLocks) -> Result<(), Refusal> {
-        let few = self.identities.guids.len() <= ALWAYS;
-        if few || !self.messages.proves(&DirLook::now(&locks.place)?) {
-            self.identities.look_again(&locks.place)?;
-        }
+        let messages = self.identities.guids.len();
+        let again = self.messages.again(&locks.place, messages)?;
+        self.identities.look_again(&locks.place, &again)?;
         locks.mark("messages");
         Ok(())
     }

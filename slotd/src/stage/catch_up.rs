@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use indexfile::{FileKind, IndexFile, IoError};
 
-use super::looks::{ALWAYS, DirLook};
+use super::looks::{Again, Since};
 use super::prepare::past;
 use super::{LiveFiles, Prepared, patch};
 use crate::fs::{Dir, Unsynced, sync_new};
@@ -91,8 +91,8 @@ impl Prepared {
     /// # Errors
     /// The system's.
     pub fn look_at_messages(&mut self, place: &Place) -> Result<(), Refusal> {
-        self.messages = DirLook::before_looks(place, self.identities.guids.len() > ALWAYS)?;
-        self.identities.look_again(place)
+        self.messages = Since::now(place, self.identities.guids.len())?;
+        self.identities.look_again(place, &Again::All)
     }
 
     /// Carries over what has changed in the live files, which are not locked, and in the messages. `None` if so much has

@@ -8,7 +8,7 @@ use indexfile::stream_copy::{GuidOut, RecordPlan};
 use indexfile::{Decision, FileKind, Guid, IndexFile, IoError, ReadError, Record, RecordField};
 
 use super::found::{Found, Known};
-use super::looks::look_again;
+use super::looks::{Again, look_again};
 use super::mark::{self, Mark};
 use super::resolve::Want;
 use super::{GUID_VERSION, LiveFiles, OldUuids, Sources, resolve, sources, spool};
@@ -298,14 +298,14 @@ impl Identities {
         Ok(same.map(|known| known.guid))
     }
 
-    /// Looks at all messages again that were found. Those that are not what they were are unknown from here on, and so
-    /// are noted in [`Identities::changed`].
+    /// Looks again at the messages that were found, all or some. Those that are not what they were are unknown
+    /// from here on, and so are noted in [`Identities::changed`].
     ///
     /// # Errors
     /// What was found cannot be read back.
-    pub fn look_again(&mut self, place: &Place) -> Result<(), Refusal> {
+    pub fn look_again(&mut self, place: &Place, which: &Again) -> Result<(), Refusal> {
         if !self.guids.is_empty() {
-            let changed = look_again(&mut self.guids, &spool(place)?)?;
+            let changed = look_again(&mut self.guids, &spool(place)?, which)?;
             self.changed.extend(changed);
         }
         Ok(())

@@ -1,13 +1,15 @@
 //! Whether the messages that were hashed before the locks were taken are still those.
 //!
-//! A GUID is written only if its message was looked at since it last could change. A look at each message of a giant mailbox
-//! takes too long under the locks, so it is taken just before, and under the locks the directory of the messages tells
-//! whether a name in it was made, removed or replaced meanwhile: each of these sets its times. Then all messages are looked at again
-//! after all. In a mailbox of up to [`ALWAYS`] messages they are in any case.
+//! A GUID is written only if its message was looked at since it last could change. A look at each
+//! message of a giant mailbox takes too long under the locks, so it is taken just before. Under the
+//! locks only those are looked at again that changed since: the kernel names them ([`super::watch`]).
+//! The directory's times, which change with every name that is made, removed or replaced, must agree
+//! with what it says. Where they do not, and where nothing could be watched, all messages are looked at
+//! again. In a mailbox of up to [`ALWAYS`] messages all are in any case.
 //!
-//! What the directory does not tell is a file that is written over in place, in a larger mailbox, between the last look
-//! and the locks: some milliseconds. No mail server does that; `cp` over a message may, and so may who writes through
-//! another name (hard link) of the file.
+//! What goes unnoticed in a larger mailbox, in the milliseconds between the last look and the locks, is
+//! a message that is written in place through another name (hard link), through a writable mapping,
+//! or by another host of a network file system. No mail server does any of it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::found::Found;
 use super::mark;
+use super::watch::{Changes, Watch};
 use crate::fs::FileId;
 use crate::refusal::Refusal;
 use crate::store::Place;
@@ -86,20 +89,95 @@ impl DirLook {
     }
 }
 
-/// Looks at all messages that were found, forgets those that are not what they were, and tells their UIDs.
+/// The directory of the messages from a moment on.
+#[derive(Debug)]
+pub struct Since {
+    look: DirLook,
+    /// `None` in a small mailbox, and where nothing can be watched.
+    watch: Option<Watch>,
+}
+
+/// Which messages have to be looked at again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// All of them.
+    All,
+    /// These. None of the others can have changed.
+    These(BTreeSet<u32>),
+}
+
+impl Since {
+    /// From now on, in a mailbox of so many messages: to be called before they are looked at.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn now(place: &Place, messages: usize) -> Result<Since, Refusal> {
+        let large = messages > ALWAYS;
+        // The watch first: what happens between the two is noticed by both.
+        let watch = if large {
+            Watch::begin(&place.data)
+        } else {
+            None
+        };
+        let look = DirLook::before_looks(place, large)?;
+        Ok(Since { look, watch })
+    }
+
+    /// Which of so many messages have to be looked at again.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn again(&self, place: &Place, messages: usize) -> Result<Again, Refusal> {
+        if messages <= ALWAYS {
+            return Ok(Again::All);
+        }
+        let now = DirLook::now(place)?;
+        // After the look: a change that the look shows has been noted by then.
+        let changes = self.watch.as_ref().map(Watch::changes);
+        Ok(decide(self.look.proves(&now), changes))
+    }
+}
+
+/// `proven`: by its times no name in the directory was made, removed or replaced.
+/// `changes`: what was noted, if it could be.
+fn decide(proven: bool, changes: Option<Option<Changes>>) -> Again {
+    match (proven, changes) {
+        (true, None) => Again::These(BTreeSet::new()),
+        (_, Some(Some(changes))) if proven || changes.names => Again::These(changes.uids),
+        // Something was done that nobody noted, or more than can be told one by one.
+        _ => Again::All,
+    }
+}
+
+/// Looks at the messages again that were found, all or some, forgets those that are not what they were,
+/// and returns their UIDs.
 ///
 /// # Errors
 /// What was found cannot be read back.
-pub fn look_again(found: &mut Found, spool: &Spool) -> Result<BTreeSet<u32>, Refusal> {
+pub fn look_again(
+    found: &mut Found,
+    spool: &Spool,
+    which: &Again,
+) -> Result<BTreeSet<u32>, Refusal> {
     let mut changed = BTreeSet::new();
-    found.each(|uid, file| {
+    let mut look = |uid, file| {
         // One that is gone, or cannot be looked at, is missed when a record of it is: then it is said why.
         let now = spool.stat(uid).ok();
         let now = now.map(|now| mark::of_file(now.device, now.size, &now.stamp));
         if now != Some(file) {
             changed.insert(uid);
         }
-    })?;
+    };
+    match which {
+        Again::All => found.each(look)?,
+        Again::These(uids) => {
+            for uid in uids {
+                if let Some(known) = found.get(*uid)? {
+                    look(*uid, known.file);
+                }
+            }
+        }
+    }
     for uid in &changed {
         found.forget(*uid);
     }
@@ -127,5 +205,27 @@ mod tests {
         let mut other = look(5, true);
         other.id.ino = 3;
         assert!(!look(5, true).proves(&other));
+    }
+
+    #[test]
+    fn what_the_times_show_and_nobody_noted_means_all() {
+        let noted = |names, uids: &[u32]| {
+            let uids = uids.iter().copied().collect();
+            Some(Some(Changes { uids, names }))
+        };
+        let these = |uids: &[u32]| Again::These(uids.iter().copied().collect());
+        assert_eq!(decide(true, None), these(&[]));
+        assert_eq!(decide(true, noted(false, &[7])), these(&[7]));
+        assert_eq!(decide(false, noted(true, &[7, 8])), these(&[7, 8]));
+        assert_eq!(
+            decide(false, noted(true, &[])),
+            these(&[]),
+            "a stranger's file"
+        );
+        assert_eq!(decide(false, noted(false, &[])), Again::All);
+        assert_eq!(decide(false, noted(false, &[7])), Again::All);
+        assert_eq!(decide(false, None), Again::All);
+        assert_eq!(decide(true, Some(None)), Again::All);
+        assert_eq!(decide(false, Some(None)), Again::All);
     }
 }

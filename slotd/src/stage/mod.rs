@@ -25,6 +25,7 @@ mod patch;
 mod prepare;
 mod resolve;
 pub mod sources;
+mod watch;
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -15,7 +15,7 @@ use std::time::Instant;
 use indexfile::{FileKind, IndexFile, IoContext, ReadError};
 
 use super::catch_up::Looks;
-use super::looks::{ALWAYS, DirLook};
+use super::looks::Since;
 use super::patch::Origin;
 use super::{
     Caches, Digester, Identities, Listing, LiveFiles, Note, check_version, keep, write_copy,
@@ -70,8 +70,8 @@ pub struct Prepared {
     pub(super) caches: Caches,
     /// How the live files looked before they were opened.
     pub(super) looks: Looks,
-    /// How the directory of the messages looked before each of these was looked at last.
-    pub(super) messages: DirLook,
+    /// The directory of the messages since each of these was looked at last.
+    pub(super) messages: Since,
 }
 
 /// Which mailbox of that name: one that was deleted and made anew has other messages under the same UIDs.
@@ -145,7 +145,7 @@ pub fn prepare(
         Write::Auto => live.num_records() >= WORTH_WRITING,
         Write::Never => false,
     };
-    let messages = DirLook::before_looks(place, live.num_records() as usize > ALWAYS)?;
+    let messages = Since::now(place, live.num_records() as usize)?;
     let mut sources = caches.sources();
     sources.stop = how.stop;
     let identities = Identities::find(place, live, want, &sources, cancel)?;
