@@ -3,7 +3,7 @@
 mod common;
 
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use common::{Store, lock, name};
 use indexfile::build::{BuildRecord, IndexBuilder};
@@ -24,18 +24,14 @@ enum Way {
     CaughtUp,
 }
 
-async fn prepare(client: &mut Client) {
+async fn prepare(client: &mut Client, write: Write) {
     let of = Named {
         mailbox: name(MAILBOX),
         partition: None,
     };
     let upgrade = Upgrade::default();
     client
-        .prepare(Prepare {
-            of,
-            upgrade,
-            write: Write::Always,
-        })
+        .prepare(Prepare { of, upgrade, write })
         .await
         .unwrap();
 }
@@ -78,15 +74,8 @@ fn spread(micros: &mut [u64]) -> String {
     )
 }
 
-const ROUNDS: usize = 240;
-
-/// Lock holds with and without `PREPARE`, printed: `cargo test --release -p slotd --test lock_hold -- --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "a measurement, for a quiet machine"]
-async fn lock_hold_of_200_000_messages() {
-    const WAYS: [Way; 3] = [Way::Plain, Way::Prepared, Way::CaughtUp];
-    let store = Store::cyrus_2_3_9();
-    let messages: u32 = 200_000;
+/// Makes [`MAILBOX`] with so many messages, and its cyrus.sha1s. Its index, and that index's bytes.
+fn huge(store: &Store, messages: u32) -> (PathBuf, Vec<u8>) {
     let dir = store.root().join("meta/user/huge");
     let spool = store.root().join("spool/user/huge");
     std::fs::create_dir_all(&dir).unwrap();
@@ -130,6 +119,19 @@ async fn lock_hold_of_200_000_messages() {
         indexfile::sha1s::encode(uidvalidity, &uniqueid, &entries).unwrap(),
     )
     .unwrap();
+    (index, original)
+}
+
+const ROUNDS: usize = 240;
+
+/// Lock holds with and without `PREPARE`, printed: `cargo test --release -p slotd --test lock_hold -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "a measurement, for a quiet machine"]
+async fn lock_hold_of_200_000_messages() {
+    const WAYS: [Way; 3] = [Way::Plain, Way::Prepared, Way::CaughtUp];
+    let store = Store::cyrus_2_3_9();
+    let messages: u32 = 200_000;
+    let (index, original) = huge(&store, messages);
     let served = store.serve().await;
     let mut client = served.client().await;
     let mut holds = WAYS.map(|_| Vec::new());
@@ -146,7 +148,7 @@ async fn lock_hold_of_200_000_messages() {
         std::fs::rename(&new, &index).unwrap();
         flushes.push(flush_of_the_disk(&store.state().join("flush")));
         if prepared {
-            prepare(&mut client).await;
+            prepare(&mut client, Write::Always).await;
         }
         for i in 0..100_usize {
             edit(&index, 96 + (i * 1999 + round) * 80 + 35, 3);
@@ -183,4 +185,50 @@ async fn lock_hold_of_200_000_messages() {
     let index = store.index(MAILBOX);
     let first = index.record(0).unwrap().unwrap();
     assert_eq!(first.get(RecordField::Size), Some(100));
+}
+
+/// From how many messages on it pays to write the new files before the locks, printed as ratios:
+/// `cargo test --release -p slotd --test lock_hold where -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "a measurement, for a quiet machine"]
+async fn where_writing_before_the_locks_pays() {
+    println!("messages  hold_us never  always  ratio | whole_us never  always  ratio (medians)");
+    for messages in [25_u32, 100, 250, 500, 1000, 2000, 4000, 10_000, 20_000] {
+        let store = Store::cyrus_2_3_9();
+        let (index, original) = huge(&store, messages);
+        let served = store.serve().await;
+        let mut client = served.client().await;
+        let mut holds = [Vec::new(), Vec::new()];
+        let mut wholes = [Vec::new(), Vec::new()];
+        for round in 0..60 {
+            let new = index.with_extension("tmp");
+            std::fs::write(&new, &original).unwrap();
+            std::fs::File::open(&new).unwrap().sync_all().unwrap();
+            std::fs::rename(&new, &index).unwrap();
+            let write = [Write::Never, Write::Always][round % 2];
+            let start = std::time::Instant::now();
+            prepare(&mut client, write).await;
+            client.lock(lock(MAILBOX)).await.unwrap();
+            let up = client.upgrade(Upgrade::default()).await.unwrap();
+            assert_eq!(up.prepared, write == Write::Always);
+            let commit = slotd::protocol::Command::Commit(Commit::default());
+            let reply = client.ask(&commit).await.unwrap();
+            let whole = u64::try_from(start.elapsed().as_micros()).unwrap();
+            wholes[round % 2].push(whole);
+            holds[round % 2].push(reply.get("held_us").unwrap());
+        }
+        let mid = |times: &mut Vec<u64>| {
+            times.sort_unstable();
+            times[times.len() / 2]
+        };
+        let [hold, ahead] = holds.each_mut().map(mid);
+        let [whole, with] = wholes.each_mut().map(mid);
+        #[expect(clippy::cast_precision_loss, reason = "for people")]
+        let ratio = |a: u64, b: u64| b as f64 / a as f64;
+        println!(
+            "{messages:8}  {hold:13}  {ahead:6}  {:5.2} | {whole:14}  {with:6}  {:5.2}",
+            ratio(hold, ahead),
+            ratio(whole, with)
+        );
+    }
 }

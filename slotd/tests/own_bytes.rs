@@ -172,6 +172,23 @@ async fn in_a_large_mailbox_a_message_that_changed_under_the_locks_is_looked_at_
 }
 
 #[tokio::test]
+async fn left_to_slotd_the_new_files_are_written_before_the_locks_from_1000_messages_on() {
+    for (messages, written) in [(999, false), (1000, true)] {
+        let store = Store::small(&[MAILBOX]);
+        large(&store, messages);
+        let served = store.serve().await;
+        let mut client = served.client().await;
+        let prepared = prepare(&mut client, Write::Auto).await.unwrap();
+        assert_eq!(prepared, written, "{messages}");
+        client.lock(lock(MAILBOX)).await.unwrap();
+        let up = client.upgrade(Upgrade::default()).await.unwrap();
+        assert_eq!((up.prepared, up.altered), (written, messages));
+        client.commit(Commit::default()).await.unwrap();
+        all_right(&store);
+    }
+}
+
+#[tokio::test]
 async fn a_spool_that_is_moved_away_refuses_the_mailbox() {
     for write in [None, Some(Write::Always), Some(Write::Never)] {
         let store = Store::small(&[MAILBOX]);
