@@ -1,5 +1,7 @@
 //! A file's header: a private copy of its bytes and where its fields lie.
 
+use byteorder::{BE, ReadBytesExt as _};
+
 use crate::layout::{self, HeaderField, HeaderSlots};
 
 /// The header of an index or expunge file, as it was when the file was opened.
@@ -112,6 +114,5 @@ impl Header {
 
 /// Reads a 32-bit big-endian word.
 pub(crate) fn be32(bytes: &[u8], offset: usize) -> Option<u32> {
-    let word = bytes.get(offset..offset.checked_add(4)?)?;
-    Some(u32::from_be_bytes(word.try_into().ok()?))
+    bytes.get(offset..)?.read_u32::<BE>().ok()
 }

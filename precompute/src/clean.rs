@@ -6,12 +6,13 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
+use indexfile::mailbox::MetaFile;
 use rustix::fs::AtFlags;
 
 use crate::cache::{self, FILE_NAME, StoreError, TEMPORARY};
 use crate::finding::Finding;
 use crate::mailbox::directory_finding;
-use crate::targets::Target;
+use crate::store::Target;
 
 /// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub fn clean(target: &Target, dry_run: bool) -> Result<Cleaned, Finding> {
     let dirs = target
         .open()
         .map_err(|error| directory_finding(target, &error))?;
-    let dir = dirs.below(&target.roots.index).as_fd();
+    let dir = dirs.at(target.dirs.file_dir(MetaFile::Index)).as_fd();
     let result = if dry_run {
         Ok(count(dir))
     } else {

@@ -1,9 +1,11 @@
-//! What a run has to say about a mailbox or a message, with codes that stay.
+//! What a command has to report about a mailbox or a message, with codes that stay.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use indexfile::Guid;
 use indexfile::exit::Exit;
+use serde::{Serialize, Serializer};
 
 use crate::message::MessageError;
 
@@ -29,7 +31,8 @@ pub enum Code {
     Unreadable,
     /// We may not open a directory or an index, or not write a cache.
     Denied,
-    /// It kept changing while it was read.
+    /// It kept changing while it was read, or reads differently though nobody changed it (memory,
+    /// cable or disk).
     Unstable,
     /// The system failed on it.
     Io,
@@ -41,6 +44,14 @@ pub enum Code {
     Size,
     /// A message file that no record lists (scrub).
     Unlisted,
+    /// A second copy of a message, in the partition where its record says it is not (scrub).
+    Duplicate,
+    /// The disk cannot read the message (scrub).
+    ReadError,
+    /// A directory with messages or a `cyrus.header`, but without `cyrus.index` (scrub).
+    NoIndex,
+    /// The index or expunge file is damaged; the text is `indexfile`'s code (scrub).
+    IndexFile(&'static str),
     /// An entry of `cyrus.sha1s` is not the SHA-1 of its unchanged file (verify, import).
     WrongEntry,
     /// A symbolic link that the walk did not follow.
@@ -67,6 +78,10 @@ impl Code {
             Self::BitRot => "bit-rot",
             Self::Size => "size",
             Self::Unlisted => "unlisted",
+            Self::Duplicate => "duplicate",
+            Self::ReadError => "read-error",
+            Self::NoIndex => "no-index",
+            Self::IndexFile(code) => code,
             Self::WrongEntry => "wrong-entry",
             Self::Link => "link",
         }
@@ -85,6 +100,10 @@ impl Code {
             | Self::BitRot
             | Self::Size
             | Self::Unlisted
+            | Self::Duplicate
+            | Self::ReadError
+            | Self::NoIndex
+            | Self::IndexFile(_)
             | Self::WrongEntry
             | Self::Link => Exit::Data,
             Self::Denied | Self::Unreadable => Exit::Denied,
@@ -101,17 +120,75 @@ impl fmt::Display for Code {
     }
 }
 
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.as_str())
+    }
+}
+
 /// One finding.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The mailbox: its name, or its directory where it has none.
-    pub mailbox: String,
     /// What was found.
     pub code: Code,
-    /// The file it is about.
+    /// The mailbox: its name, or its directory where it has none.
+    pub mailbox: String,
+    /// The file or directory to look at.
+    #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
-    /// One sentence that names file and reason.
+    /// In words.
     pub text: String,
+    /// What a scrub compared.
+    #[serde(flatten)]
+    pub compared: Box<Compared>,
+}
+
+/// What a scrub compared, as far as a finding is about that.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Compared {
+    /// The message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The index or expunge file that has the record.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "lossy_if_any"
+    )]
+    pub index: Option<PathBuf>,
+    /// The GUID in the record.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "hex")]
+    pub record_guid: Option<Guid>,
+    /// The SHA-1 of the file.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "hex")]
+    pub file_guid: Option<Guid>,
+    /// The size in the record, bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record_size: Option<u64>,
+    /// The size of the file, bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_size: Option<u64>,
+}
+
+// The signatures are serde's.
+#[allow(clippy::ref_option, clippy::trivially_copy_pass_by_ref)]
+fn hex<S: Serializer>(guid: &Option<Guid>, to: S) -> Result<S::Ok, S::Error> {
+    match guid {
+        Some(guid) => to.collect_str(guid),
+        None => to.serialize_none(),
+    }
+}
+
+/// A path that is no UTF-8 is still worth reporting.
+fn lossy<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&path.to_string_lossy())
+}
+
+#[allow(clippy::ref_option)]
+fn lossy_if_any<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+    match path {
+        Some(path) => lossy(path, to),
+        None => to.serialize_none(),
+    }
 }
 
 impl Finding {
@@ -126,23 +203,39 @@ impl Finding {
             MessageError::Unstable { .. } | MessageError::Stopped { .. } => Code::Unstable,
             MessageError::Io { .. } => Code::Io,
         };
-        Self {
-            mailbox: mailbox.to_owned(),
-            code,
-            path: error.path().to_owned(),
-            text: error.to_string(),
-        }
+        Self::new(mailbox, code, error.path().to_owned(), error)
     }
 
-    /// A finding whose text is an error's.
+    /// A finding about a mailbox or one of its files.
     #[must_use]
     pub fn new(mailbox: &str, code: Code, path: PathBuf, why: &dyn fmt::Display) -> Self {
         Self {
-            mailbox: mailbox.to_owned(),
             code,
+            mailbox: mailbox.to_owned(),
             path,
             text: why.to_string(),
+            compared: Box::default(),
         }
+    }
+
+    /// The text as a sentence that stands for itself: with the path, where that is not in it.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let path = self.path.display().to_string();
+        if self.text.contains(&path) {
+            return self.text.clone();
+        }
+        format!("{path}: {}", self.text)
+    }
+}
+
+impl fmt::Display for Finding {
+    /// One line for people: code, mailbox, path, what is wrong.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A path can hold a newline; a finding is always one line.
+        let path = self.path.to_string_lossy().replace(char::is_control, "?");
+        let (code, mailbox, text) = (self.code, self.mailbox.escape_debug(), &self.text);
+        write!(f, "{code} {mailbox} {path}: {text}")
     }
 }
 
@@ -171,6 +264,30 @@ mod tests {
     fn a_code_ends_with_the_exit_code_that_the_readme_gives_its_reason() {
         assert_eq!(worst([Code::Io]), Exit::Io);
         assert_eq!(worst([Code::Unreadable]), Exit::Denied);
+    }
+
+    #[test]
+    fn every_code_of_a_scrub_has_its_line_in_the_documentation() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/scrub.md");
+        let text = std::fs::read_to_string(path).expect("docs/scrub.md");
+        for code in [
+            Code::BitRot,
+            Code::Size,
+            Code::Missing,
+            Code::Unlisted,
+            Code::Duplicate,
+            Code::ReadError,
+            Code::NotRegular,
+            Code::Unstable,
+            Code::NoSpool,
+            Code::NoIndex,
+            Code::NoMailbox,
+            Code::Link,
+            Code::Unreadable,
+            Code::Io,
+        ] {
+            assert!(text.contains(&format!("\n| `{code}` | ")), "{code}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub mod nice;
 pub mod pass;
 mod proc;
 pub mod scrub;
-pub mod targets;
+pub mod store;
 mod uid_set;
 pub mod verify;
 pub mod worker_pool;

@@ -9,13 +9,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 use indexfile::dir::{OpenError, limit};
-use indexfile::mailbox::HeaderFile;
+use indexfile::mailbox::{HeaderFile, MetaFile};
 use indexfile::{FileKind, IndexFile, IoError, ReadError};
 
 use crate::cache::{self, Owner, StoreError};
 use crate::finding::{Code, Finding};
 use crate::message::Spool;
-use crate::targets::{Dirs, Target};
+use crate::store::{Dirs, Target};
 
 /// An open mailbox.
 #[derive(Debug)]
@@ -92,7 +92,9 @@ impl Mailbox {
     /// The directory of `cyrus.index` and `cyrus.sha1s`.
     #[must_use]
     pub fn index_dir(&self) -> BorrowedFd<'_> {
-        self.dirs.below(&self.target.roots.index).as_fd()
+        self.dirs
+            .at(self.target.dirs.file_dir(MetaFile::Index))
+            .as_fd()
     }
 
     /// The path of that directory, for people.
@@ -187,12 +189,13 @@ fn open_index(
     dirs: &Dirs,
     kind: FileKind,
 ) -> Result<Result<Indexed, ReadError>, Finding> {
-    let (root, code) = match kind {
-        FileKind::Index => (&target.roots.index, Code::Index),
-        FileKind::Expunge => (&target.roots.expunge, Code::Expunge),
+    let (file, code) = match kind {
+        FileKind::Index => (MetaFile::Index, Code::Index),
+        FileKind::Expunge => (MetaFile::Expunge, Code::Expunge),
     };
-    let path = root.join(&target.sub).join(kind.file_name());
-    let file = match dirs.below(root).open_file(kind.file_name(), false) {
+    let path = target.dirs.file(file);
+    let dir = dirs.at(target.dirs.file_dir(file));
+    let file = match dir.open_file(kind.file_name(), false) {
         Ok(file) => file,
         Err(OpenError::Missing { .. }) => return Ok(Ok(None)),
         Err(error) => return Err(file_finding(target, code, &error)),
@@ -206,9 +209,9 @@ fn open_index(
 }
 
 fn read_header(target: &Target, dirs: &Dirs) -> Result<HeaderFile, Finding> {
-    let root = &target.roots.header;
-    let path = root.join(&target.sub).join("cyrus.header");
-    let bytes = match dirs.below(root).read("cyrus.header", limit::HEADER) {
+    let path = target.dirs.file(MetaFile::Header);
+    let dir = dirs.at(target.dirs.file_dir(MetaFile::Header));
+    let bytes = match dir.read("cyrus.header", limit::HEADER) {
         Ok(bytes) => bytes,
         Err(OpenError::Missing { .. }) => {
             let why = format!(

@@ -19,7 +19,7 @@ use crate::hash::lanes::Lanes;
 use crate::mailbox::{Mailbox, Opened};
 use crate::message::{FileStat, Gate, Hashed, Hasher, MessageError};
 use crate::pass::Observer;
-use crate::targets::walk::Step;
+use crate::store::Step;
 use crate::worker_pool::{self, Limits, PoolError};
 
 /// How many entries a thread takes at a time.

@@ -77,6 +77,17 @@ fn no_command_takes_more_memory_for_a_mailbox_twenty_times_as_large() {
         mailbox(dir.path(), n);
         let conf = dir.path().join("imapd.conf");
         let cache = dir.path().join("spool/user/joe/cyrus.sha1s");
+        let list = dir.path().join("list");
+        let mut lines = BufWriter::new(File::create(&list).expect("create"));
+        for uid in (1..=n).rev() {
+            let message = dir.path().join(format!("spool/user/joe/{uid}."));
+            writeln!(lines, "{}  {}", guid(uid), message.display()).expect("write");
+        }
+        lines.flush().expect("write");
+        let mut import = Command::new(env!("CARGO_BIN_EXE_precompute"));
+        import.args(["import", "--all-messages", "--as-of", "1", "--imapd-conf"]);
+        import.arg(&conf).arg(&list).stdout(Stdio::null());
+        assert_eq!(import.status().expect("starts").code(), Some(0));
         for args in [
             // With the survey that progress needs.
             ["run", "--line-every", "1", "--imapd-conf"].as_slice(),

@@ -7,18 +7,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indexfile::exit::Exit;
+use indexfile::walk::Leaves;
 use precompute::finding::Finding;
 use precompute::governor::Governor;
 use precompute::pass;
-use precompute::targets::Roots;
-use precompute::targets::walk::Walk;
+use precompute::store::Store;
+use precompute::store::walk::Walk;
 use slotd::client::{Addr, Timeouts};
 
+use super::DemoError;
 use super::child::Slotd;
 use super::hosts::Host;
 use super::signals::Signals;
 use super::story::{PrecomputeReport, grouped, step};
-use super::{DemoError, PARTITION};
 use crate::journal::{Ended, SqliteJournal};
 use crate::run::{self, Alerts, Finished, Observer, Parts, Settings, Slotds, Source, Summary};
 
@@ -32,15 +33,15 @@ struct First(Mutex<Option<String>>);
 impl pass::Observer for First {
     fn finding(&self, finding: Finding) {
         let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert_with(|| format!("{}: {}", finding.mailbox, finding.text));
+        first.get_or_insert_with(|| format!("{}: {}", finding.mailbox, finding.sentence()));
     }
 }
 
 /// Hashes every message of the host whose GUID has to be replaced, into its cyrus.sha1s files.
 pub(crate) fn precompute(host: &Host, signals: &Signals) -> Result<PrecomputeReport, DemoError> {
     let failed = |text: String| DemoError::Precompute(text);
-    let roots = Roots::of_partition(&host.conf, PARTITION)?;
-    let steps = Walk::new(roots, Some(&host.conf));
+    let store = Store::Conf(Arc::new(host.conf.clone()));
+    let steps = Walk::new(&store, Leaves::Skip);
     let (governor, first) = (Governor::new(None), First::default());
     let over = AtomicBool::new(false);
     let summary = std::thread::scope(|scope| {

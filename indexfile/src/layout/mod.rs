@@ -8,6 +8,8 @@ mod table;
 
 pub use table::{HeaderField, RecordField};
 
+use byteorder::{BE, ReadBytesExt as _, WriteBytesExt as _};
+
 /// The place of one field: byte offset and width in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Slot {
@@ -42,10 +44,10 @@ impl Slot {
     #[must_use]
     #[inline]
     pub fn read(self, image: &[u8]) -> Option<u64> {
-        let bytes = self.of(image)?;
+        let mut bytes = self.of(image)?;
         match self.width {
-            4 => Some(u64::from(u32::from_be_bytes(bytes.try_into().ok()?))),
-            8 => Some(u64::from_be_bytes(bytes.try_into().ok()?)),
+            4 => bytes.read_u32::<BE>().ok().map(u64::from),
+            8 => bytes.read_u64::<BE>().ok(),
             _ => None,
         }
     }
@@ -53,13 +55,12 @@ impl Slot {
     /// Writes a number, big-endian; `None` if it does not fit the field or the field not the image.
     #[inline]
     pub fn write(self, image: &mut [u8], value: u64) -> Option<()> {
-        let bytes = self.of_mut(image)?;
+        let mut bytes = self.of_mut(image)?;
         match self.width {
-            4 => bytes.copy_from_slice(&u32::try_from(value).ok()?.to_be_bytes()),
-            8 => bytes.copy_from_slice(&value.to_be_bytes()),
-            _ => return None,
+            4 => bytes.write_u32::<BE>(u32::try_from(value).ok()?).ok(),
+            8 => bytes.write_u64::<BE>(value).ok(),
+            _ => None,
         }
-        Some(())
     }
 }
 

@@ -52,6 +52,10 @@ impl Location {
     /// Root and path below it in one.
     #[must_use]
     pub fn path(&self) -> PathBuf {
+        if self.sub.as_os_str().is_empty() {
+            // Joining would leave a slash at the end.
+            return self.root.clone();
+        }
         self.root.join(&self.sub)
     }
 }
@@ -61,13 +65,42 @@ impl Location {
 pub struct MailboxDirs {
     data: Location,
     meta: Vec<(MetaFile, Location)>,
+    archive: Option<Location>,
 }
 
 impl MailboxDirs {
+    /// Those at `sub` of a plain tree: messages below `data` and `archive`, all else below `meta`.
+    #[must_use]
+    pub fn plain(data: &Path, meta: Option<&Path>, archive: Option<&Path>, sub: &Path) -> Self {
+        const ALL: [MetaFile; 6] = [
+            MetaFile::Header,
+            MetaFile::Index,
+            MetaFile::Cache,
+            MetaFile::Expunge,
+            MetaFile::Squat,
+            MetaFile::Sha1s,
+        ];
+        let at = |root: &Path| Location {
+            root: root.to_path_buf(),
+            sub: sub.to_path_buf(),
+        };
+        Self {
+            data: at(data),
+            meta: meta.map_or(Vec::new(), |meta| ALL.map(|file| (file, at(meta))).to_vec()),
+            archive: archive.map(at),
+        }
+    }
+
     /// Where the message files lie.
     #[must_use]
     pub fn data(&self) -> &Location {
         &self.data
+    }
+
+    /// Where archived message files lie, if apart from the others (3.0 and later).
+    #[must_use]
+    pub fn archive(&self) -> Option<&Location> {
+        self.archive.as_ref()
     }
 
     /// Where this file lies.
@@ -142,6 +175,7 @@ impl ImapdConf {
         MailboxDirs {
             data: at(&partition.root),
             meta,
+            archive: partition.archive_root.as_deref().map(at),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use super::{Entry, Stamp};
 use crate::guid::Guid;
+use byteorder::{BE, ReadBytesExt as _, WriteBytesExt as _};
+use std::io::{self, Read as _, Write};
 
 /// First bytes of the file. The line ends and the ^Z in it show damage by text-mode copies.
 pub const MAGIC: [u8; 16] = *b"reguid.sha1s\r\n\x1a\n";
@@ -14,8 +16,8 @@ pub(super) const UNIQUEID_MAX: usize = 64;
 pub(super) const HEADER_LEN: usize = 16 + 6 * 4 + UNIQUEID_MAX + 4;
 pub(super) const HEADER_CRC_AT: usize = HEADER_LEN - 4;
 pub(super) const UNIQUEID_AT: usize = 40;
-/// uid, size, mtime, ctime, inode, sha1.
-pub(super) const RECORD_LEN: usize = 4 + 8 + 8 + 8 + 8 + 20;
+/// An [`Entry`].
+pub(super) const RECORD_LEN: usize = Entry::LEN;
 /// Records a block when we write; a reader takes the number from the header.
 pub(super) const BLOCK_RECORDS: u32 = 72;
 /// A reader holds one block in memory, so a block has no more records than these: 224 KiB.
@@ -32,27 +34,40 @@ pub(super) fn file_len(count: u32, block_records: u32) -> Option<u64> {
         .checked_add((HEADER_LEN + TRAILER_LEN) as u64)
 }
 
-pub(super) fn put_entry(entry: &Entry, out: &mut Vec<u8>) {
-    out.extend_from_slice(&entry.uid.to_be_bytes());
-    out.extend_from_slice(&entry.size.to_be_bytes());
-    out.extend_from_slice(&entry.stamp.mtime_ns.to_be_bytes());
-    out.extend_from_slice(&entry.stamp.ctime_ns.to_be_bytes());
-    out.extend_from_slice(&entry.stamp.inode.to_be_bytes());
-    out.extend_from_slice(entry.guid.as_bytes());
-}
+impl Entry {
+    /// Its length in a file, bytes: uid, size, mtime, ctime, inode, sha1.
+    pub const LEN: usize = 4 + 8 + 8 + 8 + 8 + 20;
 
-pub(super) fn get_entry(bytes: &[u8]) -> Option<Entry> {
-    fn at<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
-        bytes.get(offset..offset + N)?.try_into().ok()
+    /// Writes it as a file has it.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
+        out.write_u32::<BE>(self.uid)?;
+        out.write_u64::<BE>(self.size)?;
+        out.write_i64::<BE>(self.stamp.mtime_ns)?;
+        out.write_i64::<BE>(self.stamp.ctime_ns)?;
+        out.write_u64::<BE>(self.stamp.inode)?;
+        out.write_all(self.guid.as_bytes())
     }
-    Some(Entry {
-        uid: u32::from_be_bytes(at(bytes, 0)?),
-        size: u64::from_be_bytes(at(bytes, 4)?),
-        stamp: Stamp {
-            mtime_ns: i64::from_be_bytes(at(bytes, 12)?),
-            ctime_ns: i64::from_be_bytes(at(bytes, 20)?),
-            inode: u64::from_be_bytes(at(bytes, 28)?),
-        },
-        guid: Guid::from_bytes(at(bytes, 36)?),
-    })
+
+    /// Reads it from the beginning of `bytes`; `None` if they are too short.
+    #[must_use]
+    pub fn read_from(mut bytes: &[u8]) -> Option<Self> {
+        let uid = bytes.read_u32::<BE>().ok()?;
+        let size = bytes.read_u64::<BE>().ok()?;
+        let stamp = Stamp {
+            mtime_ns: bytes.read_i64::<BE>().ok()?,
+            ctime_ns: bytes.read_i64::<BE>().ok()?,
+            inode: bytes.read_u64::<BE>().ok()?,
+        };
+        let mut guid = [0; 20];
+        bytes.read_exact(&mut guid).ok()?;
+        Some(Self {
+            uid,
+            size,
+            stamp,
+            guid: Guid::from_bytes(guid),
+        })
+    }
 }

@@ -80,7 +80,7 @@ impl Block {
 
     fn entry(&self, i: usize) -> Option<Entry> {
         let at = i * RECORD_LEN;
-        format::get_entry(self.bytes.get(at..at + RECORD_LEN)?)
+        Entry::read_from(self.bytes.get(at..)?)
     }
 
     /// The entry with this UID.

@@ -1,7 +1,8 @@
 //! Making the bytes of a `cyrus.sha1s` file.
 
 use super::Entry;
-use super::format::{BLOCK_RECORDS, FORMAT_VERSION, MAGIC, RECORD_LEN, UNIQUEID_MAX, put_entry};
+use super::format::{BLOCK_RECORDS, FORMAT_VERSION, MAGIC, RECORD_LEN, UNIQUEID_MAX};
+use byteorder::{BE, WriteBytesExt as _};
 use sha1::{Digest, Sha1};
 use std::io::Write;
 
@@ -61,13 +62,13 @@ impl<W: Write> CacheWriter<W> {
         let id_len = u32::try_from(uniqueid.len()).unwrap_or(0);
         let mut header = MAGIC.to_vec();
         for word in [FORMAT_VERSION, 0, uidvalidity, count, BLOCK_RECORDS, id_len] {
-            header.extend_from_slice(&word.to_be_bytes());
+            header.write_u32::<BE>(word)?;
         }
         let mut id = [0; UNIQUEID_MAX];
         id[..uniqueid.len()].copy_from_slice(uniqueid.as_bytes());
         header.extend_from_slice(&id);
         let crc = crc32fast::hash(&header);
-        header.extend_from_slice(&crc.to_be_bytes());
+        header.write_u32::<BE>(crc)?;
         let block = Vec::with_capacity(BLOCK_RECORDS as usize * RECORD_LEN + 4);
         let mut writer = Self {
             out,
@@ -89,7 +90,7 @@ impl<W: Write> CacheWriter<W> {
     fn end_block(&mut self) -> Result<(), WriteError> {
         let mut block = std::mem::take(&mut self.block);
         let crc = crc32fast::hash(&block);
-        block.extend_from_slice(&crc.to_be_bytes());
+        block.write_u32::<BE>(crc)?;
         self.put(&block)?;
         block.clear();
         self.block = block;
@@ -115,7 +116,7 @@ impl<W: Write> CacheWriter<W> {
         }
         self.previous = entry.uid;
         self.got += 1;
-        put_entry(entry, &mut self.block);
+        entry.write_to(&mut self.block)?;
         if self.block.len() == BLOCK_RECORDS as usize * RECORD_LEN {
             self.end_block()
         } else {

@@ -1,6 +1,7 @@
 //! `precompute clean`.
 
 use indexfile::exit::Exit;
+use indexfile::walk::Leaves;
 use serde_json::json;
 
 use super::output::{Findings, complain, concluded, line, print_json, written};
@@ -28,7 +29,7 @@ pub fn main(args: &Args) -> Exit {
     };
     let findings = Findings::default();
     let (mut mailboxes, mut removed) = (0u64, 0u64);
-    for step in selected.steps() {
+    for step in selected.steps(Leaves::Skip) {
         let result = step.and_then(|target| clean(&target, args.dry_run));
         match result {
             Ok(Cleaned { files }) => {

@@ -1,19 +1,20 @@
 //! `precompute import`.
 
-use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use indexfile::Guid;
 use indexfile::exit::Exit;
-use indexfile::mailbox::{ImapdConf, name_of_dir};
 use serde_json::json;
 
 use super::output::{Findings, complain, line, print_json, written};
+use super::selection::{load_conf, open_list};
 use crate::finding::{Code, Finding};
-use crate::import::{self, Counts, Options, message_of, parse_line, parse_time};
-use crate::targets::{Roots, Target};
+use crate::import::{Counts, Import, Options, message_of, parse_line, parse_time};
+use crate::store::{Store, Target};
+
+/// A longer line is two, neither of which names a file: bytes.
+const MAX_LINE: u64 = 64 << 10;
 
 /// Arguments of `import`.
 #[derive(Debug, clap::Args)]
@@ -45,9 +46,10 @@ pub struct Args {
     json: bool,
 }
 
-struct Import<'a> {
-    conf: Option<&'a ImapdConf>,
-    roots: Vec<Arc<Roots>>,
+struct Run {
+    store: Store,
+    /// The partitions and their roots of messages, the longest first.
+    roots: Vec<(Arc<str>, PathBuf)>,
     options: Options,
     findings: Findings,
     counts: Counts,
@@ -56,28 +58,27 @@ struct Import<'a> {
     ignored: u64,
 }
 
+/// What becomes of the lines of one directory.
+enum Lines {
+    /// They go into the cache of their mailbox.
+    Import(Box<Import>),
+    /// They are counted only: that mailbox is gone, or wrong, which was reported.
+    Count(fn(&mut Run)),
+}
+
 /// Runs it.
 pub fn main(args: &Args) -> Exit {
-    let conf = match args.imapd_conf.as_deref().map(ImapdConf::load).transpose() {
-        Ok(conf) => conf,
-        Err(error) => {
-            complain(&error);
-            return Exit::Config;
-        }
-    };
-    let roots = match (&conf, &args.spool) {
-        (_, Some(spool)) => vec![Roots::plain(spool, args.meta.as_deref())],
-        (Some(conf), None) => {
-            let names = conf.partitions().map(|p| p.name.as_str());
-            names
-                .filter_map(|name| Roots::of_partition(conf, name).ok())
-                .collect()
-        }
+    let store = match (&args.imapd_conf, &args.spool) {
+        (_, Some(spool)) => Store::plain(spool, args.meta.as_deref(), None),
+        (Some(conf), None) => match load_conf(conf) {
+            Ok(conf) => Store::Conf(Arc::new(conf)),
+            Err(exit) => return exit,
+        },
         (None, None) => return Exit::Usage, // clap does not let this happen
     };
-    let mut import = Import {
-        conf: conf.as_ref(),
-        roots: roots.into_iter().map(Arc::new).collect(),
+    let mut run = Run {
+        roots: store.roots(),
+        store,
         options: Options {
             as_of_ns: args.as_of,
             check_percent: args.check,
@@ -88,82 +89,102 @@ pub fn main(args: &Args) -> Exit {
         mailboxes: 0,
         ignored: 0,
     };
-    let result = if args.list == Path::new("-") {
-        import.read(&mut io::stdin().lock())
-    } else {
-        std::fs::File::open(&args.list).and_then(|file| import.read(&mut BufReader::new(file)))
+    let list = match open_list(&args.list) {
+        Ok(list) => list,
+        Err(exit) => return exit,
     };
-    if let Err(error) = result {
+    if let Err(error) = run.read(BufReader::new(list)) {
         complain(&format!("cannot read {}: {error}", args.list.display()));
         return Exit::of_io(&error);
     }
-    import.report(args)
+    run.report(args)
 }
 
-impl Import<'_> {
+impl Run {
     /// Reads the list; lines of one directory that follow each other are imported together.
-    fn read(&mut self, source: &mut dyn BufRead) -> io::Result<()> {
-        let mut lines: BTreeMap<u32, Guid> = BTreeMap::new();
-        let mut dir = PathBuf::new();
-        for line in source.split(b'\n') {
-            let line = line?;
-            let line = line.strip_suffix(b"\r").unwrap_or(&line);
+    fn read(&mut self, mut source: impl BufRead) -> io::Result<()> {
+        let mut current: Option<(PathBuf, Lines)> = None;
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            if (&mut source).take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
+                break;
+            }
+            let text = line.strip_suffix(b"\n").unwrap_or(&line);
+            let text = text.strip_suffix(b"\r").unwrap_or(text);
             let parsed =
-                parse_line(line).and_then(|line| Some((message_of(&line.path)?, line.guid)));
-            let Some(((at, uid), guid)) = parsed else {
-                self.ignored += u64::from(!line.is_empty());
+                parse_line(text).and_then(|line| Some((message_of(&line.path)?, line.guid)));
+            let Some(((dir, uid), guid)) = parsed else {
+                self.ignored += u64::from(!text.is_empty());
                 continue;
             };
-            if at != dir {
-                self.mailbox(&dir, &std::mem::take(&mut lines));
-                dir = at;
+            if current.as_ref().is_none_or(|(at, _)| *at != dir) {
+                self.finish(current.take());
+                let lines = self.begin(&dir);
+                current = Some((dir, lines));
             }
-            lines.insert(uid, guid);
+            let Some((_, lines)) = &mut current else {
+                continue;
+            };
+            match lines {
+                Lines::Count(count) => count(self),
+                Lines::Import(import) => {
+                    if let Err(finding) = import.line(uid, guid) {
+                        self.counts.lines += import.lines();
+                        self.found(finding);
+                        *lines = Lines::Count(|run| run.counts.lines += 1);
+                    }
+                }
+            }
         }
-        self.mailbox(&dir, &lines);
+        self.finish(current);
         Ok(())
     }
 
-    fn mailbox(&mut self, dir: &Path, lines: &BTreeMap<u32, Guid>) {
-        if lines.is_empty() {
-            return;
-        }
+    fn found(&self, finding: Finding) {
+        complain(&self.findings.add(finding));
+    }
+
+    fn begin(&mut self, dir: &Path) -> Lines {
         let Some(target) = self.target(dir) else {
-            self.ignored += lines.len() as u64;
-            let why = format!("{}: no mailbox of this configuration", dir.display());
+            let why = "no mailbox of this configuration";
             let name = dir.display().to_string();
-            let finding = Finding::new(&name, Code::NoMailbox, dir.to_owned(), &why);
-            return complain(&self.findings.add(finding));
+            self.found(Finding::new(&name, Code::NoMailbox, dir.to_owned(), &why));
+            return Lines::Count(|run| run.ignored += 1);
         };
         self.mailboxes += 1;
-        match import::import(target, lines, &self.options) {
+        match Import::begin(target, self.options) {
+            Ok(Some(import)) => Lines::Import(Box::new(import)),
+            Ok(None) => Lines::Count(|run| {
+                run.counts.lines += 1;
+                run.counts.unwanted += 1;
+            }),
+            Err(finding) => {
+                self.found(finding);
+                Lines::Count(|run| run.counts.lines += 1)
+            }
+        }
+    }
+
+    fn finish(&mut self, current: Option<(PathBuf, Lines)>) {
+        let Some((_, Lines::Import(import))) = current else {
+            return;
+        };
+        let lines = import.lines();
+        match import.finish() {
             Ok(counts) => self.counts.add(counts),
             Err(finding) => {
-                self.counts.lines += lines.len() as u64;
-                complain(&self.findings.add(finding));
+                self.counts.lines += lines;
+                self.found(finding);
             }
         }
     }
 
     fn target(&self, dir: &Path) -> Option<Target> {
-        let roots = self
-            .roots
-            .iter()
-            .filter(|roots| dir.starts_with(&roots.data));
-        let roots = roots.max_by_key(|roots| roots.data.components().count())?;
-        let sub = dir.strip_prefix(&roots.data).ok()?.to_owned();
-        let there = |root: &Path, name| root.join(&sub).join(name).symlink_metadata().is_ok();
-        if !there(&roots.index, "cyrus.index") && !there(&roots.header, "cyrus.header") {
-            return None;
-        }
-        let name = self
-            .conf
-            .and_then(|conf| name_of_dir(conf, &roots.partition, &sub));
-        Some(Target {
-            mailbox: name.map_or_else(|| dir.display().to_string(), |name| name.to_string()),
-            roots: Arc::clone(roots),
-            sub,
-        })
+        let (partition, root) = self.roots.iter().find(|(_, root)| dir.starts_with(root))?;
+        let sub = dir.strip_prefix(root).ok()?;
+        let target = self.store.target(partition, sub)?;
+        target.exists().then_some(target)
     }
 
     fn report(&self, args: &Args) -> Exit {

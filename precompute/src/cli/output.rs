@@ -64,7 +64,8 @@ impl Findings {
         let mut inner = self.inner();
         inner.codes.insert(finding.code);
         inner.count += 1;
-        let text = format!("{}: {} [{}]", finding.mailbox, finding.text, finding.code);
+        let (mailbox, code) = (&finding.mailbox, finding.code);
+        let text = format!("{mailbox}: {} [{code}]", finding.sentence());
         if inner.first.len() < LISTED {
             inner.first.push(finding);
         }
@@ -89,7 +90,7 @@ impl Findings {
                 "mailbox": finding.mailbox,
                 "code": finding.code.as_str(),
                 "path": finding.path.display().to_string(),
-                "text": finding.text,
+                "text": finding.sentence(),
             })
         };
         inner.first.iter().map(one).collect()

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, stderr};
 use std::time::{Duration, Instant, SystemTime};
 
+use indexfile::walk::Leaves;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use parking_lot::{Mutex, MutexGuard};
 
@@ -98,7 +99,7 @@ impl<'a> Progress<'a> {
             nap();
             tick();
         }
-        for step in selected.steps() {
+        for step in selected.steps(Leaves::Skip) {
             if over() || governor.stopped() {
                 break;
             }
@@ -139,7 +140,7 @@ impl<'a> Progress<'a> {
             }
         }
         let mut state = self.state();
-        let name = mailbox.target.roots.partition.clone();
+        let name = mailbox.target.partition.to_string();
         let partition = state.partitions.entry(name).or_default();
         partition.all_bytes = partition.all_bytes.saturating_add(bytes);
         if let Some(bar) = &partition.bar {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indexfile::exit::Exit;
+use indexfile::walk::Leaves;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
@@ -157,7 +158,7 @@ pub fn main(args: &Args) -> Exit {
             let over = || over.load(Ordering::Acquire);
             progress.watch(&selected, args.all_messages, &governor, &over);
         });
-        let summary = pass::run(selected.steps(), &options, &governor, &progress);
+        let summary = pass::run(selected.steps(Leaves::Skip), &options, &governor, &progress);
         over.store(true, Ordering::Release);
         watcher.thread().unpark();
         summary

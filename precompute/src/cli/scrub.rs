@@ -1,21 +1,21 @@
 //! `precompute scrub`: findings on standard output as they come, progress on standard error.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::builder::TypedValueParser as _;
 use indexfile::exit::Exit;
+use indexfile::walk::Leaves;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::output::{complain, concluded, human_bytes, line, print_json, written};
 use super::run::Kindness;
-use super::selection::{Selection, Source};
-use crate::scrub::names::Resolver;
-use crate::scrub::walk::{Step, Walk};
-use crate::scrub::{self, Finding, Mailbox, Options, Progress, Summary};
+use super::selection::Selection;
+use crate::finding::Finding;
+use crate::scrub::{self, Options, Progress, Summary};
 use crate::worker_pool::default_jobs;
 
 /// Arguments of `scrub`.
@@ -44,12 +44,10 @@ pub struct Args {
     quiet: bool,
 }
 
-type Steps = Box<dyn Iterator<Item = Step> + Send>;
-
 /// Runs it.
 pub fn main(args: &Args) -> Exit {
-    let steps = match steps(args) {
-        Ok(steps) => steps,
+    let selected = match args.selection.load_all(args.archive.as_deref()) {
+        Ok(selected) => selected,
         Err(exit) => return exit,
     };
     let governor = args.kind.governor();
@@ -71,6 +69,7 @@ pub fn main(args: &Args) -> Exit {
     };
     let summary = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| watch(&progress, &bar, args.quiet, &over));
+        let steps = selected.steps(Leaves::Read);
         let summary = scrub::run(steps, &options, &governor, &progress, report);
         over.store(true, Ordering::Release);
         watcher.thread().unpark();
@@ -89,28 +88,6 @@ pub fn main(args: &Args) -> Exit {
         Exit::Ok => concluded(output, summary.mailboxes),
         exit => exit,
     }
-}
-
-/// The mailboxes; what is wrong with the arguments has been said when it fails.
-fn steps(args: &Args) -> Result<Steps, Exit> {
-    Ok(match args.selection.source()? {
-        Source::Spool {
-            dir,
-            meta,
-            recursive,
-        } => {
-            let (meta, archive) = (meta.as_deref(), args.archive.as_deref());
-            let one = Mailbox::plain(&dir, meta, archive);
-            let there = |path: &Path| path.symlink_metadata().is_ok();
-            if !recursive && (there(&one.index) || there(&one.header)) {
-                Box::new(std::iter::once(Ok(one)))
-            } else {
-                Box::new(Walk::plain(&dir, meta, archive))
-            }
-        }
-        Source::Conf(conf, None) => Box::new(Walk::new(&conf)),
-        Source::Conf(conf, Some(names)) => Box::new(Resolver::new(conf, names.into_iter())),
-    })
 }
 
 fn tell(as_json: bool, finding: &Finding) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! Which mailboxes a command is about: the arguments that all of them share.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,12 +10,12 @@ use clap::Args;
 use indexfile::exit::Exit;
 use indexfile::mailbox::ImapdConf;
 use indexfile::mailbox::list::{ListError, Reader, Skip};
-use indexfile::walk::partitions_once;
+use indexfile::walk::Leaves;
 
 use super::output::{complain, nothing};
-use crate::targets::names::{Listed, Resolver};
-use crate::targets::walk::{Step, Walk};
-use crate::targets::{Roots, Target};
+use crate::store::names::{Listed, Resolver};
+use crate::store::walk::Walk;
+use crate::store::{Step, Store, Target};
 
 /// Which mailboxes.
 #[derive(Clone, Debug, Args)]
@@ -39,121 +40,91 @@ pub struct Selection {
     recursive: bool,
 }
 
-/// What the arguments say, with configuration and list read.
-#[derive(Clone, Debug)]
-pub enum Source {
-    /// A directory, perhaps another for the `cyrus.*` files, and whether to look below a mailbox.
-    Spool {
-        /// The messages.
-        dir: PathBuf,
-        /// See `--meta`.
-        meta: Option<PathBuf>,
-        /// See `--recursive`.
-        recursive: bool,
-    },
-    /// A configuration, and the mailboxes if they were named.
-    Conf(Arc<ImapdConf>, Option<Vec<Listed>>),
-}
-
 /// A selection whose configuration and list have been read.
 #[derive(Clone, Debug)]
 pub enum Selected {
     /// By name.
-    Names(Arc<ImapdConf>, Arc<Vec<Listed>>),
-    /// All of a configuration.
-    All(Arc<ImapdConf>),
-    /// One directory.
+    Names(Arc<ImapdConf>, Vec<Listed>),
+    /// All of a store.
+    All(Store),
+    /// The mailbox in the root of a plain tree.
     One(Target),
-    /// A tree.
-    Tree(Roots),
 }
 
 impl Selection {
-    /// Reads configuration and list; what is wrong has been said when it fails.
-    pub fn source(&self) -> Result<Source, Exit> {
+    /// Reads configuration and list for a command that works on indexes up to version 10. Mailboxes in
+    /// directories named after their unique id are left out, and that is said.
+    pub fn load(&self) -> Result<Selected, Exit> {
+        let mut selected = self.load_all(None)?;
+        if let Selected::Names(_, names) = &mut selected {
+            let all = names.len();
+            names.retain(|listed| listed.uniqueid.is_none());
+            if names.len() < all {
+                complain(&format!(
+                    "{} mailboxes of the list skipped: Cyrus 3.6 keeps them in directories named after \
+                     their unique id, with SHA-1s in the index already; only scrub looks at them",
+                    all - names.len()
+                ));
+            }
+            if names.is_empty() {
+                let why = "none of the mailboxes of the list is one for this command";
+                return Err(nothing(why));
+            }
+        }
+        Ok(selected)
+    }
+
+    /// Reads configuration and list; what is wrong has been said when it fails. `archive` is where
+    /// archived messages of a plain tree lie.
+    pub fn load_all(&self, archive: Option<&Path>) -> Result<Selected, Exit> {
         if let Some(dir) = &self.spool {
-            return Ok(Source::Spool {
-                dir: dir.clone(),
-                meta: self.meta.clone(),
-                recursive: self.recursive,
-            });
+            let store = Store::plain(dir, self.meta.as_deref(), archive);
+            let one = store.root().filter(|_| !self.recursive);
+            return Ok(one.map_or(Selected::All(store), Selected::One));
         }
         let Some(path) = &self.imapd_conf else {
             return Err(Exit::Usage); // clap does not let this happen
         };
-        let conf = ImapdConf::load(path).map_err(|error| {
-            complain(&error);
-            Exit::Config
-        })?;
+        let conf = Arc::new(load_conf(path)?);
         let mut names: Vec<Listed> = self.names.iter().map(|n| Listed::name(n)).collect();
         if let Some(path) = &self.mailboxes {
             names.extend(list(path)?);
             if names.is_empty() {
                 return Err(nothing("the list has no mailbox of this host"));
             }
-        } else if names.is_empty() {
-            return Ok(Source::Conf(Arc::new(conf), None));
         }
-        Ok(Source::Conf(Arc::new(conf), Some(names)))
-    }
-
-    /// The same for what works on indexes up to version 10: mailboxes in directories named after their
-    /// unique id are left out, and that is said.
-    pub fn load(&self) -> Result<Selected, Exit> {
-        Ok(match self.source()? {
-            Source::Spool {
-                dir,
-                meta,
-                recursive,
-            } => plain(&dir, meta.as_deref(), recursive),
-            Source::Conf(conf, None) => Selected::All(conf),
-            Source::Conf(conf, Some(mut names)) => {
-                let all = names.len();
-                names.retain(|listed| listed.uniqueid.is_none());
-                if names.len() < all {
-                    complain(&format!(
-                        "{} mailboxes of the list skipped: Cyrus 3.6 keeps them in directories named after \
-                         their unique id, with SHA-1s in the index already; only scrub looks at them",
-                        all - names.len()
-                    ));
-                }
-                if names.is_empty() {
-                    return Err(nothing(
-                        "none of the mailboxes of the list is one for this command",
-                    ));
-                }
-                Selected::Names(conf, Arc::new(names))
-            }
+        Ok(if names.is_empty() {
+            Selected::All(Store::Conf(conf))
+        } else {
+            Selected::Names(conf, names)
         })
     }
 }
 
-fn plain(spool: &Path, meta: Option<&Path>, recursive: bool) -> Selected {
-    let roots = Roots::plain(spool, meta);
-    let there = |name: &str| roots.index.join(name).symlink_metadata().is_ok();
-    if !recursive && (there("cyrus.index") || there("cyrus.header")) {
-        return Selected::One(Target {
-            mailbox: spool.display().to_string(),
-            roots: Arc::new(roots),
-            sub: PathBuf::new(),
-        });
+/// Reads an `imapd.conf`; what is wrong has been said when it fails.
+pub fn load_conf(path: &Path) -> Result<ImapdConf, Exit> {
+    ImapdConf::load(path).map_err(|error| {
+        complain(&error);
+        Exit::Config
+    })
+}
+
+/// Opens a list that a person named, which may well be a pipe; `-` is standard input.
+pub fn open_list(path: &Path) -> Result<Box<dyn Read>, Exit> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdin()));
     }
-    Selected::Tree(roots)
+    let file = File::open(path).map_err(|error| {
+        complain(&format!("cannot read {}: {error}", path.display()));
+        Exit::of_io(&error)
+    })?;
+    Ok(Box::new(file))
 }
 
 fn list(path: &Path) -> Result<Vec<Listed>, Exit> {
-    let source: Box<dyn Read> = if path == Path::new("-") {
-        Box::new(io::stdin())
-    } else {
-        let file = std::fs::File::open(path).map_err(|error| {
-            complain(&format!("cannot read {}: {error}", path.display()));
-            Exit::of_io(&error)
-        })?;
-        Box::new(file)
-    };
     let mut names = Vec::new();
     let mut skipped: BTreeMap<Skip, u64> = BTreeMap::new();
-    for item in Reader::new(BufReader::new(source)) {
+    for item in Reader::new(BufReader::new(open_list(path)?)) {
         match item.map(Listed::of) {
             Ok(Ok(listed)) => names.push(listed),
             Ok(Err(skip)) => *skipped.entry(skip).or_default() += 1,
@@ -179,23 +150,16 @@ fn list(path: &Path) -> Result<Vec<Listed>, Exit> {
 }
 
 impl Selected {
-    /// The mailboxes, one after the other; can be asked again.
-    pub fn steps(&self) -> Box<dyn Iterator<Item = Step> + Send + '_> {
+    /// The mailboxes, one after the other; can be asked again. With [`Leaves::Read`], for a scrub, also
+    /// those that have messages only, and those of 3.6 in directories named after a unique id.
+    pub fn steps(&self, leaves: Leaves) -> Box<dyn Iterator<Item = Step> + Send + '_> {
         match self {
             Self::Names(conf, names) => {
-                let mut resolver = Resolver::new(conf);
-                Box::new(names.iter().map(move |listed| resolver.resolve(listed)))
+                let names = names.iter().cloned();
+                Box::new(Resolver::new(Arc::clone(conf), names, leaves))
             }
-            Self::All(conf) => {
-                // Of partitions that share all their directories one.
-                let partitions = partitions_once(conf).into_iter();
-                let roots = partitions.filter_map(|p| Roots::of_partition(conf, &p.name).ok());
-                let roots: Vec<Roots> = roots.collect();
-                let walks = roots.into_iter().map(|roots| Walk::new(roots, Some(conf)));
-                Box::new(walks.flatten())
-            }
+            Self::All(store) => Box::new(Walk::new(store, leaves)),
             Self::One(target) => Box::new(std::iter::once(Ok(target.clone()))),
-            Self::Tree(roots) => Box::new(Walk::new(roots.clone(), None)),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `precompute verify`.
 
 use indexfile::exit::Exit;
+use indexfile::walk::Leaves;
 use serde_json::json;
 
 use super::output::{Findings, complain, concluded, human_bytes, line, print_json, written};
@@ -44,7 +45,7 @@ pub fn main(args: &Args) -> Exit {
     let governor = args.kind.governor();
     let findings = Findings::default();
     let options = Options { jobs: args.jobs };
-    let summary = match verify::run(selected.steps(), &options, &governor, &findings) {
+    let summary = match verify::run(selected.steps(Leaves::Skip), &options, &governor, &findings) {
         Ok(summary) => summary,
         Err(error) => {
             complain(&error);

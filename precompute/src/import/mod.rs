@@ -11,19 +11,19 @@ mod time;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use indexfile::IoError;
+use indexfile::{Guid, IoError};
 
 pub use lines::{Line, parse_line};
 pub use time::parse_time;
 
-use crate::cache::{self, Entry, Found, StoreError};
+use crate::cache::{self, Cache, Entry};
 use crate::finding::{Code, Finding};
 use crate::hash::Kernel;
 use crate::hash::lanes::Lanes;
-use crate::mailbox::{Mailbox, Opened, index_finding};
+use crate::mailbox::{Mailbox, Opened, cache_finding, index_finding};
 use crate::message::MessageError;
-use crate::pass::Wanted;
-use crate::targets::Target;
+use crate::pass::{Rows, Wanted};
+use crate::store::Target;
 
 /// How to import.
 #[derive(Clone, Copy, Debug)]
@@ -65,95 +65,179 @@ impl Counts {
     }
 }
 
-/// Imports the lines of one mailbox, by UID.
-///
-/// # Errors
-/// A finding: the mailbox cannot be worked on, a line is wrong, or the cache cannot be written.
-pub fn import(
-    target: Target,
-    lines: &BTreeMap<u32, indexfile::Guid>,
-    options: &Options,
-) -> Result<Counts, Finding> {
-    let mut counts = Counts {
-        lines: lines.len() as u64,
-        ..Counts::default()
-    };
-    let mailbox = match Mailbox::open(target)? {
-        Opened::Mailbox(mailbox, _) => *mailbox,
-        Opened::Gone => {
-            counts.unwanted = counts.lines;
-            return Ok(counts);
-        }
-    };
-    let path = mailbox.index_path().join(cache::FILE_NAME);
-    let name = mailbox.target.mailbox.clone();
-    let failed = |error: StoreError| Finding::new(&name, error.code(), path.clone(), &error);
-    let old = find(&mailbox).map_err(failed)?;
-    let mut entries: BTreeMap<u32, Entry> = old
-        .iter()
-        .flat_map(|c| c.iter())
-        .map_while(|entry| entry.ok().map(|e| (e.uid, e)))
-        .collect();
-    let mut new = Vec::new();
-    let unread = |code, error| index_finding(&mailbox.target, code, &error);
-    let mut wanted = Wanted::new(mailbox.expunge.as_ref(), options.all_messages)
-        .map_err(|error| unread(Code::Expunge, error))?;
-    let mut seen = 0;
-    while let Some(want) = wanted
-        .next(&mailbox.index)
-        .map_err(|error| unread(Code::Index, error))?
-    {
-        let Some(guid) = lines.get(&want.uid) else {
-            continue;
+/// Lines that are worked on at a time; about 6 MiB.
+const BATCH: usize = 64 * 1024;
+
+/// An import into one mailbox. Memory does not grow with the number of lines: they are worked on in
+/// batches, and what comes of them waits in [`Rows`].
+pub struct Import {
+    mailbox: Mailbox,
+    old: Option<Cache>,
+    options: Options,
+    /// Lines a batch.
+    batch_lines: usize,
+    /// The batch: UIDs and SHA-1s in the order in which they came.
+    lines: Vec<(u32, Guid)>,
+    /// New entries, by UID; a later one of a UID counts.
+    batches: Vec<Rows>,
+    counts: Counts,
+}
+
+impl Import {
+    /// Opens the mailbox; `None` if it was removed meanwhile.
+    ///
+    /// # Errors
+    /// A finding: the mailbox or its cache cannot be read.
+    pub fn begin(target: Target, options: Options) -> Result<Option<Self>, Finding> {
+        let mailbox = match Mailbox::open(target)? {
+            Opened::Mailbox(mailbox, _) => *mailbox,
+            Opened::Gone => return Ok(None),
         };
-        seen += 1;
-        let now = match mailbox.spool.stat(want.uid) {
-            Ok(now) => now,
-            Err(MessageError::Missing { .. }) => {
+        let (dir, path) = (mailbox.index_dir(), mailbox.index_path());
+        let old = cache::find(dir, &path, mailbox.uidvalidity(), &mailbox.uniqueid)
+            .map_err(|error| cache_finding(&mailbox.target, &error))?
+            .good();
+        Ok(Some(Self {
+            mailbox,
+            old,
+            options,
+            batch_lines: BATCH,
+            lines: Vec::new(),
+            batches: Vec::new(),
+            counts: Counts::default(),
+        }))
+    }
+
+    /// Takes one line.
+    ///
+    /// # Errors
+    /// A finding: a message cannot be looked at, or a line is wrong. Nothing is imported then.
+    pub fn line(&mut self, uid: u32, guid: Guid) -> Result<(), Finding> {
+        self.lines.push((uid, guid));
+        if self.lines.len() < self.batch_lines {
+            return Ok(());
+        }
+        self.batch()
+    }
+
+    /// How many lines it has taken.
+    #[must_use]
+    pub fn lines(&self) -> u64 {
+        self.counts.lines + self.lines.len() as u64
+    }
+
+    /// Puts what was found into the cache.
+    ///
+    /// # Errors
+    /// As [`Self::line`], or the cache cannot be written.
+    pub fn finish(mut self) -> Result<Counts, Finding> {
+        self.batch()?;
+        if self.counts.imported > 0 {
+            let count = self.entries().count();
+            let mailbox = &self.mailbox;
+            cache::replace(
+                mailbox.index_dir(),
+                &mailbox.index_path(),
+                mailbox.owner,
+                (mailbox.uidvalidity(), &mailbox.uniqueid),
+                u32::try_from(count).unwrap_or(u32::MAX),
+                self.entries(),
+            )
+            .map_err(|error| cache_finding(&mailbox.target, &error))?;
+        }
+        Ok(self.counts)
+    }
+
+    fn batch(&mut self) -> Result<(), Finding> {
+        let mut lines = std::mem::take(&mut self.lines);
+        // Of a UID that is there twice the last one counts.
+        lines.reverse();
+        lines.sort_by_key(|(uid, _)| *uid);
+        lines.dedup_by_key(|(uid, _)| *uid);
+        let new = self.new_entries(&lines)?;
+        self.counts.checked += check(&self.mailbox, &new, self.options.check_percent)?;
+        self.counts.imported += new.len() as u64;
+        let mut rows = Rows::new(self.mailbox.index_path());
+        rows.extend(new, self.mailbox.index_dir())
+            .map_err(|error| cache_finding(&self.mailbox.target, &error.into()))?;
+        self.batches.push(rows);
+        Ok(())
+    }
+
+    /// The entries that `lines`, by UID, bring to the cache.
+    fn new_entries(&mut self, lines: &[(u32, Guid)]) -> Result<Vec<Entry>, Finding> {
+        let (mailbox, options, counts) = (&self.mailbox, &self.options, &mut self.counts);
+        counts.lines += lines.len() as u64;
+        let mut new = Vec::new();
+        let unread = |code, error| index_finding(&mailbox.target, code, &error);
+        let mut wanted = Wanted::new(mailbox.expunge.as_ref(), options.all_messages)
+            .map_err(|error| unread(Code::Expunge, error))?;
+        let mut lines = lines.iter().peekable();
+        while lines.peek().is_some() {
+            let want = wanted.next(&mailbox.index);
+            let Some(want) = want.map_err(|error| unread(Code::Index, error))? else {
+                break;
+            };
+            while lines.next_if(|(uid, _)| *uid < want.uid).is_some() {
                 counts.unwanted += 1;
-                continue;
             }
-            Err(error) => return Err(Finding::of_message(&name, &error)),
-        };
-        let known = entries.get(&want.uid);
-        if known.is_some_and(|entry| entry.still_same(&now.stamp, now.size)) {
-            counts.cached += 1;
-        } else if now.stamp.mtime_ns >= options.as_of_ns || now.stamp.ctime_ns >= options.as_of_ns {
-            counts.changed += 1;
-        } else {
-            new.push(Entry {
-                uid: want.uid,
-                size: now.size,
-                stamp: now.stamp,
-                guid: *guid,
-            });
+            let Some((uid, guid)) = lines.next_if(|(uid, _)| *uid == want.uid) else {
+                continue;
+            };
+            let now = match mailbox.spool.stat(*uid) {
+                Ok(now) => now,
+                Err(MessageError::Missing { .. }) => {
+                    counts.unwanted += 1;
+                    continue;
+                }
+                Err(error) => return Err(Finding::of_message(&mailbox.target.mailbox, &error)),
+            };
+            let known = self.old.as_ref().and_then(|cache| cache.get(*uid));
+            let since = options.as_of_ns;
+            if known.is_some_and(|entry| entry.still_same(&now.stamp, now.size)) {
+                counts.cached += 1;
+            } else if now.stamp.mtime_ns >= since || now.stamp.ctime_ns >= since {
+                counts.changed += 1;
+            } else {
+                new.push(Entry {
+                    uid: *uid,
+                    size: now.size,
+                    stamp: now.stamp,
+                    guid: *guid,
+                });
+            }
         }
+        counts.unwanted += lines.count() as u64;
+        Ok(new)
     }
-    counts.unwanted += counts.lines - seen;
-    counts.checked = check(&mailbox, &new, options.check_percent)?;
-    if new.is_empty() {
-        return Ok(counts);
+
+    /// The new cache: each batch by UID, and what the old one has besides.
+    fn entries(&self) -> impl Iterator<Item = Result<Entry, IoError>> + '_ {
+        type Source<'a> = Box<dyn Iterator<Item = Result<Entry, IoError>> + 'a>;
+        let old = self.old.iter().flat_map(Cache::iter);
+        let old: Source<'_> = Box::new(old.map_while(Result::ok).map(Ok));
+        let new = self
+            .batches
+            .iter()
+            .map(|rows| -> Source<'_> { Box::new(rows.iter()) });
+        let mut sources: Vec<_> = std::iter::once(old)
+            .chain(new)
+            .map(Iterator::peekable)
+            .collect();
+        std::iter::from_fn(move || {
+            let uid_of = |entry: &Result<Entry, IoError>| entry.as_ref().map_or(0, |e| e.uid);
+            let heads = sources
+                .iter_mut()
+                .filter_map(|source| source.peek().map(uid_of));
+            let uid = heads.min()?;
+            // Of several the last one counts: a later line, and any line rather than the old entry.
+            let mut entry = None;
+            for source in &mut sources {
+                entry = source.next_if(|next| uid_of(next) == uid).or(entry.take());
+            }
+            entry
+        })
     }
-    counts.imported = new.len() as u64;
-    entries.extend(new.into_iter().map(|entry| (entry.uid, entry)));
-    replace(&mailbox, &entries).map_err(failed)?;
-    Ok(counts)
-}
-
-fn find(mailbox: &Mailbox) -> Result<Option<cache::Cache>, StoreError> {
-    let (dir, path) = (mailbox.index_dir(), mailbox.index_path());
-    cache::find(dir, &path, mailbox.uidvalidity(), &mailbox.uniqueid).map(Found::good)
-}
-
-fn replace(mailbox: &Mailbox, entries: &BTreeMap<u32, Entry>) -> Result<(), StoreError> {
-    cache::replace(
-        mailbox.index_dir(),
-        &mailbox.index_path(),
-        mailbox.owner,
-        (mailbox.uidvalidity(), &mailbox.uniqueid),
-        u32::try_from(entries.len()).unwrap_or(u32::MAX),
-        entries.values().map(|entry| Ok::<_, IoError>(*entry)),
-    )
 }
 
 /// Hashes a share of the new entries, at least one, spread evenly.
@@ -204,4 +288,72 @@ pub fn message_of(path: &Path) -> Option<(PathBuf, u32)> {
         return None;
     }
     Some((path.parent()?.to_owned(), name.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use indexfile::FileKind;
+    use indexfile::build::{BuildRecord, IndexBuilder};
+
+    use super::*;
+    use crate::bench::store::HEADER;
+    use crate::store::Store;
+
+    #[test]
+    fn batches_come_together_by_uid_and_the_last_line_of_a_message_counts() {
+        let dir = tempfile::tempdir().expect("scratch");
+        let mut index = IndexBuilder::new(9, FileKind::Index);
+        for uid in 1..=20 {
+            fs::write(dir.path().join(format!("{uid}.")), "message").expect("write");
+            index = index.record(BuildRecord {
+                uid,
+                size: 7,
+                ..BuildRecord::default()
+            });
+        }
+        let index = index.to_bytes().expect("sound");
+        fs::write(dir.path().join("cyrus.index"), index).expect("write");
+        fs::write(dir.path().join("cyrus.header"), HEADER).expect("write");
+        let target = Store::plain(dir.path(), None, None).root();
+        let target = target.expect("a mailbox");
+        let guid = |n: u8| Guid::from_bytes([n; 20]);
+        let import = |batch_lines, lines: &[(u32, u8)]| {
+            let options = Options {
+                as_of_ns: i64::MAX,
+                check_percent: 0,
+                all_messages: false,
+            };
+            let import = Import::begin(target.clone(), options).expect("sound");
+            let mut import = import.expect("there");
+            import.batch_lines = batch_lines;
+            for (uid, n) in lines {
+                import.line(*uid, guid(*n)).expect("sound");
+            }
+            let counts = import.finish().expect("written");
+            let cache = Cache::open(&dir.path().join(cache::FILE_NAME)).expect("a cache");
+            let entries = cache.iter().map(|entry| entry.expect("sound"));
+            let entries: Vec<(u32, u8)> = entries
+                .map(|entry| (entry.uid, entry.guid.as_bytes()[0]))
+                .collect();
+            (counts.imported, entries)
+        };
+        // UIDs 7 and 9 come a second time, in a later batch and in the same one.
+        let lines = [
+            (9, 1),
+            (9, 9),
+            (3, 3),
+            (7, 1),
+            (20, 20),
+            (1, 1),
+            (7, 7),
+            (40, 40),
+        ];
+        let all = vec![(1, 1), (3, 3), (7, 7), (9, 9), (20, 20)];
+        assert_eq!(import(3, &lines), (6, all.clone()));
+        // What the cache had stays, in its place.
+        let more = [(1, 1), (2, 2), (3, 3), (7, 7), (9, 9), (10, 10), (20, 20)];
+        assert_eq!(import(1, &[(10, 10), (2, 2), (3, 99)]), (2, more.to_vec()));
+    }
 }

@@ -14,7 +14,7 @@ use crate::finding::Finding;
 use crate::hash::lanes::Lanes;
 use crate::mailbox::{self, Mailbox};
 use crate::message::{FileStat, Gate, Hashed, Hasher, MessageError, Opened};
-use crate::targets::Target;
+use crate::store::Target;
 use crate::worker_pool::Pool;
 
 /// Counters and results that all threads share are brought up to date after this many messages,

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
+pub(crate) use rows::Rows;
 pub use wanted::{Want, Wanted};
 
 use crate::counter::Counter;
@@ -26,8 +27,7 @@ use crate::finding::Finding;
 use crate::governor::Governor;
 use crate::hash::Kernel;
 use crate::links::Links;
-use crate::targets::Target;
-use crate::targets::walk::Step;
+use crate::store::{Step, Target};
 use crate::worker_pool::{self, Limits, PoolError, default_jobs};
 use job::Job;
 
@@ -137,7 +137,7 @@ impl Pass<'_> {
     }
 
     fn progress(&self, target: &Target, messages: u64, bytes: u64) {
-        let partition = &target.roots.partition;
+        let partition = &target.partition;
         self.observer.progress(partition, messages, bytes);
     }
 

@@ -9,16 +9,15 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
-use indexfile::{Guid, IoContext as _, IoError};
+use indexfile::{IoContext as _, IoError};
 use rustix::fs::{Mode, OFlags};
 
-use crate::cache::{Entry, Stamp};
+use crate::cache::Entry;
 
 /// How many entries are held in memory before they are spilled; about 1 MiB.
 const IN_MEMORY: usize = 16 * 1024;
 /// How many are read back at a time.
 const READ_BACK: usize = 1024;
-const ENTRY_LEN: usize = 56;
 
 /// Entries in the order in which they were pushed.
 #[derive(Debug)]
@@ -77,11 +76,12 @@ impl Rows {
         let Some(file) = &self.spill else {
             return Ok(());
         };
-        let mut bytes = Vec::with_capacity(self.memory.len() * ENTRY_LEN);
+        let mut bytes = Vec::with_capacity(self.memory.len() * Entry::LEN);
         for entry in &self.memory {
-            put(entry, &mut bytes);
+            // Memory takes everything.
+            let _ = entry.write_to(&mut bytes);
         }
-        file.write_all_at(&bytes, (self.spilled * ENTRY_LEN) as u64)
+        file.write_all_at(&bytes, (self.spilled * Entry::LEN) as u64)
             .io_context("write a temporary file in", &self.path)?;
         self.spilled += self.memory.len();
         self.memory.clear();
@@ -100,45 +100,23 @@ impl Rows {
 
     fn read_back(&self, first: usize) -> Result<Vec<Entry>, IoError> {
         let count = READ_BACK.min(self.spilled - first);
-        let mut bytes = vec![0; count * ENTRY_LEN];
+        let mut bytes = vec![0; count * Entry::LEN];
         if let Some(file) = &self.spill {
-            file.read_exact_at(&mut bytes, (first * ENTRY_LEN) as u64)
+            file.read_exact_at(&mut bytes, (first * Entry::LEN) as u64)
                 .io_context("read a temporary file in", &self.path)?;
         }
-        Ok(bytes.chunks_exact(ENTRY_LEN).filter_map(get).collect())
+        Ok(bytes
+            .chunks_exact(Entry::LEN)
+            .filter_map(Entry::read_from)
+            .collect())
     }
-}
-
-fn put(entry: &Entry, out: &mut Vec<u8>) {
-    out.extend_from_slice(&entry.uid.to_be_bytes());
-    out.extend_from_slice(&entry.size.to_be_bytes());
-    out.extend_from_slice(&entry.stamp.mtime_ns.to_be_bytes());
-    out.extend_from_slice(&entry.stamp.ctime_ns.to_be_bytes());
-    out.extend_from_slice(&entry.stamp.inode.to_be_bytes());
-    out.extend_from_slice(entry.guid.as_bytes());
-}
-
-fn get(bytes: &[u8]) -> Option<Entry> {
-    let (uid, rest) = bytes.split_first_chunk::<4>()?;
-    let (size, rest) = rest.split_first_chunk::<8>()?;
-    let (mtime, rest) = rest.split_first_chunk::<8>()?;
-    let (ctime, rest) = rest.split_first_chunk::<8>()?;
-    let (inode, rest) = rest.split_first_chunk::<8>()?;
-    Some(Entry {
-        uid: u32::from_be_bytes(*uid),
-        size: u64::from_be_bytes(*size),
-        stamp: Stamp {
-            mtime_ns: i64::from_be_bytes(*mtime),
-            ctime_ns: i64::from_be_bytes(*ctime),
-            inode: u64::from_be_bytes(*inode),
-        },
-        guid: Guid::from_bytes(rest.try_into().ok()?),
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::Stamp;
+    use indexfile::Guid;
     use std::os::fd::AsFd as _;
 
     fn entry(uid: u32) -> Entry {

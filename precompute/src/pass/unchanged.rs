@@ -103,7 +103,6 @@ mod tests {
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt as _;
     use std::path::Path;
-    use std::sync::Arc;
 
     use indexfile::FileKind;
     use indexfile::build::{BuildRecord, IndexBuilder};
@@ -114,7 +113,7 @@ mod tests {
     use crate::governor::Governor;
     use crate::mailbox::Opened;
     use crate::pass::{self, Observer, Options};
-    use crate::targets::{Roots, Target};
+    use crate::store::{Store, Target};
 
     const UIDS: u32 = 200;
 
@@ -145,11 +144,9 @@ mod tests {
             fs::write(dir.path().join(format!("{uid}.")), format!("{uid:09}")).expect("write");
         }
         index(dir.path(), 1..=UIDS);
-        let target = Target {
-            mailbox: "user.joe".to_owned(),
-            roots: Arc::new(Roots::plain(dir.path(), None)),
-            sub: "".into(),
-        };
+        let target = Store::plain(dir.path(), None, None)
+            .root()
+            .expect("a mailbox");
         let steps = std::iter::once(Ok(target.clone()));
         let governor = Governor::new(None);
         let summary = pass::run(steps, &Options::default(), &governor, &Sound).expect("threads");

@@ -2,19 +2,22 @@
 
 use std::time::Duration;
 
+use indexfile::mailbox::MetaFile;
 use indexfile::{FileKind, Guid, ReadError};
 use rustix::io::Errno;
 
-use super::finding::Code;
 use super::look::{Now, Problem, Seen, Suspect};
-use super::mailbox::{Mailbox, Spools, age, changed};
-use super::row::{Place, Row};
-use super::snapshot::Snapshot;
+
+use super::row::Row;
+use super::snapshot::{Snapshot, open_expunge};
+use super::spools::{Spools, age, changed};
 use crate::counter::Counter;
+use crate::finding::Code;
 use crate::governor::Governor;
 use crate::hash::lanes::Lanes;
 use crate::links::Links;
 use crate::message::{FileStat, Gate, Hashed, Hasher, MessageError, Opened, Spool, Stamp};
+use crate::store::{Place, Target};
 
 /// Limits on reading, and what is known of files with several names.
 #[derive(Clone, Copy)]
@@ -256,12 +259,12 @@ pub(super) struct Fresh {
 
 impl Fresh {
     /// Opens the index, and finds `suspects` in the expunge file if there is one.
-    pub(super) fn open(mailbox: &Mailbox, suspects: &[Suspect]) -> Result<Self, ReadError> {
-        let index = Snapshot::open(&mailbox.index, FileKind::Index)?;
+    pub(super) fn open(mailbox: &Target, suspects: &[Suspect]) -> Result<Self, ReadError> {
+        let index = Snapshot::open(&mailbox.dirs.file(MetaFile::Index), FileKind::Index)?;
         let mut expunged = Vec::new();
         // The order is that of Cyrus, which writes the expunge file first and then the index: what
         // was in the index before this was opened is in one of the two.
-        if let Some(mut expunge) = mailbox.open_expunge()? {
+        if let Some(mut expunge) = open_expunge(&mailbox.dirs.file(MetaFile::Expunge))? {
             let mut uids: Vec<u32> = suspects.iter().map(|suspect| suspect.uid).collect();
             uids.sort_unstable();
             while !expunge.at_end() {
@@ -301,7 +304,7 @@ impl Fresh {
 
 /// What is there now of each suspect; `rows` are their records as [`Fresh::row`] found them.
 pub(super) fn look_again(
-    mailbox: &Mailbox,
+    mailbox: &Target,
     suspects: Vec<(Suspect, Option<Row>)>,
     lanes: &mut Lanes,
     throttle: Throttle<'_>,
@@ -346,14 +349,16 @@ fn now(outcome: Outcome, spools: &Spools) -> Now {
     }
 }
 
-fn stray(mailbox: &Mailbox, spools: &Spools, place: Place, uid: u32, row: Option<Row>) -> Now {
+fn stray(mailbox: &Target, spools: &Spools, place: Place, uid: u32, row: Option<Row>) -> Now {
     let Some(spool) = spools.get(place) else {
         return Now::Gone;
     };
     match row {
         // Listed by now, or about to be removed.
         Some(row)
-            if row.unlinked || row.cleanup || mailbox.dir(row.place()) == mailbox.dir(place) =>
+            if row.unlinked
+                || row.cleanup
+                || mailbox.location(row.place()) == mailbox.location(place) =>
         {
             return Now::Gone;
         }

@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use indexfile::Guid;
 
-use super::finding::Code;
-use super::row::{Place, Row};
+use super::row::Row;
+use crate::finding::Code;
 use crate::message::Stamp;
+use crate::store::Place;
 
 /// After so many looks what is seen is reported, still or not.
 pub(super) const MAX_LOOKS: u32 = 8;

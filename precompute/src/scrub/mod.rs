@@ -10,28 +10,24 @@
 //! files until they are cleaned up, so they are read as well. A record marked unlinked (bit 30) is
 //! not expected to have a file; one marked archived (bit 29) has it in the archive partition.
 
+mod describe;
 mod examine;
-mod finding;
 mod look;
-mod mailbox;
-pub mod names;
 mod row;
 mod snapshot;
+mod spools;
 mod summary;
-mod told;
-pub mod walk;
 mod work;
 
-pub use finding::{Code, Finding};
-pub use mailbox::Mailbox;
 pub use summary::{Progress, Summary};
 
 use std::time::{Duration, Instant};
 
+use crate::finding::Finding;
 use crate::governor::Governor;
 use crate::hash::Kernel;
+use crate::store::Step;
 use crate::worker_pool::{self, Limits, PoolError, default_jobs};
-use walk::Step;
 use work::{Task, Work};
 
 /// How to scrub.

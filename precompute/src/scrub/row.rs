@@ -2,12 +2,7 @@
 
 use indexfile::{FileKind, Guid, Record};
 
-/// In which partition of a mailbox a file lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    Data,
-    Archive,
-}
+use crate::store::Place;
 
 /// Something of the message is still to be removed (3.0 and later).
 const NEEDS_CLEANUP: u32 = 1 << 28;

@@ -279,6 +279,15 @@ fn checksum(slot: Option<Slot>, image: &[u8]) -> Option<(u32, u32)> {
     Some((stored, crc32fast::hash(image.get(..slot.offset as usize)?)))
 }
 
+/// Opens an expunge file, if there is one.
+pub(super) fn open_expunge(path: &Path) -> Result<Option<Snapshot>, ReadError> {
+    match Snapshot::open(path, FileKind::Expunge) {
+        Ok(expunge) => Ok(Some(expunge)),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether an error says that the file is not there.
 pub(super) fn is_missing(error: &ReadError) -> bool {
     let missing = |e: &IoError| {

@@ -6,8 +6,8 @@ use indexfile::exit::Exit;
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use super::finding::Code;
 use crate::counter::Counter;
+use crate::finding::Code;
 
 /// What a scrub did and found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -147,7 +147,7 @@ mod tests {
             Exit::NoMailbox
         );
         assert_eq!(
-            exit(&[Code::NoMailbox, Code::Index("truncated")], false),
+            exit(&[Code::NoMailbox, Code::IndexFile("truncated")], false),
             Exit::Data
         );
         assert_eq!(exit(&[Code::BitRot], true), Exit::Data);

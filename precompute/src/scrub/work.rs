@@ -3,24 +3,26 @@
 //! Tasks make further ones. Their number is bounded: a thread that finds too many does its own
 //! at once. So memory does not depend on how many mailboxes, messages or findings there are.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use indexfile::mailbox::MetaFile;
 use indexfile::{FileKind, ReadError};
 
+use super::describe::describe;
 use super::examine::{self, Fresh, Outcome, Throttle};
-use super::finding::{Code, Finding};
 use super::look::{Suspect, Verdict, decide};
-use super::mailbox::{Mailbox, Spools, age};
-use super::row::{Place, Row};
-use super::snapshot::{Snapshot, WINDOW, is_missing};
-use super::told::finding;
-use super::{Options, Progress, Step};
+use super::row::Row;
+use super::snapshot::{Snapshot, WINDOW, is_missing, open_expunge};
+use super::spools::{Spools, age};
+use super::{Options, Progress};
+use crate::finding::{Code, Finding};
 use crate::governor::Governor;
 use crate::hash::lanes::Lanes;
 use crate::links::Links;
 use crate::message::MessageError;
+use crate::store::{Place, Step, Target};
 use crate::uid_set::UidSet;
 use crate::worker_pool::Pool;
 
@@ -31,11 +33,11 @@ pub(super) enum Task {
     /// What the walk or the list brought.
     Step(Step),
     /// Look through a mailbox once more; how often that was tried.
-    Mailbox(Arc<Mailbox>, u32),
+    Mailbox(Arc<Target>, u32),
     /// Compare records with files.
-    Rows(Arc<Mailbox>, Arc<Spools>, Vec<Row>),
+    Rows(Arc<Target>, Arc<Spools>, Vec<Row>),
     /// Look again at what looked wrong.
-    Suspects(Arc<Mailbox>, Vec<Suspect>),
+    Suspects(Arc<Target>, Vec<Suspect>),
 }
 
 /// The UIDs that a mailbox has records of.
@@ -76,7 +78,13 @@ impl<'a> Work<'a> {
     pub(super) fn run(&self, task: Task, pool: &Pool<Task>, lanes: &mut Lanes) {
         match task {
             Task::Step(Ok(mailbox)) => self.mailbox(&Arc::new(mailbox), 1, pool, lanes),
-            Task::Step(Err(finding)) => (self.report)(finding),
+            Task::Step(Err(mut finding)) => {
+                if finding.code == Code::Denied {
+                    // A scrub only reads, so it has one word for all that it may not.
+                    finding.code = Code::Unreadable;
+                }
+                (self.report)(finding);
+            }
             Task::Mailbox(mailbox, tries) => self.mailbox(&mailbox, tries, pool, lanes),
             Task::Rows(mailbox, spools, rows) => self.rows(&mailbox, &spools, rows, pool, lanes),
             Task::Suspects(mailbox, suspects) => self.suspects(&mailbox, suspects, pool, lanes),
@@ -94,32 +102,32 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn found(&self, code: Code, mailbox: &Mailbox, path: &Path, text: String) {
-        (self.report)(Finding::new(code, &mailbox.name, path.to_owned(), text));
+    fn found(&self, code: Code, mailbox: &Target, path: &Path, text: &str) {
+        (self.report)(Finding::new(&mailbox.mailbox, code, path.to_owned(), &text));
     }
 
-    fn index_error(&self, mailbox: &Mailbox, error: &ReadError) {
+    fn index_error(&self, mailbox: &Target, error: &ReadError) {
         let code = match error {
             ReadError::Io(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
                 Code::Unreadable
             }
             ReadError::Io(_) => Code::Io,
-            other => Code::Index(other.code()),
+            other => Code::IndexFile(other.code()),
         };
-        self.found(code, mailbox, error.path(), error.to_string());
+        self.found(code, mailbox, error.path(), &error.to_string());
     }
 
-    fn spool_error(&self, mailbox: &Mailbox, error: &MessageError) {
+    fn spool_error(&self, mailbox: &Target, error: &MessageError) {
         let code = match error {
             MessageError::Denied { .. } => Code::Unreadable,
             _ => Code::Io,
         };
-        self.found(code, mailbox, error.path(), error.to_string());
+        self.found(code, mailbox, error.path(), &error.to_string());
     }
 
     /// Looks through a whole mailbox.
-    fn mailbox(&self, mailbox: &Arc<Mailbox>, tries: u32, pool: &Pool<Task>, lanes: &mut Lanes) {
-        let mut index = match Snapshot::open(&mailbox.index, FileKind::Index) {
+    fn mailbox(&self, mailbox: &Arc<Target>, tries: u32, pool: &Pool<Task>, lanes: &mut Lanes) {
+        let mut index = match Snapshot::open(&mailbox.dirs.file(MetaFile::Index), FileKind::Index) {
             Ok(index) => index,
             Err(error) if is_missing(&error) => return self.no_index(mailbox, tries, pool),
             Err(error) => return self.index_error(mailbox, &error),
@@ -129,18 +137,18 @@ impl<'a> Work<'a> {
             Err(error) => return self.spool_error(mailbox, &error),
         };
         if spools.get(Place::Data).is_none() && index.num_records() > 0 {
-            return self.no_spool(mailbox, tries, &mailbox.data, pool);
+            return self.no_spool(mailbox, tries, &mailbox.data_path(), pool);
         }
-        if mailbox.unreachable_expunge().is_some() && tries < TRIES {
+        if unreachable_expunge(mailbox).is_some() && tries < TRIES {
             return pool.delay(Task::Mailbox(Arc::clone(mailbox), tries + 1));
         }
         let mut listed = Listed::default();
         let mut sound = self.records(mailbox, &spools, &mut index, &mut listed, pool, lanes);
-        match mailbox.open_expunge() {
+        match open_expunge(&mailbox.dirs.file(MetaFile::Expunge)) {
             Ok(None) => {
-                if let Some(dir) = mailbox.unreachable_expunge() {
+                if let Some(dir) = unreachable_expunge(mailbox) {
                     let text = "no such directory, where cyrus.expunge belongs (is it mounted?)";
-                    self.found(Code::NoSpool, mailbox, dir, text.to_owned());
+                    self.found(Code::NoSpool, mailbox, &dir, text);
                     sound = false;
                 }
             }
@@ -162,7 +170,7 @@ impl<'a> Work<'a> {
     /// Hands out the records of one file; `false` if not all could be read.
     fn records(
         &self,
-        mailbox: &Arc<Mailbox>,
+        mailbox: &Arc<Target>,
         spools: &Arc<Spools>,
         file: &mut Snapshot,
         listed: &mut Listed,
@@ -218,7 +226,12 @@ impl<'a> Work<'a> {
         }
         if no_archive {
             // One finding says more than a million.
-            self.no_spool(mailbox, TRIES, mailbox.dir(Place::Archive), pool);
+            self.no_spool(
+                mailbox,
+                TRIES,
+                &mailbox.location(Place::Archive).path(),
+                pool,
+            );
         }
         true
     }
@@ -226,7 +239,7 @@ impl<'a> Work<'a> {
     /// Looks for files without a record.
     fn strays(
         &self,
-        mailbox: &Arc<Mailbox>,
+        mailbox: &Arc<Target>,
         spools: &Arc<Spools>,
         listed: &Listed,
         pool: &Pool<Task>,
@@ -243,7 +256,8 @@ impl<'a> Work<'a> {
                 } else {
                     Place::Data
                 };
-                let at_home = listed.all.contains(uid) && mailbox.dir(right) == mailbox.dir(place);
+                let at_home =
+                    listed.all.contains(uid) && mailbox.location(right) == mailbox.location(place);
                 if at_home || listed.unlinked.contains(uid) {
                     return;
                 }
@@ -270,7 +284,7 @@ impl<'a> Work<'a> {
                     code,
                     mailbox,
                     spool.path(),
-                    format!("cannot read the directory: {errno}"),
+                    &format!("cannot read the directory: {errno}"),
                 );
             }
         }
@@ -278,11 +292,13 @@ impl<'a> Work<'a> {
     }
 
     /// The index is not there.
-    fn no_index(&self, mailbox: &Arc<Mailbox>, tries: u32, pool: &Pool<Task>) {
-        let there = |path: &Path| std::fs::symlink_metadata(path).is_ok();
-        if mailbox.named && !there(&mailbox.data) && !there(&mailbox.header) {
-            let text = format!("no such mailbox (no {})", mailbox.index.display());
-            return self.found(Code::NoMailbox, mailbox, &mailbox.index, text);
+    fn no_index(&self, mailbox: &Arc<Target>, tries: u32, pool: &Pool<Task>) {
+        let there = |path: PathBuf| path.symlink_metadata().is_ok();
+        let index = mailbox.dirs.file(MetaFile::Index);
+        let header = there(mailbox.dirs.file(MetaFile::Header));
+        if mailbox.named && !there(mailbox.data_path()) && !header {
+            let text = format!("no such mailbox (no {})", index.display());
+            return self.found(Code::NoMailbox, mailbox, &index, &text);
         }
         if tries < TRIES {
             // Perhaps it is being made, renamed or removed.
@@ -295,28 +311,27 @@ impl<'a> Work<'a> {
                 let _ = spool.for_each_name(|_, _| messages += 1);
             }
         }
-        if messages > 0 || mailbox.named || there(&mailbox.header) {
+        if messages > 0 || mailbox.named || header {
             let text = format!("no index, though the mailbox has {messages} message files");
-            self.found(Code::NoIndex, mailbox, &mailbox.index, text);
+            self.found(Code::NoIndex, mailbox, &index, &text);
         } else {
             self.progress.races.add(1);
         }
     }
 
     /// A directory of messages is not there.
-    fn no_spool(&self, mailbox: &Arc<Mailbox>, tries: u32, dir: &Path, pool: &Pool<Task>) {
+    fn no_spool(&self, mailbox: &Arc<Target>, tries: u32, dir: &Path, pool: &Pool<Task>) {
         if tries < TRIES {
             return pool.delay(Task::Mailbox(Arc::clone(mailbox), tries + 1));
         }
-        let text =
-            "no such directory, though the index has messages in it (is it mounted?)".to_owned();
+        let text = "no such directory, though the index has messages in it (is it mounted?)";
         self.found(Code::NoSpool, mailbox, dir, text);
     }
 
     /// Compares records with their files.
     fn rows(
         &self,
-        mailbox: &Arc<Mailbox>,
+        mailbox: &Arc<Target>,
         spools: &Spools,
         rows: Vec<Row>,
         pool: &Pool<Task>,
@@ -345,7 +360,7 @@ impl<'a> Work<'a> {
     /// Looks again at what looked wrong.
     fn suspects(
         &self,
-        mailbox: &Arc<Mailbox>,
+        mailbox: &Arc<Target>,
         suspects: Vec<Suspect>,
         pool: &Pool<Task>,
         lanes: &mut Lanes,
@@ -379,7 +394,7 @@ impl<'a> Work<'a> {
                 Verdict::Damage if self.in_delivery(&suspect, fresh.last_uid()) => {
                     self.progress.in_delivery.add(1);
                 }
-                Verdict::Damage => (self.report)(finding(mailbox, &suspect)),
+                Verdict::Damage => (self.report)(describe(mailbox, &suspect)),
             },
         );
         if let Err(error) = result {
@@ -400,4 +415,11 @@ impl<'a> Work<'a> {
                 .file
                 .is_some_and(|(_, stamp)| young(stamp.ctime_ns))
     }
+}
+
+/// The directory of the expunge file, if that is not there: then nobody can say that there is no
+/// such file.
+fn unreachable_expunge(mailbox: &Target) -> Option<PathBuf> {
+    let dir = mailbox.dirs.file_dir(MetaFile::Expunge).path();
+    (!dir.is_dir()).then_some(dir)
 }

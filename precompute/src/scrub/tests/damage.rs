@@ -33,7 +33,7 @@ fn a_thousand_random_single_bit_flips_are_all_found_and_no_sound_message_is_accu
     assert!(findings.iter().all(|finding| finding.code == Code::BitRot));
     let found: Vec<_> = findings
         .into_iter()
-        .map(|finding| (finding.mailbox, finding.uid))
+        .map(|finding| (finding.mailbox, finding.compared.uid))
         .collect();
     assert_eq!(found, flipped);
     assert_eq!((summary.compared, summary.findings), (1400, 1000));
@@ -70,7 +70,10 @@ fn missing_changed_and_unlisted_messages_have_codes_of_their_own() {
             ("size", Some(14)),
         ]
     );
-    assert_eq!(findings[2].record_guid, findings[2].file_guid);
+    assert_eq!(
+        findings[2].compared.record_guid,
+        findings[2].compared.file_guid
+    );
     assert!(
         findings[2].text.contains("the SHA-1 is right"),
         "{}",
@@ -209,8 +212,7 @@ fn records_out_of_order_or_without_uid_are_told() {
 fn an_unmounted_spool_is_one_finding_and_not_one_a_message() {
     let store = Store::new(10, 500);
     let gone = store.path().join("not-mounted");
-    let mut mailbox = store.mailbox();
-    mailbox.data.clone_from(&gone);
+    let mailbox = plain(&gone, Some(store.path()), None);
     let (summary, findings) = scrub([mailbox]);
     assert_eq!(codes(&findings), [("no-spool", None)]);
     assert_eq!((findings[0].path.clone(), summary.mailboxes), (gone, 0));
@@ -223,7 +225,7 @@ fn a_lost_index_and_an_unknown_mailbox_are_told_apart() {
     let (summary, findings) = store.scrub();
     assert!(is(&findings, Code::NoIndex), "{findings:?}");
     assert_eq!(summary.exit().code(), 65);
-    let (summary, findings) = scrub([Mailbox::plain(&store.path().join("nobody"), None, None)]);
+    let (summary, findings) = scrub([plain(&store.path().join("nobody"), None, None)]);
     assert!(is(&findings, Code::NoMailbox), "{findings:?}");
     assert_eq!(summary.exit().code(), 67);
 }
@@ -241,7 +243,7 @@ fn archived_messages_are_looked_for_in_the_archive() {
             .expect("move");
     }
     store.write();
-    let scrub = || scrub([Mailbox::plain(store.path(), None, Some(cold.path()))]);
+    let scrub = || scrub([plain(store.path(), None, Some(cold.path()))]);
     let (summary, findings) = scrub();
     assert_eq!((findings.len(), summary.compared), (0, 8));
     flip(&archived(2), 5);
@@ -254,7 +256,7 @@ fn archived_messages_are_looked_for_in_the_archive() {
         delivery_grace: Duration::ZERO,
         ..options(Duration::from_millis(30))
     };
-    let mailbox = Mailbox::plain(store.path(), None, Some(cold.path()));
+    let mailbox = plain(store.path(), None, Some(cold.path()));
     let (_, findings) = scrub_with([Ok(mailbox)].into_iter(), &options);
     assert_eq!(
         summary(&findings),
@@ -293,7 +295,7 @@ fn an_unmounted_archive_is_one_finding() {
         std::fs::remove_file(store.dir.path().join(format!("{}.", record.uid))).expect("remove");
     }
     store.write();
-    let (summary, findings) = scrub([Mailbox::plain(
+    let (summary, findings) = scrub([plain(
         store.path(),
         None,
         Some(Path::new("/nonexistent/cold")),
@@ -377,10 +379,14 @@ fn an_expunge_file_that_cannot_be_looked_for_is_told_and_its_messages_are_not_ca
     let index = IndexBuilder::new(10, FileKind::Index).record(record);
     let index = index.to_bytes().expect("sound");
     std::fs::write(data.join("cyrus.index"), index).expect("write");
-    let mailbox = Mailbox {
-        expunge: meta.join("cyrus.expunge"),
-        ..Mailbox::plain(&data, None, None)
-    };
+    let conf = format!(
+        "partition-p: {}\nmetapartition-p: {}\nmetapartition_files: expunge\n",
+        data.display(),
+        meta.display()
+    );
+    let conf = indexfile::mailbox::ImapdConf::parse(&conf).expect("sound");
+    let store = store::Store::Conf(conf.into());
+    let mailbox = store.target(&"p".into(), Path::new("")).expect("known");
     let (_, findings) = scrub([mailbox]);
     let codes: Vec<_> = findings.iter().map(|f| (f.code, &f.path)).collect();
     assert_eq!(codes, [(Code::NoSpool, &meta)], "{findings:?}");

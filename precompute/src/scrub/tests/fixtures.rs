@@ -1,19 +1,20 @@
 //! What genuine servers wrote is found sound, and damage in it is found.
 
 use super::*;
+use indexfile::mailbox::MetaFile;
 use indexfile::{Decision, IndexFile, StreamCopy};
 use std::convert::Infallible;
 use std::process::Command;
 
 /// The mailbox of Cyrus 3.6.1 at one version, with a copy of its messages.
-fn copy_of(minor: u32) -> (TempDir, Mailbox) {
+fn copy_of(minor: u32) -> (TempDir, Target) {
     let dir = tempfile::tempdir().expect("scratch");
     for entry in std::fs::read_dir(fixture("cyrus-3.6.1/messages")).expect("fixture") {
         let entry = entry.expect("fixture");
         std::fs::copy(entry.path(), dir.path().join(entry.file_name())).expect("copy");
     }
     let meta = fixture(&format!("cyrus-3.6.1/v{minor}"));
-    let mailbox = Mailbox::plain(dir.path(), Some(&meta), None);
+    let mailbox = plain(dir.path(), Some(&meta), None);
     (dir, mailbox)
 }
 
@@ -59,7 +60,7 @@ fn a_flipped_bit_in_any_message_of_any_version_is_found() {
             [("bit-rot", Some(5)), ("bit-rot", Some(40))],
             "version {minor}"
         );
-        let index = findings[0].index.clone().expect("a record");
+        let index = findings[0].compared.index.clone().expect("a record");
         assert!(
             index.ends_with(format!("v{minor}/cyrus.index")),
             "{}",
@@ -80,7 +81,7 @@ fn all_files(dir: &Path, into: &mut Vec<PathBuf>) {
 }
 
 /// The store of Cyrus 2.3.9, with every index and expunge file made version 10 with SHA-1s.
-fn upgraded_2_3_9() -> (TempDir, Vec<Mailbox>) {
+fn upgraded_2_3_9() -> (TempDir, Vec<Target>) {
     let dir = tempfile::tempdir().expect("scratch");
     let mut tar = Command::new("tar");
     tar.arg("xzpf")
@@ -115,7 +116,7 @@ fn upgraded_2_3_9() -> (TempDir, Vec<Mailbox>) {
         drop(old);
         std::fs::write(&path, new).expect("write");
         if kind == FileKind::Index {
-            mailboxes.push(Mailbox::plain(&data, Some(meta_dir), None));
+            mailboxes.push(plain(&data, Some(meta_dir), None));
         }
     }
     (dir, mailboxes)
@@ -135,13 +136,17 @@ fn an_upgraded_store_of_2_3_9_is_sound_and_damage_in_it_is_found_in_index_and_ex
     // A message that only cyrus.expunge knows.
     let mailbox = mailboxes
         .iter()
-        .find(|m| m.data.ends_with("user/alice/expunged"))
+        .find(|m| m.data_path().ends_with("user/alice/expunged"))
         .expect("there");
-    let expunge = IndexFile::open(&mailbox.expunge, FileKind::Expunge).expect("sound");
+    let expunge =
+        IndexFile::open(&mailbox.dirs.file(MetaFile::Expunge), FileKind::Expunge).expect("sound");
     let uid = expunge.record(0).unwrap().expect("a record").uid();
     drop(expunge);
-    flip(&mailbox.data.join(format!("{uid}.")), 77);
+    flip(&mailbox.data_path().join(format!("{uid}.")), 77);
     let (_, findings) = scrub(mailboxes.iter().cloned());
     assert_eq!(codes(&findings), [("bit-rot", Some(uid))]);
-    assert_eq!(findings[0].index.as_ref(), Some(&mailbox.expunge));
+    assert_eq!(
+        findings[0].compared.index.as_ref(),
+        Some(&mailbox.dirs.file(MetaFile::Expunge))
+    );
 }

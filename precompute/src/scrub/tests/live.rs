@@ -37,8 +37,8 @@ impl Live {
         }
     }
 
-    fn mailbox(&self) -> Mailbox {
-        Mailbox::plain(self.store.path(), None, Some(self.cold.path()))
+    fn mailbox(&self) -> Target {
+        plain(self.store.path(), None, Some(self.cold.path()))
     }
 
     fn random(&mut self, below: u32) -> u32 {
@@ -253,7 +253,7 @@ impl Live {
 
 /// Scrubs `lives` again and again while each is worked on, until enough was done.
 fn while_alive(mut lives: Vec<Live>, check: impl Fn(&Summary, &[Finding])) -> Vec<Live> {
-    let mailboxes: Vec<Mailbox> = lives.iter().map(Live::mailbox).collect();
+    let mailboxes: Vec<Target> = lives.iter().map(Live::mailbox).collect();
     let (done, acts) = (AtomicBool::new(false), AtomicU32::new(0));
     std::thread::scope(|scope| {
         for live in &mut lives {

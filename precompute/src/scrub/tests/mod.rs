@@ -13,15 +13,26 @@ use indexfile::build::{BuildRecord, IndexBuilder};
 use indexfile::{FileKind, Guid, RecordGuid};
 use tempfile::TempDir;
 
-use super::walk::Step;
-use super::{Code, Finding, Mailbox, Options, Progress, Summary};
+use super::{Options, Progress, Summary};
+use crate::finding::{Code, Finding};
 use crate::governor::Governor;
 use crate::hash::sha1_of;
+use crate::store::{self, Step, Target};
 
 fn fixture(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../fixtures")
         .join(path)
+}
+
+/// A mailbox in the root of a plain tree, whether it exists or not.
+fn plain(data: &Path, meta: Option<&Path>, archive: Option<&Path>) -> Target {
+    let store = store::Store::plain(data, meta, archive);
+    let target = store.target(&"plain".into(), Path::new(""));
+    Target {
+        named: true,
+        ..target.expect("plain")
+    }
 }
 
 fn options(settle: Duration) -> Options {
@@ -48,13 +59,15 @@ fn scrub_with(
     )
     .expect("threads");
     let mut findings = findings.into_inner().expect("no panic");
-    findings.sort_by(|a, b| (&a.mailbox, a.uid, a.code).cmp(&(&b.mailbox, b.uid, b.code)));
+    findings.sort_by(|a, b| {
+        (&a.mailbox, a.compared.uid, a.code).cmp(&(&b.mailbox, b.compared.uid, b.code))
+    });
     assert_eq!(usize::try_from(summary.findings), Ok(findings.len()));
     (summary, findings)
 }
 
 /// Scrubs mailboxes that nobody changes meanwhile.
-fn scrub(mailboxes: impl IntoIterator<Item = Mailbox>) -> (Summary, Vec<Finding>) {
+fn scrub(mailboxes: impl IntoIterator<Item = Target>) -> (Summary, Vec<Finding>) {
     let steps: Vec<Step> = mailboxes.into_iter().map(Ok).collect();
     scrub_with(steps.into_iter(), &options(Duration::from_millis(30)))
 }
@@ -62,7 +75,7 @@ fn scrub(mailboxes: impl IntoIterator<Item = Mailbox>) -> (Summary, Vec<Finding>
 fn codes(findings: &[Finding]) -> Vec<(&'static str, Option<u32>)> {
     findings
         .iter()
-        .map(|finding| (finding.code.as_str(), finding.uid))
+        .map(|finding| (finding.code.as_str(), finding.compared.uid))
         .collect()
 }
 
@@ -146,8 +159,8 @@ impl Store {
         }
     }
 
-    fn mailbox(&self) -> Mailbox {
-        Mailbox::plain(self.path(), None, None)
+    fn mailbox(&self) -> Target {
+        plain(self.path(), None, None)
     }
 
     fn scrub(&self) -> (Summary, Vec<Finding>) {

@@ -1,10 +1,10 @@
 //! Every layout is found, by walking and by name.
 
 use super::*;
-use crate::scrub::names::Resolver;
-use crate::scrub::walk::Walk;
-use crate::targets::names::Listed;
+use crate::store::names::{Listed, Resolver};
+use crate::store::walk::Walk;
 use indexfile::mailbox::{HeaderFile, ImapdConf};
+use indexfile::walk::Leaves;
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
 
@@ -55,6 +55,10 @@ impl Roots {
     }
 }
 
+fn walk(conf: &Arc<ImapdConf>) -> Walk {
+    Walk::new(&store::Store::Conf(Arc::clone(conf)), Leaves::Read)
+}
+
 fn scrub_steps(steps: impl Iterator<Item = Step> + Send) -> (Summary, Vec<Finding>) {
     scrub_with(steps, &options(Duration::from_millis(30)))
 }
@@ -94,7 +98,7 @@ fn walking_finds_hashed_legacy_and_uuid_directories_and_names_their_mailboxes() 
         "metapartition-default: META\nmetapartition_files: header index cache expunge\n\
          hashimapspool: yes\nvirtdomains: userid\n",
     );
-    let (summary, findings) = scrub_steps(Walk::new(&conf));
+    let (summary, findings) = scrub_steps(walk(&conf));
     assert_eq!(
         names(&findings),
         [
@@ -124,7 +128,7 @@ fn walking_tells_of_lost_indexes_unmounted_spools_and_links_and_passes_scratch_b
     std::fs::create_dir_all(roots.at("data/user/empty/deep")).expect("mkdir");
     let conf =
         roots.conf("metapartition-default: META\nmetapartition_files: header index expunge\n");
-    let (summary, findings) = scrub_steps(Walk::new(&conf));
+    let (summary, findings) = scrub_steps(walk(&conf));
     assert_eq!(
         names(&findings),
         [
@@ -140,7 +144,7 @@ fn walking_tells_of_lost_indexes_unmounted_spools_and_links_and_passes_scratch_b
 fn a_missing_root_is_told_and_no_clean_bill() {
     let roots = Roots::new();
     std::fs::remove_dir(roots.at("data")).expect("remove");
-    let (summary, findings) = scrub_steps(Walk::new(&roots.conf("")));
+    let (summary, findings) = scrub_steps(walk(&roots.conf("")));
     assert_eq!(names(&findings), [("partition-default", "no-spool")]);
     assert_eq!(summary.exit().code(), 65);
 }
@@ -155,8 +159,13 @@ fn names_and_lists_lead_to_legacy_and_uuid_directories() {
     roots.mailbox(uuid, uuid, 17, 3, Some(&header));
     roots.mailbox("data/uuid/x/1/x1", "data/uuid/x/1/x1", 17, 3, None);
     let conf = roots.conf("");
-    let by_names =
-        |wanted: Vec<Listed>| scrub_steps(Resolver::new(Arc::clone(&conf), wanted.into_iter()));
+    let by_names = |wanted: Vec<Listed>| {
+        scrub_steps(Resolver::new(
+            Arc::clone(&conf),
+            wanted.into_iter(),
+            Leaves::Read,
+        ))
+    };
 
     let wanted = ["user.joe.Old", "user.a", "user.nobody", "user", "../x"].map(Listed::name);
     let (summary, findings) = by_names(wanted.to_vec());
@@ -211,13 +220,13 @@ fn the_archive_partition_of_the_configuration_is_used() {
         std::fs::copy(store.file(uid), roots.at(&format!("{dir}/user/a/{uid}."))).expect("copy");
     }
     let conf = roots.conf("archive_enabled: yes\narchivepartition-default: COLD\n");
-    let (summary, findings) = scrub_steps(Walk::new(&conf));
+    let (summary, findings) = scrub_steps(walk(&conf));
     assert_eq!(
         (findings.len(), summary.compared, summary.mailboxes),
         (0, 4, 1)
     );
     let conf = roots.conf("archivepartition-default: COLD\n");
-    let (_, findings) = scrub_steps(Walk::new(&conf));
+    let (_, findings) = scrub_steps(walk(&conf));
     assert_eq!(
         codes(&findings),
         [("missing", Some(3))],
@@ -232,10 +241,9 @@ fn a_plain_tree_needs_no_configuration() {
         roots.mailbox(&format!("data/{sub}"), &format!("meta/{sub}"), 10, 2, None);
     }
     flip(&roots.at("data/a/b/2."), 4);
-    let (summary, findings) = scrub_steps(Walk::plain(
-        &roots.at("data"),
-        Some(&roots.at("meta")),
-        None,
+    let (summary, findings) = scrub_steps(Walk::new(
+        &store::Store::plain(&roots.at("data"), Some(&roots.at("meta")), None),
+        Leaves::Read,
     ));
     assert_eq!(codes(&findings), [("bit-rot", Some(2))]);
     assert_eq!(

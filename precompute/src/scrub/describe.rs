@@ -1,44 +1,46 @@
-//! A suspect that turned out to be damage, in words.
+//! The finding that a suspect turned out to be, in words.
 
-use indexfile::FileKind;
+use indexfile::mailbox::MetaFile;
+use indexfile::{FileKind, Guid};
 
-use super::finding::{Code, Finding};
 use super::look::{Problem, Seen, Suspect};
-use super::mailbox::Mailbox;
-use super::row::{Place, Row};
+use super::row::Row;
+use crate::finding::{Code, Compared, Finding};
+use crate::store::{Place, Target};
 
 /// The finding that a suspect turned out to be.
-pub(super) fn finding(mailbox: &Mailbox, suspect: &Suspect) -> Finding {
+pub(super) fn describe(mailbox: &Target, suspect: &Suspect) -> Finding {
     let Seen { row, problem, .. } = &suspect.seen;
     let place = suspect
         .stray
         .unwrap_or_else(|| row.map_or(Place::Data, |row| row.place()));
-    let path = mailbox.dir(place).join(format!("{}.", suspect.uid));
-    let index = row
-        .filter(|_| suspect.stray.is_none())
-        .map(|row| match row.kind {
-            FileKind::Index => mailbox.index.clone(),
-            FileKind::Expunge => mailbox.expunge.clone(),
-        });
-    let mut finding = Finding::new(problem.code, &mailbox.name, path, text(problem, *row));
-    finding.uid = Some(suspect.uid);
-    if suspect.stray.is_none() {
-        finding.record_guid = row.and_then(|row| row.guid);
-        finding.record_size = row.map(|row| row.size);
+    let path = mailbox
+        .location(place)
+        .path()
+        .join(format!("{}.", suspect.uid));
+    let record = row.filter(|_| suspect.stray.is_none());
+    let index = |row: Row| match row.kind {
+        FileKind::Index => mailbox.dirs.file(MetaFile::Index),
+        FileKind::Expunge => mailbox.dirs.file(MetaFile::Expunge),
+    };
+    Finding {
+        compared: Box::new(Compared {
+            uid: Some(suspect.uid),
+            index: record.map(index),
+            record_guid: record.and_then(|row| row.guid),
+            file_guid: problem.file_guid,
+            record_size: record.map(|row| row.size),
+            file_size: problem.file_size,
+        }),
+        ..Finding::new(&mailbox.mailbox, problem.code, path, &text(problem, *row))
     }
-    finding.index = index;
-    finding.file_guid = problem.file_guid;
-    finding.file_size = problem.file_size;
-    finding
 }
 
 fn text(problem: &Problem, row: Option<Row>) -> String {
     if let Some(text) = &problem.text {
         return text.clone();
     }
-    let guid = |guid: Option<indexfile::Guid>| {
-        guid.map_or_else(|| "unknown".to_owned(), |g| g.to_string())
-    };
+    let guid = |guid: Option<Guid>| guid.map_or_else(|| "unknown".to_owned(), |g| g.to_string());
     let in_record = row.map_or(0, |row| row.size);
     let record_guid = row.and_then(|row| row.guid);
     let size = problem.file_size.unwrap_or(0);
