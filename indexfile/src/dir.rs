@@ -21,6 +21,8 @@ pub mod limit {
     pub const HEADER: u64 = 4 << 20;
     /// `imapd.conf` and each file it includes; the longest seen have some hundred KiB.
     pub const CONF: u64 = 4 << 20;
+    /// Small files that our own programs write beside a store or in a state directory: identities, mounts, proofs.
+    pub const STATE: u64 = 4 << 20;
 }
 
 /// Why something could not be opened.
@@ -391,8 +393,11 @@ fn regular(file: File, path: PathBuf) -> Result<File, OpenError> {
     }
 }
 
-/// All bytes of a file of at most `limit`, whatever its size was said to be.
-fn read_bounded(file: &File, path: &Path, limit: u64) -> Result<Vec<u8>, OpenError> {
+/// All bytes of an open file of at most `limit`, whatever its size was said to be.
+///
+/// # Errors
+/// It is longer, or the system's; `path` is for the message.
+pub fn read_bounded(file: &File, path: &Path, limit: u64) -> Result<Vec<u8>, OpenError> {
     let too_large = |size| OpenError::TooLarge {
         path: path.to_path_buf(),
         size,

@@ -13,7 +13,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use indexfile::{IoContext, IoError};
+use indexfile::IoError;
+use indexfile::dir::{OpenError, limit, read_named};
 
 use crate::fs::rewrite;
 use crate::protocol::Code;
@@ -45,10 +46,10 @@ impl Coordinators {
     /// The file cannot be read.
     pub fn open(state_dir: &Path) -> Result<Coordinators, IoError> {
         let file = state_dir.join(FILE_NAME);
-        let text = match std::fs::read_to_string(&file) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(e) => return Err(e).io_context("read", &file),
+        let text = match read_named(&file, limit::STATE) {
+            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+            Err(OpenError::Missing { .. }) => String::new(),
+            Err(error) => return Err(error.into()),
         };
         let left = text.lines().filter(|l| !l.is_empty()).map(str::to_owned);
         let state = State {

@@ -9,13 +9,14 @@ use indexfile::{IoContext, IoError};
 
 use crate::client::Addr;
 use crate::coordinators::Coordinators;
-use crate::intent::{IntentLog, LogError};
+use crate::intent::{IntentLog, LogError, Unreadable};
 use crate::lease::{Lease, LeaseError};
 use crate::lock::{MailboxLocks, Patience, wait};
 use crate::mounts::{Mounts, TableError};
 use crate::protocol::Code;
 use crate::refusal::Refusal;
 use crate::served::{Served, StillRunning, Watch};
+use crate::stage;
 use crate::store::{Place, Store};
 
 /// Limits and peers.
@@ -165,7 +166,8 @@ impl Host {
     /// under them.
     ///
     /// # Errors
-    /// [`Code::Served`] if they do not. Else as [`MailboxLocks::take`]; [`Code::NoMailbox`] only if nothing of the mailbox is left.
+    /// [`Code::Served`] if they do not; [`Code::Damaged`] if a damaged record of the intent log is, or may be, about the
+    /// mailbox. Else as [`MailboxLocks::take`]; [`Code::NoMailbox`] only if nothing of the mailbox is left.
     pub fn lock(&self, place: Place, patience: Patience<'_>) -> Result<MailboxLocks, Refusal> {
         let (mailbox, partition) = (place.mailbox.clone(), place.partition.clone());
         self.served.admit(&place)?;
@@ -176,11 +178,24 @@ impl Host {
             );
             return Err(Refusal::new(Code::Damaged, text));
         }
+        let damaged = self.log.unreadable().next();
+        let named = |record: &&Unreadable| record.mailbox.as_deref() == Some(mailbox.as_str());
+        if let Some(record) = self.log.unreadable().find(named) {
+            let what = format!("it is about {mailbox}");
+            return Err(unreadable(record, &what));
+        }
         let locks = MailboxLocks::take(place, patience).map_err(|refusal| match refusal.code {
             Code::NoMailbox => self.store.why_not_there(&mailbox, &partition),
             _ => refusal,
         })?;
         self.served.admit(&locks.place)?;
+        if let Some(record) = damaged
+            && !self.log.explains(mailbox.as_str())
+            && let Some(sign) = stage::sign_of_an_open_rename(&locks)?
+        {
+            let what = format!("it may be about {mailbox}: {sign}");
+            return Err(unreadable(record, &what));
+        }
         Ok(locks)
     }
 
@@ -206,4 +221,13 @@ impl Host {
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
+}
+
+fn unreadable(record: &Unreadable, what: &str) -> Refusal {
+    let text = format!(
+        "{record} is a damaged record of the intent log, and {what}; nobody knows what was open. See that index and \
+         expunge file are at one version and no .NEW is left, then move {} away",
+        record.copy.display()
+    );
+    Refusal::new(Code::Damaged, text)
 }

@@ -17,6 +17,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use indexfile::dir::{OpenError, read_named};
 use indexfile::mailbox::ImapdConf;
 use indexfile::{IoContext, IoError};
 use rustix::fs::OFlags;
@@ -160,10 +161,10 @@ impl Lease {
     /// They are another store's.
     pub fn bind(&self, state_dir: &Path, unsettled: bool) -> Result<(), LeaseError> {
         let path = state_dir.join(BINDING);
-        let bound = match std::fs::read_to_string(&path) {
-            Ok(text) => Some(text.trim().to_owned()).filter(|t| !t.is_empty()),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            Err(e) => return Err(IoError::new("read", &path, e).into()),
+        let bound = match read_named(&path, LIMIT) {
+            Ok(text) => Some(word(&text)).filter(|t| !t.is_empty()),
+            Err(OpenError::Missing { .. }) => None,
+            Err(error) => return Err(IoError::from(error).into()),
         };
         match bound {
             Some(bound) if bound == self.host_id => return Ok(()),
@@ -238,6 +239,11 @@ fn text(file: &mut File) -> io::Result<String> {
     Ok(text.trim().to_owned())
 }
 
+/// The one word of a file.
+fn word(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).trim().to_owned()
+}
+
 /// For whoever comes second.
 fn describe(lease: &mut File, state_dir: &Path) -> io::Result<()> {
     let state = state_dir.canonicalize();
@@ -257,8 +263,12 @@ fn identity(path: &Path, state_dir: &Path, owner: Owner) -> Result<(Store, bool)
     let mut file = match open(path, false) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let known = std::fs::read_to_string(state_dir.join(OLD_HOST_ID)).unwrap_or_default();
-            let known = Some(known.trim().to_owned()).filter(|id| !id.is_empty());
+            let known = match read_named(&state_dir.join(OLD_HOST_ID), LIMIT) {
+                Ok(known) => Some(word(&known)).filter(|id| !id.is_empty()),
+                Err(OpenError::Missing { .. }) => None,
+                // A new id would make this a store that nobody knows.
+                Err(error) => return Err(IoError::from(error).into()),
+            };
             return Ok((make(path, known.as_deref(), None, owner)?, true));
         }
         Err(e) => return Err(IoError::new("open", path, e).into()),
@@ -310,8 +320,8 @@ fn make(
 }
 
 fn machine() -> Option<String> {
-    let id = std::fs::read_to_string("/etc/machine-id").ok()?;
-    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+    let id = read_named(Path::new("/etc/machine-id"), LIMIT).ok()?;
+    Some(word(&id)).filter(|id| !id.is_empty())
 }
 
 /// What no other store is called.

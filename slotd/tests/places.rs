@@ -241,6 +241,25 @@ async fn a_name_on_two_partitions_is_listed_with_both() {
 }
 
 #[tokio::test]
+async fn a_header_longer_than_any_header_is_refused_and_not_read() {
+    let store = laid_out(LAYOUTS[0]);
+    let header = store.meta(MAILBOX).join("cyrus.header");
+    let file = fs::File::options().write(true).open(&header).unwrap();
+    // Sparse: read whole, it would be the end of slotd and of every other mailbox's connection.
+    file.set_len(3 << 30).unwrap();
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    for (code, text) in [
+        refused("lock", client.lock(lock(MAILBOX)).await),
+        refused("status", client.status(named(MAILBOX)).await),
+    ] {
+        assert_eq!(code, Code::Damaged, "{text}");
+        assert!(text.contains("3221225472 bytes or more"), "{text}");
+    }
+    served.stop().await;
+}
+
+#[tokio::test]
 async fn a_mailbox_is_gone_only_when_nothing_of_it_is_left() {
     let store = laid_out(LAYOUTS[0]);
     let served = store.serve().await;

@@ -286,6 +286,60 @@ fn an_intent_of_a_mailbox_with_a_directory_out_of_reach_stays_open_and_nothing_i
     }
 }
 
+fn locked(host: &Host, mailbox: &str) -> Result<(), slotd::refusal::Refusal> {
+    let place = host.store.find(&named(mailbox)).unwrap();
+    let patience = Patience {
+        deadline: Instant::now() + Duration::from_secs(5),
+        cancel: &AtomicBool::new(false),
+    };
+    host.lock(place, patience).map(drop)
+}
+
+#[test]
+fn a_mailbox_that_a_damaged_record_may_be_about_is_refused_until_the_operator_has_looked() {
+    // In the mailbox's name, so that it names another one, and elsewhere; alone in the log, and before another record.
+    for (damage, behind) in [
+        (MAILBOX, false),
+        (MAILBOX, true),
+        ("partition", false),
+        ("partition", true),
+    ] {
+        let what = format!("{damage}, {behind}");
+        let store = Store::cyrus_2_3_9();
+        let host = store.host(Options::default());
+        die_in_commit(&host, "default", Died::HalfWay, Direction::Commit);
+        drop(host);
+        let log = store.state().join("intents.log");
+        let mut text = std::fs::read_to_string(&log).unwrap();
+        let at = text.find(damage).unwrap() + damage.len() - 1;
+        let flipped = char::from(text.as_bytes()[at] ^ 1);
+        text.replace_range(at..=at, &flipped.to_string());
+        if behind {
+            let json = r#"{"end":{"id":99}}"#;
+            let crc = crc32fast::hash(json.as_bytes());
+            text = format!("{}\n{crc:08x} {json}\n", text.trim_end());
+        }
+        std::fs::write(&log, text).unwrap();
+        let before = all_below(&store.root().join("meta"));
+        let copy = store.state().join("intents.log.damaged-1");
+        for round in 0..2 {
+            let host = store.host(Options::default());
+            let report = recovery::recover(&host, Duration::from_secs(5));
+            assert_eq!((report.settled.len(), report.failed.len()), (0, 0));
+            let refusal = locked(&host, MAILBOX).expect_err(&what);
+            assert_eq!(refusal.code, slotd::protocol::Code::Damaged, "{what}");
+            let names = format!("{} line 1", copy.display());
+            assert!(refusal.text.contains(&names), "{what}, {round}: {refusal}");
+            // Nothing of that was open.
+            locked(&host, "user.bob").unwrap();
+        }
+        assert_eq!(all_below(&store.root().join("meta")), before, "{what}");
+        let host = store.host(Options::default());
+        std::fs::rename(&copy, store.tmp.path().join("seen")).unwrap();
+        locked(&host, MAILBOX).unwrap();
+    }
+}
+
 #[test]
 fn an_intent_of_a_mailbox_that_was_deleted_is_settled() {
     let store = Store::cyrus_2_3_9();

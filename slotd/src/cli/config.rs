@@ -6,6 +6,8 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use indexfile::dir::{limit, read_named};
+
 /// Options that take no value.
 const SWITCHES: [&str; 2] = ["insecure-tcp", "server-stopped"];
 
@@ -15,7 +17,8 @@ pub(super) fn expand(mut args: Vec<OsString>) -> Result<Vec<OsString>, String> {
         return Ok(args);
     };
     let shown = Path::new(&path).display();
-    let text = std::fs::read_to_string(&path).map_err(|e| format!("cannot read {shown}: {e}"))?;
+    let text = read_named(Path::new(&path), limit::CONF).map_err(|e| e.to_string())?;
+    let text = String::from_utf8(text).map_err(|e| format!("{shown}: {e}"))?;
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -98,6 +101,34 @@ mod tests {
             expanded(text, &["--max-lock", "9"]).unwrap(),
             ["--max-lock", "9", "--state=/var/lib/slotd"]
         );
+    }
+
+    #[test]
+    fn what_is_no_configuration_file_is_refused_by_name_and_never_waited_for() {
+        let tmp = tempfile::tempdir().unwrap();
+        let at = |name: &str| tmp.path().join(name);
+        let fifo = at("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let huge = at("huge");
+        let file = std::fs::File::create(&huge).unwrap();
+        file.set_len(3 << 30).unwrap();
+        let odd = [
+            (fifo.clone(), "is a fifo, not a regular file"),
+            (
+                tmp.path().to_path_buf(),
+                "is a directory, not a regular file",
+            ),
+            ("/dev/zero".into(), "is a device, not a regular file"),
+            (huge, "has 3221225472 bytes or more"),
+            (at("none"), "does not exist"),
+        ];
+        for (path, why) in odd {
+            let args = ["slotd", "serve", "--config"].map(OsString::from);
+            let args = args.into_iter().chain([path.clone().into_os_string()]);
+            let error = expand(args.collect()).unwrap_err();
+            assert!(error.contains(why), "{error}");
+            assert!(error.contains(path.to_str().unwrap()), "{error}");
+        }
     }
 
     #[test]

@@ -241,9 +241,35 @@ fn group_is_as_others(file: &File, meta: &std::fs::Metadata) -> bool {
     mode >> 3 & 7 == mode & 7 && mode & 0o2000 == 0 && no_acl
 }
 
-fn copy_xattrs(from: &File, to: &File) -> io::Result<bool> {
-    let list = |file: &File| read_grown(|buffer| rustix::fs::flistxattr(file, buffer));
-    let names = match list(from) {
+/// The extended attributes of a file.
+trait Xattrs {
+    /// Their names, each with a zero byte behind it.
+    fn list(&self) -> Result<Vec<u8>, Errno>;
+    fn get(&self, name: &[u8]) -> Result<Vec<u8>, Errno>;
+    fn set(&self, name: &[u8], value: &[u8]) -> Result<(), Errno>;
+    fn remove(&self, name: &[u8]) -> Result<(), Errno>;
+}
+
+impl Xattrs for File {
+    fn list(&self) -> Result<Vec<u8>, Errno> {
+        read_grown(|buffer| rustix::fs::flistxattr(self, buffer))
+    }
+
+    fn get(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {
+        read_grown(|buffer| rustix::fs::fgetxattr(self, name, buffer))
+    }
+
+    fn set(&self, name: &[u8], value: &[u8]) -> Result<(), Errno> {
+        rustix::fs::fsetxattr(self, name, value, XattrFlags::empty())
+    }
+
+    fn remove(&self, name: &[u8]) -> Result<(), Errno> {
+        rustix::fs::fremovexattr(self, name)
+    }
+}
+
+fn copy_xattrs(from: &impl Xattrs, to: &impl Xattrs) -> io::Result<bool> {
+    let names = match from.list() {
         Ok(names) => names,
         Err(Errno::NOTSUP) => return Ok(false),
         Err(errno) => return Err(errno.into()),
@@ -256,24 +282,24 @@ fn copy_xattrs(from: &File, to: &File) -> io::Result<bool> {
     };
     let mut changed = false;
     for name in each_name(&names) {
-        let value = match read_grown(|buffer| rustix::fs::fgetxattr(from, name, buffer)) {
+        let value = match from.get(name) {
             // Not ours to read, as labels may be.
             Err(errno) if may_fail(name, errno) => continue,
             value => value?,
         };
-        if read_grown(|buffer| rustix::fs::fgetxattr(to, name, buffer)).as_ref() == Ok(&value) {
+        if to.get(name).as_ref() == Ok(&value) {
             continue;
         }
         changed = true;
-        match rustix::fs::fsetxattr(to, name, &value, XattrFlags::empty()) {
+        match to.set(name, &value) {
             Err(errno) if !may_fail(name, errno) => return Err(errno.into()),
             _ => {}
         }
     }
     // What the new file has of its own: the default ACL of its directory, which would let others in.
-    for name in each_name(&list(to)?).filter(|name| each_name(&names).all(|kept| kept != *name)) {
+    for name in each_name(&to.list()?).filter(|name| each_name(&names).all(|kept| kept != *name)) {
         changed = true;
-        match rustix::fs::fremovexattr(to, name) {
+        match to.remove(name) {
             Err(errno) if errno != Errno::NODATA && !may_fail(name, errno) => {
                 return Err(errno.into());
             }
@@ -354,6 +380,101 @@ mod tests {
                 .unwrap();
             let meta = like.metadata().unwrap();
             assert_eq!(group_is_as_others(&like, &meta), as_others, "{mode:o}");
+        }
+    }
+
+    /// Attributes that a policy lets nobody read, or nobody set.
+    #[derive(Default)]
+    struct Guarded {
+        values: std::cell::RefCell<std::collections::BTreeMap<Vec<u8>, Vec<u8>>>,
+        no_get: Option<(&'static str, Errno)>,
+        no_set: Option<(&'static str, Errno)>,
+    }
+
+    impl Guarded {
+        fn with(names: &[&str]) -> Guarded {
+            let values = names
+                .iter()
+                .map(|n| (n.as_bytes().to_vec(), b"value".to_vec()));
+            Guarded {
+                values: std::cell::RefCell::new(values.collect()),
+                ..Guarded::default()
+            }
+        }
+
+        fn names(&self) -> Vec<String> {
+            let values = self.values.borrow();
+            let names = values
+                .keys()
+                .map(|n| String::from_utf8_lossy(n).into_owned());
+            names.collect()
+        }
+    }
+
+    fn denied(rule: Option<(&'static str, Errno)>, name: &[u8]) -> Result<(), Errno> {
+        match rule {
+            Some((of, errno)) if of.as_bytes() == name => Err(errno),
+            _ => Ok(()),
+        }
+    }
+
+    impl Xattrs for Guarded {
+        fn list(&self) -> Result<Vec<u8>, Errno> {
+            let names = self.names().into_iter().map(|n| n + "\0");
+            Ok(names.collect::<String>().into_bytes())
+        }
+
+        fn get(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {
+            denied(self.no_get, name)?;
+            self.values.borrow().get(name).cloned().ok_or(Errno::NODATA)
+        }
+
+        fn set(&self, name: &[u8], value: &[u8]) -> Result<(), Errno> {
+            denied(self.no_set, name)?;
+            self.values
+                .borrow_mut()
+                .insert(name.to_vec(), value.to_vec());
+            Ok(())
+        }
+
+        fn remove(&self, name: &[u8]) -> Result<(), Errno> {
+            let gone = self.values.borrow_mut().remove(name);
+            gone.map(drop).ok_or(Errno::NODATA)
+        }
+    }
+
+    #[test]
+    fn a_label_that_may_not_be_read_or_set_refuses_no_mailbox_and_any_other_attribute_does() {
+        let (label, other) = ("security.selinux", "user.note");
+        for errno in [Errno::ACCESS, Errno::PERM, Errno::NOTSUP] {
+            for name in [label, other] {
+                let from = Guarded {
+                    no_get: Some((name, errno)),
+                    ..Guarded::with(&[label, other])
+                };
+                let to = Guarded::default();
+                let read = copy_xattrs(&from, &to);
+                let from = Guarded::with(&[label, other]);
+                let guarded = Guarded {
+                    no_set: Some((name, errno)),
+                    ..Guarded::default()
+                };
+                let set = copy_xattrs(&from, &guarded);
+                if name == label {
+                    assert!(read.unwrap() && set.unwrap(), "{errno}");
+                    assert_eq!(
+                        (to.names(), guarded.names()),
+                        (vec![other.into()], vec![other.into()])
+                    );
+                } else {
+                    for result in [read, set] {
+                        assert_eq!(
+                            result.unwrap_err().raw_os_error(),
+                            Some(errno.raw_os_error())
+                        );
+                    }
+                }
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use indexfile::{IoContext, IoError};
-use rustix::fs::{AtFlags, StatxFlags, statx};
+use rustix::fs::{AtFlags, Statx, StatxFlags, statx};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +38,18 @@ impl Identity {
     }
 
     fn look(at: impl AsFd, name: &str, flags: AtFlags) -> Result<Identity, Errno> {
-        let stat = match statx(&at, name, flags, StatxFlags::INO | StatxFlags::BTIME) {
+        let stat = statx(&at, name, flags, StatxFlags::INO | StatxFlags::BTIME);
+        Self::told(stat, at, name, flags)
+    }
+
+    /// From what statx said.
+    fn told(
+        stat: Result<Statx, Errno>,
+        at: impl AsFd,
+        name: &str,
+        flags: AtFlags,
+    ) -> Result<Identity, Errno> {
+        let stat = match stat {
             // Linux before 4.11, or a sandbox that does not know the call.
             Err(Errno::NOSYS | Errno::PERM) => return Self::without_birth(at, name, flags),
             other => other?,
@@ -156,6 +167,12 @@ mod tests {
             Identity::without_birth(&file, "", AtFlags::EMPTY_PATH),
             Ok(old)
         );
+        // As an old kernel and a sandbox say it.
+        for errno in [Errno::NOSYS, Errno::PERM] {
+            assert_eq!(Identity::told(Err(errno), &dir, "a", flags), Ok(old));
+        }
+        let gone = Identity::told(Err(Errno::IO), &dir, "a", flags);
+        assert_eq!(gone, Err(Errno::IO));
     }
 
     #[test]

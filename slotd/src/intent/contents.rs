@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use indexfile::dir::OpenError;
 use indexfile::{IoContext, IoError};
 
+use super::file::COMPACT_AT;
 use super::record::{Intent, Line, Scratch};
+
+/// More than a log has, in bytes: it is written anew when it is longer than a quarter of that.
+const LIMIT: u64 = 4 * COMPACT_AT;
 
 /// What is open.
 #[derive(Debug)]
@@ -25,17 +29,9 @@ pub(super) struct Contents {
 impl Contents {
     /// Reads the file, if there is one. A record that is not whole was never acted upon.
     pub fn read(path: &Path) -> Result<Contents, IoError> {
-        let mut text = Vec::new();
-        match File::open(path) {
-            Ok(mut file) => {
-                file.read_to_end(&mut text).io_context("read", path)?;
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(IoError::new("open", path, e)),
-        }
-        let text = String::from_utf8_lossy(&text);
+        let text = read(path)?.unwrap_or_default();
         let (contents, damaged) = Contents::parse(&text, path);
-        if damaged || !contents.unknown.is_empty() {
+        if !damaged.is_empty() || !contents.unknown.is_empty() {
             let copy = keep_copy(path)?;
             tracing::error!(
                 "{} has records that cannot be read; it is kept as {}",
@@ -59,8 +55,9 @@ impl Contents {
         })
     }
 
-    /// Also whether a record is damaged that was not the last one.
-    fn parse(text: &str, path: &Path) -> (Contents, bool) {
+    /// Also the records that are damaged, with their line numbers: all that are not whole, but for a last one that
+    /// came only in part.
+    pub(super) fn parse(text: &str, path: &Path) -> (Contents, Vec<(usize, String)>) {
         let mut contents = Contents {
             open: BTreeMap::new(),
             touched: BTreeMap::new(),
@@ -72,7 +69,7 @@ impl Contents {
             .enumerate()
             .filter(|(_, line)| !line.is_empty());
         let last = full.last().map(|(number, _)| number);
-        let mut damaged = false;
+        let mut damaged = Vec::new();
         for (number, line) in text.lines().enumerate() {
             if line.is_empty() {
                 continue;
@@ -86,7 +83,9 @@ impl Contents {
                 contents.unknown.push(line.to_owned());
                 continue;
             }
-            damaged |= Some(number) != last;
+            if Some(number) != last || is_complete(line) {
+                damaged.push((number + 1, line.to_owned()));
+            }
             // Records after it, if any, are whole and count: a hole can only be of records that
             // nobody was told about.
             tracing::warn!(
@@ -141,13 +140,34 @@ fn id_in(line: &str) -> u64 {
     of.and_then(|of| of.get("id")?.as_u64()).unwrap_or(0)
 }
 
+/// What a file says, if there is one.
+pub(super) fn read(path: &Path) -> Result<Option<String>, IoError> {
+    match indexfile::dir::read_named(path, LIMIT) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(OpenError::Missing { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether all of a line came: a record ends with `}}`, of which a flipped bit leaves one. What a power cut left of the last
+/// record hardly ever ends so.
+pub(super) fn is_complete(line: &str) -> bool {
+    let bytes = line.as_bytes();
+    bytes[bytes.len().saturating_sub(2)..].contains(&b'}')
+}
+
+/// The name of a copy of the log.
+pub(super) fn copy_name(path: &Path, n: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".damaged-{n}"));
+    PathBuf::from(name)
+}
+
 /// Copies the log beside itself, under a name that is not taken.
 fn keep_copy(path: &Path) -> Result<PathBuf, IoError> {
     let mut n = 1;
     loop {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".damaged-{n}"));
-        let copy = PathBuf::from(name);
+        let copy = copy_name(path, &n.to_string());
         match File::create_new(&copy) {
             Ok(mut to) => {
                 let mut from = File::open(path).io_context("open", path)?;

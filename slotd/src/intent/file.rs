@@ -12,6 +12,8 @@ use indexfile::IoError;
 
 use crate::fs::rewrite;
 
+/// When the file is longer than this, in bytes, it is written anew with the open intents only.
+pub(super) const COMPACT_AT: u64 = 32 << 20;
 /// How much room is made at a time, in bytes: some hundred transactions.
 const ROOM: usize = 256 << 10;
 const EMPTY: [u8; 4096] = [b'\n'; 4096];

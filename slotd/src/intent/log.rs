@@ -11,13 +11,12 @@ use std::time::{Duration, Instant};
 use indexfile::{IoContext, IoError};
 
 use super::contents::Contents;
-use super::file::LogFile;
+use super::file::{COMPACT_AT, LogFile};
 use super::record::{Intent, Line, Scratch};
+use super::unreadable::{self, Unreadable};
 use crate::failpoint;
 
 const FILE_NAME: &str = "intents.log";
-/// When the file is longer than this it is written anew with the open intents only.
-const COMPACT_AT: u64 = 32 << 20;
 /// A log that failed is written anew after this long at first, and after twice as long each time, up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -47,6 +46,8 @@ pub enum LogError {
 pub struct IntentLog {
     path: PathBuf,
     state: Mutex<State>,
+    /// Damaged records of this log and of earlier ones.
+    unreadable: Vec<Unreadable>,
     /// Signalled when a sync is over.
     synced: Condvar,
 }
@@ -92,6 +93,11 @@ impl IntentLog {
     pub fn open(state_dir: &Path) -> Result<IntentLog, LogError> {
         let path = state_dir.join(FILE_NAME);
         let contents = Contents::read(&path)?;
+        let unreadable = unreadable::find(&path)?;
+        for record in &unreadable {
+            let about = record.mailbox.as_deref().unwrap_or("an unknown mailbox");
+            tracing::error!("{record} is a damaged record of the intent log, about {about}");
+        }
         let (log, file) = rewritten(&contents, &path)?;
         let state = State {
             log,
@@ -105,6 +111,7 @@ impl IntentLog {
         Ok(IntentLog {
             path,
             state: Mutex::new(state),
+            unreadable,
             synced: Condvar::new(),
         })
     }
@@ -131,6 +138,20 @@ impl IntentLog {
     #[must_use]
     pub fn concerns(&self, mailbox: &str) -> bool {
         self.lock().contents.concerns(mailbox)
+    }
+
+    /// Whether open intents, or a note of scratch files, tell why there are files of ours in a mailbox.
+    #[must_use]
+    pub fn explains(&self, mailbox: &str) -> bool {
+        let state = self.lock();
+        let mut open = state.contents.open.values().map(|i| &i.mailbox);
+        let mut touched = state.contents.touched.keys().map(|s| &s.mailbox);
+        open.any(|m| m == mailbox) || touched.any(|m| m == mailbox)
+    }
+
+    /// The damaged records whose copies still lie there.
+    pub fn unreadable(&self) -> impl Iterator<Item = &Unreadable> {
+        self.unreadable.iter().filter(|record| record.is_there())
     }
 
     /// How often the log was synced since it was opened.

@@ -16,8 +16,10 @@ mod file;
 mod log;
 mod record;
 pub mod recovery;
+mod unreadable;
 mod verdict;
 
 pub use log::{Begun, IntentLog, LogError};
 pub use record::{Direction, Intent, IntentFile, Kind, Scratch};
+pub use unreadable::Unreadable;
 pub use verdict::{At, Found, Verdict, verdict};

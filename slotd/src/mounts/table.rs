@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use indexfile::dir::{OpenError, limit, open_named, read_bounded};
 use indexfile::{IoContext, IoError};
 use serde::{Deserialize, Serialize};
 
@@ -80,19 +81,16 @@ impl Table {
     /// # Errors
     /// It is there and cannot be read or understood.
     pub fn load(path: &Path) -> Result<(Table, Option<FileId>), TableError> {
-        let file = match File::open(path) {
+        let file = match open_named(path) {
             Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Ok((Table::default(), None));
-            }
-            Err(e) => return Err(IoError::new("open", path, e).into()),
+            Err(OpenError::Missing { .. }) => return Ok((Table::default(), None)),
+            Err(error) => return Err(IoError::from(error).into()),
         };
         let id = FileId::of(&file).io_context("stat", path)?;
-        let table = serde_json::from_reader(std::io::BufReader::new(file)).map_err(|source| {
-            TableError::Damaged {
-                path: path.to_path_buf(),
-                source,
-            }
+        let text = read_bounded(&file, path, limit::STATE).map_err(IoError::from)?;
+        let table = serde_json::from_slice(&text).map_err(|source| TableError::Damaged {
+            path: path.to_path_buf(),
+            source,
         })?;
         Ok((table, Some(id)))
     }

@@ -19,8 +19,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use indexfile::IoError;
+use indexfile::dir::{OpenError, limit, read_named};
 use indexfile::mailbox::ImapdConf;
-use indexfile::{IoContext, IoError};
 use serde::{Deserialize, Serialize};
 
 pub use stopped::{Holder, Scan};
@@ -316,10 +317,10 @@ impl Watch {
 
 /// The proofs that an earlier start wrote down.
 fn known(file: &Path) -> Result<Vec<Evidence>, IoError> {
-    let text = match std::fs::read(file) {
+    let text = match read_named(file, limit::STATE) {
         Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(e).io_context("read", file),
+        Err(OpenError::Missing { .. }) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
     };
     let kept = serde_json::from_slice::<serde_json::Value>(&text)
         .ok()

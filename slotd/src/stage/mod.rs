@@ -28,6 +28,7 @@ pub mod sources;
 mod watch;
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -174,6 +175,37 @@ pub fn check_version(version: u32) -> Result<(), Refusal> {
         format!("version {version} is not written, only {low} to {high} are"),
     ))
 }
+
+/// What looks as if a rename of both files had not come to its end: a scratch name of ours, or two versions.
+///
+/// # Errors
+/// The system's.
+pub fn sign_of_an_open_rename(locks: &MailboxLocks) -> Result<Option<String>, IoError> {
+    for kind in [FileKind::Index, FileKind::Expunge] {
+        let dir = locks.place.directory_of(kind);
+        for name in [new_name(kind), old::previous_name(kind)] {
+            if dir.stat(name)?.is_some() {
+                return Ok(Some(format!("{} is there", dir.path_of(name).display())));
+            }
+        }
+    }
+    let version = |kind: FileKind| -> Result<Option<[u8; 4]>, IoError> {
+        let Some(locked) = locks.file(kind) else {
+            return Ok(None);
+        };
+        let mut word = [0; 4];
+        let path = locks.place.directory_of(kind).path_of(kind.file_name());
+        let read = locked.file.read_exact_at(&mut word, VERSION_AT);
+        read.io_context("read", &path)?;
+        Ok(Some(word))
+    };
+    let (index, expunge) = (version(FileKind::Index)?, version(FileKind::Expunge)?);
+    let differ = expunge.is_some_and(|expunge| index != Some(expunge));
+    Ok(differ.then(|| "cyrus.index and cyrus.expunge are of different versions".to_owned()))
+}
+
+/// Where the version is in the header of both files, in bytes.
+const VERSION_AT: u64 = 8;
 
 /// Removes `.NEW` files that an earlier crash, Cyrus's or ours, left, so that no power cut brings them back when the intent
 /// that told of them is ended. We hold the locks, so nobody uses them.

@@ -141,12 +141,9 @@ fn fits(cache: Cache, uniqueid: &str, uidvalidity: u32) -> Option<Cache> {
 /// # Errors
 /// It cannot be read, or is damaged.
 pub fn uniqueid_of(place: &Place) -> Result<String, Refusal> {
-    use std::io::Read;
     let path = place.header.path_of("cyrus.header");
-    let mut bytes = Vec::new();
-    let mut file = place.header.open_file("cyrus.header", false)?;
-    file.read_to_end(&mut bytes)
-        .map_err(|e| indexfile::IoError::new("read", &path, e))?;
+    let file = place.header.open_file("cyrus.header", false)?;
+    let bytes = indexfile::dir::read_bounded(&file, &path, indexfile::dir::limit::HEADER)?;
     Ok(HeaderFile::parse_at(&bytes, &path)?.uniqueid)
 }
 
