@@ -39,6 +39,9 @@ pub struct Host {
     pub refused: Refused,
 }
 
+/// What `VERIFY` calls a message that has the size of its record and another SHA-1 than its GUID.
+const WRONG_GUID: &str = "guid";
+
 /// Both.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Audit {
@@ -153,6 +156,13 @@ impl Audit {
             other.mailboxes == 0 || (other.mailboxes == 1 && other.example == count.example)
         });
         all_one.then_some(count.example.as_str())
+    }
+
+    /// Whether a GUID is not the SHA-1 of its message, though the size is the record's.
+    #[must_use]
+    pub fn has_wrong_guids(&self) -> bool {
+        let wrong = |host: &Host| host.findings.contains_key(WRONG_GUID);
+        self.hosts.values().any(wrong)
     }
 
     /// For a person.
@@ -297,6 +307,8 @@ mod tests {
         ] {
             let found = audit(std::slice::from_ref(&pair));
             assert!(!found.is_good(), "{pair:?}");
+            let guid = pair.0.word("list") != Some("");
+            assert_eq!(found.has_wrong_guids(), guid, "{pair:?}");
             assert!(found.to_text().contains("user.a"), "{}", found.to_text());
         }
     }

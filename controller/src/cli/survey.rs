@@ -94,6 +94,13 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
             args.hosts.spelled()
         ));
     }
+    if audit.has_wrong_guids() {
+        text::note(&format!(
+            "GUIDs are not the SHA-1s of their messages. If the messages are what they should be, set the GUIDs right with \
+             controller upgrade --rehash=fix {0}; --rehash alone names each of them",
+            args.hosts.spelled()
+        ));
+    }
     let good = audit.is_good() && beside.bad.count + beside.two_places.count == 0;
     Ok(match (audit.unknown, good) {
         (0, true) => Exit::Ok,

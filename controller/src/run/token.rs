@@ -54,6 +54,7 @@ impl Token {
     }
 }
 
+/// What a run asks of GUIDs that are no old-style ones, or had replaced by those that it undoes.
 fn rehash(journal: &dyn Journal, spec: &RunSpec) -> Result<Option<Rehash>, JournalError> {
     let of = |run: RunId| -> Result<Option<Rehash>, JournalError> {
         match journal.run(run)? {
@@ -77,5 +78,52 @@ fn rehash(journal: &dyn Journal, spec: &RunSpec) -> Result<Option<Rehash>, Journ
             Ok(None)
         }
         _ => Ok(spec.rehash()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::memory::MemoryJournal;
+
+    fn spec(verb: Verb, undoes: Option<RunId>, selection: &str) -> RunSpec {
+        RunSpec {
+            verb,
+            to: 10,
+            undoes,
+            master: String::new(),
+            replica: None,
+            master_id: String::new(),
+            replica_id: String::new(),
+            selection: selection.to_owned(),
+            words: String::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_undone_says_what_comes_back_and_how_that_would_be_taken_back() {
+        let journal = MemoryJournal::new();
+        let token = |spec: &RunSpec, now| {
+            let run = journal.begin_run(spec, now).unwrap();
+            (run, Token::of(&journal, run, spec).unwrap())
+        };
+        let (fix, of_fix) = token(&spec(Verb::Upgrade, None, "all --rehash=fix"), 100);
+        assert_eq!((of_fix.old, of_fix.rehash), (100, Some(Rehash::Fix)));
+        let (back, of_back) = token(&spec(Verb::Rollback, Some(fix), "all"), 200);
+        assert!(of_back.restores);
+        assert_eq!((of_back.old, of_back.rehash), (100, Some(Rehash::Fix)));
+        // What a rollback of it replaces, it has replaced itself.
+        let (_, again) = token(&spec(Verb::Rollback, Some(back), "all"), 300);
+        assert!(!again.restores);
+        assert_eq!((again.old, again.rehash), (300, Some(Rehash::Fix)));
+        let (_, all) = token(&spec(Verb::Rollback, None, "all"), 400);
+        assert_eq!((all.old, all.rehash), (0, Some(Rehash::Fix)));
+
+        let (report, of_report) = token(&spec(Verb::Upgrade, None, "all --rehash=report"), 500);
+        assert_eq!(of_report.rehash, Some(Rehash::Report));
+        let (_, of_back) = token(&spec(Verb::Rollback, Some(report), "all"), 600);
+        assert_eq!(of_back.rehash, None);
+        let (_, plain) = token(&spec(Verb::Upgrade, None, "all of --rehash"), 700);
+        assert_eq!(plain.rehash, None);
     }
 }

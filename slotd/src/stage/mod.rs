@@ -23,6 +23,7 @@ mod mark;
 mod old;
 mod patch;
 mod prepare;
+mod rehash;
 mod resolve;
 pub mod sources;
 mod watch;
