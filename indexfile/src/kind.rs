@@ -1,4 +1,4 @@
-//! Which of the two files of one format a path is.
+//! The files of a mailbox by their names.
 
 use std::fmt;
 use std::path::Path;
@@ -40,5 +40,37 @@ impl FileKind {
 impl fmt::Display for FileKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.file_name())
+    }
+}
+
+/// A file of a mailbox that may lie apart from its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MetaFile {
+    /// `cyrus.header`
+    Header,
+    /// `cyrus.index`
+    Index,
+    /// `cyrus.cache`
+    Cache,
+    /// `cyrus.expunge`
+    Expunge,
+    /// `cyrus.squat`
+    Squat,
+    /// `cyrus.sha1s`, which always lies beside the index.
+    Sha1s,
+}
+
+impl MetaFile {
+    /// The file's name.
+    #[must_use]
+    pub const fn file_name(self) -> &'static str {
+        match self {
+            Self::Header => "cyrus.header",
+            Self::Index => "cyrus.index",
+            Self::Cache => "cyrus.cache",
+            Self::Expunge => "cyrus.expunge",
+            Self::Squat => "cyrus.squat",
+            Self::Sha1s => "cyrus.sha1s",
+        }
     }
 }

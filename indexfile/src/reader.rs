@@ -15,14 +15,17 @@ use crate::dir::open_named;
 use crate::error::{IoContext, IoError};
 use crate::header::Header;
 use crate::kind::FileKind;
-use crate::layout::{HeaderField, RecordField, RecordSlots, Slot};
+use crate::layout::{HeaderField, RecordSlots};
 use crate::read_error::ReadError;
-use crate::record::Record;
-use crate::records::{Block, Blocks, Records};
+use crate::record::{Block, Record, checksum};
 use crate::shape::{MAX_SIZE, Shape, not_index, shape};
 use crate::source::{Source, read_up_to};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+
+/// Records that are read at a time: 52 to 144 KiB. The same number whatever the version, so that
+/// the blocks of a file and of its conversion hold the same records.
+pub(crate) const AT_ONCE: u32 = 1024;
 
 /// An open index or expunge file. `Send` and `Sync`; cheap to move, not to clone.
 #[derive(Debug)]
@@ -78,16 +81,7 @@ impl IndexFile {
         path: &Path,
         kind: FileKind,
     ) -> Result<Self, ReadError> {
-        let meta = file.metadata().io_context("stat", path)?;
-        if !meta.is_file() {
-            return Err(not_index(path, "it is not a regular file"));
-        }
-        let length = meta.len();
-        // One page holds any header; what is read here is the private copy that all lengths come from.
-        let mut first = vec![0; MAX_SIZE as usize];
-        let got = read_up_to(file, &mut first, 0).io_context("read", path)?;
-        first.truncate(got);
-        let shape = shape(first, length, path)?;
+        let (shape, length) = Self::shape_of(file, path)?;
         let source = Source::of(file, shape.expected).io_context("read", path)?;
         let index = Self::assemble(shape, source, length, path, kind);
         match &index.source {
@@ -96,6 +90,30 @@ impl IndexFile {
             }
             _ => Ok(index),
         }
+    }
+
+    /// The same, and small files too are read by position each time: for those who have a live file open
+    /// for long and want its records as they are then.
+    ///
+    /// # Errors
+    /// Any [`ReadError`] that the header and the length alone show.
+    pub fn from_live_file(file: &File, path: &Path, kind: FileKind) -> Result<Self, ReadError> {
+        let (shape, length) = Self::shape_of(file, path)?;
+        let source = Source::File(file.try_clone().io_context("read", path)?);
+        Ok(Self::assemble(shape, source, length, path, kind))
+    }
+
+    fn shape_of(file: &File, path: &Path) -> Result<(Shape, u64), ReadError> {
+        // One page holds any header; what is read here is the private copy that all lengths come from.
+        let mut first = vec![0; MAX_SIZE as usize];
+        let got = read_up_to(file, &mut first, 0).io_context("read", path)?;
+        first.truncate(got);
+        // After the header: Cyrus appends records first and counts them then.
+        let meta = file.metadata().io_context("stat", path)?;
+        if !meta.is_file() {
+            return Err(not_index(path, "it is not a regular file"));
+        }
+        Ok((shape(first, meta.len(), path)?, meta.len()))
     }
 
     /// Like [`Self::from_bytes`] without the pass over the records: for looking at damage.
@@ -150,8 +168,9 @@ impl IndexFile {
             });
         }
         let mut previous = 0;
-        let mut blocks = self.blocks();
-        while let Some(block) = blocks.read()? {
+        let mut buffer = Vec::new();
+        for from in (0..self.num_records()).step_by(AT_ONCE as usize) {
+            let block = self.block(from, AT_ONCE, &mut buffer)?;
             for (i, record) in (block.first() + 1..).zip(block.records()) {
                 let uid = record.uid();
                 if uid == 0 {
@@ -169,7 +188,7 @@ impl IndexFile {
                     });
                 }
                 previous = uid;
-                if let Some((stored, computed)) = record_crc(&record).filter(|(s, c)| s != c) {
+                if let Some((stored, computed)) = record.crc().filter(|(s, c)| s != c) {
                     return Err(ReadError::RecordCrc {
                         path: path(),
                         record: i,
@@ -283,18 +302,6 @@ impl IndexFile {
         u64::from(self.header.start_offset()) + u64::from(record) * size
     }
 
-    /// The records, in the order of the file.
-    #[must_use]
-    pub fn records(&self) -> Records<'_> {
-        Records::new(self)
-    }
-
-    /// The records, many at a time: for those who look at all of them.
-    #[must_use]
-    pub fn blocks(&self) -> Blocks<'_> {
-        Blocks::new(self)
-    }
-
     /// At most `most` records from position `from` on, counted from 0; none behind the last. `buffer`
     /// is where they are put if they are not in memory already.
     ///
@@ -350,10 +357,15 @@ impl IndexFile {
     /// [`ReadError::Io`] or [`ReadError::Changed`].
     pub fn find_uid(&self, uid: u32) -> Result<Option<Record<'_>>, ReadError> {
         if self.kind == FileKind::Expunge {
-            let found = |record: &Result<Record<'_>, _>| {
-                record.as_ref().map_or(true, |record| record.uid() == uid)
-            };
-            return self.records().find(found).transpose();
+            let mut buffer = Vec::new();
+            for from in (0..self.num_records()).step_by(AT_ONCE as usize) {
+                let block = self.block(from, AT_ONCE, &mut buffer)?;
+                let at = block.records().position(|record| record.uid() == uid);
+                if let Some(at) = at {
+                    return self.record(from + u32::try_from(at).unwrap_or(0));
+                }
+            }
+            return Ok(None);
         }
         let (mut low, mut high) = (0, self.num_records());
         while low < high {
@@ -369,14 +381,4 @@ impl IndexFile {
         }
         Ok(None)
     }
-}
-
-/// Stored and computed checksum of a record, from version 12 on.
-pub(crate) fn record_crc(record: &Record<'_>) -> Option<(u32, u32)> {
-    checksum(record.slots().get(RecordField::RecordCrc)?, record.bytes())
-}
-
-fn checksum(slot: Slot, image: &[u8]) -> Option<(u32, u32)> {
-    let stored = u32::try_from(slot.read(image)?).ok()?;
-    Some((stored, crc32fast::hash(image.get(..slot.offset as usize)?)))
 }

@@ -2,7 +2,7 @@
 
 use crate::guid::{Guid, RecordGuid, Uuid};
 use crate::header::be32;
-use crate::layout::{RecordField, RecordSlots};
+use crate::layout::{RecordField, RecordSlots, Slot};
 
 /// Bits of `system_flags`.
 pub mod flags {
@@ -55,6 +55,12 @@ enum Image<'a> {
     Held { len: u8, bytes: [u8; LONGEST] },
 }
 
+/// Stored and computed checksum of a header or record.
+pub(crate) fn checksum(slot: Slot, image: &[u8]) -> Option<(u32, u32)> {
+    let stored = u32::try_from(slot.read(image)?).ok()?;
+    Some((stored, crc32fast::hash(image.get(..slot.offset as usize)?)))
+}
+
 impl std::fmt::Debug for Record<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Record(uid {})", self.uid())
@@ -96,6 +102,12 @@ impl<'a> Record<'a> {
         let len = u8::try_from(len).unwrap_or(0);
         let image = Image::Held { len, bytes };
         Self { image, slots }
+    }
+
+    /// Stored and computed checksum, from version 12 on.
+    #[must_use]
+    pub fn crc(&self) -> Option<(u32, u32)> {
+        checksum(self.slots.get(RecordField::RecordCrc)?, self.bytes())
     }
 
     /// UID; 0 only in a damaged file.
@@ -188,5 +200,75 @@ impl<'a> Record<'a> {
     #[must_use]
     pub const fn slots(&self) -> &'a RecordSlots {
         self.slots
+    }
+}
+
+/// Some neighbouring records.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    first: u32,
+    bytes: &'a [u8],
+    size: usize,
+    slots: &'a RecordSlots,
+}
+
+impl<'a> Block<'a> {
+    pub(crate) const fn new(
+        first: u32,
+        bytes: &'a [u8],
+        size: usize,
+        slots: &'a RecordSlots,
+    ) -> Self {
+        Self {
+            first,
+            bytes,
+            size,
+            slots,
+        }
+    }
+
+    /// The position of its first record in the file, from 0.
+    #[must_use]
+    pub const fn first(&self) -> u32 {
+        self.first
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// How many records it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len() / self.size
+    }
+
+    /// None.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The same in pieces of so many records.
+    pub fn pieces(&self, records: u16) -> impl Iterator<Item = Block<'a>> + use<'a> {
+        let Self {
+            first, size, slots, ..
+        } = *self;
+        let chunks = self.bytes.chunks(usize::from(records.max(1)) * size);
+        let firsts = (first..).step_by(usize::from(records.max(1)));
+        chunks
+            .zip(firsts)
+            .map(move |(bytes, first)| Self::new(first, bytes, size, slots))
+    }
+
+    /// Its records.
+    #[must_use]
+    pub fn records(&self) -> impl ExactSizeIterator<Item = Record<'a>> + use<'a> {
+        let slots = self.slots;
+        self.bytes
+            .chunks_exact(self.size)
+            .map(move |bytes| Record::new(bytes, slots))
     }
 }

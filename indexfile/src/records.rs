@@ -1,81 +1,30 @@
 //! Going over the records of a file: block by block without a copy, or one by one.
 
-use crate::layout::RecordSlots;
 use crate::read_error::ReadError;
-use crate::reader::IndexFile;
-use crate::record::Record;
+use crate::reader::{AT_ONCE, IndexFile};
+use crate::record::{Block, Record};
 
-/// Records that are read at a time: 52 to 144 KiB. The same number whatever the version, so that
-/// the blocks of a file and of its conversion hold the same records.
-const AT_ONCE: u32 = 1024;
-
-/// Some neighbouring records.
-#[derive(Clone, Copy, Debug)]
-pub struct Block<'a> {
-    first: u32,
-    bytes: &'a [u8],
-    size: usize,
-    slots: &'a RecordSlots,
-}
-
-impl<'a> Block<'a> {
-    pub(crate) const fn new(
-        first: u32,
-        bytes: &'a [u8],
-        size: usize,
-        slots: &'a RecordSlots,
-    ) -> Self {
-        Self {
-            first,
-            bytes,
-            size,
-            slots,
+impl IndexFile {
+    /// The records, in the order of the file.
+    #[must_use]
+    pub fn records(&self) -> Records<'_> {
+        Records {
+            file: self,
+            next: 0,
+            end: self.num_records(),
+            buffer: Vec::new(),
+            read: 0..0,
         }
     }
 
-    /// The position of its first record in the file, from 0.
+    /// The records, many at a time: for those who look at all of them.
     #[must_use]
-    pub const fn first(&self) -> u32 {
-        self.first
-    }
-
-    /// Its bytes.
-    #[must_use]
-    pub const fn bytes(&self) -> &'a [u8] {
-        self.bytes
-    }
-
-    /// How many records it has.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.bytes.len() / self.size
-    }
-
-    /// None.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    /// The same in pieces of so many records.
-    pub fn pieces(&self, records: u16) -> impl Iterator<Item = Block<'a>> + use<'a> {
-        let Self {
-            first, size, slots, ..
-        } = *self;
-        let chunks = self.bytes.chunks(usize::from(records.max(1)) * size);
-        let firsts = (first..).step_by(usize::from(records.max(1)));
-        chunks
-            .zip(firsts)
-            .map(move |(bytes, first)| Self::new(first, bytes, size, slots))
-    }
-
-    /// Its records.
-    #[must_use]
-    pub fn records(&self) -> impl ExactSizeIterator<Item = Record<'a>> + use<'a> {
-        let slots = self.slots;
-        self.bytes
-            .chunks_exact(self.size)
-            .map(move |bytes| Record::new(bytes, slots))
+    pub const fn blocks(&self) -> Blocks<'_> {
+        Blocks {
+            file: self,
+            next: 0,
+            buffer: Vec::new(),
+        }
     }
 }
 
@@ -87,15 +36,7 @@ pub struct Blocks<'a> {
     buffer: Vec<u8>,
 }
 
-impl<'a> Blocks<'a> {
-    pub(crate) const fn new(file: &'a IndexFile) -> Self {
-        Self {
-            file,
-            next: 0,
-            buffer: Vec::new(),
-        }
-    }
-
+impl Blocks<'_> {
     /// The next block; `None` behind the last.
     ///
     /// # Errors
@@ -122,16 +63,6 @@ pub struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    pub(crate) fn new(file: &'a IndexFile) -> Self {
-        Self {
-            file,
-            next: 0,
-            end: file.num_records(),
-            buffer: Vec::new(),
-            read: 0..0,
-        }
-    }
-
     fn get(&mut self, i: u32) -> Result<Record<'a>, ReadError> {
         let file = self.file;
         if file.is_in_memory() {

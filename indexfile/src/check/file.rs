@@ -5,7 +5,7 @@ use super::findings::Findings;
 use crate::kind::FileKind;
 use crate::layout::{self, HeaderField as H};
 use crate::read_error::ReadError;
-use crate::reader::{IndexFile, record_crc};
+use crate::reader::IndexFile;
 use crate::record::flags;
 
 /// What the records of a file add up to.
@@ -86,7 +86,7 @@ fn sum(index: &IndexFile, findings: &mut Findings) -> Result<(Sums, Sums), ReadE
             );
         }
         previous = previous.max(uid);
-        if let Some((stored, computed)) = record_crc(&record).filter(|(s, c)| s != c) {
+        if let Some((stored, computed)) = record.crc().filter(|(s, c)| s != c) {
             let detail =
                 format!("record {i}: record_crc is {stored:08x}, its bytes give {computed:08x}");
             findings.push(Code::RecordCrc, path, Some(uid), detail);

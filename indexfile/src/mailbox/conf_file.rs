@@ -1,6 +1,5 @@
-//! The syntax of `imapd.conf`: lines of `key: value`, comments, `@include`.
+//! The syntax of `imapd.conf`: lines of `key: value`, comments, `@include`; and what can be wrong with it.
 
-use super::imapd_conf::ConfError;
 use crate::dir::{limit, read_named};
 use crate::error::IoError;
 use std::collections::BTreeMap;
@@ -11,6 +10,68 @@ const MAX_DEPTH: usize = 16;
 
 /// The settings of a configuration, keys in lower case.
 pub(super) type Settings = BTreeMap<String, String>;
+
+/// A configuration that cannot be used, or a mailbox that it has no place for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// A line is not `key: value`.
+    #[error("{} line {line}: expected `key: value`", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// A key is set twice, which Cyrus refuses too.
+    #[error("{} line {line}: {key} is set a second time", path.display())]
+    Duplicate {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The key.
+        key: String,
+    },
+    /// Files include each other without end.
+    #[error("{}: too many nested @include", path.display())]
+    IncludeDepth {
+        /// The file at which it was given up.
+        path: PathBuf,
+    },
+    /// A value is not one of those allowed.
+    #[error("{key}: {value:?} is not {expected}")]
+    Value {
+        /// The key.
+        key: String,
+        /// The value.
+        value: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// No `partition-NAME` at all.
+    #[error("the configuration names no partition (partition-NAME)")]
+    NoPartitions,
+    /// A mailbox is on a partition that the configuration does not have.
+    #[error(
+        "mailbox {mailbox} is on partition {partition:?}, which the configuration does not have"
+    )]
+    UnknownPartition {
+        /// The mailbox.
+        mailbox: String,
+        /// The partition.
+        partition: String,
+    },
+    /// A name with a domain while `virtdomains` is off.
+    #[error("mailbox {mailbox} has a domain, but virtdomains is off")]
+    DomainWithoutVirtdomains {
+        /// The mailbox.
+        mailbox: String,
+    },
+}
 
 /// Reads a file and everything it includes.
 pub(super) fn load(path: &Path) -> Result<Settings, ConfError> {

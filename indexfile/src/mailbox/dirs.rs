@@ -3,41 +3,11 @@
 //! Promises: the layout of Cyrus 1.x to 3.4 (and of legacy mailboxes of 3.6), hashing, domains and
 //! metapartitions included. Makes paths only; nothing is looked up on disk.
 
-use super::imapd_conf::{ConfError, ImapdConf, Partition, VirtDomains};
+use super::conf_file::ConfError;
+use super::imapd_conf::{ImapdConf, Partition, VirtDomains};
 use super::name::MailboxName;
+use crate::kind::MetaFile;
 use std::path::{Path, PathBuf};
-
-/// A file of a mailbox that may lie apart from its messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum MetaFile {
-    /// `cyrus.header`
-    Header,
-    /// `cyrus.index`
-    Index,
-    /// `cyrus.cache`
-    Cache,
-    /// `cyrus.expunge`
-    Expunge,
-    /// `cyrus.squat`
-    Squat,
-    /// `cyrus.sha1s`, which always lies beside the index.
-    Sha1s,
-}
-
-impl MetaFile {
-    /// The file's name.
-    #[must_use]
-    pub const fn file_name(self) -> &'static str {
-        match self {
-            Self::Header => "cyrus.header",
-            Self::Index => "cyrus.index",
-            Self::Cache => "cyrus.cache",
-            Self::Expunge => "cyrus.expunge",
-            Self::Squat => "cyrus.squat",
-            Self::Sha1s => "cyrus.sha1s",
-        }
-    }
-}
 
 /// A directory as a partition's root and the path below it, so that it can be opened beneath the root.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

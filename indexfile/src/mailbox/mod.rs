@@ -11,8 +11,10 @@ pub mod list;
 mod name;
 mod walk;
 
-pub use dirs::{Location, MailboxDirs, MetaFile};
+pub use crate::kind::MetaFile;
+pub use conf_file::ConfError;
+pub use dirs::{Location, MailboxDirs};
 pub use header_file::{HeaderError, HeaderFile, HeaderForm};
-pub use imapd_conf::{ConfError, ImapdConf, Partition, VirtDomains};
+pub use imapd_conf::{ImapdConf, Partition, VirtDomains};
 pub use name::{MailboxName, NameError};
 pub use walk::name_of_dir;
