@@ -28,6 +28,8 @@ pub struct Options {
     pub max_stage: Duration,
     /// The longest wait for locks that a controller may ask for.
     pub max_wait: Duration,
+    /// How long a connection that holds nothing may say nothing. Its coordinator counts as gone afterwards.
+    pub max_idle: Duration,
     /// The wait for locks if the controller asks for none.
     pub default_wait: Duration,
     /// Where to fetch a missing cyrus.sha1s.
@@ -42,6 +44,7 @@ impl Default for Options {
             max_lock: Duration::from_secs(5),
             max_stage: Duration::from_secs(600),
             max_wait: Duration::from_secs(60),
+            max_idle: Duration::from_secs(3600),
             default_wait: Duration::from_secs(5),
             sha1s_from: None,
             server_stopped: false,

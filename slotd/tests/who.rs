@@ -248,3 +248,80 @@ async fn a_mailbox_is_found_by_its_unique_id_wherever_its_owner_moved_it() {
     drop(client);
     served.stop().await;
 }
+
+/// A client that goes silent without closing, as when its host is switched off or its process is stopped.
+#[derive(Clone, Copy, Debug)]
+enum Silent {
+    /// It says nothing any more.
+    Idle,
+    /// It has a mailbox locked, and says nothing any more.
+    Locked,
+    /// It has a mailbox locked, goes on sending, and reads nothing.
+    Deaf,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_goes_silent_without_closing_is_gone_after_a_while_and_holds_nothing() {
+    use std::io::{BufRead, BufReader, Write};
+    for silent in [Silent::Idle, Silent::Locked, Silent::Deaf] {
+        let store = Store::small(&[MAILBOX]);
+        let options = Options {
+            max_lock: std::time::Duration::from_millis(400),
+            max_idle: std::time::Duration::from_millis(400),
+            ..Options::default()
+        };
+        let served = store.serve_with(options).await;
+        let path = store.tmp.path().join("s");
+        let gone = tokio::task::spawn_blocking(move || {
+            let mut stream = std::os::unix::net::UnixStream::connect(path).unwrap();
+            let mut answers = BufReader::new(stream.try_clone().unwrap());
+            let mut say = |line: &str| {
+                stream.write_all(line.as_bytes()).unwrap();
+                let mut answer = String::new();
+                answers.read_line(&mut answer).unwrap();
+                assert!(answer.starts_with("OK"), "{line}: {answer}");
+            };
+            say("REGISTER journal=aaaaaaaaaaaaaaaa\n");
+            if !matches!(silent, Silent::Idle) {
+                say(&format!("LOCK {MAILBOX}\n"));
+            }
+            if matches!(silent, Silent::Deaf) {
+                stream.set_nonblocking(true).unwrap();
+                // Until neither side's buffer takes any more.
+                let full = |e: &std::io::Error| e.kind() == std::io::ErrorKind::WouldBlock;
+                let mut refused = 0;
+                while refused < 20 {
+                    match stream.write_all(b"HELLO\n") {
+                        Ok(()) => refused = 0,
+                        Err(e) if full(&e) => {
+                            refused += 1;
+                            std::thread::sleep(std::time::Duration::from_millis(2));
+                        }
+                        // It was closed already.
+                        Err(_) => break,
+                    }
+                }
+            }
+            stream
+        });
+        let open = gone.await.unwrap();
+        let mut client = served.client().await;
+        let register = Command::Register {
+            journal: "bbbbbbbbbbbbbbbb".to_owned(),
+        };
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(15);
+        loop {
+            match client.call(&register).await.unwrap() {
+                Reply::Ok(_) => break,
+                reply => {
+                    let now = std::time::Instant::now();
+                    assert!(now < deadline, "{silent:?}: {reply:?}");
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                }
+            }
+        }
+        client.lock(lock(MAILBOX)).await.unwrap();
+        drop((client, open));
+        served.stop().await;
+    }
+}

@@ -70,6 +70,10 @@ pub(super) async fn serve(
                 got = wait => got,
                 _ = draining.wait_for(|d| *d) => break,
                 () = make_room(wanted) => break,
+                () = sleep(host.options.max_idle) => {
+                    tracing::warn!("a connection said nothing for {:?} and is closed", host.options.max_idle);
+                    break;
+                }
             }
         };
         let reply = match got {
@@ -106,7 +110,14 @@ pub(super) async fn serve(
             }
             Line::End => break,
         };
-        if send(&mut write, &reply).await.is_err() {
+        // Who does not read must not keep what is locked, or registered, either.
+        let limit = if session.is_open() {
+            max_lock
+        } else {
+            host.options.max_idle
+        };
+        if let Err(error) = send_within(&mut write, &reply, limit.min(WRITE_LIMIT)).await {
+            tracing::warn!("a reply could not be sent: {error}");
             break;
         }
     }
@@ -163,12 +174,20 @@ async fn next_line(read: &mut Reader, line: &mut Vec<u8>) -> Line {
 }
 
 async fn send(write: &mut WriteHalf<Box<dyn Stream>>, reply: &Reply) -> std::io::Result<()> {
+    send_within(write, reply, WRITE_LIMIT).await
+}
+
+async fn send_within(
+    write: &mut WriteHalf<Box<dyn Stream>>,
+    reply: &Reply,
+    limit: Duration,
+) -> std::io::Result<()> {
     let line = reply.to_line();
     let all = async {
         write.write_all(line.as_bytes()).await?;
         write.flush().await
     };
-    timeout(WRITE_LIMIT, all)
+    timeout(limit, all)
         .await
         .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }
