@@ -7,16 +7,20 @@ mod common;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use common::{Store, lock, sha1_of};
+use common::{Store, lock, named, sha1_of};
 use indexfile::RecordGuid;
 use indexfile::mailbox::HeaderFile;
 use indexfile::sha1s::{Entry, encode};
 use precompute::message::Spool;
 use slotd::client::ClientError;
-use slotd::lock::wait;
+use slotd::failpoint;
+use slotd::host::Options;
+use slotd::lock::{Patience, wait};
 use slotd::protocol::{Code, Commit, Lock, Upgrade};
+use slotd::stage::{self, LiveFiles, Sources};
 
 const MAILBOX: &str = "user.alice.expunged";
 const FILES: [&str; 3] = ["cyrus.header", "cyrus.index", "cyrus.expunge"];
@@ -184,6 +188,52 @@ async fn a_partition_that_is_lost_between_upgrade_and_commit_is_noticed_at_commi
         fs::rename(&spool, store.root().join("lost")).unwrap();
     })
     .await;
+}
+
+/// As a slotd of Cyrus's user that is no member of the files' group: the kernel lets it keep the owner, not the group.
+#[test]
+fn a_group_that_is_not_ours_to_give_is_told_in_the_answer_or_refuses_the_mailbox() {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    let store = Store::small(&[MAILBOX]);
+    let names = ["cyrus.index", "cyrus.expunge"];
+    if chown(store.meta(MAILBOX).join(names[0]), None, Some(4242)).is_err() {
+        eprintln!("not shown here: needs the right to give a file to another group");
+        return;
+    }
+    let host = store.host(Options::default());
+    for (mode, left) in [
+        (0o644, true),
+        (0o600, true),
+        (0o640, false),
+        (0o2644, false),
+    ] {
+        for name in names {
+            let path = store.meta(MAILBOX).join(name);
+            chown(&path, None, Some(4242)).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let place = host.store.find(&named(MAILBOX)).unwrap();
+        let never = AtomicBool::new(false);
+        let patience = Patience {
+            deadline: Instant::now() + Duration::from_secs(5),
+            cancel: &never,
+        };
+        let locks = host.lock(place, patience).unwrap();
+        let live = LiveFiles::of(&locks).unwrap();
+        let (want, sources) = (Upgrade::default(), Sources::default());
+        let work = || stage::stage(&locks, &live, want, &sources, &never, &|| Ok(()));
+        let staged = failpoint::with("stage.give_group=0:eperm", work);
+        if left {
+            assert_eq!(staged.unwrap().report.left_group, Some(4242), "{mode:o}");
+        } else {
+            let refusal = staged.unwrap_err();
+            assert_eq!(refusal.code, Code::Denied, "{mode:o}: {refusal}");
+            assert!(refusal.text.contains("group 4242"), "{mode:o}: {refusal}");
+        }
+        // Where it can be given it is.
+        let staged = work().unwrap();
+        assert_eq!(staged.report.left_group, None, "{mode:o}");
+    }
 }
 
 /// Same UID, same size, other bytes: written over, or another file under the name.

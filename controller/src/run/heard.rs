@@ -16,6 +16,7 @@ pub(super) struct Heard {
     uniqueid: [Option<String>; 2],
     wrong: [u32; 2],
     gone: [u32; 2],
+    left_group: Option<u32>,
 }
 
 impl Heard {
@@ -23,6 +24,7 @@ impl Heard {
         if let Some(up) = &learned.upgraded {
             self.restored[side.index()] = Some(up.restored);
             self.cut[side.index()] = up.cut;
+            self.left_group = self.left_group.or(up.left_group);
             let found = up.rehash.as_ref();
             self.wrong[side.index()] = found.map_or(0, |f| f.wrong);
             self.gone[side.index()] = found.map_or(0, |f| f.gone);
@@ -69,6 +71,8 @@ pub struct Warnings {
     pub unlike_uuids: Told,
     /// The two hosts have another unique id for the mailbox.
     pub unlike_uniqueid: Told,
+    /// New files have not the group of the old ones.
+    pub left_group: Told,
 }
 
 impl Warnings {
@@ -100,7 +104,11 @@ impl Warnings {
         let ids = self.unlike_uniqueid.line(
             "its unique id is another on the replica (unlike_uniqueid); what users have seen is kept under that id",
         );
-        [cut, wrong, gone, uuids, ids]
+        let groups = self.left_group.line(
+            "the new files have another group than the old ones, of which slotd's user is no member; it gave nobody a right that \
+             others have not. A slotd that runs as root, or as a member of the group, keeps it",
+        );
+        [cut, wrong, gone, uuids, ids, groups]
             .into_iter()
             .flatten()
             .collect()
@@ -120,6 +128,9 @@ impl Ear {
         told.not_compared += sum(&heard.gone);
         if changed {
             told.cut += sum(&heard.cut);
+            if heard.left_group.is_some() {
+                told.left_group.note(name);
+            }
             if let [Some(master), Some(replica)] = heard.restored
                 && master != replica
                 && heard.cut[0] != heard.cut[1]
@@ -168,5 +179,14 @@ mod tests {
         );
         assert_eq!(told.lines().len(), 3);
         assert!(told.lines()[1].contains("user.b"), "{:?}", told.lines());
+        let left = Heard {
+            left_group: Some(8),
+            ..Heard::default()
+        };
+        ear.hear("user.d", &left, false);
+        ear.hear("user.e", &left, true);
+        let told = ear.told();
+        assert_eq!(told.left_group.mailboxes, 1);
+        assert!(told.lines()[3].contains("user.e"), "{:?}", told.lines());
     }
 }

@@ -207,16 +207,35 @@ pub fn copy_attributes(from: &File, to: &File, path: &Path) -> Result<bool, IoEr
     let gid = (want.gid() != have.gid()).then(|| Gid::from_raw(want.gid()));
     let mut changed = uid.is_some() || gid.is_some();
     if changed {
-        match rustix::fs::fchown(to, uid, gid) {
-            // A group that may do nothing that all others may not: whoever could open the file still can, and nobody else.
-            Err(Errno::PERM) if uid.is_none() && group_is_as_others(from, &want) => {
-                tracing::debug!(
-                    gid = want.gid(),
-                    "the group of {} is not ours to give",
-                    path.display()
+        let given =
+            failpoint::hit("stage.give_group").and_then(|()| Ok(rustix::fs::fchown(to, uid, gid)?));
+        match given {
+            // A group that may do nothing that all others may not: whoever could open the file still can, and nobody else. A
+            // user's own server whose files once had another group is served so; UPGRADE tells of it.
+            Err(error)
+                if error.raw_os_error() == Some(Errno::PERM.raw_os_error())
+                    && uid.is_none()
+                    && group_is_as_others(from, &want) =>
+            {
+                tracing::warn!(
+                    "{} cannot have group {}, of which slotd's user is no member; it gives nobody a right that others have not",
+                    path.display(),
+                    want.gid()
                 );
             }
-            other => other.io_context("change owner of", path)?,
+            Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
+                let text = format!(
+                    "{error} (it must have user {} and group {}, and slotd runs as user {}: run it as root, or as that \
+                     user and a member of that group)",
+                    want.uid(),
+                    want.gid(),
+                    rustix::process::geteuid().as_raw()
+                );
+                let denied = io::Error::new(io::ErrorKind::PermissionDenied, text);
+                return Err(IoError::new("change owner of", path, denied));
+            }
+            Err(error) => return Err(IoError::new("change owner of", path, error)),
+            Ok(()) => {}
         }
     }
     changed |= copy_xattrs(from, to).io_context("copy extended attributes to", path)?;

@@ -31,6 +31,7 @@ pub fn code_of(error: &io::Error) -> Code {
         Some(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG) => Code::NoSpace,
         Some(Errno::EACCES | Errno::EPERM | Errno::EROFS) => Code::Denied,
         Some(Errno::ESTALE | Errno::ENOTCONN | Errno::ENODEV | Errno::ENXIO) => Code::Unmounted,
+        None if error.kind() == io::ErrorKind::PermissionDenied => Code::Denied,
         _ => Code::Io,
     }
 }

@@ -123,6 +123,9 @@ pub struct Upgraded {
     pub prepared: bool,
     /// Modification sequences that a version below 8 cannot hold.
     pub lost_modseqs: u32,
+    /// The group of a live file that its new one has not, as it is not slotd's to give and lets nobody do anything that others
+    /// may not; none if all keep theirs.
+    pub left_group: Option<u32>,
     /// SHA-1 over (UID as 4 bytes big-endian, GUID) of all records, in ascending order of UIDs. With `rehash=report` as they
     /// would be with `rehash=fix`.
     pub digest: Guid,
@@ -384,6 +387,10 @@ impl Upgraded {
             .with("prepared", u8::from(self.prepared))
             .with("lost_modseqs", self.lost_modseqs)
             .with("digest", self.digest)
+            .with_all(
+                self.left_group
+                    .map(|gid| Fields::new().with("left_group", gid)),
+            )
             .with_all(self.rehash.as_ref().map(Rehashed::to_fields))
     }
 
@@ -405,6 +412,7 @@ impl Upgraded {
             cut: fields.get_optional("cut")?.unwrap_or(0),
             prepared: fields.get::<u8>("prepared")? != 0,
             lost_modseqs: fields.get("lost_modseqs")?,
+            left_group: fields.get_optional("left_group")?,
             digest: fields.get("digest")?,
             rehash: Rehashed::from_fields(fields)?,
         })

@@ -96,7 +96,7 @@ impl Prepared {
             // What both hosts compare is not what is prepared then.
             let known = !self.want.by_content && self.only_grew(&plans);
             if known && self.grow(&mut stage, live, &plans)? {
-                return Ok(());
+                return stage.note_groups(locks);
             }
             stage.finish(locks)
         });

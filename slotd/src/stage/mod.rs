@@ -29,7 +29,7 @@ pub mod sources;
 mod watch;
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -286,6 +286,7 @@ impl Stage {
             cut: 0,
             prepared: false,
             lost_modseqs: 0,
+            left_group: None,
             digest: Guid::NULL,
             rehash: None,
         };
@@ -403,6 +404,25 @@ impl Stage {
             summed.each_once(&expunge.path_of(FileKind::Expunge.file_name()))?;
         }
         self.report.digest = summed.digester.finish();
+        self.note_groups(locks)
+    }
+
+    /// Says in the report which group could not be kept.
+    fn note_groups(&mut self, locks: &MailboxLocks) -> Result<(), Refusal> {
+        let group = |file: &File, kind: FileKind| {
+            let path = locks.place.directory_of(kind).path_of(kind.file_name());
+            file.metadata().map(|m| m.gid()).io_context("stat", &path)
+        };
+        self.report.left_group = None;
+        for staged in &self.files {
+            let live = locks
+                .file(staged.kind)
+                .map(|live| group(&live.file, staged.kind));
+            let live = live.transpose()?;
+            if live.is_some_and(|_| live != group(&staged.made.file, staged.kind).ok()) {
+                self.report.left_group = live;
+            }
+        }
         Ok(())
     }
 

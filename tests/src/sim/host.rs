@@ -520,6 +520,7 @@ fn upgraded(site: &Site<Mail>, wanted: Wanted) -> Upgraded {
         cut: 0,
         prepared: false,
         lost_modseqs: 0,
+        left_group: None,
         digest: Guid::from_bytes(whole.digest()),
         rehash: None,
     }

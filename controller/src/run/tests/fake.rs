@@ -511,6 +511,7 @@ fn in_session(host: &mut Host, session: &mut Session, name: &str, command: &Comm
                     cut: 0,
                     prepared: false,
                     lost_modseqs: 0,
+                    left_group: None,
                     digest: Guid::from_bytes(sum),
                     rehash: found,
                 }
