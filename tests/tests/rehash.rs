@@ -5,7 +5,8 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use tests::fleet::Fleet;
+use tests::fleet::{Fleet, program};
+use tests::process::Slotd;
 use tests::store::Host;
 use tests::witness::{Image, hex, sha1_of};
 
@@ -149,6 +150,51 @@ fn one_host_alone_may_be_wrong_and_messages_that_differ_are_refused() {
     fs::write(&message, &was).unwrap();
     let _ = fleet.controller("retry", &["--all"]).expect_code(0);
     assert!(both(&fleet) == right);
+}
+
+/// After the decision the replica is right and the master is not, and no version says so: only the run does.
+#[test]
+fn a_master_that_dies_in_its_commit_is_set_right_by_recover() {
+    for point in ["commit.link", "commit.renamed"] {
+        let (mut fleet, right) = upgraded();
+        for host in [&fleet.master, &fleet.replica] {
+            falsify(host, BOTH, "cyrus.index", 2);
+            falsify(host, BOTH, "cyrus.expunge", 1);
+        }
+        let wrong = files(&fleet.master);
+        let _ = fleet.take_slotd(0).unwrap().stop();
+        let dies = [
+            "env".to_owned(),
+            format!("REGUID_FAILPOINTS={point}=1:kill"),
+        ];
+        let slotd = Slotd::start_under(&dies, &program("slotd"), &fleet.master, &[]);
+        fleet.put_slotd(0, slotd);
+        let hasty = [
+            "--rehash=fix",
+            "--settle-attempts",
+            "1",
+            "--host-wait",
+            "0",
+            BOTH,
+        ];
+        let _ = fleet.controller("upgrade", &hasty).expect_code(70);
+        assert_eq!(fleet.open_transactions(), [BOTH], "{point}");
+        assert!(
+            files(&fleet.replica) == right[1],
+            "{point}: the replica has not committed"
+        );
+        assert_eq!(
+            files(&fleet.master) == wrong,
+            point == "commit.link",
+            "{point}"
+        );
+        fleet.take_slotd(0).unwrap().kill();
+        fleet.start();
+        let _ = fleet.controller("recover", &[]).expect_code(0);
+        assert!(both(&fleet) == right, "{point}");
+        assert!(fleet.open_transactions().is_empty());
+        let _ = fleet.controller("upgrade", &["--rehash"]).expect_code(0);
+    }
 }
 
 #[test]
