@@ -109,6 +109,14 @@ fn every_setup(faults: u8) -> Vec<(&'static str, Config)> {
         ("no expunge file", with(|c| c.initial = [(OLD.0, None); 2])),
         ("one host alone", with(|c| c.plan.replica = false)),
         ("PREPARE first", with(|c| c.plan.prepare = true)),
+        (
+            "a peer says otherwise of a message",
+            with(|c| {
+                c.plan.prepare = true;
+                c.peer_hashes = true;
+                c.retries = 1;
+            }),
+        ),
         ("without .OLD", with(|c| c.plan.drop_old = true)),
         (
             "pauses end before hosts are up",
@@ -148,8 +156,9 @@ fn every_state_within_two_faults_keeps_every_promise() {
         .map(|(name, config)| {
             exhaust(
                 name,
+                // What a peer says is one of the changes that are counted.
                 Config {
-                    writes: 0,
+                    writes: u8::from(config.peer_hashes),
                     ..config
                 },
             )
@@ -239,6 +248,31 @@ fn a_confirmation_of_what_has_ended_is_noticed() {
         what,
         "nothing is decided before both sides said that they hold what they staged"
     );
+}
+
+#[test]
+fn what_a_peer_says_compared_under_the_locks_is_noticed() {
+    let what = caught(
+        Mutation::DiffersUnderLocks,
+        Config {
+            peer_hashes: true,
+            ..Config::upgrade(0)
+        },
+    );
+    assert_eq!(
+        what,
+        "where a peer says otherwise of a message nothing is locked, written or decided"
+    );
+}
+
+/// One search of what the model has of it, for the code that says so and the code that hears it.
+#[test]
+fn where_a_peer_says_otherwise_of_a_message_nothing_is_touched() {
+    let mut config = Config::upgrade(0);
+    config.peer_hashes = true;
+    config.plan.prepare = true;
+    config.retries = 1;
+    exhaust("a peer says otherwise, no fault", config);
 }
 
 #[test]

@@ -55,6 +55,8 @@ pub struct Config {
     pub writes: u8,
     /// Owners expunge, and write to the expunge file, too.
     pub rich_owner: bool,
+    /// Hosts were given their peer's SHA-1s, so that a message of which it says otherwise is found.
+    pub peer_hashes: bool,
     /// Pauses may be over before a host that is down is up again.
     pub impatient: bool,
     /// A rule that is broken on purpose.
@@ -79,6 +81,7 @@ impl Config {
             faults,
             writes: 1,
             rich_owner: false,
+            peer_hashes: false,
             impatient: false,
             mutation: None,
             retries: 0,

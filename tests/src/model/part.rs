@@ -42,6 +42,7 @@ impl Hash for Shared {
             Broken::NeedlessDoubt => 14,
             Broken::SilentDoubt => 15,
             Broken::DecidedUnconfirmed => 16,
+            Broken::TouchedWhatDiffers => 17,
         });
         let [one, other] = self.up.map(|up| up as u8);
         state.write_u64(u64::from_le_bytes([
@@ -231,6 +232,7 @@ impl Step {
             | Self::Expire(m, ..)
             | Self::Cut(m, _)
             | Self::Missed(m, ..)
+            | Self::PeerDiffers(m, ..)
             | Self::RecoveryFails(m, ..)
             | Self::JournalFails(m, _)
             | Self::Abort(m)

@@ -69,6 +69,10 @@ pub fn all<M: Judged>() -> Vec<Property<M>> {
             "in doubt is told, loudly, and nothing else is",
             |m: &M, s| m.broken(s) != Some(Broken::SilentDoubt),
         ),
+        Property::always(
+            "where a peer says otherwise of a message nothing is locked, written or decided",
+            |m: &M, s| m.broken(s) != Some(Broken::TouchedWhatDiffers),
+        ),
         Property::always("nothing that an owner wrote is ever lost", |m: &M, s| {
             m.every_site(s, Held::Truth)
         }),

@@ -1,6 +1,6 @@
 //! Everything that can happen next, and what comes of it.
 
-use controller::two_phase::{Answer, Comparison, Entry, Event, Request, Side};
+use controller::two_phase::{Answer, Comparison, Entry, Event, Reason, Request, Side};
 use slotd::transaction;
 
 use super::Config;
@@ -46,6 +46,8 @@ pub enum Step {
     OwnerWrites(usize, Side, Which),
     /// There is no mailbox of that name to lock: its owner has renamed it, or another host answers; and then it is back.
     Missed(usize, Side, u8),
+    /// The server finds before any lock that the peer says otherwise of a message.
+    PeerDiffers(usize, Side, u8),
     /// Cyrus replaces the index.
     OwnerReplaces(usize, Side),
     /// `controller retry` after a rollback.
@@ -176,6 +178,16 @@ impl World {
                     let idle = site.next_op(conn.id).is_none() && conn.serving.is_none();
                     if self.writes > 0 && idle && conn.inbox == Some(Request::Lock) {
                         steps.push(Step::Missed(m, side, conn.id));
+                    }
+                    // When the replica's `LOCK` comes the master's locks are held: nothing is
+                    // looked at then.
+                    let compares = match conn.inbox {
+                        Some(Request::Prepare { .. }) => true,
+                        Some(Request::Lock) => side == Side::Master,
+                        _ => false,
+                    };
+                    if config.peer_hashes && self.writes > 0 && idle && compares {
+                        steps.push(Step::PeerDiffers(m, side, conn.id));
                     }
                 }
             }
@@ -351,6 +363,10 @@ impl World {
                 self.writes -= 1;
                 self.miss(m, side, id);
             }
+            Step::PeerDiffers(m, side, id) => {
+                self.writes -= 1;
+                self.peer_differs(m, side, id);
+            }
             Step::Retry(m) => {
                 self.retries -= 1;
                 self.rows[m] = super::world::Row::default();
@@ -436,7 +452,13 @@ impl World {
             runners[m].owed[side.index()] = false;
         }
         let event = match reply {
-            Some(answer) => Event::Reply(side, answer),
+            Some(answer) => {
+                let differs = matches!(&answer, Answer::No(no) if no.reason == Reason::Differs);
+                if differs && self.rows[m].decided.is_none() {
+                    self.with_runner(m, |r| r.differs = true);
+                }
+                Event::Reply(side, answer)
+            }
             None => Event::Lost(side, String::new()),
         };
         self.tell(config, m, event);

@@ -90,6 +90,36 @@ impl World {
         conn.reply = conn.attached.then_some(Answer::No(refusal));
     }
 
+    /// Before it takes any lock the server finds that the peer says otherwise of a message than
+    /// this host's own bytes.
+    pub fn peer_differs(&mut self, m: usize, side: Side, id: u8) {
+        self.rows[m].differed |= self.rows[m].decided.is_some();
+        let Some(conn) = self.conn_mut(m, side, id) else {
+            return;
+        };
+        let request = conn.inbox.take();
+        if let Some(Request::Prepare { .. }) = request {
+            let refusal = Refusal {
+                reason: Reason::Differs,
+                text: String::new(),
+            };
+            conn.reply = conn.attached.then_some(Answer::No(refusal));
+            return;
+        }
+        conn.serving = request;
+        let site = &mut self.sites[m][side.index()];
+        let (disk, log) = (site.disk.clone(), site.log.clone());
+        site.tell(id, transaction::Event::Lock);
+        if site.next_op(id) != Some(&Op::TakeLocks) {
+            return;
+        }
+        self.run_op(m, side, id, Some(Failing::Differs));
+        let site = &self.sites[m][side.index()];
+        if site.lock == Some(id) || site.disk != disk || site.log != log {
+            self.break_promise(Broken::TouchedWhatDiffers);
+        }
+    }
+
     /// A session's next op, done or failing; what comes of it.
     pub fn run_op(&mut self, m: usize, side: Side, id: u8, how: Option<Failing>) {
         let site = &mut self.sites[m][side.index()];
@@ -157,6 +187,7 @@ impl World {
             transaction::Answer::Failed => no(match fault {
                 Some(Fault::Locked) => Reason::Locked,
                 Some(Fault::Damaged) => Reason::Damaged,
+                Some(Fault::Differs) => Reason::Differs,
                 _ => Reason::Io,
             }),
             // As the controller reads these codes.

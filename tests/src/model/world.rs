@@ -39,6 +39,8 @@ pub enum Broken {
     NeedlessDoubt,
     /// In doubt without an alert, or an alert without a doubt.
     SilentDoubt,
+    /// A host said of a message that its peer says otherwise, and something was locked, written or decided then.
+    TouchedWhatDiffers,
 }
 
 /// One connection, as the network and the server see it.
@@ -75,6 +77,8 @@ pub struct Runner {
     pub end: Option<End>,
     /// By side: it was asked since its `LOCK` whether it holds what it staged, and it did.
     pub confirmed: [bool; 2],
+    /// It was told before any decision that a peer says otherwise of a message.
+    pub differs: bool,
     alerted: bool,
 }
 
@@ -95,6 +99,8 @@ pub struct Row {
     pub unrecorded: bool,
     /// Once decided it was not found under its name.
     pub missed: bool,
+    /// Once decided a peer said otherwise of a message.
+    pub differed: bool,
 }
 
 /// Whether slotd runs on a host.
@@ -179,6 +185,7 @@ impl World {
             self.rows[m].aborted = false;
             self.rows[m].unrecorded = false;
             self.rows[m].missed = false;
+            self.rows[m].differed = false;
             if self.rows[m].closed.is_none() {
                 self.tell(config, m, Event::Start);
             }
@@ -198,6 +205,7 @@ impl World {
         self.rows[m].aborted = false;
         self.rows[m].unrecorded = false;
         self.rows[m].missed = false;
+        self.rows[m].differed = false;
         self.tell(config, m, Event::Start);
     }
 
@@ -238,6 +246,13 @@ impl World {
     fn act(&mut self, config: &Config, m: usize, action: Action) {
         match action {
             Action::Send(side, request) => {
+                let works = matches!(
+                    request,
+                    Request::Lock | Request::Upgrade { .. } | Request::Commit { .. }
+                );
+                if works && self.runner(m).is_some_and(|r| r.differs) {
+                    self.break_promise(Broken::TouchedWhatDiffers);
+                }
                 if matches!(request, Request::Commit { .. }) && self.rows[m].decided.is_none() {
                     self.break_promise(Broken::CommitBeforeDecision);
                 }
@@ -251,6 +266,9 @@ impl World {
             }
             Action::Compare => self.with_runner(m, |r| r.compare = true),
             Action::Record(entry) => {
+                if self.runner(m).is_some_and(|r| r.differs) {
+                    self.break_promise(Broken::TouchedWhatDiffers);
+                }
                 let decides = matches!(entry, Entry::Decided { .. }) && config.plan.replica;
                 let confirmed = self.runner(m).map_or([false; 2], |r| r.confirmed);
                 if decides && confirmed != [true; 2] {
@@ -308,7 +326,8 @@ impl World {
             let row = &self.rows[m];
             let damaged = self.sites[m].iter().any(|s| s.damaged || s.shut_down);
             let exhausted = row.pauses >= config.plan.settle_attempts;
-            let known = row.aborted || row.unrecorded || row.missed || damaged || exhausted;
+            let known =
+                row.aborted || row.unrecorded || row.missed || row.differed || damaged || exhausted;
             if row.decided.is_none() || !known {
                 self.break_promise(Broken::NeedlessDoubt);
             }
@@ -363,6 +382,7 @@ impl Runner {
             wait: false,
             end,
             confirmed: [false; 2],
+            differs: false,
             alerted: false,
         }
     }

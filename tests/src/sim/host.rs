@@ -51,6 +51,10 @@ pub struct Shared {
     pub story: Vec<String>,
     /// Commands served.
     pub served: u64,
+    /// Hosts were given their peer's SHA-1s.
+    pub peer_hashes: bool,
+    /// How often a host said that its peer says otherwise of a message.
+    pub differ_seen: u64,
 }
 
 /// Shared between the hosts of one simulation.
@@ -290,13 +294,28 @@ impl Connection {
             }
             Command::Release { drop_old } => self.event(Event::Release { drop_old }),
             Command::Rollback => self.event(Event::Rollback),
-            Command::Prepare(_) | Command::Leave => return Some(Reply::Ok(Fields::new())),
+            Command::Prepare(prepare) => return Some(self.prepare(&prepare.of.mailbox)),
+            Command::Leave => return Some(Reply::Ok(Fields::new())),
             _ => return Some(Reply::no(Code::Unsupported, "not simulated")),
         }
         if self.mailbox.is_none() {
             return Some(Reply::no(Code::State, "no mailbox is locked"));
         }
         None
+    }
+
+    /// Hosts that were given their peer's SHA-1s compare them before any lock.
+    fn prepare(&mut self, mailbox: &MailboxName) -> Reply {
+        let mut all = look(&self.world);
+        let mailboxes = all.sites.len();
+        let m = (0..mailboxes).find(|m| name_of(*m) == *mailbox);
+        if let Some(m) = m.filter(|m| all.peer_hashes && peer_differs(&all.sites[*m])) {
+            let side = self.side;
+            all.tell(|| format!("host {side} mailbox {m}: the peer says otherwise"));
+            all.differ_seen += 1;
+            return Reply::no(Code::Differs, "the peer says otherwise of a message");
+        }
+        Reply::Ok(Fields::new())
     }
 
     fn move_to(&mut self, m: usize) {
@@ -317,6 +336,9 @@ impl Connection {
         let decided = open.is_ok_and(|open| open.iter().any(|o| o.row.name == name_of(m)));
         if !decided {
             all.violate("COMMIT came and the decision is not durable");
+        }
+        if all.peer_hashes && peer_differs(&all.sites[m]) {
+            all.violate("COMMIT came where a peer says otherwise of a message");
         }
     }
 
@@ -404,6 +426,7 @@ impl Connection {
             (Answer::Failed, _) => match session.and_then(|s| s.fault) {
                 Some(Fault::Locked) => Reply::no(Code::Locked, "somebody has it"),
                 Some(Fault::Damaged) => Reply::no(Code::Damaged, "damaged"),
+                Some(Fault::Differs) => Reply::no(Code::Differs, "the peer says otherwise"),
                 _ => Reply::no(Code::Io, "injected"),
             },
             (Answer::Expired, _) => Reply::no(Code::Expired, "too long"),
@@ -464,6 +487,19 @@ impl Connection {
         };
         Reply::Ok(page.to_fields())
     }
+}
+
+/// Whether a message that both hosts have is not the same on both.
+#[must_use]
+pub fn peer_differs(sites: &[Site<Mail>; 2]) -> bool {
+    let [one, other] = [&sites[0], &sites[1]].map(|site| site.disk.read(LIVE[0]));
+    one.zip(other).is_some_and(|(one, other)| {
+        let both = one
+            .records
+            .iter()
+            .filter_map(|(uid, r)| Some((r, other.records.get(uid)?)));
+        both.into_iter().any(|(a, b)| a.body != b.body)
+    })
 }
 
 /// How the transaction stands.

@@ -86,6 +86,8 @@ pub enum Failing {
     Unknown,
     /// What it has to read is damaged.
     Damaged,
+    /// Before any lock: the peer says otherwise of a message than this host's own bytes.
+    Differs,
 }
 
 /// What comes of a step.
@@ -329,6 +331,7 @@ impl Op {
         how: Failing,
     ) -> Outcome {
         session.fault = Some(match (self, how) {
+            (_, Failing::Differs) => Fault::Differs,
             (Self::TakeLocks, _) => Fault::Locked,
             (_, Failing::Damaged) => Fault::Damaged,
             _ => Fault::Io,
@@ -342,7 +345,12 @@ impl Op {
         let putting_back =
             self == Self::WriteBackIntent || session.ops.contains(&Self::PutBackDone);
         match self {
-            Self::TakeLocks => Outcome::Tell(Event::Locks { taken: false }),
+            Self::TakeLocks => {
+                if how == Failing::Differs && site.mutation == Some(Mutation::DiffersUnderLocks) {
+                    site.lock = Some(session.id);
+                }
+                Outcome::Tell(Event::Locks { taken: false })
+            }
             Self::WriteIntent => {
                 if site.log.is_usable() {
                     let intent = Intent::of(&site.disk, Role::Handle);

@@ -39,6 +39,8 @@ pub enum Mutation {
     WakeWholeBatch,
     /// `CONFIRM` is answered with yes by a slotd that has ended the transaction.
     ConfirmBlindly,
+    /// What a peer says is compared when the locks are taken, and they are kept.
+    DiffersUnderLocks,
 }
 
 /// What `UPGRADE` was asked for.
@@ -59,6 +61,8 @@ pub enum Fault {
     Io,
     /// A file is not what it should be.
     Damaged,
+    /// The peer says otherwise of a message.
+    Differs,
 }
 
 /// One connection's transaction and what it has yet to do.
