@@ -27,6 +27,11 @@ fn status(field: &str) -> u64 {
 
 /// Writes a file of `n` records in steps, so that making it takes no memory either.
 fn big(path: &Path, n: u32) {
+    big_of(path, n, |uid| uid);
+}
+
+/// The same with other UIDs than 1, 2, 3.
+fn big_of(path: &Path, n: u32, uid: impl Fn(u32) -> u32) {
     use std::io::Write;
     let mut out = std::io::BufWriter::new(std::fs::File::create(path).expect("create"));
     let header = IndexBuilder::new(9, FileKind::Index)
@@ -35,11 +40,11 @@ fn big(path: &Path, n: u32) {
     out.write_all(&header.to_bytes().expect("fits"))
         .expect("write");
     for first in (1..=n).step_by(5000) {
-        let records = (first..(first + 5000).min(n + 1)).map(|uid| BuildRecord {
-            uid,
+        let records = (first..(first + 5000).min(n + 1)).map(|i| BuildRecord {
+            uid: uid(i),
             ..BuildRecord::default()
         });
-        let some = IndexBuilder::new(9, FileKind::Index).records(records);
+        let some = IndexBuilder::new(9, FileKind::Expunge).records(records);
         out.write_all(&some.to_bytes().expect("fits")[96..])
             .expect("write");
     }
@@ -76,6 +81,25 @@ fn a_large_file_is_converted_in_16_mib() {
         mapped < before.1 + 16 * MIB,
         "{mapped} KiB mapped, {} before",
         before.1
+    );
+}
+
+#[test]
+fn two_expunge_files_in_no_order_are_compared_in_8_bytes_a_record_each() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let dir = tempfile::tempdir().expect("tempdir");
+    let peak = |n: u32| {
+        let path = dir.path().join(format!("cyrus.expunge-{n}"));
+        big_of(&path, n, |uid| n + 1 - uid);
+        let path = path.to_str().expect("text");
+        peak_of(&["diff", "--kind", "expunge", path, path])
+    };
+    let (few, many) = (28_000, 280_000);
+    let (small, large) = (peak(few), peak(many));
+    let room = 2 * u64::from(many - few) * 8 / 1024 + 2 * MIB;
+    assert!(
+        large < small + room,
+        "{small} KiB for {few} records, {large} for {many}"
     );
 }
 

@@ -154,7 +154,8 @@ fn check_uids(
     findings: &mut Findings,
 ) -> Result<(), ReadError> {
     let path = expunge.path();
-    let mut seen = HashSet::new();
+    // All the room at once: a set that grows takes half as much again for a moment.
+    let mut seen = HashSet::with_capacity(expunge.num_records() as usize);
     for record in expunge.records() {
         let uid = record?.uid();
         if !seen.insert(uid) {

@@ -70,7 +70,7 @@ pub fn repair_expunge<W: Write + ?Sized>(
             reason,
         })
     };
-    let mut seen = HashSet::new();
+    let mut seen = HashSet::with_capacity(expunge.num_records() as usize);
     for record in expunge.records() {
         let uid = record?.uid();
         if !seen.insert(uid) {
