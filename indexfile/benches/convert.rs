@@ -1,7 +1,7 @@
 //! Converting version 9 to 10 beside a plain copy of the result, both with fsync.
 //!
-//! `RECORDS=200000,5000000 cargo bench -p indexfile` (default 200000). The files lie in `BENCH_DIR`,
-//! by default the target directory, so that both sides meet the same file system.
+//! `RECORDS=200000,5000000 cargo bench -p indexfile` (default 200000). The files lie in
+//! `BENCH_DIR`, by default the target directory, so that both sides meet the same file system.
 
 use criterion::{Criterion, Throughput};
 use indexfile::build::{BuildRecord, IndexBuilder};

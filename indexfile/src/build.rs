@@ -1,7 +1,7 @@
 //! Fresh files from typed records: for stores that are made from nothing, and for tests.
 //!
-//! Promises: what it returns, [`crate::IndexFile`] reads; counters, `exists` and checksums are right
-//! unless set otherwise. Makes bytes only, so a crash leaves nothing.
+//! Promises: what it returns, [`crate::IndexFile`] reads; counters, `exists` and checksums are
+//! right unless set otherwise. Makes bytes only, so a crash leaves nothing.
 
 use crate::guid::RecordGuid;
 use crate::kind::FileKind;
@@ -99,7 +99,8 @@ pub struct IndexBuilder {
 }
 
 impl IndexBuilder {
-    /// An empty file: generation 0, uidvalidity 1, `POP3_NEW_UIDL` set as Cyrus does for new mailboxes.
+    /// An empty file: generation 0, uidvalidity 1, `POP3_NEW_UIDL` set as Cyrus does for new
+    /// mailboxes.
     #[must_use]
     pub fn new(minor_version: u32, kind: FileKind) -> Self {
         Self {

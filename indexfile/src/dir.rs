@@ -1,9 +1,10 @@
 //! Opening what lies in a mail store: the one way for all programs of this workspace.
 //!
-//! Promises: a file is opened relative to a directory that was opened beneath its partition's root; no symbolic link
-//! leads out of the root, and a file that is one is refused; an open never waits (a fifo), never has an effect
-//! on a device; only regular files are given out, and what is read whole has a limit. Each refusal says what lies there,
-//! because "no such file" and "no such directory" mean very different things to a mailbox. Nothing is written.
+//! Promises: a file is opened relative to a directory that was opened beneath its partition's root;
+//! no symbolic link leads out of the root, and a file that is one is refused; an open never waits
+//! (a fifo), never has an effect on a device; only regular files are given out, and what is read
+//! whole has a limit. Each refusal says what lies there, because "no such file" and "no such
+//! directory" mean very different things to a mailbox. Nothing is written.
 
 use crate::error::{IoContext, IoError};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
@@ -16,12 +17,13 @@ use std::path::{Component, Path, PathBuf};
 
 /// How long files that are read whole may be, in bytes.
 pub mod limit {
-    /// `cyrus.header`: a quota root, 128 flag names and a copy of the ACL. An ACL of ten thousand users has
-    /// a few hundred KiB, and Cyrus maps all of it at each open.
+    /// `cyrus.header`: a quota root, 128 flag names and a copy of the ACL. An ACL of ten thousand
+    /// users has a few hundred KiB, and Cyrus maps all of it at each open.
     pub const HEADER: u64 = 4 << 20;
     /// `imapd.conf` and each file it includes; the longest seen have some hundred KiB.
     pub const CONF: u64 = 4 << 20;
-    /// Small files that our own programs write beside a store or in a state directory: identities, mounts, proofs.
+    /// Small files that our own programs write beside a store or in a state directory: identities,
+    /// mounts, proofs.
     pub const STATE: u64 = 4 << 20;
 }
 
@@ -78,7 +80,8 @@ pub enum OpenError {
 #[error("{0}")]
 struct OddFile(String);
 
-/// Whether an error says that something is not what it should be, rather than that the system failed.
+/// Whether an error says that something is not what it should be, rather than that the system
+/// failed.
 #[must_use]
 pub fn is_odd(error: &std::io::Error) -> bool {
     let inner = error.get_ref();
@@ -165,7 +168,8 @@ const FILE: OFlags = OFlags::CLOEXEC
     .union(OFlags::NOCTTY);
 
 impl Dir {
-    /// Opens a directory by its path, following links: for partition roots, which the administrator names.
+    /// Opens a directory by its path, following links: for partition roots, which the administrator
+    /// names.
     ///
     /// # Errors
     /// It is not there, or is no directory.
@@ -173,7 +177,8 @@ impl Dir {
         Self::root(path, DIRECTORY)
     }
 
-    /// The same, with a handle that is good as the start of other calls only (`O_PATH`): needs no permission to read it.
+    /// The same, with a handle that is good as the start of other calls only (`O_PATH`): needs no
+    /// permission to read it.
     ///
     /// # Errors
     /// As [`Dir::open_root`].
@@ -306,7 +311,8 @@ impl AsFd for Dir {
     }
 }
 
-/// [`Dir::open_file`] for those who hold the directory in their own way; `path` is its path, for messages.
+/// [`Dir::open_file`] for those who hold the directory in their own way; `path` is its path, for
+/// messages.
 ///
 /// # Errors
 /// As [`Dir::open_file`].
@@ -330,8 +336,9 @@ pub fn open_at(
     }
 }
 
-/// Why a file could not be opened. The system's answer to a socket (ENXIO) is also that of a disk that is gone, and
-/// that to a directory differs by the way it was to be opened: so what lies there decides.
+/// Why a file could not be opened. The system's answer to a socket (ENXIO) is also that of a disk
+/// that is gone, and that to a directory differs by the way it was to be opened: so what lies there
+/// decides.
 fn why(path: PathBuf, found: Option<Stat>, errno: Errno) -> OpenError {
     match found.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
         Some(FileType::Symlink) => OpenError::Link { path },

@@ -37,8 +37,8 @@ impl Exit {
         self as u8
     }
 
-    /// The exit code that fits an I/O error: 77 when permission is missing, 65 when something is not what it should be
-    /// (a fifo in the place of a file), else 74.
+    /// The exit code that fits an I/O error: 77 when permission is missing, 65 when something is
+    /// not what it should be (a fifo in the place of a file), else 74.
     #[must_use]
     pub fn of_io(source: &std::io::Error) -> Self {
         match source.kind() {

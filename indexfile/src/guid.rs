@@ -1,4 +1,5 @@
-//! Message identifiers: the 12-byte UUID of versions 7 to 9 and the 20-byte GUID from version 10 on.
+//! Message identifiers: the 12-byte UUID of versions 7 to 9 and the 20-byte GUID from version 10
+//! on.
 //!
 //! A GUID is the SHA-1 of the message file's exact bytes. A UUID says nothing about content. Both
 //! are opaque here: this module never computes one.
@@ -49,7 +50,8 @@ impl Guid {
         self.0 == [0; 20]
     }
 
-    /// True if the last eight bytes are zero: NULL, a padded UUID, or a SHA-1 that was cut to 12 bytes.
+    /// True if the last eight bytes are zero: NULL, a padded UUID, or a SHA-1 that was cut to 12
+    /// bytes.
     ///
     /// One real SHA-1 in 2^64 looks like this too, so a GUID that is still old-style after it was
     /// computed afresh is no error.
@@ -126,7 +128,8 @@ impl RecordGuid {
         }
     }
 
-    /// True if it is not a whole SHA-1: absent, any UUID, or a GUID with eight zero bytes at its end.
+    /// True if it is not a whole SHA-1: absent, any UUID, or a GUID with eight zero bytes at its
+    /// end.
     #[must_use]
     #[inline]
     pub fn is_old_style(self) -> bool {

@@ -1,4 +1,5 @@
-//! What lies on a Cyrus disk: index and expunge files, GUIDs, `cyrus.header`, `imapd.conf`, mailbox directories.
+//! What lies on a Cyrus disk: index and expunge files, GUIDs, `cyrus.header`, `imapd.conf`, mailbox
+//! directories.
 //!
 //! This crate knows bytes and paths and nothing else: it has no clock, no network and no threads,
 //! takes no locks, and never writes under a live name. Whoever calls it decides what may be opened

@@ -68,8 +68,8 @@ pub enum ReadError {
         /// Where it ends now, or a place behind that.
         actual: u64,
     },
-    /// Version 9 or older with the record size of version 10: a version 10 file that a server before
-    /// 2.3.10 appended to. Its GUIDs may be overwritten in part.
+    /// Version 9 or older with the record size of version 10: a version 10 file that a server
+    /// before 2.3.10 appended to. Its GUIDs may be overwritten in part.
     #[error(
         "{} says version {minor_version} but has records of 88 bytes: a server older than 2.3.10 wrote \
          into a version 10 file, and its GUIDs and modseqs cannot be trusted",

@@ -4,7 +4,8 @@
 //! the version number, as in Cyrus; a file shorter than its header says is refused (2.3.16 invents
 //! records there), bytes after the last record are ignored (a crashed append leaves them). What
 //! [`IndexFile::open`] returns has been checked from end to end: UIDs are not zero and ascend in an
-//! index, and from version 12 on all checksums agree. Nothing is written, so a crash leaves nothing.
+//! index, and from version 12 on all checksums agree. Nothing is written, so a crash leaves
+//! nothing.
 //!
 //! A live file is read as it is at that moment, a block of records at a time. Cyrus appends to it,
 //! writes single records in place and else replaces it by rename, so a record that the header
@@ -52,7 +53,8 @@ impl IndexFile {
     }
 
     /// Checks an open file; `path` is for messages. The file's offset is not moved. The handle of a
-    /// large one is duplicated: what belongs to the open file, as its locks do, lives as long as this.
+    /// large one is duplicated: what belongs to the open file, as its locks do, lives as long as
+    /// this.
     ///
     /// # Errors
     /// Any [`ReadError`].
@@ -92,8 +94,8 @@ impl IndexFile {
         }
     }
 
-    /// The same, and small files too are read by position each time: for those who have a live file open
-    /// for long and want its records as they are then.
+    /// The same, and small files too are read by position each time: for those who have a live file
+    /// open for long and want its records as they are then.
     ///
     /// # Errors
     /// Any [`ReadError`] that the header and the length alone show.
@@ -104,7 +106,8 @@ impl IndexFile {
     }
 
     fn shape_of(file: &File, path: &Path) -> Result<(Shape, u64), ReadError> {
-        // One page holds any header; what is read here is the private copy that all lengths come from.
+        // One page holds any header; what is read here is the private copy that all lengths come
+        // from.
         let mut first = vec![0; MAX_SIZE as usize];
         let got = read_up_to(file, &mut first, 0).io_context("read", path)?;
         first.truncate(got);
@@ -247,8 +250,8 @@ impl IndexFile {
         self.length
     }
 
-    /// Header and records as they are now, in memory, without bytes that trail them. For small files,
-    /// and for a copy that nobody can change.
+    /// Header and records as they are now, in memory, without bytes that trail them. For small
+    /// files, and for a copy that nobody can change.
     ///
     /// # Errors
     /// [`ReadError::Io`] or [`ReadError::Changed`].
@@ -302,8 +305,8 @@ impl IndexFile {
         u64::from(self.header.start_offset()) + u64::from(record) * size
     }
 
-    /// At most `most` records from position `from` on, counted from 0; none behind the last. `buffer`
-    /// is where they are put if they are not in memory already.
+    /// At most `most` records from position `from` on, counted from 0; none behind the last.
+    /// `buffer` is where they are put if they are not in memory already.
     ///
     /// # Errors
     /// [`ReadError::Io`] or [`ReadError::Changed`].

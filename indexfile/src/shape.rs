@@ -1,8 +1,8 @@
-//! What the first bytes of a file say about the rest: whether it is an index at all, of which version,
-//! and how long it must be.
+//! What the first bytes of a file say about the rest: whether it is an index at all, of which
+//! version, and how long it must be.
 //!
-//! Promises: every length is checked against the file's before anything is read by it, with arithmetic
-//! that cannot overflow.
+//! Promises: every length is checked against the file's before anything is read by it, with
+//! arithmetic that cannot overflow.
 
 use crate::header::{Header, be32};
 use crate::layout::{self, RecordSlots};

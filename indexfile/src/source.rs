@@ -1,9 +1,9 @@
 //! Where the bytes of a file come from: positioned reads of the open file, or memory.
 //!
-//! Nothing is mapped. Somebody may truncate a live file at any moment (`cp backup/cyrus.index live/`
-//! does), and a map that is touched behind the new end kills the whole process (SIGBUS); a read there
-//! is only short. Whoever reads gets an error then, and never bytes that are not in the file.
-//! Small files are read at once and closed; of others no more than a window is in memory.
+//! Nothing is mapped. Somebody may truncate a live file at any moment (`cp backup/cyrus.index
+//! live/` does), and a map that is touched behind the new end kills the whole process (SIGBUS); a
+//! read there is only short. Whoever reads gets an error then, and never bytes that are not in the
+//! file. Small files are read at once and closed; of others no more than a window is in memory.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -21,8 +21,8 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// Of the first `len` bytes of `file`. The handle is duplicated: it shares locks and the offset,
-    /// which is not moved.
+    /// Of the first `len` bytes of `file`. The handle is duplicated: it shares locks and the
+    /// offset, which is not moved.
     pub(crate) fn of(file: &File, len: u64) -> std::io::Result<Self> {
         if len > IN_MEMORY {
             return Ok(Self::File(file.try_clone()?));

@@ -1,4 +1,5 @@
-//! The store that a genuine Cyrus 2.3.9 wrote: found by walking, converted, compared with its files.
+//! The store that a genuine Cyrus 2.3.9 wrote: found by walking, converted, compared with its
+//! files.
 
 use indexfile::mailbox::{HeaderFile, ImapdConf, MailboxName, MetaFile, name_of_dir};
 use indexfile::messages::MessageDir;

@@ -108,7 +108,8 @@ proptest! {
         let file = open(a.clone(), kind);
         let Some(b) = convert(&file, second, false, keep) else { return Ok(()) };
         let cut = first == 10 && second < 10 && file.records().map(Result::unwrap).any(|r| !r.guid().is_old_style());
-        // On the way up to 10 a modseq of 0 becomes 1, whether that is the way there or the way back.
+        // On the way up to 10 a modseq of 0 becomes 1, whether that is the way there or the way
+        // back.
         let zeros = (first == 10) != (second == 10) && file.records().map(Result::unwrap).any(|r| r.modseq() == Some(0));
         let back = convert(&open(b, kind), first, false, keep).expect("nothing new to lose");
         if !cut && !zeros {

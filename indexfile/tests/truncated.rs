@@ -1,5 +1,5 @@
-//! Somebody truncates a file, or copies another over it in place, while it is read. Each command ends with
-//! success or with a sentence and its exit code; none is killed by a signal.
+//! Somebody truncates a file, or copies another over it in place, while it is read. Each command
+//! ends with success or with a sentence and its exit code; none is killed by a signal.
 
 use indexfile::build::{BuildRecord, IndexBuilder};
 use indexfile::sha1s::{Cache, Entry, Stamp, encode};

@@ -1,7 +1,7 @@
 //! Removing caches, when a migration is over.
 //!
-//! Removes `cyrus.sha1s` and what a killed run left of its own name, whatever state they are in, and
-//! nothing else. A crash leaves some of them removed.
+//! Removes `cyrus.sha1s` and what a killed run left of its own name, whatever state they are in,
+//! and nothing else. A crash leaves some of them removed.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! What keeps a run from disturbing the live server: stop, pause, and a limit on bytes a second.
 //!
-//! One [`Governor`] is shared by all threads of a run. Signals, a flag file and the load average set
-//! its switches ([`crate::cli`]). A thread that it delays still notices a stop within a tenth of a
-//! second.
+//! One [`Governor`] is shared by all threads of a run. Signals, a flag file and the load average
+//! set its switches ([`crate::cli`]). A thread that it delays still notices a stop within a tenth
+//! of a second.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

@@ -69,7 +69,8 @@ impl Links {
         self.met.load(Ordering::Relaxed)
     }
 
-    /// A file is open: read it, or use what is known, or put it aside while another thread reads it.
+    /// A file is open: read it, or use what is known, or put it aside while another thread reads
+    /// it.
     #[must_use]
     pub fn opened(&self, stat: &FileStat) -> Opened {
         if stat.links < 2 {

@@ -1,8 +1,8 @@
 //! A mailbox opened for reading, without a lock: directories, index, expunge file, header.
 //!
 //! What is promised: the index is read before the expunge file, so that a message that is being
-//! expunged meanwhile is seen in both rather than in neither. Large index files are read through a window.
-//! Nothing is written.
+//! expunged meanwhile is seen in both rather than in neither. Large index files are read through a
+//! window. Nothing is written.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};

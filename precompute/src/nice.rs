@@ -14,7 +14,8 @@ const IOPRIO_CLASS_SHIFT: libc::c_int = 13;
 /// # Errors
 /// The system's, from a kernel without I/O priorities.
 pub fn idle() -> io::Result<()> {
-    // SAFETY: ioprio_set takes three integers and touches no memory of ours; `who` 0 is this thread.
+    // SAFETY: ioprio_set takes three integers and touches no memory of ours; `who` 0 is this
+    // thread.
     let result = unsafe {
         libc::syscall(
             libc::SYS_ioprio_set,

@@ -1,8 +1,8 @@
 //! Cached entries against the message files: everything is read and hashed again.
 //!
-//! An entry whose file has changed since (stamp or size differ) or is gone is stale: no harm, it will
-//! not be used. An entry whose file is unchanged and has another SHA-1 is wrong, which means that
-//! either the cache or the message has rotted. Nothing is written.
+//! An entry whose file has changed since (stamp or size differ) or is gone is stale: no harm, it
+//! will not be used. An entry whose file is unchanged and has another SHA-1 is wrong, which means
+//! that either the cache or the message has rotted. Nothing is written.
 
 use std::collections::HashMap;
 use std::sync::Arc;

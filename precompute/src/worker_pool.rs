@@ -1,8 +1,8 @@
 //! The one pool of threads: the pass, the scrub, the verification and the import run on it.
 //!
 //! Cold storage wants many requests in flight, a warm page cache one thread a core. Threads that
-//! wait for storage leave processors idle. So a pool starts with one thread a core and doubles their
-//! number while processors stay idle, up to [`Limits::threads`].
+//! wait for storage leave processors idle. So a pool starts with one thread a core and doubles
+//! their number while processors stay idle, up to [`Limits::threads`].
 //!
 //! Tasks come from a source, which is asked when a thread is free, and from other tasks. So memory
 //! does not grow with the length of the source. Nothing here touches a file.
@@ -32,7 +32,8 @@ const NAP: Duration = Duration::from_millis(100);
 const MAX_DELAYED: usize = 512;
 /// Descriptors that are not a worker's: standard streams, a walk, what the process had before.
 const FDS_ELSEWHERE: usize = 128;
-/// Descriptors of one worker: a message in each lane, directories, an index, a cache, its successor.
+/// Descriptors of one worker: a message in each lane, directories, an index, a cache, its
+/// successor.
 const FDS_OF_A_WORKER: usize = MAX_LANES + 8;
 
 /// How a pool runs.

@@ -96,8 +96,8 @@ fn meddle(store: &Store, mailboxes: &[String], seed: u64, over: &AtomicBool) {
 #[test]
 fn a_message_expunged_meanwhile_is_no_finding() {
     // The index that the run reads lists 1 to 5; by the time the message is missed, the index that
-    // is there does not list it any more. Done with a named pipe in the place of nothing: the run is
-    // paused by its rate limit while we expunge.
+    // is there does not list it any more. Done with a named pipe in the place of nothing: the run
+    // is paused by its rate limit while we expunge.
     let store = Store::new();
     store.make("user.slow", &(1..=60).collect::<Vec<_>>(), &[]);
     let mut run = std::process::Command::new(common::PRECOMPUTE);

@@ -16,8 +16,8 @@ fn guid(uid: u32) -> Guid {
     Guid::from_bytes(bytes)
 }
 
-/// A mailbox of `n` records with GUIDs, and a cache of as many entries; made in steps, as this process is to
-/// stay small as well.
+/// A mailbox of `n` records with GUIDs, and a cache of as many entries; made in steps, as this
+/// process is to stay small as well.
 fn mailbox(root: &Path, n: u32) {
     let dir = root.join("spool/user/joe");
     fs::create_dir_all(&dir).expect("mkdir");

@@ -1,4 +1,5 @@
-//! That there is nothing to do is never what somebody wanted: an error with its own sentence, from every command.
+//! That there is nothing to do is never what somebody wanted: an error with its own sentence, from
+//! every command.
 
 mod common;
 

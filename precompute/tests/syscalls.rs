@@ -1,5 +1,5 @@
-//! What the program asks of the kernel, as `strace` sees it (`.ci/run` installs it; without it these
-//! tests fail, they are not skipped).
+//! What the program asks of the kernel, as `strace` sees it (`.ci/run` installs it; without it
+//! these tests fail, they are not skipped).
 
 mod common;
 
@@ -148,8 +148,9 @@ fn threads_that_cannot_be_started_while_it_runs_are_done_without() {
     let (asked, refused) = run("inject=clone3:error=EAGAIN:when=9999");
     assert_eq!(refused, 0);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    // Counted in each thread: all that the first one starts are granted (those that begin, and what reads the list, keeps
-    // time, shows progress and waits for signals), and some of those that are wanted later are not.
+    // Counted in each thread: all that the first one starts are granted (those that begin, and what
+    // reads the list, keeps time, shows progress and waits for signals), and some of those that are
+    // wanted later are not.
     let begin = cores + 6;
     assert!(asked > begin, "{asked} threads");
     let (_, refused) = run(&format!("inject=clone3:error=EAGAIN:when={begin}+"));
@@ -158,7 +159,8 @@ fn threads_that_cannot_be_started_while_it_runs_are_done_without() {
 
 #[test]
 fn a_failed_fsync_or_a_full_disk_leaves_the_old_cache_and_says_74() {
-    // One mailbox is synced for itself, several are together where not much else waits to be written.
+    // One mailbox is synced for itself, several are together where not much else waits to be
+    // written.
     one_fault_after_the_other(
         &["user.joe"],
         &[

@@ -22,19 +22,19 @@ use std::path::{Path, PathBuf};
                         docs/findings.md explains every code."
 )]
 pub(super) struct Args {
-    /// A cyrus.index or cyrus.expunge, a mailbox's meta directory, or a tree of them; with --imapd-conf names of
-    /// mailboxes.
+    /// A cyrus.index or cyrus.expunge, a mailbox's meta directory, or a tree of them; with
+    /// --imapd-conf names of mailboxes.
     #[arg(required_unless_present = "imapd_conf", value_name = "PATH|NAME")]
     paths: Vec<PathBuf>,
-    /// Cyrus's configuration: each file of a mailbox is looked for where it puts it; without names all mailboxes are
-    /// checked.
+    /// Cyrus's configuration: each file of a mailbox is looked for where it puts it; without names
+    /// all mailboxes are checked.
     #[arg(long, value_name = "FILE", conflicts_with = "messages")]
     imapd_conf: Option<PathBuf>,
     /// Compare sizes and GUIDs with the message files in this directory (one mailbox only).
     #[arg(long, value_name = "DIR")]
     messages: Option<PathBuf>,
-    /// For a mailbox whose expunge file was left at an older version than its index: write the right
-    /// expunge file here. Nothing in the mailbox is touched.
+    /// For a mailbox whose expunge file was left at an older version than its index: write the
+    /// right expunge file here. Nothing in the mailbox is touched.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["messages", "json"])]
     repair_to: Option<PathBuf>,
     /// Print one JSON document.

@@ -29,13 +29,15 @@ pub(super) struct Args {
     /// Where the message files lie, to compute the SHA-1 of those whose GUID is old-style.
     #[arg(long, value_name = "DIR", conflicts_with = "keep_guids")]
     messages: Option<PathBuf>,
-    /// A cyrus.sha1s file with SHA-1s computed before. Without --messages its sizes alone are compared.
+    /// A cyrus.sha1s file with SHA-1s computed before. Without --messages its sizes alone are
+    /// compared.
     #[arg(long, value_name = "FILE", conflicts_with = "keep_guids")]
     sha1s: Option<PathBuf>,
     /// Do to GUIDs what Cyrus itself does: pad 12 bytes to 20 with zeros, cut 20 to 12.
     #[arg(long)]
     keep_guids: bool,
-    /// Below version 10: take the UUIDs from this older copy of the file, which gives its bytes back.
+    /// Below version 10: take the UUIDs from this older copy of the file, which gives its bytes
+    /// back.
     #[arg(long, value_name = "OLDFILE")]
     uuids_from: Option<PathBuf>,
     /// Drop what the version cannot hold: modseqs below 8, UUIDs below 7, option bits below 8.

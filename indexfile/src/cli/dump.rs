@@ -1,6 +1,7 @@
 //! `indexfile dump`: a file as text or JSON Lines.
 //!
-//! What can be read of a damaged file is printed, and then the damage is named and the exit code is 65.
+//! What can be read of a damaged file is printed, and then the damage is named and the exit code is
+//! 65.
 
 use super::fail::Fail;
 use crate::dir::open_named;
@@ -18,7 +19,8 @@ use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A cyrus.index or cyrus.expunge; the names of user flags are taken from the cyrus.header beside it.
+    /// A cyrus.index or cyrus.expunge; the names of user flags are taken from the cyrus.header
+    /// beside it.
     file: PathBuf,
     /// Print JSON Lines: the header, then each record.
     #[arg(long)]

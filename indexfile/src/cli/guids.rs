@@ -1,4 +1,5 @@
-//! Where `convert` takes identifiers from: the cache, the message files, or an older copy of the file.
+//! Where `convert` takes identifiers from: the cache, the message files, or an older copy of the
+//! file.
 
 use super::fail::Fail;
 use crate::exit::Exit;

@@ -153,7 +153,8 @@ pub const VERSIONS: [u32; 18] = [
 pub const WRITABLE: std::ops::RangeInclusive<u32> = 6..=10;
 
 /// Record sizes that versions 2 to 9 ever had; the size, not the version, tells which fields exist.
-/// Bytes of a record in some files of version 19: the fields of version 19 and zeros up to the size of version 20.
+/// Bytes of a record in some files of version 19: the fields of version 19 and zeros up to the size
+/// of version 20.
 pub(crate) const LONG_19: u32 = 144;
 
 pub(crate) const EARLY_RECORD_SIZES: [u32; 5] = [52, 56, 60, 72, 80];

@@ -127,7 +127,8 @@ fields! {
         ContentLines = "content_lines",
         /// Time of saving into this mailbox.
         Savedate = "savedate",
-        /// Which headers the cache record holds (from 3.2 on the upper half extends `cache_offset`).
+        /// Which headers the cache record holds (from 3.2 on the upper half extends
+        /// `cache_offset`).
         CacheVersion = "cache_version",
         /// UUID of 12 bytes, or GUID of 20.
         Guid = "guid",

@@ -1,4 +1,5 @@
-//! The syntax of `imapd.conf`: lines of `key: value`, comments, `@include`; and what can be wrong with it.
+//! The syntax of `imapd.conf`: lines of `key: value`, comments, `@include`; and what can be wrong
+//! with it.
 
 use crate::dir::{limit, read_named};
 use crate::error::IoError;
@@ -102,8 +103,9 @@ fn include(path: &Path, depth: usize, settings: &mut Settings) -> Result<(), Con
 
 /// Lines with what continues them, each with the number of its first line, from 1.
 ///
-/// As Cyrus reads them: a backslash right before the line feed joins the next line, before anything else is looked at.
-/// So a comment that ends in one swallows the next line. What is continued by nothing is dropped.
+/// As Cyrus reads them: a backslash right before the line feed joins the next line, before anything
+/// else is looked at. So a comment that ends in one swallows the next line. What is continued by
+/// nothing is dropped.
 fn logical_lines(text: &str) -> impl Iterator<Item = (usize, String)> + '_ {
     let mut lines = (1_usize..).zip(text.split_inclusive('\n'));
     std::iter::from_fn(move || {

@@ -9,7 +9,8 @@ use super::name::MailboxName;
 use crate::kind::MetaFile;
 use std::path::{Path, PathBuf};
 
-/// A directory as a partition's root and the path below it, so that it can be opened beneath the root.
+/// A directory as a partition's root and the path below it, so that it can be opened beneath the
+/// root.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Location {
     /// Root of a partition, absolute.
@@ -105,9 +106,10 @@ impl ImapdConf {
         Ok(self.dirs_at(partition, &sub))
     }
 
-    /// The directories by the rule of every release, that of 2.x ([`Self::dirs`]) first, each once: for those who read a
-    /// store of which they do not know the server. With `fulldirhash` 2.x takes the letter from the internal name, and 3.x from
-    /// the external one, whose dot ends what counts (`first^last` is `first.last` there).
+    /// The directories by the rule of every release, that of 2.x ([`Self::dirs`]) first, each once:
+    /// for those who read a store of which they do not know the server. With `fulldirhash` 2.x
+    /// takes the letter from the internal name, and 3.x from the external one, whose dot ends what
+    /// counts (`first^last` is `first.last` there).
     ///
     /// # Errors
     /// As of [`Self::dirs`].
@@ -126,8 +128,8 @@ impl ImapdConf {
         Ok(all)
     }
 
-    /// The directories of whatever mailbox lies at `sub` below the roots of `partition`: of one whose
-    /// directory was found by walking, or of `uuid/C1/C2/UNIQUEID` of 3.6 and later.
+    /// The directories of whatever mailbox lies at `sub` below the roots of `partition`: of one
+    /// whose directory was found by walking, or of `uuid/C1/C2/UNIQUEID` of 3.6 and later.
     #[must_use]
     pub fn dirs_at(&self, partition: &Partition, sub: &Path) -> MailboxDirs {
         let at = |root: &Path| Location {

@@ -1,4 +1,5 @@
-//! `cyrus.sha1s`: the SHA-1 of each message of one mailbox, with what tells that a file has changed.
+//! `cyrus.sha1s`: the SHA-1 of each message of one mailbox, with what tells that a file has
+//! changed.
 //!
 //! Promises: a file is either whole or refused: every block's CRC-32 and the digest over all of it
 //! are checked when it is opened. Reads and makes bytes; who writes them to disk does so by

@@ -1,7 +1,8 @@
 //! Reading a `cyrus.sha1s` file.
 //!
-//! It is read by position, a block at a time (see `source`): nobody of ours truncates one, but `cp` may. A block is
-//! checked against its checksum each time it is read, so that an entry is as it was written or is not given.
+//! It is read by position, a block at a time (see `source`): nobody of ours truncates one, but `cp`
+//! may. A block is checked against its checksum each time it is read, so that an entry is as it was
+//! written or is not given.
 
 use super::format::{
     self, FORMAT_VERSION, HEADER_CRC_AT, HEADER_LEN, MAGIC, MAX_BLOCK_RECORDS, RECORD_LEN,
@@ -85,7 +86,8 @@ impl Block {
 
     /// The entry with this UID.
     fn find(&self, uid: u32) -> Option<Entry> {
-        // UIDs ascend, so one is at most as far from the first as its number is; mostly it is just there.
+        // UIDs ascend, so one is at most as far from the first as its number is; mostly it is just
+        // there.
         let distance = usize::try_from(uid.checked_sub(self.uid(0)?)?).ok()?;
         let (mut low, mut high) = (0, self.bytes.len() / RECORD_LEN);
         if distance < high && self.uid(distance) == Some(uid) {

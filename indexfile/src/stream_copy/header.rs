@@ -1,4 +1,5 @@
-//! Converting a header: upgrade defaults as Cyrus has them, spares carried over where both have them.
+//! Converting a header: upgrade defaults as Cyrus has them, spares carried over where both have
+//! them.
 
 use crate::header::Header;
 use crate::layout::{HeaderField, HeaderSlots, Layout};
@@ -22,7 +23,8 @@ pub struct HeaderCounts {
 }
 
 impl HeaderCounts {
-    /// What the header of `source` says; counted from the records where the header has no such field.
+    /// What the header of `source` says; counted from the records where the header has no such
+    /// field.
     ///
     /// # Errors
     /// The records cannot be read.
@@ -110,7 +112,8 @@ pub fn convert_header(header: &Header, to: &Layout, counts: &HeaderCounts) -> Ve
     out
 }
 
-/// Below version 8 the word is `pop3_new_uidl`, 0 or 1; an empty mailbox without the field gets bit 0.
+/// Below version 8 the word is `pop3_new_uidl`, 0 or 1; an empty mailbox without the field gets bit
+/// 0.
 fn options(header: &Header, to: &Layout) -> u64 {
     match header.get(HeaderField::Options) {
         Some(bits) if to.minor_version < 8 && header.minor_version() >= 8 => bits & 1,

@@ -26,7 +26,8 @@ use std::io::{Seek, SeekFrom, Write};
 /// What becomes of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Carry it over; to its GUID do what Cyrus does (pad 12 to 20 bytes, cut 20 to 12, NULL if new).
+    /// Carry it over; to its GUID do what Cyrus does (pad 12 to 20 bytes, cut 20 to 12, NULL if
+    /// new).
     Keep,
     /// Carry it over with this GUID (cut to 12 bytes below version 10).
     Alter(Guid),
@@ -39,7 +40,8 @@ pub enum Decision {
         /// Write modseq 0 where the record has 1.
         zero_modseq: bool,
     },
-    /// Leave it out; the header's counters go down accordingly. Only with [`StreamCopy::write_seek`].
+    /// Leave it out; the header's counters go down accordingly. Only with
+    /// [`StreamCopy::write_seek`].
     Drop,
 }
 

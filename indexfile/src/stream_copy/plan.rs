@@ -168,7 +168,8 @@ const fn default_of(field: RecordField) -> u64 {
     }
 }
 
-/// Converts a single record of a file of version `minor_version`; for many, make a [`RecordPlan`] once.
+/// Converts a single record of a file of version `minor_version`; for many, make a [`RecordPlan`]
+/// once.
 pub fn convert_record(
     minor_version: u32,
     record: &Record<'_>,

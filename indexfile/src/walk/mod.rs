@@ -1,10 +1,12 @@
-//! The one walk of a mail store: every directory that holds a part of a mailbox, whichever root that part lies on.
+//! The one walk of a mail store: every directory that holds a part of a mailbox, whichever root
+//! that part lies on.
 //!
-//! All roots of a partition are walked as one tree: a mailbox whose header lies beside the messages and whose index lies
-//! in the metapartition is found once, with what is where. What cannot be looked at is one finding, and the rest goes on;
-//! no error ends a walk. Links are not followed, so there are no loops; each link to a directory is told, because
-//! a mailbox may lie behind it. The root of another partition is not entered. Directories come in order, each before
-//! what is below it, so that a walk can be taken up after any of them. Memory is that of the names on one path.
+//! All roots of a partition are walked as one tree: a mailbox whose header lies beside the messages
+//! and whose index lies in the metapartition is found once, with what is where. What cannot be
+//! looked at is one finding, and the rest goes on; no error ends a walk. Links are not followed, so
+//! there are no loops; each link to a directory is told, because a mailbox may lie behind it. The
+//! root of another partition is not entered. Directories come in order, each before what is below
+//! it, so that a walk can be taken up after any of them. Memory is that of the names on one path.
 //! Only looks; a crash leaves nothing.
 
 mod trees;
@@ -80,9 +82,11 @@ pub enum OddKind {
     Denied,
     /// A directory that the system could not read.
     Failed,
-    /// A directory whose name is no text, so that no mailbox's name leads to it; it is entered all the same.
+    /// A directory whose name is no text, so that no mailbox's name leads to it; it is entered all
+    /// the same.
     NotText,
-    /// The file system's own `lost+found` in a root: not looked into, and it is not empty or may not be read.
+    /// The file system's own `lost+found` in a root: not looked into, and it is not empty or may
+    /// not be read.
     LostAndFound,
 }
 
@@ -95,13 +99,14 @@ pub enum Step {
     Odd(Odd),
 }
 
-/// Which directories need not be read when their link count says that nothing is below them: reading a spool of a
-/// million messages takes a second or more.
+/// Which directories need not be read when their link count says that nothing is below them:
+/// reading a spool of a million messages takes a second or more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leaves {
     /// All are read, so that message files without an index and links to directories are seen.
     Read,
-    /// Those that hold nothing but messages are not, where the files of the mailbox lie elsewhere and are there.
+    /// Those that hold nothing but messages are not, where the files of the mailbox lie elsewhere
+    /// and are there.
     SkipMessages,
     /// None is read where it can be helped: links to directories beside messages are not seen.
     Skip,
@@ -135,7 +140,8 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// Begins a walk. A root that cannot be opened is the first that is told; what should lie there is then missing.
+    /// Begins a walk. A root that cannot be opened is the first that is told; what should lie there
+    /// is then missing.
     #[must_use]
     pub fn new(tree: &Tree, leaves: Leaves) -> Self {
         let mut walk = Self {
@@ -165,7 +171,8 @@ impl Walk {
                 }
             }
         }
-        // Those with the files of mailboxes first: what they hold decides how the others are looked at.
+        // Those with the files of mailboxes first: what they hold decides how the others are looked
+        // at.
         walk.roots.sort_by_key(|root| root.files.is_empty());
         for root in &walk.roots {
             if let Ok(stat) = root.dir.stat_self() {
@@ -189,7 +196,8 @@ impl Walk {
         self
     }
 
-    /// Takes a walk up after a directory: what comes before it, and that directory itself, is not told again.
+    /// Takes a walk up after a directory: what comes before it, and that directory itself, is not
+    /// told again.
     #[must_use]
     pub fn after(mut self, sub: &Path) -> Self {
         self.stack.clear();
@@ -213,7 +221,8 @@ impl Walk {
         })
     }
 
-    /// A second look at a directory, for what may have been made, renamed or removed between the looks at its roots.
+    /// A second look at a directory, for what may have been made, renamed or removed between the
+    /// looks at its roots.
     #[must_use]
     pub fn again(&mut self, sub: &Path) -> Found {
         let ready = std::mem::take(&mut self.ready);
@@ -226,7 +235,8 @@ impl Walk {
         self.ready.push_back(Step::Odd(Odd { kind, path, why }));
     }
 
-    /// Looks into `sub` below every root; puts what is below it and comes after `after` on the stack.
+    /// Looks into `sub` below every root; puts what is below it and comes after `after` on the
+    /// stack.
     fn enter(&mut self, sub: &Path, after: Option<&OsStr>) -> Found {
         let mut below: BTreeSet<OsString> = BTreeSet::new();
         let found = self.all_roots(sub, &mut below);

@@ -48,7 +48,8 @@ fn a_mailbox_is_found_once_whichever_root_each_file_lies_on() {
         put(at.join(file));
     }
     put(at.join("meta/user/joe/cyrus.expunge"));
-    // Parts of mailboxes: an index whose messages and header are out of reach, an expunge file alone.
+    // Parts of mailboxes: an index whose messages and header are out of reach, an expunge file
+    // alone.
     put(at.join("meta/user/ann/cyrus.index"));
     put(at.join("meta/user/bob/cyrus.expunge"));
     fs::create_dir_all(at.join("data/user/bob")).expect("mkdir");

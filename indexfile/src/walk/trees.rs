@@ -1,4 +1,5 @@
-//! The trees of a configuration: for each partition its roots, each once, and which roots get into each other's way.
+//! The trees of a configuration: for each partition its roots, each once, and which roots get into
+//! each other's way.
 
 use crate::mailbox::{ImapdConf, MailboxName, MetaFile, Partition};
 use std::collections::BTreeMap;
@@ -145,8 +146,8 @@ pub fn shared_roots(conf: &ImapdConf) -> Vec<SharedRoots> {
     shared
 }
 
-/// The partitions of which each has directories of its own: of those whose mailboxes lie in the very same
-/// directories the default one, or else the first.
+/// The partitions of which each has directories of its own: of those whose mailboxes lie in the
+/// very same directories the default one, or else the first.
 #[must_use]
 pub fn partitions_once(conf: &ImapdConf) -> Vec<&Partition> {
     let default = conf.default_partition().map(|p| p.name.clone());
@@ -166,8 +167,8 @@ pub fn partitions_once(conf: &ImapdConf) -> Vec<&Partition> {
     once
 }
 
-/// Of `partitions` the others that have a `cyrus.header` or `cyrus.index` for a mailbox of this name: which of them Cyrus
-/// uses stands in its mailboxes database, not on the disk.
+/// Of `partitions` the others that have a `cyrus.header` or `cyrus.index` for a mailbox of this
+/// name: which of them Cyrus uses stands in its mailboxes database, not on the disk.
 #[must_use]
 pub fn also_on(
     conf: &ImapdConf,

@@ -1,8 +1,9 @@
 //! Measuring `precompute run` beside what people would use instead, in one run on one store.
 //!
-//! A store of generated mail is made in a scratch directory; every contender goes over the same files,
-//! round after round in turn, so that a busy moment of the machine hits all of them. The figure of a
-//! contender is its best round. Everything lies below the scratch directory, which is removed.
+//! A store of generated mail is made in a scratch directory; every contender goes over the same
+//! files, round after round in turn, so that a busy moment of the machine hits all of them. The
+//! figure of a contender is its best round. Everything lies below the scratch directory, which is
+//! removed.
 
 pub mod contenders;
 pub mod limit;

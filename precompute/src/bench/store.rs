@@ -181,8 +181,9 @@ impl Store {
         Ok(number)
     }
 
-    /// Takes all caches away, but does not remove them before the store goes: ext4 looks, for each new inode, at every one that
-    /// was freed in the last minute, which no first run has to do and which took a tenth of it here.
+    /// Takes all caches away, but does not remove them before the store goes: ext4 looks, for each
+    /// new inode, at every one that was freed in the last minute, which no first run has to do and
+    /// which took a tenth of it here.
     ///
     /// # Errors
     /// If one cannot be moved.

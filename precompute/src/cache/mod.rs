@@ -1,8 +1,8 @@
 //! `cyrus.sha1s` on disk: found, judged, replaced, removed.
 //!
-//! The format itself is [`indexfile::sha1s`]'s and is re-exported here. This module adds how the file
-//! is handled: a cache of another incarnation of the mailbox (uidvalidity or uniqueid differ) does
-//! not count, a damaged one is as good as none, and a new one is written beside it under
+//! The format itself is [`indexfile::sha1s`]'s and is re-exported here. This module adds how the
+//! file is handled: a cache of another incarnation of the mailbox (uidvalidity or uniqueid differ)
+//! does not count, a damaged one is as good as none, and a new one is written beside it under
 //! [`TEMPORARY`], given the owner, group and mode of `cyrus.index`, synced and renamed into place.
 //!
 //! What a crash leaves: the old cache or the new one, whole; at worst also a file named

@@ -38,7 +38,8 @@ pub enum StoreError {
         /// The temporary file.
         path: PathBuf,
     },
-    /// Something that is no regular file has the cache's name. Nobody made it for us: it is left alone.
+    /// Something that is no regular file has the cache's name. Nobody made it for us: it is left
+    /// alone.
     #[error("{} is {what}, not a file; move it away", path.display())]
     NotRegular {
         /// The cache.
@@ -120,8 +121,8 @@ fn is_there(dir: BorrowedFd<'_>, path: &Path) -> Result<bool, StoreError> {
 /// Opens the cache in `dir` (`path` is the directory's, for people) and judges it.
 ///
 /// # Errors
-/// [`StoreError::Io`] if it cannot be opened or read, [`StoreError::NotRegular`] if it is no file; that it is
-/// damaged is no error.
+/// [`StoreError::Io`] if it cannot be opened or read, [`StoreError::NotRegular`] if it is no file;
+/// that it is damaged is no error.
 pub fn find(
     dir: BorrowedFd<'_>,
     path: &Path,

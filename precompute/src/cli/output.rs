@@ -103,7 +103,8 @@ pub fn nothing(why: &str) -> Exit {
     Exit::Data
 }
 
-/// The exit code of a command that came to its end with this one; that it found no mailbox at all is an error.
+/// The exit code of a command that came to its end with this one; that it found no mailbox at all
+/// is an error.
 pub fn concluded(exit: Exit, mailboxes: u64) -> Exit {
     match (exit, mailboxes) {
         (Exit::Ok, 0) => nothing(

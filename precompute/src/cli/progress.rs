@@ -1,7 +1,7 @@
 //! Progress of a run: bars on a terminal, one line a minute elsewhere, nothing when quiet.
 //!
-//! What there is to do is found by a survey beside the run, of the indexes only; it starts after a few
-//! seconds, so that short runs do not pay for it.
+//! What there is to do is found by a survey beside the run, of the indexes only; it starts after a
+//! few seconds, so that short runs do not pay for it.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, stderr};

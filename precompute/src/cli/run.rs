@@ -31,9 +31,9 @@ pub struct Args {
     all_messages: bool,
     /// Look at every message, not only at the names, the inode numbers and one message in 64
     ///
-    /// Cyrus never changes a message in place. After somebody else changed a few (an editor, a restore by `cp`), this
-    /// finds them. Without it they keep their old entries, which slotd and `precompute verify` know by the times of
-    /// the file and do not believe.
+    /// Cyrus never changes a message in place. After somebody else changed a few (an editor, a
+    /// restore by `cp`), this finds them. Without it they keep their old entries, which slotd and
+    /// `precompute verify` know by the times of the file and do not believe.
     #[arg(long)]
     look_at_all: bool,
     /// Threads; more than cores, because a cold disk wants many requests in flight
@@ -126,7 +126,8 @@ fn kernel(lanes: usize) -> Kernel {
     }
 }
 
-/// Many threads with several messages open each may need more than the soft limit on descriptors; the hard one is ours to use.
+/// Many threads with several messages open each may need more than the soft limit on descriptors;
+/// the hard one is ours to use.
 fn raise_the_limit_on_files() {
     let limit = getrlimit(Resource::Nofile);
     let current = limit.maximum;

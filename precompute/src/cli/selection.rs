@@ -23,7 +23,8 @@ pub struct Selection {
     /// Cyrus's configuration; says where mailboxes lie
     #[arg(long, value_name = "FILE", required_unless_present = "spool")]
     imapd_conf: Option<PathBuf>,
-    /// A list of mailboxes: names, or the output of `ctl_mboxlist -d` of any release; - is standard input
+    /// A list of mailboxes: names, or the output of `ctl_mboxlist -d` of any release; - is standard
+    /// input
     #[arg(long, value_name = "FILE", conflicts_with = "spool")]
     mailboxes: Option<PathBuf>,
     /// Names of mailboxes; without any and without a list, all mailboxes of all partitions
@@ -52,8 +53,8 @@ pub enum Selected {
 }
 
 impl Selection {
-    /// Reads configuration and list for a command that works on indexes up to version 10. Mailboxes in
-    /// directories named after their unique id are left out, and that is said.
+    /// Reads configuration and list for a command that works on indexes up to version 10. Mailboxes
+    /// in directories named after their unique id are left out, and that is said.
     pub fn load(&self) -> Result<Selected, Exit> {
         let mut selected = self.load_all(None)?;
         if let Selected::Names(_, names) = &mut selected {
@@ -150,8 +151,8 @@ fn list(path: &Path) -> Result<Vec<Listed>, Exit> {
 }
 
 impl Selected {
-    /// The mailboxes, one after the other; can be asked again. With [`Leaves::Read`], for a scrub, also
-    /// those that have messages only, and those of 3.6 in directories named after a unique id.
+    /// The mailboxes, one after the other; can be asked again. With [`Leaves::Read`], for a scrub,
+    /// also those that have messages only, and those of 3.6 in directories named after a unique id.
     pub fn steps(&self, leaves: Leaves) -> Box<dyn Iterator<Item = Step> + Send + '_> {
         match self {
             Self::Names(conf, names) => {

@@ -1,8 +1,8 @@
 //! Keeping the lanes of a [`Kernel`] busy: a lane whose message ends takes the next one.
 //!
-//! [`run`] pulls messages from a [`Feed`], a buffer at a time, and hands their digests back. It does
-//! no I/O of its own, holds one buffer a lane whatever the size of the messages, and ends when the
-//! feed has no more. A crash in it leaves nothing.
+//! [`run`] pulls messages from a [`Feed`], a buffer at a time, and hands their digests back. It
+//! does no I/O of its own, holds one buffer a lane whatever the size of the messages, and ends when
+//! the feed has no more. A crash in it leaves nothing.
 
 use super::kernel::{Kernel, MAX_LANES};
 use super::pad::{MAX_PADDING, pad};
@@ -52,7 +52,8 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    /// Buffers for all the lanes of `kernel`: at most [`MAX_LANES`] times [`LANE_BYTES`] and a little.
+    /// Buffers for all the lanes of `kernel`: at most [`MAX_LANES`] times [`LANE_BYTES`] and a
+    /// little.
     #[must_use]
     pub fn new(kernel: Kernel) -> Self {
         Self {

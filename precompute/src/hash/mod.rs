@@ -4,8 +4,8 @@
 //! side where the processor has SHA-NI, one after the other (with the `sha1` crate) elsewhere.
 //! [`lanes::run`] keeps those lanes busy: a lane whose message ends takes the next one.
 //!
-//! Promise: every digest equals what the `sha1` crate computes for the same bytes. Nothing here does
-//! I/O, and a crash leaves nothing behind.
+//! Promise: every digest equals what the `sha1` crate computes for the same bytes. Nothing here
+//! does I/O, and a crash leaves nothing behind.
 
 mod kernel;
 pub mod lanes;

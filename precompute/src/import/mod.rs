@@ -1,9 +1,10 @@
 //! SHA-1s that an operator already has (lines of `sha1sum`) into caches.
 //!
-//! A SHA-1 of the past says nothing about a file that has changed since. So an import needs the time
-//! at which the hashing was begun, and takes a line only if its file has neither an mtime nor a ctime
-//! from then on; the rest is left to `precompute run`. A share of the lines is also checked against
-//! the files; one that is wrong refuses its whole mailbox. A crash leaves caches whole, old or new.
+//! A SHA-1 of the past says nothing about a file that has changed since. So an import needs the
+//! time at which the hashing was begun, and takes a line only if its file has neither an mtime nor
+//! a ctime from then on; the rest is left to `precompute run`. A share of the lines is also checked
+//! against the files; one that is wrong refuses its whole mailbox. A crash leaves caches whole, old
+//! or new.
 
 mod lines;
 mod time;

@@ -170,7 +170,8 @@ where
         self.batches.before(|| gate.clocks())
     }
 
-    /// Opens the message, unless it is, and looks at it; `None` if it is done with, one way or another.
+    /// Opens the message, unless it is, and looks at it; `None` if it is done with, one way or
+    /// another.
     fn begin_plainly(&mut self, uid: u32, attempt: u32, open: Option<OwnedFd>) -> Option<InLane> {
         let file = match open {
             Some(fd) => MessageFile::new(fd, || self.spool.path_of(uid)),

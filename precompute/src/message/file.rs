@@ -81,7 +81,8 @@ pub enum Part {
     Shrunk,
 }
 
-/// A message file of which the first part was read before it was looked at; see [`super::one_look`].
+/// A message file of which the first part was read before it was looked at; see
+/// [`super::one_look`].
 #[derive(Debug)]
 pub(super) struct FirstPart {
     fd: OwnedFd,

@@ -1,9 +1,9 @@
 //! Message files, opened by UID relative to their directory.
 //!
-//! What is promised: a [`Hashed`] describes bytes that were on disk, unchanged, from before the first
-//! to after the last of them was read, and its [`Stamp`] will differ after any later change. Only
-//! regular files are read; a symbolic link is never followed; no access time is changed where the
-//! system allows that. Nothing is written, and a crash leaves nothing.
+//! What is promised: a [`Hashed`] describes bytes that were on disk, unchanged, from before the
+//! first to after the last of them was read, and its [`Stamp`] will differ after any later change.
+//! Only regular files are read; a symbolic link is never followed; no access time is changed where
+//! the system allows that. Nothing is written, and a crash leaves nothing.
 
 mod error;
 mod feed;
@@ -84,7 +84,8 @@ impl Spool {
         }
     }
 
-    /// Uses a directory that is open already (`O_PATH` is enough); `path` is for messages to people.
+    /// Uses a directory that is open already (`O_PATH` is enough); `path` is for messages to
+    /// people.
     #[must_use]
     pub fn from_fd(dir: OwnedFd, path: PathBuf) -> Self {
         Self {

@@ -8,10 +8,11 @@ use rustix::io::Errno;
 use super::Spool;
 
 impl Spool {
-    /// Calls `each` with the UID and the inode number of every name that is a message's, in the directory's own order.
+    /// Calls `each` with the UID and the inode number of every name that is a message's, in the
+    /// directory's own order.
     ///
-    /// One system call for some thousand names. The inode number is what the directory has: some file systems
-    /// (overlayfs) may have another there than a look at the file shows.
+    /// One system call for some thousand names. The inode number is what the directory has: some
+    /// file systems (overlayfs) may have another there than a look at the file shows.
     ///
     /// # Errors
     /// The system's.

@@ -1,13 +1,14 @@
 //! When one look at a message, after it was read, proves what otherwise takes two.
 //!
-//! The plain way looks (`fstat`) before the first byte is read and after the last: nothing changed if
-//! both saw the same. For small mail the second look is a twentieth of all work. It can be saved:
+//! The plain way looks (`fstat`) before the first byte is read and after the last: nothing changed
+//! if both saw the same. For small mail the second look is a twentieth of all work. It can be
+//! saved:
 //!
-//! Every change of a file's bytes sets its ctime, which nobody can set to a time of his choosing, from
-//! the kernel's coarse clock. Let `before` be that very clock, read before the file was opened. If a
-//! look after the last byte was read shows a ctime older than `before` by [`MARGIN`], then no change
-//! was made between: a change made then would have carried `before` or later, rounded down to what
-//! the file system keeps (at most [`ROUNDING`]).
+//! Every change of a file's bytes sets its ctime, which nobody can set to a time of his choosing,
+//! from the kernel's coarse clock. Let `before` be that very clock, read before the file was
+//! opened. If a look after the last byte was read shows a ctime older than `before` by [`MARGIN`],
+//! then no change was made between: a change made then would have carried `before` or later,
+//! rounded down to what the file system keeps (at most [`ROUNDING`]).
 //!
 //! That needs three things, and where one is missing the plain way is taken:
 //!
@@ -20,10 +21,10 @@
 //! * The message is older than the margin. Mail that was just delivered is looked at twice.
 //!
 //! The margin has more in it than rounding and slack: the kernel sets the time before it copies the
-//! bytes of a `write`, so a write that began before `before` may still be at it; the plain way allows
-//! 20 ms for that ([`super::settle`]), this one half a second.
-//! What neither way sees is a store through a writable memory mapping into a page that was changed
-//! through it shortly before. No mail server writes messages so.
+//! bytes of a `write`, so a write that began before `before` may still be at it; the plain way
+//! allows 20 ms for that ([`super::settle`]), this one half a second. What neither way sees is a
+//! store through a writable memory mapping into a page that was changed through it shortly before.
+//! No mail server writes messages so.
 
 use std::os::fd::BorrowedFd;
 
@@ -110,7 +111,8 @@ impl Batches {
         (!self.set_back).then(|| self.began.get_or_insert_with(now).coarse)
     }
 
-    /// Ends a batch: whether all looks since it began were good. Once the answer is no, it stays so.
+    /// Ends a batch: whether all looks since it began were good. Once the answer is no, it stays
+    /// so.
     pub(super) fn end(&mut self, now: Clocks) -> bool {
         if let Some(began) = &self.began {
             self.set_back |= now.set_back_since(began);

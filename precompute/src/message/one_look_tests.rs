@@ -112,8 +112,8 @@ fn mail_at_rest_is_looked_at_once_and_mail_that_moved_twice() {
     std::thread::sleep(AGE);
     let mut gate = counting();
     right(dir, &hash(dir, 1..=100, &mut gate), 100);
-    // What is larger than a buffer is read on after the look: 25 files of 200,000 bytes, 3 more parts;
-    // of the others, 75 have a first part.
+    // What is larger than a buffer is read on after the look: 25 files of 200,000 bytes, 3 more
+    // parts; of the others, 75 have a first part.
     let rest = 25 * 3;
     assert_eq!(gate.plain, if local { rest } else { 75 + rest });
 

@@ -1,8 +1,9 @@
 //! When a file changed so lately that its stamp could not tell the next change.
 //!
-//! The kernel takes the time of a change from a clock that ticks every few milliseconds. A file that
-//! changed in the current tick can change again, after we have read it, and carry the same stamp. So
-//! such a file is read only after the tick has passed: a later change is then sure to show.
+//! The kernel takes the time of a change from a clock that ticks every few milliseconds. A file
+//! that changed in the current tick can change again, after we have read it, and carry the same
+//! stamp. So such a file is read only after the tick has passed: a later change is then sure to
+//! show.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -243,7 +243,8 @@ impl Job {
         let mut state = self.state.lock();
         let mut findings = self.missing_findings(&state.missing);
         if let Some(error) = state.unread.take() {
-            // What the cache has of messages that were not reached is worth more than part of a new one.
+            // What the cache has of messages that were not reached is worth more than part of a new
+            // one.
             findings.push(index_finding(&self.mailbox.target, Code::Index, &error));
             return findings;
         }

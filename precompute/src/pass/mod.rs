@@ -75,7 +75,8 @@ pub struct Summary {
     pub hashed: u64,
     /// Messages that the cache had and whose file is unchanged.
     pub cached: u64,
-    /// Of these, how many were known by name and inode number, of which only a sample was looked at.
+    /// Of these, how many were known by name and inode number, of which only a sample was looked
+    /// at.
     pub trusted: u64,
     /// Messages that are further names of a file hashed already.
     pub linked: u64,

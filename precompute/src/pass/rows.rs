@@ -1,8 +1,8 @@
 //! The entries of one mailbox while they are collected, in flat memory.
 //!
-//! The first [`IN_MEMORY`] stay in memory; those of a giant mailbox go, in order, to an unnamed file
-//! (`O_TMPFILE`) in the mailbox's directory, which the kernel removes however we end. Where the file
-//! system has no such files they stay in memory after all.
+//! The first [`IN_MEMORY`] stay in memory; those of a giant mailbox go, in order, to an unnamed
+//! file (`O_TMPFILE`) in the mailbox's directory, which the kernel removes however we end. Where
+//! the file system has no such files they stay in memory after all.
 
 use std::fs::File;
 use std::os::fd::BorrowedFd;

@@ -2,11 +2,11 @@
 //!
 //! Cyrus never changes a message in place: another message is another file, with another inode
 //! number. So an entry whose message still has its name and inode number is that of the same file.
-//! One system call shows some thousand names; a look at each message is a system call a message, and
-//! a read on a cold disk. The names cannot show what touches files without Cyrus: a `chown -R`, a
-//! restore by `cp`, an editor. Those mostly hit all messages of a mailbox. So a sample is looked at,
-//! and if one of it differs from its entry, every message is. An entry that is kept although its
-//! message changed is never believed: its users look at the message (`Entry::still_same`).
+//! One system call shows some thousand names; a look at each message is a system call a message,
+//! and a read on a cold disk. The names cannot show what touches files without Cyrus: a `chown -R`,
+//! a restore by `cp`, an editor. Those mostly hit all messages of a mailbox. So a sample is looked
+//! at, and if one of it differs from its entry, every message is. An entry that is kept although
+//! its message changed is never believed: its users look at the message (`Entry::still_same`).
 
 use super::wanted::Wanted;
 use crate::cache::{Cache, Entry};
@@ -81,8 +81,8 @@ impl Unchanged {
         self.same.contains(uid)
     }
 
-    /// Whether these are all of `old` and exactly what is `wanted` (from the beginning), so that there
-    /// is nothing to do. `false` too if either cannot be read to its end.
+    /// Whether these are all of `old` and exactly what is `wanted` (from the beginning), so that
+    /// there is nothing to do. `false` too if either cannot be read to its end.
     #[must_use]
     pub fn is_all(&self, mailbox: &Mailbox, old: &Cache, wanted: impl FnOnce() -> Wanted) -> bool {
         if self.count != old.len() {

@@ -1,4 +1,5 @@
-//! Which messages of a mailbox need a SHA-1, in ascending order of UID, index and expunge file merged.
+//! Which messages of a mailbox need a SHA-1, in ascending order of UID, index and expunge file
+//! merged.
 //!
 //! Lazily from the index; only the UIDs of the expunge file, which has no order, are copied.
 

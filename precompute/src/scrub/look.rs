@@ -4,9 +4,9 @@
 //! Nothing is locked, so between reading a record and reading its file anything may have happened:
 //! expunged, moved to the archive, delivered, replaced by replication, the whole mailbox renamed.
 //! Therefore nothing is reported at first sight. A [`Suspect`] is looked at again from a freshly
-//! opened index; [`decide`] says whether that settles it. It is settled at once if the record is gone
-//! or agrees now, or if all that could be in motion has been still for a while; otherwise it waits
-//! and is looked at again, until two looks in a row saw the same.
+//! opened index; [`decide`] says whether that settles it. It is settled at once if the record is
+//! gone or agrees now, or if all that could be in motion has been still for a while; otherwise it
+//! waits and is looked at again, until two looks in a row saw the same.
 
 use std::time::Duration;
 

@@ -51,7 +51,8 @@ impl Default for Options {
     }
 }
 
-/// Scrubs what `steps` yields; every finding goes to `report`, from any thread, as soon as it is sure.
+/// Scrubs what `steps` yields; every finding goes to `report`, from any thread, as soon as it is
+/// sure.
 ///
 /// Takes no lock and writes nothing. Ends early when `governor` says stop.
 ///

@@ -2,9 +2,9 @@
 //!
 //! A scrub may have a file open for hours while Cyrus writes into it. Cyrus replaces these files by
 //! rename, or appends to them and writes single records in place: records that the header counted
-//! stay where they are as long as the file is open. A record that is read while it is written is half
-//! old and half new. From version 12 on its checksum fails then, and it is read again, as long as the
-//! file changed so lately that this can be the cause. Nothing is written.
+//! stay where they are as long as the file is open. A record that is read while it is written is
+//! half old and half new. From version 12 on its checksum fails then, and it is read again, as long
+//! as the file changed so lately that this can be the cause. Nothing is written.
 
 use std::fs::File;
 use std::path::Path;

@@ -18,7 +18,8 @@ pub struct Summary {
     pub messages: u64,
     /// Of those: how many had a SHA-1 in the record, and were read and compared with it.
     pub compared: u64,
-    /// Of those: how many have no SHA-1 in the record (NULL, padded, UUID); only their size was compared.
+    /// Of those: how many have no SHA-1 in the record (NULL, padded, UUID); only their size was
+    /// compared.
     pub old_style: u64,
     /// Records whose file is meant to be gone (bit 30).
     pub unlinked: u64,

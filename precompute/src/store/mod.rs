@@ -1,7 +1,7 @@
 //! Which mailboxes a command works on, and where their files lie.
 //!
-//! A [`Target`] comes from a name ([`names`]), or from walking the partitions of an `imapd.conf` or a
-//! plain tree ([`walk`]). Nothing is written.
+//! A [`Target`] comes from a name ([`names`]), or from walking the partitions of an `imapd.conf` or
+//! a plain tree ([`walk`]). Nothing is written.
 
 pub mod names;
 pub mod walk;

@@ -86,8 +86,8 @@ pub struct Resolver<I> {
 }
 
 impl<I: Iterator<Item = Listed>> Resolver<I> {
-    /// Looks up `wanted` in the partitions of `conf`. With [`Leaves::Read`] also directories that have
-    /// messages only count, and those of 3.6 that are named after a unique id.
+    /// Looks up `wanted` in the partitions of `conf`. With [`Leaves::Read`] also directories that
+    /// have messages only count, and those of 3.6 that are named after a unique id.
     pub fn new(conf: Arc<ImapdConf>, wanted: I, leaves: Leaves) -> Self {
         Self {
             store: Store::Conf(Arc::clone(&conf)),
@@ -138,7 +138,8 @@ impl<I: Iterator<Item = Listed>> Resolver<I> {
                 target.mailbox.clone_from(&wanted.name);
                 target.named = true;
                 let messages = self.leaves == Leaves::Read && has_messages(&target);
-                // A directory without any of these may only be on the way to a mailbox further down.
+                // A directory without any of these may only be on the way to a mailbox further
+                // down.
                 if wanted.uniqueid.is_some() || target.exists() || messages {
                     found.push(target);
                 } else {

@@ -1,6 +1,7 @@
 //! Finding mailboxes by walking all roots of each partition ([`indexfile::walk`]).
 //!
-//! Links are not followed; each link to a directory is reported, because a mailbox may lie behind it.
+//! Links are not followed; each link to a directory is reported, because a mailbox may lie behind
+//! it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,8 +23,8 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// Walks a store, each directory once. With [`Leaves::Read`] also directories that have messages
-    /// only are mailboxes; else a partition without any mailbox is a finding.
+    /// Walks a store, each directory once. With [`Leaves::Read`] also directories that have
+    /// messages only are mailboxes; else a partition without any mailbox is a finding.
     #[must_use]
     pub fn new(store: &Store, leaves: Leaves) -> Self {
         let partitions: Vec<Arc<str>> = match store {
@@ -98,8 +99,8 @@ impl Walk {
     }
 
     fn found(&self, partition: &Arc<str>, found: &Found) -> Option<Target> {
-        // A header without an index, or the reverse, is for the open to report. An expunge file alone
-        // lists nothing that anybody could open.
+        // A header without an index, or the reverse, is for the open to report. An expunge file
+        // alone lists nothing that anybody could open.
         let messages = self.leaves == Leaves::Read && found.messages;
         let of_use = found.index.is_there() || found.header.is_there() || messages;
         of_use.then(|| self.store.target(partition, &found.sub))?

@@ -44,8 +44,8 @@ impl Store {
         self.spool().join(name.replace('.', "/"))
     }
 
-    /// Makes a mailbox: `live` in the index, `expunged` in the expunge file (in this order), all with
-    /// a message file each.
+    /// Makes a mailbox: `live` in the index, `expunged` in the expunge file (in this order), all
+    /// with a message file each.
     pub fn make(&self, name: &str, live: &[u32], expunged: &[u32]) -> PathBuf {
         let dir = self.mailbox(name);
         fs::create_dir_all(&dir).expect("mkdir");

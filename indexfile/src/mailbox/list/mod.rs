@@ -1,12 +1,14 @@
 //! Mailbox lists: text dumps of `ctl_mboxlist -d` of every release, its JSON of 3.6, plain names.
 //!
-//! In a list of plain names and text dumps, empty lines and comments are passed over. A comment begins with `#` and a
-//! blank, or is a `#` alone. `#news` and what is below it is a mailbox name (Cyrus's own prefix of netnews); any other word
-//! behind a `#` is a name that somebody commented out, which is counted.
+//! In a list of plain names and text dumps, empty lines and comments are passed over. A comment
+//! begins with `#` and a blank, or is a `#` alone. `#news` and what is below it is a mailbox name
+//! (Cyrus's own prefix of netnews); any other word behind a `#` is a name that somebody commented
+//! out, which is counted.
 //!
-//! What it promises: each line is a mailbox, or is skipped with a counted reason, or is [`Item::Bad`] with
-//! its number; one bad entry does not end the list. An error ends it: then it cannot be known what the rest of it is. Reads one line at a time, so memory does not grow with the list. Keeps
-//! nothing, so a crash leaves nothing.
+//! What it promises: each line is a mailbox, or is skipped with a counted reason, or is
+//! [`Item::Bad`] with its number; one bad entry does not end the list. An error ends it: then it
+//! cannot be known what the rest of it is. Reads one line at a time, so memory does not grow with
+//! the list. Keeps nothing, so a crash leaves nothing.
 
 mod json;
 mod text;

@@ -1,5 +1,5 @@
-//! A store in use: messages come and go by Cyrus's own protocols while scrubs run, and none of it is
-//! taken for damage. What is damaged meanwhile is still found.
+//! A store in use: messages come and go by Cyrus's own protocols while scrubs run, and none of it
+//! is taken for damage. What is damaged meanwhile is still found.
 
 use super::*;
 use indexfile::flags::{EXPUNGED, UNLINKED};
