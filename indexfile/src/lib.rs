@@ -2,7 +2,7 @@
 //! directories.
 //!
 //! This crate knows bytes and paths and nothing else: it has no clock, no network and no threads,
-//! takes no locks, and never writes under a live name. Whoever calls it decides what may be opened
+//! takes no locks, and never writes under a live name. The caller decides what may be opened
 //! and where the output goes.
 //!
 //! * [`layout`] is the one table of every version of the format; everything else asks it.

@@ -251,7 +251,7 @@ impl<'a> Block<'a> {
         self.bytes.is_empty()
     }
 
-    /// The same in pieces of so many records.
+    /// The same in pieces of `records` records.
     pub fn pieces(&self, records: u16) -> impl Iterator<Item = Block<'a>> + use<'a> {
         let Self {
             first, size, slots, ..

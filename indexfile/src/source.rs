@@ -2,7 +2,7 @@
 //!
 //! Nothing is mapped. Somebody may truncate a live file at any moment (`cp backup/cyrus.index
 //! live/` does), and a map that is touched behind the new end kills the whole process (SIGBUS); a
-//! read there is only short. Whoever reads gets an error then, and never bytes that are not in the
+//! read there is only short. The reader gets an error then, and never bytes that are not in the
 //! file. Small files are read at once and closed; of others no more than a window is in memory.
 
 use std::fs::File;
@@ -98,7 +98,7 @@ impl Window {
         self.len
     }
 
-    /// `count` bytes from `offset` on; `None` if the file never had so many.
+    /// `count` bytes from `offset` on; `None` if the file never had that many.
     ///
     /// # Errors
     /// The system's; `UnexpectedEof` if it had, and has no more.

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{Result, Write};
 use std::num::NonZeroU64;
 
-/// The disk is told to begin whenever this much more was written.
+/// The disk is made to begin whenever this much more was written.
 const STEP: u64 = 4 << 20;
 
 /// A writer to a fresh file that lets the kernel begin to write it out early.

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 /// The longest sleep without looking whether to stop.
 const SLICE: Duration = Duration::from_millis(100);
-/// How far ahead of the limit a burst may be.
+/// How far a burst may exceed the limit.
 const BURST: Duration = Duration::from_millis(250);
 
 /// The switches and the limit of one run.
@@ -128,7 +128,7 @@ mod tests {
         let Some((_, limit)) = limit else {
             panic!("a limit was given");
         };
-        // A simulated clock: each read waits as told, and takes no time itself.
+        // A simulated clock: each read waits as required, and takes no time itself.
         let start = Instant::now();
         let mut now = start;
         let mut bytes = 0.0;

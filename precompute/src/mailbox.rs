@@ -5,14 +5,12 @@
 //! window. Nothing is written.
 
 use std::collections::BTreeSet;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
 
-use indexfile::dir::{OpenError, limit};
+use indexfile::dir::{Dir, OpenError, limit};
 use indexfile::mailbox::{HeaderFile, MetaFile};
 use indexfile::{FileKind, IndexFile, IoError, ReadError};
 
-use crate::cache::{self, Owner, StoreError};
+use crate::cache::{self, Entry, Found, Owner, StoreError};
 use crate::finding::{Code, Finding};
 use crate::message::Spool;
 use crate::store::{Dirs, Target};
@@ -91,16 +89,34 @@ impl Mailbox {
 
     /// The directory of `cyrus.index` and `cyrus.sha1s`.
     #[must_use]
-    pub fn index_dir(&self) -> BorrowedFd<'_> {
-        self.dirs
-            .at(self.target.dirs.file_dir(MetaFile::Index))
-            .as_fd()
+    pub fn index_dir(&self) -> &Dir {
+        self.dirs.at(self.target.dirs.file_dir(MetaFile::Index))
     }
 
-    /// The path of that directory, for people.
-    #[must_use]
-    pub fn index_path(&self) -> PathBuf {
-        self.target.index_path()
+    /// Opens its cache.
+    ///
+    /// # Errors
+    /// As [`cache::find`].
+    pub fn cache(&self) -> Result<Found, StoreError> {
+        cache::find(self.index_dir(), self.uidvalidity(), &self.uniqueid)
+    }
+
+    /// Replaces its cache by one of `count` entries.
+    ///
+    /// # Errors
+    /// As [`cache::replace`].
+    pub fn replace_cache(
+        &self,
+        count: usize,
+        entries: impl Iterator<Item = Result<Entry, IoError>>,
+    ) -> Result<(), StoreError> {
+        cache::replace(
+            self.index_dir(),
+            self.owner,
+            (self.uidvalidity(), &self.uniqueid),
+            u32::try_from(count).unwrap_or(u32::MAX),
+            entries,
+        )
     }
 
     /// UIDVALIDITY.

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indexfile::Guid;
+use parking_lot::Mutex;
 
 use crate::cache::{self, Cache, CacheError, Entry, Found};
-use crate::counter::Counter;
 use crate::finding::{Code, Finding};
 use crate::governor::Governor;
 use crate::hash::Kernel;
 use crate::hash::lanes::Lanes;
-use crate::mailbox::{Mailbox, Opened};
+use crate::mailbox::{Mailbox, Opened, cache_finding};
 use crate::message::{FileStat, Gate, Hashed, Hasher, MessageError};
 use crate::pass::Observer;
 use crate::store::Step;
@@ -55,17 +55,6 @@ pub struct Summary {
     pub stopped: bool,
 }
 
-#[derive(Default)]
-struct Totals {
-    mailboxes: Counter,
-    caches: Counter,
-    entries: Counter,
-    right: Counter,
-    stale: Counter,
-    wrong: Counter,
-    bytes: Counter,
-}
-
 /// Verifies the caches of all mailboxes that `steps` yields.
 ///
 /// # Errors
@@ -77,7 +66,7 @@ pub fn run(
     observer: &dyn Observer,
 ) -> Result<Summary, PoolError> {
     let start = Instant::now();
-    let totals = Totals::default();
+    let totals = Mutex::new(Summary::default());
     let chunks = steps
         .filter_map(|step| open(step, &totals, observer))
         .flat_map(|open| chunks(open, observer));
@@ -92,15 +81,9 @@ pub fn run(
     };
     worker_pool::run(chunks, limits, governor, &work, &mut || {})?;
     Ok(Summary {
-        mailboxes: totals.mailboxes.get(),
-        caches: totals.caches.get(),
-        entries: totals.entries.get(),
-        right: totals.right.get(),
-        stale: totals.stale.get(),
-        wrong: totals.wrong.get(),
-        bytes: totals.bytes.get(),
         elapsed: start.elapsed(),
         stopped: governor.stopped(),
+        ..totals.into_inner()
     })
 }
 
@@ -109,7 +92,7 @@ struct Open {
     cache: Cache,
 }
 
-fn open(step: Step, totals: &Totals, observer: &dyn Observer) -> Option<Arc<Open>> {
+fn open(step: Step, totals: &Mutex<Summary>, observer: &dyn Observer) -> Option<Arc<Open>> {
     let mailbox = match step.and_then(Mailbox::open) {
         Ok(Opened::Mailbox(mailbox, _)) => *mailbox,
         Ok(Opened::Gone) => return None,
@@ -118,25 +101,21 @@ fn open(step: Step, totals: &Totals, observer: &dyn Observer) -> Option<Arc<Open
             return None;
         }
     };
-    totals.mailboxes.add(1);
-    let (dir, path) = (mailbox.index_dir(), mailbox.index_path());
-    let report = |code, why: &dyn std::fmt::Display| {
-        let name = &mailbox.target.mailbox;
-        let path = path.join(cache::FILE_NAME);
-        observer.finding(Finding::new(name, code, path, why));
-    };
-    match cache::find(dir, &path, mailbox.uidvalidity(), &mailbox.uniqueid) {
+    totals.lock().mailboxes += 1;
+    match mailbox.cache() {
         Ok(Found::Good(cache)) => {
-            totals.caches.add(1);
+            totals.lock().caches += 1;
             Some(Arc::new(Open { mailbox, cache }))
         }
         Ok(Found::Absent | Found::Foreign) => None,
         Ok(Found::Damaged(error)) => {
-            report(Code::WrongEntry, &error);
+            let name = &mailbox.target.mailbox;
+            let path = mailbox.index_dir().path_of(cache::FILE_NAME);
+            observer.finding(Finding::new(name, Code::WrongEntry, path, &error));
             None
         }
         Err(error) => {
-            report(error.code(), &error);
+            observer.finding(cache_finding(&mailbox.target, &error));
             None
         }
     }
@@ -162,7 +141,7 @@ fn chunks(
 
 struct VerifyGate<'a> {
     governor: &'a Governor,
-    totals: &'a Totals,
+    totals: &'a Mutex<Summary>,
 }
 
 impl Gate for VerifyGate<'_> {
@@ -176,7 +155,7 @@ impl Gate for VerifyGate<'_> {
 
     fn closed(&mut self, stat: &FileStat, guid: Option<Guid>) {
         if guid.is_some() {
-            self.totals.bytes.add(stat.size);
+            self.totals.lock().bytes += stat.size;
         }
     }
 }
@@ -185,7 +164,7 @@ fn verify(
     open: &Open,
     entries: &[Entry],
     lanes: &mut Lanes,
-    totals: &Totals,
+    totals: &Mutex<Summary>,
     governor: &Governor,
     observer: &dyn Observer,
 ) {
@@ -195,12 +174,12 @@ fn verify(
         let Some(entry) = by_uid.get(&uid) else {
             return;
         };
-        totals.entries.add(1);
+        totals.lock().entries += 1;
         match result {
-            Ok(now) if !entry.still_same(&now.stamp, now.size) => totals.stale.add(1),
-            Ok(now) if now.guid == entry.guid => totals.right.add(1),
+            Ok(now) if !entry.still_same(&now.stamp, now.size) => totals.lock().stale += 1,
+            Ok(now) if now.guid == entry.guid => totals.lock().right += 1,
             Ok(now) => {
-                totals.wrong.add(1);
+                totals.lock().wrong += 1;
                 let path = open.mailbox.spool.path_of(uid);
                 let why = format!(
                     "{}: the cache has {}, the unchanged file gives {}",
@@ -210,7 +189,7 @@ fn verify(
                 );
                 observer.finding(Finding::new(name, Code::WrongEntry, path, &why));
             }
-            Err(MessageError::Missing { .. }) => totals.stale.add(1),
+            Err(MessageError::Missing { .. }) => totals.lock().stale += 1,
             Err(error) => observer.finding(Finding::of_message(name, &error)),
         }
     };

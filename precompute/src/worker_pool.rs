@@ -365,7 +365,7 @@ mod tests {
                     1 => pool.delay((0, n)),
                     2 => pool.push((1, n)),
                     _ => {
-                        // What comes back is done by whoever offered it.
+                        // A task that comes back is done here.
                         let more = (0..3).filter_map(|_| pool.offer((2, n)).err());
                         more.for_each(|task| pool.push(task));
                     }

@@ -58,7 +58,8 @@ pub fn check_store<'a>(
     let once: Vec<String> = partitions.iter().map(|p| p.name.clone()).collect();
     let mut unknown: Vec<&MailboxName> = names.iter().collect();
     for partition in &partitions {
-        let mut walk = Walk::new(&Tree::of_partition(conf, partition), Leaves::Read).beside(conf);
+        let mut walk =
+            Walk::new(&Tree::of_partition(conf, partition), Leaves::Read).excluding_roots_of(conf);
         if names.is_empty() {
             for step in walk {
                 match step {
@@ -79,7 +80,7 @@ pub fn check_store<'a>(
             }
         }
         // Roots that are not there: nobody can say what lies there.
-        for step in walk.told() {
+        for step in walk.into_odd() {
             note(&step, findings);
         }
     }

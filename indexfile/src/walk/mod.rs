@@ -4,7 +4,7 @@
 //! All roots of a partition are walked as one tree: a mailbox whose header lies beside the messages
 //! and whose index lies in the metapartition is found once, with what is where. What cannot be
 //! looked at is one finding, and the rest goes on; no error ends a walk. Links are not followed, so
-//! there are no loops; each link to a directory is told, because a mailbox may lie behind it. The
+//! there are no loops; each link to a directory is reported, because a mailbox may lie behind it. The
 //! root of another partition is not entered. Directories come in order, each before what is below
 //! it, so that a walk can be taken up after any of them. Memory is that of the names on one path.
 //! Only looks; a crash leaves nothing.
@@ -140,7 +140,7 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// Begins a walk. A root that cannot be opened is the first that is told; what should lie there
+    /// Begins a walk. A root that cannot be opened is reported first; what should lie there
     /// is then missing.
     #[must_use]
     pub fn new(tree: &Tree, leaves: Leaves) -> Self {
@@ -184,7 +184,7 @@ impl Walk {
 
     /// Does not enter the roots of any partition of `conf`: each is walked by itself.
     #[must_use]
-    pub fn beside(mut self, conf: &ImapdConf) -> Self {
+    pub fn excluding_roots_of(mut self, conf: &ImapdConf) -> Self {
         for partition in conf.partitions() {
             for root in Tree::of_partition(conf, partition).roots() {
                 // One that is not there cannot be entered either.
@@ -197,7 +197,7 @@ impl Walk {
     }
 
     /// Takes a walk up after a directory: what comes before it, and that directory itself, is not
-    /// told again.
+    /// reported again.
     #[must_use]
     pub fn after(mut self, sub: &Path) -> Self {
         self.stack.clear();
@@ -208,13 +208,13 @@ impl Walk {
             above.push(name);
         }
         let _ = self.enter(sub, None);
-        // All of it was told before.
+        // All of it was reported before.
         self.ready.clear();
         self
     }
 
-    /// What was met so far and not yet told: after [`Walk::new`] roots that could not be opened.
-    pub fn told(self) -> impl Iterator<Item = Odd> {
+    /// What was met so far and not yet reported: after [`Walk::new`] the roots that cannot be opened.
+    pub fn into_odd(self) -> impl Iterator<Item = Odd> {
         self.ready.into_iter().filter_map(|step| match step {
             Step::Odd(odd) => Some(odd),
             Step::Found(_) => None,

@@ -16,7 +16,7 @@ fn steps(conf: &ImapdConf, leaves: Leaves) -> (Vec<Found>, Vec<Odd>) {
     let (mut found, mut odd) = (Vec::new(), Vec::new());
     for partition in partitions_once(conf) {
         let tree = Tree::of_partition(conf, partition);
-        for step in Walk::new(&tree, leaves).beside(conf) {
+        for step in Walk::new(&tree, leaves).excluding_roots_of(conf) {
             match step {
                 Step::Found(one) => found.push(one),
                 Step::Odd(one) => odd.push(one),

@@ -35,7 +35,7 @@ impl Cache {
 
     fn prepare(self) -> io::Result<()> {
         match self {
-            // Whoever ran before has read all of it but after a cold round.
+            // The contender before has read all of it, but for a cold round.
             Self::Warm => Ok(()),
             Self::Cold => {
                 rustix::fs::sync();
@@ -254,7 +254,7 @@ fn look_at_all(files: &[PathBuf], threads: usize) -> io::Result<()> {
     on_threads(&dirs, threads, |files, buffer| each(files, buffer)).map(drop)
 }
 
-/// Runs `each` for every file, on so many threads; a buffer a thread.
+/// Runs `each` for every file, on `threads` threads; a buffer a thread.
 fn on_threads<T: Sync>(
     files: &[T],
     threads: usize,

@@ -41,7 +41,7 @@ fn rate(lanes: usize, blocks: &[Block]) -> f64 {
     bytes / best
 }
 
-/// Hashes `bytes` bytes, on so many threads, as a pass would if reading took no time: all lanes,
+/// Hashes `bytes` bytes, on `threads` threads, as a pass would if reading took no time: all lanes,
 /// each from a buffer of its own that stays in the core's cache.
 pub fn hash_alone(bytes: u64, threads: usize) {
     let kernel = Kernel::detect();

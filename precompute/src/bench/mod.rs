@@ -1,4 +1,4 @@
-//! Measuring `precompute run` beside what people would use instead, in one run on one store.
+//! Measuring `precompute run` against what people would use instead, in one run on one store.
 //!
 //! A store of generated mail is made in a scratch directory; every contender goes over the same
 //! files, round after round in turn, so that a busy moment of the machine hits all of them. The
@@ -24,9 +24,9 @@ pub struct Plan {
     pub dir: PathBuf,
     /// Which kinds of mail.
     pub sets: Vec<Set>,
-    /// A set ends after so many bytes of mail,
+    /// A set ends after this many bytes of mail,
     pub bytes: u64,
-    /// or after so many files.
+    /// or after this many files.
     pub files: usize,
     /// Rounds with the page cache warm, and with it dropped before each contender (root only).
     pub warm: u32,
@@ -81,7 +81,7 @@ pub struct Report {
     pub measured: Vec<Measured>,
 }
 
-/// Measures everything; `say` is told what is being done.
+/// Measures everything; `say` gets what is being done.
 ///
 /// # Errors
 /// If the store cannot be made or a contender not be run.

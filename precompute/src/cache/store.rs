@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use indexfile::IoError;
-use indexfile::dir::{OpenError, open_at, what_is};
+use indexfile::dir::{Dir, OpenError, what_is};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -100,36 +100,30 @@ fn error(op: &'static str, path: &Path, errno: Errno) -> StoreError {
     }
 }
 
-/// Whether something has the cache's name in `dir`.
+/// Whether `dir` has a cache.
 ///
 /// # Errors
-/// [`StoreError::NotRegular`] if that is no regular file.
-fn is_there(dir: BorrowedFd<'_>, path: &Path) -> Result<bool, StoreError> {
-    match rustix::fs::statat(dir, FILE_NAME, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Ok(true),
-            kind => Err(StoreError::NotRegular {
-                path: path.to_owned(),
-                what: what_is(kind),
-            }),
-        },
-        Err(Errno::NOENT) => Ok(false),
-        Err(errno) => Err(IoError::new("stat", path, errno.into()).into()),
+/// [`StoreError::NotRegular`] if something else has its name.
+fn is_there(dir: &Dir) -> Result<bool, StoreError> {
+    let Some(stat) = dir.stat(FILE_NAME)? else {
+        return Ok(false);
+    };
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok(true),
+        kind => Err(StoreError::NotRegular {
+            path: dir.path_of(FILE_NAME),
+            what: what_is(kind),
+        }),
     }
 }
 
-/// Opens the cache in `dir` (`path` is the directory's, for people) and judges it.
+/// Opens the cache in `dir` and judges it.
 ///
 /// # Errors
 /// [`StoreError::Io`] if it cannot be opened or read, [`StoreError::NotRegular`] if it is no file;
 /// that it is damaged is no error.
-pub fn find(
-    dir: BorrowedFd<'_>,
-    path: &Path,
-    uidvalidity: u32,
-    uniqueid: &str,
-) -> Result<Found, StoreError> {
-    let file = match open_at(dir, path, FILE_NAME, false) {
+pub fn find(dir: &Dir, uidvalidity: u32, uniqueid: &str) -> Result<Found, StoreError> {
+    let file = match dir.open_file(FILE_NAME, false) {
         Ok(file) => file,
         Err(OpenError::Missing { .. }) => return Ok(Found::Absent),
         Err(OpenError::Link { path }) => {
@@ -141,7 +135,7 @@ pub fn find(
         }
         Err(error) => return Err(IoError::from(error).into()),
     };
-    let path = path.join(FILE_NAME);
+    let path = dir.path_of(FILE_NAME);
     match Cache::from_file(&file, &path) {
         Ok(cache) if cache.uidvalidity() == uidvalidity && cache.uniqueid() == uniqueid => {
             Ok(Found::Good(cache))
@@ -154,19 +148,18 @@ pub fn find(
 
 /// Writes a new cache of `count` entries, syncs it and puts it in the place of the old one.
 ///
-/// The bytes depend on the arguments alone. `path` is the directory's, for messages.
+/// The bytes depend on the arguments alone.
 ///
 /// # Errors
 /// [`StoreError`]; the old cache is then as it was, and the temporary file is gone.
 pub fn replace(
-    dir: BorrowedFd<'_>,
-    path: &Path,
+    dir: &Dir,
     owner: Owner,
     (uidvalidity, uniqueid): (u32, &str),
     count: u32,
     entries: impl IntoIterator<Item = Result<Entry, IoError>>,
 ) -> Result<(), StoreError> {
-    let path = path.join(TEMPORARY);
+    let path = dir.path_of(TEMPORARY);
     let mut temporary = Temporary {
         dir,
         file: File::from(acquire(dir, &path)?),
@@ -198,7 +191,7 @@ pub fn replace(
 /// Our temporary file. Unless it was renamed it is removed when dropped, also after a failed sync,
 /// which is final for the file.
 struct Temporary<'a> {
-    dir: BorrowedFd<'a>,
+    dir: &'a Dir,
     file: File,
     placed: bool,
 }
@@ -215,7 +208,7 @@ impl Drop for Temporary<'_> {
 ///
 /// It is locked (`flock`, on this file of our own only) so that two runs cannot write it together;
 /// one that a killed run left has no lock and is removed first.
-fn acquire(dir: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, StoreError> {
+fn acquire(dir: &Dir, path: &Path) -> Result<OwnedFd, StoreError> {
     let busy = || StoreError::Busy {
         path: path.to_owned(),
     };
@@ -248,7 +241,7 @@ fn lock(fd: &OwnedFd, path: &Path) -> Result<bool, StoreError> {
 }
 
 /// Whether the temporary name still leads to `fd`.
-fn is_named(dir: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> bool {
+fn is_named(dir: &Dir, fd: BorrowedFd<'_>) -> bool {
     let named = rustix::fs::statat(dir, TEMPORARY, AtFlags::SYMLINK_NOFOLLOW);
     let open = rustix::fs::fstat(fd);
     matches!((named, open), (Ok(a), Ok(b)) if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
@@ -258,8 +251,8 @@ fn is_named(dir: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> bool {
 ///
 /// # Errors
 /// [`StoreError::Io`]; one that a living run holds is left alone without an error.
-pub fn sweep(dir: BorrowedFd<'_>, path: &Path) -> Result<bool, StoreError> {
-    Ok(stray(dir, &path.join(TEMPORARY))? == Stray::Removed)
+pub fn sweep(dir: &Dir) -> Result<bool, StoreError> {
+    Ok(stray(dir, &dir.path_of(TEMPORARY))? == Stray::Removed)
 }
 
 #[derive(PartialEq, Eq)]
@@ -270,7 +263,7 @@ enum Stray {
     Held,
 }
 
-fn stray(dir: BorrowedFd<'_>, path: &Path) -> Result<Stray, StoreError> {
+fn stray(dir: &Dir, path: &Path) -> Result<Stray, StoreError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let fd = match rustix::fs::openat(dir, TEMPORARY, flags, Mode::empty()) {
         Ok(fd) => fd,
@@ -295,13 +288,13 @@ fn stray(dir: BorrowedFd<'_>, path: &Path) -> Result<Stray, StoreError> {
 ///
 /// # Errors
 /// [`StoreError::Io`], or [`StoreError::NotRegular`] for what is no file, which stays.
-pub fn remove(dir: BorrowedFd<'_>, path: &Path) -> Result<bool, StoreError> {
-    if !is_there(dir, &path.join(FILE_NAME))? {
+pub fn remove(dir: &Dir) -> Result<bool, StoreError> {
+    if !is_there(dir)? {
         return Ok(false);
     }
     match rustix::fs::unlinkat(dir, FILE_NAME, AtFlags::empty()) {
         Ok(()) => Ok(true),
         Err(Errno::NOENT) => Ok(false),
-        Err(errno) => Err(error("remove", &path.join(FILE_NAME), errno)),
+        Err(errno) => Err(error("remove", &dir.path_of(FILE_NAME), errno)),
     }
 }

@@ -1,11 +1,11 @@
 //! Caches are replaced whole, by one writer at a time, and look like the index.
 
 use std::fs;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use super::*;
 use indexfile::Guid;
+use indexfile::dir::Dir;
 
 fn entries(n: u32) -> Vec<Entry> {
     (1..=n)
@@ -22,16 +22,16 @@ fn entries(n: u32) -> Vec<Entry> {
         .collect()
 }
 
-struct Dir {
+struct Scratch {
     dir: tempfile::TempDir,
-    fd: fs::File,
+    open: Dir,
 }
 
-impl Dir {
+impl Scratch {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("scratch");
-        let fd = fs::File::open(dir.path()).expect("open");
-        Self { dir, fd }
+        let open = Dir::open_root(dir.path()).expect("open");
+        Self { dir, open }
     }
 
     fn put(&self, n: u32) -> Result<(), StoreError> {
@@ -41,11 +41,11 @@ impl Dir {
             mode: 0o640,
         };
         let all = entries(n).into_iter().map(Ok);
-        replace(self.fd.as_fd(), self.dir.path(), owner, (7, "id"), n, all)
+        replace(&self.open, owner, (7, "id"), n, all)
     }
 
     fn found(&self, uidvalidity: u32, uniqueid: &str) -> Found {
-        find(self.fd.as_fd(), self.dir.path(), uidvalidity, uniqueid).expect("readable")
+        find(&self.open, uidvalidity, uniqueid).expect("readable")
     }
 
     fn names(&self) -> Vec<String> {
@@ -60,7 +60,7 @@ impl Dir {
 
 #[test]
 fn a_cache_is_found_again_only_for_its_own_mailbox() {
-    let dir = Dir::new();
+    let dir = Scratch::new();
     assert!(matches!(dir.found(7, "id"), Found::Absent));
     dir.put(5).expect("written");
     let Found::Good(cache) = dir.found(7, "id") else {
@@ -77,7 +77,7 @@ fn a_cache_is_found_again_only_for_its_own_mailbox() {
 
 #[test]
 fn the_cache_has_the_mode_of_the_index_and_a_new_inode() {
-    let dir = Dir::new();
+    let dir = Scratch::new();
     dir.put(5).expect("written");
     let path = dir.dir.path().join(FILE_NAME);
     let first = fs::metadata(&path).expect("there");
@@ -94,7 +94,7 @@ fn the_cache_has_the_mode_of_the_index_and_a_new_inode() {
 
 #[test]
 fn a_torn_cache_is_damaged_and_replaced() {
-    let dir = Dir::new();
+    let dir = Scratch::new();
     dir.put(100).expect("written");
     let path = dir.dir.path().join(FILE_NAME);
     let whole = fs::read(&path).expect("read");
@@ -108,26 +108,26 @@ fn a_torn_cache_is_damaged_and_replaced() {
 
 #[test]
 fn what_a_killed_run_left_is_taken_over_or_swept() {
-    let dir = Dir::new();
+    let dir = Scratch::new();
     let path = dir.dir.path().join(TEMPORARY);
     fs::write(&path, vec![1; 100_000]).expect("stray");
     dir.put(3).expect("written");
     assert_eq!(dir.names(), [FILE_NAME]);
     assert!(matches!(dir.found(7, "id"), Found::Good(c) if c.len() == 3));
     fs::write(&path, "stray").expect("stray");
-    assert!(sweep(dir.fd.as_fd(), dir.dir.path()).expect("swept"));
-    assert!(!sweep(dir.fd.as_fd(), dir.dir.path()).expect("nothing"));
+    assert!(sweep(&dir.open).expect("swept"));
+    assert!(!sweep(&dir.open).expect("nothing"));
     assert_eq!(dir.names(), [FILE_NAME]);
 }
 
 #[test]
 fn two_runs_do_not_write_one_cache_together() {
-    let dir = Dir::new();
+    let dir = Scratch::new();
     let path = dir.dir.path().join(TEMPORARY);
     let other = fs::File::create(&path).expect("create");
     rustix::fs::flock(&other, rustix::fs::FlockOperation::LockExclusive).expect("lock");
     assert!(matches!(dir.put(3), Err(StoreError::Busy { .. })));
-    assert!(!sweep(dir.fd.as_fd(), dir.dir.path()).expect("left alone"));
+    assert!(!sweep(&dir.open).expect("left alone"));
     assert!(path.exists());
     drop(other);
     dir.put(3).expect("free now");
@@ -135,13 +135,13 @@ fn two_runs_do_not_write_one_cache_together() {
 
 #[test]
 fn a_failure_leaves_the_old_cache_and_no_temporary_file() {
-    let dir = Dir::new();
+    let dir = Scratch::new();
     dir.put(3).expect("written");
-    let owner = Owner::of(&dir.fd).expect("stat");
+    let owner = Owner::of(&dir.open).expect("stat");
     let mut bad = entries(2);
     bad.reverse();
     let all = bad.into_iter().map(Ok);
-    let result = replace(dir.fd.as_fd(), dir.dir.path(), owner, (7, "id"), 2, all);
+    let result = replace(&dir.open, owner, (7, "id"), 2, all);
     assert!(matches!(result, Err(StoreError::Write { .. })));
     assert!(matches!(dir.found(7, "id"), Found::Good(c) if c.len() == 3));
     assert_eq!(dir.names(), [FILE_NAME]);
@@ -149,7 +149,7 @@ fn a_failure_leaves_the_old_cache_and_no_temporary_file() {
 
 #[test]
 fn a_directory_that_was_removed_is_gone_not_an_io_error() {
-    let dir = Dir::new();
+    let dir = Scratch::new();
     fs::remove_dir(dir.dir.path()).expect("rmdir");
     assert!(matches!(dir.put(3), Err(StoreError::Gone { .. })));
 }

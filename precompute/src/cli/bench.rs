@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = default_jobs(),
           value_parser = clap::value_parser!(u16).range(1..=1024).map(usize::from))]
     jobs: usize,
-    /// Instead: how time and memory grow, up to so many messages
+    /// Instead: how time and memory grow, up to this number of messages
     #[arg(long, value_name = "MESSAGES")]
     scale: Option<u32>,
     /// With --scale: which mailboxes grow

@@ -113,21 +113,3 @@ pub fn concluded(exit: Exit, mailboxes: u64) -> Exit {
         (exit, _) => exit,
     }
 }
-
-/// Bytes as people read them.
-pub fn human_bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let (mut whole, mut tenths, mut unit) = (bytes, 0, 0);
-    for (i, _) in UNITS.iter().enumerate() {
-        tenths = whole % 1024 * 10 / 1024;
-        whole /= 1024;
-        unit = i;
-        if whole < 1024 {
-            break;
-        }
-    }
-    format!("{whole}.{tenths} {}", UNITS[unit])
-}

@@ -1,6 +1,6 @@
 //! Progress of a run: bars on a terminal, one line a minute elsewhere, nothing when quiet.
 //!
-//! What there is to do is found by a survey beside the run, of the indexes only; it starts after a
+//! What there is to do is found by a survey during the run, of the indexes only; it starts after a
 //! few seconds, so that short runs do not pay for it.
 
 use std::collections::BTreeMap;
@@ -8,10 +8,10 @@ use std::io::{IsTerminal as _, stderr};
 use std::time::{Duration, Instant, SystemTime};
 
 use indexfile::walk::Leaves;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{BinaryBytes, MultiProgress, ProgressBar, ProgressStyle};
 use parking_lot::{Mutex, MutexGuard};
 
-use super::output::{Findings, complain, human_bytes};
+use super::output::{Findings, complain};
 use super::selection::Selected;
 use crate::cache;
 use crate::finding::Finding;
@@ -118,15 +118,14 @@ impl<'a> Progress<'a> {
     }
 
     fn add_work(&self, mailbox: &Mailbox, all: bool) {
-        let (dir, path) = (mailbox.index_dir(), mailbox.index_path());
-        let found = cache::find(dir, &path, mailbox.uidvalidity(), &mailbox.uniqueid);
+        let found = mailbox.cache();
         // What this run did already is part of what there is to do.
-        let of_this_run = std::fs::metadata(path.join(cache::FILE_NAME))
+        let of_this_run = std::fs::metadata(mailbox.index_dir().path_of(cache::FILE_NAME))
             .and_then(|meta| meta.modified())
             .is_ok_and(|modified| modified >= self.began);
         let known = found.ok().and_then(cache::Found::good);
         let known = known.filter(|_| !of_this_run);
-        // What cannot be read is told by the pass.
+        // What cannot be read is reported by the pass.
         let Ok(mut wanted) = Wanted::new(mailbox.expunge.as_ref(), all) else {
             return;
         };
@@ -160,9 +159,9 @@ impl<'a> Progress<'a> {
         };
         format!(
             "{messages} messages, {} of {} read, {}/s{eta}, {} findings",
-            human_bytes(bytes),
-            human_bytes(all.max(bytes)),
-            human_bytes(rate),
+            BinaryBytes(bytes),
+            BinaryBytes(all.max(bytes)),
+            BinaryBytes(rate),
             self.findings.count()
         )
     }
@@ -185,7 +184,7 @@ fn bar(bars: &MultiProgress, partition: &str) -> ProgressBar {
     bar
 }
 
-/// What fits a line of so many columns; a bar that wraps would leave its remains behind.
+/// What fits a line of `columns`; a bar that wraps would leave its remains behind.
 fn template(columns: u16) -> &'static str {
     match columns {
         110.. => {

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use indexfile::exit::Exit;
 use indexfile::walk::Leaves;
+use indicatif::BinaryBytes;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
-use super::output::{Findings, complain, concluded, human_bytes, line, print_json, written};
+use super::output::{Findings, complain, concluded, line, print_json, written};
 use super::progress::Progress;
 use super::selection::Selection;
 use super::signals;
@@ -49,7 +50,7 @@ pub struct Args {
     tell: Tell,
 }
 
-/// What is told of a run.
+/// What a run prints.
 #[derive(Debug, clap::Args)]
 struct Tell {
     /// Print the summary as JSON
@@ -67,7 +68,7 @@ struct Tell {
 /// How to be kind to the live server.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Kindness {
-    /// Read at most so many bytes a second (K, M, G: 1024, ...)
+    /// Bytes to read a second, at most (K, M, G: 1024, ...)
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     max_rate: Option<u64>,
     /// Idle I/O class and lowest CPU priority
@@ -198,7 +199,7 @@ fn report(args: &Args, summary: &Summary, findings: &Findings) -> Exit {
             summary.mailboxes,
             summary.messages,
             summary.hashed,
-            human_bytes(summary.bytes),
+            BinaryBytes(summary.bytes),
             summary.cached,
             match summary.trusted {
                 0 => String::new(),

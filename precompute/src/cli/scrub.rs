@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use clap::builder::TypedValueParser as _;
 use indexfile::exit::Exit;
 use indexfile::walk::Leaves;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{BinaryBytes, ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::output::{complain, concluded, human_bytes, line, print_json, written};
+use super::output::{complain, concluded, line, print_json, written};
 use super::run::Kindness;
 use super::selection::Selection;
 use crate::finding::Finding;
@@ -113,7 +113,7 @@ fn conclude(args: &Args, summary: &Summary) -> Exit {
         summary.mailboxes,
         summary.messages,
         summary.compared,
-        human_bytes(summary.bytes),
+        BinaryBytes(summary.bytes),
         summary.old_style,
         summary.findings,
         summary.seconds,
@@ -154,8 +154,8 @@ fn watch(progress: &Progress, bar: &ProgressBar, quiet: bool, over: &AtomicBool)
             "{} mailboxes, {} messages, {} read, {}/s, {} findings",
             now.mailboxes,
             now.messages,
-            human_bytes(now.bytes),
-            human_bytes(rate),
+            BinaryBytes(now.bytes),
+            BinaryBytes(rate),
             now.findings
         );
         if bar.is_hidden() {

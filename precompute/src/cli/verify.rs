@@ -2,9 +2,10 @@
 
 use indexfile::exit::Exit;
 use indexfile::walk::Leaves;
+use indicatif::BinaryBytes;
 use serde_json::json;
 
-use super::output::{Findings, complain, concluded, human_bytes, line, print_json, written};
+use super::output::{Findings, complain, concluded, line, print_json, written};
 use super::run::Kindness;
 use super::selection::Selection;
 use crate::finding::Finding;
@@ -76,7 +77,7 @@ pub fn main(args: &Args) -> Exit {
             summary.right,
             summary.stale,
             summary.wrong,
-            human_bytes(summary.bytes),
+            BinaryBytes(summary.bytes),
             findings.count(),
         )))
     };

@@ -1,8 +1,8 @@
 //! Keeping the lanes of a [`Kernel`] busy: a lane whose message ends takes the next one.
 //!
-//! [`run`] pulls messages from a [`Feed`], a buffer at a time, and hands their digests back. It
+//! [`run`] pulls messages from a [`Source`], a buffer at a time, and hands their digests back. It
 //! does no I/O of its own, holds one buffer a lane whatever the size of the messages, and ends when
-//! the feed has no more. A crash in it leaves nothing.
+//! the source has no more. A crash in it leaves nothing.
 
 use super::kernel::{Kernel, MAX_LANES};
 use super::pad::{MAX_PADDING, pad};
@@ -16,19 +16,19 @@ pub const LANE_BYTES: usize = 64 * 1024;
 
 const BUFFER_LEN: usize = LANE_BYTES + MAX_PADDING.div_ceil(BLOCK_LEN) * BLOCK_LEN;
 
-/// What [`Feed::fill`] did.
+/// What [`Source::fill`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filled {
     /// The whole buffer is filled and there is more to come.
     More,
     /// The message ends with these bytes of the buffer (0 is fine).
     Last(usize),
-    /// The message cannot be read: it is dropped and [`Feed::failed`] called.
+    /// The message cannot be read: it is dropped and [`Source::failed`] called.
     Failed,
 }
 
 /// Where messages come from and digests go to.
-pub trait Feed {
+pub trait Source {
     /// A message that has been started.
     type Message;
     /// The next message, or `None` when there are no more. Not called again after `None`.
@@ -88,12 +88,12 @@ struct Lane<M> {
 
 impl<M> Lane<M> {
     /// Fills the buffer anew; `false` if the message failed.
-    fn refill(&mut self, feed: &mut impl Feed<Message = M>) -> bool {
+    fn refill(&mut self, source: &mut impl Source<Message = M>) -> bool {
         let Some(data) = self.buffer.get_mut(..LANE_BYTES) else {
             return false;
         };
         self.used = 0;
-        match feed.fill(&mut self.message, data) {
+        match source.fill(&mut self.message, data) {
             Filled::More => {
                 self.total += LANE_BYTES as u64;
                 self.ready = LANE_BYTES / BLOCK_LEN;
@@ -121,8 +121,8 @@ impl<M> Lane<M> {
     }
 }
 
-/// Hashes everything that `feed` has.
-pub fn run<F: Feed>(feed: &mut F, lanes: &mut Lanes) {
+/// Hashes everything that `source` has.
+pub fn run<F: Source>(source: &mut F, lanes: &mut Lanes) {
     let mut active: Vec<Lane<F::Message>> = Vec::with_capacity(MAX_LANES);
     let mut dry = false;
     loop {
@@ -130,7 +130,7 @@ pub fn run<F: Feed>(feed: &mut F, lanes: &mut Lanes) {
             let Some(buffer) = lanes.buffer() else {
                 break;
             };
-            let Some(message) = feed.next() else {
+            let Some(message) = source.next() else {
                 lanes.buffers.push(buffer);
                 dry = true;
                 break;
@@ -144,11 +144,11 @@ pub fn run<F: Feed>(feed: &mut F, lanes: &mut Lanes) {
                 total: 0,
                 last: false,
             };
-            if lane.refill(feed) {
+            if lane.refill(source) {
                 active.push(lane);
             } else {
                 lanes.buffers.push(lane.buffer);
-                feed.failed(lane.message);
+                source.failed(lane.message);
             }
         }
         let Some(step) = active.iter().map(|lane| lane.ready).min() else {
@@ -163,13 +163,13 @@ pub fn run<F: Feed>(feed: &mut F, lanes: &mut Lanes) {
             } else if lane.last {
                 let lane = active.swap_remove(i);
                 lanes.buffers.push(lane.buffer);
-                feed.done(lane.message, digest_of(&lane.state));
-            } else if lane.refill(feed) {
+                source.done(lane.message, digest_of(&lane.state));
+            } else if lane.refill(source) {
                 i += 1;
             } else {
                 let lane = active.swap_remove(i);
                 lanes.buffers.push(lane.buffer);
-                feed.failed(lane.message);
+                source.failed(lane.message);
             }
         }
     }

@@ -53,23 +53,23 @@ pub fn sha1_of(bytes: &[u8]) -> Digest {
 /// SHA-1 of each of `messages`, in their order, using as many lanes as pay on this processor.
 #[must_use]
 pub fn sha1_of_many(messages: &[&[u8]]) -> Vec<Digest> {
-    let mut feed = Slices {
+    let mut source = Slices {
         messages,
         next: 0,
         digests: vec![[0; 20]; messages.len()],
     };
-    lanes::run(&mut feed, &mut lanes::Lanes::new(Kernel::detect()));
-    feed.digests
+    lanes::run(&mut source, &mut lanes::Lanes::new(Kernel::detect()));
+    source.digests
 }
 
-/// [`lanes::Feed`] over byte strings in memory.
+/// [`lanes::Source`] over byte strings in memory.
 struct Slices<'a> {
     messages: &'a [&'a [u8]],
     next: usize,
     digests: Vec<Digest>,
 }
 
-impl<'a> lanes::Feed for Slices<'a> {
+impl<'a> lanes::Source for Slices<'a> {
     type Message = (usize, &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Message> {

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::lanes::{Feed, Filled, LANE_BYTES, Lanes, run};
+use super::lanes::{Filled, LANE_BYTES, Lanes, Source, run};
 use super::*;
 
 fn kernels() -> Vec<Kernel> {
@@ -24,13 +24,13 @@ fn noise(len: usize, seed: u64) -> Vec<u8> {
 }
 
 fn with_kernel(kernel: Kernel, messages: &[&[u8]]) -> Vec<Digest> {
-    let mut feed = Slices {
+    let mut source = Slices {
         messages,
         next: 0,
         digests: vec![[0; 20]; messages.len()],
     };
-    run(&mut feed, &mut Lanes::new(kernel));
-    feed.digests
+    run(&mut source, &mut Lanes::new(kernel));
+    source.digests
 }
 
 #[test]
@@ -128,7 +128,7 @@ struct Flaky {
     failed: Vec<usize>,
 }
 
-impl Feed for Flaky {
+impl Source for Flaky {
     type Message = (usize, usize);
     fn next(&mut self) -> Option<Self::Message> {
         self.next += 1;
@@ -157,21 +157,21 @@ impl Feed for Flaky {
 fn a_message_that_fails_leaves_the_other_lanes_right() {
     for kernel in kernels() {
         for good in 0..3 {
-            let mut feed = Flaky {
+            let mut source = Flaky {
                 next: 0,
                 good,
                 done: Vec::new(),
                 failed: Vec::new(),
             };
-            run(&mut feed, &mut Lanes::new(kernel));
-            feed.failed.sort_unstable();
-            assert_eq!(feed.failed, [1, 3, 5, 7, 9, 11]);
-            feed.done.sort_unstable();
-            for (i, digest) in &feed.done {
+            run(&mut source, &mut Lanes::new(kernel));
+            source.failed.sort_unstable();
+            assert_eq!(source.failed, [1, 3, 5, 7, 9, 11]);
+            source.done.sort_unstable();
+            for (i, digest) in &source.done {
                 let bytes = vec![u8::try_from(*i).unwrap_or(0); good * LANE_BYTES];
                 assert_eq!(*digest, sha1_of(&bytes));
             }
-            assert_eq!(feed.done.len(), 6);
+            assert_eq!(source.done.len(), 6);
         }
     }
 }

@@ -17,7 +17,7 @@ use indexfile::{Guid, IoError};
 pub use lines::{Line, parse_line};
 pub use time::parse_time;
 
-use crate::cache::{self, Cache, Entry};
+use crate::cache::{Cache, Entry};
 use crate::finding::{Code, Finding};
 use crate::hash::Kernel;
 use crate::hash::lanes::Lanes;
@@ -94,8 +94,8 @@ impl Import {
             Opened::Mailbox(mailbox, _) => *mailbox,
             Opened::Gone => return Ok(None),
         };
-        let (dir, path) = (mailbox.index_dir(), mailbox.index_path());
-        let old = cache::find(dir, &path, mailbox.uidvalidity(), &mailbox.uniqueid)
+        let old = mailbox
+            .cache()
             .map_err(|error| cache_finding(&mailbox.target, &error))?
             .good();
         Ok(Some(Self {
@@ -136,15 +136,9 @@ impl Import {
         if self.counts.imported > 0 {
             let count = self.entries().count();
             let mailbox = &self.mailbox;
-            cache::replace(
-                mailbox.index_dir(),
-                &mailbox.index_path(),
-                mailbox.owner,
-                (mailbox.uidvalidity(), &mailbox.uniqueid),
-                u32::try_from(count).unwrap_or(u32::MAX),
-                self.entries(),
-            )
-            .map_err(|error| cache_finding(&mailbox.target, &error))?;
+            mailbox
+                .replace_cache(count, self.entries())
+                .map_err(|error| cache_finding(&mailbox.target, &error))?;
         }
         Ok(self.counts)
     }
@@ -158,7 +152,7 @@ impl Import {
         let new = self.new_entries(&lines)?;
         self.counts.checked += check(&self.mailbox, &new, self.options.check_percent)?;
         self.counts.imported += new.len() as u64;
-        let mut rows = Rows::new(self.mailbox.index_path());
+        let mut rows = Rows::default();
         rows.extend(new, self.mailbox.index_dir())
             .map_err(|error| cache_finding(&self.mailbox.target, &error.into()))?;
         self.batches.push(rows);
@@ -333,7 +327,7 @@ mod tests {
                 import.line(*uid, guid(*n)).expect("sound");
             }
             let counts = import.finish().expect("written");
-            let cache = Cache::open(&dir.path().join(cache::FILE_NAME)).expect("a cache");
+            let cache = Cache::open(&dir.path().join(crate::cache::FILE_NAME)).expect("a cache");
             let entries = cache.iter().map(|entry| entry.expect("sound"));
             let entries: Vec<(u32, u8)> = entries
                 .map(|entry| (entry.uid, entry.guid.as_bytes()[0]))

@@ -42,7 +42,7 @@ pub enum MessageError {
         /// The message file.
         path: PathBuf,
     },
-    /// We were told to stop before this message was done.
+    /// The run was stopped before this message was done.
     #[error("{}: stopped before it was read", path.display())]
     Stopped {
         /// The message file.

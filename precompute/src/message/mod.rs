@@ -6,8 +6,8 @@
 //! the system allows that. Nothing is written, and a crash leaves nothing.
 
 mod error;
-mod feed;
 mod file;
+mod hasher;
 mod names;
 pub mod one_look;
 mod settle;
@@ -23,8 +23,8 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 pub use error::MessageError;
-pub use feed::{Gate, Hasher, NoGate, Opened, Sink};
 pub use file::{FileStat, MessageFile, Stamp};
+pub use hasher::{Gate, Hasher, NoGate, Opened, Sink};
 pub use names::uid_of;
 
 use crate::hash::lanes::Lanes;

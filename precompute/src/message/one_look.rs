@@ -43,7 +43,7 @@ const SECOND: i64 = 1_000_000_000;
 pub struct Clocks {
     /// The clock that files get their times from (`CLOCK_REALTIME_COARSE`), since 1970.
     pub coarse: i64,
-    /// How far the wall clock is ahead of the monotonic one: at least,
+    /// The wall clock minus the monotonic one: at least,
     pub ahead_least: i64,
     /// and at most; both, as this thread may have slept between the readings.
     pub ahead_most: i64,

@@ -17,7 +17,7 @@ const AGE: Duration = Duration::from_millis(2_300);
 #[derive(Default)]
 struct Counting<'a> {
     one_look: bool,
-    /// So many messages were read in the plain way.
+    /// Messages that were read in the plain way.
     plain: usize,
     /// Added to the wall clock at each asking.
     step: i64,

@@ -42,7 +42,7 @@ impl Pass<'_> {
             Ok(mailbox::Opened::Gone) => return,
             Err(finding) => return self.report(finding),
         };
-        self.totals.mailboxes.add(1);
+        self.totals.lock().mailboxes += 1;
         let window = self.options.jobs.saturating_mul(4);
         let job = match Job::begin(mailbox, self.options, window, self.sample_seed) {
             Ok(Begun::Job(job)) => job,
@@ -58,9 +58,9 @@ impl Pass<'_> {
     }
 
     fn nothing_to_do(&self, target: &Target, messages: u64) {
-        self.totals.messages.add(messages);
-        self.totals.cached.add(messages);
-        self.totals.trusted.add(messages);
+        self.totals.lock().messages += messages;
+        self.totals.lock().cached += messages;
+        self.totals.lock().trusted += messages;
         self.progress(target, messages, 0);
     }
 
@@ -122,8 +122,8 @@ impl Pass<'_> {
                 Err(error) => failed(self, job, uid, &error),
             }
         }
-        self.totals.cached.add(done.len() as u64);
-        self.totals.trusted.add(trusted);
+        self.totals.lock().cached += done.len() as u64;
+        self.totals.lock().trusted += trusted;
         chunk.extend(&mut done);
         let mut fresh = 0;
         let counted = Cell::new(0);
@@ -161,7 +161,7 @@ impl Pass<'_> {
         }
         chunk.extend(&mut done);
         let complete = !self.governor.stopped();
-        self.totals.messages.add(chunk.items.len() as u64);
+        self.totals.lock().messages += chunk.items.len() as u64;
         self.progress(
             &job.mailbox.target,
             (chunk.items.len() as u64).saturating_sub(counted.get()),
@@ -197,8 +197,8 @@ impl PassGate<'_, '_> {
             std::mem::take(&mut self.hashed),
             std::mem::take(&mut self.bytes),
         );
-        self.pass.totals.hashed.add(hashed);
-        self.pass.totals.bytes.add(bytes);
+        self.pass.totals.lock().hashed += hashed;
+        self.pass.totals.lock().bytes += bytes;
         self.pass.progress(&self.job.mailbox.target, hashed, bytes);
         self.counted.set(self.counted.get() + hashed);
     }
@@ -228,7 +228,7 @@ impl Gate for PassGate<'_, '_> {
     fn opened(&mut self, _uid: u32, stat: &FileStat) -> Opened {
         let opened = self.pass.links.opened(stat);
         if matches!(opened, Opened::Known(_)) {
-            self.pass.totals.linked.add(1);
+            self.pass.totals.lock().linked += 1;
         }
         opened
     }

@@ -95,11 +95,9 @@ impl Job {
         window: usize,
         sample_seed: usize,
     ) -> Result<Begun, Finding> {
-        let (dir, path) = (mailbox.index_dir(), mailbox.index_path());
         let failed = |error: StoreError| cache_finding(&mailbox.target, &error);
-        cache::sweep(dir, &path).map_err(failed)?;
-        let found = cache::find(dir, &path, mailbox.uidvalidity(), &mailbox.uniqueid);
-        let found = found.map_err(failed)?;
+        cache::sweep(mailbox.index_dir()).map_err(failed)?;
+        let found = mailbox.cache().map_err(failed)?;
         let damaged = matches!(found, Found::Damaged(_));
         let old = found.good();
         let wanted = || {
@@ -124,7 +122,7 @@ impl Job {
             in_flight: BTreeMap::new(),
             waiting: BTreeMap::new(),
             next_in_order: 0,
-            rows: Rows::new(path),
+            rows: Rows::default(),
             covered: 0,
             failed: None,
             unread: None,
@@ -199,7 +197,7 @@ impl Job {
         self.state.lock().missing.insert(uid);
     }
 
-    /// Takes back a chunk; `complete` unless we were told to stop. `true` if it was the last one,
+    /// Takes back a chunk; `complete` unless the governor said stop. `true` if it was the last one,
     /// and [`Job::finish`] is to be called.
     pub fn put_back(&self, chunk: &Chunk, fresh: u64, complete: bool) -> bool {
         let mut state = self.state.lock();
@@ -251,7 +249,9 @@ impl Job {
         let result = match state.failed.take() {
             Some(error) => Err(error.into()),
             None if self.is_up_to_date(&state) => Ok(()),
-            None => self.write(state.rows.len(), state.rows.iter()),
+            None => self
+                .mailbox
+                .replace_cache(state.rows.len(), state.rows.iter()),
         };
         findings.extend(result.err().and_then(|error| self.write_finding(&error)));
         findings
@@ -272,22 +272,6 @@ impl Job {
                 .iter()
                 .zip(old.iter())
                 .all(|pair| matches!(pair, (Ok(new), Ok(old)) if new == old))
-    }
-
-    fn write(
-        &self,
-        count: usize,
-        entries: impl Iterator<Item = Result<Entry, IoError>>,
-    ) -> Result<(), StoreError> {
-        let mailbox = &self.mailbox;
-        cache::replace(
-            mailbox.index_dir(),
-            &mailbox.index_path(),
-            mailbox.owner,
-            (mailbox.uidvalidity(), &mailbox.uniqueid),
-            u32::try_from(count).unwrap_or(u32::MAX),
-            entries,
-        )
     }
 
     fn write_finding(&self, error: &StoreError) -> Option<Finding> {
@@ -339,7 +323,7 @@ impl Job {
             .rows
             .iter()
             .chain(self.beyond(&window, covered).map(Ok));
-        self.write_finding(&self.write(count, entries).err()?)
+        self.write_finding(&self.mailbox.replace_cache(count, entries).err()?)
     }
 
     /// The entries beyond UID `covered`: what was done just now, else what the old cache has. The

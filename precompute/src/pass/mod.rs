@@ -22,7 +22,6 @@ use parking_lot::Mutex;
 pub(crate) use rows::Rows;
 pub use wanted::{Want, Wanted};
 
-use crate::counter::Counter;
 use crate::finding::Finding;
 use crate::governor::Governor;
 use crate::hash::Kernel;
@@ -90,7 +89,7 @@ pub struct Summary {
     pub stopped: bool,
 }
 
-/// Is told what a pass does; called from all its threads.
+/// Receives what a pass does; called from all its threads.
 pub trait Observer: Sync {
     /// Something is wrong with a mailbox or message.
     fn finding(&self, finding: Finding);
@@ -98,18 +97,6 @@ pub trait Observer: Sync {
     fn progress(&self, partition: &str, messages: u64, bytes: u64) {
         let _ = (partition, messages, bytes);
     }
-}
-
-#[derive(Debug, Default)]
-struct Totals {
-    mailboxes: Counter,
-    messages: Counter,
-    hashed: Counter,
-    cached: Counter,
-    trusted: Counter,
-    linked: Counter,
-    bytes: Counter,
-    errors: Counter,
 }
 
 enum Task {
@@ -124,7 +111,7 @@ struct Pass<'a> {
     governor: &'a Governor,
     observer: &'a dyn Observer,
     links: Links,
-    totals: Totals,
+    totals: Mutex<Summary>,
     /// See [`unchanged`]; another number each run.
     sample_seed: usize,
     /// Mailboxes in progress, for checkpoints.
@@ -133,7 +120,7 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     fn report(&self, finding: Finding) {
-        self.totals.errors.add(1);
+        self.totals.lock().errors += 1;
         self.observer.finding(finding);
     }
 
@@ -171,7 +158,7 @@ pub fn run(
         governor,
         observer,
         links: Links::default(),
-        totals: Totals::default(),
+        totals: Mutex::default(),
         sample_seed: now.map_or(0, |now| now.subsec_micros() as usize),
         jobs: Mutex::default(),
     };
@@ -194,17 +181,9 @@ pub fn run(
     worker_pool::run(tasks, limits, governor, &work, &mut checkpoints)?;
     // Only a run that was stopped has mailboxes left here.
     pass.checkpoint(Duration::ZERO);
-    let totals = &pass.totals;
     Ok(Summary {
-        mailboxes: totals.mailboxes.get(),
-        messages: totals.messages.get(),
-        hashed: totals.hashed.get(),
-        cached: totals.cached.get(),
-        trusted: totals.trusted.get(),
-        linked: totals.linked.get(),
-        bytes: totals.bytes.get(),
-        errors: totals.errors.get(),
         elapsed: start.elapsed(),
         stopped: governor.stopped(),
+        ..pass.totals.into_inner()
     })
 }

@@ -5,10 +5,10 @@
 //! the file system has no such files they stay in memory after all.
 
 use std::fs::File;
-use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
+use indexfile::dir::Dir;
 use indexfile::{IoContext as _, IoError};
 use rustix::fs::{Mode, OFlags};
 
@@ -20,29 +20,17 @@ const IN_MEMORY: usize = 16 * 1024;
 const READ_BACK: usize = 1024;
 
 /// Entries in the order in which they were pushed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Rows {
     memory: Vec<Entry>,
     spill: Option<File>,
     spilled: usize,
     no_spill: bool,
-    /// The directory, for people.
+    /// The directory, for messages.
     path: PathBuf,
 }
 
 impl Rows {
-    /// None yet; `path` is the directory's, for people.
-    #[must_use]
-    pub fn new(path: PathBuf) -> Self {
-        Self {
-            memory: Vec::new(),
-            spill: None,
-            spilled: 0,
-            no_spill: false,
-            path,
-        }
-    }
-
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -56,7 +44,7 @@ impl Rows {
     pub fn extend(
         &mut self,
         entries: impl IntoIterator<Item = Entry>,
-        dir: BorrowedFd<'_>,
+        dir: &Dir,
     ) -> Result<(), IoError> {
         self.memory.extend(entries);
         if self.memory.len() >= IN_MEMORY && !self.no_spill {
@@ -65,11 +53,14 @@ impl Rows {
         Ok(())
     }
 
-    fn flush(&mut self, dir: BorrowedFd<'_>) -> Result<(), IoError> {
+    fn flush(&mut self, dir: &Dir) -> Result<(), IoError> {
         if self.spill.is_none() {
             let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
             match rustix::fs::openat(dir, ".", flags, Mode::RUSR | Mode::WUSR) {
-                Ok(fd) => self.spill = Some(File::from(fd)),
+                Ok(fd) => {
+                    self.spill = Some(File::from(fd));
+                    dir.path().clone_into(&mut self.path);
+                }
                 Err(_) => self.no_spill = true,
             }
         }
@@ -117,7 +108,6 @@ mod tests {
     use super::*;
     use crate::cache::Stamp;
     use indexfile::Guid;
-    use std::os::fd::AsFd as _;
 
     fn entry(uid: u32) -> Entry {
         Entry {
@@ -135,8 +125,8 @@ mod tests {
     #[test]
     fn entries_come_back_in_order_however_many_and_leave_no_file() {
         let dir = tempfile::tempdir().expect("scratch");
-        let fd = File::open(dir.path()).expect("open");
-        let mut rows = Rows::new(dir.path().to_owned());
+        let open = Dir::open_root(dir.path()).expect("open");
+        let mut rows = Rows::default();
         let mut uid = 0;
         for round in 0..6u32 {
             let batch: Vec<Entry> = (0..=round * 9_000)
@@ -145,7 +135,7 @@ mod tests {
                     entry(uid)
                 })
                 .collect();
-            rows.extend(batch, fd.as_fd()).expect("room");
+            rows.extend(batch, &open).expect("room");
             let all: Result<Vec<Entry>, IoError> = rows.iter().collect();
             let all = all.expect("readable");
             assert_eq!(all.len(), rows.len());

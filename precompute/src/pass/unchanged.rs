@@ -13,7 +13,7 @@ use crate::cache::{Cache, Entry};
 use crate::mailbox::Mailbox;
 use crate::uid_set::UidSet;
 
-/// One entry of so many is looked at, and at least one a mailbox.
+/// One entry in 64 is looked at, and at least one a mailbox.
 const SAMPLE: usize = 64;
 /// Directories are in no order of UID. Names are compared in sorted batches, so that each block of
 /// the cache is read once a batch.
@@ -174,14 +174,14 @@ mod tests {
         let touched = dir.path().join("100.");
         fs::set_permissions(touched, Permissions::from_mode(0o600)).expect("chmod");
         let found: Vec<usize> = (0..SAMPLE)
-            .filter(|lot| known(&target, *lot) == (0, false))
+            .filter(|seed| known(&target, *seed) == (0, false))
             .collect();
         assert_eq!(found, [99 % SAMPLE], "in one sample and no other");
         for uid in 1..=UIDS {
             let path = dir.path().join(format!("{uid}."));
             fs::set_permissions(path, Permissions::from_mode(0o600)).expect("chmod");
         }
-        assert!((0..SAMPLE).all(|lot| known(&target, lot) == (0, false)));
+        assert!((0..SAMPLE).all(|seed| known(&target, seed) == (0, false)));
     }
 
     #[test]

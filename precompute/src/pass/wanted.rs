@@ -19,10 +19,10 @@ pub struct Want {
 /// A cursor over the wanted messages of one mailbox.
 #[derive(Debug)]
 pub struct Wanted {
-    /// Number of the first index record that is not in `ahead`.
+    /// Number of the first index record that is not in `buffered`.
     next: u32,
     /// The next index records: UID, and what is wanted of it.
-    ahead: VecDeque<(u32, Option<Want>)>,
+    buffered: VecDeque<(u32, Option<Want>)>,
     /// What the expunge file wants, sorted, without doubles.
     expunged: Vec<Want>,
     at: usize,
@@ -30,8 +30,8 @@ pub struct Wanted {
     all: bool,
 }
 
-/// Index records that are looked at ahead.
-const AHEAD: u32 = 1024;
+/// Index records that are read at a time.
+const AT_ONCE: u32 = 1024;
 
 impl Wanted {
     /// At the beginning. `all`: also messages whose GUID is not old-style.
@@ -47,7 +47,7 @@ impl Wanted {
         expunged.dedup_by_key(|want| want.uid);
         Ok(Self {
             next: 0,
-            ahead: VecDeque::new(),
+            buffered: VecDeque::new(),
             expunged,
             at: 0,
             all,
@@ -65,7 +65,7 @@ impl Wanted {
             if expunged.is_some_and(|e| e.uid < uid) {
                 break;
             }
-            self.ahead.pop_front();
+            self.buffered.pop_front();
             if expunged.is_some_and(|e| e.uid == uid) {
                 // In both files: it is one message file.
                 break;
@@ -79,15 +79,15 @@ impl Wanted {
     }
 
     fn peek(&mut self, index: &IndexFile) -> Result<Option<(u32, Option<Want>)>, ReadError> {
-        if self.ahead.is_empty() && self.next < index.num_records() {
+        if self.buffered.is_empty() && self.next < index.num_records() {
             let mut buffer = Vec::new();
-            let block = index.block(self.next, AHEAD, &mut buffer)?;
+            let block = index.block(self.next, AT_ONCE, &mut buffer)?;
             let all = self.all;
             let seen = block.records().map(|r| (r.uid(), want(&r, all)));
-            self.ahead.extend(seen);
-            self.next = self.next.saturating_add(AHEAD);
+            self.buffered.extend(seen);
+            self.next = self.next.saturating_add(AT_ONCE);
         }
-        Ok(self.ahead.front().copied())
+        Ok(self.buffered.front().copied())
     }
 }
 

@@ -11,7 +11,7 @@ use super::look::{Now, Problem, Seen, Suspect};
 use super::row::Row;
 use super::snapshot::{Snapshot, open_expunge};
 use super::spools::{Spools, age, changed};
-use crate::counter::Counter;
+use super::summary::Progress;
 use crate::finding::Code;
 use crate::governor::Governor;
 use crate::hash::lanes::Lanes;
@@ -25,8 +25,7 @@ pub(super) struct Throttle<'a> {
     pub(super) governor: &'a Governor,
     /// `None`: read every name of a file, as a second look must.
     pub(super) links: Option<&'a Links>,
-    /// Bytes read so far.
-    pub(super) bytes: &'a Counter,
+    pub(super) progress: &'a Progress,
 }
 
 impl Gate for Throttle<'_> {
@@ -35,7 +34,7 @@ impl Gate for Throttle<'_> {
     }
 
     fn read(&mut self, bytes: u64) -> bool {
-        self.bytes.add(bytes);
+        self.progress.lock().bytes += bytes;
         self.governor.admit(bytes)
     }
 
@@ -362,7 +361,7 @@ fn stray(mailbox: &Target, spools: &Spools, place: Place, uid: u32, row: Option<
         {
             return Now::Gone;
         }
-        // The only copy: that is told of the record, whose file is missing where it should be.
+        // The only copy: the record is reported, whose file is missing where it should be.
         Some(row)
             if spools
                 .get(row.place())

@@ -17,7 +17,7 @@ use crate::finding::Code;
 use crate::message::Stamp;
 use crate::store::Place;
 
-/// After so many looks what is seen is reported, still or not.
+/// After this many looks what is seen is reported, still or not.
 pub(super) const MAX_LOOKS: u32 = 8;
 /// The same for a file without a record: a large expunge unlinks files long after their records.
 pub(super) const MAX_LOOKS_UNLISTED: u32 = 30;

@@ -69,7 +69,7 @@ impl Snapshot {
 
     /// The next records: at most [`WINDOW`], none at the end.
     ///
-    /// A record whose checksum is wrong is left out and told to `damaged` (with its UID).
+    /// A record whose checksum is wrong is left out and reported to `damaged` (with its UID).
     pub(super) fn next_rows(
         &mut self,
         mut damaged: impl FnMut(u32, ReadError),

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use indexfile::exit::Exit;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 
-use crate::counter::Counter;
 use crate::finding::Code;
 
 /// What a scrub did and found.
@@ -63,60 +62,27 @@ impl Summary {
 
 /// The running counts, for a progress line and the summary.
 #[derive(Debug, Default)]
-pub struct Progress {
-    /// See [`Summary::mailboxes`].
-    pub mailboxes: Counter,
-    /// See [`Summary::messages`].
-    pub messages: Counter,
-    /// Messages that are done, of [`Self::messages`].
-    pub done: Counter,
-    /// See [`Summary::compared`].
-    pub compared: Counter,
-    /// See [`Summary::old_style`].
-    pub old_style: Counter,
-    /// See [`Summary::unlinked`].
-    pub unlinked: Counter,
-    /// See [`Summary::races`].
-    pub races: Counter,
-    /// See [`Summary::in_delivery`].
-    pub in_delivery: Counter,
-    /// See [`Summary::bytes`].
-    pub bytes: Counter,
-    by_code: Mutex<BTreeMap<String, u64>>,
-}
+pub struct Progress(Mutex<Summary>);
 
 impl Progress {
-    pub(super) fn found(&self, code: Code) {
-        let mut by_code = self.by_code.lock();
-        match by_code.get_mut(code.as_str()) {
-            Some(count) => *count += 1,
-            None => drop(by_code.insert(code.as_str().to_owned(), 1)),
-        }
+    /// What is counted so far, to be changed.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Summary> {
+        self.0.lock()
     }
 
-    /// How many findings there are so far.
-    #[must_use]
-    pub fn findings(&self) -> u64 {
-        self.by_code.lock().values().sum()
+    pub(super) fn found(&self, code: Code) {
+        let mut summary = self.lock();
+        summary.findings += 1;
+        *summary.by_code.entry(code.as_str().to_owned()).or_default() += 1;
     }
 
     /// The summary of what was counted.
     #[must_use]
     pub fn summary(&self, stopped: bool, seconds: f64) -> Summary {
-        let by_code = self.by_code.lock().clone();
         Summary {
-            mailboxes: self.mailboxes.get(),
-            messages: self.messages.get(),
-            compared: self.compared.get(),
-            old_style: self.old_style.get(),
-            unlinked: self.unlinked.get(),
-            races: self.races.get(),
-            in_delivery: self.in_delivery.get(),
-            bytes: self.bytes.get(),
-            findings: by_code.values().sum(),
-            by_code,
             stopped,
             seconds,
+            ..self.lock().clone()
         }
     }
 }

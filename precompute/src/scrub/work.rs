@@ -26,7 +26,7 @@ use crate::store::{Place, Step, Target};
 use crate::uid_set::UidSet;
 use crate::worker_pool::Pool;
 
-/// How often a mailbox without an index, or without its directory, is tried before that is told.
+/// How often a mailbox without an index, or without its directory, is tried before that is reported.
 const TRIES: u32 = 3;
 
 pub(super) enum Task {
@@ -98,7 +98,7 @@ impl<'a> Work<'a> {
         Throttle {
             governor: self.governor,
             links,
-            bytes: &self.progress.bytes,
+            progress: self.progress,
         }
     }
 
@@ -164,7 +164,7 @@ impl<'a> Work<'a> {
         if sound && !self.governor.stopped() {
             self.strays(mailbox, &spools, &listed, pool, lanes);
         }
-        self.progress.mailboxes.add(1);
+        self.progress.lock().mailboxes += 1;
     }
 
     /// Hands out the records of one file; `false` if not all could be read.
@@ -206,11 +206,11 @@ impl<'a> Work<'a> {
                 }
             }
             rows.retain(|row| !row.unlinked);
-            let progress = self.progress;
-            progress.unlinked.add((count - rows.len()) as u64);
-            progress.messages.add(rows.len() as u64);
-            let old_style = rows.iter().filter(|row| row.guid.is_none()).count();
-            progress.old_style.add(old_style as u64);
+            let mut progress = self.progress.lock();
+            progress.unlinked += (count - rows.len()) as u64;
+            progress.messages += rows.len() as u64;
+            progress.old_style += rows.iter().filter(|row| row.guid.is_none()).count() as u64;
+            drop(progress);
             if spools.get(Place::Archive).is_none() {
                 let all = rows.len();
                 rows.retain(|row| !row.archived);
@@ -315,7 +315,7 @@ impl<'a> Work<'a> {
             let text = format!("no index, though the mailbox has {messages} message files");
             self.found(Code::NoIndex, mailbox, &index, &text);
         } else {
-            self.progress.races.add(1);
+            self.progress.lock().races += 1;
         }
     }
 
@@ -340,9 +340,8 @@ impl<'a> Work<'a> {
         let mut suspects = Vec::new();
         let throttle = self.throttle(Some(&self.links));
         examine::compare(spools, rows, lanes, throttle, |outcome: Outcome| {
-            self.progress.done.add(1);
             if outcome.row.guid.is_some() && outcome.file.is_some() {
-                self.progress.compared.add(1);
+                self.progress.lock().compared += 1;
             }
             let uid = outcome.row.uid;
             if let Some(seen) = examine::seen(outcome, spools) {
@@ -372,7 +371,10 @@ impl<'a> Work<'a> {
         let fresh = match Fresh::open(mailbox, &suspects) {
             Ok(fresh) => fresh,
             // The mailbox is gone, and its messages with it.
-            Err(error) if is_missing(&error) => return self.progress.races.add(count),
+            Err(error) if is_missing(&error) => {
+                self.progress.lock().races += count;
+                return;
+            }
             Err(error) => return self.index_error(mailbox, &error),
         };
         let mut with_rows = Vec::with_capacity(suspects.len());
@@ -389,10 +391,10 @@ impl<'a> Work<'a> {
             lanes,
             self.throttle(None),
             |mut suspect, now| match decide(&mut suspect, now, self.settle) {
-                Verdict::Race => self.progress.races.add(1),
+                Verdict::Race => self.progress.lock().races += 1,
                 Verdict::Again => again.push(suspect),
                 Verdict::Damage if self.in_delivery(&suspect, fresh.last_uid()) => {
-                    self.progress.in_delivery.add(1);
+                    self.progress.lock().in_delivery += 1;
                 }
                 Verdict::Damage => (self.report)(describe(mailbox, &suspect)),
             },

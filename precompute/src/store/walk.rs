@@ -48,7 +48,7 @@ impl Walk {
         let walk = match &self.store {
             Store::Conf(conf) => {
                 let tree = Tree::of_partition(conf, conf.partition(&partition)?);
-                walk::Walk::new(&tree, self.leaves).beside(conf)
+                walk::Walk::new(&tree, self.leaves).excluding_roots_of(conf)
             }
             Store::Plain {
                 data,

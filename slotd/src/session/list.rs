@@ -193,7 +193,7 @@ impl Part {
             store.mounts().check(root)?;
             drop(Dir::open_root(root)?);
         }
-        let walk = Walk::new(&tree, Leaves::SkipMessages).beside(store.conf());
+        let walk = Walk::new(&tree, Leaves::SkipMessages).excluding_roots_of(store.conf());
         let walk = match after {
             None => walk,
             Some(after) => walk.after(after),

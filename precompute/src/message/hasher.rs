@@ -11,12 +11,12 @@ use super::one_look::{Batches, Clocks};
 use super::settle::Settle;
 use super::{FileStat, Hashed, MessageError, MessageFile, Spool};
 use crate::hash::Digest;
-use crate::hash::lanes::{Feed, Filled, Lanes, run};
+use crate::hash::lanes::{Filled, Lanes, Source, run};
 use indexfile::Guid;
 
 /// How often a message that changes under our eyes is read again.
 const ATTEMPTS: u32 = 4;
-/// The clocks are asked again after so many messages with one look.
+/// The clocks are read again after this many messages with one look.
 const BATCH: usize = 32;
 
 /// What the pass wants to know or decide while messages are read; all of it optional.
@@ -295,7 +295,7 @@ fn filled(part: Part) -> Filled {
     }
 }
 
-impl<I, S, G> Feed for Hasher<'_, I, S, G>
+impl<I, S, G> Source for Hasher<'_, I, S, G>
 where
     I: Iterator<Item = u32>,
     S: Sink,
