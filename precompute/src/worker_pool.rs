@@ -195,9 +195,6 @@ impl<T: Send> Pool<T> {
     }
 
     fn ask(&self, source: &Mutex<impl Iterator<Item = T>>) -> Option<T> {
-        if let Some(mut source) = source.try_lock() {
-            return source.next();
-        }
         self.at_source.fetch_add(1, Ordering::Relaxed);
         let mut source = source.lock();
         self.at_source.fetch_sub(1, Ordering::Relaxed);

@@ -13,7 +13,6 @@ pub mod one_look;
 mod settle;
 
 use std::ffi::CStr;
-use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -60,9 +59,14 @@ struct FileName {
 impl FileName {
     fn new(uid: u32) -> Self {
         let mut bytes = [0; 12]; // ten digits, the dot, and the NUL
-        let mut digits = bytes.as_mut_slice();
-        // It fits by construction.
-        let _ = write!(digits, "{uid}.");
+        let mut rest = uid;
+        let mut digits = uid.checked_ilog10().unwrap_or(0) as usize + 1;
+        bytes[digits] = b'.';
+        while digits > 0 {
+            digits -= 1;
+            bytes[digits] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
         Self { bytes }
     }
 

@@ -4,6 +4,7 @@ use parking_lot::Mutex;
 
 use super::wanted::Want;
 use crate::cache::Entry;
+use crate::hash::lanes::LANE_BYTES;
 
 /// One message.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub struct Chunk {
     pub number: u64,
     /// The highest UID in it.
     pub last_uid: u32,
-    /// Messages, by UID.
+    /// Messages: those larger than a lane's buffer, then the others, each by UID.
     pub items: Vec<Item>,
     /// What is done so far; checkpoints read it.
     done: Mutex<Vec<Entry>>,
@@ -31,7 +32,10 @@ pub struct Chunk {
 
 impl Chunk {
     /// Chunk `number` of its mailbox, whose messages are `items`, in order of UID up to `last_uid`.
-    pub fn new(number: u64, last_uid: u32, items: Vec<Item>) -> Self {
+    pub fn new(number: u64, last_uid: u32, mut items: Vec<Item>) -> Self {
+        // The last messages run with fewer and fewer lanes, so these had better be small. More order
+        // than that would only make a disk seek.
+        items.sort_by_key(|item| item.want.size <= LANE_BYTES as u64);
         Self {
             number,
             last_uid,
