@@ -172,8 +172,8 @@ fn a_failed_fsync_or_a_full_disk_leaves_the_old_cache_and_says_74() {
     one_fault_after_the_other(
         &["user.joe", "user.ann", "user.bob"],
         &[
-            "fsync,syncfs:error=EIO",
-            "fsync,syncfs:error=ENOSPC",
+            "fsync:error=EIO",
+            "fsync:error=ENOSPC",
             "rename,renameat,renameat2:error=EIO",
         ],
     );
