@@ -1,23 +1,18 @@
-//! Putting staged files in place, and back.
+//! Putting staged files in place, and back: the lists of [`crate::fileops`], executed by directory handle.
 //!
-//! Order, for an upgrade (a downgrade renames the index first, see [`order`]):
-//!
-//! 1. each live file gets a second name `.OLD` (an older `.OLD` steps aside as `.OLD.reguid-prev`);
-//! 2. `cyrus.expunge.NEW` is renamed over `cyrus.expunge`, and its directory synced;
-//! 3. `cyrus.index.NEW` is renamed over `cyrus.index`, and its directory synced.
-//!
-//! So the expunge file's version is never below the index's, on stable storage either. All of it happens
-//! under the locks and after the intent is durable; a crash in between is settled by [`crate::intent`].
+//! All of it happens under the locks and after the intent is durable; a crash in between is settled by
+//! [`crate::intent`]. So the expunge file's version is never below the index's, on stable storage either.
 
 use std::fs::File;
 
 use indexfile::{FileKind, IoError};
 
 use crate::failpoint;
+use crate::fileops::{self, FileOp, Names, Role, Step, execute, name, order};
 use crate::lock::MailboxLocks;
 use crate::refusal::Refusal;
-pub use crate::stage::previous_name;
 use crate::stage::{Stage, StagedFile, new_name, old_name};
+use crate::store::Place;
 
 /// A rename that failed.
 #[derive(Debug)]
@@ -26,25 +21,6 @@ pub struct RenameFailed {
     pub refusal: Refusal,
     /// Everything is as before, staged files apart.
     pub undone: bool,
-}
-
-/// The order in which two files change their versions, so that the expunge file's is never below the index's:
-/// index first on the way down, expunge first otherwise.
-#[must_use]
-pub fn order(index_from: u32, to: u32) -> [FileKind; 2] {
-    if to < index_from {
-        [FileKind::Index, FileKind::Expunge]
-    } else {
-        [FileKind::Expunge, FileKind::Index]
-    }
-}
-
-/// How far one file has come; for undoing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    SetAside,
-    Linked,
-    Renamed,
 }
 
 /// Renames the staged files of a transaction over the live ones.
@@ -60,7 +36,7 @@ pub fn rename(locks: &mut MailboxLocks, stage: &Stage) -> Result<(), RenameFaile
     for staged in &stage.files {
         check_staged(locks, staged).map_err(before)?;
     }
-    let mut done: Vec<(FileKind, Step)> = Vec::new();
+    let mut done = Vec::new();
     match rename_all(locks, stage, &mut done) {
         Ok(()) => {
             for staged in &stage.files {
@@ -104,62 +80,56 @@ fn check_staged(locks: &MailboxLocks, staged: &StagedFile) -> Result<(), Refusal
     Err(Refusal::new(crate::protocol::Code::Io, text))
 }
 
-fn rename_all(
-    locks: &MailboxLocks,
-    stage: &Stage,
-    done: &mut Vec<(FileKind, Step)>,
-) -> Result<(), IoError> {
+/// The kinds that are staged, first to be put in place first.
+fn staged_kinds(stage: &Stage) -> impl DoubleEndedIterator<Item = FileKind> {
     let kinds = order(stage.report.from, stage.report.to);
-    let kinds: Vec<FileKind> = kinds
-        .into_iter()
-        .filter(|k| stage.file(*k).is_some())
-        .collect();
-    for &kind in &kinds {
-        let dir = locks.place.directory_of(kind);
-        point("commit.link", dir)?;
-        if dir.stat(old_name(kind))?.is_some() {
-            dir.rename(old_name(kind), previous_name(kind))?;
-            done.push((kind, Step::SetAside));
-        }
-        dir.link(kind.file_name(), old_name(kind))?;
-        done.push((kind, Step::Linked));
-    }
-    locks.mark("link");
-    for &kind in &kinds {
-        let dir = locks.place.directory_of(kind);
-        point("commit.rename", dir)?;
-        dir.rename(new_name(kind), kind.file_name())?;
-        done.push((kind, Step::Renamed));
-        locks.mark("rename");
-        point("commit.renamed", dir)?;
-        dir.sync()?;
-        locks.mark("sync_dir");
-    }
-    point("commit.done", &locks.place.index)
+    kinds.into_iter().filter(|k| stage.file(*k).is_some())
 }
 
-fn point(name: &'static str, dir: &crate::fs::Dir) -> Result<(), IoError> {
+fn rename_all(locks: &MailboxLocks, stage: &Stage, done: &mut Vec<FileOp>) -> Result<(), IoError> {
+    let names = |kind| Names::look(&locks.place, kind, |_| Ok::<_, IoError>(false));
+    let files = staged_kinds(stage)
+        .map(names)
+        .collect::<Result<Vec<_>, _>>()?;
+    let list = fileops::commit(&files);
+    for (at, Step { op, .. }) in list.iter().enumerate() {
+        let point = match op {
+            FileOp::Link(..) => Some("commit.link"),
+            FileOp::Rename(_, Role::New, Role::Live) => Some("commit.rename"),
+            FileOp::SyncDir(_) => Some("commit.renamed"),
+            _ => None,
+        };
+        execute_at(point, &locks.place, *op)?;
+        done.push(*op);
+        match op {
+            FileOp::Rename(_, Role::New, Role::Live) => locks.mark("rename"),
+            FileOp::SyncDir(_) => locks.mark("sync_dir"),
+            _ if matches!(list[at + 1].op, FileOp::Rename(_, Role::New, Role::Live)) => {
+                locks.mark("link");
+            }
+            _ => {}
+        }
+    }
+    hit("commit.done", &locks.place.index)
+}
+
+fn hit(name: &'static str, dir: &crate::fs::Dir) -> Result<(), IoError> {
     failpoint::hit(name).map_err(|e| IoError::new("commit in", dir.path(), e))
 }
 
-/// Takes back, in the opposite order, what [`rename_all`] got done.
-fn undo(locks: &MailboxLocks, done: &[(FileKind, Step)]) -> Result<(), IoError> {
-    for &(kind, step) in done.iter().rev() {
-        let dir = locks.place.directory_of(kind);
-        match step {
-            // Over the live name: the new file is gone, the old one is back with its own inode.
-            Step::Renamed => {
-                dir.rename(old_name(kind), kind.file_name())?;
-                dir.sync()?;
-            }
-            // If it was renamed this is gone already.
-            Step::Linked => {
-                dir.unlink(old_name(kind))?;
-            }
-            Step::SetAside => dir.rename(previous_name(kind), old_name(kind))?,
-        }
+fn execute_at(point: Option<&'static str>, place: &Place, op: FileOp) -> Result<(), IoError> {
+    if let Some(point) = point {
+        hit(point, place.directory_of(op.kind()))?;
     }
-    Ok(())
+    execute(place, op)
+}
+
+/// Takes back, in the opposite order, what [`rename_all`] got done.
+fn undo(locks: &MailboxLocks, done: &[FileOp]) -> Result<(), IoError> {
+    let steps = fileops::undo(done);
+    steps
+        .iter()
+        .try_for_each(|step| execute(&locks.place, step.op))
 }
 
 /// Puts the very same old files back, after a `COMMIT hold`.
@@ -167,14 +137,10 @@ fn undo(locks: &MailboxLocks, done: &[(FileKind, Step)]) -> Result<(), IoError> 
 /// # Errors
 /// The system's. The intent then stays open.
 pub fn put_back(locks: &MailboxLocks, stage: &Stage) -> Result<(), Refusal> {
-    let mut kinds = order(stage.report.from, stage.report.to);
-    kinds.reverse();
-    for kind in kinds {
-        let Some(staged) = stage.file(kind) else {
-            continue;
-        };
+    let mut files = Vec::new();
+    for kind in staged_kinds(stage) {
         let dir = locks.place.directory_of(kind);
-        if dir.id(old_name(kind))? != Some(staged.from) {
+        if dir.id(old_name(kind))? != stage.file(kind).map(|staged| staged.from) {
             let path = dir.path_of(old_name(kind));
             let text = format!(
                 "{} is not the file that was replaced; nothing to put back",
@@ -182,18 +148,12 @@ pub fn put_back(locks: &MailboxLocks, stage: &Stage) -> Result<(), Refusal> {
             );
             return Err(Refusal::new(crate::protocol::Code::Io, text));
         }
-        point("commit.put_back", dir)?;
-        dir.rename(old_name(kind), kind.file_name())?;
-        restore_previous(locks, kind)?;
-        dir.sync()?;
+        files.push(Names::look(&locks.place, kind, |_| Ok::<_, IoError>(true))?);
     }
-    Ok(())
-}
-
-fn restore_previous(locks: &MailboxLocks, kind: FileKind) -> Result<(), IoError> {
-    let dir = locks.place.directory_of(kind);
-    if dir.stat(previous_name(kind))?.is_some() {
-        dir.rename(previous_name(kind), old_name(kind))?;
+    for step in fileops::put_back(&files) {
+        let live = matches!(step.op, FileOp::Rename(_, _, Role::Live));
+        let point = live.then_some("commit.put_back");
+        execute_at(point, &locks.place, step.op)?;
     }
     Ok(())
 }
@@ -208,18 +168,23 @@ pub fn keep_old(
     kinds: impl IntoIterator<Item = FileKind>,
     drop_old: bool,
 ) -> Vec<File> {
+    let look = |kind| Names::look(&locks.place, kind, |_| Ok::<_, IoError>(true));
+    let files: Vec<Names> = kinds
+        .into_iter()
+        .filter_map(|kind| {
+            let names = look(kind);
+            let log = |error| tracing::warn!(mailbox = %locks.place.mailbox, "{error}");
+            names.map_err(log).ok()
+        })
+        .collect();
     let mut gone = Vec::new();
-    for kind in kinds {
-        let dir = locks.place.directory_of(kind);
-        let mut names = vec![previous_name(kind)];
-        if drop_old {
-            names.push(old_name(kind));
+    for step in fileops::keep_old(&files, drop_old) {
+        if let FileOp::Unlink(kind, role) = step.op {
+            let dir = locks.place.directory_of(kind);
+            gone.extend(dir.open_file(name(kind, role), false).ok());
         }
-        for name in names {
-            gone.extend(dir.open_file(name, false).ok());
-            if let Err(error) = dir.unlink(name) {
-                tracing::warn!(mailbox = %locks.place.mailbox, "{error}");
-            }
+        if let Err(error) = execute(&locks.place, step.op) {
+            tracing::warn!(mailbox = %locks.place.mailbox, "{error}");
         }
     }
     gone

@@ -15,7 +15,8 @@
 //! | [`store`], [`fs`], [`mounts`] | from a mailbox name to open directories of file systems that are really there |
 //! | [`lock`] | header, index, expunge, in that order, with a bounded wait |
 //! | [`stage`] | complete new files beside the live ones |
-//! | [`commit`] | putting them in place, and back |
+//! | [`fileops`] | the order of renames, as lists of file operations |
+//! | [`commit`] | executes them: new files in place, and back |
 //! | [`intent`] | what was about to be renamed, and settling what a crash left |
 //! | [`failpoint`] | places where a test can make all this fail |
 //!
@@ -28,6 +29,7 @@ pub mod client;
 pub mod commit;
 pub mod coordinators;
 pub mod failpoint;
+pub mod fileops;
 pub mod fs;
 pub mod host;
 pub mod intent;

@@ -16,10 +16,12 @@ mod file;
 mod log;
 mod record;
 pub mod recovery;
+mod settle;
 mod unreadable;
 mod verdict;
 
 pub use log::{Begun, IntentLog, LogError};
 pub use record::{Direction, Intent, IntentFile, Kind, Scratch};
+pub use settle::{Located, first_syncs, settle};
 pub use unreadable::Unreadable;
 pub use verdict::{At, Found, Verdict, verdict};

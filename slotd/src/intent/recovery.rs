@@ -13,15 +13,15 @@ use std::time::Instant;
 use indexfile::mailbox::MailboxName;
 use indexfile::{FileKind, IndexFile, IoContext, IoError};
 
-use self::files::{finish, put_back, restage, restore_old_names};
-use super::{At, Direction, Found, Intent, IntentFile, Scratch, Verdict, verdict};
-use crate::commit::{self, order};
+use self::files::{execute_all, restage};
+use super::{At, Found, Intent, IntentFile, Located, Scratch, Verdict, first_syncs, verdict};
+use crate::fileops::{Names, order};
 use crate::fs::{Dir, Identity};
 use crate::host::Host;
 use crate::lock::{MailboxLocks, Patience};
 use crate::protocol::Code;
 use crate::refusal::Refusal;
-use crate::stage::{self, carries, new_name, old_name};
+use crate::stage::{self, LEDGER_NEW_NAME, carries, new_name, old_name};
 
 /// How one intent was settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,53 +227,35 @@ fn find(locks: &MailboxLocks, intent: &Intent, file: &IntentFile) -> Result<Foun
 }
 
 fn settle(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settled, Refusal> {
-    // What the dead process renamed can be seen, and is perhaps not on stable storage yet: first the
-    // one that goes first, so that no power cut can leave the index newer than the expunge file.
-    let mut files = ordered(intent);
-    if intent.direction == Direction::PutBack {
-        files.reverse();
-    }
+    let files = ordered(intent);
+    let kinds: Vec<FileKind> = files.iter().map(|f| f.kind.into()).collect();
+    execute_all(locks, intent, &first_syncs(intent.direction, &kinds))?;
+    let mut found = Vec::new();
+    let mut located = Vec::new();
     for file in &files {
-        locks.place.directory_of(file.kind.into()).sync()?;
+        let here = find(locks, intent, file)?;
+        found.push(here);
+        let replaced = |dir: &Dir| is(dir, old_name(file.kind.into()), &file.old);
+        located.push(Located {
+            names: Names::look(&locks.place, file.kind.into(), replaced)?,
+            at: here.at,
+        });
     }
-    let found = files
-        .iter()
-        .map(|f| find(locks, intent, f))
-        .collect::<Result<Vec<_>, _>>()?;
-    match (verdict(intent.direction, &found), intent.direction) {
-        (Verdict::Complete, Direction::Commit) => {
-            stage::remove_strays(locks)?;
-            commit::keep_old(
-                locks,
-                intent.files.iter().map(|f| f.kind.into()),
-                intent.drop_old,
-            );
-            Ok(Settled::Complete)
-        }
-        (Verdict::Complete, Direction::PutBack) => {
-            // Of a later transaction, which died before its own intent; they are nobody's.
-            stage::remove_strays(locks)?;
-            restore_old_names(locks, intent)?;
-            Ok(Settled::Complete)
-        }
-        (Verdict::Finish, _) => {
-            finish(locks, intent)?;
-            Ok(Settled::Finished)
-        }
-        (Verdict::PutBack, _) => {
-            stage::remove_strays(locks)?;
-            put_back(locks, intent)?;
-            Ok(Settled::Undone)
-        }
-        (Verdict::Abort, _) => {
-            stage::remove_strays(locks)?;
-            restore_old_names(locks, intent)?;
-            Ok(Settled::Aborted)
-        }
-        (Verdict::Restage, _) => {
-            stage::remove_strays(locks)?;
-            restage(locks, intent)
-        }
+    let verdict = verdict(intent.direction, &found);
+    if verdict != Verdict::Finish {
+        locks.place.index.unlink(LEDGER_NEW_NAME)?;
+    }
+    // Also of a file that the intent is not about.
+    let strays = stage::strays(&locks.place)?;
+    let drop_old = intent.drop_old;
+    let steps = super::settle::settle(verdict, intent.direction, &located, &strays, drop_old);
+    execute_all(locks, intent, &steps)?;
+    match verdict {
+        Verdict::Complete => Ok(Settled::Complete),
+        Verdict::Finish => Ok(Settled::Finished),
+        Verdict::PutBack => Ok(Settled::Undone),
+        Verdict::Abort => Ok(Settled::Aborted),
+        Verdict::Restage => restage(locks, intent),
     }
 }
 

@@ -36,10 +36,12 @@ use std::sync::{Arc, OnceLock};
 use indexfile::{CopyError, CopyReport, FileKind, Guid, IndexFile, IoContext, IoError, StreamCopy};
 
 use crate::aside::Aside;
+use crate::fileops::{self, FileOp, Role, Step, execute, name};
 use crate::fs::{Dir, FileId, Made, NewFile, Unsynced, sync_new};
 use crate::lock::{LockedFile, MailboxLocks};
 use crate::protocol::{Code, FileState, Rehash, Upgrade, Upgraded};
 use crate::refusal::Refusal;
+use crate::store::Place;
 
 pub use carries::{carries, guid_like};
 pub use catch_up::Looks;
@@ -109,10 +111,7 @@ pub struct Stage {
 /// The name of a staged file: Cyrus's own, so used only while we hold the locks.
 #[must_use]
 pub const fn new_name(kind: FileKind) -> &'static str {
-    match kind {
-        FileKind::Index => "cyrus.index.NEW",
-        FileKind::Expunge => "cyrus.expunge.NEW",
-    }
+    name(kind, Role::New)
 }
 
 /// Writes and locks the new files of a locked mailbox. They have no names yet, where that can be done, and are not synced.
@@ -214,15 +213,26 @@ const VERSION_AT: u64 = 8;
 /// # Errors
 /// The system's.
 pub fn remove_strays(locks: &MailboxLocks) -> Result<(), IoError> {
-    for kind in [FileKind::Index, FileKind::Expunge] {
-        let dir = locks.place.directory_of(kind);
-        if dir.unlink(new_name(kind))? {
-            tracing::warn!(mailbox = %locks.place.mailbox, "removed a stray {}", new_name(kind));
-            dir.sync()?;
-        }
+    for step in fileops::unstage(strays(&locks.place)?) {
+        execute(&locks.place, step.op)?;
+        tracing::warn!(mailbox = %locks.place.mailbox, "a stray file: {}", step.op);
     }
     locks.place.index.unlink(LEDGER_NEW_NAME)?;
     Ok(())
+}
+
+/// The kinds of which there is a `.NEW`.
+///
+/// # Errors
+/// The system's.
+pub fn strays(place: &Place) -> Result<Vec<FileKind>, IoError> {
+    let mut strays = Vec::new();
+    for kind in [FileKind::Index, FileKind::Expunge] {
+        if place.directory_of(kind).stat(new_name(kind))?.is_some() {
+            strays.push(kind);
+        }
+    }
+    Ok(strays)
 }
 
 /// What a copy amounts to beside the stream copy's report.
@@ -465,10 +475,17 @@ impl Stage {
     /// # Errors
     /// The system's.
     pub fn name(&mut self, locks: &MailboxLocks) -> Result<(), IoError> {
-        for staged in self.files.iter_mut().filter(|f| !f.made.named) {
-            let dir = locks.place.directory_of(staged.kind);
-            dir.give_name(&staged.made.file, new_name(staged.kind))?;
-            staged.made.named = true;
+        let unnamed = self.files.iter_mut().filter(|f| !f.made.named);
+        let kinds: Vec<FileKind> = unnamed.map(|f| f.kind).collect();
+        for Step { op, .. } in fileops::name_staged(kinds) {
+            let of_it = |f: &&mut StagedFile| f.kind == op.kind();
+            if let (FileOp::Link(kind, _, to), Some(staged)) =
+                (op, self.files.iter_mut().find(of_it))
+            {
+                let dir = locks.place.directory_of(kind);
+                dir.give_name(&staged.made.file, name(kind, to))?;
+                staged.made.named = true;
+            }
         }
         Ok(())
     }
@@ -482,7 +499,7 @@ impl Stage {
         let mut result = Ok(());
         for staged in &self.files {
             let dir = locks.place.directory_of(staged.kind);
-            if let Err(error) = remove_named(dir, staged) {
+            if let Err(error) = remove_named(&locks.place, dir, staged) {
                 tracing::error!(mailbox = %locks.place.mailbox, "{error}");
                 result = Err(error);
             }
@@ -497,11 +514,17 @@ impl Stage {
     }
 }
 
-fn remove_named(dir: &Dir, staged: &StagedFile) -> Result<(), IoError> {
+/// Removes the name of a staged file, on stable storage.
+fn remove_new(place: &Place, kind: FileKind) -> Result<(), IoError> {
+    let steps = fileops::unstage([kind]);
+    steps.iter().try_for_each(|step| execute(place, step.op))
+}
+
+fn remove_named(place: &Place, dir: &Dir, staged: &StagedFile) -> Result<(), IoError> {
     let name = new_name(staged.kind);
     match dir.id(name)? {
         // It may have got its name although that failed.
-        Some(id) if id == staged.made.id => dir.unlink(name).map(drop)?,
+        Some(id) if id == staged.made.id => {}
         Some(_) if staged.made.named => {
             let foreign = std::io::ErrorKind::AlreadyExists.into();
             return Err(IoError::new("remove", &dir.path_of(name), foreign));
@@ -509,7 +532,7 @@ fn remove_named(dir: &Dir, staged: &StagedFile) -> Result<(), IoError> {
         _ if !staged.made.named => return Ok(()),
         _ => {}
     }
-    dir.sync()
+    remove_new(place, staged.kind)
 }
 
 fn locked(locks: &MailboxLocks, kind: FileKind) -> Result<&LockedFile, Refusal> {

@@ -8,6 +8,7 @@ use indexfile::{FileKind, Guid, IndexFile, IoContext, Record, RecordField, Recor
 use super::by_uid::ByUid;
 use super::ledger::{Ledger, WrongKept};
 use super::{GUID_VERSION, LiveFiles, sources};
+use crate::fileops::{Role, name};
 use crate::fs::{Identity, OpenError};
 use crate::refusal::Refusal;
 use crate::store::Place;
@@ -15,19 +16,13 @@ use crate::store::Place;
 /// The name of the hard link to a file that was replaced.
 #[must_use]
 pub const fn old_name(kind: FileKind) -> &'static str {
-    match kind {
-        FileKind::Index => "cyrus.index.OLD",
-        FileKind::Expunge => "cyrus.expunge.OLD",
-    }
+    name(kind, Role::Old)
 }
 
 /// Where an older `.OLD` waits until the transaction is over.
 #[must_use]
 pub const fn previous_name(kind: FileKind) -> &'static str {
-    match kind {
-        FileKind::Index => "cyrus.index.OLD.reguid-prev",
-        FileKind::Expunge => "cyrus.expunge.OLD.reguid-prev",
-    }
+    name(kind, Role::Prev)
 }
 
 /// What a record had before it was upgraded.

@@ -4,6 +4,7 @@
 //! point with what is under way in it, and the server reads its end some time later.
 
 use controller::two_phase::{Answer, Reason, Refusal, Request, Side};
+use slotd::fileops::FileOp;
 use slotd::transaction::{self, Ending};
 
 use super::world::{Broken, Conn, Up, World};
@@ -123,7 +124,11 @@ impl World {
     /// A session's next op, done or failing; what comes of it.
     pub fn run_op(&mut self, m: usize, side: Side, id: u8, how: Option<Failing>) {
         let site = &mut self.sites[m][side.index()];
-        let renames = how.is_none() && matches!(site.next_op(id), Some(Op::RenameNew(_)));
+        let renames = how.is_none()
+            && matches!(
+                site.next_op(id),
+                Some(Op::File(_, step)) if matches!(step.op, FileOp::Rename(_, Role::New, Role::Live))
+            );
         let answer = match how {
             None => site.step(id),
             Some(how) => site.fail(id, how),

@@ -11,6 +11,9 @@
 
 use std::hash::Hash;
 
+use indexfile::FileKind;
+pub use slotd::fileops::Role;
+
 /// A name in the directory of the mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name {
@@ -29,6 +32,24 @@ pub enum Which {
     Expunge,
 }
 
+impl From<FileKind> for Which {
+    fn from(kind: FileKind) -> Self {
+        match kind {
+            FileKind::Index => Self::Index,
+            FileKind::Expunge => Self::Expunge,
+        }
+    }
+}
+
+impl From<Which> for FileKind {
+    fn from(file: Which) -> Self {
+        match file {
+            Which::Index => Self::Index,
+            Which::Expunge => Self::Expunge,
+        }
+    }
+}
+
 impl Which {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Index, Self::Expunge];
@@ -41,26 +62,6 @@ impl Which {
             Self::Expunge => Self::Index,
         }
     }
-}
-
-/// What a name is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Role {
-    /// The name that Cyrus opens.
-    Live,
-    /// `.NEW`: staged.
-    New,
-    /// `.OLD`: what was replaced.
-    Old,
-    /// `.OLD` of a transaction before, set aside while this one may still be undone.
-    Prev,
-    /// No name: a file that only its maker's handle keeps.
-    Handle,
-}
-
-impl Role {
-    /// All names.
-    pub const ALL: [Self; 4] = [Self::Live, Self::New, Self::Old, Self::Prev];
 }
 
 const NAMES: usize = 10;
@@ -197,7 +198,7 @@ impl<C: Clone + Eq + Hash> Disk<C> {
             self.inodes.len() - 1
         };
         let ino = Ino::try_from(at + 1).expect("few files");
-        if name.role == Role::Handle {
+        if name.role == Role::Unnamed {
             self.now[name.slot()] = ino;
             return;
         }
@@ -210,7 +211,7 @@ impl<C: Clone + Eq + Hash> Disk<C> {
 
     /// Gives a file that has none its name; its maker keeps it by that from now on.
     pub fn give_name(&mut self, file: Which) {
-        let handle = Name::new(file, Role::Handle);
+        let handle = Name::new(file, Role::Unnamed);
         if !self.has(handle) {
             return;
         }
@@ -221,7 +222,7 @@ impl<C: Clone + Eq + Hash> Disk<C> {
     /// Its maker lets go of a file without a name, or dies.
     pub fn drop_handles(&mut self) {
         for file in Which::ALL {
-            self.now[Name::new(file, Role::Handle).slot()] = 0;
+            self.now[Name::new(file, Role::Unnamed).slot()] = 0;
         }
         self.collect();
     }
@@ -257,6 +258,25 @@ impl<C: Clone + Eq + Hash> Disk<C> {
         if let Some(inode) = at.checked_sub(1).and_then(|at| self.inodes[at].as_mut()) {
             inode.synced = true;
         }
+    }
+
+    /// Whether the bytes of the file are on stable storage.
+    #[must_use]
+    pub fn is_synced(&self, name: Name) -> bool {
+        let at = self
+            .ino(name)
+            .and_then(|ino| usize::from(ino).checked_sub(1));
+        let inode = at.and_then(|at| self.inodes.get(at)?.as_ref());
+        inode.is_some_and(|inode| inode.synced)
+    }
+
+    /// Whether the name stands for the same file after a power cut.
+    #[must_use]
+    pub fn is_durable(&self, name: Name) -> bool {
+        let dir = self.dir_of(name.file);
+        let slot = name.slot();
+        let changes = |c: &Change| c.name == name || c.gone == Some(name);
+        self.now[slot] == self.durable[slot] && !self.pending[dir].iter().any(changes)
     }
 
     /// rename(2) within the directory. Nothing happens if there is no such file.

@@ -1,8 +1,9 @@
 //! The steps of a transaction's actions, as fine as a crash can tell them apart.
 //!
-//! The order of the steps is that of docs/recovery.md, which `slotd` is traced against
-//! elsewhere; here it is proven that this order is enough.
+//! What is done to files, and in which order, are the lists of `slotd::fileops`, which slotd executes;
+//! here it is proven that this order is enough.
 
+use slotd::fileops::{self, FileOp, Step};
 use slotd::transaction::{Action, Answer, Event};
 
 use super::disk::{Name, Role, Which};
@@ -10,10 +11,7 @@ use super::image::Image;
 use super::intent::Intent;
 use super::recover;
 use super::site::{Fault, LIVE, Mutation, Session, Site};
-use super::steps::{
-    after_settling, link_old, put_back, put_back_steps, rename_steps, restore_old_name, undo_steps,
-    unlink_old,
-};
+use super::steps::{after_settling, every_name, execute, names, ops};
 
 /// One step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,44 +22,26 @@ pub enum Op {
     WriteNew,
     /// fsync of the new files.
     SyncNew,
-    /// While recovering: fsync of a staged file that is to be used.
-    SyncStaged(Which),
     /// Append the intent to the log and sync it; the files may not be synced yet.
     WriteIntent,
-    /// The new files get their names.
-    NameNew,
+    /// An operation of one of production's lists.
+    File(Purpose, Step),
+    /// The new files have their names.
+    Staged,
     /// Both are to be renamed.
     BeginRename,
-    /// Set an older `.OLD` aside and link the live file to `.OLD`.
-    LinkOld(Which),
-    /// The same while recovering, when it may have been done before the crash.
-    LinkOldUnlessDone(Which),
-    /// While recovering: no `.OLD` that names the live file; what was set aside is back.
-    RestoreOldNames,
-    /// Rename the staged file over the live one.
-    RenameNew(Which),
-    /// fsync of the directory.
-    SyncDir(Which),
     /// Both are renamed and synced.
     Renamed,
-    /// While undoing a failed rename: `.OLD` back over the live name.
-    TakeBack(Which),
-    /// While undoing a failed rename: no `.OLD` any more, or the one that was set aside.
-    UnlinkOld(Which),
     /// Whatever was renamed is back.
     RenameUndone,
     /// After `COMMIT hold`: everything is to be as before.
     BeginPutBack,
     /// The intent log has to know that the way is back.
     WriteBackIntent,
-    /// `.OLD` back over the live name, and the one set aside back in its place.
-    PutBack(Which),
     /// Both are back and synced.
     PutBackDone,
     /// Remove what is staged.
     Unstage,
-    /// fsync of the directories in which something staged was removed.
-    SyncUnstaged,
     /// The intent is settled.
     EndIntent,
     /// Settle the `.OLD` files.
@@ -75,6 +55,25 @@ pub enum Op {
     LocksRefused,
     /// Answer.
     Answer(Answer),
+}
+
+/// What a list of operations is for: that decides what comes of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// Give the new files their names.
+    Name,
+    /// Put them in place.
+    Commit,
+    /// Take back what failed half-way.
+    Undo,
+    /// After `COMMIT hold`: everything as before.
+    PutBack,
+    /// Remove what is staged.
+    Unstage,
+    /// Settle the `.OLD` files.
+    KeepOld,
+    /// Settle an intent.
+    Settle,
 }
 
 /// How an op fails.
@@ -138,27 +137,26 @@ impl Op {
             Self::SyncNew => {
                 for file in Which::ALL {
                     if site.mutation != Some(Mutation::StageWithoutSync) {
-                        site.disk.sync_file(Name::new(file, Role::Handle));
+                        site.disk.sync_file(Name::new(file, Role::Unnamed));
                     }
                 }
                 Outcome::Done
             }
             Self::WriteIntent => {
-                let intent = Intent::of(&site.disk, Role::Handle);
+                let intent = Intent::of(&site.disk, Role::Unnamed);
                 if site.mutation != Some(Mutation::IntentLate) {
                     site.log.begin(intent);
                 }
                 Outcome::Done
             }
-            Self::NameNew => {
-                for file in Which::ALL {
-                    site.disk.give_name(file);
+            Self::File(purpose, step) => {
+                execute(site, session, step);
+                if purpose == Purpose::Commit {
+                    session.done.push(step.op);
                 }
-                if session.settling {
-                    return Outcome::Done;
-                }
-                Outcome::Tell(Event::Staged { changed: true })
+                Outcome::Done
             }
+            Self::Staged => Outcome::Tell(Event::Staged { changed: true }),
             Self::BeginRename => {
                 session.order = Intent::of(&site.disk, Role::New).order();
                 if site.mutation == Some(Mutation::IndexFirst) {
@@ -167,12 +165,18 @@ impl Op {
                 if site.mutation == Some(Mutation::UnlockEarly) {
                     site.lock = None;
                 }
-                Outcome::Then(rename_steps(session))
+                session.done.clear();
+                let list = fileops::commit(&every_name(site, session));
+                Outcome::Then(ops(Purpose::Commit, list).chain([Self::Renamed]).collect())
             }
-            Self::Renamed if session.settling => {
-                Outcome::Then(vec![Self::KeepOld { drop_old: false }])
+            Self::Renamed => {
+                session.done.clear();
+                if session.settling {
+                    Outcome::Then(vec![Self::KeepOld { drop_old: false }])
+                } else {
+                    Outcome::Tell(Event::Renamed)
+                }
             }
-            Self::Renamed => Outcome::Tell(Event::Renamed),
             Self::RenameUndone if session.settling => left(site, session),
             Self::RenameUndone if site.shut_down => {
                 Outcome::Tell(Event::RenameFailed { undone: false })
@@ -181,7 +185,12 @@ impl Op {
             Self::BeginPutBack if site.mutation == Some(Mutation::ReleaseInsteadOfRollback) => {
                 Outcome::Then(vec![Self::PutBackDone])
             }
-            Self::BeginPutBack => Outcome::Then(put_back_steps(session)),
+            Self::BeginPutBack => {
+                let list = fileops::put_back(&every_name(site, session));
+                let back = ops(Purpose::PutBack, list);
+                let steps = [Self::WriteBackIntent].into_iter().chain(back);
+                Outcome::Then(steps.chain([Self::PutBackDone]).collect())
+            }
             Self::WriteBackIntent => {
                 if let Some(intent) = site.log.turned_back() {
                     site.log.begin(intent);
@@ -201,97 +210,31 @@ impl Op {
             }
             Self::LocksRefused => Outcome::Tell(Event::Locks { taken: false }),
             Self::Answer(answer) => Outcome::Answer(answer),
-            _ => self.on_disk(site, session),
-        }
-    }
-
-    /// The ones that change nothing but the mailbox's directory.
-    fn on_disk<C: Image>(self, site: &mut Site<C>, session: &Session) -> Outcome {
-        match self {
-            Self::LinkOldUnlessDone(file) => {
-                let [live, old] = [Role::Live, Role::Old].map(|role| Name::new(file, role));
-                if site.disk.ino(live) != site.disk.ino(old) {
-                    link_old(site, file);
-                }
-            }
-            Self::SyncStaged(file) => site.disk.sync_file(Name::new(file, Role::New)),
-            Self::RestoreOldNames => {
-                for file in session.order.clone() {
-                    restore_old_name(site, file);
-                }
-            }
-            Self::LinkOld(file) => {
-                link_old(site, file);
-            }
-            Self::RenameNew(file) => {
-                site.disk
-                    .rename(Name::new(file, Role::New), Name::new(file, Role::Live));
-            }
-            Self::SyncDir(file) => {
-                let skip = if session.settling {
-                    Mutation::RecoveryWithoutSync
-                } else {
-                    Mutation::CommitWithoutSync
-                };
-                if site.mutation != Some(skip) {
-                    site.disk.sync_dir(file);
-                }
-            }
-            Self::TakeBack(file) => {
-                site.disk
-                    .rename(Name::new(file, Role::Old), Name::new(file, Role::Live));
-            }
-            Self::UnlinkOld(file) => {
-                unlink_old(site, file);
-            }
-            Self::PutBack(file) => {
-                put_back(site, file);
-            }
             Self::Unstage => {
                 site.disk.drop_handles();
-                let named = Which::ALL.map(|file| site.disk.has(Name::new(file, Role::New)));
-                for file in Which::ALL {
-                    site.disk.unlink(Name::new(file, Role::New));
-                }
-                if named.contains(&true) && !session.settling {
-                    return Outcome::Then(vec![Op::SyncUnstaged]);
-                }
+                let staged = |file: &Which| site.disk.has(Name::new(*file, Role::New));
+                let staged = Which::ALL.into_iter().filter(staged).map(Into::into);
+                let list = fileops::unstage(staged);
+                Outcome::Then(ops(Purpose::Unstage, list).collect())
             }
-            Self::SyncUnstaged => site.disk.sync_dirs(),
             Self::KeepOld { drop_old } => {
-                for file in Which::ALL {
-                    site.disk.unlink(Name::new(file, Role::Prev));
-                    if drop_old {
-                        site.disk.unlink(Name::new(file, Role::Old));
-                    }
-                }
+                let mut files = Which::ALL.to_vec();
+                files.retain(|file| session.settling || session.order.contains(file));
+                let files: Vec<_> = files.iter().map(|f| names(site, *f, None)).collect();
+                let list = fileops::keep_old(&files, drop_old);
+                Outcome::Then(ops(Purpose::KeepOld, list).collect())
             }
-            _ => {}
         }
-        Outcome::Done
     }
 
     /// Whether it changes the mailbox's directory.
     #[must_use]
     pub fn writes(self) -> bool {
-        matches!(
-            self,
-            Self::WriteNew
-                | Self::SyncNew
-                | Self::NameNew
-                | Self::SyncUnstaged
-                | Self::SyncStaged(_)
-                | Self::LinkOld(_)
-                | Self::UnlinkOld(_)
-                | Self::LinkOldUnlessDone(_)
-                | Self::RestoreOldNames
-                | Self::RenameNew(_)
-                | Self::SyncDir(_)
-                | Self::TakeBack(_)
-                | Self::PutBack(_)
-                | Self::Unstage
-                | Self::KeepOld { .. }
-        )
+        match self {
+            Self::WriteNew | Self::SyncNew => true,
+            Self::File(_, step) => !matches!(step.op, FileOp::Lock(..)),
+            _ => false,
+        }
     }
 
     /// Whether it writes to the intent log.
@@ -304,19 +247,16 @@ impl Op {
     #[must_use]
     pub fn failings(self) -> &'static [Failing] {
         match self {
-            Self::TakeLocks
-            | Self::SyncNew
-            | Self::NameNew
-            | Self::SyncUnstaged
-            | Self::SyncStaged(_)
-            | Self::RenameNew(_)
-            | Self::SyncDir(_)
-            | Self::LinkOld(_)
-            | Self::UnlinkOld(_)
-            | Self::LinkOldUnlessDone(_)
-            | Self::RestoreOldNames
-            | Self::TakeBack(_)
-            | Self::PutBack(_) => &[Failing::Clean],
+            // What cannot be unlinked stays, with its intent, until the next lock, which may be never.
+            Self::File(
+                Purpose::Unstage,
+                Step {
+                    op: FileOp::Unlink(..),
+                    ..
+                },
+            ) => &[],
+            Self::File(_, step) if step.best_effort => &[],
+            Self::TakeLocks | Self::SyncNew | Self::File(..) => &[Failing::Clean],
             Self::WriteNew => &[Failing::Clean, Failing::Damaged],
             Self::WriteIntent | Self::WriteBackIntent => &[Failing::Unknown],
             _ => &[],
@@ -339,7 +279,7 @@ impl Op {
         if how == Failing::Damaged {
             site.damaged = true;
         }
-        if matches!(self, Self::SyncDir(_) | Self::SyncUnstaged) {
+        if matches!(self, Self::File(_, step) if matches!(step.op, FileOp::SyncDir(_))) {
             site.shut_down = true;
         }
         let putting_back =
@@ -353,7 +293,7 @@ impl Op {
             }
             Self::WriteIntent => {
                 if site.log.is_usable() {
-                    let intent = Intent::of(&site.disk, Role::Handle);
+                    let intent = Intent::of(&site.disk, Role::Unnamed);
                     site.log.begin_failed(intent);
                 }
                 session.ops.clear();
@@ -367,36 +307,43 @@ impl Op {
                 Outcome::Tell(Event::PutBack { done: false })
             }
             // Nobody waits for these; what they leave is removed under the next lock, for which the intent stays open.
-            Self::Unstage | Self::SyncUnstaged if !session.settling => {
-                site.disk.drop_handles();
-                session.ops.retain(|op| *op != Self::EndIntent);
+            Self::File(Purpose::Unstage, step) if !session.settling => {
+                let of_it = FileOp::SyncDir(step.op.kind());
+                let pointless = |op: &Op| matches!(op, Op::File(_, s) if s.op == of_it);
+                session
+                    .ops
+                    .retain(|op| *op != Self::EndIntent && !pointless(op));
                 Outcome::Done
             }
-            Self::KeepOld { .. } => Outcome::Done,
-            Self::WriteNew | Self::SyncNew | Self::NameNew if session.settling => {
+            Self::File(_, step) if step.best_effort => Outcome::Done,
+            Self::WriteNew | Self::SyncNew | Self::File(Purpose::Name, _) if session.settling => {
                 left(site, session)
             }
-            Self::WriteNew | Self::SyncNew => {
+            Self::WriteNew | Self::SyncNew | Self::File(Purpose::Name, _) => {
                 session.ops.clear();
                 Outcome::Tell(Event::StageFailed)
             }
-            Self::NameNew => {
-                // One of two may have it.
-                site.disk.give_name(Which::Index);
-                Outcome::Tell(Event::StageFailed)
-            }
-            Self::LinkOld(_) | Self::RenameNew(_) | Self::SyncDir(_)
-                if session.ops.contains(&Self::Renamed) =>
-            {
+            Self::File(Purpose::Commit, _) => {
                 session.ops.clear();
-                Outcome::Then(undo_steps(site, session))
+                let list = fileops::undo(&std::mem::take(&mut session.done));
+                Outcome::Then(
+                    ops(Purpose::Undo, list)
+                        .chain([Self::RenameUndone])
+                        .collect(),
+                )
             }
             _ if putting_back => {
                 session.ops.clear();
                 Outcome::Tell(Event::PutBack { done: false })
             }
-            Self::SyncStaged(file) => {
-                site.disk.unlink(Name::new(file, Role::New));
+            Self::File(
+                _,
+                Step {
+                    op: FileOp::SyncFile(kind, role),
+                    ..
+                },
+            ) => {
+                site.disk.unlink(Name::new(kind.into(), role));
                 session.ops.clear();
                 Outcome::Then(vec![Self::Unlock, Self::LocksRefused])
             }
@@ -424,6 +371,13 @@ fn left<C: Image>(site: &mut Site<C>, session: &mut Session) -> Outcome {
     Outcome::Then(vec![Op::Unlock, Op::LocksRefused])
 }
 
+/// Gives what has no name yet its name.
+fn name_all<C: Image>(site: &Site<C>) -> impl Iterator<Item = Op> + use<C> {
+    let unnamed = |file: &Which| site.disk.has(Name::new(*file, Role::Unnamed));
+    let kinds = Which::ALL.into_iter().filter(unnamed).map(Into::into);
+    ops(Purpose::Name, fileops::name_staged(kinds))
+}
+
 /// Writes what `UPGRADE` makes of the live files, where it makes any difference.
 fn write_new<C: Image>(site: &mut Site<C>, session: &mut Session) -> Outcome {
     if !site.log.is_usable() && !session.settling {
@@ -449,16 +403,24 @@ fn write_new<C: Image>(site: &mut Site<C>, session: &mut Session) -> Outcome {
         if let Some(content) = site.rewritten(file, session.wanted)
             && site.disk.read(live) != Some(&content)
         {
-            site.disk.create(Name::new(file, Role::Handle), content);
+            site.disk.create(Name::new(file, Role::Unnamed), content);
             staged = true;
         }
     }
     if staged && session.settling {
-        Outcome::Then(vec![Op::SyncNew, Op::NameNew, Op::BeginRename])
+        let named = name_all(site);
+        Outcome::Then(
+            [Op::SyncNew]
+                .into_iter()
+                .chain(named)
+                .chain([Op::BeginRename])
+                .collect(),
+        )
     } else if staged {
         // Both syncs are under way at once. That the intent is there and the files are not is the one new thing that a crash can
         // leave of it: a file without a name, synced or not, leaves nothing.
-        Outcome::Then(vec![Op::WriteIntent, Op::SyncNew, Op::NameNew])
+        let first = [Op::WriteIntent, Op::SyncNew].into_iter();
+        Outcome::Then(first.chain(name_all(site)).chain([Op::Staged]).collect())
     } else if session.settling {
         // The crash may have come when all was done and what stepped aside was not yet gone.
         Outcome::Then(vec![Op::KeepOld { drop_old: false }])

@@ -1,15 +1,21 @@
 //! Settling an open intent, at the start of slotd or at the next `LOCK`, as a list of steps.
 //!
-//! What is to be done is decided by [`slotd::intent::verdict`], the code that production runs.
+//! What is to be done is decided by [`slotd::intent::verdict`] and listed by [`slotd::intent::settle`], the code that
+//! production runs.
 
+use indexfile::FileKind;
 use slotd::fs::Identity;
-use slotd::intent::{At, Direction, Found, IntentFile, Kind, Verdict, verdict};
+use slotd::intent::{
+    At, Direction, Found, IntentFile, Kind, Located, Verdict, first_syncs, settle as settle_list,
+    verdict,
+};
 
 use super::disk::{Name, Role, Which};
 use super::image::{Image, carries};
 use super::intent::{Intent, Known};
-use super::op::Op;
+use super::op::{Op, Purpose};
 use super::site::{Mutation, Session, Site, Wanted};
+use super::steps::{names, ops};
 
 /// The session number of the recovery at the start.
 pub const STARTER: u8 = u8::MAX;
@@ -20,54 +26,41 @@ pub fn settle<C: Image>(site: &Site<C>, session: &mut Session) -> Vec<Op> {
     let Some(intent) = site.log.open() else {
         return Vec::new();
     };
-    let mut order = intent.order();
+    let order = intent.order();
     session.order.clone_from(&order);
     let direction = if intent.back {
         Direction::PutBack
     } else {
         Direction::Commit
     };
-    if intent.back {
-        order.reverse();
-    }
-    let found: Vec<(Which, Found)> = order.iter().map(|f| (*f, find(site, intent, *f))).collect();
-    let judged: Vec<Found> = found.iter().map(|(_, found)| *found).collect();
-    let mut steps: Vec<Op> = order.iter().map(|f| Op::SyncDir(*f)).collect();
-    match verdict(direction, &judged) {
-        Verdict::Complete if intent.back => steps.extend([Op::Unstage, Op::RestoreOldNames]),
-        Verdict::Complete => steps.extend([Op::Unstage, Op::KeepOld { drop_old: false }]),
-        Verdict::Finish => {
-            for (file, found) in found {
-                if found.at == At::Old {
-                    steps.extend([
-                        Op::SyncStaged(file),
-                        Op::LinkOldUnlessDone(file),
-                        Op::RenameNew(file),
-                    ]);
-                }
-                steps.push(Op::SyncDir(file));
-            }
-            steps.push(Op::KeepOld { drop_old: false });
-        }
-        Verdict::PutBack => {
-            steps.push(Op::Unstage);
-            for (file, found) in found {
-                if found.at == At::New {
-                    steps.push(Op::TakeBack(file));
-                }
-                steps.push(Op::SyncDir(file));
-            }
-            steps.push(Op::RestoreOldNames);
-        }
-        Verdict::Abort => steps.extend([Op::Unstage, Op::RestoreOldNames]),
-        Verdict::Restage => {
-            let version = if intent.back { intent.from } else { intent.to };
-            session.wanted = Wanted {
-                to: version,
-                uuids_old: intent.back,
-            };
-            steps.extend([Op::Unstage, Op::WriteNew]);
-        }
+    let found: Vec<Found> = order.iter().map(|f| find(site, intent, *f)).collect();
+    let verdict = verdict(direction, &found);
+    let located = order.iter().zip(&found).map(|(file, found)| Located {
+        names: names(
+            site,
+            *file,
+            intent.files[*file as usize].as_ref().map(|pair| &pair.old),
+        ),
+        at: found.at,
+    });
+    let located: Vec<Located> = located.collect();
+    let staged = |file: &Which| site.disk.has(Name::new(*file, Role::New));
+    let strays: Vec<FileKind> = Which::ALL
+        .into_iter()
+        .filter(staged)
+        .map(Into::into)
+        .collect();
+    let kinds: Vec<FileKind> = order.iter().map(|file| (*file).into()).collect();
+    let mut list = first_syncs(direction, &kinds);
+    list.extend(settle_list(verdict, direction, &located, &strays, false));
+    let mut steps: Vec<Op> = ops(Purpose::Settle, list).collect();
+    if verdict == Verdict::Restage {
+        let version = if intent.back { intent.from } else { intent.to };
+        session.wanted = Wanted {
+            to: version,
+            uuids_old: intent.back,
+        };
+        steps.push(Op::WriteNew);
     }
     steps
 }

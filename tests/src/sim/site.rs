@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use slotd::fileops::FileOp;
 use slotd::transaction::{Answer, Event, Transaction};
 
 use super::disk::{Disk, Name, Role, Which};
@@ -80,6 +81,8 @@ pub struct Session {
     pub fault: Option<Fault>,
     /// The files it renames, first to be renamed first.
     pub order: Vec<Which>,
+    /// What was done to put them in place, as long as it may have to be undone.
+    pub done: Vec<FileOp>,
     /// It is settling what an earlier transaction left, before its own begins.
     pub settling: bool,
 }
@@ -96,6 +99,7 @@ impl Session {
             },
             fault: None,
             order: Vec::new(),
+            done: Vec::new(),
             settling: false,
         }
     }

@@ -1,79 +1,79 @@
-//! What the longer steps consist of: lists of smaller ones, and changes of several names.
+//! The lists of production, `slotd::fileops`, done on the disk in memory.
 
-use super::disk::{Name, Role, Which};
+use slotd::fileops::{FileOp, Names, Old, Role, Step};
+
+use super::disk::{Name, Which};
 use super::image::Image;
-use super::op::Op;
-use super::site::{Session, Site};
+use super::intent::Known;
+use super::op::{Op, Purpose};
+use super::site::{Mutation, Session, Site};
 
 /// After an intent is settled the locks are taken anew, because it changes which files are live.
 pub(super) fn after_settling() -> [Op; 3] {
     [Op::EndIntent, Op::Unlock, Op::TakeLocks]
 }
 
-pub(super) fn link_old<C: Image>(site: &mut Site<C>, file: Which) {
-    let old = Name::new(file, Role::Old);
-    site.disk.rename(old, Name::new(file, Role::Prev));
-    site.disk.unlink(old);
-    site.disk.link(Name::new(file, Role::Live), old);
+/// The ops that do a list.
+pub(super) fn ops(purpose: Purpose, list: Vec<Step>) -> impl Iterator<Item = Op> {
+    list.into_iter().map(move |step| Op::File(purpose, step))
 }
 
-pub(super) fn unlink_old<C: Image>(site: &mut Site<C>, file: Which) {
-    let old = Name::new(file, Role::Old);
-    site.disk.unlink(old);
-    site.disk.rename(Name::new(file, Role::Prev), old);
+/// What lies under the names of a file; `replaced` is what its `.OLD` is if it is this transaction's.
+pub(super) fn names<C: Image>(site: &Site<C>, file: Which, replaced: Option<&Known>) -> Names {
+    let [old, prev] = [Role::Old, Role::Prev].map(|role| Name::new(file, role));
+    let found = site.disk.ino(old).map(|ino| (ino, site.disk.born(old)));
+    let old = found.map(|found| {
+        if replaced == Some(&found) {
+            Old::Replaced
+        } else {
+            Old::Earlier
+        }
+    });
+    let prev = site.disk.has(prev);
+    let kind = file.into();
+    Names { kind, old, prev }
 }
 
-pub(super) fn put_back<C: Image>(site: &mut Site<C>, file: Which) {
-    let old = Name::new(file, Role::Old);
-    site.disk.rename(old, Name::new(file, Role::Live));
-    site.disk.rename(Name::new(file, Role::Prev), old);
+/// The same of every file that is being replaced, first to be replaced first.
+pub(super) fn every_name<C: Image>(site: &Site<C>, session: &Session) -> Vec<Names> {
+    let order = session.order.iter();
+    order.map(|file| names(site, *file, None)).collect()
 }
 
-/// Nothing is replaced, so `.OLD` must not name the live file, and what stepped aside comes back.
-pub(super) fn restore_old_name<C: Image>(site: &mut Site<C>, file: Which) {
-    let [live, old, prev] = [Role::Live, Role::Old, Role::Prev].map(|role| Name::new(file, role));
-    if site.disk.ino(old) == site.disk.ino(live) {
-        site.disk.unlink(old);
+/// Does one operation; what it needs on stable storage has to be there.
+pub(super) fn execute<C: Image>(site: &mut Site<C>, session: &Session, step: Step) {
+    let name = |kind, role| Name::new(Which::from(kind), role);
+    if site.mutation.is_none() {
+        let needs = step.needs;
+        assert!(
+            !needs.intent || site.log.open().is_some(),
+            "no intent for {}",
+            step.op
+        );
+        let live = needs.live.map(|kind| name(kind, Role::Live));
+        let durable = live.is_none_or(|live| site.disk.is_durable(live));
+        assert!(durable, "{live:?} is not durable before {}", step.op);
+        if let FileOp::Link(kind, from, _) | FileOp::Rename(kind, from, _) = step.op {
+            let synced = site.disk.is_synced(name(kind, from)) || !needs.bytes;
+            assert!(synced, "{from:?} is not synced before {}", step.op);
+        }
     }
-    if site.disk.has(old) {
-        site.disk.unlink(prev);
-    } else {
-        site.disk.rename(prev, old);
+    match step.op {
+        FileOp::Lock(..) => {}
+        FileOp::SyncFile(kind, role) => site.disk.sync_file(name(kind, role)),
+        FileOp::Link(kind, Role::Unnamed, _) => site.disk.give_name(kind.into()),
+        FileOp::Link(kind, from, to) => site.disk.link(name(kind, from), name(kind, to)),
+        FileOp::Rename(kind, from, to) => site.disk.rename(name(kind, from), name(kind, to)),
+        FileOp::Unlink(kind, role) => site.disk.unlink(name(kind, role)),
+        FileOp::SyncDir(kind) => {
+            let skip = if session.settling {
+                Mutation::RecoveryWithoutSync
+            } else {
+                Mutation::CommitWithoutSync
+            };
+            if site.mutation != Some(skip) {
+                site.disk.sync_dir(kind.into());
+            }
+        }
     }
-}
-
-pub(super) fn rename_steps(session: &Session) -> Vec<Op> {
-    let order = &session.order;
-    let link = order.iter().map(|f| Op::LinkOld(*f));
-    let rename = order
-        .iter()
-        .flat_map(|f| [Op::RenameNew(*f), Op::SyncDir(*f)]);
-    link.chain(rename).chain([Op::Renamed]).collect()
-}
-
-/// Back in the opposite order, whatever was done of it.
-pub(super) fn undo_steps<C: Image>(site: &Site<C>, session: &Session) -> Vec<Op> {
-    let disk = &site.disk;
-    let order = &session.order;
-    let linked =
-        |f: &Which| disk.ino(Name::new(*f, Role::Old)) == disk.ino(Name::new(*f, Role::Live));
-    let renamed = |f: &Which| !disk.has(Name::new(*f, Role::New));
-    let back = order.iter().rev().filter(|f| renamed(f));
-    let back = back.flat_map(|f| [Op::TakeBack(*f), Op::SyncDir(*f)]);
-    let unlink = order
-        .iter()
-        .rev()
-        .filter(|f| linked(f) || renamed(f))
-        .map(|f| Op::UnlinkOld(*f));
-    back.chain(unlink).chain([Op::RenameUndone]).collect()
-}
-
-pub(super) fn put_back_steps(session: &Session) -> Vec<Op> {
-    let back = session.order.iter().rev();
-    let back = back.flat_map(|f| [Op::PutBack(*f), Op::SyncDir(*f)]);
-    [Op::WriteBackIntent]
-        .into_iter()
-        .chain(back)
-        .chain([Op::PutBackDone])
-        .collect()
 }

@@ -1,4 +1,4 @@
-//! What recovery does to a mailbox's files once it is decided: finish, take back, or make new ones.
+//! What recovery does to a mailbox's files once it is decided: the list that settles it, or new files.
 //!
 //! All of it happens under the locks and in the order that a commit, or its way back, has. What fails half-way leaves the intent
 //! open, and the next attempt begins with what it finds then.
@@ -9,15 +9,16 @@ use std::sync::atomic::AtomicBool;
 
 use indexfile::{FileKind, IoContext, IoError};
 
-use super::{Settled, at, is, ordered};
-use crate::commit::{self, previous_name};
+use super::Settled;
+use crate::commit;
 use crate::failpoint;
+use crate::fileops::{FileOp, Role, Step, execute, name};
 use crate::fs::Identity;
-use crate::intent::{At, Direction, Intent};
+use crate::intent::{Direction, Intent};
 use crate::lock::{MailboxLocks, wait};
 use crate::protocol::{Code, Rehash, Repair, Upgrade, UuidSource};
 use crate::refusal::Refusal;
-use crate::stage::{self, LiveFiles, Sources, new_name, old_name, sources};
+use crate::stage::{self, LiveFiles, Sources, sources};
 
 /// Locks a file that is about to be renamed over a live name, until all is settled: nobody may change it before
 /// the rename is on stable storage, or a power cut would take that change back.
@@ -40,77 +41,56 @@ fn lock_successor(
     Ok(same)
 }
 
-pub(super) fn finish(locks: &mut MailboxLocks, intent: &Intent) -> Result<(), Refusal> {
-    for file in ordered(intent) {
-        let kind = FileKind::from(file.kind);
-        let dir = Arc::clone(locks.place.directory_of(kind));
-        if at(locks, intent, &file)? == At::Old {
-            let staged = lock_successor(locks, kind, new_name(kind), file.new)?;
-            // It was synced before the first rename. Where a file system keeps no birth times this may be
-            // a later one with the same number and the same content, of a slotd that was killed before its sync.
-            if let Err(error) = sync_staged(&staged) {
-                // Final for this file; the next attempt makes a new one, or none.
-                dir.unlink(new_name(kind))?;
-                return Err(IoError::new("sync", &dir.path_of(new_name(kind)), error).into());
+/// Does what the list says. What fails half-way leaves the intent open.
+pub(super) fn execute_all(
+    locks: &mut MailboxLocks,
+    intent: &Intent,
+    steps: &[Step],
+) -> Result<(), Refusal> {
+    let mut locked: Option<File> = None;
+    for step in steps {
+        let kind = step.op.kind();
+        let done = match step.op {
+            FileOp::Lock(_, role) => {
+                let file = intent.files.iter().find(|f| FileKind::from(f.kind) == kind);
+                let file = file.ok_or_else(|| not_in_intent(locks, kind))?;
+                let want = if role == Role::New {
+                    file.new
+                } else {
+                    file.old
+                };
+                locked = Some(lock_successor(locks, kind, name(kind, role), want)?);
+                Ok(())
             }
-            // The crash may have come before or after `.OLD` was linked.
-            if !is(&dir, old_name(kind), &file.old)? {
-                if dir.stat(old_name(kind))?.is_some() {
-                    dir.rename(old_name(kind), previous_name(kind))?;
-                }
-                dir.link(kind.file_name(), old_name(kind))?;
+            FileOp::SyncFile(_, role) => {
+                let file = locked.as_ref().ok_or_else(|| not_in_intent(locks, kind))?;
+                sync_staged(file).map_err(|error| {
+                    // Final for this file; the next attempt makes a new one, or none.
+                    let dir = locks.place.directory_of(kind);
+                    let failed = IoError::new("sync", &dir.path_of(name(kind, role)), error);
+                    dir.unlink(name(kind, role)).err().unwrap_or(failed)
+                })
             }
-            dir.rename(new_name(kind), kind.file_name())?;
+            op => execute(&locks.place, op),
+        };
+        match done {
+            Err(error) if step.best_effort => {
+                tracing::warn!(mailbox = %locks.place.mailbox, "{error}");
+            }
+            done => done?,
         }
-        dir.sync()?;
     }
-    commit::keep_old(
-        locks,
-        intent.files.iter().map(|f| f.kind.into()),
-        intent.drop_old,
-    );
     Ok(())
+}
+
+fn not_in_intent(locks: &MailboxLocks, kind: FileKind) -> Refusal {
+    let text = format!("{}: the intent has no {kind}", locks.place.mailbox);
+    Refusal::new(Code::Io, text)
 }
 
 fn sync_staged(file: &File) -> std::io::Result<()> {
     failpoint::hit("recovery.sync")?;
     file.sync_all()
-}
-
-pub(super) fn put_back(locks: &mut MailboxLocks, intent: &Intent) -> Result<(), Refusal> {
-    for file in ordered(intent).into_iter().rev() {
-        let kind = FileKind::from(file.kind);
-        let dir = Arc::clone(locks.place.directory_of(kind));
-        if at(locks, intent, &file)? == At::New {
-            lock_successor(locks, kind, old_name(kind), file.old)?;
-            dir.rename(old_name(kind), kind.file_name())?;
-        }
-        dir.sync()?;
-    }
-    restore_old_names(locks, intent)?;
-    Ok(())
-}
-
-/// Nothing is replaced, so `.OLD` must not name the live file, and what stepped aside comes back.
-pub(super) fn restore_old_names(locks: &MailboxLocks, intent: &Intent) -> Result<(), IoError> {
-    for file in &intent.files {
-        let kind = FileKind::from(file.kind);
-        let dir = locks.place.directory_of(kind);
-        // Both are names of one file: a rename would do nothing, so it is removed.
-        if is(dir, old_name(kind), &file.old)? {
-            dir.unlink(old_name(kind))?;
-        }
-        if dir.stat(previous_name(kind))?.is_none() {
-            continue;
-        }
-        if dir.stat(old_name(kind))?.is_none() {
-            dir.rename(previous_name(kind), old_name(kind))?;
-        } else {
-            // `.OLD` is of an earlier recovery, which was complete but for the removal of this name.
-            dir.unlink(previous_name(kind))?;
-        }
-    }
-    Ok(())
 }
 
 /// Index and expunge are not in step and the staged file is of no use any more: new files from the live ones.

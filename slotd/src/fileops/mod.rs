@@ -1,0 +1,324 @@
+//! The order of renames, as data: what is done to a mailbox's files, operation by operation. Pure, but for
+//! `execute`, which does one of them.
+//!
+//! A function per purpose gives the list; [`crate::commit`] and [`crate::intent::recovery`] have it done
+//! by directory handle, the simulation and the model of the tests crate on a disk in memory. So the
+//! order that is proven there is the order that is done here. What settles an intent is in
+//! [`crate::intent::settle`], put together from the same pieces. `docs/recovery.md` has the lists as a
+//! table, and a test compares.
+//!
+//! A list is made from what lies under the names when it is made, under the locks, and so has no
+//! conditions. After a crash in the middle of one the next begins with what it finds.
+
+mod execute;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use indexfile::FileKind;
+
+pub(crate) use execute::execute;
+
+/// One of the names that a file can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// The name that Cyrus opens.
+    Live,
+    /// `.NEW`: staged.
+    New,
+    /// `.OLD`: what was replaced.
+    Old,
+    /// `.OLD.reguid-prev`: an older `.OLD`, set aside while a transaction may still be undone.
+    Prev,
+    /// No name: a staged file that only its maker's handle keeps.
+    Unnamed,
+}
+
+/// The name in the directory of the mailbox; of a file without one, what it is for.
+#[must_use]
+pub const fn name(kind: FileKind, role: Role) -> &'static str {
+    match (kind, role) {
+        (FileKind::Index | FileKind::Expunge, Role::Live) => kind.file_name(),
+        (FileKind::Index, Role::New | Role::Unnamed) => "cyrus.index.NEW",
+        (FileKind::Expunge, Role::New | Role::Unnamed) => "cyrus.expunge.NEW",
+        (FileKind::Index, Role::Old) => "cyrus.index.OLD",
+        (FileKind::Expunge, Role::Old) => "cyrus.expunge.OLD",
+        (FileKind::Index, Role::Prev) => "cyrus.index.OLD.reguid-prev",
+        (FileKind::Expunge, Role::Prev) => "cyrus.expunge.OLD.reguid-prev",
+    }
+}
+
+/// One operation. Each is atomic, and each can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FileOp {
+    /// Lock a file that is about to become live, until everything is over: nobody may change it before
+    /// its rename is durable.
+    Lock(FileKind, Role),
+    /// fsync a file. If that fails the file is of no use: its name goes.
+    SyncFile(FileKind, Role),
+    /// Give a file a second name, or its first.
+    Link(FileKind, Role, Role),
+    /// Rename within the directory, over whatever has that name.
+    Rename(FileKind, Role, Role),
+    /// Remove a name. That it is gone already is no error.
+    Unlink(FileKind, Role),
+    /// fsync the directory that this file is in.
+    SyncDir(FileKind),
+}
+
+/// An operation of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Step {
+    /// What to do.
+    pub op: FileOp,
+    /// What has to be on stable storage by then.
+    pub needs: Needs,
+    /// If it fails that is logged, and the list goes on.
+    pub best_effort: bool,
+}
+
+/// What has to be on stable storage before an operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Needs {
+    /// The intent that tells recovery of it.
+    pub intent: bool,
+    /// The bytes of the file that gets the name.
+    pub bytes: bool,
+    /// What this live name stands for now.
+    pub live: Option<FileKind>,
+}
+
+/// A file that a list is about, and what lies under its other names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// Which file.
+    pub kind: FileKind,
+    /// There is a `.OLD`.
+    pub old: Option<Old>,
+    /// There is an older `.OLD`, set aside.
+    pub prev: bool,
+}
+
+/// What `.OLD` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Old {
+    /// Another name of the file that the transaction replaces.
+    Replaced,
+    /// Of an earlier transaction.
+    Earlier,
+}
+
+/// The order in which two files change their versions, so that the expunge file's is never below the
+/// index's: index first on the way down, expunge first otherwise.
+#[must_use]
+pub fn order(index_from: u32, to: u32) -> [FileKind; 2] {
+    if to < index_from {
+        [FileKind::Index, FileKind::Expunge]
+    } else {
+        [FileKind::Expunge, FileKind::Index]
+    }
+}
+
+/// Gives staged files that have no name theirs.
+#[must_use]
+pub fn name_staged(kinds: impl IntoIterator<Item = FileKind>) -> Vec<Step> {
+    let mut list = List::default();
+    for kind in kinds {
+        list.link(kind, Role::Unnamed, Role::New);
+    }
+    list.steps
+}
+
+/// Puts staged files in place. `files` come in the order of [`order`].
+#[must_use]
+pub fn commit(files: &[Names]) -> Vec<Step> {
+    let mut list = List::default();
+    for file in files {
+        list.link_old(*file);
+    }
+    for file in files {
+        list.rename(file.kind, Role::New, Role::Live);
+        list.sync_dir(file.kind);
+    }
+    list.steps
+}
+
+/// Takes back what of [`commit`] was done, the last of it first; staged files that were not in place
+/// yet stay under their names.
+#[must_use]
+pub fn undo(done: &[FileOp]) -> Vec<Step> {
+    let mut list = List::default();
+    let mut back = Vec::new();
+    for op in done.iter().rev() {
+        match *op {
+            // Over the live name: the new file is gone, the old one is back with its own inode.
+            FileOp::Rename(kind, Role::New, Role::Live) => {
+                list.rename(kind, Role::Old, Role::Live);
+                list.sync_dir(kind);
+                back.push(kind);
+            }
+            FileOp::Rename(kind, from, to) => list.rename(kind, to, from),
+            // If it became live again that name is gone already.
+            FileOp::Link(kind, _, to) if !back.contains(&kind) => list.unlink(kind, to),
+            _ => {}
+        }
+    }
+    list.steps
+}
+
+/// Puts the very same old files back after [`commit`]. `files` come in the order in which they were
+/// put in place.
+#[must_use]
+pub fn put_back(files: &[Names]) -> Vec<Step> {
+    let mut list = List::default();
+    for file in files.iter().rev() {
+        list.rename(file.kind, Role::Old, Role::Live);
+        if file.prev {
+            list.rename(file.kind, Role::Prev, Role::Old);
+        }
+        list.sync_dir(file.kind);
+    }
+    list.steps
+}
+
+/// Removes staged files, so that no power cut brings their names back.
+#[must_use]
+pub fn unstage(kinds: impl IntoIterator<Item = FileKind>) -> Vec<Step> {
+    let mut list = List::default();
+    list.unstage(kinds);
+    list.steps
+}
+
+/// Settles the `.OLD` files of a committed transaction: the new ones stay and older ones go, or all go.
+/// These names mean nothing to Cyrus, and `CLEAN` takes them too.
+#[must_use]
+pub fn keep_old(files: &[Names], drop_old: bool) -> Vec<Step> {
+    let mut list = List::default();
+    list.keep_old(files, drop_old);
+    list.steps
+}
+
+/// A list in the making.
+#[derive(Default)]
+pub(crate) struct List {
+    pub(crate) steps: Vec<Step>,
+    /// The live name that was brought to stable storage last.
+    settled: Option<FileKind>,
+}
+
+impl List {
+    fn push(&mut self, op: FileOp, needs: Needs) {
+        self.steps.push(Step {
+            op,
+            needs,
+            best_effort: false,
+        });
+    }
+
+    pub(crate) fn lock(&mut self, kind: FileKind, role: Role) {
+        self.push(FileOp::Lock(kind, role), Needs::default());
+    }
+
+    pub(crate) fn sync_file(&mut self, kind: FileKind, role: Role) {
+        self.push(FileOp::SyncFile(kind, role), Needs::default());
+    }
+
+    fn link(&mut self, kind: FileKind, from: Role, to: Role) {
+        let needs = Needs {
+            intent: true,
+            bytes: true,
+            live: None,
+        };
+        self.push(FileOp::Link(kind, from, to), needs);
+    }
+
+    /// The live file gets the name `.OLD`; an older one steps aside.
+    pub(crate) fn link_old(&mut self, file: Names) {
+        if file.old.is_some() {
+            self.rename(file.kind, Role::Old, Role::Prev);
+        }
+        self.link(file.kind, Role::Live, Role::Old);
+    }
+
+    pub(crate) fn rename(&mut self, kind: FileKind, from: Role, to: Role) {
+        // One live name after the other, on stable storage too: that is what keeps the two in order.
+        let live = self.settled.filter(|_| to == Role::Live);
+        let needs = Needs {
+            intent: true,
+            bytes: true,
+            live,
+        };
+        self.push(FileOp::Rename(kind, from, to), needs);
+    }
+
+    pub(crate) fn unlink(&mut self, kind: FileKind, role: Role) {
+        self.push(FileOp::Unlink(kind, role), Needs::default());
+    }
+
+    pub(crate) fn sync_dir(&mut self, kind: FileKind) {
+        self.push(FileOp::SyncDir(kind), Needs::default());
+        self.settled = Some(kind);
+    }
+
+    pub(crate) fn unstage(&mut self, kinds: impl IntoIterator<Item = FileKind>) {
+        for kind in kinds {
+            self.unlink(kind, Role::New);
+            self.push(FileOp::SyncDir(kind), Needs::default());
+        }
+    }
+
+    pub(crate) fn keep_old(&mut self, files: &[Names], drop_old: bool) {
+        for file in files {
+            let gone = [
+                (file.prev, Role::Prev),
+                (drop_old && file.old.is_some(), Role::Old),
+            ];
+            for (_, role) in gone.into_iter().filter(|(there, _)| *there) {
+                // As long as the new file may be gone after a power cut the old one must not be.
+                let needs = Needs {
+                    live: Some(file.kind),
+                    ..Needs::default()
+                };
+                self.steps.push(Step {
+                    op: FileOp::Unlink(file.kind, role),
+                    needs,
+                    best_effort: true,
+                });
+            }
+        }
+    }
+}
+
+impl FileOp {
+    /// The file that it is about.
+    #[must_use]
+    pub const fn kind(self) -> FileKind {
+        match self {
+            Self::Lock(kind, _)
+            | Self::SyncFile(kind, _)
+            | Self::Link(kind, ..)
+            | Self::Rename(kind, ..)
+            | Self::Unlink(kind, _)
+            | Self::SyncDir(kind) => kind,
+        }
+    }
+}
+
+impl fmt::Display for FileOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Lock(kind, role) => write!(f, "lock {}", name(kind, role)),
+            Self::SyncFile(kind, role) => write!(f, "fsync {}", name(kind, role)),
+            Self::Link(kind, Role::Unnamed, to) => write!(f, "link the file as {}", name(kind, to)),
+            Self::Link(kind, from, to) => {
+                write!(f, "link {} to {}", name(kind, from), name(kind, to))
+            }
+            Self::Rename(kind, from, to) => {
+                write!(f, "rename {} to {}", name(kind, from), name(kind, to))
+            }
+            Self::Unlink(kind, role) => write!(f, "remove the name {}", name(kind, role)),
+            Self::SyncDir(_) => write!(f, "fsync its directory"),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+use super::*;
+
+const BOTH: [FileKind; 2] = [FileKind::Index, FileKind::Expunge];
+
+fn names(kind: FileKind, old: Option<Old>) -> Names {
+    Names {
+        kind,
+        old,
+        prev: false,
+    }
+}
+
+/// The list of a commit from one version to another, of mailboxes with `.OLD` files or without.
+fn commit_from(from: u32, to: u32, old: Option<Old>) -> Vec<Step> {
+    commit(&order(from, to).map(|kind| names(kind, old)))
+}
+
+fn live_renames(steps: &[Step]) -> Vec<FileKind> {
+    let live = |step: &Step| match step.op {
+        FileOp::Rename(kind, _, Role::Live) => Some(kind),
+        _ => None,
+    };
+    steps.iter().filter_map(live).collect()
+}
+
+#[test]
+fn the_expunge_file_goes_first_on_the_way_up_and_last_on_the_way_down() {
+    let [index, expunge] = BOTH;
+    for (from, to, wanted) in [
+        (9, 10, [expunge, index]),
+        (10, 10, [expunge, index]),
+        (10, 9, [index, expunge]),
+    ] {
+        let steps = commit_from(from, to, None);
+        assert_eq!(live_renames(&steps), wanted, "{from} to {to}");
+        let ops: Vec<FileOp> = steps.iter().map(|s| s.op).collect();
+        let back = put_back(&order(from, to).map(|kind| names(kind, Some(Old::Replaced))));
+        for back in [undo(&ops), back] {
+            let mut back = live_renames(&back);
+            back.reverse();
+            assert_eq!(back, wanted, "{from} to {to}, back");
+        }
+    }
+}
+
+#[test]
+fn a_live_name_changes_when_the_one_before_it_is_durable() {
+    let done: Vec<FileOp> = commit_from(9, 10, None).iter().map(|s| s.op).collect();
+    let lists = [
+        commit_from(9, 10, Some(Old::Earlier)),
+        commit_from(10, 9, None),
+        undo(&done),
+        put_back(&BOTH.map(|kind| names(kind, Some(Old::Replaced)))),
+    ];
+    for steps in lists {
+        let second = steps
+            .iter()
+            .rposition(|s| matches!(s.op, FileOp::Rename(_, _, Role::Live)));
+        let second = second.unwrap();
+        let first = live_renames(&steps)[0];
+        assert_eq!(steps[second].needs.live, Some(first), "{steps:?}");
+        assert!(steps[second].needs.intent);
+        let synced = steps[..second]
+            .iter()
+            .any(|s| s.op == FileOp::SyncDir(first));
+        assert!(synced, "{steps:?}");
+        assert!(matches!(
+            steps.last().unwrap().op,
+            FileOp::SyncDir(_) | FileOp::Unlink(..)
+        ));
+    }
+}
+
+#[test]
+fn whatever_was_done_of_a_commit_is_undone_and_nothing_else() {
+    for old in [None, Some(Old::Earlier)] {
+        let all: Vec<FileOp> = commit_from(9, 10, old).iter().map(|s| s.op).collect();
+        for so_far in 0..=all.len() {
+            // What each name stands for: the live file, the staged one, an older `.OLD`.
+            let mut disk: Vec<((FileKind, Role), &str)> = Vec::new();
+            for kind in BOTH {
+                disk.extend([((kind, Role::Live), "live"), ((kind, Role::New), "staged")]);
+                disk.extend(old.map(|_| ((kind, Role::Old), "older")));
+            }
+            let before = disk.clone();
+            let undone = undo(&all[..so_far]);
+            let ops = all[..so_far].iter().copied();
+            for op in ops.chain(undone.iter().map(|s| s.op)) {
+                apply(&mut disk, op);
+            }
+            let staged = |(name, _): &((FileKind, Role), &str)| name.1 != Role::New;
+            let sorted = |disk: &[((FileKind, Role), &'static str)]| {
+                let mut kept: Vec<_> = disk.iter().copied().filter(staged).collect();
+                kept.sort_by_key(|((kind, role), _)| (*kind as u8, *role));
+                kept
+            };
+            assert_eq!(sorted(&disk), sorted(&before), "after {so_far}");
+        }
+    }
+}
+
+fn apply(disk: &mut Vec<((FileKind, Role), &'static str)>, op: FileOp) {
+    let find = |disk: &[((FileKind, Role), &'static str)], name| {
+        let at = disk.iter().position(|(n, _)| *n == name);
+        at.unwrap_or_else(|| panic!("{op}: there is none"))
+    };
+    match op {
+        FileOp::Rename(kind, from, to) => {
+            let (_, what) = disk.remove(find(disk, (kind, from)));
+            disk.retain(|(name, _)| *name != (kind, to));
+            disk.push(((kind, to), what));
+        }
+        FileOp::Link(kind, from, to) => {
+            let what = disk[find(disk, (kind, from))].1;
+            assert!(disk.iter().all(|(name, _)| *name != (kind, to)), "{op}");
+            disk.push(((kind, to), what));
+        }
+        FileOp::Unlink(kind, role) => {
+            disk.remove(find(disk, (kind, role)));
+        }
+        _ => {}
+    }
+}
+
+/// Rows 8 to 13 of the table: an upgrade, where there are `.OLD` files already.
+#[test]
+fn the_table_in_recovery_md_is_the_list() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/recovery.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let row = |n: u32| -> String {
+        let row = text
+            .lines()
+            .find_map(|l| l.strip_prefix(&format!("| {n} | ")));
+        let step = row
+            .unwrap_or_else(|| panic!("no row {n}"))
+            .split(" | ")
+            .next();
+        step.unwrap_or_default().to_owned()
+    };
+    let mut told: Vec<String> = Vec::new();
+    for step in commit_from(9, 10, Some(Old::Earlier)) {
+        let mut line = step.op.to_string();
+        // The table says once what is done for each file.
+        if !matches!(
+            step.op,
+            FileOp::Rename(_, _, Role::Live) | FileOp::SyncDir(_)
+        ) {
+            for kind in BOTH {
+                line = line.replace(kind.file_name(), "X");
+            }
+            line = format!("(X) {line}");
+        }
+        if !told.contains(&line) || line.starts_with("fsync") {
+            told.push(line);
+        }
+    }
+    let table: Vec<String> = (8..=13)
+        .map(|n| row(n).replace("if X.OLD exists: rename it", "rename X.OLD"))
+        .collect();
+    assert_eq!(table, told);
+}

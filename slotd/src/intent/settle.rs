@@ -1,0 +1,137 @@
+//! What settles an intent, as a list of file operations. Pure; made of the pieces of [`crate::fileops`].
+
+use indexfile::FileKind;
+
+use super::{At, Direction, Verdict};
+use crate::fileops::{List, Names, Old, Role, Step};
+
+/// A file of an intent, and where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// What lies under its names.
+    pub names: Names,
+    /// What the live one is.
+    pub at: At,
+}
+
+/// What comes first. What the dead process renamed can be seen, and is perhaps not on stable storage
+/// yet; the file that goes first comes first, so that no power cut can leave the index newer than the
+/// expunge file. `kinds` come in the order of [`crate::fileops::order`].
+#[must_use]
+pub fn first_syncs(direction: Direction, kinds: &[FileKind]) -> Vec<Step> {
+    let mut list = List::default();
+    let mut sync = |kind: &FileKind| list.sync_dir(*kind);
+    match direction {
+        Direction::Commit => kinds.iter().for_each(&mut sync),
+        Direction::PutBack => kinds.iter().rev().for_each(&mut sync),
+    }
+    list.steps
+}
+
+/// What the verdict orders. `files` come in the order of [`crate::fileops::order`]; `strays` are the
+/// kinds of which there is a `.NEW`. After [`Verdict::Restage`] new files are made and put in place as
+/// any others.
+#[must_use]
+pub fn settle(
+    verdict: Verdict,
+    direction: Direction,
+    files: &[Located],
+    strays: &[FileKind],
+    drop_old: bool,
+) -> Vec<Step> {
+    let mut list = List::default();
+    if verdict != Verdict::Finish {
+        // Of a later transaction, perhaps, which died before its own intent; they are nobody's.
+        list.unstage(strays.iter().copied());
+    }
+    match (verdict, direction) {
+        (Verdict::Complete, Direction::Commit) => keep_old(&mut list, files, drop_old),
+        (Verdict::Finish, _) => {
+            for file in files {
+                finish(&mut list, *file);
+            }
+            keep_old(&mut list, files, drop_old);
+        }
+        (Verdict::PutBack, _) => {
+            for file in files.iter().rev() {
+                let kind = file.names.kind;
+                if file.at == At::New {
+                    list.lock(kind, Role::Old);
+                    list.rename(kind, Role::Old, Role::Live);
+                }
+                list.sync_dir(kind);
+            }
+            restore_old_names(&mut list, files);
+        }
+        (Verdict::Complete, Direction::PutBack) | (Verdict::Abort, _) => {
+            restore_old_names(&mut list, files);
+        }
+        (Verdict::Restage, _) => {}
+    }
+    list.steps
+}
+
+fn finish(list: &mut List, file: Located) {
+    let kind = file.names.kind;
+    if file.at == At::Old {
+        list.lock(kind, Role::New);
+        // It was synced before the first rename. Where a file system keeps no birth times this may be
+        // a later one with the same number and the same content, of a slotd that was killed before its
+        // sync.
+        list.sync_file(kind, Role::New);
+        // The crash may have come before or after `.OLD` was linked.
+        if file.names.old != Some(Old::Replaced) {
+            list.link_old(file.names);
+        }
+        list.rename(kind, Role::New, Role::Live);
+    }
+    list.sync_dir(kind);
+}
+
+/// Index, then expunge.
+fn by_kind(files: &[Located]) -> impl Iterator<Item = &Located> {
+    let of = |kind| files.iter().find(move |f| f.names.kind == kind);
+    [FileKind::Index, FileKind::Expunge]
+        .into_iter()
+        .filter_map(of)
+}
+
+/// As they are once the files of `finish` are in place.
+fn keep_old(list: &mut List, files: &[Located], drop_old: bool) {
+    let after = |file: &Located| {
+        let aside = file.at == At::Old && file.names.old == Some(Old::Earlier);
+        Names {
+            prev: file.names.prev || aside,
+            old: file
+                .names
+                .old
+                .or(Some(Old::Replaced).filter(|_| file.at == At::Old)),
+            ..file.names
+        }
+    };
+    let files: Vec<Names> = by_kind(files).map(after).collect();
+    list.keep_old(&files, drop_old);
+}
+
+/// Nothing is replaced, so `.OLD` must not name the live file, and what stepped aside comes back.
+fn restore_old_names(list: &mut List, files: &[Located]) {
+    for file in by_kind(files) {
+        let Names {
+            kind, old, prev, ..
+        } = file.names;
+        let went_back = list
+            .steps
+            .iter()
+            .any(|s| s.op == crate::fileops::FileOp::Rename(kind, Role::Old, Role::Live));
+        // Both are names of one file: a rename would do nothing, so it is removed.
+        if old == Some(Old::Replaced) && !went_back {
+            list.unlink(kind, Role::Old);
+        }
+        match old {
+            _ if !prev => {}
+            // It is of an earlier recovery, which was complete but for the removal of this name.
+            Some(Old::Earlier) => list.unlink(kind, Role::Prev),
+            Some(Old::Replaced) | None => list.rename(kind, Role::Prev, Role::Old),
+        }
+    }
+}
