@@ -149,8 +149,7 @@ fn threads_that_cannot_be_started_while_it_runs_are_done_without() {
     assert_eq!(refused, 0);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // Counted in each thread: all that the first one starts are granted (those that begin, and what
-    // reads the list, keeps time, shows progress and waits for signals), and some of those that are
-    // wanted later are not.
+    // shows progress and waits for signals), and some of those that are wanted later are not.
     let begin = cores + 6;
     assert!(asked > begin, "{asked} threads");
     let (_, refused) = run(&format!("inject=clone3:error=EAGAIN:when={begin}+"));

@@ -14,48 +14,6 @@ use crate::sha1s::{Cache, CacheError};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-/// Where the files of one mailbox lie.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MailboxFiles {
-    /// `cyrus.header`
-    pub header: PathBuf,
-    /// `cyrus.index`
-    pub index: PathBuf,
-    /// `cyrus.cache`
-    pub cache: PathBuf,
-    /// `cyrus.expunge`
-    pub expunge: PathBuf,
-    /// `cyrus.sha1s`
-    pub sha1s: PathBuf,
-}
-
-impl MailboxFiles {
-    /// All in one directory.
-    #[must_use]
-    pub fn in_dir(dir: &Path) -> Self {
-        let at = |file: MetaFile| dir.join(file.file_name());
-        Self {
-            header: at(MetaFile::Header),
-            index: at(MetaFile::Index),
-            cache: at(MetaFile::Cache),
-            expunge: at(MetaFile::Expunge),
-            sha1s: at(MetaFile::Sha1s),
-        }
-    }
-
-    /// Where the configuration puts each.
-    #[must_use]
-    pub fn of_dirs(dirs: &MailboxDirs) -> Self {
-        Self {
-            header: dirs.file(MetaFile::Header),
-            index: dirs.file(MetaFile::Index),
-            cache: dirs.file(MetaFile::Cache),
-            expunge: dirs.file(MetaFile::Expunge),
-            sha1s: dirs.file(MetaFile::Sha1s),
-        }
-    }
-}
-
 /// Opens a file and checks it by itself; `None` if it cannot be read as an index.
 pub(super) fn open_and_check(
     path: &Path,
@@ -79,8 +37,15 @@ pub(super) fn open_and_check(
 }
 
 /// Checks a mailbox: each file, and whether they belong together.
-pub fn check_mailbox(files: &MailboxFiles, options: &Options, findings: &mut Findings) {
-    for path in [&files.index, &files.expunge, &files.cache, &files.header] {
+pub fn check_mailbox(dirs: &MailboxDirs, options: &Options, findings: &mut Findings) {
+    let [index, expunge, cache, header] = [
+        MetaFile::Index,
+        MetaFile::Expunge,
+        MetaFile::Cache,
+        MetaFile::Header,
+    ]
+    .map(|file| dirs.file(file));
+    for path in [&index, &expunge, &cache, &header] {
         let mut new = path.clone().into_os_string();
         new.push(".NEW");
         let new = PathBuf::from(new);
@@ -88,22 +53,27 @@ pub fn check_mailbox(files: &MailboxFiles, options: &Options, findings: &mut Fin
             findings.push(Code::NewLeftBehind, &new, None, "left behind");
         }
     }
-    let index = open_and_check(&files.index, FileKind::Index, findings);
-    let has_expunge = files.expunge.symlink_metadata().is_ok();
+    let index = open_and_check(&index, FileKind::Index, findings);
+    let has_expunge = expunge.symlink_metadata().is_ok();
     let expunge = has_expunge
-        .then(|| open_and_check(&files.expunge, FileKind::Expunge, findings))
+        .then(|| open_and_check(&expunge, FileKind::Expunge, findings))
         .flatten();
     if let (Some(index), Some(expunge)) = (&index, &expunge) {
         check_pair(index, expunge, findings);
     }
     let indexes: Vec<&IndexFile> = index.iter().chain(&expunge).collect();
-    let header = header_file::check_header_file(&files.header, &indexes, findings);
-    cache::check_cache(&files.cache, &indexes, findings);
+    let header = header_file::check_header_file(&header, &indexes, findings);
+    cache::check_cache(&cache, &indexes, findings);
     if let (Some(index), Some(header)) = (&index, &header) {
         sync_crc::check_sync_crc(index, header, findings);
     }
     if let Some(index) = &index {
-        check_sha1s(&files.sha1s, index, header.as_ref(), findings);
+        check_sha1s(
+            &dirs.file(MetaFile::Sha1s),
+            index,
+            header.as_ref(),
+            findings,
+        );
     }
     if let Some(dir) = &options.messages {
         messages::check_messages(dir, &indexes, findings);

@@ -20,7 +20,7 @@ pub use cache::check_cache_bytes;
 pub use code::{Code, Severity};
 pub use file::check_index;
 pub use findings::{Finding, Findings};
-pub use mailbox::{MailboxFiles, check_mailbox, check_pair};
+pub use mailbox::{check_mailbox, check_pair};
 pub use repair::{RepairError, repair_expunge};
 pub use tree::{check_path, check_store};
 

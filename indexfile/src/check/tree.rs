@@ -1,11 +1,11 @@
 //! What is to be checked: a file, a mailbox directory, a tree of them, or the mailboxes of a configuration.
 
 use super::findings::Findings;
-use super::mailbox::{MailboxFiles, check_mailbox, open_and_check};
+use super::mailbox::{check_mailbox, open_and_check};
 use super::{Code, Options};
 use crate::error::{IoContext, IoError};
 use crate::kind::FileKind;
-use crate::mailbox::{ImapdConf, MailboxName, MetaFile, Partition, name_of_dir};
+use crate::mailbox::{ImapdConf, MailboxDirs, MailboxName, MetaFile, Partition, name_of_dir};
 use crate::walk::{
     Found, Leaves, Odd, OddKind, Step, Tree, Walk, also_on, partitions_once, shared_roots,
 };
@@ -30,8 +30,8 @@ pub fn check_path(path: &Path, options: &Options, findings: &mut Findings) -> Re
             Step::Odd(odd) => note(&odd, findings),
             // Message files alone: of a mailbox whose other files lie in another tree.
             Step::Found(found) if is_part(&found) => {
-                let dir = path.join(&found.sub);
-                check_mailbox(&MailboxFiles::in_dir(&dir), options, findings);
+                let dirs = MailboxDirs::plain(path, None, None, &found.sub);
+                check_mailbox(&dirs, options, findings);
             }
             Step::Found(_) => {}
         }
@@ -127,7 +127,7 @@ fn check_found(
             findings.push(Code::TwoPartitions, &dirs.data().path(), None, detail);
         }
     }
-    check_mailbox(&MailboxFiles::of_dirs(&dirs), &Options::default(), findings);
+    check_mailbox(&dirs, &Options::default(), findings);
 }
 
 fn note(odd: &Odd, findings: &mut Findings) {

@@ -3,13 +3,13 @@
 use super::fail::Fail;
 use super::new_file::NewFile;
 use crate::check::{
-    Findings, MailboxFiles, Options, RepairError, Severity, check_path, check_store, repair_expunge,
+    Findings, Options, RepairError, Severity, check_path, check_store, repair_expunge,
 };
 use crate::dir::open_in_store;
 use crate::error::IoError;
 use crate::exit::Exit;
 use crate::kind::FileKind;
-use crate::mailbox::{ImapdConf, MailboxName};
+use crate::mailbox::{ImapdConf, MailboxDirs, MailboxName, MetaFile};
 use crate::reader::IndexFile;
 use crate::walk::{also_on, partitions_once};
 use serde_json::json;
@@ -59,7 +59,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Resu
             ));
         };
         let files = match &conf {
-            None => MailboxFiles::in_dir(one),
+            None => MailboxDirs::plain(one, None, None, Path::new("")),
             Some(conf) => files_of(conf, &name(one)?)?,
         };
         return repair(&files, target, err);
@@ -111,13 +111,13 @@ fn name(path: &Path) -> Result<MailboxName, Fail> {
 }
 
 /// Where the files of the one mailbox of this name lie.
-fn files_of(conf: &ImapdConf, name: &MailboxName) -> Result<MailboxFiles, Fail> {
+fn files_of(conf: &ImapdConf, name: &MailboxName) -> Result<MailboxDirs, Fail> {
     let once: Vec<String> = partitions_once(conf)
         .iter()
         .map(|p| p.name.clone())
         .collect();
     match also_on(conf, &once, name, "").as_slice() {
-        [partition] => Ok(MailboxFiles::of_dirs(&conf.dirs(name, partition)?)),
+        [partition] => Ok(conf.dirs(name, partition)?),
         [] => Err(Fail::new(
             Exit::NoMailbox,
             format!("there is no mailbox {name}"),
@@ -214,12 +214,13 @@ fn text(findings: &Findings, quiet: bool, out: &mut dyn Write) -> std::io::Resul
     )
 }
 
-fn repair(files: &MailboxFiles, target: &Path, err: &mut dyn Write) -> Result<Exit, Fail> {
-    let index = IndexFile::open(&files.index, FileKind::Index)?;
-    let old = open_in_store(&files.expunge).map_err(IoError::from)?;
-    let expunge = IndexFile::from_file(&old, &files.expunge, FileKind::Expunge)?;
+fn repair(dirs: &MailboxDirs, target: &Path, err: &mut dyn Write) -> Result<Exit, Fail> {
+    let path = dirs.file(MetaFile::Expunge);
+    let index = IndexFile::open(&dirs.file(MetaFile::Index), FileKind::Index)?;
+    let old = open_in_store(&path).map_err(IoError::from)?;
+    let expunge = IndexFile::from_file(&old, &path, FileKind::Expunge)?;
     // Whether it can be done at all shows before a file is begun.
-    let mut new = NewFile::create(target, &old, &files.expunge)?;
+    let mut new = NewFile::create(target, &old, &path)?;
     let report = repair_expunge(&index, &expunge, &mut new.file).map_err(|e| match e {
         RepairError::Write(e) => IoError::new("write", target, e).into(),
         RepairError::Read(e) => e.into(),
@@ -233,7 +234,7 @@ fn repair(files: &MailboxFiles, target: &Path, err: &mut dyn Write) -> Result<Ex
         report.from,
         report.to,
         report.records,
-        files.expunge.display()
+        path.display()
     );
     Ok(Exit::Ok)
 }
