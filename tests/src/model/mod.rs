@@ -38,6 +38,7 @@ use crate::sim::site::Mutation;
 
 /// What one exhaustive search covers.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // independent facts
 pub struct Config {
     /// How many mailboxes go through the transaction at the same time.
     pub mailboxes: usize,

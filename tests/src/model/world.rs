@@ -62,6 +62,7 @@ pub struct Conn {
 
 /// The coordinator of one mailbox, and what its driver owes it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::struct_excessive_bools)] // independent facts
 pub struct Runner {
     /// The machine.
     pub machine: Coordinator,
@@ -84,6 +85,7 @@ pub struct Runner {
 
 /// The journal's rows of one mailbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[allow(clippy::struct_excessive_bools)] // independent facts
 pub struct Row {
     /// The durable decision, and what is known of it for sure.
     pub decided: Option<Open>,

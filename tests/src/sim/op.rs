@@ -210,20 +210,8 @@ impl Op {
             }
             Self::LocksRefused => Outcome::Tell(Event::Locks { taken: false }),
             Self::Answer(answer) => Outcome::Answer(answer),
-            Self::Unstage => {
-                site.disk.drop_handles();
-                let staged = |file: &Which| site.disk.has(Name::new(*file, Role::New));
-                let staged = Which::ALL.into_iter().filter(staged).map(Into::into);
-                let list = fileops::unstage(staged);
-                Outcome::Then(ops(Purpose::Unstage, list).collect())
-            }
-            Self::KeepOld { drop_old } => {
-                let mut files = Which::ALL.to_vec();
-                files.retain(|file| session.settling || session.order.contains(file));
-                let files: Vec<_> = files.iter().map(|f| names(site, *f, None)).collect();
-                let list = fileops::keep_old(&files, drop_old);
-                Outcome::Then(ops(Purpose::KeepOld, list).collect())
-            }
+            Self::Unstage => unstage(site),
+            Self::KeepOld { drop_old } => keep_old(site, session, drop_old),
         }
     }
 
@@ -369,6 +357,22 @@ fn left<C: Image>(site: &mut Site<C>, session: &mut Session) -> Outcome {
         return Outcome::Then(steps.collect());
     }
     Outcome::Then(vec![Op::Unlock, Op::LocksRefused])
+}
+
+fn unstage<C: Image>(site: &mut Site<C>) -> Outcome {
+    site.disk.drop_handles();
+    let staged = |file: &Which| site.disk.has(Name::new(*file, Role::New));
+    let staged = Which::ALL.into_iter().filter(staged).map(Into::into);
+    let list = fileops::unstage(staged);
+    Outcome::Then(ops(Purpose::Unstage, list).collect())
+}
+
+fn keep_old<C: Image>(site: &Site<C>, session: &Session, drop_old: bool) -> Outcome {
+    let mut files = Which::ALL.to_vec();
+    files.retain(|file| session.settling || session.order.contains(file));
+    let files: Vec<_> = files.iter().map(|f| names(site, *f, None)).collect();
+    let list = fileops::keep_old(&files, drop_old);
+    Outcome::Then(ops(Purpose::KeepOld, list).collect())
 }
 
 /// Gives what has no name yet its name.
