@@ -215,7 +215,7 @@ impl Fleet {
         }
         // No test has a genuine server that could die of it.
         let said = ["--servers-stopped", "--force-live"];
-        if verb == "downgrade" && !extra.iter().any(|a| said.contains(a)) {
+        if ["downgrade", "retry"].contains(&verb) && !extra.iter().any(|a| said.contains(a)) {
             command.arg("--force-live");
         }
         command

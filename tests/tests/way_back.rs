@@ -390,25 +390,36 @@ fn a_way_down_below_version_10_is_not_begun_beside_servers_that_may_run() {
     let mut fleet = Fleet::of_239();
     fleet.start();
     let _ = fleet.controller("upgrade", &["user.bob"]).expect_code(0);
-    let ask = |more: &[&str]| {
+    let ask = |verb: &[&str], more: &[&str]| {
         let mut command = fleet.command("status", &[]);
         let program = command.get_program().to_owned();
         command = std::process::Command::new(program);
-        command.args([
-            "downgrade",
-            "--master",
-            &fleet.addr(0),
-            "--replica",
-            &fleet.addr(1),
-        ]);
+        command.args(verb);
+        command.args(["--master", &fleet.addr(0), "--replica", &fleet.addr(1)]);
         command.arg("--state").arg(fleet.journal());
-        command.args(["--to", "9", "user.bob"]).args(more);
+        command.arg("user.bob").args(more);
         Guard::spawn(&mut command).finish()
     };
-    let refused = ask(&[]).expect_code(78);
+    let down = ["downgrade", "--to", "9"];
+    let refused = ask(&down, &[]).expect_code(78);
     assert!(refused.stderr.contains("--servers-stopped"), "{refused:?}");
     assert_eq!(at_version_9(&fleet), (17, 18));
-    let _ = ask(&["--servers-stopped", "--force-live"]).expect_code(64);
-    let _ = ask(&["--servers-stopped"]).expect_code(0);
+    let _ = ask(&down, &["--servers-stopped", "--force-live"]).expect_code(64);
+    // The word is compared with what is seen: here a process has a mailbox open on the replica.
+    let index = fleet.replica.mailboxes().unwrap()["user.bob"]
+        .meta
+        .join("cyrus.index");
+    let open = std::fs::File::open(index).unwrap();
+    let refused = ask(&down, &["--servers-stopped"]).expect_code(78);
+    drop(open);
+    assert!(
+        refused.stderr.contains("on the replica way_back"),
+        "{refused:?}"
+    );
+    assert_eq!(at_version_9(&fleet), (17, 18));
+    let _ = ask(&down, &["--servers-stopped"]).expect_code(0);
     assert_eq!(at_version_9(&fleet), (18, 18));
+    // What is retried asks for the same word.
+    let refused = ask(&["retry"], &[]).expect_code(78);
+    assert!(refused.stderr.contains("--servers-stopped"), "{refused:?}");
 }

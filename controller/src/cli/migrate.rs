@@ -42,18 +42,39 @@ pub(super) struct DowngradeArgs {
     /// The index version wanted.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(6..=9))]
     to: u8,
-    /// The Cyrus servers of both hosts are stopped, or drained so that no session is left.
-    #[arg(long, conflicts_with = "force_live")]
-    servers_stopped: bool,
-    /// They run, and sessions that die are accepted: see docs/controller.md.
-    #[arg(long)]
-    force_live: bool,
+    #[command(flatten)]
+    live: Live,
     #[command(flatten)]
     common: Common,
     #[command(flatten)]
     mailboxes: Mailboxes,
     #[command(flatten)]
     abandon: Abandon,
+}
+
+/// What the operator says of the servers before mailboxes go below version 10.
+#[derive(Debug, Args)]
+struct Live {
+    /// The Cyrus servers of both hosts are stopped, or drained so that no session is left. A process that has a file of a
+    /// store open refuses the run.
+    #[arg(long, conflicts_with = "force_live")]
+    servers_stopped: bool,
+    /// They run, and sessions that die are accepted: see docs/controller.md.
+    #[arg(long)]
+    force_live: bool,
+}
+
+impl Live {
+    /// Nothing goes below version 10 beside servers that may run, unless that is accepted.
+    fn check(&self) -> Result<(), Fail> {
+        if self.servers_stopped || self.force_live {
+            return Ok(());
+        }
+        Err(Fail {
+            exit: Exit::Config,
+            text: LIVE_SERVERS.to_owned(),
+        })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -90,6 +111,8 @@ fn run_number(text: &str) -> Result<Option<i64>, Fail> {
 
 #[derive(Debug, Args)]
 pub(super) struct RetryArgs {
+    #[command(flatten)]
+    live: Live,
     #[command(flatten)]
     common: Common,
     /// Also what cannot get better by itself: damaged indexes, missing messages and the like.
@@ -146,17 +169,13 @@ fn rehash(word: &str) -> Result<Rehash, String> {
 }
 
 pub(super) fn downgrade(args: DowngradeArgs) -> Result<Exit, Fail> {
-    if !args.servers_stopped && !args.force_live {
-        return Err(Fail {
-            exit: Exit::Config,
-            text: LIVE_SERVERS.to_owned(),
-        });
-    }
+    args.live.check()?;
     // Not with -q either: nobody may start such a server without having been told.
     text::note(OLD_SERVERS);
     let mut settings = Settings {
         to: args.to,
         verb: Verb::Downgrade,
+        servers_stopped: args.live.servers_stopped,
         ..Settings::upgrade()
     };
     args.abandon.apply(&mut settings);
@@ -304,7 +323,11 @@ pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
         });
     };
     let verb = last.spec.verb;
+    if verb == Verb::Downgrade {
+        args.live.check()?;
+    }
     let mut settings = Settings {
+        servers_stopped: args.live.servers_stopped,
         to: last.spec.to,
         undoes: last.spec.undoes,
         rehash: last.spec.rehash(),

@@ -190,6 +190,9 @@ async fn begin_and_work(
 pub(super) async fn look(parts: &Parts, work: Work) -> Result<(), RunError> {
     check_hosts(&parts.connect, parts.settings.rehash).await?;
     let found = preflight(&parts.connect, work).await?;
+    if parts.settings.servers_stopped {
+        found.check_stopped()?;
+    }
     for trouble in found.troubles.iter().filter(|t| t.weight != Weight::All) {
         parts.observer.say(&trouble.text);
     }

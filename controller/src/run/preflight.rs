@@ -74,6 +74,8 @@ pub struct HostLook {
     pub free: Option<u64>,
     /// Bytes that the new files will need, as far as the sample tells.
     pub needed: u64,
+    /// Another process that has a file of a partition open, in words.
+    pub open: Option<String>,
 }
 
 /// What was found.
@@ -205,6 +207,7 @@ impl Preflight {
 
     fn facts(&mut self, side: Side, facts: &HostFacts, needed: u64, look: &mut HostLook) {
         look.open_files = Some(facts.nofile);
+        look.open.clone_from(&facts.open);
         if facts.nofile < FEW_FILES {
             let text = format!(
                 "the {side}'s slotd may have {} files open at once; raise its limit (LimitNOFILE)",
@@ -313,6 +316,26 @@ impl Preflight {
             );
             self.note("unique_id", Weight::Warning, Exit::Config, text);
         }
+    }
+
+    /// Refuses a run whose operator says that the servers are stopped, if one is seen to run.
+    ///
+    /// # Errors
+    /// A process has a file of a store open.
+    pub fn check_stopped(&self) -> Result<(), RunError> {
+        let open = |(side, look): (&&str, &HostLook)| {
+            let open = look.open.as_ref()?;
+            Some(format!(
+                "the servers are said to be stopped, but on the {side} {open}"
+            ))
+        };
+        let texts: Vec<String> = self.hosts.iter().filter_map(open).collect();
+        if texts.is_empty() {
+            return Ok(());
+        }
+        let exit = Exit::Config;
+        let text = texts.join("; ");
+        Err(RunError::Preflight { exit, text })
     }
 
     /// What refuses a run, in one sentence each.

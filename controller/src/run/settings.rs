@@ -47,6 +47,9 @@ pub struct Settings {
     pub abandon: Option<RunId>,
     /// On the way down no UUID comes back: GUIDs are cut, on both hosts alike.
     pub cut: bool,
+    /// The operator says that the servers of both hosts are stopped: a process that has a file of a store open
+    /// refuses the run.
+    pub servers_stopped: bool,
     /// In an upgrade to version 10, every GUID is compared with its message.
     pub rehash: Option<Rehash>,
 }
@@ -84,6 +87,7 @@ impl Settings {
             max_failures: MaxFailures::default(),
             abandon: None,
             cut: false,
+            servers_stopped: false,
             rehash: None,
         }
     }

@@ -30,6 +30,8 @@ pub struct HostFacts {
     pub chown: bool,
     /// The roots of all partitions.
     pub roots: Vec<RootFacts>,
+    /// Another process that has a file of a partition open, in words.
+    pub open: Option<String>,
 }
 
 /// As an item of the list: `DEVICE:FREE:WRITTEN:CODE|OK:PATH`, where WRITTEN is 1 or 0.
@@ -72,11 +74,15 @@ impl HostFacts {
     /// For the wire.
     #[must_use]
     pub fn to_fields(&self) -> Fields {
-        Fields::new()
+        let fields = Fields::new()
             .with("slotd", &self.version)
             .with("nofile", self.nofile)
             .with("chown", u8::from(self.chown))
-            .with_list("roots", &self.roots)
+            .with_list("roots", &self.roots);
+        match &self.open {
+            Some(open) => fields.with("open", open),
+            None => fields,
+        }
     }
 
     /// From the wire.
@@ -100,6 +106,7 @@ impl HostFacts {
                 .iter()
                 .map(root)
                 .collect::<Result<_, _>>()?,
+            open: fields.get_optional("open")?,
         })
     }
 }

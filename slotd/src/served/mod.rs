@@ -156,6 +156,12 @@ pub fn judge(evidence: &[Evidence]) -> Served {
     }
 }
 
+/// Another process that has a file below one of these directories open, if one is seen.
+#[must_use]
+pub fn holder(roots: &[PathBuf]) -> Option<Holder> {
+    stopped::scan(roots).holders.into_iter().next()
+}
+
 /// Why a slotd does not start although its operator says that the server is stopped.
 #[derive(Debug, thiserror::Error)]
 #[error("the server is said to be stopped, but {holder}")]

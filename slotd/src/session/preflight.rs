@@ -34,6 +34,7 @@ impl Session {
                 .iter()
                 .map(|root| self.root_facts(root, written.contains(root)))
                 .collect(),
+            open: crate::served::holder(&roots).map(|holder| holder.to_string()),
         };
         Reply::Ok(facts.to_fields())
     }

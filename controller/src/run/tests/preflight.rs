@@ -31,6 +31,7 @@ fn host() -> Told {
             nofile: 1024,
             chown: true,
             roots: vec![root("/spool", 1, None), root("/meta", 2, None)],
+            open: None,
         }),
     }
 }
@@ -197,4 +198,21 @@ fn what_only_a_person_should_know_refuses_nothing() {
     let what: Vec<_> = found.troubles.iter().map(|t| t.what).collect();
     assert_eq!(what, ["version", "open_files", "untold"]);
     assert_eq!(found.exit(), Exit::Ok);
+}
+
+#[test]
+fn servers_that_are_said_to_be_stopped_and_are_not_refuse_the_run() {
+    let mut replica = host();
+    let told = [Some(host()), Some(host())];
+    Preflight::judge(&told, &[], 1).check_stopped().unwrap();
+    let open = "imapd (process 7) has /meta/user/a/cyrus.index open";
+    replica.facts.as_mut().unwrap().open = Some(open.to_owned());
+    let found = Preflight::judge(&[Some(host()), Some(replica)], &[], 1);
+    let refused = found.check_stopped().unwrap_err();
+    assert_eq!(refused.exit(), Exit::Config);
+    let text = refused.to_string();
+    assert!(
+        text.contains("on the replica") && text.contains(open),
+        "{text}"
+    );
 }
