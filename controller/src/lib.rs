@@ -11,4 +11,5 @@ pub mod listing;
 pub mod plan;
 pub mod report;
 pub mod run;
+mod shell;
 pub mod two_phase;

@@ -120,3 +120,56 @@ fn a_plan_says_no_where_a_run_would() {
     let ended = fleet.controller("plan", &["user.bob"]).expect_code(69);
     assert!(ended.stderr.contains("replica"), "{}", ended.stderr);
 }
+
+#[test]
+fn nothing_to_look_at_is_an_error_of_plan_and_of_verify() {
+    let mut fleet = Fleet::of_239();
+    fleet.start();
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    let list = empty.path().to_str().unwrap();
+    for verb in ["plan", "verify"] {
+        let ended = fleet.controller(verb, &["--mailboxes", list]);
+        let ended = ended.expect_code(65);
+        assert!(!ended.stderr.is_empty(), "{ended:?}");
+    }
+}
+
+#[test]
+fn another_unique_id_on_the_replica_is_told_by_plan_and_verify() {
+    let mut fleet = Fleet::of(|_| {});
+    let path = fleet.replica.dirs("user.bob").meta.join("cyrus.header");
+    let id = indexfile::mailbox::HeaderFile::open(&path)
+        .unwrap()
+        .uniqueid;
+    let header = fs::read(&path).unwrap();
+    let at = header.windows(id.len()).position(|w| w == id.as_bytes());
+    let at = at.unwrap();
+    let other = if header[at] == b'1' { b"2" } else { b"1" };
+    damage::overwrite(&path, at, other);
+    fleet.start();
+    let said = |verb: &str, more: &[&str]| {
+        let ended = fleet.controller(verb, more);
+        format!("{}{}", ended.stdout, ended.stderr)
+    };
+    for (verb, more) in [("plan", &["--deep"][..]), ("verify", &[])] {
+        let said = said(verb, more);
+        assert!(said.contains("unique id"), "{verb}: {said}");
+    }
+}
+
+#[test]
+fn clean_looks_whether_these_are_the_hosts_of_its_runs() {
+    let mut fleet = Fleet::of_239();
+    fleet.start();
+    let _ = fleet.controller("upgrade", &[]).expect_code(0);
+    let old = |host: &Host| host.dirs("user.bob").meta.join("cyrus.index.OLD").exists();
+    let mut command = fleet.command("status", &[]);
+    command = std::process::Command::new(command.get_program().to_owned());
+    command.args(["clean", "--state"]).arg(fleet.journal());
+    command.args(["--master", &fleet.addr(1), "--replica", &fleet.addr(0)]);
+    let refused = Guard::spawn(&mut command).finish().expect_code(78);
+    assert!(!refused.stderr.is_empty(), "{refused:?}");
+    assert!(old(&fleet.master) && old(&fleet.replica));
+    let _ = fleet.controller("clean", &[]).expect_code(0);
+    assert!(!old(&fleet.master) && !old(&fleet.replica));
+}

@@ -342,6 +342,36 @@ fn one_mailbox_first_then_all_then_back_leaves_nothing_at_version_10_unsaid() {
 }
 
 #[test]
+fn rollback_since_a_date_takes_back_what_began_then_or_later_the_last_run_first() {
+    let mut fleet = Fleet::of_239();
+    fleet.start();
+    let _ = fleet.controller("upgrade", &["user.bob"]).expect_code(0);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let now = std::process::Command::new("date").arg("+%F %T").output();
+    let now = String::from_utf8(now.unwrap().stdout).unwrap();
+    let now = ["--since", now.trim_end()];
+    let ended = fleet.controller("rollback", &now).expect_code(78);
+    assert!(ended.stderr.contains("no run began"), "{ended:?}");
+    for names in [["user.alice", "user.bob"], ["user.alice.big", "user.bob"]] {
+        let _ = fleet.controller("upgrade", &names).expect_code(0);
+    }
+    assert_eq!(at_version_9(&fleet), (15, 18));
+    let ended = fleet.controller("rollback", &[&now[..], &["-q"]].concat());
+    let ended = ended.expect_code(0);
+    assert_eq!(at_version_9(&fleet), (17, 18), "the first run stands");
+    assert!(ended.stderr.contains("1 earlier run(s) stand"), "{ended:?}");
+    let one = ["--since", "2007-11-01", "user.bob"];
+    let _ = fleet.controller("rollback", &one).expect_code(0);
+    assert_eq!(at_version_9(&fleet), (18, 18));
+    let unknown = ["--since", "2007-11-01", "user.nobody"];
+    let _ = fleet.controller("rollback", &unknown).expect_code(67);
+    for wrong in ["yesterday", "2999-01-01", "2026-13-01"] {
+        let since = ["--since", wrong];
+        let _ = fleet.controller("rollback", &since).expect_code(64);
+    }
+}
+
+#[test]
 fn a_host_that_has_no_old_files_comes_back_with_the_other_and_cut_makes_both_alike() {
     for uuids in ["back", "cut"] {
         let mut fleet = Fleet::of_239();

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use clap::Args;
 use indexfile::exit::Exit;
+use indexfile::mailbox::MailboxName;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use slotd::protocol::{Command, Rehash};
 
@@ -16,7 +19,9 @@ use super::{Fail, signals, text};
 use crate::control::{self, Conditions, Control, Socket, socket_path, watch_conditions};
 use crate::count::Census;
 use crate::journal::{Changed, Journal, MailboxId, RunId, SqliteJournal, Verb};
-use crate::run::{self, Asking, Parts, Retry, RunError, Settings, Source, Summary, stop_pair};
+use crate::run::{
+    self, Asking, Parts, Retry, RunError, Settings, Source, Stop, Summary, stop_pair,
+};
 use crate::two_phase::Reason;
 
 #[derive(Debug, Args)]
@@ -80,12 +85,16 @@ impl Live {
 #[derive(Debug, Args)]
 pub(super) struct RollbackArgs {
     /// The run to undo: its number, as `status` and `report` show it, or `last` (the last one that is no rollback).
-    #[arg(value_name = "RUN", required_unless_present = "all")]
+    #[arg(value_name = "RUN", required_unless_present_any = ["all", "since"])]
     run: Option<String>,
     /// Undo every run: each mailbox comes back to what it was before the first one changed it. What stands where RUN
     /// would is a NAME then.
     #[arg(long)]
     all: bool,
+    /// Undo every run that began at DATE or later, one after the other, the last first: `2026-11-26`, `2026-11-26 22:00`
+    /// (local time) or `2026-11-26T21:00:00Z`. What stands where RUN would is a NAME then.
+    #[arg(long, value_name = "DATE", conflicts_with = "all", value_parser = date)]
+    since: Option<Timestamp>,
     #[command(flatten)]
     common: Common,
     #[command(flatten)]
@@ -196,59 +205,125 @@ each change of a flag overwrites part of a GUID, and a delivery leaves a file th
 from which a later server takes wrong modseqs. Servers of 2.3.10 to 2.3.14 treat indexes newer than version 10\n\
 likewise. A server of 2.3.10 or later upgrades each mailbox again when it opens it, without SHA-1s; one that runs\nmeanwhile loses sessions that wait for the lock of a mailbox that goes below version 10, and no acknowledged change.";
 
+/// A moment in local time, or with its own offset.
+fn date(text: &str) -> Result<Timestamp, String> {
+    let moment = text.parse::<Timestamp>().or_else(|_| {
+        let local = text.parse::<jiff::civil::DateTime>()?;
+        Ok::<_, jiff::Error>(local.to_zoned(TimeZone::system())?.timestamp())
+    });
+    match moment {
+        Ok(moment) if moment > Timestamp::now() => Err("lies in the future".to_owned()),
+        Ok(moment) => Ok(moment),
+        Err(_) => Err(
+            "a date such as 2026-11-26, 2026-11-26 22:00 or 2026-11-26T21:00:00Z is expected"
+                .to_owned(),
+        ),
+    }
+}
+
+/// One rollback of those that a command asks for.
+struct Undo {
+    /// `None` undoes all runs.
+    run: Option<RunId>,
+    names: Vec<MailboxName>,
+}
+
 pub(super) fn rollback(args: RollbackArgs) -> Result<Exit, Fail> {
     let (mut names, common) = (args.names, args.common);
+    let by_number = !args.all && args.since.is_none();
     let number = match args.run {
-        Some(name) if args.all => {
+        Some(run) if by_number => run_number(&run)?,
+        Some(name) => {
             names.insert(0, name);
             None
         }
-        Some(run) => run_number(&run)?,
         None => None,
     };
     let names = parse_names(&names)?;
     let journal = Arc::new(SqliteJournal::open_existing(&common.state.state)?);
-    let undoes = if args.all {
-        None
-    } else {
-        Some(run::run_to_undo(journal.as_ref(), number)?.id)
+    let undos = match args.since {
+        Some(since) => {
+            let runs = run::runs_since(journal.as_ref(), since.as_millisecond())?;
+            run::names_of_runs(journal.as_ref(), &runs, &names)?
+        }
+        None if args.all => vec![(None, names)],
+        None => {
+            let run = run::run_to_undo(journal.as_ref(), number)?;
+            vec![(Some(run.id), names)]
+        }
     };
+    let undos = undos.into_iter().map(|(run, names)| Undo { run, names });
     text::note(OLD_SERVERS);
     let mut settings = Settings {
         verb: Verb::Rollback,
         to: 0,
-        undoes,
         ..Settings::upgrade()
     };
     common.work.apply(&mut settings);
     args.abandon.apply(&mut settings);
     with_runtime(async move {
         common.limits.check().await?;
-        let (parts, progress, control, _socket) = parts(&common, settings, &journal);
-        let (connect, stop) = (Arc::clone(&parts.connect), parts.stop.clone());
-        let parallel = parts.settings.parallel;
-        let result = run::rollback(parts, &names, &control).await;
-        progress.end();
-        let summary = result.map_err(|error| common.fail(&error))?;
-        let asking = Asking {
-            connect: &connect,
-            parallel,
-            stop: &stop,
-            question: Arc::new(Command::Status),
-        };
-        let mut census = Census::default();
-        let walked = run::survey(&asking, vec![Source::Master], |a| census.answered(&a)).await;
-        let told = Told {
-            census: walked.is_ok().then_some(&census),
-            earlier: undoes.map_or(Ok(0), |run| standing_runs(journal.as_ref(), run))?,
-        };
-        if let Err(error) = walked {
-            text::complain(&format!(
-                "what is at which version was not counted: {error}"
-            ));
+        let mut undos = undos.peekable();
+        loop {
+            let Some(undo) = undos.next() else {
+                return Ok(Exit::Ok);
+            };
+            settings.undoes = undo.run;
+            let last = undos.peek().is_none();
+            let exit = roll_back(&common, settings.clone(), &journal, &undo, last).await?;
+            if exit != Exit::Ok {
+                if let (Some(run), Some(next)) = (undo.run, undos.peek().and_then(|u| u.run)) {
+                    let (run, next) = (run.0, next.0);
+                    text::note(&format!(
+                        "run {run} was not taken back whole, so run {next} and what came before it was not begun: give \
+                         the same command again"
+                    ));
+                }
+                return Ok(exit);
+            }
+            // Another run is begun with abandoned ones out of the way.
+            settings.abandon = None;
         }
-        finish_with(&common, Verb::Rollback, journal.as_ref(), &summary, &told)
     })
+}
+
+/// Undoes one run, or all; `last`: then what is at which version is counted.
+async fn roll_back(
+    common: &Common,
+    settings: Settings,
+    journal: &Arc<SqliteJournal>,
+    undo: &Undo,
+    last: bool,
+) -> Result<Exit, Fail> {
+    let (parts, progress, control, _socket) = parts(common, settings, journal);
+    let (connect, stop) = (Arc::clone(&parts.connect), parts.stop.clone());
+    let parallel = parts.settings.parallel;
+    let result = run::rollback(parts, &undo.names, &control).await;
+    progress.end();
+    let summary = result.map_err(|error| common.fail(&error))?;
+    if !last && summary.exit() == Exit::Ok && stop.level() == Stop::No {
+        return finish(common, Verb::Rollback, journal.as_ref(), &summary);
+    }
+    let asking = Asking {
+        connect: &connect,
+        parallel,
+        stop: &stop,
+        question: Arc::new(Command::Status),
+    };
+    let mut census = Census::default();
+    let walked = run::survey(&asking, vec![Source::Master], |a| census.answered(&a)).await;
+    let told = Told {
+        census: walked.is_ok().then_some(&census),
+        earlier: undo
+            .run
+            .map_or(Ok(0), |run| standing_runs(journal.as_ref(), run))?,
+    };
+    if let Err(error) = walked {
+        text::complain(&format!(
+            "what is at which version was not counted: {error}"
+        ));
+    }
+    finish_with(common, Verb::Rollback, journal.as_ref(), &summary, &told)
 }
 
 /// How many earlier runs, none of them a rollback, have changes that stand.
@@ -495,6 +570,9 @@ fn finish_with(
             common.hosts.spelled(),
             common.state.state.display()
         ));
+    }
+    for line in text::reasons(summary, &common.hosts.spelled(), &common.state.state) {
+        text::note(&line);
     }
     if !common.output.quiet {
         for line in text::hints(

@@ -180,6 +180,18 @@ pub(super) fn hints(
         .map(|(reason, n)| format!("{n} {reason}: {}", reason.advice()));
     let mut lines: Vec<String> = advice.collect();
     let state = state.display();
+    if summary.in_doubt == 0 && summary.pending > 0 {
+        lines.push("not all was done: give the same command again to go on".to_owned());
+    } else if summary.in_doubt == 0 && summary.rolled_back > 0 {
+        lines.extend(retry_hints(failures, &format!("{hosts} --state {state}")));
+    }
+    lines
+}
+
+/// Why a run ended as it did and what has to be done, quiet or not.
+pub(super) fn reasons(summary: &Summary, hosts: &str, state: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    let state = state.display();
     if let Some(away) = &summary.away {
         lines.push(format!("the run ended because {away}"));
     }
@@ -200,10 +212,6 @@ pub(super) fn hints(
         lines.push(format!(
             "settle what is in doubt: controller recover {hosts} --state {state}"
         ));
-    } else if summary.pending > 0 {
-        lines.push("not all was done: give the same command again to go on".to_owned());
-    } else if summary.rolled_back > 0 {
-        lines.extend(retry_hints(failures, &format!("{hosts} --state {state}")));
     }
     lines
 }

@@ -4,10 +4,11 @@
 //! that the controller runs on, which need not be one of the mail hosts; for those, use the command.
 
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use jiff::Zoned;
 
 use super::Control;
 
@@ -15,6 +16,8 @@ use super::Control;
 const EVERY: Duration = Duration::from_secs(1);
 /// How long the command may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
+/// So many times in a row it may take longer: then it never will say that it is time to work.
+const HANGS: u32 = 3;
 /// What a shell ends with if a command cannot be run, and if there is none of that name.
 const CANNOT_RUN: [i32; 2] = [126, 127];
 
@@ -124,20 +127,21 @@ impl Conditions {
 
     async fn look(&self, gauges: &Gauges<'_>) -> Option<Why> {
         if let Some(text) = self.busy(gauges) {
-            let for_ever = false;
-            return Some(Why { text, for_ever });
+            return Some(Why {
+                text,
+                for_ever: false,
+                hung: false,
+            });
         }
         refuses(self.command.as_deref()?).await
     }
 
     /// All but the command.
     fn busy(&self, gauges: &Gauges<'_>) -> Option<String> {
-        if let Some(window) = self.window {
-            match local_minute() {
-                Some(minute) if window.contains(minute) => {}
-                Some(_) => return Some(format!("outside of the time window {window}")),
-                None => return Some("the local time is not known".to_owned()),
-            }
+        if let Some(window) = self.window
+            && !window.contains(local_minute())
+        {
+            return Some(format!("outside of the time window {window}"));
         }
         if let Some(path) = self.flag_file.as_ref().filter(|path| path.exists()) {
             return Some(format!("{} exists", path.display()));
@@ -170,24 +174,15 @@ fn first_number(path: &Path, prefix: &str) -> Option<f64> {
         .ok()
 }
 
-/// The time of day, local time. `SQLite` knows the time zone, and is here already.
-fn local_time(format: &str) -> Option<String> {
-    let query = "SELECT strftime(?, 'now', 'localtime')";
-    rusqlite::Connection::open_in_memory()
-        .and_then(|db| db.query_row(query, [format], |row| row.get(0)))
-        .ok()
-}
-
 /// The time of day for a person, local time.
 pub(crate) fn local_clock() -> String {
-    local_time("%H:%M:%S").unwrap_or_else(|| "some time".to_owned())
+    Zoned::now().strftime("%H:%M:%S").to_string()
 }
 
 /// The minute of the day, local time.
-fn local_minute() -> Option<u16> {
-    let clock = local_time("%H:%M")?;
-    let (hour, minute) = clock.split_once(':')?;
-    Some(hour.parse::<u16>().ok()? * 60 + minute.parse::<u16>().ok()?)
+fn local_minute() -> u16 {
+    let now = Zoned::now();
+    u16::from(now.hour().unsigned_abs()) * 60 + u16::from(now.minute().unsigned_abs())
 }
 
 /// Why to wait.
@@ -195,6 +190,8 @@ struct Why {
     text: String,
     /// Nothing but an operator changes it.
     for_ever: bool,
+    /// The command took too long.
+    hung: bool,
 }
 
 /// Why a command can never say that it is time to work: the shell cannot run it. It is run once for this.
@@ -203,43 +200,54 @@ pub async fn unusable(command: &str) -> Option<String> {
     why.for_ever.then_some(why.text)
 }
 
-/// How it ended; `None` if it took too long.
-async fn shell(command: &str) -> std::io::Result<Option<ExitStatus>> {
-    let child = tokio::process::Command::new("/bin/sh")
-        .args(["-c", command])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .status();
-    match tokio::time::timeout(COMMAND_LIMIT, child).await {
-        Ok(status) => status.map(Some),
-        Err(_) => Ok(None),
+async fn refuses(command: &str) -> Option<Why> {
+    let why = |text: String, for_ever, hung| {
+        Some(Why {
+            text: format!("the command {command:?} {text}"),
+            for_ever,
+            hung,
+        })
+    };
+    match crate::shell::run(command, &[], COMMAND_LIMIT).await {
+        Ok(Some(status)) if status.success() => None,
+        Ok(Some(status)) if status.code().is_some_and(|c| CANNOT_RUN.contains(&c)) => {
+            let text = format!("cannot be run: the shell ended with {status}");
+            why(text, true, false)
+        }
+        Ok(Some(status)) => why(format!("ended with {status}"), false, false),
+        Ok(None) => {
+            let text = format!("did not end within {COMMAND_LIMIT:?} and was killed");
+            why(text, false, true)
+        }
+        Err(error) => why(format!("does not run: {error}"), true, false),
     }
 }
 
-async fn refuses(command: &str) -> Option<Why> {
-    let cannot = |status: &ExitStatus| status.code().is_some_and(|c| CANNOT_RUN.contains(&c));
-    let (text, for_ever) = match shell(command).await {
-        Ok(Some(status)) if status.success() => return None,
-        Ok(Some(status)) if cannot(&status) => {
-            let text =
-                format!("the command {command:?} cannot be run: the shell ended with {status}");
-            (text, true)
+/// How often in a row the same command took too long.
+#[derive(Default)]
+struct Hung {
+    command: Option<String>,
+    times: u32,
+}
+
+impl Hung {
+    /// A command that hangs again and again never will say that it is time to work.
+    fn note(&mut self, command: Option<&str>, why: Option<&mut Why>) {
+        if self.command.as_deref() != command {
+            self.command = command.map(str::to_owned);
+            self.times = 0;
         }
-        Ok(Some(status)) => (
-            format!("the command {command:?} ended with {status}"),
-            false,
-        ),
-        Ok(None) => {
-            let text = format!("the command {command:?} did not end within {COMMAND_LIMIT:?}");
-            (text, false)
+        match why {
+            Some(why) if why.hung => {
+                self.times += 1;
+                if self.times >= HANGS {
+                    why.for_ever = true;
+                    why.text = format!("{}, {HANGS} times in a row", why.text);
+                }
+            }
+            _ => self.times = 0,
         }
-        Err(error) => (
-            format!("the command {command:?} does not run: {error}"),
-            true,
-        ),
-    };
-    Some(Why { text, for_ever })
+    }
 }
 
 /// Looks at the conditions once a second until the task is dropped.
@@ -249,9 +257,11 @@ pub async fn watch_conditions(control: Arc<Control>) {
 
 pub(super) async fn watch_by(control: Arc<Control>, gauges: &Gauges<'_>) {
     let mut changed = control.subscribe();
+    let mut hung = Hung::default();
     loop {
         let conditions = changed.borrow_and_update().conditions.clone();
-        let why = conditions.look(gauges).await;
+        let mut why = conditions.look(gauges).await;
+        hung.note(conditions.command.as_deref(), why.as_mut());
         control.turn(|knobs| {
             let for_ever = why.as_ref().filter(|why| why.for_ever);
             // It may have been replaced meanwhile.
@@ -261,5 +271,28 @@ pub(super) async fn watch_by(control: Arc<Control>, gauges: &Gauges<'_>) {
         });
         // Our own change wakes us too; it changes nothing the second time.
         tokio::time::sleep(EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_hangs_three_times_in_a_row_is_not_waited_for_any_longer() {
+        let mut hung = Hung::default();
+        let mut looked = |command: &str, hangs: bool| {
+            let mut why = Why {
+                text: "it did not end".to_owned(),
+                for_ever: false,
+                hung: hangs,
+            };
+            hung.note(Some(command), Some(&mut why));
+            why.for_ever
+        };
+        assert!(!looked("a", true) && !looked("a", true));
+        assert!(!looked("b", true), "another command");
+        assert!(!looked("b", true) && !looked("b", false), "it ended");
+        assert!(!looked("b", true) && !looked("b", true) && looked("b", true));
     }
 }

@@ -1,7 +1,6 @@
 //! What happens when a human must look: a loud block, syslog, and a command of the operator's.
 
 use std::os::unix::net::UnixDatagram;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -99,24 +98,19 @@ async fn run_command(
     failure: &Failure,
     line: &str,
 ) -> Result<(), String> {
-    let mut child = tokio::process::Command::new("/bin/sh")
-        .args(["-c", command])
-        .env("REGUID_MAILBOX", mailbox)
-        .env("REGUID_REASON", failure.reason.as_str())
-        .env(
-            "REGUID_SIDE",
-            failure.side.map_or("", crate::two_phase::Side::as_str),
-        )
-        .env("REGUID_TEXT", line)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| error.to_string())?;
-    match tokio::time::timeout(COMMAND_LIMIT, child.wait()).await {
-        Ok(Ok(status)) if status.success() => Ok(()),
-        Ok(Ok(status)) => Err(format!("ended with {status}")),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("did not end within {COMMAND_LIMIT:?}")),
+    let side = failure.side.map_or("", crate::two_phase::Side::as_str);
+    let environment = [
+        ("REGUID_MAILBOX", mailbox),
+        ("REGUID_REASON", failure.reason.as_str()),
+        ("REGUID_SIDE", side),
+        ("REGUID_TEXT", line),
+    ];
+    match crate::shell::run(command, &environment, COMMAND_LIMIT).await {
+        Ok(Some(status)) if status.success() => Ok(()),
+        Ok(Some(status)) => Err(format!("ended with {status}")),
+        Ok(None) => Err(format!(
+            "did not end within {COMMAND_LIMIT:?} and was killed"
+        )),
+        Err(error) => Err(error.to_string()),
     }
 }

@@ -59,6 +59,54 @@ pub fn run_to_undo(journal: &dyn Journal, number: Option<i64>) -> Result<RunInfo
     Err(RunError::Nothing("there is no run to undo".to_owned()))
 }
 
+/// The runs that began at a moment (milliseconds since 1970) or later and are no rollbacks, the last first.
+///
+/// # Errors
+/// There is none, or the journal cannot be read.
+pub fn runs_since(journal: &dyn Journal, started_ms: i64) -> Result<Vec<RunId>, RunError> {
+    let last = journal.last_run()?.map_or(0, |run| run.id.0);
+    let mut runs = Vec::new();
+    for number in (1..=last).rev() {
+        let run = journal.run(RunId(number))?;
+        let run = run.filter(|r| r.started_ms >= started_ms && r.spec.verb != Verb::Rollback);
+        runs.extend(run.map(|run| run.id));
+    }
+    if runs.is_empty() {
+        let text = "no run began at that date or later".to_owned();
+        return Err(RunError::Nothing(text));
+    }
+    Ok(runs)
+}
+
+/// Which of the names each of these runs has; all of it without names. Runs that have none of them are left out.
+///
+/// # Errors
+/// No run has a name, or the journal cannot be read.
+pub fn names_of_runs(
+    journal: &dyn Journal,
+    runs: &[RunId],
+    names: &[MailboxName],
+) -> Result<Vec<(Option<RunId>, Vec<MailboxName>)>, RunError> {
+    let mut unknown: Vec<&MailboxName> = names.iter().collect();
+    let mut found = Vec::new();
+    for run in runs {
+        let mut of_run = Vec::new();
+        for name in names {
+            if journal.find(*run, name)?.is_some() {
+                of_run.push(name.clone());
+                unknown.retain(|other| *other != name);
+            }
+        }
+        if names.is_empty() || !of_run.is_empty() {
+            found.push((Some(*run), of_run));
+        }
+    }
+    match unknown.first() {
+        Some(name) => Err(RunError::NoMailbox(format!("{name} (any of these runs)"))),
+        None => Ok(found),
+    }
+}
+
 /// Brings back what the run in [`super::Settings::undoes`] changed, or, without one, what all runs did; all of it, or
 /// these names.
 ///

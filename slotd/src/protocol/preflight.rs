@@ -132,6 +132,7 @@ mod tests {
                 root("/var/spool/imap a,b:c", None),
                 root("/meta", Some(Code::Unmounted)),
             ],
+            open: Some("imapd (process 7) has /spool/a b/cyrus.index open".to_owned()),
         };
         let back = HostFacts::from_fields(&facts.to_fields()).unwrap();
         assert_eq!(back, facts);

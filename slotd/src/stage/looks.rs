@@ -133,17 +133,21 @@ impl Since {
         }
         let now = DirLook::now(place)?;
         // After the look: a change that the look shows has been noted by then.
-        let changes = self.watch.as_ref().map(Watch::changes);
-        Ok(decide(self.look.proves(&now), changes))
+        let changes = self.watch.as_ref().and_then(Watch::changes);
+        Ok(decide(
+            self.look.proves(&now),
+            self.watch.is_some(),
+            changes,
+        ))
     }
 }
 
 /// `proven`: by its times no name in the directory was made, removed or replaced.
-/// `changes`: what was noted, if it could be.
-fn decide(proven: bool, changes: Option<Option<Changes>>) -> Again {
-    match (proven, changes) {
-        (true, None) => Again::These(BTreeSet::new()),
-        (_, Some(Some(changes))) if proven || changes.names => Again::These(changes.uids),
+/// `changes`: what was noted, if it was `watched` and could be told one by one.
+fn decide(proven: bool, watched: bool, changes: Option<Changes>) -> Again {
+    match changes {
+        None if proven && !watched => Again::These(BTreeSet::new()),
+        Some(changes) if proven || changes.names => Again::These(changes.uids),
         // Something was done that nobody noted, or more than can be told one by one.
         _ => Again::All,
     }
@@ -211,21 +215,18 @@ mod tests {
     fn what_the_times_show_and_nobody_noted_means_all() {
         let noted = |names, uids: &[u32]| {
             let uids = uids.iter().copied().collect();
-            Some(Some(Changes { uids, names }))
+            Some(Changes { uids, names })
         };
         let these = |uids: &[u32]| Again::These(uids.iter().copied().collect());
-        assert_eq!(decide(true, None), these(&[]));
-        assert_eq!(decide(true, noted(false, &[7])), these(&[7]));
-        assert_eq!(decide(false, noted(true, &[7, 8])), these(&[7, 8]));
-        assert_eq!(
-            decide(false, noted(true, &[])),
-            these(&[]),
-            "a stranger's file"
-        );
-        assert_eq!(decide(false, noted(false, &[])), Again::All);
-        assert_eq!(decide(false, noted(false, &[7])), Again::All);
-        assert_eq!(decide(false, None), Again::All);
-        assert_eq!(decide(true, Some(None)), Again::All);
-        assert_eq!(decide(false, Some(None)), Again::All);
+        assert_eq!(decide(true, false, None), these(&[]));
+        assert_eq!(decide(true, true, noted(false, &[7])), these(&[7]));
+        assert_eq!(decide(false, true, noted(true, &[7, 8])), these(&[7, 8]));
+        let strangers = noted(true, &[]);
+        assert_eq!(decide(false, true, strangers), these(&[]));
+        assert_eq!(decide(false, true, noted(false, &[])), Again::All);
+        assert_eq!(decide(false, true, noted(false, &[7])), Again::All);
+        assert_eq!(decide(false, false, None), Again::All);
+        assert_eq!(decide(true, true, None), Again::All, "too much to tell");
+        assert_eq!(decide(false, true, None), Again::All);
     }
 }
