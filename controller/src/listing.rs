@@ -3,10 +3,9 @@
 //! A mailbox whose directory is named after its unique id (Cyrus 3.6 and later) is one that the controller does
 //! not handle: it has SHA-1 GUIDs already. It is counted as skipped.
 
+use indexfile::mailbox::MailboxName;
 use serde::Serialize;
 use slotd::protocol::Listed;
-
-use crate::run::Spooled;
 
 pub use indexfile::mailbox::list::{Item, ListError, Reader, Skip, Skipped};
 
@@ -62,10 +61,10 @@ impl Beside {
     }
 
     /// Counts a mailbox whose name is on another partition too.
-    pub(crate) fn note_places(&mut self, one: &Spooled) {
-        if let Some(places) = &one.places {
+    pub(crate) fn note_places(&mut self, name: &MailboxName, places: Option<&str>) {
+        if let Some(places) = places {
             self.two_places
-                .note(|| format!("{}: on the partitions {places}", one.listed.name));
+                .note(|| format!("{name}: on the partitions {places}"));
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the runs of a journal amount to for one mailbox: a rollback takes away what it undid, and itself with it.
 
-use super::model::{RunId, Verb};
+use super::model::{Row, RunId, Verb};
 
 /// A run that changed a mailbox, or is about to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,28 @@ pub fn standing(runs: &[Changing]) -> Vec<Changing> {
         }
     }
     stand
+}
+
+/// A mailbox that a run changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The mailbox, as that run has it.
+    pub row: Row,
+    /// What that run did.
+    pub change: Changing,
+    /// The other runs that changed it, or are about to, in ascending order.
+    pub others: Vec<Changing>,
+}
+
+impl Changed {
+    /// Of all runs that changed it those whose changes stand, in ascending order.
+    #[must_use]
+    pub fn standing(&self) -> Vec<Changing> {
+        let mut all = vec![self.change];
+        all.extend(&self.others);
+        all.sort_by_key(|c| c.run);
+        standing(&all)
+    }
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use indexfile::mailbox::MailboxName;
 
-use super::history::Changing;
+use super::history::{Changed, Changing};
 use super::model::{
-    Change, Changed, Ended, Filter, Identity, Listed, MailboxId, OpenTransaction, Row, RunId,
-    RunInfo, RunSpec, State, Totals,
+    Change, Ended, Filter, Identity, Listed, MailboxId, OpenTransaction, Row, RunId, RunInfo,
+    RunSpec, State, Totals,
 };
 use super::{Durability, Journal, JournalError, Receipt};
 use crate::two_phase::Open;

@@ -43,10 +43,10 @@ mod sqlite_tests;
 
 use std::path::PathBuf;
 
-pub use history::Changing;
+pub use history::{Changed, Changing};
 pub use model::{
-    Attempt, Change, Changed, Ended, Figures, Filter, Identity, Job, Listed, MailboxId,
-    OpenTransaction, REHASH, Row, RunId, RunInfo, RunSpec, State, Totals, Verb,
+    Attempt, Change, Ended, Figures, Filter, Identity, Job, Listed, MailboxId, OpenTransaction,
+    REHASH, Row, RunId, RunInfo, RunSpec, State, Totals, Verb,
 };
 pub use sqlite::{APPLICATION_ID, SqliteJournal, USER_VERSION, resolve};
 

@@ -3,7 +3,6 @@
 use indexfile::mailbox::MailboxName;
 use slotd::protocol::Rehash;
 
-use super::history::{Changing, standing};
 use crate::two_phase::{Open, Reason, Side};
 
 /// Names a run; ascending.
@@ -290,28 +289,6 @@ pub struct Job {
     pub named: bool,
     /// In a rollback, the version each side is brought back to.
     pub back: [Option<u8>; 2],
-}
-
-/// A mailbox that a run changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Changed {
-    /// The mailbox, as that run has it.
-    pub row: Row,
-    /// What that run did.
-    pub change: Changing,
-    /// The other runs that changed it, or are about to, in ascending order.
-    pub others: Vec<Changing>,
-}
-
-impl Changed {
-    /// Of all runs that changed it those whose changes stand, in ascending order.
-    #[must_use]
-    pub fn standing(&self) -> Vec<Changing> {
-        let mut all = vec![self.change];
-        all.extend(&self.others);
-        all.sort_by_key(|c| c.run);
-        standing(&all)
-    }
 }
 
 impl From<Row> for Job {

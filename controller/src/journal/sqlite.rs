@@ -12,9 +12,10 @@ use std::time::Duration;
 use indexfile::mailbox::MailboxName;
 use rusqlite::{Connection, OpenFlags, params};
 
+use super::history::Changed;
 use super::model::{
-    Change, Changed, Filter, Identity, Listed, MailboxId, OpenTransaction, Row, RunId, RunInfo,
-    RunSpec, Totals,
+    Change, Filter, Identity, Listed, MailboxId, OpenTransaction, Row, RunId, RunInfo, RunSpec,
+    Totals,
 };
 use super::writer::Writer;
 use super::{Durability, Journal, JournalError, Receipt, schema, sqlite_read};

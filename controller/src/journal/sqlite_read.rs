@@ -3,10 +3,10 @@
 use indexfile::mailbox::MailboxName;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 
-use super::history::Changing;
+use super::history::{Changed, Changing};
 use super::model::{
-    Changed, Figures, Filter, Identity, MailboxId, OpenTransaction, Row, RunId, RunInfo, RunSpec,
-    State, Totals, Verb,
+    Figures, Filter, Identity, MailboxId, OpenTransaction, Row, RunId, RunInfo, RunSpec, State,
+    Totals, Verb,
 };
 use crate::two_phase::{Open, Reason, Side};
 

@@ -6,9 +6,9 @@
 
 use std::fmt::Write as _;
 
-use super::engine::Parts;
-use super::intake::Source;
+use super::context::Parts;
 use super::settings::{RunError, Settings};
+use super::sources::Source;
 use super::spool::Spool;
 use crate::listing::Beside;
 

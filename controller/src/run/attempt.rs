@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use indexfile::mailbox::MailboxName;
 use tokio::time::Instant;
 
+use super::context::{Parts, Shared, now_ms};
 use super::drive::{End, Pair, Surroundings, drive};
-use super::engine::{Parts, Shared};
 use super::observe::Finished;
 use super::peer::{Asks, Peer, Target};
 use super::queue::Ticket;
@@ -227,12 +227,4 @@ pub(super) fn conclude(
 pub(super) fn pair(parts: &Parts) -> Pair {
     let connect = Arc::clone(&parts.connect);
     Pair::new(move |side| Peer::new(side, Arc::clone(&connect)))
-}
-
-/// Milliseconds since 1970.
-pub(super) fn now_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

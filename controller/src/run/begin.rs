@@ -1,21 +1,21 @@
 //! How a run begins: the hosts are greeted, the journal's last run is taken up or a new one begun, and what
 //! failed is queued again.
 
-use std::sync::Arc;
-
 use indexfile::mailbox::MailboxName;
 
 use super::asked::Asked;
-use super::attempt::now_ms;
-use super::away::hello;
-use super::connect::Connect;
-use super::engine::Parts;
-use super::intake::Source;
+use super::attempt::conclude;
+use super::context::{Parts, now_ms};
 use super::queue::Scope;
 use super::settings::{OtherRun, RunError};
+use super::sources::{BATCH, Source};
+use super::spool::{Spool, Spooled};
 use super::summary::PAGE;
-use crate::journal::{Change, Durability, Filter, MailboxId, Row, RunId, RunInfo, RunSpec, State};
-use crate::two_phase::{Reason, Side};
+use crate::journal::{
+    Change, Durability, Ended, Figures, Filter, Listed, MailboxId, Row, RunId, RunInfo, RunSpec,
+    State,
+};
+use crate::two_phase::{Failure, Reason, Side};
 
 /// What `retry` takes up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,34 +28,6 @@ pub enum Retry {
     Reasons(Vec<Reason>),
     /// These mailboxes and no others, whatever their failure.
     Names(Vec<MailboxName>),
-}
-
-/// Looks whether each slotd answers and is one that we understand, and not the same one twice.
-pub(super) async fn greet_hosts(connect: &Arc<dyn Connect>) -> Result<[String; 2], RunError> {
-    greet(connect).await.map(|(ids, _)| ids)
-}
-
-/// The same, with how many connections each serves at once, where it says so.
-pub(super) async fn greet(
-    connect: &Arc<dyn Connect>,
-) -> Result<([String; 2], [Option<u32>; 2]), RunError> {
-    let mut ids = [String::new(), String::new()];
-    let mut capacities = [None; 2];
-    for side in Side::ALL {
-        if connect.address(side).is_some() {
-            let greeting = hello(connect, side).await?;
-            ids[side.index()] = greeting.host_id;
-            capacities[side.index()] = greeting.capacity;
-        }
-    }
-    if !ids[0].is_empty() && ids[0] == ids[1] {
-        return Err(RunError::Config(format!(
-            "master and replica are the same store ({}); if one host was cloned from the other, stop its slotd, remove \
-             reguid.store from its configdirectory and start it again",
-            ids[0]
-        )));
-    }
-    Ok((ids, capacities))
 }
 
 /// How this start begins.
@@ -268,6 +240,43 @@ fn requeue_in(
             if row.reason.is_none_or(&wanted) {
                 requeue(parts, row.id);
             }
+        }
+    }
+}
+
+/// Adds everything to a run. A name that is on two partitions fails at once: nobody could say which one is meant,
+/// and the wrong one may be what a rename that was cut short has left.
+pub(super) fn fill(parts: &Parts, run: RunId, spool: &Spool) -> Result<(), RunError> {
+    let mut after = 0;
+    loop {
+        let page = spool.page(after, BATCH)?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        after = last.at;
+        let listed: Vec<Listed> = page.iter().map(|s| s.listed.clone()).collect();
+        parts.journal.add(run, &listed)?;
+        for Spooled { listed, places, .. } in &page {
+            let Some(places) = places else { continue };
+            let rows = parts.journal.find_all(run, &listed.name)?;
+            let row = rows.into_iter().find(|r| r.partition == listed.partition);
+            let Some(row) = row.filter(|r| r.state == State::Pending) else {
+                continue;
+            };
+            let failure = Failure {
+                side: Some(Side::Master),
+                reason: Reason::TwoPlaces,
+                text: format!("it is on the partitions {places}"),
+            };
+            conclude(
+                parts,
+                row.id,
+                &row.name,
+                now_ms(),
+                Ended::RolledBack,
+                Some(&failure),
+                Figures::default(),
+            );
         }
     }
 }

@@ -18,8 +18,8 @@ use slotd::client::{Client, ClientError};
 use slotd::protocol::{Code, Command};
 use tokio::sync::Mutex;
 
-use super::begin::greet;
 use super::connect::{BoxFuture, Connect};
+use super::greet::greet;
 use super::observe::Observer;
 use super::settings::RunError;
 use super::summary::for_each_open;

@@ -1,125 +1,32 @@
 //! The run itself: greet, recover, resume or begin, list, work in passes, sum up.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::alert::{Alerts, Told};
 use super::asked::Asked;
-use super::attempt::now_ms;
-use super::away::Away;
-use super::begin::{Retry, Start, take_up_again};
-use super::bound::{Bound, Sides};
-use super::breaker::Breaker;
-use super::connect::Connect;
+use super::begin::{Retry, Start, fill, take_up_again};
+use super::bound::Sides;
+use super::context::{Parts, Shared, now_ms};
 use super::drive::backoff;
-use super::gone::Witnesses;
-use super::heard::Ear;
-use super::intake::{Source, fill};
-use super::observe::Observer;
 use super::pass::one_pass;
 use super::preflight::{SAMPLE, Weight, Work, preflight};
 use super::queue::Scope;
-use super::recover::{settle_open, settle_waiting};
+use super::recover::{settle_open, settle_waiting, wait_for_mounts};
 use super::rehash::check_hosts;
-use super::room::{descriptors, fit};
 use super::sample::sample;
-use super::settings::{RunError, SERVERS_BEFORE_2_3_10, Settings, Stop, StopSignal};
+use super::settings::{RunError, SERVERS_BEFORE_2_3_10, Stop};
+use super::sources::Source;
 use super::summary::Summary;
 use super::token::Token;
 use crate::control::Control;
-use crate::journal::{Journal, RunId};
+use crate::journal::RunId;
 use crate::listing::Beside;
 
 /// Longest pause between two passes.
 const PASS_PAUSE_MAX: Duration = Duration::from_secs(60);
-
-/// What a run is made of.
-pub struct Parts {
-    /// How it works.
-    pub settings: Settings,
-    /// How it reaches the hosts.
-    pub connect: Arc<dyn Connect>,
-    /// Where it keeps what it decided.
-    pub journal: Arc<dyn Journal>,
-    /// Who watches it.
-    pub observer: Arc<dyn Observer>,
-    /// Who is told when a human must look.
-    pub alerts: Alerts,
-    /// How it is stopped.
-    pub stop: StopSignal,
-}
-
-/// What everybody who works for a run has in common.
-pub(super) struct Shared {
-    pub(super) parts: Parts,
-    /// This coordinator's place on the hosts; `parts.connect` is the same.
-    pub(super) bound: Arc<Bound>,
-    pub(super) control: Arc<Control>,
-    pub(super) away: Away,
-    pub(super) told: Told,
-    pub(super) breaker: Breaker,
-    pub(super) witnesses: Witnesses,
-    /// Whether the operator named the partition: then no other one will do.
-    pub(super) strict: AtomicBool,
-    pub(super) ear: Ear,
-    /// Of the run that is worked on, once that is known.
-    pub(super) token: OnceLock<Token>,
-}
-
-impl Shared {
-    /// Greets the hosts, and registers with them.
-    pub(super) async fn begin(
-        mut parts: Parts,
-        control: &Arc<Control>,
-        sides: Sides,
-    ) -> Result<(Arc<Self>, [String; 2]), RunError> {
-        control.turn(|knobs| {
-            knobs.host_wait = parts.settings.host_wait;
-            knobs.lock_wait = parts.settings.lock_wait;
-        });
-        let (journal, observer) = (parts.journal.as_ref(), parts.observer.as_ref());
-        let bound = Bound::begin(&parts.connect, journal, observer, sides).await?;
-        let ids = bound.ids();
-        parts.connect = Arc::clone(&bound) as Arc<dyn Connect>;
-        let capacities = bound.capacities();
-        let (most, why) = fit(parts.settings.parallel, capacities, descriptors());
-        if let Some(why) = why {
-            parts.observer.say(&why);
-            parts.settings.parallel = most;
-        }
-        control.turn(|knobs| {
-            knobs.most = fit(usize::MAX, capacities, descriptors()).0;
-        });
-        let away = Away::new(
-            Arc::clone(&parts.connect),
-            Arc::clone(&parts.observer),
-            Arc::clone(control),
-            ids.clone(),
-        );
-        let max_failures = parts.settings.max_failures;
-        let shared = Self {
-            parts,
-            bound,
-            control: Arc::clone(control),
-            away,
-            told: Told::default(),
-            breaker: Breaker::new(max_failures),
-            witnesses: Witnesses::default(),
-            strict: AtomicBool::new(false),
-            ear: Ear::default(),
-            token: OnceLock::new(),
-        };
-        Ok((Arc::new(shared), ids))
-    }
-
-    /// The end of this coordinator's work: the hosts are told if nothing is open.
-    pub(super) async fn end(&self) {
-        self.bound.leave(self.parts.journal.as_ref()).await;
-    }
-}
 
 /// Migrates the mailboxes of the sources, or goes on with a run that was stopped.
 ///
@@ -319,29 +226,6 @@ pub(super) async fn work(shared: &Arc<Shared>, run: RunId, scope: &Scope) -> Res
         }
         if parts.stop.level() != Stop::No {
             return Ok(());
-        }
-    }
-}
-
-/// Waits until a partition is back, or given up; `false` if there is none to wait for.
-pub(super) async fn wait_for_mounts(shared: &Shared) -> bool {
-    let mut changed = shared.away.subscribe();
-    let mut stop = shared.parts.stop.clone();
-    loop {
-        let parked = shared.away.parked();
-        if shared.away.take_news() {
-            shared.control.holds(None);
-            return true;
-        }
-        if parked.is_empty() {
-            return false;
-        }
-        shared.control.holds(Some(parked.join("; ")));
-        shared.control.parks(parked);
-        tokio::select! {
-            biased;
-            () = stop.reached(Stop::Finish) => return true,
-            _ = changed.changed() => {}
         }
     }
 }

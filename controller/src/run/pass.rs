@@ -7,8 +7,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::attempt::{After, Done, attempt, pair};
+use super::context::Shared;
 use super::drive::Pair;
-use super::engine::Shared;
 use super::queue::{Can, Next, Queue, Scope, Ticket};
 use super::settings::{RunError, Stop};
 use super::summary::open_names;

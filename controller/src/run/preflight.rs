@@ -20,9 +20,9 @@ use slotd::protocol::{Code, Command, Greeting, HostFacts, Named, Reply, Status};
 use super::away::hello;
 use super::connect::Connect;
 use super::peer::Peer;
+use super::question::{Said, put};
 use super::settings::RunError;
 use super::spool::Spool;
-use super::survey::{Said, put};
 use crate::journal::Listed;
 use crate::two_phase::{Reason, Side};
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::attempt::{conclude, now_ms, pair};
+use super::attempt::{conclude, pair};
 use super::bound::Sides;
+use super::context::{Parts, Shared, now_ms};
 use super::drive::{End, Surroundings, drive};
-use super::engine::{Parts, Shared, wait_for_mounts};
 use super::peer::{Asks, Target};
 use super::settings::{RunError, Stop};
 use super::summary::count_open;
@@ -199,5 +199,28 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> Fate {
         Ended::InDoubt => Fate::InDoubt,
         Ended::Waits => Fate::Waits,
         _ => Fate::Settled,
+    }
+}
+
+/// Waits until a partition is back, or given up; `false` if there is none to wait for.
+pub(super) async fn wait_for_mounts(shared: &Shared) -> bool {
+    let mut changed = shared.away.subscribe();
+    let mut stop = shared.parts.stop.clone();
+    loop {
+        let parked = shared.away.parked();
+        if shared.away.take_news() {
+            shared.control.holds(None);
+            return true;
+        }
+        if parked.is_empty() {
+            return false;
+        }
+        shared.control.holds(Some(parked.join("; ")));
+        shared.control.parks(parked);
+        tokio::select! {
+            biased;
+            () = stop.reached(Stop::Finish) => return true,
+            _ = changed.changed() => {}
+        }
     }
 }

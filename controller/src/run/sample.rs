@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use slotd::protocol::{Command, Named, Reply};
 
-use super::engine::Shared;
+use super::context::Shared;
 use super::peer::Peer;
 use crate::control::Sampled;
 use crate::journal::{Filter, Job, MailboxId, RunId, State, Totals};

@@ -19,8 +19,8 @@ use rusqlite::{Connection, params};
 use sha1::{Digest, Sha1};
 
 use super::connect::Connect;
-use super::intake::{Batch, Source, stream};
 use super::settings::{RunError, Stop, StopSignal};
+use super::sources::{Batch, Source, stream};
 use crate::journal::Listed;
 use crate::listing::Beside;
 

@@ -6,24 +6,21 @@
 
 use std::sync::Arc;
 
-use slotd::protocol::{Command, Named, Reply};
 use tokio::task::JoinSet;
 
 use super::asked::nothing;
-use super::begin::greet_hosts;
 use super::connect::Connect;
-use super::intake::{Batch, Batches, Source};
-use super::peer::{Peer, is_elsewhere, local, reason_of};
+use super::greet::greet_hosts;
+use super::peer::Peer;
 use super::preflight::{Preflight, Work, preflight};
+use super::question::{Question, Said, put};
 use super::settings::{RunError, Stop, StopSignal};
+use super::sources::{Batch, Batches, Source};
 use super::spool::Spool;
 use super::summary::PAGE;
 use crate::journal::{Filter, Journal, Listed, MailboxId, Row, RunId, State};
 use crate::listing::Beside;
-use crate::two_phase::{Reason, Side};
-
-/// What one host said about one mailbox.
-pub type Said = Result<slotd::protocol::Fields, (Reason, String)>;
+use crate::two_phase::Side;
 
 /// What the hosts said about one mailbox; `None` for a host that was not asked.
 #[derive(Debug)]
@@ -45,9 +42,6 @@ pub struct Asking<'a> {
     /// What to ask about each mailbox.
     pub question: Arc<Question>,
 }
-
-/// What is asked about each mailbox.
-pub type Question = dyn Fn(Named) -> Command + Send + Sync;
 
 /// So many mailboxes are looked at before a person relies on the answer.
 const LOOKED_AT: u64 = 50;
@@ -74,7 +68,7 @@ pub async fn list(
         };
         after = last.at;
         for spooled in &page {
-            beside.note_places(spooled);
+            beside.note_places(&spooled.listed.name, spooled.places.as_deref());
             sink(&spooled.listed);
         }
     }
@@ -150,7 +144,7 @@ async fn survey_spool(
             };
             after = last.at;
             for spooled in &page {
-                places.note_places(spooled);
+                places.note_places(&spooled.listed.name, spooled.places.as_deref());
             }
             let batch = Batch::Listed(page.into_iter().map(|s| s.listed).collect());
             if out.blocking_send(Ok(batch)).is_err() {
@@ -264,35 +258,4 @@ async fn survey_batches(
         settle(tasks.join_next().await, &mut pool)?;
     }
     Ok(())
-}
-
-pub(super) async fn put(
-    peer: &mut Peer,
-    side: Side,
-    strict: Option<bool>,
-    of: &Listed,
-    question: &Question,
-) -> Option<Said> {
-    let strict = strict?;
-    // The list is the master's: what it says about partitions need not hold on the replica.
-    let partition = if side == Side::Master {
-        of.partition.clone()
-    } else {
-        None
-    };
-    let named = |partition| Named {
-        mailbox: of.name.clone(),
-        partition,
-    };
-    let mut result = peer.call_again(&question(named(partition))).await;
-    if !strict && is_elsewhere(&result) {
-        result = peer.call(&question(named(None))).await;
-    }
-    Some(match result {
-        Ok(Reply::Ok(fields)) => Ok(fields),
-        Ok(Reply::No { code, text }) => Err((reason_of(code), text)),
-        Ok(Reply::Bad(text)) => Err((Reason::Protocol, format!("BAD {text}"))),
-        Err(error) if error.is_local() => Err((Reason::Local, local(&error))),
-        Err(error) => Err((Reason::HostAway, error.to_string())),
-    })
 }

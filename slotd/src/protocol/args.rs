@@ -2,9 +2,9 @@
 
 use indexfile::mailbox::MailboxName;
 
-use super::command::{CommandError, ListRange, Named, Rehash, Repair, Upgrade, UuidSource, Write};
 use super::compared::DigestRange;
 use super::escape::{escape, unescape};
+use super::requests::{CommandError, ListRange, Named, Rehash, Repair, Upgrade, UuidSource, Write};
 
 pub(super) fn bad<T>(text: impl Into<String>) -> Result<T, CommandError> {
     Err(CommandError::Bad(text.into()))

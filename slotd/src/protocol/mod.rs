@@ -16,22 +16,24 @@ mod fields;
 mod listed;
 mod preflight;
 mod reply;
+mod requests;
 
 pub use answers::{
     Committed, FileState, Found, Greeting, GuidEntry, GuidPage, MailboxFacts, Prepared, Rehashed,
     Sha1sChunk, Upgraded, WrongGuid,
 };
 pub use audit::{Cleaned, Status, Verified};
-pub use command::{
-    Clean, Command, CommandError, Commit, Find, GuidRange, ListRange, Lock, Named, Prepare, Rehash,
-    Repair, Sha1sRange, Upgrade, UuidSource, Verify, Write,
-};
+pub use command::Command;
 pub use compared::{Confirmed, DigestRange, Digests, PartDigest, Standing};
 pub use escape::{EscapeError, escape, unescape};
 pub use fields::{FieldError, Fields};
 pub use listed::{Listed, Odd, OddKind, Twice};
 pub use preflight::{HostFacts, RootFacts};
 pub use reply::{Code, Reply, ReplyError};
+pub use requests::{
+    Clean, CommandError, Commit, Find, GuidRange, ListRange, Lock, Named, Prepare, Rehash, Repair,
+    Sha1sRange, Upgrade, UuidSource, Verify, Write,
+};
 
 /// The longest line in either direction, in bytes, with its line end.
 pub const MAX_LINE: usize = 64 * 1024;

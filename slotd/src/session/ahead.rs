@@ -40,7 +40,7 @@ impl Session {
         let fetched = self.fetch_sha1s(of);
         let place = self.host.store.find(of)?;
         let looks = Looks::of(&place)?;
-        let (index, expunge) = super::inquire::open_unlocked(&self.host.store, &place)?;
+        let (index, expunge) = super::open_unlocked(&self.host.store, &place)?;
         let live = LiveFiles { index, expunge };
         let uniqueid = sources::uniqueid_of(&place)?;
         let uidvalidity = live.index.header().uidvalidity();
@@ -111,7 +111,7 @@ impl Session {
         if prepared.is_current(&looks) {
             return Ok(Some(prepared));
         }
-        let (index, expunge) = super::inquire::open_unlocked(&self.host.store, &place)?;
+        let (index, expunge) = super::open_unlocked(&self.host.store, &place)?;
         let live = LiveFiles { index, expunge };
         match prepared.catch_up(&live, looks, &self.control.cancel) {
             Ok(Some(prepared)) => return Ok(Some(prepared)),

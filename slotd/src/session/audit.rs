@@ -13,7 +13,7 @@ use precompute::message::{Hasher, MessageError};
 use rustix::fs::FileType;
 
 use super::Session;
-use super::inquire::open_unlocked;
+use super::open_unlocked;
 use crate::fs::{Dir, OpenError};
 use crate::intent::recovery;
 use crate::lock::{MailboxLocks, Patience, wait};

@@ -7,6 +7,7 @@ use indexfile::FileKind;
 
 use super::facts::facts;
 use super::intend::let_go;
+use super::not_locked;
 use super::{Cut, Open, Session};
 use crate::commit;
 use crate::intent::recovery;
@@ -322,8 +323,4 @@ fn discard(stage: Option<stage::Stage>) {
         }
         _ => drop(stage),
     }
-}
-
-pub(super) fn not_locked() -> Refusal {
-    Refusal::new(Code::State, "no mailbox is staged")
 }

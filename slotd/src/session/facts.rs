@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use indexfile::layout;
 use indexfile::{FileKind, HeaderField, IndexFile};
 
-use super::drive::not_locked;
+use super::not_locked;
 use crate::lock::MailboxLocks;
 use crate::protocol::MailboxFacts;
 use crate::refusal::Refusal;

@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 use indexfile::sha1s::FILE_NAME;
 use indexfile::{FileKind, IndexFile, IoContext};
 
+use super::open_unlocked;
 use super::{Open, Session};
 use crate::client::Client;
 use crate::fs::OpenError;
@@ -14,7 +15,6 @@ use crate::protocol::{
 };
 use crate::refusal::Refusal;
 use crate::stage::{LEDGER_NAME, Listing, old_name, sources};
-use crate::store::{Place, Store};
 use crate::transaction::{Event, State};
 
 /// How long to wait for all of a peer's cyrus.sha1s: it only saves work.
@@ -217,28 +217,6 @@ impl Session {
         };
         Ok(Reply::Ok(status.to_fields()))
     }
-}
-
-/// Opens index and expunge as they are now, without locks: for looking only.
-pub(super) fn open_unlocked(
-    store: &Store,
-    place: &Place,
-) -> Result<(IndexFile, Option<IndexFile>), Refusal> {
-    let open = |kind: FileKind| -> Result<Option<IndexFile>, Refusal> {
-        let dir = place.directory_of(kind);
-        match dir.open_file(kind.file_name(), false) {
-            Ok(file) => Ok(Some(IndexFile::from_file(
-                &file,
-                &dir.path_of(kind.file_name()),
-                kind,
-            )?)),
-            Err(OpenError::Missing { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    };
-    let index = open(FileKind::Index)?;
-    let gone = || store.why_not_there(&place.mailbox, &place.partition);
-    Ok((index.ok_or_else(gone)?, open(FileKind::Expunge)?))
 }
 
 async fn fetch(

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use indexfile::IoContext;
 
-use super::drive::not_locked;
+use super::not_locked;
 use super::{Open, Session};
 use crate::aside::Aside;
 use crate::fs::Identity;

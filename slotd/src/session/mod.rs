@@ -17,6 +17,9 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
+use indexfile::{FileKind, IndexFile};
+
+use crate::fs::OpenError;
 use crate::host::Host;
 use crate::intent::Scratch;
 use crate::lock::MailboxLocks;
@@ -25,7 +28,7 @@ use crate::protocol::{
 };
 use crate::refusal::Refusal;
 use crate::stage::{Expected, Incarnation, Note, Prepared, Stage};
-use crate::store::Place;
+use crate::store::{Place, Store};
 use crate::transaction::{Ending, Event, Transaction};
 
 /// How the server tells a session at work that its work is not wanted any more.
@@ -337,4 +340,27 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Opens index and expunge as they are now, without locks: for looking only.
+fn open_unlocked(store: &Store, place: &Place) -> Result<(IndexFile, Option<IndexFile>), Refusal> {
+    let open = |kind: FileKind| -> Result<Option<IndexFile>, Refusal> {
+        let dir = place.directory_of(kind);
+        match dir.open_file(kind.file_name(), false) {
+            Ok(file) => Ok(Some(IndexFile::from_file(
+                &file,
+                &dir.path_of(kind.file_name()),
+                kind,
+            )?)),
+            Err(OpenError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    };
+    let index = open(FileKind::Index)?;
+    let gone = || store.why_not_there(&place.mailbox, &place.partition);
+    Ok((index.ok_or_else(gone)?, open(FileKind::Expunge)?))
+}
+
+fn not_locked() -> Refusal {
+    Refusal::new(Code::State, "no mailbox is staged")
 }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use indexfile::{FileKind, IndexFile, ReadError};
 
-use super::old::OldUuid;
+use super::old_uuid::OldUuid;
 
 /// Records that are read at a time.
 const AT_ONCE: u32 = 1024;

@@ -6,52 +6,16 @@
 
 use std::sync::atomic::AtomicBool;
 
-use indexfile::{FileKind, IndexFile, IoError};
+use indexfile::{FileKind, IndexFile};
 
+use super::Looks;
 use super::looks::{Again, Since};
 use super::prepare::past;
 use super::{LiveFiles, Prepared, patch};
-use crate::fs::{Dir, Unsynced, sync_new};
+use crate::fs::{Unsynced, sync_new};
 use crate::protocol::{Upgrade, UuidSource};
 use crate::refusal::Refusal;
 use crate::store::Place;
-
-/// What the names of the live files say of them: if that is the same the files most likely are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Looks([Option<Look>; 2]);
-
-/// What one name says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Look {
-    ino: u64,
-    size: i64,
-    modified: (i64, u64),
-    changed: (i64, u64),
-}
-
-impl Look {
-    /// `None` if there is nothing of that name.
-    pub(super) fn of(dir: &Dir, name: &str) -> Result<Option<Look>, IoError> {
-        Ok(dir.stat(name)?.map(|s| Look {
-            ino: s.st_ino,
-            size: s.st_size,
-            modified: (s.st_mtime, s.st_mtime_nsec),
-            changed: (s.st_ctime, s.st_ctime_nsec),
-        }))
-    }
-}
-
-impl Looks {
-    /// To be taken before the files are opened: then what changes later looks different, within the grain of the kernel's
-    /// clock.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn of(place: &Place) -> Result<Looks, IoError> {
-        let look = |kind: FileKind| Look::of(place.directory_of(kind), kind.file_name());
-        Ok(Looks([look(FileKind::Index)?, look(FileKind::Expunge)?]))
-    }
-}
 
 impl Prepared {
     /// Says how the live files looked before they were opened for it.

@@ -13,8 +13,8 @@ use std::collections::HashSet;
 
 use indexfile::{FileKind, IoContext, IoError, Record};
 
-use super::catch_up::Look;
 use super::ledger::{self, Kept, Ledger, Replaced, place_of};
+use super::live::Look;
 use super::old::{Beside, has};
 use super::{Identities, LiveFiles, Note, old_name, previous_name, sources};
 use crate::fs::Identity;
@@ -203,7 +203,7 @@ fn merged(
 fn gets_it_back(
     identities: &Identities,
     record: &Record<'_>,
-    old: &super::old::OldUuid,
+    old: &super::old_uuid::OldUuid,
 ) -> Result<bool, Refusal> {
     let identity = identities.decide(record)?;
     Ok(identity.restored && has(identity.guid, old))

@@ -22,7 +22,7 @@ use std::os::unix::fs::FileExt;
 use indexfile::{FileKind, Guid, IoContext, IoError, Record, Uuid};
 
 use super::Note;
-use super::old::{OldUuid, message_of};
+use super::old_uuid::{OldUuid, message_of};
 use crate::fs::{Dir, Identity, Made, NewFile, OpenError, Unsynced, copy_attributes, sync_new};
 use crate::protocol::Code;
 use crate::refusal::Refusal;

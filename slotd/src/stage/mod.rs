@@ -21,6 +21,7 @@ mod live;
 mod looks;
 mod mark;
 mod old;
+mod old_uuid;
 mod patch;
 mod prepare;
 mod rehash;
@@ -44,19 +45,18 @@ use crate::refusal::Refusal;
 use crate::store::Place;
 
 pub use carries::{carries, guid_like};
-pub use catch_up::Looks;
 pub use digest::{Digester, digest_of};
 pub use found::{Found, Known};
 pub use identities::{Identities, Identity};
 pub use ledger::{FILE_NAME as LEDGER_NAME, NEW_NAME as LEDGER_NEW_NAME};
 pub use listing::Listing;
-pub use live::LiveFiles;
+pub use live::{LiveFiles, Looks};
 pub use old::{OldUuids, old_name, previous_name};
 pub use prepare::{
     How, Incarnation, Prepared, WORTH_WRITING, prepare, prepared_name, remove_stale,
 };
-pub use resolve::{Budget, Resolved, Until, Want, resolve, spool};
-pub use sources::{Caches, Expected, Sources};
+pub use resolve::{Resolved, Until, Want, resolve, spool};
+pub use sources::{Budget, Caches, Expected, Sources};
 
 /// The lowest and highest version that is written.
 pub const VERSIONS: std::ops::RangeInclusive<u32> = 6..=10;

@@ -3,10 +3,11 @@
 //! They are in `cyrus.uuids` ([`super::ledger`]), in the `.OLD` files, and, where a power cut and a lost state directory came
 //! together, in what had stepped aside for those. The oldest that is known of a message counts. Only reads.
 
-use indexfile::{FileKind, Guid, IndexFile, IoContext, Record, RecordField, RecordGuid, Uuid};
+use indexfile::{FileKind, Guid, IndexFile, IoContext, Record};
 
 use super::by_uid::ByUid;
 use super::ledger::{Ledger, WrongKept};
+use super::old_uuid::OldUuid;
 use super::{GUID_VERSION, LiveFiles, sources};
 use crate::fileops::{Role, name};
 use crate::fs::{Identity, OpenError};
@@ -23,40 +24,6 @@ pub const fn old_name(kind: FileKind) -> &'static str {
 #[must_use]
 pub const fn previous_name(kind: FileKind) -> &'static str {
     name(kind, Role::Prev)
-}
-
-/// What a record had before it was upgraded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OldUuid {
-    /// The identifier.
-    pub uuid: Uuid,
-    /// Its modseq was 0, which an upgrade turns into 1.
-    pub zero_modseq: bool,
-    pub(super) internaldate: u64,
-    pub(super) size: u64,
-}
-
-impl OldUuid {
-    /// Of a record that has one: a UUID, or at version 10 an old-style GUID.
-    pub(super) fn of(record: &Record<'_>) -> Option<OldUuid> {
-        let uuid = match record.guid() {
-            RecordGuid::Uuid(uuid) => uuid,
-            RecordGuid::Guid(guid) if guid.is_old_style() => guid.truncated(),
-            _ => return None,
-        };
-        let (internaldate, size) = message_of(record);
-        Some(OldUuid {
-            uuid,
-            zero_modseq: record.modseq() == Some(0),
-            internaldate,
-            size,
-        })
-    }
-
-    /// Whether it is of the same message.
-    pub(super) fn fits(&self, record: &Record<'_>) -> bool {
-        message_of(record) == (self.internaldate, self.size)
-    }
 }
 
 /// One file that was replaced.
@@ -236,12 +203,4 @@ impl OldUuids {
 /// Whether a record's identifier is this one.
 pub(super) fn has(guid: Guid, old: &OldUuid) -> bool {
     guid == Guid::padded(old.uuid)
-}
-
-/// What a message keeps for its life, besides its UID.
-pub(super) fn message_of(record: &Record<'_>) -> (u64, u64) {
-    (
-        record.get(RecordField::Internaldate).unwrap_or(0),
-        record.size(),
-    )
 }

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use indexfile::{FileKind, IndexFile, IoContext, ReadError};
 
-use super::catch_up::Looks;
+use super::Looks;
 use super::looks::Since;
 use super::patch::Origin;
 use super::{

@@ -3,9 +3,8 @@
 //! Each message is looked at before anything is read: one that has not the size of its record, however large, is refused at
 //! once. Under the locks no more is read than a [`Budget`] allows.
 
-use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use indexfile::{ReadError, Record};
 use precompute::hash::Kernel;
@@ -42,58 +41,6 @@ impl Want {
             record: mark::of_record(record),
             may_be_gone: false,
         }
-    }
-}
-
-/// How much may be hashed while the locks are held. What is more is done before them, with the next attempt.
-#[derive(Debug)]
-pub struct Budget {
-    /// Bytes that are left.
-    bytes: Cell<u64>,
-    until: Instant,
-}
-
-impl Budget {
-    /// Bytes that are hashed in the blink of an eye, on slow disks too.
-    pub const BYTES: u64 = 16 << 20;
-    /// From the first look under the locks on.
-    pub const TIME: Duration = Duration::from_secs(2);
-
-    /// The whole of it, from now on.
-    #[must_use]
-    pub fn new() -> Budget {
-        Budget {
-            bytes: Cell::new(Budget::BYTES),
-            until: Instant::now() + Budget::TIME,
-        }
-    }
-
-    /// When reading has to stop.
-    #[must_use]
-    pub fn until(&self) -> Instant {
-        self.until
-    }
-
-    fn take(&self, messages: usize, bytes: u64) -> Result<(), Refusal> {
-        match self.bytes.get().checked_sub(bytes) {
-            Some(left) => {
-                self.bytes.set(left);
-                Ok(())
-            }
-            None => Err(Refusal::new(
-                Code::Expired,
-                format!(
-                    "{messages} message(s) of {bytes} bytes have no SHA-1 yet, too many to be read under the locks: \
-                     PREPARE, a plain LOCK or precompute reads them before"
-                ),
-            )),
-        }
-    }
-}
-
-impl Default for Budget {
-    fn default() -> Budget {
-        Budget::new()
     }
 }
 

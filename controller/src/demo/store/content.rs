@@ -5,9 +5,9 @@ use indexfile::mailbox::MailboxName;
 use indexfile::{FileKind, Guid, HeaderField, RecordGuid, Uuid, flags};
 use sha1::{Digest, Sha1};
 
-use super::gallery::{Ids, Shape};
 use super::message::{Draft, Message, u32_of};
-use super::names::Entry;
+use super::shape::Entry;
+use super::shape::{Ids, Shape};
 use super::{Built, StoreError, StoreSpec, header_file};
 
 /// 15 November 2004, when the first messages arrive.

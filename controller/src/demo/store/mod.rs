@@ -27,6 +27,7 @@ mod gallery;
 mod header_file;
 mod message;
 mod names;
+mod shape;
 #[cfg(test)]
 mod tests;
 mod write;

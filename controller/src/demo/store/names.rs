@@ -3,22 +3,12 @@
 //! Mailboxes come in groups of [`GROUP`]: one user's, or a handful of oddities. Message files are
 //! shared only within a group, so that groups can be built at the same time.
 
-use super::gallery::{self, Ids, Shape};
+use super::gallery;
+use super::shape::{Entry, Ids, Shape, acl};
 use super::{StoreSpec, Variety, mix};
 
 /// Mailboxes that are built together.
 pub const GROUP: usize = 8;
-
-/// One mailbox to build.
-#[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub name: String,
-    /// The user who owns it; empty for shared mailboxes.
-    pub owner: String,
-    /// The access control list as `ctl_mboxlist` and cyrus.header have it.
-    pub acl: String,
-    pub shape: Shape,
-}
 
 /// Names of users; the first letters differ, for hashed spools.
 const USERS: [&str; 24] = [
@@ -60,15 +50,6 @@ pub(super) fn entry(spec: &StoreSpec, i: usize) -> Entry {
         acl: acl(&owner),
         owner,
         shape,
-    }
-}
-
-/// Rights as Cyrus 2.3.9 gives them to owners, and what people give each other.
-pub(super) fn acl(owner: &str) -> String {
-    match owner {
-        "" => "anyone\tlrsip\t".to_owned(),
-        "alice" => "alice\tlrswipkxtecda\tbob\tlrs\t".to_owned(),
-        owner => format!("{owner}\tlrswipkxtecda\t"),
     }
 }
 

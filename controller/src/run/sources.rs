@@ -9,18 +9,15 @@ use indexfile::mailbox::MailboxName;
 use slotd::protocol::{Command, ListRange, Listed as Page, Reply};
 use tokio::sync::mpsc;
 
-use super::attempt::{conclude, now_ms};
 use super::connect::Connect;
-use super::engine::Parts;
 use super::peer::Peer;
 use super::settings::{RunError, Stop, StopSignal};
-use super::spool::{Spool, Spooled};
-use crate::journal::{Ended, Figures, Listed, RunId, State};
+use crate::journal::Listed;
 use crate::listing::{Beside, Item, Odd, Reader, Skip, Skipped};
-use crate::two_phase::{Failure, Reason, Side};
+use crate::two_phase::Side;
 
 /// Mailboxes in a batch: what one journal transaction takes.
-const BATCH: usize = 2000;
+pub(super) const BATCH: usize = 2000;
 /// Batches that may wait.
 const AHEAD: usize = 4;
 
@@ -119,43 +116,6 @@ pub(crate) fn stream(sources: Vec<Source>, connect: Arc<dyn Connect>, stop: Stop
         }
     });
     batches
-}
-
-/// Adds everything to a run. A name that is on two partitions fails at once: nobody could say which one is meant,
-/// and the wrong one may be what a rename that was cut short has left.
-pub(super) fn fill(parts: &Parts, run: RunId, spool: &Spool) -> Result<(), RunError> {
-    let mut after = 0;
-    loop {
-        let page = spool.page(after, BATCH)?;
-        let Some(last) = page.last() else {
-            return Ok(());
-        };
-        after = last.at;
-        let listed: Vec<Listed> = page.iter().map(|s| s.listed.clone()).collect();
-        parts.journal.add(run, &listed)?;
-        for Spooled { listed, places, .. } in &page {
-            let Some(places) = places else { continue };
-            let rows = parts.journal.find_all(run, &listed.name)?;
-            let row = rows.into_iter().find(|r| r.partition == listed.partition);
-            let Some(row) = row.filter(|r| r.state == State::Pending) else {
-                continue;
-            };
-            let failure = Failure {
-                side: Some(Side::Master),
-                reason: Reason::TwoPlaces,
-                text: format!("it is on the partitions {places}"),
-            };
-            conclude(
-                parts,
-                row.id,
-                &row.name,
-                now_ms(),
-                Ended::RolledBack,
-                Some(&failure),
-                Figures::default(),
-            );
-        }
-    }
 }
 
 async fn feed(
