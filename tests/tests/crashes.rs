@@ -138,3 +138,39 @@ fn sigint_lets_the_controller_finish_what_it_began() {
     let _ = fleet.controller("upgrade", &[]).expect_code(0);
     assert_all_new(&fleet);
 }
+
+#[test]
+fn a_second_controller_is_refused_by_name_until_the_first_is_gone() {
+    let mut fleet = Fleet::of_239();
+    fleet.start();
+    let wait = tempfile::NamedTempFile::new().unwrap();
+    let flag = ["--flag-file", wait.path().to_str().unwrap()];
+    let first = Guard::spawn(&mut fleet.command("upgrade", &flag));
+    let other = tempfile::tempdir().unwrap();
+    let state = other.path().join("other.db");
+    let second = || {
+        let program = fleet.command("status", &[]).get_program().to_owned();
+        let mut command = std::process::Command::new(program);
+        command.args(["upgrade", "--host-wait", "0"]);
+        command.args(["--master", &fleet.addr(0), "--replica", &fleet.addr(1)]);
+        command.arg("--state").arg(&state).arg("user.bob");
+        Guard::spawn(&mut command).finish()
+    };
+    // The first one has registered once its run is in its journal.
+    let begun = || fleet.controller("status", &[]).code == Some(0);
+    while !begun() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let refused = second().expect_code(69);
+    assert!(refused.stderr.contains("coordinator"), "{refused:?}");
+    for report in fleet.check(When::Settled) {
+        assert_eq!(report.count(State::Old), 18, "nothing was touched");
+    }
+    first.signal(Signal::SIGKILL);
+    assert_eq!(first.finish().code, None);
+    let _ = second().expect_code(0);
+    drop(wait);
+    // The first one's run goes on where it was.
+    let _ = fleet.controller("upgrade", &[]).expect_code(0);
+    let _ = fleet.controller("verify", &[]).expect_code(0);
+}

@@ -39,12 +39,12 @@ impl Identity {
 
     fn look(at: impl AsFd, name: &str, flags: AtFlags) -> Result<Identity, Errno> {
         let stat = statx(&at, name, flags, StatxFlags::INO | StatxFlags::BTIME);
-        Self::told(stat, at, name, flags)
+        Self::told(&stat, at, name, flags)
     }
 
     /// From what statx said.
     fn told(
-        stat: Result<Statx, Errno>,
+        stat: &Result<Statx, Errno>,
         at: impl AsFd,
         name: &str,
         flags: AtFlags,
@@ -52,7 +52,8 @@ impl Identity {
         let stat = match stat {
             // Linux before 4.11, or a sandbox that does not know the call.
             Err(Errno::NOSYS | Errno::PERM) => return Self::without_birth(at, name, flags),
-            other => other?,
+            Err(errno) => return Err(*errno),
+            Ok(stat) => stat,
         };
         let told = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
         let seconds = u64::try_from(stat.stx_btime.tv_sec).ok();
@@ -169,9 +170,9 @@ mod tests {
         );
         // As an old kernel and a sandbox say it.
         for errno in [Errno::NOSYS, Errno::PERM] {
-            assert_eq!(Identity::told(Err(errno), &dir, "a", flags), Ok(old));
+            assert_eq!(Identity::told(&Err(errno), &dir, "a", flags), Ok(old));
         }
-        let gone = Identity::told(Err(Errno::IO), &dir, "a", flags);
+        let gone = Identity::told(&Err(Errno::IO), &dir, "a", flags);
         assert_eq!(gone, Err(Errno::IO));
     }
 

@@ -23,6 +23,7 @@ pub struct Unreadable {
 
 impl Unreadable {
     /// Whether its copy still lies there. One that cannot be looked for does.
+    #[must_use]
     pub fn is_there(&self) -> bool {
         self.copy.try_exists().unwrap_or(true)
     }
