@@ -235,14 +235,9 @@ impl Op {
     #[must_use]
     pub fn failings(self) -> &'static [Failing] {
         match self {
-            // What cannot be unlinked stays, with its intent, until the next lock, which may be never.
-            Self::File(
-                Purpose::Unstage,
-                Step {
-                    op: FileOp::Unlink(..),
-                    ..
-                },
-            ) => &[],
+            // What cannot be unlinked stays, with its intent, until the next lock or until slotd comes
+            // back to it; the model has no such second attempt of its own.
+            Self::File(_, step) if matches!(step.op, FileOp::Unlink(_, Role::New)) => &[],
             Self::File(_, step) if step.best_effort => &[],
             Self::TakeLocks | Self::SyncNew | Self::File(..) => &[Failing::Clean],
             Self::WriteNew => &[Failing::Clean, Failing::Damaged],
