@@ -60,6 +60,18 @@ fn an_unknown_version() {
 }
 
 #[test]
+fn an_index_of_a_later_cyrus() {
+    let later = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../fixtures/cyrus-3.6.1/v13/cyrus.index"
+    );
+    let copy = |dirs: &Dirs| {
+        fs::copy(later, index(dirs)).unwrap();
+    };
+    run_refuses(copy, "UNSUPPORTED", "version 13");
+}
+
+#[test]
 fn a_truncated_index() {
     run_refuses(|d| damage::truncate(&index(d)), "DAMAGED", "cyrus.index");
 }

@@ -215,7 +215,10 @@ const VERSION_AT: u64 = 8;
 pub fn remove_strays(locks: &MailboxLocks) -> Result<(), IoError> {
     for step in fileops::unstage(strays(&locks.place)?) {
         execute(&locks.place, step.op)?;
-        tracing::warn!(mailbox = %locks.place.mailbox, "a stray file: {}", step.op);
+        if let FileOp::Unlink(kind, role) = step.op {
+            let name = name(kind, role);
+            tracing::warn!(mailbox = %locks.place.mailbox, "removed {name}, which a crash had left");
+        }
     }
     locks.place.index.unlink(LEDGER_NEW_NAME)?;
     Ok(())
