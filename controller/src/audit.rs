@@ -26,8 +26,8 @@ pub struct Host {
     pub checked: u64,
     /// Records with an old-style GUID, which says nothing about content.
     pub old_guids: u64,
-    /// Mailboxes of version 10 or later that have such: what a session that was open during an upgrade copied, or an
-    /// upgrade that was not ours.
+    /// Mailboxes of version 10 or later that have such: what a session that was open during an
+    /// upgrade copied, or an upgrade that was not ours.
     pub unfinished: Count,
     /// Messages that are not what their records say.
     pub bad: u64,
@@ -57,7 +57,8 @@ pub struct Audit {
     pub lagging: Count,
     /// The same number of records and other identifiers, or another index version.
     pub differing: Count,
-    /// Another unique id on the replica: what users have seen is kept under it. A warning, no fault.
+    /// Another unique id on the replica: what users have seen is kept under it. A warning, no
+    /// fault.
     pub unlike_uniqueid: Count,
 }
 

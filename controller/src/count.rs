@@ -1,5 +1,5 @@
-//! What `plan`, `verify` and `clean` have in common: the answers of two hosts about many mailboxes, counted by
-//! kind with an example each, so that memory is flat.
+//! What `plan`, `verify` and `clean` have in common: the answers of two hosts about many mailboxes,
+//! counted by kind with an example each, so that memory is flat.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -75,7 +75,8 @@ impl Refused {
     }
 }
 
-/// Adds what each host said to what is known of it, and gives the answers that could be understood, for a comparison.
+/// Adds what each host said to what is known of it, and gives the answers that could be understood,
+/// for a comparison.
 pub(crate) fn each_host<H: Default, T>(
     answered: &Answered,
     hosts: &mut BTreeMap<&'static str, H>,
@@ -106,7 +107,8 @@ pub(crate) fn beside(master: (u32, u64), replica: (u32, u64)) -> String {
     )
 }
 
-/// What each host that was asked said, understood; an answer that cannot be understood is a refusal.
+/// What each host that was asked said, understood; an answer that cannot be understood is a
+/// refusal.
 fn replies<T>(
     answered: &Answered,
     read: impl Fn(&Fields) -> Result<T, FieldError>,

@@ -1,7 +1,7 @@
 //! Mailbox lists, read by the parser that all of reguid shares.
 //!
-//! A mailbox whose directory is named after its unique id (Cyrus 3.6 and later) is one that the controller does
-//! not handle: it has SHA-1 GUIDs already. It is counted as skipped.
+//! A mailbox whose directory is named after its unique id (Cyrus 3.6 and later) is one that the
+//! controller does not handle: it has SHA-1 GUIDs already. It is counted as skipped.
 
 use indexfile::mailbox::MailboxName;
 use serde::Serialize;
@@ -103,7 +103,8 @@ impl Odd {
         self.first.extend(more.first.iter().take(room).cloned());
     }
 
-    /// For a person: a line that says what it means, and one for each that is known by name. None if all is well.
+    /// For a person: a line that says what it means, and one for each that is known by name. None
+    /// if all is well.
     fn lines(&self, meaning: &str) -> Vec<String> {
         if self.count == 0 {
             return Vec::new();

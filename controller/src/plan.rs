@@ -1,9 +1,10 @@
 //! What a run would do, found out without changing anything.
 //!
-//! From the list and a look at both hosts ([`crate::run::Preflight`]): mailboxes and partitions, and what would be refused. With a look into each mailbox (`STATUS` on both
-//! hosts, no locks): versions, GUIDs to replace, cached or to be hashed, bytes, findings of
-//! `indexfile check`, refusals, and whether master and replica agree. Counts and a few examples of
-//! each kind are kept, so memory is flat. Writes nothing, so a crash leaves nothing.
+//! From the list and a look at both hosts ([`crate::run::Preflight`]): mailboxes and partitions,
+//! and what would be refused. With a look into each mailbox (`STATUS` on both hosts, no locks):
+//! versions, GUIDs to replace, cached or to be hashed, bytes, findings of `indexfile check`,
+//! refusals, and whether master and replica agree. Counts and a few examples of each kind are kept,
+//! so memory is flat. Writes nothing, so a crash leaves nothing.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,7 +18,8 @@ use crate::count::{Count, Refused, beside, each_host, is_unknown, note_findings,
 use crate::listing::{Beside, Odd};
 use crate::run::{Answered, Preflight, SERVERS_BEFORE_2_3_10, Weight};
 
-/// Bytes a second that are hashed under locks, where `precompute` has not been: from disks, on one host.
+/// Bytes a second that are hashed under locks, where `precompute` has not been: from disks, on one
+/// host.
 const HASH_RATE: u64 = 200_000_000;
 
 /// Days, hours, minutes, seconds: the two largest that are not zero.
@@ -153,7 +155,8 @@ impl Plan {
         }
     }
 
-    /// What the command ends with: 0 only if nothing that was seen would refuse a run or a mailbox of it.
+    /// What the command ends with: 0 only if nothing that was seen would refuse a run or a mailbox
+    /// of it.
     #[must_use]
     pub fn exit(&self) -> Exit {
         let refused = self.other_incarnation.mailboxes > 0

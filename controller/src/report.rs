@@ -349,7 +349,8 @@ fn per_second(count: u64, seconds: f64) -> f64 {
 fn utc(ms: i64) -> String {
     let days = ms.div_euclid(86_400_000);
     let s = ms.rem_euclid(86_400_000) / 1000;
-    // The calendar repeats every 400 years of 146097 days; years begin in March, so that a leap day is the last.
+    // The calendar repeats every 400 years of 146097 days; years begin in March, so that a leap day
+    // is the last.
     let shifted = days + 719_468;
     let (era, day) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;

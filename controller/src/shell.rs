@@ -6,7 +6,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-/// How it ended; `None` if it took longer than `limit`. Then all that it started is killed, not the shell alone.
+/// How it ended; `None` if it took longer than `limit`. Then all that it started is killed, not the
+/// shell alone.
 ///
 /// # Errors
 /// There is no shell, or it cannot be waited for.

@@ -128,7 +128,8 @@ fn an_interrupt_at_any_time_leaves_neither_children_nor_directories() {
         let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid")).expect("a pid");
         kill_process(pid, Signal::INT).expect("it is there until it is waited for");
         let output = child.wait_with_output().expect("it ends");
-        // Before it listens the signal ends it, with nothing made; at the end it may be done already.
+        // Before it listens the signal ends it, with nothing made; at the end it may be done
+        // already.
         let code = output.status.code();
         assert!(
             matches!(code, None | Some(0 | 75)),

@@ -1,7 +1,8 @@
 //! Two files compared field by field, records matched by UID.
 //!
-//! Files whose records are in order, as those of an index always are, are merged as they stand, in flat
-//! memory. For an expunge file that is in no order memory grows by 8 bytes a record. Reads only.
+//! Files whose records are in order, as those of an index always are, are merged as they stand, in
+//! flat memory. For an expunge file that is in no order memory grows by 8 bytes a record. Reads
+//! only.
 
 use crate::layout::{HeaderField, RecordField};
 use crate::read_error::ReadError;
@@ -72,7 +73,8 @@ pub fn diff<E: From<ReadError>>(
         }
     }
     let (mut a, mut b) = (Ascending::of(a)?, Ascending::of(b)?);
-    // Where records come and go, positions differ anyway; the order is news only if nothing else is.
+    // Where records come and go, positions differ anyway; the order is news only if nothing else
+    // is.
     let (mut moved, mut others) = (false, false);
     let (mut left, mut right) = (a.next()?, b.next()?);
     loop {

@@ -1,8 +1,9 @@
 //! A piece of blocking work beside one's own: two syncs at once take as long as the longer one.
 //!
-//! The work goes to a thread that tokio keeps for such things, so none is made for it. If none is free by the time the result is
-//! wanted, or there is no runtime, whoever wants it does it himself: nobody can wait for a thread that waits for him. Dropping the
-//! value takes work back that has not begun. It keeps no state on disk; a crash loses the work.
+//! The work goes to a thread that tokio keeps for such things, so none is made for it. If none is
+//! free by the time the result is wanted, or there is no runtime, whoever wants it does it himself:
+//! nobody can wait for a thread that waits for him. Dropping the value takes work back that has not
+//! begun. It keeps no state on disk; a crash loses the work.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 

@@ -1,7 +1,9 @@
-//! Putting staged files in place, and back: the lists of [`crate::fileops`], executed by directory handle.
+//! Putting staged files in place, and back: the lists of [`crate::fileops`], executed by directory
+//! handle.
 //!
-//! All of it happens under the locks and after the intent is durable; a crash in between is settled by
-//! [`crate::intent`]. So the expunge file's version is never below the index's, on stable storage either.
+//! All of it happens under the locks and after the intent is durable; a crash in between is settled
+//! by [`crate::intent`]. So the expunge file's version is never below the index's, on stable
+//! storage either.
 
 use std::fs::File;
 
@@ -26,7 +28,8 @@ pub struct RenameFailed {
 /// Renames the staged files of a transaction over the live ones.
 ///
 /// # Errors
-/// Nothing is renamed any more, or, if `undone` is false, it is not known what is on stable storage.
+/// Nothing is renamed any more, or, if `undone` is false, it is not known what is on stable
+/// storage.
 pub fn rename(locks: &mut MailboxLocks, stage: &Stage) -> Result<(), RenameFailed> {
     let before = |refusal: Refusal| RenameFailed {
         refusal,
@@ -158,11 +161,11 @@ pub fn put_back(locks: &MailboxLocks, stage: &Stage) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Settles the `.OLD` files of a committed transaction: the new ones stay and older ones go, or all go.
-/// What fails is logged: these names mean nothing to Cyrus, and `CLEAN` takes them too.
+/// Settles the `.OLD` files of a committed transaction: the new ones stay and older ones go, or all
+/// go. What fails is logged: these names mean nothing to Cyrus, and `CLEAN` takes them too.
 ///
-/// Gives handles of the files whose names went: a large file's blocks are freed when the last one is closed, which
-/// can wait until the locks are given back.
+/// Gives handles of the files whose names went: a large file's blocks are freed when the last one
+/// is closed, which can wait until the locks are given back.
 pub fn keep_old(
     locks: &MailboxLocks,
     kinds: impl IntoIterator<Item = FileKind>,

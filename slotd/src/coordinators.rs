@@ -1,12 +1,14 @@
 //! Which coordinator works on the store: one at a time.
 //!
-//! A coordinator is known by the id of its journal (`REGISTER journal=ID` on each of its connections), and is here for as
-//! long as one of them is open. Another journal is refused by name meanwhile. A person who types commands has no journal:
-//! such a connection counts from its `LOCK` or `PREPARE` until it holds nothing any more.
+//! A coordinator is known by the id of its journal (`REGISTER journal=ID` on each of its
+//! connections), and is here for as long as one of them is open. Another journal is refused by name
+//! meanwhile. A person who types commands has no journal: such a connection counts from its `LOCK`
+//! or `PREPARE` until it holds nothing any more.
 //!
-//! A coordinator that says `LEAVE` has nothing open here. One whose connections just close may have: the decisions are in
-//! its journal alone. Its id stays in the state directory (`coordinators`, a line each) until it comes back and says
-//! `LEAVE`, and every other one is told of it. A crash leaves the old file or the new one.
+//! A coordinator that says `LEAVE` has nothing open here. One whose connections just close may
+//! have: the decisions are in its journal alone. Its id stays in the state directory
+//! (`coordinators`, a line each) until it comes back and says `LEAVE`, and every other one is told
+//! of it. A crash leaves the old file or the new one.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -66,7 +68,8 @@ impl Coordinators {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection of this journal's coordinator; gives the others that left something behind, if any.
+    /// A connection of this journal's coordinator; gives the others that left something behind, if
+    /// any.
     ///
     /// # Errors
     /// [`Code::Busy`] while another one is here, or the state directory cannot be written.

@@ -1,11 +1,13 @@
 //! Places where a test can make this process fail, by name and by the number of the hit.
 //!
-//! `REGUID_FAILPOINTS=name=K:what[,name=K:what...]` in the environment arms them: at the K-th hit of `name`, or at every one if K is 0
-//! (`*` counts the hits of all of them) `what` happens: `kill` (SIGKILL to ourselves), `eio`, `enospc`, `eperm`, `enotsup` (that
-//! error from the call that was to be made), or `sleep-MS`. `REGUID_FAILPOINTS_TRACE=FILE` appends the name of every
-//! hit to a file, so that a sweep knows what there is to hit.
+//! `REGUID_FAILPOINTS=name=K:what[,name=K:what...]` in the environment arms them: at the K-th hit
+//! of `name`, or at every one if K is 0 (`*` counts the hits of all of them) `what` happens: `kill`
+//! (SIGKILL to ourselves), `eio`, `enospc`, `eperm`, `enotsup` (that error from the call that was
+//! to be made), or `sleep-MS`. `REGUID_FAILPOINTS_TRACE=FILE` appends the name of every hit to a
+//! file, so that a sweep knows what there is to hit.
 //!
-//! Compiled out of release builds unless the feature `failpoints` is on: [`hit`] is then an empty function.
+//! Compiled out of release builds unless the feature `failpoints` is on: [`hit`] is then an empty
+//! function.
 
 #[cfg(not(any(debug_assertions, feature = "failpoints")))]
 use std::io;

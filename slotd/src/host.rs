@@ -28,7 +28,8 @@ pub struct Options {
     pub max_stage: Duration,
     /// The longest wait for locks that a controller may ask for.
     pub max_wait: Duration,
-    /// How long a connection that holds nothing may say nothing. Its coordinator counts as gone afterwards.
+    /// How long a connection that holds nothing may say nothing. Its coordinator counts as gone
+    /// afterwards.
     pub max_idle: Duration,
     /// The wait for locks if the controller asks for none.
     pub default_wait: Duration,
@@ -165,12 +166,13 @@ impl Host {
         })
     }
 
-    /// Takes all the locks of a mailbox, or none: once it is known that they keep its server out, and if that still holds
-    /// under them.
+    /// Takes all the locks of a mailbox, or none: once it is known that they keep its server out,
+    /// and if that still holds under them.
     ///
     /// # Errors
-    /// [`Code::Served`] if they do not; [`Code::Damaged`] if a damaged record of the intent log is, or may be, about the
-    /// mailbox. Else as [`MailboxLocks::take`]; [`Code::NoMailbox`] only if nothing of the mailbox is left.
+    /// [`Code::Served`] if they do not; [`Code::Damaged`] if a damaged record of the intent log is,
+    /// or may be, about the mailbox. Else as [`MailboxLocks::take`]; [`Code::NoMailbox`] only if
+    /// nothing of the mailbox is left.
     pub fn lock(&self, place: Place, patience: Patience<'_>) -> Result<MailboxLocks, Refusal> {
         let (mailbox, partition) = (place.mailbox.clone(), place.partition.clone());
         self.served.admit(&place)?;

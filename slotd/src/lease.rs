@@ -1,12 +1,14 @@
 //! One slotd a store, and the store's name.
 //!
-//! Two slotds with state directories of their own would each settle what the other has under way. So the lease lies where
-//! every slotd of the store sees it: `reguid.lease` in `configdirectory`, locked while slotd lives, with the holder's
-//! process and state directory in it for whoever comes second.
+//! Two slotds with state directories of their own would each settle what the other has under way.
+//! So the lease lies where every slotd of the store sees it: `reguid.lease` in `configdirectory`,
+//! locked while slotd lives, with the holder's process and state directory in it for whoever comes
+//! second.
 //!
-//! Beside it `reguid.store` has the store's identity, the host id: by it a controller tells the right host from a wrong one,
-//! whatever address or state directory it is reached by. The file says which file it is itself and on which machine it was
-//! made. A copy of the store does not fit that description, and gets an identity of its own.
+//! Beside it `reguid.store` has the store's identity, the host id: by it a controller tells the
+//! right host from a wrong one, whatever address or state directory it is reached by. The file says
+//! which file it is itself and on which machine it was made. A copy of the store does not fit that
+//! description, and gets an identity of its own.
 //!
 //! A crash leaves the lock free, and an identity that is whole or not there.
 
@@ -258,7 +260,8 @@ fn describe(lease: &mut File, state_dir: &Path) -> io::Result<()> {
     )
 }
 
-/// The store's identity, made if there is none or if this one is another file's; and whether it is new.
+/// The store's identity, made if there is none or if this one is another file's; and whether it is
+/// new.
 fn identity(path: &Path, state_dir: &Path, owner: Owner) -> Result<(Store, bool), LeaseError> {
     let mut file = match open(path, false) {
         Ok(file) => file,
@@ -348,7 +351,8 @@ mod tests {
         (tmp, conf.unwrap())
     }
 
-    /// As [`Lease::take`]: another test that starts a process keeps a copy of every descriptor for a moment.
+    /// As [`Lease::take`]: another test that starts a process keeps a copy of every descriptor for
+    /// a moment.
     fn take(conf: &ImapdConf, state: &Path) -> Lease {
         for _ in 0..500 {
             match Lease::take(conf, state) {

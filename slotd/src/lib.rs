@@ -1,9 +1,9 @@
 //! The per-host agent: protocol, locks, staging, commit, recovery, and its client.
 //!
-//! `slotd` is the only part of reguid that locks, renames or unlinks anything in a mail store. It does so
-//! for one mailbox a connection, on the orders of a coordinator (the `controller` crate, or a person who
-//! types the commands), and it promises that at every instant each file of the mailbox is one complete
-//! set, the old one or the new one.
+//! `slotd` is the only part of reguid that locks, renames or unlinks anything in a mail store. It
+//! does so for one mailbox a connection, on the orders of a coordinator (the `controller` crate, or
+//! a person who types the commands), and it promises that at every instant each file of the mailbox
+//! is one complete set, the old one or the new one.
 //!
 //! | module | what it is |
 //! |---|---|

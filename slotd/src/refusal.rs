@@ -45,7 +45,8 @@ impl From<OpenError> for Refusal {
     fn from(error: OpenError) -> Refusal {
         let code = match &error {
             OpenError::Io(io) | OpenError::Denied(io) => code_of(&io.source),
-            // What is not there, or is a link or a fifo, proves nothing about the mailbox's being gone.
+            // What is not there, or is a link or a fifo, proves nothing about the mailbox's being
+            // gone.
             _ => Code::Damaged,
         };
         Refusal::new(code, error.to_string())

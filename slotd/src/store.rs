@@ -1,9 +1,10 @@
 //! Where a mailbox lies on this host: from its name to open directories.
 //!
-//! Every partition that may have it is looked at, its mounts are checked first, and each directory is
-//! opened beneath its root once. No rule here guesses: a mailbox is there with every directory that `imapd.conf`
-//! names for its files, or it is refused; it is gone only if nothing of it is left. A mailbox on two partitions is
-//! refused: nobody could say which one is meant. Only looks, so a crash leaves nothing.
+//! Every partition that may have it is looked at, its mounts are checked first, and each directory
+//! is opened beneath its root once. No rule here guesses: a mailbox is there with every directory
+//! that `imapd.conf` names for its files, or it is refused; it is gone only if nothing of it is
+//! left. A mailbox on two partitions is refused: nobody could say which one is meant. Only looks,
+//! so a crash leaves nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -68,7 +69,8 @@ impl Store {
         &self.conf
     }
 
-    /// The partitions, of those that share all their directories one: each mailbox is worked on once.
+    /// The partitions, of those that share all their directories one: each mailbox is worked on
+    /// once.
     #[must_use]
     pub fn partitions(&self) -> &[String] {
         &self.partitions
@@ -117,10 +119,11 @@ impl Store {
     /// Finds a mailbox and opens its directories.
     ///
     /// # Errors
-    /// [`Code::NoMailbox`] if nothing of it is anywhere, every root is there and none has lost what it had;
-    /// [`Code::Elsewhere`] if it is on another partition than the one named; [`Code::TwoPlaces`] if none is named and it is on
-    /// more than one; [`Code::Unmounted`] if it could be on a partition that is not there, or whose root is empty;
-    /// [`Code::Damaged`] if a part of it is missing or is not what it should be.
+    /// [`Code::NoMailbox`] if nothing of it is anywhere, every root is there and none has lost what
+    /// it had; [`Code::Elsewhere`] if it is on another partition than the one named;
+    /// [`Code::TwoPlaces`] if none is named and it is on more than one; [`Code::Unmounted`] if it
+    /// could be on a partition that is not there, or whose root is empty; [`Code::Damaged`] if a
+    /// part of it is missing or is not what it should be.
     pub fn find(&self, named: &Named) -> Result<Place, Refusal> {
         let Some(partition) = &named.partition else {
             return self.search(&named.mailbox);
@@ -139,7 +142,8 @@ impl Store {
                     named.mailbox, place.partition
                 ),
             )),
-            // Somebody knows it on this partition: if nothing at all is there, it is not the mailbox that is gone.
+            // Somebody knows it on this partition: if nothing at all is there, it is not the
+            // mailbox that is gone.
             Err(refusal) if refusal.code == Code::NoMailbox => {
                 Err(self.empty(&named.mailbox, &name).unwrap_or_else(|| {
                     Refusal::new(
@@ -186,7 +190,8 @@ impl Store {
         }))
     }
 
-    /// Notes that the roots of a mailbox hold mailboxes. Failing is fine: it is noted with the next one.
+    /// Notes that the roots of a mailbox hold mailboxes. Failing is fine: it is noted with the next
+    /// one.
     fn remember(&self, place: &Place) {
         if place.roots.iter().all(|root| self.mounts.is_noted(root)) {
             return;
@@ -210,8 +215,8 @@ impl Store {
         }
     }
 
-    /// Whether a root is empty and it cannot be proven that its mailboxes were deleted: perhaps it is not
-    /// mounted.
+    /// Whether a root is empty and it cannot be proven that its mailboxes were deleted: perhaps it
+    /// is not mounted.
     fn is_suspect(&self, root: &Path) -> bool {
         if self.mounts.is_ignored(root) {
             return false;
@@ -231,7 +236,8 @@ impl Store {
         self.empty(mailbox, partition).map_or(Ok(()), Err)
     }
 
-    /// Why a mailbox that is nowhere may not be gone: a root that had mailboxes has none, or the whole store is empty.
+    /// Why a mailbox that is nowhere may not be gone: a root that had mailboxes has none, or the
+    /// whole store is empty.
     fn lost(&self, mailbox: &MailboxName) -> Option<Refusal> {
         let mut all_empty = true;
         for partition in self.conf.partitions() {
@@ -269,8 +275,8 @@ impl Store {
         }
     }
 
-    /// A second look at a mailbox whose files were not there when they were to be opened: it is gone only if nothing
-    /// of it is left.
+    /// A second look at a mailbox whose files were not there when they were to be opened: it is
+    /// gone only if nothing of it is left.
     #[must_use]
     pub fn why_not_there(&self, mailbox: &MailboxName, partition: &str) -> Refusal {
         match self.open(mailbox, partition) {
@@ -296,8 +302,8 @@ impl Store {
         }
     }
 
-    /// Cyrus makes, renames and removes mailboxes meanwhile, one directory after the other: what looks incomplete is
-    /// looked at again before it is refused.
+    /// Cyrus makes, renames and removes mailboxes meanwhile, one directory after the other: what
+    /// looks incomplete is looked at again before it is refused.
     fn look_twice(&self, mailbox: &MailboxName, partition: &str) -> Result<Seen, Refusal> {
         match self.look(mailbox, partition) {
             Ok(Seen::Remains(_)) => {}
@@ -399,8 +405,9 @@ impl Store {
 }
 
 impl Store {
-    /// Looks whether the directories of an open mailbox still are those under its name: one that was renamed away, or lies beneath
-    /// a mount that is gone, can be read through its handle as if nothing had happened.
+    /// Looks whether the directories of an open mailbox still are those under its name: one that
+    /// was renamed away, or lies beneath a mount that is gone, can be read through its handle as if
+    /// nothing had happened.
     ///
     /// # Errors
     /// [`Code::Incomplete`] names the one that is not.
@@ -443,8 +450,8 @@ impl Store {
 /// How long what looks incomplete is given to become complete, or to go.
 const SETTLE: Duration = Duration::from_millis(30);
 
-/// The files of a mailbox without whose directories nobody can say what the mailbox is: a directory that cannot be
-/// reached is not one without files.
+/// The files of a mailbox without whose directories nobody can say what the mailbox is: a directory
+/// that cannot be reached is not one without files.
 const NEEDED: [MetaFile; 5] = [
     MetaFile::Header,
     MetaFile::Index,
@@ -489,7 +496,8 @@ fn open_root(location: &Location) -> Result<Dir, Refusal> {
     })
 }
 
-/// Which directory the root is below which a directory of a mailbox lies; `None` if that is not there.
+/// Which directory the root is below which a directory of a mailbox lies; `None` if that is not
+/// there.
 fn root_of(location: &Location) -> Result<Option<Identity>, Refusal> {
     let root = open_root(location)?;
     if root.open_beneath(&location.sub).is_err() {
@@ -508,7 +516,8 @@ fn open_location(location: &Location) -> Result<Option<Dir>, Refusal> {
     }
 }
 
-/// Whether a file is there; anything else of that name is an error, because it cannot be replaced by rename.
+/// Whether a file is there; anything else of that name is an error, because it cannot be replaced
+/// by rename.
 fn is_there(dir: &Dir, name: &str) -> Result<bool, Refusal> {
     let Some(stat) = dir.stat(name)? else {
         return Ok(false);
@@ -587,8 +596,8 @@ fn empty_root(mailbox: &MailboxName, root: &Path) -> Refusal {
     )
 }
 
-/// Whether a root has nothing in it but what every new file system has, and what Cyrus makes in an empty one for
-/// deliveries.
+/// Whether a root has nothing in it but what every new file system has, and what Cyrus makes in an
+/// empty one for deliveries.
 fn has_nothing(root: &Dir) -> bool {
     let Ok(entries) = rustix::fs::Dir::read_from(root) else {
         return false;

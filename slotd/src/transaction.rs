@@ -1,16 +1,22 @@
 //! The life of one locked mailbox on one host, as a state machine without I/O.
 //!
-//! [`Transaction::step`] takes an [`Event`] (a command, the end of an action, a closed connection, an
-//! expired timer) and gives the [`Action`]s to do, in order. It knows no file, no clock and no socket. The
-//! session drives it in production; the model checker and the simulation drive the very same code.
+//! [`Transaction::step`] takes an [`Event`] (a command, the end of an action, a closed connection,
+//! an expired timer) and gives the [`Action`]s to do, in order. It knows no file, no clock and no
+//! socket. The session drives it in production; the model checker and the simulation drive the very
+//! same code.
 //!
 //! What it promises, whatever the order of events:
-//! * locks that were taken are given back exactly once, and nothing is staged or renamed without them;
-//! * nothing has a name, and so nothing is renamed, before the intent is durable; what was staged is renamed or removed;
-//! * after a rename that stood, `ROLLBACK` answers [`Answer::TooLate`], unless the locks were held since;
-//! * what `UPGRADE` refused is not committed: there is nothing to commit, and an `OK` would be taken for done;
-//! * a closed connection or an expired timer ends the transaction: before `COMMIT` by rolling back, after
-//!   `COMMIT hold` by releasing, because the coordinator's decision was durable before the first `COMMIT`.
+//! * locks that were taken are given back exactly once, and nothing is staged or renamed without
+//!   them;
+//! * nothing has a name, and so nothing is renamed, before the intent is durable; what was staged
+//!   is renamed or removed;
+//! * after a rename that stood, `ROLLBACK` answers [`Answer::TooLate`], unless the locks were held
+//!   since;
+//! * what `UPGRADE` refused is not committed: there is nothing to commit, and an `OK` would be
+//!   taken for done;
+//! * a closed connection or an expired timer ends the transaction: before `COMMIT` by rolling back,
+//!   after `COMMIT hold` by releasing, because the coordinator's decision was durable before the
+//!   first `COMMIT`.
 //!
 //! A crash loses the whole value; what it leaves on disk is the business of `docs/recovery.md`.
 
@@ -23,7 +29,8 @@ pub enum State {
     Locking,
     /// Locked, nothing staged.
     Locked,
-    /// Locked, and the `UPGRADE` asked for last failed: nothing is staged, and nothing can be committed.
+    /// Locked, and the `UPGRADE` asked for last failed: nothing is staged, and nothing can be
+    /// committed.
     Refused,
     /// [`Action::Stage`] is under way.
     Staging,
@@ -122,10 +129,11 @@ pub enum Event {
 pub enum Action {
     /// Lock header, index and expunge, in that order; answer with [`Event::Locks`].
     TakeLocks,
-    /// Write and sync the new files, make the intent durable, give them their names; answer with [`Event::Staged`] or
-    /// [`Event::StageFailed`].
+    /// Write and sync the new files, make the intent durable, give them their names; answer with
+    /// [`Event::Staged`] or [`Event::StageFailed`].
     Stage,
-    /// Link `.OLD`, rename the staged files, sync; answer with [`Event::Renamed`] or [`Event::RenameFailed`].
+    /// Link `.OLD`, rename the staged files, sync; answer with [`Event::Renamed`] or
+    /// [`Event::RenameFailed`].
     Rename,
     /// Rename `.OLD` back, sync; answer with [`Event::PutBack`].
     PutBack,
@@ -220,8 +228,8 @@ impl Transaction {
         )
     }
 
-    /// Takes one event and gives what to do, in order. An event that cannot happen in this state (the end
-    /// of an action that does not run) gives nothing.
+    /// Takes one event and gives what to do, in order. An event that cannot happen in this state
+    /// (the end of an action that does not run) gives nothing.
     #[must_use]
     pub fn step(&mut self, event: Event) -> Vec<Action> {
         match event {

@@ -1,5 +1,6 @@
-//! What `HELLO` says of slotd's means: how many connections it serves, and whether it can commit at all. When all places are
-//! taken idle connections make room, and nobody waits for ever without a word.
+//! What `HELLO` says of slotd's means: how many connections it serves, and whether it can commit at
+//! all. When all places are taken idle connections make room, and nobody waits for ever without a
+//! word.
 
 mod common;
 

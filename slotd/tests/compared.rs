@@ -1,5 +1,5 @@
-//! What a coordinator asks before it decides, over the wire: does the transaction stand, where do two lists differ, and is each
-//! UID one message?
+//! What a coordinator asks before it decides, over the wire: does the transaction stand, where do
+//! two lists differ, and is each UID one message?
 
 mod common;
 
@@ -109,7 +109,8 @@ async fn a_commit_after_a_refused_upgrade_is_refused_and_nothing_is_changed() {
 async fn a_uid_that_is_live_and_expunged_refuses_the_mailbox_as_check_does() {
     let store = Store::cyrus_2_3_9();
     let path = store.meta(MAILBOX).join("cyrus.expunge");
-    // As a server leaves it that is killed between its two steps of an expunge: the record is in both files.
+    // As a server leaves it that is killed between its two steps of an expunge: the record is in
+    // both files.
     let mut expunge = fs::read(&path).unwrap();
     let index = fs::read(store.meta(MAILBOX).join("cyrus.index")).unwrap();
     let word = |b: &[u8], at: usize| u32::from_be_bytes(b[at..at + 4].try_into().unwrap()) as usize;

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use common::Store;
 
-/// More than tokio has blocking threads by default, and more files than the usual soft limit allows.
+/// More than tokio has blocking threads by default, and more files than the usual soft limit
+/// allows.
 const CROWD: usize = 600;
 
 struct Running(Child);
@@ -84,7 +85,8 @@ fn crowd(limit: &str) {
         heard.is_ok_and(|line| line.starts_with("OK")),
         "the holder was not heard"
     );
-    // One of those who waited has it now; none was turned away for want of descriptors without a word.
+    // One of those who waited has it now; none was turned away for want of descriptors without a
+    // word.
     for waiter in &crowd {
         waiter.set_nonblocking(true).unwrap();
         let mut line = String::new();

@@ -190,7 +190,8 @@ async fn a_partition_that_is_lost_between_upgrade_and_commit_is_noticed_at_commi
     .await;
 }
 
-/// As a slotd of Cyrus's user that is no member of the files' group: the kernel lets it keep the owner, not the group.
+/// As a slotd of Cyrus's user that is no member of the files' group: the kernel lets it keep the
+/// owner, not the group.
 #[test]
 fn a_group_that_is_not_ours_to_give_is_told_in_the_answer_or_refuses_the_mailbox() {
     use std::os::unix::fs::{PermissionsExt as _, chown};

@@ -42,7 +42,8 @@ fn edit(path: &Path, at: usize, value: u8) {
     file.write_all_at(&[value], at as u64).unwrap();
 }
 
-/// What the disk itself takes: 4 KiB written over 4 KiB that are there, and fdatasync; in microseconds.
+/// What the disk itself takes: 4 KiB written over 4 KiB that are there, and fdatasync; in
+/// microseconds.
 fn flush_of_the_disk(path: &Path) -> u64 {
     let file = std::fs::File::options()
         .write(true)
@@ -124,7 +125,8 @@ fn huge(store: &Store, messages: u32) -> (PathBuf, Vec<u8>) {
 
 const ROUNDS: usize = 240;
 
-/// Lock holds with and without `PREPARE`, printed: `cargo test --release -p slotd --test lock_hold -- --ignored --nocapture`.
+/// Lock holds with and without `PREPARE`, printed: `cargo test --release -p slotd --test lock_hold
+/// -- --ignored --nocapture`.
 #[tokio::test]
 #[ignore = "a measurement, for a quiet machine"]
 async fn lock_hold_of_200_000_messages() {

@@ -1,4 +1,5 @@
-//! The main job on the store that a genuine Cyrus 2.3.9 wrote: lock, upgrade, commit, and the ways back.
+//! The main job on the store that a genuine Cyrus 2.3.9 wrote: lock, upgrade, commit, and the ways
+//! back.
 
 mod common;
 

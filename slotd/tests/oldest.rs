@@ -1,4 +1,5 @@
-//! What an upgrade replaced is there until `CLEAN`, whatever comes after it: new messages, a second upgrade, a crash.
+//! What an upgrade replaced is there until `CLEAN`, whatever comes after it: new messages, a second
+//! upgrade, a crash.
 
 mod common;
 

@@ -1,6 +1,8 @@
-//! The order of locks, syncs and renames, as the kernel saw it, is the one that docs/recovery.md promises.
+//! The order of locks, syncs and renames, as the kernel saw it, is the one that docs/recovery.md
+//! promises.
 //!
-//! Needs strace and the right to trace; where that is missing the test says so and is skipped by `REGUID_NO_STRACE=1` only.
+//! Needs strace and the right to trace; where that is missing the test says so and is skipped by
+//! `REGUID_NO_STRACE=1` only.
 
 mod common;
 
@@ -14,8 +16,9 @@ use slotd::protocol::{Commit, Upgrade};
 
 const MAILBOX: &str = "user.alice.expunged";
 
-/// The system calls of one transaction, in short: `lock cyrus.index`, `sync cyrus.index.NEW`, `rename cyrus.index.NEW`.
-/// A call that strace prints in two halves, because another thread made one meanwhile, counts when it ended.
+/// The system calls of one transaction, in short: `lock cyrus.index`, `sync cyrus.index.NEW`,
+/// `rename cyrus.index.NEW`. A call that strace prints in two halves, because another thread made
+/// one meanwhile, counts when it ended.
 fn steps(trace: &str, store: &Store) -> Vec<String> {
     let meta = store.meta(MAILBOX);
     let mut steps = Vec::new();

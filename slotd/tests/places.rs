@@ -1,7 +1,9 @@
-//! Where the files of a mailbox may lie: every layout that `imapd.conf` allows, and each directory of it out of reach.
+//! Where the files of a mailbox may lie: every layout that `imapd.conf` allows, and each directory
+//! of it out of reach.
 //!
-//! A directory that cannot be reached is not one without files. Taken for that, an unreachable expunge file stays at
-//! version 9 beside an index of version 10, and Cyrus unlinks live messages by what it reads there.
+//! A directory that cannot be reached is not one without files. Taken for that, an unreachable
+//! expunge file stays at version 9 beside an index of version 10, and Cyrus unlinks live messages
+//! by what it reads there.
 
 mod common;
 
@@ -78,7 +80,8 @@ fn refused<T: std::fmt::Debug>(what: &str, result: Result<T, ClientError>) -> (C
     (error.code().expect(what), error.to_string())
 }
 
-/// Every command refuses the mailbox, with one of these codes and a sentence that names the directory or file.
+/// Every command refuses the mailbox, with one of these codes and a sentence that names the
+/// directory or file.
 async fn all_refuse(store: &Store, what: &str, codes: &[Code], path: &Path) {
     let before = everything(&store.root());
     let served = store.serve().await;

@@ -163,7 +163,8 @@ fn meta(store: &Store, file: &str) -> std::path::PathBuf {
     store.meta(MAILBOX).join(file)
 }
 
-/// The records of a live file, as a list that can be changed and written as Cyrus writes a new file.
+/// The records of a live file, as a list that can be changed and written as Cyrus writes a new
+/// file.
 fn replace(store: &Store, kind: FileKind, change: impl Fn(&mut Vec<Vec<u8>>)) {
     let path = meta(store, kind.file_name());
     let file = indexfile::IndexFile::open(&path, kind).unwrap();
@@ -387,7 +388,8 @@ fn what_was_prepared_has_its_intent_from_the_lock_on_and_no_longer_than_the_lock
     assert_eq!(early.len(), 1);
     assert!(ok(C::Rollback).is_empty());
     assert_eq!(store.meta_files(), before);
-    // What was not used is there to be used, and the intent that is begun is the one that is acted upon.
+    // What was not used is there to be used, and the intent that is begun is the one that is acted
+    // upon.
     let early = ok(C::Lock(lock(MAILBOX)));
     assert_eq!(ok(C::Upgrade(want(10))), early);
     assert!(ok(C::Commit(Commit::default())).is_empty());
@@ -397,8 +399,8 @@ fn what_was_prepared_has_its_intent_from_the_lock_on_and_no_longer_than_the_lock
     assert!(host.log.open_intents().is_empty());
 }
 
-/// On a file system where every file has a name: two that prepare the same mailbox do not mix, nothing is left, and the
-/// result is the same.
+/// On a file system where every file has a name: two that prepare the same mailbox do not mix,
+/// nothing is left, and the result is the same.
 #[test]
 #[cfg(debug_assertions)] // failpoints are not in a release build
 fn where_every_file_must_have_a_name_it_has_one_that_cyrus_never_uses() {

@@ -1,5 +1,5 @@
-//! What recovery owes to a live server: new files are locked before they go live, and an intent whose
-//! mailbox cannot be looked at is not forgotten.
+//! What recovery owes to a live server: new files are locked before they go live, and an intent
+//! whose mailbox cannot be looked at is not forgotten.
 
 mod common;
 
@@ -96,8 +96,8 @@ fn die_in_commit(host: &Host, partition: &str, when: Died, direction: Direction)
     }
 }
 
-/// Whether another process could lock a file that newly lies under `path` soon after it came there. `work`
-/// makes sure that the sync takes much longer than that.
+/// Whether another process could lock a file that newly lies under `path` soon after it came there.
+/// `work` makes sure that the sync takes much longer than that.
 fn could_be_locked(path: &Path, work: impl FnOnce()) -> bool {
     let ino = |path: &Path| path.metadata().map(|m| m.ino()).ok();
     let before = ino(path);
@@ -297,7 +297,8 @@ fn locked(host: &Host, mailbox: &str) -> Result<(), slotd::refusal::Refusal> {
 
 #[test]
 fn a_mailbox_that_a_damaged_record_may_be_about_is_refused_until_the_operator_has_looked() {
-    // In the mailbox's name, so that it names another one, and elsewhere; alone in the log, and before another record.
+    // In the mailbox's name, so that it names another one, and elsewhere; alone in the log, and
+    // before another record.
     for (damage, behind) in [
         (MAILBOX, false),
         (MAILBOX, true),
@@ -377,8 +378,9 @@ fn a_staged_file_that_got_the_inode_of_the_one_an_intent_speaks_of_is_not_taken_
     let store = Store::cyrus_2_3_9();
     let host = store.host(Options::default());
     die_in_commit(&host, "default", Died::HalfWay, Direction::Commit);
-    // The intent was one of which its session was told that it is not durable: what it staged was removed, and
-    // a later transaction, killed too, staged the same again under the same inode number.
+    // The intent was one of which its session was told that it is not durable: what it staged was
+    // removed, and a later transaction, killed too, staged the same again under the same inode
+    // number.
     let mut intent = host.log.open_of(MAILBOX).remove(0);
     for file in intent.files.iter_mut().filter(|f| f.kind == Kind::Index) {
         file.new.born = file.new.born.map(|b| b - 1_000_000_000);
@@ -400,8 +402,8 @@ fn what_stepped_aside_is_gone_after_a_recovery_that_a_power_cut_made_forget_it()
     let store = Store::cyrus_2_3_9();
     let host = store.host(Options::default());
     die_in_commit(&host, "default", Died::Renamed, Direction::Commit);
-    // The first recovery was complete, but for the removal of this name and the end of the intent; and Cyrus has
-    // replaced the index since.
+    // The first recovery was complete, but for the removal of this name and the end of the intent;
+    // and Cyrus has replaced the index since.
     let meta = store.meta(MAILBOX);
     let [index, aside] = ["cyrus.index", "cyrus.index.OLD.reguid-prev"].map(|n| meta.join(n));
     std::fs::copy(&index, &aside).unwrap();

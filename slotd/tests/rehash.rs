@@ -1,5 +1,5 @@
-//! `rehash=`: at version 10 every GUID is compared with its message, wrong ones are told or set right, and the way back
-//! brings what was there.
+//! `rehash=`: at version 10 every GUID is compared with its message, wrong ones are told or set
+//! right, and the way back brings what was there.
 
 mod common;
 
@@ -70,8 +70,8 @@ async fn at_10(client: &mut Client) {
     client.commit(Commit::default()).await.unwrap();
 }
 
-/// A mailbox of version 10 that nothing of an upgrade is left of, with one wrong GUID in either file; and how both files are when
-/// they are right.
+/// A mailbox of version 10 that nothing of an upgrade is left of, with one wrong GUID in either
+/// file; and how both files are when they are right.
 async fn wrong_store() -> (Store, [Vec<u8>; 2]) {
     let store = Store::small(&[MAILBOX]);
     let served = store.serve().await;
@@ -137,7 +137,8 @@ async fn a_report_tells_the_wrong_ones_and_writes_nothing() {
         assert_eq!(up.rehash, Some(wrong_ones(&store)), "{way:?}");
         assert!(!up.is_staged() && up.altered == 0, "{way:?}");
         assert_eq!(up.hashed + up.cached, up.messages);
-        // What two hosts compare is what would be: else a host with a wrong GUID would seem to have another message.
+        // What two hosts compare is what would be: else a host with a wrong GUID would seem to have
+        // another message.
         let guids = client.all_guids().await.unwrap();
         assert!(
             guids
@@ -371,7 +372,8 @@ async fn a_report_knows_what_came_after_prepare_and_a_right_guid_that_came_is_no
     assert!(!up.is_staged() && up.rehash == Some(Rehashed::default()));
 }
 
-/// Messages that were hashed for an upgrade that compares only old-style GUIDs are not all messages.
+/// Messages that were hashed for an upgrade that compares only old-style GUIDs are not all
+/// messages.
 #[tokio::test]
 async fn what_was_prepared_for_another_upgrade_is_not_taken_for_it() {
     let (store, right) = wrong_store().await;

@@ -1,5 +1,6 @@
-//! SIGKILL at every point of a rewrite of version 10 to version 10, where no version tells what was done: afterwards the mailbox
-//! is one complete set, wrong or right, the same order finishes it, and the way back is open.
+//! SIGKILL at every point of a rewrite of version 10 to version 10, where no version tells what was
+//! done: afterwards the mailbox is one complete set, wrong or right, the same order finishes it,
+//! and the way back is open.
 
 mod common;
 
@@ -125,7 +126,8 @@ fn killed(store: &Store, commands: Vec<protocol::Command>, k: u64) -> bool {
     gone
 }
 
-/// Kills at every point of an order; `meddle`: a server sets a flag in place before anybody recovers.
+/// Kills at every point of an order; `meddle`: a server sets a flag in place before anybody
+/// recovers.
 fn kill_everywhere(ends: &[protocol::Command], upgrade: Upgrade, meddle: bool) {
     let mut sets = [0_u32; 2];
     for k in 1.. {

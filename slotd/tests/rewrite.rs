@@ -1,4 +1,5 @@
-//! A mailbox of version 10 whose GUIDs are padded UUIDs gets SHA-1s, and `uuids=old` takes that back.
+//! A mailbox of version 10 whose GUIDs are padded UUIDs gets SHA-1s, and `uuids=old` takes that
+//! back.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! Odd states of a mailbox, a peer that knows more, a controller that stalls, a partition that is gone.
+//! Odd states of a mailbox, a peer that knows more, a controller that stalls, a partition that is
+//! gone.
 
 mod common;
 

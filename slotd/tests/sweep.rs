@@ -1,5 +1,5 @@
-//! A crash or an error at every point of a transaction: afterwards the mailbox is one complete set, old or new, and
-//! nothing is lost, left or locked.
+//! A crash or an error at every point of a transaction: afterwards the mailbox is one complete set,
+//! old or new, and nothing is lost, left or locked.
 
 mod common;
 
@@ -162,7 +162,8 @@ fn open(store: &Store) -> std::sync::Arc<Host> {
     store.host(Options::default())
 }
 
-/// An error at any point is answered with NO, and nothing is left that a later transaction would trip over.
+/// An error at any point is answered with NO, and nothing is left that a later transaction would
+/// trip over.
 #[test]
 fn an_error_at_any_point_leaves_one_complete_set_and_nothing_else() {
     let courses = [
@@ -173,7 +174,8 @@ fn an_error_at_any_point_leaves_one_complete_set_and_nothing_else() {
     errors_everywhere(&courses, &["eio"]);
 }
 
-/// The same for every course and error: `cargo test -p slotd --test sweep -- --ignored --nocapture`.
+/// The same for every course and error: `cargo test -p slotd --test sweep -- --ignored
+/// --nocapture`.
 #[test]
 #[ignore = "minutes; its counts are in docs/recovery.md"]
 fn every_error_at_every_point_of_every_course() {
@@ -362,7 +364,8 @@ fn a_kill_at_any_point_loses_no_flag_that_was_set_before_recovery() {
     kill_everywhere(Course::Commit, true);
 }
 
-/// Every course, undisturbed and meddled with: `cargo test -p slotd --test sweep -- --ignored --nocapture`.
+/// Every course, undisturbed and meddled with: `cargo test -p slotd --test sweep -- --ignored
+/// --nocapture`.
 #[test]
 #[ignore = "minutes; its counts are in docs/recovery.md"]
 fn a_kill_at_every_point_of_every_course_heals() {
@@ -408,7 +411,8 @@ fn all_ok(session: &mut Session, commands: [protocol::Command; 3]) -> Result<(),
     Ok(())
 }
 
-/// A store that was upgraded once, and has got a message without a GUID since; and the UUIDs it had.
+/// A store that was upgraded once, and has got a message without a GUID since; and the UUIDs it
+/// had.
 fn upgraded_once() -> (Store, BTreeMap<u32, RecordGuid>) {
     let store = Store::small(&[MAILBOX]);
     let mut first = uuids(&store);
@@ -433,7 +437,8 @@ fn comes_back(store: &Store, first: &BTreeMap<u32, RecordGuid>, what: &str) {
     }
 }
 
-/// A second run needs the first one's `.OLD` for its own: what that alone has is kept, whatever goes wrong.
+/// A second run needs the first one's `.OLD` for its own: what that alone has is kept, whatever
+/// goes wrong.
 #[test]
 fn an_error_at_any_point_of_a_second_run_loses_no_identifier_that_the_first_replaced() {
     let (store, _) = upgraded_once();

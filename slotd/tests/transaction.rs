@@ -273,8 +273,8 @@ fn explore() -> HashSet<(Transaction, World)> {
             for action in t.step(event) {
                 world.does(action);
             }
-            // The session drops answers when nobody listens any more; an intent that failed to settle is
-            // left for recovery, so the next transaction starts with a log of its own.
+            // The session drops answers when nobody listens any more; an intent that failed to
+            // settle is left for recovery, so the next transaction starts with a log of its own.
             if t.past() == Past::Unsettled {
                 world.intent = false;
             }

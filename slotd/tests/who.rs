@@ -249,7 +249,8 @@ async fn a_mailbox_is_found_by_its_unique_id_wherever_its_owner_moved_it() {
     served.stop().await;
 }
 
-/// A client that goes silent without closing, as when its host is switched off or its process is stopped.
+/// A client that goes silent without closing, as when its host is switched off or its process is
+/// stopped.
 #[derive(Clone, Copy, Debug)]
 enum Silent {
     /// It says nothing any more.

@@ -146,8 +146,8 @@ impl Fleet {
         self.before = [&self.master, &self.replica].map(|h| Before::remember(h).unwrap());
     }
 
-    /// Is not watched: a file system that is to be unmounted cannot be while a file is open; and a server of 2.3.10 and later has
-    /// an instant of its own at which the index is newer.
+    /// Is not watched: a file system that is to be unmounted cannot be while a file is open; and a
+    /// server of 2.3.10 and later has an instant of its own at which the index is newer.
     #[must_use]
     pub fn unwatched(mut self) -> Self {
         self.watched = false;

@@ -3,7 +3,8 @@
 //! [`Before::remember`] reads a store before a run; [`Before::check`] judges it afterwards:
 //! * each mailbox is one complete set, the old one (same bytes) or the new one (version 10, every
 //!   other byte as it was, every GUID the SHA-1 of its message), index and expunge in step;
-//! * at no instant is the index newer than its expunge file, wherever either lies ([`crate::watch`] looks all the time);
+//! * at no instant is the index newer than its expunge file, wherever either lies ([`crate::watch`]
+//!   looks all the time);
 //! * no scratch file, no lock;
 //! * cyrus.header, cyrus.cache, the message files and all else untouched, down to inode and mtime;
 //!   owner and mode of what was replaced kept; `.OLD` is the very file that was replaced.
@@ -251,8 +252,9 @@ fn judge(mailbox: &Mailbox, when: When, lines: &mut Vec<String>) -> io::Result<J
     Ok((state, guids))
 }
 
-/// Whether an index is newer than its expunge file. Cyrus then reads the expunge file with the index's sizes, and
-/// `cyr_expire` unlinks live messages by what it reads: never, at no instant, wherever the two lie.
+/// Whether an index is newer than its expunge file. Cyrus then reads the expunge file with the
+/// index's sizes, and `cyr_expire` unlinks live messages by what it reads: never, at no instant,
+/// wherever the two lie.
 #[must_use]
 pub fn skewed(index: &[u8], expunge: &[u8]) -> bool {
     // One that a server is just making has records before it has a header.

@@ -45,7 +45,8 @@ pub struct Dirs {
 }
 
 impl Dirs {
-    /// Where a file lies: `cyrus.expunge`, `cyrus.expunge.OLD` and so on beside each other, each on its own root.
+    /// Where a file lies: `cyrus.expunge`, `cyrus.expunge.OLD` and so on beside each other, each on
+    /// its own root.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
         let kind = name.split('.').nth(1).unwrap_or_default();
@@ -115,7 +116,8 @@ impl Host {
         dir
     }
 
-    /// Describes a store whose imapd.conf has partition `default`, as the demo and the fixture have.
+    /// Describes a store whose imapd.conf has partition `default`, as the demo and the fixture
+    /// have.
     ///
     /// # Errors
     /// If the file cannot be read or names no `partition-default`.
@@ -232,7 +234,8 @@ pub fn relayout(host: &Host, to: &Path, layout: Layout) -> Host {
     moved(host, to, layout.hashed, layout.meta.then_some(ALL_META))
 }
 
-/// The same with a metapartition for these files only (words of `metapartition_files`); all others lie beside the messages.
+/// The same with a metapartition for these files only (words of `metapartition_files`); all others
+/// lie beside the messages.
 ///
 /// # Panics
 /// If anything cannot be moved.

@@ -2,7 +2,8 @@
 //!
 //! Each system call that locks, syncs, links, renames or unlinks becomes one short text such as
 //! `lock cyrus.index`, `sync cyrus.index.NEW`, `rename cyrus.index.NEW cyrus.index`. Calls that
-//! failed are left out. A file that has no name yet is `nameless`. A call that strace prints in two halves counts when it ended.
+//! failed are left out. A file that has no name yet is `nameless`. A call that strace prints in two
+//! halves counts when it ended.
 
 use std::collections::HashMap;
 use std::path::Path;

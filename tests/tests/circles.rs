@@ -1,9 +1,9 @@
 //! No circle of modules inside a crate: a file uses only files that do not, in turn, need it.
 //!
-//! Read from the sources, with what Rust itself takes names for: paths in code and in `use`, resolved
-//! through re-exports to the file that defines the name. A re-export alone ties nothing: a `mod.rs`
-//! that shows what is below it is a table of contents. A file may use what its own `mod.rs` and the
-//! modules above it define. Tests are left out.
+//! Read from the sources, with what Rust itself takes names for: paths in code and in `use`,
+//! resolved through re-exports to the file that defines the name. A re-export alone ties nothing: a
+//! `mod.rs` that shows what is below it is a table of contents. A file may use what its own
+//! `mod.rs` and the modules above it define. Tests are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

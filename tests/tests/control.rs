@@ -1,5 +1,5 @@
-//! A running controller is steered: each verb is answered at once, and after `pause` nothing of ours is
-//! on the hosts.
+//! A running controller is steered: each verb is answered at once, and after `pause` nothing of
+//! ours is on the hosts.
 
 use std::collections::BTreeSet;
 use std::fs;

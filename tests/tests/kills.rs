@@ -1,5 +1,6 @@
 //! A run over many small mailboxes is killed again and again, at random, and started again with the
-//! same command: in the end each mailbox is done, once, and the journal says what lies on the disks.
+//! same command: in the end each mailbox is done, once, and the journal says what lies on the
+//! disks.
 //!
 //! `REGUID_KILL_MAILBOXES` and `REGUID_KILLS` set the size, `REGUID_KILL_SEED` the moments.
 

@@ -1,6 +1,7 @@
 //! Mail goes on while both hosts are migrated: nothing that Cyrus wrote is lost, and Cyrus never
-//! sees a torn file, a scratch file under its locks, or index and expunge out of step. Some of its changes replace an index
-//! under that file's lock alone, so who waits for the lock and does not look at the inode again loses them.
+//! sees a torn file, a scratch file under its locks, or index and expunge out of step. Some of its
+//! changes replace an index under that file's lock alone, so who waits for the lock and does not
+//! look at the inode again loses them.
 //!
 //! `REGUID_LIVE_SECONDS` sets how long mail goes on (default 4); a soak takes minutes.
 

@@ -1,5 +1,5 @@
-//! The main job on a store that a genuine Cyrus 2.3.9 wrote: master and replica to version 10, every
-//! GUID right, nothing else changed; and again, which changes nothing.
+//! The main job on a store that a genuine Cyrus 2.3.9 wrote: master and replica to version 10,
+//! every GUID right, nothing else changed; and again, which changes nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -211,8 +211,9 @@ fn the_list_may_come_from_a_dump_of_any_release_on_stdin_or_as_names() {
     assert_eq!(fleet.assert_settled()[0].count(State::New), 18);
 }
 
-/// Each file is looked for where its own word of `metapartition_files` says, and another layout on the replica is nobody's
-/// business. The stores are watched: no index is newer than its expunge file at any instant.
+/// Each file is looked for where its own word of `metapartition_files` says, and another layout on
+/// the replica is nobody's business. The stores are watched: no index is newer than its expunge
+/// file at any instant.
 #[test]
 fn index_and_expunge_on_two_partitions_go_up_and_back_down() {
     for [on_master, on_replica] in [

@@ -1,4 +1,5 @@
-//! The model, exhausted; and the model with one rule broken, which it has to notice. See docs/testing.md.
+//! The model, exhausted; and the model with one rule broken, which it has to notice. See
+//! docs/testing.md.
 //!
 //! What takes longer is told apart: `cargo test -p tests --test model -- --ignored --nocapture`.
 

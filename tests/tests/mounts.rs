@@ -1,5 +1,5 @@
-//! A partition is unmounted in the middle of a run, for real: its mailboxes wait, the others go on, and all are done
-//! once it is back.
+//! A partition is unmounted in the middle of a run, for real: its mailboxes wait, the others go on,
+//! and all are done once it is back.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -171,7 +171,8 @@ fn replica_with(fleet: &Fleet, env: &str) -> Slotd {
 #[ignore = "needs root: unmounts a partition"]
 fn a_mailbox_decided_when_its_host_dies_waits_for_a_partition_that_is_not_mounted_afterwards() {
     let (mut fleet, hosts, mounts, _, before) = on_two_partitions();
-    // Partition alpha is listed first: one of its mailboxes is decided when the replica's slotd dies over it.
+    // Partition alpha is listed first: one of its mailboxes is decided when the replica's slotd
+    // dies over it.
     let dies = replica_with(&fleet, "REGUID_FAILPOINTS=commit.link=2:kill");
     fleet.put_slotd(1, dies);
     fleet.start();

@@ -105,7 +105,8 @@ fn locks_then_syncs_and_intent_then_links_and_renames_then_the_directory_then_un
             "unlock cyrus.header",
         ],
     );
-    // It is synced beside the files, and may end before them or after; and no file has a name before it.
+    // It is synced beside the files, and may end before them or after; and no file has a name
+    // before it.
     let locked = place(&seen, "lock cyrus.expunge");
     let intent = place(&seen[locked..], "sync intents.log") + locked;
     assert!(

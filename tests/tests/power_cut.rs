@@ -1,5 +1,5 @@
-//! The power of both hosts and the controller is cut at every failpoint of a run: after the journal of
-//! ext4 was replayed no set is torn, and running again ends with everything new on both hosts.
+//! The power of both hosts and the controller is cut at every failpoint of a run: after the journal
+//! of ext4 was replayed no set is torn, and running again ends with everything new on both hosts.
 //!
 //! Told apart: needs root and loop devices. `REGUID_SWEEP_EVERY=N` takes every N-th point only.
 
@@ -15,7 +15,8 @@ use tests::process::{Guard, Slotd};
 use tests::store::Host;
 use tests::sweep::{MAILBOXES, template};
 
-/// Starts the slotd of one side; it writes a line to `trace` at each failpoint and sleeps at the k-th.
+/// Starts the slotd of one side; it writes a line to `trace` at each failpoint and sleeps at the
+/// k-th.
 fn start(fleet: &mut Fleet, side: usize, trace: &Path, k: usize) {
     let host = [&fleet.master, &fleet.replica][side].clone();
     let env = [

@@ -1,5 +1,5 @@
-//! `upgrade --rehash`: GUIDs of version 10 that are no SHA-1 of anything are found on either host, set right on both, and come back
-//! with the run.
+//! `upgrade --rehash`: GUIDs of version 10 that are no SHA-1 of anything are found on either host,
+//! set right on both, and come back with the run.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -152,7 +152,8 @@ fn one_host_alone_may_be_wrong_and_messages_that_differ_are_refused() {
     assert!(both(&fleet) == right);
 }
 
-/// After the decision the replica is right and the master is not, and no version says so: only the run does.
+/// After the decision the replica is right and the master is not, and no version says so: only the
+/// run does.
 #[test]
 fn a_master_that_dies_in_its_commit_is_set_right_by_recover() {
     for point in ["commit.link", "commit.renamed"] {

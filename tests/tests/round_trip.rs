@@ -1,5 +1,5 @@
-//! Up, mail, down, up again: what nobody touched has its first bytes back each time, and every change
-//! that Cyrus made in between is still there.
+//! Up, mail, down, up again: what nobody touched has its first bytes back each time, and every
+//! change that Cyrus made in between is still there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,8 +1,8 @@
 //! Seeds through the simulation. See docs/testing.md.
 //!
-//! `SEED=n` repeats one seed and prints its story; `SEEDS=n` runs so many, however long it takes, from `FROM`
-//! (0); `SIM_SECONDS=n` as many as n seconds allow; without any, 1,500, or as many as 30 seconds allow, and at least a
-//! few hundred.
+//! `SEED=n` repeats one seed and prints its story; `SEEDS=n` runs so many, however long it takes,
+//! from `FROM` (0); `SIM_SECONDS=n` as many as n seconds allow; without any, 1,500, or as many as
+//! 30 seconds allow, and at least a few hundred.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

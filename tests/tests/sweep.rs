@@ -1,9 +1,9 @@
 //! Every point of a run, cut in every way, heals without a person.
 //!
 //! Three sweeps, each over all points that a good run counts: the failpoints of either slotd
-//! (killed there, EIO, ENOSPC), every line of the conversation (controller killed before and after it,
-//! line lost, connection broken), and, told apart because it needs strace, every system call of the
-//! controller that writes, syncs or sends. A plain run takes every fourth point;
+//! (killed there, EIO, ENOSPC), every line of the conversation (controller killed before and after
+//! it, line lost, connection broken), and, told apart because it needs strace, every system call of
+//! the controller that writes, syncs or sends. A plain run takes every fourth point;
 //! `REGUID_SWEEP_EVERY=1` takes them all.
 
 use std::fs;

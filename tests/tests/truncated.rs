@@ -1,6 +1,6 @@
-//! Somebody truncates live files, or copies others over them in place (`cp backup/cyrus.index live/`), while slotd
-//! and precompute read them: each ends with success or a refusal. No signal ends them, and slotd serves its other
-//! connections all the while.
+//! Somebody truncates live files, or copies others over them in place (`cp backup/cyrus.index
+//! live/`), while slotd and precompute read them: each ends with success or a refusal. No signal
+//! ends them, and slotd serves its other connections all the while.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -79,7 +79,8 @@ impl Vandal {
     }
 }
 
-/// A mailbox of many records in the 2.3.9 store; it has messages 1 to `messages`, which have old-style GUIDs.
+/// A mailbox of many records in the 2.3.9 store; it has messages 1 to `messages`, which have
+/// old-style GUIDs.
 fn huge(host: &Host, messages: u32) -> (PathBuf, PathBuf) {
     let alice = host.dirs(OTHER);
     let sibling = |dir: &Path| dir.with_file_name("huge");

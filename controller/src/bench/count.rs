@@ -23,7 +23,8 @@ pub(super) fn available() -> bool {
     tried.is_ok_and(|status| status.success())
 }
 
-/// The command that counts what comes after it; the tracer stands aside, so that slotd is our child.
+/// The command that counts what comes after it; the tracer stands aside, so that slotd is our
+/// child.
 pub(super) fn wrapper(out: &Path) -> Vec<OsString> {
     let mut words: Vec<OsString> = ["strace", "-D", "-f", "-c", "-e"]
         .iter()

@@ -1,9 +1,9 @@
 //! How fast a fleet goes: a store made for it, migrated again and again in different ways.
 //!
-//! Both hosts lie on this machine, each with its slotd, messages are hashed ahead on both, commits are
-//! durable as always. The ways are compared within one invocation, by turns, so that what else the
-//! machine does hits all of them. Between two runs the old files are put back from `.OLD`. A crash
-//! leaves what a crash of the demo leaves.
+//! Both hosts lie on this machine, each with its slotd, messages are hashed ahead on both, commits
+//! are durable as always. The ways are compared within one invocation, by turns, so that what else
+//! the machine does hits all of them. Between two runs the old files are put back from `.OLD`. A
+//! crash leaves what a crash of the demo leaves.
 
 mod count;
 mod reset;
@@ -257,7 +257,8 @@ impl Fleet {
         Ok(asked.is_ok_and(|answer| answer.prepared))
     }
 
-    /// Puts the old files back if need be and migrates everything, with slotds run by these commands.
+    /// Puts the old files back if need be and migrates everything, with slotds run by these
+    /// commands.
     fn migrate(
         &mut self,
         way: &Measured,

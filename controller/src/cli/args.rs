@@ -63,7 +63,8 @@ impl Hosts {
 /// The state file.
 #[derive(Debug, Args)]
 pub(super) struct StateFile {
-    /// The journal of the run: decisions, progress and results. Keep it until the migration is done.
+    /// The journal of the run: decisions, progress and results. Keep it until the migration is
+    /// done.
     #[arg(long, value_name = "FILE", default_value = "reguid.db")]
     pub(super) state: PathBuf,
 }
@@ -91,7 +92,8 @@ pub(super) struct Mailboxes {
     #[arg(long, value_name = "FILE|-")]
     #[allow(clippy::struct_field_names)] // the option's name
     mailboxes: Option<PathBuf>,
-    /// Only mailboxes on this partition of the master; of a name without a partition, the one that is there.
+    /// Only mailboxes on this partition of the master; of a name without a partition, the one that
+    /// is there.
     #[arg(long, value_name = "PARTITION")]
     partition: Option<String>,
     /// Internal names (user.joe.Drafts). No name and no list: every mailbox of the master.
@@ -188,19 +190,20 @@ pub(super) struct Work {
     /// Seconds that a lock may be waited for.
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
     lock_wait: f64,
-    /// Seconds that a host that does not answer, or a partition that is not mounted, is waited for; 0 fails
-    /// its mailboxes instead.
+    /// Seconds that a host that does not answer, or a partition that is not mounted, is waited for;
+    /// 0 fails its mailboxes instead.
     #[arg(long, value_name = "SECONDS", default_value_t = 900.0, value_parser = seconds)]
     host_wait: f64,
-    /// Stop when more than this many attempts have failed for another reason than waiting: a number, or a percentage of
-    /// the attempts, which counts from twenty failures on. The run can be gone on with.
+    /// Stop when more than this many attempts have failed for another reason than waiting: a
+    /// number, or a percentage of the attempts, which counts from twenty failures on. The run can
+    /// be gone on with.
     #[arg(long, value_name = "N|P%", default_value = "5%", value_parser = clap::value_parser!(MaxFailures))]
     max_failures: MaxFailures,
     /// How often a decided transaction is tried to be settled before a human is called.
     #[arg(long, value_name = "N", default_value_t = 8)]
     settle_attempts: u8,
-    /// Write the new files without locks first, so that these are held for a shorter time: where that pays (from 1000
-    /// messages on), always, or never. Messages are hashed first in any case.
+    /// Write the new files without locks first, so that these are held for a shorter time: where
+    /// that pays (from 1000 messages on), always, or never. Messages are hashed first in any case.
     #[arg(long, value_name = "WHEN", value_enum, num_args = 0..=1, default_value = "auto",
           default_missing_value = "always")]
     prepare: When,
@@ -210,8 +213,8 @@ pub(super) struct Work {
     /// Do not keep the replaced files as .OLD once both hosts are done.
     #[arg(long)]
     drop_old: bool,
-    /// Below version 10: `back` gives each message the UUID that an upgrade replaced, `cut` the first 12 bytes of its
-    /// GUID, on both hosts alike.
+    /// Below version 10: `back` gives each message the UUID that an upgrade replaced, `cut` the
+    /// first 12 bytes of its GUID, on both hosts alike.
     #[arg(long, value_name = "back|cut", default_value = "back", value_parser = ["back", "cut"])]
     uuids: String,
 }
@@ -247,7 +250,8 @@ impl Work {
 /// What becomes of a run that was stopped, where another one is wanted.
 #[derive(Debug, Args)]
 pub(super) struct Abandon {
-    /// Give up run N, which was stopped, and begin another one. What it has decided is brought to its end all the same.
+    /// Give up run N, which was stopped, and begin another one. What it has decided is brought to
+    /// its end all the same.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
     abandon_run: Option<i64>,
 }

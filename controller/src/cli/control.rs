@@ -26,8 +26,8 @@ pub(super) struct Args {
 pub(super) struct SetArgs {
     #[command(flatten)]
     common: Args,
-    /// parallel, parallel-partition, target-lock (milliseconds), nice-ratio, lock-wait and host-wait (seconds),
-    /// max-load, max-io (percent), flag-file, wait-command, window.
+    /// parallel, parallel-partition, target-lock (milliseconds), nice-ratio, lock-wait and
+    /// host-wait (seconds), max-load, max-io (percent), flag-file, wait-command, window.
     #[arg(value_name = "LIMIT")]
     key: String,
     /// Its value; off takes it away.

@@ -29,8 +29,9 @@ pub(super) struct UpgradeArgs {
     /// The index version wanted.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(6..=10))]
     to: u8,
-    /// Compare every GUID of version 10 with the SHA-1 of its message, also where the upgrade is done: `report` names the wrong
-    /// ones and changes nothing, `fix` sets them right on both hosts.
+    /// Compare every GUID of version 10 with the SHA-1 of its message, also where the upgrade is
+    /// done: `report` names the wrong ones and changes nothing, `fix` sets them right on both
+    /// hosts.
     #[arg(long, value_name = "report|fix", num_args = 0..=1, require_equals = true, default_missing_value = "report",
           value_parser = rehash)]
     rehash: Option<Rehash>,
@@ -60,8 +61,8 @@ pub(super) struct DowngradeArgs {
 /// What the operator says of the servers before mailboxes go below version 10.
 #[derive(Debug, Args)]
 struct Live {
-    /// The Cyrus servers of both hosts are stopped, or drained so that no session is left. A process that has a file of a
-    /// store open refuses the run.
+    /// The Cyrus servers of both hosts are stopped, or drained so that no session is left. A
+    /// process that has a file of a store open refuses the run.
     #[arg(long, conflicts_with = "force_live")]
     servers_stopped: bool,
     /// They run, and sessions that die are accepted: see docs/controller.md.
@@ -84,15 +85,17 @@ impl Live {
 
 #[derive(Debug, Args)]
 pub(super) struct RollbackArgs {
-    /// The run to undo: its number, as `status` and `report` show it, or `last` (the last one that is no rollback).
+    /// The run to undo: its number, as `status` and `report` show it, or `last` (the last one that
+    /// is no rollback).
     #[arg(value_name = "RUN", required_unless_present_any = ["all", "since"])]
     run: Option<String>,
-    /// Undo every run: each mailbox comes back to what it was before the first one changed it. What stands where RUN
-    /// would is a NAME then.
+    /// Undo every run: each mailbox comes back to what it was before the first one changed it. What
+    /// stands where RUN would is a NAME then.
     #[arg(long)]
     all: bool,
-    /// Undo every run that began at DATE or later, one after the other, the last first: `2026-11-26`, `2026-11-26 22:00`
-    /// (local time) or `2026-11-26T21:00:00Z`. What stands where RUN would is a NAME then.
+    /// Undo every run that began at DATE or later, one after the other, the last first:
+    /// `2026-11-26`, `2026-11-26 22:00` (local time) or `2026-11-26T21:00:00Z`. What stands where
+    /// RUN would is a NAME then.
     #[arg(long, value_name = "DATE", conflicts_with = "all", value_parser = date)]
     since: Option<Timestamp>,
     #[command(flatten)]
@@ -127,10 +130,12 @@ pub(super) struct RetryArgs {
     /// Also what cannot get better by itself: damaged indexes, missing messages and the like.
     #[arg(long, conflicts_with_all = ["names", "reason"])]
     all: bool,
-    /// What failed for these reasons, as `report` names them, also such as cannot get better by themselves.
+    /// What failed for these reasons, as `report` names them, also such as cannot get better by
+    /// themselves.
     #[arg(long, value_name = "REASON,...", value_delimiter = ',', conflicts_with = "names", value_parser = reason)]
     reason: Vec<Reason>,
-    /// Mailboxes to retry, whatever their failure; without any, those whose failure may have passed.
+    /// Mailboxes to retry, whatever their failure; without any, those whose failure may have
+    /// passed.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }

@@ -123,8 +123,8 @@ impl Progress {
 
 /// Columns from which on there is room for a bar beside what must be read.
 const WIDE: u16 = 100;
-/// Columns that stay free at the end: a line that fills the terminal begins another one on some, and so would the `^C`
-/// that it shows.
+/// Columns that stay free at the end: a line that fills the terminal begins another one on some,
+/// and so would the `^C` that it shows.
 const FREE: usize = 4;
 
 fn is_wide() -> bool {

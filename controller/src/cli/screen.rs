@@ -1,8 +1,9 @@
 //! The terminal that the bar is drawn on: standard error, with nothing behind the text.
 //!
-//! `indicatif` fills its line with blanks up to the last column. Then the `^C` that a terminal shows lands on the next
-//! line, and the bar that was there is never cleared; a window made narrower wraps the blanks. Here the cursor stays
-//! behind the text, which is shorter than the line.
+//! `indicatif` fills its line with blanks up to the last column. Then the `^C` that a terminal
+//! shows lands on the next line, and the bar that was there is never cleared; a window made
+//! narrower wraps the blanks. Here the cursor stays behind the text, which is shorter than the
+//! line.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};

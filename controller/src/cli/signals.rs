@@ -6,8 +6,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::text;
 use crate::run::{Stop, StopHandle};
 
-/// Watches for signals until the process ends, and tells a person what each one does. Must be called
-/// on the runtime.
+/// Watches for signals until the process ends, and tells a person what each one does. Must be
+/// called on the runtime.
 pub(super) fn watch(handle: StopHandle, tell: impl Fn(&str) + Send + 'static) {
     let streams =
         signal(SignalKind::interrupt()).and_then(|i| Ok((i, signal(SignalKind::terminate())?)));

@@ -216,7 +216,8 @@ pub(super) fn reasons(summary: &Summary, hosts: &str, state: &Path) -> Vec<Strin
     lines
 }
 
-/// Which `retry` takes which failures up: what may have passed by itself, and what needs a repair first.
+/// Which `retry` takes which failures up: what may have passed by itself, and what needs a repair
+/// first.
 fn retry_hints(failures: &Failures, options: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let (may, cannot): (Vec<_>, Vec<_>) = failures.iter().partition(|(r, _)| r.may_pass());

@@ -1,7 +1,8 @@
 //! When a run has to wait: load, disk pressure, a file, a command, the time of day.
 //!
 //! Looked at once a second, never while a mailbox is locked for it. All of it is about the machine
-//! that the controller runs on, which need not be one of the mail hosts; for those, use the command.
+//! that the controller runs on, which need not be one of the mail hosts; for those, use the
+//! command.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -26,7 +27,8 @@ const CANNOT_RUN: [i32; 2] = [126, 127];
 pub struct Conditions {
     /// While the load average of one minute is above this.
     pub max_load: Option<f64>,
-    /// While more than this percentage of time somebody waits for a disk (`/proc/pressure/io`, 10 s).
+    /// While more than this percentage of time somebody waits for a disk (`/proc/pressure/io`, 10
+    /// s).
     pub max_io: Option<f64>,
     /// While this file exists.
     pub flag_file: Option<PathBuf>,
@@ -194,7 +196,8 @@ struct Why {
     hung: bool,
 }
 
-/// Why a command can never say that it is time to work: the shell cannot run it. It is run once for this.
+/// Why a command can never say that it is time to work: the shell cannot run it. It is run once for
+/// this.
 pub async fn unusable(command: &str) -> Option<String> {
     let why = refuses(command).await?;
     why.for_ever.then_some(why.text)

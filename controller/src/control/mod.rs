@@ -34,7 +34,8 @@ use crate::two_phase::Failure;
 pub struct Knobs {
     /// Begin nothing new.
     pub paused: bool,
-    /// Mailboxes at once, at most; each is on both hosts, so it is also the most at once on each of them.
+    /// Mailboxes at once, at most; each is on both hosts, so it is also the most at once on each of
+    /// them.
     pub parallel: usize,
     /// For how many at once there is room on the hosts and in this process.
     pub most: usize,
@@ -84,7 +85,8 @@ pub struct Live {
     pub messages_rate: f64,
     /// Seconds until the end at that rate of mailboxes; `None` if nothing moves.
     pub eta_seconds: Option<u64>,
-    /// The same by messages, and by bytes of messages: from a sample of what was to be done, once there is one.
+    /// The same by messages, and by bytes of messages: from a sample of what was to be done, once
+    /// there is one.
     pub eta_messages_seconds: Option<u64>,
     /// See above.
     pub eta_bytes_seconds: Option<u64>,

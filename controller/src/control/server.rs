@@ -30,8 +30,8 @@ pub enum Ask {
     Stop,
     /// Change a limit; `off` takes it away.
     Set {
-        /// `parallel`, `parallel-partition`, `target-lock`, `nice-ratio`, `lock-wait`, `host-wait`, `max-load`,
-        /// `max-io`, `flag-file`, `wait-command` or `window`.
+        /// `parallel`, `parallel-partition`, `target-lock`, `nice-ratio`, `lock-wait`, `host-wait`,
+        /// `max-load`, `max-io`, `flag-file`, `wait-command` or `window`.
         key: String,
         /// Its value.
         value: String,
@@ -69,8 +69,8 @@ pub fn socket_path(state: &Path) -> PathBuf {
     name.into()
 }
 
-/// Answers at a socket until the future is dropped; the file goes with the first value. The caller owns the state file, so a socket that
-/// is there already is a dead one.
+/// Answers at a socket until the future is dropped; the file goes with the first value. The caller
+/// owns the state file, so a socket that is there already is a dead one.
 ///
 /// # Errors
 /// The socket cannot be made.

@@ -1,4 +1,5 @@
-//! Counts what a run does: rates, the slowest locks, how many mailboxes at once they allow, and when it ends.
+//! Counts what a run does: rates, the slowest locks, how many mailboxes at once they allow, and
+//! when it ends.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

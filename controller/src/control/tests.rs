@@ -144,7 +144,8 @@ fn large_mailboxes_that_are_left_make_the_end_later() {
         messages,
         bytes,
     };
-    // Half of the mailboxes have a message of 1 kB, half have 99 of 1 MB; the small ones come first.
+    // Half of the mailboxes have a message of 1 kB, half have 99 of 1 MB; the small ones come
+    // first.
     let all: Vec<Sampled> = (0..100)
         .map(|n| {
             if n < 50 {

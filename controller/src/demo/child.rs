@@ -1,8 +1,8 @@
 //! A slotd as a child process: started, waited for, stopped.
 //!
-//! Promises: no child outlives the value that stands for it, nor the process: it is told to end when
-//! its parent does, even if that is killed. A terminal's Ctrl-C does not reach it, so that a run can
-//! finish what it has begun.
+//! Promises: no child outlives the value that stands for it, nor the process: it is told to end
+//! when its parent does, even if that is killed. A terminal's Ctrl-C does not reach it, so that a
+//! run can finish what it has begun.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -40,8 +40,8 @@ impl Slotd {
     ///
     /// `sha1s_from` is a slotd that it may ask for cyrus.sha1s files that it lacks.
     ///
-    /// Must be called from a thread that lives as long as the process: the system ends the child with
-    /// the thread that made it.
+    /// Must be called from a thread that lives as long as the process: the system ends the child
+    /// with the thread that made it.
     ///
     /// # Errors
     /// If it cannot be started, ends, or does not serve in time.
@@ -162,8 +162,8 @@ fn listening(stdout: ChildStdout) -> Option<String> {
     answer.recv_timeout(START).ok()
 }
 
-/// What the hidden subcommand does: `demo-slotd PARENT-PID ARGS...` is `slotd ARGS...` that ends with
-/// its parent.
+/// What the hidden subcommand does: `demo-slotd PARENT-PID ARGS...` is `slotd ARGS...` that ends
+/// with its parent.
 #[must_use]
 pub fn be_slotd(parent: u32, mut args: Vec<OsString>) -> ExitCode {
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));

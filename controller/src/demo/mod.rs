@@ -1,13 +1,14 @@
-//! A whole migration on stores that the demo makes itself, for people who meet reguid for the first time.
+//! A whole migration on stores that the demo makes itself, for people who meet reguid for the first
+//! time.
 //!
-//! Two hosts are laid out in one directory: [`store`] builds mail stores as a Cyrus 2.3.9 leaves them
-//! (tests and benches use it too), the messages of the replica are hashed ahead of time, a slotd is
-//! started for each host as a child process, and the very code of `controller upgrade` migrates them.
-//! [`verify`] then checks what was done, with eyes of its own.
+//! Two hosts are laid out in one directory: [`store`] builds mail stores as a Cyrus 2.3.9 leaves
+//! them (tests and benches use it too), the messages of the replica are hashed ahead of time, a
+//! slotd is started for each host as a child process, and the very code of `controller upgrade`
+//! migrates them. [`verify`] then checks what was done, with eyes of its own.
 //!
-//! Promises: nothing outside of its directory is touched. Children and, unless it is to be kept, the
-//! directory are gone when it ends, on every path and after SIGINT, SIGTERM and SIGHUP; after SIGKILL
-//! the children end by themselves and the directory stays.
+//! Promises: nothing outside of its directory is touched. Children and, unless it is to be kept,
+//! the directory are gone when it ends, on every path and after SIGINT, SIGTERM and SIGHUP; after
+//! SIGKILL the children end by themselves and the directory stays.
 
 mod child;
 mod error;

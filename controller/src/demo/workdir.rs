@@ -86,8 +86,8 @@ fn temp_dir(root: &Path) -> Result<TempDir, IoError> {
         .io_context("create a directory in", root)
 }
 
-/// `TMPDIR` if it is set, else `/var/tmp` where it is usable: that is a disk, and what the demo says
-/// about durable commits means something there; `/tmp` is often memory.
+/// `TMPDIR` if it is set, else `/var/tmp` where it is usable: that is a disk, and what the demo
+/// says about durable commits means something there; `/tmp` is often memory.
 fn temporary_root() -> PathBuf {
     let wish = std::env::var_os("TMPDIR").filter(|dir| !dir.is_empty());
     let disk = Path::new("/var/tmp");

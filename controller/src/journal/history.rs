@@ -1,4 +1,5 @@
-//! What the runs of a journal amount to for one mailbox: a rollback takes away what it undid, and itself with it.
+//! What the runs of a journal amount to for one mailbox: a rollback takes away what it undid, and
+//! itself with it.
 
 use super::model::{Row, RunId, Verb};
 
@@ -9,7 +10,8 @@ pub struct Changing {
     pub run: RunId,
     /// What it did.
     pub verb: Verb,
-    /// The run that it undid, if it is a rollback; a rollback without one undid all that there were.
+    /// The run that it undid, if it is a rollback; a rollback without one undid all that there
+    /// were.
     pub undoes: Option<RunId>,
     /// Each side's index version before; `None` where it changed nothing.
     pub before: [Option<u8>; 2],

@@ -173,8 +173,8 @@ pub trait Journal: Send + Sync {
     /// The store cannot be written.
     fn begin_run(&self, spec: &RunSpec, now_ms: i64) -> Result<RunId, JournalError>;
 
-    /// Adds mailboxes to a run; those it has already are left alone: the same name on the same partition, or where
-    /// either does not tell its partition. Returns how many are new.
+    /// Adds mailboxes to a run; those it has already are left alone: the same name on the same
+    /// partition, or where either does not tell its partition. Returns how many are new.
     ///
     /// # Errors
     /// The store cannot be written.
@@ -204,7 +204,8 @@ pub trait Journal: Send + Sync {
         limit: u32,
     ) -> Result<Vec<Row>, JournalError>;
 
-    /// The mailboxes of a run that have this name: one, or one on each partition where it was listed.
+    /// The mailboxes of a run that have this name: one, or one on each partition where it was
+    /// listed.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -226,7 +227,8 @@ pub trait Journal: Send + Sync {
         Ok(self.find_all(run, name)?.into_iter().next())
     }
 
-    /// Mailboxes that a run changed ([`State::Upgraded`]), in order of their ids, after `after`, at most `limit`.
+    /// Mailboxes that a run changed ([`State::Upgraded`]), in order of their ids, after `after`, at
+    /// most `limit`.
     ///
     /// # Errors
     /// The store cannot be read.

@@ -59,7 +59,8 @@ pub struct RunSpec {
     pub master_id: String,
     /// What the replica's slotd calls its host; empty if not known, or if there is none.
     pub replica_id: String,
-    /// Of which mailboxes, so that two starts can be compared; empty if not known, from a journal of an earlier release.
+    /// Of which mailboxes, so that two starts can be compared; empty if not known, from a journal
+    /// of an earlier release.
     pub selection: String,
     /// The same as it was given on the command line, for a person.
     pub words: String,
@@ -81,8 +82,8 @@ impl RunSpec {
 pub const REHASH: &str = "--rehash=";
 
 impl RunSpec {
-    /// Whether every GUID is compared with its message, and what becomes of the wrong ones. It is a part of what the run is, and
-    /// so of its selection.
+    /// Whether every GUID is compared with its message, and what becomes of the wrong ones. It is a
+    /// part of what the run is, and so of its selection.
     #[must_use]
     pub fn rehash(&self) -> Option<Rehash> {
         let mut words = self.selection.split(' ');
@@ -293,7 +294,8 @@ pub struct Job {
 
 impl From<Row> for Job {
     fn from(row: Row) -> Self {
-        // Listed on two partitions: the host is asked for the name alone, and refuses it while both are there.
+        // Listed on two partitions: the host is asked for the name alone, and refuses it while both
+        // are there.
         let partition = match row.reason {
             Some(Reason::TwoPlaces) => None,
             _ => row.partition,

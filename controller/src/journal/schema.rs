@@ -5,8 +5,8 @@ pub(super) fn create() -> String {
     [RUNS, MAILBOX, MAILBOX_INDEXES, ATTEMPT, VIEWS].concat()
 }
 
-/// Makes this release's file of one of version 2. The key of a mailbox in a run has its partition: `SQLite` changes no
-/// such thing in place, so the table is made anew.
+/// Makes this release's file of one of version 2. The key of a mailbox in a run has its partition:
+/// `SQLite` changes no such thing in place, so the table is made anew.
 pub(super) fn from_2() -> String {
     let anew = MAILBOX.replace("TABLE mailbox (", "TABLE mailbox_3 (");
     [

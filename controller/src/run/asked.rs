@@ -1,8 +1,9 @@
 //! What a start was asked to work on: by this a run that was stopped is known again.
 //!
-//! A run is its verb, its target, its pair and its selection. The selection is everything (of a partition), or a set
-//! of mailboxes; two sets are the same if they have the same names on the same partitions, wherever they were
-//! written down. Options that change what is done to a mailbox belong to it ([`Settings::part_of_the_run`]).
+//! A run is its verb, its target, its pair and its selection. The selection is everything (of a
+//! partition), or a set of mailboxes; two sets are the same if they have the same names on the same
+//! partitions, wherever they were written down. Options that change what is done to a mailbox
+//! belong to it ([`Settings::part_of_the_run`]).
 
 use std::fmt::Write as _;
 

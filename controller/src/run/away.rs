@@ -2,11 +2,12 @@
 //!
 //! # What it promises
 //!
-//! * A host is called away only after it was asked again, on a connection of its own, and did not answer as
-//!   itself. While one is away nothing new begins, so no lock is held for it and no mailbox fails.
+//! * A host is called away only after it was asked again, on a connection of its own, and did not
+//!   answer as itself. While one is away nothing new begins, so no lock is held for it and no
+//!   mailbox fails.
 //! * It is asked again with pauses that double, with jitter, for at most `host_wait`.
-//! * A partition that is not mounted parks its own mailboxes, decided ones too; the others go on. It is asked for
-//!   in the same way, with `STATUS` of one of its mailboxes, which takes no lock.
+//! * A partition that is not mounted parks its own mailboxes, decided ones too; the others go on.
+//!   It is asked for in the same way, with `STATUS` of one of its mailboxes, which takes no lock.
 //! * Every wait is named ([`Away::reason`], [`Away::parked`]) and has a bound.
 //!
 //! # What a crash leaves
@@ -125,7 +126,8 @@ impl Away {
         self.inner.changed.subscribe()
     }
 
-    /// A connection to this host failed: has it asked whether it is there, unless somebody does already.
+    /// A connection to this host failed: has it asked whether it is there, unless somebody does
+    /// already.
     pub(super) fn suspect(&self, side: Side, why: &str) {
         if self.inner.host_wait().is_zero() {
             return;
@@ -206,8 +208,8 @@ impl Away {
         })
     }
 
-    /// A host refused this mailbox because its partition is not mounted. Whether it is parked, rather than
-    /// failed.
+    /// A host refused this mailbox because its partition is not mounted. Whether it is parked,
+    /// rather than failed.
     pub(super) fn park(&self, side: Side, job: &Job, why: &str) -> bool {
         if self.inner.host_wait().is_zero() {
             return false;

@@ -1,5 +1,5 @@
-//! How a run begins: the hosts are greeted, the journal's last run is taken up or a new one begun, and what
-//! failed is queued again.
+//! How a run begins: the hosts are greeted, the journal's last run is taken up or a new one begun,
+//! and what failed is queued again.
 
 use indexfile::mailbox::MailboxName;
 
@@ -38,8 +38,8 @@ pub(super) struct Start {
 }
 
 impl Start {
-    /// Compares what is asked for with the last run: that one is gone on with if it was stopped and is the same. Changes
-    /// nothing.
+    /// Compares what is asked for with the last run: that one is gone on with if it was stopped and
+    /// is the same. Changes nothing.
     ///
     /// # Errors
     /// It was stopped and is another one, and nobody gave it up; or the hosts have changed places.
@@ -244,8 +244,8 @@ fn requeue_in(
     }
 }
 
-/// Adds everything to a run. A name that is on two partitions fails at once: nobody could say which one is meant,
-/// and the wrong one may be what a rename that was cut short has left.
+/// Adds everything to a run. A name that is on two partitions fails at once: nobody could say which
+/// one is meant, and the wrong one may be what a rename that was cut short has left.
 pub(super) fn fill(parts: &Parts, run: RunId, spool: &Spool) -> Result<(), RunError> {
     let mut after = 0;
     loop {

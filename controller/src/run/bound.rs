@@ -2,15 +2,17 @@
 //!
 //! # What it promises
 //!
-//! * Before anything else each host says which store it has. A store that is not the journal's, or not that of an open
-//!   transaction, is refused: there a mailbox that is missing would prove nothing, and one that is there is another one.
-//! * Every connection of a run registers the journal, so that no other coordinator comes between, and says again which
-//!   store it leads to: an address may change hands.
+//! * Before anything else each host says which store it has. A store that is not the journal's, or
+//!   not that of an open transaction, is refused: there a mailbox that is missing would prove
+//!   nothing, and one that is there is another one.
+//! * Every connection of a run registers the journal, so that no other coordinator comes between,
+//!   and says again which store it leads to: an address may change hands.
 //! * The registration is held for the whole run, and taken back at its end if nothing is left open.
 //!
 //! # What a crash leaves
 //!
-//! Connections that close. The slotds remember that this journal may have decided something, and tell every other one.
+//! Connections that close. The slotds remember that this journal may have decided something, and
+//! tell every other one.
 
 use std::sync::Arc;
 
@@ -149,7 +151,8 @@ impl Bound {
         }
     }
 
-    /// Tells the hosts that nothing is open, if that is so. Whom that does not reach, tells others of this journal.
+    /// Tells the hosts that nothing is open, if that is so. Whom that does not reach, tells others
+    /// of this journal.
     pub async fn leave(&self, journal: &dyn Journal) {
         let open = journal.open_transactions(MailboxId(0), 1);
         if !open.is_ok_and(|open| open.is_empty()) {

@@ -2,8 +2,9 @@
 //!
 //! # What it promises
 //!
-//! * Counted are attempts of this invocation. What only has to wait (a lock, a host, a mount, replication) is no
-//!   failure; a mailbox that is gone counts as one here, because many of them are a store that is not there.
+//! * Counted are attempts of this invocation. What only has to wait (a lock, a host, a mount,
+//!   replication) is no failure; a mailbox that is gone counts as one here, because many of them
+//!   are a store that is not there.
 //! * Once it has tripped nothing new begins; what is under way comes to its end.
 //!
 //! # What a crash leaves

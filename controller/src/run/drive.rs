@@ -22,8 +22,8 @@ use crate::two_phase::{
 /// Longest pause between two attempts to settle a decided transaction.
 const SETTLE_PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// How often a side that has locks and waits for the other is asked whether it still has them; more often where its lease is
-/// short.
+/// How often a side that has locks and waits for the other is asked whether it still has them; more
+/// often where its lease is short.
 const PULSE: Duration = Duration::from_secs(1);
 /// But not more often than this.
 const PULSE_MIN: Duration = Duration::from_millis(20);
@@ -89,8 +89,8 @@ impl Pair {
 pub(super) enum End {
     /// The machine came to its end.
     Came(Outcome),
-    /// It is decided, and a partition that it needs is not mounted: nothing is locked, the decision stays open in
-    /// the journal, and it is taken up from there as after a restart.
+    /// It is decided, and a partition that it needs is not mounted: nothing is locked, the decision
+    /// stays open in the journal, and it is taken up from there as after a restart.
     Waits(Side, Failure),
 }
 
@@ -201,8 +201,8 @@ pub(super) async fn drive(
                         .submit(change(mailbox, entry), Durability::Lazy);
                 }
                 Action::Wait { attempt } => {
-                    // Only decided transactions pause, and with nothing locked. Further attempts at a partition
-                    // that is not there would only bring it nearer to "in doubt".
+                    // Only decided transactions pause, and with nothing locked. Further attempts at
+                    // a partition that is not there would only bring it nearer to "in doubt".
                     if let Some((side, failure)) = unmounted.take() {
                         return so_far.end(End::Waits(side, failure));
                     }
@@ -294,8 +294,8 @@ fn refused_unmounted(event: &Event) -> Option<(Side, Failure)> {
     (refusal.reason == Reason::Unmounted).then_some((*side, failure))
 }
 
-/// The pause before attempt number `attempt` to settle: at a host that is away, another one would only bring it
-/// nearer to "in doubt".
+/// The pause before attempt number `attempt` to settle: at a host that is away, another one would
+/// only bring it nearer to "in doubt".
 fn pause(around: &Surroundings<'_>, attempt: u32) -> BoxFuture<'static, ()> {
     let pause = backoff(around.settings.settle_pause, attempt, SETTLE_PAUSE_MAX);
     let back = around.away.back();

@@ -173,7 +173,8 @@ pub(super) fn sum_up(
     Ok(summary)
 }
 
-/// Works until nothing is pending, or the passes are used up, or it is told to stop, or a host stays away.
+/// Works until nothing is pending, or the passes are used up, or it is told to stop, or a host
+/// stays away.
 pub(super) async fn work(shared: &Arc<Shared>, run: RunId, scope: &Scope) -> Result<(), RunError> {
     let (parts, control) = (&shared.parts, &shared.control);
     if let Some(info) = parts.journal.run(run)? {

@@ -1,8 +1,9 @@
 //! Locks a mailbox that was decided upon, and no other one of its name.
 //!
-//! Between the decision and `COMMIT` its owner may rename it, delete it, or make a new one of that name. "No such mailbox"
-//! then says nothing of the one that was decided upon, so it is looked for by its unique id: found elsewhere, it is locked
-//! there. Only a host that looked through its whole store, twice, and has no mailbox with that id proves that it is gone.
+//! Between the decision and `COMMIT` its owner may rename it, delete it, or make a new one of that
+//! name. "No such mailbox" then says nothing of the one that was decided upon, so it is looked for
+//! by its unique id: found elsewhere, it is locked there. Only a host that looked through its whole
+//! store, twice, and has no mailbox with that id proves that it is gone.
 
 use slotd::client::ClientError;
 use slotd::protocol::{Command, Find, Found, Lock, Named, Reply};

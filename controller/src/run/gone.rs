@@ -1,7 +1,8 @@
 //! Whether a mailbox that its master does not find any more was deleted by its owner.
 //!
-//! A slotd that was started on an empty or on another store finds none of them. So one is gone only if the store is
-//! otherwise there: if another mailbox of its partition is. Asks, and changes nothing.
+//! A slotd that was started on an empty or on another store finds none of them. So one is gone only
+//! if the store is otherwise there: if another mailbox of its partition is. Asks, and changes
+//! nothing.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,5 +1,6 @@
-//! What the hosts' answers tell an operator beside the outcome: identifiers that were cut, and hosts that are not alike in
-//! what a transaction need not agree about. Counts and one example each; of this invocation alone.
+//! What the hosts' answers tell an operator beside the outcome: identifiers that were cut, and
+//! hosts that are not alike in what a transaction need not agree about. Counts and one example
+//! each; of this invocation alone.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -65,7 +66,8 @@ pub struct Warnings {
     pub cut: u64,
     /// With `--rehash`: GUIDs of both hosts that were found not to be the SHA-1s of their messages.
     pub wrong_guids: u64,
-    /// Expunged records of both hosts whose message is gone, so that their GUID could not be compared.
+    /// Expunged records of both hosts whose message is gone, so that their GUID could not be
+    /// compared.
     pub not_compared: u64,
     /// One host had UUIDs to bring back that the other had not.
     pub unlike_uuids: Told,

@@ -14,8 +14,8 @@
 //!   grow with the number of mailboxes.
 //! * Every wait has a bound.
 //! * A run in which too much fails stops by itself, and can be gone on with (see `breaker`).
-//! * A host that is away, or a partition that is not mounted, fails no mailbox: they wait for it, for
-//!   `host_wait` at most (see `away`).
+//! * A host that is away, or a partition that is not mounted, fails no mailbox: they wait for it,
+//!   for `host_wait` at most (see `away`).
 //! * [`Stop::Finish`] lets the transactions under way end; [`Stop::Now`] rolls back those that
 //!   are not decided.
 //!

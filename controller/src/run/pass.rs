@@ -1,4 +1,5 @@
-//! One pass over what is pending: begins mailboxes while there is room, and waits while there is none.
+//! One pass over what is pending: begins mailboxes while there is room, and waits while there is
+//! none.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,7 +31,8 @@ struct Pass<'a> {
     last: bool,
 }
 
-/// Takes each pending mailbox of the scope once. Returns how many are to be tried again in another pass.
+/// Takes each pending mailbox of the scope once. Returns how many are to be tried again in another
+/// pass.
 ///
 /// # Errors
 /// The journal failed, or a task.

@@ -42,7 +42,8 @@ pub(super) struct Peer {
 pub(super) struct Target {
     pub(super) job: Job,
     pub(super) lock_wait: Duration,
-    /// Whether only the partition of the list will do, and not another one to which the mailbox was moved since.
+    /// Whether only the partition of the list will do, and not another one to which the mailbox was
+    /// moved since.
     pub(super) strict: bool,
     pub(super) asks: Asks,
     /// The mailbox's unique id on each side, if it was decided upon earlier.
@@ -183,8 +184,8 @@ impl Peer {
             let command = target.anywhere().command(self.side, request);
             result = self.call(&command).await;
         }
-        // What took long is old by now. Bringing it up to date takes less and less, and what is left then is done under
-        // the locks.
+        // What took long is old by now. Bringing it up to date takes less and less, and what is
+        // left then is done under the locks.
         let mut spent = started.elapsed();
         let mut rounds = MORE_ROUNDS;
         while matches!(request, Request::Prepare { .. })
@@ -323,8 +324,9 @@ impl Peer {
         result
     }
 
-    /// As [`Peer::call`] for commands that change nothing, or begin something: if the connection had
-    /// been idle and has ended since, as at a restart of the slotd, another one is tried at once.
+    /// As [`Peer::call`] for commands that change nothing, or begin something: if the connection
+    /// had been idle and has ended since, as at a restart of the slotd, another one is tried at
+    /// once.
     ///
     /// # Errors
     /// As [`Peer::call`].

@@ -2,9 +2,12 @@
 //!
 //! # What it promises
 //!
-//! * It only looks: no lock, nothing written, no transaction, and a bound to the number of mailboxes it asks about.
-//! * What it does not know it does not guess: a slotd of an earlier release says less, and that is told.
-//! * What would refuse every mailbox refuses the run, before there is one. What would refuse some is told.
+//! * It only looks: no lock, nothing written, no transaction, and a bound to the number of
+//!   mailboxes it asks about.
+//! * What it does not know it does not guess: a slotd of an earlier release says less, and that is
+//!   told.
+//! * What would refuse every mailbox refuses the run, before there is one. What would refuse some
+//!   is told.
 //!
 //! # What a crash leaves
 //!

@@ -1,7 +1,7 @@
 //! The queue of one pass: pages through what is pending, each mailbox once.
 //!
-//! Memory is flat: a page of the journal, and at most [`ASIDE_MAX`] mailboxes that were met and could not
-//! begin. Nothing is kept: what is in here is pending in the journal.
+//! Memory is flat: a page of the journal, and at most [`ASIDE_MAX`] mailboxes that were met and
+//! could not begin. Nothing is kept: what is in here is pending in the journal.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -50,8 +50,9 @@ pub(super) enum Scope {
     Names(VecDeque<MailboxName>),
 }
 
-/// The queue of one pass. A mailbox that an earlier run left in doubt is passed over: a new transaction would
-/// start from two hosts that may differ, and its "rolled back" would hide that. Only recovery ends it.
+/// The queue of one pass. A mailbox that an earlier run left in doubt is passed over: a new
+/// transaction would start from two hosts that may differ, and its "rolled back" would hide that.
+/// Only recovery ends it.
 pub(super) struct Queue {
     journal: Arc<dyn Journal>,
     run: RunId,

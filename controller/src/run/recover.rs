@@ -35,8 +35,8 @@ enum Fate {
     Waits,
 }
 
-/// Brings every open transaction of the journal to its end, and does nothing else. Those whose partition is not
-/// mounted are waited for, as a run does.
+/// Brings every open transaction of the journal to its end, and does nothing else. Those whose
+/// partition is not mounted are waited for, as a run does.
 ///
 /// # Errors
 /// A host does not answer, the journal fails, or the transactions do not fit the hosts given.

@@ -1,7 +1,8 @@
 //! What `--rehash` finds: GUIDs that are not the SHA-1s of their messages.
 //!
-//! With `report` a mailbox that has such ends as one that is as before, for a reason that is in the journal: so a report that was
-//! stopped goes on, and `report` and the exit code know of all of it. Nothing was changed, so a crash leaves nothing.
+//! With `report` a mailbox that has such ends as one that is as before, for a reason that is in the
+//! journal: so a report that was stopped goes on, and `report` and the exit code know of all of it.
+//! Nothing was changed, so a crash leaves nothing.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

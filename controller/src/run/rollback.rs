@@ -1,11 +1,12 @@
-//! Undoes a run: each mailbox that it changed comes back to the version it had, in a run of its own. Or undoes all of them:
-//! each mailbox comes back to what it was before the first.
+//! Undoes a run: each mailbox that it changed comes back to the version it had, in a run of its
+//! own. Or undoes all of them: each mailbox comes back to what it was before the first.
 //!
 //! # What it promises
 //!
-//! Two-phase and resumable like every run. What a later run changed again, and was not undone since, is left alone and told:
-//! undoing the middle of a history would take away what came after. Nothing is written into the
-//! run that is undone. Where nothing is left to bring back no run is begun.
+//! Two-phase and resumable like every run. What a later run changed again, and was not undone
+//! since, is left alone and told: undoing the middle of a history would take away what came after.
+//! Nothing is written into the run that is undone. Where nothing is left to bring back no run is
+//! begun.
 //!
 //! # What a crash leaves
 //!
@@ -39,8 +40,8 @@ const GUIDS: u8 = 10;
 /// So many mailboxes that are left alone are named; the rest is counted.
 const TOLD: u64 = 20;
 
-/// The run that `rollback` is to undo: by number, or the last one that is no rollback itself, so that
-/// the same words mean the same run when a rollback is taken up again.
+/// The run that `rollback` is to undo: by number, or the last one that is no rollback itself, so
+/// that the same words mean the same run when a rollback is taken up again.
 ///
 /// # Errors
 /// There is none, or the journal cannot be read.
@@ -60,7 +61,8 @@ pub fn run_to_undo(journal: &dyn Journal, number: Option<i64>) -> Result<RunInfo
     Err(RunError::Nothing("there is no run to undo".to_owned()))
 }
 
-/// The runs that began at a moment (milliseconds since 1970) or later and are no rollbacks, the last first.
+/// The runs that began at a moment (milliseconds since 1970) or later and are no rollbacks, the
+/// last first.
 ///
 /// # Errors
 /// There is none, or the journal cannot be read.
@@ -79,7 +81,8 @@ pub fn runs_since(journal: &dyn Journal, started_ms: i64) -> Result<Vec<RunId>, 
     Ok(runs)
 }
 
-/// Which of the names each of these runs has; all of it without names. Runs that have none of them are left out.
+/// Which of the names each of these runs has; all of it without names. Runs that have none of them
+/// are left out.
 ///
 /// # Errors
 /// No run has a name, or the journal cannot be read.
@@ -108,12 +111,12 @@ pub fn names_of_runs(
     }
 }
 
-/// Brings back what the run in [`super::Settings::undoes`] changed, or, without one, what all runs did; all of it, or
-/// these names.
+/// Brings back what the run in [`super::Settings::undoes`] changed, or, without one, what all runs
+/// did; all of it, or these names.
 ///
 /// # Errors
-/// There is no such run, it has no such mailbox, it was about other hosts, or it could not go on. What happened to
-/// single mailboxes is in the summary.
+/// There is no such run, it has no such mailbox, it was about other hosts, or it could not go on.
+/// What happened to single mailboxes is in the summary.
 pub async fn rollback(
     parts: Parts,
     names: &[MailboxName],

@@ -1,4 +1,5 @@
-//! How many mailboxes at once there is room for: connections of each slotd, and descriptors of this process.
+//! How many mailboxes at once there is room for: connections of each slotd, and descriptors of this
+//! process.
 //!
 //! More than that would only wait for each other, and end as if a host were away.
 
@@ -6,7 +7,8 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::two_phase::Side;
 
-/// Connections of a host that are not a mailbox's: to ask whether it is back, how large mailboxes are, and the like.
+/// Connections of a host that are not a mailbox's: to ask whether it is back, how large mailboxes
+/// are, and the like.
 const APART: u32 = 3;
 /// Descriptors for the journal, the control socket, terminals and the rest of the process.
 const FILES_APART: u64 = 64;

@@ -1,5 +1,5 @@
-//! How much a large run has to do: a few of its mailboxes are looked at beforehand, spread evenly, for an ETA by
-//! messages and by bytes. `STATUS` takes no lock; the run does not wait for it.
+//! How much a large run has to do: a few of its mailboxes are looked at beforehand, spread evenly,
+//! for an ETA by messages and by bytes. `STATUS` takes no lock; the run does not wait for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,8 @@ pub(super) async fn sample(shared: Arc<Shared>, run: RunId, totals: Totals) {
     shared.control.expects(totals.pending, sampled);
 }
 
-/// Pending mailboxes at even distances. Ids of one run follow each other, so nothing is counted for this.
+/// Pending mailboxes at even distances. Ids of one run follow each other, so nothing is counted for
+/// this.
 fn spread(shared: &Shared, run: RunId, mailboxes: u64) -> Vec<Job> {
     let journal = &shared.parts.journal;
     let page = |after| {

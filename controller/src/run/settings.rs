@@ -33,9 +33,11 @@ pub struct Settings {
     pub settle_pause: Duration,
     /// How long `LOCK` may queue.
     pub lock_wait: Duration,
-    /// How long a host that is away, or a partition that is not mounted, is waited for; zero is not at all.
+    /// How long a host that is away, or a partition that is not mounted, is waited for; zero is not
+    /// at all.
     pub host_wait: Duration,
-    /// Whether new files are written before the locks are taken. Messages are hashed before in any case.
+    /// Whether new files are written before the locks are taken. Messages are hashed before in any
+    /// case.
     pub prepare: Write,
     /// A UID on one side only is a failure.
     pub require_in_sync: bool,
@@ -47,15 +49,15 @@ pub struct Settings {
     pub abandon: Option<RunId>,
     /// On the way down no UUID comes back: GUIDs are cut, on both hosts alike.
     pub cut: bool,
-    /// The operator says that the servers of both hosts are stopped: a process that has a file of a store open
-    /// refuses the run.
+    /// The operator says that the servers of both hosts are stopped: a process that has a file of a
+    /// store open refuses the run.
     pub servers_stopped: bool,
     /// In an upgrade to version 10, every GUID is compared with its message.
     pub rehash: Option<Rehash>,
 }
 
-/// What a person must know before mailboxes get an index of version 10, quiet or not. What slotd can see does not tell
-/// 2.3.9 from 2.3.10: the same files, the same locks.
+/// What a person must know before mailboxes get an index of version 10, quiet or not. What slotd
+/// can see does not tell 2.3.9 from 2.3.10: the same files, the same locks.
 pub const SERVERS_BEFORE_2_3_10: &str = "\
 WARNING: Cyrus 2.3.0 to 2.3.9 damage an index of version 10 (flags and GUIDs are overwritten): every server that \
 opens these mailboxes, on both hosts, must be 2.3.10 or later";
@@ -92,7 +94,8 @@ impl Settings {
         }
     }
 
-    /// The options that say what is done to a mailbox, as they are given: with others it is another run.
+    /// The options that say what is done to a mailbox, as they are given: with others it is another
+    /// run.
     #[must_use]
     pub fn part_of_the_run(&self) -> Vec<String> {
         let cut = self.cut.then(|| "--uuids cut".to_owned());
@@ -100,8 +103,8 @@ impl Settings {
         cut.into_iter().chain(rehash).collect()
     }
 
-    /// The plan of one transaction: to bring both sides to version `to`, or in a rollback those to their
-    /// versions before that have one. `restores`: with the identifiers that they had.
+    /// The plan of one transaction: to bring both sides to version `to`, or in a rollback those to
+    /// their versions before that have one. `restores`: with the identifiers that they had.
     #[must_use]
     pub fn plan(&self, to: u8, replica: bool, back: [Option<u8>; 2], restores: bool) -> Plan {
         let before = back.into_iter().flatten().next();

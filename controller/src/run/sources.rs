@@ -32,7 +32,8 @@ pub enum Source {
     Stdin,
     /// Every mailbox of the master, as its slotd finds them on the disks.
     Master,
-    /// Those of another source that are on this partition, or that do not tell theirs and are meant there.
+    /// Those of another source that are on this partition, or that do not tell theirs and are meant
+    /// there.
     On(String, Box<Source>),
 }
 

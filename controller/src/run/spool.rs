@@ -2,8 +2,9 @@
 //!
 //! # What it promises
 //!
-//! * Who has it knows all of it: how many there are, whether there is any, which name is on two partitions, and a
-//!   digest by which two lists can be compared, whatever the order of their lines.
+//! * Who has it knows all of it: how many there are, whether there is any, which name is on two
+//!   partitions, and a digest by which two lists can be compared, whatever the order of their
+//!   lines.
 //! * Each mailbox once: a name with a partition stands also for the same name without one.
 //! * Memory is flat: it lies in a temporary file that has no name.
 //!
@@ -149,7 +150,8 @@ impl Spool {
         Ok(hex)
     }
 
-    /// The next mailboxes, in the order in which they were first listed, at most `limit`; 0 is before the first.
+    /// The next mailboxes, in the order in which they were first listed, at most `limit`; 0 is
+    /// before the first.
     ///
     /// # Errors
     /// The temporary file cannot be read.

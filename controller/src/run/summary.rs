@@ -65,7 +65,8 @@ pub struct Summary {
     pub lag: u64,
     /// Open transactions of an earlier run that were settled first.
     pub recovered: u64,
-    /// Directories that may be mailboxes and that the master does not list; only where this invocation had it list them.
+    /// Directories that may be mailboxes and that the master does not list; only where this
+    /// invocation had it list them.
     pub odd: Odd,
     /// Entries of the list that are none.
     pub bad_entries: Odd,
@@ -155,7 +156,8 @@ impl Summary {
             unchanged: totals.unchanged,
             rolled_back: totals.rolled_back.saturating_sub(wrong_guid),
             wrong_guid,
-            // Of whatever run: what an earlier one left in doubt must not be forgotten by a later one.
+            // Of whatever run: what an earlier one left in doubt must not be forgotten by a later
+            // one.
             in_doubt: open.in_doubt,
             waiting: open.waiting,
             pending: totals.pending,

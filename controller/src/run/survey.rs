@@ -46,7 +46,8 @@ pub struct Asking<'a> {
 /// So many mailboxes are looked at before a person relies on the answer.
 const LOOKED_AT: u64 = 50;
 
-/// Looks at both hosts, and goes through the sources; of single mailboxes only a sample is asked about.
+/// Looks at both hosts, and goes through the sources; of single mailboxes only a sample is asked
+/// about.
 ///
 /// # Errors
 /// The list cannot be read, or the master does not answer.

@@ -1,7 +1,8 @@
 //! By what name the hosts know a run, and which way a rollback goes.
 //!
-//! A slotd keeps the identifiers that an upgrade replaced under the name of the run, and the way back of that run asks for these and
-//! no others. The name is the time at which the run began: no two runs of a store have the same, and the journal has it.
+//! A slotd keeps the identifiers that an upgrade replaced under the name of the run, and the way
+//! back of that run asks for these and no others. The name is the time at which the run began: no
+//! two runs of a store have the same, and the journal has it.
 
 use slotd::protocol::Rehash;
 
@@ -12,12 +13,14 @@ use crate::journal::{Journal, JournalError, RunId, RunSpec, Verb};
 pub(super) struct Token {
     /// The run's own name.
     pub(super) own: u64,
-    /// Whose changes are taken back by old identifiers: those of the run undone, 0 for those of every run; else its own.
+    /// Whose changes are taken back by old identifiers: those of the run undone, 0 for those of
+    /// every run; else its own.
     pub(super) old: u64,
-    /// Old identifiers come back. Not in a rollback of a downgrade, or of a rollback: there SHA-1s come back.
+    /// Old identifiers come back. Not in a rollback of a downgrade, or of a rollback: there SHA-1s
+    /// come back.
     pub(super) restores: bool,
-    /// What `UPGRADE` says of GUIDs that are no old-style ones, wherever SHA-1s are looked for. A wrong GUID does not show that it is
-    /// one, so who takes back that such came back says it too.
+    /// What `UPGRADE` says of GUIDs that are no old-style ones, wherever SHA-1s are looked for. A
+    /// wrong GUID does not show that it is one, so who takes back that such came back says it too.
     pub(super) rehash: Option<Rehash>,
 }
 

@@ -1,8 +1,10 @@
-//! Keeping both transactions alive while one side works, and making sure of both before the decision.
+//! Keeping both transactions alive while one side works, and making sure of both before the
+//! decision.
 //!
-//! A participant ends a transaction when nobody said anything for its `--max-lock`. One side may work for longer than that,
-//! and the other has nothing to do meanwhile: it is asked for a [`Request::Confirm`] now and then. That is a courtesy; what counts
-//! is the step before the decision: both sides say that they still hold what they staged, or nothing is decided. A
+//! A participant ends a transaction when nobody said anything for its `--max-lock`. One side may
+//! work for longer than that, and the other has nothing to do meanwhile: it is asked for a
+//! [`Request::Confirm`] now and then. That is a courtesy; what counts is the step before the
+//! decision: both sides say that they still hold what they staged, or nothing is decided. A
 //! transaction that ended a long time ago never gets a decision.
 
 use super::coordinator::Coordinator;
@@ -47,7 +49,8 @@ impl Coordinator {
         self.gathered(out);
     }
 
-    /// Both agree: asks them once more whether they hold what they staged. One alone has just said so.
+    /// Both agree: asks them once more whether they hold what they staged. One alone has just said
+    /// so.
     pub(super) fn confirm(&mut self, out: &mut Vec<Action>) {
         if !self.sides.iter().all(|s| s.in_attempt) {
             self.decide(out);
@@ -71,7 +74,8 @@ impl Coordinator {
         self.confirmed_if_all(out);
     }
 
-    /// Decides once every side in question has confirmed, and every one that was asked to stay alive has.
+    /// Decides once every side in question has confirmed, and every one that was asked to stay
+    /// alive has.
     fn confirmed_if_all(&mut self, out: &mut Vec<Action>) {
         if self.awaiting_any() {
             return;

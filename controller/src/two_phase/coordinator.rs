@@ -211,8 +211,8 @@ impl Coordinator {
     fn on_reply(&mut self, side: Side, request: Request, answer: Answer, out: &mut Vec<Action>) {
         match self.phase.clone() {
             Phase::Preparing => {
-                // Preparing is a courtesy: what is wrong will be said under the lock. But messages that differ are reason
-                // enough to take none.
+                // Preparing is a courtesy: what is wrong will be said under the lock. But messages
+                // that differ are reason enough to take none.
                 if let Answer::No(refusal) = answer
                     && refusal.reason == Reason::Differs
                 {

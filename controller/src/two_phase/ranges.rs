@@ -1,9 +1,11 @@
-//! Finds where two lists differ by asking for digests of ranges of UIDs, and for the lists only where they differ.
+//! Finds where two lists differ by asking for digests of ranges of UIDs, and for the lists only
+//! where they differ.
 //!
-//! One message that replication has not brought yet makes the digests of two whole lists differ. Fetching both lists takes
-//! a command for each 800 messages, under the locks. Digests of parts of a range take one command, and one more for
-//! each part that differs: a hundred thousand messages of which one differs take four commands. Where the
-//! parts that differ are many, the lists are cheaper, and are fetched after all. Pure; a driver asks.
+//! One message that replication has not brought yet makes the digests of two whole lists differ.
+//! Fetching both lists takes a command for each 800 messages, under the locks. Digests of parts of
+//! a range take one command, and one more for each part that differs: a hundred thousand messages
+//! of which one differs take four commands. Where the parts that differ are many, the lists are
+//! cheaper, and are fetched after all. Pure; a driver asks.
 
 use slotd::protocol::{DigestRange, GuidPage, PartDigest};
 
@@ -13,7 +15,8 @@ use super::types::{Comparison, Side};
 /// Where both sides have at most so many messages their lists are fetched: one command each.
 const FEW: u32 = 800;
 const _: () = assert!(FEW as usize == GuidPage::MAX);
-/// Where more parts of a range differ, the lists between the first and the last of them are fetched.
+/// Where more parts of a range differ, the lists between the first and the last of them are
+/// fetched.
 const SPREAD: usize = 16;
 /// After so many differing messages no more are looked for: the sides differ.
 const ENOUGH: u64 = 5;
@@ -50,8 +53,8 @@ pub struct Finder {
 }
 
 impl Finder {
-    /// Nothing asked yet. `messages`: how many the longer list has, as far as is known; `by_content`: the lists are of what the
-    /// messages are.
+    /// Nothing asked yet. `messages`: how many the longer list has, as far as is known;
+    /// `by_content`: the lists are of what the messages are.
     #[must_use]
     pub fn new(messages: u64, by_content: bool) -> Self {
         let all = DigestRange::default();

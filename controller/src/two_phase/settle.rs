@@ -217,8 +217,8 @@ impl Coordinator {
                 // UPGRADE is asked for in any case: the expunge file may not be in step with
                 // the index, after a recovery that could not make new files.
                 state.index_before = index == before && before != wanted;
-                // Undoing an upgrade brings the old GUIDs back; undoing a downgrade, or a way back, has
-                // the SHA-1s computed again, which gives the same ones.
+                // Undoing an upgrade brings the old GUIDs back; undoing a downgrade, or a way back,
+                // has the SHA-1s computed again, which gives the same ones.
                 let uuids_old = before <= wanted && !came_back;
                 self.send(
                     side,

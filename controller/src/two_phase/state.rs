@@ -37,8 +37,8 @@ pub(super) struct SideState {
     pub(super) session: Session,
     /// The command whose reply is owed.
     pub(super) awaiting: Option<Request>,
-    /// The reply to a [`Request::Confirm`] that only keeps the transaction alive is owed; what `awaiting` has is sent
-    /// when it is there.
+    /// The reply to a [`Request::Confirm`] that only keeps the transaction alive is owed; what
+    /// `awaiting` has is sent when it is there.
     pub(super) keeping: bool,
     /// Version before, if something was staged when the decision was taken.
     pub(super) before: Option<u8>,

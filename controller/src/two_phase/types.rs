@@ -60,13 +60,16 @@ impl fmt::Display for Side {
 pub struct Plan {
     /// The index minor version wanted on both sides.
     pub to: u8,
-    /// Whether the master takes part: always, but on the way back of a run that changed the replica alone.
+    /// Whether the master takes part: always, but on the way back of a run that changed the replica
+    /// alone.
     pub master: bool,
     /// Whether there is a replica that takes part; without one the master is the only participant.
     pub replica: bool,
-    /// The one side that is to change; the other takes part to show that both are alike afterwards, and is not changed.
+    /// The one side that is to change; the other takes part to show that both are alike afterwards,
+    /// and is not changed.
     pub only: Option<Side>,
-    /// Bring back the GUIDs that an upgrade replaced, also where the version has room for a whole SHA-1.
+    /// Bring back the GUIDs that an upgrade replaced, also where the version has room for a whole
+    /// SHA-1.
     pub uuids_old: bool,
     /// Send `PREPARE` before taking the locks.
     pub prepare: bool,
@@ -79,9 +82,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether the two sides are compared by what their messages are, and not by what these will be called. On the way down
-    /// to UUIDs Cyrus itself does not see to it that both sides have the same. Where one side alone changes, that both call
-    /// a message the same is what is asked.
+    /// Whether the two sides are compared by what their messages are, and not by what these will be
+    /// called. On the way down to UUIDs Cyrus itself does not see to it that both sides have the
+    /// same. Where one side alone changes, that both call a message the same is what is asked.
     #[must_use]
     pub fn compares_content(&self) -> bool {
         self.only.is_none() && (self.to < FIRST_WITH_GUIDS || self.uuids_old)
@@ -120,8 +123,8 @@ pub enum Request {
         /// Remove the `.OLD` files.
         drop_old: bool,
     },
-    /// Say whether what was locked and staged is still so. Asking keeps a transaction from ending because nobody said
-    /// anything for its participant's `--max-lock`.
+    /// Say whether what was locked and staged is still so. Asking keeps a transaction from ending
+    /// because nobody said anything for its participant's `--max-lock`.
     Confirm,
     /// Unlink what was staged, or put the old inodes back after a held commit; then unlock.
     RollBack,
@@ -153,8 +156,9 @@ pub enum Answer {
         /// As `UPGRADE` answered it, if it is staged (or unchanged) and not committed; else `None`.
         digest: Option<[u8; 20]>,
     },
-    /// To `LOCK` of a mailbox that was decided upon: the host has looked through its whole store, and no mailbox there has
-    /// its unique id. That there is none of its *name* is [`Answer::No`], and proves nothing.
+    /// To `LOCK` of a mailbox that was decided upon: the host has looked through its whole store,
+    /// and no mailbox there has its unique id. That there is none of its *name* is [`Answer::No`],
+    /// and proves nothing.
     Gone,
     /// `NO` or `BAD`.
     No(Refusal),
@@ -196,7 +200,8 @@ pub enum Reason {
     Elsewhere,
     /// It is on more than one partition.
     TwoPlaces,
-    /// Its header or index is not there, and something of it is: it is being made, renamed or deleted, or it is damaged.
+    /// Its header or index is not there, and something of it is: it is being made, renamed or
+    /// deleted, or it is damaged.
     Incomplete,
     /// An index, header or expunge file is damaged or of an unknown kind.
     Damaged,
@@ -220,7 +225,8 @@ pub enum Reason {
     Journal,
     /// The operator stopped the run.
     Interrupted,
-    /// A Cyrus of 2.4 or later, or nobody knows which, serves the store: our locks would protect nothing.
+    /// A Cyrus of 2.4 or later, or nobody knows which, serves the store: our locks would protect
+    /// nothing.
     Served,
     /// Another coordinator is at work on the host.
     Busy,
@@ -321,7 +327,8 @@ impl Reason {
         )
     }
 
-    /// Whether nothing is wrong with the mailbox or its disk: somebody, or something, only has to be waited for.
+    /// Whether nothing is wrong with the mailbox or its disk: somebody, or something, only has to
+    /// be waited for.
     #[must_use]
     pub const fn only_waits(self) -> bool {
         matches!(
@@ -466,8 +473,9 @@ pub enum Event {
     RecordFailed(String),
     /// The time of [`Action::Wait`] is over.
     Waited,
-    /// Some time has passed, of which a participant ends a transaction of its own accord after a few. The machine asks for a
-    /// [`Request::Confirm`] of each side that has locks and waits for the other.
+    /// Some time has passed, of which a participant ends a transaction of its own accord after a
+    /// few. The machine asks for a [`Request::Confirm`] of each side that has locks and waits for
+    /// the other.
     Tick,
     /// The operator asks for an end at once: whatever is not decided is rolled back.
     Abort,

@@ -19,7 +19,8 @@ const ITEMS: usize = 10;
 /// Bytes whose checksum is computed at a time.
 const PIECE: u64 = 16 << 10;
 
-/// Checks the cache at `path` against the records of `indexes` (the index first, then the expunge file).
+/// Checks the cache at `path` against the records of `indexes` (the index first, then the expunge
+/// file).
 pub(super) fn check_cache(path: &Path, indexes: &[&IndexFile], findings: &mut Findings) {
     let Some(index) = indexes.first() else { return };
     let minor = index.minor_version();
@@ -48,7 +49,8 @@ pub(super) fn check_cache(path: &Path, indexes: &[&IndexFile], findings: &mut Fi
     }
 }
 
-/// Checks the content of a `cyrus.cache` against the records of `indexes`, the index being the first.
+/// Checks the content of a `cyrus.cache` against the records of `indexes`, the index being the
+/// first.
 pub fn check_cache_bytes(
     cache: &[u8],
     path: &Path,

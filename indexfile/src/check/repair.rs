@@ -1,7 +1,8 @@
-//! The one repair that can be proved: an expunge file left at an older version beside a version 10 index.
+//! The one repair that can be proved: an expunge file left at an older version beside a version 10
+//! index.
 //!
-//! No tool of Cyrus does this. The new file is written wherever the caller says; putting it in place
-//! needs the mailbox's locks, which are slotd's.
+//! No tool of Cyrus does this. The new file is written wherever the caller says; putting it in
+//! place needs the mailbox's locks, which are slotd's.
 
 use crate::kind::FileKind;
 use crate::read_error::ReadError;
@@ -48,7 +49,8 @@ pub enum RepairError {
 /// would have made of them.
 ///
 /// # Errors
-/// [`RepairError`]; nothing is written unless the two files agree in everything that can be compared.
+/// [`RepairError`]; nothing is written unless the two files agree in everything that can be
+/// compared.
 pub fn repair_expunge<W: Write + ?Sized>(
     index: &IndexFile,
     expunge: &IndexFile,

@@ -1,10 +1,11 @@
 //! The checksum over the messages that replication of 2.4 and later compares.
 //!
-//! Versions 12 to 19 keep in the index's header the XOR, over all messages not expunged, of the CRC-32 of
-//! a line of text made from each: `UID modseq last_updated (flags) internaldate guid`, where `flags` is the XOR
-//! of the CRC-32 of each flag's name in lower case. It needs the names of the user flags, so it is
-//! compared only where `cyrus.header` can be read. Proven on files of Cyrus 3.6.1 of versions 12 to 17. The
-//! checksum of the annotations is not compared: they lie in another database.
+//! Versions 12 to 19 keep in the index's header the XOR, over all messages not expunged, of the
+//! CRC-32 of a line of text made from each: `UID modseq last_updated (flags) internaldate guid`,
+//! where `flags` is the XOR of the CRC-32 of each flag's name in lower case. It needs the names of
+//! the user flags, so it is compared only where `cyrus.header` can be read. Proven on files of
+//! Cyrus 3.6.1 of versions 12 to 17. The checksum of the annotations is not compared: they lie in
+//! another database.
 
 use super::code::Code;
 use super::findings::Findings;
@@ -25,7 +26,8 @@ const SYSTEM_FLAGS: [(u32, &str); 5] = [
 /// Compares the `sync_crc` of an index, if it has one, with its records.
 pub(super) fn check_sync_crc(index: &IndexFile, header: &HeaderFile, findings: &mut Findings) {
     if index.minor_version() > 19 {
-        // Version 20 keeps fractions of seconds; no file of it has been seen to tell how they count.
+        // Version 20 keeps fractions of seconds; no file of it has been seen to tell how they
+        // count.
         return;
     }
     // 0 is also "not computed yet": the server makes it when it is asked for.

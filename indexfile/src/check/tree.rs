@@ -1,4 +1,5 @@
-//! What is to be checked: a file, a mailbox directory, a tree of them, or the mailboxes of a configuration.
+//! What is to be checked: a file, a mailbox directory, a tree of them, or the mailboxes of a
+//! configuration.
 
 use super::findings::Findings;
 use super::mailbox::{check_mailbox, open_and_check};
@@ -13,8 +14,9 @@ use std::path::Path;
 
 /// Checks a file by itself, or a mailbox directory, or all mailbox directories below a directory.
 ///
-/// A mailbox directory is one that holds a `cyrus.index`, `cyrus.header` or `cyrus.expunge`; where these
-/// lie in different trees, see [`check_store`]. Symbolic links below `path` are not followed, and are told.
+/// A mailbox directory is one that holds a `cyrus.index`, `cyrus.header` or `cyrus.expunge`; where
+/// these lie in different trees, see [`check_store`]. Symbolic links below `path` are not followed,
+/// and are told.
 ///
 /// # Errors
 /// Only if `path` itself cannot be looked at; whatever is wrong below it is a finding.
@@ -43,8 +45,8 @@ fn is_part(found: &Found) -> bool {
     found.header.is_there() || found.index.is_there() || found.expunge.is_there()
 }
 
-/// Checks the mailboxes of a configuration, each with its files wherever that puts them: those named, or all that can
-/// be found. Gives the names of which there is nothing.
+/// Checks the mailboxes of a configuration, each with its files wherever that puts them: those
+/// named, or all that can be found. Gives the names of which there is nothing.
 #[must_use]
 pub fn check_store<'a>(
     conf: &ImapdConf,

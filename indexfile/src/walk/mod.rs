@@ -4,10 +4,10 @@
 //! All roots of a partition are walked as one tree: a mailbox whose header lies beside the messages
 //! and whose index lies in the metapartition is found once, with what is where. What cannot be
 //! looked at is one finding, and the rest goes on; no error ends a walk. Links are not followed, so
-//! there are no loops; each link to a directory is reported, because a mailbox may lie behind it. The
-//! root of another partition is not entered. Directories come in order, each before what is below
-//! it, so that a walk can be taken up after any of them. Memory is that of the names on one path.
-//! Only looks; a crash leaves nothing.
+//! there are no loops; each link to a directory is reported, because a mailbox may lie behind it.
+//! The root of another partition is not entered. Directories come in order, each before what is
+//! below it, so that a walk can be taken up after any of them. Memory is that of the names on one
+//! path. Only looks; a crash leaves nothing.
 
 mod trees;
 
@@ -213,7 +213,8 @@ impl Walk {
         self
     }
 
-    /// What was met so far and not yet reported: after [`Walk::new`] the roots that cannot be opened.
+    /// What was met so far and not yet reported: after [`Walk::new`] the roots that cannot be
+    /// opened.
     pub fn into_odd(self) -> impl Iterator<Item = Odd> {
         self.ready.into_iter().filter_map(|step| match step {
             Step::Odd(odd) => Some(odd),

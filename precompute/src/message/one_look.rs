@@ -12,12 +12,12 @@
 //!
 //! That needs three things, and where one is missing the plain way is taken:
 //!
-//! * Times come from this machine's clock: not on NFS, SMB, FUSE or a cluster's file system, so only
-//!   file systems known to be local count ([`local_times`]).
+//! * Times come from this machine's clock: not on NFS, SMB, FUSE or a cluster's file system, so
+//!   only file systems known to be local count ([`local_times`]).
 //! * The clock was not set back meanwhile. The wall clock is compared with the monotonic one, which
 //!   cannot be set, before the first message of a batch and after the last; a batch over which they
-//!   moved against each other by more than [`SLACK`] is read again in the plain way. A clock that is
-//!   slewed, as NTP does, never goes back and moves both.
+//!   moved against each other by more than [`SLACK`] is read again in the plain way. A clock that
+//!   is slewed, as NTP does, never goes back and moves both.
 //! * The message is older than the margin. Mail that was just delivered is looked at twice.
 //!
 //! The margin has more in it than rounding and slack: the kernel sets the time before it copies the

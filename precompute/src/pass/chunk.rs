@@ -33,8 +33,8 @@ pub struct Chunk {
 impl Chunk {
     /// Chunk `number` of its mailbox, whose messages are `items`, in order of UID up to `last_uid`.
     pub fn new(number: u64, last_uid: u32, mut items: Vec<Item>) -> Self {
-        // The last messages run with fewer and fewer lanes, so these had better be small. More order
-        // than that would only make a disk seek.
+        // The last messages run with fewer and fewer lanes, so these had better be small. More
+        // order than that would only make a disk seek.
         items.sort_by_key(|item| item.want.size <= LANE_BYTES as u64);
         Self {
             number,

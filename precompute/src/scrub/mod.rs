@@ -1,10 +1,10 @@
 //! Every message's SHA-1 against the GUID in its index, for any Cyrus from 2.3.10 on.
 //!
-//! Promises: nothing is written and nothing is locked, so it can run on a live server at any
-//! time, and a crash leaves nothing. Every message that has a SHA-1 in its record is read in full;
-//! all others are compared by size. What Cyrus does meanwhile is distinguished from damage by looking again
-//! ([`look`]): a finding was seen at least twice, from two openings of the index. Memory stays flat
-//! whatever the number of mailboxes, messages or findings.
+//! Promises: nothing is written and nothing is locked, so it can run on a live server at any time,
+//! and a crash leaves nothing. Every message that has a SHA-1 in its record is read in full; all
+//! others are compared by size. What Cyrus does meanwhile is distinguished from damage by looking
+//! again ([`look`]): a finding was seen at least twice, from two openings of the index. Memory
+//! stays flat whatever the number of mailboxes, messages or findings.
 //!
 //! Records are those of `cyrus.index` and, in 2.3, of `cyrus.expunge`; expunged messages keep their
 //! files until they are cleaned up, so they are read as well. A record marked unlinked (bit 30) is

@@ -26,7 +26,8 @@ use crate::store::{Place, Step, Target};
 use crate::uid_set::UidSet;
 use crate::worker_pool::Pool;
 
-/// How often a mailbox without an index, or without its directory, is tried before that is reported.
+/// How often a mailbox without an index, or without its directory, is tried before that is
+/// reported.
 const TRIES: u32 = 3;
 
 pub(super) enum Task {

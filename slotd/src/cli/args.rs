@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::client::Addr;
 
-/// The per-host agent of reguid: locks, stages and commits one mailbox a connection, as a controller orders.
+/// The per-host agent of reguid: locks, stages and commits one mailbox a connection, as a
+/// controller orders.
 #[derive(Debug, Parser)]
 #[command(name = "slotd", version, max_term_width = 100)]
 pub(super) struct Args {
@@ -54,8 +55,9 @@ pub(super) struct Serve {
     /// Where to fetch a mailbox's cyrus.sha1s if it is missing here
     #[arg(long, value_name = "ADDR")]
     pub sha1s_from: Option<Addr>,
-    /// The mail server is stopped, and stays so: mailboxes of a Cyrus of 2.4 or later, whose locks are not slotd's, may
-    /// then be worked on. slotd looks that no process has a file of the store open
+    /// The mail server is stopped, and stays so: mailboxes of a Cyrus of 2.4 or later, whose locks
+    /// are not slotd's, may then be worked on. slotd looks that no process has a file of the store
+    /// open
     #[arg(long)]
     pub server_stopped: bool,
     /// End a transaction whose controller says nothing for so long

@@ -1,7 +1,7 @@
 //! `--config FILE`: defaults for options, one `key: value` a line, as in imapd.conf.
 //!
-//! A key is an option's long name; what stands on the command line wins. Turned into arguments before they are
-//! parsed, so that a file and a command line are checked by the same rules.
+//! A key is an option's long name; what stands on the command line wins. Turned into arguments
+//! before they are parsed, so that a file and a command line are checked by the same rules.
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -18,7 +18,8 @@ pub fn main() -> ExitCode {
     run(std::env::args_os().collect())
 }
 
-/// Runs a command line, the program's name first, in this process: the demo's children are slotds so.
+/// Runs a command line, the program's name first, in this process: the demo's children are slotds
+/// so.
 #[must_use]
 pub fn run(argv: Vec<OsString>) -> ExitCode {
     let argv = match config::expand(argv) {

@@ -44,7 +44,8 @@ pub(super) fn serve(args: &Serve) -> Result<Exit, Failure> {
     tell(&report);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // One for each connection at least: those who wait for a lock must not keep its holder from letting go.
+        // One for each connection at least: those who wait for a lock must not keep its holder from
+        // letting go.
         .max_blocking_threads(server::capacity() + SPARE_THREADS)
         .build()
         .map_err(|e| Failure::new(Exit::Io, format!("cannot start: {e}")))?;
@@ -58,7 +59,8 @@ pub(super) fn serve(args: &Serve) -> Result<Exit, Failure> {
     exit
 }
 
-/// Comes back, again and again, to what the start could not settle. (`LOCK` of such a mailbox does it at once.)
+/// Comes back, again and again, to what the start could not settle. (`LOCK` of such a mailbox does
+/// it at once.)
 async fn settle_later(host: Arc<Host>, mut left: Vec<String>) {
     let mut pause = FIRST_PAUSE;
     while !left.is_empty() {

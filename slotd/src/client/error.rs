@@ -111,7 +111,8 @@ impl ClientError {
         }
     }
 
-    /// Whether it is this process that lacks something (open files, memory, ports), and nothing is known about the server.
+    /// Whether it is this process that lacks something (open files, memory, ports), and nothing is
+    /// known about the server.
     #[must_use]
     pub fn is_local(&self) -> bool {
         use rustix::io::Errno;

@@ -1,8 +1,8 @@
 //! The other end of the wire: one connection to one slotd.
 //!
-//! Every call has a deadline. After a deadline passed, or the connection broke, the connection refuses
-//! further calls: a late reply would be taken for the answer to the next command. Dropping the client
-//! closes the connection, and the server then rolls back what is not committed.
+//! Every call has a deadline. After a deadline passed, or the connection broke, the connection
+//! refuses further calls: a late reply would be taken for the answer to the next command. Dropping
+//! the client closes the connection, and the server then rolls back what is not committed.
 
 mod addr;
 mod error;

@@ -1,4 +1,5 @@
-//! Operations of a list, done by directory handle; and the look at the names that a list is made from.
+//! Operations of a list, done by directory handle; and the look at the names that a list is made
+//! from.
 
 use indexfile::{FileKind, IoError};
 
@@ -31,8 +32,8 @@ pub(crate) fn execute(place: &Place, op: FileOp) -> Result<(), IoError> {
 }
 
 impl Names {
-    /// Looks at what lies under the names of a file. `replaced` tells of `.OLD` whether it is the file
-    /// that the transaction replaces.
+    /// Looks at what lies under the names of a file. `replaced` tells of `.OLD` whether it is the
+    /// file that the transaction replaces.
     ///
     /// # Errors
     /// The system's.

@@ -1,11 +1,11 @@
-//! The order of renames, as data: what is done to a mailbox's files, operation by operation. Pure, but for
-//! `execute`, which does one of them.
+//! The order of renames, as data: what is done to a mailbox's files, operation by operation. Pure,
+//! but for `execute`, which does one of them.
 //!
-//! A function per purpose gives the list; [`crate::commit`] and [`crate::intent::recovery`] have it done
-//! by directory handle, the simulation and the model of the tests crate on a disk in memory. So the
-//! order that is proven there is the order that is done here. What settles an intent is in
-//! [`crate::intent::settle`], put together from the same pieces. `docs/recovery.md` has the lists as a
-//! table, and a test compares.
+//! A function per purpose gives the list; [`crate::commit`] and [`crate::intent::recovery`] have it
+//! done by directory handle, the simulation and the model of the tests crate on a disk in memory.
+//! So the order that is proven there is the order that is done here. What settles an intent is in
+//! [`crate::intent::settle`], put together from the same pieces. `docs/recovery.md` has the lists
+//! as a table, and a test compares.
 //!
 //! A list is made from what lies under the names when it is made, under the locks, and so has no
 //! conditions. After a crash in the middle of one the next begins with what it finds.
@@ -52,8 +52,8 @@ pub const fn name(kind: FileKind, role: Role) -> &'static str {
 /// One operation. Each is atomic, and each can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FileOp {
-    /// Lock a file that is about to become live, until everything is over: nobody may change it before
-    /// its rename is durable.
+    /// Lock a file that is about to become live, until everything is over: nobody may change it
+    /// before its rename is durable.
     Lock(FileKind, Role),
     /// fsync a file. If that fails the file is of no use: its name goes.
     SyncFile(FileKind, Role),
@@ -109,8 +109,8 @@ pub enum Old {
     Earlier,
 }
 
-/// The order in which two files change their versions, so that the expunge file's is never below the
-/// index's: index first on the way down, expunge first otherwise.
+/// The order in which two files change their versions, so that the expunge file's is never below
+/// the index's: index first on the way down, expunge first otherwise.
 #[must_use]
 pub fn order(index_from: u32, to: u32) -> [FileKind; 2] {
     if to < index_from {
@@ -144,8 +144,8 @@ pub fn commit(files: &[Names]) -> Vec<Step> {
     list.steps
 }
 
-/// Takes back what of [`commit`] was done, the last of it first; staged files that were not in place
-/// yet stay under their names.
+/// Takes back what of [`commit`] was done, the last of it first; staged files that were not in
+/// place yet stay under their names.
 #[must_use]
 pub fn undo(done: &[FileOp]) -> Vec<Step> {
     let mut list = List::default();
@@ -190,8 +190,8 @@ pub fn unstage(kinds: impl IntoIterator<Item = FileKind>) -> Vec<Step> {
     list.steps
 }
 
-/// Settles the `.OLD` files of a committed transaction: the new ones stay and older ones go, or all go.
-/// These names mean nothing to Cyrus, and `CLEAN` takes them too.
+/// Settles the `.OLD` files of a committed transaction: the new ones stay and older ones go, or all
+/// go. These names mean nothing to Cyrus, and `CLEAN` takes them too.
 #[must_use]
 pub fn keep_old(files: &[Names], drop_old: bool) -> Vec<Step> {
     let mut list = List::default();
@@ -242,7 +242,8 @@ impl List {
     }
 
     pub(crate) fn rename(&mut self, kind: FileKind, from: Role, to: Role) {
-        // One live name after the other, on stable storage too: that is what keeps the two in order.
+        // One live name after the other, on stable storage too: that is what keeps the two in
+        // order.
         let live = self.settled.filter(|_| to == Role::Live);
         let needs = Needs {
             intent: true,

@@ -1,7 +1,7 @@
 //! A directory handle, and what can be done by name beneath it.
 //!
-//! Names are changed and directories synced through libc, so that a test can put its own functions in the place of libc's
-//! and see each of these calls.
+//! Names are changed and directories synced through libc, so that a test can put its own functions
+//! in the place of libc's and see each of these calls.
 
 use std::fs::File;
 use std::io;
@@ -53,7 +53,8 @@ impl From<&Stat> for FileId {
     }
 }
 
-/// An open directory: what [`indexfile::dir::Dir`] opens and looks at, and what only slotd does to it.
+/// An open directory: what [`indexfile::dir::Dir`] opens and looks at, and what only slotd does to
+/// it.
 #[derive(Debug)]
 pub struct Dir {
     inner: indexfile::dir::Dir,
@@ -74,7 +75,8 @@ fn has_proc() -> bool {
 }
 
 impl Dir {
-    /// Opens a directory by its path, following links: for partition roots, which the administrator names.
+    /// Opens a directory by its path, following links: for partition roots, which the administrator
+    /// names.
     ///
     /// # Errors
     /// It is not there, or is no directory.
@@ -107,9 +109,10 @@ impl Dir {
             .io_context("create", &self.path_of(name))
     }
 
-    /// Creates a file without any name, readable and writable by its owner only: gone with its last handle, whatever happens,
-    /// unless [`Dir::give_name`] is called. `None` where that cannot be done: the file system does not know it, or there is
-    /// no /proc through which a name could be given.
+    /// Creates a file without any name, readable and writable by its owner only: gone with its last
+    /// handle, whatever happens, unless [`Dir::give_name`] is called. `None` where that cannot be
+    /// done: the file system does not know it, or there is no /proc through which a name could be
+    /// given.
     ///
     /// # Errors
     /// It could be done, but the system did not.
@@ -138,7 +141,8 @@ impl Dir {
     /// # Errors
     /// The system's; among them that the name exists.
     pub fn give_name(&self, file: &File, name: &str) -> Result<(), IoError> {
-        // Without a name beforehand, this is the way of all who have no capability for AT_EMPTY_PATH.
+        // Without a name beforehand, this is the way of all who have no capability for
+        // AT_EMPTY_PATH.
         let handle = format!("/proc/self/fd/{}", file.as_raw_fd());
         let link = || {
             failpoint::hit("fs.link")?;
@@ -199,7 +203,8 @@ impl Dir {
     /// Brings renames, links and removals in this directory to stable storage.
     ///
     /// # Errors
-    /// The system's. After one, what is on stable storage is not known; do not sync again and go on.
+    /// The system's. After one, what is on stable storage is not known; do not sync again and go
+    /// on.
     pub fn sync(&self) -> Result<(), IoError> {
         let sync = || {
             failpoint::hit("fs.sync_dir")?;

@@ -16,8 +16,9 @@ use crate::lock::wait;
 /// Bytes collected before they go to the kernel.
 const BUFFER: usize = 256 * 1024;
 
-/// A file without a name, or under one that is not live. It is gone when dropped, unless [`NewFile::keep`] was called: so
-/// whatever fails on the way, a full disk included, leaves nothing.
+/// A file without a name, or under one that is not live. It is gone when dropped, unless
+/// [`NewFile::keep`] was called: so whatever fails on the way, a full disk included, leaves
+/// nothing.
 #[derive(Debug)]
 pub struct NewFile<'a> {
     dir: &'a Dir,
@@ -54,8 +55,8 @@ impl Made {
 }
 
 impl<'a> NewFile<'a> {
-    /// Creates it without a name, for [`Dir::give_name`] once it is complete: then no crash can leave anything of it. `None`
-    /// where that cannot be done.
+    /// Creates it without a name, for [`Dir::give_name`] once it is complete: then no crash can
+    /// leave anything of it. `None` where that cannot be done.
     ///
     /// # Errors
     /// The system's.
@@ -64,8 +65,8 @@ impl<'a> NewFile<'a> {
         Ok(file.map(|file| NewFile::of(dir, name, file, false)))
     }
 
-    /// Creates it; what may lie there already is removed first. Only for names that are ours to remove:
-    /// because we hold the locks, or because nothing else uses the name.
+    /// Creates it; what may lie there already is removed first. Only for names that are ours to
+    /// remove: because we hold the locks, or because nothing else uses the name.
     ///
     /// # Errors
     /// The system's.
@@ -92,7 +93,8 @@ impl<'a> NewFile<'a> {
         &self.file
     }
 
-    /// Takes the lock that Cyrus would take, so that nobody gets between the rename and the end of our work.
+    /// Takes the lock that Cyrus would take, so that nobody gets between the rename and the end of
+    /// our work.
     ///
     /// # Errors
     /// Somebody else has it, which nobody should.
@@ -108,8 +110,8 @@ impl<'a> NewFile<'a> {
         ))
     }
 
-    /// Sends what is buffered to the kernel, and makes owner, group, mode and extended attributes those of `like`. What is
-    /// left is [`sync_new`].
+    /// Sends what is buffered to the kernel, and makes owner, group, mode and extended attributes
+    /// those of `like`. What is left is [`sync_new`].
     ///
     /// # Errors
     /// The system's.
@@ -137,8 +139,8 @@ impl<'a> NewFile<'a> {
 /// What of a file is not on stable storage yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unsynced {
-    /// Bytes in blocks that it had already: where no block, no size and no attribute is new the file system's journal need not
-    /// be waited for.
+    /// Bytes in blocks that it had already: where no block, no size and no attribute is new the
+    /// file system's journal need not be waited for.
     Data,
     /// Anything.
     All,
@@ -193,12 +195,12 @@ impl Drop for NewFile<'_> {
     }
 }
 
-/// Makes owner, group, mode and extended attributes of `to` those of `from`, and tells whether that changed anything:
-/// a file that has them already keeps a clean inode, whose sync needs no journal.
+/// Makes owner, group, mode and extended attributes of `to` those of `from`, and tells whether that
+/// changed anything: a file that has them already keeps a clean inode, whose sync needs no journal.
 ///
 /// # Errors
-/// The system's. Among them EPERM when an owner cannot be kept: then the file must not replace the other. A group that
-/// cannot be given is let go only where it makes no difference to anybody.
+/// The system's. Among them EPERM when an owner cannot be kept: then the file must not replace the
+/// other. A group that cannot be given is let go only where it makes no difference to anybody.
 pub fn copy_attributes(from: &File, to: &File, path: &Path) -> Result<bool, IoError> {
     failpoint::hit("stage.chown").io_context("change owner of", path)?;
     let want = from.metadata().io_context("stat", path)?;
@@ -210,8 +212,9 @@ pub fn copy_attributes(from: &File, to: &File, path: &Path) -> Result<bool, IoEr
         let given =
             failpoint::hit("stage.give_group").and_then(|()| Ok(rustix::fs::fchown(to, uid, gid)?));
         match given {
-            // A group that may do nothing that all others may not: whoever could open the file still can, and nobody else. A
-            // user's own server whose files once had another group is served so; UPGRADE tells of it.
+            // A group that may do nothing that all others may not: whoever could open the file
+            // still can, and nobody else. A user's own server whose files once had another group is
+            // served so; UPGRADE tells of it.
             Err(error)
                 if error.raw_os_error() == Some(Errno::PERM.raw_os_error())
                     && uid.is_none()
@@ -250,8 +253,8 @@ pub fn copy_attributes(from: &File, to: &File, path: &Path) -> Result<bool, IoEr
     Ok(changed)
 }
 
-/// Whether the mode gives the group what it gives everybody, and there is no ACL, with which it would mean
-/// something else.
+/// Whether the mode gives the group what it gives everybody, and there is no ACL, with which it
+/// would mean something else.
 fn group_is_as_others(file: &File, meta: &std::fs::Metadata) -> bool {
     let mode = meta.permissions().mode();
     let mut nothing: [u8; 0] = [];
@@ -315,7 +318,8 @@ fn copy_xattrs(from: &impl Xattrs, to: &impl Xattrs) -> io::Result<bool> {
             _ => {}
         }
     }
-    // What the new file has of its own: the default ACL of its directory, which would let others in.
+    // What the new file has of its own: the default ACL of its directory, which would let others
+    // in.
     for name in each_name(&to.list()?).filter(|name| each_name(&names).all(|kept| kept != *name)) {
         changed = true;
         match to.remove(name) {

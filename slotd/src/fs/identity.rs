@@ -1,9 +1,9 @@
 //! Which file it is, for longer than a handle to it is open.
 //!
-//! While nobody has a file open its inode number may be given to the next file that is made, and usually is. The
-//! time of its birth tells the two apart: it is set when the inode is made, goes to disk with it, and nothing
-//! changes it. (The modification time would not do: Cyrus writes into live files in place.) A device number is no
-//! help, as it may be another one after the next boot.
+//! While nobody has a file open its inode number may be given to the next file that is made, and
+//! usually is. The time of its birth tells the two apart: it is set when the inode is made, goes to
+//! disk with it, and nothing changes it. (The modification time would not do: Cyrus writes into
+//! live files in place.) A device number is no help, as it may be another one after the next boot.
 
 use std::io;
 use std::os::fd::AsFd;

@@ -1,8 +1,9 @@
-//! Files and directories of a mail store: opened beneath a partition root, renamed by directory handle, synced.
+//! Files and directories of a mail store: opened beneath a partition root, renamed by directory
+//! handle, synced.
 //!
-//! No path string is walked twice: a mailbox's directory is opened once, beneath its partition root, and
-//! everything after that goes by name relative to that handle. A symbolic link that leads out of the
-//! partition is refused by the kernel.
+//! No path string is walked twice: a mailbox's directory is opened once, beneath its partition
+//! root, and everything after that goes by name relative to that handle. A symbolic link that leads
+//! out of the partition is refused by the kernel.
 
 mod dir;
 mod durable;

@@ -1,5 +1,5 @@
-//! A file of slotd's own state, replaced as a whole: a crash leaves the old one or the new one, and perhaps a `.tmp` that the
-//! next time removes.
+//! A file of slotd's own state, replaced as a whole: a crash leaves the old one or the new one, and
+//! perhaps a `.tmp` that the next time removes.
 
 use std::fs::File;
 use std::io;
@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use indexfile::{IoContext, IoError};
 
-/// Writes a file anew beside `path`, syncs it, renames it over `path` and syncs the directory. Gives the new file, open. One
-/// at a time for each path: that is the caller's to see to.
+/// Writes a file anew beside `path`, syncs it, renames it over `path` and syncs the directory.
+/// Gives the new file, open. One at a time for each path: that is the caller's to see to.
 ///
 /// # Errors
 /// The system's; before the rename the old file is still there.

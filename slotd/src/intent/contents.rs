@@ -1,4 +1,5 @@
-//! What the intent log says when it is read from its first line to its last, and the shortest text that says the same.
+//! What the intent log says when it is read from its first line to its last, and the shortest text
+//! that says the same.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,7 +23,8 @@ pub(super) struct Contents {
     pub touched: BTreeMap<Scratch, u32>,
     /// No intent had it yet.
     pub next_id: u64,
-    /// Whole records that this release does not know, as they are: a later one knows what they are about.
+    /// Whole records that this release does not know, as they are: a later one knows what they are
+    /// about.
     pub unknown: Vec<String>,
 }
 
@@ -55,8 +57,8 @@ impl Contents {
         })
     }
 
-    /// Also the records that are damaged, with their line numbers: all that are not whole, but for a last one that
-    /// came only in part.
+    /// Also the records that are damaged, with their line numbers: all that are not whole, but for
+    /// a last one that came only in part.
     pub(super) fn parse(text: &str, path: &Path) -> (Contents, Vec<(usize, String)>) {
         let mut contents = Contents {
             open: BTreeMap::new(),
@@ -149,8 +151,8 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, IoError> {
     }
 }
 
-/// Whether all of a line came: a record ends with `}}`, of which a flipped bit leaves one. What a power cut left of the last
-/// record hardly ever ends so.
+/// Whether all of a line came: a record ends with `}}`, of which a flipped bit leaves one. What a
+/// power cut left of the last record hardly ever ends so.
 pub(super) fn is_complete(line: &str) -> bool {
     let bytes = line.as_bytes();
     bytes[bytes.len().saturating_sub(2)..].contains(&b'}')

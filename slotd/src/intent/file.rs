@@ -1,7 +1,9 @@
-//! The file of the intent log: with room ahead, so that a sync has no new size and no new block to write down.
+//! The file of the intent log: with room ahead, so that a sync has no new size and no new block to
+//! write down.
 //!
-//! The room is empty lines, on stable storage before it is used. Overwriting them leaves a file system nothing to note in its
-//! journal, and an fdatasync is one write and one flush. A crash leaves whole lines, torn ones, and empty ones.
+//! The room is empty lines, on stable storage before it is used. Overwriting them leaves a file
+//! system nothing to note in its journal, and an fdatasync is one write and one flush. A crash
+//! leaves whole lines, torn ones, and empty ones.
 
 use std::fs::File;
 use std::io::Write;

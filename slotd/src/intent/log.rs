@@ -1,7 +1,8 @@
 //! The intent log: records, given to the kernel one by one, and one sync for all who wait.
 //!
-//! A record has its place in the file when [`IntentLog::start`] or [`IntentLog::end`] returns, so records are in the order in
-//! which these were called; what [`IntentLog::wait`] waits for is the sync that brings it to stable storage.
+//! A record has its place in the file when [`IntentLog::start`] or [`IntentLog::end`] returns, so
+//! records are in the order in which these were called; what [`IntentLog::wait`] waits for is the
+//! sync that brings it to stable storage.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,8 @@ use super::unreadable::{self, Unreadable};
 use crate::failpoint;
 
 const FILE_NAME: &str = "intents.log";
-/// A log that failed is written anew after this long at first, and after twice as long each time, up to [`PAUSE_MAX`].
+/// A log that failed is written anew after this long at first, and after twice as long each time,
+/// up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
@@ -41,7 +43,8 @@ pub enum LogError {
     },
 }
 
-/// The intent log of a state directory. One process has it; the state directory's lock sees to that.
+/// The intent log of a state directory. One process has it; the state directory's lock sees to
+/// that.
 #[derive(Debug)]
 pub struct IntentLog {
     path: PathBuf,
@@ -75,7 +78,8 @@ struct State {
     syncs: u64,
 }
 
-/// A file that failed is never written or synced again. A new one takes its place, with what this process knows to be open.
+/// A file that failed is never written or synced again. A new one takes its place, with what this
+/// process knows to be open.
 #[derive(Debug)]
 struct Failed {
     reason: String,
@@ -86,7 +90,8 @@ struct Failed {
 }
 
 impl IntentLog {
-    /// Reads what there is and goes on after it. A last record that is not whole was never acted upon.
+    /// Reads what there is and goes on after it. A last record that is not whole was never acted
+    /// upon.
     ///
     /// # Errors
     /// The file cannot be read or written.
@@ -140,7 +145,8 @@ impl IntentLog {
         self.lock().contents.concerns(mailbox)
     }
 
-    /// Whether open intents, or a note of scratch files, tell why there are files of ours in a mailbox.
+    /// Whether open intents, or a note of scratch files, tell why there are files of ours in a
+    /// mailbox.
     #[must_use]
     pub fn explains(&self, mailbox: &str) -> bool {
         let state = self.lock();
@@ -170,7 +176,8 @@ impl IntentLog {
         Ok(begun.id)
     }
 
-    /// Notes an intent, whose `id` is set here. It is on stable storage when [`IntentLog::wait`] has returned, and not before.
+    /// Notes an intent, whose `id` is set here. It is on stable storage when [`IntentLog::wait`]
+    /// has returned, and not before.
     ///
     /// # Errors
     /// It could not be written; the log is of no more use.
@@ -194,18 +201,19 @@ impl IntentLog {
     pub fn wait(&self, begun: Begun) -> Result<(), LogError> {
         let result = self.wait_durable(self.lock(), begun.number);
         if result.is_err() {
-            // It was not acted upon. On disk it may be, and recovery will see that nothing was renamed.
+            // It was not acted upon. On disk it may be, and recovery will see that nothing was
+            // renamed.
             self.lock().contents.open.remove(&begun.id);
         }
         result
     }
 
-    /// Notes that an intent is settled: given to the kernel at once, so that a kill does not lose it; on stable storage
-    /// with the next one that begins.
+    /// Notes that an intent is settled: given to the kernel at once, so that a kill does not lose
+    /// it; on stable storage with the next one that begins.
     ///
-    /// When the log has failed it is settled for this process all the same: else whoever settles open intents
-    /// before going on would find this one for ever. The next process finds it in the log and sees that it is
-    /// settled.
+    /// When the log has failed it is settled for this process all the same: else whoever settles
+    /// open intents before going on would find this one for ever. The next process finds it in the
+    /// log and sees that it is settled.
     pub fn end(&self, id: u64) {
         let mut state = self.lock();
         if state.contents.open.remove(&id).is_none() || state.failed.is_some() {
@@ -225,8 +233,8 @@ impl IntentLog {
         self.lock().contents.touched.keys().cloned().collect()
     }
 
-    /// Notes that scratch files are about to be made, and returns when that is on stable storage: so that recovery finds
-    /// what a kill or a power cut leaves.
+    /// Notes that scratch files are about to be made, and returns when that is on stable storage:
+    /// so that recovery finds what a kill or a power cut leaves.
     ///
     /// # Errors
     /// The log cannot be written.
@@ -361,8 +369,9 @@ impl State {
         });
     }
 
-    /// Puts a new file in the place of one that failed, once it is time. It has what is open: whoever waited for anything
-    /// else was told that it failed, acted upon nothing, and a crash will not find it.
+    /// Puts a new file in the place of one that failed, once it is time. It has what is open:
+    /// whoever waited for anything else was told that it failed, acted upon nothing, and a crash
+    /// will not find it.
     fn renew(&mut self, path: &Path, now: Instant) {
         let Some(failed) = &mut self.failed else {
             return;

@@ -77,7 +77,8 @@ pub struct Intent {
     /// Identifiers come back from `.OLD`, at version 10 too.
     #[serde(default)]
     pub uuids_old: bool,
-    /// GUIDs are replaced, or come back, that are no old-style ones: wrong ones, by `rehash=fix` or its way back.
+    /// GUIDs are replaced, or come back, that are no old-style ones: wrong ones, by `rehash=fix` or
+    /// its way back.
     #[serde(default)]
     pub rehash: bool,
     /// The run that asked, as in [`crate::protocol::Upgrade::run`].

@@ -1,9 +1,10 @@
 //! Settling what a crash left: finish or undo, under the mailbox's locks.
 //!
-//! Between the crash and now a Cyrus server may have worked on the mailbox, because the locks went with the
-//! process. So a staged file is used only if it still carries, byte for byte, what the live file holds,
-//! GUIDs apart; else it is removed and the work is done afresh from the live files, or, if that is
-//! refused, the mailbox stays as it is as long as that is a state that Cyrus reads rightly.
+//! Between the crash and now a Cyrus server may have worked on the mailbox, because the locks went
+//! with the process. So a staged file is used only if it still carries, byte for byte, what the
+//! live file holds, GUIDs apart; else it is removed and the work is done afresh from the live
+//! files, or, if that is refused, the mailbox stays as it is as long as that is a state that Cyrus
+//! reads rightly.
 
 mod files;
 
@@ -28,7 +29,8 @@ use crate::stage::{self, LEDGER_NEW_NAME, carries, new_name, old_name};
 pub enum Settled {
     /// Everything had been done, or undone, already.
     Complete,
-    /// Nothing had been renamed, and what was staged is gone: `COMMIT` had not come, or is as if it had not.
+    /// Nothing had been renamed, and what was staged is gone: `COMMIT` had not come, or is as if it
+    /// had not.
     Aborted,
     /// The missing renames were done.
     Finished,
@@ -36,7 +38,8 @@ pub enum Settled {
     Undone,
     /// The mailbox was changed meanwhile: new files were made from the live ones.
     Restaged,
-    /// The mailbox was changed meanwhile, and new files could not be made: it stays in step enough for Cyrus.
+    /// The mailbox was changed meanwhile, and new files could not be made: it stays in step enough
+    /// for Cyrus.
     Left,
 }
 
@@ -71,8 +74,8 @@ pub fn recover(host: &Host, wait: std::time::Duration) -> Report {
     report
 }
 
-/// Tries again what could not be settled, in a slotd that serves meanwhile: intents only, since scratch files may
-/// by now be those of a session.
+/// Tries again what could not be settled, in a slotd that serves meanwhile: intents only, since
+/// scratch files may by now be those of a session.
 #[must_use]
 pub fn recover_again(host: &Host, failed: &[String], wait: std::time::Duration) -> Report {
     let mut report = Report::default();

@@ -1,4 +1,5 @@
-//! What settles an intent, as a list of file operations. Pure; made of the pieces of [`crate::fileops`].
+//! What settles an intent, as a list of file operations. Pure; made of the pieces of
+//! [`crate::fileops`].
 
 use indexfile::FileKind;
 
@@ -14,9 +15,9 @@ pub struct Located {
     pub at: At,
 }
 
-/// What comes first. What the dead process renamed can be seen, and is perhaps not on stable storage
-/// yet; the file that goes first comes first, so that no power cut can leave the index newer than the
-/// expunge file. `kinds` come in the order of [`crate::fileops::order`].
+/// What comes first. What the dead process renamed can be seen, and is perhaps not on stable
+/// storage yet; the file that goes first comes first, so that no power cut can leave the index
+/// newer than the expunge file. `kinds` come in the order of [`crate::fileops::order`].
 #[must_use]
 pub fn first_syncs(direction: Direction, kinds: &[FileKind]) -> Vec<Step> {
     let mut list = List::default();
@@ -28,9 +29,9 @@ pub fn first_syncs(direction: Direction, kinds: &[FileKind]) -> Vec<Step> {
     list.steps
 }
 
-/// What the verdict orders. `files` come in the order of [`crate::fileops::order`]; `strays` are the
-/// kinds of which there is a `.NEW`. After [`Verdict::Restage`] new files are made and put in place as
-/// any others.
+/// What the verdict orders. `files` come in the order of [`crate::fileops::order`]; `strays` are
+/// the kinds of which there is a `.NEW`. After [`Verdict::Restage`] new files are made and put in
+/// place as any others.
 #[must_use]
 pub fn settle(
     verdict: Verdict,
@@ -75,9 +76,9 @@ fn finish(list: &mut List, file: Located) {
     let kind = file.names.kind;
     if file.at == At::Old {
         list.lock(kind, Role::New);
-        // It was synced before the first rename. Where a file system keeps no birth times this may be
-        // a later one with the same number and the same content, of a slotd that was killed before its
-        // sync.
+        // It was synced before the first rename. Where a file system keeps no birth times this may
+        // be a later one with the same number and the same content, of a slotd that was killed
+        // before its sync.
         list.sync_file(kind, Role::New);
         // The crash may have come before or after `.OLD` was linked.
         if file.names.old != Some(Old::Replaced) {

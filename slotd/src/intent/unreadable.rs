@@ -1,8 +1,9 @@
 //! Records that were damaged: what they were about nobody knows any more, so it is not worked on.
 //!
-//! The log is written anew at every start, so they live on in the copies that are kept beside it (`intents.log.damaged-N`).
-//! As long as such a copy is there, the mailbox that a damaged record names is refused, and so is every mailbox that looks
-//! as if something were open in it. The operator's way out is to move the copy away.
+//! The log is written anew at every start, so they live on in the copies that are kept beside it
+//! (`intents.log.damaged-N`). As long as such a copy is there, the mailbox that a damaged record
+//! names is refused, and so is every mailbox that looks as if something were open in it. The
+//! operator's way out is to move the copy away.
 
 use std::path::{Path, PathBuf};
 
@@ -65,8 +66,8 @@ fn copies(log: &Path) -> Result<Vec<PathBuf>, IoError> {
     Ok(all)
 }
 
-/// The mailbox that a damaged record names. Of one that came only in part, which a power cut leaves and nobody acted upon,
-/// it does not count.
+/// The mailbox that a damaged record names. Of one that came only in part, which a power cut leaves
+/// and nobody acted upon, it does not count.
 fn mailbox_in(line: &str) -> Option<String> {
     let (_, rest) = line.split_once(r#""mailbox":"#)?;
     contents::is_complete(line)

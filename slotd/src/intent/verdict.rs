@@ -1,5 +1,5 @@
-//! What is to become of an open intent, decided from what was found; no I/O, so that the model checker of
-//! the tests crate drives this very code.
+//! What is to become of an open intent, decided from what was found; no I/O, so that the model
+//! checker of the tests crate drives this very code.
 
 use super::{Direction, IntentFile};
 use crate::fs::Identity;
@@ -16,11 +16,11 @@ pub enum At {
 }
 
 impl At {
-    /// Where a file is, from the identity and the version of the live one. `versions` are those of the index
-    /// before and after.
+    /// Where a file is, from the identity and the version of the live one. `versions` are those of
+    /// the index before and after.
     ///
-    /// The version counts too: Cyrus opens a leftover `.NEW` with `O_TRUNC` and renames it, and the inode that
-    /// was ours is then live with another content.
+    /// The version counts too: Cyrus opens a leftover `.NEW` with `O_TRUNC` and renames it, and the
+    /// inode that was ours is then live with another content.
     #[must_use]
     pub fn of(live: Option<(Identity, u32)>, file: &IntentFile, versions: (u32, u32)) -> At {
         match live {
@@ -74,8 +74,8 @@ pub fn verdict(direction: Direction, files: &[Found]) -> Verdict {
     match direction {
         Direction::Commit if all(At::New) => Verdict::Complete,
         Direction::PutBack if all(At::Old) => Verdict::Complete,
-        // The intent comes before `COMMIT`: the first rename is what tells that it was ordered. A coordinator that did
-        // order it, and got no answer, comes back.
+        // The intent comes before `COMMIT`: the first rename is what tells that it was ordered. A
+        // coordinator that did order it, and got no answer, comes back.
         Direction::Commit if files.iter().all(|f| f.at != At::New) => Verdict::Abort,
         Direction::Commit if can_finish => Verdict::Finish,
         Direction::PutBack if can_put_back => Verdict::PutBack,

@@ -1,4 +1,5 @@
-//! Where the time goes while the locks are held: for `COMMIT`'s answer, the log and whoever wants it shorter.
+//! Where the time goes while the locks are held: for `COMMIT`'s answer, the log and whoever wants
+//! it shorter.
 
 use std::time::{Duration, Instant};
 

@@ -36,15 +36,16 @@ fn process(pid: impl std::fmt::Display) -> String {
     }
 }
 
-/// Open-file-description locks have no process; but /proc shows the locks of each open file, as far as we
-/// may look. Only done after a wait was in vain.
+/// Open-file-description locks have no process; but /proc shows the locks of each open file, as far
+/// as we may look. Only done after a wait was in vain.
 fn by_fdinfo(ino: u64) -> Option<u32> {
     let inode = format!(":{ino} ");
     let holds = |fdinfo: &Path| {
         let Ok(text) = std::fs::read_to_string(fdinfo) else {
             return false;
         };
-        // "lock:\t1: OFDLCK ADVISORY  WRITE -1 fe:00:1234 0 EOF"; a waiter has "->" and holds nothing.
+        // "lock:\t1: OFDLCK ADVISORY  WRITE -1 fe:00:1234 0 EOF"; a waiter has "->" and holds
+        // nothing.
         text.lines().any(|l| {
             l.starts_with("lock:")
                 && l.contains("OFDLCK")

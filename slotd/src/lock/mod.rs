@@ -1,8 +1,9 @@
 //! The locks of one mailbox: cyrus.header, cyrus.index, cyrus.expunge, in that order.
 //!
-//! Open-file-description locks, which Cyrus's own POSIX locks see and respect. After each lock the inode behind the
-//! name is compared with the one that was locked; if the file was replaced while we waited, it is opened
-//! and locked anew. Given back in the opposite order, by hand: a mapping would keep a lock beyond its file's close.
+//! Open-file-description locks, which Cyrus's own POSIX locks see and respect. After each lock the
+//! inode behind the name is compared with the one that was locked; if the file was replaced while
+//! we waited, it is opened and locked anew. Given back in the opposite order, by hand: a mapping
+//! would keep a lock beyond its file's close.
 //!
 //! A crash drops the locks: the kernel does that when the process is gone.
 
@@ -41,7 +42,8 @@ pub struct LockedFile {
     name: &'static str,
 }
 
-/// What tells of writes to a file: its size in bytes and the time of its last one. (Links and attributes change neither.)
+/// What tells of writes to a file: its size in bytes and the time of its last one. (Links and
+/// attributes change neither.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Written {
     size: u64,
@@ -86,7 +88,8 @@ impl MailboxLocks {
     /// Takes all the locks, or none.
     ///
     /// # Errors
-    /// [`Code::Locked`] with the holder's name if the time is over; [`Code::NoMailbox`] if the mailbox goes away meanwhile.
+    /// [`Code::Locked`] with the holder's name if the time is over; [`Code::NoMailbox`] if the
+    /// mailbox goes away meanwhile.
     pub fn take(place: Place, patience: Patience<'_>) -> Result<MailboxLocks, Refusal> {
         let started = Instant::now();
         let header = lock_file(&place.header, HEADER, patience)?;
@@ -125,10 +128,12 @@ impl MailboxLocks {
         }
     }
 
-    /// Checks once more that what is locked is what lies under the names and was not written to, just before a rename.
+    /// Checks once more that what is locked is what lies under the names and was not written to,
+    /// just before a rename.
     ///
     /// # Errors
-    /// [`Code::Damaged`] if somebody replaced a file in spite of our locks, or wrote to one, as `cp` does.
+    /// [`Code::Damaged`] if somebody replaced a file in spite of our locks, or wrote to one, as
+    /// `cp` does.
     pub fn check(&self) -> Result<(), Refusal> {
         let files = [Some(&self.header), Some(&self.index), self.expunge.as_ref()];
         for locked in files.into_iter().flatten() {
@@ -176,7 +181,8 @@ impl MailboxLocks {
         self.hold.borrow().to_text()
     }
 
-    /// Unlocks expunge, index and header, in that order, and tells how long cyrus.index was locked, and what for.
+    /// Unlocks expunge, index and header, in that order, and tells how long cyrus.index was locked,
+    /// and what for.
     #[must_use]
     pub fn unlock(mut self) -> (Duration, String) {
         self.give_back();
@@ -228,7 +234,8 @@ fn replaced(dir: &Dir, name: &str) -> Refusal {
     )
 }
 
-/// Opens and locks one file, again and again if it is replaced meanwhile. `None` if there is no such file.
+/// Opens and locks one file, again and again if it is replaced meanwhile. `None` if there is no
+/// such file.
 fn lock_file(
     dir: &Arc<Dir>,
     name: &'static str,

@@ -1,8 +1,9 @@
 //! Waiting for an open-file-description lock, with a bound, in the kernel's queue.
 //!
-//! `F_OFD_SETLKW` has no timeout. Polling with `F_OFD_SETLK` starves beside a busy mailbox, because whoever
-//! waits in the kernel is woken first. So we wait in the kernel too, and a timer of this very thread
-//! interrupts the wait with a signal whose handler does nothing and has no `SA_RESTART`.
+//! `F_OFD_SETLKW` has no timeout. Polling with `F_OFD_SETLK` starves beside a busy mailbox, because
+//! whoever waits in the kernel is woken first. So we wait in the kernel too, and a timer of this
+//! very thread interrupts the wait with a signal whose handler does nothing and has no
+//! `SA_RESTART`.
 //!
 //! The signal is SIGURG, which the system ignores by default, so a late one harms nobody.
 #![allow(unsafe_code)] // sigaction(2) has no safe face: one call, below.
@@ -25,8 +26,8 @@ use nix::unistd::gettid;
 
 use crate::failpoint;
 
-/// How often a wait is interrupted to look at its deadline and at whether anybody still wants the lock.
-/// Also covers the race in which the signal comes just before the thread begins to wait.
+/// How often a wait is interrupted to look at its deadline and at whether anybody still wants the
+/// lock. Also covers the race in which the signal comes just before the thread begins to wait.
 const TICK: Duration = Duration::from_millis(50);
 
 /// How a wait ended.
@@ -89,7 +90,8 @@ pub fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Gives the lock back. Closing the file is not enough: a duplicate of its handle, as readers have, keeps the lock.
+/// Gives the lock back. Closing the file is not enough: a duplicate of its handle, as readers have,
+/// keeps the lock.
 ///
 /// # Errors
 /// The system's; there should be none.
@@ -98,8 +100,8 @@ pub fn unlock(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Who holds a lock that we do not get: its process, or `None` if it is gone by now or is an open-file-description
-/// lock, which has no process.
+/// Who holds a lock that we do not get: its process, or `None` if it is gone by now or is an
+/// open-file-description lock, which has no process.
 ///
 /// # Errors
 /// The system's.

@@ -1,18 +1,21 @@
 //! Whether the file systems that hold the mail are mounted.
 //!
-//! An unmounted partition looks like an empty directory: every message seems gone. So slotd writes down, when
-//! it first sees a root, on which mount point it lies (`mounts.json` in the state directory), and refuses
-//! every mailbox on a root whose mount point is no longer one, or is another file system than before.
-//! Roots on the file system of `/` have no mount point to lose; they only have to be there.
+//! An unmounted partition looks like an empty directory: every message seems gone. So slotd writes
+//! down, when it first sees a root, on which mount point it lies (`mounts.json` in the state
+//! directory), and refuses every mailbox on a root whose mount point is no longer one, or is
+//! another file system than before. Roots on the file system of `/` have no mount point to lose;
+//! they only have to be there.
 //!
-//! An operator can overrule: `slotd mount state PATH offline` refuses, `ignore` checks nothing, `online`
-//! checks (and takes what is mounted now for right). The file is replaced by rename; a crash leaves the old one.
+//! An operator can overrule: `slotd mount state PATH offline` refuses, `ignore` checks nothing,
+//! `online` checks (and takes what is mounted now for right). The file is replaced by rename; a
+//! crash leaves the old one.
 //!
-//! It is also written down which roots have had mailboxes, and which directories these were. A root that is empty
-//! afterwards has lost them, whatever the system says about mounts, unless it is still the same directory: then they
-//! were deleted.
+//! It is also written down which roots have had mailboxes, and which directories these were. A root
+//! that is empty afterwards has lost them, whatever the system says about mounts, unless it is
+//! still the same directory: then they were deleted.
 //!
-//! A root that hangs is refused after a limited time, and stops nobody who works on another (see `prober`).
+//! A root that hangs is refused after a limited time, and stops nobody who works on another (see
+//! `prober`).
 
 mod probe;
 mod prober;
@@ -75,8 +78,8 @@ impl Mounts {
         })
     }
 
-    /// Notes the mount points of roots not seen before, and gives a warning for each root that is not there
-    /// or not mounted.
+    /// Notes the mount points of roots not seen before, and gives a warning for each root that is
+    /// not there or not mounted.
     ///
     /// # Errors
     /// The table cannot be written.
@@ -225,9 +228,9 @@ struct Known {
     in_table: bool,
     point: Option<PathBuf>,
     state: Option<MountState>,
-    /// It has no mount point on record, and this process has not looked at it yet. A root that lay on the
-    /// file system of `/` when it was noted is looked at too: perhaps slotd was started before its file
-    /// system was mounted, and from now on that can be missing.
+    /// It has no mount point on record, and this process has not looked at it yet. A root that lay
+    /// on the file system of `/` when it was noted is looked at too: perhaps slotd was started
+    /// before its file system was mounted, and from now on that can be missing.
     first_sight: bool,
 }
 

@@ -64,7 +64,8 @@ pub fn is_mounted(path: &Path) -> Result<bool, IoError> {
     }
 }
 
-/// The mount point that a path (without links in it) lies on; `None` for that of `/`, which is always there.
+/// The mount point that a path (without links in it) lies on; `None` for that of `/`, which is
+/// always there.
 ///
 /// # Errors
 /// The system's.

@@ -1,11 +1,12 @@
 //! Looks at roots in threads of their own, so that a file system that hangs stops nobody for long.
 //!
-//! A `stat` on a hung file system (a dead disk, a lost NFS server) does not return, and cannot be cut
-//! short. Each root has one probe thread; whoever asks waits for its answer for a limited time. While a
-//! probe is overdue, that root is refused at once; other roots are not affected.
+//! A `stat` on a hung file system (a dead disk, a lost NFS server) does not return, and cannot be
+//! cut short. Each root has one probe thread; whoever asks waits for its answer for a limited time.
+//! While a probe is overdue, that root is refused at once; other roots are not affected.
 //!
-//! Promises: no lock is held while a probe runs, an answer comes from a probe that began after it was
-//! asked for, and a hung root costs one thread, however often it is asked about. A crash leaves nothing.
+//! Promises: no lock is held while a probe runs, an answer comes from a probe that began after it
+//! was asked for, and a hung root costs one thread, however often it is asked about. A crash leaves
+//! nothing.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,8 @@ use super::unmounted;
 use crate::protocol::Code;
 use crate::refusal::Refusal;
 
-/// How long a probe may take. Roots are always in the kernel's caches: a healthy one takes microseconds.
+/// How long a probe may take. Roots are always in the kernel's caches: a healthy one takes
+/// microseconds.
 pub(super) const LIMIT: Duration = Duration::from_secs(2);
 
 /// What is to be found out about a root.
@@ -93,8 +95,8 @@ impl Prober {
         }
     }
 
-    /// Hands the question to the root's thread, which is started when it is first needed. False if that
-    /// thread's probe is overdue.
+    /// Hands the question to the root's thread, which is started when it is first needed. False if
+    /// that thread's probe is overdue.
     fn send(&self, question: Question, answer: Sender<Answer>) -> Result<bool, Refusal> {
         let root = question.root.clone();
         let mut threads = lock(&self.threads);
@@ -170,7 +172,8 @@ mod tests {
         }
     }
 
-    /// A prober for which `/hung` hangs until the sender is dropped; with the number of looks at it.
+    /// A prober for which `/hung` hangs until the sender is dropped; with the number of looks at
+    /// it.
     fn with_a_hung_root(limit: Duration) -> (Prober, Sender<()>, Arc<AtomicUsize>) {
         let (release, released) = channel();
         let (released, looks) = (Mutex::new(released), Arc::new(AtomicUsize::new(0)));

@@ -19,7 +19,8 @@ pub struct Greeting {
     pub host_id: String,
     /// Stopping: takes no new mailbox.
     pub draining: bool,
-    /// The intent log has failed: nothing can be committed before slotd has written a new one, which it tries by itself.
+    /// The intent log has failed: nothing can be committed before slotd has written a new one,
+    /// which it tries by itself.
     pub failed: bool,
     /// How many connections it serves at once; absent from servers that do not say.
     pub capacity: Option<u32>,
@@ -117,17 +118,18 @@ pub struct Upgraded {
     pub hashed: u32,
     /// Old-style GUIDs that upgrades replaced and that came back (downgrades, and `uuids=old`).
     pub restored: u32,
-    /// GUIDs that were no old-style ones and lost their last eight bytes (downgrades below version 10).
+    /// GUIDs that were no old-style ones and lost their last eight bytes (downgrades below version
+    /// 10).
     pub cut: u32,
     /// Whether a `PREPARE` before it was of use.
     pub prepared: bool,
     /// Modification sequences that a version below 8 cannot hold.
     pub lost_modseqs: u32,
-    /// The group of a live file that its new one has not, as it is not slotd's to give and lets nobody do anything that others
-    /// may not; none if all keep theirs.
+    /// The group of a live file that its new one has not, as it is not slotd's to give and lets
+    /// nobody do anything that others may not; none if all keep theirs.
     pub left_group: Option<u32>,
-    /// SHA-1 over (UID as 4 bytes big-endian, GUID) of all records, in ascending order of UIDs. With `rehash=report` as they
-    /// would be with `rehash=fix`.
+    /// SHA-1 over (UID as 4 bytes big-endian, GUID) of all records, in ascending order of UIDs.
+    /// With `rehash=report` as they would be with `rehash=fix`.
     pub digest: Guid,
     /// With `rehash=`: what the comparison of all records with their messages found.
     pub rehash: Option<Rehashed>,
@@ -136,10 +138,11 @@ pub struct Upgraded {
 /// What `UPGRADE rehash=` found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rehashed {
-    /// Records whose GUID is no old-style one and not the SHA-1 of the message: right afterwards with `rehash=fix`, as they
-    /// were with `rehash=report`.
+    /// Records whose GUID is no old-style one and not the SHA-1 of the message: right afterwards
+    /// with `rehash=fix`, as they were with `rehash=report`.
     pub wrong: u32,
-    /// Expunged records whose message is gone: nobody can say what their GUID is of, so they keep it.
+    /// Expunged records whose message is gone: nobody can say what their GUID is of, so they keep
+    /// it.
     pub gone: u32,
     /// The first of the wrong ones, up to [`Rehashed::MAX`].
     pub list: Vec<WrongGuid>,
@@ -420,7 +423,8 @@ impl Upgraded {
 }
 
 impl Rehashed {
-    /// The most wrong records that are listed: each is at most 10 + 1 + 40 + 1 + 40 + 1 bytes of a line.
+    /// The most wrong records that are listed: each is at most 10 + 1 + 40 + 1 + 40 + 1 bytes of a
+    /// line.
     pub const MAX: usize = 500;
 
     fn to_fields(&self) -> Fields {
@@ -464,7 +468,8 @@ impl Rehashed {
 }
 
 impl GuidPage {
-    /// The most entries that fit into one line with certainty: each is at most 10 + 1 + 40 + 1 + 20 + 1 bytes.
+    /// The most entries that fit into one line with certainty: each is at most 10 + 1 + 40 + 1 +
+    /// 20 + 1 bytes.
     pub const MAX: usize = 800;
 
     /// For the wire.

@@ -44,7 +44,8 @@ pub struct Verified {
     pub old: u32,
     /// How many of the messages that were read are not what their records say.
     pub bad: u32,
-    /// The first of them, each as `UID:reason`; reasons are `guid`, `size`, `missing`, `unreadable`.
+    /// The first of them, each as `UID:reason`; reasons are `guid`, `size`, `missing`,
+    /// `unreadable`.
     pub list: Vec<String>,
     /// Findings of `indexfile check`, each as `FILE:CODE`.
     pub findings: Vec<String>,

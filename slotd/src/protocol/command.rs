@@ -37,7 +37,8 @@ pub enum Command {
     },
     /// Undo and unlock.
     Rollback,
-    /// Is what was locked and staged still so? Asking keeps the transaction from ending for want of commands.
+    /// Is what was locked and staged still so? Asking keeps the transaction from ending for want of
+    /// commands.
     Confirm,
     /// Do the work of `UPGRADE` without locks, ahead of `LOCK`.
     Prepare(Prepare),
@@ -77,7 +78,8 @@ impl Command {
     /// Reads one line, with or without its end. Words of commands and keys may be in any case.
     ///
     /// # Errors
-    /// The line is no command, has an argument too many, too few or malformed, or names no possible mailbox.
+    /// The line is no command, has an argument too many, too few or malformed, or names no possible
+    /// mailbox.
     pub fn parse(line: &[u8]) -> Result<Command, CommandError> {
         if line.len() > MAX_LINE {
             return bad(format!("a line is at most {MAX_LINE} bytes"));

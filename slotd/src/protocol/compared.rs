@@ -1,4 +1,5 @@
-//! What two hosts ask each other's slotd before a decision: does the transaction stand, and where do two lists differ?
+//! What two hosts ask each other's slotd before a decision: does the transaction stand, and where
+//! do two lists differ?
 
 use indexfile::Guid;
 

@@ -1,7 +1,7 @@
 //! URI escapes: how mailbox names and other values travel as one word.
 //!
-//! Every byte outside `A-Z a-z 0-9 - . _ ~` becomes `%XX`. The other direction takes any byte that is not a
-//! blank or a control character as it is, so that a person can type `user.joe&AOk-`.
+//! Every byte outside `A-Z a-z 0-9 - . _ ~` becomes `%XX`. The other direction takes any byte that
+//! is not a blank or a control character as it is, so that a person can type `user.joe&AOk-`.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 

@@ -74,7 +74,8 @@ impl Fields {
         self.with_word(key, word)
     }
 
-    /// Adds a value that is already one word of printable ASCII without blanks, such as `uid:hex,uid:hex`.
+    /// Adds a value that is already one word of printable ASCII without blanks, such as
+    /// `uid:hex,uid:hex`.
     #[must_use]
     pub fn with_word(mut self, key: &str, word: String) -> Fields {
         debug_assert!(

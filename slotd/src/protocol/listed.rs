@@ -19,11 +19,13 @@ pub struct Listed {
     pub partition: String,
     /// The last one, to go on after; `None` at the end of the list.
     pub next: Option<Named>,
-    /// How many directories were met on the way here, since the page before, that may be mailboxes and are not listed.
+    /// How many directories were met on the way here, since the page before, that may be mailboxes
+    /// and are not listed.
     pub odd: u64,
     /// The first of them.
     pub odd_list: Vec<Odd>,
-    /// Of `names` those that other partitions have too, and which: only Cyrus's mailboxes database knows which is right.
+    /// Of `names` those that other partitions have too, and which: only Cyrus's mailboxes database
+    /// knows which is right.
     pub twice: Vec<Twice>,
 }
 

@@ -1,8 +1,9 @@
 //! The wire: one command a line, one reply a line, for both ends.
 //!
-//! A line ends in LF or CRLF and is at most [`MAX_LINE`] bytes long with its end. The first word of a
-//! reply is `OK`, `NO` or `BAD`. Everything here is pure: bytes in, values out. `docs/protocol.md` is the
-//! text a person reads; a [`Command`] formats to exactly what [`Command::parse`] takes.
+//! A line ends in LF or CRLF and is at most [`MAX_LINE`] bytes long with its end. The first word of
+//! a reply is `OK`, `NO` or `BAD`. Everything here is pure: bytes in, values out.
+//! `docs/protocol.md` is the text a person reads; a [`Command`] formats to exactly what
+//! [`Command::parse`] takes.
 //!
 //! Nothing is kept here, so a crash leaves nothing.
 

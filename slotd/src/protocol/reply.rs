@@ -18,8 +18,8 @@ pub enum Code {
     Locked,
     /// The file system that should hold the mailbox is not mounted, or is another one.
     Unmounted,
-    /// Its header or index is missing, and something of it is there: it is being made, renamed or deleted, or damaged. Trying
-    /// again later tells.
+    /// Its header or index is missing, and something of it is there: it is being made, renamed or
+    /// deleted, or damaged. Trying again later tells.
     Incomplete,
     /// A file is not what it should be; the text says which, what and where. Nothing was changed.
     Damaged,
@@ -45,7 +45,8 @@ pub enum Code {
     Expired,
     /// This server cannot do that: a version it does not write, a feature that is off.
     Unsupported,
-    /// The store is served by a Cyrus of 2.4 or later, or by nobody knows what: our locks would protect nothing.
+    /// The store is served by a Cyrus of 2.4 or later, or by nobody knows what: our locks would
+    /// protect nothing.
     Served,
     /// Another coordinator is at work on this store; the text names it.
     Busy,
@@ -182,8 +183,8 @@ impl Reply {
         }
     }
 
-    /// The line to send, with its LF. Control characters in texts become `?`, and a text that would make
-    /// the line longer than [`MAX_LINE`] is cut.
+    /// The line to send, with its LF. Control characters in texts become `?`, and a text that would
+    /// make the line longer than [`MAX_LINE`] is cut.
     #[must_use]
     pub fn to_line(&self) -> String {
         let mut line = match self {

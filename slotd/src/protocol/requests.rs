@@ -33,9 +33,11 @@ pub struct Lock {
     pub of: Named,
     /// How long to queue for all the locks together; the server has its own upper bound.
     pub wait: Option<Duration>,
-    /// Somebody is waiting already, another host's locks being held: do not first bring up to date what `PREPARE` made.
+    /// Somebody is waiting already, another host's locks being held: do not first bring up to date
+    /// what `PREPARE` made.
     pub now: bool,
-    /// Without `PREPARE`, first read the messages that have no SHA-1 yet, because an `UPGRADE` that wants some will follow.
+    /// Without `PREPARE`, first read the messages that have no SHA-1 yet, because an `UPGRADE` that
+    /// wants some will follow.
     pub ahead: bool,
 }
 
@@ -45,8 +47,9 @@ pub enum UuidSource {
     /// SHA-1s from version 10 on; below it as [`UuidSource::Old`].
     #[default]
     Auto,
-    /// From what upgrades replaced, where the message is the same. Else, below version 10, the first 12 bytes of the GUID; from
-    /// version 10 on the GUID as it is, and nothing is hashed: this takes a rewrite at version 10 back.
+    /// From what upgrades replaced, where the message is the same. Else, below version 10, the
+    /// first 12 bytes of the GUID; from version 10 on the GUID as it is, and nothing is hashed:
+    /// this takes a rewrite at version 10 back.
     Old,
     /// Below version 10 always the first 12 bytes of the GUID.
     Cut,
@@ -60,8 +63,8 @@ pub enum Repair {
     Expunge,
 }
 
-/// Whether the GUIDs that records have are compared with their messages, and what becomes of those that are wrong. Without it
-/// a GUID that is not old-style is believed.
+/// Whether the GUIDs that records have are compared with their messages, and what becomes of those
+/// that are wrong. Without it a GUID that is not old-style is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rehash {
     /// They are told, and nothing at all is written.
@@ -89,7 +92,8 @@ impl Rehash {
     }
 }
 
-/// `UPGRADE [VERSION] [uuids=old|cut] [repair=expunge] [run=N] [compare=content] [rehash=report|fix]`
+/// `UPGRADE [VERSION] [uuids=old|cut] [repair=expunge] [run=N] [compare=content]
+/// [rehash=report|fix]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upgrade {
     /// The index version to end with; a lower one than the file's downgrades.
@@ -98,12 +102,13 @@ pub struct Upgrade {
     pub uuids: UuidSource,
     /// What may be repaired on the way.
     pub repair: Option<Repair>,
-    /// Names the run that asks; with `uuids=old` at version 10 the run whose changes are taken back, 0 for all. Both hosts
-    /// are given the same, and no two runs have the same.
+    /// Names the run that asks; with `uuids=old` at version 10 the run whose changes are taken
+    /// back, 0 for all. Both hosts are given the same, and no two runs have the same.
     pub run: u64,
-    /// `digest` and `GUIDS` are of what the messages are, not of what they will be called: of each record the GUID that it
-    /// has, or, where that is old-style and says nothing of the message, its size as 8 bytes big-endian behind four zero
-    /// bytes. So two hosts can be compared that call a message by different UUIDs.
+    /// `digest` and `GUIDS` are of what the messages are, not of what they will be called: of each
+    /// record the GUID that it has, or, where that is old-style and says nothing of the message,
+    /// its size as 8 bytes big-endian behind four zero bytes. So two hosts can be compared that
+    /// call a message by different UUIDs.
     pub by_content: bool,
     /// Only with version 10 and without `uuids=`.
     pub rehash: Option<Rehash>,
@@ -142,7 +147,8 @@ pub struct Commit {
     pub drop_old: bool,
 }
 
-/// Whether `PREPARE` writes the new files too. Messages that have no SHA-1 yet are read in any case.
+/// Whether `PREPARE` writes the new files too. Messages that have no SHA-1 yet are read in any
+/// case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Write {
     /// Always.
@@ -168,7 +174,8 @@ pub struct Prepare {
 /// `LIST [after=NAME] [partition=P] [max=N]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListRange {
-    /// The last mailbox already known, and its partition: the `next` and `partition` of the last reply.
+    /// The last mailbox already known, and its partition: the `next` and `partition` of the last
+    /// reply.
     pub after: Option<Named>,
     /// At most this many; the server has its own upper bound, which keeps the reply within a line.
     pub max: Option<u32>,

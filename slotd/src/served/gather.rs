@@ -1,5 +1,6 @@
-//! Looks at what a Cyrus leaves in its configuration directory and in the first mailboxes. All looks are bounded: a large
-//! store is sampled, and every mailbox is looked at once more when it is to be locked.
+//! Looks at what a Cyrus leaves in its configuration directory and in the first mailboxes. All
+//! looks are bounded: a large store is sampled, and every mailbox is looked at once more when it is
+//! to be locked.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -156,7 +157,8 @@ fn database(path: &Path, found: &mut Vec<Evidence>) {
             found.push(Evidence::ListEntries(path.to_path_buf()));
         }
         Ok(_) => {}
-        // A link to another place is what an administrator may have made; the database behind it says as much.
+        // A link to another place is what an administrator may have made; the database behind it
+        // says as much.
         Err(e) if e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
             if let Ok(real) = path.canonicalize() {
                 database(&real, found);
@@ -170,7 +172,8 @@ fn unseen(path: &Path, error: &io::Error, found: &mut Vec<Evidence>) {
     found.push(Evidence::Unseen(path.to_path_buf(), error.to_string()));
 }
 
-/// Goes through a tree, breadth first, until `look` has seen enough. `false` if the tree's root is not there.
+/// Goes through a tree, breadth first, until `look` has seen enough. `false` if the tree's root is
+/// not there.
 fn walk(
     root: &Path,
     found: &mut Vec<Evidence>,
@@ -183,7 +186,8 @@ fn walk(
         let entries = match std::fs::read_dir(&dir) {
             Ok(entries) => entries,
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            // One directory that is not ours says nothing of who serves the store; the tree's root does.
+            // One directory that is not ours says nothing of who serves the store; the tree's root
+            // does.
             Err(e) => {
                 if depth == 0 {
                     unseen(&dir, &e, found);
@@ -251,7 +255,8 @@ fn user_files(dir: &Path, found: &mut Vec<Evidence>) {
 fn sample(root: &Path, found: &mut Vec<Evidence>) {
     let mut left = MAILBOXES;
     let mut ignored = Vec::new();
-    // One index of a later version may be a damaged one, or one that was copied here; it is refused for itself.
+    // One index of a later version may be a damaged one, or one that was copied here; it is refused
+    // for itself.
     let mut versions = Vec::new();
     walk(root, &mut ignored, |path, _, _| {
         let evidence = match path.file_name().and_then(|n| n.to_str()) {

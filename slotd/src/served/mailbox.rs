@@ -15,8 +15,9 @@ const FIRST_LATER: u32 = 12;
 /// The last one known.
 const LAST: u32 = 20;
 
-/// Looks at a mailbox that is about to be locked, or is locked. A file that cannot be opened cannot be locked either, and
-/// whoever tries that says why. Its index is not asked: a later version there is refused for itself, as UNSUPPORTED.
+/// Looks at a mailbox that is about to be locked, or is locked. A file that cannot be opened cannot
+/// be locked either, and whoever tries that says why. Its index is not asked: a later version there
+/// is refused for itself, as UNSUPPORTED.
 pub(super) fn look(place: &Place) -> Option<Evidence> {
     let path = place.header.path_of("cyrus.header");
     let file = place.header.open_file("cyrus.header", false).ok()?;
@@ -34,7 +35,8 @@ pub(super) fn of_header(bytes: &[u8], path: &Path) -> Option<Evidence> {
     is_later(&header.uniqueid).then(|| Evidence::UniqueId(path.to_path_buf()))
 }
 
-/// 2.3 makes 16 hexadecimal digits; later releases a UUID of 36 characters, or 24 letters and digits.
+/// 2.3 makes 16 hexadecimal digits; later releases a UUID of 36 characters, or 24 letters and
+/// digits.
 fn is_later(uniqueid: &str) -> bool {
     let bytes = uniqueid.as_bytes();
     match bytes.len() {

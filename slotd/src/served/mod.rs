@@ -1,12 +1,15 @@
-//! Who serves the store: a Cyrus of 2.3 or earlier, whose locks are ours, or a later one, whose locks are not.
+//! Who serves the store: a Cyrus of 2.3 or earlier, whose locks are ours, or a later one, whose
+//! locks are not.
 //!
-//! Cyrus 2.4 and later lock a mailbox by its *name*, in files of their own, and do not look at the inode behind
-//! cyrus.index again: what slotd locks keeps nobody out there, and what is written meanwhile goes to the dead file. Such
-//! servers keep mailboxes of version 6 to 10 for years, so the version of an index says nothing about who serves it.
+//! Cyrus 2.4 and later lock a mailbox by its *name*, in files of their own, and do not look at the
+//! inode behind cyrus.index again: what slotd locks keeps nobody out there, and what is written
+//! meanwhile goes to the dead file. Such servers keep mailboxes of version 6 to 10 for years, so
+//! the version of an index says nothing about who serves it.
 //!
-//! What is found is [`Evidence`]; [`judge`] is the rule, and pure. [`Watch`] keeps what was found while slotd runs: a
-//! proof that is met later, in a mailbox's own cyrus.header, counts for the whole store from then on. Proofs are kept in
-//! the state directory (`served.json`), because a lock directory in memory is empty after the next boot.
+//! What is found is [`Evidence`]; [`judge`] is the rule, and pure. [`Watch`] keeps what was found
+//! while slotd runs: a proof that is met later, in a mailbox's own cyrus.header, counts for the
+//! whole store from then on. Proofs are kept in the state directory (`served.json`), because a lock
+//! directory in memory is empty after the next boot.
 //!
 //! Nothing in the store is changed here; a crash leaves the old `served.json` or the new one.
 
@@ -188,8 +191,8 @@ struct State {
 }
 
 impl Watch {
-    /// Looks at the store and keeps what was found in the state directory. `stopped`: the operator says that no server
-    /// runs.
+    /// Looks at the store and keeps what was found in the state directory. `stopped`: the operator
+    /// says that no server runs.
     ///
     /// # Errors
     /// The state directory cannot be read or written.
@@ -244,7 +247,8 @@ impl Watch {
         reasons(&self.lock().evidence)
     }
 
-    /// Looks once whether the server that is said to be stopped is; gives what could not be looked at.
+    /// Looks once whether the server that is said to be stopped is; gives what could not be looked
+    /// at.
     ///
     /// # Errors
     /// A process has one of its files open.
@@ -261,8 +265,8 @@ impl Watch {
     /// Whether a mailbox may be locked: asked before its locks, and again under them.
     ///
     /// # Errors
-    /// [`Code::Served`] with the reasons, or with the process that has something open although the server is said to be
-    /// stopped.
+    /// [`Code::Served`] with the reasons, or with the process that has something open although the
+    /// server is said to be stopped.
     pub fn admit(&self, place: &Place) -> Result<(), Refusal> {
         if let Some(evidence) = mailbox::look(place) {
             self.note(evidence);

@@ -1,7 +1,9 @@
-//! Whether a server that is said to be stopped is: nobody else may have a file of the store open or locked.
+//! Whether a server that is said to be stopped is: nobody else may have a file of the store open or
+//! locked.
 //!
-//! What the system lets us see: the descriptors of processes that we may look at (`/proc/PID/fd`), and every lock
-//! (`/proc/locks`). A process that runs and has nothing open at this instant is not seen.
+//! What the system lets us see: the descriptors of processes that we may look at (`/proc/PID/fd`),
+//! and every lock (`/proc/locks`). A process that runs and has nothing open at this instant is not
+//! seen.
 
 use std::collections::HashMap;
 use std::fmt;

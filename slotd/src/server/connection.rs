@@ -17,7 +17,8 @@ use crate::session::{Cut, Session};
 /// How long a client may take to read a reply.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
 
-/// A connection that has nothing locked and said nothing for this long may be closed to make room for another.
+/// A connection that has nothing locked and said nothing for this long may be closed to make room
+/// for another.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// How long somebody for whom there is no room gets to read why.
@@ -50,7 +51,8 @@ pub(super) async fn serve(
         let got = if session.is_open() {
             let limit = max_lock.min(left);
             let got = tokio::select! {
-                // The clock first: commands that come one upon the other must not keep it from being looked at.
+                // The clock first: commands that come one upon the other must not keep it from
+                // being looked at.
                 biased;
                 () = sleep(limit) => None,
                 got = wait => Some(got),
@@ -134,7 +136,8 @@ async fn make_room(wanted: &Semaphore) {
     }
 }
 
-/// Tells somebody for whom there is no place why the connection is closed. It comes as the answer to the first command.
+/// Tells somebody for whom there is no place why the connection is closed. It comes as the answer
+/// to the first command.
 pub(super) async fn refuse(stream: Box<dyn Stream>, places: usize) {
     let (read, mut write) = split(stream);
     let (mut read, mut line) = (BufReader::new(read), Vec::new());
@@ -157,8 +160,8 @@ enum Line {
     End,
 }
 
-/// Reads up to a line end. A last line without one was cut off and is not a command. Dropping the future half-way
-/// loses nothing: what was read stays in `line`.
+/// Reads up to a line end. A last line without one was cut off and is not a command. Dropping the
+/// future half-way loses nothing: what was read stays in `line`.
 async fn next_line(read: &mut Reader, line: &mut Vec<u8>) -> Line {
     loop {
         let Some(left) = MAX_LINE.checked_sub(line.len()).filter(|left| *left > 0) else {
@@ -228,8 +231,8 @@ async fn work(
     let (session, reply) = loop {
         tokio::select! {
             done = &mut task => break done,
-            // End of file, not consumed: the loop above sees it again. Data means that the client has
-            // sent its next command already; then only the clock is left.
+            // End of file, not consumed: the loop above sees it again. Data means that the client
+            // has sent its next command already; then only the clock is left.
             peek = read.fill_buf(), if watching => {
                 watching = false;
                 if peek.map_or(true, <[u8]>::is_empty) {

@@ -129,8 +129,9 @@ impl Listener {
     }
 }
 
-/// A peer that vanished without a word (a cut line, a host that was switched off) sends no end of file. The kernel asks it
-/// now and then, and ends the connection when no answer comes, or what was sent is not acknowledged.
+/// A peer that vanished without a word (a cut line, a host that was switched off) sends no end of
+/// file. The kernel asks it now and then, and ends the connection when no answer comes, or what was
+/// sent is not acknowledged.
 fn notice_a_dead_peer(stream: &TcpStream) -> std::io::Result<()> {
     use rustix::net::sockopt;
     sockopt::set_socket_keepalive(stream, true)?;

@@ -1,8 +1,9 @@
 //! The server: connections in, sessions driven off the reactor, an orderly end.
 //!
-//! Every connection is a task; what blocks runs on tokio's blocking threads. A controller that goes away or
-//! stalls is noticed here: its session is told, and rolls back or releases. SIGTERM stops new connections and
-//! new locks, lets open transactions come to their end within `max_lock`, and then ends what is left.
+//! Every connection is a task; what blocks runs on tokio's blocking threads. A controller that goes
+//! away or stalls is noticed here: its session is told, and rolls back or releases. SIGTERM stops
+//! new connections and new locks, lets open transactions come to their end within `max_lock`, and
+//! then ends what is left.
 
 mod connection;
 mod listen;
@@ -22,21 +23,23 @@ use crate::host::Host;
 
 /// How many connections are served at once, if there are descriptors enough.
 const MAX_CONNECTIONS: usize = 1024;
-/// What one connection may have open: its socket, three directories, three live files twice while one is being
-/// looked for again, two staged ones twice, a cache and a few messages.
+/// What one connection may have open: its socket, three directories, three live files twice while
+/// one is being looked for again, two staged ones twice, a cache and a few messages.
 const FILES_A_CONNECTION: u64 = 24;
 /// For the log, the listening socket and the rest of the process.
 const FILES_APART: u64 = 64;
 /// What an open transaction gets beyond `max_lock` when the server stops.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long somebody who comes when all connections are taken waits for an idle one to be given up, before being refused:
-/// longer than it takes to call one idle.
+/// How long somebody who comes when all connections are taken waits for an idle one to be given up,
+/// before being refused: longer than it takes to call one idle.
 const ROOM_WAIT: Duration = Duration::from_secs(3);
-/// How many wait so, or are told that they waited in vain, at once; others wait in the socket's queue.
+/// How many wait so, or are told that they waited in vain, at once; others wait in the socket's
+/// queue.
 const WAITING: usize = 16;
 
-/// How many connections this process can serve at once; asks for as many descriptors as it may have.
+/// How many connections this process can serve at once; asks for as many descriptors as it may
+/// have.
 #[must_use]
 pub fn capacity() -> usize {
     let limits = getrlimit(Resource::Nofile);
@@ -61,7 +64,8 @@ pub fn capacity() -> usize {
 #[derive(Clone)]
 struct Room {
     slots: Arc<Semaphore>,
-    /// One permit for each who waits for a place: the connection that has been idle for the longest takes it, and ends.
+    /// One permit for each who waits for a place: the connection that has been idle for the longest
+    /// takes it, and ends.
     wanted: Arc<Semaphore>,
 }
 
@@ -87,8 +91,9 @@ pub async fn serve(host: Arc<Host>, listener: Listener, stop: watch::Receiver<bo
     serve_at_most(capacity(), host, listener, stop).await;
 }
 
-/// The same, with at most so many connections at once. A connection that has nothing locked and has been idle makes room for
-/// one that comes when all places are taken; if none is, that one is told so and closed.
+/// The same, with at most so many connections at once. A connection that has nothing locked and has
+/// been idle makes room for one that comes when all places are taken; if none is, that one is told
+/// so and closed.
 pub async fn serve_at_most(
     places: usize,
     host: Arc<Host>,

@@ -1,8 +1,9 @@
 //! A Unix socket for its owner alone, under a name where nothing else may be lost.
 //!
-//! The socket is made in a directory that nobody else can enter, gets its mode there, and only then its name: at no instant can
-//! another user connect. The name is given only where nothing lies; only a socket that nobody answers on is removed first.
-//! A crash leaves that directory, with a dead socket in it, and nothing else.
+//! The socket is made in a directory that nobody else can enter, gets its mode there, and only then
+//! its name: at no instant can another user connect. The name is given only where nothing lies;
+//! only a socket that nobody answers on is removed first. A crash leaves that directory, with a
+//! dead socket in it, and nothing else.
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
@@ -12,8 +13,8 @@ use std::path::{Path, PathBuf};
 /// Listens at `path`; the listener is non-blocking, as an async runtime wants it.
 ///
 /// # Errors
-/// [`io::ErrorKind::AddrInUse`] if somebody answers there; [`io::ErrorKind::AlreadyExists`] if something lies there that is
-/// no socket; else the system's.
+/// [`io::ErrorKind::AddrInUse`] if somebody answers there; [`io::ErrorKind::AlreadyExists`] if
+/// something lies there that is no socket; else the system's.
 pub fn bind_private(path: &Path) -> io::Result<UnixListener> {
     remove_dead(path)?;
     let room = Room::beside(path)?;

@@ -1,7 +1,9 @@
-//! The work that is done before the locks, and apart from the state machine: all of `PREPARE`, and what `LOCK` does first.
+//! The work that is done before the locks, and apart from the state machine: all of `PREPARE`, and
+//! what `LOCK` does first.
 //!
-//! Nothing here changes the mailbox. What fails is given up, and `UPGRADE` does the work under the locks, as far as it may;
-//! only what a peer says otherwise of a message is reported at once. A crash leaves what [`crate::stage::prepare`] leaves.
+//! Nothing here changes the mailbox. What fails is given up, and `UPGRADE` does the work under the
+//! locks, as far as it may; only what a peer says otherwise of a message is reported at once. A
+//! crash leaves what [`crate::stage::prepare`] leaves.
 
 use std::time::{Duration, Instant};
 
@@ -61,8 +63,8 @@ impl Session {
         Ok(reply)
     }
 
-    /// What `LOCK` does before anybody waits for it: brings what was prepared up to date; or, if nothing was, reads the messages
-    /// that have no SHA-1 yet, and looks at all the others.
+    /// What `LOCK` does before anybody waits for it: brings what was prepared up to date; or, if
+    /// nothing was, reads the messages that have no SHA-1 yet, and looks at all the others.
     pub(super) fn before_locks(&mut self, lock: &protocol::Lock) -> Result<(), Refusal> {
         if lock.now {
             return Ok(());
@@ -82,7 +84,8 @@ impl Session {
         given_up(done.map(drop))
     }
 
-    /// Brings what was prepared up to date, before anybody waits for it. If that fails it is given up.
+    /// Brings what was prepared up to date, before anybody waits for it. If that fails it is given
+    /// up.
     fn catch_up(&mut self, of: &Named) -> Result<(), Refusal> {
         let Some(prepared) = self.prepared.take() else {
             return Ok(());
@@ -131,7 +134,8 @@ impl Session {
     }
 }
 
-/// What could not be done ahead is done under the locks, or refused there; that two hosts differ is told before any lock.
+/// What could not be done ahead is done under the locks, or refused there; that two hosts differ is
+/// told before any lock.
 fn given_up(done: Result<(), Refusal>) -> Result<(), Refusal> {
     match done {
         Err(refusal) if refusal.code == Code::Differs => Err(refusal),

@@ -118,7 +118,8 @@ impl Session {
         Ok(Reply::Ok(verified.to_fields()))
     }
 
-    /// Compares some messages with their records; returns how many, and adds those that differ to `bad`.
+    /// Compares some messages with their records; returns how many, and adds those that differ to
+    /// `bad`.
     fn compare(
         &self,
         place: &Place,
@@ -210,7 +211,8 @@ fn remove(locks: &MailboxLocks, dry_run: bool) -> Result<Cleaned, Refusal> {
     Ok(cleaned)
 }
 
-/// What `indexfile check` finds in the two files, as `FILE:CODE`, each once; notes of what is normal left out.
+/// What `indexfile check` finds in the two files, as `FILE:CODE`, each once; notes of what is
+/// normal left out.
 pub(super) fn findings(index: &IndexFile, expunge: Option<&IndexFile>) -> Vec<String> {
     let mut findings = Findings::new();
     check_index(index, &mut findings);

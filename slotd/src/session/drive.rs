@@ -86,7 +86,8 @@ impl Session {
             Action::Unlock => {
                 if let Some(mut open) = self.open.take() {
                     let early = Session::abandon_early(&self.host, &mut open);
-                    // Files that were prepared can wait for the next LOCK; what is known of messages is soon found again.
+                    // Files that were prepared can wait for the next LOCK; what is known of
+                    // messages is soon found again.
                     self.prepared = self.prepared.take().filter(Prepared::has_files);
                     let waited = open.locks.waited();
                     // The stage has duplicates of the new files' handles: it goes after the locks.
@@ -175,8 +176,8 @@ impl Session {
             let cancel = &self.control.cancel;
             let mut locks = self.host.lock(place, Patience { deadline, cancel })?;
             waited += locks.waited();
-            // A half-done commit is settled before anybody sees the mailbox. It changes which files are
-            // live, so the locks are taken anew.
+            // A half-done commit is settled before anybody sees the mailbox. It changes which files
+            // are live, so the locks are taken anew.
             if recovery::settle_open(&self.host, &mut locks)? == 0 {
                 let uniqueid = sources::uniqueid_of(&locks.place)?;
                 break (locks, uniqueid);

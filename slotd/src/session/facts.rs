@@ -1,4 +1,5 @@
-//! What `LOCK` tells of a mailbox: a few words of the headers, read and not checked. `UPGRADE` checks the whole files.
+//! What `LOCK` tells of a mailbox: a few words of the headers, read and not checked. `UPGRADE`
+//! checks the whole files.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

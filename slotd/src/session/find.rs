@@ -1,7 +1,8 @@
 //! `FIND`: where the mailbox with a unique id lies, by a walk of the store.
 //!
-//! Asked when a mailbox that was decided upon is not under its name any more: its owner may have renamed it. Nothing is
-//! changed. An answer takes [`LIMIT`] at most; where the walk stopped, the next one goes on.
+//! Asked when a mailbox that was decided upon is not under its name any more: its owner may have
+//! renamed it. Nothing is changed. An answer takes [`LIMIT`] at most; where the walk stopped, the
+//! next one goes on.
 
 use std::time::{Duration, Instant};
 

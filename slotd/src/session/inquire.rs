@@ -1,4 +1,5 @@
-//! Questions that need no lock: what a mailbox is like, which GUIDs were staged, a piece of its cyrus.sha1s.
+//! Questions that need no lock: what a mailbox is like, which GUIDs were staged, a piece of its
+//! cyrus.sha1s.
 
 use std::os::unix::fs::FileExt;
 
@@ -75,7 +76,8 @@ impl Session {
         }
     }
 
-    /// Whether the transaction stands. That it was asked is enough to keep it from ending for want of commands.
+    /// Whether the transaction stands. That it was asked is enough to keep it from ending for want
+    /// of commands.
     pub(super) fn confirm(&mut self) -> Reply {
         let state = match self.transaction.state() {
             State::Refused => Standing::Refused,

@@ -1,9 +1,11 @@
-//! The intent of a transaction: written as soon as its files are known, durable before any of them has a name.
+//! The intent of a transaction: written as soon as its files are known, durable before any of them
+//! has a name.
 //!
-//! What `PREPARE` made is known when the locks are held, so the intent is on its way to stable storage while the controller
-//! reads `LOCK`'s answer and while the live files are compared. Else it sets out when the new files are complete, beside their own
-//! syncs. If it turns out to be about other files it is ended, and another is begun. A crash leaves an open intent of which
-//! nothing was renamed, which recovery closes.
+//! What `PREPARE` made is known when the locks are held, so the intent is on its way to stable
+//! storage while the controller reads `LOCK`'s answer and while the live files are compared. Else
+//! it sets out when the new files are complete, beside their own syncs. If it turns out to be about
+//! other files it is ended, and another is begun. A crash leaves an open intent of which nothing
+//! was renamed, which recovery closes.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -54,7 +56,8 @@ impl OnItsWay {
 }
 
 impl Session {
-    /// Begins the intent of what was prepared, if anything was. What fails here fails again at `UPGRADE`, which tells.
+    /// Begins the intent of what was prepared, if anything was. What fails here fails again at
+    /// `UPGRADE`, which tells.
     pub(super) fn intend_early(&mut self, from: u32) {
         let Some(open) = &mut self.open else { return };
         let prepared = self.prepared.as_ref();
@@ -85,8 +88,8 @@ impl Session {
         open.early = OnItsWay::begin(&self.host, intent).ok();
     }
 
-    /// Brings the staged files and the intent that tells recovery of them to stable storage, all at once, and only then gives
-    /// the files their names: so whatever a crash leaves is found.
+    /// Brings the staged files and the intent that tells recovery of them to stable storage, all at
+    /// once, and only then gives the files their names: so whatever a crash leaves is found.
     pub(super) fn intend(&mut self, changed: bool) -> Result<bool, Refusal> {
         if !changed {
             return Ok(false);
@@ -145,7 +148,8 @@ impl Session {
         Ok(())
     }
 
-    /// Removes the staged files. If that fails, or is not known to be durable, the intent stays open for the next `LOCK`.
+    /// Removes the staged files. If that fails, or is not known to be durable, the intent stays
+    /// open for the next `LOCK`.
     pub(super) fn unstage(&mut self) {
         let Some(open) = &mut self.open else { return };
         let Some(stage) = open.stage.take() else {
@@ -156,8 +160,8 @@ impl Session {
         }
     }
 
-    /// Notes that an intent which came to nothing is settled; to be called under the locks. The result is for
-    /// [`let_go`], after them.
+    /// Notes that an intent which came to nothing is settled; to be called under the locks. The
+    /// result is for [`let_go`], after them.
     pub(super) fn abandon_early(host: &Host, open: &mut Open) -> Option<OnItsWay> {
         let early = open.early.take()?;
         host.log.end(early.begun.id);

@@ -1,10 +1,11 @@
 //! `LIST`: the mailboxes on this host, by walking the partitions.
 //!
-//! In the order of directories, partition after partition, so that a page can be continued after any mailbox
-//! without keeping the list: memory is that of the directories on one path. The walk is [`indexfile::walk`]. A mailbox is
-//! a directory with a cyrus.header and a cyrus.index whose name leads back to it; one that misses a directory or has
-//! a link for a file is listed too, so that it is refused by name. What may be a mailbox and is not listed is counted and
-//! named ([`OddKind`]), so that nobody takes the list for complete when it is not. Everything is only looked at.
+//! In the order of directories, partition after partition, so that a page can be continued after
+//! any mailbox without keeping the list: memory is that of the directories on one path. The walk is
+//! [`indexfile::walk`]. A mailbox is a directory with a cyrus.header and a cyrus.index whose name
+//! leads back to it; one that misses a directory or has a link for a file is listed too, so that it
+//! is refused by name. What may be a mailbox and is not listed is counted and named ([`OddKind`]),
+//! so that nobody takes the list for complete when it is not. Everything is only looked at.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -20,8 +21,8 @@ use crate::store::Store;
 
 /// The most names in one reply.
 const MAX_NAMES: usize = 1000;
-/// A page ends after this long with what it has, if that is anything: a store on a slow disk gives short pages, and whoever
-/// asks sees that it goes on.
+/// A page ends after this long with what it has, if that is anything: a store on a slow disk gives
+/// short pages, and whoever asks sees that it goes on.
 const PAGE_TIME: Duration = Duration::from_millis(500);
 /// Room for the fields besides the names and [`ODD_BYTES`].
 const MARGIN: usize = 4096;
@@ -121,7 +122,8 @@ impl Session {
     }
 }
 
-/// Whether a page that has a name already ends here: another one may not fit, or it has taken long enough.
+/// Whether a page that has a name already ends here: another one may not fit, or it has taken long
+/// enough.
 fn is_full(bytes: usize, took: Duration) -> bool {
     bytes + 3 * 500 + MARGIN + ODD_BYTES > MAX_LINE || took >= PAGE_TIME
 }

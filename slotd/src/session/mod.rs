@@ -1,7 +1,7 @@
 //! One connection's work: from a command to its reply, by driving the state machine.
 //!
-//! Blocking: the server calls it off the reactor. At most one mailbox is locked at a time. Whatever happens
-//! to the connection, [`Session::end`] leaves nothing locked and nothing staged.
+//! Blocking: the server calls it off the reactor. At most one mailbox is locked at a time. Whatever
+//! happens to the connection, [`Session::end`] leaves nothing locked and nothing staged.
 
 mod ahead;
 mod audit;
@@ -283,15 +283,16 @@ impl Session {
         }
     }
 
-    /// Does work that may have to make scratch files under names: that there may be some is noted before the first.
+    /// Does work that may have to make scratch files under names: that there may be some is noted
+    /// before the first.
     fn noting<T>(
         &mut self,
         place: &Place,
         work: impl FnOnce(&mut Session, Note<'_>) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         let host = Arc::clone(&self.host);
-        // Also where nothing will be noted: with a log that has failed nothing can be committed, and what is
-        // staged could be taken for what an intent speaks of that did get to the disk.
+        // Also where nothing will be noted: with a log that has failed nothing can be committed,
+        // and what is staged could be taken for what an intent speaks of that did get to the disk.
         host.log.usable_now()?;
         let scratch = Scratch {
             mailbox: place.mailbox.to_string(),

@@ -1,7 +1,8 @@
 //! What the records of a replaced file had, by UID, read from it when it is asked for.
 //!
-//! Of an index the first UID of each block is in memory, and one block; of an expunge file, which is in no order, 8 bytes
-//! a record. Who asks in ascending order has each block read once. Only reads.
+//! Of an index the first UID of each block is in memory, and one block; of an expunge file, which
+//! is in no order, 8 bytes a record. Who asks in ascending order has each block read once. Only
+//! reads.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -16,7 +17,8 @@ const AT_ONCE: u32 = 1024;
 #[derive(Debug)]
 pub(super) struct ByUid {
     file: IndexFile,
-    /// Of an index: the first UID of each block. Of an expunge file: UID and position of each record, sorted.
+    /// Of an index: the first UID of each block. Of an expunge file: UID and position of each
+    /// record, sorted.
     order: Vec<(u32, u32)>,
     last: Mutex<Block>,
 }
@@ -53,7 +55,8 @@ impl ByUid {
         })
     }
 
-    /// What the record of this UID had. Nothing if it cannot be read any more, which is logged: what can be is as good without it.
+    /// What the record of this UID had. Nothing if it cannot be read any more, which is logged:
+    /// what can be is as good without it.
     pub(super) fn get(&self, uid: u32) -> Option<OldUuid> {
         self.look_up(uid).unwrap_or_else(|error| {
             tracing::warn!("not used for UUIDs: {error}");

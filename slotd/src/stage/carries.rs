@@ -13,8 +13,8 @@ pub fn guid_like(record: &Record<'_>) -> GuidOut {
     }
 }
 
-/// Whether `new` is what a conversion of `old` to its version gives, byte for byte, GUIDs apart: so that
-/// nothing that `old` holds would be lost with it.
+/// Whether `new` is what a conversion of `old` to its version gives, byte for byte, GUIDs apart: so
+/// that nothing that `old` holds would be lost with it.
 ///
 /// # Errors
 /// One of them cannot be read to its end.
@@ -101,7 +101,8 @@ mod tests {
             let Ok(old) = IndexFile::from_bytes(changed, Path::new("x"), FileKind::Index) else {
                 continue;
             };
-            // (A modseq of 0 would become 1, as in Cyrus: these have 9.) The identifier is what conversions replace, and the two sizes and the version are the layout's own.
+            // (A modseq of 0 would become 1, as in Cyrus: these have 9.) The identifier is what
+            // conversions replace, and the two sizes and the version are the layout's own.
             let replaced =
                 in_record.is_some_and(|a| (60..72).contains(&a)) || (8..20).contains(&at);
             assert_eq!(carries(&old, &new), replaced, "byte {at}");

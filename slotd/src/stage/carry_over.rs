@@ -1,7 +1,10 @@
-//! What is left of `UPGRADE` under the locks when `PREPARE` has done its work: compare, and carry over what differs.
+//! What is left of `UPGRADE` under the locks when `PREPARE` has done its work: compare, and carry
+//! over what differs.
 //!
-//! Nothing that was prepared is trusted: each live record is compared, and a file from which it leads nowhere is written anew.
-//! Messages that may have been replaced since they were looked at are looked at again, and read again if they were. What comes out is a [`Stage`] like any other. A crash leaves what `PREPARE` leaves.
+//! Nothing that was prepared is trusted: each live record is compared, and a file from which it
+//! leads nowhere is written anew. Messages that may have been replaced since they were looked at
+//! are looked at again, and read again if they were. What comes out is a [`Stage`] like any other.
+//! A crash leaves what `PREPARE` leaves.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -20,8 +23,8 @@ use crate::protocol::{Code, FileState, GuidEntry, Rehash, Upgrade};
 use crate::refusal::Refusal;
 
 impl Prepared {
-    /// Makes it a stage of the mailbox, which is locked now: the same that [`super::stage`] would make. The live files'
-    /// records need not have been checked.
+    /// Makes it a stage of the mailbox, which is locked now: the same that [`super::stage`] would
+    /// make. The live files' records need not have been checked.
     ///
     /// # Errors
     /// The mailbox is refused: nothing is changed and nothing is left.
@@ -122,7 +125,8 @@ impl Prepared {
 
     fn plan(&self, source: &IndexFile) -> Result<Plan, Refusal> {
         let file = self.files.iter().find(|f| f.kind == source.kind());
-        // A prepared file is of another version, or had old-style GUIDs: the first is seen without a look at the records.
+        // A prepared file is of another version, or had old-style GUIDs: the first is seen without
+        // a look at the records.
         if let Some(file) = file.filter(|_| source.minor_version() != self.want.version) {
             return self.compare(source, file);
         }
@@ -153,7 +157,8 @@ impl Prepared {
             })
     }
 
-    /// Brings one prepared file up to date; if it had to have a name it gets the name of a staged one.
+    /// Brings one prepared file up to date; if it had to have a name it gets the name of a staged
+    /// one.
     fn patch(
         &mut self,
         stage: &mut Stage,
@@ -214,7 +219,8 @@ impl Prepared {
         Ok(())
     }
 
-    /// Takes over the prepared digest and adds the new messages; `false` if they do not come after all others.
+    /// Takes over the prepared digest and adds the new messages; `false` if they do not come after
+    /// all others.
     fn grow(
         &mut self,
         stage: &mut Stage,

@@ -1,8 +1,9 @@
 //! Bringing prepared files up to date without locks, so that less is left to do under them.
 //!
-//! What `PREPARE` made may be minutes old when `LOCK` comes. Its records are compared with the live ones just before, and what
-//! differs is written and synced while nobody waits. Whatever changes after that is found by the comparison under the locks,
-//! which trusts nothing of this. A crash leaves what `PREPARE` leaves.
+//! What `PREPARE` made may be minutes old when `LOCK` comes. Its records are compared with the live
+//! ones just before, and what differs is written and synced while nobody waits. Whatever changes
+//! after that is found by the comparison under the locks, which trusts nothing of this. A crash
+//! leaves what `PREPARE` leaves.
 
 use std::sync::atomic::AtomicBool;
 
@@ -31,8 +32,8 @@ impl Prepared {
         self.looks == *looks && self.identities.changed.is_empty()
     }
 
-    /// Whether it is for this mailbox and this `UPGRADE`, whichever incarnation of the mailbox. SHA-1s alone are of use for any
-    /// `UPGRADE` that wants some.
+    /// Whether it is for this mailbox and this `UPGRADE`, whichever incarnation of the mailbox.
+    /// SHA-1s alone are of use for any `UPGRADE` that wants some.
     #[must_use]
     pub fn is_of(&self, place: &Place, want: Upgrade) -> bool {
         let same = self.place.mailbox == place.mailbox && self.place.partition == place.partition;
@@ -50,7 +51,8 @@ impl Prepared {
         self.want
     }
 
-    /// Looks at the messages again, all of them, so that as little as can be is left to be looked at under the locks.
+    /// Looks at the messages again, all of them, so that as little as can be is left to be looked
+    /// at under the locks.
     ///
     /// # Errors
     /// The system's.
@@ -59,8 +61,8 @@ impl Prepared {
         self.identities.look_again(place, &Again::All)
     }
 
-    /// Carries over what has changed in the live files, which are not locked, and in the messages. `None` if so much has
-    /// that it is better prepared anew.
+    /// Carries over what has changed in the live files, which are not locked, and in the messages.
+    /// `None` if so much has that it is better prepared anew.
     ///
     /// # Errors
     /// As of [`super::prepare`]. What was prepared is gone then.

@@ -5,7 +5,8 @@ use sha1::{Digest, Sha1};
 
 use crate::protocol::GuidEntry;
 
-/// SHA-1 over (UID as 4 bytes big-endian, the 20 bytes of the GUID) of entries that are in ascending order of UIDs.
+/// SHA-1 over (UID as 4 bytes big-endian, the 20 bytes of the GUID) of entries that are in
+/// ascending order of UIDs.
 #[must_use]
 pub fn digest_of(entries: &[GuidEntry]) -> Guid {
     let mut digester = Digester::default();

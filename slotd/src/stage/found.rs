@@ -1,7 +1,8 @@
 //! The SHA-1s that were found for a mailbox's messages, by UID, in bounded memory.
 //!
-//! 40 bytes a message. Of a giant mailbox they go to a file of our own without a name (`O_TMPFILE`), beside the index: nobody else can
-//! open it, and a crash leaves nothing of it. Where there are no such files all stay in memory.
+//! 40 bytes a message. Of a giant mailbox they go to a file of our own without a name
+//! (`O_TMPFILE`), beside the index: nobody else can open it, and a crash leaves nothing of it.
+//! Where there are no such files all stay in memory.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -45,7 +46,8 @@ pub struct Found {
     no_spill: bool,
     /// Rows, spilled ones too.
     count: usize,
-    /// Those that did not come in order, or for the second time, or are forgotten. They count first.
+    /// Those that did not come in order, or for the second time, or are forgotten. They count
+    /// first.
     others: BTreeMap<u32, Option<Known>>,
 }
 
@@ -110,7 +112,8 @@ impl Found {
     }
 
     fn last_uid(&self) -> Option<u32> {
-        // The last spilled row is below the first in memory, and there is one of these after any that is spilled.
+        // The last spilled row is below the first in memory, and there is one of these after any
+        // that is spilled.
         self.rows.last().map(uid_of)
     }
 

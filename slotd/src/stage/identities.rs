@@ -21,10 +21,11 @@ use crate::store::Place;
 pub struct Identities {
     /// The version that is written.
     pub version: u32,
-    /// SHA-1s of messages whose records were old-style, or with `rehash` of all, with what shows that record and file are the same
-    /// still.
+    /// SHA-1s of messages whose records were old-style, or with `rehash` of all, with what shows
+    /// that record and file are the same still.
     pub guids: Found,
-    /// Messages that were looked at again and are not what they were when what was prepared of them was written.
+    /// Messages that were looked at again and are not what they were when what was prepared of them
+    /// was written.
     pub changed: BTreeSet<u32>,
     /// For downgrades below version 10, and for the way back to what version 10 had before.
     pub uuids: OldUuids,
@@ -34,7 +35,8 @@ pub struct Identities {
     pub cuts: bool,
     /// Records whose GUID is no old-style one are compared with their messages too.
     pub rehash: Option<Rehash>,
-    /// With that, expunged records whose message is gone, with their marks: they keep what they have.
+    /// With that, expunged records whose message is gone, with their marks: they keep what they
+    /// have.
     pub gone: BTreeMap<u32, Mark>,
     /// GUIDs taken from a cache.
     pub cached: u32,
@@ -167,7 +169,8 @@ impl Identities {
         wrong.or_else(|| self.uuids.get(record).map(|old| Guid::padded(old.uuid)))
     }
 
-    /// Finds SHA-1s for those of the records that are old-style, or with `rehash=` for all, and not known yet.
+    /// Finds SHA-1s for those of the records that are old-style, or with `rehash=` for all, and not
+    /// known yet.
     ///
     /// # Errors
     /// As [`Identities::find`].
@@ -220,8 +223,8 @@ impl Identities {
         Ok(same.map(|known| known.guid))
     }
 
-    /// Looks again at the messages that were found, all or some. Those that are not what they were are unknown
-    /// from here on, and so are noted in [`Identities::changed`].
+    /// Looks again at the messages that were found, all or some. Those that are not what they were
+    /// are unknown from here on, and so are noted in [`Identities::changed`].
     ///
     /// # Errors
     /// What was found cannot be read back.
@@ -300,7 +303,8 @@ fn want(record: &Record<'_>, kind: FileKind, all: bool) -> Option<Want> {
     })
 }
 
-/// The messages of all old-style records of both files, or of all records, in ascending order of UID.
+/// The messages of all old-style records of both files, or of all records, in ascending order of
+/// UID.
 fn wanted(
     live: &LiveFiles,
     all: bool,

@@ -1,13 +1,17 @@
-//! What would be lost with a commit is kept first: identifiers that only a `.OLD` file has, which the commit replaces.
+//! What would be lost with a commit is kept first: identifiers that only a `.OLD` file has, which
+//! the commit replaces.
 //!
-//! The same of wrong GUIDs that `rehash=fix` replaces: those are kept whether or not a `.OLD` file has them, with the run.
+//! The same of wrong GUIDs that `rehash=fix` replaces: those are kept whether or not a `.OLD` file
+//! has them, with the run.
 //!
-//! To be called under the locks when the new files are written, before anything of them has a name. It leaves a complete
-//! `cyrus.uuids` on stable storage, or, where nothing would be lost, none: a mailbox's first upgrade needs none, as the `.OLD` files it
-//! leaves have everything. A commit that does not come after it does no harm: it says what was, not what is.
+//! To be called under the locks when the new files are written, before anything of them has a name.
+//! It leaves a complete `cyrus.uuids` on stable storage, or, where nothing would be lost, none: a
+//! mailbox's first upgrade needs none, as the `.OLD` files it leaves have everything. A commit that
+//! does not come after it does no harm: it says what was, not what is.
 //!
-//! `PREPARE` does nearly all of it ahead ([`Ahead`]), into a file without a name: what is left under the locks is to see that the
-//! `.OLD` files are the same still, and to say which files are replaced by which run.
+//! `PREPARE` does nearly all of it ahead ([`Ahead`]), into a file without a name: what is left
+//! under the locks is to see that the `.OLD` files are the same still, and to say which files are
+//! replaced by which run.
 
 use std::collections::HashSet;
 

@@ -1,18 +1,23 @@
-//! `cyrus.uuids`: the identifiers that upgrades replaced and that no other file has any more, one for each message.
+//! `cyrus.uuids`: the identifiers that upgrades replaced and that no other file has any more, one
+//! for each message.
 //!
-//! It lies beside cyrus.index and is ours alone. A `.OLD` file tells what its own upgrade replaced and goes with the next one;
-//! what it told is then kept here, merged: the first identifier of a message stays until `CLEAN`. So it is there only where
-//! a mailbox was changed more than once. It is never edited: a complete new file is synced and renamed over it. A crash
-//! leaves the old one or the new one, and perhaps a file under [`NEW_NAME`], which the next upgrade and `CLEAN` remove.
+//! It lies beside cyrus.index and is ours alone. A `.OLD` file tells what its own upgrade replaced
+//! and goes with the next one; what it told is then kept here, merged: the first identifier of a
+//! message stays until `CLEAN`. So it is there only where a mailbox was changed more than once. It
+//! is never edited: a complete new file is synced and renamed over it. A crash leaves the old one
+//! or the new one, and perhaps a file under [`NEW_NAME`], which the next upgrade and `CLEAN`
+//! remove.
 //!
-//! Big-endian: [`MAGIC`]; CRC-32 of what follows up to the entries; uidvalidity (4); length of the unique id (4), the id; for cyrus.index,
-//! then for cyrus.expunge, which file the run replaced last and so named `.OLD`: known 0 or 1 (1), device (8), inode (8), time
-//! of birth or 0 (8), run (8); number of entries (4) and CRC-32 of them; entries in ascending order of UIDs: UID (4), flags (1; bit 0: modseq
-//! was 0), UUID (12), internaldate (8), size (8), run (8).
+//! Big-endian: [`MAGIC`]; CRC-32 of what follows up to the entries; uidvalidity (4); length of the
+//! unique id (4), the id; for cyrus.index, then for cyrus.expunge, which file the run replaced last
+//! and so named `.OLD`: known 0 or 1 (1), device (8), inode (8), time of birth or 0 (8), run (8);
+//! number of entries (4) and CRC-32 of them; entries in ascending order of UIDs: UID (4), flags (1;
+//! bit 0: modseq was 0), UUID (12), internaldate (8), size (8), run (8).
 //!
-//! Where wrong GUIDs were replaced (`rehash=fix`) it begins with [`MAGIC_2`]: after the CRC-32 of the entries comes the number of
-//! wrong ones (4), and after the entries, under the same CRC-32, they: UID (4), GUID (20), internaldate (8), size (8), run (8),
-//! ascending by UID, and of one UID in the order in which they were replaced. An older release takes such a file for damaged.
+//! Where wrong GUIDs were replaced (`rehash=fix`) it begins with [`MAGIC_2`]: after the CRC-32 of
+//! the entries comes the number of wrong ones (4), and after the entries, under the same CRC-32,
+//! they: UID (4), GUID (20), internaldate (8), size (8), run (8), ascending by UID, and of one UID
+//! in the order in which they were replaced. An older release takes such a file for damaged.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -100,7 +105,8 @@ pub(super) const fn place_of(kind: FileKind) -> usize {
 }
 
 impl Ledger {
-    /// Reads what is beside the mailbox; `None` if there is nothing, or it is of another incarnation of the mailbox.
+    /// Reads what is beside the mailbox; `None` if there is nothing, or it is of another
+    /// incarnation of the mailbox.
     ///
     /// # Errors
     /// It is there and cannot be read: [`Code::Damaged`], or the system's.
@@ -350,7 +356,8 @@ impl Ledger {
     }
 }
 
-/// A file that is complete but for what its head says of the files that are replaced, and has no name.
+/// A file that is complete but for what its head says of the files that are replaced, and has no
+/// name.
 #[derive(Debug)]
 pub struct Ahead {
     /// All but the entries.
@@ -362,7 +369,8 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// Writes the head and puts it in place, on stable storage. To be called under the mailbox's locks.
+    /// Writes the head and puts it in place, on stable storage. To be called under the mailbox's
+    /// locks.
     ///
     /// # Errors
     /// As of [`Ledger::put`].

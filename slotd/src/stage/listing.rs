@@ -1,7 +1,9 @@
-//! All records of a mailbox in ascending order of UID, index and expunge file merged: what `GUIDS` and `DIGESTS` tell of.
+//! All records of a mailbox in ascending order of UID, index and expunge file merged: what `GUIDS`
+//! and `DIGESTS` tell of.
 //!
-//! It is read anew from the files whenever it is asked for, so a mailbox of millions of messages takes the memory of one
-//! block of records, and 8 bytes for each record of the expunge file, which is in no order. Only reads.
+//! It is read anew from the files whenever it is asked for, so a mailbox of millions of messages
+//! takes the memory of one block of records, and 8 bytes for each record of the expunge file, which
+//! is in no order. Only reads.
 
 use std::borrow::Borrow;
 use std::path::Path;
@@ -59,7 +61,8 @@ fn entry(record: &Record<'_>) -> GuidEntry {
     }
 }
 
-/// The same by what is known of the message: its GUID, or, as an old-style one says nothing of it, its size.
+/// The same by what is known of the message: its GUID, or, as an old-style one says nothing of it,
+/// its size.
 fn entry_by_content(record: &Record<'_>) -> GuidEntry {
     let mut entry = entry(record);
     if entry.guid.is_old_style() {
@@ -160,8 +163,8 @@ impl<F: Borrow<IndexFile>> Listing<F> {
         })
     }
 
-    /// How many records have a UID in each of these ranges, first and last UID, and the digest over them. The ranges ascend and
-    /// do not overlap; the records are read once for all of them.
+    /// How many records have a UID in each of these ranges, first and last UID, and the digest over
+    /// them. The ranges ascend and do not overlap; the records are read once for all of them.
     ///
     /// # Errors
     /// A file cannot be read.
@@ -236,8 +239,9 @@ pub struct Summed {
 }
 
 impl Summed {
-    /// Refuses a mailbox in which a UID is both live and expunged, or expunged twice. Cyrus makes no such thing but by a
-    /// crash; the expunged one's cleaning up unlinks the file of the live one. `indexfile check` calls it by the same name.
+    /// Refuses a mailbox in which a UID is both live and expunged, or expunged twice. Cyrus makes
+    /// no such thing but by a crash; the expunged one's cleaning up unlinks the file of the live
+    /// one. `indexfile check` calls it by the same name.
     ///
     /// # Errors
     /// [`Code::Damaged`]

@@ -1,4 +1,5 @@
-//! The live files of a mailbox, open and checked, and the states of them from which no upgrade is safe.
+//! The live files of a mailbox, open and checked, and the states of them from which no upgrade is
+//! safe.
 
 use indexfile::{FileKind, IndexFile, IoError, ReadError, Record};
 
@@ -81,8 +82,8 @@ impl LiveFiles {
     /// Refuses states from which no upgrade is safe.
     ///
     /// # Errors
-    /// [`Code::Unsupported`] for versions that Cyrus 2.3 does not have, [`Code::Damaged`] for an index newer than its
-    /// expunge file, unless that is to be repaired and can be.
+    /// [`Code::Unsupported`] for versions that Cyrus 2.3 does not have, [`Code::Damaged`] for an
+    /// index newer than its expunge file, unless that is to be repaired and can be.
     pub fn check(&self, repair: Option<Repair>) -> Result<(), Refusal> {
         for file in self.each() {
             if file.minor_version() > GUID_VERSION {
@@ -160,8 +161,8 @@ impl Look {
 }
 
 impl Looks {
-    /// To be taken before the files are opened: then what changes later looks different, within the grain of the kernel's
-    /// clock.
+    /// To be taken before the files are opened: then what changes later looks different, within the
+    /// grain of the kernel's clock.
     ///
     /// # Errors
     /// The system's.

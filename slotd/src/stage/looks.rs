@@ -2,14 +2,14 @@
 //!
 //! A GUID is written only if its message was looked at since it last could change. A look at each
 //! message of a giant mailbox takes too long under the locks, so it is taken just before. Under the
-//! locks only those are looked at again that changed since: the kernel names them ([`super::watch`]).
-//! The directory's times, which change with every name that is made, removed or replaced, must agree
-//! with what it says. Where they do not, and where nothing could be watched, all messages are looked at
-//! again. In a mailbox of up to [`ALWAYS`] messages all are in any case.
+//! locks only those are looked at again that changed since: the kernel names them
+//! ([`super::watch`]). The directory's times, which change with every name that is made, removed or
+//! replaced, must agree with what it says. Where they do not, and where nothing could be watched,
+//! all messages are looked at again. In a mailbox of up to [`ALWAYS`] messages all are in any case.
 //!
-//! What goes unnoticed in a larger mailbox, in the milliseconds between the last look and the locks, is
-//! a message that is written in place through another name (hard link), through a writable mapping,
-//! or by another host of a network file system. No mail server does any of it.
+//! What goes unnoticed in a larger mailbox, in the milliseconds between the last look and the
+//! locks, is a message that is written in place through another name (hard link), through a
+//! writable mapping, or by another host of a network file system. No mail server does any of it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -29,7 +29,8 @@ use crate::store::Place;
 pub const ALWAYS: usize = 2000;
 
 const SECOND: i64 = 1_000_000_000;
-/// The longest tick of the clock that files get their times from (`CONFIG_HZ=100`), twice; nanoseconds.
+/// The longest tick of the clock that files get their times from (`CONFIG_HZ=100`), twice;
+/// nanoseconds.
 const TICK: i64 = 20_000_000;
 
 /// What the directory of the messages looked like.
@@ -153,8 +154,8 @@ fn decide(proven: bool, watched: bool, changes: Option<Changes>) -> Again {
     }
 }
 
-/// Looks at the messages again that were found, all or some, forgets those that are not what they were,
-/// and returns their UIDs.
+/// Looks at the messages again that were found, all or some, forgets those that are not what they
+/// were, and returns their UIDs.
 ///
 /// # Errors
 /// What was found cannot be read back.
@@ -165,7 +166,8 @@ pub fn look_again(
 ) -> Result<BTreeSet<u32>, Refusal> {
     let mut changed = BTreeSet::new();
     let mut look = |uid, file| {
-        // One that is gone, or cannot be looked at, is missed when a record of it is: then it is said why.
+        // One that is gone, or cannot be looked at, is missed when a record of it is: then it is
+        // said why.
         let now = spool.stat(uid).ok();
         let now = now.map(|now| mark::of_file(now.device, now.size, &now.stamp));
         if now != Some(file) {

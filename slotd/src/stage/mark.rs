@@ -1,7 +1,8 @@
 //! What shows that a record or a message file is still the one that was looked at, in 8 bytes.
 //!
-//! A mark is a hash with a key of this process, so nobody can choose two things that look alike; two that differ have the same
-//! mark once in 2^64. Marks are kept in memory, or in files that go with the process.
+//! A mark is a hash with a key of this process, so nobody can choose two things that look alike;
+//! two that differ have the same mark once in 2^64. Marks are kept in memory, or in files that go
+//! with the process.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
@@ -17,7 +18,8 @@ fn key() -> &'static RandomState {
     KEY.get_or_init(RandomState::new)
 }
 
-/// Of what says which message a record is of: UID, identifier, size and internal date. Flags and the like may change.
+/// Of what says which message a record is of: UID, identifier, size and internal date. Flags and
+/// the like may change.
 #[must_use]
 pub fn of_record(record: &Record<'_>) -> Mark {
     let date = record.get(RecordField::Internaldate);

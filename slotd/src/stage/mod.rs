@@ -1,11 +1,13 @@
-//! Staging: complete new files beside the live ones, in the end under Cyrus's own scratch name `.NEW`, while the locks are
-//! held.
+//! Staging: complete new files beside the live ones, in the end under Cyrus's own scratch name
+//! `.NEW`, while the locks are held.
 //!
-//! What is promised: the live files are read and never written; a GUID comes from a cache entry that
-//! still describes the message file, or from the bytes of that file, or the whole mailbox is refused; a failure,
-//! a full disk included, leaves nothing behind. The new files are complete at first, then synced ([`Stage::sync`], while the intent is
-//! on its way to stable storage too), and get their names ([`Stage::name`]) when both are done: before that a crash leaves nothing at all, afterwards `.NEW` files that recovery finds by the
-//! intent. On a file system that cannot make a file without a name (`O_TMPFILE`) a durable note comes first instead.
+//! What is promised: the live files are read and never written; a GUID comes from a cache entry
+//! that still describes the message file, or from the bytes of that file, or the whole mailbox is
+//! refused; a failure, a full disk included, leaves nothing behind. The new files are complete at
+//! first, then synced ([`Stage::sync`], while the intent is on its way to stable storage too), and
+//! get their names ([`Stage::name`]) when both are done: before that a crash leaves nothing at all,
+//! afterwards `.NEW` files that recovery finds by the intent. On a file system that cannot make a
+//! file without a name (`O_TMPFILE`) a durable note comes first instead.
 
 mod by_uid;
 mod carries;
@@ -64,11 +66,12 @@ pub const VERSIONS: std::ops::RangeInclusive<u32> = 6..=10;
 /// From this version on records have GUIDs, which must be SHA-1s.
 pub const GUID_VERSION: u32 = 10;
 
-/// Notes in the intent log that a file under a scratch name is about to be made, and returns when that is on stable storage.
-/// Called only where a file cannot be made without a name.
+/// Notes in the intent log that a file under a scratch name is about to be made, and returns when
+/// that is on stable storage. Called only where a file cannot be made without a name.
 pub type Note<'a> = &'a dyn Fn() -> Result<(), Refusal>;
 
-/// One staged file: complete, locked, synced from [`Stage::sync`] on; under [`new_name`] from [`Stage::name`] on.
+/// One staged file: complete, locked, synced from [`Stage::sync`] on; under [`new_name`] from
+/// [`Stage::name`] on.
 #[derive(Debug)]
 pub struct StagedFile {
     /// Which of the two.
@@ -100,7 +103,8 @@ pub struct Stage {
     pub rehash: Option<Rehash>,
     /// With `rehash=report`: what the records would have. The list is of that.
     would_be: Option<Arc<Identities>>,
-    /// Handles of files whose last name was removed: with them goes what they hold, which takes longer than a name.
+    /// Handles of files whose last name was removed: with them goes what they hold, which takes
+    /// longer than a name.
     pub gone: Vec<File>,
     /// What it was made from and is of no more use, but takes time to let go.
     spent: Option<Box<Prepared>>,
@@ -114,7 +118,8 @@ pub const fn new_name(kind: FileKind) -> &'static str {
     name(kind, Role::New)
 }
 
-/// Writes and locks the new files of a locked mailbox. They have no names yet, where that can be done, and are not synced.
+/// Writes and locks the new files of a locked mailbox. They have no names yet, where that can be
+/// done, and are not synced.
 ///
 /// # Errors
 /// The mailbox is refused: nothing is changed and nothing is left.
@@ -176,7 +181,8 @@ pub fn check_version(version: u32) -> Result<(), Refusal> {
     ))
 }
 
-/// What looks as if a rename of both files had not come to its end: a scratch name of ours, or two versions.
+/// What looks as if a rename of both files had not come to its end: a scratch name of ours, or two
+/// versions.
 ///
 /// # Errors
 /// The system's.
@@ -207,8 +213,8 @@ pub fn sign_of_an_open_rename(locks: &MailboxLocks) -> Result<Option<String>, Io
 /// Where the version is in the header of both files, in bytes.
 const VERSION_AT: u64 = 8;
 
-/// Removes `.NEW` files that an earlier crash, Cyrus's or ours, left, so that no power cut brings them back when the intent
-/// that told of them is ended. We hold the locks, so nobody uses them.
+/// Removes `.NEW` files that an earlier crash, Cyrus's or ours, left, so that no power cut brings
+/// them back when the intent that told of them is ended. We hold the locks, so nobody uses them.
 ///
 /// # Errors
 /// The system's.
@@ -368,7 +374,8 @@ impl Stage {
             let mut files = Vec::new();
             for kind in [FileKind::Index, FileKind::Expunge] {
                 let dir = locks.place.directory_of(kind);
-                // What messages are is what the live files have; what they will be called is in the new ones.
+                // What messages are is what the live files have; what they will be called is in the
+                // new ones.
                 let staged = self.file(kind).filter(|_| !self.by_content);
                 let (file, path) = match (staged, locks.file(kind)) {
                     (Some(staged), _) => (&staged.made.file, dir.path_of(new_name(kind))),
@@ -473,7 +480,8 @@ impl Stage {
         others.fold(first, Result::and)
     }
 
-    /// Gives the staged files their names, once they are synced and an intent on stable storage tells recovery of them.
+    /// Gives the staged files their names, once they are synced and an intent on stable storage
+    /// tells recovery of them.
     ///
     /// # Errors
     /// The system's.
@@ -493,8 +501,9 @@ impl Stage {
         Ok(())
     }
 
-    /// Removes the staged files, so that no power cut brings their names back. What cannot be removed is logged: it is
-    /// nobody's, and goes with the next lock; but an intent that tells of it must stay open until then.
+    /// Removes the staged files, so that no power cut brings their names back. What cannot be
+    /// removed is logged: it is nobody's, and goes with the next lock; but an intent that tells of
+    /// it must stay open until then.
     ///
     /// # Errors
     /// The last that was logged.

@@ -1,7 +1,8 @@
 //! The UUIDs, and the old-style GUIDs of version 10, that upgrades replaced, for the way back.
 //!
-//! They are in `cyrus.uuids` ([`super::ledger`]), in the `.OLD` files, and, where a power cut and a lost state directory came
-//! together, in what had stepped aside for those. The oldest that is known of a message counts. Only reads.
+//! They are in `cyrus.uuids` ([`super::ledger`]), in the `.OLD` files, and, where a power cut and a
+//! lost state directory came together, in what had stepped aside for those. The oldest that is
+//! known of a message counts. Only reads.
 
 use indexfile::{FileKind, Guid, IndexFile, IoContext, Record};
 
@@ -44,7 +45,8 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    /// Reads it. A `.OLD` file that is damaged or of another incarnation of the mailbox gives nothing.
+    /// Reads it. A `.OLD` file that is damaged or of another incarnation of the mailbox gives
+    /// nothing.
     ///
     /// # Errors
     /// `cyrus.uuids` is there and cannot be read.
@@ -102,7 +104,8 @@ fn read_replaced(
     }))
 }
 
-/// UUIDs by UID, each with what shows that it is of the same message. They are looked up when they are asked for.
+/// UUIDs by UID, each with what shows that it is of the same message. They are looked up when they
+/// are asked for.
 #[derive(Debug, Default)]
 pub struct OldUuids {
     ledger: Option<Ledger>,
@@ -126,8 +129,9 @@ impl OldUuids {
         })
     }
 
-    /// What one run replaced at version 10 (0: whichever run). A record that has an old-style GUID is none that a run
-    /// rewrote and stays as it is: so the same order can be given twice, and where the rewrite never came to pass.
+    /// What one run replaced at version 10 (0: whichever run). A record that has an old-style GUID
+    /// is none that a run rewrote and stays as it is: so the same order can be given twice, and
+    /// where the rewrite never came to pass.
     ///
     /// # Errors
     /// As [`OldUuids::of_all`].
@@ -162,7 +166,8 @@ impl OldUuids {
         (self.is_meant(kept.run) || by_file()).then_some(kept.old)
     }
 
-    /// The wrong GUIDs that the run replaced, of any run if it is not said which; the first that a message had comes first.
+    /// The wrong GUIDs that the run replaced, of any run if it is not said which; the first that a
+    /// message had comes first.
     fn wrong_ones(&self) -> impl Iterator<Item = &WrongKept> {
         let ledger = self.ledger.iter().filter(|_| self.run.is_some());
         let all = ledger.flat_map(|l| l.wrong.values().flatten());
@@ -175,7 +180,8 @@ impl OldUuids {
         self.wrong_ones().next().is_some()
     }
 
-    /// The GUID, no old-style one, that this message had before the run replaced it, as it was wrong.
+    /// The GUID, no old-style one, that this message had before the run replaced it, as it was
+    /// wrong.
     #[must_use]
     pub fn wrong(&self, record: &Record<'_>) -> Option<Guid> {
         self.run?;

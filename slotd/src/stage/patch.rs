@@ -1,8 +1,9 @@
 //! What has changed in a live file since a new one was made from it without locks.
 //!
-//! Every live record is compared byte for byte: with the same record as it was when it was converted, or, if that was
-//! not kept, is converted again and compared with its slot. Nothing is trusted but the SHA-1 of a message whose record says
-//! the same of it (UID, identifier, size, internal date) and whose file is as it was (`looks`).
+//! Every live record is compared byte for byte: with the same record as it was when it was
+//! converted, or, if that was not kept, is converted again and compared with its slot. Nothing is
+//! trusted but the SHA-1 of a message whose record says the same of it (UID, identifier, size,
+//! internal date) and whose file is as it was (`looks`).
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -67,8 +68,8 @@ pub struct Origin<'a> {
 /// Records that are compared at once with what they were.
 const PIECE: u16 = 64;
 
-/// Compares a live file with what was prepared from it. Of the live file only the header and the length need have been
-/// checked.
+/// Compares a live file with what was prepared from it. Of the live file only the header and the
+/// length need have been checked.
 ///
 /// # Errors
 /// The live file is damaged.
@@ -86,7 +87,8 @@ pub fn compare(
     compare_with_new(live, origin.prepared, identities)
 }
 
-/// By what the live file was: a record that is as it was has the slot it should have. `None` if that does not tell.
+/// By what the live file was: a record that is as it was has the slot it should have. `None` if
+/// that does not tell.
 fn compare_with_past(
     live: &IndexFile,
     was: &IndexFile,
@@ -259,8 +261,8 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// What a record got when its slot was written: where SHA-1s are looked for the slot has the answer, whatever is known of
-/// the message now.
+/// What a record got when its slot was written: where SHA-1s are looked for the slot has the
+/// answer, whatever is known of the message now.
 fn identity_before(
     was: &Record<'_>,
     slot: &Record<'_>,
@@ -286,8 +288,8 @@ fn is_altered(record: &Record<'_>, identity: &Identity) -> bool {
     }
 }
 
-/// Writes the slots of a patch and the header into the prepared file, and tells whether there was anything to write.
-/// Nothing is synced.
+/// Writes the slots of a patch and the header into the prepared file, and tells whether there was
+/// anything to write. Nothing is synced.
 ///
 /// # Errors
 /// The file is of no use then.

@@ -1,11 +1,13 @@
 //! `PREPARE`: the work of `UPGRADE` without locks.
 //!
-//! The whole new files are written and synced without a name, which Cyrus can never use. Under the locks (`carry_over`) each live
-//! record is compared with what was prepared, only what differs is written, and the file gets the name `.NEW`. The result is
-//! byte for byte that of an `UPGRADE` without `PREPARE`.
+//! The whole new files are written and synced without a name, which Cyrus can never use. Under the
+//! locks (`carry_over`) each live record is compared with what was prepared, only what differs is
+//! written, and the file gets the name `.NEW`. The result is byte for byte that of an `UPGRADE`
+//! without `PREPARE`.
 //!
-//! A crash leaves nothing. Only where a file cannot be made without a name (`O_TMPFILE`) it is called `cyrus.index.reguid`,
-//! after a durable note; then recovery, the next `PREPARE` of the mailbox or `CLEAN` removes what a crash left.
+//! A crash leaves nothing. Only where a file cannot be made without a name (`O_TMPFILE`) it is
+//! called `cyrus.index.reguid`, after a durable note; then recovery, the next `PREPARE` of the
+//! mailbox or `CLEAN` removes what a crash left.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -36,8 +38,9 @@ pub const fn prepared_name(kind: FileKind) -> &'static str {
 }
 
 /// From this many messages on the new files are written before the locks if that is left to slotd.
-/// Measured (`lock_hold`, docs/benchmarks.md): below it the locks are held for 1 to 3 ms either way and a
-/// small mailbox takes up to twice as long in all; above it the hold without grows with the mailbox.
+/// Measured (`lock_hold`, docs/benchmarks.md): below it the locks are held for 1 to 3 ms either way
+/// and a small mailbox takes up to twice as long in all; above it the hold without grows with the
+/// mailbox.
 pub const WORTH_WRITING: u32 = 1000;
 
 /// How much is done ahead.
@@ -51,15 +54,16 @@ pub struct How {
     pub stop: Option<Instant>,
 }
 
-/// A mailbox whose messages are hashed, and whose new files, if they were written, are ready but for what changes until it is
-/// locked. Dropping it removes them.
+/// A mailbox whose messages are hashed, and whose new files, if they were written, are ready but
+/// for what changes until it is locked. Dropping it removes them.
 #[derive(Debug)]
 pub struct Prepared {
     pub(super) place: Place,
     pub(super) want: Upgrade,
     pub(super) files: Vec<PreparedFile>,
     pub(super) identities: Identities,
-    /// The digest over all records as they were, in order, ready to go on; how many, and the largest UID.
+    /// The digest over all records as they were, in order, ready to go on; how many, and the
+    /// largest UID.
     pub(super) digester: Digester,
     pub(super) listed: u32,
     pub(super) last_uid: u32,
@@ -67,7 +71,8 @@ pub struct Prepared {
     /// What is kept of what the commit destroys.
     pub(super) ahead: Option<keep::Ahead>,
     of: Incarnation,
-    /// As they were then: what they say of a message is believed only while its file has the entry's stamp, or size.
+    /// As they were then: what they say of a message is believed only while its file has the
+    /// entry's stamp, or size.
     pub(super) caches: Caches,
     /// How the live files looked before they were opened.
     pub(super) looks: Looks,
@@ -75,7 +80,8 @@ pub struct Prepared {
     pub(super) messages: Since,
 }
 
-/// Which mailbox of that name: one that was deleted and made anew has other messages under the same UIDs.
+/// Which mailbox of that name: one that was deleted and made anew has other messages under the same
+/// UIDs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incarnation {
     /// From cyrus.header.
@@ -127,7 +133,8 @@ impl Drop for PreparedFile {
 /// Stages the files of a mailbox that is not locked.
 ///
 /// # Errors
-/// The mailbox would be refused; or it was changed just while it was read, and it may work the next time.
+/// The mailbox would be refused; or it was changed just while it was read, and it may work the next
+/// time.
 pub fn prepare(
     place: &Place,
     live: &LiveFiles,
@@ -229,13 +236,15 @@ impl Prepared {
         self.is_of(place, want) && self.of == *of
     }
 
-    /// Whether new files were written: else it is known of the messages only what was looked up or read.
+    /// Whether new files were written: else it is known of the messages only what was looked up or
+    /// read.
     #[must_use]
     pub fn has_files(&self) -> bool {
         !self.files.is_empty()
     }
 
-    /// The files that most likely replace the live ones, and whether their identifiers come from `.OLD`.
+    /// The files that most likely replace the live ones, and whether their identifiers come from
+    /// `.OLD`.
     ///
     /// # Errors
     /// statx failed.
@@ -261,7 +270,8 @@ impl Prepared {
     }
 
     fn write(&mut self, live: &IndexFile, note: Note<'_>) -> Result<(), Refusal> {
-        // It is converted from the copy: so a record that is like the copy's under the locks has the right slot.
+        // It is converted from the copy: so a record that is like the copy's under the locks has
+        // the right slot.
         let kind = live.kind();
         let dir = self.place.directory_of(kind);
         let was = past(live, dir)?;
@@ -286,11 +296,12 @@ impl Prepared {
     }
 }
 
-/// A copy of a live file to compare with: in memory, or of a large one in a file of our own in `dir` that has no name.
-/// `None` if it cannot be kept.
+/// A copy of a live file to compare with: in memory, or of a large one in a file of our own in
+/// `dir` that has no name. `None` if it cannot be kept.
 pub(super) fn past(live: &IndexFile, dir: &Dir) -> Result<Option<IndexFile>, ReadError> {
     const IN_MEMORY: u64 = 24 << 20;
-    // It may be written while it is copied. What is wrong then is found, and what is torn is not like the live record.
+    // It may be written while it is copied. What is wrong then is found, and what is torn is not
+    // like the live record.
     if live.length() <= IN_MEMORY {
         let bytes = live.to_bytes()?;
         return Ok(IndexFile::from_bytes(bytes, live.path(), live.kind()).ok());

@@ -12,7 +12,8 @@ use crate::refusal::Refusal;
 use crate::store::Place;
 
 impl Identities {
-    /// Whether a record has, or may have, another GUID than it should. One that is not known yet may.
+    /// Whether a record has, or may have, another GUID than it should. One that is not known yet
+    /// may.
     pub(super) fn any_wrong(&self, file: &IndexFile) -> Result<bool, ReadError> {
         let mut blocks = file.blocks();
         while let Some(block) = blocks.read()? {
@@ -73,7 +74,8 @@ impl Identities {
         gone.is_some_and(|mark| *mark == mark::of_record(record))
     }
 
-    /// Finds the SHA-1s of records that came since the others were looked for, with `rehash=` only: there any record may need one.
+    /// Finds the SHA-1s of records that came since the others were looked for, with `rehash=` only:
+    /// there any record may need one.
     ///
     /// # Errors
     /// As [`Identities::find`].

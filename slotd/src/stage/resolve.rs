@@ -1,7 +1,7 @@
 //! From old-style records to GUIDs: the cache first, then the messages themselves, all or nothing.
 //!
-//! Each message is looked at before anything is read: one that has not the size of its record, however large, is refused at
-//! once. Under the locks no more is read than a [`Budget`] allows.
+//! Each message is looked at before anything is read: one that has not the size of its record,
+//! however large, is refused at once. Under the locks no more is read than a [`Budget`] allows.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -68,13 +68,14 @@ impl Gate for Until<'_> {
     }
 }
 
-/// Finds a GUID for every message that is wanted, and gives it to `found`, in the same order. `wanted` comes in
-/// ascending order of UIDs; a UID that comes twice, of both files, is one message.
+/// Finds a GUID for every message that is wanted, and gives it to `found`, in the same order.
+/// `wanted` comes in ascending order of UIDs; a UID that comes twice, of both files, is one
+/// message.
 ///
 /// # Errors
-/// [`Code::NoMessage`] names the first message that is missing or has another size than its record, [`Code::Differs`] one
-/// of which a peer says something else; [`Code::Expired`] if there is too much to read; other codes for other reasons. What
-/// `found` got by then is of no use.
+/// [`Code::NoMessage`] names the first message that is missing or has another size than its record,
+/// [`Code::Differs`] one of which a peer says something else; [`Code::Expired`] if there is too
+/// much to read; other codes for other reasons. What `found` got by then is of no use.
 pub fn resolve(
     place: &Place,
     wanted: impl Iterator<Item = Result<Want, ReadError>>,
@@ -231,7 +232,8 @@ pub fn spool(place: &Place) -> Result<Spool, Refusal> {
     Ok(Spool::from_fd(fd, place.data_path.clone()))
 }
 
-/// The message file of a record, which must have the record's size; `None` if it is gone and may be.
+/// The message file of a record, which must have the record's size; `None` if it is gone and may
+/// be.
 fn look(spool: &Spool, want: &Want) -> Result<Option<FileStat>, Refusal> {
     let stat = match spool.stat(want.uid) {
         Err(MessageError::Missing { .. }) if want.may_be_gone => return Ok(None),

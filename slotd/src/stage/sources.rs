@@ -1,6 +1,8 @@
-//! What is known of messages before they are read: the mailbox's own `cyrus.sha1s`, and what a peer says of its messages.
+//! What is known of messages before they are read: the mailbox's own `cyrus.sha1s`, and what a peer
+//! says of its messages.
 //!
-//! A GUID comes from this host's own bytes. What a peer says is an expectation: it is compared, and never written.
+//! A GUID comes from this host's own bytes. What a peer says is an expectation: it is compared, and
+//! never written.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -14,7 +16,8 @@ use crate::protocol::Code;
 use crate::refusal::Refusal;
 use crate::store::Place;
 
-/// How much may be hashed while the locks are held. What is more is done before them, with the next attempt.
+/// How much may be hashed while the locks are held. What is more is done before them, with the next
+/// attempt.
 #[derive(Debug)]
 pub struct Budget {
     /// Bytes that are left.
@@ -69,7 +72,8 @@ impl Default for Budget {
 /// What is known about a mailbox's messages already.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sources<'a> {
-    /// The mailbox's own cache: an entry counts if the message file still has the entry's stamp and size.
+    /// The mailbox's own cache: an entry counts if the message file still has the entry's stamp and
+    /// size.
     pub local: Option<&'a Cache>,
     /// What a peer says: every GUID that is found here is compared with it.
     pub expected: Option<&'a Expected>,
@@ -144,8 +148,8 @@ impl Caches {
     }
 }
 
-/// Opens the mailbox's own cache, if there is one that is whole and belongs to this incarnation of the mailbox.
-/// Anything else is no error: the messages are read instead.
+/// Opens the mailbox's own cache, if there is one that is whole and belongs to this incarnation of
+/// the mailbox. Anything else is no error: the messages are read instead.
 #[must_use]
 pub fn open_local(place: &Place, uniqueid: &str, uidvalidity: u32) -> Option<Cache> {
     let file = place.index.open_file(FILE_NAME, false).ok()?;
@@ -159,8 +163,8 @@ pub fn open_local(place: &Place, uniqueid: &str, uidvalidity: u32) -> Option<Cac
     }
 }
 
-/// Takes a cache that came over the wire, if it is whole and belongs to this incarnation of the mailbox. Anything
-/// else is no error: the messages are read instead.
+/// Takes a cache that came over the wire, if it is whole and belongs to this incarnation of the
+/// mailbox. Anything else is no error: the messages are read instead.
 #[must_use]
 pub fn take_fetched(
     bytes: Vec<u8>,

@@ -1,4 +1,5 @@
-//! Which messages of a directory were changed since a moment: from the kernel's own notes (inotify(7)).
+//! Which messages of a directory were changed since a moment: from the kernel's own notes
+//! (inotify(7)).
 //!
 //! A directory's times say that *some* name was made, removed or replaced. This says which, and it
 //! also says which files were written in place, so that few messages have to be looked at again

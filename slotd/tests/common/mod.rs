@@ -113,8 +113,8 @@ impl Store {
 
     #[allow(clippy::needless_pass_by_value)] // callers make one for it
     pub fn host(&self, options: Options) -> Arc<Host> {
-        // Another test that starts a process keeps a copy of every descriptor, and with it the lock of the
-        // state directory, for the moment between fork and exec.
+        // Another test that starts a process keeps a copy of every descriptor, and with it the lock
+        // of the state directory, for the moment between fork and exec.
         for _ in 0..500 {
             match Host::open(self.conf.clone(), &self.state(), options.clone()) {
                 Err(HostError::Busy { .. } | HostError::Lease(LeaseError::Held { .. })) => {
@@ -199,7 +199,8 @@ pub fn sha1_of(path: &Path) -> Guid {
     Guid::from_bytes(Sha1::digest(std::fs::read(path).unwrap()).into())
 }
 
-/// What a 2.3.16 with `guid_mode off` does: a message whose GUID is NULL, at version 10. Gives its UID.
+/// What a 2.3.16 with `guid_mode off` does: a message whose GUID is NULL, at version 10. Gives its
+/// UID.
 pub fn append_with_null_guid(store: &Store, mailbox: &str) -> u32 {
     let path = store.meta(mailbox).join("cyrus.index");
     let mut bytes = std::fs::read(&path).unwrap();

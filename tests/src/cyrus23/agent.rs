@@ -1,10 +1,11 @@
 //! A server process that keeps changing mailboxes until it is told to stop.
 //!
 //! Arguments: `SPEC SEED STOP MODE PAUSE_US`. SPEC is a file of lines
-//! `META<TAB>FILES<TAB>DATA<TAB>LOG[<TAB>FEED_LOG<TAB>FEED_DATA]`, where FILES are the cyrus.* files that lie in META; without a feed the process makes up
-//! changes of its own from SEED, with one it applies what the feed's log tells, as `sync_server`
-//! does. It ends when STOP exists (and the feed is used up). MODE is `as-is`, which keeps writing the
-//! version it finds, or `upgrade`, which upgrades at open as 2.3.10 and later do.
+//! `META<TAB>FILES<TAB>DATA<TAB>LOG[<TAB>FEED_LOG<TAB>FEED_DATA]`, where FILES are the cyrus.*
+//! files that lie in META; without a feed the process makes up changes of its own from SEED, with
+//! one it applies what the feed's log tells, as `sync_server` does. It ends when STOP exists (and
+//! the feed is used up). MODE is `as-is`, which keeps writing the version it finds, or `upgrade`,
+//! which upgrades at open as 2.3.10 and later do.
 
 use std::fs::{self, File};
 use std::io::{self, Read};

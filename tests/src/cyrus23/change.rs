@@ -90,8 +90,9 @@ impl Session {
         Ok(true)
     }
 
-    /// The same by a whole new index, renamed into place under the index lock alone: so that who waits for that lock and
-    /// does not look at the inode again works on a file that is gone. False if the UID is not there.
+    /// The same by a whole new index, renamed into place under the index lock alone: so that who
+    /// waits for that lock and does not look at the inode again works on a file that is gone. False
+    /// if the UID is not there.
     ///
     /// # Errors
     /// What the files say.

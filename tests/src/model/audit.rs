@@ -1,7 +1,8 @@
 //! Whether a pair does what the world does that it stands for.
 //!
-//! Nothing that [`Two`] keeps for later is used for the world's side: it is put together, its steps are listed and taken as
-//! [`Fleet`](super::Fleet) does, and only what comes of it is given its name as a pair.
+//! Nothing that [`Two`] keeps for later is used for the world's side: it is put together, its steps
+//! are listed and taken as [`Fleet`](super::Fleet) does, and only what comes of it is given its
+//! name as a pair.
 
 use std::collections::HashSet;
 

@@ -1,8 +1,10 @@
-//! No lock for ever, and always a way to done: from every state, without further faults, to the end.
+//! No lock for ever, and always a way to done: from every state, without further faults, to the
+//! end.
 //!
-//! A calm day takes, of everything that can happen without a fault, always the first. From every state
-//! that the search finds, that walk has to reach a state in which nothing is left to do, and there all
-//! must be well. States of walks that ended well are remembered, so each is walked through once.
+//! A calm day takes, of everything that can happen without a fault, always the first. From every
+//! state that the search finds, that walk has to reach a state in which nothing is left to do, and
+//! there all must be well. States of walks that ended well are remembered, so each is walked
+//! through once.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
@@ -75,8 +77,8 @@ impl Calm {
         )
     }
 
-    /// Walks from state to state until there is no next one, or one is met that is known to end well. Of
-    /// the states on the way, those with a key that is worth it are known from then on.
+    /// Walks from state to state until there is no next one, or one is met that is known to end
+    /// well. Of the states on the way, those with a key that is worth it are known from then on.
     pub(super) fn follow<S>(
         &self,
         from: &S,

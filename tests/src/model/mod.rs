@@ -1,13 +1,13 @@
 //! The model: every state that the two machines, three hosts and one network can reach.
 //!
 //! The coordinator is [`controller::two_phase::Coordinator`] and the participants are
-//! [`slotd::transaction::Transaction`], the code that production runs. Around them everything is small
-//! and hashable: connections that may break at any point, processes that may die, hosts whose power may
-//! go, journals and directories that forget what was not synced, disks that refuse, locks that expire, and
-//! owners who change their mailboxes whenever they are unlocked.
+//! [`slotd::transaction::Transaction`], the code that production runs. Around them everything is
+//! small and hashable: connections that may break at any point, processes that may die, hosts whose
+//! power may go, journals and directories that forget what was not synced, disks that refuse, locks
+//! that expire, and owners who change their mailboxes whenever they are unlocked.
 //!
-//! Faults are counted: a configuration allows so many of them, and within that number every order of
-//! everything is tried. What is promised is in [`World`]'s properties, see `properties`.
+//! Faults are counted: a configuration allows so many of them, and within that number every order
+//! of everything is tried. What is promised is in [`World`]'s properties, see `properties`.
 //!
 //! [`Fleet`] searches whole worlds, [`Two`] those of two mailboxes by their parts.
 
@@ -64,7 +64,8 @@ pub struct Config {
     pub mutation: Option<Mutation>,
     /// How many times a rolled back mailbox is taken up again.
     pub retries: u8,
-    /// How many times, for each mailbox or for both, so much time passes that a side that waits is asked whether it is alive.
+    /// How many times, for each mailbox or for both, so much time passes that a side that waits is
+    /// asked whether it is alive.
     pub ticks: u8,
 }
 

@@ -1,8 +1,9 @@
-//! Names for the states of one mailbox, by which pairs of them are kept and compared; and tables that many threads use.
+//! Names for the states of one mailbox, by which pairs of them are kept and compared; and tables
+//! that many threads use.
 //!
-//! Promise: two parts have the same name only if they are the same; should their hashes ever be alike, the search ends with a
-//! panic. What is asked of every pair (whether promises hold, which steps of whole hosts there are) is part of the name, so
-//! that it is found out once for each part.
+//! Promise: two parts have the same name only if they are the same; should their hashes ever be
+//! alike, the search ends with a panic. What is asked of every pair (whether promises hold, which
+//! steps of whole hosts there are) is part of the name, so that it is found out once for each part.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
@@ -13,7 +14,8 @@ use super::calm;
 use super::part::{Facts, Part};
 use super::properties::Held;
 
-/// The name of a [`Part`]: 48 bits of its hash, the number of its [`Facts`], and one bit for each thing that is often asked.
+/// The name of a [`Part`]: 48 bits of its hash, the number of its [`Facts`], and one bit for each
+/// thing that is often asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(u64);
 
@@ -179,7 +181,8 @@ impl<K, V> Default for Table<K, V> {
 
 impl<K: Hash + Eq + Copy, V: Clone> Table<K, V> {
     fn shard(&self, key: &K) -> &Shard<K, V> {
-        // Neither the bits by which a HashMap finds a place nor those by which it tells what is there.
+        // Neither the bits by which a HashMap finds a place nor those by which it tells what is
+        // there.
         let at = quick(key) >> 40;
         &self.0[usize::try_from(at).unwrap_or(0) % SHARDS]
     }

@@ -1,24 +1,30 @@
 //! Two mailboxes on the same hosts, searched to the end.
 //!
-//! A state of two mailboxes is a pair, and there are tens of millions of pairs; but each mailbox has only some
-//! ten thousands of states of its own. So a state here is what the two share, and the names of two
-//! [`Part`](super::Part)s; and what the steps of a mailbox come to is worked out once for each of its states, by
-//! [`World::after`], and looked up from then on. No step and no order of steps is left out by that: every pair that
-//! can be reached is visited, and every promise is looked at in each of them.
+//! A state of two mailboxes is a pair, and there are tens of millions of pairs; but each mailbox
+//! has only some ten thousands of states of its own. So a state here is what the two share, and the
+//! names of two [`Part`](super::Part)s; and what the steps of a mailbox come to is worked out once
+//! for each of its states, by [`World::after`], and looked up from then on. No step and no order of
+//! steps is left out by that: every pair that can be reached is visited, and every promise is
+//! looked at in each of them.
 //!
 //! What this relies on:
-//! 1. A step that belongs to one mailbox ([`Step::mailbox`]) leaves the other as it is. Checked each time one is worked out.
-//! 2. Which steps of its own a mailbox has, and what comes of them, depends on its part, on what is shared, and, of the
-//!    other mailbox, only on the hosts on which that still recovers: a host serves when nothing on it does.
-//! 3. Which steps there are of whole hosts and of the controller depends on what is shared and on both mailboxes'
-//!    [`Facts`](super::part::Facts). What such a step makes of a mailbox depends on what is shared and on its part;
-//!    what it makes of what is shared, on the hosts on which either recovers afterwards.
+//! 1. A step that belongs to one mailbox ([`Step::mailbox`]) leaves the other as it is. Checked
+//!    each time one is worked out.
+//! 2. Which steps of its own a mailbox has, and what comes of them, depends on its part, on what is
+//!    shared, and, of the other mailbox, only on the hosts on which that still recovers: a host
+//!    serves when nothing on it does.
+//! 3. Which steps there are of whole hosts and of the controller depends on what is shared and on
+//!    both mailboxes' [`Facts`](super::part::Facts). What such a step makes of a mailbox depends on
+//!    what is shared and on its part; what it makes of what is shared, on the hosts on which either
+//!    recovers afterwards.
 //!
-//! And how it is held to that: of every so many states (all, where a test can afford it), the world is put together, all
-//! of its steps are taken as [`Fleet`](super::Fleet) takes them, and what comes of each must be what comes of the pair (see
-//! `audit`). Smaller configurations are searched both ways: they have the same worlds and the same number of steps.
+//! And how it is held to that: of every so many states (all, where a test can afford it), the world
+//! is put together, all of its steps are taken as [`Fleet`](super::Fleet) takes them, and what
+//! comes of each must be what comes of the pair (see `audit`). Smaller configurations are searched
+//! both ways: they have the same worlds and the same number of steps.
 //!
-//! Two mailboxes that begin alike may change places, as nothing orders them. Of two such pairs only one is searched.
+//! Two mailboxes that begin alike may change places, as nothing orders them. Of two such pairs only
+//! one is searched.
 
 use std::sync::Arc;
 
@@ -31,7 +37,8 @@ use super::properties::{self, Held, Judged};
 use super::{Broken, Config, End, Step, World};
 use crate::sim::site::Mutation;
 
-/// Of so many states, one is remembered as ending well: walks are that much longer, and the memory that much smaller.
+/// Of so many states, one is remembered as ending well: walks are that much longer, and the memory
+/// that much smaller.
 const REMEMBERED: u64 = 8;
 
 /// A world of two mailboxes.
@@ -119,7 +126,8 @@ impl Two {
         self.standing(Pair { shared, parts })
     }
 
-    /// Of two pairs that differ only in whose turn it is to be called first, the one that is searched.
+    /// Of two pairs that differ only in whose turn it is to be called first, the one that is
+    /// searched.
     fn standing(&self, mut pair: Pair) -> Pair {
         if self.symmetric {
             pair.parts.sort_unstable();
@@ -200,7 +208,8 @@ impl Two {
             .collect()
     }
 
-    /// Everything that can happen next. A broken promise is reported with what led to it, not with what follows.
+    /// Everything that can happen next. A broken promise is reported with what led to it, not with
+    /// what follows.
     #[must_use]
     pub fn moves(&self, pair: &Pair) -> Vec<Move> {
         let mut moves = Vec::new();
@@ -308,7 +317,8 @@ pub(super) fn both_key(pair: &Pair) -> BothKey {
     (pair.shared, pair.parts.map(Name::facts))
 }
 
-/// The order in which [`World::calm`] gives its steps, between two mailboxes and what concerns both.
+/// The order in which [`World::calm`] gives its steps, between two mailboxes and what concerns
+/// both.
 fn calm_rank(step: Step) -> (usize, usize) {
     match step {
         Step::Restart(side) => (side.index(), 0),

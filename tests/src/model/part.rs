@@ -1,7 +1,7 @@
 //! A world of two mailboxes, taken apart: what belongs to each of them alone, and what they share.
 //!
-//! Promise: nothing is left out. [`World::split`] and [`World::join`] are each other's inverse, as both name every
-//! field of [`World`].
+//! Promise: nothing is left out. [`World::split`] and [`World::join`] are each other's inverse, as
+//! both name every field of [`World`].
 
 use std::hash::{Hash, Hasher};
 

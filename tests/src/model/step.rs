@@ -44,7 +44,8 @@ pub enum Step {
     Reboot(Side, [usize; 2], bool),
     /// Cyrus changes a file in place.
     OwnerWrites(usize, Side, Which),
-    /// There is no mailbox of that name to lock: its owner has renamed it, or another host answers; and then it is back.
+    /// There is no mailbox of that name to lock: its owner has renamed it, or another host answers;
+    /// and then it is back.
     Missed(usize, Side, u8),
     /// The server finds before any lock that the peer says otherwise of a message.
     PeerDiffers(usize, Side, u8),
@@ -62,7 +63,8 @@ pub enum Step {
     Dies(Side, bool),
     /// What the recovery does next fails.
     RecoveryFails(usize, Side, Failing),
-    /// A host's power goes; so many unsynced changes of names per directory, and the unsynced log, survive.
+    /// A host's power goes; so many unsynced changes of names per directory, and the unsynced log,
+    /// survive.
     PowerCut(Side, [usize; 2], bool),
     /// The controller is killed; whether what it did not sync survives.
     ControllerDies(bool),
@@ -105,8 +107,8 @@ impl World {
             }
         }
         self.calm_controller(config, steps);
-        // A file system that shut itself down, or an intent log that failed: slotd says that it has to be started again,
-        // and its operator does so.
+        // A file system that shut itself down, or an intent log that failed: slotd says that it has
+        // to be started again, and its operator does so.
         let ill = |site: &Site<Tiny>| site.shut_down || !site.log.is_usable();
         for side in Side::ALL {
             let any = self.sites.iter().any(|s| ill(&s[side.index()]));

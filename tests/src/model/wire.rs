@@ -1,7 +1,7 @@
 //! The network, and the servers at its far end: commands come, replies go, streams end.
 //!
-//! Within a connection nothing is duplicated or reordered, as in any stream; a connection may be lost at any
-//! point with what is under way in it, and the server reads its end some time later.
+//! Within a connection nothing is duplicated or reordered, as in any stream; a connection may be
+//! lost at any point with what is under way in it, and the server reads its end some time later.
 
 use controller::two_phase::{Answer, Reason, Refusal, Request, Side};
 use slotd::fileops::FileOp;

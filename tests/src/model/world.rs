@@ -24,8 +24,8 @@ pub enum End {
 /// A promise that was broken on the way here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Broken {
-    /// The decision was asked for, and a side had not said since its `LOCK` that it holds what it staged; or it said so and
-    /// did not.
+    /// The decision was asked for, and a side had not said since its `LOCK` that it holds what it
+    /// staged; or it said so and did not.
     DecidedUnconfirmed,
     /// `COMMIT` went out and the decision was not durable.
     CommitBeforeDecision,
@@ -39,7 +39,8 @@ pub enum Broken {
     NeedlessDoubt,
     /// In doubt without an alert, or an alert without a doubt.
     SilentDoubt,
-    /// A host said of a message that its peer says otherwise, and something was locked, written or decided then.
+    /// A host said of a message that its peer says otherwise, and something was locked, written or
+    /// decided then.
     TouchedWhatDiffers,
 }
 

@@ -105,11 +105,13 @@ struct Change {
 pub struct Disk<C> {
     now: [Ino; NAMES],
     durable: [Ino; NAMES],
-    /// Changes not synced yet: of the index's directory, and of the expunge file's if it is another.
+    /// Changes not synced yet: of the index's directory, and of the expunge file's if it is
+    /// another.
     pending: [Vec<Change>; 2],
     inodes: Vec<Option<Inode<C>>>,
     split: bool,
-    /// The time of the next birth. The model's file system keeps none, as every birth would be a state of its own.
+    /// The time of the next birth. The model's file system keeps none, as every birth would be a
+    /// state of its own.
     clock: Option<u32>,
 }
 
@@ -236,7 +238,8 @@ impl<C: Clone + Eq + Hash> Disk<C> {
         }
     }
 
-    /// open(2) with `O_TRUNC` and a write, synced: the same inode with another content; or a new file.
+    /// open(2) with `O_TRUNC` and a write, synced: the same inode with another content; or a new
+    /// file.
     pub fn overwrite(&mut self, name: Name, content: C) {
         if self.has(name) {
             let at = usize::from(self.now[name.slot()]) - 1;

@@ -83,7 +83,8 @@ impl Shared {
         self.dice.u32(0..1000) < thousandths
     }
 
-    /// What must hold of a mailbox at every instant, and after a power cut at this one, however it falls.
+    /// What must hold of a mailbox at every instant, and after a power cut at this one, however it
+    /// falls.
     pub fn check(&mut self, m: usize, side: usize) {
         let site = &self.sites[m][side];
         let holds = |disk: &Disk<Mail>| {

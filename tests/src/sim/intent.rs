@@ -63,14 +63,14 @@ impl Intent {
     }
 }
 
-/// The log, as far as it concerns this mailbox: its open intent, as the process knows it and as it is on
-/// stable storage.
+/// The log, as far as it concerns this mailbox: its open intent, as the process knows it and as it
+/// is on stable storage.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Log {
     now: Option<Intent>,
     durable: Option<Intent>,
-    /// A write or sync failed: this may be on stable storage instead, and nothing is written any more
-    /// before slotd was restarted.
+    /// A write or sync failed: this may be on stable storage instead, and nothing is written any
+    /// more before slotd was restarted.
     perhaps: Option<Intent>,
 }
 

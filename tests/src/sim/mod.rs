@@ -1,8 +1,9 @@
 //! The world around the state machines: disks that forget, processes that die, networks that lose.
 //!
-//! [`site`] is one mailbox on one host: the real participant machine, its actions done step by step on a
-//! [`disk`] that forgets. The model drives it one step at a time; [`run`] puts it behind the real wire and the real
-//! controller, in a network and on a clock that a seed decides. A failing seed is repeated with `SEED=n`.
+//! [`site`] is one mailbox on one host: the real participant machine, its actions done step by step
+//! on a [`disk`] that forgets. The model drives it one step at a time; [`run`] puts it behind the
+//! real wire and the real controller, in a network and on a clock that a seed decides. A failing
+//! seed is repeated with `SEED=n`.
 
 pub mod disk;
 pub mod host;

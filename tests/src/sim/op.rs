@@ -1,7 +1,7 @@
 //! The steps of a transaction's actions, as fine as a crash can tell them apart.
 //!
-//! What is done to files, and in which order, are the lists of `slotd::fileops`, which slotd executes;
-//! here it is proven that this order is enough.
+//! What is done to files, and in which order, are the lists of `slotd::fileops`, which slotd
+//! executes; here it is proven that this order is enough.
 
 use slotd::fileops::{self, FileOp, Step};
 use slotd::transaction::{Action, Answer, Event};
@@ -235,8 +235,8 @@ impl Op {
     #[must_use]
     pub fn failings(self) -> &'static [Failing] {
         match self {
-            // What cannot be unlinked stays, with its intent, until the next lock or until slotd comes
-            // back to it; the model has no such second attempt of its own.
+            // What cannot be unlinked stays, with its intent, until the next lock or until slotd
+            // comes back to it; the model has no such second attempt of its own.
             Self::File(_, step) if matches!(step.op, FileOp::Unlink(_, Role::New)) => &[],
             Self::File(_, step) if step.best_effort => &[],
             Self::TakeLocks | Self::SyncNew | Self::File(..) => &[Failing::Clean],
@@ -289,7 +289,8 @@ impl Op {
                 session.ops.clear();
                 Outcome::Tell(Event::PutBack { done: false })
             }
-            // Nobody waits for these; what they leave is removed under the next lock, for which the intent stays open.
+            // Nobody waits for these; what they leave is removed under the next lock, for which the
+            // intent stays open.
             Self::File(Purpose::Unstage, step) if !session.settling => {
                 let of_it = FileOp::SyncDir(step.op.kind());
                 let pointless = |op: &Op| matches!(op, Op::File(_, s) if s.op == of_it);
@@ -380,7 +381,8 @@ fn name_all<C: Image>(site: &Site<C>) -> impl Iterator<Item = Op> + use<C> {
 /// Writes what `UPGRADE` makes of the live files, where it makes any difference.
 fn write_new<C: Image>(site: &mut Site<C>, session: &mut Session) -> Outcome {
     if !site.log.is_usable() && !session.settling {
-        // Nothing could be committed; and it could be taken for what an intent speaks of that may be on disk.
+        // Nothing could be committed; and it could be taken for what an intent speaks of that may
+        // be on disk.
         session.fault = Some(Fault::Io);
         return Outcome::Tell(Event::StageFailed);
     }
@@ -416,8 +418,9 @@ fn write_new<C: Image>(site: &mut Site<C>, session: &mut Session) -> Outcome {
                 .collect(),
         )
     } else if staged {
-        // Both syncs are under way at once. That the intent is there and the files are not is the one new thing that a crash can
-        // leave of it: a file without a name, synced or not, leaves nothing.
+        // Both syncs are under way at once. That the intent is there and the files are not is the
+        // one new thing that a crash can leave of it: a file without a name, synced or not, leaves
+        // nothing.
         let first = [Op::WriteIntent, Op::SyncNew].into_iter();
         Outcome::Then(first.chain(name_all(site)).chain([Op::Staged]).collect())
     } else if session.settling {

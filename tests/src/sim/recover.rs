@@ -1,7 +1,7 @@
 //! Settling an open intent, at the start of slotd or at the next `LOCK`, as a list of steps.
 //!
-//! What is to be done is decided by [`slotd::intent::verdict`] and listed by [`slotd::intent::settle`], the code that
-//! production runs.
+//! What is to be done is decided by [`slotd::intent::verdict`] and listed by
+//! [`slotd::intent::settle`], the code that production runs.
 
 use indexfile::FileKind;
 use slotd::fs::Identity;

@@ -1,8 +1,8 @@
 //! One mailbox on one host: the sessions that want it, its lock, its files, its intent log.
 //!
-//! The decisions are made by [`slotd::transaction::Transaction`], the code that production runs. What
-//! is here does the machine's actions, one [`Op`] at a time, on a [`Disk`] that forgets; between any two
-//! of them the process may die or the power go.
+//! The decisions are made by [`slotd::transaction::Transaction`], the code that production runs.
+//! What is here does the machine's actions, one [`Op`] at a time, on a [`Disk`] that forgets;
+//! between any two of them the process may die or the power go.
 
 use std::collections::VecDeque;
 
@@ -124,8 +124,8 @@ pub struct Site<C: Image> {
     pub mutation: Option<Mutation>,
     /// Whether every further `UPGRADE` finds it damaged.
     pub damaged: bool,
-    /// A directory could not be synced. File systems shut themselves down when that happens: nothing
-    /// can be changed any more, by anybody, before the host was restarted.
+    /// A directory could not be synced. File systems shut themselves down when that happens:
+    /// nothing can be changed any more, by anybody, before the host was restarted.
     pub shut_down: bool,
 }
 
@@ -241,7 +241,8 @@ impl<C: Image> Site<C> {
                 }
             }
             Outcome::Tell(event) if session.id == STARTER => {
-                // Nobody waits for it: the locks are free again, and what is left stays for the next time.
+                // Nobody waits for it: the locks are free again, and what is left stays for the
+                // next time.
                 let _ = event;
                 session.ops.clear();
                 session.ops.push_back(Op::Unlock);
@@ -274,15 +275,16 @@ impl<C: Image> Site<C> {
         self.lock.is_none() && !self.shut_down
     }
 
-    /// Cyrus changes a file in place, under its lock, and syncs it. File systems with a log sync with that all
-    /// that was logged before, earlier renames included.
+    /// Cyrus changes a file in place, under its lock, and syncs it. File systems with a log sync
+    /// with that all that was logged before, earlier renames included.
     pub fn owner_writes(&mut self, file: Which, edit: impl Fn(&mut C)) {
         self.disk.write(Name::new(file, Role::Live), &edit);
         self.disk.sync_dir(file);
         self.note_truth(file);
     }
 
-    /// Cyrus replaces the index, as EXPUNGE does: `.NEW`, synced, renamed over the name, under its lock.
+    /// Cyrus replaces the index, as EXPUNGE does: `.NEW`, synced, renamed over the name, under its
+    /// lock.
     pub fn owner_replaces(&mut self, edit: impl Fn(&mut C)) {
         let (live, new) = (LIVE[0], Name::new(Which::Index, Role::New));
         if let Some(mut content) = self.disk.read(live).cloned() {
@@ -302,7 +304,8 @@ impl<C: Image> Site<C> {
         }
     }
 
-    /// slotd dies: sessions and locks are gone, files and page cache stay. `log_kept`: see [`Log::reopen`].
+    /// slotd dies: sessions and locks are gone, files and page cache stay. `log_kept`: see
+    /// [`Log::reopen`].
     pub fn process_dies(&mut self, log_kept: bool) {
         self.sessions.clear();
         self.lock = None;

@@ -18,7 +18,8 @@ pub(super) fn ops(purpose: Purpose, list: Vec<Step>) -> impl Iterator<Item = Op>
     list.into_iter().map(move |step| Op::File(purpose, step))
 }
 
-/// What lies under the names of a file; `replaced` is what its `.OLD` is if it is this transaction's.
+/// What lies under the names of a file; `replaced` is what its `.OLD` is if it is this
+/// transaction's.
 pub(super) fn names<C: Image>(site: &Site<C>, file: Which, replaced: Option<&Known>) -> Names {
     let [old, prev] = [Role::Old, Role::Prev].map(|role| Name::new(file, role));
     let found = site.disk.ino(old).map(|ino| (ino, site.disk.born(old)));

@@ -210,8 +210,8 @@ impl Storm {
     /// A host whose file system shut itself down is restarted by its operator.
     fn reboot(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration, storming: bool) {
         for number in 0..2 {
-            // A file system that shut down, or, once the storm is over, an intent log that failed: slotd
-            // says that it has to be started again, and its operator does so.
+            // A file system that shut down, or, once the storm is over, an intent log that failed:
+            // slotd says that it has to be started again, and its operator does so.
             let ill = look(&self.world)
                 .sites
                 .iter()

@@ -1,4 +1,5 @@
-//! The model of two mailboxes on the same hosts; see `tests::model::Two` for how so many states are searched.
+//! The model of two mailboxes on the same hosts; see `tests::model::Two` for how so many states are
+//! searched.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -145,7 +146,8 @@ fn alone(mut config: Config) -> Config {
     config
 }
 
-/// Names of all states, found without anything that [`Two`] does: the whole worlds, one after another. With the number of steps.
+/// Names of all states, found without anything that [`Two`] does: the whole worlds, one after
+/// another. With the number of steps.
 fn whole_worlds(config: &Config) -> (HashSet<u64>, usize) {
     let fleet = Fleet::new(config.clone());
     let mut waiting = fleet.init_states();
@@ -187,7 +189,8 @@ fn every_pair(two: &Two) -> (HashSet<Pair>, usize) {
     (seen, taken)
 }
 
-/// Searched both ways: the same worlds, and the same number of steps. And of two that only change places, one.
+/// Searched both ways: the same worlds, and the same number of steps. And of two that only change
+/// places, one.
 fn both_ways(setup: &str, config: &Config) {
     let (worlds, steps) = whole_worlds(config);
     let mut two = Two::new(config.clone());

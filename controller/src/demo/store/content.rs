@@ -44,7 +44,8 @@ pub(super) struct Content {
     pub cache: Vec<u8>,
     /// cyrus.expunge
     pub expunge: Option<Vec<u8>>,
-    /// Message files, by UID, those of expunged messages too; with their mtimes, seconds since 1970.
+    /// Message files, by UID, those of expunged messages too; with their mtimes, seconds since
+    /// 1970.
     pub messages: Vec<(u32, Source, u32)>,
     lent: Vec<(u32, Uuid, Message)>,
     counts: Built,

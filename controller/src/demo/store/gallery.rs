@@ -1,11 +1,12 @@
-//! The oddities: one mailbox for each thing that a long-lived server has and that a tool trips over.
+//! The oddities: one mailbox for each thing that a long-lived server has and that a tool trips
+//! over.
 
 use super::shape::{Entry, Ids, Shape, acl};
 
 const P: Shape = Shape::PLAIN;
 
-/// Name, owner and shape of the oddities; the first of each group of eight lends its messages to those
-/// that share some. `LONG` stands for a name of 490 bytes.
+/// Name, owner and shape of the oddities; the first of each group of eight lends its messages to
+/// those that share some. `LONG` stands for a name of 490 bytes.
 const GALLERY: [(&str, &str, Shape); 32] = [
     ("user.alice", "alice", P.flags(3)),
     ("user.alice.empty", "alice", P.many(0)),

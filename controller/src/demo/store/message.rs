@@ -173,8 +173,8 @@ struct Envelope<'a> {
     lines: u32,
 }
 
-/// Ten items, each its length in four bytes, its bytes, and zeros up to a multiple of four: envelope,
-/// body structure, body, sections, cached headers, from, to, cc, bcc, subject.
+/// Ten items, each its length in four bytes, its bytes, and zeros up to a multiple of four:
+/// envelope, body structure, body, sections, cached headers, from, to, cc, bcc, subject.
 fn cache_record(e: &Envelope<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(768);
     let sender = format!("((\"{}\" NIL \"{}\" \"example.org\"))", e.person, e.local);
@@ -194,8 +194,8 @@ fn cache_record(e: &Envelope<'_>) -> Vec<u8> {
     );
     item(&mut out, &format!("{text} NIL NIL NIL NIL)"));
     item(&mut out, &format!("{text})"));
-    // Two sections, the whole message and its text: header offset and size, content offset and size,
-    // charset and encoding; then the number of parts below each.
+    // Two sections, the whole message and its text: header offset and size, content offset and
+    // size, charset and encoding; then the number of parts below each.
     let encoding = u32::from(e.encoding == "8BIT");
     let sections = [
         2,

@@ -1,9 +1,10 @@
 //! Builds mail stores such as a Cyrus 2.3.9 leaves behind: for the demo, for benches and for tests.
 //!
-//! Promises: the same [`StoreSpec`] makes the same bytes, names and dates on every host it is written
-//! to, whatever the layout of that host; every message file has CRLF line ends, its internal date as
-//! mtime, and mode 0600; directories have mode 0700. Memory stays flat however many mailboxes there
-//! are. A crash in it leaves part of a store under the roots it was given, and nothing elsewhere.
+//! Promises: the same [`StoreSpec`] makes the same bytes, names and dates on every host it is
+//! written to, whatever the layout of that host; every message file has CRLF line ends, its
+//! internal date as mtime, and mode 0600; directories have mode 0700. Memory stays flat however
+//! many mailboxes there are. A crash in it leaves part of a store under the roots it was given, and
+//! nothing elsewhere.
 //!
 //! ```
 //! use controller::demo::store::StoreSpec;
@@ -47,11 +48,11 @@ pub use names::GROUP;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Variety {
-    /// Everything that a long-lived server has: each oddity at least once (from 32 mailboxes on), then
-    /// ordinary users whose mailboxes differ in version, identifiers and expunged messages.
+    /// Everything that a long-lived server has: each oddity at least once (from 32 mailboxes on),
+    /// then ordinary users whose mailboxes differ in version, identifiers and expunged messages.
     Everything,
-    /// Every mailbox alike: version 9, real UUIDs, exactly so many live messages, none expunged. For
-    /// measurements.
+    /// Every mailbox alike: version 9, real UUIDs, exactly so many live messages, none expunged.
+    /// For measurements.
     Plain,
 }
 

@@ -57,9 +57,10 @@ pub(super) fn mailbox(
 
 /// Makes the roots of a partition, and asks the file system to place what lies below them apart.
 ///
-/// Without that, a file system without a journal places all directories side by side and, for minutes,
-/// looks again at every inode that an earlier store left there: making the third store in a row was
-/// measured to take 28 s instead of 1.8 s. Where the wish is not understood it changes nothing.
+/// Without that, a file system without a journal places all directories side by side and, for
+/// minutes, looks again at every inode that an earlier store left there: making the third store in
+/// a row was measured to take 28 s instead of 1.8 s. Where the wish is not understood it changes
+/// nothing.
 pub(super) fn roots(partition: &Partition, hashed: bool) -> Result<(), IoError> {
     for root in std::iter::once(&partition.root).chain(&partition.meta_root) {
         apart(root)?;

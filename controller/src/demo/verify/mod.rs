@@ -1,10 +1,10 @@
 //! Checks a migration with eyes of its own: nothing here uses the code that did the work.
 //!
 //! [`Originals::take`] remembers a host's whole tree before the run: every path, its inode, owner,
-//! mode and times, and the bytes of each cyrus.index and cyrus.expunge. [`Originals::check`] looks at
-//! the tree again afterwards and says everything that is not as it should be: a GUID that is not the
-//! SHA-1 of its message file, a header or record byte that changed without need, a record out of its
-//! place, a file touched, replaced, gone or left behind. It reads and never writes.
+//! mode and times, and the bytes of each cyrus.index and cyrus.expunge. [`Originals::check`] looks
+//! at the tree again afterwards and says everything that is not as it should be: a GUID that is not
+//! the SHA-1 of its message file, a header or record byte that changed without need, a record out
+//! of its place, a file touched, replaced, gone or left behind. It reads and never writes.
 
 mod fields;
 mod index;
@@ -102,8 +102,8 @@ impl Verdict {
 }
 
 impl Originals {
-    /// Remembers a host. `data` and `meta` are the roots of its partition, the same path if it has no
-    /// metapartition; `hashed` says whether a one-letter directory precedes each mailbox.
+    /// Remembers a host. `data` and `meta` are the roots of its partition, the same path if it has
+    /// no metapartition; `hashed` says whether a one-letter directory precedes each mailbox.
     ///
     /// # Errors
     /// If the trees cannot be read.
@@ -123,8 +123,8 @@ impl Originals {
         self.before.mailboxes().count()
     }
 
-    /// Looks at the host again: every mailbox should be at version 10 now, with right GUIDs, and all
-    /// else as it was. What is wrong is in the verdict.
+    /// Looks at the host again: every mailbox should be at version 10 now, with right GUIDs, and
+    /// all else as it was. What is wrong is in the verdict.
     ///
     /// # Errors
     /// If the trees cannot be read at all.

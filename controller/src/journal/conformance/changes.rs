@@ -1,4 +1,5 @@
-//! What becomes of changes: durable ones survive, lazy ones keep their place, a transaction stays open until its end.
+//! What becomes of changes: durable ones survive, lazy ones keep their place, a transaction stays
+//! open until its end.
 
 use indexfile::mailbox::MailboxName;
 

@@ -147,7 +147,8 @@ pub(super) fn what_a_run_changed_is_told_with_the_versions_before_and_the_later_
         attempt: unchanged.clone(),
     };
     arm.journal().submit(finish, Durability::Lazy);
-    // A later run changes one of them, is about to change another, and finds a third as it wants it.
+    // A later run changes one of them, is about to change another, and finds a third as it wants
+    // it.
     let (second, again) = begin(arm.journal(), &["user.c", "user.a", "user.b"]);
     upgrade(arm.journal(), again[0], [Some(10), Some(10)]);
     let before = [Some(10), Some(10)];

@@ -80,7 +80,8 @@ impl Inner {
         self.tell();
     }
 
-    /// Whether this side's slotd answers, serves, and is the one it was; if not why, or `None` if it could not be asked.
+    /// Whether this side's slotd answers, serves, and is the one it was; if not why, or `None` if
+    /// it could not be asked.
     async fn answers(&self, side: Side) -> Result<(), Option<String>> {
         let greeting = match hello(&self.connect, side).await {
             Ok(greeting) => greeting,
@@ -133,7 +134,8 @@ impl Inner {
         self.tell();
     }
 
-    /// Whether the host says anything else about that mailbox than that its partition is not mounted.
+    /// Whether the host says anything else about that mailbox than that its partition is not
+    /// mounted.
     async fn is_mounted(&self, (side, _): &Key, job: &Job) -> bool {
         let of = Named {
             mailbox: job.name.clone(),

@@ -360,7 +360,8 @@ async fn a_decided_mailbox_waits_for_its_partition_and_is_finished_when_it_is_ba
     let control = Arc::new(Control::new(1));
     let host = Arc::clone(&world.hosts[1]);
     let summary = run_and(&world, &control, parked, || {
-        // The others are done, far more attempts than there are have had their time, and nothing is in doubt.
+        // The others are done, far more attempts than there are have had their time, and nothing is
+        // in doubt.
         assert_waits(&world);
         assert_eq!(world.versions("ex.com!user.c"), [10; 2]);
         lock(&host).unmounted.clear();

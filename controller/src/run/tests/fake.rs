@@ -55,11 +55,14 @@ pub enum What {
     CloseAfter,
     /// No reply, ever.
     Hang,
-    /// The host goes down before the command is executed: every connection ends, and none can be made.
+    /// The host goes down before the command is executed: every connection ends, and none can be
+    /// made.
     GoDown,
-    /// The connection ends before the command is executed, and this process has no descriptor for so many others.
+    /// The connection ends before the command is executed, and this process has no descriptor for
+    /// so many others.
     Starve(usize),
-    /// The host's slotd dies before the command is executed, and comes back without the mailbox's partition.
+    /// The host's slotd dies before the command is executed, and comes back without the mailbox's
+    /// partition.
     LosePartition,
 }
 

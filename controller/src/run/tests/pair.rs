@@ -1,4 +1,5 @@
-//! A journal belongs to the two stores of its pair, and a decision to one mailbox, whatever it is called.
+//! A journal belongs to the two stores of its pair, and a decision to one mailbox, whatever it is
+//! called.
 
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use crate::control::Control;
 use crate::journal::{Change, Journal, Listed, RunId, State, Verb};
 use crate::run::{Retry, RunError, Source, recover, retry, rollback, run};
 
-/// A world in which an earlier controller decided to upgrade user.a and died before the first COMMIT.
+/// A world in which an earlier controller decided to upgrade user.a and died before the first
+/// COMMIT.
 async fn decided(uniqueids: [Option<String>; 2]) -> World {
     let world = World::new();
     let mut spec = spec_of(&world);

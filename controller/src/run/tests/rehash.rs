@@ -1,5 +1,5 @@
-//! What `--rehash` promises: wrong GUIDs are found at version 10 too, told or set right on both hosts, and whoever takes such a
-//! run up asks for the same.
+//! What `--rehash` promises: wrong GUIDs are found at version 10 too, told or set right on both
+//! hosts, and whoever takes such a run up asks for the same.
 
 use std::sync::Arc;
 
@@ -14,7 +14,8 @@ use crate::journal::{Change, Journal, Listed, State};
 use crate::run::{Retry, RunError, Source, recover, retry, run};
 use crate::two_phase::Reason;
 
-/// All is at version 10, and one GUID of user.a is wrong on both hosts, one of user.b on the replica.
+/// All is at version 10, and one GUID of user.a is wrong on both hosts, one of user.b on the
+/// replica.
 fn world(rehash: Rehash) -> World {
     let mut world = World::new();
     world.settings.rehash = Some(rehash);
@@ -138,7 +139,8 @@ async fn what_a_fix_has_decided_is_carried_out_as_one_by_whoever_takes_it_up() {
     assert_eq!(wrong(&world, "user.a"), NONE);
 }
 
-/// One host is right already, the other cannot be: then what was right is to be wrong again, as it was.
+/// One host is right already, the other cannot be: then what was right is to be wrong again, as it
+/// was.
 #[tokio::test]
 async fn a_fix_and_its_rollback_are_taken_back_by_what_they_are() {
     let world = world(Rehash::Fix);

@@ -123,7 +123,8 @@ async fn a_host_that_waits_for_a_slow_one_is_kept_alive_and_both_are_asked_befor
     assert_eq!((summary.upgraded, summary.rolled_back), (1, 0));
     let host = lock(&world.hosts[0]);
     let count = |verb: &str| host.log.iter().filter(|l| l.starts_with(verb)).count();
-    // Had its transaction ended, it would have been locked again, for a decision that it did not hold.
+    // Had its transaction ended, it would have been locked again, for a decision that it did not
+    // hold.
     assert_eq!((count("LOCK"), count("COMMIT")), (1, 1));
     assert!(count("CONFIRM") > 5, "{:?}", host.log);
 }

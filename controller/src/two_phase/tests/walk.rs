@@ -255,7 +255,8 @@ impl World {
         if self.waiting {
             branch(1, &|w| w.tell(Event::Tick));
         }
-        // It ends a transaction by itself while it waits for the other one; that it confirmed before is so all the same.
+        // It ends a transaction by itself while it waits for the other one; that it confirmed
+        // before is so all the same.
         for i in [0, 1] {
             if self.waiting && self.participants[i].session != Session::Idle {
                 branch(1, &|w| {

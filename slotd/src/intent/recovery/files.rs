@@ -1,7 +1,8 @@
-//! What recovery does to a mailbox's files once it is decided: the list that settles it, or new files.
+//! What recovery does to a mailbox's files once it is decided: the list that settles it, or new
+//! files.
 //!
-//! All of it happens under the locks and in the order that a commit, or its way back, has. What fails half-way leaves the intent
-//! open, and the next attempt begins with what it finds then.
+//! All of it happens under the locks and in the order that a commit, or its way back, has. What
+//! fails half-way leaves the intent open, and the next attempt begins with what it finds then.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -20,8 +21,8 @@ use crate::protocol::{Code, Rehash, Repair, Upgrade, UuidSource};
 use crate::refusal::Refusal;
 use crate::stage::{self, LiveFiles, Sources, sources};
 
-/// Locks a file that is about to be renamed over a live name, until all is settled: nobody may change it before
-/// the rename is on stable storage, or a power cut would take that change back.
+/// Locks a file that is about to be renamed over a live name, until all is settled: nobody may
+/// change it before the rename is on stable storage, or a power cut would take that change back.
 fn lock_successor(
     locks: &mut MailboxLocks,
     kind: FileKind,
@@ -93,13 +94,15 @@ fn sync_staged(file: &File) -> std::io::Result<()> {
     file.sync_all()
 }
 
-/// Index and expunge are not in step and the staged file is of no use any more: new files from the live ones.
+/// Index and expunge are not in step and the staged file is of no use any more: new files from the
+/// live ones.
 pub(super) fn restage(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settled, Refusal> {
     let live = LiveFiles::of(locks)?;
     let (version, uuids) = match intent.direction {
         Direction::Commit if intent.uuids_old => (intent.to, UuidSource::Old),
         Direction::Commit => (intent.to, UuidSource::Auto),
-        // What went down, or got old identifiers back, had true GUIDs, which the messages give again.
+        // What went down, or got old identifiers back, had true GUIDs, which the messages give
+        // again.
         Direction::PutBack if intent.uuids_old || intent.to < intent.from => {
             (intent.from, UuidSource::Auto)
         }
@@ -137,7 +140,8 @@ pub(super) fn restage(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settl
     let failed = match staged {
         Ok(stage) => match commit::rename(locks, &stage) {
             Ok(()) => {
-                // Of both files: the crash may have come when one was done and what stepped aside for it was not yet gone.
+                // Of both files: the crash may have come when one was done and what stepped aside
+                // for it was not yet gone.
                 commit::keep_old(locks, [FileKind::Expunge, FileKind::Index], intent.drop_old);
                 return Ok(Settled::Restaged);
             }
@@ -150,7 +154,8 @@ pub(super) fn restage(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settl
         },
         Err(refusal) => refusal,
     };
-    // Cyrus reads an expunge file that is newer than its index rightly; then the coordinator can go on.
+    // Cyrus reads an expunge file that is newer than its index rightly; then the coordinator can go
+    // on.
     live.check(None).map_err(|_| failed.clone())?;
     tracing::error!(mailbox = %locks.place.mailbox, "left as it is, which Cyrus reads rightly: {failed}");
     Ok(Settled::Left)
