@@ -164,7 +164,7 @@ fn clean_looks_whether_these_are_the_hosts_of_its_runs() {
     let _ = fleet.controller("upgrade", &[]).expect_code(0);
     let old = |host: &Host| host.dirs("user.bob").meta.join("cyrus.index.OLD").exists();
     let mut command = fleet.command("status", &[]);
-    command = std::process::Command::new(command.get_program().to_owned());
+    command = std::process::Command::new(command.get_program());
     command.args(["clean", "--state"]).arg(fleet.journal());
     command.args(["--master", &fleet.addr(1), "--replica", &fleet.addr(0)]);
     let refused = Guard::spawn(&mut command).finish().expect_code(78);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use clap::Args;
 use indexfile::exit::Exit;
-use indexfile::mailbox::MailboxName;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -20,7 +19,7 @@ use crate::control::{self, Conditions, Control, Socket, socket_path, watch_condi
 use crate::count::Census;
 use crate::journal::{Changed, Journal, MailboxId, RunId, SqliteJournal, Verb};
 use crate::run::{
-    self, Asking, Parts, Retry, RunError, Settings, Source, Stop, Summary, stop_pair,
+    self, Asking, Parts, Retry, RunError, Settings, Source, Stop, Summary, Undo, stop_pair,
 };
 use crate::two_phase::Reason;
 
@@ -226,13 +225,6 @@ fn date(text: &str) -> Result<Timestamp, String> {
     }
 }
 
-/// One rollback of those that a command asks for.
-struct Undo {
-    /// `None` undoes all runs.
-    run: Option<RunId>,
-    names: Vec<MailboxName>,
-}
-
 pub(super) fn rollback(args: RollbackArgs) -> Result<Exit, Fail> {
     let (mut names, common) = (args.names, args.common);
     let by_number = !args.all && args.since.is_none();
@@ -251,13 +243,13 @@ pub(super) fn rollback(args: RollbackArgs) -> Result<Exit, Fail> {
             let runs = run::runs_since(journal.as_ref(), since.as_millisecond())?;
             run::names_of_runs(journal.as_ref(), &runs, &names)?
         }
-        None if args.all => vec![(None, names)],
+        None if args.all => vec![Undo { run: None, names }],
         None => {
             let run = run::run_to_undo(journal.as_ref(), number)?;
-            vec![(Some(run.id), names)]
+            let run = Some(run.id);
+            vec![Undo { run, names }]
         }
     };
-    let undos = undos.into_iter().map(|(run, names)| Undo { run, names });
     text::note(OLD_SERVERS);
     let mut settings = Settings {
         verb: Verb::Rollback,
@@ -268,7 +260,7 @@ pub(super) fn rollback(args: RollbackArgs) -> Result<Exit, Fail> {
     args.abandon.apply(&mut settings);
     with_runtime(async move {
         common.limits.check().await?;
-        let mut undos = undos.peekable();
+        let mut undos = undos.into_iter().peekable();
         loop {
             let Some(undo) = undos.next() else {
                 return Ok(Exit::Ok);

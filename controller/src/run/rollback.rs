@@ -81,6 +81,15 @@ pub fn runs_since(journal: &dyn Journal, started_ms: i64) -> Result<Vec<RunId>, 
     Ok(runs)
 }
 
+/// One rollback of those that a command asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undo {
+    /// `None` undoes all runs.
+    pub run: Option<RunId>,
+    /// All of it without names.
+    pub names: Vec<MailboxName>,
+}
+
 /// Which of the names each of these runs has; all of it without names. Runs that have none of them
 /// are left out.
 ///
@@ -90,7 +99,7 @@ pub fn names_of_runs(
     journal: &dyn Journal,
     runs: &[RunId],
     names: &[MailboxName],
-) -> Result<Vec<(Option<RunId>, Vec<MailboxName>)>, RunError> {
+) -> Result<Vec<Undo>, RunError> {
     let mut unknown: Vec<&MailboxName> = names.iter().collect();
     let mut found = Vec::new();
     for run in runs {
@@ -102,7 +111,10 @@ pub fn names_of_runs(
             }
         }
         if names.is_empty() || !of_run.is_empty() {
-            found.push((Some(*run), of_run));
+            found.push(Undo {
+                run: Some(*run),
+                names: of_run,
+            });
         }
     }
     match unknown.first() {
