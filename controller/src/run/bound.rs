@@ -14,7 +14,8 @@
 //! Connections that close. The slotds remember that this journal may have decided something, and
 //! tell every other one.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use slotd::client::{Client, ClientError};
 use slotd::protocol::{Code, Command};
@@ -34,6 +35,9 @@ pub(super) enum Sides {
     AsGiven,
     Found,
 }
+
+/// How often a coordinator says that it is there.
+const STAY: Duration = Duration::from_secs(600);
 
 /// The connections of one coordinator.
 pub struct Bound {
@@ -80,7 +84,9 @@ impl Bound {
                 bound.keep(side, observer).await?;
             }
         }
-        Ok(Arc::new(bound))
+        let bound = Arc::new(bound);
+        tokio::spawn(stay(Arc::downgrade(&bound)));
+        Ok(bound)
     }
 
     /// As a run does, for a command that changes mailboxes and is none: see [`Bound::leave`].
@@ -171,6 +177,27 @@ impl Bound {
             // Its slotd was started again meanwhile.
             if !told && let Ok((mut client, _)) = self.registered(side).await {
                 let _ = client.ask(&Command::Leave).await;
+            }
+        }
+    }
+}
+
+/// Says now and then that this coordinator is still there: a run may be paused for hours, and a slotd takes
+/// one that is silent for an hour for gone. Ends with the registration.
+async fn stay(bound: Weak<Bound>) {
+    loop {
+        tokio::time::sleep(STAY).await;
+        let Some(bound) = bound.upgrade() else { return };
+        for side in Side::ALL {
+            let mut keepers = bound.keepers.lock().await;
+            let keeper = &mut keepers[side.index()];
+            let Some(client) = keeper else { continue };
+            if client.hello().await.is_err() {
+                // Its slotd was started again, or is away: then the next one tries again.
+                let again = bound.registered(side).await;
+                if let Ok((client, _)) = again {
+                    *keeper = Some(client);
+                }
             }
         }
     }

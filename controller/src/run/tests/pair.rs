@@ -2,6 +2,7 @@
 //! called.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
@@ -11,7 +12,7 @@ use super::fake::{Net, What, id_of, lock};
 use super::world::{NAMES, World, names, spec_of};
 use crate::control::Control;
 use crate::journal::{Change, Journal, Listed, RunId, State, Verb};
-use crate::run::{Retry, RunError, Source, recover, retry, rollback, run};
+use crate::run::{Bound, Retry, RunError, Source, recover, retry, rollback, run};
 
 /// A world in which an earlier controller decided to upgrade user.a and died before the first
 /// COMMIT.
@@ -219,4 +220,28 @@ async fn an_open_transaction_with_a_replica_is_not_settled_without_it() {
     let error = recover(parts).await.unwrap_err();
     assert!(error.to_string().contains("give --replica"), "{error}");
     assert_untouched(&world, &error);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_that_waits_for_hours_says_that_it_is_there() {
+    let world = World::new();
+    let parts = world.parts();
+    let journal = parts.journal.as_ref();
+    let observer = parts.observer.as_ref();
+    let bound = Bound::engage(&parts.connect, journal, observer);
+    let bound = bound.await.unwrap();
+    let said = |side: usize| {
+        let host = lock(&world.hosts[side]);
+        host.log.iter().filter(|l| l.starts_with("HELLO")).count()
+    };
+    let before = [said(0), said(1)];
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let during = [said(0) - before[0], said(1) - before[1]];
+    // A slotd takes one that is silent for an hour for gone.
+    assert!(during.iter().all(|n| *n >= 3), "{during:?}");
+    bound.leave(journal).await;
+    drop(bound);
+    let before = [said(0), said(1)];
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!([said(0), said(1)], before, "it has left");
 }
