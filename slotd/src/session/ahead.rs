@@ -48,7 +48,7 @@ impl Session {
         let uidvalidity = live.index.header().uidvalidity();
         let local = sources::open_local(&place, &uniqueid, uidvalidity);
         let expected =
-            fetched.and_then(|bytes| sources::take_fetched(bytes, &place, &uniqueid, uidvalidity));
+            fetched.and_then(|cache| sources::take_fetched(cache, &uniqueid, uidvalidity));
         let of = Incarnation {
             uniqueid,
             uidvalidity,

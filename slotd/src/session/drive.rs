@@ -184,9 +184,8 @@ impl Session {
             }
         };
         let facts = facts(&locks, &uniqueid)?;
-        let expected = fetched.and_then(|bytes| {
-            sources::take_fetched(bytes, &locks.place, &uniqueid, facts.uidvalidity)
-        });
+        let expected =
+            fetched.and_then(|cache| sources::take_fetched(cache, &uniqueid, facts.uidvalidity));
         let max_lock = self.host.options.max_lock.as_millis();
         let fields = facts.to_fields().with("max_lock_ms", max_lock);
         self.good = Some(Reply::Ok(fields));

@@ -1,14 +1,17 @@
 //! Questions that need no lock: what a mailbox is like, which GUIDs were staged, a piece of its
 //! cyrus.sha1s.
 
+use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
-use indexfile::sha1s::FILE_NAME;
+use indexfile::sha1s::{Cache, FILE_NAME};
 use indexfile::{FileKind, IndexFile, IoContext};
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::open_unlocked;
 use super::{Open, Session};
-use crate::client::Client;
+use crate::client::{Addr, Client, ClientError, Timeouts};
 use crate::fs::OpenError;
 use crate::protocol::{
     Code, Confirmed, DigestRange, Digests, GuidPage, GuidRange, MailboxFacts, Named, PartDigest,
@@ -130,8 +133,9 @@ impl Session {
         ))
     }
 
-    /// Fetches the peer's cyrus.sha1s if ours is missing and would be of use. Failing is fine.
-    pub(super) fn fetch_sha1s(&self, named: &Named) -> Option<Vec<u8>> {
+    /// Fetches the peer's cyrus.sha1s if ours is missing and would be of use. Failing is fine. It
+    /// lies in a file without a name beside the index, not in memory.
+    pub(super) fn fetch_sha1s(&self, named: &Named) -> Option<Cache> {
         let peer = self.host.options.sha1s_from.clone()?;
         let place = self.host.store.find(named).ok()?;
         if place.index.stat(FILE_NAME).ok()?.is_some() {
@@ -144,18 +148,32 @@ impl Session {
         }
         let runtime = tokio::runtime::Handle::try_current().ok()?;
         let of = Named::new(named.mailbox.clone());
-        let result = runtime.block_on(tokio::time::timeout(FETCH_LIMIT, fetch(&peer, of)));
-        match result {
-            Ok(Ok(bytes)) => Some(bytes),
-            Ok(Err(error)) => {
+        let file = match place.index.create_nameless() {
+            Ok(Some(file)) => file,
+            // Where there are no such files it is kept in memory after all.
+            Ok(None) => memfd_create("cyrus.sha1s", MemfdFlags::CLOEXEC)
+                .ok()?
+                .into(),
+            Err(error) => {
                 tracing::info!(mailbox = %named.mailbox, "no cyrus.sha1s from the peer: {error}");
-                None
+                return None;
             }
-            Err(_) => {
-                tracing::info!(mailbox = %named.mailbox, "no cyrus.sha1s from the peer within {FETCH_LIMIT:?}");
-                None
+        };
+        let fetched = async {
+            let limit = tokio::time::timeout(FETCH_LIMIT, fetch(&peer, of, &file));
+            match limit.await {
+                Ok(result) => result.map_err(|error| error.to_string()),
+                Err(_) => Err(format!("it did not come within {FETCH_LIMIT:?}")),
             }
+        };
+        let cache = runtime.block_on(fetched).and_then(|()| {
+            let path = Path::new("the peer's cyrus.sha1s");
+            Cache::from_file(&file, path).map_err(|error| error.to_string())
+        });
+        if let Err(error) = &cache {
+            tracing::info!(mailbox = %named.mailbox, "no cyrus.sha1s from the peer: {error}");
         }
+        cache.ok()
     }
 
     pub(super) fn status(&self, named: &Named) -> Result<Reply, Refusal> {
@@ -221,24 +239,26 @@ impl Session {
     }
 }
 
-async fn fetch(
-    peer: &crate::client::Addr,
-    of: Named,
-) -> Result<Vec<u8>, crate::client::ClientError> {
-    let mut client = Client::connect(peer, crate::client::Timeouts::default()).await?;
-    let mut bytes = Vec::new();
+async fn fetch(peer: &Addr, of: Named, to: &File) -> Result<(), FetchError> {
+    let mut client = Client::connect(peer, Timeouts::default()).await?;
+    let mut offset = 0;
     loop {
-        let offset = bytes.len() as u64;
-        let chunk = client
-            .sha1s(Sha1sRange {
-                of: of.clone(),
-                offset,
-            })
-            .await?;
+        let of = of.clone();
+        let chunk = client.sha1s(Sha1sRange { of, offset }).await?;
         let end = chunk.data.is_empty() || chunk.size > FETCH_BYTES;
-        bytes.extend_from_slice(&chunk.data);
-        if end || bytes.len() as u64 >= chunk.size {
-            return Ok(bytes);
+        to.write_all_at(&chunk.data, offset)?;
+        offset += chunk.data.len() as u64;
+        if end || offset >= chunk.size {
+            return Ok(());
         }
     }
+}
+
+/// Why nothing came.
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error(transparent)]
+    Peer(#[from] ClientError),
+    #[error("it cannot be kept: {0}")]
+    Kept(#[from] std::io::Error),
 }

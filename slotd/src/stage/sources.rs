@@ -5,7 +5,6 @@
 //! never written.
 
 use std::cell::Cell;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indexfile::mailbox::HeaderFile;
@@ -163,22 +162,11 @@ pub fn open_local(place: &Place, uniqueid: &str, uidvalidity: u32) -> Option<Cac
     }
 }
 
-/// Takes a cache that came over the wire, if it is whole and belongs to this incarnation of the
-/// mailbox. Anything else is no error: the messages are read instead.
+/// Takes a cache that came over the wire, if it belongs to this incarnation of the mailbox. Anything
+/// else is no error: the messages are read instead.
 #[must_use]
-pub fn take_fetched(
-    bytes: Vec<u8>,
-    place: &Place,
-    uniqueid: &str,
-    uidvalidity: u32,
-) -> Option<Expected> {
-    match Cache::from_bytes(bytes, Path::new("the peer's cyrus.sha1s")) {
-        Ok(cache) => fits(cache, uniqueid, uidvalidity).map(Expected),
-        Err(error) => {
-            tracing::warn!(mailbox = %place.mailbox, "{error}");
-            None
-        }
-    }
+pub fn take_fetched(cache: Cache, uniqueid: &str, uidvalidity: u32) -> Option<Expected> {
+    fits(cache, uniqueid, uidvalidity).map(Expected)
 }
 
 fn fits(cache: Cache, uniqueid: &str, uidvalidity: u32) -> Option<Cache> {
