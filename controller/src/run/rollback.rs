@@ -67,13 +67,9 @@ pub fn run_to_undo(journal: &dyn Journal, number: Option<i64>) -> Result<RunInfo
 /// # Errors
 /// There is none, or the journal cannot be read.
 pub fn runs_since(journal: &dyn Journal, started_ms: i64) -> Result<Vec<RunId>, RunError> {
-    let last = journal.last_run()?.map_or(0, |run| run.id.0);
-    let mut runs = Vec::new();
-    for number in (1..=last).rev() {
-        let run = journal.run(RunId(number))?;
-        let run = run.filter(|r| r.started_ms >= started_ms && r.spec.verb != Verb::Rollback);
-        runs.extend(run.map(|run| run.id));
-    }
+    let begun = all_runs(journal)?.into_iter().rev();
+    let wanted = begun.filter(|r| r.started_ms >= started_ms && r.spec.verb != Verb::Rollback);
+    let runs: Vec<RunId> = wanted.map(|run| run.id).collect();
     if runs.is_empty() {
         let text = "no run began at that date or later".to_owned();
         return Err(RunError::Nothing(text));
