@@ -199,12 +199,11 @@ fn a_mailbox_decided_when_its_host_dies_waits_for_a_partition_that_is_not_mounte
     });
     wait_until("it waits", &mut run, || {
         status = fleet.controller("status", &["--json"]).json();
-        status["waiting"] == 1 && !status["running"]["waiting"].is_null()
+        // The last of the others may have its files and not yet its end in the journal.
+        let parked = status["waiting"] == 1 && !status["running"]["waiting"].is_null();
+        parked && status["open"] == 1
     });
-    assert_eq!(
-        (&status["in_doubt"], &status["open"]),
-        (&0.into(), &1.into())
-    );
+    assert_eq!(status["in_doubt"], 0);
     assert_eq!(fleet.open_transactions(), decided);
 
     mounts[1].mount();
