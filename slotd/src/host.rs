@@ -9,6 +9,7 @@ use indexfile::{IoContext, IoError};
 
 use crate::client::Addr;
 use crate::coordinators::Coordinators;
+use crate::intent::recovery::Unsettled;
 use crate::intent::{IntentLog, LogError, Unreadable};
 use crate::lease::{Lease, LeaseError};
 use crate::lock::{MailboxLocks, Patience, wait};
@@ -95,6 +96,8 @@ pub struct Host {
     pub served: Watch,
     /// Who works on it.
     pub coordinators: Coordinators,
+    /// What recovery is to come back to.
+    pub unsettled: Unsettled,
     draining: AtomicBool,
     capacity: AtomicU32,
     _lease: Lease,
@@ -159,6 +162,7 @@ impl Host {
             host_id: lease.host_id.clone(),
             served,
             coordinators: Coordinators::open(state_dir)?,
+            unsettled: Unsettled::default(),
             _lease: lease,
             draining: AtomicBool::new(false),
             capacity: AtomicU32::new(1),

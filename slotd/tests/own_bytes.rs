@@ -4,7 +4,7 @@ mod common;
 
 use std::os::unix::fs::FileExt;
 
-use common::{Store, lock, named, sha1_of};
+use common::{Store, lengthen, lock, named, sha1_of};
 use indexfile::build::{BuildRecord, IndexBuilder};
 use indexfile::mailbox::HeaderFile;
 use indexfile::sha1s::{Entry, encode};
@@ -296,12 +296,7 @@ async fn a_message_of_another_size_is_refused_without_being_read() {
 #[tokio::test]
 async fn what_takes_long_to_read_is_read_before_the_locks_or_not_at_all() {
     let store = Store::small(&[MAILBOX]);
-    let victim = uid(&store, 1);
-    let size: u32 = 17 << 20;
-    let path = store.spool(MAILBOX).join(format!("{victim}."));
-    let file = std::fs::File::options().write(true).open(path).unwrap();
-    file.set_len(u64::from(size)).unwrap();
-    edit(&store, 1, 12, &size.to_be_bytes());
+    lengthen(&store, MAILBOX, 1, 17 << 20);
     let before = store.meta_files();
     let served = store.serve().await;
     let mut client = served.client().await;

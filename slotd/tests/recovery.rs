@@ -8,14 +8,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Store, named};
+use common::{Store, attempt, lengthen, lock, named, recover, sha1_of};
 use indexfile::FileKind;
 use slotd::failpoint;
 use slotd::fs::Identity;
 use slotd::host::{Host, Options};
 use slotd::intent::{Direction, Intent, IntentFile, Kind, recovery};
 use slotd::lock::{MailboxLocks, Patience, wait};
-use slotd::protocol::Upgrade;
+use slotd::protocol::{Code, Lock, Upgrade};
 use slotd::stage::{self, LiveFiles, Sources};
 
 const SOON: Duration = Duration::from_millis(500);
@@ -124,7 +124,7 @@ fn could_be_locked(path: &Path, work: impl FnOnce()) -> bool {
 
 /// Runs recovery and makes the moment between the last rename and its sync a long one.
 fn recover_slowly(host: &Host, over: &str) -> recovery::Report {
-    failpoint::with(over, || recovery::recover(host, Duration::from_secs(5)))
+    failpoint::with(over, || recover(host))
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn an_intent_on_a_partition_that_the_configuration_lost_stays_open() {
     let store = Store::cyrus_2_3_9();
     let host = store.host(Options::default());
     die_in_commit(&host, "lost", Died::Staged, Direction::Commit);
-    let report = recovery::recover(&host, Duration::from_secs(5));
+    let report = recover(&host);
     assert_eq!(report.settled, []);
     assert_eq!(report.failed.len(), 1);
     assert_eq!(host.log.open_intents().len(), 1);
@@ -188,7 +188,7 @@ fn an_intent_of_a_mailbox_behind_a_link_stays_open() {
     let (here, there) = (store.meta("user.alice"), store.tmp.path().join("elsewhere"));
     std::fs::rename(&here, &there).unwrap();
     symlink(&there, &here).unwrap();
-    let report = recovery::recover(&host, Duration::from_secs(5));
+    let report = recover(&host);
     assert_eq!((report.settled.len(), report.failed.len()), (0, 1));
     assert_eq!(host.log.open_intents().len(), 1);
 }
@@ -262,7 +262,7 @@ fn an_intent_of_a_mailbox_with_a_directory_out_of_reach_stays_open_and_nothing_i
         let seen = before();
         // A slotd that was killed is started again.
         let host = store.host(Options::default());
-        let report = recovery::recover(&host, Duration::from_secs(5));
+        let report = recover(&host);
         assert_eq!(report.settled, [], "{what}");
         let [(mailbox, refusal)] = &report.failed[..] else {
             panic!("{what}: {:?}", report.failed);
@@ -279,7 +279,7 @@ fn an_intent_of_a_mailbox_with_a_directory_out_of_reach_stays_open_and_nothing_i
         }
         drop(host);
         let host = store.host(Options::default());
-        let report = recovery::recover(&host, Duration::from_secs(5));
+        let report = recover(&host);
         assert!(report.failed.is_empty(), "{what}: {:?}", report.failed);
         assert!(host.log.open_intents().is_empty(), "{what}");
         assert_eq!(store.index(MAILBOX).minor_version(), 10, "{what}");
@@ -325,7 +325,7 @@ fn a_mailbox_that_a_damaged_record_may_be_about_is_refused_until_the_operator_ha
         let copy = store.state().join("intents.log.damaged-1");
         for round in 0..2 {
             let host = store.host(Options::default());
-            let report = recovery::recover(&host, Duration::from_secs(5));
+            let report = recover(&host);
             assert_eq!((report.settled.len(), report.failed.len()), (0, 0));
             let refusal = locked(&host, MAILBOX).expect_err(&what);
             assert_eq!(refusal.code, slotd::protocol::Code::Damaged, "{what}");
@@ -349,7 +349,7 @@ fn an_intent_of_a_mailbox_that_was_deleted_is_settled() {
     for dir in [store.meta(MAILBOX), store.spool(MAILBOX)] {
         std::fs::remove_dir_all(dir).unwrap();
     }
-    let report = recovery::recover(&host, Duration::from_secs(5));
+    let report = recover(&host);
     assert!(report.failed.is_empty(), "{:?}", report.failed);
     assert!(host.log.open_intents().is_empty());
 }
@@ -364,12 +364,12 @@ fn a_log_that_failed_does_not_make_a_lock_wait_for_ever() {
         assert!(host.log.begin(Intent { id: 0, ..intent }).is_err());
     });
     // Settled in this process as far as it can be; on disk the intent stays for the next.
-    let mut locks = take(&host);
-    assert_eq!(recovery::settle_open(&host, &mut locks).unwrap(), 1);
-    drop(locks);
-    let mut locks = take(&host);
-    assert_eq!(recovery::settle_open(&host, &mut locks).unwrap(), 0);
-    drop((locks, host));
+    for settled in [&[recovery::Settled::Complete][..], &[]] {
+        let find = || host.store.find(&named(MAILBOX)).map(Some);
+        let settling = recovery::lock_settled(&host, find, attempt()).unwrap();
+        assert_eq!(settling.settled, settled);
+    }
+    drop(host);
     assert_eq!(store.host(Options::default()).log.open_intents().len(), 1);
 }
 
@@ -390,7 +390,7 @@ fn a_staged_file_that_got_the_inode_of_the_one_an_intent_speaks_of_is_not_taken_
     }
     host.log.end(intent.id);
     host.log.begin(Intent { id: 0, ..intent }).unwrap();
-    let report = recovery::recover(&host, Duration::from_secs(5));
+    let report = recover(&host);
     let settled: Vec<_> = report.settled.iter().map(|(_, how)| *how).collect();
     assert_eq!(settled, [recovery::Settled::Restaged]);
     assert_eq!(store.index(MAILBOX).minor_version(), 10);
@@ -409,7 +409,7 @@ fn what_stepped_aside_is_gone_after_a_recovery_that_a_power_cut_made_forget_it()
     std::fs::copy(&index, &aside).unwrap();
     std::fs::copy(&index, meta.join("copy")).unwrap();
     std::fs::rename(meta.join("copy"), &index).unwrap();
-    let report = recovery::recover(&host, Duration::from_secs(5));
+    let report = recover(&host);
     assert!(report.failed.is_empty() && host.log.open_intents().is_empty());
     assert!(!aside.exists());
 }
@@ -419,12 +419,10 @@ fn what_the_start_could_not_settle_is_settled_when_it_can_be() {
     let store = Store::cyrus_2_3_9();
     let host = store.host(Options::default());
     die_in_commit(&host, "default", Died::Renamed, Direction::Commit);
-    let first = failpoint::with("fs.sync_dir=1:eio", || {
-        recovery::recover(&host, Duration::from_secs(5))
-    });
+    let first = failpoint::with("fs.sync_dir=1:eio", || recover(&host));
     let failed: Vec<String> = first.failed.into_iter().map(|(name, _)| name).collect();
     assert_eq!(failed, [MAILBOX]);
-    let again = recovery::recover_again(&host, &failed, Duration::from_secs(5));
+    let again = recovery::recover_again(&host, attempt());
     assert_eq!(again.settled.len(), 1);
     assert!(again.failed.is_empty() && host.log.open_intents().is_empty());
 }
@@ -434,11 +432,9 @@ fn a_staged_file_that_cannot_be_synced_is_not_used_and_not_synced_again() {
     let store = Store::cyrus_2_3_9();
     let host = store.host(Options::default());
     die_in_commit(&host, "default", Died::HalfWay, Direction::Commit);
-    let report = failpoint::with("recovery.sync=1:eio", || {
-        recovery::recover(&host, Duration::from_secs(5))
-    });
+    let report = failpoint::with("recovery.sync=1:eio", || recover(&host));
     assert_eq!(report.failed.len(), 1);
-    let report = recovery::recover(&host, Duration::from_secs(5));
+    let report = recover(&host);
     assert!(report.failed.is_empty() && host.log.open_intents().is_empty());
     assert_eq!(report.settled[0].1, recovery::Settled::Restaged);
     assert_eq!(store.index(MAILBOX).minor_version(), 10);
@@ -450,8 +446,85 @@ fn what_was_staged_and_never_ordered_is_undone_and_nothing_of_it_is_left() {
     let before = store.meta_files();
     let host = store.host(Options::default());
     die_in_commit(&host, "default", Died::Staged, Direction::Commit);
-    let report = recovery::recover(&host, Duration::from_secs(5));
+    let report = recover(&host);
     assert_eq!(report.settled[0].1, recovery::Settled::Aborted);
     assert!(report.failed.is_empty() && host.log.open_intents().is_empty());
     assert_eq!(store.meta_files(), before);
+}
+
+/// A commit that a crash cut short, whose staged files are of no use, in a mailbox with a message
+/// that is too large to be read under the locks.
+fn half_way_with_much_to_read(store: &Store, host: &Host) {
+    lengthen(store, MAILBOX, 1, 17 << 20);
+    die_in_commit(host, "default", Died::HalfWay, Direction::Commit);
+    let report = failpoint::with("recovery.sync=1:eio", || recover(host));
+    assert_eq!(report.failed.len(), 1);
+}
+
+fn assert_upgraded(store: &Store) {
+    let (index, expunge) = (store.index(MAILBOX), store.expunge(MAILBOX).unwrap());
+    for file in [&index, &expunge] {
+        assert_eq!(file.minor_version(), 10);
+        for record in file.records().map(Result::unwrap) {
+            let message = store.spool(MAILBOX).join(format!("{}.", record.uid()));
+            assert_eq!(record.guid().padded(), sha1_of(&message));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_recovery_has_to_read_is_read_before_the_locks() {
+    let store = Store::small(&[MAILBOX]);
+    let served = store.serve().await;
+    half_way_with_much_to_read(&store, &served.host);
+    let before = store.meta_files();
+    let mut client = served.client().await;
+    let now = Lock {
+        now: true,
+        ..lock(MAILBOX)
+    };
+    let refused = client.lock(now).await.unwrap_err();
+    assert_eq!(refused.code(), Some(Code::Expired), "{refused}");
+    assert!(refused.to_string().contains("stays open"), "{refused}");
+    assert_eq!(store.meta_files(), before);
+    assert_eq!(served.host.log.open_intents().len(), 1);
+    // Nothing was said of another mailbox; and a plain LOCK has the time to read.
+    let facts = client.lock(lock(MAILBOX)).await.unwrap();
+    assert_eq!(facts.index, 10);
+    assert!(served.host.log.open_intents().is_empty());
+    client.rollback().await.unwrap();
+    assert_upgraded(&store);
+}
+
+#[test]
+fn what_there_is_no_time_to_read_at_once_is_read_in_the_background() {
+    let store = Store::small(&[MAILBOX]);
+    let host = store.host(Options::default());
+    half_way_with_much_to_read(&store, &host);
+    let soon = recovery::Attempt {
+        read: Some(Duration::from_micros(1)),
+        ..attempt()
+    };
+    for _ in 0..2 {
+        let report = recovery::recover(&host, soon);
+        assert_eq!(report.failed[0].1.code, Code::Expired);
+        assert_eq!(host.log.open_intents().len(), 1);
+    }
+    let report = recovery::recover_again(&host, attempt());
+    let settled = vec![(MAILBOX.to_owned(), recovery::Settled::Restaged)];
+    assert_eq!(report.settled, settled, "{:?}", report.failed);
+    assert_upgraded(&store);
+}
+
+#[test]
+fn a_message_that_cannot_be_read_leaves_what_cyrus_reads_rightly() {
+    let store = Store::small(&[MAILBOX]);
+    let host = store.host(Options::default());
+    half_way_with_much_to_read(&store, &host);
+    let uid = store.index(MAILBOX).record(3).unwrap().unwrap().uid();
+    std::fs::remove_file(store.spool(MAILBOX).join(format!("{uid}."))).unwrap();
+    let report = recover(&host);
+    assert_eq!(report.settled[0].1, recovery::Settled::Left);
+    let versions = [store.index(MAILBOX), store.expunge(MAILBOX).unwrap()];
+    assert_eq!(versions.map(|f| f.minor_version()), [9, 10]);
 }

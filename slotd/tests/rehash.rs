@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use common::{Store, append_with_null_guid, lock, named, sha1_of};
+use common::{Store, append_with_null_guid, lock, named, recover, sha1_of};
 use indexfile::{FileKind, Guid};
 use slotd::client::Client;
 use slotd::fs::Identity;
@@ -432,7 +432,7 @@ fn die(host: &Host, upgrade: Upgrade, renames: usize, direction: Direction) {
 }
 
 fn settled(host: &Host) -> recovery::Settled {
-    let report = recovery::recover(host, Duration::from_secs(5));
+    let report = recover(host);
     assert!(report.failed.is_empty() && host.log.open_intents().is_empty());
     report.settled[0].1
 }

@@ -6,14 +6,13 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use common::{Store, lock, sha1_of};
+use common::{Store, lock, recover, sha1_of};
 use indexfile::{FileKind, IndexFile, RecordGuid};
 use slotd::client::{Addr, Client, ClientError, Timeouts};
 use slotd::failpoint;
 use slotd::host::{Host, Options};
-use slotd::intent::recovery;
 use slotd::protocol::{self, Commit, Prepare, Reply, Upgrade, Write};
 use slotd::session::Session;
 
@@ -198,7 +197,7 @@ fn errors_everywhere(courses: &[Course], errors: &[&str]) {
                 drop(host);
                 // The log may have failed; a restart reads it anew and settles what is open.
                 let host = open(&store);
-                let report = recovery::recover(&host, Duration::from_secs(1));
+                let report = recover(&host);
                 assert!(report.failed.is_empty(), "{what}: {:?}", report.failed);
                 let version = check(&store, &before, false, &what);
                 let rolled_back = course == Course::HoldRollback;
@@ -425,7 +424,7 @@ fn upgraded_once() -> (Store, BTreeMap<u32, RecordGuid>) {
 #[track_caller]
 fn comes_back(store: &Store, first: &BTreeMap<u32, RecordGuid>, what: &str) {
     let host = open(store);
-    let report = recovery::recover(&host, Duration::from_secs(1));
+    let report = recover(&host);
     assert!(report.failed.is_empty(), "{what}: {:?}", report.failed);
     let mut session = Session::new(host);
     all_ok(&mut session, upgrade(9, 9)).unwrap_or_else(|r| panic!("{what}: {r:?}"));

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use indexfile::IoContext;
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 use super::Failure;
 use super::args::{Mount, MountVerb, Recover, Serve, StateArg, Where};
 use crate::host::{Host, HostError, Options};
-use crate::intent::recovery::{self, Report};
+use crate::intent::recovery::{self, Attempt, Report};
 use crate::lease::LeaseError;
 use crate::mounts::{MountState, Table, TableError, mount_point_of};
 use crate::protocol::Code;
@@ -22,6 +23,9 @@ use crate::server::{self, ListenError, Listener};
 
 /// How long to wait for a mailbox that has something to settle when the server starts.
 const START_WAIT: Duration = Duration::from_secs(2);
+
+/// How long messages of one mailbox are read then; what takes longer is done while it serves.
+const START_READ: Duration = Duration::from_secs(15);
 
 /// Pauses between attempts at what could not be settled then: the first, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -40,8 +44,13 @@ pub(super) fn serve(args: &Serve) -> Result<Exit, Failure> {
         ..Options::default()
     };
     let host = Arc::new(open(&args.at, options)?);
-    let report = recovery::recover(&host, START_WAIT);
-    tell(&report);
+    let never = AtomicBool::new(false);
+    let attempt = Attempt {
+        wait: START_WAIT,
+        read: Some(START_READ),
+        cancel: &never,
+    };
+    tell(&recovery::recover(&host, attempt));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // One for each connection at least: those who wait for a lock must not keep its holder from
@@ -49,32 +58,39 @@ pub(super) fn serve(args: &Serve) -> Result<Exit, Failure> {
         .max_blocking_threads(server::capacity() + SPARE_THREADS)
         .build()
         .map_err(|e| Failure::new(Exit::Io, format!("cannot start: {e}")))?;
-    let left: Vec<String> = report.failed.into_iter().map(|(name, _)| name).collect();
-    if !left.is_empty() {
-        runtime.spawn(settle_later(Arc::clone(&host), left));
-    }
+    runtime.spawn(settle_later(Arc::clone(&host)));
     let exit = runtime.block_on(run(host, args));
     // What waits for a lock in the background is bounded, and need not end before us.
     runtime.shutdown_background();
     exit
 }
 
-/// Comes back, again and again, to what the start could not settle. (`LOCK` of such a mailbox does
-/// it at once.)
-async fn settle_later(host: Arc<Host>, mut left: Vec<String>) {
+/// Comes back, again and again, to what could not be settled at the start, or by a `LOCK` because
+/// there was too much to read.
+async fn settle_later(host: Arc<Host>) {
     let mut pause = FIRST_PAUSE;
-    while !left.is_empty() {
+    loop {
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LAST_PAUSE);
-        let (again, names) = (Arc::clone(&host), left.clone());
-        let settle = move || recovery::recover_again(&again, &names, START_WAIT);
+        let again = Arc::clone(&host);
+        let settle = move || {
+            let attempt = Attempt {
+                wait: START_WAIT,
+                read: None,
+                cancel: &AtomicBool::new(false),
+            };
+            recovery::recover_again(&again, attempt)
+        };
         let Ok(report) = tokio::task::spawn_blocking(settle).await else {
             return;
         };
         for (mailbox, how) in &report.settled {
             tracing::info!(%mailbox, ?how, "settled at last");
         }
-        left = report.failed.into_iter().map(|(name, _)| name).collect();
+        pause = if report.failed.is_empty() {
+            FIRST_PAUSE
+        } else {
+            (pause * 2).min(LAST_PAUSE)
+        };
     }
 }
 
@@ -126,7 +142,12 @@ pub(super) fn recover(args: &Recover) -> Result<Exit, Failure> {
         ..Options::default()
     };
     let host = open(&args.at, options)?;
-    let report = recovery::recover(&host, seconds("--wait", args.wait)?);
+    let attempt = Attempt {
+        wait: seconds("--wait", args.wait)?,
+        read: None,
+        cancel: &AtomicBool::new(false),
+    };
+    let report = recovery::recover(&host, attempt);
     tell(&report);
     let transient = |code: Code| matches!(code, Code::Locked | Code::Unmounted | Code::NoSpace);
     Ok(

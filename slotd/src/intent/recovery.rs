@@ -5,21 +5,26 @@
 //! live file holds, GUIDs apart; else it is removed and the work is done afresh from the live
 //! files, or, if that is refused, the mailbox stays as it is as long as that is a state that Cyrus
 //! reads rightly.
+//!
+//! New files need the SHA-1 of each message. Under the locks no more messages are read than an
+//! `UPGRADE` may read ([`Budget`](crate::stage::Budget)): what is more is read first, without
+//! locks, and the next attempt uses that ([`lock_settled`]).
 
 mod files;
-
-use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+mod lock;
+mod unsettled;
 
 use indexfile::mailbox::MailboxName;
 use indexfile::{FileKind, IndexFile, IoContext, IoError};
 
-use self::files::{execute_all, restage};
+use self::files::{Read, execute_all, restage};
+pub use self::lock::{Attempt, Settling, lock_settled};
+pub use self::unsettled::Unsettled;
 use super::{At, Found, Intent, IntentFile, Located, Scratch, Verdict, first_syncs, verdict};
 use crate::fileops::{Names, order};
 use crate::fs::{Dir, Identity};
 use crate::host::Host;
-use crate::lock::{MailboxLocks, Patience};
+use crate::lock::MailboxLocks;
 use crate::protocol::Code;
 use crate::refusal::Refusal;
 use crate::stage::{self, LEDGER_NEW_NAME, carries, new_name, old_name};
@@ -54,54 +59,55 @@ pub struct Report {
 
 /// Settles every open intent of a host. What fails stays open for the next time.
 #[must_use]
-pub fn recover(host: &Host, wait: std::time::Duration) -> Report {
+pub fn recover(host: &Host, attempt: Attempt<'_>) -> Report {
     let mut report = Report::default();
-    let touched = host
-        .log
-        .touched()
-        .into_iter()
-        .map(|s| (s.mailbox, s.partition));
-    let mut mailboxes: Vec<(String, String)> = host
-        .log
-        .open_intents()
-        .into_iter()
+    let open = host.log.open_intents().into_iter();
+    let touched = host.log.touched().into_iter();
+    let mut mailboxes: Vec<(String, String)> = open
         .map(|i| (i.mailbox, i.partition))
-        .chain(touched)
+        .chain(touched.map(|s| (s.mailbox, s.partition)))
         .collect();
     mailboxes.sort();
     mailboxes.dedup();
-    settle_all(host, mailboxes, wait, true, &mut report);
+    settle_all(host, mailboxes, attempt, true, &mut report);
     report
 }
 
-/// Tries again what could not be settled, in a slotd that serves meanwhile: intents only, since
-/// scratch files may by now be those of a session.
+/// Tries again what could not be settled so far ([`Host::unsettled`]), in a slotd that serves
+/// meanwhile: intents only, since scratch files may by now be those of a session.
 #[must_use]
-pub fn recover_again(host: &Host, failed: &[String], wait: std::time::Duration) -> Report {
+pub fn recover_again(host: &Host, attempt: Attempt<'_>) -> Report {
     let mut report = Report::default();
-    let left = host.log.open_intents().into_iter();
-    let mut left: Vec<_> = left
-        .filter(|i| failed.contains(&i.mailbox))
+    let failed = host.unsettled.take();
+    if failed.is_empty() {
+        return report;
+    }
+    let open = host.log.open_intents().into_iter();
+    let mut left: Vec<_> = open
         .map(|i| (i.mailbox, i.partition))
+        .filter(|(mailbox, _)| failed.contains(mailbox))
         .collect();
     left.dedup();
-    settle_all(host, left, wait, false, &mut report);
+    settle_all(host, left, attempt, false, &mut report);
     report
 }
 
 fn settle_all(
     host: &Host,
     mailboxes: Vec<(String, String)>,
-    wait: std::time::Duration,
+    attempt: Attempt<'_>,
     scratch_too: bool,
     report: &mut Report,
 ) {
     for (mailbox, partition) in mailboxes {
-        match settle_mailbox(host, &mailbox, &partition, wait, scratch_too) {
+        match settle_mailbox(host, &mailbox, &partition, attempt, scratch_too) {
             Ok(all) => report
                 .settled
                 .extend(all.into_iter().map(|s| (mailbox.clone(), s))),
-            Err(refusal) => report.failed.push((mailbox, refusal)),
+            Err(refusal) => {
+                host.unsettled.add(mailbox.clone());
+                report.failed.push((mailbox, refusal));
+            }
         }
     }
     if let Err(error) = host.log.flush() {
@@ -113,44 +119,34 @@ fn settle_mailbox(
     host: &Host,
     mailbox: &str,
     partition: &str,
-    wait: std::time::Duration,
+    attempt: Attempt<'_>,
     scratch_too: bool,
 ) -> Result<Vec<Settled>, Refusal> {
-    let never = AtomicBool::new(false);
     let scratch = Scratch {
         mailbox: mailbox.to_owned(),
         partition: partition.to_owned(),
     };
     let name =
         MailboxName::parse(mailbox).map_err(|e| Refusal::new(Code::NoMailbox, e.to_string()))?;
-    let mut all = Vec::new();
-    // One intent a round: settling it replaces live files, so the locks are taken anew.
-    loop {
+    let find = || host.store.open(&name, partition);
+    let Settling {
+        locks, mut settled, ..
+    } = lock_settled(host, find, attempt)?;
+    let Some(locks) = locks else {
         // Gone for good only if its place can be looked at: not when the partition is not in the
         // configuration any more, is not mounted, or is reached through a link.
-        let Some(place) = host.store.open(&name, partition)? else {
-            host.store.gone(&name, partition)?;
-            if end_all(host, mailbox, partition) > 0 {
-                all.push(Settled::Complete);
-            }
-            host.log.clear(&scratch);
-            return Ok(all);
-        };
-        let patience = Patience {
-            deadline: Instant::now() + wait,
-            cancel: &never,
-        };
-        let mut locks = host.lock(place, patience)?;
-        if let Some(settled) = settle_next(host, &mut locks)? {
-            all.push(settled);
-            continue;
+        host.store.gone(&name, partition)?;
+        if end_all(host, mailbox, partition) > 0 {
+            settled.push(Settled::Complete);
         }
-        if scratch_too {
-            remove_scratch(&locks)?;
-            host.log.clear(&scratch);
-        }
-        return Ok(all);
+        host.log.clear(&scratch);
+        return Ok(settled);
+    };
+    if scratch_too {
+        remove_scratch(&locks)?;
+        host.log.clear(&scratch);
     }
+    Ok(settled)
 }
 
 /// Removes scratch files that a killed slotd left.
@@ -175,26 +171,24 @@ fn end_all(host: &Host, mailbox: &str, partition: &str) -> usize {
     ended
 }
 
-/// Settles one open intent of a locked mailbox; gives how many were: take the locks anew if any.
-///
-/// # Errors
-/// It could not be settled and the mailbox is in a state that nobody should touch.
-pub fn settle_open(host: &Host, locks: &mut MailboxLocks) -> Result<usize, Refusal> {
-    Ok(usize::from(settle_next(host, locks)?.is_some()))
+/// The next intent of a locked mailbox that is to be settled.
+fn next_open(host: &Host, locks: &MailboxLocks) -> Option<Intent> {
+    let open = host.log.open_of(&locks.place.mailbox.to_string());
+    open.into_iter()
+        .find(|i| i.partition == locks.place.partition)
 }
 
-fn settle_next(host: &Host, locks: &mut MailboxLocks) -> Result<Option<Settled>, Refusal> {
-    let mailbox = locks.place.mailbox.to_string();
-    let mine = host
-        .log
-        .open_of(&mailbox)
-        .into_iter()
-        .find(|i| i.partition == locks.place.partition);
-    let Some(intent) = mine else { return Ok(None) };
-    let settled = settle(locks, &intent)?;
-    tracing::warn!(%mailbox, ?settled, "settled what a crash left");
+/// Settles it: it replaces live files, so the locks have to be taken anew.
+fn settle_next(
+    host: &Host,
+    locks: &mut MailboxLocks,
+    intent: &Intent,
+    read: Option<Read>,
+) -> Result<Settled, Refusal> {
+    let settled = settle(locks, intent, read)?;
+    tracing::warn!(mailbox = %locks.place.mailbox, ?settled, "settled what a crash left");
     host.log.end(intent.id);
-    Ok(Some(settled))
+    Ok(settled)
 }
 
 /// Where a file is now. A live file that cannot be read is nobody's.
@@ -229,7 +223,11 @@ fn find(locks: &MailboxLocks, intent: &Intent, file: &IntentFile) -> Result<Foun
     })
 }
 
-fn settle(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settled, Refusal> {
+fn settle(
+    locks: &mut MailboxLocks,
+    intent: &Intent,
+    read: Option<Read>,
+) -> Result<Settled, Refusal> {
     let files = ordered(intent);
     let kinds: Vec<FileKind> = files.iter().map(|f| f.kind.into()).collect();
     execute_all(locks, intent, &first_syncs(intent.direction, &kinds))?;
@@ -258,7 +256,7 @@ fn settle(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settled, Refusal>
         Verdict::Finish => Ok(Settled::Finished),
         Verdict::PutBack => Ok(Settled::Undone),
         Verdict::Abort => Ok(Settled::Aborted),
-        Verdict::Restage => restage(locks, intent),
+        Verdict::Restage => restage(locks, intent, read),
     }
 }
 

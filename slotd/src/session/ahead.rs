@@ -13,7 +13,7 @@ use crate::refusal::Refusal;
 use crate::stage::{self, Caches, How, Incarnation, LiveFiles, Looks, Prepared, sources};
 
 /// How long `LOCK` reads messages before it takes the locks. `PREPARE` has no such limit.
-const READ_IN_LOCK: Duration = Duration::from_secs(15);
+pub(super) const READ_IN_LOCK: Duration = Duration::from_secs(15);
 
 impl Session {
     /// `PREPARE`: without locks, and apart from the state machine.

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use indexfile::check::{Findings, Severity, check_index, check_pair};
 use indexfile::sha1s::FILE_NAME;
@@ -13,10 +12,11 @@ use precompute::message::{Hasher, MessageError};
 use rustix::fs::FileType;
 
 use super::Session;
-use super::open_unlocked;
+use super::ahead::READ_IN_LOCK;
+use super::{not_locked, open_unlocked};
 use crate::fs::{Dir, OpenError};
-use crate::intent::recovery;
-use crate::lock::{MailboxLocks, Patience, wait};
+use crate::intent::recovery::{self, Attempt};
+use crate::lock::{MailboxLocks, wait};
 use crate::protocol::{Clean, Cleaned, Code, GuidEntry, Reply, Verified, Verify};
 use crate::refusal::Refusal;
 use crate::stage::{
@@ -159,16 +159,16 @@ impl Session {
                 "CLEAN takes locks of its own: end the transaction first",
             ));
         }
-        let deadline = Instant::now() + self.host.options.default_wait;
-        let cancel = &self.control.cancel;
-        loop {
-            let place = self.host.store.find(&clean.of)?;
-            let mut locks = self.host.lock(place, Patience { deadline, cancel })?;
-            // A half-done commit needs its `.NEW` and `.OLD`.
-            if recovery::settle_open(&self.host, &mut locks)? == 0 {
-                return Ok(Reply::Ok(remove(&locks, clean.dry_run)?.to_fields()));
-            }
-        }
+        // A half-done commit needs its `.NEW` and `.OLD`.
+        let attempt = Attempt {
+            wait: self.host.options.default_wait,
+            read: Some(READ_IN_LOCK),
+            cancel: &self.control.cancel,
+        };
+        let find = || self.host.store.find(&clean.of).map(Some);
+        let settling = recovery::lock_settled(&self.host, find, attempt)?;
+        let locks = settling.locks.ok_or_else(not_locked)?;
+        Ok(Reply::Ok(remove(&locks, clean.dry_run)?.to_fields()))
     }
 }
 

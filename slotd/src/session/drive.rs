@@ -1,17 +1,17 @@
 //! The state machine's actions, done for real.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indexfile::FileKind;
 
+use super::ahead::READ_IN_LOCK;
 use super::facts::facts;
 use super::intend::let_go;
 use super::not_locked;
 use super::{Cut, Open, Session};
 use crate::commit;
-use crate::intent::recovery;
-use crate::lock::Patience;
+use crate::intent::recovery::{self, Attempt};
 use crate::protocol::{Code, Committed, Fields, Reply};
 use crate::refusal::Refusal;
 use crate::stage::{self, Budget, Incarnation, LiveFiles, Note, Prepared, Sources, sources};
@@ -169,20 +169,21 @@ impl Session {
             .wait
             .unwrap_or(options.default_wait)
             .min(options.max_wait);
-        let deadline = Instant::now() + wait;
-        let mut waited = Duration::ZERO;
-        let (locks, uniqueid) = loop {
-            let place = self.host.store.find(&lock.of)?;
-            let cancel = &self.control.cancel;
-            let mut locks = self.host.lock(place, Patience { deadline, cancel })?;
-            waited += locks.waited();
-            // A half-done commit is settled before anybody sees the mailbox. It changes which files
-            // are live, so the locks are taken anew.
-            if recovery::settle_open(&self.host, &mut locks)? == 0 {
-                let uniqueid = sources::uniqueid_of(&locks.place)?;
-                break (locks, uniqueid);
-            }
+        // A half-done commit is settled before anybody sees the mailbox.
+        let attempt = Attempt {
+            wait,
+            read: Some(if lock.now {
+                Duration::ZERO
+            } else {
+                READ_IN_LOCK
+            }),
+            cancel: &self.control.cancel,
         };
+        let find = || self.host.store.find(&lock.of).map(Some);
+        let settling = recovery::lock_settled(&self.host, find, attempt)?;
+        let waited = settling.waited;
+        let locks = settling.locks.ok_or_else(not_locked)?;
+        let uniqueid = sources::uniqueid_of(&locks.place)?;
         let facts = facts(&locks, &uniqueid)?;
         let expected =
             fetched.and_then(|cache| sources::take_fetched(cache, &uniqueid, facts.uidvalidity));

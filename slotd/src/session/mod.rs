@@ -17,9 +17,8 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use indexfile::{FileKind, IndexFile};
+use indexfile::IndexFile;
 
-use crate::fs::OpenError;
 use crate::host::Host;
 use crate::intent::Scratch;
 use crate::lock::MailboxLocks;
@@ -27,7 +26,7 @@ use crate::protocol::{
     Code, Command, Committed, Fields, Greeting, PROTOCOL_VERSION, Reply, Upgrade,
 };
 use crate::refusal::Refusal;
-use crate::stage::{Expected, Incarnation, Note, Prepared, Stage};
+use crate::stage::{Expected, Incarnation, LiveFiles, Note, Prepared, Stage};
 use crate::store::{Place, Store};
 use crate::transaction::{Ending, Event, Transaction};
 
@@ -345,21 +344,9 @@ impl Drop for Session {
 
 /// Opens index and expunge as they are now, without locks: for looking only.
 fn open_unlocked(store: &Store, place: &Place) -> Result<(IndexFile, Option<IndexFile>), Refusal> {
-    let open = |kind: FileKind| -> Result<Option<IndexFile>, Refusal> {
-        let dir = place.directory_of(kind);
-        match dir.open_file(kind.file_name(), false) {
-            Ok(file) => Ok(Some(IndexFile::from_file(
-                &file,
-                &dir.path_of(kind.file_name()),
-                kind,
-            )?)),
-            Err(OpenError::Missing { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    };
-    let index = open(FileKind::Index)?;
     let gone = || store.why_not_there(&place.mailbox, &place.partition);
-    Ok((index.ok_or_else(gone)?, open(FileKind::Expunge)?))
+    let live = LiveFiles::look(place)?.ok_or_else(gone)?;
+    Ok((live.index, live.expunge))
 }
 
 fn not_locked() -> Refusal {

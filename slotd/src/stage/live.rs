@@ -4,7 +4,7 @@
 use indexfile::{FileKind, IndexFile, IoError, ReadError, Record};
 
 use super::GUID_VERSION;
-use crate::fs::Dir;
+use crate::fs::{Dir, OpenError};
 use crate::lock::MailboxLocks;
 use crate::protocol::{Code, Repair};
 use crate::refusal::Refusal;
@@ -58,6 +58,26 @@ impl LiveFiles {
             index,
             expunge: open(FileKind::Expunge)?,
         })
+    }
+
+    /// As they are now, without locks: for looking only. `None` without a cyrus.index.
+    ///
+    /// # Errors
+    /// [`Code::Damaged`], or the system's.
+    pub fn look(place: &Place) -> Result<Option<LiveFiles>, Refusal> {
+        let open = |kind: FileKind| -> Result<Option<IndexFile>, Refusal> {
+            let dir = place.directory_of(kind);
+            match dir.open_file(kind.file_name(), false) {
+                Ok(file) => {
+                    let path = dir.path_of(kind.file_name());
+                    Ok(Some(IndexFile::from_file(&file, &path, kind)?))
+                }
+                Err(OpenError::Missing { .. }) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        };
+        let (index, expunge) = (open(FileKind::Index)?, open(FileKind::Expunge)?);
+        Ok(index.map(|index| LiveFiles { index, expunge }))
     }
 
     /// Both, index first.

@@ -1,8 +1,10 @@
 //! A real store, a slotd that serves it in this process, and a client.
 #![allow(dead_code)] // each test binary uses its part
 
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use indexfile::{FileKind, Guid, IndexFile};
 use sha1::{Digest, Sha1};
 use slotd::client::{Addr, Client, Timeouts};
 use slotd::host::{Host, HostError, Options};
+use slotd::intent::recovery::{self, Attempt, Report};
 use slotd::lease::LeaseError;
 use slotd::protocol::{Lock, Named};
 use slotd::server::{self, Listener};
@@ -193,6 +196,33 @@ pub fn lock(text: &str) -> Lock {
         now: false,
         ahead: true,
     }
+}
+
+/// What a test may wait for locks, and read before them, while it settles something.
+pub fn attempt() -> Attempt<'static> {
+    static NEVER: AtomicBool = AtomicBool::new(false);
+    Attempt {
+        wait: Duration::from_secs(5),
+        read: None,
+        cancel: &NEVER,
+    }
+}
+
+/// Settles what a crash left.
+pub fn recover(host: &Host) -> Report {
+    recovery::recover(host, attempt())
+}
+
+/// Makes the message of the record at a position of the index this long, in bytes: nearly all of
+/// it a hole.
+pub fn lengthen(store: &Store, mailbox: &str, at: u32, size: u32) {
+    let uid = store.index(mailbox).record(at).unwrap().unwrap().uid();
+    let message = store.spool(mailbox).join(format!("{uid}."));
+    let write = |path: &Path| std::fs::File::options().write(true).open(path).unwrap();
+    write(&message).set_len(u64::from(size)).unwrap();
+    let index = write(&store.meta(mailbox).join("cyrus.index"));
+    let place = 96 + u64::from(at) * 80 + 12;
+    index.write_all_at(&size.to_be_bytes(), place).unwrap();
 }
 
 pub fn sha1_of(path: &Path) -> Guid {

@@ -13,7 +13,7 @@ use slotd::lock::{MailboxLocks, Patience};
 use slotd::protocol::Upgrade;
 use slotd::stage::{self, LiveFiles, Sources, new_name, old_name};
 
-use super::common::{Store, named};
+use super::common::{Store, named, recover};
 use super::{MAILBOX, Watched, found, store_with_meta, version_of};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ fn heals(store: &Store, when: Died, direction: Direction, meddle: bool) -> recov
     let what = format!("{when:?}, {direction:?}, meddled {meddle}");
     let mut watched = Watched::of(store);
     let host = store.host(Options::default());
-    let report = recovery::recover(&host, Duration::from_secs(5));
+    let report = recover(&host);
     assert!(report.failed.is_empty(), "{what}: {:?}", report.failed);
     assert_eq!(report.settled.len(), 1, "{what}");
     watched.judge(&format!("{what}: recovery is done"));

@@ -7,7 +7,9 @@
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
+use indexfile::sha1s::Cache;
 use indexfile::{FileKind, IoContext, IoError};
 
 use super::Settled;
@@ -17,9 +19,12 @@ use crate::fileops::{FileOp, Role, Step, execute, name};
 use crate::fs::Identity;
 use crate::intent::{Direction, Intent};
 use crate::lock::{MailboxLocks, wait};
-use crate::protocol::{Code, Rehash, Repair, Upgrade, UuidSource};
+use crate::protocol::{Code, Rehash, Repair, Upgrade, UuidSource, Write};
 use crate::refusal::Refusal;
-use crate::stage::{self, LiveFiles, Sources, sources};
+use crate::stage::{
+    self, Budget, Caches, How, Incarnation, LiveFiles, Looks, Prepared, Sources, sources,
+};
+use crate::store::Place;
 
 /// Locks a file that is about to be renamed over a live name, until all is settled: nobody may
 /// change it before the rename is on stable storage, or a power cut would take that change back.
@@ -94,10 +99,8 @@ fn sync_staged(file: &File) -> std::io::Result<()> {
     file.sync_all()
 }
 
-/// Index and expunge are not in step and the staged file is of no use any more: new files from the
-/// live ones.
-pub(super) fn restage(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settled, Refusal> {
-    let live = LiveFiles::of(locks)?;
+/// The `UPGRADE` that makes new files for this intent.
+fn upgrade_of(intent: &Intent) -> Upgrade {
     let (version, uuids) = match intent.direction {
         Direction::Commit if intent.uuids_old => (intent.to, UuidSource::Old),
         Direction::Commit => (intent.to, UuidSource::Auto),
@@ -108,7 +111,7 @@ pub(super) fn restage(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settl
         }
         Direction::PutBack => (intent.from, UuidSource::Old),
     };
-    let want = Upgrade {
+    Upgrade {
         version,
         uuids,
         repair: Some(Repair::Expunge),
@@ -116,17 +119,86 @@ pub(super) fn restage(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settl
         by_content: false,
         // The version says nothing of what is left to do then, and a wrong GUID not that it is one.
         rehash: (intent.rehash && uuids == UuidSource::Auto).then_some(Rehash::Fix),
+    }
+}
+
+/// What was read of a mailbox's messages before its locks were taken, or why they cannot be read.
+pub(super) type Read = Result<Prepared, Refusal>;
+
+/// Reads the messages whose SHA-1 settling this intent needs, without locks.
+///
+/// # Errors
+/// [`Code::Expired`]: it was stopped.
+pub(super) fn read(
+    place: &Place,
+    intent: &Intent,
+    stop: Option<Instant>,
+    cancel: &AtomicBool,
+) -> Result<Read, Refusal> {
+    let read = || -> Read {
+        let looks = Looks::of(place)?;
+        let gone = || Refusal::new(Code::NoMailbox, "the mailbox has no cyrus.index");
+        let live = LiveFiles::look(place)?.ok_or_else(gone)?;
+        let (of, local) = cache_of(place, &live)?;
+        let caches = Caches {
+            local,
+            expected: None,
+        };
+        let how = How {
+            want: upgrade_of(intent),
+            write: Write::Never,
+            stop,
+        };
+        let noted = || Ok(());
+        let prepared = stage::prepare(place, &live, of, caches, how, cancel, &noted)?;
+        Ok(prepared.seen(looks))
     };
-    let uniqueid = sources::uniqueid_of(&locks.place)?;
-    let local = sources::open_local(&locks.place, &uniqueid, live.index.header().uidvalidity());
-    let sources = Sources {
-        local: local.as_ref(),
-        ..Sources::default()
+    match read() {
+        Err(refusal) if refusal.code == Code::Expired => Err(refusal),
+        read => Ok(read),
+    }
+}
+
+/// Which mailbox it is, and its cache.
+fn cache_of(place: &Place, live: &LiveFiles) -> Result<(Incarnation, Option<Cache>), Refusal> {
+    let uniqueid = sources::uniqueid_of(place)?;
+    let uidvalidity = live.index.header().uidvalidity();
+    let local = sources::open_local(place, &uniqueid, uidvalidity);
+    let of = Incarnation {
+        uniqueid,
+        uidvalidity,
     };
+    Ok((of, local))
+}
+
+/// Index and expunge are not in step and the staged file is of no use any more: new files from the
+/// live ones. `before` is what was read before the locks were taken, if that was needed.
+pub(super) fn restage(
+    locks: &mut MailboxLocks,
+    intent: &Intent,
+    before: Option<Read>,
+) -> Result<Settled, Refusal> {
+    let live = LiveFiles::of(locks)?;
+    let want = upgrade_of(intent);
     let never = AtomicBool::new(false);
     // The intent is open, and so recovery would find them under any name.
     let noted = || Ok(());
-    let staged = stage::stage(locks, &live, want, &sources, &never, &noted);
+    let (of, local) = cache_of(&locks.place, &live)?;
+    let (before, unreadable) = match before {
+        Some(Ok(prepared)) => (Some(prepared), None),
+        Some(Err(refusal)) => (None, Some(refusal)),
+        None => (None, None),
+    };
+    let staged = if let Some(prepared) = before.filter(|p| p.fits(&locks.place, want, &of)) {
+        prepared.stage(locks, &live, want, &never, &noted)
+    } else {
+        let budget = Budget::new();
+        let sources = Sources {
+            local: local.as_ref(),
+            ..Sources::default()
+        };
+        stage::stage(locks, &live, want, &sources.within(&budget), &never, &noted)
+    };
     let staged =
         staged.and_then(
             |mut stage| match stage.sync(locks).and_then(|()| stage.name(locks)) {
@@ -152,6 +224,9 @@ pub(super) fn restage(locks: &mut MailboxLocks, intent: &Intent) -> Result<Settl
                 failed.refusal
             }
         },
+        // Too many messages to be read under the locks. They can be read before, unless that has
+        // shown already that some cannot be read at all.
+        Err(refusal) if refusal.code == Code::Expired => unreadable.ok_or(refusal)?,
         Err(refusal) => refusal,
     };
     // Cyrus reads an expunge file that is newer than its index rightly; then the coordinator can go
