@@ -15,6 +15,12 @@ pub struct Guid([u8; 20]);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Uuid([u8; 12]);
 
+impl serde::Serialize for Guid {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
 /// What one record holds in the place of its identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RecordGuid {

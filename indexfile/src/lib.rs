@@ -54,6 +54,7 @@ pub mod cli;
 pub mod diff;
 pub mod dir;
 pub mod exit;
+pub mod finding;
 pub mod layout;
 pub mod mailbox;
 pub mod messages;

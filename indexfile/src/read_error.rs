@@ -2,6 +2,7 @@
 
 use crate::error::IoError;
 use crate::exit::Exit;
+use crate::finding::Code;
 use std::path::{Path, PathBuf};
 
 /// A file that is not a sound index or expunge file.
@@ -143,24 +144,24 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// A stable, short code for scripts and the wire, such as `truncated`.
+    /// The stable code of what is wrong.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::Io(e) if crate::dir::is_odd(&e.source) => "not-regular",
-            Self::Io(_) => "io",
-            Self::NotIndex { .. } => "not-index",
-            Self::ZeroLength { .. } => "zero-length",
-            Self::UnknownVersion { .. } => "unknown-version",
-            Self::Version11 { .. } => "version-11",
-            Self::Truncated { .. } => "truncated",
-            Self::Changed { .. } => "changed",
-            Self::HybridMinor9Record88 { .. } => "hybrid-9-88",
-            Self::BadHeader { .. } => "bad-header",
-            Self::ZeroUid { .. } => "zero-uid",
-            Self::UidOrder { .. } => "uid-order",
-            Self::HeaderCrc { .. } => "header-crc",
-            Self::RecordCrc { .. } => "record-crc",
+            Self::Io(e) if crate::dir::is_odd(&e.source) => Code::NotRegular,
+            Self::Io(_) => Code::Io,
+            Self::NotIndex { .. } => Code::NotIndex,
+            Self::ZeroLength { .. } => Code::ZeroLength,
+            Self::UnknownVersion { .. } => Code::UnknownVersion,
+            Self::Version11 { .. } => Code::Version11,
+            Self::Truncated { .. } => Code::Truncated,
+            Self::Changed { .. } => Code::Changed,
+            Self::HybridMinor9Record88 { .. } => Code::Hybrid,
+            Self::BadHeader { .. } => Code::BadHeader,
+            Self::ZeroUid { .. } => Code::ZeroUid,
+            Self::UidOrder { .. } => Code::UidOrder,
+            Self::HeaderCrc { .. } => Code::HeaderCrc,
+            Self::RecordCrc { .. } => Code::RecordCrc,
         }
     }
 

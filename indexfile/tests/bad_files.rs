@@ -1,6 +1,7 @@
 //! Files that are not what they should be are refused by name, in one sentence.
 
 use indexfile::build::{BuildRecord, IndexBuilder};
+use indexfile::finding::Code;
 use indexfile::layout::VERSIONS;
 use indexfile::{FileKind, IndexFile, ReadError};
 use std::path::Path;
@@ -23,7 +24,7 @@ fn three(minor: u32) -> Vec<u8> {
 }
 
 fn code(bytes: Vec<u8>) -> &'static str {
-    open(bytes).expect_err("not sound").code()
+    open(bytes).expect_err("not sound").code().name()
 }
 
 fn patched(mut bytes: Vec<u8>, offset: usize, value: u32) -> Vec<u8> {
@@ -132,12 +133,12 @@ fn a_mapped_file_is_the_same_as_one_in_memory_and_a_missing_one_is_named() {
         error.to_string().contains(&path.display().to_string()),
         "{error}"
     );
-    assert_eq!(error.code(), "io");
+    assert_eq!(error.code(), Code::Io);
     std::fs::write(&path, three(10)).expect("write");
     let file = IndexFile::open(&path, FileKind::Index).expect("sound");
     assert_eq!(file.to_bytes().expect("readable"), three(10));
     let error = IndexFile::open(dir.path(), FileKind::Index).expect_err("a directory");
-    assert_eq!(error.code(), "not-regular", "{error}");
+    assert_eq!(error.code(), Code::NotRegular, "{error}");
     shared(&file);
 }
 

@@ -390,7 +390,7 @@ fn messages_are_compared_when_asked() {
     let found: Vec<_> = findings
         .list()
         .iter()
-        .map(|f| (f.code.name(), f.uid))
+        .map(|f| (f.code.name(), f.compared.uid))
         .collect();
     assert_eq!(
         found,

@@ -7,9 +7,9 @@ use indexfile::dir::Dir;
 use indexfile::mailbox::MetaFile;
 
 use crate::cache::{self, FILE_NAME, StoreError, TEMPORARY};
-use crate::finding::Finding;
 use crate::mailbox::{cache_finding, directory_finding};
 use crate::store::Target;
+use indexfile::finding::Finding;
 
 /// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

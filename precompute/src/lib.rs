@@ -7,7 +7,6 @@ pub mod bench;
 pub mod cache;
 pub mod clean;
 pub mod cli;
-pub mod finding;
 pub mod governor;
 pub mod hash;
 pub mod import;

@@ -11,9 +11,9 @@ use indexfile::mailbox::{HeaderFile, MetaFile};
 use indexfile::{FileKind, IndexFile, IoError, ReadError};
 
 use crate::cache::{self, Entry, Found, Owner, StoreError};
-use crate::finding::{Code, Finding};
 use crate::message::Spool;
 use crate::store::{Dirs, Target};
+use indexfile::finding::{Code, Finding};
 
 /// An open mailbox.
 #[derive(Debug)]

@@ -12,7 +12,6 @@ use indexfile::Guid;
 use parking_lot::Mutex;
 
 use crate::cache::{self, Cache, CacheError, Entry, Found};
-use crate::finding::{Code, Finding};
 use crate::governor::Governor;
 use crate::hash::Kernel;
 use crate::hash::lanes::Lanes;
@@ -21,6 +20,7 @@ use crate::message::{FileStat, Gate, Hashed, Hasher, MessageError};
 use crate::pass::Observer;
 use crate::store::Step;
 use crate::worker_pool::{self, Limits, PoolError};
+use indexfile::finding::{Code, Finding};
 
 /// How many entries a thread takes at a time.
 const CHUNK: usize = 256;
@@ -190,7 +190,7 @@ fn verify(
                 observer.finding(Finding::new(name, Code::WrongEntry, path, &why));
             }
             Err(MessageError::Missing { .. }) => totals.lock().stale += 1,
-            Err(error) => observer.finding(Finding::of_message(name, &error)),
+            Err(error) => observer.finding(error.finding(name)),
         }
     };
     let uids = entries.iter().map(|entry| entry.uid);

@@ -8,12 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::{PRECOMPUTE, Store, walk};
+use indexfile::finding::Finding;
 use indexfile::walk::Leaves;
-use precompute::finding::Finding;
 use precompute::governor::Governor;
 use precompute::pass::{self, Observer, Options};
-use precompute::store::Store as Tree;
-use precompute::store::walk::Walk;
+use precompute::store::{Store as Tree, walk as walk_store};
 
 fn store() -> Store {
     let store = Store::new();
@@ -103,7 +102,7 @@ fn run_until(store: &Store, messages: u64, checkpoint: Duration) -> pass::Summar
         checkpoint,
         ..Options::default()
     };
-    let steps = Walk::new(&Tree::plain(&store.spool(), None, None), Leaves::Skip);
+    let steps = walk_store(&Tree::plain(&store.spool(), None, None), Leaves::Skip);
     pass::run(steps, &options, &governor, &observer).expect("threads")
 }
 
@@ -126,7 +125,7 @@ fn a_thread_that_panics_ends_the_run_and_nobody_waits_for_it() {
     let governor = Governor::default();
     let panics = Panics(AtomicBool::new(false));
     let run = std::panic::AssertUnwindSafe(|| {
-        let steps = Walk::new(&Tree::plain(&store.spool(), None, None), Leaves::Skip);
+        let steps = walk_store(&Tree::plain(&store.spool(), None, None), Leaves::Skip);
         pass::run(steps, &Options::default(), &governor, &panics)
     });
     assert!(std::panic::catch_unwind(run).is_err());
@@ -228,7 +227,7 @@ fn the_slow_run_of_another_test() {
         checkpoint: Duration::from_millis(50),
         ..Options::default()
     };
-    let steps = Walk::new(&Tree::plain(spool.as_ref(), None, None), Leaves::Skip);
+    let steps = walk_store(&Tree::plain(spool.as_ref(), None, None), Leaves::Skip);
     pass::run(steps, &options, &governor, &observer).expect("threads");
 }
 

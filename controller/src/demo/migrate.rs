@@ -7,12 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indexfile::exit::Exit;
+use indexfile::finding::Finding;
 use indexfile::walk::Leaves;
-use precompute::finding::Finding;
 use precompute::governor::Governor;
 use precompute::pass;
-use precompute::store::Store;
-use precompute::store::walk::Walk;
+use precompute::store::{Store, walk};
 use slotd::client::{Addr, Timeouts};
 
 use super::DemoError;
@@ -41,7 +40,7 @@ impl pass::Observer for First {
 pub(crate) fn precompute(host: &Host, signals: &Signals) -> Result<PrecomputeReport, DemoError> {
     let failed = |text: String| DemoError::Precompute(text);
     let store = Store::Conf(Arc::new(host.conf.clone()));
-    let steps = Walk::new(&store, Leaves::Skip);
+    let steps = walk(&store, Leaves::Skip);
     let (governor, first) = (Governor::new(None), First::default());
     let over = AtomicBool::new(false);
     let summary = std::thread::scope(|scope| {

@@ -2,10 +2,10 @@
 //!
 //! It may be gigabytes long and is read through a window, mostly once from front to back.
 
-use super::code::Code;
 use super::findings::Findings;
 use crate::dir::{OpenError, open_named};
 use crate::error::IoError;
+use crate::finding::Code;
 use crate::header::be32;
 use crate::layout::RecordField as R;
 use crate::read_error::ReadError;

@@ -1,7 +1,7 @@
 //! One index or expunge file by itself: records, checksums, counters.
 
-use super::code::Code;
 use super::findings::Findings;
+use crate::finding::Code;
 use crate::kind::FileKind;
 use crate::layout::{self, HeaderField as H};
 use crate::read_error::ReadError;

@@ -1,26 +1,13 @@
 //! Collecting findings without drowning in them.
 
-use super::code::{Code, Severity};
-use crate::dir::{self, OpenError};
+use crate::dir::OpenError;
+use crate::finding::{Code, Compared, Finding, Severity};
 use crate::read_error::ReadError;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// So many findings of one code in one file are told one by one; the rest is counted.
+/// Findings of one code in one file that are listed; further ones are only counted.
 const EACH: u64 = 20;
-
-/// Something that was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// What it is.
-    pub code: Code,
-    /// The file it is about.
-    pub path: PathBuf,
-    /// The message it is about, if one.
-    pub uid: Option<u32>,
-    /// The particulars, a sentence without path or code.
-    pub detail: String,
-}
 
 /// All that was found, in the order it was.
 #[derive(Clone, Debug, Default)]
@@ -49,9 +36,13 @@ impl Findings {
         if *count <= EACH {
             self.list.push(Finding {
                 code,
+                mailbox: String::new(),
                 path: path.to_path_buf(),
-                uid,
-                detail: detail.into(),
+                text: detail.into(),
+                compared: Box::new(Compared {
+                    uid,
+                    ..Compared::default()
+                }),
             });
         }
     }
@@ -61,7 +52,7 @@ impl Findings {
             ReadError::RecordCrc { uid, .. } | ReadError::UidOrder { uid, .. } => Some(*uid),
             _ => None,
         };
-        self.push(code_of(error), error.path(), uid, error.to_string());
+        self.push(error.code(), error.path(), uid, error.to_string());
     }
 
     /// A file that is there and cannot be opened, or is not what it should be.
@@ -109,91 +100,9 @@ impl Findings {
     }
 }
 
-/// The code of a file that cannot be read.
-fn code_of(error: &ReadError) -> Code {
-    match error {
-        ReadError::Io(e) if dir::is_odd(&e.source) => Code::NotRegular,
-        ReadError::Io(_) => Code::Io,
-        ReadError::NotIndex { .. } => Code::NotIndex,
-        ReadError::ZeroLength { .. } => Code::ZeroLength,
-        ReadError::UnknownVersion { .. } => Code::UnknownVersion,
-        ReadError::Version11 { .. } => Code::Version11,
-        ReadError::Truncated { .. } => Code::Truncated,
-        ReadError::Changed { .. } => Code::Changed,
-        ReadError::HybridMinor9Record88 { .. } => Code::Hybrid,
-        ReadError::BadHeader { .. } => Code::BadHeader,
-        ReadError::ZeroUid { .. } => Code::ZeroUid,
-        ReadError::UidOrder { .. } => Code::UidOrder,
-        ReadError::HeaderCrc { .. } => Code::HeaderCrc,
-        ReadError::RecordCrc { .. } => Code::RecordCrc,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn codes_of_reading_are_spelled_alike_everywhere() {
-        let path = PathBuf::from("x");
-        for error in [
-            ReadError::ZeroLength { path: path.clone() },
-            ReadError::HybridMinor9Record88 {
-                path: path.clone(),
-                minor_version: 9,
-            },
-            ReadError::Version11 { path: path.clone() },
-            ReadError::NotIndex {
-                path: path.clone(),
-                reason: "",
-            },
-            ReadError::UnknownVersion {
-                path: path.clone(),
-                minor_version: 0,
-            },
-            ReadError::Truncated {
-                path: path.clone(),
-                num_records: 0,
-                expected: 0,
-                actual: 0,
-            },
-            ReadError::Changed {
-                path: path.clone(),
-                expected: 0,
-                actual: 0,
-            },
-            ReadError::BadHeader {
-                path: path.clone(),
-                minor_version: 9,
-                field: "",
-                value: 0,
-            },
-            ReadError::ZeroUid {
-                path: path.clone(),
-                record: 1,
-            },
-            ReadError::UidOrder {
-                path: path.clone(),
-                record: 1,
-                uid: 1,
-                previous: 1,
-            },
-            ReadError::HeaderCrc {
-                path: path.clone(),
-                stored: 0,
-                computed: 0,
-            },
-            ReadError::RecordCrc {
-                path,
-                record: 1,
-                uid: 1,
-                stored: 0,
-                computed: 0,
-            },
-        ] {
-            assert_eq!(code_of(&error).name(), error.code());
-        }
-    }
 
     #[test]
     fn many_alike_are_counted_not_listed() {

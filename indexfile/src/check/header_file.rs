@@ -1,8 +1,8 @@
 //! `cyrus.header` beside an index.
 
-use super::code::Code;
 use super::findings::Findings;
 use crate::dir::{OpenError, limit, read_in_store};
+use crate::finding::Code;
 use crate::layout::HeaderField as H;
 use crate::mailbox::{HeaderFile, HeaderForm};
 use crate::reader::IndexFile;

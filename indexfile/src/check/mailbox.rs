@@ -1,11 +1,11 @@
 //! All files of one mailbox together.
 
-use super::code::Code;
 use super::file::check_index;
 use super::findings::Findings;
 use super::{Options, cache, header_file, messages, sync_crc};
 use crate::dir::open_in_store;
 use crate::error::IoError;
+use crate::finding::Code;
 use crate::kind::FileKind;
 use crate::mailbox::{HeaderFile, MailboxDirs, MetaFile};
 use crate::read_error::ReadError;

@@ -1,7 +1,7 @@
 //! Records against message files.
 
-use super::code::Code;
 use super::findings::Findings;
+use crate::finding::Code;
 use crate::guid::RecordGuid;
 use crate::messages::{MessageDir, MessageError};
 use crate::reader::IndexFile;

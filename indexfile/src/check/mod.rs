@@ -6,7 +6,6 @@
 //! `docs/findings.md`.
 
 mod cache;
-mod code;
 mod file;
 mod findings;
 mod header_file;
@@ -16,10 +15,10 @@ mod repair;
 mod sync_crc;
 mod tree;
 
+pub use crate::finding::{Code, Finding, Severity};
 pub use cache::check_cache_bytes;
-pub use code::{Code, Severity};
 pub use file::check_index;
-pub use findings::{Finding, Findings};
+pub use findings::Findings;
 pub use mailbox::{check_mailbox, check_pair};
 pub use repair::{RepairError, repair_expunge};
 pub use tree::{check_path, check_store};

@@ -7,8 +7,8 @@
 //! Cyrus 3.6.1 of versions 12 to 17. The checksum of the annotations is not compared: they lie in
 //! another database.
 
-use super::code::Code;
 use super::findings::Findings;
+use crate::finding::Code;
 use crate::layout::{HeaderField as H, RecordField as R};
 use crate::mailbox::HeaderFile;
 use crate::reader::IndexFile;

@@ -1,10 +1,11 @@
 //! What is to be checked: a file, a mailbox directory, a tree of them, or the mailboxes of a
 //! configuration.
 
+use super::Options;
 use super::findings::Findings;
 use super::mailbox::{check_mailbox, open_and_check};
-use super::{Code, Options};
 use crate::error::{IoContext, IoError};
+use crate::finding::Code;
 use crate::kind::FileKind;
 use crate::mailbox::{ImapdConf, MailboxDirs, MailboxName, MetaFile, Partition, name_of_dir};
 use crate::walk::{

@@ -138,8 +138,8 @@ fn json(findings: &Findings, out: &mut dyn Write) -> std::io::Result<()> {
                 "code": f.code.name(),
                 "severity": f.code.severity().name(),
                 "path": f.path.to_string_lossy(),
-                "uid": f.uid,
-                "detail": f.detail,
+                "uid": f.compared.uid,
+                "detail": f.text,
                 "remedy": f.code.remedy(),
             })
         })
@@ -170,7 +170,7 @@ fn text(findings: &Findings, quiet: bool, out: &mut dyn Write) -> std::io::Resul
             "{severity:<7} [{}] {}: {}",
             code.name(),
             finding.path.display(),
-            finding.detail
+            finding.text
         )?;
         if !told.contains(&code) {
             writeln!(out, "        {}", code.remedy())?;

@@ -10,7 +10,7 @@ use indexfile::dir::{Dir, OpenError, what_is};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::finding::Code;
+use indexfile::finding::Code;
 
 use super::{Cache, CacheError, CacheWriter, Entry, FILE_NAME, Owner, WriteError};
 

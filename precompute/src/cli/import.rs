@@ -9,9 +9,9 @@ use serde_json::json;
 
 use super::output::{Findings, complain, line, print_json, written};
 use super::selection::{load_conf, open_list};
-use crate::finding::{Code, Finding};
 use crate::import::{Counts, Import, Options, message_of, parse_line, parse_time};
 use crate::store::{Store, Target};
+use indexfile::finding::{Code, Finding};
 
 /// A longer line is two, neither of which names a file: bytes.
 const MAX_LINE: u64 = 64 << 10;

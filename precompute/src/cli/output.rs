@@ -8,7 +8,7 @@ use indexfile::exit::Exit;
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 
-use crate::finding::{Code, Finding, worst};
+use indexfile::finding::{Code, Finding, worst};
 
 /// How many findings a JSON summary lists; all are counted and printed as they come.
 const LISTED: usize = 1000;
@@ -88,7 +88,7 @@ impl Findings {
         let one = |finding: &Finding| {
             json!({
                 "mailbox": finding.mailbox,
-                "code": finding.code.as_str(),
+                "code": finding.code.name(),
                 "path": finding.path.display().to_string(),
                 "text": finding.sentence(),
             })

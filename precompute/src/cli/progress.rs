@@ -14,10 +14,10 @@ use parking_lot::{Mutex, MutexGuard};
 use super::output::{Findings, complain};
 use super::selection::Selected;
 use crate::cache;
-use crate::finding::Finding;
 use crate::governor::Governor;
 use crate::mailbox::{Mailbox, Opened};
 use crate::pass::{Observer, Wanted};
+use indexfile::finding::Finding;
 
 /// Shows how far a run is, and collects its findings.
 pub struct Progress<'a> {

@@ -14,9 +14,9 @@ use serde_json::json;
 use super::output::{complain, concluded, line, print_json, written};
 use super::run::Kindness;
 use super::selection::Selection;
-use crate::finding::Finding;
 use crate::scrub::{self, Options, Progress, Summary};
 use crate::worker_pool::default_jobs;
+use indexfile::finding::Finding;
 
 /// Arguments of `scrub`.
 #[derive(Debug, clap::Args)]

@@ -14,8 +14,7 @@ use indexfile::walk::Leaves;
 
 use super::output::{complain, nothing};
 use crate::store::names::{Listed, Resolver};
-use crate::store::walk::Walk;
-use crate::store::{Step, Store, Target};
+use crate::store::{Step, Store, Target, walk};
 
 /// Which mailboxes.
 #[derive(Clone, Debug, Args)]
@@ -159,7 +158,7 @@ impl Selected {
                 let names = names.iter().cloned();
                 Box::new(Resolver::new(Arc::clone(conf), names, leaves))
             }
-            Self::All(store) => Box::new(Walk::new(store, leaves)),
+            Self::All(store) => Box::new(walk(store, leaves)),
             Self::One(target) => Box::new(std::iter::once(Ok(target.clone()))),
         }
     }

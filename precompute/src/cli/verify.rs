@@ -8,10 +8,10 @@ use serde_json::json;
 use super::output::{Findings, complain, concluded, line, print_json, written};
 use super::run::Kindness;
 use super::selection::Selection;
-use crate::finding::Finding;
 use crate::pass::Observer;
 use crate::verify::{self, Options};
 use crate::worker_pool::default_jobs;
+use indexfile::finding::Finding;
 
 use clap::builder::TypedValueParser as _;
 

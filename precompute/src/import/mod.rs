@@ -18,13 +18,13 @@ pub use lines::{Line, parse_line};
 pub use time::parse_time;
 
 use crate::cache::{Cache, Entry};
-use crate::finding::{Code, Finding};
 use crate::hash::Kernel;
 use crate::hash::lanes::Lanes;
 use crate::mailbox::{Mailbox, Opened, cache_finding, index_finding};
 use crate::message::MessageError;
 use crate::pass::{Rows, Wanted};
 use crate::store::Target;
+use indexfile::finding::{Code, Finding};
 
 /// How to import.
 #[derive(Clone, Copy, Debug)]
@@ -185,7 +185,7 @@ impl Import {
                     counts.unwanted += 1;
                     continue;
                 }
-                Err(error) => return Err(Finding::of_message(&mailbox.target.mailbox, &error)),
+                Err(error) => return Err(error.finding(&mailbox.target.mailbox)),
             };
             let known = self.old.as_ref().and_then(|cache| cache.get(*uid));
             let since = options.as_of_ns;
@@ -263,7 +263,7 @@ fn check(mailbox: &Mailbox, new: &[Entry], percent: u32) -> Result<u64, Finding>
                 );
                 Finding::new(name, Code::WrongEntry, path, &why)
             }
-            (_, Err(error)) => Finding::of_message(name, &error),
+            (_, Err(error)) => error.finding(name),
             (None, Ok(_)) => return,
         };
         wrong.get_or_insert(finding);

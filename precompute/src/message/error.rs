@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use indexfile::finding::{Code, Finding};
 use rustix::io::Errno;
 
 /// Why a message could not be looked at or hashed.
@@ -108,5 +109,19 @@ impl MessageError {
             | Self::Stopped { path }
             | Self::Io { path, .. } => path,
         }
+    }
+
+    /// The finding about this message of `mailbox`.
+    #[must_use]
+    pub fn finding(&self, mailbox: &str) -> Finding {
+        let code = match self {
+            Self::Missing { .. } => Code::Missing,
+            Self::NoSpool { .. } => Code::NoSpool,
+            Self::NotRegular { .. } => Code::NotRegular,
+            Self::Denied { .. } => Code::Unreadable,
+            Self::Unstable { .. } | Self::Stopped { .. } => Code::Unstable,
+            Self::Io { .. } => Code::Io,
+        };
+        Finding::new(mailbox, code, self.path().to_owned(), self)
     }
 }

@@ -10,7 +10,6 @@ use super::chunk::{Chunk, Item};
 use super::job::{Begun, Job, Next};
 use super::{Pass, Task};
 use crate::cache::Entry;
-use crate::finding::Finding;
 use crate::hash::lanes::Lanes;
 use crate::mailbox::{self, Mailbox};
 use crate::message::{FileStat, Gate, Hashed, Hasher, MessageError, Opened};
@@ -176,7 +175,7 @@ impl Pass<'_> {
 fn failed(pass: &Pass<'_>, job: &Job, uid: u32, error: &MessageError) {
     match error {
         MessageError::Missing { .. } => job.missing(uid),
-        error => pass.report(Finding::of_message(&job.mailbox.target.mailbox, error)),
+        error => pass.report(error.finding(&job.mailbox.target.mailbox)),
     }
 }
 

@@ -17,8 +17,8 @@ use super::rows::Rows;
 use super::unchanged::Unchanged;
 use super::wanted::Wanted;
 use crate::cache::{self, Cache, Entry, Found, StoreError};
-use crate::finding::{Code, Finding};
 use crate::mailbox::{Mailbox, cache_finding, index_finding};
+use indexfile::finding::{Code, Finding};
 
 /// A chunk ends after this many messages,
 const CHUNK_MESSAGES: usize = 256;
@@ -290,7 +290,7 @@ impl Job {
             .iter()
             .filter_map(|uid| self.mailbox.spool.stat(*uid).err());
         errors
-            .map(|error| Finding::of_message(&self.mailbox.target.mailbox, &error))
+            .map(|error| error.finding(&self.mailbox.target.mailbox))
             .collect()
     }
 

@@ -22,12 +22,12 @@ use parking_lot::Mutex;
 pub(crate) use rows::Rows;
 pub use wanted::{Want, Wanted};
 
-use crate::finding::Finding;
 use crate::governor::Governor;
 use crate::hash::Kernel;
 use crate::links::Links;
 use crate::store::{Step, Target};
 use crate::worker_pool::{self, Limits, PoolError, default_jobs};
+use indexfile::finding::Finding;
 use job::Job;
 
 /// With this many mailboxes that have more chunks to give no further one is opened. Each may take

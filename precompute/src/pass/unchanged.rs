@@ -109,11 +109,11 @@ mod tests {
 
     use super::*;
     use crate::bench::store::HEADER;
-    use crate::finding::Finding;
     use crate::governor::Governor;
     use crate::mailbox::Opened;
     use crate::pass::{self, Observer, Options};
     use crate::store::{Store, Target};
+    use indexfile::finding::Finding;
 
     const UIDS: u32 = 200;
 

@@ -5,8 +5,8 @@ use indexfile::{FileKind, Guid};
 
 use super::look::{Problem, Seen, Suspect};
 use super::row::Row;
-use crate::finding::{Code, Compared, Finding};
 use crate::store::{Place, Target};
+use indexfile::finding::{Code, Compared, Finding};
 
 /// The finding that a suspect turned out to be.
 pub(super) fn describe(mailbox: &Target, suspect: &Suspect) -> Finding {

@@ -12,12 +12,12 @@ use super::row::Row;
 use super::snapshot::{Snapshot, open_expunge};
 use super::spools::{Spools, age, changed};
 use super::summary::Progress;
-use crate::finding::Code;
 use crate::governor::Governor;
 use crate::hash::lanes::Lanes;
 use crate::links::Links;
 use crate::message::{FileStat, Gate, Hashed, Hasher, MessageError, Opened, Spool, Stamp};
 use crate::store::{Place, Target};
+use indexfile::finding::Code;
 
 /// Limits on reading, and what is known of files with several names.
 #[derive(Clone, Copy)]

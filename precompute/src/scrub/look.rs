@@ -13,9 +13,9 @@ use std::time::Duration;
 use indexfile::Guid;
 
 use super::row::Row;
-use crate::finding::Code;
 use crate::message::Stamp;
 use crate::store::Place;
+use indexfile::finding::Code;
 
 /// After this many looks what is seen is reported, still or not.
 pub(super) const MAX_LOOKS: u32 = 8;

@@ -23,11 +23,11 @@ pub use summary::{Progress, Summary};
 
 use std::time::{Duration, Instant};
 
-use crate::finding::Finding;
 use crate::governor::Governor;
 use crate::hash::Kernel;
 use crate::store::Step;
 use crate::worker_pool::{self, Limits, PoolError, default_jobs};
+use indexfile::finding::Finding;
 use work::{Task, Work};
 
 /// How to scrub.

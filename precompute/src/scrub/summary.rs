@@ -6,7 +6,7 @@ use indexfile::exit::Exit;
 use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 
-use crate::finding::Code;
+use indexfile::finding::Code;
 
 /// What a scrub did and found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -42,12 +42,12 @@ impl Summary {
     /// The exit code: 65 for any damage, else what kept us from looking, else 0.
     #[must_use]
     pub fn exit(&self) -> Exit {
-        let has = |code: Code| self.by_code.contains_key(code.as_str());
+        let has = |code: Code| self.by_code.contains_key(code.name());
         let not_looked = [Code::NoMailbox, Code::Unreadable, Code::Io];
         let damaged = self
             .by_code
             .keys()
-            .any(|code| not_looked.iter().all(|other| other.as_str() != code));
+            .any(|code| not_looked.iter().all(|other| other.name() != code));
         if damaged {
             return Exit::Data;
         }
@@ -73,7 +73,7 @@ impl Progress {
     pub(super) fn found(&self, code: Code) {
         let mut summary = self.lock();
         summary.findings += 1;
-        *summary.by_code.entry(code.as_str().to_owned()).or_default() += 1;
+        *summary.by_code.entry(code.name().to_owned()).or_default() += 1;
     }
 
     /// The summary of what was counted.
@@ -113,10 +113,7 @@ mod tests {
             exit(&[Code::NoMailbox, Code::Unreadable], false),
             Exit::NoMailbox
         );
-        assert_eq!(
-            exit(&[Code::NoMailbox, Code::IndexFile("truncated")], false),
-            Exit::Data
-        );
+        assert_eq!(exit(&[Code::NoMailbox, Code::Truncated], false), Exit::Data);
         assert_eq!(exit(&[Code::BitRot], true), Exit::Data);
     }
 }

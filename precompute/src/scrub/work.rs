@@ -17,7 +17,6 @@ use super::row::Row;
 use super::snapshot::{Snapshot, WINDOW, is_missing, open_expunge};
 use super::spools::{Spools, age};
 use super::{Options, Progress};
-use crate::finding::{Code, Finding};
 use crate::governor::Governor;
 use crate::hash::lanes::Lanes;
 use crate::links::Links;
@@ -25,6 +24,7 @@ use crate::message::MessageError;
 use crate::store::{Place, Step, Target};
 use crate::uid_set::UidSet;
 use crate::worker_pool::Pool;
+use indexfile::finding::{Code, Finding};
 
 /// How often a mailbox without an index, or without its directory, is tried before that is
 /// reported.
@@ -113,7 +113,7 @@ impl<'a> Work<'a> {
                 Code::Unreadable
             }
             ReadError::Io(_) => Code::Io,
-            other => Code::IndexFile(other.code()),
+            other => other.code(),
         };
         self.found(code, mailbox, error.path(), &error.to_string());
     }

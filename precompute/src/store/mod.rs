@@ -4,7 +4,9 @@
 //! a plain tree ([`walk`]). Nothing is written.
 
 pub mod names;
-pub mod walk;
+mod walk;
+
+pub use walk::walk;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -15,7 +17,7 @@ use indexfile::mailbox::{
     HeaderFile, ImapdConf, Location, MailboxDirs, MetaFile, Partition, name_of_dir,
 };
 
-use crate::finding::Finding;
+use indexfile::finding::Finding;
 
 /// One step of a walk, or one name of a list: a mailbox, or why there is none.
 pub type Step = Result<Target, Finding>;

@@ -13,10 +13,9 @@ use indexfile::mailbox::list::{Item, Skip};
 use indexfile::mailbox::{ImapdConf, MailboxName, MetaFile};
 use indexfile::walk::Leaves;
 
-use super::walk::Walk;
-use super::{Place, Step, Store, Target, partition_name, uuid_dir};
-use crate::finding::{Code, Finding};
+use super::{Place, Step, Store, Target, partition_name, uuid_dir, walk};
 use crate::message::Spool;
+use indexfile::finding::{Code, Finding};
 
 /// A mailbox of which the name is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +81,7 @@ pub struct Resolver<I> {
     /// Names that have no legacy directory.
     unresolved: BTreeSet<String>,
     /// The walk for them, once all names were tried.
-    walk: Option<Walk>,
+    walk: Option<Box<dyn Iterator<Item = Step> + Send>>,
 }
 
 impl<I: Iterator<Item = Listed>> Resolver<I> {
@@ -166,7 +165,7 @@ impl<I: Iterator<Item = Listed>> Resolver<I> {
     fn uuid(&mut self) -> Option<Step> {
         let walk = self
             .walk
-            .get_or_insert_with(|| Walk::new(&self.store, Leaves::Read));
+            .get_or_insert_with(|| Box::new(walk(&self.store, Leaves::Read)));
         while !self.unresolved.is_empty() {
             match walk.next() {
                 Some(Ok(target)) if self.unresolved.remove(&target.mailbox) => {

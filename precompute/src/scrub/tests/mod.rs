@@ -14,10 +14,10 @@ use indexfile::{FileKind, Guid, RecordGuid};
 use tempfile::TempDir;
 
 use super::{Options, Progress, Summary};
-use crate::finding::{Code, Finding};
 use crate::governor::Governor;
 use crate::hash::sha1_of;
 use crate::store::{self, Step, Target};
+use indexfile::finding::{Code, Finding};
 
 fn fixture(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -75,7 +75,7 @@ fn scrub(mailboxes: impl IntoIterator<Item = Target>) -> (Summary, Vec<Finding>)
 fn codes(findings: &[Finding]) -> Vec<(&'static str, Option<u32>)> {
     findings
         .iter()
-        .map(|finding| (finding.code.as_str(), finding.compared.uid))
+        .map(|finding| (finding.code.name(), finding.compared.uid))
         .collect()
 }
 

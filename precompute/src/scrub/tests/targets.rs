@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::store::names::{Listed, Resolver};
-use crate::store::walk::Walk;
 use indexfile::mailbox::{HeaderFile, ImapdConf};
 use indexfile::walk::Leaves;
 use std::os::unix::fs::symlink;
@@ -55,8 +54,8 @@ impl Roots {
     }
 }
 
-fn walk(conf: &Arc<ImapdConf>) -> Walk {
-    Walk::new(&store::Store::Conf(Arc::clone(conf)), Leaves::Read)
+fn walk(conf: &Arc<ImapdConf>) -> impl Iterator<Item = Step> + Send + use<> {
+    store::walk(&store::Store::Conf(Arc::clone(conf)), Leaves::Read)
 }
 
 fn scrub_steps(steps: impl Iterator<Item = Step> + Send) -> (Summary, Vec<Finding>) {
@@ -66,7 +65,7 @@ fn scrub_steps(steps: impl Iterator<Item = Step> + Send) -> (Summary, Vec<Findin
 fn names(findings: &[Finding]) -> Vec<(&str, &str)> {
     findings
         .iter()
-        .map(|finding| (finding.mailbox.as_str(), finding.code.as_str()))
+        .map(|finding| (finding.mailbox.as_str(), finding.code.name()))
         .collect()
 }
 
@@ -241,7 +240,7 @@ fn a_plain_tree_needs_no_configuration() {
         roots.mailbox(&format!("data/{sub}"), &format!("meta/{sub}"), 10, 2, None);
     }
     flip(&roots.at("data/a/b/2."), 4);
-    let (summary, findings) = scrub_steps(Walk::new(
+    let (summary, findings) = scrub_steps(store::walk(
         &store::Store::plain(&roots.at("data"), Some(&roots.at("meta")), None),
         Leaves::Read,
     ));
