@@ -127,10 +127,7 @@ impl Mailboxes {
 /// A name that cannot be a mailbox's is one that does not exist.
 pub(super) fn parse_names(names: &[String]) -> Result<Vec<MailboxName>, Fail> {
     let parse = |name: &String| {
-        MailboxName::parse(name).map_err(|error| Fail {
-            exit: Exit::NoMailbox,
-            text: error.to_string(),
-        })
+        MailboxName::parse(name).map_err(|error| Fail::new(Exit::NoMailbox, error.to_string()))
     };
     names.iter().map(parse).collect()
 }
@@ -299,10 +296,7 @@ impl Limits {
         };
         match unusable(command).await {
             None => Ok(()),
-            Some(text) => Err(Fail {
-                exit: Exit::Config,
-                text: format!("--wait-command: {text}"),
-            }),
+            Some(text) => Err(Fail::new(Exit::Config, format!("--wait-command: {text}"))),
         }
     }
 

@@ -54,10 +54,7 @@ pub(super) fn bench(args: BenchArgs) -> Result<Exit, Fail> {
             text::note(line);
         }
     };
-    let figures = bench::run(&options, &note).map_err(|error| Fail {
-        exit: error.exit(),
-        text: error.to_string(),
-    })?;
+    let figures = bench::run(&options, &note).map_err(|e| Fail::new(e.exit(), e.to_string()))?;
     if args.json {
         let value = serde_json::to_value(&figures).map_err(std::io::Error::from)?;
         text::json(&value)?;

@@ -68,10 +68,8 @@ pub(super) fn demo(args: DemoArgs) -> Result<Exit, Fail> {
     } else {
         Box::new(io::stdout())
     };
-    let (report, exit) = demo::run(&options, &display, say.as_mut()).map_err(|error| Fail {
-        exit: error.exit(),
-        text: error.to_string(),
-    })?;
+    let (report, exit) = demo::run(&options, &display, say.as_mut())
+        .map_err(|e| Fail::new(e.exit(), e.to_string()))?;
     if args.output.json {
         let mut out = io::stdout().lock();
         serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;

@@ -9,7 +9,9 @@ mod migrate;
 mod plan;
 mod progress;
 mod report;
+mod rollback;
 mod screen;
+mod session;
 mod signals;
 mod survey;
 mod text;
@@ -39,7 +41,7 @@ enum Command {
     /// Downgrade mailboxes to an earlier index version.
     Downgrade(migrate::DowngradeArgs),
     /// Undo a run: bring each mailbox that it changed back to the version it had.
-    Rollback(migrate::RollbackArgs),
+    Rollback(rollback::RollbackArgs),
     /// Take up mailboxes that an upgrade or downgrade rolled back.
     Retry(migrate::RetryArgs),
     /// Settle what a crash left open, and do nothing else.
@@ -89,7 +91,7 @@ pub fn main() -> ExitCode {
         Command::Plan(args) => plan::plan(&args),
         Command::Upgrade(args) => migrate::upgrade(args),
         Command::Downgrade(args) => migrate::downgrade(args),
-        Command::Rollback(args) => migrate::rollback(args),
+        Command::Rollback(args) => rollback::rollback(args),
         Command::Retry(args) => migrate::retry(args),
         Command::Recover(args) => migrate::recover(args),
         Command::Status(args) => report::status(&args),
@@ -120,12 +122,16 @@ pub(crate) struct Fail {
     pub(crate) text: String,
 }
 
+impl Fail {
+    pub(crate) fn new(exit: Exit, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { exit, text }
+    }
+}
+
 impl From<RunError> for Fail {
     fn from(error: RunError) -> Self {
-        Self {
-            exit: error.exit(),
-            text: error.to_string(),
-        }
+        Self::new(error.exit(), error.to_string())
     }
 }
 
@@ -143,18 +149,12 @@ impl From<crate::control::ServeError> for Fail {
             E::Nobody { .. } => Exit::Unavailable,
             E::Refused(_) => Exit::Usage,
         };
-        Self {
-            exit,
-            text: error.to_string(),
-        }
+        Self::new(exit, error.to_string())
     }
 }
 
 impl From<std::io::Error> for Fail {
     fn from(error: std::io::Error) -> Self {
-        Self {
-            exit: Exit::of_io(&error),
-            text: error.to_string(),
-        }
+        Self::new(Exit::of_io(&error), error.to_string())
     }
 }

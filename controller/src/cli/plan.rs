@@ -5,10 +5,10 @@ use std::sync::Arc;
 use indexfile::exit::Exit;
 
 use super::args::{Hosts, Mailboxes, UnusedState};
-use super::migrate::with_runtime;
+use super::session::with_runtime;
 use super::{Fail, signals, text};
 use crate::plan::Plan;
-use crate::run::{Asking, Connect, list, stop_pair, survey_and_look};
+use crate::run::{Asking, Connect, list, survey_and_look};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -39,9 +39,8 @@ pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
     let sources = args.mailboxes.sources()?;
     let mut plan = Plan::new(args.to, args.deep);
     let connect: Arc<dyn Connect> = args.hosts.slotds();
-    let plan = with_runtime(async move {
-        let (handle, stop) = stop_pair();
-        signals::watch(handle, text::note);
+    let (plan, stop) = with_runtime(async move {
+        let stop = signals::stop();
         let (beside, found) = if args.deep {
             let asking = Asking {
                 connect: &connect,
@@ -60,12 +59,12 @@ pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
         plan.preflight = found;
         plan.weigh_room();
         plan.expect(args.rate);
-        Ok(plan)
+        Ok((plan, stop))
     })?;
     if args.json {
         text::json(&serde_json::to_value(&plan).map_err(std::io::Error::from)?)?;
     } else {
         text::say(plan.to_text().trim_end())?;
     }
-    Ok(plan.exit())
+    Ok(signals::exit(&stop, plan.exit()))
 }

@@ -67,12 +67,17 @@ impl Progress {
         }
     }
 
+    /// Prints something while the bar is off the screen.
+    pub(super) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
     /// A line above the bar.
     pub(super) fn line(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| text::note(text)),
-            None => text::note(text),
-        }
+        self.suspend(|| text::note(text));
     }
 
     /// Shows where the run is, unless that was done a moment ago.

@@ -50,9 +50,9 @@ pub(super) struct ReportArgs {
 fn open(state: &StateFile) -> Result<(SqliteJournal, RunInfo), Fail> {
     let journal = SqliteJournal::open_read_only(&state.state)?;
     let last = journal.last_run()?;
-    let last = last.ok_or_else(|| Fail {
-        exit: Exit::Config,
-        text: format!("{}: no run was started yet", state.state.display()),
+    let last = last.ok_or_else(|| {
+        let text = format!("{}: no run was started yet", state.state.display());
+        Fail::new(Exit::Config, text)
     })?;
     Ok((journal, last))
 }
@@ -140,9 +140,9 @@ pub(super) fn report(args: &ReportArgs) -> Result<Exit, Fail> {
     let (journal, last) = open(&args.state)?;
     let run = match args.run {
         None => last,
-        Some(number) => journal.run(RunId(number))?.ok_or_else(|| Fail {
-            exit: Exit::Usage,
-            text: format!("there is no run {number}; the last is {}", last.id.0),
+        Some(number) => journal.run(RunId(number))?.ok_or_else(|| {
+            let text = format!("there is no run {number}; the last is {}", last.id.0);
+            Fail::new(Exit::Usage, text)
         })?,
     };
     let story = Story::collect(&journal, &run, args.slowest)?;

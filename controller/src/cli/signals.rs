@@ -1,10 +1,28 @@
 //! SIGINT and SIGTERM: the first lets the transactions under way end, the second rolls back those
 //! that are not decided.
 
+use indexfile::exit::Exit;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::text;
-use crate::run::{Stop, StopHandle};
+use crate::run::{Stop, StopHandle, StopSignal, stop_pair};
+
+/// The stop of a command that only asks: from now on signals ask for it. Must be called on the
+/// runtime.
+pub(super) fn stop() -> StopSignal {
+    let (handle, stop) = stop_pair();
+    watch(handle, text::note);
+    stop
+}
+
+/// The exit code of a command that only asks: what was not asked about is not known to be good.
+pub(super) fn exit(stop: &StopSignal, exit: Exit) -> Exit {
+    if exit == Exit::Ok && stop.level() != Stop::No {
+        text::note("stopped: not every mailbox was asked about");
+        return Exit::RolledBack;
+    }
+    exit
+}
 
 /// Watches for signals until the process ends, and tells a person what each one does. Must be
 /// called on the runtime.
@@ -34,4 +52,18 @@ pub(super) fn watch(handle: StopHandle, tell: impl Fn(&str) + Send + 'static) {
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_stopped_is_not_known_to_be_good() {
+        let (handle, stop) = stop_pair();
+        assert_eq!(exit(&stop, Exit::Ok), Exit::Ok);
+        handle.stop(Stop::Finish);
+        assert_eq!(exit(&stop, Exit::Ok), Exit::RolledBack);
+        assert_eq!(exit(&stop, Exit::Data), Exit::Data);
+    }
 }

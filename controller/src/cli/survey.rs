@@ -9,13 +9,13 @@ use indexfile::mailbox::MailboxName;
 use slotd::protocol::{Clean, Command, FieldError, Fields, Named, Verify};
 
 use super::args::{Hosts, Mailboxes, StateFile, UnusedState, parse_names};
-use super::migrate::with_runtime;
+use super::session::with_runtime;
 use super::{Fail, signals, text};
 use crate::audit::Audit;
 use crate::count::{Refused, each_host};
 use crate::journal::{Journal, MailboxId, RunId, SqliteJournal, State};
 use crate::run::{
-    Answered, Asking, Bound, Connect, Observer, Question, Source, stop_pair, survey, survey_rows,
+    Answered, Asking, Bound, Connect, Observer, Question, Source, survey, survey_rows,
 };
 
 #[derive(Debug, clap::Args)]
@@ -67,9 +67,8 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
     let parallel = args.parallel.into();
     let question: Arc<Question> = Arc::new(move |of: Named| Command::Verify(Verify { of, sample }));
     let mut audit = Audit::default();
-    let (audit, beside) = with_runtime(async move {
-        let (handle, stop) = stop_pair();
-        signals::watch(handle, text::note);
+    let (audit, beside, stop) = with_runtime(async move {
+        let stop = signals::stop();
         let asking = Asking {
             connect: &connect,
             parallel,
@@ -77,7 +76,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
             question,
         };
         let beside = survey(&asking, sources, |a| audit.answered(&a)).await?;
-        Ok((audit, beside))
+        Ok((audit, beside, stop))
     })?;
     beside.lines().iter().for_each(|line| text::note(line));
     if args.json {
@@ -102,11 +101,12 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
         ));
     }
     let good = audit.is_good() && beside.bad.count + beside.two_places.count == 0;
-    Ok(match (audit.unknown, good) {
+    let exit = match (audit.unknown, good) {
         (0, true) => Exit::Ok,
         (0, false) => Exit::Data,
         _ => Exit::NoMailbox,
-    })
+    };
+    Ok(signals::exit(&stop, exit))
 }
 
 /// What went from one host.
@@ -138,26 +138,19 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Exit, Fail> {
              them",
             open.row.name
         );
-        return Err(Fail {
-            exit: Exit::Config,
-            text,
-        });
+        return Err(Fail::new(Exit::Config, text));
     }
     let Some(last) = journal.last_run()? else {
         let text = format!("{}: no run was started yet", args.state.state.display());
-        return Err(Fail {
-            exit: Exit::Config,
-            text,
-        });
+        return Err(Fail::new(Exit::Config, text));
     };
     let names = checked_names(args, journal.as_ref(), last.id)?;
     let connect: Arc<dyn Connect> = args.hosts.slotds();
     let (dry_run, parallel) = (args.dry_run, args.parallel.into());
     let question: Arc<Question> = Arc::new(move |of: Named| Command::Clean(Clean { of, dry_run }));
     let mut hosts: BTreeMap<&'static str, Gone> = BTreeMap::new();
-    let hosts = with_runtime(async move {
-        let (handle, stop) = stop_pair();
-        signals::watch(handle, text::note);
+    let (hosts, stop) = with_runtime(async move {
+        let stop = signals::stop();
         let bound = Bound::engage(&connect, journal.as_ref(), &Notes).await?;
         let connect = Arc::clone(&bound) as Arc<dyn Connect>;
         let asking = Asking {
@@ -176,7 +169,7 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Exit, Fail> {
         };
         bound.leave(journal.as_ref()).await;
         asked?;
-        Ok(hosts)
+        Ok((hosts, stop))
     })?;
     let refused = hosts.values().any(|host| !host.refused.is_empty());
     if args.json {
@@ -185,7 +178,8 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Exit, Fail> {
     } else {
         text::say(&describe(&hosts, dry_run))?;
     }
-    Ok(if refused { Exit::RolledBack } else { Exit::Ok })
+    let exit = if refused { Exit::RolledBack } else { Exit::Ok };
+    Ok(signals::exit(&stop, exit))
 }
 
 /// The names given, once it is sure that the last run has brought each to its end.
@@ -200,17 +194,11 @@ fn checked_names(
             Some(row) if DONE.contains(&row.state) => {}
             Some(row) => {
                 let text = format!("{name} is {} and is not cleaned", row.state.as_str());
-                return Err(Fail {
-                    exit: Exit::Config,
-                    text,
-                });
+                return Err(Fail::new(Exit::Config, text));
             }
             None => {
                 let text = format!("no such mailbox in the last run: {name}");
-                return Err(Fail {
-                    exit: Exit::NoMailbox,
-                    text,
-                });
+                return Err(Fail::new(Exit::NoMailbox, text));
             }
         }
     }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::Path;
 
 use super::Fail;
 use crate::journal::{Filter, Journal, MailboxId, Row, RunId, State, Verb};
@@ -169,48 +168,43 @@ pub(super) fn summary(verb: Verb, s: &Summary) -> String {
 }
 
 /// What to do next, a line each.
-pub(super) fn hints(
-    summary: &Summary,
-    failures: &Failures,
-    hosts: &str,
-    state: &Path,
-) -> Vec<String> {
+/// `options`: the hosts and the state file, as they were given.
+pub(super) fn hints(summary: &Summary, failures: &Failures, options: &str) -> Vec<String> {
     let advice = failures
         .iter()
         .map(|(reason, n)| format!("{n} {reason}: {}", reason.advice()));
     let mut lines: Vec<String> = advice.collect();
-    let state = state.display();
     if summary.in_doubt == 0 && summary.pending > 0 {
         lines.push("not all was done: give the same command again to go on".to_owned());
     } else if summary.in_doubt == 0 && summary.rolled_back > 0 {
-        lines.extend(retry_hints(failures, &format!("{hosts} --state {state}")));
+        lines.extend(retry_hints(failures, options));
     }
     lines
 }
 
 /// Why a run ended as it did and what has to be done, quiet or not.
-pub(super) fn reasons(summary: &Summary, hosts: &str, state: &Path) -> Vec<String> {
+pub(super) fn reasons(summary: &Summary, options: &str) -> Vec<String> {
     let mut lines = Vec::new();
-    let state = state.display();
     if let Some(away) = &summary.away {
         lines.push(format!("the run ended because {away}"));
     }
     if let Some(stopped) = &summary.stopped {
         lines.push(format!(
-            "the run stopped by itself: {stopped}. See that the names, the hosts and the stores are the right ones; the \
-             same command goes on, with a higher --max-failures if these failures are expected"
+            "the run stopped by itself: {stopped}. See that the names, the hosts and the stores are \
+             the right ones; the same command goes on, with a higher --max-failures if these \
+             failures are expected"
         ));
     }
     if summary.waiting > 0 {
         lines.push(format!(
-            "{} mailbox(es) are decided and wait for a partition: mount it, then give the same command again, or: \
-             controller recover {hosts} --state {state}",
+            "{} mailbox(es) are decided and wait for a partition: mount it, then give the same \
+             command again, or: controller recover {options}",
             summary.waiting
         ));
     }
     if summary.in_doubt > 0 {
         lines.push(format!(
-            "settle what is in doubt: controller recover {hosts} --state {state}"
+            "settle what is in doubt: controller recover {options}"
         ));
     }
     lines
@@ -266,7 +260,7 @@ mod tests {
             rolled_back: 3,
             ..Summary::default()
         };
-        let lines = hints(&summary, &failures, "--master m:1", Path::new("x.db"));
+        let lines = hints(&summary, &failures, "--master m:1 --state x.db");
         assert_eq!(lines.len(), Reason::ALL.len() + 2);
         let of = |may: bool| Reason::ALL.iter().filter(|r| r.may_pass() == may).count() * 2;
         assert_eq!(
@@ -285,13 +279,44 @@ mod tests {
     }
 
     #[test]
+    fn every_reason_why_a_run_ended_early_is_named_with_what_goes_on_from_there() {
+        let of = |summary: Summary| reasons(&summary, "--master m:1 --state x.db");
+        assert_eq!(of(Summary::default()), Vec::<String>::new());
+        // Failures of single mailboxes, and what is left to do, are hints, and not shown with -q.
+        let failed = Summary {
+            rolled_back: 1,
+            pending: 2,
+            ..Summary::default()
+        };
+        assert_eq!(of(failed), Vec::<String>::new());
+        let lines = of(Summary {
+            away: Some("the replica was away for longer than --host-wait".to_owned()),
+            stopped: Some("3 of 6 attempts failed".to_owned()),
+            waiting: 4,
+            in_doubt: 5,
+            ..Summary::default()
+        });
+        let parts = [
+            "the run ended because the replica was away",
+            "the run stopped by itself: 3 of 6 attempts failed. See that the names",
+            "4 mailbox(es) are decided and wait for a partition: mount it, then give the same \
+             command again, or: controller recover --master m:1 --state x.db",
+            "settle what is in doubt: controller recover --master m:1 --state x.db",
+        ];
+        assert_eq!(lines.len(), parts.len(), "{lines:?}");
+        for (line, part) in lines.iter().zip(parts) {
+            assert!(line.starts_with(part), "{part}: {line}");
+        }
+    }
+
+    #[test]
     fn only_a_retry_that_takes_something_up_is_suggested() {
         let damaged = Failures::from([(Reason::Damaged, 1)]);
         let summary = Summary {
             rolled_back: 1,
             ..Summary::default()
         };
-        let lines = hints(&summary, &damaged, "--master m:1", Path::new("x.db"));
+        let lines = hints(&summary, &damaged, "--master m:1 --state x.db");
         assert!(lines[1].contains("controller retry --master m:1 --state x.db --reason damaged"));
         assert_eq!(lines.len(), 2, "{lines:?}");
     }

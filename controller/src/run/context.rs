@@ -19,6 +19,7 @@ use crate::control::Control;
 use crate::journal::Journal;
 
 /// What a run is made of.
+#[derive(Clone)]
 pub struct Parts {
     /// How it works.
     pub settings: Settings,

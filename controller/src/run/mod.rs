@@ -72,7 +72,9 @@ pub use observe::{Finished, Observer, Silent};
 pub use preflight::{HostLook, Preflight, Trouble, Weight};
 pub use question::{Question, Said};
 pub use recover::{Recovered, recover};
-pub use rollback::{Undo, names_of_runs, rollback, run_to_undo, runs_since};
+pub use rollback::{
+    Undo, Undone, names_of_runs, rollback, rollback_each, run_to_undo, runs_since, standing_before,
+};
 pub use settings::{
     OtherRun, RunError, SERVERS_BEFORE_2_3_10, Settings, Stop, StopHandle, StopSignal, stop_pair,
 };

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
+use slotd::protocol::Code;
 
 use super::fake::{What, lock};
 use super::world::{NAMES, Witness, World, names};
 use crate::control::Control;
 use crate::journal::{Change, Journal, RunId, Verb};
 use crate::run::{
-    Parts, RunError, Source, Stop, Summary, recover, rollback, run_to_undo, stop_pair,
+    Parts, RunError, Source, Stop, StopSignal, Summary, Undone, names_of_runs, recover, rollback,
+    rollback_each, run_to_undo, runs_since, standing_before, stop_pair,
 };
 use crate::two_phase::{Reason, Side};
 
@@ -325,4 +327,83 @@ async fn all_runs_are_taken_back_at_once_to_what_was_before_the_first() {
     );
     let unknown = world.roll_back_all(&["user.nobody"]).await;
     assert_eq!(unknown.unwrap_err().exit(), Exit::NoMailbox);
+}
+
+/// Run 1 has all mailboxes and run 2 one; then both are undone, the last first, until `stop`.
+async fn undo_two_runs(world: &World, stop: StopSignal) -> Result<(Undone, usize), RunError> {
+    let journal = world.journal.as_ref();
+    let undos = names_of_runs(journal, &runs_since(journal, 0)?, &[])?;
+    let mut parts = world.to_undo(None);
+    parts.stop = stop;
+    let control = Arc::new(Control::new(1));
+    let mut between = 0;
+    let undone = rollback_each(parts, undos, &control, |_| between += 1).await?;
+    Ok((undone, between))
+}
+
+async fn two_runs() -> World {
+    let mut world = World::new();
+    world.run(&[Source::Master]).await;
+    world.settings.verb = Verb::Downgrade;
+    world.settings.to = 8;
+    world.run(&[names(&["user.a"])]).await;
+    world
+}
+
+#[tokio::test]
+async fn a_stop_after_one_of_several_rollbacks_begins_no_other() {
+    let mut world = two_runs().await;
+    let (handle, stop) = stop_pair();
+    // It comes when run 2 is taken back whole.
+    world.witness = Arc::new(Witness {
+        stop_after: Some((1, handle, Stop::Finish)),
+        ..Witness::default()
+    });
+    let (undone, between) = undo_two_runs(&world, stop).await.unwrap();
+    assert_eq!(world.versions("user.a"), [10, 10]);
+    let next = undone.next.as_ref().and_then(|next| next.run);
+    assert_eq!((undone.undo.run, next), (Some(RunId(2)), Some(RunId(1))));
+    assert_eq!((between, undone.exit()), (0, Exit::RolledBack));
+    assert_eq!(world.versions("user.b"), [10, 10], "run 1 stands");
+    // The same command goes on with what is left.
+    world.witness = Arc::default();
+    let (undone, between) = undo_two_runs(&world, stop_pair().1).await.unwrap();
+    assert_eq!((between, undone.exit()), (1, Exit::Ok));
+    assert!(NAMES.iter().all(|name| world.versions(name) == [9, 9]));
+}
+
+#[tokio::test]
+async fn a_rollback_that_is_stopped_before_it_has_searched_is_not_one_with_nothing_to_do() {
+    let world = two_runs().await;
+    let (handle, stop) = stop_pair();
+    handle.stop(Stop::Finish);
+    let stopped = undo_two_runs(&world, stop).await;
+    assert_eq!(stopped.unwrap_err().exit(), Exit::RolledBack);
+    assert!(
+        !world.said().contains("nothing is left"),
+        "{}",
+        world.said()
+    );
+    assert_eq!(world.journal.last_run().unwrap().unwrap().id, RunId(2));
+}
+
+#[tokio::test]
+async fn a_rollback_that_leaves_something_is_followed_by_no_other() {
+    let world = two_runs().await;
+    world.fault(1, "UPGRADE", "user.a", 99, What::Refuse(Code::Damaged));
+    let (undone, between) = undo_two_runs(&world, stop_pair().1).await.unwrap();
+    assert_eq!((undone.undo.run, between), (Some(RunId(2)), 0));
+    assert_eq!(undone.exit(), Exit::RolledBack);
+    assert_eq!(world.versions("user.b"), [10, 10], "run 1 stands");
+}
+
+#[tokio::test]
+async fn runs_of_which_something_stands_are_counted() {
+    let world = two_runs().await;
+    let count = |run| standing_before(world.journal.as_ref(), RunId(run)).unwrap();
+    assert_eq!((count(1), count(2), count(3)), (0, 1, 2));
+    world.roll_back(Some(2), &[]).await.unwrap();
+    assert_eq!(count(4), 1);
+    world.roll_back(Some(1), &[]).await.unwrap();
+    assert_eq!(count(5), 0);
 }

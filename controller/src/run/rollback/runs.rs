@@ -1,0 +1,129 @@
+//! Which runs a rollback undoes: read from the journal, nothing is changed.
+
+use indexfile::mailbox::MailboxName;
+
+use super::super::settings::RunError;
+use super::super::summary::PAGE;
+use crate::journal::{Changed, Journal, MailboxId, RunId, RunInfo, Verb};
+
+/// The run that `rollback` is to undo: by number, or the last one that is no rollback itself, so
+/// that the same words mean the same run when a rollback is taken up again.
+///
+/// # Errors
+/// There is none, or the journal cannot be read.
+pub fn run_to_undo(journal: &dyn Journal, number: Option<i64>) -> Result<RunInfo, RunError> {
+    if let Some(number) = number {
+        return journal
+            .run(RunId(number))?
+            .ok_or_else(|| RunError::Nothing(format!("there is no run {number}")));
+    }
+    let mut run = journal.last_run()?;
+    while let Some(info) = run {
+        if info.spec.verb != Verb::Rollback {
+            return Ok(info);
+        }
+        run = journal.run(RunId(info.id.0 - 1))?;
+    }
+    Err(RunError::Nothing("there is no run to undo".to_owned()))
+}
+
+/// The runs that began at a moment (milliseconds since 1970) or later and are no rollbacks, the
+/// last first.
+///
+/// # Errors
+/// There is none, or the journal cannot be read.
+pub fn runs_since(journal: &dyn Journal, started_ms: i64) -> Result<Vec<RunId>, RunError> {
+    let begun = all_runs(journal)?.into_iter().rev();
+    let wanted = begun.filter(|r| r.started_ms >= started_ms && r.spec.verb != Verb::Rollback);
+    let runs: Vec<RunId> = wanted.map(|run| run.id).collect();
+    if runs.is_empty() {
+        let text = "no run began at that date or later".to_owned();
+        return Err(RunError::Nothing(text));
+    }
+    Ok(runs)
+}
+
+/// One rollback of those that a command asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undo {
+    /// `None` undoes all runs.
+    pub run: Option<RunId>,
+    /// All of it without names.
+    pub names: Vec<MailboxName>,
+}
+
+/// Which of the names each of these runs has; all of it without names. Runs that have none of them
+/// are left out.
+///
+/// # Errors
+/// No run has a name, or the journal cannot be read.
+pub fn names_of_runs(
+    journal: &dyn Journal,
+    runs: &[RunId],
+    names: &[MailboxName],
+) -> Result<Vec<Undo>, RunError> {
+    let mut unknown: Vec<&MailboxName> = names.iter().collect();
+    let mut found = Vec::new();
+    for run in runs {
+        let mut of_run = Vec::new();
+        for name in names {
+            if journal.find(*run, name)?.is_some() {
+                of_run.push(name.clone());
+                unknown.retain(|other| *other != name);
+            }
+        }
+        if names.is_empty() || !of_run.is_empty() {
+            found.push(Undo {
+                run: Some(*run),
+                names: of_run,
+            });
+        }
+    }
+    match unknown.first() {
+        Some(name) => Err(RunError::NoMailbox(format!("{name} (any of these runs)"))),
+        None => Ok(found),
+    }
+}
+
+/// Every run, in the order in which they came.
+pub(super) fn all_runs(journal: &dyn Journal) -> Result<Vec<RunInfo>, RunError> {
+    let last = journal.last_run()?.map_or(0, |run| run.id.0);
+    let mut runs = Vec::new();
+    for number in 1..=last {
+        runs.extend(journal.run(RunId(number))?);
+    }
+    if runs.iter().all(|run| run.spec.verb == Verb::Rollback) {
+        return Err(RunError::Nothing("there is no run to undo".to_owned()));
+    }
+    Ok(runs)
+}
+
+/// How many earlier runs, none of them a rollback, have changes that stand.
+///
+/// # Errors
+/// The journal cannot be read.
+pub fn standing_before(journal: &dyn Journal, run: RunId) -> Result<u64, RunError> {
+    let mut runs = 0;
+    for number in 1..run.0 {
+        let info = journal.run(RunId(number))?;
+        if info.is_some_and(|info| info.spec.verb != Verb::Rollback) {
+            runs += u64::from(stands(journal, RunId(number))?);
+        }
+    }
+    Ok(runs)
+}
+
+fn stands(journal: &dyn Journal, run: RunId) -> Result<bool, RunError> {
+    let mut after = MailboxId(0);
+    loop {
+        let page = journal.changed(run, after, PAGE)?;
+        let Some(last) = page.last() else {
+            return Ok(false);
+        };
+        after = last.row.id;
+        let of_run = |c: &Changed| c.standing().iter().any(|s| s.run == run);
+        if page.iter().any(of_run) {
+            return Ok(true);
+        }
+    }
+}
