@@ -8,6 +8,7 @@
 //! * [`layout`] is the one table of every version of the format; everything else asks it.
 //! * [`IndexFile`] reads `cyrus.index` and `cyrus.expunge` of versions 2 to 10 and 12 to 20.
 //! * [`StreamCopy`] writes versions 6 to 10 from any of 2 to 10, altering GUIDs on the way.
+//! * [`cutover`] writes versions 12 to 19 from the files of a mailbox of version 10.
 //! * [`build`] makes fresh files; [`sha1s`] is the format of `cyrus.sha1s`.
 //! * [`mailbox`] turns a mailbox name and an `imapd.conf` into directories.
 //!
@@ -36,6 +37,7 @@
 //! # Ok(()) }
 //! ```
 
+mod date;
 mod error;
 mod guid;
 mod header;
@@ -46,11 +48,14 @@ mod record;
 mod records;
 mod shape;
 mod source;
+mod sync_crc;
 mod write_behind;
 
 pub mod build;
+pub mod cache_file;
 pub mod check;
 pub mod cli;
+pub mod cutover;
 pub mod diff;
 pub mod dir;
 pub mod exit;
@@ -58,6 +63,7 @@ pub mod finding;
 pub mod layout;
 pub mod mailbox;
 pub mod messages;
+pub mod seen;
 pub mod sha1s;
 pub mod stream_copy;
 pub mod walk;

@@ -5,7 +5,7 @@
 
 use rustix::fs::{Advice, fadvise};
 use std::fs::File;
-use std::io::{Result, Write};
+use std::io::{Result, Seek, SeekFrom, Write};
 use std::num::NonZeroU64;
 
 /// The disk is made to begin whenever this much more was written.
@@ -47,6 +47,13 @@ impl Write for WriteBehind<'_> {
 
     fn flush(&mut self) -> Result<()> {
         self.file.flush()
+    }
+}
+
+impl Seek for WriteBehind<'_> {
+    /// For the few bytes of a header that is written last.
+    fn seek(&mut self, to: SeekFrom) -> Result<u64> {
+        self.file.seek(to)
     }
 }
 

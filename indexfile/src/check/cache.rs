@@ -1,23 +1,14 @@
 //! `cyrus.cache` beside an index: generation, offsets, records, checksums.
-//!
-//! It may be gigabytes long and is read through a window, mostly once from front to back.
 
 use super::findings::Findings;
+use crate::cache_file::{CacheFile, offset_of};
 use crate::dir::{OpenError, open_named};
-use crate::error::IoError;
 use crate::finding::Code;
-use crate::header::be32;
 use crate::layout::RecordField as R;
 use crate::read_error::ReadError;
 use crate::reader::IndexFile;
 use crate::record::{Record, flags};
-use crate::source::{Source, Window};
 use std::path::Path;
-
-/// Items of a cache record.
-const ITEMS: usize = 10;
-/// Bytes whose checksum is computed at a time.
-const PIECE: u64 = 16 << 10;
 
 /// Checks the cache at `path` against the records of `indexes` (the index first, then the expunge
 /// file).
@@ -36,14 +27,8 @@ pub(super) fn check_cache(path: &Path, indexes: &[&IndexFile], findings: &mut Fi
         }
         Err(e) => return findings.open_error(&e),
     };
-    let opened = file.metadata().and_then(|meta| {
-        let source = Source::of(&file, meta.len())?;
-        Ok(Window::new(source, meta.len()))
-    });
-    let result = match opened {
-        Ok(mut cache) => check_window(&mut cache, path, indexes, findings),
-        Err(e) => Err(IoError::new("read", path, e).into()),
-    };
+    let opened = CacheFile::from_file(&file, path).map_err(ReadError::from);
+    let result = opened.and_then(|mut cache| check_file(&mut cache, indexes, findings));
     if let Err(error) = result {
         findings.read_error(&error);
     }
@@ -57,31 +42,30 @@ pub fn check_cache_bytes(
     indexes: &[&IndexFile],
     findings: &mut Findings,
 ) {
-    let mut cache = Window::of_bytes(cache);
-    if let Err(error) = check_window(&mut cache, path, indexes, findings) {
+    let mut cache = CacheFile::from_bytes(cache, path);
+    if let Err(error) = check_file(&mut cache, indexes, findings) {
         findings.read_error(&error);
     }
 }
 
-fn check_window(
-    cache: &mut Window,
-    path: &Path,
+fn check_file(
+    cache: &mut CacheFile,
     indexes: &[&IndexFile],
     findings: &mut Findings,
 ) -> Result<(), ReadError> {
     let Some(index) = indexes.first() else {
         return Ok(());
     };
-    let Some(generation) = word(cache, 0, path)? else {
+    let Some(generation) = cache.generation()? else {
         let detail = "it is too short for its generation number";
-        findings.push(Code::CacheDamaged, path, None, detail);
+        findings.push(Code::CacheDamaged, cache.path(), None, detail);
         return Ok(());
     };
     let expected = index.header().generation_no();
     if generation != expected {
         findings.push(
             Code::CacheGeneration,
-            path,
+            cache.path(),
             None,
             format!("it has generation {generation}, the index {expected}"),
         );
@@ -100,95 +84,45 @@ fn check_window(
                 archived += 1;
                 continue;
             }
-            check_record(cache, &record, index, path, findings)?;
+            check_record(cache, &record, index, findings)?;
         }
     }
     if archived > 0 {
         let detail = format!("{archived} records have theirs on the archive partition");
-        findings.push(Code::CacheArchived, path, None, detail);
+        findings.push(Code::CacheArchived, cache.path(), None, detail);
     }
     Ok(())
 }
 
 fn check_record(
-    cache: &mut Window,
+    cache: &mut CacheFile,
     record: &Record<'_>,
     index: &IndexFile,
-    path: &Path,
     findings: &mut Findings,
 ) -> Result<(), ReadError> {
     let uid = Some(record.uid());
-    let mut offset = record.get(R::CacheOffset).unwrap_or(0);
-    if index.minor_version() >= 12 {
-        // Bits 32 to 47, from 3.2 on; the version proper is in the lower half.
-        offset |= (record.get(R::CacheVersion).unwrap_or(0) >> 16) << 32;
-    }
+    let offset = offset_of(record, index.minor_version());
     if offset < 4 || offset >= cache.len() {
         let detail = format!(
             "cache_offset {offset} of {} is not inside {} bytes",
             index.kind(),
             cache.len()
         );
-        findings.push(Code::CacheOffset, path, uid, detail);
+        findings.push(Code::CacheOffset, cache.path(), uid, detail);
         return Ok(());
     }
-    let Some(end) = record_end(cache, offset, path)? else {
+    let Some(range) = cache.record(offset)? else {
         let detail = format!("at {offset} there is no whole cache record");
-        findings.push(Code::CacheDamaged, path, uid, detail);
+        findings.push(Code::CacheDamaged, cache.path(), uid, detail);
         return Ok(());
     };
     let Some(stored) = record.get(R::CacheCrc).filter(|&crc| crc != 0) else {
         return Ok(());
     };
-    let mut crc = crc32fast::Hasher::new();
-    let mut at = offset;
-    while at < end {
-        let count = (end - at).min(PIECE);
-        crc.update(bytes(cache, at, count, path)?.unwrap_or_default());
-        at += count;
-    }
-    let computed = u64::from(crc.finalize());
-    if stored != computed {
+    let computed = cache.crc(range)?;
+    if stored != u64::from(computed) {
         let detail = format!("cache_crc is {stored:08x}, the cache record gives {computed:08x}");
-        findings.push(Code::CacheCrc, path, uid, detail);
+        findings.push(Code::CacheCrc, cache.path(), uid, detail);
     }
     Ok(())
-}
-
-/// Where the cache record ends that begins at `at`: ten items of a length and padded data.
-fn record_end(cache: &mut Window, mut at: u64, path: &Path) -> Result<Option<u64>, ReadError> {
-    for _ in 0..ITEMS {
-        let Some(len) = word(cache, at, path)? else {
-            return Ok(None);
-        };
-        // Both are far below 2^63.
-        at += 4 + u64::from(len).next_multiple_of(4);
-        if at > cache.len() {
-            return Ok(None);
-        }
-    }
-    Ok(Some(at))
-}
-
-fn word(cache: &mut Window, at: u64, path: &Path) -> Result<Option<u32>, ReadError> {
-    Ok(bytes(cache, at, 4, path)?.and_then(|word| be32(word, 0)))
-}
-
-/// `None` if the file never had so many bytes.
-fn bytes<'a>(
-    cache: &'a mut Window,
-    at: u64,
-    count: u64,
-    path: &Path,
-) -> Result<Option<&'a [u8]>, ReadError> {
-    let expected = cache.len();
-    let count = usize::try_from(count).unwrap_or(usize::MAX);
-    cache.at(at, count).map_err(|error| match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => ReadError::Changed {
-            path: path.to_path_buf(),
-            expected,
-            actual: at,
-        },
-        _ => IoError::new("read", path, error).into(),
-    })
 }

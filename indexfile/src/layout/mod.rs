@@ -152,6 +152,9 @@ pub const VERSIONS: [u32; 18] = [
 /// The versions that [`crate::StreamCopy`] writes.
 pub const WRITABLE: std::ops::RangeInclusive<u32> = 6..=10;
 
+/// The versions that [`crate::cutover`] writes, from version 10.
+pub const CUTOVER: std::ops::RangeInclusive<u32> = 12..=19;
+
 /// Record sizes that versions 2 to 9 ever had; the size, not the version, tells which fields exist.
 /// Bytes of a record in some files of version 19: the fields of version 19 and zeros up to the size
 /// of version 20.

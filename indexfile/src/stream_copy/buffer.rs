@@ -10,7 +10,7 @@ const PAGE: usize = 4096;
 const PIECE: usize = 128 << 10;
 
 /// Gathers bytes for `out`.
-pub(super) struct Buffer<'w, W: Write + ?Sized> {
+pub(crate) struct Buffer<'w, W: Write + ?Sized> {
     out: &'w mut W,
     bytes: Vec<u8>,
     /// Where the first page begins in `bytes`.
@@ -20,7 +20,7 @@ pub(super) struct Buffer<'w, W: Write + ?Sized> {
 
 impl<'w, W: Write + ?Sized> Buffer<'w, W> {
     /// A buffer in which up to `most` bytes are put at once.
-    pub(super) fn new(out: &'w mut W, most: usize) -> Self {
+    pub(crate) fn new(out: &'w mut W, most: usize) -> Self {
         let bytes = vec![0; PAGE + PIECE + most];
         let start = bytes.as_ptr().align_offset(PAGE).min(PAGE);
         Self {
@@ -33,7 +33,7 @@ impl<'w, W: Write + ?Sized> Buffer<'w, W> {
 
     /// Puts `len` bytes, at most as many as were announced, by having `fill` write all of them.
     #[inline]
-    pub(super) fn put(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) -> Result<()> {
+    pub(crate) fn put(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) -> Result<()> {
         let at = self.start + self.filled;
         fill(&mut self.bytes[at..at + len]);
         self.filled += len;
@@ -48,7 +48,7 @@ impl<'w, W: Write + ?Sized> Buffer<'w, W> {
     }
 
     /// Hands over what is left.
-    pub(super) fn finish(self) -> Result<()> {
+    pub(crate) fn finish(self) -> Result<()> {
         self.out
             .write_all(&self.bytes[self.start..self.start + self.filled])
     }

@@ -16,7 +16,7 @@ use plan::Effect;
 pub use plan::{GuidOut, RecordPlan, convert_record};
 pub use report::{ConvertError, CopyError, CopyReport, Losses};
 
-use self::buffer::Buffer;
+pub(crate) use self::buffer::Buffer;
 use crate::guid::{Guid, Uuid};
 use crate::layout::{self, Layout, RecordField};
 use crate::reader::IndexFile;

@@ -1,0 +1,89 @@
+//! Reading a database by position, with every place checked.
+
+use super::SeenError;
+use crate::error::IoError;
+use crate::source::Window;
+use byteorder::{BE, ByteOrder as _};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// Bytes that are read at a time.
+const PIECE: u64 = 64 << 10;
+
+/// Where a value lies.
+pub(super) type Found = Result<Option<Range<u64>>, SeenError>;
+
+/// A database of any kind.
+#[derive(Debug)]
+pub(super) struct Database {
+    window: Window,
+    path: PathBuf,
+}
+
+impl Database {
+    pub(super) fn new(window: Window, path: &Path) -> Self {
+        let path = path.to_path_buf();
+        Self { window, path }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.window.len()
+    }
+
+    pub(super) fn damaged(&self, offset: u64, reason: &'static str) -> SeenError {
+        SeenError::Damaged {
+            path: self.path.clone(),
+            offset,
+            reason,
+        }
+    }
+
+    /// `count` bytes, at most [`PIECE`], at `offset`.
+    pub(super) fn piece(&mut self, offset: u64, count: u64) -> Result<&[u8], SeenError> {
+        let beyond = self.damaged(offset, "it ends here in the midst of a record");
+        let count = usize::try_from(count.min(PIECE)).unwrap_or(0);
+        match self.window.at(offset, count) {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) => Err(beyond),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(beyond),
+            Err(error) => Err(IoError::new("read", &self.path, error).into()),
+        }
+    }
+
+    /// A copy of any range.
+    pub(super) fn read(&mut self, offset: u64, count: u64) -> Result<Vec<u8>, SeenError> {
+        let mut bytes = Vec::new();
+        self.pieces(offset, count, |piece| bytes.extend_from_slice(piece))?;
+        Ok(bytes)
+    }
+
+    /// Gives a range in pieces, in order.
+    pub(super) fn pieces(
+        &mut self,
+        offset: u64,
+        count: u64,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<(), SeenError> {
+        let mut done = 0;
+        while done < count {
+            let at = offset.saturating_add(done);
+            let some = (count - done).min(PIECE);
+            take(self.piece(at, some)?);
+            done += some;
+        }
+        Ok(())
+    }
+
+    /// Whether these bytes lie at `offset`.
+    pub(super) fn is(&mut self, offset: u64, bytes: &[u8]) -> Result<bool, SeenError> {
+        Ok(self.read(offset, bytes.len() as u64)? == bytes)
+    }
+
+    pub(super) fn u32(&mut self, offset: u64) -> Result<u32, SeenError> {
+        self.piece(offset, 4).map(BE::read_u32)
+    }
+
+    pub(super) fn u64(&mut self, offset: u64) -> Result<u64, SeenError> {
+        self.piece(offset, 8).map(BE::read_u64)
+    }
+}

@@ -1,0 +1,178 @@
+use super::*;
+
+const UNIQUEID: &str = "6t1vo4vdbkrdyc31bte53jwh";
+
+fn fixture(name: &str) -> Vec<u8> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/cyrus-3.6.1-cutover");
+    std::fs::read(fixtures.join(name)).expect("fixture")
+}
+
+fn of(bytes: &[u8]) -> Result<Option<SeenRecord>, SeenError> {
+    from_bytes(bytes, Path::new("joe.seen"), UNIQUEID)
+}
+
+fn uids(record: &SeenRecord) -> Vec<u32> {
+    (0..=100).filter(|&uid| record.contains(uid)).collect()
+}
+
+#[test]
+fn databases_of_real_servers_are_read() {
+    for (name, last_uid, last_change, seen) in [
+        (
+            "joe.seen",
+            40,
+            1_795_303_867,
+            &[
+                2, 4, 6, 8, 10, 11, 12, 16, 18, 20, 22, 26, 28, 30, 31, 32, 34, 38, 40,
+            ][..],
+        ),
+        ("ann.seen", 40, 1_795_303_867, &[1, 2, 3, 7]),
+        ("ann-twoskip.seen", 41, 1_795_700_729, &[8]),
+    ] {
+        let record = of(&fixture(name)).expect("sound").expect("a record");
+        assert_eq!(
+            (record.last_uid, record.last_change),
+            (last_uid, last_change)
+        );
+        assert_eq!(uids(&record), seen, "{name}");
+    }
+}
+
+#[test]
+fn a_deleted_key_and_an_unknown_one_have_no_record() {
+    let ann = fixture("ann.seen");
+    for (key, there) in [
+        (UNIQUEID, true),
+        ("gone0000000000000000", false),
+        ("x", false),
+    ] {
+        let found = from_bytes(&ann, Path::new("ann.seen"), key).expect("sound");
+        assert_eq!(found.is_some(), there, "{key}");
+    }
+    assert_eq!(from_bytes(b"", Path::new("x"), "x").expect("empty"), None);
+}
+
+fn words(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_be_bytes()).collect()
+}
+
+/// A node of a skiplist file with one pointer.
+fn node(kind: u32, key: &str, value: &str) -> Vec<u8> {
+    let mut out = words(&[kind]);
+    for text in [key, value] {
+        out.extend(words(&[u32::try_from(text.len()).expect("short")]));
+        out.extend(text.bytes());
+        out.resize(out.len().next_multiple_of(4), 0);
+    }
+    out.extend(words(&[0, u32::MAX]));
+    out
+}
+
+const COMMIT: [u8; 4] = [0, 0, 0, 255];
+
+#[test]
+fn of_the_log_of_a_skiplist_only_what_was_committed_counts() {
+    let start = [
+        &fixture("joe.seen")[..0x90],
+        &node(1, UNIQUEID, "1 1 9 9 1"),
+    ]
+    .concat();
+    let seen = |log: &[&[u8]]| {
+        let record = of(&[&start[..], &log.concat()].concat()).expect("sound");
+        record.map(|record| uids(&record))
+    };
+    let (two, other) = (
+        node(2, UNIQUEID, "1 1 9 9 2"),
+        node(2, "other", "1 1 9 9 3"),
+    );
+    let delete = words(&[4, 0x90]);
+    assert_eq!(seen(&[]), Some(vec![1]));
+    assert_eq!(seen(&[&two]), Some(vec![1]));
+    assert_eq!(seen(&[&two, &COMMIT]), Some(vec![2]));
+    assert_eq!(seen(&[&two, &COMMIT, &delete]), Some(vec![2]));
+    assert_eq!(seen(&[&delete, &two, &COMMIT]), Some(vec![2]));
+    assert_eq!(seen(&[&two, &delete, &COMMIT]), None);
+    assert_eq!(seen(&[&other, &COMMIT]), Some(vec![1]));
+    assert_eq!(seen(&[&two, &COMMIT, &two[..30]]), Some(vec![2]));
+    assert_eq!(seen(&[&[0; 8], &two, &COMMIT, &[0; 3]]), Some(vec![2]));
+    let bad = of(&[&start[..], &words(&[7, 7])].concat());
+    assert!(matches!(bad, Err(SeenError::Damaged { .. })), "{bad:?}");
+}
+
+#[test]
+fn of_a_twoskip_file_only_what_was_committed_counts_and_damage_is_noticed() {
+    let sound = fixture("ann-twoskip.seen");
+    let mut early = sound.clone();
+    // The end of the last commit: that of the first of the two records.
+    early[48..56].copy_from_slice(&0x1c0_u64.to_be_bytes());
+    let crc = crc32fast::hash(&early[..60]);
+    early[60..64].copy_from_slice(&crc.to_be_bytes());
+    assert!(uids(&of(&early).expect("sound").expect("a record")).is_empty());
+    for at in [30, 0x44, 0x150, 0x160, 0x1c8, 0x1e0, 0x201] {
+        let mut bad = sound.clone();
+        bad[at] ^= 1;
+        let found = of(&bad);
+        // Nothing leads to the record that was replaced.
+        if (0x150..0x1b0).contains(&at) {
+            assert_eq!(
+                uids(&found.expect("sound").expect("a record")),
+                [8],
+                "{at:#x}"
+            );
+        } else {
+            assert!(matches!(found, Err(SeenError::Damaged { .. })), "{at:#x}");
+        }
+    }
+}
+
+#[test]
+fn flat_files_are_read_line_by_line() {
+    let flat = format!("6t\t1 1 1 1 9\n{UNIQUEID}x\t1 1 1 1 8\n{UNIQUEID}\t1 5 6 7 1:3,5\nz\t1\n");
+    let record = of(flat.as_bytes()).expect("sound").expect("a record");
+    assert_eq!((record.last_uid, record.last_change), (6, 7));
+    assert_eq!(uids(&record), [1, 2, 3, 5]);
+    assert!(of(format!("{UNIQUEID}\t1 5 6 7 1:3").as_bytes()).is_err());
+    assert_eq!(of(b"another\t1 5 6 7 1\n").expect("sound"), None);
+}
+
+#[test]
+fn sequences_are_in_any_order_and_a_star_is_the_last_uid() {
+    let record = |text: &str| SeenRecord::parse(text.as_bytes());
+    let seen = |text: &str| uids(&record(text).expect("sound"));
+    assert!(seen("1 0 9 5 ").is_empty());
+    assert_eq!(seen("1 0 9 5 7,1:2,2:3,*"), [1, 2, 3, 7, 9]);
+    assert_eq!(seen("1 0 5 5 *:3,"), [3, 4, 5]);
+    assert_eq!(seen("1 -1 3 5 1:4294967295").len(), 100);
+    for bad in [
+        "",
+        "2 0 1 1 1",
+        "1 0 1",
+        "1 0 1 1 1;2",
+        "1 0 1 1 1:",
+        "1 0 1 1 1:2:3",
+    ] {
+        assert!(record(bad).is_err(), "{bad}");
+    }
+    for bad in [
+        "1 0 4294967296 1 1",
+        "1 0 1 -1 1",
+        "1 0 1 1 4294967296",
+        "1 0 1 1 1 2",
+    ] {
+        assert!(record(bad).is_err(), "{bad}");
+    }
+    assert!(record("1 0 1 1 +1").is_err() && SeenRecord::parse(b"\xff").is_err());
+}
+
+#[test]
+fn files_of_other_kinds_are_told_apart() {
+    let mut berkeley = [0; 64];
+    berkeley[12..16].copy_from_slice(&0x0005_3162_u32.to_le_bytes());
+    for bytes in [&berkeley[..], b"\x01\x02", b"\xa1\x02\x8b\x0dtwom file"] {
+        let found = of(bytes);
+        assert!(matches!(found, Err(SeenError::NotSeen { .. })), "{found:?}");
+    }
+    for magic in [skiplist::MAGIC, twoskip::MAGIC] {
+        assert!(matches!(of(magic), Err(SeenError::Damaged { .. })));
+    }
+}
