@@ -5,15 +5,12 @@
 //! Where there are no such files all stay in memory.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
-use indexfile::{Guid, IoContext as _, IoError};
+use indexfile::{Guid, IoError};
 
 use super::mark::Mark;
+use super::rows::{Rows, uid_of};
 use crate::fs::Dir;
 
 /// One message, and what tells whether this still holds.
@@ -32,8 +29,6 @@ type Row = [u8; ROW];
 const ROW: usize = 4 + 8 + 8 + 20;
 /// Rows in memory before they are spilled: 10 MiB.
 const IN_MEMORY: usize = 1 << 18;
-/// Rows that are read back at a time.
-const BLOCK: usize = 1024;
 
 /// SHA-1s by UID.
 #[derive(Debug, Default)]
@@ -42,24 +37,13 @@ pub struct Found {
     rows: Vec<Row>,
     /// Where the last one that was asked for lies in `rows`: most ask in order.
     last: AtomicUsize,
-    spill: Option<Spill>,
+    spill: Option<Rows<ROW>>,
     no_spill: bool,
     /// Rows, spilled ones too.
     count: usize,
     /// Those that did not come in order, or for the second time, or are forgotten. They count
     /// first.
     others: BTreeMap<u32, Option<Known>>,
-}
-
-#[derive(Debug)]
-struct Spill {
-    file: File,
-    /// For people.
-    path: PathBuf,
-    /// The first UID of each block.
-    firsts: Vec<u32>,
-    /// The block that was read last: which, and its rows.
-    last: Mutex<(usize, Vec<Row>)>,
 }
 
 fn row(uid: u32, known: &Known) -> Row {
@@ -69,11 +53,6 @@ fn row(uid: u32, known: &Known) -> Row {
     row[12..20].copy_from_slice(&known.file.to_be_bytes());
     row[20..].copy_from_slice(known.guid.as_bytes());
     row
-}
-
-fn uid_of(row: &Row) -> u32 {
-    let (uid, _) = row.split_first_chunk::<4>().unwrap_or((&[0; 4], &[]));
-    u32::from_be_bytes(*uid)
 }
 
 fn value_of(row: &Row) -> Known {
@@ -120,27 +99,14 @@ impl Found {
     fn flush(&mut self, dir: &Dir) -> Result<(), IoError> {
         if self.spill.is_none() {
             match dir.create_nameless() {
-                Ok(Some(file)) => {
-                    self.spill = Some(Spill {
-                        file,
-                        path: dir.path().to_owned(),
-                        firsts: Vec::new(),
-                        last: Mutex::default(),
-                    });
-                }
+                Ok(Some(file)) => self.spill = Some(Rows::new(file, dir.path(), 0)),
                 _ => self.no_spill = true,
             }
         }
         let Some(spill) = &mut self.spill else {
             return Ok(());
         };
-        // Whole blocks: `IN_MEMORY` is a multiple of them.
-        let at = spill.firsts.len() * BLOCK * ROW;
-        let written = spill.file.write_all_at(self.rows.as_flattened(), at as u64);
-        written.io_context("write a temporary file in", &spill.path)?;
-        spill
-            .firsts
-            .extend(self.rows.chunks(BLOCK).map(|b| uid_of(&b[0])));
+        spill.append(&self.rows)?;
         self.rows.clear();
         Ok(())
     }
@@ -176,7 +142,7 @@ impl Found {
             }
         };
         if let Some(spill) = &self.spill {
-            for number in 0..spill.firsts.len() {
+            for number in 0..spill.blocks() {
                 rows(&spill.block(number)?);
             }
         }
@@ -210,34 +176,9 @@ impl Found {
             return Ok(self.rows.get(at).map(value_of));
         }
         match &self.spill {
-            Some(spill) => spill.get(uid),
+            Some(spill) => Ok(spill.get(uid)?.as_ref().map(value_of)),
             None => Ok(None),
         }
-    }
-}
-
-impl Spill {
-    fn block(&self, number: usize) -> Result<Vec<Row>, IoError> {
-        let mut block = vec![[0; ROW]; BLOCK];
-        let at = (number * BLOCK * ROW) as u64;
-        let read = self.file.read_exact_at(block.as_flattened_mut(), at);
-        read.io_context("read a temporary file in", &self.path)?;
-        Ok(block)
-    }
-
-    fn get(&self, uid: u32) -> Result<Option<Known>, IoError> {
-        let behind = self.firsts.partition_point(|first| *first <= uid);
-        let Some(number) = behind.checked_sub(1) else {
-            return Ok(None);
-        };
-        // What a panic left is read anew, or is whole.
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let (which, rows) = &mut *last;
-        if *which != number || rows.is_empty() {
-            rows.clear();
-            (*which, *rows) = (number, self.block(number)?);
-        }
-        Ok(find(rows, uid).and_then(|at| rows.get(at)).map(value_of))
     }
 }
 
@@ -296,6 +237,6 @@ mod tests {
     fn what_was_found_is_found_again_however_much_it_is() {
         check(1);
         check(1000);
-        check(u32::try_from(IN_MEMORY * 2 + BLOCK + 1).unwrap());
+        check(u32::try_from(IN_MEMORY * 2 + 1025).unwrap());
     }
 }

@@ -150,8 +150,10 @@ impl Identities {
         if self.restoring {
             let mut blocks = file.blocks();
             while let Some(block) = blocks.read()? {
-                if block.records().any(|r| self.old_of(&r).is_some()) {
-                    return Ok(true);
+                for record in block.records() {
+                    if self.old_of(&record)?.is_some() {
+                        return Ok(true);
+                    }
                 }
             }
             return Ok(false);
@@ -160,13 +162,16 @@ impl Identities {
     }
 
     /// At version 10: what the record gets back.
-    fn old_of(&self, record: &Record<'_>) -> Option<Guid> {
+    fn old_of(&self, record: &Record<'_>) -> Result<Option<Guid>, IoError> {
         // An old-style GUID is none that a rewrite made.
         if record.guid().is_old_style() {
-            return None;
+            return Ok(None);
         }
-        let wrong = self.uuids.wrong(record);
-        wrong.or_else(|| self.uuids.get(record).map(|old| Guid::padded(old.uuid)))
+        if let Some(wrong) = self.uuids.wrong(record)? {
+            return Ok(Some(wrong));
+        }
+        let old = self.uuids.get(record)?;
+        Ok(old.map(|old| Guid::padded(old.uuid)))
     }
 
     /// Finds SHA-1s for those of the records that are old-style, or with `rehash=` for all, and not
@@ -249,7 +254,7 @@ impl Identities {
             })
         };
         if self.restoring {
-            return match self.old_of(record) {
+            return match self.old_of(record)? {
                 Some(old) if old.is_old_style() => {
                     identity(Decision::AlterUuid(old.truncated()), old, true)
                 }
@@ -275,7 +280,7 @@ impl Identities {
         if self.version < 7 {
             return identity(Decision::Keep, Guid::NULL, false);
         }
-        match self.uuids.get(record) {
+        match self.uuids.get(record)? {
             Some(old) => {
                 let (uuid, zero_modseq) = (old.uuid, old.zero_modseq);
                 identity(

@@ -13,11 +13,9 @@
 //! under the locks is to see that the `.OLD` files are the same still, and to say which files are
 //! replaced by which run.
 
-use std::collections::HashSet;
+use indexfile::{FileKind, IoContext, IoError, ReadError, Record};
 
-use indexfile::{FileKind, IoContext, IoError, Record};
-
-use super::ledger::{self, Kept, Ledger, Replaced, place_of};
+use super::ledger::{self, Head, Kept, Ledger, Replaced, Writer, Written, WrongKept, place_of};
 use super::live::Look;
 use super::old::{Beside, has};
 use super::{Identities, LiveFiles, Note, old_name, previous_name, sources};
@@ -51,6 +49,7 @@ pub(super) fn keep(
     let place = &locks.place;
     let index = locks.file(FileKind::Index);
     let like = index.ok_or_else(|| Refusal::new(Code::State, "cyrus.index is not locked"))?;
+    let replaced = what_is_replaced(locks, work)?;
     if let Some(ahead) = ahead
         && ahead.of == *work
         && ahead.looks == looks(place)?
@@ -58,14 +57,14 @@ pub(super) fn keep(
         let Some(mut file) = ahead.file else {
             return Ok(()); // Nothing would be lost.
         };
-        say_what_is_replaced(&mut file.head, locks, work)?;
+        file.head.say(replaced);
         return file.put(place, &like.file);
     }
-    let Some(mut ledger) = merged(place, live, identities, work)? else {
+    let Some(mut file) = merged(place, live, identities, work, Some(note))?.file() else {
         return Ok(());
     };
-    say_what_is_replaced(&mut ledger, locks, work)?;
-    ledger.put(place, &like.file, note)
+    file.head.say(replaced);
+    file.put(place, &like.file)
 }
 
 /// The same done by `PREPARE`.
@@ -74,7 +73,7 @@ pub(super) struct Ahead {
     of: Work,
     looks: Vec<Option<Look>>,
     /// None where nothing would be lost.
-    file: Option<ledger::Ahead>,
+    file: Option<Written>,
 }
 
 impl Ahead {
@@ -89,13 +88,12 @@ impl Ahead {
         work: Work,
     ) -> Result<Option<Ahead>, Refusal> {
         let looks = looks(place)?;
-        let file = match merged(place, live, identities, &work)? {
-            Some(ledger) => match ledger.ahead(place)? {
-                Some(file) => Some(file),
-                None => return Ok(None),
-            },
-            None => None,
+        let file = match merged(place, live, identities, &work, None)? {
+            Merged::Nothing => None,
+            Merged::File(file) => Some(file),
+            Merged::NotNameless => return Ok(None),
         };
+        file.iter().try_for_each(|file| file.sync(place))?;
         Ok(Some(Ahead {
             of: work,
             looks,
@@ -115,11 +113,9 @@ fn looks(place: &Place) -> Result<Vec<Option<Look>>, IoError> {
     Ok(looks)
 }
 
-fn say_what_is_replaced(
-    ledger: &mut Ledger,
-    locks: &MailboxLocks,
-    work: &Work,
-) -> Result<(), IoError> {
+/// Which files go, and by which run.
+fn what_is_replaced(locks: &MailboxLocks, work: &Work) -> Result<[Option<Replaced>; 2], IoError> {
+    let mut all = [None; 2];
     for kind in &work.replaces {
         let Some(locked) = locks.file(*kind) else {
             continue;
@@ -127,80 +123,159 @@ fn say_what_is_replaced(
         let path = locks.place.directory_of(*kind).path_of(kind.file_name());
         let file = Identity::of(&locked.file).io_context("stat", &path)?;
         let run = work.run;
-        ledger.replaced[place_of(*kind)] = Some(Replaced { file, run });
+        all[place_of(*kind)] = Some(Replaced { file, run });
     }
-    Ok(())
+    Ok(all)
 }
 
-/// What is kept already and what only the `.OLD` files have; `None` if that is nothing.
+/// What is kept already, and what only the `.OLD` files have.
+#[derive(Debug)]
+enum Merged {
+    /// Nothing would be lost.
+    Nothing,
+    /// All of it.
+    File(Written),
+    /// It would need a file with a name, and may not make one.
+    NotNameless,
+}
+
+impl Merged {
+    fn file(self) -> Option<Written> {
+        match self {
+            Merged::File(file) => Some(file),
+            Merged::Nothing | Merged::NotNameless => None,
+        }
+    }
+}
+
+/// Merges both. `note` as of [`Writer::begin`].
 fn merged(
     place: &Place,
     live: &LiveFiles,
     identities: &Identities,
     work: &Work,
-) -> Result<Option<Ledger>, Refusal> {
-    let Beside { ledger, replaced } = match Beside::of(place, &live.index) {
+    note: Option<Note<'_>>,
+) -> Result<Merged, Refusal> {
+    let beside = match Beside::of(place, &live.index) {
         Ok(beside) => beside,
         // Who asks for cut UUIDs has been told that the others cannot be read, and does without.
-        Err(refusal) if refusal.code == Code::Damaged && identities.cuts => return Ok(None),
+        Err(refusal) if refusal.code == Code::Damaged && identities.cuts => {
+            return Ok(Merged::Nothing);
+        }
         Err(refusal) => return Err(refusal),
     };
-    let (was, mut ledger) = (ledger.clone(), ledger.unwrap_or_default());
-    let mut there = HashSet::new();
-    let mut fits = HashSet::new();
-    for source in live.each() {
-        let goes = work.replaces.contains(&source.kind());
-        for record in source.records() {
-            let record = record?;
-            let uid = record.uid();
-            fits.extend(ledger.fits_wrong(&record).then_some(uid));
-            if goes && identities.rehash.is_some() && !record.guid().is_old_style() {
-                let is = identities.decide(&record)?.guid;
-                if is != record.guid().padded() {
-                    ledger.keep_wrong(&record, work.run);
-                    fits.insert(uid);
-                }
-            }
-            if ledger
-                .entries
-                .get(&uid)
-                .is_some_and(|k| k.old.fits(&record))
-            {
-                there.insert(uid);
-            }
-            for file in &replaced {
-                let Some(old) = file.by_uid.get(uid).filter(|old| old.fits(&record)) else {
-                    continue;
-                };
-                let by = was.as_ref().and_then(|l| l.run_of(file.kind, file.file));
-                if has(record.guid().padded(), &old) {
-                    continue; // It is not replaced, or is in the `.OLD` file that comes.
-                }
-                if there.contains(&uid) {
-                    let kept = ledger.entries.get_mut(&uid);
-                    kept.into_iter()
-                        .zip(by)
-                        .for_each(|(kept, by)| kept.run = by);
-                } else if !goes || !gets_it_back(identities, &record, &old)? {
-                    let kept = Kept {
-                        old,
-                        run: by.unwrap_or(0),
-                    };
-                    ledger.entries.insert(uid, kept);
-                    there.insert(uid);
-                }
-            }
+    let was = beside.ledger.as_ref();
+    if was.is_none() && beside.replaced.is_empty() && identities.rehash.is_none() {
+        return Ok(Merged::Nothing);
+    }
+    let head = Head {
+        uniqueid: sources::uniqueid_of(place)?,
+        uidvalidity: live.index.header().uidvalidity(),
+        replaced: was.map(|was| was.head.replaced).unwrap_or_default(),
+    };
+    let wrong = identities.rehash.is_some() || was.is_some_and(Ledger::has_wrong);
+    let Some(mut writer) = Writer::begin(place, head, wrong, note)? else {
+        return Ok(Merged::NotNameless);
+    };
+    let merge = Merge {
+        beside: &beside,
+        identities,
+        work,
+    };
+    let mut records = live.by_uid()?.peekable();
+    while let Some(first) = records.next() {
+        let (kind, record) = first?;
+        let uid = record.uid();
+        let mut one = merge.begin(uid)?;
+        merge.add(&mut one, kind, &record)?;
+        // The same UID may be in both files.
+        let same = |next: &Result<(FileKind, Record<'_>), ReadError>| {
+            next.as_ref().is_ok_and(|(_, record)| record.uid() == uid)
+        };
+        while let Some(next) = records.next_if(same) {
+            let (kind, record) = next?;
+            merge.add(&mut one, kind, &record)?;
+        }
+        // Of messages that are gone for good nothing is kept.
+        let kept = one.kept.filter(|_| one.is_there);
+        let wrong = if one.fits { &one.wrong[..] } else { &[] };
+        if kept.is_some() || !wrong.is_empty() {
+            writer.keep(uid, kept.as_ref(), wrong)?;
         }
     }
-    // Of messages that are gone for good nothing is kept.
-    ledger.entries.retain(|uid, _| there.contains(uid));
-    ledger.wrong.retain(|uid, _| fits.contains(uid));
-    if was.is_none() && ledger.entries.is_empty() && ledger.wrong.is_empty() {
-        return Ok(None);
+    if was.is_none() && writer.is_empty() {
+        return Ok(Merged::Nothing);
     }
-    ledger.uniqueid = sources::uniqueid_of(place)?;
-    ledger.uidvalidity = live.index.header().uidvalidity();
-    Ok(Some(ledger))
+    Ok(Merged::File(writer.finish()?))
+}
+
+/// What the entries of one UID are made from.
+struct Merge<'a> {
+    beside: &'a Beside,
+    identities: &'a Identities,
+    work: &'a Work,
+}
+
+/// What is kept of one UID.
+#[derive(Debug)]
+struct One {
+    kept: Option<Kept>,
+    /// That is of a message that is there.
+    is_there: bool,
+    wrong: Vec<WrongKept>,
+    /// Those are.
+    fits: bool,
+}
+
+impl Merge<'_> {
+    fn begin(&self, uid: u32) -> Result<One, IoError> {
+        let ledger = self.beside.ledger.as_ref();
+        Ok(One {
+            kept: ledger.map_or(Ok(None), |ledger| ledger.kept(uid))?,
+            is_there: false,
+            wrong: ledger.map_or(Ok(Vec::new()), |ledger| ledger.wrong(uid))?,
+            fits: false,
+        })
+    }
+
+    fn add(&self, one: &mut One, kind: FileKind, record: &Record<'_>) -> Result<(), Refusal> {
+        let goes = self.work.replaces.contains(&kind);
+        one.fits |= one.wrong.iter().any(|wrong| wrong.fits(record));
+        if goes && self.identities.rehash.is_some() && !record.guid().is_old_style() {
+            let is = self.identities.decide(record)?.guid;
+            if is != record.guid().padded() {
+                let wrong = WrongKept::of(record, self.work.run);
+                // Those of another message that had the UID are of no use to anybody.
+                one.wrong.retain(|kept| kept.fits(record));
+                if !one.wrong.contains(&wrong) {
+                    one.wrong.push(wrong);
+                }
+                one.fits = true;
+            }
+        }
+        one.is_there |= one.kept.is_some_and(|kept| kept.old.fits(record));
+        for file in &self.beside.replaced {
+            let old = file.by_uid.get(record.uid());
+            let Some(old) = old.filter(|old| old.fits(record)) else {
+                continue;
+            };
+            let ledger = self.beside.ledger.as_ref();
+            let by = ledger.and_then(|ledger| ledger.run_of(file.kind, file.file));
+            if has(record.guid().padded(), &old) {
+                continue; // It is not replaced, or is in the `.OLD` file that comes.
+            }
+            if one.is_there {
+                if let (Some(kept), Some(by)) = (&mut one.kept, by) {
+                    kept.run = by;
+                }
+            } else if !goes || !gets_it_back(self.identities, record, &old)? {
+                let run = by.unwrap_or(0);
+                one.kept = Some(Kept { old, run });
+                one.is_there = true;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Whether the new file has it again.

@@ -19,19 +19,23 @@
 //! they: UID (4), GUID (20), internaldate (8), size (8), run (8), ascending by UID, and of one UID
 //! in the order in which they were replaced. An older release takes such a file for damaged.
 
-use std::collections::BTreeMap;
+mod write;
+
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use indexfile::{FileKind, Guid, IoContext, IoError, Record, Uuid};
 
-use super::Note;
 use super::old_uuid::{OldUuid, message_of};
-use crate::fs::{Dir, Identity, Made, NewFile, OpenError, Unsynced, copy_attributes, sync_new};
+use super::rows::Rows;
+use crate::fs::{Identity, OpenError};
 use crate::protocol::Code;
 use crate::refusal::Refusal;
 use crate::store::Place;
+
+pub(super) use write::{Writer, Written};
 
 /// Its name.
 pub const FILE_NAME: &str = "cyrus.uuids";
@@ -40,10 +44,12 @@ pub const NEW_NAME: &str = "cyrus.uuids.NEW";
 
 const MAGIC: &[u8; 16] = b"reguid uuids 1\n\0";
 const MAGIC_2: &[u8; 16] = b"reguid uuids 2\n\0";
-const ENTRY: usize = 41;
-const WRONG: usize = 48;
-/// More than any mailbox's: UIDs have 32 bits, and nobody has a thousandth of them.
-const LARGEST: u64 = 1 << 30;
+/// Bytes of an entry.
+pub(super) const ENTRY: usize = 41;
+/// Bytes of a wrong one.
+pub(super) const WRONG: usize = 48;
+/// More than any head has.
+const LONGEST_HEAD: u64 = 64 << 10;
 
 /// Which file a run replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,28 +81,55 @@ pub struct WrongKept {
 }
 
 impl WrongKept {
+    /// What a record has, which is wrong.
+    pub(super) fn of(record: &Record<'_>, run: u64) -> WrongKept {
+        let (internaldate, size) = message_of(record);
+        WrongKept {
+            guid: record.guid().padded(),
+            internaldate,
+            size,
+            run,
+        }
+    }
+
     /// Whether it is of the same message.
     pub(super) fn fits(&self, record: &Record<'_>) -> bool {
         message_of(record) == (self.internaldate, self.size)
     }
 }
 
-/// The whole file.
+/// What the file says before its entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ledger {
+pub(super) struct Head {
     /// Of the mailbox, from cyrus.header.
-    pub uniqueid: String,
+    pub(super) uniqueid: String,
     /// Of the mailbox, from the index header.
-    pub uidvalidity: u32,
+    pub(super) uidvalidity: u32,
     /// For index and expunge file.
-    pub replaced: [Option<Replaced>; 2],
-    /// By UID.
-    pub entries: BTreeMap<u32, Kept>,
-    /// By UID, the first that was replaced first.
-    pub wrong: BTreeMap<u32, Vec<WrongKept>>,
+    pub(super) replaced: [Option<Replaced>; 2],
 }
 
-/// The place of a kind in [`Ledger::replaced`].
+/// How many entries there are, and the CRC-32 of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) entries: u32,
+    /// `None`: the file has no place for wrong ones.
+    pub(super) wrong: Option<u32>,
+    pub(super) crc: u32,
+}
+
+/// The file, whose entries are read when they are asked for.
+#[derive(Debug)]
+pub struct Ledger {
+    pub(super) head: Head,
+    entries: Rows<ENTRY>,
+    wrong: Rows<WRONG>,
+    /// The runs that are named anywhere, and those of wrong ones.
+    runs: BTreeSet<u64>,
+    wrong_runs: BTreeSet<u64>,
+}
+
+/// The place of a kind in [`Head::replaced`].
 pub(super) const fn place_of(kind: FileKind) -> usize {
     match kind {
         FileKind::Index => 0,
@@ -121,126 +154,130 @@ impl Ledger {
             Err(OpenError::Missing { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let mut bytes = Vec::new();
-        let read = file.take(LARGEST + 1).read_to_end(&mut bytes);
-        read.io_context("read", &path)?;
-        let ledger = Ledger::parse(&bytes).ok_or_else(|| {
+        let ledger = Ledger::read(file, &path)?.ok_or_else(|| {
             let text = format!(
-                "{} is damaged: what upgrades replaced cannot be read. A downgrade with uuids=cut does without it, and CLEAN \
-                 removes it",
+                "{} is damaged: what upgrades replaced cannot be read. A downgrade with uuids=cut \
+                 does without it, and CLEAN removes it",
                 path.display()
             );
             Refusal::new(Code::Damaged, text)
         })?;
-        if ledger.uidvalidity == uidvalidity && ledger.uniqueid == uniqueid()? {
+        if ledger.head.uidvalidity == uidvalidity && ledger.head.uniqueid == uniqueid()? {
             return Ok(Some(ledger));
         }
         tracing::warn!(mailbox = %place.mailbox, "{} is of another incarnation of the mailbox", path.display());
         Ok(None)
     }
 
-    /// Whether it has heard of a run.
+    /// Reads it once from end to end; `None` if it is not whole.
+    fn read(file: File, path: &Path) -> Result<Option<Ledger>, IoError> {
+        let length = file.metadata().io_context("stat", path)?.len();
+        let mut start = vec![0; usize::try_from(length.min(LONGEST_HEAD)).unwrap_or(0)];
+        let read = file.read_exact_at(&mut start, 0);
+        read.io_context("read", path)?;
+        let Some((head, counts, at)) = Head::parse(&start) else {
+            return Ok(None);
+        };
+        let (entries, wrong) = (counts.entries as usize, counts.wrong.unwrap_or(0) as usize);
+        let wrong_at = (at + entries * ENTRY) as u64;
+        if wrong_at + (wrong * WRONG) as u64 != length {
+            return Ok(None);
+        }
+        let again = file.try_clone().io_context("duplicate", path)?;
+        let mut ledger = Ledger {
+            head,
+            entries: Rows::new(again, path, at as u64),
+            wrong: Rows::new(file, path, wrong_at),
+            runs: BTreeSet::new(),
+            wrong_runs: BTreeSet::new(),
+        };
+        let mut crc = crc32fast::Hasher::new();
+        let runs = &mut ledger.runs;
+        ledger.entries.scan(entries, |rows| {
+            crc.update(rows.as_flattened());
+            runs.extend(rows.iter().map(|row| kept_of(row).run));
+        })?;
+        let runs = &mut ledger.wrong_runs;
+        ledger.wrong.scan(wrong, |rows| {
+            crc.update(rows.as_flattened());
+            runs.extend(rows.iter().map(|row| wrong_of(row).run));
+        })?;
+        let replaced = ledger.head.replaced.iter().flatten().map(|r| r.run);
+        ledger.runs.extend(replaced);
+        ledger.runs.extend(&ledger.wrong_runs);
+        let ordered = ledger.entries.in_order() && ledger.wrong.in_order();
+        Ok((crc.finalize() == counts.crc && ordered).then_some(ledger))
+    }
+
+    /// Whether it names a run.
     #[must_use]
     pub fn knows(&self, run: u64) -> bool {
-        self.replaced.iter().flatten().any(|r| r.run == run)
-            || self.entries.values().any(|k| k.run == run)
-            || self.wrong.values().flatten().any(|k| k.run == run)
+        self.runs.contains(&run)
     }
 
-    /// Whether it has a wrong GUID of this message.
-    pub(super) fn fits_wrong(&self, record: &Record<'_>) -> bool {
-        let kept = self.wrong.get(&record.uid());
-        kept.is_some_and(|kept| kept.iter().any(|k| k.fits(record)))
+    /// The runs that replaced wrong GUIDs.
+    pub(super) fn wrong_runs(&self) -> impl Iterator<Item = u64> {
+        self.wrong_runs.iter().copied()
     }
 
-    /// Keeps what a record has, which is wrong and about to be replaced.
-    pub(super) fn keep_wrong(&mut self, record: &Record<'_>, run: u64) {
-        let (internaldate, size) = message_of(record);
-        let guid = record.guid().padded();
-        let kept = WrongKept {
-            guid,
-            internaldate,
-            size,
-            run,
-        };
-        let of_uid = self.wrong.entry(record.uid()).or_default();
-        // Those of another message that had the UID are of no use to anybody.
-        of_uid.retain(|k| k.fits(record));
-        if !of_uid.contains(&kept) {
-            of_uid.push(kept);
+    /// Whether it has wrong ones.
+    pub(super) fn has_wrong(&self) -> bool {
+        !self.wrong_runs.is_empty()
+    }
+
+    /// What is kept of a UID.
+    ///
+    /// # Errors
+    /// It cannot be read any more.
+    pub fn kept(&self, uid: u32) -> Result<Option<Kept>, IoError> {
+        Ok(self.entries.get(uid)?.as_ref().map(kept_of))
+    }
+
+    /// The wrong GUIDs that are kept of a UID, the first that was replaced first.
+    ///
+    /// # Errors
+    /// They cannot be read any more.
+    pub fn wrong(&self, uid: u32) -> Result<Vec<WrongKept>, IoError> {
+        let mut all = Vec::new();
+        if self.has_wrong() {
+            self.wrong.of(uid, |row| all.push(wrong_of(row)))?;
         }
+        Ok(all)
     }
 
     /// The run that replaced this `.OLD` file, if that is known.
     #[must_use]
     pub fn run_of(&self, kind: FileKind, old: Identity) -> Option<u64> {
-        let replaced = self.replaced[place_of(kind)]?;
+        let replaced = self.head.replaced[place_of(kind)]?;
         (replaced.run != 0 && replaced.file.is(&old)).then_some(replaced.run)
     }
+}
 
-    /// Puts it in place, on stable storage. To be called under the mailbox's locks.
-    ///
-    /// # Errors
-    /// The system's. What was there before is there still, or it is not known which of the two.
-    pub fn put(&self, place: &Place, like: &File, note: Note<'_>) -> Result<(), Refusal> {
-        let dir = &place.index;
-        dir.unlink(NEW_NAME)?;
-        let mut new = if let Some(new) = NewFile::nameless(dir, NEW_NAME)? {
-            new
-        } else {
-            note()?;
-            NewFile::create(dir, NEW_NAME)?
-        };
-        self.write(&mut new, dir)?;
-        new.finish(like)?;
-        sync_new(new.file(), &dir.path_of(NEW_NAME), Unsynced::All)?;
-        name(place, &new.keep()?)
-    }
-
-    /// Writes it and brings it to stable storage without a name; `None` where that cannot be done.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn ahead(mut self, place: &Place) -> Result<Option<Ahead>, Refusal> {
-        let dir = &place.index;
-        let Some(mut new) = NewFile::nameless(dir, NEW_NAME)? else {
-            return Ok(None);
-        };
-        let (count, crc) = self.write(&mut new, dir)?;
-        let path = dir.path_of(NEW_NAME);
-        new.flush().io_context("write", &path)?;
-        sync_new(new.file(), &path, Unsynced::All)?;
-        let made = new.keep()?;
-        self.entries = BTreeMap::new();
-        let wrong = self.count_wrong();
-        self.wrong = BTreeMap::new();
-        Ok(Some(Ahead {
-            head: self,
-            count,
+impl Head {
+    /// How long it is in the file, in bytes, whatever it says of files and counts.
+    pub(super) fn length(&self, wrong: bool) -> usize {
+        let wrong = wrong.then_some(0);
+        let counts = Counts {
             wrong,
-            crc,
-            made,
-        }))
+            ..Counts::default()
+        };
+        self.to_bytes(counts).len()
     }
 
-    fn write(&self, new: &mut NewFile<'_>, dir: &Dir) -> Result<(u32, u32), IoError> {
-        let entries = self.entries_to_bytes();
-        let count = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
-        let crc = crc32fast::hash(&entries);
-        let head = self.head_to_bytes((count, self.count_wrong()), crc);
-        let write = new.write_all(&head).and_then(|()| new.write_all(&entries));
-        write.io_context("write", &dir.path_of(NEW_NAME))?;
-        Ok((count, crc))
+    /// Says which files go now; what it says of others stays.
+    pub(super) fn say(&mut self, replaced: [Option<Replaced>; 2]) {
+        for (slot, new) in self.replaced.iter_mut().zip(replaced) {
+            *slot = new.or(*slot);
+        }
     }
 
-    fn count_wrong(&self) -> u32 {
-        u32::try_from(self.wrong.values().map(Vec::len).sum::<usize>()).unwrap_or(u32::MAX)
-    }
-
-    /// As long for the same unique id and as many wrong ones, whatever else it says.
-    fn head_to_bytes(&self, (count, wrong): (u32, u32), crc: u32) -> Vec<u8> {
+    pub(super) fn to_bytes(&self, counts: Counts) -> Vec<u8> {
         let mut out = Vec::with_capacity(256);
-        out.extend_from_slice(if wrong > 0 { MAGIC_2 } else { MAGIC });
+        out.extend_from_slice(if counts.wrong.is_some() {
+            MAGIC_2
+        } else {
+            MAGIC
+        });
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&self.uidvalidity.to_be_bytes());
         let length = u32::try_from(self.uniqueid.len()).unwrap_or(u32::MAX);
@@ -259,56 +296,32 @@ impl Ledger {
                 out.extend_from_slice(&number.to_be_bytes());
             }
         }
-        out.extend_from_slice(&count.to_be_bytes());
-        out.extend_from_slice(&crc.to_be_bytes());
-        if wrong > 0 {
-            out.extend_from_slice(&wrong.to_be_bytes());
-        }
+        out.extend_from_slice(&counts.entries.to_be_bytes());
+        out.extend_from_slice(&counts.crc.to_be_bytes());
+        out.extend(counts.wrong.iter().flat_map(|wrong| wrong.to_be_bytes()));
         let crc = crc32fast::hash(&out[MAGIC.len() + 4..]);
         out[MAGIC.len()..MAGIC.len() + 4].copy_from_slice(&crc.to_be_bytes());
         out
     }
 
-    fn entries_to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.entries.len() * ENTRY);
-        for (uid, kept) in &self.entries {
-            out.extend_from_slice(&uid.to_be_bytes());
-            out.push(u8::from(kept.old.zero_modseq));
-            out.extend_from_slice(kept.old.uuid.as_bytes());
-            for number in [kept.old.internaldate, kept.old.size, kept.run] {
-                out.extend_from_slice(&number.to_be_bytes());
-            }
-        }
-        for (uid, kept) in &self.wrong {
-            for kept in kept {
-                out.extend_from_slice(&uid.to_be_bytes());
-                out.extend_from_slice(kept.guid.as_bytes());
-                for number in [kept.internaldate, kept.size, kept.run] {
-                    out.extend_from_slice(&number.to_be_bytes());
-                }
-            }
-        }
-        out
-    }
-
-    /// `None` if it is not whole.
-    fn parse(bytes: &[u8]) -> Option<Ledger> {
+    /// Gives its length too; `None` if it is not whole.
+    fn parse(bytes: &[u8]) -> Option<(Head, Counts, usize)> {
         let (mut rest, has_wrong) = match bytes.strip_prefix(MAGIC_2) {
             Some(rest) => (rest, true),
             None => (bytes.strip_prefix(MAGIC)?, false),
         };
         let crc = u32::from_be_bytes(take(&mut rest)?);
-        let head = rest;
+        let summed = rest;
         let uidvalidity = u32::from_be_bytes(take(&mut rest)?);
         let length = u32::from_be_bytes(take(&mut rest)?) as usize;
         let (id, after) = rest.split_at_checked(length)?;
         rest = after;
-        let mut ledger = Ledger {
+        let mut head = Head {
             uniqueid: String::from_utf8(id.to_vec()).ok()?,
             uidvalidity,
-            ..Ledger::default()
+            ..Head::default()
         };
-        for slot in &mut ledger.replaced {
+        for slot in &mut head.replaced {
             let [known] = take(&mut rest)?;
             let (dev, ino) = (long(&mut rest)?, long(&mut rest)?);
             let (born, run) = (long(&mut rest)?, long(&mut rest)?);
@@ -316,92 +329,74 @@ impl Ledger {
             let file = Identity { dev, ino, born };
             *slot = (known == 1).then_some(Replaced { file, run });
         }
-        let entries = u32::from_be_bytes(take(&mut rest)?) as usize;
+        let entries = u32::from_be_bytes(take(&mut rest)?);
         let of_entries = u32::from_be_bytes(take(&mut rest)?);
         let wrong = if has_wrong {
-            u32::from_be_bytes(take(&mut rest)?) as usize
+            Some(u32::from_be_bytes(take(&mut rest)?))
         } else {
-            0
+            None
         };
-        let head = head.get(..head.len() - rest.len())?;
-        let whole = crc == crc32fast::hash(head) && of_entries == crc32fast::hash(rest);
-        let length = entries.checked_mul(ENTRY)?;
-        let length = length.checked_add(wrong.checked_mul(WRONG)?)?;
-        if !whole || rest.len() != length {
-            return None;
-        }
-        for _ in 0..entries {
-            let uid = u32::from_be_bytes(take(&mut rest)?);
-            let [flags] = take(&mut rest)?;
-            let old = OldUuid {
-                uuid: Uuid::from_bytes(take(&mut rest)?),
-                zero_modseq: flags & 1 != 0,
-                internaldate: long(&mut rest)?,
-                size: long(&mut rest)?,
-            };
-            let run = long(&mut rest)?;
-            ledger.entries.insert(uid, Kept { old, run });
-        }
-        for _ in 0..wrong {
-            let uid = u32::from_be_bytes(take(&mut rest)?);
-            let kept = WrongKept {
-                guid: Guid::from_bytes(take(&mut rest)?),
-                internaldate: long(&mut rest)?,
-                size: long(&mut rest)?,
-                run: long(&mut rest)?,
-            };
-            ledger.wrong.entry(uid).or_default().push(kept);
-        }
-        Some(ledger)
+        let counts = Counts {
+            entries,
+            wrong,
+            crc: of_entries,
+        };
+        let summed = summed.get(..summed.len() - rest.len())?;
+        let length = bytes.len() - rest.len();
+        (crc == crc32fast::hash(summed)).then_some((head, counts, length))
     }
 }
 
-/// A file that is complete but for what its head says of the files that are replaced, and has no
-/// name.
-#[derive(Debug)]
-pub struct Ahead {
-    /// All but the entries.
-    pub head: Ledger,
-    count: u32,
-    wrong: u32,
-    crc: u32,
-    made: Made,
+pub(super) fn row_of_kept(uid: u32, kept: &Kept) -> [u8; ENTRY] {
+    let mut row = [0; ENTRY];
+    row[..4].copy_from_slice(&uid.to_be_bytes());
+    row[4] = u8::from(kept.old.zero_modseq);
+    row[5..17].copy_from_slice(kept.old.uuid.as_bytes());
+    put_longs(
+        &mut row[17..],
+        [kept.old.internaldate, kept.old.size, kept.run],
+    );
+    row
 }
 
-impl Ahead {
-    /// Writes the head and puts it in place, on stable storage. To be called under the mailbox's
-    /// locks.
-    ///
-    /// # Errors
-    /// As of [`Ledger::put`].
-    pub fn put(self, place: &Place, like: &File) -> Result<(), Refusal> {
-        let path = place.index.path_of(NEW_NAME);
-        let head = self.head.head_to_bytes((self.count, self.wrong), self.crc);
-        let file = &self.made.file;
-        file.write_all_at(&head, 0).io_context("write", &path)?;
-        copy_attributes(like, file, &path)?;
-        sync_new(file, &path, Unsynced::All)?;
-        place.index.unlink(NEW_NAME)?;
-        name(place, &self.made)
-    }
-}
-
-/// Gives a complete file its name.
-fn name(place: &Place, made: &Made) -> Result<(), Refusal> {
-    let dir = &place.index;
-    let name = || -> Result<(), IoError> {
-        if !made.named {
-            dir.give_name(&made.file, NEW_NAME)?;
-        }
-        dir.rename(NEW_NAME, FILE_NAME)?;
-        dir.sync()
+fn kept_of(row: &[u8; ENTRY]) -> Kept {
+    let mut rest = &row[4..];
+    let [flags] = take(&mut rest).unwrap_or_default();
+    let uuid = Uuid::from_bytes(take(&mut rest).unwrap_or_default());
+    let mut long = || long(&mut rest).unwrap_or_default();
+    let old = OldUuid {
+        uuid,
+        zero_modseq: flags & 1 != 0,
+        internaldate: long(),
+        size: long(),
     };
-    name().map_err(|error| {
-        if let Err(second) = dir.unlink(NEW_NAME) {
-            tracing::error!(mailbox = %place.mailbox, "{second}");
-        }
-        error.into()
-    })
+    Kept { old, run: long() }
+}
+
+pub(super) fn row_of_wrong(uid: u32, kept: &WrongKept) -> [u8; WRONG] {
+    let mut row = [0; WRONG];
+    row[..4].copy_from_slice(&uid.to_be_bytes());
+    row[4..24].copy_from_slice(kept.guid.as_bytes());
+    put_longs(&mut row[24..], [kept.internaldate, kept.size, kept.run]);
+    row
+}
+
+fn wrong_of(row: &[u8; WRONG]) -> WrongKept {
+    let mut rest = &row[4..];
+    let guid = Guid::from_bytes(take(&mut rest).unwrap_or_default());
+    let mut long = || long(&mut rest).unwrap_or_default();
+    WrongKept {
+        guid,
+        internaldate: long(),
+        size: long(),
+        run: long(),
+    }
+}
+
+fn put_longs(to: &mut [u8], longs: [u64; 3]) {
+    for (to, long) in to.chunks_exact_mut(8).zip(longs) {
+        to.copy_from_slice(&long.to_be_bytes());
+    }
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
@@ -416,75 +411,96 @@ fn long(rest: &mut &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
-    fn ledger() -> Ledger {
-        let old = |n: u8| OldUuid {
-            uuid: Uuid::from_bytes([n; 12]),
-            zero_modseq: n.is_multiple_of(2),
-            internaldate: 1_200_000_000,
-            size: u64::from(n) << 33,
-        };
+    fn head() -> Head {
         let file = Identity {
             dev: 1,
             ino: 7,
             born: Some(99),
         };
-        Ledger {
+        Head {
             uniqueid: "3f1c2d4e5a6b7c8d".to_owned(),
             uidvalidity: 1_164_000_000,
             replaced: [Some(Replaced { file, run: 5 }), None],
-            entries: (1..5)
-                .map(|n| {
-                    let kept = Kept {
-                        old: old(n),
-                        run: u64::from(n),
-                    };
-                    (u32::from(n) * 3, kept)
-                })
-                .collect(),
-            wrong: BTreeMap::new(),
         }
     }
 
-    fn with_wrong() -> Ledger {
-        let kept = |n: u8| WrongKept {
+    fn kept(n: u8) -> Kept {
+        let old = OldUuid {
+            uuid: Uuid::from_bytes([n; 12]),
+            zero_modseq: n.is_multiple_of(2),
+            internaldate: 1_200_000_000,
+            size: u64::from(n) << 33,
+        };
+        let run = u64::from(n);
+        Kept { old, run }
+    }
+
+    fn wrong(n: u8) -> WrongKept {
+        WrongKept {
             guid: Guid::from_bytes([n; 20]),
             internaldate: 1_200_000_000,
             size: u64::from(n) << 33,
             run: u64::from(n),
+        }
+    }
+
+    fn file(wrong: &[(u32, WrongKept)]) -> Vec<u8> {
+        let mut rows: Vec<u8> = Vec::new();
+        rows.extend((1..5).flat_map(|n| row_of_kept(u32::from(n) * 3, &kept(n))));
+        rows.extend(wrong.iter().flat_map(|(uid, w)| row_of_wrong(*uid, w)));
+        let counts = Counts {
+            entries: 4,
+            wrong: (!wrong.is_empty()).then(|| u32::try_from(wrong.len()).unwrap()),
+            crc: crc32fast::hash(&rows),
         };
-        let mut ledger = ledger();
-        ledger.wrong.insert(3, vec![kept(9), kept(2)]);
-        ledger.wrong.insert(70, vec![kept(5)]);
-        ledger
+        let mut bytes = head().to_bytes(counts);
+        assert_eq!(bytes.len(), head().length(!wrong.is_empty()));
+        bytes.extend_from_slice(&rows);
+        bytes
+    }
+
+    fn read(bytes: &[u8]) -> Option<Ledger> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        Ledger::read(file, Path::new("x")).unwrap()
     }
 
     #[test]
     fn what_is_written_is_read_and_no_changed_byte_goes_unnoticed() {
-        for ledger in [ledger(), with_wrong()] {
-            check(&ledger);
-        }
-    }
-
-    fn check(ledger: &Ledger) {
-        let entries = ledger.entries_to_bytes();
-        let counts = (4, ledger.count_wrong());
-        let mut bytes = ledger.head_to_bytes(counts, crc32fast::hash(&entries));
-        bytes.extend_from_slice(&entries);
-        assert_eq!(Ledger::parse(&bytes).as_ref(), Some(ledger));
-        for at in 0..bytes.len() {
-            let mut changed = bytes.clone();
-            changed[at] ^= 0x10;
-            assert_eq!(Ledger::parse(&changed), None, "byte {at}");
-            assert_eq!(Ledger::parse(&bytes[..at]), None, "cut at {at}");
+        for wrong_ones in [vec![], vec![(3, wrong(9)), (3, wrong(2)), (70, wrong(6))]] {
+            let bytes = file(&wrong_ones);
+            let ledger = read(&bytes).unwrap();
+            assert_eq!(ledger.head, head());
+            for uid in 0..80 {
+                let n = u8::try_from(uid / 3).unwrap();
+                let expected = (uid % 3 == 0 && (1..5).contains(&n)).then(|| kept(n));
+                assert_eq!(ledger.kept(uid).unwrap(), expected);
+                let expected = wrong_ones.iter().filter(|(of, _)| *of == uid);
+                let expected: Vec<_> = expected.map(|(_, wrong)| *wrong).collect();
+                assert_eq!(ledger.wrong(uid).unwrap(), expected);
+            }
+            for run in 0..12 {
+                let of_wrong = wrong_ones.iter().any(|(_, w)| w.run == run);
+                assert_eq!(ledger.knows(run), (1..6).contains(&run) || of_wrong);
+                assert_eq!(ledger.wrong_runs().any(|r| r == run), of_wrong);
+            }
+            for at in 0..bytes.len() {
+                let mut changed = bytes.clone();
+                changed[at] ^= 0x10;
+                assert!(read(&changed).is_none(), "byte {at}");
+                assert!(read(&bytes[..at]).is_none(), "cut at {at}");
+            }
         }
     }
 
     #[test]
     fn a_file_that_got_the_place_of_the_one_replaced_is_not_taken_for_it() {
-        let ledger = ledger();
-        let file = ledger.replaced[0].unwrap().file;
+        let ledger = read(&file(&[])).unwrap();
+        let file = ledger.head.replaced[0].unwrap().file;
         assert_eq!(ledger.run_of(FileKind::Index, file), Some(5));
         assert_eq!(ledger.run_of(FileKind::Expunge, file), None);
         let other = Identity {

@@ -28,6 +28,7 @@ mod patch;
 mod prepare;
 mod rehash;
 mod resolve;
+mod rows;
 pub mod sources;
 mod watch;
 

@@ -4,7 +4,7 @@
 //! lost state directory came together, in what had stepped aside for those. The oldest that is
 //! known of a message counts. Only reads.
 
-use indexfile::{FileKind, Guid, IndexFile, IoContext, Record};
+use indexfile::{FileKind, Guid, IndexFile, IoContext, IoError, Record};
 
 use super::by_uid::ByUid;
 use super::ledger::{Ledger, WrongKept};
@@ -113,6 +113,8 @@ pub struct OldUuids {
     replaced: Vec<Replaced>,
     /// Only what this run replaced (0: whichever run).
     run: Option<u64>,
+    /// The run is one that `cyrus.uuids` names.
+    known: bool,
 }
 
 impl OldUuids {
@@ -126,6 +128,7 @@ impl OldUuids {
             ledger,
             replaced,
             run: None,
+            known: false,
         })
     }
 
@@ -138,6 +141,7 @@ impl OldUuids {
     pub fn of_run(place: &Place, live: &LiveFiles, run: u64) -> Result<OldUuids, Refusal> {
         let mut uuids = OldUuids::of_all(place, live)?;
         uuids.run = Some(run);
+        uuids.known = uuids.ledger.as_ref().is_some_and(|l| l.knows(run));
         let mut replaced = std::mem::take(&mut uuids.replaced);
         replaced.retain(|file| {
             let by = uuids
@@ -154,55 +158,58 @@ impl OldUuids {
 
     fn is_meant(&self, of: u64) -> bool {
         let Some(run) = self.run else { return true };
-        let known = self.ledger.as_ref().is_some_and(|l| l.knows(run));
-        // A run that it has not heard of is one from before it was begun.
-        run == 0 || of == if known { run } else { 0 }
+        // A run that it does not name is one from before it was begun.
+        run == 0 || of == if self.known { run } else { 0 }
     }
 
-    fn kept(&self, uid: u32) -> Option<OldUuid> {
-        let kept = self.ledger.as_ref()?.entries.get(&uid)?;
+    fn kept(&self, uid: u32) -> Result<Option<OldUuid>, IoError> {
+        let ledger = self.ledger.as_ref();
+        let kept = ledger.map_or(Ok(None), |ledger| ledger.kept(uid))?;
         // Taken away by this run, or by an earlier one and then again by this one.
         let by_file = || self.replaced.iter().any(|f| f.by_uid.get(uid).is_some());
-        (self.is_meant(kept.run) || by_file()).then_some(kept.old)
-    }
-
-    /// The wrong GUIDs that the run replaced, of any run if it is not said which; the first that a
-    /// message had comes first.
-    fn wrong_ones(&self) -> impl Iterator<Item = &WrongKept> {
-        let ledger = self.ledger.iter().filter(|_| self.run.is_some());
-        let all = ledger.flat_map(|l| l.wrong.values().flatten());
-        all.filter(|kept| self.is_meant(kept.run))
+        let meant = kept.filter(|kept| self.is_meant(kept.run) || by_file());
+        Ok(meant.map(|kept| kept.old))
     }
 
     /// Whether a wrong GUID may come back.
     #[must_use]
     pub fn knows_wrong(&self) -> bool {
-        self.wrong_ones().next().is_some()
+        let ledger = self.ledger.iter().filter(|_| self.run.is_some());
+        ledger
+            .flat_map(Ledger::wrong_runs)
+            .any(|run| self.is_meant(run))
     }
 
     /// The GUID, no old-style one, that this message had before the run replaced it, as it was
-    /// wrong.
-    #[must_use]
-    pub fn wrong(&self, record: &Record<'_>) -> Option<Guid> {
-        self.run?;
-        let kept = self.ledger.as_ref()?.wrong.get(&record.uid())?;
-        let kept = kept.iter().find(|k| self.is_meant(k.run))?;
+    /// wrong. The first that a message had counts.
+    ///
+    /// # Errors
+    /// `cyrus.uuids` cannot be read any more.
+    pub fn wrong(&self, record: &Record<'_>) -> Result<Option<Guid>, IoError> {
+        let Some(ledger) = self.ledger.as_ref().filter(|_| self.run.is_some()) else {
+            return Ok(None);
+        };
+        let kept = ledger.wrong(record.uid())?;
+        let kept = kept.iter().find(|k| self.is_meant(k.run));
         let has = record.guid().padded();
-        (kept.fits(record) && kept.guid != has && !has.is_old_style()).then_some(kept.guid)
+        let back = |kept: &&WrongKept| kept.fits(record) && kept.guid != has && !has.is_old_style();
+        Ok(kept.filter(back).map(|kept| kept.guid))
     }
 
     /// What this message had.
-    #[must_use]
-    pub fn get(&self, record: &Record<'_>) -> Option<OldUuid> {
+    ///
+    /// # Errors
+    /// `cyrus.uuids` cannot be read any more.
+    pub fn get(&self, record: &Record<'_>) -> Result<Option<OldUuid>, IoError> {
         if self.run.is_some() && record.guid().is_old_style() {
-            return None;
+            return Ok(None);
         }
         let uid = record.uid();
-        let kept = self.kept(uid).filter(|old| old.fits(record));
-        kept.or_else(|| {
+        let kept = self.kept(uid)?.filter(|old| old.fits(record));
+        Ok(kept.or_else(|| {
             let mut files = self.replaced.iter();
             files.find_map(|f| f.by_uid.get(uid).filter(|old| old.fits(record)))
-        })
+        }))
     }
 }
 
