@@ -277,20 +277,27 @@ fn messages_give_the_guids_that_a_real_reconstruct_gave() {
 }
 
 #[test]
-fn later_versions_are_left_to_cyrus_and_the_command_is_named() {
+fn later_versions_have_no_way_down_and_are_made_from_a_whole_mailbox() {
     let dir = Dir::new();
     let out = dir.path("out");
     let seventeen = fixture("cyrus-3.6.1/v17/cyrus.index").display().to_string();
+    for says in ["cyrus.index.OLD and cyrus.expunge.OLD", "reconstruct -V 10"] {
+        fails(
+            &["convert", &seventeen, &out, "--to", "10"],
+            Exit::Data,
+            says,
+        );
+    }
     fails(
-        &["convert", &seventeen, &out, "--to", "10"],
+        &["convert", &seventeen, &out, "--to", "20"],
         Exit::Data,
-        "reconstruct -V 10",
+        "--before-reconstruct",
     );
     let ten = fixture("cyrus-3.6.1/v10/cyrus.index").display().to_string();
     fails(
         &["convert", &ten, &out, "--to", "17"],
-        Exit::Data,
-        "`-V 9` then `-V 17`",
+        Exit::Usage,
+        "--header and --cache",
     );
     fails(
         &["convert", &ten, &out, "--to", "11"],

@@ -1,7 +1,7 @@
 //! Memory does not grow with the file, whatever is done with it.
 
 use indexfile::build::{BuildRecord, IndexBuilder};
-use indexfile::{Decision, FileKind, Guid, IndexFile, StreamCopy, cli};
+use indexfile::{Decision, FileKind, Guid, IndexFile, RecordGuid, StreamCopy, cli};
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -27,24 +27,25 @@ fn status(field: &str) -> u64 {
 
 /// Writes a file of `n` records in steps, so that making it takes no memory either.
 fn big(path: &Path, n: u32) {
-    big_of(path, n, |uid| uid);
+    big_of(9, path, n, |uid| uid);
 }
 
-/// The same with other UIDs than 1, 2, 3.
-fn big_of(path: &Path, n: u32, uid: impl Fn(u32) -> u32) {
+/// The same of any version, with other UIDs than 1, 2, 3.
+fn big_of(minor: u32, path: &Path, n: u32, uid: impl Fn(u32) -> u32) {
     use std::io::Write;
     let mut out = std::io::BufWriter::new(std::fs::File::create(path).expect("create"));
-    let header = IndexBuilder::new(9, FileKind::Index)
+    let header = IndexBuilder::new(minor, FileKind::Index)
         .set(indexfile::HeaderField::Exists, u64::from(n))
-        .last_uid(n);
+        .last_uid(u32::MAX);
     out.write_all(&header.to_bytes().expect("fits"))
         .expect("write");
     for first in (1..=n).step_by(5000) {
         let records = (first..(first + 5000).min(n + 1)).map(|i| BuildRecord {
             uid: uid(i),
+            guid: RecordGuid::Guid(Guid::from_bytes([1; 20])),
             ..BuildRecord::default()
         });
-        let some = IndexBuilder::new(9, FileKind::Expunge).records(records);
+        let some = IndexBuilder::new(minor, FileKind::Expunge).records(records);
         out.write_all(&some.to_bytes().expect("fits")[96..])
             .expect("write");
     }
@@ -90,13 +91,75 @@ fn two_expunge_files_in_no_order_are_compared_in_8_bytes_a_record_each() {
     let dir = tempfile::tempdir().expect("tempdir");
     let peak = |n: u32| {
         let path = dir.path().join(format!("cyrus.expunge-{n}"));
-        big_of(&path, n, |uid| n + 1 - uid);
+        big_of(9, &path, n, |uid| n + 1 - uid);
         let path = path.to_str().expect("text");
         peak_of(&["diff", "--kind", "expunge", path, path])
     };
     let (few, many) = (28_000, 280_000);
     let (small, large) = (peak(few), peak(many));
     let room = 2 * u64::from(many - few) * 8 / 1024 + 2 * MIB;
+    assert!(
+        large < small + room,
+        "{small} KiB for {few} records, {large} for {many}"
+    );
+}
+
+/// The peak of a change-over to version 16 of `n` live and `n` expunged messages, the latter in no
+/// order, of which every fourth was seen.
+fn peak_of_a_cutover(dir: &Path, n: u32) -> u64 {
+    use std::io::Write;
+    let at = |name: &str| dir.join(format!("{name}-{n}"));
+    big_of(10, &at("index"), n, |i| 2 * i - 1);
+    big_of(10, &at("expunge"), n, |i| 2 * (n + 1 - i));
+    std::fs::write(at("cache"), [0; 44]).expect("write");
+    let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/cyrus-2.3.16/a-v9-before");
+    std::fs::copy(real.join("cyrus.header"), at("header")).expect("copy");
+    let seen = std::fs::File::create(at("seen")).expect("create");
+    let mut seen = std::io::BufWriter::new(seen);
+    write!(seen, "6t1vo4vdbkrdyc31bte53jwh\t1 1 {n} 1 1").expect("write");
+    for i in 1..n / 2 {
+        write!(seen, ",{}", 4 * i).expect("write");
+    }
+    writeln!(seen).expect("write");
+    drop(seen);
+    let text = |name: &str| at(name).to_str().expect("text").to_owned();
+    let [index, expunge, cache, header, seen, out] =
+        ["index", "expunge", "cache", "header", "seen", "out"].map(text);
+    let sources = [
+        &index, &out, "--header", &header, "--cache", &cache, "--seen", &seen,
+    ];
+    let how = [
+        "convert",
+        "--to",
+        "16",
+        "--kind",
+        "index",
+        "-q",
+        "--expunge",
+        &expunge,
+    ];
+    let peak = peak_of(&[&how[..], &sources[..]].concat());
+    let written = IndexFile::open(&at("out"), FileKind::Index).expect("sound");
+    assert_eq!(
+        (written.num_records(), written.header().exists()),
+        (2 * n, n)
+    );
+    peak
+}
+
+#[test]
+fn a_change_over_takes_8_bytes_for_each_expunged_message_and_for_each_gap_in_what_was_seen() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let dir = tempfile::tempdir().expect("tempdir");
+    let (few, many) = (10_000, 100_000);
+    let (small, large) = (
+        peak_of_a_cutover(dir.path(), few),
+        peak_of_a_cutover(dir.path(), many),
+    );
+    // A gap for every second expunged message. While the seen record is parsed its text is there
+    // too, 8 bytes for each number.
+    let each = 8 + 8;
+    let room = u64::from(many - few) * each / 1024 + 2 * MIB;
     assert!(
         large < small + room,
         "{small} KiB for {few} records, {large} for {many}"

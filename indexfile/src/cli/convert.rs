@@ -1,7 +1,9 @@
-//! `indexfile convert`: a file written again in version 6 to 10, under a new name.
+//! `indexfile convert`: a file written again in version 6 to 10, under a new name; for versions 12
+//! to 19 see [`super::cutover`].
 //!
 //! On any failure there is no OUT. Nothing is ever written under the input's name.
 
+use super::cutover;
 use super::fail::Fail;
 use super::guids::{GuidSource, OldFile};
 use super::new_file::NewFile;
@@ -9,6 +11,7 @@ use crate::dir::open_named;
 use crate::error::IoError;
 use crate::exit::Exit;
 use crate::kind::FileKind;
+use crate::layout::CUTOVER;
 use crate::reader::IndexFile;
 use crate::stream_copy::{CopyError, CopyReport, Decision, StreamCopy};
 use crate::write_behind::WriteBehind;
@@ -16,42 +19,59 @@ use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
 
+const HELP: &str = "\
+Examples:
+  indexfile convert cyrus.index new.index --to 10 --messages .
+  indexfile convert cyrus.index new.index --to 16 --expunge cyrus.expunge --header cyrus.header \
+--cache cyrus.cache --seen /var/lib/imap/user/j/joe.seen
+
+Versions 12 to 19 are made while no server writes to the mailbox. The expunge file is not part of the
+new index's mailbox: move it away after the new index has its name, before any newer server starts.
+
+Exit codes: 0 done; 64 usage; 65 refused, or damaged; 74 I/O error; 77 not permitted. Unless it is 0,
+OUT was not made.";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 #[allow(clippy::struct_excessive_bools)] // each is a switch of its own on the command line
 pub(super) struct Args {
     /// The file to read: a cyrus.index or cyrus.expunge.
-    input: PathBuf,
+    pub(super) input: PathBuf,
     /// The file to make; it must not exist.
-    output: PathBuf,
-    /// The version to write: 6 to 10. Below 10 identifiers are cut or padded, never computed.
+    pub(super) output: PathBuf,
+    /// The version to write: 6 to 10 or 12 to 19. Below 10 identifiers are cut or padded, never
+    /// computed; from 12 on each must be a SHA-1 already.
     #[arg(long, value_name = "N")]
-    to: u32,
-    /// Where the message files lie, to compute the SHA-1 of those whose GUID is old-style.
+    pub(super) to: u32,
+    /// Where the message files lie, to compute the SHA-1 of those whose GUID is old-style; with
+    /// versions 12 to 19 to compare each with its GUID.
     #[arg(long, value_name = "DIR", conflicts_with = "keep_guids")]
-    messages: Option<PathBuf>,
+    pub(super) messages: Option<PathBuf>,
     /// A cyrus.sha1s file with SHA-1s computed before. Without --messages its sizes alone are
     /// compared.
     #[arg(long, value_name = "FILE", conflicts_with = "keep_guids")]
-    sha1s: Option<PathBuf>,
+    pub(super) sha1s: Option<PathBuf>,
     /// Do to GUIDs what Cyrus itself does: pad 12 bytes to 20 with zeros, cut 20 to 12.
     #[arg(long)]
-    keep_guids: bool,
+    pub(super) keep_guids: bool,
     /// Below version 10: take the UUIDs from this older copy of the file, which gives its bytes
     /// back.
     #[arg(long, value_name = "OLDFILE")]
-    uuids_from: Option<PathBuf>,
+    pub(super) uuids_from: Option<PathBuf>,
     /// Drop what the version cannot hold: modseqs below 8, UUIDs below 7, option bits below 8.
     #[arg(long)]
-    lossy: bool,
+    pub(super) lossy: bool,
     /// Say what the file is, where its name does not tell.
     #[arg(long, value_name = "KIND", value_parser = parse_kind)]
-    kind: Option<FileKind>,
+    pub(super) kind: Option<FileKind>,
     /// Print the summary as JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     /// Print no summary.
     #[arg(long, short)]
-    quiet: bool,
+    pub(super) quiet: bool,
+    #[command(flatten)]
+    pub(super) mailbox: cutover::MailboxArgs,
 }
 
 /// Reads the value of `--kind`.
@@ -64,6 +84,10 @@ pub(super) fn parse_kind(text: &str) -> Result<FileKind, String> {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, Fail> {
+    if CUTOVER.contains(&args.to) {
+        return cutover::run(args, out, err);
+    }
+    args.mailbox.forbid()?;
     if args.uuids_from.is_some() && args.to >= 10 {
         return Err(Fail::new(
             Exit::Usage,

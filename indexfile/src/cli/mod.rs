@@ -2,6 +2,7 @@
 
 mod check;
 mod convert;
+mod cutover;
 mod diff;
 mod dump;
 mod fail;
@@ -25,7 +26,7 @@ struct Cli {
 enum Command {
     /// Print a file's header and records.
     Dump(dump::Args),
-    /// Write a file again in version 6 to 10.
+    /// Write a file again in version 6 to 10, or a mailbox's files as one of version 12 to 19.
     Convert(convert::Args),
     /// Tell what is wrong with a file, a mailbox or a tree; change nothing.
     Check(check::Args),

@@ -16,9 +16,14 @@ pub enum CutoverError {
     },
     /// A source that is not of version 10.
     #[error(
-        "{}: it has version {minor_version}; versions 12 to 19 are made from version 10 alone: \
-         upgrade the mailbox to 10 first",
-        path.display()
+        "{}: it has version {minor_version}; versions 12 to 19 are made from version 10 alone: {}",
+        path.display(),
+        if *minor_version > 10 {
+            "go on with Cyrus's own `reconstruct -V`, once `indexfile check --before-reconstruct` \
+             has nothing to say"
+        } else {
+            "upgrade the mailbox to 10 first"
+        }
     )]
     Version {
         /// The source.

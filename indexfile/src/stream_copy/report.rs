@@ -133,18 +133,32 @@ impl CopyReport {
     }
 }
 
+/// Why a single file of version 12 or later is neither read from nor made.
+fn later(from: u32, to: u32) -> String {
+    if from <= 10 {
+        return format!(
+            "version {to} is made from index, expunge file, seen record, header and cache \
+             together: `indexfile convert --to {to}` with all of them"
+        );
+    }
+    let upward = format!(
+        "version {from} becomes {to} by Cyrus's own `reconstruct -V {to}`, once `indexfile check \
+         --before-reconstruct` has nothing to say"
+    );
+    let downward = format!(
+        "there is no way from version {from} to {to} but the files of before, cyrus.index.OLD and \
+         cyrus.expunge.OLD, which are right until a newer server has written; Cyrus's own \
+         `reconstruct -V {to}` makes expunged messages live ones for 2.3"
+    );
+    if to > 10 { upward } else { downward }
+}
+
 /// A conversion that is refused before anything is written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConvertError {
     /// From or to version 12 and later.
-    #[error(
-        "{}: conversion from version {from} to {to} is left to Cyrus 2.5 or later, `reconstruct -V {to} MAILBOX` \
-         (3.2 to 3.12 fail between 10 and 12..17 with exit status 0: go through 9, `-V 9` then `-V {to}`): \
-         from version 12 on, seen state, expunged messages and annotations move between the index and other files, \
-         which this command does not touch",
-        path.display()
-    )]
+    #[error("{}: {}", path.display(), later(*from, *to))]
     ReadOnlyVersion {
         /// The input.
         path: PathBuf,
