@@ -11,6 +11,8 @@
 //! | [`client`] | the other end of the wire: an asynchronous connection with a deadline on everything |
 //! | [`transaction`] | the life of one locked mailbox as a state machine without I/O |
 //! | [`session`] | one connection's work: drives the state machine |
+//! | `queries` | what can be asked of a host without a lock |
+//! | [`locked`] | a locked mailbox, by which alone files are changed |
 //! | [`server`] | listens, and runs sessions off the reactor |
 //! | [`store`], [`fs`], [`mounts`] | from a mailbox name to open directories of file systems that are really there |
 //! | [`lock`] | header, index, expunge, in that order, with a bounded wait |
@@ -35,9 +37,12 @@ pub mod host;
 pub mod intent;
 pub mod lease;
 pub mod lock;
+pub mod locked;
 pub mod mounts;
 pub mod protocol;
+mod queries;
 pub mod refusal;
+mod scratch;
 pub mod served;
 pub mod server;
 pub mod session;

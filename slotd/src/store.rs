@@ -156,6 +156,19 @@ impl Store {
         }
     }
 
+    /// A mailbox that was found some time ago: the same directories, if these are still what its
+    /// name stands for; else it is looked for anew.
+    ///
+    /// # Errors
+    /// As of [`Store::find`].
+    pub fn refresh(&self, place: &Place, named: &Named) -> Result<Place, Refusal> {
+        self.check_mounts(place)?;
+        match self.check_directories(place) {
+            Ok(()) => Ok(place.clone()),
+            Err(_) => self.find(named),
+        }
+    }
+
     /// Finds a mailbox on whatever partition it is.
     fn search(&self, mailbox: &MailboxName) -> Result<Place, Refusal> {
         let mut found: Option<Place> = None;

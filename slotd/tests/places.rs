@@ -15,6 +15,7 @@ use common::{Store, lock, named};
 use indexfile::mailbox::ImapdConf;
 use slotd::client::ClientError;
 use slotd::protocol::{Clean, Code, Commit, ListRange, Twice, Upgrade, Verify};
+use slotd::store::Place;
 
 const MAILBOX: &str = "user.alice.expunged";
 const FILES: [&str; 4] = ["header", "index", "cache", "expunge"];
@@ -352,6 +353,33 @@ async fn a_mailbox_on_two_partitions_is_refused_as_such_unless_one_is_named() {
 }
 
 /// Empties a root, but for what every new file system has.
+/// In a command the name is resolved once, before the work that takes its time.
+#[test]
+fn a_mailbox_that_was_renamed_since_its_name_was_resolved_is_looked_for_anew() {
+    let store = Store::small(&[MAILBOX]);
+    let host = store.host(slotd::host::Options::default());
+    let of = named(MAILBOX);
+    let place = host.store.find(&of).unwrap();
+    let dirs = [store.meta(MAILBOX), store.spool(MAILBOX)];
+    for dir in &dirs {
+        fs::rename(dir, dir.with_extension("away")).unwrap();
+    }
+    let refusal = host.store.refresh(&place, &of).unwrap_err();
+    assert_eq!(refusal.code, Code::NoMailbox, "{refusal}");
+    for dir in &dirs {
+        fs::create_dir(dir).unwrap();
+        for entry in fs::read_dir(dir.with_extension("away")).unwrap() {
+            let from = entry.unwrap().path();
+            fs::copy(&from, dir.join(from.file_name().unwrap())).unwrap();
+        }
+    }
+    let header = |place: &Place| place.header.id("cyrus.header").unwrap();
+    let now = host.store.refresh(&place, &of).unwrap();
+    assert_ne!(header(&now), header(&place));
+    let again = host.store.refresh(&now, &of).unwrap();
+    assert!(std::sync::Arc::ptr_eq(&again.header, &now.header));
+}
+
 fn emptied(root: &Path, away: &Path) {
     fs::rename(root, away).unwrap();
     fs::create_dir(root).unwrap();

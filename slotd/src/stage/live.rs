@@ -8,7 +8,7 @@ use crate::fs::{Dir, OpenError};
 use crate::lock::MailboxLocks;
 use crate::protocol::{Code, Repair};
 use crate::refusal::Refusal;
-use crate::store::Place;
+use crate::store::{Place, Store};
 
 /// The live files of a mailbox, open and checked.
 #[derive(Debug)]
@@ -80,11 +80,25 @@ impl LiveFiles {
         Ok(index.map(|index| LiveFiles { index, expunge }))
     }
 
+    /// The same of a mailbox that has to be there.
+    ///
+    /// # Errors
+    /// As [`LiveFiles::look`]; or what has become of the mailbox.
+    pub fn without_locks(store: &Store, place: &Place) -> Result<LiveFiles, Refusal> {
+        let gone = || store.why_not_there(&place.mailbox, &place.partition);
+        LiveFiles::look(place)?.ok_or_else(gone)
+    }
+
     /// Both, index first.
     pub fn each(&self) -> impl Iterator<Item = &IndexFile> {
         [Some(&self.index), self.expunge.as_ref()]
             .into_iter()
             .flatten()
+    }
+
+    /// The same, by value.
+    pub fn into_each(self) -> impl Iterator<Item = IndexFile> {
+        [Some(self.index), self.expunge].into_iter().flatten()
     }
 
     /// The records of both files.

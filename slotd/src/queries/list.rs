@@ -13,9 +13,8 @@ use std::time::{Duration, Instant};
 use indexfile::mailbox::{ImapdConf, MailboxName, MetaFile, name_of_dir};
 use indexfile::walk::{self, Found, Leaves, Step, Tree, Walk, also_on};
 
-use super::Session;
 use crate::fs::Dir;
-use crate::protocol::{Code, ListRange, Listed, MAX_LINE, Named, Odd, OddKind, Reply, Twice};
+use crate::protocol::{Code, ListRange, Listed, MAX_LINE, Named, Odd, OddKind, Twice};
 use crate::refusal::Refusal;
 use crate::store::Store;
 
@@ -29,9 +28,9 @@ const MARGIN: usize = 4096;
 /// Room for what is odd, as it is on the wire; what does not fit is counted.
 const ODD_BYTES: usize = 4096;
 
-/// Where a walk is.
+/// Where a walk is: what a connection keeps from page to page.
 #[derive(Debug)]
-pub(super) struct Walker {
+pub struct Walker {
     /// Partitions still to come, the next one last.
     partitions: Vec<String>,
     current: Option<Part>,
@@ -68,58 +67,55 @@ struct Part {
     walk: Walk,
 }
 
-impl Session {
-    pub(super) fn list(&mut self, range: &ListRange) -> Result<Reply, Refusal> {
-        Ok(Reply::Ok(self.page(range)?.to_fields()))
-    }
-
-    /// A page of the walk.
-    pub(super) fn page(&mut self, range: &ListRange) -> Result<Listed, Refusal> {
-        let store = &self.host.store;
-        let mut walker = match self.walker.take() {
-            Some(walker) if walker.last == range.after && walker.last.is_some() => walker,
-            _ => Walker::start(store, range.after.as_ref())?,
-        };
-        let max = range
-            .max
-            .map_or(MAX_NAMES, |m| (m as usize).clamp(1, MAX_NAMES));
-        let begun = Instant::now();
-        let mut page = Listed::default();
-        let mut bytes = 0;
-        while let Some((partition, mailbox)) = walker.next(store)? {
-            if !page.names.is_empty() && partition != page.partition {
-                // A page holds mailboxes of one partition.
-                walker.pending = Some((partition, mailbox));
-                page.next.clone_from(&walker.last);
-                break;
-            }
-            page.partition.clone_from(&partition);
-            let partitions = also_on(store.conf(), store.partitions(), &mailbox, &partition);
-            if !partitions.is_empty() {
-                let twice = Twice {
-                    mailbox: mailbox.clone(),
-                    partitions,
-                };
-                bytes += twice.wire_len();
-                page.twice.push(twice);
-            }
-            // Escaped a name is at most three times as long.
-            bytes += 3 * mailbox.to_string().len() + 1;
-            page.names.push(mailbox.clone());
-            walker.last = Some(Named {
-                mailbox,
-                partition: Some(partition),
-            });
-            if page.names.len() >= max || is_full(bytes, begun.elapsed()) {
-                page.next.clone_from(&walker.last);
-                break;
-            }
+/// `LIST`: a page of the walk. One that goes on where the last ended takes `at`; any other begins
+/// anew.
+///
+/// # Errors
+/// A partition is not there, or the mailbox to begin after is not.
+pub fn page(store: &Store, at: &mut Option<Walker>, range: &ListRange) -> Result<Listed, Refusal> {
+    let mut walker = match at.take() {
+        Some(walker) if walker.last == range.after && walker.last.is_some() => walker,
+        _ => Walker::start(store, range.after.as_ref())?,
+    };
+    let max = range
+        .max
+        .map_or(MAX_NAMES, |m| (m as usize).clamp(1, MAX_NAMES));
+    let begun = Instant::now();
+    let mut page = Listed::default();
+    let mut bytes = 0;
+    while let Some((partition, mailbox)) = walker.next(store)? {
+        if !page.names.is_empty() && partition != page.partition {
+            // A page holds mailboxes of one partition.
+            walker.pending = Some((partition, mailbox));
+            page.next.clone_from(&walker.last);
+            break;
         }
-        let odd = std::mem::take(&mut walker.odd);
-        (page.odd, page.odd_list) = (odd.count, odd.named);
-        self.walker = page.next.is_some().then_some(walker);
-        Ok(page)
+        page.partition.clone_from(&partition);
+        let partitions = also_on(store.conf(), store.partitions(), &mailbox, &partition);
+        if !partitions.is_empty() {
+            let twice = Twice {
+                mailbox: mailbox.clone(),
+                partitions,
+            };
+            bytes += twice.wire_len();
+            page.twice.push(twice);
+        }
+        // Escaped a name is at most three times as long.
+        bytes += 3 * mailbox.to_string().len() + 1;
+        page.names.push(mailbox.clone());
+        walker.last = Some(Named {
+            mailbox,
+            partition: Some(partition),
+        });
+        if page.names.len() >= max || is_full(bytes, begun.elapsed()) {
+            page.next.clone_from(&walker.last);
+            break;
+        }
     }
+    let odd = std::mem::take(&mut walker.odd);
+    (page.odd, page.odd_list) = (odd.count, odd.named);
+    *at = page.next.is_some().then_some(walker);
+    Ok(page)
 }
 
 /// Whether a page that has a name already ends here: another one may not fit, or it has taken long

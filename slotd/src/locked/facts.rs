@@ -7,9 +7,8 @@ use std::os::unix::fs::FileExt;
 use indexfile::layout;
 use indexfile::{FileKind, HeaderField, IndexFile};
 
-use super::not_locked;
 use crate::lock::MailboxLocks;
-use crate::protocol::MailboxFacts;
+use crate::protocol::{Code, MailboxFacts};
 use crate::refusal::Refusal;
 
 /// What `LOCK` answers, from the headers alone.
@@ -36,7 +35,8 @@ pub(super) fn facts(locks: &MailboxLocks, uniqueid: &str) -> Result<MailboxFacts
             uidvalidity,
         }))
     };
-    let index = peek(FileKind::Index)?.ok_or_else(not_locked)?;
+    let index = peek(FileKind::Index)?;
+    let index = index.ok_or_else(|| Refusal::new(Code::State, "cyrus.index is not locked"))?;
     let expunge = peek(FileKind::Expunge)?;
     Ok(MailboxFacts {
         mailbox: locks.place.mailbox.clone(),

@@ -1,0 +1,128 @@
+//! The intent of a transaction: written as soon as its files are known, durable before any of them
+//! has a name.
+//!
+//! What `PREPARE` made is known when the locks are held, so the intent is on its way to stable
+//! storage while the controller reads `LOCK`'s answer and while the live files are compared. Else
+//! it sets out when the new files are complete, beside their own syncs. If it turns out to be about
+//! other files it is ended, and another is begun. A crash leaves an open intent of which nothing
+//! was renamed, which recovery closes.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use indexfile::{FileKind, IoContext};
+
+use crate::aside::Aside;
+use crate::fs::Identity;
+use crate::host::Host;
+use crate::intent::{Begun, Direction, Intent, IntentFile, LogError};
+use crate::lock::MailboxLocks;
+use crate::protocol::{Code, Rehash};
+use crate::refusal::Refusal;
+use crate::stage::{Prepared, Stage};
+
+/// An intent that is being brought to stable storage.
+#[derive(Debug)]
+pub(super) struct WriteIntent {
+    intent: Intent,
+    begun: Begun,
+    durable: Aside<Result<(), LogError>>,
+}
+
+impl WriteIntent {
+    pub(super) fn begin(host: &Arc<Host>, intent: Intent) -> Result<WriteIntent, LogError> {
+        let begun = host.log.start(intent.clone())?;
+        let host = Arc::clone(host);
+        let durable = Aside::begin(move || host.log.wait(begun));
+        Ok(WriteIntent {
+            intent,
+            begun,
+            durable,
+        })
+    }
+
+    /// Its id in the log.
+    pub(super) fn id(&self) -> u64 {
+        self.begun.id
+    }
+
+    /// Whether it is this one, ids apart.
+    pub(super) fn is(&self, intent: &Intent) -> bool {
+        self.intent == *intent
+    }
+
+    /// Returns when it is on stable storage.
+    pub(super) fn wait(self) -> Result<(), Refusal> {
+        let lost = || Refusal::new(Code::Io, "the sync of the intent log ended badly");
+        Ok(self.durable.join().ok_or_else(lost)??)
+    }
+}
+
+/// Of what was prepared, in a mailbox whose index is of version `from`.
+pub(super) fn of_prepared(
+    locks: &MailboxLocks,
+    prepared: &Prepared,
+    from: u32,
+) -> Result<Intent, Refusal> {
+    let successors = prepared.successors().io_context("stat", locks.place.path());
+    let (files, uuids_old) = successors?;
+    let want = prepared.wants();
+    Ok(Intent {
+        uuids_old,
+        rehash: want.rehash == Some(Rehash::Fix),
+        run: want.run,
+        ..of(locks, (from, want.version), files.into_iter().map(Ok))?
+    })
+}
+
+/// Of what is staged.
+pub(super) fn of_stage(
+    locks: &MailboxLocks,
+    stage: &Stage,
+    direction: Direction,
+    run: u64,
+) -> Result<Intent, Refusal> {
+    let files = stage.files.iter();
+    let files = files.map(|f| Ok((f.kind, identity(locks, f.kind, &f.made.file)?)));
+    Ok(Intent {
+        direction,
+        uuids_old: stage.uuids_old,
+        rehash: stage.rehash == Some(Rehash::Fix),
+        run,
+        ..of(locks, (stage.report.from, stage.report.to), files)?
+    })
+}
+
+/// Of these files, each to take the place of the one that is locked.
+fn of(
+    locks: &MailboxLocks,
+    (from, to): (u32, u32),
+    files: impl Iterator<Item = Result<(FileKind, Identity), Refusal>>,
+) -> Result<Intent, Refusal> {
+    let file = |file: Result<(FileKind, Identity), Refusal>| {
+        let (kind, new) = file?;
+        let not_locked = || Refusal::new(Code::State, format!("{kind} is not locked"));
+        let live = locks.file(kind).ok_or_else(not_locked)?;
+        let old = identity(locks, kind, &live.file)?;
+        let kind = kind.into();
+        Ok::<_, Refusal>(IntentFile { kind, old, new })
+    };
+    Ok(Intent {
+        id: 0,
+        mailbox: locks.place.mailbox.to_string(),
+        partition: locks.place.partition.clone(),
+        from,
+        to,
+        direction: Direction::Commit,
+        drop_old: false,
+        uuids_old: false,
+        rehash: false,
+        run: 0,
+        files: files.map(file).collect::<Result<_, _>>()?,
+    })
+}
+
+fn identity(locks: &MailboxLocks, kind: FileKind, file: &File) -> Result<Identity, Refusal> {
+    let path = locks.place.directory_of(kind).path_of(kind.file_name());
+    Ok(Identity::of(file).io_context("stat", &path)?)
+}

@@ -1,0 +1,41 @@
+//! What can be asked of a host without a lock: each command a function of the [`Host`], in a file
+//! of its own.
+//!
+//! Nothing here changes a file or waits for a lock, so a crash leaves nothing. What is asked of a
+//! mailbox that is staged (`GUIDS`, `DIGESTS`) takes its [`Listing`](crate::stage::Listing).
+
+mod find;
+mod guids;
+mod list;
+mod preflight;
+mod sha1s;
+mod status;
+mod verify;
+
+pub use find::find;
+pub use guids::{digests, guids};
+pub use list::{Walker, page};
+pub use preflight::preflight;
+pub use sha1s::{fetch_sha1s, sha1s};
+pub use status::status;
+pub use verify::verify;
+
+use crate::host::Host;
+use crate::protocol::{Greeting, PROTOCOL_VERSION};
+
+/// `HELLO`, and the answer to `REGISTER`: `left` are the journals that left something open.
+#[must_use]
+pub fn hello(host: &Host, left: Option<String>) -> Greeting {
+    Greeting {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        protocol: PROTOCOL_VERSION,
+        host_id: host.host_id.clone(),
+        draining: host.is_draining(),
+        failed: host.log.usable_now().is_err(),
+        capacity: Some(host.capacity()),
+        served: host.served.served().as_str().to_owned(),
+        stopped: host.served.is_stopped(),
+        rehash: true,
+        left,
+    }
+}

@@ -1,0 +1,66 @@
+//! What this host can do: room, limits, privileges, mounts. Looks only, and takes no lock.
+
+use std::path::Path;
+
+use rustix::fs::{Access, AtFlags, CWD};
+use rustix::process::{Resource, getrlimit};
+
+use crate::host::Host;
+use crate::protocol::{Code, HostFacts, RootFacts};
+
+/// Whether this process may give a file to another owner.
+pub(super) fn may_chown() -> bool {
+    const CAP_CHOWN: u64 = 1;
+    // What the kernel says counts; where /proc is missing, being root.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|l| l.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    effective.map_or_else(
+        || rustix::process::geteuid().is_root(),
+        |caps| caps & CAP_CHOWN != 0,
+    )
+}
+
+/// `PREFLIGHT`.
+#[must_use]
+pub fn preflight(host: &Host) -> HostFacts {
+    let store = &host.store;
+    let (roots, written) = (store.roots(), store.index_roots());
+    HostFacts {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        nofile: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
+        chown: may_chown(),
+        roots: roots
+            .iter()
+            .map(|root| root_facts(host, root, written.contains(root)))
+            .collect(),
+        open: crate::served::holder(&roots).map(|holder| holder.to_string()),
+    }
+}
+
+fn root_facts(host: &Host, root: &Path, written: bool) -> RootFacts {
+    let mut facts = RootFacts {
+        path: root.to_string_lossy().into_owned(),
+        device: 0,
+        free: 0,
+        written,
+        trouble: None,
+    };
+    // First, since it has a bound: what follows hangs where the file system does.
+    if let Err(refusal) = host.store.mounts().check(root) {
+        facts.trouble = Some(refusal.code);
+        return facts;
+    }
+    let writable = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    if rustix::fs::accessat(CWD, root, writable, AtFlags::EACCESS).is_err() {
+        facts.trouble = Some(Code::Denied);
+    }
+    match (rustix::fs::stat(root), rustix::fs::statvfs(root)) {
+        (Ok(stat), Ok(room)) => {
+            facts.device = stat.st_dev;
+            facts.free = room.f_bavail.saturating_mul(room.f_frsize);
+        }
+        _ => facts.trouble = facts.trouble.or(Some(Code::Io)),
+    }
+    facts
+}

@@ -1,0 +1,146 @@
+//! `VERIFY`: the GUIDs of a mailbox against its messages.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use indexfile::{Guid, IndexFile, ReadError};
+use precompute::hash::Kernel;
+use precompute::hash::lanes::Lanes;
+use precompute::message::{Hasher, MessageError};
+
+use super::status::findings;
+use crate::host::Host;
+use crate::protocol::{Code, GuidEntry, Verified, Verify};
+use crate::refusal::Refusal;
+use crate::stage::{Listing, LiveFiles, Until, sources, spool};
+use crate::store::Place;
+
+/// Messages that are compared at a time.
+const BATCH: usize = 4096;
+
+/// What is wrong with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Bad {
+    Guid,
+    Missing,
+    Size,
+    Unreadable,
+}
+
+impl Bad {
+    fn word(self) -> &'static str {
+        match self {
+            Bad::Guid => "guid",
+            Bad::Missing => "missing",
+            Bad::Size => "size",
+            Bad::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// `VERIFY`.
+///
+/// # Errors
+/// The mailbox, or a file of it, cannot be read; or `cancel` was set.
+pub fn verify(host: &Host, verify: &Verify, cancel: &AtomicBool) -> Result<Verified, Refusal> {
+    let place = host.store.find(&verify.of)?;
+    let live = LiveFiles::without_locks(&host.store, &place)?;
+    let expunge = live.expunge.as_ref();
+    let mut verified = Verified {
+        index: live.index.minor_version(),
+        expunge: expunge.map(IndexFile::minor_version),
+        messages: live.num_records(),
+        checked: 0,
+        old: 0,
+        bad: 0,
+        list: Vec::new(),
+        findings: findings(&live),
+        digest: Guid::NULL,
+        uniqueid: sources::uniqueid_of(&place)?,
+    };
+    let listing = Listing::of(live.into_each())?;
+    verified.digest = listing.summed()?.digester.finish();
+    let mut wanted = 0_u32;
+    for entry in listing.from(0)? {
+        let old = entry?.guid.is_old_style();
+        verified.old += u32::from(old);
+        wanted += u32::from(!old);
+    }
+    // Spread evenly over the mailbox.
+    let step = match verify.sample {
+        Some(0) => return Ok(verified),
+        Some(sample) => wanted.div_ceil(sample).max(1),
+        None => 1,
+    };
+    let mut sample = listing
+        .from(0)?
+        .filter(|e| e.as_ref().map_or(true, |e| !e.guid.is_old_style()))
+        .step_by(step as usize);
+    let mut bad: Vec<(u32, Bad)> = Vec::new();
+    loop {
+        let some = sample.by_ref().take(BATCH);
+        let some = some.collect::<Result<Vec<GuidEntry>, ReadError>>()?;
+        if some.is_empty() {
+            break;
+        }
+        verified.checked += compare(&place, &some, &mut bad, cancel)?;
+    }
+    if !bad.is_empty() {
+        // It may have been expunged and cleaned up while we read.
+        let now = LiveFiles::without_locks(&host.store, &place)?;
+        let now = Listing::of(now.into_each())?;
+        bad.sort_unstable();
+        let mut still = Vec::new();
+        let mut at = 0;
+        for entry in now.from(0)? {
+            let uid = entry?.uid;
+            while bad.get(at).is_some_and(|(bad, _)| *bad < uid) {
+                at += 1;
+            }
+            while let Some(bad) = bad.get(at).filter(|(bad, _)| *bad == uid) {
+                still.push(*bad);
+                at += 1;
+            }
+        }
+        bad = still;
+    }
+    verified.bad = u32::try_from(bad.len()).unwrap_or(u32::MAX);
+    let list = bad.iter().take(Verified::MAX);
+    verified.list = list
+        .map(|(uid, why)| format!("{uid}:{}", why.word()))
+        .collect();
+    Ok(verified)
+}
+
+/// Compares some messages with their records; returns how many, and adds those that differ to
+/// `bad`.
+fn compare(
+    place: &Place,
+    entries: &[GuidEntry],
+    bad: &mut Vec<(u32, Bad)>,
+    cancel: &AtomicBool,
+) -> Result<u32, Refusal> {
+    let spool = spool(place)?;
+    let by_uid: HashMap<u32, &GuidEntry> = entries.iter().map(|e| (e.uid, e)).collect();
+    let mut uids: Vec<u32> = by_uid.keys().copied().collect();
+    uids.sort_unstable();
+    let mut checked = 0;
+    let sink = |uid: u32, result: Result<precompute::message::Hashed, MessageError>| {
+        checked += 1;
+        let entry = by_uid.get(&uid);
+        let why = match result {
+            Ok(hashed) if entry.is_some_and(|e| e.size != hashed.size) => Bad::Size,
+            Ok(hashed) if entry.is_some_and(|e| e.guid != hashed.guid) => Bad::Guid,
+            Ok(_) => return,
+            Err(MessageError::Missing { .. }) => Bad::Missing,
+            Err(_) => Bad::Unreadable,
+        };
+        bad.push((uid, why));
+    };
+    Hasher::new(&spool, uids.iter().copied(), sink, Until(cancel, None))
+        .run(&mut Lanes::new(Kernel::detect()));
+    if cancel.load(Ordering::Relaxed) {
+        return Err(Refusal::new(Code::Expired, "VERIFY was cut short"));
+    }
+    Ok(checked)
+}
