@@ -342,6 +342,33 @@ fn a_mailbox_that_a_damaged_record_may_be_about_is_refused_until_the_operator_ha
 }
 
 #[test]
+fn a_damaged_record_that_names_a_mailbox_refuses_it_also_where_nothing_looks_open() {
+    // All was renamed: only the name in the record says that it is about this mailbox.
+    let store = Store::cyrus_2_3_9();
+    let host = store.host(Options::default());
+    die_in_commit(&host, "default", Died::Renamed, Direction::Commit);
+    drop(host);
+    for leftover in [
+        "cyrus.index.OLD.reguid-prev",
+        "cyrus.expunge.OLD.reguid-prev",
+    ] {
+        assert!(!store.meta(MAILBOX).join(leftover).exists());
+    }
+    let log = store.state().join("intents.log");
+    let text = std::fs::read_to_string(&log).unwrap();
+    let damaged = text.replacen("\"partition\"", "\"partitiom\"", 1);
+    assert_ne!(damaged, text);
+    std::fs::write(&log, damaged).unwrap();
+    let before = store.meta_files();
+    let host = store.host(Options::default());
+    let refusal = locked(&host, MAILBOX).unwrap_err();
+    assert_eq!(refusal.code, Code::Damaged);
+    assert!(refusal.text.contains(MAILBOX), "{refusal}");
+    locked(&host, "user.bob").unwrap();
+    assert_eq!(store.meta_files(), before);
+}
+
+#[test]
 fn an_intent_of_a_mailbox_that_was_deleted_is_settled() {
     let store = Store::cyrus_2_3_9();
     let host = store.host(Options::default());

@@ -306,6 +306,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_of_a_root_that_has_no_mount_point_is_said_of_it_alone() {
+        let tmp = tempfile::tempdir().unwrap();
+        let [root, other] = ["one", "other"].map(|name| tmp.path().join(name));
+        std::fs::create_dir(&root).unwrap();
+        std::fs::create_dir(&other).unwrap();
+        let (state, mounts) = mounts(&root, None);
+        let file = state.path().join(table::FILE_NAME);
+        let change = |f: &dyn Fn(&mut Table)| Table::change(&file, f).unwrap();
+        change(&|t| t.note(&other, None));
+        let set = |to| change(&|t| t.set_state(&root, to).unwrap());
+        set(MountState::Offline);
+        let refused = mounts.check(&root).unwrap_err();
+        assert_eq!(refused.code, Code::Unmounted);
+        let text = format!("{} is set offline", root.display());
+        assert!(refused.text.contains(&text), "{refused}");
+        mounts.check(&other).unwrap();
+        // Another process reads it so too, also where the root is not there any more.
+        std::fs::remove_dir(&root).unwrap();
+        set(MountState::Ignore);
+        Mounts::open(state.path()).unwrap().check(&root).unwrap();
+        set(MountState::Online);
+        assert_eq!(mounts.check(&root).unwrap_err().code, Code::Unmounted);
+        std::fs::create_dir(&root).unwrap();
+        mounts.check(&root).unwrap();
+        let unknown = tmp.path().join("unknown");
+        change(&|t| assert!(t.set_state(&unknown, MountState::Offline).is_err()));
+    }
+
+    #[test]
     fn a_root_that_hangs_freezes_no_other_root() {
         let (release, released) = std::sync::mpsc::channel::<()>();
         let released = Mutex::new(released);
