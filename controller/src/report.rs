@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::journal::{Filter, Journal, JournalError, MailboxId, RunInfo, Totals};
+use crate::journal::{Filter, Journal, JournalError, RunInfo, Totals, Verb, for_each_row};
 use crate::run::{Histogram, LockMs};
 
-const PAGE: u32 = 1000;
 /// Points of the curve of the rate over time.
 const POINTS: u8 = 20;
 
@@ -48,6 +47,9 @@ pub struct Story {
     pub run: i64,
     /// `upgrade`, `downgrade` or `rollback`.
     pub command: &'static str,
+    /// The same.
+    #[serde(skip)]
+    pub verb: Verb,
     /// The index version wanted; 0 in a rollback.
     pub to: u8,
     /// The run that a rollback undoes.
@@ -58,30 +60,9 @@ pub struct Story {
     pub started_at: i64,
     /// Milliseconds since 1970; `None`: not finished.
     pub finished_at: Option<i64>,
-    /// Mailboxes.
-    pub mailboxes: u64,
-    /// Done.
-    pub upgraded: u64,
-    /// Nothing was to do.
-    pub unchanged: u64,
-    /// As before.
-    pub rolled_back: u64,
-    /// Open transactions, but for those that wait.
-    pub in_doubt: u64,
-    /// Decided, and left open until their partition is mounted.
-    pub waiting: u64,
-    /// To be done.
-    pub pending: u64,
-    /// Deleted meanwhile.
-    pub gone: u64,
-    /// Records.
-    pub messages: u64,
-    /// GUIDs from cyrus.sha1s.
-    pub cached: u64,
-    /// GUIDs computed.
-    pub hashed: u64,
-    /// UIDs on one host only.
-    pub lag: u64,
+    /// What it amounts to; in doubt is all that is open and does not wait.
+    #[serde(flatten)]
+    pub totals: Totals,
     /// Finished attempts.
     pub attempts: u64,
     /// Percentiles of lock times.
@@ -112,28 +93,13 @@ impl Story {
     ) -> Result<Self, JournalError> {
         let totals = journal.totals(run.id)?;
         let mut teller = Teller::new(run, slowest);
-        let mut after = MailboxId(0);
         // Two passes: the curve needs to know when the run ended.
         let mut end = run.started_ms + 1;
-        loop {
-            let page = journal.page(run.id, Filter::All, after, PAGE)?;
-            let Some(last) = page.last() else { break };
-            after = last.id;
-            end = page
-                .iter()
-                .filter_map(|r| r.finished_ms)
-                .fold(end, i64::max);
-        }
-        after = MailboxId(0);
-        loop {
-            let page = journal.page(run.id, Filter::All, after, PAGE)?;
-            let Some(last) = page.last() else { break };
-            after = last.id;
-            for row in &page {
-                teller.row(row, end);
-            }
-        }
-        Ok(teller.story(run, &totals, end))
+        for_each_row(journal, run.id, Filter::All, |row| {
+            end = end.max(row.finished_ms.unwrap_or(end));
+        })?;
+        for_each_row(journal, run.id, Filter::All, |row| teller.row(row, end))?;
+        Ok(teller.story(run, totals, end))
     }
 
     /// For a person.
@@ -147,22 +113,12 @@ impl Story {
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "Run {}: {}", self.run, self.task)?;
-        writeln!(
-            out,
-            "Mailboxes: {}; done {}, unchanged {}, rolled back {}, in doubt {}, waiting for a partition {}, pending {}, gone {}",
-            self.mailboxes,
-            self.upgraded,
-            self.unchanged,
-            self.rolled_back,
-            self.in_doubt,
-            self.waiting,
-            self.pending,
-            self.gone
-        )?;
+        let t = &self.totals;
+        writeln!(out, "{}", t.sentence(self.verb))?;
         writeln!(
             out,
             "Messages: {}; GUIDs from cyrus.sha1s {}, computed {}; on one host only {}; attempts {}",
-            self.messages, self.cached, self.hashed, self.lag, self.attempts
+            t.messages, t.cached, t.hashed, t.lag, self.attempts
         )?;
         let seconds = self.rate_slice_seconds * f64::from(POINTS);
         writeln!(
@@ -260,11 +216,7 @@ impl Teller {
     fn row(&mut self, row: &crate::journal::Row, end: i64) {
         use crate::journal::State;
         self.attempts += u64::from(row.attempts);
-        row.figures
-            .lock_us
-            .iter()
-            .flatten()
-            .for_each(|us| self.held.add(*us));
+        self.held.add_row(row);
         if let (Some(at), false) = (row.finished_ms, row.state == State::Pending) {
             let span = (end - self.started_ms).max(1);
             let slice = (at - self.started_ms).clamp(0, span - 1) * i64::from(POINTS) / span;
@@ -302,27 +254,20 @@ impl Teller {
         }
     }
 
-    fn story(self, run: &RunInfo, t: &Totals, end: i64) -> Story {
+    fn story(self, run: &RunInfo, totals: Totals, end: i64) -> Story {
         Story {
             run: run.id.0,
             command: run.spec.verb.as_str(),
+            verb: run.spec.verb,
             to: run.spec.to,
             undoes: run.spec.undoes.map(|run| run.0),
             task: run.spec.task(),
             started_at: run.started_ms,
             finished_at: run.finished_ms,
-            mailboxes: t.mailboxes,
-            upgraded: t.upgraded,
-            unchanged: t.unchanged,
-            rolled_back: t.rolled_back,
-            in_doubt: t.open - t.waiting,
-            waiting: t.waiting,
-            pending: t.pending,
-            gone: t.gone,
-            messages: t.messages,
-            cached: t.cached,
-            hashed: t.hashed,
-            lag: t.lag,
+            totals: Totals {
+                in_doubt: totals.open - totals.waiting,
+                ..totals
+            },
             attempts: self.attempts,
             lock_ms: self.held.lock_ms(),
             lock_histogram: self.held.rows().collect(),
@@ -347,23 +292,8 @@ fn per_second(count: u64, seconds: f64) -> f64 {
 
 /// Milliseconds since 1970 as date and time of day.
 fn utc(ms: i64) -> String {
-    let days = ms.div_euclid(86_400_000);
-    let s = ms.rem_euclid(86_400_000) / 1000;
-    // The calendar repeats every 400 years of 146097 days; years begin in March, so that a leap day
-    // is the last.
-    let shifted = days + 719_468;
-    let (era, day) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let (d, m) = (day - (153 * month + 2) / 5 + 1, (month + 2) % 12 + 1);
-    let y = year + era * 400 + i64::from(m <= 2);
-    format!(
-        "{y:04}-{m:02}-{d:02} {:02}:{:02}:{:02} UTC",
-        s / 3600,
-        s / 60 % 60,
-        s % 60
-    )
+    let time = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
+    time.strftime("%F %T UTC").to_string()
 }
 
 #[cfg(test)]
@@ -372,7 +302,7 @@ mod tests {
     use indexfile::mailbox::MailboxName;
 
     use crate::journal::memory::MemoryJournal;
-    use crate::journal::{Attempt, Change, Durability, Ended, Figures, Listed, RunSpec, Verb};
+    use crate::journal::{Attempt, Change, Durability, Ended, Figures, Listed, RunSpec};
     use crate::two_phase::Reason;
 
     #[test]
@@ -433,9 +363,9 @@ mod tests {
         let story = Story::collect(&journal, &info, 2).unwrap();
         assert_eq!(
             (
-                story.upgraded,
-                story.rolled_back,
-                story.messages,
+                story.totals.upgraded,
+                story.totals.rolled_back,
+                story.totals.messages,
                 story.attempts
             ),
             (9, 1, 30, 10)
@@ -449,7 +379,7 @@ mod tests {
         for part in [
             "Run 1: upgrade to version 10",
             "Begun 1970-01-01 00:00:01 UTC; not finished",
-            "done 9",
+            "10 mailboxes: 9 upgraded, 0 unchanged, 1 rolled back",
             "Failed, damaged: 1 mailbox(es): run `indexfile check`",
             "for example user.u9: cyrus.index: short",
             "longest 10.00 ms",

@@ -228,6 +228,7 @@ impl Observer for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Totals;
 
     #[test]
     fn what_does_not_fit_is_cut_and_shows_it() {
@@ -241,7 +242,12 @@ mod tests {
     #[test]
     fn a_run_that_waits_says_why_and_one_that_works_says_how_fast() {
         let control = Control::new(4);
-        control.begins(1, 100, 50);
+        let totals = Totals {
+            mailboxes: 100,
+            pending: 50,
+            ..Totals::default()
+        };
+        control.begins(1, &totals);
         assert!(
             notes(&control.live()).starts_with("0/s, ETA unknown"),
             "{}",

@@ -64,7 +64,7 @@ pub(super) fn status(args: &StatusArgs) -> Result<Exit, Fail> {
         // Nobody there is the usual case, and no error here.
         let live = ask(&socket_path(&args.state.state), &Ask::Status).ok();
         if args.json {
-            let mut value = status_json(&run, &totals);
+            let mut value = status_json(&run, &totals)?;
             value["running"] = live.unwrap_or_default();
             text::json(&value)?;
             return Ok(Exit::Ok);
@@ -80,29 +80,22 @@ pub(super) fn status(args: &StatusArgs) -> Result<Exit, Fail> {
     }
 }
 
-fn status_json(run: &RunInfo, t: &Totals) -> serde_json::Value {
-    serde_json::json!({
-        "run": run.id.0,
-        "command": run.spec.verb.as_str(),
-        "to": run.spec.to,
-        "undoes": run.spec.undoes.map(|run| run.0),
-        "master": run.spec.master,
-        "replica": run.spec.replica,
-        "started_at": run.started_ms,
-        "finished_at": run.finished_ms,
-        "mailboxes": t.mailboxes,
-        "upgraded": t.upgraded,
-        "unchanged": t.unchanged,
-        "rolled_back": t.rolled_back,
-        "pending": t.pending,
-        "open": t.open,
-        "in_doubt": t.in_doubt,
-        "waiting": t.waiting,
-        "gone": t.gone,
-        "messages": t.messages,
-        "cached": t.cached,
-        "hashed": t.hashed,
-    })
+fn status_json(run: &RunInfo, totals: &Totals) -> Result<serde_json::Value, Fail> {
+    let mut value = serde_json::to_value(totals).map_err(std::io::Error::from)?;
+    for (key, of_run) in [
+        ("run", run.id.0.into()),
+        ("command", run.spec.verb.as_str().into()),
+        ("to", run.spec.to.into()),
+        ("undoes", run.spec.undoes.map(|run| run.0).into()),
+        ("master", run.spec.master.as_str().into()),
+        ("replica", run.spec.replica.as_deref().into()),
+        ("started_at", run.started_ms.into()),
+        ("finished_at", run.finished_ms.into()),
+        ("open", totals.open.into()),
+    ] {
+        value[key] = of_run;
+    }
+    Ok(value)
 }
 
 fn status_text(run: &RunInfo, t: &Totals) -> String {
@@ -119,20 +112,12 @@ fn status_text(run: &RunInfo, t: &Totals) -> String {
         "not finished"
     };
     format!(
-        "run {}: {}, {state}, begun {} ago\n\
-         {} mailboxes: {} done, {} unchanged, {} pending, {} rolled back, {} open, {} in doubt, {} waiting for a partition, {} gone",
+        "run {}: {}, {state}, begun {} ago\n{}, {} open",
         run.id.0,
         run.spec.task(),
         text::duration(took),
-        t.mailboxes,
-        t.upgraded,
-        t.unchanged,
-        t.pending,
-        t.rolled_back,
-        t.open,
-        t.in_doubt,
-        t.waiting,
-        t.gone
+        t.sentence(run.spec.verb),
+        t.open
     )
 }
 

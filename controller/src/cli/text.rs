@@ -5,14 +5,12 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use super::Fail;
-use crate::journal::{Filter, Journal, MailboxId, Row, RunId, State, Verb};
+use crate::journal::{Filter, Journal, Row, RunId, State, Verb, for_each_row};
 use crate::run::Summary;
 use crate::two_phase::Reason;
 
-/// How many failures a run tells in a line each at its end.
-const TOLD: u64 = 100;
-/// Rows per page.
-pub(super) const PAGE: u32 = 1000;
+/// How many failures a run names in a line each at its end.
+const PRINTED: u64 = 100;
 
 /// A line on standard error. If nobody reads it, nothing can be done about it.
 pub(super) fn note(text: &str) {
@@ -43,51 +41,30 @@ pub(super) type Failures = BTreeMap<Reason, u64>;
 /// Counts what failed in a run and, if asked, prints a line each on standard error.
 pub(super) fn failures(journal: &dyn Journal, run: RunId, print: bool) -> Result<Failures, Fail> {
     let mut counts = Failures::new();
-    let mut told = 0;
-    for_each(
-        journal,
-        run,
-        &[
-            State::Decided,
-            State::Reversing,
-            State::RolledBack,
-            State::Pending,
-        ],
-        |row| {
+    let mut printed = 0;
+    let failed = [
+        State::Decided,
+        State::Reversing,
+        State::RolledBack,
+        State::Pending,
+    ];
+    for state in failed {
+        for_each_row(journal, run, Filter::In(state), |row| {
             let Some(reason) = row.reason else { return };
             *counts.entry(reason).or_default() += 1;
-            told += 1;
-            if print && told <= TOLD {
+            printed += 1;
+            if print && printed <= PRINTED {
                 note(&failure(row));
             }
-        },
-    )?;
-    if print && told > TOLD {
+        })?;
+    }
+    if print && printed > PRINTED {
         note(&format!(
             "and {} more; `controller report --failed` names them",
-            told - TOLD
+            printed - PRINTED
         ));
     }
     Ok(counts)
-}
-
-/// Pages through the mailboxes of a run that are in one of these states.
-pub(super) fn for_each(
-    journal: &dyn Journal,
-    run: RunId,
-    states: &[State],
-    mut visit: impl FnMut(&Row),
-) -> Result<(), Fail> {
-    for state in states {
-        let mut after = MailboxId(0);
-        loop {
-            let page = journal.page(run, Filter::In(*state), after, PAGE)?;
-            let Some(last) = page.last() else { break };
-            after = last.id;
-            page.iter().for_each(&mut visit);
-        }
-    }
-    Ok(())
 }
 
 /// One line about a mailbox that failed.
@@ -119,27 +96,10 @@ pub(super) fn summary_json(
 
 /// The summary for a person.
 pub(super) fn summary(verb: Verb, s: &Summary) -> String {
-    let done = match verb {
-        Verb::Upgrade => "upgraded",
-        Verb::Downgrade => "downgraded",
-        Verb::Rollback => "brought back",
-    };
-    let mut text = format!(
-        "{} mailboxes: {} {done}, {} unchanged, {} rolled back, {} in doubt",
-        s.mailboxes, s.upgraded, s.unchanged, s.rolled_back, s.in_doubt
-    );
+    let mut text = s.totals.sentence(verb);
     // Writing to a String cannot fail.
-    let more = [
-        (s.wrong_guid, "with wrong GUIDs"),
-        (s.waiting, "decided and waiting for a partition"),
-        (s.pending, "not done"),
-        (s.gone, "gone"),
-        (s.left_alone, "left as they are"),
-    ];
-    for (count, what) in more {
-        if count > 0 {
-            let _ = write!(text, ", {count} {what}");
-        }
+    if s.left_alone > 0 {
+        let _ = write!(text, ", {} left as they are", s.left_alone);
     }
     let _ = write!(
         text,
@@ -238,6 +198,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::journal::Totals;
+
+    fn of(totals: Totals) -> Summary {
+        Summary {
+            totals,
+            ..Summary::default()
+        }
+    }
 
     #[test]
     fn durations_show_their_two_largest_units() {
@@ -256,10 +224,10 @@ mod tests {
     #[test]
     fn every_reason_has_its_advice_in_the_hints() {
         let failures: Failures = Reason::ALL.into_iter().map(|r| (r, 2)).collect();
-        let summary = Summary {
+        let summary = of(Totals {
             rolled_back: 3,
-            ..Summary::default()
-        };
+            ..Totals::default()
+        });
         let lines = hints(&summary, &failures, "--master m:1 --state x.db");
         assert_eq!(lines.len(), Reason::ALL.len() + 2);
         let of = |may: bool| Reason::ALL.iter().filter(|r| r.may_pass() == may).count() * 2;
@@ -284,16 +252,22 @@ mod tests {
         assert_eq!(of(Summary::default()), Vec::<String>::new());
         // Failures of single mailboxes, and what is left to do, are hints, and not shown with -q.
         let failed = Summary {
-            rolled_back: 1,
-            pending: 2,
+            totals: Totals {
+                rolled_back: 1,
+                pending: 2,
+                ..Totals::default()
+            },
             ..Summary::default()
         };
         assert_eq!(of(failed), Vec::<String>::new());
         let lines = of(Summary {
             away: Some("the replica was away for longer than --host-wait".to_owned()),
             stopped: Some("3 of 6 attempts failed".to_owned()),
-            waiting: 4,
-            in_doubt: 5,
+            totals: Totals {
+                waiting: 4,
+                in_doubt: 5,
+                ..Totals::default()
+            },
             ..Summary::default()
         });
         let parts = [
@@ -312,10 +286,10 @@ mod tests {
     #[test]
     fn only_a_retry_that_takes_something_up_is_suggested() {
         let damaged = Failures::from([(Reason::Damaged, 1)]);
-        let summary = Summary {
+        let summary = of(Totals {
             rolled_back: 1,
-            ..Summary::default()
-        };
+            ..Totals::default()
+        });
         let lines = hints(&summary, &damaged, "--master m:1 --state x.db");
         assert!(lines[1].contains("controller retry --master m:1 --state x.db --reason damaged"));
         assert_eq!(lines.len(), 2, "{lines:?}");
@@ -323,14 +297,14 @@ mod tests {
 
     #[test]
     fn the_summary_names_what_was_left() {
-        let s = Summary {
+        let s = of(Totals {
             mailboxes: 9,
             upgraded: 5,
             pending: 3,
             gone: 1,
             lag: 2,
-            ..Summary::default()
-        };
+            ..Totals::default()
+        });
         let text = summary(Verb::Upgrade, &s);
         assert!(
             text.contains("5 upgraded") && text.contains("3 not done") && text.contains("1 gone"),

@@ -26,7 +26,7 @@ pub use conditions::{Conditions, Window, WindowError, unusable, watch_conditions
 pub use server::{Ask, ServeError, Socket, ask, serve, socket_path};
 use tally::Tally;
 
-use crate::journal::{Ended, Figures};
+use crate::journal::{Ended, Figures, Totals};
 use crate::two_phase::Failure;
 
 /// What can be changed while a run works.
@@ -192,8 +192,8 @@ impl Control {
     }
 
     /// Tells what a run has to do.
-    pub fn begins(&self, run: i64, mailboxes: u64, done: u64) {
-        self.tally().begins(run, mailboxes, done);
+    pub fn begins(&self, run: i64, totals: &Totals) {
+        self.tally().begins(run, totals);
     }
 
     /// A mailbox is being worked on.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::{HostLive, Knobs, Live, Sampled};
-use crate::journal::{Ended, Figures};
+use crate::journal::{Ended, Figures, Totals};
 use crate::two_phase::{Failure, Side};
 
 /// Seconds that the rate looks back.
@@ -117,10 +117,9 @@ impl Tally {
         }
     }
 
-    pub(super) fn begins(&mut self, run: i64, mailboxes: u64, done: u64) {
+    pub(super) fn begins(&mut self, run: i64, totals: &Totals) {
         self.run = run;
-        self.mailboxes = mailboxes;
-        self.done = done;
+        (self.mailboxes, self.done) = (totals.mailboxes, totals.done());
         self.begun = Instant::now();
         self.seconds = [Second::default(); WINDOW];
         self.latest = 0;

@@ -15,6 +15,14 @@ fn figures(us: u64) -> Figures {
     }
 }
 
+fn totals(mailboxes: u64, done: u64) -> Totals {
+    Totals {
+        mailboxes,
+        pending: mailboxes - done,
+        ..Totals::default()
+    }
+}
+
 #[test]
 fn a_span_of_the_day_may_cross_midnight() {
     let night: Window = "22:00-06:00".parse().unwrap();
@@ -85,7 +93,7 @@ fn nothing_begins_while_paused_or_waiting_and_the_reason_is_named() {
 #[test]
 fn what_is_live_adds_up() {
     let control = Control::new(4);
-    control.begins(7, 100, 10);
+    control.begins(7, &totals(100, 10));
     control.finished("user.a", Ended::Upgraded, None, &figures(5000));
     control.finished("user.b", Ended::Again, None, &figures(9000));
     control.finished("user.c", Ended::Unchanged, None, &figures(1000));
@@ -101,7 +109,7 @@ fn what_is_live_adds_up() {
 #[test]
 fn each_host_has_its_own_locks_and_the_reason_of_the_run_is_named() {
     let control = Control::new(4);
-    control.begins(1, 9, 0);
+    control.begins(1, &totals(9, 0));
     let of = |lock_us| Figures {
         lock_us,
         ..Figures::default()
@@ -138,7 +146,7 @@ fn a_place_that_rests_is_not_free() {
 #[allow(clippy::cast_precision_loss)] // small numbers
 fn large_mailboxes_that_are_left_make_the_end_later() {
     let control = Control::new(4);
-    control.begins(1, 100, 0);
+    control.begins(1, &totals(100, 0));
     let sampled = |n: u64, messages, bytes| Sampled {
         name: format!("user.{n}"),
         messages,

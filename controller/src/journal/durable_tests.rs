@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::conformance::begin;
 use super::model::Change;
 use super::recorder::{Event, Op, Recorder};
+use super::sql::Sql as _;
 use super::{Durability, Journal, SqliteJournal};
 use crate::two_phase::Side;
 

@@ -27,8 +27,11 @@ mod history;
 pub mod memory;
 mod model;
 mod schema;
+mod sql;
 mod sqlite;
 mod sqlite_read;
+mod sqlite_write;
+mod state_file;
 mod writer;
 
 #[cfg(test)]
@@ -48,7 +51,8 @@ pub use model::{
     Attempt, Change, Ended, Figures, Filter, Identity, Job, Listed, MailboxId, OpenTransaction,
     REHASH, Row, RunId, RunInfo, RunSpec, State, Totals, Verb,
 };
-pub use sqlite::{APPLICATION_ID, SqliteJournal, USER_VERSION, resolve};
+pub use sqlite::SqliteJournal;
+pub use state_file::{APPLICATION_ID, USER_VERSION, resolve};
 
 /// When a change has to be on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,12 +127,17 @@ impl Receipt {
         (sender, Self(receiver))
     }
 
+    /// What came, if it is here already.
+    fn ready(&mut self) -> Option<Result<(), JournalError>> {
+        self.0.try_recv().ok()
+    }
+
     /// Waits without blocking the thread.
     ///
     /// # Errors
     /// The change is not durable, or nobody knows.
     pub async fn wait(self) -> Result<(), JournalError> {
-        self.0.await.unwrap_or_else(|_| Err(gone()))
+        self.0.await.unwrap_or_else(|_| Err(writer_ended()))
     }
 
     /// Waits, blocking the thread. Not for use inside an async runtime.
@@ -136,11 +145,13 @@ impl Receipt {
     /// # Errors
     /// As [`Receipt::wait`].
     pub fn wait_blocking(self) -> Result<(), JournalError> {
-        self.0.blocking_recv().unwrap_or_else(|_| Err(gone()))
+        self.0
+            .blocking_recv()
+            .unwrap_or_else(|_| Err(writer_ended()))
     }
 }
 
-fn gone() -> JournalError {
+fn writer_ended() -> JournalError {
     JournalError::Poisoned {
         first: "its writer has ended".to_owned(),
     }
@@ -263,4 +274,28 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// The store cannot be read.
     fn totals(&self, run: RunId) -> Result<Totals, JournalError>;
+}
+
+/// Rows per page when many mailboxes are looked through.
+pub(crate) const PAGE: u32 = 1000;
+
+/// Visits the mailboxes of a run, page by page, in order of their ids.
+///
+/// # Errors
+/// The store cannot be read.
+pub(crate) fn for_each_row(
+    journal: &dyn Journal,
+    run: RunId,
+    filter: Filter,
+    mut visit: impl FnMut(&Row),
+) -> Result<(), JournalError> {
+    let mut after = MailboxId(0);
+    loop {
+        let page = journal.page(run, filter, after, PAGE)?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        after = last.id;
+        page.iter().for_each(&mut visit);
+    }
 }

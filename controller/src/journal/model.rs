@@ -1,6 +1,9 @@
 //! The journal's words: runs, mailboxes, attempts and the changes made to them.
 
+use std::fmt::Write as _;
+
 use indexfile::mailbox::MailboxName;
+use serde::Serialize;
 use slotd::protocol::Rehash;
 
 use crate::two_phase::{Open, Reason, Side};
@@ -32,6 +35,15 @@ impl Verb {
             Self::Upgrade => "upgrade",
             Self::Downgrade => "downgrade",
             Self::Rollback => "rollback",
+        }
+    }
+
+    /// What has become of a mailbox that it changed.
+    const fn done(self) -> &'static str {
+        match self {
+            Self::Upgrade => "upgraded",
+            Self::Downgrade => "downgraded",
+            Self::Rollback => "brought back",
         }
     }
 
@@ -446,33 +458,73 @@ pub enum Change {
     },
 }
 
-/// What a run amounts to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a run amounts to: the one count that its summary, its report and its status show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     /// All mailboxes.
     pub mailboxes: u64,
-    /// In [`State::Pending`].
-    pub pending: u64,
-    /// Open transactions (decided or reversing).
-    pub open: u64,
-    /// Of them, those in doubt.
-    pub in_doubt: u64,
-    /// Of them, those that wait for a partition, see [`Row::waits`].
-    pub waiting: u64,
-    /// In [`State::Upgraded`].
+    /// Changed on every side ([`State::Upgraded`]).
     pub upgraded: u64,
-    /// In [`State::Unchanged`].
+    /// As wanted already ([`State::Unchanged`]).
     pub unchanged: u64,
-    /// In [`State::RolledBack`].
+    /// As before, for a reason that is in the journal ([`State::RolledBack`]).
     pub rolled_back: u64,
-    /// In [`State::Gone`].
+    /// With `--rehash=report`, as before, and not among those rolled back: GUIDs are not the SHA-1s
+    /// of their messages.
+    pub wrong_guid: u64,
+    /// Of those rolled back, the ones the master does not know.
+    pub unknown: u64,
+    /// Open transactions (decided or reversing).
+    #[serde(skip)]
+    pub open: u64,
+    /// Of them, those that could not be settled: a human must look.
+    pub in_doubt: u64,
+    /// Of them, those that wait until their partition is mounted, see [`Row::waits`].
+    pub waiting: u64,
+    /// Not done yet ([`State::Pending`]).
+    pub pending: u64,
+    /// Deleted by their owners before their turn came ([`State::Gone`]).
     pub gone: u64,
-    /// Sum over mailboxes.
+    /// Records of index and expunge files.
     pub messages: u64,
-    /// Sum over mailboxes.
+    /// GUIDs taken from cyrus.sha1s, both hosts.
     pub cached: u64,
-    /// Sum over mailboxes.
+    /// GUIDs computed, both hosts.
     pub hashed: u64,
-    /// Sum over mailboxes.
+    /// UIDs found on one side only.
     pub lag: u64,
+}
+
+impl Totals {
+    /// Mailboxes that are not to be begun any more.
+    #[must_use]
+    pub fn done(&self) -> u64 {
+        self.mailboxes - self.pending
+    }
+
+    /// For a person, in one line; what there is none of is left out where it is unusual.
+    #[must_use]
+    pub fn sentence(&self, verb: Verb) -> String {
+        let mut text = format!(
+            "{} mailboxes: {} {}, {} unchanged, {} rolled back, {} in doubt",
+            self.mailboxes,
+            self.upgraded,
+            verb.done(),
+            self.unchanged,
+            self.rolled_back,
+            self.in_doubt
+        );
+        for (count, what) in [
+            (self.wrong_guid, "with wrong GUIDs"),
+            (self.waiting, "decided and waiting for a partition"),
+            (self.pending, "not done"),
+            (self.gone, "gone"),
+        ] {
+            if count > 0 {
+                // Writing to a String cannot fail.
+                let _ = write!(text, ", {count} {what}");
+            }
+        }
+        text
+    }
 }

@@ -1,28 +1,15 @@
 //! The queries of the `SQLite` journal.
 
 use indexfile::mailbox::MailboxName;
-use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
+use rusqlite::{Connection, OptionalExtension, Row as SqlRow, Rows, params};
 
 use super::history::{Changed, Changing};
 use super::model::{
     Figures, Filter, Identity, MailboxId, OpenTransaction, Row, RunId, RunInfo, RunSpec, State,
     Totals, Verb,
 };
+use super::sql::{Fault, Query};
 use crate::two_phase::{Open, Reason, Side};
-
-/// Why a read failed.
-pub(super) enum ReadFault {
-    Sqlite(rusqlite::Error),
-    Damaged(String),
-}
-
-impl From<rusqlite::Error> for ReadFault {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
-
-type Read<T> = Result<T, ReadFault>;
 
 const COLUMNS: &str = "m.id, m.name, m.partition, m.named, m.state, m.attempts, m.reason, m.side, m.detail, \
      m.in_doubt, m.messages, m.altered, m.cached, m.hashed, m.lag, m.lock_us_master, m.lock_us_replica, m.finished_at, \
@@ -30,11 +17,16 @@ const COLUMNS: &str = "m.id, m.name, m.partition, m.named, m.state, m.attempts, 
 /// The first column after these.
 const NEXT: usize = 20;
 
-pub(super) fn last_run(connection: &Connection) -> Read<Option<RunInfo>> {
-    run_where(connection, "ORDER BY id DESC LIMIT 1", [])
+const RUN_COLUMNS: &str = "r.id, r.command, r.to_version, r.undoes, r.master, r.replica, \
+     r.master_id, r.replica_id, r.selection, r.words";
+/// The first column after these.
+const RUN_NEXT: usize = 10;
+
+pub(super) fn last_run(connection: &Connection) -> Query<Option<RunInfo>> {
+    run_where(connection, "ORDER BY r.id DESC LIMIT 1", [])
 }
 
-pub(super) fn identity(connection: &Connection) -> Read<Identity> {
+pub(super) fn identity(connection: &Connection) -> Query<Identity> {
     let sql = "SELECT id, master_id, replica_id FROM journal";
     let read = |row: &SqlRow<'_>| {
         Ok(Identity {
@@ -43,51 +35,49 @@ pub(super) fn identity(connection: &Connection) -> Read<Identity> {
         })
     };
     let found = connection.query_row(sql, [], read).optional()?;
-    found.ok_or_else(|| ReadFault::Damaged("it does not say whose journal it is".to_owned()))
+    found.ok_or_else(|| Fault::Damaged("it does not say whose journal it is".to_owned()))
 }
 
-pub(super) fn run(connection: &Connection, id: RunId) -> Read<Option<RunInfo>> {
-    run_where(connection, "WHERE id = ?", [id.0])
+pub(super) fn run(connection: &Connection, id: RunId) -> Query<Option<RunInfo>> {
+    run_where(connection, "WHERE r.id = ?", [id.0])
 }
 
 fn run_where(
     connection: &Connection,
     which: &str,
     params: impl rusqlite::Params,
-) -> Read<Option<RunInfo>> {
+) -> Query<Option<RunInfo>> {
     let sql = format!(
-        "SELECT id, command, to_version, master, replica, started_at, finished_at, list_complete, \
-         master_id, replica_id, undoes, selection, words FROM run {which}"
+        "SELECT {RUN_COLUMNS}, r.started_at, r.finished_at, r.list_complete FROM run r {which}"
     );
-    let found = connection
-        .query_row(&sql, params, |row| {
-            let verb: String = row.get(1)?;
-            let spec = RunSpec {
-                verb: Verb::Upgrade, // until its word has been looked at
-                to: row.get(2)?,
-                undoes: row.get::<_, Option<i64>>(10)?.map(RunId),
-                master: row.get(3)?,
-                replica: row.get(4)?,
-                master_id: row.get(8)?,
-                replica_id: row.get(9)?,
-                selection: row.get(11)?,
-                words: row.get(12)?,
-            };
-            let info = RunInfo {
-                id: RunId(row.get(0)?),
-                spec,
-                started_ms: row.get(5)?,
-                finished_ms: row.get(6)?,
-                list_complete: row.get(7)?,
-            };
-            Ok((verb, info))
+    let mut statement = connection.prepare(&sql)?;
+    let runs = all(statement.query(params)?, |row| {
+        let (id, spec) = spec(row, 0)?;
+        Ok(RunInfo {
+            id,
+            spec,
+            started_ms: row.get(RUN_NEXT)?,
+            finished_ms: row.get(RUN_NEXT + 1)?,
+            list_complete: row.get(RUN_NEXT + 2)?,
         })
-        .optional()?;
-    let Some((verb, mut info)) = found else {
-        return Ok(None);
+    })?;
+    Ok(runs.into_iter().next())
+}
+
+/// A run and what it was started with, from these columns and `first` on.
+fn spec(row: &SqlRow<'_>, first: usize) -> Query<(RunId, RunSpec)> {
+    let spec = RunSpec {
+        verb: verb_of(&row.get::<_, String>(first + 1)?)?,
+        to: row.get(first + 2)?,
+        undoes: row.get::<_, Option<i64>>(first + 3)?.map(RunId),
+        master: row.get(first + 4)?,
+        replica: row.get(first + 5)?,
+        master_id: row.get(first + 6)?,
+        replica_id: row.get(first + 7)?,
+        selection: row.get(first + 8)?,
+        words: row.get(first + 9)?,
     };
-    info.spec.verb = verb_of(&verb)?;
-    Ok(Some(info))
+    Ok((RunId(row.get(first)?), spec))
 }
 
 /// Two statements, so that each can use its index.
@@ -106,41 +96,42 @@ pub(super) fn page(
     filter: Filter,
     after: MailboxId,
     limit: u32,
-) -> Read<Vec<Row>> {
+) -> Query<Vec<Row>> {
     let state = match filter {
         Filter::All => None,
         Filter::In(state) => Some(state.as_str()),
     };
     let sql = page_sql(filter);
     let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = match state {
-        None => statement.query(rusqlite::params![run.0, after.0, limit])?,
-        Some(state) => statement.query(rusqlite::params![run.0, after.0, limit, state])?,
-    };
-    let mut page = Vec::new();
-    while let Some(row) = rows.next()? {
-        page.push(mailbox(row)?);
+    match state {
+        None => all(statement.query(params![run.0, after.0, limit])?, mailbox),
+        Some(state) => all(
+            statement.query(params![run.0, after.0, limit, state])?,
+            mailbox,
+        ),
     }
-    Ok(page)
 }
 
-pub(super) fn find_all(connection: &Connection, run: RunId, name: &MailboxName) -> Read<Vec<Row>> {
+pub(super) fn find_all(connection: &Connection, run: RunId, name: &MailboxName) -> Query<Vec<Row>> {
     let sql =
         format!("SELECT {COLUMNS} FROM mailbox m WHERE m.run = ? AND m.name = ? ORDER BY m.id");
     let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(rusqlite::params![run.0, name.as_str()])?;
+    all(statement.query(params![run.0, name.as_str()])?, mailbox)
+}
+
+/// Everything that a query finds.
+fn all<T>(mut rows: Rows<'_>, read: impl Fn(&SqlRow<'_>) -> Query<T>) -> Query<Vec<T>> {
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(mailbox(row)?);
+        found.push(read(row)?);
     }
     Ok(found)
 }
 
 pub(super) fn open_sql() -> String {
     format!(
-        "SELECT {COLUMNS}, m.before_master, m.before_replica, m.forward_master, m.forward_replica, \
-         r.id, r.command, r.to_version, r.master, r.replica, r.master_id, r.replica_id, r.undoes, \
-         m.uniqueid_master, m.uniqueid_replica, r.selection, r.words \
+        "SELECT {COLUMNS}, m.before_master, m.before_replica, m.forward_master, \
+         m.forward_replica, m.uniqueid_master, m.uniqueid_replica, {RUN_COLUMNS} \
          FROM mailbox m JOIN run r ON r.id = m.run \
          WHERE m.state IN ('decided', 'reversing') AND m.id > ? ORDER BY m.id LIMIT ?"
     )
@@ -150,38 +141,24 @@ pub(super) fn open_transactions(
     connection: &Connection,
     after: MailboxId,
     limit: u32,
-) -> Read<Vec<OpenTransaction>> {
-    let sql = open_sql();
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(rusqlite::params![after.0, limit])?;
-    let mut page = Vec::new();
-    while let Some(row) = rows.next()? {
+) -> Query<Vec<OpenTransaction>> {
+    let mut statement = connection.prepare_cached(&open_sql())?;
+    all(statement.query(params![after.0, limit])?, |row| {
         let mailbox = mailbox(row)?;
         let open = Open {
             reversing: mailbox.state == State::Reversing,
             before: [row.get(NEXT)?, row.get(NEXT + 1)?],
             forward: [row.get(NEXT + 2)?, row.get(NEXT + 3)?],
         };
-        let spec = RunSpec {
-            verb: verb_of(&row.get::<_, String>(NEXT + 5)?)?,
-            to: row.get(NEXT + 6)?,
-            undoes: row.get::<_, Option<i64>>(NEXT + 11)?.map(RunId),
-            master: row.get(NEXT + 7)?,
-            replica: row.get(NEXT + 8)?,
-            master_id: row.get(NEXT + 9)?,
-            replica_id: row.get(NEXT + 10)?,
-            selection: row.get(NEXT + 14)?,
-            words: row.get(NEXT + 15)?,
-        };
-        page.push(OpenTransaction {
+        let (run, spec) = spec(row, NEXT + 6)?;
+        Ok(OpenTransaction {
             row: mailbox,
-            run: RunId(row.get(NEXT + 4)?),
+            run,
             spec,
             open,
-            uniqueids: [row.get(NEXT + 12)?, row.get(NEXT + 13)?],
-        });
-    }
-    Ok(page)
+            uniqueids: [row.get(NEXT + 4)?, row.get(NEXT + 5)?],
+        })
+    })
 }
 
 /// What is told of another run, in one word: `RUN/COMMAND/UNDOES/BEFORE_MASTER/BEFORE_REPLICA`.
@@ -191,10 +168,13 @@ const OTHER: &str = "l.run || '/' || r.command || '/' || coalesce(r.undoes, '') 
 /// One look-up by (run, name) for each run; CROSS JOIN keeps `SQLite` from another order.
 pub(super) fn changed_sql() -> String {
     format!(
-        "SELECT {COLUMNS}, m.before_master, m.before_replica, (SELECT command FROM run WHERE id = m.run), \
-         (SELECT undoes FROM run WHERE id = m.run), (SELECT group_concat({OTHER}, ' ') FROM run r CROSS JOIN mailbox l \
-         ON l.run = r.id AND l.name = m.name AND coalesce(l.partition = m.partition, 1) WHERE r.id > 0 AND r.id <> m.run AND l.state IN ('upgraded','decided','reversing')) \
-         FROM mailbox m WHERE m.run = ?1 AND m.id > ?2 AND m.state = 'upgraded' ORDER BY m.id LIMIT ?3"
+        "SELECT {COLUMNS}, m.before_master, m.before_replica, \
+         (SELECT command FROM run WHERE id = m.run), (SELECT undoes FROM run WHERE id = m.run), \
+         (SELECT group_concat({OTHER}, ' ') FROM run r CROSS JOIN mailbox l \
+         ON l.run = r.id AND l.name = m.name AND coalesce(l.partition = m.partition, 1) \
+         WHERE r.id > 0 AND r.id <> m.run AND l.state IN ('upgraded','decided','reversing')) \
+         FROM mailbox m WHERE m.run = ?1 AND m.id > ?2 AND m.state = 'upgraded' \
+         ORDER BY m.id LIMIT ?3"
     )
 }
 
@@ -203,12 +183,9 @@ pub(super) fn changed(
     run: RunId,
     after: MailboxId,
     limit: u32,
-) -> Read<Vec<Changed>> {
-    let sql = changed_sql();
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(rusqlite::params![run.0, after.0, limit])?;
-    let mut page = Vec::new();
-    while let Some(row) = rows.next()? {
+) -> Query<Vec<Changed>> {
+    let mut statement = connection.prepare_cached(&changed_sql())?;
+    all(statement.query(params![run.0, after.0, limit])?, |row| {
         let change = Changing {
             run,
             verb: verb_of(&row.get::<_, String>(NEXT + 2)?)?,
@@ -217,29 +194,26 @@ pub(super) fn changed(
         };
         let others: Option<String> = row.get(NEXT + 4)?;
         let others = others.unwrap_or_default();
-        let mut others: Vec<Changing> = others
-            .split_whitespace()
-            .map(changing)
-            .collect::<Read<_>>()?;
+        let others = others.split_whitespace().map(changing);
+        let mut others: Vec<Changing> = others.collect::<Query<_>>()?;
         others.sort_by_key(|o| o.run);
-        page.push(Changed {
+        Ok(Changed {
             row: mailbox(row)?,
             change,
             others,
-        });
-    }
-    Ok(page)
+        })
+    })
 }
 
 /// Reads a word of [`OTHER`].
-fn changing(word: &str) -> Read<Changing> {
-    let damaged = || ReadFault::Damaged(format!("a run {word:?}"));
+fn changing(word: &str) -> Query<Changing> {
+    let damaged = || Fault::Damaged(format!("a run {word:?}"));
     let parts: Vec<&str> = word.split('/').collect();
     let [run, verb, undoes, master, replica] = parts[..] else {
         return Err(damaged());
     };
     let number = |text: &str| text.parse::<i64>().map_err(|_| damaged());
-    let version = |text: &str| -> Read<Option<u8>> {
+    let version = |text: &str| -> Query<Option<u8>> {
         if text.is_empty() {
             return Ok(None);
         }
@@ -257,10 +231,12 @@ fn changing(word: &str) -> Read<Changing> {
     })
 }
 
-pub(super) fn totals(connection: &Connection, run: RunId) -> Read<Totals> {
+pub(super) fn totals(connection: &Connection, run: RunId) -> Query<Totals> {
     let mut statement = connection.prepare_cached(
         "SELECT state, count(*), sum(in_doubt), sum(messages), sum(cached), sum(hashed), sum(lag), \
-         sum(in_doubt = 0 AND coalesce(reason, '') = 'unmounted') \
+         sum(in_doubt = 0 AND coalesce(reason, '') = 'unmounted'), \
+         sum(coalesce(reason, '') = 'wrong_guid'), \
+         sum(coalesce(reason, '') = 'no_mailbox' AND coalesce(side, '') = 'master') \
          FROM mailbox WHERE run = ? GROUP BY state",
     )?;
     let mut rows = statement.query([run.0])?;
@@ -277,7 +253,11 @@ pub(super) fn totals(connection: &Connection, run: RunId) -> Read<Totals> {
             }
             State::Upgraded => totals.upgraded += count,
             State::Unchanged => totals.unchanged += count,
-            State::RolledBack => totals.rolled_back += count,
+            State::RolledBack => {
+                totals.wrong_guid = unsigned(row, 8)?;
+                totals.rolled_back = count - totals.wrong_guid;
+                totals.unknown = unsigned(row, 9)?;
+            }
             State::Gone => totals.gone += count,
         }
         totals.messages += unsigned(row, 3)?;
@@ -288,23 +268,23 @@ pub(super) fn totals(connection: &Connection, run: RunId) -> Read<Totals> {
     Ok(totals)
 }
 
-fn unsigned(row: &SqlRow<'_>, column: usize) -> Read<u64> {
+fn unsigned(row: &SqlRow<'_>, column: usize) -> Query<u64> {
     let value: i64 = row.get(column)?;
-    u64::try_from(value).map_err(|_| ReadFault::Damaged(format!("a count of {value}")))
+    u64::try_from(value).map_err(|_| Fault::Damaged(format!("a count of {value}")))
 }
 
-fn mailbox(row: &SqlRow<'_>) -> Read<Row> {
+fn mailbox(row: &SqlRow<'_>) -> Query<Row> {
     let name: String = row.get(1)?;
     let reason: Option<String> = row.get(6)?;
     let side: Option<String> = row.get(7)?;
-    let lock = |column| -> Read<Option<u64>> {
+    let lock = |column| -> Query<Option<u64>> {
         Ok(row
             .get::<_, Option<i64>>(column)?
             .and_then(|us| u64::try_from(us).ok()))
     };
     Ok(Row {
         id: MailboxId(row.get(0)?),
-        name: MailboxName::parse(&name).map_err(|error| ReadFault::Damaged(error.to_string()))?,
+        name: MailboxName::parse(&name).map_err(|error| Fault::Damaged(error.to_string()))?,
         partition: row.get(2)?,
         named: row.get(3)?,
         state: state_of(&row.get::<_, String>(4)?)?,
@@ -326,10 +306,10 @@ fn mailbox(row: &SqlRow<'_>) -> Read<Row> {
     })
 }
 
-fn state_of(word: &str) -> Read<State> {
-    State::from_word(word).ok_or_else(|| ReadFault::Damaged(format!("unknown state {word:?}")))
+fn state_of(word: &str) -> Query<State> {
+    State::from_word(word).ok_or_else(|| Fault::Damaged(format!("unknown state {word:?}")))
 }
 
-fn verb_of(word: &str) -> Read<Verb> {
-    Verb::from_word(word).ok_or_else(|| ReadFault::Damaged(format!("unknown command {word:?}")))
+fn verb_of(word: &str) -> Query<Verb> {
+    Verb::from_word(word).ok_or_else(|| Fault::Damaged(format!("unknown command {word:?}")))
 }

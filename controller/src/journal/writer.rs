@@ -16,7 +16,8 @@ const LAZY_WAIT: Duration = Duration::from_millis(200);
 /// How many changes one transaction takes at most.
 const GROUP_MAX: usize = 4096;
 
-type Apply = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
+/// A change, to be made once; a journal in memory makes it again after a crash.
+pub(super) type Apply = Box<dyn Fn(&Connection) -> rusqlite::Result<()> + Send + Sync>;
 type Done = oneshot::Sender<Result<(), JournalError>>;
 
 struct Op {
@@ -53,16 +54,12 @@ impl Writer {
     }
 
     /// Hands a change over.
-    pub(super) fn submit(
-        &self,
-        durability: Durability,
-        apply: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
-    ) -> Receipt {
+    pub(super) fn submit(&self, durability: Durability, apply: Apply) -> Receipt {
         let (done, receipt) = Receipt::pair();
         if let Some(queue) = &self.queue {
             // If the thread is gone, `done` is dropped, and the receipt says so.
             let _ = queue.send(Op {
-                apply: Box::new(apply),
+                apply,
                 durability,
                 done,
             });

@@ -10,10 +10,9 @@ use super::queue::Scope;
 use super::settings::{OtherRun, RunError};
 use super::sources::{BATCH, Source};
 use super::spool::{Spool, Spooled};
-use super::summary::PAGE;
 use crate::journal::{
     Change, Durability, Ended, Figures, Filter, Listed, MailboxId, Row, RunId, RunInfo, RunSpec,
-    State,
+    State, for_each_row,
 };
 use crate::two_phase::{Failure, Reason, Side};
 
@@ -150,7 +149,7 @@ fn take_up(parts: &Parts, run: RunId, sources: &[Source]) -> Result<(), RunError
     }
     parts.journal.flush()?;
     let totals = parts.journal.totals(run)?;
-    let done = totals.mailboxes - totals.pending;
+    let done = totals.done();
     let text = format!(
         "resuming run {}: {done} of {} mailboxes are done",
         run.0, totals.mailboxes
@@ -228,20 +227,12 @@ fn requeue_in(
     state: State,
     wanted: impl Fn(Reason) -> bool,
 ) -> Result<(), RunError> {
-    let mut after = MailboxId(0);
-    loop {
-        let filter = Filter::In(state);
-        let page = parts.journal.page(run, filter, after, PAGE)?;
-        let Some(last) = page.last() else {
-            return Ok(());
-        };
-        after = last.id;
-        for row in &page {
-            if row.reason.is_none_or(&wanted) {
-                requeue(parts, row.id);
-            }
+    for_each_row(parts.journal.as_ref(), run, Filter::In(state), |row| {
+        if row.reason.is_none_or(&wanted) {
+            requeue(parts, row.id);
         }
-    }
+    })?;
+    Ok(())
 }
 
 /// Adds everything to a run. A name that is on two partitions fails at once: nobody could say which

@@ -184,10 +184,8 @@ pub(super) async fn work(shared: &Arc<Shared>, run: RunId, scope: &Scope) -> Res
         shared.strict.store(strict, Ordering::Relaxed);
     }
     let totals = parts.journal.totals(run)?;
-    control.begins(run.0, totals.mailboxes, totals.mailboxes - totals.pending);
-    parts
-        .observer
-        .begins(totals.mailboxes, totals.mailboxes - totals.pending);
+    control.begins(run.0, &totals);
+    parts.observer.begins(totals.mailboxes, totals.done());
     // Ends with this function at the latest.
     let mut sampling = JoinSet::new();
     sampling.spawn(sample(Arc::clone(shared), run, totals));

@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use indexfile::mailbox::MailboxName;
 
-use super::summary::PAGE;
-use crate::journal::{Filter, Job, Journal, JournalError, MailboxId, Row, RunId, State};
+use crate::journal::{Filter, Job, Journal, JournalError, MailboxId, PAGE, Row, RunId, State};
 
 /// How many mailboxes are set aside at most while their partition is busy.
 const ASIDE_MAX: usize = 10_000;

@@ -9,12 +9,11 @@ use serde::Serialize;
 
 use super::heard::Warnings;
 
-use crate::journal::{Filter, Journal, JournalError, MailboxId, OpenTransaction, RunId};
+use crate::journal::{
+    Filter, Journal, JournalError, MailboxId, OpenTransaction, PAGE, Row, RunId, Totals,
+    for_each_row,
+};
 use crate::listing::{Beside, Odd};
-use crate::two_phase::{Reason, Side};
-
-/// Rows per page when a whole run is looked through.
-pub(crate) const PAGE: u32 = 1000;
 
 /// Percentiles of how long locks were held, in milliseconds, both hosts together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -33,36 +32,12 @@ pub struct LockMs {
 pub struct Summary {
     /// The run's number in the journal.
     pub run: i64,
-    /// All mailboxes of the run.
-    pub mailboxes: u64,
-    /// Changed on every side.
-    pub upgraded: u64,
-    /// As wanted already.
-    pub unchanged: u64,
-    /// As before, for a reason that is in the journal.
-    pub rolled_back: u64,
-    /// With `--rehash=report`: as before, with GUIDs that are not the SHA-1s of their messages.
-    pub wrong_guid: u64,
-    /// Left open; a human must look.
-    pub in_doubt: u64,
-    /// Decided, and left open until their partition is mounted.
-    pub waiting: u64,
-    /// Not done yet: the run was stopped.
-    pub pending: u64,
-    /// Deleted by their owners before their turn came.
-    pub gone: u64,
+    /// What the run amounts to; what is in doubt and what waits, of whatever run: what an earlier
+    /// one left in doubt must not be forgotten by a later one.
+    #[serde(flatten)]
+    pub totals: Totals,
     /// In a rollback, mailboxes that the run undone changed and that were left as they are.
     pub left_alone: u64,
-    /// Of those rolled back, the ones the master does not know.
-    pub unknown: u64,
-    /// Records of index and expunge files.
-    pub messages: u64,
-    /// GUIDs computed, both hosts.
-    pub hashed: u64,
-    /// GUIDs taken from cyrus.sha1s, both hosts.
-    pub cached: u64,
-    /// UIDs found on one side only.
-    pub lag: u64,
     /// Open transactions of an earlier run that were settled first.
     pub recovered: u64,
     /// Directories that may be mailboxes and that the master does not list; only where this
@@ -142,32 +117,9 @@ impl Summary {
         recovered: u64,
     ) -> Result<Self, JournalError> {
         journal.flush()?;
-        let totals = journal.totals(run)?;
-        let Looked {
-            lock_ms,
-            unknown,
-            wrong_guid,
-        } = look_through(journal, run)?;
-        let open = count_open(journal)?;
         Ok(Self {
             run: run.0,
-            mailboxes: totals.mailboxes,
-            upgraded: totals.upgraded,
-            unchanged: totals.unchanged,
-            rolled_back: totals.rolled_back.saturating_sub(wrong_guid),
-            wrong_guid,
-            // Of whatever run: what an earlier one left in doubt must not be forgotten by a later
-            // one.
-            in_doubt: open.in_doubt,
-            waiting: open.waiting,
-            pending: totals.pending,
-            gone: totals.gone,
-            left_alone: 0,
-            unknown,
-            messages: totals.messages,
-            hashed: totals.hashed,
-            cached: totals.cached,
-            lag: totals.lag,
+            totals: with_open(journal.totals(run)?, journal)?,
             recovered,
             odd: beside.odd,
             bad_entries: beside.bad,
@@ -177,10 +129,8 @@ impl Summary {
                 .map(|(why, n)| (why.as_str(), *n))
                 .collect(),
             seconds: elapsed.as_secs_f64(),
-            lock_ms,
-            warnings: Warnings::default(),
-            away: None,
-            stopped: None,
+            lock_ms: lock_times(journal, run)?.lock_ms(),
+            ..Self::default()
         })
     }
 
@@ -189,10 +139,8 @@ impl Summary {
         journal: &dyn Journal,
         elapsed: Duration,
     ) -> Result<Self, JournalError> {
-        let open = count_open(journal)?;
         Ok(Self {
-            in_doubt: open.in_doubt,
-            waiting: open.waiting,
+            totals: with_open(Totals::default(), journal)?,
             seconds: elapsed.as_secs_f64(),
             ..Self::default()
         })
@@ -221,38 +169,28 @@ impl Summary {
     }
 }
 
-/// What only a look at each mailbox tells.
-struct Looked {
-    lock_ms: LockMs,
-    unknown: u64,
-    wrong_guid: u64,
+impl std::ops::Deref for Summary {
+    type Target = Totals;
+
+    fn deref(&self) -> &Totals {
+        &self.totals
+    }
 }
 
-fn look_through(journal: &dyn Journal, run: RunId) -> Result<Looked, JournalError> {
-    let mut held = Histogram::new();
-    let (mut unknown, mut wrong_guid) = (0, 0);
-    let mut after = MailboxId(0);
-    loop {
-        let page = journal.page(run, Filter::All, after, PAGE)?;
-        let Some(last) = page.last() else { break };
-        after = last.id;
-        for row in &page {
-            row.figures
-                .lock_us
-                .iter()
-                .flatten()
-                .for_each(|us| held.add(*us));
-            let missing = row.reason == Some(Reason::NoMailbox) && row.side == Some(Side::Master);
-            let rolled_back = row.state == crate::journal::State::RolledBack;
-            unknown += u64::from(missing && rolled_back);
-            wrong_guid += u64::from(rolled_back && row.reason == Some(Reason::WrongGuid));
-        }
-    }
-    Ok(Looked {
-        lock_ms: held.lock_ms(),
-        unknown,
-        wrong_guid,
+/// The same, with the open transactions of whatever run.
+fn with_open(totals: Totals, journal: &dyn Journal) -> Result<Totals, JournalError> {
+    let OpenCount { in_doubt, waiting } = count_open(journal)?;
+    Ok(Totals {
+        in_doubt,
+        waiting,
+        ..totals
     })
+}
+
+fn lock_times(journal: &dyn Journal, run: RunId) -> Result<Histogram, JournalError> {
+    let mut held = Histogram::new();
+    for_each_row(journal, run, Filter::All, |row| held.add_row(row))?;
+    Ok(held)
 }
 
 /// Counts durations in buckets of at most 1/16 of their size, so that memory is flat.
@@ -280,6 +218,15 @@ impl Histogram {
             self.total += 1;
         }
         self.max = self.max.max(us);
+    }
+
+    /// Adds how long both hosts' locks of a mailbox were held.
+    pub(crate) fn add_row(&mut self, row: &Row) {
+        row.figures
+            .lock_us
+            .iter()
+            .flatten()
+            .for_each(|us| self.add(*us));
     }
 
     /// Values below 16 have a bucket each; then sixteen buckets to each doubling.
@@ -366,26 +313,24 @@ mod tests {
 
     #[test]
     fn the_exit_code_is_the_worst_that_happened() {
-        let mut summary = Summary {
-            upgraded: 9,
-            ..Summary::default()
-        };
+        let mut summary = Summary::default();
+        summary.totals.upgraded = 9;
         assert_eq!(summary.exit(), Exit::Ok);
-        summary.pending = 1;
+        summary.totals.pending = 1;
         assert_eq!(summary.exit(), Exit::RolledBack);
-        summary.rolled_back = 2;
-        summary.unknown = 1;
+        summary.totals.rolled_back = 2;
+        summary.totals.unknown = 1;
         assert_eq!(summary.exit(), Exit::NoMailbox);
-        summary.wrong_guid = 1;
+        summary.totals.wrong_guid = 1;
         assert_eq!(summary.exit(), Exit::Data);
         summary.stopped = Some("too much failed".to_owned());
         assert_eq!(summary.exit(), Exit::RolledBack);
         summary.away = Some("the replica was away".to_owned());
         assert_eq!(summary.exit(), Exit::Unavailable);
         summary.away = None;
-        summary.waiting = 1;
+        summary.totals.waiting = 1;
         assert_eq!(summary.exit(), Exit::Unavailable);
-        summary.in_doubt = 1;
+        summary.totals.in_doubt = 1;
         assert_eq!(summary.exit(), Exit::InDoubt);
     }
 

@@ -17,8 +17,7 @@ use super::question::{Question, Said, put};
 use super::settings::{RunError, Stop, StopSignal};
 use super::sources::{Batch, Batches, Source};
 use super::spool::Spool;
-use super::summary::PAGE;
-use crate::journal::{Filter, Journal, Listed, MailboxId, Row, RunId, State};
+use crate::journal::{Filter, Journal, Listed, MailboxId, PAGE, Row, RunId, State};
 use crate::listing::Beside;
 use crate::two_phase::Side;
 

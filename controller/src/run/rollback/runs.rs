@@ -3,8 +3,7 @@
 use indexfile::mailbox::MailboxName;
 
 use super::super::settings::RunError;
-use super::super::summary::PAGE;
-use crate::journal::{Changed, Journal, MailboxId, RunId, RunInfo, Verb};
+use crate::journal::{Changed, Journal, MailboxId, PAGE, RunId, RunInfo, Verb};
 
 /// The run that `rollback` is to undo: by number, or the last one that is no rollback itself, so
 /// that the same words mean the same run when a rollback is taken up again.

@@ -9,8 +9,7 @@ use super::super::begin::Start;
 use super::super::context::Parts;
 use super::super::settings::{RunError, Stop};
 use super::super::sources::Source;
-use super::super::summary::PAGE;
-use crate::journal::{Changed, Changing, Listed, MailboxId, RunId, RunInfo, Verb};
+use crate::journal::{Changed, Changing, Listed, MailboxId, PAGE, RunId, RunInfo, Verb};
 
 /// The lowest index version that slotd writes.
 const LOWEST: u8 = 6;
