@@ -20,6 +20,7 @@ use serde::Serialize;
 use slotd::client::{Client, Timeouts};
 use slotd::protocol::{Named, Prepare, Upgrade, Write};
 
+use crate::control::Limits;
 use crate::demo::signals::Signals;
 use crate::demo::store::{StoreSpec, Variety};
 use crate::demo::workdir::Workdir;
@@ -172,7 +173,10 @@ pub fn run(options: &Options, note: &dyn Fn(&str)) -> Result<Figures, BenchError
         name,
         settings: Settings {
             prepare,
-            parallel: options.parallel,
+            limits: Limits {
+                parallel: options.parallel,
+                ..Limits::default()
+            },
             passes: 1,
             ..Settings::upgrade()
         },

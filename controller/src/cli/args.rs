@@ -4,14 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Args, FromArgMatches};
 use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
 use slotd::client::{Addr, Timeouts};
 use slotd::protocol::Write;
 
 use super::Fail;
-use crate::control::{Conditions, Control, Window, unusable};
+use crate::control::{LIMITS, Limits, unusable};
 use crate::journal::RunId;
 use crate::run::{Alerts, MaxFailures, Slotds, Source};
 
@@ -175,22 +176,12 @@ impl AlertArgs {
 /// How mailboxes are worked on.
 #[derive(Debug, Args)]
 pub(super) struct Work {
-    /// Mailboxes at once.
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    parallel: u16,
     /// How often a mailbox is tried whose failure may pass by itself.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     attempts: u16,
     /// Seconds before such mailboxes are tried again; doubles each time.
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
     pause: f64,
-    /// Seconds that a lock may be waited for.
-    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
-    lock_wait: f64,
-    /// Seconds that a host that does not answer, or a partition that is not mounted, is waited for;
-    /// 0 fails its mailboxes instead.
-    #[arg(long, value_name = "SECONDS", default_value_t = 900.0, value_parser = seconds)]
-    host_wait: f64,
     /// Stop when more than this many attempts have failed for another reason than waiting: a
     /// number, or a percentage of the attempts, which counts from twenty failures on. The run can
     /// be gone on with.
@@ -226,11 +217,8 @@ pub(super) enum When {
 
 impl Work {
     pub(super) fn apply(&self, settings: &mut crate::run::Settings) {
-        settings.parallel = self.parallel.into();
         settings.passes = self.attempts.into();
         settings.pass_pause = Duration::from_secs_f64(self.pause);
-        settings.lock_wait = Duration::from_secs_f64(self.lock_wait);
-        settings.host_wait = Duration::from_secs_f64(self.host_wait);
         settings.max_failures = self.max_failures;
         settings.settle_attempts = self.settle_attempts;
         settings.prepare = match self.prepare {
@@ -259,39 +247,18 @@ impl Abandon {
     }
 }
 
-/// When to hold back. Each can be changed while the run works: `controller set`.
-#[derive(Debug, Args)]
-pub(super) struct Limits {
-    /// Mailboxes at once on each partition; --parallel holds for all of them together.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    parallel_partition: Option<u16>,
-    /// After each mailbox, let its place rest for so many times as long as it took.
-    #[arg(long, value_name = "RATIO", default_value_t = 0.0, value_parser = ratio)]
-    nice_ratio: f64,
-    /// Work on fewer mailboxes at once while locks are held for longer than so many milliseconds.
-    #[arg(long, value_name = "MS", value_parser = positive)]
-    target_lock: Option<f64>,
-    /// Wait while this machine's load average is above this.
-    #[arg(long, value_name = "LOAD", value_parser = positive)]
-    max_load: Option<f64>,
-    /// Wait while more than this percentage of time is lost waiting for this machine's disks.
-    #[arg(long, value_name = "PERCENT", value_parser = positive)]
-    max_io: Option<f64>,
-    /// Wait while this file exists.
-    #[arg(long, value_name = "FILE")]
-    flag_file: Option<PathBuf>,
-    /// Wait while this shell command does not end with 0.
-    #[arg(long, value_name = "COMMAND")]
-    wait_command: Option<String>,
-    /// Work only at this time of day, local time, such as 22:00-06:00.
-    #[arg(long, value_name = "HH:MM-HH:MM")]
-    window: Option<Window>,
-}
+/// The limits, as their table has them. Each can be changed while the run works: `controller set`.
+#[derive(Clone, Debug)]
+pub(super) struct LimitArgs(Limits);
 
-impl Limits {
+impl LimitArgs {
+    pub(super) fn limits(&self) -> Limits {
+        self.0.clone()
+    }
+
     /// Whether the run could ever begin.
     pub(super) async fn check(&self) -> Result<(), Fail> {
-        let Some(command) = &self.wait_command else {
+        let Some(command) = &self.0.wait_command else {
             return Ok(());
         };
         match unusable(command).await {
@@ -299,38 +266,40 @@ impl Limits {
             Some(text) => Err(Fail::new(Exit::Config, format!("--wait-command: {text}"))),
         }
     }
+}
 
-    pub(super) fn apply(&self, control: &Control) {
-        control.turn(|knobs| {
-            knobs.parallel_partition = self.parallel_partition.map(usize::from);
-            knobs.nice_ratio = self.nice_ratio;
-            knobs.target_lock = self
-                .target_lock
-                .map(|ms| Duration::from_secs_f64(ms / 1000.0));
-            knobs.conditions = Conditions {
-                max_load: self.max_load,
-                max_io: self.max_io,
-                flag_file: self.flag_file.clone(),
-                command: self.wait_command.clone(),
-                window: self.window,
+impl Args for LimitArgs {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        LIMITS.iter().fold(command, |command, limit| {
+            let parse = |text: &str| {
+                let mut limits = Limits::default();
+                limit.set(&mut limits, text).map(|()| text.to_owned())
             };
-        });
+            let arg = clap::Arg::new(limit.name).long(limit.name);
+            let arg = arg.value_name(limit.unit).help(limit.help);
+            command.arg(arg.default_value(limit.default).value_parser(parse))
+        })
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
     }
 }
 
-/// A number above 0 that a duration can hold.
-fn positive(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(number) if number > 0.0 && number <= 1e9 => Ok(number),
-        _ => Err("a number above 0 is expected".to_owned()),
+impl FromArgMatches for LimitArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut limits = Self(Limits::default());
+        limits.update_from_arg_matches(matches).map(|()| limits)
     }
-}
 
-/// How many times as long to rest as to work.
-fn ratio(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(ratio) if (0.0..=1000.0).contains(&ratio) => Ok(ratio),
-        _ => Err("a number between 0 and 1000 is expected".to_owned()),
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for limit in &LIMITS {
+            if let Some(text) = matches.get_one::<String>(limit.name) {
+                let set = limit.set(&mut self.0, text);
+                set.map_err(|text| clap::Error::raw(ErrorKind::ValueValidation, text))?;
+            }
+        }
+        Ok(())
     }
 }
 

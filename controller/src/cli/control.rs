@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::args::{StateFile, UnusedHosts};
 use super::{Fail, text};
-use crate::control::{Ask, ask, socket_path};
+use crate::control::{Ask, LIMITS, ask, socket_path};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -23,14 +23,14 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = limits())]
 pub(super) struct SetArgs {
     #[command(flatten)]
     common: Args,
-    /// parallel, parallel-partition, target-lock (milliseconds), nice-ratio, lock-wait and
-    /// host-wait (seconds), max-load, max-io (percent), flag-file, wait-command, window.
+    /// Which limit: one of those below.
     #[arg(value_name = "LIMIT")]
     key: String,
-    /// Its value; off takes it away.
+    /// Its value; `off` takes it away.
     #[arg(value_name = "VALUE")]
     value: String,
 }
@@ -55,6 +55,17 @@ pub(super) fn set(args: &SetArgs) -> Result<Exit, Fail> {
             value: args.value.clone(),
         },
     )
+}
+
+/// The table of limits, for `set --help`.
+fn limits() -> String {
+    let mut out = "Limits:\n".to_owned();
+    for limit in &LIMITS {
+        let name = format!("{} {}", limit.name, limit.unit);
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "  {name:<24} {}", limit.help);
+    }
+    out
 }
 
 fn tell(args: &Args, what: &Ask) -> Result<Exit, Fail> {
@@ -112,6 +123,14 @@ pub(super) fn describe(live: &Value) -> String {
             rate(host, "mean_lock_ms"),
             rate(host, "longest_lock_ms")
         );
+    }
+    let limits = LIMITS.iter().filter_map(|limit| {
+        let value = live["limits"][limit.name].as_str()?;
+        (value != limit.default).then(|| format!("{} {value}", limit.name))
+    });
+    let limits: Vec<String> = limits.collect();
+    if !limits.is_empty() {
+        let _ = write!(out, "\nlimits: {}", limits.join(", "));
     }
     let slowest = live["slowest"].as_array().into_iter().flatten();
     let slowest: Vec<String> = slowest

@@ -12,9 +12,9 @@ use indexfile::exit::Exit;
 use super::Fail;
 use super::args::Output;
 use super::progress::Progress;
-use crate::control::Control;
+use crate::control::{Control, Limits};
 use crate::demo::{self, Display, Options};
-use crate::run::{Observer, Settings};
+use crate::run::Observer;
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
@@ -56,7 +56,7 @@ pub(super) fn demo(args: DemoArgs) -> Result<Exit, Fail> {
         messages: args.messages,
     };
     // The bar names what a run waits for; this one waits for nothing.
-    let unlimited = Arc::new(Control::new(Settings::upgrade().parallel));
+    let unlimited = Arc::new(Control::new(Limits::default()));
     let progress = Arc::new(Progress::new("upgrade", args.output, unlimited));
     let observer = Arc::clone(&progress) as Arc<dyn Observer>;
     let display = Display {

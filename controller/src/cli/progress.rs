@@ -228,6 +228,7 @@ impl Observer for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::Limits;
     use crate::journal::Totals;
 
     #[test]
@@ -241,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_run_that_waits_says_why_and_one_that_works_says_how_fast() {
-        let control = Control::new(4);
+        let control = Control::new(Limits::default());
         let totals = Totals {
             mailboxes: 100,
             pending: 50,
@@ -253,9 +254,9 @@ mod tests {
             "{}",
             notes(&control.live())
         );
-        control.turn(|knobs| knobs.paused = true);
+        control.update(|state| state.paused = true);
         assert_eq!(notes(&control.live()), "waiting: paused");
-        control.turn(|knobs| knobs.paused = false);
+        control.update(|state| state.paused = false);
         control.holds(Some("replica away since 03:00:00".to_owned()));
         assert_eq!(
             notes(&control.live()),

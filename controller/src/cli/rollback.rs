@@ -128,7 +128,7 @@ async fn report_last(
     let parts = session.parts();
     let asking = Asking {
         connect: &parts.connect,
-        parallel: parts.settings.parallel,
+        parallel: session.control().limits().parallel,
         stop: &parts.stop,
         question: Arc::new(Command::Status),
     };

@@ -8,10 +8,10 @@ use clap::Args;
 use indexfile::exit::Exit;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::args::{AlertArgs, Hosts, Limits, Output, StateFile, Work};
+use super::args::{AlertArgs, Hosts, LimitArgs, Output, StateFile, Work};
 use super::progress::Progress;
 use super::{Fail, signals, text};
-use crate::control::{self, Conditions, Control, Socket, socket_path, watch_conditions};
+use crate::control::{self, Control, Socket, socket_path, watch_conditions};
 use crate::count::Census;
 use crate::journal::{Journal, RunId, SqliteJournal, Verb};
 use crate::run::{Observer, Parts, RunError, Settings, Summary, stop_pair};
@@ -25,7 +25,7 @@ pub(super) struct Common {
     #[command(flatten)]
     work: Work,
     #[command(flatten)]
-    pub(super) limits: Limits,
+    pub(super) limits: LimitArgs,
     #[command(flatten)]
     alert: AlertArgs,
     #[command(flatten)]
@@ -76,15 +76,8 @@ impl<'a> Session<'a> {
         common.work.apply(&mut settings);
         let (handle, stop) = stop_pair();
         let signalled = handle.clone();
-        let control = Arc::new(Control::new(settings.parallel));
-        common.limits.apply(&control);
-        // Begin only once the conditions have been looked at: a run must not start outside its
-        // window.
-        control.turn(|knobs| {
-            if knobs.conditions != Conditions::default() {
-                knobs.waiting = Some("looking at the conditions".to_owned());
-            }
-        });
+        settings.limits = common.limits.limits();
+        let control = Arc::new(Control::new(settings.limits.clone()));
         tokio::spawn(watch_conditions(Arc::clone(&control)));
         let path = socket_path(&common.state.state);
         let socket = match control::serve(&path, Arc::clone(&control), handle) {

@@ -4,14 +4,14 @@
 //! that the controller runs on, which need not be one of the mail hosts; for those, use the
 //! command.
 
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Zoned;
 
 use super::Control;
+use super::limits::Limits;
 
 /// How often the conditions are looked at.
 const EVERY: Duration = Duration::from_secs(1);
@@ -21,84 +21,6 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 const HANGS: u32 = 3;
 /// What a shell ends with if a command cannot be run, and if there is none of that name.
 const CANNOT_RUN: [i32; 2] = [126, 127];
-
-/// When to wait. Nothing is set by default.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Conditions {
-    /// While the load average of one minute is above this.
-    pub max_load: Option<f64>,
-    /// While more than this percentage of time somebody waits for a disk (`/proc/pressure/io`, 10
-    /// s).
-    pub max_io: Option<f64>,
-    /// While this file exists.
-    pub flag_file: Option<PathBuf>,
-    /// While this shell command does not end with 0.
-    pub command: Option<String>,
-    /// Outside of this time of day, local time.
-    pub window: Option<Window>,
-}
-
-/// A span of the day, such as 22:00-06:00; the end is not part of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    from: u16,
-    to: u16,
-}
-
-/// Why a text is no span of the day.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no span of the day such as 22:00-06:00")]
-pub struct WindowError {
-    text: String,
-}
-
-impl FromStr for Window {
-    type Err = WindowError;
-
-    fn from_str(text: &str) -> Result<Self, WindowError> {
-        let minute = |clock: &str| {
-            let (hour, minute) = clock.split_once(':')?;
-            let digits = |s: &str| s.len() == 2 && s.bytes().all(|b| b.is_ascii_digit());
-            let (h, m): (u16, u16) = (hour.parse().ok()?, minute.parse().ok()?);
-            (digits(hour) && digits(minute) && h < 24 && m < 60).then_some(h * 60 + m)
-        };
-        let parsed = text
-            .split_once('-')
-            .and_then(|(from, to)| Some((minute(from)?, minute(to)?)));
-        match parsed {
-            Some((from, to)) if from != to => Ok(Self { from, to }),
-            _ => Err(WindowError {
-                text: text.to_owned(),
-            }),
-        }
-    }
-}
-
-impl Window {
-    /// Whether a minute of the day (0 to 1439) lies within.
-    #[must_use]
-    pub fn contains(self, minute: u16) -> bool {
-        if self.from < self.to {
-            (self.from..self.to).contains(&minute)
-        } else {
-            minute >= self.from || minute < self.to
-        }
-    }
-}
-
-impl std::fmt::Display for Window {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { from, to } = self;
-        write!(
-            f,
-            "{:02}:{:02}-{:02}:{:02}",
-            from / 60,
-            from % 60,
-            to / 60,
-            to % 60
-        )
-    }
-}
 
 /// Where a machine tells how busy it is.
 pub(super) struct Gauges<'a> {
@@ -117,12 +39,14 @@ impl Gauges<'static> {
     }
 }
 
-impl Conditions {
+impl Limits {
     /// Why to wait now; the first that applies. What cannot be looked at is a reason too.
-    pub async fn reason(&self) -> Option<String> {
+    #[cfg(test)]
+    pub(super) async fn reason(&self) -> Option<String> {
         self.reason_by(&Gauges::of_this_machine()).await
     }
 
+    #[cfg(test)]
     pub(super) async fn reason_by(&self, gauges: &Gauges<'_>) -> Option<String> {
         self.look(gauges).await.map(|why| why.text)
     }
@@ -135,7 +59,7 @@ impl Conditions {
                 hung: false,
             });
         }
-        refuses(self.command.as_deref()?).await
+        refuses(self.wait_command.as_deref()?).await
     }
 
     /// All but the command.
@@ -262,15 +186,15 @@ pub(super) async fn watch_by(control: Arc<Control>, gauges: &Gauges<'_>) {
     let mut changed = control.subscribe();
     let mut hung = Hung::default();
     loop {
-        let conditions = changed.borrow_and_update().conditions.clone();
-        let mut why = conditions.look(gauges).await;
-        hung.note(conditions.command.as_deref(), why.as_mut());
-        control.turn(|knobs| {
+        let limits = changed.borrow_and_update().limits.clone();
+        let mut why = limits.look(gauges).await;
+        hung.note(limits.wait_command.as_deref(), why.as_mut());
+        control.update(|state| {
             let for_ever = why.as_ref().filter(|why| why.for_ever);
             // It may have been replaced meanwhile.
-            let unusable = for_ever.filter(|_| knobs.conditions == conditions);
-            knobs.unusable = unusable.map(|why| why.text.clone());
-            knobs.waiting = why.map(|why| why.text);
+            let unusable = for_ever.filter(|_| state.limits.wait_command == limits.wait_command);
+            state.unusable = unusable.map(|why| why.text.clone());
+            state.waiting = why.map(|why| why.text);
         });
         // Our own change wakes us too; it changes nothing the second time.
         tokio::time::sleep(EVERY).await;

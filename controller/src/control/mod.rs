@@ -12,45 +12,37 @@
 //! Pause and limits are not kept: a run that is started again begins with its command line.
 
 mod conditions;
+mod limits;
 mod server;
 mod tally;
+mod window;
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::watch;
 
 pub(crate) use conditions::local_clock;
-pub use conditions::{Conditions, Window, WindowError, unusable, watch_conditions};
+pub use conditions::{unusable, watch_conditions};
+pub use limits::{LIMITS, Limit, Limits};
 pub use server::{Ask, ServeError, Socket, ask, serve, socket_path};
 use tally::Tally;
+pub use window::{Window, WindowError};
 
 use crate::journal::{Ended, Figures, Totals};
 use crate::two_phase::Failure;
 
-/// What can be changed while a run works.
+/// What a run may do now.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Knobs {
+pub struct ControlState {
     /// Begin nothing new.
     pub paused: bool,
-    /// Mailboxes at once, at most; each is on both hosts, so it is also the most at once on each of
-    /// them.
-    pub parallel: usize,
-    /// For how many at once there is room on the hosts and in this process.
+    /// What an operator allows.
+    pub limits: Limits,
+    /// How many mailboxes at once the hosts and this process can serve; a larger limit is lowered
+    /// to it.
     pub most: usize,
-    /// Mailboxes at once on each partition, at most.
-    pub parallel_partition: Option<usize>,
-    /// After a mailbox, its place rests for so many times as long as it took; 0 is not at all.
-    pub nice_ratio: f64,
-    /// How long `LOCK` may queue.
-    pub lock_wait: Duration,
-    /// How long a host that is away, or a partition that is not mounted, is waited for.
-    pub host_wait: Duration,
-    /// Work on fewer at once while locks are held for longer than this.
-    pub target_lock: Option<Duration>,
-    /// When to wait.
-    pub conditions: Conditions,
     /// Why it waits now; set by [`watch_conditions`].
     pub waiting: Option<String>,
     /// Why it would wait for ever; set by [`watch_conditions`].
@@ -60,7 +52,7 @@ pub struct Knobs {
 /// The controls of one run, shared by everybody who looks or turns.
 #[derive(Debug)]
 pub struct Control {
-    knobs: watch::Sender<Knobs>,
+    state: watch::Sender<ControlState>,
     tally: Mutex<Tally>,
 }
 
@@ -100,6 +92,8 @@ pub struct Live {
     pub parallel: usize,
     /// Mailboxes at once that the lock times allow now.
     pub allowed: usize,
+    /// Every limit by its name; `off` where there is none.
+    pub limits: BTreeMap<&'static str, String>,
     /// Each host over the last minute.
     pub hosts: Vec<HostLive>,
     /// The longest locks of this invocation: mailbox and milliseconds.
@@ -131,64 +125,64 @@ pub struct Sampled {
 }
 
 impl Control {
-    /// Controls that begin like this.
+    /// Controls with these limits. A run begins only once the conditions among them have been
+    /// looked at.
     #[must_use]
-    pub fn new(parallel: usize) -> Self {
-        let knobs = Knobs {
+    pub fn new(limits: Limits) -> Self {
+        let parallel = limits.parallel.max(1);
+        let waiting = limits.has_conditions();
+        let state = ControlState {
             paused: false,
-            parallel: parallel.max(1),
+            limits,
             most: usize::MAX,
-            parallel_partition: None,
-            nice_ratio: 0.0,
-            lock_wait: Duration::ZERO,
-            host_wait: Duration::ZERO,
-            target_lock: None,
-            conditions: Conditions::default(),
-            waiting: None,
+            waiting: waiting.then(|| "looking at the conditions".to_owned()),
             unusable: None,
         };
         Self {
-            knobs: watch::Sender::new(knobs),
-            tally: Mutex::new(Tally::new(parallel.max(1))),
+            state: watch::Sender::new(state),
+            tally: Mutex::new(Tally::new(parallel)),
         }
     }
 
-    /// As they are now.
+    /// The state now.
     #[must_use]
-    pub fn knobs(&self) -> Knobs {
-        self.knobs.borrow().clone()
+    pub fn state(&self) -> ControlState {
+        self.state.borrow().clone()
     }
 
-    /// Tells when they change.
+    /// The limits now.
     #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<Knobs> {
-        self.knobs.subscribe()
+    pub fn limits(&self) -> Limits {
+        self.state.borrow().limits.clone()
     }
 
-    /// Changes them.
-    pub fn turn(&self, change: impl FnOnce(&mut Knobs)) {
-        self.knobs.send_if_modified(|knobs| {
-            let before = knobs.clone();
-            change(knobs);
-            knobs.parallel = knobs.parallel.clamp(1, knobs.most.max(1));
-            *knobs != before
+    /// Tells when the state changes.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<ControlState> {
+        self.state.subscribe()
+    }
+
+    /// Changes the state.
+    pub fn update(&self, change: impl FnOnce(&mut ControlState)) {
+        self.state.send_if_modified(|state| {
+            let before = state.clone();
+            change(state);
+            state.limits.parallel = state.limits.parallel.clamp(1, state.most.max(1));
+            *state != before
         });
     }
 
     /// How many more mailboxes may begin now.
     #[must_use]
     pub fn room(&self) -> usize {
-        let knobs = self.knobs.borrow();
-        if knobs.paused || knobs.waiting.is_some() {
+        let state = self.state.borrow();
+        if state.paused || state.waiting.is_some() {
             return 0;
         }
         let tally = self.tally();
-        // What the lock times allow counts only while there is a target for them.
-        let limit = match knobs.target_lock {
-            Some(_) => tally.allowed.min(knobs.parallel),
-            None => knobs.parallel,
-        };
-        limit.saturating_sub(tally.under_way + tally.resting)
+        tally
+            .allowed(&state.limits)
+            .saturating_sub(tally.under_way + tally.resting)
     }
 
     /// Tells what a run has to do.
@@ -229,19 +223,16 @@ impl Control {
 
     /// Tells how an attempt ended.
     pub fn finished(&self, name: &str, ended: Ended, failure: Option<&Failure>, figures: &Figures) {
-        let (parallel, target) = {
-            let knobs = self.knobs.borrow();
-            (knobs.parallel, knobs.target_lock)
-        };
+        let limits = self.limits();
         self.tally()
-            .finished(name, ended, failure, figures, parallel, target);
+            .finished(name, ended, failure, figures, &limits);
     }
 
     /// What the run is doing right now.
     #[must_use]
     pub fn live(&self) -> Live {
-        let knobs = self.knobs();
-        self.tally().live(&knobs)
+        let state = self.state();
+        self.tally().live(&state)
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::{Control, Window};
+use super::Control;
 use crate::run::StopHandle;
 
 /// Longest line in either direction, bytes.
@@ -30,8 +30,7 @@ pub enum Ask {
     Stop,
     /// Change a limit; `off` takes it away.
     Set {
-        /// `parallel`, `parallel-partition`, `target-lock`, `nice-ratio`, `lock-wait`, `host-wait`,
-        /// `max-load`, `max-io`, `flag-file`, `wait-command` or `window`.
+        /// Its name, see [`super::LIMITS`].
         key: String,
         /// Its value.
         value: String,
@@ -140,11 +139,11 @@ fn obey(ask: &Ask, control: &Control, stop: &StopHandle) -> serde_json::Value {
     let done = match ask {
         Ask::Status => Ok(()),
         Ask::Pause => {
-            control.turn(|knobs| knobs.paused = true);
+            control.update(|state| state.paused = true);
             Ok(())
         }
         Ask::Resume => {
-            control.turn(|knobs| knobs.paused = false);
+            control.update(|state| state.paused = false);
             Ok(())
         }
         Ask::Stop => {
@@ -160,75 +159,15 @@ fn obey(ask: &Ask, control: &Control, stop: &StopHandle) -> serde_json::Value {
 }
 
 fn set(control: &Control, key: &str, value: &str) -> Result<(), String> {
-    let off = value == "off";
-    let number = || -> Result<Option<f64>, String> {
-        match value.parse::<f64>() {
-            _ if off => Ok(None),
-            Ok(number) if number.is_finite() && number >= 0.0 => Ok(Some(number)),
-            _ => Err(format!("{key}: a number or off is expected, not {value:?}")),
-        }
-    };
-    let text = || (!off).then(|| value.to_owned());
-    let at_once = || match value.parse::<usize>() {
-        Ok(n) if (1..=1024).contains(&n) => Ok(n),
-        _ => Err(format!("{key}: a number between 1 and 1024 is expected")),
-    };
-    // A wait has no "off": it is always bounded.
-    let seconds = || match value.parse::<f64>() {
-        Ok(s) if (0.0..=86_400.0).contains(&s) => Ok(Duration::from_secs_f64(s)),
-        _ => Err(format!("{key}: seconds between 0 and 86400 are expected")),
-    };
-    match key {
-        "parallel" => {
-            let parallel = at_once()?;
-            let most = control.knobs().most;
-            if parallel > most {
-                return Err(format!("{key}: there is room for {most} at once"));
-            }
-            control.turn(|knobs| knobs.parallel = parallel);
-        }
-        "parallel-partition" => {
-            let each = if off { None } else { Some(at_once()?) };
-            control.turn(|knobs| knobs.parallel_partition = each);
-        }
-        "nice-ratio" => {
-            let ratio = number()?.unwrap_or(0.0);
-            if ratio > 1000.0 {
-                return Err(format!("{key}: at most 1000"));
-            }
-            control.turn(|knobs| knobs.nice_ratio = ratio);
-        }
-        "lock-wait" => {
-            let wait = seconds()?;
-            control.turn(|knobs| knobs.lock_wait = wait);
-        }
-        "host-wait" => {
-            let wait = seconds()?;
-            control.turn(|knobs| knobs.host_wait = wait);
-        }
-        "target-lock" => {
-            let target = number()?.map(|ms| Duration::from_secs_f64((ms / 1000.0).min(86_400.0)));
-            control.turn(|knobs| knobs.target_lock = target);
-        }
-        "max-load" => {
-            let limit = number()?;
-            control.turn(|knobs| knobs.conditions.max_load = limit);
-        }
-        "max-io" => {
-            let limit = number()?;
-            control.turn(|knobs| knobs.conditions.max_io = limit);
-        }
-        "flag-file" => control.turn(|knobs| knobs.conditions.flag_file = text().map(PathBuf::from)),
-        "wait-command" => control.turn(|knobs| knobs.conditions.command = text()),
-        "window" => {
-            let window: Option<Window> = text()
-                .map(|t| t.parse())
-                .transpose()
-                .map_err(|e: super::WindowError| e.to_string())?;
-            control.turn(|knobs| knobs.conditions.window = window);
-        }
-        _ => return Err(format!("there is no limit called {key:?}")),
+    let mut state = control.state();
+    state.limits.set(key, value)?;
+    if state.limits.parallel > state.most {
+        return Err(format!(
+            "{key}: at most {} at once can be served",
+            state.most
+        ));
     }
+    control.update(|state| drop(state.limits.set(key, value)));
     Ok(())
 }
 

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::{HostLive, Knobs, Live, Sampled};
+use super::limits::{LIMITS, Limits};
+use super::{ControlState, HostLive, Live, Sampled};
 use crate::journal::{Ended, Figures, Totals};
 use crate::two_phase::{Failure, Side};
 
@@ -23,7 +24,7 @@ pub(super) struct Tally {
     /// Places that rest (`--nice-ratio`).
     pub(super) resting: usize,
     /// At once, as the lock times allow.
-    pub(super) allowed: usize,
+    at_once: usize,
     /// Why the run itself begins nothing: a host that is away, a pause between passes.
     pub(super) holds: Option<String>,
     /// Partitions that are away while the others go on.
@@ -100,7 +101,7 @@ impl Tally {
         Self {
             under_way: 0,
             resting: 0,
-            allowed: parallel,
+            at_once: parallel,
             holds: None,
             parked: Vec::new(),
             good: 0,
@@ -147,12 +148,11 @@ impl Tally {
         ended: Ended,
         failure: Option<&Failure>,
         figures: &Figures,
-        parallel: usize,
-        target: Option<Duration>,
+        limits: &Limits,
     ) {
         let second = self.advance();
         if let Some(us) = figures.lock_us.iter().flatten().copied().max() {
-            self.adapt(us, parallel, target);
+            self.adapt(us, limits);
             let at = self.slowest.partition_point(|(_, held)| *held >= us);
             if at < SLOWEST {
                 self.slowest.insert(at, (name.to_owned(), us));
@@ -176,20 +176,29 @@ impl Tally {
     }
 
     /// Halves at once when a lock was held too long, grows by one after a row of good ones.
-    fn adapt(&mut self, us: u64, parallel: usize, target: Option<Duration>) {
-        let Some(target) = target else {
-            self.allowed = parallel;
+    fn adapt(&mut self, us: u64, limits: &Limits) {
+        let parallel = limits.parallel;
+        let Some(target) = limits.target_lock else {
+            self.at_once = parallel;
             return;
         };
         if Duration::from_micros(us) > target {
-            self.allowed = (self.allowed.min(parallel) / 2).max(1);
+            self.at_once = (self.at_once.min(parallel) / 2).max(1);
             self.good = 0;
         } else {
             self.good += 1;
             if self.good >= GROW_AFTER {
                 self.good = 0;
-                self.allowed = (self.allowed + 1).min(parallel);
+                self.at_once = (self.at_once + 1).min(parallel);
             }
+        }
+    }
+
+    /// How many at once: what the lock times allow counts only while there is a target for them.
+    pub(super) fn allowed(&self, limits: &Limits) -> usize {
+        match limits.target_lock {
+            Some(_) => self.at_once.min(limits.parallel),
+            None => limits.parallel,
         }
     }
 
@@ -205,7 +214,7 @@ impl Tally {
     }
 
     #[allow(clippy::cast_precision_loss)] // for a person to read
-    pub(super) fn live(&mut self, knobs: &Knobs) -> Live {
+    pub(super) fn live(&mut self, state: &ControlState) -> Live {
         self.advance();
         let looked_back = self.begun.elapsed().as_secs_f64().clamp(1.0, WINDOW as f64);
         let per_second = |n: u64| n as f64 / looked_back;
@@ -238,15 +247,15 @@ impl Tally {
             eta_seconds: seconds(left / rate),
             eta_messages_seconds: messages_left.and_then(|left| seconds(left / messages_rate)),
             eta_bytes_seconds: bytes_eta.and_then(seconds),
-            paused: knobs.paused,
-            waiting: self.waiting(knobs),
+            paused: state.paused,
+            waiting: self.waiting(state),
             parked: self.parked.clone(),
-            parallel: knobs.parallel,
-            allowed: if knobs.target_lock.is_some() {
-                self.allowed.min(knobs.parallel)
-            } else {
-                knobs.parallel
-            },
+            parallel: state.limits.parallel,
+            allowed: self.allowed(&state.limits),
+            limits: LIMITS
+                .iter()
+                .map(|limit| (limit.name, limit.get(&state.limits)))
+                .collect(),
             hosts,
             slowest: self
                 .slowest
@@ -281,11 +290,11 @@ impl Tally {
     }
 
     /// Why nothing new begins, the most deliberate reason first.
-    fn waiting(&self, knobs: &Knobs) -> Option<String> {
-        if knobs.paused {
+    fn waiting(&self, state: &ControlState) -> Option<String> {
+        if state.paused {
             return Some("paused".to_owned());
         }
-        self.holds.clone().or_else(|| knobs.waiting.clone())
+        self.holds.clone().or_else(|| state.waiting.clone())
     }
 }
 

@@ -15,6 +15,13 @@ fn figures(us: u64) -> Figures {
     }
 }
 
+fn control(parallel: usize) -> Control {
+    Control::new(Limits {
+        parallel,
+        ..Limits::default()
+    })
+}
+
 fn totals(mailboxes: u64, done: u64) -> Totals {
     Totals {
         mailboxes,
@@ -53,8 +60,8 @@ fn a_span_of_the_day_may_cross_midnight() {
 
 #[test]
 fn long_locks_halve_at_once_and_good_ones_bring_one_back() {
-    let control = Control::new(8);
-    control.turn(|knobs| knobs.target_lock = Some(Duration::from_millis(5)));
+    let control = control(8);
+    control.update(|state| state.limits.target_lock = Some(Duration::from_millis(5)));
     assert_eq!(control.room(), 8);
     let finish = |us| control.finished("user.a", Ended::Upgraded, None, &figures(us));
     finish(6000);
@@ -65,34 +72,34 @@ fn long_locks_halve_at_once_and_good_ones_bring_one_back() {
     assert_eq!(control.room(), 1, "never below one");
     (0..20).for_each(|_| finish(100));
     assert_eq!(control.room(), 2);
-    control.turn(|knobs| knobs.target_lock = None);
+    control.update(|state| state.limits.target_lock = None);
     finish(60_000);
     assert_eq!(control.room(), 8);
 }
 
 #[test]
 fn nothing_begins_while_paused_or_waiting_and_the_reason_is_named() {
-    let control = Control::new(4);
+    let control = control(4);
     control.starts();
     assert_eq!(control.room(), 3);
-    control.turn(|knobs| knobs.waiting = Some("load".to_owned()));
+    control.update(|state| state.waiting = Some("load".to_owned()));
     assert_eq!(
         (control.room(), control.live().waiting.as_deref()),
         (0, Some("load"))
     );
-    control.turn(|knobs| knobs.paused = true);
+    control.update(|state| state.paused = true);
     assert_eq!(control.live().waiting.as_deref(), Some("paused"));
-    control.turn(|knobs| (knobs.paused, knobs.waiting) = (false, None));
-    control.turn(|knobs| knobs.parallel = 9);
+    control.update(|state| (state.paused, state.waiting) = (false, None));
+    control.update(|state| state.limits.parallel = 9);
     assert_eq!(control.room(), 8, "a limit that was raised counts at once");
-    control.turn(|knobs| knobs.parallel = 4);
+    control.update(|state| state.limits.parallel = 4);
     control.ends();
     assert_eq!((control.room(), control.live().waiting), (4, None));
 }
 
 #[test]
 fn what_is_live_adds_up() {
-    let control = Control::new(4);
+    let control = control(4);
     control.begins(7, &totals(100, 10));
     control.finished("user.a", Ended::Upgraded, None, &figures(5000));
     control.finished("user.b", Ended::Again, None, &figures(9000));
@@ -108,7 +115,7 @@ fn what_is_live_adds_up() {
 
 #[test]
 fn each_host_has_its_own_locks_and_the_reason_of_the_run_is_named() {
-    let control = Control::new(4);
+    let control = control(4);
     control.begins(1, &totals(9, 0));
     let of = |lock_us| Figures {
         lock_us,
@@ -125,16 +132,16 @@ fn each_host_has_its_own_locks_and_the_reason_of_the_run_is_named() {
     assert_eq!(told, [("master", 2.0, 3.0), ("replica", 2.0, 2.0)]);
     assert!((hosts[0].rate - 2.0 * hosts[1].rate).abs() < 1e-6);
     // What an operator asked for comes first, then what the run itself waits for.
-    control.turn(|knobs| knobs.waiting = Some("load".to_owned()));
+    control.update(|state| state.waiting = Some("load".to_owned()));
     control.holds(Some("replica away".to_owned()));
     assert_eq!(control.live().waiting.as_deref(), Some("replica away"));
-    control.turn(|knobs| knobs.paused = true);
+    control.update(|state| state.paused = true);
     assert_eq!(control.live().waiting.as_deref(), Some("paused"));
 }
 
 #[test]
 fn a_place_that_rests_is_not_free() {
-    let control = Control::new(3);
+    let control = control(3);
     control.starts();
     control.rests(1);
     assert_eq!(control.room(), 1);
@@ -145,7 +152,7 @@ fn a_place_that_rests_is_not_free() {
 #[test]
 #[allow(clippy::cast_precision_loss)] // small numbers
 fn large_mailboxes_that_are_left_make_the_end_later() {
-    let control = Control::new(4);
+    let control = control(4);
     control.begins(1, &totals(100, 0));
     let sampled = |n: u64, messages, bytes| Sampled {
         name: format!("user.{n}"),
@@ -194,15 +201,15 @@ fn large_mailboxes_that_are_left_make_the_end_later() {
 async fn conditions_name_the_first_reason() {
     let directory = tempfile::tempdir().unwrap();
     let flag = directory.path().join("wait");
-    let mut conditions = Conditions {
+    let mut conditions = Limits {
         flag_file: Some(flag.clone()),
-        ..Conditions::default()
+        ..Limits::default()
     };
     assert_eq!(conditions.reason().await, None);
     std::fs::write(&flag, "").unwrap();
     assert!(conditions.reason().await.unwrap().ends_with("wait exists"));
     conditions.flag_file = None;
-    conditions.command = Some("exit 3".to_owned());
+    conditions.wait_command = Some("exit 3".to_owned());
     assert!(
         conditions
             .reason()
@@ -210,7 +217,7 @@ async fn conditions_name_the_first_reason() {
             .unwrap()
             .contains("exit status: 3")
     );
-    conditions.command = Some("true".to_owned());
+    conditions.wait_command = Some("true".to_owned());
     conditions.max_load = Some(1e9);
     assert_eq!(conditions.reason().await, None);
     conditions.max_load = Some(-1.0);
@@ -224,9 +231,9 @@ async fn conditions_name_the_first_reason() {
     // The two halves of the day: one of them is now.
     let mut inside = 0;
     for window in ["00:00-12:00", "12:00-00:00"] {
-        let conditions = Conditions {
+        let conditions = Limits {
             window: Some(window.parse().unwrap()),
-            ..Conditions::default()
+            ..Limits::default()
         };
         inside += u32::from(conditions.reason().await.is_none());
     }
@@ -239,7 +246,7 @@ async fn each_verb_is_answered_over_the_socket() {
     let path = socket_path(&directory.path().join("state.db"));
     // The dead socket of an earlier run.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    let control = Arc::new(Control::new(4));
+    let control = Arc::new(control(4));
     let (handle, stop) = stop_pair();
     let (socket, server) = serve(&path, Arc::clone(&control), handle).unwrap();
     let server = tokio::spawn(server);
@@ -293,18 +300,21 @@ async fn each_verb_is_answered_over_the_socket() {
     .await
     .unwrap();
     assert_eq!(stop.level(), Stop::Finish);
-    let knobs = control.knobs();
+    let state = control.state();
     assert_eq!(
-        (knobs.conditions.max_load, knobs.conditions.window),
+        (state.limits.max_load, state.limits.window),
         (Some(3.5), None)
     );
-    assert_eq!((knobs.parallel_partition, knobs.nice_ratio), (Some(3), 0.5));
-    let seconds = [knobs.lock_wait, knobs.host_wait].map(|wait| wait.as_secs());
+    assert_eq!(
+        (state.limits.parallel_partition, state.limits.nice_ratio),
+        (Some(3), 0.5)
+    );
+    let seconds = [state.limits.lock_wait, state.limits.host_wait].map(|wait| wait.as_secs());
     assert_eq!(seconds, [7, 30]);
-    assert_eq!(knobs.conditions.max_io, Some(20.0));
-    assert_eq!(knobs.conditions.flag_file, Some("/run/slow".into()));
-    assert_eq!(knobs.conditions.command.as_deref(), Some("true"));
-    assert_eq!(knobs.target_lock, Some(Duration::from_millis(5)));
+    assert_eq!(state.limits.max_io, Some(20.0));
+    assert_eq!(state.limits.flag_file, Some("/run/slow".into()));
+    assert_eq!(state.limits.wait_command.as_deref(), Some("true"));
+    assert_eq!(state.limits.target_lock, Some(Duration::from_millis(5)));
     server.abort();
     let _ = server.await;
     drop(socket);
@@ -327,7 +337,7 @@ async fn a_run_waits_while_disks_or_processors_are_too_busy_and_goes_on_afterwar
         std::fs::write(&io, text).unwrap();
     };
     busy("1.50", "4.25");
-    let control = Arc::new(Control::new(4));
+    let control = Arc::new(control(4));
     let (watched, paths) = (Arc::clone(&control), [load.clone(), io.clone()]);
     let watcher = tokio::spawn(async move {
         let gauges = Gauges {
@@ -342,7 +352,7 @@ async fn a_run_waits_while_disks_or_processors_are_too_busy_and_goes_on_afterwar
         (control.room(), control.live().waiting)
     };
     assert_eq!(later().await, (4, None));
-    control.turn(|knobs| knobs.conditions.max_io = Some(20.0));
+    control.update(|state| state.limits.max_io = Some(20.0));
     assert_eq!(later().await, (4, None), "4.25 % is not too much");
     busy("1.50", "20.01");
     let told = "disk pressure 20.0 % above 20 %".to_owned();
@@ -350,7 +360,7 @@ async fn a_run_waits_while_disks_or_processors_are_too_busy_and_goes_on_afterwar
     busy("1.50", "20.00");
     assert_eq!(later().await, (4, None));
 
-    control.turn(|knobs| knobs.conditions.max_load = Some(2.0));
+    control.update(|state| state.limits.max_load = Some(2.0));
     assert_eq!(later().await, (4, None));
     busy("2.01", "0.00");
     let told = "load average 2.01 above 2".to_owned();
@@ -365,7 +375,7 @@ async fn a_run_waits_while_disks_or_processors_are_too_busy_and_goes_on_afterwar
     );
     std::fs::remove_file(&io).unwrap();
     assert_eq!(later().await.0, 0);
-    control.turn(|knobs| knobs.conditions.max_io = None);
+    control.update(|state| state.limits.max_io = None);
     assert_eq!(later().await, (4, None));
     watcher.abort();
 }
@@ -387,11 +397,11 @@ async fn a_command_that_cannot_be_run_is_no_reason_to_wait_for_ever() {
         assert_eq!(unusable(command).await, None, "{command}");
     }
     // One that stops to be there while it is waited for is noticed as well.
-    let control = Arc::new(Control::new(1));
+    let control = Arc::new(control(1));
     let watcher = tokio::spawn(watch_conditions(Arc::clone(&control)));
     let mut changed = control.subscribe();
-    control.turn(|knobs| knobs.conditions.command = Some("/nonexistent/may-i".to_owned()));
-    let waits = |knobs: &Knobs| knobs.unusable.is_some();
+    control.update(|state| state.limits.wait_command = Some("/nonexistent/may-i".to_owned()));
+    let waits = |state: &ControlState| state.unusable.is_some();
     let seen = changed.wait_for(waits);
     tokio::time::timeout(Duration::from_secs(20), seen)
         .await

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
 
-use super::sql::{Query, Sql};
+use super::sql::Sql;
+use super::sqlite_read::Query;
 use super::state_file::sqlite;
 use super::writer::Apply;
 use super::{Durability, JournalError, Receipt, schema};
@@ -40,6 +41,7 @@ impl MemoryJournal {
         let made = || -> rusqlite::Result<Connection> {
             let db = Connection::open_in_memory()?;
             db.set_prepared_statement_cache_capacity(64);
+            db.execute_batch("PRAGMA journal_mode = OFF;")?;
             db.execute_batch(&schema::create())?;
             db.execute("UPDATE journal SET id = 'memory'", [])?;
             changes.iter().try_for_each(|apply| apply(&db))?;

@@ -1,7 +1,5 @@
 //! The journal as SQL: its queries and changes, wherever the tables lie.
 
-use std::path::Path;
-
 use indexfile::mailbox::MailboxName;
 use rusqlite::Connection;
 
@@ -10,32 +8,9 @@ use super::model::{
     Change, Filter, Identity, Listed, MailboxId, OpenTransaction, Row, RunId, RunInfo, RunSpec,
     Totals,
 };
-use super::state_file::sqlite;
+use super::sqlite_read::Query;
 use super::writer::Apply;
 use super::{Durability, Journal, JournalError, Receipt, sqlite_read, sqlite_write, writer_ended};
-
-/// Why a query has no answer.
-pub(super) enum Fault {
-    Sqlite(rusqlite::Error),
-    Damaged(String),
-}
-
-impl From<rusqlite::Error> for Fault {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
-
-impl Fault {
-    pub(super) fn into_error(self, path: &Path) -> JournalError {
-        match self {
-            Self::Sqlite(error) => sqlite(path, &error),
-            Self::Damaged(what) => JournalError::Damaged { what },
-        }
-    }
-}
-
-pub(super) type Query<T> = Result<T, Fault>;
 
 /// Where the tables lie.
 pub(super) trait Sql: Send + Sync {

@@ -10,7 +10,8 @@ use std::sync::{Mutex, PoisonError};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::sql::{Query, Sql};
+use super::sql::Sql;
+use super::sqlite_read::Query;
 use super::state_file::{
     check, check_or_create, connect, io, resolved, sync_directory, take_ownership,
 };

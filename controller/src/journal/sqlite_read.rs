@@ -1,15 +1,41 @@
-//! The queries of the `SQLite` journal.
+//! The queries of the journal, as SQL.
+
+use std::path::Path;
 
 use indexfile::mailbox::MailboxName;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, Rows, params};
 
+use super::JournalError;
 use super::history::{Changed, Changing};
 use super::model::{
     Figures, Filter, Identity, MailboxId, OpenTransaction, Row, RunId, RunInfo, RunSpec, State,
     Totals, Verb,
 };
-use super::sql::{Fault, Query};
+use super::state_file::sqlite;
 use crate::two_phase::{Open, Reason, Side};
+
+/// Why a query has no answer.
+pub(super) enum Fault {
+    Sqlite(rusqlite::Error),
+    Damaged(String),
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl Fault {
+    pub(super) fn into_error(self, path: &Path) -> JournalError {
+        match self {
+            Self::Sqlite(error) => sqlite(path, &error),
+            Self::Damaged(what) => JournalError::Damaged { what },
+        }
+    }
+}
+
+pub(super) type Query<T> = Result<T, Fault>;
 
 const COLUMNS: &str = "m.id, m.name, m.partition, m.named, m.state, m.attempts, m.reason, m.side, m.detail, \
      m.in_doubt, m.messages, m.altered, m.cached, m.hashed, m.lag, m.lock_us_master, m.lock_us_replica, m.finished_at, \

@@ -62,7 +62,7 @@ pub(super) async fn attempt(
     let plan = settings.plan(settings.to, replica, job.back, token.restores);
     let target = Target {
         job: job.clone(),
-        lock_wait: shared.control.knobs().lock_wait,
+        lock_wait: shared.control.limits().lock_wait,
         strict: shared.strict.load(Ordering::Relaxed),
         asks: Asks {
             token,

@@ -308,6 +308,6 @@ impl Inner {
     }
 
     fn host_wait(&self) -> Duration {
-        self.control.knobs().host_wait
+        self.control.limits().host_wait
     }
 }

@@ -59,23 +59,17 @@ impl Shared {
         control: &Arc<Control>,
         sides: Sides,
     ) -> Result<(Arc<Self>, [String; 2]), RunError> {
-        control.turn(|knobs| {
-            knobs.host_wait = parts.settings.host_wait;
-            knobs.lock_wait = parts.settings.lock_wait;
-        });
         let (journal, observer) = (parts.journal.as_ref(), parts.observer.as_ref());
         let bound = Bound::begin(&parts.connect, journal, observer, sides).await?;
         let ids = bound.ids();
         parts.connect = Arc::clone(&bound) as Arc<dyn Connect>;
         let capacities = bound.capacities();
-        let (most, why) = fit(parts.settings.parallel, capacities, descriptors());
+        let (most, _) = fit(usize::MAX, capacities, descriptors());
+        let (_, why) = fit(control.limits().parallel, capacities, descriptors());
         if let Some(why) = why {
             parts.observer.say(&why);
-            parts.settings.parallel = most;
         }
-        control.turn(|knobs| {
-            knobs.most = fit(usize::MAX, capacities, descriptors()).0;
-        });
+        control.update(|state| state.most = most);
         let away = Away::new(
             Arc::clone(&parts.connect),
             Arc::clone(&parts.observer),

@@ -33,7 +33,7 @@ const PASS_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// # Errors
 /// The run could not begin or go on at all. What happened to single mailboxes is in the summary.
 pub async fn run(parts: Parts, sources: &[Source]) -> Result<Summary, RunError> {
-    let control = Arc::new(Control::new(parts.settings.parallel));
+    let control = Arc::new(Control::new(parts.settings.limits.clone()));
     run_controlled(parts, sources, &control).await
 }
 

@@ -112,7 +112,7 @@ impl Pass<'_> {
     /// Begins what can begin.
     fn begin(&mut self) {
         let shared = self.shared;
-        let each = shared.control.knobs().parallel_partition;
+        let each = shared.control.limits().parallel_partition;
         while shared.control.room() > 0 && !shared.away.holds() {
             let busy = &self.busy;
             let can = |job: &Job| {
@@ -153,7 +153,7 @@ impl Pass<'_> {
         if let Some(n) = self.busy.get_mut(&done.ticket.job.partition) {
             *n = n.saturating_sub(1);
         }
-        let nice = self.shared.control.knobs().nice_ratio;
+        let nice = self.shared.control.limits().nice_ratio;
         if nice > 0.0 {
             self.rests.push(Instant::now() + done.took.mul_f64(nice));
         }
@@ -171,7 +171,7 @@ impl Pass<'_> {
     /// Places that have rested enough are free again; all of them, once nobody asks for rests.
     fn wake(&mut self) {
         let now = Instant::now();
-        if self.shared.control.knobs().nice_ratio > 0.0 {
+        if self.shared.control.limits().nice_ratio > 0.0 {
             self.rests.retain(|until| *until > now);
         } else {
             self.rests.clear();
@@ -183,7 +183,7 @@ impl Pass<'_> {
     fn tell(&self) {
         let Shared { control, away, .. } = self.shared.as_ref();
         control.holds(away.reason().or_else(|| {
-            let ratio = control.knobs().nice_ratio;
+            let ratio = control.limits().nice_ratio;
             (self.tasks.is_empty() && !self.rests.is_empty())
                 .then(|| format!("resting {ratio} times as long as it worked (nice-ratio)"))
         }));

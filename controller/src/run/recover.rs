@@ -41,7 +41,7 @@ enum Fate {
 /// # Errors
 /// A host does not answer, the journal fails, or the transactions do not fit the hosts given.
 pub async fn recover(parts: Parts) -> Result<Recovered, RunError> {
-    let control = Arc::new(Control::new(parts.settings.parallel));
+    let control = Arc::new(Control::new(parts.settings.limits.clone()));
     let (shared, _) = Shared::begin(parts, &control, Sides::Found).await?;
     let recovered = settle_all(&shared).await;
     shared.end().await;
@@ -92,7 +92,7 @@ async fn settle_those(
         after = last.row.id;
         let mut tasks = JoinSet::new();
         for open in page.into_iter().filter(&which) {
-            while tasks.len() >= parts.settings.parallel {
+            while tasks.len() >= shared.control.limits().parallel {
                 count(&mut recovered, tasks.join_next().await.as_ref());
             }
             let shared = Arc::clone(shared);
@@ -151,7 +151,7 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> Fate {
     let job = Job::from(open.row);
     let target = Target {
         job: job.clone(),
-        lock_wait: parts.settings.lock_wait,
+        lock_wait: shared.control.limits().lock_wait,
         // It is decided: wherever it is by now.
         strict: false,
         asks,

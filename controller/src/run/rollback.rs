@@ -192,10 +192,8 @@ pub async fn rollback_each(
             });
         }
         between(&summary);
-        // Another run begins with abandoned ones out of the way, and with the limits as they are.
+        // Another run begins with abandoned ones out of the way.
         parts.settings.abandon = None;
-        let knobs = control.knobs();
-        (parts.settings.host_wait, parts.settings.lock_wait) = (knobs.host_wait, knobs.lock_wait);
     }
     Err(RunError::Nothing("there is no run to undo".to_owned()))
 }

@@ -7,6 +7,7 @@ use slotd::protocol::{Rehash, Write};
 use tokio::sync::watch;
 
 use super::breaker::MaxFailures;
+use crate::control::Limits;
 use crate::journal::{JournalError, REHASH, RunId, RunInfo, Verb};
 use crate::listing::ListError;
 use crate::two_phase::{Plan, Side};
@@ -21,8 +22,8 @@ pub struct Settings {
     pub to: u8,
     /// The run that a rollback undoes.
     pub undoes: Option<RunId>,
-    /// Mailboxes at once.
-    pub parallel: usize,
+    /// How hard it may work at its start.
+    pub limits: Limits,
     /// Passes over what failed for a reason that may pass; 1 is no second pass.
     pub passes: u32,
     /// The pause before the second pass; it doubles with each one. Jitter is added.
@@ -31,11 +32,6 @@ pub struct Settings {
     pub settle_attempts: u8,
     /// The pause before the first of them; it doubles with each one, up to five seconds.
     pub settle_pause: Duration,
-    /// How long `LOCK` may queue.
-    pub lock_wait: Duration,
-    /// How long a host that is away, or a partition that is not mounted, is waited for; zero is not
-    /// at all.
-    pub host_wait: Duration,
     /// Whether new files are written before the locks are taken. Messages are hashed before in any
     /// case.
     pub prepare: Write,
@@ -76,13 +72,11 @@ impl Settings {
             verb: Verb::Upgrade,
             to: 10,
             undoes: None,
-            parallel: 4,
+            limits: Limits::default(),
             passes: 3,
             pass_pause: Duration::from_secs(2),
             settle_attempts: 8,
             settle_pause: Duration::from_millis(100),
-            lock_wait: Duration::from_secs(5),
-            host_wait: Duration::from_secs(900),
             prepare: Write::Auto,
             require_in_sync: false,
             drop_old: false,

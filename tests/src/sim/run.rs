@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use controller::control::Limits;
 use controller::journal::memory::MemoryJournal;
 use controller::journal::{Journal, State};
 use controller::run::{
@@ -129,20 +130,23 @@ pub fn simulate(seed: u64) -> Report {
     }
     let first: Vec<[u8; 2]> = sites.iter().map(versions).collect();
     let settings = Settings {
-        parallel: dice.usize(1..=2),
+        limits: Limits {
+            parallel: dice.usize(1..=2),
+            lock_wait: Duration::from_millis(250),
+            // Not from the dice, so that a seed keeps its story where it is zero.
+            host_wait: Duration::from_millis(seed % 4 * 500),
+            ..Limits::default()
+        },
         passes: dice.u32(1..=4),
         pass_pause: Duration::from_millis(60),
         settle_attempts: 6,
         settle_pause: Duration::from_millis(40),
-        lock_wait: Duration::from_millis(250),
         prepare: if dice.bool() {
             slotd::protocol::Write::Always
         } else {
             slotd::protocol::Write::Never
         },
         drop_old: dice.bool(),
-        // Not from the dice, so that a seed keeps its story where it is zero.
-        host_wait: Duration::from_millis(seed % 4 * 500),
         ..Settings::upgrade()
     };
     let fault_rate = [0, 2, 10, 30][dice.usize(0..4)];

@@ -8,7 +8,6 @@ use indexfile::mailbox::MailboxName;
 
 use super::fake::lock;
 use super::world::{NAMES, Witness, World, names};
-use crate::control::Control;
 use crate::journal::{Change, Journal, RunId, State, Verb};
 use crate::run::{Retry, RunError, Source, Stop, Summary, retry, rollback, run, stop_pair};
 use crate::two_phase::Reason;
@@ -16,7 +15,7 @@ use crate::two_phase::Reason;
 /// Begins a run and stops it after one mailbox.
 async fn stopped(world: &mut World, sources: &[Source]) -> Summary {
     let (handle, stop) = stop_pair();
-    world.settings.parallel = 1;
+    world.settings.limits.parallel = 1;
     world.witness = Arc::new(Witness {
         stop_after: Some((1, handle, Stop::Finish)),
         ..Witness::default()
@@ -86,7 +85,7 @@ async fn a_run_that_was_stopped_and_another_selection_is_refused_with_the_two_co
         "{text}"
     );
     std::fs::remove_file(path).unwrap();
-    let control = Arc::new(Control::new(2));
+    let control = world.control(2);
     let summary = retry(world.parts(), &Retry::MayPass, &control)
         .await
         .unwrap();
@@ -167,7 +166,7 @@ async fn a_rollback_of_a_run_that_was_stopped_needs_it_to_be_given_up() {
     world.settings.verb = Verb::Rollback;
     world.settings.to = 0;
     world.settings.undoes = Some(RunId(1));
-    let control = Arc::new(Control::new(1));
+    let control = world.control(1);
     let error = rollback(world.parts(), &[], &control).await.unwrap_err();
     assert_eq!(error.exit(), Exit::Config);
     assert_eq!(done(&world), 1);
@@ -238,7 +237,7 @@ async fn a_name_on_two_partitions_is_told_twice_and_touched_on_neither() {
     assert_eq!(world.versions("user.a"), [9, 9]);
     assert!(!lock(&world.hosts[0]).was_asked("LOCK", "user.a"));
     // The host has the last word on what was listed twice: it is asked for the name alone.
-    let control = Arc::new(Control::new(1));
+    let control = world.control(1);
     let all = retry(world.parts(), &Retry::All, &control).await.unwrap();
     assert_eq!(all.rolled_back, 0);
     let log = lock(&world.hosts[0]).log.join("\n");

@@ -15,7 +15,7 @@ use crate::two_phase::Reason;
 
 fn patient() -> World {
     let mut world = World::new();
-    world.settings.host_wait = Duration::from_secs(120);
+    world.settings.limits.host_wait = Duration::from_secs(120);
     world
 }
 
@@ -70,7 +70,7 @@ async fn a_host_that_goes_away_fails_no_mailbox_and_the_run_goes_on_when_it_is_b
         for command in ["LOCK", "UPGRADE"] {
             let world = patient();
             world.fault(side, command, "user.b", 1, What::GoDown);
-            let control = Arc::new(Control::new(2));
+            let control = world.control(2);
             let other = Arc::clone(&world.hosts[1 - side]);
             let host = Arc::clone(&world.hosts[side]);
             let summary = run_and(&world, &control, waits_for(name), || {
@@ -119,7 +119,7 @@ async fn a_decided_mailbox_waits_for_its_host_and_is_not_in_doubt() {
     for side in [0, 1] {
         let world = patient();
         world.fault(side, "COMMIT", "user.a", 1, What::GoDown);
-        let control = Arc::new(Control::new(1));
+        let control = world.control(1);
         let host = Arc::clone(&world.hosts[side]);
         let away = |control: &Control| control.live().waiting.is_some();
         let (parts, watched) = (world.parts(), Arc::clone(&control));
@@ -142,8 +142,8 @@ async fn a_decided_mailbox_waits_for_its_host_and_is_not_in_doubt() {
 #[tokio::test(start_paused = true)]
 async fn several_mailboxes_in_doubt_are_one_block_and_a_line_each() {
     let mut world = patient();
-    world.settings.parallel = 5;
-    world.settings.host_wait = Duration::from_secs(10);
+    world.settings.limits.parallel = 5;
+    world.settings.limits.host_wait = Duration::from_secs(10);
     world.fault(1, "COMMIT", "*", 9, What::Hang);
     let host = Arc::clone(&world.hosts[1]);
     let watcher = tokio::spawn(async move {
@@ -171,7 +171,7 @@ async fn a_slotd_that_is_shutting_down_is_waited_for() {
     let world = patient();
     world.fault(1, "LOCK", "*", 1, What::Refuse(Code::Draining));
     lock(&world.hosts[1]).draining = true;
-    let control = Arc::new(Control::new(2));
+    let control = world.control(2);
     let host = Arc::clone(&world.hosts[1]);
     let summary = run_and(&world, &control, waits_for("replica"), || {
         lock(&host).draining = false;
@@ -184,7 +184,7 @@ async fn a_slotd_that_is_shutting_down_is_waited_for() {
 async fn another_hosts_slotd_at_that_address_is_not_the_one_that_is_waited_for() {
     let world = patient();
     world.fault(1, "LOCK", "user.b", 1, What::GoDown);
-    let control = Arc::new(Control::new(2));
+    let control = world.control(2);
     let host = Arc::clone(&world.hosts[1]);
     let summary = run_and(&world, &control, waits_for("replica"), || {
         let mut host = lock(&host);
@@ -198,7 +198,7 @@ async fn another_hosts_slotd_at_that_address_is_not_the_one_that_is_waited_for()
 #[tokio::test(start_paused = true)]
 async fn a_mailbox_that_brings_its_slotd_down_each_time_is_given_up() {
     let mut world = patient();
-    world.settings.parallel = 1;
+    world.settings.limits.parallel = 1;
     world.fault(1, "UPGRADE", "user.b", 99, What::CloseBefore);
     let summary = world.run(&[Source::Master]).await;
     assert_eq!((summary.upgraded, summary.rolled_back), (4, 1));
@@ -212,7 +212,7 @@ async fn a_run_that_waits_for_a_host_can_be_stopped() {
     let world = patient();
     world.fault(1, "LOCK", "user.b", 1, What::GoDown);
     let (handle, stop) = stop_pair();
-    let control = Arc::new(Control::new(2));
+    let control = world.control(2);
     let (parts, watched) = (world.parts_with(stop), Arc::clone(&control));
     let task =
         tokio::spawn(async move { run_controlled(parts, &[Source::Master], &watched).await });
@@ -260,7 +260,7 @@ async fn a_partition_that_is_not_mounted_parks_its_mailboxes_and_the_others_go_o
     for side in [0, 1] {
         let world = partitioned();
         lock(&world.hosts[side]).unmounted.push("p2");
-        let control = Arc::new(Control::new(1));
+        let control = world.control(1);
         let host = Arc::clone(&world.hosts[side]);
         let summary = run_and(&world, &control, parked, || {
             let live = control.live();
@@ -309,7 +309,7 @@ async fn a_partition_that_stays_away_ends_as_failures_that_retry_takes_up() {
 async fn where_the_list_names_no_partition_only_what_was_refused_is_parked() {
     let world = partitioned();
     lock(&world.hosts[0]).unmounted.push("p2");
-    let control = Arc::new(Control::new(2));
+    let control = world.control(2);
     let (parts, watched) = (world.parts(), Arc::clone(&control));
     let sources = [names(&NAMES)];
     let task = tokio::spawn(async move { run_controlled(parts, &sources, &watched).await });
@@ -357,7 +357,7 @@ fn assert_waits(world: &World) {
 #[tokio::test(start_paused = true)]
 async fn a_decided_mailbox_waits_for_its_partition_and_is_finished_when_it_is_back() {
     let world = decided_and_unmounted();
-    let control = Arc::new(Control::new(1));
+    let control = world.control(1);
     let host = Arc::clone(&world.hosts[1]);
     let summary = run_and(&world, &control, parked, || {
         // The others are done, far more attempts than there are have had their time, and nothing is
@@ -376,7 +376,7 @@ async fn a_decided_mailbox_waits_for_its_partition_and_is_finished_when_it_is_ba
 async fn a_decision_whose_partition_stays_away_stays_open_and_the_same_command_ends_it() {
     for host_wait in [0, 120] {
         let mut world = decided_and_unmounted();
-        world.settings.host_wait = Duration::from_secs(host_wait);
+        world.settings.limits.host_wait = Duration::from_secs(host_wait);
         world.settings.passes = 1;
         let summary = world.run(&[Source::Master]).await;
         assert_waits(&world);
@@ -398,9 +398,9 @@ async fn a_decision_whose_partition_stays_away_stays_open_and_the_same_command_e
 #[tokio::test(start_paused = true)]
 async fn recover_waits_for_the_partition_too() {
     let mut world = decided_and_unmounted();
-    world.settings.host_wait = Duration::ZERO;
+    world.settings.limits.host_wait = Duration::ZERO;
     world.run(&[Source::Master]).await;
-    world.settings.host_wait = Duration::from_secs(120);
+    world.settings.limits.host_wait = Duration::from_secs(120);
     let found = recover(world.parts()).await.unwrap();
     assert_eq!((found.settled, found.in_doubt, found.waiting), (0, 0, 1));
     let host = Arc::clone(&world.hosts[1]);

@@ -27,8 +27,8 @@ async fn never_more_at_once_than_allowed_on_a_host_or_a_partition() {
             }
             host.delay = Duration::from_millis(5);
         }
-        let control = Arc::new(Control::new(parallel));
-        control.turn(|knobs| knobs.parallel_partition = each);
+        let control = world.control(parallel);
+        control.update(|state| state.limits.parallel_partition = each);
         let summary = run_with(&world, &control).await;
         assert_eq!((summary.upgraded, summary.exit()), (5, Exit::Ok));
         for host in &world.hosts {
@@ -49,8 +49,8 @@ async fn long_locks_leave_one_at_once() {
         host.delay = Duration::from_millis(5);
         host.held = Duration::from_millis(50);
     }
-    let control = Arc::new(Control::new(8));
-    control.turn(|knobs| knobs.target_lock = Some(Duration::from_millis(10)));
+    let control = world.control(8);
+    control.update(|state| state.limits.target_lock = Some(Duration::from_millis(10)));
     let (parts, watched) = (world.parts(), Arc::clone(&control));
     let task =
         tokio::spawn(async move { run_controlled(parts, &[Source::Master], &watched).await });
@@ -75,7 +75,7 @@ async fn a_nice_run_rests_as_long_as_it_was_told_and_can_be_told_otherwise() {
     for host in &world.hosts {
         lock(host).delay = Duration::from_millis(200);
     }
-    let control = Arc::new(Control::new(1));
+    let control = world.control(1);
     let timed = async |control: &Arc<Control>| {
         let begun = tokio::time::Instant::now();
         run_with(&world, control).await;
@@ -95,7 +95,7 @@ async fn a_nice_run_rests_as_long_as_it_was_told_and_can_be_told_otherwise() {
             .values_mut()
             .for_each(|m| m.version = 9);
     }
-    control.turn(|knobs| knobs.nice_ratio = 3.0);
+    control.update(|state| state.limits.nice_ratio = 3.0);
     let nice = timed(&control).await;
     // Five works and four rests.
     let expected = usual + (usual - looked) * (3.0 * 4.0 / 5.0);
@@ -107,7 +107,7 @@ async fn a_nice_run_rests_as_long_as_it_was_told_and_can_be_told_otherwise() {
             .values_mut()
             .for_each(|m| m.version = 9);
     }
-    control.turn(|knobs| knobs.nice_ratio = 1000.0);
+    control.update(|state| state.limits.nice_ratio = 1000.0);
     let (parts, watched) = (world.parts(), Arc::clone(&control));
     let task =
         tokio::spawn(async move { run_controlled(parts, &[Source::Master], &watched).await });
@@ -118,7 +118,7 @@ async fn a_nice_run_rests_as_long_as_it_was_told_and_can_be_told_otherwise() {
     while !rests(&control) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    control.turn(|knobs| knobs.nice_ratio = 0.0);
+    control.update(|state| state.limits.nice_ratio = 0.0);
     tokio::time::timeout(Duration::from_secs_f64(usual * 2.0), task)
         .await
         .expect("the rest ends when nobody asks for it any more")

@@ -10,7 +10,6 @@ use slotd::protocol::Code;
 
 use super::fake::{Net, What, id_of, lock};
 use super::world::{NAMES, World, names, spec_of};
-use crate::control::Control;
 use crate::journal::{Change, Journal, Listed, RunId, State, Verb};
 use crate::run::{Bound, Retry, RunError, Source, recover, retry, rollback, run};
 
@@ -76,7 +75,7 @@ async fn every_verb_compares_the_hosts_before_it_settles_anything() {
     swap(&world);
     let error = run(world.parts(), &[Source::Master]).await.unwrap_err();
     assert_untouched(&world, &error);
-    let control = Arc::new(Control::new(1));
+    let control = world.control(1);
     let error = retry(world.parts(), &Retry::All, &control)
         .await
         .unwrap_err();

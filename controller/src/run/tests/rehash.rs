@@ -1,15 +1,12 @@
 //! What `--rehash` promises: wrong GUIDs are found at version 10 too, told or set right on both
 //! hosts, and whoever takes such a run up asks for the same.
 
-use std::sync::Arc;
-
 use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
 use slotd::protocol::{Code, Rehash};
 
 use super::fake::{What, lock};
 use super::world::{NAMES, World, names, spec_of};
-use crate::control::Control;
 use crate::journal::{Change, Journal, Listed, State};
 use crate::run::{Retry, RunError, Source, recover, retry, run};
 use crate::two_phase::Reason;
@@ -80,7 +77,7 @@ async fn a_report_changes_nothing_names_what_is_wrong_and_ends_with_65() {
     // It is no failure that passes by itself, and when it is asked for it is asked the same.
     let mut parts = world.parts();
     parts.settings.rehash = None;
-    let control = Arc::new(Control::new(2));
+    let control = world.control(2);
     let again = retry(parts, &Retry::All, &control).await.unwrap();
     assert_eq!((again.wrong_guid, again.exit()), (2, Exit::Data));
     assert_eq!(asked(&world, "UPGRADE", "rehash=report"), 14);

@@ -8,7 +8,6 @@ use slotd::protocol::Code;
 
 use super::fake::{What, lock};
 use super::world::{NAMES, World, names};
-use crate::control::Control;
 use crate::journal::State;
 use crate::run::{Retry, RunError, Source, Stop, Summary, retry, run, stop_pair};
 use crate::two_phase::Reason;
@@ -33,7 +32,7 @@ async fn a_locked_mailbox_comes_again_and_a_damaged_one_does_not() {
 }
 
 async fn again(world: &World, what: &Retry) -> Result<Summary, RunError> {
-    retry(world.parts(), what, &Arc::new(Control::new(2))).await
+    retry(world.parts(), what, &world.control(2)).await
 }
 
 fn by_name(names: &[&str]) -> Retry {
@@ -100,7 +99,7 @@ async fn a_reason_takes_up_its_own_failures_and_all_takes_up_every_one() {
 #[tokio::test]
 async fn a_retry_by_name_leaves_the_rest_of_a_stopped_run_alone() {
     let mut world = World::new();
-    world.settings.parallel = 1;
+    world.settings.limits.parallel = 1;
     world.fault(0, "UPGRADE", "user.a", 1, What::Refuse(Code::Damaged));
     let (handle, stop) = stop_pair();
     world.witness = Arc::new(super::world::Witness {

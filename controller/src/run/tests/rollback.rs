@@ -8,7 +8,6 @@ use slotd::protocol::Code;
 
 use super::fake::{What, lock};
 use super::world::{NAMES, Witness, World, names};
-use crate::control::Control;
 use crate::journal::{Change, Journal, RunId, Verb};
 use crate::run::{
     Parts, RunError, Source, Stop, StopSignal, Summary, Undone, names_of_runs, recover, rollback,
@@ -42,12 +41,12 @@ impl World {
         run: Option<i64>,
         names: &[&str],
     ) -> Result<Summary, RunError> {
-        let control = Arc::new(Control::new(2));
+        let control = self.control(2);
         rollback(self.to_undo(run), &parse(names), &control).await
     }
 
     async fn roll_back_all(&self, names: &[&str]) -> Result<Summary, RunError> {
-        let control = Arc::new(Control::new(2));
+        let control = self.control(2);
         let mut parts = self.parts();
         parts.settings.verb = Verb::Rollback;
         parts.settings.to = 0;
@@ -180,7 +179,7 @@ async fn a_rollback_that_was_stopped_goes_on_with_the_same_command() {
     });
     let mut parts = world.to_undo(None);
     parts.stop = stop;
-    let control = Arc::new(Control::new(1));
+    let control = world.control(1);
     let stopped = rollback(parts, &[], &control).await.unwrap();
     assert!(
         stopped.pending > 0 && stopped.exit() == Exit::RolledBack,
@@ -335,7 +334,7 @@ async fn undo_two_runs(world: &World, stop: StopSignal) -> Result<(Undone, usize
     let undos = names_of_runs(journal, &runs_since(journal, 0)?, &[])?;
     let mut parts = world.to_undo(None);
     parts.stop = stop;
-    let control = Arc::new(Control::new(1));
+    let control = world.control(1);
     let mut between = 0;
     let undone = rollback_each(parts, undos, &control, |_| between += 1).await?;
     Ok((undone, between))

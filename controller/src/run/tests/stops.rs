@@ -7,7 +7,6 @@ use indexfile::exit::Exit;
 
 use super::fake::{What, lock};
 use super::world::{Witness, World, names};
-use crate::control::Control;
 use crate::run::{Source, Stop, run, run_controlled, stop_pair};
 use crate::two_phase::Reason;
 
@@ -15,7 +14,7 @@ use crate::two_phase::Reason;
 async fn a_run_that_was_stopped_goes_on_where_it_was() {
     for how in [Stop::Finish, Stop::Now] {
         let mut world = World::new();
-        world.settings.parallel = 1;
+        world.settings.limits.parallel = 1;
         let (handle, stop) = stop_pair();
         world.witness = Arc::new(Witness {
             stop_after: Some((2, handle, how)),
@@ -53,7 +52,7 @@ async fn a_run_that_was_stopped_goes_on_where_it_was() {
 #[tokio::test]
 async fn the_second_signal_rolls_back_what_is_not_decided() {
     let mut world = World::new();
-    world.settings.parallel = 1;
+    world.settings.limits.parallel = 1;
     world.fault(1, "UPGRADE", "user.a", 1, What::Hang);
     let (handle, stop) = stop_pair();
     assert_eq!(
@@ -80,8 +79,8 @@ async fn the_second_signal_rolls_back_what_is_not_decided() {
 #[tokio::test]
 async fn a_paused_run_holds_nothing_and_goes_on_when_resumed() {
     let world = World::new();
-    let control = Arc::new(Control::new(2));
-    control.turn(|knobs| knobs.paused = true);
+    let control = world.control(2);
+    control.update(|state| state.paused = true);
     let (parts, watched) = (world.parts(), Arc::clone(&control));
     let task =
         tokio::spawn(async move { run_controlled(parts, &[Source::Master], &watched).await });
@@ -94,7 +93,7 @@ async fn a_paused_run_holds_nothing_and_goes_on_when_resumed() {
             .iter()
             .any(|l| l.starts_with("LOCK"))
     );
-    control.turn(|knobs| (knobs.paused, knobs.parallel) = (false, 5));
+    control.update(|state| (state.paused, state.limits.parallel) = (false, 5));
     let summary = task.await.unwrap().unwrap();
     assert_eq!((summary.upgraded, control.live().done), (5, 5));
 }
@@ -102,8 +101,8 @@ async fn a_paused_run_holds_nothing_and_goes_on_when_resumed() {
 #[tokio::test]
 async fn a_paused_run_can_be_stopped() {
     let world = World::new();
-    let control = Arc::new(Control::new(2));
-    control.turn(|knobs| knobs.waiting = Some("night".to_owned()));
+    let control = world.control(2);
+    control.update(|state| state.waiting = Some("night".to_owned()));
     let (handle, stop) = stop_pair();
     let (parts, watched) = (world.parts_with(stop), Arc::clone(&control));
     let task =

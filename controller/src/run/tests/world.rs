@@ -6,6 +6,7 @@ use std::time::Duration;
 use indexfile::mailbox::MailboxName;
 
 use super::fake::{Fault, Net, Shared, What, host, lock};
+use crate::control::{Control, Limits};
 use crate::journal::memory::MemoryJournal;
 use crate::journal::{Change, Durability, Journal};
 use crate::run::{
@@ -57,11 +58,14 @@ pub struct World {
 impl World {
     pub fn new() -> Self {
         let settings = Settings {
-            parallel: 2,
+            limits: Limits {
+                parallel: 2,
+                host_wait: Duration::ZERO,
+                ..Limits::default()
+            },
             pass_pause: Duration::from_millis(1),
             settle_attempts: 2,
             settle_pause: Duration::from_millis(1),
-            host_wait: Duration::ZERO,
             ..Settings::upgrade()
         };
         Self {
@@ -86,6 +90,12 @@ impl World {
             times,
             what,
         });
+    }
+
+    /// Controls for this many mailboxes at once.
+    pub fn control(&self, parallel: usize) -> Arc<Control> {
+        let limits = self.settings.limits.clone();
+        Arc::new(Control::new(Limits { parallel, ..limits }))
     }
 
     pub fn parts(&self) -> Parts {
