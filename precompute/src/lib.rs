@@ -18,6 +18,7 @@ pub mod pass;
 mod proc;
 pub mod scrub;
 pub mod store;
+mod throttle;
 mod uid_set;
 pub mod verify;
 pub mod worker_pool;

@@ -101,21 +101,20 @@ impl Mailbox {
         cache::find(self.index_dir(), self.uidvalidity(), &self.uniqueid)
     }
 
-    /// Replaces its cache by one of `count` entries.
+    /// Replaces its cache; `entries` is called twice, as the cache begins with their number.
     ///
     /// # Errors
     /// As [`cache::replace`].
-    pub fn replace_cache(
-        &self,
-        count: usize,
-        entries: impl Iterator<Item = Result<Entry, IoError>>,
-    ) -> Result<(), StoreError> {
+    pub fn replace_cache<I>(&self, entries: impl Fn() -> I) -> Result<(), StoreError>
+    where
+        I: Iterator<Item = Result<Entry, IoError>>,
+    {
         cache::replace(
             self.index_dir(),
             self.owner,
             (self.uidvalidity(), &self.uniqueid),
-            u32::try_from(count).unwrap_or(u32::MAX),
-            entries,
+            u32::try_from(entries().count()).unwrap_or(u32::MAX),
+            entries(),
         )
     }
 

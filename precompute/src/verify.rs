@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use indexfile::Guid;
 use parking_lot::Mutex;
 
 use crate::cache::{self, Cache, CacheError, Entry, Found};
@@ -16,9 +15,10 @@ use crate::governor::Governor;
 use crate::hash::Kernel;
 use crate::hash::lanes::Lanes;
 use crate::mailbox::{Mailbox, Opened, cache_finding};
-use crate::message::{FileStat, Gate, Hashed, Hasher, MessageError};
+use crate::message::{Hashed, MessageError};
 use crate::pass::Observer;
 use crate::store::Step;
+use crate::throttle::{Counts, Throttle};
 use crate::worker_pool::{self, Limits, PoolError};
 use indexfile::finding::{Code, Finding};
 
@@ -139,27 +139,6 @@ fn chunks(
     })
 }
 
-struct VerifyGate<'a> {
-    governor: &'a Governor,
-    totals: &'a Mutex<Summary>,
-}
-
-impl Gate for VerifyGate<'_> {
-    fn go_on(&mut self) -> bool {
-        self.governor.go_on()
-    }
-
-    fn read(&mut self, bytes: u64) -> bool {
-        self.governor.admit(bytes)
-    }
-
-    fn closed(&mut self, stat: &FileStat, guid: Option<Guid>) {
-        if guid.is_some() {
-            self.totals.lock().bytes += stat.size;
-        }
-    }
-}
-
 fn verify(
     open: &Open,
     entries: &[Entry],
@@ -193,7 +172,12 @@ fn verify(
             Err(error) => observer.finding(error.finding(name)),
         }
     };
-    let uids = entries.iter().map(|entry| entry.uid);
-    let gate = VerifyGate { governor, totals };
-    Hasher::new(&open.mailbox.spool, uids, sink, gate).run(lanes);
+    let throttle = Throttle {
+        governor,
+        links: None,
+        one_look: false,
+        count: &|counts: Counts| totals.lock().bytes += counts.bytes,
+    };
+    let uids = entries.iter().map(|entry| entry.uid).collect();
+    throttle.hash(&open.mailbox.spool, uids, lanes, sink);
 }

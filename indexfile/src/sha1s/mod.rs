@@ -30,7 +30,7 @@ pub struct Stamp {
 }
 
 /// One message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Entry {
     /// UID, at least 1.
     pub uid: u32,

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use sha1::Digest as _;
 
@@ -68,14 +70,10 @@ impl Cost {
 
 /// Processor time of this process and of its children that have ended.
 fn cpu_time() -> Duration {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The second field is the program's name in parentheses and may hold anything.
-    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    // utime, stime, cutime and cstime are fields 14 to 17, of which the first here is number 3.
-    let ticks = fields.split_whitespace().skip(11).take(4);
-    let ticks: u64 = ticks.filter_map(|t| t.parse::<u64>().ok()).sum();
-    let a_second = rustix::param::clock_ticks_per_second().max(1);
-    Duration::from_millis(ticks.saturating_mul(1000) / a_second)
+    let both = [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN];
+    let usage = both.into_iter().filter_map(|who| getrusage(who).ok());
+    let micros = usage.map(|usage| (usage.user_time() + usage.system_time()).num_microseconds());
+    Duration::from_micros(u64::try_from(micros.sum::<i64>()).unwrap_or_default())
 }
 
 /// One of those that are measured.

@@ -7,15 +7,14 @@
 //! or new.
 
 mod lines;
-mod time;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use indexfile::{Guid, IoError};
+use indexfile::Guid;
+use jiff::Timestamp;
 
 pub use lines::{Line, parse_line};
-pub use time::parse_time;
 
 use crate::cache::{Cache, Entry};
 use crate::hash::Kernel;
@@ -79,8 +78,8 @@ pub struct Import {
     batch_lines: usize,
     /// The batch: UIDs and SHA-1s in the order in which they came.
     lines: Vec<(u32, Guid)>,
-    /// New entries, by UID; a later one of a UID counts.
-    batches: Vec<Rows>,
+    /// New entries, by the position of their messages in the mailbox.
+    rows: Rows,
     counts: Counts,
 }
 
@@ -104,7 +103,7 @@ impl Import {
             options,
             batch_lines: BATCH,
             lines: Vec::new(),
-            batches: Vec::new(),
+            rows: Rows::default(),
             counts: Counts::default(),
         }))
     }
@@ -134,10 +133,9 @@ impl Import {
     pub fn finish(mut self) -> Result<Counts, Finding> {
         self.batch()?;
         if self.counts.imported > 0 {
-            let count = self.entries().count();
             let mailbox = &self.mailbox;
             mailbox
-                .replace_cache(count, self.entries())
+                .replace_cache(|| self.rows.with(self.old.as_ref()))
                 .map_err(|error| cache_finding(&mailbox.target, &error))?;
         }
         Ok(self.counts)
@@ -149,18 +147,16 @@ impl Import {
         lines.reverse();
         lines.sort_by_key(|(uid, _)| *uid);
         lines.dedup_by_key(|(uid, _)| *uid);
-        let new = self.new_entries(&lines)?;
+        let mut new = self.new_entries(&lines)?;
         self.counts.checked += check(&self.mailbox, &new, self.options.check_percent)?;
         self.counts.imported += new.len() as u64;
-        let mut rows = Rows::default();
-        rows.extend(new, self.mailbox.index_dir())
-            .map_err(|error| cache_finding(&self.mailbox.target, &error.into()))?;
-        self.batches.push(rows);
-        Ok(())
+        self.rows
+            .put(&mut new, self.mailbox.index_dir())
+            .map_err(|error| cache_finding(&self.mailbox.target, &error.into()))
     }
 
-    /// The entries that `lines`, by UID, bring to the cache.
-    fn new_entries(&mut self, lines: &[(u32, Guid)]) -> Result<Vec<Entry>, Finding> {
+    /// The entries that `lines`, by UID, bring to the cache, with the positions of their messages.
+    fn new_entries(&mut self, lines: &[(u32, Guid)]) -> Result<Vec<(usize, Entry)>, Finding> {
         let (mailbox, options, counts) = (&self.mailbox, &self.options, &mut self.counts);
         counts.lines += lines.len() as u64;
         let mut new = Vec::new();
@@ -168,7 +164,10 @@ impl Import {
         let mut wanted = Wanted::new(mailbox.expunge.as_ref(), options.all_messages)
             .map_err(|error| unread(Code::Expunge, error))?;
         let mut lines = lines.iter().peekable();
-        while lines.peek().is_some() {
+        for position in 0.. {
+            if lines.peek().is_none() {
+                break;
+            }
             let want = wanted.next(&mailbox.index);
             let Some(want) = want.map_err(|error| unread(Code::Index, error))? else {
                 break;
@@ -194,49 +193,22 @@ impl Import {
             } else if now.stamp.mtime_ns >= since || now.stamp.ctime_ns >= since {
                 counts.changed += 1;
             } else {
-                new.push(Entry {
+                let entry = Entry {
                     uid: *uid,
                     size: now.size,
                     stamp: now.stamp,
                     guid: *guid,
-                });
+                };
+                new.push((position, entry));
             }
         }
         counts.unwanted += lines.count() as u64;
         Ok(new)
     }
-
-    /// The new cache: each batch by UID, and what the old one has besides.
-    fn entries(&self) -> impl Iterator<Item = Result<Entry, IoError>> + '_ {
-        type Source<'a> = Box<dyn Iterator<Item = Result<Entry, IoError>> + 'a>;
-        let old = self.old.iter().flat_map(Cache::iter);
-        let old: Source<'_> = Box::new(old.map_while(Result::ok).map(Ok));
-        let new = self
-            .batches
-            .iter()
-            .map(|rows| -> Source<'_> { Box::new(rows.iter()) });
-        let mut sources: Vec<_> = std::iter::once(old)
-            .chain(new)
-            .map(Iterator::peekable)
-            .collect();
-        std::iter::from_fn(move || {
-            let uid_of = |entry: &Result<Entry, IoError>| entry.as_ref().map_or(0, |e| e.uid);
-            let heads = sources
-                .iter_mut()
-                .filter_map(|source| source.peek().map(uid_of));
-            let uid = heads.min()?;
-            // Of several the last one counts: a later line, and any line rather than the old entry.
-            let mut entry = None;
-            for source in &mut sources {
-                entry = source.next_if(|next| uid_of(next) == uid).or(entry.take());
-            }
-            entry
-        })
-    }
 }
 
 /// Hashes a share of the new entries, at least one, spread evenly.
-fn check(mailbox: &Mailbox, new: &[Entry], percent: u32) -> Result<u64, Finding> {
+fn check(mailbox: &Mailbox, new: &[(usize, Entry)], percent: u32) -> Result<u64, Finding> {
     if percent == 0 || new.is_empty() {
         return Ok(0);
     }
@@ -246,7 +218,7 @@ fn check(mailbox: &Mailbox, new: &[Entry], percent: u32) -> Result<u64, Finding>
     let step = usize::try_from(new.len() as u64 / share.max(1))
         .unwrap_or(1)
         .max(1);
-    let sample: BTreeMap<u32, &Entry> = new.iter().step_by(step).map(|e| (e.uid, e)).collect();
+    let sample: BTreeMap<u32, &Entry> = new.iter().step_by(step).map(|(_, e)| (e.uid, e)).collect();
     let mut wrong = None;
     let mut lanes = Lanes::new(Kernel::detect());
     mailbox.spool.hash_many(sample.keys().copied(), &mut lanes, |uid, result| {
@@ -272,6 +244,24 @@ fn check(mailbox: &Mailbox, new: &[Entry], percent: u32) -> Result<u64, Finding>
         Some(finding) => Err(finding),
         None => Ok(sample.len() as u64),
     }
+}
+
+/// A point in time on the command line, seconds since 1970 (also after an `@`) or
+/// `2026-11-22T01:02:03Z`, in nanoseconds since 1970.
+///
+/// # Errors
+/// What was expected instead.
+pub fn parse_time(text: &str) -> Result<i64, String> {
+    let seconds = text.strip_prefix('@').unwrap_or(text).parse::<i64>();
+    let time = match seconds {
+        Ok(seconds) => Timestamp::from_second(seconds).ok(),
+        // Jiff would take any offset; this is what sha1sum's user is asked for.
+        Err(_) => text.strip_suffix('Z').and_then(|_| text.parse().ok()),
+    };
+    let nanoseconds = time.map(Timestamp::as_nanosecond).filter(|ns| *ns >= 0);
+    nanoseconds
+        .and_then(|ns| i64::try_from(ns).ok())
+        .ok_or_else(|| format!("{text:?}: expected seconds since 1970, or 2026-11-22T01:02:03Z"))
 }
 
 /// A directory of messages and the UID that a path names in it.
@@ -350,5 +340,26 @@ mod tests {
         // What the cache had stays, in its place.
         let more = [(1, 1), (2, 2), (3, 3), (7, 7), (9, 9), (10, 10), (20, 20)];
         assert_eq!(import(1, &[(10, 10), (2, 2), (3, 99)]), (2, more.to_vec()));
+    }
+
+    #[test]
+    fn both_forms_of_a_time_are_read() {
+        let ns = 1_000_000_000;
+        assert_eq!(parse_time("0"), Ok(0));
+        assert_eq!(parse_time("@1795304000"), Ok(1_795_304_000 * ns));
+        assert_eq!(parse_time("1970-01-01T00:00:00Z"), Ok(0));
+        assert_eq!(parse_time("2000-02-29T12:00:00Z"), Ok(951_825_600 * ns));
+        assert_eq!(parse_time("2026-11-22 01:02:03Z"), Ok(1_795_309_323 * ns));
+        for bad in [
+            "",
+            "now",
+            "2026-11-22",
+            "2026-11-22T01:02:03",
+            "2026-13-01T00:00:00Z",
+            "-5",
+            "99999999999999",
+        ] {
+            assert!(parse_time(bad).is_err(), "{bad}");
+        }
     }
 }

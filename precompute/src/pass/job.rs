@@ -4,21 +4,20 @@
 //! checkpoint writes what is done so far together with what the old cache has for the rest; after a
 //! crash the next run starts with that. The final bytes do not depend on checkpoints or threads.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use indexfile::finding::{Code, Finding};
 use indexfile::{IoError, ReadError};
 use parking_lot::Mutex;
 
 use super::Options;
-use super::chunk::{Chunk, Item};
 use super::rows::Rows;
 use super::unchanged::Unchanged;
-use super::wanted::Wanted;
+use super::wanted::{Want, Wanted};
 use crate::cache::{self, Cache, Entry, Found, StoreError};
 use crate::mailbox::{Mailbox, cache_finding, index_finding};
-use indexfile::finding::{Code, Finding};
 
 /// A chunk ends after this many messages,
 const CHUNK_MESSAGES: usize = 256;
@@ -35,7 +34,6 @@ pub struct Job {
     unchanged: Unchanged,
     /// The old file is torn or damaged: it is replaced even by an empty one.
     damaged: bool,
-    window: usize,
     state: Mutex<State>,
 }
 
@@ -43,23 +41,20 @@ pub struct Job {
 struct State {
     wanted: Wanted,
     exhausted: bool,
-    next_number: u64,
-    in_flight: BTreeMap<u64, Arc<Chunk>>,
-    /// Finished chunks that wait for one before them: last UID and entries.
-    waiting: BTreeMap<u64, (u32, Vec<Entry>)>,
-    next_in_order: u64,
+    /// The slot of the next message.
+    next: usize,
+    /// Chunks that were given out and are not yet done.
+    busy: usize,
     rows: Rows,
-    /// Up to this UID everything that can be had is in `rows`.
-    covered: u32,
     failed: Option<IoError>,
     /// The index could be read no further.
     unread: Option<ReadError>,
     interrupted: bool,
     finished: bool,
     missing: BTreeSet<u32>,
-    /// Entries put back that the old cache did not have, and how many a checkpoint has.
-    fresh: u64,
-    checkpointed_fresh: u64,
+    /// Entries that the old cache did not have, and how many of them a checkpoint has.
+    fresh: usize,
+    checkpointed_fresh: usize,
     checkpointed: Instant,
 }
 
@@ -72,27 +67,27 @@ pub enum Begun {
     Nothing(u64),
 }
 
-/// What came of [`Job::next`].
+/// One message of a chunk.
 #[derive(Debug)]
-pub enum Next {
-    /// Work.
-    Chunk(Arc<Chunk>),
-    /// Not now: too many chunks wait for an earlier one.
-    Later,
-    /// There are no more.
-    Exhausted,
+pub struct Item {
+    /// Where its entry goes in [`Rows`].
+    pub slot: usize,
+    /// What is wanted.
+    pub want: Want,
+    /// What the old cache has for it.
+    pub old: Option<Entry>,
+    /// It need not be looked at; see [`super::unchanged`].
+    pub unchanged: bool,
 }
 
 impl Job {
-    /// Prepares to work on `mailbox`. At most `window` chunks are in progress or waiting at a time;
-    /// `sample_seed` is for [`Unchanged::of`].
+    /// Prepares to work on `mailbox`; `sample_seed` is for [`Unchanged::of`].
     ///
     /// # Errors
     /// If the old cache is there and cannot be read, or the expunge file cannot.
     pub fn begin(
         mailbox: Mailbox,
         options: &Options,
-        window: usize,
         sample_seed: usize,
     ) -> Result<Begun, Finding> {
         let failed = |error: StoreError| cache_finding(&mailbox.target, &error);
@@ -107,8 +102,7 @@ impl Job {
         let unchanged = match &old {
             Some(old) if !options.look_at_all => {
                 let unchanged = Unchanged::of(&mailbox, old, sample_seed);
-                let wanted = wanted()?;
-                if unchanged.is_all(&mailbox, old, || wanted) {
+                if unchanged.is_all(&mailbox, old, wanted()?) {
                     return Ok(Begun::Nothing(old.len() as u64));
                 }
                 unchanged
@@ -118,12 +112,9 @@ impl Job {
         let state = State {
             wanted: wanted()?,
             exhausted: false,
-            next_number: 0,
-            in_flight: BTreeMap::new(),
-            waiting: BTreeMap::new(),
-            next_in_order: 0,
+            next: 0,
+            busy: 0,
             rows: Rows::default(),
-            covered: 0,
             failed: None,
             unread: None,
             interrupted: false,
@@ -138,23 +129,17 @@ impl Job {
             old,
             unchanged,
             damaged,
-            window: window.max(1),
             state: Mutex::new(state),
         })))
     }
 
-    /// The next piece of work.
-    pub fn next(&self) -> Next {
+    /// The next chunk, by UID; `None` if there are no more. [`Job::chunk_done`] takes note of its
+    /// end.
+    pub fn next(&self) -> Option<Vec<Item>> {
         let mut state = self.state.lock();
-        if state.exhausted {
-            return Next::Exhausted;
-        }
-        if state.in_flight.len() + state.waiting.len() >= self.window {
-            return Next::Later;
-        }
         let mut items = Vec::with_capacity(CHUNK_MESSAGES);
         let mut bytes = 0u64;
-        while items.len() < CHUNK_MESSAGES && bytes < CHUNK_BYTES {
+        while !state.exhausted && items.len() < CHUNK_MESSAGES && bytes < CHUNK_BYTES {
             let want = match state.wanted.next(&self.mailbox.index) {
                 Ok(Some(want)) => want,
                 end => {
@@ -169,21 +154,16 @@ impl Job {
                 bytes = bytes.saturating_add(want.size);
             }
             let same_size = old.is_some_and(|old| old.size == want.size);
-            let unchanged = same_size && self.unchanged.contains(want.uid);
             items.push(Item {
+                slot: state.next,
                 want,
                 old,
-                unchanged,
+                unchanged: same_size && self.unchanged.contains(want.uid),
             });
+            state.next += 1;
         }
-        let Some(last) = items.last().map(|item| item.want.uid) else {
-            return Next::Exhausted;
-        };
-        let number = state.next_number;
-        state.next_number += 1;
-        let chunk = Arc::new(Chunk::new(number, last, items));
-        state.in_flight.insert(number, Arc::clone(&chunk));
-        Next::Chunk(chunk)
+        state.busy += usize::from(!items.is_empty());
+        (!items.is_empty()).then_some(items)
     }
 
     /// Whether [`Job::next`] has nothing more to give.
@@ -197,43 +177,30 @@ impl Job {
         self.state.lock().missing.insert(uid);
     }
 
-    /// Takes back a chunk; `complete` unless the governor said stop. `true` if it was the last one,
-    /// and [`Job::finish`] is to be called.
-    pub fn put_back(&self, chunk: &Chunk, fresh: u64, complete: bool) -> bool {
+    /// Takes entries by their slots, of which `fresh` are not from the old cache; `entries` is
+    /// empty afterwards.
+    pub fn put(&self, entries: &mut Vec<(usize, Entry)>, fresh: usize) {
         let mut state = self.state.lock();
-        let state = &mut *state;
-        state.in_flight.remove(&chunk.number);
-        let entries = chunk.sorted();
         state.fresh += fresh;
-        state.interrupted |= !complete;
-        state
-            .waiting
-            .insert(chunk.number, (chunk.last_uid, entries));
-        while !state.interrupted {
-            let Some((last_uid, entries)) = state.waiting.remove(&state.next_in_order) else {
-                break;
-            };
-            state.next_in_order += 1;
-            state.covered = last_uid;
-            if let Err(error) = state.rows.extend(entries, self.mailbox.index_dir()) {
-                state.failed.get_or_insert(error);
-            }
+        if let Err(error) = state.rows.put(entries, self.mailbox.index_dir()) {
+            entries.clear();
+            state.failed.get_or_insert(error);
         }
-        self.is_done(state)
+    }
+
+    /// A chunk is done; `complete` unless the governor said stop. `true` if it was the last one,
+    /// and [`Job::finish`] is to be called.
+    pub fn chunk_done(&self, complete: bool) -> bool {
+        let mut state = self.state.lock();
+        state.busy -= 1;
+        state.interrupted |= !complete;
+        state.is_done()
     }
 
     /// Whether nothing is left to do but [`Job::finish`]; says so once.
     #[must_use]
     pub fn done(&self) -> bool {
-        self.is_done(&mut self.state.lock())
-    }
-
-    #[allow(clippy::unused_self)]
-    fn is_done(&self, state: &mut State) -> bool {
-        let done =
-            state.exhausted && state.in_flight.is_empty() && !state.interrupted && !state.finished;
-        state.finished |= done;
-        done
+        self.state.lock().is_done()
     }
 
     /// Replaces the cache, unless it would be the same, and says what is missing.
@@ -249,9 +216,7 @@ impl Job {
         let result = match state.failed.take() {
             Some(error) => Err(error.into()),
             None if self.is_up_to_date(&state) => Ok(()),
-            None => self
-                .mailbox
-                .replace_cache(state.rows.len(), state.rows.iter()),
+            None => self.mailbox.replace_cache(|| state.rows.iter()),
         };
         findings.extend(result.err().and_then(|error| self.write_finding(&error)));
         findings
@@ -260,18 +225,18 @@ impl Job {
     /// Whether the cache has just what was found, or nothing is wanted and it is left to `clean`.
     fn is_up_to_date(&self, state: &State) -> bool {
         let rows = &state.rows;
-        let Some(old) = &self.old else {
-            return rows.len() == 0 && !self.damaged;
-        };
-        if old.len() != rows.len() {
-            return rows.len() == 0;
+        match &self.old {
+            None => rows.is_empty() && !self.damaged,
+            Some(_) if rows.is_empty() => true,
+            // As many as there were, each of them taken from there, are the same.
+            Some(old) if state.fresh == 0 => rows.iter().count() == old.len(),
+            Some(old) => {
+                let mut old = old.iter();
+                let same =
+                    |new| matches!((new, old.next()), (Ok(new), Some(Ok(old))) if new == old);
+                rows.iter().all(same) && old.next().is_none()
+            }
         }
-        // As many as there were, each of them taken from there, are the same.
-        state.fresh == 0
-            || rows
-                .iter()
-                .zip(old.iter())
-                .all(|pair| matches!(pair, (Ok(new), Ok(old)) if new == old))
     }
 
     fn write_finding(&self, error: &StoreError) -> Option<Finding> {
@@ -294,61 +259,27 @@ impl Job {
             .collect()
     }
 
-    /// Writes a checkpoint if there is something new and the last one is `interval` old.
+    /// Writes a checkpoint if there is something new and the last one is `interval` old. Entries of
+    /// the old cache are not compared with their files here, but whenever they are used.
     pub fn checkpoint(&self, interval: Duration) -> Option<Finding> {
         let mut state = self.state.lock();
         if state.finished || state.checkpointed.elapsed() < interval {
             return None;
         }
         state.checkpointed = Instant::now();
-        let chunks = state.in_flight.values();
-        let waiting = state
-            .waiting
-            .values()
-            .flat_map(|(_, entries)| entries.iter().copied());
-        let window: BTreeMap<u32, Entry> = chunks
-            .flat_map(|chunk| chunk.sorted())
-            .chain(waiting)
-            .map(|entry| (entry.uid, entry))
-            .collect();
-        let new = window.values().filter(|entry| !self.has(entry)).count() as u64;
-        let fresh = state.fresh + new;
-        if fresh == state.checkpointed_fresh {
+        if state.fresh == state.checkpointed_fresh {
             return None;
         }
-        state.checkpointed_fresh = fresh;
-        let covered = state.covered;
-        let count = state.rows.len() + self.beyond(&window, covered).count();
-        let entries = state
-            .rows
-            .iter()
-            .chain(self.beyond(&window, covered).map(Ok));
-        self.write_finding(&self.mailbox.replace_cache(count, entries).err()?)
+        state.checkpointed_fresh = state.fresh;
+        let entries = || state.rows.with(self.old.as_ref());
+        self.write_finding(&self.mailbox.replace_cache(entries).err()?)
     }
+}
 
-    /// The entries beyond UID `covered`: what was done just now, else what the old cache has. The
-    /// latter is not checked here, but whenever it is used.
-    fn beyond<'a>(
-        &'a self,
-        window: &'a BTreeMap<u32, Entry>,
-        covered: u32,
-    ) -> impl Iterator<Item = Entry> + 'a {
-        // If it cannot be read to its end, what is left of it is not in the checkpoint.
-        let old = self.old.iter().flat_map(Cache::iter);
-        let mut old = old
-            .map_while(Result::ok)
-            .filter(move |entry| entry.uid > covered && !window.contains_key(&entry.uid))
-            .peekable();
-        let mut new = window.values().copied().peekable();
-        std::iter::from_fn(move || match (old.peek(), new.peek()) {
-            (Some(o), Some(n)) if o.uid < n.uid => old.next(),
-            (Some(_), None) => old.next(),
-            _ => new.next(),
-        })
-    }
-
-    fn has(&self, entry: &Entry) -> bool {
-        let old = self.old.as_ref().and_then(|cache| cache.get(entry.uid));
-        old == Some(*entry)
+impl State {
+    fn is_done(&mut self) -> bool {
+        let done = self.exhausted && self.busy == 0 && !self.interrupted && !self.finished;
+        self.finished |= done;
+        done
     }
 }

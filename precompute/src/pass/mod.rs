@@ -7,7 +7,6 @@
 //! [`Options::checkpoint`] of the work missing. Running again yields the very bytes that an
 //! undisturbed run would have written. No lock of Cyrus's is taken and no other file is changed.
 
-mod chunk;
 mod hashing;
 mod job;
 mod rows;
@@ -33,8 +32,6 @@ use job::Job;
 /// With this many mailboxes that have more chunks to give no further one is opened. Each may take
 /// some 5 MiB of memory.
 const OPEN: usize = 4;
-/// How long a mailbox rests of which too many chunks wait for an earlier one.
-const WINDOW_FULL: Duration = Duration::from_millis(20);
 
 /// How to run a pass.
 #[derive(Clone, Debug)]
@@ -165,7 +162,7 @@ pub fn run(
     let limits = Limits {
         threads: options.jobs,
         source_first: OPEN - 1,
-        delay: WINDOW_FULL,
+        delay: Duration::ZERO,
         kernel: options.kernel,
     };
     let every = Duration::from_secs(1).min(options.checkpoint);

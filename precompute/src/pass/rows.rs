@@ -1,8 +1,9 @@
 //! The entries of one mailbox while they are collected, in flat memory.
 //!
-//! The first [`IN_MEMORY`] stay in memory; those of a giant mailbox go, in order, to an unnamed
-//! file (`O_TMPFILE`) in the mailbox's directory, which the kernel removes however we end. Where
-//! the file system has no such files they stay in memory after all.
+//! Each has a slot of its own. Slots are in order of UID and filled in any order; an empty one has
+//! UID 0, which no message has. The slots of a giant mailbox move to an unnamed file (`O_TMPFILE`)
+//! in the mailbox's directory, which the kernel removes however the process ends. Where the file
+//! system has no such files they stay in memory.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -12,95 +13,130 @@ use indexfile::dir::Dir;
 use indexfile::{IoContext as _, IoError};
 use rustix::fs::{Mode, OFlags};
 
-use crate::cache::Entry;
+use crate::cache::{Cache, Entry};
 
-/// How many entries are held in memory before they are spilled; about 1 MiB.
+/// How many slots are held in memory before they move to the file; about 1 MiB.
 const IN_MEMORY: usize = 16 * 1024;
 /// How many are read back at a time.
 const READ_BACK: usize = 1024;
 
-/// Entries in the order in which they were pushed.
+/// Entries in slots.
 #[derive(Debug, Default)]
 pub struct Rows {
     memory: Vec<Entry>,
+    /// All slots, once there are too many for `memory`, which is empty then.
     spill: Option<File>,
-    spilled: usize,
     no_spill: bool,
+    /// Slots up to the last one that was filled.
+    slots: usize,
     /// The directory, for messages.
     path: PathBuf,
 }
 
 impl Rows {
-    /// How many there are.
+    /// Whether no slot was filled.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.spilled + self.memory.len()
+    pub fn is_empty(&self) -> bool {
+        self.slots == 0
     }
 
-    /// Adds entries; `dir` is where a spill file may be made.
+    /// Fills slots; `entries` is empty afterwards. `dir` is where a file may be made.
     ///
     /// # Errors
-    /// If the spill file cannot be written.
-    pub fn extend(
-        &mut self,
-        entries: impl IntoIterator<Item = Entry>,
-        dir: &Dir,
-    ) -> Result<(), IoError> {
-        self.memory.extend(entries);
-        if self.memory.len() >= IN_MEMORY && !self.no_spill {
-            self.flush(dir)?;
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self, dir: &Dir) -> Result<(), IoError> {
-        if self.spill.is_none() {
-            let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-            match rustix::fs::openat(dir, ".", flags, Mode::RUSR | Mode::WUSR) {
-                Ok(fd) => {
-                    self.spill = Some(File::from(fd));
-                    dir.path().clone_into(&mut self.path);
-                }
-                Err(_) => self.no_spill = true,
-            }
-        }
-        let Some(file) = &self.spill else {
+    /// If the file cannot be written.
+    pub fn put(&mut self, entries: &mut Vec<(usize, Entry)>, dir: &Dir) -> Result<(), IoError> {
+        entries.sort_by_key(|(slot, _)| *slot);
+        let Some((last, _)) = entries.last() else {
             return Ok(());
         };
-        let mut bytes = Vec::with_capacity(self.memory.len() * Entry::LEN);
-        for entry in &self.memory {
-            // Memory takes everything.
-            let _ = entry.write_to(&mut bytes);
+        self.slots = self.slots.max(last + 1);
+        if self.slots > IN_MEMORY && self.spill.is_none() && !self.no_spill {
+            self.spill(dir)?;
         }
-        file.write_all_at(&bytes, (self.spilled * Entry::LEN) as u64)
-            .io_context("write a temporary file in", &self.path)?;
-        self.spilled += self.memory.len();
-        self.memory.clear();
+        let Some(file) = &self.spill else {
+            self.memory.resize(self.slots, Entry::default());
+            for (slot, entry) in entries.drain(..) {
+                self.memory[slot] = entry;
+            }
+            return Ok(());
+        };
+        for run in entries.chunk_by(|(a, _), (b, _)| a + 1 == *b) {
+            write(file, run[0].0, run.iter().map(|(_, entry)| entry))
+                .io_context("write a temporary file in", &self.path)?;
+        }
+        entries.clear();
         Ok(())
     }
 
-    /// All entries, from the first; an item is an error if the spill file cannot be read.
+    /// Moves all slots from memory to a file.
+    fn spill(&mut self, dir: &Dir) -> Result<(), IoError> {
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let Ok(fd) = rustix::fs::openat(dir, ".", flags, Mode::RUSR | Mode::WUSR) else {
+            self.no_spill = true;
+            return Ok(());
+        };
+        dir.path().clone_into(&mut self.path);
+        let file = File::from(fd);
+        write(&file, 0, std::mem::take(&mut self.memory).iter())
+            .io_context("write a temporary file in", &self.path)?;
+        self.spill = Some(file);
+        Ok(())
+    }
+
+    /// All entries by slot; an item is an error if the file cannot be read.
     pub fn iter(&self) -> impl Iterator<Item = Result<Entry, IoError>> + '_ {
-        let batches = (0..self.spilled).step_by(READ_BACK);
-        let spilled = batches.flat_map(|first| match self.read_back(first) {
+        let slots = if self.spill.is_some() { self.slots } else { 0 };
+        let spilled = (0..slots).step_by(READ_BACK);
+        let spilled = spilled.flat_map(|first| match self.read_back(first) {
             Ok(entries) => entries.into_iter().map(Ok).collect(),
             Err(error) => vec![Err(error)],
         });
-        spilled.chain(self.memory.iter().copied().map(Ok))
+        let all = spilled.chain(self.memory.iter().copied().map(Ok));
+        all.filter(|entry| entry.as_ref().map_or(true, |entry| entry.uid != 0))
+    }
+
+    /// All entries, and those of `old` that have another UID, in order of UID. An `old` that cannot
+    /// be read to its end gives what comes before.
+    pub fn with<'a>(
+        &'a self,
+        old: Option<&'a Cache>,
+    ) -> impl Iterator<Item = Result<Entry, IoError>> + 'a {
+        let old = old.into_iter().flat_map(Cache::iter);
+        let mut old = old.map_while(Result::ok).peekable();
+        let mut new = self.iter().peekable();
+        std::iter::from_fn(move || {
+            // An error comes before everything else.
+            let uid = new.peek().map(|new| new.as_ref().map_or(0, |new| new.uid));
+            while old.next_if(|old| Some(old.uid) == uid).is_some() {}
+            match old.next_if(|old| uid.is_none_or(|uid| old.uid < uid)) {
+                Some(old) => Some(Ok(old)),
+                None => new.next(),
+            }
+        })
     }
 
     fn read_back(&self, first: usize) -> Result<Vec<Entry>, IoError> {
-        let count = READ_BACK.min(self.spilled - first);
+        let count = READ_BACK.min(self.slots - first);
         let mut bytes = vec![0; count * Entry::LEN];
         if let Some(file) = &self.spill {
             file.read_exact_at(&mut bytes, (first * Entry::LEN) as u64)
                 .io_context("read a temporary file in", &self.path)?;
         }
-        Ok(bytes
-            .chunks_exact(Entry::LEN)
-            .filter_map(Entry::read_from)
-            .collect())
+        let entries = bytes.chunks_exact(Entry::LEN);
+        Ok(entries.filter_map(Entry::read_from).collect())
     }
+}
+
+fn write<'a>(
+    file: &File,
+    slot: usize,
+    entries: impl Iterator<Item = &'a Entry>,
+) -> std::io::Result<()> {
+    let mut bytes = Vec::new();
+    for entry in entries {
+        entry.write_to(&mut bytes)?;
+    }
+    file.write_all_at(&bytes, (slot * Entry::LEN) as u64)
 }
 
 #[cfg(test)]
@@ -109,7 +145,9 @@ mod tests {
     use crate::cache::Stamp;
     use indexfile::Guid;
 
-    fn entry(uid: u32) -> Entry {
+    /// The entry of a slot.
+    fn entry(slot: usize) -> Entry {
+        let uid = u32::try_from(slot).expect("small") * 2 + 1;
         Entry {
             uid,
             size: u64::from(uid) << 20,
@@ -123,25 +161,37 @@ mod tests {
     }
 
     #[test]
-    fn entries_come_back_in_order_however_many_and_leave_no_file() {
+    fn entries_come_back_by_slot_in_whatever_order_they_came_and_leave_no_file() {
         let dir = tempfile::tempdir().expect("scratch");
         let open = Dir::open_root(dir.path()).expect("open");
-        let mut rows = Rows::default();
-        let mut uid = 0;
-        for round in 0..6u32 {
-            let batch: Vec<Entry> = (0..=round * 9_000)
-                .map(|_| {
-                    uid += 1;
-                    entry(uid)
+        for slots in [100, 5 * IN_MEMORY] {
+            let mut rows = Rows::default();
+            // Batches from the middle outwards; one slot in 32 stays empty, one is filled twice.
+            let batches: Vec<Vec<usize>> = (0..slots)
+                .collect::<Vec<_>>()
+                .chunks(97)
+                .map(|batch| {
+                    batch
+                        .iter()
+                        .copied()
+                        .filter(|slot| slot % 32 != 5)
+                        .collect()
                 })
                 .collect();
-            rows.extend(batch, &open).expect("room");
+            let middle = batches.len() / 2;
+            for batch in batches[middle..]
+                .iter()
+                .chain(batches[..=middle].iter().rev())
+            {
+                let mut batch: Vec<_> = batch.iter().map(|slot| (*slot, entry(*slot))).collect();
+                rows.put(&mut batch, &open).expect("space");
+                assert!(batch.is_empty());
+            }
             let all: Result<Vec<Entry>, IoError> = rows.iter().collect();
-            let all = all.expect("readable");
-            assert_eq!(all.len(), rows.len());
-            assert!(all.iter().zip(1..).all(|(e, uid)| *e == entry(uid)));
+            let filled = (0..slots).filter(|slot| slot % 32 != 5);
+            assert!(all.expect("readable").into_iter().eq(filled.map(entry)));
+            assert_eq!(rows.spill.is_some(), slots > IN_MEMORY && !rows.no_spill);
         }
-        assert!(rows.spilled > 0 || rows.no_spill);
         assert_eq!(std::fs::read_dir(dir.path()).expect("list").count(), 0);
     }
 }

@@ -9,7 +9,7 @@
 //! its message changed is never believed: its users look at the message (`Entry::still_same`).
 
 use super::wanted::Wanted;
-use crate::cache::{Cache, Entry};
+use crate::cache::Cache;
 use crate::mailbox::Mailbox;
 use crate::uid_set::UidSet;
 
@@ -49,16 +49,13 @@ impl Unchanged {
         }
     }
 
-    fn compare(&mut self, uid: u32, inode: u64, old: Option<Entry>) {
-        if old.is_some_and(|old| old.stamp.inode == inode) && self.same.insert(uid) {
-            self.count += 1;
-        }
-    }
-
     fn compare_sorted(&mut self, names: &mut Vec<(u32, u64)>, old: &Cache) {
         names.sort_unstable();
         for (uid, inode) in names.drain(..) {
-            self.compare(uid, inode, old.get(uid));
+            let old = old.get(uid).filter(|old| old.stamp.inode == inode);
+            if old.is_some() && self.same.insert(uid) {
+                self.count += 1;
+            }
         }
     }
 
@@ -84,11 +81,10 @@ impl Unchanged {
     /// Whether these are all of `old` and exactly what is `wanted` (from the beginning), so that
     /// there is nothing to do. `false` too if either cannot be read to its end.
     #[must_use]
-    pub fn is_all(&self, mailbox: &Mailbox, old: &Cache, wanted: impl FnOnce() -> Wanted) -> bool {
+    pub fn is_all(&self, mailbox: &Mailbox, old: &Cache, mut wanted: Wanted) -> bool {
         if self.count != old.len() {
             return false;
         }
-        let mut wanted = wanted();
         let mut next = || wanted.next(&mailbox.index);
         let same = old.iter().all(|entry| match (entry, next()) {
             (Ok(entry), Ok(Some(want))) => want.uid == entry.uid && want.size == entry.size,
@@ -162,7 +158,7 @@ mod tests {
         let known = Unchanged::of(&mailbox, &old, sample_seed);
         let all = (1..=UIDS).filter(|uid| known.contains(*uid)).count();
         assert_eq!(all, known.count);
-        let wanted = || Wanted::new(mailbox.expunge.as_ref(), false).expect("no expunge file");
+        let wanted = Wanted::new(mailbox.expunge.as_ref(), false).expect("no expunge file");
         (known.count, known.is_all(&mailbox, &old, wanted))
     }
 

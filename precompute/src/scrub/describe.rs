@@ -1,60 +1,62 @@
 //! The finding that a suspect turned out to be, in words.
 
+use indexfile::finding::{Code, Compared, Finding};
 use indexfile::mailbox::MetaFile;
 use indexfile::{FileKind, Guid};
 
-use super::look::{Problem, Seen, Suspect};
+use super::look::Look;
 use super::row::Row;
 use crate::store::{Place, Target};
-use indexfile::finding::{Code, Compared, Finding};
 
-/// The finding that a suspect turned out to be.
-pub(super) fn describe(mailbox: &Target, suspect: &Suspect) -> Finding {
-    let Seen { row, problem, .. } = &suspect.seen;
-    let place = suspect
-        .stray
-        .unwrap_or_else(|| row.map_or(Place::Data, |row| row.place()));
-    let path = mailbox
-        .location(place)
-        .path()
-        .join(format!("{}.", suspect.uid));
-    let record = row.filter(|_| suspect.stray.is_none());
+/// The finding about what was seen last.
+pub(super) fn describe(mailbox: &Target, seen: &Look) -> Finding {
+    let row_place = || seen.row.map_or(Place::Data, |row| row.place());
+    let dir = mailbox
+        .location(seen.stray.unwrap_or_else(row_place))
+        .path();
+    let record = seen.row.filter(|_| seen.stray.is_none());
     let index = |row: Row| match row.kind {
         FileKind::Index => mailbox.dirs.file(MetaFile::Index),
         FileKind::Expunge => mailbox.dirs.file(MetaFile::Expunge),
     };
+    let (code, path) = (
+        seen.code.unwrap_or(Code::Unstable),
+        dir.join(format!("{}.", seen.uid)),
+    );
     Finding {
         compared: Box::new(Compared {
-            uid: Some(suspect.uid),
+            uid: Some(seen.uid),
             index: record.map(index),
             record_guid: record.and_then(|row| row.guid),
-            file_guid: problem.file_guid,
+            file_guid: seen.guid,
             record_size: record.map(|row| row.size),
-            file_size: problem.file_size,
+            file_size: seen.file.map(|(size, _)| size),
         }),
-        ..Finding::new(&mailbox.mailbox, problem.code, path, &text(problem, *row))
+        ..Finding::new(&mailbox.mailbox, code, path, &text(code, seen))
     }
 }
 
-fn text(problem: &Problem, row: Option<Row>) -> String {
-    if let Some(text) = &problem.text {
+fn text(code: Code, seen: &Look) -> String {
+    if let Some(text) = &seen.text {
         return text.clone();
     }
     let guid = |guid: Option<Guid>| guid.map_or_else(|| "unknown".to_owned(), |g| g.to_string());
-    let in_record = row.map_or(0, |row| row.size);
-    let record_guid = row.and_then(|row| row.guid);
-    let size = problem.file_size.unwrap_or(0);
-    match problem.code {
+    let record_guid = seen.row.and_then(|row| row.guid);
+    let size = seen.file.map_or(0, |(size, _)| size);
+    match code {
         Code::BitRot => format!(
             "its SHA-1 is {}, its record says {} ({size} bytes, as the record says)",
-            guid(problem.file_guid),
+            guid(seen.guid),
             guid(record_guid)
         ),
         Code::Size => {
-            let same = match (problem.file_guid, record_guid) {
-                (Some(file), Some(record)) if file == record => ", though the SHA-1 is right",
-                _ => "",
+            let right = seen.guid.is_some() && seen.guid == record_guid;
+            let same = if right {
+                ", though the SHA-1 is right"
+            } else {
+                ""
             };
+            let in_record = seen.row.map_or(0, |row| row.size);
             format!("it has {size} bytes, its record says {in_record}{same}")
         }
         Code::Missing => "no such message file".to_owned(),
@@ -64,7 +66,7 @@ fn text(problem: &Problem, row: Option<Row>) -> String {
         }
         Code::Unstable => format!(
             "it reads differently each time, last with SHA-1 {}",
-            guid(problem.file_guid)
+            guid(seen.guid)
         ),
         code => code.to_string(),
     }

@@ -1,177 +1,105 @@
 //! What the message files say, against what the records say.
 
-use std::time::Duration;
-
+use indexfile::finding::Code;
 use indexfile::mailbox::MetaFile;
 use indexfile::{FileKind, Guid, ReadError};
 use rustix::io::Errno;
 
-use super::look::{Now, Problem, Seen, Suspect};
-
+use super::look::{Look, Suspect};
 use super::row::Row;
 use super::snapshot::{Snapshot, open_expunge};
-use super::spools::{Spools, age, changed};
-use super::summary::Progress;
-use crate::governor::Governor;
+use super::spools::{Spools, changed};
 use crate::hash::lanes::Lanes;
-use crate::links::Links;
-use crate::message::{FileStat, Gate, Hashed, Hasher, MessageError, Opened, Spool, Stamp};
+use crate::message::{MessageError, Spool, Stamp};
 use crate::store::{Place, Target};
-use indexfile::finding::Code;
+use crate::throttle::Throttle;
 
-/// Limits on reading, and what is known of files with several names.
-#[derive(Clone, Copy)]
-pub(super) struct Throttle<'a> {
-    pub(super) governor: &'a Governor,
-    /// `None`: read every name of a file, as a second look must.
-    pub(super) links: Option<&'a Links>,
-    pub(super) progress: &'a Progress,
-}
-
-impl Gate for Throttle<'_> {
-    fn go_on(&mut self) -> bool {
-        self.governor.go_on()
-    }
-
-    fn read(&mut self, bytes: u64) -> bool {
-        self.progress.lock().bytes += bytes;
-        self.governor.admit(bytes)
-    }
-
-    fn opened(&mut self, _uid: u32, stat: &FileStat) -> Opened {
-        self.links.map_or(Opened::Read, |links| links.opened(stat))
-    }
-
-    fn closed(&mut self, stat: &FileStat, guid: Option<Guid>) {
-        if let Some(links) = self.links {
-            links.closed(stat, guid);
-        }
-    }
-}
-
-/// What came of one record's file.
-pub(super) struct Outcome {
-    pub(super) row: Row,
-    pub(super) file: Option<(u64, Stamp)>,
-    /// `None`: the file agrees with the record.
-    pub(super) problem: Option<Problem>,
-}
-
-/// Reads the files of `rows` and compares. A row whose file was not read because the gate said stop
-/// is not mentioned.
+/// Reads the files of `rows` and compares. A row whose file was not read because of a stop is left
+/// out.
 pub(super) fn compare(
     spools: &Spools,
     mut rows: Vec<Row>,
     lanes: &mut Lanes,
     throttle: Throttle<'_>,
-    mut each: impl FnMut(Outcome),
+    mut each: impl FnMut(Look),
 ) {
-    rows.retain(|row| !row.unlinked);
     // An expunge file is in no order, and nothing stops it from listing a UID twice.
     rows.sort_by_key(|row| row.uid);
     rows.dedup_by_key(|row| row.uid);
     for place in [Place::Data, Place::Archive] {
-        let here = || rows.iter().filter(|row| row.place() == place);
+        let here = rows.iter().filter(|row| row.place() == place);
         let Some(spool) = spools.get(place) else {
-            for row in here() {
-                each(missing(*row, spools));
-            }
+            here.for_each(|row| each(look(*row, None, spools)));
             continue;
         };
         // What has no SHA-1 to compare with is not read.
-        for row in here().filter(|row| row.guid.is_none()) {
-            let stat = spool
-                .stat(row.uid)
-                .map(|FileStat { size, stamp, .. }| (size, stamp));
-            each(outcome(*row, stat.map(|file| (file, None)), spools));
+        let (to_read, others): (Vec<&Row>, Vec<&Row>) = here.partition(|row| row.guid.is_some());
+        for row in others {
+            let stat = spool.stat(row.uid);
+            let file = stat.map(|stat| ((stat.size, stat.stamp), None));
+            each(look(*row, Some(file), spools));
         }
-        let uids: Vec<u32> = here()
-            .filter(|row| row.guid.is_some())
-            .map(|row| row.uid)
-            .collect();
-        let mut sink = |uid: u32, result: Result<Hashed, MessageError>| {
+        let uids = to_read.iter().map(|row| row.uid).collect();
+        throttle.hash(spool, uids, lanes, |uid, result| {
             let read = result.map(|hashed| ((hashed.size, hashed.stamp), Some(hashed.guid)));
-            let row = rows
-                .binary_search_by_key(&uid, |row| row.uid)
-                .ok()
-                .and_then(|at| rows.get(at));
-            if let Some(row) = row {
-                each(outcome(*row, read, spools));
+            if let Ok(at) = to_read.binary_search_by_key(&uid, |row| row.uid) {
+                each(look(*to_read[at], Some(read), spools));
             }
-        };
-        let mut left = Hasher::new(spool, uids.into_iter(), &mut sink, throttle).run(lanes);
-        // Another thread reads a further name of the same file.
-        while let Some(links) = throttle
-            .links
-            .filter(|_| !left.is_empty() && !throttle.governor.stopped())
-        {
-            links.wait(Duration::from_millis(100));
-            left = Hasher::new(spool, left.into_iter(), &mut sink, throttle).run(lanes);
-        }
+        });
     }
 }
 
 type Read = Result<((u64, Stamp), Option<Guid>), MessageError>;
 
-fn outcome(row: Row, read: Read, spools: &Spools) -> Outcome {
-    let (file, guid) = match read {
-        Ok(read) => read,
-        Err(MessageError::Missing { .. } | MessageError::NoSpool { .. }) => {
-            return missing(row, spools);
-        }
-        Err(error) => {
-            let problem = Problem {
-                text: Some(error.to_string()),
-                ..Problem::new(code_of(&error))
-            };
-            return Outcome {
-                row,
-                file: None,
-                problem: Some(problem),
-            };
-        }
-    };
-    let code = if file.0 != row.size {
-        Some(Code::Size)
-    } else if guid.is_some() && guid != row.guid {
-        Some(Code::BitRot)
-    } else {
-        None
-    };
-    let problem = code.map(|code| Problem {
-        file_guid: guid,
-        file_size: Some(file.0),
-        ..Problem::new(code)
-    });
-    Outcome {
-        row,
-        file: Some(file),
-        problem,
-    }
-}
-
-fn missing(row: Row, spools: &Spools) -> Outcome {
-    let elsewhere = match row.place() {
-        Place::Data => Place::Archive,
-        Place::Archive => Place::Data,
-    };
-    let other = spools
-        .get(elsewhere)
-        .filter(|spool| spool.stat(row.uid).is_ok());
-    let text = other.map(|spool| {
-        format!(
-            "no such message file, but there is {}",
-            spool.path_of(row.uid).display()
-        )
-    });
-    let problem = Problem {
-        text,
-        ..Problem::new(Code::Missing)
-    };
-    Outcome {
-        row,
+/// What is there for a record; without `read` its directory is not there.
+fn look(row: Row, read: Option<Read>, spools: &Spools) -> Look {
+    let none = Look {
+        uid: row.uid,
+        stray: None,
+        row: Some(row),
         file: None,
-        problem: Some(problem),
+        guid: None,
+        dir_changed: None,
+        code: None,
+        text: None,
+    };
+    let error = match read {
+        Some(Ok((file, guid))) => {
+            let code = if file.0 != row.size {
+                Some(Code::Size)
+            } else if guid.is_some() && guid != row.guid {
+                Some(Code::BitRot)
+            } else {
+                None
+            };
+            return Look {
+                file: Some(file),
+                guid,
+                code,
+                ..none
+            };
+        }
+        None | Some(Err(MessageError::Missing { .. } | MessageError::NoSpool { .. })) => None,
+        Some(Err(error)) => Some(error),
+    };
+    let other = match row.place() {
+        Place::Data => spools.get(Place::Archive),
+        Place::Archive => spools.get(Place::Data),
+    };
+    let elsewhere = || {
+        let path = other
+            .filter(|spool| spool.stat(row.uid).is_ok())?
+            .path_of(row.uid);
+        Some(format!(
+            "no such message file, but there is {}",
+            path.display()
+        ))
+    };
+    Look {
+        dir_changed: spools.get(row.place()).and_then(changed),
+        code: Some(error.as_ref().map_or(Code::Missing, code_of)),
+        text: error.map_or_else(elsewhere, |error| Some(error.to_string())),
+        ..none
     }
 }
 
@@ -194,59 +122,51 @@ fn code_of(error: &MessageError) -> Code {
     }
 }
 
-/// What one look saw of a record's file.
-pub(super) fn seen(outcome: Outcome, spools: &Spools) -> Option<Seen> {
-    let Outcome { row, file, problem } = outcome;
-    let problem = problem?;
-    let dir_changed = match file {
-        Some(_) => None,
-        None => spools.get(row.place()).and_then(changed),
-    };
-    Some(Seen {
-        row: Some(row),
-        file,
-        dir_changed,
-        problem,
-    })
-}
-
-/// What one look saw of a file without a record; `None` if the file is not there (any more).
-pub(super) fn seen_stray(spool: &Spool, uid: u32, row: Option<Row>) -> Option<Seen> {
-    let code = if row.is_some() {
-        Code::Duplicate
-    } else {
-        Code::Unlisted
-    };
-    let (file, problem) = match spool.stat(uid) {
-        Ok(FileStat { size, stamp, .. }) => {
-            let problem = Problem {
-                file_size: Some(size),
-                ..Problem::new(code)
-            };
-            (Some((size, stamp)), problem)
-        }
+/// What is there of a file that no record accounts for; `None` if it is not there (any more).
+pub(super) fn look_at_stray(
+    spool: &Spool,
+    place: Place,
+    uid: u32,
+    row: Option<Row>,
+) -> Option<Look> {
+    let (file, code, text) = match spool.stat(uid) {
+        Ok(stat) if row.is_some() => (Some((stat.size, stat.stamp)), Code::Duplicate, None),
+        Ok(stat) => (Some((stat.size, stat.stamp)), Code::Unlisted, None),
         Err(MessageError::Missing { .. }) => return None,
-        Err(error) => {
-            let problem = Problem {
-                text: Some(error.to_string()),
-                ..Problem::new(code_of(&error))
-            };
-            (None, problem)
-        }
+        Err(error) => (None, code_of(&error), Some(error.to_string())),
     };
-    Some(Seen {
+    Some(Look {
+        uid,
+        stray: Some(place),
         row,
         file,
+        guid: None,
         dir_changed: changed(spool),
-        problem,
+        code: Some(code),
+        text,
     })
 }
 
-/// How long nothing has moved that `seen` depends on.
-fn still_for(seen: &Seen) -> Option<Duration> {
-    let times = [seen.file.map(|(_, stamp)| stamp.ctime_ns), seen.dir_changed];
-    let newest = times.into_iter().flatten().max()?;
-    age(newest)
+/// The same at a second look, with the record as it is now.
+pub(super) fn look_at_stray_again(
+    mailbox: &Target,
+    spools: &Spools,
+    place: Place,
+    uid: u32,
+    row: Option<Row>,
+) -> Option<Look> {
+    let spool = spools.get(place)?;
+    if let Some(row) = row {
+        let listed = mailbox.location(row.place()) == mailbox.location(place);
+        let at_home = spools.get(row.place());
+        let only_copy = at_home.is_none_or(|right| right.stat(uid).is_err());
+        // Listed by now, or about to be removed. Of an only copy the record is reported, whose file
+        // is missing where it should be.
+        if row.unlinked || row.cleanup || listed || only_copy {
+            return None;
+        }
+    }
+    look_at_stray(spool, place, uid, row)
 }
 
 /// The freshly opened files of a mailbox, for a second look.
@@ -264,14 +184,11 @@ impl Fresh {
         // The order is that of Cyrus, which writes the expunge file first and then the index: what
         // was in the index before this was opened is in one of the two.
         if let Some(mut expunge) = open_expunge(&mailbox.dirs.file(MetaFile::Expunge))? {
-            let mut uids: Vec<u32> = suspects.iter().map(|suspect| suspect.uid).collect();
+            let mut uids: Vec<u32> = suspects.iter().map(|suspect| suspect.seen.uid).collect();
             uids.sort_unstable();
             while !expunge.at_end() {
-                let rows = expunge.next_rows(|_, _| {})?;
-                expunged.extend(
-                    rows.into_iter()
-                        .filter(|row| uids.binary_search(&row.uid).is_ok()),
-                );
+                let rows = expunge.next_rows(|_, _| {})?.into_iter();
+                expunged.extend(rows.filter(|row| uids.binary_search(&row.uid).is_ok()));
             }
         }
         Ok(Self { index, expunged })
@@ -283,101 +200,13 @@ impl Fresh {
     }
 
     /// The record of a suspect now, of the same file as before if both have one.
-    pub(super) fn row(&self, suspect: &Suspect) -> Result<Option<Row>, ReadError> {
-        let expunged = self
-            .expunged
-            .iter()
-            .rev()
-            .find(|row| row.uid == suspect.uid)
-            .copied();
-        let was_expunged = suspect
-            .seen
-            .row
-            .is_some_and(|row| row.kind == FileKind::Expunge);
+    pub(super) fn row(&self, seen: &Look) -> Result<Option<Row>, ReadError> {
+        let mut expunged = self.expunged.iter().rev().copied();
+        let expunged = expunged.find(|row| row.uid == seen.uid);
+        let was_expunged = seen.row.is_some_and(|row| row.kind == FileKind::Expunge);
         if was_expunged && expunged.is_some() {
             return Ok(expunged);
         }
-        Ok(self.index.find(suspect.uid)?.or(expunged))
-    }
-}
-
-/// What is there now of each suspect; `rows` are their records as [`Fresh::row`] found them.
-pub(super) fn look_again(
-    mailbox: &Target,
-    suspects: Vec<(Suspect, Option<Row>)>,
-    lanes: &mut Lanes,
-    throttle: Throttle<'_>,
-    mut each: impl FnMut(Suspect, Now),
-) -> Result<(), MessageError> {
-    let spools = Spools::open(mailbox)?;
-    let mut of_records = Vec::new();
-    for (suspect, row) in suspects {
-        match (suspect.stray, row) {
-            (Some(place), row) => {
-                let now = stray(mailbox, &spools, place, suspect.uid, row);
-                each(suspect, now);
-            }
-            (None, Some(row)) if !row.unlinked => of_records.push((suspect, row)),
-            (None, _) => each(suspect, Now::Gone),
-        }
-    }
-    let rows = of_records.iter().map(|(_, row)| *row).collect();
-    compare(&spools, rows, lanes, throttle, |outcome| {
-        let Some(at) = of_records.iter().position(|(_, row)| *row == outcome.row) else {
-            return;
-        };
-        let (suspect, _) = of_records.swap_remove(at);
-        each(suspect, now(outcome, &spools));
-    });
-    Ok(())
-}
-
-fn now(outcome: Outcome, spools: &Spools) -> Now {
-    match (&outcome.problem, outcome.file) {
-        (None, Some(file)) => Now::Agrees {
-            row: outcome.row,
-            file,
-        },
-        _ => match seen(outcome, spools) {
-            Some(seen) => Now::Wrong {
-                still_for: still_for(&seen),
-                seen,
-            },
-            None => Now::Gone,
-        },
-    }
-}
-
-fn stray(mailbox: &Target, spools: &Spools, place: Place, uid: u32, row: Option<Row>) -> Now {
-    let Some(spool) = spools.get(place) else {
-        return Now::Gone;
-    };
-    match row {
-        // Listed by now, or about to be removed.
-        Some(row)
-            if row.unlinked
-                || row.cleanup
-                || mailbox.location(row.place()) == mailbox.location(place) =>
-        {
-            return Now::Gone;
-        }
-        // The only copy: the record is reported, whose file is missing where it should be.
-        Some(row)
-            if spools
-                .get(row.place())
-                .is_none_or(|right| right.stat(uid).is_err()) =>
-        {
-            return Now::Gone;
-        }
-        _ => {}
-    }
-    match seen_stray(spool, uid, row) {
-        // A record may have gone long before its file, so the age of the directory proves nothing
-        // here: there is always another look after the wait.
-        Some(seen) => Now::Wrong {
-            seen,
-            still_for: None,
-        },
-        None => Now::Gone,
+        Ok(self.index.find(seen.uid)?.or(expunged))
     }
 }

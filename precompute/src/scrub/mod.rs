@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use crate::governor::Governor;
 use crate::hash::Kernel;
+use crate::links::Links;
 use crate::store::Step;
 use crate::worker_pool::{self, Limits, PoolError, default_jobs};
 use indexfile::finding::Finding;
@@ -70,7 +71,13 @@ pub fn run(
         progress.found(finding.code);
         report(&finding);
     };
-    let scrub = Work::new(options, governor, progress, &report);
+    let scrub = Work {
+        options,
+        governor,
+        progress,
+        report: &report,
+        links: Links::default(),
+    };
     let limits = Limits {
         threads: options.jobs,
         source_first: 0,

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use indexfile::finding::{Code, Finding};
 use indexfile::mailbox::MetaFile;
 use indexfile::{FileKind, ReadError};
 
 use super::describe::describe;
-use super::examine::{self, Fresh, Outcome, Throttle};
-use super::look::{Suspect, Verdict, decide};
+use super::examine::{Fresh, compare, look_at_stray, look_at_stray_again};
+use super::look::{Look, Suspect, Verdict, decide};
 use super::row::Row;
 use super::snapshot::{Snapshot, WINDOW, is_missing, open_expunge};
 use super::spools::{Spools, age};
@@ -22,9 +23,9 @@ use crate::hash::lanes::Lanes;
 use crate::links::Links;
 use crate::message::MessageError;
 use crate::store::{Place, Step, Target};
+use crate::throttle::{Counts, Throttle};
 use crate::uid_set::UidSet;
 use crate::worker_pool::Pool;
-use indexfile::finding::{Code, Finding};
 
 /// How often a mailbox without an index, or without its directory, is tried before that is
 /// reported.
@@ -50,32 +51,14 @@ struct Listed {
 }
 
 pub(super) struct Work<'a> {
-    settle: Duration,
-    delivery_grace: Duration,
-    governor: &'a Governor,
-    progress: &'a Progress,
-    report: &'a (dyn Fn(Finding) + Sync),
-    links: Links,
+    pub(super) options: &'a Options,
+    pub(super) governor: &'a Governor,
+    pub(super) progress: &'a Progress,
+    pub(super) report: &'a (dyn Fn(Finding) + Sync),
+    pub(super) links: Links,
 }
 
-impl<'a> Work<'a> {
-    pub(super) fn new(
-        options: &Options,
-        governor: &'a Governor,
-        progress: &'a Progress,
-        report: &'a (dyn Fn(Finding) + Sync),
-    ) -> Self {
-        let (settle, delivery_grace) = (options.settle, options.delivery_grace);
-        Self {
-            settle,
-            delivery_grace,
-            governor,
-            progress,
-            report,
-            links: Links::default(),
-        }
-    }
-
+impl Work<'_> {
     pub(super) fn run(&self, task: Task, pool: &Pool<Task>, lanes: &mut Lanes) {
         match task {
             Task::Step(Ok(mailbox)) => self.mailbox(&Arc::new(mailbox), 1, pool, lanes),
@@ -89,17 +72,6 @@ impl<'a> Work<'a> {
             Task::Mailbox(mailbox, tries) => self.mailbox(&mailbox, tries, pool, lanes),
             Task::Rows(mailbox, spools, rows) => self.rows(&mailbox, &spools, rows, pool, lanes),
             Task::Suspects(mailbox, suspects) => self.suspects(&mailbox, suspects, pool, lanes),
-        }
-    }
-
-    fn throttle(&self, links: Option<&'a Links>) -> Throttle<'_>
-    where
-        Self: 'a,
-    {
-        Throttle {
-            governor: self.governor,
-            links,
-            progress: self.progress,
         }
     }
 
@@ -262,15 +234,10 @@ impl<'a> Work<'a> {
                 if at_home || listed.unlinked.contains(uid) {
                     return;
                 }
-                let Some(seen) = examine::seen_stray(spool, uid, None) else {
+                let Some(seen) = look_at_stray(spool, place, uid, None) else {
                     return;
                 };
-                suspects.push(Suspect {
-                    uid,
-                    stray: Some(place),
-                    looks: 1,
-                    seen,
-                });
+                suspects.push(Suspect { looks: 1, seen });
                 if suspects.len() >= WINDOW as usize {
                     self.suspects(mailbox, std::mem::take(&mut suspects), pool, lanes);
                 }
@@ -339,22 +306,33 @@ impl<'a> Work<'a> {
         lanes: &mut Lanes,
     ) {
         let mut suspects = Vec::new();
-        let throttle = self.throttle(Some(&self.links));
-        examine::compare(spools, rows, lanes, throttle, |outcome: Outcome| {
-            if outcome.row.guid.is_some() && outcome.file.is_some() {
+        self.compare(spools, rows, Some(&self.links), lanes, |seen| {
+            if seen.guid.is_some() {
                 self.progress.lock().compared += 1;
             }
-            let uid = outcome.row.uid;
-            if let Some(seen) = examine::seen(outcome, spools) {
-                suspects.push(Suspect {
-                    uid,
-                    stray: None,
-                    looks: 1,
-                    seen,
-                });
+            if seen.code.is_some() {
+                suspects.push(Suspect { looks: 1, seen });
             }
         });
         self.suspects(mailbox, suspects, pool, lanes);
+    }
+
+    /// Without `links` every name of a file is read, as a second look must.
+    fn compare(
+        &self,
+        spools: &Spools,
+        rows: Vec<Row>,
+        links: Option<&Links>,
+        lanes: &mut Lanes,
+        each: impl FnMut(Look),
+    ) {
+        let throttle = Throttle {
+            governor: self.governor,
+            links,
+            one_look: false,
+            count: &|counts: Counts| self.progress.lock().bytes += counts.bytes,
+        };
+        compare(spools, rows, lanes, throttle, each);
     }
 
     /// Looks again at what looked wrong.
@@ -368,55 +346,81 @@ impl<'a> Work<'a> {
         if suspects.is_empty() || self.governor.stopped() {
             return;
         }
-        let count = suspects.len() as u64;
         let fresh = match Fresh::open(mailbox, &suspects) {
             Ok(fresh) => fresh,
             // The mailbox is gone, and its messages with it.
             Err(error) if is_missing(&error) => {
-                self.progress.lock().races += count;
+                self.progress.lock().races += suspects.len() as u64;
                 return;
             }
             Err(error) => return self.index_error(mailbox, &error),
         };
         let mut with_rows = Vec::with_capacity(suspects.len());
         for suspect in suspects {
-            match fresh.row(&suspect) {
+            match fresh.row(&suspect.seen) {
                 Ok(row) => with_rows.push((suspect, row)),
                 Err(error) => return self.index_error(mailbox, &error),
             }
         }
+        let spools = match Spools::open(mailbox) {
+            Ok(spools) => spools,
+            Err(error) => return self.spool_error(mailbox, &error),
+        };
         let mut again = Vec::new();
-        let result = examine::look_again(
-            mailbox,
-            with_rows,
-            lanes,
-            self.throttle(None),
-            |mut suspect, now| match decide(&mut suspect, now, self.settle) {
+        let mut settle = |mut suspect: Suspect, now: Option<Look>| {
+            let still = now.as_ref().is_some_and(|now| self.is_still(now));
+            match decide(&mut suspect, now, still) {
                 Verdict::Race => self.progress.lock().races += 1,
                 Verdict::Again => again.push(suspect),
-                Verdict::Damage if self.in_delivery(&suspect, fresh.last_uid()) => {
+                Verdict::Damage if self.in_delivery(&suspect.seen, fresh.last_uid()) => {
                     self.progress.lock().in_delivery += 1;
                 }
-                Verdict::Damage => (self.report)(describe(mailbox, &suspect)),
-            },
-        );
-        if let Err(error) = result {
-            self.spool_error(mailbox, &error);
+                Verdict::Damage => (self.report)(describe(mailbox, &suspect.seen)),
+            }
+        };
+        let mut of_records = Vec::new();
+        for (suspect, row) in with_rows {
+            match (suspect.seen.stray, row) {
+                (Some(place), row) => {
+                    let uid = suspect.seen.uid;
+                    settle(
+                        suspect,
+                        look_at_stray_again(mailbox, &spools, place, uid, row),
+                    );
+                }
+                (None, Some(row)) if !row.unlinked => of_records.push((suspect, row)),
+                (None, _) => settle(suspect, None),
+            }
         }
+        let rows = of_records.iter().map(|(_, row)| *row).collect();
+        self.compare(&spools, rows, None, lanes, |now| {
+            let at = of_records.iter().position(|(_, row)| Some(*row) == now.row);
+            if let Some(at) = at {
+                settle(of_records.swap_remove(at).0, Some(now));
+            }
+        });
         if !again.is_empty() {
             pool.delay(Task::Suspects(Arc::clone(mailbox), again));
         }
     }
 
+    /// Whether nothing has moved for a while that a look depends on.
+    fn is_still(&self, seen: &Look) -> bool {
+        // A record may have gone long before its file, so the age of the directory proves nothing
+        // of a stray: there is always another look after the wait.
+        let times = [seen.file.map(|(_, stamp)| stamp.ctime_ns), seen.dir_changed];
+        let newest = times.into_iter().flatten().max();
+        let still_for = newest.filter(|_| seen.stray.is_none()).and_then(age);
+        still_for.is_some_and(|still_for| still_for >= self.options.settle)
+    }
+
     /// A file beyond the last UID given that was made lately: its record may still be to come.
-    fn in_delivery(&self, suspect: &Suspect, last_uid: u32) -> bool {
-        let young = |ctime_ns| age(ctime_ns).is_none_or(|age| age < self.delivery_grace);
-        suspect.seen.problem.code == Code::Unlisted
-            && suspect.uid > last_uid
-            && suspect
-                .seen
-                .file
-                .is_some_and(|(_, stamp)| young(stamp.ctime_ns))
+    fn in_delivery(&self, seen: &Look, last_uid: u32) -> bool {
+        let grace = self.options.delivery_grace;
+        let young = |ctime_ns| age(ctime_ns).is_none_or(|age: Duration| age < grace);
+        seen.code == Some(Code::Unlisted)
+            && seen.uid > last_uid
+            && seen.file.is_some_and(|(_, stamp)| young(stamp.ctime_ns))
     }
 }
 
