@@ -159,48 +159,67 @@ impl IndexFile {
     /// # Errors
     /// The first thing that is wrong.
     pub fn verify(&self) -> Result<(), ReadError> {
-        let path = || self.path.clone();
-        if let Some((stored, computed)) = self
-            .header_crc()
-            .filter(|(stored, computed)| stored != computed)
-        {
-            return Err(ReadError::HeaderCrc {
-                path: path(),
-                stored,
-                computed,
-            });
-        }
+        self.verify_header()?;
         let mut previous = 0;
         let mut buffer = Vec::new();
         for from in (0..self.num_records()).step_by(AT_ONCE as usize) {
             let block = self.block(from, AT_ONCE, &mut buffer)?;
-            for (i, record) in (block.first() + 1..).zip(block.records()) {
-                let uid = record.uid();
-                if uid == 0 {
-                    return Err(ReadError::ZeroUid {
-                        path: path(),
-                        record: i,
-                    });
-                }
-                if self.kind == FileKind::Index && uid <= previous {
-                    return Err(ReadError::UidOrder {
-                        path: path(),
-                        record: i,
-                        uid,
-                        previous,
-                    });
-                }
-                previous = uid;
-                if let Some((stored, computed)) = record.crc().filter(|(s, c)| s != c) {
-                    return Err(ReadError::RecordCrc {
-                        path: path(),
-                        record: i,
-                        uid,
-                        stored,
-                        computed,
-                    });
-                }
+            for (number, record) in (block.first() + 1..).zip(block.records()) {
+                self.verify_record(&record, number, previous)?;
+                previous = record.uid();
             }
+        }
+        Ok(())
+    }
+
+    /// Compares the checksum of the header, from version 12 on.
+    ///
+    /// # Errors
+    /// [`ReadError::HeaderCrc`]
+    pub fn verify_header(&self) -> Result<(), ReadError> {
+        match self.header_crc() {
+            Some((stored, computed)) if stored != computed => Err(ReadError::HeaderCrc {
+                path: self.path.clone(),
+                stored,
+                computed,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is wrong with record `number` (from 1), which comes after UID `previous`.
+    ///
+    /// # Errors
+    /// [`ReadError::ZeroUid`], [`ReadError::RecordCrc`] or [`ReadError::UidOrder`].
+    pub fn verify_record(
+        &self,
+        record: &Record<'_>,
+        number: u32,
+        previous: u32,
+    ) -> Result<(), ReadError> {
+        let (path, uid) = (|| self.path.clone(), record.uid());
+        if uid == 0 {
+            return Err(ReadError::ZeroUid {
+                path: path(),
+                record: number,
+            });
+        }
+        if let Some((stored, computed)) = record.crc().filter(|(s, c)| s != c) {
+            return Err(ReadError::RecordCrc {
+                path: path(),
+                record: number,
+                uid,
+                stored,
+                computed,
+            });
+        }
+        if self.kind == FileKind::Index && uid <= previous {
+            return Err(ReadError::UidOrder {
+                path: path(),
+                record: number,
+                uid,
+                previous,
+            });
         }
         Ok(())
     }

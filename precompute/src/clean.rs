@@ -11,26 +11,17 @@ use crate::mailbox::{cache_finding, directory_finding};
 use crate::store::Target;
 use indexfile::finding::Finding;
 
-/// What was removed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cleaned {
-    /// Number of files.
-    pub files: u64,
-}
-
-/// Removes the cache of one mailbox; with `dry_run` only counts.
+/// Removes the cache of one mailbox and gives the number of files; with `dry_run` only counts.
 ///
 /// # Errors
 /// A finding, if the directory cannot be opened or the files not be removed.
-pub fn clean(target: &Target, dry_run: bool) -> Result<Cleaned, Finding> {
+pub fn clean(target: &Target, dry_run: bool) -> Result<u64, Finding> {
     let dirs = target
         .open()
         .map_err(|error| directory_finding(target, &error))?;
     let dir = dirs.at(target.dirs.file_dir(MetaFile::Index));
     let result = if dry_run { count(dir) } else { remove(dir) };
-    result
-        .map(|files| Cleaned { files })
-        .map_err(|error| cache_finding(target, &error))
+    result.map_err(|error| cache_finding(target, &error))
 }
 
 fn count(dir: &Dir) -> Result<u64, StoreError> {

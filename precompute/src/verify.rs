@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use serde::Serialize;
 
 use crate::cache::{self, Cache, CacheError, Entry, Found};
 use crate::governor::Governor;
@@ -25,15 +26,8 @@ use indexfile::finding::{Code, Finding};
 /// How many entries a thread takes at a time.
 const CHUNK: usize = 256;
 
-/// How to verify.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// Threads.
-    pub jobs: usize,
-}
-
 /// What was verified.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
     /// Mailboxes opened.
     pub mailboxes: u64,
@@ -50,18 +44,18 @@ pub struct Summary {
     /// Bytes read.
     pub bytes: u64,
     /// How long it took.
-    pub elapsed: Duration,
+    pub seconds: f64,
     /// It was stopped before all was done.
     pub stopped: bool,
 }
 
-/// Verifies the caches of all mailboxes that `steps` yields.
+/// Verifies the caches of all mailboxes that `steps` yields, on at most `jobs` threads.
 ///
 /// # Errors
 /// Only if the threads cannot be started; what is wrong goes to `observer`.
 pub fn run(
     steps: impl Iterator<Item = Step> + Send,
-    options: &Options,
+    jobs: usize,
     governor: &Governor,
     observer: &dyn Observer,
 ) -> Result<Summary, PoolError> {
@@ -74,14 +68,14 @@ pub fn run(
         verify(&open, &entries, lanes, &totals, governor, observer);
     };
     let limits = Limits {
-        threads: options.jobs,
+        threads: jobs,
         source_first: 0,
         delay: Duration::ZERO,
         kernel: Kernel::detect(),
     };
     worker_pool::run(chunks, limits, governor, &work, &mut || {})?;
     Ok(Summary {
-        elapsed: start.elapsed(),
+        seconds: start.elapsed().as_secs_f64(),
         stopped: governor.stopped(),
         ..totals.into_inner()
     })

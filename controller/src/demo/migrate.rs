@@ -65,7 +65,7 @@ pub(crate) fn precompute(host: &Host, signals: &Signals) -> Result<PrecomputeRep
     Ok(PrecomputeReport {
         messages: summary.messages,
         bytes: summary.bytes,
-        seconds: summary.elapsed.as_secs_f64(),
+        seconds: summary.seconds,
     })
 }
 

@@ -64,69 +64,48 @@ impl Slot {
     }
 }
 
-/// The slots of a header, by field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeaderSlots(pub(crate) [Option<Slot>; HeaderField::COUNT]);
+macro_rules! slots {
+    ($(#[$doc:meta])* $name:ident $field:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $name(pub(crate) [Option<Slot>; $field::COUNT]);
 
-/// The slots of a record, by field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RecordSlots(pub(crate) [Option<Slot>; RecordField::COUNT]);
+        impl $name {
+            /// Where `field` lies, if it is there.
+            #[must_use]
+            #[inline]
+            pub const fn get(&self, field: $field) -> Option<Slot> {
+                self.0[field as usize]
+            }
 
-impl HeaderSlots {
-    /// Where `field` lies, if it is there.
-    #[must_use]
-    pub const fn get(&self, field: HeaderField) -> Option<Slot> {
-        self.0[field as usize]
-    }
+            /// The fields that are there, in the order of their offsets.
+            #[must_use]
+            pub fn present(&self) -> Vec<($field, Slot)> {
+                let fields = $field::ALL.iter();
+                let mut all: Vec<_> = fields.filter_map(|&f| Some((f, self.get(f)?))).collect();
+                all.sort_by_key(|(_, slot)| slot.offset);
+                all
+            }
 
-    /// The fields that are there, in the order of their offsets.
-    #[must_use]
-    pub fn present(&self) -> Vec<(HeaderField, Slot)> {
-        let mut all: Vec<_> = HeaderField::ALL
-            .iter()
-            .filter_map(|&f| Some((f, self.get(f)?)))
-            .collect();
-        all.sort_by_key(|(_, slot)| slot.offset);
-        all
-    }
-
-    /// Without the fields that reach past `size` bytes.
-    #[must_use]
-    fn within(mut self, size: usize) -> Self {
-        for slot in &mut self.0 {
-            *slot = slot.filter(|s| s.end() <= size);
+            /// Without the fields that reach past `size` bytes.
+            #[must_use]
+            fn within(mut self, size: usize) -> Self {
+                for slot in &mut self.0 {
+                    *slot = slot.filter(|s| s.end() <= size);
+                }
+                self
+            }
         }
-        self
-    }
+    };
 }
 
-impl RecordSlots {
-    /// Where `field` lies, if it is there.
-    #[must_use]
-    #[inline]
-    pub const fn get(&self, field: RecordField) -> Option<Slot> {
-        self.0[field as usize]
-    }
-
-    /// The fields that are there, in the order of their offsets.
-    #[must_use]
-    pub fn present(&self) -> Vec<(RecordField, Slot)> {
-        let mut all: Vec<_> = RecordField::ALL
-            .iter()
-            .filter_map(|&f| Some((f, self.get(f)?)))
-            .collect();
-        all.sort_by_key(|(_, slot)| slot.offset);
-        all
-    }
-
-    /// Without the fields that reach past `size` bytes.
-    #[must_use]
-    fn within(mut self, size: usize) -> Self {
-        for slot in &mut self.0 {
-            *slot = slot.filter(|s| s.end() <= size);
-        }
-        self
-    }
+slots! {
+    /// The slots of a header, by field.
+    HeaderSlots HeaderField
+}
+slots! {
+    /// The slots of a record, by field.
+    RecordSlots RecordField
 }
 
 /// One version's layout.

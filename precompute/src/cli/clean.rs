@@ -4,9 +4,9 @@ use indexfile::exit::Exit;
 use indexfile::walk::Leaves;
 use serde_json::json;
 
-use super::output::{Findings, complain, concluded, line, print_json, written};
+use super::output::{Findings, complain};
 use super::selection::Selection;
-use crate::clean::{Cleaned, clean};
+use crate::clean::clean;
 
 /// Arguments of `clean`.
 #[derive(Debug, clap::Args)]
@@ -32,35 +32,29 @@ pub fn main(args: &Args) -> Exit {
     for step in selected.steps(Leaves::Skip) {
         let result = step.and_then(|target| clean(&target, args.dry_run));
         match result {
-            Ok(Cleaned { files }) => {
+            Ok(files) => {
                 mailboxes += 1;
                 removed += files;
             }
             Err(finding) => complain(&findings.add(finding)),
         }
     }
-    let output = if args.json {
-        print_json(&json!({
-            "mailboxes": mailboxes,
-            "removed": removed,
-            "dry_run": args.dry_run,
-            "errors": findings.count(),
-            "findings": findings.json(),
-        }))
+    let summary = json!({
+        "mailboxes": mailboxes,
+        "removed": removed,
+        "dry_run": args.dry_run,
+    });
+    let verb = if args.dry_run {
+        "would be removed"
     } else {
-        let verb = if args.dry_run {
-            "would be removed"
-        } else {
-            "removed"
-        };
-        let text = format!(
-            "{mailboxes} mailboxes, {removed} files {verb}, {} errors",
-            findings.count()
-        );
-        written(line(&text))
+        "removed"
     };
-    match findings.exit() {
-        Exit::Ok => concluded(output, mailboxes),
-        exit => exit,
-    }
+    let errors = findings.count();
+    let text = || {
+        Some(format!(
+            "{mailboxes} mailboxes, {removed} files {verb}, {errors} errors"
+        ))
+    };
+    let printed = findings.print(args.json, &summary, text);
+    findings.exit(printed, mailboxes, false)
 }

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indexfile::exit::Exit;
-use serde_json::json;
 
-use super::output::{Findings, complain, line, print_json, written};
+use super::output::{Findings, complain};
 use super::selection::{load_conf, open_list};
 use crate::import::{Counts, Import, Options, message_of, parse_line, parse_time};
 use crate::store::{Store, Target};
@@ -53,9 +52,6 @@ struct Run {
     options: Options,
     findings: Findings,
     counts: Counts,
-    mailboxes: u64,
-    /// Lines that name no message of any mailbox.
-    ignored: u64,
 }
 
 /// What becomes of the lines of one directory.
@@ -86,8 +82,6 @@ pub fn main(args: &Args) -> Exit {
         },
         findings: Findings::default(),
         counts: Counts::default(),
-        mailboxes: 0,
-        ignored: 0,
     };
     let list = match open_list(&args.list) {
         Ok(list) => list,
@@ -115,7 +109,7 @@ impl Run {
             let parsed =
                 parse_line(text).and_then(|line| Some((message_of(&line.path)?, line.guid)));
             let Some(((dir, uid), guid)) = parsed else {
-                self.ignored += u64::from(!text.is_empty());
+                self.counts.ignored += u64::from(!text.is_empty());
                 continue;
             };
             if current.as_ref().is_none_or(|(at, _)| *at != dir) {
@@ -150,9 +144,9 @@ impl Run {
             let why = "no mailbox of this configuration";
             let name = dir.display().to_string();
             self.found(Finding::new(&name, Code::NoMailbox, dir.to_owned(), &why));
-            return Lines::Count(|run| run.ignored += 1);
+            return Lines::Count(|run| run.counts.ignored += 1);
         };
-        self.mailboxes += 1;
+        self.counts.mailboxes += 1;
         match Import::begin(target, self.options) {
             Ok(Some(import)) => Lines::Import(Box::new(import)),
             Ok(None) => Lines::Count(|run| {
@@ -189,36 +183,23 @@ impl Run {
 
     fn report(&self, args: &Args) -> Exit {
         let counts = &self.counts;
-        let output = if args.json {
-            print_json(&json!({
-                "mailboxes": self.mailboxes,
-                "lines": counts.lines,
-                "imported": counts.imported,
-                "cached": counts.cached,
-                "changed": counts.changed,
-                "unwanted": counts.unwanted,
-                "checked": counts.checked,
-                "ignored": self.ignored,
-                "errors": self.findings.count(),
-                "findings": self.findings.json(),
-            }))
-        } else {
-            written(line(&format!(
-                "{} mailboxes, {} lines: {} imported, {} cached already, {} changed since, {} not wanted, {} ignored; {} checked, {} errors",
-                self.mailboxes,
+        let text = || {
+            Some(format!(
+                "{} mailboxes, {} lines: {} imported, {} cached already, {} changed since, \
+                 {} not wanted, {} ignored; {} checked, {} errors",
+                counts.mailboxes,
                 counts.lines,
                 counts.imported,
                 counts.cached,
                 counts.changed,
                 counts.unwanted,
-                self.ignored,
+                counts.ignored,
                 counts.checked,
                 self.findings.count(),
-            )))
+            ))
         };
-        match self.findings.exit() {
-            Exit::Ok => output,
-            exit => exit,
-        }
+        let printed = self.findings.print(args.json, counts, text);
+        // A list may well name no mailbox.
+        self.findings.exit(printed, counts.mailboxes.max(1), false)
     }
 }

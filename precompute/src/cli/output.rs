@@ -5,8 +5,9 @@ use std::fmt::Display;
 use std::io::{self, Write as _};
 
 use indexfile::exit::Exit;
-use parking_lot::{Mutex, MutexGuard};
-use serde_json::{Value, json};
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde_json::json;
 
 use indexfile::finding::{Code, Finding, worst};
 
@@ -22,11 +23,6 @@ pub fn complain(why: &dyn Display) {
 /// Prints a line of results; a reader that went away (`| head`) is no error.
 pub fn line(text: &dyn Display) -> io::Result<()> {
     writeln!(io::stdout(), "{text}")
-}
-
-/// Prints JSON as the one result.
-pub fn print_json(value: &Value) -> Exit {
-    written(line(value))
 }
 
 /// The exit code of having written to standard output.
@@ -55,13 +51,9 @@ struct Inner {
 }
 
 impl Findings {
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock()
-    }
-
     /// Takes one; gives back the line to print.
     pub fn add(&self, finding: Finding) -> String {
-        let mut inner = self.inner();
+        let mut inner = self.inner.lock();
         inner.codes.insert(finding.code);
         inner.count += 1;
         let (mailbox, code) = (&finding.mailbox, finding.code);
@@ -74,26 +66,42 @@ impl Findings {
 
     /// How many there were.
     pub fn count(&self) -> u64 {
-        self.inner().count
+        self.inner.lock().count
     }
 
-    /// The exit code they amount to.
-    pub fn exit(&self) -> Exit {
-        worst(self.inner().codes.iter().copied())
-    }
-
-    /// The first of them, for JSON.
-    pub fn json(&self) -> Value {
-        let inner = self.inner();
+    /// Prints the summary of a command: as JSON, with the first findings in it, or as `text`.
+    pub fn print(
+        &self,
+        as_json: bool,
+        summary: &impl Serialize,
+        text: impl FnOnce() -> Option<String>,
+    ) -> Exit {
+        if !as_json {
+            return text().map_or(Exit::Ok, |text| written(line(&text)));
+        }
+        let inner = self.inner.lock();
         let one = |finding: &Finding| {
             json!({
                 "mailbox": finding.mailbox,
-                "code": finding.code.name(),
-                "path": finding.path.display().to_string(),
+                "code": finding.code,
+                "path": finding.path.to_string_lossy(),
                 "text": finding.sentence(),
             })
         };
-        inner.first.iter().map(one).collect()
+        let mut value = json!(summary);
+        value["errors"] = inner.count.into();
+        value["findings"] = inner.first.iter().map(one).collect();
+        written(line(&value))
+    }
+
+    /// The exit code of a command that printed its summary with the result `printed`. That it found
+    /// no mailbox at all is an error.
+    pub fn exit(&self, printed: Exit, mailboxes: u64, stopped: bool) -> Exit {
+        match worst(self.inner.lock().codes.iter().copied()) {
+            Exit::Ok if stopped => Exit::RolledBack,
+            Exit::Ok => concluded(printed, mailboxes),
+            exit => exit,
+        }
     }
 }
 

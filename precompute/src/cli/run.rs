@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use clap::builder::TypedValueParser as _;
 use indexfile::exit::Exit;
 use indexfile::walk::Leaves;
 use indicatif::BinaryBytes;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use serde_json::json;
 
-use super::output::{Findings, complain, concluded, line, print_json, written};
+use super::output::{Findings, complain};
 use super::progress::Progress;
 use super::selection::Selection;
 use super::signals;
@@ -37,22 +37,18 @@ pub struct Args {
     /// `precompute verify` know by the times of the file and do not believe.
     #[arg(long)]
     look_at_all: bool,
-    /// Threads; more than cores, because a cold disk wants many requests in flight
-    #[arg(long, value_name = "N", default_value_t = default_jobs(),
-          value_parser = clap::value_parser!(u16).range(1..=1024).map(usize::from))]
-    jobs: usize,
     /// Messages hashed side by side on one core, where the processor has SHA-NI
     #[arg(long, value_name = "N", default_value_t = MAX_LANES, hide = true)]
     lanes: usize,
     #[command(flatten)]
-    kind: Kindness,
+    load: Load,
     #[command(flatten)]
-    tell: Tell,
+    output: Output,
 }
 
 /// What a run prints.
 #[derive(Debug, clap::Args)]
-struct Tell {
+struct Output {
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
@@ -65,9 +61,13 @@ struct Tell {
     line_every: u64,
 }
 
-/// How to be kind to the live server.
+/// How much of the machine a command may take from the live server.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Kindness {
+pub struct Load {
+    /// Threads; more than cores, because a cold disk wants many requests in flight
+    #[arg(long, value_name = "N", default_value_t = default_jobs(),
+          value_parser = clap::value_parser!(u16).range(1..=1024).map(usize::from))]
+    pub jobs: usize,
     /// Bytes to read a second, at most (K, M, G: 1024, ...)
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     max_rate: Option<u64>,
@@ -81,8 +81,6 @@ pub struct Kindness {
     #[arg(long, value_name = "FILE")]
     pause_file: Option<PathBuf>,
 }
-
-use clap::builder::TypedValueParser as _;
 
 /// `64`, `64K`, `64M`, `64G`.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
@@ -101,7 +99,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-impl Kindness {
+impl Load {
     /// Sets all of it up. To be called before any thread is started.
     pub fn governor(&self) -> Arc<Governor> {
         let governor = Arc::new(Governor::new(self.max_rate));
@@ -143,17 +141,17 @@ pub fn main(args: &Args) -> Exit {
         Err(exit) => return exit,
     };
     raise_the_limit_on_files();
-    let governor = args.kind.governor();
+    let governor = args.load.governor();
     let options = Options {
         all_messages: args.all_messages,
         look_at_all: args.look_at_all,
-        jobs: args.jobs,
+        jobs: args.load.jobs,
         kernel: kernel(args.lanes),
         ..Options::default()
     };
     let findings = Findings::default();
-    let line_every = Duration::from_secs(args.tell.line_every);
-    let progress = Progress::new(&findings, args.tell.quiet, line_every);
+    let line_every = Duration::from_secs(args.output.line_every);
+    let progress = Progress::new(&findings, args.output.quiet, line_every);
     let over = AtomicBool::new(false);
     let summary = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
@@ -166,59 +164,39 @@ pub fn main(args: &Args) -> Exit {
         summary
     });
     progress.finish();
-    match summary {
-        Ok(summary) => report(args, &summary, &findings),
+    let summary = match summary {
+        Ok(summary) => summary,
         Err(error) => {
             complain(&error);
-            Exit::Io
+            return Exit::Io;
         }
-    }
+    };
+    let text = || (!args.output.quiet).then(|| text(&summary));
+    let printed = findings.print(args.output.json, &summary, text);
+    findings.exit(printed, summary.mailboxes, summary.stopped)
 }
 
-fn report(args: &Args, summary: &Summary, findings: &Findings) -> Exit {
-    let seconds = summary.elapsed.as_secs_f64();
-    let output = if args.tell.json {
-        print_json(&json!({
-            "mailboxes": summary.mailboxes,
-            "messages": summary.messages,
-            "hashed": summary.hashed,
-            "cached": summary.cached,
-            "trusted": summary.trusted,
-            "linked": summary.linked,
-            "bytes": summary.bytes,
-            "errors": summary.errors,
-            "seconds": seconds,
-            "stopped": summary.stopped,
-            "findings": findings.json(),
-        }))
-    } else if args.tell.quiet {
-        Exit::Ok
-    } else {
-        written(line(&format!(
-            "{} mailboxes, {} messages: {} hashed ({}), {} cached{}, {} linked, {} errors, {seconds:.2} s{}",
-            summary.mailboxes,
-            summary.messages,
-            summary.hashed,
-            BinaryBytes(summary.bytes),
-            summary.cached,
-            match summary.trusted {
-                0 => String::new(),
-                n => format!(" ({n} by name)"),
-            },
-            summary.linked,
-            summary.errors,
-            if summary.stopped {
-                "; stopped before the end, run again"
-            } else {
-                ""
-            },
-        )))
-    };
-    match findings.exit() {
-        Exit::Ok if summary.stopped => Exit::RolledBack,
-        Exit::Ok => concluded(output, summary.mailboxes),
-        exit => exit,
-    }
+fn text(summary: &Summary) -> String {
+    format!(
+        "{} mailboxes, {} messages: {} hashed ({}), {} cached{}, {} linked, {} errors, {:.2} s{}",
+        summary.mailboxes,
+        summary.messages,
+        summary.hashed,
+        BinaryBytes(summary.bytes),
+        summary.cached,
+        match summary.trusted {
+            0 => String::new(),
+            n => format!(" ({n} by name)"),
+        },
+        summary.linked,
+        summary.errors,
+        summary.seconds,
+        if summary.stopped {
+            "; stopped before the end, run again"
+        } else {
+            ""
+        },
+    )
 }
 
 #[cfg(test)]

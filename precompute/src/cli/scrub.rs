@@ -5,17 +5,15 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use clap::builder::TypedValueParser as _;
 use indexfile::exit::Exit;
 use indexfile::walk::Leaves;
 use indicatif::{BinaryBytes, ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::output::{complain, concluded, line, print_json, written};
-use super::run::Kindness;
+use super::output::{complain, concluded, line, written};
+use super::run::Load;
 use super::selection::Selection;
 use crate::scrub::{self, Options, Progress, Summary};
-use crate::worker_pool::default_jobs;
 use indexfile::finding::Finding;
 
 /// Arguments of `scrub`.
@@ -26,12 +24,8 @@ pub struct Args {
     /// Where archived messages lie (archivepartition of 3.x)
     #[arg(long, value_name = "DIR", requires = "spool")]
     archive: Option<PathBuf>,
-    /// Threads; more than cores, because a cold disk wants many requests in flight
-    #[arg(long, value_name = "N", default_value_t = default_jobs(),
-          value_parser = clap::value_parser!(u16).range(1..=1024).map(usize::from))]
-    jobs: usize,
     #[command(flatten)]
-    kind: Kindness,
+    load: Load,
     /// Seconds that something must be still before it is taken for damage
     #[arg(long, value_name = "SECONDS", default_value_t = 2,
           value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -50,9 +44,9 @@ pub fn main(args: &Args) -> Exit {
         Ok(selected) => selected,
         Err(exit) => return exit,
     };
-    let governor = args.kind.governor();
+    let governor = args.load.governor();
     let options = Options {
-        jobs: args.jobs,
+        jobs: args.load.jobs,
         settle: Duration::from_secs(args.settle),
         ..Options::default()
     };
@@ -103,7 +97,7 @@ fn tell(as_json: bool, finding: &Finding) -> io::Result<()> {
 
 fn conclude(args: &Args, summary: &Summary) -> Exit {
     if args.json {
-        return print_json(&json!({ "summary": summary }));
+        return written(line(&json!({ "summary": summary })));
     }
     if args.quiet {
         return Exit::Ok;

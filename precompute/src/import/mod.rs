@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use indexfile::Guid;
 use jiff::Timestamp;
+use serde::Serialize;
 
 pub use lines::{Line, parse_line};
 
@@ -37,8 +38,12 @@ pub struct Options {
 }
 
 /// What became of the lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
+    /// Mailboxes that lines named.
+    pub mailboxes: u64,
+    /// Lines that name no message of any mailbox.
+    pub ignored: u64,
     /// Lines that named a message of a mailbox.
     pub lines: u64,
     /// Lines that are in a cache now.
@@ -56,6 +61,8 @@ pub struct Counts {
 impl Counts {
     /// Adds those of another mailbox.
     pub fn add(&mut self, other: Self) {
+        self.mailboxes += other.mailboxes;
+        self.ignored += other.ignored;
         self.lines += other.lines;
         self.imported += other.imported;
         self.cached += other.cached;

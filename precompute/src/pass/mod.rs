@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
+use serde::Serialize;
 
 pub(crate) use rows::Rows;
 pub use wanted::{Want, Wanted};
@@ -61,7 +62,7 @@ impl Default for Options {
 }
 
 /// What a pass did.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
     /// Mailboxes opened.
     pub mailboxes: u64,
@@ -81,7 +82,7 @@ pub struct Summary {
     /// Findings.
     pub errors: u64,
     /// How long it took.
-    pub elapsed: Duration,
+    pub seconds: f64,
     /// It was stopped before all was done.
     pub stopped: bool,
 }
@@ -179,7 +180,7 @@ pub fn run(
     // Only a run that was stopped has mailboxes left here.
     pass.checkpoint(Duration::ZERO);
     Ok(Summary {
-        elapsed: start.elapsed(),
+        seconds: start.elapsed().as_secs_f64(),
         stopped: governor.stopped(),
         ..pass.totals.into_inner()
     })

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use indexfile::dir::{OpenError, open_in_store};
-use indexfile::{FileKind, IndexFile, IoError, ReadError, Record};
+use indexfile::{FileKind, IndexFile, IoError, ReadError};
 use rustix::fs::OFlags;
 
 use super::row::Row;
@@ -39,15 +39,7 @@ impl Snapshot {
         let open = || {
             let file = open_quietly(path).map_err(IoError::from)?;
             let index = IndexFile::from_live_file(&file, path, kind)?;
-            if let Some((stored, computed)) = index.header_crc()
-                && stored != computed
-            {
-                return Err(ReadError::HeaderCrc {
-                    path: path.to_owned(),
-                    stored,
-                    computed,
-                });
-            }
+            index.verify_header()?;
             Ok(Self {
                 index,
                 position: 0,
@@ -75,41 +67,31 @@ impl Snapshot {
         mut damaged: impl FnMut(u32, ReadError),
     ) -> Result<Vec<Row>, ReadError> {
         let (index, from) = (&self.index, self.position);
-        let path = || index.path().to_owned();
         let mut buffer = Vec::new();
         let read = || {
+            let mut previous = self.previous;
             let block = index.block(from, WINDOW, &mut buffer)?;
-            let numbered = (from + 1..).zip(block.records());
-            let rows = numbered.map(|(number, record)| {
-                let row = Row::of(&record, index.kind());
-                (number, row, crc_error(index, &record, number))
+            let rows = (from + 1..).zip(block.records()).map(|(number, record)| {
+                let verified = index.verify_record(&record, number, previous);
+                if !matches!(verified, Err(ReadError::RecordCrc { .. })) {
+                    previous = record.uid();
+                }
+                (Row::of(&record, index.kind()), verified)
             });
             Ok(rows.collect::<Vec<_>>())
         };
-        let torn = |rows: &Vec<(_, _, Option<ReadError>)>| rows.iter().any(|row| row.2.is_some());
+        let is_torn = |row: &(_, _)| matches!(row.1, Err(ReadError::RecordCrc { .. }));
+        let torn = |rows: &Vec<_>| rows.iter().any(is_torn);
         let mut rows = Vec::new();
-        for (number, row, error) in patiently(index.path(), read, torn)? {
-            let uid = row.uid;
-            if uid == 0 {
-                return Err(ReadError::ZeroUid {
-                    path: path(),
-                    record: number,
-                });
+        for (row, verified) in patiently(index.path(), read, torn)? {
+            match verified {
+                Ok(()) => {
+                    self.previous = row.uid;
+                    rows.push(row);
+                }
+                Err(error @ ReadError::RecordCrc { .. }) => damaged(row.uid, error),
+                Err(error) => return Err(error),
             }
-            if let Some(error) = error {
-                damaged(uid, error);
-                continue;
-            }
-            if index.kind() == FileKind::Index && uid <= self.previous {
-                return Err(ReadError::UidOrder {
-                    path: path(),
-                    record: number,
-                    uid,
-                    previous: self.previous,
-                });
-            }
-            self.previous = uid;
-            rows.push(row);
         }
         self.position = from.saturating_add(WINDOW);
         Ok(rows)
@@ -125,17 +107,6 @@ impl Snapshot {
         let record = self.index.find_uid(uid)?;
         Ok(record.map(|record| Row::of(&record, self.index.kind())))
     }
-}
-
-fn crc_error(index: &IndexFile, record: &Record<'_>, number: u32) -> Option<ReadError> {
-    let (stored, computed) = record.crc()?;
-    (stored != computed).then(|| ReadError::RecordCrc {
-        path: index.path().to_owned(),
-        record: number,
-        uid: record.uid(),
-        stored,
-        computed,
-    })
 }
 
 /// Repeats what failed because the file seems damaged, or whose result is `torn`, while a write in
