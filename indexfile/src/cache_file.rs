@@ -7,7 +7,7 @@ use crate::dir::open_named;
 use crate::error::{IoContext, IoError};
 use crate::header::be32;
 use crate::layout::RecordField as R;
-use crate::read_error::ReadError;
+use crate::read_error::{Damage, ReadError};
 use crate::record::Record;
 use crate::source::{Source, Window};
 use std::fs::File;
@@ -68,7 +68,7 @@ impl CacheFile {
     /// The generation number, which the index repeats; `None` if the file is too short for one.
     ///
     /// # Errors
-    /// [`ReadError::Io`] or [`ReadError::Changed`].
+    /// [`ReadError::Io`] or [`Damage::Changed`].
     pub fn generation(&mut self) -> Result<Option<u32>, ReadError> {
         self.word(0)
     }
@@ -76,7 +76,7 @@ impl CacheFile {
     /// The bytes of the cache record that begins at `offset`; `None` if none can.
     ///
     /// # Errors
-    /// [`ReadError::Io`] or [`ReadError::Changed`].
+    /// [`ReadError::Io`] or [`Damage::Changed`].
     pub fn record(&mut self, offset: u64) -> Result<Option<Range<u64>>, ReadError> {
         let mut at = offset;
         if at < 4 {
@@ -98,7 +98,7 @@ impl CacheFile {
     /// The checksum of a range that [`Self::record`] gave.
     ///
     /// # Errors
-    /// [`ReadError::Io`] or [`ReadError::Changed`].
+    /// [`ReadError::Io`] or [`Damage::Changed`].
     pub fn crc(&mut self, record: Range<u64>) -> Result<u32, ReadError> {
         let mut crc = crc32fast::Hasher::new();
         let mut at = record.start;
@@ -114,7 +114,7 @@ impl CacheFile {
     /// `offset`, which [`Self::record`] has approved.
     ///
     /// # Errors
-    /// [`ReadError::Io`] or [`ReadError::Changed`].
+    /// [`ReadError::Io`] or [`Damage::Changed`].
     pub fn envelope(&mut self, offset: u64, most: u32) -> Result<&[u8], ReadError> {
         let len = self.word(offset)?.unwrap_or(0).min(most);
         let bytes = self.bytes(offset + 4, u64::from(len))?;
@@ -133,11 +133,11 @@ impl CacheFile {
         self.window
             .at(at, count)
             .map_err(|error| match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => ReadError::Changed {
-                    path: path.clone(),
+                std::io::ErrorKind::UnexpectedEof => Damage::Changed {
                     expected,
                     actual: at,
-                },
+                }
+                .of(path),
                 _ => IoError::new("read", path, error).into(),
             })
     }

@@ -10,16 +10,16 @@
 //! A live file is read as it is at that moment, a block of records at a time. Cyrus appends to it,
 //! writes single records in place and else replaces it by rename, so a record that the header
 //! counted stays where it is. Who truncates the file all the same, as `cp` does, makes a reader end
-//! with [`ReadError::Changed`].
+//! with [`Damage::Changed`].
 
 use crate::dir::open_named;
 use crate::error::{IoContext, IoError};
 use crate::header::Header;
 use crate::kind::FileKind;
 use crate::layout::{HeaderField, RecordSlots};
-use crate::read_error::ReadError;
+use crate::read_error::{Damage, ReadError};
 use crate::record::{Block, Record, checksum};
-use crate::shape::{MAX_SIZE, Shape, not_index, shape};
+use crate::shape::{MAX_SIZE, Shape, shape};
 use crate::source::{Source, read_up_to};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -114,9 +114,10 @@ impl IndexFile {
         // After the header: Cyrus appends records first and counts them then.
         let meta = file.metadata().io_context("stat", path)?;
         if !meta.is_file() {
-            return Err(not_index(path, "it is not a regular file"));
+            return Err(Damage::NotIndex("it is not a regular file").of(path));
         }
-        Ok((shape(first, meta.len(), path)?, meta.len()))
+        let shape = shape(first, meta.len()).map_err(|damage| damage.of(path))?;
+        Ok((shape, meta.len()))
     }
 
     /// Like [`Self::from_bytes`] without the pass over the records: for looking at damage.
@@ -130,7 +131,7 @@ impl IndexFile {
     ) -> Result<Self, ReadError> {
         let length = bytes.len() as u64;
         let first = bytes[..bytes.len().min(MAX_SIZE as usize)].to_vec();
-        let shape = shape(first, length, path)?;
+        let shape = shape(first, length).map_err(|damage| damage.of(path))?;
         // It is no longer than the bytes are.
         bytes.truncate(usize::try_from(shape.expected).unwrap_or(usize::MAX));
         let source = Source::Memory(bytes);
@@ -159,13 +160,15 @@ impl IndexFile {
     /// # Errors
     /// The first thing that is wrong.
     pub fn verify(&self) -> Result<(), ReadError> {
-        self.verify_header()?;
+        let damaged = |damage: Damage| damage.of(&self.path);
+        self.verify_header().map_err(damaged)?;
         let mut previous = 0;
         let mut buffer = Vec::new();
         for from in (0..self.num_records()).step_by(AT_ONCE as usize) {
             let block = self.block(from, AT_ONCE, &mut buffer)?;
             for (number, record) in (block.first() + 1..).zip(block.records()) {
-                self.verify_record(&record, number, previous)?;
+                self.verify_record(&record, number, previous)
+                    .map_err(damaged)?;
                 previous = record.uid();
             }
         }
@@ -175,48 +178,41 @@ impl IndexFile {
     /// Compares the checksum of the header, from version 12 on.
     ///
     /// # Errors
-    /// [`ReadError::HeaderCrc`]
-    pub fn verify_header(&self) -> Result<(), ReadError> {
+    /// [`Damage::HeaderCrc`]
+    pub fn verify_header(&self) -> Result<(), Damage> {
         match self.header_crc() {
-            Some((stored, computed)) if stored != computed => Err(ReadError::HeaderCrc {
-                path: self.path.clone(),
-                stored,
-                computed,
-            }),
+            Some((stored, computed)) if stored != computed => {
+                Err(Damage::HeaderCrc { stored, computed })
+            }
             _ => Ok(()),
         }
     }
 
-    /// What is wrong with record `number` (from 1), which comes after UID `previous`.
+    /// What is wrong with record number `record` (from 1), which comes after UID `previous`.
     ///
     /// # Errors
-    /// [`ReadError::ZeroUid`], [`ReadError::RecordCrc`] or [`ReadError::UidOrder`].
+    /// [`Damage::ZeroUid`], [`Damage::RecordCrc`] or [`Damage::UidOrder`].
     pub fn verify_record(
         &self,
-        record: &Record<'_>,
-        number: u32,
+        bytes: &Record<'_>,
+        record: u32,
         previous: u32,
-    ) -> Result<(), ReadError> {
-        let (path, uid) = (|| self.path.clone(), record.uid());
+    ) -> Result<(), Damage> {
+        let uid = bytes.uid();
         if uid == 0 {
-            return Err(ReadError::ZeroUid {
-                path: path(),
-                record: number,
-            });
+            return Err(Damage::ZeroUid { record });
         }
-        if let Some((stored, computed)) = record.crc().filter(|(s, c)| s != c) {
-            return Err(ReadError::RecordCrc {
-                path: path(),
-                record: number,
+        if let Some((stored, computed)) = bytes.crc().filter(|(s, c)| s != c) {
+            return Err(Damage::RecordCrc {
+                record,
                 uid,
                 stored,
                 computed,
             });
         }
         if self.kind == FileKind::Index && uid <= previous {
-            return Err(ReadError::UidOrder {
-                path: path(),
-                record: number,
+            return Err(Damage::UidOrder {
+                record,
                 uid,
                 previous,
             });
@@ -273,7 +269,7 @@ impl IndexFile {
     /// files, and for a copy that nobody can change.
     ///
     /// # Errors
-    /// [`ReadError::Io`] or [`ReadError::Changed`].
+    /// [`ReadError::Io`] or [`Damage::Changed`].
     pub fn to_bytes(&self) -> Result<Vec<u8>, ReadError> {
         let len = usize::try_from(self.length).unwrap_or(usize::MAX);
         let mut bytes = Vec::new();
@@ -299,11 +295,8 @@ impl IndexFile {
     }
 
     fn changed(&self, actual: u64) -> ReadError {
-        ReadError::Changed {
-            path: self.path.clone(),
-            expected: self.length,
-            actual,
-        }
+        let expected = self.length;
+        Damage::Changed { expected, actual }.of(&self.path)
     }
 
     pub(crate) fn is_in_memory(&self) -> bool {
@@ -328,7 +321,7 @@ impl IndexFile {
     /// `buffer` is where they are put if they are not in memory already.
     ///
     /// # Errors
-    /// [`ReadError::Io`] or [`ReadError::Changed`].
+    /// [`ReadError::Io`] or [`Damage::Changed`].
     pub fn block<'a>(
         &'a self,
         from: u32,
@@ -356,7 +349,7 @@ impl IndexFile {
     /// The record at position `i`, counted from 0.
     ///
     /// # Errors
-    /// [`ReadError::Io`] or [`ReadError::Changed`].
+    /// [`ReadError::Io`] or [`Damage::Changed`].
     pub fn record(&self, i: u32) -> Result<Option<Record<'_>>, ReadError> {
         if i >= self.num_records() {
             return Ok(None);
@@ -376,7 +369,7 @@ impl IndexFile {
     /// The record with this UID: by bisection in an index, one by one in an expunge file.
     ///
     /// # Errors
-    /// [`ReadError::Io`] or [`ReadError::Changed`].
+    /// [`ReadError::Io`] or [`Damage::Changed`].
     pub fn find_uid(&self, uid: u32) -> Result<Option<Record<'_>>, ReadError> {
         if self.kind == FileKind::Expunge {
             let mut buffer = Vec::new();

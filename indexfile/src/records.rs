@@ -40,7 +40,7 @@ impl Blocks<'_> {
     /// The next block; `None` behind the last.
     ///
     /// # Errors
-    /// [`ReadError::Io`] or [`ReadError::Changed`].
+    /// [`ReadError`]
     pub fn read(&mut self) -> Result<Option<Block<'_>>, ReadError> {
         if self.next >= self.file.num_records() {
             return Ok(None);

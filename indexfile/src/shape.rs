@@ -6,8 +6,7 @@
 
 use crate::header::{Header, be32};
 use crate::layout::{self, RecordSlots};
-use crate::read_error::ReadError;
-use std::path::Path;
+use crate::read_error::Damage;
 
 /// No version has a header, or a record, of more than this many bytes.
 pub(crate) const MAX_SIZE: u32 = 4096;
@@ -19,19 +18,10 @@ pub(crate) struct Shape {
     pub(crate) expected: u64,
 }
 
-pub(crate) fn not_index(path: &Path, reason: &'static str) -> ReadError {
-    ReadError::NotIndex {
-        path: path.to_path_buf(),
-        reason,
-    }
-}
-
 /// Decides from the first bytes of a file (up to [`MAX_SIZE`]) and its length what it holds.
-pub(crate) fn shape(mut first: Vec<u8>, length: u64, path: &Path) -> Result<Shape, ReadError> {
+pub(crate) fn shape(mut first: Vec<u8>, length: u64) -> Result<Shape, Damage> {
     if length == 0 || first.is_empty() {
-        return Err(ReadError::ZeroLength {
-            path: path.to_path_buf(),
-        });
+        return Err(Damage::ZeroLength);
     }
     let words = (
         be32(&first, 8),
@@ -41,38 +31,28 @@ pub(crate) fn shape(mut first: Vec<u8>, length: u64, path: &Path) -> Result<Shap
     );
     let (Some(minor_version), Some(start_offset), Some(record_size), Some(num_records)) = words
     else {
-        return Err(not_index(path, "it is shorter than any header"));
+        return Err(Damage::NotIndex("it is shorter than any header"));
     };
     // Text, a database or a message has huge numbers here; a version that we merely do not know
     // has sizes of the usual order.
     let plausible = |n: u32, least: u32| (least..=MAX_SIZE).contains(&n) && n.is_multiple_of(4);
     let sized = plausible(start_offset, 36) && plausible(record_size, 52);
     match (minor_version, sized) {
-        (11, true) => {
-            return Err(ReadError::Version11 {
-                path: path.to_path_buf(),
-            });
-        }
+        (11, true) => return Err(Damage::Version11),
         (_, true) if layout::of(minor_version).is_none() => {
-            return Err(ReadError::UnknownVersion {
-                path: path.to_path_buf(),
-                minor_version,
-            });
+            return Err(Damage::UnknownVersion(minor_version));
         }
         (2..=10 | 12..=20, _) => {}
         _ => {
-            return Err(not_index(
-                path,
-                "its first bytes are not those of an index header",
-            ));
+            let why = "its first bytes are not those of an index header";
+            return Err(Damage::NotIndex(why));
         }
     }
-    check_sizes(minor_version, start_offset, record_size, path)?;
+    check_sizes(minor_version, start_offset, record_size)?;
     let records = u64::from(num_records) * u64::from(record_size);
     let expected = u64::from(start_offset) + records;
     if length < expected || first.len() < start_offset as usize {
-        return Err(ReadError::Truncated {
-            path: path.to_path_buf(),
+        return Err(Damage::Truncated {
             num_records,
             expected,
             actual: length,
@@ -81,10 +61,7 @@ pub(crate) fn shape(mut first: Vec<u8>, length: u64, path: &Path) -> Result<Shap
     first.truncate(start_offset as usize);
     let slots = layout::record_slots(minor_version, record_size);
     let (Some(header), Some(slots)) = (Header::new(first), slots) else {
-        return Err(ReadError::UnknownVersion {
-            path: path.to_path_buf(),
-            minor_version,
-        });
+        return Err(Damage::UnknownVersion(minor_version));
     };
     Ok(Shape {
         header,
@@ -94,18 +71,12 @@ pub(crate) fn shape(mut first: Vec<u8>, length: u64, path: &Path) -> Result<Shap
 }
 
 /// Which sizes a version may have: the file's beat the version's, within what ever existed.
-fn check_sizes(
-    minor_version: u32,
-    start_offset: u32,
-    record_size: u32,
-    path: &Path,
-) -> Result<(), ReadError> {
-    let bad = |field, value: u32| {
-        Err(ReadError::BadHeader {
-            path: path.to_path_buf(),
+fn check_sizes(minor_version: u32, start_offset: u32, record_size: u32) -> Result<(), Damage> {
+    let bad = |field, value| {
+        Err(Damage::BadHeader {
             minor_version,
             field,
-            value: u64::from(value),
+            value,
         })
     };
     let native = layout::of(minor_version).map_or((0, 0), |l| (l.header_size, l.record_size));
@@ -119,10 +90,7 @@ fn check_sizes(
         return bad("start_offset", start_offset);
     }
     if minor_version <= 9 && record_size == 88 {
-        return Err(ReadError::HybridMinor9Record88 {
-            path: path.to_path_buf(),
-            minor_version,
-        });
+        return Err(Damage::HybridMinor9Record88 { minor_version });
     }
     let record_ok = match minor_version {
         ..=9 => layout::EARLY_RECORD_SIZES.contains(&record_size),

@@ -2,7 +2,7 @@
 //! files.
 
 use indexfile::mailbox::{HeaderFile, ImapdConf, MailboxName, MetaFile, name_of_dir};
-use indexfile::messages::MessageDir;
+use indexfile::message::Spool;
 use indexfile::{Decision, FileKind, Guid, IndexFile, RecordGuid, StreamCopy};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -83,7 +83,7 @@ fn every_message_gets_the_sha1_of_its_file_and_everything_else_stays() {
         let dirs = conf.dirs(&name, "default").expect("a place");
         let header = HeaderFile::open(&dirs.file(MetaFile::Header)).expect("a header");
         assert!(!header.uniqueid.is_empty());
-        let mut messages = MessageDir::open(&dirs.data().path()).expect("a spool");
+        let messages = Spool::open(&dirs.data().path()).expect("a spool");
         for (file, kind) in [
             (MetaFile::Index, FileKind::Index),
             (MetaFile::Expunge, FileKind::Expunge),
@@ -97,7 +97,7 @@ fn every_message_gets_the_sha1_of_its_file_and_everything_else_stays() {
             let mut out = Vec::new();
             let copy = StreamCopy::new(&old).to_version(10);
             copy.write(&mut out, |r| {
-                messages.read(r.uid()).map(|m| Decision::Alter(m.guid))
+                messages.hash(r.uid()).map(|m| Decision::Alter(m.guid))
             })
             .expect("converted");
             let new = IndexFile::from_bytes(out, &path, kind).expect("sound");

@@ -2,6 +2,7 @@
 //! ends with success or with a sentence and its exit code; none is killed by a signal.
 
 use indexfile::build::{BuildRecord, IndexBuilder};
+use indexfile::finding::Code;
 use indexfile::sha1s::{Cache, Entry, Stamp, encode};
 use indexfile::{FileKind, Guid, IndexFile, ReadError};
 use std::fs::{self, File};
@@ -191,7 +192,7 @@ fn what_was_opened_and_is_cut_then_says_changed() {
     let cut = File::options().write(true).open(&path).expect("open");
     cut.set_len(100_000).expect("truncate");
     let changed = |result: Result<(), ReadError>| match result {
-        Err(error @ ReadError::Changed { .. }) => error.to_string(),
+        Err(error) if error.code() == Code::Changed => error.to_string(),
         other => panic!("{other:?}"),
     };
     let said = changed(file.verify());

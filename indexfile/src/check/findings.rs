@@ -2,7 +2,7 @@
 
 use crate::dir::OpenError;
 use crate::finding::{Code, Compared, Finding, Severity};
-use crate::read_error::ReadError;
+use crate::read_error::{Damage, ReadError};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -48,8 +48,8 @@ impl Findings {
     }
 
     pub(super) fn read_error(&mut self, error: &ReadError) {
-        let uid = match error {
-            ReadError::RecordCrc { uid, .. } | ReadError::UidOrder { uid, .. } => Some(*uid),
+        let uid = match error.damage() {
+            Some(Damage::RecordCrc { uid, .. } | Damage::UidOrder { uid, .. }) => Some(uid),
             _ => None,
         };
         self.push(error.code(), error.path(), uid, error.to_string());

@@ -3,14 +3,14 @@
 use super::findings::Findings;
 use crate::finding::Code;
 use crate::guid::RecordGuid;
-use crate::messages::{MessageDir, MessageError};
+use crate::message::{MessageError, Spool};
 use crate::reader::IndexFile;
 use crate::record::flags;
 use std::path::Path;
 
 /// Compares sizes, and GUIDs that are whole SHA-1s, with the files in `dir`.
 pub(super) fn check_messages(dir: &Path, indexes: &[&IndexFile], findings: &mut Findings) {
-    let mut messages = match MessageDir::open(dir) {
+    let messages = match Spool::open(dir) {
         Ok(messages) => messages,
         Err(e) => return findings.push(Code::Io, dir, None, e.to_string()),
     };
@@ -28,7 +28,7 @@ pub(super) fn check_messages(dir: &Path, indexes: &[&IndexFile], findings: &mut 
             }
             let uid = record.uid();
             let path = messages.path_of(uid);
-            let message = match messages.read(uid) {
+            let message = match messages.hash(uid) {
                 Ok(message) => message,
                 Err(MessageError::Missing { .. }) => {
                     let detail = format!("the file of UID {uid} in {} is missing", index.kind());

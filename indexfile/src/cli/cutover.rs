@@ -12,7 +12,7 @@ use crate::error::IoError;
 use crate::exit::Exit;
 use crate::guid::RecordGuid;
 use crate::kind::FileKind;
-use crate::messages::MessageDir;
+use crate::message::Spool;
 use crate::reader::IndexFile;
 use crate::seen::{self, SeenRecord};
 use crate::write_behind::WriteBehind;
@@ -151,11 +151,11 @@ fn compare_messages<'a>(
     dir: &Path,
     files: impl Iterator<Item = &'a IndexFile>,
 ) -> Result<(), Fail> {
-    let mut messages = MessageDir::open(dir)?;
+    let messages = Spool::open(dir)?;
     for file in files {
         for record in file.records() {
             let record = record?;
-            let message = messages.read(record.uid())?;
+            let message = messages.hash(record.uid())?;
             if record.guid() != RecordGuid::Guid(message.guid) {
                 let path = messages.path_of(record.uid());
                 let text = format!(

@@ -3,10 +3,11 @@
 use crate::error::IoError;
 use crate::exit::Exit;
 use crate::mailbox::{ConfError, HeaderError};
-use crate::messages::MessageError;
+use crate::message::MessageError;
 use crate::read_error::ReadError;
 use crate::sha1s::CacheError;
 use crate::stream_copy::{ConvertError, CopyError};
+use rustix::io::Errno;
 use std::fmt::Display;
 
 /// Why a command ends with an exit code that is not 0.
@@ -86,7 +87,17 @@ impl From<ConfError> for Fail {
 impl From<MessageError> for Fail {
     fn from(e: MessageError) -> Self {
         match e {
-            MessageError::Io(e) => e.into(),
+            MessageError::Io { op, path, source } => IoError::new(op, &path, source).into(),
+            MessageError::Denied { op, path } => {
+                IoError::new(op, &path, Errno::ACCESS.into()).into()
+            }
+            MessageError::NoSpool { path } => {
+                IoError::new("open", &path, Errno::NOENT.into()).into()
+            }
+            MessageError::Missing { path } => Self::new(
+                Exit::Data,
+                format!("message file {} is missing", path.display()),
+            ),
             _ => Self::new(Exit::Data, e),
         }
     }

@@ -6,7 +6,7 @@ use crate::exit::Exit;
 use crate::guid::{Guid, RecordGuid};
 use crate::kind::FileKind;
 use crate::mailbox::HeaderFile;
-use crate::messages::MessageDir;
+use crate::message::Spool;
 use crate::read_error::ReadError;
 use crate::reader::IndexFile;
 use crate::record::Record;
@@ -19,7 +19,7 @@ use std::path::Path;
 #[derive(Debug, Default)]
 pub(super) struct GuidSource {
     cache: Option<Cache>,
-    messages: Option<MessageDir>,
+    messages: Option<Spool>,
     /// Taken from the cache.
     pub(super) cached: u32,
     /// Computed from message files.
@@ -59,7 +59,7 @@ impl GuidSource {
                 return Err(Fail::new(Exit::Data, text));
             }
         }
-        let messages = messages.map(MessageDir::open).transpose()?;
+        let messages = messages.map(Spool::open).transpose()?;
         Ok(Self {
             cache,
             messages,
@@ -76,7 +76,7 @@ impl GuidSource {
             Some(cache) => cache.find(uid)?.filter(|e| e.size == size),
             None => None,
         };
-        let Some(messages) = &mut self.messages else {
+        let Some(messages) = &self.messages else {
             let entry = entry.ok_or_else(|| {
                 let why = match self.cache {
                     Some(_) => "the cache has no SHA-1 for it, and no --messages was given",
@@ -91,13 +91,13 @@ impl GuidSource {
             return Ok(entry.guid);
         };
         if let Some(entry) = entry {
-            let (now, stamp) = messages.stat(uid)?;
-            if entry.still_same(&stamp, now) {
+            let now = messages.stat(uid)?;
+            if entry.still_same(&now.stamp, now.size) {
                 self.cached += 1;
                 return Ok(entry.guid);
             }
         }
-        let message = messages.read(uid)?;
+        let message = messages.hash(uid)?;
         if message.size != size {
             let path = messages.path_of(uid);
             let text = format!(

@@ -16,9 +16,10 @@ pub use trees::{SharedRoots, Tree, also_on, partitions_once, shared_roots};
 use crate::dir::{Dir, OpenError};
 use crate::error::IoError;
 use crate::mailbox::{ImapdConf, MetaFile};
+use crate::message::uid_of;
 use rustix::fs::{AtFlags, FileType, OFlags, Stat};
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
-use std::ffi::{CStr, OsStr, OsString};
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -361,7 +362,7 @@ impl Walk {
             let own = files.iter().find(|f| f.file_name().as_bytes() == bytes);
             if let Some(file) = own {
                 found.note(*file, kind);
-            } else if messages && is_message(name) {
+            } else if messages && uid_of(name).is_some() {
                 found.messages = true;
             }
             match kind {
@@ -454,12 +455,6 @@ fn lost_and_found(path: &Path) -> Option<(OddKind, PathBuf, String)> {
         Err(error) => error.to_string(),
     };
     Some((OddKind::LostAndFound, path.to_owned(), why))
-}
-
-/// Whether a name is a message file's: a decimal number without leading zeros, and a dot.
-fn is_message(name: &CStr) -> bool {
-    let digits = name.to_bytes().strip_suffix(b".").unwrap_or_default();
-    digits.first().is_some_and(|d| *d != b'0') && digits.iter().all(u8::is_ascii_digit)
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@
 mod lines;
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use indexfile::Guid;
@@ -21,7 +23,7 @@ use crate::cache::{Cache, Entry};
 use crate::hash::Kernel;
 use crate::hash::lanes::Lanes;
 use crate::mailbox::{Mailbox, Opened, cache_finding, index_finding};
-use crate::message::MessageError;
+use crate::message::{Hashed, Hasher, MessageError, NoGate, uid_of};
 use crate::pass::{Rows, Wanted};
 use crate::store::Target;
 use indexfile::finding::{Code, Finding};
@@ -228,7 +230,7 @@ fn check(mailbox: &Mailbox, new: &[(usize, Entry)], percent: u32) -> Result<u64,
     let sample: BTreeMap<u32, &Entry> = new.iter().step_by(step).map(|(_, e)| (e.uid, e)).collect();
     let mut wrong = None;
     let mut lanes = Lanes::new(Kernel::detect());
-    mailbox.spool.hash_many(sample.keys().copied(), &mut lanes, |uid, result| {
+    let sink = |uid, result: Result<Hashed, MessageError>| {
         let name = &mailbox.target.mailbox;
         let path = mailbox.spool.path_of(uid);
         let finding = match (sample.get(&uid), result) {
@@ -246,7 +248,8 @@ fn check(mailbox: &Mailbox, new: &[(usize, Entry)], percent: u32) -> Result<u64,
             (None, Ok(_)) => return,
         };
         wrong.get_or_insert(finding);
-    });
+    };
+    Hasher::new(&mailbox.spool, sample.keys().copied(), sink, NoGate).run(&mut lanes);
     match wrong {
         Some(finding) => Err(finding),
         None => Ok(sample.len() as u64),
@@ -274,12 +277,8 @@ pub fn parse_time(text: &str) -> Result<i64, String> {
 /// A directory of messages and the UID that a path names in it.
 #[must_use]
 pub fn message_of(path: &Path) -> Option<(PathBuf, u32)> {
-    let name = path.file_name()?.to_str()?.strip_suffix('.')?;
-    let digits = !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit());
-    if !digits || name.starts_with('0') {
-        return None;
-    }
-    Some((path.parent()?.to_owned(), name.parse().ok()?))
+    let name = CString::new(path.file_name()?.as_bytes()).ok()?;
+    Some((path.parent()?.to_owned(), uid_of(&name)?))
 }
 
 #[cfg(test)]

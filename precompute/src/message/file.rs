@@ -4,60 +4,10 @@ use std::cmp::Ordering;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
-use super::MessageError;
 use super::one_look::unchanged_since;
-pub use indexfile::sha1s::Stamp;
-
-/// What the system says about a message file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileStat {
-    /// Length in bytes.
-    pub size: u64,
-    /// What tells the file, in this state, from any other.
-    pub stamp: Stamp,
-    /// Number of the file system (does not outlive a reboot, so no part of the stamp).
-    pub device: u64,
-    /// How many names the file has; more than one in a single-instance store.
-    pub links: u64,
-}
-
-impl FileStat {
-    pub(super) fn of(stat: &Stat, path: impl FnOnce() -> PathBuf) -> Result<Self, MessageError> {
-        let what = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => {
-                #[allow(clippy::useless_conversion)]
-                // st_nlink has other widths on other processors
-                let links = u64::from(stat.st_nlink);
-                return Ok(Self {
-                    size: u64::try_from(stat.st_size).unwrap_or_default(),
-                    stamp: Stamp {
-                        mtime_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
-                        ctime_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
-                        inode: stat.st_ino,
-                    },
-                    device: stat.st_dev,
-                    links,
-                });
-            }
-            FileType::Directory => "a directory",
-            FileType::Symlink => "a symbolic link",
-            FileType::Fifo => "a pipe",
-            FileType::Socket => "a socket",
-            _ => "a device",
-        };
-        Err(MessageError::NotRegular { path: path(), what })
-    }
-}
-
-/// Nanoseconds since 1970; the years after 2262 all look the same, which only means hashing again.
-fn nanoseconds(seconds: i64, nanos: impl TryInto<i64>) -> i64 {
-    seconds
-        .saturating_mul(1_000_000_000)
-        .saturating_add(nanos.try_into().unwrap_or_default())
-}
+use super::{FileStat, MessageError};
 
 /// A message file that is open for reading.
 #[derive(Debug)]
@@ -204,10 +154,7 @@ impl MessageFile {
         if self.proven {
             return Ok(true);
         }
-        let now = rustix::fs::fstat(&self.fd)?;
-        let was = &self.stat;
-        Ok(u64::try_from(now.st_size) == Ok(was.size)
-            && nanoseconds(now.st_mtime, now.st_mtime_nsec) == was.stamp.mtime_ns
-            && nanoseconds(now.st_ctime, now.st_ctime_nsec) == was.stamp.ctime_ns)
+        let now = FileStat::of(&rustix::fs::fstat(&self.fd)?, PathBuf::new);
+        Ok(now.is_ok_and(|now| now == self.stat))
     }
 }

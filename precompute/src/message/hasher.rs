@@ -70,18 +70,6 @@ pub enum Opened {
 pub struct NoGate;
 impl Gate for NoGate {}
 
-/// Takes the results.
-pub trait Sink {
-    /// One message is done, or cannot be.
-    fn message(&mut self, uid: u32, result: Result<Hashed, MessageError>);
-}
-
-impl<F: FnMut(u32, Result<Hashed, MessageError>)> Sink for F {
-    fn message(&mut self, uid: u32, result: Result<Hashed, MessageError>) {
-        self(uid, result);
-    }
-}
-
 /// Hashes messages of one [`Spool`] on one thread, as many at a time as there are lanes.
 pub struct Hasher<'a, I, S, G> {
     spool: &'a Spool,
@@ -128,7 +116,7 @@ enum State {
 impl<'a, I, S, G> Hasher<'a, I, S, G>
 where
     I: Iterator<Item = u32>,
-    S: Sink,
+    S: FnMut(u32, Result<Hashed, MessageError>),
     G: Gate,
 {
     /// Prepares to hash `uids`.
@@ -173,14 +161,11 @@ where
     /// Opens the message, unless it is, and looks at it; `None` if it is done with, one way or
     /// another.
     fn begin_plainly(&mut self, uid: u32, attempt: u32, open: Option<OwnedFd>) -> Option<InLane> {
-        let file = match open {
-            Some(fd) => MessageFile::new(fd, || self.spool.path_of(uid)),
-            None => self.spool.open_message(uid),
-        };
-        let file = match file {
+        let open = open.map_or_else(|| self.spool.open_message(uid), Ok);
+        let file = match open.and_then(|fd| MessageFile::new(fd, || self.spool.path_of(uid))) {
             Ok(file) => file,
             Err(error) => {
-                self.sink.message(uid, Err(error));
+                (self.sink)(uid, Err(error));
                 return None;
             }
         };
@@ -188,7 +173,7 @@ where
             Opened::Read => {}
             Opened::Known(guid) => {
                 let FileStat { size, stamp, .. } = *file.stat();
-                self.sink.message(uid, Ok(Hashed { guid, size, stamp }));
+                (self.sink)(uid, Ok(Hashed { guid, size, stamp }));
                 return None;
             }
             Opened::Aside => {
@@ -218,7 +203,7 @@ where
             self.again.push((uid, attempt + 1, None));
         } else {
             let path = self.spool.path_of(uid);
-            self.sink.message(uid, Err(MessageError::Unstable { path }));
+            (self.sink)(uid, Err(MessageError::Unstable { path }));
         }
     }
 
@@ -283,7 +268,7 @@ where
         };
         self.gate.closed(stat, Some(guid));
         let FileStat { size, stamp, .. } = *stat;
-        self.sink.message(uid, Ok(Hashed { guid, size, stamp }));
+        (self.sink)(uid, Ok(Hashed { guid, size, stamp }));
     }
 }
 
@@ -298,7 +283,7 @@ fn filled(part: Part) -> Filled {
 impl<I, S, G> Source for Hasher<'_, I, S, G>
 where
     I: Iterator<Item = u32>,
-    S: Sink,
+    S: FnMut(u32, Result<Hashed, MessageError>),
     G: Gate,
 {
     type Message = InLane;
@@ -322,7 +307,7 @@ where
                 }
                 continue;
             };
-            match self.spool.open_unread(uid) {
+            match self.spool.open_message(uid) {
                 Ok(fd) => {
                     return Some(InLane {
                         uid,
@@ -330,7 +315,7 @@ where
                         state: State::Unread(fd, before),
                     });
                 }
-                Err(error) => self.sink.message(uid, Err(error)),
+                Err(error) => (self.sink)(uid, Err(error)),
             }
         }
     }
@@ -371,8 +356,7 @@ where
             Err(errno) => {
                 let path = self.spool.path_of(uid);
                 self.gate.closed(&stat, None);
-                self.sink
-                    .message(uid, Err(MessageError::of(path, "look at", errno)));
+                (self.sink)(uid, Err(MessageError::of(path, "look at", errno)));
             }
         }
     }
@@ -384,11 +368,11 @@ where
                 self.gate.closed(file.stat(), None);
                 // Stopped is no finding: the message simply was not done.
                 if !matches!(error, MessageError::Stopped { .. }) {
-                    self.sink.message(uid, Err(error));
+                    (self.sink)(uid, Err(error));
                 }
             }
             State::Reading(file) => self.changed(uid, message.attempt, file.stat()),
-            State::Known(hashed) => self.sink.message(uid, Ok(hashed)),
+            State::Known(hashed) => (self.sink)(uid, Ok(hashed)),
             State::Aside => self.aside.push(uid),
             State::TwoLooks(fd) | State::Unread(fd, _) => self.again.push((uid, 1, Some(fd))),
             State::Taken => self.again.push((uid, 1, None)),

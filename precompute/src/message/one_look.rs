@@ -13,7 +13,7 @@
 //! That needs three things, and where one is missing the plain way is taken:
 //!
 //! * Times come from this machine's clock: not on NFS, SMB, FUSE or a cluster's file system, so
-//!   only file systems known to be local count ([`local_times`]).
+//!   only file systems known to be local count ([`indexfile::message::local_times`]).
 //! * The clock was not set back meanwhile. The wall clock is compared with the monotonic one, which
 //!   cannot be set, before the first message of a batch and after the last; a batch over which they
 //!   moved against each other by more than [`SLACK`] is read again in the plain way. A clock that
@@ -25,8 +25,6 @@
 //! allows 20 ms for that ([`super::settle`]), this one half a second. What neither way sees is a
 //! store through a writable memory mapping into a page that was changed through it shortly before.
 //! No mail server writes messages so.
-
-use std::os::fd::BorrowedFd;
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -79,22 +77,6 @@ impl Clocks {
 /// Whether a file with this ctime, seen after it was read, is as it was at `before`.
 pub(super) fn unchanged_since(before: i64, ctime_ns: i64) -> bool {
     ctime_ns < before.saturating_sub(MARGIN)
-}
-
-/// The device of `dir`, if its file system is one that stamps its files from this machine's clock.
-pub(super) fn local_times(dir: BorrowedFd<'_>) -> Option<u64> {
-    const LOCAL: [i64; 6] = [
-        0xef53,      // ext2, ext3, ext4
-        0x5846_5342, // XFS
-        0x9123_683e, // btrfs
-        0x0102_1994, // tmpfs
-        0x2fc1_2fc1, // ZFS
-        0xf2f5_2010, // F2FS
-    ];
-    #[allow(clippy::useless_conversion)] // f_type has other types on other processors
-    let kind = i64::try_from(rustix::fs::fstatfs(dir).ok()?.f_type).ok()?;
-    let device = || Some(rustix::fs::fstat(dir).ok()?.st_dev);
-    LOCAL.contains(&kind).then(device)?
 }
 
 /// The clocks of one batch after the other.

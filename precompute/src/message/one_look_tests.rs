@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::file::FirstPart;
-use super::one_look::{Clocks, local_times};
+use super::one_look::Clocks;
 use super::*;
+use crate::hash::lanes::Lanes;
 use crate::hash::{Kernel, sha1_of};
 
 /// Longer than the margin, so that files made before it are old enough.
@@ -98,7 +99,7 @@ fn right(dir: &Path, hashed: &[(u32, Hashed)], uids: usize) {
 fn mail_at_rest_is_looked_at_once_and_mail_that_moved_twice() {
     let (dir, steps, young) = (messages(100), messages(100), messages(1));
     let dir = dir.path();
-    let local = local_times(fs::File::open(dir).expect("open").as_fd()).is_some();
+    let local = Spool::open(dir).expect("there").local_times().is_some();
     let counting = || Counting {
         one_look: true,
         ..Counting::default()

@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
 use super::*;
+use crate::hash::lanes::Lanes;
 use crate::hash::{Kernel, sha1_of};
 
 fn spool(dir: &Path) -> Spool {
@@ -14,19 +15,12 @@ fn spool(dir: &Path) -> Spool {
 fn all(spool: &Spool, uids: &[u32]) -> Vec<(u32, Result<Hashed, String>)> {
     let mut out = Vec::new();
     let mut lanes = Lanes::new(Kernel::detect());
-    spool.hash_many(uids.iter().copied(), &mut lanes, |uid, result| {
+    let sink = |uid, result: Result<Hashed, MessageError>| {
         out.push((uid, result.map_err(|e| e.to_string())));
-    });
+    };
+    Hasher::new(spool, uids.iter().copied(), sink, NoGate).run(&mut lanes);
     out.sort_by_key(|(uid, _)| *uid);
     out
-}
-
-#[test]
-fn file_names_are_those_of_cyrus() {
-    for uid in [0, 1, 9, 10, 4_294_967_295] {
-        let name = FileName::new(uid);
-        assert_eq!(name.as_c_str().to_str(), Ok(format!("{uid}.").as_str()));
-    }
 }
 
 #[test]
@@ -109,14 +103,6 @@ fn a_message_one_may_not_read_is_denied() {
         matches!(result, Err(MessageError::Denied { .. })),
         "{result:?}"
     );
-}
-
-#[test]
-fn a_spool_that_is_not_there_is_no_missing_message() {
-    assert!(matches!(
-        Spool::open(Path::new("/nonexistent/spool")),
-        Err(MessageError::NoSpool { .. })
-    ));
 }
 
 /// Changes the file between the reads, through the gate that is asked before each.

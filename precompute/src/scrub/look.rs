@@ -188,7 +188,11 @@ mod tests {
             (missing(1), None, "the record went"),
             (missing(1), Some(agrees(row(), 5)), "it agrees"),
             (differs(2), Some(agrees(row(), 6)), "the file was replaced"),
-            (differs(2), Some(agrees(other, 5)), "the record was replaced"),
+            (
+                differs(2),
+                Some(agrees(other, 5)),
+                "the record was replaced",
+            ),
         ] {
             assert_eq!(
                 decide(&mut suspect(seen), now, false),

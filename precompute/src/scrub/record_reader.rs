@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use indexfile::dir::{OpenError, open_in_store};
-use indexfile::{FileKind, IndexFile, IoError, ReadError};
+use indexfile::{Damage, FileKind, IndexFile, IoError, ReadError};
 use rustix::fs::OFlags;
 
 use super::row::Row;
@@ -39,7 +39,7 @@ impl Snapshot {
         let open = || {
             let file = open_quietly(path).map_err(IoError::from)?;
             let index = IndexFile::from_live_file(&file, path, kind)?;
-            index.verify_header()?;
+            index.verify_header().map_err(|damage| damage.of(path))?;
             Ok(Self {
                 index,
                 position: 0,
@@ -73,14 +73,14 @@ impl Snapshot {
             let block = index.block(from, WINDOW, &mut buffer)?;
             let rows = (from + 1..).zip(block.records()).map(|(number, record)| {
                 let verified = index.verify_record(&record, number, previous);
-                if !matches!(verified, Err(ReadError::RecordCrc { .. })) {
+                if !matches!(verified, Err(Damage::RecordCrc { .. })) {
                     previous = record.uid();
                 }
                 (Row::of(&record, index.kind()), verified)
             });
             Ok(rows.collect::<Vec<_>>())
         };
-        let is_torn = |row: &(_, _)| matches!(row.1, Err(ReadError::RecordCrc { .. }));
+        let is_torn = |row: &(_, _)| matches!(row.1, Err(Damage::RecordCrc { .. }));
         let torn = |rows: &Vec<_>| rows.iter().any(is_torn);
         let mut rows = Vec::new();
         for (row, verified) in patiently(index.path(), read, torn)? {
@@ -89,8 +89,8 @@ impl Snapshot {
                     self.previous = row.uid;
                     rows.push(row);
                 }
-                Err(error @ ReadError::RecordCrc { .. }) => damaged(row.uid, error),
-                Err(error) => return Err(error),
+                Err(crc @ Damage::RecordCrc { .. }) => damaged(row.uid, crc.of(index.path())),
+                Err(damage) => return Err(damage.of(index.path())),
             }
         }
         self.position = from.saturating_add(WINDOW);

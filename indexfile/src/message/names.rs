@@ -1,11 +1,9 @@
 //! The names in a directory of messages, which are their UIDs. Only reads; a crash leaves nothing.
 
-use std::ffi::CStr;
-
+use super::Spool;
 use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::io::Errno;
-
-use super::Spool;
+use std::ffi::CStr;
 
 impl Spool {
     /// Calls `each` with the UID and the inode number of every name that is a message's, in the

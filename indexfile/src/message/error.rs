@@ -1,9 +1,8 @@
 //! What can be wrong with a message file; every variant names its path.
 
-use std::path::{Path, PathBuf};
-
-use indexfile::finding::{Code, Finding};
+use crate::finding::{Code, Finding};
 use rustix::io::Errno;
+use std::path::{Path, PathBuf};
 
 /// Why a message could not be looked at or hashed.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +61,9 @@ pub enum MessageError {
 }
 
 impl MessageError {
-    pub(super) fn of(path: PathBuf, op: &'static str, errno: Errno) -> Self {
+    /// The error of an operation `op` that the system refused with `errno`.
+    #[must_use]
+    pub fn of(path: PathBuf, op: &'static str, errno: Errno) -> Self {
         match errno {
             Errno::NOENT => Self::Missing { path },
             // O_NOFOLLOW says LOOP for any symbolic link in the last place, a loop or not.
