@@ -67,7 +67,7 @@ pub enum BuildError {
     #[error("there is no index version {0}")]
     UnknownVersion(u32),
     /// A value does not fit its field, or the version has no such field.
-    #[error("version {minor_version} has no room for {field} = {value}")]
+    #[error("version {minor_version} cannot hold {field} = {value}")]
     Field {
         /// The version.
         minor_version: u32,

@@ -22,7 +22,7 @@ pub mod limit {
     pub const HEADER: u64 = 4 << 20;
     /// `imapd.conf` and each file it includes; the longest seen have some hundred KiB.
     pub const CONF: u64 = 4 << 20;
-    /// Small files that our own programs write beside a store or in a state directory: identities,
+    /// Small files that our own programs write next to a store or in a state directory: identities,
     /// mounts, proofs.
     pub const STATE: u64 = 4 << 20;
 }
@@ -311,7 +311,7 @@ impl AsFd for Dir {
     }
 }
 
-/// [`Dir::open_file`] for those who hold the directory in their own way; `path` is its path, for
+/// [`Dir::open_file`] for callers with a directory handle of their own; `path` is its path, for
 /// messages.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! I/O errors that say what was being done and to which path.
 //!
-//! A bare "Permission denied" helps nobody at three in the morning; every I/O error that leaves
+//! A bare "Permission denied" is of no help at three in the morning; every I/O error that leaves
 //! this workspace's libraries is one of these.
 
 use std::io;

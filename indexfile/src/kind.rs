@@ -56,7 +56,7 @@ pub enum MetaFile {
     Expunge,
     /// `cyrus.squat`
     Squat,
-    /// `cyrus.sha1s`, which always lies beside the index.
+    /// `cyrus.sha1s`, which always lies next to the index.
     Sha1s,
 }
 

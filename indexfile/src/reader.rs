@@ -9,7 +9,7 @@
 //!
 //! A live file is read as it is at that moment, a block of records at a time. Cyrus appends to it,
 //! writes single records in place and else replaces it by rename, so a record that the header
-//! counted stays where it is. Who truncates the file all the same, as `cp` does, makes a reader end
+//! counted stays where it is. If the file is truncated all the same, as `cp` does, a reader ends
 //! with [`Damage::Changed`].
 
 use crate::dir::open_named;
@@ -94,8 +94,8 @@ impl IndexFile {
         }
     }
 
-    /// The same, and small files too are read by position each time: for those who have a live file
-    /// open for long and want its records as they are then.
+    /// The same, and small files too are read by position each time: for callers that have a live
+    /// file open for long and want its records as they are then.
     ///
     /// # Errors
     /// Any [`ReadError`] that the header and the length alone show.
@@ -266,7 +266,7 @@ impl IndexFile {
     }
 
     /// Header and records as they are now, in memory, without bytes that trail them. For small
-    /// files, and for a copy that nobody can change.
+    /// files, and for a copy that cannot change.
     ///
     /// # Errors
     /// [`ReadError::Io`] or [`Damage::Changed`].

@@ -17,7 +17,7 @@ impl IndexFile {
         }
     }
 
-    /// The records, many at a time: for those who look at all of them.
+    /// The records, many at a time: for callers that look at all of them.
     #[must_use]
     pub const fn blocks(&self) -> Blocks<'_> {
         Blocks {

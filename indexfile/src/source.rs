@@ -1,6 +1,6 @@
 //! Where the bytes of a file come from: positioned reads of the open file, or memory.
 //!
-//! Nothing is mapped. Somebody may truncate a live file at any moment (`cp backup/cyrus.index
+//! Nothing is mapped. A live file may be truncated at any moment (`cp backup/cyrus.index
 //! live/` does), and a map that is touched behind the new end kills the whole process (SIGBUS); a
 //! read there is only short. The reader gets an error then, and never bytes that are not in the
 //! file. Small files are read at once and closed; of others no more than a window is in memory.
@@ -65,7 +65,7 @@ pub fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Resul
     Ok(got)
 }
 
-/// A file's bytes at any place, for those who mostly go forward.
+/// A file's bytes at any place, for callers that mostly go forward.
 #[derive(Debug)]
 pub(crate) struct Window {
     source: Source,

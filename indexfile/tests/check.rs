@@ -139,7 +139,7 @@ fn versions_without_a_sample_are_checked_by_the_same_table() {
 }
 
 #[test]
-fn half_upgraded_states_are_told_apart_by_name() {
+fn half_upgraded_states_are_distinguished_by_name() {
     let upgraded = |file: &str| fixture("cyrus-2.3.16/b-v10-after-auto-upgrade").join(file);
     // Killed between the two renames, as a 2.3 server does them: the index first.
     let dir = mailbox();

@@ -113,7 +113,13 @@ fn diff_tells_fields_by_name_and_records_by_uid() {
     let (exit, out, _) = run(&["diff", &file(&a, "cyrus.index"), &file(&b, "cyrus.index")]);
     assert_eq!(exit, Exit::Data);
     assert!(out.contains("header generation_no: 1 -> 2\n"), "{out}");
-    assert!(out.contains("uid 1 guid: 01050046b0c0de00070000010000000000000000 -> a6cbec439faba244c464da8622ea2be5e4bec2ba\n"), "{out}");
+    assert!(
+        out.contains(
+            "uid 1 guid: 01050046b0c0de00070000010000000000000000 -> \
+         a6cbec439faba244c464da8622ea2be5e4bec2ba\n"
+        ),
+        "{out}"
+    );
     // The same six expunged messages, sorted by the reconstruct.
     let expunge = [
         "diff",
@@ -125,7 +131,8 @@ fn diff_tells_fields_by_name_and_records_by_uid() {
         out.contains("the records are in another order") && !out.contains("only in"),
         "{out}"
     );
-    let ignored = "generation_no,guid,cache_offset,cache_version,content_lines,sentdate,leaked_cache,pop3_last_login";
+    let ignored = "generation_no,guid,cache_offset,cache_version,content_lines,sentdate,\
+                   leaked_cache,pop3_last_login";
     let (_, out, _) = run(&[&expunge[..], &["--ignore", ignored]].concat());
     assert_eq!(out, "the records are in another order\n");
     let (exit, _, err) = run(&[&expunge[..], &["--ignore", "colour"]].concat());
@@ -185,7 +192,8 @@ fn two_roots() -> (tempfile::TempDir, String) {
     std::fs::write(at.join("data/user/joe/cyrus.expunge"), older).expect("write");
     let conf = at.join("imapd.conf");
     let text = format!(
-        "partition-default: {0}/data\nmetapartition-default: {0}/meta\nmetapartition_files: index\n",
+        "partition-default: {0}/data\nmetapartition-default: {0}/meta\n\
+         metapartition_files: index\n",
         at.display()
     );
     std::fs::write(&conf, text).expect("write");

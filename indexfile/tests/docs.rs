@@ -1,5 +1,5 @@
-//! docs/formats.md, docs/findings.md and docs/scrub.md say what the code does: their generated parts are made from
-//! the layout table and the table of codes, and compared here.
+//! docs/formats.md, docs/findings.md and docs/scrub.md say what the code does: their generated
+//! parts are made from the layout table and the table of codes, and compared here.
 //!
 //! After a change of the tables: `UPDATE_DOCS=1 cargo test -p indexfile --test docs`.
 

@@ -1,4 +1,4 @@
-//! Somebody truncates a file, or copies another over it in place, while it is read. Each command
+//! A file is truncated, or another is copied over it in place, while it is read. Each command
 //! ends with success or with a sentence and its exit code; none is killed by a signal.
 
 use indexfile::build::{BuildRecord, IndexBuilder};
@@ -177,7 +177,7 @@ fn a_file_that_is_truncated_while_it_is_read_ends_in_an_error_and_no_signal() {
     });
     assert!(codes.get(&65).is_some_and(|n| *n > 5), "{codes:?}");
     for command in &commands[4..7] {
-        assert_eq!(run(command).0, 0, "{command:?} when nobody disturbs it");
+        assert_eq!(run(command).0, 0, "{command:?} when nothing disturbs it");
         let _ = fs::remove_file(&out);
     }
 }

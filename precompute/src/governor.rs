@@ -43,7 +43,7 @@ impl Governor {
         }
     }
 
-    /// Asks everybody to stop at the next message; for good.
+    /// Asks all threads to stop at the next message; for good.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
     }

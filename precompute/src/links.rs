@@ -63,7 +63,7 @@ impl Links {
         }
     }
 
-    /// Whether this run has met a file with several names: then it had better look before it reads.
+    /// Whether this run has met a file with several names: then it looks before it reads.
     #[must_use]
     pub fn met(&self) -> bool {
         self.met.load(Ordering::Relaxed)

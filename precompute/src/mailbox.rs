@@ -169,7 +169,7 @@ pub fn directory_finding(target: &Target, error: &OpenError) -> Finding {
     Finding::new(&target.mailbox, code, path, &text)
 }
 
-/// What to tell of an index or expunge file that cannot be read.
+/// The finding about an index or expunge file that cannot be read.
 #[must_use]
 pub fn index_finding(target: &Target, code: Code, error: &ReadError) -> Finding {
     let code = match error {
@@ -180,7 +180,7 @@ pub fn index_finding(target: &Target, code: Code, error: &ReadError) -> Finding 
     Finding::new(&target.mailbox, code, error.path().to_owned(), error)
 }
 
-/// What to tell of a cache that cannot be read or written.
+/// The finding about a cache that cannot be read or written.
 #[must_use]
 pub fn cache_finding(target: &Target, error: &StoreError) -> Finding {
     let path = target.index_path().join(cache::FILE_NAME);

@@ -1,4 +1,4 @@
-//! Figures that the kernel tells as text under `/proc`. Pure parsing; nothing is read or written
+//! Figures that the kernel gives as text under `/proc`. Pure parsing; nothing is read or written
 //! here.
 
 /// The KiB behind `key` (with its colon) in a text such as `/proc/meminfo` or `/proc/PID/status`; 0

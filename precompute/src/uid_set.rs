@@ -64,8 +64,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_set(uids in proptest::collection::vec(prop_oneof![0..300_000_u32, any::<u32>()], 0..300),
-                       others in proptest::collection::vec(0..300_000_u32, 0..300)) {
+        fn it_is_a_set(
+            uids in proptest::collection::vec(prop_oneof![0..300_000_u32, any::<u32>()], 0..300),
+            others in proptest::collection::vec(0..300_000_u32, 0..300)) {
             let mut set = UidSet::default();
             let model: BTreeSet<u32> = uids.iter().copied().collect();
             let mut inserted = 0;

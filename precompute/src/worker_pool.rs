@@ -67,12 +67,12 @@ fn cores() -> usize {
     *CORES.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// How many of `threads` the limit on open files has room for, at least 1.
+/// How many of `threads` the limit on open files allows, at least 1.
 ///
 /// Running out of descriptors would make findings of sound messages.
 fn fd_budget(limit: usize, threads: usize) -> usize {
-    let room = limit.saturating_sub(FDS_ELSEWHERE) / FDS_OF_A_WORKER;
-    threads.min(room).max(1)
+    let allowed = limit.saturating_sub(FDS_ELSEWHERE) / FDS_OF_A_WORKER;
+    threads.min(allowed).max(1)
 }
 
 /// What the workers share.
@@ -299,7 +299,8 @@ pub fn run<T: Send>(
     })
 }
 
-/// Tells threads that wait from threads that compute, by the processor time of this process.
+/// Distinguishes threads that wait from threads that compute, by the processor time of this
+/// process.
 #[derive(Debug)]
 struct Meter {
     since: (Instant, Duration),
@@ -351,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn every_task_is_done_once_whoever_added_it() {
+    fn every_task_is_done_once_wherever_it_came_from() {
         for (threads, source_first) in [(1, 0), (2, 4), (9, 0)] {
             let (sum, count) = (AtomicU64::new(0), AtomicU64::new(0));
             let work = |(depth, n): (u32, u64), pool: &Pool<(u32, u64)>, _: &mut Lanes| {
@@ -406,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_on_open_files_is_kept_and_where_there_is_room_no_thread_is_given_up() {
+    fn the_limit_on_open_files_is_kept_and_uses_as_many_threads_as_it_allows() {
         for limit in (0..5_000).step_by(7) {
             for jobs in [1, 2, 16, 32, 64, 256, 1024] {
                 let threads = fd_budget(limit, jobs);

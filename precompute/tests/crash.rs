@@ -70,7 +70,7 @@ fn killed_at_random_moments_and_run_again_gives_the_same_bytes() {
     }
 }
 
-/// Stops the run after so many messages.
+/// Stops the run after a number of messages.
 struct StopAfter<'a> {
     governor: &'a Governor,
     messages: u64,
@@ -120,7 +120,7 @@ impl Observer for Panics {
 }
 
 #[test]
-fn a_thread_that_panics_ends_the_run_and_nobody_waits_for_it() {
+fn a_thread_that_panics_ends_the_run_and_no_other_waits_for_it() {
     let store = store();
     let governor = Governor::default();
     let panics = Panics(AtomicBool::new(false));

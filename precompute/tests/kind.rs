@@ -84,7 +84,7 @@ fn sigusr1_pauses_and_continues() {
     }
     signal(&run, Signal::SIGUSR1);
     line(&lines, "paused; SIGUSR1 again to go on");
-    // Whoever waited for the limit reads at most what it waited for.
+    // A thread that waited for the limit reads at most what it waited for.
     std::thread::sleep(Duration::from_millis(700));
     let paused = store.caches();
     std::thread::sleep(Duration::from_millis(700));

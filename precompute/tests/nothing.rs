@@ -1,5 +1,4 @@
-//! That there is nothing to do is never what somebody wanted: an error with its own sentence, from
-//! every command.
+//! That there is nothing to do is an error with its own sentence, from every command.
 
 mod common;
 
@@ -49,8 +48,8 @@ fn a_store_without_a_mailbox_is_an_error_with_its_own_sentence() {
     for command in COMMANDS {
         let (code, said) = precompute(&store, command, &[]);
         // A walk names the partition that has none; what has no walk of its own says it at the end.
-        let told = [(67, "no mailbox below it"), (65, "there is no mailbox")];
+        let expected = [(67, "no mailbox below it"), (65, "there is no mailbox")];
         let is = |(exit, text): (i32, &str)| code == exit && said.contains(text);
-        assert!(told.into_iter().any(is), "{command}: {code} {said}");
+        assert!(expected.into_iter().any(is), "{command}: {code} {said}");
     }
 }

@@ -69,7 +69,8 @@ fn messages_and_cyrus_files_are_opened_for_reading_only_and_never_locked() {
     store.make("user.joe", &(1..=50).collect::<Vec<_>>(), &[60]);
     let lines = traced(
         &store,
-        "openat,openat2,open,creat,fcntl,flock,unlink,unlinkat,rename,renameat,renameat2,link,linkat,chmod,fchmod,fchmodat,fchown,truncate,ftruncate,utimensat",
+        "openat,openat2,open,creat,fcntl,flock,unlink,unlinkat,rename,renameat,renameat2,link,\
+         linkat,chmod,fchmod,fchmodat,fchown,truncate,ftruncate,utimensat",
     );
     let spool = store.spool().display().to_string();
     let mut written = Vec::new();

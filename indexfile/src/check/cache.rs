@@ -1,4 +1,4 @@
-//! `cyrus.cache` beside an index: generation, offsets, records, checksums.
+//! The `cyrus.cache` of an index: generation, offsets, records, checksums.
 
 use super::findings::Findings;
 use crate::cache_file::{CacheFile, offset_of};
@@ -15,7 +15,7 @@ use std::path::Path;
 pub(super) fn check_cache(path: &Path, indexes: &[&IndexFile], findings: &mut Findings) {
     let Some(index) = indexes.first() else { return };
     let minor = index.minor_version();
-    // Nobody replaces a cache by rename: it may be a link.
+    // A cache is never replaced by rename: it may be a link.
     let file = match open_named(path) {
         Ok(file) => file,
         Err(OpenError::Missing { .. }) => {

@@ -1,4 +1,4 @@
-//! `cyrus.header` beside an index.
+//! The `cyrus.header` of an index.
 
 use super::findings::Findings;
 use crate::dir::{OpenError, limit, read_in_store};

@@ -124,7 +124,7 @@ fn check_uids(
     findings: &mut Findings,
 ) -> Result<(), ReadError> {
     let path = expunge.path();
-    // All the room at once: a set that grows takes half as much again for a moment.
+    // All the space at once: a set that grows takes half as much again for a moment.
     let mut seen = HashSet::with_capacity(expunge.num_records() as usize);
     for record in expunge.records() {
         let uid = record?.uid();

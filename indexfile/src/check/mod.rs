@@ -1,8 +1,9 @@
-//! Telling what is wrong with a file, a mailbox directory or a tree, each finding by a stable name.
+//! Reporting what is wrong with a file, a mailbox directory or a tree, each finding by a stable
+//! name.
 //!
 //! Promises: reads only, takes no lock, changes nothing; a mailbox in use can therefore show a
 //! finding that is gone a moment later (a rename between two of its files). The half-upgraded
-//! states that real servers leave are told apart by name. Codes and their meanings are in
+//! states that real servers leave have a name each. Codes and their meanings are in
 //! `docs/findings.md`.
 
 mod cache;

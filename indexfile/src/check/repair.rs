@@ -1,4 +1,4 @@
-//! The one repair that can be proved: an expunge file left at an older version beside a version 10
+//! The one repair that can be proved: an expunge file left at an older version next to a version 10
 //! index.
 //!
 //! No tool of Cyrus does this. The new file is written wherever the caller says; putting it in
@@ -18,7 +18,11 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum RepairError {
     /// The versions are not those of the half-upgraded state.
-    #[error("{}: version {expunge} beside an index of version {index} is not the state that this repairs", path.display())]
+    #[error(
+        "{}: version {expunge} beside an index of version {index} is not the state that this \
+         repairs",
+        path.display()
+    )]
     OtherState {
         /// The expunge file.
         path: PathBuf,
@@ -43,7 +47,7 @@ pub enum RepairError {
     Write(#[from] std::io::Error),
 }
 
-/// Writes the expunge file that belongs beside `index` to `out`.
+/// Writes the expunge file that belongs to `index` to `out`.
 ///
 /// Its own header says how its records lie, so nothing is guessed; identifiers become what Cyrus
 /// would have made of them.

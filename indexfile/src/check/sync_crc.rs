@@ -14,7 +14,7 @@ use crate::sync_crc::Message;
 /// Compares the `sync_crc` of an index, if it has one, with its records.
 pub(super) fn check_sync_crc(index: &IndexFile, header: &HeaderFile, findings: &mut Findings) {
     if index.minor_version() > 19 {
-        // Version 20 keeps fractions of seconds; no file of it has been seen to tell how they
+        // Version 20 keeps fractions of seconds; no file of it has been seen that shows how they
         // count.
         return;
     }

@@ -17,7 +17,7 @@ use std::path::Path;
 ///
 /// A mailbox directory is one that holds a `cyrus.index`, `cyrus.header` or `cyrus.expunge`; where
 /// these lie in different trees, see [`check_store`]. Symbolic links below `path` are not followed,
-/// and are told.
+/// and are reported.
 ///
 /// # Errors
 /// Only if `path` itself cannot be looked at; whatever is wrong below it is a finding.
@@ -82,7 +82,7 @@ pub fn check_store<'a>(
                 check_found(conf, &once, partition, &found, findings);
             }
         }
-        // Roots that are not there: nobody can say what lies there.
+        // Roots that are not there: what lies there is not known.
         for step in walk.into_odd() {
             note(&step, findings);
         }

@@ -17,10 +17,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Exit code 65 if there is a warning or an error; notes alone are fine. \
-                        docs/findings.md explains every code."
-)]
+#[command(after_help = after_help!(
+    "check /var/spool/imap/user/joe"
+    "check --imapd-conf /etc/imapd.conf user.joe"
+    "check /var/spool/imap/user/joe --repair-to cyrus.expunge.new"
+    ; "there is a warning or an error (docs/findings.md); notes alone are fine"
+))]
 pub(super) struct Args {
     /// A cyrus.index or cyrus.expunge, a mailbox's meta directory, or a tree of them; with
     /// --imapd-conf names of mailboxes.
@@ -146,7 +148,9 @@ fn json(findings: &Findings, out: &mut dyn Write) -> std::io::Result<()> {
         .collect();
     let counts: Vec<_> = findings
         .counts()
-        .map(|(code, path, n)| json!({"code": code.name(), "path": path.to_string_lossy(), "count": n}))
+        .map(|(code, path, count)| {
+            json!({"code": code, "path": path.to_string_lossy(), "count": count})
+        })
         .collect();
     writeln!(
         out,
@@ -162,7 +166,7 @@ fn text(findings: &Findings, quiet: bool, out: &mut dyn Write) -> std::io::Resul
         Severity::Note
     };
     let shown = |severity: Severity| severity >= least;
-    let mut told = Vec::new();
+    let mut explained = Vec::new();
     for finding in findings.list().iter().filter(|f| shown(f.code.severity())) {
         let (code, severity) = (finding.code, finding.code.severity());
         writeln!(
@@ -172,9 +176,9 @@ fn text(findings: &Findings, quiet: bool, out: &mut dyn Write) -> std::io::Resul
             finding.path.display(),
             finding.text
         )?;
-        if !told.contains(&code) {
+        if !explained.contains(&code) {
             writeln!(out, "        {}", code.remedy())?;
-            told.push(code);
+            explained.push(code);
         }
     }
     let listed = |code, path: &Path| {

@@ -25,11 +25,12 @@ Examples:
   indexfile convert cyrus.index new.index --to 16 --expunge cyrus.expunge --header cyrus.header \
 --cache cyrus.cache --seen /var/lib/imap/user/j/joe.seen
 
-Versions 12 to 19 are made while no server writes to the mailbox. The expunge file is not part of the
-new index's mailbox: move it away after the new index has its name, before any newer server starts.
+Versions 12 to 19 are made while no server writes to the mailbox. The expunge file is not part of
+the new index's mailbox: move it away after the new index has its name, before any newer server
+starts.
 
-Exit codes: 0 done; 64 usage; 65 refused, or damaged; 74 I/O error; 77 not permitted. Unless it is 0,
-OUT was not made.";
+Exit codes: 0 done; 64 usage; 65 refused, or damaged; 74 I/O error; 77 not permitted. Unless it is
+0, OUT was not made.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
@@ -61,7 +62,7 @@ pub(super) struct Args {
     /// Drop what the version cannot hold: modseqs below 8, UUIDs below 7, option bits below 8.
     #[arg(long)]
     pub(super) lossy: bool,
-    /// Say what the file is, where its name does not tell.
+    /// What the file is, if its name does not say.
     #[arg(long, value_name = "KIND", value_parser = parse_kind)]
     pub(super) kind: Option<FileKind>,
     /// Print the summary as JSON.
@@ -129,7 +130,8 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Resu
     if args.to < 10 && !args.quiet && (args.messages.is_some() || args.sha1s.is_some()) {
         let _ = writeln!(
             err,
-            "note: --messages and --sha1s had nothing to do: below version 10 GUIDs are cut, never computed"
+            "note: --messages and --sha1s had nothing to do: below version 10 GUIDs are cut, never \
+             computed"
         );
     }
     if args.json {
@@ -172,7 +174,8 @@ fn summary_text(
 ) -> std::io::Result<()> {
     write!(
         err,
-        "{}: version {} to {}, {} records, {} GUIDs altered ({} from the cache, {} from message files)",
+        "{}: version {} to {}, {} records, {} GUIDs altered ({} from the cache, {} from message \
+         files)",
         args.output.display(),
         report.from,
         report.to,

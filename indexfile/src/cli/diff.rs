@@ -13,6 +13,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = after_help!(
+    "diff cyrus.index cyrus.index.OLD"
+    "diff --ignore minor_version,record_size a b"
+    ; "the files differ, or one is damaged"
+))]
 pub(super) struct Args {
     /// A cyrus.index or cyrus.expunge.
     a: PathBuf,
@@ -21,13 +26,13 @@ pub(super) struct Args {
     /// Fields that may differ, by name, separated by commas (such as `minor_version,record_size`).
     #[arg(long, value_name = "FIELDS", value_delimiter = ',', value_parser = field_name)]
     ignore: Vec<&'static str>,
-    /// Say what the files are, where their names do not tell.
+    /// What the files are, if their names do not say.
     #[arg(long, value_name = "KIND", value_parser = parse_kind)]
     kind: Option<FileKind>,
     /// Print JSON Lines, one a difference.
     #[arg(long)]
     json: bool,
-    /// Print nothing; the exit code tells.
+    /// Print nothing; the exit code is the answer.
     #[arg(long, short)]
     quiet: bool,
 }

@@ -18,9 +18,14 @@ use std::io::Write;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = after_help!(
+    "dump cyrus.index"
+    "dump --json cyrus.expunge"
+    ; "the file is damaged; what can be read of it was printed"
+))]
 pub(super) struct Args {
     /// A cyrus.index or cyrus.expunge; the names of user flags are taken from the cyrus.header
-    /// beside it.
+    /// next to it.
     file: PathBuf,
     /// Print JSON Lines: the header, then each record.
     #[arg(long)]

@@ -44,7 +44,7 @@ impl GuidSource {
                 );
                 return Err(Fail::new(Exit::Data, text));
             }
-            // The unique id can be compared only where the header is at hand.
+            // The unique id can be compared only where there is a header.
             let header = HeaderFile::open(&index.path().with_file_name("cyrus.header")).ok();
             if let Some(header) =
                 header.filter(|h| !h.uniqueid.is_empty() && h.uniqueid != cache.uniqueid())

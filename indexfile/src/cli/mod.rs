@@ -1,5 +1,22 @@
 //! The `indexfile` command: the only part of this crate that prints or decides an exit code.
 
+/// What `--help` of a command ends with: examples and the exit codes.
+macro_rules! after_help {
+    ($($example:literal)* ; $data:literal) => {
+        concat!(
+            "Examples:\n", $("  indexfile ", $example, "\n",)* "
+Exit codes:
+  0   all done
+  64  usage
+  65  ", $data, "
+  67  no such mailbox
+  74  I/O error
+  77  not permitted
+  78  configuration"
+        )
+    };
+}
+
 mod check;
 mod convert;
 mod cutover;
@@ -28,7 +45,7 @@ enum Command {
     Dump(dump::Args),
     /// Write a file again in version 6 to 10, or a mailbox's files as one of version 12 to 19.
     Convert(convert::Args),
-    /// Tell what is wrong with a file, a mailbox or a tree; change nothing.
+    /// Say what is wrong with a file, a mailbox or a tree; change nothing.
     Check(check::Args),
     /// Compare two files field by field, by UID.
     Diff(diff::Args),

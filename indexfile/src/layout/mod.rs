@@ -134,11 +134,12 @@ pub const WRITABLE: std::ops::RangeInclusive<u32> = 6..=10;
 /// The versions that [`crate::cutover`] writes, from version 10.
 pub const CUTOVER: std::ops::RangeInclusive<u32> = 12..=19;
 
-/// Record sizes that versions 2 to 9 ever had; the size, not the version, tells which fields exist.
 /// Bytes of a record in some files of version 19: the fields of version 19 and zeros up to the size
 /// of version 20.
 pub(crate) const LONG_19: u32 = 144;
 
+/// Record sizes that versions 2 to 9 ever had; the size, not the version, determines which fields
+/// exist.
 pub(crate) const EARLY_RECORD_SIZES: [u32; 5] = [52, 56, 60, 72, 80];
 
 static LAYOUTS: [Layout; VERSIONS.len()] = {
@@ -160,8 +161,8 @@ pub fn of(minor_version: u32) -> Option<&'static Layout> {
 /// Which header fields a file has whose header says this version and is `start_offset` bytes long.
 ///
 /// Before 2.1.4, expunge grew the header of an older file and left `minor_version` alone, so for
-/// versions 2 to 5 the length decides, and the version only tells where the fields after offset 32
-/// begin. `highestmodseq` alone goes by the version: in 6 and 7 its place is spare.
+/// versions 2 to 5 the length decides, and the version only determines where the fields after
+/// offset 32 begin. `highestmodseq` alone goes by the version: in 6 and 7 its place is spare.
 #[must_use]
 pub fn header_slots(minor_version: u32, start_offset: u32) -> Option<HeaderSlots> {
     let family = if minor_version <= 5 { 5 } else { minor_version };

@@ -87,7 +87,7 @@ fields! {
         Unseen = "unseen",
         /// Modseq at which the mailbox was made.
         Createdmodseq = "createdmodseq",
-        /// Since when changes can be told.
+        /// Since when changes are known.
         ChangesEpoch = "changes_epoch",
         /// Bytes of messages with `\Deleted`.
         QuotaDeletedUsed = "quota_deleted_used",
@@ -186,13 +186,17 @@ const HEADER: &[Row<HeaderField>] = {
         (H::LastAppenddate,     24, 4,  2, 19), (H::LastAppenddate,    24, 8, 20, 20),
         (H::LastUid,            28, 4,  2, 19), (H::LastUid,           88, 4, 20, 20),
         (H::QuotaMailboxUsed,   32, 4,  2,  5), (H::QuotaMailboxUsed,  32, 8,  6, 20),
-        (H::Pop3LastLogin,      36, 4,  2,  5), (H::Pop3LastLogin,     40, 4,  6, 19), (H::Pop3LastLogin, 40, 8, 20, 20),
-        (H::Uidvalidity,        40, 4,  2,  5), (H::Uidvalidity,       44, 4,  6, 19), (H::Uidvalidity,   92, 4, 20, 20),
+        (H::Pop3LastLogin,      36, 4,  2,  5), (H::Pop3LastLogin,     40, 4,  6, 19),
+        (H::Pop3LastLogin, 40, 8, 20, 20),
+        (H::Uidvalidity,        40, 4,  2,  5), (H::Uidvalidity,       44, 4,  6, 19),
+        (H::Uidvalidity,   92, 4, 20, 20),
         (H::Deleted,            44, 4,  3,  5), (H::Deleted,           48, 4,  6, 20),
         (H::Answered,           48, 4,  3,  5), (H::Answered,          52, 4,  6, 20),
         (H::Flagged,            52, 4,  3,  5), (H::Flagged,           56, 4,  6, 20),
-        (H::Options,            56, 4,  4,  5), (H::Options,           60, 4,  6, 18), (H::Options,       64, 4, 19, 20),
-        (H::LeakedCache,        60, 4,  5,  5), (H::LeakedCache,       64, 4,  6, 18), (H::LeakedCache,   68, 4, 19, 20),
+        (H::Options,            56, 4,  4,  5), (H::Options,           60, 4,  6, 18),
+        (H::Options,       64, 4, 19, 20),
+        (H::LeakedCache,        60, 4,  5,  5), (H::LeakedCache,       64, 4,  6, 18),
+        (H::LeakedCache,   68, 4, 19, 20),
         (H::Highestmodseq,      68, 8,  8, 18), (H::Highestmodseq,     72, 8, 19, 20),
         (H::Deletedmodseq,      76, 8, 12, 18), (H::Deletedmodseq,     80, 8, 19, 20),
         (H::Exists,             84, 4, 12, 18), (H::Exists,            60, 4, 19, 20),
@@ -207,10 +211,12 @@ const HEADER: &[Row<HeaderField>] = {
         (H::SyncCrcAnnot,      120, 4, 13, 20),
         (H::Unseen,            124, 4, 14, 20),
         (H::Createdmodseq,     128, 8, 16, 20),
-        (H::ChangesEpoch,      136, 4, 17, 18), (H::ChangesEpoch,     152, 4, 19, 19), (H::ChangesEpoch, 160, 8, 20, 20),
+        (H::ChangesEpoch,      136, 4, 17, 18), (H::ChangesEpoch,     152, 4, 19, 19),
+        (H::ChangesEpoch, 160, 8, 20, 20),
         (H::QuotaDeletedUsed,  140, 8, 18, 18), (H::QuotaDeletedUsed, 136, 8, 19, 20),
         (H::QuotaExpungedUsed, 148, 8, 18, 18), (H::QuotaExpungedUsed, 144, 8, 19, 20),
-        (H::HeaderCrc,         124, 4, 12, 13), (H::HeaderCrc,        156, 4, 14, 19), (H::HeaderCrc,    188, 4, 20, 20),
+        (H::HeaderCrc,         124, 4, 12, 13), (H::HeaderCrc,        156, 4, 14, 19),
+        (H::HeaderCrc,    188, 4, 20, 20),
     ]
 };
 
@@ -237,8 +243,10 @@ const RECORD: &[Row<RecordField>] = {
         (R::Cid,            88,  8, 13, 20),
         (R::Createdmodseq,  96,  8, 16, 20),
         (R::Basecid,       128,  8, 20, 20),
-        (R::CacheCrc,       88,  4, 12, 12), (R::CacheCrc,       96,  4, 13, 15), (R::CacheCrc,  104, 4, 16, 19), (R::CacheCrc,  136, 4, 20, 20),
-        (R::RecordCrc,      92,  4, 12, 12), (R::RecordCrc,     100,  4, 13, 15), (R::RecordCrc, 108, 4, 16, 19), (R::RecordCrc, 140, 4, 20, 20),
+        (R::CacheCrc,       88,  4, 12, 12), (R::CacheCrc,       96,  4, 13, 15),
+        (R::CacheCrc,  104, 4, 16, 19), (R::CacheCrc,  136, 4, 20, 20),
+        (R::RecordCrc,      92,  4, 12, 12), (R::RecordCrc,     100,  4, 13, 15),
+        (R::RecordCrc, 108, 4, 16, 19), (R::RecordCrc, 140, 4, 20, 20),
     ]
 };
 

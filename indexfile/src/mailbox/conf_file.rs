@@ -94,7 +94,7 @@ fn include(path: &Path, depth: usize, settings: &mut Settings) -> Result<(), Con
         settings,
         &mut |target, settings| {
             // Cyrus opens the name as it is, from whatever directory it runs in; a relative name is
-            // meant to lie beside the file that includes it.
+            // meant to lie next to the file that includes it.
             let target = path.parent().unwrap_or(Path::new("")).join(target);
             include(&target, depth + 1, settings)
         },

@@ -107,7 +107,7 @@ impl ImapdConf {
     }
 
     /// The directories by the rule of every release, that of 2.x ([`Self::dirs`]) first, each once:
-    /// for those who read a store of which they do not know the server. With `fulldirhash` 2.x
+    /// for callers that do not know which server made the store. With `fulldirhash` 2.x
     /// takes the letter from the internal name, and 3.x from the external one, whose dot ends what
     /// counts (`first^last` is `first.last` there).
     ///

@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_told_apart_from_other_files() {
+    fn damage_is_distinguished_from_other_files() {
         assert!(matches!(
             HeaderFile::parse(b"From: me"),
             Err(HeaderError::NotHeader { .. })

@@ -249,8 +249,10 @@ mod tests {
     #[test]
     fn settings_are_read_as_cyrus_reads_them() {
         let conf = ImapdConf::parse(
-            "# a comment\n\nconfigdirectory: /var/imap\nPartition-Default:\t/var/spool/imap  \npartition-two: /two\n\
-             metapartition-two: /meta two\nmetapartition_files: header index, cache\ndefaultpartition: two\n\
+            "# a comment\n\nconfigdirectory: /var/imap\nPartition-Default:\t/var/spool/imap  \n\
+             partition-two: /two\n\
+             metapartition-two: /meta two\nmetapartition_files: header index, cache\n\
+             defaultpartition: two\n\
              hashimapspool: t\nsievedir: /x # not ours\n",
         )
         .expect("sound");

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_domain_is_told_from_the_rest() {
+    fn the_domain_is_distinguished_from_the_rest() {
         let name = MailboxName::parse("ex.com!user.joe").expect("good");
         assert_eq!((name.domain(), name.local()), (Some("ex.com"), "user.joe"));
         assert_eq!(name.components().collect::<Vec<_>>(), ["user", "joe"]);

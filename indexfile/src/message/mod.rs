@@ -39,7 +39,7 @@ pub struct Hashed {
     pub guid: Guid,
     /// Length of the file in bytes.
     pub size: u64,
-    /// What tells this file, in this state, from any other.
+    /// What distinguishes this file, in this state, from any other.
     pub stamp: Stamp,
 }
 
@@ -48,7 +48,7 @@ pub struct Hashed {
 pub struct FileStat {
     /// Length in bytes.
     pub size: u64,
-    /// What tells the file, in this state, from any other.
+    /// What distinguishes the file, in this state, from any other.
     pub stamp: Stamp,
     /// Number of the file system (does not outlive a reboot, so no part of the stamp).
     pub device: u64,

@@ -1,8 +1,8 @@
-//! `cyrus.sha1s`: the SHA-1 of each message of one mailbox, with what tells that a file has
+//! `cyrus.sha1s`: the SHA-1 of each message of one mailbox, with what shows that a file has
 //! changed.
 //!
 //! Promises: a file is either whole or refused: every block's CRC-32 and the digest over all of it
-//! are checked when it is opened. Reads and makes bytes; who writes them to disk does so by
+//! are checked when it is opened. Reads and makes bytes; callers write them to disk by
 //! temporary file, fsync and rename. The format is in `docs/formats.md`.
 
 mod format;
@@ -15,7 +15,7 @@ pub use writer::{CacheWriter, WriteError, encode};
 
 use crate::guid::Guid;
 
-/// The file's name; it lies beside `cyrus.index`.
+/// The file's name; it lies next to `cyrus.index`.
 pub const FILE_NAME: &str = "cyrus.sha1s";
 
 /// What shows that a message file is the one that was hashed.

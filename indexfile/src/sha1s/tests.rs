@@ -58,7 +58,7 @@ fn any_flipped_byte_any_cut_and_any_added_byte_is_noticed() {
 }
 
 #[test]
-fn another_format_is_told_from_damage() {
+fn another_format_is_distinguished_from_damage() {
     let mut bytes = encode(7, "id", &[]).expect("sound");
     bytes[19] = 2;
     assert!(matches!(

@@ -1,8 +1,8 @@
 //! Reading a `cyrus.sha1s` file.
 //!
-//! It is read by position, a block at a time (see `source`): nobody of ours truncates one, but `cp`
-//! may. A block is checked against its checksum each time it is read, so that an entry is as it was
-//! written or is not given.
+//! It is read by position, a block at a time (see `source`): none of our programs truncates one,
+//! but `cp` may. A block is checked against its checksum each time it is read, so that an entry is
+//! as it was written or is not given.
 
 use super::format::{
     self, FORMAT_VERSION, HEADER_CRC_AT, HEADER_LEN, MAGIC, MAX_BLOCK_RECORDS, RECORD_LEN,
@@ -32,7 +32,10 @@ pub enum CacheError {
         path: PathBuf,
     },
     /// A later version of the format, or flags that this one does not have.
-    #[error("{} has the unknown cyrus.sha1s format {version} (this program knows {NEWEST})", path.display())]
+    #[error(
+        "{} has the unknown cyrus.sha1s format {version} (this program knows {NEWEST})",
+        path.display()
+    )]
     UnknownVersion {
         /// The file.
         path: PathBuf,
@@ -308,7 +311,7 @@ impl Cache {
         Ok(last)
     }
 
-    /// The message with this UID. Who asks in ascending order has each block read once.
+    /// The message with this UID. In ascending order each block is read once.
     ///
     /// # Errors
     /// [`CacheError::Damaged`] if the file was changed in place since it was opened, or `Io`.

@@ -1,7 +1,7 @@
 //! The one walk of a mail store: every directory that holds a part of a mailbox, whichever root
 //! that part lies on.
 //!
-//! All roots of a partition are walked as one tree: a mailbox whose header lies beside the messages
+//! All roots of a partition are walked as one tree: a mailbox whose header lies with the messages
 //! and whose index lies in the metapartition is found once, with what is where. What cannot be
 //! looked at is one finding, and the rest goes on; no error ends a walk. Links are not followed, so
 //! there are no loops; each link to a directory is reported, because a mailbox may lie behind it.
@@ -109,7 +109,7 @@ pub enum Leaves {
     /// Those that hold nothing but messages are not, where the files of the mailbox lie elsewhere
     /// and are there.
     SkipMessages,
-    /// None is read where it can be helped: links to directories beside messages are not seen.
+    /// None is read that need not be: links to directories among messages are not seen.
     Skip,
 }
 
@@ -136,7 +136,7 @@ pub struct Walk {
     /// Directories still to be looked at, the next one last; below the roots.
     stack: Vec<PathBuf>,
     ready: VecDeque<Step>,
-    /// Whether the link count of a directory tells of subdirectories, by device.
+    /// Whether the link count of a directory counts its subdirectories, by device.
     counts_links: HashMap<u64, bool>,
 }
 

@@ -76,7 +76,7 @@ fn a_mailbox_is_found_once_whichever_root_each_file_lies_on() {
 }
 
 #[test]
-fn messages_without_an_index_are_found_and_links_are_told_and_not_followed() {
+fn messages_without_an_index_are_found_and_links_are_reported_and_not_followed() {
     let tmp = tempfile::tempdir().expect("scratch");
     let at = tmp.path();
     let conf = conf(
@@ -106,7 +106,7 @@ fn messages_without_an_index_are_found_and_links_are_told_and_not_followed() {
 }
 
 #[test]
-fn roots_that_coincide_or_nest_are_told_and_each_directory_comes_once() {
+fn roots_that_coincide_or_nest_are_reported_and_each_directory_comes_once() {
     let tmp = tempfile::tempdir().expect("scratch");
     let at = tmp.path();
     for file in [
@@ -119,7 +119,8 @@ fn roots_that_coincide_or_nest_are_told_and_each_directory_comes_once() {
     }
     symlink(at.join("spool"), at.join("alias")).expect("link");
     let conf = conf(
-        "partition-a: @/spool\npartition-b: @/alias\npartition-c: @/spool/more\ndefaultpartition: b\n",
+        "partition-a: @/spool\npartition-b: @/alias\npartition-c: @/spool/more\n\
+         defaultpartition: b\n",
         at,
     );
     let once = partitions_once(&conf);
@@ -144,7 +145,7 @@ fn roots_that_coincide_or_nest_are_told_and_each_directory_comes_once() {
 }
 
 #[test]
-fn a_walk_taken_up_after_any_directory_tells_the_rest_and_nothing_twice() {
+fn a_walk_taken_up_after_any_directory_reports_the_rest_and_nothing_twice() {
     let tmp = tempfile::tempdir().expect("scratch");
     let at = tmp.path();
     let conf = conf(
@@ -174,7 +175,7 @@ fn a_walk_taken_up_after_any_directory_tells_the_rest_and_nothing_twice() {
 }
 
 #[test]
-fn a_missing_root_is_told_and_the_others_are_walked() {
+fn a_missing_root_is_reported_and_the_others_are_walked() {
     let tmp = tempfile::tempdir().expect("scratch");
     let at = tmp.path();
     let conf = conf("partition-a: @/none\npartition-b: @/b\n", at);

@@ -23,7 +23,8 @@ pub struct Tree {
 }
 
 /// The files that make a directory a mailbox, or a part of one.
-pub(super) const TELLING: [MetaFile; 3] = [MetaFile::Header, MetaFile::Index, MetaFile::Expunge];
+pub(super) const IDENTIFYING: [MetaFile; 3] =
+    [MetaFile::Header, MetaFile::Index, MetaFile::Expunge];
 
 impl Tree {
     /// The roots of a partition, those of its archive included.
@@ -34,7 +35,7 @@ impl Tree {
             name: partition.name.clone(),
             roots: Vec::new(),
         };
-        for file in TELLING {
+        for file in IDENTIFYING {
             tree.add(&dirs.file_dir(file).root, Some(file));
         }
         tree.add(&dirs.data().root, None);
@@ -51,7 +52,7 @@ impl Tree {
             name: data.display().to_string(),
             roots: Vec::new(),
         };
-        for file in TELLING {
+        for file in IDENTIFYING {
             tree.add(meta.unwrap_or(data), Some(file));
         }
         tree.add(data, None);

@@ -1,4 +1,4 @@
-//! Who is measured: `precompute run`, what people would use instead, and reading alone.
+//! What is measured: `precompute run`, what people would use instead, and reading alone.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};

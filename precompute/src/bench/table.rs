@@ -28,7 +28,9 @@ pub fn markdown(report: &Report) -> String {
 
 fn set(measured: &Measured) -> String {
     let mut out = format!(
-        "\n### {}, {}: {} files, {} MB\n\n| | seconds | CPU seconds | files/s | MB/s | `precompute run` is faster by | uses less CPU by |\n|---|---|---|---|---|---|---|\n",
+        "\n### {}, {}: {} files, {} MB\n\n\
+         | | seconds | CPU seconds | files/s | MB/s | `precompute run` is faster by \
+         | uses less CPU by |\n|---|---|---|---|---|---|---|\n",
         measured.set.name(),
         measured.cache.name(),
         measured.files,
@@ -98,7 +100,8 @@ fn per_second(n: u64, time: Duration) -> f64 {
 #[must_use]
 pub fn scale(costs: &[scale::Cost]) -> String {
     let mut out = String::from(
-        "| mailboxes | messages | first run, s | messages/s | second run, s | peak memory, MiB | of it not file pages, MiB |\n\
+        "| mailboxes | messages | first run, s | messages/s | second run, s \
+         | peak memory, MiB | of it not file pages, MiB |\n\
          |---|---|---|---|---|---|---|\n",
     );
     for cost in costs {

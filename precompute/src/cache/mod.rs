@@ -2,7 +2,7 @@
 //!
 //! The format itself is [`indexfile::sha1s`]'s and is re-exported here. This module adds how the
 //! file is handled: a cache of another incarnation of the mailbox (uidvalidity or uniqueid differ)
-//! does not count, a damaged one is as good as none, and a new one is written beside it under
+//! does not count, a damaged one is as good as none, and a new one is written next to it under
 //! [`TEMPORARY`], given the owner, group and mode of `cyrus.index`, synced and renamed into place.
 //!
 //! What a crash leaves: the old cache or the new one, whole; at worst also a file named

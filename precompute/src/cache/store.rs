@@ -38,7 +38,7 @@ pub enum StoreError {
         /// The temporary file.
         path: PathBuf,
     },
-    /// Something that is no regular file has the cache's name. Nobody made it for us: it is left
+    /// Something that is no regular file has the cache's name. It is not ours: it is left
     /// alone.
     #[error("{} is {what}, not a file; move it away", path.display())]
     NotRegular {

@@ -15,36 +15,41 @@ use crate::worker_pool::default_jobs;
 
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = after_help!(
+    "bench --dir /var/tmp"
+    "bench --sets mixed --cold 0"
+    "bench --scale 1000000"
+))]
 pub struct Args {
-    /// Where to make the stores: the disk to be measured
+    /// Directory for the stores, on the disk to be measured
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
     dir: PathBuf,
     /// Kinds of mail
     #[arg(long, value_delimiter = ',', default_value = "small,mixed,large")]
     sets: Vec<SetName>,
-    /// Bytes of mail a set, at most
+    /// Bytes of mail per set, at most
     #[arg(long, value_name = "BYTES", default_value = "1100M", value_parser = parse_bytes)]
     bytes: u64,
-    /// Messages a set, at most
+    /// Messages per set, at most
     #[arg(long, value_name = "N", default_value_t = 50_000)]
     files: usize,
     /// Rounds with a warm page cache
     #[arg(long, value_name = "N", default_value_t = 7)]
     warm: u32,
-    /// Rounds with a cold one (needs root, to drop it)
+    /// Rounds with a cold page cache; needs root, to drop it
     #[arg(long, value_name = "N", default_value_t = 2)]
     cold: u32,
-    /// Rounds of what is slow: sha1sum, openssl, a plain loop
+    /// Rounds of the slow contenders: sha1sum, openssl, a plain loop
     #[arg(long, value_name = "N", default_value_t = 2)]
     others: u32,
     /// Threads of the pass
     #[arg(long, value_name = "N", default_value_t = default_jobs(),
           value_parser = clap::value_parser!(u16).range(1..=1024).map(usize::from))]
     jobs: usize,
-    /// Instead: how time and memory grow, up to this number of messages
+    /// Measure instead how time and memory grow, up to this number of messages
     #[arg(long, value_name = "MESSAGES")]
     scale: Option<u32>,
-    /// With --scale: which mailboxes grow
+    /// Shapes of the stores of --scale
     #[arg(
         long,
         value_delimiter = ',',

@@ -10,10 +10,14 @@ use crate::clean::clean;
 
 /// Arguments of `clean`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = after_help!(
+    "clean --imapd-conf /etc/imapd.conf --dry-run"
+    "clean --imapd-conf /etc/imapd.conf"
+))]
 pub struct Args {
     #[command(flatten)]
     selection: Selection,
-    /// Only say what would be removed
+    /// Count the files, but do not remove them
     #[arg(long)]
     dry_run: bool,
     /// Print the summary as JSON

@@ -17,6 +17,10 @@ const MAX_LINE: u64 = 64 << 10;
 
 /// Arguments of `import`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = after_help!(
+    "import sums --as-of 2026-11-22T01:02:03Z --imapd-conf /etc/imapd.conf"
+    "import - --as-of 1795309323 --spool /var/spool/imap < sums"
+))]
 pub struct Args {
     /// Output of sha1sum over message files; - is standard input
     list: PathBuf,
@@ -30,14 +34,14 @@ pub struct Args {
     /// The tree that the messages are in, without any configuration
     #[arg(long, value_name = "DIR", conflicts_with = "imapd_conf")]
     spool: Option<PathBuf>,
-    /// Where the cyrus.* files lie, if not beside the messages
+    /// Where the cyrus.* files lie, if not with the messages
     #[arg(long, value_name = "DIR", requires = "spool")]
     meta: Option<PathBuf>,
-    /// How many lines in a hundred are checked against the file
+    /// Percentage of lines that are checked against the file
     #[arg(long, value_name = "PERCENT", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(0..=100))]
     check: u32,
-    /// Take all messages, not only those without a real GUID
+    /// Import all messages, not only those without a SHA-1 in the index
     #[arg(long)]
     all_messages: bool,
     /// Print the summary as JSON

@@ -3,6 +3,24 @@
 //! This is the only part of the crate that prints. Results and JSON go to standard output, progress
 //! and findings to standard error.
 
+/// What `--help` of a command ends with: examples and the exit codes.
+macro_rules! after_help {
+    ($($example:literal)*) => {
+        concat!(
+            "Examples:\n", $("  precompute ", $example, "\n",)* "
+Exit codes:
+  0   all done, nothing found
+  64  usage
+  65  something is damaged or was found, or there was nothing to do
+  67  no such mailbox
+  74  I/O error
+  75  stopped before the end, or a message kept changing; run it again
+  77  not permitted
+  78  configuration"
+        )
+    };
+}
+
 mod bench;
 mod clean;
 mod import;
@@ -21,7 +39,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use indexfile::exit::Exit;
 
-/// SHA-1 of Cyrus messages, computed ahead of an upgrade and kept beside each index.
+/// SHA-1 of Cyrus messages, computed before an upgrade and kept next to each index.
 #[derive(Debug, Parser)]
 #[command(name = "precompute", version, about, long_about = None)]
 struct Cli {
@@ -31,7 +49,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Hash the messages that need a GUID and write cyrus.sha1s beside each index
+    /// Hash the messages that need a GUID and write cyrus.sha1s next to each index
     Run(run::Args),
     /// Compare the entries of cyrus.sha1s with the message files
     Verify(verify::Args),
@@ -39,7 +57,7 @@ enum Command {
     Scrub(scrub::Args),
     /// Remove the cyrus.sha1s files
     Clean(clean::Args),
-    /// Measure it beside sha1sum and openssl on a generated store
+    /// Measure it against sha1sum and openssl on a generated store
     Bench(bench::Args),
     /// Put SHA-1s that sha1sum computed earlier into the caches
     Import(import::Args),
@@ -54,7 +72,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let usage = error.use_stderr();
-            // Broken standard streams leave nobody to tell.
+            // With broken standard streams there is no place to report it.
             let _ = error.print();
             return if usage { Exit::Usage } else { Exit::Ok }.into();
         }

@@ -16,7 +16,7 @@ const LISTED: usize = 1000;
 
 /// Says on standard error why a command cannot go on.
 pub fn complain(why: &dyn Display) {
-    // Nobody listens if this fails.
+    // There is no other place to report a failure of this.
     let _ = writeln!(io::stderr(), "precompute: {why}");
 }
 
@@ -105,7 +105,7 @@ impl Findings {
     }
 }
 
-/// Says that there is nothing to do, which is never what somebody wanted.
+/// Says that there is nothing to do, which is an error.
 pub fn nothing(why: &str) -> Exit {
     complain(&format!("nothing to do: {why}"));
     Exit::Data
@@ -116,7 +116,8 @@ pub fn nothing(why: &str) -> Exit {
 pub fn concluded(exit: Exit, mailboxes: u64) -> Exit {
     match (exit, mailboxes) {
         (Exit::Ok, 0) => nothing(
-            "there is no mailbox; are the configuration and the directory the right ones, and everything mounted?",
+            "there is no mailbox; are the configuration and the directory the right ones, and \
+             everything mounted?",
         ),
         (exit, _) => exit,
     }

@@ -188,7 +188,8 @@ fn bar(bars: &MultiProgress, partition: &str) -> ProgressBar {
 fn template(columns: u16) -> &'static str {
     match columns {
         110.. => {
-            "{prefix:20!} {wide_bar} {bytes:>10}/{total_bytes} {bytes_per_sec:>12} {msg} ETA {eta:>4}"
+            "{prefix:20!} {wide_bar} {bytes:>10}/{total_bytes} {bytes_per_sec:>12} {msg} \
+             ETA {eta:>4}"
         }
         70.. => "{prefix:12!} {wide_bar} {bytes:>10}/{total_bytes} {bytes_per_sec} ETA {eta:>4}",
         40.. => "{prefix:8!} {wide_bar} {bytes_per_sec} ETA {eta:>4}",

@@ -24,15 +24,20 @@ use crate::worker_pool::default_jobs;
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = after_help!(
+    "run --imapd-conf /etc/imapd.conf"
+    "run --imapd-conf /etc/imapd.conf --nice --max-rate 50M --while-load-below 8"
+    "run --imapd-conf /etc/imapd.conf --json user.joe user.joe.Sent"
+))]
 pub struct Args {
     #[command(flatten)]
     selection: Selection,
-    /// Hash all messages, not only those without a real GUID
+    /// Hash all messages, not only those without a SHA-1 in the index
     #[arg(long)]
     all_messages: bool,
-    /// Look at every message, not only at the names, the inode numbers and one message in 64
+    /// Look at every message, not only at names, inode numbers and one message in 64
     ///
-    /// Cyrus never changes a message in place. After somebody else changed a few (an editor, a
+    /// Cyrus never changes a message in place. After something else changed a few (an editor, a
     /// restore by `cp`), this finds them. Without it they keep their old entries, which slotd and
     /// `precompute verify` know by the times of the file and do not believe.
     #[arg(long)]
@@ -52,10 +57,10 @@ struct Output {
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
-    /// No progress, no summary; only what is wrong
+    /// Print only findings: no progress, no summary
     #[arg(long, short)]
     quiet: bool,
-    /// Seconds between lines of progress, where standard error is no terminal
+    /// Seconds between progress lines, if standard error is not a terminal
     #[arg(long, value_name = "SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u64).range(1..))]
     line_every: u64,
@@ -64,20 +69,20 @@ struct Output {
 /// How much of the machine a command may take from the live server.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Load {
-    /// Threads; more than cores, because a cold disk wants many requests in flight
+    /// Threads, at most; a cold disk needs more requests in flight than there are cores
     #[arg(long, value_name = "N", default_value_t = default_jobs(),
           value_parser = clap::value_parser!(u16).range(1..=1024).map(usize::from))]
     pub jobs: usize,
-    /// Bytes to read a second, at most (K, M, G: 1024, ...)
+    /// Bytes read per second, at most; K, M and G are powers of 1024
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     max_rate: Option<u64>,
-    /// Idle I/O class and lowest CPU priority
+    /// Run in the idle I/O class, at the lowest CPU priority
     #[arg(long)]
     nice: bool,
-    /// Pause while the load average of the last minute is not below this
+    /// Pause while the 1-minute load average is at or above this
     #[arg(long, value_name = "LOAD")]
     while_load_below: Option<f64>,
-    /// Pause while this file exists (SIGUSR1 pauses and continues as well)
+    /// Pause while this file exists; SIGUSR1 pauses and continues as well
     #[arg(long, value_name = "FILE")]
     pause_file: Option<PathBuf>,
 }

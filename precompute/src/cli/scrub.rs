@@ -18,6 +18,11 @@ use indexfile::finding::Finding;
 
 /// Arguments of `scrub`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = after_help!(
+    "scrub --imapd-conf /etc/imapd.conf"
+    "scrub --imapd-conf /etc/imapd.conf --mailboxes list --json"
+    "scrub --spool /var/spool/imap --recursive --nice"
+))]
 pub struct Args {
     #[command(flatten)]
     selection: Selection,
@@ -26,14 +31,14 @@ pub struct Args {
     archive: Option<PathBuf>,
     #[command(flatten)]
     load: Load,
-    /// Seconds that something must be still before it is taken for damage
+    /// Seconds that a file must be unchanged before it is reported as damaged
     #[arg(long, value_name = "SECONDS", default_value_t = 2,
           value_parser = clap::value_parser!(u64).range(1..=3600))]
     settle: u64,
     /// Print findings and summary as JSON Lines
     #[arg(long)]
     json: bool,
-    /// No progress, no summary; only findings
+    /// Print only findings: no progress, no summary
     #[arg(long, short)]
     quiet: bool,
 }
@@ -54,8 +59,8 @@ pub fn main(args: &Args) -> Exit {
     let bar = bar(args.quiet);
     let (over, failed) = (AtomicBool::new(false), AtomicBool::new(false));
     let report = |finding: &Finding| {
-        let result = bar.suspend(|| tell(args.json, finding));
-        // Findings that nobody gets are worth no reading.
+        let result = bar.suspend(|| print(args.json, finding));
+        // Findings that cannot be printed are not worth reading for.
         if result.is_err() && !failed.swap(true, Ordering::Relaxed) {
             written(result);
             governor.stop();
@@ -84,7 +89,7 @@ pub fn main(args: &Args) -> Exit {
     }
 }
 
-fn tell(as_json: bool, finding: &Finding) -> io::Result<()> {
+fn print(as_json: bool, finding: &Finding) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if as_json {
         writeln!(out, "{}", json!({ "finding": finding }))?;
@@ -103,7 +108,8 @@ fn conclude(args: &Args, summary: &Summary) -> Exit {
         return Exit::Ok;
     }
     let text = format!(
-        "{} mailboxes, {} messages: {} compared ({}), {} without SHA-1 in the index, {} findings, {:.2} s{}",
+        "{} mailboxes, {} messages: {} compared ({}), {} without SHA-1 in the index, \
+         {} findings, {:.2} s{}",
         summary.mailboxes,
         summary.messages,
         summary.compared,

@@ -32,7 +32,7 @@ pub struct Selection {
     /// One mailbox directory, or a tree of them, without any configuration
     #[arg(long, value_name = "DIR", conflicts_with = "imapd_conf")]
     spool: Option<PathBuf>,
-    /// Where the cyrus.* files lie, if not beside the messages
+    /// Where the cyrus.* files lie, if not with the messages
     #[arg(long, value_name = "DIR", requires = "spool")]
     meta: Option<PathBuf>,
     /// With --spool: also the mailboxes below one
@@ -61,8 +61,9 @@ impl Selection {
             names.retain(|listed| listed.uniqueid.is_none());
             if names.len() < all {
                 complain(&format!(
-                    "{} mailboxes of the list skipped: Cyrus 3.6 keeps them in directories named after \
-                     their unique id, with SHA-1s in the index already; only scrub looks at them",
+                    "{} mailboxes of the list skipped: Cyrus 3.6 keeps them in directories named \
+                     after their unique id, with SHA-1s in the index already; only scrub \
+                     looks at them",
                     all - names.len()
                 ));
             }

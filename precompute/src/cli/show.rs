@@ -11,6 +11,10 @@ use crate::cache::{Cache, CacheError};
 
 /// Arguments of `show`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = after_help!(
+    "show /var/spool/imap/user/joe/cyrus.sha1s"
+    "show --json cyrus.sha1s"
+))]
 pub struct Args {
     /// A cyrus.sha1s file
     file: PathBuf,

@@ -13,6 +13,10 @@ use indexfile::finding::Finding;
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = after_help!(
+    "verify --imapd-conf /etc/imapd.conf"
+    "verify --imapd-conf /etc/imapd.conf --json user.joe"
+))]
 pub struct Args {
     #[command(flatten)]
     selection: Selection,

@@ -50,54 +50,5 @@ pub fn sha1_of(bytes: &[u8]) -> Digest {
     sha1::Sha1::digest(bytes).into()
 }
 
-/// SHA-1 of each of `messages`, in their order, using as many lanes as pay on this processor.
-#[must_use]
-pub fn sha1_of_many(messages: &[&[u8]]) -> Vec<Digest> {
-    let mut source = Slices {
-        messages,
-        next: 0,
-        digests: vec![[0; 20]; messages.len()],
-    };
-    lanes::run(&mut source, &mut lanes::Lanes::new(Kernel::detect()));
-    source.digests
-}
-
-/// [`lanes::Source`] over byte strings in memory.
-struct Slices<'a> {
-    messages: &'a [&'a [u8]],
-    next: usize,
-    digests: Vec<Digest>,
-}
-
-impl<'a> lanes::Source for Slices<'a> {
-    type Message = (usize, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Message> {
-        let index = self.next;
-        self.next += 1;
-        self.messages.get(index).map(|bytes| (index, *bytes))
-    }
-
-    fn fill(&mut self, message: &mut Self::Message, buffer: &mut [u8]) -> lanes::Filled {
-        let n = message.1.len().min(buffer.len());
-        let (now, later) = message.1.split_at(n);
-        buffer[..n].copy_from_slice(now);
-        message.1 = later;
-        if later.is_empty() {
-            lanes::Filled::Last(n)
-        } else {
-            lanes::Filled::More
-        }
-    }
-
-    fn done(&mut self, message: Self::Message, digest: Digest) {
-        if let Some(slot) = self.digests.get_mut(message.0) {
-            *slot = digest;
-        }
-    }
-
-    fn failed(&mut self, _message: Self::Message) {}
-}
-
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use super::BLOCK_LEN;
 
-/// Room that [`pad`] may need behind the data.
+/// Bytes that [`pad`] may need after the data.
 pub(super) const MAX_PADDING: usize = BLOCK_LEN + 8;
 
 /// Writes the padding behind the last `used` bytes of a message of `total` bytes.

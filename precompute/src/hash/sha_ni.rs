@@ -88,7 +88,8 @@ macro_rules! group {
         }
     };
     // Later groups make their words first, in the place of those used four groups before.
-    ($w:ident, $abcd:ident, $in:ident, $out:ident, $a:literal, $b:literal, $c:literal, $d:literal, $f:literal, $n:ident) => {
+    ($w:ident, $abcd:ident, $in:ident, $out:ident,
+     $a:literal, $b:literal, $c:literal, $d:literal, $f:literal, $n:ident) => {
         for l in 0..$n {
             $w[$a][l] = _mm_sha1msg2_epu32(
                 _mm_xor_si128(_mm_sha1msg1_epu32($w[$a][l], $w[$b][l]), $w[$c][l]),

@@ -1,4 +1,4 @@
-//! One open message file, and what tells it from any other.
+//! One open message file.
 
 use std::cmp::Ordering;
 use std::os::fd::OwnedFd;
@@ -59,7 +59,7 @@ impl FirstPart {
     /// Looks at it.
     ///
     /// # Errors
-    /// The open file if that proves nothing: it is no regular file, changed lately, is on another
+    /// The open file if that proves nothing: it is no regular file, changed recently, is on another
     /// file system than `device`, or is shorter or longer than what was read.
     pub(super) fn look(self, before: i64, device: u64) -> Result<(MessageFile, Part), OwnedFd> {
         let Self { fd, have, full } = self;

@@ -4,7 +4,7 @@
 //! if both saw the same. For small mail the second look is a twentieth of all work. It can be
 //! saved:
 //!
-//! Every change of a file's bytes sets its ctime, which nobody can set to a time of his choosing,
+//! Every change of a file's bytes sets its ctime, which cannot be set to a chosen time,
 //! from the kernel's coarse clock. Let `before` be that very clock, read before the file was
 //! opened. If a look after the last byte was read shows a ctime older than `before` by [`MARGIN`],
 //! then no change was made between: a change made then would have carried `before` or later,

@@ -1,4 +1,4 @@
-//! When a file changed so lately that its stamp could not tell the next change.
+//! Files that changed so recently that their stamp could not show the next change.
 //!
 //! The kernel takes the time of a change from a clock that ticks every few milliseconds. A file
 //! that changed in the current tick can change again, after we have read it, and carry the same

@@ -115,8 +115,8 @@ impl Pass<'_> {
         totals.messages += chunk.len() as u64;
         drop(totals);
         job.put(&mut done, 0);
-        // The last messages run with fewer and fewer lanes, so these had better be small. More
-        // order than that would only make a disk seek.
+        // The last messages run with fewer and fewer lanes, so these should be small. A
+        // stricter order would only make a disk seek.
         todo.sort_by_key(|want| want.size <= LANE_BYTES as u64);
         let left = Cell::new(chunk.len() as u64);
         self.hash(

@@ -12,9 +12,9 @@ use crate::store::{Place, Target};
 pub(super) fn describe(mailbox: &Target, seen: &Look) -> Finding {
     let row_place = || seen.row.map_or(Place::Data, |row| row.place());
     let dir = mailbox
-        .location(seen.stray.unwrap_or_else(row_place))
+        .location(seen.unlisted.unwrap_or_else(row_place))
         .path();
-    let record = seen.row.filter(|_| seen.stray.is_none());
+    let record = seen.row.filter(|_| seen.unlisted.is_none());
     let index = |row: Row| match row.kind {
         FileKind::Index => mailbox.dirs.file(MetaFile::Index),
         FileKind::Expunge => mailbox.dirs.file(MetaFile::Expunge),

@@ -6,8 +6,8 @@ use indexfile::{FileKind, Guid, ReadError};
 use rustix::io::Errno;
 
 use super::look::{Look, Suspect};
+use super::record_reader::{RecordReader, open_expunge};
 use super::row::Row;
-use super::snapshot::{Snapshot, open_expunge};
 use super::spools::{Spools, changed};
 use crate::hash::lanes::Lanes;
 use crate::message::{MessageError, Spool, Stamp};
@@ -55,7 +55,7 @@ type Read = Result<((u64, Stamp), Option<Guid>), MessageError>;
 fn look(row: Row, read: Option<Read>, spools: &Spools) -> Look {
     let none = Look {
         uid: row.uid,
-        stray: None,
+        unlisted: None,
         row: Some(row),
         file: None,
         guid: None,
@@ -123,7 +123,7 @@ fn code_of(error: &MessageError) -> Code {
 }
 
 /// What is there of a file that no record accounts for; `None` if it is not there (any more).
-pub(super) fn look_at_stray(
+pub(super) fn look_at_unlisted(
     spool: &Spool,
     place: Place,
     uid: u32,
@@ -137,7 +137,7 @@ pub(super) fn look_at_stray(
     };
     Some(Look {
         uid,
-        stray: Some(place),
+        unlisted: Some(place),
         row,
         file,
         guid: None,
@@ -148,7 +148,7 @@ pub(super) fn look_at_stray(
 }
 
 /// The same at a second look, with the record as it is now.
-pub(super) fn look_at_stray_again(
+pub(super) fn look_at_unlisted_again(
     mailbox: &Target,
     spools: &Spools,
     place: Place,
@@ -166,12 +166,12 @@ pub(super) fn look_at_stray_again(
             return None;
         }
     }
-    look_at_stray(spool, place, uid, row)
+    look_at_unlisted(spool, place, uid, row)
 }
 
 /// The freshly opened files of a mailbox, for a second look.
 pub(super) struct Fresh {
-    index: Snapshot,
+    index: RecordReader,
     /// The rows of cyrus.expunge that were asked for.
     expunged: Vec<Row>,
 }
@@ -179,7 +179,7 @@ pub(super) struct Fresh {
 impl Fresh {
     /// Opens the index, and finds `suspects` in the expunge file if there is one.
     pub(super) fn open(mailbox: &Target, suspects: &[Suspect]) -> Result<Self, ReadError> {
-        let index = Snapshot::open(&mailbox.dirs.file(MetaFile::Index), FileKind::Index)?;
+        let index = RecordReader::open(&mailbox.dirs.file(MetaFile::Index), FileKind::Index)?;
         let mut expunged = Vec::new();
         // The order is that of Cyrus, which writes the expunge file first and then the index: what
         // was in the index before this was opened is in one of the two.

@@ -4,7 +4,7 @@
 //! Nothing is locked, so between reading a record and reading its file anything may have happened:
 //! expunged, moved to the archive, delivered, replaced by replication, the whole mailbox renamed.
 //! Therefore nothing is reported at first sight. A [`Suspect`] is looked at again from a freshly
-//! opened index; [`decide`] says whether that settles it. It is settled at once if the record is
+//! opened index; [`judge`] says whether that settles it. It is settled at once if the record is
 //! gone or agrees now, or if all that could be in motion has been still for a while; otherwise it
 //! waits and is looked at again, until two looks in a row saw the same.
 
@@ -25,7 +25,7 @@ pub(super) const MAX_LOOKS_UNLISTED: u32 = 30;
 pub(super) struct Look {
     pub(super) uid: u32,
     /// Where the file lies that no record accounts for; `None` if it is about a record.
-    pub(super) stray: Option<Place>,
+    pub(super) unlisted: Option<Place>,
     /// The record; `None` if there is none.
     pub(super) row: Option<Row>,
     /// Size and stamp of the file; `None` if there is none.
@@ -61,9 +61,9 @@ pub(super) enum Verdict {
 }
 
 /// Judges `suspect` by what is there `now`, and remembers it. Without a look the record is gone, or
-/// expects no file any more, or the stray file is gone or has a record. `still`: nothing that
+/// expects no file any more, or the unlisted file is gone or has a record. `still`: nothing that
 /// matters has changed for a while.
-pub(super) fn decide(suspect: &mut Suspect, now: Option<Look>, still: bool) -> Verdict {
+pub(super) fn judge(suspect: &mut Suspect, now: Option<Look>, still: bool) -> Verdict {
     let Some(mut now) = now else {
         return Verdict::Race;
     };
@@ -131,7 +131,7 @@ mod tests {
     fn differs(by: u8) -> Look {
         Look {
             uid: 7,
-            stray: None,
+            unlisted: None,
             row: Some(row()),
             file: Some(file(5)),
             guid: Some(guid(by)),
@@ -167,15 +167,15 @@ mod tests {
     #[test]
     fn an_old_file_that_differs_twice_is_damage_at_once() {
         let mut s = suspect(differs(2));
-        assert_eq!(decide(&mut s, Some(differs(2)), true), Verdict::Damage);
+        assert_eq!(judge(&mut s, Some(differs(2)), true), Verdict::Damage);
         assert_eq!(s.seen.code, Some(Code::BitRot));
     }
 
     #[test]
     fn a_fresh_file_is_looked_at_once_more_after_the_wait() {
         let mut s = suspect(differs(2));
-        assert_eq!(decide(&mut s, Some(differs(2)), false), Verdict::Again);
-        assert_eq!(decide(&mut s, Some(differs(2)), false), Verdict::Damage);
+        assert_eq!(judge(&mut s, Some(differs(2)), false), Verdict::Again);
+        assert_eq!(judge(&mut s, Some(differs(2)), false), Verdict::Damage);
     }
 
     #[test]
@@ -195,7 +195,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                decide(&mut suspect(seen), now, false),
+                judge(&mut suspect(seen), now, false),
                 Verdict::Race,
                 "{what}"
             );
@@ -206,7 +206,7 @@ mod tests {
     fn the_same_file_with_two_sha1s_is_reported_even_if_one_is_right() {
         for now in [agrees(row(), 5), differs(3)] {
             let mut s = suspect(differs(2));
-            assert_eq!(decide(&mut s, Some(now), true), Verdict::Damage);
+            assert_eq!(judge(&mut s, Some(now), true), Verdict::Damage);
             assert_eq!(s.seen.code, Some(Code::Unstable));
         }
     }
@@ -217,13 +217,13 @@ mod tests {
         let mut looks = 0;
         loop {
             looks += 1;
-            if decide(&mut s, Some(missing(looks)), false) == Verdict::Damage {
+            if judge(&mut s, Some(missing(looks)), false) == Verdict::Damage {
                 break;
             }
         }
         assert_eq!(i64::from(MAX_LOOKS), looks + 1);
         let mut s = suspect(missing(0));
-        assert_eq!(decide(&mut s, Some(missing(1)), false), Verdict::Again);
-        assert_eq!(decide(&mut s, Some(missing(1)), false), Verdict::Damage);
+        assert_eq!(judge(&mut s, Some(missing(1)), false), Verdict::Again);
+        assert_eq!(judge(&mut s, Some(missing(1)), false), Verdict::Damage);
     }
 }

@@ -13,8 +13,8 @@
 mod describe;
 mod examine;
 mod look;
+mod record_reader;
 mod row;
-mod snapshot;
 mod spools;
 mod summary;
 mod work;

@@ -4,7 +4,7 @@
 //! rename, or appends to them and writes single records in place: records that the header counted
 //! stay where they are as long as the file is open. A record that is read while it is written is
 //! half old and half new. From version 12 on its checksum fails then, and it is read again, as long
-//! as the file changed so lately that this can be the cause. Nothing is written.
+//! as the file changed so recently that this can be the cause. Nothing is written.
 
 use std::fs::File;
 use std::path::Path;
@@ -26,14 +26,14 @@ const RECENT: Duration = Duration::from_secs(5);
 
 /// An open index or expunge file.
 #[derive(Debug)]
-pub(super) struct Snapshot {
+pub(super) struct RecordReader {
     index: IndexFile,
     /// The next record, from 0, and the UID of the one before.
     position: u32,
     previous: u32,
 }
 
-impl Snapshot {
+impl RecordReader {
     /// Opens a file and checks its header.
     pub(super) fn open(path: &Path, kind: FileKind) -> Result<Self, ReadError> {
         let open = || {
@@ -132,7 +132,7 @@ fn patiently<T>(
     read()
 }
 
-/// Whether the file changed so lately that somebody may still be at it.
+/// Whether the file changed so recently that a write may still be in progress.
 fn recent(path: &Path) -> bool {
     let changed = std::fs::metadata(path).and_then(|meta| meta.modified());
     changed.is_ok_and(|changed| {
@@ -153,8 +153,8 @@ fn open_quietly(path: &Path) -> Result<File, OpenError> {
 }
 
 /// Opens an expunge file, if there is one.
-pub(super) fn open_expunge(path: &Path) -> Result<Option<Snapshot>, ReadError> {
-    match Snapshot::open(path, FileKind::Expunge) {
+pub(super) fn open_expunge(path: &Path) -> Result<Option<RecordReader>, ReadError> {
+    match RecordReader::open(path, FileKind::Expunge) {
         Ok(expunge) => Ok(Some(expunge)),
         Err(error) if is_missing(&error) => Ok(None),
         Err(error) => Err(error),

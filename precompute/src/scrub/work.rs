@@ -12,10 +12,10 @@ use indexfile::mailbox::MetaFile;
 use indexfile::{FileKind, ReadError};
 
 use super::describe::describe;
-use super::examine::{Fresh, compare, look_at_stray, look_at_stray_again};
-use super::look::{Look, Suspect, Verdict, decide};
+use super::examine::{Fresh, compare, look_at_unlisted, look_at_unlisted_again};
+use super::look::{Look, Suspect, Verdict, judge};
+use super::record_reader::{RecordReader, WINDOW, is_missing, open_expunge};
 use super::row::Row;
-use super::snapshot::{Snapshot, WINDOW, is_missing, open_expunge};
 use super::spools::{Spools, age};
 use super::{Options, Progress};
 use crate::governor::Governor;
@@ -100,11 +100,12 @@ impl Work<'_> {
 
     /// Looks through a whole mailbox.
     fn mailbox(&self, mailbox: &Arc<Target>, tries: u32, pool: &Pool<Task>, lanes: &mut Lanes) {
-        let mut index = match Snapshot::open(&mailbox.dirs.file(MetaFile::Index), FileKind::Index) {
-            Ok(index) => index,
-            Err(error) if is_missing(&error) => return self.no_index(mailbox, tries, pool),
-            Err(error) => return self.index_error(mailbox, &error),
-        };
+        let mut index =
+            match RecordReader::open(&mailbox.dirs.file(MetaFile::Index), FileKind::Index) {
+                Ok(index) => index,
+                Err(error) if is_missing(&error) => return self.no_index(mailbox, tries, pool),
+                Err(error) => return self.index_error(mailbox, &error),
+            };
         let spools = match Spools::open(mailbox) {
             Ok(spools) => Arc::new(spools),
             Err(error) => return self.spool_error(mailbox, &error),
@@ -135,7 +136,7 @@ impl Work<'_> {
         }
         // Without all records any file might look as if it had none.
         if sound && !self.governor.stopped() {
-            self.strays(mailbox, &spools, &listed, pool, lanes);
+            self.unlisted(mailbox, &spools, &listed, pool, lanes);
         }
         self.progress.lock().mailboxes += 1;
     }
@@ -145,7 +146,7 @@ impl Work<'_> {
         &self,
         mailbox: &Arc<Target>,
         spools: &Arc<Spools>,
-        file: &mut Snapshot,
+        file: &mut RecordReader,
         listed: &mut Listed,
         pool: &Pool<Task>,
         lanes: &mut Lanes,
@@ -210,7 +211,7 @@ impl Work<'_> {
     }
 
     /// Looks for files without a record.
-    fn strays(
+    fn unlisted(
         &self,
         mailbox: &Arc<Target>,
         spools: &Arc<Spools>,
@@ -234,7 +235,7 @@ impl Work<'_> {
                 if at_home || listed.unlinked.contains(uid) {
                     return;
                 }
-                let Some(seen) = look_at_stray(spool, place, uid, None) else {
+                let Some(seen) = look_at_unlisted(spool, place, uid, None) else {
                     return;
                 };
                 suspects.push(Suspect { looks: 1, seen });
@@ -275,7 +276,7 @@ impl Work<'_> {
         let mut messages = 0_u64;
         if let Ok(spools) = Spools::open(mailbox) {
             for spool in mailbox.places().filter_map(|place| spools.get(place)) {
-                // A directory that cannot be read now has nothing to tell; the header may.
+                // A directory that cannot be read now counts as empty; there may be a header.
                 let _ = spool.for_each_name(|_, _| messages += 1);
             }
         }
@@ -369,7 +370,7 @@ impl Work<'_> {
         let mut again = Vec::new();
         let mut settle = |mut suspect: Suspect, now: Option<Look>| {
             let still = now.as_ref().is_some_and(|now| self.is_still(now));
-            match decide(&mut suspect, now, still) {
+            match judge(&mut suspect, now, still) {
                 Verdict::Race => self.progress.lock().races += 1,
                 Verdict::Again => again.push(suspect),
                 Verdict::Damage if self.in_delivery(&suspect.seen, fresh.last_uid()) => {
@@ -380,12 +381,12 @@ impl Work<'_> {
         };
         let mut of_records = Vec::new();
         for (suspect, row) in with_rows {
-            match (suspect.seen.stray, row) {
+            match (suspect.seen.unlisted, row) {
                 (Some(place), row) => {
                     let uid = suspect.seen.uid;
                     settle(
                         suspect,
-                        look_at_stray_again(mailbox, &spools, place, uid, row),
+                        look_at_unlisted_again(mailbox, &spools, place, uid, row),
                     );
                 }
                 (None, Some(row)) if !row.unlinked => of_records.push((suspect, row)),
@@ -407,14 +408,14 @@ impl Work<'_> {
     /// Whether nothing has moved for a while that a look depends on.
     fn is_still(&self, seen: &Look) -> bool {
         // A record may have gone long before its file, so the age of the directory proves nothing
-        // of a stray: there is always another look after the wait.
+        // of a unlisted: there is always another look after the wait.
         let times = [seen.file.map(|(_, stamp)| stamp.ctime_ns), seen.dir_changed];
         let newest = times.into_iter().flatten().max();
-        let still_for = newest.filter(|_| seen.stray.is_none()).and_then(age);
+        let still_for = newest.filter(|_| seen.unlisted.is_none()).and_then(age);
         still_for.is_some_and(|still_for| still_for >= self.options.settle)
     }
 
-    /// A file beyond the last UID given that was made lately: its record may still be to come.
+    /// A file beyond the last UID given that was made recently: its record may still be to come.
     fn in_delivery(&self, seen: &Look, last_uid: u32) -> bool {
         let grace = self.options.delivery_grace;
         let young = |ctime_ns| age(ctime_ns).is_none_or(|age: Duration| age < grace);

@@ -31,7 +31,7 @@ pub enum Store {
     Plain {
         /// Messages.
         data: PathBuf,
-        /// The `cyrus.*` files, if not beside the messages.
+        /// The `cyrus.*` files, if not with the messages.
         meta: Option<PathBuf>,
         /// Archived messages, if apart.
         archive: Option<PathBuf>,
@@ -263,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn uuid_directories_are_told_from_mailboxes_that_look_like_them() {
+    fn uuid_directories_are_distinguished_from_mailboxes_that_look_like_them() {
         let dir = uuid_dir("6t1vo4vdbkrdyc31bte53jwh").expect("an id");
         assert_eq!(dir, Path::new("uuid/6/t/6t1vo4vdbkrdyc31bte53jwh"));
         assert!(is_uuid_dir(&dir));

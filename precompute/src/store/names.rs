@@ -194,7 +194,7 @@ fn has_messages(target: &Target) -> bool {
     let any = |place: Place| {
         let spool = Spool::open(&target.location(place).path()).ok()?;
         let mut any = false;
-        // A directory that cannot be read has nothing to tell.
+        // A directory that cannot be read counts as one without messages.
         spool.for_each_name(|_, _| any = true).ok()?;
         Some(any)
     };

@@ -22,7 +22,7 @@ struct Entry {
     uniqueid: Option<String>,
 }
 
-/// Letters of `mbtype` after its kind, with what they mean for us, most telling first.
+/// Letters of `mbtype` after its kind, with what they mean for us, the most specific first.
 const FLAGS: [(char, Skip); 5] = [
     ('d', Skip::Deleted),
     ('r', Skip::Remote),

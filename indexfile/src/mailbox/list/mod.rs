@@ -2,7 +2,7 @@
 //!
 //! In a list of plain names and text dumps, empty lines and comments are passed over. A comment
 //! begins with `#` and a blank, or is a `#` alone. `#news` and what is below it is a mailbox name
-//! (Cyrus's own prefix of netnews); any other word behind a `#` is a name that somebody commented
+//! (Cyrus's own prefix of netnews); any other word behind a `#` is a name that was commented
 //! out, which is counted.
 //!
 //! What it promises: each line is a mailbox, or is skipped with a counted reason, or is
@@ -67,7 +67,7 @@ pub enum Skip {
     Intermediate,
     /// A name behind a `#`.
     CommentedOut,
-    /// Its directory is named after its unique id (Cyrus 3.6 and later), for those who count
+    /// Its directory is named after its unique id (Cyrus 3.6 and later), for callers that count
     /// [`Item::ByUniqueId`] as skipped.
     ByUniqueId,
 }
@@ -136,7 +136,7 @@ pub struct Reader<R> {
 }
 
 impl<R: BufRead> Reader<R> {
-    /// A reader of any form of list; the first line tells which it is.
+    /// A reader of any form of list; the first line shows which it is.
     pub fn new(input: R) -> Self {
         Self {
             input,

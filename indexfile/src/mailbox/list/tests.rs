@@ -207,12 +207,16 @@ fn nothing_comes_after_an_error() {
 
 proptest::proptest! {
     #[test]
-    fn no_list_makes_the_reader_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400)) {
+    fn no_list_makes_the_reader_panic(
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400),
+    ) {
         let _ = Reader::new(bytes.as_slice()).count();
     }
 
     #[test]
-    fn near_lists_do_not_make_the_reader_panic(text in "(\\{\n)?(\"?[a-z.]{0,5}\"?[\t:{} 0-9!,]{0,4}[a-z!\t ]{0,5}\n){0,6}") {
+    fn near_lists_do_not_make_the_reader_panic(
+        text in "(\\{\n)?(\"?[a-z.]{0,5}\"?[\t:{} 0-9!,]{0,4}[a-z!\t ]{0,5}\n){0,6}",
+    ) {
         let _ = Reader::new(text.as_bytes()).count();
     }
 }

@@ -10,8 +10,8 @@
 
 use super::{Item, Skip, name};
 
-/// Bits of TYPE, with what they mean for us, most telling first. Releases 3.2 and 3.4 have 256 for
-/// a place in the hierarchy that only its children made.
+/// Bits of TYPE, with what they mean for us, the most specific first. Releases 3.2 and 3.4 have 256
+/// for a place in the hierarchy that only its children made.
 const TYPE_BITS: [(u32, Skip); 5] = [
     (1, Skip::Remote),
     (16, Skip::Deleted),

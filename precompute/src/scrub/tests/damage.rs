@@ -1,4 +1,4 @@
-//! Every kind of damage is found, told by its code, and nothing else is.
+//! Every kind of damage is found and reported by its code, and nothing else is.
 
 use super::*;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -180,7 +180,7 @@ fn a_damaged_index_has_the_code_of_indexfile_and_accuses_no_message() {
 }
 
 #[test]
-fn a_damaged_record_is_told_and_the_others_are_still_checked() {
+fn a_damaged_record_is_reported_and_the_others_are_still_checked() {
     let store = Store::new(17, 600);
     let index = store.path().join("cyrus.index");
     let mut bytes = std::fs::read(&index).expect("read");
@@ -196,7 +196,7 @@ fn a_damaged_record_is_told_and_the_others_are_still_checked() {
 }
 
 #[test]
-fn records_out_of_order_or_without_uid_are_told() {
+fn records_out_of_order_or_without_uid_are_reported() {
     let store = Store::new(10, 10);
     let index = store.path().join("cyrus.index");
     let good = std::fs::read(&index).expect("read");
@@ -219,7 +219,7 @@ fn an_unmounted_spool_is_one_finding_and_not_one_a_message() {
 }
 
 #[test]
-fn a_lost_index_and_an_unknown_mailbox_are_told_apart() {
+fn a_lost_index_and_an_unknown_mailbox_are_distinguished() {
     let store = Store::new(10, 3);
     std::fs::remove_file(store.path().join("cyrus.index")).expect("remove");
     let (summary, findings) = store.scrub();
@@ -319,7 +319,7 @@ fn a_delivery_that_is_not_finished_is_no_finding_until_it_is_old() {
 }
 
 #[test]
-fn a_second_name_of_a_damaged_file_is_told_too() {
+fn a_second_name_of_a_damaged_file_is_reported_too() {
     let stores = [Store::new(10, 1), Store::new(10, 1), Store::new(10, 1)];
     for other in &stores[1..] {
         std::fs::remove_file(other.file(1)).expect("remove");
@@ -364,7 +364,7 @@ fn nothing_is_written_nor_locked_nor_touched() {
 }
 
 #[test]
-fn an_expunge_file_that_cannot_be_looked_for_is_told_and_its_messages_are_not_called_strays() {
+fn an_expunge_file_that_cannot_be_looked_for_is_reported_and_its_messages_are_not_called_strays() {
     let scratch = tempfile::tempdir().expect("scratch");
     let (data, meta) = (scratch.path().join("data"), scratch.path().join("meta"));
     std::fs::create_dir_all(&data).expect("mkdir");

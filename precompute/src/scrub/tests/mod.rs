@@ -66,7 +66,7 @@ fn scrub_with(
     (summary, findings)
 }
 
-/// Scrubs mailboxes that nobody changes meanwhile.
+/// Scrubs mailboxes that do not change meanwhile.
 fn scrub(mailboxes: impl IntoIterator<Item = Target>) -> (Summary, Vec<Finding>) {
     let steps: Vec<Step> = mailboxes.into_iter().map(Ok).collect();
     scrub_with(steps.into_iter(), &options(Duration::from_millis(30)))

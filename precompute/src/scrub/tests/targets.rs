@@ -112,7 +112,7 @@ fn walking_finds_hashed_legacy_and_uuid_directories_and_names_their_mailboxes() 
 }
 
 #[test]
-fn walking_tells_of_lost_indexes_unmounted_spools_and_links_and_passes_scratch_by() {
+fn walking_reports_lost_indexes_unmounted_spools_and_links_and_passes_scratch_by() {
     let roots = Roots::new();
     roots.mailbox("data/user/good", "meta/user/good", 10, 2, None);
     roots.mailbox("data/user/lost", "meta/user/lost", 10, 2, None);
@@ -140,7 +140,7 @@ fn walking_tells_of_lost_indexes_unmounted_spools_and_links_and_passes_scratch_b
 }
 
 #[test]
-fn a_missing_root_is_told_and_no_clean_bill() {
+fn a_missing_root_is_reported_and_no_clean_bill() {
     let roots = Roots::new();
     std::fs::remove_dir(roots.at("data")).expect("remove");
     let (summary, findings) = scrub_steps(walk(&roots.conf("")));
