@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// A file that is not a sound index or expunge file.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReadError {
     /// The system could not open or read the file.
     #[error(transparent)]
