@@ -78,7 +78,11 @@ fn what_genuine_servers_wrote_has_no_errors() {
     ] {
         let mut findings = Findings::new();
         let messages = Some(fixture("cyrus-3.6.1/messages"));
-        check_path(&fixture(dir), &Options { messages }, &mut findings).expect("there");
+        let options = Options {
+            messages,
+            ..Options::default()
+        };
+        check_path(&fixture(dir), &options, &mut findings).expect("there");
         assert_eq!(codes(&findings), expected, "{dir}: {:?}", findings.list());
     }
 }
@@ -380,6 +384,7 @@ fn messages_are_compared_when_asked() {
     let mut findings = Findings::new();
     let options = Options {
         messages: Some(dir.path().to_path_buf()),
+        ..Options::default()
     };
     check_path(
         &fixture("cyrus-2.3.16/c-v10-after-reconstruct-k-G"),

@@ -43,3 +43,13 @@ fn what_is_converted_is_sound_and_goes_back() {
 fn the_checks_never_panic_and_repairs_are_sound() {
     replay("check", drive::check);
 }
+
+#[test]
+fn seen_databases_never_make_the_reader_panic() {
+    replay("seen", drive::seen);
+}
+
+#[test]
+fn what_is_made_of_a_mailbox_is_accepted_by_check() {
+    replay("cutover", drive::cutover);
+}

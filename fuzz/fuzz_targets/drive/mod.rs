@@ -1,12 +1,16 @@
 //! What each fuzz target does with its bytes. `cargo test` replays the corpus through the same code
 //! (`indexfile/tests/fuzz_corpus.rs`).
 
-#![allow(dead_code)] // each target drives one of the three
+#![allow(dead_code)] // each target drives one of these
 
-use indexfile::check::{Findings, check_cache_bytes, check_index, check_pair, repair_expunge};
+use indexfile::cache_file::CacheFile;
+use indexfile::check::{
+    Findings, Severity, check_cache_bytes, check_index, check_pair, repair_expunge,
+};
+use indexfile::cutover::{self, CutoverError, HeaderImage, Sources};
 use indexfile::mailbox::{HeaderFile, ImapdConf, MailboxName, name_of_dir};
 use indexfile::sha1s::Cache;
-use indexfile::{Decision, FileKind, IndexFile, RecordField, StreamCopy};
+use indexfile::{Decision, FileKind, IndexFile, RecordField, StreamCopy, flags, seen};
 use std::convert::Infallible;
 use std::path::Path;
 
@@ -209,4 +213,123 @@ pub fn check(data: &[u8]) {
         }
     }
     assert!(findings.list().len() <= 20 * 12 * 4);
+}
+
+/// The mailbox whose record is looked for.
+const UNIQUEID: &str = "6t1vo4vdbkrdyc31bte53jwh";
+
+/// First byte: whether the checksums of a twoskip file are set right, so that what lies behind them
+/// is reached. The rest is the file.
+pub fn seen(data: &[u8]) {
+    let Some((&mode, rest)) = data.split_first() else {
+        return;
+    };
+    let mut file = rest.to_vec();
+    if mode & 1 == 1 {
+        let _ = seal_twoskip(&mut file);
+    }
+    if let Ok(Some(record)) = seen::from_bytes(&file, Path::new("joe.seen"), UNIQUEID) {
+        let uids = [0, 1, record.last_uid, u32::MAX];
+        std::hint::black_box(uids.map(|uid| record.contains(uid)));
+    }
+}
+
+/// Computes the checksums of header and records, one record after the other, as far as there are
+/// any.
+fn seal_twoskip(file: &mut [u8]) -> Option<()> {
+    fn put(file: &mut [u8], at: usize, crc: u32) -> Option<()> {
+        file.get_mut(at..at + 4)?
+            .copy_from_slice(&crc.to_be_bytes());
+        Some(())
+    }
+    let crc = crc32(file.get(..60)?);
+    put(file, 60, crc)?;
+    let mut at = 64;
+    loop {
+        let head = file.get(at..at + 8)?;
+        let key = usize::from(u16::from_be_bytes([head[2], head[3]]));
+        let value = u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize;
+        let pointers = at + 8 + 8 * (1 + usize::from(head[1]));
+        let crc = crc32(file.get(at..pointers)?);
+        put(file, pointers, crc)?;
+        let end = pointers + 8 + key.checked_add(value)?.checked_next_multiple_of(8)?;
+        let crc = crc32(file.get(pointers + 8..end)?);
+        put(file, pointers + 4, crc)?;
+        at = end;
+    }
+}
+
+/// As zlib's.
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut crc = !0_u32;
+    for &byte in bytes {
+        crc ^= u32::from(byte);
+        for _ in 0..8 {
+            crc = crc >> 1 ^ 0xedb8_8320 & (crc & 1).wrapping_neg();
+        }
+    }
+    !crc
+}
+
+/// First byte: target version; three lengths of 16 bits; then an index, an expunge file, a cache
+/// and the owner's seen record.
+pub fn cutover(data: &[u8]) {
+    const HEADER: &[u8] = include_bytes!("../../../fixtures/cyrus-2.3.16/a-v9-before/cyrus.header");
+    let Some(([to, lengths @ ..], mut rest)) = data.split_first_chunk::<7>() else {
+        return;
+    };
+    let to = 12 + u32::from(to % 8);
+    let mut parts = lengths.chunks_exact(2).map(|len| {
+        let len = usize::from(u16::from_be_bytes([len[0], len[1]]));
+        let (part, more) = rest.split_at(len.min(rest.len()));
+        rest = more;
+        part
+    });
+    let [index, expunge, cache] = std::array::from_fn(|_| parts.next().unwrap_or_default());
+    let open = |bytes: &[u8], kind: FileKind| {
+        IndexFile::from_bytes(bytes.to_vec(), Path::new(kind.file_name()), kind).ok()
+    };
+    let Some(index) = open(index, FileKind::Index) else {
+        return;
+    };
+    let expunge = open(expunge, FileKind::Expunge);
+    let header = HeaderImage::new(HEADER, Path::new("cyrus.header")).expect("sound");
+    let line = [UNIQUEID.as_bytes(), b"\t", rest, b"\n"].concat();
+    let seen = seen::from_bytes(&line, Path::new("joe.seen"), UNIQUEID).unwrap_or_default();
+    let sources = Sources {
+        index: &index,
+        expunge: expunge.as_ref(),
+        header: &header,
+        cache: &mut CacheFile::from_bytes(cache, Path::new("cyrus.cache")),
+        seen: seen.as_ref(),
+    };
+    let mut out = std::io::Cursor::new(Vec::new());
+    let report = match cutover::write(sources, to, 1, &mut out) {
+        Ok(report) => report,
+        Err(error) => return assert!(!matches!(error, CutoverError::Write(_)), "{error}"),
+    };
+    let written = IndexFile::from_bytes(out.into_inner(), Path::new(PATH), FileKind::Index)
+        .expect("what is written is sound");
+    assert_eq!(written.minor_version(), to);
+    assert_eq!(written.num_records(), report.counts.num_records);
+    let mut findings = Findings::new();
+    check_index(&written, &mut findings);
+    check_cache_bytes(cache, Path::new("cyrus.cache"), &[&written], &mut findings);
+    assert!(findings.worst() < Some(Severity::Warning), "{findings:?}");
+    let records = |file: &IndexFile| file.records().map(Result::unwrap).count() as u64;
+    let before = records(&index) + expunge.as_ref().map_or(0, records);
+    assert_eq!(records(&written) + u64::from(report.superseded), before);
+    for new in written.records().map(Result::unwrap) {
+        let uid = new.uid();
+        let live = index.find_uid(uid).unwrap();
+        assert_eq!(live.is_none(), new.system_flags() & flags::EXPUNGED != 0);
+        assert_eq!(
+            seen.as_ref().is_some_and(|seen| seen.contains(uid)),
+            new.system_flags() & flags::SEEN != 0
+        );
+        if let Some(old) = live {
+            assert!(old.guid() == new.guid() && old.user_flags() == new.user_flags());
+            assert_eq!(old.system_flags() & 15, new.system_flags() & 15);
+        }
+    }
 }

@@ -22,6 +22,7 @@ struct Sums {
     zero_modseqs: u64,
     expunged: u64,
     old_style: u64,
+    old_style_expunged: u64,
 }
 
 impl Sums {
@@ -97,6 +98,9 @@ fn sum(index: &IndexFile, findings: &mut Findings) -> Result<(Sums, Sums), ReadE
             alive.add(bits, size);
         } else {
             all.expunged += 1;
+            let unlinked = bits & flags::UNLINKED != 0;
+            let old_style = !unlinked && record.guid().is_old_style();
+            all.old_style_expunged += u64::from(old_style);
         }
         all.largest_uid = all.largest_uid.max(uid);
         all.largest_modseq = all.largest_modseq.max(record.modseq().unwrap_or(0));
@@ -123,6 +127,13 @@ fn notes(index: &IndexFile, all: &Sums, findings: &mut Findings) {
             all.old_style, all.exists
         );
         findings.push(Code::OldStyleGuids, path, None, detail);
+    }
+    if all.old_style_expunged > 0 && index.minor_version() >= 12 {
+        let detail = format!(
+            "{} expunged messages have no whole SHA-1",
+            all.old_style_expunged
+        );
+        findings.push(Code::OldStyleExpunged, path, None, detail);
     }
     if all.expunged > 0 && index.minor_version() <= 10 {
         let detail = format!("{} records are marked expunged", all.expunged);

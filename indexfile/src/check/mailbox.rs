@@ -2,12 +2,12 @@
 
 use super::file::check_index;
 use super::findings::Findings;
-use super::{Options, cache, header_file, messages, sync_crc};
+use super::{Options, cache, header_file, messages, reconstruct, sync_crc};
 use crate::dir::open_in_store;
 use crate::error::IoError;
 use crate::finding::Code;
 use crate::kind::FileKind;
-use crate::mailbox::{HeaderFile, MailboxDirs, MetaFile};
+use crate::mailbox::{HeaderFile, Location, MailboxDirs, MetaFile};
 use crate::read_error::ReadError;
 use crate::reader::IndexFile;
 use crate::sha1s::{Cache, CacheError};
@@ -75,8 +75,15 @@ pub fn check_mailbox(dirs: &MailboxDirs, options: &Options, findings: &mut Findi
             findings,
         );
     }
-    if let Some(dir) = &options.messages {
-        messages::check_messages(dir, &indexes, findings);
+    let data = || dirs.data().path();
+    let messages = options.messages.clone();
+    let Some(dir) = messages.or_else(|| options.before_reconstruct.then(data)) else {
+        return;
+    };
+    let archive = dirs.archive().map(Location::path);
+    let seen = messages::check_messages(&dir, archive.as_deref(), &indexes, findings);
+    if let Some(index) = index.as_ref().filter(|_| options.before_reconstruct) {
+        reconstruct::check_before_reconstruct(index, seen, findings);
     }
 }
 

@@ -12,6 +12,7 @@ mod findings;
 mod header_file;
 mod mailbox;
 mod messages;
+mod reconstruct;
 mod repair;
 mod sync_crc;
 mod tree;
@@ -29,4 +30,7 @@ pub use tree::{check_path, check_store};
 pub struct Options {
     /// Compare sizes and GUIDs with the message files in this directory (of a single mailbox).
     pub messages: Option<std::path::PathBuf>,
+    /// Look for all that would make Cyrus's own `reconstruct` lose mail or fail: message files are
+    /// compared wherever the mailbox has them.
+    pub before_reconstruct: bool,
 }

@@ -52,6 +52,7 @@ fn is_part(found: &Found) -> bool {
 pub fn check_store<'a>(
     conf: &ImapdConf,
     names: &'a [MailboxName],
+    options: &Options,
     findings: &mut Findings,
 ) -> Vec<&'a MailboxName> {
     let partitions = partitions_once(conf);
@@ -67,7 +68,10 @@ pub fn check_store<'a>(
             for step in walk {
                 match step {
                     Step::Odd(odd) => note(&odd, findings),
-                    Step::Found(found) => check_found(conf, &once, partition, &found, findings),
+                    Step::Found(found) => {
+                        check_found(conf, &once, partition, &found, findings);
+                        check_mailbox(&conf.dirs_at(partition, &found.sub), options, findings);
+                    }
                 }
             }
             continue;
@@ -80,6 +84,7 @@ pub fn check_store<'a>(
             if found.any() {
                 unknown.retain(|one| *one != name);
                 check_found(conf, &once, partition, &found, findings);
+                check_mailbox(&conf.dirs_at(partition, &found.sub), options, findings);
             }
         }
         // Roots that are not there: what lies there is not known.
@@ -130,7 +135,6 @@ fn check_found(
             findings.push(Code::TwoPartitions, &dirs.data().path(), None, detail);
         }
     }
-    check_mailbox(&dirs, &Options::default(), findings);
 }
 
 fn note(odd: &Odd, findings: &mut Findings) {

@@ -35,6 +35,11 @@ pub(super) struct Args {
     /// Compare sizes and GUIDs with the message files in this directory (one mailbox only).
     #[arg(long, value_name = "DIR")]
     messages: Option<PathBuf>,
+    /// Look before any `reconstruct` of Cyrus 2.5 or later, with -V or without: all message files
+    /// there and what their GUIDs say, no cyrus.expunge left, every record sound. Reads all
+    /// messages. Not 0: do not run it.
+    #[arg(long, conflicts_with = "repair_to")]
+    before_reconstruct: bool,
     /// For a mailbox whose expunge file was left at an older version than its index: write the
     /// right expunge file here. Nothing in the mailbox is touched.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["messages", "json"])]
@@ -74,6 +79,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Resu
     }
     let options = Options {
         messages: args.messages.clone(),
+        before_reconstruct: args.before_reconstruct,
     };
     let mut findings = Findings::new();
     let mut unknown = Vec::new();
@@ -83,12 +89,20 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Resu
             .iter()
             .map(|path| name(path))
             .collect::<Result<_, _>>()?;
-        let none = check_store(conf, &names, &mut findings);
+        let none = check_store(conf, &names, &options, &mut findings);
         unknown = none.iter().map(ToString::to_string).collect();
     } else {
         for path in &args.paths {
+            if args.before_reconstruct && path.is_file() {
+                let text = "--before-reconstruct looks at a mailbox's directory, not at one file";
+                return Err(Fail::new(Exit::Usage, text));
+            }
             check_path(path, &options, &mut findings)?;
         }
+    }
+    if args.before_reconstruct && findings.files() == 0 && unknown.is_empty() {
+        let text = "there is no mailbox to look at, so nothing is known to be safe";
+        return Err(Fail::new(Exit::Data, text));
     }
     if args.json {
         json(&findings, out)?;

@@ -199,10 +199,21 @@ codes! {
             "The expunge file has a higher version than the index: an upgrade was interrupted at \
              its safe point."
             "Run the upgrade again, or let Cyrus 2.3.10 or later open the mailbox; both finish it.",
-        ExpungeBeside12 "expunge-beside-12" Warning
+        ExpungeBeside12 "expunge-beside-12" Error
             "There is a cyrus.expunge beside an index of version 12 or later, which no longer \
-             uses it."
-            "Look for messages that should have been merged before removing it.",
+             uses it; the reconstruct of 2.5 and later, with -n too, unlinks the messages in it."
+            "Let no reconstruct run. See that the index has its messages (indexfile dump, \
+             unexpunge -l), then move it out of its name.",
+        OldStyleExpunged "old-style-expunged" Error
+            "An expunged message of version 12 or later whose GUID is no whole SHA-1: whenever \
+             Cyrus reads the messages again (reconstruct -G or -V), it unlinks its file."
+            "Let no reconstruct run before it has expired or was restored (unexpunge); if the \
+             index was made by convert, go back and upgrade the mailbox to version 10 first.",
+        ReconstructUnfit "reconstruct-unfit" Error
+            "Cyrus's own reconstruct would lose mail or fail here (only with \
+             --before-reconstruct)."
+            "Do not run it on this mailbox before what is said here is set right, and this check \
+             has nothing to say.",
         ExpungeUidvalidity "expunge-uidvalidity" Note
             "The expunge file has another uidvalidity than the index; unexpunge -u leaves it like \
              this."
