@@ -160,3 +160,90 @@ fn sha1sums(paths: &[PathBuf]) -> Vec<Guid> {
     assert_eq!(sums.len(), paths.len());
     sums
 }
+
+/// Runs a command that must succeed.
+fn command(args: &[&str]) -> String {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let exit = indexfile::cli::run([&["indexfile"], args].concat(), &mut out, &mut err);
+    let err = String::from_utf8_lossy(&err);
+    assert_eq!(exit, indexfile::exit::Exit::Ok, "{args:?}: {err}");
+    String::from_utf8(out).expect("text")
+}
+
+#[test]
+fn every_mailbox_is_changed_over_with_what_was_seen_and_is_fit_for_a_reconstruct() {
+    let (_dir, root) = store();
+    let conf = conf(&root);
+    let (mut sums, mut seen_expunged) = ([0; 3], 0);
+    for line in std::fs::read_to_string(root.join("mailboxes.txt"))
+        .expect("list")
+        .lines()
+    {
+        let name = line.split('\t').next().unwrap_or_default();
+        let dirs = conf
+            .dirs(&MailboxName::parse(name).expect("a name"), "default")
+            .expect("a place");
+        let text = |path: PathBuf| path.to_str().expect("text").to_owned();
+        let messages = text(dirs.data().path());
+        let [index, expunge, header, cache] = [
+            MetaFile::Index,
+            MetaFile::Expunge,
+            MetaFile::Header,
+            MetaFile::Cache,
+        ]
+        .map(|file| text(dirs.file(file)));
+        let has_expunge = Path::new(&expunge).exists();
+        for file in [&index, &expunge] {
+            if Path::new(file).exists() {
+                let new = format!("{file}.10");
+                command(&[
+                    "convert",
+                    "-q",
+                    file,
+                    &new,
+                    "--to",
+                    "10",
+                    "--messages",
+                    &messages,
+                ]);
+                std::fs::rename(new, file).expect("rename");
+            }
+        }
+        let mut owner = name.split('.').skip_while(|part| *part != "user");
+        let seen = owner.nth(1).map_or("--".to_owned(), |owner| {
+            text(root.join(format!("conf/user/{}/{owner}.seen", &owner[..1])))
+        });
+        let new = format!("{index}.16");
+        let mut args = vec!["convert", "--json", &index, &new, "--to", "16"];
+        args.extend(["--header", &header, "--cache", &cache, "--seen", &seen]);
+        if has_expunge {
+            args.extend(["--expunge", &expunge]);
+        }
+        let report: serde_json::Value = serde_json::from_str(&command(&args)).expect("JSON");
+        for (sum, key) in sums.iter_mut().zip(["exists", "expunged", "seen"]) {
+            *sum += report[key].as_u64().expect("a number");
+        }
+        std::fs::rename(new, &index).expect("rename");
+        if has_expunge {
+            std::fs::rename(&expunge, format!("{expunge}.OLD")).expect("rename");
+        }
+        let new = IndexFile::open(Path::new(&index), FileKind::Index).expect("sound");
+        let both = indexfile::flags::EXPUNGED | indexfile::flags::SEEN;
+        let records = new.records().map(Result::unwrap);
+        seen_expunged += records.filter(|r| r.system_flags() & both == both).count();
+    }
+    // As a program found that shares no code with ours.
+    assert_eq!((sums, seen_expunged), ([376, 19, 158], 7));
+    let text = std::fs::read_to_string(root.join("imapd.conf")).expect("imapd.conf");
+    let placed = root.join("imapd.conf.placed");
+    std::fs::write(&placed, text.replace("@ROOT@", &root.display().to_string())).expect("write");
+    let placed = placed.to_str().expect("text");
+    let found = command(&[
+        "check",
+        "--before-reconstruct",
+        "-q",
+        "--imapd-conf",
+        placed,
+    ]);
+    assert!(!found.contains("["), "{found}");
+}
