@@ -245,5 +245,5 @@ fn every_mailbox_is_changed_over_with_what_was_seen_and_is_fit_for_a_reconstruct
         "--imapd-conf",
         placed,
     ]);
-    assert!(!found.contains("["), "{found}");
+    assert!(!found.contains('['), "{found}");
 }

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
     "check /var/spool/imap/user/joe"
     "check --imapd-conf /etc/imapd.conf user.joe"
     "check /var/spool/imap/user/joe --repair-to cyrus.expunge.new"
+    "check --before-reconstruct --imapd-conf /etc/imapd.conf user.joe"
     ; "there is a warning or an error (docs/findings.md); notes alone are fine"
 ))]
 pub(super) struct Args {

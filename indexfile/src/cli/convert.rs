@@ -19,21 +19,13 @@ use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
 
-const HELP: &str = "\
-Examples:
-  indexfile convert cyrus.index new.index --to 10 --messages .
-  indexfile convert cyrus.index new.index --to 16 --expunge cyrus.expunge --header cyrus.header \
---cache cyrus.cache --seen /var/lib/imap/user/j/joe.seen
-
-Versions 12 to 19 are made while no server writes to the mailbox. The expunge file is not part of
-the new index's mailbox: move it away after the new index has its name, before any newer server
-starts.
-
-Exit codes: 0 done; 64 usage; 65 refused, or damaged; 74 I/O error; 77 not permitted. Unless it is
-0, OUT was not made.";
-
 #[derive(Debug, clap::Args)]
-#[command(after_help = HELP)]
+#[command(after_help = after_help!(
+    "convert cyrus.index new.index --to 10 --messages ."
+    "convert cyrus.index new.index --to 16 --expunge cyrus.expunge --header cyrus.header \\\n\
+     \x20     --cache cyrus.cache --seen /var/lib/imap/user/j/joe.seen"
+    ; "it is refused, or a file is damaged; OUT was not made"
+))]
 #[allow(clippy::struct_excessive_bools)] // each is a switch of its own on the command line
 pub(super) struct Args {
     /// The file to read: a cyrus.index or cyrus.expunge.

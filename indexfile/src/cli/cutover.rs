@@ -24,7 +24,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Versions 12 to 19")]
 pub(super) struct MailboxArgs {
-    /// The mailbox's cyrus.expunge, if there is one: its messages go into the index.
+    /// The mailbox's cyrus.expunge, if there is one: its messages go into the index. It must be
+    /// moved away once the new index is in place, before any newer server starts.
     #[arg(long, value_name = "FILE")]
     expunge: Option<PathBuf>,
     /// The mailbox's cyrus.header: names of the user flags, and the unique id.
