@@ -88,6 +88,11 @@ impl<'a> RecordWriter<'a> {
         put(R::Gmtime, date.map_or(internaldate, u64::from));
         put(R::SystemFlags, message.system_flags.into());
         put(R::ContentLines, 0);
+        // From 3.2 on the upper half of the word belongs to the offset.
+        put(
+            R::CacheVersion,
+            record.get(R::CacheVersion).unwrap_or(0) & 0xffff,
+        );
         put(R::Modseq, message.modseq);
         put(R::CacheCrc, cache_crc.into());
         if let Some(slot) = self.slots.get(R::RecordCrc) {

@@ -168,10 +168,11 @@ fn what_is_not_sound_or_not_of_version_10_is_refused() {
 }
 
 #[test]
-fn a_modseq_of_0_becomes_1_and_options_of_other_versions_are_dropped() {
+fn a_modseq_of_0_becomes_1_and_bits_that_mean_something_else_later_are_dropped() {
     let (report, written) = Mailbox::with(|[index, _]| {
         record(index, 0)[80..88].fill(0);
         set(index, 60, u32::MAX);
+        set(record(index, 0), 56, 0x0003_0002);
     })
     .write(17)
     .expect("sound");
@@ -182,6 +183,12 @@ fn a_modseq_of_0_becomes_1_and_options_of_other_versions_are_dropped() {
         written.record(0).expect("read").expect("there").modseq(),
         Some(1)
     );
+    let version = written
+        .record(0)
+        .expect("read")
+        .expect("there")
+        .get(crate::RecordField::CacheVersion);
+    assert_eq!(version, Some(2));
     let options = written.header().get(layout::HeaderField::Options);
     assert_eq!(options, Some(0b1101));
 }
