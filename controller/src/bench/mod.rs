@@ -25,7 +25,8 @@ use crate::demo::signals::Signals;
 use crate::demo::store::{StoreSpec, Variety};
 use crate::demo::workdir::Workdir;
 use crate::demo::{DemoError, Host, Layout, PARTITION, Slotd, migrate};
-use crate::run::{LockMs, Settings, Silent, Summary};
+use crate::observer::Silent;
+use crate::run::{LockMs, Settings, Summary};
 
 pub use stats::Stats;
 pub use table::{markdown, text};

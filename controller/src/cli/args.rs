@@ -13,8 +13,10 @@ use slotd::protocol::Write;
 
 use super::Fail;
 use crate::control::{LIMITS, Limits, unusable};
+use crate::hosts::Slotds;
 use crate::journal::RunId;
-use crate::run::{Alerts, MaxFailures, Slotds, Source};
+use crate::run::{Alerts, MaxFailures};
+use crate::survey::Source;
 
 /// The hosts.
 #[derive(Debug, Args)]

@@ -14,7 +14,7 @@ use super::args::Output;
 use super::progress::Progress;
 use crate::control::{Control, Limits};
 use crate::demo::{self, Display, Options};
-use crate::run::Observer;
+use crate::observer::Observer;
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {

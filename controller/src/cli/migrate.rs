@@ -12,7 +12,8 @@ use super::args::{Abandon, Mailboxes, parse_names};
 use super::session::{Common, Session, with_runtime};
 use super::{Fail, text};
 use crate::journal::{Journal, SqliteJournal, Verb};
-use crate::run::{self, Retry, Settings, Source};
+use crate::run::{self, Retry, Settings};
+use crate::survey::Source;
 use crate::two_phase::Reason;
 
 #[derive(Debug, Args)]

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use indexfile::exit::Exit;
 
-use crate::run::RunError;
+use crate::error::RunError;
 
 /// Moves the mailboxes of a Cyrus master and its replica to SHA-1 GUIDs and index version 10, or
 /// back, with the servers running: each mailbox on both hosts, or on neither.

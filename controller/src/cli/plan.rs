@@ -7,8 +7,8 @@ use indexfile::exit::Exit;
 use super::args::{Hosts, Mailboxes, UnusedState};
 use super::session::with_runtime;
 use super::{Fail, signals, text};
-use crate::plan::Plan;
-use crate::run::{Asking, Connect, list, survey_and_look};
+use crate::hosts::Connect;
+use crate::survey::{Asking, Plan, list, survey_and_look};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

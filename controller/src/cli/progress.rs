@@ -12,7 +12,7 @@ use super::args::Output;
 use super::screen::{Screen, columns};
 use super::text;
 use crate::control::{Control, Live};
-use crate::run::{Finished, Observer};
+use crate::observer::{Finished, Observer};
 
 /// How often a plain line is printed.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);

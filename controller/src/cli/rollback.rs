@@ -10,11 +10,11 @@ use slotd::protocol::Command;
 
 use super::args::{Abandon, parse_names};
 use super::migrate::OLD_SERVERS;
-use super::session::{Beside, Common, Session, with_runtime};
+use super::session::{Common, Extra, Session, with_runtime};
 use super::{Fail, text};
-use crate::count::Census;
 use crate::journal::{SqliteJournal, Verb};
-use crate::run::{self, Asking, Settings, Source, Undo, Undone};
+use crate::run::{self, Settings, Undo, Undone};
+use crate::survey::{Asking, Census, Source, survey};
 
 #[derive(Debug, Args)]
 pub(super) struct RollbackArgs {
@@ -108,7 +108,7 @@ pub(super) fn rollback(args: RollbackArgs) -> Result<Exit, Fail> {
         let mut printed = Ok(());
         let undone = run::rollback_each(session.parts(), undos, session.control(), |summary| {
             if printed.is_ok() {
-                printed = session.report(summary, &Beside::default());
+                printed = session.report(summary, &Extra::default());
             }
         })
         .await;
@@ -133,7 +133,7 @@ async fn report_last(
         question: Arc::new(Command::Status),
     };
     let mut census = Census::default();
-    let walked = run::survey(&asking, vec![Source::Master], |a| census.answered(&a)).await;
+    let walked = survey(&asking, vec![Source::Master], |a| census.answered(&a)).await;
     let earlier = undone
         .undo
         .run
@@ -142,7 +142,7 @@ async fn report_last(
         let text = format!("what is at which version was not counted: {error}");
         text::complain(&text);
     }
-    let beside = Beside {
+    let beside = Extra {
         census: walked.is_ok().then_some(&census),
         earlier: earlier.transpose()?.unwrap_or(0),
     };

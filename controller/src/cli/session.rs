@@ -12,9 +12,12 @@ use super::args::{AlertArgs, Hosts, LimitArgs, Output, StateFile, Work};
 use super::progress::Progress;
 use super::{Fail, signals, text};
 use crate::control::{self, Control, Socket, socket_path, watch_conditions};
-use crate::count::Census;
+use crate::error::RunError;
 use crate::journal::{Journal, RunId, SqliteJournal, Verb};
-use crate::run::{Observer, Parts, RunError, Settings, Summary, stop_pair};
+use crate::observer::Observer;
+use crate::run::{Parts, Settings, Summary};
+use crate::stop::stop_pair;
+use crate::survey::Census;
 
 #[derive(Debug, Args)]
 pub(super) struct Common {
@@ -51,7 +54,7 @@ impl Common {
 
 /// What is reported beside the summary of a rollback.
 #[derive(Default)]
-pub(super) struct Beside<'a> {
+pub(super) struct Extra<'a> {
     pub(super) census: Option<&'a Census>,
     /// Earlier runs that stand.
     pub(super) earlier: u64,
@@ -130,16 +133,16 @@ impl<'a> Session<'a> {
     pub(super) fn finish(&self, result: Result<Summary, RunError>) -> Result<Exit, Fail> {
         self.end_progress();
         let summary = result.map_err(|error| self.common.fail(&error))?;
-        self.report(&summary, &Beside::default())?;
+        self.report(&summary, &Extra::default())?;
         Ok(summary.exit())
     }
 
     /// Prints a summary, what failed, and what to do about it.
-    pub(super) fn report(&self, summary: &Summary, beside: &Beside<'_>) -> Result<(), Fail> {
+    pub(super) fn report(&self, summary: &Summary, beside: &Extra<'_>) -> Result<(), Fail> {
         self.progress.suspend(|| self.print(summary, beside))
     }
 
-    fn print(&self, summary: &Summary, beside: &Beside<'_>) -> Result<(), Fail> {
+    fn print(&self, summary: &Summary, beside: &Extra<'_>) -> Result<(), Fail> {
         let (output, options) = (self.common.output, self.common.spelled());
         let verb: Verb = self.parts.settings.verb;
         let journal = self.parts.journal.as_ref();

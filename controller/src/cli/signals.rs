@@ -5,7 +5,7 @@ use indexfile::exit::Exit;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::text;
-use crate::run::{Stop, StopHandle, StopSignal, stop_pair};
+use crate::stop::{Stop, StopHandle, StopSignal, stop_pair};
 
 /// The stop of a command that only asks: from now on signals ask for it. Must be called on the
 /// runtime.

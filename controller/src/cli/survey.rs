@@ -11,11 +11,11 @@ use slotd::protocol::{Clean, Command, FieldError, Fields, Named, Verify};
 use super::args::{Hosts, Mailboxes, StateFile, UnusedState, parse_names};
 use super::session::with_runtime;
 use super::{Fail, signals, text};
-use crate::audit::Audit;
-use crate::count::{Refused, each_host};
+use crate::hosts::{Connect, Question, Registration};
 use crate::journal::{Journal, MailboxId, RunId, SqliteJournal, State};
-use crate::run::{
-    Answered, Asking, Bound, Connect, Observer, Question, Source, survey, survey_rows,
+use crate::observer::Observer;
+use crate::survey::{
+    Answered, Asking, Refused, Source, VerifyReport, each_host, survey, survey_rows,
 };
 
 #[derive(Debug, clap::Args)]
@@ -66,7 +66,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
     let sample = (!args.full).then_some(args.sample);
     let parallel = args.parallel.into();
     let question: Arc<Question> = Arc::new(move |of: Named| Command::Verify(Verify { of, sample }));
-    let mut audit = Audit::default();
+    let mut audit = VerifyReport::default();
     let (audit, beside, stop) = with_runtime(async move {
         let stop = signals::stop();
         let asking = Asking {
@@ -151,7 +151,7 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Exit, Fail> {
     let mut hosts: BTreeMap<&'static str, Gone> = BTreeMap::new();
     let (hosts, stop) = with_runtime(async move {
         let stop = signals::stop();
-        let bound = Bound::engage(&connect, journal.as_ref(), &Notes).await?;
+        let bound = Registration::engage(&connect, journal.as_ref(), &Notes).await?;
         let connect = Arc::clone(&bound) as Arc<dyn Connect>;
         let asking = Asking {
             connect: &connect,

@@ -33,7 +33,7 @@ pub(super) fn json(value: &serde_json::Value) -> Result<(), Fail> {
     say(&value.to_string())
 }
 
-pub(super) use crate::plan::duration;
+pub(super) use crate::survey::duration;
 
 /// Failures by reason.
 pub(super) type Failures = BTreeMap<Reason, u64>;

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::Control;
-use crate::run::StopHandle;
+use crate::stop::StopHandle;
 
 /// Longest line in either direction, bytes.
 const MAX_LINE: u64 = 64 * 1024;

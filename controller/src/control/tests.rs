@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::conditions::{Gauges, watch_by};
 use super::*;
-use crate::run::{Stop, stop_pair};
+use crate::stop::{Stop, stop_pair};
 
 fn figures(us: u64) -> Figures {
     Figures {

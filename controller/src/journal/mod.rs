@@ -299,3 +299,21 @@ pub(crate) fn for_each_row(
         page.iter().for_each(&mut visit);
     }
 }
+
+/// Visits every open transaction, of whatever run, until one visit fails.
+pub(crate) fn for_each_open<E: From<JournalError>>(
+    journal: &dyn Journal,
+    mut visit: impl FnMut(OpenTransaction) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut after = MailboxId(0);
+    loop {
+        let page = journal.open_transactions(after, PAGE)?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        after = last.row.id;
+        for open in page {
+            visit(open)?;
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::observe::Observer;
+use crate::observer::Observer;
 use crate::two_phase::Failure;
 
 /// How long the operator's command may take.
@@ -26,7 +26,7 @@ pub struct Alerts {
 
 /// What was said once in this invocation and need not be said again.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct Alerted {
     block: AtomicBool,
     no_syslog: AtomicBool,
 }
@@ -37,18 +37,18 @@ impl Alerts {
         &self,
         mailbox: &str,
         failure: &Failure,
-        told: &Told,
+        alerted: &Alerted,
         observer: &dyn Observer,
     ) {
         let line = format!("IN DOUBT: {mailbox}: {failure}");
-        if told.block.swap(true, Ordering::Relaxed) {
+        if alerted.block.swap(true, Ordering::Relaxed) {
             observer.alarm(&format!("*** also {line}"));
         } else {
             observer.alarm(&self.block(mailbox, failure));
         }
         if self.syslog
             && let Err(error) = syslog(&line)
-            && !told.no_syslog.swap(true, Ordering::Relaxed)
+            && !alerted.no_syslog.swap(true, Ordering::Relaxed)
         {
             observer.say(&format!("(no syslog here: {error})"));
         }

@@ -9,12 +9,14 @@ use tokio::time::Instant;
 
 use super::context::{Parts, Shared, now_ms};
 use super::drive::{End, Pair, Surroundings, drive};
-use super::observe::Finished;
-use super::peer::{Asks, Peer, Target};
+use super::participant::{Asks, Participant, Target};
 use super::queue::Ticket;
 use super::rehash::reported;
-use super::settings::{RunError, Stop};
+use crate::error::RunError;
+use crate::hosts::Link;
 use crate::journal::{Attempt, Change, Durability, Ended, Figures, JournalError, MailboxId};
+use crate::observer::Finished;
+use crate::stop::Stop;
 use crate::two_phase::{Coordinator, Failure, Outcome, Reason, Side};
 
 /// A mailbox that was under way each time that its host went away, so many times, may be the cause.
@@ -75,7 +77,7 @@ pub(super) async fn attempt(
     let around = Surroundings {
         journal: &parts.journal,
         settings: &parts.settings,
-        away: &shared.away,
+        away: &shared.outages,
         stop: parts.stop.clone(),
     };
     let driven = drive(Coordinator::new(plan), job.id, target, &mut pair, around).await;
@@ -83,7 +85,7 @@ pub(super) async fn attempt(
         let observer = parts.observer.as_ref();
         parts
             .alerts
-            .raise(job.name.as_str(), failure, &shared.told, observer)
+            .raise(job.name.as_str(), failure, &shared.alerted, observer)
             .await;
     }
     let end = match driven.end {
@@ -93,13 +95,13 @@ pub(super) async fn attempt(
     let (ended, failure, after) = fate(shared, &mut ticket, end, last).await;
     let found = failure.as_ref().map(|f| f.reason) == Some(Reason::WrongGuid);
     if found || matches!(ended, Ended::Upgraded | Ended::Unchanged) {
-        shared.witnesses.note(&job);
+        shared.liveness.note(&job);
     }
     shared.breaker.note(ended, failure.as_ref());
     let name = job.name.as_str();
     shared
-        .ear
-        .hear(name, &driven.heard, ended == Ended::Upgraded);
+        .warnings
+        .record(name, &driven.heard, ended == Ended::Upgraded);
     shared
         .control
         .finished(job.name.as_str(), ended, failure.as_ref(), &driven.figures);
@@ -143,7 +145,7 @@ async fn fate(
         }
         End::Waits(side, failure) => {
             // Whether it is asked for or was given up: only recovery goes on with it.
-            shared.away.park(side, &ticket.job, &failure.text);
+            shared.outages.park(side, &ticket.job, &failure.text);
             return (Ended::Waits, Some(failure), After::Over);
         }
         End::Came(Outcome::RolledBack(failure)) => failure,
@@ -151,7 +153,7 @@ async fn fate(
     let (ended, after) = match (failure.reason, failure.side) {
         (Reason::NoMailbox, Some(Side::Master)) if !ticket.job.named => {
             let (connect, job) = (&shared.parts.connect, &ticket.job);
-            if shared.witnesses.is_store_there(connect, job).await {
+            if shared.liveness.is_store_there(connect, job).await {
                 (Ended::Gone, After::Over)
             } else {
                 let partition = job.partition.as_deref().unwrap_or("of the master");
@@ -169,7 +171,9 @@ async fn fate(
         {
             (Ended::Again, After::Back)
         }
-        (Reason::Unmounted, Some(side)) if shared.away.park(side, &ticket.job, &failure.text) => {
+        (Reason::Unmounted, Some(side))
+            if shared.outages.park(side, &ticket.job, &failure.text) =>
+        {
             (Ended::Again, After::Parked)
         }
         (reason, _) if reason.may_pass() && !last => (Ended::Again, After::Again),
@@ -187,7 +191,7 @@ async fn is_away(shared: &Shared, side: Side, why: &str, ticket: &mut Ticket) ->
     let mut stop = shared.parts.stop.clone();
     tokio::select! {
         biased;
-        away = shared.away.look(side, why) => away,
+        away = shared.outages.look(side, why) => away,
         () = stop.reached(Stop::Now) => true,
     }
 }
@@ -226,5 +230,5 @@ pub(super) fn conclude(
 
 pub(super) fn pair(parts: &Parts) -> Pair {
     let connect = Arc::clone(&parts.connect);
-    Pair::new(move |side| Peer::new(side, Arc::clone(&connect)))
+    Pair::new(move |side| Participant::new(Link::new(side, &connect)))
 }

@@ -3,17 +3,16 @@
 
 use indexfile::mailbox::MailboxName;
 
-use super::asked::Asked;
 use super::attempt::conclude;
 use super::context::{Parts, now_ms};
 use super::queue::Scope;
-use super::settings::{OtherRun, RunError};
-use super::sources::{BATCH, Source};
-use super::spool::{Spool, Spooled};
+use super::selection::Selection;
+use crate::error::{OtherRun, RunError};
 use crate::journal::{
     Change, Durability, Ended, Figures, Filter, Listed, MailboxId, Row, RunId, RunInfo, RunSpec,
     State, for_each_row,
 };
+use crate::survey::{BATCH, Source, Spool, Spooled};
 use crate::two_phase::{Failure, Reason, Side};
 
 /// What `retry` takes up.
@@ -42,7 +41,11 @@ impl Start {
     ///
     /// # Errors
     /// It was stopped and is another one, and nobody gave it up; or the hosts have changed places.
-    pub(super) fn of(parts: &Parts, ids: [String; 2], asked: &Asked) -> Result<Self, RunError> {
+    pub(super) fn of(
+        parts: &Parts,
+        ids: [String; 2],
+        selection: &Selection,
+    ) -> Result<Self, RunError> {
         let address = |side| parts.connect.address(side);
         let [master_id, replica_id] = ids;
         let spec = RunSpec {
@@ -53,8 +56,8 @@ impl Start {
             replica: address(Side::Replica),
             master_id,
             replica_id,
-            selection: asked.selection.clone(),
-            words: asked.words.clone(),
+            selection: selection.text.clone(),
+            words: selection.words.clone(),
         };
         let given_up = given_up(parts)?;
         let Some(last) = parts.journal.last_run()? else {

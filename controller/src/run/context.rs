@@ -4,19 +4,19 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::alert::{Alerts, Told};
-use super::away::Away;
-use super::bound::{Bound, Sides};
+use super::alert::{Alerted, Alerts};
 use super::breaker::Breaker;
-use super::connect::Connect;
-use super::gone::Witnesses;
-use super::heard::Ear;
-use super::observe::Observer;
-use super::room::{descriptors, fit};
-use super::settings::{RunError, Settings, StopSignal};
+use super::capacity::{descriptors, fit};
+use super::liveness::Liveness;
+use super::settings::Settings;
 use super::token::Token;
+use super::warnings::WarningLog;
 use crate::control::Control;
+use crate::error::RunError;
+use crate::hosts::{Connect, Outages, Registration, Sides};
 use crate::journal::Journal;
+use crate::observer::Observer;
+use crate::stop::StopSignal;
 
 /// What a run is made of.
 #[derive(Clone)]
@@ -39,15 +39,15 @@ pub struct Parts {
 pub(super) struct Shared {
     pub(super) parts: Parts,
     /// This coordinator's place on the hosts; `parts.connect` is the same.
-    pub(super) bound: Arc<Bound>,
+    pub(super) registration: Arc<Registration>,
     pub(super) control: Arc<Control>,
-    pub(super) away: Away,
-    pub(super) told: Told,
+    pub(super) outages: Outages,
+    pub(super) alerted: Alerted,
     pub(super) breaker: Breaker,
-    pub(super) witnesses: Witnesses,
+    pub(super) liveness: Liveness,
     /// Whether the operator named the partition: then no other one will do.
     pub(super) strict: AtomicBool,
-    pub(super) ear: Ear,
+    pub(super) warnings: WarningLog,
     /// Of the run that is worked on, once that is known.
     pub(super) token: OnceLock<Token>,
 }
@@ -60,7 +60,7 @@ impl Shared {
         sides: Sides,
     ) -> Result<(Arc<Self>, [String; 2]), RunError> {
         let (journal, observer) = (parts.journal.as_ref(), parts.observer.as_ref());
-        let bound = Bound::begin(&parts.connect, journal, observer, sides).await?;
+        let bound = Registration::begin(&parts.connect, journal, observer, sides).await?;
         let ids = bound.ids();
         parts.connect = Arc::clone(&bound) as Arc<dyn Connect>;
         let capacities = bound.capacities();
@@ -70,7 +70,7 @@ impl Shared {
             parts.observer.say(&why);
         }
         control.update(|state| state.most = most);
-        let away = Away::new(
+        let outages = Outages::new(
             Arc::clone(&parts.connect),
             Arc::clone(&parts.observer),
             Arc::clone(control),
@@ -79,14 +79,14 @@ impl Shared {
         let max_failures = parts.settings.max_failures;
         let shared = Self {
             parts,
-            bound,
+            registration: bound,
             control: Arc::clone(control),
-            away,
-            told: Told::default(),
+            outages,
+            alerted: Alerted::default(),
             breaker: Breaker::new(max_failures),
-            witnesses: Witnesses::default(),
+            liveness: Liveness::default(),
             strict: AtomicBool::new(false),
-            ear: Ear::default(),
+            warnings: WarningLog::default(),
             token: OnceLock::new(),
         };
         Ok((Arc::new(shared), ids))
@@ -94,7 +94,7 @@ impl Shared {
 
     /// The end of this coordinator's work: the hosts are told if nothing is open.
     pub(super) async fn end(&self) {
-        self.bound.leave(self.parts.journal.as_ref()).await;
+        self.registration.leave(self.parts.journal.as_ref()).await;
     }
 }
 

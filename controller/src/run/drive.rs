@@ -8,12 +8,12 @@ use std::time::Duration;
 use slotd::protocol::Rehashed;
 use tokio::time::Instant;
 
-use super::away::Away;
-use super::connect::BoxFuture;
-use super::heard::Heard;
-use super::peer::{Asked, Learned, Peer, Target};
-use super::settings::{Settings, Stop, StopSignal};
+use super::participant::{Ask, Learned, Participant, Target};
+use super::settings::Settings;
+use super::warnings::Observed;
+use crate::hosts::{BoxFuture, Outages, backoff};
 use crate::journal::{Change, Durability, Figures, Journal, MailboxId};
+use crate::stop::{Stop, StopSignal};
 use crate::two_phase::{
     Action, Answer, Coordinator, Entry, Event, Failure, Finder, ListError, Outcome, Reason, Side,
     Want,
@@ -57,30 +57,30 @@ impl Pulse {
     }
 }
 
-type Asking = BoxFuture<'static, (Box<Peer>, Event, Learned)>;
-type Compared = BoxFuture<'static, ([Box<Peer>; 2], Event, u64)>;
+type Asking = BoxFuture<'static, (Box<Participant>, Event, Learned)>;
+type Compared = BoxFuture<'static, ([Box<Participant>; 2], Event, u64)>;
 
 /// The connections of one worker.
 pub(super) struct Pair {
-    slots: [Option<Box<Peer>>; 2],
-    make: Box<dyn Fn(Side) -> Peer + Send + Sync>,
+    slots: [Option<Box<Participant>>; 2],
+    make: Box<dyn Fn(Side) -> Participant + Send + Sync>,
 }
 
 impl Pair {
-    pub(super) fn new(make: impl Fn(Side) -> Peer + Send + Sync + 'static) -> Self {
+    pub(super) fn new(make: impl Fn(Side) -> Participant + Send + Sync + 'static) -> Self {
         Self {
             slots: [None, None],
             make: Box::new(make),
         }
     }
 
-    fn take(&mut self, side: Side) -> Box<Peer> {
+    fn take(&mut self, side: Side) -> Box<Participant> {
         self.slots[side.index()]
             .take()
             .unwrap_or_else(|| Box::new((self.make)(side)))
     }
 
-    fn put(&mut self, side: Side, peer: Box<Peer>) {
+    fn put(&mut self, side: Side, peer: Box<Participant>) {
         self.slots[side.index()] = Some(peer);
     }
 }
@@ -98,7 +98,7 @@ pub(super) enum End {
 pub(super) struct Driven {
     pub(super) end: End,
     pub(super) figures: Figures,
-    pub(super) heard: Heard,
+    pub(super) heard: Observed,
     /// What the last comparison of GUIDs with messages found, by side.
     pub(super) rehashed: [Option<Rehashed>; 2],
     /// Told to the operator while it ran; at most once.
@@ -109,7 +109,7 @@ pub(super) struct Driven {
 #[derive(Default)]
 struct SoFar {
     figures: Figures,
-    heard: Heard,
+    heard: Observed,
     rehashed: [Option<Rehashed>; 2],
     alert: Option<Failure>,
     /// Of the longer of the two lists.
@@ -142,7 +142,7 @@ impl SoFar {
 pub(super) struct Surroundings<'a> {
     pub(super) journal: &'a Arc<dyn Journal>,
     pub(super) settings: &'a Settings,
-    pub(super) away: &'a Away,
+    pub(super) away: &'a Outages,
     pub(super) stop: StopSignal,
 }
 
@@ -169,7 +169,7 @@ pub(super) async fn drive(
             match action {
                 Action::Send(side, request) => {
                     let target = Arc::clone(&target);
-                    let what = Asked {
+                    let what = Ask {
                         request,
                         decided: machine.is_decided(),
                         uniqueid: uniqueids[side.index()].clone(),
@@ -263,7 +263,7 @@ pub(super) async fn drive(
     }
 }
 
-fn ask(mut peer: Box<Peer>, target: Arc<Target>, asked: Asked) -> Asking {
+fn ask(mut peer: Box<Participant>, target: Arc<Target>, asked: Ask) -> Asking {
     Box::pin(async move {
         let (event, learned) = peer.ask(&target, &asked).await;
         (peer, event, learned)
@@ -343,7 +343,7 @@ fn note(figures: &mut Figures, side: Side, learned: &Learned) {
 }
 
 /// Finds where the lists differ, both sides asked at once.
-fn compare(mut peers: [Box<Peer>; 2], messages: u64, by_content: bool) -> Compared {
+fn compare(mut peers: [Box<Participant>; 2], messages: u64, by_content: bool) -> Compared {
     Box::pin(async move {
         let mut finder = Finder::new(messages, by_content);
         while let Some(want) = finder.wants() {
@@ -360,7 +360,7 @@ fn compare(mut peers: [Box<Peer>; 2], messages: u64, by_content: bool) -> Compar
 /// Asks for what is wanted next.
 async fn answer(
     finder: &mut Finder,
-    [master, replica]: &mut [Box<Peer>; 2],
+    [master, replica]: &mut [Box<Participant>; 2],
     want: Want,
 ) -> Result<(), Event> {
     let odd = |error: ListError| Event::Lost(error.side(), error.to_string());
@@ -372,7 +372,7 @@ async fn answer(
         Want::Lists { from, to } => {
             let page = |peer, from: Option<u32>| async move {
                 match from {
-                    Some(from) => Peer::guids(peer, from, to).await.map(Some),
+                    Some(from) => Participant::guids(peer, from, to).await.map(Some),
                     None => Ok(None),
                 }
             };
@@ -389,11 +389,4 @@ async fn answer(
             Ok(())
         }
     }
-}
-
-/// The pause before attempt number `attempt` (1 is the first), with up to half of it as jitter.
-pub(super) fn backoff(first: Duration, attempt: u32, longest: Duration) -> Duration {
-    let doubled = first.saturating_mul(1 << attempt.saturating_sub(1).min(16));
-    let pause = doubled.min(longest);
-    pause.mul_f64(1.0 + fastrand::f64() / 2.0)
 }

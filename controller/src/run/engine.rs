@@ -1,4 +1,4 @@
-//! The run itself: greet, recover, resume or begin, list, work in passes, sum up.
+//! The run itself: look at the hosts, recover, resume or begin, list, work in passes, sum up.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,24 +6,22 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::asked::Asked;
 use super::begin::{Retry, Start, fill, take_up_again};
-use super::bound::Sides;
 use super::context::{Parts, Shared, now_ms};
-use super::drive::backoff;
 use super::pass::one_pass;
-use super::preflight::{SAMPLE, Weight, Work, preflight};
 use super::queue::Scope;
 use super::recover::{settle_open, settle_waiting, wait_for_mounts};
-use super::rehash::check_hosts;
-use super::sample::sample;
-use super::settings::{RunError, SERVERS_BEFORE_2_3_10, Stop};
-use super::sources::Source;
+use super::selection::Selection;
 use super::summary::Summary;
 use super::token::Token;
 use crate::control::Control;
+use crate::error::RunError;
+use crate::hosts::{Sides, backoff, check_rehash};
 use crate::journal::RunId;
-use crate::listing::Beside;
+use crate::stop::Stop;
+use crate::survey::{
+    Excluded, SAMPLE, SERVERS_BEFORE_2_3_10, Source, Weight, Work, preflight, sample,
+};
 
 /// Longest pause between two passes.
 const PASS_PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -60,8 +58,8 @@ async fn begin_and_work(
     begun: Instant,
 ) -> Result<Summary, RunError> {
     let parts = &shared.parts;
-    let asked = Asked::read(parts, sources).await?;
-    let start = Start::of(parts, ids, &asked)?;
+    let selection = Selection::read(parts, sources).await?;
+    let start = Start::of(parts, ids, &selection)?;
     let recovered = settle_open(shared).await?;
     if parts.settings.is_too_new_for_2_3_9() {
         parts.observer.warn(SERVERS_BEFORE_2_3_10);
@@ -69,9 +67,9 @@ async fn begin_and_work(
     let (run, beside) = if start.is_listed() {
         look(parts, Work::default()).await?;
         // What the master walked once need not be walked again.
-        (start.begin(parts, sources)?, Beside::default())
+        (start.begin(parts, sources)?, Excluded::default())
     } else {
-        let spool = asked.mailboxes(parts, sources).await?;
+        let spool = selection.mailboxes(parts, sources).await?;
         look(parts, Work::of(&spool, SAMPLE)?).await?;
         let run = start.begin(parts, sources)?;
         fill(parts, run, &spool)?;
@@ -95,7 +93,7 @@ async fn begin_and_work(
 /// # Errors
 /// Every mailbox would be refused.
 pub(super) async fn look(parts: &Parts, work: Work) -> Result<(), RunError> {
-    check_hosts(&parts.connect, parts.settings.rehash).await?;
+    check_rehash(&parts.connect, parts.settings.rehash).await?;
     let found = preflight(&parts.connect, work).await?;
     if parts.settings.servers_stopped {
         found.check_stopped()?;
@@ -145,14 +143,14 @@ async fn work_again(
     look(&shared.parts, Work::default()).await?;
     let scope = take_up_again(&shared.parts, run, what)?;
     work(shared, run, &scope).await?;
-    sum_up(shared, run, begun, Beside::default(), recovered.settled)
+    sum_up(shared, run, begun, Excluded::default(), recovered.settled)
 }
 
 pub(super) fn sum_up(
     shared: &Shared,
     run: RunId,
     begun: Instant,
-    beside: Beside,
+    beside: Excluded,
     recovered: u64,
 ) -> Result<Summary, RunError> {
     let parts = &shared.parts;
@@ -163,9 +161,9 @@ pub(super) fn sum_up(
         beside,
         recovered,
     )?;
-    summary.away = shared.away.lost();
+    summary.away = shared.outages.lost();
     summary.stopped = shared.breaker.tripped();
-    summary.warnings = shared.ear.told();
+    summary.warnings = shared.warnings.warnings();
     // A run with a decision that waits for its partition is taken up by the same command.
     if summary.pending == 0 && summary.waiting == 0 && parts.stop.level() == Stop::No {
         parts.journal.finish_run(run, now_ms())?;
@@ -188,18 +186,24 @@ pub(super) async fn work(shared: &Arc<Shared>, run: RunId, scope: &Scope) -> Res
     parts.observer.begins(totals.mailboxes, totals.done());
     // Ends with this function at the latest.
     let mut sampling = JoinSet::new();
-    sampling.spawn(sample(Arc::clone(shared), run, totals));
+    sampling.spawn(sample(
+        Arc::clone(&parts.connect),
+        Arc::clone(&parts.journal),
+        Arc::clone(control),
+        run,
+        totals,
+    ));
     let passes = parts.settings.passes.max(1);
     let (mut pass, mut news) = (1, false);
     loop {
-        // Asked for before the pass: what comes back in its course may have been passed over.
-        if std::mem::take(&mut news) | shared.away.take_news() {
+        // Selection for before the pass: what comes back in its course may have been passed over.
+        if std::mem::take(&mut news) | shared.outages.take_news() {
             settle_waiting(shared).await?;
         }
         let again = one_pass(shared, run, scope.clone(), pass >= passes).await?;
         parts.journal.flush()?;
         if parts.stop.level() != Stop::No
-            || shared.away.lost().is_some()
+            || shared.outages.lost().is_some()
             || shared.breaker.tripped().is_some()
         {
             return Ok(());
@@ -218,7 +222,7 @@ pub(super) async fn work(shared: &Arc<Shared>, run: RunId, scope: &Scope) -> Res
             }
             control.holds(None);
             pass += 1;
-        } else if shared.away.take_news() || wait_for_mounts(shared).await {
+        } else if shared.outages.take_news() || wait_for_mounts(shared).await {
             (pass, news) = (1, true);
         } else {
             return Ok(());

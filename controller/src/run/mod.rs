@@ -15,7 +15,7 @@
 //! * Every wait has a bound.
 //! * A run in which too much fails stops by itself, and can be gone on with (see `breaker`).
 //! * A host that is away, or a partition that is not mounted, fails no mailbox: they wait for it,
-//!   for `host_wait` at most (see `away`).
+//!   for `host_wait` at most (see `hosts::outages`).
 //! * [`Stop::Finish`] lets the transactions under way end; [`Stop::Now`] rolls back those that
 //!   are not decided.
 //!
@@ -25,60 +25,46 @@
 //! an undecided transaction is rolled back when its connection closes.
 
 mod alert;
-mod asked;
 mod attempt;
-mod away;
 mod begin;
-mod bound;
 mod breaker;
-mod connect;
+mod capacity;
 mod context;
 mod drive;
 mod engine;
-mod find;
-mod gone;
-mod greet;
-mod heard;
-mod observe;
+mod liveness;
+mod locate;
+mod participant;
 mod pass;
-mod peer;
-mod preflight;
-mod question;
 mod queue;
 mod recover;
 mod rehash;
 mod rollback;
-mod room;
-mod sample;
+mod selection;
 mod settings;
-mod sources;
-mod spool;
 mod summary;
-mod survey;
 mod token;
+mod warnings;
 
 #[cfg(test)]
 mod tests;
 
 pub use alert::Alerts;
 pub use begin::Retry;
-pub use bound::Bound;
 pub use breaker::MaxFailures;
-pub use connect::{BoxFuture, Connect, Slotds};
 pub use context::Parts;
 pub use engine::{retry, run, run_controlled};
-
-pub use observe::{Finished, Observer, Silent};
-pub use preflight::{HostLook, Preflight, Trouble, Weight};
-pub use question::{Question, Said};
 pub use recover::{Recovered, recover};
 pub use rollback::{
     Undo, Undone, names_of_runs, rollback, rollback_each, run_to_undo, runs_since, standing_before,
 };
-pub use settings::{
-    OtherRun, RunError, SERVERS_BEFORE_2_3_10, Settings, Stop, StopHandle, StopSignal, stop_pair,
-};
-pub use sources::Source;
+pub use settings::Settings;
 pub(crate) use summary::Histogram;
 pub use summary::{LockMs, Summary};
-pub use survey::{Answered, Asking, list, survey, survey_and_look, survey_rows};
+
+// What whoever starts a run needs beside it.
+pub use crate::error::{OtherRun, RunError};
+pub use crate::hosts::{BoxFuture, Connect, Slotds};
+pub use crate::observer::{Finished, Observer, Silent};
+pub use crate::stop::{Stop, StopHandle, StopSignal, stop_pair};
+pub use crate::survey::Source;

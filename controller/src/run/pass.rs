@@ -11,9 +11,10 @@ use super::attempt::{After, Done, attempt, pair};
 use super::context::Shared;
 use super::drive::Pair;
 use super::queue::{Can, Next, Queue, Scope, Ticket};
-use super::settings::{RunError, Stop};
 use super::summary::open_names;
+use crate::error::RunError;
 use crate::journal::{Job, RunId};
+use crate::stop::Stop;
 
 /// A pass.
 struct Pass<'a> {
@@ -63,7 +64,7 @@ pub(super) async fn one_pass(
 impl Pass<'_> {
     async fn run(&mut self) {
         let mut turned = self.shared.control.subscribe();
-        let mut away = self.shared.away.subscribe();
+        let mut away = self.shared.outages.subscribe();
         let mut stop = self.shared.parts.stop.clone();
         loop {
             turned.mark_unchanged();
@@ -74,7 +75,7 @@ impl Pass<'_> {
             }
             let mut over = self.first_error.is_some()
                 || stop.level() != Stop::No
-                || self.shared.away.lost().is_some()
+                || self.shared.outages.lost().is_some()
                 || self.shared.breaker.tripped().is_some();
             if !over {
                 self.begin();
@@ -113,11 +114,11 @@ impl Pass<'_> {
     fn begin(&mut self) {
         let shared = self.shared;
         let each = shared.control.limits().parallel_partition;
-        while shared.control.room() > 0 && !shared.away.holds() {
+        while shared.control.room() > 0 && !shared.outages.holds() {
             let busy = &self.busy;
             let can = |job: &Job| {
                 let under_way = busy.get(&job.partition).copied().unwrap_or(0);
-                if shared.away.is_parked(job) {
+                if shared.outages.is_parked(job) {
                     Can::Skip
                 } else if each.is_some_and(|most| under_way >= most) {
                     Can::Later
@@ -181,13 +182,15 @@ impl Pass<'_> {
 
     /// Names what the run waits for.
     fn tell(&self) {
-        let Shared { control, away, .. } = self.shared.as_ref();
-        control.holds(away.reason().or_else(|| {
+        let Shared {
+            control, outages, ..
+        } = self.shared.as_ref();
+        control.holds(outages.reason().or_else(|| {
             let ratio = control.limits().nice_ratio;
             (self.tasks.is_empty() && !self.rests.is_empty())
                 .then(|| format!("resting {ratio} times as long as it worked (nice-ratio)"))
         }));
-        control.parks(away.parked());
+        control.parks(outages.parked());
     }
 }
 

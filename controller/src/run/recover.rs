@@ -5,15 +5,16 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::attempt::{conclude, pair};
-use super::bound::Sides;
 use super::context::{Parts, Shared, now_ms};
 use super::drive::{End, Surroundings, drive};
-use super::peer::{Asks, Target};
-use super::settings::{RunError, Stop};
+use super::participant::{Asks, Target};
 use super::summary::count_open;
 use super::token::Token;
 use crate::control::Control;
+use crate::error::RunError;
+use crate::hosts::Sides;
 use crate::journal::{Ended, Job, MailboxId, OpenTransaction};
+use crate::stop::Stop;
 use crate::two_phase::{Coordinator, Failure, Outcome};
 
 /// What became of the open transactions.
@@ -74,7 +75,7 @@ pub(super) async fn settle_open(shared: &Arc<Shared>) -> Result<Recovered, RunEr
 /// As [`settle_open`].
 pub(super) async fn settle_waiting(shared: &Arc<Shared>) -> Result<Recovered, RunError> {
     settle_those(shared, |open| {
-        open.row.waits() && shared.away.is_mounted(open.row.partition.as_deref())
+        open.row.waits() && shared.outages.is_mounted(open.row.partition.as_deref())
     })
     .await
 }
@@ -160,7 +161,7 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> Fate {
     let around = Surroundings {
         journal: &parts.journal,
         settings: &parts.settings,
-        away: &shared.away,
+        away: &shared.outages,
         stop: parts.stop.clone(),
     };
     let started_ms = now_ms();
@@ -171,7 +172,7 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> Fate {
             .raise(
                 name.as_str(),
                 failure,
-                &shared.told,
+                &shared.alerted,
                 parts.observer.as_ref(),
             )
             .await;
@@ -182,7 +183,7 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> Fate {
         End::Came(Outcome::RolledBack(failure)) => (Ended::RolledBack, Some(failure)),
         End::Came(Outcome::InDoubt(failure)) => (Ended::InDoubt, Some(failure)),
         End::Waits(side, failure) => {
-            shared.away.park(side, &job, &failure.text);
+            shared.outages.park(side, &job, &failure.text);
             (Ended::Waits, Some(failure))
         }
     };
@@ -204,11 +205,11 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> Fate {
 
 /// Waits until a partition is back, or given up; `false` if there is none to wait for.
 pub(super) async fn wait_for_mounts(shared: &Shared) -> bool {
-    let mut changed = shared.away.subscribe();
+    let mut changed = shared.outages.subscribe();
     let mut stop = shared.parts.stop.clone();
     loop {
-        let parked = shared.away.parked();
-        if shared.away.take_news() {
+        let parked = shared.outages.parked();
+        if shared.outages.take_news() {
             shared.control.holds(None);
             return true;
         }

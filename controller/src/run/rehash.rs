@@ -5,38 +5,10 @@
 //! Nothing was changed, so a crash leaves nothing.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use slotd::protocol::{Rehash, Rehashed};
 
-use super::away::hello;
-use super::connect::Connect;
-use super::settings::RunError;
 use crate::two_phase::{Failure, Outcome, Reason, Side};
-
-/// Looks whether both hosts know `rehash=`, if it is needed.
-///
-/// # Errors
-/// One does not, or does not answer.
-pub(super) async fn check_hosts(
-    connect: &Arc<dyn Connect>,
-    wanted: Option<Rehash>,
-) -> Result<(), RunError> {
-    for side in Side::ALL {
-        if wanted.is_none() || connect.address(side).is_none() {
-            continue;
-        }
-        let greeting = hello(connect, side).await?;
-        if !greeting.rehash {
-            return Err(RunError::Config(format!(
-                "the {side}'s slotd, of release {}, does not know --rehash: use the same release on all hosts; nothing was \
-                 begun",
-                greeting.version
-            )));
-        }
-    }
-    Ok(())
-}
 
 /// What a transaction that changed nothing comes to, where it was only asked what is wrong.
 pub(super) fn reported(

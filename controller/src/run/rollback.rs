@@ -23,19 +23,19 @@ use std::time::Instant;
 use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
 
-use super::asked::Asked;
 use super::begin::Start;
-use super::bound::Sides;
 use super::context::{Parts, Shared};
 use super::engine::{look, sum_up, work};
-use super::preflight::Work;
 use super::queue::Scope;
 use super::recover::settle_open;
-use super::settings::{RunError, Stop};
+use super::selection::Selection;
 use super::summary::Summary;
 use crate::control::Control;
+use crate::error::RunError;
+use crate::hosts::Sides;
 use crate::journal::RunInfo;
-use crate::listing::Beside;
+use crate::stop::Stop;
+use crate::survey::{Excluded, Work};
 use crate::two_phase::Side;
 
 use runs::all_runs;
@@ -77,11 +77,11 @@ async fn undo(
 ) -> Result<Summary, RunError> {
     let parts = &shared.parts;
     let sources = [super::Source::Names(names.to_vec())];
-    let asked = match names {
-        [] => Asked::all(&parts.settings),
-        _ => Asked::read(parts, &sources).await?,
+    let selection = match names {
+        [] => Selection::all(&parts.settings),
+        _ => Selection::read(parts, &sources).await?,
     };
-    let start = Start::of(parts, ids, &asked)?;
+    let start = Start::of(parts, ids, &selection)?;
     // What the run had decided belongs to what it changed.
     let recovered = settle_open(shared).await?;
     look(parts, Work::default()).await?;
@@ -100,7 +100,7 @@ async fn undo(
         parts.journal.list_complete(run)?;
     }
     work(shared, run, &Scope::All).await?;
-    let mut summary = sum_up(shared, run, begun, Beside::default(), recovered.settled)?;
+    let mut summary = sum_up(shared, run, begun, Excluded::default(), recovered.settled)?;
     summary.left_alone = found.left_alone;
     Ok(summary)
 }

@@ -7,13 +7,11 @@ use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
 use serde::Serialize;
 
-use super::heard::Warnings;
-
+use super::warnings::Warnings;
 use crate::journal::{
-    Filter, Journal, JournalError, MailboxId, OpenTransaction, PAGE, Row, RunId, Totals,
-    for_each_row,
+    Filter, Journal, JournalError, Row, RunId, Totals, for_each_open, for_each_row,
 };
-use crate::listing::{Beside, Odd};
+use crate::survey::{Excluded, Odd};
 
 /// Percentiles of how long locks were held, in milliseconds, both hosts together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -90,30 +88,12 @@ pub(super) fn count_open(journal: &dyn Journal) -> Result<OpenCount, JournalErro
     Ok(count)
 }
 
-/// Visits every open transaction, of whatever run, until one visit fails.
-pub(super) fn for_each_open<E: From<JournalError>>(
-    journal: &dyn Journal,
-    mut visit: impl FnMut(OpenTransaction) -> Result<(), E>,
-) -> Result<(), E> {
-    let mut after = MailboxId(0);
-    loop {
-        let page = journal.open_transactions(after, PAGE)?;
-        let Some(last) = page.last() else {
-            return Ok(());
-        };
-        after = last.row.id;
-        for open in page {
-            visit(open)?;
-        }
-    }
-}
-
 impl Summary {
     pub(super) fn collect(
         journal: &dyn Journal,
         run: RunId,
         elapsed: Duration,
-        beside: Beside,
+        beside: Excluded,
         recovered: u64,
     ) -> Result<Self, JournalError> {
         journal.flush()?;

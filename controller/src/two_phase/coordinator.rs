@@ -1,7 +1,8 @@
 //! The way forward: prepare, lock, upgrade, compare, decide, commit, release.
 
-use super::state::{After, Direction, Open, Phase, Position, Session, SideState};
-use super::state::{gone, refused, unexpected};
+use super::state::{
+    After, Direction, Open, Phase, Position, Session, SideState, gone, refused, unexpected,
+};
 use super::types::{
     Action, Answer, Comparison, Entry, Event, Failure, Outcome, Plan, Reason, Request, Side,
 };

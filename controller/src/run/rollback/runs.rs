@@ -2,7 +2,7 @@
 
 use indexfile::mailbox::MailboxName;
 
-use super::super::settings::RunError;
+use crate::error::RunError;
 use crate::journal::{Changed, Journal, MailboxId, PAGE, RunId, RunInfo, Verb};
 
 /// The run that `rollback` is to undo: by number, or the last one that is no rollback itself, so

@@ -7,9 +7,10 @@ use indexfile::mailbox::MailboxName;
 
 use super::super::begin::Start;
 use super::super::context::Parts;
-use super::super::settings::{RunError, Stop};
-use super::super::sources::Source;
+use crate::error::RunError;
 use crate::journal::{Changed, Changing, Listed, MailboxId, PAGE, RunId, RunInfo, Verb};
+use crate::stop::Stop;
+use crate::survey::Source;
 
 /// The lowest index version that slotd writes.
 const LOWEST: u8 = 6;

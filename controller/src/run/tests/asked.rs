@@ -8,8 +8,11 @@ use indexfile::mailbox::MailboxName;
 
 use super::fake::lock;
 use super::world::{NAMES, Witness, World, names};
+use crate::error::RunError;
 use crate::journal::{Change, Journal, RunId, State, Verb};
-use crate::run::{Retry, RunError, Source, Stop, Summary, retry, rollback, run, stop_pair};
+use crate::run::{Retry, Summary, retry, rollback, run};
+use crate::stop::{Stop, stop_pair};
+use crate::survey::Source;
 use crate::two_phase::Reason;
 
 /// Begins a run and stops it after one mailbox.

@@ -10,7 +10,9 @@ use super::fake::{What, lock};
 use super::world::{NAMES, World, names};
 use crate::control::Control;
 use crate::journal::{Journal, State};
-use crate::run::{Source, Stop, Summary, recover, run_controlled, stop_pair};
+use crate::run::{Summary, recover, run_controlled};
+use crate::stop::{Stop, stop_pair};
+use crate::survey::Source;
 use crate::two_phase::Reason;
 
 fn patient() -> World {

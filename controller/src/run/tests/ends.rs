@@ -10,7 +10,8 @@ use slotd::protocol::Code;
 use super::fake::{What, lock};
 use super::world::{World, names, spec_of};
 use crate::journal::{Change, Filter, Journal, MailboxId, RunId, State};
-use crate::run::{Source, recover, run};
+use crate::run::{recover, run};
+use crate::survey::Source;
 
 #[tokio::test]
 async fn a_commit_without_an_answer_is_settled_within_the_run() {

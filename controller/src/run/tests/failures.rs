@@ -9,7 +9,9 @@ use slotd::protocol::Code;
 use super::fake::{What, lock};
 use super::world::{NAMES, Witness, World, names};
 use crate::journal::State;
-use crate::run::{MaxFailures, Source, Stop, run, run_controlled, stop_pair};
+use crate::run::{MaxFailures, run, run_controlled};
+use crate::stop::{Stop, stop_pair};
+use crate::survey::Source;
 use crate::two_phase::Reason;
 
 /// Lists the master's mailboxes, works on the first, and stops.

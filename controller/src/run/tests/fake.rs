@@ -15,7 +15,7 @@ use slotd::protocol::{
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
-use crate::run::{BoxFuture, Connect};
+use crate::hosts::{BoxFuture, Connect};
 use crate::two_phase::Side;
 
 #[derive(Clone, Debug)]

@@ -8,7 +8,8 @@ use indexfile::exit::Exit;
 use super::fake::lock;
 use super::world::{NAMES, World};
 use crate::control::Control;
-use crate::run::{Source, Summary, list, run_controlled};
+use crate::run::{Summary, run_controlled};
+use crate::survey::{Source, list};
 
 async fn run_with(world: &World, control: &Arc<Control>) -> Summary {
     run_controlled(world.parts(), &[Source::Master], control)

@@ -10,8 +10,11 @@ use slotd::protocol::Code;
 
 use super::fake::{Net, What, id_of, lock};
 use super::world::{NAMES, World, names, spec_of};
+use crate::error::RunError;
+use crate::hosts::Registration;
 use crate::journal::{Change, Journal, Listed, RunId, State, Verb};
-use crate::run::{Bound, Retry, RunError, Source, recover, retry, rollback, run};
+use crate::run::{Retry, recover, retry, rollback, run};
+use crate::survey::Source;
 
 /// A world in which an earlier controller decided to upgrade user.a and died before the first
 /// COMMIT.
@@ -227,7 +230,7 @@ async fn a_coordinator_that_waits_for_hours_says_that_it_is_there() {
     let parts = world.parts();
     let journal = parts.journal.as_ref();
     let observer = parts.observer.as_ref();
-    let bound = Bound::engage(&parts.connect, journal, observer);
+    let bound = Registration::engage(&parts.connect, journal, observer);
     let bound = bound.await.unwrap();
     let said = |side: usize| {
         let host = lock(&world.hosts[side]);

@@ -5,8 +5,8 @@ use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
 use slotd::protocol::{Code, Greeting, HostFacts, MailboxFacts, RootFacts, Status};
 
-use crate::run::preflight::{Sampled, Told};
-use crate::run::{Preflight, Weight};
+use crate::survey::{HostAnswers, Sampled};
+use crate::survey::{Preflight, Weight};
 use crate::two_phase::Reason;
 
 fn root(path: &str, device: u64, trouble: Option<Code>) -> RootFacts {
@@ -19,8 +19,8 @@ fn root(path: &str, device: u64, trouble: Option<Code>) -> RootFacts {
     }
 }
 
-fn host() -> Told {
-    Told {
+fn host() -> HostAnswers {
+    HostAnswers {
         greeting: Greeting {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             served: "2.3".to_owned(),
@@ -80,7 +80,7 @@ fn five() -> Vec<Sampled> {
     (1..=5).map(same).collect()
 }
 
-fn judge(told: [Told; 2], sample: &[Sampled]) -> Preflight {
+fn judge(told: [HostAnswers; 2], sample: &[Sampled]) -> Preflight {
     Preflight::judge(&told.map(Some), sample, 5)
 }
 

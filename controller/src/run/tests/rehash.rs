@@ -7,8 +7,10 @@ use slotd::protocol::{Code, Rehash};
 
 use super::fake::{What, lock};
 use super::world::{NAMES, World, names, spec_of};
+use crate::error::RunError;
 use crate::journal::{Change, Journal, Listed, State};
-use crate::run::{Retry, RunError, Source, recover, retry, run};
+use crate::run::{Retry, recover, retry, run};
+use crate::survey::Source;
 use crate::two_phase::Reason;
 
 /// All is at version 10, and one GUID of user.a is wrong on both hosts, one of user.b on the

@@ -8,8 +8,11 @@ use slotd::protocol::Code;
 
 use super::fake::{What, lock};
 use super::world::{NAMES, World, names};
+use crate::error::RunError;
 use crate::journal::State;
-use crate::run::{Retry, RunError, Source, Stop, Summary, retry, run, stop_pair};
+use crate::run::{Retry, Summary, retry, run};
+use crate::stop::{Stop, stop_pair};
+use crate::survey::Source;
 use crate::two_phase::Reason;
 
 #[tokio::test]

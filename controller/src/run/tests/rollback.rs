@@ -8,11 +8,14 @@ use slotd::protocol::Code;
 
 use super::fake::{What, lock};
 use super::world::{NAMES, Witness, World, names};
+use crate::error::RunError;
 use crate::journal::{Change, Journal, RunId, Verb};
 use crate::run::{
-    Parts, RunError, Source, Stop, StopSignal, Summary, Undone, names_of_runs, recover, rollback,
-    rollback_each, run_to_undo, runs_since, standing_before, stop_pair,
+    Parts, Summary, Undone, names_of_runs, recover, rollback, rollback_each, run_to_undo,
+    runs_since, standing_before,
 };
+use crate::stop::{Stop, StopSignal, stop_pair};
+use crate::survey::Source;
 use crate::two_phase::{Reason, Side};
 
 fn parse(names: &[&str]) -> Vec<MailboxName> {

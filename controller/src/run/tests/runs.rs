@@ -10,7 +10,8 @@ use std::time::Duration;
 use super::fake::{Net, What, lock};
 use super::world::{NAMES, World, names};
 use crate::journal::Journal;
-use crate::run::{Source, run};
+use crate::run::run;
+use crate::survey::Source;
 use crate::two_phase::Reason;
 
 #[tokio::test]

@@ -7,7 +7,9 @@ use indexfile::exit::Exit;
 
 use super::fake::{What, lock};
 use super::world::{Witness, World, names};
-use crate::run::{Source, Stop, run, run_controlled, stop_pair};
+use crate::run::{run, run_controlled};
+use crate::stop::{Stop, stop_pair};
+use crate::survey::Source;
 use crate::two_phase::Reason;
 
 #[tokio::test]

@@ -9,9 +9,10 @@ use super::fake::{Fault, Net, Shared, What, host, lock};
 use crate::control::{Control, Limits};
 use crate::journal::memory::MemoryJournal;
 use crate::journal::{Change, Durability, Journal};
-use crate::run::{
-    Alerts, Finished, Observer, Parts, Settings, Source, Stop, StopHandle, Summary, run, stop_pair,
-};
+use crate::observer::{Finished, Observer};
+use crate::run::{Alerts, Parts, Settings, Summary, run};
+use crate::stop::{Stop, StopHandle, stop_pair};
+use crate::survey::Source;
 
 pub const NAMES: [&str; 5] = [
     "user.a",

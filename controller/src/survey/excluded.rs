@@ -7,14 +7,14 @@ use indexfile::mailbox::MailboxName;
 use serde::Serialize;
 use slotd::protocol::Listed;
 
-pub use indexfile::mailbox::list::{Item, ListError, Reader, Skip, Skipped};
+pub use indexfile::mailbox::list::{Item, Reader, Skip, Skipped};
 
 /// How many of what is odd are kept by name.
 const NAMED: usize = 20;
 
 /// What a list had beside the mailboxes that are worked on. Memory is flat.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Beside {
+pub struct Excluded {
     /// Entries without a mailbox on this host, by reason.
     pub skipped: Skipped,
     /// Directories that may be mailboxes and that the master's slotd does not list.
@@ -34,7 +34,7 @@ pub struct Odd {
     pub first: Vec<String>,
 }
 
-impl Beside {
+impl Excluded {
     /// Adds another one.
     pub fn add(&mut self, more: &Self) {
         for (why, n) in &more.skipped {

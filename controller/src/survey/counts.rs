@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use slotd::protocol::{FieldError, Fields};
 
-use crate::run::Answered;
+use super::ask::Answered;
 use crate::two_phase::{Reason, Side};
 
 /// A kind of trouble: how often, and where for example.
@@ -100,7 +100,7 @@ pub(crate) fn each_host<H: Default, T>(
 }
 
 /// Two hosts beside each other: each with its index version and its number of records.
-pub(crate) fn beside(master: (u32, u64), replica: (u32, u64)) -> String {
+pub(crate) fn side_by_side(master: (u32, u64), replica: (u32, u64)) -> String {
     format!(
         "master: version {}, {} records; replica: version {}, {} records",
         master.0, master.1, replica.0, replica.1

@@ -1,16 +1,15 @@
 //! The questions to what is away: is it back?
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use slotd::protocol::{Code, Command, Greeting, Named, PROTOCOL_VERSION, Reply};
+use slotd::protocol::{Code, Command, Named, Reply};
 use tokio::time::Instant;
 
-use super::super::connect::Connect;
-use super::super::drive::backoff;
-use super::super::peer::{Peer, local};
-use super::super::settings::RunError;
+use super::super::connect::backoff;
+use super::super::link::Link;
+use super::super::probe::hello;
 use super::{Host, Inner, Key, Mount, Since, name_of};
+use crate::error::RunError;
 use crate::journal::Job;
 use crate::two_phase::Side;
 
@@ -47,7 +46,7 @@ impl Inner {
                 Ok(()) | Err(None) => {
                     let before =
                         std::mem::replace(&mut self.table().hosts[side.index()], Host::There);
-                    if let Host::Away(since) = before {
+                    if let Host::Down(since) = before {
                         let seconds = since.at.elapsed().as_secs();
                         self.observer.say(&format!(
                             "the {side} is back after {seconds} s; the run goes on"
@@ -60,7 +59,7 @@ impl Inner {
             }
             if n == 0 {
                 let seconds = self.host_wait().as_secs();
-                self.table().hosts[side.index()] = Host::Away(Since::now(&why));
+                self.table().hosts[side.index()] = Host::Down(Since::now(&why));
                 self.observer.say(&format!(
                     "the {side} is away: {why}; nothing new begins, and it is asked again for {seconds} s (--host-wait)"
                 ));
@@ -73,7 +72,7 @@ impl Inner {
         }
         let mut table = self.table();
         let host = &mut table.hosts[side.index()];
-        if let Host::Away(since) = host {
+        if let Host::Down(since) = host {
             *host = Host::Lost(since.clone());
         }
         drop(table);
@@ -141,62 +140,11 @@ impl Inner {
             mailbox: job.name.clone(),
             partition: job.partition.clone().filter(|_| *side == Side::Master),
         };
-        let mut peer = Peer::new(*side, Arc::clone(&self.connect));
+        let mut peer = Link::new(*side, &self.connect);
         match peer.call(&Command::Status(of)).await {
             Ok(Reply::Ok(_)) => true,
             Ok(Reply::No { code, .. }) => !matches!(code, Code::Unmounted | Code::Draining),
             Ok(Reply::Bad(_)) | Err(_) => false,
         }
     }
-}
-
-/// What one side's slotd says of itself.
-///
-/// # Errors
-/// It does not answer, or speaks another version of the protocol.
-pub(in crate::run) async fn hello(
-    connect: &Arc<dyn Connect>,
-    side: Side,
-) -> Result<Greeting, RunError> {
-    let unavailable = |text: String| RunError::Unavailable {
-        side: side.as_str(),
-        text,
-    };
-    let mut peer = Peer::new(side, Arc::clone(connect));
-    let reply = peer.call(&Command::Hello).await;
-    let reply = reply.map_err(|error| {
-        if error.is_local() {
-            RunError::Local(local(&error))
-        } else {
-            unavailable(error.to_string())
-        }
-    })?;
-    let fields = match reply {
-        Reply::Ok(fields) => fields,
-        Reply::No {
-            code: Code::Full,
-            text,
-        } => {
-            return Err(RunError::Full {
-                side: side.as_str(),
-                text,
-            });
-        }
-        other => {
-            let line = other.to_line();
-            return Err(unavailable(format!(
-                "HELLO was answered with {}",
-                line.trim_end()
-            )));
-        }
-    };
-    let greeting =
-        Greeting::from_fields(&fields).map_err(|error| unavailable(error.to_string()))?;
-    if greeting.protocol != PROTOCOL_VERSION {
-        return Err(RunError::Config(format!(
-            "the {side}'s slotd speaks version {} of the protocol and this controller version {PROTOCOL_VERSION}",
-            greeting.protocol
-        )));
-    }
-    Ok(greeting)
 }

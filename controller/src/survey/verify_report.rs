@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use slotd::protocol::{FieldError, Fields};
 
-use crate::count::{Count, Refused, beside, each_host, is_unknown, note_findings, versions};
-use crate::run::Answered;
+use super::ask::Answered;
+use super::counts::{Count, Refused, each_host, is_unknown, note_findings, side_by_side, versions};
 
 /// From this version on records have GUIDs, which should be SHA-1s.
 const GUID_VERSION: u32 = 10;
@@ -44,7 +44,7 @@ const WRONG_GUID: &str = "guid";
 
 /// Both.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Audit {
+pub struct VerifyReport {
     /// Mailboxes asked about.
     pub mailboxes: u64,
     /// Names that the master does not know.
@@ -100,7 +100,7 @@ impl Verified {
     }
 }
 
-impl Audit {
+impl VerifyReport {
     /// Adds what the hosts said about a mailbox.
     pub fn answered(&mut self, answered: &Answered) {
         self.mailboxes += 1;
@@ -115,7 +115,7 @@ impl Audit {
         );
         if let [Some(master), Some(replica)] = &both {
             let of = |v: &Verified| (v.index, u64::from(v.messages));
-            let text = beside(of(master), of(replica));
+            let text = side_by_side(of(master), of(replica));
             if master.uniqueid != replica.uniqueid {
                 let ids = format!("{} and {}", master.uniqueid, replica.uniqueid);
                 self.unlike_uniqueid.note(name, &ids);
@@ -270,8 +270,8 @@ mod tests {
             .with("digest", digest)
     }
 
-    fn audit(pairs: &[(Fields, Fields)]) -> Audit {
-        let mut audit = Audit::default();
+    fn audit(pairs: &[(Fields, Fields)]) -> VerifyReport {
+        let mut audit = VerifyReport::default();
         for (master, replica) in pairs {
             let of = Listed {
                 name: MailboxName::parse("user.a").unwrap(),
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_mailbox_that_cannot_be_looked_at_is_a_fault() {
-        let mut found = Audit::default();
+        let mut found = VerifyReport::default();
         let of = Listed {
             name: MailboxName::parse("user.a").unwrap(),
             partition: None,

@@ -5,28 +5,25 @@
 //! partitions, wherever they were written down. Options that change what is done to a mailbox
 //! belong to it ([`Settings::part_of_the_run`]).
 
-use std::fmt::Write as _;
-
 use super::context::Parts;
-use super::settings::{RunError, Settings};
-use super::sources::Source;
-use super::spool::Spool;
-use crate::listing::Beside;
+use super::settings::Settings;
+use crate::error::RunError;
+use crate::survey::{Source, Spool};
 
 /// The selection of everything that the master has, or that a rollback undoes.
 const ALL: &str = "all";
 
 /// What was asked for.
-pub(super) struct Asked {
+pub(super) struct Selection {
     /// As the journal keeps it, to be compared.
-    pub(super) selection: String,
+    pub(super) text: String,
     /// As it was given, for a person.
     pub(super) words: String,
     /// Its mailboxes, if they could be read without asking the master.
     spool: Option<Spool>,
 }
 
-impl Asked {
+impl Selection {
     /// Reads what there is to read: names and lists.
     ///
     /// # Errors
@@ -44,14 +41,14 @@ impl Asked {
                 None,
             )
         } else {
-            let spool = read(parts, sources).await?;
+            let spool = Spool::whole(sources, &parts.connect, &parts.stop).await?;
             (
                 format!("{} {}", spool.count(), spool.digest()?),
                 Some(spool),
             )
         };
         Ok(Self {
-            selection: with(what, &options),
+            text: with(what, &options),
             words: words.join(" "),
             spool,
         })
@@ -61,7 +58,7 @@ impl Asked {
     pub(super) fn all(settings: &Settings) -> Self {
         let options = settings.part_of_the_run();
         Self {
-            selection: with(ALL.to_owned(), &options),
+            text: with(ALL.to_owned(), &options),
             words: options.join(" "),
             spool: None,
         }
@@ -78,17 +75,9 @@ impl Asked {
     ) -> Result<Spool, RunError> {
         match self.spool {
             Some(spool) => Ok(spool),
-            None => read(parts, sources).await,
+            None => Spool::whole(sources, &parts.connect, &parts.stop).await,
         }
     }
-}
-
-async fn read(parts: &Parts, sources: &[Source]) -> Result<Spool, RunError> {
-    let spool = Spool::read(sources.to_vec(), &parts.connect, &parts.stop).await?;
-    if spool.count() == 0 {
-        return Err(nothing(sources, &spool.beside));
-    }
-    Ok(spool)
 }
 
 fn with(what: String, options: &[String]) -> String {
@@ -96,35 +85,4 @@ fn with(what: String, options: &[String]) -> String {
         .chain(options.iter().cloned())
         .collect::<Vec<_>>()
         .join(" ")
-}
-
-/// That there is nothing to do is never what somebody wanted.
-pub(super) fn nothing(sources: &[Source], beside: &Beside) -> RunError {
-    let mut text = "nothing to do: ".to_owned();
-    // Writing to a String cannot fail.
-    let _ = if let Some(list) = sources.iter().find_map(Source::list) {
-        let skipped: u64 = beside.skipped.values().sum();
-        if let Some(bad) = beside.bad.first.first() {
-            write!(
-                text,
-                "{list} has no mailbox, but {} bad entries: {bad}",
-                beside.bad.count
-            )
-        } else if skipped == 0 {
-            write!(text, "{list} has no mailbox")
-        } else {
-            let each = beside.skipped.iter().map(|(why, n)| format!("{n} {why}"));
-            let each = each.collect::<Vec<String>>().join(", ");
-            write!(text, "of {list} every entry was skipped ({each})")
-        }
-    } else {
-        write!(text, "the master has no mailbox")
-    };
-    if let Some(partition) = sources.iter().find_map(Source::partition) {
-        let _ = write!(text, " on partition {partition}");
-    }
-    if sources.iter().any(Source::is_walk) {
-        text.push_str("; is its imapd.conf the right one, and everything mounted?");
-    }
-    RunError::Empty(text)
 }

@@ -9,15 +9,15 @@ use indexfile::mailbox::MailboxName;
 use slotd::protocol::{Command, ListRange, Listed as Page, Reply};
 use tokio::sync::mpsc;
 
-use super::connect::Connect;
-use super::peer::Peer;
-use super::settings::{RunError, Stop, StopSignal};
+use super::excluded::{Excluded, Item, Odd, Reader, Skip, Skipped};
+use crate::error::RunError;
+use crate::hosts::{Connect, Link};
 use crate::journal::Listed;
-use crate::listing::{Beside, Item, Odd, Reader, Skip, Skipped};
+use crate::stop::{Stop, StopSignal};
 use crate::two_phase::Side;
 
 /// Mailboxes in a batch: what one journal transaction takes.
-pub(super) const BATCH: usize = 2000;
+pub(crate) const BATCH: usize = 2000;
 /// Batches that may wait.
 const AHEAD: usize = 4;
 
@@ -98,7 +98,7 @@ fn quoted(word: &str) -> String {
 pub(crate) enum Batch {
     Listed(Vec<Listed>),
     /// What is not worked on.
-    Beside(Beside),
+    Excluded(Excluded),
 }
 
 pub(crate) type Batches = mpsc::Receiver<Result<Batch, RunError>>;
@@ -198,12 +198,12 @@ async fn read(
                 }
             }
         }
-        let beside = Beside {
+        let beside = Excluded {
             skipped,
             bad,
-            ..Beside::default()
+            ..Excluded::default()
         };
-        for last in [Batch::Listed(batch), Batch::Beside(beside)] {
+        for last in [Batch::Listed(batch), Batch::Excluded(beside)] {
             if out.blocking_send(Ok(last)).is_err() {
                 break;
             }
@@ -222,7 +222,7 @@ async fn walk(connect: &Arc<dyn Connect>, stop: &StopSignal, out: &Out) -> Resul
         side: "master",
         text,
     };
-    let mut master = Peer::new(Side::Master, Arc::clone(connect));
+    let mut master = Link::new(Side::Master, connect);
     let mut range = ListRange::default();
     while stop.level() == Stop::No {
         let reply = master.call(&Command::List(range.clone())).await;
@@ -233,8 +233,8 @@ async fn walk(connect: &Arc<dyn Connect>, stop: &StopSignal, out: &Out) -> Resul
         };
         let page =
             Page::from_fields(&fields).map_err(|error| unavailable(format!("LIST: {error}")))?;
-        let beside = Beside::of_page(&page);
-        if !beside.is_empty() && out.send(Ok(Batch::Beside(beside))).await.is_err() {
+        let beside = Excluded::of_page(&page);
+        if !beside.is_empty() && out.send(Ok(Batch::Excluded(beside))).await.is_err() {
             break;
         }
         let partition = (!page.partition.is_empty()).then(|| page.partition.clone());

@@ -19,18 +19,19 @@ use indexfile::mailbox::MailboxName;
 use rusqlite::{Connection, params};
 use sha1::{Digest, Sha1};
 
-use super::connect::Connect;
-use super::settings::{RunError, Stop, StopSignal};
+use super::excluded::Excluded;
 use super::sources::{Batch, Source, stream};
+use crate::error::RunError;
+use crate::hosts::Connect;
 use crate::journal::Listed;
-use crate::listing::Beside;
+use crate::stop::{Stop, StopSignal};
 
 /// A list.
 pub(crate) struct Spool {
     db: Connection,
     count: u64,
     /// What the sources had beside mailboxes.
-    pub(crate) beside: Beside,
+    pub(crate) beside: Excluded,
 }
 
 /// A mailbox of it.
@@ -65,7 +66,7 @@ impl Spool {
         Ok(Self {
             db,
             count: 0,
-            beside: Beside::default(),
+            beside: Excluded::default(),
         })
     }
 
@@ -83,13 +84,29 @@ impl Spool {
         while let Some(batch) = batches.recv().await {
             match batch? {
                 Batch::Listed(listed) => spool.add(&listed).map_err(|e| fault(&e))?,
-                Batch::Beside(more) => spool.beside.add(&more),
+                Batch::Excluded(more) => spool.beside.add(&more),
             }
         }
         if stop.level() != Stop::No {
             return Err(RunError::Stopped);
         }
         spool.complete().map_err(|e| fault(&e))?;
+        Ok(spool)
+    }
+
+    /// The same; that it has no mailbox is an error.
+    ///
+    /// # Errors
+    /// As [`Spool::read`], or there is none.
+    pub(crate) async fn whole(
+        sources: &[Source],
+        connect: &Arc<dyn Connect>,
+        stop: &StopSignal,
+    ) -> Result<Self, RunError> {
+        let spool = Self::read(sources.to_vec(), connect, stop).await?;
+        if spool.count == 0 {
+            return Err(nothing(sources, &spool.beside));
+        }
         Ok(spool)
     }
 
@@ -173,6 +190,37 @@ impl Spool {
         let entries = read().map_err(|e| fault(&e))?;
         entries.into_iter().map(Spooled::try_from).collect()
     }
+}
+
+/// That there is nothing to do is never what somebody wanted.
+fn nothing(sources: &[Source], beside: &Excluded) -> RunError {
+    let mut text = "nothing to do: ".to_owned();
+    // Writing to a String cannot fail.
+    let _ = if let Some(list) = sources.iter().find_map(Source::list) {
+        let skipped: u64 = beside.skipped.values().sum();
+        if let Some(bad) = beside.bad.first.first() {
+            write!(
+                text,
+                "{list} has no mailbox, but {} bad entries: {bad}",
+                beside.bad.count
+            )
+        } else if skipped == 0 {
+            write!(text, "{list} has no mailbox")
+        } else {
+            let each = beside.skipped.iter().map(|(why, n)| format!("{n} {why}"));
+            let each = each.collect::<Vec<String>>().join(", ");
+            write!(text, "of {list} every entry was skipped ({each})")
+        }
+    } else {
+        write!(text, "the master has no mailbox")
+    };
+    if let Some(partition) = sources.iter().find_map(Source::partition) {
+        let _ = write!(text, " on partition {partition}");
+    }
+    if sources.iter().any(Source::is_walk) {
+        text.push_str("; is its imapd.conf the right one, and everything mounted?");
+    }
+    RunError::Empty(text)
 }
 
 /// As it lies in the file.

@@ -1,19 +1,17 @@
 //! One side of one transaction: turns a request into a command on its connection, and what
 //! comes back into an event.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use slotd::client::{Client, ClientError};
+use slotd::client::ClientError;
 use slotd::protocol::{
-    Code, Command, Commit, Committed, Confirmed, DigestRange, Digests, Fields, GuidRange, Lock,
-    Named, PartDigest, Prepare, Reply, Standing, Upgrade, Upgraded, UuidSource, Write,
+    Command, Commit, Committed, Confirmed, DigestRange, Digests, Fields, GuidRange, Lock, Named,
+    PartDigest, Prepare, Reply, Standing, Upgrade, Upgraded, UuidSource, Write,
 };
-
 use tokio::time::Instant;
 
-use super::connect::Connect;
 use super::token::Token;
+use crate::hosts::{Link, is_elsewhere, local, reason_of};
 use crate::journal::Job;
 use crate::two_phase::{Answer, Event, ListItem, Reason, Refusal, Request, Side};
 
@@ -28,13 +26,9 @@ pub(super) struct Learned {
     pub(super) lease: Option<Duration>,
 }
 
-/// A side's connection, kept from mailbox to mailbox.
-pub(super) struct Peer {
-    side: Side,
-    connect: Arc<dyn Connect>,
-    client: Option<Client>,
-    /// Whether a command was answered on this connection before this transaction.
-    used: bool,
+/// A side of a transaction, kept from mailbox to mailbox.
+pub(super) struct Participant {
+    link: Link,
 }
 
 /// What a command needs to know beside the request.
@@ -65,7 +59,7 @@ pub(super) struct Asks {
 
 /// What is asked, and of which mailbox.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(super) struct Ask {
     pub(super) request: Request,
     /// It is decided: only the mailbox with this unique id will do, wherever it lies.
     pub(super) decided: bool,
@@ -151,18 +145,13 @@ const PREPARED_LONG_AGO: Duration = Duration::from_millis(100);
 /// So often at most.
 const MORE_ROUNDS: u32 = 3;
 
-impl Peer {
-    pub(super) fn new(side: Side, connect: Arc<dyn Connect>) -> Self {
-        Self {
-            side,
-            connect,
-            client: None,
-            used: false,
-        }
+impl Participant {
+    pub(super) fn new(link: Link) -> Self {
+        Self { link }
     }
 
     /// Sends a request and waits for what comes of it.
-    pub(super) async fn ask(&mut self, target: &Target, asked: &Asked) -> (Event, Learned) {
+    pub(super) async fn ask(&mut self, target: &Target, asked: &Ask) -> (Event, Learned) {
         let request = asked.request;
         if request == Request::Lock && asked.decided {
             let uniqueid = asked.uniqueid.as_deref();
@@ -172,17 +161,17 @@ impl Peer {
     }
 
     pub(super) async fn send(&mut self, target: &Target, request: Request) -> (Event, Learned) {
-        let command = target.command(self.side, request);
+        let command = target.command(self.side(), request);
         let begins = matches!(request, Request::Lock | Request::Prepare { .. });
         let started = Instant::now();
         let mut result = if begins {
-            self.call_again(&command).await
+            self.link.call_again(&command).await
         } else {
-            self.call(&command).await
+            self.link.call(&command).await
         };
         if begins && !target.strict && is_elsewhere(&result) {
-            let command = target.anywhere().command(self.side, request);
-            result = self.call(&command).await;
+            let command = target.anywhere().command(self.side(), request);
+            result = self.link.call(&command).await;
         }
         // What took long is old by now. Bringing it up to date takes less and less, and what is
         // left then is done under the locks.
@@ -194,23 +183,19 @@ impl Peer {
             && rounds > 0
         {
             let started = Instant::now();
-            result = self.call(&command).await;
+            result = self.link.call(&command).await;
             spent = started.elapsed();
             rounds -= 1;
         }
         match result {
-            Ok(Reply::Ok(fields)) => {
-                self.used = true;
-                self.understand(request, &fields)
-            }
+            Ok(Reply::Ok(fields)) => self.understand(request, &fields),
             Ok(Reply::No { code, text }) => {
-                self.used = true;
                 let refusal = Refusal {
                     reason: reason_of(code),
                     text,
                 };
                 (
-                    Event::Reply(self.side, Answer::No(refusal)),
+                    Event::Reply(self.side(), Answer::No(refusal)),
                     Learned::default(),
                 )
             }
@@ -222,7 +207,7 @@ impl Peer {
                     text: local(&error),
                 };
                 (
-                    Event::Reply(self.side, Answer::No(refusal)),
+                    Event::Reply(self.side(), Answer::No(refusal)),
                     Learned::default(),
                 )
             }
@@ -230,16 +215,12 @@ impl Peer {
             Err(ClientError::Refused { code, text }) => {
                 let reason = reason_of(code);
                 let answer = Answer::No(Refusal { reason, text });
-                (Event::Reply(self.side, answer), Learned::default())
+                (Event::Reply(self.side(), answer), Learned::default())
             }
-            Err(error) => {
-                self.client = None;
-                self.used = false;
-                (
-                    Event::Lost(self.side, error.to_string()),
-                    Learned::default(),
-                )
-            }
+            Err(error) => (
+                Event::Lost(self.side(), error.to_string()),
+                Learned::default(),
+            ),
         }
     }
 
@@ -285,11 +266,10 @@ impl Peer {
 
     /// The fields of an `OK`.
     async fn fields(&mut self, command: &Command) -> Result<Fields, Event> {
-        let reply = match self.call(command).await {
+        let reply = match self.link.call(command).await {
             Ok(reply) => reply,
             Err(error) => {
-                self.used = false;
-                return Err(Event::Lost(self.side, error.to_string()));
+                return Err(Event::Lost(self.side(), error.to_string()));
             }
         };
         match reply {
@@ -299,44 +279,18 @@ impl Peer {
                     reason: reason_of(code),
                     text,
                 };
-                Err(Event::Reply(self.side, Answer::No(refusal)))
+                Err(Event::Reply(self.side(), Answer::No(refusal)))
             }
             Reply::Bad(text) => Err(self.nonsense(format!("BAD {text}"))),
         }
     }
 
-    /// Any other command, for an answer that a caller reads by itself.
-    ///
-    /// # Errors
-    /// No connection, or no reply; the next call connects anew.
-    pub(super) async fn call(&mut self, command: &Command) -> Result<Reply, ClientError> {
-        let client = match &mut self.client {
-            Some(client) => client,
-            slot => {
-                self.used = false;
-                slot.insert(self.connect.connect(self.side).await?)
-            }
-        };
-        let result = client.call(command).await;
-        if result.is_err() {
-            self.client = None;
-        }
-        result
+    pub(super) fn side(&self) -> Side {
+        self.link.side()
     }
 
-    /// As [`Peer::call`] for commands that change nothing, or begin something: if the connection
-    /// had been idle and has ended since, as at a restart of the slotd, another one is tried at
-    /// once.
-    ///
-    /// # Errors
-    /// As [`Peer::call`].
-    pub(super) async fn call_again(&mut self, command: &Command) -> Result<Reply, ClientError> {
-        let mut result = self.call(command).await;
-        if self.used && matches!(&result, Err(e) if is_closed(e)) {
-            result = self.call(command).await;
-        }
-        self.used = result.is_ok();
-        result
+    pub(super) async fn call(&mut self, command: &Command) -> Result<Reply, ClientError> {
+        self.link.call(command).await
     }
 
     fn nonsense(&self, text: String) -> Event {
@@ -344,11 +298,7 @@ impl Peer {
             reason: Reason::Protocol,
             text,
         };
-        Event::Reply(self.side, Answer::No(refusal))
-    }
-
-    pub(super) fn side(&self) -> Side {
-        self.side
+        Event::Reply(self.side(), Answer::No(refusal))
     }
 
     pub(super) fn understand(&self, request: Request, fields: &Fields) -> (Event, Learned) {
@@ -386,7 +336,7 @@ impl Peer {
             }
         };
         match answer {
-            Ok(answer) => (Event::Reply(self.side, answer), learned),
+            Ok(answer) => (Event::Reply(self.side(), answer), learned),
             Err(text) => (self.nonsense(text), learned),
         }
     }
@@ -403,49 +353,6 @@ fn locked(fields: &Fields) -> Result<Answer, String> {
 
 fn version(number: u32) -> Result<u8, String> {
     u8::try_from(number).map_err(|_| format!("index version {number} in a reply"))
-}
-
-/// Whether the host has it, and on another partition than it was asked for.
-pub(super) fn is_elsewhere(result: &Result<Reply, ClientError>) -> bool {
-    let code = Code::Elsewhere;
-    matches!(result, Ok(Reply::No { code: c, .. }) if *c == code)
-}
-
-/// A sentence that does not blame the host.
-pub(super) fn local(error: &ClientError) -> String {
-    format!("this controller cannot make another connection: {error}")
-}
-
-fn is_closed(error: &ClientError) -> bool {
-    matches!(
-        error,
-        ClientError::Io { .. } | ClientError::Closed { .. } | ClientError::Broken { .. }
-    )
-}
-
-/// The class of a code.
-pub(super) fn reason_of(code: Code) -> Reason {
-    match code {
-        Code::NoMailbox => Reason::NoMailbox,
-        Code::Locked => Reason::Locked,
-        Code::Unmounted => Reason::Unmounted,
-        Code::Damaged => Reason::Damaged,
-        Code::NoMessage => Reason::NoMessage,
-        Code::Differs => Reason::Differs,
-        Code::NoSpace => Reason::NoSpace,
-        Code::Io => Reason::Io,
-        Code::Denied => Reason::Denied,
-        Code::Draining => Reason::Draining,
-        Code::Full => Reason::Full,
-        Code::Elsewhere => Reason::Elsewhere,
-        Code::TwoPlaces => Reason::TwoPlaces,
-        Code::Unsupported => Reason::Unsupported,
-        Code::Incomplete => Reason::Incomplete,
-        Code::State | Code::TooLate | Code::Expired => Reason::Expired,
-        Code::Served => Reason::Served,
-        Code::Busy => Reason::Busy,
-        _ => Reason::Protocol,
-    }
 }
 
 #[cfg(test)]

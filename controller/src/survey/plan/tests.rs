@@ -5,8 +5,8 @@ use indexfile::Guid;
 use indexfile::mailbox::MailboxName;
 use slotd::protocol::MailboxFacts;
 
+use crate::hosts::Said;
 use crate::journal::Listed;
-use crate::run::Said;
 use crate::two_phase::Reason;
 
 #[allow(clippy::unnecessary_wraps)] // what a host says
@@ -132,9 +132,9 @@ fn a_plan_warns_of_what_is_not_listed() {
         count: 2,
         first: vec!["/a is a symbolic link".to_owned()],
     };
-    plan.beside(Beside {
+    plan.beside(Excluded {
         odd,
-        ..Beside::default()
+        ..Excluded::default()
     });
     let text = plan.to_text();
     for line in [

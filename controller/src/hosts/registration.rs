@@ -22,16 +22,15 @@ use slotd::protocol::{Code, Command};
 use tokio::sync::Mutex;
 
 use super::connect::{BoxFuture, Connect};
-use super::greet::greet;
-use super::observe::Observer;
-use super::settings::RunError;
-use super::summary::for_each_open;
-use crate::journal::{Identity, Journal, MailboxId, OpenTransaction};
+use super::probe::identify_hosts;
+use crate::error::RunError;
+use crate::journal::{Identity, Journal, MailboxId, OpenTransaction, for_each_open};
+use crate::observer::Observer;
 use crate::two_phase::Side;
 
 /// Whether hosts that were given the wrong way round are refused, or found by what they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sides {
+pub(crate) enum Sides {
     AsGiven,
     Found,
 }
@@ -40,7 +39,7 @@ pub(super) enum Sides {
 const STAY: Duration = Duration::from_secs(600);
 
 /// The connections of one coordinator.
-pub struct Bound {
+pub struct Registration {
     inner: Arc<dyn Connect>,
     swapped: bool,
     journal: String,
@@ -50,18 +49,18 @@ pub struct Bound {
     keepers: Mutex<[Option<Client>; 2]>,
 }
 
-impl Bound {
+impl Registration {
     /// Greets the hosts, sees that they are the journal's, and registers.
     ///
     /// # Errors
     /// A host does not answer, is not the journal's, or works for another coordinator.
-    pub(super) async fn begin(
+    pub(crate) async fn begin(
         connect: &Arc<dyn Connect>,
         journal: &dyn Journal,
         observer: &dyn Observer,
         sides: Sides,
     ) -> Result<Arc<Self>, RunError> {
-        let (mut ids, mut capacities) = greet(connect).await?;
+        let (mut ids, mut capacities) = identify_hosts(connect).await?;
         let identity = journal.identity()?;
         let swapped = sides == Sides::Found && changed_places(&identity, &ids);
         if swapped {
@@ -89,7 +88,7 @@ impl Bound {
         Ok(bound)
     }
 
-    /// As a run does, for a command that changes mailboxes and is none: see [`Bound::leave`].
+    /// As a run does, for a command that changes mailboxes and is none: see [`Registration::leave`].
     ///
     /// # Errors
     /// A host does not answer, is not the journal's, or works for another coordinator.
@@ -102,12 +101,12 @@ impl Bound {
     }
 
     /// What the hosts call their stores; empty for a side that the run does not have.
-    pub(super) fn ids(&self) -> [String; 2] {
+    pub(crate) fn ids(&self) -> [String; 2] {
         self.ids.clone()
     }
 
     /// How many connections each slotd serves at once, where it says so.
-    pub(super) fn capacities(&self) -> [Option<u32>; 2] {
+    pub(crate) fn capacities(&self) -> [Option<u32>; 2] {
         self.capacities
     }
 
@@ -184,7 +183,7 @@ impl Bound {
 
 /// Says now and then that this coordinator is still there: a run may be paused for hours, and a slotd takes
 /// one that is silent for an hour for gone. Ends with the registration.
-async fn stay(bound: Weak<Bound>) {
+async fn stay(bound: Weak<Registration>) {
     loop {
         tokio::time::sleep(STAY).await;
         let Some(bound) = bound.upgrade() else { return };
@@ -203,7 +202,7 @@ async fn stay(bound: Weak<Bound>) {
     }
 }
 
-impl Connect for Bound {
+impl Connect for Registration {
     fn connect(&self, side: Side) -> BoxFuture<'_, Result<Client, ClientError>> {
         Box::pin(async move { Ok(self.registered(side).await?.0) })
     }

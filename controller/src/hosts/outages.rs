@@ -8,13 +8,13 @@
 //! * It is asked again with pauses that double, with jitter, for at most `host_wait`.
 //! * A partition that is not mounted parks its own mailboxes, decided ones too; the others go on.
 //!   It is asked for in the same way, with `STATUS` of one of its mailboxes, which takes no lock.
-//! * Every wait is named ([`Away::reason`], [`Away::parked`]) and has a bound.
+//! * Every wait is named ([`Outages::reason`], [`Outages::parked`]) and has a bound.
 //!
 //! # What a crash leaves
 //!
 //! Nothing: what is parked is pending in the journal, or decided.
 
-mod ask;
+mod retry;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,12 +25,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::connect::Connect;
-use super::observe::Observer;
 use crate::control::{Control, local_clock};
 use crate::journal::Job;
+use crate::observer::Observer;
 use crate::two_phase::Side;
-
-pub(super) use ask::hello;
 
 /// How often a partition is believed to be back before its mailboxes' own failures count.
 const TIMES: u32 = 10;
@@ -59,8 +57,8 @@ enum Host {
     There,
     /// A connection failed; it is being asked whether it is there.
     Suspect,
-    Away(Since),
-    /// Away for longer than the run waits.
+    Down(Since),
+    /// Outages for longer than the run waits.
     Lost(Since),
 }
 
@@ -69,9 +67,9 @@ type Key = (Side, Option<String>);
 
 #[derive(Clone, Debug)]
 enum Mount {
-    Away(Since),
+    Down(Since),
     Back,
-    /// Away for longer than the run waits.
+    /// Outages for longer than the run waits.
     Lost,
 }
 
@@ -94,14 +92,14 @@ struct Inner {
 }
 
 /// What is away, shared by everybody who works. The questions end when it is dropped.
-pub(super) struct Away {
+pub(crate) struct Outages {
     inner: Arc<Inner>,
     asking: Mutex<JoinSet<()>>,
 }
 
-impl Away {
+impl Outages {
     /// Everything is there. `ids` are what the hosts called themselves at the start.
-    pub(super) fn new(
+    pub(crate) fn new(
         connect: Arc<dyn Connect>,
         observer: Arc<dyn Observer>,
         control: Arc<Control>,
@@ -122,13 +120,13 @@ impl Away {
     }
 
     /// Tells when something changes.
-    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.inner.changed.subscribe()
     }
 
     /// A connection to this host failed: has it asked whether it is there, unless somebody does
     /// already.
-    pub(super) fn suspect(&self, side: Side, why: &str) {
+    pub(crate) fn suspect(&self, side: Side, why: &str) {
         if self.inner.host_wait().is_zero() {
             return;
         }
@@ -145,15 +143,15 @@ impl Away {
         self.spawn(async move { inner.ask_host(side, why).await });
     }
 
-    /// As [`Away::suspect`], and waits until that is known: whether the host is away.
-    pub(super) async fn look(&self, side: Side, why: &str) -> bool {
+    /// As [`Outages::suspect`], and waits until that is known: whether the host is away.
+    pub(crate) async fn look(&self, side: Side, why: &str) -> bool {
         let mut changed = self.subscribe();
         self.suspect(side, why);
         loop {
             match self.inner.table().hosts[side.index()] {
                 Host::There => return false,
                 Host::Suspect => {}
-                Host::Away(_) | Host::Lost(_) => return true,
+                Host::Down(_) | Host::Lost(_) => return true,
             }
             if changed.changed().await.is_err() {
                 return true;
@@ -162,11 +160,11 @@ impl Away {
     }
 
     /// Ends once no host is away, or one has been for too long.
-    pub(super) fn back(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub(crate) fn back(&self) -> impl Future<Output = ()> + Send + 'static {
         let inner = Arc::clone(&self.inner);
         async move {
             let mut changed = inner.changed.subscribe();
-            let asked = |host: &Host| matches!(host, Host::Suspect | Host::Away(_));
+            let asked = |host: &Host| matches!(host, Host::Suspect | Host::Down(_));
             while inner.table().hosts.iter().any(asked) {
                 if changed.changed().await.is_err() {
                     return;
@@ -176,18 +174,18 @@ impl Away {
     }
 
     /// Whether nothing new may begin.
-    pub(super) fn holds(&self) -> bool {
+    pub(crate) fn holds(&self) -> bool {
         let table = self.inner.table();
         table.hosts.iter().any(|h| !matches!(h, Host::There))
     }
 
     /// Why nothing new may begin, if a host is away.
-    pub(super) fn reason(&self) -> Option<String> {
+    pub(crate) fn reason(&self) -> Option<String> {
         let table = self.inner.table();
         let texts: Vec<String> = Side::ALL
             .into_iter()
             .filter_map(|side| match &table.hosts[side.index()] {
-                Host::Away(s) | Host::Lost(s) => {
+                Host::Down(s) | Host::Lost(s) => {
                     Some(format!("{side} away since {} ({})", s.clock, s.why))
                 }
                 Host::There | Host::Suspect => None,
@@ -197,7 +195,7 @@ impl Away {
     }
 
     /// The host for which the run waited long enough.
-    pub(super) fn lost(&self) -> Option<String> {
+    pub(crate) fn lost(&self) -> Option<String> {
         let hosts = self.inner.table().hosts.clone();
         Side::ALL.into_iter().zip(hosts).find_map(|(side, host)| {
             let Host::Lost(since) = host else { return None };
@@ -210,7 +208,7 @@ impl Away {
 
     /// A host refused this mailbox because its partition is not mounted. Whether it is parked,
     /// rather than failed.
-    pub(super) fn park(&self, side: Side, job: &Job, why: &str) -> bool {
+    pub(crate) fn park(&self, side: Side, job: &Job, why: &str) -> bool {
         if self.inner.host_wait().is_zero() {
             return false;
         }
@@ -219,12 +217,12 @@ impl Away {
             let mut table = self.inner.table();
             let (mount, times) = table.mounts.entry(key.clone()).or_insert((Mount::Back, 0));
             match mount {
-                Mount::Away(_) => return true,
+                Mount::Down(_) => return true,
                 Mount::Lost => return false,
                 Mount::Back if *times >= TIMES => return false,
                 Mount::Back => {
                     *times += 1;
-                    *mount = Mount::Away(Since::now(why));
+                    *mount = Mount::Down(Since::now(why));
                 }
             }
         }
@@ -239,19 +237,19 @@ impl Away {
     }
 
     /// Whether this mailbox's partition is known to be away.
-    pub(super) fn is_parked(&self, job: &Job) -> bool {
+    pub(crate) fn is_parked(&self, job: &Job) -> bool {
         let table = self.inner.table();
         if table.mounts.is_empty() || job.partition.is_none() {
             return false;
         }
         Side::ALL.into_iter().any(|side| {
             let found = table.mounts.get(&(side, job.partition.clone()));
-            matches!(found, Some((Mount::Away(_), _)))
+            matches!(found, Some((Mount::Down(_), _)))
         })
     }
 
     /// Whether nothing is known against this partition: neither away, nor given up.
-    pub(super) fn is_mounted(&self, partition: Option<&str>) -> bool {
+    pub(crate) fn is_mounted(&self, partition: Option<&str>) -> bool {
         let table = self.inner.table();
         Side::ALL.into_iter().all(|side| {
             let found = table.mounts.get(&(side, partition.map(str::to_owned)));
@@ -260,13 +258,13 @@ impl Away {
     }
 
     /// Each partition that is away, in words.
-    pub(super) fn parked(&self) -> Vec<String> {
+    pub(crate) fn parked(&self) -> Vec<String> {
         let table = self.inner.table();
         let mut lines: Vec<String> = table
             .mounts
             .iter()
             .filter_map(|(key, (mount, _))| match mount {
-                Mount::Away(since) => Some(format!(
+                Mount::Down(since) => Some(format!(
                     "{} not mounted since {} ({})",
                     name_of(key),
                     since.clock,
@@ -280,7 +278,7 @@ impl Away {
     }
 
     /// Whether a partition came back, or was given up, since this was last asked.
-    pub(super) fn take_news(&self) -> bool {
+    pub(crate) fn take_news(&self) -> bool {
         std::mem::take(&mut self.inner.table().news)
     }
 

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use slotd::protocol::{Command, Named, Reply};
 
-use super::context::Shared;
-use super::peer::Peer;
-use crate::control::Sampled;
-use crate::journal::{Filter, Job, MailboxId, RunId, State, Totals};
+use crate::control::{Control, Sampled};
+use crate::hosts::{Connect, Link};
+use crate::journal::{Filter, Job, Journal, MailboxId, RunId, State, Totals};
 use crate::two_phase::Side;
 
 /// A run with fewer mailboxes is over before an estimate is worth its work.
@@ -20,25 +19,30 @@ const COUNT: u64 = 200;
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Looks at some of the pending mailboxes and tells the controls; nothing if they are few.
-pub(super) async fn sample(shared: Arc<Shared>, run: RunId, totals: Totals) {
+pub(crate) async fn sample(
+    connect: Arc<dyn Connect>,
+    journal: Arc<dyn Journal>,
+    control: Arc<Control>,
+    run: RunId,
+    totals: Totals,
+) {
     if totals.pending < WORTH {
         return;
     }
-    let mut master = Peer::new(Side::Master, Arc::clone(&shared.parts.connect));
+    let mut master = Link::new(Side::Master, &connect);
     let mut sampled = Vec::new();
-    for job in spread(&shared, run, totals.mailboxes) {
+    for job in spread(journal.as_ref(), run, totals.mailboxes) {
         if let Some(one) = look(&mut master, &job).await {
             sampled.push(one);
         }
         tokio::time::sleep(PAUSE).await;
     }
-    shared.control.expects(totals.pending, sampled);
+    control.expects(totals.pending, sampled);
 }
 
 /// Pending mailboxes at even distances. Ids of one run follow each other, so nothing is counted for
 /// this.
-fn spread(shared: &Shared, run: RunId, mailboxes: u64) -> Vec<Job> {
-    let journal = &shared.parts.journal;
+fn spread(journal: &dyn Journal, run: RunId, mailboxes: u64) -> Vec<Job> {
     let page = |after| {
         let page = journal.page(run, Filter::In(State::Pending), after, 1);
         // Without an estimate the run goes on as well; it will meet the same error by itself.
@@ -57,7 +61,7 @@ fn spread(shared: &Shared, run: RunId, mailboxes: u64) -> Vec<Job> {
     jobs
 }
 
-async fn look(master: &mut Peer, job: &Job) -> Option<Sampled> {
+async fn look(master: &mut Link, job: &Job) -> Option<Sampled> {
     let of = Named {
         mailbox: job.name.clone(),
         partition: job.partition.clone(),
@@ -112,7 +116,8 @@ mod tests {
             replica: None,
             timeouts: Timeouts::default(),
         };
-        let mut master = Peer::new(Side::Master, Arc::new(connect));
+        let connect: Arc<dyn Connect> = Arc::new(connect);
+        let mut master = Link::new(Side::Master, &connect);
         let mut job = Job {
             id: MailboxId(1),
             name,

@@ -5,9 +5,9 @@
 //! * It only looks: no lock, nothing written, no transaction, and a bound to the number of
 //!   mailboxes it asks about.
 //! * What it does not know it does not guess: a slotd of an earlier release says less, and that is
-//!   told.
+//!   answers.
 //! * What would refuse every mailbox refuses the run, before there is one. What would refuse some
-//!   is told.
+//!   is answers.
 //!
 //! # What a crash leaves
 //!
@@ -20,17 +20,20 @@ use indexfile::exit::Exit;
 use serde::Serialize;
 use slotd::protocol::{Code, Command, Greeting, HostFacts, Named, Reply, Status};
 
-use super::away::hello;
-use super::connect::Connect;
-use super::peer::Peer;
-use super::question::{Said, put};
-use super::settings::RunError;
 use super::spool::Spool;
+use crate::error::RunError;
+use crate::hosts::{Connect, Link, Said, ask_about, hello};
 use crate::journal::Listed;
 use crate::two_phase::{Reason, Side};
 
+/// What a person must know before mailboxes get an index of version 10, quiet or not. What slotd
+/// can see does not tell 2.3.9 from 2.3.10: the same files, the same locks.
+pub const SERVERS_BEFORE_2_3_10: &str = "\
+WARNING: Cyrus 2.3.0 to 2.3.9 damage an index of version 10 (flags and GUIDs are overwritten): every server that \
+opens these mailboxes, on both hosts, must be 2.3.10 or later";
+
 /// Mailboxes that a run looks at on both hosts.
-pub(super) const SAMPLE: u64 = 8;
+pub(crate) const SAMPLE: u64 = 8;
 /// So many that are all strange are no coincidence.
 const PROOF: u64 = 5;
 /// With fewer open files slotd serves a handful of connections only.
@@ -95,33 +98,37 @@ pub struct Preflight {
 }
 
 /// One host's answers.
-pub(super) struct Told {
-    pub(super) greeting: Greeting,
+pub(crate) struct HostAnswers {
+    pub(crate) greeting: Greeting,
     /// `None`: it does not know the question.
-    pub(super) facts: Option<HostFacts>,
+    pub(crate) facts: Option<HostFacts>,
 }
 
 /// One mailbox on both hosts; `None` for a host that was not asked, or could not answer just now.
-pub(super) struct Sampled {
-    pub(super) name: String,
-    pub(super) named: bool,
-    pub(super) said: [Option<Result<Status, (Reason, String)>>; 2],
+pub(crate) struct Sampled {
+    pub(crate) name: String,
+    pub(crate) named: bool,
+    pub(crate) said: [Option<Result<Status, (Reason, String)>>; 2],
 }
 
 impl Preflight {
     /// Judges what the hosts said, for work on `mailboxes` mailboxes.
-    pub(super) fn judge(told: &[Option<Told>; 2], sample: &[Sampled], mailboxes: u64) -> Self {
+    pub(crate) fn judge(
+        answers: &[Option<HostAnswers>; 2],
+        sample: &[Sampled],
+        mailboxes: u64,
+    ) -> Self {
         let mut found = Self {
             sampled: sample.len() as u64,
             ..Self::default()
         };
         for side in Side::ALL {
-            if let Some(told) = &told[side.index()] {
-                found.host(side, told, sample, mailboxes);
+            if let Some(answers) = &answers[side.index()] {
+                found.host(side, answers, sample, mailboxes);
             }
         }
         found.names(sample);
-        if told.iter().all(Option::is_some) {
+        if answers.iter().all(Option::is_some) {
             found.compare(sample);
         }
         found
@@ -136,8 +143,8 @@ impl Preflight {
         });
     }
 
-    fn host(&mut self, side: Side, told: &Told, sample: &[Sampled], mailboxes: u64) {
-        let greeting = &told.greeting;
+    fn host(&mut self, side: Side, answers: &HostAnswers, sample: &[Sampled], mailboxes: u64) {
+        let greeting = &answers.greeting;
         let known = |s: &Sampled| match &s.said[side.index()] {
             Some(Ok(status)) => Some((status.index_bytes, status.keeps_owner)),
             _ => None,
@@ -156,7 +163,7 @@ impl Preflight {
             ..HostLook::default()
         };
         let own = env!("CARGO_PKG_VERSION");
-        if greeting.version != own && told.facts.is_some() {
+        if greeting.version != own && answers.facts.is_some() {
             let text = format!(
                 "the {side}'s slotd is of release {}, this controller of {own}: use the same on all hosts",
                 greeting.version
@@ -196,7 +203,7 @@ impl Preflight {
             );
             self.note("owner", weight, Exit::Denied, text);
         }
-        if let Some(facts) = &told.facts {
+        if let Some(facts) = &answers.facts {
             self.facts(side, facts, needed, &mut look);
         } else {
             let text = format!(
@@ -403,8 +410,8 @@ pub(crate) async fn preflight(
     connect: &Arc<dyn Connect>,
     work: Work,
 ) -> Result<Preflight, RunError> {
-    let mut told = [None, None];
-    let mut peers = Side::ALL.map(|side| Peer::new(side, Arc::clone(connect)));
+    let mut answers = [None, None];
+    let mut peers = Side::ALL.map(|side| Link::new(side, connect));
     for side in Side::ALL {
         if connect.address(side).is_some() {
             let greeting = hello(connect, side).await?;
@@ -412,17 +419,17 @@ pub(crate) async fn preflight(
                 Ok(Reply::Ok(fields)) => HostFacts::from_fields(&fields).ok(),
                 _ => None,
             };
-            told[side.index()] = Some(Told { greeting, facts });
+            answers[side.index()] = Some(HostAnswers { greeting, facts });
         }
     }
     let mut sample = Vec::with_capacity(work.sample.len());
     for of in work.sample {
         let question = |named: Named| Command::Status(named);
-        let asked = [0, 1].map(|i| told[i].is_some().then_some(false));
+        let asked = [0, 1].map(|i| answers[i].is_some().then_some(false));
         let [master, replica] = &mut peers;
         let (a, b) = tokio::join!(
-            put(master, Side::Master, asked[0], &of, &question),
-            put(replica, Side::Replica, asked[1], &of, &question)
+            ask_about(master, Side::Master, asked[0], &of, &question),
+            ask_about(replica, Side::Replica, asked[1], &of, &question)
         );
         sample.push(Sampled {
             name: of.name.to_string(),
@@ -430,7 +437,7 @@ pub(crate) async fn preflight(
             said: [a, b].map(status_of),
         });
     }
-    Ok(Preflight::judge(&told, &sample, work.mailboxes))
+    Ok(Preflight::judge(&answers, &sample, work.mailboxes))
 }
 
 /// An answer that is about the mailbox; that a host went away meanwhile is another matter.

@@ -6,12 +6,12 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
-use super::peer::Learned;
+use super::participant::Learned;
 use crate::two_phase::Side;
 
 /// What was heard in one transaction, by side.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Heard {
+pub(super) struct Observed {
     restored: [Option<u32>; 2],
     cut: [u32; 2],
     uniqueid: [Option<String>; 2],
@@ -20,7 +20,7 @@ pub(super) struct Heard {
     left_group: Option<u32>,
 }
 
-impl Heard {
+impl Observed {
     pub(super) fn note(&mut self, side: Side, learned: &Learned) {
         if let Some(up) = &learned.upgraded {
             self.restored[side.index()] = Some(up.restored);
@@ -38,14 +38,14 @@ impl Heard {
 
 /// How often, and where for example.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Told {
+pub struct Example {
     /// Mailboxes.
     pub mailboxes: u64,
     /// One of them.
     pub example: String,
 }
 
-impl Told {
+impl Example {
     fn note(&mut self, name: &str) {
         self.mailboxes += 1;
         if self.mailboxes == 1 {
@@ -59,7 +59,7 @@ impl Told {
     }
 }
 
-/// What is told of all of them.
+/// What is warnings of all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Warnings {
     /// GUIDs of both hosts that were cut to 12 bytes, as there was no UUID to bring back.
@@ -70,11 +70,11 @@ pub struct Warnings {
     /// compared.
     pub not_compared: u64,
     /// One host had UUIDs to bring back that the other had not.
-    pub unlike_uuids: Told,
+    pub unlike_uuids: Example,
     /// The two hosts have another unique id for the mailbox.
-    pub unlike_uniqueid: Told,
+    pub unlike_uniqueid: Example,
     /// New files have not the group of the old ones.
-    pub left_group: Told,
+    pub left_group: Example,
 }
 
 impl Warnings {
@@ -119,37 +119,37 @@ impl Warnings {
 
 /// Collects them.
 #[derive(Debug, Default)]
-pub(super) struct Ear(Mutex<Warnings>);
+pub(super) struct WarningLog(Mutex<Warnings>);
 
-impl Ear {
+impl WarningLog {
     /// Adds a transaction; `changed` if it was carried out.
-    pub(super) fn hear(&self, name: &str, heard: &Heard, changed: bool) {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn record(&self, name: &str, heard: &Observed, changed: bool) {
+        let mut warnings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let sum = |each: &[u32; 2]| each.iter().map(|n| u64::from(*n)).sum::<u64>();
-        told.wrong_guids += sum(&heard.wrong);
-        told.not_compared += sum(&heard.gone);
+        warnings.wrong_guids += sum(&heard.wrong);
+        warnings.not_compared += sum(&heard.gone);
         if changed {
-            told.cut += sum(&heard.cut);
+            warnings.cut += sum(&heard.cut);
             if heard.left_group.is_some() {
-                told.left_group.note(name);
+                warnings.left_group.note(name);
             }
             if let [Some(master), Some(replica)] = heard.restored
                 && master != replica
                 && heard.cut[0] != heard.cut[1]
             {
-                told.unlike_uuids.note(name);
+                warnings.unlike_uuids.note(name);
             }
         }
         if let [Some(master), Some(replica)] = &heard.uniqueid
             && master != replica
         {
-            told.unlike_uniqueid.note(name);
+            warnings.unlike_uniqueid.note(name);
         }
     }
 
-    pub(super) fn told(&self) -> Warnings {
-        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.clone()
+    pub(super) fn warnings(&self) -> Warnings {
+        let warnings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        warnings.clone()
     }
 }
 
@@ -159,36 +159,44 @@ mod tests {
 
     #[test]
     fn what_two_hosts_call_differently_is_told_once_for_each_mailbox_and_counted() {
-        let heard = |cut, ids: [&str; 2]| Heard {
+        let heard = |cut, ids: [&str; 2]| Observed {
             restored: [Some(5), Some(5 - cut)],
             cut: [0, cut],
             uniqueid: ids.map(|id| Some(id.to_owned())),
-            ..Heard::default()
+            ..Observed::default()
         };
-        let ear = Ear::default();
-        ear.hear("user.a", &heard(0, ["1", "1"]), true);
-        assert_eq!(ear.told(), Warnings::default());
-        ear.hear("user.b", &heard(2, ["1", "2"]), true);
-        ear.hear("user.c", &heard(3, ["1", "2"]), false);
-        let told = ear.told();
+        let log = WarningLog::default();
+        log.record("user.a", &heard(0, ["1", "1"]), true);
+        assert_eq!(log.warnings(), Warnings::default());
+        log.record("user.b", &heard(2, ["1", "2"]), true);
+        log.record("user.c", &heard(3, ["1", "2"]), false);
+        let warnings = log.warnings();
         assert_eq!(
             (
-                told.cut,
-                told.unlike_uuids.mailboxes,
-                told.unlike_uniqueid.mailboxes
+                warnings.cut,
+                warnings.unlike_uuids.mailboxes,
+                warnings.unlike_uniqueid.mailboxes
             ),
             (2, 1, 2)
         );
-        assert_eq!(told.lines().len(), 3);
-        assert!(told.lines()[1].contains("user.b"), "{:?}", told.lines());
-        let left = Heard {
+        assert_eq!(warnings.lines().len(), 3);
+        assert!(
+            warnings.lines()[1].contains("user.b"),
+            "{:?}",
+            warnings.lines()
+        );
+        let left = Observed {
             left_group: Some(8),
-            ..Heard::default()
+            ..Observed::default()
         };
-        ear.hear("user.d", &left, false);
-        ear.hear("user.e", &left, true);
-        let told = ear.told();
-        assert_eq!(told.left_group.mailboxes, 1);
-        assert!(told.lines()[3].contains("user.e"), "{:?}", told.lines());
+        log.record("user.d", &left, false);
+        log.record("user.e", &left, true);
+        let warnings = log.warnings();
+        assert_eq!(warnings.left_group.mailboxes, 1);
+        assert!(
+            warnings.lines()[3].contains("user.e"),
+            "{:?}",
+            warnings.lines()
+        );
     }
 }

@@ -10,16 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use indexfile::mailbox::MailboxName;
 use slotd::protocol::{Command, ListRange, Listed as Page, Named, Reply};
 
-use super::connect::Connect;
-use super::peer::Peer;
+use crate::hosts::{Connect, Link};
 use crate::journal::Job;
 use crate::two_phase::Side;
 
 /// The last mailbox on each partition that was found there.
 #[derive(Debug, Default)]
-pub(super) struct Witnesses(Mutex<HashMap<String, MailboxName>>);
+pub(super) struct Liveness(Mutex<HashMap<String, MailboxName>>);
 
-impl Witnesses {
+impl Liveness {
     /// The master has this one.
     pub(super) fn note(&self, job: &Job) {
         if let Some(partition) = &job.partition {
@@ -42,7 +41,7 @@ impl Witnesses {
             mailbox,
             partition: Some(partition.clone()),
         };
-        let mut peer = Peer::new(Side::Master, Arc::clone(connect));
+        let mut peer = Link::new(Side::Master, connect);
         if let Some(witness) = self.of(partition).filter(|name| *name != job.name) {
             let status = Command::Status(named(witness));
             if matches!(peer.call(&status).await, Ok(Reply::Ok(_))) {

@@ -8,13 +8,14 @@
 use slotd::client::ClientError;
 use slotd::protocol::{Command, Find, Found, Lock, Named, Reply};
 
-use super::peer::{Learned, Peer, Target, reason_of};
+use super::participant::{Learned, Participant, Target};
+use crate::hosts::reason_of;
 use crate::two_phase::{Answer, Event, Reason, Refusal, Request};
 
 /// A rename between two pages can hide a mailbox from one walk.
 const WALKS: u32 = 2;
 
-impl Peer {
+impl Participant {
     pub(super) async fn lock_decided(
         &mut self,
         target: &Target,

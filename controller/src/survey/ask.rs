@@ -8,17 +8,14 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::asked::nothing;
-use super::connect::Connect;
-use super::greet::greet_hosts;
-use super::peer::Peer;
+use super::excluded::Excluded;
 use super::preflight::{Preflight, Work, preflight};
-use super::question::{Question, Said, put};
-use super::settings::{RunError, Stop, StopSignal};
 use super::sources::{Batch, Batches, Source};
 use super::spool::Spool;
+use crate::error::RunError;
+use crate::hosts::{Connect, Link, Question, Said, ask_about, check_hosts};
 use crate::journal::{Filter, Journal, Listed, MailboxId, PAGE, Row, RunId, State};
-use crate::listing::Beside;
+use crate::stop::{Stop, StopSignal};
 use crate::two_phase::Side;
 
 /// What the hosts said about one mailbox; `None` for a host that was not asked.
@@ -55,9 +52,9 @@ pub async fn list(
     sources: Vec<Source>,
     stop: &StopSignal,
     mut sink: impl FnMut(&Listed),
-) -> Result<(Beside, Preflight), RunError> {
-    greet_hosts(connect).await?;
-    let mut spool = whole(connect, sources, stop).await?;
+) -> Result<(Excluded, Preflight), RunError> {
+    check_hosts(connect).await?;
+    let mut spool = Spool::whole(&sources, connect, stop).await?;
     let found = preflight(connect, Work::of(&spool, LOOKED_AT)?).await?;
     let mut beside = std::mem::take(&mut spool.beside);
     let mut after = 0;
@@ -74,19 +71,6 @@ pub async fn list(
     }
 }
 
-/// All of a list; that it is empty is an error.
-async fn whole(
-    connect: &Arc<dyn Connect>,
-    sources: Vec<Source>,
-    stop: &StopSignal,
-) -> Result<Spool, RunError> {
-    let spool = Spool::read(sources.clone(), connect, stop).await?;
-    if spool.count() == 0 {
-        return Err(nothing(&sources, &spool.beside));
-    }
-    Ok(spool)
-}
-
 /// Asks about every mailbox of the sources, `parallel` at once.
 ///
 /// # Errors
@@ -96,9 +80,9 @@ pub async fn survey(
     asking: &Asking<'_>,
     sources: Vec<Source>,
     sink: impl FnMut(Answered),
-) -> Result<Beside, RunError> {
-    greet_hosts(asking.connect).await?;
-    let spool = whole(asking.connect, sources.clone(), asking.stop).await?;
+) -> Result<Excluded, RunError> {
+    check_hosts(asking.connect).await?;
+    let spool = Spool::whole(&sources, asking.connect, asking.stop).await?;
     survey_spool(asking, &sources, spool, sink).await
 }
 
@@ -110,9 +94,9 @@ pub async fn survey_and_look(
     asking: &Asking<'_>,
     sources: Vec<Source>,
     sink: impl FnMut(Answered),
-) -> Result<(Beside, Preflight), RunError> {
-    greet_hosts(asking.connect).await?;
-    let spool = whole(asking.connect, sources.clone(), asking.stop).await?;
+) -> Result<(Excluded, Preflight), RunError> {
+    check_hosts(asking.connect).await?;
+    let spool = Spool::whole(&sources, asking.connect, asking.stop).await?;
     let found = preflight(asking.connect, Work::of(&spool, LOOKED_AT)?).await?;
     let beside = survey_spool(asking, &sources, spool, sink).await?;
     Ok((beside, found))
@@ -123,12 +107,12 @@ async fn survey_spool(
     sources: &[Source],
     mut spool: Spool,
     sink: impl FnMut(Answered),
-) -> Result<Beside, RunError> {
+) -> Result<Excluded, RunError> {
     let strict = sources.iter().any(|source| source.partition().is_some());
     let mut beside = std::mem::take(&mut spool.beside);
     let (out, batches) = tokio::sync::mpsc::channel(2);
     let feed = tokio::task::spawn_blocking(move || {
-        let mut places = Beside::default();
+        let mut places = Excluded::default();
         let mut after = 0;
         loop {
             let page = match spool.page(after, PAGE as usize) {
@@ -169,7 +153,7 @@ pub async fn survey_rows(
     states: &'static [State],
     sink: impl FnMut(Answered),
 ) -> Result<(), RunError> {
-    greet_hosts(asking.connect).await?;
+    check_hosts(asking.connect).await?;
     let (out, batches) = tokio::sync::mpsc::channel(2);
     tokio::task::spawn_blocking(move || {
         for state in states {
@@ -211,10 +195,10 @@ async fn survey_batches(
         stop,
         question,
     } = asking;
-    let mut pool: Vec<[Peer; 2]> = Vec::new();
-    let mut tasks: JoinSet<([Peer; 2], Answered)> = JoinSet::new();
-    let mut settle = |joined: Option<Result<([Peer; 2], Answered), tokio::task::JoinError>>,
-                      pool: &mut Vec<[Peer; 2]>| match joined {
+    let mut pool: Vec<[Link; 2]> = Vec::new();
+    let mut tasks: JoinSet<([Link; 2], Answered)> = JoinSet::new();
+    let mut settle = |joined: Option<Result<([Link; 2], Answered), tokio::task::JoinError>>,
+                      pool: &mut Vec<[Link; 2]>| match joined {
         Some(Ok((peers, answered))) => {
             pool.push(peers);
             sink(answered);
@@ -228,7 +212,7 @@ async fn survey_batches(
     while let Some(batch) = batches.recv().await {
         let listed = match batch? {
             Batch::Listed(listed) => listed,
-            Batch::Beside(_) => continue,
+            Batch::Excluded(_) => continue,
         };
         for of in listed {
             if stop.level() != Stop::No {
@@ -237,7 +221,7 @@ async fn survey_batches(
             while tasks.len() >= (*parallel).max(1) {
                 settle(tasks.join_next().await, &mut pool)?;
             }
-            let new = || Side::ALL.map(|side| Peer::new(side, Arc::clone(connect)));
+            let new = || Side::ALL.map(|side| Link::new(side, connect));
             let mut peers = pool.pop().unwrap_or_else(new);
             let in_scope = Side::ALL.map(|side| {
                 let asked = connect.address(side).is_some();
@@ -247,8 +231,8 @@ async fn survey_batches(
             tasks.spawn(async move {
                 let [master, replica] = &mut peers;
                 let (a, b) = tokio::join!(
-                    put(master, Side::Master, in_scope[0], &of, question.as_ref()),
-                    put(replica, Side::Replica, in_scope[1], &of, question.as_ref())
+                    ask_about(master, Side::Master, in_scope[0], &of, question.as_ref()),
+                    ask_about(replica, Side::Replica, in_scope[1], &of, question.as_ref())
                 );
                 (peers, Answered { of, said: [a, b] })
             });

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use slotd::client::{Addr, Client, ClientError, Timeouts};
 
@@ -52,4 +53,11 @@ impl Connect for Slotds {
     fn address(&self, side: Side) -> Option<String> {
         self.of(side).map(ToString::to_string)
     }
+}
+
+/// The pause before attempt number `attempt` (1 is the first), with up to half of it as jitter.
+pub(crate) fn backoff(first: Duration, attempt: u32, longest: Duration) -> Duration {
+    let doubled = first.saturating_mul(1 << attempt.saturating_sub(1).min(16));
+    let pause = doubled.min(longest);
+    pause.mul_f64(1.0 + fastrand::f64() / 2.0)
 }

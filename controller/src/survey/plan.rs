@@ -14,9 +14,10 @@ use indexfile::exit::Exit;
 use serde::Serialize;
 use slotd::protocol::Status;
 
-use crate::count::{Count, Refused, beside, each_host, is_unknown, note_findings, versions};
-use crate::listing::{Beside, Odd};
-use crate::run::{Answered, Preflight, SERVERS_BEFORE_2_3_10, Weight};
+use super::ask::Answered;
+use super::counts::{Count, Refused, each_host, is_unknown, note_findings, side_by_side, versions};
+use super::excluded::{Excluded, Odd};
+use super::preflight::{Preflight, SERVERS_BEFORE_2_3_10, Weight};
 
 /// Bytes a second that are hashed under locks, where `precompute` has not been: from disks, on one
 /// host.
@@ -171,7 +172,7 @@ impl Plan {
     }
 
     /// Notes what the list had beside mailboxes.
-    pub fn beside(&mut self, beside: Beside) {
+    pub fn beside(&mut self, beside: Excluded) {
         self.skipped = beside
             .skipped
             .iter()
@@ -219,7 +220,8 @@ impl Plan {
                 let records = u64::from(s.facts.exists) + u64::from(s.facts.expunged);
                 (s.facts.index, records)
             };
-            self.different.note(name, &beside(of(master), of(replica)));
+            self.different
+                .note(name, &side_by_side(of(master), of(replica)));
         }
     }
 
@@ -261,11 +263,11 @@ impl Plan {
         for (why, n) in &self.skipped {
             writeln!(out, "  skipped, {why}: {n}")?;
         }
-        let beside = Beside {
+        let beside = Excluded {
             odd: self.odd.clone(),
             bad: self.bad_entries.clone(),
             two_places: self.two_places.clone(),
-            ..Beside::default()
+            ..Excluded::default()
         };
         for line in beside.lines() {
             writeln!(out, "{line}")?;

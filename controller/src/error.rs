@@ -1,0 +1,143 @@
+//! Why a command could not do its work.
+
+use indexfile::exit::Exit;
+use indexfile::mailbox::list::ListError;
+
+use crate::journal::{JournalError, RunInfo, Verb};
+
+/// Why a run could not go on. What happened to single mailboxes is no error but in the summary.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The mailbox list.
+    #[error(transparent)]
+    List(#[from] ListError),
+    /// The mailbox list could not be opened.
+    #[error("mailbox list {path}: {source}")]
+    ListFile {
+        /// Its path.
+        path: std::path::PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// A slotd does not answer, or not as it should.
+    #[error("{side}: {text}")]
+    Unavailable {
+        /// `master` or `replica`.
+        side: &'static str,
+        /// Why.
+        text: String,
+    },
+    /// A slotd serves as many connections as it can already.
+    #[error("the {side}'s slotd is there, and has no connection free: {text}")]
+    Full {
+        /// `master` or `replica`.
+        side: &'static str,
+        /// Its own words.
+        text: String,
+    },
+    /// This process ran out of something.
+    #[error("{0}")]
+    Local(String),
+    /// Master and replica, as given, do not fit each other or the state file.
+    #[error("{0}")]
+    Config(String),
+    /// Names that the run does not have.
+    #[error("no such mailbox in this run: {0}")]
+    NoMailbox(String),
+    /// There is nothing to take up.
+    #[error("{0}")]
+    Nothing(String),
+    /// What was asked for has no mailbox.
+    #[error("{0}")]
+    Empty(String),
+    /// The list could not be kept while it was read.
+    #[error("the mailbox list cannot be kept in a temporary file: {0}")]
+    Spool(String),
+    /// It was told to stop before it had begun.
+    #[error("stopped before the list was read to its end; nothing was begun")]
+    Stopped,
+    /// Every mailbox would be refused, so nothing was begun.
+    #[error("{text}; nothing was begun")]
+    Preflight {
+        /// The code that fits.
+        exit: Exit,
+        /// What was found at the hosts.
+        text: String,
+    },
+    /// The run that was stopped is another one than this.
+    #[error("{0}")]
+    Other(Box<OtherRun>),
+}
+
+/// A run that is not finished, where another one was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherRun {
+    /// It.
+    pub run: RunInfo,
+    /// Its mailboxes that are not done.
+    pub left: u64,
+}
+
+impl OtherRun {
+    /// What can be done, with the arguments that say which hosts and which state file.
+    #[must_use]
+    pub fn sentence(&self, common: &str) -> String {
+        let Self { run, left } = self;
+        let (id, spec) = (run.id.0, &run.spec);
+        let words = match spec.words.as_str() {
+            "" => String::new(),
+            words => format!(" {words}"),
+        };
+        let target = match (spec.verb, spec.undoes) {
+            (Verb::Rollback, Some(run)) => format!(" {}", run.0),
+            _ => format!(" --to {}", spec.to),
+        };
+        // What is in the journal already need not be listed again, and a list may be gone by now.
+        let go_on = if run.list_complete && (words.contains("--mailboxes ") || !spec.is_known()) {
+            format!("controller retry {common}")
+        } else {
+            format!("controller {}{target} {common}{words}", spec.verb.as_str())
+        };
+        format!(
+            "run {id} ({}, {}) was stopped with {left} mailbox(es) left, and this is another one. Go on with it:\n  \
+             {go_on}\nor give it up and begin this one: the same command with --abandon-run {id}",
+            spec.task(),
+            spec.of_what(),
+        )
+    }
+}
+
+impl std::fmt::Display for OtherRun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.sentence("(hosts and --state as before)"))
+    }
+}
+
+impl RunError {
+    /// The exit code that fits.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Journal(JournalError::NotOurs { .. } | JournalError::Damaged { .. }) => {
+                Exit::Data
+            }
+            Self::Journal(JournalError::InUse { .. } | JournalError::Missing { .. })
+            | Self::Config(_)
+            | Self::Other(_)
+            | Self::Nothing(_) => Exit::Config,
+            Self::Journal(_) | Self::Spool(_) | Self::Local(_) => Exit::Io,
+            Self::List(ListError::Io { source, .. }) | Self::ListFile { source, .. } => {
+                Exit::of_io(source)
+            }
+            Self::Preflight { exit, .. } => *exit,
+            Self::List(_) | Self::Empty(_) => Exit::Data,
+            Self::Stopped => Exit::RolledBack,
+            Self::Unavailable { .. } | Self::Full { .. } => Exit::Unavailable,
+            Self::NoMailbox(_) => Exit::NoMailbox,
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Questions to the hosts, outside of any transaction: does each answer, is it another one than the
+//! other, what does it know, and what does it say about one mailbox?
+
+use std::sync::Arc;
+
+use slotd::protocol::{Code, Command, Greeting, Named, PROTOCOL_VERSION, Rehash, Reply};
+
+use super::connect::Connect;
+use super::link::{Link, is_elsewhere, local, reason_of};
+use crate::error::RunError;
+use crate::journal::Listed;
+use crate::two_phase::{Reason, Side};
+
+/// Looks whether each slotd answers and is one that we understand, and not the same one twice.
+pub(crate) async fn check_hosts(connect: &Arc<dyn Connect>) -> Result<[String; 2], RunError> {
+    identify_hosts(connect).await.map(|(ids, _)| ids)
+}
+
+/// The same, with how many connections each serves at once, where it says so.
+pub(crate) async fn identify_hosts(
+    connect: &Arc<dyn Connect>,
+) -> Result<([String; 2], [Option<u32>; 2]), RunError> {
+    let mut ids = [String::new(), String::new()];
+    let mut capacities = [None; 2];
+    for side in Side::ALL {
+        if connect.address(side).is_some() {
+            let greeting = hello(connect, side).await?;
+            ids[side.index()] = greeting.host_id;
+            capacities[side.index()] = greeting.capacity;
+        }
+    }
+    if !ids[0].is_empty() && ids[0] == ids[1] {
+        return Err(RunError::Config(format!(
+            "master and replica are the same store ({}); if one host was cloned from the other, stop its slotd, remove \
+             reguid.store from its configdirectory and start it again",
+            ids[0]
+        )));
+    }
+    Ok((ids, capacities))
+}
+
+/// What one side's slotd says of itself.
+///
+/// # Errors
+/// It does not answer, or speaks another version of the protocol.
+pub(crate) async fn hello(connect: &Arc<dyn Connect>, side: Side) -> Result<Greeting, RunError> {
+    let unavailable = |text: String| RunError::Unavailable {
+        side: side.as_str(),
+        text,
+    };
+    let mut link = Link::new(side, connect);
+    let reply = link.call(&Command::Hello).await;
+    let reply = reply.map_err(|error| {
+        if error.is_local() {
+            RunError::Local(local(&error))
+        } else {
+            unavailable(error.to_string())
+        }
+    })?;
+    let fields = match reply {
+        Reply::Ok(fields) => fields,
+        Reply::No {
+            code: Code::Full,
+            text,
+        } => {
+            return Err(RunError::Full {
+                side: side.as_str(),
+                text,
+            });
+        }
+        other => {
+            let line = other.to_line();
+            return Err(unavailable(format!(
+                "HELLO was answered with {}",
+                line.trim_end()
+            )));
+        }
+    };
+    let greeting =
+        Greeting::from_fields(&fields).map_err(|error| unavailable(error.to_string()))?;
+    if greeting.protocol != PROTOCOL_VERSION {
+        return Err(RunError::Config(format!(
+            "the {side}'s slotd speaks version {} of the protocol and this controller version {PROTOCOL_VERSION}",
+            greeting.protocol
+        )));
+    }
+    Ok(greeting)
+}
+
+/// Looks whether both hosts know `rehash=`, if it is needed.
+///
+/// # Errors
+/// One does not, or does not answer.
+pub(crate) async fn check_rehash(
+    connect: &Arc<dyn Connect>,
+    wanted: Option<Rehash>,
+) -> Result<(), RunError> {
+    for side in Side::ALL {
+        if wanted.is_none() || connect.address(side).is_none() {
+            continue;
+        }
+        let greeting = hello(connect, side).await?;
+        if !greeting.rehash {
+            return Err(RunError::Config(format!(
+                "the {side}'s slotd, of release {}, does not know --rehash: use the same release on all hosts; nothing was \
+                 begun",
+                greeting.version
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What one host said about one mailbox.
+pub type Said = Result<slotd::protocol::Fields, (Reason, String)>;
+
+/// What is asked about each mailbox.
+pub type Question = dyn Fn(Named) -> Command + Send + Sync;
+
+/// Asks one host about one mailbox.
+pub(crate) async fn ask_about(
+    link: &mut Link,
+    side: Side,
+    strict: Option<bool>,
+    of: &Listed,
+    question: &Question,
+) -> Option<Said> {
+    let strict = strict?;
+    // The list is the master's: what it says about partitions need not hold on the replica.
+    let partition = if side == Side::Master {
+        of.partition.clone()
+    } else {
+        None
+    };
+    let named = |partition| Named {
+        mailbox: of.name.clone(),
+        partition,
+    };
+    let mut result = link.call_again(&question(named(partition))).await;
+    if !strict && is_elsewhere(&result) {
+        result = link.call(&question(named(None))).await;
+    }
+    Some(match result {
+        Ok(Reply::Ok(fields)) => Ok(fields),
+        Ok(Reply::No { code, text }) => Err((reason_of(code), text)),
+        Ok(Reply::Bad(text)) => Err((Reason::Protocol, format!("BAD {text}"))),
+        Err(error) if error.is_local() => Err((Reason::Local, local(&error))),
+        Err(error) => Err((Reason::HostAway, error.to_string())),
+    })
+}

@@ -1,0 +1,36 @@
+//! Questions about many mailboxes that change nothing: where their names come from, what the hosts
+//! say about each, and what follows from all of it.
+//!
+//! # What it promises
+//!
+//! No lock is taken and nothing is written. Memory does not grow with the number of mailboxes.
+//!
+//! # What a crash leaves
+//!
+//! Nothing.
+
+mod ask;
+mod counts;
+mod excluded;
+mod plan;
+mod preflight;
+mod sample;
+mod sources;
+mod spool;
+mod verify_report;
+
+pub use ask::{Answered, Asking, list, survey, survey_and_look, survey_rows};
+pub(crate) use counts::each_host;
+pub use counts::{Census, Count, Refused, Versions};
+pub use excluded::{Excluded, Odd};
+pub use plan::Plan;
+pub(crate) use plan::duration;
+#[cfg(test)]
+pub(crate) use preflight::{HostAnswers, Sampled};
+pub use preflight::{HostLook, Preflight, SERVERS_BEFORE_2_3_10, Trouble, Weight};
+pub(crate) use preflight::{SAMPLE, Work, preflight};
+pub(crate) use sample::sample;
+pub(crate) use sources::BATCH;
+pub use sources::Source;
+pub(crate) use spool::{Spool, Spooled};
+pub use verify_report::VerifyReport;
