@@ -14,3 +14,4 @@ mod shell;
 pub mod stop;
 pub mod survey;
 pub mod two_phase;
+mod words;

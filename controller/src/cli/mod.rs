@@ -5,6 +5,7 @@ mod args;
 mod bench;
 mod control;
 mod demo;
+mod examples;
 mod migrate;
 mod plan;
 mod progress;
@@ -18,7 +19,7 @@ mod text;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use indexfile::exit::Exit;
 
 use crate::error::RunError;
@@ -74,7 +75,8 @@ enum Command {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let parsed = examples::add(Cli::command()).try_get_matches();
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             // --help and --version are answers, everything else is a usage error.

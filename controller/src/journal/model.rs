@@ -7,6 +7,7 @@ use serde::Serialize;
 use slotd::protocol::Rehash;
 
 use crate::two_phase::{Open, Reason, Side};
+use crate::words::words;
 
 /// Names a run; ascending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,28 +17,19 @@ pub struct RunId(pub i64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MailboxId(pub i64);
 
-/// What a run does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Verb {
-    /// To a higher index version, with SHA-1 GUIDs.
-    Upgrade,
-    /// To a lower one.
-    Downgrade,
-    /// What a run changed is brought back to what it was before.
-    Rollback,
+words! {
+    /// What a run does.
+    Verb {
+        /// To a higher index version, with SHA-1 GUIDs.
+        Upgrade = "upgrade",
+        /// To a lower one.
+        Downgrade = "downgrade",
+        /// What a run changed is brought back to what it was before.
+        Rollback = "rollback",
+    }
 }
 
 impl Verb {
-    /// As the command line has it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Upgrade => "upgrade",
-            Self::Downgrade => "downgrade",
-            Self::Rollback => "rollback",
-        }
-    }
-
     /// What has become of a mailbox that it changed.
     const fn done(self) -> &'static str {
         match self {
@@ -45,12 +37,6 @@ impl Verb {
             Self::Downgrade => "downgraded",
             Self::Rollback => "brought back",
         }
-    }
-
-    pub(super) fn from_word(word: &str) -> Option<Self> {
-        [Self::Upgrade, Self::Downgrade, Self::Rollback]
-            .into_iter()
-            .find(|v| v.as_str() == word)
     }
 }
 
@@ -170,55 +156,27 @@ impl Listed {
     }
 }
 
-/// Where a mailbox stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum State {
-    /// To be done, perhaps again.
-    Pending,
-    /// Decided, and not known to be committed on both sides: an open transaction.
-    Decided,
-    /// Decided, and being taken back: an open transaction.
-    Reversing,
-    /// Done: every side is at the version wanted.
-    Upgraded,
-    /// Nothing was to do.
-    Unchanged,
-    /// As before; the reason is kept.
-    RolledBack,
-    /// Listed by the master's slotd and deleted by its owner before its turn came.
-    Gone,
+words! {
+    /// Where a mailbox stands, as the table has it.
+    State {
+        /// To be done, perhaps again.
+        Pending = "pending",
+        /// Decided, and not known to be committed on both sides: an open transaction.
+        Decided = "decided",
+        /// Decided, and being taken back: an open transaction.
+        Reversing = "reversing",
+        /// Done: every side is at the version wanted.
+        Upgraded = "upgraded",
+        /// Nothing was to do.
+        Unchanged = "unchanged",
+        /// As before; the reason is kept.
+        RolledBack = "rolled_back",
+        /// Listed by the master's slotd and deleted by its owner before its turn came.
+        Gone = "gone",
+    }
 }
 
 impl State {
-    /// Every state.
-    pub const ALL: [Self; 7] = [
-        Self::Pending,
-        Self::Decided,
-        Self::Reversing,
-        Self::Upgraded,
-        Self::Unchanged,
-        Self::RolledBack,
-        Self::Gone,
-    ];
-
-    /// The word in the table.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Decided => "decided",
-            Self::Reversing => "reversing",
-            Self::Upgraded => "upgraded",
-            Self::Unchanged => "unchanged",
-            Self::RolledBack => "rolled_back",
-            Self::Gone => "gone",
-        }
-    }
-
-    pub(super) fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|s| s.as_str() == word)
-    }
-
     /// Whether it is an open transaction.
     #[must_use]
     pub const fn is_open(self) -> bool {
@@ -348,40 +306,27 @@ pub struct Figures {
     pub lock_us: [Option<u64>; 2],
 }
 
-/// How an attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Ended {
-    /// Done.
-    Upgraded,
-    /// Nothing was to do.
-    Unchanged,
-    /// As before, and not to be tried again in this run.
-    RolledBack,
-    /// As before, and to be tried again.
-    Again,
-    /// The mailbox was deleted meanwhile.
-    Gone,
-    /// Still open; a human must look.
-    InDoubt,
-    /// Still open; it is finished once its partition is mounted.
-    Waits,
+words! {
+    /// How an attempt ended, as the table has it.
+    Ended {
+        /// Done.
+        Upgraded = "upgraded",
+        /// Nothing was to do.
+        Unchanged = "unchanged",
+        /// As before, and not to be tried again in this run.
+        RolledBack = "rolled_back",
+        /// As before, and to be tried again.
+        Again = "again",
+        /// The mailbox was deleted meanwhile.
+        Gone = "gone",
+        /// Still open; a human must look.
+        InDoubt = "in_doubt",
+        /// Still open; it is finished once its partition is mounted.
+        Waits = "waits",
+    }
 }
 
 impl Ended {
-    /// The word in the table.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Upgraded => "upgraded",
-            Self::Unchanged => "unchanged",
-            Self::RolledBack => "rolled_back",
-            Self::Again => "again",
-            Self::Gone => "gone",
-            Self::InDoubt => "in_doubt",
-            Self::Waits => "waits",
-        }
-    }
-
     /// The mailbox's state after it; `None` leaves it as it is.
     #[must_use]
     pub const fn state(self) -> Option<State> {

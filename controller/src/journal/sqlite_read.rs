@@ -316,7 +316,7 @@ fn mailbox(row: &SqlRow<'_>) -> Query<Row> {
         state: state_of(&row.get::<_, String>(4)?)?,
         attempts: row.get(5)?,
         reason: reason.as_deref().and_then(Reason::from_word),
-        side: side.and_then(|word| Side::ALL.into_iter().find(|s| s.as_str() == word)),
+        side: side.as_deref().and_then(Side::from_word),
         detail: row.get(8)?,
         in_doubt: row.get(9)?,
         figures: Figures {

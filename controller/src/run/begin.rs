@@ -257,11 +257,11 @@ pub(super) fn fill(parts: &Parts, run: RunId, spool: &Spool) -> Result<(), RunEr
             let Some(row) = row.filter(|r| r.state == State::Pending) else {
                 continue;
             };
-            let failure = Failure {
-                side: Some(Side::Master),
-                reason: Reason::TwoPlaces,
-                text: format!("it is on the partitions {places}"),
-            };
+            let failure = Failure::new(
+                Side::Master,
+                Reason::TwoPlaces,
+                format!("it is on the partitions {places}"),
+            );
             conclude(
                 parts,
                 row.id,

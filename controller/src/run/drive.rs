@@ -286,11 +286,7 @@ fn refused_unmounted(event: &Event) -> Option<(Side, Failure)> {
     let Event::Reply(side, Answer::No(refusal)) = event else {
         return None;
     };
-    let failure = Failure {
-        side: Some(*side),
-        reason: Reason::Unmounted,
-        text: refusal.text.clone(),
-    };
+    let failure = Failure::new(Some(*side), Reason::Unmounted, refusal.text.clone());
     (refusal.reason == Reason::Unmounted).then_some((*side, failure))
 }
 

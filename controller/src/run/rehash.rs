@@ -17,11 +17,9 @@ pub(super) fn reported(
     found: &[Option<Rehashed>; 2],
 ) -> Outcome {
     match (&outcome, wanted, sentence(found)) {
-        (Outcome::Unchanged, Some(Rehash::Report), Some(text)) => Outcome::RolledBack(Failure {
-            side: None,
-            reason: Reason::WrongGuid,
-            text,
-        }),
+        (Outcome::Unchanged, Some(Rehash::Report), Some(text)) => {
+            Outcome::RolledBack(Failure::new(None, Reason::WrongGuid, text))
+        }
         _ => outcome,
     }
 }

@@ -8,8 +8,9 @@
 //! transaction that ended a long time ago never gets a decision.
 
 use super::coordinator::Coordinator;
+use super::reason::Reason;
 use super::state::{Phase, Session, refused, unexpected};
-use super::types::{Action, Answer, Entry, Failure, Reason, Request, Side};
+use super::types::{Action, Answer, Entry, Failure, Request, Side};
 
 impl Coordinator {
     /// Says something to each side that has locks and waits.
@@ -85,10 +86,12 @@ impl Coordinator {
             self.decide(out);
             return;
         }
-        let failure = self.failure.clone().unwrap_or_else(|| Failure {
-            side: None,
-            reason: Reason::Expired,
-            text: "a transaction ended before it was decided".to_owned(),
+        let failure = self.failure.clone().unwrap_or_else(|| {
+            Failure::new(
+                None,
+                Reason::Expired,
+                "a transaction ended before it was decided",
+            )
         });
         self.fail(failure, out);
     }

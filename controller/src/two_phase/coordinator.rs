@@ -1,10 +1,11 @@
 //! The way forward: prepare, lock, upgrade, compare, decide, commit, release.
 
+use super::reason::Reason;
 use super::state::{
     After, Direction, Open, Phase, Position, Session, SideState, gone, refused, unexpected,
 };
 use super::types::{
-    Action, Answer, Comparison, Entry, Event, Failure, Outcome, Plan, Reason, Request, Side,
+    Action, Answer, Comparison, Entry, Event, Failure, Outcome, Plan, Request, Side,
 };
 
 /// The coordinator of one mailbox's transaction. See the module documentation.
@@ -291,11 +292,7 @@ impl Coordinator {
     }
 
     fn fail_one_sided(&mut self, text: String, out: &mut Vec<Action>) {
-        let failure = Failure {
-            side: self.plan.only,
-            reason: Reason::OneSided,
-            text,
-        };
+        let failure = Failure::new(self.plan.only, Reason::OneSided, text);
         self.fail(failure, out);
     }
 
@@ -307,14 +304,7 @@ impl Coordinator {
                 "uidvalidity is {} on the master and {} on the replica: not the same mailbox",
                 master.uidvalidity, replica.uidvalidity
             );
-            self.fail(
-                Failure {
-                    side: None,
-                    reason: Reason::OtherMailbox,
-                    text,
-                },
-                out,
-            );
+            self.fail(Failure::new(None, Reason::OtherMailbox, text), out);
             return;
         }
         self.phase = Phase::Upgrading;
@@ -360,11 +350,10 @@ impl Coordinator {
             .iter()
             .any(|s| s.in_attempt && s.staged.is_none());
         if missing {
-            let failure = self.failure.clone().unwrap_or_else(|| Failure {
-                side: None,
-                reason: Reason::Protocol,
-                text: "UPGRADE had no answer".to_owned(),
-            });
+            let failure = self
+                .failure
+                .clone()
+                .unwrap_or_else(|| Failure::new(None, Reason::Protocol, "UPGRADE had no answer"));
             self.fail(failure, out);
             return;
         }
@@ -399,28 +388,14 @@ impl Coordinator {
                 comparison.differing,
                 comparison.examples
             );
-            self.fail(
-                Failure {
-                    side: None,
-                    reason: Reason::Differs,
-                    text,
-                },
-                out,
-            );
+            self.fail(Failure::new(None, Reason::Differs, text), out);
         } else if self.plan.require_in_sync && comparison.master_only + comparison.replica_only > 0
         {
             let text = format!(
                 "{} message(s) only on the master, {} only on the replica",
                 comparison.master_only, comparison.replica_only
             );
-            self.fail(
-                Failure {
-                    side: None,
-                    reason: Reason::OutOfSync,
-                    text,
-                },
-                out,
-            );
+            self.fail(Failure::new(None, Reason::OutOfSync, text), out);
         } else {
             self.agreed(out);
         }
@@ -463,23 +438,12 @@ impl Coordinator {
             // Should the decision be durable after all, a restart finds both sides as before
             // and brings both forward: that is a legal history too.
             Phase::Deciding => {
-                self.fail(
-                    Failure {
-                        side: None,
-                        reason: Reason::Journal,
-                        text,
-                    },
-                    out,
-                );
+                self.fail(Failure::new(None, Reason::Journal, text), out);
             }
             // A restart may go either way now, and a side noted as forward would not be looked
             // at again. So nothing may be taken back here: leave it to the restart.
             Phase::Reversing => {
-                let failure = Failure {
-                    side: None,
-                    reason: Reason::Journal,
-                    text,
-                };
+                let failure = Failure::new(None, Reason::Journal, text);
                 self.clear(After::Finish(Outcome::InDoubt(failure)), out);
             }
             _ => {}
@@ -551,15 +515,14 @@ impl Coordinator {
 
     fn finish_forward(&mut self, out: &mut Vec<Action>) {
         let forward = self.sides.iter().any(|s| s.position == Position::Forward);
-        let outcome = if forward {
-            Outcome::Upgraded
-        } else {
-            Outcome::RolledBack(self.failure.clone().unwrap_or_else(|| Failure {
-                side: None,
-                reason: Reason::NoMailbox,
-                text: "the mailbox is gone".to_owned(),
-            }))
-        };
+        let outcome =
+            if forward {
+                Outcome::Upgraded
+            } else {
+                Outcome::RolledBack(self.failure.clone().unwrap_or_else(|| {
+                    Failure::new(None, Reason::NoMailbox, "the mailbox is gone")
+                }))
+            };
         self.clear(After::Finish(outcome), out);
     }
 }

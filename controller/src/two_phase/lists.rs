@@ -73,22 +73,16 @@ struct Input {
 #[derive(Debug, Default)]
 pub struct Merger {
     inputs: [Input; 2],
-    result: Comparison,
+    pub(super) result: Comparison,
     by_content: bool,
 }
 
 impl Merger {
-    /// Nothing seen yet.
+    /// Nothing seen yet. `by_content`: the lists are of what the messages are.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// For lists of what the messages are.
-    #[must_use]
-    pub fn by_content() -> Self {
+    pub fn new(by_content: bool) -> Self {
         Self {
-            by_content: true,
+            by_content,
             ..Self::default()
         }
     }
@@ -139,6 +133,11 @@ impl Merger {
         input.waiting.extend(items);
         self.merge();
         Ok(())
+    }
+
+    /// Begins two other lists; what was found so far stays.
+    pub(super) fn restart(&mut self) {
+        self.inputs = Default::default();
     }
 
     /// What was found so far; complete once [`Merger::wants`] says `None`.
@@ -244,7 +243,7 @@ mod tests {
 
     /// Feeds both lists in pages of `size`, the way a driver does.
     fn compare(master: &[ListItem], replica: &[ListItem], size: usize) -> Comparison {
-        let mut merger = Merger::new();
+        let mut merger = Merger::new(false);
         while let Some((side, from)) = merger.wants() {
             let list = if side == Side::Master {
                 master
@@ -281,7 +280,7 @@ mod tests {
         let master = [item(1, 1), unknown(2, 7), unknown(3, 7), item(4, 1)];
         let replica = [unknown(1, 7), item(2, 9), unknown(3, 8), item(4, 2)];
         for size in 1..5 {
-            let mut merger = Merger::by_content();
+            let mut merger = Merger::new(true);
             while let Some((side, from)) = merger.wants() {
                 let list = [&master, &replica][side.index()];
                 let rest: Vec<_> = list.iter().filter(|i| i.uid >= from).copied().collect();
@@ -327,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_list_out_of_order_or_without_progress_is_refused() {
-        let mut merger = Merger::new();
+        let mut merger = Merger::new(false);
         let back = [item(3, 1), item(2, 1)];
         assert_eq!(
             merger.page(Side::Master, &back, true),
@@ -337,7 +336,7 @@ mod tests {
             })
         );
         assert_eq!(
-            Merger::new().page(Side::Replica, &[], false),
+            Merger::new(false).page(Side::Replica, &[], false),
             Err(ListError::NoProgress {
                 side: Side::Replica
             })

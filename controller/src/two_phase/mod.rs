@@ -30,6 +30,7 @@ mod alive;
 mod coordinator;
 mod lists;
 mod ranges;
+mod reason;
 mod settle;
 mod state;
 mod types;
@@ -40,8 +41,8 @@ mod tests;
 pub use coordinator::Coordinator;
 pub use lists::{ListError, ListItem, Merger};
 pub use ranges::{Finder, Want};
+pub use reason::Reason;
 pub use state::Open;
 pub use types::{
-    Action, Answer, Comparison, Entry, Event, Failure, Outcome, Plan, Reason, Refusal, Request,
-    Side,
+    Action, Answer, Comparison, Entry, Event, Failure, Outcome, Plan, Refusal, Request, Side,
 };

@@ -47,9 +47,9 @@ pub struct Finder {
     /// The next one last: UIDs ascend.
     todo: Vec<Task>,
     digests: Option<DigestRange>,
-    lists: Option<(Merger, u32, u32)>,
-    by_content: bool,
-    result: Comparison,
+    /// The range whose lists are fetched.
+    lists: Option<(u32, u32)>,
+    merger: Merger,
 }
 
 impl Finder {
@@ -70,8 +70,7 @@ impl Finder {
             todo: vec![first],
             digests: None,
             lists: None,
-            by_content,
-            result: Comparison::default(),
+            merger: Merger::new(by_content),
         }
     }
 
@@ -79,26 +78,25 @@ impl Finder {
     #[must_use]
     pub fn wants(&mut self) -> Option<Want> {
         loop {
-            if let Some((merger, first, to)) = &self.lists {
-                let (first, to) = (*first, *to);
-                let from = Side::ALL.map(|side| merger.wants_of(side).map(|uid| uid.max(first)));
+            if let Some((first, to)) = self.lists {
+                let wants = |side| self.merger.wants_of(side).map(|uid| uid.max(first));
+                let from = Side::ALL.map(wants);
                 if from != [None, None] {
                     return Some(Want::Lists { from, to });
                 }
-                if let Some((merger, ..)) = self.lists.take() {
-                    self.add(&merger.into_comparison());
-                }
+                self.lists = None;
+                self.merger.restart();
             }
             if let Some(range) = self.digests {
                 return Some(Want::Digests(range));
             }
-            if self.result.differing >= ENOUGH && !self.todo.is_empty() {
-                self.result.at_least = true;
+            if self.merger.result.differing >= ENOUGH && !self.todo.is_empty() {
+                self.merger.result.at_least = true;
                 self.todo.clear();
             }
             match self.todo.pop()? {
                 Task::Digests(range) => self.digests = Some(range),
-                Task::Lists { from, to } => self.lists = Some((self.merger(), from, to)),
+                Task::Lists { from, to } => self.lists = Some((from, to)),
             }
         }
     }
@@ -135,8 +133,8 @@ impl Finder {
         for ((a, b), (from, to)) in differing.into_iter().rev() {
             if !both(a, b) {
                 // One of them has none there.
-                self.result.master_only += u64::from(a.count);
-                self.result.replica_only += u64::from(b.count);
+                self.merger.result.master_only += u64::from(a.count);
+                self.merger.result.replica_only += u64::from(b.count);
             } else if a.count.max(b.count) <= FEW || from == to {
                 self.todo.push(Task::Lists { from, to });
             } else {
@@ -155,8 +153,8 @@ impl Finder {
     /// # Errors
     /// As [`Merger::page`].
     pub fn page(&mut self, side: Side, items: &[ListItem], ended: bool) -> Result<(), ListError> {
-        match &mut self.lists {
-            Some((merger, ..)) => merger.page(side, items, ended),
+        match self.lists {
+            Some(_) => self.merger.page(side, items, ended),
             None => Ok(()),
         }
     }
@@ -164,25 +162,7 @@ impl Finder {
     /// What was found; complete once [`Finder::wants`] says `None`.
     #[must_use]
     pub fn into_comparison(self) -> Comparison {
-        self.result
-    }
-
-    fn merger(&self) -> Merger {
-        if self.by_content {
-            Merger::by_content()
-        } else {
-            Merger::new()
-        }
-    }
-
-    fn add(&mut self, found: &Comparison) {
-        self.result.differing += found.differing;
-        self.result.master_only += found.master_only;
-        self.result.replica_only += found.replica_only;
-        if !self.result.examples.is_empty() && !found.examples.is_empty() {
-            self.result.examples.push_str("; ");
-        }
-        self.result.examples.push_str(&found.examples);
+        self.merger.into_comparison()
     }
 }
 
@@ -304,7 +284,7 @@ mod tests {
                 }
             }
             let (found, _) = compare(&both[0], &both[1]);
-            let mut merger = Merger::new();
+            let mut merger = Merger::new(false);
             for (side, list) in Side::ALL.into_iter().zip(&both) {
                 merger.page(side, list, true).unwrap();
             }

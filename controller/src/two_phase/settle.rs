@@ -1,8 +1,9 @@
 //! What happens when a step fails: clearing the sessions, pausing, settling, undoing.
 
 use super::coordinator::Coordinator;
+use super::reason::Reason;
 use super::state::{After, Direction, Phase, Position, Session, refused, unexpected};
-use super::types::{Action, Answer, Entry, Failure, Outcome, Reason, Request, Side};
+use super::types::{Action, Answer, Entry, Failure, Outcome, Request, Side};
 
 impl Coordinator {
     /// Remembers the first failure, except that one which waiting cannot heal takes precedence.
@@ -72,11 +73,7 @@ impl Coordinator {
             _ => {}
         }
         state.session = Session::Idle;
-        let failure = Failure {
-            side: Some(side),
-            reason: Reason::HostAway,
-            text,
-        };
+        let failure = Failure::new(side, Reason::HostAway, text);
         if request.is_none() && self.phase != Phase::Comparing {
             // Nothing was owed: the loss shows again, with its meaning, at the next command.
             self.lost_waiting(side, failure, out);
@@ -123,11 +120,11 @@ impl Coordinator {
             After::Finish(outcome) => self.finish(outcome, out),
             After::Undo => self.undo_next(out),
             After::Pause if self.abort => {
-                let failure = Failure {
-                    side: None,
-                    reason: Reason::Interrupted,
-                    text: "stopped while a decided transaction was being settled".to_owned(),
-                };
+                let failure = Failure::new(
+                    None,
+                    Reason::Interrupted,
+                    "stopped while a decided transaction was being settled",
+                );
                 self.finish(Outcome::InDoubt(failure), out);
             }
             After::Pause => {
@@ -193,10 +190,12 @@ impl Coordinator {
             self.send(side, Request::Lock, out);
             return;
         }
-        let failure = self.failure.clone().unwrap_or_else(|| Failure {
-            side: None,
-            reason: Reason::Interrupted,
-            text: "taken back after a restart: one side could not be brought forward".to_owned(),
+        let failure = self.failure.clone().unwrap_or_else(|| {
+            Failure::new(
+                None,
+                Reason::Interrupted,
+                "taken back after a restart: one side could not be brought forward",
+            )
         });
         self.clear(After::Finish(Outcome::RolledBack(failure)), out);
     }
@@ -296,11 +295,11 @@ impl Coordinator {
                 }
                 let outcome = match std::mem::replace(&mut self.phase, Phase::Finished) {
                     Phase::Clearing(After::Finish(outcome)) => outcome,
-                    _ => Outcome::RolledBack(Failure {
-                        side: None,
-                        reason: Reason::Interrupted,
-                        text: "stopped before it was decided".to_owned(),
-                    }),
+                    _ => Outcome::RolledBack(Failure::new(
+                        None,
+                        Reason::Interrupted,
+                        "stopped before it was decided",
+                    )),
                 };
                 self.finish(outcome, out);
             }

@@ -1,6 +1,7 @@
 //! Where a transaction stands, and what is known of each side.
 
-use super::types::{Answer, Failure, Outcome, Reason, Refusal, Request, Side};
+use super::reason::Reason;
+use super::types::{Answer, Failure, Outcome, Refusal, Request, Side};
 
 /// What is known about the files of one side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -102,30 +103,26 @@ pub struct Open {
 
 /// A refusal with its side.
 pub(super) fn refused(side: Side, refusal: Refusal) -> Failure {
-    Failure {
-        side: Some(side),
-        reason: refusal.reason,
-        text: refusal.text,
-    }
+    Failure::new(side, refusal.reason, refusal.text)
 }
 
 /// A mailbox that is nowhere on that side.
 pub(super) fn gone(side: Side) -> Failure {
-    Failure {
-        side: Some(side),
-        reason: Reason::NoMailbox,
-        text: "the mailbox was deleted by its owner: none there has its unique id".to_owned(),
-    }
+    Failure::new(
+        side,
+        Reason::NoMailbox,
+        "the mailbox was deleted by its owner: none there has its unique id",
+    )
 }
 
 /// A refusal, or an answer that does not fit the question.
 pub(super) fn unexpected(side: Side, answer: Answer, asked: &str) -> Failure {
     match answer {
         Answer::No(refusal) => refused(side, refusal),
-        _ => Failure {
-            side: Some(side),
-            reason: Reason::Protocol,
-            text: format!("an answer that does not fit {asked}"),
-        },
+        _ => Failure::new(
+            side,
+            Reason::Protocol,
+            format!("an answer that does not fit {asked}"),
+        ),
     }
 }

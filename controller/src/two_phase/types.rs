@@ -5,18 +5,20 @@
 
 use std::fmt;
 
-/// One of the two participants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Side {
-    /// The host that takes deliveries.
-    Master,
-    /// Its copy.
-    Replica,
+use super::reason::Reason;
+use crate::words::words;
+
+words! {
+    /// One of the two participants; in [`Side::ALL`] in the order of locking.
+    Side {
+        /// The host that takes deliveries.
+        Master = "master",
+        /// Its copy.
+        Replica = "replica",
+    }
 }
 
 impl Side {
-    /// Both, master first (the order of locking).
-    pub const ALL: [Self; 2] = [Self::Master, Self::Replica];
     /// Both, replica first (the order of committing and of rolling back).
     pub const REPLICA_FIRST: [Self; 2] = [Self::Replica, Self::Master];
 
@@ -35,15 +37,6 @@ impl Side {
         match self {
             Self::Master => Self::Replica,
             Self::Replica => Self::Master,
-        }
-    }
-
-    /// `master` or `replica`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Master => "master",
-            Self::Replica => "replica",
         }
     }
 }
@@ -173,253 +166,6 @@ pub struct Refusal {
     pub text: String,
 }
 
-/// The class of a failure: what `retry` and `report` sort by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reason {
-    /// Another process held a lock for the whole wait.
-    Locked,
-    /// The slotd takes no new transactions: it is shutting down.
-    Draining,
-    /// The slotd serves as many connections as it can already.
-    Full,
-    /// No connection, or it broke, or no reply in time.
-    HostAway,
-    /// The partition is not mounted.
-    Unmounted,
-    /// No space left.
-    NoSpace,
-    /// An input or output error.
-    Io,
-    /// The slotd had ended the transaction by itself (its `--max-lock`).
-    Expired,
-    /// A UID is on one side only, and `--require-in-sync` was given.
-    OutOfSync,
-    /// No such mailbox.
-    NoMailbox,
-    /// It is on another partition than the list says.
-    Elsewhere,
-    /// It is on more than one partition.
-    TwoPlaces,
-    /// Its header or index is not there, and something of it is: it is being made, renamed or
-    /// deleted, or it is damaged.
-    Incomplete,
-    /// An index, header or expunge file is damaged or of an unknown kind.
-    Damaged,
-    /// A version that slotd does not write, or a mailbox that is not Cyrus 2.3's any more.
-    Unsupported,
-    /// A message file is missing.
-    NoMessage,
-    /// Not permitted.
-    Denied,
-    /// The two sides disagree about a message.
-    Differs,
-    /// What has this name on the two hosts is not the same mailbox.
-    OtherMailbox,
-    /// One side alone was to change, and that would make the two differ.
-    OneSided,
-    /// An answer that does not fit the question.
-    Protocol,
-    /// The controller itself lacks something: open files, memory, ports.
-    Local,
-    /// The decision could not be written.
-    Journal,
-    /// The operator stopped the run.
-    Interrupted,
-    /// A Cyrus of 2.4 or later, or nobody knows which, serves the store: our locks would protect
-    /// nothing.
-    Served,
-    /// Another coordinator is at work on the host.
-    Busy,
-    /// GUIDs are not the SHA-1s of their messages, and were only to be reported.
-    WrongGuid,
-}
-
-impl Reason {
-    /// Every class.
-    pub const ALL: [Self; 27] = [
-        Self::Locked,
-        Self::Draining,
-        Self::Full,
-        Self::HostAway,
-        Self::Unmounted,
-        Self::NoSpace,
-        Self::Io,
-        Self::Expired,
-        Self::OutOfSync,
-        Self::NoMailbox,
-        Self::Elsewhere,
-        Self::TwoPlaces,
-        Self::Incomplete,
-        Self::Damaged,
-        Self::Unsupported,
-        Self::NoMessage,
-        Self::Denied,
-        Self::Differs,
-        Self::OtherMailbox,
-        Self::OneSided,
-        Self::Protocol,
-        Self::Local,
-        Self::Journal,
-        Self::Interrupted,
-        Self::Served,
-        Self::Busy,
-        Self::WrongGuid,
-    ];
-
-    /// The word used in the journal, in reports and on the command line.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Locked => "locked",
-            Self::Draining => "draining",
-            Self::Full => "full",
-            Self::HostAway => "host_away",
-            Self::Unmounted => "unmounted",
-            Self::NoSpace => "no_space",
-            Self::Io => "io",
-            Self::Expired => "expired",
-            Self::OutOfSync => "out_of_sync",
-            Self::NoMailbox => "no_mailbox",
-            Self::Elsewhere => "elsewhere",
-            Self::TwoPlaces => "two_places",
-            Self::Incomplete => "incomplete",
-            Self::Damaged => "damaged",
-            Self::Unsupported => "unsupported",
-            Self::NoMessage => "no_message",
-            Self::Denied => "denied",
-            Self::Differs => "differs",
-            Self::OtherMailbox => "other_mailbox",
-            Self::Local => "local",
-            Self::OneSided => "one_sided",
-            Self::Protocol => "protocol",
-            Self::Journal => "journal",
-            Self::Interrupted => "interrupted",
-            Self::Served => "served",
-            Self::Busy => "busy",
-            Self::WrongGuid => "wrong_guid",
-        }
-    }
-
-    /// The class with this word, if there is one.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|r| r.as_str() == word)
-    }
-
-    /// Whether waiting alone can make it go away.
-    #[must_use]
-    pub const fn may_pass(self) -> bool {
-        matches!(
-            self,
-            Self::Locked
-                | Self::Draining
-                | Self::Full
-                | Self::Elsewhere
-                | Self::HostAway
-                | Self::Unmounted
-                | Self::NoSpace
-                | Self::Io
-                | Self::Expired
-                | Self::OutOfSync
-                | Self::Incomplete
-                | Self::Local
-                | Self::Busy
-        )
-    }
-
-    /// Whether nothing is wrong with the mailbox or its disk: somebody, or something, only has to
-    /// be waited for.
-    #[must_use]
-    pub const fn only_waits(self) -> bool {
-        matches!(
-            self,
-            Self::Locked
-                | Self::Draining
-                | Self::Full
-                | Self::HostAway
-                | Self::Unmounted
-                | Self::OutOfSync
-                | Self::Local
-                | Self::Journal
-                | Self::Interrupted
-                | Self::Busy
-        )
-    }
-
-    /// What an operator can do about it, one sentence.
-    #[must_use]
-    pub const fn advice(self) -> &'static str {
-        match self {
-            Self::Locked => "another process kept the mailbox locked; retry when it is quieter",
-            Self::Draining => "the slotd was shutting down; start it again and retry",
-            Self::Full => {
-                "the slotd serves no more connections; use a lower --parallel, then retry"
-            }
-            Self::HostAway => "the slotd did not answer; see that it runs, then retry",
-            Self::Unmounted => "mount the partition, then retry",
-            Self::NoSpace => "free space on that partition, then retry",
-            Self::Io => "look at the disk and the kernel log before you retry",
-            Self::Expired => {
-                "the transaction took longer than slotd's --max-lock; run precompute first, or raise it"
-            }
-            Self::OutOfSync => "let replication catch up, then retry",
-            Self::NoMailbox => "that host has no such mailbox; compare the mailbox lists",
-            Self::Elsewhere => "it was moved to another partition after it was listed; run again",
-            Self::TwoPlaces => {
-                "one of the two is a stale copy (`ctl_mboxlist -d` knows which): move it away, or give --partition"
-            }
-            Self::Incomplete => {
-                "cyrus.header or cyrus.index is missing: a RENAME or DELETE under way would be over by now; run \
-                 `indexfile check`, restore or remove what is left, then retry"
-            }
-            Self::Unsupported => {
-                "reguid does not write that version, or the mailbox is one of Cyrus 2.4 or later; leave it out"
-            }
-            Self::Damaged => {
-                "run `indexfile check` on the mailbox and repair it, then retry it by name"
-            }
-            Self::NoMessage => {
-                "a message file is gone; restore it or reconstruct the mailbox, then retry it by name"
-            }
-            Self::Denied => "slotd lacks a permission; run it as the owner of the mail store",
-            Self::Differs => {
-                "one side's message is damaged; compare the two files, repair, then retry it by name"
-            }
-            Self::OtherMailbox => {
-                "replication has to make the replica's mailbox the master's again (`sync_client -u` or -m), then retry it \
-                 by name"
-            }
-            Self::Local => {
-                "this controller ran out of open files or the like; use a lower --parallel or raise `ulimit -n`, then retry"
-            }
-            Self::OneSided => {
-                "the run had changed one host alone; `downgrade --to` or `upgrade` brings both to one version"
-            }
-            Self::Protocol => {
-                "controller and slotd do not understand each other; use the same release on all hosts"
-            }
-            Self::Journal => {
-                "the journal could not be written; free space or repair its disk, then run again"
-            }
-            Self::Interrupted => "the run was stopped; run again to go on",
-            Self::Served => {
-                "stop the server and start slotd with --server-stopped, or leave the mailbox to its own reconstruct -V"
-            }
-            Self::Busy => "let the other coordinator end, then retry",
-            Self::WrongGuid => {
-                "if the messages are what they should be, `controller upgrade --rehash=fix` makes their GUIDs right on both \
-                 hosts; a message that is damaged is to be restored first"
-            }
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// Why and where a transaction failed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Failure {
@@ -429,6 +175,18 @@ pub struct Failure {
     pub reason: Reason,
     /// One sentence.
     pub text: String,
+}
+
+impl Failure {
+    /// A failure of one side, or of none.
+    #[must_use]
+    pub fn new(side: impl Into<Option<Side>>, reason: Reason, text: impl Into<String>) -> Self {
+        Self {
+            side: side.into(),
+            reason,
+            text: text.into(),
+        }
+    }
 }
 
 impl fmt::Display for Failure {

@@ -8,7 +8,7 @@ use crate::journal::Durability;
 use crate::journal::model::{Change, Ended, Filter, MailboxId, State};
 use crate::two_phase::{Open, Reason, Side};
 
-pub(super) fn a_decision_with_its_receipt_survives_a_crash(arm: impl Arm) {
+pub(super) fn a_decision_with_its_receipt_survives_a_crash(arm: &impl Arm) {
     let (_, ids) = begin(arm.journal(), &["user.a", "user.b c", "ex.com!user.d"]);
     let decide = |id| Change::Decide {
         mailbox: id,
@@ -33,7 +33,7 @@ pub(super) fn a_decision_with_its_receipt_survives_a_crash(arm: impl Arm) {
     );
 }
 
-pub(super) fn lazy_changes_never_overtake_and_are_never_overtaken(arm: impl Arm) {
+pub(super) fn lazy_changes_never_overtake_and_are_never_overtaken(arm: &impl Arm) {
     let (run, ids) = begin(arm.journal(), &["user.a", "user.b"]);
     let journal = arm.journal();
     let before = [Some(9), Some(8)];

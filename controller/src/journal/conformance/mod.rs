@@ -14,7 +14,7 @@ use crate::two_phase::{Reason, Side};
 trait Arm {
     fn journal(&self) -> &dyn Journal;
     /// What a restart finds after a crash at this point.
-    fn crash(self) -> Self;
+    fn crash(&self) -> Self;
 }
 
 struct Memory(MemoryJournal);
@@ -23,7 +23,7 @@ impl Arm for Memory {
     fn journal(&self) -> &dyn Journal {
         &self.0
     }
-    fn crash(self) -> Self {
+    fn crash(&self) -> Self {
         Self(self.0.after_crash())
     }
 }
@@ -46,12 +46,11 @@ impl Arm for Sqlite {
         &self.journal
     }
     /// Takes the files as they are on disk at this moment, as a kill would leave them.
-    fn crash(self) -> Self {
+    fn crash(&self) -> Self {
         let copy = tempfile::tempdir().unwrap();
         for name in ["state.db", "state.db-wal"] {
             let _ = std::fs::copy(self.directory.path().join(name), copy.path().join(name));
         }
-        drop(self);
         let journal = SqliteJournal::open(&copy.path().join("state.db")).unwrap();
         Self {
             directory: copy,
@@ -110,55 +109,35 @@ pub(super) fn begin(journal: &dyn Journal, names: &[&str]) -> (RunId, Vec<Mailbo
     (run, rows.iter().map(|r| r.id).collect())
 }
 
-macro_rules! suite {
-    ($arm:ident, $new:expr) => {
-        mod $arm {
+macro_rules! suites {
+    ($($module:ident::$test:ident,)*) => {
+        mod sqlite {
             use super::*;
-            #[test]
-            fn a_decision_with_its_receipt_survives_a_crash() {
-                super::changes::a_decision_with_its_receipt_survives_a_crash($new);
-            }
-            #[test]
-            fn lazy_changes_never_overtake_and_are_never_overtaken() {
-                super::changes::lazy_changes_never_overtake_and_are_never_overtaken($new);
-            }
-            #[test]
-            fn a_transaction_is_open_until_it_is_finished() {
-                super::changes::a_transaction_is_open_until_it_is_finished(&$new);
-            }
-            #[test]
-            fn only_what_was_rolled_back_or_gone_is_requeued() {
-                super::changes::only_what_was_rolled_back_or_gone_is_requeued(&$new);
-            }
-            #[test]
-            fn pages_come_in_order_and_show_each_mailbox_once() {
-                super::rows::pages_come_in_order_and_show_each_mailbox_once(&$new);
-            }
-            #[test]
-            fn a_name_on_two_partitions_is_two_mailboxes() {
-                super::rows::a_name_on_two_partitions_is_two_mailboxes(&$new);
-            }
-            #[test]
-            fn totals_add_up() {
-                super::rows::totals_add_up(&$new);
-            }
-            #[test]
-            fn what_a_run_changed_is_told_with_the_versions_before_and_the_later_runs() {
-                super::rows::what_a_run_changed_is_told_with_the_versions_before_and_the_later_runs(
-                    $new,
-                );
-            }
-            #[test]
-            fn a_rollback_knows_what_it_undoes_and_where_each_mailbox_goes() {
-                super::rows::a_rollback_knows_what_it_undoes_and_where_each_mailbox_goes($new);
-            }
-            #[test]
-            fn a_run_is_found_again() {
-                super::rows::a_run_is_found_again($new);
-            }
+            $(#[test]
+            fn $test() {
+                super::$module::$test(&Sqlite::new());
+            })*
+        }
+
+        mod memory {
+            use super::*;
+            $(#[test]
+            fn $test() {
+                super::$module::$test(&Memory(MemoryJournal::new()));
+            })*
         }
     };
 }
 
-suite!(sqlite, Sqlite::new());
-suite!(memory, Memory(MemoryJournal::new()));
+suites! {
+    changes::a_decision_with_its_receipt_survives_a_crash,
+    changes::lazy_changes_never_overtake_and_are_never_overtaken,
+    changes::a_transaction_is_open_until_it_is_finished,
+    changes::only_what_was_rolled_back_or_gone_is_requeued,
+    rows::pages_come_in_order_and_show_each_mailbox_once,
+    rows::a_name_on_two_partitions_is_two_mailboxes,
+    rows::totals_add_up,
+    rows::what_a_run_changed_is_told_with_the_versions_before_and_the_later_runs,
+    rows::a_rollback_knows_what_it_undoes_and_where_each_mailbox_goes,
+    rows::a_run_is_found_again,
+}

@@ -129,7 +129,7 @@ pub(super) fn totals_add_up(arm: &impl Arm) {
 }
 
 pub(super) fn what_a_run_changed_is_told_with_the_versions_before_and_the_later_runs(
-    arm: impl Arm,
+    arm: &impl Arm,
 ) {
     let names = ["user.a", "user.b", "user.c", "user.d"];
     let (first, ids) = begin(arm.journal(), &names);
@@ -199,7 +199,7 @@ pub(super) fn what_a_run_changed_is_told_with_the_versions_before_and_the_later_
     );
 }
 
-pub(super) fn a_rollback_knows_what_it_undoes_and_where_each_mailbox_goes(arm: impl Arm) {
+pub(super) fn a_rollback_knows_what_it_undoes_and_where_each_mailbox_goes(arm: &impl Arm) {
     let (first, _) = begin(arm.journal(), &["user.a"]);
     let spec = RunSpec {
         verb: Verb::Rollback,
@@ -230,7 +230,7 @@ pub(super) fn a_rollback_knows_what_it_undoes_and_where_each_mailbox_goes(arm: i
     assert_eq!(after.journal().last_run().unwrap().unwrap().spec, spec);
 }
 
-pub(super) fn a_run_is_found_again(arm: impl Arm) {
+pub(super) fn a_run_is_found_again(arm: &impl Arm) {
     assert_eq!(arm.journal().last_run().unwrap(), None);
     let (run, _) = begin(arm.journal(), &["user.a"]);
     arm.journal().list_complete(run).unwrap();

@@ -1,0 +1,238 @@
+//! What each `--help` ends with: examples, and what the exit codes of that command mean.
+
+use std::fmt::Write as _;
+
+use clap::Command;
+use indexfile::exit::Exit;
+
+/// Examples of each command, and the exit codes that it can end with beside 0 and 64.
+const COMMANDS: &[(&str, &[&str], &[Exit])] = &[
+    (
+        "plan",
+        &[
+            "controller plan --master m:4321 --replica r:4321",
+            "controller plan --master m:4321 --replica r:4321 --deep --partition default",
+            "controller plan --master unix:/run/slotd.sock --deep --json user.joe",
+        ],
+        QUESTIONS,
+    ),
+    (
+        "upgrade",
+        &[
+            "controller upgrade --master m:4321 --replica r:4321 user.joe",
+            "controller upgrade --master m:4321 --replica r:4321 --window 22:00-06:00",
+            "ctl_mboxlist -d | controller upgrade --master m:4321 --replica r:4321 --mailboxes -",
+        ],
+        CHANGES,
+    ),
+    (
+        "downgrade",
+        &[
+            "controller downgrade --to 9 --servers-stopped --master m:4321 --replica r:4321",
+            "controller downgrade --to 9 --force-live --master m:4321 --replica r:4321 user.joe",
+        ],
+        CHANGES,
+    ),
+    (
+        "rollback",
+        &[
+            "controller rollback last --master m:4321 --replica r:4321",
+            "controller rollback 3 user.joe --master m:4321 --replica r:4321",
+            "controller rollback --since '2026-11-26 22:00' --master m:4321 --replica r:4321",
+        ],
+        CHANGES,
+    ),
+    (
+        "retry",
+        &[
+            "controller retry --master m:4321 --replica r:4321",
+            "controller retry --reason damaged,no_message --master m:4321 --replica r:4321",
+        ],
+        CHANGES,
+    ),
+    (
+        "recover",
+        &[
+            "controller recover --master m:4321 --replica r:4321",
+            "controller recover --json --state night.db --master m:4321 --replica r:4321",
+        ],
+        CHANGES,
+    ),
+    (
+        "verify",
+        &[
+            "controller verify --master m:4321 --replica r:4321",
+            "controller verify --full --master m:4321 --replica r:4321 user.joe",
+        ],
+        QUESTIONS,
+    ),
+    (
+        "clean",
+        &[
+            "controller clean --dry-run --master m:4321 --replica r:4321",
+            "controller clean --master m:4321 --replica r:4321 user.joe",
+        ],
+        QUESTIONS,
+    ),
+    (
+        "status",
+        &[
+            "controller status --watch",
+            "controller status --json --state night.db",
+        ],
+        READS,
+    ),
+    (
+        "pause",
+        &[
+            "controller pause",
+            "controller pause --state night.db --json",
+        ],
+        STEERS,
+    ),
+    (
+        "resume",
+        &[
+            "controller resume",
+            "controller resume --state night.db --json",
+        ],
+        STEERS,
+    ),
+    (
+        "stop",
+        &["controller stop", "controller stop --state night.db --json"],
+        STEERS,
+    ),
+    (
+        "set",
+        &[
+            "controller set parallel 2",
+            "controller set window 22:00-06:00",
+            "controller set max-load off --state night.db",
+        ],
+        STEERS,
+    ),
+    (
+        "report",
+        &[
+            "controller report --failed",
+            "controller report --run 3 --json",
+        ],
+        READS,
+    ),
+    (
+        "demo",
+        &[
+            "controller demo",
+            "controller demo --keep /tmp/demo --mailboxes 50",
+        ],
+        MEASURES,
+    ),
+    (
+        "bench",
+        &[
+            "controller bench",
+            "controller bench --mailboxes 200 --runs 2 --json",
+        ],
+        MEASURES,
+    ),
+];
+
+const QUESTIONS: &[Exit] = &[
+    Exit::Data,
+    Exit::NoMailbox,
+    Exit::Unavailable,
+    Exit::RolledBack,
+    Exit::Config,
+];
+const CHANGES: &[Exit] = &[
+    Exit::Data,
+    Exit::NoMailbox,
+    Exit::Unavailable,
+    Exit::InDoubt,
+    Exit::Io,
+    Exit::RolledBack,
+    Exit::Denied,
+    Exit::Config,
+];
+const READS: &[Exit] = &[Exit::Data, Exit::Io, Exit::Config];
+const STEERS: &[Exit] = &[Exit::Unavailable, Exit::Io];
+const MEASURES: &[Exit] = &[Exit::Data, Exit::Io, Exit::RolledBack, Exit::Denied];
+
+/// What an exit code says.
+fn meaning(exit: Exit) -> &'static str {
+    match exit {
+        Exit::Ok => "all done",
+        Exit::Usage => "the command line is not understood",
+        Exit::Data => "a file, a list or a GUID is not what it should be",
+        Exit::NoMailbox => "a name is unknown",
+        Exit::Unavailable => "a slotd, a controller or a partition cannot be reached",
+        Exit::InDoubt => "a mailbox is in doubt: run controller recover",
+        Exit::Io => "an input or output error",
+        Exit::RolledBack => "some mailboxes are as before, or are not done",
+        Exit::Denied => "not permitted",
+        Exit::Config => "refused: the configuration, the hosts or the state file do not fit",
+    }
+}
+
+/// Adds to each command what its help ends with.
+pub(super) fn add(mut cli: Command) -> Command {
+    for (name, examples, exits) in COMMANDS {
+        cli = cli.mut_subcommand(name, |command| {
+            let mut out = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            // Writing to a String cannot fail.
+            let gap = if out.is_empty() { "" } else { "\n" };
+            let _ = writeln!(out, "{gap}Examples:");
+            for example in *examples {
+                let _ = writeln!(out, "  {example}");
+            }
+            let _ = writeln!(out, "\nExit codes:");
+            for exit in [Exit::Ok, Exit::Usage].iter().chain(*exits) {
+                let _ = writeln!(out, "  {:<3} {}", exit.code(), meaning(*exit));
+            }
+            command.after_help(out)
+        });
+    }
+    cli
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn every_command_has_examples_that_it_understands_and_its_exit_codes() {
+        let cli = add(Cli::command());
+        for command in cli
+            .get_subcommands()
+            .filter(|command| !command.is_hide_set())
+        {
+            let name = command.get_name();
+            let Some((_, examples, _)) = COMMANDS.iter().find(|(of, ..)| *of == name) else {
+                panic!("{name} has no examples");
+            };
+            assert!((2..=3).contains(&examples.len()), "{name}");
+            for example in *examples {
+                let words = example.rsplit("| ").next().unwrap();
+                // One value is quoted, and has a blank.
+                let words = words.replace("'2026-11-26 22:00'", "2026-11-26");
+                let parsed = cli.clone().try_get_matches_from(words.split(' '));
+                assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
+                assert!(
+                    words.starts_with(&format!("controller {name}")),
+                    "{example}"
+                );
+            }
+            let help = command.clone().render_long_help().to_string();
+            assert!(help.contains("Exit codes:\n  0   all done"), "{help}");
+            let long = help.lines().find(|line| line.chars().count() > 100);
+            assert_eq!(long, None, "{name}");
+        }
+    }
+}
