@@ -7,13 +7,67 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A 20-byte GUID: the SHA-1 of a message file, or a padded UUID, or NULL.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Guid([u8; 20]);
+/// The type of an identifier of `$len` bytes, with its text form in hexadecimal.
+macro_rules! identifier {
+    ($(#[$doc:meta])* $type:ident $len:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        pub struct $type([u8; $len]);
 
-/// A 12-byte UUID as versions 7, 8 and 9 store it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Uuid([u8; 12]);
+        impl $type {
+            /// All bytes zero: "unknown".
+            pub const NULL: Self = Self([0; $len]);
+
+            /// Takes the bytes as they are on disk.
+            #[must_use]
+            #[inline]
+            pub const fn from_bytes(bytes: [u8; $len]) -> Self {
+                Self(bytes)
+            }
+
+            /// The bytes as they are on disk.
+            #[must_use]
+            #[inline]
+            pub const fn as_bytes(&self) -> &[u8; $len] {
+                &self.0
+            }
+
+            /// True if all bytes are zero.
+            #[must_use]
+            pub fn is_null(&self) -> bool {
+                self.0 == [0; $len]
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($type), "({})"), self)
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = ParseGuidError;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                parse_hex(text).map(Self)
+            }
+        }
+    };
+}
+
+identifier! {
+    /// A 20-byte GUID: the SHA-1 of a message file, or a padded UUID, or NULL.
+    Guid 20
+}
+identifier! {
+    /// A 12-byte UUID as versions 7, 8 and 9 store it.
+    Uuid 12
+}
 
 impl serde::Serialize for Guid {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
@@ -33,29 +87,6 @@ pub enum RecordGuid {
 }
 
 impl Guid {
-    /// Twenty zero bytes: "unknown".
-    pub const NULL: Self = Self([0; 20]);
-
-    /// Takes the bytes as they are on disk.
-    #[must_use]
-    #[inline]
-    pub const fn from_bytes(bytes: [u8; 20]) -> Self {
-        Self(bytes)
-    }
-
-    /// The bytes as they are on disk.
-    #[must_use]
-    #[inline]
-    pub const fn as_bytes(&self) -> &[u8; 20] {
-        &self.0
-    }
-
-    /// True for [`Guid::NULL`].
-    #[must_use]
-    pub fn is_null(&self) -> bool {
-        self.0 == [0; 20]
-    }
-
     /// True if the last eight bytes are zero: NULL, a padded UUID, or a SHA-1 that was cut to 12
     /// bytes.
     ///
@@ -83,31 +114,6 @@ impl Guid {
         let mut bytes = [0; 12];
         bytes.copy_from_slice(&self.0[..12]);
         Uuid(bytes)
-    }
-}
-
-impl Uuid {
-    /// Twelve zero bytes: "unknown".
-    pub const NULL: Self = Self([0; 12]);
-
-    /// Takes the bytes as they are on disk.
-    #[must_use]
-    #[inline]
-    pub const fn from_bytes(bytes: [u8; 12]) -> Self {
-        Self(bytes)
-    }
-
-    /// The bytes as they are on disk.
-    #[must_use]
-    #[inline]
-    pub const fn as_bytes(&self) -> &[u8; 12] {
-        &self.0
-    }
-
-    /// True for [`Uuid::NULL`].
-    #[must_use]
-    pub fn is_null(&self) -> bool {
-        self.0 == [0; 12]
     }
 }
 
@@ -146,10 +152,6 @@ impl RecordGuid {
     }
 }
 
-fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    bytes.iter().try_for_each(|b| write!(f, "{b:02x}"))
-}
-
 /// Text is not the hexadecimal form of an identifier.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {digits} hexadecimal digits, got {found:?}")]
@@ -179,29 +181,6 @@ fn parse_hex<const N: usize>(text: &str) -> Result<[u8; N], ParseGuidError> {
     }
     Ok(bytes)
 }
-
-macro_rules! hex_text {
-    ($type:ident) => {
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write_hex(f, &self.0)
-            }
-        }
-        impl fmt::Debug for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($type), "({})"), self)
-            }
-        }
-        impl FromStr for $type {
-            type Err = ParseGuidError;
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                parse_hex(text).map(Self)
-            }
-        }
-    };
-}
-hex_text!(Guid);
-hex_text!(Uuid);
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,6 @@ pub mod mailbox;
 pub mod message;
 pub mod nice;
 pub mod pass;
-mod proc;
 pub mod scrub;
 pub mod store;
 mod throttle;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::message::{FileStat, Opened, Stamp};
+use crate::message::{Admission, FileStat, Stamp};
 use indexfile::Guid;
 
 /// How many files are remembered at most; about 12 MiB.
@@ -72,9 +72,9 @@ impl Links {
     /// A file is open: read it, or use what is known, or put it aside while another thread reads
     /// it.
     #[must_use]
-    pub fn opened(&self, stat: &FileStat) -> Opened {
+    pub fn opened(&self, stat: &FileStat) -> Admission {
         if stat.links < 2 {
-            return Opened::Read;
+            return Admission::Read;
         }
         self.met.store(true, Ordering::Relaxed);
         let key = (stat.device, stat.stamp.inode);
@@ -87,15 +87,15 @@ impl Links {
                 if k.left == 0 {
                     known.remove();
                 }
-                return Opened::Known(guid);
+                return Admission::Known(guid);
             }
             known.remove();
         }
         match table.reading.entry(key) {
-            Entry::Occupied(_) => Opened::Aside,
+            Entry::Occupied(_) => Admission::Aside,
             Entry::Vacant(slot) => {
                 slot.insert(stat.stamp);
-                Opened::Read
+                Admission::Read
             }
         }
     }
@@ -180,37 +180,40 @@ mod tests {
     #[test]
     fn a_file_with_three_names_is_read_once_and_forgotten_after_the_third() {
         let links = Links::new(10);
-        assert_eq!(links.opened(&stat(1, 3, 5)), Opened::Read);
-        assert_eq!(links.opened(&stat(1, 3, 5)), Opened::Aside);
+        assert_eq!(links.opened(&stat(1, 3, 5)), Admission::Read);
+        assert_eq!(links.opened(&stat(1, 3, 5)), Admission::Aside);
         links.closed(&stat(1, 3, 5), Some(guid(9)));
-        assert_eq!(links.opened(&stat(1, 3, 5)), Opened::Known(guid(9)));
-        assert_eq!(links.opened(&stat(1, 3, 5)), Opened::Known(guid(9)));
+        assert_eq!(links.opened(&stat(1, 3, 5)), Admission::Known(guid(9)));
+        assert_eq!(links.opened(&stat(1, 3, 5)), Admission::Known(guid(9)));
         assert!(links.is_empty());
     }
 
     #[test]
     fn a_file_that_changed_since_is_read_again() {
         let links = Links::new(10);
-        assert_eq!(links.opened(&stat(1, 3, 5)), Opened::Read);
+        assert_eq!(links.opened(&stat(1, 3, 5)), Admission::Read);
         links.closed(&stat(1, 3, 5), Some(guid(9)));
-        assert_eq!(links.opened(&stat(1, 3, 6)), Opened::Read);
+        assert_eq!(links.opened(&stat(1, 3, 6)), Admission::Read);
     }
 
     #[test]
     fn a_file_that_could_not_be_read_is_free_for_the_next() {
         let links = Links::new(10);
-        assert_eq!(links.opened(&stat(1, 2, 5)), Opened::Read);
+        assert_eq!(links.opened(&stat(1, 2, 5)), Admission::Read);
         links.closed(&stat(1, 2, 5), None);
-        assert_eq!(links.opened(&stat(1, 2, 5)), Opened::Read);
+        assert_eq!(links.opened(&stat(1, 2, 5)), Admission::Read);
     }
 
     #[test]
     fn memory_is_bounded_and_single_names_cost_none() {
         let links = Links::new(100);
         for inode in 0..10_000 {
-            assert_eq!(links.opened(&stat(inode, 1, 5)), Opened::Read);
+            assert_eq!(links.opened(&stat(inode, 1, 5)), Admission::Read);
             links.closed(&stat(inode, 1, 5), Some(guid(1)));
-            assert_eq!(links.opened(&stat(1_000_000 + inode, 2, 5)), Opened::Read);
+            assert_eq!(
+                links.opened(&stat(1_000_000 + inode, 2, 5)),
+                Admission::Read
+            );
             links.closed(&stat(1_000_000 + inode, 2, 5), Some(guid(1)));
         }
         assert_eq!(links.len(), 100);

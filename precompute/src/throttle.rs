@@ -8,7 +8,7 @@ use indexfile::Guid;
 use crate::governor::Governor;
 use crate::hash::lanes::Lanes;
 use crate::links::Links;
-use crate::message::{FileStat, Gate, Hashed, Hasher, MessageError, Opened, Spool};
+use crate::message::{Admission, FileStat, Gate, Hashed, Hasher, MessageError, Spool};
 
 /// [`Throttle::count`] is called after this many messages,
 const BATCH: u64 = 16;
@@ -17,7 +17,7 @@ const BATCH_BYTES: u64 = 1 << 20;
 
 /// Messages that were read, or need not be.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
+pub struct ReadCounts {
     /// Messages read and hashed.
     pub hashed: u64,
     /// Their bytes.
@@ -36,7 +36,7 @@ pub struct Throttle<'a> {
     /// One look at a message may be enough ([`crate::message::one_look`]).
     pub one_look: bool,
     /// Takes what was counted since the last call.
-    pub count: &'a dyn Fn(Counts),
+    pub count: &'a dyn Fn(ReadCounts),
 }
 
 impl Throttle<'_> {
@@ -51,7 +51,7 @@ impl Throttle<'_> {
         while !uids.is_empty() && !self.governor.stopped() {
             let gate = Counting {
                 throttle: self,
-                counts: Counts::default(),
+                counts: ReadCounts::default(),
             };
             uids = Hasher::new(spool, uids.into_iter(), &mut sink, gate).run(lanes);
             if let (Some(links), false) = (self.links, uids.is_empty()) {
@@ -65,7 +65,7 @@ impl Throttle<'_> {
 
 struct Counting<'a> {
     throttle: Throttle<'a>,
-    counts: Counts,
+    counts: ReadCounts,
 }
 
 impl Drop for Counting<'_> {
@@ -95,10 +95,10 @@ impl Gate for Counting<'_> {
         one_look && !governor.limited() && !links.is_some_and(Links::met)
     }
 
-    fn opened(&mut self, _uid: u32, stat: &FileStat) -> Opened {
+    fn opened(&mut self, _uid: u32, stat: &FileStat) -> Admission {
         let links = self.throttle.links;
-        let opened = links.map_or(Opened::Read, |links| links.opened(stat));
-        self.counts.linked += u64::from(matches!(opened, Opened::Known(_)));
+        let opened = links.map_or(Admission::Read, |links| links.opened(stat));
+        self.counts.linked += u64::from(matches!(opened, Admission::Known(_)));
         opened
     }
 

@@ -19,7 +19,7 @@ use crate::mailbox::{Mailbox, Opened, cache_finding};
 use crate::message::{Hashed, MessageError};
 use crate::pass::Observer;
 use crate::store::Step;
-use crate::throttle::{Counts, Throttle};
+use crate::throttle::{ReadCounts, Throttle};
 use crate::worker_pool::{self, Limits, PoolError};
 use indexfile::finding::{Code, Finding};
 
@@ -170,7 +170,7 @@ fn verify(
         governor,
         links: None,
         one_look: false,
-        count: &|counts: Counts| totals.lock().bytes += counts.bytes,
+        count: &|counts: ReadCounts| totals.lock().bytes += counts.bytes,
     };
     let uids = entries.iter().map(|entry| entry.uid).collect();
     throttle.hash(&open.mailbox.spool, uids, lanes, sink);

@@ -6,7 +6,6 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::store::Store;
-use crate::proc::kib;
 
 /// One size.
 #[derive(Clone, Copy, Debug)]
@@ -89,4 +88,12 @@ fn watched(program: &Path, root: &Path) -> io::Result<(Duration, u64, u64)> {
         anonymous = kib(&text, "RssAnon:").max(anonymous);
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// The KiB behind `key` (with its colon) in a text such as `/proc/meminfo` or `/proc/PID/status`; 0
+/// if it is not there.
+fn kib(text: &str, key: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(key));
+    let number = line.and_then(|rest| rest.split_whitespace().next());
+    number.and_then(|n| n.parse().ok()).unwrap_or(0)
 }

@@ -93,20 +93,6 @@ fn the_cache_has_the_mode_of_the_index_and_a_new_inode() {
 }
 
 #[test]
-fn a_torn_cache_is_damaged_and_replaced() {
-    let dir = Scratch::new();
-    dir.put(100).expect("written");
-    let path = dir.dir.path().join(FILE_NAME);
-    let whole = fs::read(&path).expect("read");
-    for len in [0, 1, 60, whole.len() / 2, whole.len() - 1] {
-        fs::write(&path, &whole[..len]).expect("tear");
-        assert!(matches!(dir.found(7, "id"), Found::Damaged(_)), "{len}");
-    }
-    dir.put(100).expect("written");
-    assert_eq!(fs::read(&path).expect("read"), whole);
-}
-
-#[test]
 fn what_a_killed_run_left_is_taken_over_or_swept() {
     let dir = Scratch::new();
     let path = dir.dir.path().join(TEMPORARY);

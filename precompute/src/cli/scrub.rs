@@ -13,7 +13,7 @@ use serde_json::json;
 use super::output::{complain, concluded, line, written};
 use super::run::Load;
 use super::selection::Selection;
-use crate::scrub::{self, Options, Progress, Summary};
+use crate::scrub::{self, Counters, Options, Summary};
 use indexfile::finding::Finding;
 
 /// Arguments of `scrub`.
@@ -55,7 +55,7 @@ pub fn main(args: &Args) -> Exit {
         settle: Duration::from_secs(args.settle),
         ..Options::default()
     };
-    let progress = Progress::default();
+    let counters = Counters::default();
     let bar = bar(args.quiet);
     let (over, failed) = (AtomicBool::new(false), AtomicBool::new(false));
     let report = |finding: &Finding| {
@@ -67,9 +67,9 @@ pub fn main(args: &Args) -> Exit {
         }
     };
     let summary = std::thread::scope(|scope| {
-        let watcher = scope.spawn(|| watch(&progress, &bar, args.quiet, &over));
+        let watcher = scope.spawn(|| watch(&counters, &bar, args.quiet, &over));
         let steps = selected.steps(Leaves::Read);
-        let summary = scrub::run(steps, &options, &governor, &progress, report);
+        let summary = scrub::run(steps, &options, &governor, &counters, report);
         over.store(true, Ordering::Release);
         watcher.thread().unpark();
         summary
@@ -136,7 +136,7 @@ fn bar(quiet: bool) -> ProgressBar {
 }
 
 /// Shows how far it is: all the time on a terminal, one line a minute elsewhere.
-fn watch(progress: &Progress, bar: &ProgressBar, quiet: bool, over: &AtomicBool) {
+fn watch(counters: &Counters, bar: &ProgressBar, quiet: bool, over: &AtomicBool) {
     let (started, every) = (Instant::now(), Duration::from_secs(60));
     let mut next = every;
     while !over.load(Ordering::Acquire) {
@@ -145,7 +145,7 @@ fn watch(progress: &Progress, bar: &ProgressBar, quiet: bool, over: &AtomicBool)
         if quiet || (bar.is_hidden() && elapsed < next) {
             continue;
         }
-        let now = progress.summary(false, elapsed.as_secs_f64());
+        let now = counters.summary(false, elapsed.as_secs_f64());
         let rate = now
             .bytes
             .checked_div(elapsed.as_secs())

@@ -40,9 +40,9 @@ pub trait Gate {
         Clocks::now()
     }
     /// The file is open: may we read it, or is its SHA-1 known or being computed elsewhere?
-    fn opened(&mut self, uid: u32, stat: &FileStat) -> Opened {
+    fn opened(&mut self, uid: u32, stat: &FileStat) -> Admission {
         let _ = (uid, stat);
-        Opened::Read
+        Admission::Read
     }
     /// A file that [`Gate::opened`] let through is done: `Some` with its SHA-1, `None` without.
     fn closed(&mut self, stat: &FileStat, guid: Option<Guid>) {
@@ -56,7 +56,7 @@ pub trait Gate {
 
 /// What [`Gate::opened`] decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opened {
+pub enum Admission {
     /// Read and hash it.
     Read,
     /// It is a further name of a file whose SHA-1 is this.
@@ -170,13 +170,13 @@ where
             }
         };
         match self.gate.opened(uid, file.stat()) {
-            Opened::Read => {}
-            Opened::Known(guid) => {
+            Admission::Read => {}
+            Admission::Known(guid) => {
                 let FileStat { size, stamp, .. } = *file.stat();
                 (self.sink)(uid, Ok(Hashed { guid, size, stamp }));
                 return None;
             }
-            Opened::Aside => {
+            Admission::Aside => {
                 self.aside.push(uid);
                 return None;
             }
@@ -222,13 +222,13 @@ where
             Err(fd) => return (State::TwoLooks(fd), Filled::Failed),
         };
         match self.gate.opened(uid, file.stat()) {
-            Opened::Read => (State::Reading(file), filled(part)),
-            Opened::Known(guid) => {
+            Admission::Read => (State::Reading(file), filled(part)),
+            Admission::Known(guid) => {
                 let FileStat { size, stamp, .. } = *file.stat();
                 let hashed = Hashed { guid, size, stamp };
                 (State::Known(hashed), Filled::Failed)
             }
-            Opened::Aside => (State::Aside, Filled::Failed),
+            Admission::Aside => (State::Aside, Filled::Failed),
         }
     }
 

@@ -7,7 +7,7 @@ pub mod one_look;
 mod settle;
 
 pub use file::MessageFile;
-pub use hasher::{Gate, Hasher, NoGate, Opened};
+pub use hasher::{Admission, Gate, Hasher, NoGate};
 pub use indexfile::message::{FileStat, Hashed, MessageError, Spool, Stamp, uid_of};
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::hash::lanes::{LANE_BYTES, Lanes};
 use crate::mailbox::{self, Mailbox};
 use crate::message::{Hashed, MessageError};
 use crate::store::Target;
-use crate::throttle::{Counts, Throttle};
+use crate::throttle::{ReadCounts, Throttle};
 use crate::worker_pool::Pool;
 
 /// Results go to the job after this many messages,
@@ -154,7 +154,7 @@ impl Pass<'_> {
             }
             Err(error) => self.failed(job, uid, &error),
         };
-        let count = |counts: Counts| {
+        let count = |counts: ReadCounts| {
             let mut totals = self.totals.lock();
             totals.hashed += counts.hashed;
             totals.bytes += counts.bytes;

@@ -19,7 +19,7 @@ mod spools;
 mod summary;
 mod work;
 
-pub use summary::{Progress, Summary};
+pub use summary::{Counters, Summary};
 
 use std::time::{Duration, Instant};
 
@@ -63,18 +63,18 @@ pub fn run(
     steps: impl Iterator<Item = Step> + Send,
     options: &Options,
     governor: &Governor,
-    progress: &Progress,
+    counters: &Counters,
     report: impl Fn(&Finding) + Sync,
 ) -> Result<Summary, PoolError> {
     let start = Instant::now();
     let report = |finding: Finding| {
-        progress.found(finding.code);
+        counters.found(finding.code);
         report(&finding);
     };
     let scrub = Work {
         options,
         governor,
-        progress,
+        counters,
         report: &report,
         links: Links::default(),
     };
@@ -87,7 +87,7 @@ pub fn run(
     let work = |task, pool: &_, lanes: &mut _| scrub.run(task, pool, lanes);
     let tasks = steps.map(Task::Step);
     worker_pool::run(tasks, limits, governor, &work, &mut || {})?;
-    Ok(progress.summary(governor.stopped(), start.elapsed().as_secs_f64()))
+    Ok(counters.summary(governor.stopped(), start.elapsed().as_secs_f64()))
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub struct Summary {
     /// Findings, in all and by code.
     pub findings: u64,
     /// How many there are of each code.
-    pub by_code: BTreeMap<String, u64>,
+    pub by_code: BTreeMap<Code, u64>,
     /// The scrub was stopped before its end.
     pub stopped: bool,
     /// How long it took.
@@ -42,16 +42,12 @@ impl Summary {
     /// The exit code: 65 for any damage, else what kept us from looking, else 0.
     #[must_use]
     pub fn exit(&self) -> Exit {
-        let has = |code: Code| self.by_code.contains_key(code.name());
         let not_looked = [Code::NoMailbox, Code::Unreadable, Code::Io];
-        let damaged = self
-            .by_code
-            .keys()
-            .any(|code| not_looked.iter().all(|other| other.name() != code));
-        if damaged {
+        if self.by_code.keys().any(|code| !not_looked.contains(code)) {
             return Exit::Data;
         }
-        let reason = not_looked.into_iter().find(|code| has(*code));
+        let found = |code: &Code| self.by_code.contains_key(code);
+        let reason = not_looked.into_iter().find(found);
         match reason {
             Some(code) => code.exit(),
             None if self.stopped => Exit::RolledBack,
@@ -62,9 +58,9 @@ impl Summary {
 
 /// The running counts, for a progress line and the summary.
 #[derive(Debug, Default)]
-pub struct Progress(Mutex<Summary>);
+pub struct Counters(Mutex<Summary>);
 
-impl Progress {
+impl Counters {
     /// What is counted so far, to be changed.
     pub(super) fn lock(&self) -> MutexGuard<'_, Summary> {
         self.0.lock()
@@ -73,7 +69,7 @@ impl Progress {
     pub(super) fn found(&self, code: Code) {
         let mut summary = self.lock();
         summary.findings += 1;
-        *summary.by_code.entry(code.name().to_owned()).or_default() += 1;
+        *summary.by_code.entry(code).or_default() += 1;
     }
 
     /// The summary of what was counted.
@@ -92,11 +88,11 @@ mod tests {
     use super::*;
 
     fn exit(codes: &[Code], stopped: bool) -> Exit {
-        let progress = Progress::default();
+        let counters = Counters::default();
         for code in codes {
-            progress.found(*code);
+            counters.found(*code);
         }
-        progress.summary(stopped, 0.0).exit()
+        counters.summary(stopped, 0.0).exit()
     }
 
     #[test]

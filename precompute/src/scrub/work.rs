@@ -17,13 +17,13 @@ use super::look::{Look, Suspect, Verdict, judge};
 use super::record_reader::{RecordReader, WINDOW, is_missing, open_expunge};
 use super::row::Row;
 use super::spools::{Spools, age};
-use super::{Options, Progress};
+use super::{Counters, Options};
 use crate::governor::Governor;
 use crate::hash::lanes::Lanes;
 use crate::links::Links;
 use crate::message::MessageError;
 use crate::store::{Place, Step, Target};
-use crate::throttle::{Counts, Throttle};
+use crate::throttle::{ReadCounts, Throttle};
 use crate::uid_set::UidSet;
 use crate::worker_pool::Pool;
 
@@ -44,7 +44,7 @@ pub(super) enum Task {
 
 /// The UIDs that a mailbox has records of.
 #[derive(Default)]
-struct Listed {
+struct RecordedUids {
     all: UidSet,
     archived: UidSet,
     unlinked: UidSet,
@@ -53,7 +53,7 @@ struct Listed {
 pub(super) struct Work<'a> {
     pub(super) options: &'a Options,
     pub(super) governor: &'a Governor,
-    pub(super) progress: &'a Progress,
+    pub(super) counters: &'a Counters,
     pub(super) report: &'a (dyn Fn(Finding) + Sync),
     pub(super) links: Links,
 }
@@ -116,7 +116,7 @@ impl Work<'_> {
         if unreachable_expunge(mailbox).is_some() && tries < TRIES {
             return pool.delay(Task::Mailbox(Arc::clone(mailbox), tries + 1));
         }
-        let mut listed = Listed::default();
+        let mut listed = RecordedUids::default();
         let mut sound = self.records(mailbox, &spools, &mut index, &mut listed, pool, lanes);
         match open_expunge(&mailbox.dirs.file(MetaFile::Expunge)) {
             Ok(None) => {
@@ -138,7 +138,7 @@ impl Work<'_> {
         if sound && !self.governor.stopped() {
             self.unlisted(mailbox, &spools, &listed, pool, lanes);
         }
-        self.progress.lock().mailboxes += 1;
+        self.counters.lock().mailboxes += 1;
     }
 
     /// Hands out the records of one file; `false` if not all could be read.
@@ -147,7 +147,7 @@ impl Work<'_> {
         mailbox: &Arc<Target>,
         spools: &Arc<Spools>,
         file: &mut RecordReader,
-        listed: &mut Listed,
+        listed: &mut RecordedUids,
         pool: &Pool<Task>,
         lanes: &mut Lanes,
     ) -> bool {
@@ -180,7 +180,7 @@ impl Work<'_> {
                 }
             }
             rows.retain(|row| !row.unlinked);
-            let mut progress = self.progress.lock();
+            let mut progress = self.counters.lock();
             progress.unlinked += (count - rows.len()) as u64;
             progress.messages += rows.len() as u64;
             progress.old_style += rows.iter().filter(|row| row.guid.is_none()).count() as u64;
@@ -215,7 +215,7 @@ impl Work<'_> {
         &self,
         mailbox: &Arc<Target>,
         spools: &Arc<Spools>,
-        listed: &Listed,
+        listed: &RecordedUids,
         pool: &Pool<Task>,
         lanes: &mut Lanes,
     ) {
@@ -284,7 +284,7 @@ impl Work<'_> {
             let text = format!("no index, though the mailbox has {messages} message files");
             self.found(Code::NoIndex, mailbox, &index, &text);
         } else {
-            self.progress.lock().races += 1;
+            self.counters.lock().races += 1;
         }
     }
 
@@ -309,7 +309,7 @@ impl Work<'_> {
         let mut suspects = Vec::new();
         self.compare(spools, rows, Some(&self.links), lanes, |seen| {
             if seen.guid.is_some() {
-                self.progress.lock().compared += 1;
+                self.counters.lock().compared += 1;
             }
             if seen.code.is_some() {
                 suspects.push(Suspect { looks: 1, seen });
@@ -331,7 +331,7 @@ impl Work<'_> {
             governor: self.governor,
             links,
             one_look: false,
-            count: &|counts: Counts| self.progress.lock().bytes += counts.bytes,
+            count: &|counts: ReadCounts| self.counters.lock().bytes += counts.bytes,
         };
         compare(spools, rows, lanes, throttle, each);
     }
@@ -351,7 +351,7 @@ impl Work<'_> {
             Ok(fresh) => fresh,
             // The mailbox is gone, and its messages with it.
             Err(error) if is_missing(&error) => {
-                self.progress.lock().races += suspects.len() as u64;
+                self.counters.lock().races += suspects.len() as u64;
                 return;
             }
             Err(error) => return self.index_error(mailbox, &error),
@@ -371,10 +371,10 @@ impl Work<'_> {
         let mut settle = |mut suspect: Suspect, now: Option<Look>| {
             let still = now.as_ref().is_some_and(|now| self.is_still(now));
             match judge(&mut suspect, now, still) {
-                Verdict::Race => self.progress.lock().races += 1,
+                Verdict::Race => self.counters.lock().races += 1,
                 Verdict::Again => again.push(suspect),
                 Verdict::Damage if self.in_delivery(&suspect.seen, fresh.last_uid()) => {
-                    self.progress.lock().in_delivery += 1;
+                    self.counters.lock().in_delivery += 1;
                 }
                 Verdict::Damage => (self.report)(describe(mailbox, &suspect.seen)),
             }

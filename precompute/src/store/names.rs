@@ -18,7 +18,7 @@ use crate::message::Spool;
 use indexfile::finding::{Code, Finding};
 
 /// A mailbox of which the name is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listed {
     /// The name, not yet checked.
     pub name: String,
@@ -36,9 +36,7 @@ impl Listed {
     pub fn name(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            partition: None,
-            uniqueid: None,
-            bad: None,
+            ..Self::default()
         }
     }
 
@@ -47,28 +45,25 @@ impl Listed {
     /// # Errors
     /// [`Skip`].
     pub fn of(item: Item) -> Result<Self, Skip> {
+        let mut listed = Self::default();
         match item {
-            Item::Mailbox { name, partition } => Ok(Self {
-                name: name.to_string(),
-                partition,
-                ..Self::name("")
-            }),
+            Item::Mailbox { name, partition } => {
+                (listed.name, listed.partition) = (name.to_string(), partition);
+            }
             Item::ByUniqueId {
                 name,
                 partition,
                 uniqueid,
-            } => Ok(Self {
-                name,
-                partition,
-                uniqueid: Some(uniqueid),
-                bad: None,
-            }),
-            Item::Skipped(skip) => Err(skip),
-            Item::Bad { line, what } => Ok(Self {
-                bad: Some(format!("mailbox list, line {line}: {what}")),
-                ..Self::name("")
-            }),
+            } => {
+                (listed.name, listed.partition) = (name, partition);
+                listed.uniqueid = Some(uniqueid);
+            }
+            Item::Skipped(skip) => return Err(skip),
+            Item::Bad { line, what } => {
+                listed.bad = Some(format!("mailbox list, line {line}: {what}"));
+            }
         }
+        Ok(listed)
     }
 }
 

@@ -80,7 +80,7 @@ fn missing_changed_and_unlisted_messages_have_codes_of_their_own() {
         findings[2].text
     );
     assert_eq!(findings[3].path, store.file(9));
-    assert_eq!(summary.by_code["size"], 3);
+    assert_eq!(summary.by_code[&Code::Size], 3);
 }
 
 #[test]

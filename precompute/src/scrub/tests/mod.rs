@@ -13,7 +13,7 @@ use indexfile::build::{BuildRecord, IndexBuilder};
 use indexfile::{FileKind, Guid, RecordGuid};
 use tempfile::TempDir;
 
-use super::{Options, Progress, Summary};
+use super::{Counters, Options, Summary};
 use crate::governor::Governor;
 use crate::hash::sha1_of;
 use crate::store::{self, Step, Target};
@@ -52,7 +52,7 @@ fn scrub_with(
         steps,
         options,
         &Governor::new(None),
-        &Progress::default(),
+        &Counters::default(),
         |finding: &Finding| {
             findings.lock().expect("no panic").push(finding.clone());
         },

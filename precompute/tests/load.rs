@@ -1,4 +1,5 @@
-//! Being kind to the live server, from outside: pause, load, rate, priority, and progress as lines.
+//! What a run takes from the live server, seen from outside: pause, load, rate, priority; and
+//! progress as lines.
 
 mod common;
 
