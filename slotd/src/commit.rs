@@ -11,10 +11,10 @@ use indexfile::{FileKind, IoError};
 
 use crate::failpoint;
 use crate::fileops::{self, FileOp, Names, Role, Step, execute, name, order};
+use crate::intent::Direction;
 use crate::lock::MailboxLocks;
 use crate::refusal::Refusal;
 use crate::stage::{Stage, StagedFile, new_name, old_name};
-use crate::store::Place;
 
 /// A rename that failed.
 #[derive(Debug)]
@@ -95,14 +95,15 @@ fn rename_all(locks: &MailboxLocks, stage: &Stage, done: &mut Vec<FileOp>) -> Re
         .map(names)
         .collect::<Result<Vec<_>, _>>()?;
     let list = fileops::commit(&files);
-    for (at, Step { op, .. }) in list.iter().enumerate() {
+    for (at, step) in list.iter().enumerate() {
+        let op = &step.op;
         let point = match op {
             FileOp::Link(..) => Some("commit.link"),
             FileOp::Rename(_, Role::New, Role::Live) => Some("commit.rename"),
             FileOp::SyncDir(_) => Some("commit.renamed"),
             _ => None,
         };
-        execute_at(point, &locks.place, *op)?;
+        execute_at(point, locks, step)?;
         done.push(*op);
         match op {
             FileOp::Rename(_, Role::New, Role::Live) => locks.mark("rename"),
@@ -120,43 +121,65 @@ fn hit(name: &'static str, dir: &crate::fs::Dir) -> Result<(), IoError> {
     failpoint::hit(name).map_err(|e| IoError::new("commit in", dir.path(), e))
 }
 
-fn execute_at(point: Option<&'static str>, place: &Place, op: FileOp) -> Result<(), IoError> {
-    if let Some(point) = point {
-        hit(point, place.directory_of(op.kind()))?;
+fn execute_at(
+    point: Option<&'static str>,
+    locks: &MailboxLocks,
+    step: &Step,
+) -> Result<(), IoError> {
+    if let (Some(point), Some(kind)) = (point, step.op.kind()) {
+        hit(point, locks.place.directory_of(kind))?;
     }
-    execute(place, op)
+    execute(locks, step, None)
 }
 
 /// Takes back, in the opposite order, what [`rename_all`] got done.
 fn undo(locks: &MailboxLocks, done: &[FileOp]) -> Result<(), IoError> {
     let steps = fileops::undo(done);
-    steps
-        .iter()
-        .try_for_each(|step| execute(&locks.place, step.op))
+    steps.iter().try_for_each(|step| execute(locks, step, None))
 }
 
-/// Puts the very same old files back, after a `COMMIT hold`.
+/// Puts the very same old files back, after a `COMMIT hold`. `intent` makes it durable that the way
+/// is back.
 ///
 /// # Errors
 /// The system's. The intent then stays open.
-pub fn put_back(locks: &MailboxLocks, stage: &Stage) -> Result<(), Refusal> {
-    let mut files = Vec::new();
-    for kind in staged_kinds(stage) {
-        let dir = locks.place.directory_of(kind);
-        if dir.id(old_name(kind))? != stage.file(kind).map(|staged| staged.from) {
-            let path = dir.path_of(old_name(kind));
+pub fn put_back(
+    locks: &MailboxLocks,
+    stage: &Stage,
+    intent: impl Fn(Direction) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    let look = |kind| Names::look(&locks.place, kind, |_| Ok::<_, IoError>(true));
+    let files = staged_kinds(stage)
+        .map(look)
+        .collect::<Result<Vec<_>, _>>()?;
+    for step in fileops::put_back(&files) {
+        match step.op {
+            FileOp::Intent(direction) => {
+                intent(direction)?;
+                locks.durable().note(step.op);
+                check_replaced(locks, stage)?;
+            }
+            FileOp::Rename(_, _, Role::Live) => {
+                execute_at(Some("commit.put_back"), locks, &step)?;
+            }
+            _ => execute(locks, &step, None)?,
+        }
+    }
+    Ok(())
+}
+
+/// `.OLD` must be what was replaced.
+fn check_replaced(locks: &MailboxLocks, stage: &Stage) -> Result<(), Refusal> {
+    for staged in &stage.files {
+        let (dir, name) = (locks.place.directory_of(staged.kind), old_name(staged.kind));
+        if dir.id(name)? != Some(staged.from) {
+            let path = dir.path_of(name);
             let text = format!(
                 "{} is not the file that was replaced; nothing to put back",
                 path.display()
             );
             return Err(Refusal::new(crate::protocol::Code::Io, text));
         }
-        files.push(Names::look(&locks.place, kind, |_| Ok::<_, IoError>(true))?);
-    }
-    for step in fileops::put_back(&files) {
-        let live = matches!(step.op, FileOp::Rename(_, _, Role::Live));
-        let point = live.then_some("commit.put_back");
-        execute_at(point, &locks.place, step.op)?;
     }
     Ok(())
 }
@@ -186,7 +209,7 @@ pub fn keep_old(
             let dir = locks.place.directory_of(kind);
             gone.extend(dir.open_file(name(kind, role), false).ok());
         }
-        if let Err(error) = execute(&locks.place, step.op) {
+        if let Err(error) = execute(locks, &step, None) {
             tracing::warn!(mailbox = %locks.place.mailbox, "{error}");
         }
     }

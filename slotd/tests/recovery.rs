@@ -8,15 +8,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use common::died::{Died, die};
 use common::{Store, attempt, lengthen, lock, named, recover, sha1_of};
-use indexfile::FileKind;
 use slotd::failpoint;
-use slotd::fs::Identity;
 use slotd::host::{Host, Options};
-use slotd::intent::{Direction, Intent, IntentFile, Kind, recovery};
-use slotd::lock::{MailboxLocks, Patience, wait};
+use slotd::intent::{Direction, Intent, Kind, recovery};
+use slotd::lock::{Patience, wait};
 use slotd::protocol::{Code, Lock, Upgrade};
-use slotd::stage::{self, LiveFiles, Sources};
 
 const SOON: Duration = Duration::from_millis(500);
 const MAILBOX: &str = "user.alice.expunged";
@@ -28,72 +26,9 @@ fn upgrade(version: u32) -> Upgrade {
     }
 }
 
-fn take(host: &Host) -> MailboxLocks {
-    let place = host.store.find(&named(MAILBOX)).unwrap();
-    let patience = Patience {
-        deadline: Instant::now() + Duration::from_secs(5),
-        cancel: &AtomicBool::new(false),
-    };
-    MailboxLocks::take(place, patience).unwrap()
-}
-
-/// When a slotd died.
-#[derive(Clone, Copy)]
-enum Died {
-    /// When all was staged and named.
-    Staged,
-    /// After the first rename.
-    HalfWay,
-    /// After the last.
-    Renamed,
-}
-
-/// A slotd that died.
+/// A slotd that died in the commit of an upgrade to version 10.
 fn die_in_commit(host: &Host, partition: &str, when: Died, direction: Direction) {
-    let mut locks = take(host);
-    let live = LiveFiles::of(&locks).unwrap();
-    let never = AtomicBool::new(false);
-    let mut staged = stage::stage(
-        &locks,
-        &live,
-        upgrade(10),
-        &Sources::default(),
-        &never,
-        &|| Ok(()),
-    )
-    .unwrap();
-    staged.name(&locks).unwrap();
-    let files = staged.files.iter().map(|f| IntentFile {
-        kind: f.kind.into(),
-        old: Identity::of(&locks.file(f.kind).unwrap().file).unwrap(),
-        new: Identity::of(&f.made.file).unwrap(),
-    });
-    let intent = Intent {
-        id: 0,
-        mailbox: MAILBOX.to_owned(),
-        partition: partition.to_owned(),
-        from: 9,
-        to: 10,
-        direction,
-        drop_old: false,
-        uuids_old: false,
-        rehash: false,
-        run: 0,
-        files: files.collect(),
-    };
-    host.log.begin(intent).unwrap();
-    match when {
-        Died::Staged => {}
-        Died::HalfWay => {
-            let dir = &locks.place.expunge;
-            let expunge = FileKind::Expunge;
-            let old = slotd::stage::old_name(expunge);
-            dir.link(expunge.file_name(), old).unwrap();
-            let new = slotd::stage::new_name(expunge);
-            dir.rename(new, expunge.file_name()).unwrap();
-        }
-        Died::Renamed => slotd::commit::rename(&mut locks, &staged).unwrap(),
-    }
+    die(host, (MAILBOX, partition), upgrade(10), when, direction);
 }
 
 /// Whether another process could lock a file that newly lies under `path` soon after it came there.

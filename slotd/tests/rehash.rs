@@ -4,21 +4,18 @@
 mod common;
 
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
 
+use common::died::{Died, die};
 use common::{Store, append_with_null_guid, lock, named, recover, sha1_of};
 use indexfile::{FileKind, Guid};
 use slotd::client::Client;
-use slotd::fs::Identity;
 use slotd::host::{Host, Options};
-use slotd::intent::{Direction, Intent, IntentFile, recovery};
-use slotd::lock::{MailboxLocks, Patience};
+use slotd::intent::{Direction, recovery};
 use slotd::protocol::{
     Code, Commit, FileState, Prepare, Rehash, Rehashed, Upgrade, Upgraded, UuidSource, Write,
     WrongGuid,
 };
-use slotd::stage::{self, LiveFiles, Sources};
+use slotd::stage;
 
 const MAILBOX: &str = "user.alice.expunged";
 const KINDS: [FileKind; 2] = [FileKind::Index, FileKind::Expunge];
@@ -384,53 +381,6 @@ async fn what_was_prepared_for_another_upgrade_is_not_taken_for_it() {
     assert_eq!(live(&store), right);
 }
 
-fn take(host: &Host) -> MailboxLocks {
-    let place = host.store.find(&named(MAILBOX)).unwrap();
-    let patience = Patience {
-        deadline: Instant::now() + Duration::from_secs(5),
-        cancel: &AtomicBool::new(false),
-    };
-    MailboxLocks::take(place, patience).unwrap()
-}
-
-/// A slotd that died: after so many of the two renames, and on the way back if it was.
-fn die(host: &Host, upgrade: Upgrade, renames: usize, direction: Direction) {
-    let mut locks = take(host);
-    let live = LiveFiles::of(&locks).unwrap();
-    let never = AtomicBool::new(false);
-    let sources = Sources::default();
-    let mut staged = stage::stage(&locks, &live, upgrade, &sources, &never, &|| Ok(())).unwrap();
-    staged.name(&locks).unwrap();
-    let files = staged.files.iter().map(|f| IntentFile {
-        kind: f.kind.into(),
-        old: Identity::of(&locks.file(f.kind).unwrap().file).unwrap(),
-        new: Identity::of(&f.made.file).unwrap(),
-    });
-    let intent = Intent {
-        id: 0,
-        mailbox: MAILBOX.to_owned(),
-        partition: "default".to_owned(),
-        from: staged.report.from,
-        to: staged.report.to,
-        direction,
-        drop_old: false,
-        uuids_old: staged.uuids_old,
-        rehash: staged.rehash == Some(Rehash::Fix),
-        run: upgrade.run,
-        files: files.collect(),
-    };
-    host.log.begin(intent).unwrap();
-    match renames {
-        0 => {}
-        1 => {
-            let (dir, kind) = (&locks.place.expunge, FileKind::Expunge);
-            dir.link(kind.file_name(), stage::old_name(kind)).unwrap();
-            dir.rename(stage::new_name(kind), kind.file_name()).unwrap();
-        }
-        _ => slotd::commit::rename(&mut locks, &staged).unwrap(),
-    }
-}
-
 fn settled(host: &Host) -> recovery::Settled {
     let report = recover(host);
     assert!(report.failed.is_empty() && host.log.open_intents().is_empty());
@@ -446,26 +396,27 @@ fn set_flags(store: &Store, files: &mut [Vec<u8>; 2]) {
 #[tokio::test]
 async fn version_10_says_nothing_of_whether_a_crash_came_before_or_after_a_rename() {
     use recovery::Settled::{Aborted, Complete, Finished, Restaged, Undone};
-    for (renames, direction, server, how, ends_right) in [
-        (0, Direction::Commit, false, Aborted, false),
-        (1, Direction::Commit, false, Finished, true),
-        (2, Direction::Commit, false, Complete, true),
-        (1, Direction::Commit, true, Restaged, true),
-        (1, Direction::PutBack, false, Undone, false),
-        (2, Direction::PutBack, false, Undone, false),
-        (2, Direction::PutBack, true, Restaged, false),
+    for (when, direction, server, how, ends_right) in [
+        (Died::Staged, Direction::Commit, false, Aborted, false),
+        (Died::HalfWay, Direction::Commit, false, Finished, true),
+        (Died::Renamed, Direction::Commit, false, Complete, true),
+        (Died::HalfWay, Direction::Commit, true, Restaged, true),
+        (Died::HalfWay, Direction::PutBack, false, Undone, false),
+        (Died::Renamed, Direction::PutBack, false, Undone, false),
+        (Died::Renamed, Direction::PutBack, true, Restaged, false),
     ] {
         let (store, mut right) = wrong_store().await;
         let mut wrong = live(&store);
         let host = store.host(Options::default());
-        die(&host, want(Rehash::Fix, 5), renames, direction);
+        let fix = want(Rehash::Fix, 5);
+        die(&host, (MAILBOX, "default"), fix, when, direction);
         if server {
             set_flags(&store, &mut right);
             set_flags(&store, &mut wrong);
         }
-        assert_eq!(settled(&host), how, "{renames} {direction:?} {server}");
+        assert_eq!(settled(&host), how, "{when:?} {direction:?} {server}");
         let expected = if ends_right { right } else { wrong };
-        assert!(live(&store) == expected, "{renames} {direction:?} {server}");
+        assert!(live(&store) == expected, "{when:?} {direction:?} {server}");
         assert!(!store.meta(MAILBOX).join("cyrus.index.NEW").exists());
     }
 }
@@ -474,11 +425,11 @@ async fn version_10_says_nothing_of_whether_a_crash_came_before_or_after_a_renam
 #[tokio::test]
 async fn so_it_is_on_the_way_back_of_a_run() {
     use recovery::Settled::{Finished, Restaged, Undone};
-    for (renames, direction, server, how, ends_right) in [
-        (1, Direction::Commit, false, Finished, false),
-        (1, Direction::Commit, true, Restaged, false),
-        (2, Direction::PutBack, false, Undone, true),
-        (2, Direction::PutBack, true, Restaged, true),
+    for (when, direction, server, how, ends_right) in [
+        (Died::HalfWay, Direction::Commit, false, Finished, false),
+        (Died::HalfWay, Direction::Commit, true, Restaged, false),
+        (Died::Renamed, Direction::PutBack, false, Undone, true),
+        (Died::Renamed, Direction::PutBack, true, Restaged, true),
     ] {
         let (store, mut right) = wrong_store().await;
         let mut wrong = live(&store);
@@ -491,13 +442,13 @@ async fn so_it_is_on_the_way_back_of_a_run() {
             std::fs::remove_file(store.meta(MAILBOX).join(stage::old_name(kind))).unwrap();
         }
         let host = store.host(Options::default());
-        die(&host, back(5), renames, direction);
+        die(&host, (MAILBOX, "default"), back(5), when, direction);
         if server {
             set_flags(&store, &mut right);
             set_flags(&store, &mut wrong);
         }
-        assert_eq!(settled(&host), how, "{renames} {direction:?} {server}");
+        assert_eq!(settled(&host), how, "{when:?} {direction:?} {server}");
         let expected = if ends_right { right } else { wrong };
-        assert!(live(&store) == expected, "{renames} {direction:?} {server}");
+        assert!(live(&store) == expected, "{when:?} {direction:?} {server}");
     }
 }

@@ -1,34 +1,46 @@
 //! Operations of a list, done by directory handle; and the look at the names that a list is made
 //! from.
 
+use std::fs::File;
+
 use indexfile::{FileKind, IoError};
 
-use super::{FileOp, Names, Old, Role, name};
+use super::{FileOp, Names, Old, Role, Step, name};
 use crate::fs::Dir;
+use crate::lock::MailboxLocks;
 use crate::store::Place;
 
-/// Does one operation that needs no handle of a file.
+/// Does one step, once what it needs is on stable storage. `file` is the staged file, for a first
+/// name.
 ///
 /// # Errors
-/// The system's; or that it does need one.
-pub(crate) fn execute(place: &Place, op: FileOp) -> Result<(), IoError> {
-    let dir = place.directory_of(op.kind());
-    match op {
-        FileOp::Rename(kind, from, to) => dir.rename(name(kind, from), name(kind, to)),
-        FileOp::Unlink(kind, role) => dir.unlink(name(kind, role)).map(drop),
-        FileOp::SyncDir(_) => dir.sync(),
-        FileOp::Link(kind, from, to) if from != Role::Unnamed => {
-            dir.link(name(kind, from), name(kind, to))
+/// The system's; or that the step comes too early, or is not one of a name.
+pub(crate) fn execute(
+    locks: &MailboxLocks,
+    step: &Step,
+    file: Option<&File>,
+) -> Result<(), IoError> {
+    let kind = step.op.kind().unwrap_or(FileKind::Index);
+    let dir = locks.place.directory_of(kind);
+    let refused = |error| IoError::new("change names in", dir.path(), error);
+    let early = locks.durable().check(step);
+    early.map_err(|early| refused(std::io::Error::other(early)))?;
+    match (step.op, file) {
+        (FileOp::Link(kind, Role::Unnamed, to), Some(file)) => {
+            dir.give_name(file, name(kind, to))?;
         }
-        FileOp::Link(..) | FileOp::Lock(..) | FileOp::SyncFile(..) => {
-            let no_handle = std::io::ErrorKind::InvalidInput.into();
-            Err(IoError::new(
-                "work without a handle in",
-                dir.path(),
-                no_handle,
-            ))
+        (FileOp::Link(kind, from, to), _) if from != Role::Unnamed => {
+            dir.link(name(kind, from), name(kind, to))?;
         }
+        (FileOp::Rename(kind, from, to), _) => dir.rename(name(kind, from), name(kind, to))?,
+        (FileOp::Unlink(kind, role), _) => {
+            dir.unlink(name(kind, role))?;
+        }
+        (FileOp::SyncDir(_), _) => dir.sync()?,
+        _ => return Err(refused(std::io::ErrorKind::InvalidInput.into())),
     }
+    locks.durable().note(step.op);
+    Ok(())
 }
 
 impl Names {

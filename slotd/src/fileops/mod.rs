@@ -11,6 +11,7 @@
 //! conditions. After a crash in the middle of one the next begins with what it finds.
 
 mod execute;
+mod needs;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,9 @@ use std::fmt;
 use indexfile::FileKind;
 
 pub(crate) use execute::execute;
+pub use needs::{Durable, TooEarly};
+
+use crate::intent::Direction;
 
 /// One of the names that a file can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,6 +56,9 @@ pub const fn name(kind: FileKind, role: Role) -> &'static str {
 /// One operation. Each is atomic, and each can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FileOp {
+    /// Bring the intent that tells recovery of what follows, and which way it goes, to stable
+    /// storage.
+    Intent(Direction),
     /// Lock a file that is about to become live, until everything is over: nobody may change it
     /// before its rename is durable.
     Lock(FileKind, Role),
@@ -120,13 +127,21 @@ pub fn order(index_from: u32, to: u32) -> [FileKind; 2] {
     }
 }
 
-/// Gives staged files that have no name theirs.
+/// Brings staged files, each with what it lies under, and the intent to stable storage, and gives
+/// those that have no name theirs. All that needs nothing may be under way at once.
 #[must_use]
-pub fn name_staged(kinds: impl IntoIterator<Item = FileKind>) -> Vec<Step> {
+pub fn stage(files: &[(FileKind, Role)]) -> Vec<Step> {
     let mut list = List::default();
-    for kind in kinds {
-        list.link(kind, Role::Unnamed, Role::New);
-    }
+    list.push(FileOp::Intent(Direction::Commit), Needs::default());
+    list.name_staged(files);
+    list.steps
+}
+
+/// The same where an open intent tells of them already.
+#[must_use]
+pub fn stage_again(files: &[(FileKind, Role)]) -> Vec<Step> {
+    let mut list = List::default();
+    list.name_staged(files);
     list.steps
 }
 
@@ -172,6 +187,7 @@ pub fn undo(done: &[FileOp]) -> Vec<Step> {
 #[must_use]
 pub fn put_back(files: &[Names]) -> Vec<Step> {
     let mut list = List::default();
+    list.push(FileOp::Intent(Direction::PutBack), Needs::default());
     for file in files.iter().rev() {
         list.rename(file.kind, Role::Old, Role::Live);
         if file.prev {
@@ -233,6 +249,17 @@ impl List {
         self.push(FileOp::Link(kind, from, to), needs);
     }
 
+    fn name_staged(&mut self, files: &[(FileKind, Role)]) {
+        for (kind, role) in files {
+            self.sync_file(*kind, *role);
+        }
+        for (kind, role) in files {
+            if *role == Role::Unnamed {
+                self.link(*kind, Role::Unnamed, Role::New);
+            }
+        }
+    }
+
     /// The live file gets the name `.OLD`; an older one steps aside.
     pub(crate) fn link_old(&mut self, file: Names) {
         if file.old.is_some() {
@@ -292,16 +319,17 @@ impl List {
 }
 
 impl FileOp {
-    /// The file that it is about.
+    /// The file that it is about, if it is about one.
     #[must_use]
-    pub const fn kind(self) -> FileKind {
+    pub const fn kind(self) -> Option<FileKind> {
         match self {
+            Self::Intent(_) => None,
             Self::Lock(kind, _)
             | Self::SyncFile(kind, _)
             | Self::Link(kind, ..)
             | Self::Rename(kind, ..)
             | Self::Unlink(kind, _)
-            | Self::SyncDir(kind) => kind,
+            | Self::SyncDir(kind) => Some(kind),
         }
     }
 }
@@ -309,6 +337,7 @@ impl FileOp {
 impl fmt::Display for FileOp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
+            Self::Intent(_) => write!(f, "fdatasync the intent"),
             Self::Lock(kind, role) => write!(f, "lock {}", name(kind, role)),
             Self::SyncFile(kind, role) => write!(f, "fsync {}", name(kind, role)),
             Self::Link(kind, Role::Unnamed, to) => write!(f, "link the file as {}", name(kind, to)),

@@ -71,6 +71,58 @@ fn a_live_name_changes_when_the_one_before_it_is_durable() {
     }
 }
 
+/// Each list from what the one before it left, as a transaction has them.
+#[test]
+fn no_step_of_a_list_comes_before_what_it_needs() {
+    let staged = BOTH.map(|kind| (kind, Role::Unnamed));
+    for (from, to) in [(9, 10), (10, 9)] {
+        let replaced = order(from, to).map(|kind| names(kind, Some(Old::Replaced)));
+        let commit = commit_from(from, to, Some(Old::Earlier));
+        let done: Vec<FileOp> = commit.iter().map(|s| s.op).collect();
+        let lists = [
+            vec![stage(&staged), commit.clone(), keep_old(&replaced, true)],
+            vec![stage(&staged), commit.clone(), put_back(&replaced)],
+            vec![stage(&staged), commit, undo(&done)],
+        ];
+        for steps in lists.map(|lists| lists.concat()) {
+            let mut durable = Durable::default();
+            for step in &steps {
+                durable.check(step).unwrap();
+                durable.note(step.op);
+            }
+            // Each thing that is left out is missed.
+            let needed = |op: &FileOp| {
+                matches!(op, FileOp::SyncFile(..) | FileOp::Intent(Direction::Commit))
+            };
+            for left_out in steps.iter().map(|s| s.op).filter(needed) {
+                let mut durable = Durable::default();
+                let early = steps.iter().find_map(|step| {
+                    let early = durable.check(step).err();
+                    if step.op != left_out {
+                        durable.note(step.op);
+                    }
+                    early
+                });
+                assert!(early.is_some(), "{left_out}");
+            }
+        }
+    }
+    let mut durable = Durable::default();
+    let steps = [stage(&staged), commit_from(9, 10, None)].concat();
+    let early = steps.iter().find_map(|step| {
+        let early = durable.check(step).err();
+        if !matches!(step.op, FileOp::SyncDir(_)) {
+            durable.note(step.op);
+        }
+        early
+    });
+    let early = early.unwrap().to_string();
+    assert!(
+        early.contains("rename cyrus.index.NEW to cyrus.index"),
+        "{early}"
+    );
+}
+
 #[test]
 fn whatever_was_done_of_a_commit_is_undone_and_nothing_else() {
     for old in [None, Some(Old::Earlier)] {
@@ -158,4 +210,18 @@ fn the_table_in_recovery_md_is_the_list() {
         .map(|n| row(n).replace("if X.OLD exists: rename it", "rename X.OLD"))
         .collect();
     assert_eq!(table, told);
+    // Row 5 is what may be under way at once, row 6 what comes after it.
+    let steps = stage(&BOTH.map(|kind| (kind, Role::Unnamed)));
+    let named = steps.iter().position(|s| s.needs != Needs::default());
+    let (at_once, then) = steps.split_at(named.unwrap());
+    let fdatasync = |s: &Step| matches!(s.op, FileOp::Intent(_) | FileOp::SyncFile(..));
+    assert!(at_once.iter().all(fdatasync) && at_once.len() == 3);
+    assert!(row(5).contains("fsync of the file") && row(5).contains("fdatasync of intents.log"));
+    for step in then {
+        let (link, kind) = (step.op.to_string(), step.op.kind().unwrap());
+        assert_eq!(
+            row(6),
+            format!("(X) {}; reply", link.replace(kind.file_name(), "X"))
+        );
+    }
 }

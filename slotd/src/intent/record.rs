@@ -45,7 +45,7 @@ pub struct IntentFile {
 }
 
 /// Forward, or back again after a `COMMIT hold`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Hash)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// Staged, and perhaps `COMMIT` was ordered: the first rename tells.

@@ -11,7 +11,7 @@ mod hold;
 mod holder;
 pub mod wait;
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use indexfile::{FileKind, IoContext};
 
+use crate::fileops::Durable;
 use crate::fs::{Dir, FileId, OpenError};
 use crate::protocol::Code;
 use crate::refusal::Refusal;
@@ -72,6 +73,7 @@ pub struct MailboxLocks {
     successors: Vec<(FileKind, File)>,
     waited: Duration,
     hold: RefCell<Hold>,
+    durable: RefCell<Durable>,
     given_back: bool,
 }
 
@@ -109,6 +111,7 @@ impl MailboxLocks {
             successors: Vec::new(),
             waited,
             hold: RefCell::new(hold),
+            durable: RefCell::default(),
             given_back: false,
         })
     }
@@ -173,6 +176,11 @@ impl MailboxLocks {
     /// Notes that what was done since the last mark has this name.
     pub fn mark(&self, name: &'static str) {
         self.hold.borrow_mut().mark(name);
+    }
+
+    /// What of the mailbox was brought to stable storage under the locks.
+    pub fn durable(&self) -> RefMut<'_, Durable> {
+        self.durable.borrow_mut()
     }
 
     /// What was done while the locks were held, `name:microseconds,...`

@@ -176,15 +176,9 @@ impl LockedMailbox {
             };
             // Ended, should anything fail from here on.
             self.intent = Some(write_intent.id());
-            let synced = stage.sync(&self.locks);
-            self.locks.mark("sync");
-            // Whatever became of the files: nothing is ended that is still under way.
-            let durable = write_intent.wait();
-            self.locks.mark("intent");
-            synced?;
-            durable?;
-            stage.name(&self.locks)?;
-            self.locks.mark("link");
+            let mut write_intent = Some(write_intent);
+            let mut intent = || write_intent.take().map_or(Ok(()), WriteIntent::wait);
+            stage.give_names(&self.locks, Some(&mut intent))?;
         }
         Ok(changed)
     }
@@ -213,12 +207,14 @@ impl LockedMailbox {
     /// As of [`commit::put_back`]. The intent then stays open.
     pub fn put_back(&mut self) -> Result<(), Refusal> {
         let stage = self.stage.as_ref().ok_or_else(not_staged)?;
-        let (direction, run) = (Direction::PutBack, self.upgrade.run);
-        self.host.log.begin(Intent {
-            id: self.intent.unwrap_or(0),
-            ..write_intent::of_stage(&self.locks, stage, direction, run)?
-        })?;
-        commit::put_back(&self.locks, stage)
+        commit::put_back(&self.locks, stage, |direction| {
+            let intent = Intent {
+                id: self.intent.unwrap_or(0),
+                ..write_intent::of_stage(&self.locks, stage, direction, self.upgrade.run)?
+            };
+            self.host.log.begin(intent)?;
+            Ok(())
+        })
     }
 
     /// Removes the staged files. If that fails, or is not known to be durable, the intent stays

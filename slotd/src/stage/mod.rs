@@ -4,8 +4,8 @@
 //! What is promised: the live files are read and never written; a GUID comes from a cache entry
 //! that still describes the message file, or from the bytes of that file, or the whole mailbox is
 //! refused; a failure, a full disk included, leaves nothing behind. The new files are complete at
-//! first, then synced ([`Stage::sync`], while the intent is on its way to stable storage too), and
-//! get their names ([`Stage::name`]) when both are done: before that a crash leaves nothing at all,
+//! first, then synced (while the intent is on its way to stable storage too), and
+//! get their names ([`Stage::give_names`]) when both are done: before that a crash leaves nothing at all,
 //! afterwards `.NEW` files that recovery finds by the intent. On a file system that cannot make a
 //! file without a name (`O_TMPFILE`) a durable note comes first instead.
 
@@ -40,7 +40,7 @@ use std::sync::{Arc, OnceLock};
 use indexfile::{CopyError, CopyReport, FileKind, Guid, IndexFile, IoContext, IoError, StreamCopy};
 
 use crate::aside::Aside;
-use crate::fileops::{self, FileOp, Role, Step, execute, name};
+use crate::fileops::{self, FileOp, Needs, Role, Step, execute, name};
 use crate::fs::{Dir, FileId, Made, NewFile, Unsynced, sync_new};
 use crate::lock::{LockedFile, MailboxLocks};
 use crate::protocol::{Code, FileState, Rehash, Upgrade, Upgraded};
@@ -71,8 +71,8 @@ pub const GUID_VERSION: u32 = 10;
 /// that is on stable storage. Called only where a file cannot be made without a name.
 pub type Note<'a> = &'a dyn Fn() -> Result<(), Refusal>;
 
-/// One staged file: complete, locked, synced from [`Stage::sync`] on; under [`new_name`] from
-/// [`Stage::name`] on.
+/// One staged file: complete, locked, synced, and under [`new_name`], from
+/// [`Stage::give_names`] on.
 #[derive(Debug)]
 pub struct StagedFile {
     /// Which of the two.
@@ -221,7 +221,7 @@ const VERSION_AT: u64 = 8;
 /// The system's.
 pub fn remove_strays(locks: &MailboxLocks) -> Result<(), IoError> {
     for step in fileops::unstage(strays(&locks.place)?) {
-        execute(&locks.place, step.op)?;
+        execute(locks, &step, None)?;
         if let FileOp::Unlink(kind, role) = step.op {
             let name = name(kind, role);
             tracing::warn!(mailbox = %locks.place.mailbox, "removed {name}, which a crash had left");
@@ -447,11 +447,55 @@ impl Stage {
         Ok(())
     }
 
-    /// Brings the staged files to stable storage, both at once.
+    /// Brings the staged files and the intent that tells recovery of them to stable storage, all at
+    /// once, and only then gives the files their names: so whatever a crash leaves is found.
+    /// `intent` returns when it is there; none if an open one tells of them already.
     ///
     /// # Errors
     /// The system's, and final: the stage is to be removed.
-    pub fn sync(&mut self, locks: &MailboxLocks) -> Result<(), IoError> {
+    pub fn give_names(
+        &mut self,
+        locks: &MailboxLocks,
+        intent: Option<&mut dyn FnMut() -> Result<(), Refusal>>,
+    ) -> Result<(), Refusal> {
+        let lies = |f: &StagedFile| match f.made.named {
+            true => (f.kind, Role::New),
+            false => (f.kind, Role::Unnamed),
+        };
+        let files: Vec<_> = self.files.iter().map(lies).collect();
+        let steps = match intent {
+            Some(_) => fileops::stage(&files),
+            None => fileops::stage_again(&files),
+        };
+        let (at_once, then): (Vec<Step>, Vec<Step>) = steps
+            .into_iter()
+            .partition(|step| step.needs == Needs::default());
+        let synced = self.sync(locks);
+        locks.mark("sync");
+        // Whatever became of the files: nothing is ended that is still under way.
+        let durable = intent.map_or(Ok(()), |intent| intent());
+        locks.mark("intent");
+        synced?;
+        durable?;
+        for step in at_once {
+            locks.durable().note(step.op);
+        }
+        for step in then {
+            let staged = self
+                .files
+                .iter_mut()
+                .find(|f| Some(f.kind) == step.op.kind());
+            if let Some(staged) = staged {
+                execute(locks, &step, Some(&staged.made.file))?;
+                staged.made.named = true;
+            }
+        }
+        locks.mark("link");
+        Ok(())
+    }
+
+    /// Brings the staged files to stable storage, both at once.
+    fn sync(&mut self, locks: &MailboxLocks) -> Result<(), IoError> {
         let mut beside = Vec::new();
         let mut here = None;
         for staged in &mut self.files {
@@ -481,27 +525,6 @@ impl Stage {
         others.fold(first, Result::and)
     }
 
-    /// Gives the staged files their names, once they are synced and an intent on stable storage
-    /// tells recovery of them.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn name(&mut self, locks: &MailboxLocks) -> Result<(), IoError> {
-        let unnamed = self.files.iter_mut().filter(|f| !f.made.named);
-        let kinds: Vec<FileKind> = unnamed.map(|f| f.kind).collect();
-        for Step { op, .. } in fileops::name_staged(kinds) {
-            let of_it = |f: &&mut StagedFile| f.kind == op.kind();
-            if let (FileOp::Link(kind, _, to), Some(staged)) =
-                (op, self.files.iter_mut().find(of_it))
-            {
-                let dir = locks.place.directory_of(kind);
-                dir.give_name(&staged.made.file, name(kind, to))?;
-                staged.made.named = true;
-            }
-        }
-        Ok(())
-    }
-
     /// Removes the staged files, so that no power cut brings their names back. What cannot be
     /// removed is logged: it is nobody's, and goes with the next lock; but an intent that tells of
     /// it must stay open until then.
@@ -512,7 +535,7 @@ impl Stage {
         let mut result = Ok(());
         for staged in &self.files {
             let dir = locks.place.directory_of(staged.kind);
-            if let Err(error) = remove_named(&locks.place, dir, staged) {
+            if let Err(error) = remove_named(locks, dir, staged) {
                 tracing::error!(mailbox = %locks.place.mailbox, "{error}");
                 result = Err(error);
             }
@@ -528,12 +551,7 @@ impl Stage {
 }
 
 /// Removes the name of a staged file, on stable storage.
-fn remove_new(place: &Place, kind: FileKind) -> Result<(), IoError> {
-    let steps = fileops::unstage([kind]);
-    steps.iter().try_for_each(|step| execute(place, step.op))
-}
-
-fn remove_named(place: &Place, dir: &Dir, staged: &StagedFile) -> Result<(), IoError> {
+fn remove_named(locks: &MailboxLocks, dir: &Dir, staged: &StagedFile) -> Result<(), IoError> {
     let name = new_name(staged.kind);
     match dir.id(name)? {
         // It may have got its name although that failed.
@@ -545,7 +563,8 @@ fn remove_named(place: &Place, dir: &Dir, staged: &StagedFile) -> Result<(), IoE
         _ if !staged.made.named => return Ok(()),
         _ => {}
     }
-    remove_new(place, staged.kind)
+    let steps = fileops::unstage([staged.kind]);
+    steps.iter().try_for_each(|step| execute(locks, step, None))
 }
 
 fn locked(locks: &MailboxLocks, kind: FileKind) -> Result<&LockedFile, Refusal> {

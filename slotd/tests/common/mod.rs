@@ -1,6 +1,8 @@
 //! A real store, a slotd that serves it in this process, and a client.
 #![allow(dead_code)] // each test binary uses its part
 
+pub mod died;
+
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,74 +1,20 @@
 //! Recovery after a crash at which nothing of what the dead process had not synced is known to be
 //! on stable storage.
 
-use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
-
-use indexfile::FileKind;
-use slotd::commit;
-use slotd::fs::Identity;
-use slotd::host::{Host, Options};
-use slotd::intent::{Direction, Intent, IntentFile, recovery};
-use slotd::lock::{MailboxLocks, Patience};
+use slotd::host::Options;
+use slotd::intent::{Direction, recovery};
 use slotd::protocol::Upgrade;
-use slotd::stage::{self, LiveFiles, Sources, new_name, old_name};
 
-use super::common::{Store, named, recover};
+use super::common::died::{Died, die};
+use super::common::{Store, recover};
 use super::{MAILBOX, Watched, found, store_with_meta, version_of};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Died {
-    Staged,
-    HalfWay,
-    Renamed,
-}
-
-/// A slotd that died in COMMIT, or on the way back from one that was held.
-fn die(host: &Host, when: Died, direction: Direction) {
-    let place = host.store.find(&named(MAILBOX)).unwrap();
-    let never = AtomicBool::new(false);
-    let patience = Patience {
-        deadline: Instant::now() + Duration::from_secs(5),
-        cancel: &never,
-    };
-    let mut locks = MailboxLocks::take(place, patience).unwrap();
-    let live = LiveFiles::of(&locks).unwrap();
-    let (want, sources) = (Upgrade::default(), Sources::default());
-    let mut staged = stage::stage(&locks, &live, want, &sources, &never, &|| Ok(())).unwrap();
-    staged.name(&locks).unwrap();
-    let files = staged.files.iter().map(|f| IntentFile {
-        kind: f.kind.into(),
-        old: Identity::of(&locks.file(f.kind).unwrap().file).unwrap(),
-        new: Identity::of(&f.made.file).unwrap(),
-    });
-    let intent = Intent {
-        id: 0,
-        mailbox: MAILBOX.to_owned(),
-        partition: "default".to_owned(),
-        from: 9,
-        to: 10,
-        direction,
-        drop_old: false,
-        uuids_old: false,
-        rehash: false,
-        run: 0,
-        files: files.collect(),
-    };
-    host.log.begin(intent).unwrap();
-    match when {
-        Died::Staged => {}
-        Died::HalfWay => {
-            let (kind, dir) = (FileKind::Expunge, &locks.place.expunge);
-            dir.link(kind.file_name(), old_name(kind)).unwrap();
-            dir.rename(new_name(kind), kind.file_name()).unwrap();
-        }
-        Died::Renamed => commit::rename(&mut locks, &staged).unwrap(),
-    }
-}
 
 #[track_caller]
 fn heals(store: &Store, when: Died, direction: Direction, meddle: bool) -> recovery::Settled {
-    die(&store.host(Options::default()), when, direction);
+    let host = store.host(Options::default());
+    let of = (MAILBOX, "default");
+    die(&host, of, Upgrade::default(), when, direction);
+    drop(host);
     if meddle {
         // Cyrus has replaced the index by another one since, so what is staged is of no use.
         let index = found(store, "cyrus.index");

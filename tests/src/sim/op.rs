@@ -4,6 +4,7 @@
 //! executes; here it is proven that this order is enough.
 
 use slotd::fileops::{self, FileOp, Step};
+use slotd::intent::Direction;
 use slotd::transaction::{Action, Answer, Event};
 
 use super::disk::{Name, Role, Which};
@@ -11,7 +12,7 @@ use super::image::Image;
 use super::intent::Intent;
 use super::recover;
 use super::site::{Fault, LIVE, Mutation, Session, Site};
-use super::steps::{after_settling, every_name, execute, names, ops};
+use super::steps::{after_settling, every_name, execute, intent, names, ops};
 
 /// One step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,10 +21,6 @@ pub enum Op {
     TakeLocks,
     /// Write the new files.
     WriteNew,
-    /// fsync of the new files.
-    SyncNew,
-    /// Append the intent to the log and sync it; the files may not be synced yet.
-    WriteIntent,
     /// An operation of one of production's lists.
     File(Purpose, Step),
     /// The new files have their names.
@@ -36,8 +33,6 @@ pub enum Op {
     RenameUndone,
     /// After `COMMIT hold`: everything is to be as before.
     BeginPutBack,
-    /// The intent log has to know that the way is back.
-    WriteBackIntent,
     /// Both are back and synced.
     PutBackDone,
     /// Remove what is staged.
@@ -60,8 +55,8 @@ pub enum Op {
 /// What a list of operations is for: that decides what comes of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Purpose {
-    /// Give the new files their names.
-    Name,
+    /// Make new files and their intent durable, and give the files their names.
+    Stage,
     /// Put them in place.
     Commit,
     /// Take back what failed half-way.
@@ -134,21 +129,6 @@ impl Op {
                 Outcome::Then(steps)
             }
             Self::WriteNew => write_new(site, session),
-            Self::SyncNew => {
-                for file in Which::ALL {
-                    if site.mutation != Some(Mutation::StageWithoutSync) {
-                        site.disk.sync_file(Name::new(file, Role::Unnamed));
-                    }
-                }
-                Outcome::Done
-            }
-            Self::WriteIntent => {
-                let intent = Intent::of(&site.disk, Role::Unnamed);
-                if site.mutation != Some(Mutation::IntentLate) {
-                    site.log.begin(intent);
-                }
-                Outcome::Done
-            }
             Self::File(purpose, step) => {
                 execute(site, session, step);
                 if purpose == Purpose::Commit {
@@ -188,14 +168,7 @@ impl Op {
             Self::BeginPutBack => {
                 let list = fileops::put_back(&every_name(site, session));
                 let back = ops(Purpose::PutBack, list);
-                let steps = [Self::WriteBackIntent].into_iter().chain(back);
-                Outcome::Then(steps.chain([Self::PutBackDone]).collect())
-            }
-            Self::WriteBackIntent => {
-                if let Some(intent) = site.log.turned_back() {
-                    site.log.begin(intent);
-                }
-                Outcome::Done
+                Outcome::Then(back.chain([Self::PutBackDone]).collect())
             }
             Self::PutBackDone => Outcome::Tell(Event::PutBack { done: true }),
             Self::EndIntent => {
@@ -219,8 +192,8 @@ impl Op {
     #[must_use]
     pub fn writes(self) -> bool {
         match self {
-            Self::WriteNew | Self::SyncNew => true,
-            Self::File(_, step) => !matches!(step.op, FileOp::Lock(..)),
+            Self::WriteNew => true,
+            Self::File(_, step) => !matches!(step.op, FileOp::Lock(..) | FileOp::Intent(_)),
             _ => false,
         }
     }
@@ -228,7 +201,7 @@ impl Op {
     /// Whether it writes to the intent log.
     #[must_use]
     pub fn logs(self) -> bool {
-        matches!(self, Self::WriteIntent | Self::WriteBackIntent)
+        matches!(self, Self::File(_, step) if matches!(step.op, FileOp::Intent(_)))
     }
 
     /// The ways in which it can fail.
@@ -239,9 +212,9 @@ impl Op {
             // comes back to it; the model has no such second attempt of its own.
             Self::File(_, step) if matches!(step.op, FileOp::Unlink(_, Role::New)) => &[],
             Self::File(_, step) if step.best_effort => &[],
-            Self::TakeLocks | Self::SyncNew | Self::File(..) => &[Failing::Clean],
+            Self::File(..) if self.logs() => &[Failing::Unknown],
+            Self::TakeLocks | Self::File(..) => &[Failing::Clean],
             Self::WriteNew => &[Failing::Clean, Failing::Damaged],
-            Self::WriteIntent | Self::WriteBackIntent => &[Failing::Unknown],
             _ => &[],
         }
     }
@@ -265,8 +238,7 @@ impl Op {
         if matches!(self, Self::File(_, step) if matches!(step.op, FileOp::SyncDir(_))) {
             site.shut_down = true;
         }
-        let putting_back =
-            self == Self::WriteBackIntent || session.ops.contains(&Self::PutBackDone);
+        let putting_back = session.ops.contains(&Self::PutBackDone);
         match self {
             Self::TakeLocks => {
                 if how == Failing::Differs && site.mutation == Some(Mutation::DiffersUnderLocks) {
@@ -274,36 +246,32 @@ impl Op {
                 }
                 Outcome::Tell(Event::Locks { taken: false })
             }
-            Self::WriteIntent => {
-                if site.log.is_usable() {
-                    let intent = Intent::of(&site.disk, Role::Unnamed);
+            Self::File(_, step) if let FileOp::Intent(direction) = step.op => {
+                if let Some(intent) = intent(site, direction).filter(|_| site.log.is_usable()) {
                     site.log.begin_failed(intent);
                 }
                 session.ops.clear();
-                Outcome::Tell(Event::StageFailed)
-            }
-            Self::WriteBackIntent => {
-                if let Some(intent) = site.log.turned_back().filter(|_| site.log.is_usable()) {
-                    site.log.begin_failed(intent);
-                }
-                session.ops.clear();
-                Outcome::Tell(Event::PutBack { done: false })
+                Outcome::Tell(match direction {
+                    Direction::Commit => Event::StageFailed,
+                    Direction::PutBack => Event::PutBack { done: false },
+                })
             }
             // Nobody waits for these; what they leave is removed under the next lock, for which the
             // intent stays open.
             Self::File(Purpose::Unstage, step) if !session.settling => {
-                let of_it = FileOp::SyncDir(step.op.kind());
-                let pointless = |op: &Op| matches!(op, Op::File(_, s) if s.op == of_it);
+                let of_it =
+                    |op: FileOp| matches!(op, FileOp::SyncDir(_)) && op.kind() == step.op.kind();
+                let pointless = |op: &Op| matches!(op, Op::File(_, s) if of_it(s.op));
                 session
                     .ops
                     .retain(|op| *op != Self::EndIntent && !pointless(op));
                 Outcome::Done
             }
             Self::File(_, step) if step.best_effort => Outcome::Done,
-            Self::WriteNew | Self::SyncNew | Self::File(Purpose::Name, _) if session.settling => {
+            Self::WriteNew | Self::File(Purpose::Stage, _) if session.settling => {
                 left(site, session)
             }
-            Self::WriteNew | Self::SyncNew | Self::File(Purpose::Name, _) => {
+            Self::WriteNew | Self::File(Purpose::Stage, _) => {
                 session.ops.clear();
                 Outcome::Tell(Event::StageFailed)
             }
@@ -371,13 +339,6 @@ fn keep_old<C: Image>(site: &Site<C>, session: &Session, drop_old: bool) -> Outc
     Outcome::Then(ops(Purpose::KeepOld, list).collect())
 }
 
-/// Gives what has no name yet its name.
-fn name_all<C: Image>(site: &Site<C>) -> impl Iterator<Item = Op> + use<C> {
-    let unnamed = |file: &Which| site.disk.has(Name::new(*file, Role::Unnamed));
-    let kinds = Which::ALL.into_iter().filter(unnamed).map(Into::into);
-    ops(Purpose::Name, fileops::name_staged(kinds))
-}
-
 /// Writes what `UPGRADE` makes of the live files, where it makes any difference.
 fn write_new<C: Image>(site: &mut Site<C>, session: &mut Session) -> Outcome {
     if !site.log.is_usable() && !session.settling {
@@ -397,7 +358,7 @@ fn write_new<C: Image>(site: &mut Site<C>, session: &mut Session) -> Outcome {
         }
         return Outcome::Tell(Event::StageFailed);
     }
-    let mut staged = false;
+    let mut staged = Vec::new();
     for file in Which::ALL {
         let (live, new) = (Name::new(file, Role::Live), Name::new(file, Role::New));
         site.disk.unlink(new);
@@ -405,24 +366,18 @@ fn write_new<C: Image>(site: &mut Site<C>, session: &mut Session) -> Outcome {
             && site.disk.read(live) != Some(&content)
         {
             site.disk.create(Name::new(file, Role::Unnamed), content);
-            staged = true;
+            staged.push((file.into(), Role::Unnamed));
         }
     }
-    if staged && session.settling {
-        let named = name_all(site);
-        Outcome::Then(
-            [Op::SyncNew]
-                .into_iter()
-                .chain(named)
-                .chain([Op::BeginRename])
-                .collect(),
-        )
-    } else if staged {
+    if !staged.is_empty() && session.settling {
+        let list = ops(Purpose::Stage, fileops::stage_again(&staged));
+        Outcome::Then(list.chain([Op::BeginRename]).collect())
+    } else if !staged.is_empty() {
         // Both syncs are under way at once. That the intent is there and the files are not is the
         // one new thing that a crash can leave of it: a file without a name, synced or not, leaves
         // nothing.
-        let first = [Op::WriteIntent, Op::SyncNew].into_iter();
-        Outcome::Then(first.chain(name_all(site)).chain([Op::Staged]).collect())
+        let list = ops(Purpose::Stage, fileops::stage(&staged));
+        Outcome::Then(list.chain([Op::Staged]).collect())
     } else if session.settling {
         // The crash may have come when all was done and what stepped aside was not yet gone.
         Outcome::Then(vec![Op::KeepOld { drop_old: false }])

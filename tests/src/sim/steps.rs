@@ -1,10 +1,11 @@
 //! The lists of production, `slotd::fileops`, done on the disk in memory.
 
 use slotd::fileops::{FileOp, Names, Old, Role, Step};
+use slotd::intent::Direction;
 
 use super::disk::{Name, Which};
 use super::image::Image;
-use super::intent::Known;
+use super::intent::{Intent, Known};
 use super::op::{Op, Purpose};
 use super::site::{Mutation, Session, Site};
 
@@ -41,6 +42,14 @@ pub(super) fn every_name<C: Image>(site: &Site<C>, session: &Session) -> Vec<Nam
     order.map(|file| names(site, *file, None)).collect()
 }
 
+/// What the log is to say.
+pub(super) fn intent<C: Image>(site: &Site<C>, direction: Direction) -> Option<Intent> {
+    match direction {
+        Direction::Commit => Some(Intent::of(&site.disk, Role::Unnamed)),
+        Direction::PutBack => site.log.turned_back(),
+    }
+}
+
 /// Does one operation; what it needs on stable storage has to be there.
 pub(super) fn execute<C: Image>(site: &mut Site<C>, session: &Session, step: Step) {
     let name = |kind, role| Name::new(Which::from(kind), role);
@@ -60,7 +69,16 @@ pub(super) fn execute<C: Image>(site: &mut Site<C>, session: &Session, step: Ste
         }
     }
     match step.op {
+        FileOp::Intent(direction) => {
+            let late =
+                site.mutation == Some(Mutation::IntentLate) && direction == Direction::Commit;
+            if let Some(intent) = intent(site, direction).filter(|_| !late) {
+                site.log.begin(intent);
+            }
+        }
         FileOp::Lock(..) => {}
+        FileOp::SyncFile(_, Role::Unnamed) if site.mutation == Some(Mutation::StageWithoutSync) => {
+        }
         FileOp::SyncFile(kind, role) => site.disk.sync_file(name(kind, role)),
         FileOp::Link(kind, Role::Unnamed, _) => site.disk.give_name(kind.into()),
         FileOp::Link(kind, from, to) => site.disk.link(name(kind, from), name(kind, to)),

@@ -54,10 +54,10 @@ pub(super) fn execute_all(
     steps: &[Step],
 ) -> Result<(), Refusal> {
     let mut locked: Option<File> = None;
+    locks.durable().note(FileOp::Intent(intent.direction));
     for step in steps {
-        let kind = step.op.kind();
         let done = match step.op {
-            FileOp::Lock(_, role) => {
+            FileOp::Lock(kind, role) => {
                 let file = intent.files.iter().find(|f| FileKind::from(f.kind) == kind);
                 let file = file.ok_or_else(|| not_in_intent(locks, kind))?;
                 let want = if role == Role::New {
@@ -68,16 +68,19 @@ pub(super) fn execute_all(
                 locked = Some(lock_successor(locks, kind, name(kind, role), want)?);
                 Ok(())
             }
-            FileOp::SyncFile(_, role) => {
+            FileOp::SyncFile(kind, role) => {
                 let file = locked.as_ref().ok_or_else(|| not_in_intent(locks, kind))?;
-                sync_staged(file).map_err(|error| {
-                    // Final for this file; the next attempt makes a new one, or none.
-                    let dir = locks.place.directory_of(kind);
-                    let failed = IoError::new("sync", &dir.path_of(name(kind, role)), error);
-                    dir.unlink(name(kind, role)).err().unwrap_or(failed)
-                })
+                let synced = sync_staged(file);
+                synced
+                    .map(|()| locks.durable().note(step.op))
+                    .map_err(|error| {
+                        // Final for this file; the next attempt makes a new one, or none.
+                        let dir = locks.place.directory_of(kind);
+                        let failed = IoError::new("sync", &dir.path_of(name(kind, role)), error);
+                        dir.unlink(name(kind, role)).err().unwrap_or(failed)
+                    })
             }
-            op => execute(&locks.place, op),
+            _ => execute(locks, step, None),
         };
         match done {
             Err(error) if step.best_effort => {
@@ -199,16 +202,13 @@ pub(super) fn restage(
         };
         stage::stage(locks, &live, want, &sources.within(&budget), &never, &noted)
     };
-    let staged =
-        staged.and_then(
-            |mut stage| match stage.sync(locks).and_then(|()| stage.name(locks)) {
-                Ok(()) => Ok(stage),
-                Err(error) => {
-                    stage.remove(locks)?;
-                    Err(error.into())
-                }
-            },
-        );
+    let staged = staged.and_then(|mut stage| match stage.give_names(locks, None) {
+        Ok(()) => Ok(stage),
+        Err(refusal) => {
+            stage.remove(locks)?;
+            Err(refusal)
+        }
+    });
     let failed = match staged {
         Ok(stage) => match commit::rename(locks, &stage) {
             Ok(()) => {
