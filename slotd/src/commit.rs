@@ -103,7 +103,7 @@ fn rename_all(locks: &MailboxLocks, stage: &Stage, done: &mut Vec<FileOp>) -> Re
             FileOp::SyncDir(_) => Some("commit.renamed"),
             _ => None,
         };
-        execute_at(point, locks, step)?;
+        execute_at(point, locks, *step)?;
         done.push(*op);
         match op {
             FileOp::Rename(_, Role::New, Role::Live) => locks.mark("rename"),
@@ -124,7 +124,7 @@ fn hit(name: &'static str, dir: &crate::fs::Dir) -> Result<(), IoError> {
 fn execute_at(
     point: Option<&'static str>,
     locks: &MailboxLocks,
-    step: &Step,
+    step: Step,
 ) -> Result<(), IoError> {
     if let (Some(point), Some(kind)) = (point, step.op.kind()) {
         hit(point, locks.place.directory_of(kind))?;
@@ -135,7 +135,9 @@ fn execute_at(
 /// Takes back, in the opposite order, what [`rename_all`] got done.
 fn undo(locks: &MailboxLocks, done: &[FileOp]) -> Result<(), IoError> {
     let steps = fileops::undo(done);
-    steps.iter().try_for_each(|step| execute(locks, step, None))
+    steps
+        .into_iter()
+        .try_for_each(|step| execute(locks, step, None))
 }
 
 /// Puts the very same old files back, after a `COMMIT hold`. `intent` makes it durable that the way
@@ -160,9 +162,9 @@ pub fn put_back(
                 check_replaced(locks, stage)?;
             }
             FileOp::Rename(_, _, Role::Live) => {
-                execute_at(Some("commit.put_back"), locks, &step)?;
+                execute_at(Some("commit.put_back"), locks, step)?;
             }
-            _ => execute(locks, &step, None)?,
+            _ => execute(locks, step, None)?,
         }
     }
     Ok(())
@@ -209,7 +211,7 @@ pub fn keep_old(
             let dir = locks.place.directory_of(kind);
             gone.extend(dir.open_file(name(kind, role), false).ok());
         }
-        if let Err(error) = execute(locks, &step, None) {
+        if let Err(error) = execute(locks, step, None) {
             tracing::warn!(mailbox = %locks.place.mailbox, "{error}");
         }
     }

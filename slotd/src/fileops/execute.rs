@@ -17,7 +17,7 @@ use crate::store::Place;
 /// The system's; or that the step comes too early, or is not one of a name.
 pub(crate) fn execute(
     locks: &MailboxLocks,
-    step: &Step,
+    step: Step,
     file: Option<&File>,
 ) -> Result<(), IoError> {
     let kind = step.op.kind().unwrap_or(FileKind::Index);

@@ -29,8 +29,8 @@ impl Durable {
     ///
     /// # Errors
     /// [`TooEarly`]
-    pub fn check(&self, step: &Step) -> Result<(), TooEarly> {
-        let Step { op, needs, .. } = *step;
+    pub fn check(&self, step: Step) -> Result<(), TooEarly> {
+        let Step { op, needs, .. } = step;
         let staged = match op {
             FileOp::Link(kind, Role::Unnamed | Role::New, _)
             | FileOp::Rename(kind, Role::New, _) => Some(kind),

@@ -87,7 +87,7 @@ fn no_step_of_a_list_comes_before_what_it_needs() {
         for steps in lists.map(|lists| lists.concat()) {
             let mut durable = Durable::default();
             for step in &steps {
-                durable.check(step).unwrap();
+                durable.check(*step).unwrap();
                 durable.note(step.op);
             }
             // Each thing that is left out is missed.
@@ -97,7 +97,7 @@ fn no_step_of_a_list_comes_before_what_it_needs() {
             for left_out in steps.iter().map(|s| s.op).filter(needed) {
                 let mut durable = Durable::default();
                 let early = steps.iter().find_map(|step| {
-                    let early = durable.check(step).err();
+                    let early = durable.check(*step).err();
                     if step.op != left_out {
                         durable.note(step.op);
                     }
@@ -110,7 +110,7 @@ fn no_step_of_a_list_comes_before_what_it_needs() {
     let mut durable = Durable::default();
     let steps = [stage(&staged), commit_from(9, 10, None)].concat();
     let early = steps.iter().find_map(|step| {
-        let early = durable.check(step).err();
+        let early = durable.check(*step).err();
         if !matches!(step.op, FileOp::SyncDir(_)) {
             durable.note(step.op);
         }

@@ -221,7 +221,7 @@ const VERSION_AT: u64 = 8;
 /// The system's.
 pub fn remove_strays(locks: &MailboxLocks) -> Result<(), IoError> {
     for step in fileops::unstage(strays(&locks.place)?) {
-        execute(locks, &step, None)?;
+        execute(locks, step, None)?;
         if let FileOp::Unlink(kind, role) = step.op {
             let name = name(kind, role);
             tracing::warn!(mailbox = %locks.place.mailbox, "removed {name}, which a crash had left");
@@ -458,9 +458,13 @@ impl Stage {
         locks: &MailboxLocks,
         intent: Option<&mut dyn FnMut() -> Result<(), Refusal>>,
     ) -> Result<(), Refusal> {
-        let lies = |f: &StagedFile| match f.made.named {
-            true => (f.kind, Role::New),
-            false => (f.kind, Role::Unnamed),
+        let lies = |f: &StagedFile| {
+            let role = if f.made.named {
+                Role::New
+            } else {
+                Role::Unnamed
+            };
+            (f.kind, role)
         };
         let files: Vec<_> = self.files.iter().map(lies).collect();
         let steps = match intent {
@@ -486,7 +490,7 @@ impl Stage {
                 .iter_mut()
                 .find(|f| Some(f.kind) == step.op.kind());
             if let Some(staged) = staged {
-                execute(locks, &step, Some(&staged.made.file))?;
+                execute(locks, step, Some(&staged.made.file))?;
                 staged.made.named = true;
             }
         }
@@ -564,7 +568,9 @@ fn remove_named(locks: &MailboxLocks, dir: &Dir, staged: &StagedFile) -> Result<
         _ => {}
     }
     let steps = fileops::unstage([staged.kind]);
-    steps.iter().try_for_each(|step| execute(locks, step, None))
+    steps
+        .into_iter()
+        .try_for_each(|step| execute(locks, step, None))
 }
 
 fn locked(locks: &MailboxLocks, kind: FileKind) -> Result<&LockedFile, Refusal> {

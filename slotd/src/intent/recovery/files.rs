@@ -80,7 +80,7 @@ pub(super) fn execute_all(
                         dir.unlink(name(kind, role)).err().unwrap_or(failed)
                     })
             }
-            _ => execute(locks, step, None),
+            _ => execute(locks, *step, None),
         };
         match done {
             Err(error) if step.best_effort => {
