@@ -19,7 +19,6 @@ Exit codes:
 
 mod check;
 mod convert;
-mod cutover;
 mod diff;
 mod dump;
 mod fail;

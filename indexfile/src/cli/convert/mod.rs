@@ -1,9 +1,10 @@
 //! `indexfile convert`: a file written again in version 6 to 10, under a new name; for versions 12
-//! to 19 see [`super::cutover`].
+//! to 19 see [`cutover`].
 //!
 //! On any failure there is no OUT. Nothing is ever written under the input's name.
 
-use super::cutover;
+mod cutover;
+
 use super::fail::Fail;
 use super::guids::{GuidSource, OldFile};
 use super::new_file::NewFile;
@@ -29,42 +30,42 @@ use std::path::PathBuf;
 #[allow(clippy::struct_excessive_bools)] // each is a switch of its own on the command line
 pub(super) struct Args {
     /// The file to read: a cyrus.index or cyrus.expunge.
-    pub(super) input: PathBuf,
+    input: PathBuf,
     /// The file to make; it must not exist.
-    pub(super) output: PathBuf,
+    output: PathBuf,
     /// The version to write: 6 to 10 or 12 to 19. Below 10 identifiers are cut or padded, never
     /// computed; from 12 on each must be a SHA-1 already.
     #[arg(long, value_name = "N")]
-    pub(super) to: u32,
+    to: u32,
     /// Where the message files lie, to compute the SHA-1 of those whose GUID is old-style; with
     /// versions 12 to 19 to compare each with its GUID.
     #[arg(long, value_name = "DIR", conflicts_with = "keep_guids")]
-    pub(super) messages: Option<PathBuf>,
+    messages: Option<PathBuf>,
     /// A cyrus.sha1s file with SHA-1s computed before. Without --messages its sizes alone are
     /// compared.
     #[arg(long, value_name = "FILE", conflicts_with = "keep_guids")]
-    pub(super) sha1s: Option<PathBuf>,
+    sha1s: Option<PathBuf>,
     /// Do to GUIDs what Cyrus itself does: pad 12 bytes to 20 with zeros, cut 20 to 12.
     #[arg(long)]
-    pub(super) keep_guids: bool,
+    keep_guids: bool,
     /// Below version 10: take the UUIDs from this older copy of the file, which gives its bytes
     /// back.
     #[arg(long, value_name = "OLDFILE")]
-    pub(super) uuids_from: Option<PathBuf>,
+    uuids_from: Option<PathBuf>,
     /// Drop what the version cannot hold: modseqs below 8, UUIDs below 7, option bits below 8.
     #[arg(long)]
-    pub(super) lossy: bool,
+    lossy: bool,
     /// What the file is, if its name does not say.
     #[arg(long, value_name = "KIND", value_parser = parse_kind)]
-    pub(super) kind: Option<FileKind>,
+    kind: Option<FileKind>,
     /// Print the summary as JSON.
     #[arg(long)]
-    pub(super) json: bool,
+    json: bool,
     /// Print no summary.
     #[arg(long, short)]
-    pub(super) quiet: bool,
+    quiet: bool,
     #[command(flatten)]
-    pub(super) mailbox: cutover::MailboxArgs,
+    mailbox: cutover::MailboxArgs,
 }
 
 /// Reads the value of `--kind`.

@@ -2,10 +2,10 @@
 //!
 //! On any failure there is no OUT. None of the mailbox's files is written to.
 
-use super::convert;
-use super::fail::Fail;
-use super::new_file::NewFile;
+use super::Args;
 use crate::cache_file::CacheFile;
+use crate::cli::fail::Fail;
+use crate::cli::new_file::NewFile;
 use crate::cutover::{self, CutoverError, HeaderImage, Report, Sources};
 use crate::dir::{limit, open_named, read_named};
 use crate::error::IoError;
@@ -61,11 +61,7 @@ fn usage(text: &str) -> Fail {
     Fail::new(Exit::Usage, text)
 }
 
-pub(super) fn run(
-    args: &convert::Args,
-    out: &mut dyn Write,
-    err: &mut dyn Write,
-) -> Result<Exit, Fail> {
+pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, Fail> {
     let (header, cache) = sources_of(args)?;
     let input = open_named(&args.input).map_err(IoError::from)?;
     let index = IndexFile::from_file(&input, &args.input, FileKind::Index)?;
@@ -106,7 +102,7 @@ pub(super) fn run(
 }
 
 /// Header and cache, if the options go together.
-fn sources_of(args: &convert::Args) -> Result<(&Path, &Path), Fail> {
+fn sources_of(args: &Args) -> Result<(&Path, &Path), Fail> {
     if args.sha1s.is_some() || args.keep_guids || args.uuids_from.is_some() || args.lossy {
         return Err(usage(
             "--sha1s, --keep-guids, --uuids-from and --lossy go with versions 6 to 10: \
@@ -135,7 +131,7 @@ fn sources_of(args: &convert::Args) -> Result<(&Path, &Path), Fail> {
     }
 }
 
-fn seen_of(args: &convert::Args, uniqueid: &str) -> Result<Option<SeenRecord>, Fail> {
+fn seen_of(args: &Args, uniqueid: &str) -> Result<Option<SeenRecord>, Fail> {
     let none = |path: &&PathBuf| !matches!(path.to_str(), Some("-" | "--"));
     let Some(path) = args.mailbox.seen.as_ref().filter(none) else {
         return Ok(None);
@@ -203,7 +199,7 @@ fn summary_json(
 
 fn summary_text(
     err: &mut dyn Write,
-    args: &convert::Args,
+    args: &Args,
     report: &Report,
     seen_record: bool,
     index: &IndexFile,
