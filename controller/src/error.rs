@@ -57,7 +57,7 @@ pub enum RunError {
     /// The list could not be kept while it was read.
     #[error("the mailbox list cannot be kept in a temporary file: {0}")]
     Spool(String),
-    /// It was told to stop before it had begun.
+    /// It was stopped before it had begun.
     #[error("stopped before the list was read to its end; nothing was begun")]
     Stopped,
     /// Every mailbox would be refused, so nothing was begun.

@@ -1,4 +1,4 @@
-//! Whoever watches a run: a progress bar, plain lines, a test.
+//! The observer of a run: a progress bar, plain lines, a test.
 
 use crate::journal::{Ended, Figures};
 use crate::two_phase::Failure;
@@ -16,7 +16,7 @@ pub struct Finished<'a> {
     pub figures: &'a Figures,
 }
 
-/// Is told what happens; must not block for long. All methods have an empty default.
+/// Receives what happens; must not block for long. All methods have an empty default.
 pub trait Observer: Send + Sync {
     /// How many mailboxes the run has, and how many of them were done before.
     fn begins(&self, _mailboxes: u64, _done: u64) {}

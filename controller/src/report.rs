@@ -67,9 +67,9 @@ pub struct Story {
     pub attempts: u64,
     /// Percentiles of lock times.
     pub lock_ms: LockMs,
-    /// Lock times: (at most so many microseconds, how often).
+    /// Lock times: (upper bound in microseconds, how often).
     pub lock_histogram: Vec<(u64, u64)>,
-    /// Mailboxes finished in each of so many equal slices of the run's time.
+    /// Mailboxes finished in each of the equal slices of the run's time.
     pub rate: Vec<u64>,
     /// Mailboxes finished a second, from the begin to the last one, pauses included.
     pub mailboxes_per_second: f64,
@@ -92,7 +92,7 @@ impl Story {
         slowest: usize,
     ) -> Result<Self, JournalError> {
         let totals = journal.totals(run.id)?;
-        let mut teller = Teller::new(run, slowest);
+        let mut teller = Collector::new(run, slowest);
         // Two passes: the curve needs to know when the run ended.
         let mut end = run.started_ms + 1;
         for_each_row(journal, run.id, Filter::All, |row| {
@@ -190,7 +190,7 @@ impl Story {
 }
 
 /// Collects while rows stream by.
-struct Teller {
+struct Collector {
     started_ms: i64,
     limit: usize,
     held: Histogram,
@@ -200,7 +200,7 @@ struct Teller {
     failures: BTreeMap<&'static str, FailureClass>,
 }
 
-impl Teller {
+impl Collector {
     fn new(run: &RunInfo, limit: usize) -> Self {
         Self {
             started_ms: run.started_ms,

@@ -14,7 +14,7 @@ pub enum Stop {
     Now,
 }
 
-/// Tells a run to stop. Urgency only grows.
+/// Asks a run to stop. Urgency only grows.
 #[derive(Clone, Debug)]
 pub struct StopHandle(watch::Sender<Stop>);
 
@@ -52,7 +52,7 @@ impl StopSignal {
         *self.0.borrow()
     }
 
-    /// Returns once it is at least so urgent; never if the handle is gone and it is not.
+    /// Returns once it is at least that urgent; never if the handle was dropped and it is not.
     pub async fn reached(&mut self, level: Stop) {
         if self.0.wait_for(|now| *now >= level).await.is_err() {
             std::future::pending::<()>().await;

@@ -139,7 +139,7 @@ struct Fleet {
     journals: usize,
 }
 
-/// Measures. `note` is told what happens, a line at a time. Must be called from the main thread.
+/// Measures. `note` receives what happens, a line at a time. Must be called from the main thread.
 ///
 /// # Errors
 /// If a store cannot be made, a slotd does not start, or a mailbox is not migrated.
@@ -331,7 +331,7 @@ impl Measured {
     }
 }
 
-/// So many a second.
+/// Per second.
 #[allow(clippy::cast_precision_loss)] // counts far below 2^52
 fn rate(count: u64, seconds: f64) -> f64 {
     count as f64 / seconds.max(1e-9)

@@ -149,7 +149,7 @@ pub(super) struct Output {
     pub(super) verbose: bool,
 }
 
-/// Who is told when a human must look.
+/// Where alerts go.
 #[derive(Debug, Args)]
 pub(super) struct AlertArgs {
     /// A shell command to run when a mailbox is in doubt; `REGUID_MAILBOX`, `REGUID_SIDE`,
@@ -209,7 +209,7 @@ pub(super) struct Work {
     uuids: String,
 }
 
-/// Where new files are written ahead.
+/// When new files are written before the locks are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum When {
     Auto,

@@ -1,5 +1,5 @@
-//! `pause`, `resume`, `stop`, `set`: a running controller is told over its socket, beside the state
-//! file, and answers at once.
+//! `pause`, `resume`, `stop`, `set`: commands to a running controller, over the socket next to its
+//! state file; it answers at once.
 
 use std::fmt::Write as _;
 use std::time::Duration;

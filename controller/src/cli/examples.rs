@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::Command;
 use indexfile::exit::Exit;
 
-/// Examples of each command, and the exit codes that it can end with beside 0 and 64.
+/// Examples of each command, and the exit codes that it can end with besides 0 and 64.
 const COMMANDS: &[(&str, &[&str], &[Exit])] = &[
     (
         "plan",

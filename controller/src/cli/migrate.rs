@@ -63,7 +63,7 @@ struct Live {
 }
 
 impl Live {
-    /// Nothing goes below version 10 beside servers that may run, unless that is accepted.
+    /// Nothing goes below version 10 while servers may run, unless that is accepted.
     fn check(&self) -> Result<(), Fail> {
         if self.servers_stopped || self.force_live {
             return Ok(());
@@ -117,7 +117,7 @@ fn rehash(word: &str) -> Result<Rehash, String> {
 
 pub(super) fn downgrade(args: DowngradeArgs) -> Result<Exit, Fail> {
     args.live.check()?;
-    // Not with -q either: nobody may start such a server without having been told.
+    // With -q too: nobody may start such a server without this warning.
     text::note(OLD_SERVERS);
     let mut settings = Settings {
         to: args.to,

@@ -41,7 +41,7 @@ pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
     let connect: Arc<dyn Connect> = args.hosts.slotds();
     let (plan, stop) = with_runtime(async move {
         let stop = signals::stop();
-        let (beside, found) = if args.deep {
+        let (excluded, found) = if args.deep {
             let asking = Asking {
                 connect: &connect,
                 parallel: args.parallel.into(),
@@ -55,9 +55,9 @@ pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
             })
             .await?
         };
-        plan.beside(beside);
+        plan.note_excluded(excluded);
         plan.preflight = found;
-        plan.weigh_room();
+        plan.check_disk_space();
         plan.expect(args.rate);
         Ok((plan, stop))
     })?;

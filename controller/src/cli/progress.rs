@@ -126,7 +126,7 @@ impl Progress {
     }
 }
 
-/// Columns from which on there is room for a bar beside what must be read.
+/// The least columns for a bar and the text.
 const WIDE: u16 = 100;
 /// Columns that stay free at the end: a line that fills the terminal begins another one on some,
 /// and so would the `^C` that it shows.
@@ -147,12 +147,12 @@ fn fitting(text: &str, verb: &str) -> String {
     cut(text, usize::from(columns).saturating_sub(before + FREE))
 }
 
-/// At most so many characters; what is left out shows as three dots.
-fn cut(text: &str, room: usize) -> String {
-    if text.chars().count() <= room {
+/// At most that many characters; what is left out shows as three dots.
+fn cut(text: &str, columns: usize) -> String {
+    if text.chars().count() <= columns {
         return text.to_owned();
     }
-    let kept = text.chars().take(room.saturating_sub(3));
+    let kept = text.chars().take(columns.saturating_sub(3));
     kept.chain("...".chars()).collect()
 }
 

@@ -142,11 +142,11 @@ async fn report_last(
         let text = format!("what is at which version was not counted: {error}");
         text::complain(&text);
     }
-    let beside = Extra {
+    let extra = Extra {
         census: walked.is_ok().then_some(&census),
         earlier: earlier.transpose()?.unwrap_or(0),
     };
-    session.report(&undone.summary, &beside)?;
+    session.report(&undone.summary, &extra)?;
     if let (Some(run), Some(next)) = (undone.undo.run, undone.next.as_ref().and_then(|u| u.run)) {
         let why = match undone.summary.exit() {
             Exit::Ok => format!("it was stopped after run {} was taken back", run.0),

@@ -52,7 +52,7 @@ impl Common {
     }
 }
 
-/// What is reported beside the summary of a rollback.
+/// What is reported besides the summary of a rollback.
 #[derive(Default)]
 pub(super) struct Extra<'a> {
     pub(super) census: Option<&'a Census>,
@@ -138,32 +138,32 @@ impl<'a> Session<'a> {
     }
 
     /// Prints a summary, what failed, and what to do about it.
-    pub(super) fn report(&self, summary: &Summary, beside: &Extra<'_>) -> Result<(), Fail> {
-        self.progress.suspend(|| self.print(summary, beside))
+    pub(super) fn report(&self, summary: &Summary, extra: &Extra<'_>) -> Result<(), Fail> {
+        self.progress.suspend(|| self.print(summary, extra))
     }
 
-    fn print(&self, summary: &Summary, beside: &Extra<'_>) -> Result<(), Fail> {
+    fn print(&self, summary: &Summary, extra: &Extra<'_>) -> Result<(), Fail> {
         let (output, options) = (self.common.output, self.common.spelled());
         let verb: Verb = self.parts.settings.verb;
         let journal = self.parts.journal.as_ref();
         let failures = text::failures(journal, RunId(summary.run), !output.quiet)?;
         if output.json {
             let mut value = text::summary_json(summary, &failures)?;
-            if let Some(census) = beside.census {
+            if let Some(census) = extra.census {
                 value["hosts"] = serde_json::to_value(census).map_err(std::io::Error::from)?;
             }
             text::json(&value)?;
         } else {
             text::say(&text::summary(verb, summary))?;
-            if let Some(census) = beside.census {
+            if let Some(census) = extra.census {
                 text::say(census.to_text().trim_end())?;
             }
         }
-        if beside.earlier > 0 {
+        if extra.earlier > 0 {
             text::note(&format!(
                 "{} earlier run(s) stand: controller rollback --all {options} brings back what was \
                  before all of them",
-                beside.earlier
+                extra.earlier
             ));
         }
         let mut lines = text::reasons(summary, &options);

@@ -67,7 +67,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
     let parallel = args.parallel.into();
     let question: Arc<Question> = Arc::new(move |of: Named| Command::Verify(Verify { of, sample }));
     let mut audit = VerifyReport::default();
-    let (audit, beside, stop) = with_runtime(async move {
+    let (audit, excluded, stop) = with_runtime(async move {
         let stop = signals::stop();
         let asking = Asking {
             connect: &connect,
@@ -75,10 +75,10 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
             stop: &stop,
             question,
         };
-        let beside = survey(&asking, sources, |a| audit.answered(&a)).await?;
-        Ok((audit, beside, stop))
+        let excluded = survey(&asking, sources, |a| audit.answered(&a)).await?;
+        Ok((audit, excluded, stop))
     })?;
-    beside.lines().iter().for_each(|line| text::note(line));
+    excluded.lines().iter().for_each(|line| text::note(line));
     if args.json {
         text::json(&serde_json::to_value(&audit).map_err(std::io::Error::from)?)?;
     } else {
@@ -100,7 +100,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
             args.hosts.spelled()
         ));
     }
-    let good = audit.is_good() && beside.bad.count + beside.two_places.count == 0;
+    let good = audit.is_good() && excluded.bad.count + excluded.two_places.count == 0;
     let exit = match (audit.unknown, good) {
         (0, true) => Exit::Ok,
         (0, false) => Exit::Data,
@@ -111,7 +111,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
 
 /// What went from one host.
 #[derive(Default, serde::Serialize)]
-struct Gone {
+struct Removed {
     mailboxes: u64,
     files: u64,
     bytes: u64,
@@ -148,7 +148,7 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Exit, Fail> {
     let connect: Arc<dyn Connect> = args.hosts.slotds();
     let (dry_run, parallel) = (args.dry_run, args.parallel.into());
     let question: Arc<Question> = Arc::new(move |of: Named| Command::Clean(Clean { of, dry_run }));
-    let mut hosts: BTreeMap<&'static str, Gone> = BTreeMap::new();
+    let mut hosts: BTreeMap<&'static str, Removed> = BTreeMap::new();
     let (hosts, stop) = with_runtime(async move {
         let stop = signals::stop();
         let bound = Registration::engage(&connect, journal.as_ref(), &Notes).await?;
@@ -211,12 +211,12 @@ fn cleaned(fields: &Fields) -> Result<(u64, u64), FieldError> {
 }
 
 /// Adds what the hosts said about one mailbox.
-fn add(hosts: &mut BTreeMap<&'static str, Gone>, answered: &Answered) {
+fn add(hosts: &mut BTreeMap<&'static str, Removed>, answered: &Answered) {
     each_host(
         answered,
         hosts,
         cleaned,
-        |host: &mut Gone, _, (files, bytes)| {
+        |host: &mut Removed, _, (files, bytes)| {
             host.mailboxes += u64::from(*files > 0);
             host.files += files;
             host.bytes += bytes;
@@ -225,7 +225,7 @@ fn add(hosts: &mut BTreeMap<&'static str, Gone>, answered: &Answered) {
     );
 }
 
-fn describe(hosts: &BTreeMap<&'static str, Gone>, dry_run: bool) -> String {
+fn describe(hosts: &BTreeMap<&'static str, Removed>, dry_run: bool) -> String {
     let verb = if dry_run { "would go" } else { "removed" };
     let mut out = String::new();
     for (side, host) in hosts {

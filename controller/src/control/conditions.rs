@@ -17,7 +17,7 @@ use super::limits::Limits;
 const EVERY: Duration = Duration::from_secs(1);
 /// How long the command may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
-/// So many times in a row it may take longer: then it never will say that it is time to work.
+/// How many times in a row it may take longer before it is given up.
 const HANGS: u32 = 3;
 /// What a shell ends with if a command cannot be run, and if there is none of that name.
 const CANNOT_RUN: [i32; 2] = [126, 127];

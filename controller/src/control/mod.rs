@@ -174,7 +174,7 @@ impl Control {
 
     /// How many more mailboxes may begin now.
     #[must_use]
-    pub fn room(&self) -> usize {
+    pub fn free(&self) -> usize {
         let state = self.state.borrow();
         if state.paused || state.waiting.is_some() {
             return 0;
@@ -201,7 +201,7 @@ impl Control {
         tally.under_way = tally.under_way.saturating_sub(1);
     }
 
-    /// So many places rest.
+    /// How many places rest.
     pub fn rests(&self, places: usize) {
         self.tally().resting = places;
     }
@@ -216,7 +216,7 @@ impl Control {
         self.tally().parked = partitions;
     }
 
-    /// Some of so many mailboxes that are to be done were looked at beforehand.
+    /// Some of the mailboxes to be done (`of`) were sampled beforehand.
     pub fn expects(&self, of: u64, sampled: Vec<Sampled>) {
         self.tally().expects(of, sampled);
     }

@@ -62,39 +62,39 @@ fn a_span_of_the_day_may_cross_midnight() {
 fn long_locks_halve_at_once_and_good_ones_bring_one_back() {
     let control = control(8);
     control.update(|state| state.limits.target_lock = Some(Duration::from_millis(5)));
-    assert_eq!(control.room(), 8);
+    assert_eq!(control.free(), 8);
     let finish = |us| control.finished("user.a", Ended::Upgraded, None, &figures(us));
     finish(6000);
-    assert_eq!(control.room(), 4);
+    assert_eq!(control.free(), 4);
     finish(6000);
     finish(6000);
     finish(6000);
-    assert_eq!(control.room(), 1, "never below one");
+    assert_eq!(control.free(), 1, "never below one");
     (0..20).for_each(|_| finish(100));
-    assert_eq!(control.room(), 2);
+    assert_eq!(control.free(), 2);
     control.update(|state| state.limits.target_lock = None);
     finish(60_000);
-    assert_eq!(control.room(), 8);
+    assert_eq!(control.free(), 8);
 }
 
 #[test]
 fn nothing_begins_while_paused_or_waiting_and_the_reason_is_named() {
     let control = control(4);
     control.starts();
-    assert_eq!(control.room(), 3);
+    assert_eq!(control.free(), 3);
     control.update(|state| state.waiting = Some("load".to_owned()));
     assert_eq!(
-        (control.room(), control.live().waiting.as_deref()),
+        (control.free(), control.live().waiting.as_deref()),
         (0, Some("load"))
     );
     control.update(|state| state.paused = true);
     assert_eq!(control.live().waiting.as_deref(), Some("paused"));
     control.update(|state| (state.paused, state.waiting) = (false, None));
     control.update(|state| state.limits.parallel = 9);
-    assert_eq!(control.room(), 8, "a limit that was raised counts at once");
+    assert_eq!(control.free(), 8, "a limit that was raised counts at once");
     control.update(|state| state.limits.parallel = 4);
     control.ends();
-    assert_eq!((control.room(), control.live().waiting), (4, None));
+    assert_eq!((control.free(), control.live().waiting), (4, None));
 }
 
 #[test]
@@ -125,11 +125,11 @@ fn each_host_has_its_own_locks_and_the_reason_of_the_run_is_named() {
     finish(of([Some(1000), Some(2000)]));
     finish(of([Some(3000), None]));
     let hosts = control.live().hosts;
-    let told: Vec<_> = hosts
+    let locks: Vec<_> = hosts
         .iter()
         .map(|h| (h.side, h.mean_lock_ms, h.longest_lock_ms))
         .collect();
-    assert_eq!(told, [("master", 2.0, 3.0), ("replica", 2.0, 2.0)]);
+    assert_eq!(locks, [("master", 2.0, 3.0), ("replica", 2.0, 2.0)]);
     assert!((hosts[0].rate - 2.0 * hosts[1].rate).abs() < 1e-6);
     // What an operator asked for comes first, then what the run itself waits for.
     control.update(|state| state.waiting = Some("load".to_owned()));
@@ -144,9 +144,9 @@ fn a_place_that_rests_is_not_free() {
     let control = control(3);
     control.starts();
     control.rests(1);
-    assert_eq!(control.room(), 1);
+    assert_eq!(control.free(), 1);
     control.rests(9);
-    assert_eq!(control.room(), 0);
+    assert_eq!(control.free(), 0);
 }
 
 #[test]
@@ -349,28 +349,28 @@ async fn a_run_waits_while_disks_or_processors_are_too_busy_and_goes_on_afterwar
     // As somebody who sets the limits while it runs, and looks three seconds later.
     let later = async || {
         tokio::time::sleep(Duration::from_secs(3)).await;
-        (control.room(), control.live().waiting)
+        (control.free(), control.live().waiting)
     };
     assert_eq!(later().await, (4, None));
     control.update(|state| state.limits.max_io = Some(20.0));
     assert_eq!(later().await, (4, None), "4.25 % is not too much");
     busy("1.50", "20.01");
-    let told = "disk pressure 20.0 % above 20 %".to_owned();
-    assert_eq!(later().await, (0, Some(told)));
+    let why = "disk pressure 20.0 % above 20 %".to_owned();
+    assert_eq!(later().await, (0, Some(why)));
     busy("1.50", "20.00");
     assert_eq!(later().await, (4, None));
 
     control.update(|state| state.limits.max_load = Some(2.0));
     assert_eq!(later().await, (4, None));
     busy("2.01", "0.00");
-    let told = "load average 2.01 above 2".to_owned();
-    assert_eq!(later().await, (0, Some(told)));
+    let why = "load average 2.01 above 2".to_owned();
+    assert_eq!(later().await, (0, Some(why)));
 
     // What cannot be looked at does not count as quiet.
     busy("1.00", "some other file");
-    let (room, why) = later().await;
+    let (free, why) = later().await;
     assert_eq!(
-        (room, why),
+        (free, why),
         (0, Some(format!("{} cannot be read", io.display())))
     );
     std::fs::remove_file(&io).unwrap();

@@ -7,7 +7,7 @@
 //!
 //! # What a crash leaves
 //!
-//! Connections that close. Whoever else works on the same stores learns of this journal from the
+//! Connections that close. Another coordinator of the same stores learns of this journal from the
 //! slotds (see `registration`).
 
 mod connect;

@@ -164,8 +164,8 @@ impl Outages {
         let inner = Arc::clone(&self.inner);
         async move {
             let mut changed = inner.changed.subscribe();
-            let asked = |host: &Host| matches!(host, Host::Suspect | Host::Down(_));
-            while inner.table().hosts.iter().any(asked) {
+            let unsettled = |host: &Host| matches!(host, Host::Suspect | Host::Down(_));
+            while inner.table().hosts.iter().any(unsettled) {
                 if changed.changed().await.is_err() {
                     return;
                 }

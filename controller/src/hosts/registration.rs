@@ -169,12 +169,12 @@ impl Registration {
                 continue;
             }
             let kept = keepers[side.index()].take();
-            let told = match kept {
+            let sent = match kept {
                 Some(mut client) => client.ask(&Command::Leave).await.is_ok(),
                 None => false,
             };
             // Its slotd was started again meanwhile.
-            if !told && let Ok((mut client, _)) = self.registered(side).await {
+            if !sent && let Ok((mut client, _)) = self.registered(side).await {
                 let _ = client.ask(&Command::Leave).await;
             }
         }

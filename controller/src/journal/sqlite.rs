@@ -1,7 +1,7 @@
 //! The journal in one `SQLite` file, in WAL mode with `synchronous=FULL`.
 //!
 //! `SQLite` syncs the WAL at each commit, so a commit that returned is on disk; the directory is
-//! synced when the file is made. The file `STATE.lock` beside it carries the lock that keeps a
+//! synced when the file is made. The file `STATE.lock` next to it carries the lock that keeps a
 //! second controller out; readers (`status`, `report`, `sqlite3`) need no lock.
 
 use std::fs::File;
@@ -68,7 +68,7 @@ impl SqliteJournal {
         }
     }
 
-    /// Opens an existing state file for reading, beside a running controller or without one.
+    /// Opens an existing state file for reading, with or without a running controller.
     ///
     /// # Errors
     /// There is none, or it is not one of ours.

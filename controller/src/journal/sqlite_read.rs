@@ -187,7 +187,7 @@ pub(super) fn open_transactions(
     })
 }
 
-/// What is told of another run, in one word: `RUN/COMMAND/UNDOES/BEFORE_MASTER/BEFORE_REPLICA`.
+/// What is selected of another run, in one word: `RUN/COMMAND/UNDOES/BEFORE_MASTER/BEFORE_REPLICA`.
 const OTHER: &str = "l.run || '/' || r.command || '/' || coalesce(r.undoes, '') || '/' || \
      coalesce(l.before_master, '') || '/' || coalesce(l.before_replica, '')";
 

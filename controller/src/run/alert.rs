@@ -13,7 +13,7 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 const SYSLOG_PRIORITY: u8 = 2 * 8 + 2;
 const RULE: &str = "***************************************************************************";
 
-/// Where alerts go beside the observer.
+/// Where alerts go besides the observer.
 #[derive(Clone, Debug, Default)]
 pub struct Alerts {
     /// A shell command; the mailbox and the reason are in its environment.
@@ -32,7 +32,7 @@ pub(super) struct Alerted {
 }
 
 impl Alerts {
-    /// Tells everybody that this mailbox is in doubt: the first time with all that there is to say.
+    /// Raises an alert for a mailbox in doubt: the first time with all that there is to say.
     pub(super) async fn raise(
         &self,
         mailbox: &str,

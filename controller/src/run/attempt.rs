@@ -19,7 +19,7 @@ use crate::observer::Finished;
 use crate::stop::Stop;
 use crate::two_phase::{Coordinator, Failure, Outcome, Reason, Side};
 
-/// A mailbox that was under way each time that its host went away, so many times, may be the cause.
+/// A mailbox that was under way this many times when its host went away may be the cause.
 const HOST_TRIES: u32 = 3;
 
 /// What is to be done about the mailbox after an attempt.
@@ -101,7 +101,7 @@ pub(super) async fn attempt(
     let name = job.name.as_str();
     shared
         .warnings
-        .record(name, &driven.heard, ended == Ended::Upgraded);
+        .record(name, &driven.observed, ended == Ended::Upgraded);
     shared
         .control
         .finished(job.name.as_str(), ended, failure.as_ref(), &driven.figures);

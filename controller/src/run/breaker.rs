@@ -19,13 +19,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::journal::Ended;
 use crate::two_phase::{Failure, Reason};
 
-/// A share says nothing before so many have failed.
+/// A percentage counts from this many failures on.
 const AT_LEAST: u64 = 20;
 
 /// How many failures a run goes on with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MaxFailures {
-    /// So many.
+    /// At most this many.
     Number(u64),
     /// This percentage of the attempts, and in any case fewer than twenty.
     Percent(f64),

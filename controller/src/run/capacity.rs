@@ -1,5 +1,5 @@
-//! How many mailboxes at once there is room for: connections of each slotd, and descriptors of this
-//! process.
+//! How many mailboxes at once can be served: by the connections of each slotd, and by the
+//! descriptors of this process.
 //!
 //! More than that would only wait for each other, and end as if a host were away.
 
@@ -20,23 +20,23 @@ pub(super) fn descriptors() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
-/// At most so many, and why not more, if they are fewer than wanted.
+/// How many of those wanted can be served, and why not all, if they are fewer.
 pub(super) fn fit(
     wanted: usize,
     capacities: [Option<u32>; 2],
     descriptors: Option<u64>,
 ) -> (usize, Option<String>) {
-    let room = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).max(1);
+    let at_least_one = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).max(1);
     let mut limits: Vec<(usize, String)> = Vec::new();
     for side in Side::ALL {
         if let Some(capacity) = capacities[side.index()] {
-            let most = room(capacity.saturating_sub(APART).into());
+            let most = at_least_one(capacity.saturating_sub(APART).into());
             let text = format!("the {side}'s slotd serves {capacity} connections at once");
             limits.push((most, text));
         }
     }
     if let Some(files) = descriptors {
-        let most = room(files.saturating_sub(FILES_APART) / FILES_EACH);
+        let most = at_least_one(files.saturating_sub(FILES_APART) / FILES_EACH);
         let text = format!("this process may have {files} files open (ulimit -n)");
         limits.push((most, text));
     }

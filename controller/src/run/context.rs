@@ -29,7 +29,7 @@ pub struct Parts {
     pub journal: Arc<dyn Journal>,
     /// Who watches it.
     pub observer: Arc<dyn Observer>,
-    /// Who is told when a human must look.
+    /// Where alerts go.
     pub alerts: Alerts,
     /// How it is stopped.
     pub stop: StopSignal,
@@ -92,7 +92,7 @@ impl Shared {
         Ok((Arc::new(shared), ids))
     }
 
-    /// The end of this coordinator's work: the hosts are told if nothing is open.
+    /// The end of this coordinator's work: it leaves the hosts if nothing is open.
     pub(super) async fn end(&self) {
         self.registration.leave(self.parts.journal.as_ref()).await;
     }

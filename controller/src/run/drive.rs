@@ -98,10 +98,10 @@ pub(super) enum End {
 pub(super) struct Driven {
     pub(super) end: End,
     pub(super) figures: Figures,
-    pub(super) heard: Observed,
+    pub(super) observed: Observed,
     /// What the last comparison of GUIDs with messages found, by side.
     pub(super) rehashed: [Option<Rehashed>; 2],
-    /// Told to the operator while it ran; at most once.
+    /// Raised while it ran; at most once.
     pub(super) alert: Option<Failure>,
 }
 
@@ -109,7 +109,7 @@ pub(super) struct Driven {
 #[derive(Default)]
 struct SoFar {
     figures: Figures,
-    heard: Observed,
+    observed: Observed,
     rehashed: [Option<Rehashed>; 2],
     alert: Option<Failure>,
     /// Of the longer of the two lists.
@@ -119,7 +119,7 @@ struct SoFar {
 impl SoFar {
     fn learn(&mut self, side: Side, learned: &Learned) {
         note(&mut self.figures, side, learned);
-        self.heard.note(side, learned);
+        self.observed.note(side, learned);
         if let Some(up) = &learned.upgraded {
             self.rehashed[side.index()].clone_from(&up.rehash);
         }
@@ -131,14 +131,14 @@ impl SoFar {
         Driven {
             end,
             figures: self.figures,
-            heard: self.heard,
+            observed: self.observed,
             rehashed: self.rehashed,
             alert: self.alert,
         }
     }
 }
 
-/// Everything a transaction needs beside its machine and its connections.
+/// Everything a transaction needs besides its machine and its connections.
 pub(super) struct Surroundings<'a> {
     pub(super) journal: &'a Arc<dyn Journal>,
     pub(super) settings: &'a Settings,
@@ -157,13 +157,13 @@ pub(super) async fn drive(
 ) -> Driven {
     let target = Arc::new(target);
     let mut todo: VecDeque<Action> = machine.step(Event::Start).into();
-    let mut asked: [Option<Asking>; 2] = [None, None];
+    let mut awaited: [Option<Asking>; 2] = [None, None];
     let mut uniqueids = target.uniqueids.clone();
     let mut compared: Option<Compared> = None;
     let mut recorded: Option<BoxFuture<'static, Event>> = None;
     let mut paused: Option<BoxFuture<'static, ()>> = None;
     let mut so_far = SoFar::default();
-    let (mut pulse, mut told, mut unmounted) = (Pulse::new(), false, None);
+    let (mut pulse, mut aborted, mut unmounted) = (Pulse::new(), false, None);
     loop {
         while let Some(action) = todo.pop_front() {
             match action {
@@ -174,11 +174,11 @@ pub(super) async fn drive(
                         decided: machine.is_decided(),
                         uniqueid: uniqueids[side.index()].clone(),
                     };
-                    asked[side.index()] = Some(ask(pair.take(side), target, what));
+                    awaited[side.index()] = Some(ask(pair.take(side), target, what));
                 }
                 Action::Disconnect(side) => {
                     // Dropping the connection closes it; the slotd then rolls back.
-                    asked[side.index()] = None;
+                    awaited[side.index()] = None;
                     compared = None;
                     drop(pair.take(side));
                 }
@@ -212,20 +212,20 @@ pub(super) async fn drive(
                 Action::Finished(outcome) => return so_far.end(End::Came(outcome)),
             }
         }
-        let [of_master, of_replica] = &mut asked;
+        let [of_master, of_replica] = &mut awaited;
         let mut learned = None;
         let event = tokio::select! {
             biased; // in a fixed order, so that a seed of the simulation can be repeated
-            (peer, event, told) = poll(of_master), if of_master.is_some() => {
+            (peer, event, news) = poll(of_master), if of_master.is_some() => {
                 *of_master = None;
                 pair.put(Side::Master, peer);
-                learned = Some((Side::Master, told));
+                learned = Some((Side::Master, news));
                 event
             }
-            (peer, event, told) = poll(of_replica), if of_replica.is_some() => {
+            (peer, event, news) = poll(of_replica), if of_replica.is_some() => {
                 *of_replica = None;
                 pair.put(Side::Replica, peer);
-                learned = Some((Side::Replica, told));
+                learned = Some((Side::Replica, news));
                 event
             }
             ([master, replica], event, lag) = poll(&mut compared), if compared.is_some() => {
@@ -243,8 +243,8 @@ pub(super) async fn drive(
                 paused = None;
                 Event::Waited
             }
-            () = around.stop.reached(Stop::Now), if !told => {
-                told = true;
+            () = around.stop.reached(Stop::Now), if !aborted => {
+                aborted = true;
                 Event::Abort
             }
             () = pulse.beat() => Event::Tick,
@@ -263,9 +263,9 @@ pub(super) async fn drive(
     }
 }
 
-fn ask(mut peer: Box<Participant>, target: Arc<Target>, asked: Ask) -> Asking {
+fn ask(mut peer: Box<Participant>, target: Arc<Target>, call: Ask) -> Asking {
     Box::pin(async move {
-        let (event, learned) = peer.ask(&target, &asked).await;
+        let (event, learned) = peer.ask(&target, &call).await;
         (peer, event, learned)
     })
 }

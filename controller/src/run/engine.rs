@@ -64,7 +64,7 @@ async fn begin_and_work(
     if parts.settings.is_too_new_for_2_3_9() {
         parts.observer.warn(SERVERS_BEFORE_2_3_10);
     }
-    let (run, beside) = if start.is_listed() {
+    let (run, excluded) = if start.is_listed() {
         look(parts, Work::default()).await?;
         // What the master walked once need not be walked again.
         (start.begin(parts, sources)?, Excluded::default())
@@ -74,18 +74,18 @@ async fn begin_and_work(
         let run = start.begin(parts, sources)?;
         fill(parts, run, &spool)?;
         parts.journal.list_complete(run)?;
-        (run, spool.beside)
+        (run, spool.excluded)
     };
-    for (why, n) in &beside.skipped {
+    for (why, n) in &excluded.skipped {
         parts
             .observer
             .say(&format!("{n} entries of the list skipped: {why}"));
     }
-    for line in beside.lines() {
+    for line in excluded.lines() {
         parts.observer.say(&line);
     }
     work(shared, run, &Scope::All).await?;
-    sum_up(shared, run, begun, beside, recovered.settled)
+    sum_up(shared, run, begun, excluded, recovered.settled)
 }
 
 /// The look at the hosts before anything is begun.
@@ -150,7 +150,7 @@ pub(super) fn sum_up(
     shared: &Shared,
     run: RunId,
     begun: Instant,
-    beside: Excluded,
+    excluded: Excluded,
     recovered: u64,
 ) -> Result<Summary, RunError> {
     let parts = &shared.parts;
@@ -158,7 +158,7 @@ pub(super) fn sum_up(
         parts.journal.as_ref(),
         run,
         begun.elapsed(),
-        beside,
+        excluded,
         recovered,
     )?;
     summary.away = shared.outages.lost();
@@ -171,7 +171,7 @@ pub(super) fn sum_up(
     Ok(summary)
 }
 
-/// Works until nothing is pending, or the passes are used up, or it is told to stop, or a host
+/// Works until nothing is pending, or the passes are used up, or it is stopped, or a host
 /// stays away.
 pub(super) async fn work(shared: &Arc<Shared>, run: RunId, scope: &Scope) -> Result<(), RunError> {
     let (parts, control) = (&shared.parts, &shared.control);

@@ -60,8 +60,8 @@ impl Participant {
                     }
                     Event::Reply(_, Answer::Locked { .. }) => {
                         let text = format!("{name} was moved away from {} just now", at.mailbox);
-                        let gone = self.unlock().await.err();
-                        let event = gone.unwrap_or_else(|| self.no(Reason::Locked, text));
+                        let lost = self.unlock().await.err();
+                        let event = lost.unwrap_or_else(|| self.no(Reason::Locked, text));
                         (event, Learned::default())
                     }
                     Event::Reply(_, Answer::No(refusal)) if refusal.reason == Reason::NoMailbox => {

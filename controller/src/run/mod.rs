@@ -62,7 +62,7 @@ pub use settings::Settings;
 pub(crate) use summary::Histogram;
 pub use summary::{LockMs, Summary};
 
-// What whoever starts a run needs beside it.
+// What a caller needs to start a run.
 pub use crate::error::{OtherRun, RunError};
 pub use crate::hosts::{BoxFuture, Connect, Slotds};
 pub use crate::observer::{Finished, Observer, Silent};

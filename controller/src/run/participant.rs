@@ -15,7 +15,7 @@ use crate::hosts::{Link, is_elsewhere, local, reason_of};
 use crate::journal::Job;
 use crate::two_phase::{Answer, Event, ListItem, Reason, Refusal, Request, Side};
 
-/// What a reply told beside its answer.
+/// What a reply says besides its answer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Learned {
     pub(super) upgraded: Option<Upgraded>,
@@ -31,7 +31,7 @@ pub(super) struct Participant {
     link: Link,
 }
 
-/// What a command needs to know beside the request.
+/// What a command needs besides the request.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) job: Job,
@@ -44,7 +44,7 @@ pub(super) struct Target {
     pub(super) uniqueids: [Option<String>; 2],
 }
 
-/// What `UPGRADE` says beside the version.
+/// What `UPGRADE` says besides the version.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Asks {
     /// Of which run.
@@ -151,10 +151,10 @@ impl Participant {
     }
 
     /// Sends a request and waits for what comes of it.
-    pub(super) async fn ask(&mut self, target: &Target, asked: &Ask) -> (Event, Learned) {
-        let request = asked.request;
-        if request == Request::Lock && asked.decided {
-            let uniqueid = asked.uniqueid.as_deref();
+    pub(super) async fn ask(&mut self, target: &Target, call: &Ask) -> (Event, Learned) {
+        let request = call.request;
+        if request == Request::Lock && call.decided {
+            let uniqueid = call.uniqueid.as_deref();
             return self.lock_decided(target, uniqueid).await;
         }
         self.send(target, request).await

@@ -1,5 +1,5 @@
-//! One pass over what is pending: begins mailboxes while there is room, and waits while there is
-//! none.
+//! One pass over what is pending: begins mailboxes while places are free, and waits while none
+//! is.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -114,7 +114,7 @@ impl Pass<'_> {
     fn begin(&mut self) {
         let shared = self.shared;
         let each = shared.control.limits().parallel_partition;
-        while shared.control.room() > 0 && !shared.outages.holds() {
+        while shared.control.free() > 0 && !shared.outages.holds() {
             let busy = &self.busy;
             let can = |job: &Job| {
                 let under_way = busy.get(&job.partition).copied().unwrap_or(0);

@@ -56,7 +56,7 @@ async fn settle_all(shared: &Arc<Shared>) -> Result<Recovered, RunError> {
         recovered.settled += more.settled;
         recovered.in_doubt += more.in_doubt;
     }
-    // Also those of which nobody heard again, because the partition was given up.
+    // Also those whose partition was given up.
     recovered.waiting = count_open(shared.parts.journal.as_ref())?.waiting;
     Ok(recovered)
 }
@@ -130,7 +130,7 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> Fate {
     let replica = open.spec.replica.is_some();
     let token = match Token::of(parts.journal.as_ref(), open.run, &open.spec) {
         Ok(token) => token,
-        // The next write says it to whoever needs it.
+        // The next write fails with the same error.
         Err(error) => {
             parts.observer.say(&error.to_string());
             return Fate::InDoubt;

@@ -49,7 +49,7 @@ pub struct Summary {
     pub seconds: f64,
     /// How long locks were held.
     pub lock_ms: LockMs,
-    /// What an operator should know beside it; of this invocation.
+    /// What an operator should know besides; of this invocation.
     pub warnings: Warnings,
     /// The host that was away for longer than the run waits, in words.
     pub away: Option<String>,
@@ -93,7 +93,7 @@ impl Summary {
         journal: &dyn Journal,
         run: RunId,
         elapsed: Duration,
-        beside: Excluded,
+        excluded: Excluded,
         recovered: u64,
     ) -> Result<Self, JournalError> {
         journal.flush()?;
@@ -101,9 +101,9 @@ impl Summary {
             run: run.0,
             totals: with_open(journal.totals(run)?, journal)?,
             recovered,
-            odd: beside.odd,
-            bad_entries: beside.bad,
-            skipped: beside
+            odd: excluded.odd,
+            bad_entries: excluded.bad,
+            skipped: excluded
                 .skipped
                 .iter()
                 .map(|(why, n)| (why.as_str(), *n))

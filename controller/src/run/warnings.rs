@@ -1,4 +1,4 @@
-//! What the hosts' answers tell an operator beside the outcome: identifiers that were cut, and
+//! What the hosts' answers tell an operator besides the outcome: identifiers that were cut, and
 //! hosts that are not alike in what a transaction need not agree about. Counts and one example
 //! each; of this invocation alone.
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::participant::Learned;
 use crate::two_phase::Side;
 
-/// What was heard in one transaction, by side.
+/// What was observed in one transaction, by side.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Observed {
     restored: [Option<u32>; 2],
@@ -123,24 +123,24 @@ pub(super) struct WarningLog(Mutex<Warnings>);
 
 impl WarningLog {
     /// Adds a transaction; `changed` if it was carried out.
-    pub(super) fn record(&self, name: &str, heard: &Observed, changed: bool) {
+    pub(super) fn record(&self, name: &str, observed: &Observed, changed: bool) {
         let mut warnings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let sum = |each: &[u32; 2]| each.iter().map(|n| u64::from(*n)).sum::<u64>();
-        warnings.wrong_guids += sum(&heard.wrong);
-        warnings.not_compared += sum(&heard.gone);
+        warnings.wrong_guids += sum(&observed.wrong);
+        warnings.not_compared += sum(&observed.gone);
         if changed {
-            warnings.cut += sum(&heard.cut);
-            if heard.left_group.is_some() {
+            warnings.cut += sum(&observed.cut);
+            if observed.left_group.is_some() {
                 warnings.left_group.note(name);
             }
-            if let [Some(master), Some(replica)] = heard.restored
+            if let [Some(master), Some(replica)] = observed.restored
                 && master != replica
-                && heard.cut[0] != heard.cut[1]
+                && observed.cut[0] != observed.cut[1]
             {
                 warnings.unlike_uuids.note(name);
             }
         }
-        if let [Some(master), Some(replica)] = &heard.uniqueid
+        if let [Some(master), Some(replica)] = &observed.uniqueid
             && master != replica
         {
             warnings.unlike_uniqueid.note(name);
@@ -159,17 +159,17 @@ mod tests {
 
     #[test]
     fn what_two_hosts_call_differently_is_told_once_for_each_mailbox_and_counted() {
-        let heard = |cut, ids: [&str; 2]| Observed {
+        let observed = |cut, ids: [&str; 2]| Observed {
             restored: [Some(5), Some(5 - cut)],
             cut: [0, cut],
             uniqueid: ids.map(|id| Some(id.to_owned())),
             ..Observed::default()
         };
         let log = WarningLog::default();
-        log.record("user.a", &heard(0, ["1", "1"]), true);
+        log.record("user.a", &observed(0, ["1", "1"]), true);
         assert_eq!(log.warnings(), Warnings::default());
-        log.record("user.b", &heard(2, ["1", "2"]), true);
-        log.record("user.c", &heard(3, ["1", "2"]), false);
+        log.record("user.b", &observed(2, ["1", "2"]), true);
+        log.record("user.c", &observed(3, ["1", "2"]), false);
         let warnings = log.warnings();
         assert_eq!(
             (

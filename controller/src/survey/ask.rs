@@ -39,7 +39,7 @@ pub struct Asking<'a> {
     pub question: Arc<Question>,
 }
 
-/// So many mailboxes are looked at before a person relies on the answer.
+/// How many mailboxes are sampled before a person relies on the answer.
 const LOOKED_AT: u64 = 50;
 
 /// Looks at both hosts, and goes through the sources; of single mailboxes only a sample is asked
@@ -56,16 +56,16 @@ pub async fn list(
     check_hosts(connect).await?;
     let mut spool = Spool::whole(&sources, connect, stop).await?;
     let found = preflight(connect, Work::of(&spool, LOOKED_AT)?).await?;
-    let mut beside = std::mem::take(&mut spool.beside);
+    let mut excluded = std::mem::take(&mut spool.excluded);
     let mut after = 0;
     loop {
         let page = spool.page(after, PAGE as usize)?;
         let Some(last) = page.last() else {
-            return Ok((beside, found));
+            return Ok((excluded, found));
         };
         after = last.at;
         for spooled in &page {
-            beside.note_places(&spooled.listed.name, spooled.places.as_deref());
+            excluded.note_places(&spooled.listed.name, spooled.places.as_deref());
             sink(&spooled.listed);
         }
     }
@@ -98,8 +98,8 @@ pub async fn survey_and_look(
     check_hosts(asking.connect).await?;
     let spool = Spool::whole(&sources, asking.connect, asking.stop).await?;
     let found = preflight(asking.connect, Work::of(&spool, LOOKED_AT)?).await?;
-    let beside = survey_spool(asking, &sources, spool, sink).await?;
-    Ok((beside, found))
+    let excluded = survey_spool(asking, &sources, spool, sink).await?;
+    Ok((excluded, found))
 }
 
 async fn survey_spool(
@@ -109,7 +109,7 @@ async fn survey_spool(
     sink: impl FnMut(Answered),
 ) -> Result<Excluded, RunError> {
     let strict = sources.iter().any(|source| source.partition().is_some());
-    let mut beside = std::mem::take(&mut spool.beside);
+    let mut excluded = std::mem::take(&mut spool.excluded);
     let (out, batches) = tokio::sync::mpsc::channel(2);
     let feed = tokio::task::spawn_blocking(move || {
         let mut places = Excluded::default();
@@ -138,8 +138,8 @@ async fn survey_spool(
     });
     survey_batches(asking, batches, strict, sink).await?;
     let places = feed.await;
-    beside.add(&places.map_err(|e| RunError::Spool(e.to_string()))?);
-    Ok(beside)
+    excluded.add(&places.map_err(|e| RunError::Spool(e.to_string()))?);
+    Ok(excluded)
 }
 
 /// Asks about every mailbox of a run that is in one of these states.
@@ -224,8 +224,8 @@ async fn survey_batches(
             let new = || Side::ALL.map(|side| Link::new(side, connect));
             let mut peers = pool.pop().unwrap_or_else(new);
             let in_scope = Side::ALL.map(|side| {
-                let asked = connect.address(side).is_some();
-                asked.then_some(strict)
+                let in_run = connect.address(side).is_some();
+                in_run.then_some(strict)
             });
             let question = Arc::clone(question);
             tasks.spawn(async move {

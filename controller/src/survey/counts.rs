@@ -99,7 +99,7 @@ pub(crate) fn each_host<H: Default, T>(
     both
 }
 
-/// Two hosts beside each other: each with its index version and its number of records.
+/// Two hosts side by side: each with its index version and its number of records.
 pub(crate) fn side_by_side(master: (u32, u64), replica: (u32, u64)) -> String {
     format!(
         "master: version {}, {} records; replica: version {}, {} records",
@@ -155,7 +155,7 @@ pub struct Versions {
 pub struct Census(BTreeMap<&'static str, Versions>);
 
 impl Census {
-    /// Counts a mailbox of which each host told what `STATUS` tells.
+    /// Counts a mailbox of which each host answered `STATUS`.
     pub fn answered(&mut self, answered: &Answered) {
         each_host(
             answered,

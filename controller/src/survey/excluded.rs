@@ -12,7 +12,7 @@ pub use indexfile::mailbox::list::{Item, Reader, Skip, Skipped};
 /// How many of what is odd are kept by name.
 const NAMED: usize = 20;
 
-/// What a list had beside the mailboxes that are worked on. Memory is flat.
+/// What a list had that is not worked on. Memory is flat.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Excluded {
     /// Entries without a mailbox on this host, by reason.
@@ -80,7 +80,7 @@ impl Excluded {
         }
     }
 
-    /// Whether there is nothing beside mailboxes.
+    /// Whether there is nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let all = [&self.odd, &self.bad, &self.two_places];
@@ -99,8 +99,8 @@ impl Odd {
 
     fn add(&mut self, more: &Self) {
         self.count += more.count;
-        let room = NAMED.saturating_sub(self.first.len());
-        self.first.extend(more.first.iter().take(room).cloned());
+        let free = NAMED.saturating_sub(self.first.len());
+        self.first.extend(more.first.iter().take(free).cloned());
     }
 
     /// For a person: a line that says what it means, and one for each that is known by name. None

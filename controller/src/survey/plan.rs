@@ -90,7 +90,7 @@ pub struct Plan {
     pub two_places: Odd,
     /// Names that the master does not know.
     pub unknown: u64,
-    /// Hosts without room for the new files, by a look into each mailbox.
+    /// Hosts without disk space for the new files, by a look into each mailbox.
     pub no_room: Vec<&'static str>,
     /// What a look at both hosts, and at a few mailboxes, has shown.
     pub preflight: Preflight,
@@ -134,7 +134,7 @@ impl Plan {
         }
     }
 
-    /// Works out how long a run may take that does so many mailboxes a second.
+    /// Works out how long a run may take that does `rate` mailboxes a second.
     pub fn expect(&mut self, rate: u32) {
         let left = |host: &Host| host.mailboxes - host.done;
         let to_do = self.hosts.values().map(left).max();
@@ -143,8 +143,8 @@ impl Plan {
         self.expected_seconds = moving + hashing.unwrap_or(0) / HASH_RATE;
     }
 
-    /// Compares the room with what a look into each mailbox says will be written.
-    pub fn weigh_room(&mut self) {
+    /// Compares the disk space with what a look into each mailbox says will be written.
+    pub fn check_disk_space(&mut self) {
         for (side, host) in &self.hosts {
             let Some(look) = self.preflight.hosts.get(side) else {
                 continue;
@@ -171,16 +171,16 @@ impl Plan {
         }
     }
 
-    /// Notes what the list had beside mailboxes.
-    pub fn beside(&mut self, beside: Excluded) {
-        self.skipped = beside
+    /// Notes what the list had that is not worked on.
+    pub fn note_excluded(&mut self, excluded: Excluded) {
+        self.skipped = excluded
             .skipped
             .iter()
             .map(|(why, n)| (why.as_str(), *n))
             .collect();
-        self.odd = beside.odd;
-        self.bad_entries = beside.bad;
-        self.two_places = beside.two_places;
+        self.odd = excluded.odd;
+        self.bad_entries = excluded.bad;
+        self.two_places = excluded.two_places;
     }
 
     /// Adds what the hosts said.
@@ -263,13 +263,13 @@ impl Plan {
         for (why, n) in &self.skipped {
             writeln!(out, "  skipped, {why}: {n}")?;
         }
-        let beside = Excluded {
+        let excluded = Excluded {
             odd: self.odd.clone(),
             bad: self.bad_entries.clone(),
             two_places: self.two_places.clone(),
             ..Excluded::default()
         };
-        for line in beside.lines() {
+        for line in excluded.lines() {
             writeln!(out, "{line}")?;
         }
         let expected = duration(Duration::from_secs(self.expected_seconds));

@@ -34,7 +34,7 @@ opens these mailboxes, on both hosts, must be 2.3.10 or later";
 
 /// Mailboxes that a run looks at on both hosts.
 pub(crate) const SAMPLE: u64 = 8;
-/// So many that are all strange are no coincidence.
+/// This many, all strange, are no coincidence.
 const PROOF: u64 = 5;
 /// With fewer open files slotd serves a handful of connections only.
 const FEW_FILES: u64 = 256;
@@ -386,7 +386,7 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// At most so many mailboxes, from all over the list.
+    /// At most `most` mailboxes, evenly spread over the list.
     ///
     /// # Errors
     /// The list cannot be read.
@@ -425,11 +425,11 @@ pub(crate) async fn preflight(
     let mut sample = Vec::with_capacity(work.sample.len());
     for of in work.sample {
         let question = |named: Named| Command::Status(named);
-        let asked = [0, 1].map(|i| answers[i].is_some().then_some(false));
+        let in_scope = [0, 1].map(|i| answers[i].is_some().then_some(false));
         let [master, replica] = &mut peers;
         let (a, b) = tokio::join!(
-            ask_about(master, Side::Master, asked[0], &of, &question),
-            ask_about(replica, Side::Replica, asked[1], &of, &question)
+            ask_about(master, Side::Master, in_scope[0], &of, &question),
+            ask_about(replica, Side::Replica, in_scope[1], &of, &question)
         );
         sample.push(Sampled {
             name: of.name.to_string(),

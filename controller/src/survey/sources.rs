@@ -19,7 +19,7 @@ use crate::two_phase::Side;
 /// Mailboxes in a batch: what one journal transaction takes.
 pub(crate) const BATCH: usize = 2000;
 /// Batches that may wait.
-const AHEAD: usize = 4;
+const BUFFERED: usize = 4;
 
 /// Where mailboxes come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ type Out = mpsc::Sender<Result<Batch, RunError>>;
 
 /// Begins to read the sources, one after the other.
 pub(crate) fn stream(sources: Vec<Source>, connect: Arc<dyn Connect>, stop: StopSignal) -> Batches {
-    let (out, batches) = mpsc::channel(AHEAD);
+    let (out, batches) = mpsc::channel(BUFFERED);
     tokio::spawn(async move {
         for source in sources {
             if let Err(error) = feed(source, &connect, &stop, &out).await {
@@ -198,12 +198,12 @@ async fn read(
                 }
             }
         }
-        let beside = Excluded {
+        let excluded = Excluded {
             skipped,
             bad,
             ..Excluded::default()
         };
-        for last in [Batch::Listed(batch), Batch::Excluded(beside)] {
+        for last in [Batch::Listed(batch), Batch::Excluded(excluded)] {
             if out.blocking_send(Ok(last)).is_err() {
                 break;
             }
@@ -233,8 +233,8 @@ async fn walk(connect: &Arc<dyn Connect>, stop: &StopSignal, out: &Out) -> Resul
         };
         let page =
             Page::from_fields(&fields).map_err(|error| unavailable(format!("LIST: {error}")))?;
-        let beside = Excluded::of_page(&page);
-        if !beside.is_empty() && out.send(Ok(Batch::Excluded(beside))).await.is_err() {
+        let excluded = Excluded::of_page(&page);
+        if !excluded.is_empty() && out.send(Ok(Batch::Excluded(excluded))).await.is_err() {
             break;
         }
         let partition = (!page.partition.is_empty()).then(|| page.partition.clone());

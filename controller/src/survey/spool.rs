@@ -2,7 +2,7 @@
 //!
 //! # What it promises
 //!
-//! * Who has it knows all of it: how many there are, whether there is any, which name is on two
+//! * All of it is known: how many there are, whether there is any, which name is on two
 //!   partitions, and a digest by which two lists can be compared, whatever the order of their
 //!   lines.
 //! * Each mailbox once: a name with a partition stands also for the same name without one.
@@ -30,8 +30,8 @@ use crate::stop::{Stop, StopSignal};
 pub(crate) struct Spool {
     db: Connection,
     count: u64,
-    /// What the sources had beside mailboxes.
-    pub(crate) beside: Excluded,
+    /// What the sources had that is not worked on.
+    pub(crate) excluded: Excluded,
 }
 
 /// A mailbox of it.
@@ -66,14 +66,14 @@ impl Spool {
         Ok(Self {
             db,
             count: 0,
-            beside: Excluded::default(),
+            excluded: Excluded::default(),
         })
     }
 
     /// Reads the sources to their ends.
     ///
     /// # Errors
-    /// One of them cannot be read, or it was told to stop, so that the list is not whole.
+    /// One of them cannot be read, or it was stopped, so that the list is not whole.
     pub(crate) async fn read(
         sources: Vec<Source>,
         connect: &Arc<dyn Connect>,
@@ -84,7 +84,7 @@ impl Spool {
         while let Some(batch) = batches.recv().await {
             match batch? {
                 Batch::Listed(listed) => spool.add(&listed).map_err(|e| fault(&e))?,
-                Batch::Excluded(more) => spool.beside.add(&more),
+                Batch::Excluded(more) => spool.excluded.add(&more),
             }
         }
         if stop.level() != Stop::No {
@@ -105,7 +105,7 @@ impl Spool {
     ) -> Result<Self, RunError> {
         let spool = Self::read(sources.to_vec(), connect, stop).await?;
         if spool.count == 0 {
-            return Err(nothing(sources, &spool.beside));
+            return Err(nothing(sources, &spool.excluded));
         }
         Ok(spool)
     }
@@ -193,21 +193,21 @@ impl Spool {
 }
 
 /// That there is nothing to do is never what somebody wanted.
-fn nothing(sources: &[Source], beside: &Excluded) -> RunError {
+fn nothing(sources: &[Source], excluded: &Excluded) -> RunError {
     let mut text = "nothing to do: ".to_owned();
     // Writing to a String cannot fail.
     let _ = if let Some(list) = sources.iter().find_map(Source::list) {
-        let skipped: u64 = beside.skipped.values().sum();
-        if let Some(bad) = beside.bad.first.first() {
+        let skipped: u64 = excluded.skipped.values().sum();
+        if let Some(bad) = excluded.bad.first.first() {
             write!(
                 text,
                 "{list} has no mailbox, but {} bad entries: {bad}",
-                beside.bad.count
+                excluded.bad.count
             )
         } else if skipped == 0 {
             write!(text, "{list} has no mailbox")
         } else {
-            let each = beside.skipped.iter().map(|(why, n)| format!("{n} {why}"));
+            let each = excluded.skipped.iter().map(|(why, n)| format!("{n} {why}"));
             let each = each.collect::<Vec<String>>().join(", ");
             write!(text, "of {list} every entry was skipped ({each})")
         }

@@ -2,7 +2,7 @@
 
 use super::reason::Reason;
 use super::state::{
-    After, Direction, Open, Phase, Position, Session, SideState, gone, refused, unexpected,
+    After, Direction, Open, Phase, Position, Session, SideState, deleted, refused, unexpected,
 };
 use super::types::{
     Action, Answer, Comparison, Entry, Event, Failure, Outcome, Plan, Request, Side,
@@ -272,7 +272,7 @@ impl Coordinator {
             Answer::Gone if self.is_decided() => {
                 // Deleted by its owner after the decision: nothing is left there to differ.
                 self.side(side).position = Position::Gone;
-                self.fail_softly(gone(side), out);
+                self.fail_softly(deleted(side), out);
             }
             Answer::No(refusal) if self.is_decided() && refusal.reason == Reason::NoMailbox => {
                 // Renamed perhaps, or this is not its host: what was known of it may hold no more.

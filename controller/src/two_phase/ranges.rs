@@ -12,13 +12,13 @@ use slotd::protocol::{DigestRange, GuidPage, PartDigest};
 use super::lists::{ListError, ListItem, Merger};
 use super::types::{Comparison, Side};
 
-/// Where both sides have at most so many messages their lists are fetched: one command each.
+/// Where both sides have at most this many messages their lists are fetched: one command each.
 const FEW: u32 = 800;
 const _: () = assert!(FEW as usize == GuidPage::MAX);
 /// Where more parts of a range differ, the lists between the first and the last of them are
 /// fetched.
 const SPREAD: usize = 16;
-/// After so many differing messages no more are looked for: the sides differ.
+/// After this many differing messages the search ends: the sides differ.
 const ENOUGH: u64 = 5;
 
 /// What is asked for next.
@@ -104,7 +104,7 @@ impl Finder {
     /// Takes the digests that were asked for, master's and replica's.
     ///
     /// # Errors
-    /// If these are not so many as there are parts.
+    /// If there are not as many as there are parts.
     pub fn digests(&mut self, of: [&[PartDigest]; 2]) -> Result<(), ListError> {
         let Some(range) = self.digests.take() else {
             return Ok(());

@@ -287,8 +287,8 @@ impl Coordinator {
             _ if self.direction == Direction::Undecided => {
                 for side in Side::ALL {
                     let state = self.side(side);
-                    let asked = state.awaiting.is_some() || state.keeping;
-                    if state.in_scope && (state.session != Session::Idle || asked) {
+                    let owed = state.awaiting.is_some() || state.keeping;
+                    if state.in_scope && (state.session != Session::Idle || owed) {
                         state.session = Session::Idle;
                         self.disconnect(side, out);
                     }

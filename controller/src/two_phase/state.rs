@@ -107,7 +107,7 @@ pub(super) fn refused(side: Side, refusal: Refusal) -> Failure {
 }
 
 /// A mailbox that is nowhere on that side.
-pub(super) fn gone(side: Side) -> Failure {
+pub(super) fn deleted(side: Side) -> Failure {
     Failure::new(
         side,
         Reason::NoMailbox,
@@ -116,13 +116,13 @@ pub(super) fn gone(side: Side) -> Failure {
 }
 
 /// A refusal, or an answer that does not fit the question.
-pub(super) fn unexpected(side: Side, answer: Answer, asked: &str) -> Failure {
+pub(super) fn unexpected(side: Side, answer: Answer, command: &str) -> Failure {
     match answer {
         Answer::No(refusal) => refused(side, refusal),
         _ => Failure::new(
             side,
             Reason::Protocol,
-            format!("an answer that does not fit {asked}"),
+            format!("an answer that does not fit {command}"),
         ),
     }
 }

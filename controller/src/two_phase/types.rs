@@ -1,4 +1,4 @@
-//! The words the coordinator speaks: what it is told, what it asks for, how it ends.
+//! The coordinator's values: its events, its actions, how it ends.
 //!
 //! Plain values without behaviour, all `Clone + Hash + Eq`, so that a model checker can
 //! keep every state it has seen.
@@ -61,7 +61,7 @@ pub struct Plan {
     /// The one side that is to change; the other takes part to show that both are alike afterwards,
     /// and is not changed.
     pub only: Option<Side>,
-    /// Bring back the GUIDs that an upgrade replaced, also where the version has room for a whole
+    /// Bring back the GUIDs that an upgrade replaced, also where the version can hold a whole
     /// SHA-1.
     pub uuids_old: bool,
     /// Send `PREPARE` before taking the locks.
@@ -90,7 +90,7 @@ pub(super) const FIRST_WITH_GUIDS: u8 = 10;
 /// A command for one participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
-    /// Work ahead without a lock.
+    /// Hash and write without a lock.
     Prepare {
         /// Index minor version to stage.
         to: u8,

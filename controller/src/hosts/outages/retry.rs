@@ -42,7 +42,7 @@ impl Inner {
         let mut n = 0;
         loop {
             match self.answers(side).await {
-                // That we cannot ask says nothing about the host: whoever needs it is told why.
+                // That we cannot ask says nothing about the host; the next command fails with the reason.
                 Ok(()) | Err(None) => {
                     let before =
                         std::mem::replace(&mut self.table().hosts[side.index()], Host::There);

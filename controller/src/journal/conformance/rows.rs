@@ -58,7 +58,7 @@ pub(super) fn a_name_on_two_partitions_is_two_mailboxes(arm: &impl Arm) {
         (Some("default"), 0),
         (Some("two"), 1),
         (Some("two"), 0),
-        // Whoever does not say which means one that is known.
+        // A name without a partition means one that is known.
         (None, 0),
     ] {
         assert_eq!(
@@ -163,7 +163,7 @@ pub(super) fn what_a_run_changed_is_told_with_the_versions_before_and_the_later_
     arm.journal().flush().unwrap();
     let arm = arm.crash();
     let journal = arm.journal();
-    let told = |run| -> Vec<(String, [Option<u8>; 2], Option<RunId>)> {
+    let changes_of = |run| -> Vec<(String, [Option<u8>; 2], Option<RunId>)> {
         let (mut after, mut all) = (MailboxId(0), Vec::new());
         loop {
             let page = journal.changed(run, after, 2).unwrap();
@@ -181,7 +181,7 @@ pub(super) fn what_a_run_changed_is_told_with_the_versions_before_and_the_later_
     };
     let nine = [Some(9), Some(9)];
     assert_eq!(
-        told(first),
+        changes_of(first),
         [
             ("user.a".to_owned(), nine, Some(second)),
             ("user.b".to_owned(), [None, Some(8)], None),
@@ -189,7 +189,7 @@ pub(super) fn what_a_run_changed_is_told_with_the_versions_before_and_the_later_
         ]
     );
     assert_eq!(
-        told(second),
+        changes_of(second),
         [("user.c".to_owned(), [Some(10); 2], Some(first))]
     );
     let found = journal.run(first).unwrap().map(|run| run.id);

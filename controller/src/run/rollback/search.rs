@@ -151,7 +151,7 @@ impl Search<'_> {
         }
     }
 
-    /// Names that no run changed are told.
+    /// Names that no run changed are reported.
     fn not_changed(&mut self, undone: &[RunInfo]) -> Result<(), RunError> {
         if self.parts.stop.level() != Stop::No {
             return Ok(());

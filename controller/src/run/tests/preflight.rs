@@ -80,8 +80,8 @@ fn five() -> Vec<Sampled> {
     (1..=5).map(same).collect()
 }
 
-fn judge(told: [HostAnswers; 2], sample: &[Sampled]) -> Preflight {
-    Preflight::judge(&told.map(Some), sample, 5)
+fn judge(answers: [HostAnswers; 2], sample: &[Sampled]) -> Preflight {
+    Preflight::judge(&answers.map(Some), sample, 5)
 }
 
 /// What was found, and whether a run would be refused, and with what.
@@ -106,26 +106,26 @@ fn a_pair_that_is_as_it_should_be_has_no_trouble() {
 #[test]
 fn a_store_that_another_server_serves_is_refused_unless_it_is_stopped() {
     for served in ["2.4+", "unknown"] {
-        let mut told = [host(), host()];
-        told[1].greeting.served = served.to_owned();
-        let found = judge(told, &five());
+        let mut answers = [host(), host()];
+        answers[1].greeting.served = served.to_owned();
+        let found = judge(answers, &five());
         assert_found(&found, "served", Weight::All, Exit::Config);
-        let mut told = [host(), host()];
-        told[1].greeting.served = served.to_owned();
-        told[1].greeting.stopped = true;
-        assert_eq!(judge(told, &five()).exit(), Exit::Ok);
+        let mut answers = [host(), host()];
+        answers[1].greeting.served = served.to_owned();
+        answers[1].greeting.stopped = true;
+        assert_eq!(judge(answers, &five()).exit(), Exit::Ok);
     }
 }
 
 #[test]
 fn a_host_without_room_is_refused_and_roots_on_one_file_system_share_it() {
     let small = |devices: [u64; 2]| {
-        let mut told = [host(), host()];
-        let facts = told[0].facts.as_mut().unwrap();
+        let mut answers = [host(), host()];
+        let facts = answers[0].facts.as_mut().unwrap();
         for (root, device) in facts.roots.iter_mut().zip(devices) {
             (root.device, root.free) = (device, 3000);
         }
-        judge(told, &five())
+        judge(answers, &five())
     };
     assert_found(&small([1, 1]), "space", Weight::All, Exit::Io);
     assert_eq!(small([1, 2]).exit(), Exit::Ok);
@@ -133,15 +133,15 @@ fn a_host_without_room_is_refused_and_roots_on_one_file_system_share_it() {
 
 #[test]
 fn a_root_that_is_not_mounted_is_told_and_all_of_them_refuse_the_run() {
-    let mut told = [host(), host()];
-    told[0].facts.as_mut().unwrap().roots[0].trouble = Some(Code::Unmounted);
-    let found = judge(told, &five());
+    let mut answers = [host(), host()];
+    answers[0].facts.as_mut().unwrap().roots[0].trouble = Some(Code::Unmounted);
+    let found = judge(answers, &five());
     assert_found(&found, "mounts", Weight::Some, Exit::Data);
-    let mut told = [host(), host()];
-    for root in &mut told[0].facts.as_mut().unwrap().roots {
+    let mut answers = [host(), host()];
+    for root in &mut answers[0].facts.as_mut().unwrap().roots {
         root.trouble = Some(Code::Unmounted);
     }
-    let found = judge(told, &[]);
+    let found = judge(answers, &[]);
     assert_found(&found, "mounts", Weight::All, Exit::Unavailable);
 }
 
@@ -190,11 +190,11 @@ fn a_name_that_is_no_mailbox_is_told_and_so_is_that_it_is_a_file() {
 
 #[test]
 fn what_only_a_person_should_know_refuses_nothing() {
-    let mut told = [host(), host()];
-    told[0].greeting.version = "0.0.1".to_owned();
-    told[0].facts.as_mut().unwrap().nofile = 64;
-    told[1].facts = None;
-    let found = judge(told, &five());
+    let mut answers = [host(), host()];
+    answers[0].greeting.version = "0.0.1".to_owned();
+    answers[0].facts.as_mut().unwrap().nofile = 64;
+    answers[1].facts = None;
+    let found = judge(answers, &five());
     let what: Vec<_> = found.troubles.iter().map(|t| t.what).collect();
     assert_eq!(what, ["version", "open_files", "untold"]);
     assert_eq!(found.exit(), Exit::Ok);
@@ -203,8 +203,8 @@ fn what_only_a_person_should_know_refuses_nothing() {
 #[test]
 fn servers_that_are_said_to_be_stopped_and_are_not_refuse_the_run() {
     let mut replica = host();
-    let told = [Some(host()), Some(host())];
-    Preflight::judge(&told, &[], 1).check_stopped().unwrap();
+    let answers = [Some(host()), Some(host())];
+    Preflight::judge(&answers, &[], 1).check_stopped().unwrap();
     let open = "imapd (process 7) has /meta/user/a/cyrus.index open";
     replica.facts.as_mut().unwrap().open = Some(open.to_owned());
     let found = Preflight::judge(&[Some(host()), Some(replica)], &[], 1);

@@ -61,8 +61,9 @@ async fn a_report_changes_nothing_names_what_is_wrong_and_ends_with_65() {
         (State::RolledBack, Some(Reason::WrongGuid), None)
     );
     let has = "ab".repeat(20);
-    let told = format!("replica: 1 GUID(s) are not the SHA-1 of the message: UID 7 has {has} and");
-    assert!(row.detail.starts_with(&told), "{}", row.detail);
+    let expected =
+        format!("replica: 1 GUID(s) are not the SHA-1 of the message: UID 7 has {has} and");
+    assert!(row.detail.starts_with(&expected), "{}", row.detail);
     assert!(row.detail.contains("controller upgrade --rehash=fix"));
     assert_eq!(wrong(&world, "user.a"), [[2], [2]]);
     assert_eq!(asked(&world, "COMMIT", "COMMIT"), 0);

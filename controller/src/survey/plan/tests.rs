@@ -132,7 +132,7 @@ fn a_plan_warns_of_what_is_not_listed() {
         count: 2,
         first: vec!["/a is a symbolic link".to_owned()],
     };
-    plan.beside(Excluded {
+    plan.note_excluded(Excluded {
         odd,
         ..Excluded::default()
     });

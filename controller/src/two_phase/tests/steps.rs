@@ -68,13 +68,7 @@ fn drive(mut machine: Coordinator, faults: &[(&str, Event)]) -> String {
             .position(|(at, _)| *at == name)
             .map(|i| faults.remove(i).1);
         let good = match action {
-            Action::Send(side, Request::Lock) => Some(Event::Reply(
-                side,
-                Answer::Locked {
-                    index: 9,
-                    uidvalidity: 1,
-                },
-            )),
+            Action::Send(side, Request::Lock) => Some(locked(side, 9, 1)),
             Action::Send(side, Request::Upgrade { to, .. }) => Some(staged(side, to, to)),
             Action::Send(side, Request::Confirm) => {
                 let digest = digests[side.index()];
@@ -133,6 +127,20 @@ fn no(side: Side, reason: Reason) -> Event {
     )
 }
 
+/// An answer to `LOCK`.
+fn locked(side: Side, index: u8, uidvalidity: u32) -> Event {
+    Event::Reply(side, Answer::Locked { index, uidvalidity })
+}
+
+/// A decision that is open, with something staged on both sides.
+fn open(reversing: bool, forward: [bool; 2]) -> Open {
+    Open {
+        reversing,
+        before: [Some(9), Some(9)],
+        forward,
+    }
+}
+
 fn lost(side: Side) -> Event {
     Event::Lost(side, String::new())
 }
@@ -143,27 +151,26 @@ fn new() -> Coordinator {
     Coordinator::new(plan())
 }
 
+/// A machine with another plan.
+fn with(change: impl FnOnce(&mut Plan)) -> Coordinator {
+    let mut plan = plan();
+    change(&mut plan);
+    Coordinator::new(plan)
+}
+
 #[test]
 fn the_good_way() {
     assert_eq!(
         drive(new(), &[]),
         "m:lock r:lock m:upgrade r:upgrade m:confirm r:confirm DECIDED r:hold note m:commit note r:release upgraded"
     );
-    let prepared = Coordinator::new(Plan {
-        prepare: true,
-        ..plan()
-    });
+    let prepared = with(|plan| plan.prepare = true);
     assert!(drive(prepared, &[]).starts_with("m:prepare r:prepare m:lock r:lock"));
 }
 
 #[test]
 fn messages_that_differ_are_known_before_any_lock_and_what_else_prepare_refuses_the_lock_tells() {
-    let prepared = || {
-        Coordinator::new(Plan {
-            prepare: true,
-            ..plan()
-        })
-    };
+    let prepared = || with(|plan| plan.prepare = true);
     for side in [M, R] {
         let at = if side == M { "m:prepare" } else { "r:prepare" };
         let line = drive(prepared(), &[(at, no(side, Reason::Differs))]);
@@ -178,10 +185,7 @@ fn messages_that_differ_are_known_before_any_lock_and_what_else_prepare_refuses_
 
 #[test]
 fn one_host_alone_commits_without_hold() {
-    let alone = Coordinator::new(Plan {
-        replica: false,
-        ..plan()
-    });
+    let alone = with(|plan| plan.replica = false);
     assert_eq!(
         drive(alone, &[]),
         "m:lock m:upgrade DECIDED m:commit note upgraded"
@@ -278,30 +282,14 @@ fn a_master_lost_at_its_commit_is_brought_forward_alone() {
     );
 }
 
-/// `LOCK` of a side that is at the version wanted already.
-fn locked_new(side: Side) -> Event {
-    Event::Reply(
-        side,
-        Answer::Locked {
-            index: 10,
-            uidvalidity: 1,
-        },
-    )
-}
-
 #[test]
 fn a_master_that_cannot_go_forward_any_more_brings_the_replica_back() {
-    let open = Open {
-        reversing: false,
-        before: [Some(9), Some(9)],
-        forward: [false, true],
-    };
     assert_eq!(
         drive(
-            Coordinator::resume(plan(), open),
+            Coordinator::resume(plan(), open(false, [false, true])),
             &[
                 ("m:upgrade", no(M, Reason::Damaged)),
-                ("r:lock", locked_new(R))
+                ("r:lock", locked(R, 10, 1))
             ]
         ),
         "m:lock m:upgrade REVERSING m:rollback r:lock r:back9old r:commit rolled_back(damaged)"
@@ -310,14 +298,9 @@ fn a_master_that_cannot_go_forward_any_more_brings_the_replica_back() {
 
 #[test]
 fn a_host_that_stays_away_after_the_decision_is_in_doubt_and_loud() {
-    let open = Open {
-        reversing: false,
-        before: [Some(9), Some(9)],
-        forward: [false, false],
-    };
     assert_eq!(
         drive(
-            Coordinator::resume(plan(), open),
+            Coordinator::resume(plan(), open(false, [false, false])),
             &[("r:lock", lost(R)), ("r:lock", lost(R))]
         ),
         "m:lock r:lock m:rollback wait m:lock r:lock m:rollback ALERT in_doubt(host_away)"
@@ -326,16 +309,11 @@ fn a_host_that_stays_away_after_the_decision_is_in_doubt_and_loud() {
 
 #[test]
 fn a_replica_that_cannot_be_brought_back_is_in_doubt_and_loud() {
-    let open = Open {
-        reversing: true,
-        before: [Some(9), Some(9)],
-        forward: [false, false],
-    };
     assert_eq!(
         drive(
-            Coordinator::resume(plan(), open),
+            Coordinator::resume(plan(), open(true, [false, false])),
             &[
-                ("r:lock", locked_new(R)),
+                ("r:lock", locked(R, 10, 1)),
                 ("r:back9old", no(R, Reason::Damaged))
             ]
         ),
@@ -345,15 +323,10 @@ fn a_replica_that_cannot_be_brought_back_is_in_doubt_and_loud() {
 
 #[test]
 fn a_way_back_cut_short_is_taken_up_again() {
-    let open = Open {
-        reversing: true,
-        before: [Some(9), Some(9)],
-        forward: [true, true],
-    };
     assert_eq!(
         drive(
-            Coordinator::resume(plan(), open),
-            &[("r:lock", locked_new(R))]
+            Coordinator::resume(plan(), open(true, [true, true])),
+            &[("r:lock", locked(R, 10, 1))]
         ),
         "r:lock r:back9old r:commit m:lock m:back9old m:commit rolled_back(interrupted)"
     );
@@ -361,11 +334,7 @@ fn a_way_back_cut_short_is_taken_up_again() {
 
 #[test]
 fn a_mailbox_that_is_nowhere_after_the_decision_is_no_doubt() {
-    let open = Open {
-        reversing: false,
-        before: [Some(9), Some(9)],
-        forward: [false, false],
-    };
+    let open = open(false, [false, false]);
     let gone = [
         ("m:lock", Event::Reply(M, Answer::Gone)),
         ("r:lock", Event::Reply(R, Answer::Gone)),
@@ -386,14 +355,9 @@ fn a_mailbox_that_is_nowhere_after_the_decision_is_no_doubt() {
 #[test]
 fn no_such_mailbox_after_the_decision_is_no_answer_by_itself() {
     for (reversing, side) in [(false, M), (false, R), (true, M), (true, R)] {
-        let open = Open {
-            reversing,
-            before: [Some(9), Some(9)],
-            forward: [false, false],
-        };
         let what = if side == M { "m:lock" } else { "r:lock" };
         let line = drive(
-            Coordinator::resume(plan(), open),
+            Coordinator::resume(plan(), open(reversing, [false, false])),
             &[(what, no(side, Reason::NoMailbox))],
         );
         assert!(line.ends_with("ALERT in_doubt(no_mailbox)"), "{line}");
@@ -436,22 +400,13 @@ fn lag_is_a_failure_only_when_asked() {
     });
     let faults = [("r:upgrade", staged(R, 10, 77)), ("compare", lag)];
     assert!(drive(new(), &faults).ends_with("upgraded"));
-    let strict = Coordinator::new(Plan {
-        require_in_sync: true,
-        ..plan()
-    });
+    let strict = with(|plan| plan.require_in_sync = true);
     assert!(drive(strict, &faults).ends_with("r:rollback m:rollback rolled_back(out_of_sync)"));
 }
 
 #[test]
 fn another_uidvalidity_is_another_mailbox() {
-    let other = Event::Reply(
-        R,
-        Answer::Locked {
-            index: 9,
-            uidvalidity: 2,
-        },
-    );
+    let other = locked(R, 9, 2);
     assert_eq!(
         drive(new(), &[("r:lock", other)]),
         "m:lock r:lock r:rollback m:rollback rolled_back(other_mailbox)"
@@ -460,21 +415,12 @@ fn another_uidvalidity_is_another_mailbox() {
 
 #[test]
 fn old_files_are_dropped_only_once_both_are_committed() {
-    let mut machine = Coordinator::new(Plan {
-        drop_old: true,
-        ..plan()
-    });
+    let mut machine = with(|plan| plan.drop_old = true);
     let mut owed = machine.step(Event::Start);
     let mut drops = Vec::new();
     while !owed.is_empty() {
         let event = match owed.remove(0) {
-            Action::Send(side, Request::Lock) => Event::Reply(
-                side,
-                Answer::Locked {
-                    index: 9,
-                    uidvalidity: 1,
-                },
-            ),
+            Action::Send(side, Request::Lock) => locked(side, 9, 1),
             Action::Send(side, Request::Upgrade { to, .. }) => staged(side, to, to),
             Action::Send(
                 side,
@@ -505,13 +451,7 @@ fn a_stop_rolls_back_what_is_not_decided_and_sees_the_rest_through() {
     let mut machine = new();
     machine.step(Event::Start);
     for side in Side::ALL {
-        machine.step(Event::Reply(
-            side,
-            Answer::Locked {
-                index: 9,
-                uidvalidity: 1,
-            },
-        ));
+        machine.step(locked(side, 9, 1));
     }
     machine.step(staged(M, 10, 10));
     machine.step(staged(R, 10, 10));
@@ -527,27 +467,19 @@ fn a_stop_rolls_back_what_is_not_decided_and_sees_the_rest_through() {
 
 #[test]
 fn after_a_restart_the_decision_is_carried_out() {
-    let open = Open {
-        reversing: false,
-        before: [Some(9), Some(9)],
-        forward: [false, false],
-    };
     assert_eq!(
-        drive(Coordinator::resume(plan(), open), &[]),
+        drive(
+            Coordinator::resume(plan(), open(false, [false, false])),
+            &[]
+        ),
         "m:lock r:lock m:upgrade r:upgrade r:hold note m:commit note r:release upgraded"
     );
-    let known = Open {
-        forward: [false, true],
-        ..open
-    };
+    let known = open(false, [false, true]);
     assert_eq!(
         drive(Coordinator::resume(plan(), known), &[]),
         "m:lock m:upgrade m:commit note upgraded"
     );
-    let both = Open {
-        forward: [true, true],
-        ..open
-    };
+    let both = open(false, [true, true]);
     assert_eq!(drive(Coordinator::resume(plan(), both), &[]), "upgraded");
 }
 
@@ -556,11 +488,7 @@ fn waiting_for_the_replica() -> Coordinator {
     let mut machine = new();
     machine.step(Event::Start);
     for side in Side::ALL {
-        let answer = Answer::Locked {
-            index: 9,
-            uidvalidity: 1,
-        };
-        machine.step(Event::Reply(side, answer));
+        machine.step(locked(side, 9, 1));
     }
     machine.step(staged(M, 10, 10));
     machine
@@ -640,16 +568,9 @@ fn a_side_that_is_lost_while_it_waits_is_not_decided() {
 fn a_command_waits_for_the_answer_that_keeps_its_side_alive() {
     let mut machine = new();
     machine.step(Event::Start);
-    let locked = |side| {
-        let answer = Answer::Locked {
-            index: 9,
-            uidvalidity: 1,
-        };
-        Event::Reply(side, answer)
-    };
-    assert_eq!(words(&machine.step(locked(M))), "r:lock");
+    assert_eq!(words(&machine.step(locked(M, 9, 1))), "r:lock");
     assert_eq!(words(&machine.step(Event::Tick)), "m:confirm");
-    assert_eq!(words(&machine.step(locked(R))), "r:upgrade");
+    assert_eq!(words(&machine.step(locked(R, 9, 1))), "r:upgrade");
     assert_eq!(words(&machine.step(staged(R, 10, 10))), "");
     let kept = Event::Reply(M, Answer::Confirmed { digest: None });
     assert_eq!(words(&machine.step(kept)), "m:upgrade");
