@@ -23,7 +23,7 @@ fn run(args: &[&str]) -> (Exit, String, String) {
     )
 }
 
-/// An index at version 10 beside an expunge file at version 9.
+/// An index at version 10 with an expunge file at version 9.
 fn half_upgraded() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("tempdir");
     for (from, file) in [
@@ -164,7 +164,7 @@ const MAGIC: &[u8] =
     b"\xa1\x02\x8b\x0dCyrus mailbox header\n\"The best thing about this system was that it had \
 lots of goals.\"\n\t--Jim Morris on Andrew\n";
 
-/// A store whose index lies in the metapartition and whose other files lie beside the messages.
+/// A store whose index lies in the metapartition and whose other files lie with the messages.
 fn two_roots() -> (tempfile::TempDir, String) {
     let tmp = tempfile::tempdir().expect("tempdir");
     let at = tmp.path();

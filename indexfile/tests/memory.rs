@@ -97,9 +97,9 @@ fn two_expunge_files_in_no_order_are_compared_in_8_bytes_a_record_each() {
     };
     let (few, many) = (28_000, 280_000);
     let (small, large) = (peak(few), peak(many));
-    let room = 2 * u64::from(many - few) * 8 / 1024 + 2 * MIB;
+    let margin = 2 * u64::from(many - few) * 8 / 1024 + 2 * MIB;
     assert!(
-        large < small + room,
+        large < small + margin,
         "{small} KiB for {few} records, {large} for {many}"
     );
 }
@@ -159,9 +159,9 @@ fn a_change_over_takes_8_bytes_for_each_expunged_message_and_for_each_gap_in_wha
     // A gap for every second expunged message. While the seen record is parsed its text is there
     // too, 8 bytes for each number.
     let each = 8 + 8;
-    let room = u64::from(many - few) * each / 1024 + 2 * MIB;
+    let margin = u64::from(many - few) * each / 1024 + 2 * MIB;
     assert!(
-        large < small + room,
+        large < small + margin,
         "{small} KiB for {few} records, {large} for {many}"
     );
 }

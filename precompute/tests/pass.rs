@@ -136,7 +136,7 @@ fn names_tell_what_was_delivered_replaced_removed_or_has_another_size() {
         (&707.into(), &708.into(), &0.into()),
         "the size of 9. is not its record's, so it is looked at: {summary}"
     );
-    // Beside the old one, so that it has another inode number for certain.
+    // Next to the old one, so that it has another inode number for certain.
     fs::write(old.join("new"), content("user.joe.Old", 5)).expect("write");
     fs::rename(old.join("new"), old.join("5.")).expect("replace");
     fs::write(old.join("12."), content("user.joe.Old", 12)).expect("deliver");

@@ -326,8 +326,8 @@ codes! {
             "The disk cannot read the message."
             "Restore the message; replace the disk.",
         Unstable "unstable" Error
-            "The file reads differently each time though nobody changed it (memory, cable, disk), \
-             or somebody keeps changing it."
+            "The file reads differently each time though it did not change (memory, cable, disk), \
+             or it keeps being changed."
             "Check the machine before you trust anything it computes.",
         Unreadable "unreadable" Error
             "Not permitted to look; nothing is known to be wrong."

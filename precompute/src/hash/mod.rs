@@ -9,7 +9,6 @@
 
 mod kernel;
 pub mod lanes;
-mod pad;
 #[cfg(target_arch = "x86_64")]
 mod sha_ni;
 

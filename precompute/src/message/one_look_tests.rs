@@ -195,7 +195,7 @@ fn what_is_no_regular_file_is_not_read_from() {
         .write(true)
         .open(&fifo)
         .expect("both ends");
-    std::io::Write::write_all(&mut writer, b"for somebody else").expect("room");
+    std::io::Write::write_all(&mut writer, b"for somebody else").expect("space");
     let mut gate = Counting {
         one_look: true,
         ..Counting::default()
