@@ -1,4 +1,6 @@
 use super::*;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 const UNIQUEID: &str = "6t1vo4vdbkrdyc31bte53jwh";
 
@@ -174,5 +176,105 @@ fn files_of_other_kinds_are_told_apart() {
     }
     for magic in [skiplist::MAGIC, twoskip::MAGIC] {
         assert!(matches!(of(magic), Err(SeenError::Damaged { .. })));
+    }
+}
+
+const KEYS: [&str; 4] = ["a", UNIQUEID, "6t1vo4vdbkrdyc31bte53jwhx", "zzzz"];
+
+/// A change to a database: which key, and the last UID that it has from then on, if it has one.
+type Change = (usize, Option<u32>);
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A skiplist file with a log, cut anywhere, has what was committed before the cut.
+    #[test]
+    fn a_skiplist_that_was_cut_has_the_last_commit_before_it(
+        in_order in proptest::collection::btree_map(0..4_usize, 1..99_u32, 0..4),
+        log in proptest::collection::vec(
+            proptest::collection::vec((0..4_usize, proptest::option::of(1..99_u32)), 1..4),
+            0..5,
+        ),
+        cut in any::<proptest::sample::Index>(),
+    ) {
+        let mut file = fixture("joe.seen")[..0x90].to_vec();
+        let (mut at, mut now) = (BTreeMap::new(), BTreeMap::new());
+        let add = |file: &mut Vec<u8>, at: &mut BTreeMap<usize, usize>, kind, (key, uid)| {
+            at.insert(key, file.len());
+            file.extend(node(kind, KEYS[key], &format!("1 1 {uid} 1 1")));
+        };
+        for (&key, &uid) in &in_order {
+            add(&mut file, &mut at, 1, (key, uid));
+            now.insert(key, uid);
+        }
+        let start = file.len();
+        let mut states = vec![(start, now.clone())];
+        for transaction in &log {
+            for &(key, uid) in transaction as &Vec<Change> {
+                match (uid, at.get(&key)) {
+                    (Some(uid), _) => {
+                        add(&mut file, &mut at, 2, (key, uid));
+                        now.insert(key, uid);
+                    }
+                    (None, Some(&gone)) => {
+                        file.extend(words(&[4, u32::try_from(gone).expect("small")]));
+                        at.remove(&key);
+                        now.remove(&key);
+                    }
+                    (None, None) => {}
+                }
+            }
+            file.extend(COMMIT);
+            states.push((file.len(), now.clone()));
+        }
+        let end = start + cut.index(file.len() - start + 1);
+        let (_, state) = states.iter().rfind(|(committed, _)| *committed <= end).expect("one");
+        for (key, name) in KEYS.iter().enumerate() {
+            let found = from_bytes(&file[..end], Path::new("x.seen"), name).expect("sound");
+            prop_assert_eq!(found.map(|record| record.last_uid), state.get(&key).copied());
+        }
+    }
+
+    #[test]
+    fn a_flat_file_has_its_keys(
+        records in proptest::collection::btree_map(0..4_usize, 1..99_u32, 0..5),
+    ) {
+        let line = |(&key, uid): (&usize, &u32)| format!("{}\t1 1 {uid} 1 1\n", KEYS[key]);
+        let flat: String = records.iter().map(line).collect();
+        for (key, name) in KEYS.iter().enumerate() {
+            let found = from_bytes(flat.as_bytes(), Path::new("x.seen"), name).expect("sound");
+            prop_assert_eq!(found.map(|record| record.last_uid), records.get(&key).copied());
+        }
+    }
+
+    /// Whatever lies behind the first bytes, there is an answer.
+    #[test]
+    fn no_database_makes_the_reader_panic(
+        first in prop_oneof![Just(&skiplist::MAGIC[..]), Just(&twoskip::MAGIC[..]), Just(&b""[..])],
+        version in prop_oneof![Just(vec![0, 0, 0, 1]), proptest::collection::vec(any::<u8>(), 4)],
+        rest in proptest::collection::vec(prop_oneof![Just(0), any::<u8>()], 0..400),
+    ) {
+        let _ = of(&[first, &version, &rest].concat());
+    }
+
+    #[test]
+    fn a_sequence_holds_the_uids_it_was_made_of(
+        ranges in proptest::collection::vec((0..90_u32, 0..9_u32, any::<bool>()), 0..12),
+    ) {
+        let parts: Vec<String> = ranges
+            .iter()
+            .map(|&(first, more, swapped)| match (more, swapped) {
+                (0, _) => format!("{first}"),
+                (_, true) => format!("{}:{first}", first + more),
+                _ => format!("{first}:{}", first + more),
+            })
+            .collect();
+        let record = SeenRecord::parse(format!("1 1 99 1 {}", parts.join(",")).as_bytes());
+        let record = record.expect("sound");
+        for uid in 0..=100 {
+            let mut of = ranges.iter().map(|&(first, more, _)| first..=first + more);
+            let expected = of.any(|range| range.contains(&uid));
+            prop_assert_eq!(record.contains(uid), expected, "UID {}", uid);
+        }
     }
 }
