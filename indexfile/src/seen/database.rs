@@ -52,7 +52,11 @@ impl Database {
 
     /// A copy of any range.
     pub(super) fn read(&mut self, offset: u64, count: u64) -> Result<Vec<u8>, SeenError> {
-        let mut bytes = Vec::new();
+        if offset.checked_add(count).is_none_or(|end| end > self.len()) {
+            return Err(self.damaged(offset, "it ends here in the midst of a record"));
+        }
+        // All the room at once: a vector that grows takes as much again for a moment.
+        let mut bytes = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
         self.pieces(offset, count, |piece| bytes.extend_from_slice(piece))?;
         Ok(bytes)
     }
