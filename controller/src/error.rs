@@ -103,7 +103,8 @@ impl OtherRun {
             format!("controller {}{target} {common}{words}", spec.verb.as_str())
         };
         format!(
-            "run {id} ({}, {}) was stopped with {left} mailbox(es) left, and this is another one. Go on with it:\n  \
+            "run {id} ({}, {}) was stopped with {left} mailbox(es) left, and this is another one. \
+             Go on with it:\n  \
              {go_on}\nor give it up and begin this one: the same command with --abandon-run {id}",
             spec.task(),
             spec.of_what(),

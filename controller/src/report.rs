@@ -117,7 +117,8 @@ impl Story {
         writeln!(out, "{}", t.sentence(self.verb))?;
         writeln!(
             out,
-            "Messages: {}; GUIDs from cyrus.sha1s {}, computed {}; on one host only {}; attempts {}",
+            "Messages: {}; GUIDs from cyrus.sha1s {}, computed {}; on one host only {}; attempts \
+             {}",
             t.messages, t.cached, t.hashed, t.lag, self.attempts
         )?;
         let seconds = self.rate_slice_seconds * f64::from(POINTS);
@@ -130,7 +131,8 @@ impl Story {
         )?;
         writeln!(
             out,
-            "Time from begin to the last mailbox: {seconds:.1} s, {:.0} mailboxes/s; finished in each twentieth of it:",
+            "Time from begin to the last mailbox: {seconds:.1} s, {:.0} mailboxes/s; finished in \
+             each twentieth of it:",
             self.mailboxes_per_second
         )?;
         let most = self.rate.iter().copied().max().unwrap_or(0).max(1);

@@ -15,7 +15,8 @@ fn range(stats: &Stats, unit: &str, digits: usize) -> String {
 #[must_use]
 pub fn text(figures: &Figures) -> String {
     let mut out = format!(
-        "Benchmark: {} mailboxes x {} messages on master and replica, {} at once, {} cores, durable commits\n\
+        "Benchmark: {} mailboxes x {} messages on master and replica, {} at once, {} cores, \
+         durable commits\n\
          \x20 hashed ahead: {:.0} messages/s on one host\n",
         figures.mailboxes,
         figures.messages,
@@ -59,7 +60,8 @@ pub fn text(figures: &Figures) -> String {
         let (shorter, within) = plain.lock_p99.ratio(&prepared.lock_p99);
         let _ = writeln!(
             out,
-            "\nSummary: with new files written ahead the rate is {faster:.2} +- {by:.2} times, and locks (p99) are held \
+            "\nSummary: with new files written ahead the rate is {faster:.2} +- {by:.2} times, \
+             and locks (p99) are held \
              {shorter:.2} +- {within:.2} times shorter"
         );
     }
@@ -80,9 +82,11 @@ fn calls(way: &Way) -> String {
 #[must_use]
 pub fn markdown(figures: &Figures) -> String {
     let mut out = format!(
-        "{} mailboxes x {} messages, both hosts on one machine of {} cores, {} at once, hashed ahead, \
+        "{} mailboxes x {} messages, both hosts on one machine of {} cores, {} at once, hashed \
+         ahead, \
          durable commits:\n\n\
-         | way | mailboxes/s (mean +- sd, range) | lock p50 ms | lock p99 ms | longest ms | calls a mailbox and host |\n\
+         | way | mailboxes/s (mean +- sd, range) | lock p50 ms | lock p99 ms | longest ms | calls \
+         a mailbox and host |\n\
          |---|---|---|---|---|---|\n",
         figures.mailboxes, figures.messages, figures.cores, figures.parallel
     );

@@ -178,18 +178,20 @@ impl AlertArgs {
 /// How mailboxes are worked on.
 #[derive(Debug, Args)]
 pub(super) struct Work {
-    /// How often a mailbox is tried whose failure may pass by itself.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    /// Attempts at a mailbox whose failure may pass by itself.
+    #[arg(long, value_name = "N", default_value_t = 3,
+          value_parser = clap::value_parser!(u16).range(1..))]
     attempts: u16,
-    /// Seconds before such mailboxes are tried again; doubles each time.
+    /// Seconds before the first retry; doubles each time.
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
     pause: f64,
     /// Stop when more than this many attempts have failed for another reason than waiting: a
     /// number, or a percentage of the attempts, which counts from twenty failures on. The run can
     /// be gone on with.
-    #[arg(long, value_name = "N|P%", default_value = "5%", value_parser = clap::value_parser!(MaxFailures))]
+    #[arg(long, value_name = "N|P%", default_value = "5%",
+          value_parser = clap::value_parser!(MaxFailures))]
     max_failures: MaxFailures,
-    /// How often a decided transaction is tried to be settled before a human is called.
+    /// Attempts to settle a decided transaction before it is reported as in doubt.
     #[arg(long, value_name = "N", default_value_t = 8)]
     settle_attempts: u8,
     /// Write the new files without locks first, so that these are held for a shorter time: where

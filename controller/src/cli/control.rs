@@ -96,7 +96,8 @@ pub(super) fn describe(live: &Value) -> String {
         }
     }
     let mut out = format!(
-        "running: {} of {} mailboxes, {:.0}/s, {:.0} messages/s, ETA {eta}; {} under way, at most {}",
+        "running: {} of {} mailboxes, {:.0}/s, {:.0} messages/s, ETA {eta}; {} under way, at most \
+         {}",
         number("done"),
         number("mailboxes"),
         rate(live, "rate"),
@@ -117,7 +118,8 @@ pub(super) fn describe(live: &Value) -> String {
     for host in live["hosts"].as_array().into_iter().flatten() {
         let _ = write!(
             out,
-            "\n{}: {:.0} committed/s, locks held {:.1} ms on average, longest {:.1} ms (last minute)",
+            "\n{}: {:.0} committed/s, locks held {:.1} ms on average, longest {:.1} ms (last \
+             minute)",
             host["side"].as_str().unwrap_or_default(),
             rate(host, "rate"),
             rate(host, "mean_lock_ms"),

@@ -19,12 +19,14 @@ use crate::two_phase::Reason;
 #[derive(Debug, Args)]
 pub(super) struct UpgradeArgs {
     /// The index version wanted.
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(6..=10))]
+    #[arg(long, value_name = "N", default_value_t = 10,
+          value_parser = clap::value_parser!(u8).range(6..=10))]
     to: u8,
     /// Compare every GUID of version 10 with the SHA-1 of its message, also where the upgrade is
     /// done: `report` names the wrong ones and changes nothing, `fix` sets them right on both
     /// hosts.
-    #[arg(long, value_name = "report|fix", num_args = 0..=1, require_equals = true, default_missing_value = "report",
+    #[arg(long, value_name = "report|fix", num_args = 0..=1, require_equals = true,
+          default_missing_value = "report",
           value_parser = rehash)]
     rehash: Option<Rehash>,
     #[command(flatten)]
@@ -83,7 +85,8 @@ pub(super) struct RetryArgs {
     all: bool,
     /// What failed for these reasons, as `report` names them, also such as cannot get better by
     /// themselves.
-    #[arg(long, value_name = "REASON,...", value_delimiter = ',', conflicts_with = "names", value_parser = reason)]
+    #[arg(long, value_name = "REASON,...", value_delimiter = ',', conflicts_with = "names",
+          value_parser = reason)]
     reason: Vec<Reason>,
     /// Mailboxes to retry, whatever their failure; without any, those whose failure may have
     /// passed.

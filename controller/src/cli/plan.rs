@@ -19,16 +19,19 @@ pub(super) struct Args {
     #[command(flatten)]
     mailboxes: Mailboxes,
     /// The index version wanted.
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(6..=10))]
+    #[arg(long, value_name = "N", default_value_t = 10,
+          value_parser = clap::value_parser!(u32).range(6..=10))]
     to: u32,
     /// Look into each mailbox on both hosts; without it, only the list is looked at.
     #[arg(long)]
     deep: bool,
     /// Mailboxes a second to expect of a run; `report` tells what a smaller one did.
-    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 400,
+          value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
     /// Mailboxes at once.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 8,
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
     parallel: u16,
     /// Print it as JSON.
     #[arg(long)]

@@ -2,11 +2,12 @@
 //! name the reason when the run waits.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use parking_lot::Mutex;
 
 use super::args::Output;
 use super::screen::{Screen, columns};
@@ -91,7 +92,7 @@ impl Progress {
             PLAIN_EVERY
         };
         {
-            let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut shown = self.shown.lock();
             if shown.elapsed() < every {
                 return;
             }

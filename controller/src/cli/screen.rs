@@ -6,10 +6,10 @@
 //! line.
 
 use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
 
 use indicatif::TermLike;
 
+use parking_lot::Mutex;
 /// Standard error as a terminal. What is written is shown with the next flush, at once.
 #[derive(Debug, Default)]
 pub(super) struct Screen {
@@ -24,7 +24,7 @@ pub(super) fn columns() -> u16 {
 
 impl Screen {
     fn add(&self, text: &str) {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending.lock();
         pending.extend_from_slice(text.as_bytes());
     }
 
@@ -36,7 +36,7 @@ impl Screen {
     }
 
     fn take(&self) -> Vec<u8> {
-        std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.pending.lock())
     }
 }
 

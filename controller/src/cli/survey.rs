@@ -33,7 +33,8 @@ pub(super) struct VerifyArgs {
     #[arg(long, conflicts_with = "sample")]
     full: bool,
     /// Mailboxes at once.
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 4,
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
     parallel: u16,
     /// Print it as JSON.
     #[arg(long)]
@@ -50,7 +51,8 @@ pub(super) struct CleanArgs {
     #[arg(long)]
     dry_run: bool,
     /// Mailboxes at once.
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 4,
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
     parallel: u16,
     /// Print it as JSON.
     #[arg(long)]
@@ -88,14 +90,16 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
         let name = audit.unfinished_name();
         let name = name.map_or_else(String::new, |name| format!(" {name}"));
         text::note(&format!(
-            "old GUIDs are left at version 10, as of messages that an open session copied: finish them with \
+            "old GUIDs are left at version 10, as of messages that an open session copied: finish \
+             them with \
              controller upgrade {}{name}",
             args.hosts.spelled()
         ));
     }
     if audit.has_wrong_guids() {
         text::note(&format!(
-            "GUIDs are not the SHA-1s of their messages. If the messages are what they should be, set the GUIDs right with \
+            "GUIDs are not the SHA-1s of their messages. If the messages are what they should be, \
+             set the GUIDs right with \
              controller upgrade --rehash=fix {0}; --rehash alone names each of them",
             args.hosts.spelled()
         ));
@@ -134,7 +138,8 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Exit, Fail> {
     let journal = Arc::new(SqliteJournal::open_read_only(&args.state.state)?);
     if let Some(open) = journal.open_transactions(MailboxId(0), 1)?.first() {
         let text = format!(
-            "{} is decided and not settled, perhaps others too: nothing is cleaned before `controller recover` has settled \
+            "{} is decided and not settled, perhaps others too: nothing is cleaned before \
+             `controller recover` has settled \
              them",
             open.row.name
         );

@@ -150,7 +150,8 @@ pub(super) fn reasons(summary: &Summary, options: &str) -> Vec<String> {
     }
     if let Some(stopped) = &summary.stopped {
         lines.push(format!(
-            "the run stopped by itself: {stopped}. See that the names, the hosts and the stores are \
+            "the run stopped by itself: {stopped}. See that the names, the hosts and the stores \
+             are \
              the right ones; the same command goes on, with a higher --max-failures if these \
              failures are expected"
         ));
@@ -186,7 +187,8 @@ fn retry_hints(failures: &Failures, options: &str) -> Vec<String> {
         let words: Vec<&str> = cannot.iter().map(|(r, _)| r.as_str()).collect();
         let words = words.join(",");
         lines.push(format!(
-            "take up {} that cannot, after a repair: controller retry {options} --reason {words} (or their names)",
+            "take up {} that cannot, after a repair: controller retry {options} --reason {words} \
+             (or their names)",
             sum(&cannot)
         ));
     }
@@ -234,7 +236,8 @@ mod tests {
         assert_eq!(
             lines[lines.len() - 2],
             format!(
-                "take up {} that may pass by themselves: controller retry --master m:1 --state x.db",
+                "take up {} that may pass by themselves: controller retry --master m:1 --state \
+                 x.db",
                 of(true)
             )
         );

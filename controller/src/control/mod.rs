@@ -18,7 +18,6 @@ mod tally;
 mod window;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use tokio::sync::watch;
@@ -26,6 +25,7 @@ use tokio::sync::watch;
 pub(crate) use conditions::local_clock;
 pub use conditions::{unusable, watch_conditions};
 pub use limits::{LIMITS, Limit, Limits};
+use parking_lot::{Mutex, MutexGuard};
 pub use server::{Ask, ServeError, Socket, ask, serve, socket_path};
 use tally::Tally;
 pub use window::{Window, WindowError};
@@ -236,7 +236,7 @@ impl Control {
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tally.lock()
     }
 }
 

@@ -332,7 +332,8 @@ async fn a_run_waits_while_disks_or_processors_are_too_busy_and_goes_on_afterwar
     let busy = |load_is: &str, io_is: &str| {
         std::fs::write(&load, format!("{load_is} 7.00 7.00 1/200 4711\n")).unwrap();
         let text = format!(
-            "some avg10={io_is} avg60=99.00 avg300=99.00 total=1\nfull avg10=99.00 avg60=99.00 avg300=99.00 total=1\n"
+            "some avg10={io_is} avg60=99.00 avg300=99.00 total=1\nfull avg10=99.00 avg60=99.00 \
+             avg300=99.00 total=1\n"
         );
         std::fs::write(&io, text).unwrap();
     };

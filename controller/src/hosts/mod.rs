@@ -1,5 +1,5 @@
-//! The two slotds: how they are reached, what is known of them, and what is asked of them outside of
-//! a transaction.
+//! The two slotds: how they are reached, what is known of them, and what is asked of them outside
+//! of a transaction.
 //!
 //! # What it promises
 //!

@@ -17,9 +17,10 @@
 mod retry;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -283,7 +284,7 @@ impl Outages {
     }
 
     fn spawn(&self, question: impl Future<Output = ()> + Send + 'static) {
-        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asking = self.asking.lock();
         while asking.try_join_next().is_some() {}
         asking.spawn(question);
     }
@@ -298,7 +299,7 @@ fn name_of((side, partition): &Key) -> String {
 
 impl Inner {
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock()
     }
 
     fn tell(&self) {

@@ -31,7 +31,8 @@ pub(crate) async fn identify_hosts(
     }
     if !ids[0].is_empty() && ids[0] == ids[1] {
         return Err(RunError::Config(format!(
-            "master and replica are the same store ({}); if one host was cloned from the other, stop its slotd, remove \
+            "master and replica are the same store ({}); if one host was cloned from the other, \
+             stop its slotd, remove \
              reguid.store from its configdirectory and start it again",
             ids[0]
         )));
@@ -80,7 +81,8 @@ pub(crate) async fn hello(connect: &Arc<dyn Connect>, side: Side) -> Result<Gree
         Greeting::from_fields(&fields).map_err(|error| unavailable(error.to_string()))?;
     if greeting.protocol != PROTOCOL_VERSION {
         return Err(RunError::Config(format!(
-            "the {side}'s slotd speaks version {} of the protocol and this controller version {PROTOCOL_VERSION}",
+            "the {side}'s slotd speaks version {} of the protocol and this controller version \
+             {PROTOCOL_VERSION}",
             greeting.protocol
         )));
     }
@@ -102,7 +104,8 @@ pub(crate) async fn check_rehash(
         let greeting = hello(connect, side).await?;
         if !greeting.rehash {
             return Err(RunError::Config(format!(
-                "the {side}'s slotd, of release {}, does not know --rehash: use the same release on all hosts; nothing was \
+                "the {side}'s slotd, of release {}, does not know --rehash: use the same release \
+                 on all hosts; nothing was \
                  begun",
                 greeting.version
             )));

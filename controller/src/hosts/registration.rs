@@ -88,7 +88,8 @@ impl Registration {
         Ok(bound)
     }
 
-    /// As a run does, for a command that changes mailboxes and is none: see [`Registration::leave`].
+    /// As a run does, for a command that changes mailboxes and is none: see
+    /// [`Registration::leave`].
     ///
     /// # Errors
     /// A host does not answer, is not the journal's, or works for another coordinator.
@@ -126,8 +127,10 @@ impl Registration {
         })?;
         if let Some(left) = left {
             observer.say(&format!(
-                "{side}: the coordinator with journal {left} went away from this store and did not say that nothing is \
-                 open there; what it has decided is settled by `controller recover` with its own state file"
+                "{side}: the coordinator with journal {left} went away from this store and did \
+                 not say that nothing is \
+                 open there; what it has decided is settled by `controller recover` with its own \
+                 state file"
             ));
         }
         self.keepers.lock().await[side.index()] = Some(client);
@@ -181,8 +184,8 @@ impl Registration {
     }
 }
 
-/// Says now and then that this coordinator is still there: a run may be paused for hours, and a slotd takes
-/// one that is silent for an hour for gone. Ends with the registration.
+/// Says now and then that this coordinator is still there: a run may be paused for hours, and a
+/// slotd gives up one that is silent for an hour. Ends with the registration.
 async fn stay(bound: Weak<Registration>) {
     loop {
         tokio::time::sleep(STAY).await;
@@ -223,8 +226,10 @@ fn changed_places(identity: &Identity, ids: &[String; 2]) -> bool {
 fn check(identity: &Identity, journal: &dyn Journal, ids: &[String; 2]) -> Result<(), RunError> {
     if changed_places(identity, ids) {
         return Err(RunError::Config(format!(
-            "master and replica have changed places since the first run with this state file: {}; name them as they \
-             were, `controller recover` finds them by itself; for a migration the other way round take another state file",
+            "master and replica have changed places since the first run with this state file: {}; \
+             name them as they \
+             were, `controller recover` finds them by itself; for a migration the other way round \
+             take another state file",
             spelled(identity, ids)
         )));
     }
@@ -257,7 +262,8 @@ fn check_open(
         }
         (None, true) => {
             return Err(RunError::Config(format!(
-                "{} has an open transaction of a run without a replica: first recover without --replica",
+                "{} has an open transaction of a run without a replica: first recover without \
+                 --replica",
                 open.row.name
             )));
         }

@@ -1,8 +1,8 @@
-//! A journal in memory, for tests and simulations: the tables, queries and changes of the journal in
-//! a file, without the file. It can lose what was not durable, as a crash does.
+//! A journal in memory, for tests and simulations: the tables, queries and changes of the journal
+//! in a file, without the file. It can lose what was not durable, as a crash does.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use rusqlite::Connection;
 
@@ -11,6 +11,7 @@ use super::sqlite_read::Query;
 use super::state_file::sqlite;
 use super::writer::Apply;
 use super::{Durability, JournalError, Receipt, schema};
+use parking_lot::{Mutex, MutexGuard};
 
 /// What an error names in place of a file.
 const NO_FILE: &str = "(in memory)";
@@ -68,7 +69,7 @@ impl MemoryJournal {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -6,7 +6,6 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -17,6 +16,7 @@ use super::state_file::{
 };
 use super::writer::{Apply, Writer};
 use super::{Durability, JournalError, Receipt};
+use parking_lot::Mutex;
 
 /// A journal in a file.
 pub struct SqliteJournal {
@@ -97,7 +97,7 @@ impl SqliteJournal {
 
 impl Sql for SqliteJournal {
     fn read<T>(&self, query: impl FnOnce(&Connection) -> Query<T>) -> Result<T, JournalError> {
-        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let reader = self.reader.lock();
         query(&reader).map_err(|fault| fault.into_error(&self.path))
     }
 

@@ -37,8 +37,10 @@ impl Fault {
 
 pub(super) type Query<T> = Result<T, Fault>;
 
-const COLUMNS: &str = "m.id, m.name, m.partition, m.named, m.state, m.attempts, m.reason, m.side, m.detail, \
-     m.in_doubt, m.messages, m.altered, m.cached, m.hashed, m.lag, m.lock_us_master, m.lock_us_replica, m.finished_at, \
+const COLUMNS: &str = "m.id, m.name, m.partition, m.named, m.state, m.attempts, m.reason, \
+     m.side, m.detail, \
+     m.in_doubt, m.messages, m.altered, m.cached, m.hashed, m.lag, m.lock_us_master, \
+     m.lock_us_replica, m.finished_at, \
      m.back_master, m.back_replica";
 /// The first column after these.
 const NEXT: usize = 20;

@@ -88,7 +88,10 @@ pub(super) fn apply(db: &Connection, change: &Change) -> rusqlite::Result<()> {
             .prepare_cached("UPDATE mailbox SET state = 'reversing' WHERE id = ?")?
             .execute([mailbox.0]),
         Change::Requeue { mailbox } => db
-            .prepare_cached("UPDATE mailbox SET state = 'pending' WHERE id = ? AND state IN ('rolled_back', 'gone')")?
+            .prepare_cached(
+                "UPDATE mailbox SET state = 'pending' \
+                 WHERE id = ? AND state IN ('rolled_back', 'gone')",
+            )?
             .execute([mailbox.0]),
         Change::Finish { mailbox, attempt } => {
             let side = attempt.side.map(Side::as_str);
@@ -96,44 +99,45 @@ pub(super) fn apply(db: &Connection, change: &Change) -> rusqlite::Result<()> {
             let f = &attempt.figures;
             let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
             let lock = f.lock_us.map(|us| us.map(count));
-            db
-                .prepare_cached(
-                    "INSERT INTO attempt (mailbox, started_at, finished_at, outcome, reason, side, detail, \
+            db.prepare_cached(
+                "INSERT INTO attempt (mailbox, started_at, finished_at, outcome, reason, \
+                     side, detail, \
                      lock_us_master, lock_us_replica) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                )?
-                .execute(params![
-                    mailbox.0,
-                    attempt.started_ms,
-                    attempt.finished_ms,
-                    attempt.ended.as_str(),
-                    reason,
-                    side,
-                    attempt.detail,
-                    lock[0],
-                    lock[1]
-                ])?;
-            db
-                .prepare_cached(
-                    "UPDATE mailbox SET state = coalesce(?, state), in_doubt = ?, attempts = attempts + 1, \
-                     reason = ?, side = ?, detail = ?, messages = ?, altered = ?, cached = ?, hashed = ?, lag = ?, \
+            )?
+            .execute(params![
+                mailbox.0,
+                attempt.started_ms,
+                attempt.finished_ms,
+                attempt.ended.as_str(),
+                reason,
+                side,
+                attempt.detail,
+                lock[0],
+                lock[1]
+            ])?;
+            db.prepare_cached(
+                "UPDATE mailbox SET state = coalesce(?, state), in_doubt = ?, attempts = \
+                     attempts + 1, \
+                     reason = ?, side = ?, detail = ?, messages = ?, altered = ?, cached = ?, \
+                     hashed = ?, lag = ?, \
                      lock_us_master = ?, lock_us_replica = ?, finished_at = ? WHERE id = ?",
-                )?
-                .execute(params![
-                    attempt.ended.state().map(State::as_str),
-                    attempt.ended == Ended::InDoubt,
-                    reason,
-                    side,
-                    attempt.detail,
-                    count(f.messages),
-                    count(f.altered),
-                    count(f.cached),
-                    count(f.hashed),
-                    count(f.lag),
-                    lock[0],
-                    lock[1],
-                    attempt.finished_ms,
-                    mailbox.0
-                ])
+            )?
+            .execute(params![
+                attempt.ended.state().map(State::as_str),
+                attempt.ended == Ended::InDoubt,
+                reason,
+                side,
+                attempt.detail,
+                count(f.messages),
+                count(f.altered),
+                count(f.cached),
+                count(f.hashed),
+                count(f.lag),
+                lock[0],
+                lock[1],
+                attempt.finished_ms,
+                mailbox.0
+            ])
         }
     }
     .map(|_| ())

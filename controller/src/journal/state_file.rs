@@ -127,7 +127,8 @@ fn extend(connection: &Connection, path: &Path) -> Result<(), JournalError> {
     };
     // A table that others refer to is made anew; they refer to its name all the while.
     let sql = format!(
-        "PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE; {steps} PRAGMA user_version = {USER_VERSION}; COMMIT;"
+        "PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE; {steps} PRAGMA user_version = \
+         {USER_VERSION}; COMMIT;"
     );
     connection
         .execute_batch(&sql)

@@ -158,7 +158,8 @@ async fn fate(
             } else {
                 let partition = job.partition.as_deref().unwrap_or("of the master");
                 failure.text = format!(
-                    "{}, and no other mailbox of partition {partition} is there to show that its store is; is it the \
+                    "{}, and no other mailbox of partition {partition} is there to show that its \
+                     store is; is it the \
                      right one, and mounted?",
                     failure.text
                 );

@@ -14,11 +14,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::journal::Ended;
 use crate::two_phase::{Failure, Reason};
 
+use parking_lot::{Mutex, MutexGuard};
 /// A percentage counts from this many failures on.
 const AT_LEAST: u64 = 20;
 
@@ -96,7 +96,7 @@ impl Breaker {
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock()
     }
 
     /// An attempt is over.
@@ -166,7 +166,8 @@ mod tests {
         breaker.note(Ended::RolledBack, Some(&failure(Reason::NoSpace)));
         assert_eq!(
             breaker.tripped().unwrap(),
-            "3 of 6 attempts failed (1 gone, 2 no_space), which is more than --max-failures 2 allows"
+            "3 of 6 attempts failed (1 gone, 2 no_space), which is more than --max-failures 2 \
+             allows"
         );
     }
 

@@ -44,7 +44,8 @@ pub(super) fn fit(
     match tightest {
         Some((most, why)) if most < wanted => {
             let text = format!(
-                "--parallel {wanted} is more than there is room for: {why}; {most} are worked on at once"
+                "--parallel {wanted} is more than there is room for: {why}; {most} are worked on \
+                 at once"
             );
             (most, Some(text))
         }

@@ -5,7 +5,7 @@
 //! nothing.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use indexfile::mailbox::MailboxName;
 use slotd::protocol::{Command, ListRange, Listed as Page, Named, Reply};
@@ -13,6 +13,7 @@ use slotd::protocol::{Command, ListRange, Listed as Page, Named, Reply};
 use crate::hosts::{Connect, Link};
 use crate::journal::Job;
 use crate::two_phase::Side;
+use parking_lot::Mutex;
 
 /// The last mailbox on each partition that was found there.
 #[derive(Debug, Default)]
@@ -22,13 +23,13 @@ impl Liveness {
     /// The master has this one.
     pub(super) fn note(&self, job: &Job) {
         if let Some(partition) = &job.partition {
-            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = self.0.lock();
             known.insert(partition.clone(), job.name.clone());
         }
     }
 
     fn of(&self, partition: &str) -> Option<MailboxName> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.lock();
         known.get(partition).cloned()
     }
 

@@ -43,7 +43,8 @@ impl Participant {
         let name = &target.job.name;
         let Some(uniqueid) = uniqueid else {
             let text = format!(
-                "there is no mailbox {name}, which was decided upon, and its unique id is not known: it may have been \
+                "there is no mailbox {name}, which was decided upon, and its unique id is not \
+                 known: it may have been \
                  renamed"
             );
             return (self.no(Reason::NoMailbox, text), Learned::default());

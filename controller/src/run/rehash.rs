@@ -77,8 +77,10 @@ mod tests {
         };
         assert_eq!(failure.reason, Reason::WrongGuid);
         let expected = format!(
-            "replica: 3 GUID(s) are not the SHA-1 of the message: UID 7 has {has} and its file {is}, UID 9 has {has} and \
-             its file {is}, and 1 more; `controller upgrade --rehash=fix` sets them right on both hosts"
+            "replica: 3 GUID(s) are not the SHA-1 of the message: UID 7 has {has} and its file \
+             {is}, UID 9 has {has} and \
+             its file {is}, and 1 more; `controller upgrade --rehash=fix` sets them right on both \
+             hosts"
         );
         assert_eq!(failure.text, expected);
         // What is set right is no finding, and neither is what was not compared.

@@ -5,7 +5,8 @@
 //! # What it promises
 //!
 //! Two-phase and resumable like every run. What a later run changed again, and was not undone
-//! since, is left alone and reported: undoing the middle of a history would take away what came after.
+//! since, is left alone and reported: undoing the middle of a history would take away what came
+//! after.
 //! Nothing is written into the run that is undone. Where nothing is left to bring back no run is
 //! begun. Several rollbacks have one stop: once it is asked for, no further one begins, and neither
 //! does one after a rollback that left something as it was.

@@ -2,12 +2,11 @@
 //! hosts that are not alike in what a transaction need not agree about. Counts and one example
 //! each; of this invocation alone.
 
-use std::sync::{Mutex, PoisonError};
-
 use serde::Serialize;
 
 use super::participant::Learned;
 use crate::two_phase::Side;
+use parking_lot::Mutex;
 
 /// What was observed in one transaction, by side.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,25 +88,30 @@ impl Warnings {
         });
         let wrong = (self.wrong_guids > 0).then(|| {
             format!(
-                "{} GUIDs were found not to be the SHA-1s of their messages, on both hosts together",
+                "{} GUIDs were found not to be the SHA-1s of their messages, on both hosts \
+                 together",
                 self.wrong_guids
             )
         });
         let gone = (self.not_compared > 0).then(|| {
             format!(
-                "{} expunged records have no message any more: nobody can say what their GUIDs are of",
+                "{} expunged records have no message any more: nobody can say what their GUIDs \
+                 are of",
                 self.not_compared
             )
         });
         let uuids = self.unlike_uuids.line(
-            "messages have other UUIDs on the two hosts now, as one had no more of them; replication sends these again. \
+            "messages have other UUIDs on the two hosts now, as one had no more of them; \
+             replication sends these again. \
              With --uuids cut both are alike",
         );
         let ids = self.unlike_uniqueid.line(
-            "its unique id is another on the replica (unlike_uniqueid); what users have seen is kept under that id",
+            "its unique id is another on the replica (unlike_uniqueid); what users have seen is \
+             kept under that id",
         );
         let groups = self.left_group.line(
-            "the new files have another group than the old ones, of which slotd's user is no member; it gave nobody a right that \
+            "the new files have another group than the old ones, of which slotd's user is no \
+             member; it gave nobody a right that \
              others have not. A slotd that runs as root, or as a member of the group, keeps it",
         );
         [cut, wrong, gone, uuids, ids, groups]
@@ -124,7 +128,7 @@ pub(super) struct WarningLog(Mutex<Warnings>);
 impl WarningLog {
     /// Adds a transaction; `changed` if it was carried out.
     pub(super) fn record(&self, name: &str, observed: &Observed, changed: bool) {
-        let mut warnings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warnings = self.0.lock();
         let sum = |each: &[u32; 2]| each.iter().map(|n| u64::from(*n)).sum::<u64>();
         warnings.wrong_guids += sum(&observed.wrong);
         warnings.not_compared += sum(&observed.gone);
@@ -148,7 +152,7 @@ impl WarningLog {
     }
 
     pub(super) fn warnings(&self) -> Warnings {
-        let warnings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let warnings = self.0.lock();
         warnings.clone()
     }
 }

@@ -50,8 +50,9 @@ impl Excluded {
     pub fn lines(&self) -> Vec<String> {
         let odd = "place(s) on the master may be mailboxes and are NOT worked on";
         let bad = "entries of the list are no mailboxes and are NOT worked on";
-        let places = "mailbox(es) of the master have a name that is on two partitions, and are NOT touched until you \
-                      say which one is meant, by --partition or a list with partitions";
+        let places = "mailbox(es) of the master have a name that is on two partitions, and are NOT \
+                      touched until you say which one is meant, by --partition or a list with \
+                      partitions";
         [
             self.odd.lines(odd),
             self.bad.lines(bad),

@@ -362,7 +362,8 @@ impl Host {
         if self.with_expunge > 0 {
             writeln!(
                 out,
-                "  {} mailboxes have {} messages in cyrus.expunge; Cyrus 2.5 and 3.x delete these when they\n  \
+                "  {} mailboxes have {} messages in cyrus.expunge; Cyrus 2.5 and 3.x delete these \
+                 when they\n  \
                  first open such a mailbox: go through 2.4, or expire them before you move on",
                 self.with_expunge, self.expunged
             )?;

@@ -29,7 +29,8 @@ use crate::two_phase::{Reason, Side};
 /// What a person must know before mailboxes get an index of version 10, quiet or not. What slotd
 /// can see does not tell 2.3.9 from 2.3.10: the same files, the same locks.
 pub const SERVERS_BEFORE_2_3_10: &str = "\
-WARNING: Cyrus 2.3.0 to 2.3.9 damage an index of version 10 (flags and GUIDs are overwritten): every server that \
+WARNING: Cyrus 2.3.0 to 2.3.9 damage an index of version 10 (flags and GUIDs are overwritten): \
+every server that \
 opens these mailboxes, on both hosts, must be 2.3.10 or later";
 
 /// Mailboxes that a run looks at on both hosts.
@@ -165,14 +166,16 @@ impl Preflight {
         let own = env!("CARGO_PKG_VERSION");
         if greeting.version != own && answers.facts.is_some() {
             let text = format!(
-                "the {side}'s slotd is of release {}, this controller of {own}: use the same on all hosts",
+                "the {side}'s slotd is of release {}, this controller of {own}: use the same on \
+                 all hosts",
                 greeting.version
             );
             self.note("version", Weight::Warning, Exit::Config, text);
         }
         if ["2.4+", "unknown"].contains(&greeting.served.as_str()) && !greeting.stopped {
             let text = format!(
-                "the {side}'s store is served by {}, whose locks are not slotd's: stop it and tell slotd so \
+                "the {side}'s store is served by {}, whose locks are not slotd's: stop it and \
+                 tell slotd so \
                  (--server-stopped)",
                 match greeting.served.as_str() {
                     "unknown" => "a server that is not known",
@@ -198,7 +201,8 @@ impl Preflight {
                 Weight::Some
             };
             let text = format!(
-                "{foreign} of {seen} mailboxes on the {side} belong to another user than its slotd, which may not give a \
+                "{foreign} of {seen} mailboxes on the {side} belong to another user than its \
+                 slotd, which may not give a \
                  new file to that user: run it as that user, or as root"
             );
             self.note("owner", weight, Exit::Denied, text);
@@ -207,7 +211,8 @@ impl Preflight {
             self.facts(side, facts, needed, &mut look);
         } else {
             let text = format!(
-                "the {side}'s slotd, of release {}, does not tell of room, mounts and limits; this controller is of {own}",
+                "the {side}'s slotd, of release {}, does not tell of room, mounts and limits; \
+                 this controller is of {own}",
                 greeting.version
             );
             self.note("untold", Weight::Warning, Exit::Config, text);
@@ -259,7 +264,8 @@ impl Preflight {
         look.free = Some(free);
         if needed > free {
             let text = format!(
-                "the {side} has {free} bytes free where index and expunge files lie, and new ones beside the old ones \
+                "the {side} has {free} bytes free where index and expunge files lie, and new ones \
+                 beside the old ones \
                  need about {needed}"
             );
             self.note("space", Weight::All, Exit::Io, text);
@@ -276,7 +282,8 @@ impl Preflight {
             .collect();
         if let Some(first) = self.unknown.first() {
             let mut text = format!(
-                "{} of {} names that were looked at are no mailboxes of the master, for example {first}",
+                "{} of {} names that were looked at are no mailboxes of the master, for example \
+                 {first}",
                 self.unknown.len(),
                 sample.len()
             );
@@ -315,14 +322,16 @@ impl Preflight {
                 "those would be refused"
             };
             let text = format!(
-                "of {both} mailboxes that were looked at, the replica does not have {missing} and has {other} with another \
+                "of {both} mailboxes that were looked at, the replica does not have {missing} and \
+                 has {other} with another \
                  uidvalidity, for example {example}: {what}"
             );
             self.note("replica", weight, Exit::Config, text);
         }
         if ids > 0 {
             let text = format!(
-                "{ids} of {both} mailboxes that were looked at have another unique id on the replica"
+                "{ids} of {both} mailboxes that were looked at have another unique id on the \
+                 replica"
             );
             self.note("unique_id", Weight::Warning, Exit::Config, text);
         }

@@ -1,5 +1,5 @@
-//! The classes of failures, in one table: what each is called, whether it passes by itself, and what
-//! an operator can do about it.
+//! The classes of failures, in one table: what each is called, whether it passes by itself, and
+//! what an operator can do about it.
 
 use std::fmt;
 

@@ -42,7 +42,8 @@ impl Inner {
         let mut n = 0;
         loop {
             match self.answers(side).await {
-                // That we cannot ask says nothing about the host; the next command fails with the reason.
+                // That we cannot ask says nothing about the host; the next command fails with the
+                // reason.
                 Ok(()) | Err(None) => {
                     let before =
                         std::mem::replace(&mut self.table().hosts[side.index()], Host::There);
@@ -61,7 +62,8 @@ impl Inner {
                 let seconds = self.host_wait().as_secs();
                 self.table().hosts[side.index()] = Host::Down(Since::now(&why));
                 self.observer.say(&format!(
-                    "the {side} is away: {why}; nothing new begins, and it is asked again for {seconds} s (--host-wait)"
+                    "the {side} is away: {why}; nothing new begins, and it is asked again for \
+                     {seconds} s (--host-wait)"
                 ));
                 self.tell();
             }

@@ -2,11 +2,12 @@
 //! an in-memory stream, and can be told to fail.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use indexfile::Guid;
 use indexfile::mailbox::MailboxName;
+use parking_lot::{Mutex, MutexGuard};
 use slotd::client::{Addr, Client, ClientError, Timeouts};
 use slotd::protocol::{
     Code, Command, Committed, Confirmed, Digests, FileState, Found, Greeting, GuidEntry, GuidPage,
@@ -131,7 +132,6 @@ pub type Shared = Arc<Mutex<Host>>;
 
 pub fn lock(host: &Shared) -> MutexGuard<'_, Host> {
     host.lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 pub fn host(names: &[&str]) -> Shared {

@@ -162,7 +162,8 @@ fn with(change: impl FnOnce(&mut Plan)) -> Coordinator {
 fn the_good_way() {
     assert_eq!(
         drive(new(), &[]),
-        "m:lock r:lock m:upgrade r:upgrade m:confirm r:confirm DECIDED r:hold note m:commit note r:release upgraded"
+        "m:lock r:lock m:upgrade r:upgrade m:confirm r:confirm DECIDED r:hold note m:commit note \
+         r:release upgraded"
     );
     let prepared = with(|plan| plan.prepare = true);
     assert!(drive(prepared, &[]).starts_with("m:prepare r:prepare m:lock r:lock"));
@@ -240,7 +241,8 @@ fn a_failure_before_the_decision_rolls_back_replica_first() {
         (
             "DECIDED",
             Event::RecordFailed(String::new()),
-            "m:lock r:lock m:upgrade r:upgrade m:confirm r:confirm DECIDED r:rollback m:rollback rolled_back(journal)",
+            "m:lock r:lock m:upgrade r:upgrade m:confirm r:confirm DECIDED r:rollback m:rollback \
+             rolled_back(journal)",
         ),
     ] {
         assert_eq!(drive(new(), &[(at, fault)]), line);
@@ -251,7 +253,8 @@ fn a_failure_before_the_decision_rolls_back_replica_first() {
 fn a_replica_that_refuses_its_commit_takes_both_back() {
     assert_eq!(
         drive(new(), &[("r:hold", no(R, Reason::Io))]),
-        "m:lock r:lock m:upgrade r:upgrade m:confirm r:confirm DECIDED r:hold REVERSING r:rollback m:rollback rolled_back(io)"
+        "m:lock r:lock m:upgrade r:upgrade m:confirm r:confirm DECIDED r:hold REVERSING \
+         r:rollback m:rollback rolled_back(io)"
     );
 }
 
@@ -259,7 +262,8 @@ fn a_replica_that_refuses_its_commit_takes_both_back() {
 fn a_master_that_refuses_its_commit_costs_nothing() {
     assert_eq!(
         drive(new(), &[("m:commit", no(M, Reason::NoSpace))]),
-        "m:lock r:lock m:upgrade r:upgrade m:confirm r:confirm DECIDED r:hold note m:commit REVERSING r:rollback m:rollback \
+        "m:lock r:lock m:upgrade r:upgrade m:confirm r:confirm DECIDED r:hold note m:commit \
+         REVERSING r:rollback m:rollback \
          rolled_back(no_space)"
     );
 }
@@ -277,7 +281,8 @@ fn a_replica_lost_at_its_commit_is_brought_forward_together_with_the_master() {
 fn a_master_lost_at_its_commit_is_brought_forward_alone() {
     assert_eq!(
         drive(new(), &[("m:commit", lost(M))]),
-        "m:lock r:lock m:upgrade r:upgrade m:confirm r:confirm DECIDED r:hold note m:commit r:release wait \
+        "m:lock r:lock m:upgrade r:upgrade m:confirm r:confirm DECIDED r:hold note m:commit \
+         r:release wait \
          m:lock m:upgrade m:commit note upgraded"
     );
 }
@@ -369,7 +374,8 @@ fn lists_are_compared_only_when_digests_differ() {
     let other = ("r:upgrade", staged(R, 10, 77));
     assert_eq!(
         drive(new(), std::slice::from_ref(&other)),
-        "m:lock r:lock m:upgrade r:upgrade compare m:confirm r:confirm DECIDED r:hold note m:commit note r:release upgraded"
+        "m:lock r:lock m:upgrade r:upgrade compare m:confirm r:confirm DECIDED r:hold note \
+         m:commit note r:release upgraded"
     );
     let differing = Comparison {
         differing: 1,
