@@ -1,12 +1,10 @@
-//! The way forward: prepare, lock, upgrade, compare, decide, commit, release.
+//! The way forward: prepare, lock, upgrade, compare. What follows is in `commit`.
 
 use super::reason::Reason;
 use super::state::{
-    After, Direction, Open, Phase, Position, Session, SideState, deleted, refused, unexpected,
+    Direction, Open, Phase, Position, Session, SideState, deleted, refused, unexpected,
 };
-use super::types::{
-    Action, Answer, Comparison, Entry, Event, Failure, Outcome, Plan, Request, Side,
-};
+use super::types::{Action, Answer, Comparison, Event, Failure, Plan, Request, Side};
 
 /// The coordinator of one mailbox's transaction. See the module documentation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -399,130 +397,5 @@ impl Coordinator {
         } else {
             self.agreed(out);
         }
-    }
-
-    /// Both sides are staged alike: decide, or commit if that was decided before.
-    fn agreed(&mut self, out: &mut Vec<Action>) {
-        let mut changed = false;
-        for side in Side::ALL {
-            if let Some((side_changed, from, _)) = self.sides[side.index()].staged {
-                changed |= side_changed;
-                if !self.is_decided() {
-                    self.side(side).before = side_changed.then_some(from);
-                }
-            }
-        }
-        if self.is_decided() {
-            self.commit_next(out);
-        } else if changed {
-            self.confirm(out);
-        } else {
-            self.clear(After::Finish(Outcome::Unchanged), out);
-        }
-    }
-
-    fn on_recorded(&mut self, out: &mut Vec<Action>) {
-        match self.phase {
-            Phase::Deciding => {
-                self.direction = Direction::Forward;
-                self.failure = None;
-                self.commit_next(out);
-            }
-            Phase::Reversing => self.clear(After::Undo, out),
-            _ => {}
-        }
-    }
-
-    fn on_record_failed(&mut self, text: String, out: &mut Vec<Action>) {
-        match self.phase {
-            // Should the decision be durable after all, a restart finds both sides as before
-            // and brings both forward: that is a legal history too.
-            Phase::Deciding => {
-                self.fail(Failure::new(None, Reason::Journal, text), out);
-            }
-            // A restart may go either way now, and a side noted as forward would not be looked
-            // at again. So nothing may be taken back here: leave it to the restart.
-            Phase::Reversing => {
-                let failure = Failure::new(None, Reason::Journal, text);
-                self.clear(After::Finish(Outcome::InDoubt(failure)), out);
-            }
-            _ => {}
-        }
-    }
-
-    /// Sends the next COMMIT: replica with hold while the master is still to come, then master.
-    fn commit_next(&mut self, out: &mut Vec<Action>) {
-        let drop_old = self.plan.drop_old;
-        if self.is_target(Side::Replica) {
-            let hold = self.is_target(Side::Master);
-            self.phase = Phase::Committing(Side::Replica);
-            self.send(
-                Side::Replica,
-                Request::Commit {
-                    hold,
-                    drop_old: drop_old && !hold,
-                },
-                out,
-            );
-        } else if self.is_target(Side::Master) {
-            self.phase = Phase::Committing(Side::Master);
-            self.send(
-                Side::Master,
-                Request::Commit {
-                    hold: false,
-                    drop_old,
-                },
-                out,
-            );
-        } else if self.sides[Side::Replica.index()].session == Session::Held {
-            self.phase = Phase::Releasing;
-            self.send(Side::Replica, Request::Release { drop_old }, out);
-        } else {
-            self.finish_forward(out);
-        }
-    }
-
-    fn on_committed(
-        &mut self,
-        side: Side,
-        request: Request,
-        answer: Answer,
-        out: &mut Vec<Action>,
-    ) {
-        match answer {
-            Answer::Done => {
-                let held = matches!(request, Request::Commit { hold: true, .. });
-                let state = self.side(side);
-                state.session = if held { Session::Held } else { Session::Idle };
-                state.position = Position::Forward;
-                out.push(Action::Note(Entry::Forward(side)));
-                self.commit_next(out);
-            }
-            Answer::No(refusal) if refusal.reason == Reason::Expired => {
-                // The slotd had rolled back by itself before the COMMIT came.
-                let state = self.side(side);
-                state.session = Session::Idle;
-                state.position = Position::Unknown;
-                self.fail_softly(refused(side, refusal), out);
-            }
-            other => {
-                self.side(side).position = Position::Refused;
-                let failure = unexpected(side, other, "COMMIT");
-                self.give_up(failure, out);
-            }
-        }
-    }
-
-    fn finish_forward(&mut self, out: &mut Vec<Action>) {
-        let forward = self.sides.iter().any(|s| s.position == Position::Forward);
-        let outcome =
-            if forward {
-                Outcome::Upgraded
-            } else {
-                Outcome::RolledBack(self.failure.clone().unwrap_or_else(|| {
-                    Failure::new(None, Reason::NoMailbox, "the mailbox is gone")
-                }))
-            };
-        self.clear(After::Finish(outcome), out);
     }
 }

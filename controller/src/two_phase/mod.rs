@@ -27,6 +27,7 @@
 //! repeats LOCK, UPGRADE and COMMIT, which are all idempotent. See docs/two-phase-commit.md.
 
 mod alive;
+mod commit;
 mod coordinator;
 mod lists;
 mod ranges;

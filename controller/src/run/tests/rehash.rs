@@ -8,7 +8,7 @@ use slotd::protocol::{Code, Rehash};
 use super::fake::{What, lock};
 use super::world::{NAMES, World, names, spec_of};
 use crate::error::RunError;
-use crate::journal::{Change, Journal, Listed, State};
+use crate::journal::{Change, Journal, Listed, MailboxId, RunSpec, State};
 use crate::run::{Retry, recover, retry, run};
 use crate::survey::Source;
 use crate::two_phase::Reason;
@@ -120,23 +120,38 @@ async fn a_fix_sets_both_hosts_right_and_its_rollback_brings_back_what_was_there
     assert_eq!(asked(&world, "UPGRADE", "uuids=old"), 2);
 }
 
+/// A run that has decided about user.a, and came no further.
+async fn decide(world: &World, spec: &RunSpec, back: [Option<u8>; 2]) -> MailboxId {
+    let run = world.journal.begin_run(spec, 1).unwrap();
+    let name = MailboxName::parse("user.a").unwrap();
+    let listed = Listed {
+        back,
+        ..Listed::new(name, true)
+    };
+    world.journal.add(run, &[listed]).unwrap();
+    let mailbox = world.row("user.a").id;
+    let before = [Some(10), Some(10)];
+    world.submit(Change::Decide { mailbox, before }).await;
+    mailbox
+}
+
+/// A recovery that was not asked for `--rehash` carries out what the run is.
+async fn settles_as_a_fix(world: &World) {
+    let mut parts = world.parts();
+    parts.settings.rehash = None;
+    let recovered = recover(parts).await.unwrap();
+    assert_eq!((recovered.settled, recovered.in_doubt), (1, 0));
+    assert_eq!(wrong(world, "user.a"), NONE);
+}
+
 /// The index has its version already: that it is left to do, only the run says.
 #[tokio::test]
 async fn what_a_fix_has_decided_is_carried_out_as_one_by_whoever_takes_it_up() {
     let world = world(Rehash::Fix);
     let mut spec = spec_of(&world);
     spec.selection = "all --rehash=fix".to_owned();
-    let run = world.journal.begin_run(&spec, 0).unwrap();
-    let name = MailboxName::parse("user.a").unwrap();
-    world.journal.add(run, &[Listed::new(name, true)]).unwrap();
-    let mailbox = world.row("user.a").id;
-    let before = [Some(10), Some(10)];
-    world.submit(Change::Decide { mailbox, before }).await;
-    let mut parts = world.parts();
-    parts.settings.rehash = None;
-    let recovered = recover(parts).await.unwrap();
-    assert_eq!((recovered.settled, recovered.in_doubt), (1, 0));
-    assert_eq!(wrong(&world, "user.a"), NONE);
+    decide(&world, &spec, [None; 2]).await;
+    settles_as_a_fix(&world).await;
 }
 
 /// One host is right already, the other cannot be: then what was right is to be wrong again, as it
@@ -149,25 +164,14 @@ async fn a_fix_and_its_rollback_are_taken_back_by_what_they_are() {
     // The rollback has brought the replica back, and the master not, and is to be taken back.
     let mut spec = spec_of(&world);
     (spec.verb, spec.to, spec.undoes) = (crate::journal::Verb::Rollback, 0, Some(fix.id));
-    let run = world.journal.begin_run(&spec, 1).unwrap();
-    let name = MailboxName::parse("user.a").unwrap();
-    let mut listed = Listed::new(name, true);
-    listed.back = [Some(10), Some(10)];
-    world.journal.add(run, &[listed]).unwrap();
-    let mailbox = world.row("user.a").id;
-    let before = [Some(10), Some(10)];
-    world.submit(Change::Decide { mailbox, before }).await;
+    let mailbox = decide(&world, &spec, [Some(10), Some(10)]).await;
     world.submit(Change::Reverse { mailbox }).await;
     lock(&world.hosts[1])
         .mailboxes
         .get_mut("user.a")
         .unwrap()
         .wrong = vec![2];
-    let mut parts = world.parts();
-    parts.settings.rehash = None;
-    let recovered = recover(parts).await.unwrap();
-    assert_eq!((recovered.settled, recovered.in_doubt), (1, 0));
-    assert_eq!(wrong(&world, "user.a"), NONE);
+    settles_as_a_fix(&world).await;
 }
 
 #[tokio::test]
