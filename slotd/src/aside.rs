@@ -5,7 +5,9 @@
 //! nobody can wait for a thread that waits for him. Dropping the value takes work back that has not
 //! begun. It keeps no state on disk; a crash loses the work.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
 
 type Job<T> = Box<dyn FnOnce() -> T + Send>;
 
@@ -32,13 +34,9 @@ impl<T> std::fmt::Debug for Aside<T> {
 }
 
 impl<T> Shared<T> {
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Sets the state and gives the one before.
     fn swap(&self, state: State<T>) -> State<T> {
-        std::mem::replace(&mut self.lock(), state)
+        std::mem::replace(&mut self.state.lock(), state)
     }
 
     /// Does the work if nobody has begun it.
@@ -53,7 +51,7 @@ impl<T> Shared<T> {
             }
         }
         let job = {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             match std::mem::replace(&mut *state, State::Running) {
                 State::Waiting(job) => job,
                 other => {
@@ -85,13 +83,9 @@ impl<T: Send + 'static> Aside<T> {
     #[must_use]
     pub fn join(self) -> Option<T> {
         self.0.run();
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         while matches!(*state, State::Running) {
-            state = self
-                .0
-                .over
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            self.0.over.wait(&mut state);
         }
         match std::mem::replace(&mut *state, State::Gone) {
             State::Done(result) => Some(result),
@@ -102,7 +96,7 @@ impl<T: Send + 'static> Aside<T> {
 
 impl<T> Drop for Aside<T> {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         if matches!(*state, State::Waiting(_)) {
             *state = State::Gone;
         }

@@ -13,10 +13,10 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use indexfile::IoError;
 use indexfile::dir::{OpenError, limit, read_named};
+use parking_lot::Mutex;
 
 use crate::fs::rewrite;
 use crate::protocol::Code;
@@ -64,17 +64,13 @@ impl Coordinators {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A connection of this journal's coordinator; gives the others that left something behind, if
     /// any.
     ///
     /// # Errors
     /// [`Code::Busy`] while another one is here, or the state directory cannot be written.
     pub fn register(&self, journal: &str) -> Result<Option<String>, Refusal> {
-        let mut guard = self.lock();
+        let mut guard = self.state.lock();
         let state = &mut *guard;
         match &mut state.present {
             Some((other, _)) if other != journal => return Err(busy(other)),
@@ -102,7 +98,7 @@ impl Coordinators {
 
     /// One of its connections is closed.
     pub fn gone(&self, journal: &str) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if let Some((present, connections)) = &mut state.present
             && present == journal
         {
@@ -118,7 +114,7 @@ impl Coordinators {
     /// # Errors
     /// The state directory cannot be written; then it counts as before.
     pub fn leave(&self, journal: &str) -> Result<(), Refusal> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.left.remove(journal)
             && let Err(error) = self.keep(&state.left)
         {
@@ -133,7 +129,7 @@ impl Coordinators {
     /// # Errors
     /// [`Code::Busy`] while a coordinator is here.
     pub fn enter(&self) -> Result<(), Refusal> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if let Some((other, _)) = &state.present {
             return Err(busy(other));
         }
@@ -143,7 +139,7 @@ impl Coordinators {
 
     /// It holds nothing any more.
     pub fn exit(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.unnamed = state.unnamed.saturating_sub(1);
     }
 

@@ -32,7 +32,9 @@ mod armed {
     use std::cell::RefCell;
     use std::collections::HashMap;
     use std::io::{self, Write};
-    use std::sync::{Mutex, OnceLock, PoisonError};
+    use std::sync::OnceLock;
+
+    use parking_lot::Mutex;
     use std::time::Duration;
 
     use nix::errno::Errno;
@@ -131,12 +133,7 @@ mod armed {
         let local = LOCAL.with_borrow_mut(|table| table.as_mut().map(|t| t.hit(name)));
         let what = match local {
             Some(what) => what,
-            None => global().and_then(|table| {
-                table
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .hit(name)
-            }),
+            None => global().and_then(|table| table.lock().hit(name)),
         };
         match what {
             None => Ok(()),

@@ -23,15 +23,18 @@ mod table;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 pub use probe::mount_point_of;
 pub use table::{Mount, MountState, Table, TableError};
 
-use crate::fs::{FileId, Identity};
+use crate::fs::Identity;
 use crate::protocol::Code;
 use crate::refusal::Refusal;
 use prober::{Prober, Question};
+use table::Version;
 
 /// The mounts that this slotd knows.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ pub struct Mounts {
 struct Inner {
     table: Table,
     /// Which `mounts.json` was read: another one is read again.
-    read: Option<FileId>,
+    read: Option<Version>,
     /// The device of each root as it was when this process first used it.
     devices: HashMap<PathBuf, u64>,
     /// Roots whose mailboxes this process has noted.
@@ -102,7 +105,7 @@ impl Mounts {
     /// [`Code::Unmounted`] says so; other codes if it cannot be known.
     pub fn check(&self, root: &Path) -> Result<(), Refusal> {
         self.refresh()?;
-        let known = self.lock().known(root);
+        let known = self.inner.lock().known(root);
         let point = match known.state {
             Some(MountState::Ignore) => return Ok(()),
             Some(MountState::Offline) => {
@@ -136,16 +139,16 @@ impl Mounts {
         if known.first_sight && (seen.point.is_some() || !known.in_table) {
             // Others may have changed the table in the meantime.
             let (table, read) = Table::change(&self.file, |table| table.note(root, seen.point))?;
-            let mut inner = self.lock();
+            let mut inner = self.inner.lock();
             (inner.table, inner.read) = (table, read);
         }
-        self.lock().same_device(root, device)
+        self.inner.lock().same_device(root, device)
     }
 
     /// Whether the mailboxes below a root were noted by this process, and the table still says so.
     #[must_use]
     pub fn is_noted(&self, root: &Path) -> bool {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         inner.noted.contains(root) && inner.table.held.contains(root)
     }
 
@@ -155,7 +158,7 @@ impl Mounts {
     /// The table cannot be read or written.
     pub fn note_held(&self, root: &Path, is: Identity) -> Result<(), TableError> {
         let known = {
-            let inner = self.lock();
+            let inner = self.inner.lock();
             inner.table.held.contains(root) && inner.table.held_in.get(root) == Some(&is)
         };
         if !known {
@@ -163,23 +166,23 @@ impl Mounts {
                 table.held.insert(root.to_path_buf());
                 table.held_in.insert(root.to_path_buf(), is);
             })?;
-            let mut inner = self.lock();
+            let mut inner = self.inner.lock();
             (inner.table, inner.read) = (table, read);
         }
-        self.lock().noted.insert(root.to_path_buf());
+        self.inner.lock().noted.insert(root.to_path_buf());
         Ok(())
     }
 
     /// Whether there were mailboxes below a root at some time, as far as is known.
     #[must_use]
     pub fn has_held(&self, root: &Path) -> bool {
-        self.lock().table.held.contains(root)
+        self.inner.lock().table.held.contains(root)
     }
 
     /// Whether this directory is beyond doubt the one in which mailboxes were seen below a root.
     #[must_use]
     pub fn held_in(&self, root: &Path, is: &Identity) -> bool {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         let then = inner.table.held_in.get(root);
         then.is_some_and(|then| then.is_surely(is))
     }
@@ -187,26 +190,23 @@ impl Mounts {
     /// Whether the operator wants nothing looked at below a root.
     #[must_use]
     pub fn is_ignored(&self, root: &Path) -> bool {
-        self.lock().known(root).state == Some(MountState::Ignore)
+        self.inner.lock().known(root).state == Some(MountState::Ignore)
     }
 
     /// Reads the table again if it is another one.
     fn refresh(&self) -> Result<(), TableError> {
-        if Table::id(&self.file)? == self.lock().read {
+        let id = |read: &Option<Version>| read.as_ref().map(Version::id);
+        if Table::id(&self.file)? == id(&self.inner.lock().read) {
             return Ok(());
         }
         let (table, read) = Table::load(&self.file)?;
-        let mut inner = self.lock();
-        if inner.read != read {
+        let mut inner = self.inner.lock();
+        if id(&inner.read) != id(&read) {
             (inner.table, inner.read) = (table, read);
             inner.devices.clear();
             inner.noted.clear();
         }
         Ok(())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -340,7 +340,7 @@ mod tests {
         let released = Mutex::new(released);
         let look = move |question: &Question| {
             if question.root == Path::new("/hung") {
-                let _ = released.lock().unwrap().recv();
+                let _ = released.lock().recv();
             }
             probe::look(question)
         };

@@ -10,9 +10,11 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::unmounted;
 use crate::protocol::Code;
@@ -99,9 +101,13 @@ impl Prober {
     /// that thread's probe is overdue.
     fn send(&self, question: Question, answer: Sender<Answer>) -> Result<bool, Refusal> {
         let root = question.root.clone();
-        let mut threads = lock(&self.threads);
+        let mut threads = self.threads.lock();
         if let Some(thread) = threads.get(&root) {
-            if lock(&thread.begun).is_some_and(|begun| begun.elapsed() >= self.limit) {
+            if thread
+                .begun
+                .lock()
+                .is_some_and(|begun| begun.elapsed() >= self.limit)
+            {
                 return Ok(false);
             }
             if thread
@@ -142,9 +148,9 @@ fn serve(
     begun: &Mutex<Option<Instant>>,
 ) {
     while let Ok((question, answer)) = asked.recv() {
-        *lock(begun) = Some(Instant::now());
+        *begun.lock() = Some(Instant::now());
         let seen = look(&question);
-        *lock(begun) = None;
+        *begun.lock() = None;
         // Who asked may have stopped waiting.
         let _ = answer.send(seen);
     }
@@ -153,10 +159,6 @@ fn serve(
 fn failed(root: &Path, why: &dyn std::fmt::Display) -> Refusal {
     let text = format!("cannot look whether {} is mounted: {why}", root.display());
     Refusal::new(Code::Io, text)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -181,7 +183,7 @@ mod tests {
         let look = move |question: &Question| {
             if question.root == Path::new("/hung") {
                 counted.fetch_add(1, Ordering::Relaxed);
-                let _ = lock(&released).recv();
+                let _ = released.lock().recv();
             }
             Ok(Seen {
                 mounted: true,

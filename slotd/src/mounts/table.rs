@@ -75,24 +75,43 @@ pub enum TableError {
     },
 }
 
+/// Which file was read. It stays open, so that no later one gets its inode number.
+#[derive(Debug)]
+pub struct Version {
+    id: FileId,
+    _file: File,
+}
+
+impl Version {
+    fn of(file: File, path: &Path) -> Result<Version, TableError> {
+        let id = FileId::of(&file).io_context("stat", path)?;
+        Ok(Version { id, _file: file })
+    }
+
+    /// Its device and inode number.
+    #[must_use]
+    pub fn id(&self) -> FileId {
+        self.id
+    }
+}
+
 impl Table {
     /// Reads it, with what tells whether it was replaced since.
     ///
     /// # Errors
     /// It is there and cannot be read or understood.
-    pub fn load(path: &Path) -> Result<(Table, Option<FileId>), TableError> {
+    pub fn load(path: &Path) -> Result<(Table, Option<Version>), TableError> {
         let file = match open_named(path) {
             Ok(file) => file,
             Err(OpenError::Missing { .. }) => return Ok((Table::default(), None)),
             Err(error) => return Err(IoError::from(error).into()),
         };
-        let id = FileId::of(&file).io_context("stat", path)?;
         let text = read_bounded(&file, path, limit::STATE).map_err(IoError::from)?;
         let table = serde_json::from_slice(&text).map_err(|source| TableError::Damaged {
             path: path.to_path_buf(),
             source,
         })?;
-        Ok((table, Some(id)))
+        Ok((table, Some(Version::of(file, path)?)))
     }
 
     /// Which file lies there now.
@@ -114,7 +133,7 @@ impl Table {
     pub fn change(
         path: &Path,
         f: impl FnOnce(&mut Table),
-    ) -> Result<(Table, Option<FileId>), TableError> {
+    ) -> Result<(Table, Option<Version>), TableError> {
         let dir = path.parent().unwrap_or(Path::new("."));
         let guard_path = dir.join("mounts.lock");
         let guard = File::options()
@@ -139,8 +158,7 @@ impl Table {
             source,
         })?;
         let new = rewrite(path, |new| new.write_all(&text))?;
-        let id = FileId::of(&new).io_context("stat", path)?;
-        Ok((table, Some(id)))
+        Ok((table, Some(Version::of(new, path)?)))
     }
 
     /// Notes on which mount point a root lies.

@@ -1,10 +1,13 @@
 //! What OK replies mean: one type an answer, made by the server and read by the client.
 
+use std::fmt::{self, Display};
+use std::str::FromStr;
 use std::time::Duration;
 
 use indexfile::Guid;
 use indexfile::mailbox::MailboxName;
 
+use super::answer::{Value, answer, name, plain, unescaped};
 use super::{FieldError, Fields, Named};
 
 /// `HELLO` and `REGISTER`
@@ -45,31 +48,34 @@ pub enum Found {
     Nowhere,
 }
 
-/// `LOCK`, and a part of `STATUS`: what the mailbox is like.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MailboxFacts {
-    /// The internal name.
-    pub mailbox: MailboxName,
-    /// The partition it was found on.
-    pub partition: String,
-    /// From cyrus.header; empty if it has none.
-    pub uniqueid: String,
-    /// From the index header.
-    pub uidvalidity: u32,
-    /// Index version.
-    pub index: u32,
-    /// Version of cyrus.expunge, if there is one.
-    pub expunge: Option<u32>,
-    /// Records in cyrus.index.
-    pub exists: u32,
-    /// Records in cyrus.expunge.
-    pub expunged: u32,
-    /// Records of both with an old-style GUID; `LOCK` does not count them, `STATUS` does.
-    pub old: Option<u32>,
+answer! {
+    /// `LOCK`, and a part of `STATUS`: what the mailbox is like.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct MailboxFacts {
+        /// The internal name.
+        pub mailbox: MailboxName = "mailbox",
+        /// The partition it was found on.
+        pub partition: String = "partition",
+        /// From cyrus.header; empty if it has none.
+        pub uniqueid: String = "uniqueid",
+        /// From the index header.
+        pub uidvalidity: u32 = "uidvalidity",
+        /// Index version.
+        pub index: u32 = "index",
+        /// Version of cyrus.expunge, if there is one.
+        pub expunge: Option<u32> = "expunge" via or_none,
+        /// Records in cyrus.index.
+        pub exists: u32 = "exists",
+        /// Records in cyrus.expunge.
+        pub expunged: u32 = "expunged",
+        /// Records of both with an old-style GUID; `LOCK` does not count them, `STATUS` does.
+        pub old: Option<u32> = "old",
+    }
 }
 
 /// What happened to one file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::Display, strum::EnumString)]
+#[strum(serialize_all = "lowercase")]
 pub enum FileState {
     /// A new file is ready to be renamed.
     Staged,
@@ -78,74 +84,61 @@ pub enum FileState {
     /// There is no such file.
     None,
 }
+plain!(FileState);
 
-impl FileState {
-    fn as_str(self) -> &'static str {
-        match self {
-            FileState::Staged => "staged",
-            FileState::Unchanged => "unchanged",
-            FileState::None => "none",
-        }
-    }
-
-    fn from_fields(fields: &Fields, key: &'static str) -> Result<FileState, FieldError> {
-        let value = fields.text(key)?;
-        [FileState::Staged, FileState::Unchanged, FileState::None]
-            .into_iter()
-            .find(|s| s.as_str() == value)
-            .ok_or(FieldError::Malformed { key, value })
+answer! {
+    /// `UPGRADE`
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Upgraded {
+        /// What happened to cyrus.index.
+        pub index: FileState = "index",
+        /// What happened to cyrus.expunge.
+        pub expunge: FileState = "expunge",
+        /// The version of cyrus.index before.
+        pub from: u32 = "from",
+        /// And after.
+        pub to: u32 = "to",
+        /// Records of both files.
+        pub messages: u32 = "messages",
+        /// Of them, those whose GUID was not just carried over.
+        pub altered: u32 = "altered",
+        /// Of those, the ones that cyrus.sha1s knew.
+        pub cached: u32 = "cached",
+        /// And the ones that were hashed now.
+        pub hashed: u32 = "hashed",
+        /// Old-style GUIDs that upgrades replaced and that came back (downgrades, and `uuids=old`).
+        pub restored: u32 = "restored",
+        /// GUIDs that were no old-style ones and lost their last eight bytes (downgrades below version
+        /// 10).
+        pub cut: u32 = "cut" via or_default,
+        /// Whether a `PREPARE` before it was of use.
+        pub prepared: bool = "prepared",
+        /// Modification sequences that a version below 8 cannot hold.
+        pub lost_modseqs: u32 = "lost_modseqs",
+        /// SHA-1 over (UID as 4 bytes big-endian, GUID) of all records, in ascending order of UIDs.
+        /// With `rehash=report` as they would be with `rehash=fix`.
+        pub digest: Guid = "digest",
+        /// The group of a live file that its new one has not, as it is not slotd's to give and lets
+        /// nobody do anything that others may not; none if all keep theirs.
+        pub left_group: Option<u32> = "left_group",
+        /// With `rehash=`: what the comparison of all records with their messages found.
+        pub rehash: Option<Rehashed> = "wrong_list",
     }
 }
 
-/// `UPGRADE`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upgraded {
-    /// What happened to cyrus.index.
-    pub index: FileState,
-    /// What happened to cyrus.expunge.
-    pub expunge: FileState,
-    /// The version of cyrus.index before.
-    pub from: u32,
-    /// And after.
-    pub to: u32,
-    /// Records of both files.
-    pub messages: u32,
-    /// Of them, those whose GUID was not just carried over.
-    pub altered: u32,
-    /// Of those, the ones that cyrus.sha1s knew.
-    pub cached: u32,
-    /// And the ones that were hashed now.
-    pub hashed: u32,
-    /// Old-style GUIDs that upgrades replaced and that came back (downgrades, and `uuids=old`).
-    pub restored: u32,
-    /// GUIDs that were no old-style ones and lost their last eight bytes (downgrades below version
-    /// 10).
-    pub cut: u32,
-    /// Whether a `PREPARE` before it was of use.
-    pub prepared: bool,
-    /// Modification sequences that a version below 8 cannot hold.
-    pub lost_modseqs: u32,
-    /// The group of a live file that its new one has not, as it is not slotd's to give and lets
-    /// nobody do anything that others may not; none if all keep theirs.
-    pub left_group: Option<u32>,
-    /// SHA-1 over (UID as 4 bytes big-endian, GUID) of all records, in ascending order of UIDs.
-    /// With `rehash=report` as they would be with `rehash=fix`.
-    pub digest: Guid,
-    /// With `rehash=`: what the comparison of all records with their messages found.
-    pub rehash: Option<Rehashed>,
-}
-
-/// What `UPGRADE rehash=` found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rehashed {
-    /// Records whose GUID is no old-style one and not the SHA-1 of the message: right afterwards
-    /// with `rehash=fix`, as they were with `rehash=report`.
-    pub wrong: u32,
-    /// Expunged records whose message is gone: nobody can say what their GUID is of, so they keep
-    /// it.
-    pub gone: u32,
-    /// The first of the wrong ones, up to [`Rehashed::MAX`].
-    pub list: Vec<WrongGuid>,
+answer! {
+    /// What `UPGRADE rehash=` found.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct Rehashed {
+        /// Records whose GUID is no old-style one and not the SHA-1 of the message: right afterwards
+        /// with `rehash=fix`, as they were with `rehash=report`.
+        pub wrong: u32 = "wrong",
+        /// Expunged records whose message is gone: nobody can say what their GUID is of, so they keep
+        /// it.
+        pub gone: u32 = "gone",
+        /// The first of the wrong ones, up to [`Rehashed::MAX`].
+        pub list: Vec<WrongGuid> = "wrong_list" via unescaped,
+    }
 }
 
 /// A record whose GUID is not the SHA-1 of its message.
@@ -179,26 +172,30 @@ pub struct GuidPage {
     pub next: Option<u32>,
 }
 
-/// `COMMIT`, `RELEASE`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Committed {
-    /// How long the lock on cyrus.index has been held.
-    pub held: Duration,
-    /// How long `LOCK` waited for the locks.
-    pub waited: Duration,
+answer! {
+    /// `COMMIT`, `RELEASE`
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Committed {
+        /// How long the lock on cyrus.index has been held.
+        pub held: Duration = "held_us",
+        /// How long `LOCK` waited for the locks.
+        pub waited: Duration = "lock_us",
+    }
 }
 
-/// `PREPARE`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Prepared {
-    /// Whether there is anything staged; if not, the mailbox is as it should be already.
-    pub prepared: bool,
-    /// Records of both files.
-    pub messages: u32,
-    /// GUIDs taken from cyrus.sha1s.
-    pub cached: u32,
-    /// GUIDs computed now.
-    pub hashed: u32,
+answer! {
+    /// `PREPARE`
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Prepared {
+        /// Whether there is anything staged; if not, the mailbox is as it should be already.
+        pub prepared: bool = "prepared",
+        /// Records of both files.
+        pub messages: u32 = "messages",
+        /// GUIDs taken from cyrus.sha1s.
+        pub cached: u32 = "cached",
+        /// GUIDs computed now.
+        pub hashed: u32 = "hashed",
+    }
 }
 
 /// `SHA1S`
@@ -226,28 +223,12 @@ impl Greeting {
             .with("protocol", self.protocol)
             .with("host_id", &self.host_id)
             .with("state", state);
-        let fields = match self.capacity {
-            Some(capacity) => fields.with("capacity", capacity),
-            None => fields,
-        };
-        let fields = match self.served.as_str() {
-            "" => fields,
-            served => fields.with("served", served),
-        };
-        let fields = if self.stopped {
-            fields.with("stopped", 1)
-        } else {
-            fields
-        };
-        let fields = if self.rehash {
-            fields.with("rehash", 1)
-        } else {
-            fields
-        };
-        match &self.left {
-            Some(left) => fields.with("left", left),
-            None => fields,
-        }
+        let fields = self.capacity.add(fields, "capacity");
+        let served = Some(&self.served).filter(|served| !served.is_empty());
+        let fields = served.cloned().add(fields, "served");
+        let fields = self.stopped.then_some(true).add(fields, "stopped");
+        let fields = self.rehash.then_some(true).add(fields, "rehash");
+        self.left.add(fields, "left")
     }
 
     /// From the wire.
@@ -308,61 +289,14 @@ impl Found {
     }
 }
 
-/// Reads a mailbox name.
-pub(super) fn name(key: &'static str, bytes: &[u8]) -> Result<MailboxName, FieldError> {
-    MailboxName::from_bytes(bytes).map_err(|_| FieldError::Malformed {
-        key,
-        value: String::from_utf8_lossy(bytes).into_owned(),
-    })
-}
-
-fn micros(fields: &Fields, key: &'static str) -> Result<Duration, FieldError> {
-    fields.get(key).map(Duration::from_micros)
-}
-
-impl MailboxFacts {
-    /// For the wire.
-    #[must_use]
-    pub fn to_fields(&self) -> Fields {
-        let expunge = self
-            .expunge
-            .map_or_else(|| "none".to_owned(), |v| v.to_string());
-        let fields = Fields::new()
-            .with("mailbox", &self.mailbox)
-            .with("partition", &self.partition)
-            .with("uniqueid", &self.uniqueid)
-            .with("uidvalidity", self.uidvalidity)
-            .with("index", self.index)
-            .with("expunge", expunge)
-            .with("exists", self.exists)
-            .with("expunged", self.expunged);
-        match self.old {
-            Some(old) => fields.with("old", old),
-            None => fields,
-        }
+/// A part of another answer.
+impl Value for MailboxFacts {
+    fn add(&self, fields: Fields, _: &str) -> Fields {
+        fields.with_all(self.to_fields())
     }
 
-    /// From the wire.
-    ///
-    /// # Errors
-    /// A field is missing or malformed.
-    pub fn from_fields(fields: &Fields) -> Result<MailboxFacts, FieldError> {
-        let expunge = fields.text("expunge")?;
-        Ok(MailboxFacts {
-            mailbox: name("mailbox", &fields.bytes("mailbox")?)?,
-            partition: fields.text("partition")?,
-            uniqueid: fields.text("uniqueid")?,
-            uidvalidity: fields.get("uidvalidity")?,
-            index: fields.get("index")?,
-            expunge: if expunge == "none" {
-                None
-            } else {
-                Some(fields.get("expunge")?)
-            },
-            exists: fields.get("exists")?,
-            expunged: fields.get("expunged")?,
-            old: fields.get_optional("old")?,
-        })
+    fn read(fields: &Fields, _: &'static str) -> Result<MailboxFacts, FieldError> {
+        MailboxFacts::from_fields(fields)
     }
 }
 
@@ -372,100 +306,51 @@ impl Upgraded {
     pub fn is_staged(&self) -> bool {
         self.index == FileState::Staged || self.expunge == FileState::Staged
     }
-
-    /// For the wire.
-    #[must_use]
-    pub fn to_fields(&self) -> Fields {
-        Fields::new()
-            .with("index", self.index.as_str())
-            .with("expunge", self.expunge.as_str())
-            .with("from", self.from)
-            .with("to", self.to)
-            .with("messages", self.messages)
-            .with("altered", self.altered)
-            .with("cached", self.cached)
-            .with("hashed", self.hashed)
-            .with("restored", self.restored)
-            .with("cut", self.cut)
-            .with("prepared", u8::from(self.prepared))
-            .with("lost_modseqs", self.lost_modseqs)
-            .with("digest", self.digest)
-            .with_all(
-                self.left_group
-                    .map(|gid| Fields::new().with("left_group", gid)),
-            )
-            .with_all(self.rehash.as_ref().map(Rehashed::to_fields))
-    }
-
-    /// From the wire.
-    ///
-    /// # Errors
-    /// A field is missing or malformed.
-    pub fn from_fields(fields: &Fields) -> Result<Upgraded, FieldError> {
-        Ok(Upgraded {
-            index: FileState::from_fields(fields, "index")?,
-            expunge: FileState::from_fields(fields, "expunge")?,
-            from: fields.get("from")?,
-            to: fields.get("to")?,
-            messages: fields.get("messages")?,
-            altered: fields.get("altered")?,
-            cached: fields.get("cached")?,
-            hashed: fields.get("hashed")?,
-            restored: fields.get("restored")?,
-            cut: fields.get_optional("cut")?.unwrap_or(0),
-            prepared: fields.get::<u8>("prepared")? != 0,
-            lost_modseqs: fields.get("lost_modseqs")?,
-            left_group: fields.get_optional("left_group")?,
-            digest: fields.get("digest")?,
-            rehash: Rehashed::from_fields(fields)?,
-        })
-    }
 }
 
 impl Rehashed {
     /// The most wrong records that are listed: each is at most 10 + 1 + 40 + 1 + 40 + 1 bytes of a
     /// line.
     pub const MAX: usize = 500;
+}
 
-    fn to_fields(&self) -> Fields {
-        let items: Vec<String> = self
-            .list
-            .iter()
-            .map(|w| format!("{}:{}:{}", w.uid, w.has, w.is))
-            .collect();
-        Fields::new()
-            .with("wrong", self.wrong)
-            .with("gone", self.gone)
-            .with_word("wrong_list", items.join(","))
+/// A part of another answer.
+impl Value for Rehashed {
+    fn add(&self, fields: Fields, _: &str) -> Fields {
+        fields.with_all(self.to_fields())
     }
 
-    /// `None` if it was not asked for.
-    fn from_fields(fields: &Fields) -> Result<Option<Rehashed>, FieldError> {
-        let key = "wrong_list";
-        let Some(word) = fields.word(key) else {
-            return Ok(None);
-        };
-        let wrong = |item: &str| {
-            let mut parts = item.splitn(3, ':');
-            let uid = parts.next()?.parse().ok()?;
-            let has = parts.next()?.parse().ok()?;
-            let is = parts.next()?.parse().ok()?;
-            Some(WrongGuid { uid, has, is })
-        };
-        let list = word.split(',').filter(|item| !item.is_empty());
-        let list = list.map(|item| {
-            wrong(item).ok_or_else(|| FieldError::Malformed {
-                key,
-                value: item.to_owned(),
-            })
-        });
-        Ok(Some(Rehashed {
-            wrong: fields.get("wrong")?,
-            gone: fields.get("gone")?,
-            list: list.collect::<Result<_, _>>()?,
-        }))
+    fn read(fields: &Fields, _: &'static str) -> Result<Rehashed, FieldError> {
+        Rehashed::from_fields(fields)
     }
 }
+
+/// An item of a list: three values with colons between them.
+macro_rules! item {
+    ($name:ident, $one:ident, $two:ident, $three:ident) => {
+        impl Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}:{}:{}", self.$one, self.$two, self.$three)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ();
+
+            fn from_str(item: &str) -> Result<$name, ()> {
+                let mut parts = item.splitn(3, ':');
+                let mut next = || parts.next().ok_or(());
+                Ok($name {
+                    $one: next()?.parse().map_err(|_| ())?,
+                    $two: next()?.parse().map_err(|_| ())?,
+                    $three: next()?.parse().map_err(|_| ())?,
+                })
+            }
+        }
+    };
+}
+item!(WrongGuid, uid, has, is);
+item!(GuidEntry, uid, guid, size);
 
 impl GuidPage {
     /// The most entries that fit into one line with certainty: each is at most 10 + 1 + 40 + 1 +
@@ -475,15 +360,10 @@ impl GuidPage {
     /// For the wire.
     #[must_use]
     pub fn to_fields(&self) -> Fields {
-        let items: Vec<String> = self
-            .entries
-            .iter()
-            .map(|e| format!("{}:{}:{}", e.uid, e.guid, e.size))
-            .collect();
-        Fields::new()
-            .with("count", items.len())
-            .with("next", self.next.unwrap_or(0))
-            .with_word("list", items.join(","))
+        let fields = Fields::new()
+            .with("count", self.entries.len())
+            .with("next", self.next.unwrap_or(0));
+        unescaped::add(&self.entries, fields, "list")
     }
 
     /// From the wire.
@@ -491,75 +371,10 @@ impl GuidPage {
     /// # Errors
     /// A field is missing or malformed.
     pub fn from_fields(fields: &Fields) -> Result<GuidPage, FieldError> {
-        let key = "list";
-        let word = fields.word(key).ok_or(FieldError::Missing { key })?;
-        let entry = |item: &str| {
-            let mut parts = item.splitn(3, ':');
-            let uid = parts.next()?.parse().ok()?;
-            let guid = parts.next()?.parse().ok()?;
-            let size = parts.next()?.parse().ok()?;
-            Some(GuidEntry { uid, guid, size })
-        };
-        let entries = word
-            .split(',')
-            .filter(|item| !item.is_empty())
-            .map(|item| {
-                entry(item).ok_or_else(|| FieldError::Malformed {
-                    key,
-                    value: item.to_owned(),
-                })
-            })
-            .collect::<Result<_, _>>()?;
         let next = fields.get("next")?;
         Ok(GuidPage {
-            entries,
+            entries: unescaped::read(fields, "list")?,
             next: (next > 0).then_some(next),
-        })
-    }
-}
-
-impl Committed {
-    /// For the wire.
-    #[must_use]
-    pub fn to_fields(&self) -> Fields {
-        Fields::new()
-            .with("held_us", self.held.as_micros())
-            .with("lock_us", self.waited.as_micros())
-    }
-
-    /// From the wire.
-    ///
-    /// # Errors
-    /// A field is missing or malformed.
-    pub fn from_fields(fields: &Fields) -> Result<Committed, FieldError> {
-        Ok(Committed {
-            held: micros(fields, "held_us")?,
-            waited: micros(fields, "lock_us")?,
-        })
-    }
-}
-
-impl Prepared {
-    /// For the wire.
-    #[must_use]
-    pub fn to_fields(&self) -> Fields {
-        Fields::new()
-            .with("prepared", u8::from(self.prepared))
-            .with("messages", self.messages)
-            .with("cached", self.cached)
-            .with("hashed", self.hashed)
-    }
-
-    /// From the wire.
-    ///
-    /// # Errors
-    /// A field is missing or malformed.
-    pub fn from_fields(fields: &Fields) -> Result<Prepared, FieldError> {
-        Ok(Prepared {
-            prepared: fields.get::<u8>("prepared")? != 0,
-            messages: fields.get("messages")?,
-            cached: fields.get("cached")?,
-            hashed: fields.get("hashed")?,
         })
     }
 }

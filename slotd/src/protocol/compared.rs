@@ -3,10 +3,12 @@
 
 use indexfile::Guid;
 
+use super::answer::{Value, answer, plain};
 use super::{FieldError, Fields};
 
 /// `CONFIRM`: how a transaction stands that is not over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::Display, strum::EnumString)]
+#[strum(serialize_all = "lowercase")]
 pub enum Standing {
     /// Locked; `UPGRADE` was not asked for yet.
     Locked,
@@ -19,63 +21,16 @@ pub enum Standing {
     /// Committed, and the locks are kept.
     Held,
 }
+plain!(Standing);
 
-impl Standing {
-    const ALL: [Standing; 5] = [
-        Standing::Locked,
-        Standing::Refused,
-        Standing::Staged,
-        Standing::Unchanged,
-        Standing::Held,
-    ];
-
-    /// The word on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Standing::Locked => "locked",
-            Standing::Refused => "refused",
-            Standing::Staged => "staged",
-            Standing::Unchanged => "unchanged",
-            Standing::Held => "held",
-        }
-    }
-}
-
-/// `CONFIRM`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Confirmed {
-    /// How it stands.
-    pub state: Standing,
-    /// As `UPGRADE` answered it; absent before that.
-    pub digest: Option<Guid>,
-}
-
-impl Confirmed {
-    /// For the wire.
-    #[must_use]
-    pub fn to_fields(&self) -> Fields {
-        let fields = Fields::new().with("state", self.state.as_str());
-        match self.digest {
-            Some(digest) => fields.with("digest", digest),
-            None => fields,
-        }
-    }
-
-    /// From the wire.
-    ///
-    /// # Errors
-    /// A field is missing or malformed.
-    pub fn from_fields(fields: &Fields) -> Result<Confirmed, FieldError> {
-        let word = fields.text("state")?;
-        let known = Standing::ALL.into_iter().find(|s| s.as_str() == word);
-        Ok(Confirmed {
-            state: known.ok_or(FieldError::Malformed {
-                key: "state",
-                value: word,
-            })?,
-            digest: fields.get("digest").ok(),
-        })
+answer! {
+    /// `CONFIRM`
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Confirmed {
+        /// How it stands.
+        pub state: Standing = "state",
+        /// As `UPGRADE` answered it; absent before that.
+        pub digest: Option<Guid> = "digest",
     }
 }
 

@@ -56,8 +56,8 @@ impl Fields {
 
     /// Adds all of other fields.
     #[must_use]
-    pub fn with_all(mut self, more: Option<Fields>) -> Fields {
-        self.words.extend(more.into_iter().flat_map(|f| f.words));
+    pub fn with_all(mut self, more: Fields) -> Fields {
+        self.words.extend(more.words);
         self
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use indexfile::mailbox::MailboxName;
 
-use super::answers::name;
+use super::answer::name;
 use super::{FieldError, Fields, Named, escape, unescape};
 
 /// `LIST`
@@ -76,7 +76,19 @@ pub struct Odd {
 }
 
 /// Why a directory is not listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    strum::EnumString,
+    strum::IntoStaticStr,
+)]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum OddKind {
     /// A symbolic link to a directory: what is behind it is not looked at.
@@ -96,28 +108,10 @@ pub enum OddKind {
 }
 
 impl OddKind {
-    const ALL: [OddKind; 7] = [
-        OddKind::Symlink,
-        OddKind::NoIndex,
-        OddKind::NoHeader,
-        OddKind::Name,
-        OddKind::Remains,
-        OddKind::Unreadable,
-        OddKind::LostAndFound,
-    ];
-
     /// The word on the wire.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            OddKind::Symlink => "symlink",
-            OddKind::NoIndex => "no_index",
-            OddKind::NoHeader => "no_header",
-            OddKind::Name => "name",
-            OddKind::Remains => "remains",
-            OddKind::Unreadable => "unreadable",
-            OddKind::LostAndFound => "lost_and_found",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     const fn sentence(self) -> &'static str {
@@ -172,8 +166,7 @@ impl Odd {
         };
         let (kind, path) = word.split_once(':').ok_or_else(malformed)?;
         let path = unescape(path).map_err(|source| FieldError::Escape { key, source })?;
-        let kind = OddKind::ALL.into_iter().find(|k| k.as_str() == kind);
-        Ok(kind.map(|kind| Odd {
+        Ok(kind.parse().ok().map(|kind| Odd {
             kind,
             path: Path::new(OsStr::from_bytes(&path)).to_owned(),
         }))

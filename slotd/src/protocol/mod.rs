@@ -7,6 +7,7 @@
 //!
 //! Nothing is kept here, so a crash leaves nothing.
 
+mod answer;
 mod answers;
 mod args;
 mod audit;

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use super::answer::answer;
 use super::{Code, FieldError, Fields};
 
 /// One root of one partition.
@@ -19,19 +20,21 @@ pub struct RootFacts {
     pub trouble: Option<Code>,
 }
 
-/// `PREFLIGHT`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HostFacts {
-    /// The version of the server.
-    pub version: String,
-    /// The limit on its open files.
-    pub nofile: u64,
-    /// It may give a file to any owner.
-    pub chown: bool,
-    /// The roots of all partitions.
-    pub roots: Vec<RootFacts>,
-    /// Another process that has a file of a partition open, in words.
-    pub open: Option<String>,
+answer! {
+    /// `PREFLIGHT`
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct HostFacts {
+        /// The version of the server.
+        pub version: String = "slotd",
+        /// The limit on its open files.
+        pub nofile: u64 = "nofile",
+        /// It may give a file to any owner.
+        pub chown: bool = "chown",
+        /// The roots of all partitions.
+        pub roots: Vec<RootFacts> = "roots",
+        /// Another process that has a file of a partition open, in words.
+        pub open: Option<String> = "open",
+    }
 }
 
 /// As an item of the list: `DEVICE:FREE:WRITTEN:CODE|OK:PATH`, where WRITTEN is 1 or 0.
@@ -66,47 +69,6 @@ impl FromStr for RootFacts {
             written,
             trouble,
             path: next()?.to_owned(),
-        })
-    }
-}
-
-impl HostFacts {
-    /// For the wire.
-    #[must_use]
-    pub fn to_fields(&self) -> Fields {
-        let fields = Fields::new()
-            .with("slotd", &self.version)
-            .with("nofile", self.nofile)
-            .with("chown", u8::from(self.chown))
-            .with_list("roots", &self.roots);
-        match &self.open {
-            Some(open) => fields.with("open", open),
-            None => fields,
-        }
-    }
-
-    /// From the wire.
-    ///
-    /// # Errors
-    /// A field is missing or malformed.
-    pub fn from_fields(fields: &Fields) -> Result<HostFacts, FieldError> {
-        let root = |item: &Vec<u8>| {
-            let text = String::from_utf8_lossy(item).into_owned();
-            text.parse().map_err(|()| FieldError::Malformed {
-                key: "roots",
-                value: text.clone(),
-            })
-        };
-        Ok(HostFacts {
-            version: fields.text("slotd")?,
-            nofile: fields.get("nofile")?,
-            chown: fields.get::<u8>("chown")? != 0,
-            roots: fields
-                .list("roots")?
-                .iter()
-                .map(root)
-                .collect::<Result<_, _>>()?,
-            open: fields.get_optional("open")?,
         })
     }
 }

@@ -1,11 +1,25 @@
 //! Replies: `OK key=value ...`, `NO [CODE] text`, `BAD text`.
 
-use std::fmt::{self, Display};
+use std::fmt::Display;
 
 use super::{Fields, MAX_LINE, trim_line_end};
 
 /// Why a command was refused. Each code says who can do something about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    strum::Display,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::EnumIter,
+)]
+#[strum(serialize_all = "UPPERCASE")]
 #[non_exhaustive]
 pub enum Code {
     /// There is no such mailbox here, or its name cannot be one.
@@ -54,47 +68,17 @@ pub enum Code {
     Unknown,
 }
 
-/// Every code that a server sends, with its word on the wire.
-const CODES: [(Code, &str); 20] = [
-    (Code::NoMailbox, "NOMAILBOX"),
-    (Code::Elsewhere, "ELSEWHERE"),
-    (Code::TwoPlaces, "TWOPLACES"),
-    (Code::Locked, "LOCKED"),
-    (Code::Unmounted, "UNMOUNTED"),
-    (Code::Incomplete, "INCOMPLETE"),
-    (Code::Damaged, "DAMAGED"),
-    (Code::NoMessage, "NOMESSAGE"),
-    (Code::Differs, "DIFFERS"),
-    (Code::NoSpace, "NOSPACE"),
-    (Code::Io, "IO"),
-    (Code::State, "STATE"),
-    (Code::Denied, "DENIED"),
-    (Code::Draining, "DRAINING"),
-    (Code::Full, "FULL"),
-    (Code::TooLate, "TOOLATE"),
-    (Code::Expired, "EXPIRED"),
-    (Code::Unsupported, "UNSUPPORTED"),
-    (Code::Served, "SERVED"),
-    (Code::Busy, "BUSY"),
-];
-
 impl Code {
     /// The word on the wire, in upper case.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        CODES
-            .iter()
-            .find(|(code, _)| *code == self)
-            .map_or("UNKNOWN", |(_, word)| word)
+        self.into()
     }
 
     /// The code of a word; [`Code::Unknown`] for one that a newer server may have.
     #[must_use]
     pub fn from_word(word: &str) -> Code {
-        CODES
-            .iter()
-            .find(|(_, w)| *w == word)
-            .map_or(Code::Unknown, |(code, _)| *code)
+        word.parse().unwrap_or(Code::Unknown)
     }
 
     /// Whether trying the same again later can work without anybody repairing anything.
@@ -111,12 +95,6 @@ impl Code {
                 | Code::NoSpace
                 | Code::Busy
         )
-    }
-}
-
-impl Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 
@@ -218,9 +196,11 @@ fn one_line(text: &str) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use strum::IntoEnumIterator as _;
 
     fn codes() -> impl Strategy<Value = Code> {
-        proptest::sample::select(CODES.iter().map(|(c, _)| *c).collect::<Vec<_>>())
+        let known = Code::iter().filter(|code| *code != Code::Unknown);
+        proptest::sample::select(known.collect::<Vec<_>>())
     }
 
     fn replies() -> impl Strategy<Value = Reply> {

@@ -65,7 +65,8 @@ pub enum Repair {
 
 /// Whether the GUIDs that records have are compared with their messages, and what becomes of those
 /// that are wrong. Without it a GUID that is not old-style is believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Rehash {
     /// They are told, and nothing at all is written.
     Report,
@@ -76,19 +77,14 @@ pub enum Rehash {
 impl Rehash {
     /// As it stands on the wire and on the command line.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Rehash::Report => "report",
-            Rehash::Fix => "fix",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// The one with this word.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Rehash> {
-        [Rehash::Report, Rehash::Fix]
-            .into_iter()
-            .find(|r| r.as_str() == word)
+        word.parse().ok()
     }
 }
 

@@ -19,12 +19,12 @@ mod stopped;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indexfile::IoError;
 use indexfile::dir::{OpenError, limit, read_named};
 use indexfile::mailbox::ImapdConf;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 pub use stopped::{Holder, Scan};
@@ -221,18 +221,14 @@ impl Watch {
                 scanned: None,
             }),
         };
-        watch.keep(&watch.lock())?;
+        watch.keep(&watch.state.lock())?;
         Ok(watch)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who serves it, as far as is known by now.
     #[must_use]
     pub fn served(&self) -> Served {
-        judge(&self.lock().evidence)
+        judge(&self.state.lock().evidence)
     }
 
     /// Whether the operator says that no server runs.
@@ -244,7 +240,7 @@ impl Watch {
     /// Why it is not taken for one of 2.3, in words; empty if it is.
     #[must_use]
     pub fn reasons(&self) -> String {
-        reasons(&self.lock().evidence)
+        reasons(&self.state.lock().evidence)
     }
 
     /// Looks once whether the server that is said to be stopped is; gives what could not be looked
@@ -271,7 +267,7 @@ impl Watch {
         if let Some(evidence) = mailbox::look(place) {
             self.note(evidence);
         }
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let served = judge(&state.evidence);
         if served == Served::Cyrus23 && !self.stopped {
             return Ok(());
@@ -303,7 +299,7 @@ impl Watch {
 
     /// Notes what was met in a mailbox. A proof is written down.
     pub fn note(&self, evidence: Evidence) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let known = state.evidence.iter().any(Evidence::is_proof);
         if known || state.evidence.contains(&evidence) {
             return;

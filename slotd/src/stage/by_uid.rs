@@ -4,9 +4,8 @@
 //! is in no order, 8 bytes a record. Who asks in ascending order has each block read once. Only
 //! reads.
 
-use std::sync::{Mutex, PoisonError};
-
 use indexfile::{FileKind, IndexFile, ReadError};
+use parking_lot::Mutex;
 
 use super::old_uuid::OldUuid;
 
@@ -78,7 +77,7 @@ impl ByUid {
             return Ok(record.and_then(|record| OldUuid::of(&record)));
         }
         // A block whose reading panicked is empty.
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         if last.first != at || last.had.is_empty() {
             last.had.clear();
             let mut buffer = Vec::new();
