@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::process::{Ended, Guard};
-use crate::store::{Dirs, Host, copy_tree};
+use stores::genuine::copy_tree;
+use stores::{Dirs, Host};
 
 const BIN: &str = "/usr/lib/cyrus/bin";
 
@@ -153,7 +154,7 @@ fn list_entry(name: &str, dirs: &Dirs) -> String {
         String::from_utf8_lossy(line.split(|b| *b == b'\t').nth(1).unwrap()).into_owned();
     let index = fs::read(dirs.meta.join("cyrus.index")).unwrap();
     let entry = serde_json::json!({
-        "name": name, "mtime": "1", "uidvalidity": crate::witness::word(&index, 44).to_string(),
+        "name": name, "mtime": "1", "uidvalidity": stores::judge::image::word(&index, 44).to_string(),
         "createdmodseq": "1", "foldermodseq": "1", "mbtype": "el", "partition": "default",
         "acl": {"anyone": "lrs"}, "uniqueid": uniqueid, "name_history": [],
     });

@@ -4,13 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use controller::demo::store::{StoreSpec, Variety};
-use indexfile::mailbox::ImapdConf;
+use stores::{Layout, StoreSpec, Variety};
 
-use crate::invariants::{Before, Report, When, alike};
 use crate::process::{Ended, Guard, Slotd};
-use crate::store::{Host, copy_host, unpack_239};
 use crate::watch::Watch;
+use stores::Host;
+use stores::genuine::{copy_host, unpack_239};
+use stores::judge::{Before, Report, When, alike};
 
 /// The program `t-NAME` that was built together with this test.
 ///
@@ -73,7 +73,7 @@ impl Fleet {
     #[must_use]
     pub fn of_in(parent: &Path, prepare: impl FnOnce(&Host)) -> Self {
         let dir = tempfile::tempdir_in(parent).unwrap();
-        let master = unpack_239(&dir.path().join("master"));
+        let master = unpack_239(&dir.path().join("master")).unwrap();
         prepare(&master);
         Self::with_copy(dir, master)
     }
@@ -85,7 +85,7 @@ impl Fleet {
     #[must_use]
     pub fn copies_of(template: &Host, parent: &Path) -> Self {
         let dir = tempfile::tempdir_in(parent).unwrap();
-        let master = copy_host(template, &dir.path().join("master"));
+        let master = copy_host(template, &dir.path().join("master")).unwrap();
         Self::with_copy(dir, master)
     }
 
@@ -96,27 +96,17 @@ impl Fleet {
     #[must_use]
     pub fn plain(mailboxes: usize, messages: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let hosts = ["master", "replica"].map(|name| {
-            let root = dir.path().join(name);
-            fs::create_dir_all(root.join("conf")).unwrap();
-            let conf = root.join("imapd.conf");
-            let text = format!(
-                "configdirectory: {0}/conf\npartition-default: {0}/spool\nhashimapspool: yes\n",
-                root.display()
-            );
-            fs::write(&conf, text).unwrap();
-            Host::from_conf(&conf).unwrap()
-        });
-        let confs = hosts.each_ref().map(|h| ImapdConf::load(&h.conf).unwrap());
+        let hosts = ["master", "replica"]
+            .map(|name| Host::lay_out(&dir.path().join(name), Layout::HASHED).unwrap());
         let spec = StoreSpec::new(mailboxes, messages).variety(Variety::Plain);
-        let built = spec.build(&confs.each_ref(), "default").unwrap();
+        let built = spec.build(&hosts.each_ref()).unwrap();
         assert_eq!(built.mailboxes, mailboxes as u64);
         let [master, replica] = hosts;
         Self::between(dir, master, replica)
     }
 
     fn with_copy(dir: tempfile::TempDir, master: Host) -> Self {
-        let replica = copy_host(&master, &dir.path().join("replica"));
+        let replica = copy_host(&master, &dir.path().join("replica")).unwrap();
         Self::between(dir, master, replica)
     }
 

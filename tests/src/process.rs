@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::store::Host;
+use stores::Host;
 
 /// How long any one program may take in a test before it counts as stuck.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -247,7 +247,7 @@ impl Slotd {
             .arg("serve")
             .arg("--imapd-conf")
             .arg(&host.conf);
-        command.arg("--state").arg(host.state_dir());
+        command.arg("--state").arg(host.state_dir().unwrap());
         command
             .arg("--listen")
             .arg(format!("unix:{}", socket.display()))
@@ -331,10 +331,13 @@ impl Slotd {
 #[must_use]
 pub fn socket_path(host: &Host) -> PathBuf {
     // A socket path may have 108 bytes; a store may lie deeper than that.
-    let name = format!("reguid-{}.sock", crate::witness::hex(&short_id(&host.root)));
+    let name = format!(
+        "reguid-{}.sock",
+        stores::judge::image::hex(&short_id(&host.root))
+    );
     std::env::temp_dir().join(name)
 }
 
 fn short_id(path: &Path) -> Vec<u8> {
-    crate::witness::sha1_of(path.as_os_str().as_encoded_bytes())[..8].to_vec()
+    stores::judge::image::sha1_of(path.as_os_str().as_encoded_bytes())[..8].to_vec()
 }

@@ -8,10 +8,11 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::fleet::{Fleet, program};
-use crate::invariants::{State, When};
 use crate::process::{Ended, Guard, Slotd};
 use crate::proxy::{Cut, Proxy};
-use crate::store::{Host, unpack_239};
+use stores::Host;
+use stores::genuine::{copy_mailboxes, unpack_239};
+use stores::judge::{State, When};
 
 /// The mailboxes that stay in the small store.
 pub const MAILBOXES: [&str; 2] = ["user.alice.condstore", "user.bob"];
@@ -22,19 +23,8 @@ pub const MAILBOXES: [&str; 2] = ["user.alice.condstore", "user.bob"];
 /// If it cannot be made.
 #[must_use]
 pub fn template(dir: &Path) -> Host {
-    let host = unpack_239(&dir.join("template"));
-    for (name, dirs) in host.mailboxes().unwrap() {
-        if !MAILBOXES.contains(&&*name) {
-            for dir in [&dirs.meta, &dirs.data] {
-                for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
-                    if !entry.file_type().unwrap().is_dir() {
-                        std::fs::remove_file(entry.path()).unwrap();
-                    }
-                }
-            }
-        }
-    }
-    host
+    let all = unpack_239(&dir.join("all")).unwrap();
+    copy_mailboxes(&all, &dir.join("template"), &MAILBOXES).unwrap()
 }
 
 /// What is done to a run.

@@ -14,9 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::invariants::skewed;
-use crate::store::{Dirs, Host};
-use crate::witness::word;
+use stores::judge::image::word;
+use stores::judge::skewed;
+use stores::{Dirs, Host};
 
 /// How many mailboxes of a host are watched, so that each is seen often.
 const MOST: usize = 40;

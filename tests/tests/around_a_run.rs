@@ -3,11 +3,11 @@
 
 use std::fs;
 
+use stores::Host;
+use stores::judge::snapshot;
 use tests::damage;
 use tests::fleet::Fleet;
 use tests::process::Guard;
-use tests::snapshot;
-use tests::store::Host;
 
 /// Everything below the data and meta roots of a host.
 fn mail(host: &Host) -> [snapshot::Tree; 2] {

@@ -4,15 +4,16 @@
 use std::fs;
 use std::path::Path;
 
+use stores::Dirs;
+use stores::genuine::unpack_239;
 use tests::damage;
 use tests::fleet::program;
 use tests::process::run;
-use tests::store::{Dirs, unpack_239};
 
 /// Spoils one file of a mailbox and demands that `dump` and `convert` refuse it.
 fn refused(file: &str, spoil: impl FnOnce(&Path), about: &str) {
     let dir = tempfile::tempdir().unwrap();
-    let dirs: Dirs = unpack_239(dir.path()).dirs("user.alice.expunged");
+    let dirs: Dirs = unpack_239(dir.path()).unwrap().dirs("user.alice.expunged");
     let path = dirs.meta.join(file);
     spoil(&path);
     let (path, out) = (path.to_str().unwrap(), dirs.meta.join("converted"));
@@ -60,7 +61,7 @@ fn minor_version_9_with_records_of_88_bytes() {
 #[test]
 fn index_at_version_10_beside_expunge_at_version_9_is_a_finding_of_check() {
     let dir = tempfile::tempdir().unwrap();
-    let dirs = unpack_239(dir.path()).dirs("user.alice.expunged");
+    let dirs = unpack_239(dir.path()).unwrap().dirs("user.alice.expunged");
     let meta = dirs.meta.to_str().unwrap();
     let sound = run(&program("indexfile"), ["check", meta]).expect_code(0);
     damage::make_v10(&dirs.meta.join("cyrus.index"));
@@ -74,7 +75,7 @@ fn index_at_version_10_beside_expunge_at_version_9_is_a_finding_of_check() {
 #[test]
 fn a_message_file_that_is_missing() {
     let dir = tempfile::tempdir().unwrap();
-    let dirs = unpack_239(dir.path()).dirs("user.alice.expunged");
+    let dirs = unpack_239(dir.path()).unwrap().dirs("user.alice.expunged");
     fs::remove_file(dirs.data.join("2.")).unwrap();
     let (index, out) = (dirs.meta.join("cyrus.index"), dirs.meta.join("out"));
     let args = [
@@ -93,7 +94,7 @@ fn a_message_file_that_is_missing() {
 #[test]
 fn an_output_that_is_there_already_is_not_overwritten() {
     let dir = tempfile::tempdir().unwrap();
-    let dirs = unpack_239(dir.path()).dirs("user.alice.expunged");
+    let dirs = unpack_239(dir.path()).unwrap().dirs("user.alice.expunged");
     let (index, out) = (dirs.meta.join("cyrus.index"), dirs.meta.join("out"));
     fs::write(&out, "mine").unwrap();
     let args = [

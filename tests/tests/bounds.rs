@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use stores::genuine::unpack_239;
+use stores::judge::locks;
+use stores::judge::{Before, State, When};
 use tests::fleet::{Fleet, program};
-use tests::invariants::{Before, State, When};
-use tests::locks;
 use tests::process::{Guard, Slotd};
-use tests::store::unpack_239;
 use tests::wire::Wire;
 
 const MAILBOX: &str = "user.alice.expunged";
@@ -49,7 +49,7 @@ impl Drop for Holder {
 #[test]
 fn a_lock_that_cyrus_holds_is_refused_in_the_end_and_its_holder_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let host = unpack_239(dir.path());
+    let host = unpack_239(dir.path()).unwrap();
     let slotd = Slotd::start(&program("slotd"), &host, &[]);
     let mut wire = Wire::connect(&slotd.addr).unwrap();
     for file in ["cyrus.header", "cyrus.index", "cyrus.expunge"] {
@@ -131,7 +131,7 @@ fn the_first_signal_waits_for_what_is_under_way_and_the_second_rolls_it_back() {
 #[test]
 fn a_controller_that_stalls_loses_its_locks_and_is_told_so() {
     let dir = tempfile::tempdir().unwrap();
-    let host = unpack_239(dir.path());
+    let host = unpack_239(dir.path()).unwrap();
     let before = Before::remember(&host).unwrap();
     let slotd = Slotd::start(&program("slotd"), &host, &["--max-lock", "1"]);
     let mut wire = Wire::connect(&slotd.addr).unwrap();

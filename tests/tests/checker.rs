@@ -1,15 +1,18 @@
 //! The checker of invariants finds what it is there to find: each fault planted, one by one.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use stores::genuine::{split_layout, unpack_239};
+use stores::judge::image::sha1_of;
+use stores::judge::locks;
+use stores::judge::{Before, Report, State, When, alike, differing};
+use stores::{Dirs, Host, Layout, StoreSpec};
 use tests::damage;
-use tests::invariants::{Before, Report, State, When, alike};
-use tests::locks;
-use tests::store::{Dirs, Host, split_layout, unpack_239};
+use tests::fleet::Fleet;
 use tests::watch::Watch;
-use tests::witness::sha1_of;
 
 /// Converts both files of a mailbox as a right migration does: complete files renamed over the
 /// old, the old ones kept as `.OLD` links.
@@ -59,7 +62,7 @@ const VICTIM: &str = "user.alice.expunged";
 /// A store in which every mailbox was migrated right, then `fault` was done to one.
 fn after(fault: impl FnOnce(&Dirs)) -> Report {
     let dir = tempfile::tempdir().unwrap();
-    let host = unpack_239(dir.path());
+    let host = unpack_239(dir.path()).unwrap();
     let before = Before::remember(&host).unwrap();
     for dirs in host.mailboxes().unwrap().values() {
         migrate(dirs);
@@ -88,11 +91,13 @@ fn a_right_migration_is_clean_and_all_new_and_an_untouched_store_all_old() {
     assert_eq!(report.guids.values().map(Vec::len).sum::<usize>(), 376 + 19);
 
     let dir = tempfile::tempdir().unwrap();
-    let host: Host = unpack_239(dir.path());
+    let host: Host = unpack_239(dir.path()).unwrap();
     let untouched = Before::remember(&host).unwrap().check(When::Settled);
     untouched.assert_clean();
-    assert_eq!(untouched.count(State::Old), 18);
+    assert_eq!((untouched.count(State::Old), untouched.proven), (18, 0));
     assert_eq!(alike(&report, &untouched).len(), 18 + 376 + 19);
+    assert_eq!(differing(&report, &untouched).len(), 16, "two are empty");
+    assert!(differing(&report, &report).is_empty());
 }
 
 #[test]
@@ -139,8 +144,8 @@ const LAYOUTS: [&str; 4] = ["header index cache expunge", "index", "expunge", "h
 fn an_index_newer_than_its_expunge_file_is_found_wherever_either_lies() {
     for on_meta in LAYOUTS {
         let dir = tempfile::tempdir().unwrap();
-        let flat = unpack_239(&dir.path().join("flat"));
-        let host = split_layout(&flat, &dir.path().join("host"), on_meta);
+        let flat = unpack_239(&dir.path().join("flat")).unwrap();
+        let host = split_layout(&flat, &dir.path().join("host"), on_meta).unwrap();
         let before = Before::remember(&host).unwrap();
         let dirs = host.dirs(VICTIM);
         migrate(&dirs);
@@ -161,8 +166,8 @@ fn an_index_newer_than_its_expunge_file_is_found_wherever_either_lies() {
 fn an_index_that_is_newer_for_a_moment_only_is_seen_by_the_watch() {
     for on_meta in LAYOUTS {
         let dir = tempfile::tempdir().unwrap();
-        let flat = unpack_239(&dir.path().join("flat"));
-        let host = split_layout(&flat, &dir.path().join("host"), on_meta);
+        let flat = unpack_239(&dir.path().join("flat")).unwrap();
+        let host = split_layout(&flat, &dir.path().join("host"), on_meta).unwrap();
         let dirs = host.dirs(VICTIM);
         let right = Watch::over(&[&host]);
         for _ in 0..200 {
@@ -233,6 +238,58 @@ fn a_lock_left_behind_is_found() {
     let report = after(|d| held = locks::take_ofd(&d.meta.join("cyrus.index")).unwrap());
     assert!(held.is_some());
     assert_found(&report, "cyrus.index is locked");
+}
+
+/// Every version and oddity that the demo's store has, converted by the real programs.
+#[test]
+fn a_run_of_every_version_is_right_and_a_byte_of_any_file_that_is_not_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let layouts = [
+        ("master", Layout::HASHED),
+        ("replica", Layout::METAPARTITION),
+    ];
+    let [master, replica] = layouts.map(|(n, l)| Host::lay_out(&dir.path().join(n), l).unwrap());
+    let built = StoreSpec::new(32, 4).build(&[&master, &replica]).unwrap();
+    let mut fleet = Fleet::between(dir, master.clone(), replica);
+    let before = fleet.check(When::Upgraded);
+    let unfinished = |line: &&String| line.contains("is still at version");
+    assert_eq!(before[0].violations.iter().filter(unfinished).count(), 37);
+    fleet.start();
+    let _ = fleet.controller("upgrade", &[]).expect_code(0);
+    for report in fleet.check(When::Upgraded) {
+        report.assert_clean();
+        assert_eq!(report.proven, built.live + built.expunged);
+        assert_eq!(
+            (report.count(State::New), report.count(State::Old)),
+            (31, 1)
+        );
+    }
+    for version in ["since the 2^2", "since the 2^3^3", "since the 2^3^6"] {
+        let name = format!("user.carol.Archive.{version}");
+        let index = master.dirs(&name).file("cyrus.index");
+        // A flag of a header, the highest modseq, a spare; a record's flag, GUID and modseq.
+        for at in [45, 70, 90, 96 + 33, 96 + 79, 96 + 87] {
+            flip(&index, at);
+            let found = fleet.check(When::Upgraded)[0].violations.clone();
+            flip(&index, at);
+            assert!(found[0].starts_with(&name), "{version}: {at}: {found:?}");
+        }
+    }
+    // What was right before, and so was left alone.
+    let right = master.dirs("user.bob.done").file("cyrus.index");
+    flip(&right, 96 + 70);
+    let found = fleet.check(When::Settled)[0].violations.join("\n");
+    assert!(found.contains("was written in place"), "{found}");
+    flip(&right, 96 + 70);
+    let index = master.dirs("user.alice").file("cyrus.index");
+    fs::set_permissions(&index, Permissions::from_mode(0o644)).unwrap();
+    fs::write(master.data.join("x"), "").unwrap();
+    let found = fleet.check(When::Settled)[0].violations.join("\n");
+    assert!(
+        found.contains("cyrus.index owner or mode changed"),
+        "{found}"
+    );
+    assert!(found.contains("/x is a stray"), "{found}");
 }
 
 fn flip(path: &Path, at: usize) {

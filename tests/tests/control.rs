@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use controller::control::{Ask, ask, socket_path};
 use serde_json::Value;
 
+use stores::judge::snapshot;
+use stores::judge::{State, When};
 use tests::fleet::Fleet;
-use tests::invariants::{State, When};
 use tests::process::Guard;
-use tests::snapshot;
 
 /// How long anything here may take before it counts as stuck.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use stores::genuine::multiply;
+use stores::judge::{State, When};
 use tests::fleet::Fleet;
-use tests::invariants::{State, When};
 use tests::process::Guard;
-use tests::store::multiply;
 
 const USERS: usize = 4;
 
@@ -17,7 +17,7 @@ const USERS: usize = 4;
 const IMPATIENT: [&str; 4] = ["--attempts", "1", "--settle-attempts", "1"];
 
 fn many() -> Fleet {
-    Fleet::of(|host| multiply(host, "alice", USERS))
+    Fleet::of(|host| multiply(host, "alice", USERS).unwrap())
 }
 
 /// Waits until some mailbox, but not every one, is converted.

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use stores::genuine::unpack_239;
+use stores::judge::locks;
+use stores::{Dirs, Host};
 use tests::cyrus23::agent;
 use tests::cyrus23::log::Content;
 use tests::damage;
-use tests::locks;
 use tests::process::Guard;
-use tests::store::{Dirs, Host, unpack_239};
 
 fn serve(spec: &Path, seed: u32, stop: &Path, mode: &str) -> Guard {
     let mut command = Command::new(env!("CARGO_BIN_EXE_t-cyrus23"));
@@ -38,7 +39,7 @@ fn spec_of(host: &Host, names: &[&str], dir: &Path) -> (PathBuf, Vec<(Dirs, Path
 
 fn keeps_everything(mode: &str) {
     let dir = tempfile::tempdir().unwrap();
-    let host = unpack_239(&dir.path().join("host"));
+    let host = unpack_239(&dir.path().join("host")).unwrap();
     let (spec, boxes) = spec_of(&host, &["user.alice.expunged", "user.bob"], dir.path());
     let start: Vec<_> = boxes
         .iter()
@@ -77,7 +78,7 @@ fn three_processes_on_two_mailboxes_lose_nothing_while_one_upgrades_at_open() {
 #[test]
 fn it_waits_for_an_ofd_lock_and_works_on_the_file_that_was_renamed_into_place() {
     let dir = tempfile::tempdir().unwrap();
-    let host = unpack_239(&dir.path().join("host"));
+    let host = unpack_239(&dir.path().join("host")).unwrap();
     let (spec, boxes) = spec_of(&host, &["user.alice.big"], dir.path());
     let (dirs, log) = &boxes[0];
     let index = dirs.meta.join("cyrus.index");
@@ -115,7 +116,7 @@ fn it_waits_for_an_ofd_lock_and_works_on_the_file_that_was_renamed_into_place() 
 #[test]
 fn a_tool_that_edits_in_place_or_leaves_its_scratch_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
-    let host = unpack_239(&dir.path().join("host"));
+    let host = unpack_239(&dir.path().join("host")).unwrap();
     let (spec, boxes) = spec_of(&host, &["user.alice.expunged"], dir.path());
     let (dirs, log) = &boxes[0];
     let mut want = Content::read(dirs).unwrap();

@@ -6,12 +6,13 @@
 
 use std::fs;
 
+use stores::genuine::{copy_tree, fixtures, unpack_239};
+use stores::judge::image::{Image, hex, long, sha1_of, word};
+use stores::{Dirs, Host};
 use tests::cyrus36::{Cyrus36, Message};
 use tests::damage;
 use tests::fleet::{Fleet, program};
 use tests::process::run;
-use tests::store::{Dirs, Host, copy_tree, fixtures, unpack_239};
-use tests::witness::{Image, hex, long, sha1_of, word};
 
 /// What mbexamine must print of each record of a version 10 index.
 fn expected(dirs: &Dirs) -> Vec<Message> {
@@ -54,7 +55,7 @@ fn assert_all_read(host: &Host) -> usize {
 #[ignore = "needs a real Cyrus 3.6.1 and its user"]
 fn every_message_of_the_2_3_9_store_that_indexfile_converted_has_its_guid_and_flags() {
     let dir = tempfile::tempdir().unwrap();
-    let host = unpack_239(dir.path());
+    let host = unpack_239(dir.path()).unwrap();
     for dirs in host.mailboxes().unwrap().values() {
         let (index, new) = (dirs.meta.join("cyrus.index"), dirs.meta.join("new"));
         let files = [index.to_str().unwrap(), new.to_str().unwrap()];
@@ -80,7 +81,7 @@ fn every_message_of_master_and_replica_has_its_guid_and_flags_after_a_whole_run(
 #[ignore = "needs a real Cyrus 3.6.1 and its user"]
 fn its_own_reconstruct_finds_no_guid_to_mend_in_our_files_but_does_in_padded_ones() {
     let dir = tempfile::tempdir().unwrap();
-    let host = unpack_239(dir.path());
+    let host = unpack_239(dir.path()).unwrap();
     let name = "user.alice.big";
     let dirs = host.dirs(name);
     let (index, new) = (dirs.meta.join("cyrus.index"), dirs.meta.join("new"));

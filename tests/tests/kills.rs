@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use rusqlite::{Connection, OpenFlags};
 
+use stores::judge::{State, When};
 use tests::fleet::Fleet;
-use tests::invariants::{State, When};
 use tests::process::Guard;
 
 /// Longest pause between two looks at the journal.

@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use stores::genuine::{split_layout, unpack_239};
+use stores::judge::image::Image;
+use stores::judge::true_guids;
+use stores::{Dirs, Host};
 use tests::cyrus23::agent::spec_line;
 use tests::cyrus23::log::Content;
 use tests::fleet::{Fleet, program};
-use tests::invariants::true_guids;
 use tests::process::Guard;
-use tests::store::{Dirs, Host, split_layout, unpack_239};
-use tests::witness::Image;
 
 struct Side {
     name: &'static str,
@@ -91,8 +92,8 @@ fn split_fleet() -> Fleet {
     let dir = tempfile::tempdir().unwrap();
     let [master, replica] =
         [("master", "index cache"), ("replica", "header expunge")].map(|(name, on_meta)| {
-            let flat = unpack_239(&dir.path().join("flat").join(name));
-            split_layout(&flat, &dir.path().join(name), on_meta)
+            let flat = unpack_239(&dir.path().join("flat").join(name)).unwrap();
+            split_layout(&flat, &dir.path().join(name), on_meta).unwrap()
         });
     Fleet::between(dir, master, replica)
 }

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use stores::Layout;
+use stores::genuine::{list_239, relayout, split_layout, unpack_239};
+use stores::judge::image::Image;
+use stores::judge::snapshot;
+use stores::judge::{Before, State, When};
 use tests::fleet::{Fleet, program};
-use tests::invariants::{Before, State, When};
 use tests::process::run;
-use tests::snapshot;
-use tests::store::{Layout, list_239, relayout, split_layout, unpack_239};
-use tests::witness::Image;
 
 fn number(json: &serde_json::Value, key: &str) -> u64 {
     json[key]
@@ -83,16 +84,9 @@ fn running_again_changes_nothing_at_all() {
 #[test]
 fn a_hashed_spool_without_metapartition_on_the_replica_ends_with_the_same_guids() {
     let dir = tempfile::tempdir().unwrap();
-    let master = tests::store::unpack_239(&dir.path().join("master"));
-    let flat = tests::store::unpack_239(&dir.path().join("flat"));
-    let replica = relayout(
-        &flat,
-        &dir.path().join("replica"),
-        Layout {
-            hashed: true,
-            meta: false,
-        },
-    );
+    let master = stores::genuine::unpack_239(&dir.path().join("master")).unwrap();
+    let flat = stores::genuine::unpack_239(&dir.path().join("flat")).unwrap();
+    let replica = relayout(&flat, &dir.path().join("replica"), Layout::HASHED).unwrap();
     assert_eq!(
         replica.dirs("shared.news").meta,
         replica.data.join("n/shared/news")
@@ -160,7 +154,7 @@ fn contents(fleet: &Fleet) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn one_host_without_a_replica_is_migrated_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let host = tests::store::unpack_239(&dir.path().join("only"));
+    let host = stores::genuine::unpack_239(&dir.path().join("only")).unwrap();
     let before = Before::remember(&host).unwrap();
     let slotd = tests::process::Slotd::start(&program("slotd"), &host, &[]);
     let journal = dir.path().join("journal");
@@ -224,8 +218,8 @@ fn index_and_expunge_on_two_partitions_go_up_and_back_down() {
         let dir = tempfile::tempdir().unwrap();
         let [master, replica] =
             [("master", on_master), ("replica", on_replica)].map(|(name, on_meta)| {
-                let flat = unpack_239(&dir.path().join("flat").join(name));
-                split_layout(&flat, &dir.path().join(name), on_meta)
+                let flat = unpack_239(&dir.path().join("flat").join(name)).unwrap();
+                split_layout(&flat, &dir.path().join(name), on_meta).unwrap()
             });
         let dirs = master.dirs("user.alice.expunged");
         let [index, expunge] = ["cyrus.index", "cyrus.expunge"].map(|n| dirs.file(n));

@@ -6,9 +6,10 @@ use std::path::Path;
 
 use indexfile::build::{BuildRecord, IndexBuilder};
 use indexfile::{FileKind, Guid, HeaderField, RecordGuid, Uuid};
+use stores::Host;
+use stores::genuine::unpack_239;
 use tests::fleet::program;
 use tests::process::Slotd;
-use tests::store::{Host, unpack_239};
 use tests::wire::{Wire, value};
 
 const HUGE: &str = "user.huge";
@@ -76,7 +77,7 @@ fn slotd_with_a_mailbox_of_three_million_records_stays_below_64_mib() {
 
 fn stays_below(n: u32) {
     let dir = tempfile::tempdir().unwrap();
-    let host = unpack_239(dir.path());
+    let host = unpack_239(dir.path()).unwrap();
     huge(&host, n);
     let slotd = Slotd::start(&program("slotd"), &host, &["--max-lock", "600"]);
     let mut wire = Wire::connect(&slotd.addr).unwrap();

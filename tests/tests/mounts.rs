@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use stores::Host;
+use stores::genuine::multiply;
+use stores::judge::{Before, State, When, alike};
 use tests::fleet::{Fleet, program};
-use tests::invariants::{Before, State, When, alike};
 use tests::process::{Guard, Slotd, run};
-use tests::store::{Host, multiply};
 
 /// Users like alice: the first of them on the partition that goes away.
 const USERS: usize = 4;
@@ -48,7 +49,7 @@ impl Drop for Mount {
 
 /// Moves some users to a partition `alpha`, whose files lie in `alpha-store`.
 fn split(host: &Host) {
-    multiply(host, "alice", USERS);
+    multiply(host, "alice", USERS).unwrap();
     let root = host.root.display();
     for (name, from) in [("data", &host.data), ("meta", &host.meta)] {
         let to = host.root.join("alpha-store").join(name).join("user");
@@ -75,7 +76,7 @@ fn alpha(host: &Host) -> Host {
 
 fn done(host: &Host) -> usize {
     let boxes = host.mailboxes().unwrap();
-    let has_old = |dirs: &&tests::store::Dirs| dirs.meta.join("cyrus.index.OLD").exists();
+    let has_old = |dirs: &&stores::Dirs| dirs.meta.join("cyrus.index.OLD").exists();
     boxes.values().filter(has_old).count()
 }
 

@@ -4,12 +4,13 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use stores::genuine::unpack_239;
+use stores::judge::image::Image;
+use stores::judge::snapshot;
+use stores::{Dirs, Host};
 use tests::fleet::program;
 use tests::process::Slotd;
-use tests::snapshot;
-use tests::store::{Dirs, Host, unpack_239};
 use tests::wire::{Wire, escape, value};
-use tests::witness::Image;
 
 /// Gives the mailbox in `from` a second life under another name.
 fn copy_mailbox(host: &Host, from: &str, to: &str) {
@@ -35,7 +36,7 @@ fn minor(dirs: &Dirs) -> u32 {
 #[test]
 fn spaces_utf7_carets_and_490_byte_names_are_upgraded_over_the_wire() {
     let dir = tempfile::tempdir().unwrap();
-    let host = unpack_239(dir.path());
+    let host = unpack_239(dir.path()).unwrap();
     let long = format!("user.alice.{}.{}", "l".repeat(240), "o".repeat(238));
     assert_eq!(long.len(), 490);
     let odd = [
@@ -65,7 +66,7 @@ fn spaces_utf7_carets_and_490_byte_names_are_upgraded_over_the_wire() {
 #[test]
 fn names_that_lead_out_of_the_partition_or_are_no_names_are_refused_and_touch_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let host = unpack_239(&dir.path().join("host"));
+    let host = unpack_239(&dir.path().join("host")).unwrap();
     // A whole mailbox outside the partition, for names to reach if they can.
     let outside = dir.path().join("outside");
     fs::create_dir(&outside).unwrap();
@@ -168,7 +169,7 @@ fn names_that_lead_out_of_the_partition_or_are_no_names_are_refused_and_touch_no
 #[test]
 fn symlinked_message_files_are_not_followed_out_of_the_mailbox() {
     let dir = tempfile::tempdir().unwrap();
-    let host = unpack_239(&dir.path().join("host"));
+    let host = unpack_239(&dir.path().join("host")).unwrap();
     let dirs = host.dirs("user.bob");
     let secret: &Path = &dir.path().join("secret");
     fs::rename(dirs.data.join("2."), secret).unwrap();

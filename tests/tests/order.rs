@@ -7,9 +7,9 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use stores::genuine::unpack_239;
 use tests::fleet::program;
 use tests::process::Slotd;
-use tests::store::unpack_239;
 use tests::strace::{operations, wrapper};
 use tests::wire::Wire;
 
@@ -18,7 +18,7 @@ const MAILBOX: &str = "user.alice.expunged";
 /// What slotd did for these commands, one after the other.
 fn trace(commands: &[&str]) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
-    let host = unpack_239(&dir.path().join("host"));
+    let host = unpack_239(&dir.path().join("host")).unwrap();
     let log = dir.path().join("strace");
     let slotd = Slotd::start_under(&wrapper(&log), &program("slotd"), &host, &[]);
     let mut wire = Wire::connect(&slotd.addr).unwrap();

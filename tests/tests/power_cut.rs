@@ -8,11 +8,11 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use stores::Host;
+use stores::judge::{State, When};
 use tests::fleet::{Fleet, program};
-use tests::invariants::{State, When};
 use tests::power::Ext4;
 use tests::process::{Guard, Slotd};
-use tests::store::Host;
 use tests::sweep::{MAILBOXES, template};
 
 /// Starts the slotd of one side; it writes a line to `trace` at each failpoint and sleeps at the

@@ -2,16 +2,16 @@
 
 use std::fs;
 
+use stores::genuine::unpack_239;
+use stores::judge::image::{hex, sha1_of};
+use stores::judge::snapshot;
 use tests::fleet::program;
 use tests::process::run;
-use tests::snapshot;
-use tests::store::unpack_239;
-use tests::witness::{hex, sha1_of};
 
 #[test]
 fn run_adds_one_file_a_mailbox_with_the_sha1_of_each_message_and_changes_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
-    let host = unpack_239(dir.path());
+    let host = unpack_239(dir.path()).unwrap();
     let conf = host.conf.to_str().unwrap();
     let before = [&host.meta, &host.data].map(|root| snapshot::take(root).unwrap());
     let summary = run(

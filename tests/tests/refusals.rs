@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 
+use stores::Dirs;
+use stores::genuine::unpack_239;
+use stores::judge::{Before, State, When};
 use tests::damage;
 use tests::fleet::{Fleet, program};
-use tests::invariants::{Before, State, When};
 use tests::process::{Guard, Slotd, run};
-use tests::store::{Dirs, unpack_239};
 use tests::wire::Wire;
 
 const VICTIM: &str = "user.alice.expunged";
@@ -232,7 +233,7 @@ fn usage_and_configuration() {
 #[test]
 fn a_write_that_fails_leaves_no_trace() {
     let dir = tempfile::tempdir().unwrap();
-    let host = unpack_239(dir.path());
+    let host = unpack_239(dir.path()).unwrap();
     let before = Before::remember(&host).unwrap();
     let unsignalled = ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"].map(String::from);
     let slotd = Slotd::start_under(&unsignalled, &program("slotd"), &host, &[]);
@@ -270,7 +271,7 @@ fn no_space_left_on_the_device() {
     let path = at.to_str().unwrap();
     let _ = mount(&["mount", "-t", "tmpfs", "-o", "size=4m", "reguid-test", path]);
     let unmount = Unmount(path.to_owned());
-    let host = unpack_239(&at.join("host"));
+    let host = unpack_239(&at.join("host")).unwrap();
     let before = Before::remember(&host).unwrap();
     let filler = at.join("filler");
     let _ = Guard::spawn(std::process::Command::new("dd").args([
@@ -288,7 +289,7 @@ fn no_space_left_on_the_device() {
     let state = tempfile::tempdir().unwrap();
     let slotd = Slotd::start(
         &program("slotd"),
-        &tests::store::Host {
+        &stores::Host {
             root: state.path().into(),
             ..host.clone()
         },

@@ -5,10 +5,10 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use stores::Host;
+use stores::judge::image::{Image, hex, sha1_of};
 use tests::fleet::{Fleet, program};
 use tests::process::Slotd;
-use tests::store::Host;
-use tests::witness::{Image, hex, sha1_of};
 
 const BOTH: &str = "user.alice.expunged";
 const ONE: &str = "user.alice.mixed";

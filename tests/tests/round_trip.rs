@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use stores::judge::image::{Image, sha1_of, unhex};
+use stores::judge::true_guids;
+use stores::{Dirs, Host};
 use tests::cyrus23::agent::spec_line;
 use tests::cyrus23::log::Content;
 use tests::fleet::{Fleet, program};
-use tests::invariants::true_guids;
 use tests::process::Guard;
-use tests::store::{Dirs, Host};
-use tests::witness::{Image, sha1_of, unhex};
 
 /// Records by UID, of index and expunge file; each with the file it is in.
 type Records = BTreeMap<u32, (&'static str, Vec<u8>)>;

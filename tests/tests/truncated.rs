@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use indexfile::build::{BuildRecord, IndexBuilder};
 use indexfile::{FileKind, Guid, RecordGuid};
+use stores::Host;
+use stores::genuine::unpack_239;
 use tests::fleet::program;
 use tests::process::{Guard, Slotd};
-use tests::store::{Host, unpack_239};
 use tests::wire::Wire;
 
 const HUGE: &str = "user.huge";
@@ -119,7 +120,7 @@ fn vandal(meta: &Path, names: &[&str]) -> Vandal {
 #[test]
 fn slotd_survives_live_files_that_are_truncated_while_it_reads_them() {
     let dir = tempfile::tempdir().unwrap();
-    let host = unpack_239(dir.path());
+    let host = unpack_239(dir.path()).unwrap();
     let (_, meta) = huge(&host, 0);
     let vandal = vandal(&meta, &["cyrus.index", "cyrus.expunge"]);
     let mut slotd = Slotd::start(&program("slotd"), &host, &[]);
@@ -164,7 +165,7 @@ fn slotd_survives_live_files_that_are_truncated_while_it_reads_them() {
 #[test]
 fn an_index_that_was_copied_over_in_place_under_the_lock_is_not_replaced() {
     let dir = tempfile::tempdir().unwrap();
-    let host = unpack_239(dir.path());
+    let host = unpack_239(dir.path()).unwrap();
     let (_, meta) = huge(&host, 0);
     let slotd = Slotd::start(&program("slotd"), &host, &[]);
     let mut wire = Wire::connect(&slotd.addr).unwrap();
@@ -195,7 +196,7 @@ fn an_index_that_was_copied_over_in_place_under_the_lock_is_not_replaced() {
 #[test]
 fn precompute_survives_files_that_are_truncated_while_it_reads_them() {
     let dir = tempfile::tempdir().unwrap();
-    let host = unpack_239(dir.path());
+    let host = unpack_239(dir.path()).unwrap();
     let (_, meta) = huge(&host, 6000);
     let run = |args: &[&str]| {
         let mut command = Command::new(program("precompute"));

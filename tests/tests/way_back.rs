@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use indexfile::{Decision, FileKind, IndexFile, StreamCopy};
 use nix::sys::signal::Signal;
 
+use stores::Host;
+use stores::genuine::multiply;
+use stores::judge::State;
+use stores::judge::image::Image;
+use stores::judge::snapshot;
 use tests::cyrus23::session::{GuidMode, Session};
 use tests::fleet::Fleet;
-use tests::invariants::State;
 use tests::process::Guard;
-use tests::snapshot;
-use tests::store::{Host, multiply};
-use tests::witness::Image;
 
 #[test]
 fn downgrade_gives_back_the_very_bytes_of_version_9() {
@@ -29,7 +30,7 @@ fn downgrade_gives_back_the_very_bytes_of_version_9() {
         .json();
     assert_eq!(summary["mailboxes"], 18, "{summary}");
     for host in [&fleet.master, &fleet.replica] {
-        let original = tests::store::unpack_239(&fleet.dir.path().join("again"));
+        let original = stores::genuine::unpack_239(&fleet.dir.path().join("again")).unwrap();
         for (name, dirs) in host.mailboxes().unwrap() {
             let was = original.dirs(&name);
             for file in ["cyrus.index", "cyrus.expunge"] {
@@ -41,7 +42,7 @@ fn downgrade_gives_back_the_very_bytes_of_version_9() {
     }
     // And up again: the same state as after the first time.
     let _ = fleet.controller("upgrade", &[]).expect_code(0);
-    for report in fleet.check(tests::invariants::When::Cut) {
+    for report in fleet.check(stores::judge::When::Cut) {
         assert_eq!((report.violations, report.states.len()), (Vec::new(), 18));
     }
 }
@@ -94,7 +95,7 @@ fn status_and_report_tell_of_the_run() {
 /// Mailboxes whose index is at version 9, of all there are.
 fn at_version_9(fleet: &Fleet) -> (usize, usize) {
     let boxes = fleet.master.mailboxes().unwrap();
-    let minor = |dirs: &tests::store::Dirs| fs::read(dirs.meta.join("cyrus.index")).unwrap()[11];
+    let minor = |dirs: &stores::Dirs| fs::read(dirs.meta.join("cyrus.index")).unwrap()[11];
     (
         boxes.values().filter(|d| minor(d) == 9).count(),
         boxes.len(),
@@ -138,7 +139,7 @@ fn rollback_undoes_a_run_and_leaves_what_a_later_run_changed_again() {
         .controller("rollback", &["last", "--json"])
         .expect_code(0); // of run 3
     assert_eq!(last.json()["upgraded"], 1, "{last:?}");
-    for report in fleet.check(tests::invariants::When::Settled) {
+    for report in fleet.check(stores::judge::When::Settled) {
         assert_eq!(report.count(State::Old), 18, "{report:?}");
     }
 }
@@ -182,7 +183,7 @@ fn rollback_of_a_rewrite_at_version_10_gives_the_padded_uuids_back() {
 #[test]
 fn rollback_takes_only_the_names_given_and_goes_on_after_a_kill() {
     const USERS: usize = 4;
-    let mut fleet = Fleet::of(|host| multiply(host, "alice", USERS));
+    let mut fleet = Fleet::of(|host| multiply(host, "alice", USERS).unwrap());
     fleet.start();
     let _ = fleet.controller("upgrade", &[]).expect_code(0);
     let names = ["last", "user.bob", "user.alice.big"];
@@ -208,7 +209,7 @@ fn rollback_takes_only_the_names_given_and_goes_on_after_a_kill() {
         .json();
     assert_eq!(summary["in_doubt"], 0, "{summary}");
     assert!(fleet.open_transactions().is_empty());
-    for report in fleet.check(tests::invariants::When::Settled) {
+    for report in fleet.check(stores::judge::When::Settled) {
         assert_eq!(report.count(State::Old), 18 + 14 * USERS);
     }
 }
@@ -331,7 +332,7 @@ fn one_mailbox_first_then_all_then_back_leaves_nothing_at_version_10_unsaid() {
     for side in ["master", "replica"] {
         assert_eq!(summary["hosts"][side]["versions"]["9"], 18, "{summary}");
     }
-    for report in fleet.check(tests::invariants::When::Settled) {
+    for report in fleet.check(stores::judge::When::Settled) {
         assert_eq!(report.count(State::Old), 18, "{report:?}");
     }
     let again = fleet.controller("rollback", &["--all"]).expect_code(0);

@@ -15,16 +15,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use indexfile::exit::Exit;
+use indexfile::mailbox::MailboxName;
 use indexfile::{IoContext, IoError};
 use serde::Serialize;
 use slotd::client::{Client, Timeouts};
 use slotd::protocol::{Named, Prepare, Upgrade, Write};
+use stores::{Layout, StoreSpec, Variety};
 
 use crate::control::Limits;
 use crate::demo::signals::Signals;
-use crate::demo::store::{StoreSpec, Variety};
 use crate::demo::workdir::Workdir;
-use crate::demo::{DemoError, Host, Layout, PARTITION, Slotd, migrate};
+use crate::demo::{DemoError, Host, PARTITION, Slotd, migrate};
 use crate::observer::Silent;
 use crate::run::{LockMs, Settings, Summary};
 
@@ -146,8 +147,8 @@ struct Fleet {
 pub fn run(options: &Options, note: &dyn Fn(&str)) -> Result<Figures, BenchError> {
     let signals = Signals::listen()?;
     let work = Workdir::new(options.dir.as_deref())?;
-    let master = Host::lay_out(work.path(), "master", Layout::Hashed)?;
-    let replica = Host::lay_out(work.path(), "replica", Layout::Metapartition)?;
+    let master = Host::lay_out(work.path(), "master", Layout::HASHED)?;
+    let replica = Host::lay_out(work.path(), "replica", Layout::METAPARTITION)?;
     let list = work.path().join("mailboxes.txt");
     let mut fleet = Fleet {
         work,
@@ -229,10 +230,9 @@ pub fn run(options: &Options, note: &dyn Fn(&str)) -> Result<Figures, BenchError
 impl Fleet {
     fn make_store(&self, options: &Options) -> Result<(), BenchError> {
         let spec = StoreSpec::new(options.mailboxes, options.messages).variety(Variety::Plain);
-        let confs = [&self.master.conf, &self.replica.conf];
+        let hosts = [&self.master.store, &self.replica.store];
         let stop = self.signals.flag();
-        spec.build_until(&confs, PARTITION, stop)
-            .map_err(DemoError::from)?;
+        spec.build_until(&hosts, stop).map_err(DemoError::from)?;
         let mut list = Vec::new();
         spec.write_list(PARTITION, &mut list)
             .io_context("write", &self.list)?;
@@ -247,7 +247,8 @@ impl Fleet {
         let slotd = Slotd::start(&self.master, &self.work.socket("master"), None)?;
         let address = migrate::address(&slotd)?;
         let spec = StoreSpec::new(options.mailboxes, options.messages).variety(Variety::Plain);
-        let Some(Ok(name)) = spec.names().next() else {
+        let name = spec.names().next();
+        let Some(Ok(name)) = name.map(|name| MailboxName::parse(&name)) else {
             return Ok(false);
         };
         let prepare = Prepare {
@@ -270,7 +271,7 @@ impl Fleet {
         wrappers: &[&[std::ffi::OsString]; 2],
     ) -> Result<Summary, BenchError> {
         for host in [&self.master, &self.replica] {
-            reset::put_back(&host.meta())?;
+            reset::put_back(&host.store.meta)?;
         }
         rustix::fs::sync();
         self.signals.check()?;

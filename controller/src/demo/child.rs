@@ -60,7 +60,7 @@ impl Slotd {
         sha1s_from: Option<&Self>,
     ) -> Result<Self, DemoError> {
         let program = std::env::current_exe().io_context("find", Path::new("/proc/self/exe"))?;
-        let log = host.root.join("slotd.log");
+        let log = host.store.root.join("slotd.log");
         let stderr = File::create(&log).io_context("create", &log)?;
         let mut listen = OsString::from("unix:");
         listen.push(socket);
@@ -73,7 +73,7 @@ impl Slotd {
             .arg(std::process::id().to_string())
             .arg("serve")
             .arg("--imapd-conf")
-            .arg(&host.conf_path)
+            .arg(&host.store.conf)
             .arg("--state")
             .arg(host.state())
             .arg("--listen")

@@ -6,8 +6,8 @@ use indexfile::IoError;
 use indexfile::exit::Exit;
 use indexfile::mailbox::ConfError;
 
-use super::store::StoreError;
 use crate::run::RunError;
+use stores::StoreError;
 
 /// Why a demo ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +57,6 @@ impl From<StoreError> for DemoError {
         match error {
             StoreError::Stopped => Self::Stopped,
             StoreError::Io(error) => Self::Io(error),
-            StoreError::Conf(error) => Self::Conf(error),
             error => Self::Store(error),
         }
     }

@@ -1,10 +1,10 @@
 //! A whole migration on stores that the demo makes itself, for people who meet reguid for the first
 //! time.
 //!
-//! Two hosts are laid out in one directory: [`store`] builds mail stores as a Cyrus 2.3.9 leaves
-//! them (tests and benches use it too), the messages of the replica are hashed ahead of time, a
-//! slotd is started for each host as a child process, and the very code of `controller upgrade`
-//! migrates them. [`verify`] then checks what was done, with eyes of its own.
+//! Two hosts are laid out in one directory: [`stores::spec`] builds mail stores as a Cyrus 2.3.9
+//! leaves them, the messages of the replica are hashed ahead of time, a slotd is started for each
+//! host as a child process, and the very code of `controller upgrade` migrates them.
+//! [`stores::judge`] then checks what was done: it shares no code with what did it.
 //!
 //! Promises: nothing outside of its directory is touched. Children and, unless it is to be kept,
 //! the directory are gone when it ends, on every path and after SIGINT, SIGTERM and SIGHUP; after
@@ -15,9 +15,7 @@ mod error;
 mod hosts;
 pub(crate) mod migrate;
 pub(crate) mod signals;
-pub mod store;
 pub(crate) mod story;
-pub mod verify;
 pub(crate) mod workdir;
 
 use std::io::Write;
@@ -27,21 +25,24 @@ use std::time::{Duration, Instant};
 
 use indexfile::exit::Exit;
 use indexfile::{IoContext, IoError};
+use stores::Layout;
 
 pub use child::{SUBCOMMAND, Slotd, be_slotd};
 pub use error::DemoError;
-pub use hosts::{Host, Layout};
+pub use hosts::Host;
 pub use story::{PrecomputeReport, Report, StoreReport, VerifyReport};
 
 use crate::run::{Observer, Settings, Silent};
 use signals::Signals;
-use store::{Built, StoreSpec};
+use stores::judge::{Before, Report as Judged, When, differing};
+use stores::{Built, StoreSpec};
 use story::{grouped, size, step};
-use verify::Verdict;
 use workdir::Workdir;
 
 /// The only partition of the demo's hosts.
 pub(crate) const PARTITION: &str = "default";
+/// Findings of the check that are reported word for word; more are only counted.
+const FINDINGS: usize = 50;
 
 /// What the demo is to do.
 #[derive(Clone, Debug)]
@@ -98,8 +99,8 @@ pub fn run(
     tell(say, story::OPENING)?;
     tell(say, "\n")?;
 
-    let master = Host::lay_out(work.path(), "master", Layout::Hashed)?;
-    let replica = Host::lay_out(work.path(), "replica", Layout::Metapartition)?;
+    let master = Host::lay_out(work.path(), "master", Layout::HASHED)?;
+    let replica = Host::lay_out(work.path(), "replica", Layout::METAPARTITION)?;
     let spec = StoreSpec::new(options.mailboxes, options.messages);
     let (store, names) = build(&spec, &work, [&master, &replica], &signals, say)?;
     let originals = [master.remember()?, replica.remember()?];
@@ -141,7 +142,7 @@ pub fn run(
     signals.check()?;
 
     let start = Instant::now();
-    let verify = check(&originals)?;
+    let verify = check(&originals);
     let verify = VerifyReport {
         seconds: start.elapsed().as_secs_f64(),
         ..verify
@@ -182,8 +183,8 @@ fn build(
     say: &mut dyn Write,
 ) -> Result<(StoreReport, PathBuf), DemoError> {
     let start = Instant::now();
-    let confs = hosts.map(|host| &host.conf);
-    let built: Built = spec.build_until(&confs, PARTITION, signals.flag())?;
+    let stores = hosts.map(|host| &host.store);
+    let built: Built = spec.build_until(&stores, signals.flag())?;
     let list = work.path().join("mailboxes.txt");
     let mut text = Vec::new();
     spec.write_list(PARTITION, &mut text)
@@ -212,23 +213,24 @@ fn build(
 }
 
 /// Checks both hosts, each against what it was and both against each other.
-fn check(originals: &[verify::Originals; 2]) -> Result<VerifyReport, DemoError> {
-    let [master, replica] = originals;
-    let (mut on_master, on_replica) = (master.check()?, replica.check()?);
-    on_master.compare(&on_replica);
-    let both = |of: fn(&Verdict) -> u64| of(&on_master) + of(&on_replica);
-    Ok(VerifyReport {
-        guids: both(|v| v.guids),
-        untouched: both(|v| v.untouched),
-        wrong: both(|v| v.wrong),
-        findings: on_master
-            .findings
-            .iter()
-            .chain(&on_replica.findings)
-            .cloned()
-            .collect(),
+fn check(originals: &[Before; 2]) -> VerifyReport {
+    let [master, replica] = originals.each_ref().map(|host| host.check(When::Upgraded));
+    let both = |of: fn(&Judged) -> u64| of(&master) + of(&replica);
+    let sides = [("master", &master), ("replica", &replica)];
+    let mut findings = differing(&master, &replica);
+    findings.extend(sides.into_iter().flat_map(|(side, judged)| {
+        let violations = judged.violations.iter();
+        violations.map(move |line| format!("{side}: {line}"))
+    }));
+    let wrong = findings.len() as u64;
+    findings.truncate(FINDINGS);
+    VerifyReport {
+        guids: both(|judged| judged.proven),
+        untouched: both(|judged| judged.untouched),
+        wrong,
+        findings,
         seconds: 0.0,
-    })
+    }
 }
 
 fn checked(verify: &VerifyReport) -> String {

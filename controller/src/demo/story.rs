@@ -62,7 +62,7 @@ pub struct VerifyReport {
     pub guids: u64,
     /// Files found as they were.
     pub untouched: u64,
-    /// What is wrong, word for word, at most fifty a host.
+    /// What is wrong, word for word, at most fifty.
     pub findings: Vec<String>,
     /// How much is wrong.
     pub wrong: u64,

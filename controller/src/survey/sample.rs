@@ -84,22 +84,19 @@ mod tests {
     use slotd::server::{self, Listener};
 
     use super::*;
-    use crate::demo::store::{StoreSpec, Variety};
     use crate::run::Slotds;
+    use stores::{Layout, StoreSpec, Variety};
 
     #[tokio::test]
     async fn a_real_slotd_tells_what_the_estimate_needs() {
         let dir = tempfile::tempdir().unwrap();
-        let text = format!(
-            "configdirectory: {0}/conf\npartition-default: {0}/spool\n",
-            dir.path().display()
-        );
-        std::fs::create_dir(dir.path().join("conf")).unwrap();
-        let conf = ImapdConf::parse(&text).unwrap();
+        let store = stores::Host::lay_out(dir.path(), Layout::HASHED).unwrap();
+        let conf = ImapdConf::load(&store.conf).unwrap();
         let spec = StoreSpec::new(3, 7).variety(Variety::Plain);
-        spec.build(&[&conf], "default").unwrap();
-        let name: MailboxName = spec.names().next().unwrap().unwrap();
-        let files = conf.dirs(&name, "default").unwrap().data().path();
+        spec.build(&[&store]).unwrap();
+        let name = spec.names().next().unwrap();
+        let files = store.place(&name).data;
+        let name = MailboxName::parse(&name).unwrap();
         let messages = std::fs::read_dir(files).unwrap().map(Result::unwrap);
         let bytes = messages
             .filter(|entry| entry.file_name().to_string_lossy().ends_with('.'))

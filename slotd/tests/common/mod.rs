@@ -5,7 +5,6 @@ pub mod died;
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -19,7 +18,11 @@ use slotd::intent::recovery::{self, Attempt, Report};
 use slotd::lease::LeaseError;
 use slotd::protocol::{Lock, Named};
 use slotd::server::{self, Listener};
+use stores::genuine;
+use stores::judge::snapshot;
 use tokio::sync::watch;
+
+const ROOT: &str = "cyrus-2.3.9";
 
 /// The store that a genuine Cyrus 2.3.9 wrote, unpacked into a directory of its own.
 pub struct Store {
@@ -28,62 +31,32 @@ pub struct Store {
 }
 
 impl Store {
+    fn of(tmp: tempfile::TempDir, host: &stores::Host) -> Store {
+        let conf = ImapdConf::load(&host.conf).unwrap();
+        Store { tmp, conf }
+    }
+
     pub fn cyrus_2_3_9() -> Store {
         let tmp = tempfile::tempdir().unwrap();
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/cyrus-2.3.9.tar.gz");
-        let done = Command::new("tar")
-            .arg("xzpf")
-            .arg(fixture)
-            .arg("-C")
-            .arg(tmp.path())
-            .status()
-            .unwrap();
-        assert!(done.success());
-        let root = tmp.path().join("cyrus-2.3.9");
-        let text = std::fs::read_to_string(root.join("imapd.conf")).unwrap();
-        let text = text.replace("@ROOT@", root.to_str().unwrap());
-        std::fs::write(root.join("imapd.conf"), &text).unwrap();
-        Store {
-            conf: ImapdConf::load(&root.join("imapd.conf")).unwrap(),
-            tmp,
-        }
+        let host = genuine::unpack_239(&tmp.path().join(ROOT)).unwrap();
+        Store::of(tmp, &host)
     }
 
     /// The same store with these mailboxes only: for tests that need many.
     pub fn small(mailboxes: &[&str]) -> Store {
-        static TEMPLATE: OnceLock<Store> = OnceLock::new();
-        let template = TEMPLATE.get_or_init(Store::cyrus_2_3_9);
+        static TEMPLATE: OnceLock<(Store, stores::Host)> = OnceLock::new();
+        let (_, template) = TEMPLATE.get_or_init(|| {
+            let store = Store::cyrus_2_3_9();
+            let host = stores::Host::from_conf(&store.root().join("imapd.conf")).unwrap();
+            (store, host)
+        });
         let tmp = tempfile::tempdir().unwrap();
-        let root = tmp.path().join("cyrus-2.3.9");
-        std::fs::create_dir_all(root.join("conf")).unwrap();
-        let (from, to) = (template.root(), root.to_str().unwrap());
-        for mailbox in mailboxes {
-            for half in ["meta", "spool"] {
-                let sub = Path::new(half).join(mailbox.replace('.', "/"));
-                std::fs::create_dir_all(root.join(&sub)).unwrap();
-                for entry in std::fs::read_dir(from.join(&sub)).unwrap() {
-                    let path = entry.unwrap().path();
-                    if path.is_file() {
-                        std::fs::copy(&path, root.join(&sub).join(path.file_name().unwrap()))
-                            .unwrap();
-                    }
-                }
-            }
-        }
-        let text = std::fs::read_to_string(from.join("imapd.conf")).unwrap();
-        std::fs::write(
-            root.join("imapd.conf"),
-            text.replace(from.to_str().unwrap(), to),
-        )
-        .unwrap();
-        Store {
-            conf: ImapdConf::load(&root.join("imapd.conf")).unwrap(),
-            tmp,
-        }
+        let host = genuine::copy_mailboxes(template, &tmp.path().join(ROOT), mailboxes).unwrap();
+        Store::of(tmp, &host)
     }
 
     pub fn root(&self) -> PathBuf {
-        self.tmp.path().join("cyrus-2.3.9")
+        self.tmp.path().join(ROOT)
     }
 
     pub fn meta(&self, mailbox: &str) -> PathBuf {
@@ -110,10 +83,15 @@ impl Store {
 
     /// Everything beside the messages: path, inode, bytes.
     pub fn meta_files(&self) -> Vec<(PathBuf, u64, Vec<u8>)> {
-        let mut files = Vec::new();
-        walk(&self.root().join("meta"), &mut files);
-        files.sort();
-        files
+        let meta = self.root().join("meta");
+        let tree = snapshot::take(&meta).unwrap().into_iter();
+        tree.filter(|(_, entry)| !entry.is_dir())
+            .map(|(path, entry)| {
+                let path = meta.join(path);
+                let bytes = std::fs::read(&path).unwrap();
+                (path, entry.ino, bytes)
+            })
+            .collect()
     }
 
     #[allow(clippy::needless_pass_by_value)] // callers make one for it
@@ -146,19 +124,6 @@ impl Store {
             stop,
             task,
             host,
-        }
-    }
-}
-
-fn walk(dir: &Path, files: &mut Vec<(PathBuf, u64, Vec<u8>)>) {
-    use std::os::unix::fs::MetadataExt;
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        let meta = path.symlink_metadata().unwrap();
-        if meta.is_dir() {
-            walk(&path, files);
-        } else {
-            files.push((path.clone(), meta.ino(), std::fs::read(&path).unwrap()));
         }
     }
 }

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
 
 fn hold(file: &str) -> io::Result<()> {
     let file = std::fs::File::options().read(true).write(true).open(file)?;
-    tests::locks::wait(&file)?;
+    stores::judge::locks::wait(&file)?;
     println!("held");
     io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())

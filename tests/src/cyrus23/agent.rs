@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use crate::store::Dirs;
-use crate::witness::{Image, unhex, word};
+use stores::Dirs;
+use stores::judge::image::{Image, unhex, word};
 
 use super::session::Session;
 

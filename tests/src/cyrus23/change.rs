@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::locks;
-use crate::witness::{Image, long, sha1_of, word};
+use stores::judge::image::{Image, long, sha1_of, word};
+use stores::judge::locks;
 
 use super::record::{Header, LAYOUT, modseq_at};
 use super::session::{GuidMode, Session, open_rw, read_from_start};
@@ -195,7 +195,7 @@ impl Session {
         file.sync_all()?;
         std::fs::rename(&scratch, self.path("cyrus.header"))?;
         self.log
-            .note(&format!("K {}", crate::witness::hex(&sha1_of(&new))))?;
+            .note(&format!("K {}", stores::judge::image::hex(&sha1_of(&new))))?;
         self.header = file;
         locks::release(&self.header)?;
         Ok(Some(bit))

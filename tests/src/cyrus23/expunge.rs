@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use crate::locks;
-use crate::witness::{Image, word};
+use stores::judge::image::{Image, word};
+use stores::judge::locks;
 
 use super::change::now;
 use super::record::{Header, LAYOUT};

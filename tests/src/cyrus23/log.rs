@@ -17,8 +17,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::store::Dirs;
-use crate::witness::{Image, hex, sha1_of, unhex};
+use stores::Dirs;
+use stores::judge::image::{Image, hex, sha1_of, unhex};
 
 use super::record::{Header, modseq_at};
 
@@ -59,7 +59,7 @@ impl Log {
     /// # Errors
     /// What write says.
     pub fn record(&mut self, what: char, record: &[u8]) -> io::Result<()> {
-        let modseq = crate::witness::long(record, modseq_at(record.len()));
+        let modseq = stores::judge::image::long(record, modseq_at(record.len()));
         self.note(&format!("{what} {} {modseq}", hex(&record[..60])))
     }
 

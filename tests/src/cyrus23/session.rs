@@ -5,9 +5,9 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crate::locks;
-use crate::store::Dirs;
-use crate::witness::{Image, word};
+use stores::Dirs;
+use stores::judge::image::{Image, word};
+use stores::judge::locks;
 
 use super::log::Log;
 use super::record::Header;

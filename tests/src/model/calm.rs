@@ -7,12 +7,12 @@
 //! through once.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::hash::BuildHasherDefault;
 use std::sync::Mutex;
 
 use controller::two_phase::Side;
 
-use super::names::Quick;
+use super::names::{Quick, quick};
 use super::{Config, End, World};
 use crate::sim::disk::{Name, Role, Which};
 use crate::sim::image::Tiny;
@@ -61,7 +61,7 @@ impl Calm {
         self.follow(
             world,
             |_| true,
-            key,
+            quick,
             |world| {
                 if world.broken.is_some() {
                     // Reported as such.
@@ -114,13 +114,6 @@ impl Calm {
             }
         }
     }
-}
-
-/// A short name of it.
-pub(super) fn key(state: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    state.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// What must be true when nothing is left to do.

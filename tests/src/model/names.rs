@@ -10,7 +10,6 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::{Arc, RwLock};
 
 use super::End;
-use super::calm;
 use super::part::{Facts, Part};
 use super::properties::Held;
 
@@ -76,7 +75,7 @@ impl Names {
     /// # Panics
     /// If another part has the same, or there are more kinds of facts than there is room for.
     pub fn name(&self, part: &Part) -> Name {
-        let hash = calm::key(part) >> HASH;
+        let hash = quick(part) >> HASH;
         if let Some(name) = self.by_hash.get(&hash) {
             let known = self.parts.get(&name).expect("named before");
             assert!(*known == *part, "two parts have the same name");
@@ -130,7 +129,8 @@ impl Names {
     }
 }
 
-/// A hash for keys that are hashes, or few: quick, and not for anybody's attacks.
+/// A hash that is quick, and not for anybody's attacks. Each round is a bijection of what was
+/// hashed before, so states that differ in one word never have the same.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Quick(u64);
 
@@ -143,6 +143,19 @@ impl Hasher for Quick {
         for byte in bytes {
             self.write_u64(u64::from(*byte));
         }
+    }
+
+    // What states are made of: one round for a word of any width, and none for each byte of it.
+    fn write_u8(&mut self, word: u8) {
+        self.write_u64(u64::from(word));
+    }
+
+    fn write_u16(&mut self, word: u16) {
+        self.write_u64(u64::from(word));
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(u64::from(word));
     }
 
     fn write_u64(&mut self, word: u64) {

@@ -3,45 +3,31 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use indexfile::mailbox::{HeaderFile, MetaFile};
-use indexfile::{Guid, IndexFile, RecordField};
+use indexfile::mailbox::HeaderFile;
+use indexfile::{FileKind, IndexFile, RecordField};
 
 use super::*;
+use crate::judge::image::sha1_of;
+use crate::{Dirs, Layout};
+
+const KINDS: [FileKind; 2] = [FileKind::Index, FileKind::Expunge];
 
 /// The two layouts of the demo: hashed in one tree, and with a metapartition.
-fn layouts(dir: &Path) -> (ImapdConf, ImapdConf) {
-    let conf = |text: &str| {
-        let text = text.replace("ROOT", dir.to_str().expect("an ASCII path"));
-        ImapdConf::parse(&text).expect("a good imapd.conf")
-    };
-    (
-        conf("configdirectory: ROOT/a/conf\npartition-default: ROOT/a/spool\nhashimapspool: yes\n"),
-        conf(
-            "configdirectory: ROOT/b/conf\npartition-default: ROOT/b/spool\n\
-             metapartition-default: ROOT/b/meta\nmetapartition_files: header index cache expunge\n",
-        ),
-    )
+fn layouts(dir: &Path) -> [Host; 2] {
+    [("a", Layout::HASHED), ("b", Layout::METAPARTITION)]
+        .map(|(name, layout)| Host::lay_out(&dir.join(name), layout).expect("a host"))
 }
 
-/// Path below `root` and bytes of every file.
-fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut todo = vec![root.to_path_buf()];
-    while let Some(dir) = todo.pop() {
-        for entry in fs::read_dir(&dir).expect("a directory") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                todo.push(path);
-            } else {
-                let bytes = fs::read(&path).expect("a file");
-                found.insert(path.strip_prefix(root).expect("below").to_path_buf(), bytes);
-            }
-        }
-    }
-    found
+/// Path and SHA-1 of every file but the imapd.conf, which names its own place.
+fn files(host: &Host) -> BTreeMap<std::path::PathBuf, [u8; 20]> {
+    let tree = crate::judge::snapshot::take(&host.root).expect("readable");
+    tree.into_iter()
+        .filter(|(path, entry)| !entry.is_dir() && !path.ends_with("imapd.conf"))
+        .map(|(path, entry)| (path, entry.sha1))
+        .collect()
 }
 
 fn number(record: &indexfile::Record<'_>, field: RecordField) -> u64 {
@@ -49,17 +35,14 @@ fn number(record: &indexfile::Record<'_>, field: RecordField) -> u64 {
 }
 
 /// Reads every file of a mailbox and checks it against the others; returns (live, expunged).
-fn check_mailbox(conf: &ImapdConf, name: &MailboxName) -> (u64, u64) {
-    let dirs = conf.dirs(name, "default").expect("a place");
-    let header = HeaderFile::open(&dirs.file(MetaFile::Header)).expect("a header");
-    let cache = fs::read(dirs.file(MetaFile::Cache)).expect("a cache");
-    let mut counts = (0, 0);
-    for (file, kind) in [
-        (MetaFile::Index, indexfile::FileKind::Index),
-        (MetaFile::Expunge, indexfile::FileKind::Expunge),
-    ] {
-        let path = dirs.file(file);
-        if file == MetaFile::Expunge && !path.exists() {
+fn check_mailbox(host: &Host, name: &str) -> (u64, u64) {
+    let dirs = host.place(name);
+    let header = HeaderFile::open(&dirs.file("cyrus.header")).expect("a header");
+    let cache = fs::read(dirs.file("cyrus.cache")).expect("a cache");
+    let mut counts = [0; 2];
+    for (kind, count) in KINDS.into_iter().zip(&mut counts) {
+        let path = dirs.file(kind.file_name());
+        if kind == FileKind::Expunge && !path.exists() {
             continue;
         }
         let mode = fs::metadata(&path)
@@ -74,7 +57,7 @@ fn check_mailbox(conf: &ImapdConf, name: &MailboxName) -> (u64, u64) {
             "{name}"
         );
         for record in index.records().map(Result::unwrap) {
-            let message = dirs.data().path().join(format!("{}.", record.uid()));
+            let message = dirs.data.join(format!("{}.", record.uid()));
             let meta =
                 fs::metadata(&message).unwrap_or_else(|e| panic!("{}: {e}", message.display()));
             assert_eq!(meta.len(), record.size(), "{name} {}", record.uid());
@@ -99,24 +82,21 @@ fn check_mailbox(conf: &ImapdConf, name: &MailboxName) -> (u64, u64) {
                 "{name}: a flag without a name"
             );
         }
-        match kind {
-            indexfile::FileKind::Index => counts.0 = u64::from(index.num_records()),
-            indexfile::FileKind::Expunge => counts.1 = u64::from(index.num_records()),
-        }
+        *count = u64::from(index.num_records());
     }
-    counts
+    counts.into()
 }
 
 #[test]
 fn every_mailbox_is_read_without_complaint_and_its_files_agree() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (hashed, meta) = layouts(dir.path());
+    let [hashed, meta] = layouts(dir.path());
     let spec = StoreSpec::new(64, 12);
-    let built = spec.build(&[&hashed, &meta], "default").expect("a store");
-    for conf in [&hashed, &meta] {
+    let built = spec.build(&[&hashed, &meta]).expect("a store");
+    for host in [&hashed, &meta] {
         let mut counts = (0, 0);
         for name in spec.names() {
-            let (live, expunged) = check_mailbox(conf, &name.expect("a name"));
+            let (live, expunged) = check_mailbox(host, &name);
             counts = (counts.0 + live, counts.1 + expunged);
         }
         assert_eq!(counts, (built.live, built.expunged));
@@ -124,75 +104,74 @@ fn every_mailbox_is_read_without_complaint_and_its_files_agree() {
     assert!(built.expunged > 0 && built.linked > 0);
 }
 
+/// Where the builder puts mailboxes is where Cyrus looks for them.
+#[test]
+fn a_mailbox_lies_where_imapd_conf_says() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for host in layouts(dir.path()) {
+        let conf = indexfile::mailbox::ImapdConf::load(&host.conf).expect("a good imapd.conf");
+        for name in StoreSpec::new(64, 1).names() {
+            let mailbox = indexfile::mailbox::MailboxName::parse(&name).expect("a name");
+            let theirs = conf.dirs(&mailbox, "default").expect("a place");
+            let ours = host.place(&name);
+            assert_eq!(ours.data, theirs.data().path());
+            let header = theirs.file(indexfile::mailbox::MetaFile::Header);
+            assert_eq!(ours.file("cyrus.header"), header);
+        }
+    }
+}
+
 #[test]
 fn the_same_seed_makes_the_same_bytes_on_any_layout_and_another_seed_others() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (first, second) = (dir.path().join("1"), dir.path().join("2"));
     let spec = StoreSpec::new(40, 6);
-    let (hashed, meta) = layouts(&first);
-    spec.build(&[&hashed, &meta], "default").expect("a store");
-    let (again, _) = layouts(&second);
-    spec.build(&[&again], "default").expect("a store");
-    let sorted = |root: PathBuf| {
-        let mut all: Vec<Vec<u8>> = files(&root).into_values().collect();
-        all.sort();
+    let [hashed, meta] = layouts(&dir.path().join("1"));
+    let [again, other] = layouts(&dir.path().join("2"));
+    spec.build(&[&hashed, &meta]).expect("a store");
+    spec.build(&[&again]).expect("a store");
+    spec.seed(1).build(&[&other]).expect("a store");
+    let sorted = |host: &Host| {
+        let mut all: Vec<_> = files(host).into_values().collect();
+        all.sort_unstable();
         all
     };
-    assert_eq!(files(&first.join("a")), files(&second.join("a")));
-    assert_eq!(sorted(first.join("a")), sorted(first.join("b")));
-    let (other, _) = layouts(&dir.path().join("3"));
-    spec.clone()
-        .seed(1)
-        .build(&[&other], "default")
-        .expect("a store");
-    assert_ne!(files(&first.join("a")), files(&dir.path().join("3/a")));
+    assert_eq!(files(&hashed), files(&again));
+    assert_eq!(sorted(&hashed), sorted(&meta));
+    assert_ne!(files(&meta), files(&other));
 }
 
 #[test]
 fn the_oddities_are_as_odd_as_they_say() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (conf, _) = layouts(dir.path());
-    StoreSpec::new(32, 20)
-        .build(&[&conf], "default")
-        .expect("a store");
-    let dirs = |name: &str| {
-        conf.dirs(&MailboxName::parse(name).expect("a name"), "default")
-            .expect("a place")
+    let [host, _] = layouts(dir.path());
+    let spec = StoreSpec::new(32, 20);
+    spec.build(&[&host]).expect("a store");
+    let dirs = |name: &str| -> Dirs { host.place(name) };
+    let open = |name: &str, kind: FileKind| {
+        IndexFile::open(&dirs(name).file(kind.file_name()), kind).expect("a good file")
     };
-    let index = |name: &str, file: MetaFile| {
-        let kind = if file == MetaFile::Index {
-            indexfile::FileKind::Index
-        } else {
-            indexfile::FileKind::Expunge
-        };
-        IndexFile::open(&dirs(name).file(file), kind).expect("a good file")
-    };
+    let index = |name: &str| open(name, FileKind::Index);
+    let expunge = |name: &str| open(name, FileKind::Expunge);
     let uids = |f: &IndexFile| {
         f.records()
             .map(Result::unwrap)
             .map(|r| r.uid())
             .collect::<Vec<_>>()
     };
-    assert!(!uids(&index("user.alice.expunged", MetaFile::Expunge)).is_sorted());
-    assert_eq!(index("user.alice.empty", MetaFile::Index).num_records(), 0);
-    assert!(dirs("user.alice.empty").data().path().is_dir());
-    assert_eq!(
-        index("user.alice.allgone", MetaFile::Index).num_records(),
-        0
-    );
-    assert!(index("user.alice.allgone", MetaFile::Expunge).num_records() > 0);
-    assert_eq!(
-        index("user.dave.expunge emptied", MetaFile::Expunge).num_records(),
-        0
-    );
-    let mixed = index("user.alice.mixed", MetaFile::Index);
+    assert!(!uids(&expunge("user.alice.expunged")).is_sorted());
+    assert_eq!(index("user.alice.empty").num_records(), 0);
+    assert!(dirs("user.alice.empty").data.is_dir());
+    assert_eq!(index("user.alice.allgone").num_records(), 0);
+    assert!(expunge("user.alice.allgone").num_records() > 0);
+    assert_eq!(expunge("user.dave.expunge emptied").num_records(), 0);
+    let mixed = index("user.alice.mixed");
     let nulls = mixed
         .records()
         .map(Result::unwrap)
         .filter(|r| r.guid().padded().is_null())
         .count();
     assert!(nulls > 0 && nulls < mixed.num_records() as usize);
-    let flagged = index("user.alice.flags128", MetaFile::Index);
+    let flagged = index("user.alice.flags128");
     assert!(
         flagged
             .records()
@@ -207,26 +186,22 @@ fn the_oddities_are_as_odd_as_they_say() {
         ("user.carol.Archive.since the 2^2", 6),
     ];
     for (name, version) in versions {
-        assert_eq!(index(name, MetaFile::Index).minor_version(), version);
+        assert_eq!(index(name).minor_version(), version);
     }
     assert!(
-        index("user.bob.padded", MetaFile::Index)
+        index("user.bob.padded")
             .records()
             .map(Result::unwrap)
             .all(|r| r.guid().is_old_style())
     );
-    for record in index("user.bob.done", MetaFile::Index)
-        .records()
-        .map(Result::unwrap)
-    {
+    for record in index("user.bob.done").records().map(Result::unwrap) {
         let path = dirs("user.bob.done")
-            .data()
-            .path()
+            .data
             .join(format!("{}.", record.uid()));
         let sha1 = sha1_of(&fs::read(path).expect("a message"));
-        assert_eq!(record.guid().padded(), sha1);
+        assert_eq!(record.guid().padded().as_bytes(), &sha1);
     }
-    let modseqs = index("user.bob.condstore", MetaFile::Index);
+    let modseqs = index("user.bob.condstore");
     assert!(
         modseqs.header().highestmodseq()
             >= modseqs
@@ -242,11 +217,11 @@ fn the_oddities_are_as_odd_as_they_say() {
             .filter_map(|r| r.modseq())
             .any(|m| m > 1)
     );
-    let torn = dirs("user.dave.torn append").file(MetaFile::Index);
+    let torn = dirs("user.dave.torn append").file("cyrus.index");
     let length = fs::metadata(torn).expect("its metadata").len();
-    let records = u64::from(index("user.dave.torn append", MetaFile::Index).num_records());
+    let records = u64::from(index("user.dave.torn append").num_records());
     assert_eq!(length, 96 + records * 80 + 37);
-    let shared = hard_links(&dirs("user.alice.onecopy").data().path());
+    let shared = hard_links(&dirs("user.alice.onecopy").data);
     assert!(shared > 1, "messages are hard-linked");
 }
 
@@ -257,22 +232,17 @@ fn hard_links(dir: &Path) -> usize {
     linked.count()
 }
 
-fn sha1_of(bytes: &[u8]) -> Guid {
-    use sha1::{Digest, Sha1};
-    Guid::from_bytes(Sha1::digest(bytes).into())
-}
-
 #[test]
 fn a_plain_store_has_exactly_so_many_messages_in_each_mailbox() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (conf, _) = layouts(dir.path());
+    let [host, _] = layouts(dir.path());
     let spec = StoreSpec::new(20, 7)
         .variety(Variety::Plain)
         .message_bytes(400..=500);
-    let built = spec.build(&[&conf], "default").expect("a store");
+    let built = spec.build(&[&host]).expect("a store");
     assert_eq!((built.live, built.expunged, built.linked), (140, 0, 0));
     for name in spec.names() {
-        assert_eq!(check_mailbox(&conf, &name.expect("a name")), (7, 0));
+        assert_eq!(check_mailbox(&host, &name), (7, 0));
     }
 }
 
@@ -290,8 +260,8 @@ fn the_mailbox_list_is_what_ctl_mboxlist_of_2_3_9_prints() {
 #[test]
 fn a_stop_is_obeyed() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (conf, _) = layouts(dir.path());
-    let stopped = StoreSpec::new(9, 1).build_until(&[&conf], "default", &AtomicBool::new(true));
+    let [host, _] = layouts(dir.path());
+    let stopped = StoreSpec::new(9, 1).build_until(&[&host], &AtomicBool::new(true));
     assert!(matches!(stopped, Err(StoreError::Stopped)));
-    assert_eq!(files(&dir.path().join("a/spool")).len(), 0);
+    assert_eq!(files(&host).len(), 0);
 }

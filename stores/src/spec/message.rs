@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 
+use jiff::Timestamp;
+
 /// Seconds a day.
 const DAY: u32 = 86_400;
 
@@ -247,38 +249,8 @@ fn item(out: &mut Vec<u8>, text: &str) {
 
 /// `Wed, 05 Dec 2007 16:07:00 +0000`
 fn date_time(seconds: u32) -> String {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    let (days, rest) = (seconds / DAY, seconds % DAY);
-    // Days since 1 March 2000, in cycles of four years (2100 is out of a 32-bit reach of interest).
-    let mut year = 1970;
-    let mut day = days;
-    loop {
-        let length = if year % 4 == 0 { 366 } else { 365 };
-        if day < length {
-            break;
-        }
-        day -= length;
-        year += 1;
-    }
-    let february = if year % 4 == 0 { 29 } else { 28 };
-    let lengths = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let mut month = 0;
-    while day >= lengths[month] {
-        day -= lengths[month];
-        month += 1;
-    }
-    format!(
-        "{}, {:02} {} {year} {:02}:{:02}:{:02} +0000",
-        DAYS[(days % 7) as usize],
-        day + 1,
-        MONTHS[month],
-        rest / 3600,
-        rest / 60 % 60,
-        rest % 60
-    )
+    let time = Timestamp::from_second(i64::from(seconds)).unwrap_or_default();
+    time.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
 }
 
 #[cfg(test)]

@@ -1,18 +1,38 @@
-//! A second reader of cyrus.index and cyrus.expunge, for versions 9 and 10 only.
+//! A second reader of cyrus.index and cyrus.expunge, for versions 6 to 10 only.
 //!
-//! It is kept apart from `indexfile` on purpose: a mistake there must not hide here. It knows the
-//! two layouts as constants (9: header 96, record 80, GUID 12 bytes at 60, modseq at 72;
-//! 10: header 96, record 88, GUID 20 bytes at 60, modseq at 80) and nothing else.
+//! It is kept apart from `indexfile` on purpose: a mistake there must not hide here. It knows five
+//! layouts as constants and nothing else. Source: `imap/mailbox.h` of Cyrus 2.2.2 to 2.3.16.
 
 use sha1::{Digest, Sha1};
 
-/// The bytes of one file, found to be a whole version 9 or version 10 file.
+/// Version, and bytes of its header and of a record.
+const SIZES: [(u32, usize, usize); 5] = [
+    (6, 76, 60),
+    (7, 76, 72),
+    (8, 92, 80),
+    (9, 96, 80),
+    (10, 96, 88),
+];
+/// Bytes of a record that mean the same in each of these versions: all before the GUID.
+const SAME: usize = 60;
+/// Header of version 10.
+const HEADER: usize = 96;
+/// Where the header words lie that a change of version changes: version, header and record size.
+const MINOR: usize = 8;
+const START: usize = 12;
+const RECORD: usize = 16;
+/// Where `highestmodseq` lies in a header, since version 8.
+const HIGHESTMODSEQ: usize = 68;
+
+/// The bytes of one file, found to be a whole file of a version that we know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     bytes: Vec<u8>,
     minor: u32,
+    header_size: usize,
     record_size: usize,
     count: usize,
+    trailing: usize,
 }
 
 /// Big-endian 32-bit word at `at`; 0 beyond the end.
@@ -59,35 +79,37 @@ impl Image {
     /// Takes the bytes of a file as they are on disk; bytes after the last record are dropped.
     ///
     /// # Errors
-    /// One sentence when it is not a whole file of version 9 or 10.
+    /// One sentence when it is not a whole file of versions 6 to 10.
     pub fn parse(mut bytes: Vec<u8>) -> Result<Self, String> {
-        if bytes.len() < 96 {
+        if bytes.len() < 76 {
             return Err(format!("{} bytes are no header", bytes.len()));
         }
-        let (minor, start) = (word(&bytes, 8), word(&bytes, 12));
-        let (size, count) = (word(&bytes, 16) as usize, word(&bytes, 20) as usize);
-        if !matches!((minor, start, size), (9, 96, 80) | (10, 96, 88)) {
+        let [minor, start, size, count] = [MINOR, START, RECORD, 20].map(|at| word(&bytes, at));
+        let [header_size, record_size, count] = [start, size, count].map(|n| n as usize);
+        if !SIZES.contains(&(minor, header_size, record_size)) {
             return Err(format!(
                 "minor {minor} with header {start} and record {size}"
             ));
         }
-        let need = 96 + size * count;
-        if bytes.len() < need {
+        let need = header_size + record_size * count;
+        let Some(trailing) = bytes.len().checked_sub(need) else {
             return Err(format!(
                 "{} bytes, but {count} records need {need}",
                 bytes.len()
             ));
-        }
+        };
         bytes.truncate(need);
         Ok(Self {
             bytes,
             minor,
-            record_size: size,
+            header_size,
+            record_size,
             count,
+            trailing,
         })
     }
 
-    /// 9 or 10.
+    /// The version, 6 to 10.
     #[must_use]
     pub fn minor(&self) -> u32 {
         self.minor
@@ -99,25 +121,42 @@ impl Image {
         self.count
     }
 
-    /// The 96 header bytes.
+    /// How many bytes there were behind the last record.
     #[must_use]
-    pub fn header(&self) -> &[u8] {
-        &self.bytes[..96]
+    pub fn trailing(&self) -> usize {
+        self.trailing
     }
 
-    /// The header bytes that no change of version may touch: all but minor version and record size.
+    /// The bytes of the header.
+    #[must_use]
+    pub fn header(&self) -> &[u8] {
+        &self.bytes[..self.header_size]
+    }
+
+    /// The header as version 10 has it, without what a change of version changes: spares stay, and
+    /// `highestmodseq`, which versions 6 and 7 do not have, starts at 1.
     #[must_use]
     pub fn lasting_header(&self) -> Vec<u8> {
-        let mut header = self.header().to_vec();
-        header[8..12].fill(0);
-        header[16..20].fill(0);
+        let known = if self.minor < 8 {
+            HIGHESTMODSEQ
+        } else {
+            self.header_size
+        };
+        let mut header = self.header()[..known].to_vec();
+        if self.minor < 8 {
+            header.extend_from_slice(&1_u64.to_be_bytes());
+        }
+        header.resize(HEADER, 0);
+        header[MINOR..MINOR + 4].fill(0);
+        header[RECORD..RECORD + 4].fill(0);
+        header[START..START + 4].copy_from_slice(&[0, 0, 0, 96]);
         header
     }
 
     /// Record number `n`, from 0.
     #[must_use]
     pub fn record(&self, n: usize) -> &[u8] {
-        &self.bytes[96 + n * self.record_size..][..self.record_size]
+        &self.bytes[self.header_size + n * self.record_size..][..self.record_size]
     }
 
     /// All records in file order.
@@ -131,20 +170,28 @@ impl Image {
         word(record, 0)
     }
 
-    /// The bytes of a record that stay in every version: 0..60 and the modseq.
+    /// What stays of a record in every version: all before the GUID, and the modseq, which is 1
+    /// where the version has none.
     #[must_use]
     pub fn lasting(record: &[u8]) -> (Vec<u8>, u64) {
-        let modseq = if record.len() == 88 { 80 } else { 72 };
-        (record[..60].to_vec(), long(record, modseq))
+        let modseq = match record.len() {
+            80.. => long(record, record.len() - 8),
+            _ => 1,
+        };
+        (record[..SAME].to_vec(), modseq)
     }
 
-    /// The GUID bytes of a record: 12 in version 9, 20 in version 10.
+    /// The GUID bytes of a record: none in version 6, 12 up to version 9, 20 in version 10.
     #[must_use]
     pub fn guid(record: &[u8]) -> &[u8] {
-        &record[60..record.len() - 8]
+        let end = match record.len() {
+            80.. => record.len() - 8,
+            shorter => shorter,
+        };
+        &record[SAME..end]
     }
 
-    /// Whether some record carries an old-style GUID (version 9, or the last 8 bytes zero).
+    /// Whether some record carries an old-style GUID (below version 10, or the last 8 bytes zero).
     #[must_use]
     pub fn has_old_guids(&self) -> bool {
         self.minor < 10 && self.count > 0

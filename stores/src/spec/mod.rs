@@ -7,17 +7,12 @@
 //! nothing elsewhere.
 //!
 //! ```
-//! use controller::demo::store::StoreSpec;
-//! use indexfile::mailbox::ImapdConf;
+//! use stores::{Host, Layout, StoreSpec};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let dir = tempfile::tempdir()?;
-//! let conf = ImapdConf::parse(&format!(
-//!     "configdirectory: {0}/conf\npartition-default: {0}/spool\nhashimapspool: yes\n",
-//!     dir.path().display()
-//! ))?;
-//! let spec = StoreSpec::new(20, 5);
-//! let built = spec.build(&[&conf], "default")?;
+//! let host = Host::lay_out(dir.path(), Layout::HASHED)?;
+//! let built = StoreSpec::new(20, 5).build(&[&host])?;
 //! assert_eq!(built.mailboxes, 20);
 //! assert!(dir.path().join("spool/a/user/alice/cyrus.index").is_file());
 //! # Ok(()) }
@@ -39,10 +34,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use indexfile::IoError;
 use indexfile::build::BuildError;
-use indexfile::mailbox::{ConfError, ImapdConf, MailboxName, NameError};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
-pub use names::GROUP;
+use crate::host::Host;
+use names::GROUP;
 
 /// Which mailboxes a store has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,12 +93,6 @@ pub enum StoreError {
     /// The system refused something.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// The host's configuration has no place for a mailbox.
-    #[error(transparent)]
-    Conf(#[from] ConfError),
-    /// The builder made a name that is none: a bug in it.
-    #[error("the store builder made a bad name: {0}")]
-    Name(#[from] NameError),
     /// The builder made records that no index can hold: a bug in it.
     #[error("the store builder made an impossible index: {0}")]
     Index(#[from] BuildError),
@@ -147,15 +136,9 @@ impl StoreSpec {
         self
     }
 
-    /// The number of mailboxes.
-    #[must_use]
-    pub fn mailboxes(&self) -> usize {
-        self.mailboxes
-    }
-
     /// The mailboxes' names, in the order in which they are built.
-    pub fn names(&self) -> impl Iterator<Item = Result<MailboxName, NameError>> + '_ {
-        (0..self.mailboxes).map(|i| MailboxName::parse(&names::entry(self, i).name))
+    pub fn names(&self) -> impl Iterator<Item = String> + '_ {
+        (0..self.mailboxes).map(|i| names::entry(self, i).name)
     }
 
     /// The mailbox list as `ctl_mboxlist -d` of Cyrus 2.3.9 prints it, sorted by name.
@@ -180,35 +163,22 @@ impl StoreSpec {
     ///
     /// # Errors
     /// [`StoreError`]; what was built until then stays.
-    pub fn build(&self, hosts: &[&ImapdConf], partition: &str) -> Result<Built, StoreError> {
-        self.build_until(hosts, partition, &AtomicBool::new(false))
+    pub fn build(&self, hosts: &[&Host]) -> Result<Built, StoreError> {
+        self.build_until(hosts, &AtomicBool::new(false))
     }
 
     /// As [`Self::build`], but gives up soon after `stop` is set.
     ///
     /// # Errors
     /// [`StoreError`]; what was built until then stays.
-    pub fn build_until(
-        &self,
-        hosts: &[&ImapdConf],
-        partition: &str,
-        stop: &AtomicBool,
-    ) -> Result<Built, StoreError> {
-        let someone = MailboxName::parse("user.x")?;
+    pub fn build_until(&self, hosts: &[&Host], stop: &AtomicBool) -> Result<Built, StoreError> {
         for host in hosts {
-            let hashed = !host
-                .dirs(&someone, partition)?
-                .data()
-                .sub
-                .starts_with("user");
-            for found in host.partitions().filter(|p| p.name == partition) {
-                write::roots(found, hashed)?;
-            }
+            write::roots(host)?;
         }
         let groups = self.mailboxes.div_ceil(GROUP);
         (0..groups)
             .into_par_iter()
-            .map(|group| self.build_group(group, hosts, partition, stop))
+            .map(|group| self.build_group(group, hosts, stop))
             .try_reduce(Built::default, |mut a, b| {
                 a += b;
                 Ok(a)
@@ -219,32 +189,26 @@ impl StoreSpec {
     fn build_group(
         &self,
         group: usize,
-        hosts: &[&ImapdConf],
-        partition: &str,
+        hosts: &[&Host],
         stop: &AtomicBool,
     ) -> Result<Built, StoreError> {
         let mut built = Built::default();
-        let mut inbox = None;
+        let mut inbox: Option<content::Donor> = None;
         let first = group * GROUP;
         for i in first..self.mailboxes.min(first + GROUP) {
             if stop.load(Ordering::Relaxed) {
                 return Err(StoreError::Stopped);
             }
             let entry = names::entry(self, i);
-            let name = MailboxName::parse(&entry.name)?;
             let mut rng = fastrand::Rng::with_seed(mix(self.seed, i as u64));
             let content = content::Content::make(self, &entry, inbox.as_ref(), &mut rng)?;
-            for conf in hosts {
-                let dirs = conf.dirs(&name, partition)?;
-                let donor = inbox
-                    .as_ref()
-                    .map(|donor: &content::Donor| conf.dirs(&donor.name, partition))
-                    .transpose()?;
-                write::mailbox(&content, &dirs, donor.as_ref())?;
+            for host in hosts {
+                let donor = inbox.as_ref().map(|donor| host.place(&donor.name));
+                write::mailbox(&content, &host.place(&entry.name), donor.as_ref())?;
             }
             built += content.counts();
             if inbox.is_none() {
-                inbox = Some(content.into_donor(name));
+                inbox = Some(content.into_donor(entry.name));
             }
         }
         Ok(built)

@@ -1,13 +1,11 @@
 //! All files of one mailbox as bytes, before they are written anywhere.
 
 use indexfile::build::{BuildRecord, IndexBuilder};
-use indexfile::mailbox::MailboxName;
 use indexfile::{FileKind, Guid, HeaderField, RecordGuid, Uuid, flags};
 use sha1::{Digest, Sha1};
 
 use super::message::{Draft, Message, u32_of};
-use super::shape::Entry;
-use super::shape::{Ids, Shape};
+use super::shape::{Entry, Ids, Shape};
 use super::{Built, StoreError, StoreSpec, header_file};
 
 /// 15 November 2004, when the first messages arrive.
@@ -30,7 +28,7 @@ pub(super) enum Source {
 /// A mailbox whose messages others of its group link to.
 pub(super) struct Donor {
     /// Its name.
-    pub name: MailboxName,
+    pub name: String,
     messages: Vec<(u32, Uuid, Message)>,
 }
 
@@ -140,7 +138,7 @@ impl Content {
     }
 
     /// Keeps what others may link to.
-    pub fn into_donor(self, name: MailboxName) -> Donor {
+    pub fn into_donor(self, name: String) -> Donor {
         Donor {
             name,
             messages: self.lent,

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::witness::sha1_of;
+use super::image::sha1_of;
 
 /// One file or directory at the moment of the snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Entry {
     pub nlink: u64,
     /// Modification time, nanoseconds since 1970.
     pub mtime_ns: i128,
+    /// Time of the last change of any kind, nanoseconds since 1970.
+    pub ctime_ns: i128,
     /// Size in bytes.
     pub size: u64,
     /// SHA-1 of the content; of nothing for directories and others.
@@ -39,6 +41,7 @@ impl Entry {
     /// What `lstat` or `read` say.
     pub fn read(path: &Path) -> io::Result<Self> {
         let meta = fs::symlink_metadata(path)?;
+        let ns = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
         let content = if meta.is_file() {
             fs::read(path)?
         } else {
@@ -50,22 +53,35 @@ impl Entry {
             uid: meta.uid(),
             gid: meta.gid(),
             nlink: meta.nlink(),
-            mtime_ns: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
+            mtime_ns: ns(meta.mtime(), meta.mtime_nsec()),
+            ctime_ns: ns(meta.ctime(), meta.ctime_nsec()),
             size: meta.len(),
             sha1: sha1_of(&content),
         })
     }
 
-    /// Whether both are the same untouched file (hard links are not compared: `.OLD` adds one).
+    /// Whether it is a directory.
+    #[must_use]
+    pub fn is_dir(&self) -> bool {
+        self.mode & 0o170_000 == 0o040_000
+    }
+
+    /// Kind and permissions, owner, group.
+    #[must_use]
+    pub fn id(&self) -> [u32; 3] {
+        [self.mode, self.uid, self.gid]
+    }
+
+    /// Whether both are the same file with the same content. Hard links and the ctime are not
+    /// compared: `.OLD` adds a link.
     #[must_use]
     pub fn untouched(&self, other: &Self) -> bool {
-        Self {
+        let same = |entry: &Self| Self {
             nlink: 0,
-            ..self.clone()
-        } == Self {
-            nlink: 0,
-            ..other.clone()
-        }
+            ctime_ns: 0,
+            ..entry.clone()
+        };
+        same(self) == same(other)
     }
 }
 
@@ -100,7 +116,7 @@ pub fn differences(before: &Tree, after: &Tree) -> Vec<String> {
     for (path, old) in before {
         match after.get(path) {
             None => lines.push(format!("{} is gone", path.display())),
-            Some(new) if is_dir(old) => {
+            Some(new) if old.is_dir() => {
                 if (old.ino, old.mode, old.uid, old.gid) != (new.ino, new.mode, new.uid, new.gid) {
                     lines.push(format!("{} is another directory", path.display()));
                 }
@@ -119,10 +135,6 @@ pub fn differences(before: &Tree, after: &Tree) -> Vec<String> {
         lines.push(format!("{} is new", path.display()));
     }
     lines
-}
-
-fn is_dir(entry: &Entry) -> bool {
-    entry.mode & 0o170_000 == 0o040_000
 }
 
 fn what_changed(old: &Entry, new: &Entry) -> String {
