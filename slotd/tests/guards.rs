@@ -210,7 +210,7 @@ fn a_group_that_is_not_ours_to_give_is_told_in_the_answer_or_refuses_the_mailbox
     ] {
         for name in names {
             let path = store.meta(MAILBOX).join(name);
-            chown(&path, None, Some(4242)).unwrap();
+            chown(&path, Some(rustix::process::geteuid().as_raw()), Some(4242)).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         }
         let place = host.store.find(&named(MAILBOX)).unwrap();

@@ -89,7 +89,8 @@ impl Host {
             text += "hashimapspool: yes\n";
         }
         if let Some(files) = layout.on_meta {
-            text += &format!("metapartition-default: {at}/meta\nmetapartition_files: {files}\n");
+            let meta = format!("metapartition-default: {at}/meta\nmetapartition_files: {files}\n");
+            text.push_str(&meta);
             dirs.push("meta");
         }
         DirBuilder::new().recursive(true).mode(0o700).create(root)?;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use syn::visit::{self, Visit};
 
-const CRATES: [&str; 4] = ["indexfile", "precompute", "slotd", "controller"];
+const CRATES: [&str; 5] = ["indexfile", "stores", "precompute", "slotd", "controller"];
 
 /// Path of a module inside its crate: `["stage", "looks"]`.
 type Module = Vec<String>;

@@ -198,7 +198,8 @@ impl Before {
         for (path, was) in &self.files {
             let (owner, name) = place(path);
             let state = owner.and_then(|(_, state)| state);
-            let ours = name.ends_with(".OLD") || name.ends_with(".NEW") || OURS.contains(&&*name);
+            let suffix = Path::new(&name).extension().unwrap_or_default();
+            let ours = suffix == "OLD" || suffix == "NEW" || OURS.contains(&&*name);
             match now.get(path) {
                 _ if owner.is_some() && ours => {}
                 None => lines.push((path, "is gone".to_owned())),
