@@ -57,7 +57,8 @@ pub fn rename(locks: &mut MailboxLocks, stage: &Stage) -> Result<(), RenameFaile
             let undone = match undo(locks, &done) {
                 Ok(()) => true,
                 Err(second) => {
-                    tracing::error!(mailbox = %locks.place.mailbox, "undoing a failed rename: {second}");
+                    tracing::error!(mailbox = %locks.place.mailbox, "undoing a failed rename: \
+                        {second}");
                     false
                 }
             };

@@ -156,7 +156,8 @@ fn busy(other: &str) -> Refusal {
     Refusal::new(
         Code::Busy,
         format!(
-            "the coordinator with journal {other} is at work on this store; another one can begin when its connections \
+            "the coordinator with journal {other} is at work on this store; another one can begin \
+             when its connections \
              are closed"
         ),
     )

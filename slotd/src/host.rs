@@ -182,7 +182,8 @@ impl Host {
         self.served.admit(&place)?;
         if self.log.concerns(mailbox.as_str()) {
             let text = format!(
-                "the intent log has a record that this release does not understand and that may be about {mailbox}: start \
+                "the intent log has a record that this release does not understand and that may \
+                 be about {mailbox}: start \
                  the slotd that wrote it"
             );
             return Err(Refusal::new(Code::Damaged, text));
@@ -234,7 +235,8 @@ impl Host {
 
 fn unreadable(record: &Unreadable, what: &str) -> Refusal {
     let text = format!(
-        "{record} is a damaged record of the intent log, and {what}; nobody knows what was open. See that index and \
+        "{record} is a damaged record of the intent log, and {what}; nobody knows what was open. \
+         See that index and \
          expunge file are at one version and no .NEW is left, then move {} away",
         record.copy.display()
     );

@@ -43,12 +43,14 @@ const LIMIT: u64 = 64 << 10;
 pub enum LeaseError {
     /// `imapd.conf` does not say where the configuration directory is.
     #[error(
-        "imapd.conf names no configdirectory: slotd keeps the store's identity there, and sees there who serves the store"
+        "imapd.conf names no configdirectory: slotd keeps the store's identity there, and sees \
+         there who serves the store"
     )]
     NoDirectory,
     /// It cannot be used.
     #[error(
-        "the configdirectory {} cannot be used ({source}): slotd keeps the store's identity and its lease there",
+        "the configdirectory {} cannot be used ({source}): slotd keeps the store's identity and \
+         its lease there",
         path.display()
     )]
     Directory {
@@ -75,7 +77,8 @@ pub enum LeaseError {
     },
     /// The state directory has intents of another store.
     #[error(
-        "the state directory {} has unsettled intents of another store ({other}); this store is {this}: give it the state \
+        "the state directory {} has unsettled intents of another store ({other}); this store is \
+         {this}: give it the state \
          directory that belongs to it",
         path.display()
     )]

@@ -541,7 +541,8 @@ fn is_there(dir: &Dir, name: &str) -> Result<bool, Refusal> {
         FileType::Symlink => {
             let to = std::fs::read_link(&path).unwrap_or_default();
             format!(
-                "is a symbolic link to {}; reguid replaces files by rename, which would put a file in the place of the \
+                "is a symbolic link to {}; reguid replaces files by rename, which would put a \
+                 file in the place of the \
                  link. Move the file here, or name its disk in imapd.conf (metapartition_files)",
                 to.display()
             )
@@ -601,8 +602,10 @@ fn empty_root(mailbox: &MailboxName, root: &Path) -> Refusal {
     Refusal::new(
         Code::Unmounted,
         format!(
-            "there is no mailbox {mailbox}, and nothing else below {root}, which is empty; is it mounted? \
-             Or was its last mailbox deleted, or moved away, before slotd saw one in this very directory? \
+            "there is no mailbox {mailbox}, and nothing else below {root}, which is empty; is it \
+             mounted? \
+             Or was its last mailbox deleted, or moved away, before slotd saw one in this very \
+             directory? \
              Only then say `slotd mount state {root} ignore`",
             root = root.display()
         ),

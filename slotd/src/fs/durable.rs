@@ -221,14 +221,16 @@ pub fn copy_attributes(from: &File, to: &File, path: &Path) -> Result<bool, IoEr
                     && group_is_as_others(from, &want) =>
             {
                 tracing::warn!(
-                    "{} cannot have group {}, of which slotd's user is no member; it gives nobody a right that others have not",
+                    "{} cannot have group {}, of which slotd's user is no member; it gives nobody \
+                     a right that others have not",
                     path.display(),
                     want.gid()
                 );
             }
             Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
                 let text = format!(
-                    "{error} (it must have user {} and group {}, and slotd runs as user {}: run it as root, or as that \
+                    "{error} (it must have user {} and group {}, and slotd runs as user {}: run \
+                     it as root, or as that \
                      user and a member of that group)",
                     want.uid(),
                     want.gid(),

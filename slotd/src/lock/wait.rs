@@ -224,7 +224,8 @@ mod tests {
     #[test]
     fn a_posix_lock_of_another_process_is_seen_and_its_holder_named() {
         let (tmp, a, _b) = file();
-        let script = "import fcntl,sys; f=open(sys.argv[1],'r+'); fcntl.lockf(f, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()";
+        let script = "import fcntl,sys; f=open(sys.argv[1],'r+'); fcntl.lockf(f, fcntl.LOCK_EX); \
+            print('held', flush=True); sys.stdin.read()";
         let child = std::process::Command::new("python3")
             .args(["-c", script])
             .arg(tmp.path())

@@ -69,8 +69,8 @@ fn lock_settled(
 }
 
 impl LockedMailbox {
-    /// Locks the mailbox `named`, which was found at `place`, and says what it is like. `fetched` is
-    /// what a peer has of its messages. If the files of `prepared` fit, their intent is begun.
+    /// Locks the mailbox `named`, which was found at `place`, and says what it is like. `fetched`
+    /// is what a peer has of its messages. If the files of `prepared` fit, their intent is begun.
     ///
     /// # Errors
     /// As of [`recovery::lock_settled`].
@@ -122,9 +122,9 @@ impl LockedMailbox {
     }
 
     /// Stages what `upgrade` asks for, from `prepared` if that fits; used or not, it is of no use
-    /// after this. Tells whether anything is to be renamed. If so, the staged files and the intent that tells recovery
-    /// of them are on stable storage then, and only then do the files get their names: so whatever a
-    /// crash leaves is found.
+    /// after this. Tells whether anything is to be renamed. If so, the staged files and the intent
+    /// that tells recovery of them are on stable storage then, and only then do the files get their
+    /// names: so whatever a crash leaves is found.
     ///
     /// # Errors
     /// The mailbox is refused. [`LockedMailbox::unstage`] and [`LockedMailbox::end_intent`] are to

@@ -251,7 +251,8 @@ impl Inner {
         let first = *self.devices.entry(root.to_path_buf()).or_insert(dev);
         if first != dev {
             return Err(unmounted(format!(
-                "{} is on another file system (device {dev}) than before (device {first}); if that is right, \
+                "{} is on another file system (device {dev}) than before (device {first}); if \
+                 that is right, \
                  `slotd mount add {}`",
                 root.display(),
                 root.display()

@@ -108,8 +108,8 @@ answer! {
         pub hashed: u32 = "hashed",
         /// Old-style GUIDs that upgrades replaced and that came back (downgrades, and `uuids=old`).
         pub restored: u32 = "restored",
-        /// GUIDs that were no old-style ones and lost their last eight bytes (downgrades below version
-        /// 10).
+        /// GUIDs that were no old-style ones and lost their last eight bytes (downgrades below
+        /// version 10).
         pub cut: u32 = "cut" via or_default,
         /// Whether a `PREPARE` before it was of use.
         pub prepared: bool = "prepared",
@@ -130,11 +130,11 @@ answer! {
     /// What `UPGRADE rehash=` found.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct Rehashed {
-        /// Records whose GUID is no old-style one and not the SHA-1 of the message: right afterwards
-        /// with `rehash=fix`, as they were with `rehash=report`.
+        /// Records whose GUID is no old-style one and not the SHA-1 of the message: right
+        /// afterwards with `rehash=fix`, as they were with `rehash=report`.
         pub wrong: u32 = "wrong",
-        /// Expunged records whose message is gone: nobody can say what their GUID is of, so they keep
-        /// it.
+        /// Expunged records whose message is gone: nobody can say what their GUID is of, so they
+        /// keep it.
         pub gone: u32 = "gone",
         /// The first of the wrong ones, up to [`Rehashed::MAX`].
         pub list: Vec<WrongGuid> = "wrong_list" via unescaped,

@@ -214,9 +214,9 @@ mod tests {
 
     #[test]
     fn every_code_of_the_contract_is_a_word_on_the_wire() {
-        for word in
-            "NOMAILBOX LOCKED UNMOUNTED DAMAGED NOMESSAGE NOSPACE IO STATE DENIED DRAINING TOOLATE SERVED BUSY"
-                .split(' ')
+        for word in "NOMAILBOX LOCKED UNMOUNTED DAMAGED NOMESSAGE NOSPACE IO STATE DENIED DRAINING \
+             TOOLATE SERVED BUSY"
+            .split(' ')
         {
             assert_eq!(Code::from_word(word).as_str(), word);
         }
@@ -262,7 +262,8 @@ mod tests {
         }
 
         #[test]
-        fn near_replies_do_not_make_the_parser_panic(line in "(OK|NO|BAD)? ?(\\[[A-Z]*\\]?)?([a-z]*=?[%a-f0-9]* ?)*") {
+        fn near_replies_do_not_make_the_parser_panic(line in "(OK|NO|BAD)? \
+            ?(\\[[A-Z]*\\]?)?([a-z]*=?[%a-f0-9]* ?)*") {
             if let Ok(Reply::Ok(fields)) = Reply::parse(line.as_bytes()) {
                 let _ = (fields.list("a"), fields.get::<u64>("b"));
             }

@@ -58,7 +58,8 @@ pub fn find(
                 return Err(Refusal::new(
                     Code::Damaged,
                     format!(
-                        "no mailbox with the unique id {} was found, but {place} could not be looked into",
+                        "no mailbox with the unique id {} was found, but {place} could not be \
+                         looked into",
                         find.uniqueid
                     ),
                 ));

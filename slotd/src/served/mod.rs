@@ -275,10 +275,12 @@ impl Watch {
         if !self.stopped {
             let who = match served {
                 Served::Cyrus24 => {
-                    "a Cyrus of 2.4 or later serves this store, and slotd's locks do not keep it out"
+                    "a Cyrus of 2.4 or later serves this store, and slotd's locks do not keep it \
+                     out"
                 }
                 _ => {
-                    "nobody knows which Cyrus serves this store, and slotd's locks keep only 2.3 out"
+                    "nobody knows which Cyrus serves this store, and slotd's locks keep only 2.3 \
+                     out"
                 }
             };
             return Err(Refusal::new(

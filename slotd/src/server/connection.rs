@@ -59,7 +59,8 @@ pub(super) async fn serve(
             };
             let Some(got) = got else {
                 tracing::warn!(
-                    "the controller stalled for {limit:?}, or did other things for {total:?}: its transaction ends"
+                    "the controller stalled for {limit:?}, or did other things for {total:?}: its \
+                     transaction ends"
                 );
                 session = blocking(session, Session::expire).await.0;
                 continue;
@@ -142,7 +143,8 @@ pub(super) async fn refuse(stream: Box<dyn Stream>, places: usize) {
     let (read, mut write) = split(stream);
     let (mut read, mut line) = (BufReader::new(read), Vec::new());
     let text = format!(
-        "all {places} connections that this slotd serves at once are at work; use fewer (--parallel)"
+        "all {places} connections that this slotd serves at once are at work; use fewer \
+         (--parallel)"
     );
     // What is closed before it has read all that came loses its answer on the way.
     let _ = timeout(REFUSE_LIMIT, next_line(&mut read, &mut line)).await;

@@ -252,8 +252,10 @@ impl Summed {
         Err(Refusal::new(
             Code::Damaged,
             format!(
-                "duplicate-uid: UID {uid} is in {} and in cyrus.index too, or in it twice: when Cyrus cleans up it would \
-                 unlink a live message. Keep cyr_expire away, and restore or reconstruct the mailbox",
+                "duplicate-uid: UID {uid} is in {} and in cyrus.index too, or in it twice: when \
+                 Cyrus cleans up it would \
+                 unlink a live message. Keep cyr_expire away, and restore or reconstruct the \
+                 mailbox",
                 expunge.display()
             ),
         ))

@@ -160,7 +160,8 @@ impl LiveFiles {
             if file.minor_version() > GUID_VERSION {
                 let (path, version) = (file.path().display(), file.minor_version());
                 let text = format!(
-                    "{path} has version {version}; slotd's locks protect only mailboxes of Cyrus 2.3 and before"
+                    "{path} has version {version}; slotd's locks protect only mailboxes of Cyrus \
+                     2.3 and before"
                 );
                 return Err(Refusal::new(Code::Unsupported, text));
             }
@@ -178,13 +179,15 @@ impl LiveFiles {
         let path = expunge.path().display();
         if repair != Some(Repair::Expunge) {
             return Err(damaged(format!(
-                "{path} has version {expunge_version} beside an index of version {index_version}: Cyrus misreads it and \
+                "{path} has version {expunge_version} beside an index of version {index_version}: \
+                 Cyrus misreads it and \
                  may unlink live messages. UPGRADE {index_version} repair=expunge converts it"
             )));
         }
         if expunge.trailing_bytes() > 0 {
             return Err(damaged(format!(
-                "{path} has {} bytes after its last record: a server may have appended records of another size, so it \
+                "{path} has {} bytes after its last record: a server may have appended records of \
+                 another size, so it \
                  cannot be repaired",
                 expunge.trailing_bytes()
             )));

@@ -5,8 +5,8 @@
 //! that still describes the message file, or from the bytes of that file, or the whole mailbox is
 //! refused; a failure, a full disk included, leaves nothing behind. The new files are complete at
 //! first, then synced (while the intent is on its way to stable storage too), and
-//! get their names ([`Stage::give_names`]) when both are done: before that a crash leaves nothing at all,
-//! afterwards `.NEW` files that recovery finds by the intent. On a file system that cannot make a
+//! get their names ([`Stage::give_names`]) when both are done: before that a crash leaves nothing at
+//! all, afterwards `.NEW` files that recovery finds by the intent. On a file system that cannot make a
 //! file without a name (`O_TMPFILE`) a durable note comes first instead.
 
 mod by_uid;
@@ -224,7 +224,8 @@ pub fn remove_strays(locks: &MailboxLocks) -> Result<(), IoError> {
         execute(locks, step, None)?;
         if let FileOp::Unlink(kind, role) = step.op {
             let name = name(kind, role);
-            tracing::warn!(mailbox = %locks.place.mailbox, "removed {name}, which a crash had left");
+            tracing::warn!(mailbox = %locks.place.mailbox, "removed {name}, which a crash had \
+                left");
         }
     }
     locks.place.index.unlink(LEDGER_NEW_NAME)?;

@@ -54,7 +54,8 @@ impl Budget {
             None => Err(Refusal::new(
                 Code::Expired,
                 format!(
-                    "{messages} message(s) of {bytes} bytes have no SHA-1 yet, too many to be read under the locks: \
+                    "{messages} message(s) of {bytes} bytes have no SHA-1 yet, too many to be \
+                     read under the locks: \
                      PREPARE, a plain LOCK or precompute reads them before"
                 ),
             )),
@@ -114,7 +115,8 @@ impl Expected {
             Some(theirs) if theirs.guid != *guid || theirs.size != size => Err(Refusal::new(
                 Code::Differs,
                 format!(
-                    "UID {uid}: its SHA-1 is {guid} here ({size} bytes), and {} ({} bytes) by {}: one of the two \
+                    "UID {uid}: its SHA-1 is {guid} here ({size} bytes), and {} ({} bytes) by {}: \
+                     one of the two \
                      is damaged, or the peer's precompute is to be run again",
                     theirs.guid,
                     theirs.size,
@@ -162,8 +164,8 @@ pub fn open_local(place: &Place, uniqueid: &str, uidvalidity: u32) -> Option<Cac
     }
 }
 
-/// Takes a cache that came over the wire, if it belongs to this incarnation of the mailbox. Anything
-/// else is no error: the messages are read instead.
+/// Takes a cache that came over the wire, if it belongs to this incarnation of the mailbox.
+/// Anything else is no error: the messages are read instead.
 #[must_use]
 pub fn take_fetched(cache: Cache, uniqueid: &str, uidvalidity: u32) -> Option<Expected> {
     fits(cache, uniqueid, uidvalidity).map(Expected)
