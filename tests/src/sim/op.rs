@@ -131,6 +131,15 @@ impl Op {
             Self::WriteNew => write_new(site, session),
             Self::File(purpose, step) => {
                 execute(site, session, step);
+                // Syncs are under way at once, and a file without a name leaves nothing, synced or
+                // not: they are one step.
+                while is_early_sync(self)
+                    && let Some(Self::File(_, next)) = session.ops.front().copied()
+                    && is_early_sync(Self::File(purpose, next))
+                {
+                    session.ops.pop_front();
+                    execute(site, session, next);
+                }
                 if purpose == Purpose::Commit {
                     session.done.push(step.op);
                 }
@@ -310,6 +319,11 @@ impl Op {
             }
         }
     }
+}
+
+/// Whether it syncs a file that has no name yet.
+fn is_early_sync(op: Op) -> bool {
+    matches!(op, Op::File(_, step) if matches!(step.op, FileOp::SyncFile(_, Role::Unnamed)))
 }
 
 /// New files could not be made while recovering: it stays as it is if Cyrus reads that rightly.
