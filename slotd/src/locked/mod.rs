@@ -84,16 +84,16 @@ impl LockedMailbox {
         let (locks, waited) = lock_settled(host, named, place, attempt)?;
         let uniqueid = sources::uniqueid_of(&locks.place)?;
         let facts = facts::facts(&locks, &uniqueid)?;
-        let uidvalidity = facts.uidvalidity;
+        let of = Incarnation {
+            uniqueid,
+            uidvalidity: facts.uidvalidity,
+        };
         let mut mailbox = LockedMailbox {
             host: Arc::clone(host),
-            expected: fetched.and_then(|c| sources::take_fetched(c, &uniqueid, uidvalidity)),
+            expected: fetched.and_then(|cache| sources::take_fetched(cache, &of)),
             locks,
             waited,
-            of: Incarnation {
-                uniqueid,
-                uidvalidity,
-            },
+            of,
             upgrade: Upgrade::default(),
             stage: None,
             intent: None,
@@ -148,7 +148,7 @@ impl LockedMailbox {
         } else {
             live.verify()?;
             self.locks.mark("read");
-            let local = sources::open_local(place, &self.of.uniqueid, self.of.uidvalidity);
+            let local = sources::open_local(place, &self.of);
             let budget = Budget::new();
             let sources = Sources {
                 local: local.as_ref(),

@@ -7,7 +7,7 @@ use super::preflight::may_chown;
 use crate::host::Host;
 use crate::protocol::{MailboxFacts, Named, Status};
 use crate::refusal::Refusal;
-use crate::stage::{LEDGER_NAME, Listing, LiveFiles, old_name, sources};
+use crate::stage::{Incarnation, LEDGER_NAME, Listing, LiveFiles, old_name, sources};
 
 /// `STATUS`.
 ///
@@ -15,16 +15,15 @@ use crate::stage::{LEDGER_NAME, Listing, LiveFiles, old_name, sources};
 /// The mailbox, or a file of it, cannot be read.
 pub fn status(host: &Host, named: &Named) -> Result<Status, Refusal> {
     let place = host.store.find(named)?;
-    let uniqueid = sources::uniqueid_of(&place)?;
     let live = LiveFiles::without_locks(&host.store, &place)?;
     let (index, expunge) = (&live.index, live.expunge.as_ref());
-    let uidvalidity = index.header().uidvalidity();
-    let local = sources::open_local(&place, &uniqueid, uidvalidity);
+    let of = Incarnation::of(&place, index)?;
+    let local = sources::open_local(&place, &of);
     let facts = MailboxFacts {
         mailbox: place.mailbox.clone(),
         partition: place.partition.clone(),
-        uniqueid,
-        uidvalidity,
+        uniqueid: of.uniqueid,
+        uidvalidity: of.uidvalidity,
         index: index.minor_version(),
         expunge: expunge.map(IndexFile::minor_version),
         exists: index.num_records(),

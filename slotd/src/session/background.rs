@@ -15,7 +15,7 @@ use crate::protocol::{self, Code, Upgrade, Write};
 use crate::queries::fetch_sha1s;
 use crate::refusal::Refusal;
 use crate::scratch::ScratchNotes;
-use crate::stage::{self, Caches, How, Incarnation, LiveFiles, Looks, Prepared, sources};
+use crate::stage::{self, How, LiveFiles, Looks, Prepared};
 use crate::store::Place;
 
 /// What a connection has prepared.
@@ -73,23 +73,11 @@ impl Background {
             self.scratch.clear();
         }
         let fetched = fetch_sha1s(&self.host, place);
-        let looks = Looks::of(place)?;
-        let live = LiveFiles::without_locks(&self.host.store, place)?;
-        let of = Incarnation {
-            uniqueid: sources::uniqueid_of(place)?,
-            uidvalidity: live.index.header().uidvalidity(),
-        };
-        let take = |cache| sources::take_fetched(cache, &of.uniqueid, of.uidvalidity);
-        let caches = Caches {
-            local: sources::open_local(place, &of.uniqueid, of.uidvalidity),
-            expected: fetched.and_then(take),
-        };
-        let cancel = &self.control.cancel;
+        let (store, cancel) = (&self.host.store, &self.control.cancel);
         let prepared = self.scratch.noting(place, |note| {
-            stage::prepare(place, &live, of, caches, how, cancel, note)
+            stage::prepare(store, place, fetched, how, cancel, note)
         })?;
-        let prepared = self.prepared.insert(prepared.seen(looks));
-        Ok(prepared.report())
+        Ok(self.prepared.insert(prepared).report())
     }
 
     /// What `LOCK` does before anybody waits for it: brings what was prepared up to date; or, if

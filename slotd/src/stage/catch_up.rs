@@ -19,13 +19,6 @@ use crate::refusal::Refusal;
 use crate::store::Place;
 
 impl Prepared {
-    /// Says how the live files looked before they were opened for it.
-    #[must_use]
-    pub fn seen(mut self, looks: Looks) -> Prepared {
-        self.looks = looks;
-        self
-    }
-
     /// Whether the live files look as they did, and all messages do.
     #[must_use]
     pub fn is_current(&self, looks: &Looks) -> bool {

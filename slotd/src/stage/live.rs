@@ -60,11 +60,11 @@ impl LiveFiles {
         })
     }
 
-    /// As they are now, without locks: for looking only. `None` without a cyrus.index.
+    /// As they are now, without locks: for looking only.
     ///
     /// # Errors
-    /// [`Code::Damaged`], or the system's.
-    pub fn look(place: &Place) -> Result<Option<LiveFiles>, Refusal> {
+    /// [`Code::Damaged`], or the system's; without a cyrus.index, what has become of the mailbox.
+    pub fn without_locks(store: &Store, place: &Place) -> Result<LiveFiles, Refusal> {
         let open = |kind: FileKind| -> Result<Option<IndexFile>, Refusal> {
             let dir = place.directory_of(kind);
             match dir.open_file(kind.file_name(), false) {
@@ -77,16 +77,9 @@ impl LiveFiles {
             }
         };
         let (index, expunge) = (open(FileKind::Index)?, open(FileKind::Expunge)?);
-        Ok(index.map(|index| LiveFiles { index, expunge }))
-    }
-
-    /// The same of a mailbox that has to be there.
-    ///
-    /// # Errors
-    /// As [`LiveFiles::look`]; or what has become of the mailbox.
-    pub fn without_locks(store: &Store, place: &Place) -> Result<LiveFiles, Refusal> {
         let gone = || store.why_not_there(&place.mailbox, &place.partition);
-        LiveFiles::look(place)?.ok_or_else(gone)
+        let index = index.ok_or_else(gone)?;
+        Ok(LiveFiles { index, expunge })
     }
 
     /// Both, index first.

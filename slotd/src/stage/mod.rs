@@ -55,11 +55,9 @@ pub use ledger::{FILE_NAME as LEDGER_NAME, NEW_NAME as LEDGER_NEW_NAME};
 pub use listing::Listing;
 pub use live::{LiveFiles, Looks};
 pub use old::{OldUuids, old_name, previous_name};
-pub use prepare::{
-    How, Incarnation, Prepared, WORTH_WRITING, prepare, prepared_name, remove_stale,
-};
+pub use prepare::{How, Prepared, WORTH_WRITING, prepare, prepared_name, remove_stale};
 pub use resolve::{Resolved, Until, Want, resolve, spool};
-pub use sources::{Budget, Caches, Expected, Sources};
+pub use sources::{Budget, Caches, Expected, Incarnation, Sources};
 
 /// The lowest and highest version that is written.
 pub const VERSIONS: std::ops::RangeInclusive<u32> = 6..=10;

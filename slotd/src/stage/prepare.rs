@@ -14,19 +14,21 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use indexfile::sha1s::Cache;
 use indexfile::{FileKind, IndexFile, IoContext, ReadError};
 
 use super::Looks;
 use super::looks::Since;
 use super::patch::Origin;
 use super::{
-    Caches, Digester, Identities, Listing, LiveFiles, Note, check_version, keep, write_copy,
+    Caches, Digester, Identities, Incarnation, Listing, LiveFiles, Note, check_version, keep,
+    sources, write_copy,
 };
 use crate::fs::{Dir, Identity, Made, OpenError, Unsynced, sync_new};
 use crate::lock::wait;
 use crate::protocol::{self, Code, Upgrade, Write};
 use crate::refusal::Refusal;
-use crate::store::Place;
+use crate::store::{Place, Store};
 
 /// The name of a prepared file.
 #[must_use]
@@ -80,16 +82,6 @@ pub struct Prepared {
     pub(super) messages: Since,
 }
 
-/// Which mailbox of that name: one that was deleted and made anew has other messages under the same
-/// UIDs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Incarnation {
-    /// From cyrus.header.
-    pub uniqueid: String,
-    /// From the index header.
-    pub uidvalidity: u32,
-}
-
 /// One prepared file, with its lock, so that no other slotd takes it for a stray.
 #[derive(Debug)]
 pub(super) struct PreparedFile {
@@ -130,21 +122,27 @@ impl Drop for PreparedFile {
     }
 }
 
-/// Stages the files of a mailbox that is not locked.
+/// Stages the files of a mailbox that is not locked. `fetched` is what a peer has of its messages.
 ///
 /// # Errors
 /// The mailbox would be refused; or it was changed just while it was read, and it may work the next
 /// time.
 pub fn prepare(
+    store: &Store,
     place: &Place,
-    live: &LiveFiles,
-    of: Incarnation,
-    caches: Caches,
+    fetched: Option<Cache>,
     how: How,
     cancel: &AtomicBool,
     note: Note<'_>,
 ) -> Result<Prepared, Refusal> {
     let want = how.want;
+    let looks = Looks::of(place)?;
+    let live = &LiveFiles::without_locks(store, place)?;
+    let of = Incarnation::of(place, &live.index)?;
+    let caches = Caches {
+        local: sources::open_local(place, &of),
+        expected: fetched.and_then(|cache| sources::take_fetched(cache, &of)),
+    };
     check_version(want.version)?;
     live.check(want.repair)?;
     remove_stale(place)?;
@@ -175,7 +173,7 @@ pub fn prepare(
         ahead: None,
         of,
         caches,
-        looks: Looks::default(),
+        looks,
         messages,
     };
     for source in live.each().filter(|_| write) {

@@ -149,14 +149,37 @@ impl Caches {
     }
 }
 
+/// Which mailbox of that name: one that was deleted and made anew has other messages under the same
+/// UIDs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incarnation {
+    /// From cyrus.header.
+    pub uniqueid: String,
+    /// From the index header.
+    pub uidvalidity: u32,
+}
+
+impl Incarnation {
+    /// That of a mailbox whose cyrus.index is open.
+    ///
+    /// # Errors
+    /// As of [`uniqueid_of`].
+    pub fn of(place: &Place, index: &IndexFile) -> Result<Incarnation, Refusal> {
+        Ok(Incarnation {
+            uniqueid: uniqueid_of(place)?,
+            uidvalidity: index.header().uidvalidity(),
+        })
+    }
+}
+
 /// Opens the mailbox's own cache, if there is one that is whole and belongs to this incarnation of
 /// the mailbox. Anything else is no error: the messages are read instead.
 #[must_use]
-pub fn open_local(place: &Place, uniqueid: &str, uidvalidity: u32) -> Option<Cache> {
+pub fn open_local(place: &Place, of: &Incarnation) -> Option<Cache> {
     let file = place.index.open_file(FILE_NAME, false).ok()?;
     let path = place.index.path_of(FILE_NAME);
     match Cache::from_file(&file, &path) {
-        Ok(cache) => fits(cache, uniqueid, uidvalidity),
+        Ok(cache) => fits(cache, of),
         Err(error) => {
             tracing::warn!(mailbox = %place.mailbox, "{error}");
             None
@@ -164,15 +187,15 @@ pub fn open_local(place: &Place, uniqueid: &str, uidvalidity: u32) -> Option<Cac
     }
 }
 
-/// Takes a cache that came over the wire, if it belongs to this incarnation of the mailbox.
-/// Anything else is no error: the messages are read instead.
+/// Takes a cache that came over the wire, if it belongs to this incarnation of the mailbox. Anything
+/// else is no error: the messages are read instead.
 #[must_use]
-pub fn take_fetched(cache: Cache, uniqueid: &str, uidvalidity: u32) -> Option<Expected> {
-    fits(cache, uniqueid, uidvalidity).map(Expected)
+pub fn take_fetched(cache: Cache, of: &Incarnation) -> Option<Expected> {
+    fits(cache, of).map(Expected)
 }
 
-fn fits(cache: Cache, uniqueid: &str, uidvalidity: u32) -> Option<Cache> {
-    if cache.uidvalidity() == uidvalidity && cache.uniqueid() == uniqueid {
+fn fits(cache: Cache, of: &Incarnation) -> Option<Cache> {
+    if cache.uidvalidity() == of.uidvalidity && cache.uniqueid() == of.uniqueid {
         return Some(cache);
     }
     tracing::warn!(

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use indexfile::sha1s::Cache;
 use indexfile::{FileKind, IoContext, IoError};
 
 use super::Settled;
@@ -21,10 +20,8 @@ use crate::intent::{Direction, Intent};
 use crate::lock::{MailboxLocks, wait};
 use crate::protocol::{Code, Rehash, Repair, Upgrade, UuidSource, Write};
 use crate::refusal::Refusal;
-use crate::stage::{
-    self, Budget, Caches, How, Incarnation, LiveFiles, Looks, Prepared, Sources, sources,
-};
-use crate::store::Place;
+use crate::stage::{self, Budget, How, Incarnation, LiveFiles, Prepared, Sources, sources};
+use crate::store::{Place, Store};
 
 /// Locks a file that is about to be renamed over a live name, until all is settled: nobody may
 /// change it before the rename is on stable storage, or a power cut would take that change back.
@@ -133,45 +130,22 @@ pub(super) type Read = Result<Prepared, Refusal>;
 /// # Errors
 /// [`Code::Expired`]: it was stopped.
 pub(super) fn read(
+    store: &Store,
     place: &Place,
     intent: &Intent,
     stop: Option<Instant>,
     cancel: &AtomicBool,
 ) -> Result<Read, Refusal> {
-    let read = || -> Read {
-        let looks = Looks::of(place)?;
-        let gone = || Refusal::new(Code::NoMailbox, "the mailbox has no cyrus.index");
-        let live = LiveFiles::look(place)?.ok_or_else(gone)?;
-        let (of, local) = cache_of(place, &live)?;
-        let caches = Caches {
-            local,
-            expected: None,
-        };
-        let how = How {
-            want: upgrade_of(intent),
-            write: Write::Never,
-            stop,
-        };
-        let noted = || Ok(());
-        let prepared = stage::prepare(place, &live, of, caches, how, cancel, &noted)?;
-        Ok(prepared.seen(looks))
+    let how = How {
+        want: upgrade_of(intent),
+        write: Write::Never,
+        stop,
     };
-    match read() {
+    let noted = || Ok(());
+    match stage::prepare(store, place, None, how, cancel, &noted) {
         Err(refusal) if refusal.code == Code::Expired => Err(refusal),
         read => Ok(read),
     }
-}
-
-/// Which mailbox it is, and its cache.
-fn cache_of(place: &Place, live: &LiveFiles) -> Result<(Incarnation, Option<Cache>), Refusal> {
-    let uniqueid = sources::uniqueid_of(place)?;
-    let uidvalidity = live.index.header().uidvalidity();
-    let local = sources::open_local(place, &uniqueid, uidvalidity);
-    let of = Incarnation {
-        uniqueid,
-        uidvalidity,
-    };
-    Ok((of, local))
 }
 
 /// Index and expunge are not in step and the staged file is of no use any more: new files from the
@@ -186,7 +160,7 @@ pub(super) fn restage(
     let never = AtomicBool::new(false);
     // The intent is open, and so recovery would find them under any name.
     let noted = || Ok(());
-    let (of, local) = cache_of(&locks.place, &live)?;
+    let of = Incarnation::of(&locks.place, &live.index)?;
     let (before, unreadable) = match before {
         Some(Ok(prepared)) => (Some(prepared), None),
         Some(Err(refusal)) => (None, Some(refusal)),
@@ -195,6 +169,7 @@ pub(super) fn restage(
     let staged = if let Some(prepared) = before.filter(|p| p.fits(&locks.place, want, &of)) {
         prepared.stage(locks, &live, want, &never, &noted)
     } else {
+        let local = sources::open_local(&locks.place, &of);
         let budget = Budget::new();
         let sources = Sources {
             local: local.as_ref(),

@@ -80,7 +80,8 @@ pub fn lock_settled(
             Err(refusal) if refusal.code == Code::Expired && may_read => {
                 reads += 1;
                 let stop = attempt.read.map(|read| Instant::now() + read);
-                read(&place, &intent, stop, attempt.cancel).map(|read| before = Some(read))
+                read(&host.store, &place, &intent, stop, attempt.cancel)
+                    .map(|read| before = Some(read))
             }
             settled => settled.map(|how| done.settled.push(how)),
         };
