@@ -9,8 +9,7 @@ use indexfile::{IoContext, IoError};
 
 use crate::client::Addr;
 use crate::coordinators::Coordinators;
-use crate::intent::recovery::Unsettled;
-use crate::intent::{IntentLog, LogError, Unreadable};
+use crate::intent::{IntentLog, LogError, Unreadable, Unsettled};
 use crate::lease::{Lease, LeaseError};
 use crate::lock::{MailboxLocks, Patience, wait};
 use crate::mounts::{Mounts, TableError};

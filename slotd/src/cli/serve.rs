@@ -71,6 +71,10 @@ async fn settle_later(host: Arc<Host>) {
     let mut pause = FIRST_PAUSE;
     loop {
         tokio::time::sleep(pause).await;
+        if host.unsettled.is_empty() {
+            pause = FIRST_PAUSE;
+            continue;
+        }
         let again = Arc::clone(&host);
         let settle = move || {
             let attempt = Attempt {

@@ -19,10 +19,12 @@ mod record;
 pub mod recovery;
 mod settle;
 mod unreadable;
+mod unsettled;
 mod verdict;
 
 pub use log::{Begun, IntentLog, LogError};
 pub use record::{Direction, Intent, IntentFile, Kind, Scratch};
 pub use settle::{Located, first_syncs, settle};
 pub use unreadable::Unreadable;
+pub use unsettled::Unsettled;
 pub use verdict::{At, Found, Verdict, verdict};

@@ -12,14 +12,12 @@
 
 mod files;
 mod lock;
-mod unsettled;
 
 use indexfile::mailbox::MailboxName;
 use indexfile::{FileKind, IndexFile, IoContext, IoError};
 
 use self::files::{Read, execute_all, restage};
 pub use self::lock::{Attempt, Settling, lock_settled};
-pub use self::unsettled::Unsettled;
 use super::{At, Found, Intent, IntentFile, Located, Scratch, Verdict, first_syncs, verdict};
 use crate::fileops::{Names, order};
 use crate::fs::{Dir, Identity};
@@ -79,9 +77,6 @@ pub fn recover(host: &Host, attempt: Attempt<'_>) -> Report {
 pub fn recover_again(host: &Host, attempt: Attempt<'_>) -> Report {
     let mut report = Report::default();
     let failed = host.unsettled.take();
-    if failed.is_empty() {
-        return report;
-    }
     let open = host.log.open_intents().into_iter();
     let mut left: Vec<_> = open
         .map(|i| (i.mailbox, i.partition))

@@ -7,9 +7,9 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use indexfile::{IoContext as _, IoError};
+use parking_lot::Mutex;
 
 /// Rows that are read at a time.
 pub(super) const BLOCK: usize = 1024;
@@ -122,7 +122,7 @@ impl<const N: usize> Rows<N> {
         let mut number = begin.saturating_sub(1);
         while self.firsts.get(number).is_some_and(|first| *first <= uid) {
             // What a panic left is read anew, or is whole.
-            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut last = self.last.lock();
             let (which, rows) = &mut *last;
             if *which != number || rows.is_empty() {
                 rows.clear();

@@ -2,7 +2,8 @@
 //! the background.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 /// Their names. What is in here is a reason to look, no more: the intent log says what is open.
 #[derive(Debug, Default)]
@@ -11,17 +12,18 @@ pub struct Unsettled(Mutex<BTreeSet<String>>);
 impl Unsettled {
     /// Adds one.
     pub fn add(&self, mailbox: String) {
-        self.names().insert(mailbox);
+        self.0.lock().insert(mailbox);
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
     }
 
     /// Takes all of them.
     #[must_use]
     pub fn take(&self) -> Vec<String> {
-        std::mem::take(&mut *self.names()).into_iter().collect()
-    }
-
-    fn names(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
-        // A set of names is whole after a panic too.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        std::mem::take(&mut *self.0.lock()).into_iter().collect()
     }
 }
