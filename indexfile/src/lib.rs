@@ -37,6 +37,7 @@
 //! # Ok(()) }
 //! ```
 
+mod by_uid;
 mod date;
 mod error;
 mod guid;
@@ -68,6 +69,7 @@ pub mod sha1s;
 pub mod stream_copy;
 pub mod walk;
 
+pub use by_uid::ByUid;
 pub use error::{IoContext, IoError};
 pub use guid::{Guid, ParseGuidError, RecordGuid, Uuid};
 pub use header::Header;

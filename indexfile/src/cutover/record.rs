@@ -2,10 +2,10 @@
 
 use super::error::CutoverError;
 use super::header::Counts;
-use super::merge::From;
 use super::{Report, Sources};
 use crate::cache_file::{CacheFile, offset_of};
 use crate::date;
+use crate::kind::FileKind;
 use crate::layout::{Layout, RecordField as R, RecordSlots};
 use crate::mailbox::HeaderFile;
 use crate::reader::IndexFile;
@@ -53,7 +53,7 @@ impl<'a> RecordWriter<'a> {
     pub(super) fn convert(
         &mut self,
         record: &Record<'_>,
-        from: From,
+        from: FileKind,
         cache: &mut CacheFile,
         out: &mut [u8],
     ) -> Result<(), CutoverError> {
@@ -109,10 +109,10 @@ impl<'a> RecordWriter<'a> {
         Ok(())
     }
 
-    fn refuse(&self, record: &Record<'_>, from: From) -> Result<(), CutoverError> {
+    fn refuse(&self, record: &Record<'_>, from: FileKind) -> Result<(), CutoverError> {
         let file = match from {
-            From::Index => self.index,
-            From::Expunge => self.expunge.unwrap_or(self.index),
+            FileKind::Index => self.index,
+            FileKind::Expunge => self.expunge.unwrap_or(self.index),
         };
         let (uid, path) = (record.uid(), || file.path().to_path_buf());
         let last_uid = self.index.header().last_uid();
@@ -137,12 +137,12 @@ impl<'a> RecordWriter<'a> {
         Ok(())
     }
 
-    fn system_flags(&self, record: &Record<'_>, from: From) -> u32 {
+    fn system_flags(&self, record: &Record<'_>, from: FileKind) -> u32 {
         let mut bits = record.system_flags() & FLAGS_OF_2_3;
         if self.seen.is_some_and(|seen| seen.contains(record.uid())) {
             bits |= flags::SEEN;
         }
-        if from == From::Expunge {
+        if from == FileKind::Expunge {
             bits |= flags::EXPUNGED;
         }
         bits

@@ -1,7 +1,7 @@
 //! The live files of a mailbox, open and checked, and the states of them from which no upgrade is
 //! safe.
 
-use indexfile::{FileKind, IndexFile, IoError, ReadError, Record};
+use indexfile::{ByUid, FileKind, IndexFile, IoError, ReadError, Record};
 
 use super::GUID_VERSION;
 use crate::fs::{Dir, OpenError};
@@ -103,37 +103,8 @@ impl LiveFiles {
     ///
     /// # Errors
     /// The expunge file cannot be read.
-    pub fn by_uid(
-        &self,
-    ) -> Result<impl Iterator<Item = Result<(FileKind, Record<'_>), ReadError>>, ReadError> {
-        // In no order: 8 bytes a record.
-        let mut expunged: Vec<(u32, u32)> = Vec::new();
-        for (record, at) in self.expunge.iter().flat_map(IndexFile::records).zip(0..) {
-            expunged.push((record?.uid(), at));
-        }
-        expunged.sort_unstable();
-        let mut expunged = expunged.into_iter().peekable();
-        let mut indexed = self.index.records().peekable();
-        let read = |at: u32| {
-            let file = self.expunge.as_ref()?;
-            let record = file.record(at).transpose()?;
-            Some(record.map(|record| (FileKind::Expunge, record)))
-        };
-        Ok(std::iter::from_fn(move || {
-            match (indexed.peek(), expunged.peek()) {
-                (Some(Ok(a)), Some((b, at))) if *b < a.uid() => {
-                    let at = *at;
-                    expunged.next();
-                    read(at)
-                }
-                (None, Some((_, at))) => {
-                    let at = *at;
-                    expunged.next();
-                    read(at)
-                }
-                _ => indexed.next().map(|record| Ok((FileKind::Index, record?))),
-            }
-        }))
+    pub fn by_uid(&self) -> Result<ByUid<'_>, ReadError> {
+        ByUid::new(&self.index, self.expunge.as_ref())
     }
 
     /// How many records both have.
