@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use indexfile::{Guid, IoError};
 
 use super::mark::Mark;
-use super::rows::{Rows, uid_of};
+use super::rows::{Spill, uid_of};
 use crate::fs::Dir;
 
 /// One message, and what tells whether this still holds.
@@ -27,18 +27,14 @@ pub struct Known {
 /// UID, marks of record and file, and the SHA-1, so that rows sort as UIDs do.
 type Row = [u8; ROW];
 const ROW: usize = 4 + 8 + 8 + 20;
-/// Rows in memory before they are spilled: 10 MiB.
-const IN_MEMORY: usize = 1 << 18;
 
 /// SHA-1s by UID.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Those that came in ascending order, behind those that are spilled.
-    rows: Vec<Row>,
-    /// Where the last one that was asked for lies in `rows`: most ask in order.
+    /// Those that came in ascending order.
+    rows: Spill<ROW>,
+    /// Where the last one that was asked for lies in memory: most ask in order.
     last: AtomicUsize,
-    spill: Option<Rows<ROW>>,
-    no_spill: bool,
     /// Rows, spilled ones too.
     count: usize,
     /// Those that did not come in order, or for the second time, or are forgotten. They count
@@ -68,10 +64,6 @@ fn value_of(row: &Row) -> Known {
     }
 }
 
-fn find(rows: &[Row], uid: u32) -> Option<usize> {
-    rows.binary_search_by_key(&uid, uid_of).ok()
-}
-
 impl Found {
     /// Takes one; `dir` is where a file may be made.
     ///
@@ -82,10 +74,7 @@ impl Found {
             self.others.insert(uid, Some(*known));
             return Ok(());
         }
-        if self.rows.len() >= IN_MEMORY && !self.no_spill {
-            self.flush(dir)?;
-        }
-        self.rows.push(row(uid, known));
+        self.rows.push(dir, row(uid, known))?;
         self.count += 1;
         Ok(())
     }
@@ -93,22 +82,7 @@ impl Found {
     fn last_uid(&self) -> Option<u32> {
         // The last spilled row is below the first in memory, and there is one of these after any
         // that is spilled.
-        self.rows.last().map(uid_of)
-    }
-
-    fn flush(&mut self, dir: &Dir) -> Result<(), IoError> {
-        if self.spill.is_none() {
-            match dir.create_nameless() {
-                Ok(Some(file)) => self.spill = Some(Rows::new(file, dir.path(), 0)),
-                _ => self.no_spill = true,
-            }
-        }
-        let Some(spill) = &mut self.spill else {
-            return Ok(());
-        };
-        spill.append(&self.rows)?;
-        self.rows.clear();
-        Ok(())
+        self.rows.rows.last().map(uid_of)
     }
 
     /// How many there are, or a few more.
@@ -133,20 +107,15 @@ impl Found {
     /// # Errors
     /// They cannot be read back.
     pub fn each(&self, mut of: impl FnMut(u32, Mark)) -> Result<(), IoError> {
-        let mut rows = |rows: &[Row]| {
+        self.rows.each(|rows| {
             for row in rows
                 .iter()
                 .filter(|r| !self.others.contains_key(&uid_of(r)))
             {
                 of(uid_of(row), value_of(row).file);
             }
-        };
-        if let Some(spill) = &self.spill {
-            for number in 0..spill.blocks() {
-                rows(&spill.block(number)?);
-            }
-        }
-        rows(&self.rows);
+            Ok(())
+        })?;
         for (uid, other) in &self.others {
             if let Some(known) = other {
                 of(*uid, known.file);
@@ -163,20 +132,21 @@ impl Found {
         if let Some(other) = self.others.get(&uid) {
             return Ok(*other);
         }
-        if self.rows.first().is_some_and(|first| uid_of(first) <= uid) {
+        let rows = &self.rows.rows;
+        if rows.first().is_some_and(|first| uid_of(first) <= uid) {
             let next = self.last.load(Ordering::Relaxed) + 1;
-            let at = match self.rows.get(next) {
+            let at = match rows.get(next) {
                 Some(row) if uid_of(row) == uid => Some(next),
-                _ => find(&self.rows, uid),
+                _ => rows.binary_search_by_key(&uid, uid_of).ok(),
             };
             let Some(at) = at else {
                 return Ok(None);
             };
             self.last.store(at, Ordering::Relaxed);
-            return Ok(self.rows.get(at).map(value_of));
+            return Ok(rows.get(at).map(value_of));
         }
-        match &self.spill {
-            Some(spill) => Ok(spill.get(uid)?.as_ref().map(value_of)),
+        match &self.rows.spilled {
+            Some(spilled) => Ok(spilled.get(uid)?.as_ref().map(value_of)),
             None => Ok(None),
         }
     }
@@ -185,6 +155,7 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stage::rows::IN_MEMORY;
 
     fn known(uid: u32) -> Known {
         let mut bytes = [9; 20];
@@ -204,8 +175,7 @@ mod tests {
         for i in 0..messages {
             found.push(&dir, uid(i), &known(i)).unwrap();
         }
-        let rows = found.rows.len();
-        assert!(rows <= IN_MEMORY || found.no_spill, "{rows}");
+        assert!(found.rows.is_bounded());
         for i in (0..messages).chain((0..messages).rev().step_by(99_991)) {
             assert_eq!(found.get(uid(i)).unwrap(), Some(known(i)));
         }

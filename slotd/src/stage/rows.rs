@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use indexfile::{IoContext as _, IoError};
 use parking_lot::Mutex;
 
+use crate::fs::Dir;
+
 /// Rows that are read at a time.
-pub(super) const BLOCK: usize = 1024;
+const BLOCK: usize = 1024;
 
 /// Rows of `N` bytes.
 #[derive(Debug)]
@@ -95,7 +97,7 @@ impl<const N: usize> Rows<N> {
     }
 
     /// How many blocks there are.
-    pub(super) fn blocks(&self) -> usize {
+    fn blocks(&self) -> usize {
         self.firsts.len()
     }
 
@@ -103,7 +105,7 @@ impl<const N: usize> Rows<N> {
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn block(&self, number: usize) -> Result<Vec<[u8; N]>, IoError> {
+    fn block(&self, number: usize) -> Result<Vec<[u8; N]>, IoError> {
         let from = number * BLOCK;
         let mut block = vec![[0; N]; self.count.saturating_sub(from).min(BLOCK)];
         let at = self.at + (from * N) as u64;
@@ -146,6 +148,83 @@ impl<const N: usize> Rows<N> {
         let mut found = None;
         self.of(uid, |row| found = Some(*row))?;
         Ok(found)
+    }
+}
+
+/// Rows in memory before they are spilled: some 10 MiB.
+pub(super) const IN_MEMORY: usize = 1 << 18;
+
+/// Rows as they come: the last ones in memory, those before them in a file of our own without a
+/// name (`O_TMPFILE`), of which a crash leaves nothing. Where there are no such files all stay in
+/// memory.
+#[derive(Debug)]
+pub(super) struct Spill<const N: usize> {
+    /// Those in memory.
+    pub(super) rows: Vec<[u8; N]>,
+    /// Those before them.
+    pub(super) spilled: Option<Rows<N>>,
+    in_memory_only: bool,
+}
+
+// A derived one would ask for arrays of any length to have a default.
+impl<const N: usize> Default for Spill<N> {
+    fn default() -> Spill<N> {
+        Spill {
+            rows: Vec::new(),
+            spilled: None,
+            in_memory_only: false,
+        }
+    }
+}
+
+impl<const N: usize> Spill<N> {
+    /// Takes one; `dir` is where a file may be made.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub(super) fn push(&mut self, dir: &Dir, row: [u8; N]) -> Result<(), IoError> {
+        if self.rows.len() >= IN_MEMORY && !self.in_memory_only {
+            self.flush(dir)?;
+        }
+        self.rows.push(row);
+        Ok(())
+    }
+
+    fn flush(&mut self, dir: &Dir) -> Result<(), IoError> {
+        if self.spilled.is_none() {
+            match dir.create_nameless() {
+                Ok(Some(file)) => self.spilled = Some(Rows::new(file, dir.path(), 0)),
+                _ => self.in_memory_only = true,
+            }
+        }
+        let Some(spilled) = &mut self.spilled else {
+            return Ok(());
+        };
+        spilled.append(&self.rows)?;
+        self.rows.clear();
+        Ok(())
+    }
+
+    /// Calls `of` with all of them, in their order, some at a time.
+    ///
+    /// # Errors
+    /// They cannot be read back; or of `of`.
+    pub(super) fn each(
+        &self,
+        mut of: impl FnMut(&[[u8; N]]) -> Result<(), IoError>,
+    ) -> Result<(), IoError> {
+        if let Some(spilled) = &self.spilled {
+            for number in 0..spilled.blocks() {
+                of(&spilled.block(number)?)?;
+            }
+        }
+        of(&self.rows)
+    }
+
+    /// Whether no row had to stay in memory.
+    #[cfg(test)]
+    pub(super) fn is_bounded(&self) -> bool {
+        self.rows.len() <= IN_MEMORY || self.in_memory_only
     }
 }
 

@@ -15,6 +15,7 @@ use crate::fs::{Dir, Made, NewFile, Unsynced, copy_attributes, sync_new};
 use crate::protocol::Code;
 use crate::refusal::Refusal;
 use crate::stage::Note;
+use crate::stage::rows::Spill;
 use crate::store::Place;
 
 /// Takes entries, in ascending order of UID.
@@ -27,7 +28,7 @@ pub(in crate::stage) struct Writer<'a> {
     last_uid: u32,
     crc: crc32fast::Hasher,
     /// The wrong ones, which come behind all entries.
-    wrong: Queue<'a>,
+    wrong: Spill<WRONG>,
 }
 
 impl<'a> Writer<'a> {
@@ -65,7 +66,7 @@ impl<'a> Writer<'a> {
             },
             last_uid: 0,
             crc: crc32fast::Hasher::new(),
-            wrong: Queue::new(dir),
+            wrong: Spill::default(),
         }))
     }
 
@@ -91,7 +92,7 @@ impl<'a> Writer<'a> {
         if let Some(count) = &mut self.counts.wrong {
             *count += u32::try_from(wrong.len()).unwrap_or(u32::MAX);
             for wrong in wrong {
-                self.wrong.push(&row_of_wrong(uid, wrong))?;
+                self.wrong.push(self.dir, row_of_wrong(uid, wrong))?;
             }
         }
         Ok(())
@@ -113,10 +114,8 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// The system's.
     pub(in crate::stage) fn finish(mut self) -> Result<Written, IoError> {
-        let mut wrong = std::mem::replace(&mut self.wrong, Queue::new(self.dir));
-        while let Some(part) = wrong.take()? {
-            self.write(&part)?;
-        }
+        let wrong = std::mem::take(&mut self.wrong);
+        wrong.each(|rows| self.write(rows.as_flattened()))?;
         let flushed = self.new.flush();
         flushed.io_context("write", &self.dir.path_of(NEW_NAME))?;
         self.counts.crc = self.crc.finalize();
@@ -175,64 +174,5 @@ impl Written {
             }
             error.into()
         })
-    }
-}
-
-/// Bytes to be read again in their order: a few in memory, more in a file without a name, where
-/// one can be made.
-#[derive(Debug)]
-struct Queue<'a> {
-    dir: &'a Dir,
-    memory: Vec<u8>,
-    file: Option<File>,
-    /// Of the file, in bytes.
-    written: u64,
-    read: u64,
-}
-
-/// Rows in memory: 1.5 MiB.
-const IN_MEMORY: usize = WRONG << 15;
-
-impl<'a> Queue<'a> {
-    fn new(dir: &'a Dir) -> Queue<'a> {
-        Queue {
-            dir,
-            memory: Vec::new(),
-            file: None,
-            written: 0,
-            read: 0,
-        }
-    }
-
-    fn push(&mut self, row: &[u8; WRONG]) -> Result<(), IoError> {
-        if self.memory.len() >= IN_MEMORY && self.file.is_none() {
-            self.file = self.dir.create_nameless()?;
-        }
-        if self.memory.len() >= IN_MEMORY
-            && let Some(file) = &mut self.file
-        {
-            let written = file.write_all_at(&self.memory, self.written);
-            written.io_context("write a temporary file in", self.dir.path())?;
-            self.written += self.memory.len() as u64;
-            self.memory.clear();
-        }
-        self.memory.extend_from_slice(row);
-        Ok(())
-    }
-
-    /// The next part.
-    fn take(&mut self) -> Result<Option<Vec<u8>>, IoError> {
-        if let Some(file) = &self.file
-            && self.read < self.written
-        {
-            let left = usize::try_from(self.written - self.read).unwrap_or(IN_MEMORY);
-            let mut part = vec![0; left.min(IN_MEMORY)];
-            let read = file.read_exact_at(&mut part, self.read);
-            read.io_context("read a temporary file in", self.dir.path())?;
-            self.read += part.len() as u64;
-            return Ok(Some(part));
-        }
-        let rest = std::mem::take(&mut self.memory);
-        Ok(Some(rest).filter(|rest| !rest.is_empty()))
     }
 }
