@@ -5,7 +5,7 @@
 //! nothing.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -102,16 +102,31 @@ impl Story {
         Ok(teller.story(run, totals, end))
     }
 
-    /// For a person.
-    #[must_use]
-    pub fn to_text(&self) -> String {
-        let mut out = String::new();
-        // Writing to a String cannot fail.
-        let _ = self.write(&mut out);
-        out
+    /// One line a doubling.
+    fn write_histogram(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut doublings: BTreeMap<u32, u64> = BTreeMap::new();
+        for (upper, count) in &self.lock_histogram {
+            *doublings
+                .entry(u64::BITS - upper.leading_zeros())
+                .or_default() += count;
+        }
+        let most = doublings.values().copied().max().unwrap_or(0).max(1);
+        for (bits, count) in doublings {
+            let bar = usize::try_from(count * 40 / most).unwrap_or(0);
+            let upper = 2f64.powi(i32::try_from(bits).unwrap_or(0)) / 1000.0;
+            writeln!(
+                out,
+                "  under {upper:>9.2} ms {count:>9} {}",
+                "#".repeat(bar)
+            )?;
+        }
+        Ok(())
     }
+}
 
-    fn write(&self, out: &mut String) -> std::fmt::Result {
+/// For a person.
+impl fmt::Display for Story {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "Run {}: {}", self.run, self.task)?;
         let t = &self.totals;
         writeln!(out, "{}", t.sentence(self.verb))?;
@@ -165,27 +180,6 @@ impl Story {
                 class.mailboxes, class.advice
             )?;
             writeln!(out, "  for example {}: {}", class.example, class.detail)?;
-        }
-        Ok(())
-    }
-
-    /// One line a doubling.
-    fn write_histogram(&self, out: &mut String) -> std::fmt::Result {
-        let mut doublings: BTreeMap<u32, u64> = BTreeMap::new();
-        for (upper, count) in &self.lock_histogram {
-            *doublings
-                .entry(u64::BITS - upper.leading_zeros())
-                .or_default() += count;
-        }
-        let most = doublings.values().copied().max().unwrap_or(0).max(1);
-        for (bits, count) in doublings {
-            let bar = usize::try_from(count * 40 / most).unwrap_or(0);
-            let upper = 2f64.powi(i32::try_from(bits).unwrap_or(0)) / 1000.0;
-            writeln!(
-                out,
-                "  under {upper:>9.2} ms {count:>9} {}",
-                "#".repeat(bar)
-            )?;
         }
         Ok(())
     }
@@ -377,7 +371,7 @@ mod tests {
         assert_eq!(story.lock_histogram.iter().map(|(_, n)| n).sum::<u64>(), 10);
         let slowest: Vec<&str> = story.slowest.iter().map(|s| s.mailbox.as_str()).collect();
         assert_eq!(slowest, ["user.u9", "user.u8"]);
-        let text = story.to_text();
+        let text = story.to_string();
         for part in [
             "Run 1: upgrade to version 10",
             "Begun 1970-01-01 00:00:01 UTC; not finished",

@@ -67,7 +67,7 @@ pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
     if args.json {
         text::json(&serde_json::to_value(&plan).map_err(std::io::Error::from)?)?;
     } else {
-        text::say(plan.to_text().trim_end())?;
+        text::say(plan.to_string().trim_end())?;
     }
     Ok(signals::exit(&stop, plan.exit()))
 }

@@ -134,7 +134,7 @@ pub(super) fn report(args: &ReportArgs) -> Result<Exit, Fail> {
     if args.json {
         text::json(&serde_json::to_value(&story).map_err(std::io::Error::from)?)?;
     } else {
-        text::say(story.to_text().trim_end())?;
+        text::say(story.to_string().trim_end())?;
     }
     if args.failed {
         text::failures(&journal, run.id, true)?;

@@ -156,7 +156,7 @@ impl<'a> Session<'a> {
         } else {
             text::say(&text::summary(verb, summary))?;
             if let Some(census) = extra.census {
-                text::say(census.to_text().trim_end())?;
+                text::say(census.to_string().trim_end())?;
             }
         }
         if extra.earlier > 0 {

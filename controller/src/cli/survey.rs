@@ -84,7 +84,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
     if args.json {
         text::json(&serde_json::to_value(&audit).map_err(std::io::Error::from)?)?;
     } else {
-        text::say(audit.to_text().trim_end())?;
+        text::say(audit.to_string().trim_end())?;
     }
     if audit.is_unfinished() {
         let name = audit.unfinished_name();

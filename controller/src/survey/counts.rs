@@ -2,7 +2,7 @@
 //! counted by kind with an example each, so that memory is flat.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt;
 
 use serde::Serialize;
 use slotd::protocol::{FieldError, Fields};
@@ -32,7 +32,7 @@ impl Count {
     }
 
     /// A line about it, if there is anything to tell.
-    pub(crate) fn line(&self, out: &mut String, what: &str) -> std::fmt::Result {
+    pub(crate) fn line(&self, out: &mut impl fmt::Write, what: &str) -> fmt::Result {
         if self.mailboxes == 0 {
             return Ok(());
         }
@@ -43,6 +43,10 @@ impl Count {
         )
     }
 }
+
+/// What is said of mailboxes whose unique ids differ.
+pub(crate) const UNLIKE_UNIQUEID: &str =
+    "WARNING, another unique id on the replica (unlike_uniqueid)";
 
 /// Mailboxes that a host refused, by reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -67,7 +71,7 @@ impl Refused {
     }
 
     /// A line for each reason, `what` before it.
-    pub(crate) fn lines(&self, out: &mut String, what: &str) -> std::fmt::Result {
+    pub(crate) fn lines(&self, out: &mut impl fmt::Write, what: &str) -> fmt::Result {
         for (reason, count) in &self.0 {
             count.line(out, &format!("  {what}, {reason}"))?;
         }
@@ -165,19 +169,18 @@ impl Census {
             |host| &mut host.refused,
         );
     }
+}
 
-    /// For a person: a line a host.
-    #[must_use]
-    pub fn to_text(&self) -> String {
-        let mut out = String::new();
+/// For a person: a line a host.
+impl fmt::Display for Census {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (side, host) in &self.0 {
             let counts = versions(&host.versions);
             let counts = if counts.is_empty() { "none" } else { &counts };
-            // Writing to a String cannot fail.
-            let _ = writeln!(out, "{side}, mailboxes by index version: {counts}");
-            let _ = host.refused.lines(&mut out, "not looked at");
+            writeln!(out, "{side}, mailboxes by index version: {counts}")?;
+            host.refused.lines(out, "not looked at")?;
         }
-        out
+        Ok(())
     }
 }
 

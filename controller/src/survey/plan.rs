@@ -7,7 +7,7 @@
 //! so memory is flat. Writes nothing, so a crash leaves nothing.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt;
 use std::time::Duration;
 
 use indexfile::exit::Exit;
@@ -15,7 +15,9 @@ use serde::Serialize;
 use slotd::protocol::Status;
 
 use super::ask::Answered;
-use super::counts::{Count, Refused, each_host, is_unknown, note_findings, side_by_side, versions};
+use super::counts::{
+    Count, Refused, UNLIKE_UNIQUEID, each_host, is_unknown, note_findings, side_by_side, versions,
+};
 use super::excluded::{Excluded, Odd};
 use super::preflight::{Preflight, SERVERS_BEFORE_2_3_10, Weight};
 
@@ -224,17 +226,11 @@ impl Plan {
                 .note(name, &side_by_side(of(master), of(replica)));
         }
     }
+}
 
-    /// For a person.
-    #[must_use]
-    pub fn to_text(&self) -> String {
-        let mut out = String::new();
-        // Writing to a String cannot fail.
-        let _ = self.write(&mut out);
-        out
-    }
-
-    fn write(&self, out: &mut String) -> std::fmt::Result {
+/// For a person.
+impl fmt::Display for Plan {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             out,
             "{} mailboxes to bring to version {}",
@@ -295,10 +291,7 @@ impl Plan {
             )?;
             self.other_incarnation
                 .line(out, "Other uidvalidity: would be refused")?;
-            self.unlike_uniqueid.line(
-                out,
-                "WARNING, another unique id on the replica (unlike_uniqueid)",
-            )?;
+            self.unlike_uniqueid.line(out, UNLIKE_UNIQUEID)?;
         }
         Ok(())
     }
@@ -329,7 +322,7 @@ impl Host {
         note_findings(&mut self.findings, name, &status.findings);
     }
 
-    fn write(&self, side: &str, to: u32, out: &mut String) -> std::fmt::Result {
+    fn write(&self, side: &str, to: u32, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             out,
             "{side}: {} mailboxes ({}), {} with nothing to do",

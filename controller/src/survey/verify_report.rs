@@ -4,16 +4,16 @@
 //! kind are kept, so memory is flat. Changes nothing.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt;
 
 use serde::Serialize;
 use slotd::protocol::{FieldError, Fields};
+use slotd::stage::GUID_VERSION;
 
 use super::ask::Answered;
-use super::counts::{Count, Refused, each_host, is_unknown, note_findings, side_by_side, versions};
-
-/// From this version on records have GUIDs, which should be SHA-1s.
-const GUID_VERSION: u32 = 10;
+use super::counts::{
+    Count, Refused, UNLIKE_UNIQUEID, each_host, is_unknown, note_findings, side_by_side, versions,
+};
 
 /// One host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -165,17 +165,11 @@ impl VerifyReport {
         let wrong = |host: &Host| host.findings.contains_key(WRONG_GUID);
         self.hosts.values().any(wrong)
     }
+}
 
-    /// For a person.
-    #[must_use]
-    pub fn to_text(&self) -> String {
-        let mut out = String::new();
-        // Writing to a String cannot fail.
-        let _ = self.write(&mut out);
-        out
-    }
-
-    fn write(&self, out: &mut String) -> std::fmt::Result {
+/// For a person.
+impl fmt::Display for VerifyReport {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "{} mailboxes", self.mailboxes)?;
         for (side, host) in &self.hosts {
             writeln!(
@@ -201,10 +195,7 @@ impl VerifyReport {
                 "Another number of messages (replication lag, as a rule)",
             )?;
             self.differing.line(out, "DIFFERENT")?;
-            self.unlike_uniqueid.line(
-                out,
-                "WARNING, another unique id on the replica (unlike_uniqueid)",
-            )?;
+            self.unlike_uniqueid.line(out, UNLIKE_UNIQUEID)?;
         }
         Ok(())
     }
@@ -310,7 +301,11 @@ mod tests {
             assert!(!found.is_good(), "{pair:?}");
             let guid = pair.0.word("list") != Some("");
             assert_eq!(found.has_wrong_guids(), guid, "{pair:?}");
-            assert!(found.to_text().contains("user.a"), "{}", found.to_text());
+            assert!(
+                found.to_string().contains("user.a"),
+                "{}",
+                found.to_string()
+            );
         }
     }
 
@@ -322,7 +317,7 @@ mod tests {
         let found = audit(&[(with(10, 0), with(10, 3))]);
         assert!(!found.is_good() && found.is_unfinished());
         assert_eq!(found.unfinished_name(), Some("user.a"));
-        assert!(found.to_text().contains("user.a: 3 of 5 records"));
+        assert!(found.to_string().contains("user.a: 3 of 5 records"));
     }
 
     #[test]

@@ -81,7 +81,7 @@ fn counts_add_up_for_each_host_and_refusals_are_told_with_an_example() {
         "user.c"
     );
     assert_eq!(master.findings["short"].mailboxes, 2);
-    let text = plan.to_text();
+    let text = plan.to_string();
     for part in [
         "4 mailboxes to bring to version 10",
         "1 of version 9, 1 of version 10",
@@ -107,9 +107,9 @@ fn the_time_expected_counts_what_is_left_to_do_and_what_is_left_to_hash() {
     deep.expect(1);
     assert_eq!(deep.expected_seconds, 3 + 10);
     assert!(
-        deep.to_text().contains("expected time: 13s"),
+        deep.to_string().contains("expected time: 13s"),
         "{}",
-        deep.to_text()
+        deep.to_string()
     );
 }
 
@@ -118,7 +118,7 @@ fn from_the_list_alone_only_the_list_is_told() {
     let mut plan = Plan::new(10, false);
     plan.listed(Some("p1"));
     plan.listed(None);
-    let text = plan.to_text();
+    let text = plan.to_string();
     assert!(
         text.contains("2 mailboxes") && text.contains("partition p1: 1") && text.contains("--deep"),
         "{text}"
@@ -136,7 +136,7 @@ fn a_plan_warns_of_what_is_not_listed() {
         odd,
         ..Excluded::default()
     });
-    let text = plan.to_text();
+    let text = plan.to_string();
     for line in [
         "WARNING: 2 place(s)",
         "  /a is a symbolic link\n",
