@@ -125,7 +125,7 @@ impl CacheFile {
         Ok(self.bytes(at, 4)?.and_then(|word| be32(word, 0)))
     }
 
-    /// `None` if the file never had so many bytes.
+    /// `None` if the file is shorter than that.
     fn bytes(&mut self, at: u64, count: u64) -> Result<Option<&[u8]>, ReadError> {
         let expected = self.window.len();
         let count = usize::try_from(count).unwrap_or(usize::MAX);

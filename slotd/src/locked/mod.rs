@@ -1,9 +1,9 @@
 //! A locked mailbox: its locks, what is staged for it, and the intent that tells recovery of it.
 //!
-//! [`LockedMailbox`] is the only way by which a command changes the files of a mailbox; whoever has
-//! none can look only. It is made once the locks are held and what a crash had left is settled. The
-//! order of its calls is the state machine's ([`crate::transaction`]). Dropping it gives the locks
-//! back; a crash leaves what the intent log tells recovery of (docs/recovery.md).
+//! [`LockedMailbox`] is the only way by which a command changes the files of a mailbox; code
+//! without one can only look. It is made once the locks are held and what a crash had left is
+//! settled. The order of its calls is the state machine's ([`crate::transaction`]). Dropping it
+//! gives the locks back; a crash leaves what the intent log tells recovery of (docs/recovery.md).
 
 mod clean;
 mod facts;
@@ -286,7 +286,7 @@ impl LockedMailbox {
         let (held, laps) = self.locks.unlock();
         tracing::debug!(?held, %laps, "unlocked");
         if let Some(early) = early {
-            // The log that has failed says so to whoever needs it.
+            // A log that has failed says so again to the next command that needs it.
             let _ = early.wait();
         }
         discard(self.stage);

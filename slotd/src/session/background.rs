@@ -153,7 +153,7 @@ impl Background {
 }
 
 /// What could not be done before the locks is done under them, or refused there; that two hosts
-/// differ is told before any lock.
+/// differ is reported before any lock.
 fn unless_hosts_differ(done: Result<(), Refusal>) -> Result<(), Refusal> {
     match done {
         Err(refusal) if refusal.code == Code::Differs => Err(refusal),

@@ -165,7 +165,8 @@ impl Ledger {
         if ledger.head.uidvalidity == uidvalidity && ledger.head.uniqueid == uniqueid()? {
             return Ok(Some(ledger));
         }
-        tracing::warn!(mailbox = %place.mailbox, "{} is of another incarnation of the mailbox", path.display());
+        let path = path.display();
+        tracing::warn!(mailbox = %place.mailbox, "{path} is of another incarnation of the mailbox");
         Ok(None)
     }
 

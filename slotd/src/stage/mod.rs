@@ -4,10 +4,10 @@
 //! What is promised: the live files are read and never written; a GUID comes from a cache entry
 //! that still describes the message file, or from the bytes of that file, or the whole mailbox is
 //! refused; a failure, a full disk included, leaves nothing behind. The new files are complete at
-//! first, then synced (while the intent is on its way to stable storage too), and
-//! get their names ([`Stage::give_names`]) when both are done: before that a crash leaves nothing at
-//! all, afterwards `.NEW` files that recovery finds by the intent. On a file system that cannot make a
-//! file without a name (`O_TMPFILE`) a durable note comes first instead.
+//! first, then synced (while the intent is on its way to stable storage too), and get their names
+//! ([`Stage::give_names`]) when both are done: before that a crash leaves nothing, afterwards
+//! `.NEW` files that recovery finds by the intent. On a file system that cannot make a file
+//! without a name (`O_TMPFILE`) a durable note comes first instead.
 
 mod by_uid;
 mod carries;

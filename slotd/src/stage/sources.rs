@@ -187,8 +187,8 @@ pub fn open_local(place: &Place, of: &Incarnation) -> Option<Cache> {
     }
 }
 
-/// Takes a cache that came over the wire, if it belongs to this incarnation of the mailbox. Anything
-/// else is no error: the messages are read instead.
+/// Takes a cache that came over the wire, if it belongs to this incarnation of the mailbox.
+/// Anything else is no error: the messages are read instead.
 #[must_use]
 pub fn take_fetched(cache: Cache, of: &Incarnation) -> Option<Expected> {
     fits(cache, of).map(Expected)
