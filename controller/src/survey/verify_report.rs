@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
-use slotd::protocol::{FieldError, Fields};
+use slotd::protocol::Verified;
 use slotd::stage::GUID_VERSION;
 
 use super::ask::Answered;
@@ -60,44 +60,6 @@ pub struct VerifyReport {
     /// Another unique id on the replica: what users have seen is kept under it. A warning, no
     /// fault.
     pub unlike_uniqueid: Count,
-}
-
-/// What this needs of an answer to `VERIFY`.
-struct Verified {
-    index: u32,
-    messages: u32,
-    checked: u32,
-    old: u32,
-    bad: u32,
-    /// The first of the bad ones, each as `UID:reason`.
-    list: Vec<String>,
-    /// Each as `FILE:CODE`.
-    findings: Vec<String>,
-    digest: String,
-    uniqueid: String,
-}
-
-impl Verified {
-    fn from_fields(fields: &Fields) -> Result<Self, FieldError> {
-        let texts = |key| -> Result<Vec<String>, FieldError> {
-            let items = fields.list(key)?;
-            Ok(items
-                .iter()
-                .map(|item| String::from_utf8_lossy(item).into_owned())
-                .collect())
-        };
-        Ok(Self {
-            index: fields.get("index")?,
-            messages: fields.get("messages")?,
-            checked: fields.get("checked")?,
-            old: fields.get("old")?,
-            bad: fields.get("bad")?,
-            list: texts("list")?,
-            findings: texts("findings")?,
-            digest: fields.text("digest")?,
-            uniqueid: fields.text("uniqueid").unwrap_or_default(),
-        })
-    }
 }
 
 impl VerifyReport {
@@ -240,6 +202,7 @@ impl Host {
 mod tests {
     use super::*;
     use indexfile::mailbox::MailboxName;
+    use slotd::protocol::Fields;
 
     use crate::journal::Listed;
     use crate::two_phase::Reason;
@@ -258,7 +221,7 @@ mod tests {
             .with("bad", bad.len())
             .with_list("list", bad)
             .with_list::<&str>("findings", [])
-            .with("digest", digest)
+            .with("digest", digest.repeat(40))
     }
 
     fn audit(pairs: &[(Fields, Fields)]) -> VerifyReport {

@@ -87,10 +87,7 @@ pub fn names_of_runs(
 /// Every run, in the order in which they came.
 pub(super) fn all_runs(journal: &dyn Journal) -> Result<Vec<RunInfo>, RunError> {
     let last = journal.last_run()?.map_or(0, |run| run.id.0);
-    let mut runs = Vec::new();
-    for number in 1..=last {
-        runs.extend(journal.run(RunId(number))?);
-    }
+    let runs = runs(journal, 1..=last)?;
     if runs.iter().all(|run| run.spec.verb == Verb::Rollback) {
         return Err(RunError::Nothing("there is no run to undo".to_owned()));
     }
@@ -102,12 +99,22 @@ pub(super) fn all_runs(journal: &dyn Journal) -> Result<Vec<RunInfo>, RunError> 
 /// # Errors
 /// The journal cannot be read.
 pub fn standing_before(journal: &dyn Journal, run: RunId) -> Result<u64, RunError> {
-    let mut runs = 0;
-    for number in 1..run.0 {
-        let info = journal.run(RunId(number))?;
-        if info.is_some_and(|info| info.spec.verb != Verb::Rollback) {
-            runs += u64::from(stands(journal, RunId(number))?);
+    let mut standing = 0;
+    for earlier in runs(journal, 1..=run.0 - 1)? {
+        if earlier.spec.verb != Verb::Rollback {
+            standing += u64::from(stands(journal, earlier.id)?);
         }
+    }
+    Ok(standing)
+}
+
+fn runs(
+    journal: &dyn Journal,
+    numbers: std::ops::RangeInclusive<i64>,
+) -> Result<Vec<RunInfo>, RunError> {
+    let mut runs = Vec::new();
+    for number in numbers {
+        runs.extend(journal.run(RunId(number))?);
     }
     Ok(runs)
 }
