@@ -5,8 +5,9 @@ use std::time::Duration;
 use indexfile::mailbox::MailboxName;
 use proptest::prelude::*;
 use slotd::protocol::{
-    Clean, Code, Command, CommandError, Commit, DigestRange, GuidRange, ListRange, Lock, MAX_LINE,
-    Named, Prepare, Rehash, Repair, Reply, Sha1sRange, Upgrade, UuidSource, Verify, Write,
+    Clean, Code, Command, CommandError, Commit, Complete, DigestRange, FileState, GuidRange,
+    HostFacts, ListRange, Lock, MAX_LINE, Named, Prepare, Prepared, Rehash, Repair, Reply,
+    Sha1sRange, Upgrade, Upgraded, UuidSource, Verify, Write,
 };
 
 fn name(text: &str) -> MailboxName {
@@ -83,6 +84,8 @@ fn commands() -> impl Strategy<Value = Command> {
             .prop_map(|(after, max)| Command::List(ListRange { after, max })),
         (named(), any::<u64>()).prop_map(|(of, offset)| Command::Sha1s(Sha1sRange { of, offset })),
         named().prop_map(Command::Status),
+        any::<(u32, u32)>()
+            .prop_map(|(version, mailboxes)| Command::Complete(Complete { version, mailboxes })),
         (named(), any::<Option<u32>>())
             .prop_map(|(of, sample)| Command::Verify(Verify { of, sample })),
         (named(), any::<bool>()).prop_map(|(of, dry_run)| Command::Clean(Clean { of, dry_run })),
@@ -139,7 +142,39 @@ fn the_commands_of_the_contract_are_what_a_person_types() {
     );
     is("ROLLBACK", Command::Rollback);
     is("CONFIRM", Command::Confirm);
+    let complete = Complete {
+        version: 16,
+        mailboxes: 301,
+    };
+    is("complete 16 mailboxes=301\r\n", Command::Complete(complete));
     is("DIGESTS", Command::Digests(DigestRange::default()));
+}
+
+#[test]
+fn an_expunge_file_that_only_leaves_its_name_is_something_to_commit() {
+    let reply = b"OK index=unchanged expunge=removed from=16 to=16 messages=40 altered=0 cached=0 \
+        hashed=0 restored=0 prepared=1 lost_modseqs=0 \
+        digest=0000000000000000000000000000000000000001";
+    let Ok(Reply::Ok(fields)) = Reply::parse(reply) else {
+        panic!("no reply");
+    };
+    let upgraded = Upgraded::from_fields(&fields).unwrap();
+    assert_eq!(upgraded.expunge, FileState::Removed);
+    assert!(upgraded.is_staged());
+}
+
+#[test]
+fn what_older_servers_do_not_say_of_a_change_over_is_absent() {
+    let reply = b"OK prepared=1 messages=40 cached=40 hashed=0";
+    let Ok(Reply::Ok(fields)) = Reply::parse(reply) else {
+        panic!("no reply");
+    };
+    assert!(!Prepared::from_fields(&fields).unwrap().unchanged);
+    let reply = b"OK slotd=0.1 nofile=1024 chown=1 roots=";
+    let Ok(Reply::Ok(fields)) = Reply::parse(reply) else {
+        panic!("no reply");
+    };
+    assert_eq!(HostFacts::from_fields(&fields).unwrap().fence, None);
 }
 
 #[test]
@@ -177,7 +212,7 @@ fn a_name_that_leads_out_of_the_store_is_no_mailbox() {
 
 #[test]
 fn what_is_not_understood_is_bad() {
-    let lines: [&[u8]; 14] = [
+    let lines: [&[u8]; 17] = [
         b"",
         b"\n",
         b"FETCH 1",
@@ -192,6 +227,9 @@ fn what_is_not_understood_is_bad() {
         b"LIST partition=a",
         b"CLEAN user.a dry_run=yes",
         b"LOCK user.a partition=%00",
+        b"COMPLETE",
+        b"COMPLETE 16",
+        b"COMPLETE sixteen mailboxes=1",
     ];
     for line in lines {
         assert!(

@@ -102,6 +102,7 @@ pub(crate) fn reason_of(code: Code) -> Reason {
         Code::Incomplete => Reason::Incomplete,
         Code::State | Code::TooLate | Code::Expired => Reason::Expired,
         Code::Served => Reason::Served,
+        Code::Fenced => Reason::Fenced,
         Code::Busy => Reason::Busy,
         _ => Reason::Protocol,
     }

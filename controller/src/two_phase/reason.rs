@@ -135,6 +135,9 @@ reasons! {
     Served = "served" =>
         "stop the server and start slotd with --server-stopped, or leave the mailbox to its \
          own reconstruct -V";
+    /// The change-over needs the fence, and it does not stand on that host.
+    Fenced = "fenced" =>
+        "stop all that can open the store and make CONFIGDIRECTORY/msg/shutdown, then run again";
     /// Another coordinator is at work on the host.
     Busy = "busy" MayPass OnlyWaits =>
         "let the other coordinator end, then retry";

@@ -17,10 +17,10 @@ pub use addr::{Addr, AddrError};
 pub use error::ClientError;
 
 use crate::protocol::{
-    Clean, Cleaned, Command, Commit, Committed, Confirmed, DigestRange, Digests, FieldError,
-    Fields, Greeting, GuidEntry, GuidPage, GuidRange, HostFacts, ListRange, Listed, Lock, MAX_LINE,
-    MailboxFacts, Named, Prepare, Prepared, Reply, Sha1sChunk, Sha1sRange, Status, Upgrade,
-    Upgraded, Verified, Verify,
+    Clean, Cleaned, Command, Commit, Committed, Complete, Completed, Confirmed, DigestRange,
+    Digests, FieldError, Fields, Greeting, GuidEntry, GuidPage, GuidRange, HostFacts, ListRange,
+    Listed, Lock, MAX_LINE, MailboxFacts, Named, Prepare, Prepared, Reply, Sha1sChunk, Sha1sRange,
+    Status, Upgrade, Upgraded, Verified, Verify,
 };
 
 /// How long a client waits.
@@ -200,6 +200,8 @@ impl Client {
                 .call
                 .saturating_add(lock.wait.unwrap_or_default()),
             Command::Upgrade(_) | Command::Prepare(_) | Command::Verify(_) => self.timeouts.work,
+            // It looks at every mailbox of the store.
+            Command::Complete(_) => self.timeouts.work.saturating_mul(6),
             _ => self.timeouts.call,
         }
     }
@@ -392,6 +394,15 @@ impl Client {
     /// As [`Client::ask`].
     pub async fn verify(&mut self, verify: Verify) -> Result<Verified, ClientError> {
         self.typed(Command::Verify(verify), Verified::from_fields)
+            .await
+    }
+
+    /// `COMPLETE`
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn complete(&mut self, complete: Complete) -> Result<Completed, ClientError> {
+        self.typed(Command::Complete(complete), Completed::from_fields)
             .await
     }
 

@@ -79,6 +79,8 @@ answer! {
 pub enum FileState {
     /// A new file is ready to be renamed.
     Staged,
+    /// It is to be moved out of its name and has no successor: what it lists is in the new index.
+    Removed,
     /// The file is as it should be already.
     Unchanged,
     /// There is no such file.
@@ -195,6 +197,19 @@ answer! {
         pub cached: u32 = "cached",
         /// GUIDs computed now.
         pub hashed: u32 = "hashed",
+        /// What an earlier one made for a version of 12 or later fits still: nothing was written.
+        pub unchanged: bool = "unchanged" via or_default,
+    }
+}
+
+answer! {
+    /// `COMPLETE`
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct Completed {
+        /// The mailboxes of the store, each of which was looked at.
+        pub mailboxes: u32 = "mailboxes",
+        /// The file that says so, for whoever starts the server.
+        pub file: String = "file",
     }
 }
 
@@ -304,7 +319,8 @@ impl Upgraded {
     /// Whether there is anything to commit.
     #[must_use]
     pub fn is_staged(&self) -> bool {
-        self.index == FileState::Staged || self.expunge == FileState::Staged
+        let changes = |state| matches!(state, FileState::Staged | FileState::Removed);
+        changes(self.index) || changes(self.expunge)
     }
 }
 

@@ -4,7 +4,9 @@ use indexfile::mailbox::MailboxName;
 
 use super::compared::DigestRange;
 use super::escape::{escape, unescape};
-use super::requests::{CommandError, ListRange, Named, Rehash, Repair, Upgrade, UuidSource, Write};
+use super::requests::{
+    CommandError, Complete, ListRange, Named, Rehash, Repair, Upgrade, UuidSource, Write,
+};
 
 pub(super) fn bad<T>(text: impl Into<String>) -> Result<T, CommandError> {
     Err(CommandError::Bad(text.into()))
@@ -80,6 +82,18 @@ impl<'a> Args<'a> {
             },
         };
         Ok(upgrade)
+    }
+
+    pub(super) fn complete(&mut self) -> Result<Complete, CommandError> {
+        let version = self.rest.first().and_then(|word| word.parse().ok());
+        let Some(version) = version else {
+            return bad("COMPLETE needs an index version");
+        };
+        self.rest.remove(0);
+        match self.number("mailboxes")? {
+            Some(mailboxes) => Ok(Complete { version, mailboxes }),
+            None => bad("COMPLETE needs mailboxes="),
+        }
     }
 
     pub(super) fn digest_range(&mut self) -> Result<DigestRange, CommandError> {

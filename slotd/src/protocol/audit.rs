@@ -57,6 +57,9 @@ answer! {
         pub digest: Guid = "digest",
         /// From cyrus.header.
         pub uniqueid: String = "uniqueid" via or_default,
+        /// Of version 12 and later: `sync_crc` of the index header, which counts flags, seen state
+        /// and dates of all live records.
+        pub sync_crc: Option<u32> = "sync_crc",
     }
 }
 

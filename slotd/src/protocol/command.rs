@@ -7,8 +7,8 @@ use super::args::{Args, bad};
 use super::compared::DigestRange;
 use super::escape::escape;
 use super::requests::{
-    Clean, CommandError, Commit, Find, GuidRange, ListRange, Lock, Named, Prepare, Rehash, Repair,
-    Sha1sRange, Upgrade, UuidSource, Verify, Write,
+    Clean, CommandError, Commit, Complete, Find, GuidRange, ListRange, Lock, Named, Prepare,
+    Rehash, Repair, Sha1sRange, Upgrade, UuidSource, Verify, Write,
 };
 use super::{MAX_LINE, trim_line_end};
 
@@ -61,6 +61,8 @@ pub enum Command {
     Leave,
     /// Where the mailbox with a unique id lies, by a walk of the store.
     Find(Find),
+    /// Is every mailbox of this store at that version, so that a server may start?
+    Complete(Complete),
     /// Say goodbye: like closing the connection, with an answer.
     Quit,
 }
@@ -151,6 +153,7 @@ impl Command {
                 uniqueid: args.needed("uniqueid")?,
                 after: args.list_range()?.after,
             }),
+            "COMPLETE" => Command::Complete(args.complete()?),
             "QUIT" => Command::Quit,
             "" => return bad("empty command"),
             _ => return bad(format!("unknown command {}", escape(args.word.as_bytes()))),
@@ -182,6 +185,7 @@ impl Command {
             Command::Register { .. } => "REGISTER",
             Command::Leave => "LEAVE",
             Command::Find(_) => "FIND",
+            Command::Complete(_) => "COMPLETE",
             Command::Quit => "QUIT",
         }
     }
@@ -257,6 +261,10 @@ impl Display for Command {
             Command::Clean(clean) => {
                 line.named(&clean.of);
                 line.key("dry_run", clean.dry_run.then_some(1));
+            }
+            Command::Complete(complete) => {
+                line.flag(&complete.version.to_string(), true);
+                line.key("mailboxes", Some(complete.mailboxes));
             }
         }
         f.write_str(&line.0)

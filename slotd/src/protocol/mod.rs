@@ -21,8 +21,8 @@ mod reply;
 mod requests;
 
 pub use answers::{
-    Committed, FileState, Found, Greeting, GuidEntry, GuidPage, MailboxFacts, Prepared, Rehashed,
-    Sha1sChunk, Upgraded, WrongGuid,
+    Committed, Completed, FileState, Found, Greeting, GuidEntry, GuidPage, MailboxFacts, Prepared,
+    Rehashed, Sha1sChunk, Upgraded, WrongGuid,
 };
 pub use audit::{Cleaned, Status, Verified};
 pub use command::Command;
@@ -30,11 +30,11 @@ pub use compared::{Confirmed, DigestRange, Digests, PartDigest, Standing};
 pub use escape::{EscapeError, escape, unescape};
 pub use fields::{FieldError, Fields};
 pub use listed::{Listed, Odd, OddKind, Twice};
-pub use preflight::{HostFacts, RootFacts};
+pub use preflight::{FENCE_UP, HostFacts, RootFacts};
 pub use reply::{Code, Reply, ReplyError};
 pub use requests::{
-    Clean, CommandError, Commit, Find, GuidRange, ListRange, Lock, Named, Prepare, Rehash, Repair,
-    Sha1sRange, Upgrade, UuidSource, Verify, Write,
+    Clean, CommandError, Commit, Complete, Find, GuidRange, ListRange, Lock, Named, Prepare,
+    Rehash, Repair, Sha1sRange, Upgrade, UuidSource, Verify, Write,
 };
 
 /// The longest line in either direction, in bytes, with its line end.

@@ -34,8 +34,14 @@ answer! {
         pub roots: Vec<RootFacts> = "roots",
         /// Another process that has a file of a partition open, in words.
         pub open: Option<String> = "open",
+        /// The fence that a change-over needs: [`FENCE_UP`], or why it does not stand; absent from
+        /// servers that know none.
+        pub fence: Option<String> = "fence",
     }
 }
+
+/// What [`HostFacts::fence`] is while the fence stands.
+pub const FENCE_UP: &str = "up";
 
 /// As an item of the list: `DEVICE:FREE:WRITTEN:CODE|OK:PATH`, where WRITTEN is 1 or 0.
 impl std::fmt::Display for RootFacts {
@@ -95,6 +101,7 @@ mod tests {
                 root("/meta", Some(Code::Unmounted)),
             ],
             open: Some("imapd (process 7) has /spool/a b/cyrus.index open".to_owned()),
+            fence: Some("imapd.conf's configdirectory has no msg/shutdown".to_owned()),
         };
         let back = HostFacts::from_fields(&facts.to_fields()).unwrap();
         assert_eq!(back, facts);

@@ -62,6 +62,8 @@ pub enum Code {
     /// The store is served by a Cyrus of 2.4 or later, or by nobody knows what: our locks would
     /// protect nothing.
     Served,
+    /// The change-over needs the fence, and it does not stand; the text says why not.
+    Fenced,
     /// Another coordinator is at work on this store; the text names it.
     Busy,
     /// A code that this build does not know; only ever parsed.
@@ -215,7 +217,7 @@ mod tests {
     #[test]
     fn every_code_of_the_contract_is_a_word_on_the_wire() {
         for word in "NOMAILBOX LOCKED UNMOUNTED DAMAGED NOMESSAGE NOSPACE IO STATE DENIED DRAINING \
-             TOOLATE SERVED BUSY"
+             TOOLATE FENCED SERVED BUSY"
             .split(' ')
         {
             assert_eq!(Code::from_word(word).as_str(), word);

@@ -204,6 +204,15 @@ pub struct Clean {
     pub dry_run: bool,
 }
 
+/// `COMPLETE VERSION mailboxes=N`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Complete {
+    /// The index version that every mailbox of the store has, 12 to 19.
+    pub version: u32,
+    /// How many mailboxes the asker has verified on this host.
+    pub mailboxes: u32,
+}
+
 /// `FIND uniqueid=ID [after=NAME partition=P]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Find {

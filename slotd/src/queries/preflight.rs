@@ -35,6 +35,7 @@ pub fn preflight(host: &Host) -> HostFacts {
             .map(|root| root_facts(host, root, written.contains(root)))
             .collect(),
         open: crate::served::holder(&roots).map(|holder| holder.to_string()),
+        fence: None,
     }
 }
 

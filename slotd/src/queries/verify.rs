@@ -57,6 +57,7 @@ pub fn verify(host: &Host, verify: &Verify, cancel: &AtomicBool) -> Result<Verif
         findings: findings(&live),
         digest: Guid::NULL,
         uniqueid: sources::uniqueid_of(&place)?,
+        sync_crc: None,
     };
     let listing = Listing::of(live.into_each())?;
     verified.digest = listing.summed()?.digester.finish();

@@ -149,6 +149,10 @@ impl Session {
                 let locked = self.mailbox.is_some();
                 self.background.prepare(&prepare, locked)?.to_fields()
             }
+            Command::Complete(complete) => {
+                let text = format!("this slotd makes no change-over to {}", complete.version);
+                return Err(Refusal::new(Code::Unsupported, text));
+            }
             Command::Clean(clean) => {
                 self.member.enter(&host.coordinators)?;
                 if self.transaction.is_open() {

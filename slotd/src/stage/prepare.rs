@@ -160,6 +160,7 @@ pub fn prepare(
         messages: live.num_records(),
         cached: identities.cached,
         hashed: identities.hashed,
+        unchanged: false,
     };
     let mut prepared = Prepared {
         place: place.clone(),

@@ -32,6 +32,7 @@ fn host() -> HostAnswers {
             chown: true,
             roots: vec![root("/spool", 1, None), root("/meta", 2, None)],
             open: None,
+            fence: None,
         }),
     }
 }
