@@ -32,6 +32,13 @@ use std::path::Path;
 /// The version that the sources must have.
 pub const FROM: u32 = 10;
 
+/// The file beside a mailbox's index which says what a prepared index was made from. An index of
+/// version 12 or later beside it is slotd's own doing, and no sign of a later Cyrus.
+pub const STAMP_NAME: &str = "cyrus.cutover";
+
+/// The prepared index, before it has the live name.
+pub const SIDE_NAME: &str = "cyrus.cutover.index";
+
 /// `cyrus.header`, of which the names of the flags are needed and a checksum of all bytes.
 #[derive(Clone, Debug)]
 pub struct HeaderImage {

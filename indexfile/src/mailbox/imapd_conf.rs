@@ -46,6 +46,7 @@ pub struct ImapdConf {
     default_partition: Option<String>,
     config_directory: Option<PathBuf>,
     settings: Settings,
+    file: Option<PathBuf>,
 }
 
 impl ImapdConf {
@@ -54,7 +55,10 @@ impl ImapdConf {
     /// # Errors
     /// [`ConfError`] for files that cannot be read and settings that cannot be understood.
     pub fn load(path: &Path) -> Result<Self, ConfError> {
-        Self::from_settings(conf_file::load(path)?)
+        let mut conf = Self::from_settings(conf_file::load(path)?)?;
+        let absolute = std::path::absolute(path);
+        conf.file = Some(absolute.unwrap_or_else(|_| path.to_path_buf()));
+        Ok(conf)
     }
 
     /// Parses text; an `@include` is refused.
@@ -96,6 +100,7 @@ impl ImapdConf {
                 .map(|v| v.to_ascii_lowercase()),
             config_directory: settings.get("configdirectory").map(PathBuf::from),
             settings,
+            file: None,
         };
         if conf.partitions.is_empty() {
             Err(ConfError::NoPartitions)
@@ -149,6 +154,12 @@ impl ImapdConf {
     #[must_use]
     pub fn virtdomains(&self) -> VirtDomains {
         self.virtdomains
+    }
+
+    /// The file that it was read from, as an absolute path; none if it was parsed from text.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// Any setting by its key in lower case, as it stands in the file.
@@ -304,7 +315,9 @@ mod tests {
         let main = dir.path().join("imapd.conf");
         std::fs::write(&main, "partition-a: /a\n@include: more.conf\n").expect("write");
         std::fs::write(dir.path().join("more.conf"), "hashimapspool: yes\n").expect("write");
-        assert!(ImapdConf::load(&main).expect("sound").hashimapspool());
+        let conf = ImapdConf::load(&main).expect("sound");
+        assert!(conf.hashimapspool());
+        assert_eq!(conf.file(), Some(main.as_path()));
         std::fs::write(dir.path().join("more.conf"), "@include: imapd.conf\n").expect("write");
         let error = ImapdConf::load(&main).expect_err("a circle");
         assert!(
