@@ -1,23 +1,27 @@
-//! A real Cyrus 3.6.1 (the Debian packages) asked what it reads in our files.
+//! A real Cyrus 3.6.1 (the Debian packages) asked what it reads in our files: by its tools, as
+//! here, or served by its master ([`server`]).
 //!
-//! Each question runs on a copy in a directory of its own: 3.x destroys a cyrus.expunge when it
-//! opens a mailbox below version 12, so the copy has none. The copy's mailboxes.db is loaded from
-//! JSON, for only that form carries the unique id without which 3.6 opens no mailbox; the type
+//! Each question here runs on a copy in a directory of its own: 3.x destroys a cyrus.expunge when
+//! it opens a mailbox below version 12, so the copy has none. The copy's mailboxes.db is loaded
+//! from JSON, for only that form carries the unique id without which 3.6 opens no mailbox; the type
 //! letters `el` say that the mailbox lies at its name's path.
 //!
 //! The tools refuse to run as root, so this needs root to become user `cyrus`, or that user.
 
+pub mod before;
+pub mod imap;
+pub mod log;
+pub mod server;
+mod user;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::process::{Ended, Guard};
 use stores::genuine::copy_tree;
 use stores::{Dirs, Host};
-
-const BIN: &str = "/usr/lib/cyrus/bin";
 
 /// What `mbexamine` prints of one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +92,7 @@ impl Cyrus36 {
             format!("{{\n{}\n}}\n", entries.join(",\n")),
         )
         .unwrap();
-        give_to_cyrus(dir.path());
+        user::give_to_cyrus(dir.path());
         let cyrus = Self { dir, meta };
         let list = fs::File::open(cyrus.dir.path().join("list")).unwrap();
         let loaded = cyrus
@@ -101,14 +105,7 @@ impl Cyrus36 {
     }
 
     fn command(&self, tool: &str, args: &[&str]) -> Command {
-        let mut command = if nix::unistd::getuid().is_root() {
-            let mut command = Command::new("setpriv");
-            command.args(["--reuid=cyrus", "--regid=mail", "--init-groups"]);
-            command.arg(format!("{BIN}/{tool}"));
-            command
-        } else {
-            Command::new(format!("{BIN}/{tool}"))
-        };
+        let mut command = user::as_cyrus(&user::tool(tool));
         command
             .arg("-C")
             .arg(self.dir.path().join("imapd.conf"))
@@ -148,32 +145,15 @@ impl Cyrus36 {
 }
 
 fn list_entry(name: &str, dirs: &Dirs) -> String {
-    let header = fs::read(dirs.meta.join("cyrus.header")).unwrap();
-    let line = header.split(|b| *b == b'\n').nth(3).unwrap();
-    let uniqueid =
-        String::from_utf8_lossy(line.split(|b| *b == b'\t').nth(1).unwrap()).into_owned();
+    let uniqueid = before::unique_id(dirs);
     let index = fs::read(dirs.meta.join("cyrus.index")).unwrap();
     let entry = serde_json::json!({
-        "name": name, "mtime": "1", "uidvalidity": stores::judge::image::word(&index, 44).to_string(),
+        "name": name, "mtime": "1",
+        "uidvalidity": stores::judge::image::word(&index, 44).to_string(),
         "createdmodseq": "1", "foldermodseq": "1", "mbtype": "el", "partition": "default",
         "acl": {"anyone": "lrs"}, "uniqueid": uniqueid, "name_history": [],
     });
     format!("{}: {entry}", serde_json::Value::from(name))
-}
-
-fn give_to_cyrus(root: &Path) {
-    if !nix::unistd::getuid().is_root() {
-        return;
-    }
-    let user = nix::unistd::User::from_name("cyrus").unwrap();
-    let user = user.expect("no user cyrus: are the Debian packages installed?");
-    let mut todo = vec![root.to_owned()];
-    while let Some(path) = todo.pop() {
-        chown(&path, Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
-        if path.is_dir() {
-            todo.extend(fs::read_dir(&path).unwrap().map(|e| e.unwrap().path()));
-        }
-    }
 }
 
 /// Reads the messages out of mbexamine's text.

@@ -1,0 +1,325 @@
+//! From 2.3 to a real Cyrus 3.6.1: the genuine store of 2.3.9, upgraded to 10 and changed over to
+//! 16, then served by 3.6.1, loses nothing: not a message, flag, expunged message or seen state.
+//!
+//! Told apart from the plain tests: they need the Debian packages cyrus-common, cyrus-imapd and
+//! cyrus-replication, and root. `.ci/run` installs the packages and requires these tests:
+//! `cargo test -p tests --test change_over -- --ignored`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+
+use stores::genuine::{copy_host, list_239};
+use stores::judge::image::word;
+use stores::{Dirs, Host};
+use tests::cyrus36::before::{self, Seen};
+use tests::cyrus36::imap::Mailbox;
+use tests::cyrus36::server::Server;
+use tests::fleet::{Fleet, program};
+use tests::process::{Ended, run};
+
+const USERS: [&str; 2] = ["alice", "bob"];
+/// Where 12 of its 43 messages are expunged, in three batches.
+const EXPUNGED: &str = "user.alice.expunged";
+/// Kilobytes that alice may have: the fixture has no quota file.
+const LIMIT_KB: u32 = 2_000;
+
+/// All that a user of the 2.3.9 store could see, and what was there to be restored.
+struct Before {
+    /// By mailbox and user.
+    mailboxes: BTreeMap<(String, String), Mailbox>,
+    /// SHA-1s of expunged messages, by mailbox and UID.
+    expunged: BTreeMap<String, BTreeMap<u32, String>>,
+    /// SHA-1s of all message files, by path.
+    files: BTreeMap<String, String>,
+    /// What alice has subscribed to.
+    subscribed: Vec<String>,
+}
+
+impl Before {
+    fn of(host: &Host) -> Self {
+        let seen = USERS.map(|user| (user, before::seen_by(&seen_db(host, user))));
+        let seen: BTreeMap<&str, Seen> = seen.into();
+        let readers = before::readers(&list_239(host), &USERS);
+        let subscribed = fs::read_to_string(host.root.join("conf/user/a/alice.sub")).unwrap();
+        let subscribed = subscribed.lines().map(|l| l.trim_end().to_owned());
+        let mut this = Self {
+            mailboxes: BTreeMap::new(),
+            expunged: BTreeMap::new(),
+            files: before::message_files(host),
+            subscribed: subscribed.collect(),
+        };
+        for (name, dirs) in host.mailboxes().unwrap() {
+            for user in &readers[&name] {
+                let mailbox = before::mailbox(&dirs, &seen[user.as_str()]);
+                this.mailboxes.insert((name.clone(), user.clone()), mailbox);
+            }
+            this.expunged.insert(name, before::expunged(&dirs));
+        }
+        this
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.expunged.keys().cloned().collect()
+    }
+
+    /// Every user finds every mailbox as it was, over IMAP.
+    fn assert_served_by(&self, server: &Server) {
+        assert_eq!(server.login("cyrus").names("LIST"), self.names());
+        let mut sessions = USERS.map(|user| (user, server.login(user)));
+        for ((name, user), was) in &self.mailboxes {
+            let session = sessions.iter_mut().find(|(who, _)| who == user);
+            let is = session.unwrap().1.mailbox(name);
+            assert_eq!(is.messages.len(), was.messages.len(), "{name} of {user}");
+            for (is, was) in is.messages.iter().zip(&was.messages) {
+                assert_eq!(is, was, "{name} of {user}");
+            }
+            assert_eq!(&is, was, "{name} of {user}");
+        }
+        let [(_, alice), _] = &mut sessions;
+        let subscribed = alice.names("LSUB").into_iter();
+        let subscribed = subscribed.map(|name| name.replacen("INBOX", "user.alice", 1));
+        assert_eq!(subscribed.collect::<Vec<_>>(), self.subscribed);
+    }
+
+    /// `unexpunge -l` lists each expunged message, and no other.
+    fn assert_expunged_listed_by(&self, server: &Server) {
+        for (name, was) in &self.expunged {
+            assert_eq!(&uids_expunged(server, name), &uids(was), "{name}");
+        }
+    }
+}
+
+fn uids(messages: &BTreeMap<u32, String>) -> BTreeSet<u32> {
+    messages.keys().copied().collect()
+}
+
+fn uids_expunged(server: &Server, mailbox: &str) -> BTreeSet<u32> {
+    let said = server.run("unexpunge", &["-l", mailbox]).expect_code(0);
+    let lines = said.stdout.lines().filter_map(|l| l.strip_prefix("UID: "));
+    lines.map(|uid| uid.parse().unwrap()).collect()
+}
+
+fn seen_db(host: &Host, user: &str) -> PathBuf {
+    let below = format!("conf/user/{}/{user}.seen", &user[..1]);
+    host.root.join(below)
+}
+
+/// The store of 2.3.9 on two hosts, upgraded to 10 through slotd and controller.
+fn upgraded() -> (Fleet, Before) {
+    let mut fleet = Fleet::of(|master| {
+        let bytes = bytes_below(master, "user.alice");
+        let quota = master.root.join("conf/quota/a");
+        fs::create_dir_all(&quota).unwrap();
+        fs::write(quota.join("user.alice"), format!("{bytes}\n{LIMIT_KB}\n")).unwrap();
+    });
+    let before = Before::of(&fleet.master);
+    // The watch holds for an upgrade to 10. In a change-over the index is newer for a moment.
+    fleet = fleet.unwatched();
+    fleet.start();
+    let _ = fleet.controller("upgrade", &[]).expect_code(0);
+    for which in [0, 1] {
+        let slotd = fleet.take_slotd(which).unwrap();
+        let _ = slotd.stop().expect_code(0);
+    }
+    (fleet, before)
+}
+
+/// Bytes of all messages below a user that are not expunged.
+fn bytes_below(host: &Host, user: &str) -> usize {
+    let below = host.mailboxes().unwrap().into_iter();
+    let below = below.filter(|(name, _)| name.starts_with(user));
+    let bytes = below.map(|(_, dirs)| before::mailbox(&dirs, &Seen::new()));
+    bytes
+        .flat_map(|mailbox| mailbox.messages)
+        .map(|m| m.size)
+        .sum()
+}
+
+/// Changes a host over by hand, in the order that no crash can turn into a loss: the index first,
+/// then cyrus.expunge out of its name.
+fn change_over_by_hand(host: &Host) {
+    for (name, dirs) in host.mailboxes().unwrap() {
+        let [index, new, old] = ["cyrus.index", "new", "cyrus.index.OLD"].map(|f| dirs.file(f));
+        let [header, cache] = ["cyrus.header", "cyrus.cache"].map(|f| dirs.file(f));
+        let expunge = dirs.file("cyrus.expunge");
+        let owner = name.split('.').nth(1).filter(|_| name.starts_with("user."));
+        let seen = owner.map_or_else(|| "--".into(), |user| seen_db(host, user));
+        let mut args = vec!["convert".into(), index.clone(), new.clone()];
+        args.extend(["--to", "16", "--quiet", "--header"].map(PathBuf::from));
+        args.extend([header, "--cache".into(), cache, "--seen".into(), seen]);
+        if expunge.exists() {
+            args.extend(["--expunge".into(), expunge.clone()]);
+        }
+        let _ = run(&program("indexfile"), args).expect_code(0);
+        let _ = fs::remove_file(&old);
+        fs::hard_link(&index, old).unwrap();
+        fs::rename(new, index).unwrap();
+        if expunge.exists() {
+            fs::rename(expunge, dirs.file("cyrus.expunge.OLD")).unwrap();
+        }
+    }
+}
+
+fn minors(host: &Host) -> BTreeSet<u32> {
+    let minor = |dirs: &Dirs| word(&fs::read(dirs.file("cyrus.index")).unwrap(), 8);
+    host.mailboxes().unwrap().values().map(minor).collect()
+}
+
+/// Faults in the log but those of every first start of 3.6.1 on a store of 2.3: each entry of a
+/// list without unique ids, and each seen database in the old format. The password check speaks
+/// of each login.
+fn unusual(server: &mut Server) -> Vec<String> {
+    let usual = [
+        "mbentry has no uniqueid, needs reconstruct",
+        "twoskip: invalid magic header",
+        "SASL AlwaysTrue Password Verifier Verified",
+    ];
+    let faults = server.faults();
+    let usual = |line: &String| usual.iter().any(|text| line.contains(text));
+    faults.into_iter().filter(|line| !usual(line)).collect()
+}
+
+fn check_before_reconstruct(host: &Host) -> Ended {
+    let conf = host.conf.to_str().unwrap();
+    run(
+        &program("indexfile"),
+        ["check", "--before-reconstruct", "--imapd-conf", conf],
+    )
+}
+
+/// Lines of what `sync_client` sent that change anything.
+fn changes_sent(ended: &Ended) -> Vec<&str> {
+    let lines = ended.stdout.lines().chain(ended.stderr.lines());
+    let changes = ["APPLY ", "UPLOAD "];
+    lines
+        .filter(|line| changes.iter().any(|change| line.contains(change)))
+        .collect()
+}
+
+fn sync_all(from: &Server, to: &Server) -> Vec<String> {
+    let mut sent = Vec::new();
+    for args in [["-A"].as_slice(), &["-m", "shared", "shared.news"]] {
+        let ended = from.sync_to(to, args).expect_code(0);
+        let text = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(text.contains("GET "), "it asked nothing:\n{text}");
+        sent.extend(changes_sent(&ended).into_iter().map(str::to_owned));
+    }
+    sent
+}
+
+#[test]
+#[ignore = "needs a real Cyrus 3.6.1, its user, and root"]
+fn a_real_3_6_1_finds_everything_on_both_hosts_and_its_own_tools_lose_nothing() {
+    let (fleet, before) = upgraded();
+    assert_eq!((before.expunged.len(), before.files.len()), (18, 395));
+    for host in [&fleet.master, &fleet.replica] {
+        change_over_by_hand(host);
+        assert_eq!(minors(host), BTreeSet::from([16]));
+        let _ = check_before_reconstruct(host).expect_code(0);
+    }
+    let mut master = Server::with_copy_of(&fleet.master);
+    let mut replica = Server::with_copy_of(&fleet.replica);
+    for server in [&mut master, &mut replica] {
+        server.start();
+        before.assert_served_by(server);
+        before.assert_expunged_listed_by(server);
+        assert_eq!(before::message_files(&server.host), before.files);
+        assert_eq!(minors(&server.host), BTreeSet::from([16]));
+    }
+
+    // Nothing to upload, and not the second time either.
+    for _ in 0..2 {
+        assert_eq!(sync_all(&master, &replica), Vec::<String>::new());
+    }
+
+    // What was used is what the messages take.
+    let said = master.run("quota", &["-f", "user.alice"]).expect_code(0);
+    assert!(!said.stdout.contains("STORAGE usage was"), "{said:?}");
+
+    // An expunged message comes back, and goes to the replica.
+    let (&uid, sha1) = before.expunged[EXPUNGED].iter().next_back().unwrap();
+    let said = master.run("unexpunge", &["-u", EXPUNGED, &uid.to_string()]);
+    let _ = said.expect_code(0);
+    let sent = sync_all(&master, &replica);
+    assert!(
+        sent.iter().any(|line| line.contains("APPLY MAILBOX")),
+        "{sent:?}"
+    );
+    for server in [&master, &replica] {
+        let was = &before.mailboxes[&(EXPUNGED.to_owned(), "alice".to_owned())];
+        let is = server.login("alice").mailbox(EXPUNGED);
+        let restored = is.messages.last().unwrap();
+        assert_eq!(is.messages.len(), was.messages.len() + 1);
+        assert_eq!((restored.uid, &restored.sha1), (was.uidnext, sha1));
+    }
+
+    assert_eq!(unusual(&mut master), Vec::<String>::new());
+    assert_eq!(unusual(&mut replica), Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "needs a real Cyrus 3.6.1, its user, and root"]
+fn its_own_reconstruct_converts_all_18_mailboxes_and_keeps_every_record_file_and_flag() {
+    let (fleet, before) = upgraded();
+    change_over_by_hand(&fleet.master);
+    let mut server = Server::with_copy_of(&fleet.master);
+    server.start();
+    let mut alice = server.login("alice");
+    let search = |alice: &mut tests::cyrus36::imap::Imap| {
+        let _ = alice.mailbox(EXPUNGED);
+        alice.search("FROM \"Sender 505\"")
+    };
+    // The cache of 2.3 has `sender505`: known, and healed by the reconstruct.
+    assert_eq!(search(&mut alice), Vec::<u32>::new());
+    drop(alice);
+
+    let said = server.run("reconstruct", &["-V", "max"]).expect_code(0);
+    for name in before.names() {
+        let line = format!("Converted {name} version 16 to 17");
+        assert!(said.stdout.contains(&line), "no {line:?} in {said:?}");
+    }
+    assert_eq!(minors(&server.host), BTreeSet::from([17]));
+    before.assert_served_by(&server);
+    before.assert_expunged_listed_by(&server);
+    assert_eq!(before::message_files(&server.host), before.files);
+    assert_eq!(search(&mut server.login("alice")), [6]);
+    assert_eq!(unusual(&mut server), Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "needs a real Cyrus 3.6.1, its user, and root"]
+fn the_vendors_way_unlinks_every_expunged_message_and_this_test_would_notice() {
+    let (fleet, before) = upgraded();
+    let mut server = Server::with_copy_of(&fleet.master);
+    assert_eq!(before::message_files(&server.host), before.files);
+    server.start();
+    let left = before::message_files(&server.host);
+    assert_eq!((before.files.len(), left.len()), (395, 376));
+    for name in before.names() {
+        assert_eq!(uids_expunged(&server, &name), BTreeSet::new(), "{name}");
+    }
+    let said = server.run("reconstruct", &["-V", "max"]).expect_code(0);
+    assert!(said.stdout.contains("FAILED TO REPACK"), "{said:?}");
+    assert!(minors(&server.host).contains(&10));
+    assert!(
+        unusual(&mut server)
+            .iter()
+            .any(|line| line.contains("CRC mismatch"))
+    );
+}
+
+#[test]
+#[ignore = "needs a real Cyrus 3.6.1, its user, and root"]
+fn a_store_with_a_message_away_is_not_let_through_to_a_reconstruct() {
+    let (fleet, _) = upgraded();
+    change_over_by_hand(&fleet.master);
+    let copy = copy_host(&fleet.master, &fleet.dir.path().join("copy")).unwrap();
+    let _ = check_before_reconstruct(&copy).expect_code(0);
+    let message = copy.dirs("user.alice.big").data.join("7.");
+    fs::rename(&message, copy.root.join("away")).unwrap();
+    let said = check_before_reconstruct(&copy).expect_code(65);
+    assert!(said.stdout.contains("UID 7"), "{said:?}");
+    fs::rename(copy.root.join("away"), message).unwrap();
+    let _ = check_before_reconstruct(&copy).expect_code(0);
+}
