@@ -37,6 +37,8 @@ pub struct Options {
     pub sha1s_from: Option<Addr>,
     /// The operator says that no server runs on the store.
     pub server_stopped: bool,
+    /// `cyrus.conf`, if it does not lie beside `imapd.conf`.
+    pub cyrus_conf: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -49,6 +51,7 @@ impl Default for Options {
             default_wait: Duration::from_secs(5),
             sha1s_from: None,
             server_stopped: false,
+            cyrus_conf: None,
         }
     }
 }
@@ -142,13 +145,16 @@ impl Host {
         {
             tracing::warn!("{warning}");
         }
-        let served = Watch::begin(store.conf(), &roots, state_dir, options.server_stopped)?;
+        let served = Watch::begin(store.conf(), &roots, state_dir, options.server_stopped)?
+            .with_cyrus_conf(options.cyrus_conf.clone());
         if options.server_stopped {
             let scan = served.verify_stopped()?;
-            if scan.unseen > 0 {
+            if let Some(why) = scan.failed {
+                tracing::warn!("the server is said to be stopped; {why}");
+            } else if !scan.unseen.is_empty() {
                 tracing::warn!(
                     "the server is said to be stopped; {} processes could not be looked at",
-                    scan.unseen
+                    scan.unseen.len()
                 );
             }
         } else if served.served() != Served::Cyrus23 {

@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::io::Read;
 
 use common::{Store, lock, name, named};
 use slotd::client::{Client, ClientError};
@@ -11,6 +12,7 @@ use slotd::lease::LeaseError;
 use slotd::protocol::{
     Clean, Code, Command, Commit, Find, Found, ListRange, Prepare, Reply, Upgrade,
 };
+use slotd::served::NotFenced;
 
 const MAILBOX: &str = "user.alice.big";
 
@@ -114,6 +116,104 @@ async fn a_stopped_server_s_mailboxes_are_worked_on_until_a_process_opens_one() 
         text.starts_with("[SERVED]") && text.contains("sleep"),
         "{text}"
     );
+    drop(client);
+    served.stop().await;
+}
+
+/// Why the fence does not stand; empty if it does. A child that another test has just forked holds,
+/// until its exec, what is open in this process.
+fn why_not_fenced(host: &Host) -> String {
+    let me = fs::read_to_string("/proc/self/comm").unwrap();
+    let forked = |why: &NotFenced| matches!(why, NotFenced::Open(h) if h.name == me.trim_end());
+    for _ in 0..500 {
+        match host.served.fence() {
+            Err(why) if forked(&why) => std::thread::sleep(std::time::Duration::from_millis(10)),
+            result => return result.err().map_or(String::new(), |why| why.to_string()),
+        }
+    }
+    panic!("a forked child stays");
+}
+
+#[test]
+fn the_fence_stands_on_a_real_machine_while_nothing_serves_the_store_and_only_then() {
+    let store = Store::small(&[MAILBOX]);
+    let host = store.host(Options::default());
+    let shutdown = store.root().join("conf/msg/shutdown");
+    assert!(why_not_fenced(&host).contains("msg/shutdown is not there"));
+    fs::create_dir_all(shutdown.parent().unwrap()).unwrap();
+    fs::write(&shutdown, "moved\n").unwrap();
+    assert_eq!(why_not_fenced(&host), "");
+    // What was proven is believed for a while, but not when somebody has said it anew.
+    let anew = || fs::write(&shutdown, "moved on\n").unwrap();
+
+    let index = fs::File::open(store.meta(MAILBOX).join("cyrus.index")).unwrap();
+    let mut command = std::process::Command::new("sleep");
+    let mut server = command.arg("60").stdin(index).spawn().unwrap();
+    anew();
+    let said = why_not_fenced(&host);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(
+        said.contains("sleep") && said.contains("cyrus.index open"),
+        "{said}"
+    );
+
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = port.local_addr().unwrap();
+    let services = format!("SERVICES {{\n  imap cmd=\"imapd\" listen=\"{at}\"\n}}\n");
+    fs::write(store.root().join("cyrus.conf"), services).unwrap();
+    anew();
+    let said = why_not_fenced(&host);
+    assert!(said.contains(&format!("{at} is listened on")), "{said}");
+    drop(port);
+    assert_eq!(why_not_fenced(&host), "");
+
+    // A master, which has nothing of the store open, and another store's.
+    let other = Store::small(&[MAILBOX]);
+    for (of, why) in [
+        (&store, "is a Cyrus master that serves this store"),
+        (&other, ""),
+    ] {
+        let script = "printf master > /proc/self/comm; echo up; read end";
+        let mut master = std::process::Command::new("sh")
+            .args(["-c", script, "-C"])
+            .arg(of.root().join("imapd.conf"))
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut up = [0; 3];
+        master.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
+        anew();
+        let said = why_not_fenced(&host);
+        drop(master.stdin.take());
+        master.wait().unwrap();
+        assert!(
+            said.contains(why) && said.is_empty() == why.is_empty(),
+            "{said}"
+        );
+    }
+    fs::remove_file(&shutdown).unwrap();
+    assert!(why_not_fenced(&host).contains("msg/shutdown is not there"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_whose_server_nobody_knows_is_worked_on_while_the_fence_stands() {
+    let store = Store::small(&[MAILBOX]);
+    // Made for a later server, which has not come yet.
+    fs::create_dir_all(store.root().join("conf/lock")).unwrap();
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    assert_eq!(client.hello().await.unwrap().served, "unknown");
+    refused_everywhere(&mut client).await;
+    let shutdown = store.root().join("conf/msg/shutdown");
+    fs::create_dir_all(shutdown.parent().unwrap()).unwrap();
+    fs::write(&shutdown, "moved\n").unwrap();
+    assert_eq!(why_not_fenced(&served.host), "");
+    client.lock(lock(MAILBOX)).await.unwrap();
+    client.rollback().await.unwrap();
+    fs::remove_file(&shutdown).unwrap();
+    refused_everywhere(&mut client).await;
     drop(client);
     served.stop().await;
 }

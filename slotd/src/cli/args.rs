@@ -60,6 +60,10 @@ pub(super) struct Serve {
     /// open
     #[arg(long)]
     pub server_stopped: bool,
+    /// Cyrus's cyrus.conf, if it does not lie beside imapd.conf: nothing may listen on its ports
+    /// during a change-over to Cyrus 2.4 or later
+    #[arg(long, value_name = "FILE")]
+    pub cyrus_conf: Option<PathBuf>,
     /// End a transaction whose controller says nothing for so long
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     pub max_lock: f64,
@@ -81,6 +85,9 @@ pub(super) struct Recover {
     /// As for `serve`
     #[arg(long)]
     pub server_stopped: bool,
+    /// As for `serve`
+    #[arg(long, value_name = "FILE")]
+    pub cyrus_conf: Option<PathBuf>,
     /// Wait for each mailbox's locks at most so long
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
     pub wait: f64,

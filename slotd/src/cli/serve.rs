@@ -41,6 +41,7 @@ pub(super) fn serve(args: &Serve) -> Result<Exit, Failure> {
         max_wait: seconds("--max-wait", args.max_wait)?,
         sha1s_from: args.sha1s_from.clone(),
         server_stopped: args.server_stopped,
+        cyrus_conf: args.cyrus_conf.clone(),
         ..Options::default()
     };
     let host = Arc::new(open(&args.at, options)?);
@@ -143,6 +144,7 @@ pub(super) fn recover(args: &Recover) -> Result<Exit, Failure> {
     }
     let options = Options {
         server_stopped: args.server_stopped,
+        cyrus_conf: args.cyrus_conf.clone(),
         ..Options::default()
     };
     let host = open(&args.at, options)?;

@@ -35,7 +35,10 @@ pub fn preflight(host: &Host) -> HostFacts {
             .map(|root| root_facts(host, root, written.contains(root)))
             .collect(),
         open: crate::served::holder(&roots).map(|holder| holder.to_string()),
-        fence: None,
+        fence: Some(match host.served.fence() {
+            Ok(()) => "up".to_owned(),
+            Err(why) => why.to_string(),
+        }),
     }
 }
 

@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use indexfile::cutover::STAMP_NAME;
 use indexfile::mailbox::ImapdConf;
 use rustix::fs::OFlags;
 
@@ -264,6 +265,8 @@ fn sample(root: &Path, found: &mut Vec<Evidence>) {
                 .ok()
                 .flatten()
                 .and_then(|bytes| mailbox::of_header(&bytes, path)),
+            // slotd put it there itself, and may take it back.
+            Some("cyrus.index") if path.with_file_name(STAMP_NAME).is_file() => None,
             Some("cyrus.index") => {
                 let bytes = head(path, 12).ok().flatten();
                 versions.extend(bytes.and_then(|bytes| mailbox::of_index(&bytes, path)));

@@ -13,8 +13,15 @@
 //!
 //! Nothing in the store is changed here; a crash leaves the old `served.json` or the new one.
 
+mod cyrus_conf;
+mod evidence;
+mod fence;
 mod gather;
 mod mailbox;
+mod masters;
+mod not_fenced;
+mod proc;
+mod sockets;
 mod stopped;
 
 use std::io::Write;
@@ -25,9 +32,13 @@ use indexfile::IoError;
 use indexfile::dir::{OpenError, limit, read_named};
 use indexfile::mailbox::ImapdConf;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
-pub use stopped::{Holder, Scan};
+pub use evidence::{Evidence, Served, judge};
+pub use not_fenced::NotFenced;
+pub use stopped::{Holder, Scan, Unseen};
+
+use evidence::reasons;
+use fence::Fence;
 
 use crate::fs::rewrite;
 use crate::protocol::Code;
@@ -35,134 +46,17 @@ use crate::refusal::Refusal;
 use crate::store::Place;
 
 const FILE_NAME: &str = "served.json";
+const PROC: &str = "/proc";
 /// What is said about running processes is looked up again when it is older than this.
 const FRESH: Duration = Duration::from_secs(1);
-/// So many reasons are spelled out.
-const TOLD: usize = 3;
-
-/// Who serves a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Served {
-    /// Cyrus 2.3 or earlier, as far as everything that was looked at says.
-    Cyrus23,
-    /// Cyrus 2.4 or later.
-    Cyrus24,
-    /// It could not be found out.
-    Unknown,
-}
-
-impl Served {
-    /// The word in `HELLO`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Served::Cyrus23 => "2.3",
-            Served::Cyrus24 => "2.4+",
-            Served::Unknown => "unknown",
-        }
-    }
-}
-
-/// Something that tells a later Cyrus from one of 2.3.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Evidence {
-    /// A mailbox name lock: 2.4 and later leave them for ever, 2.3 has none.
-    NameLock(PathBuf),
-    /// A twoskip database, which 2.5 brought.
-    Twoskip(PathBuf),
-    /// A mailboxes.db with entries in the list form of 2.5.
-    ListEntries(PathBuf),
-    /// A user's file that 2.3 does not know: conversations, counters and the like.
-    UserFile(PathBuf),
-    /// A cyrus.header in the list form of 3.6.
-    ListHeader(PathBuf),
-    /// A unique id in the form of 2.5 and later; 2.3 makes 16 hexadecimal digits.
-    UniqueId(PathBuf),
-    /// An index of version 12 or later.
-    Version(PathBuf, u32),
-    /// `imapd.conf` asks for a database format that 2.3 does not start with.
-    Format(String),
-    /// An option of `imapd.conf` that 2.3 does not know: somebody wrote it for a later server.
-    Option(String),
-    /// A directory for name locks, without any.
-    EmptyLockDirectory(PathBuf),
-    /// Something that could not be looked at, and why.
-    Unseen(PathBuf, String),
-}
-
-impl Evidence {
-    /// Whether no Cyrus of 2.3 can have left it. What is no proof is a doubt.
-    #[must_use]
-    pub fn is_proof(&self) -> bool {
-        !matches!(
-            self,
-            Evidence::Option(_) | Evidence::EmptyLockDirectory(_) | Evidence::Unseen(..)
-        )
-    }
-}
-
-impl std::fmt::Display for Evidence {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Evidence::NameLock(path) => write!(f, "{} is a mailbox name lock", path.display()),
-            Evidence::Twoskip(path) => write!(f, "{} is a twoskip database", path.display()),
-            Evidence::ListEntries(path) => {
-                write!(f, "{} has entries in the form of 2.5", path.display())
-            }
-            Evidence::UserFile(path) => {
-                write!(f, "{} is a file that 2.3 does not know", path.display())
-            }
-            Evidence::ListHeader(path) => {
-                write!(f, "{} has the list form of 3.6", path.display())
-            }
-            Evidence::UniqueId(path) => {
-                write!(
-                    f,
-                    "{} has a unique id in the form of 2.5 and later",
-                    path.display()
-                )
-            }
-            Evidence::Version(path, version) => {
-                write!(f, "{} has version {version}", path.display())
-            }
-            Evidence::Format(option) => {
-                write!(f, "imapd.conf says {option}, with which 2.3 does not start")
-            }
-            Evidence::Option(option) => {
-                write!(
-                    f,
-                    "imapd.conf has the option {option}, which 2.3 does not know"
-                )
-            }
-            Evidence::EmptyLockDirectory(path) => write!(
-                f,
-                "{} is a directory for mailbox name locks",
-                path.display()
-            ),
-            Evidence::Unseen(path, why) => {
-                write!(f, "{} could not be looked at: {why}", path.display())
-            }
-        }
-    }
-}
-
-/// The rule: one proof is enough, and one doubt is enough not to know.
-#[must_use]
-pub fn judge(evidence: &[Evidence]) -> Served {
-    if evidence.iter().any(Evidence::is_proof) {
-        Served::Cyrus24
-    } else if evidence.is_empty() {
-        Served::Cyrus23
-    } else {
-        Served::Unknown
-    }
-}
 
 /// Another process that has a file below one of these directories open, if one is seen.
 #[must_use]
 pub fn holder(roots: &[PathBuf]) -> Option<Holder> {
-    stopped::scan(roots).holders.into_iter().next()
+    stopped::scan(Path::new(PROC), roots)
+        .holders
+        .into_iter()
+        .next()
 }
 
 /// Why a slotd does not start although its operator says that the server is stopped.
@@ -181,6 +75,7 @@ pub struct Watch {
     stopped: bool,
     /// Where a server has files open while it runs.
     roots: Vec<PathBuf>,
+    fence: Fence,
     state: Mutex<State>,
 }
 
@@ -216,6 +111,7 @@ impl Watch {
             file,
             stopped,
             roots: all,
+            fence: Fence::new(conf, roots),
             state: Mutex::new(State {
                 evidence,
                 scanned: None,
@@ -223,6 +119,13 @@ impl Watch {
         };
         watch.keep(&watch.state.lock())?;
         Ok(watch)
+    }
+
+    /// With a `cyrus.conf` that does not lie beside `imapd.conf`.
+    #[must_use]
+    pub fn with_cyrus_conf(mut self, file: Option<PathBuf>) -> Watch {
+        self.fence.cyrus_conf = file;
+        self
     }
 
     /// Who serves it, as far as is known by now.
@@ -249,7 +152,7 @@ impl Watch {
     /// # Errors
     /// A process has one of its files open.
     pub fn verify_stopped(&self) -> Result<Scan, StillRunning> {
-        let scan = stopped::scan(&self.roots);
+        let scan = stopped::scan(Path::new(PROC), &self.roots);
         match scan.holders.first() {
             Some(holder) => Err(StillRunning {
                 holder: holder.clone(),
@@ -258,20 +161,32 @@ impl Watch {
         }
     }
 
+    /// Whether the fence stands: no server runs, none will serve the store if it is started, and no
+    /// later Cyrus ever opened it. What was proven is believed for a second, and never across a
+    /// change of `msg/shutdown`.
+    ///
+    /// # Errors
+    /// What stands against it, or could not be looked at.
+    pub fn fence(&self) -> Result<(), NotFenced> {
+        let known = self.state.lock().evidence.clone();
+        self.fence.verify(&known)
+    }
+
     /// Whether a mailbox may be locked: asked before its locks, and again under them.
     ///
     /// # Errors
     /// [`Code::Served`] with the reasons, or with the process that has something open although the
-    /// server is said to be stopped.
+    /// server is said to be stopped. Who says so by `msg/shutdown` is believed while the fence
+    /// stands.
     pub fn admit(&self, place: &Place) -> Result<(), Refusal> {
         if let Some(evidence) = mailbox::look(place) {
             self.note(evidence);
         }
-        let mut state = self.state.lock();
-        let served = judge(&state.evidence);
-        if served == Served::Cyrus23 && !self.stopped {
+        let served = self.served();
+        if !self.stopped && (served == Served::Cyrus23 || self.fence().is_ok()) {
             return Ok(());
         }
+        let mut state = self.state.lock();
         if !self.stopped {
             let who = match served {
                 Served::Cyrus24 => {
@@ -337,20 +252,6 @@ fn known(file: &Path) -> Result<Vec<Evidence>, IoError> {
         let why = "it is damaged, or a later release wrote it".to_owned();
         vec![Evidence::Unseen(file.to_path_buf(), why)]
     }))
-}
-
-fn reasons(evidence: &[Evidence]) -> String {
-    let proofs = evidence.iter().any(Evidence::is_proof);
-    let all: Vec<String> = evidence
-        .iter()
-        .filter(|e| e.is_proof() == proofs)
-        .map(ToString::to_string)
-        .collect();
-    let mut text = all[..all.len().min(TOLD)].join("; ");
-    if all.len() > TOLD {
-        text.push_str("; and more");
-    }
-    text
 }
 
 #[cfg(test)]

@@ -7,8 +7,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use super::proc::{Process, processes};
 
 /// A process that has a file of the store open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,21 +36,69 @@ impl fmt::Display for Holder {
     }
 }
 
+/// A process that could not be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unseen {
+    /// The process.
+    pub pid: u32,
+    /// The users it may act as; empty if that is not known either.
+    pub users: Vec<u32>,
+}
+
 /// What a look at all processes found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
     /// Who has something open.
     pub holders: Vec<Holder>,
     /// Processes that could not be looked at.
-    pub unseen: usize,
+    pub unseen: Vec<Unseen>,
+    /// Why no process could be looked at.
+    pub failed: Option<String>,
 }
 
-/// Looks which other process has a file below one of these directories open.
-pub fn scan(roots: &[PathBuf]) -> Scan {
+/// Looks which other process has a file below one of these directories open. `proc`: where `/proc`
+/// is.
+pub(super) fn scan(proc: &Path, roots: &[PathBuf]) -> Scan {
     let roots: Vec<PathBuf> = roots
         .iter()
         .map(|root| root.canonicalize().unwrap_or_else(|_| root.clone()))
         .collect();
+    let mut scan = Scan::default();
+    let processes = match processes(proc) {
+        Ok(processes) => processes,
+        Err(error) => {
+            scan.failed = Some(error.to_string());
+            return scan;
+        }
+    };
+    for process in processes {
+        match open_below(&process, &roots) {
+            Ok(Some(path)) => scan.holders.push(Holder {
+                pid: process.pid,
+                name: process.name(),
+                path,
+            }),
+            Ok(None) => {}
+            Err(NotPermitted) => {
+                let (pid, users) = (process.pid, process.users());
+                // It may have ended since.
+                if process.dir.exists() {
+                    scan.unseen.push(Unseen { pid, users });
+                }
+            }
+        }
+    }
+    if scan.holders.is_empty() && !scan.unseen.is_empty() {
+        scan.holders.extend(locked(proc, &roots));
+    }
+    scan
+}
+
+/// The system does not let us look at a process.
+struct NotPermitted;
+
+/// A file below one of these directories that a process has open.
+fn open_below(process: &Process, roots: &[PathBuf]) -> Result<Option<PathBuf>, NotPermitted> {
     let ours = |path: &Path| {
         // What slotd itself keeps there is no sign of a server.
         let own = path
@@ -55,51 +106,27 @@ pub fn scan(roots: &[PathBuf]) -> Scan {
             .is_some_and(|n| n.to_string_lossy().starts_with("reguid."));
         !own && roots.iter().any(|root| path.starts_with(root))
     };
-    let me = std::process::id();
-    let mut scan = Scan::default();
-    let Ok(processes) = std::fs::read_dir("/proc") else {
-        scan.unseen = 1;
-        return scan;
+    let files = match std::fs::read_dir(process.dir.join("fd")) {
+        Ok(files) => files,
+        Err(e) if e.kind() == ErrorKind::PermissionDenied => return Err(NotPermitted),
+        // It has ended.
+        Err(_) => return Ok(None),
     };
-    for entry in processes.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
-            continue;
-        };
-        if pid == me {
-            continue;
-        }
-        let files = match std::fs::read_dir(entry.path().join("fd")) {
-            Ok(files) => files,
-            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
-                scan.unseen += 1;
-                continue;
-            }
-            // It has ended.
-            Err(_) => continue,
-        };
-        let open = files
-            .flatten()
-            .filter_map(|file| std::fs::read_link(file.path()).ok())
+    for file in files.flatten() {
+        match std::fs::read_link(file.path()) {
             // A process whose directory this is, or that lists one, is a shell.
-            .find(|path| ours(path) && !path.is_dir());
-        if let Some(path) = open {
-            let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-            scan.holders.push(Holder {
-                pid,
-                name: name.trim_end().to_owned(),
-                path,
-            });
+            Ok(path) if ours(&path) && !path.is_dir() => return Ok(Some(path)),
+            Err(e) if e.kind() == ErrorKind::PermissionDenied => return Err(NotPermitted),
+            _ => {}
         }
     }
-    if scan.holders.is_empty() && scan.unseen > 0 {
-        scan.holders.extend(locked(&roots, me));
-    }
-    scan
+    Ok(None)
 }
 
 /// A lock of a process that could not be looked at, on one of the files that every server locks.
-fn locked(roots: &[PathBuf], me: u32) -> Option<Holder> {
-    let text = std::fs::read_to_string("/proc/locks").ok()?;
+fn locked(proc: &Path, roots: &[PathBuf]) -> Option<Holder> {
+    let me = std::process::id();
+    let text = super::proc::text(&proc.join("locks")).ok()?;
     let mut locks: HashMap<u64, u32> = HashMap::new();
     for line in text.lines() {
         // "1: POSIX  ADVISORY  WRITE 1234 fe:00:5678 0 EOF"

@@ -118,6 +118,24 @@ fn one_index_of_a_later_version_says_nothing_of_the_others() {
 }
 
 #[test]
+fn indexes_of_a_later_version_that_slotd_put_there_say_nothing_of_the_server() {
+    let (tmp, conf) = store();
+    let header = b"\t0123456789abcdef\n\njoe\tlrs\t\n";
+    mailbox(tmp.path(), header, 16);
+    let (joe, bob) = (
+        tmp.path().join("spool/user/joe"),
+        tmp.path().join("spool/user/bob"),
+    );
+    fs::create_dir(&bob).unwrap();
+    fs::copy(joe.join("cyrus.index"), bob.join("cyrus.index")).unwrap();
+    assert_eq!(seen(&tmp, &conf).0, Served::Cyrus24);
+    for dir in [joe, bob] {
+        fs::write(dir.join(indexfile::cutover::STAMP_NAME), "").unwrap();
+    }
+    assert_eq!(seen(&tmp, &conf), (Served::Cyrus23, String::new()));
+}
+
+#[test]
 fn what_could_not_be_looked_at_or_was_written_for_a_later_server_leaves_a_doubt() {
     let (tmp, conf) = store();
     fs::create_dir(tmp.path().join("conf/lock")).unwrap();
