@@ -210,9 +210,13 @@ async fn a_store_whose_server_nobody_knows_is_worked_on_while_the_fence_stands()
     fs::create_dir_all(shutdown.parent().unwrap()).unwrap();
     fs::write(&shutdown, "moved\n").unwrap();
     assert_eq!(why_not_fenced(&served.host), "");
+    let fence = client.preflight().await.unwrap().fence;
+    assert_eq!(fence.as_deref(), Some("up"));
     client.lock(lock(MAILBOX)).await.unwrap();
     client.rollback().await.unwrap();
     fs::remove_file(&shutdown).unwrap();
+    let why = client.preflight().await.unwrap().fence.unwrap();
+    assert!(why.contains("conf/msg/shutdown is not there"), "{why}");
     refused_everywhere(&mut client).await;
     drop(client);
     served.stop().await;

@@ -6,7 +6,7 @@ use rustix::fs::{Access, AtFlags, CWD};
 use rustix::process::{Resource, getrlimit};
 
 use crate::host::Host;
-use crate::protocol::{Code, HostFacts, RootFacts};
+use crate::protocol::{Code, FENCE_UP, HostFacts, RootFacts};
 
 /// Whether this process may give a file to another owner.
 pub(super) fn may_chown() -> bool {
@@ -36,7 +36,7 @@ pub fn preflight(host: &Host) -> HostFacts {
             .collect(),
         open: crate::served::holder(&roots).map(|holder| holder.to_string()),
         fence: Some(match host.served.fence() {
-            Ok(()) => "up".to_owned(),
+            Ok(()) => FENCE_UP.to_owned(),
             Err(why) => why.to_string(),
         }),
     }
