@@ -50,15 +50,22 @@ pub(super) fn give_to_cyrus(root: &Path) {
 }
 
 /// A program in a mount namespace of its own in which `/dev/log` is the socket `log`: there is no
-/// other way to have what Cyrus says to syslog. `dev` is an empty directory.
+/// other way to have what Cyrus says to syslog. `dev` is an empty directory. `REGUID_CYRUS_ROOT`
+/// names the root of the system whose Cyrus it is (a Debian 13, with user cyrus as here), if it is
+/// not this one; both have /tmp in common.
 pub(super) fn heard(program: &str, dev: &Path, log: &Path) -> Command {
-    const SCRIPT: &str = r#"set -e; dev=$1; log=$2; shift 2
+    const SCRIPT: &str = r#"set -e; dev=$1; log=$2; root=$3; shift 3
         mount -t tmpfs none "$dev"
         for name in null zero random urandom; do
             : >"$dev/$name"; mount --bind "/dev/$name" "$dev/$name"
         done
         : >"$dev/log"; mount --bind "$log" "$dev/log"
-        mount --rbind "$dev" /dev
+        if [ -n "$root" ]; then
+            mount --rbind "$dev" "$root/dev"; mount --rbind /tmp "$root/tmp"
+            set -- chroot "$root" "$@"
+        else
+            mount --rbind "$dev" /dev
+        fi
         exec "$@""#;
     let mut command = Command::new("unshare");
     command.args([
@@ -70,7 +77,8 @@ pub(super) fn heard(program: &str, dev: &Path, log: &Path) -> Command {
         SCRIPT,
         "sh",
     ]);
-    command.args([dev, log].map(OsStr::new));
+    let root = std::env::var_os("REGUID_CYRUS_ROOT").unwrap_or_default();
+    command.args([dev, log].map(OsStr::new)).arg(root);
     command.args(words_as_cyrus(program));
     command
 }
