@@ -94,13 +94,18 @@ impl OtherRun {
         };
         let target = match (spec.verb, spec.undoes) {
             (Verb::Rollback, Some(run)) => format!(" {}", run.0),
+            (Verb::Undo, _) => " --undo".to_owned(),
             _ => format!(" --to {}", spec.to),
         };
         // What is in the journal already need not be listed again, and a list may be gone by now.
         let go_on = if run.list_complete && (words.contains("--mailboxes ") || !spec.is_known()) {
             format!("controller retry {common}")
         } else {
-            format!("controller {}{target} {common}{words}", spec.verb.as_str())
+            let verb = match spec.verb {
+                Verb::Undo => Verb::Cutover,
+                verb => verb,
+            };
+            format!("controller {}{target} {common}{words}", verb.as_str())
         };
         format!(
             "run {id} ({}, {}) was stopped with {left} mailbox(es) left, and this is another one. \

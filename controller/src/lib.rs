@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod cli;
 pub mod control;
+pub mod cutover;
 pub mod demo;
 pub mod error;
 pub mod hosts;

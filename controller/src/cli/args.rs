@@ -14,7 +14,7 @@ use slotd::protocol::Write;
 use super::Fail;
 use crate::control::{LIMITS, Limits, unusable};
 use crate::hosts::Slotds;
-use crate::journal::RunId;
+use crate::journal::{RunId, Verb};
 use crate::run::{Alerts, MaxFailures};
 use crate::survey::Source;
 
@@ -194,11 +194,6 @@ pub(super) struct Work {
     /// Attempts to settle a decided transaction before it is reported as in doubt.
     #[arg(long, value_name = "N", default_value_t = 8)]
     settle_attempts: u8,
-    /// Write the new files without locks first, so that these are held for a shorter time: where
-    /// that pays (from 1000 messages on), always, or never. Messages are hashed first in any case.
-    #[arg(long, value_name = "WHEN", value_enum, num_args = 0..=1, default_value = "auto",
-          default_missing_value = "always")]
-    prepare: When,
     /// A message that one host alone has is a failure; else it is counted as replication lag.
     #[arg(long)]
     require_in_sync: bool,
@@ -211,6 +206,26 @@ pub(super) struct Work {
     uuids: String,
 }
 
+/// What is done before the locks are taken.
+#[derive(Debug, Args)]
+pub(super) struct Ahead {
+    /// Write the new files without locks first, so that these are held for a shorter time: where
+    /// that pays (from 1000 messages on), always, or never. Messages are hashed first in any case.
+    #[arg(long, value_name = "WHEN", value_enum, num_args = 0..=1, default_value = "auto",
+          default_missing_value = "always")]
+    prepare: When,
+}
+
+impl Ahead {
+    pub(super) fn apply(&self, settings: &mut crate::run::Settings) {
+        settings.prepare = match self.prepare {
+            When::Auto => Write::Auto,
+            When::Always => Write::Always,
+            When::Never => Write::Never,
+        };
+    }
+}
+
 /// When new files are written before the locks are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum When {
@@ -220,16 +235,27 @@ pub(super) enum When {
 }
 
 impl Work {
+    /// What a change-over and its way back do not take, with the reason.
+    pub(super) fn refused_for(&self, verb: Verb) -> Option<&'static str> {
+        if !verb.crosses() {
+            None
+        } else if self.drop_old {
+            Some(
+                "--drop-old does not go with a change-over: the .OLD files are the only way back; \
+                 `controller clean` removes them",
+            )
+        } else if self.uuids == "cut" {
+            Some("--uuids does not go with a change-over: it is for versions below 10")
+        } else {
+            None
+        }
+    }
+
     pub(super) fn apply(&self, settings: &mut crate::run::Settings) {
         settings.passes = self.attempts.into();
         settings.pass_pause = Duration::from_secs_f64(self.pause);
         settings.max_failures = self.max_failures;
         settings.settle_attempts = self.settle_attempts;
-        settings.prepare = match self.prepare {
-            When::Auto => Write::Auto,
-            When::Always => Write::Always,
-            When::Never => Write::Never,
-        };
         settings.require_in_sync = self.require_in_sync;
         settings.drop_old = self.drop_old;
         settings.cut = self.uuids == "cut";

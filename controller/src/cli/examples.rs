@@ -43,6 +43,15 @@ const COMMANDS: &[(&str, &[&str], &[Exit])] = &[
         CHANGES,
     ),
     (
+        "cutover",
+        &[
+            "controller cutover --to 16 --prepare --master m:4321 --replica r:4321",
+            "controller cutover --to 16 --master m:4321 --replica r:4321",
+            "controller cutover --to 16 --verify --master m:4321 --replica r:4321",
+        ],
+        CHANGES,
+    ),
+    (
         "retry",
         &[
             "controller retry --master m:4321 --replica r:4321",

@@ -8,7 +8,7 @@ use clap::Args;
 use indexfile::exit::Exit;
 use slotd::protocol::Rehash;
 
-use super::args::{Abandon, Mailboxes, parse_names};
+use super::args::{Abandon, Ahead, Mailboxes, parse_names};
 use super::session::{Common, Session, with_runtime};
 use super::{Fail, text};
 use crate::journal::{Journal, SqliteJournal, Verb};
@@ -32,6 +32,8 @@ pub(super) struct UpgradeArgs {
     #[command(flatten)]
     common: Common,
     #[command(flatten)]
+    ahead: Ahead,
+    #[command(flatten)]
     mailboxes: Mailboxes,
     #[command(flatten)]
     abandon: Abandon,
@@ -46,6 +48,8 @@ pub(super) struct DowngradeArgs {
     live: Live,
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    ahead: Ahead,
     #[command(flatten)]
     mailboxes: Mailboxes,
     #[command(flatten)]
@@ -80,6 +84,8 @@ pub(super) struct RetryArgs {
     live: Live,
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    ahead: Ahead,
     /// Also what cannot get better by itself: damaged indexes, missing messages and the like.
     #[arg(long, conflicts_with_all = ["names", "reason"])]
     all: bool,
@@ -98,6 +104,8 @@ pub(super) struct RetryArgs {
 pub(super) struct RecoverArgs {
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    ahead: Ahead,
 }
 
 pub(super) fn upgrade(args: UpgradeArgs) -> Result<Exit, Fail> {
@@ -110,6 +118,7 @@ pub(super) fn upgrade(args: UpgradeArgs) -> Result<Exit, Fail> {
         rehash: args.rehash,
         ..Settings::upgrade()
     };
+    args.ahead.apply(&mut settings);
     args.abandon.apply(&mut settings);
     migrate(args.common, settings, args.mailboxes.sources()?)
 }
@@ -128,6 +137,7 @@ pub(super) fn downgrade(args: DowngradeArgs) -> Result<Exit, Fail> {
         servers_stopped: args.live.servers_stopped,
         ..Settings::upgrade()
     };
+    args.ahead.apply(&mut settings);
     args.abandon.apply(&mut settings);
     migrate(args.common, settings, args.mailboxes.sources()?)
 }
@@ -149,7 +159,11 @@ to 2.3.14 treat indexes newer than version 10 likewise. A server of 2.3.10 or la
 mailbox again when it opens it, without SHA-1s; one that runs meanwhile loses sessions that wait for
 the lock of a mailbox that goes below version 10, and no acknowledged change.";
 
-fn migrate(common: Common, settings: Settings, sources: Vec<Source>) -> Result<Exit, Fail> {
+pub(super) fn migrate(
+    common: Common,
+    settings: Settings,
+    sources: Vec<Source>,
+) -> Result<Exit, Fail> {
     let journal = Arc::new(SqliteJournal::open(&common.state.state)?);
     with_runtime(async move {
         common.limits.check().await?;
@@ -177,7 +191,8 @@ pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
     if verb == Verb::Downgrade {
         args.live.check()?;
     }
-    let settings = Settings {
+    common.check(verb)?;
+    let mut settings = Settings {
         servers_stopped: args.live.servers_stopped,
         to: last.spec.to,
         undoes: last.spec.undoes,
@@ -185,6 +200,7 @@ pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
         verb,
         ..Settings::upgrade()
     };
+    args.ahead.apply(&mut settings);
     with_runtime(async move {
         common.limits.check().await?;
         let session = Session::begin(&common, settings, &journal);
@@ -202,9 +218,11 @@ fn reason(word: &str) -> Result<Reason, String> {
 
 pub(super) fn recover(args: RecoverArgs) -> Result<Exit, Fail> {
     let common = args.common;
+    let mut settings = Settings::upgrade();
+    args.ahead.apply(&mut settings);
     let journal = Arc::new(SqliteJournal::open_existing(&common.state.state)?);
     with_runtime(async move {
-        let session = Session::begin(&common, Settings::upgrade(), &journal);
+        let session = Session::begin(&common, settings, &journal);
         let result = run::recover(session.parts()).await;
         session.end_progress();
         let found = result?;

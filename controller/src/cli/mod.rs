@@ -1,9 +1,11 @@
 //! The `controller` command: the only part of this crate that reads arguments, prints, or decides
 //! an exit code. Everything it does is a library call.
 
+mod afterwards;
 mod args;
 mod bench;
 mod control;
+mod cutover;
 mod demo;
 mod examples;
 mod migrate;
@@ -43,7 +45,9 @@ enum Command {
     Downgrade(migrate::DowngradeArgs),
     /// Undo a run: bring each mailbox that it changed back to the version it had.
     Rollback(rollback::RollbackArgs),
-    /// Take up mailboxes that an upgrade or downgrade rolled back.
+    /// Change mailboxes over to a version of Cyrus 2.4 and later, while no server runs.
+    Cutover(cutover::CutoverArgs),
+    /// Take up mailboxes that the last run rolled back.
     Retry(migrate::RetryArgs),
     /// Settle what a crash left open, and do nothing else.
     Recover(migrate::RecoverArgs),
@@ -94,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Upgrade(args) => migrate::upgrade(args),
         Command::Downgrade(args) => migrate::downgrade(args),
         Command::Rollback(args) => rollback::rollback(args),
+        Command::Cutover(args) => cutover::cutover(args),
         Command::Retry(args) => migrate::retry(args),
         Command::Recover(args) => migrate::recover(args),
         Command::Status(args) => report::status(&args),

@@ -20,7 +20,7 @@ pub(super) struct Args {
     mailboxes: Mailboxes,
     /// The index version wanted.
     #[arg(long, value_name = "N", default_value_t = 10,
-          value_parser = clap::value_parser!(u32).range(6..=10))]
+          value_parser = target)]
     to: u32,
     /// Look into each mailbox on both hosts; without it, only the list is looked at.
     #[arg(long)]
@@ -38,6 +38,18 @@ pub(super) struct Args {
     json: bool,
 }
 
+/// A version that `upgrade` and `downgrade` write.
+fn target(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(to @ 6..=10) => Ok(to),
+        Ok(12..=19) => Err(
+            "6 to 10; `controller cutover --to N --prepare` says what a change-over would refuse"
+                .to_owned(),
+        ),
+        _ => Err("a version from 6 to 10 is expected".to_owned()),
+    }
+}
+
 pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
     let sources = args.mailboxes.sources()?;
     let mut plan = Plan::new(args.to, args.deep);
@@ -50,6 +62,7 @@ pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
                 parallel: args.parallel.into(),
                 stop: &stop,
                 question: Arc::new(slotd::protocol::Command::Status),
+                then: None,
             };
             survey_and_look(&asking, sources, |a| plan.answered(&a)).await?
         } else {

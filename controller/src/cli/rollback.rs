@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use slotd::protocol::Command;
 
-use super::args::{Abandon, parse_names};
+use super::args::{Abandon, Ahead, parse_names};
 use super::migrate::OLD_SERVERS;
 use super::session::{Common, Extra, Session, with_runtime};
 use super::{Fail, text};
@@ -33,6 +33,8 @@ pub(super) struct RollbackArgs {
     since: Option<Timestamp>,
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    ahead: Ahead,
     #[command(flatten)]
     abandon: Abandon,
     /// Only these of its mailboxes.
@@ -101,6 +103,7 @@ pub(super) fn rollback(args: RollbackArgs) -> Result<Exit, Fail> {
         to: 0,
         ..Settings::upgrade()
     };
+    args.ahead.apply(&mut settings);
     args.abandon.apply(&mut settings);
     with_runtime(async move {
         common.limits.check().await?;
@@ -131,6 +134,7 @@ async fn report_last(
         parallel: session.control().limits().parallel,
         stop: &parts.stop,
         question: Arc::new(Command::Status),
+        then: None,
     };
     let mut census = Census::default();
     let walked = survey(&asking, vec![Source::Master], |a| census.answered(&a)).await;

@@ -10,7 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::args::{AlertArgs, Hosts, LimitArgs, Output, StateFile, Work};
 use super::progress::Progress;
-use super::{Fail, signals, text};
+use super::{Fail, afterwards, signals, text};
 use crate::control::{self, Control, Socket, socket_path, watch_conditions};
 use crate::error::RunError;
 use crate::journal::{Journal, RunId, SqliteJournal, Verb};
@@ -36,6 +36,14 @@ pub(super) struct Common {
 }
 
 impl Common {
+    /// Refuses what does not go with such a run.
+    pub(super) fn check(&self, verb: Verb) -> Result<(), Fail> {
+        match self.work.refused_for(verb) {
+            None => Ok(()),
+            Some(text) => Err(Fail::new(Exit::Usage, text)),
+        }
+    }
+
     /// Why a run did not begin: where another command would, that one is spelled out.
     pub(super) fn fail(&self, error: &RunError) -> Fail {
         let text = match error {
@@ -46,7 +54,7 @@ impl Common {
     }
 
     /// The hosts and the state file again, for a hint.
-    fn spelled(&self) -> String {
+    pub(super) fn spelled(&self) -> String {
         let state = self.state.state.display();
         format!("{} --state {state}", self.hosts.spelled())
     }
@@ -167,6 +175,12 @@ impl<'a> Session<'a> {
             ));
         }
         let mut lines = text::reasons(summary, &options);
+        if verb.crosses() {
+            let run = journal.run(RunId(summary.run))?;
+            let whole = run.is_some_and(|run| run.spec.words.is_empty());
+            let to = self.parts.settings.to;
+            lines.extend(afterwards::after(verb, to, whole, summary, &options));
+        }
         if !output.quiet {
             lines.extend(text::hints(summary, &failures, &options));
         }

@@ -12,7 +12,7 @@ use super::args::{Hosts, Mailboxes, StateFile, UnusedState, parse_names};
 use super::session::with_runtime;
 use super::{Fail, signals, text};
 use crate::hosts::{Connect, Question, Registration};
-use crate::journal::{Journal, MailboxId, RunId, SqliteJournal, State};
+use crate::journal::{Journal, MailboxId, RunId, SqliteJournal, State, Verb};
 use crate::observer::Observer;
 use crate::survey::{
     Answered, Asking, Refused, Source, VerifyReport, each_host, survey, survey_rows,
@@ -50,6 +50,9 @@ pub(super) struct CleanArgs {
     /// Say what would be removed, and remove nothing.
     #[arg(long)]
     dry_run: bool,
+    /// After a change-over: what would go is the only way back, and is not needed any more.
+    #[arg(long)]
+    no_way_back: bool,
     /// Mailboxes at once.
     #[arg(long, value_name = "N", default_value_t = 4,
           value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -76,6 +79,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
             parallel,
             stop: &stop,
             question,
+            then: None,
         };
         let excluded = survey(&asking, sources, |a| audit.answered(&a)).await?;
         Ok((audit, excluded, stop))
@@ -149,6 +153,14 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Exit, Fail> {
         let text = format!("{}: no run was started yet", args.state.state.display());
         return Err(Fail::new(Exit::Config, text));
     };
+    if last.spec.verb == Verb::Cutover && !args.dry_run && !args.no_way_back {
+        let text = format!(
+            "run {} was a change-over, and its .OLD files are the only way back (controller \
+             cutover --undo): give --no-way-back if the new server is to stay",
+            last.id.0
+        );
+        return Err(Fail::new(Exit::Config, text));
+    }
     let names = checked_names(args, journal.as_ref(), last.id)?;
     let connect: Arc<dyn Connect> = args.hosts.slotds();
     let (dry_run, parallel) = (args.dry_run, args.parallel.into());
@@ -163,6 +175,7 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Exit, Fail> {
             parallel,
             stop: &stop,
             question,
+            then: None,
         };
         let sink = |answered: Answered| add(&mut hosts, &answered);
         let asked = if names.is_empty() {

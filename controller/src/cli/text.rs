@@ -148,6 +148,11 @@ pub(super) fn reasons(summary: &Summary, options: &str) -> Vec<String> {
     if let Some(away) = &summary.away {
         lines.push(format!("the run ended because {away}"));
     }
+    if let Some(fence) = &summary.fence {
+        lines.push(format!(
+            "the run stopped because {fence}; raise the fence again, and the same command goes on"
+        ));
+    }
     if let Some(stopped) = &summary.stopped {
         lines.push(format!(
             "the run stopped by itself: {stopped}. See that the names, the hosts and the stores \

@@ -11,6 +11,7 @@
 //! slotds (see `registration`).
 
 mod connect;
+mod fence;
 mod link;
 mod outages;
 mod probe;
@@ -18,6 +19,7 @@ mod registration;
 
 pub(crate) use connect::backoff;
 pub use connect::{BoxFuture, Connect, Slotds};
+pub(crate) use fence::fallen_fence;
 pub(crate) use link::{Link, is_elsewhere, local, reason_of};
 pub(crate) use outages::Outages;
 pub use probe::{Question, Said};

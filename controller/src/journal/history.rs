@@ -25,6 +25,9 @@ pub fn standing(runs: &[Changing]) -> Vec<Changing> {
     let mut taken: Vec<(RunId, Vec<Changing>)> = Vec::new();
     for run in runs {
         match (run.verb, run.undoes) {
+            // A mailbox is brought back to what it was before it was changed over, whichever run
+            // did that.
+            (Verb::Undo, _) => stand.retain(|s| s.verb != Verb::Cutover),
             (Verb::Rollback, None) => taken.push((run.run, std::mem::take(&mut stand))),
             (Verb::Rollback, Some(undone)) => {
                 if let Some(at) = stand.iter().position(|s| s.run == undone) {
@@ -95,6 +98,12 @@ mod tests {
         assert_eq!(stand(&[up(1), up(2), all(3)]), [0; 0]);
         assert_eq!(stand(&[up(1), up(2), all(3), up(4)]), [4]);
         assert_eq!(stand(&[up(1), up(2), all(3), back(4, 3)]), [1, 2]);
+        let over = |n| run(n, Verb::Cutover, None);
+        let undo = |n| run(n, Verb::Undo, None);
+        assert_eq!(stand(&[up(1), over(2)]), [1, 2]);
+        assert_eq!(stand(&[up(1), over(2), undo(3)]), [1]);
+        assert_eq!(stand(&[up(1), over(2), undo(3), over(4)]), [1, 4]);
+        assert_eq!(stand(&[up(1), over(2), undo(3), back(4, 1)]), [0; 0]);
         // Of a run that had not changed it.
         assert_eq!(stand(&[up(2), back(3, 1)]), [2, 3]);
     }

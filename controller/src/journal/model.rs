@@ -26,6 +26,10 @@ words! {
         Downgrade = "downgrade",
         /// What a run changed is brought back to what it was before.
         Rollback = "rollback",
+        /// To a version of Cyrus 2.4 and later, while no server runs.
+        Cutover = "cutover",
+        /// What a change-over did is taken back.
+        Undo = "undo",
     }
 }
 
@@ -36,7 +40,22 @@ impl Verb {
             Self::Upgrade => "upgraded",
             Self::Downgrade => "downgraded",
             Self::Rollback => "brought back",
+            Self::Cutover => "changed over",
+            Self::Undo => "taken back",
         }
+    }
+
+    /// Whether it takes back what other runs did.
+    #[must_use]
+    pub const fn takes_back(self) -> bool {
+        matches!(self, Self::Rollback | Self::Undo)
+    }
+
+    /// Whether mailboxes go from the versions of Cyrus 2.3 to those of 2.4 and later, or back:
+    /// while no server runs, and only while the way back stays open.
+    #[must_use]
+    pub const fn crosses(self) -> bool {
+        matches!(self, Self::Cutover | Self::Undo)
     }
 }
 
@@ -65,12 +84,14 @@ pub struct RunSpec {
 }
 
 impl RunSpec {
-    /// What it does, in a few words: `upgrade to version 10`, `rollback of run 3`.
+    /// What it does, in a few words: `upgrade to version 10`, `rollback of run 3`,
+    /// `undo of the change-over`.
     #[must_use]
     pub fn task(&self) -> String {
         match self.undoes {
             Some(run) => format!("{} of run {}", self.verb.as_str(), run.0),
             None if self.verb == Verb::Rollback => "rollback of all runs".to_owned(),
+            None if self.verb == Verb::Undo => "undo of the change-over".to_owned(),
             None => format!("{} to version {}", self.verb.as_str(), self.to),
         }
     }

@@ -32,7 +32,7 @@ INSERT INTO journal (id) VALUES (lower(hex(randomblob(8))));
 -- One line a run. Times are milliseconds since 1970.
 CREATE TABLE run (
     id            INTEGER PRIMARY KEY,
-    command       TEXT    NOT NULL,            -- upgrade, downgrade, rollback
+    command       TEXT    NOT NULL,            -- upgrade, downgrade, rollback, cutover, undo
     to_version    INTEGER NOT NULL,            -- the index minor version wanted; rollback: 0
     undoes        INTEGER REFERENCES run(id),  -- rollback: the run whose changes are taken back
     master        TEXT    NOT NULL,            -- address of the master's slotd

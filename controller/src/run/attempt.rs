@@ -44,6 +44,15 @@ pub(super) struct Done {
     pub(super) after: After,
 }
 
+/// Where the pass stands among those of its run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    /// It is not the first.
+    pub(super) again: bool,
+    /// There is none after it.
+    pub(super) last: bool,
+}
+
 /// One attempt at one mailbox.
 ///
 /// # Errors
@@ -52,7 +61,7 @@ pub(super) async fn attempt(
     shared: &Shared,
     mut ticket: Ticket,
     mut pair: Pair,
-    last: bool,
+    turn: Turn,
 ) -> Result<Done, RunError> {
     let parts = &shared.parts;
     let begun = Instant::now();
@@ -61,7 +70,11 @@ pub(super) async fn attempt(
     let replica = parts.connect.address(Side::Replica).is_some();
     let token = shared.token.get().copied().unwrap_or_default();
     let settings = &parts.settings;
-    let plan = settings.plan(settings.to, replica, job.back, token.restores);
+    let of = (settings.verb, settings.to);
+    let mut plan = settings.plan(of, replica, job.back, token.restores);
+    // Most of it was prepared days ago. What was not, and is too much to be read under the locks,
+    // is prepared for the next attempt.
+    plan.prepare &= !settings.verb.crosses() || turn.again || turn.last;
     let target = Target {
         job: job.clone(),
         lock_wait: shared.control.limits().lock_wait,
@@ -92,7 +105,7 @@ pub(super) async fn attempt(
         End::Came(outcome) => End::Came(reported(outcome, token.rehash, &driven.rehashed)),
         waits @ End::Waits(..) => waits,
     };
-    let (ended, failure, after) = fate(shared, &mut ticket, end, last).await;
+    let (ended, failure, after) = fate(shared, &mut ticket, end, turn.last).await;
     let found = failure.as_ref().map(|f| f.reason) == Some(Reason::WrongGuid);
     if found || matches!(ended, Ended::Upgraded | Ended::Unchanged) {
         shared.liveness.note(&job);
@@ -166,7 +179,8 @@ async fn fate(
                 (Ended::RolledBack, After::Over)
             }
         }
-        (Reason::Interrupted | Reason::Journal, _) => (Ended::Again, After::Again),
+        // No mailbox's failure: the run ends with it, and the same command goes on.
+        (Reason::Interrupted | Reason::Journal | Reason::Fenced, _) => (Ended::Again, After::Again),
         (Reason::HostAway | Reason::Draining, Some(side))
             if is_away(shared, side, &failure.text, ticket).await =>
         {

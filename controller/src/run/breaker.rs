@@ -1,4 +1,5 @@
-//! Stops a run in which too much fails: what is wrong then is not the mailboxes.
+//! Stops a run in which too much fails, or in which the fence falls: what is wrong then is not the
+//! mailboxes.
 //!
 //! # What it promises
 //!
@@ -78,6 +79,7 @@ struct Counts {
     attempts: u64,
     failed: BTreeMap<&'static str, u64>,
     tripped: Option<String>,
+    fence: Option<String>,
 }
 
 /// Counts what fails.
@@ -103,6 +105,12 @@ impl Breaker {
     pub(super) fn note(&self, ended: Ended, failure: Option<&Failure>) {
         let mut counts = self.counts();
         counts.attempts += 1;
+        // Every mailbox that follows would be refused alike.
+        if let Some(failure) = failure.filter(|f| f.reason == Reason::Fenced) {
+            let side = failure.side.map_or("", |side| side.as_str());
+            let text = || format!("the fence does not stand on the {side}: {}", failure.text);
+            counts.fence.get_or_insert_with(text);
+        }
         let what = match (ended, failure) {
             (Ended::Gone, _) => "gone",
             // What was asked for is no failure of asking.
@@ -124,7 +132,18 @@ impl Breaker {
         }
     }
 
-    /// Why nothing new may begin any more, if so.
+    /// Whether nothing new may begin any more.
+    pub(super) fn is_tripped(&self) -> bool {
+        let counts = self.counts();
+        counts.tripped.is_some() || counts.fence.is_some()
+    }
+
+    /// Why the fence does not stand, if it fell, and on which host.
+    pub(super) fn fence(&self) -> Option<String> {
+        self.counts().fence.clone()
+    }
+
+    /// That too much failed, if so, and what.
     pub(super) fn tripped(&self) -> Option<String> {
         self.counts().tripped.clone()
     }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use indexfile::exit::Exit;
 use tokio::task::JoinSet;
 
+use super::attempt::Turn;
 use super::begin::{Retry, Start, fill, take_up_again};
 use super::context::{Parts, Shared, now_ms};
 use super::pass::one_pass;
@@ -16,11 +18,11 @@ use super::summary::Summary;
 use super::token::Token;
 use crate::control::Control;
 use crate::error::RunError;
-use crate::hosts::{Sides, backoff, check_rehash};
-use crate::journal::RunId;
+use crate::hosts::{Sides, backoff, check_rehash, fallen_fence};
+use crate::journal::{RunId, Verb};
 use crate::stop::Stop;
 use crate::survey::{
-    Excluded, SAMPLE, SERVERS_BEFORE_2_3_10, Source, Weight, Work, preflight, sample,
+    Excluded, SAMPLE, SERVERS_BEFORE_2_3_10, Source, Spool, Weight, Work, preflight, sample,
 };
 
 /// Longest pause between two passes.
@@ -60,6 +62,7 @@ async fn begin_and_work(
     let parts = &shared.parts;
     let selection = Selection::read(parts, sources).await?;
     let start = Start::of(parts, ids, &selection)?;
+    check_own_fence(parts).await?;
     let recovered = settle_open(shared).await?;
     if parts.settings.is_too_new_for_2_3_9() {
         parts.observer.warn(SERVERS_BEFORE_2_3_10);
@@ -70,7 +73,7 @@ async fn begin_and_work(
         (start.begin(parts, sources)?, Excluded::default())
     } else {
         let spool = selection.mailboxes(parts, sources).await?;
-        look(parts, Work::of(&spool, SAMPLE)?).await?;
+        look(parts, work_on(parts, &spool)?).await?;
         let run = start.begin(parts, sources)?;
         fill(parts, run, &spool)?;
         parts.journal.list_complete(run)?;
@@ -84,8 +87,42 @@ async fn begin_and_work(
     for line in excluded.lines() {
         parts.observer.say(&line);
     }
+    if parts.settings.verb == Verb::Cutover {
+        parts.observer.warn(NO_SERVER);
+    }
     work(shared, run, &Scope::All).await?;
     sum_up(shared, run, begun, excluded, recovered.settled)
+}
+
+/// What a person must know before the first mailbox is changed over, quiet or not.
+const NO_SERVER: &str = "\
+WARNING: from now on no server may be started, old or new, on either host, before `controller \
+cutover --verify` has ended with 0, or `controller cutover --undo` has taken everything back";
+
+/// Before anything is begun that needs the fence.
+///
+/// # Errors
+/// It does not stand on both hosts.
+async fn check_own_fence(parts: &Parts) -> Result<(), RunError> {
+    if !parts.settings.verb.crosses() {
+        return Ok(());
+    }
+    match fallen_fence(&parts.connect).await? {
+        None => Ok(()),
+        Some(why) => Err(RunError::Preflight {
+            exit: Exit::Config,
+            text: format!("a change-over needs the fence, and {why}"),
+        }),
+    }
+}
+
+/// What the look at the hosts is about. To take a change-over back needs no room: the old files are
+/// there.
+fn work_on(parts: &Parts, spool: &Spool) -> Result<Work, RunError> {
+    match parts.settings.verb {
+        Verb::Undo => Ok(Work::default()),
+        _ => Work::of(spool, SAMPLE),
+    }
 }
 
 /// The look at the hosts before anything is begun.
@@ -139,6 +176,7 @@ async fn work_again(
     what: &Retry,
     begun: Instant,
 ) -> Result<Summary, RunError> {
+    check_own_fence(&shared.parts).await?;
     let recovered = settle_open(shared).await?;
     look(&shared.parts, Work::default()).await?;
     let scope = take_up_again(&shared.parts, run, what)?;
@@ -163,6 +201,7 @@ pub(super) fn sum_up(
     )?;
     summary.away = shared.outages.lost();
     summary.stopped = shared.breaker.tripped();
+    summary.fence = shared.breaker.fence();
     summary.warnings = shared.warnings.warnings();
     // A run with a decision that waits for its partition is taken up by the same command.
     if summary.pending == 0 && summary.waiting == 0 && parts.stop.level() == Stop::No {
@@ -200,11 +239,15 @@ pub(super) async fn work(shared: &Arc<Shared>, run: RunId, scope: &Scope) -> Res
         if std::mem::take(&mut news) | shared.outages.take_news() {
             settle_waiting(shared).await?;
         }
-        let again = one_pass(shared, run, scope.clone(), pass >= passes).await?;
+        let turn = Turn {
+            again: pass > 1,
+            last: pass >= passes,
+        };
+        let again = one_pass(shared, run, scope.clone(), turn).await?;
         parts.journal.flush()?;
         if parts.stop.level() != Stop::No
             || shared.outages.lost().is_some()
-            || shared.breaker.tripped().is_some()
+            || shared.breaker.is_tripped()
         {
             return Ok(());
         }

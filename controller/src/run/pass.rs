@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::attempt::{After, Done, attempt, pair};
+use super::attempt::{After, Done, Turn, attempt, pair};
 use super::context::Shared;
 use super::drive::Pair;
 use super::queue::{Can, Next, Queue, Scope, Ticket};
@@ -29,7 +29,7 @@ struct Pass<'a> {
     first_error: Option<RunError>,
     /// Mailboxes for the next pass.
     again: u64,
-    last: bool,
+    turn: Turn,
 }
 
 /// Takes each pending mailbox of the scope once. Returns how many are to be tried again in another
@@ -41,7 +41,7 @@ pub(super) async fn one_pass(
     shared: &Arc<Shared>,
     run: RunId,
     scope: Scope,
-    last: bool,
+    turn: Turn,
 ) -> Result<u64, RunError> {
     let journal = Arc::clone(&shared.parts.journal);
     let in_doubt = open_names(journal.as_ref())?;
@@ -54,7 +54,7 @@ pub(super) async fn one_pass(
         rests: Vec::new(),
         first_error: None,
         again: 0,
-        last,
+        turn,
     };
     pass.run().await;
     shared.control.rests(0);
@@ -76,7 +76,7 @@ impl Pass<'_> {
             let mut over = self.first_error.is_some()
                 || stop.level() != Stop::No
                 || self.shared.outages.lost().is_some()
-                || self.shared.breaker.tripped().is_some();
+                || self.shared.breaker.is_tripped();
             if !over {
                 self.begin();
                 over = self.first_error.is_some() || self.queue.is_empty();
@@ -143,10 +143,10 @@ impl Pass<'_> {
         *self.busy.entry(partition).or_default() += 1;
         let shared = Arc::clone(self.shared);
         let pair = self.pool.pop().unwrap_or_else(|| pair(&shared.parts));
-        let last = self.last;
+        let turn = self.turn;
         shared.control.starts();
         self.tasks
-            .spawn(async move { attempt(&shared, ticket, pair, last).await });
+            .spawn(async move { attempt(&shared, ticket, pair, turn).await });
     }
 
     fn ended(&mut self, done: Done) {

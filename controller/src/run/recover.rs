@@ -12,8 +12,8 @@ use super::summary::count_open;
 use super::token::Token;
 use crate::control::Control;
 use crate::error::RunError;
-use crate::hosts::Sides;
-use crate::journal::{Ended, Job, MailboxId, OpenTransaction};
+use crate::hosts::{Sides, fallen_fence};
+use crate::journal::{Ended, Job, MailboxId, OpenTransaction, for_each_open};
 use crate::stop::Stop;
 use crate::two_phase::{Coordinator, Failure, Outcome};
 
@@ -85,6 +85,7 @@ async fn settle_those(
     which: impl Fn(&OpenTransaction) -> bool,
 ) -> Result<Recovered, RunError> {
     let parts = &shared.parts;
+    check_fence_of_open(parts, &which).await?;
     let mut recovered = Recovered::default();
     let mut after = MailboxId(0);
     loop {
@@ -114,6 +115,32 @@ async fn settle_those(
     Ok(recovered)
 }
 
+/// What is decided of a change-over can only be settled under the fence: without it nothing is
+/// tried, and no mailbox is called in doubt for it.
+///
+/// # Errors
+/// There is such a transaction, and the fence does not stand.
+async fn check_fence_of_open(
+    parts: &Parts,
+    which: impl Fn(&OpenTransaction) -> bool,
+) -> Result<(), RunError> {
+    let mut crossing = 0_u64;
+    for_each_open(parts.journal.as_ref(), |open| {
+        crossing += u64::from(open.spec.verb.crosses() && which(&open));
+        Ok::<_, RunError>(())
+    })?;
+    if crossing == 0 {
+        return Ok(());
+    }
+    match fallen_fence(&parts.connect).await? {
+        None => Ok(()),
+        Some(why) => Err(RunError::Config(format!(
+            "{crossing} mailbox(es) of a change-over are decided and not settled, which needs the \
+             fence, and {why}; none of them was touched"
+        ))),
+    }
+}
+
 fn count(recovered: &mut Recovered, joined: Option<&Result<Fate, tokio::task::JoinError>>) {
     match joined {
         Some(Ok(Fate::Settled)) => recovered.settled += 1,
@@ -137,7 +164,8 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> Fate {
         }
     };
     let settings = &parts.settings;
-    let mut plan = settings.plan(open.spec.to, replica, open.row.back, token.restores);
+    let of = (open.spec.verb, open.spec.to);
+    let mut plan = settings.plan(of, replica, open.row.back, token.restores);
     // Replication goes on after the decision: what was in sync then need not be now.
     plan.require_in_sync = false;
     let id = open.row.id;

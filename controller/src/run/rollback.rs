@@ -34,7 +34,7 @@ use super::summary::Summary;
 use crate::control::Control;
 use crate::error::RunError;
 use crate::hosts::Sides;
-use crate::journal::RunInfo;
+use crate::journal::{RunInfo, Verb};
 use crate::stop::Stop;
 use crate::survey::{Excluded, Work};
 use crate::two_phase::Side;
@@ -47,7 +47,8 @@ use search::search;
 /// did; all of it, or these names.
 ///
 /// # Errors
-/// There is no such run, it has no such mailbox, it was about other hosts, or it could not go on.
+/// There is no such run, it has no such mailbox, it was about other hosts, it was a change-over, or
+/// it could not go on.
 /// What happened to single mailboxes is in the summary.
 pub async fn rollback(
     parts: Parts,
@@ -61,6 +62,9 @@ pub async fn rollback(
     };
     for run in &undone {
         check_scope(&parts, run)?;
+    }
+    if parts.settings.undoes.is_some() {
+        undone.iter().try_for_each(check_no_cutover)?;
     }
     check_names(&parts, &undone, names)?;
     let (shared, ids) = Shared::begin(parts, control, Sides::AsGiven).await?;
@@ -104,6 +108,22 @@ async fn undo(
     let mut summary = sum_up(shared, run, begun, Excluded::default(), recovered.settled)?;
     summary.left_alone = found.left_alone;
     Ok(summary)
+}
+
+/// A change-over is taken back while no server runs, and in a way of its own.
+fn check_no_cutover(undone: &RunInfo) -> Result<(), RunError> {
+    let run = undone.id.0;
+    match undone.spec.verb {
+        Verb::Cutover => Err(RunError::Config(format!(
+            "run {run} was a change-over: `controller cutover --undo` takes it back; `rollback` \
+             takes the number of an earlier run"
+        ))),
+        Verb::Undo => Err(RunError::Config(format!(
+            "run {run} took a change-over back: `controller cutover` makes it again; `rollback` \
+             takes the number of an earlier run"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// What was changed on two hosts is not brought back on one.

@@ -88,10 +88,17 @@ impl Settings {
         cut.into_iter().chain(rehash).collect()
     }
 
-    /// The plan of one transaction: to bring both sides to version `to`, or in a rollback those to
-    /// their versions before that have one. `restores`: with the identifiers that they had.
+    /// The plan of one transaction of a run of that verb: to bring both sides to version `to`, or
+    /// in a rollback those to their versions before that have one. `restores`: with the identifiers
+    /// that they had.
     #[must_use]
-    pub fn plan(&self, to: u8, replica: bool, back: [Option<u8>; 2], restores: bool) -> Plan {
+    pub fn plan(
+        &self,
+        (verb, to): (Verb, u8),
+        replica: bool,
+        back: [Option<u8>; 2],
+        restores: bool,
+    ) -> Plan {
         let before = back.into_iter().flatten().next();
         let only = match back {
             [Some(_), None] if replica => Some(Side::Master),
@@ -104,10 +111,14 @@ impl Settings {
             replica,
             only,
             uuids_old: before.is_some() && restores,
-            // What is prepared are new GUIDs, and files.
-            prepare: before.is_none() && (to >= 10 || self.prepare != Write::Never),
+            undo: verb == Verb::Undo,
+            // What is prepared are new GUIDs, and files; there is nothing new in what comes back.
+            prepare: before.is_none()
+                && verb != Verb::Undo
+                && (to >= 10 || self.prepare != Write::Never),
             require_in_sync: self.require_in_sync,
-            drop_old: self.drop_old,
+            // They are the way back, and the only one.
+            drop_old: self.drop_old && !verb.crosses(),
             settle_attempts: self.settle_attempts,
         }
     }

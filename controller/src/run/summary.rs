@@ -55,6 +55,8 @@ pub struct Summary {
     pub away: Option<String>,
     /// Why it stopped by itself, if too much failed, in words.
     pub stopped: Option<String>,
+    /// Why the fence that a change-over needs does not stand, if it fell, and on which host.
+    pub fence: Option<String>,
 }
 
 /// The mailboxes with an open transaction, of whatever run.
@@ -133,6 +135,8 @@ impl Summary {
             Exit::InDoubt
         } else if self.away.is_some() || self.waiting > 0 {
             Exit::Unavailable
+        } else if self.fence.is_some() {
+            Exit::Config
         } else if self.stopped.is_some() {
             Exit::RolledBack
         } else if self.wrong_guid > 0 {

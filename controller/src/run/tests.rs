@@ -2,12 +2,16 @@
 
 mod asked;
 mod away;
+mod cutover;
 mod ends;
 mod failures;
 mod fake;
 mod limits;
+mod over;
+mod over_world;
 mod pair;
 mod preflight;
+mod proof;
 mod rehash;
 mod retries;
 mod rollback;

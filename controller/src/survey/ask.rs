@@ -25,6 +25,8 @@ pub struct Answered {
     pub of: Listed,
     /// Master's and replica's answer.
     pub said: [Option<Said>; 2],
+    /// Their answers to [`Asking::then`].
+    pub then: [Option<Said>; 2],
 }
 
 /// How to ask.
@@ -37,6 +39,8 @@ pub struct Asking<'a> {
     pub stop: &'a StopSignal,
     /// What to ask about each mailbox.
     pub question: Arc<Question>,
+    /// What to ask after that of those that answered with `OK`.
+    pub then: Option<Arc<Question>>,
 }
 
 /// How many mailboxes are sampled before a person relies on the answer.
@@ -183,6 +187,20 @@ pub async fn survey_rows(
     survey_batches(asking, batches, false, sink).await
 }
 
+/// Asks both hosts at once; one that is not in scope is not asked.
+async fn ask_both(
+    [master, replica]: &mut [Link; 2],
+    in_scope: [Option<bool>; 2],
+    of: &Listed,
+    question: &Question,
+) -> [Option<Said>; 2] {
+    let (a, b) = tokio::join!(
+        ask_about(master, Side::Master, in_scope[0], of, question),
+        ask_about(replica, Side::Replica, in_scope[1], of, question)
+    );
+    [a, b]
+}
+
 async fn survey_batches(
     asking: &Asking<'_>,
     mut batches: Batches,
@@ -194,6 +212,7 @@ async fn survey_batches(
         parallel,
         stop,
         question,
+        then,
     } = asking;
     let mut pool: Vec<[Link; 2]> = Vec::new();
     let mut tasks: JoinSet<([Link; 2], Answered)> = JoinSet::new();
@@ -227,14 +246,18 @@ async fn survey_batches(
                 let in_run = connect.address(side).is_some();
                 in_run.then_some(strict)
             });
-            let question = Arc::clone(question);
+            let (question, then) = (Arc::clone(question), then.clone());
             tasks.spawn(async move {
-                let [master, replica] = &mut peers;
-                let (a, b) = tokio::join!(
-                    ask_about(master, Side::Master, in_scope[0], &of, question.as_ref()),
-                    ask_about(replica, Side::Replica, in_scope[1], &of, question.as_ref())
-                );
-                (peers, Answered { of, said: [a, b] })
+                let said = ask_both(&mut peers, in_scope, &of, question.as_ref()).await;
+                let then = match then {
+                    Some(then) => {
+                        let answered = |side: usize| matches!(said[side], Some(Ok(_)));
+                        let asked = [0, 1].map(|side| in_scope[side].filter(|_| answered(side)));
+                        ask_both(&mut peers, asked, &of, then.as_ref()).await
+                    }
+                    None => [None, None],
+                };
+                (peers, Answered { of, said, then })
             });
         }
     }

@@ -20,8 +20,8 @@ mod spool;
 mod verify_report;
 
 pub use ask::{Answered, Asking, list, survey, survey_and_look, survey_rows};
-pub(crate) use counts::each_host;
 pub use counts::{Census, Count, Refused, Versions};
+pub(crate) use counts::{UNLIKE_UNIQUEID, each_host, is_unknown, versions};
 pub use excluded::{Excluded, Odd};
 pub use plan::Plan;
 pub(crate) use plan::duration;

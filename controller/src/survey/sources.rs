@@ -32,16 +32,19 @@ pub enum Source {
     Stdin,
     /// Every mailbox of the master, as its slotd finds them on the disks.
     Master,
+    /// Every mailbox of the replica, in the same way. Its partitions need not be the master's, so
+    /// none is named.
+    Replica,
     /// Those of another source that are on this partition, or that do not tell theirs and are meant
     /// there.
     On(String, Box<Source>),
 }
 
 impl Source {
-    /// Whether the master has to be asked for it.
+    /// Whether a host has to be asked for it.
     pub(crate) fn is_walk(&self) -> bool {
         match self {
-            Self::Master => true,
+            Self::Master | Self::Replica => true,
             Self::On(_, source) => source.is_walk(),
             _ => false,
         }
@@ -61,7 +64,7 @@ impl Source {
             Self::File(path) => Some(format!("the list {}", path.display())),
             Self::Stdin => Some("the list on standard input".to_owned()),
             Self::On(_, source) => source.list(),
-            Self::Names(_) | Self::Master => None,
+            Self::Names(_) | Self::Master | Self::Replica => None,
         }
     }
 
@@ -74,7 +77,7 @@ impl Source {
             }
             Self::File(path) => Some(format!("--mailboxes {}", quoted(&path.to_string_lossy()))),
             Self::Stdin => Some("--mailboxes -".to_owned()),
-            Self::Master => None,
+            Self::Master | Self::Replica => None,
             Self::On(partition, source) => {
                 let words = source.words().map(|w| w + " ").unwrap_or_default();
                 Some(format!("{words}--partition {}", quoted(partition)))
@@ -141,7 +144,8 @@ async fn feed(
             read(BufReader::new(file), stop.clone(), out.clone()).await
         }
         Source::Stdin => read(BufReader::new(std::io::stdin()), stop.clone(), out.clone()).await,
-        Source::Master => walk(connect, stop, out).await,
+        Source::Master => walk(Side::Master, connect, stop, out).await,
+        Source::Replica => walk(Side::Replica, connect, stop, out).await,
         Source::On(partition, source) => on(&partition, *source, connect, stop, out).await,
     }
 }
@@ -217,15 +221,20 @@ async fn read(
     })
 }
 
-async fn walk(connect: &Arc<dyn Connect>, stop: &StopSignal, out: &Out) -> Result<(), RunError> {
+async fn walk(
+    side: Side,
+    connect: &Arc<dyn Connect>,
+    stop: &StopSignal,
+    out: &Out,
+) -> Result<(), RunError> {
     let unavailable = |text: String| RunError::Unavailable {
-        side: "master",
+        side: side.as_str(),
         text,
     };
-    let mut master = Link::new(Side::Master, connect);
+    let mut link = Link::new(side, connect);
     let mut range = ListRange::default();
     while stop.level() == Stop::No {
-        let reply = master.call(&Command::List(range.clone())).await;
+        let reply = link.call(&Command::List(range.clone())).await;
         let fields = match reply.map_err(|error| unavailable(error.to_string()))? {
             Reply::Ok(fields) => fields,
             Reply::No { code, text } => return Err(unavailable(format!("LIST: [{code}] {text}"))),
@@ -233,11 +242,16 @@ async fn walk(connect: &Arc<dyn Connect>, stop: &StopSignal, out: &Out) -> Resul
         };
         let page =
             Page::from_fields(&fields).map_err(|error| unavailable(format!("LIST: {error}")))?;
-        let excluded = Excluded::of_page(&page);
+        // What is odd is told of the master; each slotd knows its own, and judges it.
+        let excluded = match side {
+            Side::Master => Excluded::of_page(&page),
+            Side::Replica => Excluded::default(),
+        };
         if !excluded.is_empty() && out.send(Ok(Batch::Excluded(excluded))).await.is_err() {
             break;
         }
-        let partition = (!page.partition.is_empty()).then(|| page.partition.clone());
+        let on_master = side == Side::Master && !page.partition.is_empty();
+        let partition = on_master.then(|| page.partition.clone());
         let listed = |name| Listed {
             partition: partition.clone(),
             ..Listed::new(name, false)

@@ -236,6 +236,7 @@ mod tests {
             audit.answered(&Answered {
                 of,
                 said: [Some(Ok(master.clone())), Some(Ok(replica.clone()))],
+                then: [None, None],
             });
         }
         audit
@@ -296,6 +297,7 @@ mod tests {
         found.answered(&Answered {
             of,
             said: [Some(refusal), None],
+            then: [None, None],
         });
         assert_eq!((found.unknown, found.is_good()), (1, false));
     }

@@ -4,7 +4,9 @@ use super::reason::Reason;
 use super::state::{
     Direction, Open, Phase, Position, Session, SideState, deleted, refused, unexpected,
 };
-use super::types::{Action, Answer, Comparison, Event, Failure, Plan, Request, Side};
+use super::types::{
+    Action, Answer, Comparison, Event, FIRST_OF_2_4, FIRST_WITH_GUIDS, Failure, Plan, Request, Side,
+};
 
 /// The coordinator of one mailbox's transaction. See the module documentation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -248,11 +250,22 @@ impl Coordinator {
         match answer {
             Answer::Locked { index, uidvalidity } => {
                 let to = self.plan.to;
+                let nothing_to_undo = self.plan.undo && index < FIRST_OF_2_4;
                 let state = self.side(side);
                 state.session = Session::Locked;
                 state.uidvalidity = uidvalidity;
                 if index != to {
                     state.position = Position::Old;
+                }
+                if !self.is_decided() {
+                    if nothing_to_undo {
+                        let state = self.side(side);
+                        state.position = Position::Forward;
+                        state.in_attempt = false;
+                    } else if let Some(text) = self.cannot_begin(side, index) {
+                        self.fail(Failure::new(side, Reason::Unsupported, text), out);
+                        return;
+                    }
                 }
                 if self.is_witness(side) && index != to {
                     let text = format!(
@@ -281,6 +294,35 @@ impl Coordinator {
                 let failure = unexpected(side, other, "LOCK");
                 self.fail(failure, out);
             }
+        }
+    }
+
+    /// Why a mailbox of this version is not brought to the one that is wanted, if so: a change-over
+    /// begins at version 10, and nothing takes one back that was not asked to.
+    fn cannot_begin(&self, side: Side, index: u8) -> Option<String> {
+        let to = self.plan.to;
+        let crosses = (index < FIRST_OF_2_4) != (to < FIRST_OF_2_4);
+        if index == to || (!crosses && to < FIRST_OF_2_4) {
+            None
+        } else if to < FIRST_OF_2_4 {
+            (!self.plan.undo).then(|| {
+                format!(
+                    "it has version {index} on the {side}, of Cyrus 2.4 and later: `controller \
+                     cutover --undo` takes a change-over back, while no server has written to it"
+                )
+            })
+        } else if index < FIRST_WITH_GUIDS {
+            Some(format!(
+                "it has version {index} on the {side}, and a change-over begins at version \
+                 {FIRST_WITH_GUIDS}: `controller upgrade` it first"
+            ))
+        } else {
+            (index != FIRST_WITH_GUIDS).then(|| {
+                format!(
+                    "it has version {index} on the {side}, from which none of {to} is made: a \
+                     change-over begins at version {FIRST_WITH_GUIDS}"
+                )
+            })
         }
     }
 
@@ -314,6 +356,9 @@ impl Coordinator {
             if self.is_target(side) {
                 self.send(side, request, out);
             }
+        }
+        if !self.awaiting_any() {
+            self.agreed(out);
         }
     }
 

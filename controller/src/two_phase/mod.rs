@@ -45,5 +45,6 @@ pub use ranges::{Finder, Want};
 pub use reason::Reason;
 pub use state::Open;
 pub use types::{
-    Action, Answer, Comparison, Entry, Event, Failure, Outcome, Plan, Refusal, Request, Side,
+    Action, Answer, Comparison, Entry, Event, FIRST_OF_2_4, Failure, Outcome, Plan, Refusal,
+    Request, Side,
 };

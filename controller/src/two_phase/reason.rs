@@ -96,10 +96,10 @@ reasons! {
     /// An index, header or expunge file is damaged or of an unknown kind.
     Damaged = "damaged" =>
         "run `indexfile check` on the mailbox and repair it, then retry it by name";
-    /// A version that slotd does not write, or a mailbox that is not Cyrus 2.3's any more.
+    /// A version that slotd does not write, or not from what the mailbox has now.
     Unsupported = "unsupported" =>
-        "reguid does not write that version, or the mailbox is one of Cyrus 2.4 or later; \
-         leave it out";
+        "reguid does not write that version, or not from what the mailbox has now: its text says \
+         why, and what comes first; else leave it out";
     /// A message file is missing.
     NoMessage = "no_message" =>
         "a message file is gone; restore it or reconstruct the mailbox, then retry it by name";
@@ -136,8 +136,9 @@ reasons! {
         "stop the server and start slotd with --server-stopped, or leave the mailbox to its \
          own reconstruct -V";
     /// The change-over needs the fence, and it does not stand on that host.
-    Fenced = "fenced" =>
-        "stop all that can open the store and make CONFIGDIRECTORY/msg/shutdown, then run again";
+    Fenced = "fenced" OnlyWaits =>
+        "stop all that can open the store and make CONFIGDIRECTORY/msg/shutdown on both hosts, \
+         then give the same command again, or `controller recover` where something is in doubt";
     /// Another coordinator is at work on the host.
     Busy = "busy" MayPass OnlyWaits =>
         "let the other coordinator end, then retry";

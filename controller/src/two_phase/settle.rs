@@ -3,7 +3,7 @@
 use super::coordinator::Coordinator;
 use super::reason::Reason;
 use super::state::{After, Direction, Phase, Position, Session, refused, unexpected};
-use super::types::{Action, Answer, Entry, Failure, Outcome, Request, Side};
+use super::types::{Action, Answer, Entry, FIRST_OF_2_4, Failure, Outcome, Request, Side};
 
 impl Coordinator {
     /// Remembers the first failure, except that one which waiting cannot heal takes precedence.
@@ -41,10 +41,13 @@ impl Coordinator {
     /// No further attempt in this direction. Forward: bring the other side back if every side
     /// that is not forward is known to be as before. Else a human must look.
     pub(super) fn give_up(&mut self, failure: Failure, out: &mut Vec<Action>) {
-        let known = Side::ALL.into_iter().all(|side| {
-            let state = &self.sides[side.index()];
-            !self.is_target(side) || matches!(state.position, Position::Old | Position::Refused)
-        });
+        // Where the fence is missing the other side cannot be brought back either.
+        let known = failure.reason != Reason::Fenced;
+        let known = known
+            && Side::ALL.into_iter().all(|side| {
+                let state = &self.sides[side.index()];
+                !self.is_target(side) || matches!(state.position, Position::Old | Position::Refused)
+            });
         if self.direction == Direction::Forward && known {
             self.direction = Direction::Back;
             self.failure = Some(failure);
@@ -217,8 +220,9 @@ impl Coordinator {
                 // the index, after a recovery that could not make new files.
                 state.index_before = index == before && before != wanted;
                 // Undoing an upgrade brings the old GUIDs back; undoing a downgrade, or a way back,
-                // has the SHA-1s computed again, which gives the same ones.
-                let uuids_old = before <= wanted && !came_back;
+                // has the SHA-1s computed again, which gives the same ones. A change-over replaced
+                // none.
+                let uuids_old = before <= wanted && !came_back && wanted < FIRST_OF_2_4;
                 self.send(
                     side,
                     Request::Upgrade {

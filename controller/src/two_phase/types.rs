@@ -64,6 +64,9 @@ pub struct Plan {
     /// Bring back the GUIDs that an upgrade replaced, also where the version can hold a whole
     /// SHA-1.
     pub uuids_old: bool,
+    /// Take a change-over back: a side below version 12 has nothing to do. Without it no mailbox
+    /// of version 12 or later goes below 12.
+    pub undo: bool,
     /// Send `PREPARE` before taking the locks.
     pub prepare: bool,
     /// Treat a UID that only one side has as a failure, not as replication lag.
@@ -84,8 +87,10 @@ impl Plan {
     }
 }
 
-/// The lowest index version with GUIDs.
+/// The lowest index version with GUIDs; the highest of Cyrus 2.3.
 pub(super) const FIRST_WITH_GUIDS: u8 = 10;
+/// The lowest index version of Cyrus 2.4 and later.
+pub const FIRST_OF_2_4: u8 = 12;
 
 /// A command for one participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

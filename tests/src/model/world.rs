@@ -400,6 +400,7 @@ pub fn plan(to: u8) -> Plan {
         replica: true,
         only: None,
         uuids_old: false,
+        undo: false,
         prepare: false,
         require_in_sync: false,
         drop_old: false,

@@ -33,8 +33,14 @@ pub fn run_to_undo(journal: &dyn Journal, number: Option<i64>) -> Result<RunInfo
 /// There is none, or the journal cannot be read.
 pub fn runs_since(journal: &dyn Journal, started_ms: i64) -> Result<Vec<RunId>, RunError> {
     let begun = all_runs(journal)?.into_iter().rev();
-    let wanted = begun.filter(|r| r.started_ms >= started_ms && r.spec.verb != Verb::Rollback);
-    let runs: Vec<RunId> = wanted.map(|run| run.id).collect();
+    let wanted = begun.filter(|r| r.started_ms >= started_ms && !r.spec.verb.takes_back());
+    let mut runs = Vec::new();
+    for run in wanted {
+        // One that stands is refused in its turn: it is not taken back by a rollback.
+        if run.spec.verb != Verb::Cutover || stands(journal, run.id)? {
+            runs.push(run.id);
+        }
+    }
     if runs.is_empty() {
         let text = "no run began at that date or later".to_owned();
         return Err(RunError::Nothing(text));
@@ -88,7 +94,10 @@ pub fn names_of_runs(
 pub(super) fn all_runs(journal: &dyn Journal) -> Result<Vec<RunInfo>, RunError> {
     let last = journal.last_run()?.map_or(0, |run| run.id.0);
     let runs = runs(journal, 1..=last)?;
-    if runs.iter().all(|run| run.spec.verb == Verb::Rollback) {
+    if runs
+        .iter()
+        .all(|run| run.spec.verb.crosses() || run.spec.verb.takes_back())
+    {
         return Err(RunError::Nothing("there is no run to undo".to_owned()));
     }
     Ok(runs)
@@ -101,7 +110,7 @@ pub(super) fn all_runs(journal: &dyn Journal) -> Result<Vec<RunInfo>, RunError> 
 pub fn standing_before(journal: &dyn Journal, run: RunId) -> Result<u64, RunError> {
     let mut standing = 0;
     for earlier in runs(journal, 1..=run.0 - 1)? {
-        if earlier.spec.verb != Verb::Rollback {
+        if !earlier.spec.verb.takes_back() {
             standing += u64::from(stands(journal, earlier.id)?);
         }
     }

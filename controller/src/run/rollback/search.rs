@@ -127,6 +127,12 @@ impl Search<'_> {
         let Some(first) = standing.iter().find(|s| s.run == changed.change.run) else {
             return Err(None); // It is undone.
         };
+        if let Some(over) = standing.iter().find(|s| s.verb == Verb::Cutover) {
+            return Err(Some(format!(
+                "run {} changed it over: `controller cutover --undo` comes first",
+                over.run.0
+            )));
+        }
         let all = self.parts.settings.undoes.is_none();
         if !all && let Some(later) = standing.iter().rfind(|s| s.run > first.run) {
             let text = format!("run {} changed it again since", later.run.0);

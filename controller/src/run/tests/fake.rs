@@ -16,6 +16,7 @@ use slotd::protocol::{
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
+use super::over::{self, Over};
 use crate::hosts::{BoxFuture, Connect};
 use crate::two_phase::Side;
 
@@ -30,6 +31,8 @@ pub struct Mailbox {
     pub wrong: Vec<u32>,
     /// Of those that were, which run set them right.
     pub replaced: Vec<(u64, u32)>,
+    /// What the fake of a change-over keeps.
+    pub over: Over,
     locked: bool,
 }
 
@@ -100,10 +103,14 @@ pub struct Host {
     pub id: Option<String>,
     /// Its slotd is of a release before `rehash=`.
     pub before_rehash: bool,
+    /// What `PREFLIGHT` says of the fence; without it the slotd does not know `PREFLIGHT`.
+    pub fence: Option<&'static str>,
+    /// What `COMPLETE` was answered with `OK`.
+    pub complete: Option<(u32, u32)>,
 }
 
 impl Host {
-    fn partition(&self, name: &str) -> &'static str {
+    pub fn partition(&self, name: &str) -> &'static str {
         self.partitions.get(name).copied().unwrap_or("default")
     }
 
@@ -141,6 +148,7 @@ pub fn host(names: &[&str]) -> Shared {
         uniqueid: None,
         wrong: Vec::new(),
         replaced: Vec::new(),
+        over: Over::default(),
         locked: false,
     };
     let mailboxes = names.iter().map(|n| ((*n).to_owned(), mailbox())).collect();
@@ -284,6 +292,8 @@ fn execute_with_faults(
 ) -> (Reply, bool, bool) {
     let mailbox = match command {
         Command::Lock(lock) => lock.of.mailbox.to_string(),
+        Command::Verify(verify) => verify.of.mailbox.to_string(),
+        Command::Prepare(prepare) => prepare.of.mailbox.to_string(),
         _ => session.mailbox.clone().unwrap_or_default(),
     };
     let fault = host.faults.iter_mut().find(|f| {
@@ -425,6 +435,12 @@ fn execute(host: &mut Host, session: &mut Session, side: Side, command: &Command
                 .with("max_lock_ms", lease.as_millis()),
             )
         }
+        Command::Preflight | Command::Verify(_) | Command::Complete(_) | Command::Prepare(_)
+            if host.fence.is_some() =>
+        {
+            over::execute(host, command)
+        }
+        Command::Status(of) if host.fence.is_some() => over::status(host, of),
         Command::Status(of) => {
             let name = of.mailbox.as_str();
             let there = host.mailboxes.contains_key(name);
@@ -461,6 +477,11 @@ fn in_session(host: &mut Host, session: &mut Session, name: &str, command: &Comm
     }
     .to_fields();
     match command {
+        Command::Upgrade(upgrade)
+            if let Some(refusal) = over::refuses(host.fence, mailbox, upgrade.version) =>
+        {
+            refusal
+        }
         Command::Upgrade(upgrade) => {
             let report = upgrade.rehash == Some(Rehash::Report);
             let to = if report {

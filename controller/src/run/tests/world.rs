@@ -28,6 +28,7 @@ pub struct Witness {
     pub lines: Mutex<Vec<String>>,
     pub alarms: Mutex<Vec<String>>,
     pub said: Mutex<Vec<String>>,
+    pub warned: Mutex<Vec<String>>,
     pub stop_after: Option<(usize, StopHandle, Stop)>,
 }
 
@@ -43,6 +44,9 @@ impl Observer for Witness {
     }
     fn say(&self, text: &str) {
         self.said.lock().unwrap().push(text.to_owned());
+    }
+    fn warn(&self, text: &str) {
+        self.warned.lock().unwrap().push(text.to_owned());
     }
     fn alarm(&self, text: &str) {
         self.alarms.lock().unwrap().push(text.to_owned());

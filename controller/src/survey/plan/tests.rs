@@ -46,6 +46,7 @@ fn answered(name: &str, master: Said, replica: Said) -> Answered {
     Answered {
         of,
         said: [Some(master), Some(replica)],
+        then: [None, None],
     }
 }
 

@@ -433,6 +433,7 @@ fn plan() -> Plan {
         replica: true,
         only: None,
         uuids_old: false,
+        undo: false,
         prepare: false,
         require_in_sync: false,
         drop_old: false,

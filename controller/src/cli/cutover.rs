@@ -1,0 +1,227 @@
+//! `cutover`: the change-over to a version of Cyrus 2.4 and later, the work before it, the proof
+//! after it, and the way back.
+
+use std::sync::Arc;
+
+use clap::Args;
+use indexfile::exit::Exit;
+
+use super::args::{Abandon, Mailboxes};
+use super::migrate::migrate;
+use super::session::{Common, with_runtime};
+use super::{Fail, signals, text};
+use crate::cutover::{self, Work};
+use crate::hosts::Connect;
+use crate::journal::{SqliteJournal, Verb};
+use crate::observer::Observer;
+use crate::run::Settings;
+use crate::survey::Source;
+
+/// The version that everything of 2.3 has, and that an undo comes back to.
+const BEFORE: u8 = 10;
+
+/// Mailboxes that are named in a line each.
+const PRINTED: u64 = 100;
+
+#[allow(clippy::struct_excessive_bools)] // independent switches of the command line
+#[derive(Debug, Args)]
+pub(super) struct CutoverArgs {
+    /// The index version wanted, 12 to 19. 16 is for Cyrus 3.4 to 3.8, and 16 or 17 for 3.10 to
+    /// 3.12; once its server runs, `reconstruct -V max` refreshes the caches. Others are untried.
+    #[arg(long, value_name = "N", required_unless_present = "undo",
+          value_parser = clap::value_parser!(u8).range(12..=19))]
+    to: Option<u8>,
+    /// Before it, while 2.3 serves, again and again: look at every mailbox and write its new index
+    /// beside it. Nothing is changed over.
+    #[arg(long, conflicts_with_all = ["verify", "undo"])]
+    prepare: bool,
+    /// After it: look at every mailbox of both hosts. Only if this ends with 0 may a server start;
+    /// then CONFIGDIRECTORY/cutover-complete is there on both.
+    #[arg(long, conflicts_with = "undo")]
+    verify: bool,
+    /// Take it back, while no server has written to a mailbox since.
+    #[arg(long)]
+    undo: bool,
+    /// With --verify: messages to read in each mailbox, spread over it.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "verify")]
+    sample: u32,
+    /// With --verify: read every message.
+    #[arg(long, conflicts_with = "sample", requires = "verify")]
+    full: bool,
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    mailboxes: Mailboxes,
+    #[command(flatten)]
+    abandon: Abandon,
+}
+
+pub(super) fn cutover(args: CutoverArgs) -> Result<Exit, Fail> {
+    let verb = if args.undo { Verb::Undo } else { Verb::Cutover };
+    args.common.check(verb)?;
+    let sources = args.mailboxes.sources()?;
+    // Without --undo it is needed.
+    let to = match args.to {
+        Some(to) if !args.undo => to,
+        _ => BEFORE,
+    };
+    if !args.undo
+        && let Some(warning) = untried(to)
+    {
+        text::note(&warning);
+    }
+    if args.prepare {
+        return prepare(&args.common, to, sources);
+    }
+    if args.verify {
+        let sample = (!args.full).then_some(args.sample);
+        return verify(&args.common, to, sources, sample);
+    }
+    let mut settings = Settings {
+        verb,
+        to,
+        ..Settings::upgrade()
+    };
+    args.abandon.apply(&mut settings);
+    migrate(args.common, settings, sources)
+}
+
+/// What is said of a version that no server was tried with.
+fn untried(to: u8) -> Option<String> {
+    (![16, 17].contains(&to)).then(|| {
+        format!(
+            "WARNING: version {to} is untried with any server: 16 is for Cyrus 3.4 to 3.8, 16 or \
+             17 for 3.10 to 3.12"
+        )
+    })
+}
+
+/// Sentences for a person.
+struct Notes {
+    quiet: bool,
+}
+
+impl Observer for Notes {
+    fn say(&self, line: &str) {
+        if !self.quiet {
+            text::note(line);
+        }
+    }
+}
+
+/// Names mailboxes in a line each, as many as somebody reads.
+struct Failed {
+    quiet: bool,
+    count: u64,
+}
+
+impl Failed {
+    fn line(&mut self, name: &str, why: &str) {
+        self.count += 1;
+        if !self.quiet && self.count <= PRINTED {
+            text::note(&format!("{name}: {why}"));
+        }
+    }
+
+    fn end(&self) {
+        if !self.quiet && self.count > PRINTED {
+            text::note(&format!("and {} more", self.count - PRINTED));
+        }
+    }
+}
+
+fn prepare(common: &Common, to: u8, sources: Vec<Source>) -> Result<Exit, Fail> {
+    let journal = SqliteJournal::open(&common.state.state)?;
+    let connect: Arc<dyn Connect> = common.hosts.slotds();
+    let (output, parallel) = (common.output, common.limits.limits().parallel);
+    let notes = Notes {
+        quiet: output.quiet,
+    };
+    let (done, failed, stop) = with_runtime(async move {
+        let stop = signals::stop();
+        let work = Work {
+            connect: &connect,
+            journal: &journal,
+            observer: &notes,
+            stop: &stop,
+            parallel,
+            to,
+        };
+        let mut failed = Failed {
+            quiet: output.quiet,
+            count: 0,
+        };
+        let done = cutover::prepare(&work, sources, |name, failure| {
+            failed.line(name, &format!("refused: {failure}"));
+        })
+        .await?;
+        Ok((done, failed, stop))
+    })?;
+    failed.end();
+    done.excluded
+        .lines()
+        .iter()
+        .for_each(|line| text::note(line));
+    if output.json {
+        text::json(&serde_json::to_value(&done).map_err(std::io::Error::from)?)?;
+    } else {
+        text::say(done.to_string().trim_end())?;
+    }
+    if done.refused > 0 {
+        text::note(
+            "A change-over is complete with every mailbox or not at all: set those right, then \
+             prepare again",
+        );
+    }
+    Ok(signals::exit(&stop, done.exit()))
+}
+
+fn verify(
+    common: &Common,
+    to: u8,
+    sources: Vec<Source>,
+    sample: Option<u32>,
+) -> Result<Exit, Fail> {
+    let journal = SqliteJournal::open_existing(&common.state.state)?;
+    let connect: Arc<dyn Connect> = common.hosts.slotds();
+    let (output, parallel) = (common.output, common.limits.limits().parallel);
+    let notes = Notes {
+        quiet: output.quiet,
+    };
+    let (proof, failed, stop) = with_runtime(async move {
+        let stop = signals::stop();
+        let work = Work {
+            connect: &connect,
+            journal: &journal,
+            observer: &notes,
+            stop: &stop,
+            parallel,
+            to,
+        };
+        let mut failed = Failed {
+            quiet: output.quiet,
+            count: 0,
+        };
+        let proof = cutover::verify(&work, sources, sample, |name, why| failed.line(name, why));
+        let proof = proof.await?;
+        Ok((proof, failed, stop))
+    })?;
+    failed.end();
+    proof
+        .excluded
+        .lines()
+        .iter()
+        .for_each(|line| text::note(line));
+    if output.json {
+        text::json(&serde_json::to_value(&proof).map_err(std::io::Error::from)?)?;
+    } else {
+        text::say(proof.to_string().trim_end())?;
+    }
+    if !proof.complete {
+        text::note(&format!(
+            "The way back: controller cutover --undo {}",
+            common.spelled()
+        ));
+    }
+    Ok(signals::exit(&stop, proof.exit()))
+}

@@ -1,0 +1,380 @@
+//! The proof after a change-over, by which a server may start: every mailbox of both hosts is as it
+//! should be, and each slotd has made the file that says so.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+use std::time::Instant;
+
+use indexfile::exit::Exit;
+use serde::Serialize;
+use slotd::protocol::{Command, Complete, Completed, Named, Reply, Verified, Verify};
+
+use super::ids::UniqueIds;
+use super::work::{Work, is_whole, of_every_host};
+use crate::error::RunError;
+use crate::hosts::{Connect, Link, Question, Registration, fallen_fence};
+use crate::journal::MailboxId;
+use crate::stop::Stop;
+use crate::survey::{
+    Answered, Asking, Count, Excluded, Source, UNLIKE_UNIQUEID, is_unknown, survey, versions,
+};
+use crate::two_phase::Side;
+
+/// One host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ProofHost {
+    /// Mailboxes it answered for.
+    pub mailboxes: u64,
+    /// Mailboxes by index version.
+    pub versions: BTreeMap<u32, u64>,
+    /// Records.
+    pub messages: u64,
+    /// Messages that were read.
+    pub checked: u64,
+    /// The file that says that this host's store is complete, if it was made.
+    pub file: Option<String>,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Proof {
+    /// The index version wanted.
+    pub to: u8,
+    /// Mailboxes asked about.
+    pub mailboxes: u64,
+    /// As they should be on every host.
+    pub good: u64,
+    /// Not so.
+    pub bad: u64,
+    /// Every mailbox of every host is good, and each host has the file that says so: a server may
+    /// start.
+    pub complete: bool,
+    /// Names that were given and that the master does not know; they are among the bad ones.
+    pub unknown: u64,
+    /// What is wrong, by kind.
+    pub faults: BTreeMap<String, Count>,
+    /// Another unique id on the replica: a warning.
+    pub unlike_uniqueid: Count,
+    /// Why nothing is complete, where every mailbox that was looked at is good.
+    pub why: Option<String>,
+    /// Wall clock.
+    pub seconds: f64,
+    /// Master and replica.
+    pub hosts: BTreeMap<&'static str, ProofHost>,
+    /// What the list had that was not looked at.
+    #[serde(skip)]
+    pub excluded: Excluded,
+}
+
+/// Looks at every mailbox of the sources on both hosts, reading at most `sample` messages of each.
+/// Of the whole store, all of it good, each slotd makes the file that says so. `failed` is told of
+/// each mailbox that is not good.
+///
+/// # Errors
+/// A host does not answer or works for another coordinator, the list cannot be read; for the whole
+/// store also: something is decided and not settled, or the fence does not stand.
+pub async fn verify(
+    work: &Work<'_>,
+    sources: Vec<Source>,
+    sample: Option<u32>,
+    mut failed: impl FnMut(&str, &str),
+) -> Result<Proof, RunError> {
+    let begun = Instant::now();
+    let whole = is_whole(&sources);
+    let bound = Registration::engage(work.connect, work.journal, work.observer).await?;
+    let connect = Arc::clone(&bound) as Arc<dyn Connect>;
+    if whole {
+        check_nothing_is_open(work)?;
+        if let Some(why) = fallen_fence(&connect).await? {
+            let text = format!("nothing is complete without the fence, and {why}");
+            let exit = Exit::Config;
+            return Err(RunError::Preflight { exit, text });
+        }
+    }
+    let question: Arc<Question> = Arc::new(move |of: Named| Command::Verify(Verify { of, sample }));
+    let asking = Asking {
+        connect: &connect,
+        parallel: work.parallel,
+        stop: work.stop,
+        question,
+        then: None,
+    };
+    let ids = UniqueIds::new()?;
+    let mut proof = Proof {
+        to: work.to,
+        ..Proof::default()
+    };
+    let mut fault = None;
+    let sources = of_every_host(connect.as_ref(), sources);
+    let asked = survey(&asking, sources, |answered| {
+        match proof.answered(&answered, &ids) {
+            Ok(faults) => {
+                let name = answered.of.name.as_str();
+                for text in &faults {
+                    failed(name, text);
+                }
+            }
+            Err(error) => {
+                fault.get_or_insert(error);
+            }
+        }
+    })
+    .await;
+    let done = match (asked, fault) {
+        (Err(error), _) | (Ok(_), Some(error)) => Err(error),
+        (Ok(excluded), None) => {
+            proof.excluded = excluded;
+            proof.why = proof.unproven(work, whole);
+            if proof.why.is_none() {
+                complete(&mut proof, &connect).await;
+            }
+            Ok(())
+        }
+    };
+    bound.leave(work.journal).await;
+    done?;
+    proof.seconds = begun.elapsed().as_secs_f64();
+    Ok(proof)
+}
+
+fn check_nothing_is_open(work: &Work<'_>) -> Result<(), RunError> {
+    match work.journal.open_transactions(MailboxId(0), 1)?.first() {
+        None => Ok(()),
+        Some(open) => Err(RunError::Config(format!(
+            "{} is decided and not settled, perhaps others too: nothing is complete before \
+             `controller recover` has settled them",
+            open.row.name
+        ))),
+    }
+}
+
+/// Has each slotd look at its whole store once more, and say so. The replica's first: should the
+/// master's refuse then, no server that takes deliveries can start by what was made.
+async fn complete(proof: &mut Proof, connect: &Arc<dyn Connect>) {
+    let mut made: Option<(Side, String)> = None;
+    for side in Side::REPLICA_FIRST {
+        if connect.address(side).is_none() {
+            continue;
+        }
+        let host = proof.hosts.entry(side.as_str()).or_default();
+        let Ok(mailboxes) = u32::try_from(host.mailboxes) else {
+            proof.why = Some(format!("the {side} has too many mailboxes"));
+            return;
+        };
+        let version = proof.to.into();
+        let command = Command::Complete(Complete { version, mailboxes });
+        let refused = match Link::new(side, connect).call(&command).await {
+            Ok(Reply::Ok(fields)) => match Completed::from_fields(&fields) {
+                Ok(done) => {
+                    host.file = Some(done.file.clone());
+                    made = Some((side, done.file));
+                    continue;
+                }
+                Err(error) => error.to_string(),
+            },
+            Ok(Reply::No { code, text }) => format!("[{code}] {text}"),
+            Ok(Reply::Bad(text)) => format!("BAD {text}"),
+            Err(error) => error.to_string(),
+        };
+        let mut why = format!("the {side}'s slotd does not call its store complete: {refused}");
+        if let Some((side, file)) = made {
+            // Writing to a String cannot fail.
+            let _ = write!(
+                why,
+                "; {file} on the {side} says of that host alone that it is complete: remove it"
+            );
+        }
+        proof.why = Some(why);
+        return;
+    }
+    proof.complete = true;
+}
+
+impl Proof {
+    /// Why nothing can be called complete, as far as the mailboxes and the list tell.
+    fn unproven(&self, work: &Work<'_>, whole: bool) -> Option<String> {
+        if work.stop.level() != Stop::No {
+            Some("it was stopped before every mailbox was looked at".to_owned())
+        } else if self.bad > 0 {
+            Some(format!(
+                "{} mailbox(es) are not as they should be",
+                self.bad
+            ))
+        } else if self.excluded.two_places.count > 0 {
+            Some("a name is on two partitions of the master".to_owned())
+        } else if !whole {
+            Some(
+                "not every mailbox was looked at: only --verify without names, list and partition \
+                 makes a store complete"
+                    .to_owned(),
+            )
+        } else {
+            None
+        }
+    }
+
+    /// Adds what the hosts said about a mailbox; gives what is wrong with it.
+    fn answered(&mut self, answered: &Answered, ids: &UniqueIds) -> Result<Vec<String>, RunError> {
+        self.mailboxes += 1;
+        self.unknown += u64::from(is_unknown(answered));
+        let name = answered.of.name.as_str();
+        let mut faults: Vec<(String, String)> = Vec::new();
+        let mut both: [Option<Verified>; 2] = [None, None];
+        for side in Side::ALL {
+            let Some(said) = &answered.said[side.index()] else {
+                continue;
+            };
+            let mut note = |kind: &str, text: String| {
+                faults.push((kind.to_owned(), format!("{side}: {text}")));
+            };
+            let verified = match said {
+                Ok(fields) => Verified::from_fields(fields),
+                Err((reason, text)) => {
+                    note(reason.as_str(), text.clone());
+                    continue;
+                }
+            };
+            let verified = match verified {
+                Ok(verified) => verified,
+                Err(error) => {
+                    note("protocol", error.to_string());
+                    continue;
+                }
+            };
+            self.hosts.entry(side.as_str()).or_default().add(&verified);
+            faults_of(&verified, self.to, &mut note);
+            if !verified.uniqueid.is_empty()
+                && let Some(twin) = ids.meet(side, &verified.uniqueid, name)?
+            {
+                note("unique_id_twice", format!("it has the unique id of {twin}"));
+            }
+            both[side.index()] = Some(verified);
+        }
+        if let [Some(master), Some(replica)] = &both {
+            if master.uniqueid != replica.uniqueid {
+                let ids = format!("{} and {}", master.uniqueid, replica.uniqueid);
+                self.unlike_uniqueid.note(name, &ids);
+            }
+            faults.extend(unlike(master, replica));
+        }
+        if faults.is_empty() {
+            self.good += 1;
+        } else {
+            self.bad += 1;
+        }
+        for (kind, text) in &faults {
+            self.faults
+                .entry(kind.clone())
+                .or_default()
+                .note(name, text);
+        }
+        Ok(faults.into_iter().map(|(_, text)| text).collect())
+    }
+
+    /// What the command ends with.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match (self.unknown, self.complete) {
+            (0, true) => Exit::Ok,
+            (0, false) => Exit::Data,
+            _ => Exit::NoMailbox,
+        }
+    }
+}
+
+/// What is wrong with a mailbox on one host.
+fn faults_of(verified: &Verified, to: u8, note: &mut impl FnMut(&str, String)) {
+    if verified.index != u32::from(to) {
+        note(
+            "version",
+            format!("it has version {}, not {to}", verified.index),
+        );
+    }
+    if let Some(expunge) = verified.expunge {
+        let text = format!("there is a cyrus.expunge, of version {expunge}");
+        note("expunge", text);
+    }
+    if verified.old > 0 {
+        let text = format!("{} records have old-style GUIDs", verified.old);
+        note("old_guids", text);
+    }
+    if verified.bad > 0 {
+        let list = verified.list.join(", ");
+        let text = format!(
+            "{} messages are not what the records say: {list}",
+            verified.bad
+        );
+        note("message", text);
+    }
+    for finding in &verified.findings {
+        let code = finding.rsplit(':').next().unwrap_or(finding);
+        note(code, finding.clone());
+    }
+    if verified.sync_crc.is_none() && verified.index == u32::from(to) {
+        note("protocol", "slotd does not tell its sync_crc".to_owned());
+    }
+}
+
+/// How the two hosts differ.
+fn unlike(master: &Verified, replica: &Verified) -> Option<(String, String)> {
+    if master.digest != replica.digest {
+        let text = format!(
+            "the hosts have other messages or GUIDs: {} records on the master, {} on the replica",
+            master.messages, replica.messages
+        );
+        return Some(("differing".to_owned(), text));
+    }
+    let [Some(one), Some(other)] = [master.sync_crc, replica.sync_crc] else {
+        return None;
+    };
+    (one != other).then(|| {
+        let text = format!(
+            "the hosts have the same messages with other flags, seen state or dates: sync_crc is \
+             {one} on the master and {other} on the replica"
+        );
+        ("sync_crc".to_owned(), text)
+    })
+}
+
+impl ProofHost {
+    fn add(&mut self, verified: &Verified) {
+        self.mailboxes += 1;
+        self.messages += u64::from(verified.messages);
+        self.checked += u64::from(verified.checked);
+        *self.versions.entry(verified.index).or_default() += 1;
+    }
+}
+
+/// For a person.
+impl fmt::Display for Proof {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            out,
+            "{} mailboxes: {} good, {} bad; {:.1} s",
+            self.mailboxes, self.good, self.bad, self.seconds
+        )?;
+        for (side, host) in &self.hosts {
+            writeln!(
+                out,
+                "{side}: {}; {} records, {} messages read",
+                versions(&host.versions),
+                host.messages,
+                host.checked
+            )?;
+        }
+        for (kind, count) in &self.faults {
+            count.line(out, &format!("  {kind}"))?;
+        }
+        self.unlike_uniqueid.line(out, UNLIKE_UNIQUEID)?;
+        for (side, host) in &self.hosts {
+            if let (true, Some(file)) = (self.complete, &host.file) {
+                writeln!(out, "COMPLETE on the {side}: {file}")?;
+            }
+        }
+        match &self.why {
+            Some(why) => writeln!(out, "NOT COMPLETE, no server may start: {why}"),
+            None => Ok(()),
+        }
+    }
+}
