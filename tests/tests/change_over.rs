@@ -336,3 +336,21 @@ fn a_store_with_a_message_away_is_not_let_through_to_a_reconstruct() {
     fs::rename(copy.root.join("away"), message).unwrap();
     let _ = check_before_reconstruct(&copy).expect_code(0);
 }
+
+#[test]
+#[ignore = "needs a real Cyrus 3.6.1, its user, and root"]
+fn a_test_for_cutover_complete_in_start_keeps_the_server_away_from_a_store_that_is_not() {
+    let (fleet, before) = upgraded();
+    let mut server = Server::with_copy_of(&fleet.master);
+    let complete = server.host.root.join("conf/cutover-complete");
+    server.start_only_after(&format!("/usr/bin/test -f {}", complete.display()));
+    let ended = server.start_in_vain();
+    assert_ne!(ended.code, Some(0), "{ended:?}");
+    assert!(server.log().iter().any(|l| l.contains("can't run startup")));
+    assert_eq!(before::message_files(&server.host), before.files);
+
+    // And only that kept it away.
+    fs::write(&complete, "").unwrap();
+    server.start();
+    assert_eq!(before::message_files(&server.host).len(), 376);
+}

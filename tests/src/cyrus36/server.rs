@@ -65,12 +65,7 @@ impl Server {
     /// # Panics
     /// If it does not come up.
     pub fn start(&mut self) {
-        let mut command = self.heard("/usr/sbin/cyrmaster");
-        command.arg("-M").arg(self.dir.path().join("cyrus.conf"));
-        command.arg("-p").arg(self.dir.path().join("pid"));
-        // When it ends it sends SIGTERM to its whole group, other tests' servers in it.
-        command.process_group(0);
-        let mut master = Guard::spawn(&mut command);
+        let mut master = self.spawn();
         let deadline = Instant::now() + PATIENCE;
         // It listens before it has run what is in START; imapd greets after that.
         while std::os::unix::net::UnixStream::connect(self.socket("imap")).is_err() {
@@ -82,6 +77,35 @@ impl Server {
         }
         self.master = Some(master);
         drop(self.login("cyrus"));
+    }
+
+    /// Puts a command before all others in START of cyrus.conf.
+    ///
+    /// # Panics
+    /// If the file cannot be rewritten.
+    pub fn start_only_after(&self, command: &str) {
+        let path = self.dir.path().join("cyrus.conf");
+        let text = fs::read_to_string(&path).unwrap();
+        let gate = format!("START {{\n  gate cmd=\"{command}\"\n");
+        fs::write(path, text.replacen("START {\n", &gate, 1)).unwrap();
+    }
+
+    /// Starts the master and waits for its end.
+    ///
+    /// # Panics
+    /// If it does not end.
+    #[must_use]
+    pub fn start_in_vain(&self) -> Ended {
+        self.spawn().finish_within(PATIENCE)
+    }
+
+    fn spawn(&self) -> Guard {
+        let mut command = self.heard("/usr/sbin/cyrmaster");
+        command.arg("-M").arg(self.dir.path().join("cyrus.conf"));
+        command.arg("-p").arg(self.dir.path().join("pid"));
+        // When it ends it sends SIGTERM to its whole group, other tests' servers in it.
+        command.process_group(0);
+        Guard::spawn(&mut command)
     }
 
     /// Runs a tool of Cyrus on the store.
