@@ -10,7 +10,7 @@ use std::fs::File;
 use indexfile::{FileKind, IoError};
 
 use crate::failpoint;
-use crate::fileops::{self, FileOp, Names, Role, Step, execute, name, order};
+use crate::fileops::{self, Change, FileOp, Names, Role, Step, execute, name};
 use crate::intent::Direction;
 use crate::lock::MailboxLocks;
 use crate::refusal::Refusal;
@@ -84,15 +84,10 @@ fn check_staged(locks: &MailboxLocks, staged: &StagedFile) -> Result<(), Refusal
     Err(Refusal::new(crate::protocol::Code::Io, text))
 }
 
-/// The kinds that are staged, first to be put in place first.
-fn staged_kinds(stage: &Stage) -> impl DoubleEndedIterator<Item = FileKind> {
-    let kinds = order(stage.report.from, stage.report.to);
-    kinds.into_iter().filter(|k| stage.file(*k).is_some())
-}
-
 fn rename_all(locks: &MailboxLocks, stage: &Stage, done: &mut Vec<FileOp>) -> Result<(), IoError> {
-    let names = |kind| Names::look(&locks.place, kind, |_| Ok::<_, IoError>(false));
-    let files = staged_kinds(stage)
+    let names = |change| Names::look(&locks.place, change, |_| Ok::<_, IoError>(false));
+    let files = stage
+        .changes()
         .map(names)
         .collect::<Result<Vec<_>, _>>()?;
     let list = fileops::commit(&files);
@@ -100,18 +95,16 @@ fn rename_all(locks: &MailboxLocks, stage: &Stage, done: &mut Vec<FileOp>) -> Re
         let op = &step.op;
         let point = match op {
             FileOp::Link(..) => Some("commit.link"),
-            FileOp::Rename(_, Role::New, Role::Live) => Some("commit.rename"),
+            FileOp::Rename(..) if op.changes_live() => Some("commit.rename"),
             FileOp::SyncDir(_) => Some("commit.renamed"),
             _ => None,
         };
         execute_at(point, locks, *step)?;
         done.push(*op);
         match op {
-            FileOp::Rename(_, Role::New, Role::Live) => locks.mark("rename"),
+            FileOp::Rename(..) if op.changes_live() => locks.mark("rename"),
             FileOp::SyncDir(_) => locks.mark("sync_dir"),
-            _ if matches!(list[at + 1].op, FileOp::Rename(_, Role::New, Role::Live)) => {
-                locks.mark("link");
-            }
+            _ if list[at + 1].op.changes_live() => locks.mark("link"),
             _ => {}
         }
     }
@@ -151,8 +144,9 @@ pub fn put_back(
     stage: &Stage,
     intent: impl Fn(Direction) -> Result<(), Refusal>,
 ) -> Result<(), Refusal> {
-    let look = |kind| Names::look(&locks.place, kind, |_| Ok::<_, IoError>(true));
-    let files = staged_kinds(stage)
+    let look = |change| Names::look(&locks.place, change, |_| Ok::<_, IoError>(true));
+    let files = stage
+        .changes()
         .map(look)
         .collect::<Result<Vec<_>, _>>()?;
     for step in fileops::put_back(&files) {
@@ -162,7 +156,7 @@ pub fn put_back(
                 locks.durable().note(step.op);
                 check_replaced(locks, stage)?;
             }
-            FileOp::Rename(_, _, Role::Live) => {
+            FileOp::Rename(..) if step.op.changes_live() => {
                 execute_at(Some("commit.put_back"), locks, step)?;
             }
             _ => execute(locks, step, None)?,
@@ -173,9 +167,10 @@ pub fn put_back(
 
 /// `.OLD` must be what was replaced.
 fn check_replaced(locks: &MailboxLocks, stage: &Stage) -> Result<(), Refusal> {
-    for staged in &stage.files {
-        let (dir, name) = (locks.place.directory_of(staged.kind), old_name(staged.kind));
-        if dir.id(name)? != Some(staged.from) {
+    for (kind, _) in stage.changes() {
+        let (dir, name) = (locks.place.directory_of(kind), old_name(kind));
+        let replaced = stage.replaced(kind);
+        if replaced.is_some() && dir.id(name)? != replaced {
             let path = dir.path_of(name);
             let text = format!(
                 "{} is not the file that was replaced; nothing to put back",
@@ -194,14 +189,14 @@ fn check_replaced(locks: &MailboxLocks, stage: &Stage) -> Result<(), Refusal> {
 /// is closed, which can wait until the locks are given back.
 pub fn keep_old(
     locks: &MailboxLocks,
-    kinds: impl IntoIterator<Item = FileKind>,
+    changes: impl IntoIterator<Item = (FileKind, Change)>,
     drop_old: bool,
 ) -> Vec<File> {
-    let look = |kind| Names::look(&locks.place, kind, |_| Ok::<_, IoError>(true));
-    let files: Vec<Names> = kinds
+    let look = |change| Names::look(&locks.place, change, |_| Ok::<_, IoError>(true));
+    let files: Vec<Names> = changes
         .into_iter()
-        .filter_map(|kind| {
-            let names = look(kind);
+        .filter_map(|change| {
+            let names = look(change);
             let log = |error| tracing::warn!(mailbox = %locks.place.mailbox, "{error}");
             names.map_err(log).ok()
         })

@@ -42,6 +42,8 @@ pub struct Place {
     pub index: Arc<Dir>,
     /// The directory of cyrus.expunge.
     pub expunge: Arc<Dir>,
+    /// The directory of cyrus.cache.
+    pub cache: Arc<Dir>,
     /// The directory of the messages.
     pub data: Arc<Dir>,
     /// Where the messages should be, for messages to people.
@@ -399,6 +401,7 @@ impl Store {
             header: dir(dirs.file_dir(MetaFile::Header))?,
             index: dir(dirs.file_dir(MetaFile::Index))?,
             expunge: dir(dirs.file_dir(MetaFile::Expunge))?,
+            cache: dir(dirs.file_dir(MetaFile::Cache))?,
             data: dir(dirs.data())?,
             data_path: dirs.data().path(),
             roots,
@@ -431,6 +434,7 @@ impl Store {
             (dirs.file_dir(MetaFile::Header), &place.header),
             (dirs.file_dir(MetaFile::Index), &place.index),
             (dirs.file_dir(MetaFile::Expunge), &place.expunge),
+            (dirs.file_dir(MetaFile::Cache), &place.cache),
         ];
         let mut looked_at: Vec<&Location> = Vec::new();
         for (location, open) in all {

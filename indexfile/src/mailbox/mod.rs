@@ -9,6 +9,7 @@ mod header_file;
 mod imapd_conf;
 pub mod list;
 mod name;
+mod seen_path;
 mod walk;
 
 pub use crate::kind::MetaFile;

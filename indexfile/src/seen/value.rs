@@ -38,6 +38,12 @@ impl SeenRecord {
         })
     }
 
+    /// First and last of each run of UIDs that were seen, ascending, without overlap.
+    #[must_use]
+    pub fn ranges(&self) -> &[(u32, u32)] {
+        &self.ranges
+    }
+
     /// Whether a UID was seen.
     #[must_use]
     pub fn contains(&self, uid: u32) -> bool {

@@ -5,7 +5,7 @@ use std::fs::File;
 
 use indexfile::{FileKind, IoError};
 
-use super::{FileOp, Names, Old, Role, Step, name};
+use super::{Change, FileOp, Names, Old, Role, Step, name};
 use crate::fs::Dir;
 use crate::lock::MailboxLocks;
 use crate::store::Place;
@@ -51,7 +51,7 @@ impl Names {
     /// The system's.
     pub(crate) fn look<E: From<IoError>>(
         place: &Place,
-        kind: FileKind,
+        (kind, change): (FileKind, Change),
         replaced: impl FnOnce(&Dir) -> Result<bool, E>,
     ) -> Result<Names, E> {
         let dir = place.directory_of(kind);
@@ -63,6 +63,7 @@ impl Names {
         };
         Ok(Names {
             kind,
+            change,
             old,
             prev: there(Role::Prev)?,
         })

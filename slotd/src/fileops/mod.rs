@@ -96,11 +96,25 @@ pub struct Needs {
     pub live: Option<FileKind>,
 }
 
+/// What becomes of a live name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// It stands for a new file; the one before is `.OLD`.
+    Replace,
+    /// There is no such file any more; the one before is `.OLD`. Of `cyrus.expunge`, which the index
+    /// of version 12 and later has in itself.
+    Remove,
+    /// There is such a file, where none was.
+    Add,
+}
+
 /// A file that a list is about, and what lies under its other names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Names {
     /// Which file.
     pub kind: FileKind,
+    /// What becomes of it.
+    pub change: Change,
     /// There is a `.OLD`.
     pub old: Option<Old>,
     /// There is an older `.OLD`, set aside.
@@ -116,11 +130,18 @@ pub enum Old {
     Earlier,
 }
 
-/// The order in which two files change their versions, so that the expunge file's is never below
-/// the index's: index first on the way down, expunge first otherwise.
+/// The first version whose index has the expunged messages in itself, without `cyrus.expunge`.
+pub const FIRST_WITHOUT_EXPUNGE: u32 = 12;
+
+/// The order in which two files change. Up to version 10 the expunge file's version is never below
+/// the index's: index first on the way down, expunge first otherwise. To version 12 and later the
+/// index goes first, and the expunge file's name only when the index has its messages: no index of
+/// version 10 is ever without its expunge file. That is the opposite of every other way up, and
+/// only right while no server runs. The way back from there is the reverse.
 #[must_use]
 pub fn order(index_from: u32, to: u32) -> [FileKind; 2] {
-    if to < index_from {
+    let down = to < index_from;
+    if down != (index_from.max(to) >= FIRST_WITHOUT_EXPUNGE) {
         [FileKind::Index, FileKind::Expunge]
     } else {
         [FileKind::Expunge, FileKind::Index]
@@ -150,11 +171,10 @@ pub fn stage_again(files: &[(FileKind, Role)]) -> Vec<Step> {
 pub fn commit(files: &[Names]) -> Vec<Step> {
     let mut list = List::default();
     for file in files {
-        list.link_old(*file);
+        list.keep_live(*file);
     }
     for file in files {
-        list.rename(file.kind, Role::New, Role::Live);
-        list.sync_dir(file.kind);
+        list.change(*file);
     }
     list.steps
 }
@@ -165,13 +185,18 @@ pub fn commit(files: &[Names]) -> Vec<Step> {
 pub fn undo(done: &[FileOp]) -> Vec<Step> {
     let mut list = List::default();
     let mut back = Vec::new();
+    let had_one = |kind| done.contains(&FileOp::Link(kind, Role::Live, Role::Old));
     for op in done.iter().rev() {
         match *op {
             // Over the live name: the new file is gone, the old one is back with its own inode.
-            FileOp::Rename(kind, Role::New, Role::Live) => {
+            FileOp::Rename(kind, Role::New, Role::Live) if had_one(kind) => {
                 list.rename(kind, Role::Old, Role::Live);
                 list.sync_dir(kind);
                 back.push(kind);
+            }
+            FileOp::Rename(kind, from, to) if op.changes_live() => {
+                list.rename(kind, to, from);
+                list.sync_dir(kind);
             }
             FileOp::Rename(kind, from, to) => list.rename(kind, to, from),
             // If it became live again that name is gone already.
@@ -189,12 +214,14 @@ pub fn put_back(files: &[Names]) -> Vec<Step> {
     let mut list = List::default();
     list.push(FileOp::Intent(Direction::PutBack), Needs::default());
     for file in files.iter().rev() {
-        list.rename(file.kind, Role::Old, Role::Live);
+        list.change_back(file.kind, file.change);
         if file.prev {
             list.rename(file.kind, Role::Prev, Role::Old);
         }
         list.sync_dir(file.kind);
     }
+    let added = files.iter().filter(|file| file.change == Change::Add);
+    list.unstage(added.map(|file| file.kind));
     list.steps
 }
 
@@ -260,24 +287,44 @@ impl List {
         }
     }
 
-    /// The live file gets the name `.OLD`; an older one steps aside.
-    pub(crate) fn link_old(&mut self, file: Names) {
-        if file.old.is_some() {
+    /// What is to be live no more gets the name `.OLD`, or room under it; an older one steps aside.
+    pub(crate) fn keep_live(&mut self, file: Names) {
+        if file.old.is_some() && file.change != Change::Add {
             self.rename(file.kind, Role::Old, Role::Prev);
         }
-        self.link(file.kind, Role::Live, Role::Old);
+        if file.change == Change::Replace {
+            self.link(file.kind, Role::Live, Role::Old);
+        }
+    }
+
+    /// The live name changes, on stable storage.
+    pub(crate) fn change(&mut self, file: Names) {
+        match file.change {
+            Change::Replace | Change::Add => self.rename(file.kind, Role::New, Role::Live),
+            Change::Remove => self.rename(file.kind, Role::Live, Role::Old),
+        }
+        self.sync_dir(file.kind);
+    }
+
+    /// The live name is what it was; what had been added is a staged file again.
+    pub(crate) fn change_back(&mut self, kind: FileKind, change: Change) {
+        match change {
+            Change::Replace | Change::Remove => self.rename(kind, Role::Old, Role::Live),
+            Change::Add => self.rename(kind, Role::Live, Role::New),
+        }
     }
 
     pub(crate) fn rename(&mut self, kind: FileKind, from: Role, to: Role) {
         // One live name after the other, on stable storage too: that is what keeps the two in
         // order.
-        let live = self.settled.filter(|_| to == Role::Live);
+        let op = FileOp::Rename(kind, from, to);
+        let live = self.settled.filter(|_| op.changes_live());
         let needs = Needs {
             intent: true,
             bytes: true,
             live,
         };
-        self.push(FileOp::Rename(kind, from, to), needs);
+        self.push(op, needs);
     }
 
     pub(crate) fn unlink(&mut self, kind: FileKind, role: Role) {
@@ -319,6 +366,15 @@ impl List {
 }
 
 impl FileOp {
+    /// Whether a live name stands for something else afterwards.
+    #[must_use]
+    pub const fn changes_live(self) -> bool {
+        matches!(
+            self,
+            Self::Rename(_, _, Role::Live) | Self::Rename(_, Role::Live, _)
+        )
+    }
+
     /// The file that it is about, if it is about one.
     #[must_use]
     pub const fn kind(self) -> Option<FileKind> {

@@ -60,7 +60,7 @@ impl Durable {
                 };
             }
             FileOp::SyncFile(kind, _) => self.staged.push(kind),
-            FileOp::Rename(kind, _, Role::Live) => self.changed.push(kind),
+            FileOp::Rename(kind, ..) if op.changes_live() => self.changed.push(kind),
             FileOp::SyncDir(kind) => self.changed.retain(|changed| *changed != kind),
             FileOp::Lock(..) | FileOp::Link(..) | FileOp::Rename(..) | FileOp::Unlink(..) => {}
         }

@@ -18,14 +18,16 @@ use indexfile::{FileKind, IndexFile, IoContext, IoError};
 
 use self::files::{Read, execute_all, restage};
 pub use self::lock::{Attempt, Settling, lock_settled};
-use super::{At, Found, Intent, IntentFile, Located, Scratch, Verdict, first_syncs, verdict};
+use super::{
+    At, Found, Intent, IntentFile, Located, Scratch, Verdict, first_syncs, verdict, verdict_across,
+};
 use crate::fileops::{Names, order};
 use crate::fs::{Dir, Identity};
 use crate::host::Host;
 use crate::lock::MailboxLocks;
 use crate::protocol::Code;
 use crate::refusal::Refusal;
-use crate::stage::{self, LEDGER_NEW_NAME, carries, new_name, old_name};
+use crate::stage::{self, LEDGER_NEW_NAME, carries, cutover, new_name, old_name};
 
 /// How one intent was settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,6 +204,17 @@ fn at(locks: &MailboxLocks, intent: &Intent, file: &IntentFile) -> Result<At, Io
 fn find(locks: &MailboxLocks, intent: &Intent, file: &IntentFile) -> Result<Found, Refusal> {
     let kind = file.kind.into();
     let at = at(locks, intent, file)?;
+    if intent.is_across() {
+        return find_across(locks, intent, file, at);
+    }
+    let (Some(old), Some(new)) = (file.old, file.new) else {
+        // Below version 12 no live name comes or goes.
+        return Ok(Found {
+            at,
+            staged_carries: false,
+            old_carries: false,
+        });
+    };
     let both = |one: (&str, Identity), other: (&str, Identity)| -> Result<bool, Refusal> {
         let one = open(locks, kind, one.0, one.1)?;
         let other = open(locks, kind, other.0, other.1)?;
@@ -213,8 +226,38 @@ fn find(locks: &MailboxLocks, intent: &Intent, file: &IntentFile) -> Result<Foun
     let live = kind.file_name();
     Ok(Found {
         at,
-        staged_carries: at == At::Old && both((live, file.old), (new_name(kind), file.new))?,
-        old_carries: at == At::New && both((old_name(kind), file.old), (live, file.new))?,
+        staged_carries: at == At::Old && both((live, old), (new_name(kind), new))?,
+        old_carries: at == At::New && both((old_name(kind), old), (live, new))?,
+    })
+}
+
+/// The same of a change to version 12 or later, or back from there: each file must be, byte for
+/// byte, what was prepared, or what that was made from.
+fn find_across(
+    locks: &MailboxLocks,
+    intent: &Intent,
+    file: &IntentFile,
+    at: At,
+) -> Result<Found, Refusal> {
+    let kind = file.kind.into();
+    let place = &locks.place;
+    let same = |name: &str, want: Option<Identity>, version: u32| -> Result<bool, Refusal> {
+        let Some(want) = want else {
+            return Ok(true);
+        };
+        let dir = place.directory_of(kind);
+        Ok(is(dir, name, &want)? && cutover::carries(place, kind, name, version)?)
+    };
+    let live = kind.file_name();
+    let (from, to) = (intent.from, intent.to);
+    Ok(Found {
+        at,
+        staged_carries: at == At::Old
+            && same(live, file.old, from)?
+            && same(new_name(kind), file.new, to)?,
+        old_carries: at == At::New
+            && same(old_name(kind), file.old, from)?
+            && same(live, file.new, to)?,
     })
 }
 
@@ -231,13 +274,21 @@ fn settle(
     for file in &files {
         let here = find(locks, intent, file)?;
         found.push(here);
-        let replaced = |dir: &Dir| is(dir, old_name(file.kind.into()), &file.old);
+        let kind = file.kind.into();
+        let replaced = |dir: &Dir| match &file.old {
+            Some(old) => is(dir, old_name(kind), old),
+            None => Ok(false),
+        };
         located.push(Located {
-            names: Names::look(&locks.place, file.kind.into(), replaced)?,
+            names: Names::look(&locks.place, (kind, file.change()), replaced)?,
             at: here.at,
         });
     }
-    let verdict = verdict(intent.direction, &found);
+    let verdict = if intent.is_across() {
+        verdict_across(intent.direction, &found)
+    } else {
+        verdict(intent.direction, &found)
+    };
     if verdict != Verdict::Finish {
         locks.place.index.unlink(LEDGER_NEW_NAME)?;
     }

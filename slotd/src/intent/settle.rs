@@ -4,7 +4,7 @@
 use indexfile::FileKind;
 
 use super::{At, Direction, Verdict};
-use crate::fileops::{List, Names, Old, Role, Step};
+use crate::fileops::{Change, FileOp, List, Names, Old, Role, Step};
 
 /// A file of an intent, and where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,13 +55,17 @@ pub fn settle(
         }
         (Verdict::PutBack, _) => {
             for file in files.iter().rev() {
-                let kind = file.names.kind;
+                let Names { kind, change, .. } = file.names;
                 if file.at == At::New {
-                    list.lock(kind, Role::Old);
-                    list.rename(kind, Role::Old, Role::Live);
+                    if change != Change::Add {
+                        list.lock(kind, Role::Old);
+                    }
+                    list.change_back(kind, change);
                 }
                 list.sync_dir(kind);
             }
+            let added = |file: &&Located| file.names.change == Change::Add && file.at == At::New;
+            list.unstage(files.iter().filter(added).map(|file| file.names.kind));
             restore_old_names(&mut list, files);
         }
         (Verdict::Complete, Direction::PutBack) | (Verdict::Abort, _) => {
@@ -73,20 +77,23 @@ pub fn settle(
 }
 
 fn finish(list: &mut List, file: Located) {
-    let kind = file.names.kind;
-    if file.at == At::Old {
+    let Names { kind, change, .. } = file.names;
+    if file.at != At::Old {
+        list.sync_dir(kind);
+        return;
+    }
+    if change != Change::Remove {
         list.lock(kind, Role::New);
         // It was synced before the first rename. Where a file system keeps no birth times this may
         // be a later one with the same number and the same content, of a slotd that was killed
         // before its sync.
         list.sync_file(kind, Role::New);
-        // The crash may have come before or after `.OLD` was linked.
-        if file.names.old != Some(Old::Replaced) {
-            list.link_old(file.names);
-        }
-        list.rename(kind, Role::New, Role::Live);
     }
-    list.sync_dir(kind);
+    // The crash may have come before or after `.OLD` was linked.
+    if file.names.old != Some(Old::Replaced) {
+        list.keep_live(file.names);
+    }
+    list.change(file.names);
 }
 
 /// Index, then expunge.
@@ -100,7 +107,9 @@ fn by_kind(files: &[Located]) -> impl Iterator<Item = &Located> {
 /// As they are once the files of `finish` are in place.
 fn keep_old(list: &mut List, files: &[Located], drop_old: bool) {
     let after = |file: &Located| {
-        let aside = file.at == At::Old && file.names.old == Some(Old::Earlier);
+        let aside = file.at == At::Old
+            && file.names.old == Some(Old::Earlier)
+            && file.names.change != Change::Add;
         Names {
             prev: file.names.prev || aside,
             old: file
@@ -123,7 +132,7 @@ fn restore_old_names(list: &mut List, files: &[Located]) {
         let went_back = list
             .steps
             .iter()
-            .any(|s| s.op == crate::fileops::FileOp::Rename(kind, Role::Old, Role::Live));
+            .any(|s| s.op == FileOp::Rename(kind, Role::Old, Role::Live));
         // Both are names of one file: a rename would do nothing, so it is removed.
         if old == Some(Old::Replaced) && !went_back {
             list.unlink(kind, Role::Old);

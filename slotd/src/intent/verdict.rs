@@ -23,9 +23,11 @@ impl At {
     /// inode that was ours is then live with another content.
     #[must_use]
     pub fn of(live: Option<(Identity, u32)>, file: &IntentFile, versions: (u32, u32)) -> At {
-        match live {
-            Some((id, _)) if id.is(&file.old) => At::Old,
-            Some((id, version)) if id.is(&file.new) && version == versions.1 => At::New,
+        match (live, &file.old, &file.new) {
+            (Some((id, _)), Some(old), _) if id.is(old) => At::Old,
+            (Some((id, version)), _, Some(new)) if id.is(new) && version == versions.1 => At::New,
+            (None, None, _) => At::Old,
+            (None, _, None) => At::New,
             _ => At::Other,
         }
     }
@@ -61,16 +63,7 @@ pub enum Verdict {
 #[must_use]
 pub fn verdict(direction: Direction, files: &[Found]) -> Verdict {
     let all = |at| files.iter().all(|f| f.at == at);
-    let can_finish = files.iter().all(|f| match f.at {
-        At::New => true,
-        At::Old => f.staged_carries,
-        At::Other => false,
-    });
-    let can_put_back = files.iter().all(|f| match f.at {
-        At::Old => true,
-        At::New => f.old_carries,
-        At::Other => false,
-    });
+    let (can_finish, can_put_back) = (can_finish(files), can_put_back(files));
     match direction {
         Direction::Commit if all(At::New) => Verdict::Complete,
         Direction::PutBack if all(At::Old) => Verdict::Complete,
@@ -81,4 +74,32 @@ pub fn verdict(direction: Direction, files: &[Found]) -> Verdict {
         Direction::PutBack if can_put_back => Verdict::PutBack,
         _ => Verdict::Restage,
     }
+}
+
+/// The same of a change to version 12 or later, or back from there. Nothing can be made anew from
+/// half of it, but either way is a whole one: what cannot be finished is taken back, and what
+/// cannot be taken back is finished.
+#[must_use]
+pub fn verdict_across(direction: Direction, files: &[Found]) -> Verdict {
+    match verdict(direction, files) {
+        Verdict::Restage if can_put_back(files) => Verdict::PutBack,
+        Verdict::Restage if can_finish(files) => Verdict::Finish,
+        verdict => verdict,
+    }
+}
+
+fn can_finish(files: &[Found]) -> bool {
+    files.iter().all(|f| match f.at {
+        At::New => true,
+        At::Old => f.staged_carries,
+        At::Other => false,
+    })
+}
+
+fn can_put_back(files: &[Found]) -> bool {
+    files.iter().all(|f| match f.at {
+        At::Old => true,
+        At::New => f.old_carries,
+        At::Other => false,
+    })
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use indexfile::FileKind;
+use indexfile::cutover::{SIDE_NAME, STAMP_NAME};
 use indexfile::sha1s::FILE_NAME;
 use rustix::fs::FileType;
 
@@ -35,7 +36,14 @@ pub fn clean(host: &Host, clean: &Clean, cancel: &AtomicBool) -> Result<Cleaned,
 /// Removes what is ours. All of it is looked at first: a mailbox that is refused has lost nothing.
 fn remove(locks: &MailboxLocks, dry_run: bool) -> Result<Cleaned, Refusal> {
     let mut ours: Vec<(&Dir, &str)> = Vec::new();
-    ours.extend([FILE_NAME, LEDGER_NAME, LEDGER_NEW_NAME].map(|name| (&*locks.place.index, name)));
+    let in_index = [
+        FILE_NAME,
+        LEDGER_NAME,
+        LEDGER_NEW_NAME,
+        STAMP_NAME,
+        SIDE_NAME,
+    ];
+    ours.extend(in_index.map(|name| (&*locks.place.index, name)));
     for kind in [FileKind::Index, FileKind::Expunge] {
         let dir = locks.place.directory_of(kind);
         ours.extend(

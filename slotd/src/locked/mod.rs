@@ -20,12 +20,14 @@ pub use clean::clean;
 use write_intent::WriteIntent;
 
 use crate::commit::{self, RenameFailed};
+use crate::complete;
 use crate::host::Host;
 use crate::intent::recovery::{self, Attempt};
 use crate::intent::{Direction, Intent};
 use crate::lock::MailboxLocks;
 use crate::protocol::{Code, Committed, MailboxFacts, Named, Upgrade, Upgraded};
 use crate::refusal::Refusal;
+use crate::stage::cutover::{self, is_over, is_target};
 use crate::stage::{
     self, Budget, Expected, Incarnation, Listing, LiveFiles, Note, Prepared, Sources, Stage,
     sources,
@@ -143,7 +145,9 @@ impl LockedMailbox {
         self.host.store.check_directories(place)?;
         let live = LiveFiles::unverified(&self.locks)?;
         let prepared = prepared.filter(|p| p.fits(place, upgrade, &self.of));
-        let mut stage = if let Some(prepared) = prepared {
+        let mut stage = if is_target(upgrade.version) || is_over(live.index.minor_version()) {
+            self.stage_across(&live, upgrade, cancel, note)?
+        } else if let Some(prepared) = prepared {
             prepared.stage(&self.locks, &live, upgrade, cancel, note)?
         } else {
             live.verify()?;
@@ -183,6 +187,33 @@ impl LockedMailbox {
         Ok(changed)
     }
 
+    /// Stages a change to version 12 or later, or the way back. No server may run: the order in
+    /// which these files are renamed is only right then.
+    fn stage_across(
+        &self,
+        live: &LiveFiles,
+        upgrade: Upgrade,
+        cancel: &AtomicBool,
+        note: Note<'_>,
+    ) -> Result<Stage, Refusal> {
+        let (host, locks) = (&*self.host, &self.locks);
+        host.served.check_fence()?;
+        complete::revoke(host)?;
+        if !is_target(upgrade.version) {
+            return cutover::undo(locks, upgrade, note);
+        }
+        live.verify()?;
+        let local = sources::open_local(&locks.place, &self.of);
+        let budget = Budget::new();
+        let sources = Sources {
+            local: local.as_ref(),
+            expected: self.expected.as_ref(),
+            ..Sources::default()
+        }
+        .within(&budget);
+        cutover::stage(locks, &host.store, upgrade, &sources, cancel, note)
+    }
+
     /// Renames the staged files over the live ones, once the mounts were looked at again.
     ///
     /// # Errors
@@ -198,6 +229,9 @@ impl LockedMailbox {
         self.locks.mark("client");
         let place = &self.locks.place;
         self.host.store.check_mounts(place).map_err(before)?;
+        if is_over(stage.report.from.max(stage.report.to)) {
+            self.host.served.check_fence().map_err(before)?;
+        }
         commit::rename(&mut self.locks, stage)
     }
 
@@ -237,8 +271,11 @@ impl LockedMailbox {
     /// Settles the `.OLD` files after a rename.
     pub fn keep_old(&mut self, drop_old: bool) {
         if let Some(stage) = &mut self.stage {
-            let kinds: Vec<FileKind> = stage.files.iter().map(|f| f.kind).collect();
-            stage.gone = commit::keep_old(&self.locks, kinds, drop_old);
+            let changes: Vec<_> = stage.changes().collect();
+            stage.gone = commit::keep_old(&self.locks, changes, drop_old);
+            if is_over(stage.report.to) {
+                cutover::forget_side(&self.locks.place);
+            }
         }
     }
 

@@ -71,7 +71,7 @@ pub(super) fn of_prepared(
         uuids_old,
         rehash: want.rehash == Some(Rehash::Fix),
         run: want.run,
-        ..of(locks, (from, want.version), files.into_iter().map(Ok))?
+        ..of(locks, (from, want.version), files.into_iter().map(|(kind, new)| Ok((kind, Some(new)))))?
     })
 }
 
@@ -82,8 +82,12 @@ pub(super) fn of_stage(
     direction: Direction,
     run: u64,
 ) -> Result<Intent, Refusal> {
-    let files = stage.files.iter();
-    let files = files.map(|f| Ok((f.kind, identity(locks, f.kind, &f.made.file)?)));
+    // In the order in which they are prepared.
+    let kinds = [FileKind::Index, FileKind::Expunge].into_iter();
+    let files = kinds.filter(|kind| stage.change(*kind).is_some()).map(|kind| {
+        let new = stage.file(kind).map(|f| identity(locks, kind, &f.made.file));
+        Ok((kind, new.transpose()?))
+    });
     Ok(Intent {
         direction,
         uuids_old: stage.uuids_old,
@@ -93,17 +97,20 @@ pub(super) fn of_stage(
     })
 }
 
-/// Of these files, each to take the place of the one that is locked.
+/// Of these files, each to take the place of the one that is locked, or of none.
 fn of(
     locks: &MailboxLocks,
     (from, to): (u32, u32),
-    files: impl Iterator<Item = Result<(FileKind, Identity), Refusal>>,
+    files: impl Iterator<Item = Result<(FileKind, Option<Identity>), Refusal>>,
 ) -> Result<Intent, Refusal> {
-    let file = |file: Result<(FileKind, Identity), Refusal>| {
+    let file = |file: Result<(FileKind, Option<Identity>), Refusal>| {
         let (kind, new) = file?;
-        let not_locked = || Refusal::new(Code::State, format!("{kind} is not locked"));
-        let live = locks.file(kind).ok_or_else(not_locked)?;
-        let old = identity(locks, kind, &live.file)?;
+        let live = locks.file(kind);
+        if kind == FileKind::Index && live.is_none() {
+            return Err(Refusal::new(Code::State, format!("{kind} is not locked")));
+        }
+        let old = live.map(|live| identity(locks, kind, &live.file));
+        let old = old.transpose()?;
         let kind = kind.into();
         Ok::<_, Refusal>(IntentFile { kind, old, new })
     };

@@ -15,7 +15,8 @@ use crate::protocol::{self, Code, Upgrade, Write};
 use crate::queries::fetch_sha1s;
 use crate::refusal::Refusal;
 use crate::scratch::ScratchNotes;
-use crate::stage::{self, How, LiveFiles, Looks, Prepared};
+use crate::stage::cutover::{self, is_target};
+use crate::stage::{self, How, Incarnation, LiveFiles, Looks, Prepared, Sources, sources};
 use crate::store::Place;
 
 /// What a connection has prepared.
@@ -46,6 +47,9 @@ impl Background {
     ) -> Result<protocol::Prepared, Refusal> {
         let place = self.host.store.find(&prepare.of)?;
         self.host.served.admit(&place)?;
+        if is_target(prepare.upgrade.version) {
+            return self.prepare_across(&place, prepare.upgrade.version);
+        }
         let again = |p: &Prepared| p.is_of(&place, prepare.upgrade);
         if self.prepared.as_ref().is_some_and(again) {
             self.catch_up(&place, locked)?;
@@ -59,6 +63,30 @@ impl Background {
             stop: None,
         };
         self.prepare_anew(&place, how, locked)
+    }
+
+    /// For a change-over: what is made lies beside the mailbox, and outlives the connection.
+    fn prepare_across(
+        &mut self,
+        place: &Place,
+        to: u32,
+    ) -> Result<protocol::Prepared, Refusal> {
+        if !self.host.log.open_of(place.mailbox.as_str()).is_empty() {
+            let text = format!(
+                "mailbox {} has a rename that a crash cut short: LOCK settles it",
+                place.mailbox
+            );
+            return Err(Refusal::new(Code::Locked, text));
+        }
+        let index = LiveFiles::without_locks(&self.host.store, place)?.index;
+        let of = Incarnation::of(place, &index)?;
+        let local = sources::open_local(place, &of);
+        let sources = Sources {
+            local: local.as_ref(),
+            ..Sources::default()
+        };
+        let (store, cancel) = (&self.host.store, &self.control.cancel);
+        cutover::prepare(store, place, to, &sources, cancel)
     }
 
     fn prepare_anew(

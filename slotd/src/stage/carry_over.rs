@@ -203,13 +203,11 @@ impl Prepared {
         }
         prepared.taken = true;
         let made = prepared.made.again().io_context("duplicate", &path)?;
-        let from_version = source.minor_version();
         stage.files.push(StagedFile {
             kind,
             made,
             unsynced,
-            from: locked.id,
-            from_version,
+            from: Some(locked.id),
         });
         stage.report.altered += patch.altered;
         stage.report.restored += patch.restored;

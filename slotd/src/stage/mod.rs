@@ -13,6 +13,7 @@ mod by_uid;
 mod carries;
 mod carry_over;
 mod catch_up;
+pub mod cutover;
 mod digest;
 mod found;
 mod identities;
@@ -40,7 +41,7 @@ use std::sync::{Arc, OnceLock};
 use indexfile::{CopyError, CopyReport, FileKind, Guid, IndexFile, IoContext, IoError, StreamCopy};
 
 use crate::aside::Aside;
-use crate::fileops::{self, FileOp, Needs, Role, Step, execute, name};
+use crate::fileops::{self, Change, FileOp, Needs, Role, Step, execute, name};
 use crate::fs::{Dir, FileId, Made, NewFile, Unsynced, sync_new};
 use crate::lock::{LockedFile, MailboxLocks};
 use crate::protocol::{Code, FileState, Rehash, Upgrade, Upgraded};
@@ -79,10 +80,8 @@ pub struct StagedFile {
     pub made: Made,
     /// What of it is not on stable storage yet.
     pub unsynced: Option<Unsynced>,
-    /// The live file it was made from.
-    pub from: FileId,
-    /// The version of that.
-    pub from_version: u32,
+    /// The live file that it replaces; `None` if there is none.
+    pub from: Option<FileId>,
 }
 
 /// What `UPGRADE` has made ready.
@@ -90,6 +89,8 @@ pub struct StagedFile {
 pub struct Stage {
     /// The staged files; none if the mailbox is as it should be.
     pub files: Vec<StagedFile>,
+    /// The cyrus.expunge that gets no successor: the new index has its messages.
+    pub removed: Option<FileId>,
     /// What `UPGRADE` answers.
     pub report: Upgraded,
     /// All records as they are after the upgrade, once they were asked for.
@@ -311,6 +312,7 @@ impl Stage {
         };
         Stage {
             files: Vec::new(),
+            removed: None,
             report,
             listing: OnceLock::new(),
             by_content: false,
@@ -349,13 +351,11 @@ impl Stage {
         let (new, report, written) =
             write_copy(dir, new_name(kind), source, &locked.file, identities, note)?;
         let made = new.keep()?;
-        let from_version = source.minor_version();
         self.files.push(StagedFile {
             kind,
             made,
             unsynced: Some(Unsynced::All),
-            from: locked.id,
-            from_version,
+            from: Some(locked.id),
         });
         self.report.altered += report.altered;
         self.report.lost_modseqs += report.lost_modseqs;
@@ -377,7 +377,9 @@ impl Stage {
                 // What messages are is what the live files have; what they will be called is in the
                 // new ones.
                 let staged = self.file(kind).filter(|_| !self.by_content);
-                let (file, path) = match (staged, locks.file(kind)) {
+                let removed = kind == FileKind::Expunge && self.removed.is_some();
+                let live = locks.file(kind).filter(|_| !removed || self.by_content);
+                let (file, path) = match (staged, live) {
                     (Some(staged), _) => (&staged.made.file, dir.path_of(new_name(kind))),
                     (None, Some(live)) => (&live.file, dir.path_of(kind.file_name())),
                     (None, None) => continue,
@@ -411,7 +413,7 @@ impl Stage {
         if self.files.is_empty() {
             return Ok(());
         }
-        let replaces = self.files.iter().map(|f| f.kind).collect();
+        let replaces = self.changes().map(|(kind, _)| kind).collect();
         let work = keep::Work { run, replaces };
         keep::keep(locks, live, identities, &work, ahead, note)
     }
@@ -544,6 +546,33 @@ impl Stage {
             }
         }
         result
+    }
+
+    /// What becomes of each live name that changes, first to change first.
+    pub fn changes(&self) -> impl DoubleEndedIterator<Item = (FileKind, Change)> {
+        let kinds = fileops::order(self.report.from, self.report.to);
+        kinds
+            .into_iter()
+            .filter_map(|kind| Some((kind, self.change(kind)?)))
+    }
+
+    /// What becomes of a live name, if it changes.
+    #[must_use]
+    pub fn change(&self, kind: FileKind) -> Option<Change> {
+        match self.file(kind) {
+            Some(staged) if staged.from.is_some() => Some(Change::Replace),
+            Some(_) => Some(Change::Add),
+            None => self.replaced(kind).map(|_| Change::Remove),
+        }
+    }
+
+    /// The file that a live name stood for before it changed.
+    #[must_use]
+    pub fn replaced(&self, kind: FileKind) -> Option<FileId> {
+        match self.file(kind) {
+            Some(staged) => staged.from,
+            None => self.removed.filter(|_| kind == FileKind::Expunge),
+        }
     }
 
     /// The staged file of a kind.

@@ -1,6 +1,6 @@
 //! The lists of production, `slotd::fileops`, done on the disk in memory.
 
-use slotd::fileops::{FileOp, Names, Old, Role, Step};
+use slotd::fileops::{Change, FileOp, Names, Old, Role, Step};
 use slotd::intent::Direction;
 
 use super::disk::{Name, Which};
@@ -33,7 +33,13 @@ pub(super) fn names<C: Image>(site: &Site<C>, file: Which, replaced: Option<&Kno
     });
     let prev = site.disk.has(prev);
     let kind = file.into();
-    Names { kind, old, prev }
+    let change = Change::Replace;
+    Names {
+        kind,
+        change,
+        old,
+        prev,
+    }
 }
 
 /// The same of every file that is being replaced, first to be replaced first.

@@ -14,7 +14,7 @@ use indexfile::{FileKind, IoContext, IoError};
 use super::Settled;
 use crate::commit;
 use crate::failpoint;
-use crate::fileops::{FileOp, Role, Step, execute, name};
+use crate::fileops::{Change, FileOp, Role, Step, execute, name};
 use crate::fs::Identity;
 use crate::intent::{Direction, Intent};
 use crate::lock::{MailboxLocks, wait};
@@ -62,6 +62,7 @@ pub(super) fn execute_all(
                 } else {
                     file.old
                 };
+                let want = want.ok_or_else(|| not_in_intent(locks, kind))?;
                 locked = Some(lock_successor(locks, kind, name(kind, role), want)?);
                 Ok(())
             }
@@ -155,6 +156,15 @@ pub(super) fn restage(
     intent: &Intent,
     before: Option<Read>,
 ) -> Result<Settled, Refusal> {
+    if intent.is_across() {
+        let text = format!(
+            "{}: a change between versions {} and {} was cut short, and a server has written to \
+             its files since: what is new in cyrus.index or cyrus.expunge is in no other file. \
+             Start no server, and look at both beside their .OLD",
+            locks.place.mailbox, intent.from, intent.to
+        );
+        return Err(Refusal::new(Code::Damaged, text));
+    }
     let live = LiveFiles::of(locks)?;
     let want = upgrade_of(intent);
     let never = AtomicBool::new(false);
@@ -189,7 +199,8 @@ pub(super) fn restage(
             Ok(()) => {
                 // Of both files: the crash may have come when one was done and what stepped aside
                 // for it was not yet gone.
-                commit::keep_old(locks, [FileKind::Expunge, FileKind::Index], intent.drop_old);
+                let both = [FileKind::Expunge, FileKind::Index].map(|kind| (kind, Change::Replace));
+                commit::keep_old(locks, both, intent.drop_old);
                 return Ok(Settled::Restaged);
             }
             // Half-way is no state to be left in: the intent stays open.
