@@ -10,7 +10,7 @@ use std::fs::File;
 use indexfile::{FileKind, IoError};
 
 use crate::failpoint;
-use crate::fileops::{self, Change, FileOp, Names, Role, Step, execute, name};
+use crate::fileops::{self, Change, FileOp, Names, Step, execute, name};
 use crate::intent::Direction;
 use crate::lock::MailboxLocks;
 use crate::refusal::Refusal;

@@ -20,6 +20,7 @@
 //! | [`fileops`] | the order of renames, as lists of file operations |
 //! | [`commit`] | executes them: new files in place, and back |
 //! | [`intent`] | what was about to be renamed, and settling what a crash left |
+//! | [`complete`] | the file that says that the whole store is changed over |
 //! | [`failpoint`] | places where a test can make all this fail |
 //!
 //! The order of all locks, syncs and renames is written down in `docs/recovery.md`, the wire in
@@ -29,6 +30,7 @@ mod aside;
 pub mod cli;
 pub mod client;
 pub mod commit;
+pub mod complete;
 pub mod coordinators;
 pub mod failpoint;
 pub mod fileops;

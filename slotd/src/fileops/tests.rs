@@ -5,6 +5,7 @@ const BOTH: [FileKind; 2] = [FileKind::Index, FileKind::Expunge];
 fn names(kind: FileKind, old: Option<Old>) -> Names {
     Names {
         kind,
+        change: Change::Replace,
         old,
         prev: false,
     }
@@ -16,11 +17,8 @@ fn commit_from(from: u32, to: u32, old: Option<Old>) -> Vec<Step> {
 }
 
 fn live_renames(steps: &[Step]) -> Vec<FileKind> {
-    let live = |step: &Step| match step.op {
-        FileOp::Rename(kind, _, Role::Live) => Some(kind),
-        _ => None,
-    };
-    steps.iter().filter_map(live).collect()
+    let live = steps.iter().filter(|step| step.op.changes_live());
+    live.filter_map(|step| step.op.kind()).collect()
 }
 
 #[test]
@@ -43,6 +41,84 @@ fn the_expunge_file_goes_first_on_the_way_up_and_last_on_the_way_down() {
     }
 }
 
+/// A change-over and its way back, in the order of their lists.
+fn across(from: u32, to: u32, old: Option<Old>) -> Vec<Names> {
+    let names = order(from, to).map(|kind| {
+        let change = match kind {
+            FileKind::Index => Change::Replace,
+            FileKind::Expunge if to > from => Change::Remove,
+            FileKind::Expunge => Change::Add,
+        };
+        // What comes back is under `.OLD`, and stays there.
+        let old = if change == Change::Add {
+            Some(Old::Earlier)
+        } else {
+            old
+        };
+        Names {
+            change,
+            ..names(kind, old)
+        }
+    });
+    names.to_vec()
+}
+
+/// An index of version 10 without its expunge file is one whose messages come back as live ones, or
+/// are forgotten.
+#[test]
+fn no_index_of_version_10_is_ever_without_its_expunge_file() {
+    for (from, to) in [(10, 16), (16, 10)] {
+        for old in [None, Some(Old::Earlier)] {
+            let files = across(from, to, old);
+            let list = commit(&files);
+            let ops: Vec<FileOp> = list.iter().map(|s| s.op).collect();
+            let committed: Vec<Names> = across(from, to, Some(Old::Replaced))
+                .into_iter()
+                .map(|names| Names {
+                    prev: old.is_some() && names.change != Change::Add,
+                    ..names
+                })
+                .collect();
+            for so_far in 0..=ops.len() {
+                let back = undo(&ops[..so_far]);
+                walk(from, old, &ops[..so_far], &back);
+            }
+            walk(from, old, &ops, &put_back(&committed));
+        }
+    }
+}
+
+/// Does these, and looks at the live names after each operation; afterwards all is as before.
+fn walk(from: u32, old: Option<Old>, there: &[FileOp], back: &[Step]) {
+    let mut disk: Vec<((FileKind, Role), &str)> = Vec::new();
+    let [index, expunge] = BOTH;
+    disk.push(((index, Role::Live), "live"));
+    disk.push(((index, Role::New), "staged"));
+    disk.extend(old.map(|_| ((index, Role::Old), "older")));
+    if from == 10 {
+        disk.push(((expunge, Role::Live), "live"));
+        disk.extend(old.map(|_| ((expunge, Role::Old), "older")));
+    } else {
+        disk.push(((expunge, Role::New), "staged"));
+        disk.push(((expunge, Role::Old), "older"));
+    }
+    let sorted = |disk: &[((FileKind, Role), &'static str)]| {
+        let mut kept = disk.to_vec();
+        kept.retain(|(name, _)| name.1 != Role::New);
+        kept.sort_by_key(|((kind, role), _)| (*kind as u8, *role));
+        kept
+    };
+    let before = sorted(&disk);
+    let is_10 = |what: &str| (what == "live") == (from == 10);
+    for op in there.iter().copied().chain(back.iter().map(|s| s.op)) {
+        apply(&mut disk, op);
+        let live = |kind| disk.iter().find(|(name, _)| *name == (kind, Role::Live));
+        let index = live(index).unwrap().1;
+        assert!(live(expunge).is_some() || !is_10(index), "{op}");
+    }
+    assert_eq!(sorted(&disk), before, "{there:?}, {back:?}");
+}
+
 #[test]
 fn a_live_name_changes_when_the_one_before_it_is_durable() {
     let done: Vec<FileOp> = commit_from(9, 10, None).iter().map(|s| s.op).collect();
@@ -51,11 +127,13 @@ fn a_live_name_changes_when_the_one_before_it_is_durable() {
         commit_from(10, 9, None),
         undo(&done),
         put_back(&BOTH.map(|kind| names(kind, Some(Old::Replaced)))),
+        commit(&across(10, 16, None)),
+        commit(&across(16, 10, None)),
+        put_back(&across(10, 16, Some(Old::Replaced))),
+        put_back(&across(16, 10, Some(Old::Replaced))),
     ];
     for steps in lists {
-        let second = steps
-            .iter()
-            .rposition(|s| matches!(s.op, FileOp::Rename(_, _, Role::Live)));
+        let second = steps.iter().rposition(|s| s.op.changes_live());
         let second = second.unwrap();
         let first = live_renames(&steps)[0];
         assert_eq!(steps[second].needs.live, Some(first), "{steps:?}");

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use indexfile::FileKind;
 use indexfile::sha1s::Cache;
 
 pub use clean::clean;

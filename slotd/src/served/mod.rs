@@ -214,6 +214,14 @@ impl Watch {
         Ok(())
     }
 
+    /// TEMPORARY
+    ///
+    /// # Errors
+    /// none
+    pub fn check_fence(&self) -> Result<(), Refusal> {
+        Ok(())
+    }
+
     /// Notes what was met in a mailbox. A proof is written down.
     pub fn note(&self, evidence: Evidence) {
         let mut state = self.state.lock();

@@ -15,6 +15,7 @@ pub use control::{Control, Cut};
 use background::Background;
 use member::Member;
 
+use crate::complete;
 use crate::host::Host;
 use crate::locked::{self, LockedMailbox};
 use crate::protocol::{
@@ -150,8 +151,8 @@ impl Session {
                 self.background.prepare(&prepare, locked)?.to_fields()
             }
             Command::Complete(complete) => {
-                let text = format!("this slotd makes no change-over to {}", complete.version);
-                return Err(Refusal::new(Code::Unsupported, text));
+                self.member.enter(&host.coordinators)?;
+                complete::complete(host, &complete, cancel)?.to_fields()
             }
             Command::Clean(clean) => {
                 self.member.enter(&host.coordinators)?;

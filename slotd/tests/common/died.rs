@@ -45,8 +45,8 @@ pub fn die(
     let mut staged = stage::stage(&locks, &live, upgrade, &sources, &never, &|| Ok(())).unwrap();
     let files = staged.files.iter().map(|f| IntentFile {
         kind: f.kind.into(),
-        old: Identity::of(&locks.file(f.kind).unwrap().file).unwrap(),
-        new: Identity::of(&f.made.file).unwrap(),
+        old: Some(Identity::of(&locks.file(f.kind).unwrap().file).unwrap()),
+        new: Some(Identity::of(&f.made.file).unwrap()),
     });
     let intent = Intent {
         id: 0,

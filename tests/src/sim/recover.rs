@@ -90,8 +90,8 @@ fn find<C: Image>(site: &Site<C>, intent: &Intent, file: Which) -> Found {
         } else {
             Kind::Expunge
         },
-        old: id(pair.old),
-        new: id(pair.new),
+        old: Some(id(pair.old)),
+        new: Some(id(pair.new)),
     };
     let version = site.disk.read(live).map_or(0, C::version);
     let known_as = |ino| id((ino, site.disk.born(live)));

@@ -24,12 +24,12 @@ fn intent(mailbox: &str) -> Intent {
         run: 0,
         files: vec![IntentFile {
             kind: Kind::Index,
-            old: id,
-            new: Identity {
+            old: Some(id),
+            new: Some(Identity {
                 dev: 1,
                 ino: 3,
                 born: None,
-            },
+            }),
         }],
     }
 }

@@ -82,6 +82,7 @@ pub fn prepare(
     if live.index.minor_version() == to {
         return Ok(protocol::Prepared {
             messages,
+            unchanged: true,
             ..protocol::Prepared::default()
         });
     }
