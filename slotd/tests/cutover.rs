@@ -23,6 +23,9 @@ const MAILBOX: &str = "user.alice.expunged";
 /// The files that a server opens, and what they replaced.
 const FILES: [&str; 2] = ["cyrus.index", "cyrus.expunge"];
 
+/// What somebody does to the mailbox.
+type Spoil = fn(&Store);
+
 fn upgrade(version: u32) -> Upgrade {
     Upgrade {
         version,
@@ -168,7 +171,7 @@ fn what_was_prepared_is_used_while_nothing_has_changed_and_the_last_state_of_eac
     let first = prepared(&mut session);
     assert!(first.prepared && !first.unchanged);
     assert!(prepared(&mut session).unchanged);
-    let changes: [(&str, fn(&Store)); 4] = [
+    let changes: [(&str, Spoil); 4] = [
         ("a flag", set_flag),
         ("what the owner has seen", see_all),
         ("the header", |store| {
@@ -288,7 +291,6 @@ fn the_way_back_is_closed_once_a_server_has_written() {
 
 #[test]
 fn what_could_only_be_half_right_is_refused_and_nothing_is_touched() {
-    type Spoil = fn(&Store);
     let cases: [(Spoil, Code, &str); 4] = [
         (
             |store| {
@@ -440,10 +442,10 @@ fn errors_everywhere(courses: &[Course], error: &str) {
             }
             (store, host, session, old)
         };
-        let (_store, _host, mut session, _) = begin();
+        let (store, host, mut session, _) = begin();
         let (good, points) = failpoint::count("", || run(&mut session, commands()));
         good.unwrap();
-        drop((session, _host));
+        drop((session, host, store));
         assert!(points > 10, "{course:?}: {points}");
         for k in 1..=points {
             let what = format!("{course:?}, error at {k} of {points}");

@@ -345,8 +345,9 @@ fn a_staged_file_that_got_the_inode_of_the_one_an_intent_speaks_of_is_not_taken_
     // number.
     let mut intent = host.log.open_of(MAILBOX).remove(0);
     for file in intent.files.iter_mut().filter(|f| f.kind == Kind::Index) {
-        file.new.born = file.new.born.map(|b| b - 1_000_000_000);
-        if file.new.born.is_none() {
+        let new = file.new.as_mut().unwrap();
+        new.born = new.born.map(|b| b - 1_000_000_000);
+        if new.born.is_none() {
             return; // the file system keeps no birth times: docs/recovery.md
         }
     }

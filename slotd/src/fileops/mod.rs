@@ -140,8 +140,13 @@ pub const FIRST_WITHOUT_EXPUNGE: u32 = 12;
 /// only right while no server runs. The way back from there is the reverse.
 #[must_use]
 pub fn order(index_from: u32, to: u32) -> [FileKind; 2] {
-    let down = to < index_from;
-    if down != (index_from.max(to) >= FIRST_WITHOUT_EXPUNGE) {
+    let across = index_from.max(to) >= FIRST_WITHOUT_EXPUNGE;
+    let index_first = if across {
+        to > index_from
+    } else {
+        to < index_from
+    };
+    if index_first {
         [FileKind::Index, FileKind::Expunge]
     } else {
         [FileKind::Expunge, FileKind::Index]
