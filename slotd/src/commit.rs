@@ -86,10 +86,7 @@ fn check_staged(locks: &MailboxLocks, staged: &StagedFile) -> Result<(), Refusal
 
 fn rename_all(locks: &MailboxLocks, stage: &Stage, done: &mut Vec<FileOp>) -> Result<(), IoError> {
     let names = |change| Names::look(&locks.place, change, |_| Ok::<_, IoError>(false));
-    let files = stage
-        .changes()
-        .map(names)
-        .collect::<Result<Vec<_>, _>>()?;
+    let files = stage.changes().map(names).collect::<Result<Vec<_>, _>>()?;
     let list = fileops::commit(&files);
     for (at, step) in list.iter().enumerate() {
         let op = &step.op;
@@ -145,10 +142,7 @@ pub fn put_back(
     intent: impl Fn(Direction) -> Result<(), Refusal>,
 ) -> Result<(), Refusal> {
     let look = |change| Names::look(&locks.place, change, |_| Ok::<_, IoError>(true));
-    let files = stage
-        .changes()
-        .map(look)
-        .collect::<Result<Vec<_>, _>>()?;
+    let files = stage.changes().map(look).collect::<Result<Vec<_>, _>>()?;
     for step in fileops::put_back(&files) {
         match step.op {
             FileOp::Intent(direction) => {

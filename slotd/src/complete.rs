@@ -46,11 +46,7 @@ pub fn revoke(host: &Host) -> Result<(), Refusal> {
 /// # Errors
 /// One is not, or cannot be looked at; a rename is unsettled; there are not as many as were
 /// verified; or a server runs.
-pub fn complete(
-    host: &Host,
-    want: &Complete,
-    cancel: &AtomicBool,
-) -> Result<Completed, Refusal> {
+pub fn complete(host: &Host, want: &Complete, cancel: &AtomicBool) -> Result<Completed, Refusal> {
     // What it said before is to be proven again.
     revoke(host)?;
     host.served.check_fence()?;
@@ -126,7 +122,10 @@ fn check_page(page: &Listed) -> Result<(), Refusal> {
         return Err(Refusal::new(Code::Incomplete, odd.to_string()));
     }
     if page.odd > page.odd_list.len() as u64 {
-        let text = format!("{} directories may be mailboxes and are not listed", page.odd);
+        let text = format!(
+            "{} directories may be mailboxes and are not listed",
+            page.odd
+        );
         return Err(Refusal::new(Code::Incomplete, text));
     }
     if let Some(twice) = page.twice.first() {
@@ -153,7 +152,10 @@ fn check_mailbox(host: &Host, mailbox: &MailboxName, partition: &str) -> Result<
     let name = FileKind::Expunge.file_name();
     if place.expunge.stat(name)?.is_some() {
         let path = place.expunge.path_of(name);
-        let text = format!("{} lies beside an index of version {version}", path.display());
+        let text = format!(
+            "{} lies beside an index of version {version}",
+            path.display()
+        );
         return Err(Refusal::new(Code::State, text));
     }
     Ok(())

@@ -14,8 +14,8 @@ use indexfile::{FileKind, HeaderField, IndexFile, seen};
 use slotd::failpoint;
 use slotd::host::{Host, Options};
 use slotd::protocol::{
-    Code, Command, Commit, Complete, Completed, FileState, Prepare, Prepared, Reply, Upgrade,
-    Upgraded, Write,
+    Clean, Cleaned, Code, Command, Commit, Complete, Completed, FileState, Prepare, Prepared,
+    Reply, Upgrade, Upgraded, Verified, Verify, Write,
 };
 use slotd::session::Session;
 
@@ -217,13 +217,21 @@ fn a_change_after_the_last_prepare_is_taken_over_too() {
     assert_eq!(live(&store)["cyrus.index"], expected(&before, &index));
     let records: Vec<_> = index.records().map(|r| r.unwrap().system_flags()).collect();
     assert!(records.iter().all(|flags| flags & 16 != 0), "all seen");
-    assert!(records.iter().any(|flags| flags & (1 << 31) != 0), "expunged ones too");
+    assert!(
+        records.iter().any(|flags| flags & (1 << 31) != 0),
+        "expunged ones too"
+    );
 }
 
 /// The store with the files of the mailbox as they are now.
 fn copy(store: &Store) -> Store {
     let other = Store::small(&[MAILBOX]);
-    for name in ["cyrus.index", "cyrus.expunge", "cyrus.header", "cyrus.cache"] {
+    for name in [
+        "cyrus.index",
+        "cyrus.expunge",
+        "cyrus.header",
+        "cyrus.cache",
+    ] {
         let [from, to] = [store, &other].map(|s| s.meta(MAILBOX).join(name));
         std::fs::copy(from, to).unwrap();
     }
@@ -282,7 +290,10 @@ fn the_way_back_is_closed_once_a_server_has_written() {
     std::fs::write(&path, &bytes).unwrap();
     let (code, text) = change(&mut session, 10).unwrap_err();
     // One with a wrong checksum is damaged, before anything else.
-    assert!(matches!(code, Code::TooLate | Code::Damaged), "{code} {text}");
+    assert!(
+        matches!(code, Code::TooLate | Code::Damaged),
+        "{code} {text}"
+    );
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
     std::fs::remove_file(store.meta(MAILBOX).join("cyrus.cutover")).unwrap();
     let (code, _) = change(&mut session, 10).unwrap_err();
@@ -352,7 +363,56 @@ fn a_mailbox_below_version_10_is_upgraded_first() {
     raise_fence(&store);
     let mut session = Session::new(host);
     let (code, text) = run(&mut session, vec![prepare(16)]).unwrap_err();
-    assert!(code == Code::Unsupported && text.contains("10 first"), "{text}");
+    assert!(
+        code == Code::Unsupported && text.contains("10 first"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_a_change_over_left_can_be_removed_while_a_later_server_runs_and_its_own_files_are_not_touched()
+ {
+    let (store, _host, mut session) = fenced();
+    change(&mut session, 16).unwrap();
+    let meta = store.meta(MAILBOX);
+    let msg = store.conf.config_directory().unwrap().join("msg/shutdown");
+    std::fs::remove_file(msg).unwrap();
+    // A later server repacks it just now.
+    std::fs::write(meta.join("cyrus.index.NEW"), "half").unwrap();
+    let of = named(MAILBOX);
+    let dry_run = false;
+    let replies = run(&mut session, vec![Command::Clean(Clean { of, dry_run })]).unwrap();
+    let cleaned = Cleaned::from_fields(fields(&replies[0])).unwrap();
+    for name in ["cyrus.index.OLD", "cyrus.expunge.OLD", "cyrus.cutover"] {
+        assert!(cleaned.files.iter().any(|file| file == name), "{cleaned:?}");
+        assert!(!meta.join(name).exists(), "{name}");
+    }
+    assert!(meta.join("cyrus.index.NEW").exists());
+}
+
+#[test]
+fn verify_tells_of_every_checksum_of_an_index_that_is_changed_over() {
+    let (store, _host, mut session) = fenced();
+    see_all(&store);
+    let verified = |session: &mut Session| {
+        let of = named(MAILBOX);
+        let replies = run(session, vec![Command::Verify(Verify { of, sample: None })]);
+        Verified::from_fields(fields(&replies.unwrap()[0])).unwrap()
+    };
+    assert_eq!(verified(&mut session).sync_crc, None);
+    change(&mut session, 16).unwrap();
+    let good = verified(&mut session);
+    assert!(good.is_good(), "{good:?}");
+    let header = store.index(MAILBOX);
+    let crc = header.header().get(HeaderField::SyncCrc).unwrap();
+    assert_eq!(good.sync_crc.map(u64::from), Some(crc));
+    let path = store.meta(MAILBOX).join("cyrus.cache");
+    let mut cache = std::fs::read(&path).unwrap();
+    let last = cache.len() - 8;
+    cache[last] ^= 1;
+    std::fs::write(&path, cache).unwrap();
+    let bad = verified(&mut session);
+    assert!(bad.findings.iter().any(|f| f.contains("cache")), "{bad:?}");
 }
 
 /// Either all of the old state or all of the new one. (An older `.OLD`, set aside, may stay until
@@ -479,12 +539,19 @@ fn a_store_is_complete_when_every_mailbox_is_changed_over_and_not_any_more_when_
             mailboxes,
         })]
     };
-    let path = store.conf.config_directory().unwrap().join("cutover-complete");
+    let path = store
+        .conf
+        .config_directory()
+        .unwrap()
+        .join("cutover-complete");
     let (code, text) = run(&mut session, complete(1)).unwrap_err();
     assert!(code == Code::State && text.contains("version 10"), "{text}");
     change(&mut session, 16).unwrap();
     let (code, text) = run(&mut session, complete(2)).unwrap_err();
-    assert!(code == Code::State && text.contains("1 mailboxes"), "{text}");
+    assert!(
+        code == Code::State && text.contains("1 mailboxes"),
+        "{text}"
+    );
     assert!(!path.exists());
     let replies = run(&mut session, complete(1)).unwrap();
     let completed = Completed::from_fields(fields(&replies[0])).unwrap();
@@ -497,5 +564,8 @@ fn a_store_is_complete_when_every_mailbox_is_changed_over_and_not_any_more_when_
     change(&mut session, 16).unwrap();
     std::fs::write(store.meta(MAILBOX).join("cyrus.expunge"), expunge).unwrap();
     let (code, text) = run(&mut session, complete(1)).unwrap_err();
-    assert!(code == Code::State && text.contains("lies beside"), "{text}");
+    assert!(
+        code == Code::State && text.contains("lies beside"),
+        "{text}"
+    );
 }

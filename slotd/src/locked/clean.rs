@@ -1,24 +1,30 @@
 //! `CLEAN`: removes all that is ours from a mailbox, under its locks. A crash leaves some of it.
 
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
-use indexfile::FileKind;
 use indexfile::cutover::{SIDE_NAME, STAMP_NAME};
 use indexfile::sha1s::FILE_NAME;
+use indexfile::{FileKind, IndexFile};
 use rustix::fs::FileType;
 
 use super::{READ_IN_LOCK, lock_settled};
 use crate::fs::{Dir, OpenError};
 use crate::host::Host;
 use crate::intent::recovery::Attempt;
-use crate::lock::{MailboxLocks, wait};
+use crate::lock::{MailboxLocks, Patience, wait};
 use crate::protocol::{Clean, Cleaned, Code};
 use crate::refusal::Refusal;
+use crate::stage::cutover::is_over;
 use crate::stage::{
     LEDGER_NAME, LEDGER_NEW_NAME, new_name, old_name, prepared_name, previous_name,
 };
+use crate::store::Place;
 
 /// `CLEAN`. What a crash left is settled first: a half-done commit needs its `.NEW` and `.OLD`.
+///
+/// A mailbox that is changed over may be served by a Cyrus whose locks are not ours. No Cyrus knows
+/// the names that are removed there; the locks keep only our own work out.
 ///
 /// # Errors
 /// The mailbox cannot be locked; or something under such a name is none of ours.
@@ -29,12 +35,30 @@ pub fn clean(host: &Host, clean: &Clean, cancel: &AtomicBool) -> Result<Cleaned,
         cancel,
     };
     let place = host.store.find(&clean.of)?;
+    if is_changed_over(&place)? && host.log.open_of(place.mailbox.as_str()).is_empty() {
+        let patience = Patience {
+            deadline: Instant::now() + attempt.wait,
+            cancel,
+        };
+        return remove(&MailboxLocks::take(place, patience)?, clean.dry_run, &[]);
+    }
     let (locks, _) = lock_settled(host, &clean.of, &place, attempt)?;
-    remove(&locks, clean.dry_run)
+    let staged = [FileKind::Index, FileKind::Expunge].map(new_name);
+    remove(&locks, clean.dry_run, &staged)
 }
 
-/// Removes what is ours. All of it is looked at first: a mailbox that is refused has lost nothing.
-fn remove(locks: &MailboxLocks, dry_run: bool) -> Result<Cleaned, Refusal> {
+fn is_changed_over(place: &Place) -> Result<bool, Refusal> {
+    let kind = FileKind::Index;
+    let path = place.index.path_of(kind.file_name());
+    let file = place.index.open_file(kind.file_name(), false)?;
+    let index = IndexFile::from_file_unverified(&file, &path, kind);
+    // One that cannot be read is refused in its own words, once it is locked.
+    Ok(index.is_ok_and(|index| is_over(index.minor_version())))
+}
+
+/// Removes what is ours, `staged` names too. All of it is looked at first: a mailbox that is refused
+/// has lost nothing.
+fn remove(locks: &MailboxLocks, dry_run: bool, staged: &[&str]) -> Result<Cleaned, Refusal> {
     let mut ours: Vec<(&Dir, &str)> = Vec::new();
     let in_index = [
         FILE_NAME,
@@ -46,9 +70,9 @@ fn remove(locks: &MailboxLocks, dry_run: bool) -> Result<Cleaned, Refusal> {
     ours.extend(in_index.map(|name| (&*locks.place.index, name)));
     for kind in [FileKind::Index, FileKind::Expunge] {
         let dir = locks.place.directory_of(kind);
-        ours.extend(
-            [new_name(kind), old_name(kind), previous_name(kind)].map(|name| (&**dir, name)),
-        );
+        ours.extend([old_name(kind), previous_name(kind)].map(|name| (&**dir, name)));
+        let staged = staged.iter().filter(|name| **name == new_name(kind));
+        ours.extend(staged.map(|name| (&**dir, *name)));
         // One that is locked belongs to a PREPARE under way.
         let stale = match dir.open_file(prepared_name(kind), true) {
             Ok(file) => wait::try_lock(&file).unwrap_or(false),

@@ -71,7 +71,11 @@ pub(super) fn of_prepared(
         uuids_old,
         rehash: want.rehash == Some(Rehash::Fix),
         run: want.run,
-        ..of(locks, (from, want.version), files.into_iter().map(|(kind, new)| Ok((kind, Some(new)))))?
+        ..of(
+            locks,
+            (from, want.version),
+            files.into_iter().map(|(kind, new)| Ok((kind, Some(new)))),
+        )?
     })
 }
 
@@ -84,10 +88,14 @@ pub(super) fn of_stage(
 ) -> Result<Intent, Refusal> {
     // In the order in which they are prepared.
     let kinds = [FileKind::Index, FileKind::Expunge].into_iter();
-    let files = kinds.filter(|kind| stage.change(*kind).is_some()).map(|kind| {
-        let new = stage.file(kind).map(|f| identity(locks, kind, &f.made.file));
-        Ok((kind, new.transpose()?))
-    });
+    let files = kinds
+        .filter(|kind| stage.change(*kind).is_some())
+        .map(|kind| {
+            let new = stage
+                .file(kind)
+                .map(|f| identity(locks, kind, &f.made.file));
+            Ok((kind, new.transpose()?))
+        });
     Ok(Intent {
         direction,
         uuids_old: stage.uuids_old,

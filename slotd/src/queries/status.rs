@@ -1,13 +1,15 @@
 //! `STATUS`: what a mailbox is like, and how much an upgrade of it would have to read.
 
-use indexfile::check::{Findings, Severity, check_index, check_pair};
+use indexfile::check::{self, Findings, Severity, check_index, check_mailbox, check_pair};
 use indexfile::{FileKind, IndexFile};
 
 use super::preflight::may_chown;
 use crate::host::Host;
 use crate::protocol::{MailboxFacts, Named, Status};
 use crate::refusal::Refusal;
+use crate::stage::cutover::is_over;
 use crate::stage::{Incarnation, LEDGER_NAME, Listing, LiveFiles, old_name, sources};
+use crate::store::Place;
 
 /// `STATUS`.
 ///
@@ -30,7 +32,7 @@ pub fn status(host: &Host, named: &Named) -> Result<Status, Refusal> {
         expunged: expunge.map_or(0, IndexFile::num_records),
         old: None,
     };
-    let (last_uid, findings) = (index.header().last_uid(), findings(&live));
+    let (last_uid, findings) = (index.header().last_uid(), findings(host, &place, &live)?);
     let listing = Listing::of(live.into_each())?;
     let (mut old, mut cached, mut bytes, mut hash_bytes) = (0, 0, 0_u64, 0_u64);
     for entry in listing.from(0)? {
@@ -74,16 +76,29 @@ pub fn status(host: &Host, named: &Named) -> Result<Status, Refusal> {
 }
 
 /// What `indexfile check` finds in the two files, as `FILE:CODE`, each once; notes of what is
-/// normal left out.
-pub(super) fn findings(live: &LiveFiles) -> Vec<String> {
+/// normal left out. Of an index of version 12 or later, which has checksums of them, in
+/// cyrus.header and cyrus.cache too.
+///
+/// # Errors
+/// `imapd.conf` knows the mailbox no more.
+pub(super) fn findings(
+    host: &Host,
+    place: &Place,
+    live: &LiveFiles,
+) -> Result<Vec<String>, Refusal> {
     let mut findings = Findings::new();
-    for file in live.each() {
-        check_index(file, &mut findings);
+    if is_over(live.index.minor_version()) {
+        let dirs = host.store.conf().dirs(&place.mailbox, &place.partition)?;
+        check_mailbox(&dirs, &check::Options::default(), &mut findings);
+    } else {
+        for file in live.each() {
+            check_index(file, &mut findings);
+        }
+        if let Some(expunge) = &live.expunge {
+            check_pair(&live.index, expunge, &mut findings);
+        }
     }
-    if let Some(expunge) = &live.expunge {
-        check_pair(&live.index, expunge, &mut findings);
-    }
-    findings
+    let named = findings
         .counts()
         .filter(|(code, ..)| code.severity() > Severity::Note)
         .map(|(code, path, _)| {
@@ -93,5 +108,6 @@ pub(super) fn findings(live: &LiveFiles) -> Vec<String> {
                 .unwrap_or_default();
             format!("{file}:{}", code.name())
         })
-        .collect()
+        .collect();
+    Ok(named)
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use indexfile::{Guid, IndexFile, ReadError};
+use indexfile::{Guid, HeaderField, IndexFile, ReadError};
 use precompute::hash::Kernel;
 use precompute::hash::lanes::Lanes;
 use precompute::message::{Hasher, MessageError};
@@ -54,10 +54,10 @@ pub fn verify(host: &Host, verify: &Verify, cancel: &AtomicBool) -> Result<Verif
         old: 0,
         bad: 0,
         list: Vec::new(),
-        findings: findings(&live),
+        findings: findings(host, &place, &live)?,
         digest: Guid::NULL,
         uniqueid: sources::uniqueid_of(&place)?,
-        sync_crc: None,
+        sync_crc: sync_crc(&live.index),
     };
     let listing = Listing::of(live.into_each())?;
     verified.digest = listing.summed()?.digester.finish();
@@ -111,6 +111,12 @@ pub fn verify(host: &Host, verify: &Verify, cancel: &AtomicBool) -> Result<Verif
         .map(|(uid, why)| format!("{uid}:{}", why.word()))
         .collect();
     Ok(verified)
+}
+
+/// What replication compares, of version 12 and later.
+fn sync_crc(index: &IndexFile) -> Option<u32> {
+    let crc = index.header().get(HeaderField::SyncCrc)?;
+    u32::try_from(crc).ok()
 }
 
 /// Compares some messages with their records; returns how many, and adds those that differ to

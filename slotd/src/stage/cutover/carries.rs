@@ -25,12 +25,7 @@ impl Stamp {
 ///
 /// # Errors
 /// It cannot be read.
-pub fn carries(
-    place: &Place,
-    kind: FileKind,
-    name: &str,
-    version: u32,
-) -> Result<bool, Refusal> {
+pub fn carries(place: &Place, kind: FileKind, name: &str, version: u32) -> Result<bool, Refusal> {
     let Some(stamp) = Stamp::read(place)? else {
         return Ok(false);
     };

@@ -268,12 +268,7 @@ fn write(place: &Place, mut gathered: Gathered, to: u32) -> Result<NewFile<'_>, 
 }
 
 /// Gives the new index its name, and then writes down what it is.
-fn put(
-    place: &Place,
-    new: NewFile<'_>,
-    to: u32,
-    inputs: stamp::Inputs,
-) -> Result<File, Refusal> {
+fn put(place: &Place, new: NewFile<'_>, to: u32, inputs: stamp::Inputs) -> Result<File, Refusal> {
     let dir = &*place.index;
     let path = dir.path_of(SIDE_NAME);
     let made = Content::of(new.file(), &path)?;

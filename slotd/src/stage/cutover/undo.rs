@@ -8,10 +8,10 @@ use std::io::Write as _;
 
 use super::stamp::{Content, Stamp};
 use crate::fileops::{Role, name};
+use crate::fs::{NewFile, Unsynced};
 use crate::lock::MailboxLocks;
 use crate::protocol::{Code, FileState, Upgrade};
 use crate::refusal::Refusal;
-use crate::fs::{NewFile, Unsynced};
 use crate::stage::{
     Identities, LiveFiles, Note, Stage, StagedFile, locked, new_name, old_name, remove_strays,
 };
