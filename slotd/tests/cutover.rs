@@ -370,6 +370,42 @@ fn a_mailbox_below_version_10_is_upgraded_first() {
 }
 
 #[test]
+fn nothing_is_changed_over_or_back_or_called_complete_without_the_fence() {
+    let (store, _host, mut session) = fenced();
+    let shutdown = store.conf.config_directory().unwrap().join("msg/shutdown");
+    let lower = || std::fs::remove_file(&shutdown).unwrap();
+    let complete = Command::Complete(Complete {
+        version: 16,
+        mailboxes: 1,
+    });
+    prepared(&mut session);
+    // It falls when all is staged.
+    let commands = vec![Command::Lock(lock(MAILBOX)), Command::Upgrade(upgrade(16))];
+    run(&mut session, commands).unwrap();
+    lower();
+    let (code, text) = run(&mut session, vec![commit(false)]).unwrap_err();
+    assert!(
+        code == Code::Fenced && text.contains("msg/shutdown"),
+        "{text}"
+    );
+    assert_eq!(store.index(MAILBOX).minor_version(), 10);
+    for (to, version) in [(16, 10), (10, 16)] {
+        let (code, _) = change(&mut session, to).unwrap_err();
+        assert_eq!(code, Code::Fenced);
+        let (code, _) = run(&mut session, vec![complete.clone()]).unwrap_err();
+        assert_eq!(code, Code::Fenced);
+        assert_eq!(store.index(MAILBOX).minor_version(), version);
+        if version == 10 {
+            raise_fence(&store);
+            change(&mut session, 16).unwrap();
+            lower();
+        }
+    }
+    // What only looks needs none.
+    assert!(prepared(&mut session).unchanged);
+}
+
+#[test]
 fn what_a_change_over_left_can_be_removed_while_a_later_server_runs_and_its_own_files_are_not_touched()
  {
     let (store, _host, mut session) = fenced();

@@ -3,7 +3,6 @@
 use indexfile::FileKind;
 use serde::{Deserialize, Serialize};
 
-use crate::fileops::{Change, FIRST_WITHOUT_EXPUNGE};
 use crate::fs::Identity;
 
 /// Which of the two files; as it stands in the log.
@@ -45,18 +44,6 @@ pub struct IntentFile {
     /// The staged one; `None` if there is to be none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new: Option<Identity>,
-}
-
-impl IntentFile {
-    /// What becomes of the live name.
-    #[must_use]
-    pub fn change(&self) -> Change {
-        match (self.old, self.new) {
-            (None, _) => Change::Add,
-            (_, None) => Change::Remove,
-            _ => Change::Replace,
-        }
-    }
 }
 
 /// Forward, or back again after a `COMMIT hold`.
@@ -101,14 +88,6 @@ pub struct Intent {
     pub run: u64,
     /// The files.
     pub files: Vec<IntentFile>,
-}
-
-impl Intent {
-    /// Whether it is to version 12 or later, or back from there.
-    #[must_use]
-    pub fn is_across(&self) -> bool {
-        self.from.max(self.to) >= FIRST_WITHOUT_EXPUNGE
-    }
 }
 
 /// A mailbox in whose directories there may be scratch files of ours.

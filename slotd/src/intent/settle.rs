@@ -3,8 +3,8 @@
 
 use indexfile::FileKind;
 
-use super::{At, Direction, Verdict};
-use crate::fileops::{Change, FileOp, List, Names, Old, Role, Step};
+use super::{At, Direction, Intent, IntentFile, Verdict};
+use crate::fileops::{Change, FIRST_WITHOUT_EXPUNGE, FileOp, List, Names, Old, Role, Step};
 
 /// A file of an intent, and where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,26 @@ pub struct Located {
     pub names: Names,
     /// What the live one is.
     pub at: At,
+}
+
+impl IntentFile {
+    /// What becomes of the live name.
+    #[must_use]
+    pub fn change(&self) -> Change {
+        match (self.old, self.new) {
+            (None, _) => Change::Add,
+            (_, None) => Change::Remove,
+            _ => Change::Replace,
+        }
+    }
+}
+
+impl Intent {
+    /// Whether it is to version 12 or later, or back from there.
+    #[must_use]
+    pub fn is_across(&self) -> bool {
+        self.from.max(self.to) >= FIRST_WITHOUT_EXPUNGE
+    }
 }
 
 /// What comes first. What the dead process renamed can be seen, and is perhaps not on stable

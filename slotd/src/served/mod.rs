@@ -214,12 +214,15 @@ impl Watch {
         Ok(())
     }
 
-    /// TEMPORARY
+    /// The same as a refusal.
     ///
     /// # Errors
-    /// none
+    /// [`Code::Fenced`]
     pub fn check_fence(&self) -> Result<(), Refusal> {
-        Ok(())
+        self.fence().map_err(|why| {
+            let text = format!("the change-over needs the fence, which does not stand: {why}");
+            Refusal::new(Code::Fenced, text)
+        })
     }
 
     /// Notes what was met in a mailbox. A proof is written down.
