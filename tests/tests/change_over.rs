@@ -1,5 +1,6 @@
 //! From 2.3 to a real Cyrus 3.6.1: the genuine store of 2.3.9, upgraded to 10 and changed over to
-//! 16, then served by 3.6.1, loses nothing: not a message, flag, expunged message or seen state.
+//! 16 by slotd and controller, then served by 3.6.1, loses nothing: not a message, flag, expunged
+//! message or seen state.
 //!
 //! Told apart from the plain tests: they need the Debian packages cyrus-common, cyrus-imapd and
 //! cyrus-replication, and root. `.ci/run` installs the packages and requires these tests:
@@ -22,6 +23,8 @@ use tests::process::{Ended, run};
 const USERS: [&str; 2] = ["alice", "bob"];
 /// Where 12 of its 43 messages are expunged, in three batches.
 const EXPUNGED: &str = "user.alice.expunged";
+/// In the configdirectory, once every mailbox is proven.
+const COMPLETE: &str = "cutover-complete";
 /// Kilobytes that alice may have: the fixture has no quota file.
 const LIMIT_KB: u32 = 2_000;
 
@@ -112,9 +115,9 @@ fn seen_db(host: &Host, user: &str) -> PathBuf {
     host.root.join(below)
 }
 
-/// The store of 2.3.9 on two hosts, upgraded to 10 through slotd and controller.
+/// The store of 2.3.9 on two hosts, upgraded to 10 through slotd and controller, which still serve.
 fn upgraded() -> (Fleet, Before) {
-    let mut fleet = Fleet::of(|master| {
+    let fleet = Fleet::of(|master| {
         let bytes = bytes_below(master, "user.alice");
         let quota = master.root.join("conf/quota/a");
         fs::create_dir_all(&quota).unwrap();
@@ -122,14 +125,59 @@ fn upgraded() -> (Fleet, Before) {
     });
     let before = Before::of(&fleet.master);
     // The watch holds for an upgrade to 10. In a change-over the index is newer for a moment.
-    fleet = fleet.unwatched();
+    let mut fleet = fleet.unwatched();
     fleet.start();
     let _ = fleet.controller("upgrade", &[]).expect_code(0);
+    (fleet, before)
+}
+
+fn in_conf(host: &Host, name: &str) -> PathBuf {
+    host.root.join("conf").join(name)
+}
+
+/// The same, changed over by slotd and controller, and proven.
+fn changed_over() -> (Fleet, Before) {
+    let (mut fleet, before) = upgraded();
+    let to = target().to_string();
+    let cutover = |more: &[&str]| fleet.controller("cutover", &[&["--to", &to], more].concat());
+    let _ = cutover(&["--prepare"]).expect_code(0);
+    let hosts = [&fleet.master, &fleet.replica];
+    for host in hosts {
+        fs::create_dir_all(in_conf(host, "msg")).unwrap();
+        fs::write(in_conf(host, "msg/shutdown"), "we go over\n").unwrap();
+    }
+    let _ = cutover(&[]).expect_code(0);
+    for host in hosts {
+        assert!(!in_conf(host, COMPLETE).exists());
+    }
+    let _ = cutover(&["--verify"]).expect_code(0);
+    for host in hosts {
+        assert!(in_conf(host, COMPLETE).exists());
+        assert_eq!(minors(host), BTreeSet::from([target()]));
+    }
+    stop_slotds(&mut fleet);
+    (fleet, before)
+}
+
+fn stop_slotds(fleet: &mut Fleet) {
     for which in [0, 1] {
         let slotd = fleet.take_slotd(which).unwrap();
         let _ = slotd.stop().expect_code(0);
     }
-    (fleet, before)
+}
+
+/// A server for a copy of `store`. It starts only if the change-over is complete there, and users
+/// come in.
+fn server_for(store: &Host) -> Server {
+    let mut server = Server::with_copy_of(store);
+    server.start_only_after(&test_complete(&server.host));
+    server.start();
+    fs::remove_file(in_conf(&server.host, "msg/shutdown")).unwrap();
+    server
+}
+
+fn test_complete(host: &Host) -> String {
+    format!("/usr/bin/test -f {}", in_conf(host, COMPLETE).display())
 }
 
 /// Bytes of all messages below a user that are not expunged.
@@ -221,17 +269,10 @@ fn sync_all(from: &Server, to: &Server) -> Vec<String> {
 #[test]
 #[ignore = "needs a real Cyrus 3.6.1, its user, and root"]
 fn a_real_3_6_1_finds_everything_on_both_hosts_and_its_own_tools_lose_nothing() {
-    let (fleet, before) = upgraded();
+    let (fleet, before) = changed_over();
     assert_eq!((before.expunged.len(), before.files.len()), (18, 395));
-    for host in [&fleet.master, &fleet.replica] {
-        change_over_by_hand(host);
-        assert_eq!(minors(host), BTreeSet::from([target()]));
-        let _ = check_before_reconstruct(host).expect_code(0);
-    }
-    let mut master = Server::with_copy_of(&fleet.master);
-    let mut replica = Server::with_copy_of(&fleet.replica);
-    for server in [&mut master, &mut replica] {
-        server.start();
+    let [mut master, mut replica] = [&fleet.master, &fleet.replica].map(server_for);
+    for server in [&master, &replica] {
         before.assert_served_by(server);
         before.assert_expunged_listed_by(server);
         assert_eq!(before::message_files(&server.host), before.files);
@@ -271,10 +312,9 @@ fn a_real_3_6_1_finds_everything_on_both_hosts_and_its_own_tools_lose_nothing() 
 #[test]
 #[ignore = "needs a real Cyrus 3.6.1, its user, and root"]
 fn its_own_reconstruct_converts_all_18_mailboxes_and_keeps_every_record_file_and_flag() {
-    let (fleet, before) = upgraded();
-    change_over_by_hand(&fleet.master);
-    let mut server = Server::with_copy_of(&fleet.master);
-    server.start();
+    let (fleet, before) = changed_over();
+    let _ = check_before_reconstruct(&fleet.master).expect_code(0);
+    let mut server = server_for(&fleet.master);
     let mut alice = server.login("alice");
     let search = |alice: &mut tests::cyrus36::imap::Imap| {
         let _ = alice.mailbox(EXPUNGED);
@@ -297,13 +337,21 @@ fn its_own_reconstruct_converts_all_18_mailboxes_and_keeps_every_record_file_and
     before.assert_expunged_listed_by(&server);
     assert_eq!(before::message_files(&server.host), before.files);
     assert_eq!(search(&mut server.login("alice")), [6]);
+
+    for (days, left) in [("36500", 395), ("0", 376)] {
+        let said = server.run("cyr_expire", &["-E", "1", "-X", days]);
+        let _ = said.expect_code(0);
+        assert_eq!(before::message_files(&server.host).len(), left);
+    }
+    before.assert_served_by(&server);
     assert_eq!(unusual(&mut server), Vec::<String>::new());
 }
 
 #[test]
 #[ignore = "needs a real Cyrus 3.6.1, its user, and root"]
 fn the_vendors_way_unlinks_every_expunged_message_and_this_test_would_notice() {
-    let (fleet, before) = upgraded();
+    let (mut fleet, before) = upgraded();
+    stop_slotds(&mut fleet);
     let mut server = Server::with_copy_of(&fleet.master);
     assert_eq!(before::message_files(&server.host), before.files);
     server.start();
@@ -325,8 +373,7 @@ fn the_vendors_way_unlinks_every_expunged_message_and_this_test_would_notice() {
 #[test]
 #[ignore = "needs a real Cyrus 3.6.1, its user, and root"]
 fn a_store_with_a_message_away_is_not_let_through_to_a_reconstruct() {
-    let (fleet, _) = upgraded();
-    change_over_by_hand(&fleet.master);
+    let (fleet, _) = changed_over();
     let copy = copy_host(&fleet.master, &fleet.dir.path().join("copy")).unwrap();
     let _ = check_before_reconstruct(&copy).expect_code(0);
     let message = copy.dirs("user.alice.big").data.join("7.");
@@ -340,17 +387,55 @@ fn a_store_with_a_message_away_is_not_let_through_to_a_reconstruct() {
 #[test]
 #[ignore = "needs a real Cyrus 3.6.1, its user, and root"]
 fn a_test_for_cutover_complete_in_start_keeps_the_server_away_from_a_store_that_is_not() {
-    let (fleet, before) = upgraded();
+    let (mut fleet, before) = upgraded();
+    stop_slotds(&mut fleet);
     let mut server = Server::with_copy_of(&fleet.master);
-    let complete = server.host.root.join("conf/cutover-complete");
-    server.start_only_after(&format!("/usr/bin/test -f {}", complete.display()));
+    server.start_only_after(&test_complete(&server.host));
     let ended = server.start_in_vain();
     assert_ne!(ended.code, Some(0), "{ended:?}");
     assert!(server.log().iter().any(|l| l.contains("can't run startup")));
     assert_eq!(before::message_files(&server.host), before.files);
 
     // And only that kept it away.
-    fs::write(&complete, "").unwrap();
+    fs::write(in_conf(&server.host, COMPLETE), "").unwrap();
     server.start();
     assert_eq!(before::message_files(&server.host).len(), 376);
+}
+
+#[test]
+#[ignore = "needs a real Cyrus 3.6.1, its user, and root"]
+fn what_indexfile_alone_makes_in_the_documented_order_is_served_the_same() {
+    let (mut fleet, before) = upgraded();
+    stop_slotds(&mut fleet);
+    change_over_by_hand(&fleet.master);
+    let mut server = Server::with_copy_of(&fleet.master);
+    server.start();
+    before.assert_served_by(&server);
+    before.assert_expunged_listed_by(&server);
+    assert_eq!(before::message_files(&server.host), before.files);
+    assert_eq!(unusual(&mut server), Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "needs a real Cyrus 3.6.1, its user, and root"]
+fn once_it_has_served_the_way_back_is_refused_and_nothing_is_touched() {
+    let (fleet, before) = changed_over();
+    let [master, replica] = [&fleet.master, &fleet.replica].map(|store| {
+        let server = server_for(store);
+        before.assert_served_by(&server);
+        server.stop()
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let mut served = Fleet::between(dir, master.host.clone(), replica.host.clone()).unwatched();
+    for host in [&served.master, &served.replica] {
+        fs::write(in_conf(host, "msg/shutdown"), "").unwrap();
+    }
+    let index = |host: &Host| fs::read(host.dirs(EXPUNGED).file("cyrus.index")).unwrap();
+    let was = index(&served.master);
+    served.start();
+    let ended = served.controller("cutover", &["--undo"]).expect_code(78);
+    ended.assert_one_sentence("a Cyrus of 2.4 or later has opened the store");
+    assert_eq!(index(&served.master), was);
+    assert_eq!(minors(&served.master), BTreeSet::from([target()]));
+    assert_eq!(before::message_files(&served.master), before.files);
 }

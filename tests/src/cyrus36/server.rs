@@ -147,6 +147,25 @@ impl Server {
         self.log.lines()
     }
 
+    /// Stops the server; the store stays.
+    #[must_use]
+    pub fn stop(mut self) -> Self {
+        self.end();
+        self
+    }
+
+    fn end(&mut self) {
+        let Some(mut master) = self.master.take() else {
+            return;
+        };
+        // SIGTERM, and not at once SIGKILL: it ends its children.
+        master.signal(Signal::SIGTERM);
+        let deadline = Instant::now() + PATIENCE;
+        while matches!(master.0.try_wait(), Ok(None)) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     fn socket(&self, name: &str) -> PathBuf {
         socket(&self.host, name)
     }
@@ -162,15 +181,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let Some(mut master) = self.master.take() else {
-            return;
-        };
-        // SIGTERM, and not at once SIGKILL: it ends its children.
-        master.signal(Signal::SIGTERM);
-        let deadline = Instant::now() + PATIENCE;
-        while matches!(master.0.try_wait(), Ok(None)) && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(10));
-        }
+        self.end();
     }
 }
 
