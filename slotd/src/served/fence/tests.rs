@@ -141,12 +141,29 @@ fn what_was_proven_is_not_believed_for_long_nor_across_a_change_of_shutdown() {
     let machine = Machine::new();
     machine.fence.verify(&[]).unwrap();
     holder(&machine);
-    let (of, at) = machine.fence.proven.lock().unwrap();
-    let before = at.checked_sub(FRESH + FRESH).unwrap();
-    *machine.fence.proven.lock() = Some((of, before));
+    let fresh = machine.fence.proven.lock().unwrap();
+    let before = Instant::now().checked_sub(FRESH + FRESH).unwrap();
+    *machine.fence.proven.lock() = Some(Proven {
+        at: before,
+        ..fresh
+    });
     machine.fence.verify(&[]).unwrap_err();
-    *machine.fence.proven.lock() = Some((of, Instant::now() + FRESH));
+    // What a later Cyrus left is looked for again after twenty times as long as that takes.
+    let machine = Machine::new();
     machine.fence.verify(&[]).unwrap();
+    machine.write("conf/user/j/joe.conversations", "");
+    let fresh = machine.fence.proven.lock().unwrap();
+    let old = |took| {
+        *machine.fence.proven.lock() = Some(Proven {
+            at: before,
+            looked: (before, took),
+            ..fresh
+        });
+    };
+    old(Duration::from_secs(3600));
+    machine.fence.verify(&[]).unwrap();
+    old(FRESH / LOOK_SHARE);
+    machine.fence.verify(&[]).unwrap_err();
     fs::remove_file(machine.at("conf/msg/shutdown")).unwrap();
     machine.fence.verify(&[]).unwrap_err();
 }
