@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use controller::two_phase::Side;
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
-use tests::model::{Config, Fleet, World, plan};
+use tests::model::{Config, Fleet, OVER, World, plan};
 use tests::sim::image::Tiny;
 use tests::sim::site::Mutation;
 
@@ -131,6 +131,82 @@ fn every_setup(faults: u8) -> Vec<(&'static str, Config)> {
     ]
 }
 
+/// Every way in which a change-over can be set up, with so many faults.
+fn every_change_over(faults: u8) -> Vec<(&'static str, Config)> {
+    let with = |change: fn(&mut Config)| {
+        let mut config = Config::upgrade(faults);
+        change(&mut config);
+        config
+    };
+    vec![
+        ("10 to 16", with(over)),
+        (
+            "10 to 16, two file systems",
+            with(|c| {
+                over(c);
+                c.split = true;
+            }),
+        ),
+        (
+            "10 to 16, no expunge file",
+            with(|c| {
+                over(c);
+                c.initial = [(NEW.0, None); 2];
+            }),
+        ),
+        (
+            "10 to 16, the replica is changed over already",
+            with(|c| {
+                over(c);
+                c.over[1] = true;
+            }),
+        ),
+        (
+            "10 to 16, rolled back and taken up again",
+            with(|c| {
+                over(c);
+                c.retries = 1;
+            }),
+        ),
+        ("16 to 10", with(undo)),
+        (
+            "16 to 10, two file systems",
+            with(|c| {
+                undo(c);
+                c.split = true;
+            }),
+        ),
+        (
+            "16 to 10, no expunge file",
+            with(|c| {
+                undo(c);
+                c.initial = [(NEW.0, None); 2];
+            }),
+        ),
+        (
+            "16 to 10, one host alone",
+            with(|c| {
+                undo(c);
+                c.plan.replica = false;
+            }),
+        ),
+    ]
+}
+
+/// A change-over: no server runs, so that owners change nothing.
+fn over(config: &mut Config) {
+    config.initial = [NEW; 2];
+    config.plan = plan(OVER);
+    config.writes = 0;
+}
+
+/// The way back.
+fn undo(config: &mut Config) {
+    over(config);
+    config.over = [true; 2];
+    config.plan = plan(10);
+}
+
 fn down(config: &mut Config) {
     config.initial = [NEW; 2];
     config.plan = plan(9);
@@ -147,6 +223,21 @@ fn every_state_within_one_fault_keeps_every_promise() {
         states >= 1_000_000,
         "{states} states: less than was promised"
     );
+}
+
+#[test]
+fn every_state_of_a_change_over_within_one_fault_keeps_every_promise() {
+    for (name, config) in every_change_over(1) {
+        exhaust(name, config);
+    }
+}
+
+#[test]
+#[ignore = "millions of states: minutes"]
+fn every_state_of_a_change_over_within_two_faults_keeps_every_promise() {
+    for (name, config) in every_change_over(2) {
+        exhaust(name, config);
+    }
 }
 
 #[test]
@@ -230,11 +321,28 @@ fn staged_files_that_are_not_synced_are_noticed() {
 
 #[test]
 fn an_index_renamed_before_its_expunge_file_is_noticed() {
-    let what = caught(Mutation::IndexFirst, Config::upgrade(0));
-    assert_eq!(
-        what,
-        "the expunge file's version is never below the index's"
-    );
+    let what = caught(Mutation::WrongOrder, Config::upgrade(0));
+    assert_eq!(what, "index and expunge file are never out of order");
+}
+
+#[test]
+fn a_change_over_or_its_way_back_in_the_other_order_is_noticed() {
+    // Index of version 10, and no expunge file.
+    for way in [over, undo] {
+        let mut config = Config::upgrade(0);
+        way(&mut config);
+        let what = caught(Mutation::WrongOrder, config);
+        assert_eq!(what, "nothing that an owner wrote is ever lost");
+    }
+}
+
+#[test]
+fn a_change_over_that_a_power_cut_takes_back_is_noticed() {
+    for mutation in [Mutation::CommitWithoutSync, Mutation::RecoveryWithoutSync] {
+        let mut config = Config::upgrade(1);
+        over(&mut config);
+        caught(mutation, config);
+    }
 }
 
 #[test]

@@ -34,7 +34,10 @@ pub use step::Step;
 pub use world::{Broken, Conn, End, Row, Runner, Up, World, plan};
 
 use crate::sim::image::Tiny;
-use crate::sim::site::Mutation;
+use crate::sim::site::{Mutation, Site};
+
+/// The version of a change-over.
+pub const OVER: u8 = 16;
 
 /// What one exhaustive search covers.
 #[derive(Clone, Debug)]
@@ -46,6 +49,8 @@ pub struct Config {
     pub plan: Plan,
     /// Index and expunge file of master and replica.
     pub initial: [(Tiny, Option<Tiny>); 2],
+    /// By side: it was changed over from there to version 16.
+    pub over: [bool; 2],
     /// The same of the second mailbox, if it is another kind.
     pub second: Option<[(Tiny, Option<Tiny>); 2]>,
     /// The expunge file has a directory of its own.
@@ -78,6 +83,7 @@ impl Config {
             mailboxes: 1,
             plan: plan(10),
             initial: [old, old],
+            over: [false; 2],
             second: None,
             split: false,
             faults,
@@ -89,6 +95,19 @@ impl Config {
             retries: 0,
             ticks: 0,
         }
+    }
+
+    /// The mailbox as it is at first on that side.
+    #[must_use]
+    pub fn site(&self, m: usize, side: usize) -> Site<Tiny> {
+        let (index, expunge) = self.initial(m)[side];
+        let mut site = if self.over[side] {
+            Site::changed_over(index, expunge, OVER, self.split)
+        } else {
+            Site::new(index, expunge, self.split)
+        };
+        site.mutation = self.mutation;
+        site
     }
 
     /// Index and expunge file of that mailbox, on master and replica.

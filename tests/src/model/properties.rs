@@ -3,9 +3,9 @@
 use stateright::{Model, Property};
 
 use super::{Broken, End};
-use crate::sim::disk::{Disk, Name, Role, Which};
-use crate::sim::image::{Image, Tiny};
-use crate::sim::site::{LIVE, Site};
+use crate::sim::disk::Disk;
+use crate::sim::image::Tiny;
+use crate::sim::site::Site;
 
 /// What can be said of every state, however it is put together.
 pub trait Judged: Model + Sized {
@@ -24,7 +24,7 @@ pub trait Judged: Model + Sized {
 pub enum Held {
     /// All that its owner wrote is there.
     Truth,
-    /// The expunge file's version is not below the index's.
+    /// Index and expunge file are in order; see [`Site::is_in_order`].
     Order,
 }
 
@@ -33,8 +33,8 @@ impl Held {
     #[must_use]
     pub fn of(self, site: &Site<Tiny>) -> bool {
         match self {
-            Self::Truth => every_cut(site, keeps_truth),
-            Self::Order => every_cut(site, in_order),
+            Self::Truth => every_cut(site, Site::is_kept),
+            Self::Order => every_cut(site, Site::is_in_order),
         }
     }
 }
@@ -77,7 +77,7 @@ pub fn all<M: Judged>() -> Vec<Property<M>> {
             m.every_site(s, Held::Truth)
         }),
         Property::always(
-            "the expunge file's version is never below the index's",
+            "index and expunge file are never out of order",
             |m: &M, s| m.every_site(s, Held::Order),
         ),
         Property::always(
@@ -92,16 +92,4 @@ pub fn all<M: Judged>() -> Vec<Property<M>> {
 fn every_cut(site: &Site<Tiny>, holds: fn(&Site<Tiny>, &Disk<Tiny>) -> bool) -> bool {
     let settled = site.disk.unsynced() == [0, 0];
     holds(site, &site.disk) && (settled || site.disk.cuts().all(|cut| holds(site, &cut)))
-}
-
-fn keeps_truth(site: &Site<Tiny>, disk: &Disk<Tiny>) -> bool {
-    Which::ALL.into_iter().all(|file| {
-        let live = disk.read(Name::new(file, Role::Live));
-        live.map(Tiny::facts) == site.truth[file as usize]
-    })
-}
-
-fn in_order(_: &Site<Tiny>, disk: &Disk<Tiny>) -> bool {
-    let [index, expunge] = LIVE.map(|name| disk.read(name).map(|i| i.version));
-    expunge.is_none_or(|expunge| index.is_some_and(|index| expunge >= index))
 }

@@ -4,13 +4,12 @@
 //! lost at any point with what is under way in it, and the server reads its end some time later.
 
 use controller::two_phase::{Answer, Reason, Refusal, Request, Side};
-use slotd::fileops::FileOp;
 use slotd::transaction::{self, Ending};
 
 use super::world::{Broken, Conn, Up, World};
 use crate::sim::disk::{Name, Role, Which};
 use crate::sim::image::{Image, Tiny};
-use crate::sim::op::{Failing, Op};
+use crate::sim::op::{Failing, Op, Purpose};
 use crate::sim::site::{Fault, LIVE, Mutation, Site, Wanted};
 
 impl World {
@@ -127,7 +126,7 @@ impl World {
         let renames = how.is_none()
             && matches!(
                 site.next_op(id),
-                Some(Op::File(_, step)) if matches!(step.op, FileOp::Rename(_, Role::New, Role::Live))
+                Some(Op::File(Purpose::Commit, step)) if step.op.changes_live()
             );
         let answer = match how {
             None => site.step(id),

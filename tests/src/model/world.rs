@@ -3,6 +3,7 @@
 use super::Config;
 use crate::sim::disk::Disk;
 use crate::sim::image::Tiny;
+use crate::sim::intent::is_over;
 use crate::sim::site::{LIVE, Site};
 use controller::two_phase::{
     Action, Answer, Coordinator, Entry, Event, Open, Outcome, Plan, Request, Side,
@@ -148,12 +149,7 @@ impl World {
     /// Before anything happened; the coordinators are told to start.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        let site = |m: usize, side: usize| {
-            let (index, expunge) = config.initial(m)[side];
-            let mut site = Site::new(index, expunge, config.split);
-            site.mutation = config.mutation;
-            site
-        };
+        let site = |m, side| config.site(m, side);
         let all = 0..config.mailboxes;
         let mut world = Self {
             controller: None,
@@ -349,15 +345,21 @@ impl World {
             .into_iter()
             .filter(|s| config.plan.replica || *s == Side::Master)
             .all(|side| {
-                let (index, _) = config.initial(m)[side.index()];
+                let first = config.site(m, side.index()).disk.read(LIVE[0]).copied();
                 let holds = |disk: &Disk<Tiny>| {
-                    disk.read(LIVE[0]).is_some_and(|image| match end {
+                    let Some(image) = disk.read(LIVE[0]) else {
+                        return false;
+                    };
+                    let alone = !disk.has(LIVE[1]);
+                    let is_true = match end {
                         End::Upgraded | End::Unchanged => image.version == config.plan.to,
-                        End::RolledBack => {
-                            (image.version, image.sha1) == (index.version, index.sha1)
-                        }
-                        End::InDoubt => true,
-                    })
+                        End::RolledBack => first.is_some_and(|first| {
+                            (image.version, image.sha1) == (first.version, first.sha1)
+                        }),
+                        End::InDoubt => return true,
+                    };
+                    // Nothing that a server would destroy mail by is called done.
+                    is_true && (alone || !is_over(image.version))
                 };
                 let disk = &self.sites[m][side.index()].disk;
                 holds(disk) && disk.cuts().all(|cut| holds(&cut))

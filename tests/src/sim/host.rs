@@ -87,14 +87,7 @@ impl Shared {
     /// falls.
     pub fn check(&mut self, m: usize, side: usize) {
         let site = &self.sites[m][side];
-        let holds = |disk: &Disk<Mail>| {
-            let [index, expunge] = LIVE.map(|name| disk.read(name));
-            let truth = [index, expunge].map(|f| f.map(Image::facts));
-            let order = index
-                .zip(expunge)
-                .is_none_or(|(i, e)| e.version >= i.version);
-            (index.is_some() && truth == site.truth, order)
-        };
+        let holds = |disk: &Disk<Mail>| (site.is_kept(disk), site.is_in_order(disk));
         let mut found = holds(&site.disk);
         for cut in site.disk.cuts() {
             let (kept, order) = holds(&cut);
@@ -102,7 +95,7 @@ impl Shared {
         }
         match found {
             (false, _) => self.violate("something that an owner wrote is lost"),
-            (_, false) => self.violate("the index is newer than the expunge file"),
+            (_, false) => self.violate("index and expunge file are out of order"),
             _ => {}
         }
     }
@@ -449,6 +442,7 @@ impl Connection {
             let part = Mail {
                 version: 10,
                 records,
+                expunged: None,
             };
             PartDigest {
                 count,
@@ -543,6 +537,7 @@ fn upgraded(site: &Site<Mail>, wanted: Wanted) -> Upgraded {
     let whole = Mail {
         version: wanted.to,
         records,
+        expunged: None,
     };
     Upgraded {
         index: state(Which::Index),

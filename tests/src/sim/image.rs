@@ -14,9 +14,16 @@ pub trait Image: Clone + Eq + Hash + Debug + Send + Sync + 'static {
     /// What the mailbox's owner wrote.
     fn facts(&self) -> Self::Facts;
 
+    /// What it wrote to the expunge file, if this is an index that has its messages in itself.
+    fn expunged(&self) -> Option<Self::Facts>;
+
     /// The file that `UPGRADE` makes of this one.
     #[must_use]
     fn rewritten(&self, to: u8, guids: Guids<'_, Self>) -> Self;
+
+    /// The index that a change-over makes of this one and its expunge file.
+    #[must_use]
+    fn merged(&self, expunge: Option<&Self>, to: u8) -> Self;
 
     /// (UID, GUID) of every record, boiled down.
     fn digest(&self) -> [u8; 20];
@@ -45,6 +52,8 @@ pub struct Tiny {
     pub sha1: bool,
     /// Counts the changes of the mailbox's owner.
     pub writes: u8,
+    /// The same of the expunge file, in an index that has its messages in itself.
+    pub expunged: Option<u8>,
 }
 
 impl Tiny {
@@ -55,6 +64,7 @@ impl Tiny {
             version,
             sha1,
             writes: 0,
+            expunged: None,
         }
     }
 }
@@ -70,6 +80,10 @@ impl Image for Tiny {
         self.writes
     }
 
+    fn expunged(&self) -> Option<u8> {
+        self.expunged
+    }
+
     fn rewritten(&self, to: u8, guids: Guids<'_, Self>) -> Self {
         let sha1 = match guids {
             Guids::Replace => true,
@@ -79,7 +93,15 @@ impl Image for Tiny {
         Self {
             version: to,
             sha1: sha1 && to >= 10,
-            writes: self.writes,
+            ..*self
+        }
+    }
+
+    fn merged(&self, expunge: Option<&Self>, to: u8) -> Self {
+        Self {
+            version: to,
+            expunged: expunge.map(Self::facts),
+            ..*self
         }
     }
 

@@ -1,5 +1,7 @@
 //! The intent log's entry for one mailbox, and how much of it a power cut leaves.
 
+use slotd::fileops::{Change, FIRST_WITHOUT_EXPUNGE, order};
+
 use super::disk::{Disk, Ino, Name, Role, Which};
 use super::image::Image;
 
@@ -9,10 +11,28 @@ pub type Known = (Ino, Option<u32>);
 /// What a commit is about to do to one file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pair {
-    /// The live file that is to go.
-    pub old: Known,
-    /// The staged file that is to come.
-    pub new: Known,
+    /// The live file that is to go; `None` if there is none.
+    pub old: Option<Known>,
+    /// The staged file that is to come; `None` if there is to be none.
+    pub new: Option<Known>,
+}
+
+impl Pair {
+    /// What becomes of the live name.
+    #[must_use]
+    pub fn change(&self) -> Change {
+        match (self.old, self.new) {
+            (None, _) => Change::Add,
+            (_, None) => Change::Remove,
+            _ => Change::Replace,
+        }
+    }
+}
+
+/// Whether an index of that version has the expunged messages in itself.
+#[must_use]
+pub fn is_over(version: u8) -> bool {
+    u32::from(version) >= FIRST_WITHOUT_EXPUNGE
 }
 
 /// What a commit is about to do.
@@ -32,34 +52,43 @@ impl Intent {
     /// To rename whatever is staged under that name, or without one.
     #[must_use]
     pub fn of<C: Image>(disk: &Disk<C>, staged: Role) -> Self {
-        let known = |name| Some((disk.ino(name)?, disk.born(name)));
-        let pair = |file| {
-            let old = known(Name::new(file, Role::Live))?;
-            let new = known(Name::new(file, staged))?;
-            Some(Pair { old, new })
-        };
-        let files = Which::ALL.map(pair);
         let version = |role| {
             let of = |file| disk.read(Name::new(file, role)).map(C::version);
             of(Which::Index).or_else(|| of(Which::Expunge)).unwrap_or(0)
         };
+        let (from, to) = (version(Role::Live), version(staged));
+        let known = |name| Some((disk.ino(name)?, disk.born(name)));
+        let pair = |file| {
+            let old = known(Name::new(file, Role::Live));
+            let new = known(Name::new(file, staged));
+            // Up to version 10 no live name comes or goes.
+            let is_changed = if is_over(from.max(to)) {
+                old.is_some() || new.is_some()
+            } else {
+                old.is_some() && new.is_some()
+            };
+            is_changed.then_some(Pair { old, new })
+        };
         Self {
-            files,
-            from: version(Role::Live),
-            to: version(staged),
+            files: Which::ALL.map(pair),
+            from,
+            to,
             back: false,
         }
     }
 
-    /// The files it is about, first to be renamed first.
+    /// The files it is about, and what becomes of each, first to be renamed first.
     #[must_use]
-    pub fn order(&self) -> Vec<Which> {
-        let mut order = Which::ALL.to_vec();
-        if self.to >= self.from {
-            order.reverse();
-        }
-        order.retain(|f| self.files[*f as usize].is_some());
-        order
+    pub fn order(&self) -> Vec<(Which, Change)> {
+        let order = order(self.from.into(), self.to.into()).map(Which::from);
+        let change = |file: Which| Some((file, self.files[file as usize].as_ref()?.change()));
+        order.into_iter().filter_map(change).collect()
+    }
+
+    /// Whether it is to version 12 or later, or back from there.
+    #[must_use]
+    pub fn is_across(&self) -> bool {
+        is_over(self.from.max(self.to))
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Mail {
     pub version: u8,
     /// By UID.
     pub records: BTreeMap<u32, Record>,
+    /// Those of the expunge file, in an index that has its messages in itself.
+    pub expunged: Option<BTreeMap<u32, Record>>,
 }
 
 impl Record {
@@ -53,8 +55,14 @@ impl Mail {
         Self {
             version,
             records: uids.map(|uid| (uid, record(uid))).collect(),
+            expunged: None,
         }
     }
+}
+
+fn facts(records: &BTreeMap<u32, Record>) -> Vec<(u32, u32, u64)> {
+    let facts = records.iter();
+    facts.map(|(uid, r)| (*uid, r.flags, r.body)).collect()
 }
 
 /// What message number `uid` holds, on either host.
@@ -71,10 +79,19 @@ impl Image for Mail {
     }
 
     fn facts(&self) -> Self::Facts {
-        self.records
-            .iter()
-            .map(|(uid, r)| (*uid, r.flags, r.body))
-            .collect()
+        facts(&self.records)
+    }
+
+    fn expunged(&self) -> Option<Self::Facts> {
+        self.expunged.as_ref().map(facts)
+    }
+
+    fn merged(&self, expunge: Option<&Self>, to: u8) -> Self {
+        Self {
+            version: to,
+            records: self.records.clone(),
+            expunged: expunge.map(|expunge| expunge.records.clone()),
+        }
     }
 
     fn rewritten(&self, to: u8, guids: Guids<'_, Self>) -> Self {
@@ -95,6 +112,7 @@ impl Image for Mail {
         Self {
             version: to,
             records,
+            expunged: self.expunged.clone(),
         }
     }
 

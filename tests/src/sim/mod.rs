@@ -5,6 +5,7 @@
 //! real wire and the real controller, in a network and on a clock that a seed decides. A failing
 //! seed is repeated with `SEED=n`.
 
+mod across;
 pub mod disk;
 pub mod host;
 pub mod image;

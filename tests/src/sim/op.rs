@@ -3,13 +3,14 @@
 //! What is done to files, and in which order, are the lists of `slotd::fileops`, which slotd
 //! executes; here it is proven that this order is enough.
 
-use slotd::fileops::{self, FileOp, Step};
+use slotd::fileops::{self, Change, FileOp, Step};
 use slotd::intent::Direction;
 use slotd::transaction::{Action, Answer, Event};
 
+use super::across;
 use super::disk::{Name, Role, Which};
 use super::image::Image;
-use super::intent::Intent;
+use super::intent::{Intent, is_over};
 use super::recover;
 use super::site::{Fault, LIVE, Mutation, Session, Site};
 use super::steps::{after_settling, every_name, execute, intent, names, ops};
@@ -148,7 +149,7 @@ impl Op {
             Self::Staged => Outcome::Tell(Event::Staged { changed: true }),
             Self::BeginRename => {
                 session.order = Intent::of(&site.disk, Role::New).order();
-                if site.mutation == Some(Mutation::IndexFirst) {
+                if site.mutation == Some(Mutation::WrongOrder) {
                     session.order.reverse();
                 }
                 if site.mutation == Some(Mutation::UnlockEarly) {
@@ -346,9 +347,13 @@ fn unstage<C: Image>(site: &mut Site<C>) -> Outcome {
 }
 
 fn keep_old<C: Image>(site: &Site<C>, session: &Session, drop_old: bool) -> Outcome {
-    let mut files = Which::ALL.to_vec();
-    files.retain(|file| session.settling || session.order.contains(file));
-    let files: Vec<_> = files.iter().map(|f| names(site, *f, None)).collect();
+    let change = |file: Which| {
+        let mut order = session.order.iter().copied();
+        let change = order.find(|(other, _)| *other == file);
+        change.or(session.settling.then_some((file, Change::Replace)))
+    };
+    let files = Which::ALL.into_iter().filter_map(change);
+    let files: Vec<_> = files.map(|change| names(site, change, None)).collect();
     let list = fileops::keep_old(&files, drop_old);
     Outcome::Then(ops(Purpose::KeepOld, list).collect())
 }
@@ -371,6 +376,10 @@ fn write_new<C: Image>(site: &mut Site<C>, session: &mut Session) -> Outcome {
             return left(site, session);
         }
         return Outcome::Tell(Event::StageFailed);
+    }
+    let live = site.disk.read(LIVE[0]).map_or(0, C::version);
+    if is_over(live.max(session.wanted.to)) {
+        return across::write_new(site, session);
     }
     let mut staged = Vec::new();
     for file in Which::ALL {

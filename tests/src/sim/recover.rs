@@ -7,7 +7,7 @@ use indexfile::FileKind;
 use slotd::fs::Identity;
 use slotd::intent::{
     At, Direction, Found, IntentFile, Kind, Located, Verdict, first_syncs, settle as settle_list,
-    verdict,
+    verdict, verdict_across,
 };
 
 use super::disk::{Name, Role, Which};
@@ -33,13 +33,20 @@ pub fn settle<C: Image>(site: &Site<C>, session: &mut Session) -> Vec<Op> {
     } else {
         Direction::Commit
     };
-    let found: Vec<Found> = order.iter().map(|f| find(site, intent, *f)).collect();
-    let verdict = verdict(direction, &found);
-    let located = order.iter().zip(&found).map(|(file, found)| Located {
+    let found = order.iter().map(|(file, _)| find(site, intent, *file));
+    let found: Vec<Found> = found.collect();
+    let verdict = if intent.is_across() {
+        verdict_across(direction, &found)
+    } else {
+        verdict(direction, &found)
+    };
+    let located = order.iter().zip(&found).map(|(change, found)| Located {
         names: names(
             site,
-            *file,
-            intent.files[*file as usize].as_ref().map(|pair| &pair.old),
+            *change,
+            intent.files[change.0 as usize]
+                .as_ref()
+                .and_then(|pair| pair.old.as_ref()),
         ),
         at: found.at,
     });
@@ -50,7 +57,7 @@ pub fn settle<C: Image>(site: &Site<C>, session: &mut Session) -> Vec<Op> {
         .filter(staged)
         .map(Into::into)
         .collect();
-    let kinds: Vec<FileKind> = order.iter().map(|file| (*file).into()).collect();
+    let kinds: Vec<FileKind> = order.iter().map(|(file, _)| (*file).into()).collect();
     let mut list = first_syncs(direction, &kinds);
     list.extend(settle_list(verdict, direction, &located, &strays, false));
     let mut steps: Vec<Op> = ops(Purpose::Settle, list).collect();
@@ -90,8 +97,8 @@ fn find<C: Image>(site: &Site<C>, intent: &Intent, file: Which) -> Found {
         } else {
             Kind::Expunge
         },
-        old: Some(id(pair.old)),
-        new: Some(id(pair.new)),
+        old: pair.old.map(id),
+        new: pair.new.map(id),
     };
     let version = site.disk.read(live).map_or(0, C::version);
     let known_as = |ino| id((ino, site.disk.born(live)));
@@ -100,16 +107,28 @@ fn find<C: Image>(site: &Site<C>, intent: &Intent, file: Which) -> Found {
         .ino(live)
         .map(|ino| (known_as(ino), u32::from(version)));
     let at = At::of(seen, &known, (intent.from.into(), intent.to.into()));
-    let both = |one: Option<&C>, other: Option<&C>| {
-        let blind = site.mutation == Some(Mutation::StaleNewAtRecovery);
+    let blind = site.mutation == Some(Mutation::StaleNewAtRecovery);
+    let both = |one: (Name, u8, Option<Known>), other: (Name, u8, Option<Known>)| {
+        if intent.is_across() {
+            // Byte for byte what was prepared, or what that was made from; or nothing is to be
+            // there.
+            return [one, other].into_iter().all(|(name, version, known)| {
+                known.is_none_or(|known| {
+                    let was = site.stamp.as_ref().and_then(|s| s.content(file, version));
+                    let now = open(site, name, &known);
+                    now.is_some() && (blind || now == was)
+                })
+            });
+        }
+        let [one, other] = [one, other].map(|(name, _, known)| open(site, name, &known?));
         one.zip(other)
             .is_some_and(|(one, other)| blind || carries(one, other))
     };
+    let (from, to) = (intent.from, intent.to);
     Found {
         at,
-        staged_carries: at == At::Old
-            && both(open(site, live, &pair.old), open(site, new, &pair.new)),
-        old_carries: at == At::New && both(open(site, old, &pair.old), open(site, live, &pair.new)),
+        staged_carries: at == At::Old && both((live, from, pair.old), (new, to, pair.new)),
+        old_carries: at == At::New && both((old, from, pair.old), (live, to, pair.new)),
     }
 }
 

@@ -6,12 +6,12 @@
 
 use std::collections::VecDeque;
 
-use slotd::fileops::FileOp;
+use slotd::fileops::{Change, FileOp};
 use slotd::transaction::{Answer, Event, Transaction};
 
 use super::disk::{Disk, Name, Role, Which};
 use super::image::{Guids, Image};
-use super::intent::Log;
+use super::intent::{Log, is_over};
 use super::op::{Failing, Op, Outcome};
 use super::recover::STARTER;
 
@@ -30,8 +30,8 @@ pub enum Mutation {
     CommitWithoutSync,
     /// A commit does not sync the staged files.
     StageWithoutSync,
-    /// An upgrade renames the index first.
-    IndexFirst,
+    /// The file whose name is to change last changes first.
+    WrongOrder,
     /// The intent is not on stable storage before the first rename.
     IntentLate,
     /// Unlocked before the renames are done.
@@ -79,8 +79,8 @@ pub struct Session {
     pub wanted: Wanted,
     /// Why the last action failed.
     pub fault: Option<Fault>,
-    /// The files it renames, first to be renamed first.
-    pub order: Vec<Which>,
+    /// The files it renames, and what becomes of each, first to be renamed first.
+    pub order: Vec<(Which, Change)>,
     /// What was done to put them in place, as long as it may have to be undone.
     pub done: Vec<FileOp>,
     /// It is settling what an earlier transaction left, before its own begins.
@@ -105,6 +105,30 @@ impl Session {
     }
 }
 
+/// What a change-over made its index from, which it writes down beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Stamp<C> {
+    /// The index.
+    pub index: C,
+    /// The expunge file, if there was one.
+    pub expunge: Option<C>,
+    /// The new index.
+    pub made: C,
+}
+
+impl<C: Image> Stamp<C> {
+    /// What a file was, or became, in the index version given.
+    #[must_use]
+    pub fn content(&self, file: Which, version: u8) -> Option<&C> {
+        match file {
+            Which::Index if is_over(version) => Some(&self.made),
+            Which::Index => Some(&self.index),
+            Which::Expunge if is_over(version) => None,
+            Which::Expunge => self.expunge.as_ref(),
+        }
+    }
+}
+
 /// One mailbox on one host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Site<C: Image> {
@@ -118,6 +142,9 @@ pub struct Site<C: Image> {
     pub log: Log,
     /// The recovery at the start of slotd, while it runs.
     pub starter: Option<Session>,
+    /// What the last change-over was made from. It is on stable storage before its intent, and no
+    /// live name depends on it.
+    pub stamp: Option<Stamp<C>>,
     /// What its owner wrote to each of the two files: the truth.
     pub truth: [Option<C::Facts>; 2],
     /// Which rule is broken on purpose.
@@ -145,10 +172,61 @@ impl<C: Image> Site<C> {
             sessions: Vec::new(),
             log: Log::default(),
             starter: None,
+            stamp: None,
             truth,
             mutation: None,
             damaged: false,
             shut_down: false,
+        }
+    }
+
+    /// A mailbox at rest that was changed over from these files.
+    ///
+    /// # Panics
+    /// If the disk has no index.
+    pub fn changed_over(index: C, expunge: Option<C>, to: u8, split: bool) -> Self {
+        let made = index.merged(expunge.as_ref(), to);
+        let mut site = Self::new(index.clone(), expunge.clone(), split);
+        let name = |file, role| Name::new(file, role);
+        let [live, new] = [Role::Live, Role::New].map(|role| name(Which::Index, role));
+        site.disk.link(live, name(Which::Index, Role::Old));
+        site.disk.create(new, made.clone());
+        site.disk.sync_file(new);
+        site.disk.rename(new, live);
+        let [live, old] = [Role::Live, Role::Old].map(|role| name(Which::Expunge, role));
+        site.disk.rename(live, old);
+        site.disk.sync_dirs();
+        site.stamp = Some(Stamp {
+            index,
+            expunge,
+            made,
+        });
+        site
+    }
+
+    /// Whether all that its owner wrote is on the disk: in the index, and in the expunge file or,
+    /// from version 12 on, in the index, too. Beside that an expunge file has nothing else.
+    #[must_use]
+    pub fn is_kept(&self, disk: &Disk<C>) -> bool {
+        let [index, apart] = LIVE.map(|name| disk.read(name).map(C::facts));
+        let over = disk.read(LIVE[0]).filter(|index| is_over(index.version()));
+        let expunged = over.map_or(apart.clone(), C::expunged);
+        let beside = over.is_none() || !disk.has(LIVE[1]) || apart == expunged;
+        beside && [index, expunged] == self.truth
+    }
+
+    /// Whether index and expunge file are in order: below version 12 the expunge file's version is
+    /// not below the index's. From 12 on there is none, or recovery knows of it; and what `COMPLETE`
+    /// says now, a power cut does not take back.
+    #[must_use]
+    pub fn is_in_order(&self, disk: &Disk<C>) -> bool {
+        let version = |disk: &Disk<C>, name| disk.read(name).map(C::version);
+        let [index, expunge] = LIVE.map(|name| version(disk, name));
+        let settled = self.log.open().is_none();
+        let complete = settled && version(&self.disk, LIVE[0]).is_some_and(is_over);
+        match index.filter(|index| is_over(*index)) {
+            Some(_) => expunge.is_none() || !settled,
+            None => !complete && expunge.is_none_or(|expunge| Some(expunge) >= index),
         }
     }
 

@@ -21,7 +21,11 @@ pub(super) fn ops(purpose: Purpose, list: Vec<Step>) -> impl Iterator<Item = Op>
 
 /// What lies under the names of a file; `replaced` is what its `.OLD` is if it is this
 /// transaction's.
-pub(super) fn names<C: Image>(site: &Site<C>, file: Which, replaced: Option<&Known>) -> Names {
+pub(super) fn names<C: Image>(
+    site: &Site<C>,
+    (file, change): (Which, Change),
+    replaced: Option<&Known>,
+) -> Names {
     let [old, prev] = [Role::Old, Role::Prev].map(|role| Name::new(file, role));
     let found = site.disk.ino(old).map(|ino| (ino, site.disk.born(old)));
     let old = found.map(|found| {
@@ -33,7 +37,6 @@ pub(super) fn names<C: Image>(site: &Site<C>, file: Which, replaced: Option<&Kno
     });
     let prev = site.disk.has(prev);
     let kind = file.into();
-    let change = Change::Replace;
     Names {
         kind,
         change,
@@ -42,7 +45,7 @@ pub(super) fn names<C: Image>(site: &Site<C>, file: Which, replaced: Option<&Kno
     }
 }
 
-/// The same of every file that is being replaced, first to be replaced first.
+/// The same of every file that is about to change, first to be changed first.
 pub(super) fn every_name<C: Image>(site: &Site<C>, session: &Session) -> Vec<Names> {
     let order = session.order.iter();
     order.map(|file| names(site, *file, None)).collect()

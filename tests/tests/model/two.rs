@@ -316,7 +316,7 @@ fn broken_rules_are_noticed_with_two_mailboxes() {
         (Mutation::DecideLate, unwritten(0)),
         (Mutation::CommitWithoutSync, unwritten(0)),
         (Mutation::StageWithoutSync, unwritten(0)),
-        (Mutation::IndexFirst, unwritten(0)),
+        (Mutation::WrongOrder, unwritten(0)),
         (Mutation::UnlockEarly, Config::upgrade(0)),
         (Mutation::IntentLate, alone(unwritten(1))),
         (Mutation::RecoveryWithoutSync, alone(unwritten(1))),
