@@ -184,6 +184,13 @@ fn every_change_over(faults: u8) -> Vec<(&'static str, Config)> {
             }),
         ),
         (
+            "16 to 10, the replica is back already",
+            with(|c| {
+                undo(c);
+                c.over[1] = false;
+            }),
+        ),
+        (
             "16 to 10, one host alone",
             with(|c| {
                 undo(c);
@@ -205,6 +212,7 @@ fn undo(config: &mut Config) {
     over(config);
     config.over = [true; 2];
     config.plan = plan(10);
+    config.plan.undo = true;
 }
 
 fn down(config: &mut Config) {

@@ -268,10 +268,13 @@ impl World {
                 if self.runner(m).is_some_and(|r| r.differs) {
                     self.break_promise(Broken::TouchedWhatDiffers);
                 }
-                let decides = matches!(entry, Entry::Decided { .. }) && config.plan.replica;
                 let confirmed = self.runner(m).map_or([false; 2], |r| r.confirmed);
-                if decides && confirmed != [true; 2] {
-                    self.break_promise(Broken::DecidedUnconfirmed);
+                if let Entry::Decided { before } = entry {
+                    // Where only one side has anything to take back nothing can come apart.
+                    let alone = config.plan.undo && before.contains(&None);
+                    if config.plan.replica && !alone && confirmed != [true; 2] {
+                        self.break_promise(Broken::DecidedUnconfirmed);
+                    }
                 }
                 self.ask_journal(config, m, entry);
             }
