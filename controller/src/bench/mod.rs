@@ -6,6 +6,7 @@
 //! crash leaves what a crash of the demo leaves.
 
 mod count;
+mod over;
 mod reset;
 mod stats;
 mod table;
@@ -25,10 +26,11 @@ use stores::{Layout, StoreSpec, Variety};
 use crate::control::Limits;
 use crate::demo::signals::Signals;
 use crate::demo::workdir::Workdir;
-use crate::demo::{DemoError, Host, PARTITION, Slotd, migrate};
+use crate::demo::{DemoError, Host, PARTITION, PrecomputeReport, Slotd, migrate};
 use crate::observer::Silent;
 use crate::run::{LockMs, Settings, Summary};
 
+pub use over::ChangeOver;
 pub use stats::Stats;
 pub use table::{markdown, text};
 
@@ -45,6 +47,8 @@ pub struct Options {
     pub runs: usize,
     /// Mailboxes at once.
     pub parallel: usize,
+    /// Measure a change-over to this version (12 to 19) instead.
+    pub change_over: Option<u8>,
 }
 
 /// Everything measured.
@@ -64,6 +68,8 @@ pub struct Figures {
     pub precompute_rate: f64,
     /// Without and with `PREPARE`.
     pub ways: Vec<Way>,
+    /// A change-over, if that was asked for.
+    pub change_over: Option<ChangeOver>,
 }
 
 /// One way to migrate.
@@ -187,6 +193,11 @@ pub fn run(options: &Options, note: &dyn Fn(&str)) -> Result<Figures, BenchError
         calls: Vec::new(),
     };
     let mut ways = vec![way("--prepare never", Write::Never)];
+    if let Some(to) = options.change_over {
+        note("upgrading to version 10, then changing over");
+        let change_over = Some(fleet.change_over(&ways.remove(0), to)?);
+        return Ok(figures(options, (store_seconds, &hashed), (ways, change_over)));
+    }
     if fleet.prepares(options)? {
         ways.push(way("--prepare always", Write::Always));
     } else {
@@ -216,7 +227,15 @@ pub fn run(options: &Options, note: &dyn Fn(&str)) -> Result<Figures, BenchError
     } else {
         note("strace is not installed: system calls are not counted");
     }
-    Ok(Figures {
+    Ok(figures(options, (store_seconds, &hashed), (ways, None)))
+}
+
+fn figures(
+    options: &Options,
+    (store_seconds, hashed): (f64, &PrecomputeReport),
+    (ways, change_over): (Vec<Measured>, Option<ChangeOver>),
+) -> Figures {
+    Figures {
         mailboxes: options.mailboxes,
         messages: options.messages,
         parallel: options.parallel,
@@ -224,7 +243,8 @@ pub fn run(options: &Options, note: &dyn Fn(&str)) -> Result<Figures, BenchError
         store_seconds,
         precompute_rate: rate(hashed.messages, hashed.seconds),
         ways: ways.into_iter().map(Measured::figures).collect(),
-    })
+        change_over,
+    }
 }
 
 impl Fleet {

@@ -55,6 +55,24 @@ pub fn text(figures: &Figures) -> String {
             );
         }
     }
+    if let Some(over) = &figures.change_over {
+        let _ = writeln!(
+            out,
+            "\nChange-over to version {}, all mailboxes, both hosts\n\
+             \x20 Prepared:             {:.1} s, again with nothing changed {:.1} s\n\
+             \x20 Changed over:         {:.1} s   locks held p50 {:.2}, p99 {:.2}, longest {:.2} ms\n\
+             \x20 Verified:             {:.1} s   {} messages read of each mailbox",
+            over.to,
+            over.prepare,
+            over.prepare_again,
+            over.cutover,
+            over.lock_ms.p50,
+            over.lock_ms.p99,
+            over.lock_ms.max,
+            over.verify,
+            over.sample
+        );
+    }
     if let [plain, prepared] = figures.ways.as_slice() {
         let (faster, by) = prepared.rate.ratio(&plain.rate);
         let (shorter, within) = plain.lock_p99.ratio(&prepared.lock_p99);

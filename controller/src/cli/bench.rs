@@ -29,6 +29,9 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 16,
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     parallel: u16,
+    /// Measure a change-over to this version instead, 12 to 19: prepared, done, verified; once.
+    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u8).range(12..=19))]
+    change_over: Option<u8>,
     /// Print the figures as JSON.
     #[arg(long, conflicts_with = "markdown")]
     json: bool,
@@ -48,6 +51,7 @@ pub(super) fn bench(args: BenchArgs) -> Result<Exit, Fail> {
         messages: args.messages,
         runs: args.runs.into(),
         parallel: args.parallel.into(),
+        change_over: args.change_over,
     };
     let note = |line: &str| {
         if !args.quiet {
