@@ -196,7 +196,11 @@ pub fn run(options: &Options, note: &dyn Fn(&str)) -> Result<Figures, BenchError
     if let Some(to) = options.change_over {
         note("upgrading to version 10, then changing over");
         let change_over = Some(fleet.change_over(&ways.remove(0), to)?);
-        return Ok(figures(options, (store_seconds, &hashed), (ways, change_over)));
+        return Ok(figures(
+            options,
+            (store_seconds, &hashed),
+            (ways, change_over),
+        ));
     }
     if fleet.prepares(options)? {
         ways.push(way("--prepare always", Write::Always));
