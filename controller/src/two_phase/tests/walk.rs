@@ -10,6 +10,8 @@ use crate::two_phase::{
 
 const OLD: u8 = 9;
 const NEW: u8 = 10;
+/// Of a later Cyrus.
+const OVER: u8 = 16;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Session {
@@ -293,7 +295,11 @@ impl World {
                     w.tell(Event::Reply(side, answer));
                 });
                 if !matches!(request, Request::RollBack | Request::Release { .. }) {
-                    for reason in [Reason::Io, Reason::Damaged] {
+                    // Only what crosses to the versions of a later Cyrus, or back, needs the fence.
+                    let crosses = self.plan.undo || self.plan.to == OVER;
+                    let fenced = crosses && matches!(request, Request::Upgrade { .. });
+                    let fenced = fenced.then_some(Reason::Fenced);
+                    for reason in [Reason::Io, Reason::Damaged].into_iter().chain(fenced) {
                         branch(1, &|w| {
                             pop(w);
                             w.tell(Event::Reply(side, no(reason)));
@@ -501,6 +507,28 @@ fn a_downgrade_keeps_the_same_promises() {
         2,
         &mut Tally::default(),
     );
+}
+
+#[test]
+fn a_change_over_and_its_way_back_keep_the_same_promises() {
+    let over = Plan { to: OVER, ..plan() };
+    for initial in [[NEW, NEW], [NEW, OVER], [OVER, NEW]] {
+        let mut tally = Tally::default();
+        explore(&World::new(over.clone(), initial), 2, &mut tally);
+        assert!(tally.upgraded > 10 && tally.rolled_back > 10, "{tally:?}");
+    }
+    let undo = Plan {
+        undo: true,
+        ..plan()
+    };
+    let mut tally = Tally::default();
+    explore(&World::new(undo.clone(), [OVER, OVER]), 2, &mut tally);
+    assert!(tally.upgraded > 10 && tally.rolled_back > 10, "{tally:?}");
+    // What was never changed over is not touched.
+    let mut tally = Tally::default();
+    let world = World::new(undo, [NEW, NEW]);
+    explore(&world, 2, &mut tally);
+    assert_eq!(tally.in_doubt, 0, "{tally:?}");
 }
 
 /// A way back of one side, of which the other is compared first.
