@@ -200,6 +200,7 @@ async fn a_proof_that_was_stopped_proves_nothing() {
     let (proof, ()) = tokio::join!(proof, stopping);
     let proof = proof.unwrap();
     assert!(!proof.complete && proof.bad == 0, "{proof:?}");
+    assert_eq!(asked(&world, "COMPLETE"), 0);
     assert_eq!(completed(&world), [None, None]);
 }
 
