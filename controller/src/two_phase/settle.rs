@@ -41,8 +41,14 @@ impl Coordinator {
     /// No further attempt in this direction. Forward: bring the other side back if every side
     /// that is not forward is known to be as before. Else a human must look.
     pub(super) fn give_up(&mut self, failure: Failure, out: &mut Vec<Action>) {
-        // Where the fence is missing the other side cannot be brought back either.
-        let known = failure.reason != Reason::Fenced;
+        // Without the fence nothing can be written anew: only what is still held comes back.
+        let held = Side::ALL.into_iter().all(|side| {
+            let state = &self.sides[side.index()];
+            state.position != Position::Forward
+                || state.session == Session::Held
+                || state.before.is_none()
+        });
+        let known = held || failure.reason != Reason::Fenced;
         let known = known
             && Side::ALL.into_iter().all(|side| {
                 let state = &self.sides[side.index()];

@@ -677,7 +677,29 @@ fn a_change_over_is_taken_back_by_what_it_was_and_by_no_old_identifiers() {
 }
 
 #[test]
-fn a_fence_that_falls_after_the_decision_reverses_nothing() {
+fn a_fence_that_falls_at_a_commit_takes_back_what_is_held() {
+    let from_10 = [("m:lock", locked(M, 10, 1)), ("r:lock", locked(R, 10, 1))];
+    for (at, fenced, line) in [
+        (
+            "r:hold",
+            no(R, Reason::Fenced),
+            "r:hold REVERSING r:rollback m:rollback rolled_back(fenced)",
+        ),
+        (
+            "m:commit",
+            no(M, Reason::Fenced),
+            "r:hold note m:commit REVERSING r:rollback m:rollback rolled_back(fenced)",
+        ),
+    ] {
+        let mut faults = from_10.to_vec();
+        faults.push((at, fenced));
+        let whole = drive(over(), &faults);
+        assert!(whole.ends_with(line), "{whole}");
+    }
+}
+
+#[test]
+fn a_fence_that_falls_after_the_decision_reverses_nothing_that_is_released() {
     let open = Open {
         before: [Some(10), Some(10)],
         ..open(false, [false, true])

@@ -297,8 +297,8 @@ impl World {
                 if !matches!(request, Request::RollBack | Request::Release { .. }) {
                     // Only what crosses to the versions of a later Cyrus, or back, needs the fence.
                     let crosses = self.plan.undo || self.plan.to == OVER;
-                    let fenced = crosses && matches!(request, Request::Upgrade { .. });
-                    let fenced = fenced.then_some(Reason::Fenced);
+                    let looks = matches!(request, Request::Upgrade { .. } | Request::Commit { .. });
+                    let fenced = (crosses && looks).then_some(Reason::Fenced);
                     for reason in [Reason::Io, Reason::Damaged].into_iter().chain(fenced) {
                         branch(1, &|w| {
                             pop(w);
