@@ -199,7 +199,15 @@ impl Fleet {
             .args(["--master", &self.addr(0), "--replica", &self.addr(1)]);
         command.arg("--state").arg(self.journal()).args(extra);
         // Most tests want to see what comes of a host that is away, not how long it is waited for.
-        let works = ["upgrade", "downgrade", "retry", "rollback", "recover"].contains(&verb);
+        let works = [
+            "upgrade",
+            "downgrade",
+            "retry",
+            "rollback",
+            "recover",
+            "cutover",
+        ]
+        .contains(&verb);
         if works && !extra.contains(&"--host-wait") {
             command.args(["--host-wait", "0"]);
         }

@@ -80,7 +80,7 @@ pub fn cut_and_heal(template: &Host, plan: &Plan) -> Outcome {
             fleet.put_slotd(n, slotd);
         }
     }
-    let ended = run_controller(&fleet, plan);
+    let ended = run_controller(&fleet, &["upgrade"], plan);
     let alive = [0, 1].map(|n| {
         let mut slotd = fleet.take_slotd(n);
         let alive = slotd.as_mut().is_some_and(Slotd::alive);
@@ -123,7 +123,12 @@ pub fn cut_and_heal(template: &Host, plan: &Plan) -> Outcome {
     Outcome { ended, alive }
 }
 
-fn run_controller(fleet: &Fleet, plan: &Plan) -> Ended {
+/// Runs a controller command under `plan`, between proxies if its conversation is cut.
+///
+/// # Panics
+/// If it is stuck.
+#[must_use]
+pub fn run_controller(fleet: &Fleet, job: &[&str], plan: &Plan) -> Ended {
     let sockets = [0, 1].map(|n| fleet.addr(n).trim_start_matches("unix:").to_owned());
     let proxies: Vec<Proxy> = plan
         .cut
@@ -139,7 +144,7 @@ fn run_controller(fleet: &Fleet, plan: &Plan) -> Ended {
     let mut words = plan.wrapper.clone();
     words.push(program("controller"));
     let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).arg("upgrade");
+    command.args(&words[1..]).args(job);
     command.args(["--master", &addr(0), "--replica", &addr(1)]);
     command.arg("--state").arg(fleet.journal());
     // What cannot be reached any more is not tried for long: the next run is what heals.
