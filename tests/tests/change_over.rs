@@ -271,6 +271,9 @@ fn sync_all(from: &Server, to: &Server) -> Vec<String> {
 fn a_real_3_6_1_finds_everything_on_both_hosts_and_its_own_tools_lose_nothing() {
     let (fleet, before) = changed_over();
     assert_eq!((before.expunged.len(), before.files.len()), (18, 395));
+    for host in [&fleet.master, &fleet.replica] {
+        let _ = check_before_reconstruct(host).expect_code(0);
+    }
     let [mut master, mut replica] = [&fleet.master, &fleet.replica].map(server_for);
     for server in [&master, &replica] {
         before.assert_served_by(server);
@@ -305,6 +308,11 @@ fn a_real_3_6_1_finds_everything_on_both_hosts_and_its_own_tools_lose_nothing() 
         assert_eq!((restored.uid, &restored.sha1), (was.uidnext, sha1));
     }
 
+    // The two hosts need not have the same version.
+    let _ = master.run("reconstruct", &["-V", "max"]).expect_code(0);
+    assert!(minors(&master.host).is_disjoint(&minors(&replica.host)));
+    assert_eq!(sync_all(&master, &replica), Vec::<String>::new());
+
     assert_eq!(unusual(&mut master), Vec::<String>::new());
     assert_eq!(unusual(&mut replica), Vec::<String>::new());
 }
@@ -338,8 +346,8 @@ fn its_own_reconstruct_converts_all_18_mailboxes_and_keeps_every_record_file_and
     assert_eq!(before::message_files(&server.host), before.files);
     assert_eq!(search(&mut server.login("alice")), [6]);
 
-    for (days, left) in [("36500", 395), ("0", 376)] {
-        let said = server.run("cyr_expire", &["-E", "1", "-X", days]);
+    for (days, left) in [("3650", 395), ("0", 376)] {
+        let said = server.run("cyr_expire", &["-X", days]);
         let _ = said.expect_code(0);
         assert_eq!(before::message_files(&server.host).len(), left);
     }
