@@ -93,7 +93,7 @@ fn check_sizes(minor_version: u32, start_offset: u32, record_size: u32) -> Resul
         return Err(Damage::HybridMinor9Record88 { minor_version });
     }
     let record_ok = match minor_version {
-        ..=9 => layout::EARLY_RECORD_SIZES.contains(&record_size),
+        ..=9 => layout::RECORD_SIZES_TO_9.contains(&record_size),
         19 => record_size == native.1 || record_size == layout::LONG_19,
         _ => record_size == native.1,
     };

@@ -2,6 +2,7 @@
 
 use indexfile::build::{BuildRecord, IndexBuilder};
 use indexfile::exit::Exit;
+use indexfile::mailbox::HEADER_MAGIC;
 use indexfile::{FileKind, cli};
 use std::path::{Path, PathBuf};
 
@@ -159,11 +160,6 @@ fn diff_tells_fields_by_name_and_records_by_uid() {
     assert_eq!(only, [5, 12, 14, 24, 33, 36].map(Some));
 }
 
-/// What every `cyrus.header` begins with.
-const MAGIC: &[u8] =
-    b"\xa1\x02\x8b\x0dCyrus mailbox header\n\"The best thing about this system was that it had \
-lots of goals.\"\n\t--Jim Morris on Andrew\n";
-
 /// A store whose index lies in the metapartition and whose other files lie with the messages.
 fn two_roots() -> (tempfile::TempDir, String) {
     let tmp = tempfile::tempdir().expect("tempdir");
@@ -185,7 +181,7 @@ fn two_roots() -> (tempfile::TempDir, String) {
         std::fs::create_dir_all(&meta).expect("mkdir");
         std::fs::write(meta.join("cyrus.index"), index(10, FileKind::Index, 3)).expect("write");
         std::fs::write(data.join("cyrus.cache"), [0; 4]).expect("write");
-        let header = [MAGIC, b"\tid\n\n\n"].concat();
+        let header = [HEADER_MAGIC, b"\tid\n\n\n"].concat();
         std::fs::write(data.join("cyrus.header"), header).expect("write");
     }
     let older = index(9, FileKind::Expunge, 2);

@@ -92,7 +92,7 @@ impl Links {
             known.remove();
         }
         match table.reading.entry(key) {
-            Entry::Occupied(_) => Admission::Aside,
+            Entry::Occupied(_) => Admission::Deferred,
             Entry::Vacant(slot) => {
                 slot.insert(stat.stamp);
                 Admission::Read
@@ -181,7 +181,7 @@ mod tests {
     fn a_file_with_three_names_is_read_once_and_forgotten_after_the_third() {
         let links = Links::new(10);
         assert_eq!(links.opened(&stat(1, 3, 5)), Admission::Read);
-        assert_eq!(links.opened(&stat(1, 3, 5)), Admission::Aside);
+        assert_eq!(links.opened(&stat(1, 3, 5)), Admission::Deferred);
         links.closed(&stat(1, 3, 5), Some(guid(9)));
         assert_eq!(links.opened(&stat(1, 3, 5)), Admission::Known(guid(9)));
         assert_eq!(links.opened(&stat(1, 3, 5)), Admission::Known(guid(9)));

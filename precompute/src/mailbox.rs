@@ -39,7 +39,7 @@ pub enum Opened {
     /// The mailbox, and what is wrong with it although it can be worked on.
     Mailbox(Box<Mailbox>, Option<Finding>),
     /// It was removed since it was listed.
-    Gone,
+    Vanished,
 }
 
 impl Mailbox {
@@ -50,7 +50,7 @@ impl Mailbox {
     pub fn open(target: Target) -> Result<Opened, Finding> {
         let dirs = match target.open() {
             Ok(dirs) => dirs,
-            Err(OpenError::Missing { .. }) if target.is_gone() => return Ok(Opened::Gone),
+            Err(OpenError::Missing { .. }) if target.has_vanished() => return Ok(Opened::Vanished),
             Err(error) => return Err(directory_finding(&target, &error)),
         };
         let index = match open_index(&target, &dirs, FileKind::Index)? {

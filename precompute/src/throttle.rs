@@ -33,8 +33,8 @@ pub struct Throttle<'a> {
     pub governor: &'a Governor,
     /// Files with several names; `None`: each name is read.
     pub links: Option<&'a Links>,
-    /// One look at a message may be enough ([`crate::message::one_look`]).
-    pub one_look: bool,
+    /// One look at a message may be enough ([`crate::message::single_stat`]).
+    pub single_stat: bool,
     /// Takes what was counted since the last call.
     pub count: &'a dyn Fn(ReadCounts),
 }
@@ -83,16 +83,16 @@ impl Gate for Counting<'_> {
         self.throttle.governor.admit(bytes)
     }
 
-    fn one_look(&mut self) -> bool {
+    fn single_stat(&mut self) -> bool {
         // A limit on reading needs the size first; a further name of a file that is known need not
         // be read at all.
         let Throttle {
             governor,
             links,
-            one_look,
+            single_stat,
             ..
         } = self.throttle;
-        one_look && !governor.limited() && !links.is_some_and(Links::met)
+        single_stat && !governor.limited() && !links.is_some_and(Links::met)
     }
 
     fn opened(&mut self, _uid: u32, stat: &FileStat) -> Admission {

@@ -89,7 +89,7 @@ struct Open {
 fn open(step: Step, totals: &Mutex<Summary>, observer: &dyn Observer) -> Option<Arc<Open>> {
     let mailbox = match step.and_then(Mailbox::open) {
         Ok(Opened::Mailbox(mailbox, _)) => *mailbox,
-        Ok(Opened::Gone) => return None,
+        Ok(Opened::Vanished) => return None,
         Err(finding) => {
             observer.finding(finding);
             return None;
@@ -169,7 +169,7 @@ fn verify(
     let throttle = Throttle {
         governor,
         links: None,
-        one_look: false,
+        single_stat: false,
         count: &|counts: ReadCounts| totals.lock().bytes += counts.bytes,
     };
     let uids = entries.iter().map(|entry| entry.uid).collect();

@@ -47,7 +47,7 @@ fn see(path: &Path) -> io::Result<Seen> {
 /// The two cannot be looked at at once. So the index is looked at before and after: if it was one
 /// and the same, untouched, it was so in between.
 #[must_use]
-pub fn look(dirs: &Dirs) -> Option<String> {
+pub fn skew(dirs: &Dirs) -> Option<String> {
     let [index, expunge] = ["cyrus.index", "cyrus.expunge"].map(|name| dirs.file(name));
     let before = see(&index).ok()?;
     let between = see(&expunge).ok()?;
@@ -83,7 +83,7 @@ impl Watch {
         let watched: Vec<Dirs> = hosts
             .iter()
             .flat_map(|host| boxes(host).into_values().take(MOST))
-            .filter(|dirs| look(dirs).is_none())
+            .filter(|dirs| skew(dirs).is_none())
             .collect();
         let (over, found) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let thread = std::thread::spawn({
@@ -123,7 +123,7 @@ impl Watch {
 fn watch(watched: &[Dirs], over: &AtomicBool, found: &Mutex<BTreeSet<String>>) {
     while !over.load(Ordering::Relaxed) {
         for dirs in watched {
-            if let Some(line) = look(dirs) {
+            if let Some(line) = skew(dirs) {
                 let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
                 found.insert(line);
             }

@@ -38,7 +38,7 @@ impl Sums {
 
 /// Checks a file whose header could be read (see [`IndexFile::from_file_unverified`]).
 pub fn check_index(index: &IndexFile, findings: &mut Findings) {
-    findings.looked_at_a_file();
+    findings.count_file();
     let path = index.path();
     let minor = index.minor_version();
     if let Some((stored, computed)) = index.header_crc().filter(|(s, c)| s != c) {

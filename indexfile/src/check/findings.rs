@@ -64,7 +64,7 @@ impl Findings {
         self.push(code, error.path(), None, error.to_string());
     }
 
-    pub(super) fn looked_at_a_file(&mut self) {
+    pub(super) fn count_file(&mut self) {
         self.files += 1;
     }
 

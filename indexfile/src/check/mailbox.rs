@@ -29,7 +29,7 @@ pub(super) fn open_and_check(
             Some(index)
         }
         Err(e) => {
-            findings.looked_at_a_file();
+            findings.count_file();
             findings.read_error(&e);
             None
         }

@@ -140,7 +140,7 @@ pub(crate) const LONG_19: u32 = 144;
 
 /// Record sizes that versions 2 to 9 ever had; the size, not the version, determines which fields
 /// exist.
-pub(crate) const EARLY_RECORD_SIZES: [u32; 5] = [52, 56, 60, 72, 80];
+pub(crate) const RECORD_SIZES_TO_9: [u32; 5] = [52, 56, 60, 72, 80];
 
 static LAYOUTS: [Layout; VERSIONS.len()] = {
     let mut all = [table::layout(VERSIONS[0]); VERSIONS.len()];

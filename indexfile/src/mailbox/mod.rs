@@ -15,7 +15,7 @@ mod walk;
 pub use crate::kind::MetaFile;
 pub use conf_file::ConfError;
 pub use dirs::{Location, MailboxDirs};
-pub use header_file::{HeaderError, HeaderFile, HeaderForm};
+pub use header_file::{HeaderError, HeaderFile, HeaderForm, MAGIC as HEADER_MAGIC};
 pub use imapd_conf::{ImapdConf, Partition, VirtDomains};
 pub use name::{MailboxName, NameError};
 pub use walk::name_of_dir;

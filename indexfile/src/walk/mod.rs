@@ -259,12 +259,12 @@ impl Walk {
             ..Found::default()
         };
         for root in 0..self.roots.len() {
-            self.look(root, &mut found, below);
+            self.find_below(root, &mut found, below);
         }
         found
     }
 
-    fn look(&mut self, root: usize, found: &mut Found, below: &mut BTreeSet<OsString>) {
+    fn find_below(&mut self, root: usize, found: &mut Found, below: &mut BTreeSet<OsString>) {
         let Some(Root { dir, files, .. }) = self.roots.get(root) else {
             return;
         };

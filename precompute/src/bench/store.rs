@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use indexfile::FileKind;
 use indexfile::build::{BuildRecord, IndexBuilder};
+use indexfile::mailbox::HEADER_MAGIC;
 
 /// A whole `cyrus.header`.
-pub(crate) const HEADER: &[u8] = b"\xa1\x02\x8b\x0dCyrus mailbox header\n\
-\"The best thing about this system was that it had lots of goals.\"\n\t--Jim Morris on Andrew\n\
-\tbench\n\nanyone\tlrs\t\n";
+pub(crate) fn header() -> Vec<u8> {
+    [HEADER_MAGIC, b"\tbench\n\nanyone\tlrs\t\n"].concat()
+}
 
 /// A kind of mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +148,7 @@ impl Store {
     }
 
     /// Where caches go that were taken away: on the same file system, out of the tree.
-    fn aside(&self) -> PathBuf {
+    fn backup_dir(&self) -> PathBuf {
         self.root.with_extension("gone")
     }
 
@@ -177,7 +178,7 @@ impl Store {
         }
         let index = index.to_bytes().map_err(io::Error::other)?;
         fs::write(dir.join("cyrus.index"), index)?;
-        fs::write(dir.join("cyrus.header"), HEADER)?;
+        fs::write(dir.join("cyrus.header"), header())?;
         Ok(number)
     }
 
@@ -188,13 +189,13 @@ impl Store {
     /// # Errors
     /// If one cannot be moved.
     pub fn forget(&mut self) -> io::Result<()> {
-        let aside = self.aside();
-        fs::create_dir_all(&aside)?;
+        let backup = self.backup_dir();
+        fs::create_dir_all(&backup)?;
         let mut stack = vec![self.root.clone()];
         while let Some(dir) = stack.pop() {
             match fs::rename(
                 dir.join("cyrus.sha1s"),
-                aside.join(self.forgotten.to_string()),
+                backup.join(self.forgotten.to_string()),
             ) {
                 Ok(()) => self.forgotten += 1,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -218,6 +219,6 @@ impl Drop for Store {
     fn drop(&mut self) {
         // A scratch directory that stays is a nuisance, not a failure.
         let _ = fs::remove_dir_all(&self.root);
-        let _ = fs::remove_dir_all(self.aside());
+        let _ = fs::remove_dir_all(self.backup_dir());
     }
 }

@@ -49,7 +49,7 @@ pub enum StoreError {
     },
     /// The directory was removed while we worked: the mailbox is gone.
     #[error("{}: the directory is gone", path.display())]
-    Gone {
+    Vanished {
         /// The cache.
         path: PathBuf,
     },
@@ -93,7 +93,7 @@ impl Found {
 
 fn error(op: &'static str, path: &Path, errno: Errno) -> StoreError {
     match errno {
-        Errno::NOENT | Errno::STALE => StoreError::Gone {
+        Errno::NOENT | Errno::STALE => StoreError::Vanished {
             path: path.to_owned(),
         },
         _ => IoError::new(op, path, errno.into()).into(),

@@ -137,5 +137,5 @@ fn a_failure_leaves_the_old_cache_and_no_temporary_file() {
 fn a_directory_that_was_removed_is_gone_not_an_io_error() {
     let dir = Scratch::new();
     fs::remove_dir(dir.dir.path()).expect("rmdir");
-    assert!(matches!(dir.put(3), Err(StoreError::Gone { .. })));
+    assert!(matches!(dir.put(3), Err(StoreError::Vanished { .. })));
 }

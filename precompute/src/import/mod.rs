@@ -100,7 +100,7 @@ impl Import {
     pub fn begin(target: Target, options: Options) -> Result<Option<Self>, Finding> {
         let mailbox = match Mailbox::open(target)? {
             Opened::Mailbox(mailbox, _) => *mailbox,
-            Opened::Gone => return Ok(None),
+            Opened::Vanished => return Ok(None),
         };
         let old = mailbox
             .cache()
@@ -289,7 +289,7 @@ mod tests {
     use indexfile::build::{BuildRecord, IndexBuilder};
 
     use super::*;
-    use crate::bench::store::HEADER;
+    use crate::bench::store::header;
     use crate::store::Store;
 
     #[test]
@@ -306,7 +306,7 @@ mod tests {
         }
         let index = index.to_bytes().expect("sound");
         fs::write(dir.path().join("cyrus.index"), index).expect("write");
-        fs::write(dir.path().join("cyrus.header"), HEADER).expect("write");
+        fs::write(dir.path().join("cyrus.header"), header()).expect("write");
         let target = Store::plain(dir.path(), None, None).root();
         let target = target.expect("a mailbox");
         let guid = |n: u8| Guid::from_bytes([n; 20]);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
-use super::one_look::unchanged_since;
+use super::single_stat::unchanged_since;
 use super::{FileStat, MessageError};
 
 /// A message file that is open for reading.
@@ -32,7 +32,7 @@ pub enum Part {
 }
 
 /// A message file of which the first part was read before it was looked at; see
-/// [`super::one_look`].
+/// [`super::single_stat`].
 #[derive(Debug)]
 pub(super) struct FirstPart {
     fd: OwnedFd,
@@ -61,7 +61,11 @@ impl FirstPart {
     /// # Errors
     /// The open file if that proves nothing: it is no regular file, changed recently, is on another
     /// file system than `device`, or is shorter or longer than what was read.
-    pub(super) fn look(self, before: i64, device: u64) -> Result<(MessageFile, Part), OwnedFd> {
+    pub(super) fn stat_after(
+        self,
+        before: i64,
+        device: u64,
+    ) -> Result<(MessageFile, Part), OwnedFd> {
         let Self { fd, have, full } = self;
         let stat = rustix::fs::fstat(&fd).ok();
         let stat = stat.and_then(|stat| FileStat::of(&stat, PathBuf::new).ok());

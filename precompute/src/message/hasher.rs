@@ -1,14 +1,14 @@
 //! Messages of one spool into the lanes: open, read, look again, and once more if it changed.
 //!
 //! The plain way is to look before and after; where the gate allows it, one look is tried first
-//! ([`super::one_look`]).
+//! ([`super::single_stat`]).
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::file::{FirstPart, Part};
-use super::one_look::{Batches, Clocks};
 use super::settle::Settle;
+use super::single_stat::{Batches, Clocks};
 use super::{FileStat, Hashed, MessageError, MessageFile, Spool};
 use crate::hash::Digest;
 use crate::hash::lanes::{Filled, Lanes, Source, run};
@@ -32,7 +32,7 @@ pub trait Gate {
     }
     /// Whether a message may be read before it is looked at, and its size therefore be unknown to
     /// [`Gate::read`], which is not called then.
-    fn one_look(&mut self) -> bool {
+    fn single_stat(&mut self) -> bool {
         false
     }
     /// What the clocks say now.
@@ -62,7 +62,7 @@ pub enum Admission {
     /// It is a further name of a file whose SHA-1 is this.
     Known(Guid),
     /// Another thread is at the same file: it is put aside, and given back by [`Hasher::run`].
-    Aside,
+    Deferred,
 }
 
 /// No limits, no links.
@@ -79,7 +79,7 @@ pub struct Hasher<'a, I, S, G> {
     settle: Settle,
     /// UIDs, how often they were read in the plain way, and the file where it is open already.
     again: Vec<(u32, u32, Option<OwnedFd>)>,
-    aside: Vec<u32>,
+    deferred: Vec<u32>,
     batches: Batches,
     /// Hashed, with one look, in a batch that is not over.
     pending: Vec<(u32, FileStat, Guid)>,
@@ -106,7 +106,7 @@ enum State {
     /// Its SHA-1 is known after all.
     Known(Hashed),
     /// Another thread is at it.
-    Aside,
+    Deferred,
     /// One look proved nothing.
     TwoLooks(OwnedFd),
     /// Never between two calls.
@@ -128,7 +128,7 @@ where
             gate,
             settle: Settle::default(),
             again: Vec::new(),
-            aside: Vec::new(),
+            deferred: Vec::new(),
             batches: Batches::default(),
             pending: Vec::with_capacity(BATCH),
             stopped: false,
@@ -144,14 +144,14 @@ where
             self.end_batch();
             // A message may turn out to have changed when the lanes had no more to begin.
             if self.stopped || self.again.is_empty() {
-                return self.aside;
+                return self.deferred;
             }
         }
     }
 
     /// If one look may be enough: a time before now.
-    fn one_look(&mut self) -> Option<i64> {
-        if !self.gate.one_look() || self.spool.local_times().is_none() {
+    fn single_stat(&mut self) -> Option<i64> {
+        if !self.gate.single_stat() || self.spool.local_times().is_none() {
             return None;
         }
         let gate = &mut self.gate;
@@ -176,8 +176,8 @@ where
                 (self.sink)(uid, Ok(Hashed { guid, size, stamp }));
                 return None;
             }
-            Admission::Aside => {
-                self.aside.push(uid);
+            Admission::Deferred => {
+                self.deferred.push(uid);
                 return None;
             }
         }
@@ -216,7 +216,7 @@ where
         buffer: &mut [u8],
     ) -> (State, Filled) {
         let device = self.spool.local_times().unwrap_or_default();
-        let looked = FirstPart::read(fd, buffer).and_then(|part| part.look(before, device));
+        let looked = FirstPart::read(fd, buffer).and_then(|part| part.stat_after(before, device));
         let (file, part) = match looked {
             Ok(looked) => looked,
             Err(fd) => return (State::TwoLooks(fd), Filled::Failed),
@@ -228,7 +228,7 @@ where
                 let hashed = Hashed { guid, size, stamp };
                 (State::Known(hashed), Filled::Failed)
             }
-            Admission::Aside => (State::Aside, Filled::Failed),
+            Admission::Deferred => (State::Deferred, Filled::Failed),
         }
     }
 
@@ -301,7 +301,7 @@ where
                 continue;
             }
             let uid = self.uids.next()?;
-            let Some(before) = self.one_look() else {
+            let Some(before) = self.single_stat() else {
                 if let Some(message) = self.begin_plainly(uid, 1, None) {
                     return Some(message);
                 }
@@ -373,7 +373,7 @@ where
             }
             State::Reading(file) => self.changed(uid, message.attempt, file.stat()),
             State::Known(hashed) => (self.sink)(uid, Ok(hashed)),
-            State::Aside => self.aside.push(uid),
+            State::Deferred => self.deferred.push(uid),
             State::TwoLooks(fd) | State::Unread(fd, _) => self.again.push((uid, 1, Some(fd))),
             State::Taken => self.again.push((uid, 1, None)),
         }

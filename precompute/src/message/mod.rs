@@ -3,14 +3,14 @@
 
 mod file;
 mod hasher;
-pub mod one_look;
 mod settle;
+pub mod single_stat;
 
 pub use file::MessageFile;
 pub use hasher::{Admission, Gate, Hasher, NoGate};
 pub use indexfile::message::{FileStat, Hashed, MessageError, Spool, Stamp, uid_of};
 
 #[cfg(test)]
-mod one_look_tests;
+mod single_stat_tests;
 #[cfg(test)]
 mod tests;

@@ -35,7 +35,7 @@ impl Pass<'_> {
                 }
                 *mailbox
             }
-            Ok(mailbox::Opened::Gone) => return,
+            Ok(mailbox::Opened::Vanished) => return,
             Err(finding) => return self.report(finding),
         };
         self.totals.lock().mailboxes += 1;
@@ -166,7 +166,7 @@ impl Pass<'_> {
         let throttle = Throttle {
             governor: self.governor,
             links: Some(&self.links),
-            one_look: true,
+            single_stat: true,
             count: &count,
         };
         throttle.hash(&job.mailbox.spool, uids, lanes, sink);

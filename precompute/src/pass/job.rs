@@ -241,7 +241,7 @@ impl Job {
 
     fn write_finding(&self, error: &StoreError) -> Option<Finding> {
         // A mailbox that was removed meanwhile needs no cache.
-        let gone = matches!(error, StoreError::Gone { .. });
+        let gone = matches!(error, StoreError::Vanished { .. });
         (!gone).then(|| cache_finding(&self.mailbox.target, error))
     }
 

@@ -104,7 +104,7 @@ mod tests {
     use indexfile::build::{BuildRecord, IndexBuilder};
 
     use super::*;
-    use crate::bench::store::HEADER;
+    use crate::bench::store::header;
     use crate::governor::Governor;
     use crate::mailbox::Opened;
     use crate::pass::{self, Observer, Options};
@@ -135,7 +135,7 @@ mod tests {
     /// A mailbox of messages 1 to [`UIDS`], and its cache.
     fn mailbox() -> (tempfile::TempDir, Target) {
         let dir = tempfile::tempdir().expect("scratch");
-        fs::write(dir.path().join("cyrus.header"), HEADER).expect("write");
+        fs::write(dir.path().join("cyrus.header"), header()).expect("write");
         for uid in 1..=UIDS {
             fs::write(dir.path().join(format!("{uid}.")), format!("{uid:09}")).expect("write");
         }

@@ -4,12 +4,12 @@ use indexfile::finding::{Code, Compared, Finding};
 use indexfile::mailbox::MetaFile;
 use indexfile::{FileKind, Guid};
 
-use super::look::Look;
+use super::observation::Observation;
 use super::row::Row;
 use crate::store::{Place, Target};
 
 /// The finding about what was seen last.
-pub(super) fn describe(mailbox: &Target, seen: &Look) -> Finding {
+pub(super) fn describe(mailbox: &Target, seen: &Observation) -> Finding {
     let row_place = || seen.row.map_or(Place::Data, |row| row.place());
     let dir = mailbox
         .location(seen.unlisted.unwrap_or_else(row_place))
@@ -36,7 +36,7 @@ pub(super) fn describe(mailbox: &Target, seen: &Look) -> Finding {
     }
 }
 
-fn text(code: Code, seen: &Look) -> String {
+fn text(code: Code, seen: &Observation) -> String {
     if let Some(text) = &seen.text {
         return text.clone();
     }

@@ -5,7 +5,7 @@ use indexfile::mailbox::MetaFile;
 use indexfile::{FileKind, Guid, ReadError};
 use rustix::io::Errno;
 
-use super::look::{Look, Suspect};
+use super::observation::{Observation, Suspect};
 use super::record_reader::{RecordReader, open_expunge};
 use super::row::Row;
 use super::spools::{Spools, changed};
@@ -21,7 +21,7 @@ pub(super) fn compare(
     mut rows: Vec<Row>,
     lanes: &mut Lanes,
     throttle: Throttle<'_>,
-    mut each: impl FnMut(Look),
+    mut each: impl FnMut(Observation),
 ) {
     // An expunge file is in no order, and nothing stops it from listing a UID twice.
     rows.sort_by_key(|row| row.uid);
@@ -29,7 +29,7 @@ pub(super) fn compare(
     for place in [Place::Data, Place::Archive] {
         let here = rows.iter().filter(|row| row.place() == place);
         let Some(spool) = spools.get(place) else {
-            here.for_each(|row| each(look(*row, None, spools)));
+            here.for_each(|row| each(observe(*row, None, spools)));
             continue;
         };
         // What has no SHA-1 to compare with is not read.
@@ -37,13 +37,13 @@ pub(super) fn compare(
         for row in others {
             let stat = spool.stat(row.uid);
             let file = stat.map(|stat| ((stat.size, stat.stamp), None));
-            each(look(*row, Some(file), spools));
+            each(observe(*row, Some(file), spools));
         }
         let uids = to_read.iter().map(|row| row.uid).collect();
         throttle.hash(spool, uids, lanes, |uid, result| {
             let read = result.map(|hashed| ((hashed.size, hashed.stamp), Some(hashed.guid)));
             if let Ok(at) = to_read.binary_search_by_key(&uid, |row| row.uid) {
-                each(look(*to_read[at], Some(read), spools));
+                each(observe(*to_read[at], Some(read), spools));
             }
         });
     }
@@ -52,8 +52,8 @@ pub(super) fn compare(
 type Read = Result<((u64, Stamp), Option<Guid>), MessageError>;
 
 /// What is there for a record; without `read` its directory is not there.
-fn look(row: Row, read: Option<Read>, spools: &Spools) -> Look {
-    let none = Look {
+fn observe(row: Row, read: Option<Read>, spools: &Spools) -> Observation {
+    let none = Observation {
         uid: row.uid,
         unlisted: None,
         row: Some(row),
@@ -72,7 +72,7 @@ fn look(row: Row, read: Option<Read>, spools: &Spools) -> Look {
             } else {
                 None
             };
-            return Look {
+            return Observation {
                 file: Some(file),
                 guid,
                 code,
@@ -95,7 +95,7 @@ fn look(row: Row, read: Option<Read>, spools: &Spools) -> Look {
             path.display()
         ))
     };
-    Look {
+    Observation {
         dir_changed: spools.get(row.place()).and_then(changed),
         code: Some(error.as_ref().map_or(Code::Missing, code_of)),
         text: error.map_or_else(elsewhere, |error| Some(error.to_string())),
@@ -123,19 +123,19 @@ fn code_of(error: &MessageError) -> Code {
 }
 
 /// What is there of a file that no record accounts for; `None` if it is not there (any more).
-pub(super) fn look_at_unlisted(
+pub(super) fn observe_unlisted(
     spool: &Spool,
     place: Place,
     uid: u32,
     row: Option<Row>,
-) -> Option<Look> {
+) -> Option<Observation> {
     let (file, code, text) = match spool.stat(uid) {
         Ok(stat) if row.is_some() => (Some((stat.size, stat.stamp)), Code::Duplicate, None),
         Ok(stat) => (Some((stat.size, stat.stamp)), Code::Unlisted, None),
         Err(MessageError::Missing { .. }) => return None,
         Err(error) => (None, code_of(&error), Some(error.to_string())),
     };
-    Some(Look {
+    Some(Observation {
         uid,
         unlisted: Some(place),
         row,
@@ -148,13 +148,13 @@ pub(super) fn look_at_unlisted(
 }
 
 /// The same at a second look, with the record as it is now.
-pub(super) fn look_at_unlisted_again(
+pub(super) fn observe_unlisted_again(
     mailbox: &Target,
     spools: &Spools,
     place: Place,
     uid: u32,
     row: Option<Row>,
-) -> Option<Look> {
+) -> Option<Observation> {
     let spool = spools.get(place)?;
     if let Some(row) = row {
         let listed = mailbox.location(row.place()) == mailbox.location(place);
@@ -166,7 +166,7 @@ pub(super) fn look_at_unlisted_again(
             return None;
         }
     }
-    look_at_unlisted(spool, place, uid, row)
+    observe_unlisted(spool, place, uid, row)
 }
 
 /// The freshly opened files of a mailbox, for a second look.
@@ -200,7 +200,7 @@ impl Fresh {
     }
 
     /// The record of a suspect now, of the same file as before if both have one.
-    pub(super) fn row(&self, seen: &Look) -> Result<Option<Row>, ReadError> {
+    pub(super) fn row(&self, seen: &Observation) -> Result<Option<Row>, ReadError> {
         let mut expunged = self.expunged.iter().rev().copied();
         let expunged = expunged.find(|row| row.uid == seen.uid);
         let was_expunged = seen.row.is_some_and(|row| row.kind == FileKind::Expunge);

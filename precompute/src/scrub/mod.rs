@@ -12,7 +12,7 @@
 
 mod describe;
 mod examine;
-mod look;
+mod observation;
 mod record_reader;
 mod row;
 mod spools;

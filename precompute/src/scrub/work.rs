@@ -12,8 +12,8 @@ use indexfile::mailbox::MetaFile;
 use indexfile::{FileKind, ReadError};
 
 use super::describe::describe;
-use super::examine::{Fresh, compare, look_at_unlisted, look_at_unlisted_again};
-use super::look::{Look, Suspect, Verdict, judge};
+use super::examine::{Fresh, compare, observe_unlisted, observe_unlisted_again};
+use super::observation::{Observation, Suspect, Verdict, judge};
 use super::record_reader::{RecordReader, WINDOW, is_missing, open_expunge};
 use super::row::Row;
 use super::spools::{Spools, age};
@@ -34,11 +34,11 @@ const TRIES: u32 = 3;
 pub(super) enum Task {
     /// What the walk or the list brought.
     Step(Step),
-    /// Look through a mailbox once more; how often that was tried.
+    /// Observation through a mailbox once more; how often that was tried.
     Mailbox(Arc<Target>, u32),
     /// Compare records with files.
     Rows(Arc<Target>, Arc<Spools>, Vec<Row>),
-    /// Look again at what looked wrong.
+    /// Observation again at what looked wrong.
     Suspects(Arc<Target>, Vec<Suspect>),
 }
 
@@ -235,10 +235,13 @@ impl Work<'_> {
                 if at_home || listed.unlinked.contains(uid) {
                     return;
                 }
-                let Some(seen) = look_at_unlisted(spool, place, uid, None) else {
+                let Some(seen) = observe_unlisted(spool, place, uid, None) else {
                     return;
                 };
-                suspects.push(Suspect { looks: 1, seen });
+                suspects.push(Suspect {
+                    observations: 1,
+                    seen,
+                });
                 if suspects.len() >= WINDOW as usize {
                     self.suspects(mailbox, std::mem::take(&mut suspects), pool, lanes);
                 }
@@ -312,7 +315,10 @@ impl Work<'_> {
                 self.counters.lock().compared += 1;
             }
             if seen.code.is_some() {
-                suspects.push(Suspect { looks: 1, seen });
+                suspects.push(Suspect {
+                    observations: 1,
+                    seen,
+                });
             }
         });
         self.suspects(mailbox, suspects, pool, lanes);
@@ -325,12 +331,12 @@ impl Work<'_> {
         rows: Vec<Row>,
         links: Option<&Links>,
         lanes: &mut Lanes,
-        each: impl FnMut(Look),
+        each: impl FnMut(Observation),
     ) {
         let throttle = Throttle {
             governor: self.governor,
             links,
-            one_look: false,
+            single_stat: false,
             count: &|counts: ReadCounts| self.counters.lock().bytes += counts.bytes,
         };
         compare(spools, rows, lanes, throttle, each);
@@ -368,7 +374,7 @@ impl Work<'_> {
             Err(error) => return self.spool_error(mailbox, &error),
         };
         let mut again = Vec::new();
-        let mut settle = |mut suspect: Suspect, now: Option<Look>| {
+        let mut settle = |mut suspect: Suspect, now: Option<Observation>| {
             let still = now.as_ref().is_some_and(|now| self.is_still(now));
             match judge(&mut suspect, now, still) {
                 Verdict::Race => self.counters.lock().races += 1,
@@ -386,7 +392,7 @@ impl Work<'_> {
                     let uid = suspect.seen.uid;
                     settle(
                         suspect,
-                        look_at_unlisted_again(mailbox, &spools, place, uid, row),
+                        observe_unlisted_again(mailbox, &spools, place, uid, row),
                     );
                 }
                 (None, Some(row)) if !row.unlinked => of_records.push((suspect, row)),
@@ -406,7 +412,7 @@ impl Work<'_> {
     }
 
     /// Whether nothing has moved for a while that a look depends on.
-    fn is_still(&self, seen: &Look) -> bool {
+    fn is_still(&self, seen: &Observation) -> bool {
         // A record may have gone long before its file, so the age of the directory proves nothing
         // of a unlisted: there is always another look after the wait.
         let times = [seen.file.map(|(_, stamp)| stamp.ctime_ns), seen.dir_changed];
@@ -416,7 +422,7 @@ impl Work<'_> {
     }
 
     /// A file beyond the last UID given that was made recently: its record may still be to come.
-    fn in_delivery(&self, seen: &Look, last_uid: u32) -> bool {
+    fn in_delivery(&self, seen: &Observation, last_uid: u32) -> bool {
         let grace = self.options.delivery_grace;
         let young = |ctime_ns| age(ctime_ns).is_none_or(|age: Duration| age < grace);
         seen.code == Some(Code::Unlisted)

@@ -226,7 +226,7 @@ impl Target {
 
     /// Whether nothing of the mailbox is left: none of its directories, and every root is there.
     #[must_use]
-    pub fn is_gone(&self) -> bool {
+    pub fn has_vanished(&self) -> bool {
         self.locations().into_iter().all(|location| {
             let gone = |root: &Dir| {
                 let dir = root.locate_beneath(&location.sub);

@@ -10,6 +10,7 @@ use std::process::{Command, Output};
 
 use indexfile::FileKind;
 use indexfile::build::{BuildRecord, IndexBuilder};
+use indexfile::mailbox::HEADER_MAGIC;
 use precompute::cache::{Cache, Stamp};
 use precompute::hash::sha1_of;
 
@@ -67,11 +68,9 @@ impl Store {
         let uniqueid = sha1_of(name.as_bytes())[..8]
             .iter()
             .fold(String::new(), |s, b| format!("{s}{b:02x}"));
-        let real = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../fixtures/cyrus-2.3.16/a-v9-before/cyrus.header");
-        let magic = &fs::read(real).expect("fixture")[..115];
         let rest = format!("\t{uniqueid}\n\nanyone\tlrs\t\n");
-        fs::write(dir.join("cyrus.header"), [magic, rest.as_bytes()].concat()).expect("header");
+        let header = [HEADER_MAGIC, rest.as_bytes()].concat();
+        fs::write(dir.join("cyrus.header"), header).expect("header");
     }
 
     /// Runs a command of the program on all mailboxes.

@@ -1,11 +1,8 @@
 use std::fs;
 
-use indexfile::mailbox::ImapdConf;
+use indexfile::mailbox::{HEADER_MAGIC, ImapdConf};
 
 use super::*;
-
-const MAGIC: &[u8] = b"\xa1\x02\x8b\x0dCyrus mailbox header\n\
-\"The best thing about this system was that it had lots of goals.\"\n\t--Jim Morris on Andrew\n";
 
 /// A store as a genuine 2.3 leaves it: text header, version 9, skiplist mailboxes.db.
 fn store() -> (tempfile::TempDir, ImapdConf) {
@@ -30,7 +27,7 @@ fn store() -> (tempfile::TempDir, ImapdConf) {
 
 fn mailbox(root: &Path, header: &[u8], version: u32) {
     let dir = root.join("spool/user/joe");
-    fs::write(dir.join("cyrus.header"), [MAGIC, header].concat()).unwrap();
+    fs::write(dir.join("cyrus.header"), [HEADER_MAGIC, header].concat()).unwrap();
     let mut index = [0; 96];
     index[8..12].copy_from_slice(&version.to_be_bytes());
     fs::write(dir.join("cyrus.index"), index).unwrap();

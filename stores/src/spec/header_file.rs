@@ -1,13 +1,10 @@
 //! `cyrus.header` in the text form of every release up to 3.4.
 
-/// The bytes every `cyrus.header` begins with.
-const MAGIC: &[u8; 115] = b"\xa1\x02\x8b\x0dCyrus mailbox header\n\
-\"The best thing about this system was that it had lots of goals.\"\n\
-\t--Jim Morris on Andrew\n";
+use indexfile::mailbox::HEADER_MAGIC;
 
 /// The file's bytes. The quota root may be empty.
 pub(super) fn bytes(quota_root: &str, uniqueid: &str, flags: &[String], acl: &str) -> Vec<u8> {
-    let mut out = MAGIC.to_vec();
+    let mut out = HEADER_MAGIC.to_vec();
     out.extend_from_slice(quota_root.as_bytes());
     out.push(b'\t');
     out.extend_from_slice(uniqueid.as_bytes());

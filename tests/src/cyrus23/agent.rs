@@ -159,7 +159,7 @@ fn one_change(mailbox: &mut Mailbox, random: &mut fastrand::Rng, upgrade: bool) 
         80..85 => {
             session.store_by_rename(uid, random.u32(0..16) & !4)?;
         }
-        _ => session.look()?,
+        _ => session.select_and_fetch()?,
     }
     Ok(())
 }

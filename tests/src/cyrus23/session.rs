@@ -143,7 +143,7 @@ impl Session {
     ///
     /// # Errors
     /// What reading or logging says.
-    pub fn look(&mut self) -> io::Result<()> {
+    pub fn select_and_fetch(&mut self) -> io::Result<()> {
         let bytes = read_from_start(&mut File::open(self.path("cyrus.index"))?)?;
         let torn = match Image::parse(bytes) {
             Err(e) => Some(e),

@@ -61,7 +61,7 @@ pub struct Shared {
 pub type World = Arc<Mutex<Shared>>;
 
 /// The lock on everything.
-pub fn look(world: &World) -> MutexGuard<'_, Shared> {
+pub fn locked(world: &World) -> MutexGuard<'_, Shared> {
     world.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -112,7 +112,7 @@ pub fn name_of(m: usize) -> MailboxName {
 /// # Errors
 /// The simulated network's.
 pub async fn slotd(world: World, side: usize) -> turmoil::Result {
-    let mailboxes = look(&world).sites.len();
+    let mailboxes = locked(&world).sites.len();
     for m in 0..mailboxes {
         recover(&world, m, side).await;
     }
@@ -120,7 +120,7 @@ pub async fn slotd(world: World, side: usize) -> turmoil::Result {
     let again = Arc::clone(&world);
     tokio::task::spawn_local(async move {
         for m in 0..mailboxes {
-            while look(&again).sites[m][side].log.open().is_some() {
+            while locked(&again).sites[m][side].log.open().is_some() {
                 sleep(PAUSE).await;
                 recover(&again, m, side).await;
             }
@@ -139,11 +139,11 @@ pub async fn slotd(world: World, side: usize) -> turmoil::Result {
 
 /// Settles one mailbox, or fails to.
 async fn recover(world: &World, m: usize, side: usize) {
-    look(world).sites[m][side].begin_recovery();
+    locked(world).sites[m][side].begin_recovery();
     // It waits for locks, for as long as it takes here.
-    while look(world).sites[m][side].starter.is_some() {
+    while locked(world).sites[m][side].starter.is_some() {
         sleep(STEP).await;
-        let mut all = look(world);
+        let mut all = locked(world);
         let rate = all.fault_rate;
         let fault = all.chance(rate);
         let site = &mut all.sites[m][side];
@@ -215,18 +215,18 @@ impl Connection {
             }
         }
         if let Some((m, id)) = self.mailbox {
-            look(&self.world).sites[m][self.side].forget(id);
+            locked(&self.world).sites[m][self.side].forget(id);
         }
     }
 
     fn is_busy(&self) -> bool {
-        let all = look(&self.world);
+        let all = locked(&self.world);
         self.mailbox
             .is_some_and(|(m, id)| all.sites[m][self.side].next_op(id).is_some())
     }
 
     fn is_open(&self) -> bool {
-        let all = look(&self.world);
+        let all = locked(&self.world);
         let session = self
             .mailbox
             .and_then(|(m, id)| all.sites[m][self.side].session(id).cloned());
@@ -235,7 +235,7 @@ impl Connection {
 
     fn event(&mut self, event: Event) {
         if let Some((m, id)) = self.mailbox {
-            let mut all = look(&self.world);
+            let mut all = locked(&self.world);
             all.sites[m][self.side].tell(id, event);
             let side = self.side;
             all.tell(|| format!("host {side} mailbox {m}: {event:?}"));
@@ -244,11 +244,11 @@ impl Connection {
 
     /// Reads a command; a reply comes at once or when the machine has one.
     fn command(&mut self, line: &[u8]) -> Option<Reply> {
-        look(&self.world).served += 1;
+        locked(&self.world).served += 1;
         let command = match Command::parse(line) {
             Ok(command) => command,
             Err(error) => {
-                look(&self.world).violate("a line that is no command");
+                locked(&self.world).violate("a line that is no command");
                 return Some(error.to_reply());
             }
         };
@@ -265,7 +265,7 @@ impl Connection {
                 return Some(Reply::Ok(greeting.to_fields()));
             }
             Command::Lock(lock) => {
-                let mailboxes = look(&self.world).sites.len();
+                let mailboxes = locked(&self.world).sites.len();
                 let Some(m) = (0..mailboxes).find(|m| name_of(*m) == lock.of.mailbox) else {
                     return Some(Reply::no(Code::NoMailbox, "no such mailbox"));
                 };
@@ -300,7 +300,7 @@ impl Connection {
 
     /// Hosts that were given their peer's SHA-1s compare them before any lock.
     fn prepare(&mut self, mailbox: &MailboxName) -> Reply {
-        let mut all = look(&self.world);
+        let mut all = locked(&self.world);
         let mailboxes = all.sites.len();
         let m = (0..mailboxes).find(|m| name_of(*m) == *mailbox);
         if let Some(m) = m.filter(|m| all.peer_hashes && peer_differs(&all.sites[*m])) {
@@ -313,7 +313,7 @@ impl Connection {
     }
 
     fn move_to(&mut self, m: usize) {
-        let mut all = look(&self.world);
+        let mut all = locked(&self.world);
         if let Some((old, id)) = self.mailbox.take() {
             all.sites[old][self.side].forget(id);
         }
@@ -323,7 +323,7 @@ impl Connection {
     /// A `COMMIT` may come only when the decision would survive the controller's death.
     fn judge_commit(&self) {
         let Some((m, _)) = self.mailbox else { return };
-        let mut all = look(&self.world);
+        let mut all = locked(&self.world);
         let durable = all.journal.after_crash();
         // Of any run: what an earlier one left in doubt is settled at the start of the next.
         let open = durable.open_transactions(MailboxId(0), u32::MAX);
@@ -347,13 +347,13 @@ impl Connection {
                 UuidSource::Cut => false,
             },
         };
-        look(&self.world).sites[m][self.side].tell_upgrade(id, wanted);
+        locked(&self.world).sites[m][self.side].tell_upgrade(id, wanted);
     }
 
     /// Does the next op of the transaction, or lets it fail.
     fn step(&mut self) -> Option<Reply> {
         let (m, id) = self.mailbox?;
-        let mut all = look(&self.world);
+        let mut all = locked(&self.world);
         let rate = all.fault_rate;
         let fault = all.chance(rate);
         let which = all.dice.usize(0..8);
@@ -456,7 +456,7 @@ impl Connection {
     /// What both files will hold, if the session has staged anything.
     fn staged_records(&self) -> Option<std::collections::BTreeMap<u32, Record>> {
         let (m, id) = self.mailbox?;
-        let all = look(&self.world);
+        let all = locked(&self.world);
         let site = &all.sites[m][self.side];
         let session = site.session(id)?;
         let staged = matches!(session.tx.state(), State::Staged { .. });

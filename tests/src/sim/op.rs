@@ -134,9 +134,9 @@ impl Op {
                 execute(site, session, step);
                 // Syncs are under way at once, and a file without a name leaves nothing, synced or
                 // not: they are one step.
-                while is_early_sync(self)
+                while is_nameless_sync(self)
                     && let Some(Self::File(_, next)) = session.ops.front().copied()
-                    && is_early_sync(Self::File(purpose, next))
+                    && is_nameless_sync(Self::File(purpose, next))
                 {
                     session.ops.pop_front();
                     execute(site, session, next);
@@ -323,7 +323,7 @@ impl Op {
 }
 
 /// Whether it syncs a file that has no name yet.
-fn is_early_sync(op: Op) -> bool {
+fn is_nameless_sync(op: Op) -> bool {
     matches!(op, Op::File(_, step) if matches!(step.op, FileOp::SyncFile(_, Role::Unnamed)))
 }
 

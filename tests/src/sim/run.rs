@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use turmoil::net::TcpStream;
 
 use super::disk::{Name, Role, Which};
-use super::host::{PORT, Shared, World, look, name_of, slotd};
+use super::host::{PORT, Shared, World, locked, name_of, slotd};
 use super::image::Image;
 use super::mail::Mail;
 use super::site::{LIVE, Site};
@@ -84,10 +84,10 @@ impl Connect for Net {
 
 /// The controller: runs, and recovers and runs again, until nothing is open.
 async fn controller(world: World, done: Arc<Mutex<bool>>, settings: Settings) -> turmoil::Result {
-    let names = (0..look(&world).sites.len()).map(name_of).collect();
+    let names = (0..locked(&world).sites.len()).map(name_of).collect();
     let sources = [Source::Names(names)];
     loop {
-        let journal = Arc::clone(&look(&world).journal);
+        let journal = Arc::clone(&locked(&world).journal);
         let parts = Parts {
             settings: settings.clone(),
             connect: Arc::new(Net),
@@ -98,7 +98,7 @@ async fn controller(world: World, done: Arc<Mutex<bool>>, settings: Settings) ->
         };
         let result = run(parts, &sources).await;
         let over = matches!(&result, Ok(s) if s.in_doubt == 0 && s.pending == 0);
-        look(&world).tell(|| match &result {
+        locked(&world).tell(|| match &result {
             Ok(s) => format!(
                 "controller: {} upgraded, {} unchanged, {} rolled back, {} in doubt",
                 s.upgraded, s.unchanged, s.rolled_back, s.in_doubt
@@ -111,7 +111,7 @@ async fn controller(world: World, done: Arc<Mutex<bool>>, settings: Settings) ->
         }
         if result.is_err() {
             // The process ends; the next one reads what is durable.
-            look(&world).journal = Arc::new(journal.after_crash());
+            locked(&world).journal = Arc::new(journal.after_crash());
         }
         sleep(Duration::from_millis(150)).await;
     }
@@ -190,7 +190,7 @@ pub fn simulate(seed: u64) -> Report {
     };
     let ran = storm.weather(&mut sim, rough);
     drop(sim);
-    let mut all = look(&world);
+    let mut all = locked(&world);
     if let Err(what) = ran {
         all.violate(&what);
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::disk::Which;
-use super::host::{World, look};
+use super::host::{World, locked};
 use super::mail::{Mail, Record, body_of};
 use super::site::{LIVE, Site};
 
@@ -62,7 +62,7 @@ impl Storm {
             sim.step()
                 .map_err(|error| format!("the simulation failed: {error}"))?;
             let now = sim.elapsed();
-            if look(&self.world).broken.is_some() {
+            if locked(&self.world).broken.is_some() {
                 return Ok(());
             }
             let storming = now < STORM;
@@ -70,7 +70,7 @@ impl Storm {
                 self.trouble(sim, rough, now);
                 self.owners(now);
             } else {
-                look(&self.world).fault_rate = 0;
+                locked(&self.world).fault_rate = 0;
             }
             self.reboot(sim, now, storming);
             self.relieve(sim, now, !storming);
@@ -90,7 +90,7 @@ impl Storm {
 
     /// A slotd has something left to settle, and comes back to it.
     fn is_unsettled(&self) -> bool {
-        let all = look(&self.world);
+        let all = locked(&self.world);
         let mut sites = all.sites.iter().flatten();
         sites.any(|site| site.log.open().is_some())
     }
@@ -103,7 +103,7 @@ impl Storm {
 
     fn trouble(&mut self, sim: &mut turmoil::Sim<'_>, rough: u32, now: Duration) {
         let (hit, kind, number, long) = {
-            let mut all = look(&self.world);
+            let mut all = locked(&self.world);
             let hit = all.dice.u32(0..1000) < rough;
             (
                 hit,
@@ -141,7 +141,7 @@ impl Storm {
                 });
             }
             9 if long < 100 => {
-                look(&self.world).journal.break_down();
+                locked(&self.world).journal.break_down();
                 self.note(now, || "the journal's disk is full".to_owned());
             }
             _ => {}
@@ -149,7 +149,7 @@ impl Storm {
     }
 
     fn note(&self, now: Duration, what: impl FnOnce() -> String) {
-        look(&self.world)
+        locked(&self.world)
             .story
             .push(format!("{:>7.3} {}", now.as_secs_f64(), what()));
     }
@@ -157,7 +157,7 @@ impl Storm {
     fn kill(&mut self, sim: &mut turmoil::Sim<'_>, number: usize, power: bool, over: Duration) {
         sim.crash(HOSTS[number]);
         self.crashes += 1;
-        let mut all = look(&self.world);
+        let mut all = locked(&self.world);
         for m in 0..all.sites.len() {
             let [most_index, most_expunge] = all.sites[m][number].disk.unsynced();
             let kept = [
@@ -192,7 +192,7 @@ impl Storm {
         sim.crash(CONTROLLER);
         self.crashes += 1;
         set(&self.done, false);
-        let mut all = look(&self.world);
+        let mut all = locked(&self.world);
         let kept = all.dice.bool();
         if !kept {
             all.journal = Arc::new(all.journal.after_crash());
@@ -212,11 +212,11 @@ impl Storm {
         for number in 0..2 {
             // A file system that shut down, or, once the storm is over, an intent log that failed:
             // slotd says that it has to be started again, and its operator does so.
-            let ill = look(&self.world)
+            let ill = locked(&self.world)
                 .sites
                 .iter()
                 .any(|s| s[number].shut_down || (!storming && !s[number].log.is_usable()));
-            let soon = !storming || look(&self.world).dice.u32(0..100) == 0;
+            let soon = !storming || locked(&self.world).dice.u32(0..100) == 0;
             if ill && soon && !self.is_down(number) {
                 self.kill(sim, number, true, now + Duration::from_millis(20));
             }
@@ -238,7 +238,7 @@ impl Storm {
                 What::Cut(number) => sim.repair(CONTROLLER, HOSTS[number]),
                 What::Held(number) => sim.release(CONTROLLER, HOSTS[number]),
                 What::Locked(m, side) => {
-                    let site = &mut look(&self.world).sites[m][side];
+                    let site = &mut locked(&self.world).sites[m][side];
                     site.lock = site.lock.filter(|id| *id != OWNER);
                 }
             }
@@ -247,7 +247,7 @@ impl Storm {
 
     /// Owners read, flag, receive and expunge mail whenever nobody has the lock.
     fn owners(&mut self, now: Duration) {
-        let mut all = look(&self.world);
+        let mut all = locked(&self.world);
         let mailboxes = all.sites.len();
         let (m, side) = (all.dice.usize(0..mailboxes), all.dice.usize(0..2));
         let (kind, which, flag) = (all.dice.u8(0..30), all.dice.usize(0..8), all.dice.u32(..));

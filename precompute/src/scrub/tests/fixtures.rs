@@ -4,7 +4,6 @@ use super::*;
 use indexfile::mailbox::MetaFile;
 use indexfile::{Decision, IndexFile, StreamCopy};
 use std::convert::Infallible;
-use std::process::Command;
 
 /// The mailbox of Cyrus 3.6.1 at one version, with a copy of its messages.
 fn copy_of(minor: u32) -> (TempDir, Target) {
@@ -83,15 +82,8 @@ fn all_files(dir: &Path, into: &mut Vec<PathBuf>) {
 /// The store of Cyrus 2.3.9, with every index and expunge file made version 10 with SHA-1s.
 fn upgraded_2_3_9() -> (TempDir, Vec<Target>) {
     let dir = tempfile::tempdir().expect("scratch");
-    let mut tar = Command::new("tar");
-    tar.arg("xzpf")
-        .arg(fixture("cyrus-2.3.9.tar.gz"))
-        .current_dir(dir.path());
-    assert!(tar.status().expect("tar").success());
-    let (spool, meta) = (
-        dir.path().join("cyrus-2.3.9/spool"),
-        dir.path().join("cyrus-2.3.9/meta"),
-    );
+    let host = stores::genuine::unpack_239(dir.path()).expect("tar");
+    let (spool, meta) = (host.data, host.meta);
     let mut files = Vec::new();
     all_files(&meta, &mut files);
     let mut mailboxes = Vec::new();

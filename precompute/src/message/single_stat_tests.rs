@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::file::FirstPart;
-use super::one_look::Clocks;
+use super::single_stat::Clocks;
 use super::*;
 use crate::hash::lanes::Lanes;
 use crate::hash::{Kernel, sha1_of};
@@ -17,7 +17,7 @@ const AGE: Duration = Duration::from_millis(2_300);
 /// Counts the looks that came before the reading, and moves the clocks.
 #[derive(Default)]
 struct Counting<'a> {
-    one_look: bool,
+    single_stat: bool,
     /// Messages that were read in the plain way.
     plain: usize,
     /// Added to the wall clock at each asking.
@@ -28,8 +28,8 @@ struct Counting<'a> {
 }
 
 impl Gate for &mut Counting<'_> {
-    fn one_look(&mut self) -> bool {
-        self.one_look
+    fn single_stat(&mut self) -> bool {
+        self.single_stat
     }
 
     fn read(&mut self, bytes: u64) -> bool {
@@ -101,7 +101,7 @@ fn mail_at_rest_is_looked_at_once_and_mail_that_moved_twice() {
     let dir = dir.path();
     let local = Spool::open(dir).expect("there").local_times().is_some();
     let counting = || Counting {
-        one_look: true,
+        single_stat: true,
         ..Counting::default()
     };
 
@@ -162,7 +162,7 @@ fn mail_at_rest_is_looked_at_once_and_mail_that_moved_twice() {
         let mut buffer = vec![0; 65_536];
         let part = FirstPart::read(file.into(), &mut buffer).expect("readable");
         change(&victim);
-        let looked = part.look(before, device);
+        let looked = part.stat_after(before, device);
         // A file that was replaced is still there for us, whole, but has another ctime: no name.
         assert!(looked.is_err(), "{name}");
     }
@@ -170,11 +170,11 @@ fn mail_at_rest_is_looked_at_once_and_mail_that_moved_twice() {
     let whole = fs::File::open(path(dir, 21)).expect("open");
     let part = FirstPart::read(whole.into(), &mut buffer).expect("readable");
     let before = Clocks::now().coarse;
-    assert_eq!(part.look(before, device).is_ok(), local);
+    assert_eq!(part.stat_after(before, device).is_ok(), local);
     let other = fs::File::open(path(dir, 21)).expect("open");
     let part = FirstPart::read(other.into(), &mut buffer).expect("readable");
     assert!(
-        part.look(before, device + 1).is_err(),
+        part.stat_after(before, device + 1).is_err(),
         "another file system"
     );
 }
@@ -197,7 +197,7 @@ fn what_is_no_regular_file_is_not_read_from() {
         .expect("both ends");
     std::io::Write::write_all(&mut writer, b"for somebody else").expect("space");
     let mut gate = Counting {
-        one_look: true,
+        single_stat: true,
         ..Counting::default()
     };
     let mut out = Vec::new();

@@ -16,13 +16,13 @@ use crate::message::Stamp;
 use crate::store::Place;
 
 /// After this many looks what is seen is reported, still or not.
-pub(super) const MAX_LOOKS: u32 = 8;
+pub(super) const MAX_OBSERVATIONS: u32 = 8;
 /// The same for a file without a record: a large expunge unlinks files long after their records.
-pub(super) const MAX_LOOKS_UNLISTED: u32 = 30;
+pub(super) const MAX_OBSERVATIONS_UNLISTED: u32 = 30;
 
 /// What one look at a message saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Look {
+pub(super) struct Observation {
     pub(super) uid: u32,
     /// Where the file lies that no record accounts for; `None` if it is about a record.
     pub(super) unlisted: Option<Place>,
@@ -44,9 +44,9 @@ pub(super) struct Look {
 #[derive(Clone, Debug)]
 pub(super) struct Suspect {
     /// How often it was looked at.
-    pub(super) looks: u32,
+    pub(super) observations: u32,
     /// The last look.
-    pub(super) seen: Look,
+    pub(super) seen: Observation,
 }
 
 /// What a look settles.
@@ -54,7 +54,7 @@ pub(super) struct Suspect {
 pub(super) enum Verdict {
     /// It was a race.
     Race,
-    /// Look again later.
+    /// Observation again later.
     Again,
     /// It is damage; the suspect says which.
     Damage,
@@ -63,7 +63,7 @@ pub(super) enum Verdict {
 /// Judges `suspect` by what is there `now`, and remembers it. Without a look the record is gone, or
 /// expects no file any more, or the unlisted file is gone or has a record. `still`: nothing that
 /// matters has changed for a while.
-pub(super) fn judge(suspect: &mut Suspect, now: Option<Look>, still: bool) -> Verdict {
+pub(super) fn judge(suspect: &mut Suspect, now: Option<Observation>, still: bool) -> Verdict {
     let Some(mut now) = now else {
         return Verdict::Race;
     };
@@ -77,7 +77,7 @@ pub(super) fn judge(suspect: &mut Suspect, now: Option<Look>, still: bool) -> Ve
         }
         return Verdict::Race;
     }
-    suspect.looks += 1;
+    suspect.observations += 1;
     let same = before.row == now.row
         && before.file == now.file
         && before.dir_changed == now.dir_changed
@@ -86,12 +86,12 @@ pub(super) fn judge(suspect: &mut Suspect, now: Option<Look>, still: bool) -> Ve
         now.code = Some(Code::Unstable);
     }
     let most = match now.row {
-        None => MAX_LOOKS_UNLISTED,
-        Some(_) => MAX_LOOKS,
+        None => MAX_OBSERVATIONS_UNLISTED,
+        Some(_) => MAX_OBSERVATIONS,
     };
     suspect.seen = now;
     // The second look comes at once: agreeing with the first proves little unless all is still.
-    if same && (still || suspect.looks > 2) || suspect.looks >= most {
+    if same && (still || suspect.observations > 2) || suspect.observations >= most {
         Verdict::Damage
     } else {
         Verdict::Again
@@ -128,8 +128,8 @@ mod tests {
         (10, stamp)
     }
 
-    fn differs(by: u8) -> Look {
-        Look {
+    fn differs(by: u8) -> Observation {
+        Observation {
             uid: 7,
             unlisted: None,
             row: Some(row()),
@@ -141,8 +141,8 @@ mod tests {
         }
     }
 
-    fn missing(dir_changed: i64) -> Look {
-        Look {
+    fn missing(dir_changed: i64) -> Observation {
+        Observation {
             file: None,
             guid: None,
             dir_changed: Some(dir_changed),
@@ -151,8 +151,8 @@ mod tests {
         }
     }
 
-    fn agrees(row: Row, ctime_ns: i64) -> Look {
-        Look {
+    fn agrees(row: Row, ctime_ns: i64) -> Observation {
+        Observation {
             row: Some(row),
             file: Some(file(ctime_ns)),
             code: None,
@@ -160,8 +160,11 @@ mod tests {
         }
     }
 
-    fn suspect(seen: Look) -> Suspect {
-        Suspect { looks: 1, seen }
+    fn suspect(seen: Observation) -> Suspect {
+        Suspect {
+            observations: 1,
+            seen,
+        }
     }
 
     #[test]
@@ -221,7 +224,7 @@ mod tests {
                 break;
             }
         }
-        assert_eq!(i64::from(MAX_LOOKS), looks + 1);
+        assert_eq!(i64::from(MAX_OBSERVATIONS), looks + 1);
         let mut s = suspect(missing(0));
         assert_eq!(judge(&mut s, Some(missing(1)), false), Verdict::Again);
         assert_eq!(judge(&mut s, Some(missing(1)), false), Verdict::Damage);
