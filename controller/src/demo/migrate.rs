@@ -2,13 +2,15 @@
 //! the commands `precompute run` and `controller upgrade` call.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indexfile::exit::Exit;
 use indexfile::finding::Finding;
 use indexfile::walk::Leaves;
+use indicatif::HumanCount;
+use parking_lot::Mutex;
 use precompute::governor::Governor;
 use precompute::pass;
 use precompute::store::{Store, walk};
@@ -18,7 +20,7 @@ use super::DemoError;
 use super::child::Slotd;
 use super::hosts::Host;
 use super::signals::Signals;
-use super::story::{PrecomputeReport, grouped, step};
+use super::story::{PrecomputeReport, step};
 use crate::journal::{Ended, SqliteJournal};
 use crate::run::{self, Alerts, Finished, Observer, Parts, Settings, Slotds, Source, Summary};
 
@@ -31,7 +33,7 @@ struct First(Mutex<Option<String>>);
 
 impl pass::Observer for First {
     fn finding(&self, finding: Finding) {
-        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = self.0.lock();
         first.get_or_insert_with(|| format!("{}: {}", finding.mailbox, finding.sentence()));
     }
 }
@@ -59,7 +61,7 @@ pub(crate) fn precompute(host: &Host, signals: &Signals) -> Result<PrecomputeRep
     });
     signals.check()?;
     let summary = summary.map_err(|e| failed(e.to_string()))?;
-    if let Some(first) = first.0.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    if let Some(first) = first.0.into_inner() {
         return Err(failed(first));
     }
     Ok(PrecomputeReport {
@@ -88,10 +90,10 @@ impl Migrated {
         let mut lines = vec![
             format!(
                 "{} mailboxes on both hosts, {} were right already, {} rolled back, {} in doubt: {rate:.0}/s",
-                grouped(s.upgraded),
-                grouped(s.unchanged),
-                grouped(s.rolled_back),
-                grouped(s.in_doubt)
+                HumanCount(s.upgraded),
+                HumanCount(s.unchanged),
+                HumanCount(s.rolled_back),
+                HumanCount(s.in_doubt)
             ),
             format!(
                 "a mailbox was locked for {:.1} ms (median; 99 of 100 at most {:.1} ms): both hosts prepare new",
@@ -122,7 +124,7 @@ impl Observer for Watcher {
 
     fn finished(&self, what: &Finished<'_>) {
         if let (Ended::RolledBack | Ended::InDoubt, Some(failure)) = (what.ended, what.failure) {
-            let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut failures = self.failures.lock();
             if failures.len() < TOLD {
                 failures.push(format!("{}: {failure}", what.name));
             }
@@ -185,10 +187,7 @@ pub(crate) fn run(
     };
     let sources = [Source::File(list.to_owned())];
     let summary = signals.runtime().block_on(run::run(parts, &sources))?;
-    let mut failures = watcher
-        .failures
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let mut failures = watcher.failures.lock();
     Ok(Migrated {
         exit: summary.exit(),
         summary,

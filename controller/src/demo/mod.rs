@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use indexfile::exit::Exit;
 use indexfile::{IoContext, IoError};
+use indicatif::{BinaryBytes, HumanCount};
 use stores::Layout;
 
 pub use child::{SUBCOMMAND, Slotd, be_slotd};
@@ -36,7 +37,7 @@ use crate::run::{Observer, Settings, Silent};
 use signals::Signals;
 use stores::judge::{Before, Report as Judged, When, differing};
 use stores::{Built, StoreSpec};
-use story::{grouped, size, step};
+use story::step;
 use workdir::Workdir;
 
 /// The only partition of the demo's hosts.
@@ -109,8 +110,8 @@ pub fn run(
     let precompute = migrate::precompute(&replica, &signals)?;
     let lines = [format!(
         "{} messages of the replica, {}, without a lock (precompute run)",
-        grouped(precompute.messages),
-        size(precompute.bytes)
+        HumanCount(precompute.messages),
+        BinaryBytes(precompute.bytes)
     )];
     tell(say, &step(2, "hashed", &lines, seconds(precompute.seconds)))?;
 
@@ -193,9 +194,9 @@ fn build(
     let lines = [
         format!(
             "{} mailboxes with {} messages ({}) on each of two hosts, in {}:",
-            grouped(built.mailboxes),
-            grouped(built.live + built.expunged),
-            size(built.bytes),
+            HumanCount(built.mailboxes),
+            HumanCount(built.live + built.expunged),
+            BinaryBytes(built.bytes),
             work.path().display()
         ),
         "as a Cyrus 2.3.9 leaves them, most at index version 9, with every oddity we know"
@@ -239,16 +240,16 @@ fn checked(verify: &VerifyReport) -> String {
         let lines = [
             format!(
                 "all {} GUIDs equal the SHA-1 of their message file; everything else is as it was:",
-                grouped(verify.guids)
+                HumanCount(verify.guids)
             ),
             format!(
                 "UIDs, flags, dates, order; {} other files untouched; none left behind; both hosts alike",
-                grouped(verify.untouched)
+                HumanCount(verify.untouched)
             ),
         ];
         return step(5, "checked", &lines, took);
     }
-    let mut lines = vec![format!("{} THINGS ARE WRONG:", grouped(verify.wrong))];
+    let mut lines = vec![format!("{} THINGS ARE WRONG:", HumanCount(verify.wrong))];
     lines.extend(verify.findings.iter().cloned());
     step(5, "checked", &lines, took)
 }

@@ -70,33 +70,6 @@ pub struct VerifyReport {
     pub seconds: f64,
 }
 
-/// `1234567` as `1,234,567`.
-pub(super) fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// Bytes in units that people read.
-pub(super) fn size(bytes: u64) -> String {
-    // A display, not arithmetic: the loss is beyond the digits shown.
-    #[allow(clippy::cast_precision_loss)]
-    let bytes = bytes as f64;
-    if bytes < 1e6 {
-        format!("{:.1} kB", bytes / 1e3)
-    } else if bytes < 1e9 {
-        format!("{:.1} MB", bytes / 1e6)
-    } else {
-        format!("{:.2} GB", bytes / 1e9)
-    }
-}
-
 /// One step done: number, what was done, figures, time. Further lines stand below the first.
 pub(super) fn step(number: u32, what: &str, lines: &[String], took: Duration) -> String {
     let mut out = String::new();
@@ -135,18 +108,6 @@ pub(super) fn closing(kept: Option<&Path>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_grouped_and_sizes_have_units() {
-        assert_eq!(
-            [0, 12, 123, 1234, 123_456, 1_234_567].map(grouped),
-            ["0", "12", "123", "1,234", "123,456", "1,234,567"]
-        );
-        assert_eq!(
-            [512, 14_561_482, 2_500_000_000].map(size),
-            ["0.5 kB", "14.6 MB", "2.50 GB"]
-        );
-    }
 
     #[test]
     fn the_story_fits_a_terminal() {

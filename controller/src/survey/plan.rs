@@ -11,6 +11,7 @@ use std::fmt;
 use std::time::Duration;
 
 use indexfile::exit::Exit;
+use indicatif::BinaryBytes;
 use serde::Serialize;
 use slotd::protocol::Status;
 
@@ -330,7 +331,12 @@ impl Host {
             versions(&self.versions),
             self.done
         )?;
-        writeln!(out, "  {} messages, {}", self.messages, bytes(self.bytes))?;
+        writeln!(
+            out,
+            "  {} messages, {}",
+            self.messages,
+            BinaryBytes(self.bytes)
+        )?;
         if to >= 10 {
             writeln!(
                 out,
@@ -338,7 +344,7 @@ impl Host {
                 self.old_guids,
                 self.cached,
                 self.to_hash,
-                bytes(self.hash_bytes)
+                BinaryBytes(self.hash_bytes)
             )?;
             if self.to_hash > 0 {
                 writeln!(
@@ -350,7 +356,7 @@ impl Host {
         writeln!(
             out,
             "  disk space for the replaced files (.OLD): about {}",
-            bytes(self.index_bytes)
+            BinaryBytes(self.index_bytes)
         )?;
         if self.with_expunge > 0 {
             writeln!(
@@ -373,23 +379,6 @@ impl Host {
         }
         self.refused.lines(out, "would fail")
     }
-}
-
-/// Bytes with a unit of 1000.
-fn bytes(n: u64) -> String {
-    let mut unit = 1;
-    for name in ["bytes", "kB", "MB", "GB", "TB"] {
-        if n / unit < 1000 || name == "TB" {
-            let tenths = (n % unit) * 10 / unit;
-            return if unit == 1 {
-                format!("{n} {name}")
-            } else {
-                format!("{}.{tenths} {name}", n / unit)
-            };
-        }
-        unit *= 1000;
-    }
-    format!("{n} bytes")
 }
 
 #[cfg(test)]

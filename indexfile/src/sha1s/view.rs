@@ -13,10 +13,10 @@ use crate::dir::open_named;
 use crate::error::{IoContext, IoError};
 use crate::header::be32;
 use crate::source::Source;
+use parking_lot::{Mutex, MutexGuard};
 use sha1::{Digest, Sha1};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Why a file cannot be used as a cache.
 #[derive(Debug, thiserror::Error)]
@@ -303,8 +303,7 @@ impl Cache {
 
     /// The block of this number, from memory if it was looked into last.
     fn block(&self, number: usize) -> Result<MutexGuard<'_, Block>, CacheError> {
-        // A block whose reading panicked is read again or has no bytes.
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         if last.number != number || last.bytes.is_empty() {
             self.read_block(number, &mut last)?;
         }

@@ -6,10 +6,10 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indexfile::{IoContext, IoError};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::contents::Contents;
 use super::file::{COMPACT_AT, LogFile};
@@ -122,7 +122,7 @@ impl IntentLog {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Intents that are not settled.
@@ -315,10 +315,7 @@ impl IntentLog {
             }
             // Somebody has taken the file to sync it.
             let Some(file) = state.file.take() else {
-                state = self
-                    .synced
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+                self.synced.wait(&mut state);
                 continue;
             };
             let upto = state.appended;

@@ -146,16 +146,3 @@ fn a_plan_warns_of_what_is_not_listed() {
         assert!(text.contains(line), "{text}");
     }
 }
-
-#[test]
-fn bytes_have_readable_units() {
-    for (n, text) in [
-        (0, "0 bytes"),
-        (999, "999 bytes"),
-        (1_500, "1.5 kB"),
-        (1_234_567, "1.2 MB"),
-    ] {
-        assert_eq!(bytes(n), text);
-    }
-    assert!(bytes(u64::MAX).ends_with(" TB"));
-}
