@@ -63,6 +63,8 @@ pub struct Config {
     pub rich_owner: bool,
     /// Hosts were given their peer's SHA-1s, so that a message of which it says otherwise is found.
     pub peer_hashes: bool,
+    /// Of the changes that are counted, none is an owner's: all are what a peer says.
+    pub owners_rest: bool,
     /// Pauses may be over before a host that is down is up again.
     pub impatient: bool,
     /// A rule that is broken on purpose.
@@ -90,6 +92,7 @@ impl Config {
             writes: 1,
             rich_owner: false,
             peer_hashes: false,
+            owners_rest: false,
             impatient: false,
             mutation: None,
             retries: 0,

@@ -159,6 +159,7 @@ impl World {
 
     /// What else can happen: owners, operators, faults.
     pub fn stormy(&self, config: &Config, steps: &mut Vec<Step>) {
+        let owners_write = self.writes > 0 && !config.owners_rest;
         for m in 0..self.sites.len() {
             if self.retries > 0
                 && self
@@ -169,7 +170,7 @@ impl World {
             }
             for side in Side::ALL {
                 let site = &self.sites[m][side.index()];
-                if self.writes > 0 && site.is_free() {
+                if owners_write && site.is_free() {
                     steps.push(Step::OwnerWrites(m, side, Which::Index));
                     if config.rich_owner {
                         steps.push(Step::OwnerWrites(m, side, Which::Expunge));
@@ -178,7 +179,7 @@ impl World {
                 }
                 for conn in &self.conns[m][side.index()] {
                     let idle = site.next_op(conn.id).is_none() && conn.serving.is_none();
-                    if self.writes > 0 && idle && conn.inbox == Some(Request::Lock) {
+                    if owners_write && idle && conn.inbox == Some(Request::Lock) {
                         steps.push(Step::Missed(m, side, conn.id));
                     }
                     // When the replica's `LOCK` comes the master's locks are held: nothing is
