@@ -3,7 +3,7 @@
 //! Versions 12 to 19 keep in the index's header the XOR, over all messages not expunged, of the
 //! CRC-32 of a line of text made from each: `UID modseq last_updated (flags) internaldate guid`,
 //! where `flags` is the XOR of the CRC-32 of each flag's name in lower case. It needs the names of
-//! the user flags, which are in `cyrus.header`. Proven on files of Cyrus 3.6.1 of versions 12 to 17.
+//! the user flags, which are in `cyrus.header`. Proven on files of Cyrus 3.6.1, versions 12 to 17.
 
 use crate::guid::Guid;
 use crate::layout::RecordField as R;

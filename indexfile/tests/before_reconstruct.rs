@@ -201,8 +201,8 @@ fn with_a_configuration_archived_messages_are_looked_for_where_they_lie() {
     }
     let at = root.display();
     let conf = format!(
-        "configdirectory: {at}\npartition-default: {at}/spool\narchivepartition-default: {at}/cold\n\
-         archive_enabled: 1\n"
+        "configdirectory: {at}\npartition-default: {at}/spool\n\
+         archivepartition-default: {at}/cold\narchive_enabled: 1\n"
     );
     std::fs::write(root.join("imapd.conf"), conf).expect("write");
     let conf = root.join("imapd.conf").display().to_string();

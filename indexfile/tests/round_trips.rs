@@ -20,11 +20,11 @@ prop_compose! {
         ],
         modseq in prop_oneof![Just(1), 0..5_u64, any::<u64>()],
     ) -> BuildRecord {
-        let [internaldate, sentdate, size, header_size, cache_offset, last_updated, system_flags, content_lines, cache_version] =
-            numbers;
+        let [internaldate, sentdate, size, header_size, cache_offset, ..] = numbers;
+        let [.., last_updated, system_flags, content_lines, cache_version] = numbers;
         BuildRecord {
-            uid: 0, internaldate, sentdate, size, header_size, cache_offset, last_updated, system_flags, user_flags,
-            content_lines, cache_version, guid, modseq,
+            uid: 0, internaldate, sentdate, size, header_size, cache_offset, last_updated,
+            system_flags, user_flags, content_lines, cache_version, guid, modseq,
         }
     }
 }
@@ -95,7 +95,11 @@ fn keep(_: Record<'_>) -> Decision {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn there_and_back_is_the_identity_for_every_pair_that_can_hold_the_data(
@@ -107,10 +111,11 @@ proptest! {
         let Some(a) = convert(&open(bytes, kind), first, false, keep) else { return Ok(()) };
         let file = open(a.clone(), kind);
         let Some(b) = convert(&file, second, false, keep) else { return Ok(()) };
-        let cut = first == 10 && second < 10 && file.records().map(Result::unwrap).any(|r| !r.guid().is_old_style());
+        let any = |is: fn(Record<'_>) -> bool| file.records().map(Result::unwrap).any(is);
+        let cut = first == 10 && second < 10 && any(|r| !r.guid().is_old_style());
         // On the way up to 10 a modseq of 0 becomes 1, whether that is the way there or the way
         // back.
-        let zeros = (first == 10) != (second == 10) && file.records().map(Result::unwrap).any(|r| r.modseq() == Some(0));
+        let zeros = (first == 10) != (second == 10) && any(|r| r.modseq() == Some(0));
         let back = convert(&open(b, kind), first, false, keep).expect("nothing new to lose");
         if !cut && !zeros {
             prop_assert_eq!(back, a);
@@ -118,19 +123,26 @@ proptest! {
     }
 
     #[test]
-    fn up_and_down_again_with_the_old_file_gives_its_bytes_back((bytes, kind) in a_file(), sha1 in any::<[u8; 20]>()) {
+    fn up_and_down_again_with_the_old_file_gives_its_bytes_back(
+        (bytes, kind) in a_file(),
+        sha1 in any::<[u8; 20]>(),
+    ) {
         let old = open(bytes.clone(), kind);
         let version = old.minor_version();
         // Versions 2 to 5 are not written; 10 is where this leads.
         prop_assume!((6..10).contains(&version));
-        let new = open(convert(&old, 10, false, |_| Decision::Alter(Guid::from_bytes(sha1))).expect("up"), kind);
+        let alter = |_: Record<'_>| Decision::Alter(Guid::from_bytes(sha1));
+        let new = open(convert(&old, 10, false, alter).expect("up"), kind);
         for (a, b) in old.records().map(Result::unwrap).zip(new.records().map(Result::unwrap)) {
             prop_assert_eq!(b.guid(), RecordGuid::Guid(Guid::from_bytes(sha1)));
             prop_assert_eq!(&a.bytes()[..52], &b.bytes()[..52]);
         }
         let down = convert(&new, version, true, |r| {
             let before = old.find_uid(r.uid()).unwrap().expect("the same messages");
-            Decision::Restore { uuid: before.guid().truncated(), zero_modseq: before.modseq() == Some(0) }
+            Decision::Restore {
+                uuid: before.guid().truncated(),
+                zero_modseq: before.modseq() == Some(0),
+            }
         });
         prop_assert_eq!(down.expect("down"), bytes);
     }
@@ -151,7 +163,8 @@ proptest! {
         let file = open(bytes.clone(), kind);
         prop_assert_eq!(file.to_bytes().unwrap(), bytes);
         for record in file.records().map(Result::unwrap) {
-            prop_assert_eq!(file.find_uid(record.uid()).unwrap().map(|r| r.bytes().to_vec()), Some(record.bytes().to_vec()));
+            let found = file.find_uid(record.uid()).unwrap().map(|r| r.bytes().to_vec());
+            prop_assert_eq!(found, Some(record.bytes().to_vec()));
         }
     }
 }

@@ -2,9 +2,9 @@
 //! ([`spec`]), copied from one that a genuine server wrote ([`genuine`]), and judged after a
 //! migration ([`judge`]).
 //!
-//! The judge believes nothing of the code that did the work: it finds mailboxes ([`host`]) and reads
-//! index files with a few lines of its own. The builder uses `indexfile::build`; what it makes is
-//! therefore read by the judge's parser too, before a run.
+//! The judge believes nothing of the code that did the work: it finds mailboxes ([`host`]) and
+//! reads index files with a few lines of its own. The builder uses `indexfile::build`; what it makes
+//! is therefore read by the judge's parser too, before a run.
 
 pub mod genuine;
 pub mod host;

@@ -98,7 +98,7 @@ mod tests {
         let log = r#"
 7 fcntl(9</m/user/a b/cyrus.header>, F_OFD_SETLK, {l_type=F_WRLCK, l_whence=SEEK_SET}) = 0
 8 fsync(12</m/cyrus.index.NEW> <unfinished ...>
-7 fcntl(9</m/cyrus.index>, F_OFD_SETLK, {l_type=F_WRLCK}) = -1 EAGAIN (Resource temporarily unavailable)
+7 fcntl(9</m/cyrus.index>, F_OFD_SETLK, {l_type=F_WRLCK}) = -1 EAGAIN (Try again)
 8 <... fsync resumed>) = 0
 8 renameat(5</m>, "cyrus.index.NEW", 5</m>, "cyrus.index") = 0
 8 close(9</m/cyrus.index (deleted)>) = 0

@@ -101,8 +101,8 @@ fn every_seed_ends_well() {
     });
     let tally = tally.into_inner().unwrap();
     println!(
-        "simulation: {} seeds from {first}: {} mailboxes ({} upgraded, {} rolled back, {} done before), \
-         {} commands, {} said to differ before any lock, {} crashes, {:.0} s",
+        "simulation: {} seeds from {first}: {} mailboxes ({} upgraded, {} rolled back, \
+         {} done before), {} commands, {} said to differ before any lock, {} crashes, {:.0} s",
         done.into_inner(),
         tally.mailboxes,
         tally.upgraded,

@@ -6,8 +6,8 @@
 //! * the index is not newer than its expunge file, wherever either lies;
 //! * no scratch file, no lock;
 //! * cyrus.header, cyrus.cache, the message files and all else below the partition's roots
-//!   untouched, down to inode and mtime; owner and mode of what was replaced kept; `.OLD` is the very
-//!   file that was replaced.
+//!   untouched, down to inode and mtime; owner and mode of what was replaced kept; `.OLD` is the
+//!   very file that was replaced.
 //!
 //! [`alike`] compares two hosts. The judge shares no code with what it judges: [`image`] is a
 //! parser of its own. It reads and never writes.
@@ -331,10 +331,10 @@ fn judge(mailbox: &Mailbox, when: When) -> io::Result<Judged> {
         lines.push(skew(&index, expunge));
     }
     let data = &dirs.data;
-    let index = SetOf::look("cyrus.index", data, &mailbox.index, index, when, lines);
+    let index = SetOf::find("cyrus.index", data, &mailbox.index, index, when, lines);
     let expunge = match (&mailbox.expunge, expunge) {
         (None, None) => None,
-        (Some(old), Some(new)) => Some(SetOf::look("cyrus.expunge", data, old, new, when, lines)),
+        (Some(old), Some(new)) => Some(SetOf::find("cyrus.expunge", data, old, new, when, lines)),
         (Some(_), None) => {
             lines.push("cyrus.expunge is gone".into());
             Some(SetOf::default())
@@ -404,7 +404,7 @@ struct SetOf {
 
 impl SetOf {
     /// Old wins where both would do (a file that needed no change).
-    fn look(
+    fn find(
         file: &str,
         data: &Path,
         old: &[u8],

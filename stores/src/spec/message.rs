@@ -186,7 +186,8 @@ fn cache_record(e: &Envelope<'_>) -> Vec<u8> {
     item(
         &mut out,
         &format!(
-            "(\"{}\" \"{}\" {sender} {sender} {sender} ((NIL NIL \"{}\" \"example.com\")) NIL NIL {reply} \"{}\")",
+            "(\"{}\" \"{}\" {sender} {sender} {sender} ((NIL NIL \"{}\" \"example.com\")) \
+             NIL NIL {reply} \"{}\")",
             e.date, e.subject, e.to, e.id
         ),
     );
