@@ -190,9 +190,7 @@ fn what_2_3_did_since_it_was_prepared_is_changed_over_and_is_there_on_both_hosts
     let _ = over(&fleet, &["--prepare"]).expect_code(0);
     // The same on both hosts, as replication leaves it.
     for host in [&fleet.master, &fleet.replica] {
-        let log = host.root.join("log");
-        let mut session = Session::open(&host.dirs("user.bob"), &log, false).unwrap();
-        assert!(session.store(1, 4, None).unwrap());
+        flag(host, "user.bob");
     }
     raise_both(&fleet);
     let again = over(&fleet, &["--prepare", "--json"]).expect_code(0).json();
@@ -218,6 +216,44 @@ fn what_2_3_did_since_it_was_prepared_is_changed_over_and_is_there_on_both_hosts
         let flags = record["record"]["system_flags"].as_u64().unwrap();
         assert_eq!(flags & 4, 4, "{line}");
     }
+}
+
+/// A flag as a server of 2.3 sets it, or is told to by its master: at a time of its own.
+fn flag(host: &Host, mailbox: &str) {
+    let log = host.root.join("log");
+    let mut session = Session::open(&host.dirs(mailbox), &log, false).unwrap();
+    assert!(session.store(1, 4, None).unwrap());
+}
+
+#[test]
+fn a_replica_as_2_3_leaves_it_is_proven_and_a_flag_on_one_host_alone_is_not() {
+    let fleet = at_10();
+    flag(&fleet.master, "user.bob");
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    flag(&fleet.replica, "user.bob");
+    // Its cyr_expire has been here already.
+    let expunge = fleet
+        .replica
+        .dirs("user.alice.expunged")
+        .file("cyrus.expunge");
+    fs::remove_file(expunge).unwrap();
+    raise_both(&fleet);
+    let _ = over(&fleet, &[]).expect_code(0);
+    let proof = over(&fleet, &["--verify", "--json"]).expect_code(0).json();
+    assert_eq!(proof["complete"], true, "{proof}");
+    assert_eq!(proof["unlike_sync_crc"]["example"], "user.bob", "{proof}");
+    assert_eq!(
+        proof["unlike_expunged"]["example"], "user.alice.expunged",
+        "{proof}"
+    );
+
+    let _ = fleet.controller("cutover", &["--undo"]).expect_code(0);
+    flag(&fleet.master, "user.alice.mixed");
+    let _ = over(&fleet, &[]).expect_code(0);
+    let proof = over(&fleet, &["--verify"]).expect_code(65);
+    let says = "user.alice.mixed: the hosts have other messages, GUIDs, flags";
+    assert!(proof.stderr.contains(says), "{proof:?}");
+    assert_eq!(are_complete(&fleet), [false, false]);
 }
 
 #[test]

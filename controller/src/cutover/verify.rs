@@ -56,6 +56,10 @@ pub struct Proof {
     pub faults: BTreeMap<String, Count>,
     /// Another unique id on the replica: a warning.
     pub unlike_uniqueid: Count,
+    /// Other expunged messages on the replica, as each host's own `cyr_expire` leaves them: told.
+    pub unlike_expunged: Count,
+    /// Another `sync_crc` on the replica and all else alike, as replication of 2.3 leaves it: told.
+    pub unlike_sync_crc: Count,
     /// Why nothing is complete, where every mailbox that was looked at is good.
     pub why: Option<String>,
     /// Wall clock.
@@ -256,7 +260,7 @@ impl Proof {
                 let ids = format!("{} and {}", master.uniqueid, replica.uniqueid);
                 self.unlike_uniqueid.note(name, &ids);
             }
-            faults.extend(unlike(master, replica));
+            faults.extend(self.compare(name, master, replica));
         }
         if faults.is_empty() {
             self.good += 1;
@@ -270,6 +274,34 @@ impl Proof {
                 .note(name, text);
         }
         Ok(faults.into_iter().map(|(_, text)| text).collect())
+    }
+
+    /// How the two hosts differ, as a user sees it. What differs besides is counted.
+    fn compare(
+        &mut self,
+        name: &str,
+        master: &Verified,
+        replica: &Verified,
+    ) -> Option<(String, String)> {
+        let (one, other) = (master.messages, replica.messages);
+        if master.live != replica.live {
+            let text = format!(
+                "the hosts have other messages, GUIDs, flags, seen state or dates ({one} records \
+                 on the master, {other} on the replica)"
+            );
+            return Some(("differing".to_owned(), text));
+        }
+        if master.digest != replica.digest {
+            let text = format!("{one} records on the master, {other} on the replica");
+            self.unlike_expunged.note(name, &text);
+        }
+        if let [Some(one), Some(other)] = [master.sync_crc, replica.sync_crc]
+            && one != other
+        {
+            let text = format!("{one:08x} on the master, {other:08x} on the replica");
+            self.unlike_sync_crc.note(name, &text);
+        }
+        None
     }
 
     /// What the command ends with.
@@ -311,30 +343,10 @@ fn faults_of(verified: &Verified, to: u8, note: &mut impl FnMut(&str, String)) {
         let code = finding.rsplit(':').next().unwrap_or(finding);
         note(code, finding.clone());
     }
-    if verified.sync_crc.is_none() && verified.index == u32::from(to) {
-        note("protocol", "slotd does not tell its sync_crc".to_owned());
+    if verified.live.is_none() && verified.index == u32::from(to) {
+        let text = "slotd does not tell by what two hosts are compared (live=)";
+        note("protocol", text.to_owned());
     }
-}
-
-/// How the two hosts differ.
-fn unlike(master: &Verified, replica: &Verified) -> Option<(String, String)> {
-    if master.digest != replica.digest {
-        let text = format!(
-            "the hosts have other messages or GUIDs: {} records on the master, {} on the replica",
-            master.messages, replica.messages
-        );
-        return Some(("differing".to_owned(), text));
-    }
-    let [Some(one), Some(other)] = [master.sync_crc, replica.sync_crc] else {
-        return None;
-    };
-    (one != other).then(|| {
-        let text = format!(
-            "the hosts have the same messages with other flags, seen state or dates: sync_crc is \
-             {one} on the master and {other} on the replica"
-        );
-        ("sync_crc".to_owned(), text)
-    })
 }
 
 impl ProofHost {
@@ -367,6 +379,14 @@ impl fmt::Display for Proof {
             count.line(out, &format!("  {kind}"))?;
         }
         self.unlike_uniqueid.line(out, UNLIKE_UNIQUEID)?;
+        self.unlike_expunged.line(
+            out,
+            "Other expunged messages on the replica, as its own cyr_expire left them",
+        )?;
+        self.unlike_sync_crc.line(
+            out,
+            "Other modseqs or times of change on the replica, as 2.3 leaves them (sync_crc)",
+        )?;
         for (side, host) in &self.hosts {
             if let (true, Some(file)) = (self.complete, &host.file) {
                 writeln!(out, "COMPLETE on the {side}: {file}")?;

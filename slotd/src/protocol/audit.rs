@@ -60,6 +60,10 @@ answer! {
         /// Of version 12 and later: `sync_crc` of the index header, which counts flags, seen state
         /// and dates of all live records.
         pub sync_crc: Option<u32> = "sync_crc",
+        /// Of version 12 and later: SHA-1 over all messages that are not expunged, with GUID, size,
+        /// internaldate and flags by name, seen state included. Unlike `sync_crc` it is the same on
+        /// a replica: replication of 2.3 carries no modseq and no time of a change of flags.
+        pub live: Option<Guid> = "live",
     }
 }
 

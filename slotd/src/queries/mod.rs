@@ -7,6 +7,7 @@
 mod find;
 mod guids;
 mod list;
+mod live_digest;
 mod preflight;
 mod sha1s;
 mod status;

@@ -8,6 +8,7 @@ use precompute::hash::Kernel;
 use precompute::hash::lanes::Lanes;
 use precompute::message::{Hasher, MessageError};
 
+use super::live_digest::live_digest;
 use super::status::findings;
 use crate::host::Host;
 use crate::protocol::{Code, GuidEntry, Verified, Verify};
@@ -46,6 +47,7 @@ pub fn verify(host: &Host, verify: &Verify, cancel: &AtomicBool) -> Result<Verif
     let place = host.store.find(&verify.of)?;
     let live = LiveFiles::without_locks(&host.store, &place)?;
     let expunge = live.expunge.as_ref();
+    let header = sources::header_of(&place)?;
     let mut verified = Verified {
         index: live.index.minor_version(),
         expunge: expunge.map(IndexFile::minor_version),
@@ -56,8 +58,9 @@ pub fn verify(host: &Host, verify: &Verify, cancel: &AtomicBool) -> Result<Verif
         list: Vec::new(),
         findings: findings(host, &place, &live)?,
         digest: Guid::NULL,
-        uniqueid: sources::uniqueid_of(&place)?,
+        uniqueid: header.uniqueid.clone(),
         sync_crc: sync_crc(&live.index),
+        live: live_digest(&live.index, &header)?,
     };
     let listing = Listing::of(live.into_each())?;
     verified.digest = listing.summed()?.digester.finish();

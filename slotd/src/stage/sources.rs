@@ -210,10 +210,18 @@ fn fits(cache: Cache, of: &Incarnation) -> Option<Cache> {
 /// # Errors
 /// It cannot be read, or is damaged.
 pub fn uniqueid_of(place: &Place) -> Result<String, Refusal> {
+    Ok(header_of(place)?.uniqueid)
+}
+
+/// An open mailbox's cyrus.header.
+///
+/// # Errors
+/// It cannot be read, or is damaged.
+pub fn header_of(place: &Place) -> Result<HeaderFile, Refusal> {
     let path = place.header.path_of("cyrus.header");
     let file = place.header.open_file("cyrus.header", false)?;
     let bytes = indexfile::dir::read_bounded(&file, &path, indexfile::dir::limit::HEADER)?;
-    Ok(HeaderFile::parse_at(&bytes, &path)?.uniqueid)
+    Ok(HeaderFile::parse_at(&bytes, &path)?)
 }
 
 /// Whether any record needs a GUID that is not in the index.

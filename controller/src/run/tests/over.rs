@@ -21,8 +21,12 @@ pub struct Over {
     pub expunge: Option<u32>,
     /// What `VERIFY` finds, as `FILE:CODE`.
     pub findings: Vec<String>,
-    /// What flags, seen state and dates amount to.
+    /// What modseqs and times of change amount to.
     pub sync_crc: u32,
+    /// What flags, seen state and dates amount to.
+    pub flags: u8,
+    /// What expunged messages amount to.
+    pub expunged: u8,
 }
 
 /// Why `UPGRADE` to this version is refused, if it is.
@@ -44,7 +48,11 @@ pub fn refuses(fence: Option<&str>, mailbox: &Mailbox, version: u32) -> Option<R
 }
 
 fn digest(mailbox: &Mailbox) -> Guid {
-    let mut sum = [0u8; 20];
+    sum_of(mailbox, mailbox.over.expunged)
+}
+
+fn sum_of(mailbox: &Mailbox, more: u8) -> Guid {
+    let mut sum = [more; 20];
     for (uid, message) in &mailbox.messages {
         sum[(*uid % 20) as usize] ^= message.wrapping_mul(31) ^ 1;
     }
@@ -143,6 +151,7 @@ pub fn execute(host: &mut Host, command: &Command) -> Reply {
                 digest: digest(mailbox),
                 uniqueid: uniqueid.unwrap_or_else(|| id_of(name)),
                 sync_crc: (mailbox.version >= 12).then_some(mailbox.over.sync_crc),
+                live: (mailbox.version >= 12).then(|| sum_of(mailbox, mailbox.over.flags)),
             };
             Reply::Ok(verified.to_fields())
         }

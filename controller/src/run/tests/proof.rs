@@ -119,11 +119,11 @@ async fn nothing_is_complete_while_a_single_mailbox_is_not_proven() {
                 m.over.findings = vec!["cyrus.index:record-crc".to_owned()];
             });
         }),
-        ("other messages or GUIDs", |w| {
+        ("other messages, GUIDs", |w| {
             of(w, 1, |m| m.messages[0].1 = 99);
         }),
-        ("sync_crc is 0 on the master and 5", |w| {
-            of(w, 1, |m| m.over.sync_crc = 5);
+        ("flags, seen state or dates", |w| {
+            of(w, 1, |m| m.over.flags = 5);
         }),
         ("2 records have old-style GUIDs", |w| {
             of(w, 1, |m| m.over.old = 2);
@@ -220,4 +220,20 @@ async fn a_master_that_is_not_complete_is_told_with_what_the_replica_has() {
         "{why}"
     );
     assert_eq!(completed(&world), [None, Some((16, 5))]);
+}
+
+#[tokio::test]
+async fn what_replication_of_2_3_leaves_unlike_is_told_and_hinders_no_proof() {
+    let world = world();
+    world.run(&[Source::Master]).await;
+    {
+        let mut replica = lock(&world.hosts[1]);
+        replica.mailboxes.get_mut("user.a").unwrap().over.sync_crc = 5;
+        replica.mailboxes.get_mut("user.b").unwrap().over.expunged = 5;
+    }
+    let (proof, failed) = proven(&world, vec![Source::Master]).await.unwrap();
+    assert_eq!(failed, [""; 0]);
+    assert!(proof.complete);
+    assert_eq!(proof.unlike_sync_crc.example, "user.a");
+    assert_eq!(proof.unlike_expunged.example, "user.b");
 }
