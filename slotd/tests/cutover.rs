@@ -605,3 +605,20 @@ fn a_store_is_complete_when_every_mailbox_is_changed_over_and_not_any_more_when_
         "{text}"
     );
 }
+
+/// The change-over takes the name `.OLD`, and with it what the upgrade to version 10 had left there.
+#[test]
+fn after_the_way_back_the_way_back_from_version_10_is_still_open() {
+    let store = Store::small(&[MAILBOX]);
+    let before = live(&store);
+    let host = store.host(Options::default());
+    let mut session = Session::new(Arc::clone(&host));
+    change(&mut session, 10).unwrap();
+    raise_fence(&store);
+    for to in [16, 10, 17, 10] {
+        change(&mut session, to).unwrap();
+    }
+    std::fs::remove_file(store.conf.config_directory().unwrap().join("msg/shutdown")).unwrap();
+    let down = change(&mut session, 9).unwrap();
+    assert_eq!((down.cut, live(&store)), (0, before));
+}

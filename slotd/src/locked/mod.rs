@@ -198,10 +198,10 @@ impl LockedMailbox {
         let (host, locks) = (&*self.host, &self.locks);
         host.served.check_fence()?;
         complete::revoke(host)?;
-        if !is_target(upgrade.version) {
-            return cutover::undo(locks, upgrade, note);
-        }
         live.verify()?;
+        if !is_target(upgrade.version) {
+            return cutover::undo((locks, live), upgrade, note);
+        }
         let local = sources::open_local(&locks.place, &self.of);
         let budget = Budget::new();
         let sources = Sources {
@@ -210,7 +210,7 @@ impl LockedMailbox {
             ..Sources::default()
         }
         .within(&budget);
-        cutover::stage(locks, &host.store, upgrade, &sources, cancel, note)
+        cutover::stage((locks, live), &host.store, upgrade, &sources, cancel, note)
     }
 
     /// Renames the staged files over the live ones, once the mounts were looked at again.

@@ -102,23 +102,22 @@ pub fn prepare(
     })
 }
 
-/// Stages the change-over of a locked mailbox.
+/// Stages the change-over of a locked mailbox, whose live files were checked.
 ///
 /// # Errors
 /// The mailbox is refused: nothing live is changed.
 pub fn stage(
-    locks: &MailboxLocks,
+    (locks, live): (&MailboxLocks, &LiveFiles),
     store: &Store,
     want: Upgrade,
     sources: &Sources<'_>,
     cancel: &AtomicBool,
     note: Note<'_>,
 ) -> Result<Stage, Refusal> {
-    let live = LiveFiles::of(locks)?;
-    let mut stage = Stage::empty(&live, want.version);
+    let mut stage = Stage::empty(live, want.version);
     if live.index.minor_version() == want.version {
         if live.expunge.is_some() {
-            return Err(expunge_beside(&live, want.version));
+            return Err(expunge_beside(live, want.version));
         }
         stage.finish(locks)?;
         return Ok(stage);
@@ -141,7 +140,7 @@ pub fn stage(
         version: cutover::FROM,
         ..Identities::default()
     };
-    stage.keep_old(locks, &live, &keeps, (want.run, None), note)?;
+    stage.keep_old(locks, live, &keeps, (want.run, None), note)?;
     stage.finish(locks)?;
     Ok(stage)
 }

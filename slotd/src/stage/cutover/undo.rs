@@ -16,13 +16,16 @@ use crate::stage::{
     Identities, LiveFiles, Note, Stage, StagedFile, locked, new_name, old_name, remove_strays,
 };
 
-/// Stages the way back of a locked mailbox to version 10.
+/// Stages the way back of a locked mailbox, whose live files were checked, to version 10.
 ///
 /// # Errors
 /// [`Code::TooLate`] if the live index is not what the change-over made; [`Code::Damaged`] if what
 /// it was made from is not there any more. Nothing is changed.
-pub fn undo(locks: &MailboxLocks, want: Upgrade, note: Note<'_>) -> Result<Stage, Refusal> {
-    let live = LiveFiles::of(locks)?;
+pub fn undo(
+    (locks, live): (&MailboxLocks, &LiveFiles),
+    want: Upgrade,
+    note: Note<'_>,
+) -> Result<Stage, Refusal> {
     let from = live.index.minor_version();
     let index = live.index.path().display();
     if want.version != FROM {
@@ -45,10 +48,10 @@ pub fn undo(locks: &MailboxLocks, want: Upgrade, note: Note<'_>) -> Result<Stage
         return Err(Refusal::new(Code::TooLate, text));
     }
     if live.expunge.is_some() {
-        return Err(super::expunge_beside(&live, from));
+        return Err(super::expunge_beside(live, from));
     }
     remove_strays(locks)?;
-    let mut stage = Stage::empty(&live, FROM);
+    let mut stage = Stage::empty(live, FROM);
     stage.by_content = want.by_content;
     for kind in [FileKind::Index, FileKind::Expunge] {
         let Some(was) = stamp.content(kind, FROM) else {
@@ -68,7 +71,7 @@ pub fn undo(locks: &MailboxLocks, want: Upgrade, note: Note<'_>) -> Result<Stage
         version: FROM,
         ..Identities::default()
     };
-    stage.keep_old(locks, &live, &keeps, (want.run, None), note)?;
+    stage.keep_old(locks, live, &keeps, (want.run, None), note)?;
     stage.finish(locks)?;
     Ok(stage)
 }
