@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use stores::Host;
 use stores::genuine::{copy_mailboxes, unpack_239};
 use tests::cyrus23::session::Session;
 use tests::fleet::{Fleet, program};
-use tests::process::{Ended, run};
+use tests::process::{Ended, Guard, PATIENCE, run};
 use tests::proxy::{Cut, Harm};
 use tests::sweep::{Plan, run_controller};
 
@@ -218,6 +219,52 @@ fn what_2_3_did_since_it_was_prepared_is_changed_over_and_is_there_on_both_hosts
     }
 }
 
+#[test]
+fn a_fence_that_falls_in_the_middle_stops_the_run_and_the_same_command_goes_on() {
+    let fleet = at_10();
+    raise_both(&fleet);
+    // Slowly, so that there is a middle.
+    let slowly = [
+        "--to",
+        "16",
+        "--parallel",
+        "1",
+        "--nice-ratio",
+        "30",
+        "--json",
+    ];
+    let running = Guard::spawn(&mut fleet.command("cutover", &slowly));
+    let deadline = Instant::now() + PATIENCE;
+    while !versions(&fleet.master).contains(&16) {
+        assert!(Instant::now() < deadline, "nothing is changed over");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    fs::remove_file(shutdown(&fleet.replica)).unwrap();
+    let stopped = running.finish().expect_code(78);
+    let says = "the run stopped because the fence does not stand on the replica: ";
+    assert!(stopped.stderr.contains(says), "{stopped:?}");
+    assert!(
+        stopped.stderr.contains("Start no server, old or new"),
+        "{stopped:?}"
+    );
+    let summary = stopped.json();
+    assert!(summary["pending"].as_u64().unwrap() > 0, "{summary}");
+    assert_eq!(
+        (&summary["rolled_back"], &summary["in_doubt"]),
+        (&0.into(), &0.into())
+    );
+    assert_eq!(states(&fleet.master), states(&fleet.replica));
+    let _ = over(&fleet, &[]).expect_code(78);
+    raise_both(&fleet);
+    let done = over(&fleet, &["--json"]).expect_code(0).json();
+    assert_eq!(
+        (&done["run"], &done["upgraded"]),
+        (&summary["run"], &18.into()),
+        "{done}"
+    );
+    let _ = over(&fleet, &["--verify"]).expect_code(0);
+}
+
 /// A flag as a server of 2.3 sets it, or is told to by its master: at a time of its own.
 fn flag(host: &Host, mailbox: &str) {
     let log = host.root.join("log");
@@ -229,7 +276,7 @@ fn flag(host: &Host, mailbox: &str) {
 fn a_replica_as_2_3_leaves_it_is_proven_and_a_flag_on_one_host_alone_is_not() {
     let fleet = at_10();
     flag(&fleet.master, "user.bob");
-    std::thread::sleep(std::time::Duration::from_millis(1100));
+    std::thread::sleep(Duration::from_millis(1100));
     flag(&fleet.replica, "user.bob");
     // Its cyr_expire has been here already.
     let expunge = fleet
