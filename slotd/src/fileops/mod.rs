@@ -4,7 +4,8 @@
 //! A function per purpose gives the list; [`crate::commit`] and [`crate::intent::recovery`] have it
 //! done by directory handle, the simulation and the model of the tests crate on a disk in memory.
 //! So the order that is proven there is the order that is done here. What settles an intent is in
-//! [`crate::intent::settle`], put together from the same pieces. `docs/recovery.md` has the lists
+//! [`crate::intent::settle`], put together from the same pieces; what replaces `cyrus.uuids` in
+//! [`replace_uuids`]. `docs/recovery.md` has the lists
 //! as a table, and a test compares.
 //!
 //! A list is made from what lies under the names when it is made, under the locks, and so has no
@@ -14,6 +15,7 @@ mod execute;
 mod needs;
 #[cfg(test)]
 mod tests;
+mod uuids;
 
 use std::fmt;
 
@@ -21,6 +23,7 @@ use indexfile::FileKind;
 
 pub(crate) use execute::execute;
 pub use needs::{Durable, TooEarly};
+pub use uuids::{UuidsOp, replace_uuids};
 
 use crate::intent::Direction;
 

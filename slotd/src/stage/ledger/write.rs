@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt as _;
 use indexfile::{IoContext as _, IoError};
 
 use super::{Counts, Head, Kept, NEW_NAME, WRONG, WrongKept, row_of_kept, row_of_wrong};
+use crate::fileops::{Role, UuidsOp, replace_uuids};
 use crate::fs::{Dir, Made, NewFile, Unsynced, copy_attributes, sync_new};
 use crate::protocol::Code;
 use crate::refusal::Refusal;
@@ -160,13 +161,23 @@ impl Written {
             let head = self.head.to_bytes(self.counts);
             file.write_all_at(&head, 0).io_context("write", &path)?;
             copy_attributes(like, file, &path)?;
-            sync_new(file, &path, Unsynced::All)?;
-            if !self.made.named {
-                dir.unlink(NEW_NAME)?;
-                dir.give_name(file, NEW_NAME)?;
+            let role = if self.made.named {
+                Role::New
+            } else {
+                Role::Unnamed
+            };
+            for op in replace_uuids(role) {
+                match op {
+                    UuidsOp::SyncFile => sync_new(file, &path, Unsynced::All)?,
+                    UuidsOp::UnlinkNew => {
+                        dir.unlink(NEW_NAME)?;
+                    }
+                    UuidsOp::LinkNew => dir.give_name(file, NEW_NAME)?,
+                    UuidsOp::Rename => dir.rename(NEW_NAME, super::FILE_NAME)?,
+                    UuidsOp::SyncDir => dir.sync()?,
+                }
             }
-            dir.rename(NEW_NAME, super::FILE_NAME)?;
-            dir.sync()
+            Ok(())
         };
         put().map_err(|error| {
             if let Err(second) = dir.unlink(NEW_NAME) {
