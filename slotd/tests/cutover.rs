@@ -390,7 +390,9 @@ fn nothing_is_changed_over_or_back_or_called_complete_without_the_fence() {
     );
     assert_eq!(store.index(MAILBOX).minor_version(), 10);
     for (to, version) in [(16, 10), (10, 16)] {
-        let (code, _) = change(&mut session, to).unwrap_err();
+        // Nothing is staged even.
+        let commands = vec![Command::Lock(lock(MAILBOX)), Command::Upgrade(upgrade(to))];
+        let (code, _) = run(&mut session, commands).unwrap_err();
         assert_eq!(code, Code::Fenced);
         let (code, _) = run(&mut session, vec![complete.clone()]).unwrap_err();
         assert_eq!(code, Code::Fenced);

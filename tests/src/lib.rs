@@ -10,6 +10,7 @@ pub mod cyrus36;
 pub mod damage;
 pub mod fleet;
 pub mod model;
+pub mod over;
 pub mod power;
 pub mod process;
 pub mod proxy;

@@ -56,7 +56,9 @@ pub fn failpoint(rule: &str) -> Vec<(String, String)> {
     vec![("REGUID_FAILPOINTS".to_owned(), rule.to_owned())]
 }
 
-fn start_with(env: &[(String, String)], host: &Host) -> Option<Slotd> {
+/// Starts a slotd with that environment; none if it does not come up.
+#[must_use]
+pub fn start_with(env: &[(String, String)], host: &Host) -> Option<Slotd> {
     let mut wrapper = vec!["env".to_owned()];
     wrapper.extend(env.iter().map(|(k, v)| format!("{k}={v}")));
     Slotd::try_start(&wrapper, &program("slotd"), host, &[]).ok()
