@@ -1,6 +1,6 @@
 //! The power of both hosts and the controller is cut at every failpoint of a run: after the journal
-//! of ext4 was replayed no set is torn, and running again ends with everything new on both hosts. The
-//! same of a change-over and its way back.
+//! of ext4 was replayed no set is torn, and running again ends with everything new on both hosts.
+//! The same of a change-over and its way back.
 //!
 //! Told apart: needs root and loop devices. `REGUID_SWEEP_EVERY=N` takes every N-th point only.
 
