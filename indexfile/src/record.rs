@@ -23,6 +23,15 @@ pub mod flags {
     /// Expunged (version 12 and later, and in older files that Cyrus 3.x wrote).
     pub const EXPUNGED: u32 = 1 << 31;
 
+    /// The flags that clients see, by their names in lower case, as they are compared.
+    pub const COMPARED: [(u32, &str); 5] = [
+        (ANSWERED, "\\answered"),
+        (FLAGGED, "\\flagged"),
+        (DELETED, "\\deleted"),
+        (DRAFT, "\\draft"),
+        (SEEN, "\\seen"),
+    ];
+
     /// Names of all known bits, lowest first.
     pub const NAMES: [(u32, &str); 11] = [
         (ANSWERED, "\\Answered"),

@@ -13,15 +13,6 @@ use crate::record::{Record, flags};
 /// The checksum of no annotations at all, which is not 0.
 pub(crate) const NO_ANNOTATIONS: u32 = 12_345_678;
 
-/// The flags which clients see, by the names that count.
-const SYSTEM_FLAGS: [(u32, &str); 5] = [
-    (flags::ANSWERED, "\\answered"),
-    (flags::FLAGGED, "\\flagged"),
-    (flags::DELETED, "\\deleted"),
-    (flags::DRAFT, "\\draft"),
-    (flags::SEEN, "\\seen"),
-];
-
 /// What counts of one message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Message {
@@ -49,7 +40,7 @@ impl Message {
     /// Its checksum with these user flags. A flag without a name does not count.
     pub(crate) fn crc(&self, user_flags: impl Iterator<Item = usize>, header: &HeaderFile) -> u32 {
         let mut flag_crc = 0;
-        for (bit, name) in SYSTEM_FLAGS {
+        for (bit, name) in flags::COMPARED {
             if self.system_flags & bit != 0 {
                 flag_crc ^= crc32fast::hash(name.as_bytes());
             }

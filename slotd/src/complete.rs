@@ -3,8 +3,8 @@
 //!
 //! It is in the `configdirectory`. It is made only when every mailbox of the store was looked at by
 //! a walk of its own, whatever list a controller has, and removed, on stable storage, before any
-//! mailbox is changed to version 12 or later, or back. A crash leaves it or not; when it is there it
-//! is true.
+//! mailbox is changed to version 12 or later, or back. A crash leaves it or not; where it is, it is
+//! true.
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;

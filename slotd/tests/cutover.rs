@@ -1,4 +1,4 @@
-//! The change-over to version 16 of one host: what is taken over, what is refused, and the way back.
+//! The change-over to version 16 of one host: what is taken over, what is refused, the way back.
 
 mod common;
 
@@ -23,7 +23,7 @@ const MAILBOX: &str = "user.alice.expunged";
 /// The files that a server opens, and what they replaced.
 const FILES: [&str; 2] = ["cyrus.index", "cyrus.expunge"];
 
-/// What somebody does to the mailbox.
+/// What happens to the mailbox.
 type Spoil = fn(&Store);
 
 fn upgrade(version: u32) -> Upgrade {
@@ -408,8 +408,7 @@ fn nothing_is_changed_over_or_back_or_called_complete_without_the_fence() {
 }
 
 #[test]
-fn what_a_change_over_left_can_be_removed_while_a_later_server_runs_and_its_own_files_are_not_touched()
- {
+fn what_a_change_over_left_can_be_removed_while_a_later_server_runs_and_nothing_of_its_own_is() {
     let (store, _host, mut session) = fenced();
     change(&mut session, 16).unwrap();
     let meta = store.meta(MAILBOX);
@@ -608,7 +607,7 @@ fn a_store_is_complete_when_every_mailbox_is_changed_over_and_not_any_more_when_
     );
 }
 
-/// The change-over takes the name `.OLD`, and with it what the upgrade to version 10 had left there.
+/// The change-over takes the name `.OLD`, and with it what the upgrade to version 10 left there.
 #[test]
 fn after_the_way_back_the_way_back_from_version_10_is_still_open() {
     let store = Store::small(&[MAILBOX]);

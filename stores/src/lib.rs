@@ -3,8 +3,8 @@
 //! migration ([`judge`]).
 //!
 //! The judge believes nothing of the code that did the work: it finds mailboxes ([`host`]) and
-//! reads index files with a few lines of its own. The builder uses `indexfile::build`; what it makes
-//! is therefore read by the judge's parser too, before a run.
+//! reads index files with a few lines of its own. The builder uses `indexfile::build`; what it
+//! makes is therefore read by the judge's parser too, before a run.
 
 pub mod genuine;
 pub mod host;

@@ -3,8 +3,8 @@
 //! The store is two mailboxes of the 2.3.9 store at version 10, one of them with a cyrus.expunge.
 //! After the cut each mailbox is in one of the states that lose nothing: version 10 with its
 //! cyrus.expunge, version 16 with or without it; and nothing is called complete where it lies
-//! beside version 16. After both slotds were started again and a change-over or its way back was run, all
-//! mailboxes of both hosts are new, or all are old.
+//! beside version 16. After both slotds were started again and a change-over or its way back was
+//! run, all mailboxes of both hosts are new, or all are old.
 
 use std::collections::BTreeMap;
 use std::fs;

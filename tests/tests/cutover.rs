@@ -395,7 +395,7 @@ fn small(dir: &std::path::Path) -> Host {
     fleet.master.clone()
 }
 
-/// A change-over whose conversation is cut, then healed by the same command, proven, and taken back.
+/// A change-over whose conversation is cut, then healed by the same command, proven, taken back.
 fn cut(template: &Host, harm: Harm, at: usize) -> Option<Cut> {
     let mut fleet = Fleet::copies_of(template, &std::env::temp_dir()).unwatched();
     raise_both(&fleet);

@@ -60,7 +60,8 @@ pub fn text(figures: &Figures) -> String {
             out,
             "\nChange-over to version {}, all mailboxes, both hosts\n\
              \x20 Prepared:             {:.1} s, again with nothing changed {:.1} s\n\
-             \x20 Changed over:         {:.1} s   locks held p50 {:.2}, p99 {:.2}, longest {:.2} ms\n\
+             \x20 Changed over:         {:.1} s   \
+             locks held p50 {:.2}, p99 {:.2}, longest {:.2} ms\n\
              \x20 Verified:             {:.1} s   {} messages read of each mailbox",
             over.to,
             over.prepare,

@@ -1,16 +1,19 @@
 //! `cutover`: the change-over to a version of Cyrus 2.4 and later, the work before it, the proof
 //! after it, and the way back.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use clap::Args;
 use indexfile::exit::Exit;
+use serde::Serialize;
 
 use super::args::{Abandon, Mailboxes};
 use super::migrate::migrate;
 use super::session::{Common, with_runtime};
 use super::{Fail, signals, text};
 use crate::cutover::{self, Work};
+use crate::error::RunError;
 use crate::hosts::Connect;
 use crate::journal::{SqliteJournal, Verb};
 use crate::observer::Observer;
@@ -109,7 +112,7 @@ impl Observer for Notes {
     }
 }
 
-/// Names mailboxes in a line each, as many as somebody reads.
+/// Names mailboxes in a line each, up to [`PRINTED`].
 struct Failed {
     quiet: bool,
     count: u64,
@@ -132,48 +135,20 @@ impl Failed {
 
 fn prepare(common: &Common, to: u8, sources: Vec<Source>) -> Result<Exit, Fail> {
     let journal = SqliteJournal::open(&common.state.state)?;
-    let connect: Arc<dyn Connect> = common.hosts.slotds();
-    let (output, parallel) = (common.output, common.limits.limits().parallel);
-    let notes = Notes {
-        quiet: output.quiet,
-    };
-    let (done, failed, stop) = with_runtime(async move {
-        let stop = signals::stop();
-        let work = Work {
-            connect: &connect,
-            journal: &journal,
-            observer: &notes,
-            stop: &stop,
-            parallel,
-            to,
-        };
-        let mut failed = Failed {
-            quiet: output.quiet,
-            count: 0,
-        };
-        let done = cutover::prepare(&work, sources, |name, failure| {
+    let (done, exit) = survey(common, to, journal, async |work, failed| {
+        let done = cutover::prepare(work, sources, |name, failure| {
             failed.line(name, &format!("refused: {failure}"));
-        })
-        .await?;
-        Ok((done, failed, stop))
+        });
+        let done = done.await?;
+        Ok((done.excluded.lines(), done.exit(), done))
     })?;
-    failed.end();
-    done.excluded
-        .lines()
-        .iter()
-        .for_each(|line| text::note(line));
-    if output.json {
-        text::json(&serde_json::to_value(&done).map_err(std::io::Error::from)?)?;
-    } else {
-        text::say(done.to_string().trim_end())?;
-    }
     if done.refused > 0 {
         text::note(
             "A change-over is complete with every mailbox or not at all: set those right, then \
              prepare again",
         );
     }
-    Ok(signals::exit(&stop, done.exit()))
+    Ok(exit)
 }
 
 fn verify(
@@ -183,45 +158,53 @@ fn verify(
     sample: Option<u32>,
 ) -> Result<Exit, Fail> {
     let journal = SqliteJournal::open_existing(&common.state.state)?;
-    let connect: Arc<dyn Connect> = common.hosts.slotds();
-    let (output, parallel) = (common.output, common.limits.limits().parallel);
-    let notes = Notes {
-        quiet: output.quiet,
-    };
-    let (proof, failed, stop) = with_runtime(async move {
-        let stop = signals::stop();
-        let work = Work {
-            connect: &connect,
-            journal: &journal,
-            observer: &notes,
-            stop: &stop,
-            parallel,
-            to,
-        };
-        let mut failed = Failed {
-            quiet: output.quiet,
-            count: 0,
-        };
-        let proof = cutover::verify(&work, sources, sample, |name, why| failed.line(name, why));
+    let (proof, exit) = survey(common, to, journal, async |work, failed| {
+        let proof = cutover::verify(work, sources, sample, |name, why| failed.line(name, why));
         let proof = proof.await?;
-        Ok((proof, failed, stop))
+        Ok((proof.excluded.lines(), proof.exit(), proof))
     })?;
-    failed.end();
-    proof
-        .excluded
-        .lines()
-        .iter()
-        .for_each(|line| text::note(line));
-    if output.json {
-        text::json(&serde_json::to_value(&proof).map_err(std::io::Error::from)?)?;
-    } else {
-        text::say(proof.to_string().trim_end())?;
-    }
     if !proof.complete {
         text::note(&format!(
             "The way back: controller cutover --undo {}",
             common.spelled()
         ));
     }
-    Ok(signals::exit(&stop, proof.exit()))
+    Ok(exit)
+}
+
+/// Asks about many mailboxes, prints what `ask` found (with what was left out of the list and the
+/// exit code it stands for), and gives that with the exit code of the command.
+fn survey<T: Serialize + Display>(
+    common: &Common,
+    to: u8,
+    journal: SqliteJournal,
+    ask: impl AsyncFnOnce(&Work<'_>, &mut Failed) -> Result<(Vec<String>, Exit, T), RunError>,
+) -> Result<(T, Exit), Fail> {
+    let connect: Arc<dyn Connect> = common.hosts.slotds();
+    let (output, parallel) = (common.output, common.limits.limits().parallel);
+    let quiet = output.quiet;
+    let ((excluded, exit, found), failed, stop) = with_runtime(async move {
+        let stop = signals::stop();
+        let work = Work {
+            connect: &connect,
+            journal: &journal,
+            observer: &Notes { quiet },
+            stop: &stop,
+            parallel,
+            to,
+        };
+        let mut failed = Failed { quiet, count: 0 };
+        let asked = ask(&work, &mut failed).await?;
+        Ok((asked, failed, stop))
+    })?;
+    failed.end();
+    for line in excluded {
+        text::note(&line);
+    }
+    if output.json {
+        text::json(&serde_json::to_value(&found).map_err(std::io::Error::from)?)?;
+    } else {
+        text::say(found.to_string().trim_end())?;
+    }
+    Ok((found, signals::exit(&stop, exit)))
 }

@@ -63,8 +63,7 @@ pub struct Preparation {
     pub stopped: bool,
 }
 
-/// Looks at every mailbox of the sources and has it prepared. `failed` is told of each that is
-/// refused.
+/// Looks at every mailbox of the sources and has it prepared. `failed` gets each that is refused.
 ///
 /// # Errors
 /// A host does not answer or works for another coordinator, or the list cannot be read.

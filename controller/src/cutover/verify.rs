@@ -56,9 +56,9 @@ pub struct Proof {
     pub faults: BTreeMap<String, Count>,
     /// Another unique id on the replica: a warning.
     pub unlike_uniqueid: Count,
-    /// Other expunged messages on the replica, as each host's own `cyr_expire` leaves them: told.
+    /// Other expunged messages on the replica, as its own `cyr_expire` leaves them: no fault.
     pub unlike_expunged: Count,
-    /// Another `sync_crc` on the replica and all else alike, as replication of 2.3 leaves it: told.
+    /// Another `sync_crc` on the replica and all else alike, as 2.3 leaves it: no fault.
     pub unlike_sync_crc: Count,
     /// Why nothing is complete, where every mailbox that was looked at is good.
     pub why: Option<String>,
@@ -72,8 +72,8 @@ pub struct Proof {
 }
 
 /// Looks at every mailbox of the sources on both hosts, reading at most `sample` messages of each.
-/// Of the whole store, all of it good, each slotd makes the file that says so. `failed` is told of
-/// each mailbox that is not good.
+/// Of the whole store, all of it good, each slotd makes the file that says so. `failed` gets each
+/// mailbox that is not good.
 ///
 /// # Errors
 /// A host does not answer or works for another coordinator, the list cannot be read; for the whole

@@ -15,7 +15,7 @@ pub struct Work<'a> {
     pub connect: &'a Arc<dyn Connect>,
     /// By which the hosts know this coordinator.
     pub journal: &'a dyn Journal,
-    /// Who is told what is not as it should be.
+    /// For what is not as it should be.
     pub observer: &'a dyn Observer,
     /// When to end early.
     pub stop: &'a StopSignal,

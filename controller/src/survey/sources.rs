@@ -242,7 +242,7 @@ async fn walk(
         };
         let page =
             Page::from_fields(&fields).map_err(|error| unavailable(format!("LIST: {error}")))?;
-        // What is odd is told of the master; each slotd knows its own, and judges it.
+        // What is odd is reported of the master; each slotd knows its own, and judges it.
         let excluded = match side {
             Side::Master => Excluded::of_page(&page),
             Side::Replica => Excluded::default(),

@@ -1,7 +1,7 @@
 //! Where 2.3 keeps what a mailbox's owner has seen.
 //!
-//! `CONFIG/user/H/USER.seen`, of a user of another domain `CONFIG/domain/D/DOMAIN/user/H/USER.seen`;
-//! H and D are the one-letter directories, whether or not the spool has such. Makes paths only.
+//! `CONFIG/user/H/USER.seen`, with a domain `CONFIG/domain/D/DOMAIN/user/H/USER.seen`. H and D are
+//! the one-letter directories, whether or not the spool has such. Makes paths only.
 
 use super::imapd_conf::{ImapdConf, VirtDomains};
 use super::name::MailboxName;

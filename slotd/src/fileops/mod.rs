@@ -104,11 +104,23 @@ pub struct Needs {
 pub enum Change {
     /// It stands for a new file; the one before is `.OLD`.
     Replace,
-    /// There is no such file any more; the one before is `.OLD`. Of `cyrus.expunge`, which the index
-    /// of version 12 and later has in itself.
+    /// There is no such file any more; the one before is `.OLD`. Of `cyrus.expunge`, whose messages
+    /// the index of version 12 and later has in itself.
     Remove,
     /// There is such a file, where none was.
     Add,
+}
+
+impl Change {
+    /// By whether there was such a file, and whether there is to be one.
+    #[must_use]
+    pub const fn of(was: bool, will_be: bool) -> Change {
+        match (was, will_be) {
+            (false, _) => Change::Add,
+            (_, false) => Change::Remove,
+            _ => Change::Replace,
+        }
+    }
 }
 
 /// A file that a list is about, and what lies under its other names.
@@ -133,8 +145,11 @@ pub enum Old {
     Earlier,
 }
 
-/// The first version whose index has the expunged messages in itself, without `cyrus.expunge`.
-pub const FIRST_WITHOUT_EXPUNGE: u32 = 12;
+/// Whether an index of this version has the expunged messages in itself, without `cyrus.expunge`.
+#[must_use]
+pub const fn is_over(version: u32) -> bool {
+    version >= 12
+}
 
 /// The order in which two files change. Up to version 10 the expunge file's version is never below
 /// the index's: index first on the way down, expunge first otherwise. To version 12 and later the
@@ -143,8 +158,7 @@ pub const FIRST_WITHOUT_EXPUNGE: u32 = 12;
 /// only right while no server runs. The way back from there is the reverse.
 #[must_use]
 pub fn order(index_from: u32, to: u32) -> [FileKind; 2] {
-    let across = index_from.max(to) >= FIRST_WITHOUT_EXPUNGE;
-    let index_first = if across {
+    let index_first = if is_over(index_from.max(to)) {
         to > index_from
     } else {
         to < index_from

@@ -4,7 +4,7 @@
 use indexfile::FileKind;
 
 use super::{At, Direction, Intent, IntentFile, Verdict};
-use crate::fileops::{Change, FIRST_WITHOUT_EXPUNGE, FileOp, List, Names, Old, Role, Step};
+use crate::fileops::{Change, FileOp, List, Names, Old, Role, Step, is_over};
 
 /// A file of an intent, and where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,11 +19,7 @@ impl IntentFile {
     /// What becomes of the live name.
     #[must_use]
     pub fn change(&self) -> Change {
-        match (self.old, self.new) {
-            (None, _) => Change::Add,
-            (_, None) => Change::Remove,
-            _ => Change::Replace,
-        }
+        Change::of(self.old.is_some(), self.new.is_some())
     }
 }
 
@@ -31,7 +27,7 @@ impl Intent {
     /// Whether it is to version 12 or later, or back from there.
     #[must_use]
     pub fn is_across(&self) -> bool {
-        self.from.max(self.to) >= FIRST_WITHOUT_EXPUNGE
+        is_over(self.from.max(self.to))
     }
 }
 

@@ -56,8 +56,8 @@ fn is_changed_over(place: &Place) -> Result<bool, Refusal> {
     Ok(index.is_ok_and(|index| is_over(index.minor_version())))
 }
 
-/// Removes what is ours, `staged` names too. All of it is looked at first: a mailbox that is refused
-/// has lost nothing.
+/// Removes what is ours, `staged` names too. All of it is looked at first: a mailbox that is
+/// refused has lost nothing.
 fn remove(locks: &MailboxLocks, dry_run: bool, staged: &[&str]) -> Result<Cleaned, Refusal> {
     let mut ours: Vec<(&Dir, &str)> = Vec::new();
     let in_index = [

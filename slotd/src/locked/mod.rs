@@ -151,14 +151,8 @@ impl LockedMailbox {
         } else {
             live.verify()?;
             self.locks.mark("read");
-            let local = sources::open_local(place, &self.of);
-            let budget = Budget::new();
-            let sources = Sources {
-                local: local.as_ref(),
-                expected: self.expected.as_ref(),
-                ..Sources::default()
-            }
-            .within(&budget);
+            let (local, budget) = (sources::open_local(place, &self.of), Budget::new());
+            let sources = self.sources(local.as_ref(), &budget);
             stage::stage(&self.locks, &live, upgrade, &sources, cancel, note)?
         };
         stage.keep_seen(live);
@@ -186,6 +180,16 @@ impl LockedMailbox {
         Ok(changed)
     }
 
+    /// What is known of the messages, and how much more may be read under the locks.
+    fn sources<'a>(&'a self, local: Option<&'a Cache>, budget: &'a Budget) -> Sources<'a> {
+        let known = Sources {
+            local,
+            expected: self.expected.as_ref(),
+            ..Sources::default()
+        };
+        known.within(budget)
+    }
+
     /// Stages a change to version 12 or later, or the way back. No server may run: the order in
     /// which these files are renamed is only right then.
     fn stage_across(
@@ -202,14 +206,8 @@ impl LockedMailbox {
         if !is_target(upgrade.version) {
             return cutover::undo((locks, live), upgrade, note);
         }
-        let local = sources::open_local(&locks.place, &self.of);
-        let budget = Budget::new();
-        let sources = Sources {
-            local: local.as_ref(),
-            expected: self.expected.as_ref(),
-            ..Sources::default()
-        }
-        .within(&budget);
+        let (local, budget) = (sources::open_local(&locks.place, &self.of), Budget::new());
+        let sources = self.sources(local.as_ref(), &budget);
         cutover::stage((locks, live), &host.store, upgrade, &sources, cancel, note)
     }
 

@@ -208,7 +208,7 @@ answer! {
     pub struct Completed {
         /// The mailboxes of the store, each of which was looked at.
         pub mailboxes: u32 = "mailboxes",
-        /// The file that says so, for whoever starts the server.
+        /// The file that says so, for the script that starts the server.
         pub file: String = "file",
     }
 }

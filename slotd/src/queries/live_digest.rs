@@ -1,8 +1,8 @@
 //! By what two hosts of a changed-over mailbox are compared: what a user sees of it.
 //!
-//! Not `sync_crc`, which counts modseq and the time of the last change too: the replica of a 2.3
-//! server is told neither when flags change, and writes its own. Not the digest of all records: a
-//! host forgets expunged messages when its own `cyr_expire` comes round. User flags count by name,
+//! Not `sync_crc`, which counts modseq and the time of the last change too: replication of 2.3
+//! carries neither when flags change, and the replica writes its own. Not the digest of all
+//! records: a host forgets expunged messages when its own `cyr_expire` comes round. User flags count by name,
 //! because two hosts need not number them alike.
 
 use indexfile::mailbox::HeaderFile;
@@ -10,15 +10,6 @@ use indexfile::{Guid, IndexFile, ReadError, RecordField, flags};
 use sha1::{Digest, Sha1};
 
 use crate::stage::cutover::is_over;
-
-/// The flags that a user sets, by name.
-const SYSTEM_FLAGS: [(u32, &str); 5] = [
-    (flags::ANSWERED, "\\answered"),
-    (flags::FLAGGED, "\\flagged"),
-    (flags::DELETED, "\\deleted"),
-    (flags::DRAFT, "\\draft"),
-    (flags::SEEN, "\\seen"),
-];
 
 /// SHA-1 over a line of each message that is not expunged, in the order of their UIDs: UID, GUID,
 /// size, internaldate, and the names of its flags in lower case, sorted. None below version 12,
@@ -40,7 +31,9 @@ pub(super) fn live_digest(
         if set & flags::EXPUNGED != 0 {
             continue;
         }
-        let system = SYSTEM_FLAGS.into_iter().filter(|(bit, _)| set & bit != 0);
+        let system = flags::COMPARED
+            .into_iter()
+            .filter(|(bit, _)| set & bit != 0);
         let mut names: Vec<String> = system.map(|(_, name)| name.to_owned()).collect();
         // A flag without a name is none.
         let user = record

@@ -16,7 +16,7 @@ use crate::queries::fetch_sha1s;
 use crate::refusal::Refusal;
 use crate::scratch::ScratchNotes;
 use crate::stage::cutover::{self, is_target};
-use crate::stage::{self, How, Incarnation, LiveFiles, Looks, Prepared, Sources, sources};
+use crate::stage::{self, How, LiveFiles, Looks, Prepared};
 use crate::store::Place;
 
 /// What a connection has prepared.
@@ -74,15 +74,7 @@ impl Background {
             );
             return Err(Refusal::new(Code::Locked, text));
         }
-        let index = LiveFiles::without_locks(&self.host.store, place)?.index;
-        let of = Incarnation::of(place, &index)?;
-        let local = sources::open_local(place, &of);
-        let sources = Sources {
-            local: local.as_ref(),
-            ..Sources::default()
-        };
-        let (store, cancel) = (&self.host.store, &self.control.cancel);
-        cutover::prepare(store, place, to, &sources, cancel)
+        cutover::prepare(&self.host.store, place, to, &self.control.cancel)
     }
 
     fn prepare_anew(

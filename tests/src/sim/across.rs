@@ -52,8 +52,8 @@ pub(super) fn write_new<C: Image>(site: &mut Site<C>, session: &mut Session) -> 
     Outcome::Then(list.chain([Op::Staged]).collect())
 }
 
-/// The files of before, while nobody has written to the index since, and `.OLD` is still what it was
-/// made from.
+/// The files of before, while nobody has written to the index since, and `.OLD` is still what it
+/// was made from.
 fn way_back<C: Image>(site: &Site<C>, index: &C) -> Option<Vec<(Which, C)>> {
     let stamp = site.stamp.as_ref().filter(|stamp| stamp.made == *index)?;
     let mut files = Vec::new();

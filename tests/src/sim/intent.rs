@@ -1,6 +1,6 @@
 //! The intent log's entry for one mailbox, and how much of it a power cut leaves.
 
-use slotd::fileops::{Change, FIRST_WITHOUT_EXPUNGE, order};
+use slotd::fileops::{self, Change, order};
 
 use super::disk::{Disk, Ino, Name, Role, Which};
 use super::image::Image;
@@ -21,18 +21,14 @@ impl Pair {
     /// What becomes of the live name.
     #[must_use]
     pub fn change(&self) -> Change {
-        match (self.old, self.new) {
-            (None, _) => Change::Add,
-            (_, None) => Change::Remove,
-            _ => Change::Replace,
-        }
+        Change::of(self.old.is_some(), self.new.is_some())
     }
 }
 
 /// Whether an index of that version has the expunged messages in itself.
 #[must_use]
 pub fn is_over(version: u8) -> bool {
-    u32::from(version) >= FIRST_WITHOUT_EXPUNGE
+    fileops::is_over(version.into())
 }
 
 /// What a commit is about to do.

@@ -216,8 +216,8 @@ impl<C: Image> Site<C> {
     }
 
     /// Whether index and expunge file are in order: below version 12 the expunge file's version is
-    /// not below the index's. From 12 on there is none, or recovery knows of it; and what `COMPLETE`
-    /// says now, a power cut does not take back.
+    /// not below the index's. From 12 on there is none, or recovery knows of it; and what
+    /// `COMPLETE` says now, a power cut does not take back.
     #[must_use]
     pub fn is_in_order(&self, disk: &Disk<C>) -> bool {
         let version = |disk: &Disk<C>, name| disk.read(name).map(C::version);

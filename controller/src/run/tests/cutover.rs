@@ -1,5 +1,5 @@
-//! What the run of a change-over promises: under the fence alone, on both hosts or on neither, taken
-//! back by itself only.
+//! What the run of a change-over promises: under the fence alone, on both hosts or on neither,
+//! taken back by itself only.
 
 use std::sync::Arc;
 

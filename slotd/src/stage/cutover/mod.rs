@@ -27,15 +27,18 @@ use indexfile::cutover::{self, CutoverError, SIDE_NAME, STAMP_NAME};
 use indexfile::dir::OpenError;
 use indexfile::{FileKind, IoContext as _, IoError, layout};
 
+pub use crate::fileops::is_over;
 pub use carries::carries;
 pub use stamp::{Content, Stamp};
 pub use undo::undo;
 
 use self::guids::Compared;
 use self::inputs::Gathered;
-use super::{Identities, LiveFiles, Note, Sources, Stage, StagedFile, locked, remove_strays};
+use super::{
+    Identities, Incarnation, LiveFiles, Note, Sources, Stage, StagedFile, locked, remove_strays,
+    sources,
+};
 use crate::failpoint;
-use crate::fileops::FIRST_WITHOUT_EXPUNGE;
 use crate::fs::{FileId, Made, NewFile, Unsynced, copy_attributes, sync_new};
 use crate::lock::{MailboxLocks, wait};
 use crate::protocol::{self, Code, FileState, Upgrade};
@@ -49,12 +52,6 @@ const ATTEMPTS: u32 = 3;
 #[must_use]
 pub fn is_target(version: u32) -> bool {
     layout::CUTOVER.contains(&version)
-}
-
-/// Whether an index of this version has the expunged messages in itself.
-#[must_use]
-pub fn is_over(version: u32) -> bool {
-    version >= FIRST_WITHOUT_EXPUNGE
 }
 
 /// An index that is ready to become the live one, under [`SIDE_NAME`].
@@ -74,11 +71,15 @@ pub fn prepare(
     store: &Store,
     place: &Place,
     to: u32,
-    sources: &Sources<'_>,
     cancel: &AtomicBool,
 ) -> Result<protocol::Prepared, Refusal> {
     let live = LiveFiles::without_locks(store, place)?;
     let messages = live.num_records();
+    let local = sources::open_local(place, &Incarnation::of(place, &live.index)?);
+    let sources = &Sources {
+        local: local.as_ref(),
+        ..Sources::default()
+    };
     if live.index.minor_version() == to {
         return Ok(protocol::Prepared {
             messages,
@@ -258,7 +259,8 @@ fn write(place: &Place, mut gathered: Gathered, to: u32) -> Result<NewFile<'_>, 
     out.flush().io_context("write", &path)?;
     drop(out);
     if written.without_date > 0 {
-        tracing::debug!(mailbox = %place.mailbox, "{} messages without a date", written.without_date);
+        let n = written.without_date;
+        tracing::debug!(mailbox = %place.mailbox, "{n} messages without a date");
     }
     let live = dir.open_file(FileKind::Index.file_name(), false)?;
     new.finish(&live)?;

@@ -77,7 +77,7 @@ pub struct Inputs {
     pub expunge: Option<Content>,
     /// `cyrus.header`
     pub header: Content,
-    /// The generation of `cyrus.cache` and its length in bytes: within one generation it only grows.
+    /// The generation of `cyrus.cache` and its length in bytes: within one it only grows.
     pub cache: (u32, u64),
     /// A SHA-1 of the owner's seen record, if there is one.
     pub seen: Option<String>,
@@ -111,8 +111,8 @@ impl Stamp {
         }
     }
 
-    /// What the file of a mailbox says. One that cannot be understood is as good as none: what it is
-    /// of is made anew, and nothing is taken back by it.
+    /// What the file of a mailbox says. One that cannot be understood is as good as none: what it
+    /// is of is made anew, and nothing is taken back by it.
     ///
     /// # Errors
     /// The system's, or it is no regular file.
