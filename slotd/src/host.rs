@@ -17,6 +17,7 @@ use crate::protocol::Code;
 use crate::refusal::Refusal;
 use crate::served::{Served, StillRunning, Watch};
 use crate::stage;
+use crate::stage::cutover::Turns;
 use crate::store::{Place, Store};
 
 /// Limits and peers.
@@ -100,6 +101,8 @@ pub struct Host {
     pub coordinators: Coordinators,
     /// What recovery is to come back to.
     pub unsettled: Unsettled,
+    /// Mailboxes that are prepared for a change-over just now, or are in one.
+    pub turns: Turns,
     draining: AtomicBool,
     capacity: AtomicU32,
     _lease: Lease,
@@ -168,6 +171,7 @@ impl Host {
             served,
             coordinators: Coordinators::open(state_dir)?,
             unsettled: Unsettled::default(),
+            turns: Turns::default(),
             _lease: lease,
             draining: AtomicBool::new(false),
             capacity: AtomicU32::new(1),

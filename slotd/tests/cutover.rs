@@ -369,6 +369,28 @@ fn a_mailbox_below_version_10_is_upgraded_first() {
     );
 }
 
+/// By what it left the way back, and recovery after a crash, are proven.
+#[test]
+fn what_a_change_over_under_way_was_made_from_is_not_written_anew_by_another_connection() {
+    let (store, host, mut session) = fenced();
+    let mut other = Session::new(host);
+    let stamp = store.meta(MAILBOX).join("cyrus.cutover");
+    let commands = vec![Command::Lock(lock(MAILBOX)), Command::Upgrade(upgrade(16))];
+    run(&mut session, commands).unwrap();
+    let made = std::fs::read(&stamp).unwrap();
+    see_all(&store);
+    for step in [commit(true), Command::Rollback] {
+        let (code, text) = run(&mut other, vec![prepare(17)]).unwrap_err();
+        assert!(
+            code == Code::Locked && text.contains("changes over"),
+            "{text}"
+        );
+        assert_eq!(std::fs::read(&stamp).unwrap(), made);
+        run(&mut session, vec![step]).unwrap();
+    }
+    assert!(!prepared(&mut other).unchanged, "after it, it may");
+}
+
 #[test]
 fn nothing_is_changed_over_or_back_or_called_complete_without_the_fence() {
     let (store, _host, mut session) = fenced();

@@ -26,7 +26,7 @@ use crate::intent::{Direction, Intent};
 use crate::lock::MailboxLocks;
 use crate::protocol::{Code, Committed, MailboxFacts, Named, Upgrade, Upgraded};
 use crate::refusal::Refusal;
-use crate::stage::cutover::{self, is_over, is_target};
+use crate::stage::cutover::{self, Turn, is_over, is_target};
 use crate::stage::{
     self, Budget, Expected, Incarnation, Listing, LiveFiles, Note, Prepared, Sources, Stage,
     sources,
@@ -47,6 +47,8 @@ pub struct LockedMailbox {
     intent: Option<u64>,
     /// The intent of the files of `PREPARE`, before it is known that these will be staged.
     early: Option<WriteIntent>,
+    /// It is in a change-over, which no `PREPARE` may disturb.
+    turn: Option<Turn>,
 }
 
 /// How long messages are read in `LOCK` and `CLEAN` before the locks are taken. `PREPARE` has no
@@ -99,6 +101,7 @@ impl LockedMailbox {
             stage: None,
             intent: None,
             early: None,
+            turn: None,
         };
         mailbox.locks.mark("look");
         mailbox.early = prepared.and_then(|prepared| mailbox.intend_early(prepared, facts.index));
@@ -145,6 +148,9 @@ impl LockedMailbox {
         let live = LiveFiles::unverified(&self.locks)?;
         let prepared = prepared.filter(|p| p.fits(place, upgrade, &self.of));
         let mut stage = if is_target(upgrade.version) || is_over(live.index.minor_version()) {
+            if self.turn.is_none() {
+                self.turn = Some(self.host.turns.take(place)?);
+            }
             self.stage_across(&live, upgrade, cancel, note)?
         } else if let Some(prepared) = prepared {
             prepared.stage(&self.locks, &live, upgrade, cancel, note)?

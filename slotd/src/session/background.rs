@@ -67,6 +67,8 @@ impl Background {
 
     /// For a change-over: what is made lies beside the mailbox, and outlives the connection.
     fn prepare_across(&mut self, place: &Place, to: u32) -> Result<protocol::Prepared, Refusal> {
+        let _turn = self.host.turns.take(place)?;
+        // By then: what a transaction left open has given its turn back.
         if !self.host.log.open_of(place.mailbox.as_str()).is_empty() {
             let text = format!(
                 "mailbox {} has a rename that a crash cut short: LOCK settles it",

@@ -16,6 +16,7 @@ mod carries;
 mod guids;
 mod inputs;
 mod stamp;
+mod turn;
 mod undo;
 
 use std::fs::File;
@@ -30,6 +31,7 @@ use indexfile::{FileKind, IoContext as _, IoError, layout};
 pub use crate::fileops::is_over;
 pub use carries::carries;
 pub use stamp::{Content, Stamp};
+pub use turn::{Turn, Turns};
 pub use undo::undo;
 
 use self::guids::Compared;
