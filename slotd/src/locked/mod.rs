@@ -206,11 +206,15 @@ impl LockedMailbox {
         note: Note<'_>,
     ) -> Result<Stage, Refusal> {
         let (host, locks) = (&*self.host, &self.locks);
+        // What a later server made is refused for itself, fence or no fence.
+        let back = !is_target(upgrade.version);
+        let back = back.then(|| cutover::way_back(&locks.place, live, upgrade.version));
+        let back = back.transpose()?;
         host.served.check_fence()?;
         complete::revoke(host)?;
         live.verify()?;
-        if !is_target(upgrade.version) {
-            return cutover::undo((locks, live), upgrade, note);
+        if let Some(stamp) = back {
+            return cutover::undo((locks, live), &stamp, upgrade, note);
         }
         let (local, budget) = (sources::open_local(&locks.place, &self.of), Budget::new());
         let sources = self.sources(local.as_ref(), &budget);

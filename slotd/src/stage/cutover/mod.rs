@@ -32,7 +32,7 @@ pub use crate::fileops::is_over;
 pub use carries::carries;
 pub use stamp::{Content, Stamp};
 pub use turn::{Turn, Turns};
-pub use undo::undo;
+pub use undo::{undo, way_back};
 
 use self::guids::Compared;
 use self::inputs::Gathered;

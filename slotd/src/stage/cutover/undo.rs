@@ -15,30 +15,39 @@ use crate::refusal::Refusal;
 use crate::stage::{
     Identities, LiveFiles, Note, Stage, StagedFile, locked, new_name, old_name, remove_strays,
 };
+use crate::store::Place;
 
-/// Stages the way back of a locked mailbox, whose live files were checked, to version 10.
+/// What the change-over of this mailbox was made from, if there was one that leads back to version
+/// `to`.
+///
+/// # Errors
+/// [`Code::Unsupported`]: it is not by our change-over that the index has its version.
+pub fn way_back(place: &Place, live: &LiveFiles, to: u32) -> Result<Stamp, Refusal> {
+    let (from, index) = (live.index.minor_version(), live.index.path().display());
+    let text = if to == FROM {
+        match Stamp::read(place)?.filter(|stamp| stamp.to == from) {
+            Some(stamp) => return Ok(stamp),
+            None => format!("{index} has version {from}, and not by a change-over of reguid"),
+        }
+    } else {
+        format!("{index} has version {from}: from there the only way back is to version {FROM}")
+    };
+    Err(Refusal::new(Code::Unsupported, text))
+}
+
+/// Stages the [`way_back`] of a locked mailbox, whose live files were checked, to version 10.
 ///
 /// # Errors
 /// [`Code::TooLate`] if the live index is not what the change-over made; [`Code::Damaged`] if what
 /// it was made from is not there any more. Nothing is changed.
 pub fn undo(
     (locks, live): (&MailboxLocks, &LiveFiles),
+    stamp: &Stamp,
     want: Upgrade,
     note: Note<'_>,
 ) -> Result<Stage, Refusal> {
-    let from = live.index.minor_version();
-    let index = live.index.path().display();
-    if want.version != FROM {
-        let text = format!(
-            "{index} has version {from}: from there the only way back is to version {FROM}"
-        );
-        return Err(Refusal::new(Code::Unsupported, text));
-    }
+    let (from, index) = (stamp.to, live.index.path().display());
     let place = &locks.place;
-    let Some(stamp) = Stamp::read(place)?.filter(|stamp| stamp.to == from) else {
-        let text = format!("{index} has version {from}, and not by a change-over of reguid");
-        return Err(Refusal::new(Code::Unsupported, text));
-    };
     let under = |kind, name| Content::under(place, kind, name);
     let live_name = name(FileKind::Index, Role::Live);
     if under(FileKind::Index, live_name)?.as_ref() != Some(&stamp.made) {
