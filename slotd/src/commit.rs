@@ -195,15 +195,15 @@ pub fn keep_old(
             names.map_err(log).ok()
         })
         .collect();
-    let mut gone = Vec::new();
+    let mut unlinked = Vec::new();
     for step in fileops::keep_old(&files, drop_old) {
         if let FileOp::Unlink(kind, role) = step.op {
             let dir = locks.place.directory_of(kind);
-            gone.extend(dir.open_file(name(kind, role), false).ok());
+            unlinked.extend(dir.open_file(name(kind, role), false).ok());
         }
         if let Err(error) = execute(locks, step, None) {
             tracing::warn!(mailbox = %locks.place.mailbox, "{error}");
         }
     }
-    gone
+    unlinked
 }

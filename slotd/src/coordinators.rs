@@ -97,7 +97,7 @@ impl Coordinators {
     }
 
     /// One of its connections is closed.
-    pub fn gone(&self, journal: &str) {
+    pub fn disconnected(&self, journal: &str) {
         let mut state = self.state.lock();
         if let Some((present, connections)) = &mut state.present
             && present == journal
@@ -177,20 +177,20 @@ mod tests {
         assert_eq!(refused.code, Code::Busy);
         assert!(refused.text.contains("journal aa"), "{refused}");
         assert_eq!(all.enter().unwrap_err().code, Code::Busy);
-        all.gone("aa");
+        all.disconnected("aa");
         assert_eq!(all.register("bb").unwrap_err().code, Code::Busy);
-        all.gone("aa");
+        all.disconnected("aa");
         // It went without a word: perhaps it has decided something.
         assert_eq!(all.register("bb"), Ok(Some("aa".to_owned())));
         all.leave("bb").unwrap();
-        all.gone("bb");
+        all.disconnected("bb");
         let again = Coordinators::open(tmp.path()).unwrap();
         assert_eq!(again.register("cc"), Ok(Some("aa".to_owned())));
         again.leave("cc").unwrap();
-        again.gone("cc");
+        again.disconnected("cc");
         again.register("aa").unwrap();
         again.leave("aa").unwrap();
-        again.gone("aa");
+        again.disconnected("aa");
         assert_eq!(again.register("cc"), Ok(None));
     }
 

@@ -26,7 +26,7 @@
 //! The order of all locks, syncs and renames is written down in `docs/recovery.md`, the wire in
 //! `docs/protocol.md`.
 
-mod aside;
+mod blocking_task;
 pub mod cli;
 pub mod client;
 pub mod commit;

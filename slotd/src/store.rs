@@ -247,7 +247,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Code::Unmounted`] if a root of it is empty, and perhaps not mounted.
-    pub fn gone(&self, mailbox: &MailboxName, partition: &str) -> Result<(), Refusal> {
+    pub fn confirm_gone(&self, mailbox: &MailboxName, partition: &str) -> Result<(), Refusal> {
         self.empty(mailbox, partition).map_or(Ok(()), Err)
     }
 

@@ -63,12 +63,12 @@ pub struct Ending {
 
 /// How the last transaction on this connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Past {
+pub enum Outcome {
     /// There was none.
     Nothing,
     /// As before; nothing is locked.
     RolledBack,
-    /// As [`Past::RolledBack`], by the server itself, because it took too long.
+    /// As [`Outcome::RolledBack`], by the server itself, because it took too long.
     Expired,
     /// Renamed and unlocked.
     Committed,
@@ -173,7 +173,7 @@ pub enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Transaction {
     state: State,
-    past: Past,
+    outcome: Outcome,
     /// Why the running action's end shall also be the transaction's end.
     cut_short: Option<CutShort>,
 }
@@ -196,7 +196,7 @@ impl Transaction {
     pub fn new() -> Transaction {
         Transaction {
             state: State::Idle,
-            past: Past::Nothing,
+            outcome: Outcome::Nothing,
             cut_short: None,
         }
     }
@@ -209,8 +209,8 @@ impl Transaction {
 
     /// How the last one ended.
     #[must_use]
-    pub fn past(&self) -> Past {
-        self.past
+    pub fn outcome(&self) -> Outcome {
+        self.outcome
     }
 
     /// Whether the locks are held, or may be.
@@ -248,7 +248,7 @@ impl Transaction {
     fn command(&mut self, command: Event) -> Vec<Action> {
         match (self.state, command) {
             (State::Idle, Event::Lock) => {
-                self.past = Past::Nothing;
+                self.outcome = Outcome::Nothing;
                 self.to(State::Locking, vec![Action::TakeLocks])
             }
             (State::Locked | State::Refused, Event::Upgrade) => {
@@ -271,7 +271,7 @@ impl Transaction {
                 vec![Action::Answer(Answer::Ok)],
             ),
             (State::Locked | State::Staged { .. }, Event::Commit(_)) => {
-                self.end(Past::Committed, vec![], Some(Answer::Ok))
+                self.end(Outcome::Committed, vec![], Some(Answer::Ok))
             }
             (State::Held { .. }, Event::Commit(_)) => vec![Action::Answer(Answer::Already)],
             (State::Held { changed, drop_old }, Event::Release { drop_old: now }) => {
@@ -280,9 +280,9 @@ impl Transaction {
             (
                 State::Locked | State::Refused | State::Held { changed: false, .. },
                 Event::Rollback,
-            ) => self.end(Past::RolledBack, vec![], Some(Answer::Ok)),
+            ) => self.end(Outcome::RolledBack, vec![], Some(Answer::Ok)),
             (State::Staged { .. }, Event::Rollback) => {
-                self.end(Past::RolledBack, unstage(), Some(Answer::Ok))
+                self.end(Outcome::RolledBack, unstage(), Some(Answer::Ok))
             }
             (State::Held { changed: true, .. }, Event::Rollback) => {
                 self.to(State::Undoing, vec![Action::PutBack])
@@ -300,11 +300,11 @@ impl Transaction {
         if self.state != State::Idle {
             return Answer::State;
         }
-        match (self.past, command) {
-            (Past::Committed, Event::Commit(_) | Event::Release { .. })
-            | (Past::RolledBack | Past::Expired, Event::Rollback) => Answer::Already,
-            (Past::Committed, Event::Rollback) => Answer::TooLate,
-            (Past::Expired, _) => Answer::Expired,
+        match (self.outcome, command) {
+            (Outcome::Committed, Event::Commit(_) | Event::Release { .. })
+            | (Outcome::RolledBack | Outcome::Expired, Event::Rollback) => Answer::Already,
+            (Outcome::Committed, Event::Rollback) => Answer::TooLate,
+            (Outcome::Expired, _) => Answer::Expired,
             _ => Answer::State,
         }
     }
@@ -313,7 +313,7 @@ impl Transaction {
         match (self.state, event) {
             (State::Locking, Event::Locks { taken: false }) => {
                 self.state = State::Idle;
-                self.past = Past::RolledBack;
+                self.outcome = Outcome::RolledBack;
                 self.cut_short = None;
                 vec![Action::Answer(Answer::Failed)]
             }
@@ -348,15 +348,17 @@ impl Transaction {
                 }
             }
             (State::Renaming(_), Event::RenameFailed { undone: true }) => {
-                self.end(Past::RolledBack, unstage(), Some(Answer::Failed))
+                self.end(Outcome::RolledBack, unstage(), Some(Answer::Failed))
             }
             (State::Renaming(_), Event::RenameFailed { undone: false })
             | (State::Undoing, Event::PutBack { done: false }) => {
-                self.end(Past::Unsettled, vec![], Some(Answer::Failed))
+                self.end(Outcome::Unsettled, vec![], Some(Answer::Failed))
             }
-            (State::Undoing, Event::PutBack { done: true }) => {
-                self.end(Past::RolledBack, vec![Action::EndIntent], Some(Answer::Ok))
-            }
+            (State::Undoing, Event::PutBack { done: true }) => self.end(
+                Outcome::RolledBack,
+                vec![Action::EndIntent],
+                Some(Answer::Ok),
+            ),
             _ => vec![],
         }
     }
@@ -365,8 +367,8 @@ impl Transaction {
     fn cut(&mut self, why: CutShort) -> Vec<Action> {
         match self.state {
             State::Idle => vec![],
-            State::Locked | State::Refused => self.end(why.past(), vec![], None),
-            State::Staged { .. } => self.end(why.past(), unstage(), None),
+            State::Locked | State::Refused => self.end(why.outcome(), vec![], None),
+            State::Staged { .. } => self.end(why.outcome(), unstage(), None),
             State::Held { changed, drop_old } => self.release(changed, drop_old, None),
             State::Locking | State::Staging | State::Renaming(_) | State::Undoing => {
                 // A closed connection outranks a timer: nobody waits for an answer.
@@ -384,7 +386,7 @@ impl Transaction {
     }
 
     fn abort(&mut self, why: CutShort, actions: Vec<Action>) -> Vec<Action> {
-        self.end(why.past(), actions, Some(Answer::Expired))
+        self.end(why.outcome(), actions, Some(Answer::Expired))
     }
 
     fn release(&mut self, changed: bool, drop_old: bool, answer: Option<Answer>) -> Vec<Action> {
@@ -393,12 +395,17 @@ impl Transaction {
         } else {
             vec![]
         };
-        self.end(Past::Committed, settle, answer)
+        self.end(Outcome::Committed, settle, answer)
     }
 
-    fn end(&mut self, past: Past, mut actions: Vec<Action>, answer: Option<Answer>) -> Vec<Action> {
+    fn end(
+        &mut self,
+        outcome: Outcome,
+        mut actions: Vec<Action>,
+        answer: Option<Answer>,
+    ) -> Vec<Action> {
         self.state = State::Idle;
-        self.past = past;
+        self.outcome = outcome;
         self.cut_short = None;
         actions.push(Action::Unlock);
         actions.extend(answer.map(Action::Answer));
@@ -412,10 +419,10 @@ fn unstage() -> Vec<Action> {
 }
 
 impl CutShort {
-    fn past(self) -> Past {
+    fn outcome(self) -> Outcome {
         match self {
-            CutShort::Disconnected => Past::RolledBack,
-            CutShort::Expired => Past::Expired,
+            CutShort::Disconnected => Outcome::RolledBack,
+            CutShort::Expired => Outcome::Expired,
         }
     }
 }

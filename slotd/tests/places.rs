@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use common::{Store, lock, named};
 use indexfile::mailbox::ImapdConf;
 use slotd::client::ClientError;
-use slotd::protocol::{Clean, Code, Commit, ListRange, Twice, Upgrade, Verify};
+use slotd::protocol::{Clean, Code, Commit, DuplicateName, ListRange, Upgrade, Verify};
 use slotd::store::Place;
 
 const MAILBOX: &str = "user.alice.expunged";
@@ -228,7 +228,7 @@ async fn a_name_on_two_partitions_is_listed_with_both() {
         let partitions = vec![other.to_owned()];
         (
             on.to_owned(),
-            Twice {
+            DuplicateName {
                 mailbox,
                 partitions,
             },

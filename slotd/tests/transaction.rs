@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use slotd::transaction::{Action, Answer, Ending, Event, Past, State, Transaction};
+use slotd::transaction::{Action, Answer, Ending, Event, Outcome, State, Transaction};
 
 const PLAIN: Ending = Ending {
     hold: false,
@@ -275,7 +275,7 @@ fn explore() -> HashSet<(Transaction, World)> {
             }
             // The session drops answers when nobody listens any more; an intent that failed to
             // settle is left for recovery, so the next transaction starts with a log of its own.
-            if t.past() == Past::Unsettled {
+            if t.outcome() == Outcome::Unsettled {
                 world.intent = false;
             }
             if seen.insert((t.clone(), world)) {

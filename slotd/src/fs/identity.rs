@@ -34,16 +34,16 @@ impl Identity {
     /// statx failed.
     pub fn of(file: impl AsFd) -> io::Result<Identity> {
         let flags = AtFlags::EMPTY_PATH;
-        Ok(Self::look(file, "", flags)?)
+        Ok(Self::stat(file, "", flags)?)
     }
 
-    fn look(at: impl AsFd, name: &str, flags: AtFlags) -> Result<Identity, Errno> {
+    fn stat(at: impl AsFd, name: &str, flags: AtFlags) -> Result<Identity, Errno> {
         let stat = statx(&at, name, flags, StatxFlags::INO | StatxFlags::BTIME);
-        Self::told(&stat, at, name, flags)
+        Self::of_stat(&stat, at, name, flags)
     }
 
     /// From what statx said.
-    fn told(
+    fn of_stat(
         stat: &Result<Statx, Errno>,
         at: impl AsFd,
         name: &str,
@@ -55,9 +55,9 @@ impl Identity {
             Err(errno) => return Err(*errno),
             Ok(stat) => stat,
         };
-        let told = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
+        let known = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
         let seconds = u64::try_from(stat.stx_btime.tv_sec).ok();
-        let born = seconds.filter(|_| told).and_then(|s| {
+        let born = seconds.filter(|_| known).and_then(|s| {
             s.checked_mul(1_000_000_000)?
                 .checked_add(stat.stx_btime.tv_nsec.into())
         });
@@ -101,7 +101,7 @@ impl Dir {
     /// # Errors
     /// The system's.
     pub fn identity(&self, name: &str) -> Result<Option<Identity>, IoError> {
-        match Identity::look(self, name, AtFlags::SYMLINK_NOFOLLOW) {
+        match Identity::stat(self, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(identity) => Ok(Some(identity)),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(io::Error::from(errno)).io_context("stat", &self.path_of(name)),
@@ -170,9 +170,9 @@ mod tests {
         );
         // As an old kernel and a sandbox say it.
         for errno in [Errno::NOSYS, Errno::PERM] {
-            assert_eq!(Identity::told(&Err(errno), &dir, "a", flags), Ok(old));
+            assert_eq!(Identity::of_stat(&Err(errno), &dir, "a", flags), Ok(old));
         }
-        let gone = Identity::told(&Err(Errno::IO), &dir, "a", flags);
+        let gone = Identity::of_stat(&Err(Errno::IO), &dir, "a", flags);
         assert_eq!(gone, Err(Errno::IO));
     }
 

@@ -57,8 +57,8 @@ pub struct IntentLog {
 
 /// An intent on its way to stable storage.
 #[derive(Clone, Copy, Debug)]
-#[must_use = "it is durable only when it was waited for"]
-pub struct Begun {
+#[must_use = "it is durable only once it has been waited for"]
+pub struct PendingIntent {
     /// Of the intent.
     pub id: u64,
     number: u64,
@@ -171,9 +171,9 @@ impl IntentLog {
     /// # Errors
     /// It is not; then nothing may be renamed, and the log is of no more use.
     pub fn begin(&self, intent: Intent) -> Result<u64, LogError> {
-        let begun = self.start(intent)?;
-        self.wait(begun)?;
-        Ok(begun.id)
+        let pending = self.start(intent)?;
+        self.wait(pending)?;
+        Ok(pending.id)
     }
 
     /// Notes an intent, whose `id` is set here. It is on stable storage when [`IntentLog::wait`]
@@ -181,7 +181,7 @@ impl IntentLog {
     ///
     /// # Errors
     /// It could not be written; the log is of no more use.
-    pub fn start(&self, mut intent: Intent) -> Result<Begun, LogError> {
+    pub fn start(&self, mut intent: Intent) -> Result<PendingIntent, LogError> {
         let mut state = self.usable()?;
         if intent.id == 0 {
             intent.id = state.contents.next_id;
@@ -191,19 +191,19 @@ impl IntentLog {
         let line = Line::Begin(intent.clone()).to_text()?;
         let number = state.append(&line, &self.path)?;
         state.contents.open.insert(id, intent);
-        Ok(Begun { id, number })
+        Ok(PendingIntent { id, number })
     }
 
     /// Returns when an intent is on stable storage.
     ///
     /// # Errors
     /// As of [`IntentLog::begin`].
-    pub fn wait(&self, begun: Begun) -> Result<(), LogError> {
-        let result = self.wait_durable(self.lock(), begun.number);
+    pub fn wait(&self, pending: PendingIntent) -> Result<(), LogError> {
+        let result = self.wait_durable(self.lock(), pending.number);
         if result.is_err() {
             // It was not acted upon. On disk it may be, and recovery will see that nothing was
             // renamed.
-            self.lock().contents.open.remove(&begun.id);
+            self.lock().contents.open.remove(&pending.id);
         }
         result
     }

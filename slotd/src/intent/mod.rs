@@ -22,7 +22,7 @@ mod unreadable;
 mod unsettled;
 mod verdict;
 
-pub use log::{Begun, IntentLog, LogError};
+pub use log::{IntentLog, LogError, PendingIntent};
 pub use record::{Direction, Intent, IntentFile, Kind, Scratch};
 pub use settle::{Located, first_syncs, settle};
 pub use unreadable::Unreadable;

@@ -132,7 +132,7 @@ fn settle_mailbox(
     let Some(locks) = locks else {
         // Gone for good only if its place can be looked at: not when the partition is not in the
         // configuration any more, is not mounted, or is reached through a link.
-        host.store.gone(&name, partition)?;
+        host.store.confirm_gone(&name, partition)?;
         if end_all(host, mailbox, partition) > 0 {
             settled.push(Settled::Complete);
         }

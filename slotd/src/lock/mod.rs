@@ -26,7 +26,7 @@ use crate::protocol::Code;
 use crate::refusal::Refusal;
 use crate::store::Place;
 
-pub use hold::Hold;
+pub use hold::HoldTimer;
 use wait::Wait;
 
 const HEADER: &str = "cyrus.header";
@@ -72,7 +72,7 @@ pub struct MailboxLocks {
     /// Locks on files that were renamed into place of locked ones.
     successors: Vec<(FileKind, File)>,
     waited: Duration,
-    hold: RefCell<Hold>,
+    hold: RefCell<HoldTimer>,
     durable: RefCell<Durable>,
     given_back: bool,
 }
@@ -95,10 +95,10 @@ impl MailboxLocks {
     pub fn take(place: Place, patience: Patience<'_>) -> Result<MailboxLocks, Refusal> {
         let started = Instant::now();
         let header = lock_file(&place.header, HEADER, patience)?;
-        let header = header.ok_or_else(|| gone(&place))?;
+        let header = header.ok_or_else(|| removed(&place))?;
         let index = lock_file(&place.index, FileKind::Index.file_name(), patience)?;
-        let index = index.ok_or_else(|| gone(&place))?;
-        let mut hold = Hold::begin();
+        let index = index.ok_or_else(|| removed(&place))?;
+        let mut hold = HoldTimer::begin();
         // Nobody makes a cyrus.expunge without the index lock, so its absence is settled now.
         let expunge = lock_file(&place.expunge, FileKind::Expunge.file_name(), patience)?;
         let waited = started.elapsed();
@@ -185,7 +185,7 @@ impl MailboxLocks {
 
     /// What was done while the locks were held, `name:microseconds,...`
     #[must_use]
-    pub fn laps(&self) -> String {
+    pub fn timings(&self) -> String {
         self.hold.borrow().to_text()
     }
 
@@ -195,7 +195,7 @@ impl MailboxLocks {
     pub fn unlock(mut self) -> (Duration, String) {
         self.give_back();
         self.mark("unlock");
-        (self.held(), self.laps())
+        (self.held(), self.timings())
     }
 
     fn give_back(&mut self) {
@@ -227,7 +227,7 @@ impl Drop for MailboxLocks {
     }
 }
 
-fn gone(place: &Place) -> Refusal {
+fn removed(place: &Place) -> Refusal {
     Refusal::new(
         Code::NoMailbox,
         format!("mailbox {} was removed just now", place.mailbox),

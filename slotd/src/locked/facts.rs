@@ -13,12 +13,12 @@ use crate::refusal::Refusal;
 
 /// What `LOCK` answers, from the headers alone.
 pub(super) fn facts(locks: &MailboxLocks, uniqueid: &str) -> Result<MailboxFacts, Refusal> {
-    let peek = |kind: FileKind| -> Result<Option<Peek>, Refusal> {
+    let words = |kind: FileKind| -> Result<Option<HeaderWords>, Refusal> {
         let Some(locked) = locks.file(kind) else {
             return Ok(None);
         };
-        if let Some(peek) = Peek::of(&locked.file) {
-            return Ok(Some(peek));
+        if let Some(words) = HeaderWords::of(&locked.file) {
+            return Ok(Some(words));
         }
         // Says what is wrong with it.
         let path = locks.place.directory_of(kind).path_of(kind.file_name());
@@ -29,15 +29,15 @@ pub(super) fn facts(locks: &MailboxLocks, uniqueid: &str) -> Result<MailboxFacts
             file.num_records(),
             header.uidvalidity(),
         );
-        Ok(Some(Peek {
+        Ok(Some(HeaderWords {
             version,
             records,
             uidvalidity,
         }))
     };
-    let index = peek(FileKind::Index)?;
+    let index = words(FileKind::Index)?;
     let index = index.ok_or_else(|| Refusal::new(Code::State, "cyrus.index is not locked"))?;
-    let expunge = peek(FileKind::Expunge)?;
+    let expunge = words(FileKind::Expunge)?;
     Ok(MailboxFacts {
         mailbox: locks.place.mailbox.clone(),
         partition: locks.place.partition.clone(),
@@ -52,14 +52,14 @@ pub(super) fn facts(locks: &MailboxLocks, uniqueid: &str) -> Result<MailboxFacts
 }
 
 /// The few words of a header that `LOCK` tells; the whole file is checked by `UPGRADE`.
-struct Peek {
+struct HeaderWords {
     version: u32,
     records: u32,
     uidvalidity: u32,
 }
 
-impl Peek {
-    fn of(file: &File) -> Option<Peek> {
+impl HeaderWords {
+    fn of(file: &File) -> Option<HeaderWords> {
         let mut bytes = [0; 192];
         let got = file.read_at(&mut bytes, 0).ok()?;
         let bytes = bytes.get(..got)?;
@@ -68,7 +68,7 @@ impl Peek {
         let slots = layout::header_slots(version, start_offset)?;
         let slot = slots.get(HeaderField::Uidvalidity);
         let uidvalidity = slot.map_or(Some(1), |s| u32::try_from(s.read(bytes)?).ok())?;
-        Some(Peek {
+        Some(HeaderWords {
             version,
             records,
             uidvalidity,

@@ -46,7 +46,7 @@ pub struct LockedMailbox {
     /// The intent that is open.
     intent: Option<u64>,
     /// The intent of the files of `PREPARE`, before it is known that these will be staged.
-    early: Option<WriteIntent>,
+    prepared_intent: Option<WriteIntent>,
     /// It is in a change-over, which no `PREPARE` may disturb.
     turn: Option<Turn>,
 }
@@ -100,17 +100,18 @@ impl LockedMailbox {
             upgrade: Upgrade::default(),
             stage: None,
             intent: None,
-            early: None,
+            prepared_intent: None,
             turn: None,
         };
         mailbox.locks.mark("look");
-        mailbox.early = prepared.and_then(|prepared| mailbox.intend_early(prepared, facts.index));
+        mailbox.prepared_intent =
+            prepared.and_then(|prepared| mailbox.begin_prepared_intent(prepared, facts.index));
         Ok((mailbox, facts))
     }
 
     /// Begins the intent of what was prepared, if it is for this mailbox. What fails here fails
     /// again at `UPGRADE`, which tells.
-    fn intend_early(&self, prepared: &Prepared, from: u32) -> Option<WriteIntent> {
+    fn begin_prepared_intent(&self, prepared: &Prepared, from: u32) -> Option<WriteIntent> {
         let want = prepared.wants();
         if !prepared.has_files() || !prepared.fits(&self.locks.place, want, &self.of) {
             return None;
@@ -161,15 +162,15 @@ impl LockedMailbox {
             let sources = self.sources(local.as_ref(), &budget);
             stage::stage(&self.locks, &live, upgrade, &sources, cancel, note)?
         };
-        stage.keep_seen(live);
+        stage.keep_live(live);
         self.locks.mark("stage");
         let stage = self.stage.insert(stage);
         let changed = !stage.files.is_empty();
         if changed {
             let intent =
                 write_intent::of_stage(&self.locks, stage, Direction::Commit, upgrade.run)?;
-            let write_intent = match self.early.take() {
-                Some(early) if early.is(&intent) => early,
+            let write_intent = match self.prepared_intent.take() {
+                Some(prepared_intent) if prepared_intent.is(&intent) => prepared_intent,
                 other => {
                     if let Some(other) = other {
                         self.host.log.end(other.id());
@@ -279,7 +280,7 @@ impl LockedMailbox {
     pub fn keep_old(&mut self, drop_old: bool) {
         if let Some(stage) = &mut self.stage {
             let changes: Vec<_> = stage.changes().collect();
-            stage.gone = commit::keep_old(&self.locks, changes, drop_old);
+            stage.unlinked = commit::keep_old(&self.locks, changes, drop_old);
             if is_over(stage.report.to) {
                 cutover::forget_side(&self.locks.place);
             }
@@ -297,8 +298,8 @@ impl LockedMailbox {
 
     /// What was done while they were held, `name:microseconds,...`
     #[must_use]
-    pub fn laps(&self) -> String {
-        self.locks.laps()
+    pub fn timings(&self) -> String {
+        self.locks.timings()
     }
 
     /// What is staged.
@@ -321,20 +322,20 @@ impl LockedMailbox {
     #[must_use]
     pub fn unlock(mut self) -> (Committed, String) {
         // An intent that came to nothing is settled under the locks, and waited for after them.
-        let early = self.early.take();
-        if let Some(early) = &early {
-            self.host.log.end(early.id());
+        let prepared_intent = self.prepared_intent.take();
+        if let Some(prepared_intent) = &prepared_intent {
+            self.host.log.end(prepared_intent.id());
         }
         let waited = self.locks.waited();
         // The stage has duplicates of the new files' handles: it goes after the locks.
-        let (held, laps) = self.locks.unlock();
-        tracing::debug!(?held, %laps, "unlocked");
-        if let Some(early) = early {
+        let (held, timings) = self.locks.unlock();
+        tracing::debug!(?held, %timings, "unlocked");
+        if let Some(prepared_intent) = prepared_intent {
             // A log that has failed says so again to the next command that needs it.
-            let _ = early.wait();
+            let _ = prepared_intent.wait();
         }
         discard(self.stage);
-        (Committed { held, waited }, laps)
+        (Committed { held, waited }, timings)
     }
 }
 

@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use indexfile::{FileKind, IoContext};
 
-use crate::aside::Aside;
+use crate::blocking_task::BlockingTask;
 use crate::fs::Identity;
 use crate::host::Host;
-use crate::intent::{Begun, Direction, Intent, IntentFile, LogError};
+use crate::intent::{Direction, Intent, IntentFile, LogError, PendingIntent};
 use crate::lock::MailboxLocks;
 use crate::protocol::{Code, Rehash};
 use crate::refusal::Refusal;
@@ -25,25 +25,25 @@ use crate::stage::{Prepared, Stage};
 #[derive(Debug)]
 pub(super) struct WriteIntent {
     intent: Intent,
-    begun: Begun,
-    durable: Aside<Result<(), LogError>>,
+    pending: PendingIntent,
+    durable: BlockingTask<Result<(), LogError>>,
 }
 
 impl WriteIntent {
     pub(super) fn begin(host: &Arc<Host>, intent: Intent) -> Result<WriteIntent, LogError> {
-        let begun = host.log.start(intent.clone())?;
+        let pending = host.log.start(intent.clone())?;
         let host = Arc::clone(host);
-        let durable = Aside::begin(move || host.log.wait(begun));
+        let durable = BlockingTask::begin(move || host.log.wait(pending));
         Ok(WriteIntent {
             intent,
-            begun,
+            pending,
             durable,
         })
     }
 
     /// Its id in the log.
     pub(super) fn id(&self) -> u64 {
-        self.begun.id
+        self.pending.id
     }
 
     /// Whether it is this one, ids apart.

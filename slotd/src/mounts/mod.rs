@@ -102,26 +102,26 @@ impl Mounts {
     /// Refuses a root whose file system is not there, or does not answer in time.
     ///
     /// # Errors
-    /// [`Code::Unmounted`] says so; other codes if it cannot be known.
+    /// [`Code::Unmounted`] says so; other codes if it cannot be record.
     pub fn check(&self, root: &Path) -> Result<(), Refusal> {
         self.refresh()?;
-        let known = self.inner.lock().known(root);
-        let point = match known.state {
+        let record = self.inner.lock().record(root);
+        let point = match record.state {
             Some(MountState::Ignore) => return Ok(()),
             Some(MountState::Offline) => {
-                let point = known.point.unwrap_or_else(|| root.to_path_buf());
+                let point = record.point.unwrap_or_else(|| root.to_path_buf());
                 return Err(unmounted(format!(
                     "{} is set offline (slotd mount state)",
                     point.display()
                 )));
             }
-            Some(MountState::Online) => known.point,
+            Some(MountState::Online) => record.point,
             None => None,
         };
         let seen = self.prober.ask(Question {
             root: root.to_path_buf(),
             point: point.clone(),
-            find_point: known.first_sight,
+            find_point: record.first_sight,
         })?;
         if let Some(point) = point.filter(|_| !seen.mounted) {
             return Err(unmounted(format!(
@@ -136,7 +136,7 @@ impl Mounts {
                 root.display()
             )));
         };
-        if known.first_sight && (seen.point.is_some() || !known.in_table) {
+        if record.first_sight && (seen.point.is_some() || !record.in_table) {
             // Others may have changed the table in the meantime.
             let (table, read) = Table::change(&self.file, |table| table.note(root, seen.point))?;
             let mut inner = self.inner.lock();
@@ -190,7 +190,7 @@ impl Mounts {
     /// Whether the operator wants nothing looked at below a root.
     #[must_use]
     pub fn is_ignored(&self, root: &Path) -> bool {
-        self.inner.lock().known(root).state == Some(MountState::Ignore)
+        self.inner.lock().record(root).state == Some(MountState::Ignore)
     }
 
     /// Reads the table again if it is another one.
@@ -224,7 +224,7 @@ fn unmounted(text: String) -> Refusal {
 }
 
 /// What is on record of a root.
-struct Known {
+struct RootRecord {
     in_table: bool,
     point: Option<PathBuf>,
     state: Option<MountState>,
@@ -235,11 +235,11 @@ struct Known {
 }
 
 impl Inner {
-    fn known(&self, root: &Path) -> Known {
+    fn record(&self, root: &Path) -> RootRecord {
         let noted = self.table.roots.get(root);
         let point = noted.cloned().flatten();
         let mount = self.table.mounts.get(point.as_deref().unwrap_or(root));
-        Known {
+        RootRecord {
             in_table: noted.is_some(),
             state: mount.map(|m| m.state),
             first_sight: point.is_none() && !self.devices.contains_key(root),

@@ -26,19 +26,19 @@ pub struct Listed {
     pub odd_list: Vec<Odd>,
     /// Of `names` those that other partitions have too, and which: only Cyrus's mailboxes database
     /// knows which is right.
-    pub twice: Vec<Twice>,
+    pub twice: Vec<DuplicateName>,
 }
 
 /// A name on more than one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Twice {
+pub struct DuplicateName {
     /// The mailbox.
     pub mailbox: MailboxName,
     /// The other partitions.
     pub partitions: Vec<String>,
 }
 
-impl Twice {
+impl DuplicateName {
     fn to_word(&self) -> String {
         let others = self.partitions.iter().map(|p| escape(p.as_bytes()));
         let others: Vec<String> = others.collect();
@@ -51,7 +51,7 @@ impl Twice {
         self.to_word().len() + 1
     }
 
-    fn from_word(word: &str) -> Result<Twice, FieldError> {
+    fn from_word(word: &str) -> Result<DuplicateName, FieldError> {
         let key = "twice";
         let text = |word: &str| unescape(word).map_err(|source| FieldError::Escape { key, source });
         let mut words = word.split(':');
@@ -59,7 +59,7 @@ impl Twice {
         let partitions = words
             .map(|word| Ok(String::from_utf8_lossy(&text(word)?).into_owned()))
             .collect::<Result<_, FieldError>>()?;
-        Ok(Twice {
+        Ok(DuplicateName {
             mailbox,
             partitions,
         })
@@ -189,7 +189,7 @@ impl Listed {
         let fields = if self.twice.is_empty() {
             fields
         } else {
-            let words: Vec<String> = self.twice.iter().map(Twice::to_word).collect();
+            let words: Vec<String> = self.twice.iter().map(DuplicateName::to_word).collect();
             fields.with_word("twice", words.join(","))
         };
         if self.odd == 0 {
@@ -229,7 +229,7 @@ impl Listed {
         let twice = fields.word("twice").unwrap_or_default().split(',');
         let twice = twice
             .filter(|word| !word.is_empty())
-            .map(Twice::from_word)
+            .map(DuplicateName::from_word)
             .collect::<Result<_, _>>()?;
         Ok(Listed {
             twice,
@@ -264,7 +264,7 @@ mod tests {
             });
         }
         page.odd = 7;
-        page.twice.push(Twice {
+        page.twice.push(DuplicateName {
             mailbox: name("twice", b"user.ann").unwrap(),
             partitions: vec!["two".to_owned(), "a:b,c d".to_owned()],
         });

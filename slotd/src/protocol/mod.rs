@@ -29,7 +29,7 @@ pub use command::Command;
 pub use compared::{Confirmed, DigestRange, Digests, PartDigest, Standing};
 pub use escape::{EscapeError, escape, unescape};
 pub use fields::{FieldError, Fields};
-pub use listed::{Listed, Odd, OddKind, Twice};
+pub use listed::{DuplicateName, Listed, Odd, OddKind};
 pub use preflight::{FENCE_UP, HostFacts, RootFacts};
 pub use reply::{Code, Reply, ReplyError};
 pub use requests::{

@@ -14,7 +14,7 @@ use indexfile::mailbox::{ImapdConf, MailboxName, MetaFile, name_of_dir};
 use indexfile::walk::{self, Found, Leaves, Step, Tree, Walk, also_on};
 
 use crate::fs::Dir;
-use crate::protocol::{Code, ListRange, Listed, MAX_LINE, Named, Odd, OddKind, Twice};
+use crate::protocol::{Code, DuplicateName, ListRange, Listed, MAX_LINE, Named, Odd, OddKind};
 use crate::refusal::Refusal;
 use crate::store::Store;
 
@@ -93,7 +93,7 @@ pub fn page(store: &Store, at: &mut Option<Walker>, range: &ListRange) -> Result
         page.partition.clone_from(&partition);
         let partitions = also_on(store.conf(), store.partitions(), &mailbox, &partition);
         if !partitions.is_empty() {
-            let twice = Twice {
+            let twice = DuplicateName {
                 mailbox: mailbox.clone(),
                 partitions,
             };

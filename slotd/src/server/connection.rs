@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use crate::client::Stream;
 use crate::host::Host;
 use crate::protocol::{Code, Command, MAX_LINE, Reply};
-use crate::session::{Cut, Session};
+use crate::session::{CancelReason, Session};
 
 /// How long a client may take to read a reply.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
@@ -238,12 +238,12 @@ async fn work(
             peek = read.fill_buf(), if watching => {
                 watching = false;
                 if peek.map_or(true, <[u8]>::is_empty) {
-                    control.cut(Cut::Disconnected);
+                    control.cancel(CancelReason::Disconnected);
                 }
             }
             () = &mut clock, if timing => {
                 timing = false;
-                control.cut(Cut::Expired);
+                control.cancel(CancelReason::Expired);
             }
         }
     };

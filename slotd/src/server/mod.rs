@@ -62,14 +62,14 @@ pub fn capacity() -> usize {
 
 /// The places for connections.
 #[derive(Clone)]
-struct Room {
+struct Slots {
     slots: Arc<Semaphore>,
-    /// One permit for each who waits for a place: the connection that has been idle for the longest
-    /// takes it, and ends.
+    /// One permit for each connection that waits for a place: the one that has been idle for the
+    /// longest takes it, and ends.
     wanted: Arc<Semaphore>,
 }
 
-impl Room {
+impl Slots {
     /// A place; `None` if there is none, and no idle connection gives its up.
     async fn slot(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
@@ -102,16 +102,16 @@ pub async fn serve_at_most(
 ) {
     let places = places.max(1);
     host.set_capacity(places);
-    let room = Room {
+    let slots = Slots {
         slots: Arc::new(Semaphore::new(places)),
         wanted: Arc::new(Semaphore::new(0)),
     };
-    let door = Arc::new(Semaphore::new(WAITING));
+    let queue = Arc::new(Semaphore::new(WAITING));
     let mut connections = JoinSet::new();
     let (drain, draining) = watch::channel(false);
     loop {
-        let at_door = tokio::select! {
-            at_door = Arc::clone(&door).acquire_owned() => at_door,
+        let waiting = tokio::select! {
+            waiting = Arc::clone(&queue).acquire_owned() => waiting,
             _ = stop.wait_for(|stop| *stop) => break,
         };
         let stream = tokio::select! {
@@ -121,12 +121,12 @@ pub async fn serve_at_most(
         match stream {
             Ok(stream) => {
                 let (host, draining) = (Arc::clone(&host), draining.clone());
-                let room = room.clone();
+                let slots = slots.clone();
                 connections.spawn(async move {
-                    match room.slot().await {
+                    match slots.slot().await {
                         Some(slot) => {
-                            drop(at_door);
-                            let serving = connection::serve(host, stream, draining, &room.wanted);
+                            drop(waiting);
+                            let serving = connection::serve(host, stream, draining, &slots.wanted);
                             Box::pin(serving).await;
                             drop(slot);
                         }

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 /// something lies there that is no socket; else the system's.
 pub fn bind_private(path: &Path) -> io::Result<UnixListener> {
     remove_dead(path)?;
-    let room = Room::beside(path)?;
-    let inner = room.0.join("s");
+    let private = PrivateDir::create_beside(path)?;
+    let inner = private.0.join("s");
     let listener = UnixListener::bind(&inner)?;
     std::fs::set_permissions(&inner, std::fs::Permissions::from_mode(0o600))?;
     // A link, unlike a rename, replaces nothing.
@@ -61,21 +61,21 @@ fn remove_dead(path: &Path) -> io::Result<()> {
 }
 
 /// A directory of this process alone; removed when dropped.
-struct Room(PathBuf);
+struct PrivateDir(PathBuf);
 
-impl Room {
-    fn beside(path: &Path) -> io::Result<Room> {
+impl PrivateDir {
+    fn create_beside(path: &Path) -> io::Result<PrivateDir> {
         let parent = path.parent().unwrap_or(Path::new("."));
-        let room = parent.join(format!(".{}", std::process::id()));
+        let private = parent.join(format!(".{}", std::process::id()));
         // Of a process that had this number and was killed.
-        let _ = std::fs::remove_file(room.join("s"));
-        let _ = std::fs::remove_dir(&room);
-        std::fs::DirBuilder::new().mode(0o700).create(&room)?;
-        Ok(Room(room))
+        let _ = std::fs::remove_file(private.join("s"));
+        let _ = std::fs::remove_dir(&private);
+        std::fs::DirBuilder::new().mode(0o700).create(&private)?;
+        Ok(PrivateDir(private))
     }
 }
 
-impl Drop for Room {
+impl Drop for PrivateDir {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(self.0.join("s"));
         let _ = std::fs::remove_dir(&self.0);

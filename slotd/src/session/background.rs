@@ -16,7 +16,7 @@ use crate::queries::fetch_sha1s;
 use crate::refusal::Refusal;
 use crate::scratch::ScratchNotes;
 use crate::stage::cutover::{self, is_target};
-use crate::stage::{self, How, LiveFiles, Looks, Prepared};
+use crate::stage::{self, FileStats, LiveFiles, PrepareOptions, Prepared};
 use crate::store::Place;
 
 /// What a connection has prepared.
@@ -57,7 +57,7 @@ impl Background {
                 return Ok(prepared.report());
             }
         }
-        let how = How {
+        let how = PrepareOptions {
             want: prepare.upgrade,
             write: prepare.write,
             stop: None,
@@ -82,7 +82,7 @@ impl Background {
     fn prepare_anew(
         &mut self,
         place: &Place,
-        how: How,
+        how: PrepareOptions,
         locked: bool,
     ) -> Result<protocol::Prepared, Refusal> {
         // What was prepared before is given up first: one mailbox a connection.
@@ -114,7 +114,7 @@ impl Background {
         if !lock.ahead {
             return Ok(());
         }
-        let how = How {
+        let how = PrepareOptions {
             want: Upgrade::default(),
             write: Write::Never,
             stop: Some(Instant::now() + READ_IN_LOCK),
@@ -149,18 +149,18 @@ impl Background {
             Write::Never
         };
         prepared.look_at_messages(place)?;
-        let looks = Looks::of(place)?;
-        if prepared.is_current(&looks) {
+        let stats = FileStats::of(place)?;
+        if prepared.is_current(&stats) {
             return Ok(Some(prepared));
         }
         let live = LiveFiles::without_locks(&self.host.store, place)?;
-        match prepared.catch_up(&live, looks, &self.control.cancel) {
+        match prepared.catch_up(&live, stats, &self.control.cancel) {
             Ok(Some(prepared)) => return Ok(Some(prepared)),
             Err(refusal) if refusal.code == Code::Differs => return Err(refusal),
             _ => {}
         }
         drop(live);
-        let how = How {
+        let how = PrepareOptions {
             want,
             write,
             stop: None,

@@ -12,7 +12,7 @@ pub struct Control {
 
 /// Why a session's work was cut short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
+pub enum CancelReason {
     /// The connection is closed.
     Disconnected,
     /// It took too long.
@@ -21,10 +21,10 @@ pub enum Cut {
 
 impl Control {
     /// Stops the work under way as soon as it looks.
-    pub fn cut(&self, why: Cut) {
+    pub fn cancel(&self, why: CancelReason) {
         let value = match why {
-            Cut::Disconnected => 1,
-            Cut::Expired => 2,
+            CancelReason::Disconnected => 1,
+            CancelReason::Expired => 2,
         };
         self.why.store(value, Ordering::Relaxed);
         self.cancel.store(true, Ordering::Relaxed);
@@ -38,10 +38,10 @@ impl Control {
 
     /// Whether and why.
     #[must_use]
-    pub fn why(&self) -> Option<Cut> {
+    pub fn why(&self) -> Option<CancelReason> {
         match self.why.load(Ordering::Relaxed) {
-            1 => Some(Cut::Disconnected),
-            2 => Some(Cut::Expired),
+            1 => Some(CancelReason::Disconnected),
+            2 => Some(CancelReason::Expired),
             _ => None,
         }
     }

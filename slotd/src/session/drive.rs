@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Cut, Session};
+use super::{CancelReason, Session};
 use crate::intent::recovery::Attempt;
 use crate::locked::{LockedMailbox, READ_IN_LOCK};
 use crate::protocol::{Code, Fields, Reply, Upgraded};
@@ -21,8 +21,8 @@ impl Session {
             if let Some(event) = self.act(action, &mut reply) {
                 // What cut the work short comes before the work's own end.
                 let cut = self.control.why().map(|why| match why {
-                    Cut::Disconnected => Event::Disconnect,
-                    Cut::Expired => Event::Expire,
+                    CancelReason::Disconnected => Event::Disconnect,
+                    CancelReason::Expired => Event::Expire,
                 });
                 for event in cut.into_iter().chain([event]) {
                     actions.extend(self.transaction.step(event));
@@ -104,8 +104,8 @@ impl Session {
         let refusal = self.refusal.take();
         match answer {
             Answer::Ok => {
-                let (committed, laps) = &self.committed;
-                let committed = || committed.to_fields().with("hold", laps);
+                let (committed, timings) = &self.committed;
+                let committed = || committed.to_fields().with("hold", timings);
                 Reply::Ok(self.good.take().unwrap_or_else(committed))
             }
             Answer::Already => Reply::Ok(self.committed.0.to_fields().with("already", 1)),
@@ -186,7 +186,7 @@ impl Session {
         };
         match mailbox.rename() {
             Ok(()) => {
-                self.committed = (mailbox.committed(), mailbox.laps());
+                self.committed = (mailbox.committed(), mailbox.timings());
                 self.good = None;
                 Event::Renamed
             }

@@ -62,7 +62,7 @@ impl Member {
     /// The connection is closed.
     pub(super) fn end(&mut self, all: &Coordinators) {
         match std::mem::take(self) {
-            Member::Of(journal) => all.gone(&journal),
+            Member::Of(journal) => all.disconnected(&journal),
             Member::Unnamed => all.exit(),
             Member::Nobody => {}
         }

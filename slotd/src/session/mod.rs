@@ -10,7 +10,7 @@ mod member;
 
 use std::sync::Arc;
 
-pub use control::{Control, Cut};
+pub use control::{CancelReason, Control};
 
 use background::Background;
 use member::Member;

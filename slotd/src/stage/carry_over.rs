@@ -82,7 +82,7 @@ impl Prepared {
         stage.report.rehash = self.identities.rehashed(live)?;
         if self.want.rehash == Some(Rehash::Report) {
             // Nothing is written, and nothing else is done with them.
-            stage.would_be = Some(Arc::new(std::mem::take(&mut self.identities)));
+            stage.planned = Some(Arc::new(std::mem::take(&mut self.identities)));
         }
         let written = plans.iter().try_for_each(|(source, plan)| match plan {
             Plan::Unchanged => {
@@ -94,8 +94,8 @@ impl Prepared {
         });
         let run = self.want.run;
         let finished = written.and_then(|()| {
-            let ahead = self.ahead.take();
-            stage.keep_old(locks, live, &self.identities, (run, ahead), note)?;
+            let ledger = self.ledger.take();
+            stage.keep_old(locks, live, &self.identities, (run, ledger), note)?;
             // What both hosts compare is not what is prepared then.
             let known = !self.want.by_content && self.only_grew(&plans);
             if known && self.grow(&mut stage, live, &plans)? {
@@ -110,15 +110,15 @@ impl Prepared {
         drop(plans);
         // What was not taken is removed now; the rest is large, and is let go when the locks are.
         self.files.retain(|f| f.taken);
-        stage.spent = Some(Box::new(self));
+        stage.prepared = Some(Box::new(self));
         Ok(stage)
     }
 
     /// Looks at the messages again that may have been replaced since they were looked at.
     fn look_under_locks(&mut self, locks: &MailboxLocks) -> Result<(), Refusal> {
         let messages = self.identities.guids.len();
-        let again = self.messages.again(&locks.place, messages)?;
-        self.identities.look_again(&locks.place, &again)?;
+        let recheck = self.messages.to_recheck(&locks.place, messages)?;
+        self.identities.recheck(&locks.place, &recheck)?;
         locks.mark("messages");
         Ok(())
     }
@@ -239,7 +239,7 @@ impl Prepared {
             });
         }
         let in_order = added.first().is_none_or(|new| self.last_uid < new.uid);
-        if !in_order || self.listed as usize + added.len() != live.num_records() as usize {
+        if !in_order || self.digested as usize + added.len() != live.num_records() as usize {
             return Ok(false);
         }
         let mut digester = std::mem::take(&mut self.digester);

@@ -9,9 +9,9 @@ use std::sync::atomic::AtomicBool;
 
 use indexfile::{FileKind, IndexFile};
 
-use super::Looks;
-use super::looks::{Again, Since};
-use super::prepare::past;
+use super::FileStats;
+use super::prepare::snapshot;
+use super::recheck::{MessageWatch, Recheck};
 use super::{LiveFiles, Prepared, patch};
 use crate::fs::{Unsynced, sync_new};
 use crate::protocol::{Upgrade, UuidSource};
@@ -21,8 +21,8 @@ use crate::store::Place;
 impl Prepared {
     /// Whether the live files look as they did, and all messages do.
     #[must_use]
-    pub fn is_current(&self, looks: &Looks) -> bool {
-        self.looks == *looks && self.identities.changed.is_empty()
+    pub fn is_current(&self, stats: &FileStats) -> bool {
+        self.stats == *stats && self.identities.changed.is_empty()
     }
 
     /// Whether it is for this mailbox and this `UPGRADE`, whichever incarnation of the mailbox.
@@ -50,8 +50,8 @@ impl Prepared {
     /// # Errors
     /// The system's.
     pub fn look_at_messages(&mut self, place: &Place) -> Result<(), Refusal> {
-        self.messages = Since::now(place, self.identities.guids.len())?;
-        self.identities.look_again(place, &Again::All)
+        self.messages = MessageWatch::begin(place, self.identities.guids.len())?;
+        self.identities.recheck(place, &Recheck::All)
     }
 
     /// Carries over what has changed in the live files, which are not locked, and in the messages.
@@ -62,7 +62,7 @@ impl Prepared {
     pub fn catch_up(
         mut self,
         live: &LiveFiles,
-        looks: Looks,
+        stats: FileStats,
         cancel: &AtomicBool,
     ) -> Result<Option<Prepared>, Refusal> {
         live.check(self.want.repair)?;
@@ -72,7 +72,7 @@ impl Prepared {
                 self.identities
                     .add(&self.place, file.kind(), file.records(), &sources, cancel)?;
             }
-            self.caught_up(live, looks);
+            self.caught_up(live, stats);
             return Ok(Some(self));
         }
         let sources = self.caches.sources();
@@ -95,7 +95,7 @@ impl Prepared {
             .enumerate()
         {
             // It may be written while it is looked at, so it is looked at once: in a copy.
-            let Some(now) = past(source, &self.files[at].dir)? else {
+            let Some(now) = snapshot(source, &self.files[at].dir)? else {
                 return Ok(Some(self));
             };
             let origin = self.files[at].origin();
@@ -114,16 +114,16 @@ impl Prepared {
         if list_changed {
             self.list()?;
         }
-        self.caught_up(live, looks);
+        self.caught_up(live, stats);
         Ok(Some(self))
     }
 
-    fn caught_up(&mut self, live: &LiveFiles, looks: Looks) {
+    fn caught_up(&mut self, live: &LiveFiles, stats: FileStats) {
         self.identities.changed.clear();
         self.report.messages = live.num_records();
         self.report.cached = self.identities.cached;
         self.report.hashed = self.identities.hashed;
-        self.looks = looks;
+        self.stats = stats;
     }
 
     /// Writes one file's differences, and takes `now` for what it was made from.
@@ -136,7 +136,7 @@ impl Prepared {
             file.index = IndexFile::from_file(&file.made.file, &path, file.kind)?;
         }
         (file.altered, file.restored) = (patch.altered, patch.restored);
-        file.was = Some(now);
+        file.snapshot = Some(now);
         Ok(())
     }
 }

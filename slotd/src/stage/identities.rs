@@ -7,9 +7,9 @@ use indexfile::layout::Layout;
 use indexfile::stream_copy::{GuidOut, RecordPlan};
 use indexfile::{Decision, FileKind, Guid, IndexFile, IoError, ReadError, Record, RecordField};
 
-use super::found::{Found, Known};
-use super::looks::{Again, look_again};
+use super::found_guids::{FoundGuid, FoundGuids};
 use super::mark::{self, Mark};
+use super::recheck::{Recheck, recheck};
 use super::resolve::Want;
 use super::{GUID_VERSION, LiveFiles, OldUuids, Sources, resolve, sources, spool};
 use crate::protocol::{Code, Rehash, Upgrade, UuidSource};
@@ -23,7 +23,7 @@ pub struct Identities {
     pub version: u32,
     /// SHA-1s of messages whose records were old-style, or with `rehash` of all, with what shows
     /// that record and file are the same still.
-    pub guids: Found,
+    pub guids: FoundGuids,
     /// Messages that were looked at again and are not what they were when what was prepared of them
     /// was written.
     pub changed: BTreeSet<u32>,
@@ -210,7 +210,7 @@ impl Identities {
         cancel: &AtomicBool,
     ) -> Result<(), Refusal> {
         let guids = &mut self.guids;
-        let found = |uid, known: &Known| Ok(guids.push(&place.index, uid, known)?);
+        let found = |uid, known: &FoundGuid| Ok(guids.push(&place.index, uid, known)?);
         let resolved = resolve(place, wanted, sources, cancel, found)?;
         self.cached += resolved.cached;
         self.hashed += resolved.hashed;
@@ -233,9 +233,9 @@ impl Identities {
     ///
     /// # Errors
     /// What was found cannot be read back.
-    pub fn look_again(&mut self, place: &Place, which: &Again) -> Result<(), Refusal> {
+    pub fn recheck(&mut self, place: &Place, which: &Recheck) -> Result<(), Refusal> {
         if !self.guids.is_empty() {
-            let changed = look_again(&mut self.guids, &spool(place)?, which)?;
+            let changed = recheck(&mut self.guids, &spool(place)?, which)?;
             self.changed.extend(changed);
         }
         Ok(())

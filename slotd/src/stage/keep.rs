@@ -9,15 +9,15 @@
 //! mailbox's first upgrade needs none, as the `.OLD` files it leaves have everything. A commit that
 //! does not come after it does no harm: it says what was, not what is.
 //!
-//! `PREPARE` does nearly all of it ahead ([`Ahead`]), into a file without a name: what is left
-//! under the locks is to see that the `.OLD` files are the same still, and to say which files are
-//! replaced by which run.
+//! `PREPARE` does nearly all of it in advance ([`PreparedLedger`]), into a file without a name.
+//! Left under the locks is to check that the `.OLD` files are still the same, and to note which
+//! files are replaced by which run.
 
 use indexfile::{FileKind, IoContext, IoError, ReadError, Record};
 
 use super::ledger::{self, Head, Kept, Ledger, Replaced, Writer, Written, WrongKept, place_of};
-use super::live::Look;
-use super::old::{Beside, has};
+use super::live::FileStat;
+use super::old::{Backups, has};
 use super::{Identities, LiveFiles, Note, old_name, previous_name, sources};
 use crate::fs::Identity;
 use crate::lock::MailboxLocks;
@@ -43,40 +43,40 @@ pub(super) fn keep(
     live: &LiveFiles,
     identities: &Identities,
     work: &Work,
-    ahead: Option<Ahead>,
+    prepared: Option<PreparedLedger>,
     note: Note<'_>,
 ) -> Result<(), Refusal> {
     let place = &locks.place;
     let index = locks.file(FileKind::Index);
     let like = index.ok_or_else(|| Refusal::new(Code::State, "cyrus.index is not locked"))?;
     let replaced = what_is_replaced(locks, work)?;
-    if let Some(ahead) = ahead
-        && ahead.of == *work
-        && ahead.looks == looks(place)?
+    if let Some(prepared) = prepared
+        && prepared.of == *work
+        && prepared.stats == source_stats(place)?
     {
-        let Some(mut file) = ahead.file else {
+        let Some(mut file) = prepared.file else {
             return Ok(()); // Nothing would be lost.
         };
-        file.head.say(replaced);
+        file.head.set_replaced(replaced);
         return file.put(place, &like.file);
     }
     let Some(mut file) = merged(place, live, identities, work, Some(note))?.file() else {
         return Ok(());
     };
-    file.head.say(replaced);
+    file.head.set_replaced(replaced);
     file.put(place, &like.file)
 }
 
-/// The same done by `PREPARE`.
+/// `cyrus.uuids` as `PREPARE` made it, complete but for what is replaced.
 #[derive(Debug)]
-pub(super) struct Ahead {
+pub(super) struct PreparedLedger {
     of: Work,
-    looks: Vec<Option<Look>>,
+    stats: Vec<Option<FileStat>>,
     /// None where nothing would be lost.
     file: Option<Written>,
 }
 
-impl Ahead {
+impl PreparedLedger {
     /// Does all that can be done without locks. `None` where a file cannot be made without a name.
     ///
     /// # Errors
@@ -86,31 +86,31 @@ impl Ahead {
         live: &LiveFiles,
         identities: &Identities,
         work: Work,
-    ) -> Result<Option<Ahead>, Refusal> {
-        let looks = looks(place)?;
+    ) -> Result<Option<PreparedLedger>, Refusal> {
+        let stats = source_stats(place)?;
         let file = match merged(place, live, identities, &work, None)? {
             Merged::Nothing => None,
             Merged::File(file) => Some(file),
             Merged::NotNameless => return Ok(None),
         };
         file.iter().try_for_each(|file| file.sync(place))?;
-        Ok(Some(Ahead {
+        Ok(Some(PreparedLedger {
             of: work,
-            looks,
+            stats,
             file,
         }))
     }
 }
 
-/// How everything looks that it is made from, besides the live files.
-fn looks(place: &Place) -> Result<Vec<Option<Look>>, IoError> {
-    let mut looks = vec![Look::of(&place.index, ledger::FILE_NAME)?];
+/// What stat says of the files that it is made from, besides the live ones.
+fn source_stats(place: &Place) -> Result<Vec<Option<FileStat>>, IoError> {
+    let mut stats = vec![FileStat::of(&place.index, ledger::FILE_NAME)?];
     for kind in [FileKind::Index, FileKind::Expunge] {
         for name in [old_name(kind), previous_name(kind)] {
-            looks.push(Look::of(place.directory_of(kind), name)?);
+            stats.push(FileStat::of(place.directory_of(kind), name)?);
         }
     }
-    Ok(looks)
+    Ok(stats)
 }
 
 /// Which files go, and by which run.
@@ -156,16 +156,16 @@ fn merged(
     work: &Work,
     note: Option<Note<'_>>,
 ) -> Result<Merged, Refusal> {
-    let beside = match Beside::of(place, &live.index) {
-        Ok(beside) => beside,
+    let backups = match Backups::of(place, &live.index) {
+        Ok(backups) => backups,
         // Who asks for cut UUIDs has been told that the others cannot be read, and does without.
         Err(refusal) if refusal.code == Code::Damaged && identities.cuts => {
             return Ok(Merged::Nothing);
         }
         Err(refusal) => return Err(refusal),
     };
-    let was = beside.ledger.as_ref();
-    if was.is_none() && beside.replaced.is_empty() && identities.rehash.is_none() {
+    let was = backups.ledger.as_ref();
+    if was.is_none() && backups.old_files.is_empty() && identities.rehash.is_none() {
         return Ok(Merged::Nothing);
     }
     let head = Head {
@@ -178,7 +178,7 @@ fn merged(
         return Ok(Merged::NotNameless);
     };
     let merge = Merge {
-        beside: &beside,
+        backups: &backups,
         identities,
         work,
     };
@@ -211,7 +211,7 @@ fn merged(
 
 /// What the entries of one UID are made from.
 struct Merge<'a> {
-    beside: &'a Beside,
+    backups: &'a Backups,
     identities: &'a Identities,
     work: &'a Work,
 }
@@ -229,7 +229,7 @@ struct One {
 
 impl Merge<'_> {
     fn begin(&self, uid: u32) -> Result<One, IoError> {
-        let ledger = self.beside.ledger.as_ref();
+        let ledger = self.backups.ledger.as_ref();
         Ok(One {
             kept: ledger.map_or(Ok(None), |ledger| ledger.kept(uid))?,
             is_there: false,
@@ -254,12 +254,12 @@ impl Merge<'_> {
             }
         }
         one.is_there |= one.kept.is_some_and(|kept| kept.old.fits(record));
-        for file in &self.beside.replaced {
+        for file in &self.backups.old_files {
             let old = file.by_uid.get(record.uid());
             let Some(old) = old.filter(|old| old.fits(record)) else {
                 continue;
             };
-            let ledger = self.beside.ledger.as_ref();
+            let ledger = self.backups.ledger.as_ref();
             let by = ledger.and_then(|ledger| ledger.run_of(file.kind, file.file));
             if has(record.guid().padded(), &old) {
                 continue; // It is not replaced, or is in the `.OLD` file that comes.

@@ -266,7 +266,7 @@ impl Head {
     }
 
     /// Says which files go now; what it says of others stays.
-    pub(super) fn say(&mut self, replaced: [Option<Replaced>; 2]) {
+    pub(super) fn set_replaced(&mut self, replaced: [Option<Replaced>; 2]) {
         for (slot, new) in self.replaced.iter_mut().zip(replaced) {
             *slot = new.or(*slot);
         }

@@ -25,26 +25,26 @@ pub struct Listing<F = IndexFile> {
     expunge: Option<F>,
     /// UIDs and positions of the expunge file's records, in order.
     order: Vec<(u32, u32)>,
-    told: Told,
+    view: GuidView,
 }
 
-/// What is told of a record.
+/// Which GUID a record is listed with.
 #[derive(Debug)]
-enum Told {
-    /// What it is called.
-    Called,
-    /// What its message is.
-    Content,
-    /// What it would be called.
-    WouldBe(Arc<Identities>),
+enum GuidView {
+    /// The one that it has.
+    Recorded,
+    /// One that says what its message is.
+    ByContent,
+    /// The one that it would get.
+    Planned(Arc<Identities>),
 }
 
-impl Told {
+impl GuidView {
     fn of(&self, record: &Record<'_>) -> Result<GuidEntry, ReadError> {
         Ok(match self {
-            Told::Called => entry(record),
-            Told::Content => entry_by_content(record),
-            Told::WouldBe(identities) => GuidEntry {
+            GuidView::Recorded => entry(record),
+            GuidView::ByContent => entry_by_content(record),
+            GuidView::Planned(identities) => GuidEntry {
                 guid: identities.guid_of(record)?,
                 ..entry(record)
             },
@@ -83,7 +83,7 @@ impl<F: Borrow<IndexFile>> Listing<F> {
             index: None,
             expunge: None,
             order: Vec::new(),
-            told: Told::Called,
+            view: GuidView::Recorded,
         };
         for file in files {
             match file.borrow().kind() {
@@ -102,17 +102,17 @@ impl<F: Borrow<IndexFile>> Listing<F> {
         Ok(listing)
     }
 
-    /// The same of what the messages are: see [`crate::protocol::Upgrade::by_content`].
+    /// The same by what the messages are: see [`crate::protocol::Upgrade::by_content`].
     #[must_use]
     pub fn by_content(mut self) -> Self {
-        self.told = Told::Content;
+        self.view = GuidView::ByContent;
         self
     }
 
-    /// The same of what records would be called.
+    /// The same with the GUIDs that the records would get.
     #[must_use]
-    pub fn as_it_would_be(mut self, identities: Arc<Identities>) -> Self {
-        self.told = Told::WouldBe(identities);
+    pub fn planned(mut self, identities: Arc<Identities>) -> Self {
+        self.view = GuidView::Planned(identities);
         self
     }
 
@@ -155,8 +155,8 @@ impl<F: Borrow<IndexFile>> Listing<F> {
             index,
             expunge: self.expunge.as_ref().map(Borrow::borrow),
             order: &self.order,
-            told: &self.told,
-            ahead: Vec::new().into_iter(),
+            view: &self.view,
+            read_ahead: Vec::new().into_iter(),
             next: low,
             buffer: Vec::new(),
             expunged: self.order.partition_point(|(u, _)| *u < uid),
@@ -268,9 +268,9 @@ pub struct Entries<'a> {
     index: Option<&'a IndexFile>,
     expunge: Option<&'a IndexFile>,
     order: &'a [(u32, u32)],
-    told: &'a Told,
+    view: &'a GuidView,
     /// Of the index, read already.
-    ahead: std::vec::IntoIter<GuidEntry>,
+    read_ahead: std::vec::IntoIter<GuidEntry>,
     /// The position in the index behind those.
     next: u32,
     buffer: Vec<u8>,
@@ -280,26 +280,26 @@ pub struct Entries<'a> {
 
 impl Entries<'_> {
     fn advance(&mut self) -> Result<Option<GuidEntry>, ReadError> {
-        if self.ahead.as_slice().is_empty()
+        if self.read_ahead.as_slice().is_empty()
             && let Some(index) = self.index
             && self.next < index.num_records()
         {
             let block = index.block(self.next, AT_ONCE, &mut self.buffer)?;
-            let some = block.records().map(|r| self.told.of(&r));
+            let some = block.records().map(|r| self.view.of(&r));
             let some: Vec<GuidEntry> = some.collect::<Result<_, _>>()?;
-            self.ahead = some.into_iter();
+            self.read_ahead = some.into_iter();
             self.next = self.next.saturating_add(AT_ONCE);
         }
-        let indexed = self.ahead.as_slice().first().map(|e| e.uid);
+        let indexed = self.read_ahead.as_slice().first().map(|e| e.uid);
         let expunged = self.order.get(self.expunged).copied();
         match (indexed, expunged, self.expunge) {
             (indexed, Some((uid, position)), Some(file))
                 if indexed.is_none_or(|indexed| uid < indexed) =>
             {
                 self.expunged += 1;
-                file.record(position)?.map(|r| self.told.of(&r)).transpose()
+                file.record(position)?.map(|r| self.view.of(&r)).transpose()
             }
-            _ => Ok(self.ahead.next()),
+            _ => Ok(self.read_ahead.next()),
         }
     }
 }
@@ -310,7 +310,7 @@ impl Iterator for Entries<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.advance().transpose();
         if let Some(Err(_)) = next {
-            self.ahead = Vec::new().into_iter();
+            self.read_ahead = Vec::new().into_iter();
             self.next = u32::MAX;
             self.expunged = usize::MAX;
         }

@@ -173,23 +173,23 @@ impl LiveFiles {
     }
 }
 
-/// What the names of the live files say of them: if that is the same the files most likely are.
+/// What stat says of the live files: if that is unchanged the files most likely are too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Looks([Option<Look>; 2]);
+pub struct FileStats([Option<FileStat>; 2]);
 
-/// What one name says.
+/// What stat says of one name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Look {
+pub(super) struct FileStat {
     ino: u64,
     size: i64,
     modified: (i64, u64),
     changed: (i64, u64),
 }
 
-impl Look {
+impl FileStat {
     /// `None` if there is nothing of that name.
-    pub(super) fn of(dir: &Dir, name: &str) -> Result<Option<Look>, IoError> {
-        Ok(dir.stat(name)?.map(|s| Look {
+    pub(super) fn of(dir: &Dir, name: &str) -> Result<Option<FileStat>, IoError> {
+        Ok(dir.stat(name)?.map(|s| FileStat {
             ino: s.st_ino,
             size: s.st_size,
             modified: (s.st_mtime, s.st_mtime_nsec),
@@ -198,14 +198,17 @@ impl Look {
     }
 }
 
-impl Looks {
+impl FileStats {
     /// To be taken before the files are opened: then what changes later looks different, within the
     /// grain of the kernel's clock.
     ///
     /// # Errors
     /// The system's.
-    pub fn of(place: &Place) -> Result<Looks, IoError> {
-        let look = |kind: FileKind| Look::of(place.directory_of(kind), kind.file_name());
-        Ok(Looks([look(FileKind::Index)?, look(FileKind::Expunge)?]))
+    pub fn of(place: &Place) -> Result<FileStats, IoError> {
+        let stat = |kind: FileKind| FileStat::of(place.directory_of(kind), kind.file_name());
+        Ok(FileStats([
+            stat(FileKind::Index)?,
+            stat(FileKind::Expunge)?,
+        ]))
     }
 }

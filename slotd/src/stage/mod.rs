@@ -15,18 +15,18 @@ mod carry_over;
 mod catch_up;
 pub mod cutover;
 mod digest;
-mod found;
+mod found_guids;
 mod identities;
 mod keep;
 mod ledger;
 mod listing;
 mod live;
-mod looks;
 mod mark;
 mod old;
 mod old_uuid;
 mod patch;
 mod prepare;
+mod recheck;
 mod rehash;
 mod resolve;
 mod rows;
@@ -40,7 +40,7 @@ use std::sync::{Arc, OnceLock};
 
 use indexfile::{CopyError, CopyReport, FileKind, Guid, IndexFile, IoContext, IoError, StreamCopy};
 
-use crate::aside::Aside;
+use crate::blocking_task::BlockingTask;
 use crate::fileops::{self, Change, FileOp, Needs, Role, Step, execute, name};
 use crate::fs::{Dir, FileId, Made, NewFile, Unsynced, sync_new};
 use crate::lock::{LockedFile, MailboxLocks};
@@ -50,13 +50,13 @@ use crate::store::Place;
 
 pub use carries::{carries, guid_like};
 pub use digest::{Digester, digest_of};
-pub use found::{Found, Known};
+pub use found_guids::{FoundGuid, FoundGuids};
 pub use identities::{Identities, Identity};
 pub use ledger::{FILE_NAME as LEDGER_NAME, NEW_NAME as LEDGER_NEW_NAME};
 pub use listing::Listing;
-pub use live::{LiveFiles, Looks};
+pub use live::{FileStats, LiveFiles};
 pub use old::{OldUuids, old_name, previous_name};
-pub use prepare::{How, Prepared, WORTH_WRITING, prepare, prepared_name, remove_stale};
+pub use prepare::{PrepareOptions, Prepared, WORTH_WRITING, prepare, prepared_name, remove_stale};
 pub use resolve::{Resolved, Until, Want, resolve, spool};
 pub use sources::{Budget, Caches, Expected, Incarnation, Sources};
 
@@ -102,14 +102,14 @@ pub struct Stage {
     /// GUIDs that are no old-style ones are compared, replaced, or come back.
     pub rehash: Option<Rehash>,
     /// With `rehash=report`: what the records would have. The list is of that.
-    would_be: Option<Arc<Identities>>,
+    planned: Option<Arc<Identities>>,
     /// Handles of files whose last name was removed: with them goes what they hold, which takes
     /// longer than a name.
-    pub gone: Vec<File>,
+    pub unlinked: Vec<File>,
     /// What it was made from and is of no more use, but takes time to let go.
-    spent: Option<Box<Prepared>>,
+    prepared: Option<Box<Prepared>>,
     /// The same of the live files.
-    seen: Option<Box<LiveFiles>>,
+    live: Option<Box<LiveFiles>>,
 }
 
 /// The name of a staged file: Cyrus's own, so used only while we hold the locks.
@@ -143,7 +143,7 @@ pub fn stage(
     stage.rehash = identities.touches_others();
     stage.report.rehash = identities.rehashed(live)?;
     let identities = Arc::new(identities);
-    stage.would_be = (want.rehash == Some(Rehash::Report)).then(|| Arc::clone(&identities));
+    stage.planned = (want.rehash == Some(Rehash::Report)).then(|| Arc::clone(&identities));
     let written = live.each().try_for_each(|source| {
         if cancel.load(Ordering::Relaxed) {
             return Err(Refusal::new(Code::Expired, "UPGRADE was cut short"));
@@ -318,16 +318,16 @@ impl Stage {
             by_content: false,
             uuids_old: false,
             rehash: None,
-            would_be: None,
-            gone: Vec::new(),
-            spent: None,
-            seen: None,
+            planned: None,
+            unlinked: Vec::new(),
+            prepared: None,
+            live: None,
         }
     }
 
     /// Takes the live files along, to be let go when the locks are.
-    pub fn keep_seen(&mut self, live: LiveFiles) {
-        self.seen = Some(Box::new(live));
+    pub fn keep_live(&mut self, live: LiveFiles) {
+        self.live = Some(Box::new(live));
     }
 
     fn set_state(&mut self, kind: FileKind, state: FileState) {
@@ -390,8 +390,8 @@ impl Stage {
             if self.by_content {
                 *listing = listing.by_content();
             }
-            if let Some(would_be) = &self.would_be {
-                *listing = listing.as_it_would_be(Arc::clone(would_be));
+            if let Some(planned) = &self.planned {
+                *listing = listing.planned(Arc::clone(planned));
             }
             return Ok(self.listing.get_or_init(|| listing));
         }
@@ -407,7 +407,7 @@ impl Stage {
         locks: &MailboxLocks,
         live: &LiveFiles,
         identities: &Identities,
-        (run, ahead): (u64, Option<keep::Ahead>),
+        (run, ledger): (u64, Option<keep::PreparedLedger>),
         note: Note<'_>,
     ) -> Result<(), Refusal> {
         if self.files.is_empty() {
@@ -415,7 +415,7 @@ impl Stage {
         }
         let replaces = self.changes().map(|(kind, _)| kind).collect();
         let work = keep::Work { run, replaces };
-        keep::keep(locks, live, identities, &work, ahead, note)
+        keep::keep(locks, live, identities, &work, ledger, note)
     }
 
     /// Computes the digest of all records.
@@ -501,7 +501,7 @@ impl Stage {
 
     /// Brings the staged files to stable storage, both at once.
     fn sync(&mut self, locks: &MailboxLocks) -> Result<(), IoError> {
-        let mut beside = Vec::new();
+        let mut others = Vec::new();
         let mut here = None;
         for staged in &mut self.files {
             let Some(what) = staged.unsynced.take() else {
@@ -520,11 +520,11 @@ impl Stage {
                 .io_context("duplicate", &path)?;
             let lost = IoError::new("sync", &path, std::io::ErrorKind::Other.into());
             let job = move || sync_new(&file, &path, what);
-            beside.push((Aside::begin(job), lost));
+            others.push((BlockingTask::begin(job), lost));
         }
         let first = here.map_or(Ok(()), |(file, path, what)| sync_new(file, &path, what));
         // All of them have ended before anybody goes on.
-        let others = beside
+        let others = others
             .into_iter()
             .map(|(sync, lost)| sync.join().unwrap_or(Err(lost)));
         others.fold(first, Result::and)

@@ -29,46 +29,46 @@ pub const fn previous_name(kind: FileKind) -> &'static str {
 
 /// One file that was replaced.
 #[derive(Debug)]
-pub(super) struct Replaced {
+pub(super) struct OldFile {
     pub(super) kind: FileKind,
     pub(super) file: Identity,
     pub(super) version: u32,
     pub(super) by_uid: ByUid,
 }
 
-/// All that lies beside a mailbox.
+/// What earlier upgrades kept of a mailbox: `cyrus.uuids` and the `.OLD` files.
 #[derive(Debug, Default)]
-pub(super) struct Beside {
+pub(super) struct Backups {
     pub(super) ledger: Option<Ledger>,
     /// What stepped aside first, as it is older; the index before the expunge file.
-    pub(super) replaced: Vec<Replaced>,
+    pub(super) old_files: Vec<OldFile>,
 }
 
-impl Beside {
+impl Backups {
     /// Reads it. A `.OLD` file that is damaged or of another incarnation of the mailbox gives
     /// nothing.
     ///
     /// # Errors
     /// `cyrus.uuids` is there and cannot be read.
-    pub(super) fn of(place: &Place, live: &IndexFile) -> Result<Beside, Refusal> {
+    pub(super) fn of(place: &Place, live: &IndexFile) -> Result<Backups, Refusal> {
         let uidvalidity = live.header().uidvalidity();
         let ledger = Ledger::load(place, uidvalidity, || sources::uniqueid_of(place))?;
-        let mut replaced = Vec::new();
+        let mut old_files = Vec::new();
         for name in [previous_name, old_name] {
             for kind in [FileKind::Index, FileKind::Expunge] {
-                replaced.extend(read_replaced(place, kind, name(kind), uidvalidity)?);
+                old_files.extend(read_old(place, kind, name(kind), uidvalidity)?);
             }
         }
-        Ok(Beside { ledger, replaced })
+        Ok(Backups { ledger, old_files })
     }
 }
 
-fn read_replaced(
+fn read_old(
     place: &Place,
     kind: FileKind,
     name: &str,
     uidvalidity: u32,
-) -> Result<Option<Replaced>, Refusal> {
+) -> Result<Option<OldFile>, Refusal> {
     let dir = place.directory_of(kind);
     let path = dir.path_of(name);
     let file = match dir.open_file(name, false) {
@@ -96,7 +96,7 @@ fn read_replaced(
             return Ok(None);
         }
     };
-    Ok(Some(Replaced {
+    Ok(Some(OldFile {
         kind,
         file: identity,
         version,
@@ -110,7 +110,7 @@ fn read_replaced(
 pub struct OldUuids {
     ledger: Option<Ledger>,
     /// The oldest first.
-    replaced: Vec<Replaced>,
+    old_files: Vec<OldFile>,
     /// Only what this run replaced (0: whichever run).
     run: Option<u64>,
     /// The run is one that `cyrus.uuids` names.
@@ -123,10 +123,10 @@ impl OldUuids {
     /// # Errors
     /// `cyrus.uuids` is there and cannot be read.
     pub fn of_all(place: &Place, live: &LiveFiles) -> Result<OldUuids, Refusal> {
-        let Beside { ledger, replaced } = Beside::of(place, &live.index)?;
+        let Backups { ledger, old_files } = Backups::of(place, &live.index)?;
         Ok(OldUuids {
             ledger,
-            replaced,
+            old_files,
             run: None,
             known: false,
         })
@@ -142,8 +142,8 @@ impl OldUuids {
         let mut uuids = OldUuids::of_all(place, live)?;
         uuids.run = Some(run);
         uuids.known = uuids.ledger.as_ref().is_some_and(|l| l.knows(run));
-        let mut replaced = std::mem::take(&mut uuids.replaced);
-        replaced.retain(|file| {
+        let mut old_files = std::mem::take(&mut uuids.old_files);
+        old_files.retain(|file| {
             let by = uuids
                 .ledger
                 .as_ref()
@@ -152,7 +152,7 @@ impl OldUuids {
             let meant = by.is_none_or(|by| by.map_or(run == 0, |by| uuids.is_meant(by)));
             file.version >= GUID_VERSION && meant
         });
-        uuids.replaced = replaced;
+        uuids.old_files = old_files;
         Ok(uuids)
     }
 
@@ -166,7 +166,7 @@ impl OldUuids {
         let ledger = self.ledger.as_ref();
         let kept = ledger.map_or(Ok(None), |ledger| ledger.kept(uid))?;
         // Taken away by this run, or by an earlier one and then again by this one.
-        let by_file = || self.replaced.iter().any(|f| f.by_uid.get(uid).is_some());
+        let by_file = || self.old_files.iter().any(|f| f.by_uid.get(uid).is_some());
         let meant = kept.filter(|kept| self.is_meant(kept.run) || by_file());
         Ok(meant.map(|kept| kept.old))
     }
@@ -207,7 +207,7 @@ impl OldUuids {
         let uid = record.uid();
         let kept = self.kept(uid)?.filter(|old| old.fits(record));
         Ok(kept.or_else(|| {
-            let mut files = self.replaced.iter();
+            let mut files = self.old_files.iter();
             files.find_map(|f| f.by_uid.get(uid).filter(|old| old.fits(record)))
         }))
     }

@@ -58,7 +58,7 @@ pub struct Origin<'a> {
     /// The new file.
     pub prepared: &'a IndexFile,
     /// What it was made from, as it was then, if that was kept.
-    pub was: Option<&'a IndexFile>,
+    pub snapshot: Option<&'a IndexFile>,
     /// Of its records, those whose identifier became another.
     pub altered: u32,
     /// And those whose identifier came from a `.OLD` file.
@@ -78,8 +78,8 @@ pub fn compare(
     origin: &Origin<'_>,
     identities: &Identities,
 ) -> Result<Diff, ReadError> {
-    if let Some(was) = origin.was
-        && let Some(patch) = compare_with_past(live, was, origin, identities)?
+    if let Some(snapshot) = origin.snapshot
+        && let Some(patch) = compare_with_snapshot(live, snapshot, origin, identities)?
     {
         return Ok(Diff::Patch(patch));
     }
@@ -89,7 +89,7 @@ pub fn compare(
 
 /// By what the live file was: a record that is as it was has the slot it should have. `None` if
 /// that does not tell.
-fn compare_with_past(
+fn compare_with_snapshot(
     live: &IndexFile,
     was: &IndexFile,
     origin: &Origin<'_>,

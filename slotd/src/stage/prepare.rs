@@ -17,9 +17,9 @@ use std::time::Instant;
 use indexfile::sha1s::Cache;
 use indexfile::{FileKind, IndexFile, IoContext, ReadError};
 
-use super::Looks;
-use super::looks::Since;
+use super::FileStats;
 use super::patch::Origin;
+use super::recheck::MessageWatch;
 use super::{
     Caches, Digester, Identities, Incarnation, Listing, LiveFiles, Note, check_version, keep,
     sources, write_copy,
@@ -47,7 +47,7 @@ pub const WORTH_WRITING: u32 = 1000;
 
 /// How much is done ahead.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct How {
+pub struct PrepareOptions {
     /// What the `UPGRADE` that follows will ask for.
     pub want: Upgrade,
     /// Whether the new files are written too.
@@ -67,19 +67,19 @@ pub struct Prepared {
     /// The digest over all records as they were, in order, ready to go on; how many, and the
     /// largest UID.
     pub(super) digester: Digester,
-    pub(super) listed: u32,
+    pub(super) digested: u32,
     pub(super) last_uid: u32,
     pub(super) report: protocol::Prepared,
     /// What is kept of what the commit destroys.
-    pub(super) ahead: Option<keep::Ahead>,
+    pub(super) ledger: Option<keep::PreparedLedger>,
     of: Incarnation,
     /// As they were then: what they say of a message is believed only while its file has the
     /// entry's stamp, or size.
     pub(super) caches: Caches,
     /// How the live files looked before they were opened.
-    pub(super) looks: Looks,
+    pub(super) stats: FileStats,
     /// The directory of the messages since each of these was looked at last.
-    pub(super) messages: Since,
+    pub(super) messages: MessageWatch,
 }
 
 /// One prepared file, with its lock, so that no other slotd takes it for a stray.
@@ -90,7 +90,7 @@ pub(super) struct PreparedFile {
     pub(super) made: Made,
     pub(super) index: IndexFile,
     /// What it was made from, byte for byte, if that could be kept.
-    pub(super) was: Option<IndexFile>,
+    pub(super) snapshot: Option<IndexFile>,
     pub(super) altered: u32,
     pub(super) restored: u32,
     pub(super) dir: Arc<Dir>,
@@ -103,7 +103,7 @@ impl PreparedFile {
     pub(super) fn origin(&self) -> Origin<'_> {
         Origin {
             prepared: &self.index,
-            was: self.was.as_ref(),
+            snapshot: self.snapshot.as_ref(),
             altered: self.altered,
             restored: self.restored,
         }
@@ -131,12 +131,12 @@ pub fn prepare(
     store: &Store,
     place: &Place,
     fetched: Option<Cache>,
-    how: How,
+    how: PrepareOptions,
     cancel: &AtomicBool,
     note: Note<'_>,
 ) -> Result<Prepared, Refusal> {
     let want = how.want;
-    let looks = Looks::of(place)?;
+    let stats = FileStats::of(place)?;
     let live = &LiveFiles::without_locks(store, place)?;
     let of = Incarnation::of(place, &live.index)?;
     let caches = Caches {
@@ -151,7 +151,7 @@ pub fn prepare(
         Write::Auto => live.num_records() >= WORTH_WRITING,
         Write::Never => false,
     };
-    let messages = Since::now(place, live.num_records() as usize)?;
+    let messages = MessageWatch::begin(place, live.num_records() as usize)?;
     let mut sources = caches.sources();
     sources.stop = how.stop;
     let identities = Identities::find(place, live, want, &sources, cancel)?;
@@ -168,13 +168,13 @@ pub fn prepare(
         files: Vec::new(),
         identities,
         digester: Digester::default(),
-        listed: 0,
+        digested: 0,
         last_uid: 0,
         report,
-        ahead: None,
+        ledger: None,
         of,
         caches,
-        looks,
+        stats,
         messages,
     };
     for source in live.each().filter(|_| write) {
@@ -190,7 +190,7 @@ pub fn prepare(
         let work = keep::Work { run, replaces };
         // Which GUIDs are wrong is known for sure under the locks only.
         if want.rehash.is_none() {
-            prepared.ahead = keep::Ahead::of(place, live, &prepared.identities, work)?;
+            prepared.ledger = keep::PreparedLedger::of(place, live, &prepared.identities, work)?;
         }
     }
     Ok(prepared)
@@ -260,7 +260,7 @@ impl Prepared {
             IndexFile::from_file_unverified(&f.made.file, path, f.kind)
         });
         let listing = Listing::of(files.collect::<Result<Vec<_>, _>>()?)?;
-        self.listed = listing.len();
+        self.digested = listing.len();
         let summed = listing.summed()?;
         let expunge = self.place.directory_of(FileKind::Expunge);
         summed.each_once(&expunge.path_of(FileKind::Expunge.file_name()))?;
@@ -273,8 +273,8 @@ impl Prepared {
         // the right slot.
         let kind = live.kind();
         let dir = self.place.directory_of(kind);
-        let was = past(live, dir)?;
-        let source = was.as_ref().unwrap_or(live);
+        let snapshot = snapshot(live, dir)?;
+        let source = snapshot.as_ref().unwrap_or(live);
         let like = dir.open_file(kind.file_name(), false)?;
         let name = prepared_name(kind);
         let (new, report, written) = write_copy(dir, name, source, &like, &self.identities, note)?;
@@ -285,7 +285,7 @@ impl Prepared {
             kind,
             made,
             index,
-            was,
+            snapshot,
             altered: report.altered,
             restored: written.restored,
             dir: Arc::clone(dir),
@@ -297,7 +297,7 @@ impl Prepared {
 
 /// A copy of a live file to compare with: in memory, or of a large one in a file of our own in
 /// `dir` that has no name. `None` if it cannot be kept.
-pub(super) fn past(live: &IndexFile, dir: &Dir) -> Result<Option<IndexFile>, ReadError> {
+pub(super) fn snapshot(live: &IndexFile, dir: &Dir) -> Result<Option<IndexFile>, ReadError> {
     const IN_MEMORY: u64 = 24 << 20;
     // It may be written while it is copied. What is wrong then is found, and what is torn is not
     // like the live record.

@@ -12,7 +12,7 @@ use precompute::hash::lanes::Lanes;
 use precompute::message::{FileStat, Gate, Hashed, Hasher, MessageError, Spool};
 
 use super::Sources;
-use super::found::Known;
+use super::found_guids::FoundGuid;
 use super::mark::{self, Mark};
 use crate::protocol::Code;
 use crate::refusal::Refusal;
@@ -81,7 +81,7 @@ pub fn resolve(
     wanted: impl Iterator<Item = Result<Want, ReadError>>,
     sources: &Sources<'_>,
     cancel: &AtomicBool,
-    mut found: impl FnMut(u32, &Known) -> Result<(), Refusal>,
+    mut found: impl FnMut(u32, &FoundGuid) -> Result<(), Refusal>,
 ) -> Result<Resolved, Refusal> {
     let mut resolved = Resolved::default();
     let mut spool = None;
@@ -132,8 +132,8 @@ fn some(
     sources: &Sources<'_>,
     cancel: &AtomicBool,
     resolved: &mut Resolved,
-) -> Result<Vec<(u32, Known)>, Refusal> {
-    let mut known: Vec<(u32, Known)> = Vec::with_capacity(wanted.len());
+) -> Result<Vec<(u32, FoundGuid)>, Refusal> {
+    let mut known: Vec<(u32, FoundGuid)> = Vec::with_capacity(wanted.len());
     // Positions in `known`.
     let mut to_hash = Vec::new();
     let mut sizes = Vec::with_capacity(wanted.len());
@@ -149,7 +149,7 @@ fn some(
             to_hash.push((known.len(), stat.device));
             bytes = bytes.saturating_add(stat.size);
         }
-        let found = Known {
+        let found = FoundGuid {
             guid: cached.map_or(indexfile::Guid::NULL, |e| e.guid),
             record: want.record,
             file: mark::of_file(stat.device, stat.size, &stat.stamp),

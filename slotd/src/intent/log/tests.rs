@@ -98,13 +98,13 @@ fn a_record_that_was_cut_anywhere_is_left_out_and_the_others_stay() {
 fn an_intent_that_was_settled_before_anybody_waited_for_it_is_not_open_after_a_restart() {
     let tmp = tempfile::tempdir().unwrap();
     let log = IntentLog::open(tmp.path()).unwrap();
-    let begun = log.start(intent("user.a")).unwrap();
+    let pending = log.start(intent("user.a")).unwrap();
     assert_eq!(log.syncs(), 0);
-    log.end(begun.id);
+    log.end(pending.id);
     let kept = log.start(intent("user.b")).unwrap();
     log.wait(kept).unwrap();
     // One sync was enough for all that was written by then.
-    log.wait(begun).unwrap();
+    log.wait(pending).unwrap();
     assert_eq!(log.syncs(), 1);
     drop(log);
     let open = IntentLog::open(tmp.path()).unwrap().open_intents();
@@ -117,8 +117,11 @@ fn an_intent_that_cannot_be_written_or_synced_is_not_acted_upon() {
         let tmp = tempfile::tempdir().unwrap();
         let log = IntentLog::open(tmp.path()).unwrap();
         failpoint::with(&format!("{point}=1:eio"), || {
-            let begun = log.start(intent("user.a"));
-            assert!(begun.and_then(|begun| log.wait(begun)).is_err(), "{point}");
+            let pending = log.start(intent("user.a"));
+            assert!(
+                pending.and_then(|pending| log.wait(pending)).is_err(),
+                "{point}"
+            );
         });
         assert!(log.open_intents().is_empty(), "{point}");
         assert!(log.usable_now().is_err(), "{point}");

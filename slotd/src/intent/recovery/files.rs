@@ -20,7 +20,9 @@ use crate::intent::{Direction, Intent};
 use crate::lock::{MailboxLocks, wait};
 use crate::protocol::{Code, Rehash, Repair, Upgrade, UuidSource, Write};
 use crate::refusal::Refusal;
-use crate::stage::{self, Budget, How, Incarnation, LiveFiles, Prepared, Sources, sources};
+use crate::stage::{
+    self, Budget, Incarnation, LiveFiles, PrepareOptions, Prepared, Sources, sources,
+};
 use crate::store::{Place, Store};
 
 /// Locks a file that is about to be renamed over a live name, until all is settled: nobody may
@@ -137,7 +139,7 @@ pub(super) fn read(
     stop: Option<Instant>,
     cancel: &AtomicBool,
 ) -> Result<Read, Refusal> {
-    let how = How {
+    let how = PrepareOptions {
         want: upgrade_of(intent),
         write: Write::Never,
         stop,

@@ -1,9 +1,9 @@
-//! A piece of blocking work beside one's own: two syncs at once take as long as the longer one.
+//! Blocking work on a second thread: two syncs at once take as long as the longer one.
 //!
-//! The work goes to a thread that tokio keeps for such things, so none is made for it. If none is
-//! free by the time the result is wanted, or there is no runtime, whoever wants it does it himself:
-//! nobody can wait for a thread that waits for him. Dropping the value takes work back that has not
-//! begun. It keeps no state on disk; a crash loses the work.
+//! The work goes to tokio's pool for blocking work, so no thread is made for it. If no thread has
+//! begun it by the time the result is wanted, or there is no runtime, the thread that wants the
+//! result does the work itself: so a full pool cannot make threads wait for each other. Dropping
+//! the value cancels work that has not begun. It keeps no state on disk; a crash loses the work.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ enum State<T> {
     Running,
     Done(T),
     /// It panicked, or its result was taken.
-    Gone,
+    Finished,
 }
 
 struct Shared<T> {
@@ -25,11 +25,11 @@ struct Shared<T> {
 }
 
 /// Work that may be under way on another thread.
-pub struct Aside<T>(Arc<Shared<T>>);
+pub struct BlockingTask<T>(Arc<Shared<T>>);
 
-impl<T> std::fmt::Debug for Aside<T> {
+impl<T> std::fmt::Debug for BlockingTask<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Aside")
+        f.write_str("BlockingTask")
     }
 }
 
@@ -39,13 +39,13 @@ impl<T> Shared<T> {
         std::mem::replace(&mut self.state.lock(), state)
     }
 
-    /// Does the work if nobody has begun it.
+    /// Does the work unless a thread has begun it.
     fn run(&self) {
-        /// Whoever waits is told, also if the work panics.
-        struct Tell<'a, T>(&'a Shared<T>, Option<T>);
-        impl<T> Drop for Tell<'_, T> {
+        /// Wakes the waiting thread, also if the work panics.
+        struct Notify<'a, T>(&'a Shared<T>, Option<T>);
+        impl<T> Drop for Notify<'_, T> {
             fn drop(&mut self) {
-                let result = self.1.take().map_or(State::Gone, State::Done);
+                let result = self.1.take().map_or(State::Finished, State::Done);
                 self.0.swap(result);
                 self.0.over.notify_all();
             }
@@ -60,14 +60,14 @@ impl<T> Shared<T> {
                 }
             }
         };
-        let mut tell = Tell(self, None);
-        tell.1 = Some(job());
+        let mut notify = Notify(self, None);
+        notify.1 = Some(job());
     }
 }
 
-impl<T: Send + 'static> Aside<T> {
+impl<T: Send + 'static> BlockingTask<T> {
     /// Begins.
-    pub fn begin(job: impl FnOnce() -> T + Send + 'static) -> Aside<T> {
+    pub fn begin(job: impl FnOnce() -> T + Send + 'static) -> BlockingTask<T> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State::Waiting(Box::new(job))),
             over: Condvar::new(),
@@ -76,7 +76,7 @@ impl<T: Send + 'static> Aside<T> {
             let shared = Arc::clone(&shared);
             runtime.spawn_blocking(move || shared.run());
         }
-        Aside(shared)
+        BlockingTask(shared)
     }
 
     /// Its result. `None` if it panicked.
@@ -87,18 +87,18 @@ impl<T: Send + 'static> Aside<T> {
         while matches!(*state, State::Running) {
             self.0.over.wait(&mut state);
         }
-        match std::mem::replace(&mut *state, State::Gone) {
+        match std::mem::replace(&mut *state, State::Finished) {
             State::Done(result) => Some(result),
             _ => None,
         }
     }
 }
 
-impl<T> Drop for Aside<T> {
+impl<T> Drop for BlockingTask<T> {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         if matches!(*state, State::Waiting(_)) {
-            *state = State::Gone;
+            *state = State::Finished;
         }
     }
 }
@@ -114,36 +114,36 @@ mod tests {
     }
 
     #[test]
-    fn without_a_runtime_it_is_done_by_whoever_wants_it() {
-        assert_eq!(Aside::begin(here).join(), Some(here()));
+    fn without_a_runtime_the_thread_that_wants_the_result_does_the_work() {
+        assert_eq!(BlockingTask::begin(here).join(), Some(here()));
     }
 
     #[test]
-    fn with_one_it_goes_on_at_the_same_time() {
+    fn with_a_runtime_it_goes_on_at_the_same_time() {
         let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
         let _guard = runtime.enter();
-        let (tell, told) = mpsc::channel();
+        let (start, started) = mpsc::channel();
         let (answer, answered) = mpsc::channel();
-        let aside = Aside::begin(move || {
-            tell.send(here()).unwrap();
+        let task = BlockingTask::begin(move || {
+            start.send(here()).unwrap();
             answered.recv().unwrap()
         });
-        assert_ne!(told.recv().unwrap(), here());
+        assert_ne!(started.recv().unwrap(), here());
         answer.send(7).unwrap();
-        assert_eq!(aside.join(), Some(7));
+        assert_eq!(task.join(), Some(7));
     }
 
     #[test]
-    fn nobody_waits_for_a_thread_that_is_not_free() {
+    fn a_full_pool_does_not_block_the_thread_that_wants_the_result() {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .max_blocking_threads(1)
             .build()
             .unwrap();
-        let (go, gone) = mpsc::channel::<()>();
+        let (go, going) = mpsc::channel::<()>();
         let busy = runtime.spawn_blocking(move || {
-            let aside = Aside::begin(here);
-            let result = aside.join() == Some(here());
-            gone.recv().unwrap();
+            let task = BlockingTask::begin(here);
+            let result = task.join() == Some(here());
+            going.recv().unwrap();
             result
         });
         go.send(()).unwrap();
@@ -151,15 +151,15 @@ mod tests {
     }
 
     #[test]
-    fn work_that_panics_is_told_of() {
+    fn work_that_panics_has_no_result() {
         let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
         let _guard = runtime.enter();
-        let (tell, told) = mpsc::channel();
-        let aside: Aside<()> = Aside::begin(move || {
-            tell.send(()).unwrap();
+        let (start, started) = mpsc::channel();
+        let task: BlockingTask<()> = BlockingTask::begin(move || {
+            start.send(()).unwrap();
             panic!("on purpose")
         });
-        told.recv().unwrap();
-        assert_eq!(aside.join(), None);
+        started.recv().unwrap();
+        assert_eq!(task.join(), None);
     }
 }

@@ -18,7 +18,7 @@ use indexfile::IoContext as _;
 use precompute::message::Spool;
 use rustix::time::{ClockId, clock_gettime};
 
-use super::found::Found;
+use super::found_guids::FoundGuids;
 use super::mark;
 use super::watch::{Changes, Watch};
 use crate::fs::FileId;
@@ -33,9 +33,9 @@ const SECOND: i64 = 1_000_000_000;
 /// nanoseconds.
 const TICK: i64 = 20_000_000;
 
-/// What the directory of the messages looked like.
+/// What stat says of the directory of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DirLook {
+pub struct DirStat {
     id: FileId,
     /// Nanoseconds since 1970.
     modified: i64,
@@ -44,12 +44,12 @@ pub struct DirLook {
     settled: bool,
 }
 
-impl DirLook {
+impl DirStat {
     /// Now.
     ///
     /// # Errors
     /// The system's.
-    pub fn now(place: &Place) -> Result<DirLook, Refusal> {
+    pub fn now(place: &Place) -> Result<DirStat, Refusal> {
         let stat = rustix::fs::fstat(&*place.data).map_err(std::io::Error::from);
         let stat = stat.io_context("look at", &place.data_path)?;
         let time = |seconds: i64, nanos: i64| seconds.saturating_mul(SECOND).saturating_add(nanos);
@@ -61,7 +61,7 @@ impl DirLook {
         // Some file systems keep whole seconds only.
         let coarse = modified % SECOND == 0 && changed % SECOND == 0;
         let tick = if coarse { SECOND + TICK } else { TICK };
-        Ok(DirLook {
+        Ok(DirStat {
             id: FileId::from(&stat),
             modified,
             changed,
@@ -73,46 +73,46 @@ impl DirLook {
     ///
     /// # Errors
     /// The system's.
-    pub fn before_looks(place: &Place, wait: bool) -> Result<DirLook, Refusal> {
-        let look = DirLook::now(place)?;
-        if look.settled || !wait {
-            return Ok(look);
+    pub fn now_settled(place: &Place, wait: bool) -> Result<DirStat, Refusal> {
+        let stat = DirStat::now(place)?;
+        if stat.settled || !wait {
+            return Ok(stat);
         }
         std::thread::sleep(Duration::from_nanos(TICK.unsigned_abs()));
-        DirLook::now(place)
+        DirStat::now(place)
     }
 
     /// Whether no name in the directory can have been made, removed or replaced between the two.
     #[must_use]
-    pub fn proves(&self, later: &DirLook) -> bool {
+    pub fn proves(&self, later: &DirStat) -> bool {
         self.settled
             && (self.id, self.modified, self.changed) == (later.id, later.modified, later.changed)
     }
 }
 
-/// The directory of the messages from a moment on.
+/// Watches the directory of the messages from a moment on.
 #[derive(Debug)]
-pub struct Since {
-    look: DirLook,
+pub struct MessageWatch {
+    stat: DirStat,
     /// `None` in a small mailbox, and where nothing can be watched.
     watch: Option<Watch>,
 }
 
 /// Which messages have to be looked at again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Again {
+pub enum Recheck {
     /// All of them.
     All,
     /// These. None of the others can have changed.
     These(BTreeSet<u32>),
 }
 
-impl Since {
-    /// From now on, in a mailbox of so many messages: to be called before they are looked at.
+impl MessageWatch {
+    /// From now on, in a mailbox of `messages` messages: to be called before they are read.
     ///
     /// # Errors
     /// The system's.
-    pub fn now(place: &Place, messages: usize) -> Result<Since, Refusal> {
+    pub fn begin(place: &Place, messages: usize) -> Result<MessageWatch, Refusal> {
         let large = messages > ALWAYS;
         // The watch first: what happens between the two is noticed by both.
         let watch = if large {
@@ -120,23 +120,23 @@ impl Since {
         } else {
             None
         };
-        let look = DirLook::before_looks(place, large)?;
-        Ok(Since { look, watch })
+        let stat = DirStat::now_settled(place, large)?;
+        Ok(MessageWatch { stat, watch })
     }
 
-    /// Which of so many messages have to be looked at again.
+    /// Which of the mailbox's `messages` messages have to be looked at again.
     ///
     /// # Errors
     /// The system's.
-    pub fn again(&self, place: &Place, messages: usize) -> Result<Again, Refusal> {
+    pub fn to_recheck(&self, place: &Place, messages: usize) -> Result<Recheck, Refusal> {
         if messages <= ALWAYS {
-            return Ok(Again::All);
+            return Ok(Recheck::All);
         }
-        let now = DirLook::now(place)?;
+        let now = DirStat::now(place)?;
         // After the look: a change that the look shows has been noted by then.
         let changes = self.watch.as_ref().and_then(Watch::changes);
         Ok(decide(
-            self.look.proves(&now),
+            self.stat.proves(&now),
             self.watch.is_some(),
             changes,
         ))
@@ -145,12 +145,12 @@ impl Since {
 
 /// `proven`: by its times no name in the directory was made, removed or replaced.
 /// `changes`: what was noted, if it was `watched` and could be told one by one.
-fn decide(proven: bool, watched: bool, changes: Option<Changes>) -> Again {
+fn decide(proven: bool, watched: bool, changes: Option<Changes>) -> Recheck {
     match changes {
-        None if proven && !watched => Again::These(BTreeSet::new()),
-        Some(changes) if proven || changes.names => Again::These(changes.uids),
+        None if proven && !watched => Recheck::These(BTreeSet::new()),
+        Some(changes) if proven || changes.names => Recheck::These(changes.uids),
         // Something was done that nobody noted, or more than can be told one by one.
-        _ => Again::All,
+        _ => Recheck::All,
     }
 }
 
@@ -159,10 +159,10 @@ fn decide(proven: bool, watched: bool, changes: Option<Changes>) -> Again {
 ///
 /// # Errors
 /// What was found cannot be read back.
-pub fn look_again(
-    found: &mut Found,
+pub fn recheck(
+    found: &mut FoundGuids,
     spool: &Spool,
-    which: &Again,
+    which: &Recheck,
 ) -> Result<BTreeSet<u32>, Refusal> {
     let mut changed = BTreeSet::new();
     let mut look = |uid, file| {
@@ -175,8 +175,8 @@ pub fn look_again(
         }
     };
     match which {
-        Again::All => found.each(look)?,
-        Again::These(uids) => {
+        Recheck::All => found.each(look)?,
+        Recheck::These(uids) => {
             for uid in uids {
                 if let Some(known) = found.get(*uid)? {
                     look(*uid, known.file);
@@ -194,8 +194,8 @@ pub fn look_again(
 mod tests {
     use super::*;
 
-    fn look(modified: i64, settled: bool) -> DirLook {
-        DirLook {
+    fn stat(modified: i64, settled: bool) -> DirStat {
+        DirStat {
             id: FileId { dev: 1, ino: 2 },
             modified,
             changed: modified,
@@ -205,12 +205,12 @@ mod tests {
 
     #[test]
     fn a_directory_that_changed_in_the_tick_of_the_look_proves_nothing() {
-        assert!(look(5, true).proves(&look(5, true)));
-        assert!(!look(5, true).proves(&look(6, true)));
-        assert!(!look(5, false).proves(&look(5, true)), "the racy case");
-        let mut other = look(5, true);
+        assert!(stat(5, true).proves(&stat(5, true)));
+        assert!(!stat(5, true).proves(&stat(6, true)));
+        assert!(!stat(5, false).proves(&stat(5, true)), "the racy case");
+        let mut other = stat(5, true);
         other.id.ino = 3;
-        assert!(!look(5, true).proves(&other));
+        assert!(!stat(5, true).proves(&other));
     }
 
     #[test]
@@ -219,16 +219,16 @@ mod tests {
             let uids = uids.iter().copied().collect();
             Some(Changes { uids, names })
         };
-        let these = |uids: &[u32]| Again::These(uids.iter().copied().collect());
+        let these = |uids: &[u32]| Recheck::These(uids.iter().copied().collect());
         assert_eq!(decide(true, false, None), these(&[]));
         assert_eq!(decide(true, true, noted(false, &[7])), these(&[7]));
         assert_eq!(decide(false, true, noted(true, &[7, 8])), these(&[7, 8]));
         let strangers = noted(true, &[]);
         assert_eq!(decide(false, true, strangers), these(&[]));
-        assert_eq!(decide(false, true, noted(false, &[])), Again::All);
-        assert_eq!(decide(false, true, noted(false, &[7])), Again::All);
-        assert_eq!(decide(false, false, None), Again::All);
-        assert_eq!(decide(true, true, None), Again::All, "too much to tell");
-        assert_eq!(decide(false, true, None), Again::All);
+        assert_eq!(decide(false, true, noted(false, &[])), Recheck::All);
+        assert_eq!(decide(false, true, noted(false, &[7])), Recheck::All);
+        assert_eq!(decide(false, false, None), Recheck::All);
+        assert_eq!(decide(true, true, None), Recheck::All, "too much to tell");
+        assert_eq!(decide(false, true, None), Recheck::All);
     }
 }

@@ -15,7 +15,7 @@ use crate::fs::Dir;
 
 /// One message, and what tells whether this still holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct FoundGuid {
     /// SHA-1 of the message.
     pub guid: Guid,
     /// Of its record.
@@ -30,7 +30,7 @@ const ROW: usize = 4 + 8 + 8 + 20;
 
 /// SHA-1s by UID.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct FoundGuids {
     /// Those that came in ascending order.
     rows: Spill<ROW>,
     /// Where the last one that was asked for lies in memory: most ask in order.
@@ -39,10 +39,10 @@ pub struct Found {
     count: usize,
     /// Those that did not come in order, or for the second time, or are forgotten. They count
     /// first.
-    others: BTreeMap<u32, Option<Known>>,
+    others: BTreeMap<u32, Option<FoundGuid>>,
 }
 
-fn row(uid: u32, known: &Known) -> Row {
+fn row(uid: u32, known: &FoundGuid) -> Row {
     let mut row = [0; ROW];
     row[..4].copy_from_slice(&uid.to_be_bytes());
     row[4..12].copy_from_slice(&known.record.to_be_bytes());
@@ -51,25 +51,25 @@ fn row(uid: u32, known: &Known) -> Row {
     row
 }
 
-fn value_of(row: &Row) -> Known {
+fn value_of(row: &Row) -> FoundGuid {
     let word = |at: usize| {
         let bytes = row[at..].first_chunk::<8>().unwrap_or(&[0; 8]);
         u64::from_be_bytes(*bytes)
     };
     let guid = row.last_chunk::<20>().unwrap_or(&[0; 20]);
-    Known {
+    FoundGuid {
         guid: Guid::from_bytes(*guid),
         record: word(4),
         file: word(12),
     }
 }
 
-impl Found {
+impl FoundGuids {
     /// Takes one; `dir` is where a file may be made.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn push(&mut self, dir: &Dir, uid: u32, known: &Known) -> Result<(), IoError> {
+    pub fn push(&mut self, dir: &Dir, uid: u32, known: &FoundGuid) -> Result<(), IoError> {
         if self.last_uid().is_some_and(|last| last >= uid) {
             self.others.insert(uid, Some(*known));
             return Ok(());
@@ -128,7 +128,7 @@ impl Found {
     ///
     /// # Errors
     /// It cannot be read back.
-    pub fn get(&self, uid: u32) -> Result<Option<Known>, IoError> {
+    pub fn get(&self, uid: u32) -> Result<Option<FoundGuid>, IoError> {
         if let Some(other) = self.others.get(&uid) {
             return Ok(*other);
         }
@@ -157,10 +157,10 @@ mod tests {
     use super::*;
     use crate::stage::rows::IN_MEMORY;
 
-    fn known(uid: u32) -> Known {
+    fn known(uid: u32) -> FoundGuid {
         let mut bytes = [9; 20];
         bytes[..4].copy_from_slice(&uid.to_be_bytes());
-        Known {
+        FoundGuid {
             guid: Guid::from_bytes(bytes),
             record: u64::from(uid) << 20,
             file: u64::from(uid) << 7,
@@ -170,7 +170,7 @@ mod tests {
     fn check(messages: u32) {
         let tmp = tempfile::tempdir().unwrap();
         let dir = Dir::open_root(tmp.path()).unwrap();
-        let mut found = Found::default();
+        let mut found = FoundGuids::default();
         let uid = |i: u32| i * 3 + 5;
         for i in 0..messages {
             found.push(&dir, uid(i), &known(i)).unwrap();
