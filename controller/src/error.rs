@@ -131,7 +131,11 @@ impl RunError {
             Self::Journal(JournalError::NotOurs { .. } | JournalError::Damaged { .. }) => {
                 Exit::Data
             }
-            Self::Journal(JournalError::InUse { .. } | JournalError::Missing { .. })
+            Self::Journal(
+                JournalError::InUse { .. }
+                | JournalError::Missing { .. }
+                | JournalError::Pairs { .. },
+            )
             | Self::Config(_)
             | Self::Other(_)
             | Self::Nothing(_) => Exit::Config,

@@ -327,6 +327,7 @@ mod tests {
             replica_id: String::new(),
             selection: "all".to_owned(),
             words: String::new(),
+            pairs: String::new(),
         };
         let run = journal.begin_run(&spec, 1000).unwrap();
         for n in 0..10 {

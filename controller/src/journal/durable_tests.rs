@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::conformance::begin;
+use super::conformance::begin_only as begin;
 use super::model::Change;
 use super::recorder::{Event, Op, Recorder};
 use super::sql::Sql as _;
@@ -86,7 +86,7 @@ fn the_connection_that_writes_syncs_each_commit() {
             let read = move |c: &rusqlite::Connection| {
                 c.query_row(&sql, [], |row| row.get::<_, rusqlite::types::Value>(0))
             };
-            journal.write_now(read).unwrap()
+            journal.sql.write_now(read).unwrap()
         };
         // 2 is FULL.
         assert_eq!(pragma("synchronous"), 2.into(), "{made}");

@@ -1,7 +1,8 @@
 //! What the runs of a journal amount to for one mailbox: a rollback takes away what it undid, and
 //! itself with it.
 
-use super::model::{Row, RunId, Verb};
+use super::model::Row;
+use super::runs::{RunId, Verb};
 
 /// A run that changed a mailbox, or is about to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

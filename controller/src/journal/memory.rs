@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::sql::Sql;
+use super::sql::{Sql, Store, View, view};
 use super::sqlite_read::Query;
 use super::state_file::sqlite;
 use super::writer::Apply;
@@ -25,26 +25,76 @@ struct Inner {
     broken: bool,
 }
 
-/// A journal in memory.
-pub struct MemoryJournal(Mutex<Inner>);
+/// Tables in memory.
+pub struct Memory(Mutex<Inner>);
 
-impl MemoryJournal {
+/// The journals of all pairs, in memory.
+pub type MemoryStore = Store<Memory>;
+
+/// A journal in memory: the one of the only pair, or one pair's of a [`MemoryStore`].
+pub type MemoryJournal = View<Memory>;
+
+impl MemoryStore {
     /// An empty one.
     ///
     /// # Panics
     /// There is no memory for it.
     #[must_use]
     pub fn new() -> Self {
-        Self::with(&[])
+        Self(Arc::new(Memory::with(&[])))
     }
 
+    /// What a restart after a crash finds: everything durable and nothing else.
+    #[must_use]
+    pub fn after_crash(&self) -> Self {
+        Self(Arc::new(self.0.after_crash()))
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryJournal {
+    /// An empty one, of the only pair.
+    ///
+    /// # Panics
+    /// There is no memory for it.
+    #[must_use]
+    pub fn new() -> Self {
+        view(Arc::new(Memory::with(&[])), "").expect("a pair in memory")
+    }
+
+    /// What a restart after a crash finds: everything durable and nothing else.
+    ///
+    /// # Panics
+    /// There is no memory for it.
+    #[must_use]
+    pub fn after_crash(&self) -> Self {
+        view(Arc::new(self.sql.after_crash()), "").expect("a pair in memory")
+    }
+
+    /// From now on every write fails, as on a disk that is full.
+    pub fn break_down(&self) {
+        self.sql.inner().broken = true;
+    }
+}
+
+impl Default for MemoryJournal {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Memory {
     fn with(changes: &[Arc<Apply>]) -> Self {
         let made = || -> rusqlite::Result<Connection> {
             let db = Connection::open_in_memory()?;
             db.set_prepared_statement_cache_capacity(64);
             db.execute_batch("PRAGMA journal_mode = OFF;")?;
             db.execute_batch(&schema::create())?;
-            db.execute("UPDATE journal SET id = 'memory'", [])?;
             changes.iter().try_for_each(|apply| apply(&db))?;
             Ok(db)
         };
@@ -56,26 +106,13 @@ impl MemoryJournal {
         }))
     }
 
-    /// What a restart after a crash finds: everything durable and nothing else.
-    #[must_use]
-    pub fn after_crash(&self) -> Self {
+    fn after_crash(&self) -> Self {
         let inner = self.inner();
         Self::with(&inner.changes[..inner.durable])
     }
 
-    /// From now on every write fails, as on a disk that is full.
-    pub fn break_down(&self) {
-        self.inner().broken = true;
-    }
-
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock()
-    }
-}
-
-impl Default for MemoryJournal {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -95,7 +132,20 @@ impl Inner {
     }
 }
 
-impl Sql for MemoryJournal {
+impl Sql for Memory {
+    fn path(&self) -> &Path {
+        Path::new(NO_FILE)
+    }
+
+    fn is_writable(&self) -> bool {
+        true
+    }
+
+    /// The same each time, so that a simulation can be repeated.
+    fn new_id(&self, pair: &str) -> Result<String, JournalError> {
+        Ok(["memory", pair].concat())
+    }
+
     fn read<T>(&self, query: impl FnOnce(&Connection) -> Query<T>) -> Result<T, JournalError> {
         query(&self.inner().db).map_err(|fault| fault.into_error(Path::new(NO_FILE)))
     }

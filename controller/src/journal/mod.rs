@@ -7,6 +7,10 @@
 //! and the story that `report` tells. It sits behind one small trait, [`Journal`], with one
 //! conformance suite, so that another store can take its place.
 //!
+//! A [`Journal`] is what one pair of hosts sees: its runs, its mailboxes, its open transactions. A
+//! [`JournalStore`] has the journals of one pair, or of all pairs of a fleet; a run over several
+//! pairs has one number there, and is finished when all of them are.
+//!
 //! # What it promises
 //!
 //! * [`Durability::Durable`]: the receipt comes after the change has been synced to disk;
@@ -23,9 +27,12 @@
 //! the journal is closed for good ([`JournalError::Poisoned`]): nobody knows what is on disk, and
 //! only a restart that reads it again does.
 
+mod earlier;
+mod error;
 mod history;
 pub mod memory;
 mod model;
+mod runs;
 mod schema;
 mod sql;
 mod sqlite;
@@ -44,14 +51,16 @@ mod recorder;
 #[cfg(test)]
 mod sqlite_tests;
 
-use std::path::PathBuf;
+use std::sync::Arc;
 
+pub use error::JournalError;
 pub use history::{Changed, Changing};
 pub use model::{
     Attempt, Change, Ended, Figures, Filter, Identity, Job, Listed, MailboxId, OpenTransaction,
-    REHASH, Row, RunId, RunInfo, RunSpec, State, Totals, Verb,
+    Row, State, Totals,
 };
-pub use sqlite::SqliteJournal;
+pub use runs::{PairRun, REHASH, RunId, RunInfo, RunOfPairs, RunSpec, Verb, pair_names};
+pub use sqlite::{SqliteJournal, SqliteStore};
 pub use state_file::{APPLICATION_ID, USER_VERSION, resolve};
 
 /// When a change has to be on disk.
@@ -61,60 +70,6 @@ pub enum Durability {
     Durable,
     /// Together with the next durable change, or after a moment.
     Lazy,
-}
-
-/// What can go wrong with a journal.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum JournalError {
-    /// Another controller works with this state file.
-    #[error("{path} is in use by another controller: only one may work with a state file")]
-    InUse {
-        /// The state file.
-        path: PathBuf,
-    },
-    /// Not a file of ours.
-    #[error("{path} is not a reguid state file: {what}")]
-    NotOurs {
-        /// The state file.
-        path: PathBuf,
-        /// What was found instead.
-        what: String,
-    },
-    /// There is no such file, and it was to be read only.
-    #[error("{path} does not exist: no run was ever started with this --state")]
-    Missing {
-        /// The state file.
-        path: PathBuf,
-    },
-    /// The operating system refused a file operation.
-    #[error("{path}: {text}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What it said.
-        text: String,
-    },
-    /// `SQLite` reports an error.
-    #[error("state file {path}: {text}")]
-    Sqlite {
-        /// The state file.
-        path: PathBuf,
-        /// What it said.
-        text: String,
-    },
-    /// An earlier write failed, and so nothing more is written.
-    #[error("the state file can no longer be written: {first}")]
-    Poisoned {
-        /// The first error.
-        first: String,
-    },
-    /// A value in it makes no sense.
-    #[error("the state file is damaged: {what}")]
-    Damaged {
-        /// What and where.
-        what: String,
-    },
 }
 
 /// Comes once a submitted change is durable (or never will be).
@@ -157,10 +112,46 @@ fn writer_ended() -> JournalError {
     }
 }
 
-/// A place where runs and decisions are kept. Calls that return a value are synchronous and may
-/// take as long as one disk sync; [`Journal::submit`] never waits.
+/// Where the journals of all pairs lie.
+pub trait JournalStore: Send + Sync {
+    /// The journal of one pair, made if it is new; in a store that was opened for reading only a
+    /// pair that is not there has no run. The empty name is the only pair of runs without a fleet
+    /// file: a store has that one, or pairs with names. No name has a comma.
+    ///
+    /// # Errors
+    /// The store is of the other kind, or cannot be read or written.
+    fn pair(&self, name: &str) -> Result<Arc<dyn Journal>, JournalError>;
+
+    /// The names of its pairs, sorted.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn pairs(&self) -> Result<Vec<String>, JournalError>;
+
+    /// The newest run over all pairs, if there is any.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn last_run(&self) -> Result<Option<RunOfPairs>, JournalError>;
+
+    /// A run by its number, if there is one.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn run(&self, id: RunId) -> Result<Option<RunOfPairs>, JournalError>;
+
+    /// Gives a run up: it is finished for all its pairs, also for those that have not begun. What
+    /// is open stays open. A run that is finished stays as it is. Durable on return.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    fn give_up(&self, run: RunId, now_ms: i64) -> Result<(), JournalError>;
+}
+
+/// What one pair sees of the place where runs and decisions are kept. Calls that return a value are
+/// synchronous and may take as long as one disk sync; [`Journal::submit`] never waits.
 pub trait Journal: Send + Sync {
-    /// The newest run, if there is any.
+    /// The newest run that began on this pair, if there is any.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -172,16 +163,18 @@ pub trait Journal: Send + Sync {
     /// The store cannot be read.
     fn identity(&self) -> Result<Identity, JournalError>;
 
-    /// A run by its number, if there is one.
+    /// A run by its number, if there is one that began on this pair.
     ///
     /// # Errors
     /// The store cannot be read.
     fn run(&self, id: RunId) -> Result<Option<RunInfo>, JournalError>;
 
-    /// Starts a run. Durable on return.
+    /// Starts a run. In a fleet the newest run is joined instead if it has not begun on this pair,
+    /// is not finished, and is the same but for hosts and selection, which each pair has of its
+    /// own. Durable on return.
     ///
     /// # Errors
-    /// The store cannot be written.
+    /// The run is not of this pair, or the store cannot be written.
     fn begin_run(&self, spec: &RunSpec, now_ms: i64) -> Result<RunId, JournalError>;
 
     /// Adds mailboxes to a run; those it has already are left alone: the same name on the same
@@ -191,13 +184,14 @@ pub trait Journal: Send + Sync {
     /// The store cannot be written.
     fn add(&self, run: RunId, listed: &[Listed]) -> Result<u64, JournalError>;
 
-    /// Notes that the whole list has been added.
+    /// Notes that the whole list of this pair has been added.
     ///
     /// # Errors
     /// The store cannot be written.
     fn list_complete(&self, run: RunId) -> Result<(), JournalError>;
 
-    /// Notes that nothing of the run is left to do.
+    /// Notes that nothing of the run is left to do on this pair; the run is finished when that is
+    /// so for all its pairs.
     ///
     /// # Errors
     /// The store cannot be written.
@@ -250,7 +244,7 @@ pub trait Journal: Send + Sync {
         limit: u32,
     ) -> Result<Vec<Changed>, JournalError>;
 
-    /// Open transactions of all runs, in order, after `after`, at most `limit`.
+    /// Open transactions of all runs of this pair, in order, after `after`, at most `limit`.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -269,7 +263,7 @@ pub trait Journal: Send + Sync {
     /// Something of it is not durable.
     fn flush(&self) -> Result<(), JournalError>;
 
-    /// What a run amounts to so far.
+    /// What a run amounts to on this pair so far.
     ///
     /// # Errors
     /// The store cannot be read.

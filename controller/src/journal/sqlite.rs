@@ -6,11 +6,12 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::sql::Sql;
-use super::sqlite_read::Query;
+use super::sql::{Sql, Store, View, view};
+use super::sqlite_read::{self, Query};
 use super::state_file::{
     check, check_or_create, connect, io, resolved, sync_directory, take_ownership,
 };
@@ -18,8 +19,8 @@ use super::writer::{Apply, Writer};
 use super::{Durability, JournalError, Receipt};
 use parking_lot::Mutex;
 
-/// A journal in a file.
-pub struct SqliteJournal {
+/// Tables in a file.
+pub struct StateFile {
     path: PathBuf,
     writer: Option<Writer>,
     reader: Mutex<Connection>,
@@ -27,12 +28,8 @@ pub struct SqliteJournal {
     _owner: Option<File>,
 }
 
-impl SqliteJournal {
-    /// Opens or creates the state file for a run, and keeps every other controller out.
-    ///
-    /// # Errors
-    /// It is in use, is not one of ours, or cannot be opened.
-    pub fn open(path: &Path) -> Result<Self, JournalError> {
+impl StateFile {
+    fn open(path: &Path) -> Result<Self, JournalError> {
         let path = &resolved(path)?;
         let owner = take_ownership(path)?;
         let fresh = !path.exists();
@@ -54,30 +51,8 @@ impl SqliteJournal {
         })
     }
 
-    /// As [`SqliteJournal::open`], for work that only goes on with what is in it.
-    ///
-    /// # Errors
-    /// There is no such file. Else as [`SqliteJournal::open`].
-    pub fn open_existing(path: &Path) -> Result<Self, JournalError> {
-        if path.exists() {
-            Self::open(path)
-        } else {
-            Err(JournalError::Missing {
-                path: path.to_owned(),
-            })
-        }
-    }
-
-    /// Opens an existing state file for reading, with or without a running controller.
-    ///
-    /// # Errors
-    /// There is none, or it is not one of ours.
-    pub fn open_read_only(path: &Path) -> Result<Self, JournalError> {
-        if !path.exists() {
-            return Err(JournalError::Missing {
-                path: path.to_owned(),
-            });
-        }
+    fn open_read_only(path: &Path) -> Result<Self, JournalError> {
+        existing(path)?;
         let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         check(&reader, path)?;
         Ok(Self {
@@ -87,15 +62,96 @@ impl SqliteJournal {
             _owner: None,
         })
     }
+}
+
+/// The journals of all pairs, in a file.
+pub type SqliteStore = Store<StateFile>;
+
+/// A journal in a file: the one of the only pair, or one pair's of a [`SqliteStore`].
+pub type SqliteJournal = View<StateFile>;
+
+impl SqliteStore {
+    /// Opens or creates the state file of a fleet, and keeps every other controller out.
+    ///
+    /// # Errors
+    /// It is in use, is not one of ours, or cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, JournalError> {
+        Ok(Self(Arc::new(StateFile::open(path)?)))
+    }
+
+    /// As [`SqliteStore::open`], for work that only goes on with what is in it.
+    ///
+    /// # Errors
+    /// There is no such file. Else as [`SqliteStore::open`].
+    pub fn open_existing(path: &Path) -> Result<Self, JournalError> {
+        existing(path)?;
+        Self::open(path)
+    }
+
+    /// Opens an existing state file for reading, with or without a running controller.
+    ///
+    /// # Errors
+    /// There is none, or it is not one of ours.
+    pub fn open_read_only(path: &Path) -> Result<Self, JournalError> {
+        Ok(Self(Arc::new(StateFile::open_read_only(path)?)))
+    }
+}
+
+impl SqliteJournal {
+    /// Opens or creates the state file of the only pair, and keeps every other controller out.
+    ///
+    /// # Errors
+    /// It is in use, is not one of ours, or cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, JournalError> {
+        view(Arc::new(StateFile::open(path)?), "")
+    }
+
+    /// As [`SqliteJournal::open`], for work that only goes on with what is in it.
+    ///
+    /// # Errors
+    /// There is no such file. Else as [`SqliteJournal::open`].
+    pub fn open_existing(path: &Path) -> Result<Self, JournalError> {
+        existing(path)?;
+        Self::open(path)
+    }
+
+    /// Opens an existing state file for reading, with or without a running controller.
+    ///
+    /// # Errors
+    /// There is none, or it is not one of ours.
+    pub fn open_read_only(path: &Path) -> Result<Self, JournalError> {
+        view(Arc::new(StateFile::open_read_only(path)?), "")
+    }
 
     /// The state file.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.sql.path()
     }
 }
 
-impl Sql for SqliteJournal {
+fn existing(path: &Path) -> Result<(), JournalError> {
+    if path.exists() {
+        return Ok(());
+    }
+    Err(JournalError::Missing {
+        path: path.to_owned(),
+    })
+}
+
+impl Sql for StateFile {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn is_writable(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    fn new_id(&self, _: &str) -> Result<String, JournalError> {
+        self.read(sqlite_read::new_id)
+    }
+
     fn read<T>(&self, query: impl FnOnce(&Connection) -> Query<T>) -> Result<T, JournalError> {
         let reader = self.reader.lock();
         query(&reader).map_err(|fault| fault.into_error(&self.path))

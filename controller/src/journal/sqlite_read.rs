@@ -7,10 +7,8 @@ use rusqlite::{Connection, OptionalExtension, Row as SqlRow, Rows, params};
 
 use super::JournalError;
 use super::history::{Changed, Changing};
-use super::model::{
-    Figures, Filter, Identity, MailboxId, OpenTransaction, Row, RunId, RunInfo, RunSpec, State,
-    Totals, Verb,
-};
+use super::model::{Figures, Filter, Identity, MailboxId, OpenTransaction, Row, State, Totals};
+use super::runs::{PairRun, RunId, RunInfo, RunOfPairs, RunSpec, Verb, pair_names};
 use super::state_file::sqlite;
 use crate::two_phase::{Open, Reason, Side};
 
@@ -45,29 +43,106 @@ const COLUMNS: &str = "m.id, m.name, m.partition, m.named, m.state, m.attempts, 
 /// The first column after these.
 const NEXT: usize = 20;
 
-const RUN_COLUMNS: &str = "r.id, r.command, r.to_version, r.undoes, r.master, r.replica, \
-     r.master_id, r.replica_id, r.selection, r.words";
+/// Of a run and what it is on one pair.
+const RUN_COLUMNS: &str = "r.id, r.command, r.to_version, r.undoes, p.master, p.replica, \
+     p.master_id, p.replica_id, p.selection, r.words, r.pairs";
 /// The first column after these.
-const RUN_NEXT: usize = 10;
+const RUN_NEXT: usize = 11;
 
-pub(super) fn last_run(connection: &Connection) -> Query<Option<RunInfo>> {
-    run_where(connection, "ORDER BY r.id DESC LIMIT 1", [])
+/// The names of all pairs, sorted.
+pub(super) fn pairs(connection: &Connection) -> Query<Vec<String>> {
+    let mut statement = connection.prepare("SELECT name FROM pair ORDER BY name")?;
+    all(statement.query([])?, |row| Ok(row.get(0)?))
 }
 
-pub(super) fn identity(connection: &Connection) -> Query<Identity> {
-    let sql = "SELECT id, master_id, replica_id FROM journal";
+/// A pair by its name, if it is there.
+pub(super) fn pair(connection: &Connection, name: &str) -> Query<Option<i64>> {
+    let sql = "SELECT id FROM pair WHERE name = ?";
+    let found = connection.query_row(sql, [name], |row| row.get(0));
+    Ok(found.optional()?)
+}
+
+/// An id that no other journal has.
+pub(super) fn new_id(connection: &Connection) -> Query<String> {
+    let sql = "SELECT lower(hex(randomblob(8)))";
+    Ok(connection.query_row(sql, [], |row| row.get(0))?)
+}
+
+pub(super) fn last_run_of_pairs(connection: &Connection) -> Query<Option<RunOfPairs>> {
+    run_of_pairs_where(connection, "ORDER BY r.id DESC LIMIT 1", [])
+}
+
+pub(super) fn run_of_pairs(connection: &Connection, id: RunId) -> Query<Option<RunOfPairs>> {
+    run_of_pairs_where(connection, "WHERE r.id = ?", [id.0])
+}
+
+fn run_of_pairs_where(
+    connection: &Connection,
+    which: &str,
+    params: impl rusqlite::Params,
+) -> Query<Option<RunOfPairs>> {
+    let sql = format!(
+        "SELECT r.id, r.command, r.to_version, r.undoes, r.words, r.pairs, r.started_at, \
+         r.finished_at FROM run r {which}"
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let found = all(statement.query(params)?, |row| {
+        let pairs: String = row.get(5)?;
+        let run = RunOfPairs {
+            id: RunId(row.get(0)?),
+            verb: verb_of(&row.get::<_, String>(1)?)?,
+            to: row.get(2)?,
+            undoes: row.get::<_, Option<i64>>(3)?.map(RunId),
+            words: row.get(4)?,
+            pairs: pair_names(&pairs).map(PairRun::to_begin).collect(),
+            started_ms: row.get(6)?,
+            finished_ms: row.get(7)?,
+        };
+        Ok(run)
+    })?;
+    let Some(mut run) = found.into_iter().next() else {
+        return Ok(None);
+    };
+    let mut statement = connection.prepare(
+        "SELECT p.name, r.started_at, r.listed, r.finished_at FROM run_pair r \
+         JOIN pair p ON p.id = r.pair WHERE r.run = ?",
+    )?;
+    let begun = all(statement.query([run.id.0])?, |row| {
+        Ok(PairRun {
+            name: row.get(0)?,
+            started_ms: Some(row.get(1)?),
+            listed: row.get(2)?,
+            finished_ms: row.get(3)?,
+        })
+    })?;
+    for pair in begun {
+        let Some(of_run) = run.pairs.iter_mut().find(|p| p.name == pair.name) else {
+            return Err(Fault::Damaged(format!("pair {:?} in a run", pair.name)));
+        };
+        *of_run = pair;
+    }
+    Ok(Some(run))
+}
+
+pub(super) fn last_run(connection: &Connection, pair: i64) -> Query<Option<RunInfo>> {
+    run_where(connection, "ORDER BY r.id DESC LIMIT 1", [pair])
+}
+
+pub(super) fn identity(connection: &Connection, pair: i64) -> Query<Identity> {
+    let sql = "SELECT journal_id, master_id, replica_id FROM pair WHERE id = ?";
     let read = |row: &SqlRow<'_>| {
         Ok(Identity {
             id: row.get(0)?,
             hosts: [row.get(1)?, row.get(2)?],
+            epoch: None,
         })
     };
-    let found = connection.query_row(sql, [], read).optional()?;
+    let found = connection.query_row(sql, [pair], read).optional()?;
     found.ok_or_else(|| Fault::Damaged("it does not say whose journal it is".to_owned()))
 }
 
-pub(super) fn run(connection: &Connection, id: RunId) -> Query<Option<RunInfo>> {
-    run_where(connection, "WHERE r.id = ?", [id.0])
+pub(super) fn run(connection: &Connection, pair: i64, id: RunId) -> Query<Option<RunInfo>> {
+    run_where(connection, "WHERE r.id = ?", [pair, id.0])
 }
 
 fn run_where(
@@ -76,7 +151,8 @@ fn run_where(
     params: impl rusqlite::Params,
 ) -> Query<Option<RunInfo>> {
     let sql = format!(
-        "SELECT {RUN_COLUMNS}, r.started_at, r.finished_at, r.list_complete FROM run r {which}"
+        "SELECT {RUN_COLUMNS}, p.started_at, p.finished_at, p.listed FROM run r \
+         JOIN run_pair p ON p.run = r.id AND p.pair = ? {which}"
     );
     let mut statement = connection.prepare(&sql)?;
     let runs = all(statement.query(params)?, |row| {
@@ -104,47 +180,55 @@ fn spec(row: &SqlRow<'_>, first: usize) -> Query<(RunId, RunSpec)> {
         replica_id: row.get(first + 7)?,
         selection: row.get(first + 8)?,
         words: row.get(first + 9)?,
+        pairs: row.get(first + 10)?,
     };
     Ok((RunId(row.get(first)?), spec))
 }
 
-/// Two statements, so that each can use its index.
+/// Two statements, so that each has its index: without one a page sorts the whole run.
 pub(super) fn page_sql(filter: Filter) -> String {
-    let clause = match filter {
-        // A walk along the table: the + keeps SQLite from sorting the whole run for each page.
-        Filter::All => "+m.run = ?1",
-        Filter::In(_) => "m.run = ?1 AND m.state = ?4",
+    let (index, state) = match filter {
+        Filter::All => ("mailbox_walk", ""),
+        Filter::In(_) => ("mailbox_state", "AND m.state = ?5"),
     };
-    format!("SELECT {COLUMNS} FROM mailbox m WHERE {clause} AND m.id > ?2 ORDER BY m.id LIMIT ?3")
+    format!(
+        "SELECT {COLUMNS} FROM mailbox m INDEXED BY {index} WHERE m.run = ?1 AND m.pair = ?2 \
+         AND m.id > ?3 {state} ORDER BY m.id LIMIT ?4"
+    )
 }
 
 pub(super) fn page(
     connection: &Connection,
+    pair: i64,
     run: RunId,
     filter: Filter,
     after: MailboxId,
     limit: u32,
 ) -> Query<Vec<Row>> {
-    let state = match filter {
-        Filter::All => None,
-        Filter::In(state) => Some(state.as_str()),
-    };
     let sql = page_sql(filter);
     let mut statement = connection.prepare_cached(&sql)?;
-    match state {
-        None => all(statement.query(params![run.0, after.0, limit])?, mailbox),
-        Some(state) => all(
-            statement.query(params![run.0, after.0, limit, state])?,
-            mailbox,
-        ),
-    }
+    let rows = match filter {
+        Filter::All => statement.query(params![run.0, pair, after.0, limit])?,
+        Filter::In(state) => {
+            statement.query(params![run.0, pair, after.0, limit, state.as_str()])?
+        }
+    };
+    all(rows, mailbox)
 }
 
-pub(super) fn find_all(connection: &Connection, run: RunId, name: &MailboxName) -> Query<Vec<Row>> {
-    let sql =
-        format!("SELECT {COLUMNS} FROM mailbox m WHERE m.run = ? AND m.name = ? ORDER BY m.id");
+pub(super) fn find_all(
+    connection: &Connection,
+    pair: i64,
+    run: RunId,
+    name: &MailboxName,
+) -> Query<Vec<Row>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM mailbox m WHERE m.run = ? AND m.pair = ? AND m.name = ? \
+         ORDER BY m.id"
+    );
     let mut statement = connection.prepare_cached(&sql)?;
-    all(statement.query(params![run.0, name.as_str()])?, mailbox)
+    let rows = statement.query(params![run.0, pair, name.as_str()])?;
+    all(rows, mailbox)
 }
 
 /// Everything that a query finds.
@@ -160,18 +244,22 @@ pub(super) fn open_sql() -> String {
     format!(
         "SELECT {COLUMNS}, m.before_master, m.before_replica, m.forward_master, \
          m.forward_replica, m.uniqueid_master, m.uniqueid_replica, {RUN_COLUMNS} \
-         FROM mailbox m JOIN run r ON r.id = m.run \
-         WHERE m.state IN ('decided', 'reversing') AND m.id > ? ORDER BY m.id LIMIT ?"
+         FROM mailbox m CROSS JOIN run r ON r.id = m.run \
+         CROSS JOIN run_pair p ON p.run = m.run AND p.pair = m.pair \
+         WHERE m.pair = ? AND m.state IN ('decided', 'reversing') AND m.id > ? \
+         ORDER BY m.id LIMIT ?"
     )
 }
 
 pub(super) fn open_transactions(
     connection: &Connection,
+    pair: i64,
     after: MailboxId,
     limit: u32,
 ) -> Query<Vec<OpenTransaction>> {
     let mut statement = connection.prepare_cached(&open_sql())?;
-    all(statement.query(params![after.0, limit])?, |row| {
+    let rows = statement.query(params![pair, after.0, limit])?;
+    all(rows, |row| {
         let mailbox = mailbox(row)?;
         let open = Open {
             reversing: mailbox.state == State::Reversing,
@@ -193,27 +281,30 @@ pub(super) fn open_transactions(
 const OTHER: &str = "l.run || '/' || r.command || '/' || coalesce(r.undoes, '') || '/' || \
      coalesce(l.before_master, '') || '/' || coalesce(l.before_replica, '')";
 
-/// One look-up by (run, name) for each run; CROSS JOIN keeps `SQLite` from another order.
+/// One look-up by (run, pair, name) for each run; CROSS JOIN keeps `SQLite` from another order.
 pub(super) fn changed_sql() -> String {
     format!(
         "SELECT {COLUMNS}, m.before_master, m.before_replica, \
          (SELECT command FROM run WHERE id = m.run), (SELECT undoes FROM run WHERE id = m.run), \
          (SELECT group_concat({OTHER}, ' ') FROM run r CROSS JOIN mailbox l \
-         ON l.run = r.id AND l.name = m.name AND coalesce(l.partition = m.partition, 1) \
+         ON l.run = r.id AND l.pair = m.pair AND l.name = m.name \
+         AND coalesce(l.partition = m.partition, 1) \
          WHERE r.id > 0 AND r.id <> m.run AND l.state IN ('upgraded','decided','reversing')) \
-         FROM mailbox m WHERE m.run = ?1 AND m.id > ?2 AND m.state = 'upgraded' \
-         ORDER BY m.id LIMIT ?3"
+         FROM mailbox m WHERE m.run = ?1 AND m.pair = ?2 AND m.id > ?3 AND m.state = 'upgraded' \
+         ORDER BY m.id LIMIT ?4"
     )
 }
 
 pub(super) fn changed(
     connection: &Connection,
+    pair: i64,
     run: RunId,
     after: MailboxId,
     limit: u32,
 ) -> Query<Vec<Changed>> {
     let mut statement = connection.prepare_cached(&changed_sql())?;
-    all(statement.query(params![run.0, after.0, limit])?, |row| {
+    let rows = statement.query(params![run.0, pair, after.0, limit])?;
+    all(rows, |row| {
         let change = Changing {
             run,
             verb: verb_of(&row.get::<_, String>(NEXT + 2)?)?,
@@ -259,15 +350,15 @@ fn changing(word: &str) -> Query<Changing> {
     })
 }
 
-pub(super) fn totals(connection: &Connection, run: RunId) -> Query<Totals> {
+pub(super) fn totals(connection: &Connection, pair: i64, run: RunId) -> Query<Totals> {
     let mut statement = connection.prepare_cached(
         "SELECT state, count(*), sum(in_doubt), sum(messages), sum(cached), sum(hashed), sum(lag), \
          sum(in_doubt = 0 AND coalesce(reason, '') = 'unmounted'), \
          sum(coalesce(reason, '') = 'wrong_guid'), \
          sum(coalesce(reason, '') = 'no_mailbox' AND coalesce(side, '') = 'master') \
-         FROM mailbox WHERE run = ? GROUP BY state",
+         FROM mailbox WHERE run = ? AND pair = ? GROUP BY state",
     )?;
-    let mut rows = statement.query([run.0])?;
+    let mut rows = statement.query([run.0, pair])?;
     let mut totals = Totals::default();
     while let Some(row) = rows.next()? {
         let count = unsigned(row, 1)?;

@@ -1,42 +1,102 @@
 //! The changes of the journal, as SQL.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::model::{Change, Ended, Listed, RunId, RunSpec, State};
+use super::model::{Change, Ended, Listed, State};
+use super::runs::{RunId, RunSpec, pair_names};
 use crate::two_phase::{Reason, Side};
 
-pub(super) fn begin_run(db: &Connection, spec: &RunSpec, now_ms: i64) -> rusqlite::Result<RunId> {
+/// The pair with this name, made with this id for its journal if it is new. `None`: the file has
+/// pairs of the other kind.
+pub(super) fn pair(db: &Connection, name: &str, journal_id: &str) -> rusqlite::Result<Option<i64>> {
+    let other = "SELECT EXISTS (SELECT 1 FROM pair WHERE (name = '') <> (? = ''))";
+    if db.query_row(other, [name], |row| row.get(0))? {
+        return Ok(None);
+    }
+    let sql = "INSERT INTO pair (name, journal_id) VALUES (?, ?) ON CONFLICT DO NOTHING";
+    db.execute(sql, [name, journal_id])?;
+    let sql = "SELECT id FROM pair WHERE name = ?";
+    db.query_row(sql, [name], |row| row.get(0)).map(Some)
+}
+
+pub(super) fn begin_run(
+    db: &Connection,
+    pair: i64,
+    spec: &RunSpec,
+    now_ms: i64,
+) -> rusqlite::Result<RunId> {
+    let run = match joined(db, pair, spec)? {
+        Some(run) => run,
+        None => new_run(db, spec, now_ms)?,
+    };
     db.execute(
-        "INSERT INTO run (command, to_version, undoes, master, replica, master_id, replica_id, \
-         selection, words, started_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO run_pair (run, pair, master, replica, master_id, replica_id, selection, \
+         started_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         params![
-            spec.verb.as_str(),
-            spec.to,
-            spec.undoes.map(|run| run.0),
+            run,
+            pair,
             spec.master,
             spec.replica,
             spec.master_id,
             spec.replica_id,
             spec.selection,
-            spec.words,
             now_ms
         ],
     )?;
-    let run = RunId(db.last_insert_rowid());
     db.execute(
-        "UPDATE journal SET master_id = coalesce(master_id, nullif(?, '')), \
-         replica_id = coalesce(replica_id, nullif(?, ''))",
-        params![spec.master_id, spec.replica_id],
+        "UPDATE pair SET master_id = coalesce(master_id, nullif(?, '')), \
+         replica_id = coalesce(replica_id, nullif(?, '')) WHERE id = ?",
+        params![spec.master_id, spec.replica_id, pair],
     )?;
-    Ok(run)
+    Ok(RunId(run))
 }
 
-pub(super) fn add(db: &Connection, run: RunId, listed: &[Listed]) -> rusqlite::Result<u64> {
+/// The newest run, if this pair is one of those that have not begun it.
+fn joined(db: &Connection, pair: i64, spec: &RunSpec) -> rusqlite::Result<Option<i64>> {
+    db.query_row(
+        "SELECT id FROM run WHERE id = (SELECT max(id) FROM run) AND finished_at IS NULL \
+         AND command = ? AND to_version = ? AND undoes IS ? AND words = ? AND pairs = ? \
+         AND NOT EXISTS (SELECT 1 FROM run_pair WHERE run = run.id AND pair = ?)",
+        params![
+            spec.verb.as_str(),
+            spec.to,
+            spec.undoes.map(|run| run.0),
+            spec.words,
+            spec.pairs,
+            pair
+        ],
+        |row| row.get(0),
+    )
+    .optional()
+}
+
+fn new_run(db: &Connection, spec: &RunSpec, now_ms: i64) -> rusqlite::Result<i64> {
+    db.execute(
+        "INSERT INTO run (command, to_version, undoes, words, pairs, started_at) \
+         VALUES (?, ?, ?, ?, ?, ?)",
+        params![
+            spec.verb.as_str(),
+            spec.to,
+            spec.undoes.map(|run| run.0),
+            spec.words,
+            spec.pairs,
+            now_ms
+        ],
+    )?;
+    Ok(db.last_insert_rowid())
+}
+
+pub(super) fn add(
+    db: &Connection,
+    pair: i64,
+    run: RunId,
+    listed: &[Listed],
+) -> rusqlite::Result<u64> {
     let mut insert = db.prepare_cached(
-        "INSERT INTO mailbox (run, name, partition, named, back_master, back_replica) \
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS \
-         (SELECT 1 FROM mailbox WHERE run = ?1 AND name = ?2 \
-         AND (partition IS NULL OR ?3 IS NULL OR partition = ?3))",
+        "INSERT INTO mailbox (run, pair, name, partition, named, back_master, back_replica) \
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE NOT EXISTS \
+         (SELECT 1 FROM mailbox WHERE run = ?1 AND pair = ?2 AND name = ?3 \
+         AND (partition IS NULL OR ?4 IS NULL OR partition = ?4))",
     )?;
     let mut new = 0;
     for one in listed {
@@ -44,6 +104,7 @@ pub(super) fn add(db: &Connection, run: RunId, listed: &[Listed]) -> rusqlite::R
         let [master, replica] = one.back;
         new += insert.execute(params![
             run.0,
+            pair,
             name,
             one.partition,
             one.named,
@@ -54,14 +115,41 @@ pub(super) fn add(db: &Connection, run: RunId, listed: &[Listed]) -> rusqlite::R
     Ok(new as u64)
 }
 
-pub(super) fn list_complete(db: &Connection, run: RunId) -> rusqlite::Result<()> {
-    let sql = "UPDATE run SET list_complete = 1 WHERE id = ?";
-    db.execute(sql, [run.0]).map(drop)
+pub(super) fn list_complete(db: &Connection, pair: i64, run: RunId) -> rusqlite::Result<()> {
+    let sql = "UPDATE run_pair SET listed = 1 WHERE run = ? AND pair = ?";
+    db.execute(sql, [run.0, pair]).map(drop)
 }
 
-pub(super) fn finish_run(db: &Connection, run: RunId, now_ms: i64) -> rusqlite::Result<()> {
-    let sql = "UPDATE run SET finished_at = ? WHERE id = ?";
-    db.execute(sql, [now_ms, run.0]).map(drop)
+pub(super) fn finish_run(
+    db: &Connection,
+    pair: i64,
+    run: RunId,
+    now_ms: i64,
+) -> rusqlite::Result<()> {
+    let sql = "UPDATE run_pair SET finished_at = ? WHERE run = ? AND pair = ?";
+    db.execute(sql, [now_ms, run.0, pair])?;
+    let sql = "SELECT pairs FROM run WHERE id = ?";
+    let pairs = db.query_row(sql, [run.0], |row| row.get::<_, String>(0));
+    let Some(pairs) = pairs.optional()? else {
+        return Ok(());
+    };
+    let sql = "SELECT count(*) FROM run_pair WHERE run = ? AND finished_at IS NOT NULL";
+    let finished: i64 = db.query_row(sql, [run.0], |row| row.get(0))?;
+    if usize::try_from(finished) == Ok(pair_names(&pairs).count()) {
+        let sql = "UPDATE run SET finished_at = ? WHERE id = ?";
+        db.execute(sql, [now_ms, run.0])?;
+    }
+    Ok(())
+}
+
+pub(super) fn give_up(db: &Connection, run: RunId, now_ms: i64) -> rusqlite::Result<()> {
+    for sql in [
+        "UPDATE run SET finished_at = ? WHERE id = ? AND finished_at IS NULL",
+        "UPDATE run_pair SET finished_at = ? WHERE run = ? AND finished_at IS NULL",
+    ] {
+        db.execute(sql, [now_ms, run.0])?;
+    }
+    Ok(())
 }
 
 pub(super) fn apply(db: &Connection, change: &Change) -> rusqlite::Result<()> {

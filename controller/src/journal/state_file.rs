@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{JournalError, schema};
+use super::{JournalError, earlier, schema};
 
 /// `PRAGMA application_id` of our files: `regu` in ASCII.
 pub const APPLICATION_ID: i32 = 0x7265_6775;
 /// `PRAGMA user_version`: the schema's.
-pub const USER_VERSION: i32 = 3;
+pub const USER_VERSION: i32 = 4;
 
 /// The file itself, by whatever links it is reached: its lock must be the same for everybody.
 ///
@@ -114,16 +114,14 @@ fn marks(connection: &Connection, path: &Path) -> Result<(i32, i32), JournalErro
     Ok((pragma("application_id")?, pragma("user_version")?))
 }
 
-/// Brings a file of an earlier version to this one: columns more, nothing changed.
+/// Brings a file of an earlier version to this one; nothing that is in it changes.
 fn extend(connection: &Connection, path: &Path) -> Result<(), JournalError> {
     let (id, version) = marks(connection, path)?;
     if id != APPLICATION_ID {
         return Ok(());
     }
-    let steps = match version {
-        1 => [schema::FROM_1, &schema::from_2()].concat(),
-        2 => schema::from_2(),
-        _ => return Ok(()),
+    let Some(steps) = earlier::steps(version) else {
+        return Ok(());
     };
     // A table that others refer to is made anew; they refer to its name all the while.
     let sql = format!(

@@ -48,6 +48,7 @@ impl Start {
     ) -> Result<Self, RunError> {
         let address = |side| parts.connect.address(side);
         let [master_id, replica_id] = ids;
+        let fleet = parts.settings.fleet.as_ref();
         let spec = RunSpec {
             verb: parts.settings.verb,
             to: parts.settings.to,
@@ -57,7 +58,8 @@ impl Start {
             master_id,
             replica_id,
             selection: selection.text.clone(),
-            words: selection.words.clone(),
+            words: fleet.map_or(&selection.words, |f| &f.words).clone(),
+            pairs: fleet.map_or_else(String::new, |f| f.pairs.clone()),
         };
         let given_up = given_up(parts)?;
         let Some(last) = parts.journal.last_run()? else {
@@ -77,6 +79,7 @@ impl Start {
             && last.spec.to == spec.to
             && last.spec.undoes == spec.undoes
             && last.spec.replica.is_some() == spec.replica.is_some()
+            && last.spec.pairs == spec.pairs
             && last.spec.selection == spec.selection;
         match (over, same) {
             (true, _) => Ok(Self { spec, known: None }),

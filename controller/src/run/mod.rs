@@ -58,7 +58,7 @@ pub use recover::{Recovered, recover};
 pub use rollback::{
     Undo, Undone, names_of_runs, rollback, rollback_each, run_to_undo, runs_since, standing_before,
 };
-pub use settings::Settings;
+pub use settings::{FleetRun, Settings};
 pub(crate) use summary::Histogram;
 pub use summary::{LockMs, Summary};
 

@@ -197,6 +197,7 @@ mod tests {
             replica_id: String::new(),
             selection: "all".to_owned(),
             words: String::new(),
+            pairs: String::new(),
         };
         let run = journal.begin_run(&spec, 0).unwrap();
         let listed: Vec<Listed> = ('a'..)

@@ -47,6 +47,17 @@ pub struct Settings {
     pub servers_stopped: bool,
     /// In an upgrade to version 10, every GUID is compared with its message.
     pub rehash: Option<Rehash>,
+    /// The run of a fleet that this is one pair's part of; `None` without a fleet file.
+    pub fleet: Option<FleetRun>,
+}
+
+/// A run over several pairs: what all of them have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FleetRun {
+    /// Its pairs, as [`crate::journal::RunSpec::pairs`] has them.
+    pub pairs: String,
+    /// What the whole run is of, as it was given on the command line.
+    pub words: String,
 }
 
 impl Settings {
@@ -76,6 +87,7 @@ impl Settings {
             cut: false,
             servers_stopped: false,
             rehash: None,
+            fleet: None,
         }
     }
 

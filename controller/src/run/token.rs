@@ -100,6 +100,7 @@ mod tests {
             replica_id: String::new(),
             selection: selection.to_owned(),
             words: String::new(),
+            pairs: String::new(),
         }
     }
 

@@ -3,13 +3,13 @@
 
 use indexfile::mailbox::MailboxName;
 
-use super::{Arm, attempt, begin, spec};
+use super::{Arm, attempt, begin};
 use crate::journal::Durability;
 use crate::journal::model::{Change, Ended, Filter, MailboxId, State};
 use crate::two_phase::{Open, Reason, Side};
 
 pub(super) fn a_decision_with_its_receipt_survives_a_crash(arm: &impl Arm) {
-    let (_, ids) = begin(arm.journal(), &["user.a", "user.b c", "ex.com!user.d"]);
+    let (_, ids) = begin(arm, &["user.a", "user.b c", "ex.com!user.d"]);
     let decide = |id| Change::Decide {
         mailbox: id,
         before: [Some(9), None],
@@ -22,7 +22,7 @@ pub(super) fn a_decision_with_its_receipt_survives_a_crash(arm: &impl Arm) {
     let open = after.journal().open_transactions(MailboxId(0), 10).unwrap();
     assert_eq!(open.len(), 1);
     assert_eq!(open[0].row.name.as_str(), "user.b c");
-    assert_eq!(open[0].spec, spec());
+    assert_eq!(open[0].spec, arm.spec());
     assert_eq!(
         open[0].open,
         Open {
@@ -34,7 +34,7 @@ pub(super) fn a_decision_with_its_receipt_survives_a_crash(arm: &impl Arm) {
 }
 
 pub(super) fn lazy_changes_never_overtake_and_are_never_overtaken(arm: &impl Arm) {
-    let (run, ids) = begin(arm.journal(), &["user.a", "user.b"]);
+    let (run, ids) = begin(arm, &["user.a", "user.b"]);
     let journal = arm.journal();
     let before = [Some(9), Some(8)];
     journal.submit(
@@ -83,7 +83,7 @@ pub(super) fn lazy_changes_never_overtake_and_are_never_overtaken(arm: &impl Arm
 
 pub(super) fn a_transaction_is_open_until_it_is_finished(arm: &impl Arm) {
     let journal = arm.journal();
-    let (run, ids) = begin(journal, &["user.a"]);
+    let (run, ids) = begin(arm, &["user.a"]);
     let id = ids[0];
     let submit = |change| {
         let receipt = journal.submit(change, Durability::Durable);
@@ -148,7 +148,7 @@ pub(super) fn a_transaction_is_open_until_it_is_finished(arm: &impl Arm) {
 
 pub(super) fn only_what_was_rolled_back_or_gone_is_requeued(arm: &impl Arm) {
     let journal = arm.journal();
-    let (run, ids) = begin(journal, &["user.a", "user.b", "user.c"]);
+    let (run, ids) = begin(arm, &["user.a", "user.b", "user.c"]);
     for (id, ended) in ids
         .iter()
         .zip([Ended::Upgraded, Ended::RolledBack, Ended::Gone])

@@ -1,62 +1,34 @@
-//! One suite, two arms: what every journal has to promise, run against `SQLite` and memory.
+//! One suite: what every journal has to promise. It runs against `SQLite` and memory, on the only
+//! pair of a store and on one pair of a fleet while another one is at work.
 
+mod arms;
 mod changes;
+mod pairs;
 mod rows;
 
 use indexfile::mailbox::MailboxName;
 
-use super::memory::MemoryJournal;
-use super::model::{Attempt, Ended, Figures, Filter, Listed, MailboxId, RunId, RunSpec, Verb};
-use super::{Journal, SqliteJournal};
+use super::model::{Attempt, Ended, Figures, Filter, Listed, MailboxId};
+use super::runs::{RunId, RunSpec, Verb};
+use super::{Journal, JournalStore};
 use crate::two_phase::{Reason, Side};
+use arms::{InFleet, Memory, Only, Sqlite};
 
-/// How a suite gets a journal and crashes it.
-trait Arm {
-    fn journal(&self) -> &dyn Journal;
+/// How a suite gets a store and crashes it.
+trait Stores: Sized {
+    fn new() -> Self;
+    fn store(&self) -> &dyn JournalStore;
     /// What a restart finds after a crash at this point.
     fn crash(&self) -> Self;
 }
 
-struct Memory(MemoryJournal);
-
-impl Arm for Memory {
-    fn journal(&self) -> &dyn Journal {
-        &self.0
-    }
-    fn crash(&self) -> Self {
-        Self(self.0.after_crash())
-    }
-}
-
-struct Sqlite {
-    directory: tempfile::TempDir,
-    journal: SqliteJournal,
-}
-
-impl Sqlite {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let journal = SqliteJournal::open(&directory.path().join("state.db")).unwrap();
-        Self { directory, journal }
-    }
-}
-
-impl Arm for Sqlite {
-    fn journal(&self) -> &dyn Journal {
-        &self.journal
-    }
-    /// Takes the files as they are on disk at this moment, as a kill would leave them.
-    fn crash(&self) -> Self {
-        let copy = tempfile::tempdir().unwrap();
-        for name in ["state.db", "state.db-wal"] {
-            let _ = std::fs::copy(self.directory.path().join(name), copy.path().join(name));
-        }
-        let journal = SqliteJournal::open(&copy.path().join("state.db")).unwrap();
-        Self {
-            directory: copy,
-            journal,
-        }
-    }
+/// How a suite gets the journal of one pair and crashes it.
+trait Arm {
+    fn journal(&self) -> &dyn Journal;
+    /// What a restart finds after a crash at this point.
+    fn crash(&self) -> Self;
+    /// A run that may begin on it.
+    fn spec(&self) -> RunSpec;
 }
 
 pub(super) fn spec() -> RunSpec {
@@ -70,6 +42,7 @@ pub(super) fn spec() -> RunSpec {
         replica_id: "b".to_owned(),
         selection: "all".to_owned(),
         words: String::new(),
+        pairs: String::new(),
     }
 }
 
@@ -101,8 +74,17 @@ pub(super) fn attempt(ended: Ended, reason: Option<Reason>) -> Attempt {
     }
 }
 
-pub(super) fn begin(journal: &dyn Journal, names: &[&str]) -> (RunId, Vec<MailboxId>) {
-    let run = journal.begin_run(&spec(), 5).unwrap();
+/// Begins a run without a fleet.
+pub(super) fn begin_only(journal: &dyn Journal, names: &[&str]) -> (RunId, Vec<MailboxId>) {
+    begin_with(journal, &spec(), names)
+}
+
+fn begin(arm: &impl Arm, names: &[&str]) -> (RunId, Vec<MailboxId>) {
+    begin_with(arm.journal(), &arm.spec(), names)
+}
+
+fn begin_with(journal: &dyn Journal, spec: &RunSpec, names: &[&str]) -> (RunId, Vec<MailboxId>) {
+    let run = journal.begin_run(spec, 5).unwrap();
     let mailboxes: Vec<_> = names.iter().map(|n| listed(n)).collect();
     assert_eq!(journal.add(run, &mailboxes).unwrap(), names.len() as u64);
     let rows = journal.page(run, Filter::All, MailboxId(0), 1000).unwrap();
@@ -111,19 +93,17 @@ pub(super) fn begin(journal: &dyn Journal, names: &[&str]) -> (RunId, Vec<Mailbo
 
 macro_rules! suites {
     ($($module:ident::$test:ident,)*) => {
-        mod sqlite {
+        suites! { only_sqlite: Only<Sqlite>; $($module::$test,)* }
+        suites! { only_memory: Only<Memory>; $($module::$test,)* }
+        suites! { in_fleet_sqlite: InFleet<Sqlite>; $($module::$test,)* }
+        suites! { in_fleet_memory: InFleet<Memory>; $($module::$test,)* }
+    };
+    ($arm:ident: $make:ty; $($module:ident::$test:ident,)*) => {
+        mod $arm {
             use super::*;
             $(#[test]
             fn $test() {
-                super::$module::$test(&Sqlite::new());
-            })*
-        }
-
-        mod memory {
-            use super::*;
-            $(#[test]
-            fn $test() {
-                super::$module::$test(&Memory(MemoryJournal::new()));
+                super::$module::$test(&<$make>::new());
             })*
         }
     };
@@ -140,4 +120,20 @@ suites! {
     rows::what_a_run_changed_is_told_with_the_versions_before_and_the_later_runs,
     rows::a_rollback_knows_what_it_undoes_and_where_each_mailbox_goes,
     rows::a_run_is_found_again,
+}
+
+macro_rules! stores {
+    ($($test:ident,)*) => {
+        suites! { store_sqlite: Sqlite; $(pairs::$test,)* }
+        suites! { store_memory: Memory; $(pairs::$test,)* }
+    };
+}
+
+stores! {
+    a_run_over_pairs_has_one_number_and_is_finished_when_all_of_them_are,
+    a_run_is_joined_once_by_each_pair_and_only_while_it_is_the_same,
+    a_pair_sees_its_own_and_nothing_else,
+    a_run_that_is_given_up_is_finished_for_all_its_pairs,
+    a_store_has_the_only_pair_or_pairs_with_names,
+    a_run_begins_only_on_its_own_pairs,
 }

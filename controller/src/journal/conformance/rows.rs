@@ -1,17 +1,16 @@
 //! What is read back: pages, totals, runs, and what a run changed.
 
-use super::{Arm, attempt, begin, listed, spec};
-use crate::journal::model::{
-    Change, Ended, Filter, Listed, MailboxId, RunId, RunSpec, State, Verb,
-};
+use super::{Arm, attempt, begin, listed};
+use crate::journal::model::{Change, Ended, Filter, Listed, MailboxId, State};
+use crate::journal::runs::{RunId, RunSpec, Verb};
 use crate::journal::{Durability, Journal};
 
 pub(super) fn pages_come_in_order_and_show_each_mailbox_once(arm: &impl Arm) {
     let journal = arm.journal();
     let names: Vec<String> = (0..250).map(|n| format!("user.u{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let (run, ids) = begin(journal, &names);
-    let (other, _) = begin(journal, &["user.other"]);
+    let (run, ids) = begin(arm, &names);
+    let (other, _) = begin(arm, &["user.other"]);
     for id in ids.iter().step_by(2) {
         let change = Change::Finish {
             mailbox: *id,
@@ -53,7 +52,7 @@ pub(super) fn a_name_on_two_partitions_is_two_mailboxes(arm: &impl Arm) {
         partition: partition.map(str::to_owned),
         ..listed("user.a")
     };
-    let (run, _) = begin(journal, &["user.a"]);
+    let (run, _) = begin(arm, &["user.a"]);
     for (partition, new) in [
         (Some("default"), 0),
         (Some("two"), 1),
@@ -72,7 +71,7 @@ pub(super) fn a_name_on_two_partitions_is_two_mailboxes(arm: &impl Arm) {
     let partitions: Vec<_> = rows.iter().map(|r| r.partition.as_deref()).collect();
     assert_eq!(partitions, [Some("default"), Some("two")]);
     assert_eq!(journal.find(run, &name).unwrap(), rows.first().cloned());
-    let other = journal.begin_run(&spec(), 6).unwrap();
+    let other = journal.begin_run(&arm.spec(), 6).unwrap();
     assert_eq!(journal.add(other, &[on(None)]).unwrap(), 1);
     assert_eq!(journal.add(other, &[on(Some("two"))]).unwrap(), 0);
 }
@@ -80,7 +79,7 @@ pub(super) fn a_name_on_two_partitions_is_two_mailboxes(arm: &impl Arm) {
 pub(super) fn totals_add_up(arm: &impl Arm) {
     let journal = arm.journal();
     let (run, ids) = begin(
-        journal,
+        arm,
         &["user.a", "user.b", "user.c", "user.d", "user.e", "user.f"],
     );
     let ends = [
@@ -132,7 +131,7 @@ pub(super) fn what_a_run_changed_is_told_with_the_versions_before_and_the_later_
     arm: &impl Arm,
 ) {
     let names = ["user.a", "user.b", "user.c", "user.d"];
-    let (first, ids) = begin(arm.journal(), &names);
+    let (first, ids) = begin(arm, &names);
     let upgrade = |journal: &dyn Journal, mailbox, before| {
         journal.submit(Change::Decide { mailbox, before }, Durability::Lazy);
         let attempt = attempt(Ended::Upgraded, None);
@@ -149,7 +148,7 @@ pub(super) fn what_a_run_changed_is_told_with_the_versions_before_and_the_later_
     arm.journal().submit(finish, Durability::Lazy);
     // A later run changes one of them, is about to change another, and finds a third as it wants
     // it.
-    let (second, again) = begin(arm.journal(), &["user.c", "user.a", "user.b"]);
+    let (second, again) = begin(arm, &["user.c", "user.a", "user.b"]);
     upgrade(arm.journal(), again[0], [Some(10), Some(10)]);
     let before = [Some(10), Some(10)];
     let mailbox = again[1];
@@ -200,12 +199,12 @@ pub(super) fn what_a_run_changed_is_told_with_the_versions_before_and_the_later_
 }
 
 pub(super) fn a_rollback_knows_what_it_undoes_and_where_each_mailbox_goes(arm: &impl Arm) {
-    let (first, _) = begin(arm.journal(), &["user.a"]);
+    let (first, _) = begin(arm, &["user.a"]);
     let spec = RunSpec {
         verb: Verb::Rollback,
         to: 0,
         undoes: Some(first),
-        ..spec()
+        ..arm.spec()
     };
     let run = arm.journal().begin_run(&spec, 6).unwrap();
     let back = [Some(9), None];
@@ -232,11 +231,14 @@ pub(super) fn a_rollback_knows_what_it_undoes_and_where_each_mailbox_goes(arm: &
 
 pub(super) fn a_run_is_found_again(arm: &impl Arm) {
     assert_eq!(arm.journal().last_run().unwrap(), None);
-    let (run, _) = begin(arm.journal(), &["user.a"]);
+    let (run, _) = begin(arm, &["user.a"]);
     arm.journal().list_complete(run).unwrap();
     let after = arm.crash();
     let found = after.journal().last_run().unwrap().unwrap();
-    assert_eq!((found.id, &found.spec, found.started_ms), (run, &spec(), 5));
+    assert_eq!(
+        (found.id, &found.spec, found.started_ms),
+        (run, &arm.spec(), 5)
+    );
     assert!(found.list_complete && found.finished_ms.is_none());
     after.journal().finish_run(run, 77).unwrap();
     assert_eq!(

@@ -16,12 +16,13 @@ pub fn run_to_undo(journal: &dyn Journal, number: Option<i64>) -> Result<RunInfo
             .run(RunId(number))?
             .ok_or_else(|| RunError::Nothing(format!("there is no run {number}")));
     }
-    let mut run = journal.last_run()?;
-    while let Some(info) = run {
-        if info.spec.verb != Verb::Rollback {
+    let last = journal.last_run()?.map_or(0, |run| run.id.0);
+    // A run of other pairs leaves a gap.
+    for number in (1..=last).rev() {
+        let run = journal.run(RunId(number))?;
+        if let Some(info) = run.filter(|info| info.spec.verb != Verb::Rollback) {
             return Ok(info);
         }
-        run = journal.run(RunId(info.id.0 - 1))?;
     }
     Err(RunError::Nothing("there is no run to undo".to_owned()))
 }

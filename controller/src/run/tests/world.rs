@@ -163,5 +163,6 @@ pub fn spec_of(world: &World) -> crate::journal::RunSpec {
         replica_id: String::new(),
         selection: "all".to_owned(),
         words: String::new(),
+        pairs: String::new(),
     }
 }

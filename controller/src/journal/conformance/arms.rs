@@ -1,0 +1,142 @@
+//! The journals that the suite runs against.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{Arm, Stores, begin_with, spec};
+use crate::journal::memory::MemoryStore;
+use crate::journal::model::{Change, MailboxId};
+use crate::journal::{Durability, Journal, JournalStore, RunSpec, SqliteStore};
+use crate::two_phase::Side;
+
+pub(super) struct Memory(MemoryStore);
+
+impl Stores for Memory {
+    fn new() -> Self {
+        Self(MemoryStore::new())
+    }
+    fn store(&self) -> &dyn JournalStore {
+        &self.0
+    }
+    fn crash(&self) -> Self {
+        Self(self.0.after_crash())
+    }
+}
+
+pub(super) struct Sqlite {
+    directory: tempfile::TempDir,
+    store: SqliteStore,
+}
+
+impl Stores for Sqlite {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&directory.path().join("state.db")).unwrap();
+        Self { directory, store }
+    }
+    fn store(&self) -> &dyn JournalStore {
+        &self.store
+    }
+    /// Takes the files as they are on disk at this moment, as a kill would leave them.
+    fn crash(&self) -> Self {
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["state.db", "state.db-wal"] {
+            let _ = std::fs::copy(self.directory.path().join(name), copy.path().join(name));
+        }
+        let store = SqliteStore::open(&copy.path().join("state.db")).unwrap();
+        Self {
+            directory: copy,
+            store,
+        }
+    }
+}
+
+/// The journal of the only pair.
+pub(super) struct Only<S> {
+    stores: S,
+    journal: Arc<dyn Journal>,
+}
+
+impl<S: Stores> Only<S> {
+    pub(super) fn new() -> Self {
+        Self::of(S::new())
+    }
+    fn of(stores: S) -> Self {
+        let journal = stores.store().pair("").unwrap();
+        Self { stores, journal }
+    }
+}
+
+impl<S: Stores> Arm for Only<S> {
+    fn journal(&self) -> &dyn Journal {
+        self.journal.as_ref()
+    }
+    fn crash(&self) -> Self {
+        Self::of(self.stores.crash())
+    }
+    fn spec(&self) -> RunSpec {
+        spec()
+    }
+}
+
+/// The journal of one pair of a fleet, while another pair is at work.
+pub(super) struct InFleet<S> {
+    stores: S,
+    journal: Arc<dyn Journal>,
+    other: Arc<dyn Journal>,
+    /// The other pair's mailboxes.
+    mailboxes: Vec<MailboxId>,
+    calls: AtomicUsize,
+}
+
+impl<S: Stores> InFleet<S> {
+    pub(super) fn new() -> Self {
+        Self::of(S::new())
+    }
+
+    fn of(stores: S) -> Self {
+        let [other, journal] = ["a", "b"].map(|name| stores.store().pair(name).unwrap());
+        let (_, mailboxes) = begin_with(
+            other.as_ref(),
+            &fleet_spec(),
+            &["user.a", "user.b", "user.c", "user.u3", "user.new"],
+        );
+        Self {
+            stores,
+            journal,
+            other,
+            mailboxes,
+            calls: AtomicUsize::new(0),
+        }
+    }
+}
+
+fn fleet_spec() -> RunSpec {
+    RunSpec {
+        pairs: "a,b".to_owned(),
+        ..spec()
+    }
+}
+
+impl<S: Stores> Arm for InFleet<S> {
+    /// At each call something happens on the other pair.
+    fn journal(&self) -> &dyn Journal {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let mailbox = self.mailboxes[call / 2 % self.mailboxes.len()];
+        let change = if call.is_multiple_of(2) {
+            let before = [Some(7), Some(7)];
+            Change::Decide { mailbox, before }
+        } else {
+            let side = Side::Master;
+            Change::Forward { mailbox, side }
+        };
+        drop(self.other.submit(change, Durability::Lazy));
+        self.journal.as_ref()
+    }
+    fn crash(&self) -> Self {
+        Self::of(self.stores.crash())
+    }
+    fn spec(&self) -> RunSpec {
+        fleet_spec()
+    }
+}

@@ -1,0 +1,205 @@
+//! Runs: what they do, and how far each of their pairs is.
+
+use slotd::protocol::Rehash;
+
+use crate::words::words;
+
+/// Names a run; ascending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunId(pub i64);
+
+words! {
+    /// What a run does.
+    Verb {
+        /// To a higher index version, with SHA-1 GUIDs.
+        Upgrade = "upgrade",
+        /// To a lower one.
+        Downgrade = "downgrade",
+        /// What a run changed is brought back to what it was before.
+        Rollback = "rollback",
+        /// To a version of Cyrus 2.4 and later, while no server runs.
+        Cutover = "cutover",
+        /// What a change-over did is taken back.
+        Undo = "undo",
+    }
+}
+
+impl Verb {
+    /// What has become of a mailbox that it changed.
+    pub(super) const fn done(self) -> &'static str {
+        match self {
+            Self::Upgrade => "upgraded",
+            Self::Downgrade => "downgraded",
+            Self::Rollback => "brought back",
+            Self::Cutover => "changed over",
+            Self::Undo => "taken back",
+        }
+    }
+
+    /// Whether it takes back what other runs did.
+    #[must_use]
+    pub const fn takes_back(self) -> bool {
+        matches!(self, Self::Rollback | Self::Undo)
+    }
+
+    /// Whether mailboxes go from the versions of Cyrus 2.3 to those of 2.4 and later, or back:
+    /// while no server runs, and only while the way back stays open.
+    #[must_use]
+    pub const fn crosses(self) -> bool {
+        matches!(self, Self::Cutover | Self::Undo)
+    }
+}
+
+/// What a run was started with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunSpec {
+    /// What it does.
+    pub verb: Verb,
+    /// The index version wanted; 0 if each mailbox has its own, as in a rollback.
+    pub to: u8,
+    /// The run whose changes are taken back, if this is a rollback.
+    pub undoes: Option<RunId>,
+    /// Address of the master's slotd.
+    pub master: String,
+    /// Address of the replica's, if there is one.
+    pub replica: Option<String>,
+    /// What the master's slotd calls its host; empty if not known.
+    pub master_id: String,
+    /// What the replica's slotd calls its host; empty if not known, or if there is none.
+    pub replica_id: String,
+    /// Of which mailboxes, so that two starts can be compared; empty if not known, from a journal
+    /// of an earlier release.
+    pub selection: String,
+    /// The same as it was given on the command line, for a person.
+    pub words: String,
+    /// The pairs of a fleet that the run is of: their names, sorted, with commas between them.
+    /// Empty without a fleet.
+    pub pairs: String,
+}
+
+impl RunSpec {
+    /// What it does, in a few words: `upgrade to version 10`, `rollback of run 3`,
+    /// `undo of the change-over`.
+    #[must_use]
+    pub fn task(&self) -> String {
+        match self.undoes {
+            Some(run) => format!("{} of run {}", self.verb.as_str(), run.0),
+            None if self.verb == Verb::Rollback => "rollback of all runs".to_owned(),
+            None if self.verb == Verb::Undo => "undo of the change-over".to_owned(),
+            None => format!("{} to version {}", self.verb.as_str(), self.to),
+        }
+    }
+}
+
+/// The option of a run that compares every GUID with its message, with its value behind it.
+pub const REHASH: &str = "--rehash=";
+
+impl RunSpec {
+    /// Whether every GUID is compared with its message, and what becomes of the wrong ones. It is a
+    /// part of what the run is, and so of its selection.
+    #[must_use]
+    pub fn rehash(&self) -> Option<Rehash> {
+        let mut words = self.selection.split(' ');
+        words.find_map(|word| Rehash::from_word(word.strip_prefix(REHASH)?))
+    }
+
+    /// Whether the journal knows which mailboxes it is of.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        !self.selection.is_empty()
+    }
+
+    /// Whether the operator said on which partition its mailboxes are.
+    #[must_use]
+    pub fn names_partition(&self) -> bool {
+        self.words.starts_with("--partition ") || self.words.contains(" --partition ")
+    }
+
+    /// Its mailboxes in a few words, as they were given.
+    #[must_use]
+    pub fn of_what(&self) -> String {
+        const SHOWN: usize = 200;
+        let words = self.words.as_str();
+        match (self.is_known(), words.char_indices().nth(SHOWN)) {
+            (false, _) => "begun by an earlier release".to_owned(),
+            (_, Some((at, _))) => format!("{} ...", &words[..at]),
+            _ if words.is_empty() && self.undoes.is_some() => "all that it changed".to_owned(),
+            _ if words.is_empty() => "every mailbox".to_owned(),
+            _ => words.to_owned(),
+        }
+    }
+}
+
+/// A run, as one of its pairs has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunInfo {
+    /// Its id.
+    pub id: RunId,
+    /// What it was started with.
+    pub spec: RunSpec,
+    /// When this pair began, milliseconds since 1970.
+    pub started_ms: i64,
+    /// Milliseconds since 1970; `None` while something of this pair is left to do.
+    pub finished_ms: Option<i64>,
+    /// Whether all mailboxes of this pair have been added.
+    pub list_complete: bool,
+}
+
+/// A run over all its pairs. It has one number, by which an operator knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunOfPairs {
+    /// Its id.
+    pub id: RunId,
+    /// What it does.
+    pub verb: Verb,
+    /// The index version wanted; 0 if each mailbox has its own, as in a rollback.
+    pub to: u8,
+    /// The run whose changes are taken back, if this is a rollback.
+    pub undoes: Option<RunId>,
+    /// Of which mailboxes, as it was given on the command line.
+    pub words: String,
+    /// Its pairs, in order of their names, also those that have not begun. Without a fleet there is
+    /// one, without a name.
+    pub pairs: Vec<PairRun>,
+    /// When its first pair began, milliseconds since 1970.
+    pub started_ms: i64,
+    /// Milliseconds since 1970; `None` while something is left to do for any pair.
+    pub finished_ms: Option<i64>,
+}
+
+/// How far a run is on one of its pairs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PairRun {
+    /// The pair's name; empty without a fleet.
+    pub name: String,
+    /// When it began there, milliseconds since 1970; `None` if it has not.
+    pub started_ms: Option<i64>,
+    /// Whether all mailboxes of the pair have been added.
+    pub listed: bool,
+    /// Milliseconds since 1970; `None` while something is left to do for this pair.
+    pub finished_ms: Option<i64>,
+}
+
+impl PairRun {
+    /// Of a pair on which the run has not begun.
+    pub(super) fn to_begin(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            started_ms: None,
+            listed: false,
+            finished_ms: None,
+        }
+    }
+
+    /// Whether the run has begun on this pair.
+    #[must_use]
+    pub const fn is_started(&self) -> bool {
+        self.started_ms.is_some()
+    }
+}
+
+/// The names of a run's pairs, from [`RunSpec::pairs`]. Without a fleet there is one, and it is
+/// empty.
+pub fn pair_names(pairs: &str) -> impl Iterator<Item = &str> {
+    pairs.split(',')
+}
