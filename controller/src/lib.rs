@@ -8,6 +8,7 @@ pub mod demo;
 pub mod error;
 pub mod hosts;
 pub mod journal;
+pub mod murder;
 pub mod observer;
 pub mod report;
 pub mod run;
