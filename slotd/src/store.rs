@@ -6,19 +6,21 @@
 //! left. A mailbox on two partitions is refused: nobody could say which one is meant. Only looks,
 //! so a crash leaves nothing.
 
+mod directories;
+mod look;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use indexfile::mailbox::{ImapdConf, Location, MailboxDirs, MailboxName, MetaFile};
+use indexfile::mailbox::{ImapdConf, MailboxName, MetaFile};
 use indexfile::walk::partitions_once;
-use indexfile::{IoContext as _, IoError};
-use rustix::fs::FileType;
 
-use crate::fs::{Dir, Identity, OpenError};
+use crate::fs::{Dir, Identity};
 use crate::mounts::Mounts;
 use crate::protocol::{Code, Named};
 use crate::refusal::Refusal;
+use directories::{has_nothing, locations, root_of, roots_of};
+use look::Seen;
 
 /// The store of one host.
 #[derive(Debug)]
@@ -317,97 +319,6 @@ impl Store {
         }
     }
 
-    /// Cyrus makes, renames and removes mailboxes meanwhile, one directory after the other: what
-    /// looks incomplete is looked at again before it is refused.
-    fn look_twice(&self, mailbox: &MailboxName, partition: &str) -> Result<Seen, Refusal> {
-        match self.look(mailbox, partition) {
-            Ok(Seen::Remains(_)) => {}
-            Err(refusal) if matches!(refusal.code, Code::Damaged | Code::Incomplete) => {}
-            sure => return sure,
-        }
-        std::thread::sleep(SETTLE);
-        self.look(mailbox, partition)
-    }
-
-    fn look(&self, mailbox: &MailboxName, partition: &str) -> Result<Seen, Refusal> {
-        let dirs = self.conf.dirs(mailbox, partition)?;
-        let roots = roots_of(&dirs);
-        for root in &roots {
-            self.mounts.check(root)?;
-        }
-        let mut opened: Vec<(&Location, Arc<Dir>)> = Vec::new();
-        let mut missing: Vec<&Location> = Vec::new();
-        for location in locations(&dirs) {
-            if missing.contains(&location) || opened.iter().any(|(l, _)| *l == location) {
-                continue;
-            }
-            match open_location(location)? {
-                Some(dir) => opened.push((location, Arc::new(dir))),
-                None => missing.push(location),
-            }
-        }
-        let at = |location: &Location| {
-            let one = opened.iter().find(|(l, _)| *l == location);
-            one.map(|(_, dir)| dir)
-        };
-        let there = |file: MetaFile| -> Result<bool, Refusal> {
-            let dir = at(dirs.file_dir(file));
-            dir.map_or(Ok(false), |dir| is_there(dir, file.file_name()))
-        };
-        let (header, index) = (there(MetaFile::Header)?, there(MetaFile::Index)?);
-        let expunge = there(MetaFile::Expunge)?;
-        let anything = || -> Result<bool, Refusal> {
-            let messages = || at(dirs.data()).map_or(Ok(false), |dir| has_messages(dir));
-            Ok(header || index || expunge || messages()?)
-        };
-        if let Some(location) = missing.first() {
-            return if anything()? {
-                Err(unreachable(mailbox, &dirs, location))
-            } else {
-                Ok(Seen::Nothing)
-            };
-        }
-        let is_missing = |file: MetaFile| {
-            let path = dirs.file(file);
-            Refusal::new(Code::Incomplete, format!("{} is missing", path.display()))
-        };
-        match (header, index) {
-            (true, true) => {}
-            (true, false) => return Err(is_missing(MetaFile::Index)),
-            (false, true) => return Err(is_missing(MetaFile::Header)),
-            (false, false) if anything()? => {
-                let text = format!(
-                    "{} and {} are missing, and yet {}",
-                    dirs.file(MetaFile::Header).display(),
-                    dirs.file(MetaFile::Index).display(),
-                    if expunge {
-                        format!("{} is there", dirs.file(MetaFile::Expunge).display())
-                    } else {
-                        format!("there are messages in {}", dirs.data().path().display())
-                    }
-                );
-                return Ok(Seen::Remains(Refusal::new(Code::Incomplete, text)));
-            }
-            (false, false) => return Ok(Seen::Nothing),
-        }
-        let dir = |location: &Location| {
-            at(location)
-                .map(Arc::clone)
-                .ok_or_else(|| unreachable(mailbox, &dirs, location))
-        };
-        Ok(Seen::Mailbox(Box::new(Place {
-            mailbox: mailbox.clone(),
-            partition: partition.to_owned(),
-            header: dir(dirs.file_dir(MetaFile::Header))?,
-            index: dir(dirs.file_dir(MetaFile::Index))?,
-            expunge: dir(dirs.file_dir(MetaFile::Expunge))?,
-            cache: dir(dirs.file_dir(MetaFile::Cache))?,
-            data: dir(dirs.data())?,
-            data_path: dirs.data().path(),
-            roots,
-        })))
-    }
-
     /// Looks at the mounts of an open mailbox again.
     ///
     /// # Errors
@@ -418,187 +329,6 @@ impl Store {
             .iter()
             .try_for_each(|root| self.mounts.check(root))
     }
-}
-
-impl Store {
-    /// Looks whether the directories of an open mailbox still are those under its name: one that
-    /// was renamed away, or lies beneath a mount that is gone, can be read through its handle as if
-    /// nothing had happened.
-    ///
-    /// # Errors
-    /// [`Code::Incomplete`] names the one that is not.
-    pub fn check_directories(&self, place: &Place) -> Result<(), Refusal> {
-        let dirs = self.conf.dirs(&place.mailbox, &place.partition)?;
-        let all = [
-            (dirs.data(), &place.data),
-            (dirs.file_dir(MetaFile::Header), &place.header),
-            (dirs.file_dir(MetaFile::Index), &place.index),
-            (dirs.file_dir(MetaFile::Expunge), &place.expunge),
-            (dirs.file_dir(MetaFile::Cache), &place.cache),
-        ];
-        let mut looked_at: Vec<&Location> = Vec::new();
-        for (location, open) in all {
-            if looked_at.contains(&location) {
-                continue;
-            }
-            looked_at.push(location);
-            let now = open_location(location)?;
-            let id = |dir: &Dir| {
-                let stat = rustix::fs::fstat(dir).map_err(std::io::Error::from);
-                stat.io_context("look at", dir.path())
-                    .map(|stat| crate::fs::FileId::from(&stat))
-            };
-            let same = match &now {
-                Some(now) => id(now)? == id(open)?,
-                None => false,
-            };
-            if !same {
-                let text = format!(
-                    "{} is not the directory any more that it was when the mailbox was opened",
-                    location.path().display()
-                );
-                return Err(Refusal::new(Code::Incomplete, text));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// How long what looks incomplete is given to become complete, or to go.
-const SETTLE: Duration = Duration::from_millis(30);
-
-/// The files of a mailbox without whose directories nobody can say what the mailbox is: a directory
-/// that cannot be reached is not one without files.
-const NEEDED: [MetaFile; 5] = [
-    MetaFile::Header,
-    MetaFile::Index,
-    MetaFile::Expunge,
-    MetaFile::Cache,
-    MetaFile::Sha1s,
-];
-
-/// What a look at one partition showed.
-enum Seen {
-    /// Nothing of the mailbox.
-    Nothing,
-    /// A mailbox, complete.
-    Mailbox(Box<Place>),
-    /// Messages or an expunge file, without anything that Cyrus could open.
-    Remains(Refusal),
-}
-
-/// The places of all the files of a mailbox.
-fn locations(dirs: &MailboxDirs) -> impl Iterator<Item = &Location> {
-    NEEDED
-        .into_iter()
-        .map(|f| dirs.file_dir(f))
-        .chain([dirs.data()])
-}
-
-fn roots_of(dirs: &MailboxDirs) -> Vec<PathBuf> {
-    let mut roots: Vec<PathBuf> = locations(dirs).map(|l| l.root.clone()).collect();
-    roots.sort();
-    roots.dedup();
-    roots
-}
-
-/// Opens the root of a place.
-fn open_root(location: &Location) -> Result<Dir, Refusal> {
-    Dir::open_root(&location.root).map_err(|error| match error {
-        OpenError::Missing { path } => Refusal::new(
-            Code::Unmounted,
-            format!("{} does not exist; is it mounted?", path.display()),
-        ),
-        error => error.into(),
-    })
-}
-
-/// Which directory the root is below which a directory of a mailbox lies; `None` if that is not
-/// there.
-fn root_of(location: &Location) -> Result<Option<Identity>, Refusal> {
-    let root = open_root(location)?;
-    if root.open_beneath(&location.sub).is_err() {
-        return Ok(None);
-    }
-    Ok(Some(Identity::of(&root).io_context("stat", root.path())?))
-}
-
-/// Opens one directory of a mailbox; `None` if it does not exist.
-fn open_location(location: &Location) -> Result<Option<Dir>, Refusal> {
-    let root = open_root(location)?;
-    match root.open_beneath(&location.sub) {
-        Ok(dir) => Ok(Some(dir)),
-        Err(OpenError::Missing { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Whether a file is there; anything else of that name is an error, because it cannot be replaced
-/// by rename.
-fn is_there(dir: &Dir, name: &str) -> Result<bool, Refusal> {
-    let Some(stat) = dir.stat(name)? else {
-        return Ok(false);
-    };
-    let path = dir.path_of(name);
-    let what = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => return Ok(true),
-        FileType::Symlink => {
-            let to = std::fs::read_link(&path).unwrap_or_default();
-            format!(
-                "is a symbolic link to {}; reguid replaces files by rename, which would put a \
-                 file in the place of the \
-                 link. Move the file here, or name its disk in imapd.conf (metapartition_files)",
-                to.display()
-            )
-        }
-        FileType::Directory => "is a directory".to_owned(),
-        FileType::Fifo => "is a fifo".to_owned(),
-        FileType::Socket => "is a socket".to_owned(),
-        _ => "is no regular file".to_owned(),
-    };
-    Err(Refusal::new(
-        Code::Damaged,
-        format!("{} {what}", path.display()),
-    ))
-}
-
-/// Whether a directory has a message file: a decimal number and a dot.
-fn has_messages(dir: &Dir) -> Result<bool, Refusal> {
-    let io = |e: rustix::io::Errno| IoError::new("read directory", dir.path(), e.into());
-    for entry in rustix::fs::Dir::read_from(dir).map_err(io)? {
-        let entry = entry.map_err(io)?;
-        let digits = entry.file_name().to_bytes().strip_suffix(b".");
-        if digits.is_some_and(|d| !d.is_empty() && d.iter().all(u8::is_ascii_digit)) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// The refusal of a mailbox one of whose directories is not there.
-fn unreachable(mailbox: &MailboxName, dirs: &MailboxDirs, location: &Location) -> Refusal {
-    let mut what: Vec<&str> = NEEDED
-        .into_iter()
-        .filter(|&file| file != MetaFile::Sha1s && dirs.file_dir(file) == location)
-        .map(MetaFile::file_name)
-        .collect();
-    if dirs.data() == location {
-        what.push("the messages");
-    }
-    let (path, what) = (location.path(), what.join(", "));
-    let text = format!(
-        "{} does not exist, where imapd.conf puts {what} of {mailbox}",
-        path.display()
-    );
-    if Dir::open_root(&location.root).is_ok_and(|root| has_nothing(&root)) {
-        let root = location.root.display();
-        let text = format!("{text}, and {root} is empty; is it mounted?");
-        return Refusal::new(Code::Unmounted, text);
-    }
-    Refusal::new(
-        Code::Damaged,
-        format!("{text}; restore it, or make it if it never was there"),
-    )
 }
 
 /// Nothing of a mailbox is there, and nothing of any other either.
@@ -614,21 +344,6 @@ fn empty_root(mailbox: &MailboxName, root: &Path) -> Refusal {
             root = root.display()
         ),
     )
-}
-
-/// Whether a root has nothing in it but what every new file system has, and what Cyrus makes in an
-/// empty one for deliveries.
-fn has_nothing(root: &Dir) -> bool {
-    let Ok(entries) = rustix::fs::Dir::read_from(root) else {
-        return false;
-    };
-    let mut names = entries.filter_map(Result::ok);
-    names.all(|e| {
-        matches!(
-            e.file_name().to_bytes(),
-            b"." | b".." | b"lost+found" | b"stage."
-        )
-    })
 }
 
 impl Place {

@@ -12,7 +12,7 @@ use syn::visit::{self, Visit};
 
 const CRATES: [&str; 5] = ["indexfile", "stores", "precompute", "slotd", "controller"];
 
-/// Path of a module inside its crate: `["stage", "looks"]`.
+/// Path of a module inside its crate: `["stage", "recheck"]`.
 type Module = Vec<String>;
 
 /// One source file.

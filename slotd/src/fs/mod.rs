@@ -5,13 +5,15 @@
 //! root, and everything after that goes by name relative to that handle. A symbolic link that leads
 //! out of the partition is refused by the kernel.
 
+mod attributes;
 mod dir;
 mod durable;
 mod identity;
 mod rewrite;
 
+pub use attributes::copy_attributes;
 pub use dir::{Dir, FileId};
-pub use durable::{Made, NewFile, Unsynced, copy_attributes, sync_new};
+pub use durable::{Made, NewFile, Unsynced, sync_new};
 pub use identity::Identity;
 pub use indexfile::dir::OpenError;
 pub use rewrite::rewrite;

@@ -10,7 +10,8 @@ use std::os::unix::fs::FileExt as _;
 
 use indexfile::{IoContext as _, IoError};
 
-use super::{Counts, Head, Kept, NEW_NAME, WRONG, WrongKept, row_of_kept, row_of_wrong};
+use super::format::{Counts, Head, WRONG, row_of_kept, row_of_wrong};
+use super::{Kept, NEW_NAME, WrongKept};
 use crate::fileops::{Role, UuidsOp, replace_uuids};
 use crate::fs::{Dir, Made, NewFile, Unsynced, copy_attributes, sync_new};
 use crate::protocol::Code;
