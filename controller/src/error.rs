@@ -124,6 +124,23 @@ impl std::fmt::Display for OtherRun {
 }
 
 impl RunError {
+    /// The same, of one pair of several.
+    #[must_use]
+    pub fn of_pair(self, pair: &str) -> Self {
+        match self {
+            Self::Unavailable { side, text } => Self::Unavailable {
+                side,
+                text: format!("(pair {pair}) {text}"),
+            },
+            Self::Full { side, text } => Self::Full {
+                side,
+                text: format!("(pair {pair}) {text}"),
+            },
+            Self::Config(text) => Self::Config(format!("pair {pair}: {text}")),
+            error => error,
+        }
+    }
+
     /// The exit code that fits.
     #[must_use]
     pub fn exit(&self) -> Exit {

@@ -2,10 +2,12 @@
 
 pub mod bench;
 pub mod cli;
+mod clock;
 pub mod control;
 pub mod cutover;
 pub mod demo;
 pub mod error;
+pub mod fleet;
 pub mod hosts;
 pub mod journal;
 pub mod murder;

@@ -11,6 +11,7 @@ pub mod damage;
 pub mod fleet;
 pub mod model;
 pub mod over;
+pub mod pairs;
 pub mod power;
 pub mod process;
 pub mod proxy;

@@ -144,8 +144,12 @@ impl Crate {
                     open.push(path);
                     continue;
                 }
+                if path.extension().is_none_or(|ext| ext != "rs") {
+                    continue;
+                }
                 let text = std::fs::read_to_string(&path).unwrap();
-                let file = syn::parse_file(&text).unwrap();
+                let file = syn::parse_file(&text);
+                let file = file.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
                 let mut source = Source::default();
                 file.items.iter().for_each(|item| source.define(item));
                 source.visit_file(&file);

@@ -1,67 +1,22 @@
 //! Arguments that several commands share, and what they become once checked.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches};
 use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
-use slotd::client::{Addr, Timeouts};
+use slotd::client::Addr;
 use slotd::protocol::Write;
 
 use super::Fail;
+use super::pairs::Hosts;
 use crate::control::{LIMITS, Limits, unusable};
-use crate::hosts::Slotds;
 use crate::journal::{RunId, Verb};
 use crate::run::{Alerts, MaxFailures};
-use crate::survey::Source;
-
-/// The hosts.
-#[derive(Debug, Args)]
-pub(super) struct Hosts {
-    /// Address of the master's slotd: `unix:/path` or `HOST:PORT`.
-    #[arg(long, value_name = "ADDR")]
-    pub(super) master: Addr,
-    /// Address of the replica's slotd; without it, the master alone is worked on.
-    #[arg(long, value_name = "ADDR")]
-    pub(super) replica: Option<Addr>,
-    /// Seconds to wait for a connection.
-    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
-    connect_timeout: u64,
-    /// Seconds to wait for an answer that should come at once.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    call_timeout: u64,
-    /// Seconds to wait for an answer that needs messages to be read.
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
-    work_timeout: u64,
-}
-
-impl Hosts {
-    pub(super) fn slotds(&self) -> Arc<Slotds> {
-        let timeouts = Timeouts {
-            connect: Duration::from_secs(self.connect_timeout),
-            call: Duration::from_secs(self.call_timeout),
-            work: Duration::from_secs(self.work_timeout),
-        };
-        Arc::new(Slotds {
-            master: self.master.clone(),
-            replica: self.replica.clone(),
-            timeouts,
-        })
-    }
-
-    /// The arguments again, for a hint.
-    pub(super) fn spelled(&self) -> String {
-        let replica = self
-            .replica
-            .as_ref()
-            .map(|r| format!(" --replica {r}"))
-            .unwrap_or_default();
-        format!("--master {}{replica}", self.master)
-    }
-}
+use crate::survey::{Keep, Pattern, Source, User};
 
 /// The state file.
 #[derive(Debug, Args)]
@@ -79,9 +34,13 @@ pub(super) struct UnusedState {
     _state: Option<PathBuf>,
 }
 
-/// `--master` and `--replica` where a command has no use for them, for the same reason.
+/// `--master`, `--replica` and `--fleet` where a command has no use for them, for the same reason.
 #[derive(Debug, Args)]
 pub(super) struct UnusedHosts {
+    #[arg(long = "fleet", value_name = "FILE", hide = true)]
+    _fleet: Option<PathBuf>,
+    #[arg(long = "pairs", value_name = "NAME,...", hide = true)]
+    _pairs: Option<String>,
     #[arg(long = "master", value_name = "ADDR", hide = true)]
     _master: Option<Addr>,
     #[arg(long = "replica", value_name = "ADDR", hide = true)]
@@ -99,6 +58,19 @@ pub(super) struct Mailboxes {
     /// is there.
     #[arg(long, value_name = "PARTITION")]
     partition: Option<String>,
+    /// Only the mailboxes of this user: `joe`, or `joe@example.com`.
+    #[arg(long, value_name = "USER")]
+    user: Option<User>,
+    /// Only mailboxes whose internal name fits: `*` is any text, `%` any text without a dot.
+    #[arg(long = "match", value_name = "PATTERN")]
+    pattern: Option<Pattern>,
+    /// Only the mailboxes of this share of all users. The same users belong to it at every start,
+    /// and to every larger share.
+    #[arg(long, value_name = "P%", value_parser = percent)]
+    tranche: Option<u8>,
+    /// Only N mailboxes of each pair, spread over all.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    canary: Option<u32>,
     /// Internal names (user.joe.Drafts). No name and no list: every mailbox of the master.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
@@ -123,7 +95,39 @@ impl Mailboxes {
             let on = |source| Source::On(partition.clone(), Box::new(source));
             sources = sources.into_iter().map(on).collect();
         }
+        for keep in self.keeps() {
+            let kept = |source| Source::Kept(keep.clone(), Box::new(source));
+            sources = sources.into_iter().map(kept).collect();
+        }
         Ok(sources)
+    }
+
+    /// What of the sources is meant; canaries are taken of what the others leave.
+    fn keeps(&self) -> Vec<Keep> {
+        let mut keeps = Vec::new();
+        keeps.extend(self.user.clone().map(Keep::User));
+        keeps.extend(self.pattern.clone().map(Keep::Match));
+        keeps.extend(self.tranche.map(Keep::Tranche));
+        keeps.extend(self.canary.map(Keep::Canary));
+        keeps
+    }
+
+    /// Whether mailboxes are named one by one, or in a list.
+    pub(super) fn are_named(&self) -> bool {
+        self.mailboxes.is_some() || !self.names.is_empty()
+    }
+
+    /// Whether they are canaries, which are verified once they are done.
+    pub(super) fn are_canaries(&self) -> bool {
+        self.canary.is_some()
+    }
+}
+
+/// A share in percent, `10%` or `10`.
+fn percent(text: &str) -> Result<u8, String> {
+    match text.strip_suffix('%').unwrap_or(text).parse() {
+        Ok(percent @ 1..=100) => Ok(percent),
+        _ => Err("a percentage from 1% to 100% is expected".to_owned()),
     }
 }
 
@@ -278,17 +282,28 @@ impl Abandon {
 }
 
 /// The limits, as their table has them. Each can be changed while the run works: `controller set`.
-#[derive(Clone, Debug)]
-pub(super) struct LimitArgs(Limits);
+#[derive(Clone, Debug, Default)]
+pub(super) struct LimitArgs {
+    limits: Limits,
+    /// Those on the command line, by name and value.
+    given: Vec<(&'static str, String)>,
+}
 
 impl LimitArgs {
-    pub(super) fn limits(&self) -> Limits {
-        self.0.clone()
+    /// Those of a pair whose own limits are these; what is on the command line goes before them.
+    pub(super) fn of_pair(&self, own: &[(String, String)]) -> Result<Limits, Fail> {
+        let mut limits = Limits::default();
+        let own = own.iter().map(|(name, value)| (name.as_str(), value));
+        for (name, value) in own.chain(self.given.iter().map(|(name, value)| (*name, value))) {
+            let set = limits.set(name, value);
+            set.map_err(|text| Fail::new(Exit::Config, text))?;
+        }
+        Ok(limits)
     }
 
     /// Whether the run could ever begin.
     pub(super) async fn check(&self) -> Result<(), Fail> {
-        let Some(command) = &self.0.wait_command else {
+        let Some(command) = &self.limits.wait_command else {
             return Ok(());
         };
         match unusable(command).await {
@@ -318,15 +333,18 @@ impl Args for LimitArgs {
 
 impl FromArgMatches for LimitArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut limits = Self(Limits::default());
+        let mut limits = Self::default();
         limits.update_from_arg_matches(matches).map(|()| limits)
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         for limit in &LIMITS {
             if let Some(text) = matches.get_one::<String>(limit.name) {
-                let set = limit.set(&mut self.0, text);
+                let set = limit.set(&mut self.limits, text);
                 set.map_err(|text| clap::Error::raw(ErrorKind::ValueValidation, text))?;
+                if matches.value_source(limit.name) == Some(ValueSource::CommandLine) {
+                    self.given.push((limit.name, text.clone()));
+                }
             }
         }
         Ok(())

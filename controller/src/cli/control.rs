@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::args::{StateFile, UnusedHosts};
 use super::{Fail, text};
-use crate::control::{Ask, LIMITS, ask, socket_path};
+use crate::control::{Ask, LIMITS, ask_pair, of_pair, socket_path};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -17,6 +17,9 @@ pub(super) struct Args {
     state: StateFile,
     #[command(flatten)]
     _hosts: UnusedHosts,
+    /// Only this pair of a fleet.
+    #[arg(long, value_name = "NAME")]
+    pair: Option<String>,
     /// Print the answer as JSON.
     #[arg(long)]
     json: bool,
@@ -69,7 +72,7 @@ fn limits() -> String {
 }
 
 fn tell(args: &Args, what: &Ask) -> Result<Exit, Fail> {
-    let live = ask(&socket_path(&args.state.state), what)?;
+    let live = ask_pair(&socket_path(&args.state.state), what, args.pair.as_deref())?;
     if args.json {
         text::json(&live)?;
     } else {
@@ -140,6 +143,30 @@ pub(super) fn describe(live: &Value) -> String {
         .collect();
     if !slowest.is_empty() {
         let _ = write!(out, "\nlongest locks: {}", slowest.join(", "));
+    }
+    for (name, pair) in live["pairs"].as_object().into_iter().flatten() {
+        let _ = write!(out, "\n{}", of_pair(name, &line(pair)));
+    }
+    out
+}
+
+/// A pair of a fleet in one line.
+fn line(live: &Value) -> String {
+    let number = |key: &str| live[key].as_u64().unwrap_or(0);
+    let (done, all) = (number("done"), number("mailboxes"));
+    let mut out = format!(
+        "{done} of {all} mailboxes, {:.0}/s, {} under way",
+        live["rate"].as_f64().unwrap_or(0.0),
+        number("under_way")
+    );
+    // Writing to a String cannot fail.
+    if number("failed") > 0 {
+        let _ = write!(out, ", {} failed", number("failed"));
+    }
+    if done < all
+        && let Some(why) = live["waiting"].as_str()
+    {
+        let _ = write!(out, ", waiting: {why}");
     }
     out
 }

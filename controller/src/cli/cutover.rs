@@ -9,13 +9,15 @@ use indexfile::exit::Exit;
 use serde::Serialize;
 
 use super::args::{Abandon, Mailboxes};
-use super::migrate::migrate;
+use super::each::Each;
+use super::pairs::Pair;
+use super::runs::migrate;
 use super::session::{Common, with_runtime};
 use super::{Fail, signals, text};
 use crate::cutover::{self, Work};
 use crate::error::RunError;
 use crate::hosts::Connect;
-use crate::journal::{SqliteJournal, Verb};
+use crate::journal::{JournalStore, SqliteStore, Verb};
 use crate::observer::Observer;
 use crate::run::Settings;
 use crate::survey::Source;
@@ -62,7 +64,6 @@ pub(super) struct CutoverArgs {
 pub(super) fn cutover(args: CutoverArgs) -> Result<Exit, Fail> {
     let verb = if args.undo { Verb::Undo } else { Verb::Cutover };
     args.common.check(verb)?;
-    let sources = args.mailboxes.sources()?;
     // Without --undo it is needed.
     let to = match args.to {
         Some(to) if !args.undo => to,
@@ -74,11 +75,11 @@ pub(super) fn cutover(args: CutoverArgs) -> Result<Exit, Fail> {
         text::note(&warning);
     }
     if args.prepare {
-        return prepare(&args.common, to, sources);
+        return prepare(&args.common, to, &args.mailboxes.sources()?);
     }
     if args.verify {
         let sample = (!args.full).then_some(args.sample);
-        return verify(&args.common, to, sources, sample);
+        return verify(&args.common, to, &args.mailboxes.sources()?, sample);
     }
     let mut settings = Settings {
         verb,
@@ -86,7 +87,7 @@ pub(super) fn cutover(args: CutoverArgs) -> Result<Exit, Fail> {
         ..Settings::upgrade()
     };
     args.abandon.apply(&mut settings);
-    migrate(args.common, settings, sources)
+    migrate(args.common, settings, &args.mailboxes)
 }
 
 /// What is said of a version that no server was tried with.
@@ -100,49 +101,52 @@ fn untried(to: u8) -> Option<String> {
 }
 
 /// Sentences for a person.
-struct Notes {
+struct Notes<'a> {
     quiet: bool,
+    pair: &'a Pair,
 }
 
-impl Observer for Notes {
+impl Observer for Notes<'_> {
     fn say(&self, line: &str) {
         if !self.quiet {
-            text::note(line);
+            text::note(&self.pair.line(line));
         }
     }
 }
 
 /// Names mailboxes in a line each, up to [`PRINTED`].
-struct Failed {
+struct Failed<'a> {
     quiet: bool,
+    pair: &'a Pair,
     count: u64,
 }
 
-impl Failed {
+impl Failed<'_> {
     fn line(&mut self, name: &str, why: &str) {
         self.count += 1;
         if !self.quiet && self.count <= PRINTED {
-            text::note(&format!("{name}: {why}"));
+            text::note(&self.pair.line(&format!("{name}: {why}")));
         }
     }
 
     fn end(&self) {
         if !self.quiet && self.count > PRINTED {
-            text::note(&format!("and {} more", self.count - PRINTED));
+            let more = format!("and {} more", self.count - PRINTED);
+            text::note(&self.pair.line(&more));
         }
     }
 }
 
-fn prepare(common: &Common, to: u8, sources: Vec<Source>) -> Result<Exit, Fail> {
-    let journal = SqliteJournal::open(&common.state.state)?;
-    let (done, exit) = survey(common, to, journal, async |work, failed| {
-        let done = cutover::prepare(work, sources, |name, failure| {
+fn prepare(common: &Common, to: u8, sources: &[Source]) -> Result<Exit, Fail> {
+    let store = SqliteStore::open(&common.state.state)?;
+    let (done, exit) = survey(common, to, &store, async |work, pair, failed| {
+        let done = cutover::prepare(work, pair.sources(sources), |name, failure| {
             failed.line(name, &format!("refused: {failure}"));
         });
         let done = done.await?;
         Ok((done.excluded.lines(), done.exit(), done))
     })?;
-    if done.refused > 0 {
+    if done.iter().any(|done| done.refused > 0) {
         text::note(
             "A change-over is complete with every mailbox or not at all: set those right, then \
              prepare again",
@@ -151,19 +155,15 @@ fn prepare(common: &Common, to: u8, sources: Vec<Source>) -> Result<Exit, Fail> 
     Ok(exit)
 }
 
-fn verify(
-    common: &Common,
-    to: u8,
-    sources: Vec<Source>,
-    sample: Option<u32>,
-) -> Result<Exit, Fail> {
-    let journal = SqliteJournal::open_existing(&common.state.state)?;
-    let (proof, exit) = survey(common, to, journal, async |work, failed| {
+fn verify(common: &Common, to: u8, sources: &[Source], sample: Option<u32>) -> Result<Exit, Fail> {
+    let store = SqliteStore::open_existing(&common.state.state)?;
+    let (proofs, exit) = survey(common, to, &store, async |work, pair, failed| {
+        let sources = pair.sources(sources);
         let proof = cutover::verify(work, sources, sample, |name, why| failed.line(name, why));
         let proof = proof.await?;
         Ok((proof.excluded.lines(), proof.exit(), proof))
     })?;
-    if !proof.complete {
+    if proofs.iter().any(|proof| !proof.complete) {
         text::note(&format!(
             "The way back: controller cutover --undo {}",
             common.spelled()
@@ -172,39 +172,48 @@ fn verify(
     Ok(exit)
 }
 
-/// Asks about many mailboxes, prints what `ask` found (with what was left out of the list and the
-/// exit code it stands for), and gives that with the exit code of the command.
+/// Asks about many mailboxes of each pair, one pair after the other, prints what `ask` found (with
+/// what was left out of the list and the exit code it stands for), and gives that with the exit code
+/// of the command.
 fn survey<T: Serialize + Display>(
     common: &Common,
     to: u8,
-    journal: SqliteJournal,
-    ask: impl AsyncFnOnce(&Work<'_>, &mut Failed) -> Result<(Vec<String>, Exit, T), RunError>,
-) -> Result<(T, Exit), Fail> {
-    let connect: Arc<dyn Connect> = common.hosts.slotds();
-    let (output, parallel) = (common.output, common.limits.limits().parallel);
+    store: &dyn JournalStore,
+    ask: impl AsyncFn(&Work<'_>, &Pair, &mut Failed<'_>) -> Result<(Vec<String>, Exit, T), RunError>,
+) -> Result<(Vec<T>, Exit), Fail> {
+    let output = common.output;
     let quiet = output.quiet;
-    let ((excluded, exit, found), failed, stop) = with_runtime(async move {
+    let pairs = common.hosts.pairs()?;
+    with_runtime(async move {
         let stop = signals::stop();
-        let work = Work {
-            connect: &connect,
-            journal: &journal,
-            observer: &Notes { quiet },
-            stop: &stop,
-            parallel,
-            to,
-        };
-        let mut failed = Failed { quiet, count: 0 };
-        let asked = ask(&work, &mut failed).await?;
-        Ok((asked, failed, stop))
-    })?;
-    failed.end();
-    for line in excluded {
-        text::note(&line);
-    }
-    if output.json {
-        text::json(&serde_json::to_value(&found).map_err(std::io::Error::from)?)?;
-    } else {
-        text::say(found.to_string().trim_end())?;
-    }
-    Ok((found, signals::exit(&stop, exit)))
+        let (mut all, mut each) = (Vec::new(), Each::new(output.json));
+        for pair in &pairs {
+            let limits = common.limits.of_pair(&pair.limits)?;
+            let journal = store.pair(&pair.name)?;
+            let work = Work {
+                connect: &(Arc::clone(&pair.slotds) as Arc<dyn Connect>),
+                journal: journal.as_ref(),
+                observer: &Notes { quiet, pair },
+                stop: &stop,
+                parallel: limits.parallel,
+                to,
+            };
+            let mut failed = Failed {
+                quiet,
+                pair,
+                count: 0,
+            };
+            let asked = ask(&work, pair, &mut failed).await;
+            let Some((excluded, exit, found)) = each.take(pair, asked)? else {
+                continue;
+            };
+            failed.end();
+            for line in excluded {
+                text::note(&pair.line(&line));
+            }
+            each.say(pair, &found, exit)?;
+            all.push(found);
+        }
+        Ok((all, signals::exit(&stop, each.end()?)))
+    })
 }

@@ -11,8 +11,8 @@ use indexfile::exit::Exit;
 
 use super::Fail;
 use super::args::Output;
-use super::progress::Progress;
-use crate::control::{Control, Limits};
+use super::progress::{OfPair, Progress};
+use crate::control::{Control, Controls, Limits};
 use crate::demo::{self, Display, Options};
 use crate::observer::Observer;
 
@@ -57,8 +57,13 @@ pub(super) fn demo(args: DemoArgs) -> Result<Exit, Fail> {
     };
     // The bar names what a run waits for; this one waits for nothing.
     let unlimited = Arc::new(Control::new(Limits::default()));
-    let progress = Arc::new(Progress::new("upgrade", args.output, unlimited));
-    let observer = Arc::clone(&progress) as Arc<dyn Observer>;
+    let controls = Controls::only(unlimited);
+    let progress = Arc::new(Progress::new("upgrade", args.output, controls));
+    let observer = OfPair {
+        name: String::new(),
+        progress: Arc::clone(&progress),
+    };
+    let observer = Arc::new(observer) as Arc<dyn Observer>;
     let display = Display {
         observer,
         end: Box::new(move || progress.end()),

@@ -21,7 +21,7 @@ const COMMANDS: &[(&str, &[&str], &[Exit])] = &[
         &[
             "controller upgrade --master m:4321 --replica r:4321 user.joe",
             "controller upgrade --master m:4321 --replica r:4321 --window 22:00-06:00",
-            "ctl_mboxlist -d | controller upgrade --master m:4321 --replica r:4321 --mailboxes -",
+            "controller upgrade --fleet fleet.toml --pairs be1,be2 --tranche 10%",
         ],
         CHANGES,
     ),
@@ -90,6 +90,14 @@ const COMMANDS: &[(&str, &[&str], &[Exit])] = &[
             "controller status --json --state night.db",
         ],
         READS,
+    ),
+    (
+        "fleet",
+        &[
+            "controller fleet check --fleet fleet.toml",
+            "controller fleet check --fleet fleet.toml --pairs be1,be2 --json",
+        ],
+        QUESTIONS,
     ),
     (
         "pause",

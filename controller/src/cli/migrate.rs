@@ -1,7 +1,6 @@
 //! `upgrade`, `downgrade`, `retry`, `recover`: what brings mailboxes to a version, and takes up
 //! what an earlier command left.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use clap::Args;
@@ -9,11 +8,14 @@ use indexfile::exit::Exit;
 use slotd::protocol::Rehash;
 
 use super::args::{Abandon, Ahead, Mailboxes, parse_names};
+use super::each::Each;
+use super::pairs::Pair;
+use super::runs::migrate;
 use super::session::{Common, Session, with_runtime};
 use super::{Fail, text};
-use crate::journal::{Journal, SqliteJournal, Verb};
-use crate::run::{self, Retry, Settings};
-use crate::survey::Source;
+use crate::error::RunError;
+use crate::journal::{JournalStore, SqliteStore, Verb};
+use crate::run::{self, Recovered, Retry, Settings};
 use crate::two_phase::Reason;
 
 #[derive(Debug, Args)]
@@ -120,7 +122,7 @@ pub(super) fn upgrade(args: UpgradeArgs) -> Result<Exit, Fail> {
     };
     args.ahead.apply(&mut settings);
     args.abandon.apply(&mut settings);
-    migrate(args.common, settings, args.mailboxes.sources()?)
+    migrate(args.common, settings, &args.mailboxes)
 }
 
 fn rehash(word: &str) -> Result<Rehash, String> {
@@ -139,7 +141,7 @@ pub(super) fn downgrade(args: DowngradeArgs) -> Result<Exit, Fail> {
     };
     args.ahead.apply(&mut settings);
     args.abandon.apply(&mut settings);
-    migrate(args.common, settings, args.mailboxes.sources()?)
+    migrate(args.common, settings, &args.mailboxes)
 }
 
 /// Why a way down below version 10 is not begun while servers may run.
@@ -159,20 +161,6 @@ to 2.3.14 treat indexes newer than version 10 likewise. A server of 2.3.10 or la
 mailbox again when it opens it, without SHA-1s; one that runs meanwhile loses sessions that wait for
 the lock of a mailbox that goes below version 10, and no acknowledged change.";
 
-pub(super) fn migrate(
-    common: Common,
-    settings: Settings,
-    sources: Vec<Source>,
-) -> Result<Exit, Fail> {
-    let journal = Arc::new(SqliteJournal::open(&common.state.state)?);
-    with_runtime(async move {
-        common.limits.check().await?;
-        let session = Session::begin(&common, settings, &journal);
-        let result = run::run_controlled(session.parts(), &sources, session.control()).await;
-        session.finish(result)
-    })
-}
-
 pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
     let names = parse_names(&args.names)?;
     let what = match (args.all, args.reason.is_empty(), names.is_empty()) {
@@ -182,32 +170,60 @@ pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
         _ => Retry::MayPass,
     };
     let common = args.common;
-    let journal = Arc::new(SqliteJournal::open_existing(&common.state.state)?);
-    let last = journal.last_run()?.ok_or_else(|| {
+    let mut pairs = common.hosts.pairs()?;
+    if !args.names.is_empty() && pairs.len() > 1 {
+        return Err(Fail::new(Exit::Usage, ONE_PAIR));
+    }
+    let store = SqliteStore::open_existing(&common.state.state)?;
+    // A file of the other kind is refused here.
+    for pair in &pairs {
+        store.pair(&pair.name)?;
+    }
+    let last = store.last_run()?.ok_or_else(|| {
         let state = common.state.state.display();
         Fail::new(Exit::Config, format!("{state}: there is no run to retry"))
     })?;
-    let verb = last.spec.verb;
+    let verb = last.verb;
     if verb == Verb::Downgrade {
         args.live.check()?;
     }
     common.check(verb)?;
+    let begun = |pair: &Pair| {
+        let mut of_run = last.pairs.iter();
+        of_run.any(|of_run| of_run.name == pair.name && of_run.is_started())
+    };
+    pairs.retain(begun);
+    if pairs.is_empty() {
+        let text = format!("run {} was begun on none of these pairs", last.id.0);
+        return Err(Fail::new(Exit::Config, text));
+    }
     let mut settings = Settings {
         servers_stopped: args.live.servers_stopped,
-        to: last.spec.to,
-        undoes: last.spec.undoes,
-        rehash: last.spec.rehash(),
+        to: last.to,
+        undoes: last.undoes,
+        rehash: last.rehash(),
         verb,
         ..Settings::upgrade()
     };
     args.ahead.apply(&mut settings);
     with_runtime(async move {
         common.limits.check().await?;
-        let session = Session::begin(&common, settings, &journal);
-        let result = run::retry(session.parts(), &what, session.control()).await;
-        session.finish(result)
+        let session = Session::begin(common, settings, pairs, &store, &last.words)?;
+        let what = Arc::new(what);
+        let done = session.each(0..session.pairs.len(), |session, at| {
+            let what = Arc::clone(&what);
+            async move {
+                let at_work = &session.pairs[at];
+                run::retry(at_work.parts(), &what, at_work.control()).await
+            }
+        });
+        let done = done.await;
+        session.finish(done)
     })
 }
+
+/// What one pair knows by a name another one may know too.
+pub(super) const ONE_PAIR: &str = "with NAMEs give --pairs and the one pair that they are on";
 
 fn reason(word: &str) -> Result<Reason, String> {
     Reason::from_word(word).ok_or_else(|| {
@@ -220,34 +236,30 @@ pub(super) fn recover(args: RecoverArgs) -> Result<Exit, Fail> {
     let common = args.common;
     let mut settings = Settings::upgrade();
     args.ahead.apply(&mut settings);
-    let journal = Arc::new(SqliteJournal::open_existing(&common.state.state)?);
+    let pairs = common.hosts.pairs()?;
+    let store = SqliteStore::open_existing(&common.state.state)?;
     with_runtime(async move {
-        let session = Session::begin(&common, settings, &journal);
-        let result = run::recover(session.parts()).await;
+        let session = Session::begin(common, settings, pairs, &store, "")?;
+        let done = session.each(0..session.pairs.len(), |session, at| async move {
+            run::recover(session.pairs[at].parts()).await
+        });
+        let done = done.await;
         session.end_progress();
-        let found = result?;
-        if common.output.json {
-            text::json(&serde_json::json!({
-                "settled": found.settled,
-                "in_doubt": found.in_doubt,
-                "waiting": found.waiting,
-            }))?;
-        } else {
-            let (settled, in_doubt) = (found.settled, found.in_doubt);
-            let mut line = format!("{settled} transaction(s) settled, {in_doubt} in doubt");
-            if found.waiting > 0 {
-                let what = "decided and waiting for a partition that is not mounted";
-                // Writing to a String cannot fail.
-                let _ = write!(line, ", {} {what}", found.waiting);
-            }
-            text::say(&line)?;
-        }
-        Ok(if found.in_doubt > 0 {
-            Exit::InDoubt
-        } else if found.waiting > 0 {
-            Exit::Unavailable
-        } else {
-            Exit::Ok
-        })
+        recovered(&session, done)
     })
+}
+
+/// Prints what became of the open transactions.
+fn recovered(
+    session: &Session,
+    done: Vec<(usize, Result<Recovered, RunError>)>,
+) -> Result<Exit, Fail> {
+    let mut each = Each::new(session.common.output.json);
+    for (at, result) in done {
+        let pair = &session.pairs[at].pair;
+        if let Some(found) = each.take(pair, result)? {
+            each.say(pair, &found, found.exit())?;
+        }
+    }
+    each.end()
 }

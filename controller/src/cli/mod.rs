@@ -7,12 +7,18 @@ mod bench;
 mod control;
 mod cutover;
 mod demo;
+mod each;
 mod examples;
+mod fleet;
 mod migrate;
+mod named;
+mod outcome;
+mod pairs;
 mod plan;
 mod progress;
 mod report;
 mod rollback;
+mod runs;
 mod screen;
 mod session;
 mod signals;
@@ -67,6 +73,8 @@ enum Command {
     Set(control::SetArgs),
     /// Tell the story of the last run: totals, lock times, failures and what to do about them.
     Report(report::ReportArgs),
+    /// What concerns all pairs of a fleet file.
+    Fleet(fleet::FleetArgs),
     /// Show a whole migration on two mail stores made for it: no Cyrus, no root, a few seconds.
     Demo(demo::DemoArgs),
     /// Measure how fast a fleet of two hosts goes on this machine, on a store made for it.
@@ -109,6 +117,7 @@ pub fn main() -> ExitCode {
         Command::Stop(args) => control::stop(&args),
         Command::Set(args) => control::set(&args),
         Command::Report(args) => report::report(&args),
+        Command::Fleet(args) => fleet::fleet(&args),
         Command::Demo(args) => demo::demo(args),
         Command::Bench(args) => bench::bench(args),
         Command::DemoSlotd(args) => return demo::child(args),

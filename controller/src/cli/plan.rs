@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use indexfile::exit::Exit;
 
-use super::args::{Hosts, Mailboxes, UnusedState};
+use super::args::{Mailboxes, UnusedState};
+use super::each::Each;
+use super::pairs::{Hosts, Pair};
 use super::session::with_runtime;
-use super::{Fail, signals, text};
+use super::{Fail, signals};
+use crate::error::RunError;
 use crate::hosts::Connect;
-use crate::survey::{Asking, Plan, list, survey_and_look};
+use crate::stop::StopSignal;
+use crate::survey::{Asking, Plan, Source, list, survey_and_look};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -51,36 +55,47 @@ fn target(text: &str) -> Result<u32, String> {
 }
 
 pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
-    let sources = args.mailboxes.sources()?;
-    let mut plan = Plan::new(args.to, args.deep);
-    let connect: Arc<dyn Connect> = args.hosts.slotds();
-    let (plan, stop) = with_runtime(async move {
+    let (pairs, sources) = (args.hosts.pairs()?, args.mailboxes.sources()?);
+    with_runtime(async move {
         let stop = signals::stop();
-        let (excluded, found) = if args.deep {
-            let asking = Asking {
-                connect: &connect,
-                parallel: args.parallel.into(),
-                stop: &stop,
-                question: Arc::new(slotd::protocol::Command::Status),
-                then: None,
-            };
-            survey_and_look(&asking, sources, |a| plan.answered(&a)).await?
-        } else {
-            list(&connect, sources, &stop, |listed| {
-                plan.listed(listed.partition.as_deref());
-            })
-            .await?
+        let mut each = Each::new(args.json);
+        for pair in &pairs {
+            let plan = plan_of(args, pair, pair.sources(&sources), &stop).await;
+            if let Some(plan) = each.take(pair, plan)? {
+                each.say(pair, &plan, plan.exit())?;
+            }
+        }
+        Ok(signals::exit(&stop, each.end()?))
+    })
+}
+
+/// The plan of one pair.
+async fn plan_of(
+    args: &Args,
+    pair: &Pair,
+    sources: Vec<Source>,
+    stop: &StopSignal,
+) -> Result<Plan, RunError> {
+    let mut plan = Plan::new(args.to, args.deep);
+    let connect = &(Arc::clone(&pair.slotds) as Arc<dyn Connect>);
+    let (excluded, found) = if args.deep {
+        let asking = Asking {
+            connect,
+            parallel: args.parallel.into(),
+            stop,
+            question: Arc::new(slotd::protocol::Command::Status),
+            then: None,
         };
-        plan.note_excluded(excluded);
-        plan.preflight = found;
-        plan.check_disk_space();
-        plan.expect(args.rate);
-        Ok((plan, stop))
-    })?;
-    if args.json {
-        text::json(&serde_json::to_value(&plan).map_err(std::io::Error::from)?)?;
+        survey_and_look(&asking, sources, |a| plan.answered(&a)).await?
     } else {
-        text::say(plan.to_string().trim_end())?;
-    }
-    Ok(signals::exit(&stop, plan.exit()))
+        list(connect, sources, stop, |listed| {
+            plan.listed(listed.partition.as_deref());
+        })
+        .await?
+    };
+    plan.note_excluded(excluded);
+    plan.preflight = found;
+    plan.check_disk_space();
+    plan.expect(args.rate);
+    Ok(plan)
 }

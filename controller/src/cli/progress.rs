@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::args::Output;
 use super::screen::{Screen, columns};
 use super::text;
-use crate::control::{Control, Live};
+use crate::control::{Controls, Live, of_pair};
 use crate::observer::{Finished, Observer};
 
 /// How often a plain line is printed.
@@ -27,12 +27,12 @@ pub(super) struct Progress {
     bar: Option<ProgressBar>,
     /// Whether the bar has its wide form now.
     wide: AtomicBool,
-    control: Arc<Control>,
+    controls: Controls,
     shown: Mutex<Instant>,
 }
 
 impl Progress {
-    pub(super) fn new(verb: &'static str, output: Output, control: Arc<Control>) -> Self {
+    pub(super) fn new(verb: &'static str, output: Output, controls: Controls) -> Self {
         let bar = (!output.quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(
                 None,
@@ -48,7 +48,7 @@ impl Progress {
             output,
             bar,
             wide: AtomicBool::new(is_wide()),
-            control,
+            controls,
             shown: Mutex::new(Instant::now()),
         }
     }
@@ -98,7 +98,7 @@ impl Progress {
             }
             *shown = Instant::now();
         }
-        let live = self.control.live();
+        let live = self.controls.live();
         if live.mailboxes == 0 {
             return;
         }
@@ -198,21 +198,34 @@ fn notes(live: &Live) -> String {
     )
 }
 
-impl Observer for Progress {
+/// What happens on one pair.
+pub(super) struct OfPair {
+    /// Its name; empty without a fleet file.
+    pub(super) name: String,
+    pub(super) progress: Arc<Progress>,
+}
+
+impl OfPair {
+    fn line(&self, text: &str) {
+        self.progress.line(&of_pair(&self.name, text));
+    }
+}
+
+impl Observer for OfPair {
     fn begins(&self, _mailboxes: u64, _done: u64) {
-        self.show();
+        self.progress.show();
     }
 
     fn finished(&self, what: &Finished<'_>) {
-        if self.output.verbose {
+        if self.progress.output.verbose {
             let why = what.failure.map(|f| format!(": {f}")).unwrap_or_default();
             self.line(&format!("{}: {}{why}", what.name, what.ended.as_str()));
         }
-        self.show();
+        self.progress.show();
     }
 
     fn say(&self, text: &str) {
-        if !self.output.quiet {
+        if !self.progress.output.quiet {
             self.line(text);
         }
     }
@@ -229,7 +242,7 @@ impl Observer for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::Limits;
+    use crate::control::{Control, Limits};
     use crate::journal::Totals;
 
     #[test]

@@ -1,7 +1,7 @@
 //! `status` and `report`: what the journal tells, while a run works or afterwards. Neither needs a
 //! slotd, and neither writes.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::Args;
 use indexfile::exit::Exit;
@@ -9,8 +9,9 @@ use indexfile::exit::Exit;
 use super::args::{StateFile, UnusedHosts};
 use super::control::describe;
 use super::{Fail, text};
-use crate::control::{Ask, ask, socket_path};
-use crate::journal::{Journal, RunId, RunInfo, SqliteJournal, Totals};
+use crate::clock::now_ms;
+use crate::control::{Ask, ask, of_pair, socket_path};
+use crate::journal::{JournalStore, RunId, RunInfo, RunOfPairs, SqliteStore, Totals};
 use crate::report::Story;
 
 #[derive(Debug, Args)]
@@ -47,29 +48,29 @@ pub(super) struct ReportArgs {
     failed: bool,
 }
 
-fn open(state: &StateFile) -> Result<(SqliteJournal, RunInfo), Fail> {
-    let journal = SqliteJournal::open_read_only(&state.state)?;
-    let last = journal.last_run()?;
+/// The state file, and its last run.
+fn open(state: &StateFile) -> Result<(SqliteStore, RunOfPairs), Fail> {
+    let store = SqliteStore::open_read_only(&state.state)?;
+    let last = store.last_run()?;
     let last = last.ok_or_else(|| {
         let text = format!("{}: no run was started yet", state.state.display());
         Fail::new(Exit::Config, text)
     })?;
-    Ok((journal, last))
+    Ok((store, last))
 }
 
 pub(super) fn status(args: &StatusArgs) -> Result<Exit, Fail> {
     loop {
-        let (journal, run) = open(&args.state)?;
-        let totals = journal.totals(run.id)?;
-        // Nobody there is the usual case, and no error here.
+        let (store, run) = open(&args.state)?;
+        // That no controller is running is the usual case, and no error here.
         let live = ask(&socket_path(&args.state.state), &Ask::Status).ok();
         if args.json {
-            let mut value = status_json(&run, &totals)?;
+            let mut value = status_json(&store, &run)?;
             value["running"] = live.unwrap_or_default();
             text::json(&value)?;
             return Ok(Exit::Ok);
         }
-        text::say(&status_text(&run, &totals))?;
+        text::say(&status_text(&store, &run)?)?;
         if let Some(live) = &live {
             text::say(&describe(live))?;
         }
@@ -80,64 +81,138 @@ pub(super) fn status(args: &StatusArgs) -> Result<Exit, Fail> {
     }
 }
 
-fn status_json(run: &RunInfo, totals: &Totals) -> Result<serde_json::Value, Fail> {
-    let mut value = serde_json::to_value(totals).map_err(std::io::Error::from)?;
+/// What a run amounts to on each pair where it has begun.
+fn totals(store: &SqliteStore, run: &RunOfPairs) -> Result<Vec<(String, RunInfo, Totals)>, Fail> {
+    let mut each = Vec::new();
+    for pair in run.pairs.iter().filter(|pair| pair.is_started()) {
+        let journal = store.pair(&pair.name)?;
+        if let Some(info) = journal.run(run.id)? {
+            each.push((pair.name.clone(), info, journal.totals(run.id)?));
+        }
+    }
+    Ok(each)
+}
+
+fn sum(each: &[(String, RunInfo, Totals)]) -> Totals {
+    let mut all = Totals::default();
+    for (_, _, totals) in each {
+        all += *totals;
+    }
+    all
+}
+
+fn status_json(store: &SqliteStore, run: &RunOfPairs) -> Result<serde_json::Value, Fail> {
+    let each = totals(store, run)?;
+    let to_json = |totals: &Totals| -> Result<serde_json::Value, Fail> {
+        let mut value = serde_json::to_value(totals).map_err(std::io::Error::from)?;
+        value["open"] = totals.open.into();
+        Ok(value)
+    };
+    let mut value = to_json(&sum(&each))?;
     for (key, of_run) in [
         ("run", run.id.0.into()),
-        ("command", run.spec.verb.as_str().into()),
-        ("to", run.spec.to.into()),
-        ("undoes", run.spec.undoes.map(|run| run.0).into()),
-        ("master", run.spec.master.as_str().into()),
-        ("replica", run.spec.replica.as_deref().into()),
+        ("command", run.verb.as_str().into()),
+        ("to", run.to.into()),
+        ("undoes", run.undoes.map(|run| run.0).into()),
         ("started_at", run.started_ms.into()),
         ("finished_at", run.finished_ms.into()),
-        ("open", totals.open.into()),
     ] {
         value[key] = of_run;
+    }
+    for (name, info, totals) in &each {
+        let hosts = [
+            ("master", info.spec.master.as_str().into()),
+            ("replica", info.spec.replica.as_deref().into()),
+        ];
+        if name.is_empty() {
+            for (key, host) in hosts {
+                value[key] = host;
+            }
+            continue;
+        }
+        let mut pair = to_json(totals)?;
+        pair["finished_at"] = info.finished_ms.into();
+        for (key, host) in hosts {
+            pair[key] = host;
+        }
+        value["pairs"][name] = pair;
+    }
+    for pair in run.pairs.iter().filter(|pair| !pair.is_started()) {
+        value["pairs"][&pair.name] = serde_json::Value::Null;
     }
     Ok(value)
 }
 
-fn status_text(run: &RunInfo, t: &Totals) -> String {
-    let end = run.finished_ms.unwrap_or_else(|| {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
-    });
+fn status_text(store: &SqliteStore, run: &RunOfPairs) -> Result<String, Fail> {
+    let end = run.finished_ms.unwrap_or_else(now_ms);
     let took = Duration::from_millis(u64::try_from(end - run.started_ms).unwrap_or(0));
     let state = if run.finished_ms.is_some() {
         "finished"
     } else {
         "not finished"
     };
-    format!(
+    let each = totals(store, run)?;
+    let t = sum(&each);
+    let mut text = format!(
         "run {}: {}, {state}, begun {} ago\n{}, {} open",
         run.id.0,
-        run.spec.task(),
+        run.task(),
         text::duration(took),
-        t.sentence(run.spec.verb),
+        t.sentence(run.verb),
         t.open
-    )
+    );
+    for pair in run.pairs.iter().filter(|pair| !pair.name.is_empty()) {
+        let found = each.iter().find(|(name, ..)| *name == pair.name);
+        let line = match found {
+            None => "not begun".to_owned(),
+            Some((_, info, totals)) => {
+                let end = match info.finished_ms {
+                    Some(_) => "finished",
+                    None => "not finished",
+                };
+                format!("{end}: {}, {} open", totals.sentence(run.verb), totals.open)
+            }
+        };
+        text.push('\n');
+        text.push_str(&of_pair(&pair.name, &line));
+    }
+    Ok(text)
 }
 
 pub(super) fn report(args: &ReportArgs) -> Result<Exit, Fail> {
-    let (journal, last) = open(&args.state)?;
+    let (store, last) = open(&args.state)?;
     let run = match args.run {
         None => last,
-        Some(number) => journal.run(RunId(number))?.ok_or_else(|| {
+        Some(number) => store.run(RunId(number))?.ok_or_else(|| {
             let text = format!("there is no run {number}; the last is {}", last.id.0);
             Fail::new(Exit::Usage, text)
         })?,
     };
-    let story = Story::collect(&journal, &run, args.slowest)?;
-    if args.json {
-        text::json(&serde_json::to_value(&story).map_err(std::io::Error::from)?)?;
-    } else {
-        text::say(story.to_string().trim_end())?;
+    let mut stories = serde_json::Map::new();
+    for pair in run.pairs.iter().filter(|pair| pair.is_started()) {
+        let journal = store.pair(&pair.name)?;
+        let Some(info) = journal.run(run.id)? else {
+            continue;
+        };
+        let story = Story::collect(journal.as_ref(), &info, args.slowest)?;
+        if args.json {
+            let value = serde_json::to_value(&story).map_err(std::io::Error::from)?;
+            stories.insert(pair.name.clone(), value);
+        } else if pair.name.is_empty() {
+            text::say(story.to_string().trim_end())?;
+        } else {
+            text::say(&format!("{}:\n{}", pair.name, story.to_string().trim_end()))?;
+        }
+        if args.failed {
+            text::failures(journal.as_ref(), run.id, true)?;
+        }
     }
-    if args.failed {
-        text::failures(&journal, run.id, true)?;
+    if args.json {
+        let value = match stories.remove("") {
+            Some(only) => only,
+            None => serde_json::json!({ "run": run.id.0, "pairs": stories }),
+        };
+        text::json(&value)?;
     }
     Ok(Exit::Ok)
 }

@@ -4,15 +4,19 @@ use std::sync::Arc;
 
 use clap::Args;
 use indexfile::exit::Exit;
+use indexfile::mailbox::MailboxName;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use slotd::protocol::Command;
 
 use super::args::{Abandon, Ahead, parse_names};
-use super::migrate::OLD_SERVERS;
-use super::session::{Common, Extra, Session, with_runtime};
+use super::migrate::{OLD_SERVERS, ONE_PAIR};
+use super::outcome::Extra;
+use super::session::{AtWork, Common, Session, with_runtime};
 use super::{Fail, text};
-use crate::journal::{SqliteJournal, Verb};
+use crate::error::RunError;
+use crate::fleet::worst;
+use crate::journal::{Journal, JournalStore, SqliteStore, Verb};
 use crate::run::{self, Settings, Undo, Undone};
 use crate::survey::{Asking, Census, Source, survey};
 
@@ -84,19 +88,26 @@ pub(super) fn rollback(args: RollbackArgs) -> Result<Exit, Fail> {
         None => None,
     };
     let names = parse_names(&names)?;
-    let journal = Arc::new(SqliteJournal::open_existing(&common.state.state)?);
-    let undos = match args.since {
-        Some(since) => {
-            let runs = run::runs_since(journal.as_ref(), since.as_millisecond())?;
-            run::names_of_runs(journal.as_ref(), &runs, &names)?
-        }
-        None if args.all => vec![Undo { run: None, names }],
-        None => {
-            let run = run::run_to_undo(journal.as_ref(), number)?;
-            let run = Some(run.id);
-            vec![Undo { run, names }]
-        }
+    let pairs = common.hosts.pairs()?;
+    if !names.is_empty() && pairs.len() > 1 {
+        return Err(Fail::new(Exit::Usage, ONE_PAIR));
+    }
+    let store = SqliteStore::open_existing(&common.state.state)?;
+    let wanted = Wanted {
+        since: args.since,
+        all: args.all,
+        number,
+        names,
     };
+    let mut undos = Vec::with_capacity(pairs.len());
+    for pair in &pairs {
+        let of_pair = |fail: Fail| Fail::new(fail.exit, pair.line(&fail.text));
+        undos.push(
+            wanted
+                .on(store.pair(&pair.name)?.as_ref())
+                .map_err(of_pair)?,
+        );
+    }
     text::note(OLD_SERVERS);
     let mut settings = Settings {
         verb: Verb::Rollback,
@@ -107,59 +118,120 @@ pub(super) fn rollback(args: RollbackArgs) -> Result<Exit, Fail> {
     args.abandon.apply(&mut settings);
     with_runtime(async move {
         common.limits.check().await?;
-        let session = Session::begin(&common, settings, &journal);
-        let mut printed = Ok(());
-        let undone = run::rollback_each(session.parts(), undos, session.control(), |summary| {
-            if printed.is_ok() {
-                printed = session.report(summary, &Extra::default());
-            }
-        })
-        .await;
+        let session = Session::begin(common, settings, pairs, &store, "")?;
+        let undos = Arc::new(undos);
+        let done = session.each(0..session.pairs.len(), |session, at| {
+            let undos = Arc::clone(&undos);
+            async move { on_pair(&session, at, undos[at].clone()).await }
+        });
+        let done = done.await;
         session.end_progress();
-        let undone = undone.map_err(|error| common.fail(&error))?;
-        printed?;
-        report_last(&session, &undone, journal.as_ref()).await
+        report(&session, done).await
     })
 }
 
-/// Prints what the last rollback came to, and which mailboxes have which index version then.
-async fn report_last(
-    session: &Session<'_>,
-    undone: &Undone,
-    journal: &SqliteJournal,
+/// What is to be undone.
+struct Wanted {
+    since: Option<Timestamp>,
+    all: bool,
+    number: Option<i64>,
+    names: Vec<MailboxName>,
+}
+
+impl Wanted {
+    /// On one pair.
+    fn on(&self, journal: &dyn Journal) -> Result<Vec<Undo>, Fail> {
+        let names = self.names.clone();
+        Ok(match self.since {
+            Some(since) => {
+                let runs = run::runs_since(journal, since.as_millisecond())?;
+                run::names_of_runs(journal, &runs, &names)?
+            }
+            None if self.all => vec![Undo { run: None, names }],
+            None => {
+                let run = run::run_to_undo(journal, self.number)?;
+                let run = Some(run.id);
+                vec![Undo { run, names }]
+            }
+        })
+    }
+}
+
+/// Takes back one run after the other, and prints what came of each but the last.
+async fn on_pair(session: &Session, at: usize, undos: Vec<Undo>) -> Result<Undone, RunError> {
+    let at_work = &session.pairs[at];
+    let mut printed = Ok(());
+    let undone = run::rollback_each(at_work.parts(), undos, at_work.control(), |summary| {
+        if printed.is_ok() {
+            printed = session.report(at_work, summary, &Extra::default());
+        }
+    });
+    let undone = undone.await?;
+    // Standard output is closed: the work is done all the same, and the exit code says so.
+    match printed {
+        Ok(()) => Ok(undone),
+        Err(fail) => Err(RunError::Local(fail.text)),
+    }
+}
+
+/// Prints what the last rollback of each pair came to.
+async fn report(
+    session: &Session,
+    done: Vec<(usize, Result<Undone, RunError>)>,
 ) -> Result<Exit, Fail> {
-    let parts = session.parts();
+    let mut exits = Vec::new();
+    for (at, result) in done {
+        let at_work = &session.pairs[at];
+        match result {
+            Ok(undone) => exits.push(report_last(session, at_work, &undone).await?),
+            Err(error) => {
+                let fail = session.common.fail(&error);
+                if !session.is_fleet() {
+                    return Err(fail);
+                }
+                text::complain(&at_work.pair.line(&fail.text));
+                exits.push(fail.exit);
+            }
+        }
+    }
+    Ok(worst(exits))
+}
+
+/// Prints what the last rollback came to, and which mailboxes have which index version then.
+async fn report_last(session: &Session, at_work: &AtWork, undone: &Undone) -> Result<Exit, Fail> {
+    let parts = at_work.parts();
     let asking = Asking {
         connect: &parts.connect,
-        parallel: session.control().limits().parallel,
+        parallel: at_work.control().limits().parallel,
         stop: &parts.stop,
         question: Arc::new(Command::Status),
         then: None,
     };
     let mut census = Census::default();
     let walked = survey(&asking, vec![Source::Master], |a| census.answered(&a)).await;
+    let journal = parts.journal.as_ref();
     let earlier = undone
         .undo
         .run
         .map(|run| run::standing_before(journal, run));
     if let Err(error) = &walked {
         let text = format!("what is at which version was not counted: {error}");
-        text::complain(&text);
+        text::complain(&at_work.pair.line(&text));
     }
     let extra = Extra {
         census: walked.is_ok().then_some(&census),
         earlier: earlier.transpose()?.unwrap_or(0),
     };
-    session.report(&undone.summary, &extra)?;
+    session.report(at_work, &undone.summary, &extra)?;
     if let (Some(run), Some(next)) = (undone.undo.run, undone.next.as_ref().and_then(|u| u.run)) {
         let why = match undone.summary.exit() {
             Exit::Ok => format!("it was stopped after run {} was taken back", run.0),
             _ => format!("run {} was not taken back whole", run.0),
         };
-        text::note(&format!(
+        text::note(&at_work.pair.line(&format!(
             "{why}, so run {} and what came before it was not begun: give the same command again",
             next.0
-        ));
+        )));
     }
     Ok(undone.exit())
 }

@@ -1,23 +1,24 @@
 //! One invocation of a command that changes mailboxes: what such commands have in common, from
-//! their arguments to the report at their end. One stop, one set of controls and one progress
-//! serve all that it does.
+//! their arguments to the report at their end. One stop and one progress serve all that it does, on
+//! all its pairs; each pair has its own controls and its own part of the journal.
 
 use std::sync::Arc;
 
 use clap::Args;
 use indexfile::exit::Exit;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::task::JoinSet;
 
-use super::args::{AlertArgs, Hosts, LimitArgs, Output, StateFile, Work};
-use super::progress::Progress;
-use super::{Fail, afterwards, signals, text};
-use crate::control::{self, Control, Socket, socket_path, watch_conditions};
+use super::args::{AlertArgs, LimitArgs, Output, StateFile, Work};
+use super::pairs::{Hosts, Pair};
+use super::progress::{OfPair, Progress};
+use super::{Fail, signals, text};
+use crate::control::{self, Control, Controls, Socket, socket_path, watch_conditions};
 use crate::error::RunError;
-use crate::journal::{Journal, RunId, SqliteJournal, Verb};
+use crate::journal::{JournalStore, Verb};
 use crate::observer::Observer;
-use crate::run::{Parts, Settings, Summary};
+use crate::run::{FleetRun, Parts, Settings};
 use crate::stop::stop_pair;
-use crate::survey::Census;
 
 #[derive(Debug, Args)]
 pub(super) struct Common {
@@ -47,7 +48,10 @@ impl Common {
     /// Why a run did not begin: where another command would, that one is spelled out.
     pub(super) fn fail(&self, error: &RunError) -> Fail {
         let text = match error {
-            RunError::Other(other) => other.sentence(&self.spelled()),
+            RunError::Other(other) => {
+                let hosts = self.hosts.spelled_whole();
+                other.sentence(&format!("{hosts} --state {}", self.state.state.display()))
+            }
             error => error.to_string(),
         };
         Fail::new(error.exit(), text)
@@ -60,70 +64,25 @@ impl Common {
     }
 }
 
-/// What is reported besides the summary of a rollback.
-#[derive(Default)]
-pub(super) struct Extra<'a> {
-    pub(super) census: Option<&'a Census>,
-    /// Earlier runs that stand.
-    pub(super) earlier: u64,
-}
-
 /// An invocation. Must be begun on the runtime.
-pub(super) struct Session<'a> {
-    common: &'a Common,
-    parts: Parts,
+pub(super) struct Session {
+    pub(super) common: Common,
+    /// What all pairs have in common.
+    pub(super) settings: Settings,
+    /// In order of their names.
+    pub(super) pairs: Vec<AtWork>,
     progress: Arc<Progress>,
-    control: Arc<Control>,
     _socket: Option<Socket>,
 }
 
-impl<'a> Session<'a> {
-    pub(super) fn begin(
-        common: &'a Common,
-        mut settings: Settings,
-        journal: &Arc<SqliteJournal>,
-    ) -> Self {
-        raise_the_limit_on_files();
-        common.work.apply(&mut settings);
-        let (handle, stop) = stop_pair();
-        let signalled = handle.clone();
-        settings.limits = common.limits.limits();
-        let control = Arc::new(Control::new(settings.limits.clone()));
-        tokio::spawn(watch_conditions(Arc::clone(&control)));
-        let path = socket_path(&common.state.state);
-        let socket = match control::serve(&path, Arc::clone(&control), handle) {
-            Ok((socket, server)) => {
-                tokio::spawn(server);
-                Some(socket)
-            }
-            Err(error) => {
-                let text = format!("{error}: status, pause and resume cannot reach this run");
-                text::complain(&text);
-                None
-            }
-        };
-        let verb = settings.verb.as_str();
-        let progress = Arc::new(Progress::new(verb, common.output, Arc::clone(&control)));
-        tokio::spawn(Arc::clone(&progress).tick());
-        let line = Arc::clone(&progress);
-        signals::watch(signalled, move |text| line.line(text));
-        let parts = Parts {
-            settings,
-            connect: common.hosts.slotds(),
-            journal: Arc::clone(journal) as Arc<dyn Journal>,
-            observer: Arc::clone(&progress) as Arc<dyn Observer>,
-            alerts: common.alert.alerts(&common.hosts, &common.state),
-            stop,
-        };
-        Self {
-            common,
-            parts,
-            progress,
-            control,
-            _socket: socket,
-        }
-    }
+/// A pair that is worked on.
+pub(super) struct AtWork {
+    pub(super) pair: Pair,
+    parts: Parts,
+    control: Arc<Control>,
+}
 
+impl AtWork {
     pub(super) fn parts(&self) -> Parts {
         self.parts.clone()
     }
@@ -131,63 +90,145 @@ impl<'a> Session<'a> {
     pub(super) fn control(&self) -> &Arc<Control> {
         &self.control
     }
+}
+
+impl Session {
+    /// Begins it for these pairs. `words`: what the run is of, as it was given.
+    pub(super) fn begin(
+        common: Common,
+        mut settings: Settings,
+        pairs: Vec<Pair>,
+        store: &dyn JournalStore,
+        words: &str,
+    ) -> Result<Arc<Self>, Fail> {
+        raise_the_limit_on_files();
+        common.work.apply(&mut settings);
+        settings.fleet = fleet_run(&common.hosts, &pairs, words);
+        let (handle, stop) = stop_pair();
+        let mut limits = Vec::with_capacity(pairs.len());
+        for pair in &pairs {
+            let own = common.limits.of_pair(&pair.limits);
+            limits.push(own.map_err(|fail| Fail::new(fail.exit, pair.line(&fail.text)))?);
+        }
+        let control = |limits: &crate::control::Limits| Arc::new(Control::new(limits.clone()));
+        let controls: Vec<Arc<Control>> = limits.iter().map(control).collect();
+        for control in &controls {
+            tokio::spawn(watch_conditions(Arc::clone(control)));
+        }
+        let named = pairs.iter().map(|pair| pair.name.clone());
+        let all = Controls::new(named.zip(controls.iter().map(Arc::clone)).collect());
+        let socket = open_socket(&common.state, all.clone(), handle.clone());
+        let progress = Arc::new(Progress::new(settings.verb.as_str(), common.output, all));
+        tokio::spawn(Arc::clone(&progress).tick());
+        let line = Arc::clone(&progress);
+        signals::watch(handle, move |text| line.line(text));
+        let mut at_work = Vec::with_capacity(pairs.len());
+        for ((pair, limits), control) in pairs.into_iter().zip(limits).zip(controls) {
+            let observer = OfPair {
+                name: pair.name.clone(),
+                progress: Arc::clone(&progress),
+            };
+            let parts = Parts {
+                settings: Settings {
+                    limits,
+                    ..settings.clone()
+                },
+                connect: Arc::clone(&pair.slotds) as Arc<_>,
+                journal: store.pair(&pair.name)?,
+                observer: Arc::new(observer) as Arc<dyn Observer>,
+                alerts: common.alert.alerts(&common.hosts, &common.state),
+                stop: stop.clone(),
+                places: pair.places.clone(),
+            };
+            at_work.push(AtWork {
+                pair,
+                parts,
+                control,
+            });
+        }
+        Ok(Arc::new(Self {
+            common,
+            settings,
+            pairs: at_work,
+            progress,
+            _socket: socket,
+        }))
+    }
+
+    /// Does something for each of these pairs, side by side; what came of it, in their order.
+    pub(super) async fn each<T, W>(
+        self: &Arc<Self>,
+        which: impl IntoIterator<Item = usize>,
+        work: impl Fn(Arc<Self>, usize) -> W,
+    ) -> Vec<(usize, T)>
+    where
+        T: Send + 'static,
+        W: Future<Output = T> + Send + 'static,
+    {
+        let mut tasks = JoinSet::new();
+        for at in which {
+            let working = work(Arc::clone(self), at);
+            tasks.spawn(async move { (at, working.await) });
+        }
+        let mut done = Vec::with_capacity(tasks.len());
+        while let Some(joined) = tasks.join_next().await {
+            match joined {
+                Ok(one) => done.push(one),
+                // A panic in there was printed; it is ours as well.
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            }
+        }
+        done.sort_by_key(|(at, _)| *at);
+        done
+    }
+
+    /// Whether it is of a fleet file.
+    pub(super) fn is_fleet(&self) -> bool {
+        self.pairs.iter().any(|at_work| at_work.pair.is_named())
+    }
 
     /// Takes the progress off the screen.
     pub(super) fn end_progress(&self) {
         self.progress.end();
     }
 
-    /// Prints what came of a run.
-    pub(super) fn finish(&self, result: Result<Summary, RunError>) -> Result<Exit, Fail> {
-        self.end_progress();
-        let summary = result.map_err(|error| self.common.fail(&error))?;
-        self.report(&summary, &Extra::default())?;
-        Ok(summary.exit())
+    /// Prints something while the progress is off the screen.
+    pub(super) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.progress.suspend(print)
     }
+}
 
-    /// Prints a summary, what failed, and what to do about it.
-    pub(super) fn report(&self, summary: &Summary, extra: &Extra<'_>) -> Result<(), Fail> {
-        self.progress.suspend(|| self.print(summary, extra))
+/// What the pairs of a fleet have in common; nothing without a fleet file.
+fn fleet_run(hosts: &Hosts, pairs: &[Pair], words: &str) -> Option<FleetRun> {
+    if !pairs.iter().any(Pair::is_named) {
+        return None;
     }
+    let names: Vec<&str> = pairs.iter().map(|pair| pair.name.as_str()).collect();
+    let restricted = hosts.spelled_pairs();
+    let words = [restricted.as_str(), words];
+    let words: Vec<&str> = words.into_iter().filter(|text| !text.is_empty()).collect();
+    Some(FleetRun {
+        pairs: names.join(","),
+        words: words.join(" "),
+    })
+}
 
-    fn print(&self, summary: &Summary, extra: &Extra<'_>) -> Result<(), Fail> {
-        let (output, options) = (self.common.output, self.common.spelled());
-        let verb: Verb = self.parts.settings.verb;
-        let journal = self.parts.journal.as_ref();
-        let failures = text::failures(journal, RunId(summary.run), !output.quiet)?;
-        if output.json {
-            let mut value = text::summary_json(summary, &failures)?;
-            if let Some(census) = extra.census {
-                value["hosts"] = serde_json::to_value(census).map_err(std::io::Error::from)?;
-            }
-            text::json(&value)?;
-        } else {
-            text::say(&text::summary(verb, summary))?;
-            if let Some(census) = extra.census {
-                text::say(census.to_string().trim_end())?;
-            }
+fn open_socket(
+    state: &StateFile,
+    controls: Controls,
+    handle: crate::stop::StopHandle,
+) -> Option<Socket> {
+    match control::serve(&socket_path(&state.state), controls, handle) {
+        Ok((socket, server)) => {
+            tokio::spawn(server);
+            Some(socket)
         }
-        if extra.earlier > 0 {
-            text::note(&format!(
-                "{} earlier run(s) stand: controller rollback --all {options} brings back what was \
-                 before all of them",
-                extra.earlier
+        Err(error) => {
+            text::complain(&format!(
+                "{error}: status, pause and resume cannot reach this run"
             ));
+            None
         }
-        let mut lines = text::reasons(summary, &options);
-        if verb.crosses() {
-            let run = journal.run(RunId(summary.run))?;
-            let whole = run.is_some_and(|run| run.spec.words.is_empty());
-            let to = self.parts.settings.to;
-            lines.extend(afterwards::after(verb, to, whole, summary, &options));
-        }
-        if !output.quiet {
-            lines.extend(text::hints(summary, &failures, &options));
-        }
-        for line in &lines {
-            text::note(line);
-        }
-        Ok(())
     }
 }
 

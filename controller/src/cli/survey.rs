@@ -1,19 +1,23 @@
 //! `verify` and `clean`: questions about many mailboxes to both hosts, without a transaction.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Display};
 use std::sync::Arc;
 
 use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
 use slotd::protocol::{Clean, Command, FieldError, Fields, Named, Verify};
 
-use super::args::{Hosts, Mailboxes, StateFile, UnusedState, parse_names};
+use super::args::{Mailboxes, StateFile, UnusedState, parse_names};
+use super::each::Each;
+use super::migrate::ONE_PAIR;
+use super::pairs::{Hosts, Pair};
 use super::session::with_runtime;
 use super::{Fail, signals, text};
 use crate::hosts::{Connect, Question, Registration};
-use crate::journal::{Journal, MailboxId, RunId, SqliteJournal, State, Verb};
+use crate::journal::{Journal, JournalStore, MailboxId, RunId, SqliteStore, State, Verb};
 use crate::observer::Observer;
+use crate::stop::StopSignal;
 use crate::survey::{
     Answered, Asking, Refused, Source, VerifyReport, each_host, survey, survey_rows,
 };
@@ -66,55 +70,62 @@ pub(super) struct CleanArgs {
 }
 
 pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
-    let sources = args.mailboxes.sources()?;
-    let connect: Arc<dyn Connect> = args.hosts.slotds();
+    let (pairs, sources) = (args.hosts.pairs()?, args.mailboxes.sources()?);
     let sample = (!args.full).then_some(args.sample);
-    let parallel = args.parallel.into();
     let question: Arc<Question> = Arc::new(move |of: Named| Command::Verify(Verify { of, sample }));
-    let mut audit = VerifyReport::default();
-    let (audit, excluded, stop) = with_runtime(async move {
+    with_runtime(async move {
         let stop = signals::stop();
-        let asking = Asking {
-            connect: &connect,
-            parallel,
-            stop: &stop,
-            question,
-            then: None,
-        };
-        let excluded = survey(&asking, sources, |a| audit.answered(&a)).await?;
-        Ok((audit, excluded, stop))
-    })?;
-    excluded.lines().iter().for_each(|line| text::note(line));
-    if args.json {
-        text::json(&serde_json::to_value(&audit).map_err(std::io::Error::from)?)?;
-    } else {
-        text::say(audit.to_string().trim_end())?;
-    }
-    if audit.is_unfinished() {
-        let name = audit.unfinished_name();
+        let mut each = Each::new(args.json);
+        for pair in &pairs {
+            let asking = Asking {
+                connect: &(Arc::clone(&pair.slotds) as Arc<dyn Connect>),
+                parallel: args.parallel.into(),
+                stop: &stop,
+                question: Arc::clone(&question),
+                then: None,
+            };
+            let mut report = VerifyReport::default();
+            let asked = survey(&asking, pair.sources(&sources), |a| report.answered(&a)).await;
+            let Some(excluded) = each.take(pair, asked)? else {
+                continue;
+            };
+            for line in excluded.lines() {
+                text::note(&pair.line(&line));
+            }
+            let good = report.is_good() && excluded.bad.count + excluded.two_places.count == 0;
+            let exit = match (report.unknown, good) {
+                (0, true) => Exit::Ok,
+                (0, false) => Exit::Data,
+                _ => Exit::NoMailbox,
+            };
+            each.say(pair, &report, exit)?;
+            for hint in hints(&report, &args.hosts.spelled()) {
+                text::note(&pair.line(&hint));
+            }
+        }
+        Ok(signals::exit(&stop, each.end()?))
+    })
+}
+
+/// What can be done about what was found.
+fn hints(report: &VerifyReport, hosts: &str) -> Vec<String> {
+    let mut hints = Vec::new();
+    if report.is_unfinished() {
+        let name = report.unfinished_name();
         let name = name.map_or_else(String::new, |name| format!(" {name}"));
-        text::note(&format!(
+        hints.push(format!(
             "old GUIDs are left at version 10, as of messages that an open session copied: finish \
-             them with \
-             controller upgrade {}{name}",
-            args.hosts.spelled()
+             them with controller upgrade {hosts}{name}"
         ));
     }
-    if audit.has_wrong_guids() {
-        text::note(&format!(
+    if report.has_wrong_guids() {
+        hints.push(format!(
             "GUIDs are not the SHA-1s of their messages. If the messages are what they should be, \
-             set the GUIDs right with \
-             controller upgrade --rehash=fix {0}; --rehash alone names each of them",
-            args.hosts.spelled()
+             set the GUIDs right with controller upgrade --rehash=fix {hosts}; --rehash alone \
+             names each of them"
         ));
     }
-    let good = audit.is_good() && excluded.bad.count + excluded.two_places.count == 0;
-    let exit = match (audit.unknown, good) {
-        (0, true) => Exit::Ok,
-        (0, false) => Exit::Data,
-        _ => Exit::NoMailbox,
-    };
-    Ok(signals::exit(&stop, exit))
+    hints
 }
 
 /// What went from one host.
@@ -127,11 +138,11 @@ struct Removed {
 }
 
 /// Sentences for a person.
-struct Notes;
+struct Notes<'a>(&'a Pair);
 
-impl Observer for Notes {
+impl Observer for Notes<'_> {
     fn say(&self, text: &str) {
-        text::note(text);
+        text::note(&self.0.line(text));
     }
 }
 
@@ -139,7 +150,47 @@ impl Observer for Notes {
 const DONE: &[State] = &[State::Upgraded, State::Unchanged];
 
 pub(super) fn clean(args: &CleanArgs) -> Result<Exit, Fail> {
-    let journal = Arc::new(SqliteJournal::open_read_only(&args.state.state)?);
+    let pairs = args.hosts.pairs()?;
+    if !args.names.is_empty() && pairs.len() > 1 {
+        return Err(Fail::new(Exit::Usage, ONE_PAIR));
+    }
+    let store = SqliteStore::open_read_only(&args.state.state)?;
+    let mut runs = Vec::with_capacity(pairs.len());
+    for pair in &pairs {
+        let journal = store.pair(&pair.name)?;
+        let last = may_clean(args, journal.as_ref());
+        let last = last.map_err(|fail| Fail::new(fail.exit, pair.line(&fail.text)))?;
+        runs.push((journal, last));
+    }
+    with_runtime(async move {
+        let stop = signals::stop();
+        let mut each = Each::new(args.json);
+        for (pair, (journal, last)) in pairs.iter().zip(runs) {
+            let cleaned = clean_pair(args, pair, &journal, last, &stop).await;
+            let Some(hosts) = each.take(pair, cleaned)? else {
+                continue;
+            };
+            let refused = hosts.values().any(|host| !host.refused.is_empty());
+            let cleaned = Cleaned {
+                dry_run: args.dry_run,
+                hosts,
+            };
+            let exit = if refused { Exit::RolledBack } else { Exit::Ok };
+            each.say(pair, &cleaned, exit)?;
+        }
+        Ok(signals::exit(&stop, each.end()?))
+    })
+}
+
+/// What went, or would go, from both hosts.
+#[derive(serde::Serialize)]
+struct Cleaned {
+    dry_run: bool,
+    hosts: BTreeMap<&'static str, Removed>,
+}
+
+/// The run after which it is cleaned, if nothing speaks against that.
+fn may_clean(args: &CleanArgs, journal: &dyn Journal) -> Result<RunId, Fail> {
     if let Some(open) = journal.open_transactions(MailboxId(0), 1)?.first() {
         let text = format!(
             "{} is decided and not settled, perhaps others too: nothing is cleaned before \
@@ -161,43 +212,41 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Exit, Fail> {
         );
         return Err(Fail::new(Exit::Config, text));
     }
-    let names = checked_names(args, journal.as_ref(), last.id)?;
-    let connect: Arc<dyn Connect> = args.hosts.slotds();
-    let (dry_run, parallel) = (args.dry_run, args.parallel.into());
+    checked_names(args, journal, last.id)?;
+    Ok(last.id)
+}
+
+async fn clean_pair(
+    args: &CleanArgs,
+    pair: &Pair,
+    journal: &Arc<dyn Journal>,
+    last: RunId,
+    stop: &StopSignal,
+) -> Result<BTreeMap<&'static str, Removed>, Fail> {
+    let names = checked_names(args, journal.as_ref(), last)?;
+    let connect = Arc::clone(&pair.slotds) as Arc<dyn Connect>;
+    let dry_run = args.dry_run;
     let question: Arc<Question> = Arc::new(move |of: Named| Command::Clean(Clean { of, dry_run }));
     let mut hosts: BTreeMap<&'static str, Removed> = BTreeMap::new();
-    let (hosts, stop) = with_runtime(async move {
-        let stop = signals::stop();
-        let bound = Registration::engage(&connect, journal.as_ref(), &Notes).await?;
-        let connect = Arc::clone(&bound) as Arc<dyn Connect>;
-        let asking = Asking {
-            connect: &connect,
-            parallel,
-            stop: &stop,
-            question,
-            then: None,
-        };
-        let sink = |answered: Answered| add(&mut hosts, &answered);
-        let asked = if names.is_empty() {
-            let journal = Arc::clone(&journal) as Arc<dyn Journal>;
-            survey_rows(&asking, journal, last.id, DONE, sink).await
-        } else {
-            let sources = vec![Source::Names(names)];
-            survey(&asking, sources, sink).await.map(drop)
-        };
-        bound.leave(journal.as_ref()).await;
-        asked?;
-        Ok((hosts, stop))
-    })?;
-    let refused = hosts.values().any(|host| !host.refused.is_empty());
-    if args.json {
-        let value = serde_json::json!({ "dry_run": dry_run, "hosts": hosts });
-        text::json(&value)?;
+    let bound = Registration::engage(&connect, journal.as_ref(), &Notes(pair)).await?;
+    let connect = Arc::clone(&bound) as Arc<dyn Connect>;
+    let asking = Asking {
+        connect: &connect,
+        parallel: args.parallel.into(),
+        stop,
+        question,
+        then: None,
+    };
+    let sink = |answered: Answered| add(&mut hosts, &answered);
+    let asked = if names.is_empty() {
+        survey_rows(&asking, Arc::clone(journal), last, DONE, sink).await
     } else {
-        text::say(&describe(&hosts, dry_run))?;
-    }
-    let exit = if refused { Exit::RolledBack } else { Exit::Ok };
-    Ok(signals::exit(&stop, exit))
+        let sources = vec![Source::Names(names)];
+        survey(&asking, sources, sink).await.map(drop)
+    };
+    bound.leave(journal.as_ref()).await;
+    asked?;
+    Ok(hosts)
 }
 
 /// The names given, once it is sure that the last run has brought each to its end.
@@ -243,21 +292,20 @@ fn add(hosts: &mut BTreeMap<&'static str, Removed>, answered: &Answered) {
     );
 }
 
-fn describe(hosts: &BTreeMap<&'static str, Removed>, dry_run: bool) -> String {
-    let verb = if dry_run { "would go" } else { "removed" };
-    let mut out = String::new();
-    for (side, host) in hosts {
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            out,
-            "{side}: {verb}: {} files of {} mailboxes, {} bytes",
-            host.files, host.mailboxes, host.bytes
-        );
-        let _ = host.refused.lines(&mut out, "left alone");
+impl Display for Cleaned {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.dry_run { "would go" } else { "removed" };
+        for (side, host) in &self.hosts {
+            writeln!(
+                out,
+                "{side}: {verb}: {} files of {} mailboxes, {} bytes",
+                host.files, host.mailboxes, host.bytes
+            )?;
+            host.refused.lines(out, "left alone")?;
+        }
+        if self.hosts.is_empty() {
+            writeln!(out, "nothing is done yet, so nothing is cleaned")?;
+        }
+        Ok(())
     }
-    if hosts.is_empty() {
-        out.push_str("nothing is done yet, so nothing is cleaned\n");
-    }
-    out.truncate(out.trim_end().len());
-    out
 }

@@ -13,6 +13,8 @@
 
 mod conditions;
 mod limits;
+mod pairs;
+mod quota;
 mod server;
 mod tally;
 mod window;
@@ -24,9 +26,11 @@ use tokio::sync::watch;
 
 pub(crate) use conditions::local_clock;
 pub use conditions::{unusable, watch_conditions};
-pub use limits::{LIMITS, Limit, Limits};
+pub use limits::{LIMITS, Limit, Limits, OFF};
+pub use pairs::{Controls, of_pair};
 use parking_lot::{Mutex, MutexGuard};
-pub use server::{Ask, ServeError, Socket, ask, serve, socket_path};
+pub use quota::{Place, Places, Quota};
+pub use server::{Ask, ServeError, Socket, ask, ask_pair, serve, socket_path};
 use tally::Tally;
 pub use window::{Window, WindowError};
 
@@ -57,7 +61,7 @@ pub struct Control {
 }
 
 /// What a run is doing right now.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Live {
     /// The run's number, once it has one.
     pub run: i64,

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::Control;
+use super::{Control, Controls};
 use crate::stop::StopHandle;
 
-/// Longest line in either direction, bytes.
-const MAX_LINE: u64 = 64 * 1024;
+/// Longest request, bytes.
+const MAX_LINE: u64 = 64 << 10;
+/// Longest reply, bytes: that of a fleet has some for each pair.
+const MAX_REPLY: u64 = 16 << 20;
 /// How long either side waits for the other.
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -35,6 +38,15 @@ pub enum Ask {
         /// Its value.
         value: String,
     },
+}
+
+/// The same of one pair, or of all.
+#[derive(Serialize, Deserialize)]
+struct Request {
+    #[serde(flatten)]
+    ask: Ask,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pair: Option<String>,
 }
 
 /// Why there is no control socket, or no answer from one.
@@ -75,7 +87,7 @@ pub fn socket_path(state: &Path) -> PathBuf {
 /// The socket cannot be made.
 pub fn serve(
     path: &Path,
-    control: Arc<Control>,
+    controls: Controls,
     stop: StopHandle,
 ) -> Result<(Socket, impl Future<Output = ()> + Send + use<>), ServeError> {
     let io = |source| ServeError::Io {
@@ -87,10 +99,10 @@ pub fn serve(
     let socket = Socket(path.to_owned());
     let server = async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let (control, stop) = (Arc::clone(&control), stop.clone());
+            let (controls, stop) = (controls.clone(), stop.clone());
             tokio::spawn(async move {
                 // A client that says nothing, or goes away, is its own loss.
-                let _ = tokio::time::timeout(LIMIT, answer(stream, &control, &stop)).await;
+                let _ = tokio::time::timeout(LIMIT, answer(stream, &controls, &stop)).await;
             });
         }
     };
@@ -108,14 +120,14 @@ impl Drop for Socket {
     }
 }
 
-async fn answer(stream: UnixStream, control: &Control, stop: &StopHandle) -> std::io::Result<()> {
+async fn answer(stream: UnixStream, controls: &Controls, stop: &StopHandle) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
     (&mut stream).take(MAX_LINE).read_line(&mut line).await?;
-    let reply = match serde_json::from_str::<Ask>(&line) {
-        Ok(ask) => match cannot(&ask).await {
+    let reply = match serde_json::from_str::<Request>(&line) {
+        Ok(Request { ask, pair }) => match cannot(&ask).await {
             Some(error) => serde_json::json!({ "error": error }),
-            None => obey(&ask, control, stop),
+            None => obey(&ask, pair.as_deref(), controls, stop),
         },
         Err(error) => serde_json::json!({ "error": format!("not understood: {error}") }),
     };
@@ -135,39 +147,55 @@ async fn cannot(ask: &Ask) -> Option<String> {
     }
 }
 
-fn obey(ask: &Ask, control: &Control, stop: &StopHandle) -> serde_json::Value {
-    let done = match ask {
-        Ask::Status => Ok(()),
-        Ask::Pause => {
-            control.update(|state| state.paused = true);
+fn obey(ask: &Ask, pair: Option<&str>, controls: &Controls, stop: &StopHandle) -> Value {
+    let done = match (ask, controls.of(pair)) {
+        (_, Err(error)) => Err(error),
+        (Ask::Status, _) => Ok(()),
+        (Ask::Pause, Ok(each)) => {
+            pause(&each, true);
             Ok(())
         }
-        Ask::Resume => {
-            control.update(|state| state.paused = false);
+        (Ask::Resume, Ok(each)) => {
+            pause(&each, false);
             Ok(())
         }
-        Ask::Stop => {
+        (Ask::Stop, _) if pair.is_some() => Err(
+            "a controller stops as a whole: pause the pair instead, or stop without --pair"
+                .to_owned(),
+        ),
+        (Ask::Stop, _) => {
             stop.stop(crate::run::Stop::Finish);
             Ok(())
         }
-        Ask::Set { key, value } => set(control, key, value),
+        (Ask::Set { key, value }, Ok(each)) => set(&each, key, value),
     };
     match done {
-        Ok(()) => serde_json::to_value(control.live()).unwrap_or_default(),
+        Ok(()) => controls.json(),
         Err(error) => serde_json::json!({ "error": error }),
     }
 }
 
-fn set(control: &Control, key: &str, value: &str) -> Result<(), String> {
-    let mut state = control.state();
-    state.limits.set(key, value)?;
-    if state.limits.parallel > state.most {
-        return Err(format!(
-            "{key}: at most {} at once can be served",
-            state.most
-        ));
+fn pause(each: &[&Arc<Control>], paused: bool) {
+    for control in each {
+        control.update(|state| state.paused = paused);
     }
-    control.update(|state| drop(state.limits.set(key, value)));
+}
+
+/// On all of them, or on none.
+fn set(each: &[&Arc<Control>], key: &str, value: &str) -> Result<(), String> {
+    for control in each {
+        let mut state = control.state();
+        state.limits.set(key, value)?;
+        if state.limits.parallel > state.most {
+            return Err(format!(
+                "{key}: at most {} at once can be served",
+                state.most
+            ));
+        }
+    }
+    for control in each {
+        control.update(|state| drop(state.limits.set(key, value)));
+    }
     Ok(())
 }
 
@@ -175,7 +203,15 @@ fn set(control: &Control, key: &str, value: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// None is running, or it refused.
-pub fn ask(path: &Path, what: &Ask) -> Result<serde_json::Value, ServeError> {
+pub fn ask(path: &Path, what: &Ask) -> Result<Value, ServeError> {
+    ask_pair(path, what, None)
+}
+
+/// The same, about one of its pairs.
+///
+/// # Errors
+/// As [`ask`], or it has no such pair.
+pub fn ask_pair(path: &Path, what: &Ask, pair: Option<&str>) -> Result<Value, ServeError> {
     use std::io::{BufRead, Read, Write};
     let io = |source: std::io::Error| match source.kind() {
         std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
@@ -191,15 +227,19 @@ pub fn ask(path: &Path, what: &Ask) -> Result<serde_json::Value, ServeError> {
     let mut stream = std::os::unix::net::UnixStream::connect(path).map_err(io)?;
     stream.set_read_timeout(Some(LIMIT)).map_err(io)?;
     stream.set_write_timeout(Some(LIMIT)).map_err(io)?;
-    let question = serde_json::to_string(what).map_err(|e| io(e.into()))?;
+    let request = Request {
+        ask: what.clone(),
+        pair: pair.map(str::to_owned),
+    };
+    let question = serde_json::to_string(&request).map_err(|e| io(e.into()))?;
     stream
         .write_all(format!("{question}\n").as_bytes())
         .map_err(io)?;
     let mut line = String::new();
-    std::io::BufReader::new(stream.take(MAX_LINE))
+    std::io::BufReader::new(stream.take(MAX_REPLY))
         .read_line(&mut line)
         .map_err(io)?;
-    let reply: serde_json::Value = serde_json::from_str(&line).map_err(|e| io(e.into()))?;
+    let reply: Value = serde_json::from_str(&line).map_err(|e| io(e.into()))?;
     match reply.get("error").and_then(|e| e.as_str()) {
         Some(error) => Err(ServeError::Refused(error.to_owned())),
         None => Ok(reply),

@@ -12,7 +12,7 @@ use crate::two_phase::{Failure, Side};
 /// Seconds that the rate looks back.
 const WINDOW: usize = 60;
 /// How many of the slowest are kept.
-const SLOWEST: usize = 5;
+pub(super) const SLOWEST: usize = 5;
 /// Good ones in a row before one more at once is allowed.
 const GROW_AFTER: u32 = 20;
 /// What of the sample has to be done, as a share, before anything is said from it.

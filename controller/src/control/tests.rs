@@ -248,7 +248,7 @@ async fn each_verb_is_answered_over_the_socket() {
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let control = Arc::new(control(4));
     let (handle, stop) = stop_pair();
-    let (socket, server) = serve(&path, Arc::clone(&control), handle).unwrap();
+    let (socket, server) = serve(&path, Controls::only(Arc::clone(&control)), handle).unwrap();
     let server = tokio::spawn(server);
     let at = path.clone();
     tokio::task::spawn_blocking(move || {

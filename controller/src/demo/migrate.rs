@@ -21,6 +21,7 @@ use super::child::Slotd;
 use super::hosts::Host;
 use super::signals::Signals;
 use super::story::{PrecomputeReport, step};
+use crate::control::Places;
 use crate::journal::{Ended, SqliteJournal};
 use crate::run::{self, Alerts, Finished, Observer, Parts, Settings, Slotds, Source, Summary};
 
@@ -184,6 +185,7 @@ pub(crate) fn run(
         observer: Arc::clone(&watcher) as Arc<dyn Observer>,
         alerts: Alerts::default(),
         stop,
+        places: Places::default(),
     };
     let sources = [Source::File(list.to_owned())];
     let summary = signals.runtime().block_on(run::run(parts, &sources))?;

@@ -326,6 +326,31 @@ pub struct Totals {
     pub lag: u64,
 }
 
+/// Those of several pairs.
+impl std::ops::AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        for (sum, more) in [
+            (&mut self.mailboxes, other.mailboxes),
+            (&mut self.upgraded, other.upgraded),
+            (&mut self.unchanged, other.unchanged),
+            (&mut self.rolled_back, other.rolled_back),
+            (&mut self.wrong_guid, other.wrong_guid),
+            (&mut self.unknown, other.unknown),
+            (&mut self.open, other.open),
+            (&mut self.in_doubt, other.in_doubt),
+            (&mut self.waiting, other.waiting),
+            (&mut self.pending, other.pending),
+            (&mut self.gone, other.gone),
+            (&mut self.messages, other.messages),
+            (&mut self.cached, other.cached),
+            (&mut self.hashed, other.hashed),
+            (&mut self.lag, other.lag),
+        ] {
+            *sum += more;
+        }
+    }
+}
+
 impl Totals {
     /// Mailboxes that are not to be begun any more.
     #[must_use]

@@ -82,13 +82,22 @@ impl RunSpec {
     /// `undo of the change-over`.
     #[must_use]
     pub fn task(&self) -> String {
-        match self.undoes {
-            Some(run) => format!("{} of run {}", self.verb.as_str(), run.0),
-            None if self.verb == Verb::Rollback => "rollback of all runs".to_owned(),
-            None if self.verb == Verb::Undo => "undo of the change-over".to_owned(),
-            None => format!("{} to version {}", self.verb.as_str(), self.to),
-        }
+        task(self.verb, self.to, self.undoes)
     }
+}
+
+fn task(verb: Verb, to: u8, undoes: Option<RunId>) -> String {
+    match undoes {
+        Some(run) => format!("{} of run {}", verb.as_str(), run.0),
+        None if verb == Verb::Rollback => "rollback of all runs".to_owned(),
+        None if verb == Verb::Undo => "undo of the change-over".to_owned(),
+        None => format!("{} to version {}", verb.as_str(), to),
+    }
+}
+
+fn rehash(text: &str) -> Option<Rehash> {
+    let mut words = text.split(' ');
+    words.find_map(|word| Rehash::from_word(word.strip_prefix(REHASH)?))
 }
 
 /// The option of a run that compares every GUID with its message, with its value behind it.
@@ -99,8 +108,7 @@ impl RunSpec {
     /// part of what the run is, and so of its selection.
     #[must_use]
     pub fn rehash(&self) -> Option<Rehash> {
-        let mut words = self.selection.split(' ');
-        words.find_map(|word| Rehash::from_word(word.strip_prefix(REHASH)?))
+        rehash(&self.selection)
     }
 
     /// Whether the journal knows which mailboxes it is of.
@@ -165,6 +173,20 @@ pub struct RunOfPairs {
     pub started_ms: i64,
     /// Milliseconds since 1970; `None` while something is left to do for any pair.
     pub finished_ms: Option<i64>,
+}
+
+impl RunOfPairs {
+    /// What it does, as [`RunSpec::task`] has it.
+    #[must_use]
+    pub fn task(&self) -> String {
+        task(self.verb, self.to, self.undoes)
+    }
+
+    /// As [`RunSpec::rehash`].
+    #[must_use]
+    pub fn rehash(&self) -> Option<Rehash> {
+        rehash(&self.words)
+    }
 }
 
 /// How far a run is on one of its pairs.

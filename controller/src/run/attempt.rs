@@ -7,11 +7,12 @@ use std::time::Duration;
 use indexfile::mailbox::MailboxName;
 use tokio::time::Instant;
 
-use super::context::{Parts, Shared, now_ms};
+use super::context::{Parts, Shared};
 use super::drive::{End, Pair, Surroundings, drive};
 use super::participant::{Asks, Participant, Target};
 use super::queue::Ticket;
 use super::rehash::reported;
+use crate::clock::now_ms;
 use crate::error::RunError;
 use crate::hosts::Link;
 use crate::journal::{Attempt, Change, Durability, Ended, Figures, JournalError, MailboxId};

@@ -4,9 +4,10 @@
 use indexfile::mailbox::MailboxName;
 
 use super::attempt::conclude;
-use super::context::{Parts, now_ms};
+use super::context::Parts;
 use super::queue::Scope;
 use super::selection::Selection;
+use crate::clock::now_ms;
 use crate::error::{OtherRun, RunError};
 use crate::journal::{
     Change, Durability, Ended, Figures, Filter, Listed, MailboxId, Row, RunId, RunInfo, RunSpec,

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::alert::{Alerted, Alerts};
 use super::breaker::Breaker;
@@ -11,7 +10,7 @@ use super::liveness::Liveness;
 use super::settings::Settings;
 use super::token::Token;
 use super::warnings::WarningLog;
-use crate::control::Control;
+use crate::control::{Control, Places};
 use crate::error::RunError;
 use crate::hosts::{Connect, Outages, Registration, Sides};
 use crate::journal::Journal;
@@ -33,6 +32,8 @@ pub struct Parts {
     pub alerts: Alerts,
     /// How it is stopped.
     pub stop: StopSignal,
+    /// The places that it shares with other runs.
+    pub places: Places,
 }
 
 /// What everybody who works for a run has in common.
@@ -96,12 +97,4 @@ impl Shared {
     pub(super) async fn end(&self) {
         self.registration.leave(self.parts.journal.as_ref()).await;
     }
-}
-
-/// Milliseconds since 1970.
-pub(super) fn now_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

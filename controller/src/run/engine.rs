@@ -9,13 +9,14 @@ use tokio::task::JoinSet;
 
 use super::attempt::Turn;
 use super::begin::{Retry, Start, fill, take_up_again};
-use super::context::{Parts, Shared, now_ms};
+use super::context::{Parts, Shared};
 use super::pass::one_pass;
 use super::queue::Scope;
 use super::recover::{settle_open, settle_waiting, wait_for_mounts};
 use super::selection::Selection;
 use super::summary::Summary;
 use super::token::Token;
+use crate::clock::now_ms;
 use crate::control::Control;
 use crate::error::RunError;
 use crate::hosts::{Sides, backoff, check_rehash, fallen_fence};
@@ -72,7 +73,16 @@ async fn begin_and_work(
         // What the master walked once need not be walked again.
         (start.begin(parts, sources)?, Excluded::default())
     } else {
-        let spool = selection.mailboxes(parts, sources).await?;
+        let spool = match selection.mailboxes(parts, sources).await {
+            // Other pairs have what is meant.
+            Err(RunError::Empty(text)) if is_of_a_fleet(parts, sources) => {
+                parts.observer.say(&text);
+                let run = start.begin(parts, sources)?;
+                parts.journal.list_complete(run)?;
+                return sum_up(shared, run, begun, Excluded::default(), recovered.settled);
+            }
+            spool => spool?,
+        };
         look(parts, work_on(parts, &spool)?).await?;
         let run = start.begin(parts, sources)?;
         fill(parts, run, &spool)?;
@@ -92,6 +102,11 @@ async fn begin_and_work(
     }
     work(shared, run, &Scope::All).await?;
     sum_up(shared, run, begun, excluded, recovered.settled)
+}
+
+/// Whether it is one pair's part of a selection by a rule that need not fit any of its mailboxes.
+fn is_of_a_fleet(parts: &Parts, sources: &[Source]) -> bool {
+    parts.settings.fleet.is_some() && sources.iter().any(|source| !source.keeps().is_empty())
 }
 
 /// What a person must know before the first mailbox is changed over, quiet or not.

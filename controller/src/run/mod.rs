@@ -58,9 +58,10 @@ pub use recover::{Recovered, recover};
 pub use rollback::{
     Undo, Undone, names_of_runs, rollback, rollback_each, run_to_undo, runs_since, standing_before,
 };
+pub use selection::words;
 pub use settings::{FleetRun, Settings};
 pub(crate) use summary::Histogram;
-pub use summary::{LockMs, Summary};
+pub use summary::{LockMs, Summary, summary_of};
 
 // What a caller needs to start a run.
 pub use crate::error::{OtherRun, RunError};

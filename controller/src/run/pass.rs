@@ -12,7 +12,9 @@ use super::context::Shared;
 use super::drive::Pair;
 use super::queue::{Can, Next, Queue, Scope, Ticket};
 use super::summary::open_names;
+use crate::control::Place;
 use crate::error::RunError;
+use crate::hosts::BoxFuture;
 use crate::journal::{Job, RunId};
 use crate::stop::Stop;
 
@@ -27,6 +29,10 @@ struct Pass<'a> {
     /// When each place that rests may be used again (`--nice-ratio`).
     rests: Vec<Instant>,
     first_error: Option<RunError>,
+    /// A place for the next mailbox, of those shared with other runs.
+    place: Option<Place>,
+    /// Takes one, while there is none and a mailbox could begin.
+    taking: Option<BoxFuture<'static, Place>>,
     /// Mailboxes for the next pass.
     again: u64,
     turn: Turn,
@@ -53,6 +59,8 @@ pub(super) async fn one_pass(
         busy: HashMap::new(),
         rests: Vec::new(),
         first_error: None,
+        place: None,
+        taking: None,
         again: 0,
         turn,
     };
@@ -81,6 +89,9 @@ impl Pass<'_> {
                 self.begin();
                 over = self.first_error.is_some() || self.queue.is_empty();
             }
+            if over {
+                self.leave_places();
+            }
             self.tell();
             if over && self.tasks.is_empty() {
                 break;
@@ -103,6 +114,10 @@ impl Pass<'_> {
                 // Limits may have been changed, or what was waited for may be over.
                 _ = turned.changed(), if !over => {}
                 _ = away.changed(), if !over => {}
+                place = taken(&mut self.taking), if self.taking.is_some() => {
+                    self.taking = None;
+                    self.place = Some(place);
+                }
                 () = stop.reached(Stop::Finish), if !over => {}
                 () = until(rest), if !over && rest.is_some() => {}
             }
@@ -115,6 +130,9 @@ impl Pass<'_> {
         let shared = self.shared;
         let each = shared.control.limits().parallel_partition;
         while shared.control.free() > 0 && !shared.outages.holds() {
+            if !self.has_place() {
+                return;
+            }
             let busy = &self.busy;
             let can = |job: &Job| {
                 let under_way = busy.get(&job.partition).copied().unwrap_or(0);
@@ -128,14 +146,32 @@ impl Pass<'_> {
             };
             match self.queue.next(can) {
                 Ok(Next::Begin(ticket)) => self.start(ticket),
-                Ok(Next::Later | Next::Nothing) => return,
+                Ok(Next::Later | Next::Nothing) => break,
                 Err(error) => {
                     // What is under way still comes to its end.
                     self.fails(error.into());
-                    return;
+                    break;
                 }
             }
         }
+        self.leave_places();
+    }
+
+    /// Whether there is a place for the next mailbox; if not, one is waited for.
+    fn has_place(&mut self) -> bool {
+        let places = &self.shared.parts.places;
+        if self.place.is_none() && self.taking.is_none() {
+            self.place = places.try_take();
+        }
+        if self.place.is_none() && self.taking.is_none() {
+            self.taking = Some(Box::pin(places.take()));
+        }
+        self.place.is_some()
+    }
+
+    /// Nothing can begin: other runs may have the place.
+    fn leave_places(&mut self) {
+        (self.place, self.taking) = (None, None);
     }
 
     fn start(&mut self, ticket: Ticket) {
@@ -144,9 +180,13 @@ impl Pass<'_> {
         let shared = Arc::clone(self.shared);
         let pair = self.pool.pop().unwrap_or_else(|| pair(&shared.parts));
         let turn = self.turn;
+        let place = self.place.take();
         shared.control.starts();
-        self.tasks
-            .spawn(async move { attempt(&shared, ticket, pair, turn).await });
+        self.tasks.spawn(async move {
+            let done = attempt(&shared, ticket, pair, turn).await;
+            drop(place);
+            done
+        });
     }
 
     fn ended(&mut self, done: Done) {
@@ -186,11 +226,22 @@ impl Pass<'_> {
             control, outages, ..
         } = self.shared.as_ref();
         control.holds(outages.reason().or_else(|| {
+            if self.tasks.is_empty() && self.taking.is_some() {
+                return Some("other pairs have all places of the fleet or of a host".to_owned());
+            }
             let ratio = control.limits().nice_ratio;
             (self.tasks.is_empty() && !self.rests.is_empty())
                 .then(|| format!("resting {ratio} times as long as it worked (nice-ratio)"))
         }));
         control.parks(outages.parked());
+    }
+}
+
+/// The place that is being taken, once it is free.
+async fn taken(taking: &mut Option<BoxFuture<'static, Place>>) -> Place {
+    match taking {
+        Some(taking) => taking.await,
+        None => std::future::pending().await,
     }
 }
 

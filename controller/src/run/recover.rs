@@ -1,15 +1,19 @@
 //! Settles the open transactions that an earlier run left.
 
+use std::fmt;
 use std::sync::Arc;
 
+use indexfile::exit::Exit;
+use serde::Serialize;
 use tokio::task::JoinSet;
 
 use super::attempt::{conclude, pair};
-use super::context::{Parts, Shared, now_ms};
+use super::context::{Parts, Shared};
 use super::drive::{End, Surroundings, drive};
 use super::participant::{Asks, Target};
 use super::summary::count_open;
 use super::token::Token;
+use crate::clock::now_ms;
 use crate::control::Control;
 use crate::error::RunError;
 use crate::hosts::{Sides, fallen_fence};
@@ -18,7 +22,7 @@ use crate::stop::Stop;
 use crate::two_phase::{Coordinator, Failure, Outcome};
 
 /// What became of the open transactions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Recovered {
     /// Brought to an end, forward or back.
     pub settled: u64,
@@ -26,6 +30,33 @@ pub struct Recovered {
     pub in_doubt: u64,
     /// Still open, until their partition is mounted.
     pub waiting: u64,
+}
+
+impl Recovered {
+    /// The exit code of the contract.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        if self.in_doubt > 0 {
+            Exit::InDoubt
+        } else if self.waiting > 0 {
+            Exit::Unavailable
+        } else {
+            Exit::Ok
+        }
+    }
+}
+
+/// For a person.
+impl fmt::Display for Recovered {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (settled, in_doubt) = (self.settled, self.in_doubt);
+        write!(out, "{settled} transaction(s) settled, {in_doubt} in doubt")?;
+        if self.waiting > 0 {
+            let what = "decided and waiting for a partition that is not mounted";
+            write!(out, ", {} {what}", self.waiting)?;
+        }
+        Ok(())
+    }
 }
 
 /// What became of one.

@@ -29,15 +29,15 @@ impl Selection {
     /// # Errors
     /// A list cannot be read, or there is nothing in it.
     pub(super) async fn read(parts: &Parts, sources: &[Source]) -> Result<Self, RunError> {
-        let mut words: Vec<String> = sources.iter().filter_map(Source::words).collect();
         let options = parts.settings.part_of_the_run();
-        words.extend(options.iter().cloned());
         let (what, spool) = if sources.iter().any(Source::is_walk) {
-            let partitions = sources.iter().filter_map(Source::partition);
-            let each = partitions.map(|p| format!("{ALL} of {p}"));
+            let partition = sources.iter().filter_map(Source::partition).next_back();
+            let all = partition.map_or_else(|| ALL.to_owned(), |p| format!("{ALL} of {p}"));
             (
-                each.reduce(|_, last| last)
-                    .unwrap_or_else(|| ALL.to_owned()),
+                with(
+                    all,
+                    &sources.iter().flat_map(Source::keeps).collect::<Vec<_>>(),
+                ),
                 None,
             )
         } else {
@@ -49,7 +49,7 @@ impl Selection {
         };
         Ok(Self {
             text: with(what, &options),
-            words: words.join(" "),
+            words: words(&parts.settings, sources),
             spool,
         })
     }
@@ -78,6 +78,14 @@ impl Selection {
             None => Spool::whole(sources, &parts.connect, &parts.stop).await,
         }
     }
+}
+
+/// What was asked for, as it was given on the command line; empty if that is everything.
+#[must_use]
+pub fn words(settings: &Settings, sources: &[Source]) -> String {
+    let mut words: Vec<String> = sources.iter().filter_map(Source::words).collect();
+    words.extend(settings.part_of_the_run());
+    words.join(" ")
 }
 
 fn with(what: String, options: &[String]) -> String {

@@ -171,6 +171,14 @@ fn with_open(totals: Totals, journal: &dyn Journal) -> Result<Totals, JournalErr
     })
 }
 
+/// What a run amounts to on a pair that has nothing left to do in it.
+///
+/// # Errors
+/// The journal cannot be read.
+pub fn summary_of(journal: &dyn Journal, run: RunId) -> Result<Summary, JournalError> {
+    Summary::collect(journal, run, Duration::ZERO, Excluded::default(), 0)
+}
+
 fn lock_times(journal: &dyn Journal, run: RunId) -> Result<Histogram, JournalError> {
     let mut held = Histogram::new();
     for_each_row(journal, run, Filter::All, |row| held.add_row(row))?;

@@ -10,8 +10,10 @@
 //! Nothing.
 
 mod ask;
+mod assign;
 mod counts;
 mod excluded;
+mod keep;
 mod plan;
 mod preflight;
 mod sample;
@@ -20,9 +22,11 @@ mod spool;
 mod verify_report;
 
 pub use ask::{Answered, Asking, list, survey, survey_and_look, survey_rows};
+pub use assign::{Assignment, Few, assign};
 pub use counts::{Census, Count, Refused, Versions};
 pub(crate) use counts::{UNLIKE_UNIQUEID, each_host, is_unknown, versions};
 pub use excluded::{Excluded, Odd};
+pub use keep::{Keep, Pattern, User};
 pub use plan::Plan;
 pub(crate) use plan::duration;
 #[cfg(test)]

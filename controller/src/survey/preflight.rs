@@ -21,6 +21,7 @@ use serde::Serialize;
 use slotd::protocol::{Code, Command, Greeting, HostFacts, Named, Reply, Status};
 
 use super::spool::Spool;
+use crate::clock::now_ms;
 use crate::error::RunError;
 use crate::hosts::{Connect, Link, Said, ask_about, hello};
 use crate::journal::Listed;
@@ -37,6 +38,8 @@ opens these mailboxes, on both hosts, must be 2.3.10 or later";
 pub(crate) const SAMPLE: u64 = 8;
 /// This many, all strange, are no coincidence.
 const PROOF: u64 = 5;
+/// Clocks further apart than this, milliseconds, are worth a word.
+const CLOCKS_APART_MS: i64 = 5000;
 /// With fewer open files slotd serves a handful of connections only.
 const FEW_FILES: u64 = 256;
 
@@ -83,6 +86,10 @@ pub struct HostLook {
     pub needed: u64,
     /// Another process that has a file of a partition open, in words.
     pub open: Option<String>,
+    /// What the store's server calls itself, if slotd says so.
+    pub servername: Option<String>,
+    /// How far the host's clock is ahead of this machine's, milliseconds; negative if it is behind.
+    pub clock_ms: Option<i64>,
 }
 
 /// What was found.
@@ -103,6 +110,8 @@ pub(crate) struct HostAnswers {
     pub(crate) greeting: Greeting,
     /// `None`: it does not know the question.
     pub(crate) facts: Option<HostFacts>,
+    /// How far its clock is ahead of this machine's, milliseconds, if it says so.
+    pub(crate) clock_ms: Option<i64>,
 }
 
 /// One mailbox on both hosts; `None` for a host that was not asked, or could not answer just now.
@@ -161,8 +170,18 @@ impl Preflight {
             host_id: greeting.host_id.clone(),
             served: greeting.served.clone(),
             needed,
+            clock_ms: answers.clock_ms,
             ..HostLook::default()
         };
+        if let Some(apart) = answers.clock_ms.filter(|ms| ms.abs() > CLOCKS_APART_MS) {
+            let text = format!(
+                "the {side}'s clock is {} s {} this machine's: times in logs and reports do not \
+                 fit each other",
+                apart.abs() / 1000,
+                if apart > 0 { "ahead of" } else { "behind" }
+            );
+            self.note("clock", Weight::Warning, Exit::Config, text);
+        }
         let own = env!("CARGO_PKG_VERSION");
         if greeting.version != own && answers.facts.is_some() {
             let text = format!(
@@ -223,6 +242,7 @@ impl Preflight {
     fn facts(&mut self, side: Side, facts: &HostFacts, needed: u64, look: &mut HostLook) {
         look.open_files = Some(facts.nofile);
         look.open.clone_from(&facts.open);
+        look.servername.clone_from(&facts.servername);
         if facts.nofile < FEW_FILES {
             let text = format!(
                 "the {side}'s slotd may have {} files open at once; raise its limit (LimitNOFILE)",
@@ -424,11 +444,18 @@ pub(crate) async fn preflight(
     for side in Side::ALL {
         if connect.address(side).is_some() {
             let greeting = hello(connect, side).await?;
+            let before = now_ms();
             let facts = match peers[side.index()].call(&Command::Preflight).await {
                 Ok(Reply::Ok(fields)) => HostFacts::from_fields(&fields).ok(),
                 _ => None,
             };
-            answers[side.index()] = Some(HostAnswers { greeting, facts });
+            let clock = facts.as_ref().and_then(|facts| facts.clock);
+            let clock_ms = clock.and_then(|clock| ahead(clock, [before, now_ms()]));
+            answers[side.index()] = Some(HostAnswers {
+                greeting,
+                facts,
+                clock_ms,
+            });
         }
     }
     let mut sample = Vec::with_capacity(work.sample.len());
@@ -447,6 +474,17 @@ pub(crate) async fn preflight(
         });
     }
     Ok(Preflight::judge(&answers, &sample, work.mailboxes))
+}
+
+/// How far a clock is ahead, milliseconds: it was read between these two moments, so it is not off
+/// by what lies between them.
+fn ahead(clock: u64, [before, after]: [i64; 2]) -> Option<i64> {
+    let clock = i64::try_from(clock).ok()?;
+    Some(match clock {
+        _ if clock < before => clock - before,
+        _ if clock > after => clock - after,
+        _ => 0,
+    })
 }
 
 /// An answer that is about the mailbox; that a host went away meanwhile is another matter.

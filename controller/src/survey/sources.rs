@@ -10,6 +10,7 @@ use slotd::protocol::{Command, ListRange, Listed as Page, Reply};
 use tokio::sync::mpsc;
 
 use super::excluded::{Excluded, Item, Odd, Reader, Skip, Skipped};
+use super::keep::{Canaries, Keep};
 use crate::error::RunError;
 use crate::hosts::{Connect, Link};
 use crate::journal::Listed;
@@ -38,6 +39,8 @@ pub enum Source {
     /// Those of another source that are on this partition, or that do not tell theirs and are meant
     /// there.
     On(String, Box<Source>),
+    /// Those of another source that are meant.
+    Kept(Keep, Box<Source>),
 }
 
 impl Source {
@@ -45,7 +48,7 @@ impl Source {
     pub(crate) fn is_walk(&self) -> bool {
         match self {
             Self::Master | Self::Replica => true,
-            Self::On(_, source) => source.is_walk(),
+            Self::On(_, source) | Self::Kept(_, source) => source.is_walk(),
             _ => false,
         }
     }
@@ -54,6 +57,7 @@ impl Source {
     pub(crate) fn partition(&self) -> Option<&str> {
         match self {
             Self::On(partition, _) => Some(partition),
+            Self::Kept(_, source) => source.partition(),
             _ => None,
         }
     }
@@ -63,8 +67,21 @@ impl Source {
         match self {
             Self::File(path) => Some(format!("the list {}", path.display())),
             Self::Stdin => Some("the list on standard input".to_owned()),
-            Self::On(_, source) => source.list(),
+            Self::On(_, source) | Self::Kept(_, source) => source.list(),
             Self::Names(_) | Self::Master | Self::Replica => None,
+        }
+    }
+
+    /// What of it is meant, in words.
+    pub(crate) fn keeps(&self) -> Vec<String> {
+        match self {
+            Self::On(_, source) => source.keeps(),
+            Self::Kept(keep, source) => {
+                let mut keeps = source.keeps();
+                keeps.extend(keep.words());
+                keeps
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -82,6 +99,10 @@ impl Source {
                 let words = source.words().map(|w| w + " ").unwrap_or_default();
                 Some(format!("{words}--partition {}", quoted(partition)))
             }
+            Self::Kept(keep, source) => match (source.words(), keep.words()) {
+                (Some(source), Some(keep)) => Some(format!("{source} {keep}")),
+                (source, keep) => source.or(keep),
+            },
         }
     }
 }
@@ -147,6 +168,8 @@ async fn feed(
         Source::Master => walk(Side::Master, connect, stop, out).await,
         Source::Replica => walk(Side::Replica, connect, stop, out).await,
         Source::On(partition, source) => on(&partition, *source, connect, stop, out).await,
+        Source::Kept(Keep::Canary(n), source) => canaries(n, *source, connect, stop, out).await,
+        Source::Kept(keep, source) => kept(&keep, *source, connect, stop, out).await,
     }
 }
 
@@ -171,6 +194,52 @@ async fn on(
             break;
         }
     }
+    Ok(())
+}
+
+/// What of another source is meant.
+async fn kept(
+    keep: &Keep,
+    source: Source,
+    connect: &Arc<dyn Connect>,
+    stop: &StopSignal,
+    out: &Out,
+) -> Result<(), RunError> {
+    let mut batches = stream(vec![source], Arc::clone(connect), stop.clone());
+    while let Some(batch) = batches.recv().await {
+        let mut batch = batch?;
+        if let Batch::Listed(listed) = &mut batch {
+            listed.retain(|one| keep.keeps(one));
+        }
+        if out.send(Ok(batch)).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A few of another source, which has to be read to its end.
+async fn canaries(
+    n: u32,
+    source: Source,
+    connect: &Arc<dyn Connect>,
+    stop: &StopSignal,
+    out: &Out,
+) -> Result<(), RunError> {
+    let mut batches = stream(vec![source], Arc::clone(connect), stop.clone());
+    let mut few = Canaries::new(n);
+    while let Some(batch) = batches.recv().await {
+        match batch? {
+            Batch::Listed(listed) => listed.into_iter().for_each(|one| few.add(one)),
+            excluded @ Batch::Excluded(_) => {
+                if out.send(Ok(excluded)).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    // If nobody listens any more, nobody wants them.
+    let _ = out.send(Ok(Batch::Listed(few.into_list()))).await;
     Ok(())
 }
 

@@ -55,7 +55,7 @@ const PAGE: &str = "SELECT id, name, part, named, \
     (SELECT group_concat(part, ' and ') FROM entry o WHERE o.name = e.name HAVING count(*) > 1) \
     FROM entry e WHERE id > ? ORDER BY id LIMIT ?";
 
-fn fault(error: &rusqlite::Error) -> RunError {
+pub(super) fn fault(error: &rusqlite::Error) -> RunError {
     RunError::Spool(error.to_string())
 }
 
@@ -133,6 +133,11 @@ impl Spool {
         let count: i64 = self.db.query_row(sql, [], |row| row.get(0))?;
         self.count = count.unsigned_abs();
         Ok(())
+    }
+
+    /// The temporary file, for further tables beside the list.
+    pub(super) fn db(&self) -> &Connection {
+        &self.db
     }
 
     /// How many mailboxes it has.
@@ -218,7 +223,11 @@ fn nothing(sources: &[Source], excluded: &Excluded) -> RunError {
     if let Some(partition) = sources.iter().find_map(Source::partition) {
         let _ = write!(text, " on partition {partition}");
     }
-    if sources.iter().any(Source::is_walk) {
+    let keeps: Vec<String> = sources.iter().flat_map(Source::keeps).collect();
+    if !keeps.is_empty() {
+        // Writing to a String cannot fail.
+        let _ = write!(text, " that is meant by {}", keeps.join(" "));
+    } else if sources.iter().any(Source::is_walk) {
         text.push_str("; is its imapd.conf the right one, and everything mounted?");
     }
     RunError::Empty(text)

@@ -43,6 +43,7 @@ pub struct ImapdConf {
     pub(super) hashimapspool: bool,
     pub(super) fulldirhash: bool,
     pub(super) virtdomains: VirtDomains,
+    unixhierarchysep: bool,
     default_partition: Option<String>,
     config_directory: Option<PathBuf>,
     settings: Settings,
@@ -95,6 +96,7 @@ impl ImapdConf {
             hashimapspool: switch(&settings, "hashimapspool")?,
             fulldirhash: switch(&settings, "fulldirhash")?,
             virtdomains,
+            unixhierarchysep: switch(&settings, "unixhierarchysep")?,
             default_partition: settings
                 .get("defaultpartition")
                 .map(|v| v.to_ascii_lowercase()),
@@ -154,6 +156,12 @@ impl ImapdConf {
     #[must_use]
     pub fn virtdomains(&self) -> VirtDomains {
         self.virtdomains
+    }
+
+    /// `unixhierarchysep`.
+    #[must_use]
+    pub fn unixhierarchysep(&self) -> bool {
+        self.unixhierarchysep
     }
 
     /// The file that it was read from, as an absolute path; none if it was parsed from text.

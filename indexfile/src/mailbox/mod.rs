@@ -3,6 +3,7 @@
 //! A name is checked once, when it becomes a [`MailboxName`]; a path is made in one place,
 //! [`ImapdConf::dirs`].
 
+mod admin_name;
 mod conf_file;
 mod dirs;
 mod header_file;
@@ -13,6 +14,7 @@ mod seen_path;
 mod walk;
 
 pub use crate::kind::MetaFile;
+pub use admin_name::Naming;
 pub use conf_file::ConfError;
 pub use dirs::{Location, MailboxDirs};
 pub use header_file::{HeaderError, HeaderFile, HeaderForm, MAGIC as HEADER_MAGIC};

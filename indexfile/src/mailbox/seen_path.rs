@@ -42,11 +42,7 @@ impl ImapdConf {
         components.next_if(|first| *first == deleted);
         let owner = components.next().filter(|first| *first == "user");
         let owner = owner.and_then(|_| components.next())?;
-        let dots = self.setting("unixhierarchysep").is_some_and(|value| {
-            let on = ["1", "yes", "true", "on", "y", "t"];
-            on.iter().any(|word| value.eq_ignore_ascii_case(word))
-        });
-        Some(if dots {
+        Some(if self.unixhierarchysep() {
             owner.replace('^', ".")
         } else {
             owner.to_owned()

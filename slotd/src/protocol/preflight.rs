@@ -37,6 +37,16 @@ answer! {
         /// The fence that a change-over needs: [`FENCE_UP`], or why it does not stand; absent from
         /// servers that know none.
         pub fence: Option<String> = "fence",
+        /// `servername` of the store's `imapd.conf`, or the name of the host, which is its default.
+        pub servername: Option<String> = "servername",
+        /// The host's clock, milliseconds since 1970.
+        pub clock: Option<u64> = "clock",
+        /// Administrators part names by slashes (`unixhierarchysep`).
+        pub slashes: Option<bool> = "slashes",
+        /// Names may end with a domain (`virtdomains`).
+        pub domains: Option<bool> = "domains",
+        /// `defaultdomain`.
+        pub default_domain: Option<String> = "default_domain",
     }
 }
 
@@ -102,6 +112,11 @@ mod tests {
             ],
             open: Some("imapd (process 7) has /spool/a b/cyrus.index open".to_owned()),
             fence: Some("imapd.conf's configdirectory has no msg/shutdown".to_owned()),
+            servername: Some("be1.example.com".to_owned()),
+            clock: Some(1_795_791_600_000),
+            slashes: Some(true),
+            domains: Some(false),
+            default_domain: Some("example.com".to_owned()),
         };
         let back = HostFacts::from_fields(&facts.to_fields()).unwrap();
         assert_eq!(back, facts);

@@ -1,6 +1,7 @@
 //! What this host can do: room, limits, privileges, mounts. Looks only, and takes no lock.
 
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Access, AtFlags, CWD};
 use rustix::process::{Resource, getrlimit};
@@ -26,6 +27,7 @@ pub(super) fn may_chown() -> bool {
 pub fn preflight(host: &Host) -> HostFacts {
     let store = &host.store;
     let (roots, written) = (store.roots(), store.index_roots());
+    let (conf, naming) = (store.conf(), store.conf().naming());
     HostFacts {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         nofile: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
@@ -39,7 +41,24 @@ pub fn preflight(host: &Host) -> HostFacts {
             Ok(()) => FENCE_UP.to_owned(),
             Err(why) => why.to_string(),
         }),
+        servername: Some(
+            conf.setting("servername")
+                .map_or_else(hostname, str::to_owned),
+        ),
+        clock: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .ok()
+            .and_then(|since| u64::try_from(since.as_millis()).ok()),
+        slashes: Some(naming.slashes),
+        domains: Some(naming.domains),
+        default_domain: naming.default_domain,
     }
+}
+
+/// What Cyrus calls a server whose `imapd.conf` has no `servername`.
+fn hostname() -> String {
+    let system = rustix::system::uname();
+    system.nodename().to_string_lossy().into_owned()
 }
 
 fn root_facts(host: &Host, root: &Path, written: bool) -> RootFacts {

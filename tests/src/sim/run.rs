@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use controller::control::Limits;
+use controller::control::Places;
 use controller::journal::memory::MemoryJournal;
 use controller::journal::{Journal, State};
 use controller::run::{
@@ -95,6 +96,7 @@ async fn controller(world: World, done: Arc<Mutex<bool>>, settings: Settings) ->
             observer: Arc::new(Silent),
             alerts: Alerts::default(),
             stop: stop_pair().1,
+            places: Places::default(),
         };
         let result = run(parts, &sources).await;
         let over = matches!(&result, Ok(s) if s.in_doubt == 0 && s.pending == 0);

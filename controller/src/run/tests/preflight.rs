@@ -33,7 +33,9 @@ fn host() -> HostAnswers {
             roots: vec![root("/spool", 1, None), root("/meta", 2, None)],
             open: None,
             fence: None,
+            ..HostFacts::default()
         }),
+        clock_ms: None,
     }
 }
 

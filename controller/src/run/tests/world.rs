@@ -6,7 +6,7 @@ use std::time::Duration;
 use indexfile::mailbox::MailboxName;
 
 use super::fake::{Fault, Net, Shared, What, host, lock};
-use crate::control::{Control, Limits};
+use crate::control::{Control, Limits, Places};
 use crate::journal::memory::MemoryJournal;
 use crate::journal::{Change, Durability, Journal};
 use crate::observer::{Finished, Observer};
@@ -120,6 +120,7 @@ impl World {
             observer: Arc::clone(&self.witness) as Arc<dyn Observer>,
             alerts: Alerts::default(),
             stop,
+            places: Places::default(),
         }
     }
 

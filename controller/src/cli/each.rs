@@ -1,0 +1,81 @@
+//! What a command found on each of its pairs: printed pair by pair, and one exit code for all.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use indexfile::exit::Exit;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::pairs::Pair;
+use super::{Fail, text};
+use crate::fleet::worst;
+
+/// What was found so far.
+pub(super) struct Each {
+    json: bool,
+    values: BTreeMap<String, Value>,
+    exits: Vec<Exit>,
+}
+
+impl Each {
+    /// Nothing yet. `json`: what is found is printed at the end, as JSON.
+    pub(super) fn new(json: bool) -> Self {
+        Self {
+            json,
+            values: BTreeMap::new(),
+            exits: Vec::new(),
+        }
+    }
+
+    /// What came of a pair. Of a fleet's, an error is printed, and the others go on.
+    ///
+    /// # Errors
+    /// The only pair's is the command's.
+    pub(super) fn take<T>(
+        &mut self,
+        pair: &Pair,
+        result: Result<T, impl Into<Fail>>,
+    ) -> Result<Option<T>, Fail> {
+        match result.map_err(Into::into) {
+            Ok(found) => Ok(Some(found)),
+            Err(fail) if pair.is_named() => {
+                text::complain(&pair.line(&fail.text));
+                self.values
+                    .insert(pair.name.clone(), serde_json::json!({ "error": fail.text }));
+                self.exits.push(fail.exit);
+                Ok(None)
+            }
+            Err(fail) => Err(fail),
+        }
+    }
+
+    /// Prints what was found on a pair.
+    pub(super) fn say(
+        &mut self,
+        pair: &Pair,
+        found: &(impl Serialize + Display),
+        exit: Exit,
+    ) -> Result<(), Fail> {
+        self.exits.push(exit);
+        if self.json {
+            let value = serde_json::to_value(found).map_err(std::io::Error::from)?;
+            self.values.insert(pair.name.clone(), value);
+            return Ok(());
+        }
+        text::say(&pair.heading(found.to_string().trim_end()))
+    }
+
+    /// The end: the worst exit code of all pairs.
+    pub(super) fn end(mut self) -> Result<Exit, Fail> {
+        if self.json {
+            // The only pair's has no name.
+            let value = match self.values.remove("") {
+                Some(only) => only,
+                None => serde_json::json!({ "pairs": self.values }),
+            };
+            text::json(&value)?;
+        }
+        Ok(worst(self.exits))
+    }
+}

@@ -1,0 +1,143 @@
+//! What is printed once a run is over: of one pair, or of each pair of a fleet and all together.
+
+use indexfile::exit::Exit;
+
+use super::session::{AtWork, Session};
+use super::{Fail, afterwards, text};
+use crate::error::RunError;
+use crate::fleet::FleetSummary;
+use crate::journal::RunId;
+use crate::run::Summary;
+use crate::survey::Census;
+
+/// What is reported besides the summary of a rollback.
+#[derive(Default)]
+pub(super) struct Extra<'a> {
+    pub(super) census: Option<&'a Census>,
+    /// Earlier runs that stand.
+    pub(super) earlier: u64,
+}
+
+impl Session {
+    /// Prints what came of a run: of each pair, by its place.
+    pub(super) fn finish(
+        &self,
+        done: Vec<(usize, Result<Summary, RunError>)>,
+    ) -> Result<Exit, Fail> {
+        self.end_progress();
+        if self.is_fleet() {
+            return self.finish_fleet(done);
+        }
+        let Some((at, result)) = done.into_iter().next() else {
+            return Ok(Exit::Ok);
+        };
+        let summary = result.map_err(|error| self.common.fail(&error))?;
+        self.report(&self.pairs[at], &summary, &Extra::default())?;
+        Ok(summary.exit())
+    }
+
+    fn finish_fleet(&self, done: Vec<(usize, Result<Summary, RunError>)>) -> Result<Exit, Fail> {
+        let mut fleet = FleetSummary::default();
+        let json = self.common.output.json;
+        for (at, result) in done {
+            let at_work = &self.pairs[at];
+            match result {
+                Ok(summary) => {
+                    let lines = self.describe(at_work, &summary, !json)?;
+                    for line in &lines {
+                        text::note(&at_work.pair.line(line));
+                    }
+                    fleet.add(&at_work.pair.name, summary);
+                }
+                Err(error) => {
+                    let fail = self.common.fail(&error);
+                    text::complain(&at_work.pair.line(&fail.text));
+                    fleet.add_failed(&at_work.pair.name, fail.exit, fail.text);
+                }
+            }
+        }
+        if json {
+            text::json(&serde_json::to_value(&fleet).map_err(std::io::Error::from)?)?;
+        } else {
+            let pairs = fleet.pairs.len() + fleet.not_begun.len();
+            let all = fleet.totals.sentence(self.settings.verb);
+            text::say(&format!("all {pairs} pairs: {all}; {:.1} s", fleet.seconds))?;
+        }
+        if fleet.exit() == Exit::Ok && fleet.totals.mailboxes == 0 {
+            let text = "nothing to do: no pair has a mailbox that is meant";
+            return Err(Fail::new(Exit::Data, text));
+        }
+        Ok(fleet.exit())
+    }
+
+    /// Of a pair of a fleet: prints its line, and what failed; what has to be done about it.
+    fn describe(
+        &self,
+        at_work: &AtWork,
+        summary: &Summary,
+        print: bool,
+    ) -> Result<Vec<String>, Fail> {
+        let (parts, options) = (at_work.parts(), self.common.spelled());
+        let quiet = self.common.output.quiet;
+        let failures = text::failures(parts.journal.as_ref(), RunId(summary.run), !quiet)?;
+        if print {
+            let pair = text::summary(parts.settings.verb, summary);
+            text::say(&at_work.pair.line(&pair.replace('\n', "\n  ")))?;
+        }
+        let mut lines = text::reasons(summary, &options);
+        if !quiet {
+            lines.extend(text::hints(summary, &failures, &options));
+        }
+        Ok(lines)
+    }
+
+    /// Prints a summary, what failed, and what to do about it.
+    pub(super) fn report(
+        &self,
+        at_work: &AtWork,
+        summary: &Summary,
+        extra: &Extra<'_>,
+    ) -> Result<(), Fail> {
+        self.suspend(|| self.print(at_work, summary, extra))
+    }
+
+    fn print(&self, at_work: &AtWork, summary: &Summary, extra: &Extra<'_>) -> Result<(), Fail> {
+        let (output, options) = (self.common.output, self.common.spelled());
+        let parts = at_work.parts();
+        let (verb, journal) = (parts.settings.verb, parts.journal.as_ref());
+        let failures = text::failures(journal, RunId(summary.run), !output.quiet)?;
+        if output.json {
+            let mut value = text::summary_json(summary, &failures)?;
+            if let Some(census) = extra.census {
+                value["hosts"] = serde_json::to_value(census).map_err(std::io::Error::from)?;
+            }
+            text::json(&value)?;
+        } else {
+            text::say(&text::summary(verb, summary))?;
+            if let Some(census) = extra.census {
+                text::say(census.to_string().trim_end())?;
+            }
+        }
+        if extra.earlier > 0 {
+            text::note(&format!(
+                "{} earlier run(s) stand: controller rollback --all {options} brings back what was \
+                 before all of them",
+                extra.earlier
+            ));
+        }
+        let mut lines = text::reasons(summary, &options);
+        if verb.crosses() {
+            let run = journal.run(RunId(summary.run))?;
+            let whole = run.is_some_and(|run| run.spec.words.is_empty());
+            let to = parts.settings.to;
+            lines.extend(afterwards::after(verb, to, whole, summary, &options));
+        }
+        if !output.quiet {
+            lines.extend(text::hints(summary, &failures, &options));
+        }
+        for line in &lines {
+            text::note(line);
+        }
+        Ok(())
+    }
+}

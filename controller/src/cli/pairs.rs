@@ -1,0 +1,178 @@
+//! The pairs of hosts that a command works on: one of `--master` and `--replica`, or those of a
+//! fleet file.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use slotd::client::{Addr, Timeouts};
+
+use super::Fail;
+use crate::control::{Places, Quota, of_pair};
+use crate::fleet::{Fleet, FleetError};
+use crate::hosts::Slotds;
+use crate::survey::{Keep, Source};
+
+/// The hosts.
+#[derive(Debug, Args)]
+pub(super) struct Hosts {
+    /// Address of the master's slotd: `unix:/path` or `HOST:PORT`.
+    #[arg(long, value_name = "ADDR", required_unless_present = "fleet")]
+    master: Option<Addr>,
+    /// Address of the replica's slotd; without it, the master alone is worked on.
+    #[arg(long, value_name = "ADDR", requires = "master")]
+    replica: Option<Addr>,
+    /// Work on the pairs of this file, side by side: docs/fleet.md.
+    #[arg(long, value_name = "FILE", conflicts_with = "master")]
+    fleet: Option<PathBuf>,
+    /// Only these pairs of the fleet file.
+    #[arg(
+        long,
+        value_name = "NAME,...",
+        value_delimiter = ',',
+        requires = "fleet"
+    )]
+    pairs: Vec<String>,
+    /// Seconds to wait for a connection.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    connect_timeout: u64,
+    /// Seconds to wait for an answer that should come at once.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    call_timeout: u64,
+    /// Seconds to wait for an answer that needs messages to be read.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    work_timeout: u64,
+}
+
+/// A pair.
+#[derive(Clone, Debug)]
+pub(super) struct Pair {
+    /// Its name; empty without a fleet file.
+    pub(super) name: String,
+    pub(super) slotds: Arc<Slotds>,
+    /// What its master's server is to be called; empty without a fleet file.
+    pub(super) servername: String,
+    /// The limits that the fleet file gives it.
+    pub(super) limits: Vec<(String, String)>,
+    /// Partitions on which nothing is done.
+    leave_out: BTreeSet<String>,
+    /// The places that it shares with others.
+    pub(super) places: Places,
+}
+
+impl Pair {
+    /// What is worked on of what was asked for.
+    pub(super) fn sources(&self, sources: &[Source]) -> Vec<Source> {
+        if self.leave_out.is_empty() {
+            return sources.to_vec();
+        }
+        let kept = |source: &Source| {
+            let keep = Keep::NotOn(self.leave_out.clone());
+            Source::Kept(keep, Box::new(source.clone()))
+        };
+        sources.iter().map(kept).collect()
+    }
+
+    /// A line about it.
+    pub(super) fn line(&self, text: &str) -> String {
+        of_pair(&self.name, text)
+    }
+
+    /// Several lines about it, under its name.
+    pub(super) fn heading(&self, text: &str) -> String {
+        if self.is_named() {
+            format!("{}:\n  {}", self.name, text.replace('\n', "\n  "))
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// Whether it is one of a fleet.
+    pub(super) fn is_named(&self) -> bool {
+        !self.name.is_empty()
+    }
+}
+
+impl Hosts {
+    /// The pairs that were asked for, in order of their names.
+    pub(super) fn pairs(&self) -> Result<Vec<Pair>, Fail> {
+        let Some(path) = &self.fleet else {
+            // One of the two is there.
+            let Some(master) = self.master.clone() else {
+                return Ok(Vec::new());
+            };
+            return Ok(vec![Pair {
+                name: String::new(),
+                slotds: self.slotds(master, self.replica.clone()),
+                servername: String::new(),
+                limits: Vec::new(),
+                leave_out: BTreeSet::new(),
+                places: Places::default(),
+            }]);
+        };
+        let fleet = Fleet::read(path)?.select(&self.pairs)?;
+        let quota = Quota::new(&fleet.hosts, fleet.parallel);
+        let pair = |(name, pair): (String, crate::fleet::Pair)| Pair {
+            places: quota.places(&pair.machines()),
+            slotds: self.slotds(pair.master.addr, pair.replica.map(|host| host.addr)),
+            servername: pair.servername,
+            limits: pair.limits,
+            leave_out: pair.leave_out,
+            name,
+        };
+        Ok(fleet.pairs.into_iter().map(pair).collect())
+    }
+
+    /// Whether the pairs are those of a fleet file.
+    pub(super) fn are_of_a_fleet(&self) -> bool {
+        self.fleet.is_some()
+    }
+
+    fn slotds(&self, master: Addr, replica: Option<Addr>) -> Arc<Slotds> {
+        Arc::new(Slotds {
+            master,
+            replica,
+            timeouts: Timeouts {
+                connect: Duration::from_secs(self.connect_timeout),
+                call: Duration::from_secs(self.call_timeout),
+                work: Duration::from_secs(self.work_timeout),
+            },
+        })
+    }
+
+    /// The arguments again, for a hint.
+    pub(super) fn spelled(&self) -> String {
+        let words = [self.spelled_whole(), self.spelled_pairs()];
+        let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
+        words.join(" ")
+    }
+
+    /// The same without the choice of pairs.
+    pub(super) fn spelled_whole(&self) -> String {
+        let mut words = Vec::new();
+        words.extend(
+            self.fleet
+                .iter()
+                .map(|path| format!("--fleet {}", path.display())),
+        );
+        words.extend(self.master.iter().map(|addr| format!("--master {addr}")));
+        words.extend(self.replica.iter().map(|addr| format!("--replica {addr}")));
+        words.join(" ")
+    }
+
+    /// The choice of pairs; empty without one.
+    pub(super) fn spelled_pairs(&self) -> String {
+        match self.pairs.as_slice() {
+            [] => String::new(),
+            pairs => format!("--pairs {}", pairs.join(",")),
+        }
+    }
+}
+
+impl From<FleetError> for Fail {
+    fn from(error: FleetError) -> Self {
+        Self::new(error.exit(), error.to_string())
+    }
+}

@@ -1,0 +1,161 @@
+//! A run on each pair, side by side: begun, gone on with where it was stopped, and its canaries
+//! verified.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexfile::exit::Exit;
+use slotd::protocol::{Command, Named, Verify};
+use tokio::time::Instant;
+
+use super::Fail;
+use super::args::Mailboxes;
+use super::named::assign;
+use super::pairs::Pair;
+use super::session::{Common, Session, with_runtime};
+use super::text;
+use crate::clock::now_ms;
+use crate::error::RunError;
+use crate::fleet::{self, Begin};
+use crate::hosts::backoff;
+use crate::journal::{JournalStore, RunId, SqliteStore, State};
+use crate::run::{self, Settings, Summary};
+use crate::stop::Stop;
+use crate::survey::{Asking, Source, VerifyReport, survey_rows};
+
+/// First and longest pause before a pair that could not be begun is tried again.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+
+/// Runs on the mailboxes that were asked for.
+pub(super) fn migrate(
+    common: Common,
+    settings: Settings,
+    mailboxes: &Mailboxes,
+) -> Result<Exit, Fail> {
+    let mut pairs = common.hosts.pairs()?;
+    let sources = mailboxes.sources()?;
+    let words = run::words(&settings, &sources);
+    let store = SqliteStore::open(&common.state.state)?;
+    let canaries = mailboxes.are_canaries();
+    with_runtime(async move {
+        common.limits.check().await?;
+        let mut lists = Vec::new();
+        let mut of_pairs = pairs.iter().map(|pair| pair.sources(&sources)).collect();
+        if pairs.iter().any(Pair::is_named) && mailboxes.are_named() {
+            let assigned = assign(&pairs, sources).await?;
+            (pairs, of_pairs, lists) = (assigned.pairs, assigned.sources, assigned.lists);
+        }
+        let session = Session::begin(common, settings, pairs, &store, &words)?;
+        let done = on_each(&session, &store, of_pairs).await?;
+        // Lists of names are read while the runs begin.
+        drop(lists);
+        let runs: Vec<(usize, i64)> = done
+            .iter()
+            .filter_map(|(at, result)| Some((*at, result.as_ref().ok()?.run)))
+            .collect();
+        let exit = session.finish(done)?;
+        if !canaries {
+            return Ok(exit);
+        }
+        let verified = verify_canaries(&session, &runs).await?;
+        Ok(fleet::worst([exit, verified]))
+    })
+}
+
+async fn on_each(
+    session: &Arc<Session>,
+    store: &dyn JournalStore,
+    sources: Vec<Vec<Source>>,
+) -> Result<Vec<(usize, Result<Summary, RunError>)>, Fail> {
+    let begin = match &session.settings.fleet {
+        None => vec![Begin::Work; session.pairs.len()],
+        Some(fleet) => fleet::begin(store, &session.settings, fleet, now_ms())
+            .map_err(|error| session.common.fail(&error))?,
+    };
+    let sources = Arc::new(sources);
+    let done = session.each(0..session.pairs.len(), |session, at| {
+        let (begin, sources) = (begin[at], Arc::clone(&sources));
+        async move {
+            match begin {
+                Begin::Work => on_pair(&session, at, &sources[at]).await,
+                Begin::Finished(run) => finished(&session, at, run),
+            }
+        }
+    });
+    Ok(done.await)
+}
+
+/// In a fleet, a pair whose host is away at the start is tried again for `--host-wait`, while the
+/// others work.
+async fn on_pair(session: &Session, at: usize, sources: &[Source]) -> Result<Summary, RunError> {
+    let (at_work, begun) = (&session.pairs[at], Instant::now());
+    let control = at_work.control();
+    let mut stop = at_work.parts().stop;
+    let mut attempt = 0;
+    loop {
+        let result = run::run_controlled(at_work.parts(), sources, control).await;
+        let Err(error @ (RunError::Unavailable { .. } | RunError::Full { .. })) = &result else {
+            return result;
+        };
+        let waits = session.is_fleet() && stop.level() == Stop::No;
+        if !waits || begun.elapsed() >= control.limits().host_wait {
+            return result;
+        }
+        if attempt == 0 {
+            let text = format!("{error}: it is tried again for --host-wait");
+            at_work.parts().observer.say(&text);
+        }
+        attempt += 1;
+        control.holds(Some(error.to_string()));
+        tokio::select! {
+            () = tokio::time::sleep(backoff(PAUSES[0], attempt, PAUSES[1])) => {}
+            () = stop.reached(Stop::Finish) => {}
+        }
+        control.holds(None);
+    }
+}
+
+/// A pair that has nothing left to do in a run that others have still to finish.
+fn finished(session: &Session, at: usize, run: RunId) -> Result<Summary, RunError> {
+    let parts = session.pairs[at].parts();
+    let text = format!("it is done in run {}", run.0);
+    parts.observer.say(&text);
+    Ok(run::summary_of(parts.journal.as_ref(), run)?)
+}
+
+/// Reads every message of the canaries, and compares both hosts: what a person wants to know before
+/// the rest.
+async fn verify_canaries(session: &Session, runs: &[(usize, i64)]) -> Result<Exit, Fail> {
+    let mut exits = Vec::new();
+    for (at, run) in runs {
+        let at_work = &session.pairs[*at];
+        let parts = at_work.parts();
+        let mut report = VerifyReport::default();
+        let asking = Asking {
+            connect: &parts.connect,
+            parallel: at_work.control().limits().parallel,
+            stop: &parts.stop,
+            question: Arc::new(|of: Named| Command::Verify(Verify { of, sample: None })),
+            then: None,
+        };
+        let journal = Arc::clone(&parts.journal);
+        let done = &[State::Upgraded, State::Unchanged];
+        let sink = |answered| report.answered(&answered);
+        survey_rows(&asking, journal, RunId(*run), done, sink).await?;
+        let verdict = if report.is_good() {
+            "the canaries are verified, every message read on both hosts".to_owned()
+        } else {
+            format!(
+                "the canaries are NOT as they should be:\n{}",
+                report.to_string().trim_end()
+            )
+        };
+        text::note(&at_work.pair.line(&verdict));
+        exits.push(if report.is_good() {
+            Exit::Ok
+        } else {
+            Exit::Data
+        });
+    }
+    Ok(fleet::worst(exits))
+}

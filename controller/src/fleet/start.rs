@@ -1,0 +1,86 @@
+//! Which pairs a start has something to do for: the run over all pairs, as the journal knows it, is
+//! gone on with, begun, or given up.
+//!
+//! A run is its verb, its target, its pairs and its selection; a start that asks for another one,
+//! while the last is not finished, is refused. Changes nothing but for a run that is given up.
+
+use crate::error::{OtherRun, RunError};
+use crate::journal::{JournalStore, RunId, RunInfo, RunOfPairs, RunSpec};
+use crate::run::{FleetRun, Settings};
+
+/// What is to be done for a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// It is worked on.
+    Work,
+    /// It was finished in this run, which another pair has still to finish.
+    Finished(RunId),
+}
+
+/// What each pair of the run has to do, in the order of their names.
+///
+/// # Errors
+/// The last run was stopped and is another one; or the journal cannot be read, or written.
+pub fn begin(
+    store: &dyn JournalStore,
+    settings: &Settings,
+    fleet: &FleetRun,
+    now_ms: i64,
+) -> Result<Vec<Begin>, RunError> {
+    let names = || fleet.pairs.split(',');
+    if let Some(id) = settings.abandon {
+        if store.run(id)?.is_none() {
+            let text = format!("there is no run {} to be given up", id.0);
+            return Err(RunError::Nothing(text));
+        }
+        store.give_up(id, now_ms)?;
+    }
+    let open = store.last_run()?.filter(|run| run.finished_ms.is_none());
+    let Some(run) = open else {
+        return Ok(names().map(|_| Begin::Work).collect());
+    };
+    let pairs: Vec<&str> = run.pairs.iter().map(|pair| pair.name.as_str()).collect();
+    let same = run.verb == settings.verb
+        && run.to == settings.to
+        && run.undoes == settings.undoes
+        && run.words == fleet.words
+        && pairs == names().collect::<Vec<_>>();
+    if !same {
+        return Err(RunError::Other(Box::new(other(store, &run)?)));
+    }
+    let finished = |pair: &crate::journal::PairRun| match pair.finished_ms {
+        Some(_) => Begin::Finished(run.id),
+        None => Begin::Work,
+    };
+    Ok(run.pairs.iter().map(finished).collect())
+}
+
+fn other(store: &dyn JournalStore, run: &RunOfPairs) -> Result<OtherRun, RunError> {
+    let mut left = 0;
+    for pair in run.pairs.iter().filter(|pair| pair.is_started()) {
+        left += store.pair(&pair.name)?.totals(run.id)?.pending;
+    }
+    let names: Vec<&str> = run.pairs.iter().map(|pair| pair.name.as_str()).collect();
+    Ok(OtherRun {
+        left,
+        run: RunInfo {
+            id: run.id,
+            spec: RunSpec {
+                verb: run.verb,
+                to: run.to,
+                undoes: run.undoes,
+                master: String::new(),
+                replica: None,
+                master_id: String::new(),
+                replica_id: String::new(),
+                // Each pair has its own; that there is one is known.
+                selection: "of pairs".to_owned(),
+                words: run.words.clone(),
+                pairs: names.join(","),
+            },
+            started_ms: run.started_ms,
+            finished_ms: run.finished_ms,
+            list_complete: run.pairs.iter().all(|pair| pair.listed),
+        },
+    })
+}

@@ -1,0 +1,123 @@
+//! Several pairs of hosts and a fleet file that names them.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::fleet::{Fleet, program};
+use crate::process::{Ended, Guard};
+
+/// Pairs, the fleet file, and the journal of a run over all of them.
+pub struct Pairs {
+    dir: tempfile::TempDir,
+    /// By name, in order.
+    pub pairs: Vec<(String, Fleet)>,
+}
+
+impl Pairs {
+    /// Pairs with these names, each with so many mailboxes of so many messages; their slotds run.
+    ///
+    /// # Panics
+    /// If the stores cannot be made, or a slotd does not come up.
+    #[must_use]
+    pub fn plain(names: &[&str], mailboxes: usize, messages: u32) -> Self {
+        let pair = |name: &&str| {
+            (
+                (*name).to_owned(),
+                Fleet::plain(mailboxes, messages).unwatched(),
+            )
+        };
+        Self::of(names.iter().map(pair).collect())
+    }
+
+    /// These pairs; their slotds are started.
+    ///
+    /// # Panics
+    /// If a slotd does not come up.
+    #[must_use]
+    pub fn of(mut pairs: Vec<(String, Fleet)>) -> Self {
+        for (_, pair) in &mut pairs {
+            pair.start();
+        }
+        let all = Self {
+            dir: tempfile::tempdir().unwrap(),
+            pairs,
+        };
+        all.write("");
+        all
+    }
+
+    /// Writes the fleet file, with this before the pairs.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn write(&self, head: &str) {
+        let mut text = head.to_owned();
+        for (name, pair) in &self.pairs {
+            let (master, replica) = (pair.addr(0), pair.addr(1));
+            // Writing to a String cannot fail.
+            let _ = write!(
+                text,
+                "\n[pairs.{name}]\nmaster = {master:?}\nreplica = {replica:?}\n"
+            );
+        }
+        fs::write(self.file(), text).unwrap();
+    }
+
+    /// The fleet file.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        self.dir.path().join("fleet.toml")
+    }
+
+    /// The journal.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.dir.path().join("journal")
+    }
+
+    /// The pair of that name.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn pair(&mut self, name: &str) -> &mut Fleet {
+        let found = self.pairs.iter_mut().find(|(pair, _)| pair == name);
+        &mut found.unwrap().1
+    }
+
+    /// A controller command with `--fleet` and `--state` given.
+    #[must_use]
+    pub fn command(&self, verb: &[&str], extra: &[&str]) -> Command {
+        let mut command = Command::new(program("controller"));
+        command.args(verb).arg("--fleet").arg(self.file());
+        if verb != ["fleet", "check"] {
+            command.arg("--state").arg(self.journal());
+        }
+        command.args(extra);
+        command
+    }
+
+    /// Runs a controller command to its end.
+    ///
+    /// # Panics
+    /// If it is stuck.
+    #[must_use]
+    pub fn controller(&self, verb: &str, extra: &[&str]) -> Ended {
+        let verb: Vec<&str> = verb.split(' ').collect();
+        Guard::spawn(&mut self.command(&verb, extra)).finish()
+    }
+
+    /// The same with `--json`: what it printed.
+    ///
+    /// # Panics
+    /// If it does not end with that code, or prints no JSON.
+    #[must_use]
+    pub fn json(&self, verb: &str, extra: &[&str], code: i32) -> Value {
+        let ended = self.controller(verb, &[extra, &["--json"]].concat());
+        let ended = ended.expect_code(code);
+        serde_json::from_str(ended.stdout.trim()).unwrap()
+    }
+}
