@@ -7,8 +7,8 @@
 //!
 //! A coordinator that says `LEAVE` has nothing open here. One whose connections just close may
 //! have: the decisions are in its journal alone. Its id stays in the state directory
-//! (`coordinators`, a line each) until it comes back and says `LEAVE`, and every other one is told
-//! of it. A crash leaves the old file or the new one.
+//! (`coordinators`, a line each) until it comes back and says `LEAVE`, and `REGISTER` names it
+//! to every other one. A crash leaves the old file or the new one.
 
 use std::collections::BTreeSet;
 use std::io::Write;

@@ -2,8 +2,8 @@
 //!
 //! Two slotds with state directories of their own would each settle what the other has under way.
 //! So the lease lies where every slotd of the store sees it: `reguid.lease` in `configdirectory`,
-//! locked while slotd lives, with the holder's process and state directory in it for whoever comes
-//! second.
+//! locked while slotd lives, with the holder's process and state directory in it for a slotd that
+//! comes second.
 //!
 //! Beside it `reguid.store` has the store's identity, the host id: by it a controller tells the
 //! right host from a wrong one, whatever address or state directory it is reached by. The file says
@@ -249,7 +249,7 @@ fn word(text: &[u8]) -> String {
     String::from_utf8_lossy(text).trim().to_owned()
 }
 
-/// For whoever comes second.
+/// For a slotd that comes second.
 fn describe(lease: &mut File, state_dir: &Path) -> io::Result<()> {
     let state = state_dir.canonicalize();
     let state = state.unwrap_or_else(|_| state_dir.to_path_buf());

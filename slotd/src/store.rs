@@ -3,8 +3,8 @@
 //! Every partition that may have it is looked at, its mounts are checked first, and each directory
 //! is opened beneath its root once. No rule here guesses: a mailbox is there with every directory
 //! that `imapd.conf` names for its files, or it is refused; it is gone only if nothing of it is
-//! left. A mailbox on two partitions is refused: nobody could say which one is meant. Only looks,
-//! so a crash leaves nothing.
+//! left. A mailbox on two partitions is refused: its name does not say which one is meant. This
+//! module only reads, so a crash leaves nothing.
 
 mod directories;
 mod look;

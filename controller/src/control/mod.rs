@@ -53,7 +53,7 @@ pub struct ControlState {
     pub unusable: Option<String>,
 }
 
-/// The controls of one run, shared by everybody who looks or turns.
+/// The controls of one run, shared by all that read or set them.
 #[derive(Debug)]
 pub struct Control {
     state: watch::Sender<ControlState>,

@@ -1,8 +1,8 @@
 //! A slotd as a child process: started, waited for, stopped.
 //!
-//! Promises: no child outlives the value that stands for it, nor the process: it is told to end
-//! when its parent does, even if that is killed. A terminal's Ctrl-C does not reach it, so that a
-//! run can finish what it has begun.
+//! Promises: no child outlives the value that stands for it, nor the process: the kernel
+//! signals it when its parent dies, even if that is killed. A terminal's Ctrl-C does not reach it,
+//! so that a run can finish what it has begun.
 
 use std::ffi::OsString;
 use std::fs::File;

@@ -25,8 +25,8 @@ use crate::control::Places;
 use crate::journal::{Ended, SqliteJournal};
 use crate::run::{self, Alerts, Finished, Observer, Parts, Settings, Slotds, Source, Summary};
 
-/// Failures told word for word.
-const TOLD: usize = 5;
+/// How many failures are printed word for word.
+const PRINTED: usize = 5;
 
 /// Keeps the first thing that was wrong.
 #[derive(Default)]
@@ -126,7 +126,7 @@ impl Observer for Watcher {
     fn finished(&self, what: &Finished<'_>) {
         if let (Ended::RolledBack | Ended::InDoubt, Some(failure)) = (what.ended, what.failure) {
             let mut failures = self.failures.lock();
-            if failures.len() < TOLD {
+            if failures.len() < PRINTED {
                 failures.push(format!("{}: {failure}", what.name));
             }
         }

@@ -68,7 +68,7 @@ impl Default for Options {
 
 /// What watches the migration while it runs.
 pub struct Display {
-    /// Is told how it goes on, as with every run.
+    /// Gets the run's progress, as with every run.
     pub observer: Arc<dyn Observer>,
     /// Is called when the migration is over, so that a bar leaves the screen.
     pub end: Box<dyn Fn()>,

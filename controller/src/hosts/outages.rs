@@ -78,7 +78,7 @@ enum Mount {
 struct Table {
     hosts: [Host; 2],
     mounts: HashMap<Key, (Mount, u32)>,
-    /// Partitions that came back, or were given up, since somebody asked.
+    /// Partitions came back, or were given up, since `take_news` was last called.
     news: bool,
 }
 
@@ -92,7 +92,7 @@ struct Inner {
     ids: [String; 2],
 }
 
-/// What is away, shared by everybody who works. The questions end when it is dropped.
+/// What is away, shared by all workers of a run. The probes end when it is dropped.
 pub(crate) struct Outages {
     inner: Arc<Inner>,
     asking: Mutex<JoinSet<()>>,
@@ -125,8 +125,7 @@ impl Outages {
         self.inner.changed.subscribe()
     }
 
-    /// A connection to this host failed: has it asked whether it is there, unless somebody does
-    /// already.
+    /// A connection to this host failed: starts a probe of it, unless one is under way.
     pub(crate) fn suspect(&self, side: Side, why: &str) {
         if self.inner.host_wait().is_zero() {
             return;

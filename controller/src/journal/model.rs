@@ -282,7 +282,7 @@ pub enum Change {
         /// How.
         attempt: Attempt,
     },
-    /// What was rolled back, or is gone, is to be tried again, because somebody asked.
+    /// What was rolled back, or is gone, is to be tried again, by order of the operator.
     Requeue {
         /// Which mailbox.
         mailbox: MailboxId,

@@ -15,7 +15,7 @@ pub const APPLICATION_ID: i32 = 0x7265_6775;
 /// `PRAGMA user_version`: the schema's.
 pub const USER_VERSION: i32 = 4;
 
-/// The file itself, by whatever links it is reached: its lock must be the same for everybody.
+/// The path of the file itself, links resolved: all processes must lock the same file.
 ///
 /// # Errors
 /// It has two names, so that no lock beside it keeps the other one out.

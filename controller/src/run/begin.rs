@@ -242,8 +242,8 @@ fn requeue_in(
     Ok(())
 }
 
-/// Adds everything to a run. A name that is on two partitions fails at once: nobody could say which
-/// one is meant, and the wrong one may be what a rename that was cut short has left.
+/// Adds everything to a run. A name that is on two partitions fails at once: the name does not say
+/// which one is meant, and the wrong one may be what an interrupted rename left.
 pub(super) fn fill(parts: &Parts, run: RunId, spool: &Spool) -> Result<(), RunError> {
     let mut after = 0;
     loop {

@@ -1,4 +1,4 @@
-//! What everybody who works for a run has in common.
+//! What the tasks of one run share.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
@@ -36,7 +36,7 @@ pub struct Parts {
     pub places: Places,
 }
 
-/// What everybody who works for a run has in common.
+/// What the tasks of one run share.
 pub(super) struct Shared {
     pub(super) parts: Parts,
     /// This coordinator's place on the hosts; `parts.connect` is the same.

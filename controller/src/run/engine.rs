@@ -38,7 +38,7 @@ pub async fn run(parts: Parts, sources: &[Source]) -> Result<Summary, RunError> 
     run_controlled(parts, sources, &control).await
 }
 
-/// As [`run`], with controls that somebody else may turn meanwhile.
+/// As [`run`], with controls that another task may set meanwhile.
 ///
 /// # Errors
 /// As [`run`].
@@ -250,7 +250,8 @@ pub(super) async fn work(shared: &Arc<Shared>, run: RunId, scope: &Scope) -> Res
     let passes = parts.settings.passes.max(1);
     let (mut pass, mut news) = (1, false);
     loop {
-        // Selection for before the pass: what comes back in its course may have been passed over.
+        // What waited for a host or partition is selected before the pass: one that comes back
+        // during the pass may have been skipped by then.
         if std::mem::take(&mut news) | shared.outages.take_news() {
             settle_waiting(shared).await?;
         }

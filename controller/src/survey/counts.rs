@@ -126,7 +126,7 @@ fn replies<T>(
     })
 }
 
-/// Whether a name that somebody gave is one that the master does not know.
+/// Whether a name that was given is one that the master does not know.
 pub(crate) fn is_unknown(answered: &Answered) -> bool {
     let refused =
         |reason| matches!(&answered.said[Side::Master.index()], Some(Err((r, _))) if *r == reason);

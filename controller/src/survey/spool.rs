@@ -198,7 +198,7 @@ impl Spool {
     }
 }
 
-/// That there is nothing to do is never what somebody wanted.
+/// The error if there is nothing to do: that is never what the operator wanted.
 fn nothing(sources: &[Source], excluded: &Excluded) -> RunError {
     let mut text = "nothing to do: ".to_owned();
     // Writing to a String cannot fail.

@@ -8,7 +8,7 @@ use std::fmt;
 enum Kind {
     /// Waiting alone can make it go away.
     MayPass,
-    /// Nothing is wrong with the mailbox or its disk: somebody, or something, only has to be waited
+    /// Nothing is wrong with the mailbox or its disk: a person or a process only has to be waited
     /// for.
     OnlyWaits,
 }
@@ -161,8 +161,8 @@ impl Reason {
         self.kinds().contains(&Kind::MayPass)
     }
 
-    /// Whether nothing is wrong with the mailbox or its disk: somebody, or something, only has to
-    /// be waited for.
+    /// Whether nothing is wrong with the mailbox or its disk: a person or a process only has to be
+    /// waited for.
     #[must_use]
     pub fn only_waits(self) -> bool {
         self.kinds().contains(&Kind::OnlyWaits)

@@ -31,9 +31,9 @@ pub fn copy_attributes(from: &File, to: &File, path: &Path) -> Result<bool, IoEr
         let given =
             failpoint::hit("stage.give_group").and_then(|()| Ok(rustix::fs::fchown(to, uid, gid)?));
         match given {
-            // A group that may do nothing that all others may not: whoever could open the file
-            // still can, and nobody else. A user's own server whose files once had another group is
-            // served so; UPGRADE tells of it.
+            // A group that may do nothing that all others may not: the same users can open the
+            // file as before. This serves a user's own server whose files once had another group;
+            // UPGRADE reports it.
             Err(error)
                 if error.raw_os_error() == Some(Errno::PERM.raw_os_error())
                     && uid.is_none()
@@ -74,7 +74,7 @@ pub fn copy_attributes(from: &File, to: &File, path: &Path) -> Result<bool, IoEr
     Ok(changed)
 }
 
-/// Whether the mode gives the group what it gives everybody, and there is no ACL, with which it
+/// Whether the mode gives the group what it gives all others, and there is no ACL, with which it
 /// would mean something else.
 fn group_is_as_others(file: &File, meta: &std::fs::Metadata) -> bool {
     let mode = meta.permissions().mode();

@@ -89,7 +89,7 @@ impl Contents {
                 damaged.push((number + 1, line.to_owned()));
             }
             // Records after it, if any, are whole and count: a hole can only be of records that
-            // nobody was told about.
+            // were never acknowledged.
             tracing::warn!(
                 "{} line {}: not whole, left out",
                 path.display(),

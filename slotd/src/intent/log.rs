@@ -67,7 +67,7 @@ pub struct PendingIntent {
 #[derive(Debug)]
 struct State {
     log: LogFile,
-    /// A second handle, of whoever syncs.
+    /// A second handle, for the thread that syncs.
     file: Option<File>,
     /// Number of the last record that was given to the kernel.
     appended: u64,
@@ -211,9 +211,9 @@ impl IntentLog {
     /// Notes that an intent is settled: given to the kernel at once, so that a kill does not lose
     /// it; on stable storage with the next one that begins.
     ///
-    /// When the log has failed it is settled for this process all the same: else whoever settles
-    /// open intents before going on would find this one for ever. The next process finds it in the
-    /// log and sees that it is settled.
+    /// When the log has failed it is settled for this process all the same: else a command
+    /// that settles open intents first would find this one for ever. The next process finds it in
+    /// the log and sees that it is settled.
     pub fn end(&self, id: u64) {
         let mut state = self.lock();
         if state.contents.open.remove(&id).is_none() || state.failed.is_some() {
@@ -367,8 +367,8 @@ impl State {
     }
 
     /// Puts a new file in the place of one that failed, once it is time. It has what is open:
-    /// whoever waited for anything else was told that it failed, acted upon nothing, and a crash
-    /// will not find it.
+    /// every other waiter got the failure and acted upon nothing, and a crash will not find what it
+    /// waited for.
     fn renew(&mut self, path: &Path, now: Instant) {
         let Some(failed) = &mut self.failed else {
             return;

@@ -1,5 +1,4 @@
-//! Where the time goes while the locks are held: for `COMMIT`'s answer, the log and whoever wants
-//! it shorter.
+//! Where the time goes while the locks are held: for `COMMIT`'s answer, the log and benchmarks.
 
 use std::time::{Duration, Instant};
 

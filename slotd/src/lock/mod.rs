@@ -82,7 +82,7 @@ pub struct MailboxLocks {
 pub struct Patience<'a> {
     /// Until when.
     pub deadline: Instant,
-    /// Set by somebody else when nobody wants the locks any more.
+    /// Set by another thread when the locks are not wanted any more.
     pub cancel: &'a AtomicBool,
 }
 
@@ -135,8 +135,8 @@ impl MailboxLocks {
     /// just before a rename.
     ///
     /// # Errors
-    /// [`Code::Damaged`] if somebody replaced a file in spite of our locks, or wrote to one, as
-    /// `cp` does.
+    /// [`Code::Damaged`] if a file was replaced in spite of our locks, or written to, as `cp`
+    /// does.
     pub fn check(&self) -> Result<(), Refusal> {
         let files = [Some(&self.header), Some(&self.index), self.expunge.as_ref()];
         for locked in files.into_iter().flatten() {

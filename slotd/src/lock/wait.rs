@@ -1,8 +1,8 @@
 //! Waiting for an open-file-description lock, with a bound, in the kernel's queue.
 //!
 //! `F_OFD_SETLKW` has no timeout. Polling with `F_OFD_SETLK` starves beside a busy mailbox, because
-//! whoever waits in the kernel is woken first. So we wait in the kernel too, and a timer of this
-//! very thread interrupts the wait with a signal whose handler does nothing and has no
+//! a process that waits in the kernel is woken first. So we wait in the kernel too, and a timer of
+//! this very thread interrupts the wait with a signal whose handler does nothing and has no
 //! `SA_RESTART`.
 //!
 //! The signal is SIGURG, which the system ignores by default, so a late one harms nobody.
@@ -54,7 +54,7 @@ fn whole_file(kind: libc::c_int) -> libc::flock {
 /// Takes a write lock on the whole file, which must be open for writing.
 ///
 /// # Errors
-/// Anything but that somebody else holds it.
+/// Anything but that another process holds it.
 pub fn lock(file: &File, deadline: Instant, cancel: &AtomicBool) -> io::Result<Wait> {
     failpoint::hit("lock.take")?;
     if try_lock(file)? {
@@ -81,7 +81,7 @@ pub fn lock(file: &File, deadline: Instant, cancel: &AtomicBool) -> io::Result<W
 /// Takes the lock if nobody holds it.
 ///
 /// # Errors
-/// Anything but that somebody else holds it.
+/// Anything but that another process holds it.
 pub fn try_lock(file: &File) -> io::Result<bool> {
     match fcntl(file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_WRLCK))) {
         Ok(_) => Ok(true),

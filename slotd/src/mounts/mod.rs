@@ -44,7 +44,7 @@ pub struct Mounts {
     inner: Mutex<Inner>,
 }
 
-/// Never held while a file system with mail is looked at: one that hangs would stop everybody.
+/// Never held while a file system with mail is looked at: one that hangs would stop every session.
 #[derive(Debug)]
 struct Inner {
     table: Table,

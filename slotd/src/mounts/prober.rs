@@ -1,7 +1,8 @@
-//! Looks at roots in threads of their own, so that a file system that hangs stops nobody for long.
+//! Looks at roots in threads of their own, so that a file system that hangs delays no command for
+//! long.
 //!
 //! A `stat` on a hung file system (a dead disk, a lost NFS server) does not return, and cannot be
-//! cut short. Each root has one probe thread; whoever asks waits for its answer for a limited time.
+//! cut short. Each root has one probe thread, for whose answer a command waits for a limited time.
 //! While a probe is overdue, that root is refused at once; other roots are not affected.
 //!
 //! Promises: no lock is held while a probe runs, an answer comes from a probe that began after it

@@ -56,7 +56,7 @@ impl Default for DigestRange {
 }
 
 impl DigestRange {
-    /// The answer of so many parts fits into one line: each is at most 10 + 1 + 40 + 1 bytes.
+    /// The answer for this many parts fits into one line: each is at most 10 + 1 + 40 + 1 bytes.
     pub const MAX_PARTS: u32 = 512;
 
     /// The parts, first and last UID of each, in ascending order: the same on every host.

@@ -68,7 +68,7 @@ pub enum Repair {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumString, strum::IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub enum Rehash {
-    /// They are told, and nothing at all is written.
+    /// They are reported, and nothing is written.
     Report,
     /// They are replaced by the SHA-1s of the messages.
     Fix,

@@ -21,7 +21,7 @@ use crate::store::Store;
 /// The most names in one reply.
 const MAX_NAMES: usize = 1000;
 /// A page ends after this long with what it has, if that is anything: a store on a slow disk gives
-/// short pages, and whoever asks sees that it goes on.
+/// short pages, so that the client sees progress.
 const PAGE_TIME: Duration = Duration::from_millis(500);
 /// Room for the fields besides the names and [`ODD_BYTES`].
 const MARGIN: usize = 4096;
@@ -235,11 +235,11 @@ impl Part {
     fn judge(&self, conf: &ImapdConf, found: &Found) -> Result<MailboxName, Option<OddKind>> {
         let (header, index) = (found.header.is_there(), found.index.is_there());
         if found.sub.to_str().is_none() {
-            return Err(None); // told when its name was met
+            return Err(None); // counted when its name was met
         }
         match (header, index, name_of_dir(conf, &self.name, &found.sub)) {
             (true, true, Some(mailbox)) => Ok(mailbox),
-            // It cannot be looked for: who locks the mailbox is told where.
+            // It cannot be looked for: LOCK of the mailbox will say where.
             (true, false, Some(mailbox)) if self.unreachable(conf, found, MetaFile::Index) => {
                 Ok(mailbox)
             }

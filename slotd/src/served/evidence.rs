@@ -51,7 +51,7 @@ pub enum Evidence {
     Version(PathBuf, u32),
     /// `imapd.conf` asks for a database format that 2.3 does not start with.
     Format(String),
-    /// An option of `imapd.conf` that 2.3 does not know: somebody wrote it for a later server.
+    /// An option of `imapd.conf` that 2.3 does not know: it was written for a later server.
     Option(String),
     /// A directory for name locks, without any.
     EmptyLockDirectory(PathBuf),

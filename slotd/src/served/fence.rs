@@ -55,8 +55,8 @@ struct Proven {
     looked: (Instant, Duration),
 }
 
-/// The look at what a later Cyrus left takes at most one part in so many of the time: a fifth of a
-/// second where there are 20,000 users. None can leave anything while no server runs.
+/// Looking for what a later Cyrus left takes at most one part in this many of the time: a fifth of
+/// a second where there are 20,000 users. None can leave anything while no server runs.
 const LOOK_SHARE: u32 = 20;
 
 /// Which `msg/shutdown` it is, and in which state: device, inode, size, mtime, ctime.
@@ -217,8 +217,8 @@ fn stamp(shutdown: &Path) -> Result<Stamp, NotFenced> {
     }
 }
 
-/// An index of a later version that slotd put there itself is no evidence: see [`gather`]. What
-/// somebody wrote into `imapd.conf`, or made a directory for, has opened nothing.
+/// An index of a later version that slotd put there itself is no evidence: see [`gather`]. An
+/// option in `imapd.conf`, or a directory made for it, does not show that a server ran.
 fn never_opened(evidence: &[Evidence]) -> Result<(), NotFenced> {
     if evidence.iter().any(Evidence::is_proof) {
         let why = reasons(evidence);

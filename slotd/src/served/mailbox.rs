@@ -16,7 +16,7 @@ const FIRST_LATER: u32 = 12;
 const LAST: u32 = 20;
 
 /// Looks at a mailbox that is about to be locked, or is locked. A file that cannot be opened cannot
-/// be locked either, and whoever tries that says why. Its index is not asked: a later version there
+/// be locked either, and locking it says why. Its index is not asked: a later version there
 /// is refused for itself, as UNSUPPORTED.
 pub(super) fn look(place: &Place) -> Option<Evidence> {
     let path = place.header.path_of("cyrus.header");
@@ -55,7 +55,7 @@ fn is_later(uniqueid: &str) -> bool {
 pub(super) fn of_index(bytes: &[u8], path: &Path) -> Option<Evidence> {
     let word = bytes.get(8..12)?.try_into().ok()?;
     let version = u32::from_be_bytes(word);
-    // What is no version at all is damage, and told as such.
+    // What is no version at all is damage, and reported as such.
     (FIRST_LATER..=LAST)
         .contains(&version)
         .then(|| Evidence::Version(path.to_path_buf(), version))

@@ -2,7 +2,7 @@
 //!
 //! A master has no file of the store open, and starts the processes that do: it counts also while
 //! none of them runs. It is known by its name, which another program may have: Postfix's master is
-//! told apart by where it lies.
+//! recognised by its path.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -21,7 +21,7 @@ const NAMES: [&str; 3] = ["master", "cyrus-master", "cyrmaster"];
 const WITH_VALUE: &[u8] = b"CMpljLPrx";
 /// What it serves unless `-C` says otherwise.
 const DEFAULT_CONF: &str = "/etc/imapd.conf";
-/// Where it writes its process id unless told otherwise: Cyrus itself, Debian.
+/// Where it writes its process id unless `-p` says otherwise: Cyrus itself, Debian.
 const PID_FILES: [&str; 4] = [
     "var/run/cyrus-master.pid",
     "run/cyrus-master.pid",

@@ -21,7 +21,7 @@ const WRITE_LIMIT: Duration = Duration::from_secs(30);
 /// for another.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// How long somebody for whom there is no room gets to read why.
+/// How long a client for which there is no place has to read why.
 const REFUSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// A transaction may stay open for this many times `--max-lock`, its own work not counted.
@@ -137,8 +137,8 @@ async fn make_room(wanted: &Semaphore) {
     }
 }
 
-/// Tells somebody for whom there is no place why the connection is closed. It comes as the answer
-/// to the first command.
+/// Answers the first command of a client for which there is no place with the reason, and closes
+/// the connection.
 pub(super) async fn refuse(stream: Box<dyn Stream>, places: usize) {
     let (read, mut write) = split(stream);
     let (mut read, mut line) = (BufReader::new(read), Vec::new());
@@ -148,11 +148,11 @@ pub(super) async fn refuse(stream: Box<dyn Stream>, places: usize) {
     );
     // What is closed before it has read all that came loses its answer on the way.
     let _ = timeout(REFUSE_LIMIT, next_line(&mut read, &mut line)).await;
-    let told = async {
+    let answer = async {
         let _ = send(&mut write, &Reply::no(Code::Full, text)).await;
         let _ = write.shutdown().await;
     };
-    let _ = timeout(REFUSE_LIMIT, told).await;
+    let _ = timeout(REFUSE_LIMIT, answer).await;
 }
 
 /// What came in.

@@ -1,9 +1,9 @@
 //! The server: connections in, sessions driven off the reactor, an orderly end.
 //!
 //! Every connection is a task; what blocks runs on tokio's blocking threads. A controller that goes
-//! away or stalls is noticed here: its session is told, and rolls back or releases. SIGTERM stops
-//! new connections and new locks, lets open transactions come to their end within `max_lock`, and
-//! then ends what is left.
+//! away or stalls is noticed here: its session is cancelled, and rolls back or releases. SIGTERM
+//! stops new connections and new locks, lets open transactions come to their end within `max_lock`,
+//! and then ends what is left.
 
 mod connection;
 mod listen;
@@ -31,11 +31,11 @@ const FILES_APART: u64 = 64;
 /// What an open transaction gets beyond `max_lock` when the server stops.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long somebody who comes when all connections are taken waits for an idle one to be given up,
-/// before being refused: longer than it takes to call one idle.
+/// How long a client that connects when all places are taken waits for an idle connection to end,
+/// before it is refused: longer than it takes to call one idle.
 const ROOM_WAIT: Duration = Duration::from_secs(3);
-/// How many wait so, or are told that they waited in vain, at once; others wait in the socket's
-/// queue.
+/// How many clients wait for a place, or are being refused one, at once; others wait in the
+/// socket's queue.
 const WAITING: usize = 16;
 
 /// How many connections this process can serve at once; asks for as many descriptors as it may
@@ -91,9 +91,9 @@ pub async fn serve(host: Arc<Host>, listener: Listener, stop: watch::Receiver<bo
     serve_at_most(capacity(), host, listener, stop).await;
 }
 
-/// The same, with at most so many connections at once. A connection that has nothing locked and has
-/// been idle makes room for one that comes when all places are taken; if none is, that one is told
-/// so and closed.
+/// The same, with at most `places` connections at once. When all places are taken, a connection
+/// that has nothing locked and has been idle is closed for a new one; if there is none, the new one
+/// is refused and closed.
 pub async fn serve_at_most(
     places: usize,
     host: Arc<Host>,

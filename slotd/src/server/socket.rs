@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// Listens at `path`; the listener is non-blocking, as an async runtime wants it.
 ///
 /// # Errors
-/// [`io::ErrorKind::AddrInUse`] if somebody answers there; [`io::ErrorKind::AlreadyExists`] if
+/// [`io::ErrorKind::AddrInUse`] if a process answers there; [`io::ErrorKind::AlreadyExists`] if
 /// something lies there that is no socket; else the system's.
 pub fn bind_private(path: &Path) -> io::Result<UnixListener> {
     remove_dead(path)?;

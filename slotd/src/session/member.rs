@@ -52,7 +52,7 @@ impl Member {
         Ok(())
     }
 
-    /// Nothing is held any more: somebody without a journal counts no longer.
+    /// Nothing is held any more: a client without a journal no longer counts.
     pub(super) fn exit(&mut self, all: &Coordinators) {
         if matches!(self, Member::Unnamed) {
             self.end(all);

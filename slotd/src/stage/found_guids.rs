@@ -1,7 +1,7 @@
 //! The SHA-1s that were found for a mailbox's messages, by UID, in bounded memory.
 //!
 //! 40 bytes a message. Of a giant mailbox they go to a file of our own without a name
-//! (`O_TMPFILE`), beside the index: nobody else can open it, and a crash leaves nothing of it.
+//! (`O_TMPFILE`), beside the index: no other process can open it, and a crash leaves nothing of it.
 //! Where there are no such files all stay in memory.
 
 use std::collections::BTreeMap;

@@ -158,7 +158,7 @@ fn merged(
 ) -> Result<Merged, Refusal> {
     let backups = match Backups::of(place, &live.index) {
         Ok(backups) => backups,
-        // Who asks for cut UUIDs has been told that the others cannot be read, and does without.
+        // `uuids=cut` is what the refusal advises when the others cannot be read.
         Err(refusal) if refusal.code == Code::Damaged && identities.cuts => {
             return Ok(Merged::Nothing);
         }

@@ -1,21 +1,22 @@
 //! `cyrus.uuids`: the identifiers that upgrades replaced and that no other file has any more, one
 //! for each message.
 //!
-//! It lies beside cyrus.index and is ours alone. A `.OLD` file tells what its own upgrade replaced
-//! and goes with the next one; what it told is then kept here, merged: the first identifier of a
+//! It lies beside cyrus.index and is ours alone. A `.OLD` file has what its own upgrade replaced
+//! and goes with the next one; what it had is then merged into this file: the first identifier of a
 //! message stays until `CLEAN`. So it is there only where a mailbox was changed more than once. It
 //! is never edited: a complete new file is synced and renamed over it. A crash leaves the old one
 //! or the new one, and perhaps a file under [`NEW_NAME`], which the next upgrade and `CLEAN`
 //! remove.
 //!
-//! Big-endian: `reguid uuids 1`, a line feed and a zero byte; CRC-32 of what follows up to the entries; uidvalidity (4); length of the
-//! unique id (4), the id; for cyrus.index, then for cyrus.expunge, which file the run replaced last
-//! and so named `.OLD`: known 0 or 1 (1), device (8), inode (8), time of birth or 0 (8), run (8);
-//! number of entries (4) and CRC-32 of them; entries in ascending order of UIDs: UID (4), flags (1;
-//! bit 0: modseq was 0), UUID (12), internaldate (8), size (8), run (8).
+//! Big-endian: `reguid uuids 1`, a line feed and a zero byte; CRC-32 of what follows up to the
+//! entries; uidvalidity (4); length of the unique id (4), the id; for cyrus.index, then for
+//! cyrus.expunge, which file the run replaced last and so named `.OLD`: known 0 or 1 (1), device
+//! (8), inode (8), time of birth or 0 (8), run (8); number of entries (4) and CRC-32 of them;
+//! entries in ascending order of UIDs: UID (4), flags (1; bit 0: modseq was 0), UUID (12),
+//! internaldate (8), size (8), run (8).
 //!
-//! Where wrong GUIDs were replaced (`rehash=fix`) it begins with `reguid uuids 2`: after the CRC-32 of
-//! the entries comes the number of wrong ones (4), and after the entries, under the same CRC-32,
+//! Where wrong GUIDs were replaced (`rehash=fix`) it begins with `reguid uuids 2`: after the CRC-32
+//! of the entries comes the number of wrong ones (4), and after the entries, under the same CRC-32,
 //! they: UID (4), GUID (20), internaldate (8), size (8), run (8), ascending by UID, and of one UID
 //! in the order in which they were replaced. An older release takes such a file for damaged.
 

@@ -22,7 +22,7 @@ use crate::refusal::Refusal;
 pub enum Diff {
     /// These slots are to be written, those behind the prepared file's end included.
     Patch(Patch),
-    /// Records are gone, or so many have changed that a new copy is less work.
+    /// Records are gone, or enough have changed that a new copy is less work.
     Rewrite,
 }
 

@@ -144,12 +144,12 @@ impl MessageWatch {
 }
 
 /// `proven`: by its times no name in the directory was made, removed or replaced.
-/// `changes`: what was noted, if it was `watched` and could be told one by one.
+/// `changes`: what was noted, if it was `watched` and the changes could be listed.
 fn decide(proven: bool, watched: bool, changes: Option<Changes>) -> Recheck {
     match changes {
         None if proven && !watched => Recheck::These(BTreeSet::new()),
         Some(changes) if proven || changes.names => Recheck::These(changes.uids),
-        // Something was done that nobody noted, or more than can be told one by one.
+        // Something changed unnoticed, or too much to list.
         _ => Recheck::All,
     }
 }

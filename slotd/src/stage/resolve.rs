@@ -58,7 +58,7 @@ pub struct Resolved {
 /// Messages that are looked for at a time.
 const BATCH: usize = 8192;
 
-/// Stops hashing when nobody wants the result any more.
+/// Stops hashing when the result is not wanted any more.
 #[derive(Debug)]
 pub struct Until<'a>(pub &'a AtomicBool, pub Option<Instant>);
 

@@ -45,7 +45,7 @@ pub fn sign_of_an_open_rename(locks: &MailboxLocks) -> Result<Option<String>, Io
 const VERSION_AT: u64 = 8;
 
 /// Removes `.NEW` files that an earlier crash, Cyrus's or ours, left, so that no power cut brings
-/// them back when the intent that told of them is ended. We hold the locks, so nobody uses them.
+/// them back when the intent that names them is ended. We hold the locks, so they are not in use.
 ///
 /// # Errors
 /// The system's.

@@ -175,8 +175,8 @@ impl Stage {
     }
 }
 
-/// Removes the name of an index that is live, or of no use any more. That it stays is no harm: by
-/// `cyrus.cutover` everybody sees what it is worth.
+/// Removes the name of an index that is live, or of no use any more. It does no harm if it stays:
+/// `cyrus.cutover` says whether it may be used.
 pub fn forget_side(place: &Place) {
     if let Err(error) = place.index.unlink(SIDE_NAME) {
         tracing::warn!(mailbox = %place.mailbox, "{error}");

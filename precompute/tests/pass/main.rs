@@ -1,6 +1,9 @@
 //! What `precompute run` promises about the caches it writes, and about everything else.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod findings;
+mod selection;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -301,168 +304,6 @@ fn a_torn_damaged_or_foreign_cache_is_rebuilt() {
 }
 
 #[test]
-fn what_is_no_message_is_reported_with_its_path_and_the_rest_is_done() {
-    let store = store();
-    let dir = store.mailbox("user.joe");
-    let path = |uid: u32| dir.join(format!("{uid}."));
-    for uid in [10, 20, 30, 40, 50] {
-        fs::remove_file(path(uid)).expect("unlink");
-    }
-    fs::create_dir(path(10)).expect("mkdir");
-    symlink("20.", path(20)).expect("a loop");
-    symlink("/etc/passwd", path(30)).expect("a way out");
-    nix::unistd::mkfifo(&path(40), nix::sys::stat::Mode::S_IRWXU).expect("fifo");
-    let summary = store.summary(65, &[]);
-    assert_eq!(
-        (&summary["hashed"], &summary["errors"]),
-        (&703.into(), &5.into()),
-        "{summary}"
-    );
-    let findings = summary["findings"].as_array().expect("list");
-    let mut seen: Vec<(String, String)> = findings
-        .iter()
-        .map(|f| {
-            (
-                f["path"].as_str().expect("path").to_owned(),
-                f["code"].as_str().expect("code").to_owned(),
-            )
-        })
-        .collect();
-    seen.sort();
-    let want = [
-        (10, "not-regular"),
-        (20, "not-regular"),
-        (30, "not-regular"),
-        (40, "not-regular"),
-        (50, "missing"),
-    ];
-    let want: Vec<_> = want
-        .map(|(uid, code)| (path(uid).display().to_string(), code.to_owned()))
-        .into();
-    assert_eq!(seen, want);
-    assert_eq!(cache(&store, "user.joe").len(), 695);
-    assert_eq!(store.believed_and_right(), 703);
-}
-
-#[test]
-fn damaged_mailboxes_are_refused_and_the_rest_is_done() {
-    let store = store();
-    store.make("user.torn", &[1, 2, 3], &[]);
-    store.make("user.headless", &[1], &[]);
-    store.make("user.expunge", &[1, 2], &[3]);
-    let cut = |name: &str, file: &str, len: usize| {
-        let path = store.mailbox(name).join(file);
-        let bytes = fs::read(&path).expect("read");
-        fs::write(&path, &bytes[..len]).expect("cut");
-    };
-    cut("user.torn", "cyrus.index", 200);
-    cut("user.expunge", "cyrus.expunge", 0);
-    fs::remove_file(store.mailbox("user.headless").join("cyrus.header")).expect("unlink");
-    let summary = store.summary(65, &[]);
-    assert_eq!(
-        (&summary["hashed"], &summary["errors"]),
-        (&710.into(), &3.into()),
-        "{summary}"
-    );
-    let mut codes: Vec<&str> = summary["findings"]
-        .as_array()
-        .expect("list")
-        .iter()
-        .map(|f| f["code"].as_str().expect("code"))
-        .collect();
-    codes.sort_unstable();
-    assert_eq!(codes, ["expunge", "header", "index"]);
-}
-
-#[test]
-fn names_lists_and_trees_select_mailboxes() {
-    let store = store();
-    assert_eq!(store.summary(0, &["user.joe.Old"])["messages"], 6);
-    assert_eq!(
-        store.summary(67, &["user.joe.Old", "user.nobody"])["messages"],
-        6
-    );
-    let list = store.spool().with_file_name("list");
-    fs::write(
-        &list,
-        "user.joe.Old\t0 default\tjoe\tlrs\t\n\nuser.expunged\n",
-    )
-    .expect("list");
-    let list = list.display().to_string();
-    assert_eq!(store.summary(0, &["--mailboxes", &list])["messages"], 8);
-    json_of_3_6(&store, &list);
-    let plain = |dir: &Path, more: &[&str]| {
-        let mut command = std::process::Command::new(common::PRECOMPUTE);
-        command
-            .args(["run", "--json", "--spool"])
-            .arg(dir)
-            .args(more);
-        let output = command.output().expect("run");
-        let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        (
-            output.status.code(),
-            json["mailboxes"].clone(),
-            json["messages"].clone(),
-        )
-    };
-    assert_eq!(
-        plain(&store.mailbox("user.joe"), &[]),
-        (Some(0), 1.into(), 700.into())
-    );
-    assert_eq!(
-        plain(&store.mailbox("user.joe"), &["-r"]),
-        (Some(0), 2.into(), 706.into())
-    );
-    assert_eq!(plain(&store.spool(), &[]), (Some(0), 4.into(), 708.into()));
-    let nowhere = store.spool().with_file_name("nowhere");
-    assert_eq!(plain(&nowhere, &[]), (Some(74), 0.into(), 0.into()));
-    fs::create_dir(&nowhere).expect("mkdir");
-    assert_eq!(plain(&nowhere, &[]), (Some(67), 0.into(), 0.into()));
-}
-
-/// The dump of Cyrus 3.6: `l` lies at the path of its name; the others have nothing to be hashed.
-fn json_of_3_6(store: &Store, list: &str) {
-    let json = r#"{
-"user.joe.Old": {"name": "user.joe.Old", "mbtype": "el", "partition": "default", "acl": {}},
-"user.new": {"name": "user.new", "mbtype": "e", "partition": "default", "uniqueid": "x1", "acl": {}},
-"user.far": {"name": "user.far", "mbtype": "er", "partition": "p", "server": "be1.test", "acl": {}}
-}
-"#;
-    fs::write(list, json).expect("list");
-    let output = store.run("run", &["--json", "--quiet", "--mailboxes", list]);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(
-        (output.status.code(), &summary["messages"]),
-        (Some(0), &6.into())
-    );
-    assert!(errors.contains("no mailbox here: 1 remote"), "{errors}");
-    assert!(
-        errors.contains("1 mailboxes of the list skipped: Cyrus 3.6"),
-        "{errors}"
-    );
-    fs::write(list, "{\n\"user.joe\": [1]\n}\n").expect("list");
-    let output = store.run("run", &["--mailboxes", list]);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    // An entry that is none is a name that is no mailbox; the rest of the list is done.
-    assert_eq!(output.status.code(), Some(67), "{errors}");
-    assert!(errors.contains("line 2: not a member"), "{errors}");
-}
-
-#[test]
-fn a_linked_directory_is_reported_and_not_followed() {
-    let store = store();
-    symlink("joe", store.spool().join("user/alias")).expect("link");
-    symlink("..", store.spool().join("user/loop")).expect("loop");
-    let summary = store.summary(65, &[]);
-    assert_eq!(
-        (&summary["mailboxes"], &summary["errors"]),
-        (&4.into(), &2.into()),
-        "{summary}"
-    );
-}
-
-#[test]
 fn verify_tells_stale_from_wrong() {
     let store = store();
     store.summary(0, &[]);
@@ -539,35 +380,4 @@ fn show_prints_uid_size_and_sha1() {
     assert_eq!(lines[0], format!("2 {} {sha1}", bytes.len()));
     let index = store.mailbox("user.joe.Old").join("cyrus.index");
     assert_eq!(show(&index).status.code(), Some(65));
-}
-
-#[test]
-fn what_is_no_file_and_is_named_cyrus_sha1s_is_reported_and_left_and_the_rest_is_done() {
-    let store = store();
-    let directory = store.mailbox("user.joe.Old").join("cyrus.sha1s");
-    fs::create_dir(&directory).expect("mkdir");
-    let socket = store.mailbox("user.expunged").join("cyrus.sha1s");
-    let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("socket");
-    let reported = |command: &str| -> BTreeMap<String, String> {
-        let output = store.run(command, &["--json"]);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(65), "{command}: {errors}");
-        let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        let findings = summary["findings"].as_array().expect("findings");
-        let word = |f: &serde_json::Value, key: &str| f[key].as_str().expect("text").to_owned();
-        findings
-            .iter()
-            .map(|f| (word(f, "path"), word(f, "code")))
-            .collect()
-    };
-    let both: BTreeMap<String, String> = [&directory, &socket]
-        .into_iter()
-        .map(|path| (path.display().to_string(), "not-regular".to_owned()))
-        .collect();
-    assert_eq!(reported("run"), both);
-    assert_eq!(cache(&store, "user.joe").len(), 700);
-    assert_eq!(reported("verify"), both);
-    assert_eq!(reported("clean"), both);
-    assert!(!store.mailbox("user.joe").join("cyrus.sha1s").exists());
-    assert!(directory.is_dir() && socket.exists());
 }
