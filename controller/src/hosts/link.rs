@@ -102,7 +102,7 @@ pub(crate) fn reason_of(code: Code) -> Reason {
         Code::Incomplete => Reason::Incomplete,
         Code::State | Code::TooLate | Code::Expired => Reason::Expired,
         Code::Served => Reason::Served,
-        Code::Fenced => Reason::Fenced,
+        Code::Unfenced => Reason::Unfenced,
         Code::Busy => Reason::Busy,
         _ => Reason::Protocol,
     }

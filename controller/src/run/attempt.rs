@@ -181,7 +181,9 @@ async fn fate(
             }
         }
         // No mailbox's failure: the run ends with it, and the same command goes on.
-        (Reason::Interrupted | Reason::Journal | Reason::Fenced, _) => (Ended::Again, After::Again),
+        (Reason::Interrupted | Reason::Journal | Reason::Unfenced, _) => {
+            (Ended::Again, After::Again)
+        }
         (Reason::HostAway | Reason::Draining, Some(side))
             if is_away(shared, side, &failure.text, ticket).await =>
         {

@@ -106,7 +106,7 @@ impl Breaker {
         let mut counts = self.counts();
         counts.attempts += 1;
         // Every mailbox that follows would be refused alike.
-        if let Some(failure) = failure.filter(|f| f.reason == Reason::Fenced) {
+        if let Some(failure) = failure.filter(|f| f.reason == Reason::Unfenced) {
             let side = failure.side.map_or("", |side| side.as_str());
             let text = || format!("the fence does not stand on the {side}: {}", failure.text);
             counts.fence.get_or_insert_with(text);

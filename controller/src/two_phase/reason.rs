@@ -136,7 +136,7 @@ reasons! {
         "stop the server and start slotd with --server-stopped, or leave the mailbox to its \
          own reconstruct -V";
     /// The change-over needs the fence, and it does not stand on that host.
-    Fenced = "fenced" OnlyWaits =>
+    Unfenced = "unfenced" OnlyWaits =>
         "stop all that can open the store and make CONFIGDIRECTORY/msg/shutdown on both hosts, \
          then give the same command again, or `controller recover` where something is in doubt";
     /// Another coordinator is at work on the host.

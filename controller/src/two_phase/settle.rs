@@ -48,7 +48,7 @@ impl Coordinator {
                 || state.session == Session::Held
                 || state.before.is_none()
         });
-        let known = held || failure.reason != Reason::Fenced;
+        let known = held || failure.reason != Reason::Unfenced;
         let known = known
             && Side::ALL.into_iter().all(|side| {
                 let state = &self.sides[side.index()];

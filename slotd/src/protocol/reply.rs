@@ -63,7 +63,7 @@ pub enum Code {
     /// protect nothing.
     Served,
     /// The change-over needs the fence, and it does not stand; the text says why not.
-    Fenced,
+    Unfenced,
     /// Another coordinator is at work on this store; the text names it.
     Busy,
     /// A code that this build does not know; only ever parsed.
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn every_code_of_the_contract_is_a_word_on_the_wire() {
         for word in "NOMAILBOX LOCKED UNMOUNTED DAMAGED NOMESSAGE NOSPACE IO STATE DENIED DRAINING \
-             TOOLATE FENCED SERVED BUSY"
+             TOOLATE UNFENCED SERVED BUSY"
             .split(' ')
         {
             assert_eq!(Code::from_word(word).as_str(), word);

@@ -217,11 +217,11 @@ impl Watch {
     /// The same as a refusal.
     ///
     /// # Errors
-    /// [`Code::Fenced`]
+    /// [`Code::Unfenced`]
     pub fn check_fence(&self) -> Result<(), Refusal> {
         self.fence().map_err(|why| {
             let text = format!("the change-over needs the fence, which does not stand: {why}");
-            Refusal::new(Code::Fenced, text)
+            Refusal::new(Code::Unfenced, text)
         })
     }
 

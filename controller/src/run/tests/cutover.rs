@@ -86,7 +86,7 @@ async fn nothing_is_begun_without_the_fence_on_both_hosts() {
 async fn a_fence_that_falls_stops_the_run_with_one_true_sentence_and_the_same_command_goes_on() {
     let mut world = world();
     world.settings.limits.parallel = 1;
-    world.fault(0, "UPGRADE", "user.b", 1, What::Refuse(Code::Fenced));
+    world.fault(0, "UPGRADE", "user.b", 1, What::Refuse(Code::Unfenced));
     let summary = world.run(&[Source::Master]).await;
     let why = summary.fence.clone().unwrap();
     assert!(

@@ -38,7 +38,7 @@ pub fn refuses(fence: Option<&str>, mailbox: &Mailbox, version: u32) -> Option<R
     if fence != Some(FENCE_UP) {
         let why = fence.unwrap_or("nobody knows");
         let text = format!("the change-over needs the fence, and it does not stand: {why}");
-        return Some(Reply::no(Code::Fenced, text));
+        return Some(Reply::no(Code::Unfenced, text));
     }
     if mailbox.over.served {
         return Some(Reply::no(Code::TooLate, "a server has written to it since"));
@@ -158,7 +158,7 @@ pub fn execute(host: &mut Host, command: &Command) -> Reply {
         Command::Complete(complete) => {
             let all = host.mailboxes.len();
             if host.fence != Some(FENCE_UP) {
-                return Reply::no(Code::Fenced, "the fence does not stand");
+                return Reply::no(Code::Unfenced, "the fence does not stand");
             }
             if all != complete.mailboxes as usize {
                 let text = format!("this store has {all} mailboxes, not {}", complete.mailboxes);

@@ -93,20 +93,20 @@ fn a_change_over_is_taken_back_by_what_it_was_and_by_no_old_identifiers() {
 #[test]
 fn a_fence_that_falls_at_a_commit_takes_back_what_is_held() {
     let from_10 = [("m:lock", locked(M, 10, 1)), ("r:lock", locked(R, 10, 1))];
-    for (at, fenced, line) in [
+    for (at, unfenced, line) in [
         (
             "r:hold",
-            no(R, Reason::Fenced),
-            "r:hold REVERSING r:rollback m:rollback rolled_back(fenced)",
+            no(R, Reason::Unfenced),
+            "r:hold REVERSING r:rollback m:rollback rolled_back(unfenced)",
         ),
         (
             "m:commit",
-            no(M, Reason::Fenced),
-            "r:hold note m:commit REVERSING r:rollback m:rollback rolled_back(fenced)",
+            no(M, Reason::Unfenced),
+            "r:hold note m:commit REVERSING r:rollback m:rollback rolled_back(unfenced)",
         ),
     ] {
         let mut faults = from_10.to_vec();
-        faults.push((at, fenced));
+        faults.push((at, unfenced));
         let whole = drive(over(), &faults);
         assert!(whole.ends_with(line), "{whole}");
     }
@@ -121,10 +121,10 @@ fn a_fence_that_falls_after_the_decision_reverses_nothing_that_is_released() {
     let plan = Plan { to: 16, ..plan() };
     let faults = [
         ("m:lock", locked(M, 10, 1)),
-        ("m:back16", no(M, Reason::Fenced)),
+        ("m:back16", no(M, Reason::Unfenced)),
     ];
     assert_eq!(
         drive(Coordinator::resume(plan, open), &faults),
-        "m:lock m:back16 m:rollback ALERT in_doubt(fenced)"
+        "m:lock m:back16 m:rollback ALERT in_doubt(unfenced)"
     );
 }

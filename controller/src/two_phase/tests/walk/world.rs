@@ -196,8 +196,8 @@ impl World {
                     // Only what crosses to the versions of a later Cyrus, or back, needs the fence.
                     let crosses = self.plan.undo || self.plan.to == OVER;
                     let looks = matches!(request, Request::Upgrade { .. } | Request::Commit { .. });
-                    let fenced = (crosses && looks).then_some(Reason::Fenced);
-                    for reason in [Reason::Io, Reason::Damaged].into_iter().chain(fenced) {
+                    let unfenced = (crosses && looks).then_some(Reason::Unfenced);
+                    for reason in [Reason::Io, Reason::Damaged].into_iter().chain(unfenced) {
                         branch(1, &|w| {
                             pop(w);
                             w.tell(Event::Reply(side, no(reason)));
