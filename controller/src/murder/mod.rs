@@ -10,12 +10,17 @@
 //!
 //! # What a crash leaves
 //!
-//! A connection that closes.
+//! A connection that closes, and the kept list as it was.
 
 mod address;
+mod cache;
 pub mod client;
+pub mod compare;
 mod location;
+mod read;
 pub mod wire;
 
 pub use address::{Address, AddressError};
+pub use cache::{CacheError, CacheReader, CacheWriter, Origin};
 pub use location::Location;
+pub use read::{ReadError, read_cache, read_server};

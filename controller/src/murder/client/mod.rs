@@ -159,6 +159,12 @@ impl Client {
         }
     }
 
+    /// Where the server is.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
     /// How the server introduced itself.
     #[must_use]
     pub fn banner(&self) -> &Banner {

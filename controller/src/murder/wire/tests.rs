@@ -37,7 +37,8 @@ fn mailbox(tag: &str, name: &[u8], location: &[u8], acl: &[u8]) -> Event {
     }
 }
 
-const BANNER: &str = "* AUTH \"PLAIN\"\r\n* STARTTLS\r\n* COMPRESS \"DEFLATE\"\r\n* PARTIAL-UPDATE\r\n\
+const BANNER: &str = "* AUTH \"PLAIN\"\r\n* STARTTLS\r\n* COMPRESS \"DEFLATE\"\r\n\
+    * PARTIAL-UPDATE\r\n\
     * OK MUPDATE \"mupdate.test\" \"Cyrus IMAP\" \"3.6.1-Debian-3.6.1-4+deb12u5\" \"(master)\"\r\n";
 
 #[test]
@@ -291,7 +292,7 @@ proptest! {
 
     #[test]
     fn near_answers_make_it_not_panic(
-        text in "([*1+]? ?(OK|NO|MAILBOX|DELETE|AUTH)?( \"?[a-z\\\\]{0,3}\"?| \\{[0-9]\\+?\\}\r\n.)*\r\n){0,5}",
+        text in "([*1+]? ?(OK|AUTH)?( \"?[a-z\\\\]{0,3}\"?| \\{[0-9]\\+?\\}\r\n.)*\r\n){0,5}",
     ) {
         let _ = decode(text.as_bytes());
     }

@@ -1,0 +1,355 @@
+//! The three lists, in a temporary file that has no name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::BufRead;
+
+use indexfile::exit::Exit;
+use indexfile::mailbox::MailboxName;
+use indexfile::mailbox::list::{Item, ListError, Reader};
+use rusqlite::{Connection, Row as SqlRow, params};
+
+use super::facts::{Facts, Merge, Place, Said};
+use super::finding::{Directory, Finding, Server, findings};
+use super::summary::Summary;
+use crate::murder::wire::Entry;
+
+/// Rows in a transaction, and names in a step of a comparison.
+const STEP: usize = 2000;
+
+const CREATE: &str = "
+PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -8000;
+CREATE TABLE master (name BLOB PRIMARY KEY, location BLOB NOT NULL, reserved INTEGER NOT NULL)
+    STRICT, WITHOUT ROWID;
+CREATE TABLE found (name BLOB, backend INTEGER, part TEXT, PRIMARY KEY (name, backend, part))
+    STRICT, WITHOUT ROWID;
+CREATE TABLE own (name BLOB, backend INTEGER, part TEXT, PRIMARY KEY (name, backend, part))
+    STRICT, WITHOUT ROWID;
+";
+
+/// Why lists cannot be compared.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompareError {
+    /// The temporary file.
+    #[error("the lists of the Murder cannot be kept in a temporary file: {0}")]
+    Spool(#[from] rusqlite::Error),
+    /// A backend's own list.
+    #[error("the own list of {server}: {source}")]
+    Own {
+        /// The backend.
+        server: String,
+        /// What is wrong with it.
+        source: ListError,
+    },
+    /// The master's list was not read to its end.
+    #[error("the master's list is not whole")]
+    NotWhole,
+}
+
+impl CompareError {
+    /// The exit code that fits.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Spool(_) => Exit::Io,
+            Self::Own {
+                source: ListError::Io { source, .. },
+                ..
+            } => Exit::of_io(source),
+            Self::Own { .. } => Exit::Data,
+            Self::NotWhole => Exit::Unavailable,
+        }
+    }
+}
+
+/// A backend of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Backend(usize);
+
+/// A mailbox as a slotd lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its name.
+    pub name: MailboxName,
+    /// The partition on which its files are.
+    pub partition: String,
+}
+
+#[derive(Debug)]
+struct Asked {
+    name: String,
+    /// Its slotd gave its whole list.
+    found: bool,
+    /// Its own list was read to its end.
+    own: bool,
+}
+
+/// The lists of the master and the backends.
+#[derive(Debug)]
+pub struct Lists {
+    db: Connection,
+    backends: Vec<Asked>,
+    by_name: BTreeMap<String, usize>,
+    skipped: BTreeSet<String>,
+    is_whole: bool,
+}
+
+impl Lists {
+    /// Empty lists for backends with these `servername`s; of the servers in `skipped` nothing is
+    /// known and nothing asked.
+    ///
+    /// # Errors
+    /// There is no temporary file.
+    pub fn new<'a>(
+        backends: impl IntoIterator<Item = &'a str>,
+        skipped: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, CompareError> {
+        // No name: SQLite's own temporary file.
+        let db = Connection::open("")?;
+        db.execute_batch(CREATE)?;
+        let backends: Vec<Asked> = backends
+            .into_iter()
+            .map(|name| Asked {
+                name: name.to_owned(),
+                found: false,
+                own: false,
+            })
+            .collect();
+        let numbered = backends.iter().enumerate();
+        Ok(Self {
+            by_name: numbered
+                .map(|(n, backend)| (backend.name.clone(), n))
+                .collect(),
+            backends,
+            skipped: skipped.into_iter().map(str::to_owned).collect(),
+            db,
+            is_whole: false,
+        })
+    }
+
+    /// The backend with that `servername`.
+    #[must_use]
+    pub fn backend(&self, server: &str) -> Option<Backend> {
+        self.by_name.get(server).copied().map(Backend)
+    }
+
+    /// Adds a piece of the master's list. Of a name that comes twice the last is right; one that is
+    /// gone is taken out, so what an UPDATE streams can be added as it comes.
+    ///
+    /// # Errors
+    /// The temporary file.
+    pub fn add_master(&mut self, entries: &[Entry]) -> Result<(), CompareError> {
+        let transaction = self.db.transaction()?;
+        {
+            let sql = "INSERT OR REPLACE INTO master (name, location, reserved) VALUES (?, ?, ?)";
+            let mut insert = transaction.prepare_cached(sql)?;
+            let mut delete = transaction.prepare_cached("DELETE FROM master WHERE name = ?")?;
+            for entry in entries {
+                let reserved = matches!(entry, Entry::Reserve { .. });
+                match entry.location() {
+                    Some(location) => {
+                        insert.execute(params![entry.name(), location, reserved])?;
+                    }
+                    None => {
+                        delete.execute(params![entry.name()])?;
+                    }
+                }
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// The master's list was read to its end.
+    pub fn master_is_whole(&mut self) {
+        self.is_whole = true;
+    }
+
+    /// Adds a piece of the list of a backend's slotd.
+    ///
+    /// # Errors
+    /// The temporary file.
+    pub fn add_found(&mut self, backend: Backend, found: &[Found]) -> Result<(), CompareError> {
+        let rows = found
+            .iter()
+            .map(|one| (one.name.as_str(), one.partition.as_str()));
+        self.insert("found", backend, rows)
+    }
+
+    /// That list was read to its end. Until then the backend counts as not asked.
+    pub fn found_is_whole(&mut self, backend: Backend) {
+        self.backends[backend.0].found = true;
+    }
+
+    /// Reads a backend's own list, the output of `ctl_mboxlist -d`; entries that are no mailboxes
+    /// of that host are passed over.
+    ///
+    /// # Errors
+    /// It cannot be read to its end, and then counts as not given; or the temporary file.
+    pub fn add_own<R: BufRead>(
+        &mut self,
+        backend: Backend,
+        list: Reader<R>,
+    ) -> Result<(), CompareError> {
+        let mut rows: Vec<(String, String)> = Vec::with_capacity(STEP);
+        for item in list {
+            let item = item.map_err(|source| CompareError::Own {
+                server: self.backends[backend.0].name.clone(),
+                source,
+            })?;
+            let (name, partition) = match item {
+                Item::Mailbox { name, partition } => (name.to_string(), partition),
+                Item::ByUniqueId {
+                    name, partition, ..
+                } => (name, partition),
+                Item::Skipped(_) | Item::Bad { .. } => continue,
+            };
+            let Some(partition) = partition else {
+                continue;
+            };
+            rows.push((name, partition));
+            if rows.len() == STEP {
+                let full = rows
+                    .iter()
+                    .map(|(name, part)| (name.as_str(), part.as_str()));
+                self.insert("own", backend, full)?;
+                rows.clear();
+            }
+        }
+        let rest = rows
+            .iter()
+            .map(|(name, part)| (name.as_str(), part.as_str()));
+        self.insert("own", backend, rest)?;
+        self.backends[backend.0].own = true;
+        Ok(())
+    }
+
+    fn insert<'a>(
+        &mut self,
+        table: &str,
+        backend: Backend,
+        rows: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<(), CompareError> {
+        let number = i64::try_from(backend.0).unwrap_or(i64::MAX);
+        let transaction = self.db.transaction()?;
+        {
+            let sql =
+                format!("INSERT OR IGNORE INTO {table} (name, backend, part) VALUES (?, ?, ?)");
+            let mut insert = transaction.prepare_cached(&sql)?;
+            for (name, partition) in rows {
+                insert.execute(params![name.as_bytes(), number, partition])?;
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Counts all of it.
+    ///
+    /// # Errors
+    /// The master's list is not whole, or the temporary file.
+    pub fn compare(&self) -> Result<Summary, CompareError> {
+        if !self.is_whole {
+            return Err(CompareError::NotWhole);
+        }
+        let backends = self.backends.iter();
+        let mut summary = Summary::new(backends.map(|b| (b.name.as_str(), b.found)));
+        let mut after = None;
+        let mut out = Vec::new();
+        loop {
+            let step = self.step(after.as_deref(), STEP)?;
+            let Some(last) = step.last() else {
+                return Ok(summary);
+            };
+            after = Some(last.name.clone());
+            for facts in &step {
+                out.clear();
+                findings(facts, self, &mut out);
+                summary.add(facts, &out, self);
+            }
+        }
+    }
+
+    /// What is so with the names after `after`, bytewise, at most `limit` of them, from the first
+    /// one on if it is `None`; empty at the end. `after` is then the last of these names. What is
+    /// done with each depends on all of them, hence the summary.
+    ///
+    /// # Errors
+    /// The temporary file.
+    pub fn page(
+        &self,
+        summary: &Summary,
+        after: &mut Option<Vec<u8>>,
+        limit: usize,
+    ) -> Result<Vec<Finding>, CompareError> {
+        let mut out = Vec::new();
+        // Of a step of names there may be nothing to say.
+        while out.is_empty() {
+            let step = self.step(after.as_deref(), limit)?;
+            let Some(last) = step.last() else {
+                break;
+            };
+            *after = Some(last.name.clone());
+            for facts in &step {
+                findings(facts, self, &mut out);
+            }
+        }
+        for finding in &mut out {
+            summary.judge(finding);
+        }
+        Ok(out)
+    }
+
+    /// The facts of the next names.
+    fn step(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<Facts>, rusqlite::Error> {
+        // A master may have a name without a byte, which is the first.
+        let from = if after.is_none() { ">=" } else { ">" };
+        let after = after.unwrap_or_default();
+        let rows = |columns: &str, table: &str, order: &str| {
+            let sql = format!(
+                "SELECT name, {columns} FROM {table} WHERE name {from} ? ORDER BY name{order}"
+            );
+            self.db.prepare_cached(&sql)
+        };
+        let mut master = rows("location, reserved", "master", "")?;
+        let mut found = rows("backend, part", "found", ", backend, part")?;
+        let mut own = rows("backend, part", "own", ", backend, part")?;
+        let said = |row: &SqlRow<'_>| {
+            let (location, reserved) = (row.get(1)?, row.get(2)?);
+            Ok((row.get(0)?, Said { location, reserved }))
+        };
+        let place = |row: &SqlRow<'_>| {
+            let backend: i64 = row.get(1)?;
+            let backend = usize::try_from(backend).unwrap_or(usize::MAX);
+            let partition = row.get(2)?;
+            Ok((row.get(0)?, Place { backend, partition }))
+        };
+        let whole = |is_whole: fn(&Asked) -> bool| {
+            move |row: &Result<(Vec<u8>, Place), rusqlite::Error>| match row {
+                Ok((_, place)) => self.backends.get(place.backend).is_some_and(is_whole),
+                Err(_) => true,
+            }
+        };
+        let merge = Merge::new(
+            master.query_map([after], said)?,
+            found.query_map([after], place)?.filter(whole(|b| b.found)),
+            own.query_map([after], place)?.filter(whole(|b| b.own)),
+        );
+        merge.take(limit).collect()
+    }
+}
+
+impl Directory for Lists {
+    fn server(&self, name: &str) -> Server {
+        match self.by_name.get(name) {
+            Some(&n) if self.backends[n].found => Server::Asked(n),
+            Some(&n) => Server::NotAsked(n),
+            None if self.skipped.contains(name) => Server::Skipped,
+            None => Server::Unknown,
+        }
+    }
+
+    fn name(&self, backend: usize) -> &str {
+        self.backends.get(backend).map_or("", |b| b.name.as_str())
+    }
+}
