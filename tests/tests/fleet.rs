@@ -152,6 +152,36 @@ fn named_mailboxes_are_found_on_their_pair_and_nothing_is_guessed() {
 }
 
 #[test]
+fn names_are_taken_as_the_servers_administrators_write_them() {
+    let spec = StoreSpec::new(5, 2).variety(Variety::Plain);
+    let name = spec.names().last().unwrap();
+    let slashes = name.replace('.', "/");
+    assert!(slashes.starts_with("user/"), "{slashes}");
+    let pair = || {
+        let pair = Fleet::plain(5, 2).unwatched();
+        for host in [&pair.master, &pair.replica] {
+            let conf = fs::read_to_string(&host.conf).unwrap();
+            fs::write(&host.conf, format!("{conf}unixhierarchysep: yes\n")).unwrap();
+        }
+        pair
+    };
+    let pairs = Pairs::of(vec![("be1".to_owned(), pair())]);
+    let done = pairs.json("upgrade", &["-q", &slashes], 0);
+    assert_eq!(done["upgraded"], 1, "{done}");
+    let (_, pair) = &pairs.pairs[0];
+    let alone = pair
+        .controller("plan", &["--deep", "--json", &slashes])
+        .expect_code(0);
+    assert_eq!(alone.json()["hosts"]["master"]["versions"]["10"], 1);
+    // Without that setting a slash is in no name.
+    let dots = Pairs::plain(&["be1"], 5, 2);
+    let refused = dots
+        .controller("upgrade", &["-q", &slashes])
+        .expect_code(67);
+    refused.assert_one_sentence(&slashes);
+}
+
+#[test]
 fn canaries_are_a_run_of_their_own_and_verified() {
     let pairs = pairs(&["be1", "be2"]);
     let run = pairs

@@ -16,7 +16,7 @@ use super::pairs::Hosts;
 use crate::control::{LIMITS, Limits, unusable};
 use crate::journal::{RunId, Verb};
 use crate::run::{Alerts, MaxFailures};
-use crate::survey::{Keep, Pattern, Source, User};
+use crate::survey::{Keep, Pattern, Source, User, needs_naming};
 
 /// The state file.
 #[derive(Debug, Args)]
@@ -71,7 +71,8 @@ pub(super) struct Mailboxes {
     /// Only N mailboxes of each pair, spread over all.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     canary: Option<u32>,
-    /// Internal names (user.joe.Drafts). No name and no list: every mailbox of the master.
+    /// Internal names (user.joe.Drafts), or as administrators write them (user/joe/Drafts@ex.com).
+    /// No name and no list: every mailbox of the master.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }
@@ -84,9 +85,10 @@ impl Mailboxes {
             Some(path) => sources.push(Source::File(path.clone())),
             None => {}
         }
-        let names = parse_names(&self.names)?;
-        if !names.is_empty() {
-            sources.push(Source::Names(names));
+        if self.names.iter().any(|name| needs_naming(name)) {
+            sources.push(Source::Typed(self.names.clone()));
+        } else if !self.names.is_empty() {
+            sources.push(Source::Names(parse_names(&self.names)?));
         }
         if sources.is_empty() {
             sources.push(Source::Master);

@@ -2,7 +2,6 @@
 //! after it, and the way back.
 
 use std::fmt::Display;
-use std::sync::Arc;
 
 use clap::Args;
 use indexfile::exit::Exit;
@@ -16,7 +15,6 @@ use super::session::{Common, with_runtime};
 use super::{Fail, signals, text};
 use crate::cutover::{self, Work};
 use crate::error::RunError;
-use crate::hosts::Connect;
 use crate::journal::{JournalStore, SqliteStore, Verb};
 use crate::observer::Observer;
 use crate::run::Settings;
@@ -140,7 +138,8 @@ impl Failed<'_> {
 fn prepare(common: &Common, to: u8, sources: &[Source]) -> Result<Exit, Fail> {
     let store = SqliteStore::open(&common.state.state)?;
     let (done, exit) = survey(common, to, &store, async |work, pair, failed| {
-        let done = cutover::prepare(work, pair.sources(sources), |name, failure| {
+        let sources = pair.sources(sources).await?;
+        let done = cutover::prepare(work, sources, |name, failure| {
             failed.line(name, &format!("refused: {failure}"));
         });
         let done = done.await?;
@@ -158,7 +157,7 @@ fn prepare(common: &Common, to: u8, sources: &[Source]) -> Result<Exit, Fail> {
 fn verify(common: &Common, to: u8, sources: &[Source], sample: Option<u32>) -> Result<Exit, Fail> {
     let store = SqliteStore::open_existing(&common.state.state)?;
     let (proofs, exit) = survey(common, to, &store, async |work, pair, failed| {
-        let sources = pair.sources(sources);
+        let sources = pair.sources(sources).await?;
         let proof = cutover::verify(work, sources, sample, |name, why| failed.line(name, why));
         let proof = proof.await?;
         Ok((proof.excluded.lines(), proof.exit(), proof))
@@ -191,7 +190,7 @@ fn survey<T: Serialize + Display>(
             let limits = common.limits.of_pair(&pair.limits)?;
             let journal = store.pair(&pair.name)?;
             let work = Work {
-                connect: &(Arc::clone(&pair.slotds) as Arc<dyn Connect>),
+                connect: &pair.connect(),
                 journal: journal.as_ref(),
                 observer: &Notes { quiet, pair },
                 stop: &stop,

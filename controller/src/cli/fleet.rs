@@ -1,7 +1,5 @@
 //! `fleet`: what concerns all pairs of a fleet file.
 
-use std::sync::Arc;
-
 use clap::{Args, Subcommand};
 use indexfile::exit::Exit;
 
@@ -9,7 +7,6 @@ use super::pairs::Hosts;
 use super::session::with_runtime;
 use super::{Fail, signals, text};
 use crate::fleet::{Named, check};
-use crate::hosts::Connect;
 
 #[derive(Debug, Args)]
 pub(super) struct FleetArgs {
@@ -42,9 +39,9 @@ pub(super) fn fleet(args: &FleetArgs) -> Result<Exit, Fail> {
     let named: Vec<Named> = pairs
         .into_iter()
         .map(|pair| Named {
+            connect: pair.connect(),
             name: pair.name,
             servername: pair.servername,
-            connect: pair.slotds as Arc<dyn Connect>,
         })
         .collect();
     let (look, stop) = with_runtime(async move {

@@ -4,15 +4,13 @@
 //! A name that no pair has, and one that two pairs have, refuse the start: nothing is guessed.
 
 use std::io::BufWriter;
-use std::sync::Arc;
 
 use indexfile::exit::Exit;
 use tempfile::NamedTempFile;
 
 use super::pairs::Pair;
 use super::{Fail, signals};
-use crate::hosts::Connect;
-use crate::survey::{Assignment, Source, assign as assign_names};
+use crate::survey::{Assignment, Source, assign as assign_names, naming, resolve};
 
 /// Names shown of those that no pair has, or that several have.
 const SHOWN: usize = 10;
@@ -32,8 +30,9 @@ pub(super) struct Assigned {
 /// A pair does not answer, or a name is on none or on several.
 pub(super) async fn assign(pairs: &[Pair], sources: Vec<Source>) -> Result<Assigned, Fail> {
     let stop = signals::stop();
-    let connect = |pair: &Pair| Arc::clone(&pair.slotds) as Arc<dyn Connect>;
-    let connects: Vec<_> = pairs.iter().map(|p| (p.name.clone(), connect(p))).collect();
+    let connects = pairs.iter().map(|pair| (pair.name.clone(), pair.connect()));
+    let connects: Vec<_> = connects.collect();
+    let sources = internal(pairs, sources).await?;
     let assignment = assign_names(sources, &connects, &stop).await?;
     check(&assignment)?;
     let mut assigned = Assigned {
@@ -45,12 +44,35 @@ pub(super) async fn assign(pairs: &[Pair], sources: Vec<Source>) -> Result<Assig
         let list = NamedTempFile::new()?;
         if assignment.write(at, &mut BufWriter::new(list.as_file()))? > 0 {
             let source = Source::File(list.path().to_owned());
-            assigned.sources.push(pair.sources(&[source]));
+            assigned.sources.push(pair.sources(&[source]).await?);
             assigned.pairs.push(pair.clone());
             assigned.lists.push(list);
         }
     }
     Ok(assigned)
+}
+
+/// Names as administrators write them mean the same on all pairs, or are refused.
+async fn internal(pairs: &[Pair], sources: Vec<Source>) -> Result<Vec<Source>, Fail> {
+    let Some(first) = pairs.first() else {
+        return Ok(sources);
+    };
+    let internal = resolve(sources.clone(), &first.connect()).await?;
+    if internal == sources {
+        return Ok(sources);
+    }
+    let known = naming(&first.connect()).await?;
+    for pair in pairs {
+        if naming(&pair.connect()).await? != known {
+            let text = format!(
+                "the servers of {} and {} have other settings for names (unixhierarchysep, \
+                 virtdomains): give internal names, or one of them by --pairs",
+                first.name, pair.name
+            );
+            return Err(Fail::new(Exit::Config, text));
+        }
+    }
+    Ok(internal)
 }
 
 fn check(assignment: &Assignment) -> Result<(), Fail> {

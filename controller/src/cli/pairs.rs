@@ -11,9 +11,10 @@ use slotd::client::{Addr, Timeouts};
 
 use super::Fail;
 use crate::control::{Places, Quota, of_pair};
+use crate::error::RunError;
 use crate::fleet::{Fleet, FleetError};
-use crate::hosts::Slotds;
-use crate::survey::{Keep, Source};
+use crate::hosts::{Connect, Slotds};
+use crate::survey::{Keep, Source, resolve};
 
 /// The hosts.
 #[derive(Debug, Args)]
@@ -64,15 +65,18 @@ pub(super) struct Pair {
 
 impl Pair {
     /// What is worked on of what was asked for.
-    pub(super) fn sources(&self, sources: &[Source]) -> Vec<Source> {
+    pub(super) async fn sources(&self, sources: &[Source]) -> Result<Vec<Source>, RunError> {
+        let sources = resolve(sources.to_vec(), &self.connect()).await?;
         if self.leave_out.is_empty() {
-            return sources.to_vec();
+            return Ok(sources);
         }
-        let kept = |source: &Source| {
-            let keep = Keep::NotOn(self.leave_out.clone());
-            Source::Kept(keep, Box::new(source.clone()))
-        };
-        sources.iter().map(kept).collect()
+        let kept = |source| Source::Kept(Keep::NotOn(self.leave_out.clone()), Box::new(source));
+        Ok(sources.into_iter().map(kept).collect())
+    }
+
+    /// How its hosts are reached.
+    pub(super) fn connect(&self) -> Arc<dyn Connect> {
+        Arc::clone(&self.slotds) as Arc<dyn Connect>
     }
 
     /// A line about it.

@@ -10,7 +10,6 @@ use super::pairs::{Hosts, Pair};
 use super::session::with_runtime;
 use super::{Fail, signals};
 use crate::error::RunError;
-use crate::hosts::Connect;
 use crate::stop::StopSignal;
 use crate::survey::{Asking, Plan, Source, list, survey_and_look};
 
@@ -60,7 +59,7 @@ pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
         let stop = signals::stop();
         let mut each = Each::new(args.json);
         for pair in &pairs {
-            let plan = plan_of(args, pair, pair.sources(&sources), &stop).await;
+            let plan = plan_of(args, pair, &sources, &stop).await;
             if let Some(plan) = each.take(pair, plan)? {
                 each.say(pair, &plan, plan.exit())?;
             }
@@ -73,11 +72,12 @@ pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
 async fn plan_of(
     args: &Args,
     pair: &Pair,
-    sources: Vec<Source>,
+    sources: &[Source],
     stop: &StopSignal,
 ) -> Result<Plan, RunError> {
     let mut plan = Plan::new(args.to, args.deep);
-    let connect = &(Arc::clone(&pair.slotds) as Arc<dyn Connect>);
+    let connect = &pair.connect();
+    let sources = pair.sources(sources).await?;
     let (excluded, found) = if args.deep {
         let asking = Asking {
             connect,

@@ -40,10 +40,14 @@ pub(super) fn migrate(
     with_runtime(async move {
         common.limits.check().await?;
         let mut lists = Vec::new();
-        let mut of_pairs = pairs.iter().map(|pair| pair.sources(&sources)).collect();
+        let mut of_pairs = Vec::with_capacity(pairs.len());
         if pairs.iter().any(Pair::is_named) && mailboxes.are_named() {
             let assigned = assign(&pairs, sources).await?;
             (pairs, of_pairs, lists) = (assigned.pairs, assigned.sources, assigned.lists);
+        } else {
+            for pair in &pairs {
+                of_pairs.push(pair.sources(&sources).await?);
+            }
         }
         let session = Session::begin(common, settings, pairs, &store, &words)?;
         let done = on_each(&session, &store, of_pairs).await?;

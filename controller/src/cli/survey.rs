@@ -78,15 +78,18 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
         let mut each = Each::new(args.json);
         for pair in &pairs {
             let asking = Asking {
-                connect: &(Arc::clone(&pair.slotds) as Arc<dyn Connect>),
+                connect: &pair.connect(),
                 parallel: args.parallel.into(),
                 stop: &stop,
                 question: Arc::clone(&question),
                 then: None,
             };
             let mut report = VerifyReport::default();
-            let asked = survey(&asking, pair.sources(&sources), |a| report.answered(&a)).await;
-            let Some(excluded) = each.take(pair, asked)? else {
+            let asked = async {
+                let sources = pair.sources(&sources).await?;
+                survey(&asking, sources, |a| report.answered(&a)).await
+            };
+            let Some(excluded) = each.take(pair, asked.await)? else {
                 continue;
             };
             for line in excluded.lines() {
@@ -224,7 +227,7 @@ async fn clean_pair(
     stop: &StopSignal,
 ) -> Result<BTreeMap<&'static str, Removed>, Fail> {
     let names = checked_names(args, journal.as_ref(), last)?;
-    let connect = Arc::clone(&pair.slotds) as Arc<dyn Connect>;
+    let connect = pair.connect();
     let dry_run = args.dry_run;
     let question: Arc<Question> = Arc::new(move |of: Named| Command::Clean(Clean { of, dry_run }));
     let mut hosts: BTreeMap<&'static str, Removed> = BTreeMap::new();

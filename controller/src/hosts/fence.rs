@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use slotd::protocol::{Command, FENCE_UP, HostFacts, Reply};
+use slotd::protocol::FENCE_UP;
 
 use super::connect::Connect;
-use super::link::Link;
+use super::probe::host_facts;
 use crate::error::RunError;
 use crate::two_phase::Side;
 
@@ -23,7 +23,8 @@ pub(crate) async fn fallen_fence(connect: &Arc<dyn Connect>) -> Result<Option<St
         if connect.address(side).is_none() {
             continue;
         }
-        match fence(connect, side).await?.as_deref() {
+        let facts = host_facts(connect, side).await?;
+        match facts.and_then(|facts| facts.fence).as_deref() {
             Some(FENCE_UP) => {}
             Some(reason) => fallen.push(format!("it does not stand on the {side}: {reason}")),
             None => fallen.push(format!(
@@ -32,21 +33,4 @@ pub(crate) async fn fallen_fence(connect: &Arc<dyn Connect>) -> Result<Option<St
         }
     }
     Ok((!fallen.is_empty()).then(|| fallen.join("; ")))
-}
-
-/// What one host says of it.
-async fn fence(connect: &Arc<dyn Connect>, side: Side) -> Result<Option<String>, RunError> {
-    let unavailable = |text: String| RunError::Unavailable {
-        side: side.as_str(),
-        text,
-    };
-    let reply = Link::new(side, connect).call(&Command::Preflight).await;
-    match reply.map_err(|error| unavailable(error.to_string()))? {
-        Reply::Ok(fields) => HostFacts::from_fields(&fields)
-            .map(|facts| facts.fence)
-            .map_err(|error| unavailable(error.to_string())),
-        Reply::No { code, text } => Err(unavailable(format!("PREFLIGHT: [{code}] {text}"))),
-        // Of a release that has no such command.
-        Reply::Bad(_) => Ok(None),
-    }
 }

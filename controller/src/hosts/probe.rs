@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use slotd::protocol::{Code, Command, Greeting, Named, PROTOCOL_VERSION, Rehash, Reply};
+use slotd::protocol::{Code, Command, Greeting, HostFacts, Named, PROTOCOL_VERSION, Rehash, Reply};
 
 use super::connect::Connect;
 use super::link::{Link, is_elsewhere, local, reason_of};
@@ -87,6 +87,29 @@ pub(crate) async fn hello(connect: &Arc<dyn Connect>, side: Side) -> Result<Gree
         )));
     }
     Ok(greeting)
+}
+
+/// What one host can do and how it is set up; `None` from a release that does not say.
+///
+/// # Errors
+/// It does not answer, or refuses to say.
+pub(crate) async fn host_facts(
+    connect: &Arc<dyn Connect>,
+    side: Side,
+) -> Result<Option<HostFacts>, RunError> {
+    let unavailable = |text: String| RunError::Unavailable {
+        side: side.as_str(),
+        text,
+    };
+    let mut link = Link::new(side, connect);
+    let reply = link.call(&Command::Preflight).await;
+    match reply.map_err(|error| unavailable(error.to_string()))? {
+        Reply::Ok(fields) => HostFacts::from_fields(&fields)
+            .map(Some)
+            .map_err(|error| unavailable(error.to_string())),
+        Reply::No { code, text } => Err(unavailable(format!("PREFLIGHT: [{code}] {text}"))),
+        Reply::Bad(_) => Ok(None),
+    }
 }
 
 /// Looks whether both hosts know `rehash=`, if it is needed.

@@ -19,6 +19,7 @@ mod preflight;
 mod sample;
 mod sources;
 mod spool;
+mod typed;
 mod verify_report;
 
 pub use ask::{Answered, Asking, list, survey, survey_and_look, survey_rows};
@@ -37,4 +38,6 @@ pub(crate) use sample::sample;
 pub(crate) use sources::BATCH;
 pub use sources::Source;
 pub(crate) use spool::{Spool, Spooled};
+pub(crate) use typed::needs_naming;
+pub use typed::{naming, resolve};
 pub use verify_report::VerifyReport;

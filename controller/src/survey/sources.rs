@@ -27,6 +27,9 @@ const BUFFERED: usize = 4;
 pub enum Source {
     /// Named one by one.
     Names(Vec<MailboxName>),
+    /// Named one by one as administrators write them; [`super::resolve`] makes these internal names
+    /// before anything else is done with them.
+    Typed(Vec<String>),
     /// A list in a file.
     File(PathBuf),
     /// A list on standard input.
@@ -68,7 +71,7 @@ impl Source {
             Self::File(path) => Some(format!("the list {}", path.display())),
             Self::Stdin => Some("the list on standard input".to_owned()),
             Self::On(_, source) | Self::Kept(_, source) => source.list(),
-            Self::Names(_) | Self::Master | Self::Replica => None,
+            Self::Names(_) | Self::Typed(_) | Self::Master | Self::Replica => None,
         }
     }
 
@@ -90,6 +93,10 @@ impl Source {
         match self {
             Self::Names(names) => {
                 let names: Vec<String> = names.iter().map(|n| quoted(n.as_str())).collect();
+                Some(names.join(" "))
+            }
+            Self::Typed(names) => {
+                let names: Vec<String> = names.iter().map(|n| quoted(n)).collect();
                 Some(names.join(" "))
             }
             Self::File(path) => Some(format!("--mailboxes {}", quoted(&path.to_string_lossy()))),
@@ -160,6 +167,7 @@ async fn feed(
             }
             Ok(())
         }
+        Source::Typed(names) => Err(RunError::NoMailbox(names.join(", "))),
         Source::File(path) => {
             let file = File::open(&path).map_err(|source| RunError::ListFile { path, source })?;
             read(BufReader::new(file), stop.clone(), out.clone()).await
