@@ -256,21 +256,20 @@ fn nothing_open(
     none_unseen(&scan.unseen, (user, server))
 }
 
-/// Whether all processes that may be the server's were seen. Those of root that root cannot look at
-/// are the system's own; those of another user are hidden from a root that may not trace.
+/// Whether all processes that may be the server's were seen. Root sees every process, unless it was
+/// left without the right to; then nothing is known. Another user sees none of root's, on no host.
 fn none_unseen(unseen: &[Unseen], (user, server): (u32, u32)) -> Result<(), NotFenced> {
-    if user == 0 && server == 0 {
-        return Ok(());
-    }
-    let may_be = |p: &&Unseen| p.users.is_empty() || p.users.contains(&server);
+    let may_be = |p: &&Unseen| user == 0 || p.users.is_empty() || p.users.contains(&server);
     let mut doubtful = unseen.iter().filter(may_be);
-    match doubtful.next() {
-        None => Ok(()),
-        Some(first) => Err(NotFenced::Unseen {
-            count: 1 + doubtful.count(),
-            pid: first.pid,
-        }),
-    }
+    let Some(Unseen { pid, .. }) = doubtful.next() else {
+        return Ok(());
+    };
+    let (count, pid) = (1 + doubtful.count(), *pid);
+    Err(if user == 0 {
+        NotFenced::UnseenByRoot { count, pid }
+    } else {
+        NotFenced::Unseen { count, pid }
+    })
 }
 
 /// Whether a socket, which has the name that it was bound to, lies below a directory.

@@ -46,6 +46,17 @@ pub enum NotFenced {
         /// The first one.
         pid: u32,
     },
+    /// Processes could not be looked at although slotd is root.
+    #[error(
+        "{count} processes could not be looked at, {pid} the first of them, although slotd runs as \
+         root: it needs CAP_SYS_PTRACE"
+    )]
+    UnseenByRoot {
+        /// How many.
+        count: usize,
+        /// The first one.
+        pid: u32,
+    },
     /// slotd's user can look at no process of the server.
     #[error(
         "slotd runs as user {user} and cannot look at processes of user {server}, to which {} \

@@ -384,20 +384,26 @@ fn processes_that_may_be_the_server_s_and_could_not_be_looked_at_stand_against_i
     assert_eq!(judge(&[], me), "");
     assert_eq!(judge(&[unseen(&[0, 0]), unseen(&[501])], me), "");
     let some = [unseen(&[0]), unseen(&[0, 500]), unseen(&[])];
-    for user in [root, me] {
-        let said = judge(&some, user);
-        assert!(
-            said.starts_with("2 of the processes of the server's user"),
-            "{said}"
-        );
-        assert!(said.contains("as root or as that user"), "{said}");
-    }
-    // The system's own, which root cannot look at either, where the server is root, too.
-    let scan = Scan {
-        unseen: some.to_vec(),
-        ..Scan::default()
+    let said = judge(&some, me);
+    assert!(
+        said.starts_with("2 of the processes of the server's user"),
+        "{said}"
+    );
+    assert!(said.contains("as root or as that user"), "{said}");
+    // Root sees them all, whosever they are, or does not know; also where the store is root's.
+    let by_root = |server: u32| {
+        let scan = Scan {
+            unseen: some.to_vec(),
+            ..Scan::default()
+        };
+        let at = (proc.path(), Path::new("/conf"));
+        nothing_open(scan, at, (root, server)).unwrap_err()
     };
-    nothing_open(scan, (proc.path(), Path::new("/conf")), (root, root)).unwrap();
+    for server in [server, root] {
+        let said = by_root(server).to_string();
+        assert!(said.starts_with("3 processes could not be"), "{said}");
+        assert!(said.contains("CAP_SYS_PTRACE"), "{said}");
+    }
     let said = judge(&[], 501);
     assert!(said.contains("slotd runs as user 501"), "{said}");
 }
