@@ -8,6 +8,7 @@ use indexfile::mailbox::ImapdConf;
 use indexfile::{IoContext, IoError};
 
 use crate::client::Addr;
+use crate::complete::CompleteFile;
 use crate::coordinators::Coordinators;
 use crate::intent::{IntentLog, LogError, Unreadable, Unsettled};
 use crate::lease::{Lease, LeaseError};
@@ -103,6 +104,8 @@ pub struct Host {
     pub unsettled: Unsettled,
     /// Mailboxes that are prepared for a change-over just now, or are in one.
     pub turns: Turns,
+    /// By which a later server may start.
+    pub complete: CompleteFile,
     draining: AtomicBool,
     capacity: AtomicU32,
     _lease: Lease,
@@ -164,6 +167,7 @@ impl Host {
             tracing::warn!("no mailbox of this store is locked: {}", served.reasons());
         }
         Ok(Host {
+            complete: CompleteFile::of(store.conf()),
             store,
             log,
             options,

@@ -84,8 +84,14 @@ fn commands() -> impl Strategy<Value = Command> {
             .prop_map(|(after, max)| Command::List(ListRange { after, max })),
         (named(), any::<u64>()).prop_map(|(of, offset)| Command::Sha1s(Sha1sRange { of, offset })),
         named().prop_map(Command::Status),
-        any::<(u32, u32)>()
-            .prop_map(|(version, mailboxes)| Command::Complete(Complete { version, mailboxes })),
+        any::<(u32, u32, bool)>().prop_map(|(version, mailboxes, dry_run)| {
+            Command::Complete(Complete {
+                version,
+                mailboxes,
+                dry_run,
+            })
+        }),
+        Just(Command::Revoke),
         (named(), any::<Option<u32>>())
             .prop_map(|(of, sample)| Command::Verify(Verify { of, sample })),
         (named(), any::<bool>()).prop_map(|(of, dry_run)| Command::Clean(Clean { of, dry_run })),
@@ -142,11 +148,16 @@ fn the_commands_of_the_contract_are_what_a_person_types() {
     );
     is("ROLLBACK", Command::Rollback);
     is("CONFIRM", Command::Confirm);
-    let complete = Complete {
-        version: 16,
-        mailboxes: 301,
+    let complete = |dry_run| {
+        Command::Complete(Complete {
+            version: 16,
+            mailboxes: 301,
+            dry_run,
+        })
     };
-    is("complete 16 mailboxes=301\r\n", Command::Complete(complete));
+    is("complete 16 mailboxes=301\r\n", complete(false));
+    is("COMPLETE 16 mailboxes=301 dry_run=1", complete(true));
+    is("revoke", Command::Revoke);
     is("DIGESTS", Command::Digests(DigestRange::default()));
 }
 
@@ -212,7 +223,7 @@ fn a_name_that_leads_out_of_the_store_is_no_mailbox() {
 
 #[test]
 fn what_is_not_understood_is_bad() {
-    let lines: [&[u8]; 17] = [
+    let lines: [&[u8]; 19] = [
         b"",
         b"\n",
         b"FETCH 1",
@@ -230,6 +241,8 @@ fn what_is_not_understood_is_bad() {
         b"COMPLETE",
         b"COMPLETE 16",
         b"COMPLETE sixteen mailboxes=1",
+        b"COMPLETE 16 mailboxes=1 dry_run=2",
+        b"REVOKE 16",
     ];
     for line in lines {
         assert!(

@@ -265,6 +265,33 @@ fn a_fence_that_falls_in_the_middle_stops_the_run_and_the_same_command_goes_on()
     let _ = over(&fleet, &["--verify"]).expect_code(0);
 }
 
+#[test]
+fn a_master_that_cannot_be_called_complete_leaves_the_replica_so_too() {
+    let fleet = at_10();
+    raise_both(&fleet);
+    let _ = over(&fleet, &[]).expect_code(0);
+    // It finds all of its store changed over, and cannot write that down.
+    let in_the_way = fleet.master.root.join("conf/cutover-complete.tmp");
+    fs::create_dir(&in_the_way).unwrap();
+    let refused = over(&fleet, &["--verify", "--json"]).expect_code(65);
+    let proof = refused.json();
+    assert_eq!(
+        (&proof["bad"], &proof["complete"]),
+        (&0.into(), &false.into()),
+        "{proof}"
+    );
+    let why = proof["why"].as_str().unwrap();
+    assert!(
+        why.contains("the master's slotd does not call its store complete: [IO]")
+            && why.contains("cutover-complete, made on the replica, was removed again"),
+        "{why}"
+    );
+    assert_eq!(are_complete(&fleet), [false, false]);
+    fs::remove_dir(&in_the_way).unwrap();
+    let _ = over(&fleet, &["--verify"]).expect_code(0);
+    assert_eq!(are_complete(&fleet), [true, true]);
+}
+
 /// A flag as a server of 2.3 sets it, or is told to by its master: at a time of its own.
 fn flag(host: &Host, mailbox: &str) {
     let log = host.root.join("log");

@@ -7,14 +7,16 @@
 //! * [`prepare`] takes no lock and changes no file that Cyrus knows.
 //! * [`verify`] calls nothing complete of which it has not seen everything: each mailbox of both
 //!   hosts' own lists, at the version wanted, without a finding, alike on both hosts. Then each
-//!   slotd looks at its whole store once more, and makes the file that says so.
+//!   slotd looks at its whole store once more, and only if both find it complete is the file made
+//!   that says so, on both hosts or on none.
 //! * Memory does not grow with the number of mailboxes.
 //!
 //! # What a crash leaves
 //!
 //! What is prepared stays until `clean`. A file that says `complete` on the replica alone: the
-//! master's server may not start by it, and `verify` can be given again.
+//! master's server may not start by it, and `verify`, given again, removes it first.
 
+mod complete;
 mod ids;
 mod prepare;
 mod verify;

@@ -2,18 +2,19 @@
 //! should be, and each slotd has made the file that says so.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use indexfile::exit::Exit;
 use serde::Serialize;
-use slotd::protocol::{Command, Complete, Completed, Named, Reply, Verified, Verify};
+use slotd::protocol::{Command, Named, Verified, Verify};
 
+use super::complete::{complete, revoke_all};
 use super::ids::UniqueIds;
 use super::work::{Work, is_whole, of_every_host};
 use crate::error::RunError;
-use crate::hosts::{Connect, Link, Question, Registration, fallen_fence};
+use crate::hosts::{Connect, Question, Registration, fallen_fence};
 use crate::journal::MailboxId;
 use crate::stop::Stop;
 use crate::survey::{
@@ -32,7 +33,8 @@ pub struct ProofHost {
     pub messages: u64,
     /// Messages that were read.
     pub checked: u64,
-    /// The file that says that this host's store is complete, if it was made.
+    /// The file that says that this host's store is complete, if it is there. Where not both hosts
+    /// are, it is one that could not be removed again.
     pub file: Option<String>,
 }
 
@@ -95,6 +97,8 @@ pub async fn verify(
             let exit = Exit::Config;
             return Err(RunError::Preflight { exit, text });
         }
+        // What they say is to be proven again.
+        revoke_all(&connect).await?;
     }
     let question: Arc<Question> = Arc::new(move |of: Named| Command::Verify(Verify { of, sample }));
     let asking = Asking {
@@ -131,7 +135,15 @@ pub async fn verify(
             proof.excluded = excluded;
             proof.why = proof.unproven(work, whole);
             if proof.why.is_none() {
-                complete(&mut proof, &connect).await;
+                let counts = Side::ALL.map(|side| proof.mailboxes_of(side));
+                match complete(&connect, work.to, counts).await {
+                    Ok(files) => proof.have(files),
+                    Err(incomplete) => {
+                        proof.why = Some(incomplete.why);
+                        proof.have(incomplete.left);
+                    }
+                }
+                proof.complete = proof.why.is_none();
             }
             Ok(())
         }
@@ -153,49 +165,21 @@ fn check_nothing_is_open(work: &Work<'_>) -> Result<(), RunError> {
     }
 }
 
-/// Has each slotd look at its whole store once more, and say so. The replica's first: should the
-/// master's refuse then, no server that takes deliveries can start by what was made.
-async fn complete(proof: &mut Proof, connect: &Arc<dyn Connect>) {
-    let mut made: Option<(Side, String)> = None;
-    for side in Side::REPLICA_FIRST {
-        if connect.address(side).is_none() {
-            continue;
-        }
-        let host = proof.hosts.entry(side.as_str()).or_default();
-        let Ok(mailboxes) = u32::try_from(host.mailboxes) else {
-            proof.why = Some(format!("the {side} has too many mailboxes"));
-            return;
-        };
-        let version = proof.to.into();
-        let command = Command::Complete(Complete { version, mailboxes });
-        let refused = match Link::new(side, connect).call(&command).await {
-            Ok(Reply::Ok(fields)) => match Completed::from_fields(&fields) {
-                Ok(done) => {
-                    host.file = Some(done.file.clone());
-                    made = Some((side, done.file));
-                    continue;
-                }
-                Err(error) => error.to_string(),
-            },
-            Ok(Reply::No { code, text }) => format!("[{code}] {text}"),
-            Ok(Reply::Bad(text)) => format!("BAD {text}"),
-            Err(error) => error.to_string(),
-        };
-        let mut why = format!("the {side}'s slotd does not call its store complete: {refused}");
-        if let Some((side, file)) = made {
-            // Writing to a String cannot fail.
-            let _ = write!(
-                why,
-                "; {file} on the {side} says of that host alone that it is complete: remove it"
-            );
-        }
-        proof.why = Some(why);
-        return;
-    }
-    proof.complete = true;
-}
-
 impl Proof {
+    fn mailboxes_of(&self, side: Side) -> u64 {
+        let host = self.hosts.get(side.as_str());
+        host.map_or(0, |host| host.mailboxes)
+    }
+
+    /// Notes which files there are.
+    fn have(&mut self, files: [Option<String>; 2]) {
+        for (side, file) in Side::ALL.into_iter().zip(files) {
+            if let Some(file) = file {
+                self.hosts.entry(side.as_str()).or_default().file = Some(file);
+            }
+        }
+    }
+
     /// Why nothing can be called complete, as far as the mailboxes and the list tell.
     fn unproven(&self, work: &Work<'_>, whole: bool) -> Option<String> {
         if work.stop.level() != Stop::No {

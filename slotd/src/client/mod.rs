@@ -19,8 +19,8 @@ pub use error::ClientError;
 use crate::protocol::{
     Clean, Cleaned, Command, Commit, Committed, Complete, Completed, Confirmed, DigestRange,
     Digests, FieldError, Fields, Greeting, GuidEntry, GuidPage, GuidRange, HostFacts, ListRange,
-    Listed, Lock, MAX_LINE, MailboxFacts, Named, Prepare, Prepared, Reply, Sha1sChunk, Sha1sRange,
-    Status, Upgrade, Upgraded, Verified, Verify,
+    Listed, Lock, MAX_LINE, MailboxFacts, Named, Prepare, Prepared, Reply, Revoked, Sha1sChunk,
+    Sha1sRange, Status, Upgrade, Upgraded, Verified, Verify,
 };
 
 /// How long a client waits.
@@ -404,6 +404,14 @@ impl Client {
     pub async fn complete(&mut self, complete: Complete) -> Result<Completed, ClientError> {
         self.typed(Command::Complete(complete), Completed::from_fields)
             .await
+    }
+
+    /// `REVOKE`
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn revoke(&mut self) -> Result<Revoked, ClientError> {
+        self.typed(Command::Revoke, Revoked::from_fields).await
     }
 
     /// `CLEAN`

@@ -1,54 +1,91 @@
-//! `cutover-complete`: the file by which the operator's start script sees that a new server may
-//! start.
+//! `COMPLETE` and `REVOKE`: the file `cutover-complete`, by which the operator's start script sees
+//! that a new server may start.
 //!
-//! It is in the `configdirectory`. It is made only when every mailbox of the store was looked at by
-//! a walk of its own, whatever list a controller has, and removed, on stable storage, before any
-//! mailbox is changed to version 12 or later, or back. A crash leaves it or not; where it is, it is
-//! true.
+//! It is made only when every mailbox of the store was looked at by a walk of its own, whatever
+//! list a controller has, and removed, on stable storage, before any mailbox is changed to version
+//! 12 or later, or back. It is made in two steps, so that both hosts of a pair can be asked before
+//! either has it. A crash leaves it or not; where it is, it is true.
 
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+mod file;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use indexfile::mailbox::MailboxName;
-use indexfile::{FileKind, IndexFile, IoContext as _, IoError};
+use indexfile::{FileKind, IndexFile};
 
-use crate::fs::rewrite;
+use file::Since;
+pub use file::{CompleteFile, FILE_NAME};
+
 use crate::host::Host;
-use crate::protocol::{Code, Complete, Completed, ListRange, Listed, Named, OddKind};
+use crate::protocol::{Code, Complete, Completed, ListRange, Listed, Named, OddKind, Revoked};
 use crate::queries;
 use crate::refusal::Refusal;
 use crate::stage::cutover::is_over;
 
-/// The file's name.
-pub const FILE_NAME: &str = "cutover-complete";
-
-/// Makes the file untrue no more: it is not there afterwards, on stable storage.
+/// `REVOKE`: the store is not called complete any more.
 ///
 /// # Errors
-/// It cannot be removed.
-pub fn revoke(host: &Host) -> Result<(), Refusal> {
-    let path = path(host)?;
-    match std::fs::remove_file(&path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(IoError::new("remove", &path, error).into()),
-    }
-    let dir = path.parent().unwrap_or(&path);
-    let sync = || std::fs::File::open(dir)?.sync_all();
-    Ok(sync().io_context("sync directory", dir)?)
+/// The file cannot be removed, or it is not known whether that is on stable storage.
+pub fn revoke(host: &Host) -> Result<Revoked, Refusal> {
+    Ok(Revoked {
+        removed: host.complete.remove()?,
+        file: host.complete.path()?.to_string_lossy().into_owned(),
+    })
 }
 
-/// `COMPLETE`: looks at every mailbox of the store, and writes the file if all are changed over.
+/// What a dry run has found complete, on one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    want: Complete,
+    since: Since,
+}
+
+/// `COMPLETE`: looks at every mailbox of the store, and writes the file if all are changed over and
+/// `seen` says that a dry run of this connection found the same. After a dry run gives what was
+/// seen.
+///
+/// A command that was delayed cannot call complete what was revoked since it was sent.
 ///
 /// # Errors
-/// One is not, or cannot be looked at; a rename is unsettled; there are not as many as were
-/// verified; or a server runs.
-pub fn complete(host: &Host, want: &Complete, cancel: &AtomicBool) -> Result<Completed, Refusal> {
-    // What it said before is to be proven again.
-    revoke(host)?;
+/// A mailbox is not changed over, or cannot be looked at; a rename is unsettled; there are not as
+/// many as were verified; a server runs; or no dry run came before, or a change since. What said
+/// that the store is complete is removed then, but by a dry run, or for want of one.
+pub fn complete(
+    host: &Host,
+    want: &Complete,
+    seen: Option<Seen>,
+    cancel: &AtomicBool,
+) -> Result<(Completed, Option<Seen>), Refusal> {
+    let since = match seen {
+        _ if want.dry_run => host.complete.since_now(),
+        Some(seen) if seen.want.mailboxes == want.mailboxes => seen.since,
+        _ => {
+            let text = "COMPLETE comes after the same with dry_run=1 on this connection";
+            return Err(Refusal::new(Code::State, text));
+        }
+    };
+    let looked = look(host, want, cancel);
+    if looked.is_err() && !want.dry_run {
+        host.complete.remove()?;
+    }
+    let mailboxes = looked?;
+    if want.dry_run {
+        let file = None;
+        let seen = Seen { want: *want, since };
+        return Ok((Completed { mailboxes, file }, Some(seen)));
+    }
+    let record = serde_json::json!({
+        "version": want.version, "mailboxes": mailboxes, "host_id": host.host_id, "time": now(),
+    });
+    host.complete.write(since, &record.to_string())?;
+    let file = host.complete.path()?.to_string_lossy().into_owned();
+    let file = Some(file);
+    Ok((Completed { mailboxes, file }, None))
+}
+
+/// Looks at the whole store; gives the number of its mailboxes.
+fn look(host: &Host, want: &Complete, cancel: &AtomicBool) -> Result<u32, Refusal> {
     host.served.check_fence()?;
     settled(host)?;
     let mut mailboxes = 0_u32;
@@ -78,24 +115,7 @@ pub fn complete(host: &Host, want: &Complete, cancel: &AtomicBool) -> Result<Com
     // Nobody came meanwhile.
     host.served.check_fence()?;
     settled(host)?;
-    let path = path(host)?;
-    let record = serde_json::json!({
-        "version": want.version, "mailboxes": mailboxes, "host_id": host.host_id, "time": now(),
-    });
-    rewrite(&path, |file| {
-        file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
-        writeln!(file, "{record}")
-    })?;
-    Ok(Completed {
-        mailboxes,
-        file: path.to_string_lossy().into_owned(),
-    })
-}
-
-fn path(host: &Host) -> Result<PathBuf, Refusal> {
-    let dir = host.store.conf().config_directory();
-    let none = || Refusal::new(Code::Unsupported, "imapd.conf names no configdirectory");
-    Ok(dir.ok_or_else(none)?.join(FILE_NAME))
+    Ok(mailboxes)
 }
 
 /// No crash left anything that is not settled.

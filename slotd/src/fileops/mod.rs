@@ -11,6 +11,7 @@
 //! A list is made from what lies under the names when it is made, under the locks, and so has no
 //! conditions. After a crash in the middle of one the next begins with what it finds.
 
+mod across;
 mod execute;
 mod needs;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use std::fmt;
 
 use indexfile::FileKind;
 
+pub use across::{CROSSING, Guard};
 pub(crate) use execute::execute;
 pub use needs::{Durable, TooEarly};
 pub use uuids::{UuidsOp, replace_uuids};

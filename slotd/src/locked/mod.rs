@@ -19,7 +19,7 @@ pub use clean::clean;
 use write_intent::WriteIntent;
 
 use crate::commit::{self, RenameFailed};
-use crate::complete;
+use crate::fileops::{CROSSING, Guard};
 use crate::host::Host;
 use crate::intent::recovery::{self, Attempt};
 use crate::intent::{Direction, Intent};
@@ -211,8 +211,7 @@ impl LockedMailbox {
         let back = !is_target(upgrade.version);
         let back = back.then(|| cutover::way_back(&locks.place, live, upgrade.version));
         let back = back.transpose()?;
-        host.served.check_fence()?;
-        complete::revoke(host)?;
+        cross(host)?;
         live.verify()?;
         if let Some(stamp) = back {
             return cutover::undo((locks, live), &stamp, upgrade, note);
@@ -238,7 +237,7 @@ impl LockedMailbox {
         let place = &self.locks.place;
         self.host.store.check_mounts(place).map_err(before)?;
         if is_over(stage.report.from.max(stage.report.to)) {
-            self.host.served.check_fence().map_err(before)?;
+            cross(&self.host).map_err(before)?;
         }
         commit::rename(&mut self.locks, stage)
     }
@@ -337,6 +336,17 @@ impl LockedMailbox {
         discard(self.stage);
         (Committed { held, waited }, timings)
     }
+}
+
+/// Sees to what a mailbox that crosses version 12 needs of the whole store.
+fn cross(host: &Host) -> Result<(), Refusal> {
+    for guard in CROSSING {
+        match guard {
+            Guard::Fence => host.served.check_fence()?,
+            Guard::Revoke => drop(host.complete.remove()?),
+        }
+    }
+    Ok(())
 }
 
 fn not_staged() -> Refusal {

@@ -208,7 +208,18 @@ answer! {
     pub struct Completed {
         /// The mailboxes of the store, each of which was looked at.
         pub mailboxes: u32 = "mailboxes",
-        /// The file that says so, for the script that starts the server.
+        /// The file that says so, for the script that starts the server; none after a dry run.
+        pub file: Option<String> = "file",
+    }
+}
+
+answer! {
+    /// `REVOKE`
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct Revoked {
+        /// The file was there.
+        pub removed: bool = "removed",
+        /// The file, which is not there any more.
         pub file: String = "file",
     }
 }

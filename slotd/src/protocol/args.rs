@@ -90,10 +90,14 @@ impl<'a> Args<'a> {
             return bad("COMPLETE needs an index version");
         };
         self.rest.remove(0);
-        match self.number("mailboxes")? {
-            Some(mailboxes) => Ok(Complete { version, mailboxes }),
-            None => bad("COMPLETE needs mailboxes="),
-        }
+        let Some(mailboxes) = self.number("mailboxes")? else {
+            return bad("COMPLETE needs mailboxes=");
+        };
+        Ok(Complete {
+            version,
+            mailboxes,
+            dry_run: self.switch("dry_run")?,
+        })
     }
 
     pub(super) fn digest_range(&mut self) -> Result<DigestRange, CommandError> {

@@ -63,6 +63,8 @@ pub enum Command {
     Find(Find),
     /// Is every mailbox of this store at that version, so that a server may start?
     Complete(Complete),
+    /// No server may start on this store: what [`Command::Complete`] made is removed.
+    Revoke,
     /// Say goodbye: like closing the connection, with an answer.
     Quit,
 }
@@ -154,6 +156,7 @@ impl Command {
                 after: args.list_range()?.after,
             }),
             "COMPLETE" => Command::Complete(args.complete()?),
+            "REVOKE" => Command::Revoke,
             "QUIT" => Command::Quit,
             "" => return bad("empty command"),
             _ => return bad(format!("unknown command {}", escape(args.word.as_bytes()))),
@@ -186,6 +189,7 @@ impl Command {
             Command::Leave => "LEAVE",
             Command::Find(_) => "FIND",
             Command::Complete(_) => "COMPLETE",
+            Command::Revoke => "REVOKE",
             Command::Quit => "QUIT",
         }
     }
@@ -207,6 +211,7 @@ impl Display for Command {
             | Command::Rollback
             | Command::Confirm
             | Command::Leave
+            | Command::Revoke
             | Command::Quit => {}
             Command::Register { journal } => line.key("journal", Some(journal)),
             Command::Find(find) => {
@@ -265,6 +270,7 @@ impl Display for Command {
             Command::Complete(complete) => {
                 line.flag(&complete.version.to_string(), true);
                 line.key("mailboxes", Some(complete.mailboxes));
+                line.key("dry_run", complete.dry_run.then_some(1));
             }
         }
         f.write_str(&line.0)

@@ -22,7 +22,7 @@ mod requests;
 
 pub use answers::{
     Committed, Completed, FileState, Found, Greeting, GuidEntry, GuidPage, MailboxFacts, Prepared,
-    Rehashed, Sha1sChunk, Upgraded, WrongGuid,
+    Rehashed, Revoked, Sha1sChunk, Upgraded, WrongGuid,
 };
 pub use audit::{Cleaned, Status, Verified};
 pub use command::Command;

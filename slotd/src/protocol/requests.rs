@@ -204,13 +204,15 @@ pub struct Clean {
     pub dry_run: bool,
 }
 
-/// `COMPLETE VERSION mailboxes=N`
+/// `COMPLETE VERSION mailboxes=N [dry_run=1]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Complete {
     /// The index version that every mailbox of the store has, 12 to 19.
     pub version: u32,
     /// How many mailboxes the asker has verified on this host.
     pub mailboxes: u32,
+    /// Look, make no file.
+    pub dry_run: bool,
 }
 
 /// `FIND uniqueid=ID [after=NAME partition=P]`

@@ -15,7 +15,7 @@ pub use control::{CancelReason, Control};
 use background::Background;
 use member::Member;
 
-use crate::complete;
+use crate::complete::{self, Seen};
 use crate::host::Host;
 use crate::locked::{self, LockedMailbox};
 use crate::protocol::{
@@ -47,6 +47,8 @@ pub struct Session {
     walker: Option<Walker>,
     /// What a walk for a unique id could not look into.
     unseen: Option<String>,
+    /// What the dry run of `COMPLETE` has seen.
+    seen: Option<Seen>,
 }
 
 impl Session {
@@ -68,6 +70,7 @@ impl Session {
             committed: (Committed::default(), String::new()),
             walker: None,
             unseen: None,
+            seen: None,
         }
     }
 
@@ -152,7 +155,14 @@ impl Session {
             }
             Command::Complete(complete) => {
                 self.member.enter(&host.coordinators)?;
-                complete::complete(host, &complete, cancel)?.to_fields()
+                let seen = self.seen.take();
+                let (completed, seen) = complete::complete(host, &complete, seen, cancel)?;
+                self.seen = seen;
+                completed.to_fields()
+            }
+            Command::Revoke => {
+                self.member.enter(&host.coordinators)?;
+                complete::revoke(host)?.to_fields()
             }
             Command::Clean(clean) => {
                 self.member.enter(&host.coordinators)?;

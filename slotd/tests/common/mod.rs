@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test binary uses its part
 
 pub mod died;
+pub mod fenced;
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};

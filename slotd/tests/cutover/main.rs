@@ -10,31 +10,23 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use common::fenced::{MAILBOX, change, commit, fenced, fields, raise_fence, run, upgrade};
 use common::{Store, append_with_null_guid, lock, named, recover};
 use indexfile::cache_file::CacheFile;
 use indexfile::cutover::{self, HeaderImage};
 use indexfile::{FileKind, HeaderField, IndexFile, seen};
 use slotd::failpoint;
-use slotd::host::{Host, Options};
+use slotd::host::Options;
 use slotd::protocol::{
-    Clean, Cleaned, Code, Command, Commit, Complete, Completed, FileState, Prepare, Prepared,
-    Reply, Upgrade, Upgraded, Verified, Verify, Write,
+    Clean, Cleaned, Code, Command, Complete, FileState, Prepare, Prepared, Verified, Verify, Write,
 };
 use slotd::session::Session;
 
-const MAILBOX: &str = "user.alice.expunged";
 /// The files that a server opens, and what they replaced.
 const FILES: [&str; 2] = ["cyrus.index", "cyrus.expunge"];
 
 /// What happens to the mailbox.
 type Spoil = fn(&Store);
-
-fn upgrade(version: u32) -> Upgrade {
-    Upgrade {
-        version,
-        ..Upgrade::default()
-    }
-}
 
 fn prepare(version: u32) -> Command {
     Command::Prepare(Prepare {
@@ -42,59 +34,6 @@ fn prepare(version: u32) -> Command {
         upgrade: upgrade(version),
         write: Write::Auto,
     })
-}
-
-fn commit(hold: bool) -> Command {
-    let drop_old = false;
-    Command::Commit(Commit { hold, drop_old })
-}
-
-/// A session on a store whose server is stopped and fenced, at version 10.
-fn fenced() -> (Store, Arc<Host>, Session) {
-    let store = Store::small(&[MAILBOX]);
-    let host = store.host(Options::default());
-    let mut session = Session::new(Arc::clone(&host));
-    change(&mut session, 10).unwrap();
-    raise_fence(&store);
-    (store, host, session)
-}
-
-fn raise_fence(store: &Store) {
-    let msg = store.conf.config_directory().unwrap().join("msg");
-    std::fs::create_dir_all(&msg).unwrap();
-    std::fs::write(msg.join("shutdown"), "change-over\n").unwrap();
-}
-
-/// All of them; the first that is not answered with OK ends it, and what is open is rolled back.
-fn run(session: &mut Session, commands: Vec<Command>) -> Result<Vec<Reply>, (Code, String)> {
-    let mut replies = Vec::new();
-    for command in commands {
-        match session.handle(command) {
-            Reply::No { code, text } => {
-                let _ = session.handle(Command::Rollback);
-                return Err((code, text));
-            }
-            reply => replies.push(reply),
-        }
-    }
-    Ok(replies)
-}
-
-fn fields(reply: &Reply) -> &slotd::protocol::Fields {
-    match reply {
-        Reply::Ok(fields) => fields,
-        reply => panic!("{reply:?}"),
-    }
-}
-
-fn change(session: &mut Session, to: u32) -> Result<Upgraded, (Code, String)> {
-    let commands = vec![
-        Command::Lock(lock(MAILBOX)),
-        Command::Upgrade(upgrade(to)),
-        commit(false),
-    ];
-    let replies = run(session, commands)?;
-    Ok(Upgraded::from_fields(fields(&replies[1])).unwrap())
 }
 
 fn prepared(session: &mut Session) -> Prepared {
@@ -346,48 +285,6 @@ fn verify_tells_of_every_checksum_of_an_index_that_is_changed_over() {
     std::fs::write(&path, cache).unwrap();
     let bad = verified(&mut session);
     assert!(bad.findings.iter().any(|f| f.contains("cache")), "{bad:?}");
-}
-
-/// Either all of the old state or all of the new one. (An older `.OLD`, set aside, may stay until
-/// the next transaction or `CLEAN`.)
-#[test]
-fn a_store_is_complete_when_every_mailbox_is_changed_over_and_not_any_more_when_one_goes_back() {
-    let (store, _host, mut session) = fenced();
-    let complete = |mailboxes| {
-        vec![Command::Complete(Complete {
-            version: 16,
-            mailboxes,
-        })]
-    };
-    let path = store
-        .conf
-        .config_directory()
-        .unwrap()
-        .join("cutover-complete");
-    let (code, text) = run(&mut session, complete(1)).unwrap_err();
-    assert!(code == Code::State && text.contains("version 10"), "{text}");
-    change(&mut session, 16).unwrap();
-    let (code, text) = run(&mut session, complete(2)).unwrap_err();
-    assert!(
-        code == Code::State && text.contains("1 mailboxes"),
-        "{text}"
-    );
-    assert!(!path.exists());
-    let replies = run(&mut session, complete(1)).unwrap();
-    let completed = Completed::from_fields(fields(&replies[0])).unwrap();
-    assert_eq!(completed.file, path.to_str().unwrap());
-    assert!(path.exists());
-    change(&mut session, 10).unwrap();
-    assert!(!path.exists());
-    // An expunge file that a server would unlink the messages of.
-    let expunge = live(&store)["cyrus.expunge"].clone();
-    change(&mut session, 16).unwrap();
-    std::fs::write(store.meta(MAILBOX).join("cyrus.expunge"), expunge).unwrap();
-    let (code, text) = run(&mut session, complete(1)).unwrap_err();
-    assert!(
-        code == Code::State && text.contains("lies beside"),
-        "{text}"
-    );
 }
 
 /// The change-over takes the name `.OLD`, and with it what the upgrade to version 10 left there.

@@ -101,6 +101,7 @@ fn nothing_is_changed_over_or_back_or_called_complete_without_the_fence() {
     let complete = Command::Complete(Complete {
         version: 16,
         mailboxes: 1,
+        dry_run: true,
     });
     prepared(&mut session);
     // It falls when all is staged.

@@ -50,6 +50,8 @@ pub struct Fault {
     pub command: &'static str,
     pub mailbox: &'static str,
     pub times: u32,
+    /// So many are let through before.
+    pub after: u32,
     pub what: What,
 }
 
@@ -299,12 +301,21 @@ fn execute_with_faults(
         Command::Prepare(prepare) => prepare.of.mailbox.to_string(),
         _ => session.mailbox.clone().unwrap_or_default(),
     };
-    let fault = host.faults.iter_mut().find(|f| {
-        f.command == command.name() && (f.mailbox == mailbox || f.mailbox == "*") && f.times > 0
-    });
-    let what = fault.map(|f| {
+    let word = match command {
+        Command::Complete(complete) if complete.dry_run => "COMPLETE dry_run",
+        _ => command.name(),
+    };
+    let fault = host
+        .faults
+        .iter_mut()
+        .find(|f| f.command == word && (f.mailbox == mailbox || f.mailbox == "*") && f.times > 0);
+    let what = fault.and_then(|f| {
+        if f.after > 0 {
+            f.after -= 1;
+            return None;
+        }
         f.times -= 1;
-        f.what.clone()
+        Some(f.what.clone())
     });
     match what {
         Some(What::Refuse(code)) => {

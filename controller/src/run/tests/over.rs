@@ -2,11 +2,14 @@
 
 use indexfile::Guid;
 use slotd::protocol::{
-    Code, Command, Completed, FENCE_UP, HostFacts, MailboxFacts, Named, Prepared, Reply, RootFacts,
-    Status, Verified,
+    Code, Command, Completed, FENCE_UP, HostFacts, MailboxFacts, Named, Prepared, Reply, Revoked,
+    RootFacts, Status, Verified,
 };
 
 use super::fake::{Host, Mailbox, id_of};
+
+/// What `COMPLETE` makes.
+const FILE: &str = "/var/imap/cutover-complete";
 
 /// What is kept of a mailbox.
 #[derive(Clone, Debug, Default)]
@@ -164,12 +167,21 @@ pub fn execute(host: &mut Host, command: &Command) -> Reply {
                 let text = format!("this store has {all} mailboxes, not {}", complete.mailboxes);
                 return Reply::no(Code::State, text);
             }
-            host.complete = Some((complete.version, complete.mailboxes));
+            if !complete.dry_run {
+                host.complete = Some((complete.version, complete.mailboxes));
+            }
             let done = Completed {
                 mailboxes: complete.mailboxes,
-                file: "/var/imap/cutover-complete".to_owned(),
+                file: (!complete.dry_run).then(|| FILE.to_owned()),
             };
             Reply::Ok(done.to_fields())
+        }
+        Command::Revoke => {
+            let revoked = Revoked {
+                removed: host.complete.take().is_some(),
+                file: FILE.to_owned(),
+            };
+            Reply::Ok(revoked.to_fields())
         }
         _ => Reply::no(Code::State, "not now"),
     }

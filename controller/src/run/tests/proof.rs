@@ -4,7 +4,7 @@
 use indexfile::exit::Exit;
 use slotd::protocol::Code;
 
-use super::fake::{Mailbox, What, lock};
+use super::fake::{Fault, Mailbox, What, lock};
 use super::over_world::{asked, completed, prepared, proven, world};
 use super::world::{World, names};
 use crate::cutover::{Work, verify};
@@ -205,21 +205,117 @@ async fn a_proof_that_was_stopped_proves_nothing() {
 }
 
 #[tokio::test]
-async fn a_master_that_is_not_complete_is_told_with_what_the_replica_has() {
+async fn no_host_is_called_complete_while_one_of_them_would_refuse() {
+    for side in [0, 1] {
+        let world = world();
+        world.run(&[Source::Master]).await;
+        world.fault(side, "COMPLETE dry_run", "", 1, What::Refuse(Code::State));
+        let (proof, _) = proven(&world, vec![Source::Master]).await.unwrap();
+        assert_eq!(
+            (proof.bad, proof.complete, proof.exit()),
+            (0, false, Exit::Data)
+        );
+        let why = proof.why.unwrap();
+        let host = ["the master's slotd", "the replica's slotd"][side];
+        assert!(
+            why.contains(host) && why.contains("no host is called complete"),
+            "{why}"
+        );
+        assert_eq!(completed(&world), [None, None]);
+        for host in &world.hosts {
+            let log = &lock(host).log;
+            let dry = |line: &&String| line.starts_with("COMPLETE");
+            assert!(log.iter().filter(dry).all(|l| l.contains("dry_run=1")));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_complete_after_all_leaves_the_other_as_it_was() {
+    // Refused; made and not answered; not made and not answered.
+    let whats = [
+        (
+            What::Refuse(Code::State),
+            "made on the replica, was removed",
+        ),
+        (What::CloseAfter, "made on the master, was removed again"),
+        (What::CloseBefore, "is not there on the master"),
+    ];
+    for (what, says) in whats {
+        let world = world();
+        world.run(&[Source::Master]).await;
+        world.fault(0, "COMPLETE", "", 1, what);
+        let (proof, _) = proven(&world, vec![Source::Master]).await.unwrap();
+        assert_eq!(
+            (proof.bad, proof.complete, proof.exit()),
+            (0, false, Exit::Data)
+        );
+        let why = proof.why.clone().unwrap();
+        assert!(
+            why.contains("the master's slotd") && why.contains(says),
+            "{why}"
+        );
+        assert_eq!(completed(&world), [None, None]);
+        assert!(proof.hosts.values().all(|host| host.file.is_none()));
+        let (again, _) = proven(&world, vec![Source::Master]).await.unwrap();
+        assert!(again.complete);
+        assert_eq!(completed(&world), [Some((16, 5)); 2]);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_taken_away_again_is_named_with_its_host() {
     let world = world();
     world.run(&[Source::Master]).await;
-    world.fault(0, "COMPLETE", "", 1, What::Refuse(Code::State));
+    world.fault(0, "REVOKE", "", 1, What::Refuse(Code::Io));
+    let error = proven(&world, vec![Source::Master]).await.unwrap_err();
+    assert!(error.to_string().contains("REVOKE"), "{error}");
+    assert_eq!(asked(&world, "COMPLETE"), 0);
+
+    // The first REVOKE comes before anything is proven.
+    lock(&world.hosts[1]).faults.push(Fault {
+        command: "REVOKE",
+        mailbox: "",
+        times: 1,
+        after: 1,
+        what: What::Refuse(Code::Io),
+    });
+    world.fault(0, "COMPLETE", "", 1, What::GoDown);
     let (proof, _) = proven(&world, vec![Source::Master]).await.unwrap();
-    assert_eq!(
-        (proof.bad, proof.complete, proof.exit()),
-        (0, false, Exit::Data)
-    );
-    let why = proof.why.unwrap();
-    assert!(
-        why.contains("the master's slotd") && why.contains("remove it"),
-        "{why}"
-    );
+    assert!(!proof.complete);
+    let why = proof.why.clone().unwrap();
+    for says in [
+        "was made on the replica and could not be removed again ([IO] as told)",
+        "may be in the configdirectory of the master",
+        "remove it before any server is started there",
+    ] {
+        assert!(why.contains(says), "{why}");
+    }
     assert_eq!(completed(&world), [None, Some((16, 5))]);
+    let files = ["master", "replica"].map(|side| proof.hosts[side].file.is_some());
+    assert_eq!(files, [false, true]);
+}
+
+#[tokio::test]
+async fn what_was_proven_before_counts_no_more_once_a_proof_has_begun() {
+    let world = world();
+    world.run(&[Source::Master]).await;
+    assert!(
+        proven(&world, vec![Source::Master])
+            .await
+            .unwrap()
+            .0
+            .complete
+    );
+    lock(&world.hosts[1])
+        .mailboxes
+        .get_mut("user.b")
+        .unwrap()
+        .over
+        .expunge = Some(10);
+    let (proof, _) = proven(&world, vec![Source::Master]).await.unwrap();
+    assert_eq!((proof.bad, proof.complete), (1, false));
+    assert_eq!(completed(&world), [None, None]);
 }
 
 #[tokio::test]

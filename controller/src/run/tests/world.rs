@@ -93,6 +93,7 @@ impl World {
             command,
             mailbox,
             times,
+            after: 0,
             what,
         });
     }

@@ -113,7 +113,11 @@ pub(super) fn execute(
                 .with("max_lock_ms", lease.as_millis()),
             )
         }
-        Command::Preflight | Command::Verify(_) | Command::Complete(_) | Command::Prepare(_)
+        Command::Preflight
+        | Command::Verify(_)
+        | Command::Complete(_)
+        | Command::Revoke
+        | Command::Prepare(_)
             if host.fence.is_some() =>
         {
             over::execute(host, command)
