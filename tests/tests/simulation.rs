@@ -1,4 +1,4 @@
-//! Seeds through the simulation. See docs/testing.md.
+//! Seeds through the simulation, of upgrades and of change-overs. See docs/testing.md.
 //!
 //! `SEED=n` repeats one seed and prints its story; `SEEDS=n` runs so many, however long it takes,
 //! from `FROM` (0); `SIM_SECONDS=n` as many as n seconds allow; without any, 1,500, or as many as
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use controller::journal::State;
-use tests::sim::run::{Report, simulate};
+use tests::sim::run::{Report, simulate, simulate_change_over};
 
 /// A plain run takes the same seeds everywhere, however fast the machine is.
 const AT_MOST: u64 = 1_500;
@@ -20,8 +20,11 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-#[derive(Default)]
+/// What came of the seeds.
+#[derive(Debug, Default)]
+#[allow(dead_code)] // all of it is printed
 struct Tally {
+    seeds: u64,
     mailboxes: u64,
     upgraded: u64,
     rolled_back: u64,
@@ -29,10 +32,15 @@ struct Tally {
     commands: u64,
     differ_seen: u64,
     crashes: u64,
+    /// Fences that fell.
+    fallen: u64,
+    /// How often both stores were called complete.
+    completed: u64,
 }
 
 impl Tally {
     fn add(&mut self, report: &Report) {
+        self.seeds += 1;
         for end in &report.ends {
             self.mailboxes += 1;
             match end {
@@ -44,97 +52,130 @@ impl Tally {
         self.commands += report.served;
         self.differ_seen += report.differ_seen;
         self.crashes += u64::from(report.crashes);
+        self.fallen += u64::from(report.fallen);
+        self.completed += u64::from(report.completed);
     }
 }
 
-fn repeat(seed: u64) -> String {
-    format!("SEED={seed} cargo test -p tests --test simulation every_seed -- --nocapture")
+/// One of the two kinds of jobs.
+struct Kind {
+    test: &'static str,
+    simulate: fn(u64) -> Report,
+}
+
+impl Kind {
+    fn repeat(&self, seed: u64) -> String {
+        let test = self.test;
+        format!("SEED={seed} cargo test -p tests --test simulation {test} -- --nocapture")
+    }
+
+    /// Runs the seeds that are asked for; `None` after a single one.
+    fn run(&self) -> Option<Tally> {
+        if let Some(seed) = number("SEED") {
+            let report = (self.simulate)(seed);
+            report.story.iter().for_each(|line| println!("{line}"));
+            println!(
+                "fingerprint {:016x}, ends {:?}",
+                report.fingerprint, report.ends
+            );
+            assert_eq!(report.broken, None, "seed {seed}");
+            return None;
+        }
+        let (count, seconds) = match number("SEEDS") {
+            Some(count) => (count, u64::MAX),
+            None => match number("SIM_SECONDS") {
+                Some(seconds) => (u64::MAX, seconds),
+                None => (AT_MOST, 30),
+            },
+        };
+        let first = number("FROM").unwrap_or(0);
+        let next = AtomicU64::new(0);
+        let tally = Mutex::new(Tally::default());
+        let broken = Mutex::new(Vec::new());
+        let begun = Instant::now();
+        let enough = |n: u64| {
+            n >= count || (n >= AT_LEAST && begun.elapsed() > Duration::from_secs(seconds))
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+                scope.spawn(|| {
+                    loop {
+                        let n = next.fetch_add(1, Ordering::Relaxed);
+                        if enough(n) || broken.lock().unwrap().len() >= 5 {
+                            return;
+                        }
+                        let report = (self.simulate)(first + n);
+                        if let Some(what) = &report.broken {
+                            println!("{what}\n  {}", self.repeat(report.seed));
+                            broken.lock().unwrap().push((report.seed, what.clone()));
+                        }
+                        let mut tally = tally.lock().unwrap();
+                        tally.add(&report);
+                        if tally.seeds.is_multiple_of(5_000) {
+                            println!("{}: {} seeds, {:?}", self.test, n + 1, begun.elapsed());
+                        }
+                    }
+                });
+            }
+        });
+        let tally = tally.into_inner().unwrap();
+        println!(
+            "{} from {first}: {tally:?}, {:.0} s",
+            self.test,
+            begun.elapsed().as_secs_f64()
+        );
+        let broken = broken.into_inner().unwrap();
+        assert!(broken.is_empty(), "repeat with:\n{}", {
+            let lines: Vec<String> = broken
+                .iter()
+                .map(|(seed, what)| format!("{}   # {what}", self.repeat(*seed)))
+                .collect();
+            lines.join("\n")
+        });
+        Some(tally)
+    }
 }
 
 #[test]
 fn every_seed_ends_well() {
-    if let Some(seed) = number("SEED") {
-        let report = simulate(seed);
-        report.story.iter().for_each(|line| println!("{line}"));
-        println!(
-            "fingerprint {:016x}, ends {:?}",
-            report.fingerprint, report.ends
-        );
-        assert_eq!(report.broken, None, "seed {seed}");
-        return;
-    }
-    let (count, seconds) = match number("SEEDS") {
-        Some(count) => (count, u64::MAX),
-        None => match number("SIM_SECONDS") {
-            Some(seconds) => (u64::MAX, seconds),
-            None => (AT_MOST, 30),
-        },
+    let kind = Kind {
+        test: "every_seed_ends_well",
+        simulate,
     };
-    let first = number("FROM").unwrap_or(0);
-    let next = AtomicU64::new(0);
-    let tally = Mutex::new(Tally::default());
-    let broken = Mutex::new(Vec::new());
-    let begun = Instant::now();
-    let enough =
-        |n: u64| n >= count || (n >= AT_LEAST && begun.elapsed() > Duration::from_secs(seconds));
-    let done = AtomicU64::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
-                loop {
-                    let n = next.fetch_add(1, Ordering::Relaxed);
-                    if enough(n) || broken.lock().unwrap().len() >= 5 {
-                        return;
-                    }
-                    let report = simulate(first + n);
-                    if let Some(what) = &report.broken {
-                        println!("{what}\n  {}", repeat(report.seed));
-                        broken.lock().unwrap().push((report.seed, what.clone()));
-                    }
-                    tally.lock().unwrap().add(&report);
-                    if done.fetch_add(1, Ordering::Relaxed) % 5_000 == 4_999 {
-                        println!("simulation: {} seeds, {:?}", n + 1, begun.elapsed());
-                    }
-                }
-            });
-        }
-    });
-    let tally = tally.into_inner().unwrap();
-    println!(
-        "simulation: {} seeds from {first}: {} mailboxes ({} upgraded, {} rolled back, \
-         {} done before), {} commands, {} said to differ before any lock, {} crashes, {:.0} s",
-        done.into_inner(),
-        tally.mailboxes,
-        tally.upgraded,
-        tally.rolled_back,
-        tally.unchanged,
-        tally.commands,
-        tally.differ_seen,
-        tally.crashes,
-        begun.elapsed().as_secs_f64()
-    );
-    let broken = broken.into_inner().unwrap();
-    assert!(broken.is_empty(), "repeat with:\n{}", {
-        let lines: Vec<String> = broken
-            .iter()
-            .map(|(seed, what)| format!("{}   # {what}", repeat(*seed)))
-            .collect();
-        lines.join("\n")
-    });
+    let Some(tally) = kind.run() else { return };
     assert!(
         tally.upgraded > 0
             && tally.rolled_back > 0
             && tally.crashes > 0
-            && (count < AT_LEAST || tally.differ_seen > 0),
+            && (tally.seeds < AT_LEAST || tally.differ_seen > 0),
+        "nothing much happened"
+    );
+}
+
+#[test]
+fn every_change_over_ends_all_new_or_all_old_and_nothing_else_is_called_complete() {
+    let kind = Kind {
+        test: "every_change_over",
+        simulate: simulate_change_over,
+    };
+    let Some(tally) = kind.run() else { return };
+    assert!(
+        tally.upgraded > 0
+            && tally.rolled_back > 0
+            && tally.crashes > 0
+            && tally.completed > 0
+            && tally.fallen > 0,
         "nothing much happened"
     );
 }
 
 #[test]
 fn the_same_seed_has_the_same_story() {
-    for seed in 0..6 {
-        let (one, other) = (simulate(seed), simulate(seed));
-        assert_eq!(one.story, other.story, "seed {seed}");
-        assert_eq!(one.fingerprint, other.fingerprint);
+    for simulate in [simulate, simulate_change_over] {
+        for seed in 0..6 {
+            let (one, other) = (simulate(seed), simulate(seed));
+            assert_eq!(one.story, other.story, "seed {seed}");
+            assert_eq!(one.fingerprint, other.fingerprint);
+        }
     }
 }

@@ -83,6 +83,8 @@ pub enum Failing {
     Damaged,
     /// Before any lock: the peer says otherwise of a message than this host's own bytes.
     Differs,
+    /// The fence of a change-over does not stand.
+    Unfenced,
 }
 
 /// What comes of a step.
@@ -238,12 +240,20 @@ impl Op {
     ) -> Outcome {
         session.fault = Some(match (self, how) {
             (_, Failing::Differs) => Fault::Differs,
+            (_, Failing::Unfenced) => Fault::Unfenced,
             (Self::TakeLocks, _) => Fault::Locked,
             (_, Failing::Damaged) => Fault::Damaged,
             _ => Fault::Io,
         });
         if how == Failing::Damaged {
             site.damaged = true;
+        }
+        if how == Failing::Unfenced {
+            session.ops.clear();
+            return Outcome::Tell(match self {
+                Self::WriteNew => Event::StageFailed,
+                _ => Event::RenameFailed { undone: true },
+            });
         }
         if matches!(self, Self::File(_, step) if matches!(step.op, FileOp::SyncDir(_))) {
             site.shut_down = true;

@@ -1,27 +1,21 @@
-//! One simulated migration from one seed: the real controller, two hosts, a bad day, a calm end.
+//! One simulated job from one seed: the real controller, two hosts, a bad day, a calm end.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use controller::control::Limits;
-use controller::control::Places;
 use controller::journal::memory::MemoryJournal;
-use controller::journal::{Journal, State};
-use controller::run::{
-    Alerts, BoxFuture, Connect, Parts, Settings, Silent, Source, run, stop_pair,
-};
-use controller::two_phase::Side;
-use slotd::client::{Addr, Client, ClientError, Timeouts};
-use tokio::time::sleep;
-use turmoil::net::TcpStream;
+use controller::journal::{State, Verb};
+use controller::run::Settings;
 
-use super::disk::{Name, Role, Which};
-use super::host::{PORT, Shared, World, locked, name_of, slotd};
-use super::image::Image;
+use super::host::slotd;
+use super::judge::judge;
 use super::mail::Mail;
-use super::site::{LIVE, Site};
-use super::storm::{CONTROLLER, END, HOSTS, Storm, set};
+use super::operator::{Operator, Task, controller};
+use super::site::Site;
+use super::storm::{CONTROLLER, END, HOSTS, Storm};
+use super::world::{Mark, Shared, World, locked};
 
 const TICK: Duration = Duration::from_millis(5);
 
@@ -44,84 +38,63 @@ pub struct Report {
     pub differ_seen: u64,
     /// Processes killed and power cuts.
     pub crashes: u32,
+    /// How often both stores were called complete.
+    pub completed: u32,
+    /// How often a fence fell.
+    pub fallen: u32,
 }
 
-struct Net;
-
-fn timeouts() -> Timeouts {
-    Timeouts {
-        connect: Duration::from_millis(200),
-        call: Duration::from_millis(400),
-        work: Duration::from_millis(500),
-    }
-}
-
-impl Connect for Net {
-    fn connect(&self, side: Side) -> BoxFuture<'_, Result<Client, ClientError>> {
-        let host = HOSTS[side.index()];
-        let addr = Addr::Tcp {
-            host: host.to_owned(),
-            port: PORT,
-        };
-        Box::pin(async move {
-            let connected =
-                tokio::time::timeout(timeouts().connect, TcpStream::connect((host, PORT)));
-            let stream = match connected.await {
-                Ok(Ok(stream)) => stream,
-                Ok(Err(source)) => return Err(ClientError::Connect { addr, source }),
-                Err(_) => {
-                    let source = std::io::Error::from(std::io::ErrorKind::TimedOut);
-                    return Err(ClientError::Connect { addr, source });
-                }
-            };
-            Ok(Client::from_stream(Box::new(stream), addr, timeouts()))
-        })
-    }
-
-    fn address(&self, side: Side) -> Option<String> {
-        Some(format!("{}:{PORT}", HOSTS[side.index()]))
-    }
-}
-
-/// The controller: runs, and recovers and runs again, until nothing is open.
-async fn controller(world: World, done: Arc<Mutex<bool>>, settings: Settings) -> turmoil::Result {
-    let names = (0..locked(&world).sites.len()).map(name_of).collect();
-    let sources = [Source::Names(names)];
-    loop {
-        let journal = Arc::clone(&locked(&world).journal);
-        let parts = Parts {
-            settings: settings.clone(),
-            connect: Arc::new(Net),
-            journal: journal.clone(),
-            observer: Arc::new(Silent),
-            alerts: Alerts::default(),
-            stop: stop_pair().1,
-            places: Places::default(),
-        };
-        let result = run(parts, &sources).await;
-        let over = matches!(&result, Ok(s) if s.in_doubt == 0 && s.pending == 0);
-        locked(&world).tell(|| match &result {
-            Ok(s) => format!(
-                "controller: {} upgraded, {} unchanged, {} rolled back, {} in doubt",
-                s.upgraded, s.unchanged, s.rolled_back, s.in_doubt
-            ),
-            Err(error) => format!("controller: {error}"),
-        });
-        if over {
-            set(&done, true);
-            std::future::pending::<()>().await;
-        }
-        if result.is_err() {
-            // The process ends; the next one reads what is durable.
-            locked(&world).journal = Arc::new(journal.after_crash());
-        }
-        sleep(Duration::from_millis(150)).await;
-    }
-}
-
-/// Runs one seed.
+/// Runs one seed of an upgrade.
 #[must_use]
 pub fn simulate(seed: u64) -> Report {
+    let upgrade = |settings: Settings, _: &mut fastrand::Rng| {
+        let task = Task::Run {
+            settings: Box::new(settings),
+            again: false,
+            patience: u32::MAX,
+        };
+        Operator::of([task], 1)
+    };
+    simulate_with(seed, upgrade)
+}
+
+/// Runs one seed of a change-over: an upgrade, the fence, the change-over, its proof, and with some
+/// seeds the way back, of a whole one or of one that was given up.
+#[must_use]
+pub fn simulate_change_over(seed: u64) -> Report {
+    simulate_with(seed, |settings, dice| {
+        let run = |verb, to, again, patience| Task::Run {
+            settings: Box::new(Settings {
+                verb,
+                to,
+                ..settings.clone()
+            }),
+            again,
+            patience,
+        };
+        let patience = if dice.u8(0..5) == 0 { 1 } else { u32::MAX };
+        let mut tasks = vec![
+            run(Verb::Upgrade, 10, true, u32::MAX),
+            Task::Fence,
+            run(Verb::Cutover, 16, true, patience),
+        ];
+        if patience > 1 {
+            tasks.push(Task::Verify);
+        }
+        if patience == 1 || dice.u8(0..3) == 0 {
+            tasks.push(run(Verb::Undo, 10, true, u32::MAX));
+            if dice.bool() {
+                tasks.push(Task::Verify);
+            }
+        }
+        // In one of four the upgrade has the storm, too; in the others what comes after the fence.
+        let all = tasks.len();
+        let storm_before = [all, all - 2, all - 2, all - 3][dice.usize(0..4)];
+        Operator::of(tasks, storm_before)
+    })
+}
+
+fn simulate_with(seed: u64, plan: impl FnOnce(Settings, &mut fastrand::Rng) -> Operator) -> Report {
     let mut dice = fastrand::Rng::with_seed(seed);
     // The controller's jitter comes from here.
     fastrand::seed(seed);
@@ -130,7 +103,6 @@ pub fn simulate(seed: u64) -> Report {
     for _ in 0..mailboxes {
         sites.push(mailbox(&mut dice));
     }
-    let first: Vec<[u8; 2]> = sites.iter().map(versions).collect();
     let settings = Settings {
         limits: Limits {
             parallel: dice.usize(1..=2),
@@ -153,17 +125,21 @@ pub fn simulate(seed: u64) -> Report {
     };
     let fault_rate = [0, 2, 10, 30][dice.usize(0..4)];
     let rough = [0, 5, 15, 40][dice.usize(0..4)];
+    let operator = plan(settings, &mut dice);
     let world: World = Arc::new(Mutex::new(Shared {
         sites,
         journal: Arc::new(MemoryJournal::new()),
         dice,
-        fault_rate,
+        fault_rate: 0,
         broken: None,
         story: Vec::new(),
         served: 0,
         // As above. Only what was prepared is compared.
         peer_hashes: !seed.is_multiple_of(3),
         differ_seen: 0,
+        fence: [false; 2],
+        complete: [Mark::default(); 2],
+        operator,
     }));
     let done = Arc::new(Mutex::new(false));
     let mut sim = turmoil::Builder::new()
@@ -181,7 +157,7 @@ pub fn simulate(seed: u64) -> Report {
     {
         let (world, done) = (Arc::clone(&world), Arc::clone(&done));
         sim.host(CONTROLLER, move || {
-            controller(Arc::clone(&world), Arc::clone(&done), settings.clone())
+            controller(Arc::clone(&world), Arc::clone(&done))
         });
     }
     let mut storm = Storm {
@@ -189,14 +165,16 @@ pub fn simulate(seed: u64) -> Report {
         done,
         troubles: Vec::new(),
         crashes: 0,
+        rough,
+        fault_rate,
     };
-    let ran = storm.weather(&mut sim, rough);
+    let ran = storm.weather(&mut sim);
     drop(sim);
     let mut all = locked(&world);
     if let Err(what) = ran {
         all.violate(&what);
     }
-    let ends = judge(&mut all, &first);
+    let ends = judge(&mut all);
     let mut hasher = DefaultHasher::new();
     all.story.hash(&mut hasher);
     Report {
@@ -208,6 +186,8 @@ pub fn simulate(seed: u64) -> Report {
         served: all.served,
         differ_seen: all.differ_seen,
         crashes: storm.crashes,
+        completed: all.operator.completed,
+        fallen: all.operator.fallen,
     }
 }
 
@@ -233,87 +213,4 @@ fn mailbox(dice: &mut fastrand::Rng) -> [Site<Mail>; 2] {
         site.disk.keep_births();
         site
     })
-}
-
-fn versions(sites: &[Site<Mail>; 2]) -> [u8; 2] {
-    [&sites[0], &sites[1]].map(|site| site.disk.read(LIVE[0]).map_or(0, |i| i.version))
-}
-
-/// What must be so when everything is over; gives how the mailboxes ended.
-fn judge(all: &mut Shared, first: &[[u8; 2]]) -> Vec<State> {
-    let mut ends = Vec::new();
-    if all.broken.is_some() {
-        return ends;
-    }
-    let journal = Arc::clone(&all.journal);
-    let run = journal.last_run().ok().flatten();
-    for (m, first) in first.iter().enumerate() {
-        let row = run
-            .as_ref()
-            .and_then(|run| journal.find(run.id, &name_of(m)).ok().flatten());
-        let Some(row) = row else {
-            all.violate("the journal has forgotten a mailbox");
-            return ends;
-        };
-        ends.push(row.state);
-        let now = versions(&all.sites[m]);
-        let legal = match row.state {
-            State::Upgraded | State::Unchanged => now == [10, 10] && same_guids(&all.sites[m]),
-            State::RolledBack => now == *first || now == [10, 10],
-            _ => false,
-        };
-        if !legal {
-            let what = format!("mailbox {m} ended {:?} with versions {now:?}", row.state);
-            all.violate(&what);
-        }
-        for side in 0..2 {
-            if let Err(what) = at_rest(&all.sites[m][side]) {
-                all.violate(&format!("mailbox {m} on host {side}: {what}"));
-            }
-        }
-    }
-    ends
-}
-
-fn same_guids(sites: &[Site<Mail>; 2]) -> bool {
-    let [master, replica] = [&sites[0], &sites[1]].map(|s| s.disk.read(LIVE[0]));
-    let (Some(master), Some(replica)) = (master, replica) else {
-        return false;
-    };
-    let shared = master
-        .records
-        .iter()
-        .filter_map(|(uid, r)| Some((r, replica.records.get(uid)?)));
-    shared
-        .into_iter()
-        .all(|(a, b)| a.guid() == b.guid() && a.sha1)
-}
-
-fn at_rest(site: &Site<Mail>) -> Result<(), String> {
-    // A connection whose end the network swallowed may linger, as long as it holds nothing.
-    let busy = site
-        .sessions
-        .iter()
-        .find(|s| s.tx.is_open() || !s.ops.is_empty());
-    if site.lock.is_some() || busy.is_some() {
-        return Err(format!("locked by {:?}, session {busy:?}", site.lock));
-    }
-    if site.log.open().is_some() {
-        return Err("an open intent".to_owned());
-    }
-    for name in Which::ALL
-        .into_iter()
-        .flat_map(|f| [Role::New, Role::Prev].map(|r| Name::new(f, r)))
-    {
-        if site.disk.has(name) {
-            return Err(format!("a stray {name:?}"));
-        }
-    }
-    let [index, expunge] = LIVE.map(|name| site.disk.read(name).map(Mail::version));
-    if expunge.is_some() && index != expunge {
-        return Err(format!(
-            "index {index:?} and expunge {expunge:?} are out of step"
-        ));
-    }
-    Ok(())
 }

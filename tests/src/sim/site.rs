@@ -64,6 +64,8 @@ pub enum Fault {
     Damaged,
     /// The peer says otherwise of a message.
     Differs,
+    /// The fence of a change-over does not stand.
+    Unfenced,
 }
 
 /// One connection's transaction and what it has yet to do.
@@ -273,6 +275,14 @@ impl<C: Image> Site<C> {
     #[must_use]
     pub fn next_op(&self, id: u8) -> Option<&Op> {
         self.session(id)?.ops.front()
+    }
+
+    /// Whether the session is on its way across version 12.
+    #[must_use]
+    pub fn crosses(&self, id: u8) -> bool {
+        let live = self.disk.read(LIVE[0]).map_or(0, C::version);
+        let session = self.session(id).filter(|session| !session.settling);
+        session.is_some_and(|session| is_over(live.max(session.wanted.to)))
     }
 
     /// Whether that can be done now; only taking locks has to wait.

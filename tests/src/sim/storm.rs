@@ -4,16 +4,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::disk::Which;
-use super::host::{World, locked};
+use super::intent::is_over;
 use super::mail::{Mail, Record, body_of};
 use super::site::{LIVE, Site};
+use super::world::{World, locked};
 
 /// The hosts, master first.
 pub(super) const HOSTS: [&str; 2] = ["master", "replica"];
 /// The controller's host.
 pub(super) const CONTROLLER: &str = "controller";
 /// How long bad things happen.
-const STORM: Duration = Duration::from_millis(1_500);
+pub(super) const STORM: Duration = Duration::from_millis(1_500);
 /// When it has to be over.
 pub(super) const END: Duration = Duration::from_secs(90);
 /// What lingers must be gone after so much quiet.
@@ -40,6 +41,7 @@ pub(super) enum What {
     Cut(usize),
     Held(usize),
     Locked(usize, usize),
+    Fallen(usize),
 }
 
 /// What is going on.
@@ -48,6 +50,10 @@ pub(super) struct Storm {
     pub(super) done: Arc<Mutex<bool>>,
     pub(super) troubles: Vec<Trouble>,
     pub(super) crashes: u32,
+    /// In how many of a thousand steps something happens.
+    pub(super) rough: u32,
+    /// How likely an op is to fail, in thousandths.
+    pub(super) fault_rate: u32,
 }
 
 fn process(number: usize) -> &'static str {
@@ -56,7 +62,7 @@ fn process(number: usize) -> &'static str {
 
 impl Storm {
     /// Steps through the simulation until it is over and quiet.
-    pub(super) fn weather(&mut self, sim: &mut turmoil::Sim<'_>, rough: u32) -> Result<(), String> {
+    pub(super) fn weather(&mut self, sim: &mut turmoil::Sim<'_>) -> Result<(), String> {
         let mut quiet_since = None;
         loop {
             sim.step()
@@ -65,12 +71,18 @@ impl Storm {
             if locked(&self.world).broken.is_some() {
                 return Ok(());
             }
-            let storming = now < STORM;
+            let (storming, calm) = {
+                let mut all = locked(&self.world);
+                let storming = all.operator.storms(now);
+                all.fault_rate = if storming { self.fault_rate } else { 0 };
+                (storming, all.operator.is_calm(now))
+            };
             if storming {
-                self.trouble(sim, rough, now);
+                self.trouble(sim, now);
+                self.lower(now);
+            }
+            if !calm {
                 self.owners(now);
-            } else {
-                locked(&self.world).fault_rate = 0;
             }
             self.reboot(sim, now, storming);
             self.relieve(sim, now, !storming);
@@ -101,10 +113,10 @@ impl Storm {
             .any(|t| matches!(t.what, What::Down(n) if n == number))
     }
 
-    fn trouble(&mut self, sim: &mut turmoil::Sim<'_>, rough: u32, now: Duration) {
+    fn trouble(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration) {
         let (hit, kind, number, long) = {
             let mut all = locked(&self.world);
-            let hit = all.dice.u32(0..1000) < rough;
+            let hit = all.dice.u32(0..1000) < self.rough;
             (
                 hit,
                 all.dice.u8(0..10),
@@ -146,6 +158,24 @@ impl Storm {
             }
             _ => {}
         }
+    }
+
+    /// A fence that is up falls for a while.
+    fn lower(&mut self, now: Duration) {
+        let mut all = locked(&self.world);
+        let side = all.dice.usize(0..2);
+        if !all.fence[side] || all.dice.u32(0..4000) >= self.rough {
+            return;
+        }
+        all.fence[side] = false;
+        all.operator.fallen += 1;
+        let over = now + Duration::from_millis(all.dice.u64(5..300));
+        drop(all);
+        self.note(now, || format!("the fence of the {} falls", HOSTS[side]));
+        self.troubles.push(Trouble {
+            over,
+            what: What::Fallen(side),
+        });
     }
 
     fn note(&self, now: Duration, what: impl FnOnce() -> String) {
@@ -235,6 +265,12 @@ impl Storm {
                     sim.bounce(process(number));
                     self.note(now, || format!("{} is started", process(number)));
                 }
+                What::Fallen(side) => {
+                    locked(&self.world).fence[side] = true;
+                    self.note(now, || {
+                        format!("the fence of the {} is up again", HOSTS[side])
+                    });
+                }
                 What::Cut(number) => sim.repair(CONTROLLER, HOSTS[number]),
                 What::Held(number) => sim.release(CONTROLLER, HOSTS[number]),
                 What::Locked(m, side) => {
@@ -251,8 +287,15 @@ impl Storm {
         let mailboxes = all.sites.len();
         let (m, side) = (all.dice.usize(0..mailboxes), all.dice.usize(0..2));
         let (kind, which, flag) = (all.dice.u8(0..30), all.dice.usize(0..8), all.dice.u32(..));
+        let fenced = all.fence[side];
         let site = &mut all.sites[m][side];
-        if !site.is_free() || kind > 4 {
+        // No server runs behind a fence; and one of 2.3 that comes with its fall does not open what
+        // is changed over.
+        let over = site
+            .disk
+            .read(LIVE[0])
+            .is_some_and(|index| is_over(index.version));
+        if !site.is_free() || kind > 4 || fenced || over {
             return;
         }
         match kind {
