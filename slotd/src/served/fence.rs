@@ -256,10 +256,15 @@ fn nothing_open(
     none_unseen(&scan.unseen, (user, server))
 }
 
-/// Whether all processes that may be the server's were seen. Root sees every process, unless it was
-/// left without the right to; then nothing is known. Another user sees none of root's, on no host.
+/// Whether all processes that may be the server's were seen. One that is root's alone is none:
+/// Cyrus's services refuse to run as root, and every container has a process 1 that its root cannot
+/// look at. As another user slotd sees its own only.
 fn none_unseen(unseen: &[Unseen], (user, server): (u32, u32)) -> Result<(), NotFenced> {
-    let may_be = |p: &&Unseen| user == 0 || p.users.is_empty() || p.users.contains(&server);
+    let may_be = |p: &&Unseen| match (p.users.as_slice(), user) {
+        ([], _) => true,
+        (users, 0) => users.iter().any(|user| *user != 0),
+        (users, _) => users.contains(&server),
+    };
     let mut doubtful = unseen.iter().filter(may_be);
     let Some(Unseen { pid, .. }) = doubtful.next() else {
         return Ok(());

@@ -142,8 +142,8 @@ pub(super) fn preflight(fence: bool) -> HostFacts {
             written: true,
             trouble: None,
         }],
-        open: None,
         fence: Some(up.to_owned()),
+        ..HostFacts::default()
     }
 }
 
