@@ -12,6 +12,7 @@ use slotd::client::Addr;
 use slotd::protocol::Write;
 
 use super::Fail;
+use super::murder::MurderArgs;
 use super::pairs::Hosts;
 use crate::control::{LIMITS, Limits, unusable};
 use crate::journal::{RunId, Verb};
@@ -71,6 +72,8 @@ pub(super) struct Mailboxes {
     /// Only N mailboxes of each pair, spread over all.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     canary: Option<u32>,
+    #[command(flatten)]
+    pub(super) murder: MurderArgs,
     /// Internal names (user.joe.Drafts), or as administrators write them (user/joe/Drafts@ex.com).
     /// No name and no list: every mailbox of the master.
     #[arg(value_name = "NAME")]
@@ -93,15 +96,20 @@ impl Mailboxes {
         if sources.is_empty() {
             sources.push(Source::Master);
         }
-        if let Some(partition) = &self.partition {
-            let on = |source| Source::On(partition.clone(), Box::new(source));
-            sources = sources.into_iter().map(on).collect();
-        }
-        for keep in self.keeps() {
-            let kept = |source| Source::Kept(keep.clone(), Box::new(source));
-            sources = sources.into_iter().map(kept).collect();
-        }
-        Ok(sources)
+        Ok(sources
+            .into_iter()
+            .map(|source| self.keep(source))
+            .collect())
+    }
+
+    /// What of a source is meant.
+    pub(super) fn keep(&self, source: Source) -> Source {
+        let source = match &self.partition {
+            Some(partition) => Source::On(partition.clone(), Box::new(source)),
+            None => source,
+        };
+        let keeps = self.keeps().into_iter();
+        keeps.fold(source, |source, keep| Source::Kept(keep, Box::new(source)))
     }
 
     /// What of the sources is meant; canaries are taken of what the others leave.

@@ -12,6 +12,7 @@ use super::each::Each;
 use super::pairs::Pair;
 use super::runs::migrate;
 use super::session::{Common, with_runtime};
+use super::targets::Targets;
 use super::{Fail, signals, text};
 use crate::cutover::{self, Work};
 use crate::error::RunError;
@@ -73,11 +74,11 @@ pub(super) fn cutover(args: CutoverArgs) -> Result<Exit, Fail> {
         text::note(&warning);
     }
     if args.prepare {
-        return prepare(&args.common, to, &args.mailboxes.sources()?);
+        return prepare(&args.common, to, &args.mailboxes);
     }
     if args.verify {
         let sample = (!args.full).then_some(args.sample);
-        return verify(&args.common, to, &args.mailboxes.sources()?, sample);
+        return verify(&args.common, to, &args.mailboxes, sample);
     }
     let mut settings = Settings {
         verb,
@@ -135,16 +136,21 @@ impl Failed<'_> {
     }
 }
 
-fn prepare(common: &Common, to: u8, sources: &[Source]) -> Result<Exit, Fail> {
+fn prepare(common: &Common, to: u8, mailboxes: &Mailboxes) -> Result<Exit, Fail> {
     let store = SqliteStore::open(&common.state.state)?;
-    let (done, exit) = survey(common, to, &store, async |work, pair, failed| {
-        let sources = pair.sources(sources).await?;
-        let done = cutover::prepare(work, sources, |name, failure| {
-            failed.line(name, &format!("refused: {failure}"));
-        });
-        let done = done.await?;
-        Ok((done.excluded.lines(), done.exit(), done))
-    })?;
+    let (done, exit) = survey(
+        common,
+        to,
+        mailboxes,
+        &store,
+        async |work, sources, failed| {
+            let done = cutover::prepare(work, sources, |name, failure| {
+                failed.line(name, &format!("refused: {failure}"));
+            });
+            let done = done.await?;
+            Ok((done.excluded.lines(), done.exit(), done))
+        },
+    )?;
     if done.iter().any(|done| done.refused > 0) {
         text::note(
             "A change-over is complete with every mailbox or not at all: set those right, then \
@@ -154,14 +160,24 @@ fn prepare(common: &Common, to: u8, sources: &[Source]) -> Result<Exit, Fail> {
     Ok(exit)
 }
 
-fn verify(common: &Common, to: u8, sources: &[Source], sample: Option<u32>) -> Result<Exit, Fail> {
+fn verify(
+    common: &Common,
+    to: u8,
+    mailboxes: &Mailboxes,
+    sample: Option<u32>,
+) -> Result<Exit, Fail> {
     let store = SqliteStore::open_existing(&common.state.state)?;
-    let (proofs, exit) = survey(common, to, &store, async |work, pair, failed| {
-        let sources = pair.sources(sources).await?;
-        let proof = cutover::verify(work, sources, sample, |name, why| failed.line(name, why));
-        let proof = proof.await?;
-        Ok((proof.excluded.lines(), proof.exit(), proof))
-    })?;
+    let (proofs, exit) = survey(
+        common,
+        to,
+        mailboxes,
+        &store,
+        async |work, sources, failed| {
+            let proof = cutover::verify(work, sources, sample, |name, why| failed.line(name, why));
+            let proof = proof.await?;
+            Ok((proof.excluded.lines(), proof.exit(), proof))
+        },
+    )?;
     if proofs.iter().any(|proof| !proof.complete) {
         text::note(&format!(
             "The way back: controller cutover --undo {}",
@@ -177,16 +193,21 @@ fn verify(common: &Common, to: u8, sources: &[Source], sample: Option<u32>) -> R
 fn survey<T: Serialize + Display>(
     common: &Common,
     to: u8,
+    mailboxes: &Mailboxes,
     store: &dyn JournalStore,
-    ask: impl AsyncFn(&Work<'_>, &Pair, &mut Failed<'_>) -> Result<(Vec<String>, Exit, T), RunError>,
+    ask: impl AsyncFn(
+        &Work<'_>,
+        Vec<Source>,
+        &mut Failed<'_>,
+    ) -> Result<(Vec<String>, Exit, T), RunError>,
 ) -> Result<(Vec<T>, Exit), Fail> {
     let output = common.output;
     let quiet = output.quiet;
-    let pairs = common.hosts.pairs()?;
     with_runtime(async move {
         let stop = signals::stop();
+        let targets = Targets::of(&common.hosts, mailboxes, quiet).await?;
         let (mut all, mut each) = (Vec::new(), Each::new(output.json));
-        for pair in &pairs {
+        for (at, pair) in targets.pairs.iter().enumerate() {
             let limits = common.limits.of_pair(&pair.limits)?;
             let journal = store.pair(&pair.name)?;
             let work = Work {
@@ -202,7 +223,11 @@ fn survey<T: Serialize + Display>(
                 pair,
                 count: 0,
             };
-            let asked = ask(&work, pair, &mut failed).await;
+            let asked = async {
+                let sources = targets.sources(at).await?;
+                ask(&work, sources, &mut failed).await
+            };
+            let asked = asked.await;
             let Some((excluded, exit, found)) = each.take(pair, asked)? else {
                 continue;
             };

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use indexfile::exit::Exit;
 
-use super::pairs::Hosts;
+use super::pairs::{Hosts, Pair};
 use super::session::with_runtime;
 use super::{Fail, signals, text};
 use crate::fleet::{Named, check};
@@ -36,14 +36,7 @@ pub(super) fn fleet(args: &FleetArgs) -> Result<Exit, Fail> {
         return Err(Fail::new(Exit::Usage, text));
     }
     let pairs = args.hosts.pairs()?;
-    let named: Vec<Named> = pairs
-        .into_iter()
-        .map(|pair| Named {
-            connect: pair.connect(),
-            name: pair.name,
-            servername: pair.servername,
-        })
-        .collect();
+    let named: Vec<Named> = pairs.iter().map(Pair::named).collect();
     let (look, stop) = with_runtime(async move {
         let stop = signals::stop();
         Ok((check(&named, &stop).await, stop))

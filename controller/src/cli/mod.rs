@@ -11,7 +11,7 @@ mod each;
 mod examples;
 mod fleet;
 mod migrate;
-mod named;
+mod murder;
 mod outcome;
 mod pairs;
 mod plan;
@@ -23,6 +23,7 @@ mod screen;
 mod session;
 mod signals;
 mod survey;
+mod targets;
 mod text;
 
 use std::process::ExitCode;

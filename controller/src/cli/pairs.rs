@@ -12,7 +12,7 @@ use slotd::client::{Addr, Timeouts};
 use super::Fail;
 use crate::control::{Places, Quota, of_pair};
 use crate::error::RunError;
-use crate::fleet::{Fleet, FleetError};
+use crate::fleet::{Fleet, FleetError, Named};
 use crate::hosts::{Connect, Slotds};
 use crate::survey::{Keep, Source, resolve};
 
@@ -79,6 +79,15 @@ impl Pair {
         Arc::clone(&self.slotds) as Arc<dyn Connect>
     }
 
+    /// As it is compared with others.
+    pub(super) fn named(&self) -> Named {
+        Named {
+            name: self.name.clone(),
+            servername: self.servername.clone(),
+            connect: self.connect(),
+        }
+    }
+
     /// A line about it.
     pub(super) fn line(&self, text: &str) -> String {
         of_pair(&self.name, text)
@@ -127,6 +136,19 @@ impl Hosts {
             name,
         };
         Ok(fleet.pairs.into_iter().map(pair).collect())
+    }
+
+    /// Servers of the fleet file on which nothing is done: left out by name, or by `--pairs`.
+    pub(super) fn other_servers(&self) -> Result<BTreeSet<String>, Fail> {
+        let Some(path) = &self.fleet else {
+            return Ok(BTreeSet::new());
+        };
+        let fleet = Fleet::read(path)?;
+        let mut servers = fleet.skip_servers.clone();
+        let chosen = |name: &String| self.pairs.is_empty() || self.pairs.contains(name);
+        let others = fleet.pairs.iter().filter(|(name, _)| !chosen(name));
+        servers.extend(others.map(|(_, pair)| pair.servername.clone()));
+        Ok(servers)
     }
 
     /// Whether the pairs are those of a fleet file.

@@ -6,12 +6,13 @@ use indexfile::exit::Exit;
 
 use super::args::{Mailboxes, UnusedState};
 use super::each::Each;
-use super::pairs::{Hosts, Pair};
+use super::pairs::Hosts;
 use super::session::with_runtime;
+use super::targets::Targets;
 use super::{Fail, signals};
 use crate::error::RunError;
 use crate::stop::StopSignal;
-use crate::survey::{Asking, Plan, Source, list, survey_and_look};
+use crate::survey::{Asking, Plan, list, survey_and_look};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -54,12 +55,12 @@ fn target(text: &str) -> Result<u32, String> {
 }
 
 pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
-    let (pairs, sources) = (args.hosts.pairs()?, args.mailboxes.sources()?);
     with_runtime(async move {
         let stop = signals::stop();
+        let targets = Targets::of(&args.hosts, &args.mailboxes, false).await?;
         let mut each = Each::new(args.json);
-        for pair in &pairs {
-            let plan = plan_of(args, pair, &sources, &stop).await;
+        for (at, pair) in targets.pairs.iter().enumerate() {
+            let plan = plan_of(args, (&targets, at), &stop).await;
             if let Some(plan) = each.take(pair, plan)? {
                 each.say(pair, &plan, plan.exit())?;
             }
@@ -71,13 +72,12 @@ pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
 /// The plan of one pair.
 async fn plan_of(
     args: &Args,
-    pair: &Pair,
-    sources: &[Source],
+    (targets, at): (&Targets, usize),
     stop: &StopSignal,
 ) -> Result<Plan, RunError> {
     let mut plan = Plan::new(args.to, args.deep);
-    let connect = &pair.connect();
-    let sources = pair.sources(sources).await?;
+    let connect = &targets.pairs[at].connect();
+    let sources = targets.sources(at).await?;
     let (excluded, found) = if args.deep {
         let asking = Asking {
             connect,

@@ -10,10 +10,9 @@ use tokio::time::Instant;
 
 use super::Fail;
 use super::args::Mailboxes;
-use super::named::assign;
-use super::pairs::Pair;
 use super::session::{Common, Session, with_runtime};
-use super::text;
+use super::targets::Targets;
+use super::{murder, text};
 use crate::clock::now_ms;
 use crate::error::RunError;
 use crate::fleet::{self, Begin};
@@ -21,7 +20,7 @@ use crate::hosts::backoff;
 use crate::journal::{JournalStore, RunId, SqliteStore, State};
 use crate::run::{self, Settings, Summary};
 use crate::stop::Stop;
-use crate::survey::{Asking, Source, VerifyReport, survey_rows};
+use crate::survey::{Asking, VerifyReport, survey_rows};
 
 /// First and longest pause before a pair that could not be begun is tried again.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
@@ -32,56 +31,61 @@ pub(super) fn migrate(
     settings: Settings,
     mailboxes: &Mailboxes,
 ) -> Result<Exit, Fail> {
-    let mut pairs = common.hosts.pairs()?;
-    let sources = mailboxes.sources()?;
-    let words = run::words(&settings, &sources);
+    let words = [
+        mailboxes.murder.words(),
+        Some(run::words(&settings, &mailboxes.sources()?)),
+    ];
+    let words: Vec<String> = words
+        .into_iter()
+        .flatten()
+        .filter(|w| !w.is_empty())
+        .collect();
     let store = SqliteStore::open(&common.state.state)?;
-    let canaries = mailboxes.are_canaries();
     with_runtime(async move {
         common.limits.check().await?;
-        let mut lists = Vec::new();
-        let mut of_pairs = Vec::with_capacity(pairs.len());
-        if pairs.iter().any(Pair::is_named) && mailboxes.are_named() {
-            let assigned = assign(&pairs, sources).await?;
-            (pairs, of_pairs, lists) = (assigned.pairs, assigned.sources, assigned.lists);
-        } else {
-            for pair in &pairs {
-                of_pairs.push(pair.sources(&sources).await?);
-            }
-        }
-        let session = Session::begin(common, settings, pairs, &store, &words)?;
-        let done = on_each(&session, &store, of_pairs).await?;
-        // Lists of names are read while the runs begin.
-        drop(lists);
+        let quiet = common.output.quiet;
+        let targets = Arc::new(Targets::of(&common.hosts, mailboxes, quiet).await?);
+        let pairs = targets.pairs.clone();
+        let session = Session::begin(common, settings, pairs, &store, &words.join(" "))?;
+        let done = on_each(&session, &store, &targets).await?;
         let runs: Vec<(usize, i64)> = done
             .iter()
             .filter_map(|(at, result)| Some((*at, result.as_ref().ok()?.run)))
             .collect();
-        let exit = session.finish(done)?;
-        if !canaries {
-            return Ok(exit);
+        let mut exits = vec![session.finish(done)?];
+        if let Some(list) = &targets.murder {
+            exits.push(murder::moved(list, &session, &runs).await);
+            if targets.refused > 0 {
+                text::note(&format!(
+                    "{} mailbox(es) of the Murder were left out, and a person has to decide about \
+                     them: docs/murder.md",
+                    targets.refused
+                ));
+                exits.push(Exit::RolledBack);
+            }
         }
-        let verified = verify_canaries(&session, &runs).await?;
-        Ok(fleet::worst([exit, verified]))
+        if mailboxes.are_canaries() {
+            exits.push(verify_canaries(&session, &runs).await?);
+        }
+        Ok(fleet::worst(exits))
     })
 }
 
 async fn on_each(
     session: &Arc<Session>,
     store: &dyn JournalStore,
-    sources: Vec<Vec<Source>>,
+    targets: &Arc<Targets>,
 ) -> Result<Vec<(usize, Result<Summary, RunError>)>, Fail> {
     let begin = match &session.settings.fleet {
         None => vec![Begin::Work; session.pairs.len()],
         Some(fleet) => fleet::begin(store, &session.settings, fleet, now_ms())
             .map_err(|error| session.common.fail(&error))?,
     };
-    let sources = Arc::new(sources);
     let done = session.each(0..session.pairs.len(), |session, at| {
-        let (begin, sources) = (begin[at], Arc::clone(&sources));
+        let (begin, targets) = (begin[at], Arc::clone(targets));
         async move {
             match begin {
-                Begin::Work => on_pair(&session, at, &sources[at]).await,
+                Begin::Work => on_pair(&session, at, &targets).await,
                 Begin::Finished(run) => finished(&session, at, run),
             }
         }
@@ -91,13 +95,17 @@ async fn on_each(
 
 /// In a fleet, a pair whose host is away at the start is tried again for `--host-wait`, while the
 /// others work.
-async fn on_pair(session: &Session, at: usize, sources: &[Source]) -> Result<Summary, RunError> {
+async fn on_pair(session: &Session, at: usize, targets: &Targets) -> Result<Summary, RunError> {
     let (at_work, begun) = (&session.pairs[at], Instant::now());
     let control = at_work.control();
     let mut stop = at_work.parts().stop;
     let mut attempt = 0;
     loop {
-        let result = run::run_controlled(at_work.parts(), sources, control).await;
+        let result = async {
+            let sources = targets.sources(at).await?;
+            run::run_controlled(at_work.parts(), &sources, control).await
+        };
+        let result = result.await;
         let Err(error @ (RunError::Unavailable { .. } | RunError::Full { .. })) = &result else {
             return result;
         };

@@ -13,6 +13,7 @@ use super::each::Each;
 use super::migrate::ONE_PAIR;
 use super::pairs::{Hosts, Pair};
 use super::session::with_runtime;
+use super::targets::Targets;
 use super::{Fail, signals, text};
 use crate::hosts::{Connect, Question, Registration};
 use crate::journal::{Journal, JournalStore, MailboxId, RunId, SqliteStore, State, Verb};
@@ -70,13 +71,13 @@ pub(super) struct CleanArgs {
 }
 
 pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
-    let (pairs, sources) = (args.hosts.pairs()?, args.mailboxes.sources()?);
     let sample = (!args.full).then_some(args.sample);
     let question: Arc<Question> = Arc::new(move |of: Named| Command::Verify(Verify { of, sample }));
     with_runtime(async move {
         let stop = signals::stop();
+        let targets = Targets::of(&args.hosts, &args.mailboxes, false).await?;
         let mut each = Each::new(args.json);
-        for pair in &pairs {
+        for (at, pair) in targets.pairs.iter().enumerate() {
             let asking = Asking {
                 connect: &pair.connect(),
                 parallel: args.parallel.into(),
@@ -86,7 +87,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
             };
             let mut report = VerifyReport::default();
             let asked = async {
-                let sources = pair.sources(&sources).await?;
+                let sources = targets.sources(at).await?;
                 survey(&asking, sources, |a| report.answered(&a)).await
             };
             let Some(excluded) = each.take(pair, asked.await)? else {

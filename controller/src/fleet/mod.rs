@@ -20,11 +20,13 @@
 mod check;
 mod error;
 mod file;
+mod murder;
 mod start;
 mod summary;
 
 pub use check::{FleetLook, Named, PairLook, check};
 pub use error::FleetError;
 pub use file::{Fleet, Host, Pair};
+pub use murder::{Compared, MurderList, compare, moved};
 pub use start::{Begin, begin};
 pub use summary::{FleetSummary, worst};

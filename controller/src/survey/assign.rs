@@ -12,6 +12,7 @@ use super::sources::{Batch, Source, stream};
 use super::spool::{Spool, fault};
 use crate::error::RunError;
 use crate::hosts::{Connect, check_hosts};
+use crate::journal::Listed;
 use crate::stop::{Stop, StopSignal};
 
 /// A list, and where each of its names was found.
@@ -65,21 +66,44 @@ pub async fn assign(
     for (at, (name, connect)) in pairs.iter().enumerate() {
         let of_pair = |error: RunError| error.of_pair(name);
         check_hosts(connect).await.map_err(of_pair)?;
-        let mut batches = stream(vec![Source::Master], Arc::clone(connect), stop.clone());
-        while let Some(batch) = batches.recv().await {
-            if let Batch::Listed(listed) = batch.map_err(of_pair)? {
-                let names = listed.iter().map(|one| &one.name);
-                note(spool.db(), at, names).map_err(|e| fault(&e))?;
+        let mut failed = None;
+        let listed = each_listed(vec![Source::Master], connect, stop, |listed| {
+            let names = listed.iter().map(|one| &one.name);
+            if let Err(error) = note(spool.db(), at, names) {
+                failed.get_or_insert(error);
             }
-        }
-        if stop.level() != Stop::No {
-            return Err(RunError::Stopped);
+        });
+        listed.await.map_err(of_pair)?;
+        if let Some(error) = failed {
+            return Err(fault(&error));
         }
     }
     Ok(Assignment {
         spool,
         names: pairs.iter().map(|(name, _)| name.clone()).collect(),
     })
+}
+
+/// Hands on what the sources have, piece by piece, to their ends.
+///
+/// # Errors
+/// A source cannot be read to its end, or it was stopped.
+pub async fn each_listed(
+    sources: Vec<Source>,
+    connect: &Arc<dyn Connect>,
+    stop: &StopSignal,
+    mut visit: impl FnMut(&[Listed]),
+) -> Result<(), RunError> {
+    let mut batches = stream(sources, Arc::clone(connect), stop.clone());
+    while let Some(batch) = batches.recv().await {
+        if let Batch::Listed(listed) = batch? {
+            visit(&listed);
+        }
+    }
+    if stop.level() != Stop::No {
+        return Err(RunError::Stopped);
+    }
+    Ok(())
 }
 
 fn note<'a>(

@@ -23,7 +23,7 @@ mod typed;
 mod verify_report;
 
 pub use ask::{Answered, Asking, list, survey, survey_and_look, survey_rows};
-pub use assign::{Assignment, Few, assign};
+pub use assign::{Assignment, Few, assign, each_listed};
 pub use counts::{Census, Count, Refused, Versions};
 pub(crate) use counts::{UNLIKE_UNIQUEID, each_host, is_unknown, versions};
 pub use excluded::{Excluded, Odd};
