@@ -1,24 +1,16 @@
 //! `--murder`: the mailboxes that a Murder's mupdate server lists, pair by pair.
 
 use std::collections::BTreeSet;
-use std::io::BufWriter;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 use indexfile::exit::Exit;
-use tempfile::NamedTempFile;
 
-use super::pairs::{Hosts, Pair};
-use super::session::Session;
-use super::targets::Targets;
-use super::{Fail, signals, text};
-use crate::fleet::{self, MurderList, Named, compare};
-use crate::journal::{Filter, RunId, State, for_each_row};
+use super::Fail;
+use super::pairs::Hosts;
+use crate::fleet::MurderList;
 use crate::murder::Address;
 use crate::murder::client::{Password, Patience, Security, Settings, SetupError};
-use crate::observer::Observer;
-use crate::survey::Source;
 
 /// The mupdate server.
 #[derive(Debug, Args)]
@@ -66,23 +58,6 @@ impl From<SetupError> for Fail {
     }
 }
 
-/// What a person is to know of the list; not with `--quiet`.
-struct Lines {
-    quiet: bool,
-}
-
-impl Observer for Lines {
-    fn say(&self, line: &str) {
-        if !self.quiet {
-            text::note(line);
-        }
-    }
-
-    fn warn(&self, line: &str) {
-        text::note(line);
-    }
-}
-
 impl MurderArgs {
     /// Where the list comes from, if a Murder was given.
     pub(super) fn list(&self, hosts: &Hosts) -> Result<Option<MurderList>, Fail> {
@@ -117,72 +92,3 @@ impl MurderArgs {
         Some(format!("--murder {address}"))
     }
 }
-
-/// What each pair works on, once it is sure that a run may begin.
-pub(super) async fn targets(
-    list: MurderList,
-    pairs: &[Pair],
-    quiet: bool,
-    keep: impl Fn(Source) -> Source,
-) -> Result<Targets, Fail> {
-    let named: Vec<Named> = pairs.iter().map(Pair::named).collect();
-    let (stop, observer) = (signals::stop(), Lines { quiet });
-    let compared = compare(&list, &named, &observer, &stop).await?;
-    for line in compared.lines() {
-        observer.say(&line);
-    }
-    compared.check()?;
-    let files = pairs.iter().map(|_| NamedTempFile::new());
-    let files = files.collect::<Result<Vec<_>, _>>()?;
-    let servers = pairs.iter().map(|pair| pair.servername.clone());
-    let outs = files.iter().map(|file| BufWriter::new(file.as_file()));
-    let mut outs: Vec<_> = servers.zip(outs).collect();
-    let counts = compared.write(&mut outs)?;
-    drop(outs);
-    let lists = files.into_iter().zip(counts).collect();
-    let mut targets = Targets::of_lists(pairs, lists, keep).await?;
-    if targets.pairs.is_empty() {
-        let text = "nothing to do: of the Murder's list no pair has a mailbox";
-        return Err(Fail::new(Exit::Data, text));
-    }
-    targets.refused = compared.refused();
-    targets.murder = Some(list);
-    Ok(targets)
-}
-
-/// Of mailboxes that were gone when their turn came, those that the Murder has elsewhere now.
-pub(super) async fn moved(list: &MurderList, session: &Session, runs: &[(usize, i64)]) -> Exit {
-    let observer: Arc<dyn Observer> = Arc::new(Lines { quiet: false });
-    let mut gone = Vec::new();
-    for (at, run) in runs {
-        let journal = session.pairs[*at].parts().journal;
-        let filter = Filter::In(State::Gone);
-        let read = for_each_row(journal.as_ref(), RunId(*run), filter, |row| {
-            if gone.len() < ASKED {
-                gone.push(row.name.clone());
-            }
-        });
-        if let Err(error) = read {
-            text::complain(&error.to_string());
-            return error_exit(error);
-        }
-    }
-    let moved = fleet::moved(list, &gone, &observer).await;
-    for (name, server) in &moved {
-        text::note(&format!(
-            "{name} is on {server} now: give the same command again"
-        ));
-    }
-    if moved.is_empty() {
-        Exit::Ok
-    } else {
-        Exit::RolledBack
-    }
-}
-
-fn error_exit(error: crate::journal::JournalError) -> Exit {
-    Fail::from(error).exit
-}
-
-/// Names that the server is asked about after a run, at most.
-const ASKED: usize = 10_000;

@@ -12,18 +12,21 @@ use super::Fail;
 use super::args::Mailboxes;
 use super::session::{Common, Session, with_runtime};
 use super::targets::Targets;
-use super::{murder, text};
+use super::text;
 use crate::clock::now_ms;
 use crate::error::RunError;
-use crate::fleet::{self, Begin};
+use crate::fleet::{self, Begin, MurderList};
 use crate::hosts::backoff;
-use crate::journal::{JournalStore, RunId, SqliteStore, State};
+use crate::journal::{Filter, JournalStore, RunId, SqliteStore, State, for_each_row};
 use crate::run::{self, Settings, Summary};
 use crate::stop::Stop;
 use crate::survey::{Asking, VerifyReport, survey_rows};
 
 /// First and longest pause before a pair that could not be begun is tried again.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+
+/// Names that a mupdate server is asked about after a run, at most.
+const ASKED: usize = 10_000;
 
 /// Runs on the mailboxes that were asked for.
 pub(super) fn migrate(
@@ -54,7 +57,7 @@ pub(super) fn migrate(
             .collect();
         let mut exits = vec![session.finish(done)?];
         if let Some(list) = &targets.murder {
-            exits.push(murder::moved(list, &session, &runs).await);
+            exits.push(moved(list, &session, &runs).await);
             if targets.refused > 0 {
                 text::note(&format!(
                     "{} mailbox(es) of the Murder were left out, and a person has to decide about \
@@ -170,4 +173,37 @@ async fn verify_canaries(session: &Session, runs: &[(usize, i64)]) -> Result<Exi
         });
     }
     Ok(fleet::worst(exits))
+}
+
+/// Of mailboxes that were gone when their turn came, those that the Murder has elsewhere now.
+async fn moved(list: &MurderList, session: &Session, runs: &[(usize, i64)]) -> Exit {
+    let mut gone = Vec::new();
+    for (at, run) in runs {
+        let journal = session.pairs[*at].parts().journal;
+        let filter = Filter::In(State::Gone);
+        let read = for_each_row(journal.as_ref(), RunId(*run), filter, |row| {
+            if gone.len() < ASKED {
+                gone.push(row.name.clone());
+            }
+        });
+        if let Err(error) = read {
+            let fail = Fail::from(error);
+            text::complain(&fail.text);
+            return fail.exit;
+        }
+    }
+    let Some(at_work) = session.pairs.first() else {
+        return Exit::Ok;
+    };
+    let moved = fleet::moved(list, &gone, &at_work.parts().observer).await;
+    for (name, server) in &moved {
+        text::note(&format!(
+            "{name} is on {server} now: give the same command again"
+        ));
+    }
+    if moved.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::RolledBack
+    }
 }

@@ -10,9 +10,10 @@ use tempfile::NamedTempFile;
 
 use super::args::Mailboxes;
 use super::pairs::{Hosts, Pair};
-use super::{Fail, murder, signals};
+use super::{Fail, signals, text};
 use crate::error::RunError;
-use crate::fleet::MurderList;
+use crate::fleet::{MurderList, Named, compare};
+use crate::observer::Observer;
 use crate::survey::{Assignment, Source, assign as assign_names, naming, resolve};
 
 /// Names shown of those that no pair has, or that several have.
@@ -48,7 +49,7 @@ impl Targets {
         let asked = mailboxes.sources()?;
         if let Some(list) = mailboxes.murder.list(hosts)? {
             let keep = |source| mailboxes.keep(source);
-            return murder::targets(list, &pairs, quiet, keep).await;
+            return of_a_murder(list, &pairs, quiet, keep).await;
         }
         if pairs.iter().any(Pair::is_named) && mailboxes.are_named() {
             return named(&pairs, asked).await;
@@ -64,7 +65,7 @@ impl Targets {
     }
 
     /// Those of these pairs for which a list was written.
-    pub(super) async fn of_lists(
+    async fn of_lists(
         pairs: &[Pair],
         lists: Vec<(NamedTempFile, u64)>,
         keep: impl Fn(Source) -> Source,
@@ -97,6 +98,55 @@ impl Targets {
             Some(sources) => Ok(sources.clone()),
             None => self.pairs[at].sources(&self.asked).await,
         }
+    }
+}
+
+/// What of a Murder each pair works on, once it is sure that a run may begin.
+async fn of_a_murder(
+    list: MurderList,
+    pairs: &[Pair],
+    quiet: bool,
+    keep: impl Fn(Source) -> Source,
+) -> Result<Targets, Fail> {
+    let named: Vec<Named> = pairs.iter().map(Pair::named).collect();
+    let (stop, observer) = (signals::stop(), Lines { quiet });
+    let compared = compare(&list, &named, &observer, &stop).await?;
+    for line in compared.lines() {
+        observer.say(&line);
+    }
+    compared.check()?;
+    let files = pairs.iter().map(|_| NamedTempFile::new());
+    let files = files.collect::<Result<Vec<_>, _>>()?;
+    let servers = pairs.iter().map(|pair| pair.servername.clone());
+    let outs = files.iter().map(|file| BufWriter::new(file.as_file()));
+    let mut outs: Vec<_> = servers.zip(outs).collect();
+    let counts = compared.write(&mut outs)?;
+    drop(outs);
+    let lists = files.into_iter().zip(counts).collect();
+    let mut targets = Targets::of_lists(pairs, lists, keep).await?;
+    if targets.pairs.is_empty() {
+        let text = "nothing to do: of the Murder's list no pair has a mailbox";
+        return Err(Fail::new(Exit::Data, text));
+    }
+    targets.refused = compared.refused();
+    targets.murder = Some(list);
+    Ok(targets)
+}
+
+/// What a person is to know of the list; not with `--quiet`.
+struct Lines {
+    quiet: bool,
+}
+
+impl Observer for Lines {
+    fn say(&self, line: &str) {
+        if !self.quiet {
+            text::note(line);
+        }
+    }
+
+    fn warn(&self, line: &str) {
+        text::note(line);
     }
 }
 

@@ -1,51 +1,14 @@
 //! Bytes of a mupdate server to [`Event`]s.
 
+use super::error::{MAX_LINE, MAX_WORDS, WireError};
 use super::event::{Event, of_words};
 
-/// Most bytes of an answer that are not in literals: those of its words, quotes and blanks.
-pub const MAX_LINE: usize = 8 << 10;
 /// Longest literal in bytes, but for an ACL. Cyrus allows 490 for a name.
 pub const MAX_STRING: usize = 4 << 10;
 /// Longest ACL in bytes. One of ten thousand users has some hundred KiB.
 pub const MAX_ACL: usize = 4 << 20;
-/// Most words of an answer.
-const MAX_WORDS: usize = 64;
 /// Which word of an answer is the ACL: that after `TAG MAILBOX name location`.
 const ACL: usize = 4;
-
-/// Why bytes are no answer of a mupdate server. Nothing after it can be understood.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum WireError {
-    /// A line is too long.
-    #[error("a line of more than {MAX_LINE} bytes")]
-    LongLine,
-    /// A line has too many words.
-    #[error("a line of more than {MAX_WORDS} words")]
-    ManyWords,
-    /// A literal is too long.
-    #[error("a literal of {len} bytes, where {limit} are allowed")]
-    LongLiteral {
-        /// Its length, in bytes.
-        len: usize,
-        /// The longest that is taken, in bytes.
-        limit: usize,
-    },
-    /// A byte stands where none such can be.
-    #[error("the byte '{}' {place}", byte.escape_ascii())]
-    Byte {
-        /// The byte.
-        byte: u8,
-        /// Where.
-        place: &'static str,
-    },
-    /// A line of another protocol, or of none.
-    #[error("a line that is no answer: \"{line}\"")]
-    Unknown {
-        /// Its beginning, escaped.
-        line: String,
-    },
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {

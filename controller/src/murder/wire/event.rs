@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::decoder::WireError;
+use super::error::WireError;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,10 +15,12 @@
 mod base64;
 mod command;
 mod decoder;
+mod error;
 mod event;
 
 pub use command::Command;
-pub use decoder::{Decoder, MAX_ACL, MAX_LINE, MAX_STRING, WireError};
+pub use decoder::{Decoder, MAX_ACL, MAX_STRING};
+pub use error::{MAX_LINE, WireError};
 pub use event::{Banner, Entry, Event, Status, shown};
 
 #[cfg(test)]
