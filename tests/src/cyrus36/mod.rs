@@ -12,7 +12,7 @@ pub mod before;
 pub mod imap;
 pub mod log;
 pub mod server;
-mod user;
+pub(crate) mod user;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -10,12 +10,12 @@ use std::process::Command;
 const BIN: &str = "/usr/lib/cyrus/bin";
 
 /// The path of a tool.
-pub(super) fn tool(name: &str) -> String {
+pub(crate) fn tool(name: &str) -> String {
     format!("{BIN}/{name}")
 }
 
 /// A program, to be run by user cyrus.
-pub(super) fn as_cyrus(program: &str) -> Command {
+pub(crate) fn as_cyrus(program: &str) -> Command {
     let mut words = words_as_cyrus(program).into_iter();
     let mut command = Command::new(words.next().unwrap_or_default());
     command.args(words);
@@ -34,7 +34,7 @@ pub(super) fn words_as_cyrus(program: &str) -> Vec<String> {
 }
 
 /// Gives a directory and all in it to user cyrus, if we are root.
-pub(super) fn give_to_cyrus(root: &Path) {
+pub(crate) fn give_to_cyrus(root: &Path) {
     if !nix::unistd::getuid().is_root() {
         return;
     }
@@ -53,7 +53,7 @@ pub(super) fn give_to_cyrus(root: &Path) {
 /// other way to have what Cyrus says to syslog. `dev` is an empty directory. `REGUID_CYRUS_ROOT`
 /// names the root of the system whose Cyrus it is (a Debian 13, with user cyrus as here), if it is
 /// not this one; both have /tmp in common.
-pub(super) fn heard(program: &str, dev: &Path, log: &Path) -> Command {
+pub(crate) fn heard(program: &str, dev: &Path, log: &Path) -> Command {
     const SCRIPT: &str = r#"set -e; dev=$1; log=$2; root=$3; shift 3
         mount -t tmpfs none "$dev"
         for name in null zero random urandom; do
