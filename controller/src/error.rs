@@ -151,18 +151,20 @@ impl RunError {
             Self::Journal(
                 JournalError::InUse { .. }
                 | JournalError::Missing { .. }
-                | JournalError::Pairs { .. },
+                | JournalError::Pairs { .. }
+                | JournalError::Unfit { .. }
+                | JournalError::Claimed { .. },
             )
             | Self::Config(_)
             | Self::Other(_)
             | Self::Nothing(_) => Exit::Config,
+            Self::Journal(JournalError::Fenced { .. }) | Self::Stopped => Exit::RolledBack,
             Self::Journal(_) | Self::Spool(_) | Self::Local(_) => Exit::Io,
             Self::List(ListError::Io { source, .. }) | Self::ListFile { source, .. } => {
                 Exit::of_io(source)
             }
             Self::Preflight { exit, .. } => *exit,
             Self::List(_) | Self::Empty(_) => Exit::Data,
-            Self::Stopped => Exit::RolledBack,
             Self::Unavailable { .. } | Self::Full { .. } => Exit::Unavailable,
             Self::NoMailbox(_) => Exit::NoMailbox,
         }

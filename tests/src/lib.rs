@@ -13,6 +13,7 @@ pub mod model;
 pub mod murder;
 pub mod over;
 pub mod pairs;
+pub mod postgres;
 pub mod power;
 pub mod process;
 pub mod proxy;

@@ -14,19 +14,11 @@ use slotd::protocol::Write;
 use super::Fail;
 use super::murder::MurderArgs;
 use super::pairs::Hosts;
+use super::state::StateFile;
 use crate::control::{LIMITS, Limits, unusable};
 use crate::journal::{RunId, Verb};
 use crate::run::{Alerts, MaxFailures};
 use crate::survey::{Keep, Pattern, Source, User, needs_naming};
-
-/// The state file.
-#[derive(Debug, Args)]
-pub(super) struct StateFile {
-    /// The journal of the run: decisions, progress and results. Keep it until the migration is
-    /// done.
-    #[arg(long, value_name = "FILE", default_value = "reguid.db")]
-    pub(super) state: PathBuf,
-}
 
 /// `--state` where a command has no use for it: one line of common arguments serves every command.
 #[derive(Debug, Args)]
@@ -183,7 +175,7 @@ impl AlertArgs {
             recover: format!(
                 "controller recover {} --state {}",
                 hosts.spelled(),
-                state.state.display()
+                state.shown()
             ),
         }
     }

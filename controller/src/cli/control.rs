@@ -7,9 +7,10 @@ use std::time::Duration;
 use indexfile::exit::Exit;
 use serde_json::Value;
 
-use super::args::{StateFile, UnusedHosts};
+use super::args::UnusedHosts;
+use super::state::StateFile;
 use super::{Fail, text};
-use crate::control::{Ask, LIMITS, ask_pair, of_pair, socket_path};
+use crate::control::{Ask, LIMITS, ask_pair, of_pair};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -72,7 +73,7 @@ fn limits() -> String {
 }
 
 fn tell(args: &Args, what: &Ask) -> Result<Exit, Fail> {
-    let live = ask_pair(&socket_path(&args.state.state), what, args.pair.as_deref())?;
+    let live = ask_pair(&args.state.socket_path(), what, args.pair.as_deref())?;
     if args.json {
         text::json(&live)?;
     } else {

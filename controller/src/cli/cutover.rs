@@ -12,11 +12,12 @@ use super::each::Each;
 use super::pairs::Pair;
 use super::runs::migrate;
 use super::session::{Common, with_runtime};
+use super::state::How;
 use super::targets::Targets;
 use super::{Fail, signals, text};
 use crate::cutover::{self, Work};
 use crate::error::RunError;
-use crate::journal::{JournalStore, SqliteStore, Verb};
+use crate::journal::{JournalStore, Verb};
 use crate::observer::Observer;
 use crate::run::Settings;
 use crate::survey::Source;
@@ -137,12 +138,12 @@ impl Failed<'_> {
 }
 
 fn prepare(common: &Common, to: u8, mailboxes: &Mailboxes) -> Result<Exit, Fail> {
-    let store = SqliteStore::open(&common.state.state)?;
+    let store = common.state.open(How::Make)?;
     let (done, exit) = survey(
         common,
         to,
         mailboxes,
-        &store,
+        store.as_ref(),
         async |work, sources, failed| {
             let done = cutover::prepare(work, sources, |name, failure| {
                 failed.line(name, &format!("refused: {failure}"));
@@ -166,12 +167,12 @@ fn verify(
     mailboxes: &Mailboxes,
     sample: Option<u32>,
 ) -> Result<Exit, Fail> {
-    let store = SqliteStore::open_existing(&common.state.state)?;
+    let store = common.state.open(How::Existing)?;
     let (proofs, exit) = survey(
         common,
         to,
         mailboxes,
-        &store,
+        store.as_ref(),
         async |work, sources, failed| {
             let proof = cutover::verify(work, sources, sample, |name, why| failed.line(name, why));
             let proof = proof.await?;

@@ -12,9 +12,10 @@ use super::each::Each;
 use super::pairs::Pair;
 use super::runs::migrate;
 use super::session::{Common, Session, with_runtime};
+use super::state::How;
 use super::{Fail, text};
 use crate::error::RunError;
-use crate::journal::{JournalStore, SqliteStore, Verb};
+use crate::journal::Verb;
 use crate::run::{self, Recovered, Retry, Settings};
 use crate::two_phase::Reason;
 
@@ -174,13 +175,13 @@ pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
     if !args.names.is_empty() && pairs.len() > 1 {
         return Err(Fail::new(Exit::Usage, ONE_PAIR));
     }
-    let store = SqliteStore::open_existing(&common.state.state)?;
+    let store = common.state.open(How::Existing)?;
     // A file of the other kind is refused here.
     for pair in &pairs {
         store.pair(&pair.name)?;
     }
     let last = store.last_run()?.ok_or_else(|| {
-        let state = common.state.state.display();
+        let state = common.state.shown();
         Fail::new(Exit::Config, format!("{state}: there is no run to retry"))
     })?;
     let verb = last.verb;
@@ -208,7 +209,7 @@ pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
     args.ahead.apply(&mut settings);
     with_runtime(async move {
         common.limits.check().await?;
-        let session = Session::begin(common, settings, pairs, &store, &last.words)?;
+        let session = Session::begin(common, settings, pairs, store.as_ref(), &last.words)?;
         let what = Arc::new(what);
         let done = session.each(0..session.pairs.len(), |session, at| {
             let what = Arc::clone(&what);
@@ -237,9 +238,9 @@ pub(super) fn recover(args: RecoverArgs) -> Result<Exit, Fail> {
     let mut settings = Settings::upgrade();
     args.ahead.apply(&mut settings);
     let pairs = common.hosts.pairs()?;
-    let store = SqliteStore::open_existing(&common.state.state)?;
+    let store = common.state.open(How::Existing)?;
     with_runtime(async move {
-        let session = Session::begin(common, settings, pairs, &store, "")?;
+        let session = Session::begin(common, settings, pairs, store.as_ref(), "")?;
         let done = session.each(0..session.pairs.len(), |session, at| async move {
             run::recover(session.pairs[at].parts()).await
         });

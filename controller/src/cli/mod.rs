@@ -22,6 +22,7 @@ mod runs;
 mod screen;
 mod session;
 mod signals;
+mod state;
 mod survey;
 mod targets;
 mod text;

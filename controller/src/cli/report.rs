@@ -6,12 +6,13 @@ use std::time::Duration;
 use clap::Args;
 use indexfile::exit::Exit;
 
-use super::args::{StateFile, UnusedHosts};
+use super::args::UnusedHosts;
 use super::control::describe;
+use super::state::{How, StateFile};
 use super::{Fail, text};
 use crate::clock::now_ms;
-use crate::control::{Ask, ask, of_pair, socket_path};
-use crate::journal::{JournalStore, RunId, RunInfo, RunOfPairs, SqliteStore, Totals};
+use crate::control::{Ask, ask, of_pair};
+use crate::journal::{JournalStore, RunId, RunInfo, RunOfPairs, Totals};
 use crate::report::Story;
 
 #[derive(Debug, Args)]
@@ -49,11 +50,11 @@ pub(super) struct ReportArgs {
 }
 
 /// The state file, and its last run.
-fn open(state: &StateFile) -> Result<(SqliteStore, RunOfPairs), Fail> {
-    let store = SqliteStore::open_read_only(&state.state)?;
+fn open(state: &StateFile) -> Result<(Box<dyn JournalStore>, RunOfPairs), Fail> {
+    let store = state.open(How::Read)?;
     let last = store.last_run()?;
     let last = last.ok_or_else(|| {
-        let text = format!("{}: no run was started yet", state.state.display());
+        let text = format!("{}: no run was started yet", state.shown());
         Fail::new(Exit::Config, text)
     })?;
     Ok((store, last))
@@ -63,14 +64,14 @@ pub(super) fn status(args: &StatusArgs) -> Result<Exit, Fail> {
     loop {
         let (store, run) = open(&args.state)?;
         // That no controller is running is the usual case, and no error here.
-        let live = ask(&socket_path(&args.state.state), &Ask::Status).ok();
+        let live = ask(&args.state.socket_path(), &Ask::Status).ok();
         if args.json {
-            let mut value = status_json(&store, &run)?;
+            let mut value = status_json(store.as_ref(), &run)?;
             value["running"] = live.unwrap_or_default();
             text::json(&value)?;
             return Ok(Exit::Ok);
         }
-        text::say(&status_text(&store, &run)?)?;
+        text::say(&status_text(store.as_ref(), &run)?)?;
         if let Some(live) = &live {
             text::say(&describe(live))?;
         }
@@ -82,7 +83,10 @@ pub(super) fn status(args: &StatusArgs) -> Result<Exit, Fail> {
 }
 
 /// What a run amounts to on each pair where it has begun.
-fn totals(store: &SqliteStore, run: &RunOfPairs) -> Result<Vec<(String, RunInfo, Totals)>, Fail> {
+fn totals(
+    store: &dyn JournalStore,
+    run: &RunOfPairs,
+) -> Result<Vec<(String, RunInfo, Totals)>, Fail> {
     let mut each = Vec::new();
     for pair in run.pairs.iter().filter(|pair| pair.is_started()) {
         let journal = store.pair(&pair.name)?;
@@ -101,7 +105,7 @@ fn sum(each: &[(String, RunInfo, Totals)]) -> Totals {
     all
 }
 
-fn status_json(store: &SqliteStore, run: &RunOfPairs) -> Result<serde_json::Value, Fail> {
+fn status_json(store: &dyn JournalStore, run: &RunOfPairs) -> Result<serde_json::Value, Fail> {
     let each = totals(store, run)?;
     let to_json = |totals: &Totals| -> Result<serde_json::Value, Fail> {
         let mut value = serde_json::to_value(totals).map_err(std::io::Error::from)?;
@@ -140,10 +144,19 @@ fn status_json(store: &SqliteStore, run: &RunOfPairs) -> Result<serde_json::Valu
     for pair in run.pairs.iter().filter(|pair| !pair.is_started()) {
         value["pairs"][&pair.name] = serde_json::Value::Null;
     }
+    for claim in store.claims()? {
+        let (host, pid) = claim.by.unzip();
+        value["claims"][&claim.pair] = serde_json::json!({
+            "epoch": claim.epoch,
+            "host": host,
+            "pid": pid,
+            "left_ms": claim.left_ms,
+        });
+    }
     Ok(value)
 }
 
-fn status_text(store: &SqliteStore, run: &RunOfPairs) -> Result<String, Fail> {
+fn status_text(store: &dyn JournalStore, run: &RunOfPairs) -> Result<String, Fail> {
     let end = run.finished_ms.unwrap_or_else(now_ms);
     let took = Duration::from_millis(u64::try_from(end - run.started_ms).unwrap_or(0));
     let state = if run.finished_ms.is_some() {
@@ -175,6 +188,16 @@ fn status_text(store: &SqliteStore, run: &RunOfPairs) -> Result<String, Fail> {
         };
         text.push('\n');
         text.push_str(&of_pair(&pair.name, &line));
+    }
+    for claim in store.claims()? {
+        let line = match (claim.by, claim.left_ms) {
+            (Some((host, pid)), Some(left)) if left > 0 => {
+                format!("claimed by process {pid} on {host}, epoch {}", claim.epoch)
+            }
+            _ => format!("claimed by no controller, epoch {}", claim.epoch),
+        };
+        text.push('\n');
+        text.push_str(&of_pair(&claim.pair, &line));
     }
     Ok(text)
 }

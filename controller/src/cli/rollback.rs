@@ -13,10 +13,11 @@ use super::args::{Abandon, Ahead, parse_names};
 use super::migrate::{OLD_SERVERS, ONE_PAIR};
 use super::outcome::Extra;
 use super::session::{AtWork, Common, Session, with_runtime};
+use super::state::How;
 use super::{Fail, text};
 use crate::error::RunError;
 use crate::fleet::worst;
-use crate::journal::{Journal, JournalStore, SqliteStore, Verb};
+use crate::journal::{Journal, Verb};
 use crate::run::{self, Settings, Undo, Undone};
 use crate::survey::{Asking, Census, Source, survey};
 
@@ -92,7 +93,7 @@ pub(super) fn rollback(args: RollbackArgs) -> Result<Exit, Fail> {
     if !names.is_empty() && pairs.len() > 1 {
         return Err(Fail::new(Exit::Usage, ONE_PAIR));
     }
-    let store = SqliteStore::open_existing(&common.state.state)?;
+    let store = common.state.open(How::Existing)?;
     let wanted = Wanted {
         since: args.since,
         all: args.all,
@@ -118,7 +119,7 @@ pub(super) fn rollback(args: RollbackArgs) -> Result<Exit, Fail> {
     args.abandon.apply(&mut settings);
     with_runtime(async move {
         common.limits.check().await?;
-        let session = Session::begin(common, settings, pairs, &store, "")?;
+        let session = Session::begin(common, settings, pairs, store.as_ref(), "")?;
         let undos = Arc::new(undos);
         let done = session.each(0..session.pairs.len(), |session, at| {
             let undos = Arc::clone(&undos);

@@ -11,13 +11,14 @@ use tokio::time::Instant;
 use super::Fail;
 use super::args::Mailboxes;
 use super::session::{Common, Session, with_runtime};
+use super::state::How;
 use super::targets::Targets;
 use super::text;
 use crate::clock::now_ms;
 use crate::error::RunError;
 use crate::fleet::{self, Begin, MurderList};
 use crate::hosts::backoff;
-use crate::journal::{Filter, JournalStore, RunId, SqliteStore, State, for_each_row};
+use crate::journal::{Filter, JournalStore, RunId, State, for_each_row};
 use crate::run::{self, Settings, Summary};
 use crate::stop::Stop;
 use crate::survey::{Asking, VerifyReport, survey_rows};
@@ -43,14 +44,14 @@ pub(super) fn migrate(
         .flatten()
         .filter(|w| !w.is_empty())
         .collect();
-    let store = SqliteStore::open(&common.state.state)?;
+    let store = common.state.open(How::Make)?;
     with_runtime(async move {
         common.limits.check().await?;
         let quiet = common.output.quiet;
         let targets = Arc::new(Targets::of(&common.hosts, mailboxes, quiet).await?);
         let pairs = targets.pairs.clone();
-        let session = Session::begin(common, settings, pairs, &store, &words.join(" "))?;
-        let done = on_each(&session, &store, &targets).await?;
+        let session = Session::begin(common, settings, pairs, store.as_ref(), &words.join(" "))?;
+        let done = on_each(&session, store.as_ref(), &targets).await?;
         let runs: Vec<(usize, i64)> = done
             .iter()
             .filter_map(|(at, result)| Some((*at, result.as_ref().ok()?.run)))

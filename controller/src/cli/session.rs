@@ -9,11 +9,12 @@ use indexfile::exit::Exit;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 
-use super::args::{AlertArgs, LimitArgs, Output, StateFile, Work};
+use super::args::{AlertArgs, LimitArgs, Output, Work};
 use super::pairs::{Hosts, Pair};
 use super::progress::{OfPair, Progress};
+use super::state::StateFile;
 use super::{Fail, signals, text};
-use crate::control::{self, Control, Controls, Socket, socket_path, watch_conditions};
+use crate::control::{self, Control, Controls, Socket, watch_conditions};
 use crate::error::RunError;
 use crate::journal::{JournalStore, Verb};
 use crate::observer::Observer;
@@ -50,7 +51,7 @@ impl Common {
         let text = match error {
             RunError::Other(other) => {
                 let hosts = self.hosts.spelled_whole();
-                other.sentence(&format!("{hosts} --state {}", self.state.state.display()))
+                other.sentence(&format!("{hosts} --state {}", self.state.shown()))
             }
             error => error.to_string(),
         };
@@ -59,7 +60,7 @@ impl Common {
 
     /// The hosts and the state file again, for a hint.
     pub(super) fn spelled(&self) -> String {
-        let state = self.state.state.display();
+        let state = self.state.shown();
         format!("{} --state {state}", self.hosts.spelled())
     }
 }
@@ -218,7 +219,14 @@ fn open_socket(
     controls: Controls,
     handle: crate::stop::StopHandle,
 ) -> Option<Socket> {
-    match control::serve(&socket_path(&state.state), controls, handle) {
+    if state.is_socket_taken() {
+        text::complain(
+            "another controller works in this directory: status, pause and resume reach that one, \
+             and not this run",
+        );
+        return None;
+    }
+    match control::serve(&state.socket_path(), controls, handle) {
         Ok((socket, server)) => {
             tokio::spawn(server);
             Some(socket)

@@ -8,15 +8,16 @@ use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
 use slotd::protocol::{Clean, Command, FieldError, Fields, Named, Verify};
 
-use super::args::{Mailboxes, StateFile, UnusedState, parse_names};
+use super::args::{Mailboxes, UnusedState, parse_names};
 use super::each::Each;
 use super::migrate::ONE_PAIR;
 use super::pairs::{Hosts, Pair};
 use super::session::with_runtime;
+use super::state::{How, StateFile};
 use super::targets::Targets;
 use super::{Fail, signals, text};
 use crate::hosts::{Connect, Question, Registration};
-use crate::journal::{Journal, JournalStore, MailboxId, RunId, SqliteStore, State, Verb};
+use crate::journal::{Journal, MailboxId, RunId, State, Verb};
 use crate::observer::Observer;
 use crate::stop::StopSignal;
 use crate::survey::{
@@ -158,7 +159,7 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Exit, Fail> {
     if !args.names.is_empty() && pairs.len() > 1 {
         return Err(Fail::new(Exit::Usage, ONE_PAIR));
     }
-    let store = SqliteStore::open_read_only(&args.state.state)?;
+    let store = args.state.open(How::Read)?;
     let mut runs = Vec::with_capacity(pairs.len());
     for pair in &pairs {
         let journal = store.pair(&pair.name)?;
@@ -205,7 +206,7 @@ fn may_clean(args: &CleanArgs, journal: &dyn Journal) -> Result<RunId, Fail> {
         return Err(Fail::new(Exit::Config, text));
     }
     let Some(last) = journal.last_run()? else {
-        let text = format!("{}: no run was started yet", args.state.state.display());
+        let text = format!("{}: no run was started yet", args.state.shown());
         return Err(Fail::new(Exit::Config, text));
     };
     if last.spec.verb == Verb::Cutover && !args.dry_run && !args.no_way_back {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::conformance::begin_only as begin;
 use super::model::Change;
 use super::recorder::{Event, Op, Recorder};
-use super::sql::Sql as _;
+use super::sqlite::StateFile;
 use super::{Durability, Journal, SqliteJournal};
 use crate::two_phase::Side;
 
@@ -80,13 +80,13 @@ fn the_connection_that_writes_syncs_each_commit() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.db");
     for made in ["anew", "again"] {
-        let journal = SqliteJournal::open(&path).unwrap();
         let pragma = |name: &'static str| {
             let sql = format!("PRAGMA {name}");
-            let read = move |c: &rusqlite::Connection| {
-                c.query_row(&sql, [], |row| row.get::<_, rusqlite::types::Value>(0))
-            };
-            journal.sql.write_now(read).unwrap()
+            let read = |row: &rusqlite::Row<'_>| row.get::<_, rusqlite::types::Value>(0);
+            StateFile::writing(&path)
+                .unwrap()
+                .query_row(&sql, [], read)
+                .unwrap()
         };
         // 2 is FULL.
         assert_eq!(pragma("synchronous"), 2.into(), "{made}");

@@ -51,6 +51,68 @@ pub enum JournalError {
         /// What it said.
         text: String,
     },
+    /// `PostgreSQL` does not answer, or reports an error.
+    #[error("journal {server}: {text}")]
+    Postgres {
+        /// The server, without a password.
+        server: String,
+        /// What it said, or what was waited for.
+        text: String,
+    },
+    /// What this server calls durable is not, or it cannot be reached as it has to be.
+    #[error("{server} cannot carry a journal: {what}")]
+    Unfit {
+        /// The server, without a password.
+        server: String,
+        /// Why.
+        what: String,
+    },
+    /// The server is not the one that it was: a standby has taken over, or a copy was restored.
+    #[error(
+        "{server} was {was} and is {now}: a standby has taken over, and the last decisions may be \
+         missing there; start again, and the hosts are asked"
+    )]
+    Timeline {
+        /// The server, without a password.
+        server: String,
+        /// What it was when this controller began.
+        was: String,
+        /// What it is.
+        now: String,
+    },
+    /// Another controller works on the pair.
+    #[error(
+        "the pair {pair:?} is claimed by {host} (process {pid}); its lease ends in {left_ms} ms if \
+         it is not renewed"
+    )]
+    Claimed {
+        /// The pair's name.
+        pair: String,
+        /// The controller's host.
+        host: String,
+        /// Its process there.
+        pid: i64,
+        /// Milliseconds until then.
+        left_ms: i64,
+    },
+    /// Another controller has taken the pair over: nothing more is written to it by this one.
+    #[error(
+        "another controller has taken over the pair {pair:?}, which this one had by epoch {epoch}"
+    )]
+    Fenced {
+        /// The pair's name.
+        pair: String,
+        /// The epoch of the claim that was lost.
+        epoch: u64,
+    },
+    /// The server did not answer, and nobody knows what of the last changes to the pair it has.
+    #[error("the last changes to the pair {pair:?} may be lost: {first}; start again")]
+    Lost {
+        /// The pair's name.
+        pair: String,
+        /// The first error.
+        first: String,
+    },
     /// An earlier write failed, and so nothing more is written.
     #[error("the state file can no longer be written: {first}")]
     Poisoned {

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::sql::{Sql, Store, View, view};
-use super::sqlite_read::Query;
+use super::queries::Ask;
+use super::sql::{Of, Op, Sql, Store, View, view};
+use super::sqlite::all;
+use super::sqlite_write::apply;
 use super::state_file::sqlite;
-use super::writer::Apply;
-use super::{Durability, JournalError, Receipt, schema};
+use super::work::Work;
+use super::{Durability, JournalError, schema};
 use parking_lot::{Mutex, MutexGuard};
 
 /// What an error names in place of a file.
@@ -19,7 +21,7 @@ const NO_FILE: &str = "(in memory)";
 struct Inner {
     db: Connection,
     /// Every change so far, in order.
-    changes: Vec<Arc<Apply>>,
+    changes: Vec<Arc<(Of, Work)>>,
     /// How many of them a crash leaves.
     durable: usize,
     broken: bool,
@@ -89,13 +91,16 @@ impl Default for MemoryJournal {
 }
 
 impl Memory {
-    fn with(changes: &[Arc<Apply>]) -> Self {
+    fn with(changes: &[Arc<(Of, Work)>]) -> Self {
         let made = || -> rusqlite::Result<Connection> {
             let db = Connection::open_in_memory()?;
             db.set_prepared_statement_cache_capacity(64);
             db.execute_batch("PRAGMA journal_mode = OFF;")?;
             db.execute_batch(&schema::create())?;
-            changes.iter().try_for_each(|apply| apply(&db))?;
+            for change in changes {
+                let (of, work) = &**change;
+                apply(&db, of.pair, work)?;
+            }
             Ok(db)
         };
         Self(Mutex::new(Inner {
@@ -117,15 +122,19 @@ impl Memory {
 }
 
 impl Inner {
-    fn write(&mut self, durability: Durability, apply: Apply) -> Result<(), JournalError> {
+    fn write(&mut self, op: &Op) -> Result<(), JournalError> {
         if self.broken {
             return Err(JournalError::Poisoned {
                 first: "told to fail".to_owned(),
             });
         }
-        apply(&self.db).map_err(|error| sqlite(Path::new(NO_FILE), &error))?;
-        self.changes.push(Arc::new(apply));
-        if durability == Durability::Durable {
+        let number = apply(&self.db, op.of.pair, &op.work)
+            .map_err(|error| sqlite(Path::new(NO_FILE), &error))?;
+        if let Some(answer) = &op.answer {
+            let _ = answer.send(number);
+        }
+        self.changes.push(Arc::new((op.of, op.work.clone())));
+        if op.durability == Durability::Durable {
             self.durable = self.changes.len();
         }
         Ok(())
@@ -146,13 +155,16 @@ impl Sql for Memory {
         Ok(["memory", pair].concat())
     }
 
-    fn read<T>(&self, query: impl FnOnce(&Connection) -> Query<T>) -> Result<T, JournalError> {
-        query(&self.inner().db).map_err(|fault| fault.into_error(Path::new(NO_FILE)))
+    fn claim(&self, _: i64, _: &str) -> Result<Option<u64>, JournalError> {
+        Ok(None)
     }
 
-    fn write(&self, durability: Durability, apply: Apply) -> Receipt {
-        let (done, receipt) = Receipt::pair();
-        let _ = done.send(self.inner().write(durability, apply));
-        receipt
+    fn ask<T: Send>(&self, ask: Ask<T>) -> Result<Vec<T>, JournalError> {
+        all(&self.inner().db, &ask).map_err(|fault| fault.into_error(Path::new(NO_FILE)))
+    }
+
+    fn submit(&self, op: Op) {
+        let result = self.inner().write(&op);
+        let _ = op.done.send(result);
     }
 }

@@ -27,22 +27,26 @@
 //! the journal is closed for good ([`JournalError::Poisoned`]): nobody knows what is on disk, and
 //! only a restart that reads it again does.
 
+mod claim;
+mod columns;
 mod earlier;
 mod error;
 mod history;
 pub mod memory;
 mod model;
+mod postgres;
+mod queries;
 mod runs;
 mod schema;
 mod sql;
 mod sqlite;
-mod sqlite_read;
 mod sqlite_write;
 mod state_file;
+mod work;
 mod writer;
 
-#[cfg(test)]
-mod conformance;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 #[cfg(test)]
 mod durable_tests;
 #[cfg(test)]
@@ -53,12 +57,14 @@ mod sqlite_tests;
 
 use std::sync::Arc;
 
+pub use claim::{Claim, Claimed};
 pub use error::JournalError;
 pub use history::{Changed, Changing};
 pub use model::{
     Attempt, Change, Ended, Figures, Filter, Identity, Job, Listed, MailboxId, OpenTransaction,
     Row, State, Totals,
 };
+pub use postgres::{LEASE, PostgresJournal, PostgresStore, is_postgres};
 pub use runs::{PairRun, REHASH, RunId, RunInfo, RunOfPairs, RunSpec, Verb, pair_names};
 pub use sqlite::{SqliteJournal, SqliteStore};
 pub use state_file::{APPLICATION_ID, USER_VERSION, resolve};
@@ -139,6 +145,13 @@ pub trait JournalStore: Send + Sync {
     /// # Errors
     /// The store cannot be read.
     fn run(&self, id: RunId) -> Result<Option<RunOfPairs>, JournalError>;
+
+    /// Who works on which pair, in the order of their names; empty where only one controller can
+    /// have the store open.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn claims(&self) -> Result<Vec<Claimed>, JournalError>;
 
     /// Gives a run up: it is finished for all its pairs, also for those that have not begun. What
     /// is open stays open. A run that is finished stays as it is. Durable on return.

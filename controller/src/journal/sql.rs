@@ -4,17 +4,35 @@ use std::path::Path;
 use std::sync::Arc;
 
 use indexfile::mailbox::MailboxName;
-use rusqlite::Connection;
+use tokio::sync::oneshot;
 
 use super::history::Changed;
 use super::model::{Change, Filter, Identity, Listed, MailboxId, OpenTransaction, Row, Totals};
+use super::queries::{self, Ask};
 use super::runs::{RunId, RunInfo, RunOfPairs, RunSpec, pair_names};
-use super::sqlite_read::Query;
-use super::writer::Apply;
+use super::work::Work;
 use super::{
-    Durability, Journal, JournalError, JournalStore, Receipt, sqlite_read, sqlite_write,
-    writer_ended,
+    Claimed, Durability, Journal, JournalError, JournalStore, Receipt, columns, writer_ended,
 };
+
+/// Which pair something is of, and by which claim to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Of {
+    /// Its number; 0 is none.
+    pub(super) pair: i64,
+    /// The epoch of the claim; `None` where only one controller can have the journal open.
+    pub(super) epoch: Option<u64>,
+}
+
+/// Something to be written, and who waits for it.
+pub(super) struct Op {
+    pub(super) of: Of,
+    pub(super) work: Work,
+    pub(super) durability: Durability,
+    pub(super) done: oneshot::Sender<Result<(), JournalError>>,
+    /// Has the answer before `done` comes.
+    pub(super) answer: Option<std::sync::mpsc::Sender<i64>>,
+}
 
 /// Where the tables lie.
 pub(super) trait Sql: Send + Sync + 'static {
@@ -27,24 +45,51 @@ pub(super) trait Sql: Send + Sync + 'static {
     /// An id for the journal of a new pair.
     fn new_id(&self, pair: &str) -> Result<String, JournalError>;
 
-    fn read<T>(&self, query: impl FnOnce(&Connection) -> Query<T>) -> Result<T, JournalError>;
+    /// Takes a pair for this controller alone, where others could take it: the epoch of the claim.
+    fn claim(&self, pair: i64, name: &str) -> Result<Option<u64>, JournalError>;
 
-    /// Hands a change over, to be made after all earlier ones.
-    fn write(&self, durability: Durability, apply: Apply) -> Receipt;
+    /// Who has claimed which pair.
+    fn claims(&self) -> Result<Vec<Claimed>, JournalError> {
+        Ok(Vec::new())
+    }
 
-    /// Makes a change and hands a value back, durable on return.
-    fn write_now<T: Send + 'static>(
-        &self,
-        apply: impl Fn(&Connection) -> rusqlite::Result<T> + Send + Sync + 'static,
-    ) -> Result<T, JournalError> {
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let apply = move |db: &Connection| {
-            // Nobody listens any more when a journal in memory makes its changes again.
-            let _ = sender.send(apply(db)?);
-            Ok(())
-        };
-        wait(self.write(Durability::Durable, Box::new(apply)))?;
-        receiver.recv().map_err(|_| writer_ended())
+    /// All that a question finds.
+    fn ask<T: Send>(&self, ask: Ask<T>) -> Result<Vec<T>, JournalError>;
+
+    /// Hands something over, to be written after all earlier ones.
+    fn submit(&self, op: Op);
+
+    /// The first that a question finds.
+    fn first<T: Send>(&self, ask: Ask<T>) -> Result<Option<T>, JournalError> {
+        Ok(self.ask(ask)?.into_iter().next())
+    }
+
+    /// Hands something over that nobody waits for the answer of.
+    fn write(&self, of: Of, work: Work, durability: Durability) -> Receipt {
+        let (done, receipt) = Receipt::pair();
+        self.submit(Op {
+            of,
+            work,
+            durability,
+            done,
+            answer: None,
+        });
+        receipt
+    }
+
+    /// Writes something and hands the answer back, durable on return.
+    fn write_now(&self, of: Of, work: Work) -> Result<i64, JournalError> {
+        let (done, receipt) = Receipt::pair();
+        let (answer, answered) = std::sync::mpsc::channel();
+        self.submit(Op {
+            of,
+            work,
+            durability: Durability::Durable,
+            done,
+            answer: Some(answer),
+        });
+        wait(receipt)?;
+        answered.recv().map_err(|_| writer_ended())
     }
 }
 
@@ -68,8 +113,7 @@ pub struct Store<S>(pub(super) Arc<S>);
 pub struct View<S> {
     pub(super) sql: Arc<S>,
     name: String,
-    /// 0, which is none, if the pair is not there and could not be made.
-    pair: i64,
+    of: Of,
 }
 
 /// The pair with this name, made if it is new.
@@ -81,26 +125,34 @@ pub(super) fn view<S: Sql>(sql: Arc<S>, name: &str) -> Result<View<S>, JournalEr
     if name.contains(',') {
         return Err(refused(format!("a pair cannot have the name {name:?}")));
     }
-    let pairs = sql.read(sqlite_read::pairs)?;
-    let known = sql.read(|db| sqlite_read::pair(db, name))?;
+    let pairs = sql.ask(queries::pairs())?;
+    let known = sql.first(queries::pair(name))?;
+    // 0 is no pair, and has no run.
     let pair = match (known, pairs.first()) {
         (Some(pair), _) => Some(pair),
         (None, Some(other)) if other.is_empty() != name.is_empty() => None,
         (None, _) if !sql.is_writable() => Some(0),
         (None, _) => {
-            let (name, id) = (name.to_owned(), sql.new_id(name)?);
-            sql.write_now(move |db| sqlite_write::pair(db, &name, &id))?
+            let work = Work::Pair {
+                name: name.to_owned(),
+                journal_id: sql.new_id(name)?,
+            };
+            let made = sql.write_now(Of::default(), work)?;
+            (made != 0).then_some(made)
         }
+    };
+    let epoch = match pair {
+        Some(pair) if sql.is_writable() => sql.claim(pair, name)?,
+        _ => None,
     };
     match pair {
         Some(pair) => Ok(View {
             name: name.to_owned(),
             sql,
-            pair,
+            of: Of { pair, epoch },
         }),
         None if name.is_empty() => Err(refused(format!(
-            "it is of a fleet, with the pairs {}: give its fleet file, or take another state \
-                 file",
+            "it is of a fleet, with the pairs {}: give its fleet file, or take another state file",
             pairs.join(", ")
         ))),
         None => Err(refused(
@@ -108,40 +160,73 @@ pub(super) fn view<S: Sql>(sql: Arc<S>, name: &str) -> Result<View<S>, JournalEr
         )),
     }
 }
+
 impl<S: Sql> JournalStore for Store<S> {
     fn pair(&self, name: &str) -> Result<Arc<dyn Journal>, JournalError> {
         Ok(Arc::new(view(Arc::clone(&self.0), name)?))
     }
 
     fn pairs(&self) -> Result<Vec<String>, JournalError> {
-        self.0.read(sqlite_read::pairs)
+        self.0.ask(queries::pairs())
     }
 
     fn last_run(&self) -> Result<Option<RunOfPairs>, JournalError> {
-        self.0.read(sqlite_read::last_run_of_pairs)
+        let run = self.0.first(queries::last_run_of_pairs())?;
+        run.map(|run| with_pairs(&*self.0, run)).transpose()
     }
 
     fn run(&self, id: RunId) -> Result<Option<RunOfPairs>, JournalError> {
-        self.0.read(|db| sqlite_read::run_of_pairs(db, id))
+        let run = self.0.first(queries::run_of_pairs(id))?;
+        run.map(|run| with_pairs(&*self.0, run)).transpose()
+    }
+
+    fn claims(&self) -> Result<Vec<Claimed>, JournalError> {
+        self.0.claims()
     }
 
     fn give_up(&self, run: RunId, now_ms: i64) -> Result<(), JournalError> {
-        self.0
-            .write_now(move |db| sqlite_write::give_up(db, run, now_ms))
+        let work = Work::GiveUp { run, now_ms };
+        self.0.write_now(Of::default(), work).map(drop)
+    }
+}
+
+/// With what it is on those of its pairs where it has begun.
+fn with_pairs<S: Sql>(sql: &S, mut run: RunOfPairs) -> Result<RunOfPairs, JournalError> {
+    for begun in sql.ask(queries::begun(run.id))? {
+        let Some(pair) = run.pairs.iter_mut().find(|p| p.name == begun.name) else {
+            return Err(JournalError::Damaged {
+                what: format!("run {} has begun on the pair {:?}", run.id.0, begun.name),
+            });
+        };
+        *pair = begun;
+    }
+    Ok(run)
+}
+impl<S> View<S> {
+    /// The pair's number.
+    pub(super) fn pair(&self) -> i64 {
+        self.of.pair
     }
 }
 
 impl<S: Sql> Journal for View<S> {
     fn last_run(&self) -> Result<Option<RunInfo>, JournalError> {
-        self.sql.read(|db| sqlite_read::last_run(db, self.pair))
+        self.sql.first(queries::last_run(self.of.pair))
     }
 
     fn identity(&self) -> Result<Identity, JournalError> {
-        self.sql.read(|db| sqlite_read::identity(db, self.pair))
+        let found = self.sql.first(queries::identity(self.of.pair))?;
+        let identity = found.ok_or_else(|| JournalError::Damaged {
+            what: "it does not say whose journal it is".to_owned(),
+        })?;
+        Ok(Identity {
+            epoch: self.of.epoch,
+            ..identity
+        })
     }
 
     fn run(&self, id: RunId) -> Result<Option<RunInfo>, JournalError> {
-        self.sql.read(|db| sqlite_read::run(db, self.pair, id))
+        self.sql.first(queries::run(self.of.pair, id))
     }
 
     fn begin_run(&self, spec: &RunSpec, now_ms: i64) -> Result<RunId, JournalError> {
@@ -154,29 +239,26 @@ impl<S: Sql> Journal for View<S> {
                 ),
             });
         }
-        let spec = spec.clone();
-        let pair = self.pair;
+        let spec = Box::new(spec.clone());
         self.sql
-            .write_now(move |db| sqlite_write::begin_run(db, pair, &spec, now_ms))
+            .write_now(self.of, Work::Begin { spec, now_ms })
+            .map(RunId)
     }
 
     fn add(&self, run: RunId, listed: &[Listed]) -> Result<u64, JournalError> {
         let listed = listed.to_vec();
-        let pair = self.pair;
-        self.sql
-            .write_now(move |db| sqlite_write::add(db, pair, run, &listed))
+        let new = self.sql.write_now(self.of, Work::Add { run, listed })?;
+        Ok(u64::try_from(new).unwrap_or(0))
     }
 
     fn list_complete(&self, run: RunId) -> Result<(), JournalError> {
-        let pair = self.pair;
-        self.sql
-            .write_now(move |db| sqlite_write::list_complete(db, pair, run))
+        self.sql.write_now(self.of, Work::Listed { run }).map(drop)
     }
 
     fn finish_run(&self, run: RunId, now_ms: i64) -> Result<(), JournalError> {
-        let pair = self.pair;
         self.sql
-            .write_now(move |db| sqlite_write::finish_run(db, pair, run, now_ms))
+            .write_now(self.of, Work::Finish { run, now_ms })
+            .map(drop)
     }
 
     fn page(
@@ -186,13 +268,12 @@ impl<S: Sql> Journal for View<S> {
         after: MailboxId,
         limit: u32,
     ) -> Result<Vec<Row>, JournalError> {
-        self.sql
-            .read(|db| sqlite_read::page(db, self.pair, run, filter, after, limit))
+        let page = queries::page(self.of.pair, run, filter, after, limit);
+        self.sql.ask(page)
     }
 
     fn find_all(&self, run: RunId, name: &MailboxName) -> Result<Vec<Row>, JournalError> {
-        self.sql
-            .read(|db| sqlite_read::find_all(db, self.pair, run, name))
+        self.sql.ask(queries::find_all(self.of.pair, run, name))
     }
 
     fn changed(
@@ -201,8 +282,8 @@ impl<S: Sql> Journal for View<S> {
         after: MailboxId,
         limit: u32,
     ) -> Result<Vec<Changed>, JournalError> {
-        self.sql
-            .read(|db| sqlite_read::changed(db, self.pair, run, after, limit))
+        let changed = queries::changed(self.of.pair, run, after, limit);
+        self.sql.ask(changed)
     }
 
     fn open_transactions(
@@ -210,20 +291,20 @@ impl<S: Sql> Journal for View<S> {
         after: MailboxId,
         limit: u32,
     ) -> Result<Vec<OpenTransaction>, JournalError> {
-        self.sql
-            .read(|db| sqlite_read::open_transactions(db, self.pair, after, limit))
+        let open = queries::open_transactions(self.of.pair, after, limit);
+        self.sql.ask(open)
     }
 
     fn submit(&self, change: Change, durability: Durability) -> Receipt {
-        let apply = move |db: &Connection| sqlite_write::apply(db, &change);
-        self.sql.write(durability, Box::new(apply))
+        self.sql.write(self.of, Work::Change(change), durability)
     }
 
     fn flush(&self) -> Result<(), JournalError> {
-        self.sql.write_now(|_| Ok(()))
+        self.sql.write_now(self.of, Work::Flush).map(drop)
     }
 
     fn totals(&self, run: RunId) -> Result<Totals, JournalError> {
-        self.sql.read(|db| sqlite_read::totals(db, self.pair, run))
+        let parts = self.sql.ask(queries::totals(self.of.pair, run))?;
+        Ok(columns::totals(&parts))
     }
 }

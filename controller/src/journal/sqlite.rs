@@ -4,19 +4,20 @@
 //! synced when the file is made. The file `STATE.lock` next to it carries the lock that keeps a
 //! second controller out; readers (`status`, `report`, `sqlite3`) need no lock.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, params_from_iter};
 
-use super::sql::{Sql, Store, View, view};
-use super::sqlite_read::{self, Query};
+use super::JournalError;
+use super::columns::Query;
+use super::queries::{Ask, Value};
+use super::sql::{Op, Sql, Store, View, view};
+use super::sqlite_write::apply;
 use super::state_file::{
-    check, check_or_create, connect, io, resolved, sync_directory, take_ownership,
+    check, check_or_create, connect, io, resolved, sqlite, sync_directory, take_ownership,
 };
-use super::writer::{Apply, Writer};
-use super::{Durability, JournalError, Receipt};
+use super::writer::{Backend, Writer};
 use parking_lot::Mutex;
 
 /// Tables in a file.
@@ -25,7 +26,7 @@ pub struct StateFile {
     writer: Option<Writer>,
     reader: Mutex<Connection>,
     /// Held for the lock on it; released when the process ends, however it ends.
-    _owner: Option<File>,
+    _owner: Option<std::fs::File>,
 }
 
 impl StateFile {
@@ -33,22 +34,31 @@ impl StateFile {
         let path = &resolved(path)?;
         let owner = take_ownership(path)?;
         let fresh = !path.exists();
-        let connection = connect(
-            path,
-            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
-        )?;
-        check_or_create(&connection, path)?;
+        let connection = Self::writing(path)?;
         if fresh {
             sync_directory(path)?;
         }
         let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        let writer = Writer::start(connection, path.to_owned()).map_err(|e| io(path, &e))?;
+        let file = File {
+            connection,
+            path: path.to_owned(),
+            failed: None,
+        };
+        let writer = Writer::start(file).map_err(|e| io(path, &e))?;
         Ok(Self {
             path: path.to_owned(),
             writer: Some(writer),
             reader: Mutex::new(reader),
             _owner: Some(owner),
         })
+    }
+
+    /// The connection of the thread that writes.
+    pub(super) fn writing(path: &Path) -> Result<Connection, JournalError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let connection = connect(path, flags)?;
+        check_or_create(&connection, path)?;
+        Ok(connection)
     }
 
     fn open_read_only(path: &Path) -> Result<Self, JournalError> {
@@ -149,22 +159,81 @@ impl Sql for StateFile {
     }
 
     fn new_id(&self, _: &str) -> Result<String, JournalError> {
-        self.read(sqlite_read::new_id)
+        let id = |db: &Connection| {
+            db.query_row("SELECT lower(hex(randomblob(8)))", [], |row| row.get(0))
+        };
+        id(&self.reader.lock()).map_err(|error| sqlite(&self.path, &error))
     }
 
-    fn read<T>(&self, query: impl FnOnce(&Connection) -> Query<T>) -> Result<T, JournalError> {
-        let reader = self.reader.lock();
-        query(&reader).map_err(|fault| fault.into_error(&self.path))
+    /// The lock on the file keeps every other controller out.
+    fn claim(&self, _: i64, _: &str) -> Result<Option<u64>, JournalError> {
+        Ok(None)
     }
 
-    fn write(&self, durability: Durability, apply: Apply) -> Receipt {
+    fn ask<T: Send>(&self, ask: Ask<T>) -> Result<Vec<T>, JournalError> {
+        all(&self.reader.lock(), &ask).map_err(|fault| fault.into_error(&self.path))
+    }
+
+    fn submit(&self, op: Op) {
         if let Some(writer) = &self.writer {
-            return writer.submit(durability, apply);
+            return writer.submit(op);
         }
-        let (done, receipt) = Receipt::pair();
-        let _ = done.send(Err(JournalError::Poisoned {
+        let _ = op.done.send(Err(JournalError::Poisoned {
             first: "it was opened for reading only".to_owned(),
         }));
-        receipt
+    }
+}
+
+/// All that a question finds.
+pub(super) fn all<T>(db: &Connection, ask: &Ask<T>) -> Query<Vec<T>> {
+    let mut statement = db.prepare_cached(&ask.sql)?;
+    let mut rows = statement.query(params_from_iter::<&[Value]>(&ask.values))?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push((ask.read)(row)?);
+    }
+    Ok(found)
+}
+
+/// The file, as the thread that writes has it.
+struct File {
+    connection: Connection,
+    path: PathBuf,
+    failed: Option<String>,
+}
+
+impl Backend for File {
+    fn write(&mut self, group: Vec<Op>) {
+        let result = match &self.failed {
+            Some(first) => Err(JournalError::Poisoned {
+                first: first.clone(),
+            }),
+            None => self.commit(&group).map_err(|error| {
+                // Whether it is on disk or not, nobody knows: never write after it.
+                let text = error.to_string();
+                self.failed = Some(text.clone());
+                JournalError::Sqlite {
+                    path: self.path.clone(),
+                    text,
+                }
+            }),
+        };
+        for op in group {
+            // Nobody waits for most lazy changes.
+            let _ = op.done.send(result.clone());
+        }
+    }
+}
+
+impl File {
+    fn commit(&self, group: &[Op]) -> rusqlite::Result<()> {
+        let transaction = self.connection.unchecked_transaction()?;
+        for op in group {
+            let number = apply(&transaction, op.of.pair, &op.work)?;
+            if let Some(answer) = &op.answer {
+                let _ = answer.send(number);
+            }
+        }
+        transaction.commit()
     }
 }

@@ -1,8 +1,8 @@
 //! What only the journal in a file has to promise.
 
 use super::conformance::{attempt, begin_only as begin, spec};
-use super::model::{Change, Ended, Filter, State};
-use super::{Durability, Journal, JournalError, SqliteJournal, sqlite_read};
+use super::model::{Change, Ended, Filter, MailboxId, State};
+use super::{Durability, Journal, JournalError, RunId, SqliteJournal, queries};
 use crate::two_phase::Reason;
 
 #[test]
@@ -323,11 +323,12 @@ fn no_query_of_a_page_looks_at_more_than_its_page() {
     let path = directory.path().join("state.db");
     drop(SqliteJournal::open(&path).unwrap());
     let db = rusqlite::Connection::open(&path).unwrap();
+    let (run, after) = (RunId(1), MailboxId(0));
     for sql in [
-        sqlite_read::page_sql(Filter::All),
-        sqlite_read::page_sql(Filter::In(State::Pending)),
-        sqlite_read::changed_sql(),
-        sqlite_read::open_sql(),
+        queries::page(1, run, Filter::All, after, 9).sql,
+        queries::page(1, run, Filter::In(State::Pending), after, 9).sql,
+        queries::changed(1, run, after, 9).sql,
+        queries::open_transactions(1, after, 9).sql,
     ] {
         let mut explain = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let count = explain.parameter_count();

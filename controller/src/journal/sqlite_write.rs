@@ -1,30 +1,40 @@
 //! The changes of the journal, as SQL.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::types::{ToSql, ToSqlOutput};
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
-use super::model::{Change, Ended, Listed, State};
+use super::model::{Change, Listed};
+use super::queries::Value;
 use super::runs::{RunId, RunSpec, pair_names};
-use crate::two_phase::{Reason, Side};
+use super::work::{Work, statements};
 
-/// The pair with this name, made with this id for its journal if it is new. `None`: the file has
-/// pairs of the other kind.
-pub(super) fn pair(db: &Connection, name: &str, journal_id: &str) -> rusqlite::Result<Option<i64>> {
+/// Writes something of a pair.
+pub(super) fn apply(db: &Connection, pair: i64, work: &Work) -> rusqlite::Result<i64> {
+    match work {
+        Work::Change(of_mailbox) => change(db, of_mailbox)?,
+        Work::Pair { name, journal_id } => return new_pair(db, name, journal_id),
+        Work::Begin { spec, now_ms } => return begin_run(db, pair, spec, *now_ms),
+        Work::Add { run, listed } => return add(db, pair, *run, listed),
+        Work::Listed { run } => list_complete(db, pair, *run)?,
+        Work::Finish { run, now_ms } => finish_run(db, pair, *run, *now_ms)?,
+        Work::GiveUp { run, now_ms } => give_up(db, *run, *now_ms)?,
+        Work::Flush => {}
+    }
+    Ok(0)
+}
+
+fn new_pair(db: &Connection, name: &str, journal_id: &str) -> rusqlite::Result<i64> {
     let other = "SELECT EXISTS (SELECT 1 FROM pair WHERE (name = '') <> (? = ''))";
     if db.query_row(other, [name], |row| row.get(0))? {
-        return Ok(None);
+        return Ok(0);
     }
     let sql = "INSERT INTO pair (name, journal_id) VALUES (?, ?) ON CONFLICT DO NOTHING";
     db.execute(sql, [name, journal_id])?;
     let sql = "SELECT id FROM pair WHERE name = ?";
-    db.query_row(sql, [name], |row| row.get(0)).map(Some)
+    db.query_row(sql, [name], |row| row.get(0))
 }
 
-pub(super) fn begin_run(
-    db: &Connection,
-    pair: i64,
-    spec: &RunSpec,
-    now_ms: i64,
-) -> rusqlite::Result<RunId> {
+fn begin_run(db: &Connection, pair: i64, spec: &RunSpec, now_ms: i64) -> rusqlite::Result<i64> {
     let run = match joined(db, pair, spec)? {
         Some(run) => run,
         None => new_run(db, spec, now_ms)?,
@@ -48,7 +58,7 @@ pub(super) fn begin_run(
          replica_id = coalesce(replica_id, nullif(?, '')) WHERE id = ?",
         params![spec.master_id, spec.replica_id, pair],
     )?;
-    Ok(RunId(run))
+    Ok(run)
 }
 
 /// The newest run, if this pair is one of those that have not begun it.
@@ -86,12 +96,7 @@ fn new_run(db: &Connection, spec: &RunSpec, now_ms: i64) -> rusqlite::Result<i64
     Ok(db.last_insert_rowid())
 }
 
-pub(super) fn add(
-    db: &Connection,
-    pair: i64,
-    run: RunId,
-    listed: &[Listed],
-) -> rusqlite::Result<u64> {
+fn add(db: &Connection, pair: i64, run: RunId, listed: &[Listed]) -> rusqlite::Result<i64> {
     let mut insert = db.prepare_cached(
         "INSERT INTO mailbox (run, pair, name, partition, named, back_master, back_replica) \
          SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE NOT EXISTS \
@@ -112,20 +117,15 @@ pub(super) fn add(
             replica
         ])?;
     }
-    Ok(new as u64)
+    Ok(i64::try_from(new).unwrap_or(i64::MAX))
 }
 
-pub(super) fn list_complete(db: &Connection, pair: i64, run: RunId) -> rusqlite::Result<()> {
+fn list_complete(db: &Connection, pair: i64, run: RunId) -> rusqlite::Result<()> {
     let sql = "UPDATE run_pair SET listed = 1 WHERE run = ? AND pair = ?";
     db.execute(sql, [run.0, pair]).map(drop)
 }
 
-pub(super) fn finish_run(
-    db: &Connection,
-    pair: i64,
-    run: RunId,
-    now_ms: i64,
-) -> rusqlite::Result<()> {
+fn finish_run(db: &Connection, pair: i64, run: RunId, now_ms: i64) -> rusqlite::Result<()> {
     let sql = "UPDATE run_pair SET finished_at = ? WHERE run = ? AND pair = ?";
     db.execute(sql, [now_ms, run.0, pair])?;
     let sql = "SELECT pairs FROM run WHERE id = ?";
@@ -142,7 +142,7 @@ pub(super) fn finish_run(
     Ok(())
 }
 
-pub(super) fn give_up(db: &Connection, run: RunId, now_ms: i64) -> rusqlite::Result<()> {
+fn give_up(db: &Connection, run: RunId, now_ms: i64) -> rusqlite::Result<()> {
     for sql in [
         "UPDATE run SET finished_at = ? WHERE id = ? AND finished_at IS NULL",
         "UPDATE run_pair SET finished_at = ? WHERE run = ? AND finished_at IS NULL",
@@ -152,81 +152,22 @@ pub(super) fn give_up(db: &Connection, run: RunId, now_ms: i64) -> rusqlite::Res
     Ok(())
 }
 
-pub(super) fn apply(db: &Connection, change: &Change) -> rusqlite::Result<()> {
-    match change {
-        Change::Decide { mailbox, before } => db
-            .prepare_cached(
-                "UPDATE mailbox SET state = 'decided', in_doubt = 0, before_master = ?, \
-                 before_replica = ?, \
-                 forward_master = 0, forward_replica = 0 WHERE id = ?",
-            )?
-            .execute(params![before[0], before[1], mailbox.0]),
-        Change::Identify { mailbox, uniqueids } => db
-            .prepare_cached(
-                "UPDATE mailbox SET uniqueid_master = ?, uniqueid_replica = ? WHERE id = ?",
-            )?
-            .execute(params![uniqueids[0], uniqueids[1], mailbox.0]),
-        Change::Forward { mailbox, side } => db
-            .prepare_cached(match side {
-                Side::Master => "UPDATE mailbox SET forward_master = 1 WHERE id = ?",
-                Side::Replica => "UPDATE mailbox SET forward_replica = 1 WHERE id = ?",
-            })?
-            .execute([mailbox.0]),
-        Change::Reverse { mailbox } => db
-            .prepare_cached("UPDATE mailbox SET state = 'reversing' WHERE id = ?")?
-            .execute([mailbox.0]),
-        Change::Requeue { mailbox } => db
-            .prepare_cached(
-                "UPDATE mailbox SET state = 'pending' \
-                 WHERE id = ? AND state IN ('rolled_back', 'gone')",
-            )?
-            .execute([mailbox.0]),
-        Change::Finish { mailbox, attempt } => {
-            let side = attempt.side.map(Side::as_str);
-            let reason = attempt.reason.map(Reason::as_str);
-            let f = &attempt.figures;
-            let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-            let lock = f.lock_us.map(|us| us.map(count));
-            db.prepare_cached(
-                "INSERT INTO attempt (mailbox, started_at, finished_at, outcome, reason, \
-                     side, detail, \
-                     lock_us_master, lock_us_replica) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            )?
-            .execute(params![
-                mailbox.0,
-                attempt.started_ms,
-                attempt.finished_ms,
-                attempt.ended.as_str(),
-                reason,
-                side,
-                attempt.detail,
-                lock[0],
-                lock[1]
-            ])?;
-            db.prepare_cached(
-                "UPDATE mailbox SET state = coalesce(?, state), in_doubt = ?, attempts = \
-                     attempts + 1, \
-                     reason = ?, side = ?, detail = ?, messages = ?, altered = ?, cached = ?, \
-                     hashed = ?, lag = ?, \
-                     lock_us_master = ?, lock_us_replica = ?, finished_at = ? WHERE id = ?",
-            )?
-            .execute(params![
-                attempt.ended.state().map(State::as_str),
-                attempt.ended == Ended::InDoubt,
-                reason,
-                side,
-                attempt.detail,
-                count(f.messages),
-                count(f.altered),
-                count(f.cached),
-                count(f.hashed),
-                count(f.lag),
-                lock[0],
-                lock[1],
-                attempt.finished_ms,
-                mailbox.0
-            ])
+fn change(db: &Connection, change: &Change) -> rusqlite::Result<()> {
+    for (sql, values) in statements(change) {
+        db.prepare_cached(sql)?.execute(params_from_iter(&values))?;
+    }
+    Ok(())
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        match self {
+            Self::Number(number) => number.to_sql(),
+            Self::Text(text) => text.to_sql(),
+            Self::Numbers(_) | Self::Texts(_) => {
+                let what = "SQLite has no arrays".into();
+                Err(rusqlite::Error::ToSqlConversionFailure(what))
+            }
         }
     }
-    .map(|_| ())
 }

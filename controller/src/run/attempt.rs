@@ -134,7 +134,11 @@ pub(super) async fn attempt(
         ..
     }) = failure
     {
-        return Err(JournalError::Poisoned { first: text }.into());
+        // It says itself whether it was taken over, lost its server, or has a disk that fails.
+        let error = parts.journal.flush().err();
+        return Err(error
+            .unwrap_or(JournalError::Poisoned { first: text })
+            .into());
     }
     Ok(Done {
         pair,

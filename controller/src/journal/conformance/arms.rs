@@ -4,52 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Arm, Stores, begin_with, spec};
-use crate::journal::memory::MemoryStore;
 use crate::journal::model::{Change, MailboxId};
-use crate::journal::{Durability, Journal, JournalStore, RunSpec, SqliteStore};
+use crate::journal::{Durability, Journal, RunSpec};
 use crate::two_phase::Side;
-
-pub(super) struct Memory(MemoryStore);
-
-impl Stores for Memory {
-    fn new() -> Self {
-        Self(MemoryStore::new())
-    }
-    fn store(&self) -> &dyn JournalStore {
-        &self.0
-    }
-    fn crash(&self) -> Self {
-        Self(self.0.after_crash())
-    }
-}
-
-pub(super) struct Sqlite {
-    directory: tempfile::TempDir,
-    store: SqliteStore,
-}
-
-impl Stores for Sqlite {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&directory.path().join("state.db")).unwrap();
-        Self { directory, store }
-    }
-    fn store(&self) -> &dyn JournalStore {
-        &self.store
-    }
-    /// Takes the files as they are on disk at this moment, as a kill would leave them.
-    fn crash(&self) -> Self {
-        let copy = tempfile::tempdir().unwrap();
-        for name in ["state.db", "state.db-wal"] {
-            let _ = std::fs::copy(self.directory.path().join(name), copy.path().join(name));
-        }
-        let store = SqliteStore::open(&copy.path().join("state.db")).unwrap();
-        Self {
-            directory: copy,
-            store,
-        }
-    }
-}
 
 /// The journal of the only pair.
 pub(super) struct Only<S> {
@@ -58,9 +15,6 @@ pub(super) struct Only<S> {
 }
 
 impl<S: Stores> Only<S> {
-    pub(super) fn new() -> Self {
-        Self::of(S::new())
-    }
     fn of(stores: S) -> Self {
         let journal = stores.store().pair("").unwrap();
         Self { stores, journal }
@@ -68,6 +22,9 @@ impl<S: Stores> Only<S> {
 }
 
 impl<S: Stores> Arm for Only<S> {
+    fn new() -> Self {
+        Self::of(S::new())
+    }
     fn journal(&self) -> &dyn Journal {
         self.journal.as_ref()
     }
@@ -90,10 +47,6 @@ pub(super) struct InFleet<S> {
 }
 
 impl<S: Stores> InFleet<S> {
-    pub(super) fn new() -> Self {
-        Self::of(S::new())
-    }
-
     fn of(stores: S) -> Self {
         let [other, journal] = ["a", "b"].map(|name| stores.store().pair(name).unwrap());
         let (_, mailboxes) = begin_with(
@@ -119,6 +72,9 @@ fn fleet_spec() -> RunSpec {
 }
 
 impl<S: Stores> Arm for InFleet<S> {
+    fn new() -> Self {
+        Self::of(S::new())
+    }
     /// At each call something happens on the other pair.
     fn journal(&self) -> &dyn Journal {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);

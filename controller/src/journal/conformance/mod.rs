@@ -1,10 +1,13 @@
-//! One suite: what every journal has to promise. It runs against `SQLite` and memory, on the only
-//! pair of a store and on one pair of a fleet while another one is at work.
+//! One suite: what every journal has to promise. It runs against `SQLite`, memory and (in the
+//! workspace's `tests`) `PostgreSQL`, on the only pair of a store and on one pair of a fleet while
+//! another one is at work.
 
 mod arms;
 mod changes;
 mod pairs;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use indexfile::mailbox::MailboxName;
 
@@ -12,23 +15,41 @@ use super::model::{Attempt, Ended, Figures, Filter, Listed, MailboxId};
 use super::runs::{RunId, RunSpec, Verb};
 use super::{Journal, JournalStore};
 use crate::two_phase::{Reason, Side};
-use arms::{InFleet, Memory, Only, Sqlite};
+use arms::{InFleet, Only};
 
-/// How a suite gets a store and crashes it.
-trait Stores: Sized {
+/// How the suite gets an empty store and crashes it.
+pub trait Stores: Sized {
+    /// An empty one.
     fn new() -> Self;
+    /// It.
     fn store(&self) -> &dyn JournalStore;
     /// What a restart finds after a crash at this point.
+    #[must_use]
     fn crash(&self) -> Self;
 }
 
 /// How a suite gets the journal of one pair and crashes it.
-trait Arm {
+trait Arm: Sized {
+    fn new() -> Self;
     fn journal(&self) -> &dyn Journal;
     /// What a restart finds after a crash at this point.
     fn crash(&self) -> Self;
     /// A run that may begin on it.
     fn spec(&self) -> RunSpec;
+}
+
+/// A promise: of what, its name, and what panics if it is broken.
+pub type Promise = (&'static str, &'static str, fn());
+
+/// The whole suite for a kind of store.
+#[must_use]
+pub fn suite<S: Stores>() -> Vec<Promise> {
+    [
+        of_store::<S>(),
+        of_pair::<Only<S>>("the only pair"),
+        of_pair::<InFleet<S>>("a pair of a fleet"),
+    ]
+    .concat()
 }
 
 pub(super) fn spec() -> RunSpec {
@@ -75,6 +96,7 @@ pub(super) fn attempt(ended: Ended, reason: Option<Reason>) -> Attempt {
 }
 
 /// Begins a run without a fleet.
+#[cfg(test)]
 pub(super) fn begin_only(journal: &dyn Journal, names: &[&str]) -> (RunId, Vec<MailboxId>) {
     begin_with(journal, &spec(), names)
 }
@@ -91,49 +113,53 @@ fn begin_with(journal: &dyn Journal, spec: &RunSpec, names: &[&str]) -> (RunId, 
     (run, rows.iter().map(|r| r.id).collect())
 }
 
-macro_rules! suites {
-    ($($module:ident::$test:ident,)*) => {
-        suites! { only_sqlite: Only<Sqlite>; $($module::$test,)* }
-        suites! { only_memory: Only<Memory>; $($module::$test,)* }
-        suites! { in_fleet_sqlite: InFleet<Sqlite>; $($module::$test,)* }
-        suites! { in_fleet_memory: InFleet<Memory>; $($module::$test,)* }
-    };
-    ($arm:ident: $make:ty; $($module:ident::$test:ident,)*) => {
-        mod $arm {
-            use super::*;
-            $(#[test]
-            fn $test() {
-                super::$module::$test(&<$make>::new());
-            })*
-        }
-    };
+fn of_pair<A: Arm>(kind: &'static str) -> Vec<Promise> {
+    macro_rules! promises {
+        ($($module:ident::$promise:ident,)*) => {
+            vec![$((kind, stringify!($promise), || $module::$promise(&A::new())),)*]
+        };
+    }
+    promises![
+        changes::a_decision_with_its_receipt_survives_a_crash,
+        changes::lazy_changes_never_overtake_and_are_never_overtaken,
+        changes::a_transaction_is_open_until_it_is_finished,
+        changes::only_what_was_rolled_back_or_gone_is_requeued,
+        rows::pages_come_in_order_and_show_each_mailbox_once,
+        rows::a_name_on_two_partitions_is_two_mailboxes,
+        rows::totals_add_up,
+        rows::what_a_run_changed_is_told_with_the_versions_before_and_the_later_runs,
+        rows::a_rollback_knows_what_it_undoes_and_where_each_mailbox_goes,
+        rows::a_run_is_found_again,
+    ]
 }
 
-suites! {
-    changes::a_decision_with_its_receipt_survives_a_crash,
-    changes::lazy_changes_never_overtake_and_are_never_overtaken,
-    changes::a_transaction_is_open_until_it_is_finished,
-    changes::only_what_was_rolled_back_or_gone_is_requeued,
-    rows::pages_come_in_order_and_show_each_mailbox_once,
-    rows::a_name_on_two_partitions_is_two_mailboxes,
-    rows::totals_add_up,
-    rows::what_a_run_changed_is_told_with_the_versions_before_and_the_later_runs,
-    rows::a_rollback_knows_what_it_undoes_and_where_each_mailbox_goes,
-    rows::a_run_is_found_again,
+fn of_store<S: Stores>() -> Vec<Promise> {
+    macro_rules! promises {
+        ($($promise:ident,)*) => {
+            vec![$(("a store", stringify!($promise), || pairs::$promise(&S::new())),)*]
+        };
+    }
+    promises![
+        a_run_over_pairs_has_one_number_and_is_finished_when_all_of_them_are,
+        a_run_is_joined_once_by_each_pair_and_only_while_it_is_the_same,
+        a_pair_sees_its_own_and_nothing_else,
+        a_run_that_is_given_up_is_finished_for_all_its_pairs,
+        a_store_has_the_only_pair_or_pairs_with_names,
+        a_run_begins_only_on_its_own_pairs,
+    ]
 }
 
-macro_rules! stores {
-    ($($test:ident,)*) => {
-        suites! { store_sqlite: Sqlite; $(pairs::$test,)* }
-        suites! { store_memory: Memory; $(pairs::$test,)* }
-    };
-}
-
-stores! {
-    a_run_over_pairs_has_one_number_and_is_finished_when_all_of_them_are,
-    a_run_is_joined_once_by_each_pair_and_only_while_it_is_the_same,
-    a_pair_sees_its_own_and_nothing_else,
-    a_run_that_is_given_up_is_finished_for_all_its_pairs,
-    a_store_has_the_only_pair_or_pairs_with_names,
-    a_run_begins_only_on_its_own_pairs,
+/// Tries every promise.
+///
+/// # Panics
+/// One is broken: all that are have been named.
+pub fn hold<S: Stores>() {
+    let broken = suite::<S>()
+        .into_iter()
+        .filter_map(|(kind, name, promise)| {
+            let kept = std::panic::catch_unwind(promise).is_ok();
+            (!kept).then(|| format!("{kind}: {name}"))
+        });
+    let broken: Vec<String> = broken.collect();
+    assert!(broken.is_empty(), "broken: {broken:#?}");
 }

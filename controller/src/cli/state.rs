@@ -1,0 +1,126 @@
+//! `--state`: the journal that a command works with, in a file or on a server.
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::{Fail, text};
+use crate::control;
+use crate::journal::{JournalStore, LEASE, PostgresStore, SqliteStore, is_postgres};
+
+/// The state file.
+#[derive(Debug, Args)]
+pub(super) struct StateFile {
+    /// The journal of the run: decisions, progress and results. Keep it until the migration is
+    /// done. For several controllers a PostgreSQL: postgres://USER@HOST/DATABASE, with the password
+    /// in PGPASSWORD.
+    #[allow(clippy::doc_markdown)] // the text of --help
+    #[arg(long, value_name = "FILE", default_value = "reguid.db")]
+    state: PathBuf,
+}
+
+/// How a command opens the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// For a run; made if it is not there.
+    Make,
+    /// For work that only goes on with what is in it.
+    Existing,
+    /// For reading, with or without a running controller.
+    Read,
+}
+
+impl StateFile {
+    /// Opens it. What the operator should know of a server is printed.
+    pub(super) fn open(&self, how: How) -> Result<Box<dyn JournalStore>, Fail> {
+        let Some(url) = self.url() else {
+            let path = &self.state;
+            return Ok(Box::new(match how {
+                How::Make => SqliteStore::open(path)?,
+                How::Existing => SqliteStore::open_existing(path)?,
+                How::Read => SqliteStore::open_read_only(path)?,
+            }));
+        };
+        let store = match how {
+            How::Make | How::Existing => PostgresStore::open(url, LEASE)?,
+            How::Read => PostgresStore::open_read_only(url)?,
+        };
+        for warning in store.warnings() {
+            text::complain(warning);
+        }
+        Ok(Box::new(store))
+    }
+
+    fn url(&self) -> Option<&str> {
+        self.state.to_str().filter(|state| is_postgres(state))
+    }
+
+    /// As it was given, without a password.
+    pub(super) fn shown(&self) -> String {
+        match self.url() {
+            Some(url) => without_password(url),
+            None => self.state.display().to_string(),
+        }
+    }
+
+    /// Where a running controller is asked. Beside a state file; for a journal on a server in the
+    /// current directory, as each of its controllers has one.
+    pub(super) fn socket_path(&self) -> PathBuf {
+        match self.url() {
+            Some(_) => control::socket_path(Path::new("reguid-postgres")),
+            None => control::socket_path(&self.state),
+        }
+    }
+
+    /// Whether another controller answers there. The lock of a state file excludes that.
+    pub(super) fn is_socket_taken(&self) -> bool {
+        self.url().is_some() && UnixStream::connect(self.socket_path()).is_ok()
+    }
+}
+
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let (user, address) = rest.rsplit_once('@').unwrap_or(("", rest));
+    // It may be an option as well.
+    let (address, options) = address.split_once('?').unwrap_or((address, ""));
+    let harmless = |option: &&str| !option.starts_with("password=");
+    let options: Vec<&str> = options.split('&').filter(harmless).collect();
+    let mut out = format!("{scheme}://");
+    if !user.is_empty() {
+        out.push_str(user.split(':').next().unwrap_or(""));
+        out.push('@');
+    }
+    out.push_str(address);
+    if options.iter().any(|option| !option.is_empty()) {
+        out.push('?');
+        out.push_str(&options.join("&"));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_not_shown() {
+        for (url, shown) in [
+            ("postgres://u:secret@h:1/db", "postgres://u@h:1/db"),
+            (
+                "postgres://u@h/db?sslmode=disable",
+                "postgres://u@h/db?sslmode=disable",
+            ),
+            ("postgres://u:s@cret@h/db", "postgres://u@h/db"),
+            (
+                "postgresql:///db?user=u&password=secret",
+                "postgresql:///db?user=u",
+            ),
+            ("postgres://h/db?password=secret", "postgres://h/db"),
+        ] {
+            assert_eq!(without_password(url), shown);
+        }
+    }
+}

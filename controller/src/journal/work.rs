@@ -1,0 +1,115 @@
+//! What is written: one thing at a time, of one pair.
+
+use super::model::{Change, Ended, Listed, State};
+use super::queries::Value;
+use super::runs::{RunId, RunSpec};
+use crate::two_phase::{Reason, Side};
+
+/// Something to be written. Each has a number for an answer.
+#[derive(Clone, Debug)]
+pub(super) enum Work {
+    /// A change to a mailbox; 0.
+    Change(Change),
+    /// A pair with this name is made if it is new, with this id for its journal; its number, or 0
+    /// if the store has pairs of the other kind.
+    Pair { name: String, journal_id: String },
+    /// A run begins or is joined; its number.
+    Begin { spec: Box<RunSpec>, now_ms: i64 },
+    /// Mailboxes of a run; how many are new.
+    Add { run: RunId, listed: Vec<Listed> },
+    /// All of the pair's mailboxes have been added; 0.
+    Listed { run: RunId },
+    /// Nothing is left to do on the pair; 0.
+    Finish { run: RunId, now_ms: i64 },
+    /// The run is given up for all its pairs; 0.
+    GiveUp { run: RunId, now_ms: i64 },
+    /// Nothing; what came before is durable when this is; 0.
+    Flush,
+}
+
+/// The statements of a change, in their order, with their values.
+pub(super) fn statements(change: &Change) -> Vec<(&'static str, Vec<Value>)> {
+    let one = |sql, values: Vec<Value>| vec![(sql, values)];
+    let version = |v: Option<u8>| Value::Number(v.map(i64::from));
+    match change {
+        Change::Decide { mailbox, before } => one(
+            "UPDATE mailbox SET state = 'decided', in_doubt = 0, before_master = ?1, \
+             before_replica = ?2, forward_master = 0, forward_replica = 0 WHERE id = ?3",
+            vec![version(before[0]), version(before[1]), mailbox.0.into()],
+        ),
+        Change::Identify { mailbox, uniqueids } => one(
+            "UPDATE mailbox SET uniqueid_master = ?1, uniqueid_replica = ?2 WHERE id = ?3",
+            vec![
+                uniqueids[0].as_deref().into(),
+                uniqueids[1].as_deref().into(),
+                mailbox.0.into(),
+            ],
+        ),
+        Change::Forward { mailbox, side } => one(
+            match side {
+                Side::Master => "UPDATE mailbox SET forward_master = 1 WHERE id = ?1",
+                Side::Replica => "UPDATE mailbox SET forward_replica = 1 WHERE id = ?1",
+            },
+            vec![mailbox.0.into()],
+        ),
+        Change::Reverse { mailbox } => one(
+            "UPDATE mailbox SET state = 'reversing' WHERE id = ?1",
+            vec![mailbox.0.into()],
+        ),
+        Change::Requeue { mailbox } => one(
+            "UPDATE mailbox SET state = 'pending' \
+             WHERE id = ?1 AND state IN ('rolled_back', 'gone')",
+            vec![mailbox.0.into()],
+        ),
+        Change::Finish { mailbox, attempt } => {
+            let side: Value = attempt.side.map(Side::as_str).into();
+            let reason: Value = attempt.reason.map(Reason::as_str).into();
+            let f = &attempt.figures;
+            let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+            let [lock_master, lock_replica] = f.lock_us.map(|us| Value::Number(us.map(count)));
+            let row = vec![
+                mailbox.0.into(),
+                attempt.started_ms.into(),
+                attempt.finished_ms.into(),
+                attempt.ended.as_str().into(),
+                reason.clone(),
+                side.clone(),
+                attempt.detail.as_str().into(),
+                lock_master.clone(),
+                lock_replica.clone(),
+            ];
+            let state = vec![
+                attempt.ended.state().map(State::as_str).into(),
+                i64::from(attempt.ended == Ended::InDoubt).into(),
+                reason,
+                side,
+                attempt.detail.as_str().into(),
+                count(f.messages).into(),
+                count(f.altered).into(),
+                count(f.cached).into(),
+                count(f.hashed).into(),
+                count(f.lag).into(),
+                lock_master,
+                lock_replica,
+                attempt.finished_ms.into(),
+                mailbox.0.into(),
+            ];
+            vec![
+                (
+                    "INSERT INTO attempt (mailbox, started_at, finished_at, outcome, reason, \
+                     side, detail, lock_us_master, lock_us_replica) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                    row,
+                ),
+                (
+                    "UPDATE mailbox SET state = coalesce(?1, state), in_doubt = ?2, \
+                     attempts = attempts + 1, reason = ?3, side = ?4, detail = ?5, \
+                     messages = ?6, altered = ?7, cached = ?8, hashed = ?9, lag = ?10, \
+                     lock_us_master = ?11, lock_us_replica = ?12, finished_at = ?13 \
+                     WHERE id = ?14",
+                    state,
+                ),
+            ]
+        }
+    }
+}

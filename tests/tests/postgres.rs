@@ -1,0 +1,572 @@
+//! The journal in a genuine `PostgreSQL`: the promises of every journal, crashes of the server at
+//! any point, claims of several controllers, and a standby that takes over.
+//!
+//! Each needs the server's programs, and so each is left out of a plain run:
+//! `cargo test -p tests --test postgres -- --ignored`.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use controller::journal::conformance::{self, Stores};
+use controller::journal::{
+    Change, Durability, Filter, Journal, JournalError, JournalStore, LEASE, Listed, MailboxId,
+    PostgresStore, Receipt, RunId, RunSpec, Verb,
+};
+use tests::fleet::{Fleet, program};
+use tests::postgres::Cluster;
+use tests::process::Guard;
+
+fn open(cluster: &Cluster, database: &str) -> PostgresStore {
+    let url = cluster.url(database);
+    PostgresStore::open(&url, LEASE).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn spec(pairs: &str) -> RunSpec {
+    RunSpec {
+        verb: Verb::Upgrade,
+        to: 10,
+        undoes: None,
+        master: "unix:/m".to_owned(),
+        replica: Some("unix:/r".to_owned()),
+        master_id: String::new(),
+        replica_id: String::new(),
+        selection: "all".to_owned(),
+        words: String::new(),
+        pairs: pairs.to_owned(),
+    }
+}
+
+/// Begins a run with so many mailboxes.
+fn begin(journal: &dyn Journal, pairs: &str, count: usize) -> (RunId, Vec<MailboxId>) {
+    let run = journal.begin_run(&spec(pairs), 1).unwrap();
+    let names = (0..count).map(|n| format!("user.u{n}").parse().unwrap());
+    let listed: Vec<Listed> = names.map(|name| Listed::new(name, false)).collect();
+    assert_eq!(journal.add(run, &listed).unwrap(), count as u64);
+    let (mut ids, mut after) = (Vec::new(), MailboxId(0));
+    loop {
+        let page = journal.page(run, Filter::All, after, 1000).unwrap();
+        let Some(last) = page.last() else {
+            return (run, ids);
+        };
+        after = last.id;
+        ids.extend(page.iter().map(|row| row.id));
+    }
+}
+
+fn decide(mailbox: MailboxId) -> Change {
+    Change::Decide {
+        mailbox,
+        before: [Some(9), Some(9)],
+    }
+}
+
+fn decided(journal: &dyn Journal) -> Vec<MailboxId> {
+    let open = journal.open_transactions(MailboxId(0), 1_000_000).unwrap();
+    open.iter().map(|open| open.row.id).collect()
+}
+
+struct Server {
+    cluster: Arc<Cluster>,
+    database: String,
+    store: PostgresStore,
+}
+
+impl Server {
+    fn on(cluster: Arc<Cluster>, database: String) -> Self {
+        let store = open(&cluster, &database);
+        Self {
+            cluster,
+            database,
+            store,
+        }
+    }
+}
+
+thread_local! {
+    /// The server of the suite, whose promises are tried one after the other in one thread.
+    static CLUSTER: Arc<Cluster> = Arc::new(Cluster::new(&[]));
+}
+
+impl Stores for Server {
+    fn new() -> Self {
+        let cluster = CLUSTER.with(Arc::clone);
+        let database = cluster.database();
+        Self::on(cluster, database)
+    }
+
+    fn store(&self) -> &dyn JournalStore {
+        &self.store
+    }
+
+    /// The server crashes and starts again. A copy of the database is what its next controller
+    /// finds, as soon as the leases of the last one are over.
+    fn crash(&self) -> Self {
+        self.cluster.crash();
+        self.cluster.start();
+        let copy = self.cluster.copy(&self.database);
+        let over = "UPDATE reguid.pair SET claim_until = now() - interval '1 s'";
+        self.cluster.sql(&copy, over);
+        Self::on(Arc::clone(&self.cluster), copy)
+    }
+}
+
+#[test]
+#[ignore = "needs the programs of a PostgreSQL server"]
+fn it_keeps_every_promise_of_a_journal() {
+    conformance::hold::<Server>();
+}
+
+/// One pair's decisions, submitted in order until the server is gone.
+fn submit_all(journal: &dyn Journal, ids: &[MailboxId], seed: u64) -> Vec<(bool, Receipt)> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let submit = |id: &MailboxId| {
+        std::thread::sleep(Duration::from_micros(random.u64(0..200)));
+        let durable = random.bool();
+        let durability = if durable {
+            Durability::Durable
+        } else {
+            Durability::Lazy
+        };
+        (durable, journal.submit(decide(*id), durability))
+    };
+    ids.iter().map(submit).collect()
+}
+
+#[test]
+#[ignore = "needs the programs of a PostgreSQL server"]
+fn after_a_crash_at_any_point_each_pair_has_a_prefix_with_all_that_was_acknowledged() {
+    let cluster = Cluster::new(&[]);
+    let mut acknowledged = 0;
+    for round in 0..8 {
+        let store = open(&cluster, &cluster.database());
+        let pairs = ["a", "b"].map(|name| {
+            let journal = store.pair(name).unwrap();
+            let (_, ids) = begin(journal.as_ref(), "a,b", 2000);
+            (name, journal, ids)
+        });
+        let receipts = std::thread::scope(|scope| {
+            let submitting = pairs
+                .each_ref()
+                .map(|(_, journal, ids)| scope.spawn(|| submit_all(journal.as_ref(), ids, round)));
+            std::thread::sleep(Duration::from_millis(fastrand::u64(1..150)));
+            cluster.crash();
+            submitting.map(|thread| thread.join().unwrap())
+        });
+        cluster.start();
+        for ((name, journal, ids), receipts) in pairs.iter().zip(receipts) {
+            let again = store.pair(name).unwrap();
+            let found = decided(again.as_ref());
+            assert_eq!(
+                found,
+                ids[..found.len()],
+                "round {round}, pair {name}: a gap"
+            );
+            let mut kept = 0;
+            for (at, (durable, receipt)) in receipts.into_iter().enumerate() {
+                let answered = receipt.wait_blocking();
+                if durable && answered.is_ok() {
+                    kept = at + 1;
+                }
+            }
+            acknowledged += kept;
+            assert!(
+                kept <= found.len(),
+                "round {round}, pair {name}: {kept} were acknowledged"
+            );
+            let epochs = [journal, &again].map(|j| j.identity().unwrap().epoch.unwrap());
+            if found.len() < ids.len() {
+                assert!(epochs[0] < epochs[1], "{epochs:?}");
+                let late = journal.submit(decide(ids[0]), Durability::Durable);
+                let late = late.wait_blocking();
+                assert!(matches!(late, Err(JournalError::Fenced { .. })), "{late:?}");
+            }
+            let next = again.submit(decide(ids[ids.len() - 1]), Durability::Durable);
+            next.wait_blocking().unwrap();
+        }
+    }
+    assert!(acknowledged > 0, "no round got as far as a decision");
+}
+
+#[test]
+#[ignore = "needs the programs of a PostgreSQL server"]
+fn a_transaction_without_an_answer_costs_its_own_pairs_and_no_others() {
+    let cluster = Cluster::new(&[]);
+    let database = cluster.database();
+    let store = open(&cluster, &database);
+    let [a, b] = ["a", "b"].map(|name| store.pair(name).unwrap());
+    let [of_a, of_b] = [&a, &b].map(|journal| begin(journal.as_ref(), "a,b", 3).1);
+    // Something else has the row, so that the writer waits for it in its transaction.
+    let held = format!(
+        "BEGIN; UPDATE reguid.mailbox SET lag = lag WHERE id = {}; SELECT pg_sleep(60)",
+        of_a[1].0
+    );
+    std::thread::scope(|scope| {
+        let holder = scope.spawn(|| {
+            let ended = std::panic::catch_unwind(|| cluster.sql(&database, &held));
+            assert!(ended.is_err(), "it is cut off");
+        });
+        let wait_for = |what: &str, count: &str| {
+            let until = Instant::now() + Duration::from_secs(60);
+            while cluster.sql(&database, what) != count {
+                assert!(Instant::now() < until, "{what} is not {count}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
+        let holders = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        wait_for(holders, "1");
+        let first = a.submit(decide(of_a[0]), Durability::Durable);
+        let second = a.submit(decide(of_a[1]), Durability::Durable);
+        let waiters = "SELECT count(*) FROM pg_stat_activity \
+                       WHERE application_name = 'reguid' AND wait_event_type = 'Lock'";
+        wait_for(waiters, "1");
+        let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE \
+                    wait_event = 'PgSleep' OR wait_event_type = 'Lock' ORDER BY backend_type";
+        let writer = kill.replace("wait_event = 'PgSleep' OR ", "");
+        cluster.sql(&database, &writer);
+        let second = second.wait_blocking();
+        assert!(
+            matches!(second, Err(JournalError::Postgres { .. })),
+            "{second:?}"
+        );
+        drop(first);
+        cluster.sql(&database, kill);
+        holder.join().unwrap();
+    });
+    // Nothing more of the pair, by that claim; all of the other one.
+    let third = a
+        .submit(decide(of_a[2]), Durability::Durable)
+        .wait_blocking();
+    assert!(matches!(third, Err(JournalError::Lost { .. })), "{third:?}");
+    assert!(matches!(a.flush(), Err(JournalError::Lost { .. })));
+    b.submit(decide(of_b[0]), Durability::Durable)
+        .wait_blocking()
+        .unwrap();
+    let again = store.pair("a").unwrap();
+    let epochs = [&a, &again, &b].map(|journal| journal.identity().unwrap().epoch);
+    assert_eq!(epochs, [Some(1), Some(2), Some(1)]);
+    let third = a
+        .submit(decide(of_a[2]), Durability::Durable)
+        .wait_blocking();
+    assert!(
+        matches!(third, Err(JournalError::Fenced { epoch: 1, .. })),
+        "{third:?}"
+    );
+    let found = decided(again.as_ref());
+    assert!(found.is_empty() || found == of_a[..1], "{found:?}");
+    again
+        .submit(decide(of_a[2]), Durability::Durable)
+        .wait_blocking()
+        .unwrap();
+}
+
+#[test]
+#[ignore = "needs the programs of a PostgreSQL server"]
+fn a_connection_that_was_idle_and_is_gone_costs_nothing() {
+    let cluster = Cluster::new(&[]);
+    let store = open(&cluster, &cluster.database());
+    let journal = store.pair("").unwrap();
+    let (run, ids) = begin(journal.as_ref(), "", 2);
+    for id in ids {
+        cluster.crash();
+        cluster.start();
+        journal
+            .submit(decide(id), Durability::Durable)
+            .wait_blocking()
+            .unwrap();
+        store.renew().unwrap();
+    }
+    assert_eq!(journal.totals(run).unwrap().open, 2);
+    assert_eq!(journal.identity().unwrap().epoch, Some(1));
+}
+
+#[test]
+#[ignore = "needs the programs of a PostgreSQL server"]
+fn it_works_and_ends_on_a_thread_of_a_runtime() {
+    let cluster = Cluster::new(&[]);
+    let database = cluster.database();
+    let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+    runtime.block_on(async {
+        let store = open(&cluster, &database);
+        let journal = store.pair("").unwrap();
+        let (run, ids) = begin(journal.as_ref(), "", 1);
+        let decided = journal.submit(decide(ids[0]), Durability::Durable);
+        decided.wait().await.unwrap();
+        assert_eq!(journal.totals(run).unwrap().open, 1);
+    });
+    let free = open(&cluster, &database).claims().unwrap();
+    assert_eq!(free[0].by, None, "it was given back");
+}
+
+#[test]
+#[ignore = "needs the programs of a PostgreSQL server"]
+fn a_pair_is_one_controllers_until_its_lease_is_over_and_then_the_old_one_writes_nothing() {
+    let cluster = Cluster::new(&[]);
+    let database = cluster.database();
+    let [first, second] = [(); 2].map(|()| open(&cluster, &database));
+    let a = first.pair("a").unwrap();
+    let (run, ids) = begin(a.as_ref(), "a,b", 3);
+    assert_eq!(a.identity().unwrap().epoch, Some(1));
+    let refused = |store: &PostgresStore| match store.pair("a").map(drop) {
+        Err(JournalError::Claimed {
+            pair, pid, left_ms, ..
+        }) => {
+            assert_eq!((pair.as_str(), pid), ("a", i64::from(std::process::id())));
+            assert!(left_ms > 0);
+        }
+        other => panic!("{other:?}"),
+    };
+    refused(&second);
+    // Each goes on with its own; the run is one.
+    let b = second.pair("b").unwrap();
+    assert_eq!(b.begin_run(&spec("a,b"), 2).unwrap(), run);
+    let claims = second.claims().unwrap();
+    let claimed: Vec<_> = claims.iter().map(|c| (c.pair.as_str(), c.epoch)).collect();
+    assert_eq!(claimed, [("a", 1), ("b", 1)]);
+    assert!(claims.iter().all(|c| c.by.is_some() && c.left_ms > Some(0)));
+    // The first one sleeps for longer than its lease.
+    let over = "UPDATE reguid.pair SET claim_until = now() - interval '1 s' WHERE name = 'a'";
+    cluster.sql(&database, over);
+    let taken = second.pair("a").unwrap();
+    assert_eq!(taken.identity().unwrap().epoch, Some(2));
+    // It wakes.
+    let late = [Durability::Lazy, Durability::Durable].map(|durability| {
+        let receipt = a.submit(decide(ids[0]), durability);
+        receipt.wait_blocking()
+    });
+    for late in late {
+        assert!(
+            matches!(&late, Err(JournalError::Fenced { pair, epoch: 1 }) if pair == "a"),
+            "{late:?}"
+        );
+    }
+    assert_eq!(decided(taken.as_ref()), []);
+    assert!(matches!(
+        a.list_complete(run),
+        Err(JournalError::Fenced { .. })
+    ));
+    refused(&first);
+    first.renew().unwrap();
+    taken
+        .submit(decide(ids[1]), Durability::Durable)
+        .wait_blocking()
+        .unwrap();
+    // Given back, it is free at once, and the epoch rises all the same.
+    second.release("a").unwrap();
+    let gone = taken
+        .submit(decide(ids[2]), Durability::Durable)
+        .wait_blocking();
+    assert!(matches!(gone, Err(JournalError::Fenced { .. })), "{gone:?}");
+    let again = first.pair("a").unwrap();
+    assert_eq!(again.identity().unwrap().epoch, Some(3));
+    assert_eq!(decided(again.as_ref()), [ids[1]]);
+    // A slotd has seen a higher one.
+    assert_eq!(first.claim("a", 100).unwrap().epoch, 101);
+    let low = again
+        .submit(decide(ids[2]), Durability::Durable)
+        .wait_blocking();
+    assert!(matches!(low, Err(JournalError::Fenced { .. })), "{low:?}");
+    let high = first.pair("a").unwrap();
+    assert_eq!(high.identity().unwrap().epoch, Some(101));
+    high.flush().unwrap();
+    // Who ends gives back what it has.
+    drop((a, again, high, first));
+    let free = second.claims().unwrap();
+    assert_eq!((free[0].by.as_ref(), free[0].epoch), (None, 101));
+    second.pair("a").unwrap();
+}
+
+#[test]
+#[ignore = "needs the programs of a PostgreSQL server"]
+fn a_claim_is_renewed_and_ends_by_the_clock_of_the_server() {
+    let cluster = Cluster::new(&[]);
+    let database = cluster.database();
+    let lease = Duration::from_secs(3);
+    let first = PostgresStore::open(&cluster.url(&database), lease).unwrap();
+    let second = open(&cluster, &database);
+    let a = first.pair("a").unwrap();
+    std::thread::sleep(lease + Duration::from_secs(1));
+    assert!(matches!(
+        second.pair("a").map(drop),
+        Err(JournalError::Claimed { .. })
+    ));
+    a.flush().unwrap();
+    // One that died: nobody renews its claim.
+    let died = "INSERT INTO reguid.pair (name, journal_id, claim_owner, claim_epoch, claim_until) \
+                VALUES ('b', 'b', 'died', 7, now() + interval '2 s')";
+    cluster.sql(&database, died);
+    assert!(matches!(
+        second.pair("b").map(drop),
+        Err(JournalError::Claimed { .. })
+    ));
+    std::thread::sleep(Duration::from_secs(3));
+    let b = second.pair("b").unwrap();
+    assert_eq!(b.identity().unwrap().epoch, Some(8));
+}
+
+#[test]
+#[ignore = "needs the programs of a PostgreSQL server"]
+fn a_standby_that_takes_over_with_decisions_missing_is_noticed() {
+    let primary = Cluster::new(&[]);
+    let database = primary.database();
+    let lease = Duration::from_secs(2);
+    {
+        let store = open(&primary, &database);
+        assert!(store.warnings().is_empty(), "{:?}", store.warnings());
+    }
+    let standby = primary.standby();
+    let both = format!(
+        "postgres://reguid@{},{}/{database}",
+        primary.host(),
+        standby.host()
+    );
+    let store = PostgresStore::open(&both, lease).unwrap();
+    assert!(
+        store
+            .warnings()
+            .iter()
+            .any(|w| w.contains("synchronous_standby_names")),
+        "{:?}",
+        store.warnings()
+    );
+    let journal = store.pair("").unwrap();
+    let (_, ids) = begin(journal.as_ref(), "", 2);
+    // The run is there too, before it is cut off.
+    let until = Instant::now() + Duration::from_secs(60);
+    let there = "SELECT count(*) FROM reguid.mailbox";
+    while standby.sql(&database, there) != "2" {
+        assert!(Instant::now() < until, "the standby does not follow");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    standby.crash();
+    journal
+        .submit(decide(ids[0]), Durability::Durable)
+        .wait_blocking()
+        .unwrap();
+    primary.crash();
+    standby.start();
+    standby.promote();
+    let next = journal
+        .submit(decide(ids[1]), Durability::Durable)
+        .wait_blocking();
+    assert!(
+        matches!(next, Err(JournalError::Timeline { .. })),
+        "{next:?}"
+    );
+    let again = store.pair("").map(drop);
+    assert!(
+        matches!(again, Err(JournalError::Timeline { .. })),
+        "{again:?}"
+    );
+    drop((journal, store));
+    // The next controller is warned; and indeed there is nothing of the decision.
+    let store = PostgresStore::open(&both, lease).unwrap();
+    let warned = |store: &PostgresStore| {
+        let about = |w: &String| w.contains("a standby has taken over");
+        store.warnings().iter().any(about)
+    };
+    assert!(warned(&store), "{:?}", store.warnings());
+    std::thread::sleep(lease);
+    let journal = store.pair("").unwrap();
+    assert_eq!(decided(journal.as_ref()), []);
+    drop((journal, store));
+    let store = PostgresStore::open(&both, lease).unwrap();
+    assert!(!warned(&store), "once is enough");
+}
+
+#[test]
+#[ignore = "needs the programs of a PostgreSQL server"]
+fn a_server_whose_commit_is_not_durable_is_refused_and_a_session_that_differs_is_set_right() {
+    let unsafe_ones = Cluster::new(&["fsync=off"]);
+    let refused = |cluster: &Cluster| {
+        let url = cluster.url("postgres");
+        match PostgresStore::open(&url, LEASE).map(drop) {
+            Err(JournalError::Unfit { what, .. }) => what,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(refused(&unsafe_ones).contains("fsync"));
+    unsafe_ones.sql("postgres", "ALTER SYSTEM SET fsync = on");
+    unsafe_ones.sql("postgres", "ALTER SYSTEM SET full_page_writes = off");
+    unsafe_ones.crash();
+    unsafe_ones.start();
+    assert!(refused(&unsafe_ones).contains("full_page_writes"));
+    unsafe_ones.sql("postgres", "ALTER SYSTEM SET full_page_writes = on");
+    unsafe_ones.sql("postgres", "ALTER SYSTEM SET synchronous_commit = off");
+    unsafe_ones.crash();
+    unsafe_ones.start();
+    let database = unsafe_ones.database();
+    let nothing = PostgresStore::open_read_only(&unsafe_ones.url(&database)).map(drop);
+    let nothing = nothing.unwrap_err().to_string();
+    assert!(nothing.contains("no run was ever started"), "{nothing}");
+    let store = open(&unsafe_ones, &database);
+    let journal = store.pair("").unwrap();
+    let (run, ids) = begin(journal.as_ref(), "", 50);
+    for id in &ids {
+        journal
+            .submit(decide(*id), Durability::Durable)
+            .wait_blocking()
+            .unwrap();
+    }
+    unsafe_ones.crash();
+    unsafe_ones.start();
+    assert_eq!(journal.totals(run).unwrap().open, 50);
+    let reader = PostgresStore::open_read_only(&unsafe_ones.url(&database)).unwrap();
+    let seen = reader.pair("").unwrap();
+    assert_eq!(seen.totals(run).unwrap().open, 50);
+    assert!(seen.list_complete(run).is_err(), "a reader writes nothing");
+}
+
+#[test]
+#[ignore = "needs the programs of a PostgreSQL server"]
+fn a_run_has_its_journal_on_a_server_and_one_that_another_controller_has_is_refused() {
+    let cluster = Cluster::new(&[]);
+    let database = cluster.database();
+    let mut fleet = Fleet::plain(20, 3);
+    fleet.start();
+    let directory = tempfile::tempdir().unwrap();
+    let [master, replica] = [0, 1].map(|which| fleet.addr(which));
+    let url = cluster.url(&database).replace("reguid@", "reguid:secret@");
+    let controller = |verb: &str, hosts: bool, extra: &[&str]| {
+        let mut command = Command::new(program("controller"));
+        command.current_dir(&directory).arg(verb);
+        command.args(["--state", &url]).args(extra);
+        if hosts {
+            command.args(["--master", &master, "--replica", &replica]);
+        }
+        Guard::spawn(&mut command).finish()
+    };
+    let early = controller("status", false, &[]).expect_code(78);
+    early.assert_one_sentence("no run was ever started");
+    {
+        let store = open(&cluster, &database);
+        let _other = store.pair("").unwrap();
+        let refused = controller("upgrade", true, &[]).expect_code(78);
+        assert!(
+            refused.stderr.contains("is claimed by"),
+            "{}",
+            refused.stderr
+        );
+    }
+    let _ = controller("upgrade", true, &[]).expect_code(0);
+    let _ = fleet.assert_settled();
+    let status = controller("status", false, &["--json"])
+        .expect_code(0)
+        .json();
+    let counts = ["run", "mailboxes", "upgraded", "open"].map(|key| status[key].as_i64());
+    assert_eq!(counts, [Some(1), Some(20), Some(20), Some(0)], "{status}");
+    let claim = &status["claims"][""];
+    assert_eq!(
+        (&claim["epoch"], &claim["host"]),
+        (&2.into(), &serde_json::Value::Null)
+    );
+    let text = controller("status", false, &[]).expect_code(0).stdout;
+    assert!(text.contains("claimed by no controller, epoch 2"), "{text}");
+    // Nothing is left to take up; what a hint spells out has no password.
+    let again = controller("downgrade", true, &["--to", "9", "--force-live"]).expect_code(0);
+    assert!(!(again.stdout + &again.stderr).contains("secret"));
+    let report = controller("report", false, &["--json"])
+        .expect_code(0)
+        .json();
+    assert_eq!(report["run"].as_i64(), Some(2), "{report}");
+}
