@@ -39,6 +39,9 @@ pub enum RunError {
         /// Its own words.
         text: String,
     },
+    /// Another controller has the pair, with a higher epoch: this one's is over.
+    #[error("another controller has taken over, and this one has stopped: {0}")]
+    TakenOver(String),
     /// This process ran out of something.
     #[error("{0}")]
     Local(String),
@@ -136,6 +139,7 @@ impl RunError {
                 side,
                 text: format!("(pair {pair}) {text}"),
             },
+            Self::TakenOver(text) => Self::TakenOver(format!("pair {pair}: {text}")),
             Self::Config(text) => Self::Config(format!("pair {pair}: {text}")),
             error => error,
         }
@@ -158,7 +162,9 @@ impl RunError {
             | Self::Config(_)
             | Self::Other(_)
             | Self::Nothing(_) => Exit::Config,
-            Self::Journal(JournalError::Fenced { .. }) | Self::Stopped => Exit::RolledBack,
+            Self::Journal(JournalError::Fenced { .. }) | Self::Stopped | Self::TakenOver(_) => {
+                Exit::RolledBack
+            }
             Self::Journal(_) | Self::Spool(_) | Self::Local(_) => Exit::Io,
             Self::List(ListError::Io { source, .. }) | Self::ListFile { source, .. } => {
                 Exit::of_io(source)

@@ -31,6 +31,7 @@ pub mod cli;
 pub mod client;
 pub mod commit;
 pub mod complete;
+pub mod control;
 pub mod coordinators;
 pub mod failpoint;
 pub mod fileops;

@@ -129,6 +129,7 @@ async fn a_uid_that_is_live_and_expunged_refuses_the_mailbox_as_check_does() {
         of: named(MAILBOX),
         write: slotd::protocol::Write::Always,
         upgrade: Upgrade::default(),
+        epoch: None,
     };
     let prepared = client.prepare(prepare).await.unwrap_err();
     for prepared in [Some(prepared), None] {

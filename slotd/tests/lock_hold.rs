@@ -31,7 +31,12 @@ async fn prepare(client: &mut Client, write: Write) {
     };
     let upgrade = Upgrade::default();
     client
-        .prepare(Prepare { of, upgrade, write })
+        .prepare(Prepare {
+            of,
+            upgrade,
+            write,
+            epoch: None,
+        })
         .await
         .unwrap();
 }

@@ -54,6 +54,7 @@ async fn prepare(client: &mut Client, version: u32, run: u64) {
             of,
             upgrade,
             write: slotd::protocol::Write::Always,
+            epoch: None,
         })
         .await
         .unwrap();

@@ -19,7 +19,14 @@ const MAILBOX: &str = "user.alice.expunged";
 async fn prepare(client: &mut Client, write: Write) -> Result<bool, ClientError> {
     let of = named(MAILBOX);
     let upgrade = Upgrade::default();
-    let prepared = client.prepare(Prepare { of, upgrade, write }).await?;
+    let prepared = client
+        .prepare(Prepare {
+            of,
+            upgrade,
+            write,
+            epoch: None,
+        })
+        .await?;
     Ok(prepared.prepared)
 }
 

@@ -29,6 +29,7 @@ async fn prepare(client: &mut Client, mailbox: &str, version: u32) -> slotd::pro
             of,
             upgrade: want(version),
             write: Write::Always,
+            epoch: None,
         })
         .await
         .unwrap()
@@ -340,6 +341,7 @@ async fn what_was_prepared_goes_with_its_connection_and_two_do_not_mix() {
         of: named(MAILBOX),
         upgrade: want(10),
         write: Write::Always,
+        epoch: None,
     };
     assert!(b.prepare(other.clone()).await.unwrap().prepared);
     // No lock is held meanwhile, and nothing has a name.
@@ -372,6 +374,7 @@ fn what_was_prepared_has_its_intent_from_the_lock_on_and_no_longer_than_the_lock
         of: named(MAILBOX),
         upgrade: want(10),
         write: Write::Always,
+        epoch: None,
     });
     let before = store.meta_files();
     assert!(ok(prepare.clone()).is_empty());
@@ -414,6 +417,7 @@ fn where_every_file_must_have_a_name_it_has_one_that_cyrus_never_uses() {
         of: named(MAILBOX),
         upgrade: want(10),
         write: Write::Always,
+        epoch: None,
     });
     let ok = |session: &mut slotd::session::Session, command| {
         let reply = session.handle(command);

@@ -105,7 +105,12 @@ fn wrong_ones(store: &Store) -> Rehashed {
 
 async fn prepare(client: &mut Client, upgrade: Upgrade, write: Write) {
     let of = named(MAILBOX);
-    let prepare = Prepare { of, upgrade, write };
+    let prepare = Prepare {
+        of,
+        upgrade,
+        write,
+        epoch: None,
+    };
     client.prepare(prepare).await.unwrap();
 }
 

@@ -75,6 +75,7 @@ fn commands(course: Course) -> Vec<protocol::Command> {
         of,
         upgrade: Upgrade::default(),
         write: Write::Always,
+        epoch: None,
     });
     let prepare = course.prepares().then_some(prepare);
     prepare.into_iter().chain(start).chain(end).collect()

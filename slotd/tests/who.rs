@@ -28,6 +28,7 @@ async fn refused_everywhere(client: &mut Client) {
         write: slotd::protocol::Write::Always,
         of: named(MAILBOX),
         upgrade: Upgrade::default(),
+        epoch: None,
     };
     assert_eq!(code(client.prepare(prepare).await), Code::Served);
     let clean = Clean {
@@ -260,9 +261,9 @@ async fn one_coordinator_at_a_time_and_the_second_is_refused_by_name() {
     let store = Store::small(&[MAILBOX, "user.bob"]);
     let served = store.serve().await;
     let mut first = served.client().await;
-    assert_eq!(first.register("a1").await.unwrap().left, None);
+    assert_eq!(first.register("a1", None).await.unwrap().left, None);
     let mut second = served.client().await;
-    let text = second.register("b2").await.unwrap_err().to_string();
+    let text = second.register("b2", None).await.unwrap_err().to_string();
     assert!(
         text.starts_with("[BUSY]") && text.contains("journal a1"),
         "{text}"
@@ -277,7 +278,7 @@ async fn one_coordinator_at_a_time_and_the_second_is_refused_by_name() {
     first.lock(lock(MAILBOX)).await.unwrap();
     drop(first);
     let left = loop {
-        match second.register("b2").await {
+        match second.register("b2", None).await {
             Ok(greeting) => break greeting.left,
             Err(error) => assert_eq!(error.code(), Some(Code::Busy)),
         }
@@ -296,10 +297,10 @@ async fn a_person_types_the_four_commands_and_nobody_comes_between() {
     let mut person = served.client().await;
     person.lock(lock(MAILBOX)).await.unwrap();
     let mut controller = served.client().await;
-    assert_eq!(code(controller.register("a1").await), Code::Busy);
+    assert_eq!(code(controller.register("a1", None).await), Code::Busy);
     person.upgrade(Upgrade::default()).await.unwrap();
     person.commit(Commit::default()).await.unwrap();
-    controller.register("a1").await.unwrap();
+    controller.register("a1", None).await.unwrap();
     assert_eq!(code(person.lock(lock("user.bob")).await), Code::Busy);
     assert!(matches!(
         controller.call(&Command::Leave).await,
@@ -413,6 +414,7 @@ async fn a_coordinator_that_goes_silent_without_closing_is_gone_after_a_while_an
         let mut client = served.client().await;
         let register = Command::Register {
             journal: "bbbbbbbbbbbbbbbb".to_owned(),
+            epoch: None,
         };
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(15);
         loop {

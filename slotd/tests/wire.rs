@@ -46,24 +46,35 @@ fn upgrades() -> impl Strategy<Value = Upgrade> {
     })
 }
 
+fn epochs() -> impl Strategy<Value = Option<u64>> {
+    prop::option::of(1..=u64::MAX)
+}
+
+#[allow(clippy::type_complexity)] // what the strategy gives
+fn lock_of(
+    (of, ms, (now, ahead), epoch): (Named, Option<u64>, (bool, bool), Option<u64>),
+) -> Command {
+    Command::Lock(Lock {
+        of,
+        wait: ms.map(Duration::from_millis),
+        now,
+        ahead,
+        epoch,
+    })
+}
+
 fn commands() -> impl Strategy<Value = Command> {
     let flags = (any::<bool>(), any::<bool>());
     prop_oneof![
         Just(Command::Hello),
         Just(Command::Preflight),
         Just(Command::Leave),
-        "[a-z0-9-]{1,40}".prop_map(|journal| Command::Register { journal }),
+        ("[a-z0-9-]{1,40}", epochs())
+            .prop_map(|(journal, epoch)| Command::Register { journal, epoch }),
         Just(Command::Rollback),
         Just(Command::Confirm),
         Just(Command::Quit),
-        (named(), prop::option::of(0..=u64::MAX), flags).prop_map(|(of, ms, (now, ahead))| {
-            Command::Lock(Lock {
-                of,
-                wait: ms.map(Duration::from_millis),
-                now,
-                ahead,
-            })
-        }),
+        (named(), prop::option::of(0..=u64::MAX), flags, epochs()).prop_map(lock_of),
         upgrades().prop_map(Command::Upgrade),
         any::<(u32, u32, u32)>().prop_map(|(a, b, parts)| {
             Command::Digests(DigestRange {
@@ -76,9 +87,14 @@ fn commands() -> impl Strategy<Value = Command> {
             .prop_map(|(from, to, max)| Command::Guids(GuidRange { from, to, max })),
         flags.prop_map(|(hold, drop_old)| Command::Commit(Commit { hold, drop_old })),
         any::<bool>().prop_map(|drop_old| Command::Release { drop_old }),
-        (named(), upgrades(), 0..3_usize).prop_map(|(of, upgrade, write)| {
+        (named(), upgrades(), 0..3_usize, epochs()).prop_map(|(of, upgrade, write, epoch)| {
             let write = [Write::Always, Write::Auto, Write::Never][write];
-            Command::Prepare(Prepare { of, upgrade, write })
+            Command::Prepare(Prepare {
+                of,
+                upgrade,
+                write,
+                epoch,
+            })
         }),
         (prop::option::of(named()), any::<Option<u32>>())
             .prop_map(|(after, max)| Command::List(ListRange { after, max })),
@@ -106,6 +122,7 @@ fn the_commands_of_the_contract_are_what_a_person_types() {
             wait: None,
             now: false,
             ahead: true,
+            epoch: None,
         })
     };
     let is = |line: &str, command: Command| {

@@ -279,6 +279,7 @@ impl Fleet {
             of: Named::new(name),
             upgrade: Upgrade::default(),
             write: Write::Always,
+            epoch: None,
         };
         let asked = self.signals.runtime().block_on(async {
             let mut client = Client::connect(&address, Timeouts::default()).await?;

@@ -148,6 +148,12 @@ pub(super) fn reasons(summary: &Summary, options: &str) -> Vec<String> {
     if let Some(away) = &summary.away {
         lines.push(format!("the run ended because {away}"));
     }
+    if let Some(text) = &summary.taken_over {
+        lines.push(format!(
+            "another controller has taken over, and this one has stopped; what is open is settled \
+             by that one: {text}"
+        ));
+    }
     if let Some(fence) = &summary.fence {
         lines.push(format!(
             "the run stopped because {fence}; raise the fence again, and the same command goes on"

@@ -75,6 +75,7 @@ pub async fn prepare(
     let begun = Instant::now();
     let bound = Registration::engage(work.connect, work.journal, work.observer).await?;
     let connect = Arc::clone(&bound) as Arc<dyn Connect>;
+    let epoch = connect.epoch();
     let upgrade = Upgrade {
         version: work.to.into(),
         ..Upgrade::default()
@@ -84,6 +85,7 @@ pub async fn prepare(
             of,
             upgrade,
             write: Write::Always,
+            epoch,
         })
     });
     let asking = Asking {

@@ -18,6 +18,19 @@ pub trait Connect: Send + Sync {
 
     /// Its address, for messages and the journal; `None` if the run has no such side.
     fn address(&self, side: Side) -> Option<String>;
+
+    /// The epoch of this coordinator, if its journal has epochs.
+    fn epoch(&self) -> Option<u64> {
+        None
+    }
+
+    /// A host said that a coordinator with a higher epoch has taken over, in these words.
+    fn fence(&self, _text: &str) {}
+
+    /// What it said, if one did: nothing may be sent any more.
+    fn fenced(&self) -> Option<String> {
+        None
+    }
 }
 
 /// One or two slotds at fixed addresses.

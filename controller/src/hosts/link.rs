@@ -31,16 +31,27 @@ impl Link {
         self.side
     }
 
-    /// Sends a command and waits for its reply.
+    /// Sends a command and waits for its reply. Once another coordinator has taken over, which any
+    /// host may say, nothing is sent to any.
     ///
     /// # Errors
     /// No connection, or no reply; the next call connects anew.
     pub(crate) async fn call(&mut self, command: &Command) -> Result<Reply, ClientError> {
+        if let Some(text) = self.connect.fenced() {
+            self.client = None;
+            let code = Code::Fenced;
+            return Err(ClientError::Refused { code, text });
+        }
         let client = match &mut self.client {
             Some(client) => client,
             slot => slot.insert(self.connect.connect(self.side).await?),
         };
         let result = client.call(command).await;
+        if let Ok(Reply::No { code, text }) = &result
+            && *code == Code::Fenced
+        {
+            self.connect.fence(text);
+        }
         self.used = result.is_ok();
         if result.is_err() {
             self.client = None;
@@ -102,6 +113,7 @@ pub(crate) fn reason_of(code: Code) -> Reason {
         Code::Incomplete => Reason::Incomplete,
         Code::State | Code::TooLate | Code::Expired => Reason::Expired,
         Code::Served => Reason::Served,
+        Code::Fenced => Reason::Fenced,
         Code::Unfenced => Reason::Unfenced,
         Code::Busy => Reason::Busy,
         _ => Reason::Protocol,

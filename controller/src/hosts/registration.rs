@@ -8,13 +8,15 @@
 //! * Every connection of a run registers the journal, so that no other coordinator comes between,
 //!   and says again which store it leads to: an address may change hands.
 //! * The registration is held for the whole run, and taken back at its end if nothing is left open.
+//! * Once a host has said that a coordinator with a higher epoch has taken over nothing is sent to
+//!   either, neither a `ROLLBACK` nor `LEAVE`: what is open is the other one's.
 //!
 //! # What a crash leaves
 //!
 //! Connections that close. The slotds remember that this journal may have decided something, and
 //! tell every other one.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use slotd::client::{Client, ClientError};
@@ -43,6 +45,9 @@ pub struct Registration {
     inner: Arc<dyn Connect>,
     swapped: bool,
     journal: String,
+    epoch: Option<u64>,
+    /// Why nothing may be sent any more.
+    fenced: OnceLock<String>,
     ids: [String; 2],
     capacities: [Option<u32>; 2],
     /// Hold the registration.
@@ -74,6 +79,8 @@ impl Registration {
             inner: Arc::clone(connect),
             swapped,
             journal: identity.id,
+            epoch: identity.epoch,
+            fenced: OnceLock::new(),
             ids,
             capacities,
             keepers: Mutex::default(),
@@ -120,6 +127,10 @@ impl Registration {
                 side: side.as_str(),
                 text,
             },
+            ClientError::Refused {
+                code: Code::Fenced,
+                text,
+            } => RunError::TakenOver(format!("the {side} says {text}")),
             error => RunError::Unavailable {
                 side: side.as_str(),
                 text: error.to_string(),
@@ -138,8 +149,18 @@ impl Registration {
     }
 
     async fn registered(&self, side: Side) -> Result<(Client, Option<String>), ClientError> {
+        if let Some(text) = self.fenced() {
+            let code = Code::Fenced;
+            return Err(ClientError::Refused { code, text });
+        }
         let mut client = self.inner.connect(self.real(side)).await?;
-        let greeting = client.register(&self.journal).await?;
+        let registered = client.register(&self.journal, self.epoch).await;
+        if let Err(ClientError::Refused { code, text }) = &registered
+            && *code == Code::Fenced
+        {
+            self.fence(text);
+        }
+        let greeting = registered?;
         let wanted = &self.ids[side.index()];
         if !wanted.is_empty() && greeting.host_id != *wanted {
             return Err(ClientError::WrongStore {
@@ -162,6 +183,9 @@ impl Registration {
     /// Tells the hosts that nothing is open, if that is so. Whom that does not reach, tells others
     /// of this journal.
     pub async fn leave(&self, journal: &dyn Journal) {
+        if self.fenced().is_some() {
+            return;
+        }
         let open = journal.open_transactions(MailboxId(0), 1);
         if !open.is_ok_and(|open| open.is_empty()) {
             return;
@@ -194,6 +218,9 @@ async fn stay(bound: Weak<Registration>) {
             let mut keepers = bound.keepers.lock().await;
             let keeper = &mut keepers[side.index()];
             let Some(client) = keeper else { continue };
+            if bound.fenced().is_some() {
+                return;
+            }
             if client.hello().await.is_err() {
                 // Its slotd was started again, or is away: then the next one tries again.
                 let again = bound.registered(side).await;
@@ -212,6 +239,18 @@ impl Connect for Registration {
 
     fn address(&self, side: Side) -> Option<String> {
         self.inner.address(self.real(side))
+    }
+
+    fn epoch(&self) -> Option<u64> {
+        self.epoch
+    }
+
+    fn fence(&self, text: &str) {
+        let _ = self.fenced.set(text.to_owned());
+    }
+
+    fn fenced(&self) -> Option<String> {
+        self.fenced.get().cloned()
     }
 }
 

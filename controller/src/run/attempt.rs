@@ -86,6 +86,7 @@ pub(super) async fn attempt(
             cut: settings.cut,
             by_content: plan.compares_content(),
         },
+        epoch: parts.connect.epoch(),
         uniqueids: [None, None],
     };
     let around = Surroundings {
@@ -103,6 +104,16 @@ pub(super) async fn attempt(
             .await;
     }
     let end = match driven.end {
+        // Its row is the other controller's: nothing is written down.
+        End::Came(Outcome::TakenOver(failure)) => {
+            shared.breaker.taken_over(&failure);
+            return Ok(Done {
+                pair,
+                ticket,
+                took: begun.elapsed(),
+                after: After::Over,
+            });
+        }
         End::Came(outcome) => End::Came(reported(outcome, token.rehash, &driven.rehashed)),
         waits @ End::Waits(..) => waits,
     };
@@ -166,7 +177,7 @@ async fn fate(
             shared.outages.park(side, &ticket.job, &failure.text);
             return (Ended::Waits, Some(failure), After::Over);
         }
-        End::Came(Outcome::RolledBack(failure)) => failure,
+        End::Came(Outcome::RolledBack(failure) | Outcome::TakenOver(failure)) => failure,
     };
     let (ended, after) = match (failure.reason, failure.side) {
         (Reason::NoMailbox, Some(Side::Master)) if !ticket.job.named => {

@@ -80,6 +80,7 @@ struct Counts {
     failed: BTreeMap<&'static str, u64>,
     tripped: Option<String>,
     fence: Option<String>,
+    taken_over: Option<String>,
 }
 
 /// Counts what fails.
@@ -132,10 +133,22 @@ impl Breaker {
         }
     }
 
+    /// A side said that another controller has the pair.
+    pub(super) fn taken_over(&self, failure: &Failure) {
+        let side = failure.side.map_or("host", |side| side.as_str());
+        let text = || format!("the {side} says {}", failure.text);
+        self.counts().taken_over.get_or_insert_with(text);
+    }
+
+    /// What it said, if one did.
+    pub(super) fn is_taken_over(&self) -> Option<String> {
+        self.counts().taken_over.clone()
+    }
+
     /// Whether nothing new may begin any more.
     pub(super) fn is_tripped(&self) -> bool {
         let counts = self.counts();
-        counts.tripped.is_some() || counts.fence.is_some()
+        counts.tripped.is_some() || counts.fence.is_some() || counts.taken_over.is_some()
     }
 
     /// Why the fence does not stand, if it fell, and on which host.

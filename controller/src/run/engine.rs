@@ -217,9 +217,11 @@ pub(super) fn sum_up(
     summary.away = shared.outages.lost();
     summary.stopped = shared.breaker.tripped();
     summary.fence = shared.breaker.fence();
+    summary.taken_over = shared.breaker.is_taken_over();
     summary.warnings = shared.warnings.warnings();
     // A run with a decision that waits for its partition is taken up by the same command.
-    if summary.pending == 0 && summary.waiting == 0 && parts.stop.level() == Stop::No {
+    let over = summary.pending == 0 && summary.waiting == 0 && summary.taken_over.is_none();
+    if over && parts.stop.level() == Stop::No {
         parts.journal.finish_run(run, now_ms())?;
     }
     Ok(summary)

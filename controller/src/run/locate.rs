@@ -90,6 +90,7 @@ impl Participant {
             ahead: false,
             wait: Some(target.lock_wait),
             now: true,
+            epoch: target.epoch,
         };
         let reply = self.call(&Command::Lock(lock)).await;
         match reply {

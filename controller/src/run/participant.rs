@@ -40,6 +40,8 @@ pub(super) struct Target {
     /// moved since.
     pub(super) strict: bool,
     pub(super) asks: Asks,
+    /// This coordinator's, if its journal has epochs.
+    pub(super) epoch: Option<u64>,
     /// The mailbox's unique id on each side, if it was decided upon earlier.
     pub(super) uniqueids: [Option<String>; 2],
 }
@@ -94,6 +96,7 @@ impl Target {
                 of: self.named(side),
                 upgrade: self.asks.upgrade(to, false),
                 write: self.asks.write,
+                epoch: self.epoch,
             }),
             Request::Lock => Command::Lock(Lock {
                 of: self.named(side),
@@ -102,6 +105,7 @@ impl Target {
                 now: side == Side::Replica,
                 // `PREPARE` did that, on both hosts, before either was locked.
                 ahead: false,
+                epoch: self.epoch,
             }),
             Request::Upgrade { to, uuids_old } => {
                 Command::Upgrade(self.asks.upgrade(to, uuids_old))
@@ -357,9 +361,36 @@ fn version(number: u32) -> Result<u8, String> {
 
 #[cfg(test)]
 mod tests {
+    use indexfile::mailbox::MailboxName;
     use slotd::protocol::Rehash;
 
     use super::*;
+    use crate::journal::MailboxId;
+
+    #[test]
+    fn the_coordinator_s_epoch_goes_with_what_begins_something() {
+        let target = |epoch| Target {
+            job: Job {
+                id: MailboxId(1),
+                name: MailboxName::parse("user.a").unwrap(),
+                partition: None,
+                named: false,
+                back: [None, None],
+            },
+            lock_wait: Duration::from_secs(1),
+            strict: false,
+            asks: Asks::default(),
+            epoch,
+            uniqueids: [None, None],
+        };
+        let begin = [Request::Prepare { to: 10 }, Request::Lock];
+        for (epoch, ends) in [(Some(7), true), (None, false)] {
+            for request in begin {
+                let line = target(epoch).command(Side::Master, request).to_line();
+                assert_eq!(line.trim_end().ends_with(" epoch=7"), ends, "{line}");
+            }
+        }
+    }
 
     #[test]
     fn the_way_back_asks_for_what_the_run_replaced_at_version_10_too() {

@@ -65,6 +65,8 @@ enum Fate {
     Settled,
     InDoubt,
     Waits,
+    /// Another controller settles it.
+    TakenOver,
 }
 
 /// Brings every open transaction of the journal to its end, and does nothing else. Those whose
@@ -135,6 +137,9 @@ async fn settle_those(
             count(&mut recovered, tasks.join_next().await.as_ref());
         }
     }
+    if let Some(text) = shared.breaker.is_taken_over() {
+        return Err(RunError::TakenOver(text));
+    }
     parts.journal.flush()?;
     if recovered.settled > 0 {
         let text = format!(
@@ -176,9 +181,10 @@ fn count(recovered: &mut Recovered, joined: Option<&Result<Fate, tokio::task::Jo
     match joined {
         Some(Ok(Fate::Settled)) => recovered.settled += 1,
         Some(Ok(Fate::Waits)) => recovered.waiting += 1,
+        // The run ends with it.
+        Some(Ok(Fate::TakenOver)) | None => {}
         // A task that panicked has settled nothing.
         Some(Ok(Fate::InDoubt) | Err(_)) => recovered.in_doubt += 1,
-        None => {}
     }
 }
 
@@ -215,6 +221,7 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> Fate {
         // It is decided: wherever it is by now.
         strict: false,
         asks,
+        epoch: parts.connect.epoch(),
         uniqueids: open.uniqueids,
     };
     let around = Surroundings {
@@ -241,6 +248,10 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> Fate {
         End::Came(Outcome::Unchanged) => (Ended::Unchanged, None),
         End::Came(Outcome::RolledBack(failure)) => (Ended::RolledBack, Some(failure)),
         End::Came(Outcome::InDoubt(failure)) => (Ended::InDoubt, Some(failure)),
+        End::Came(Outcome::TakenOver(failure)) => {
+            shared.breaker.taken_over(&failure);
+            return Fate::TakenOver;
+        }
         End::Waits(side, failure) => {
             shared.outages.park(side, &job, &failure.text);
             (Ended::Waits, Some(failure))

@@ -57,6 +57,8 @@ pub struct Summary {
     pub stopped: Option<String>,
     /// Why the fence that a change-over needs does not stand, if it fell, and on which host.
     pub fence: Option<String>,
+    /// What a host said of another controller that has taken over, if one has, in words.
+    pub taken_over: Option<String>,
 }
 
 /// The mailboxes with an open transaction, of whatever run.
@@ -131,7 +133,10 @@ impl Summary {
     /// The exit code of the contract: the worst that happened.
     #[must_use]
     pub fn exit(&self) -> Exit {
-        if self.in_doubt > 0 {
+        if self.taken_over.is_some() {
+            // What is in doubt is so for the other controller.
+            Exit::RolledBack
+        } else if self.in_doubt > 0 {
             Exit::InDoubt
         } else if self.away.is_some() || self.waiting > 0 {
             Exit::Unavailable

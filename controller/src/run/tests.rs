@@ -6,6 +6,7 @@ mod cutover;
 mod ends;
 mod failures;
 mod fake;
+mod fenced;
 mod limits;
 mod over;
 mod over_world;

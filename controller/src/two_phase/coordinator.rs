@@ -113,6 +113,9 @@ impl Coordinator {
                 }
             }
             Event::Abort => self.on_abort(&mut out),
+            Event::Reply(side, Answer::No(refusal)) if refusal.reason == Reason::Fenced => {
+                self.taken_over(refused(side, refusal), &mut out);
+            }
             Event::Reply(side, answer) => {
                 if std::mem::take(&mut self.side(side).keeping) {
                     self.on_kept(side, answer, &mut out);

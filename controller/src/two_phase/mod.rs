@@ -14,6 +14,8 @@
 //! * After it, both sides end forward; only when a side that is known to be as before cannot be
 //!   brought forward is the other brought back (with [`Entry::Reversing`] durable first); only
 //!   when neither can be shown is the mailbox [`Outcome::InDoubt`], with an [`Action::Alert`].
+//! * Once a side says that another coordinator has taken over nothing is sent any more, whatever
+//!   was decided: [`Outcome::TakenOver`].
 //! * Both sides say that they still hold what they staged, just before the decision.
 //! * The master is locked before the replica; commits and rollbacks go to the replica first.
 //! * No lock is kept over a pause: before each [`Action::Wait`] everything is released or

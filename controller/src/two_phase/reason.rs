@@ -139,6 +139,10 @@ reasons! {
     Unfenced = "unfenced" OnlyWaits =>
         "stop all that can open the store and make CONFIGDIRECTORY/msg/shutdown on both hosts, \
          then give the same command again, or `controller recover` where something is in doubt";
+    /// Another controller has taken the pair over, with a higher epoch.
+    Fenced = "fenced" OnlyWaits =>
+        "another controller has taken over, and settles what is open; start this one again only \
+         if that one is to end";
     /// Another coordinator is at work on the host.
     Busy = "busy" MayPass OnlyWaits =>
         "let the other coordinator end, then retry";

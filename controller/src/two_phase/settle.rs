@@ -175,6 +175,20 @@ impl Coordinator {
         self.clear(after, out);
     }
 
+    /// Another coordinator has this transaction, whatever it has come to: not even a `ROLLBACK` is
+    /// sent. Closed connections end what a host that does not know of the other one still holds.
+    pub(super) fn taken_over(&mut self, failure: Failure, out: &mut Vec<Action>) {
+        for side in Side::ALL {
+            let state = self.side(side);
+            let owed = state.awaiting.is_some() || state.keeping;
+            if state.in_scope && (state.session != Session::Idle || owed) {
+                state.session = Session::Idle;
+                self.disconnect(side, out);
+            }
+        }
+        self.finish(Outcome::TakenOver(failure), out);
+    }
+
     fn finish(&mut self, outcome: Outcome, out: &mut Vec<Action>) {
         self.phase = Phase::Finished;
         if let Outcome::InDoubt(failure) = &outcome {

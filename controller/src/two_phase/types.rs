@@ -293,4 +293,7 @@ pub enum Outcome {
     RolledBack(Failure),
     /// The sides may differ, and this could not be healed now.
     InDoubt(Failure),
+    /// Another coordinator has taken over, which a side said: nothing more is known here, and
+    /// nothing more is asked. What is open is settled by that one.
+    TakenOver(Failure),
 }

@@ -251,14 +251,20 @@ impl Client {
         self.typed(Command::Preflight, HostFacts::from_fields).await
     }
 
-    /// `REGISTER`: this connection is one of the coordinator with that journal.
+    /// `REGISTER`: this connection is one of the coordinator with that journal, and with that
+    /// epoch if there is one.
     ///
     /// # Errors
-    /// As [`Client::ask`]; [`crate::protocol::Code::Busy`] if another one is at work.
-    pub async fn register(&mut self, journal: &str) -> Result<Greeting, ClientError> {
+    /// As [`Client::ask`]; [`crate::protocol::Code::Busy`] if another one is at work,
+    /// [`crate::protocol::Code::Fenced`] if one has taken over.
+    pub async fn register(
+        &mut self,
+        journal: &str,
+        epoch: Option<u64>,
+    ) -> Result<Greeting, ClientError> {
         let journal = journal.to_owned();
-        self.typed(Command::Register { journal }, Greeting::from_fields)
-            .await
+        let register = Command::Register { journal, epoch };
+        self.typed(register, Greeting::from_fields).await
     }
 
     /// `LOCK`

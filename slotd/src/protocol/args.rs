@@ -177,6 +177,14 @@ impl<'a> Args<'a> {
         }
     }
 
+    /// `epoch=`, which counts from 1.
+    pub(super) fn epoch(&mut self) -> Result<Option<u64>, CommandError> {
+        match self.number("epoch")? {
+            Some(0) => bad("epoch= is a number above 0"),
+            epoch => Ok(epoch),
+        }
+    }
+
     pub(super) fn switch(&mut self, key: &str) -> Result<bool, CommandError> {
         match self.take(key) {
             None | Some("0") => Ok(false),

@@ -56,6 +56,9 @@ pub enum Command {
     Register {
         /// The journal's id.
         journal: String,
+        /// Tells it from other coordinators with this journal: rises, from 1, whenever one takes
+        /// over from another.
+        epoch: Option<u64>,
     },
     /// The coordinator of this connection has nothing open on this store: it may be forgotten.
     Leave,
@@ -76,6 +79,22 @@ impl Command {
         matches!(
             self,
             Command::Upgrade(_) | Command::Commit(_) | Command::Release { .. } | Command::Rollback
+        )
+    }
+
+    /// Whether it changes nothing and says nothing of a transaction: anybody may ask.
+    #[must_use]
+    pub fn only_looks(&self) -> bool {
+        matches!(
+            self,
+            Command::Hello
+                | Command::Preflight
+                | Command::List(_)
+                | Command::Find(_)
+                | Command::Sha1s(_)
+                | Command::Status(_)
+                | Command::Verify(_)
+                | Command::Quit
         )
     }
 
@@ -110,6 +129,7 @@ impl Command {
                     wait,
                     now: args.switch("now")?,
                     ahead: !args.off("ahead")?,
+                    epoch: args.epoch()?,
                 })
             }
             "UPGRADE" => Command::Upgrade(args.upgrade()?),
@@ -132,6 +152,7 @@ impl Command {
                 of: args.named()?,
                 upgrade: args.upgrade()?,
                 write: args.write()?,
+                epoch: args.epoch()?,
             }),
             "LIST" => Command::List(args.list_range()?),
             "SHA1S" => Command::Sha1s(Sha1sRange {
@@ -149,6 +170,7 @@ impl Command {
             }),
             "REGISTER" => Command::Register {
                 journal: args.needed("journal")?,
+                epoch: args.epoch()?,
             },
             "LEAVE" => Command::Leave,
             "FIND" => Command::Find(Find {
@@ -213,7 +235,10 @@ impl Display for Command {
             | Command::Leave
             | Command::Revoke
             | Command::Quit => {}
-            Command::Register { journal } => line.key("journal", Some(journal)),
+            Command::Register { journal, epoch } => {
+                line.key("journal", Some(journal));
+                line.key("epoch", *epoch);
+            }
             Command::Find(find) => {
                 line.key("uniqueid", Some(&find.uniqueid));
                 line.after(find.after.as_ref());
@@ -223,6 +248,7 @@ impl Display for Command {
                 line.key("wait_ms", lock.wait.map(|w| w.as_millis()));
                 line.key("now", lock.now.then_some(1));
                 line.key("ahead", (!lock.ahead).then_some(0));
+                line.key("epoch", lock.epoch);
             }
             Command::Upgrade(upgrade) => line.upgrade(*upgrade),
             Command::Guids(range) => {
@@ -249,6 +275,7 @@ impl Display for Command {
                     Write::Never => Some("never"),
                 };
                 line.key("write", write);
+                line.key("epoch", prepare.epoch);
             }
             Command::List(range) => {
                 line.after(range.after.as_ref());

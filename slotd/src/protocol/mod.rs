@@ -31,7 +31,7 @@ pub use escape::{EscapeError, escape, unescape};
 pub use fields::{FieldError, Fields};
 pub use listed::{DuplicateName, Listed, Odd, OddKind};
 pub use preflight::{FENCE_UP, HostFacts, RootFacts};
-pub use reply::{Code, Reply, ReplyError};
+pub use reply::{Code, Reply, ReplyError, fencing_epoch};
 pub use requests::{
     Clean, CommandError, Commit, Complete, Find, GuidRange, ListRange, Lock, Named, Prepare,
     Rehash, Repair, Sha1sRange, Upgrade, UuidSource, Verify, Write,

@@ -64,6 +64,9 @@ pub enum Code {
     Served,
     /// The change-over needs the fence, and it does not stand; the text says why not.
     Unfenced,
+    /// A coordinator with a higher epoch has this store; the text begins with `epoch=N`, its
+    /// number, for [`fencing_epoch`].
+    Fenced,
     /// Another coordinator is at work on this store; the text names it.
     Busy,
     /// A code that this build does not know; only ever parsed.
@@ -98,6 +101,13 @@ impl Code {
                 | Code::Busy
         )
     }
+}
+
+/// The epoch that keeps a coordinator out, as the text of [`Code::Fenced`] gives it.
+#[must_use]
+pub fn fencing_epoch(text: &str) -> Option<u64> {
+    let (word, _) = text.split_once(' ')?;
+    word.strip_prefix("epoch=")?.parse().ok()
 }
 
 /// Why a line is not a reply.
@@ -217,10 +227,18 @@ mod tests {
     #[test]
     fn every_code_of_the_contract_is_a_word_on_the_wire() {
         for word in "NOMAILBOX LOCKED UNMOUNTED DAMAGED NOMESSAGE NOSPACE IO STATE DENIED DRAINING \
-             TOOLATE UNFENCED SERVED BUSY"
+             TOOLATE FENCED UNFENCED SERVED BUSY"
             .split(' ')
         {
             assert_eq!(Code::from_word(word).as_str(), word);
+        }
+    }
+
+    #[test]
+    fn the_epoch_of_a_fenced_reply_is_a_number() {
+        assert_eq!(fencing_epoch("epoch=7 another one"), Some(7));
+        for text in ["", "epoch=7", "epoch=x y", "7 is the epoch"] {
+            assert_eq!(fencing_epoch(text), None, "{text}");
         }
     }
 

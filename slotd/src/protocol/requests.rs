@@ -26,7 +26,7 @@ impl Named {
     }
 }
 
-/// `LOCK name [partition=P] [wait_ms=N] [now=1] [ahead=0]`
+/// `LOCK name [partition=P] [wait_ms=N] [now=1] [ahead=0] [epoch=E]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lock {
     /// Which mailbox.
@@ -39,6 +39,8 @@ pub struct Lock {
     /// Without `PREPARE`, first read the messages that have no SHA-1 yet, because an `UPGRADE` that
     /// wants some will follow.
     pub ahead: bool,
+    /// The epoch of the connection's coordinator, above 0, if it has one by now.
+    pub epoch: Option<u64>,
 }
 
 /// Where the identifiers of the new files come from.
@@ -156,7 +158,8 @@ pub enum Write {
     Never,
 }
 
-/// `PREPARE name [VERSION] [partition=P] [uuids=old|cut] [rehash=report|fix] [write=auto|never]`
+/// `PREPARE name [VERSION] [partition=P] [uuids=old|cut] [rehash=report|fix] [write=auto|never]
+/// [epoch=E]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prepare {
     /// Which mailbox.
@@ -165,6 +168,8 @@ pub struct Prepare {
     pub upgrade: Upgrade,
     /// How much is done.
     pub write: Write,
+    /// As of [`Lock`].
+    pub epoch: Option<u64>,
 }
 
 /// `LIST [after=NAME] [partition=P] [max=N]`

@@ -40,37 +40,33 @@ pub(super) async fn serve(
     let mut read = BufReader::new(read);
     let mut session = Session::new(Arc::clone(&host));
     let mut line = Vec::new();
+    let mut fenced = false;
     let max_lock = host.options.max_lock;
     let total = max_lock.saturating_mul(TOTAL_FACTOR);
     // What is left to an open transaction of the time in which it is not worked on.
     let mut left = total;
     loop {
-        line.clear();
         let began = Instant::now();
+        let control = session.control();
         let wait = next_line(&mut read, &mut line);
         let got = if session.is_open() {
-            let limit = max_lock.min(left);
             let got = tokio::select! {
                 // The clock first: commands that come one upon the other must not keep it from
                 // being looked at.
                 biased;
-                () = sleep(limit) => None,
+                () = control.until_fenced(), if !fenced => None,
+                () = sleep(max_lock.min(left)) => None,
                 got = wait => Some(got),
             };
-            let Some(got) = got else {
-                tracing::warn!(
-                    "the controller stalled for {limit:?}, or did other things for {total:?}: its \
-                     transaction ends"
-                );
-                session = blocking(session, Session::expire).await.0;
-                continue;
-            };
-            left = left.saturating_sub(began.elapsed());
+            if got.is_some() {
+                left = left.saturating_sub(began.elapsed());
+            }
             got
         } else {
             left = total;
             tokio::select! {
-                got = wait => got,
+                got = wait => Some(got),
+                () = control.until_fenced(), if !fenced => None,
                 _ = draining.wait_for(|d| *d) => break,
                 () = make_room(wanted) => break,
                 () = sleep(host.options.max_idle) => {
@@ -78,6 +74,20 @@ pub(super) async fn serve(
                     break;
                 }
             }
+        };
+        let Some(got) = got else {
+            session = if control.fenced().is_some() {
+                fenced = true;
+                // What it has prepared goes too.
+                blocking(session, Session::heed_fence).await.0
+            } else {
+                tracing::warn!(
+                    "the controller stalled for {max_lock:?}, or did other things for {total:?}: \
+                     its transaction ends"
+                );
+                blocking(session, Session::expire).await.0
+            };
+            continue;
         };
         let reply = match got {
             Line::Whole => match Command::parse(&line) {
@@ -113,6 +123,7 @@ pub(super) async fn serve(
             }
             Line::End => break,
         };
+        line.clear();
         // Who does not read must not keep what is locked, or registered, either.
         let limit = if session.is_open() {
             max_lock

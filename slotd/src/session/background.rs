@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::control::Control;
+use crate::control::Control;
 use crate::host::Host;
 use crate::locked::READ_IN_LOCK;
 use crate::protocol::{self, Code, Upgrade, Write};

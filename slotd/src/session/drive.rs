@@ -21,7 +21,7 @@ impl Session {
             if let Some(event) = self.act(action, &mut reply) {
                 // What cut the work short comes before the work's own end.
                 let cut = self.control.why().map(|why| match why {
-                    CancelReason::Disconnected => Event::Disconnect,
+                    CancelReason::Disconnected | CancelReason::Fenced => Event::Disconnect,
                     CancelReason::Expired => Event::Expire,
                 });
                 for event in cut.into_iter().chain([event]) {

@@ -1,6 +1,9 @@
 //! For whom a connection works, as [`Coordinators`] counts it.
 
-use crate::coordinators::Coordinators;
+use std::sync::Arc;
+
+use crate::control::Control;
+use crate::coordinators::{Coordinators, Seat};
 use crate::protocol::Code;
 use crate::refusal::Refusal;
 
@@ -11,9 +14,9 @@ pub(super) enum Member {
     #[default]
     Nobody,
     /// Somebody who gave no journal, while something is held.
-    Unnamed,
+    Unnamed(Seat),
     /// The coordinator with this journal.
-    Of(String),
+    Of(String, Seat),
 }
 
 impl Member {
@@ -22,39 +25,51 @@ impl Member {
     pub(super) fn register(
         &mut self,
         all: &Coordinators,
-        journal: String,
+        (journal, epoch): (String, Option<u64>),
         holds: bool,
+        control: &Arc<Control>,
     ) -> Result<Option<String>, Refusal> {
-        if holds || matches!(self, Member::Of(known) if *known != journal) {
+        if holds || matches!(self, Member::Of(known, _) if *known != journal) {
             let text = "this connection works for somebody already";
             return Err(Refusal::new(Code::State, text));
         }
         self.end(all);
-        let left = all.register(&journal)?;
-        *self = Member::Of(journal);
+        let (seat, left) = all.register(&journal, epoch, control)?;
+        *self = Member::Of(journal, seat);
         Ok(left)
     }
 
     /// `LEAVE`: nothing of its coordinator's is open here.
     pub(super) fn leave(&self, all: &Coordinators) -> Result<(), Refusal> {
         match self {
-            Member::Of(journal) => all.leave(journal),
+            Member::Of(_, seat) => all.leave(Some(*seat)),
             _ => Err(Refusal::new(Code::State, "LEAVE comes after REGISTER")),
         }
     }
 
     /// Before anything is held.
-    pub(super) fn enter(&mut self, all: &Coordinators) -> Result<(), Refusal> {
+    pub(super) fn enter(
+        &mut self,
+        all: &Coordinators,
+        control: &Arc<Control>,
+    ) -> Result<(), Refusal> {
         if matches!(self, Member::Nobody) {
-            all.enter()?;
-            *self = Member::Unnamed;
+            *self = Member::Unnamed(all.enter(control)?);
         }
         Ok(())
     }
 
+    /// Its place among those that count.
+    pub(super) fn seat(&self) -> Option<Seat> {
+        match self {
+            Member::Nobody => None,
+            Member::Unnamed(seat) | Member::Of(_, seat) => Some(*seat),
+        }
+    }
+
     /// Nothing is held any more: a client without a journal no longer counts.
     pub(super) fn exit(&mut self, all: &Coordinators) {
-        if matches!(self, Member::Unnamed) {
+        if matches!(self, Member::Unnamed(_)) {
             self.end(all);
         }
     }
@@ -62,8 +77,7 @@ impl Member {
     /// The connection is closed.
     pub(super) fn end(&mut self, all: &Coordinators) {
         match std::mem::take(self) {
-            Member::Of(journal) => all.disconnected(&journal),
-            Member::Unnamed => all.exit(),
+            Member::Of(_, seat) | Member::Unnamed(seat) => all.end(seat),
             Member::Nobody => {}
         }
     }

@@ -4,18 +4,18 @@
 //! happens to the connection, [`Session::end`] leaves nothing locked and nothing staged.
 
 mod background;
-mod control;
 mod drive;
 mod member;
 
 use std::sync::Arc;
 
-pub use control::{CancelReason, Control};
+pub use crate::control::{CancelReason, Control};
 
 use background::Background;
 use member::Member;
 
 use crate::complete::{self, Seen};
+use crate::coordinators::taken_over;
 use crate::host::Host;
 use crate::locked::{self, LockedMailbox};
 use crate::protocol::{
@@ -95,16 +95,42 @@ impl Session {
     /// Does what a command says and gives the reply.
     #[must_use]
     pub fn handle(&mut self, command: Command) -> Reply {
+        self.heed_fence();
         let reply = self.perform(command);
         self.exit();
-        reply.unwrap_or_else(|refusal| refusal.to_reply())
+        let reply = reply.unwrap_or_else(|refusal| refusal.to_reply());
+        match (self.control.fenced(), &reply) {
+            // What was cut short for that.
+            (Some(epoch), Reply::No { .. }) => taken_over(epoch).to_reply(),
+            _ => reply,
+        }
+    }
+
+    /// Ends everything, as a closed connection does, if a higher epoch keeps this one's coordinator
+    /// out.
+    pub fn heed_fence(&mut self) {
+        if self.control.fenced().is_some() {
+            self.end();
+            self.control.clear();
+        }
+    }
+
+    /// What changes live files: only while no higher epoch forbids it, and none is answered before
+    /// it is over.
+    fn change(&mut self, event: Event) -> Result<Reply, Refusal> {
+        let host = Arc::clone(&self.host);
+        let _turn = host.coordinators.turn(self.member.seat())?;
+        Ok(self.drive(event))
     }
 
     fn perform(&mut self, command: Command) -> Result<Reply, Refusal> {
+        if let Some(epoch) = self.control.fenced().filter(|_| !command.only_looks()) {
+            return Err(taken_over(epoch));
+        }
         let (host, cancel) = (&*self.host, &self.control.cancel);
         let fields = match command {
             Command::Lock(lock) => {
-                self.may_hold()?;
+                self.may_hold(lock.epoch)?;
                 self.lock = Some(lock);
                 return Ok(self.drive(Event::Lock));
             }
@@ -113,20 +139,20 @@ impl Session {
                 return Ok(self.drive(Event::Upgrade));
             }
             Command::Commit(Commit { hold, drop_old }) => {
-                return Ok(self.drive(Event::Commit(Ending { hold, drop_old })));
+                return self.change(Event::Commit(Ending { hold, drop_old }));
             }
-            Command::Release { drop_old } => return Ok(self.drive(Event::Release { drop_old })),
-            Command::Rollback => return Ok(self.drive(Event::Rollback)),
+            Command::Release { drop_old } => return self.change(Event::Release { drop_old }),
+            Command::Rollback => return self.change(Event::Rollback),
             Command::Confirm => return Ok(self.confirm()),
             Command::Quit => {
                 self.end();
                 Fields::new()
             }
             Command::Hello => queries::hello(host, None).to_fields(),
-            Command::Register { journal } => {
+            Command::Register { journal, epoch } => {
                 let open = self.is_open();
-                let coordinators = &self.host.coordinators;
-                let left = self.member.register(coordinators, journal, open)?;
+                let (all, control) = (&self.host.coordinators, &self.control);
+                let left = self.member.register(all, (journal, epoch), open, control)?;
                 queries::hello(&self.host, left).to_fields()
             }
             Command::Leave => {
@@ -149,29 +175,32 @@ impl Session {
                 queries::digests(self.staged("DIGESTS")?, range)?.to_fields()
             }
             Command::Prepare(prepare) => {
-                self.may_hold()?;
+                self.may_hold(prepare.epoch)?;
                 let locked = self.mailbox.is_some();
                 self.background.prepare(&prepare, locked)?.to_fields()
             }
             Command::Complete(complete) => {
-                self.member.enter(&host.coordinators)?;
+                self.member.enter(&host.coordinators, &self.control)?;
+                let _turn = host.coordinators.turn(self.member.seat())?;
                 let seen = self.seen.take();
                 let (completed, seen) = complete::complete(host, &complete, seen, cancel)?;
                 self.seen = seen;
                 completed.to_fields()
             }
             Command::Revoke => {
-                self.member.enter(&host.coordinators)?;
+                self.member.enter(&host.coordinators, &self.control)?;
+                let _turn = host.coordinators.turn(self.member.seat())?;
                 complete::revoke(host)?.to_fields()
             }
             Command::Clean(clean) => {
-                self.member.enter(&host.coordinators)?;
+                self.member.enter(&host.coordinators, &self.control)?;
                 if self.transaction.is_open() {
                     return Err(Refusal::new(
                         Code::State,
                         "CLEAN takes locks of its own: end the transaction first",
                     ));
                 }
+                let _turn = host.coordinators.turn(self.member.seat())?;
                 locked::clean(host, &clean, cancel)?.to_fields()
             }
         };
@@ -179,12 +208,16 @@ impl Session {
     }
 
     /// Before a mailbox is locked or prepared.
-    fn may_hold(&mut self) -> Result<(), Refusal> {
+    fn may_hold(&mut self, epoch: Option<u64>) -> Result<(), Refusal> {
         if self.host.is_draining() {
             let text = "slotd is stopping and takes no new mailbox";
             return Err(Refusal::new(Code::Draining, text));
         }
-        self.member.enter(&self.host.coordinators)
+        let all = &self.host.coordinators;
+        match epoch {
+            Some(epoch) => all.raise(self.member.seat(), epoch),
+            None => self.member.enter(all, &self.control),
+        }
     }
 
     /// Once nothing is held any more.

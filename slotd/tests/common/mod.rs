@@ -163,6 +163,7 @@ pub fn lock(text: &str) -> Lock {
         wait: None,
         now: false,
         ahead: true,
+        epoch: None,
     }
 }
 

@@ -33,6 +33,7 @@ fn prepare(version: u32) -> Command {
         of: named(MAILBOX),
         upgrade: upgrade(version),
         write: Write::Auto,
+        epoch: None,
     })
 }
 

@@ -47,6 +47,7 @@ fn prepare() -> Command {
         write: slotd::protocol::Write::Always,
         of: named(MAILBOX),
         upgrade: Upgrade::default(),
+        epoch: None,
     })
 }
 

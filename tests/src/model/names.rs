@@ -43,7 +43,7 @@ impl Name {
         let bit = match end {
             End::Upgraded => UPGRADED,
             End::RolledBack => ROLLED_BACK,
-            End::Unchanged | End::InDoubt => 0,
+            End::Unchanged | End::InDoubt | End::TakenOver => 0,
         };
         self.0 & bit != 0
     }

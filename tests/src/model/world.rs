@@ -20,6 +20,8 @@ pub enum End {
     RolledBack,
     /// A human must look.
     InDoubt,
+    /// Another coordinator has it.
+    TakenOver,
 }
 
 /// A promise that was broken on the way here.
@@ -309,6 +311,7 @@ impl World {
             Outcome::Unchanged => End::Unchanged,
             Outcome::RolledBack(_) => End::RolledBack,
             Outcome::InDoubt(_) => End::InDoubt,
+            Outcome::TakenOver(_) => End::TakenOver,
         };
         for side in Side::ALL {
             self.detach(m, side);
@@ -359,7 +362,7 @@ impl World {
                         End::RolledBack => first.is_some_and(|first| {
                             (image.version, image.sha1) == (first.version, first.sha1)
                         }),
-                        End::InDoubt => return true,
+                        End::InDoubt | End::TakenOver => return true,
                     };
                     // Nothing that a server would destroy mail by is called done.
                     is_true && (alone || !is_over(image.version))

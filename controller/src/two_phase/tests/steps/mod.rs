@@ -2,6 +2,7 @@
 
 mod alive;
 mod cutover;
+mod fenced;
 
 use crate::two_phase::{
     Action, Answer, Comparison, Coordinator, Entry, Event, Open, Outcome, Plan, Reason, Refusal,
@@ -54,6 +55,7 @@ fn word(action: &Action) -> String {
         Action::Finished(Outcome::Unchanged) => "unchanged".to_owned(),
         Action::Finished(Outcome::RolledBack(f)) => format!("rolled_back({})", f.reason),
         Action::Finished(Outcome::InDoubt(f)) => format!("in_doubt({})", f.reason),
+        Action::Finished(Outcome::TakenOver(f)) => format!("taken_over({})", f.reason),
     }
 }
 

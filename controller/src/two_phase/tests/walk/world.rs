@@ -269,6 +269,7 @@ impl World {
                 );
                 assert_eq!(self.alerts, 1, "{}", self.story());
             }
+            Outcome::TakenOver(_) => panic!("nobody took over: {}", self.story()),
         }
     }
 }
