@@ -13,6 +13,8 @@ use crate::process::{Ended, Guard};
 /// Pairs, the fleet file, and the journal of a run over all of them.
 pub struct Pairs {
     dir: tempfile::TempDir,
+    /// `--state`, if it is not a file of ours.
+    state: Option<String>,
     /// By name, in order.
     pub pairs: Vec<(String, Fleet)>,
 }
@@ -44,6 +46,7 @@ impl Pairs {
         }
         let all = Self {
             dir: tempfile::tempdir().unwrap(),
+            state: None,
             pairs,
         };
         all.write("");
@@ -65,6 +68,11 @@ impl Pairs {
             );
         }
         fs::write(self.file(), text).unwrap();
+    }
+
+    /// Uses another journal than a file.
+    pub fn state(&mut self, url: &str) {
+        self.state = Some(url.to_owned());
     }
 
     /// The fleet file.
@@ -94,8 +102,12 @@ impl Pairs {
         let mut command = Command::new(program("controller"));
         command.args(verb).arg("--fleet").arg(self.file());
         if verb != ["fleet", "check"] {
-            command.arg("--state").arg(self.journal());
+            let state = self.state.clone();
+            let state = state.map_or_else(|| self.journal(), PathBuf::from);
+            command.arg("--state").arg(state);
         }
+        // Where a controller's socket is, if its journal is on a server.
+        command.current_dir(self.dir.path());
         command.args(extra);
         command
     }

@@ -209,7 +209,7 @@ pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
     args.ahead.apply(&mut settings);
     with_runtime(async move {
         common.limits.check().await?;
-        let session = Session::begin(common, settings, pairs, store.as_ref(), &last.words)?;
+        let session = Session::begin(common, settings, pairs, Arc::from(store), &last.words)?;
         let what = Arc::new(what);
         let done = session.each(0..session.pairs.len(), |session, at| {
             let what = Arc::clone(&what);
@@ -240,7 +240,7 @@ pub(super) fn recover(args: RecoverArgs) -> Result<Exit, Fail> {
     let pairs = common.hosts.pairs()?;
     let store = common.state.open(How::Existing)?;
     with_runtime(async move {
-        let session = Session::begin(common, settings, pairs, store.as_ref(), "")?;
+        let session = Session::begin(common, settings, pairs, Arc::from(store), "")?;
         let done = session.each(0..session.pairs.len(), |session, at| async move {
             run::recover(session.pairs[at].parts()).await
         });

@@ -18,7 +18,7 @@ use crate::clock::now_ms;
 use crate::error::RunError;
 use crate::fleet::{self, Begin, MurderList};
 use crate::hosts::backoff;
-use crate::journal::{Filter, JournalStore, RunId, State, for_each_row};
+use crate::journal::{Filter, JournalError, JournalStore, RunId, State, for_each_row};
 use crate::run::{self, Settings, Summary};
 use crate::stop::Stop;
 use crate::survey::{Asking, VerifyReport, survey_rows};
@@ -44,13 +44,19 @@ pub(super) fn migrate(
         .flatten()
         .filter(|w| !w.is_empty())
         .collect();
-    let store = common.state.open(How::Make)?;
+    let store: Arc<dyn JournalStore> = Arc::from(common.state.open(How::Make)?);
     with_runtime(async move {
         common.limits.check().await?;
         let quiet = common.output.quiet;
         let targets = Arc::new(Targets::of(&common.hosts, mailboxes, quiet).await?);
         let pairs = targets.pairs.clone();
-        let session = Session::begin(common, settings, pairs, store.as_ref(), &words.join(" "))?;
+        let session = Session::begin(
+            common,
+            settings,
+            pairs,
+            Arc::clone(&store),
+            &words.join(" "),
+        )?;
         let done = on_each(&session, store.as_ref(), &targets).await?;
         let runs: Vec<(usize, i64)> = done
             .iter()
@@ -105,11 +111,30 @@ async fn on_pair(session: &Session, at: usize, targets: &Targets) -> Result<Summ
     let mut stop = at_work.parts().stop;
     let mut attempt = 0;
     loop {
+        if let Begin::Finished(run) = session.claim(at).await? {
+            return finished(session, at, run);
+        }
         let result = async {
             let sources = targets.sources(at).await?;
             run::run_controlled(at_work.parts(), &sources, control).await
         };
         let result = result.await;
+        // The pair is another controller's now, or the server did not answer: it is claimed again,
+        // and then what was open is settled by who has it.
+        let again = |error: &JournalError| {
+            matches!(
+                error,
+                JournalError::Fenced { .. } | JournalError::Lost { .. }
+            )
+        };
+        if let Err(error @ RunError::Journal(of_journal)) = &result
+            && again(of_journal)
+            && session.is_fleet()
+            && stop.level() == Stop::No
+        {
+            at_work.parts().observer.say(&error.to_string());
+            continue;
+        }
         let Err(error @ (RunError::Unavailable { .. } | RunError::Full { .. })) = &result else {
             return result;
         };

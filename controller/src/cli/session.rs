@@ -3,11 +3,14 @@
 //! all its pairs; each pair has its own controls and its own part of the journal.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use indexfile::exit::Exit;
+use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::args::{AlertArgs, LimitArgs, Output, Work};
 use super::pairs::{Hosts, Pair};
@@ -16,10 +19,11 @@ use super::state::StateFile;
 use super::{Fail, signals, text};
 use crate::control::{self, Control, Controls, Socket, watch_conditions};
 use crate::error::RunError;
-use crate::journal::{JournalStore, Verb};
+use crate::fleet::{Begin, finished_since};
+use crate::journal::{Journal, JournalError, JournalStore, Verb};
 use crate::observer::Observer;
 use crate::run::{FleetRun, Parts, Settings};
-use crate::stop::stop_pair;
+use crate::stop::{Stop, stop_pair};
 
 #[derive(Debug, Args)]
 pub(super) struct Common {
@@ -72,6 +76,9 @@ pub(super) struct Session {
     pub(super) settings: Settings,
     /// In order of their names.
     pub(super) pairs: Vec<AtWork>,
+    store: Arc<dyn JournalStore>,
+    /// The newest run that was finished when this began.
+    finished_before: i64,
     progress: Arc<Progress>,
     _socket: Option<Socket>,
 }
@@ -79,13 +86,13 @@ pub(super) struct Session {
 /// A pair that is worked on.
 pub(super) struct AtWork {
     pub(super) pair: Pair,
-    parts: Parts,
+    parts: Mutex<Parts>,
     control: Arc<Control>,
 }
 
 impl AtWork {
     pub(super) fn parts(&self) -> Parts {
-        self.parts.clone()
+        self.parts.lock().clone()
     }
 
     pub(super) fn control(&self) -> &Arc<Control> {
@@ -99,12 +106,13 @@ impl Session {
         common: Common,
         mut settings: Settings,
         pairs: Vec<Pair>,
-        store: &dyn JournalStore,
+        store: Arc<dyn JournalStore>,
         words: &str,
     ) -> Result<Arc<Self>, Fail> {
         raise_the_limit_on_files();
         common.work.apply(&mut settings);
         settings.fleet = fleet_run(&common.hosts, &pairs, words);
+        let finished_before = finished(store.as_ref())?;
         let (handle, stop) = stop_pair();
         let mut limits = Vec::with_capacity(pairs.len());
         for pair in &pairs {
@@ -135,7 +143,7 @@ impl Session {
                     ..settings.clone()
                 },
                 connect: Arc::clone(&pair.slotds) as Arc<_>,
-                journal: store.pair(&pair.name)?,
+                journal: open_pair(&common.state, store.as_ref(), &pair)?,
                 observer: Arc::new(observer) as Arc<dyn Observer>,
                 alerts: common.alert.alerts(&common.hosts, &common.state),
                 stop: stop.clone(),
@@ -143,7 +151,7 @@ impl Session {
             };
             at_work.push(AtWork {
                 pair,
-                parts,
+                parts: Mutex::new(parts),
                 control,
             });
         }
@@ -151,6 +159,8 @@ impl Session {
             common,
             settings,
             pairs: at_work,
+            store,
+            finished_before,
             progress,
             _socket: socket,
         }))
@@ -183,6 +193,58 @@ impl Session {
         done
     }
 
+    /// Claims a pair for this controller. Of a fleet: one that another controller works on is
+    /// waited for, and a journal on a server that does not answer for `--host-wait`. What another
+    /// controller has finished since this one began is not begun again. In a journal that only one
+    /// controller can have, a pair is claimed already.
+    ///
+    /// # Errors
+    /// The journal cannot be used, or the wait was stopped.
+    pub(super) async fn claim(&self, at: usize) -> Result<Begin, RunError> {
+        let (at_work, begun) = (&self.pairs[at], Instant::now());
+        let mut stop = at_work.parts().stop;
+        loop {
+            let error = match self.try_claim(at) {
+                Err(error @ (JournalError::Claimed { .. } | JournalError::Postgres { .. }))
+                    if self.is_fleet() =>
+                {
+                    error
+                }
+                result => return Ok(result?),
+            };
+            let silent = matches!(error, JournalError::Postgres { .. });
+            let waits = !silent || begun.elapsed() < at_work.control.limits().host_wait;
+            if !waits || stop.level() != Stop::No {
+                return Err(error.into());
+            }
+            at_work.control.holds(Some(error.to_string()));
+            tokio::select! {
+                () = tokio::time::sleep(CLAIM_PAUSE) => {}
+                () = stop.reached(Stop::Finish) => {}
+            }
+            at_work.control.holds(None);
+        }
+    }
+
+    fn try_claim(&self, at: usize) -> Result<Begin, JournalError> {
+        let at_work = &self.pairs[at];
+        let claimed = self.store.pair(&at_work.pair.name);
+        if let Some(fleet) = &self.settings.fleet {
+            let (name, store) = (&at_work.pair.name, self.store.as_ref());
+            let before = self.finished_before;
+            if let Some(run) = finished_since(store, &self.settings, fleet, name, before)? {
+                // An earlier claim of this controller may be over, and its journal with it.
+                at_work.parts.lock().journal = match claimed {
+                    Ok(journal) => journal,
+                    Err(_) => self.common.state.read_pair(name)?,
+                };
+                return Ok(Begin::Finished(run));
+            }
+        }
+        at_work.parts.lock().journal = claimed?;
+        Ok(Begin::Work)
+    }
+
     /// Whether it is of a fleet file.
     pub(super) fn is_fleet(&self) -> bool {
         self.pairs.iter().any(|at_work| at_work.pair.is_named())
@@ -197,6 +259,29 @@ impl Session {
     pub(super) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         self.progress.suspend(print)
     }
+}
+
+/// Between two looks at a pair that another controller works on.
+const CLAIM_PAUSE: Duration = Duration::from_secs(2);
+
+/// A pair's journal; of one that another controller works on, for reading, until it is claimed.
+fn open_pair(
+    state: &StateFile,
+    store: &dyn JournalStore,
+    pair: &Pair,
+) -> Result<Arc<dyn Journal>, Fail> {
+    match store.pair(&pair.name) {
+        Err(JournalError::Claimed { .. }) if pair.is_named() => Ok(state.read_pair(&pair.name)?),
+        journal => Ok(journal?),
+    }
+}
+
+/// The newest run that is finished; 0 if there is none.
+fn finished(store: &dyn JournalStore) -> Result<i64, Fail> {
+    Ok(store.last_run()?.map_or(0, |run| match run.finished_ms {
+        Some(_) => run.id.0,
+        None => run.id.0 - 1,
+    }))
 }
 
 /// What the pairs of a fleet have in common; nothing without a fleet file.

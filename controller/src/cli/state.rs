@@ -2,12 +2,16 @@
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::{Fail, text};
 use crate::control;
-use crate::journal::{JournalStore, LEASE, PostgresStore, SqliteStore, is_postgres};
+use crate::journal::{
+    Journal, JournalError, JournalStore, LEASE, PostgresStore, SqliteStore, is_postgres,
+};
 
 /// The state file.
 #[derive(Debug, Args)]
@@ -18,6 +22,12 @@ pub(super) struct StateFile {
     #[allow(clippy::doc_markdown)] // the text of --help
     #[arg(long, value_name = "FILE", default_value = "reguid.db")]
     state: PathBuf,
+    /// Seconds that a claim to a pair lasts without being renewed, in PostgreSQL: for so long is a
+    /// controller that went away waited for before another one takes its pairs over.
+    #[allow(clippy::doc_markdown)] // the text of --help
+    #[arg(long, value_name = "SECONDS", default_value_t = LEASE.as_secs(),
+          value_parser = clap::value_parser!(u64).range(3..=3600))]
+    lease: u64,
 }
 
 /// How a command opens the journal.
@@ -43,13 +53,21 @@ impl StateFile {
             }));
         };
         let store = match how {
-            How::Make | How::Existing => PostgresStore::open(url, LEASE)?,
+            How::Make | How::Existing => PostgresStore::open(url, Duration::from_secs(self.lease))?,
             How::Read => PostgresStore::open_read_only(url)?,
         };
         for warning in store.warnings() {
             text::complain(warning);
         }
         Ok(Box::new(store))
+    }
+
+    /// A pair's journal, for reading only.
+    pub(super) fn read_pair(&self, pair: &str) -> Result<Arc<dyn Journal>, JournalError> {
+        match self.url() {
+            Some(url) => PostgresStore::open_read_only(url)?.pair(pair),
+            None => SqliteStore::open_read_only(&self.state)?.pair(pair),
+        }
     }
 
     fn url(&self) -> Option<&str> {

@@ -28,5 +28,5 @@ pub use check::{FleetLook, Named, PairLook, check};
 pub use error::FleetError;
 pub use file::{Fleet, Host, Pair};
 pub use murder::{Compared, MurderList, compare, moved};
-pub use start::{Begin, begin};
+pub use start::{Begin, begin, finished_since};
 pub use summary::{FleetSummary, worst};

@@ -5,7 +5,7 @@
 //! while the last is not finished, is refused. Changes nothing but for a run that is given up.
 
 use crate::error::{OtherRun, RunError};
-use crate::journal::{JournalStore, RunId, RunInfo, RunOfPairs, RunSpec};
+use crate::journal::{JournalError, JournalStore, RunId, RunInfo, RunOfPairs, RunSpec};
 use crate::run::{FleetRun, Settings};
 
 /// What is to be done for a pair.
@@ -39,13 +39,7 @@ pub fn begin(
     let Some(run) = open else {
         return Ok(names().map(|_| Begin::Work).collect());
     };
-    let pairs: Vec<&str> = run.pairs.iter().map(|pair| pair.name.as_str()).collect();
-    let same = run.verb == settings.verb
-        && run.to == settings.to
-        && run.undoes == settings.undoes
-        && run.words == fleet.words
-        && pairs == names().collect::<Vec<_>>();
-    if !same {
+    if !is_same(&run, settings, fleet) {
         return Err(RunError::Other(Box::new(other(store, &run)?)));
     }
     let finished = |pair: &crate::journal::PairRun| match pair.finished_ms {
@@ -53,6 +47,37 @@ pub fn begin(
         None => Begin::Work,
     };
     Ok(run.pairs.iter().map(finished).collect())
+}
+
+/// Whether that run is the one that is asked for.
+fn is_same(run: &RunOfPairs, settings: &Settings, fleet: &FleetRun) -> bool {
+    let pairs = run.pairs.iter().map(|pair| pair.name.as_str());
+    run.verb == settings.verb
+        && run.to == settings.to
+        && run.undoes == settings.undoes
+        && run.words == fleet.words
+        && pairs.eq(fleet.pairs.split(','))
+}
+
+/// The run that is asked for, if another controller has finished it on that pair since: in a run
+/// after `before`.
+///
+/// # Errors
+/// The journal cannot be read.
+pub fn finished_since(
+    store: &dyn JournalStore,
+    settings: &Settings,
+    fleet: &FleetRun,
+    pair: &str,
+    before: i64,
+) -> Result<Option<RunId>, JournalError> {
+    let run = store.last_run()?;
+    let run = run.filter(|run| run.id.0 > before && is_same(run, settings, fleet));
+    Ok(run.and_then(|run| {
+        let mut pairs = run.pairs.iter();
+        let done = pairs.any(|of| of.name == pair && of.finished_ms.is_some());
+        done.then_some(run.id)
+    }))
 }
 
 fn other(store: &dyn JournalStore, run: &RunOfPairs) -> Result<OtherRun, RunError> {
