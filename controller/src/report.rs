@@ -298,7 +298,7 @@ mod tests {
     use indexfile::mailbox::MailboxName;
 
     use crate::journal::memory::MemoryJournal;
-    use crate::journal::{Attempt, Change, Durability, Ended, Figures, Listed, RunSpec};
+    use crate::journal::{Attempt, Candidate, Change, Durability, Ended, Figures, RunSpec};
     use crate::two_phase::Reason;
 
     #[test]
@@ -333,7 +333,7 @@ mod tests {
         for n in 0..10 {
             let name = MailboxName::parse(&format!("user.u{n}")).unwrap();
             journal
-                .add(run, &[Listed::new(name.clone(), false)])
+                .add(run, &[Candidate::new(name.clone(), false)])
                 .unwrap();
             let mailbox = journal.find(run, &name).unwrap().unwrap().id;
             let failed = n == 9;

@@ -39,6 +39,11 @@ impl StopHandle {
         self.stop(next);
         next
     }
+
+    /// Returns once nothing is left that this could stop.
+    pub async fn is_done(&self) {
+        self.0.closed().await;
+    }
 }
 
 /// The run's end of it.

@@ -7,22 +7,23 @@
 //!
 //! A coordinator that says `LEAVE` has nothing open here. One whose connections just close may
 //! have: the decisions are in its journal alone. Its id stays in the state directory
-//! (`coordinators`, a line each) until it comes back and says `LEAVE`, and every other one is told
-//! of it. A crash leaves the old file or the new one.
+//! (`coordinators`, a line each) until it comes back and says `LEAVE`, and every other one
+//! gets it in an answer. A crash leaves the old file or the new one.
 //!
 //! # Several controllers with one journal
 //!
-//! They are told apart by an epoch ([`epoch`]). A higher one ends all that is here of lower ones,
-//! as if their connections had closed, and no answer is given to it before the following holds:
+//! Their epoch is what distinguishes them ([`epoch`]). A higher one ends all that is here of lower
+//! ones, as if their connections had closed, and no answer is given to it before the following
+//! holds:
 //!
 //! * the number is on stable storage, so that no restart lets an older coordinator in again;
 //! * no older coordinator changes a live file, and none ever will. Every command that can change
 //!   one (`COMMIT`, `RELEASE`, `ROLLBACK`, `CLEAN`) or say what they are (`COMPLETE`, `REVOKE`)
-//!   holds a [`Turn`] from before its first look at the transaction until its last unlock. A turn
-//!   is given under the mutex under which the epoch rises, and to nobody whom the epoch keeps out.
-//!   So a `COMMIT` of an older coordinator either has its turn before the epoch rises, and is
-//!   waited for, or asks for it afterwards, and is refused: its rename never comes after the
-//!   answer to a newer `LOCK`.
+//!   holds a [`ChangeGuard`] from before its first look at the transaction until its last unlock.
+//!   It is given under the mutex under which the epoch rises, and to nobody whom the epoch keeps
+//!   out. So a `COMMIT` of an older coordinator either has it before the epoch rises, and is waited
+//!   for, or asks for it afterwards, and is refused: its rename never comes after the answer to a
+//!   newer `LOCK`.
 //!
 //! A crash while the epoch rises leaves the number before or the one after; the one who raised it
 //! had no answer, and asks again.
@@ -50,9 +51,9 @@ use epoch::{Admission, Epoch};
 
 const FILE_NAME: &str = "coordinators";
 const EPOCH_FILE: &str = "epoch";
-/// How long a newer coordinator waits for what an older one's turn is at. Its renames are done in
-/// milliseconds; a disk that takes longer than this is told to the newer one, which asks again.
-const TURN_LIMIT: Duration = Duration::from_secs(30);
+/// How long a newer coordinator waits for the change an older one is at. Its renames are done in
+/// milliseconds; if a disk takes longer than this, the newer one gets an error and asks again.
+const CHANGE_LIMIT: Duration = Duration::from_secs(30);
 
 /// The coordinators of one store.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ pub struct Coordinators {
     file: PathBuf,
     epoch_file: PathBuf,
     state: Mutex<State>,
-    /// Signalled when a turn ends.
+    /// Signalled when a change ends.
     ended: Condvar,
 }
 
@@ -82,9 +83,9 @@ struct Member {
     journal: Option<String>,
     epoch: Option<u64>,
     control: Arc<Control>,
-    /// It has its turn.
+    /// It changes live files now.
     changes: bool,
-    /// A higher epoch keeps it out; it is here only while it still has its turn.
+    /// A higher epoch keeps it out; it is here only until its change ends.
     fenced: bool,
 }
 
@@ -96,7 +97,7 @@ pub struct Seat(u64);
 /// answered.
 #[derive(Debug)]
 #[must_use = "it ends when it is dropped"]
-pub struct Turn<'a> {
+pub struct ChangeGuard<'a> {
     all: &'a Coordinators,
     seat: Option<Seat>,
 }
@@ -257,9 +258,9 @@ impl Coordinators {
         }
     }
 
-    /// Waits until no older coordinator has its turn.
+    /// Waits until no older coordinator changes anything.
     fn older_turns_end(&self, guard: &mut MutexGuard<'_, State>) -> Result<(), Refusal> {
-        let deadline = Instant::now() + TURN_LIMIT;
+        let deadline = Instant::now() + CHANGE_LIMIT;
         while guard.members.values().any(|member| member.fenced) {
             if self.ended.wait_until(guard, deadline).timed_out() {
                 return Err(Refusal::new(
@@ -278,11 +279,11 @@ impl Coordinators {
         self.ended.notify_all();
     }
 
-    /// The turn of a connection to change live files. One that has no seat has nothing to change.
+    /// Lets a connection change live files. One that has no seat has nothing to change.
     ///
     /// # Errors
     /// [`Code::Fenced`]
-    pub fn turn(&self, seat: Option<Seat>) -> Result<Turn<'_>, Refusal> {
+    pub fn begin_change(&self, seat: Option<Seat>) -> Result<ChangeGuard<'_>, Refusal> {
         if let Some(seat) = seat {
             let mut state = self.state.lock();
             match state.members.get_mut(&seat.0) {
@@ -290,7 +291,7 @@ impl Coordinators {
                 _ => return Err(taken_over(state.epoch.number())),
             }
         }
-        Ok(Turn { all: self, seat })
+        Ok(ChangeGuard { all: self, seat })
     }
 
     /// The coordinator of this connection has nothing open on this store.
@@ -354,7 +355,7 @@ impl Coordinators {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for ChangeGuard<'_> {
     fn drop(&mut self) {
         let Some(seat) = self.seat else { return };
         let mut state = self.all.state.lock();

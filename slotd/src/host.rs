@@ -8,7 +8,7 @@ use indexfile::mailbox::ImapdConf;
 use indexfile::{IoContext, IoError};
 
 use crate::client::Addr;
-use crate::complete::CompleteFile;
+use crate::complete::file::CompleteFile;
 use crate::coordinators::Coordinators;
 use crate::intent::{IntentLog, LogError, Unreadable, Unsettled};
 use crate::lease::{Lease, LeaseError};
@@ -18,7 +18,7 @@ use crate::protocol::Code;
 use crate::refusal::Refusal;
 use crate::served::{Served, StillRunning, Watch};
 use crate::stage;
-use crate::stage::cutover::Turns;
+use crate::stage::cutover::Reservations;
 use crate::store::{Place, Store};
 
 /// Limits and peers.
@@ -103,7 +103,7 @@ pub struct Host {
     /// What recovery is to come back to.
     pub unsettled: Unsettled,
     /// Mailboxes that are prepared for a change-over just now, or are in one.
-    pub turns: Turns,
+    pub reservations: Reservations,
     /// By which a later server may start.
     pub complete: CompleteFile,
     draining: AtomicBool,
@@ -175,7 +175,7 @@ impl Host {
             served,
             coordinators: Coordinators::open(state_dir)?,
             unsettled: Unsettled::default(),
-            turns: Turns::default(),
+            reservations: Reservations::default(),
             _lease: lease,
             draining: AtomicBool::new(false),
             capacity: AtomicU32::new(1),

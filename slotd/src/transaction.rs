@@ -175,11 +175,11 @@ pub struct Transaction {
     state: State,
     outcome: Outcome,
     /// Why the running action's end shall also be the transaction's end.
-    cut_short: Option<CutShort>,
+    interrupted: Option<Interruption>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum CutShort {
+enum Interruption {
     Disconnected,
     Expired,
 }
@@ -197,7 +197,7 @@ impl Transaction {
         Transaction {
             state: State::Idle,
             outcome: Outcome::Nothing,
-            cut_short: None,
+            interrupted: None,
         }
     }
 
@@ -239,8 +239,8 @@ impl Transaction {
             | Event::Release { .. }
             | Event::Rollback
             | Event::Confirm => self.command(event),
-            Event::Disconnect => self.cut(CutShort::Disconnected),
-            Event::Expire => self.cut(CutShort::Expired),
+            Event::Disconnect => self.cut(Interruption::Disconnected),
+            Event::Expire => self.cut(Interruption::Expired),
             _ => self.ended(event),
         }
     }
@@ -314,20 +314,20 @@ impl Transaction {
             (State::Locking, Event::Locks { taken: false }) => {
                 self.state = State::Idle;
                 self.outcome = Outcome::RolledBack;
-                self.cut_short = None;
+                self.interrupted = None;
                 vec![Action::Answer(Answer::Failed)]
             }
-            (State::Locking, Event::Locks { taken: true }) => match self.cut_short {
+            (State::Locking, Event::Locks { taken: true }) => match self.interrupted {
                 Some(why) => self.abort(why, vec![]),
                 None => self.to(State::Locked, vec![Action::Answer(Answer::Ok)]),
             },
-            (State::Staging, Event::Staged { changed }) => match self.cut_short {
+            (State::Staging, Event::Staged { changed }) => match self.interrupted {
                 Some(why) => self.abort(why, unstage()),
                 None => self.to(State::Staged { changed }, vec![Action::Answer(Answer::Ok)]),
             },
             (State::Staging, Event::StageFailed) => {
                 let mut actions = unstage();
-                if let Some(why) = self.cut_short {
+                if let Some(why) = self.interrupted {
                     return self.abort(why, actions);
                 }
                 actions.push(Action::Answer(Answer::Failed));
@@ -335,7 +335,7 @@ impl Transaction {
             }
             // The coordinator has decided: a closed connection changes nothing here.
             (State::Renaming(Ending { hold, drop_old }), Event::Renamed) => {
-                if hold && self.cut_short.is_none() {
+                if hold && self.interrupted.is_none() {
                     self.to(
                         State::Held {
                             changed: true,
@@ -364,7 +364,7 @@ impl Transaction {
     }
 
     /// The connection or the time is over.
-    fn cut(&mut self, why: CutShort) -> Vec<Action> {
+    fn cut(&mut self, why: Interruption) -> Vec<Action> {
         match self.state {
             State::Idle => vec![],
             State::Locked | State::Refused => self.end(why.outcome(), vec![], None),
@@ -372,8 +372,8 @@ impl Transaction {
             State::Held { changed, drop_old } => self.release(changed, drop_old, None),
             State::Locking | State::Staging | State::Renaming(_) | State::Undoing => {
                 // A closed connection outranks a timer: nobody waits for an answer.
-                if self.cut_short != Some(CutShort::Disconnected) {
-                    self.cut_short = Some(why);
+                if self.interrupted != Some(Interruption::Disconnected) {
+                    self.interrupted = Some(why);
                 }
                 vec![]
             }
@@ -385,7 +385,7 @@ impl Transaction {
         actions
     }
 
-    fn abort(&mut self, why: CutShort, actions: Vec<Action>) -> Vec<Action> {
+    fn abort(&mut self, why: Interruption, actions: Vec<Action>) -> Vec<Action> {
         self.end(why.outcome(), actions, Some(Answer::Expired))
     }
 
@@ -406,7 +406,7 @@ impl Transaction {
     ) -> Vec<Action> {
         self.state = State::Idle;
         self.outcome = outcome;
-        self.cut_short = None;
+        self.interrupted = None;
         actions.push(Action::Unlock);
         actions.extend(answer.map(Action::Answer));
         actions
@@ -418,11 +418,11 @@ fn unstage() -> Vec<Action> {
     vec![Action::Unstage, Action::EndIntent]
 }
 
-impl CutShort {
+impl Interruption {
     fn outcome(self) -> Outcome {
         match self {
-            CutShort::Disconnected => Outcome::RolledBack,
-            CutShort::Expired => Outcome::Expired,
+            Interruption::Disconnected => Outcome::RolledBack,
+            Interruption::Expired => Outcome::Expired,
         }
     }
 }

@@ -90,7 +90,7 @@ fn nothing_is_called_complete_that_was_not_looked_at_before_on_the_same_connecti
     run(&mut session, vec![complete(1, true)]).unwrap();
     let mut other = Session::new(host);
     refused(&mut other, "dry_run=1");
-    // It was delayed, and somebody else has given up meanwhile.
+    // It was delayed, and another controller has given up meanwhile.
     run(&mut other, vec![Command::Revoke]).unwrap();
     refused(&mut session, "since the store was looked at");
     // It serves once.

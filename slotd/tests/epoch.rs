@@ -43,6 +43,13 @@ fn fenced<T>(result: Result<T, ClientError>) -> u64 {
     }
 }
 
+/// A transaction of the coordinator with the first epoch, ready to be committed.
+async fn stage_as_first(client: &mut Client) {
+    client.register(JOURNAL, Some(1)).await.unwrap();
+    client.lock(lock(MAILBOX)).await.unwrap();
+    client.upgrade(Upgrade::default()).await.unwrap();
+}
+
 /// All that could change something, said once more by one that was ended.
 async fn nothing_is_taken(older: &mut Client, epoch: u64) {
     assert_eq!(fenced(older.commit(Commit::default()).await), epoch);
@@ -62,9 +69,7 @@ async fn a_staged_transaction_of_an_older_coordinator_ends_and_its_commit_has_no
     let store = Store::small(&[MAILBOX]);
     let served = store.serve().await;
     let (mut older, mut newer) = (served.client().await, served.client().await);
-    older.register(JOURNAL, Some(1)).await.unwrap();
-    older.lock(lock(MAILBOX)).await.unwrap();
-    older.upgrade(Upgrade::default()).await.unwrap();
+    stage_as_first(&mut older).await;
     newer.register(JOURNAL, Some(2)).await.unwrap();
     newer.lock(lock(MAILBOX)).await.unwrap();
     nothing_is_taken(&mut older, 2).await;
@@ -84,9 +89,7 @@ async fn a_held_commit_of_an_older_coordinator_stands_and_cannot_be_taken_back()
     let store = Store::small(&[MAILBOX]);
     let served = store.serve().await;
     let (mut older, mut newer) = (served.client().await, served.client().await);
-    older.register(JOURNAL, Some(1)).await.unwrap();
-    older.lock(lock(MAILBOX)).await.unwrap();
-    older.upgrade(Upgrade::default()).await.unwrap();
+    stage_as_first(&mut older).await;
     older.commit(HOLD).await.unwrap();
     // It was decided, and a closed connection would have released it, too.
     newer.register(JOURNAL, Some(2)).await.unwrap();

@@ -68,7 +68,7 @@ fn flush_of_the_disk(path: &Path) -> u64 {
 
 fn spread(micros: &mut [u64]) -> String {
     micros.sort_unstable();
-    // The nearest rank: the smallest that so many of a hundred do not exceed.
+    // The nearest rank: the smallest that this many of a hundred do not exceed.
     let at = |percent: usize| micros[(micros.len() * percent).div_ceil(100) - 1];
     format!(
         "p50 {} us, p90 {}, p99 {}, max of {} {}",
@@ -80,7 +80,7 @@ fn spread(micros: &mut [u64]) -> String {
     )
 }
 
-/// Makes [`MAILBOX`] with so many messages, and its cyrus.sha1s. Its index, and that index's bytes.
+/// Makes [`MAILBOX`] with this many messages, and its cyrus.sha1s. Its index, and that index's bytes.
 fn huge(store: &Store, messages: u32) -> (PathBuf, Vec<u8>) {
     let dir = store.root().join("meta/user/huge");
     let spool = store.root().join("spool/user/huge");

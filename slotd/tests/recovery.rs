@@ -340,7 +340,7 @@ fn a_staged_file_that_got_the_inode_of_the_one_an_intent_speaks_of_is_not_taken_
     let store = Store::cyrus_2_3_9();
     let host = store.host(Options::default());
     die_in_commit(&host, "default", Died::HalfWay, Direction::Commit);
-    // The intent was one of which its session was told that it is not durable: what it staged was
+    // The intent was one that its session knew not to be durable: what it staged was
     // removed, and a later transaction, killed too, staged the same again under the same inode
     // number.
     let mut intent = host.log.open_of(MAILBOX).remove(0);

@@ -1,4 +1,4 @@
-//! `rehash=`: at version 10 every GUID is compared with its message, wrong ones are told or set
+//! `rehash=`: at version 10 every GUID is compared with its message, wrong ones are reported or set
 //! right, and the way back brings what was there.
 
 mod common;

@@ -89,7 +89,7 @@ impl Fleet {
         Self::with_copy(dir, master)
     }
 
-    /// So many mailboxes of a version 9 server, each with so many messages, the same on both hosts.
+    /// This many mailboxes of a version 9 server, each with this many messages, the same on both hosts.
     ///
     /// # Panics
     /// If the stores cannot be made.

@@ -20,7 +20,8 @@ pub struct Pairs {
 }
 
 impl Pairs {
-    /// Pairs with these names, each with so many mailboxes of so many messages; their slotds run.
+    /// Pairs with these names, each with this many mailboxes of this many messages; their
+    /// slotds run.
     ///
     /// # Panics
     /// If the stores cannot be made, or a slotd does not come up.

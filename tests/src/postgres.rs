@@ -10,10 +10,59 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use controller::journal::{Candidate, Change, Filter, Journal, MailboxId, RunId, RunSpec, Verb};
+
 /// How long any of the programs may take, in seconds.
 const PATIENCE: &str = "120";
 /// A port is part of a socket's name, and nothing else here.
 const PORT: u16 = 5499;
+
+/// What a run over these pairs is started with.
+#[must_use]
+pub fn spec(pairs: &str) -> RunSpec {
+    RunSpec {
+        verb: Verb::Upgrade,
+        to: 10,
+        undoes: None,
+        master: "unix:/m".to_owned(),
+        replica: Some("unix:/r".to_owned()),
+        master_id: String::new(),
+        replica_id: String::new(),
+        selection: "all".to_owned(),
+        words: String::new(),
+        pairs: pairs.to_owned(),
+    }
+}
+
+/// Begins a run with this many mailboxes; their ids.
+///
+/// # Panics
+/// If the journal cannot be written, or has not all of them then.
+#[must_use]
+pub fn begin(journal: &dyn Journal, pairs: &str, count: usize) -> (RunId, Vec<MailboxId>) {
+    let run = journal.begin_run(&spec(pairs), 1).unwrap();
+    let names = (0..count).map(|n| format!("user.u{n}").parse().unwrap());
+    let listed: Vec<Candidate> = names.map(|name| Candidate::new(name, false)).collect();
+    assert_eq!(journal.add(run, &listed).unwrap(), count as u64);
+    let (mut ids, mut after) = (Vec::new(), MailboxId(0));
+    loop {
+        let page = journal.page(run, Filter::All, after, 1000).unwrap();
+        let Some(last) = page.last() else {
+            return (run, ids);
+        };
+        after = last.id;
+        ids.extend(page.iter().map(|row| row.id));
+    }
+}
+
+/// The decision about a mailbox of version 9 on both hosts.
+#[must_use]
+pub fn decide(mailbox: MailboxId) -> Change {
+    Change::Decide {
+        mailbox,
+        before: [Some(9), Some(9)],
+    }
+}
 
 /// A server.
 pub struct Cluster {

@@ -28,7 +28,7 @@ pub enum Harm {
     LoseAndBreak,
     /// The line goes on, then the connection breaks.
     PassAndBreak,
-    /// The line is lost and nobody is told.
+    /// The line is lost and nobody notices.
     Lose,
 }
 

@@ -2,7 +2,7 @@
 //! 16 by slotd and controller, then served by 3.6.1, loses nothing: not a message, flag, expunged
 //! message or seen state.
 //!
-//! Told apart from the plain tests: they need the Debian packages cyrus-common, cyrus-imapd and
+//! Ignored in a plain run: they need the Debian packages cyrus-common, cyrus-imapd and
 //! cyrus-replication, and root. `.ci/run` installs the packages and requires these tests:
 //! `cargo test -p tests --test change_over -- --ignored`. The same of a later Cyrus, whose system
 //! lies in a directory below /tmp: `REGUID_CYRUS_ROOT=DIR REGUID_CHANGE_OVER_TO=17`.

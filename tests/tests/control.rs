@@ -35,7 +35,7 @@ fn number(live: &Value, key: &str) -> u64 {
     live[key].as_u64().unwrap()
 }
 
-/// Files of the store on which the kernel knows a lock, whoever has it.
+/// Files of the store on which the kernel knows a lock, of any process.
 fn locked_below(root: &Path) -> Vec<String> {
     let tree = snapshot::take(root).unwrap();
     // `1: OFDLCK  ADVISORY  WRITE -1 08:01:131 0 EOF`

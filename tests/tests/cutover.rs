@@ -292,7 +292,7 @@ fn a_master_that_cannot_be_called_complete_leaves_the_replica_so_too() {
     assert_eq!(are_complete(&fleet), [true, true]);
 }
 
-/// A flag as a server of 2.3 sets it, or is told to by its master: at a time of its own.
+/// A flag as a server of 2.3 sets it, or as its master has it do: at a time of its own.
 fn flag(host: &Host, mailbox: &str) {
     let log = host.root.join("log");
     let mut session = Session::open(&host.dirs(mailbox), &log, false).unwrap();

@@ -42,7 +42,7 @@ fn start(pairs: &Pairs) -> Guard {
     Guard::spawn(&mut pairs.command(&["upgrade"], &limits))
 }
 
-/// Waits until so many are done, with the run started again where it ended for want of a host.
+/// Waits until this many are done, with the run started again where it ended for want of a host.
 fn wait_for(pairs: &Pairs, run: &mut Guard, from: u64) {
     let deadline = Instant::now() + Duration::from_secs(900);
     while done(&pairs.journal()) < from {

@@ -1,6 +1,6 @@
 //! A real Cyrus 3.6.1 reads the version 10 files: every message, with the right GUID and flags.
 //!
-//! Told apart from the plain tests: they need the Debian packages cyrus-common and cyrus-imapd and
+//! Ignored in a plain run: they need the Debian packages cyrus-common and cyrus-imapd and
 //! the right to become user cyrus. `.ci/run` installs the packages and requires these tests:
 //! `cargo test -p tests --test interop_cyrus36 -- --ignored`.
 

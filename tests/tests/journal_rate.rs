@@ -5,52 +5,10 @@
 
 use std::time::Instant;
 
-use controller::journal::{
-    Change, Durability, Filter, Journal, JournalStore, LEASE, Listed, MailboxId, PostgresStore,
-    RunId, RunSpec, SqliteStore, Verb,
-};
-use tests::postgres::Cluster;
+use controller::journal::{Durability, JournalStore, LEASE, PostgresStore, SqliteStore};
+use tests::postgres::{Cluster, begin, decide};
 
-fn spec(pairs: &str) -> RunSpec {
-    RunSpec {
-        verb: Verb::Upgrade,
-        to: 10,
-        undoes: None,
-        master: "unix:/m".to_owned(),
-        replica: Some("unix:/r".to_owned()),
-        master_id: String::new(),
-        replica_id: String::new(),
-        selection: "all".to_owned(),
-        words: String::new(),
-        pairs: pairs.to_owned(),
-    }
-}
-
-/// Begins a run with so many mailboxes.
-fn begin(journal: &dyn Journal, pairs: &str, count: usize) -> (RunId, Vec<MailboxId>) {
-    let run = journal.begin_run(&spec(pairs), 1).unwrap();
-    let names = (0..count).map(|n| format!("user.u{n}").parse().unwrap());
-    let listed: Vec<Listed> = names.map(|name| Listed::new(name, false)).collect();
-    assert_eq!(journal.add(run, &listed).unwrap(), count as u64);
-    let (mut ids, mut after) = (Vec::new(), MailboxId(0));
-    loop {
-        let page = journal.page(run, Filter::All, after, 1000).unwrap();
-        let Some(last) = page.last() else {
-            return (run, ids);
-        };
-        after = last.id;
-        ids.extend(page.iter().map(|row| row.id));
-    }
-}
-
-fn decide(mailbox: MailboxId) -> Change {
-    Change::Decide {
-        mailbox,
-        before: [Some(9), Some(9)],
-    }
-}
-
-/// Durable decisions a second, each of so many submitters waiting for one before the next.
+/// Durable decisions a second, each of these submitters waiting for one before the next.
 fn rate(store: &dyn JournalStore, submitters: usize) -> f64 {
     const EACH: usize = 200;
     let journal = store.pair("").unwrap();

@@ -1,7 +1,7 @@
 //! The model, exhausted; and the model with one rule broken, which it has to notice. See
 //! docs/testing.md.
 //!
-//! What takes longer is told apart: `cargo test -p tests --test model -- --ignored --nocapture`.
+//! What takes longer is ignored in a plain run: `cargo test -p tests --test model -- --ignored --nocapture`.
 
 #[path = "model/two.rs"]
 mod two_mailboxes;
@@ -70,7 +70,7 @@ fn exhaust(name: &str, config: Config) -> usize {
     checker.unique_state_count()
 }
 
-/// Every way in which a migration can be set up, with so many faults.
+/// Every way in which a migration can be set up, with this many faults.
 fn every_setup(faults: u8) -> Vec<(&'static str, Config)> {
     let with = |change: fn(&mut Config)| {
         let mut config = Config::upgrade(faults);
@@ -130,7 +130,7 @@ fn every_setup(faults: u8) -> Vec<(&'static str, Config)> {
     ]
 }
 
-/// Every way in which a change-over can be set up, with so many faults.
+/// Every way in which a change-over can be set up, with this many faults.
 fn every_change_over(faults: u8) -> Vec<(&'static str, Config)> {
     let with = |change: fn(&mut Config)| {
         let mut config = Config::upgrade(faults);

@@ -4,7 +4,7 @@
 //! The backends are 3.6.1, whose mailboxes slotd does not list: what each backend itself says that
 //! it has stands in place of slotd's list. In a fleet the stores are of 2.3, with the same names.
 //!
-//! Told apart from the plain tests: they need root and the Debian packages cyrus-imapd,
+//! Ignored in a plain run: they need root and the Debian packages cyrus-imapd,
 //! cyrus-murder, sasl2-bin and openssl. `.ci/run` installs the packages and requires these tests:
 //! `cargo test -p tests --test murder -- --ignored`.
 

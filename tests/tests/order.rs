@@ -1,6 +1,6 @@
 //! The order of locks, syncs and renames that docs/recovery.md promises, seen by strace.
 //!
-//! Told apart: needs strace and the right to trace.
+//! Ignored in a plain run: needs strace and the right to trace.
 
 use std::fs;
 use std::path::Path;

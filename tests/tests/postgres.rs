@@ -4,61 +4,18 @@
 //! Each needs the server's programs, and so each is left out of a plain run:
 //! `cargo test -p tests --test postgres -- --ignored`.
 
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use controller::journal::conformance::{self, Stores};
 use controller::journal::{
-    Change, Durability, Filter, Journal, JournalError, JournalStore, LEASE, Listed, MailboxId,
-    PostgresStore, Receipt, RunId, RunSpec, Verb,
+    Durability, Journal, JournalError, JournalStore, LEASE, MailboxId, PostgresStore, Receipt,
 };
-use tests::fleet::{Fleet, program};
-use tests::postgres::Cluster;
-use tests::process::Guard;
+use tests::postgres::{Cluster, begin, decide, spec};
 
 fn open(cluster: &Cluster, database: &str) -> PostgresStore {
     let url = cluster.url(database);
     PostgresStore::open(&url, LEASE).unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn spec(pairs: &str) -> RunSpec {
-    RunSpec {
-        verb: Verb::Upgrade,
-        to: 10,
-        undoes: None,
-        master: "unix:/m".to_owned(),
-        replica: Some("unix:/r".to_owned()),
-        master_id: String::new(),
-        replica_id: String::new(),
-        selection: "all".to_owned(),
-        words: String::new(),
-        pairs: pairs.to_owned(),
-    }
-}
-
-/// Begins a run with so many mailboxes.
-fn begin(journal: &dyn Journal, pairs: &str, count: usize) -> (RunId, Vec<MailboxId>) {
-    let run = journal.begin_run(&spec(pairs), 1).unwrap();
-    let names = (0..count).map(|n| format!("user.u{n}").parse().unwrap());
-    let listed: Vec<Listed> = names.map(|name| Listed::new(name, false)).collect();
-    assert_eq!(journal.add(run, &listed).unwrap(), count as u64);
-    let (mut ids, mut after) = (Vec::new(), MailboxId(0));
-    loop {
-        let page = journal.page(run, Filter::All, after, 1000).unwrap();
-        let Some(last) = page.last() else {
-            return (run, ids);
-        };
-        after = last.id;
-        ids.extend(page.iter().map(|row| row.id));
-    }
-}
-
-fn decide(mailbox: MailboxId) -> Change {
-    Change::Decide {
-        mailbox,
-        before: [Some(9), Some(9)],
-    }
 }
 
 fn decided(journal: &dyn Journal) -> Vec<MailboxId> {
@@ -174,7 +131,7 @@ fn after_a_crash_at_any_point_each_pair_has_a_prefix_with_all_that_was_acknowled
                 kept <= found.len(),
                 "round {round}, pair {name}: {kept} were acknowledged"
             );
-            let epochs = [journal, &again].map(|j| j.identity().unwrap().epoch.unwrap());
+            let epochs = [journal, &again].map(|j| j.owner().unwrap().epoch.unwrap());
             if found.len() < ids.len() {
                 assert!(epochs[0] < epochs[1], "{epochs:?}");
                 let late = journal.submit(decide(ids[0]), Durability::Durable);
@@ -243,7 +200,7 @@ fn a_transaction_without_an_answer_costs_its_own_pairs_and_no_others() {
         .wait_blocking()
         .unwrap();
     let again = store.pair("a").unwrap();
-    let epochs = [&a, &again, &b].map(|journal| journal.identity().unwrap().epoch);
+    let epochs = [&a, &again, &b].map(|journal| journal.owner().unwrap().epoch);
     assert_eq!(epochs, [Some(1), Some(2), Some(1)]);
     let third = a
         .submit(decide(of_a[2]), Durability::Durable)
@@ -277,7 +234,7 @@ fn a_connection_that_was_idle_and_is_gone_costs_nothing() {
         store.renew().unwrap();
     }
     assert_eq!(journal.totals(run).unwrap().open, 2);
-    assert_eq!(journal.identity().unwrap().epoch, Some(1));
+    assert_eq!(journal.owner().unwrap().epoch, Some(1));
 }
 
 #[test]
@@ -306,7 +263,7 @@ fn a_pair_is_one_controllers_until_its_lease_is_over_and_then_the_old_one_writes
     let [first, second] = [(); 2].map(|()| open(&cluster, &database));
     let a = first.pair("a").unwrap();
     let (run, ids) = begin(a.as_ref(), "a,b", 3);
-    assert_eq!(a.identity().unwrap().epoch, Some(1));
+    assert_eq!(a.owner().unwrap().epoch, Some(1));
     let refused = |store: &PostgresStore| match store.pair("a").map(drop) {
         Err(JournalError::Claimed {
             pair, pid, left_ms, ..
@@ -328,7 +285,7 @@ fn a_pair_is_one_controllers_until_its_lease_is_over_and_then_the_old_one_writes
     let over = "UPDATE reguid.pair SET claim_until = now() - interval '1 s' WHERE name = 'a'";
     cluster.sql(&database, over);
     let taken = second.pair("a").unwrap();
-    assert_eq!(taken.identity().unwrap().epoch, Some(2));
+    assert_eq!(taken.owner().unwrap().epoch, Some(2));
     // It wakes.
     let late = [Durability::Lazy, Durability::Durable].map(|durability| {
         let receipt = a.submit(decide(ids[0]), durability);
@@ -358,7 +315,7 @@ fn a_pair_is_one_controllers_until_its_lease_is_over_and_then_the_old_one_writes
         .wait_blocking();
     assert!(matches!(gone, Err(JournalError::Fenced { .. })), "{gone:?}");
     let again = first.pair("a").unwrap();
-    assert_eq!(again.identity().unwrap().epoch, Some(3));
+    assert_eq!(again.owner().unwrap().epoch, Some(3));
     assert_eq!(decided(again.as_ref()), [ids[1]]);
     // A slotd has seen a higher one.
     assert_eq!(first.claim("a", 100).unwrap().epoch, 101);
@@ -367,7 +324,7 @@ fn a_pair_is_one_controllers_until_its_lease_is_over_and_then_the_old_one_writes
         .wait_blocking();
     assert!(matches!(low, Err(JournalError::Fenced { .. })), "{low:?}");
     let high = first.pair("a").unwrap();
-    assert_eq!(high.identity().unwrap().epoch, Some(101));
+    assert_eq!(high.owner().unwrap().epoch, Some(101));
     high.flush().unwrap();
     // Who ends gives back what it has.
     drop((a, again, high, first));
@@ -401,7 +358,7 @@ fn a_claim_is_renewed_and_ends_by_the_clock_of_the_server() {
     ));
     std::thread::sleep(Duration::from_secs(3));
     let b = second.pair("b").unwrap();
-    assert_eq!(b.identity().unwrap().epoch, Some(8));
+    assert_eq!(b.owner().unwrap().epoch, Some(8));
 }
 
 #[test]
@@ -515,58 +472,4 @@ fn a_server_whose_commit_is_not_durable_is_refused_and_a_session_that_differs_is
     let seen = reader.pair("").unwrap();
     assert_eq!(seen.totals(run).unwrap().open, 50);
     assert!(seen.list_complete(run).is_err(), "a reader writes nothing");
-}
-
-#[test]
-#[ignore = "needs the programs of a PostgreSQL server"]
-fn a_run_has_its_journal_on_a_server_and_one_that_another_controller_has_is_refused() {
-    let cluster = Cluster::new(&[]);
-    let database = cluster.database();
-    let mut fleet = Fleet::plain(20, 3);
-    fleet.start();
-    let directory = tempfile::tempdir().unwrap();
-    let [master, replica] = [0, 1].map(|which| fleet.addr(which));
-    let url = cluster.url(&database).replace("reguid@", "reguid:secret@");
-    let controller = |verb: &str, hosts: bool, extra: &[&str]| {
-        let mut command = Command::new(program("controller"));
-        command.current_dir(&directory).arg(verb);
-        command.args(["--state", &url]).args(extra);
-        if hosts {
-            command.args(["--master", &master, "--replica", &replica]);
-        }
-        Guard::spawn(&mut command).finish()
-    };
-    let early = controller("status", false, &[]).expect_code(78);
-    early.assert_one_sentence("no run was ever started");
-    {
-        let store = open(&cluster, &database);
-        let _other = store.pair("").unwrap();
-        let refused = controller("upgrade", true, &[]).expect_code(78);
-        assert!(
-            refused.stderr.contains("is claimed by"),
-            "{}",
-            refused.stderr
-        );
-    }
-    let _ = controller("upgrade", true, &[]).expect_code(0);
-    let _ = fleet.assert_settled();
-    let status = controller("status", false, &["--json"])
-        .expect_code(0)
-        .json();
-    let counts = ["run", "mailboxes", "upgraded", "open"].map(|key| status[key].as_i64());
-    assert_eq!(counts, [Some(1), Some(20), Some(20), Some(0)], "{status}");
-    let claim = &status["claims"][""];
-    assert_eq!(
-        (&claim["epoch"], &claim["host"]),
-        (&2.into(), &serde_json::Value::Null)
-    );
-    let text = controller("status", false, &[]).expect_code(0).stdout;
-    assert!(text.contains("claimed by no controller, epoch 2"), "{text}");
-    // Nothing is left to take up; what a hint spells out has no password.
-    let again = controller("downgrade", true, &["--to", "9", "--force-live"]).expect_code(0);
-    assert!(!(again.stdout + &again.stderr).contains("secret"));
-    let report = controller("report", false, &["--json"])
-        .expect_code(0)
-        .json();
-    assert_eq!(report["run"].as_i64(), Some(2), "{report}");
 }

@@ -260,7 +260,7 @@ fn a_write_that_fails_leaves_no_trace() {
     assert_eq!(report.count(State::Old), 18);
 }
 
-/// A real full disk. Told apart: mounting a small tmpfs needs root.
+/// A real full disk. Ignored in a plain run: mounting a small tmpfs needs root.
 #[test]
 #[ignore = "needs root: mounts a small tmpfs"]
 fn no_space_left_on_the_device() {

@@ -1,27 +1,30 @@
-//! Several controllers on one journal in `PostgreSQL`: each pair has one controller at a time, and a
-//! pair whose controller is gone, or asleep, is taken over by another one.
+//! Several controllers on one journal in `PostgreSQL`: each pair has one controller at a time, and
+//! a pair whose controller is gone, or asleep, is taken over by another one.
 //!
 //! Each needs the server's programs, and so each is left out of a plain run:
 //! `cargo test -p tests --test several_controllers -- --ignored`.
 
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use controller::journal::{JournalStore, LEASE, PostgresStore};
 use nix::sys::signal::Signal;
 use stores::judge::State;
+use tests::fleet::{Fleet, program};
 use tests::pairs::Pairs;
 use tests::postgres::Cluster;
 use tests::process::Guard;
 
 /// Seconds of a lease.
-const LEASE: u64 = 3;
+const SECONDS: u64 = 3;
 const EACH: u64 = 120;
 const NAMES: [&str; 4] = ["be1", "be2", "be3", "be4"];
 
 /// One of the controllers, all started with the same command.
 fn start(pairs: &Pairs) -> Guard {
     let mut command = pairs.command(&["upgrade"], &["--quiet", "--json", "--parallel", "2"]);
-    Guard::spawn(command.args(["--lease", &LEASE.to_string()]))
+    Guard::spawn(command.args(["--lease", &SECONDS.to_string()]))
 }
 
 struct World {
@@ -97,7 +100,7 @@ fn three_controllers_share_the_pairs_and_one_that_slept_says_nothing_that_has_an
     world.wait_for(60);
     // The first one sleeps for three leases, with decisions of its own under way.
     controllers[0].signal(Signal::SIGSTOP);
-    thread::sleep(Duration::from_secs(3 * LEASE));
+    thread::sleep(Duration::from_secs(3 * SECONDS));
     controllers[0].signal(Signal::SIGCONT);
     for controller in controllers {
         let ended = controller
@@ -148,4 +151,58 @@ fn a_database_that_is_stopped_at_once_and_started_again_loses_nothing() {
         }
     }
     world.judge();
+}
+
+#[test]
+#[ignore = "needs the programs of a PostgreSQL server"]
+fn a_run_has_its_journal_on_a_server_and_one_that_another_controller_has_is_refused() {
+    let cluster = Cluster::new(&[]);
+    let database = cluster.database();
+    let mut fleet = Fleet::plain(20, 3);
+    fleet.start();
+    let directory = tempfile::tempdir().unwrap();
+    let [master, replica] = [0, 1].map(|which| fleet.addr(which));
+    let url = cluster.url(&database).replace("reguid@", "reguid:secret@");
+    let controller = |verb: &str, hosts: bool, extra: &[&str]| {
+        let mut command = Command::new(program("controller"));
+        command.current_dir(&directory).arg(verb);
+        command.args(["--state", &url]).args(extra);
+        if hosts {
+            command.args(["--master", &master, "--replica", &replica]);
+        }
+        Guard::spawn(&mut command).finish()
+    };
+    let early = controller("status", false, &[]).expect_code(78);
+    early.assert_one_sentence("no run was ever started");
+    {
+        let store = PostgresStore::open(&cluster.url(&database), LEASE).unwrap();
+        let _other = store.pair("").unwrap();
+        let refused = controller("upgrade", true, &[]).expect_code(78);
+        assert!(
+            refused.stderr.contains("is claimed by"),
+            "{}",
+            refused.stderr
+        );
+    }
+    let _ = controller("upgrade", true, &[]).expect_code(0);
+    let _ = fleet.assert_settled();
+    let status = controller("status", false, &["--json"])
+        .expect_code(0)
+        .json();
+    let counts = ["run", "mailboxes", "upgraded", "open"].map(|key| status[key].as_i64());
+    assert_eq!(counts, [Some(1), Some(20), Some(20), Some(0)], "{status}");
+    let claim = &status["claims"][""];
+    assert_eq!(
+        (&claim["epoch"], &claim["host"]),
+        (&2.into(), &serde_json::Value::Null)
+    );
+    let text = controller("status", false, &[]).expect_code(0).stdout;
+    assert!(text.contains("claimed by no controller, epoch 2"), "{text}");
+    // Nothing is left to take up; what a hint spells out has no password.
+    let again = controller("downgrade", true, &["--to", "9", "--force-live"]).expect_code(0);
+    assert!(!(again.stdout + &again.stderr).contains("secret"));
+    let report = controller("report", false, &["--json"])
+        .expect_code(0)
+        .json();
+    assert_eq!(report["run"].as_i64(), Some(2), "{report}");
 }

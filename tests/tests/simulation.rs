@@ -1,6 +1,6 @@
 //! Seeds through the simulation, of upgrades and of change-overs. See docs/testing.md.
 //!
-//! `SEED=n` repeats one seed and prints its story; `SEEDS=n` runs so many, however long it takes,
+//! `SEED=n` repeats one seed and prints its story; `SEEDS=n` runs that many, however long it takes,
 //! from `FROM` (0); `SIM_SECONDS=n` as many as n seconds allow; without any, 1,500, or as many as
 //! 30 seconds allow, and at least a few hundred.
 

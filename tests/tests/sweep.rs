@@ -2,7 +2,7 @@
 //!
 //! Three sweeps, each over all points that a good run counts: the failpoints of either slotd
 //! (killed there, EIO, ENOSPC), every line of the conversation (controller killed before and after
-//! it, line lost, connection broken), and, told apart because it needs strace, every system call of
+//! it, line lost, connection broken), and, as a test of its own because it needs strace, every system call of
 //! the controller that writes, syncs or sends. A plain run takes every fourth point;
 //! `REGUID_SWEEP_EVERY=1` takes them all.
 
@@ -205,7 +205,7 @@ fn step_six_cut_in_every_way_heals_without_a_person() {
     sweep("step (6), the master's COMMIT", plans);
 }
 
-/// Told apart: needs strace, and the right to trace.
+/// Ignored in a plain run: needs strace, and the right to trace.
 #[test]
 #[ignore = "needs strace"]
 fn the_controller_may_be_killed_at_any_system_call_that_writes_syncs_or_sends() {

@@ -319,7 +319,7 @@ fn one_mailbox_first_then_all_then_back_leaves_nothing_at_version_10_unsaid() {
             .stderr
             .contains("1 earlier run(s) stand: controller rollback --all")
     );
-    // Nobody may start an old server without having been told.
+    // Nobody may start an old server without a warning.
     assert!(
         ended
             .stderr

@@ -189,8 +189,8 @@ fn verify(
 }
 
 /// Asks about many mailboxes of each pair, one pair after the other, prints what `ask` found (with
-/// what was left out of the list and the exit code it stands for), and gives that with the exit code
-/// of the command.
+/// what was left out of the list and the exit code it stands for), and gives that with the exit
+/// code of the command.
 fn survey<T: Serialize + Display>(
     common: &Common,
     to: u8,
@@ -206,7 +206,7 @@ fn survey<T: Serialize + Display>(
     let quiet = output.quiet;
     with_runtime(async move {
         let stop = signals::stop();
-        let targets = Targets::of(&common.hosts, mailboxes, quiet).await?;
+        let targets = Targets::of(&common.hosts, mailboxes, quiet, &stop).await?;
         let (mut all, mut each) = (Vec::new(), Each::new(output.json));
         for (at, pair) in targets.pairs.iter().enumerate() {
             let limits = common.limits.of_pair(&pair.limits)?;

@@ -7,7 +7,6 @@ use clap::Args;
 use indexfile::exit::Exit;
 
 use super::Fail;
-use super::pairs::Hosts;
 use crate::fleet::MurderList;
 use crate::murder::Address;
 use crate::murder::client::{Password, Patience, Security, Settings, SetupError};
@@ -60,7 +59,8 @@ impl From<SetupError> for Fail {
 
 impl MurderArgs {
     /// Where the list comes from, if a Murder was given.
-    pub(super) fn list(&self, hosts: &Hosts) -> Result<Option<MurderList>, Fail> {
+    /// `others`: servers on which nothing is done.
+    pub(super) fn list(&self, others: BTreeSet<String>) -> Result<Option<MurderList>, Fail> {
         let Some(address) = &self.murder else {
             return Ok(None);
         };
@@ -75,14 +75,13 @@ impl MurderArgs {
             insecure: self.murder_insecure,
         };
         let password = Password::from_file(path)?;
-        let elsewhere: BTreeSet<String> = hosts.other_servers()?;
         Ok(Some(MurderList {
             settings: Settings::new(address.clone(), user, password, &security)?,
             patience: Patience::default(),
             cache: self.murder_cache.clone(),
             from_cache: self.murder_from_cache,
             own: self.murder_dump.clone(),
-            skipped: elsewhere.into_iter().collect(),
+            skipped: others.into_iter().collect(),
         }))
     }
 

@@ -3,6 +3,7 @@
 use indexfile::exit::Exit;
 
 use super::session::{AtWork, Session};
+use super::text::Failures;
 use super::{Fail, afterwards, text};
 use crate::error::RunError;
 use crate::fleet::FleetSummary;
@@ -43,7 +44,11 @@ impl Session {
             let at_work = &self.pairs[at];
             match result {
                 Ok(summary) => {
-                    let lines = self.describe(at_work, &summary, !json)?;
+                    let (_, lines) = self.followed(at_work, &summary)?;
+                    if !json {
+                        let pair = text::summary(self.settings.verb, &summary);
+                        text::say(&at_work.pair.line(&pair.replace('\n', "\n  ")))?;
+                    }
                     for line in &lines {
                         text::note(&at_work.pair.line(line));
                     }
@@ -70,25 +75,27 @@ impl Session {
         Ok(fleet.exit())
     }
 
-    /// Of a pair of a fleet: prints its line, and what failed; what has to be done about it.
-    fn describe(
+    /// What failed on a pair, by reason, a line each printed; and what has to be done about it.
+    fn followed(
         &self,
         at_work: &AtWork,
         summary: &Summary,
-        print: bool,
-    ) -> Result<Vec<String>, Fail> {
+    ) -> Result<(Failures, Vec<String>), Fail> {
         let (parts, options) = (at_work.parts(), self.common.spelled());
-        let quiet = self.common.output.quiet;
-        let failures = text::failures(parts.journal.as_ref(), RunId(summary.run), !quiet)?;
-        if print {
-            let pair = text::summary(parts.settings.verb, summary);
-            text::say(&at_work.pair.line(&pair.replace('\n', "\n  ")))?;
-        }
+        let (quiet, journal) = (self.common.output.quiet, parts.journal.as_ref());
+        let verb = parts.settings.verb;
+        let failures = text::failures(journal, RunId(summary.run), !quiet)?;
         let mut lines = text::reasons(summary, &options);
+        if verb.crosses() {
+            let run = journal.run(RunId(summary.run))?;
+            let whole = run.is_some_and(|run| run.spec.words.is_empty());
+            let to = parts.settings.to;
+            lines.extend(afterwards::after(verb, to, whole, summary, &options));
+        }
         if !quiet {
             lines.extend(text::hints(summary, &failures, &options));
         }
-        Ok(lines)
+        Ok((failures, lines))
     }
 
     /// Prints a summary, what failed, and what to do about it.
@@ -102,10 +109,8 @@ impl Session {
     }
 
     fn print(&self, at_work: &AtWork, summary: &Summary, extra: &Extra<'_>) -> Result<(), Fail> {
-        let (output, options) = (self.common.output, self.common.spelled());
-        let parts = at_work.parts();
-        let (verb, journal) = (parts.settings.verb, parts.journal.as_ref());
-        let failures = text::failures(journal, RunId(summary.run), !output.quiet)?;
+        let output = self.common.output;
+        let (failures, lines) = self.followed(at_work, summary)?;
         if output.json {
             let mut value = text::summary_json(summary, &failures)?;
             if let Some(census) = extra.census {
@@ -113,27 +118,18 @@ impl Session {
             }
             text::json(&value)?;
         } else {
-            text::say(&text::summary(verb, summary))?;
+            text::say(&text::summary(self.settings.verb, summary))?;
             if let Some(census) = extra.census {
                 text::say(census.to_string().trim_end())?;
             }
         }
         if extra.earlier > 0 {
             text::note(&format!(
-                "{} earlier run(s) stand: controller rollback --all {options} brings back what was \
-                 before all of them",
-                extra.earlier
+                "{} earlier run(s) stand: controller rollback --all {} brings back what was before \
+                 all of them",
+                extra.earlier,
+                self.common.spelled()
             ));
-        }
-        let mut lines = text::reasons(summary, &options);
-        if verb.crosses() {
-            let run = journal.run(RunId(summary.run))?;
-            let whole = run.is_some_and(|run| run.spec.words.is_empty());
-            let to = parts.settings.to;
-            lines.extend(afterwards::after(verb, to, whole, summary, &options));
-        }
-        if !output.quiet {
-            lines.extend(text::hints(summary, &failures, &options));
         }
         for line in &lines {
             text::note(line);

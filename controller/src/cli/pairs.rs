@@ -111,19 +111,23 @@ impl Pair {
 impl Hosts {
     /// The pairs that were asked for, in order of their names.
     pub(super) fn pairs(&self) -> Result<Vec<Pair>, Fail> {
+        Ok(self.pairs_and_others()?.0)
+    }
+
+    /// The same, with the servers of a Murder on which nothing is done: left out by name, or by
+    /// `--pairs`.
+    pub(super) fn pairs_and_others(&self) -> Result<(Vec<Pair>, BTreeSet<String>), Fail> {
         let Some(path) = &self.fleet else {
-            // One of the two is there.
-            let Some(master) = self.master.clone() else {
-                return Ok(Vec::new());
-            };
-            return Ok(vec![Pair {
+            // Without the one, the other is there.
+            let only = self.master.clone().map(|master| Pair {
                 name: String::new(),
                 slotds: self.slotds(master, self.replica.clone()),
                 servername: String::new(),
                 limits: Vec::new(),
                 leave_out: BTreeSet::new(),
                 places: Places::default(),
-            }]);
+            });
+            return Ok((only.into_iter().collect(), BTreeSet::new()));
         };
         let fleet = Fleet::read(path)?.select(&self.pairs)?;
         let quota = Quota::new(&fleet.hosts, fleet.parallel);
@@ -135,20 +139,8 @@ impl Hosts {
             leave_out: pair.leave_out,
             name,
         };
-        Ok(fleet.pairs.into_iter().map(pair).collect())
-    }
-
-    /// Servers of the fleet file on which nothing is done: left out by name, or by `--pairs`.
-    pub(super) fn other_servers(&self) -> Result<BTreeSet<String>, Fail> {
-        let Some(path) = &self.fleet else {
-            return Ok(BTreeSet::new());
-        };
-        let fleet = Fleet::read(path)?;
-        let mut servers = fleet.skip_servers.clone();
-        let chosen = |name: &String| self.pairs.is_empty() || self.pairs.contains(name);
-        let others = fleet.pairs.iter().filter(|(name, _)| !chosen(name));
-        servers.extend(others.map(|(_, pair)| pair.servername.clone()));
-        Ok(servers)
+        let pairs = fleet.pairs.into_iter().map(pair).collect();
+        Ok((pairs, fleet.skip_servers))
     }
 
     /// Whether the pairs are those of a fleet file.

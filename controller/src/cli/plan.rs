@@ -57,7 +57,7 @@ fn target(text: &str) -> Result<u32, String> {
 pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
     with_runtime(async move {
         let stop = signals::stop();
-        let targets = Targets::of(&args.hosts, &args.mailboxes, false).await?;
+        let targets = Targets::of(&args.hosts, &args.mailboxes, false, &stop).await?;
         let mut each = Each::new(args.json);
         for (at, pair) in targets.pairs.iter().enumerate() {
             let plan = plan_of(args, (&targets, at), &stop).await;

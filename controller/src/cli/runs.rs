@@ -12,13 +12,14 @@ use super::Fail;
 use super::args::Mailboxes;
 use super::session::{Common, Session, with_runtime};
 use super::state::How;
-use super::targets::Targets;
-use super::text;
+use super::targets::{Lines, Targets};
+use super::{signals, text};
 use crate::clock::now_ms;
 use crate::error::RunError;
 use crate::fleet::{self, Begin, MurderList};
 use crate::hosts::backoff;
 use crate::journal::{Filter, JournalError, JournalStore, RunId, State, for_each_row};
+use crate::observer::Observer;
 use crate::run::{self, Settings, Summary};
 use crate::stop::Stop;
 use crate::survey::{Asking, VerifyReport, survey_rows};
@@ -48,7 +49,11 @@ pub(super) fn migrate(
     with_runtime(async move {
         common.limits.check().await?;
         let quiet = common.output.quiet;
-        let targets = Arc::new(Targets::of(&common.hosts, mailboxes, quiet).await?);
+        let targets = {
+            // The session has a stop of its own.
+            let stop = signals::stop();
+            Arc::new(Targets::of(&common.hosts, mailboxes, quiet, &stop).await?)
+        };
         let pairs = targets.pairs.clone();
         let session = Session::begin(
             common,
@@ -218,10 +223,9 @@ async fn moved(list: &MurderList, session: &Session, runs: &[(usize, i64)]) -> E
             return fail.exit;
         }
     }
-    let Some(at_work) = session.pairs.first() else {
-        return Exit::Ok;
-    };
-    let moved = fleet::moved(list, &gone, &at_work.parts().observer).await;
+    let quiet = session.common.output.quiet;
+    let observer: Arc<dyn Observer> = Arc::new(Lines { quiet });
+    let moved = fleet::moved(list, &gone, &observer).await;
     for (name, server) in &moved {
         text::note(&format!(
             "{name} is on {server} now: give the same command again"

@@ -9,7 +9,6 @@ use clap::Args;
 use indexfile::exit::Exit;
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::args::{AlertArgs, LimitArgs, Output, Work};
@@ -19,7 +18,7 @@ use super::state::StateFile;
 use super::{Fail, signals, text};
 use crate::control::{self, Control, Controls, Socket, watch_conditions};
 use crate::error::RunError;
-use crate::fleet::{Begin, finished_since};
+use crate::fleet::{Begin, finished_since, side_by_side};
 use crate::journal::{Journal, JournalError, JournalStore, Verb};
 use crate::observer::Observer;
 use crate::run::{FleetRun, Parts, Settings};
@@ -176,21 +175,11 @@ impl Session {
         T: Send + 'static,
         W: Future<Output = T> + Send + 'static,
     {
-        let mut tasks = JoinSet::new();
-        for at in which {
+        let work = which.into_iter().map(|at| {
             let working = work(Arc::clone(self), at);
-            tasks.spawn(async move { (at, working.await) });
-        }
-        let mut done = Vec::with_capacity(tasks.len());
-        while let Some(joined) = tasks.join_next().await {
-            match joined {
-                Ok(one) => done.push(one),
-                // A panic in there was printed; it is ours as well.
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
-            }
-        }
-        done.sort_by_key(|(at, _)| *at);
-        done
+            async move { (at, working.await) }
+        });
+        side_by_side(work).await
     }
 
     /// Claims a pair for this controller. Of a fleet: one that another controller works on is

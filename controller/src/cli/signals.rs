@@ -24,8 +24,8 @@ pub(super) fn exit(stop: &StopSignal, exit: Exit) -> Exit {
     exit
 }
 
-/// Watches for signals until the process ends, and tells a person what each one does. Must be
-/// called on the runtime.
+/// Watches for signals while there is something to stop, and tells a person what each one does.
+/// Must be called on the runtime.
 pub(super) fn watch(handle: StopHandle, tell: impl Fn(&str) + Send + 'static) {
     let streams =
         signal(SignalKind::interrupt()).and_then(|i| Ok((i, signal(SignalKind::terminate())?)));
@@ -43,6 +43,7 @@ pub(super) fn watch(handle: StopHandle, tell: impl Fn(&str) + Send + 'static) {
             tokio::select! {
                 got = interrupt.recv() => if got.is_none() { return },
                 got = terminate.recv() => if got.is_none() { return },
+                () = handle.is_done() => return,
             }
             match handle.escalate() {
                 Stop::Finish => tell(

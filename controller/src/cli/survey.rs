@@ -76,7 +76,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
     let question: Arc<Question> = Arc::new(move |of: Named| Command::Verify(Verify { of, sample }));
     with_runtime(async move {
         let stop = signals::stop();
-        let targets = Targets::of(&args.hosts, &args.mailboxes, false).await?;
+        let targets = Targets::of(&args.hosts, &args.mailboxes, false, &stop).await?;
         let mut each = Each::new(args.json);
         for (at, pair) in targets.pairs.iter().enumerate() {
             let asking = Asking {

@@ -10,10 +10,11 @@ use tempfile::NamedTempFile;
 
 use super::args::Mailboxes;
 use super::pairs::{Hosts, Pair};
-use super::{Fail, signals, text};
+use super::{Fail, text};
 use crate::error::RunError;
 use crate::fleet::{MurderList, Named, compare};
 use crate::observer::Observer;
+use crate::stop::StopSignal;
 use crate::survey::{Assignment, Source, assign as assign_names, naming, resolve};
 
 /// Names shown of those that no pair has, or that several have.
@@ -44,15 +45,16 @@ impl Targets {
         hosts: &Hosts,
         mailboxes: &Mailboxes,
         quiet: bool,
+        stop: &StopSignal,
     ) -> Result<Self, Fail> {
-        let pairs = hosts.pairs()?;
+        let (pairs, others) = hosts.pairs_and_others()?;
         let asked = mailboxes.sources()?;
-        if let Some(list) = mailboxes.murder.list(hosts)? {
+        if let Some(list) = mailboxes.murder.list(others)? {
             let keep = |source| mailboxes.keep(source);
-            return of_a_murder(list, &pairs, quiet, keep).await;
+            return of_a_murder(list, &pairs, &Lines { quiet }, stop, keep).await;
         }
         if pairs.iter().any(Pair::is_named) && mailboxes.are_named() {
-            return named(&pairs, asked).await;
+            return named(&pairs, asked, stop).await;
         }
         Ok(Self {
             sources: pairs.iter().map(|_| None).collect(),
@@ -105,12 +107,12 @@ impl Targets {
 async fn of_a_murder(
     list: MurderList,
     pairs: &[Pair],
-    quiet: bool,
+    observer: &Lines,
+    stop: &StopSignal,
     keep: impl Fn(Source) -> Source,
 ) -> Result<Targets, Fail> {
     let named: Vec<Named> = pairs.iter().map(Pair::named).collect();
-    let (stop, observer) = (signals::stop(), Lines { quiet });
-    let compared = compare(&list, &named, &observer, &stop).await?;
+    let compared = compare(&list, &named, observer, stop).await?;
     for line in compared.lines() {
         observer.say(&line);
     }
@@ -134,8 +136,8 @@ async fn of_a_murder(
 }
 
 /// What a person is to know of the list; not with `--quiet`.
-struct Lines {
-    quiet: bool,
+pub(super) struct Lines {
+    pub(super) quiet: bool,
 }
 
 impl Observer for Lines {
@@ -151,12 +153,11 @@ impl Observer for Lines {
 }
 
 /// Which pair of a fleet has which of the mailboxes that were named.
-async fn named(pairs: &[Pair], asked: Vec<Source>) -> Result<Targets, Fail> {
-    let stop = signals::stop();
+async fn named(pairs: &[Pair], asked: Vec<Source>, stop: &StopSignal) -> Result<Targets, Fail> {
     let connects = pairs.iter().map(|pair| (pair.name.clone(), pair.connect()));
     let connects: Vec<_> = connects.collect();
     let asked = internal(pairs, asked).await?;
-    let assignment = assign_names(asked, &connects, &stop).await?;
+    let assignment = assign_names(asked, &connects, stop).await?;
     check(&assignment)?;
     let mut lists = Vec::with_capacity(pairs.len());
     for at in 0..pairs.len() {

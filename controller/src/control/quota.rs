@@ -21,7 +21,7 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// So many at once on these machines, and so many over all; `None`, or a machine that is not
+    /// With these numbers of places on machines and over all; `None`, or a machine that is not
     /// here, has no limit.
     #[must_use]
     pub fn new(machines: &BTreeMap<String, usize>, all: Option<usize>) -> Self {
@@ -38,7 +38,8 @@ impl Quota {
     /// Those that a run on these machines needs.
     #[must_use]
     pub fn places(&self, machines: &BTreeSet<String>) -> Places {
-        // By name, and that for all last: a run that waits for a machine keeps no other one waiting.
+        // By name, and that for all last: a run that waits for a machine keeps no other one
+        // waiting.
         let of_machines = self.machines.iter().filter(|(m, _)| machines.contains(*m));
         let semaphores = of_machines.map(|(_, s)| s).chain(&self.all);
         Places(semaphores.cloned().collect())

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use indexfile::exit::Exit;
 use serde::Serialize;
-use tokio::task::JoinSet;
 
+use super::side_by_side::side_by_side;
 use super::summary::worst;
 use crate::error::RunError;
 use crate::hosts::Connect;
@@ -56,33 +56,23 @@ pub struct FleetLook {
 
 /// Looks at every host of these pairs, and at a sample of their mailboxes; all pairs at once.
 pub async fn check(pairs: &[Named], stop: &StopSignal) -> FleetLook {
-    let mut tasks = JoinSet::new();
-    for pair in pairs.iter().cloned() {
-        let stop = stop.clone();
-        tasks.spawn(async move {
-            let mut mailboxes = 0;
-            let looked = list(&pair.connect, vec![Source::Master], &stop, |_| {
-                mailboxes += 1;
-            });
-            let look = match looked.await {
-                Ok((_, found)) => PairLook {
-                    found: Some(found),
-                    mailboxes,
-                    ..PairLook::default()
-                },
-                Err(error) => failed(&error),
-            };
-            (pair.name, look)
+    let look = async |pair: Named, stop: StopSignal| {
+        let mut mailboxes = 0;
+        let looked = list(&pair.connect, vec![Source::Master], &stop, |_| {
+            mailboxes += 1;
         });
-    }
-    let mut looks = BTreeMap::new();
-    while let Some(joined) = tasks.join_next().await {
-        match joined {
-            Ok((name, look)) => drop(looks.insert(name, look)),
-            // A panic in there was printed; it is ours as well.
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
-    }
+        let look = match looked.await {
+            Ok((_, found)) => PairLook {
+                found: Some(found),
+                mailboxes,
+                ..PairLook::default()
+            },
+            Err(error) => failed(&error),
+        };
+        (pair.name, look)
+    };
+    let looks = pairs.iter().map(|pair| look(pair.clone(), stop.clone()));
+    let looks = side_by_side(looks).await.into_iter().collect();
     FleetLook::judge(pairs, looks)
 }
 

@@ -194,7 +194,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Only these pairs; all of them without a name.
+    /// Only these pairs; all of them without a name. The servers of the others are left out then.
     ///
     /// # Errors
     /// There is no pair of that name.
@@ -212,7 +212,12 @@ impl Fleet {
                 });
             }
         }
-        self.pairs.retain(|name, _| names.contains(name));
+        let all = std::mem::take(&mut self.pairs).into_iter();
+        let (chosen, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            all.partition(|(name, _)| names.contains(name));
+        self.pairs = chosen;
+        let others = others.into_values().map(|pair| pair.servername);
+        self.skip_servers.extend(others);
         Ok(self)
     }
 }
@@ -419,6 +424,7 @@ mod tests {
     fn a_pair_that_is_not_there_cannot_be_selected() {
         let one = parse(TWO).unwrap().select(&["be2".to_owned()]).unwrap();
         assert_eq!(one.pairs.keys().collect::<Vec<_>>(), ["be2"]);
+        assert!(one.skip_servers.contains("be1.example.com"));
         assert_eq!(parse(TWO).unwrap().select(&[]).unwrap().pairs.len(), 2);
         let error = parse(TWO).unwrap().select(&["be3".to_owned()]).unwrap_err();
         assert!(

@@ -21,6 +21,7 @@ mod check;
 mod error;
 mod file;
 mod murder;
+mod side_by_side;
 mod start;
 mod summary;
 
@@ -28,5 +29,6 @@ pub use check::{FleetLook, Named, PairLook, check};
 pub use error::FleetError;
 pub use file::{Fleet, Host, Pair};
 pub use murder::{Compared, MurderList, compare, moved};
+pub use side_by_side::side_by_side;
 pub use start::{Begin, begin, finished_since};
 pub use summary::{FleetSummary, worst};

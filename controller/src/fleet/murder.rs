@@ -245,7 +245,8 @@ impl Compared {
 /// Findings of a kind that are shown.
 const NAMED: usize = 5;
 
-/// Asks the master once more about names that were gone when their turn came: where it has each now.
+/// Asks the master once more about names that were gone when their turn came: where it has each
+/// now.
 pub async fn moved(
     list: &MurderList,
     names: &[MailboxName],

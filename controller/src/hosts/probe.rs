@@ -8,7 +8,7 @@ use slotd::protocol::{Code, Command, Greeting, HostFacts, Named, PROTOCOL_VERSIO
 use super::connect::Connect;
 use super::link::{Link, is_elsewhere, local, reason_of};
 use crate::error::RunError;
-use crate::journal::Listed;
+use crate::journal::Candidate;
 use crate::two_phase::{Reason, Side};
 
 /// Looks whether each slotd answers and is one that we understand, and not the same one twice.
@@ -148,7 +148,7 @@ pub(crate) async fn ask_about(
     link: &mut Link,
     side: Side,
     strict: Option<bool>,
-    of: &Listed,
+    of: &Candidate,
     question: &Question,
 ) -> Option<Said> {
     let strict = strict?;

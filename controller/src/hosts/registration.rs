@@ -26,7 +26,7 @@ use tokio::sync::Mutex;
 use super::connect::{BoxFuture, Connect};
 use super::probe::identify_hosts;
 use crate::error::RunError;
-use crate::journal::{Identity, Journal, MailboxId, OpenTransaction, for_each_open};
+use crate::journal::{Journal, MailboxId, OpenTransaction, Owner, for_each_open};
 use crate::observer::Observer;
 use crate::two_phase::Side;
 
@@ -66,20 +66,20 @@ impl Registration {
         sides: Sides,
     ) -> Result<Arc<Self>, RunError> {
         let (mut ids, mut capacities) = identify_hosts(connect).await?;
-        let identity = journal.identity()?;
-        let swapped = sides == Sides::Found && changed_places(&identity, &ids);
+        let owner = journal.owner()?;
+        let swapped = sides == Sides::Found && changed_places(&owner, &ids);
         if swapped {
             ids.swap(0, 1);
             capacities.swap(0, 1);
             observer
                 .say("the hosts were given the wrong way round; they are known by their stores");
         }
-        check(&identity, journal, &ids)?;
+        check(&owner, journal, &ids)?;
         let bound = Self {
             inner: Arc::clone(connect),
             swapped,
-            journal: identity.id,
-            epoch: identity.epoch,
+            journal: owner.id,
+            epoch: owner.epoch,
             fenced: OnceLock::new(),
             ids,
             capacities,
@@ -255,31 +255,31 @@ impl Connect for Registration {
 }
 
 /// Whether each host is the other one's place in the journal.
-fn changed_places(identity: &Identity, ids: &[String; 2]) -> bool {
-    let [master, replica] = &identity.hosts;
+fn changed_places(owner: &Owner, ids: &[String; 2]) -> bool {
+    let [master, replica] = &owner.hosts;
     let is = |known: &Option<String>, id: &String| known.as_ref().is_some_and(|k| k == id);
     is(master, &ids[1]) || is(replica, &ids[0])
 }
 
 /// Whether these are the journal's hosts, and those of everything that is open in it.
-fn check(identity: &Identity, journal: &dyn Journal, ids: &[String; 2]) -> Result<(), RunError> {
-    if changed_places(identity, ids) {
+fn check(owner: &Owner, journal: &dyn Journal, ids: &[String; 2]) -> Result<(), RunError> {
+    if changed_places(owner, ids) {
         return Err(RunError::Config(format!(
             "master and replica have changed places since the first run with this state file: {}; \
              name them as they \
              were, `controller recover` finds them by itself; for a migration the other way round \
              take another state file",
-            spelled(identity, ids)
+            spelled(owner, ids)
         )));
     }
     let fits = |known: Option<&str>, id: &str| {
         known.is_none_or(|known| known.is_empty() || id.is_empty() || known == id)
     };
     for side in Side::ALL {
-        if !fits(identity.hosts[side.index()].as_deref(), &ids[side.index()]) {
+        if !fits(owner.hosts[side.index()].as_deref(), &ids[side.index()]) {
             return Err(RunError::Config(format!(
                 "this state file belongs to other stores: {}",
-                spelled(identity, ids)
+                spelled(owner, ids)
             )));
         }
     }
@@ -321,11 +321,9 @@ fn check_open(
     Ok(())
 }
 
-fn spelled(identity: &Identity, ids: &[String; 2]) -> String {
+fn spelled(owner: &Owner, ids: &[String; 2]) -> String {
     let one = |side: Side| {
-        let known = identity.hosts[side.index()]
-            .as_deref()
-            .unwrap_or("none yet");
+        let known = owner.hosts[side.index()].as_deref().unwrap_or("none yet");
         let id = match ids[side.index()].as_str() {
             "" => "none",
             id => id,

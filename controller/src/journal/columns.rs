@@ -6,7 +6,7 @@ use indexfile::mailbox::MailboxName;
 
 use super::JournalError;
 use super::history::{Changed, Changing};
-use super::model::{Figures, Identity, MailboxId, OpenTransaction, Row, State, Totals};
+use super::model::{Figures, MailboxId, OpenTransaction, Owner, Row, State, Totals};
 use super::runs::{PairRun, RunId, RunInfo, RunOfPairs, RunSpec, Verb, pair_names};
 use super::state_file::sqlite;
 use crate::two_phase::{Open, Reason, Side};
@@ -40,7 +40,7 @@ impl Fault {
     pub(super) fn into_error(self, path: &Path) -> JournalError {
         match self {
             Self::Sqlite(error) => sqlite(path, &error),
-            Self::Postgres(error) => super::postgres::failed(path, &error),
+            Self::Postgres(error) => super::postgres::errors::failed(path, &error),
             Self::Damaged(what) => JournalError::Damaged { what },
             Self::Missing => JournalError::Missing {
                 path: path.to_owned(),
@@ -134,9 +134,9 @@ pub(super) fn number(row: &dyn Columns) -> Query<i64> {
     Left::of(row).number()
 }
 
-pub(super) fn identity(row: &dyn Columns) -> Query<Identity> {
+pub(super) fn owner(row: &dyn Columns) -> Query<Owner> {
     let mut left = Left::of(row);
-    Ok(Identity {
+    Ok(Owner {
         id: left.text()?,
         hosts: [left.maybe_text()?, left.maybe_text()?],
         epoch: None,

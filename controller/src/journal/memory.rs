@@ -125,7 +125,7 @@ impl Inner {
     fn write(&mut self, op: &Op) -> Result<(), JournalError> {
         if self.broken {
             return Err(JournalError::Poisoned {
-                first: "told to fail".to_owned(),
+                first: "set to fail".to_owned(),
             });
         }
         let number = apply(&self.db, op.of.pair, &op.work)

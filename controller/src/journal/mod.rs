@@ -61,7 +61,7 @@ pub use claim::{Claim, Claimed};
 pub use error::JournalError;
 pub use history::{Changed, Changing};
 pub use model::{
-    Attempt, Change, Ended, Figures, Filter, Identity, Job, Listed, MailboxId, OpenTransaction,
+    Attempt, Candidate, Change, Ended, Figures, Filter, Job, MailboxId, OpenTransaction, Owner,
     Row, State, Totals,
 };
 pub use postgres::{LEASE, PostgresJournal, PostgresStore, is_postgres};
@@ -174,7 +174,7 @@ pub trait Journal: Send + Sync {
     ///
     /// # Errors
     /// The store cannot be read.
-    fn identity(&self) -> Result<Identity, JournalError>;
+    fn owner(&self) -> Result<Owner, JournalError>;
 
     /// A run by its number, if there is one that began on this pair.
     ///
@@ -195,7 +195,7 @@ pub trait Journal: Send + Sync {
     ///
     /// # Errors
     /// The store cannot be written.
-    fn add(&self, run: RunId, listed: &[Listed]) -> Result<u64, JournalError>;
+    fn add(&self, run: RunId, listed: &[Candidate]) -> Result<u64, JournalError>;
 
     /// Notes that the whole list of this pair has been added.
     ///

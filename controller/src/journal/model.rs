@@ -15,7 +15,7 @@ pub struct MailboxId(pub i64);
 
 /// A mailbox to be taken on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct Candidate {
     /// Its name.
     pub name: MailboxName,
     /// Its partition on the master, where the list has it.
@@ -26,7 +26,7 @@ pub struct Listed {
     pub back: [Option<u8>; 2],
 }
 
-impl Listed {
+impl Candidate {
     /// A mailbox of which no more than its name is known.
     #[must_use]
     pub fn new(name: MailboxName, named: bool) -> Self {
@@ -108,7 +108,7 @@ impl Row {
 
 /// Whose journal it is: a pair's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
+pub struct Owner {
     /// By which the slotds know its coordinator.
     pub id: String,
     /// The stores of master and replica that it belongs to; `None` until a run began there.

@@ -6,7 +6,7 @@ use indexfile::mailbox::MailboxName;
 
 use super::columns::{self, Columns, Part, Query};
 use super::history::Changed;
-use super::model::{Filter, Identity, MailboxId, OpenTransaction, Row};
+use super::model::{Filter, MailboxId, OpenTransaction, Owner, Row};
 use super::runs::{PairRun, RunId, RunInfo, RunOfPairs};
 
 /// A value in a statement.
@@ -104,9 +104,9 @@ pub(super) fn begun(run: RunId) -> Ask<PairRun> {
     ask(sql, [run.0.into()], columns::pair_run)
 }
 
-pub(super) fn identity(pair: i64) -> Ask<Identity> {
+pub(super) fn owner(pair: i64) -> Ask<Owner> {
     let sql = "SELECT journal_id, master_id, replica_id FROM pair WHERE id = ?1";
-    ask(sql, [pair.into()], columns::identity)
+    ask(sql, [pair.into()], columns::owner)
 }
 
 pub(super) fn last_run(pair: i64) -> Ask<RunInfo> {

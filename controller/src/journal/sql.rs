@@ -7,7 +7,7 @@ use indexfile::mailbox::MailboxName;
 use tokio::sync::oneshot;
 
 use super::history::Changed;
-use super::model::{Change, Filter, Identity, Listed, MailboxId, OpenTransaction, Row, Totals};
+use super::model::{Candidate, Change, Filter, MailboxId, OpenTransaction, Owner, Row, Totals};
 use super::queries::{self, Ask};
 use super::runs::{RunId, RunInfo, RunOfPairs, RunSpec, pair_names};
 use super::work::Work;
@@ -214,14 +214,14 @@ impl<S: Sql> Journal for View<S> {
         self.sql.first(queries::last_run(self.of.pair))
     }
 
-    fn identity(&self) -> Result<Identity, JournalError> {
-        let found = self.sql.first(queries::identity(self.of.pair))?;
-        let identity = found.ok_or_else(|| JournalError::Damaged {
+    fn owner(&self) -> Result<Owner, JournalError> {
+        let found = self.sql.first(queries::owner(self.of.pair))?;
+        let owner = found.ok_or_else(|| JournalError::Damaged {
             what: "it does not say whose journal it is".to_owned(),
         })?;
-        Ok(Identity {
+        Ok(Owner {
             epoch: self.of.epoch,
-            ..identity
+            ..owner
         })
     }
 
@@ -245,7 +245,7 @@ impl<S: Sql> Journal for View<S> {
             .map(RunId)
     }
 
-    fn add(&self, run: RunId, listed: &[Listed]) -> Result<u64, JournalError> {
+    fn add(&self, run: RunId, listed: &[Candidate]) -> Result<u64, JournalError> {
         let listed = listed.to_vec();
         let new = self.sql.write_now(self.of, Work::Add { run, listed })?;
         Ok(u64::try_from(new).unwrap_or(0))

@@ -149,9 +149,9 @@ fn taken_up(directory: &std::path::Path, steps: &[&str]) -> SqliteJournal {
 fn a_file_of_the_third_version_is_taken_up_as_that_of_the_only_pair() {
     let directory = tempfile::tempdir().unwrap();
     let journal = taken_up(directory.path(), &[]);
-    let identity = journal.identity().unwrap();
-    assert_eq!(identity.id, "0123456789abcdef");
-    assert_eq!(identity.hosts, [Some("a".to_owned()), Some("b".to_owned())]);
+    let owner = journal.owner().unwrap();
+    assert_eq!(owner.id, "0123456789abcdef");
+    assert_eq!(owner.hosts, [Some("a".to_owned()), Some("b".to_owned())]);
     let last = journal.last_run().unwrap().unwrap();
     let spec = super::RunSpec {
         words: "--partition p".to_owned(),
@@ -189,9 +189,9 @@ fn a_file_of_the_first_version_is_taken_up_with_all_that_is_in_it() {
     let last = journal.last_run().unwrap().unwrap();
     assert_eq!(last.spec, unknown);
     assert_eq!(journal.totals(last.id).unwrap().mailboxes, 2);
-    let elsewhere = super::Listed {
+    let elsewhere = super::Candidate {
         partition: Some("two".to_owned()),
-        ..super::Listed::new("user.a".parse().unwrap(), false)
+        ..super::Candidate::new("user.a".parse().unwrap(), false)
     };
     assert_eq!(journal.add(last.id, &[elsewhere]).unwrap(), 1);
 }
@@ -200,12 +200,12 @@ fn a_file_of_the_first_version_is_taken_up_with_all_that_is_in_it() {
 fn a_file_of_the_second_version_is_bound_to_the_hosts_of_its_runs() {
     let directory = tempfile::tempdir().unwrap();
     let journal = taken_up(directory.path(), &[AS_VERSION_2]);
-    let identity = journal.identity().unwrap();
-    assert_eq!(identity.hosts, [Some("a".to_owned()), Some("b".to_owned())]);
-    assert_eq!(identity.id.len(), 16);
+    let owner = journal.owner().unwrap();
+    assert_eq!(owner.hosts, [Some("a".to_owned()), Some("b".to_owned())]);
+    assert_eq!(owner.id.len(), 16);
     drop(journal);
     let again = SqliteJournal::open(&directory.path().join("state.db")).unwrap();
-    assert_eq!(again.identity().unwrap(), identity, "it keeps its name");
+    assert_eq!(again.owner().unwrap(), owner, "it keeps its name");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use rusqlite::types::{ToSql, ToSqlOutput};
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
-use super::model::{Change, Listed};
+use super::model::{Candidate, Change};
 use super::queries::Value;
 use super::runs::{RunId, RunSpec, pair_names};
 use super::work::{Work, statements};
@@ -96,7 +96,7 @@ fn new_run(db: &Connection, spec: &RunSpec, now_ms: i64) -> rusqlite::Result<i64
     Ok(db.last_insert_rowid())
 }
 
-fn add(db: &Connection, pair: i64, run: RunId, listed: &[Listed]) -> rusqlite::Result<i64> {
+fn add(db: &Connection, pair: i64, run: RunId, listed: &[Candidate]) -> rusqlite::Result<i64> {
     let mut insert = db.prepare_cached(
         "INSERT INTO mailbox (run, pair, name, partition, named, back_master, back_replica) \
          SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE NOT EXISTS \

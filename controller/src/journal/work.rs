@@ -1,6 +1,6 @@
 //! What is written: one thing at a time, of one pair.
 
-use super::model::{Change, Ended, Listed, State};
+use super::model::{Candidate, Change, Ended, State};
 use super::queries::Value;
 use super::runs::{RunId, RunSpec};
 use crate::two_phase::{Reason, Side};
@@ -16,7 +16,7 @@ pub(super) enum Work {
     /// A run begins or is joined; its number.
     Begin { spec: Box<RunSpec>, now_ms: i64 },
     /// Mailboxes of a run; how many are new.
-    Add { run: RunId, listed: Vec<Listed> },
+    Add { run: RunId, listed: Vec<Candidate> },
     /// All of the pair's mailboxes have been added; 0.
     Listed { run: RunId },
     /// Nothing is left to do on the pair; 0.

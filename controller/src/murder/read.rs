@@ -60,21 +60,15 @@ pub async fn read_server(
     let cache = cache.map(|path| CacheWriter::create(path, &origin));
     let mut cache = cache.transpose()?;
     let mut list = client.list(None).await?;
-    let mut batch = Vec::with_capacity(BATCH);
-    let mut count = 0;
+    let mut batches = Batches::to(lists);
     while let Some(entry) = list.next().await? {
         let entry = without_acl(entry);
         if let Some(cache) = &mut cache {
             cache.add(&entry)?;
         }
-        count += 1;
-        batch.push(entry);
-        if batch.len() == BATCH {
-            lists.add_master(&batch)?;
-            batch.clear();
-        }
+        batches.add(entry)?;
     }
-    lists.add_master(&batch)?;
+    let count = batches.flush()?;
     if let Some(cache) = cache {
         cache.finish()?;
     }
@@ -88,19 +82,46 @@ pub async fn read_server(
 /// The file, or the temporary file.
 pub fn read_cache(path: &Path, lists: &mut Lists) -> Result<(Origin, u64), ReadError> {
     let mut reader = CacheReader::open(path)?;
-    let mut batch = Vec::with_capacity(BATCH);
-    let mut count = 0;
+    let mut batches = Batches::to(lists);
     while let Some(entry) = reader.next()? {
-        count += 1;
-        batch.push(entry);
-        if batch.len() == BATCH {
-            lists.add_master(&batch)?;
-            batch.clear();
-        }
+        batches.add(entry)?;
     }
-    lists.add_master(&batch)?;
+    let count = batches.flush()?;
     lists.master_is_whole();
     Ok((reader.origin().clone(), count))
+}
+
+/// Adds entries of the master's list, many at once.
+struct Batches<'a> {
+    lists: &'a mut Lists,
+    batch: Vec<Entry>,
+    count: u64,
+}
+
+impl<'a> Batches<'a> {
+    fn to(lists: &'a mut Lists) -> Self {
+        Self {
+            lists,
+            batch: Vec::with_capacity(BATCH),
+            count: 0,
+        }
+    }
+
+    fn add(&mut self, entry: Entry) -> Result<(), CompareError> {
+        self.count += 1;
+        self.batch.push(entry);
+        if self.batch.len() == BATCH {
+            self.lists.add_master(&self.batch)?;
+            self.batch.clear();
+        }
+        Ok(())
+    }
+
+    /// Adds the rest. How many entries there were.
+    fn flush(self) -> Result<u64, CompareError> {
+        self.lists.add_master(&self.batch)?;
+        Ok(self.count)
+    }
 }
 
 /// Nothing is compared by ACLs, and one may be long.

@@ -47,7 +47,7 @@ pub(super) struct Done {
 
 /// Where the pass stands among those of its run.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Turn {
+pub(super) struct PassPosition {
     /// It is not the first.
     pub(super) again: bool,
     /// There is none after it.
@@ -62,7 +62,7 @@ pub(super) async fn attempt(
     shared: &Shared,
     mut ticket: Ticket,
     mut pair: Pair,
-    turn: Turn,
+    position: PassPosition,
 ) -> Result<Done, RunError> {
     let parts = &shared.parts;
     let begun = Instant::now();
@@ -75,7 +75,7 @@ pub(super) async fn attempt(
     let mut plan = settings.plan(of, replica, job.back, token.restores);
     // Most of it was prepared days ago. What was not, and is too much to be read under the locks,
     // is prepared for the next attempt.
-    plan.prepare &= !settings.verb.crosses() || turn.again || turn.last;
+    plan.prepare &= !settings.verb.crosses() || position.again || position.last;
     let target = Target {
         job: job.clone(),
         lock_wait: shared.control.limits().lock_wait,
@@ -117,7 +117,7 @@ pub(super) async fn attempt(
         End::Came(outcome) => End::Came(reported(outcome, token.rehash, &driven.rehashed)),
         waits @ End::Waits(..) => waits,
     };
-    let (ended, failure, after) = fate(shared, &mut ticket, end, turn.last).await;
+    let (ended, failure, after) = fate(shared, &mut ticket, end, position.last).await;
     let found = failure.as_ref().map(|f| f.reason) == Some(Reason::WrongGuid);
     if found || matches!(ended, Ended::Upgraded | Ended::Unchanged) {
         shared.liveness.note(&job);

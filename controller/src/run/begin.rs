@@ -10,7 +10,7 @@ use super::selection::Selection;
 use crate::clock::now_ms;
 use crate::error::{OtherRun, RunError};
 use crate::journal::{
-    Change, Durability, Ended, Figures, Filter, Listed, MailboxId, Row, RunId, RunInfo, RunSpec,
+    Candidate, Change, Durability, Ended, Figures, Filter, MailboxId, Row, RunId, RunInfo, RunSpec,
     State, for_each_row,
 };
 use crate::survey::{BATCH, Source, Spool, Spooled};
@@ -252,7 +252,7 @@ pub(super) fn fill(parts: &Parts, run: RunId, spool: &Spool) -> Result<(), RunEr
             return Ok(());
         };
         after = last.at;
-        let listed: Vec<Listed> = page.iter().map(|s| s.listed.clone()).collect();
+        let listed: Vec<Candidate> = page.iter().map(|s| s.listed.clone()).collect();
         parts.journal.add(run, &listed)?;
         for Spooled { listed, places, .. } in &page {
             let Some(places) = places else { continue };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indexfile::exit::Exit;
 use tokio::task::JoinSet;
 
-use super::attempt::Turn;
+use super::attempt::PassPosition;
 use super::begin::{Retry, Start, fill, take_up_again};
 use super::context::{Parts, Shared};
 use super::pass::one_pass;
@@ -257,11 +257,11 @@ pub(super) async fn work(shared: &Arc<Shared>, run: RunId, scope: &Scope) -> Res
         if std::mem::take(&mut news) | shared.outages.take_news() {
             settle_waiting(shared).await?;
         }
-        let turn = Turn {
+        let position = PassPosition {
             again: pass > 1,
             last: pass >= passes,
         };
-        let again = one_pass(shared, run, scope.clone(), turn).await?;
+        let again = one_pass(shared, run, scope.clone(), position).await?;
         parts.journal.flush()?;
         if parts.stop.level() != Stop::No
             || shared.outages.lost().is_some()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::attempt::{After, Done, Turn, attempt, pair};
+use super::attempt::{After, Done, PassPosition, attempt, pair};
 use super::context::Shared;
 use super::drive::Pair;
 use super::queue::{Can, Next, Queue, Scope, Ticket};
@@ -35,7 +35,7 @@ struct Pass<'a> {
     taking: Option<BoxFuture<'static, Place>>,
     /// Mailboxes for the next pass.
     again: u64,
-    turn: Turn,
+    position: PassPosition,
 }
 
 /// Takes each pending mailbox of the scope once. Returns how many are to be tried again in another
@@ -47,7 +47,7 @@ pub(super) async fn one_pass(
     shared: &Arc<Shared>,
     run: RunId,
     scope: Scope,
-    turn: Turn,
+    position: PassPosition,
 ) -> Result<u64, RunError> {
     let journal = Arc::clone(&shared.parts.journal);
     let in_doubt = open_names(journal.as_ref())?;
@@ -62,7 +62,7 @@ pub(super) async fn one_pass(
         place: None,
         taking: None,
         again: 0,
-        turn,
+        position,
     };
     pass.run().await;
     shared.control.rests(0);
@@ -179,11 +179,11 @@ impl Pass<'_> {
         *self.busy.entry(partition).or_default() += 1;
         let shared = Arc::clone(self.shared);
         let pair = self.pool.pop().unwrap_or_else(|| pair(&shared.parts));
-        let turn = self.turn;
+        let position = self.position;
         let place = self.place.take();
         shared.control.starts();
         self.tasks.spawn(async move {
-            let done = attempt(&shared, ticket, pair, turn).await;
+            let done = attempt(&shared, ticket, pair, position).await;
             drop(place);
             done
         });

@@ -182,7 +182,7 @@ impl Queue {
 mod tests {
     use super::*;
     use crate::journal::memory::MemoryJournal;
-    use crate::journal::{Listed, RunSpec, Verb};
+    use crate::journal::{Candidate, RunSpec, Verb};
 
     /// Mailboxes a, b, c ... on these partitions.
     fn queue(partitions: &[&str]) -> Queue {
@@ -200,9 +200,9 @@ mod tests {
             pairs: String::new(),
         };
         let run = journal.begin_run(&spec, 0).unwrap();
-        let listed: Vec<Listed> = ('a'..)
+        let listed: Vec<Candidate> = ('a'..)
             .zip(partitions)
-            .map(|(letter, partition)| Listed {
+            .map(|(letter, partition)| Candidate {
                 name: MailboxName::parse(&format!("user.{letter}")).unwrap(),
                 partition: Some((*partition).to_owned()),
                 named: false,

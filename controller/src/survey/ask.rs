@@ -14,7 +14,7 @@ use super::sources::{Batch, Batches, Source};
 use super::spool::Spool;
 use crate::error::RunError;
 use crate::hosts::{Connect, Link, Question, Said, ask_about, check_hosts};
-use crate::journal::{Filter, Journal, Listed, MailboxId, PAGE, Row, RunId, State};
+use crate::journal::{Candidate, Filter, Journal, MailboxId, PAGE, Row, RunId, State};
 use crate::stop::{Stop, StopSignal};
 use crate::two_phase::Side;
 
@@ -22,7 +22,7 @@ use crate::two_phase::Side;
 #[derive(Debug)]
 pub struct Answered {
     /// The mailbox.
-    pub of: Listed,
+    pub of: Candidate,
     /// Master's and replica's answer.
     pub said: [Option<Said>; 2],
     /// Their answers to [`Asking::then`].
@@ -55,7 +55,7 @@ pub async fn list(
     connect: &Arc<dyn Connect>,
     sources: Vec<Source>,
     stop: &StopSignal,
-    mut sink: impl FnMut(&Listed),
+    mut sink: impl FnMut(&Candidate),
 ) -> Result<(Excluded, Preflight), RunError> {
     check_hosts(connect).await?;
     let mut spool = Spool::whole(&sources, connect, stop).await?;
@@ -173,9 +173,9 @@ pub async fn survey_rows(
                 };
                 let Some(last) = page.last() else { break };
                 after = last.id;
-                let listed = |row: Row| Listed {
+                let listed = |row: Row| Candidate {
                     partition: row.partition,
-                    ..Listed::new(row.name, row.named)
+                    ..Candidate::new(row.name, row.named)
                 };
                 let batch = Batch::Listed(page.into_iter().map(listed).collect());
                 if out.blocking_send(Ok(batch)).is_err() {
@@ -191,7 +191,7 @@ pub async fn survey_rows(
 async fn ask_both(
     [master, replica]: &mut [Link; 2],
     in_scope: [Option<bool>; 2],
-    of: &Listed,
+    of: &Candidate,
     question: &Question,
 ) -> [Option<Said>; 2] {
     let (a, b) = tokio::join!(

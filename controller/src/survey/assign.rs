@@ -12,7 +12,7 @@ use super::sources::{Batch, Source, stream};
 use super::spool::{Spool, fault};
 use crate::error::RunError;
 use crate::hosts::{Connect, check_hosts};
-use crate::journal::Listed;
+use crate::journal::Candidate;
 use crate::stop::{Stop, StopSignal};
 
 /// A list, and where each of its names was found.
@@ -92,7 +92,7 @@ pub async fn each_listed(
     sources: Vec<Source>,
     connect: &Arc<dyn Connect>,
     stop: &StopSignal,
-    mut visit: impl FnMut(&[Listed]),
+    mut visit: impl FnMut(&[Candidate]),
 ) -> Result<(), RunError> {
     let mut batches = stream(sources, Arc::clone(connect), stop.clone());
     while let Some(batch) = batches.recv().await {

@@ -1,8 +1,8 @@
 //! Which mailboxes of a source are meant: those of a user, of a pattern, of a share of all users, a
 //! few of them first.
 //!
-//! Nothing is chosen by chance: the same words select the same mailboxes at every start and on every
-//! host, so a run can be gone on with, and a larger share has the smaller one in it.
+//! Nothing is chosen by chance: the same words select the same mailboxes at every start and on
+//! every host, so a run can be gone on with, and a larger share has the smaller one in it.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, BinaryHeap};
 use indexfile::mailbox::MailboxName;
 use sha1::{Digest, Sha1};
 
-use crate::journal::Listed;
+use crate::journal::Candidate;
 
 /// What of a source is worked on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub enum Keep {
 
 impl Keep {
     /// Whether it keeps a mailbox, as far as that one alone tells.
-    pub(crate) fn keeps(&self, one: &Listed) -> bool {
+    pub(crate) fn keeps(&self, one: &Candidate) -> bool {
         match self {
             Self::User(user) => user.owns(&one.name),
             Self::Match(pattern) => pattern.fits(one.name.as_str()),
@@ -155,7 +155,7 @@ fn pass_wildcards(pattern: &[u8], at: &mut [bool]) {
 }
 
 /// The part of a name that all mailboxes of a user have in common, deleted ones too; of others the
-/// whole. Users of the same name in two domains are told apart by nothing, and need not be.
+/// whole. Users of the same name in two domains count as one.
 fn root(name: &MailboxName) -> &str {
     let local = name.local();
     let live = local.strip_prefix(DELETED).unwrap_or(local);
@@ -182,7 +182,7 @@ pub(crate) struct Canaries {
 }
 
 #[derive(Debug)]
-struct Canary(u64, Listed);
+struct Canary(u64, Candidate);
 
 impl PartialEq for Canary {
     fn eq(&self, other: &Self) -> bool {
@@ -213,14 +213,14 @@ impl Canaries {
         }
     }
 
-    pub(crate) fn add(&mut self, listed: Listed) {
+    pub(crate) fn add(&mut self, listed: Candidate) {
         self.kept.push(Canary(place(listed.name.as_str()), listed));
         if self.kept.len() > self.most {
             self.kept.pop();
         }
     }
 
-    pub(crate) fn into_list(self) -> Vec<Listed> {
+    pub(crate) fn into_list(self) -> Vec<Candidate> {
         let sorted = self.kept.into_sorted_vec();
         sorted.into_iter().map(|canary| canary.1).collect()
     }
@@ -230,8 +230,8 @@ impl Canaries {
 mod tests {
     use super::*;
 
-    fn listed(name: &str) -> Listed {
-        Listed::new(MailboxName::parse(name).unwrap(), false)
+    fn listed(name: &str) -> Candidate {
+        Candidate::new(MailboxName::parse(name).unwrap(), false)
     }
 
     #[test]
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_tranche_has_all_of_a_user_and_the_smaller_tranche_and_about_its_share() {
-        let inboxes: Vec<Listed> = (0..2000).map(|n| listed(&format!("user.u{n}"))).collect();
+        let inboxes: Vec<Candidate> = (0..2000).map(|n| listed(&format!("user.u{n}"))).collect();
         let kept = |percent: u8| {
             let keep = Keep::Tranche(percent);
             let names = inboxes.iter().filter(|one| keep.keeps(one));
@@ -302,8 +302,8 @@ mod tests {
 
     #[test]
     fn the_canaries_are_the_same_ones_in_whatever_order_the_list_comes() {
-        let names: Vec<Listed> = (0..500).map(|n| listed(&format!("user.u{n}"))).collect();
-        let of = |names: &mut dyn Iterator<Item = &Listed>| {
+        let names: Vec<Candidate> = (0..500).map(|n| listed(&format!("user.u{n}"))).collect();
+        let of = |names: &mut dyn Iterator<Item = &Candidate>| {
             let mut canaries = Canaries::new(7);
             names.for_each(|one| canaries.add(one.clone()));
             canaries.into_list()
@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn a_partition_that_is_left_out_is_left_out() {
         let keep = Keep::NotOn(["archive".to_owned()].into());
-        let on = |partition: Option<&str>| Listed {
+        let on = |partition: Option<&str>| Candidate {
             partition: partition.map(str::to_owned),
             ..listed("user.joe")
         };

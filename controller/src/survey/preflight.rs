@@ -24,7 +24,7 @@ use super::spool::Spool;
 use crate::clock::now_ms;
 use crate::error::RunError;
 use crate::hosts::{Connect, Link, Said, ask_about, hello};
-use crate::journal::Listed;
+use crate::journal::Candidate;
 use crate::two_phase::{Reason, Side};
 
 /// What a person must know before mailboxes get an index of version 10, quiet or not. What slotd
@@ -411,7 +411,7 @@ impl Preflight {
 #[derive(Default)]
 pub(crate) struct Work {
     mailboxes: u64,
-    sample: Vec<Listed>,
+    sample: Vec<Candidate>,
 }
 
 impl Work {

@@ -13,7 +13,7 @@ use super::excluded::{Excluded, Item, Odd, Reader, Skip, Skipped};
 use super::keep::{Canaries, Keep};
 use crate::error::RunError;
 use crate::hosts::{Connect, Link};
-use crate::journal::Listed;
+use crate::journal::Candidate;
 use crate::stop::{Stop, StopSignal};
 use crate::two_phase::Side;
 
@@ -127,7 +127,7 @@ fn quoted(word: &str) -> String {
 /// A piece of a list.
 #[derive(Debug)]
 pub(crate) enum Batch {
-    Listed(Vec<Listed>),
+    Listed(Vec<Candidate>),
     /// What is not worked on.
     Excluded(Excluded),
 }
@@ -159,7 +159,7 @@ async fn feed(
     match source {
         Source::Names(names) => {
             for chunk in names.chunks(BATCH) {
-                let listed = |name: &MailboxName| Listed::new(name.clone(), true);
+                let listed = |name: &MailboxName| Candidate::new(name.clone(), true);
                 let batch = Batch::Listed(chunk.iter().map(listed).collect());
                 if out.send(Ok(batch)).await.is_err() {
                     break;
@@ -175,49 +175,33 @@ async fn feed(
         Source::Stdin => read(BufReader::new(std::io::stdin()), stop.clone(), out.clone()).await,
         Source::Master => walk(Side::Master, connect, stop, out).await,
         Source::Replica => walk(Side::Replica, connect, stop, out).await,
-        Source::On(partition, source) => on(&partition, *source, connect, stop, out).await,
+        Source::On(partition, source) => {
+            let on = |one: &mut Candidate| {
+                let there = one.partition.get_or_insert_with(|| partition.clone());
+                there.eq_ignore_ascii_case(&partition)
+            };
+            filtered(*source, connect, stop, out, on).await
+        }
         Source::Kept(Keep::Canary(n), source) => canaries(n, *source, connect, stop, out).await,
-        Source::Kept(keep, source) => kept(&keep, *source, connect, stop, out).await,
+        Source::Kept(keep, source) => {
+            filtered(*source, connect, stop, out, |one| keep.keeps(one)).await
+        }
     }
 }
 
-/// What another source has on this partition.
-async fn on(
-    partition: &str,
+/// What of another source is wanted.
+async fn filtered(
     source: Source,
     connect: &Arc<dyn Connect>,
     stop: &StopSignal,
     out: &Out,
+    wanted: impl Fn(&mut Candidate) -> bool,
 ) -> Result<(), RunError> {
     let mut batches = stream(vec![source], Arc::clone(connect), stop.clone());
     while let Some(batch) = batches.recv().await {
         let mut batch = batch?;
         if let Batch::Listed(listed) = &mut batch {
-            listed.retain_mut(|one| {
-                let there = one.partition.get_or_insert_with(|| partition.to_owned());
-                there.eq_ignore_ascii_case(partition)
-            });
-        }
-        if out.send(Ok(batch)).await.is_err() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// What of another source is meant.
-async fn kept(
-    keep: &Keep,
-    source: Source,
-    connect: &Arc<dyn Connect>,
-    stop: &StopSignal,
-    out: &Out,
-) -> Result<(), RunError> {
-    let mut batches = stream(vec![source], Arc::clone(connect), stop.clone());
-    while let Some(batch) = batches.recv().await {
-        let mut batch = batch?;
-        if let Batch::Listed(listed) = &mut batch {
-            listed.retain(|one| keep.keeps(one));
+            listed.retain_mut(&wanted);
         }
         if out.send(Ok(batch)).await.is_err() {
             break;
@@ -262,9 +246,9 @@ async fn read(
         let mut batch = Vec::new();
         for item in Reader::new(input) {
             match item? {
-                Item::Mailbox { name, partition } => batch.push(Listed {
+                Item::Mailbox { name, partition } => batch.push(Candidate {
                     partition,
-                    ..Listed::new(name, true)
+                    ..Candidate::new(name, true)
                 }),
                 Item::ByUniqueId { .. } => {
                     *skipped.entry(Skip::ByUniqueId).or_default() += 1;
@@ -329,9 +313,9 @@ async fn walk(
         }
         let on_master = side == Side::Master && !page.partition.is_empty();
         let partition = on_master.then(|| page.partition.clone());
-        let listed = |name| Listed {
+        let listed = |name| Candidate {
             partition: partition.clone(),
-            ..Listed::new(name, false)
+            ..Candidate::new(name, false)
         };
         let batch = Batch::Listed(page.names.into_iter().map(listed).collect());
         if out.send(Ok(batch)).await.is_err() {

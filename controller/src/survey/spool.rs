@@ -23,7 +23,7 @@ use super::excluded::Excluded;
 use super::sources::{Batch, Source, stream};
 use crate::error::RunError;
 use crate::hosts::Connect;
-use crate::journal::Listed;
+use crate::journal::Candidate;
 use crate::stop::{Stop, StopSignal};
 
 /// A list.
@@ -39,7 +39,7 @@ pub(crate) struct Spool {
 pub(crate) struct Spooled {
     /// Its place, to go on after.
     pub(crate) at: i64,
-    pub(crate) listed: Listed,
+    pub(crate) listed: Candidate,
     /// The partitions on which the list has this name, if there is more than one.
     pub(crate) places: Option<String>,
 }
@@ -111,7 +111,7 @@ impl Spool {
         Ok(spool)
     }
 
-    fn add(&mut self, listed: &[Listed]) -> rusqlite::Result<()> {
+    fn add(&mut self, listed: &[Candidate]) -> rusqlite::Result<()> {
         let transaction = self.db.transaction()?;
         {
             let sql = "INSERT OR IGNORE INTO entry (name, part, named) VALUES (?, ?, ?)";
@@ -250,9 +250,9 @@ impl TryFrom<Entry> for Spooled {
         let name = name.map_err(|e| RunError::Spool(e.to_string()))?;
         Ok(Self {
             at: entry.at,
-            listed: Listed {
+            listed: Candidate {
                 partition: (!entry.part.is_empty()).then_some(entry.part),
-                ..Listed::new(name, entry.named)
+                ..Candidate::new(name, entry.named)
             },
             places: entry.places,
         })

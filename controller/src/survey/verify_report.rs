@@ -204,7 +204,7 @@ mod tests {
     use indexfile::mailbox::MailboxName;
     use slotd::protocol::Fields;
 
-    use crate::journal::Listed;
+    use crate::journal::Candidate;
     use crate::two_phase::Reason;
 
     fn verified(index: u32, messages: u32, digest: &str, bad: &[&str]) -> Fields {
@@ -227,7 +227,7 @@ mod tests {
     fn audit(pairs: &[(Fields, Fields)]) -> VerifyReport {
         let mut audit = VerifyReport::default();
         for (master, replica) in pairs {
-            let of = Listed {
+            let of = Candidate {
                 name: MailboxName::parse("user.a").unwrap(),
                 partition: None,
                 named: true,
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn a_mailbox_that_cannot_be_looked_at_is_a_fault() {
         let mut found = VerifyReport::default();
-        let of = Listed {
+        let of = Candidate {
             name: MailboxName::parse("user.a").unwrap(),
             partition: None,
             named: true,

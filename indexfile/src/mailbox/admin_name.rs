@@ -1,8 +1,8 @@
 //! Names of mailboxes as an administrator writes them: `user/joe/Drafts@example.com`.
 //!
 //! What they are internally depends on the server's `imapd.conf`: with `unixhierarchysep` a slash
-//! parts the components and a dot is an ordinary character, and with `virtdomains` the domain stands
-//! at the end.
+//! parts the components and a dot is an ordinary character, and with `virtdomains` the domain
+//! stands at the end.
 
 use super::imapd_conf::{ImapdConf, VirtDomains};
 use super::name::{MailboxName, NameError};

@@ -55,7 +55,7 @@ impl Database {
         if offset.checked_add(count).is_none_or(|end| end > self.len()) {
             return Err(self.damaged(offset, "it ends here in the midst of a record"));
         }
-        // All the room at once: a vector that grows takes as much again for a moment.
+        // All the capacity at once: a vector that grows takes as much again for a moment.
         let mut bytes = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
         self.pieces(offset, count, |piece| bytes.extend_from_slice(piece))?;
         Ok(bytes)

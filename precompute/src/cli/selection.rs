@@ -13,7 +13,7 @@ use indexfile::mailbox::list::{ListError, Reader, Skip};
 use indexfile::walk::Leaves;
 
 use super::output::{complain, nothing};
-use crate::store::names::{Listed, Resolver};
+use crate::store::names::{MailboxEntry, Resolver};
 use crate::store::{Step, Store, Target, walk};
 
 /// Which mailboxes.
@@ -44,7 +44,7 @@ pub struct Selection {
 #[derive(Clone, Debug)]
 pub enum Selected {
     /// By name.
-    Names(Arc<ImapdConf>, Vec<Listed>),
+    Names(Arc<ImapdConf>, Vec<MailboxEntry>),
     /// All of a store.
     All(Store),
     /// The mailbox in the root of a plain tree.
@@ -87,7 +87,8 @@ impl Selection {
             return Err(Exit::Usage); // clap does not let this happen
         };
         let conf = Arc::new(load_conf(path)?);
-        let mut names: Vec<Listed> = self.names.iter().map(|n| Listed::name(n)).collect();
+        let mut names: Vec<MailboxEntry> =
+            self.names.iter().map(|n| MailboxEntry::name(n)).collect();
         if let Some(path) = &self.mailboxes {
             names.extend(list(path)?);
             if names.is_empty() {
@@ -122,11 +123,11 @@ pub fn open_list(path: &Path) -> Result<Box<dyn Read>, Exit> {
     Ok(Box::new(file))
 }
 
-fn list(path: &Path) -> Result<Vec<Listed>, Exit> {
+fn list(path: &Path) -> Result<Vec<MailboxEntry>, Exit> {
     let mut names = Vec::new();
     let mut skipped: BTreeMap<Skip, u64> = BTreeMap::new();
     for item in Reader::new(BufReader::new(open_list(path)?)) {
-        match item.map(Listed::of) {
+        match item.map(MailboxEntry::of) {
             Ok(Ok(listed)) => names.push(listed),
             Ok(Err(skip)) => *skipped.entry(skip).or_default() += 1,
             Err(error) => {

@@ -19,7 +19,7 @@ use indexfile::finding::{Code, Finding};
 
 /// A mailbox of which the name is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listed {
+pub struct MailboxEntry {
     /// The name, not yet checked.
     pub name: String,
     /// The partition, if the list says.
@@ -30,7 +30,7 @@ pub struct Listed {
     pub bad: Option<String>,
 }
 
-impl Listed {
+impl MailboxEntry {
     /// One of which no more is known.
     #[must_use]
     pub fn name(name: &str) -> Self {
@@ -79,7 +79,7 @@ pub struct Resolver<I> {
     walk: Option<Box<dyn Iterator<Item = Step> + Send>>,
 }
 
-impl<I: Iterator<Item = Listed>> Resolver<I> {
+impl<I: Iterator<Item = MailboxEntry>> Resolver<I> {
     /// Looks up `wanted` in the partitions of `conf`. With [`Leaves::Read`] also directories that
     /// have messages only count, and those of 3.6 that are named after a unique id.
     pub fn new(conf: Arc<ImapdConf>, wanted: I, leaves: Leaves) -> Self {
@@ -94,7 +94,7 @@ impl<I: Iterator<Item = Listed>> Resolver<I> {
     }
 
     /// The mailbox, a finding, or `None` if its uuid directory is to be looked for.
-    fn legacy(&self, wanted: &Listed) -> Option<Step> {
+    fn legacy(&self, wanted: &MailboxEntry) -> Option<Step> {
         let bad = |path: PathBuf, why: &dyn std::fmt::Display| {
             Some(Err(Finding::new(&wanted.name, Code::NoMailbox, path, why)))
         };
@@ -196,7 +196,7 @@ fn has_messages(target: &Target) -> bool {
     target.places().any(|place| any(place) == Some(true))
 }
 
-impl<I: Iterator<Item = Listed>> Iterator for Resolver<I> {
+impl<I: Iterator<Item = MailboxEntry>> Iterator for Resolver<I> {
     type Item = Step;
 
     fn next(&mut self) -> Option<Step> {

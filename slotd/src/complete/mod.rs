@@ -6,7 +6,7 @@
 //! 12 or later, or back. It is made in two steps, so that both hosts of a pair can be asked before
 //! either has it. A crash leaves it or not; where it is, it is true.
 
-mod file;
+pub(crate) mod file;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};

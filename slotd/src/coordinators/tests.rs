@@ -63,7 +63,7 @@ fn a_higher_epoch_ends_what_is_here_of_lower_ones_and_a_restart_remembers_it() {
     assert_eq!((old.fenced(), new.fenced(), left), (Some(7), None, None));
     assert_eq!(old.why(), Some(crate::control::CancelReason::Fenced));
     for refused in [
-        all.turn(Some(older)).map(drop),
+        all.begin_change(Some(older)).map(drop),
         all.leave(Some(older)),
         all.register("aa", Some(3), &control()).map(drop),
         all.register("aa", None, &control()).map(drop),
@@ -72,7 +72,7 @@ fn a_higher_epoch_ends_what_is_here_of_lower_ones_and_a_restart_remembers_it() {
         assert_eq!(refused.code, Code::Fenced);
         assert!(refused.text.starts_with("epoch=7 "), "{refused}");
     }
-    drop(all.turn(Some(newer)).unwrap());
+    drop(all.begin_change(Some(newer)).unwrap());
     drop(all);
 
     let all = Coordinators::open(tmp.path()).unwrap();
@@ -107,7 +107,7 @@ fn a_connection_may_rise_and_ends_the_others_of_its_coordinator() {
     assert_eq!((old.fenced(), new.fenced()), (Some(2), None));
     all.raise(Some(seat), 2).unwrap();
     assert_eq!(all.raise(Some(seat), 1).unwrap_err().code, Code::Fenced);
-    drop(all.turn(Some(seat)).unwrap());
+    drop(all.begin_change(Some(seat)).unwrap());
 }
 
 #[test]
@@ -123,18 +123,18 @@ fn only_what_rises_is_written() {
     assert_eq!(refused.code, Code::NoSpace);
     // It was not raised, or is not known to be: the one before goes on.
     let (seat, _) = write("epoch.begin=1:eio", 4).unwrap();
-    drop(all.turn(Some(seat)).unwrap());
+    drop(all.begin_change(Some(seat)).unwrap());
     write("none=1:eio", 5).unwrap();
-    assert_eq!(all.turn(Some(seat)).unwrap_err().code, Code::Fenced);
+    assert_eq!(all.begin_change(Some(seat)).unwrap_err().code, Code::Fenced);
 }
 
 #[test]
-fn a_newer_coordinator_waits_for_a_turn_that_began_before_it_and_none_begins_after() {
+fn a_newer_coordinator_waits_for_a_change_that_began_before_it_and_none_begins_after() {
     let tmp = tempfile::tempdir().unwrap();
     let all = Coordinators::open(tmp.path()).unwrap();
     let old = control();
     let (older, _) = all.register("aa", Some(1), &old).unwrap();
-    let turn = all.turn(Some(older)).unwrap();
+    let change = all.begin_change(Some(older)).unwrap();
     let answered = Mutex::new(false);
     std::thread::scope(|threads| {
         let newer = threads.spawn(|| {
@@ -145,8 +145,11 @@ fn a_newer_coordinator_waits_for_a_turn_that_began_before_it_and_none_begins_aft
             std::thread::yield_now();
         }
         assert!(!*answered.lock(), "a COMMIT is still at work");
-        assert_eq!(all.turn(Some(older)).unwrap_err().code, Code::Fenced);
-        drop(turn);
+        assert_eq!(
+            all.begin_change(Some(older)).unwrap_err().code,
+            Code::Fenced
+        );
+        drop(change);
         newer.join().unwrap();
     });
     assert!(*answered.lock());

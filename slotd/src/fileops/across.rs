@@ -9,7 +9,7 @@ pub enum Guard {
     Revoke,
 }
 
-/// What is seen to before files are staged, and again before they are renamed, in this order. Again,
-/// because both may have changed since: only now is it known that the intent is open, by which a
-/// later `COMPLETE` sees that it has to refuse.
+/// What is seen to before files are staged, and again before they are renamed, in this order.
+/// Again, because both may have changed since: only now is it known that the intent is open, by
+/// which a later `COMPLETE` sees that it has to refuse.
 pub const CROSSING: [Guard; 2] = [Guard::Fence, Guard::Revoke];

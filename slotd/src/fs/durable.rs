@@ -29,7 +29,7 @@ pub struct NewFile<'a> {
 
 /// A file that was made and kept.
 #[derive(Debug)]
-pub struct Made {
+pub struct CreatedFile {
     /// Open, with its lock held by this handle.
     pub file: File,
     /// Which file it is.
@@ -38,13 +38,13 @@ pub struct Made {
     pub named: bool,
 }
 
-impl Made {
+impl CreatedFile {
     /// The same by another handle, which shares its lock.
     ///
     /// # Errors
     /// The system's.
-    pub fn again(&self) -> io::Result<Made> {
-        Ok(Made {
+    pub fn again(&self) -> io::Result<CreatedFile> {
+        Ok(CreatedFile {
             file: self.file.try_clone()?,
             id: self.id,
             named: self.named,
@@ -124,13 +124,13 @@ impl<'a> NewFile<'a> {
     ///
     /// # Errors
     /// fstat failed.
-    pub fn keep(mut self) -> Result<Made, IoError> {
+    pub fn keep(mut self) -> Result<CreatedFile, IoError> {
         let path = self.dir.path_of(self.name);
         let id = FileId::of(&self.file).io_context("stat", &path)?;
         let file = self.file.try_clone().io_context("duplicate", &path)?;
         let named = self.named;
         self.kept = true;
-        Ok(Made { file, id, named })
+        Ok(CreatedFile { file, id, named })
     }
 }
 

@@ -84,7 +84,7 @@ impl Identity {
         self.born.is_some() && self.born == other.born && self.ino == other.ino
     }
 
-    /// Whether it is the same file, as far as can be told.
+    /// Whether it is the same file, as far as can be known.
     #[must_use]
     pub fn is(&self, other: &Identity) -> bool {
         self.ino == other.ino

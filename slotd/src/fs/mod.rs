@@ -13,7 +13,7 @@ mod rewrite;
 
 pub use attributes::copy_attributes;
 pub use dir::{Dir, FileId};
-pub use durable::{Made, NewFile, Unsynced, sync_new};
+pub use durable::{CreatedFile, NewFile, Unsynced, sync_new};
 pub use identity::Identity;
 pub use indexfile::dir::OpenError;
 pub use rewrite::rewrite;

@@ -27,4 +27,4 @@ pub use record::{Direction, Intent, IntentFile, Kind, Scratch};
 pub use settle::{Located, first_syncs, settle};
 pub use unreadable::Unreadable;
 pub use unsettled::Unsettled;
-pub use verdict::{At, Found, Verdict, verdict, verdict_across};
+pub use verdict::{Found, Location, Verdict, verdict, verdict_across};

@@ -19,7 +19,8 @@ use indexfile::{FileKind, IndexFile, IoContext, IoError};
 use self::files::{Read, execute_all, restage};
 pub use self::lock::{Attempt, Settling, lock_settled};
 use super::{
-    At, Found, Intent, IntentFile, Located, Scratch, Verdict, first_syncs, verdict, verdict_across,
+    Found, Intent, IntentFile, Located, Location, Scratch, Verdict, first_syncs, verdict,
+    verdict_across,
 };
 use crate::fileops::{Names, order};
 use crate::fs::{Dir, Identity};
@@ -189,7 +190,7 @@ fn settle_next(
 }
 
 /// Where a file is now. A live file that cannot be read is nobody's.
-fn at(locks: &MailboxLocks, intent: &Intent, file: &IntentFile) -> Result<At, IoError> {
+fn at(locks: &MailboxLocks, intent: &Intent, file: &IntentFile) -> Result<Location, IoError> {
     let kind = file.kind.into();
     let live = locks.file(kind).map(|locked| {
         let path = locks.place.directory_of(kind).path_of(kind.file_name());
@@ -198,7 +199,7 @@ fn at(locks: &MailboxLocks, intent: &Intent, file: &IntentFile) -> Result<At, Io
         Ok::<_, IoError>((known, read.map_or(0, |f| f.minor_version())))
     });
     let live = live.transpose()?;
-    Ok(At::of(live, file, (intent.from, intent.to)))
+    Ok(Location::of(live, file, (intent.from, intent.to)))
 }
 
 fn find(locks: &MailboxLocks, intent: &Intent, file: &IntentFile) -> Result<Found, Refusal> {
@@ -226,8 +227,8 @@ fn find(locks: &MailboxLocks, intent: &Intent, file: &IntentFile) -> Result<Foun
     let live = kind.file_name();
     Ok(Found {
         at,
-        staged_carries: at == At::Old && both((live, old), (new_name(kind), new))?,
-        old_carries: at == At::New && both((old_name(kind), old), (live, new))?,
+        staged_carries: at == Location::Old && both((live, old), (new_name(kind), new))?,
+        old_carries: at == Location::New && both((old_name(kind), old), (live, new))?,
     })
 }
 
@@ -237,7 +238,7 @@ fn find_across(
     locks: &MailboxLocks,
     intent: &Intent,
     file: &IntentFile,
-    at: At,
+    at: Location,
 ) -> Result<Found, Refusal> {
     let kind = file.kind.into();
     let place = &locks.place;
@@ -252,10 +253,10 @@ fn find_across(
     let (from, to) = (intent.from, intent.to);
     Ok(Found {
         at,
-        staged_carries: at == At::Old
+        staged_carries: at == Location::Old
             && same(live, file.old, from)?
             && same(new_name(kind), file.new, to)?,
-        old_carries: at == At::New
+        old_carries: at == Location::New
             && same(old_name(kind), file.old, from)?
             && same(live, file.new, to)?,
     })

@@ -3,7 +3,7 @@
 
 use indexfile::FileKind;
 
-use super::{At, Direction, Intent, IntentFile, Verdict};
+use super::{Direction, Intent, IntentFile, Location, Verdict};
 use crate::fileops::{Change, FileOp, List, Names, Old, Role, Step, is_over};
 
 /// A file of an intent, and where it is.
@@ -12,7 +12,7 @@ pub struct Located {
     /// What lies under its names.
     pub names: Names,
     /// What the live one is.
-    pub at: At,
+    pub at: Location,
 }
 
 impl IntentFile {
@@ -72,7 +72,7 @@ pub fn settle(
         (Verdict::PutBack, _) => {
             for file in files.iter().rev() {
                 let Names { kind, change, .. } = file.names;
-                if file.at == At::New {
+                if file.at == Location::New {
                     if change != Change::Add {
                         list.lock(kind, Role::Old);
                     }
@@ -80,7 +80,8 @@ pub fn settle(
                 }
                 list.sync_dir(kind);
             }
-            let added = |file: &&Located| file.names.change == Change::Add && file.at == At::New;
+            let added =
+                |file: &&Located| file.names.change == Change::Add && file.at == Location::New;
             list.unstage(files.iter().filter(added).map(|file| file.names.kind));
             restore_old_names(&mut list, files);
         }
@@ -94,7 +95,7 @@ pub fn settle(
 
 fn finish(list: &mut List, file: Located) {
     let Names { kind, change, .. } = file.names;
-    if file.at != At::Old {
+    if file.at != Location::Old {
         list.sync_dir(kind);
         return;
     }
@@ -123,7 +124,7 @@ fn by_kind(files: &[Located]) -> impl Iterator<Item = &Located> {
 /// As they are once the files of `finish` are in place.
 fn keep_old(list: &mut List, files: &[Located], drop_old: bool) {
     let after = |file: &Located| {
-        let aside = file.at == At::Old
+        let aside = file.at == Location::Old
             && file.names.old == Some(Old::Earlier)
             && file.names.change != Change::Add;
         Names {
@@ -131,7 +132,7 @@ fn keep_old(list: &mut List, files: &[Located], drop_old: bool) {
             old: file
                 .names
                 .old
-                .or(Some(Old::Replaced).filter(|_| file.at == At::Old)),
+                .or(Some(Old::Replaced).filter(|_| file.at == Location::Old)),
             ..file.names
         }
     };

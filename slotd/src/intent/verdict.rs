@@ -6,7 +6,7 @@ use crate::fs::Identity;
 
 /// Where one file of an intent is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum At {
+pub enum Location {
     /// The live file is the one that was to be replaced.
     Old,
     /// The live file is the staged one.
@@ -15,20 +15,22 @@ pub enum At {
     Other,
 }
 
-impl At {
+impl Location {
     /// Where a file is, from the identity and the version of the live one. `versions` are those of
     /// the index before and after.
     ///
     /// The version counts too: Cyrus opens a leftover `.NEW` with `O_TRUNC` and renames it, and the
     /// inode that was ours is then live with another content.
     #[must_use]
-    pub fn of(live: Option<(Identity, u32)>, file: &IntentFile, versions: (u32, u32)) -> At {
+    pub fn of(live: Option<(Identity, u32)>, file: &IntentFile, versions: (u32, u32)) -> Location {
         match (live, &file.old, &file.new) {
-            (Some((id, _)), Some(old), _) if id.is(old) => At::Old,
-            (Some((id, version)), _, Some(new)) if id.is(new) && version == versions.1 => At::New,
-            (None, None, _) => At::Old,
-            (None, _, None) => At::New,
-            _ => At::Other,
+            (Some((id, _)), Some(old), _) if id.is(old) => Location::Old,
+            (Some((id, version)), _, Some(new)) if id.is(new) && version == versions.1 => {
+                Location::New
+            }
+            (None, None, _) => Location::Old,
+            (None, _, None) => Location::New,
+            _ => Location::Other,
         }
     }
 }
@@ -37,7 +39,7 @@ impl At {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Found {
     /// Where it is.
-    pub at: At,
+    pub at: Location,
     /// If it is [`At::Old`]: the staged file is there and still carries what the live one holds.
     pub staged_carries: bool,
     /// If it is [`At::New`]: `.OLD` is there and the live file still carries what that holds.
@@ -65,11 +67,11 @@ pub fn verdict(direction: Direction, files: &[Found]) -> Verdict {
     let all = |at| files.iter().all(|f| f.at == at);
     let (can_finish, can_put_back) = (can_finish(files), can_put_back(files));
     match direction {
-        Direction::Commit if all(At::New) => Verdict::Complete,
-        Direction::PutBack if all(At::Old) => Verdict::Complete,
+        Direction::Commit if all(Location::New) => Verdict::Complete,
+        Direction::PutBack if all(Location::Old) => Verdict::Complete,
         // The intent comes before `COMMIT`: the first rename is what tells that it was ordered. A
         // coordinator that did order it, and got no answer, comes back.
-        Direction::Commit if files.iter().all(|f| f.at != At::New) => Verdict::Abort,
+        Direction::Commit if files.iter().all(|f| f.at != Location::New) => Verdict::Abort,
         Direction::Commit if can_finish => Verdict::Finish,
         Direction::PutBack if can_put_back => Verdict::PutBack,
         _ => Verdict::Restage,
@@ -90,16 +92,16 @@ pub fn verdict_across(direction: Direction, files: &[Found]) -> Verdict {
 
 fn can_finish(files: &[Found]) -> bool {
     files.iter().all(|f| match f.at {
-        At::New => true,
-        At::Old => f.staged_carries,
-        At::Other => false,
+        Location::New => true,
+        Location::Old => f.staged_carries,
+        Location::Other => false,
     })
 }
 
 fn can_put_back(files: &[Found]) -> bool {
     files.iter().all(|f| match f.at {
-        At::Old => true,
-        At::New => f.old_carries,
-        At::Other => false,
+        Location::Old => true,
+        Location::New => f.old_carries,
+        Location::Other => false,
     })
 }

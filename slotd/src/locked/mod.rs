@@ -26,7 +26,7 @@ use crate::intent::{Direction, Intent};
 use crate::lock::MailboxLocks;
 use crate::protocol::{Code, Committed, MailboxFacts, Named, Upgrade, Upgraded};
 use crate::refusal::Refusal;
-use crate::stage::cutover::{self, Turn, is_over, is_target};
+use crate::stage::cutover::{self, Reservation, is_over, is_target};
 use crate::stage::{
     self, Budget, Expected, Incarnation, Listing, LiveFiles, Note, Prepared, Sources, Stage,
     sources,
@@ -48,7 +48,7 @@ pub struct LockedMailbox {
     /// The intent of the files of `PREPARE`, before it is known that these will be staged.
     prepared_intent: Option<WriteIntent>,
     /// It is in a change-over, which no `PREPARE` may disturb.
-    turn: Option<Turn>,
+    reservation: Option<Reservation>,
 }
 
 /// How long messages are read in `LOCK` and `CLEAN` before the locks are taken. `PREPARE` has no
@@ -101,7 +101,7 @@ impl LockedMailbox {
             stage: None,
             intent: None,
             prepared_intent: None,
-            turn: None,
+            reservation: None,
         };
         mailbox.locks.mark("look");
         mailbox.prepared_intent =
@@ -149,8 +149,8 @@ impl LockedMailbox {
         let live = LiveFiles::unverified(&self.locks)?;
         let prepared = prepared.filter(|p| p.fits(place, upgrade, &self.of));
         let mut stage = if is_target(upgrade.version) || is_over(live.index.minor_version()) {
-            if self.turn.is_none() {
-                self.turn = Some(self.host.turns.take(place)?);
+            if self.reservation.is_none() {
+                self.reservation = Some(self.host.reservations.take(place)?);
             }
             self.stage_across(&live, upgrade, cancel, note)?
         } else if let Some(prepared) = prepared {

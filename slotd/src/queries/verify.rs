@@ -13,7 +13,7 @@ use super::status::findings;
 use crate::host::Host;
 use crate::protocol::{Code, GuidEntry, Verified, Verify};
 use crate::refusal::Refusal;
-use crate::stage::{Listing, LiveFiles, Until, sources, spool};
+use crate::stage::{CancelGate, Listing, LiveFiles, sources, spool};
 use crate::store::Place;
 
 /// Messages that are compared at a time.
@@ -147,7 +147,7 @@ fn compare(
         };
         bad.push((uid, why));
     };
-    Hasher::new(&spool, uids.iter().copied(), sink, Until(cancel, None))
+    Hasher::new(&spool, uids.iter().copied(), sink, CancelGate(cancel, None))
         .run(&mut Lanes::new(Kernel::detect()));
     if cancel.load(Ordering::Relaxed) {
         return Err(Refusal::new(Code::Expired, "VERIFY was cut short"));

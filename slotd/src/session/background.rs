@@ -16,7 +16,7 @@ use crate::queries::fetch_sha1s;
 use crate::refusal::Refusal;
 use crate::scratch::ScratchNotes;
 use crate::stage::cutover::{self, is_target};
-use crate::stage::{self, FileStats, LiveFiles, PrepareOptions, Prepared};
+use crate::stage::{self, LiveFiles, LiveStats, PrepareOptions, Prepared};
 use crate::store::Place;
 
 /// What a connection has prepared.
@@ -67,8 +67,8 @@ impl Background {
 
     /// For a change-over: what is made lies beside the mailbox, and outlives the connection.
     fn prepare_across(&mut self, place: &Place, to: u32) -> Result<protocol::Prepared, Refusal> {
-        let _turn = self.host.turns.take(place)?;
-        // By then: what a transaction left open has given its turn back.
+        let _reservation = self.host.reservations.take(place)?;
+        // By then: what a transaction left open has ended its reservation.
         if !self.host.log.open_of(place.mailbox.as_str()).is_empty() {
             let text = format!(
                 "mailbox {} has a rename that a crash cut short: LOCK settles it",
@@ -149,7 +149,7 @@ impl Background {
             Write::Never
         };
         prepared.look_at_messages(place)?;
-        let stats = FileStats::of(place)?;
+        let stats = LiveStats::of(place)?;
         if prepared.is_current(&stats) {
             return Ok(Some(prepared));
         }

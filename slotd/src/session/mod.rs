@@ -119,7 +119,7 @@ impl Session {
     /// it is over.
     fn change(&mut self, event: Event) -> Result<Reply, Refusal> {
         let host = Arc::clone(&self.host);
-        let _turn = host.coordinators.turn(self.member.seat())?;
+        let _change = host.coordinators.begin_change(self.member.seat())?;
         Ok(self.drive(event))
     }
 
@@ -181,7 +181,7 @@ impl Session {
             }
             Command::Complete(complete) => {
                 self.member.enter(&host.coordinators, &self.control)?;
-                let _turn = host.coordinators.turn(self.member.seat())?;
+                let _change = host.coordinators.begin_change(self.member.seat())?;
                 let seen = self.seen.take();
                 let (completed, seen) = complete::complete(host, &complete, seen, cancel)?;
                 self.seen = seen;
@@ -189,7 +189,7 @@ impl Session {
             }
             Command::Revoke => {
                 self.member.enter(&host.coordinators, &self.control)?;
-                let _turn = host.coordinators.turn(self.member.seat())?;
+                let _change = host.coordinators.begin_change(self.member.seat())?;
                 complete::revoke(host)?.to_fields()
             }
             Command::Clean(clean) => {
@@ -200,7 +200,7 @@ impl Session {
                         "CLEAN takes locks of its own: end the transaction first",
                     ));
                 }
-                let _turn = host.coordinators.turn(self.member.seat())?;
+                let _change = host.coordinators.begin_change(self.member.seat())?;
                 locked::clean(host, &clean, cancel)?.to_fields()
             }
         };

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use indexfile::{FileKind, IndexFile};
 
-use super::FileStats;
+use super::LiveStats;
 use super::prepare::snapshot;
 use super::recheck::{MessageWatch, Recheck};
 use super::{LiveFiles, Prepared, patch};
@@ -21,7 +21,7 @@ use crate::store::Place;
 impl Prepared {
     /// Whether the live files look as they did, and all messages do.
     #[must_use]
-    pub fn is_current(&self, stats: &FileStats) -> bool {
+    pub fn is_current(&self, stats: &LiveStats) -> bool {
         self.stats == *stats && self.identities.changed.is_empty()
     }
 
@@ -62,7 +62,7 @@ impl Prepared {
     pub fn catch_up(
         mut self,
         live: &LiveFiles,
-        stats: FileStats,
+        stats: LiveStats,
         cancel: &AtomicBool,
     ) -> Result<Option<Prepared>, Refusal> {
         live.check(self.want.repair)?;
@@ -118,7 +118,7 @@ impl Prepared {
         Ok(Some(self))
     }
 
-    fn caught_up(&mut self, live: &LiveFiles, stats: FileStats) {
+    fn caught_up(&mut self, live: &LiveFiles, stats: LiveStats) {
         self.identities.changed.clear();
         self.report.messages = live.num_records();
         self.report.cached = self.identities.cached;

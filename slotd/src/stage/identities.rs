@@ -46,7 +46,7 @@ pub struct Identities {
 
 /// What one record gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct RecordGuid {
     /// For a stream copy.
     pub decision: Decision,
     /// As it is afterwards, padded to twenty bytes.
@@ -55,7 +55,7 @@ pub struct Identity {
     pub restored: bool,
 }
 
-impl Identity {
+impl RecordGuid {
     /// For the conversion of a single record.
     #[must_use]
     pub fn out(&self) -> GuidOut {
@@ -245,9 +245,9 @@ impl Identities {
     ///
     /// # Errors
     /// Its SHA-1 is needed and not known: it was not among those that were looked for.
-    pub fn decide(&self, record: &Record<'_>) -> Result<Identity, Refusal> {
+    pub fn decide(&self, record: &Record<'_>) -> Result<RecordGuid, Refusal> {
         let identity = |decision, guid, restored| {
-            Ok(Identity {
+            Ok(RecordGuid {
                 decision,
                 guid,
                 restored,

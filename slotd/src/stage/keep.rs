@@ -16,7 +16,7 @@
 use indexfile::{FileKind, IoContext, IoError, ReadError, Record};
 
 use super::ledger::{self, Head, Kept, Ledger, Replaced, Writer, Written, WrongKept, place_of};
-use super::live::FileStat;
+use super::live::NameStat;
 use super::old::{Backups, has};
 use super::{Identities, LiveFiles, Note, old_name, previous_name, sources};
 use crate::fs::Identity;
@@ -71,7 +71,7 @@ pub(super) fn keep(
 #[derive(Debug)]
 pub(super) struct PreparedLedger {
     of: Work,
-    stats: Vec<Option<FileStat>>,
+    stats: Vec<Option<NameStat>>,
     /// None where nothing would be lost.
     file: Option<Written>,
 }
@@ -103,11 +103,11 @@ impl PreparedLedger {
 }
 
 /// What stat says of the files that it is made from, besides the live ones.
-fn source_stats(place: &Place) -> Result<Vec<Option<FileStat>>, IoError> {
-    let mut stats = vec![FileStat::of(&place.index, ledger::FILE_NAME)?];
+fn source_stats(place: &Place) -> Result<Vec<Option<NameStat>>, IoError> {
+    let mut stats = vec![NameStat::of(&place.index, ledger::FILE_NAME)?];
     for kind in [FileKind::Index, FileKind::Expunge] {
         for name in [old_name(kind), previous_name(kind)] {
-            stats.push(FileStat::of(place.directory_of(kind), name)?);
+            stats.push(NameStat::of(place.directory_of(kind), name)?);
         }
     }
     Ok(stats)

@@ -175,21 +175,21 @@ impl LiveFiles {
 
 /// What stat says of the live files: if that is unchanged the files most likely are too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FileStats([Option<FileStat>; 2]);
+pub struct LiveStats([Option<NameStat>; 2]);
 
 /// What stat says of one name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FileStat {
+pub(super) struct NameStat {
     ino: u64,
     size: i64,
     modified: (i64, u64),
     changed: (i64, u64),
 }
 
-impl FileStat {
+impl NameStat {
     /// `None` if there is nothing of that name.
-    pub(super) fn of(dir: &Dir, name: &str) -> Result<Option<FileStat>, IoError> {
-        Ok(dir.stat(name)?.map(|s| FileStat {
+    pub(super) fn of(dir: &Dir, name: &str) -> Result<Option<NameStat>, IoError> {
+        Ok(dir.stat(name)?.map(|s| NameStat {
             ino: s.st_ino,
             size: s.st_size,
             modified: (s.st_mtime, s.st_mtime_nsec),
@@ -198,15 +198,15 @@ impl FileStat {
     }
 }
 
-impl FileStats {
+impl LiveStats {
     /// To be taken before the files are opened: then what changes later looks different, within the
     /// grain of the kernel's clock.
     ///
     /// # Errors
     /// The system's.
-    pub fn of(place: &Place) -> Result<FileStats, IoError> {
-        let stat = |kind: FileKind| FileStat::of(place.directory_of(kind), kind.file_name());
-        Ok(FileStats([
+    pub fn of(place: &Place) -> Result<LiveStats, IoError> {
+        let stat = |kind: FileKind| NameStat::of(place.directory_of(kind), kind.file_name());
+        Ok(LiveStats([
             stat(FileKind::Index)?,
             stat(FileKind::Expunge)?,
         ]))

@@ -13,7 +13,7 @@ use indexfile::layout::{self, Layout};
 use indexfile::stream_copy::{GuidOut, HeaderCounts, RecordPlan, convert_header};
 use indexfile::{Decision, FileKind, IndexFile, IoError, ReadError, Record};
 
-use super::{Identities, Identity};
+use super::{Identities, RecordGuid};
 use crate::failpoint;
 use crate::refusal::Refusal;
 
@@ -267,10 +267,10 @@ fn identity_before(
     was: &Record<'_>,
     slot: &Record<'_>,
     identities: &Identities,
-) -> Option<Identity> {
+) -> Option<RecordGuid> {
     if identities.wants_guids() {
         let guid = slot.guid().padded();
-        return Some(Identity {
+        return Some(RecordGuid {
             decision: Decision::Alter(guid),
             guid,
             restored: false,
@@ -280,7 +280,7 @@ fn identity_before(
 }
 
 /// Counted as a stream copy counts.
-fn is_altered(record: &Record<'_>, identity: &Identity) -> bool {
+fn is_altered(record: &Record<'_>, identity: &RecordGuid) -> bool {
     use indexfile::RecordGuid;
     match identity.out() {
         GuidOut::Keep => false,

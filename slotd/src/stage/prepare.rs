@@ -17,14 +17,14 @@ use std::time::Instant;
 use indexfile::sha1s::Cache;
 use indexfile::{FileKind, IndexFile, IoContext, ReadError};
 
-use super::FileStats;
+use super::LiveStats;
 use super::patch::Origin;
 use super::recheck::MessageWatch;
 use super::{
     Caches, Digester, Identities, Incarnation, Listing, LiveFiles, Note, check_version, keep,
     sources, write_copy,
 };
-use crate::fs::{Dir, Identity, Made, OpenError, Unsynced, sync_new};
+use crate::fs::{CreatedFile, Dir, Identity, OpenError, Unsynced, sync_new};
 use crate::lock::wait;
 use crate::protocol::{self, Code, Upgrade, Write};
 use crate::refusal::Refusal;
@@ -77,7 +77,7 @@ pub struct Prepared {
     /// entry's stamp, or size.
     pub(super) caches: Caches,
     /// How the live files looked before they were opened.
-    pub(super) stats: FileStats,
+    pub(super) stats: LiveStats,
     /// The directory of the messages since each of these was looked at last.
     pub(super) messages: MessageWatch,
 }
@@ -87,7 +87,7 @@ pub struct Prepared {
 pub(super) struct PreparedFile {
     pub(super) kind: FileKind,
     /// Its name, if it has to have one, is [`prepared_name`].
-    pub(super) made: Made,
+    pub(super) made: CreatedFile,
     pub(super) index: IndexFile,
     /// What it was made from, byte for byte, if that could be kept.
     pub(super) snapshot: Option<IndexFile>,
@@ -136,7 +136,7 @@ pub fn prepare(
     note: Note<'_>,
 ) -> Result<Prepared, Refusal> {
     let want = how.want;
-    let stats = FileStats::of(place)?;
+    let stats = LiveStats::of(place)?;
     let live = &LiveFiles::without_locks(store, place)?;
     let of = Incarnation::of(place, &live.index)?;
     let caches = Caches {

@@ -60,9 +60,9 @@ const BATCH: usize = 8192;
 
 /// Stops hashing when the result is not wanted any more.
 #[derive(Debug)]
-pub struct Until<'a>(pub &'a AtomicBool, pub Option<Instant>);
+pub struct CancelGate<'a>(pub &'a AtomicBool, pub Option<Instant>);
 
-impl Gate for Until<'_> {
+impl Gate for CancelGate<'_> {
     fn go_on(&mut self) -> bool {
         !self.0.load(Ordering::Relaxed) && self.1.is_none_or(|until| Instant::now() < until)
     }
@@ -170,7 +170,7 @@ fn some(
             budget.take(to_hash.len(), bytes)?;
         }
         let uids = to_hash.iter().map(|(at, _)| known[*at].0);
-        let hashes = hash(spool, uids, &Until(cancel, sources.until()))?;
+        let hashes = hash(spool, uids, &CancelGate(cancel, sources.until()))?;
         if hashes.len() != to_hash.len() {
             return Err(Refusal::new(
                 Code::Expired,
@@ -196,7 +196,7 @@ fn some(
 fn hash(
     spool: &Spool,
     uids: impl Iterator<Item = u32>,
-    until: &Until<'_>,
+    until: &CancelGate<'_>,
 ) -> Result<Vec<(u32, Hashed)>, Refusal> {
     let mut first_error: Option<(u32, MessageError)> = None;
     let mut lanes = Lanes::new(Kernel::detect());
@@ -209,7 +209,7 @@ fn hash(
             }
         }
     };
-    Hasher::new(spool, uids, sink, Until(until.0, until.1)).run(&mut lanes);
+    Hasher::new(spool, uids, sink, CancelGate(until.0, until.1)).run(&mut lanes);
     if let Some((uid, error)) = first_error {
         return Err(of_uid(uid, error));
     }

@@ -14,7 +14,7 @@ use super::copy::write_copy;
 use super::{Identities, Listing, LiveFiles, Note, Prepared, keep, new_name};
 use crate::blocking_task::BlockingTask;
 use crate::fileops::{self, Change, Needs, Role, Step, execute};
-use crate::fs::{Dir, FileId, Made, Unsynced, sync_new};
+use crate::fs::{CreatedFile, Dir, FileId, Unsynced, sync_new};
 use crate::lock::{LockedFile, MailboxLocks};
 use crate::protocol::{Code, FileState, Rehash, Upgraded};
 use crate::refusal::Refusal;
@@ -26,7 +26,7 @@ pub struct StagedFile {
     /// Which of the two.
     pub kind: FileKind,
     /// The file; its name is [`new_name`].
-    pub made: Made,
+    pub made: CreatedFile,
     /// What of it is not on stable storage yet.
     pub unsynced: Option<Unsynced>,
     /// The live file that it replaces; `None` if there is none.

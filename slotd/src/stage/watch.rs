@@ -129,7 +129,7 @@ mod tests {
                 fs::write(spool.join(format!("{uid}.")), "").unwrap();
             }
         }
-        assert_eq!(watch.changes(), None, "more than can be told");
+        assert_eq!(watch.changes(), None, "more than can be known");
         let watch = Watch::begin(&dir).unwrap();
         fs::rename(&spool, at.path().join("away")).unwrap();
         assert_eq!(watch.changes(), None);

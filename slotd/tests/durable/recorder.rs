@@ -78,7 +78,7 @@ impl Recorder {
         Recorder::with(root, None)
     }
 
-    /// Calls `look` after each call, before whoever made it goes on.
+    /// Calls `look` after each call, before its caller goes on.
     pub fn looking(root: &Path, look: impl FnMut(&Event) + Send + 'static) -> Recorder {
         Recorder::with(root, Some(Box::new(look)))
     }
@@ -132,7 +132,7 @@ fn path_of(fd: RawFd) -> Option<PathBuf> {
 }
 
 fn file_of(fd: RawFd) -> Option<(u64, u64)> {
-    // SAFETY: whoever called has the descriptor open for as long as its call lasts, which is not
+    // SAFETY: the caller has the descriptor open for as long as its call lasts, which is not
     // over.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     let meta = File::from(fd.try_clone_to_owned().ok()?).metadata().ok()?;
@@ -180,7 +180,7 @@ fn note_written(fd: RawFd, bytes: *const c_void, len: isize) {
     });
 }
 
-/// Notes so many bytes, if it was any, and gives what libc's function does.
+/// Notes this many bytes, if it was any, and gives what libc's function does.
 fn written(fd: RawFd, bytes: *const c_void, result: libc::c_long) -> ssize_t {
     let result = ssize_t::try_from(result).unwrap_or(-1);
     if result > 0 {

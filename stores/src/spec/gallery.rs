@@ -96,7 +96,7 @@ const GALLERY: [(&str, &str, Shape); 32] = [
     ("DELETED.user.dave.old.4756A1B2", "dave", P),
 ];
 
-/// The oddity number `i`, if there are so many.
+/// The oddity number `i`, if there is one.
 pub(super) fn entry(i: usize) -> Option<Entry> {
     let &(name, owner, shape) = GALLERY.get(i)?;
     let name = if name == "LONG" {

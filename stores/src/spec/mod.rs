@@ -46,7 +46,7 @@ pub enum Variety {
     /// Everything that a long-lived server has: each oddity at least once (from 32 mailboxes on),
     /// then ordinary users whose mailboxes differ in version, identifiers and expunged messages.
     Everything,
-    /// Every mailbox alike: version 9, real UUIDs, exactly so many live messages, none expunged.
+    /// Every mailbox alike: version 9, real UUIDs, exactly this many live messages, none expunged.
     /// For measurements.
     Plain,
 }
@@ -96,13 +96,13 @@ pub enum StoreError {
     /// The builder made records that no index can hold: a bug in it.
     #[error("the store builder made an impossible index: {0}")]
     Index(#[from] BuildError),
-    /// It was told to stop.
+    /// It was stopped.
     #[error("stopped while building the store")]
     Stopped,
 }
 
 impl StoreSpec {
-    /// So many mailboxes with so many messages each on average, of every kind there is, seed 2007.
+    /// This many mailboxes with this many messages each on average, of every kind there is, seed 2007.
     #[must_use]
     pub fn new(mailboxes: usize, messages: u32) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! A server process that keeps changing mailboxes until it is told to stop.
+//! A server process that keeps changing mailboxes until it is stopped.
 //!
 //! Arguments: `SPEC SEED STOP MODE PAUSE_US`. SPEC is a file of lines
 //! `META<TAB>FILES<TAB>DATA<TAB>LOG[<TAB>FEED_LOG<TAB>FEED_DATA]`, where FILES are the cyrus.*

@@ -18,7 +18,7 @@ impl World {
         }
     }
 
-    /// The journal is synced for that mailbox's sake, which is told.
+    /// The journal is synced for that mailbox's sake, which gets the answer.
     pub(super) fn sync_journal(&mut self, config: &Config, m: usize) {
         let Some(entry) = self.take_record(m) else {
             return;

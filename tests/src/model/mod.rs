@@ -6,7 +6,7 @@
 //! power may go, journals and directories that forget what was not synced, disks that refuse, locks
 //! that expire, and owners who change their mailboxes whenever they are unlocked.
 //!
-//! Faults are counted: a configuration allows so many of them, and within that number every order
+//! Faults are counted: a configuration allows a number of them, and within that number every order
 //! of everything is tried. What is promised is in [`World`]'s properties, see `properties`.
 //!
 //! [`Fleet`] searches whole worlds, [`Two`] those of two mailboxes by their parts.
@@ -45,7 +45,7 @@ pub const OVER: u8 = 16;
 pub struct Config {
     /// How many mailboxes go through the transaction at the same time.
     pub mailboxes: usize,
-    /// What the coordinators are told to do.
+    /// What the coordinators are to do.
     pub plan: Plan,
     /// Index and expunge file of master and replica.
     pub initial: [(Tiny, Option<Tiny>); 2],

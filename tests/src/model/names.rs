@@ -73,7 +73,7 @@ impl Names {
     /// The name of that part.
     ///
     /// # Panics
-    /// If another part has the same, or there are more kinds of facts than there is room for.
+    /// If another part has the same, or there are more kinds of facts than fit.
     pub fn name(&self, part: &Part) -> Name {
         let hash = quick(part) >> HASH;
         if let Some(name) = self.by_hash.get(&hash) {
@@ -124,7 +124,7 @@ impl Names {
             all.push(facts);
             all.len() - 1
         });
-        assert!(at < 1 << (HASH - FACTS), "more facts than have room");
+        assert!(at < 1 << (HASH - FACTS), "more facts than fit");
         at as u64
     }
 }

@@ -18,7 +18,7 @@
 //!    what is shared and on its part; what it makes of what is shared, on the hosts on which either
 //!    recovers afterwards.
 //!
-//! And how it is held to that: of every so many states (all, where a test can afford it), the world
+//! And how it is held to that: of every Nth state (of all, where a test can afford it), the world
 //! is put together, all of its steps are taken as [`Fleet`](super::Fleet) takes them, and what
 //! comes of each must be what comes of the pair (see `audit`). Smaller configurations are searched
 //! both ways: they have the same worlds and the same number of steps.
@@ -37,7 +37,7 @@ use super::properties::{self, Held, Judged};
 use super::{Broken, Config, End, Step, World};
 use crate::sim::site::Mutation;
 
-/// Of so many states, one is remembered as ending well: walks are that much longer, and the memory
+/// Of this many states, one is remembered as ending well: walks are that much longer, and the memory
 /// that much smaller.
 const REMEMBERED: u64 = 8;
 
@@ -81,7 +81,7 @@ type BothKey = (Shared, [u64; 2]);
 pub struct Two {
     /// What is searched.
     pub config: Config,
-    /// Of so many states, one is audited.
+    /// Of this many states, one is audited.
     pub audited: u64,
     /// Whether two that change places are one.
     pub symmetric: bool,

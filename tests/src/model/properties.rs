@@ -66,7 +66,7 @@ pub fn all<M: Judged>() -> Vec<Property<M>> {
             |m: &M, s| m.broken(s) != Some(Broken::NeedlessDoubt),
         ),
         Property::always(
-            "in doubt is told, loudly, and nothing else is",
+            "in doubt is said, loudly, and nothing else is",
             |m: &M, s| m.broken(s) != Some(Broken::SilentDoubt),
         ),
         Property::always(

@@ -63,7 +63,7 @@ pub enum Step {
     Dies(Side, bool),
     /// What the recovery does next fails.
     RecoveryFails(usize, Side, Failing),
-    /// A host's power goes; so many unsynced changes of names per directory, and the unsynced log,
+    /// A host's power goes; a number of unsynced changes of names per directory, and the unsynced log,
     /// survive.
     PowerCut(Side, [usize; 2], bool),
     /// The controller is killed; whether what it did not sync survives.
@@ -76,7 +76,7 @@ pub enum Step {
     Differ(usize),
 }
 
-/// At most so many runs of `recover` in a row before the model calls a doubt lasting.
+/// At most this many runs of `recover` in a row before the model calls a doubt lasting.
 const RERUNS: u8 = 2;
 
 impl World {

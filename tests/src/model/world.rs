@@ -82,7 +82,7 @@ pub struct Runner {
     pub end: Option<End>,
     /// By side: it was asked since its `LOCK` whether it holds what it staged, and it did.
     pub confirmed: [bool; 2],
-    /// It was told before any decision that a peer says otherwise of a message.
+    /// It learned before any decision that a peer says otherwise of a message.
     pub differs: bool,
     alerted: bool,
 }
@@ -148,7 +148,7 @@ pub struct World {
 }
 
 impl World {
-    /// Before anything happened; the coordinators are told to start.
+    /// Before anything happened; the coordinators get their start event.
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let site = |m, side| config.site(m, side);

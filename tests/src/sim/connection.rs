@@ -316,7 +316,7 @@ impl Connection {
         Reply::Ok(Completed { mailboxes, file }.to_fields())
     }
 
-    /// What is told of the records that both files will have, if the session has staged anything.
+    /// The answer about the records that both files will have, if the session has staged anything.
     fn of_staged(&self, tell: impl Fn(&Records) -> Reply) -> Reply {
         let staged = || {
             let (m, id) = self.mailbox?;

@@ -93,7 +93,7 @@ pub enum Outcome {
     Done,
     /// These first.
     Then(Vec<Op>),
-    /// The machine is told.
+    /// The machine gets the event.
     Tell(Event),
     /// The machine's answer goes out.
     Answer(Answer),

@@ -33,7 +33,7 @@ pub enum Task {
         settings: Box<Settings>,
         /// It is given again while mailboxes are rolled back.
         again: bool,
-        /// It is given up after so many attempts that did not end it.
+        /// It is given up after this many attempts that did not end it.
         patience: u32,
     },
     /// The servers are stopped once the replica has everything, and the fence is put up.
@@ -47,7 +47,7 @@ pub enum Task {
 pub struct Operator {
     /// What is to be done yet, the first of it now.
     pub tasks: VecDeque<Task>,
-    /// Before so many of them the storm begins.
+    /// The storm begins before this many of them.
     pub storm_before: usize,
     /// When it began.
     pub storm: Option<Duration>,

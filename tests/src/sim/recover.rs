@@ -6,8 +6,8 @@
 use indexfile::FileKind;
 use slotd::fs::Identity;
 use slotd::intent::{
-    At, Direction, Found, IntentFile, Kind, Located, Verdict, first_syncs, settle as settle_list,
-    verdict, verdict_across,
+    Direction, Found, IntentFile, Kind, Located, Location, Verdict, first_syncs,
+    settle as settle_list, verdict, verdict_across,
 };
 
 use super::disk::{Name, Role, Which};
@@ -83,7 +83,7 @@ fn id((ino, born): Known) -> Identity {
 
 fn find<C: Image>(site: &Site<C>, intent: &Intent, file: Which) -> Found {
     let nothing = Found {
-        at: At::Other,
+        at: Location::Other,
         staged_carries: false,
         old_carries: false,
     };
@@ -106,7 +106,7 @@ fn find<C: Image>(site: &Site<C>, intent: &Intent, file: Which) -> Found {
         .disk
         .ino(live)
         .map(|ino| (known_as(ino), u32::from(version)));
-    let at = At::of(seen, &known, (intent.from.into(), intent.to.into()));
+    let at = Location::of(seen, &known, (intent.from.into(), intent.to.into()));
     let blind = site.mutation == Some(Mutation::StaleNewAtRecovery);
     let both = |one: (Name, u8, Option<Known>), other: (Name, u8, Option<Known>)| {
         if intent.is_across() {
@@ -127,8 +127,8 @@ fn find<C: Image>(site: &Site<C>, intent: &Intent, file: Which) -> Found {
     let (from, to) = (intent.from, intent.to);
     Found {
         at,
-        staged_carries: at == At::Old && both((live, from, pair.old), (new, to, pair.new)),
-        old_carries: at == At::New && both((old, from, pair.old), (live, to, pair.new)),
+        staged_carries: at == Location::Old && both((live, from, pair.old), (new, to, pair.new)),
+        old_carries: at == Location::New && both((old, from, pair.old), (live, to, pair.new)),
     }
 }
 

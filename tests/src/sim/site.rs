@@ -36,7 +36,7 @@ pub enum Mutation {
     IntentLate,
     /// Unlocked before the renames are done.
     UnlockEarly,
-    /// A sync of the journal wakes whoever waits for one, also who came after it began.
+    /// A sync of the journal wakes all that wait for one, also those that came after it began.
     WakeWholeBatch,
     /// `CONFIRM` is answered with yes by a slotd that has ended the transaction.
     ConfirmBlindly,

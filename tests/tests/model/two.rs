@@ -1,4 +1,4 @@
-//! The model of two mailboxes on the same hosts; see `tests::model::Two` for how so many states are
+//! The model of two mailboxes on the same hosts; see `tests::model::Two` for how that many states are
 //! searched.
 
 use std::collections::HashSet;
@@ -91,7 +91,7 @@ fn exhaust(name: &str, two: Two) -> usize {
     checker.unique_state_count()
 }
 
-/// What the mailboxes are and do, with so many faults.
+/// What the mailboxes are and do, with this many faults.
 fn every_setup(faults: u8) -> Vec<(&'static str, Config)> {
     let with = |change: fn(&mut Config)| {
         let mut config = Config {

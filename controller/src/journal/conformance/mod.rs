@@ -11,7 +11,7 @@ mod tests;
 
 use indexfile::mailbox::MailboxName;
 
-use super::model::{Attempt, Ended, Figures, Filter, Listed, MailboxId};
+use super::model::{Attempt, Candidate, Ended, Figures, Filter, MailboxId};
 use super::runs::{RunId, RunSpec, Verb};
 use super::{Journal, JournalStore};
 use crate::two_phase::{Reason, Side};
@@ -67,8 +67,8 @@ pub(super) fn spec() -> RunSpec {
     }
 }
 
-fn listed(name: &str) -> Listed {
-    Listed {
+fn listed(name: &str) -> Candidate {
+    Candidate {
         name: MailboxName::parse(name).unwrap(),
         partition: Some("default".to_owned()),
         named: false,

@@ -159,7 +159,7 @@ pub(super) fn a_pair_sees_its_own_and_nothing_else(arm: &impl Stores) {
         [],
         "what the other pair has of that name"
     );
-    let identities = [&a, &b].map(|journal| journal.identity().unwrap());
+    let identities = [&a, &b].map(|journal| journal.owner().unwrap());
     assert_ne!(identities[0].id, identities[1].id);
     let stores = identities.map(|i| i.hosts.map(Option::unwrap).concat());
     assert_eq!(stores, ["m1r1", "m2r2"]);
@@ -183,7 +183,7 @@ pub(super) fn a_run_that_is_given_up_is_finished_for_all_its_pairs(arm: &impl St
 }
 
 pub(super) fn a_store_has_the_only_pair_or_pairs_with_names(arm: &impl Stores) {
-    let id = arm.store().pair("b").unwrap().identity().unwrap().id;
+    let id = arm.store().pair("b").unwrap().owner().unwrap().id;
     let refused = |store: &dyn crate::journal::JournalStore, name: &str| match store.pair(name) {
         Err(JournalError::Pairs { what, .. }) => what,
         Err(error) => panic!("{error}"),
@@ -195,7 +195,7 @@ pub(super) fn a_store_has_the_only_pair_or_pairs_with_names(arm: &impl Stores) {
     let arm = arm.crash();
     assert_eq!(arm.store().pairs().unwrap(), ["a", "b"]);
     let again = arm.store().pair("b").unwrap();
-    assert_eq!(again.identity().unwrap().id, id, "it is the same pair");
+    assert_eq!(again.owner().unwrap().id, id, "it is the same pair");
 }
 
 pub(super) fn a_run_begins_only_on_its_own_pairs(arm: &impl Stores) {

@@ -1,7 +1,7 @@
 //! What is read back: pages, totals, runs, and what a run changed.
 
 use super::{Arm, attempt, begin, listed};
-use crate::journal::model::{Change, Ended, Filter, Listed, MailboxId, State};
+use crate::journal::model::{Candidate, Change, Ended, Filter, MailboxId, State};
 use crate::journal::runs::{RunId, RunSpec, Verb};
 use crate::journal::{Durability, Journal};
 
@@ -48,7 +48,7 @@ pub(super) fn pages_come_in_order_and_show_each_mailbox_once(arm: &impl Arm) {
 
 pub(super) fn a_name_on_two_partitions_is_two_mailboxes(arm: &impl Arm) {
     let journal = arm.journal();
-    let on = |partition: Option<&str>| Listed {
+    let on = |partition: Option<&str>| Candidate {
         partition: partition.map(str::to_owned),
         ..listed("user.a")
     };
@@ -208,7 +208,7 @@ pub(super) fn a_rollback_knows_what_it_undoes_and_where_each_mailbox_goes(arm: &
     };
     let run = arm.journal().begin_run(&spec, 6).unwrap();
     let back = [Some(9), None];
-    let listed = Listed {
+    let listed = Candidate {
         back,
         ..listed("user.a")
     };

@@ -24,7 +24,7 @@
 
 mod address;
 mod claims;
-mod errors;
+pub(super) mod errors;
 mod schema;
 mod session;
 mod write;
@@ -34,8 +34,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-
-pub(super) use errors::failed;
 
 use super::JournalError;
 use super::claim::{Claim, Claimed};

@@ -16,7 +16,7 @@
 use std::sync::Arc;
 
 use super::super::columns::Query;
-use super::super::model::Listed;
+use super::super::model::Candidate;
 use super::super::queries::Value;
 use super::super::runs::{RunId, RunSpec, pair_names};
 use super::super::sql::Op;
@@ -205,7 +205,7 @@ async fn begin_run(session: &mut Session, pair: i64, spec: &RunSpec, now_ms: i64
 }
 
 /// Adds what is new, a part at a time in which no name is twice: what was added before counts.
-async fn add(session: &mut Session, pair: i64, run: RunId, listed: &[Listed]) -> Query<i64> {
+async fn add(session: &mut Session, pair: i64, run: RunId, listed: &[Candidate]) -> Query<i64> {
     let sql = "INSERT INTO mailbox (run, pair, name, partition, named, back_master, back_replica) \
          SELECT CAST(?1 AS bigint), CAST(?2 AS bigint), u.name, u.partition, u.named, u.master, \
          u.replica FROM unnest(CAST(?3 AS text[]), CAST(?4 AS text[]), CAST(?5 AS bigint[]), \

@@ -13,7 +13,7 @@ use crate::murder::location::Location;
 const NAMED: usize = 20;
 /// So few missing mailboxes are no sign of anything.
 const FEW: u64 = 10;
-/// One in so many may be missing.
+/// A share of one in this number may be missing.
 const ONE_IN: u64 = 20;
 
 /// A backend, by the master's list and by its own slotd's. Reserved names are not counted.

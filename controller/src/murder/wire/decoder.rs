@@ -30,7 +30,7 @@ enum State {
     Closed(usize),
     /// After the CR behind that.
     ClosedCr(usize),
-    /// In a literal, with so many bytes to come.
+    /// In a literal, with this many bytes to come.
     Literal(usize),
     /// After the CR of a line's end.
     Cr,

@@ -8,7 +8,7 @@ use indexfile::mailbox::MailboxName;
 use super::super::begin::Start;
 use super::super::context::Parts;
 use crate::error::RunError;
-use crate::journal::{Changed, Changing, Listed, MailboxId, PAGE, RunId, RunInfo, Verb};
+use crate::journal::{Candidate, Changed, Changing, MailboxId, PAGE, RunId, RunInfo, Verb};
 use crate::stop::Stop;
 use crate::survey::Source;
 
@@ -89,7 +89,7 @@ impl Search<'_> {
                 }
                 self.wanted.remove(&changed.row.name);
                 match self.judge(&changed) {
-                    Ok(back) => listed.push(Listed {
+                    Ok(back) => listed.push(Candidate {
                         name: changed.row.name,
                         partition: changed.row.partition,
                         named: !self.names.is_empty(),

@@ -205,7 +205,7 @@ async fn a_mailbox_that_brings_its_slotd_down_each_time_is_given_up() {
     let summary = world.run(&[Source::Master]).await;
     assert_eq!((summary.upgraded, summary.rolled_back), (4, 1));
     assert_eq!(world.row("user.b").reason, Some(Reason::HostAway));
-    // The host answered each time it was asked, so nobody was told that it is away.
+    // The host answered each time it was asked, so no outage was reported.
     assert_eq!(said(&world, "is away"), 0);
 }
 

@@ -11,7 +11,7 @@ use super::fake::{What, lock};
 use super::over_world::{asked, completed, proven, undo, world};
 use super::world::{NAMES, Witness, World, names, spec_of};
 use crate::hosts::Connect;
-use crate::journal::{Change, Journal, Listed, MailboxId, RunId, State, Verb};
+use crate::journal::{Candidate, Change, Journal, MailboxId, RunId, State, Verb};
 use crate::run::{Retry, recover, retry, rollback, run, runs_since};
 use crate::stop::{Stop, stop_pair};
 use crate::survey::Source;
@@ -134,7 +134,10 @@ async fn what_is_decided_waits_for_the_fence_and_no_old_file_goes() {
     let spec = spec_of(&world);
     let run = world.journal.begin_run(&spec, 1).unwrap();
     let of = MailboxName::parse("user.a").unwrap();
-    world.journal.add(run, &[Listed::new(of, false)]).unwrap();
+    world
+        .journal
+        .add(run, &[Candidate::new(of, false)])
+        .unwrap();
     world.journal.list_complete(run).unwrap();
     let mailbox = MailboxId(1);
     let before = [Some(10), Some(10)];

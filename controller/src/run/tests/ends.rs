@@ -107,7 +107,7 @@ async fn the_way_back_of_a_rewrite_at_version_10_asks_for_what_dot_old_holds() {
         .version = 10;
     let run = world.journal.begin_run(&spec_of(&world), 0).unwrap();
     let name = MailboxName::parse("user.a").unwrap();
-    let listed = crate::journal::Listed {
+    let listed = crate::journal::Candidate {
         name,
         partition: None,
         named: true,

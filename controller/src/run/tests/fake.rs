@@ -322,7 +322,7 @@ fn execute_with_faults(
             if command.name() == "LOCK" || code == Code::Expired {
                 session.unlock(host);
             }
-            (Reply::no(code, "as told"), false, false)
+            (Reply::no(code, "as set"), false, false)
         }
         Some(What::CloseBefore) => (Reply::Bad(String::new()), true, false),
         Some(What::Starve(times)) => {

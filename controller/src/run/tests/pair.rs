@@ -12,7 +12,7 @@ use super::fake::{Net, What, id_of, lock};
 use super::world::{NAMES, World, names, spec_of};
 use crate::error::RunError;
 use crate::hosts::Registration;
-use crate::journal::{Change, Journal, Listed, RunId, State, Verb};
+use crate::journal::{Candidate, Change, Journal, RunId, State, Verb};
 use crate::run::{Retry, recover, retry, rollback, run};
 use crate::survey::Source;
 
@@ -24,7 +24,10 @@ async fn decided(uniqueids: [Option<String>; 2]) -> World {
     (spec.master_id, spec.replica_id) = ("host-master".to_owned(), "host-replica".to_owned());
     let run = world.journal.begin_run(&spec, 0).unwrap();
     let name = MailboxName::parse("user.a").unwrap();
-    world.journal.add(run, &[Listed::new(name, true)]).unwrap();
+    world
+        .journal
+        .add(run, &[Candidate::new(name, true)])
+        .unwrap();
     let mailbox = world.row("user.a").id;
     world.submit(Change::Identify { mailbox, uniqueids }).await;
     let before = [Some(9), Some(9)];

@@ -136,7 +136,7 @@ async fn nothing_is_complete_while_a_single_mailbox_is_not_proven() {
         ("the unique id of user.a", |w| {
             of(w, 0, |m| m.uniqueid = Some("id of user.a".to_owned()));
         }),
-        ("as told", |w| {
+        ("as set", |w| {
             w.fault(0, "VERIFY", "user.b", 9, What::Refuse(Code::Io));
         }),
     ];
@@ -285,7 +285,7 @@ async fn a_file_that_cannot_be_taken_away_again_is_named_with_its_host() {
     assert!(!proof.complete);
     let why = proof.why.clone().unwrap();
     for says in [
-        "was made on the replica and could not be removed again ([IO] as told)",
+        "was made on the replica and could not be removed again ([IO] as set)",
         "may be in the configdirectory of the master",
         "remove it before any server is started there",
     ] {

@@ -1,4 +1,4 @@
-//! What `--rehash` promises: wrong GUIDs are found at version 10 too, told or set right on both
+//! What `--rehash` promises: wrong GUIDs are found at version 10 too, reported or set right on both
 //! hosts, and whoever takes such a run up asks for the same.
 
 use indexfile::exit::Exit;
@@ -8,7 +8,7 @@ use slotd::protocol::{Code, Rehash};
 use super::fake::{What, lock};
 use super::world::{NAMES, World, names, spec_of};
 use crate::error::RunError;
-use crate::journal::{Change, Journal, Listed, MailboxId, RunSpec, State};
+use crate::journal::{Candidate, Change, Journal, MailboxId, RunSpec, State};
 use crate::run::{Retry, recover, retry, run};
 use crate::survey::Source;
 use crate::two_phase::Reason;
@@ -124,9 +124,9 @@ async fn a_fix_sets_both_hosts_right_and_its_rollback_brings_back_what_was_there
 async fn decide(world: &World, spec: &RunSpec, back: [Option<u8>; 2]) -> MailboxId {
     let run = world.journal.begin_run(spec, 1).unwrap();
     let name = MailboxName::parse("user.a").unwrap();
-    let listed = Listed {
+    let listed = Candidate {
         back,
-        ..Listed::new(name, true)
+        ..Candidate::new(name, true)
     };
     world.journal.add(run, &[listed]).unwrap();
     let mailbox = world.row("user.a").id;

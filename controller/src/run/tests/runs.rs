@@ -30,7 +30,7 @@ async fn every_mailbox_of_the_master_is_upgraded_on_both_hosts() {
     for name in NAMES {
         assert_eq!(world.versions(name), [10, 10], "{name}");
     }
-    // The partition that LIST told goes to the master and not to the replica.
+    // The partition that LIST named goes to the master and not to the replica.
     assert!(
         lock(&world.hosts[0])
             .log

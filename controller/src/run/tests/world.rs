@@ -22,7 +22,7 @@ pub const NAMES: [&str; 5] = [
     "ex.com!user.c",
 ];
 
-/// What a run told its observer.
+/// What a run reported to its observer.
 #[derive(Default)]
 pub struct Witness {
     pub lines: Mutex<Vec<String>>,

@@ -6,7 +6,7 @@ use indexfile::mailbox::MailboxName;
 use slotd::protocol::MailboxFacts;
 
 use crate::hosts::Said;
-use crate::journal::Listed;
+use crate::journal::Candidate;
 use crate::two_phase::Reason;
 
 #[allow(clippy::unnecessary_wraps)] // what a host says
@@ -37,7 +37,7 @@ fn status(index: u32, old: u32, digest: u8) -> Said {
 }
 
 fn answered(name: &str, master: Said, replica: Said) -> Answered {
-    let of = Listed {
+    let of = Candidate {
         name: MailboxName::parse(name).unwrap(),
         partition: Some("p".to_owned()),
         named: true,

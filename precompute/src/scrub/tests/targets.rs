@@ -1,7 +1,7 @@
 //! Every layout is found, by walking and by name.
 
 use super::*;
-use crate::store::names::{Listed, Resolver};
+use crate::store::names::{MailboxEntry, Resolver};
 use indexfile::mailbox::{HeaderFile, ImapdConf};
 use indexfile::walk::Leaves;
 use std::os::unix::fs::symlink;
@@ -158,7 +158,7 @@ fn names_and_lists_lead_to_legacy_and_uuid_directories() {
     roots.mailbox(uuid, uuid, 17, 3, Some(&header));
     roots.mailbox("data/uuid/x/1/x1", "data/uuid/x/1/x1", 17, 3, None);
     let conf = roots.conf("");
-    let by_names = |wanted: Vec<Listed>| {
+    let by_names = |wanted: Vec<MailboxEntry>| {
         scrub_steps(Resolver::new(
             Arc::clone(&conf),
             wanted.into_iter(),
@@ -166,7 +166,7 @@ fn names_and_lists_lead_to_legacy_and_uuid_directories() {
         ))
     };
 
-    let wanted = ["user.joe.Old", "user.a", "user.nobody", "user", "../x"].map(Listed::name);
+    let wanted = ["user.joe.Old", "user.a", "user.nobody", "user", "../x"].map(MailboxEntry::name);
     let (summary, findings) = by_names(wanted.to_vec());
     let nobody = [
         ("../x", "no-mailbox"),
@@ -190,7 +190,7 @@ fn names_and_lists_lead_to_legacy_and_uuid_directories() {
     ];
     let list = list.join("\n");
     let items = indexfile::mailbox::list::Reader::new(list.as_bytes());
-    let wanted = items.filter_map(|item| Listed::of(item.expect("understood")).ok());
+    let wanted = items.filter_map(|item| MailboxEntry::of(item.expect("understood")).ok());
     let wanted = wanted.collect();
     let (summary, findings) = by_names(wanted);
     assert_eq!(

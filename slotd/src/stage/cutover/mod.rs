@@ -15,8 +15,8 @@
 mod carries;
 mod guids;
 mod inputs;
+mod reservation;
 mod stamp;
-mod turn;
 mod undo;
 
 use std::fs::File;
@@ -30,8 +30,8 @@ use indexfile::{FileKind, IoContext as _, IoError, layout};
 
 pub use crate::fileops::is_over;
 pub use carries::carries;
+pub use reservation::{Reservation, Reservations};
 pub use stamp::{Content, Stamp};
-pub use turn::{Turn, Turns};
 pub use undo::{undo, way_back};
 
 use self::guids::Compared;
@@ -41,7 +41,7 @@ use super::{
     sources,
 };
 use crate::failpoint;
-use crate::fs::{FileId, Made, NewFile, Unsynced, copy_attributes, sync_new};
+use crate::fs::{CreatedFile, FileId, NewFile, Unsynced, copy_attributes, sync_new};
 use crate::lock::{MailboxLocks, wait};
 use crate::protocol::{self, Code, FileState, Upgrade};
 use crate::refusal::Refusal;
@@ -162,7 +162,7 @@ impl Stage {
         let id = FileId::of(&file).io_context("stat", &path)?;
         self.files.push(StagedFile {
             kind: FileKind::Index,
-            made: Made {
+            made: CreatedFile {
                 file,
                 id,
                 named: false,

@@ -13,7 +13,7 @@ use indexfile::{IoContext as _, IoError};
 use super::format::{Counts, Head, WRONG, row_of_kept, row_of_wrong};
 use super::{Kept, NEW_NAME, WrongKept};
 use crate::fileops::{Role, UuidsOp, replace_uuids};
-use crate::fs::{Dir, Made, NewFile, Unsynced, copy_attributes, sync_new};
+use crate::fs::{CreatedFile, Dir, NewFile, Unsynced, copy_attributes, sync_new};
 use crate::protocol::Code;
 use crate::refusal::Refusal;
 use crate::stage::Note;
@@ -135,7 +135,7 @@ pub(in crate::stage) struct Written {
     /// What its head will say.
     pub(in crate::stage) head: Head,
     counts: Counts,
-    made: Made,
+    made: CreatedFile,
 }
 
 impl Written {

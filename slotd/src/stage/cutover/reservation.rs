@@ -1,7 +1,7 @@
 //! One change-over of a mailbox at a time.
 //!
 //! `PREPARE` needs no locks, and replaces the two files that a change-over under way, and its way
-//! back, are proven by. So each takes the mailbox's turn: a transaction from `UPGRADE` until its
+//! back, are proven by. So each reserves the mailbox: a transaction from `UPGRADE` until its
 //! locks are given back, `PREPARE` while it works. One slotd serves a store, so it is enough that
 //! its own connections keep out of each other's way. A crash leaves nothing.
 
@@ -14,26 +14,26 @@ use crate::protocol::Code;
 use crate::refusal::Refusal;
 use crate::store::Place;
 
-/// Whose turn is taken: partition and name.
+/// What is reserved: partition and name.
 type Taken = BTreeSet<(String, String)>;
 
-/// The turns of a store's mailboxes.
+/// The reservations of a store.
 #[derive(Clone, Debug, Default)]
-pub struct Turns(Arc<Mutex<Taken>>);
+pub struct Reservations(Arc<Mutex<Taken>>);
 
-/// A mailbox's turn, given back when dropped.
+/// A reserved mailbox, given back when dropped.
 #[derive(Debug)]
-pub struct Turn {
+pub struct Reservation {
     of: (String, String),
-    turns: Turns,
+    reservations: Reservations,
 }
 
-impl Turns {
-    /// Takes that of a mailbox.
+impl Reservations {
+    /// Reserves a mailbox.
     ///
     /// # Errors
     /// [`Code::Locked`]: another connection has it.
-    pub fn take(&self, place: &Place) -> Result<Turn, Refusal> {
+    pub fn take(&self, place: &Place) -> Result<Reservation, Refusal> {
         let of = (place.partition.clone(), place.mailbox.to_string());
         if !self.0.lock().insert(of.clone()) {
             let text = format!(
@@ -42,13 +42,13 @@ impl Turns {
             );
             return Err(Refusal::new(Code::Locked, text));
         }
-        let turns = self.clone();
-        Ok(Turn { of, turns })
+        let reservations = self.clone();
+        Ok(Reservation { of, reservations })
     }
 }
 
-impl Drop for Turn {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        self.turns.0.lock().remove(&self.of);
+        self.reservations.0.lock().remove(&self.of);
     }
 }
