@@ -3,6 +3,8 @@
 //!
 //! What takes longer is ignored in a plain run: `cargo test -p tests --test model -- --ignored --nocapture`.
 
+#[path = "model/fenced.rs"]
+mod fenced;
 #[path = "model/two.rs"]
 mod two_mailboxes;
 
@@ -43,6 +45,11 @@ fn discover(checker: &impl Checker<Fleet>) -> Option<(&'static str, String)> {
 
 /// Searches everything; gives the number of states.
 fn exhaust(name: &str, config: Config) -> usize {
+    exhaust_and_see(name, config, &["it upgrades", "it rolls back"])
+}
+
+/// The same, and at least once each of these ends.
+fn exhaust_and_see(name: &str, config: Config, ends: &[&'static str]) -> usize {
     let begun = Instant::now();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let checker = Fleet::new(config)
@@ -61,7 +68,7 @@ fn exhaust(name: &str, config: Config) -> usize {
         panic!("{name}: broken: {what}\n{text}");
     }
     assert!(checker.is_done(), "{name}: not exhausted");
-    for what in ["it upgrades", "it rolls back"] {
+    for what in ends {
         assert!(
             checker.discovery(what).is_some(),
             "{name}: never seen: {what}"

@@ -130,6 +130,11 @@ pub fn at_rest(config: &Config, world: &World) -> Result<(), String> {
         if end == End::InDoubt && !damaged {
             return Err(format!("mailbox {m} stays in doubt and nothing is damaged"));
         }
+        if end == End::RolledBack && world.is_unlike(m) && !damaged {
+            return Err(format!(
+                "mailbox {m} is rolled back, and its hosts are unlike"
+            ));
+        }
         if !world.is_true(config, m, end) {
             return Err(format!("mailbox {m}: {end:?} is not so: {sites:?}"));
         }

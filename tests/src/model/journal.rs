@@ -8,6 +8,10 @@ use crate::sim::site::Mutation;
 
 impl World {
     pub(super) fn ask_journal(&mut self, config: &Config, m: usize, entry: Entry) {
+        if self.acts {
+            self.with_runner(m, |r| r.record = Some(entry));
+            return;
+        }
         let decides = matches!(entry, Entry::Decided { .. });
         let early = decides && config.mutation == Some(Mutation::DecideLate);
         if early {
@@ -69,7 +73,10 @@ impl World {
                 row.notes.clear();
                 if row.closed.take() == Some(End::RolledBack) && row.decided.is_none() {
                     // Never decided and never noted as over: it has never been.
-                    *row = Row::default();
+                    *row = Row {
+                        lost: row.lost,
+                        ..Row::default()
+                    };
                 }
                 continue;
             }

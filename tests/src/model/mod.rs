@@ -13,6 +13,7 @@
 
 mod audit;
 mod calm;
+mod fence;
 mod journal;
 mod names;
 mod pair;
@@ -27,6 +28,7 @@ use stateright::{Model, Property};
 use controller::two_phase::Plan;
 
 pub use calm::Calm;
+pub use fence::OlderStep;
 pub use pair::{Move, Pair, Two};
 pub use part::{Part, Shared};
 pub use properties::{Held, Judged};
@@ -74,6 +76,8 @@ pub struct Config {
     /// How many times, for each mailbox or for both, so much time passes that a side that waits is
     /// asked whether it is alive.
     pub ticks: u8,
+    /// How many times another controller takes the pair over from one that is paused and wakes up.
+    pub takeovers: u8,
 }
 
 impl Config {
@@ -97,6 +101,7 @@ impl Config {
             mutation: None,
             retries: 0,
             ticks: 0,
+            takeovers: 0,
         }
     }
 

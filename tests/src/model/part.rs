@@ -27,6 +27,14 @@ pub struct Shared {
     pub ticks: u8,
     /// Runs of `recover` so far.
     pub reruns: u8,
+    /// Take-overs left.
+    pub takeovers: u8,
+    /// The controller's.
+    pub epoch: u8,
+    /// What slotd knows of epochs.
+    pub highest: [u8; 2],
+    /// And of whom one was answered.
+    pub answered: [u8; 2],
     /// The first promise broken.
     pub broken: Option<Broken>,
 }
@@ -43,6 +51,7 @@ impl Hash for Shared {
             Broken::SilentDoubt => 15,
             Broken::DecidedUnconfirmed => 16,
             Broken::TouchedWhatDiffers => 17,
+            Broken::FencedTookEffect => 18,
         });
         let [one, other] = self.up.map(|up| up as u8);
         state.write_u64(u64::from_le_bytes([
@@ -55,6 +64,12 @@ impl Hash for Shared {
             broken,
             self.ticks,
         ]));
+        // In most searches there are none.
+        if self.epoch > 0 {
+            let ([a, b], [c, d]) = (self.highest, self.answered);
+            let word = [self.takeovers, self.epoch, a, b, c, d, 0, 0];
+            state.write_u64(u64::from_le_bytes(word));
+        }
     }
 }
 
@@ -63,6 +78,8 @@ impl Hash for Shared {
 pub struct Part {
     /// Its coordinator; `None` while the controller is dead.
     pub runner: Option<Runner>,
+    /// The one of a controller from which another took over.
+    pub older: Option<Runner>,
     /// Its rows in the journal.
     pub row: Row,
     /// Its connections by side.
@@ -138,19 +155,31 @@ impl World {
             retries,
             ticks,
             reruns,
+            takeovers,
+            older,
+            epoch,
+            highest,
+            answered,
+            acts: _,
             broken,
         } = self;
         let runners: Vec<Option<Runner>> = match controller {
             Some(runners) => runners.into_iter().map(Some).collect(),
             None => vec![None; rows.len()],
         };
+        let older: Vec<Option<Runner>> = match older {
+            Some(runners) => runners.into_iter().map(Some).collect(),
+            None => vec![None; rows.len()],
+        };
         let parts: Vec<Part> = runners
             .into_iter()
+            .zip(older)
             .zip(rows)
             .zip(conns)
             .zip(sites)
-            .map(|(((runner, row), conns), sites)| Part {
+            .map(|((((runner, older), row), conns), sites)| Part {
                 runner,
+                older,
                 row,
                 conns,
                 sites,
@@ -163,6 +192,10 @@ impl World {
             retries,
             ticks,
             reruns,
+            takeovers,
+            epoch,
+            highest,
+            answered,
             broken,
         };
         (shared, parts.try_into().expect("two mailboxes"))
@@ -178,6 +211,10 @@ impl World {
             retries,
             ticks,
             reruns,
+            takeovers,
+            epoch,
+            highest,
+            answered,
             broken,
         } = shared;
         Self {
@@ -191,6 +228,12 @@ impl World {
             retries,
             ticks,
             reruns,
+            takeovers,
+            older: parts.iter().map(|p| p.older.clone()).collect(),
+            epoch,
+            highest,
+            answered,
+            acts: false,
             broken,
         }
     }
@@ -237,11 +280,13 @@ impl Step {
             | Self::JournalFails(m, _)
             | Self::Abort(m)
             | Self::Differ(m) => Some(m),
+            Self::Older(step) => Some(step.mailbox_mut()),
             Self::Restart(_)
             | Self::StartController
             | Self::Reboot(..)
             | Self::Dies(..)
             | Self::PowerCut(..)
+            | Self::TakeOver { .. }
             | Self::ControllerDies(_) => None,
         }
     }

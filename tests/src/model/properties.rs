@@ -73,6 +73,10 @@ pub fn all<M: Judged>() -> Vec<Property<M>> {
             "where a peer says otherwise of a message nothing is locked, written or decided",
             |m: &M, s| m.broken(s) != Some(Broken::TouchedWhatDiffers),
         ),
+        Property::always(
+            "nothing of a fenced coordinator takes effect after a newer one was answered",
+            |m: &M, s| m.broken(s) != Some(Broken::FencedTookEffect),
+        ),
         Property::always("nothing that an owner wrote is ever lost", |m: &M, s| {
             m.every_site(s, Held::Truth)
         }),

@@ -1,15 +1,16 @@
 //! Everything that can happen next, and what comes of it.
 
-use controller::two_phase::{Answer, Comparison, Entry, Event, Reason, Request, Side};
+use controller::two_phase::{Comparison, Entry, Event, Request, Side};
 use slotd::transaction;
 
 use super::Config;
+use super::fence::OlderStep;
 use super::world::{End, Runner, Up, World};
 use crate::sim::disk::Which;
 use crate::sim::image::Tiny;
 use crate::sim::op::{Failing, Op};
 use crate::sim::recover::STARTER;
-use crate::sim::site::Site;
+use crate::sim::site::{Mutation, Site};
 
 /// One thing that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +54,16 @@ pub enum Step {
     OwnerReplaces(usize, Side),
     /// `controller retry` after a rollback.
     Retry(usize),
+    /// Another controller takes the pair over; whether what this one did not sync is there, and
+    /// whether the database has lost its newest rows.
+    TakeOver {
+        /// What was not synced is there all the same.
+        kept: bool,
+        /// What was synced last is not.
+        lost: bool,
+    },
+    /// The one that was paused wakes up and goes on.
+    Older(OlderStep),
     /// From here on: faults. What a session does next fails.
     OpFails(usize, Side, u8, Failing),
     /// slotd's `--max-lock` is over.
@@ -97,10 +108,11 @@ impl World {
                         steps.push(Step::Op(m, side, conn.id));
                     }
                     let idle = site.next_op(conn.id).is_none();
-                    if conn.inbox.is_some() && idle && conn.serving.is_none() {
+                    let waits = idle && conn.serving.is_none() && !self.waits_for_turn(side, conn);
+                    if conn.inbox.is_some() && waits {
                         steps.push(Step::Deliver(m, side, conn.id));
                     }
-                    if !conn.attached && !conn.eof {
+                    if !conn.has_reader() && !conn.eof {
                         steps.push(Step::Eof(m, side, conn.id));
                     }
                 }
@@ -121,11 +133,14 @@ impl World {
                 let well = !self.sites[m].iter().any(ill);
                 let away = self.up.iter().any(|up| *up != Up::Serving);
                 let worth = well && !away && self.reruns < RERUNS;
-                if runner.end == Some(End::InDoubt) && worth {
+                // Of hosts that a lost row left unlike the same command has to be given again.
+                let unlike = runner.end == Some(End::RolledBack) && self.is_unlike(m);
+                if (runner.end == Some(End::InDoubt) || unlike) && worth {
                     steps.push(Step::Rerun(m));
                 }
             }
         }
+        self.older_steps(steps);
     }
 
     fn calm_controller(&self, config: &Config, steps: &mut Vec<Step>) {
@@ -195,6 +210,7 @@ impl World {
                 }
             }
         }
+        self.take_overs(steps);
         if self.ticks > 0
             && let Some(runners) = &self.controller
         {
@@ -352,6 +368,7 @@ impl World {
             Step::StartController => self.start_controller(config),
             Step::Rerun(m) => {
                 self.reruns += 1;
+                self.rows[m].closed = None;
                 self.restart_one(config, m);
             }
             Step::OwnerWrites(m, side, file) => {
@@ -372,10 +389,15 @@ impl World {
             }
             Step::Retry(m) => {
                 self.retries -= 1;
-                self.rows[m] = super::world::Row::default();
+                self.rows[m] = super::world::Row {
+                    lost: self.rows[m].lost,
+                    ..super::world::Row::default()
+                };
                 self.restart_one(config, m);
             }
             Step::Reboot(side, kept, log_kept) => self.power_cut(side, kept, log_kept),
+            Step::TakeOver { kept, lost } => self.take_over(config, kept, lost),
+            Step::Older(step) => self.older_goes_on(config, step),
             fault => self.fault(config, fault),
         }
     }
@@ -436,6 +458,9 @@ impl World {
 
     fn host_falls(&mut self, side: Side) {
         self.up[side.index()] = Up::Down;
+        if self.sites[0][side.index()].mutation == Some(Mutation::ForgetEpoch) {
+            self.highest[side.index()] = 0;
+        }
         self.conns.iter_mut().for_each(|c| c[side.index()].clear());
     }
 
@@ -448,29 +473,5 @@ impl World {
 
     fn live_inodes(&self, m: usize, side: Side) -> [Option<u8>; 2] {
         crate::sim::site::LIVE.map(|name| self.sites[m][side.index()].disk.ino(name))
-    }
-
-    fn answered(&mut self, config: &Config, m: usize, side: Side, reply: Option<Answer>) {
-        if let Some(runners) = &mut self.controller {
-            runners[m].owed[side.index()] = false;
-        }
-        let event = match reply {
-            Some(answer) => {
-                let differs = matches!(&answer, Answer::No(no) if no.reason == Reason::Differs);
-                if differs && self.rows[m].decided.is_none() {
-                    self.with_runner(m, |r| r.differs = true);
-                }
-                Event::Reply(side, answer)
-            }
-            None => Event::Lost(side, String::new()),
-        };
-        self.tell(config, m, event);
-    }
-
-    fn compared(&mut self, config: &Config, m: usize, found: Comparison) {
-        if let Some(runners) = &mut self.controller {
-            runners[m].compare = false;
-        }
-        self.tell(config, m, Event::Compared(found));
     }
 }

@@ -6,6 +6,7 @@
 use controller::two_phase::{Answer, Reason, Refusal, Request, Side};
 use slotd::transaction::{self, Ending};
 
+use super::fence;
 use super::world::{Broken, Conn, Up, World};
 use crate::sim::disk::{Name, Role, Which};
 use crate::sim::image::{Image, Tiny};
@@ -26,6 +27,8 @@ impl World {
             self.conns[m][side.index()].push(Conn {
                 id,
                 attached: true,
+                older: false,
+                epoch: self.epoch - u8::from(self.acts),
                 inbox: None,
                 serving: None,
                 reply: None,
@@ -47,6 +50,9 @@ impl World {
 
     /// The server reads the command that is waiting for it.
     pub fn deliver(&mut self, m: usize, side: Side, id: u8) {
+        if !self.may_enter(m, side, id) {
+            return;
+        }
         let Some(conn) = self.conn_mut(m, side, id) else {
             return;
         };
@@ -54,7 +60,7 @@ impl World {
             return;
         };
         if let Request::Prepare { .. } = request {
-            conn.reply = conn.attached.then_some(Answer::Done);
+            conn.reply = conn.has_reader().then_some(Answer::Done);
             return;
         }
         conn.serving = Some(request);
@@ -87,7 +93,7 @@ impl World {
             reason: Reason::NoMailbox,
             text: String::new(),
         };
-        conn.reply = conn.attached.then_some(Answer::No(refusal));
+        conn.reply = conn.has_reader().then_some(Answer::No(refusal));
     }
 
     /// Before it takes any lock the server finds that the peer says otherwise of a message than
@@ -103,7 +109,7 @@ impl World {
                 reason: Reason::Differs,
                 text: String::new(),
             };
-            conn.reply = conn.attached.then_some(Answer::No(refusal));
+            conn.reply = conn.has_reader().then_some(Answer::No(refusal));
             return;
         }
         conn.serving = request;
@@ -123,11 +129,14 @@ impl World {
     /// A session's next op, done or failing; what comes of it.
     pub fn run_op(&mut self, m: usize, side: Side, id: u8, how: Option<Failing>) {
         let site = &mut self.sites[m][side.index()];
+        let next = site.next_op(id).copied();
         let renames = how.is_none()
             && matches!(
-                site.next_op(id),
+                next,
                 Some(Op::File(Purpose::Commit, step)) if step.op.changes_live()
             );
+        self.judge_fence(m, side, id, next);
+        let site = &mut self.sites[m][side.index()];
         let answer = match how {
             None => site.step(id),
             Some(how) => site.fail(id, how),
@@ -143,6 +152,10 @@ impl World {
 
     /// A staged file came to a live name: that had to be decided.
     pub(super) fn judge_rename(&mut self, m: usize) {
+        // After a take-over: by whom, and whether it still may, is looked at elsewhere.
+        if self.epoch > 1 {
+            return;
+        }
         let row = &self.rows[m];
         if row.decided.is_none() || row.closed.is_some() {
             self.break_promise(Broken::RenameWithoutDecision);
@@ -199,12 +212,17 @@ impl World {
             | transaction::Answer::State
             | transaction::Answer::TooLate => no(Reason::Expired),
         };
+        let fenced = self.is_fenced(side, conn);
+        let reply = match reply {
+            Answer::No(_) if fenced => fence::no(),
+            reply => reply,
+        };
         if confirms && staged && conn.attached {
             self.with_runner(m, |r| r.confirmed[side.index()] = true);
         }
         if let Some(conn) = self.conn_mut(m, side, id) {
             conn.serving = None;
-            conn.reply = conn.attached.then_some(reply);
+            conn.reply = conn.has_reader().then_some(reply);
         }
     }
 

@@ -6,7 +6,8 @@ use crate::sim::image::Tiny;
 use crate::sim::intent::is_over;
 use crate::sim::site::{LIVE, Site};
 use controller::two_phase::{
-    Action, Answer, Coordinator, Entry, Event, Open, Outcome, Plan, Request, Side,
+    Action, Answer, Comparison, Coordinator, Entry, Event, Open, Outcome, Plan, Reason, Request,
+    Side,
 };
 
 /// How a transaction ended, without the words.
@@ -45,6 +46,8 @@ pub enum Broken {
     /// A host said of a message that its peer says otherwise, and something was locked, written or
     /// decided then.
     TouchedWhatDiffers,
+    /// Something that a fenced coordinator said took effect after the newer one was answered.
+    FencedTookEffect,
 }
 
 /// One connection, as the network and the server see it.
@@ -54,6 +57,10 @@ pub struct Conn {
     pub id: u8,
     /// The controller still has the other end.
     pub attached: bool,
+    /// The one from which it took over has.
+    pub older: bool,
+    /// Of the coordinator that made it; 0 if it has none.
+    pub epoch: u8,
     /// A command on its way to the server.
     pub inbox: Option<Request>,
     /// The command being served.
@@ -107,6 +114,8 @@ pub struct Row {
     pub missed: bool,
     /// Once decided a peer said otherwise of a message.
     pub differed: bool,
+    /// The database has lost its newest rows at a failover.
+    pub lost: bool,
 }
 
 /// Whether slotd runs on a host.
@@ -143,6 +152,18 @@ pub struct World {
     pub ticks: u8,
     /// Runs of `recover` after an outcome in doubt.
     pub reruns: u8,
+    /// Take-overs that may still happen.
+    pub takeovers: u8,
+    /// The coordinators of the controller that was paused when another one took over.
+    pub older: Option<Vec<Runner>>,
+    /// Of the controller; 0 where there are none.
+    pub epoch: u8,
+    /// By side: the highest epoch that slotd knows, durably.
+    pub highest: [u8; 2],
+    /// By side: the highest epoch of which a coordinator was answered.
+    pub answered: [u8; 2],
+    /// The one that was paused acts; only in the midst of a step.
+    pub acts: bool,
     /// The first promise broken.
     pub broken: Option<Broken>,
 }
@@ -164,6 +185,12 @@ impl World {
             retries: config.retries,
             ticks: config.ticks,
             reruns: 0,
+            takeovers: config.takeovers,
+            older: None,
+            epoch: u8::from(config.takeovers > 0),
+            highest: [0; 2],
+            answered: [0; 2],
+            acts: false,
             broken: None,
         };
         world.start_controller(config);
@@ -254,7 +281,10 @@ impl World {
                 if works && self.runner(m).is_some_and(|r| r.differs) {
                     self.break_promise(Broken::TouchedWhatDiffers);
                 }
-                if matches!(request, Request::Commit { .. }) && self.rows[m].decided.is_none() {
+                // The one that was paused has written its decision to a database that may have lost
+                // it since.
+                let undecided = self.rows[m].decided.is_none() && !self.acts;
+                if matches!(request, Request::Commit { .. }) && undecided {
                     self.break_promise(Broken::CommitBeforeDecision);
                 }
                 self.send(m, side, request);
@@ -274,12 +304,14 @@ impl World {
                 if let Entry::Decided { before } = entry {
                     // Where only one side has anything to take back nothing can come apart.
                     let alone = config.plan.undo && before.contains(&None);
-                    if config.plan.replica && !alone && confirmed != [true; 2] {
+                    if config.plan.replica && !alone && confirmed != [true; 2] && !self.acts {
                         self.break_promise(Broken::DecidedUnconfirmed);
                     }
                 }
                 self.ask_journal(config, m, entry);
             }
+            // Its rows are another one's by now.
+            Action::Note(_) if self.acts => {}
             Action::Note(entry) => self.rows[m].notes.push(entry),
             Action::Wait { .. } => {
                 let holds = |side: Side| {
@@ -291,7 +323,7 @@ impl World {
                 if Side::ALL.into_iter().any(holds) {
                     self.break_promise(Broken::LockOverPause);
                 }
-                self.rows[m].pauses += 1;
+                self.rows[m].pauses += u8::from(!self.acts);
                 self.with_runner(m, |r| r.wait = true);
             }
             Action::Alert(_) => self.with_runner(m, |r| r.alerted = true),
@@ -323,6 +355,10 @@ impl World {
             r.compare = false;
             r.wait = false;
         });
+        // What it reports it has heard of before; nobody acts on it, and no row changes.
+        if self.acts {
+            return;
+        }
         let alerted = self.runner(m).is_some_and(|r| r.alerted);
         if alerted != (end == End::InDoubt) {
             self.break_promise(Broken::SilentDoubt);
@@ -347,6 +383,7 @@ impl World {
     /// Whether both sides' index files are, after any power cut, what that end promises.
     #[must_use]
     pub fn is_true(&self, config: &Config, m: usize, end: End) -> bool {
+        let lost = self.rows[m].lost;
         Side::ALL
             .into_iter()
             .filter(|s| config.plan.replica || *s == Side::Master)
@@ -359,6 +396,9 @@ impl World {
                     let alone = !disk.has(LIVE[1]);
                     let is_true = match end {
                         End::Upgraded | End::Unchanged => image.version == config.plan.to,
+                        // It is as it was when this attempt began; what was committed before, and
+                        // of which the journal has lost the decision, stays so.
+                        End::RolledBack if lost && image.version == config.plan.to => true,
                         End::RolledBack => first.is_some_and(|first| {
                             (image.version, image.sha1) == (first.version, first.sha1)
                         }),
@@ -370,6 +410,38 @@ impl World {
                 let disk = &self.sites[m][side.index()].disk;
                 holds(disk) && disk.cuts().all(|cut| holds(&cut))
             })
+    }
+
+    /// A reply, or that there is none, comes to a coordinator.
+    pub(super) fn answered(
+        &mut self,
+        config: &Config,
+        m: usize,
+        side: Side,
+        reply: Option<Answer>,
+    ) {
+        if let Some(runners) = &mut self.controller {
+            runners[m].owed[side.index()] = false;
+        }
+        let event = match reply {
+            Some(answer) => {
+                let differs = matches!(&answer, Answer::No(no) if no.reason == Reason::Differs);
+                if differs && self.rows[m].decided.is_none() {
+                    self.with_runner(m, |r| r.differs = true);
+                }
+                Event::Reply(side, answer)
+            }
+            None => Event::Lost(side, String::new()),
+        };
+        self.tell(config, m, event);
+    }
+
+    /// What the comparison of the lists found comes to it.
+    pub(super) fn compared(&mut self, config: &Config, m: usize, found: Comparison) {
+        if let Some(runners) = &mut self.controller {
+            runners[m].compare = false;
+        }
+        self.tell(config, m, Event::Compared(found));
     }
 
     /// The controller dies; `kept`: what it wrote and did not sync is there all the same.
