@@ -191,7 +191,8 @@ pub trait Journal: Send + Sync {
     fn begin_run(&self, spec: &RunSpec, now_ms: i64) -> Result<RunId, JournalError>;
 
     /// Adds mailboxes to a run; those it has already are left alone: the same name on the same
-    /// partition, or where either does not tell its partition. Returns how many are new.
+    /// partition, or where either does not tell its partition. Returns how many are new. A run that
+    /// was finished on this pair is open again if there are any, in the same step.
     ///
     /// # Errors
     /// The store cannot be written.

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 use super::model::{Candidate, Change};
 use super::queries::Value;
 use super::runs::{RunId, RunSpec, pair_names};
-use super::work::{Work, statements};
+use super::work::{REOPEN, Work, statements};
 
 /// Writes something of a pair.
 pub(super) fn apply(db: &Connection, pair: i64, work: &Work) -> rusqlite::Result<i64> {
@@ -116,6 +116,11 @@ fn add(db: &Connection, pair: i64, run: RunId, listed: &[Candidate]) -> rusqlite
             master,
             replica
         ])?;
+    }
+    if new > 0 {
+        for sql in REOPEN {
+            db.execute(sql, [run.0, pair])?;
+        }
     }
     Ok(i64::try_from(new).unwrap_or(i64::MAX))
 }

@@ -15,7 +15,7 @@ pub(super) enum Work {
     Pair { name: String, journal_id: String },
     /// A run begins or is joined; its number.
     Begin { spec: Box<RunSpec>, now_ms: i64 },
-    /// Mailboxes of a run; how many are new.
+    /// Mailboxes of a run, which is open again if it was finished; how many are new.
     Add { run: RunId, listed: Vec<Candidate> },
     /// All of the pair's mailboxes have been added; 0.
     Listed { run: RunId },
@@ -26,6 +26,15 @@ pub(super) enum Work {
     /// Nothing; what came before is durable when this is; 0.
     Flush,
 }
+
+/// A run that has mailboxes to do again on a pair is not finished: of the run and of the pair. The
+/// run goes second, and has no value of its own.
+pub(super) const REOPEN: [&str; 2] = [
+    "UPDATE run_pair SET finished_at = NULL \
+     WHERE run = ?1 AND pair = ?2 AND finished_at IS NOT NULL",
+    "UPDATE run SET finished_at = NULL WHERE id = ?1 AND finished_at IS NOT NULL \
+     AND EXISTS (SELECT 1 FROM run_pair WHERE run = ?1 AND pair = ?2)",
+];
 
 /// The statements of a change, in their order, with their values.
 pub(super) fn statements(change: &Change) -> Vec<(&'static str, Vec<Value>)> {

@@ -182,6 +182,29 @@ pub(super) fn a_run_that_is_given_up_is_finished_for_all_its_pairs(arm: &impl St
     assert_eq!(before.finished_ms, Some(5), "it was finished before");
 }
 
+pub(super) fn a_run_that_gets_another_mailbox_on_a_pair_is_open_again_there(arm: &impl Stores) {
+    let [a, b] = ["a", "b"].map(|name| arm.store().pair(name).unwrap());
+    let (run, _) = begin_with(a.as_ref(), &over("a,b"), &["user.x"]);
+    begin_with(b.as_ref(), &over("a,b"), &["user.y"]);
+    a.finish_run(run, 7).unwrap();
+    b.finish_run(run, 8).unwrap();
+    let finished = |arm: &dyn crate::journal::JournalStore| {
+        let found = arm.run(run).unwrap().unwrap();
+        let pairs = found.pairs.iter().map(|pair| pair.finished_ms);
+        (found.finished_ms, pairs.collect::<Vec<_>>())
+    };
+    let all = (Some(8), vec![Some(7), Some(8)]);
+    assert_eq!(b.add(run, &[listed("user.y")]).unwrap(), 0);
+    assert_eq!(finished(arm.store()), all, "it has that one already");
+    assert_eq!(b.add(run, &[listed("user.x")]).unwrap(), 1);
+    let arm = arm.crash();
+    assert_eq!(finished(arm.store()), (None, vec![Some(7), None]));
+    let b = arm.store().pair("b").unwrap();
+    assert_eq!(b.totals(run).unwrap().pending, 2);
+    b.finish_run(run, 9).unwrap();
+    assert_eq!(finished(arm.store()), (Some(9), vec![Some(7), Some(9)]));
+}
+
 pub(super) fn a_store_has_the_only_pair_or_pairs_with_names(arm: &impl Stores) {
     let id = arm.store().pair("b").unwrap().owner().unwrap().id;
     let refused = |store: &dyn crate::journal::JournalStore, name: &str| match store.pair(name) {

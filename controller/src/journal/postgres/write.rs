@@ -20,7 +20,7 @@ use super::super::model::Candidate;
 use super::super::queries::Value;
 use super::super::runs::{RunId, RunSpec, pair_names};
 use super::super::sql::Op;
-use super::super::work::{Work, statements};
+use super::super::work::{REOPEN, Work, statements};
 use super::super::writer::Backend;
 use super::claims::Held;
 use super::schema::LOCK;
@@ -232,6 +232,12 @@ async fn add(session: &mut Session, pair: i64, run: RunId, listed: &[Candidate])
             Value::Numbers(part.iter().map(|l| version(l.back[1])).collect()),
         ];
         new += session.execute(sql, &values).await?;
+    }
+    if new > 0 {
+        session.rows(LOCK, &[]).await?;
+        for sql in REOPEN {
+            session.execute(sql, &[run.0.into(), pair.into()]).await?;
+        }
     }
     Ok(i64::try_from(new).unwrap_or(i64::MAX))
 }
