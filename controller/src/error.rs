@@ -145,6 +145,12 @@ impl RunError {
         }
     }
 
+    /// Whether a slotd does not answer, which may pass by itself.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::Full { .. })
+    }
+
     /// The exit code that fits.
     #[must_use]
     pub fn exit(&self) -> Exit {

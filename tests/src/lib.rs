@@ -10,6 +10,7 @@ pub mod cyrus36;
 pub mod damage;
 pub mod fleet;
 pub mod model;
+pub mod mupdate;
 pub mod murder;
 pub mod over;
 pub mod pairs;

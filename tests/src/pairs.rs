@@ -7,8 +7,13 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use stores::{StoreSpec, Variety};
+
 use crate::fleet::{Fleet, program};
 use crate::process::{Ended, Guard};
+
+/// Mailboxes of a user of [`Pairs::of_other_users`]: the inbox, and those below it.
+pub const EACH: usize = 8;
 
 /// Pairs, the fleet file, and the journal of a run over all of them.
 pub struct Pairs {
@@ -34,6 +39,32 @@ impl Pairs {
             )
         };
         Self::of(names.iter().map(pair).collect())
+    }
+
+    /// Pairs with these names as the backends of a Murder are: each has the mailboxes of this many
+    /// users of its own, [`EACH`] of each user; their slotds run.
+    ///
+    /// # Panics
+    /// If the stores cannot be made, or a slotd does not come up.
+    #[must_use]
+    pub fn of_other_users(names: &[&str], users: usize) -> Self {
+        let own = users * EACH;
+        let spec = StoreSpec::new(names.len() * own, 2).variety(Variety::Plain);
+        let all: Vec<String> = spec.names().collect();
+        let pair = |(at, name): (usize, &&str)| {
+            let mut fleet = Fleet::plain(all.len(), 2).unwatched();
+            for host in [&fleet.master, &fleet.replica] {
+                for other in all.iter().step_by(EACH) {
+                    let place = all.iter().position(|name| name == other);
+                    if place.is_some_and(|place| place / own != at) {
+                        fs::remove_dir_all(host.dirs(other).data).unwrap();
+                    }
+                }
+            }
+            fleet.remember();
+            ((*name).to_owned(), fleet)
+        };
+        Self::of(names.iter().enumerate().map(pair).collect())
     }
 
     /// These pairs; their slotds are started.

@@ -41,7 +41,7 @@ pub(super) struct UnusedHosts {
 }
 
 /// Which mailboxes.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct Mailboxes {
     /// A list of mailboxes, - for standard input: what `ctl_mboxlist -d` prints, or a name a line.
     #[arg(long, value_name = "FILE|-")]

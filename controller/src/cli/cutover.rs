@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::args::{Abandon, Mailboxes};
 use super::each::Each;
+use super::of_murder::Lines;
 use super::pairs::Pair;
 use super::runs::migrate;
 use super::session::{Common, with_runtime};
@@ -207,6 +208,7 @@ fn survey<T: Serialize + Display>(
     with_runtime(async move {
         let stop = signals::stop();
         let targets = Targets::of(&common.hosts, mailboxes, quiet, &stop).await?;
+        targets.check(&Lines { quiet })?;
         let (mut all, mut each) = (Vec::new(), Each::new(output.json));
         for (at, pair) in targets.pairs.iter().enumerate() {
             let limits = common.limits.of_pair(&pair.limits)?;
@@ -225,7 +227,7 @@ fn survey<T: Serialize + Display>(
                 count: 0,
             };
             let asked = async {
-                let sources = targets.sources(at).await?;
+                let sources = targets.sources(at, work.observer, &stop).await?;
                 ask(&work, sources, &mut failed).await
             };
             let asked = asked.await;

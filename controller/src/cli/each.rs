@@ -7,14 +7,26 @@ use indexfile::exit::Exit;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::of_murder::OfMurder;
 use super::pairs::Pair;
 use super::{Fail, text};
 use crate::fleet::worst;
+use crate::observer::Observer;
+
+/// Sentences for a person about a pair.
+pub(super) struct Notes<'a>(pub(super) &'a Pair);
+
+impl Observer for Notes<'_> {
+    fn say(&self, text: &str) {
+        text::note(&self.0.line(text));
+    }
+}
 
 /// What was found so far.
 pub(super) struct Each {
     json: bool,
     values: BTreeMap<String, Value>,
+    murder: Option<Value>,
     exits: Vec<Exit>,
 }
 
@@ -24,6 +36,7 @@ impl Each {
         Self {
             json,
             values: BTreeMap::new(),
+            murder: None,
             exits: Vec::new(),
         }
     }
@@ -66,14 +79,41 @@ impl Each {
         text::say(&pair.heading(found.to_string().trim_end()))
     }
 
+    /// Prints what the comparison with a Murder's list came to.
+    pub(super) fn say_murder(&mut self, murder: &OfMurder) -> Result<(), Fail> {
+        let refusal = murder.check();
+        if let Err(fail) = &refusal {
+            text::complain(&fail.text);
+            self.exits.push(fail.exit);
+        }
+        if murder.tell_refused() {
+            self.exits.push(Exit::Data);
+        }
+        if !self.json {
+            return text::say(&format!(
+                "Murder:\n  {}",
+                murder.compared.lines().join("\n  ")
+            ));
+        }
+        let summary = serde_json::to_value(murder.compared.summary());
+        let mut value = summary.map_err(std::io::Error::from)?;
+        value["outstanding"] = serde_json::json!(murder.compared.all_outstanding());
+        value["refusal"] = serde_json::json!(refusal.err().map(|fail| fail.text));
+        self.murder = Some(value);
+        Ok(())
+    }
+
     /// The end: the worst exit code of all pairs.
     pub(super) fn end(mut self) -> Result<Exit, Fail> {
         if self.json {
             // The only pair's has no name.
-            let value = match self.values.remove("") {
+            let mut value = match self.values.remove("") {
                 Some(only) => only,
                 None => serde_json::json!({ "pairs": self.values }),
             };
+            if let Some(murder) = self.murder {
+                value["murder"] = murder;
+            }
             text::json(&value)?;
         }
         Ok(worst(self.exits))

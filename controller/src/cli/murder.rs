@@ -12,7 +12,7 @@ use crate::murder::Address;
 use crate::murder::client::{Password, Patience, Security, Settings, SetupError};
 
 /// The mupdate server.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct MurderArgs {
     /// The mailboxes that the mupdate master of a Murder lists, or the mupdate of a frontend:
     /// docs/murder.md. Each of its servers is a pair of the fleet file.

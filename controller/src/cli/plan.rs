@@ -5,12 +5,14 @@ use std::sync::Arc;
 use indexfile::exit::Exit;
 
 use super::args::{Mailboxes, UnusedState};
-use super::each::Each;
+use super::each::{Each, Notes};
 use super::pairs::Hosts;
 use super::session::with_runtime;
 use super::targets::Targets;
 use super::{Fail, signals};
 use crate::error::RunError;
+use crate::fleet::{AT_ONCE, in_order};
+use crate::journal::Candidate;
 use crate::stop::StopSignal;
 use crate::survey::{Asking, Plan, list, survey_and_look};
 
@@ -54,48 +56,76 @@ fn target(text: &str) -> Result<u32, String> {
     }
 }
 
+/// What is asked of each pair.
+#[derive(Clone, Copy)]
+struct Asked {
+    to: u32,
+    deep: bool,
+    rate: u32,
+    parallel: usize,
+}
+
 pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
+    let asked = Asked {
+        to: args.to,
+        deep: args.deep,
+        rate: args.rate,
+        parallel: args.parallel.into(),
+    };
     with_runtime(async move {
         let stop = signals::stop();
         let targets = Targets::of(&args.hosts, &args.mailboxes, false, &stop).await?;
+        let targets = Arc::new(targets);
         let mut each = Each::new(args.json);
-        for (at, pair) in targets.pairs.iter().enumerate() {
-            let plan = plan_of(args, (&targets, at), &stop).await;
-            if let Some(plan) = each.take(pair, plan)? {
-                each.say(pair, &plan, plan.exit())?;
-            }
+        if let Some(murder) = &targets.murder {
+            each.say_murder(murder)?;
         }
+        let work = (0..targets.pairs.len()).map(|at| {
+            let (targets, stop) = (Arc::clone(&targets), stop.clone());
+            async move { (at, plan_of(asked, (&targets, at), &stop).await) }
+        });
+        let done = in_order(AT_ONCE, work, |(at, plan)| {
+            let pair = &targets.pairs[at];
+            match each.take(pair, plan)? {
+                Some(plan) => each.say(pair, &plan, plan.exit()),
+                None => Ok(()),
+            }
+        });
+        done.await?;
         Ok(signals::exit(&stop, each.end()?))
     })
 }
 
 /// The plan of one pair.
 async fn plan_of(
-    args: &Args,
+    asked: Asked,
     (targets, at): (&Targets, usize),
     stop: &StopSignal,
 ) -> Result<Plan, RunError> {
-    let mut plan = Plan::new(args.to, args.deep);
-    let connect = &targets.pairs[at].connect();
-    let sources = targets.sources(at).await?;
-    let (excluded, found) = if args.deep {
+    let mut plan = Plan::new(asked.to, asked.deep);
+    let pair = &targets.pairs[at];
+    let connect = &pair.connect();
+    let sources = targets.sources(at, &Notes(pair), stop).await?;
+    let looked = if asked.deep {
         let asking = Asking {
             connect,
-            parallel: args.parallel.into(),
+            parallel: asked.parallel,
             stop,
             question: Arc::new(slotd::protocol::Command::Status),
             then: None,
         };
-        survey_and_look(&asking, sources, |a| plan.answered(&a)).await?
+        survey_and_look(&asking, sources, |a| plan.answered(&a)).await
     } else {
-        list(connect, sources, stop, |listed| {
-            plan.listed(listed.partition.as_deref());
-        })
-        .await?
+        let listed = |one: &Candidate| plan.listed(one.partition.as_deref());
+        list(connect, sources, stop, listed).await
+    };
+    let (excluded, found) = match looked {
+        Err(RunError::Empty(_)) if targets.may_be_empty() => Default::default(),
+        looked => looked?,
     };
     plan.note_excluded(excluded);
     plan.preflight = found;
     plan.check_disk_space();
-    plan.expect(args.rate);
+    plan.expect(asked.rate);
     Ok(plan)
 }

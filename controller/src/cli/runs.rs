@@ -10,25 +10,23 @@ use tokio::time::Instant;
 
 use super::Fail;
 use super::args::Mailboxes;
+use super::moves::{self, Moves};
+use super::of_murder::Lines;
 use super::session::{Common, Session, with_runtime};
 use super::state::How;
-use super::targets::{Lines, Targets};
+use super::targets::Targets;
 use super::{signals, text};
 use crate::clock::now_ms;
 use crate::error::RunError;
-use crate::fleet::{self, Begin, MurderList};
+use crate::fleet::{self, Begin};
 use crate::hosts::backoff;
-use crate::journal::{Filter, JournalError, JournalStore, RunId, State, for_each_row};
-use crate::observer::Observer;
+use crate::journal::{JournalError, JournalStore, RunId, State};
 use crate::run::{self, Settings, Summary};
 use crate::stop::Stop;
 use crate::survey::{Asking, VerifyReport, survey_rows};
 
 /// First and longest pause before a pair that could not be begun is tried again.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
-
-/// Names that a mupdate server is asked about after a run, at most.
-const ASKED: usize = 10_000;
 
 /// Runs on the mailboxes that were asked for.
 pub(super) fn migrate(
@@ -52,7 +50,9 @@ pub(super) fn migrate(
         let targets = {
             // The session has a stop of its own.
             let stop = signals::stop();
-            Arc::new(Targets::of(&common.hosts, mailboxes, quiet, &stop).await?)
+            let targets = Targets::of(&common.hosts, mailboxes, quiet, &stop).await?;
+            targets.check(&Lines { quiet })?;
+            Arc::new(targets)
         };
         let pairs = targets.pairs.clone();
         let session = Session::begin(
@@ -62,22 +62,21 @@ pub(super) fn migrate(
             Arc::clone(&store),
             &words.join(" "),
         )?;
-        let done = on_each(&session, store.as_ref(), &targets).await?;
+        let mut done = on_each(&session, store.as_ref(), &targets).await?;
+        let moves = match &targets.murder {
+            Some(murder) => moves::follow(murder, &session, &mut done).await?,
+            None => Moves::default(),
+        };
         let runs: Vec<(usize, i64)> = done
             .iter()
             .filter_map(|(at, result)| Some((*at, result.as_ref().ok()?.run)))
             .collect();
         let mut exits = vec![session.finish(done)?];
-        if let Some(list) = &targets.murder {
-            exits.push(moved(list, &session, &runs).await);
-            if targets.refused > 0 {
-                text::note(&format!(
-                    "{} mailbox(es) of the Murder were left out, and a person has to decide about \
-                     them: docs/murder.md",
-                    targets.refused
-                ));
-                exits.push(Exit::RolledBack);
-            }
+        exits.push(moves.tell());
+        if let Some(murder) = &targets.murder
+            && murder.tell_refused()
+        {
+            exits.push(Exit::RolledBack);
         }
         if mailboxes.are_canaries() {
             exits.push(verify_canaries(&session, &runs).await?);
@@ -120,8 +119,9 @@ async fn on_pair(session: &Session, at: usize, targets: &Targets) -> Result<Summ
             return finished(session, at, run);
         }
         let result = async {
-            let sources = targets.sources(at).await?;
-            run::run_controlled(at_work.parts(), &sources, control).await
+            let parts = at_work.parts();
+            let sources = targets.sources(at, parts.observer.as_ref(), &parts.stop);
+            run::run_controlled(parts.clone(), &sources.await?, control).await
         };
         let result = result.await;
         // The pair is another controller's now, or the server did not answer: it is claimed again,
@@ -140,8 +140,9 @@ async fn on_pair(session: &Session, at: usize, targets: &Targets) -> Result<Summ
             at_work.parts().observer.say(&error.to_string());
             continue;
         }
-        let Err(error @ (RunError::Unavailable { .. } | RunError::Full { .. })) = &result else {
-            return result;
+        let error = match &result {
+            Err(error) if error.is_away() => error,
+            _ => return result,
         };
         let waits = session.is_fleet() && stop.level() == Stop::No;
         if !waits || begun.elapsed() >= control.limits().host_wait {
@@ -204,36 +205,4 @@ async fn verify_canaries(session: &Session, runs: &[(usize, i64)]) -> Result<Exi
         });
     }
     Ok(fleet::worst(exits))
-}
-
-/// Of mailboxes that were gone when their turn came, those that the Murder has elsewhere now.
-async fn moved(list: &MurderList, session: &Session, runs: &[(usize, i64)]) -> Exit {
-    let mut gone = Vec::new();
-    for (at, run) in runs {
-        let journal = session.pairs[*at].parts().journal;
-        let filter = Filter::In(State::Gone);
-        let read = for_each_row(journal.as_ref(), RunId(*run), filter, |row| {
-            if gone.len() < ASKED {
-                gone.push(row.name.clone());
-            }
-        });
-        if let Err(error) = read {
-            let fail = Fail::from(error);
-            text::complain(&fail.text);
-            return fail.exit;
-        }
-    }
-    let quiet = session.common.output.quiet;
-    let observer: Arc<dyn Observer> = Arc::new(Lines { quiet });
-    let moved = fleet::moved(list, &gone, &observer).await;
-    for (name, server) in &moved {
-        text::note(&format!(
-            "{name} is on {server} now: give the same command again"
-        ));
-    }
-    if moved.is_empty() {
-        Exit::Ok
-    } else {
-        Exit::RolledBack
-    }
 }

@@ -9,19 +9,21 @@ use indexfile::mailbox::MailboxName;
 use slotd::protocol::{Clean, Command, FieldError, Fields, Named, Verify};
 
 use super::args::{Mailboxes, UnusedState, parse_names};
-use super::each::Each;
+use super::each::{Each, Notes};
 use super::migrate::ONE_PAIR;
+use super::of_murder::Lines;
 use super::pairs::{Hosts, Pair};
 use super::session::with_runtime;
 use super::state::{How, StateFile};
 use super::targets::Targets;
 use super::{Fail, signals, text};
+use crate::error::RunError;
+use crate::fleet::{AT_ONCE, in_order};
 use crate::hosts::{Connect, Question, Registration};
 use crate::journal::{Journal, MailboxId, RunId, State, Verb};
-use crate::observer::Observer;
 use crate::stop::StopSignal;
 use crate::survey::{
-    Answered, Asking, Refused, Source, VerifyReport, each_host, survey, survey_rows,
+    Answered, Asking, Excluded, Refused, Source, VerifyReport, each_host, survey, survey_rows,
 };
 
 #[derive(Debug, clap::Args)]
@@ -74,42 +76,78 @@ pub(super) struct CleanArgs {
 pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
     let sample = (!args.full).then_some(args.sample);
     let question: Arc<Question> = Arc::new(move |of: Named| Command::Verify(Verify { of, sample }));
+    let parallel = args.parallel.into();
     with_runtime(async move {
         let stop = signals::stop();
         let targets = Targets::of(&args.hosts, &args.mailboxes, false, &stop).await?;
+        let targets = Arc::new(targets);
+        targets.check(&Lines { quiet: false })?;
         let mut each = Each::new(args.json);
-        for (at, pair) in targets.pairs.iter().enumerate() {
-            let asking = Asking {
-                connect: &pair.connect(),
-                parallel: args.parallel.into(),
-                stop: &stop,
-                question: Arc::clone(&question),
-                then: None,
-            };
-            let mut report = VerifyReport::default();
-            let asked = async {
-                let sources = targets.sources(at).await?;
-                survey(&asking, sources, |a| report.answered(&a)).await
-            };
-            let Some(excluded) = each.take(pair, asked.await)? else {
-                continue;
-            };
-            for line in excluded.lines() {
-                text::note(&pair.line(&line));
+        let work = (0..targets.pairs.len()).map(|at| {
+            let (targets, stop) = (Arc::clone(&targets), stop.clone());
+            let question = Arc::clone(&question);
+            async move {
+                let asked = verify_pair((&targets, at), parallel, question, &stop);
+                (at, asked.await)
             }
-            let good = report.is_good() && excluded.bad.count + excluded.two_places.count == 0;
-            let exit = match (report.unknown, good) {
-                (0, true) => Exit::Ok,
-                (0, false) => Exit::Data,
-                _ => Exit::NoMailbox,
-            };
-            each.say(pair, &report, exit)?;
-            for hint in hints(&report, &args.hosts.spelled()) {
-                text::note(&pair.line(&hint));
+        });
+        let done = in_order(AT_ONCE, work, |(at, asked)| {
+            let pair = &targets.pairs[at];
+            match each.take(pair, asked)? {
+                Some((report, excluded)) => {
+                    say_verified(&mut each, pair, &report, &excluded, &args.hosts.spelled())
+                }
+                None => Ok(()),
             }
-        }
+        });
+        done.await?;
         Ok(signals::exit(&stop, each.end()?))
     })
+}
+
+async fn verify_pair(
+    (targets, at): (&Targets, usize),
+    parallel: usize,
+    question: Arc<Question>,
+    stop: &StopSignal,
+) -> Result<(VerifyReport, Excluded), RunError> {
+    let pair = &targets.pairs[at];
+    let asking = Asking {
+        connect: &pair.connect(),
+        parallel,
+        stop,
+        question,
+        then: None,
+    };
+    let mut report = VerifyReport::default();
+    let sources = targets.sources(at, &Notes(pair), stop).await?;
+    match survey(&asking, sources, |a| report.answered(&a)).await {
+        Err(RunError::Empty(_)) if targets.may_be_empty() => Ok(Default::default()),
+        excluded => Ok((report, excluded?)),
+    }
+}
+
+fn say_verified(
+    each: &mut Each,
+    pair: &Pair,
+    report: &VerifyReport,
+    excluded: &Excluded,
+    hosts: &str,
+) -> Result<(), Fail> {
+    for line in excluded.lines() {
+        text::note(&pair.line(&line));
+    }
+    let good = report.is_good() && excluded.bad.count + excluded.two_places.count == 0;
+    let exit = match (report.unknown, good) {
+        (0, true) => Exit::Ok,
+        (0, false) => Exit::Data,
+        _ => Exit::NoMailbox,
+    };
+    each.say(pair, report, exit)?;
+    for hint in hints(report, hosts) {
+        text::note(&pair.line(&hint));
+    }
+    Ok(())
 }
 
 /// What can be done about what was found.
@@ -140,15 +178,6 @@ struct Removed {
     files: u64,
     bytes: u64,
     refused: Refused,
-}
-
-/// Sentences for a person.
-struct Notes<'a>(&'a Pair);
-
-impl Observer for Notes<'_> {
-    fn say(&self, text: &str) {
-        text::note(&self.0.line(text));
-    }
 }
 
 /// States in which nothing of a mailbox is needed any more for going back or on.

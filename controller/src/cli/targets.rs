@@ -8,11 +8,11 @@ use std::io::BufWriter;
 use indexfile::exit::Exit;
 use tempfile::NamedTempFile;
 
+use super::Fail;
 use super::args::Mailboxes;
+use super::of_murder::{Lines, OfMurder};
 use super::pairs::{Hosts, Pair};
-use super::{Fail, text};
 use crate::error::RunError;
-use crate::fleet::{MurderList, Named, compare};
 use crate::observer::Observer;
 use crate::stop::StopSignal;
 use crate::survey::{Assignment, Source, assign as assign_names, naming, resolve};
@@ -29,9 +29,7 @@ pub(super) struct Targets {
     /// As they were asked for, where no pair is asked beforehand which of them it has.
     asked: Vec<Source>,
     /// The Murder that they are of, if they are.
-    pub(super) murder: Option<MurderList>,
-    /// Mailboxes of it about which a person has to decide.
-    pub(super) refused: u64,
+    pub(super) murder: Option<OfMurder>,
     /// The files that sources read; they go when this is dropped.
     lists: Vec<NamedTempFile>,
 }
@@ -50,8 +48,14 @@ impl Targets {
         let (pairs, others) = hosts.pairs_and_others()?;
         let asked = mailboxes.sources()?;
         if let Some(list) = mailboxes.murder.list(others)? {
-            let keep = |source| mailboxes.keep(source);
-            return of_a_murder(list, &pairs, &Lines { quiet }, stop, keep).await;
+            let murder = OfMurder::of(list, mailboxes, &pairs, &Lines { quiet }, stop).await?;
+            return Ok(Self {
+                sources: Vec::new(),
+                pairs,
+                asked: Vec::new(),
+                murder: Some(murder),
+                lists: Vec::new(),
+            });
         }
         if pairs.iter().any(Pair::is_named) && mailboxes.are_named() {
             return named(&pairs, asked, stop).await;
@@ -61,28 +65,22 @@ impl Targets {
             pairs,
             asked,
             murder: None,
-            refused: 0,
             lists: Vec::new(),
         })
     }
 
     /// Those of these pairs for which a list was written.
-    async fn of_lists(
-        pairs: &[Pair],
-        lists: Vec<(NamedTempFile, u64)>,
-        keep: impl Fn(Source) -> Source,
-    ) -> Result<Self, Fail> {
+    async fn of_lists(pairs: &[Pair], lists: Vec<(NamedTempFile, u64)>) -> Result<Self, Fail> {
         let mut targets = Self {
             pairs: Vec::new(),
             sources: Vec::new(),
             asked: Vec::new(),
             murder: None,
-            refused: 0,
             lists: Vec::new(),
         };
         for (pair, (list, count)) in pairs.iter().zip(lists) {
             if count > 0 {
-                let source = keep(Source::File(list.path().to_owned()));
+                let source = Source::File(list.path().to_owned());
                 targets.sources.push(Some(pair.sources(&[source]).await?));
                 targets.pairs.push(pair.clone());
                 targets.lists.push(list);
@@ -91,64 +89,44 @@ impl Targets {
         Ok(targets)
     }
 
-    /// What a pair works on, by its place. Names as administrators write them are looked up now.
+    /// What a pair works on, by its place. Names as administrators write them are looked up now, and
+    /// of a Murder a pair is compared that was away before.
     ///
     /// # Errors
-    /// Its master does not say how they are written, or a name is none.
-    pub(super) async fn sources(&self, at: usize) -> Result<Vec<Source>, RunError> {
+    /// Its master does not answer, does not say how names are written, or a name is none.
+    pub(super) async fn sources(
+        &self,
+        at: usize,
+        observer: &dyn Observer,
+        stop: &StopSignal,
+    ) -> Result<Vec<Source>, RunError> {
+        let pair = &self.pairs[at];
+        if let Some(murder) = &self.murder {
+            return murder.sources(at, pair, observer, stop).await;
+        }
         match &self.sources[at] {
             Some(sources) => Ok(sources.clone()),
-            None => self.pairs[at].sources(&self.asked).await,
-        }
-    }
-}
-
-/// What of a Murder each pair works on, once it is sure that a run may begin.
-async fn of_a_murder(
-    list: MurderList,
-    pairs: &[Pair],
-    observer: &Lines,
-    stop: &StopSignal,
-    keep: impl Fn(Source) -> Source,
-) -> Result<Targets, Fail> {
-    let named: Vec<Named> = pairs.iter().map(Pair::named).collect();
-    let compared = compare(&list, &named, observer, stop).await?;
-    for line in compared.lines() {
-        observer.say(&line);
-    }
-    compared.check()?;
-    let files = pairs.iter().map(|_| NamedTempFile::new());
-    let files = files.collect::<Result<Vec<_>, _>>()?;
-    let servers = pairs.iter().map(|pair| pair.servername.clone());
-    let outs = files.iter().map(|file| BufWriter::new(file.as_file()));
-    let mut outs: Vec<_> = servers.zip(outs).collect();
-    let counts = compared.write(&mut outs)?;
-    drop(outs);
-    let lists = files.into_iter().zip(counts).collect();
-    let mut targets = Targets::of_lists(pairs, lists, keep).await?;
-    if targets.pairs.is_empty() {
-        let text = "nothing to do: of the Murder's list no pair has a mailbox";
-        return Err(Fail::new(Exit::Data, text));
-    }
-    targets.refused = compared.refused();
-    targets.murder = Some(list);
-    Ok(targets)
-}
-
-/// What a person is to know of the list; not with `--quiet`.
-pub(super) struct Lines {
-    pub(super) quiet: bool,
-}
-
-impl Observer for Lines {
-    fn say(&self, line: &str) {
-        if !self.quiet {
-            text::note(line);
+            None => pair.sources(&self.asked).await,
         }
     }
 
-    fn warn(&self, line: &str) {
-        text::note(line);
+    /// Says what the comparison with a Murder's list came to, if there was one.
+    ///
+    /// # Errors
+    /// Nothing may be begun.
+    pub(super) fn check(&self, observer: &dyn Observer) -> Result<(), Fail> {
+        let Some(murder) = &self.murder else {
+            return Ok(());
+        };
+        for line in murder.compared.lines() {
+            observer.say(&line);
+        }
+        murder.check()
+    }
+
+    /// Whether a pair may have nothing of it.
+    pub(super) fn may_be_empty(&self) -> bool {
+        self.murder.is_some()
     }
 }
 
@@ -166,7 +144,7 @@ async fn named(pairs: &[Pair], asked: Vec<Source>, stop: &StopSignal) -> Result<
         lists.push((list, count));
     }
     // What is meant was looked at when the list was read.
-    Targets::of_lists(pairs, lists, |source| source).await
+    Targets::of_lists(pairs, lists).await
 }
 
 /// Names as administrators write them mean the same on all pairs, or are refused.

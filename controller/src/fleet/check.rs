@@ -11,7 +11,7 @@ use std::sync::Arc;
 use indexfile::exit::Exit;
 use serde::Serialize;
 
-use super::side_by_side::side_by_side;
+use super::side_by_side::{AT_ONCE, at_most};
 use super::summary::worst;
 use crate::error::RunError;
 use crate::hosts::Connect;
@@ -54,7 +54,8 @@ pub struct FleetLook {
     pub crossed: Vec<String>,
 }
 
-/// Looks at every host of these pairs, and at a sample of their mailboxes; all pairs at once.
+/// Looks at every host of these pairs, and at a sample of their mailboxes; some pairs at
+/// once.
 pub async fn check(pairs: &[Named], stop: &StopSignal) -> FleetLook {
     let look = async |pair: Named, stop: StopSignal| {
         let mut mailboxes = 0;
@@ -72,7 +73,7 @@ pub async fn check(pairs: &[Named], stop: &StopSignal) -> FleetLook {
         (pair.name, look)
     };
     let looks = pairs.iter().map(|pair| look(pair.clone(), stop.clone()));
-    let looks = side_by_side(looks).await.into_iter().collect();
+    let looks = at_most(AT_ONCE, looks).await.into_iter().collect();
     FleetLook::judge(pairs, looks)
 }
 

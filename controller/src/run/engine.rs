@@ -104,9 +104,9 @@ async fn begin_and_work(
     sum_up(shared, run, begun, excluded, recovered.settled)
 }
 
-/// Whether it is one pair's part of a selection by a rule that need not fit any of its mailboxes.
+/// Whether it is one pair's part of what need not fit any of its mailboxes.
 fn is_of_a_fleet(parts: &Parts, sources: &[Source]) -> bool {
-    parts.settings.fleet.is_some() && sources.iter().any(|source| !source.keeps().is_empty())
+    parts.settings.fleet.is_some() && sources.iter().any(Source::may_be_empty)
 }
 
 /// What a person must know before the first mailbox is changed over, quiet or not.

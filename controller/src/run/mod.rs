@@ -34,6 +34,7 @@ mod drive;
 mod engine;
 mod liveness;
 mod locate;
+mod newcomers;
 mod participant;
 mod pass;
 mod queue;
@@ -54,6 +55,7 @@ pub use begin::Retry;
 pub use breaker::MaxFailures;
 pub use context::Parts;
 pub use engine::{retry, run, run_controlled};
+pub use newcomers::take_in;
 pub use recover::{Recovered, recover};
 pub use rollback::{
     Undo, Undone, names_of_runs, rollback, rollback_each, run_to_undo, runs_since, standing_before,

@@ -8,6 +8,7 @@ mod failures;
 mod fake;
 mod fenced;
 mod limits;
+mod newcomers;
 mod over;
 mod over_world;
 mod pair;

@@ -10,7 +10,8 @@ use tokio::task::JoinSet;
 
 use super::excluded::Excluded;
 use super::preflight::{Preflight, Work, preflight};
-use super::sources::{Batch, Batches, Source};
+use super::source::Source;
+use super::sources::{Batch, Batches};
 use super::spool::Spool;
 use crate::error::RunError;
 use crate::hosts::{Connect, Link, Question, Said, ask_about, check_hosts};

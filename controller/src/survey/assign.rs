@@ -8,7 +8,8 @@ use std::sync::Arc;
 use indexfile::mailbox::MailboxName;
 use rusqlite::{Connection, params};
 
-use super::sources::{Batch, Source, stream};
+use super::source::Source;
+use super::sources::{Batch, stream};
 use super::spool::{Spool, fault};
 use crate::error::RunError;
 use crate::hosts::{Connect, check_hosts};

@@ -1,4 +1,4 @@
-//! Where mailboxes come from: names, lists, or the master itself. All of it streams, in batches.
+//! Reads where mailboxes come from: names, lists, or a host itself. All of it streams, in batches.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::excluded::{Excluded, Item, Odd, Reader, Skip, Skipped};
 use super::keep::{Canaries, Keep};
+use super::source::Source;
 use crate::error::RunError;
 use crate::hosts::{Connect, Link};
 use crate::journal::Candidate;
@@ -21,108 +22,6 @@ use crate::two_phase::Side;
 pub(crate) const BATCH: usize = 2000;
 /// Batches that may wait.
 const BUFFERED: usize = 4;
-
-/// Where mailboxes come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// Named one by one.
-    Names(Vec<MailboxName>),
-    /// Named one by one as administrators write them; [`super::resolve`] makes these internal names
-    /// before anything else is done with them.
-    Typed(Vec<String>),
-    /// A list in a file.
-    File(PathBuf),
-    /// A list on standard input.
-    Stdin,
-    /// Every mailbox of the master, as its slotd finds them on the disks.
-    Master,
-    /// Every mailbox of the replica, in the same way. Its partitions need not be the master's, so
-    /// none is named.
-    Replica,
-    /// Those of another source that are on this partition, or that do not tell theirs and are meant
-    /// there.
-    On(String, Box<Source>),
-    /// Those of another source that are meant.
-    Kept(Keep, Box<Source>),
-}
-
-impl Source {
-    /// Whether a host has to be asked for it.
-    pub(crate) fn is_walk(&self) -> bool {
-        match self {
-            Self::Master | Self::Replica => true,
-            Self::On(_, source) | Self::Kept(_, source) => source.is_walk(),
-            _ => false,
-        }
-    }
-
-    /// The partition to which it is restricted.
-    pub(crate) fn partition(&self) -> Option<&str> {
-        match self {
-            Self::On(partition, _) => Some(partition),
-            Self::Kept(_, source) => source.partition(),
-            _ => None,
-        }
-    }
-
-    /// What a person calls it, if it is a list.
-    pub(crate) fn list(&self) -> Option<String> {
-        match self {
-            Self::File(path) => Some(format!("the list {}", path.display())),
-            Self::Stdin => Some("the list on standard input".to_owned()),
-            Self::On(_, source) | Self::Kept(_, source) => source.list(),
-            Self::Names(_) | Self::Typed(_) | Self::Master | Self::Replica => None,
-        }
-    }
-
-    /// What of it is meant, in words.
-    pub(crate) fn keeps(&self) -> Vec<String> {
-        match self {
-            Self::On(_, source) => source.keeps(),
-            Self::Kept(keep, source) => {
-                let mut keeps = source.keeps();
-                keeps.extend(keep.words());
-                keeps
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    /// As it is given on the command line; `None` where nothing is.
-    pub(crate) fn words(&self) -> Option<String> {
-        match self {
-            Self::Names(names) => {
-                let names: Vec<String> = names.iter().map(|n| quoted(n.as_str())).collect();
-                Some(names.join(" "))
-            }
-            Self::Typed(names) => {
-                let names: Vec<String> = names.iter().map(|n| quoted(n)).collect();
-                Some(names.join(" "))
-            }
-            Self::File(path) => Some(format!("--mailboxes {}", quoted(&path.to_string_lossy()))),
-            Self::Stdin => Some("--mailboxes -".to_owned()),
-            Self::Master | Self::Replica => None,
-            Self::On(partition, source) => {
-                let words = source.words().map(|w| w + " ").unwrap_or_default();
-                Some(format!("{words}--partition {}", quoted(partition)))
-            }
-            Self::Kept(keep, source) => match (source.words(), keep.words()) {
-                (Some(source), Some(keep)) => Some(format!("{source} {keep}")),
-                (source, keep) => source.or(keep),
-            },
-        }
-    }
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,=^".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
 
 /// A piece of a list.
 #[derive(Debug)]
@@ -168,11 +67,12 @@ async fn feed(
             Ok(())
         }
         Source::Typed(names) => Err(RunError::NoMailbox(names.join(", "))),
-        Source::File(path) => {
-            let file = File::open(&path).map_err(|source| RunError::ListFile { path, source })?;
-            read(BufReader::new(file), stop.clone(), out.clone()).await
+        Source::File(path) => read(open(path)?, true, stop.clone(), out.clone()).await,
+        Source::Listed(path) => read(open(path)?, false, stop.clone(), out.clone()).await,
+        Source::Stdin => {
+            let input = BufReader::new(std::io::stdin());
+            read(input, true, stop.clone(), out.clone()).await
         }
-        Source::Stdin => read(BufReader::new(std::io::stdin()), stop.clone(), out.clone()).await,
         Source::Master => walk(Side::Master, connect, stop, out).await,
         Source::Replica => walk(Side::Replica, connect, stop, out).await,
         Source::On(partition, source) => {
@@ -235,8 +135,15 @@ async fn canaries(
     Ok(())
 }
 
+fn open(path: PathBuf) -> Result<BufReader<File>, RunError> {
+    let file = File::open(&path).map_err(|source| RunError::ListFile { path, source })?;
+    Ok(BufReader::new(file))
+}
+
+/// Reads a list. `named`: a person wrote it.
 async fn read(
     input: impl BufRead + Send + 'static,
+    named: bool,
     stop: StopSignal,
     out: Out,
 ) -> Result<(), RunError> {
@@ -248,7 +155,7 @@ async fn read(
             match item? {
                 Item::Mailbox { name, partition } => batch.push(Candidate {
                     partition,
-                    ..Candidate::new(name, true)
+                    ..Candidate::new(name, named)
                 }),
                 Item::ByUniqueId { .. } => {
                     *skipped.entry(Skip::ByUniqueId).or_default() += 1;

@@ -20,7 +20,8 @@ use rusqlite::{Connection, params};
 use sha1::{Digest, Sha1};
 
 use super::excluded::Excluded;
-use super::sources::{Batch, Source, stream};
+use super::source::Source;
+use super::sources::{Batch, stream};
 use crate::error::RunError;
 use crate::hosts::Connect;
 use crate::journal::Candidate;
@@ -227,7 +228,7 @@ fn nothing(sources: &[Source], excluded: &Excluded) -> RunError {
     if !keeps.is_empty() {
         // Writing to a String cannot fail.
         let _ = write!(text, " that is meant by {}", keeps.join(" "));
-    } else if sources.iter().any(Source::is_walk) {
+    } else if sources.iter().all(|s| s.is_walk() && s.list().is_none()) {
         text.push_str("; is its imapd.conf the right one, and everything mounted?");
     }
     RunError::Empty(text)

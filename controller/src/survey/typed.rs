@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use indexfile::mailbox::{MailboxName, Naming};
 
-use super::sources::Source;
+use super::source::Source;
 use crate::error::RunError;
 use crate::hosts::{Connect, host_facts};
 use crate::two_phase::Side;

@@ -157,8 +157,16 @@ impl<D: Directory> Case<'_, D> {
         }
         let says = self.facts.said.as_ref().and_then(location);
         let here = |says: &Location| says.server == self.directory.name(place.backend);
-        let Some(says) = says.filter(here) else {
-            return self.at(Code::Unpushed, Action::Migrate, place);
+        let Some(says) = says.clone().filter(here) else {
+            // It may be there as well: without that server's list nobody knows.
+            let known = says
+                .is_none_or(|says| matches!(self.directory.server(&says.server), Server::Asked(_)));
+            let action = if known {
+                Action::Migrate
+            } else {
+                Action::Refuse
+            };
+            return self.at(Code::Unpushed, action, place);
         };
         match says.partition {
             Some(partition) if !same(&partition) => {

@@ -176,6 +176,18 @@ impl Lists {
         self.insert("found", backend, rows)
     }
 
+    /// Takes out what of a backend's slotd was added: it is asked again.
+    ///
+    /// # Errors
+    /// The temporary file.
+    pub fn forget(&mut self, backend: Backend) -> Result<(), CompareError> {
+        self.backends[backend.0].found = false;
+        let number = i64::try_from(backend.0).unwrap_or(i64::MAX);
+        let sql = "DELETE FROM found WHERE backend = ?";
+        self.db.execute(sql, [number])?;
+        Ok(())
+    }
+
     /// That list was read to its end. Until then the backend counts as not asked.
     pub fn found_is_whole(&mut self, backend: Backend) {
         self.backends[backend.0].found = true;

@@ -47,6 +47,8 @@ pub struct Summary {
     pub first: BTreeMap<Code, Vec<Finding>>,
     /// The backends, by `servername`.
     pub pairs: BTreeMap<String, Pair>,
+    /// How many names are refused, on whichever server: a person has to decide about each.
+    pub refused_names: u64,
     /// Servers that are none of the backends and are not left out by name, with how many mailboxes
     /// the master says they have; the first of them.
     pub unknown: BTreeMap<String, u64>,
@@ -81,6 +83,8 @@ impl Summary {
 
     /// Adds a name and what it amounts to.
     pub(super) fn add(&mut self, facts: &Facts, findings: &[Finding], directory: &impl Directory) {
+        let refused = findings.iter().any(|f| f.action == Action::Refuse);
+        self.refused_names += u64::from(refused);
         for finding in findings {
             let code = finding.code;
             *self.counts.entry(code).or_default() += 1;

@@ -126,17 +126,37 @@ fn unpushed_is_migrated_wherever_the_master_points() {
         (Code::Unpushed, Action::Migrate)
     );
     let at = |location| lists(&[mailbox(JOE, location)], &[("be1", JOE, "p1")], &[]);
-    let be1 = || (Code::Unpushed, Action::Migrate, "be1".to_owned());
-    for (location, other) in [
-        ("be2!p1", (Code::Stale, Action::Skip, "be2")),
-        ("be3!p1", (Code::NotAsked, Action::Skip, "be3")),
-        ("old!p1", (Code::UnknownServer, Action::Skip, "old")),
-        ("be9!p1", (Code::UnknownServer, Action::Refuse, "be9")),
-        ("p1", (Code::NoServer, Action::Skip, "")),
+    let be1 = |action| (Code::Unpushed, action, "be1".to_owned());
+    // Where the master's own server was not asked it may be on that one as well.
+    for (location, action, other) in [
+        (
+            "be2!p1",
+            Action::Migrate,
+            (Code::Stale, Action::Skip, "be2"),
+        ),
+        (
+            "be3!p1",
+            Action::Refuse,
+            (Code::NotAsked, Action::Skip, "be3"),
+        ),
+        (
+            "old!p1",
+            Action::Refuse,
+            (Code::UnknownServer, Action::Skip, "old"),
+        ),
+        (
+            "be9!p1",
+            Action::Refuse,
+            (Code::UnknownServer, Action::Refuse, "be9"),
+        ),
+        ("p1", Action::Migrate, (Code::NoServer, Action::Skip, "")),
     ] {
-        let (code, action, server) = other;
-        let other = (code, action, server.to_owned());
-        assert_eq!(said(&at(location)), [be1(), other], "{location}");
+        let lists = at(location);
+        let refused = u64::from(action == Action::Refuse);
+        assert_eq!(lists.compare().unwrap().refused_names, refused);
+        let (code, of_other, server) = other;
+        let other = (code, of_other, server.to_owned());
+        assert_eq!(said(&lists), [be1(action), other], "{location}");
     }
 }
 
@@ -248,6 +268,23 @@ fn nothing_is_said_of_a_backend_that_was_not_asked_but_that() {
         (pair.said, pair.found, pair.missing, pair.asked),
         (2, 0, 0, false)
     );
+}
+
+#[test]
+fn a_backend_that_is_asked_again_has_what_it_says_now() {
+    let master = [mailbox("user.a", "be3!p1"), mailbox("user.b", "be3!p1")];
+    let mut lists = lists(&master, &[("be3", "user.a", "p1")], &[]);
+    let be3 = lists.backend("be3").unwrap();
+    lists.forget(be3).unwrap();
+    let found = Found {
+        name: MailboxName::parse("user.b").unwrap(),
+        partition: "p1".to_owned(),
+    };
+    lists.add_found(be3, &[found]).unwrap();
+    lists.found_is_whole(be3);
+    let said = said(&lists);
+    let codes: Vec<Code> = said.iter().map(|(code, ..)| *code).collect();
+    assert_eq!(codes, [Code::Stale, Code::Normal]);
 }
 
 #[test]

@@ -1,0 +1,57 @@
+//! Mailboxes that came to a pair while a run over several pairs worked: they are done in the same
+//! run.
+//!
+//! A crash leaves them pending in a run that is open again, which the same command goes on with.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::context::{Parts, Shared};
+use super::engine::{look, sum_up, work};
+use super::queue::Scope;
+use super::recover::settle_open;
+use super::summary::Summary;
+use crate::control::Control;
+use crate::error::RunError;
+use crate::hosts::Sides;
+use crate::journal::{Candidate, RunId};
+use crate::survey::{Excluded, Work};
+
+/// Adds mailboxes to the run that this pair has finished, and works on them. What the pair has of
+/// them already is left as it is. What the whole run amounts to on this pair.
+///
+/// # Errors
+/// Another run has begun there since, or it could not go on.
+pub async fn take_in(
+    parts: Parts,
+    run: RunId,
+    newcomers: &[Candidate],
+    control: &Arc<Control>,
+) -> Result<Summary, RunError> {
+    let begun = Instant::now();
+    let last = parts.journal.last_run()?;
+    if last.is_none_or(|last| last.id != run) {
+        return Err(RunError::Nothing(format!(
+            "another run than {} has begun since",
+            run.0
+        )));
+    }
+    let (shared, _) = Shared::begin(parts, control, Sides::AsGiven).await?;
+    let summary = add_and_work(&shared, run, newcomers, begun).await;
+    shared.end().await;
+    summary
+}
+
+async fn add_and_work(
+    shared: &Arc<Shared>,
+    run: RunId,
+    newcomers: &[Candidate],
+    begun: Instant,
+) -> Result<Summary, RunError> {
+    let recovered = settle_open(shared).await?;
+    look(&shared.parts, Work::default()).await?;
+    shared.parts.journal.add(run, newcomers)?;
+    let names = newcomers.iter().map(|one| one.name.clone());
+    work(shared, run, &Scope::Names(names.collect())).await?;
+    sum_up(shared, run, begun, Excluded::default(), recovered.settled)
+}
