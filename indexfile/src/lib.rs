@@ -56,6 +56,7 @@ pub mod build;
 pub mod cache_file;
 pub mod check;
 pub mod cli;
+pub mod config;
 pub mod cutover;
 pub mod diff;
 pub mod dir;

@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
-use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, FromArgMatches};
+use clap::Args;
 use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
 use slotd::client::Addr;
@@ -15,7 +13,6 @@ use super::Fail;
 use super::murder::MurderArgs;
 use super::pairs::Hosts;
 use super::state::StateFile;
-use crate::control::{LIMITS, Limits, unusable};
 use crate::journal::{RunId, Verb};
 use crate::run::{Alerts, MaxFailures};
 use crate::survey::{Keep, Pattern, Source, User, needs_naming};
@@ -280,76 +277,6 @@ pub(super) struct Abandon {
 impl Abandon {
     pub(super) fn apply(&self, settings: &mut crate::run::Settings) {
         settings.abandon = self.abandon_run.map(RunId);
-    }
-}
-
-/// The limits, as their table has them. Each can be changed while the run works: `controller set`.
-#[derive(Clone, Debug, Default)]
-pub(super) struct LimitArgs {
-    limits: Limits,
-    /// Those on the command line, by name and value.
-    given: Vec<(&'static str, String)>,
-}
-
-impl LimitArgs {
-    /// Those of a pair whose own limits are these; what is on the command line goes before them.
-    pub(super) fn of_pair(&self, own: &[(String, String)]) -> Result<Limits, Fail> {
-        let mut limits = Limits::default();
-        let own = own.iter().map(|(name, value)| (name.as_str(), value));
-        for (name, value) in own.chain(self.given.iter().map(|(name, value)| (*name, value))) {
-            let set = limits.set(name, value);
-            set.map_err(|text| Fail::new(Exit::Config, text))?;
-        }
-        Ok(limits)
-    }
-
-    /// Whether the run could ever begin.
-    pub(super) async fn check(&self) -> Result<(), Fail> {
-        let Some(command) = &self.limits.wait_command else {
-            return Ok(());
-        };
-        match unusable(command).await {
-            None => Ok(()),
-            Some(text) => Err(Fail::new(Exit::Config, format!("--wait-command: {text}"))),
-        }
-    }
-}
-
-impl Args for LimitArgs {
-    fn augment_args(command: clap::Command) -> clap::Command {
-        LIMITS.iter().fold(command, |command, limit| {
-            let parse = |text: &str| {
-                let mut limits = Limits::default();
-                limit.set(&mut limits, text).map(|()| text.to_owned())
-            };
-            let arg = clap::Arg::new(limit.name).long(limit.name);
-            let arg = arg.value_name(limit.unit).help(limit.help);
-            command.arg(arg.default_value(limit.default).value_parser(parse))
-        })
-    }
-
-    fn augment_args_for_update(command: clap::Command) -> clap::Command {
-        Self::augment_args(command)
-    }
-}
-
-impl FromArgMatches for LimitArgs {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut limits = Self::default();
-        limits.update_from_arg_matches(matches).map(|()| limits)
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        for limit in &LIMITS {
-            if let Some(text) = matches.get_one::<String>(limit.name) {
-                let set = limit.set(&mut self.limits, text);
-                set.map_err(|text| clap::Error::raw(ErrorKind::ValueValidation, text))?;
-                if matches.value_source(limit.name) == Some(ValueSource::CommandLine) {
-                    self.given.push((limit.name, text.clone()));
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -138,6 +138,14 @@ const COMMANDS: &[(&str, &[&str], &[Exit])] = &[
         READS,
     ),
     (
+        "config",
+        &[
+            "controller config show",
+            "controller config show --json upgrade --parallel 8 user.joe",
+        ],
+        &[Exit::Config],
+    ),
+    (
         "demo",
         &[
             "controller demo",

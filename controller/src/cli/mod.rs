@@ -4,12 +4,14 @@
 mod afterwards;
 mod args;
 mod bench;
+mod config;
 mod control;
 mod cutover;
 mod demo;
 mod each;
 mod examples;
 mod fleet;
+mod limits;
 mod migrate;
 mod moves;
 mod murder;
@@ -29,6 +31,7 @@ mod survey;
 mod targets;
 mod text;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -79,6 +82,8 @@ enum Command {
     Report(report::ReportArgs),
     /// What concerns all pairs of a fleet file.
     Fleet(fleet::FleetArgs),
+    /// Show what configuration counts: of file, environment and command line.
+    Config(indexfile::config::ShowArgs),
     /// Show a whole migration on two mail stores made for it: no Cyrus, no root, a few seconds.
     Demo(demo::DemoArgs),
     /// Measure how fast a fleet of two hosts goes on this machine, on a store made for it.
@@ -88,10 +93,28 @@ enum Command {
     DemoSlotd(demo::ChildArgs),
 }
 
+/// All that may stand on the command line.
+#[must_use]
+pub fn command() -> clap::Command {
+    config::PROGRAM.prepare(examples::add(Cli::command()))
+}
+
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let parsed = examples::add(Cli::command()).try_get_matches();
+    let configured = config::configure(command(), std::env::args_os().collect());
+    let (mut configured, words) = match configured {
+        Ok(configured) => configured,
+        Err(error) => {
+            text::complain(&error.to_string());
+            return error.exit().into();
+        }
+    };
+    let parsed = configured.try_get_matches_from_mut(words);
+    let file = parsed
+        .as_ref()
+        .ok()
+        .and_then(|m| m.get_one::<PathBuf>("config").cloned());
     let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
@@ -122,6 +145,7 @@ pub fn main() -> ExitCode {
         Command::Set(args) => control::set(&args),
         Command::Report(args) => report::report(&args),
         Command::Fleet(args) => fleet::fleet(&args),
+        Command::Config(args) => config::show(&command(), file.as_deref(), &args),
         Command::Demo(args) => demo::demo(args),
         Command::Bench(args) => bench::bench(args),
         Command::DemoSlotd(args) => return demo::child(args),

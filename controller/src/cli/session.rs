@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::time::Instant;
 
-use super::args::{AlertArgs, LimitArgs, Output, Work};
+use super::args::{AlertArgs, Output, Work};
+use super::limits::LimitArgs;
 use super::pairs::{Hosts, Pair};
 use super::progress::{OfPair, Progress};
 use super::state::StateFile;

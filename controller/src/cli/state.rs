@@ -97,7 +97,8 @@ impl StateFile {
     }
 }
 
-fn without_password(url: &str) -> String {
+/// The address of a database without a password.
+pub(super) fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };

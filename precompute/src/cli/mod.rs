@@ -23,6 +23,7 @@ Exit codes:
 
 mod bench;
 mod clean;
+mod config;
 mod import;
 mod output;
 mod progress;
@@ -34,9 +35,10 @@ mod signals;
 mod verify;
 mod watch;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use indexfile::exit::Exit;
 
 /// SHA-1 of Cyrus messages, computed before an upgrade and kept next to each index.
@@ -63,12 +65,33 @@ enum Command {
     Import(import::Args),
     /// Print a cyrus.sha1s file: UID, size and SHA-1 of each message
     Show(show::Args),
+    /// Show what configuration counts
+    Config(indexfile::config::ShowArgs),
+}
+
+/// All that may stand on the command line.
+#[must_use]
+pub fn command() -> clap::Command {
+    config::PROGRAM.prepare(Cli::command())
 }
 
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let configured = config::configure(command(), std::env::args_os().collect());
+    let (mut configured, words) = match configured {
+        Ok(configured) => configured,
+        Err(error) => {
+            output::complain(&error);
+            return error.exit().into();
+        }
+    };
+    let parsed = configured.try_get_matches_from_mut(words);
+    let file = parsed
+        .as_ref()
+        .ok()
+        .and_then(|m| m.get_one::<PathBuf>("config").cloned());
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             let usage = error.use_stderr();
@@ -85,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::main(&args),
         Command::Import(args) => import::main(&args),
         Command::Show(args) => show::main(&args),
+        Command::Config(args) => config::show(&command(), file.as_deref(), &args),
     };
     exit.into()
 }

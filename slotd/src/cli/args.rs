@@ -29,6 +29,8 @@ pub(super) enum Verb {
     Recover(Recover),
     /// Show or change what is known about the mounts that hold the mail
     Mount(Mount),
+    /// Show what configuration counts
+    Config(indexfile::config::ShowArgs),
 }
 
 /// Where the store and slotd's own state lie.
@@ -73,9 +75,6 @@ pub(super) struct Serve {
     /// Wait for locks at most so long, whatever a controller asks for
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
     pub max_wait: f64,
-    /// Defaults for these options, as `key: value` lines
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -5,9 +5,10 @@ mod config;
 mod serve;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Command, CommandFactory as _, FromArgMatches as _};
 use indexfile::exit::Exit;
 
 use args::{Args, Verb};
@@ -15,21 +16,35 @@ use args::{Args, Verb};
 /// Runs the command line and gives the exit code of the contract.
 #[must_use]
 pub fn main() -> ExitCode {
-    run(std::env::args_os().collect())
+    match config::configure(command(), std::env::args_os().collect()) {
+        Ok((command, words)) => run_as(command, words),
+        Err(error) => {
+            eprintln!("slotd: {error}");
+            error.exit().into()
+        }
+    }
 }
 
-/// Runs a command line, the program's name first, in this process: the demo's children are slotds
-/// so.
+/// All that may stand on the command line.
 #[must_use]
-pub fn run(argv: Vec<OsString>) -> ExitCode {
-    let argv = match config::expand(argv) {
-        Ok(argv) => argv,
-        Err(text) => {
-            eprintln!("slotd: {text}");
-            return Exit::Config.into();
-        }
-    };
-    let args = match Args::try_parse_from(argv) {
+pub fn command() -> Command {
+    config::PROGRAM.prepare(Args::command())
+}
+
+/// Runs a command line, the program's name first, in this process, without any configuration: the
+/// demo's children are slotds so.
+#[must_use]
+pub fn run(words: Vec<OsString>) -> ExitCode {
+    run_as(command(), words)
+}
+
+fn run_as(mut command: Command, words: Vec<OsString>) -> ExitCode {
+    let parsed = command.try_get_matches_from_mut(words);
+    let file = parsed
+        .as_ref()
+        .ok()
+        .and_then(|m| m.get_one::<PathBuf>("config").cloned());
+    let args = match parsed.and_then(|matches| Args::from_arg_matches(&matches)) {
         Ok(args) => args,
         Err(error) => {
             let _ = error.print();
@@ -46,6 +61,7 @@ pub fn run(argv: Vec<OsString>) -> ExitCode {
         Verb::Serve(serve) => serve::serve(&serve),
         Verb::Recover(recover) => serve::recover(&recover),
         Verb::Mount(mount) => serve::mount(&mount),
+        Verb::Config(args) => config::show(&self::command(), file.as_deref(), &args),
     };
     match result {
         Ok(exit) => exit.into(),
