@@ -112,7 +112,7 @@ fn the_first_signal_waits_for_what_is_under_way_and_the_second_rolls_it_back() {
     let ended = run.finish().expect_code(75);
     for said in [
         "are finished",
-        "what is not decided is rolled back",
+        "what is not decided stays as it was",
         "give the same command again",
     ] {
         assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);

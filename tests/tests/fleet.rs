@@ -57,7 +57,7 @@ fn the_pairs_of_a_fleet_are_migrated_in_one_run_with_one_number() {
     // The way back knows its pairs as well.
     let undone = pairs.controller("rollback", &["last", "-q"]).expect_code(0);
     assert_eq!(
-        undone.stdout.matches("30 brought back").count(),
+        undone.stdout.matches("30 restored").count(),
         3,
         "{}",
         undone.stdout

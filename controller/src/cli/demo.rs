@@ -14,6 +14,7 @@ use super::args::Output;
 use super::progress::{OfPair, Progress};
 use crate::control::{Control, Controls, Limits};
 use crate::demo::{self, Display, Options};
+use crate::journal::Verb;
 use crate::observer::Observer;
 
 #[derive(Debug, Args)]
@@ -58,7 +59,7 @@ pub(super) fn demo(args: DemoArgs) -> Result<Exit, Fail> {
     // The bar names what a run waits for; this one waits for nothing.
     let unlimited = Arc::new(Control::new(Limits::default()));
     let controls = Controls::only(unlimited);
-    let progress = Arc::new(Progress::new("upgrade", args.output, controls));
+    let progress = Arc::new(Progress::new(Verb::Upgrade, args.output, controls));
     let observer = OfPair {
         name: String::new(),
         progress: Arc::clone(&progress),

@@ -84,7 +84,7 @@ impl Session {
         let (parts, options) = (at_work.parts(), self.common.spelled());
         let (quiet, journal) = (self.common.output.quiet, parts.journal.as_ref());
         let verb = parts.settings.verb;
-        let failures = text::failures(journal, RunId(summary.run), !quiet)?;
+        let failures = text::failures(journal, RunId(summary.run), verb, !quiet)?;
         let mut lines = text::reasons(summary, &options);
         if verb.crosses() {
             let run = journal.run(RunId(summary.run))?;

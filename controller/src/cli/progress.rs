@@ -13,6 +13,7 @@ use super::args::Output;
 use super::screen::{Screen, columns};
 use super::text;
 use crate::control::{Controls, Live, of_pair};
+use crate::journal::Verb;
 use crate::observer::{Finished, Observer};
 
 /// How often a plain line is printed.
@@ -22,7 +23,7 @@ const BAR_EVERY: Duration = Duration::from_millis(100);
 
 /// Watches a run for a person.
 pub(super) struct Progress {
-    verb: &'static str,
+    verb: Verb,
     output: Output,
     bar: Option<ProgressBar>,
     /// Whether the bar has its wide form now.
@@ -32,14 +33,14 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(verb: &'static str, output: Output, controls: Controls) -> Self {
+    pub(super) fn new(verb: Verb, output: Output, controls: Controls) -> Self {
         let bar = (!output.quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(
                 None,
                 ProgressDrawTarget::term_like_with_hz(Box::new(Screen::default()), 10),
             );
             bar.set_style(style(is_wide()));
-            bar.set_prefix(verb);
+            bar.set_prefix(verb.as_str());
             bar.set_message("looking at what is to be done");
             bar
         });
@@ -114,11 +115,11 @@ impl Progress {
                 let mailboxes = if wide { " mailboxes" } else { "" };
                 let (done, all) = (HumanCount(live.done), HumanCount(live.mailboxes));
                 let text = format!("{done}/{all}{mailboxes}, {}", notes(&live));
-                bar.set_message(fitting(&text, self.verb));
+                bar.set_message(fitting(&text, self.verb.as_str()));
             }
             None => text::note(&format!(
                 "{}: {} of {} mailboxes, {}",
-                self.verb,
+                self.verb.as_str(),
                 live.done,
                 live.mailboxes,
                 notes(&live)
@@ -219,7 +220,8 @@ impl Observer for OfPair {
     fn finished(&self, what: &Finished<'_>) {
         if self.progress.output.verbose {
             let why = what.failure.map(|f| format!(": {f}")).unwrap_or_default();
-            self.line(&format!("{}: {}{why}", what.name, what.ended.as_str()));
+            let ended = what.ended.said(self.progress.verb);
+            self.line(&format!("{}: {ended}{why}", what.name));
         }
         self.progress.show();
     }

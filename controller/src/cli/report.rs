@@ -227,7 +227,7 @@ pub(super) fn report(args: &ReportArgs) -> Result<Exit, Fail> {
             text::say(&format!("{}:\n{}", pair.name, story.to_string().trim_end()))?;
         }
         if args.failed {
-            text::failures(journal.as_ref(), run.id, true)?;
+            text::failures(journal.as_ref(), run.id, run.verb, true)?;
         }
     }
     if args.json {

@@ -127,7 +127,7 @@ impl Session {
         let named = pairs.iter().map(|pair| pair.name.clone());
         let all = Controls::new(named.zip(controls.iter().map(Arc::clone)).collect());
         let socket = open_socket(&common.state, all.clone(), handle.clone());
-        let progress = Arc::new(Progress::new(settings.verb.as_str(), common.output, all));
+        let progress = Arc::new(Progress::new(settings.verb, common.output, all));
         tokio::spawn(Arc::clone(&progress).tick());
         let line = Arc::clone(&progress);
         signals::watch(handle, move |text| line.line(text));

@@ -47,10 +47,10 @@ pub(super) fn watch(handle: StopHandle, tell: impl Fn(&str) + Send + 'static) {
             }
             match handle.escalate() {
                 Stop::Finish => tell(
-                    "stopping: the mailboxes under way are finished; a second signal rolls them \
-                     back",
+                    "stopping: the mailboxes under way are finished; a second signal leaves them \
+                     as they were",
                 ),
-                _ => tell("stopping now: what is not decided is rolled back"),
+                _ => tell("stopping now: what is not decided stays as it was"),
             }
         }
     });

@@ -6,6 +6,7 @@ use std::io::Write as _;
 
 use super::Fail;
 use crate::journal::{Filter, Journal, Row, RunId, State, Verb, for_each_row};
+use crate::report::{Standing, retry};
 use crate::run::Summary;
 use crate::two_phase::Reason;
 
@@ -39,7 +40,12 @@ pub(super) use crate::survey::duration;
 pub(super) type Failures = BTreeMap<Reason, u64>;
 
 /// Counts what failed in a run and, if asked, prints a line each on standard error.
-pub(super) fn failures(journal: &dyn Journal, run: RunId, print: bool) -> Result<Failures, Fail> {
+pub(super) fn failures(
+    journal: &dyn Journal,
+    run: RunId,
+    verb: Verb,
+    print: bool,
+) -> Result<Failures, Fail> {
     let mut counts = Failures::new();
     let mut printed = 0;
     let failed = [
@@ -50,11 +56,13 @@ pub(super) fn failures(journal: &dyn Journal, run: RunId, print: bool) -> Result
     ];
     for state in failed {
         for_each_row(journal, run, Filter::In(state), |row| {
-            let Some(reason) = row.reason else { return };
+            let Some((standing, reason)) = Standing::of(row) else {
+                return;
+            };
             *counts.entry(reason).or_default() += 1;
             printed += 1;
             if print && printed <= PRINTED {
-                note(&failure(row));
+                note(&failure(row, standing, verb));
             }
         })?;
     }
@@ -68,14 +76,8 @@ pub(super) fn failures(journal: &dyn Journal, run: RunId, print: bool) -> Result
 }
 
 /// One line about a mailbox that failed.
-pub(super) fn failure(row: &Row) -> String {
-    let what = match row.state {
-        _ if row.waits() => "decided, and waits for its partition",
-        State::Decided | State::Reversing => "IN DOUBT",
-        State::Pending => "not done",
-        _ if row.reason == Some(Reason::WrongGuid) => "wrong GUIDs",
-        _ => "rolled back",
-    };
+fn failure(row: &Row, standing: Standing, verb: Verb) -> String {
+    let what = standing.words(verb);
     let side = row.side.map(|s| format!("{s}: ")).unwrap_or_default();
     let reason = row.reason.map(|r| format!(" ({r})")).unwrap_or_default();
     format!("{}: {what}: {side}{}{reason}", row.name, row.detail)
@@ -190,17 +192,17 @@ fn retry_hints(failures: &Failures, options: &str) -> Vec<String> {
     let sum = |part: &[(&Reason, &u64)]| part.iter().map(|(_, n)| **n).sum::<u64>();
     if !may.is_empty() {
         lines.push(format!(
-            "take up {} that may pass by themselves: controller retry {options}",
-            sum(&may)
+            "take up {} that may pass by themselves: {}",
+            sum(&may),
+            retry(options, &[])
         ));
     }
     if !cannot.is_empty() {
-        let words: Vec<&str> = cannot.iter().map(|(r, _)| r.as_str()).collect();
-        let words = words.join(",");
+        let reasons: Vec<Reason> = cannot.iter().map(|(reason, _)| **reason).collect();
         lines.push(format!(
-            "take up {} that cannot, after a repair: controller retry {options} --reason {words} \
-             (or their names)",
-            sum(&cannot)
+            "take up {} that cannot, after a repair: {} (or their names)",
+            sum(&cannot),
+            retry(options, &reasons)
         ));
     }
     lines

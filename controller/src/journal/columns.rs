@@ -6,9 +6,10 @@ use indexfile::mailbox::MailboxName;
 
 use super::JournalError;
 use super::history::{Changed, Changing};
-use super::model::{Figures, MailboxId, OpenTransaction, Owner, Row, State, Totals};
+use super::model::{Figures, MailboxId, OpenTransaction, Owner, Row, State};
 use super::runs::{PairRun, RunId, RunInfo, RunOfPairs, RunSpec, Verb, pair_names};
 use super::state_file::sqlite;
+use super::totals::Totals;
 use crate::two_phase::{Open, Reason, Side};
 
 /// Why a query has no answer.

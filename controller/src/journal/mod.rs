@@ -42,6 +42,7 @@ mod sql;
 mod sqlite;
 mod sqlite_write;
 mod state_file;
+mod totals;
 mod work;
 mod writer;
 
@@ -62,12 +63,13 @@ pub use error::JournalError;
 pub use history::{Changed, Changing};
 pub use model::{
     Attempt, Candidate, Change, Ended, Figures, Filter, Job, MailboxId, OpenTransaction, Owner,
-    Row, State, Totals,
+    Row, State,
 };
 pub use postgres::{LEASE, PostgresJournal, PostgresStore, is_postgres};
 pub use runs::{PairRun, REHASH, RunId, RunInfo, RunOfPairs, RunSpec, Verb, pair_names};
 pub use sqlite::{SqliteJournal, SqliteStore};
 pub use state_file::{APPLICATION_ID, USER_VERSION, resolve};
+pub use totals::Totals;
 
 /// When a change has to be on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,9 +1,6 @@
 //! The journal's words: mailboxes, attempts and the changes made to them.
 
-use std::fmt::Write as _;
-
 use indexfile::mailbox::MailboxName;
-use serde::Serialize;
 
 use super::runs::{RunId, RunSpec, Verb};
 use crate::two_phase::{Open, Reason, Side};
@@ -225,6 +222,20 @@ impl Ended {
             Self::InDoubt | Self::Waits => None,
         }
     }
+
+    /// What has become of a mailbox by it, for a person.
+    #[must_use]
+    pub const fn said(self, verb: Verb) -> &'static str {
+        match self {
+            Self::Upgraded => verb.done(),
+            Self::Unchanged => verb.nothing_to_do(),
+            Self::RolledBack => verb.failed(),
+            Self::Again => "to be tried again",
+            Self::Gone => "gone",
+            Self::InDoubt => "IN DOUBT",
+            Self::Waits => "decided, and waits for its partition",
+        }
+    }
 }
 
 /// One attempt at a mailbox, when it is over.
@@ -287,100 +298,4 @@ pub enum Change {
         /// Which mailbox.
         mailbox: MailboxId,
     },
-}
-
-/// What a run amounts to: the one count that its summary, its report and its status show.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Totals {
-    /// All mailboxes.
-    pub mailboxes: u64,
-    /// Changed on every side ([`State::Upgraded`]).
-    pub upgraded: u64,
-    /// As wanted already ([`State::Unchanged`]).
-    pub unchanged: u64,
-    /// As before, for a reason that is in the journal ([`State::RolledBack`]).
-    pub rolled_back: u64,
-    /// With `--rehash=report`, as before, and not among those rolled back: GUIDs are not the SHA-1s
-    /// of their messages.
-    pub wrong_guid: u64,
-    /// Of those rolled back, the ones the master does not know.
-    pub unknown: u64,
-    /// Open transactions (decided or reversing).
-    #[serde(skip)]
-    pub open: u64,
-    /// Of them, those that could not be settled: a human must look.
-    pub in_doubt: u64,
-    /// Of them, those that wait until their partition is mounted, see [`Row::waits`].
-    pub waiting: u64,
-    /// Not done yet ([`State::Pending`]).
-    pub pending: u64,
-    /// Deleted by their owners before their turn came ([`State::Gone`]).
-    pub gone: u64,
-    /// Records of index and expunge files.
-    pub messages: u64,
-    /// GUIDs taken from cyrus.sha1s, both hosts.
-    pub cached: u64,
-    /// GUIDs computed, both hosts.
-    pub hashed: u64,
-    /// UIDs found on one side only.
-    pub lag: u64,
-}
-
-/// Those of several pairs.
-impl std::ops::AddAssign for Totals {
-    fn add_assign(&mut self, other: Self) {
-        for (sum, more) in [
-            (&mut self.mailboxes, other.mailboxes),
-            (&mut self.upgraded, other.upgraded),
-            (&mut self.unchanged, other.unchanged),
-            (&mut self.rolled_back, other.rolled_back),
-            (&mut self.wrong_guid, other.wrong_guid),
-            (&mut self.unknown, other.unknown),
-            (&mut self.open, other.open),
-            (&mut self.in_doubt, other.in_doubt),
-            (&mut self.waiting, other.waiting),
-            (&mut self.pending, other.pending),
-            (&mut self.gone, other.gone),
-            (&mut self.messages, other.messages),
-            (&mut self.cached, other.cached),
-            (&mut self.hashed, other.hashed),
-            (&mut self.lag, other.lag),
-        ] {
-            *sum += more;
-        }
-    }
-}
-
-impl Totals {
-    /// Mailboxes that are not to be begun any more.
-    #[must_use]
-    pub fn done(&self) -> u64 {
-        self.mailboxes - self.pending
-    }
-
-    /// For a person, in one line; what there is none of is left out where it is unusual.
-    #[must_use]
-    pub fn sentence(&self, verb: Verb) -> String {
-        let mut text = format!(
-            "{} mailboxes: {} {}, {} unchanged, {} rolled back, {} in doubt",
-            self.mailboxes,
-            self.upgraded,
-            verb.done(),
-            self.unchanged,
-            self.rolled_back,
-            self.in_doubt
-        );
-        for (count, what) in [
-            (self.wrong_guid, "with wrong GUIDs"),
-            (self.waiting, "decided and waiting for a partition"),
-            (self.pending, "not done"),
-            (self.gone, "gone"),
-        ] {
-            if count > 0 {
-                // Writing to a String cannot fail.
-                let _ = write!(text, ", {count} {what}");
-            }
-        }
-        text
-    }
 }

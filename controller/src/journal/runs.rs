@@ -26,13 +26,35 @@ words! {
 
 impl Verb {
     /// What has become of a mailbox that it changed.
-    pub(super) const fn done(self) -> &'static str {
+    #[must_use]
+    pub const fn done(self) -> &'static str {
         match self {
             Self::Upgrade => "upgraded",
             Self::Downgrade => "downgraded",
-            Self::Rollback => "brought back",
+            Self::Rollback => "restored",
             Self::Cutover => "changed over",
             Self::Undo => "taken back",
+        }
+    }
+
+    /// What is said of a mailbox for which there was nothing to do.
+    #[must_use]
+    pub const fn nothing_to_do(self) -> &'static str {
+        if self.takes_back() {
+            "needed no change"
+        } else {
+            "unchanged"
+        }
+    }
+
+    /// What is said of a mailbox that it could not change. Of one that was to be taken back nobody
+    /// says that it was rolled back: it was not.
+    #[must_use]
+    pub const fn failed(self) -> &'static str {
+        if self.takes_back() {
+            "failed, unchanged"
+        } else {
+            "rolled back"
         }
     }
 

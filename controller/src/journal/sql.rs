@@ -7,9 +7,10 @@ use indexfile::mailbox::MailboxName;
 use tokio::sync::oneshot;
 
 use super::history::Changed;
-use super::model::{Candidate, Change, Filter, MailboxId, OpenTransaction, Owner, Row, Totals};
+use super::model::{Candidate, Change, Filter, MailboxId, OpenTransaction, Owner, Row};
 use super::queries::{self, Ask};
 use super::runs::{RunId, RunInfo, RunOfPairs, RunSpec, pair_names};
+use super::totals::Totals;
 use super::work::Work;
 use super::{
     Claimed, Durability, Journal, JournalError, JournalStore, Receipt, columns, writer_ended,

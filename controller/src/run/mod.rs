@@ -32,6 +32,7 @@ mod capacity;
 mod context;
 mod drive;
 mod engine;
+mod histogram;
 mod liveness;
 mod locate;
 mod newcomers;
@@ -55,6 +56,8 @@ pub use begin::Retry;
 pub use breaker::MaxFailures;
 pub use context::Parts;
 pub use engine::{retry, run, run_controlled};
+pub(crate) use histogram::Histogram;
+pub use histogram::LockMs;
 pub use newcomers::take_in;
 pub use recover::{Recovered, recover};
 pub use rollback::{
@@ -62,8 +65,7 @@ pub use rollback::{
 };
 pub use selection::words;
 pub use settings::{FleetRun, Settings};
-pub(crate) use summary::Histogram;
-pub use summary::{LockMs, Summary, summary_of};
+pub use summary::{Summary, summary_of};
 
 // What a caller needs to start a run.
 pub use crate::error::{OtherRun, RunError};

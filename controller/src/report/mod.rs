@@ -1,0 +1,23 @@
+//! What a run came to, read from its journal.
+//!
+//! [`Story`] is one pair's, for the text and the JSON of `report`; [`Account`] is of all pairs, for
+//! the page ([`page`]) that explains the run.
+//!
+//! # What it promises
+//!
+//! The journal is read in pages, and nothing is kept of a mailbox but what is among the N longest
+//! locks or the first of its kind to fail: memory grows with pairs and partitions, never with
+//! mailboxes. Nothing is written, so a crash leaves nothing.
+
+mod standing;
+mod story;
+mod text;
+mod time;
+
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod tests;
+
+pub use standing::{Standing, retry};
+pub use story::{FailureClass, Slow, Story};
