@@ -12,9 +12,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use controller::murder::client::{
-    Client, Locator, Password, Patience, Security, Settings, connect_patiently,
-};
+use controller::login::{Password, Security};
+use controller::murder::client::{Client, Locator, Patience, Settings, connect_patiently};
 use controller::murder::compare::{Action, Code, Finding, Found, Lists};
 use controller::murder::wire::{Entry, shown};
 use controller::murder::{read_cache, read_server};
@@ -257,7 +256,11 @@ fn passwords_certificates_changes_moves_and_twenty_thousand_names() {
         let error = Client::connect(&unknown).await.unwrap_err();
         assert_eq!(error.exit(), Exit::Config, "{error}");
         let mut demanded = by_tls(&murder);
-        demanded.address.host.clone_from(&murder.master.address);
+        demanded
+            .address
+            .place
+            .host
+            .clone_from(&murder.master.address);
         let error = Client::connect(&demanded).await.unwrap_err();
         assert_eq!(error.exit(), Exit::Config, "{error}");
 

@@ -50,7 +50,7 @@ pub(super) struct Mailboxes {
     partition: Option<String>,
     /// Only the mailboxes of this user: `joe`, or `joe@example.com`.
     #[arg(long, value_name = "USER")]
-    user: Option<User>,
+    pub(super) user: Option<User>,
     /// Only mailboxes whose internal name fits: `*` is any text, `%` any text without a dot.
     #[arg(long = "match", value_name = "PATTERN")]
     pattern: Option<Pattern>,

@@ -11,6 +11,7 @@ mod demo;
 mod each;
 mod examples;
 mod fleet;
+mod imap;
 mod limits;
 mod migrate;
 mod moves;
@@ -96,7 +97,8 @@ enum Command {
 /// All that may stand on the command line.
 #[must_use]
 pub fn command() -> clap::Command {
-    config::PROGRAM.prepare(examples::add(Cli::command()))
+    let cli = Cli::command().mut_subcommand("verify", imap::without_hosts);
+    config::PROGRAM.prepare(examples::add(cli))
 }
 
 /// Runs the command line of this process.

@@ -8,8 +8,9 @@ use indexfile::exit::Exit;
 
 use super::Fail;
 use crate::fleet::MurderList;
+use crate::login::{Password, Security, SetupError};
 use crate::murder::Address;
-use crate::murder::client::{Password, Patience, Security, Settings, SetupError};
+use crate::murder::client::{Patience, Settings};
 
 /// The mupdate server.
 #[derive(Clone, Debug, Args)]
@@ -22,9 +23,9 @@ pub(super) struct MurderArgs {
     /// One of the admins of the mupdate server.
     #[arg(long, value_name = "USER", requires = "murder")]
     murder_user: Option<String>,
-    /// The file with that user's password, readable by nobody else.
-    #[arg(long, value_name = "FILE", requires = "murder")]
-    password_file: Option<PathBuf>,
+    /// The file with the password of --murder-user (of --user for --imap), readable by nobody else.
+    #[arg(long, value_name = "FILE")]
+    pub(super) password_file: Option<PathBuf>,
     /// The authorities that may have signed the server's certificate; without, the system's.
     #[arg(long, value_name = "FILE", requires = "murder")]
     murder_ca_file: Option<PathBuf>,
@@ -62,6 +63,10 @@ impl MurderArgs {
     /// `others`: servers on which nothing is done.
     pub(super) fn list(&self, others: BTreeSet<String>) -> Result<Option<MurderList>, Fail> {
         let Some(address) = &self.murder else {
+            if self.password_file.is_some() {
+                let text = "--password-file goes with --murder or, in verify, with --imap";
+                return Err(Fail::new(Exit::Usage, text));
+            }
             return Ok(None);
         };
         let user = self.murder_user.as_deref().unwrap_or_default();

@@ -10,6 +10,7 @@ use slotd::protocol::{Clean, Command, FieldError, Fields, Named, Verify};
 
 use super::args::{Mailboxes, UnusedState, parse_names};
 use super::each::{Each, Notes};
+use super::imap::{self, ImapArgs};
 use super::migrate::ONE_PAIR;
 use super::of_murder::Lines;
 use super::pairs::{Hosts, Pair};
@@ -34,6 +35,8 @@ pub(super) struct VerifyArgs {
     _state: UnusedState,
     #[command(flatten)]
     mailboxes: Mailboxes,
+    #[command(flatten)]
+    imap: ImapArgs,
     /// Messages to read in each mailbox, spread over it.
     #[arg(long, value_name = "N", default_value_t = 20)]
     sample: u32,
@@ -74,6 +77,9 @@ pub(super) struct CleanArgs {
 }
 
 pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
+    if let Some(address) = &args.imap.imap {
+        return imap::verify(address, &args.imap, &args.mailboxes, args.json);
+    }
     let sample = (!args.full).then_some(args.sample);
     let question: Arc<Question> = Arc::new(move |of: Named| Command::Verify(Verify { of, sample }));
     let parallel = args.parallel.into();

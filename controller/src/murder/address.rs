@@ -3,18 +3,16 @@
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
+use crate::login::HostPort;
+
 /// The port that IANA registered for MUPDATE.
 const PORT: u16 = 3905;
-/// Longest host name, in bytes: that of the DNS.
-const MAX_HOST: usize = 253;
 
 /// The address of a mupdate master, or of a frontend's mupdate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address {
-    /// A name or a number, IPv6 without its brackets.
-    pub host: String,
-    /// The TCP port.
-    pub port: u16,
+    /// Its host and port.
+    pub place: HostPort,
 }
 
 /// Why a text is no address.
@@ -39,40 +37,14 @@ impl FromStr for Address {
             .find_map(|scheme| text.strip_prefix(scheme))
             .ok_or_else(fail)?;
         let rest = rest.strip_suffix('/').unwrap_or(rest);
-        let (host, port) = if let Some(rest) = rest.strip_prefix('[') {
-            let (host, port) = rest.split_once(']').ok_or_else(fail)?;
-            let number: std::net::Ipv6Addr = host.parse().map_err(|_| fail())?;
-            (number.to_string(), port)
-        } else {
-            let at = rest.find(':').unwrap_or(rest.len());
-            (rest[..at].to_owned(), &rest[at..])
-        };
-        let named = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
-        if host.is_empty() || host.len() > MAX_HOST || !host.chars().all(named) {
-            return Err(fail());
-        }
-        let port = match port.strip_prefix(':') {
-            None if port.is_empty() => PORT,
-            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
-                digits.parse().map_err(|_| fail())?
-            }
-            _ => return Err(fail()),
-        };
-        if port == 0 {
-            return Err(fail());
-        }
-        Ok(Self { host, port })
+        let place = HostPort::parse(rest, PORT).ok_or_else(fail)?;
+        Ok(Self { place })
     }
 }
 
 impl Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port } = self;
-        if host.contains(':') {
-            write!(f, "mupdate://[{host}]:{port}")
-        } else {
-            write!(f, "mupdate://{host}:{port}")
-        }
+        write!(f, "mupdate://{}", self.place)
     }
 }
 

@@ -73,6 +73,12 @@ impl std::str::FromStr for User {
 }
 
 impl User {
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// The internal name of the inbox. A dot in a user's name is `^` in there, whatever the
     /// separator of hierarchies is: without `unixhierarchysep` no user has one.
     fn inbox(&self) -> String {

@@ -46,7 +46,7 @@ pub struct Identities {
 
 /// What one record gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RecordGuid {
+pub struct GuidChoice {
     /// For a stream copy.
     pub decision: Decision,
     /// As it is afterwards, padded to twenty bytes.
@@ -55,7 +55,7 @@ pub struct RecordGuid {
     pub restored: bool,
 }
 
-impl RecordGuid {
+impl GuidChoice {
     /// For the conversion of a single record.
     #[must_use]
     pub fn out(&self) -> GuidOut {
@@ -245,9 +245,9 @@ impl Identities {
     ///
     /// # Errors
     /// Its SHA-1 is needed and not known: it was not among those that were looked for.
-    pub fn decide(&self, record: &Record<'_>) -> Result<RecordGuid, Refusal> {
-        let identity = |decision, guid, restored| {
-            Ok(RecordGuid {
+    pub fn decide(&self, record: &Record<'_>) -> Result<GuidChoice, Refusal> {
+        let choice = |decision, guid, restored| {
+            Ok(GuidChoice {
                 decision,
                 guid,
                 restored,
@@ -256,16 +256,16 @@ impl Identities {
         if self.restoring {
             return match self.old_of(record)? {
                 Some(old) if old.is_old_style() => {
-                    identity(Decision::AlterUuid(old.truncated()), old, true)
+                    choice(Decision::AlterUuid(old.truncated()), old, true)
                 }
-                Some(old) => identity(Decision::Alter(old), old, true),
-                None => identity(Decision::Keep, record.guid().padded(), false),
+                Some(old) => choice(Decision::Alter(old), old, true),
+                None => choice(Decision::Keep, record.guid().padded(), false),
             };
         }
         if self.version >= GUID_VERSION {
             let keeps = self.rehash.is_none() || self.is_gone(record);
             if keeps && !record.guid().is_old_style() {
-                return identity(Decision::Keep, record.guid().padded(), false);
+                return choice(Decision::Keep, record.guid().padded(), false);
             }
             let uid = record.uid();
             let unknown = || {
@@ -275,21 +275,21 @@ impl Identities {
                 )
             };
             let guid = self.known(record)?.ok_or_else(unknown)?;
-            return identity(Decision::Alter(guid), guid, false);
+            return choice(Decision::Alter(guid), guid, false);
         }
         if self.version < 7 {
-            return identity(Decision::Keep, Guid::NULL, false);
+            return choice(Decision::Keep, Guid::NULL, false);
         }
         match self.uuids.get(record)? {
             Some(old) => {
                 let (uuid, zero_modseq) = (old.uuid, old.zero_modseq);
-                identity(
+                choice(
                     Decision::Restore { uuid, zero_modseq },
                     Guid::padded(uuid),
                     true,
                 )
             }
-            None => identity(
+            None => choice(
                 Decision::Keep,
                 Guid::padded(record.guid().truncated()),
                 false,

@@ -49,7 +49,7 @@ use crate::refusal::Refusal;
 pub use carries::{carries, guid_like};
 pub use digest::{Digester, digest_of};
 pub use found_guids::{FoundGuid, FoundGuids};
-pub use identities::{Identities, RecordGuid};
+pub use identities::{GuidChoice, Identities};
 pub use ledger::{FILE_NAME as LEDGER_NAME, NEW_NAME as LEDGER_NEW_NAME};
 pub use listing::Listing;
 pub use live::{LiveFiles, LiveStats};

@@ -11,9 +11,9 @@ use std::path::Path;
 
 use indexfile::layout::{self, Layout};
 use indexfile::stream_copy::{GuidOut, HeaderCounts, RecordPlan, convert_header};
-use indexfile::{Decision, FileKind, IndexFile, IoError, ReadError, Record};
+use indexfile::{Decision, FileKind, IndexFile, IoError, ReadError, Record, RecordGuid};
 
-use super::{Identities, RecordGuid};
+use super::{GuidChoice, Identities};
 use crate::failpoint;
 use crate::refusal::Refusal;
 
@@ -223,19 +223,19 @@ impl<'a> Comparison<'a> {
             return false;
         }
         let patch = &mut self.patch;
-        let Ok(identity) = identities.decide(record) else {
+        let Ok(choice) = identities.decide(record) else {
             // Its SHA-1 has to be looked for.
             patch.slots.push(position);
             patch.identities_changed = true;
             patch.altered += 1;
             return patch.slots.len() <= self.limit;
         };
-        patch.altered += u32::from(is_altered(record, &identity));
-        patch.restored += u32::from(identity.restored);
-        identity.convert(&self.plan, record, self.layout, &mut self.converted);
+        patch.altered += u32::from(is_altered(record, &choice));
+        patch.restored += u32::from(choice.restored);
+        choice.convert(&self.plan, record, self.layout, &mut self.converted);
         if self.converted != slot.bytes() {
             patch.identities_changed |=
-                identity.guid != slot.guid().padded() || record.size() != slot.size();
+                choice.guid != slot.guid().padded() || record.size() != slot.size();
             patch.slots.push(position);
         }
         patch.slots.len() <= self.limit
@@ -267,10 +267,10 @@ fn identity_before(
     was: &Record<'_>,
     slot: &Record<'_>,
     identities: &Identities,
-) -> Option<RecordGuid> {
+) -> Option<GuidChoice> {
     if identities.wants_guids() {
         let guid = slot.guid().padded();
-        return Some(RecordGuid {
+        return Some(GuidChoice {
             decision: Decision::Alter(guid),
             guid,
             restored: false,
@@ -280,11 +280,10 @@ fn identity_before(
 }
 
 /// Counted as a stream copy counts.
-fn is_altered(record: &Record<'_>, identity: &RecordGuid) -> bool {
-    use indexfile::RecordGuid;
-    match identity.out() {
+fn is_altered(record: &Record<'_>, choice: &GuidChoice) -> bool {
+    match choice.out() {
         GuidOut::Keep => false,
-        _ => record.guid() == RecordGuid::Absent || identity.guid != record.guid().padded(),
+        _ => record.guid() == RecordGuid::Absent || choice.guid != record.guid().padded(),
     }
 }
 
@@ -319,7 +318,7 @@ pub fn write(
         let Some(record) = live.record(position)? else {
             continue;
         };
-        let identity = identities.decide(&record)?;
+        let choice = identities.decide(&record)?;
         if next != Some(position) || run.len() > 1 << 18 {
             write_run(file, &run, run_at).map_err(io)?;
             run.clear();
@@ -327,7 +326,7 @@ pub fn write(
         }
         let at = run.len();
         run.resize(at + size, 0);
-        identity.convert(&plan, &record, layout, &mut run[at..]);
+        choice.convert(&plan, &record, layout, &mut run[at..]);
         next = position.checked_add(1);
         written = true;
     }

@@ -5,6 +5,7 @@
 //! syslog is heard in a mount namespace.
 
 use std::fs;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,6 +32,7 @@ pub struct Server {
     /// The copy.
     pub host: Host,
     dir: tempfile::TempDir,
+    imap: SocketAddr,
     log: Log,
     master: Option<Guard>,
 }
@@ -49,12 +51,19 @@ impl Server {
         }
         fs::create_dir(dir.path().join("dev")).unwrap();
         fs::write(dir.path().join("imapd.conf"), imapd_conf(&host)).unwrap();
-        fs::write(dir.path().join("cyrus.conf"), cyrus_conf(dir.path(), &host)).unwrap();
+        // Free now; nothing else here asks for a port before the server does.
+        let imap = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let conf = cyrus_conf(dir.path(), &host, imap);
+        fs::write(dir.path().join("cyrus.conf"), conf).unwrap();
         let log = Log::at(&dir.path().join("log"));
         user::give_to_cyrus(dir.path());
         Self {
             host,
             dir,
+            imap,
             log,
             master: None,
         }
@@ -137,6 +146,12 @@ impl Server {
         Imap::login(&self.socket("imap"), user)
     }
 
+    /// Where it serves IMAP by TCP.
+    #[must_use]
+    pub fn imap(&self) -> SocketAddr {
+        self.imap
+    }
+
     /// What the server said to syslog so far that is a warning or worse.
     pub fn faults(&mut self) -> Vec<String> {
         self.log.faults()
@@ -209,13 +224,14 @@ fn imapd_conf(host: &Host) -> String {
     text
 }
 
-fn cyrus_conf(dir: &Path, host: &Host) -> String {
+fn cyrus_conf(dir: &Path, host: &Host, tcp: SocketAddr) -> String {
     let conf = dir.join("imapd.conf").display().to_string();
     let [imap, sync] = ["imap", "sync"].map(|name| socket(host, name).display().to_string());
     let bin = |tool: &str| format!("{} -C {conf}", user::tool(tool));
     format!(
         "START {{\n  recover cmd=\"{} -r\"\n}}\n\
          SERVICES {{\n  imap cmd=\"{}\" listen=\"{imap}\" prefork=0\n  \
+         imaptcp cmd=\"{1}\" listen=\"{tcp}\" prefork=0\n  \
          sync cmd=\"{}\" listen=\"{sync}\" prefork=0\n}}\n",
         bin("ctl_cyrusdb"),
         bin("imapd"),

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::TlsConnector;
 
 use super::error::Fault;
+use crate::login::{LinkError, Stream, connect, handshake};
 use crate::murder::address::Address;
 use crate::murder::wire::{Command, Decoder, Event, Status};
 
@@ -62,9 +61,6 @@ impl Limit {
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
 /// A connection.
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
@@ -82,38 +78,18 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects to the first of the host's addresses where somebody listens.
     pub(super) async fn open(address: &Address, timeouts: Timeouts) -> Result<Self, Fault> {
-        let limit = timeouts.connect;
-        let doing = "the look-up of its name";
-        let found = tokio::net::lookup_host((address.host.as_str(), address.port));
-        let found = timeout(limit, found).await;
-        let found = found.map_err(|_| Fault::Timeout { doing, limit })?;
-        let found = found.map_err(Fault::Resolve)?;
-        let mut last = Fault::Resolve(io::Error::other("it has no address"));
-        for addr in found {
-            match timeout(limit, TcpStream::connect(addr)).await {
-                Ok(Ok(stream)) => {
-                    // A command is one write; its answer is waited for.
-                    let _ = stream.set_nodelay(true);
-                    return Ok(Self {
-                        stream: Box::new(stream),
-                        decoder: Decoder::default(),
-                        buffer: vec![0; BUFFER].into_boxed_slice(),
-                        from: 0,
-                        to: 0,
-                        tags: 0,
-                        timeouts,
-                        is_loopback: addr.ip().to_canonical().is_loopback(),
-                        is_tls: false,
-                    });
-                }
-                Ok(Err(error)) => last = Fault::Connect(error),
-                Err(_) => {
-                    let doing = "connect";
-                    last = Fault::Timeout { doing, limit };
-                }
-            }
-        }
-        Err(last)
+        let (stream, is_loopback) = connect(&address.place, timeouts.connect).await?;
+        Ok(Self {
+            stream: Box::new(stream),
+            decoder: Decoder::default(),
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+            from: 0,
+            to: 0,
+            tags: 0,
+            timeouts,
+            is_loopback,
+            is_tls: false,
+        })
     }
 
     /// The bound of an answer that brings little.
@@ -140,8 +116,8 @@ impl Connection {
         });
         match sent.await {
             Ok(Ok(())) => Ok(tag),
-            Ok(Err(source)) => Err(Fault::Io { doing, source }),
-            Err(_) => Err(Fault::Timeout { doing, limit }),
+            Ok(Err(source)) => Err(LinkError::Io { doing, source }.into()),
+            Err(_) => Err(LinkError::Timeout { doing, limit }.into()),
         }
     }
 
@@ -167,23 +143,23 @@ impl Connection {
         let idle = Instant::now() + limit.idle;
         let read = self.stream.read(&mut self.buffer);
         match timeout_at(limit.until.min(idle), read).await {
-            Ok(Ok(0)) => Err(Fault::Closed { doing }),
+            Ok(Ok(0)) => Err(LinkError::Closed { doing }.into()),
             Ok(Ok(n)) => {
                 (self.from, self.to) = (0, n);
                 Ok(())
             }
             // A TLS connection that ends without its own end is one that was closed.
             Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Err(Fault::Closed { doing })
+                Err(LinkError::Closed { doing }.into())
             }
-            Ok(Err(source)) => Err(Fault::Io { doing, source }),
+            Ok(Err(source)) => Err(LinkError::Io { doing, source }.into()),
             Err(_) => {
                 let limit = if limit.until < idle {
                     limit.whole
                 } else {
                     limit.idle
                 };
-                Err(Fault::Timeout { doing, limit })
+                Err(LinkError::Timeout { doing, limit }.into())
             }
         }
     }
@@ -207,7 +183,7 @@ impl Connection {
     /// Goes on with TLS.
     pub(super) async fn into_tls(
         self,
-        (config, name): (Arc<ClientConfig>, ServerName<'static>),
+        how: (Arc<ClientConfig>, ServerName<'static>),
     ) -> Result<Self, Fault> {
         let doing = "STARTTLS";
         // What came in clear must not be taken for what comes by TLS.
@@ -215,31 +191,12 @@ impl Connection {
             let what = "more than its OK, in clear".to_owned();
             return Err(Fault::Unexpected { doing, what });
         }
-        let limit = self.timeouts.reply;
-        let connector = TlsConnector::from(config);
-        match timeout(limit, connector.connect(name, self.stream)).await {
-            Ok(Ok(stream)) => Ok(Self {
-                stream: Box::new(stream),
-                is_tls: true,
-                ..self
-            }),
-            Ok(Err(source)) => {
-                let inner = source
-                    .get_ref()
-                    .and_then(|e| e.downcast_ref::<rustls::Error>());
-                Err(match inner {
-                    Some(rustls::Error::InvalidCertificate(error)) => {
-                        Fault::Certificate(error.to_string())
-                    }
-                    Some(error) => Fault::Tls(error.to_string()),
-                    None if source.kind() == io::ErrorKind::UnexpectedEof => {
-                        Fault::Closed { doing }
-                    }
-                    None => Fault::Io { doing, source },
-                })
-            }
-            Err(_) => Err(Fault::Timeout { doing, limit }),
-        }
+        let stream = handshake(self.stream, how, doing, self.timeouts.reply).await?;
+        Ok(Self {
+            stream: Box::new(stream),
+            is_tls: true,
+            ..self
+        })
     }
 }
 

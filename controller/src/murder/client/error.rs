@@ -1,12 +1,8 @@
 //! What can go wrong between us and a mupdate server.
 
-use std::io;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use indexfile::dir::OpenError;
 use indexfile::exit::Exit;
 
+use crate::login::LinkError;
 use crate::murder::address::Address;
 use crate::murder::wire::{Status, WireError};
 
@@ -33,7 +29,7 @@ impl MurderError {
     pub fn exit(&self) -> Exit {
         match *self.fault {
             Fault::Refused { .. } => Exit::Denied,
-            Fault::Clear | Fault::NoTls | Fault::Certificate(_) => Exit::Config,
+            Fault::Link(ref error) => error.exit(),
             Fault::Stopped => Exit::RolledBack,
             _ => Exit::Unavailable,
         }
@@ -42,16 +38,10 @@ impl MurderError {
     /// Whether the same may be answered later: the server, or the way to it, is away.
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        matches!(
-            *self.fault,
-            Fault::Resolve(_)
-                | Fault::Connect(_)
-                | Fault::Io { .. }
-                | Fault::Timeout { .. }
-                | Fault::Closed { .. }
-                | Fault::Bye { .. }
-                | Fault::Answer { .. }
-        )
+        match &*self.fault {
+            Fault::Link(error) => error.may_pass(),
+            fault => matches!(fault, Fault::Bye { .. } | Fault::Answer { .. }),
+        }
     }
 }
 
@@ -59,34 +49,9 @@ impl MurderError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Its name leads to no address.
-    #[error("its name cannot be resolved: {0}")]
-    Resolve(io::Error),
-    /// Nobody listens there.
-    #[error("cannot connect: {0}")]
-    Connect(io::Error),
-    /// The connection broke.
-    #[error("the connection broke during {doing}: {source}")]
-    Io {
-        /// What was under way.
-        doing: &'static str,
-        /// What the operating system says.
-        source: io::Error,
-    },
-    /// No answer in time.
-    #[error("no answer to {doing} within {limit:?}")]
-    Timeout {
-        /// What was under way.
-        doing: &'static str,
-        /// The limit that passed.
-        limit: Duration,
-    },
-    /// It closed the connection.
-    #[error("it closed the connection during {doing}")]
-    Closed {
-        /// What was under way.
-        doing: &'static str,
-    },
+    /// The way to it failed.
+    #[error(transparent)]
+    Link(#[from] LinkError),
     /// It said that it closes the connection.
     #[error("it closes the connection during {doing}: {text}")]
     Bye {
@@ -130,84 +95,10 @@ pub enum Fault {
         /// Its words, printable.
         text: String,
     },
-    /// The password would go over the network as it is.
-    #[error(
-        "it offers no STARTTLS, and the password would go over the network in clear: set \
-         tls_server_cert and tls_server_key in its imapd.conf, or allow it with --murder-insecure"
-    )]
-    Clear,
-    /// TLS was demanded.
-    #[error("it offers no STARTTLS, which is demanded")]
-    NoTls,
-    /// Its certificate, or what it should be checked against, is not right.
-    #[error("its certificate is not accepted: {0}")]
-    Certificate(String),
-    /// No TLS could be agreed on.
-    #[error("no TLS after STARTTLS: {0}")]
-    Tls(String),
     /// An answer was not read to its end.
     #[error("an earlier answer was not read to its end; connect again")]
     Unread,
     /// We were asked to stop.
     #[error("stopped before it was asked")]
     Stopped,
-}
-
-/// Why what is needed to ask a mupdate server cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SetupError {
-    /// A file cannot be read.
-    #[error("{what}: {source}")]
-    File {
-        /// Which file it is.
-        what: &'static str,
-        /// Why.
-        source: OpenError,
-    },
-    /// Others may read, or write, the password.
-    #[error(
-        "the password file {} may be read or written by every user of this host (mode {mode:03o}): \
-         chmod o= it",
-        path.display()
-    )]
-    Mode {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// There is no password in it, or it cannot be one.
-    #[error("the password file {} {what}", path.display())]
-    Password {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-    /// Certificates cannot be used.
-    #[error("the CA file {} has no certificate that can be used: {text}", path.display())]
-    Ca {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        text: String,
-    },
-    /// What was asked for cannot be had.
-    #[error("{0}")]
-    Contradiction(&'static str),
-}
-
-impl SetupError {
-    /// The exit code that fits: 78, and 77 where we may not read a file.
-    #[must_use]
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::File {
-                source: OpenError::Denied(_),
-                ..
-            } => Exit::Denied,
-            _ => Exit::Config,
-        }
-    }
 }

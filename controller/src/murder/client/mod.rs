@@ -15,9 +15,7 @@ mod connection;
 mod error;
 mod listing;
 mod locator;
-mod password;
 mod patience;
-mod tls;
 mod updates;
 
 use std::fmt;
@@ -27,14 +25,13 @@ use indexfile::mailbox::MailboxName;
 use super::address::Address;
 use super::location::Location;
 use super::wire::{Banner, Command, Entry, Event, Status, shown};
+use crate::login::{Password, Security, SetupError, Tls};
 pub use connection::Timeouts;
 use connection::{Connection, unexpected};
-pub use error::{Fault, MurderError, SetupError};
+pub use error::{Fault, MurderError};
 pub use listing::Listing;
 pub use locator::Locator;
-pub use password::Password;
 pub use patience::{Patience, connect_patiently};
-pub use tls::Security;
 pub use updates::Updates;
 
 /// Most capability lines before a banner; a genuine server has four.
@@ -49,7 +46,7 @@ pub struct Settings {
     pub timeouts: Timeouts,
     user: String,
     password: Password,
-    tls: tls::Tls,
+    tls: Tls,
 }
 
 impl Settings {
@@ -74,7 +71,7 @@ impl Settings {
             timeouts: Timeouts::default(),
             user: user.to_owned(),
             password,
-            tls: tls::Tls::new(security)?,
+            tls: Tls::new(security)?,
         })
     }
 }
@@ -125,7 +122,7 @@ impl Client {
         let mut connection = Connection::open(&settings.address, settings.timeouts).await?;
         let (mut banner, offers_tls) = greeting(&mut connection).await?;
         if tls.begins(offers_tls, connection.is_loopback)? {
-            let how = tls.of(&settings.address.host)?;
+            let how = tls.of(&settings.address.place.host)?;
             let command = Command::StartTls;
             let doing = command.verb();
             let tag = connection.send(&command).await?;

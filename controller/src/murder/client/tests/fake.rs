@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::murder::client::{Client, MurderError, Password, Security, Settings, Timeouts};
+use crate::login::{Password, Security};
+use crate::murder::client::{Client, MurderError, Settings, Timeouts};
 use crate::observer::Observer;
 
 pub(super) const BANNER: &str = "* AUTH \"PLAIN\"\r\n* COMPRESS \"DEFLATE\"\r\n* PARTIAL-UPDATE\r\n\

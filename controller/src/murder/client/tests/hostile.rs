@@ -6,6 +6,7 @@ use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
 
 use super::fake::{AUTHENTICATED, BANNER, Fake, impatient};
+use crate::login::LinkError;
 use crate::murder::client::{Client, Fault, MurderError};
 
 const LIST: &str = "2 MAILBOX {8+}\r\nuser.joe {16+}\r\nbe1.test!default {4+}\r\na\tl\t\r\n\
@@ -29,7 +30,10 @@ async fn a_connection_that_ends_anywhere_is_an_error_and_never_a_shorter_list() 
         let said = whole.as_bytes()[..end].to_vec();
         let fake = Fake::saying(said, true).await;
         let error = listed(&fake.settings()).await.unwrap_err();
-        let closed = matches!(*error.fault, Fault::Closed { .. } | Fault::Io { .. });
+        let closed = matches!(
+            *error.fault,
+            Fault::Link(LinkError::Closed { .. } | LinkError::Io { .. })
+        );
         assert!(closed && error.may_pass(), "after {end} bytes: {error}");
         assert_eq!(error.exit(), Exit::Unavailable);
     }
@@ -50,7 +54,7 @@ async fn a_server_that_says_nothing_more_anywhere_is_given_up() {
         let mut settings = fake.settings();
         settings.timeouts = impatient();
         let error = listed(&settings).await.unwrap_err();
-        let late = matches!(*error.fault, Fault::Timeout { .. });
+        let late = matches!(*error.fault, Fault::Link(LinkError::Timeout { .. }));
         assert!(late && error.may_pass(), "after {end} bytes: {error}");
     }
 }
@@ -70,7 +74,7 @@ async fn a_list_that_comes_in_drops_has_an_end_all_the_same() {
     // Between two entries there is time; for all of them there is not.
     settings.timeouts.list = Duration::from_millis(500);
     let error = listed(&settings).await.unwrap_err();
-    let Fault::Timeout { limit, .. } = *error.fault else {
+    let Fault::Link(LinkError::Timeout { limit, .. }) = *error.fault else {
         panic!("{error}");
     };
     assert_eq!(limit, settings.timeouts.list);

@@ -10,7 +10,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
 use super::fake::{BANNER, End, Fake};
-use crate::murder::client::{Client, Fault, Security};
+use crate::login::{LinkError, Security};
+use crate::murder::client::{Client, Fault};
 
 const OFFER: &str = "* AUTH \"PLAIN\"\r\n* STARTTLS\r\n";
 
@@ -87,7 +88,10 @@ async fn a_certificate_that_is_not_right_is_78_and_no_password_is_sent() {
         let error = Client::connect(&fake.settings_with(&security))
             .await
             .unwrap_err();
-        assert!(matches!(*error.fault, Fault::Certificate(_)), "{error}");
+        assert!(
+            matches!(*error.fault, Fault::Link(LinkError::Certificate(_))),
+            "{error}"
+        );
         assert_eq!(error.exit(), Exit::Config);
         assert!(!error.may_pass());
         assert!(
@@ -101,9 +105,12 @@ async fn a_certificate_that_is_not_right_is_78_and_no_password_is_sent() {
     // Of another name: `localhost` stands in none.
     let fake = server(BEGIN).await;
     let mut settings = fake.settings_with(&ca("ca.pem"));
-    settings.address.host = "localhost".to_owned();
+    settings.address.place.host = "localhost".to_owned();
     let error = Client::connect(&settings).await.unwrap_err();
-    assert!(matches!(*error.fault, Fault::Certificate(_)), "{error}");
+    assert!(
+        matches!(*error.fault, Fault::Link(LinkError::Certificate(_))),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -131,7 +138,10 @@ async fn tls_that_is_refused_injected_or_none_is_an_error() {
     let error = Client::connect(&fake.settings_with(&ca("ca.pem")))
         .await
         .unwrap_err();
-    assert!(matches!(*error.fault, Fault::Tls(_)), "{error}");
+    assert!(
+        matches!(*error.fault, Fault::Link(LinkError::Tls(_))),
+        "{error}"
+    );
     assert_eq!(error.exit(), Exit::Unavailable);
 }
 
@@ -149,7 +159,10 @@ async fn tls_that_is_demanded_and_not_offered_is_78_and_no_password_is_sent() {
     let error = Client::connect(&fake.settings_with(&demanded))
         .await
         .unwrap_err();
-    assert!(matches!(*error.fault, Fault::NoTls), "{error}");
+    assert!(
+        matches!(*error.fault, Fault::Link(LinkError::NoTls)),
+        "{error}"
+    );
     assert_eq!(error.exit(), Exit::Config);
     assert!(
         !fake

@@ -8,7 +8,8 @@ use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
 
 use super::fake::{BANNER, Fake, Heard, settings};
-use crate::murder::client::{Fault, Locator, Patience, Placed, Security, connect_patiently};
+use crate::login::{LinkError, Security};
+use crate::murder::client::{Fault, Locator, Patience, Placed, connect_patiently};
 use crate::stop::{Stop, stop_pair};
 
 const SOON: Patience = Patience {
@@ -36,7 +37,10 @@ async fn a_master_that_is_away_before_a_run_is_69_after_all_tries_and_each_is_sa
     let (heard, (_handle, stop)) = (Heard::default(), stop_pair());
     let connected = connect_patiently(&settings, SOON, &heard, &stop).await;
     let error = connected.unwrap_err();
-    assert!(matches!(*error.fault, Fault::Connect(_)), "{error}");
+    assert!(
+        matches!(*error.fault, Fault::Link(LinkError::Connect(_))),
+        "{error}"
+    );
     assert_eq!(error.exit(), Exit::Unavailable);
     let said = heard.0.into_inner();
     assert_eq!(said.len(), 2, "{said:?}");

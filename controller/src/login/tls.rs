@@ -1,7 +1,9 @@
-//! TLS to a mupdate server, by STARTTLS: what its certificate is checked against.
+//! TLS to another server: what its certificate is checked against, and the handshake.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use indexfile::dir::read_named;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -9,8 +11,12 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
-use super::error::{Fault, SetupError};
+use super::error::{LinkError, SetupError};
 
 /// Where Debian has the certificates of the public authorities.
 const SYSTEM: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -31,9 +37,9 @@ pub struct Security {
 
 /// A [`Security`] with its files read.
 #[derive(Clone)]
-pub(super) struct Tls {
-    pub(super) demanded: bool,
-    pub(super) insecure: bool,
+pub(crate) struct Tls {
+    pub(crate) demanded: bool,
+    pub(crate) insecure: bool,
     config: Result<Arc<ClientConfig>, String>,
 }
 
@@ -41,7 +47,7 @@ impl Tls {
     /// # Errors
     /// The CA file cannot be read, or has no certificate; or what is asked for excludes itself.
     /// That the system has no certificates is an error only where they are needed.
-    pub(super) fn new(security: &Security) -> Result<Self, SetupError> {
+    pub(crate) fn new(security: &Security) -> Result<Self, SetupError> {
         let Security {
             ca_file,
             demanded,
@@ -49,7 +55,7 @@ impl Tls {
         } = security;
         if *insecure && (*demanded || ca_file.is_some()) {
             return Err(SetupError::Contradiction(
-                "a mupdate master cannot be asked insecurely with TLS demanded or a CA file given",
+                "a server cannot be asked insecurely with TLS demanded or a CA file given",
             ));
         }
         let provider = Arc::new(ring::default_provider());
@@ -82,15 +88,15 @@ impl Tls {
     ///
     /// # Errors
     /// The password must not be sent.
-    pub(super) fn begins(&self, offered: bool, is_loopback: bool) -> Result<bool, Fault> {
+    pub(crate) fn begins(&self, offered: bool, is_loopback: bool) -> Result<bool, LinkError> {
         if offered {
             Ok(true)
         } else if self.demanded {
-            Err(Fault::NoTls)
+            Err(LinkError::NoTls)
         } else if self.insecure || is_loopback {
             Ok(false)
         } else {
-            Err(Fault::Clear)
+            Err(LinkError::Clear)
         }
     }
 
@@ -98,11 +104,41 @@ impl Tls {
     ///
     /// # Errors
     /// There are no authorities, or no certificate can have that name.
-    pub(super) fn of(&self, host: &str) -> Result<(Arc<ClientConfig>, ServerName<'static>), Fault> {
-        let config = self.config.clone().map_err(Fault::Certificate)?;
+    pub(crate) fn of(
+        &self,
+        host: &str,
+    ) -> Result<(Arc<ClientConfig>, ServerName<'static>), LinkError> {
+        let config = self.config.clone().map_err(LinkError::Certificate)?;
         let name = ServerName::try_from(host.to_owned());
-        let name = name.map_err(|error| Fault::Certificate(format!("{host}: {error}")))?;
+        let name = name.map_err(|error| LinkError::Certificate(format!("{host}: {error}")))?;
         Ok((config, name))
+    }
+}
+
+/// Goes on with TLS.
+pub(crate) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    (config, name): (Arc<ClientConfig>, ServerName<'static>),
+    doing: &'static str,
+    limit: Duration,
+) -> Result<TlsStream<S>, LinkError> {
+    let connector = TlsConnector::from(config);
+    match timeout(limit, connector.connect(name, stream)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(source)) => {
+            let inner = source.get_ref().and_then(|e| e.downcast_ref());
+            Err(match inner {
+                Some(rustls::Error::InvalidCertificate(error)) => {
+                    LinkError::Certificate(error.to_string())
+                }
+                Some(error) => LinkError::Tls(error.to_string()),
+                None if source.kind() == io::ErrorKind::UnexpectedEof => {
+                    LinkError::Closed { doing }
+                }
+                None => LinkError::Io { doing, source },
+            })
+        }
+        Err(_) => Err(LinkError::Timeout { doing, limit }),
     }
 }
 
@@ -203,15 +239,15 @@ mod tests {
         }
         assert!(matches!(
             tls(false, false).begins(false, false),
-            Err(Fault::Clear)
+            Err(LinkError::Clear)
         ));
         assert!(matches!(
             tls(true, false).begins(false, false),
-            Err(Fault::NoTls)
+            Err(LinkError::NoTls)
         ));
         assert!(matches!(
             tls(true, false).begins(false, true),
-            Err(Fault::NoTls)
+            Err(LinkError::NoTls)
         ));
         assert!(!tls(false, false).begins(false, true).unwrap());
         assert!(!tls(false, true).begins(false, false).unwrap());
