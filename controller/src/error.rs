@@ -3,7 +3,7 @@
 use indexfile::exit::Exit;
 use indexfile::mailbox::list::ListError;
 
-use crate::journal::{JournalError, RunInfo, Verb};
+use crate::journal::{JournalError, RunInfo};
 
 /// Why a run could not go on. What happened to single mailboxes is no error but in the summary.
 #[derive(Debug, thiserror::Error)]
@@ -91,25 +91,7 @@ impl OtherRun {
     pub fn sentence(&self, common: &str) -> String {
         let Self { run, left } = self;
         let (id, spec) = (run.id.0, &run.spec);
-        let words = match spec.words.as_str() {
-            "" => String::new(),
-            words => format!(" {words}"),
-        };
-        let target = match (spec.verb, spec.undoes) {
-            (Verb::Rollback, Some(run)) => format!(" {}", run.0),
-            (Verb::Undo, _) => " --undo".to_owned(),
-            _ => format!(" --to {}", spec.to),
-        };
-        // What is in the journal already need not be listed again, and a list may be gone by now.
-        let go_on = if run.list_complete && (words.contains("--mailboxes ") || !spec.is_known()) {
-            format!("controller retry {common}")
-        } else {
-            let verb = match spec.verb {
-                Verb::Undo => Verb::Cutover,
-                verb => verb,
-            };
-            format!("controller {}{target} {common}{words}", verb.as_str())
-        };
+        let go_on = run.go_on(common);
         format!(
             "run {id} ({}, {}) was stopped with {left} mailbox(es) left, and this is another one. \
              Go on with it:\n  \

@@ -1,6 +1,7 @@
 //! The coordinator: mailbox lists, journal, two-phase commit, bulk runs, reports.
 
 pub mod bench;
+pub mod chart;
 pub mod cli;
 mod clock;
 pub mod control;
@@ -20,4 +21,5 @@ mod shell;
 pub mod stop;
 pub mod survey;
 pub mod two_phase;
+mod whole_file;
 mod words;

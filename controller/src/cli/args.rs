@@ -1,6 +1,6 @@
 //! Arguments that several commands share, and what they become once checked.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -28,13 +28,20 @@ pub(super) struct UnusedState {
 #[derive(Debug, Args)]
 pub(super) struct UnusedHosts {
     #[arg(long = "fleet", value_name = "FILE", hide = true)]
-    _fleet: Option<PathBuf>,
+    fleet: Option<PathBuf>,
     #[arg(long = "pairs", value_name = "NAME,...", hide = true)]
     _pairs: Option<String>,
     #[arg(long = "master", value_name = "ADDR", hide = true)]
     _master: Option<Addr>,
     #[arg(long = "replica", value_name = "ADDR", hide = true)]
     _replica: Option<Addr>,
+}
+
+impl UnusedHosts {
+    /// The fleet file, for a hint that repeats it.
+    pub(super) fn fleet(&self) -> Option<&Path> {
+        self.fleet.as_deref()
+    }
 }
 
 /// Which mailboxes.

@@ -135,6 +135,7 @@ const COMMANDS: &[(&str, &[&str], &[Exit])] = &[
         &[
             "controller report --failed",
             "controller report --run 3 --json",
+            "controller report --html night.html --state night.db",
         ],
         READS,
     ),
@@ -189,7 +190,7 @@ const CHANGES: &[Exit] = &[
     Exit::Denied,
     Exit::Config,
 ];
-const READS: &[Exit] = &[Exit::Data, Exit::Io, Exit::Config];
+const READS: &[Exit] = &[Exit::Data, Exit::Io, Exit::Denied, Exit::Config];
 const STEERS: &[Exit] = &[Exit::Unavailable, Exit::Io];
 const MEASURES: &[Exit] = &[Exit::Data, Exit::Io, Exit::RolledBack, Exit::Denied];
 

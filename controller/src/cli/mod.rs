@@ -199,6 +199,12 @@ impl From<crate::control::ServeError> for Fail {
     }
 }
 
+impl From<indexfile::IoError> for Fail {
+    fn from(error: indexfile::IoError) -> Self {
+        Self::new(Exit::of_io(&error.source), error.to_string())
+    }
+}
+
 impl From<std::io::Error> for Fail {
     fn from(error: std::io::Error) -> Self {
         Self::new(Exit::of_io(&error), error.to_string())

@@ -1,9 +1,12 @@
 //! `status` and `report`: what the journal tells, while a run works or afterwards. Neither needs a
 //! slotd, and neither writes.
 
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use indexfile::IoContext;
 use indexfile::exit::Exit;
 
 use super::args::UnusedHosts;
@@ -13,7 +16,8 @@ use super::{Fail, text};
 use crate::clock::now_ms;
 use crate::control::{Ask, ask, of_pair};
 use crate::journal::{JournalStore, RunId, RunInfo, RunOfPairs, Totals};
-use crate::report::Story;
+use crate::report::{PageOptions, Story, page};
+use crate::whole_file::{Before, WholeFile};
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
@@ -34,7 +38,7 @@ pub(super) struct ReportArgs {
     #[command(flatten)]
     state: StateFile,
     #[command(flatten)]
-    _hosts: UnusedHosts,
+    hosts: UnusedHosts,
     /// Print it as JSON.
     #[arg(long)]
     json: bool,
@@ -47,6 +51,13 @@ pub(super) struct ReportArgs {
     /// A line for each failed mailbox.
     #[arg(long)]
     failed: bool,
+    /// Write a page for a browser that explains the run, in one file that needs no other. A file
+    /// that is there already is kept, and the command refused.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "failed"])]
+    html: Option<PathBuf>,
+    /// Let the new page replace a file that is there.
+    #[arg(long, requires = "html")]
+    replace: bool,
 }
 
 /// The state file, and its last run.
@@ -202,6 +213,53 @@ fn status_text(store: &dyn JournalStore, run: &RunOfPairs) -> Result<String, Fai
     Ok(text)
 }
 
+/// Writes the page about a run to a new file.
+fn write_page(
+    args: &ReportArgs,
+    store: &dyn JournalStore,
+    run: &RunOfPairs,
+    path: &Path,
+) -> Result<Exit, Fail> {
+    let there = || {
+        let text = format!(
+            "{} is there already: give another name, or --replace",
+            path.display()
+        );
+        Fail::new(Exit::Io, text)
+    };
+    let before = if args.replace {
+        Before::Replaced
+    } else {
+        Before::Kept
+    };
+    // Known at once, and not after a long run has been read.
+    if before == Before::Kept && path.symlink_metadata().is_ok() {
+        return Err(there());
+    }
+    let mut file = WholeFile::create(path)?;
+    let fleet = args.hosts.fleet().unwrap_or(Path::new("FILE"));
+    let options = PageOptions {
+        slowest: args.slowest,
+        fleet: fleet.display().to_string(),
+        state: args.state.shown(),
+        now_ms: now_ms(),
+    };
+    let text = page(store, run, &options)?;
+    file.write_all(text.as_bytes()).io_context("write", path)?;
+    match file.publish(before) {
+        Err(error) if error.source.kind() == ErrorKind::AlreadyExists => Err(there()),
+        done => {
+            done?;
+            text::say(&format!(
+                "{}: the page about run {}",
+                path.display(),
+                run.id.0
+            ))?;
+            Ok(Exit::Ok)
+        }
+    }
+}
+
 pub(super) fn report(args: &ReportArgs) -> Result<Exit, Fail> {
     let (store, last) = open(&args.state)?;
     let run = match args.run {
@@ -211,6 +269,9 @@ pub(super) fn report(args: &ReportArgs) -> Result<Exit, Fail> {
             Fail::new(Exit::Usage, text)
         })?,
     };
+    if let Some(path) = &args.html {
+        return write_page(args, store.as_ref(), &run, path);
+    }
     let mut stories = serde_json::Map::new();
     for pair in run.pairs.iter().filter(|pair| pair.is_started()) {
         let journal = store.pair(&pair.name)?;

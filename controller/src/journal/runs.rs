@@ -175,6 +175,33 @@ pub struct RunInfo {
     pub list_complete: bool,
 }
 
+impl RunInfo {
+    /// The command that goes on with it, with the arguments that say which hosts and which state
+    /// file.
+    #[must_use]
+    pub fn go_on(&self, common: &str) -> String {
+        let spec = &self.spec;
+        let words = match spec.words.as_str() {
+            "" => String::new(),
+            words => format!(" {words}"),
+        };
+        let target = match (spec.verb, spec.undoes) {
+            (Verb::Rollback, Some(run)) => format!(" {}", run.0),
+            (Verb::Undo, _) => " --undo".to_owned(),
+            _ => format!(" --to {}", spec.to),
+        };
+        // What is in the journal already need not be listed again, and a list may be gone by now.
+        if self.list_complete && (words.contains("--mailboxes ") || !spec.is_known()) {
+            return format!("controller retry {common}");
+        }
+        let verb = match spec.verb {
+            Verb::Undo => Verb::Cutover,
+            verb => verb,
+        };
+        format!("controller {}{target} {common}{words}", verb.as_str())
+    }
+}
+
 /// A run over all its pairs. It has one number, by which an operator knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunOfPairs {

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
+use super::model::{Figures, Row, State};
 use super::runs::Verb;
+use crate::two_phase::{Reason, Side};
 
 /// What a run amounts to: the one count that its summary, its report and its status show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -67,6 +69,38 @@ impl std::ops::AddAssign for Totals {
 }
 
 impl Totals {
+    /// Counts a mailbox, as the journal itself does: `queries::totals`.
+    pub fn add_row(&mut self, row: &Row) {
+        let Figures {
+            messages,
+            cached,
+            hashed,
+            lag,
+            ..
+        } = row.figures;
+        let wrong = row.reason == Some(Reason::WrongGuid);
+        let unknown = row.reason == Some(Reason::NoMailbox) && row.side == Some(Side::Master);
+        let failed = row.state == State::RolledBack;
+        let one = |of: bool| u64::from(of);
+        *self += Self {
+            mailboxes: 1,
+            upgraded: one(row.state == State::Upgraded),
+            unchanged: one(row.state == State::Unchanged),
+            rolled_back: one(failed && !wrong),
+            wrong_guid: one(failed && wrong),
+            unknown: one(failed && unknown),
+            open: one(row.state.is_open()),
+            in_doubt: one(row.state.is_open() && row.in_doubt),
+            waiting: one(row.waits()),
+            pending: one(row.state == State::Pending),
+            gone: one(row.state == State::Gone),
+            messages,
+            cached,
+            hashed,
+            lag,
+        };
+    }
+
     /// Mailboxes that are not to be begun any more.
     #[must_use]
     pub fn done(&self) -> u64 {

@@ -36,10 +36,10 @@ use indexfile::{IoContext, IoError};
 use jiff::Timestamp;
 use sha1::{Digest, Sha1};
 use slotd::protocol::{escape, unescape};
-use tempfile::NamedTempFile;
 
 use super::wire::{Entry, MAX_STRING, shown};
 use crate::survey::duration;
+use crate::whole_file::{Before, WholeFile};
 
 const FORMAT: &str = "reguid-murder-list 1";
 /// Longest line in bytes: two strings, each byte escaped, and their words.
@@ -111,7 +111,7 @@ impl Origin {
 #[derive(Debug)]
 pub struct CacheWriter {
     path: PathBuf,
-    out: BufWriter<NamedTempFile>,
+    out: BufWriter<WholeFile>,
     sha1: Sha1,
     count: u64,
 }
@@ -122,14 +122,9 @@ impl CacheWriter {
     /// # Errors
     /// The directory cannot be written to.
     pub fn create(path: &Path, origin: &Origin) -> Result<Self, CacheError> {
-        let mut builder = tempfile::Builder::new();
-        let builder = builder.prefix(".murder-list-").suffix(".new");
-        let file = builder
-            .tempfile_in(directory(path))
-            .io_context("create", path)?;
         let mut writer = Self {
             path: path.to_owned(),
-            out: BufWriter::new(file),
+            out: BufWriter::new(WholeFile::create(path)?),
             sha1: Sha1::new(),
             count: 0,
         };
@@ -173,30 +168,13 @@ impl CacheWriter {
             .into_inner()
             .map_err(std::io::IntoInnerError::into_error);
         let file = file.io_context("write", path)?;
-        file.as_file().sync_all().io_context("sync", path)?;
-        file.persist(path)
-            .map_err(|error| error.error)
-            .io_context("rename", path)?;
-        let dir = directory(path);
-        File::open(dir)
-            .and_then(|dir| dir.sync_all())
-            .io_context("sync", dir)?;
-        Ok(())
+        Ok(file.publish(Before::Replaced)?)
     }
 
     fn line(&mut self, line: &str) -> Result<(), CacheError> {
         self.sha1.update(line);
         let written = self.out.write_all(line.as_bytes());
         Ok(written.io_context("write", &self.path)?)
-    }
-}
-
-fn directory(path: &Path) -> &Path {
-    let parent = path.parent().unwrap_or(Path::new(""));
-    if parent.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        parent
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a run came to, read from its journal.
 //!
-//! [`Story`] is one pair's, for the text and the JSON of `report`; [`Account`] is of all pairs, for
-//! the page ([`page`]) that explains the run.
+//! [`Story`] is one pair's, for the text and the JSON of `report`; [`page`] is about all pairs, and
+//! explains the run to whoever asks afterwards.
 //!
 //! # What it promises
 //!
@@ -9,6 +9,10 @@
 //! locks or the first of its kind to fail: memory grows with pairs and partitions, never with
 //! mailboxes. Nothing is written, so a crash leaves nothing.
 
+mod account;
+mod page;
+mod part;
+mod slices;
 mod standing;
 mod story;
 mod text;
@@ -19,5 +23,6 @@ mod sample;
 #[cfg(test)]
 mod tests;
 
+pub use page::{PageOptions, page};
 pub use standing::{Standing, retry};
 pub use story::{FailureClass, Slow, Story};

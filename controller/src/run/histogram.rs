@@ -42,6 +42,20 @@ impl Histogram {
         self.max = self.max.max(us);
     }
 
+    /// Adds what another one has counted.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
+            *count += more;
+        }
+        self.total += other.total;
+        self.max = self.max.max(other.max);
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.total
+    }
+
     /// Adds how long both hosts' locks of a mailbox were held.
     pub(crate) fn add_row(&mut self, row: &Row) {
         row.figures

@@ -47,6 +47,6 @@ pub use ranges::{Finder, Want};
 pub use reason::Reason;
 pub use state::Open;
 pub use types::{
-    Action, Answer, Comparison, Entry, Event, FIRST_OF_2_4, Failure, Outcome, Plan, Refusal,
-    Request, Side,
+    Action, Answer, Comparison, Entry, Event, FIRST_OF_2_4, FIRST_WITH_GUIDS, Failure, Outcome,
+    Plan, Refusal, Request, Side,
 };

@@ -88,7 +88,7 @@ impl Plan {
 }
 
 /// The lowest index version with GUIDs; the highest of Cyrus 2.3.
-pub(super) const FIRST_WITH_GUIDS: u8 = 10;
+pub const FIRST_WITH_GUIDS: u8 = 10;
 /// The lowest index version of Cyrus 2.4 and later.
 pub const FIRST_OF_2_4: u8 = 12;
 

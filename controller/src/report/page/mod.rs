@@ -1,0 +1,96 @@
+//! The page that explains a run: one file that needs no other, for whoever asks afterwards what was
+//! done.
+//!
+//! # What it promises
+//!
+//! * Nothing is loaded and no script runs: the policy in its head forbids both.
+//! * Whatever a mailbox, a partition, a pair or a failure is called is text. Characters that cannot
+//!   be seen are shown by their numbers.
+//! * The numbers of each chart are in a table under it.
+//!
+//! It is made in memory, and its size does not grow with the mailboxes of the run.
+
+mod compared;
+mod facts;
+mod failures;
+mod locks;
+mod parts;
+mod rate;
+mod slowest;
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::account::Account;
+use super::time::utc;
+use crate::chart::{STYLE, visible};
+use crate::journal::{JournalError, JournalStore, RunOfPairs};
+
+/// What a page needs to know besides the journal.
+#[derive(Clone, Debug)]
+pub struct PageOptions {
+    /// How many of the slowest mailboxes are named.
+    pub slowest: usize,
+    /// The fleet file, as commands name it; of a run without one it is not used.
+    pub fleet: String,
+    /// The journal, as commands name it, without a password.
+    pub state: String,
+    /// When the page is made, milliseconds since 1970.
+    pub now_ms: i64,
+}
+
+/// What a browser may do with the page: show it.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
+                      form-action 'none'";
+
+/// The page about a run.
+///
+/// # Errors
+/// The journal cannot be read.
+pub fn page(
+    store: &dyn JournalStore,
+    run: &RunOfPairs,
+    options: &PageOptions,
+) -> Result<String, JournalError> {
+    let account = Account::collect(store, run, options.slowest)?;
+    Ok(document(&account, options).into_string())
+}
+
+fn document(account: &Account, options: &PageOptions) -> Markup {
+    let title = format!("Run {}: {}", account.run.id.0, account.run.task());
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="referrer" content="no-referrer";
+                title { "reguid: " (title) }
+                style { (PreEscaped(STYLE)) (PreEscaped(include_str!("page.css"))) }
+            }
+            body {
+                main {
+                    h1 { (title) }
+                    (facts::section(account, options))
+                    (rate::section(account))
+                    (locks::section(account))
+                    (parts::section(account))
+                    (slowest::section(account))
+                    (failures::section(account, options))
+                    (compared::section(account))
+                }
+                footer {
+                    p {
+                        "Made by reguid " (env!("CARGO_PKG_VERSION")) " on "
+                        (utc(options.now_ms)) ", from the journal "
+                        code { (visible(&options.state)) } ". All times are UTC."
+                    }
+                }
+            }
+        }
+    }
+}
