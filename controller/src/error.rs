@@ -11,7 +11,7 @@ use crate::journal::{JournalError, RunInfo};
 pub enum RunError {
     /// The journal.
     #[error(transparent)]
-    Journal(#[from] JournalError),
+    Journal(JournalError),
     /// The mailbox list.
     #[error(transparent)]
     List(#[from] ListError),
@@ -74,6 +74,16 @@ pub enum RunError {
     /// The run that was stopped is another one than this.
     #[error("{0}")]
     Other(Box<OtherRun>),
+}
+
+impl From<JournalError> for RunError {
+    /// A claim that is lost ends a run as a host's word of the one that took over does.
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Fenced { .. } => Self::TakenOver(format!("the journal says {error}")),
+            error => Self::Journal(error),
+        }
+    }
 }
 
 /// A run that is not finished, where another one was asked for.
@@ -150,9 +160,7 @@ impl RunError {
             | Self::Config(_)
             | Self::Other(_)
             | Self::Nothing(_) => Exit::Config,
-            Self::Journal(JournalError::Fenced { .. }) | Self::Stopped | Self::TakenOver(_) => {
-                Exit::RolledBack
-            }
+            Self::Stopped | Self::TakenOver(_) => Exit::RolledBack,
             Self::Journal(_) | Self::Spool(_) | Self::Local(_) => Exit::Io,
             Self::List(ListError::Io { source, .. }) | Self::ListFile { source, .. } => {
                 Exit::of_io(source)

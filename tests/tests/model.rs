@@ -5,6 +5,8 @@
 
 #[path = "model/fenced.rs"]
 mod fenced;
+#[path = "model/lost.rs"]
+mod lost;
 #[path = "model/two.rs"]
 mod two_mailboxes;
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use controller::journal::conformance::{self, Stores};
 use controller::journal::{
     Durability, Journal, JournalError, JournalStore, LEASE, MailboxId, PostgresStore, Receipt,
+    RunSpec, Verb,
 };
 use tests::postgres::{Cluster, begin, decide, spec};
 
@@ -429,6 +430,26 @@ fn a_standby_that_takes_over_with_decisions_missing_is_noticed() {
     drop((journal, store));
     let store = PostgresStore::open(&both, lease).unwrap();
     assert!(!warned(&store), "once is enough");
+    // That rows may be missing is kept, until a run over all mailboxes is finished.
+    let lost = || store.pair("").unwrap().owner().unwrap().rows_lost;
+    assert!(lost());
+    let run = |change: fn(&mut RunSpec)| {
+        let (mut spec, journal) = (spec(""), store.pair("").unwrap());
+        change(&mut spec);
+        let run = journal.begin_run(&spec, 2).unwrap();
+        journal.finish_run(run, 3).unwrap();
+    };
+    run(|spec| spec.selection = "all of default".to_owned());
+    run(|spec| spec.verb = Verb::Rollback);
+    assert!(lost());
+    run(|_| ());
+    assert!(!lost());
+    // An epoch that has to be higher than the database's shows that it went back.
+    let epoch = store.pair("").unwrap().owner().unwrap().epoch.unwrap();
+    let owner = store.pair_above("", epoch).unwrap().owner().unwrap();
+    assert_eq!((owner.epoch, owner.rows_lost), (Some(epoch + 1), false));
+    let owner = store.pair_above("", epoch + 7).unwrap().owner().unwrap();
+    assert_eq!((owner.epoch, owner.rows_lost), (Some(epoch + 8), true));
 }
 
 #[test]

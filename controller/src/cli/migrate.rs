@@ -215,7 +215,12 @@ pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
             let what = Arc::clone(&what);
             async move {
                 let at_work = &session.pairs[at];
-                run::retry(at_work.parts(), &what, at_work.control()).await
+                loop {
+                    let done = run::retry(at_work.parts(), &what, at_work.control()).await;
+                    if !session.raises(at, &done)? {
+                        return done;
+                    }
+                }
             }
         });
         let done = done.await;
@@ -242,7 +247,12 @@ pub(super) fn recover(args: RecoverArgs) -> Result<Exit, Fail> {
     with_runtime(async move {
         let session = Session::begin(common, settings, pairs, Arc::from(store), "")?;
         let done = session.each(0..session.pairs.len(), |session, at| async move {
-            run::recover(session.pairs[at].parts()).await
+            loop {
+                let done = run::recover(session.pairs[at].parts()).await;
+                if !session.raises(at, &done)? {
+                    return done;
+                }
+            }
         });
         let done = done.await;
         session.end_progress();

@@ -4,6 +4,7 @@
 mod afterwards;
 mod args;
 mod bench;
+mod claims;
 mod config;
 mod control;
 mod cutover;

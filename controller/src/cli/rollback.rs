@@ -18,7 +18,7 @@ use super::{Fail, text};
 use crate::error::RunError;
 use crate::fleet::worst;
 use crate::journal::{Journal, Verb};
-use crate::run::{self, Settings, Undo, Undone};
+use crate::run::{self, Settings, Summary, Undo, Undone};
 use crate::survey::{Asking, Census, Source, survey};
 
 #[derive(Debug, Args)]
@@ -162,12 +162,18 @@ impl Wanted {
 async fn on_pair(session: &Session, at: usize, undos: Vec<Undo>) -> Result<Undone, RunError> {
     let at_work = &session.pairs[at];
     let mut printed = Ok(());
-    let undone = run::rollback_each(at_work.parts(), undos, at_work.control(), |summary| {
-        if printed.is_ok() {
-            printed = session.report(at_work, summary, &Extra::default());
+    let undone = loop {
+        let between = |summary: &Summary| {
+            if printed.is_ok() {
+                printed = session.report(at_work, summary, &Extra::default());
+            }
+        };
+        let (parts, control) = (at_work.parts(), at_work.control());
+        let undone = run::rollback_each(parts, undos.clone(), control, between).await;
+        if !session.raises(at, &undone)? {
+            break undone?;
         }
-    });
-    let undone = undone.await?;
+    };
     // Standard output is closed: the work is done all the same, and the exit code says so.
     match printed {
         Ok(()) => Ok(undone),

@@ -126,18 +126,24 @@ async fn on_pair(session: &Session, at: usize, targets: &Targets) -> Result<Summ
         let result = result.await;
         // The pair is another controller's now, or the server did not answer: it is claimed again,
         // and then what was open is settled by who has it.
-        let again = |error: &JournalError| {
-            matches!(
-                error,
-                JournalError::Fenced { .. } | JournalError::Lost { .. }
-            )
+        let over = match &result {
+            Err(RunError::TakenOver(text)) => Some(text),
+            Ok(summary) => summary.taken_over.as_ref(),
+            Err(_) => None,
         };
-        if let Err(error @ RunError::Journal(of_journal)) = &result
-            && again(of_journal)
-            && session.is_fleet()
-            && stop.level() == Stop::No
-        {
-            at_work.parts().observer.say(&error.to_string());
+        let again = match (over, &result) {
+            (Some(text), _) if stop.level() == Stop::No => {
+                session.raise(at, text)? || (session.is_fleet() && !session.has_claim(at))
+            }
+            (_, Err(RunError::Journal(JournalError::Lost { .. }))) => session.is_fleet(),
+            _ => false,
+        };
+        if again && stop.level() == Stop::No {
+            let why = match &result {
+                Err(error) => error.to_string(),
+                Ok(_) => over.cloned().unwrap_or_default(),
+            };
+            at_work.parts().observer.say(&why);
             continue;
         }
         let error = match &result {

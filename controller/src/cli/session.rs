@@ -3,13 +3,12 @@
 //! all its pairs; each pair has its own controls and its own part of the journal.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 use indexfile::exit::Exit;
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::time::Instant;
 
 use super::args::{AlertArgs, Output, Work};
 use super::limits::LimitArgs;
@@ -19,11 +18,11 @@ use super::state::StateFile;
 use super::{Fail, signals, text};
 use crate::control::{self, Control, Controls, Socket, watch_conditions};
 use crate::error::RunError;
-use crate::fleet::{Begin, finished_since, side_by_side};
+use crate::fleet::side_by_side;
 use crate::journal::{Journal, JournalError, JournalStore, Verb};
 use crate::observer::Observer;
 use crate::run::{FleetRun, Parts, Settings};
-use crate::stop::{Stop, stop_pair};
+use crate::stop::stop_pair;
 
 #[derive(Debug, Args)]
 pub(super) struct Common {
@@ -76,9 +75,9 @@ pub(super) struct Session {
     pub(super) settings: Settings,
     /// In order of their names.
     pub(super) pairs: Vec<AtWork>,
-    store: Arc<dyn JournalStore>,
+    pub(super) store: Arc<dyn JournalStore>,
     /// The newest run that was finished when this began.
-    finished_before: i64,
+    pub(super) finished_before: i64,
     progress: Arc<Progress>,
     _socket: Option<Socket>,
 }
@@ -86,8 +85,11 @@ pub(super) struct Session {
 /// A pair that is worked on.
 pub(super) struct AtWork {
     pub(super) pair: Pair,
-    parts: Mutex<Parts>,
-    control: Arc<Control>,
+    pub(super) parts: Mutex<Parts>,
+    pub(super) control: Arc<Control>,
+    /// Its epoch was raised above that of a host; once is enough, unless another controller does
+    /// the same on another database.
+    pub(super) raised: AtomicBool,
 }
 
 impl AtWork {
@@ -153,6 +155,7 @@ impl Session {
                 pair,
                 parts: Mutex::new(parts),
                 control,
+                raised: AtomicBool::new(false),
             });
         }
         Ok(Arc::new(Self {
@@ -183,58 +186,6 @@ impl Session {
         side_by_side(work).await
     }
 
-    /// Claims a pair for this controller. Of a fleet: one that another controller works on is
-    /// waited for, and a journal on a server that does not answer for `--host-wait`. What another
-    /// controller has finished since this one began is not begun again. In a journal that only one
-    /// controller can have, a pair is claimed already.
-    ///
-    /// # Errors
-    /// The journal cannot be used, or the wait was stopped.
-    pub(super) async fn claim(&self, at: usize) -> Result<Begin, RunError> {
-        let (at_work, begun) = (&self.pairs[at], Instant::now());
-        let mut stop = at_work.parts().stop;
-        loop {
-            let error = match self.try_claim(at) {
-                Err(error @ (JournalError::Claimed { .. } | JournalError::Postgres { .. }))
-                    if self.is_fleet() =>
-                {
-                    error
-                }
-                result => return Ok(result?),
-            };
-            let silent = matches!(error, JournalError::Postgres { .. });
-            let waits = !silent || begun.elapsed() < at_work.control.limits().host_wait;
-            if !waits || stop.level() != Stop::No {
-                return Err(error.into());
-            }
-            at_work.control.holds(Some(error.to_string()));
-            tokio::select! {
-                () = tokio::time::sleep(CLAIM_PAUSE) => {}
-                () = stop.reached(Stop::Finish) => {}
-            }
-            at_work.control.holds(None);
-        }
-    }
-
-    fn try_claim(&self, at: usize) -> Result<Begin, JournalError> {
-        let at_work = &self.pairs[at];
-        let claimed = self.store.pair(&at_work.pair.name);
-        if let Some(fleet) = &self.settings.fleet {
-            let (name, store) = (&at_work.pair.name, self.store.as_ref());
-            let before = self.finished_before;
-            if let Some(run) = finished_since(store, &self.settings, fleet, name, before)? {
-                // An earlier claim of this controller may be over, and its journal with it.
-                at_work.parts.lock().journal = match claimed {
-                    Ok(journal) => journal,
-                    Err(_) => self.common.state.read_pair(name)?,
-                };
-                return Ok(Begin::Finished(run));
-            }
-        }
-        at_work.parts.lock().journal = claimed?;
-        Ok(Begin::Work)
-    }
-
     /// Whether it is of a fleet file.
     pub(super) fn is_fleet(&self) -> bool {
         self.pairs.iter().any(|at_work| at_work.pair.is_named())
@@ -250,9 +201,6 @@ impl Session {
         self.progress.suspend(print)
     }
 }
-
-/// Between two looks at a pair that another controller works on.
-const CLAIM_PAUSE: Duration = Duration::from_secs(2);
 
 /// A pair's journal; of one that another controller works on, for reading, until it is claimed.
 fn open_pair(

@@ -46,6 +46,7 @@ pub struct Registration {
     swapped: bool,
     journal: String,
     epoch: Option<u64>,
+    rows_lost: bool,
     /// Why nothing may be sent any more.
     fenced: OnceLock<String>,
     ids: [String; 2],
@@ -80,6 +81,7 @@ impl Registration {
             swapped,
             journal: owner.id,
             epoch: owner.epoch,
+            rows_lost: owner.rows_lost,
             fenced: OnceLock::new(),
             ids,
             capacities,
@@ -116,6 +118,11 @@ impl Registration {
     /// How many connections each slotd serves at once, where it says so.
     pub(crate) fn capacities(&self) -> [Option<u32>; 2] {
         self.capacities
+    }
+
+    /// Whether the newest rows of the journal may be missing.
+    pub(crate) fn rows_lost(&self) -> bool {
+        self.rows_lost
     }
 
     async fn keep(&self, side: Side, observer: &dyn Observer) -> Result<(), RunError> {

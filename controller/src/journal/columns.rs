@@ -141,6 +141,7 @@ pub(super) fn owner(row: &dyn Columns) -> Query<Owner> {
         id: left.text()?,
         hosts: [left.maybe_text()?, left.maybe_text()?],
         epoch: None,
+        rows_lost: false,
     })
 }
 

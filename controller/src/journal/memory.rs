@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
+use super::memory_claims::Claims;
 use super::queries::Ask;
 use super::sql::{Of, Op, Sql, Store, View, view};
 use super::sqlite::all;
@@ -14,6 +15,8 @@ use super::state_file::sqlite;
 use super::work::Work;
 use super::{Durability, JournalError, schema};
 use parking_lot::{Mutex, MutexGuard};
+
+pub use super::memory_claims::{Claimant, Clock};
 
 /// What an error names in place of a file.
 const NO_FILE: &str = "(in memory)";
@@ -25,10 +28,21 @@ struct Inner {
     /// How many of them a crash leaves.
     durable: usize,
     broken: bool,
+    /// The newest changes are missing.
+    rows_lost: bool,
+    claims: Claims,
+    /// How often a standby has taken over.
+    timeline: u64,
 }
 
-/// Tables in memory.
-pub struct Memory(Mutex<Inner>);
+/// Tables in memory, as one controller sees them.
+pub struct Memory {
+    inner: Arc<Mutex<Inner>>,
+    /// Which, where there are several.
+    who: Option<Claimant>,
+    /// When it began to look.
+    timeline: u64,
+}
 
 /// The journals of all pairs, in memory.
 pub type MemoryStore = Store<Memory>;
@@ -50,6 +64,52 @@ impl MemoryStore {
     #[must_use]
     pub fn after_crash(&self) -> Self {
         Self(Arc::new(self.0.after_crash()))
+    }
+
+    /// The same tables, as another process opens them that is one of several controllers.
+    #[must_use]
+    pub fn open(&self, who: Claimant) -> Self {
+        Self(Arc::new(self.0.open(Some(who))))
+    }
+
+    /// Renews all claims of this controller.
+    pub fn renew(&self) {
+        let mut inner = self.0.inner();
+        // Of another database it knows nothing.
+        if let Some(who) = self
+            .0
+            .who
+            .as_ref()
+            .filter(|_| inner.timeline == self.0.timeline)
+        {
+            inner.claims.renew(who);
+        }
+    }
+
+    /// Gives them back, as at its end.
+    pub fn release(&self) {
+        if let Some(who) = &self.0.who {
+            self.0.inner().claims.release(who);
+        }
+    }
+
+    /// A controller dies with what it had not made durable. The tables stay the same ones.
+    pub fn lose_what_is_lazy(&self) {
+        let mut inner = self.0.inner();
+        let kept = inner.durable;
+        inner.keep(kept);
+    }
+
+    /// A standby takes over that does not have so many of the newest changes, nor the last claims.
+    /// Whoever has the tables open has to open them again.
+    pub fn fail_over(&self, missing: usize) {
+        let mut inner = self.0.inner();
+        // The first one makes the pair.
+        let kept = inner.durable.saturating_sub(missing).max(1);
+        inner.keep(kept);
+        inner.rows_lost = true;
+        inner.timeline += 1;
+        inner.claims.go_back();
     }
 }
 
@@ -78,6 +138,16 @@ impl MemoryJournal {
         view(Arc::new(self.sql.after_crash()), "").expect("a pair in memory")
     }
 
+    /// What is found once a standby has taken over that did not have so many of the newest changes,
+    /// durable or not. It knows that some may be missing.
+    ///
+    /// # Panics
+    /// There is no memory for it.
+    #[must_use]
+    pub fn after_failover(&self, missing: usize) -> Self {
+        view(Arc::new(self.sql.after_failover(missing)), "").expect("a pair in memory")
+    }
+
     /// From now on every write fails, as on a disk that is full.
     pub fn break_down(&self) {
         self.sql.inner().broken = true;
@@ -103,25 +173,71 @@ impl Memory {
             }
             Ok(db)
         };
-        Self(Mutex::new(Inner {
+        let inner = Inner {
             db: made().expect("tables in memory"),
             changes: changes.to_vec(),
             durable: changes.len(),
             broken: false,
-        }))
+            rows_lost: false,
+            claims: Claims::default(),
+            timeline: 0,
+        };
+        Self {
+            inner: Arc::new(Mutex::new(inner)),
+            who: None,
+            timeline: 0,
+        }
+    }
+
+    fn open(&self, who: Option<Claimant>) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            who,
+            timeline: self.inner().timeline,
+        }
     }
 
     fn after_crash(&self) -> Self {
         let inner = self.inner();
-        Self::with(&inner.changes[..inner.durable])
+        let found = Self::with(&inner.changes[..inner.durable]);
+        found.inner().rows_lost = inner.rows_lost;
+        found
+    }
+
+    fn after_failover(&self, missing: usize) -> Self {
+        let inner = self.inner();
+        let kept = inner.changes.len().saturating_sub(missing);
+        let found = Self::with(&inner.changes[..kept]);
+        found.inner().rows_lost = true;
+        found
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock()
+        self.inner.lock()
     }
 }
 
 impl Inner {
+    /// Leaves the first so many changes.
+    fn keep(&mut self, kept: usize) {
+        let found = Memory::with(&self.changes[..kept]);
+        let inner = Arc::into_inner(found.inner).expect("nobody else has it");
+        let inner = inner.into_inner();
+        (self.db, self.changes, self.durable) = (inner.db, inner.changes, inner.durable);
+    }
+
+    /// Whether this controller looks at the tables that it opened.
+    fn same(&self, memory: &Memory) -> Result<(), JournalError> {
+        if self.timeline == memory.timeline {
+            return Ok(());
+        }
+        Err(JournalError::Timeline {
+            server: NO_FILE.to_owned(),
+            was: memory.timeline.to_string(),
+            now: self.timeline.to_string(),
+        })
+    }
+
     fn write(&mut self, op: &Op) -> Result<(), JournalError> {
         if self.broken {
             return Err(JournalError::Poisoned {
@@ -155,16 +271,35 @@ impl Sql for Memory {
         Ok(["memory", pair].concat())
     }
 
-    fn claim(&self, _: i64, _: &str) -> Result<Option<u64>, JournalError> {
-        Ok(None)
+    fn claim(&self, pair: i64, name: &str, above: u64) -> Result<Option<u64>, JournalError> {
+        let Some(who) = &self.who else {
+            return Ok(None);
+        };
+        let mut inner = self.inner();
+        inner.same(self)?;
+        let (epoch, went_back) = inner.claims.take(pair, name, above, who)?;
+        inner.rows_lost |= went_back;
+        Ok(Some(epoch))
+    }
+
+    fn rows_lost(&self, _: i64) -> Result<bool, JournalError> {
+        Ok(self.inner().rows_lost)
     }
 
     fn ask<T: Send>(&self, ask: Ask<T>) -> Result<Vec<T>, JournalError> {
-        all(&self.inner().db, &ask).map_err(|fault| fault.into_error(Path::new(NO_FILE)))
+        let inner = self.inner();
+        inner.same(self)?;
+        all(&inner.db, &ask).map_err(|fault| fault.into_error(Path::new(NO_FILE)))
     }
 
     fn submit(&self, op: Op) {
-        let result = self.inner().write(&op);
+        let mut inner = self.inner();
+        let stands = inner.same(self).and_then(|()| match &self.who {
+            Some(who) => inner.claims.check(op.of, who),
+            None => Ok(()),
+        });
+        let result = stands.and_then(|()| inner.write(&op));
+        drop(inner);
         let _ = op.done.send(result);
     }
 }

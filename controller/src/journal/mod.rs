@@ -33,6 +33,7 @@ mod earlier;
 mod error;
 mod history;
 pub mod memory;
+mod memory_claims;
 mod model;
 mod postgres;
 mod queries;
@@ -128,7 +129,17 @@ pub trait JournalStore: Send + Sync {
     ///
     /// # Errors
     /// The store is of the other kind, or cannot be read or written.
-    fn pair(&self, name: &str) -> Result<Arc<dyn Journal>, JournalError>;
+    fn pair(&self, name: &str) -> Result<Arc<dyn Journal>, JournalError> {
+        self.pair_above(name, 0)
+    }
+
+    /// The same, claimed with an epoch above `above`, where pairs are claimed: a slotd may have
+    /// seen a higher one than a database that was brought back from a copy. A journal of this
+    /// controller's that was given before writes nothing more if the epoch has risen.
+    ///
+    /// # Errors
+    /// As [`JournalStore::pair`], or another controller has it.
+    fn pair_above(&self, name: &str, above: u64) -> Result<Arc<dyn Journal>, JournalError>;
 
     /// The names of its pairs, sorted.
     ///

@@ -113,6 +113,9 @@ pub struct Owner {
     /// Rises each time another controller takes the pair over; `None` where only one controller can
     /// have the journal open.
     pub epoch: Option<u64>,
+    /// Its newest rows may be missing, as after a standby took over: that there is no decision
+    /// proves nothing then.
+    pub rows_lost: bool,
 }
 
 /// A transaction to be settled.

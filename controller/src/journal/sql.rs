@@ -46,8 +46,14 @@ pub(super) trait Sql: Send + Sync + 'static {
     /// An id for the journal of a new pair.
     fn new_id(&self, pair: &str) -> Result<String, JournalError>;
 
-    /// Takes a pair for this controller alone, where others could take it: the epoch of the claim.
-    fn claim(&self, pair: i64, name: &str) -> Result<Option<u64>, JournalError>;
+    /// Takes a pair for this controller alone, where others could take it: the epoch of the claim,
+    /// which is above that one.
+    fn claim(&self, pair: i64, name: &str, above: u64) -> Result<Option<u64>, JournalError>;
+
+    /// Whether the newest rows of a pair may be missing.
+    fn rows_lost(&self, _pair: i64) -> Result<bool, JournalError> {
+        Ok(false)
+    }
 
     /// Who has claimed which pair.
     fn claims(&self) -> Result<Vec<Claimed>, JournalError> {
@@ -119,6 +125,11 @@ pub struct View<S> {
 
 /// The pair with this name, made if it is new.
 pub(super) fn view<S: Sql>(sql: Arc<S>, name: &str) -> Result<View<S>, JournalError> {
+    view_above(sql, name, 0)
+}
+
+/// The same, claimed with an epoch above that one.
+fn view_above<S: Sql>(sql: Arc<S>, name: &str, above: u64) -> Result<View<S>, JournalError> {
     let refused = |what: String| JournalError::Pairs {
         path: sql.path().to_owned(),
         what,
@@ -143,7 +154,7 @@ pub(super) fn view<S: Sql>(sql: Arc<S>, name: &str) -> Result<View<S>, JournalEr
         }
     };
     let epoch = match pair {
-        Some(pair) if sql.is_writable() => sql.claim(pair, name)?,
+        Some(pair) if sql.is_writable() => sql.claim(pair, name, above)?,
         _ => None,
     };
     match pair {
@@ -163,8 +174,8 @@ pub(super) fn view<S: Sql>(sql: Arc<S>, name: &str) -> Result<View<S>, JournalEr
 }
 
 impl<S: Sql> JournalStore for Store<S> {
-    fn pair(&self, name: &str) -> Result<Arc<dyn Journal>, JournalError> {
-        Ok(Arc::new(view(Arc::clone(&self.0), name)?))
+    fn pair_above(&self, name: &str, above: u64) -> Result<Arc<dyn Journal>, JournalError> {
+        Ok(Arc::new(view_above(Arc::clone(&self.0), name, above)?))
     }
 
     fn pairs(&self) -> Result<Vec<String>, JournalError> {
@@ -222,6 +233,7 @@ impl<S: Sql> Journal for View<S> {
         })?;
         Ok(Owner {
             epoch: self.of.epoch,
+            rows_lost: self.sql.rows_lost(self.of.pair)?,
             ..owner
         })
     }

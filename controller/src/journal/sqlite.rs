@@ -166,7 +166,7 @@ impl Sql for StateFile {
     }
 
     /// The lock on the file keeps every other controller out.
-    fn claim(&self, _: i64, _: &str) -> Result<Option<u64>, JournalError> {
+    fn claim(&self, _: i64, _: &str, _: u64) -> Result<Option<u64>, JournalError> {
         Ok(None)
     }
 

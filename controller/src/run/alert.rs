@@ -70,8 +70,7 @@ impl Alerts {
              IN DOUBT: {mailbox}\n\
              {failure}\n\
              \n\
-             It was decided to change this mailbox on both hosts, and it could not be shown that \
-             both\n\
+             This mailbox was to be changed on both hosts, and it could not be shown that both\n\
              are alike now: one may have its new files and the other its old ones. No mail is \
              lost,\n\
              and neither host has a torn file. But replication may copy the whole mailbox again.\n\

@@ -76,6 +76,7 @@ pub(super) async fn attempt(
     // Most of it was prepared days ago. What was not, and is too much to be read under the locks,
     // is prepared for the next attempt.
     plan.prepare &= !settings.verb.crosses() || position.again || position.last;
+    plan.rows_lost = shared.registration.rows_lost();
     let target = Target {
         job: job.clone(),
         lock_wait: shared.control.limits().lock_wait,
@@ -106,7 +107,7 @@ pub(super) async fn attempt(
     let end = match driven.end {
         // Its row is the other controller's: nothing is written down.
         End::Came(Outcome::TakenOver(failure)) => {
-            shared.breaker.taken_over(&failure);
+            shared.taken_over(&failure);
             return Ok(Done {
                 pair,
                 ticket,

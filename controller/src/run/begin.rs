@@ -142,7 +142,9 @@ fn given_up(parts: &Parts) -> Result<Option<RunId>, RunError> {
 
 /// Queues again what a run that goes on has left, and what was asked for by name.
 fn take_up(parts: &Parts, run: RunId, sources: &[Source]) -> Result<(), RunError> {
-    requeue_failed(parts, run, Reason::may_pass)?;
+    let lost = parts.journal.owner()?.rows_lost;
+    // What is rolled back may have been begun again, and that be lost.
+    requeue_failed(parts, run, |reason| lost || reason.may_pass())?;
     // They may have been looked for on a store that was not there.
     requeue_in(parts, run, State::Gone, |_| true)?;
     for source in sources {
@@ -171,7 +173,10 @@ fn take_up(parts: &Parts, run: RunId, sources: &[Source]) -> Result<(), RunError
 /// A name is not in the run; then nothing was queued.
 pub(super) fn take_up_again(parts: &Parts, run: RunId, what: &Retry) -> Result<Scope, RunError> {
     match what {
-        Retry::MayPass => requeue_failed(parts, run, Reason::may_pass)?,
+        Retry::MayPass => {
+            let lost = parts.journal.owner()?.rows_lost;
+            requeue_failed(parts, run, |reason| lost || reason.may_pass())?;
+        }
         Retry::All => requeue_failed(parts, run, |_| true)?,
         Retry::Reasons(reasons) => requeue_failed(parts, run, |r| reasons.contains(&r))?,
         Retry::Names(names) => {

@@ -133,9 +133,9 @@ impl Breaker {
         }
     }
 
-    /// A side said that another controller has the pair.
+    /// A side, or the journal, said that another controller has the pair.
     pub(super) fn taken_over(&self, failure: &Failure) {
-        let side = failure.side.map_or("host", |side| side.as_str());
+        let side = failure.side.map_or("journal", |side| side.as_str());
         let text = || format!("the {side} says {}", failure.text);
         self.counts().taken_over.get_or_insert_with(text);
     }

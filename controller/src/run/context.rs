@@ -13,9 +13,10 @@ use super::warnings::WarningLog;
 use crate::control::{Control, Places};
 use crate::error::RunError;
 use crate::hosts::{Connect, Outages, Registration, Sides};
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalError};
 use crate::observer::Observer;
 use crate::stop::StopSignal;
+use crate::two_phase::{Failure, Reason};
 
 /// What a run is made of.
 #[derive(Clone)]
@@ -93,8 +94,28 @@ impl Shared {
         Ok((Arc::new(shared), ids))
     }
 
+    /// A side, or the journal, said that another controller has the pair: nothing more is sent.
+    pub(super) fn taken_over(&self, failure: &Failure) {
+        self.parts.connect.fence(&failure.text);
+        self.breaker.taken_over(failure);
+    }
+
+    /// Returns once everything is durable, or the pair is another controller's: then nothing is
+    /// written any more, which is no failure of the journal.
+    pub(super) fn flush(&self) -> Result<(), RunError> {
+        match self.parts.journal.flush() {
+            Err(error @ JournalError::Fenced { .. }) => {
+                self.taken_over(&Failure::new(None, Reason::Fenced, error.to_string()));
+                Ok(())
+            }
+            result => Ok(result?),
+        }
+    }
+
     /// The end of this coordinator's work: it leaves the hosts if nothing is open.
     pub(super) async fn end(&self) {
+        // To learn whether the pair is its own still; any other error has been reported.
+        let _ = self.flush();
         self.registration.leave(self.parts.journal.as_ref()).await;
     }
 }

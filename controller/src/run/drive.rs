@@ -12,7 +12,7 @@ use super::participant::{Ask, Learned, Participant, Target};
 use super::settings::Settings;
 use super::warnings::Observed;
 use crate::hosts::{BoxFuture, Outages, backoff};
-use crate::journal::{Change, Durability, Figures, Journal, MailboxId};
+use crate::journal::{Change, Durability, Figures, Journal, JournalError, MailboxId};
 use crate::stop::{Stop, StopSignal};
 use crate::two_phase::{
     Action, Answer, Coordinator, Entry, Event, Failure, Finder, ListError, Outcome, Reason, Side,
@@ -187,7 +187,7 @@ pub(super) async fn drive(
                     compared = Some(compare(peers, so_far.messages, machine.compares_content()));
                 }
                 Action::Record(entry) => {
-                    if matches!(entry, Entry::Decided { .. }) {
+                    if matches!(entry, Entry::Decided { .. } | Entry::Assumed) {
                         // In order before it, so durable with it.
                         let uniqueids = uniqueids.clone();
                         let change = Change::Identify { mailbox, uniqueids };
@@ -276,6 +276,7 @@ fn record(journal: &Arc<dyn Journal>, change: Change) -> BoxFuture<'static, Even
     Box::pin(async move {
         match receipt.wait().await {
             Ok(()) => Event::Recorded,
+            Err(error @ JournalError::Fenced { .. }) => Event::TakenOver(error.to_string()),
             Err(error) => Event::RecordFailed(error.to_string()),
         }
     })
@@ -317,6 +318,10 @@ async fn poll<T>(slot: &mut Option<BoxFuture<'static, T>>) -> T {
 fn change(mailbox: MailboxId, entry: Entry) -> Change {
     match entry {
         Entry::Decided { before } => Change::Decide { mailbox, before },
+        Entry::Assumed => Change::Decide {
+            mailbox,
+            before: [None; 2],
+        },
         Entry::Forward(side) => Change::Forward { mailbox, side },
         Entry::Reversing => Change::Reverse { mailbox },
     }

@@ -207,6 +207,7 @@ pub(super) fn sum_up(
     recovered: u64,
 ) -> Result<Summary, RunError> {
     let parts = &shared.parts;
+    shared.flush()?;
     let mut summary = Summary::collect(
         parts.journal.as_ref(),
         run,
@@ -262,7 +263,7 @@ pub(super) async fn work(shared: &Arc<Shared>, run: RunId, scope: &Scope) -> Res
             last: pass >= passes,
         };
         let again = one_pass(shared, run, scope.clone(), position).await?;
-        parts.journal.flush()?;
+        shared.flush()?;
         if parts.stop.level() != Stop::No
             || shared.outages.lost().is_some()
             || shared.breaker.is_tripped()

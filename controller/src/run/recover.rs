@@ -137,10 +137,10 @@ async fn settle_those(
             count(&mut recovered, tasks.join_next().await.as_ref());
         }
     }
+    shared.flush()?;
     if let Some(text) = shared.breaker.is_taken_over() {
         return Err(RunError::TakenOver(text));
     }
-    parts.journal.flush()?;
     if recovered.settled > 0 {
         let text = format!(
             "settled {} open transaction(s) of an earlier run",
@@ -205,6 +205,7 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> Fate {
     let mut plan = settings.plan(of, replica, open.row.back, token.restores);
     // Replication goes on after the decision: what was in sync then need not be now.
     plan.require_in_sync = false;
+    plan.rows_lost = shared.registration.rows_lost();
     let id = open.row.id;
     let name = open.row.name.clone();
     let asks = Asks {
@@ -249,7 +250,7 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> Fate {
         End::Came(Outcome::RolledBack(failure)) => (Ended::RolledBack, Some(failure)),
         End::Came(Outcome::InDoubt(failure)) => (Ended::InDoubt, Some(failure)),
         End::Came(Outcome::TakenOver(failure)) => {
-            shared.breaker.taken_over(&failure);
+            shared.taken_over(&failure);
             return Fate::TakenOver;
         }
         End::Waits(side, failure) => {

@@ -132,6 +132,7 @@ impl Settings {
             // They are the way back, and the only one.
             drop_old: self.drop_old && !verb.crosses(),
             settle_attempts: self.settle_attempts,
+            rows_lost: false,
         }
     }
 }

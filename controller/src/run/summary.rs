@@ -88,7 +88,6 @@ impl Summary {
         excluded: Excluded,
         recovered: u64,
     ) -> Result<Self, JournalError> {
-        journal.flush()?;
         Ok(Self {
             run: run.0,
             totals: with_open(journal.totals(run)?, journal)?,

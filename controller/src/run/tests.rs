@@ -8,6 +8,7 @@ mod failures;
 mod fake;
 mod fenced;
 mod limits;
+mod lost_rows;
 mod newcomers;
 mod over;
 mod over_world;

@@ -67,6 +67,11 @@ impl Coordinator {
         let staged = self.sides[side.index()].staged.map(|(_, _, digest)| digest);
         match answer {
             Answer::Confirmed { digest } if digest.is_some() && digest == staged => {}
+            Answer::Confirmed { digest: None } => {
+                self.side(side).staged = None;
+                let text = "what it had staged has ended before it was decided";
+                self.keep(Failure::new(side, Reason::Expired, text));
+            }
             other => {
                 self.side(side).staged = None;
                 self.keep(unexpected(side, other, "CONFIRM"));

@@ -12,15 +12,17 @@ impl Coordinator {
         for side in Side::ALL {
             if let Some((side_changed, from, _)) = self.sides[side.index()].staged {
                 changed |= side_changed;
-                if !self.is_decided() {
+                if !self.is_decided() || self.assumed {
                     self.side(side).before = side_changed.then_some(from);
                 }
             }
         }
-        if self.is_decided() {
+        if self.is_decided() && !self.assumed {
             self.commit_next(out);
         } else if changed {
             self.confirm(out);
+        } else if self.assumed {
+            self.finish_forward(out);
         } else {
             self.clear(After::Finish(Outcome::Unchanged), out);
         }
@@ -30,9 +32,11 @@ impl Coordinator {
         match self.phase {
             Phase::Deciding => {
                 self.direction = Direction::Forward;
+                self.assumed = false;
                 self.failure = None;
                 self.commit_next(out);
             }
+            Phase::Assuming => self.on_assumed(out),
             Phase::Reversing => self.clear(After::Undo, out),
             _ => {}
         }
@@ -44,6 +48,10 @@ impl Coordinator {
             // and brings both forward: that is a legal history too.
             Phase::Deciding => {
                 self.fail(Failure::new(None, Reason::Journal, text), out);
+            }
+            Phase::Assuming => {
+                let failure = Failure::new(None, Reason::Journal, text);
+                self.clear(After::Finish(Outcome::RolledBack(failure)), out);
             }
             // A restart may go either way now, and a side noted as forward would not be looked
             // at again. So nothing may be taken back here: leave it to the restart.
@@ -113,7 +121,11 @@ impl Coordinator {
             other => {
                 self.side(side).position = Position::Refused;
                 let failure = unexpected(side, other, "COMMIT");
-                self.give_up(failure, out);
+                if self.is_one_way() {
+                    self.fail(failure, out);
+                } else {
+                    self.give_up(failure, out);
+                }
             }
         }
     }

@@ -16,6 +16,8 @@ pub struct Coordinator {
     pub(super) direction: Direction,
     pub(super) sides: [SideState; 2],
     pub(super) attempt: u8,
+    /// It counts as decided, and both sides have not been staged alike since.
+    pub(super) assumed: bool,
     /// The first failure since the direction last changed: why it is not going as wished.
     pub(super) failure: Option<Failure>,
     pub(super) abort: bool,
@@ -44,6 +46,7 @@ impl Coordinator {
             direction: Direction::Undecided,
             sides,
             attempt: 0,
+            assumed: false,
             failure: None,
             abort: false,
         }
@@ -58,7 +61,10 @@ impl Coordinator {
         } else {
             Direction::Forward
         };
+        // What was decided in the usual way has something to change.
+        machine.assumed = !open.reversing && open.before == [None; 2];
         let witness = machine.plan.only.map(Side::other);
+        let rows_lost = machine.plan.rows_lost;
         for side in Side::ALL {
             let state = machine.side(side);
             state.before = open.before[side.index()];
@@ -70,7 +76,7 @@ impl Coordinator {
                 if state.before.is_none() {
                     state.position = Position::Old;
                 }
-            } else if open.forward[side.index()] {
+            } else if open.forward[side.index()] && !rows_lost {
                 state.position = Position::Forward;
             }
         }
@@ -141,6 +147,9 @@ impl Coordinator {
             Event::Tick => self.keep_alive(&mut out),
             Event::Recorded => self.on_recorded(&mut out),
             Event::RecordFailed(text) => self.on_record_failed(text, &mut out),
+            Event::TakenOver(text) => {
+                self.taken_over(Failure::new(None, Reason::Fenced, text), &mut out);
+            }
             Event::Waited => {
                 if self.phase == Phase::Pausing {
                     self.begin_attempt(&mut out);
@@ -193,6 +202,7 @@ impl Coordinator {
             self.undo_next(out);
             return;
         }
+        self.forget_assumed();
         for side in Side::ALL {
             let in_attempt = self.is_target(side);
             let state = self.side(side);
@@ -225,8 +235,9 @@ impl Coordinator {
                 }
                 if !self.awaiting_any() {
                     match self.failure.take() {
-                        Some(failure) => self.fail(failure, out),
-                        None => self.begin_attempt(out),
+                        // What the locks tell of both sides is needed then.
+                        Some(failure) if !self.plan.rows_lost => self.fail(failure, out),
+                        _ => self.begin_attempt(out),
                     }
                 }
             }
@@ -243,6 +254,7 @@ impl Coordinator {
             Phase::New
             | Phase::Comparing
             | Phase::Deciding
+            | Phase::Assuming
             | Phase::Reversing
             | Phase::Pausing
             | Phase::Finished => {}
@@ -266,8 +278,13 @@ impl Coordinator {
                         state.position = Position::Forward;
                         state.in_attempt = false;
                     } else if let Some(text) = self.cannot_begin(side, index) {
-                        self.fail(Failure::new(side, Reason::Unsupported, text), out);
-                        return;
+                        let failure = Failure::new(side, Reason::Unsupported, text);
+                        if !self.plan.rows_lost {
+                            self.fail(failure, out);
+                            return;
+                        }
+                        // First the other side is asked which version it has.
+                        self.keep(failure);
                     }
                 }
                 if self.is_witness(side) && index != to {
@@ -340,6 +357,10 @@ impl Coordinator {
     }
 
     fn upgrade(&mut self, out: &mut Vec<Action>) {
+        if let Some(failure) = self.failure.clone().filter(|_| !self.is_decided()) {
+            self.fail(failure, out);
+            return;
+        }
         let [master, replica] = &self.sides;
         let both = master.session == Session::Locked && replica.session == Session::Locked;
         if both && master.uidvalidity != replica.uidvalidity {

@@ -10,7 +10,8 @@
 //! # What it promises
 //!
 //! * No `COMMIT` is sent before [`Entry::Decided`] is durable.
-//! * Before the decision, whatever goes wrong ends in [`Outcome::RolledBack`].
+//! * Before the decision, whatever goes wrong ends in [`Outcome::RolledBack`]; where the journal
+//!   may have lost a decision, only what is known to be alike on both sides does.
 //! * After it, both sides end forward; only when a side that is known to be as before cannot be
 //!   brought forward is the other brought back (with [`Entry::Reversing`] durable first); only
 //!   when neither can be shown is the mailbox [`Outcome::InDoubt`], with an [`Action::Alert`].
@@ -29,6 +30,7 @@
 //! repeats LOCK, UPGRADE and COMMIT, which are all idempotent. See docs/two-phase-commit.md.
 
 mod alive;
+mod assume;
 mod commit;
 mod coordinator;
 mod lists;

@@ -20,7 +20,12 @@ impl Coordinator {
     /// A step failed. Undecided: roll back. Decided: settle.
     pub(super) fn fail(&mut self, failure: Failure, out: &mut Vec<Action>) {
         if self.direction == Direction::Undecided {
-            self.clear(After::Finish(Outcome::RolledBack(failure)), out);
+            let after = if self.may_be_half_done(failure.reason) {
+                After::Assume(failure)
+            } else {
+                After::Finish(Outcome::RolledBack(failure))
+            };
+            self.clear(after, out);
         } else if failure.reason.may_pass() {
             self.fail_softly(failure, out);
         } else {
@@ -54,13 +59,14 @@ impl Coordinator {
                 let state = &self.sides[side.index()];
                 !self.is_target(side) || matches!(state.position, Position::Old | Position::Refused)
             });
-        if self.direction == Direction::Forward && known {
+        if self.direction == Direction::Forward && known && !self.is_one_way() {
             self.direction = Direction::Back;
             self.failure = Some(failure);
             self.attempt = 0;
             self.phase = Phase::Reversing;
             out.push(Action::Record(Entry::Reversing));
         } else {
+            let failure = self.with_lost_rows(failure);
             self.clear(After::Finish(Outcome::InDoubt(failure)), out);
         }
     }
@@ -128,6 +134,7 @@ impl Coordinator {
         match after {
             After::Finish(outcome) => self.finish(outcome, out),
             After::Undo => self.undo_next(out),
+            After::Assume(failure) => self.assume(failure, out),
             After::Pause if self.abort => {
                 let failure = Failure::new(
                     None,
@@ -306,7 +313,7 @@ impl Coordinator {
         self.abort = true;
         match self.phase {
             // The decision may be durable already: see it through.
-            Phase::Deciding => {}
+            Phase::Deciding | Phase::Assuming => {}
             Phase::Pausing => self.clear(After::Pause, out),
             _ if self.direction == Direction::Undecided => {
                 for side in Side::ALL {

@@ -65,6 +65,8 @@ pub(super) enum After {
     Finish(Outcome),
     Pause,
     Undo,
+    /// It counts as decided, and this kept it from its end.
+    Assume(Failure),
 }
 
 /// Where the transaction stands.
@@ -78,6 +80,8 @@ pub(super) enum Phase {
     /// Asking both sides whether they still hold what they staged.
     Confirming,
     Deciding,
+    /// Waiting for `Entry::Assumed` to be durable.
+    Assuming,
     Committing(Side),
     Releasing,
     /// Rolling back (or releasing) what the sessions still hold, replica first.

@@ -75,6 +75,9 @@ pub struct Plan {
     pub drop_old: bool,
     /// How many further attempts a decided transaction gets before it is given up.
     pub settle_attempts: u8,
+    /// The journal may have lost its newest rows, and with them a decision: that there is none
+    /// proves nothing.
+    pub rows_lost: bool,
 }
 
 impl Plan {
@@ -234,6 +237,8 @@ pub enum Event {
     Recorded,
     /// It could not be made durable (or nobody knows whether it is).
     RecordFailed(String),
+    /// It was not written: the journal says that another coordinator has taken over.
+    TakenOver(String),
     /// The time of [`Action::Wait`] is over.
     Waited,
     /// Some time has passed, of which a participant ends a transaction of its own accord after a
@@ -276,6 +281,9 @@ pub enum Entry {
         /// Master's and replica's version before; `None` where nothing is to change.
         before: [Option<u8>; 2],
     },
+    /// A decision that the journal may have lost counts as made: see [`Plan::rows_lost`]. Once both
+    /// sides are staged alike it is made again.
+    Assumed,
     /// That side is known to be committed.
     Forward(Side),
     /// One side cannot be brought forward: both are to be as before.

@@ -130,7 +130,7 @@ pub fn at_rest(config: &Config, world: &World) -> Result<(), String> {
         if end == End::InDoubt && !damaged {
             return Err(format!("mailbox {m} stays in doubt and nothing is damaged"));
         }
-        if end == End::RolledBack && world.is_unlike(m) && !damaged {
+        if end == End::RolledBack && world.is_unlike(config, m) && !damaged {
             return Err(format!(
                 "mailbox {m} is rolled back, and its hosts are unlike"
             ));

@@ -244,11 +244,11 @@ impl World {
 
     /// Whether the hosts have different versions of a mailbox of which the journal may have lost a
     /// decision.
-    pub(super) fn is_unlike(&self, m: usize) -> bool {
+    pub(super) fn is_unlike(&self, config: &Config, m: usize) -> bool {
         let [master, replica] = [0, 1].map(|side: usize| {
             let index = self.sites[m][side].disk.read(LIVE[0]);
-            index.map(|index| index.version)
+            index.map(|index| (index.version, index.sha1))
         });
-        self.rows[m].lost && master != replica
+        self.rows[m].lost && config.plan.replica && master != replica
     }
 }

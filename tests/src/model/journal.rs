@@ -51,6 +51,13 @@ impl World {
                         forward: [false; 2],
                     });
                 }
+                (Entry::Assumed, decided) => {
+                    *decided = Some(Open {
+                        reversing: false,
+                        before: [None; 2],
+                        forward: [false; 2],
+                    });
+                }
                 (Entry::Forward(side), Some(open)) => open.forward[side.index()] = true,
                 (Entry::Reversing, Some(open)) => open.reversing = true,
                 _ => {}
@@ -73,10 +80,7 @@ impl World {
                 row.notes.clear();
                 if row.closed.take() == Some(End::RolledBack) && row.decided.is_none() {
                     // Never decided and never noted as over: it has never been.
-                    *row = Row {
-                        lost: row.lost,
-                        ..Row::default()
-                    };
+                    *row = Row::new(row.lost);
                 }
                 continue;
             }

@@ -78,6 +78,9 @@ pub struct Config {
     pub ticks: u8,
     /// How many times another controller takes the pair over from one that is paused and wakes up.
     pub takeovers: u8,
+    /// The journal has lost its newest rows before the first step: what is forward on one side was
+    /// committed by a decision of which nothing is left.
+    pub lost: bool,
 }
 
 impl Config {
@@ -102,6 +105,7 @@ impl Config {
             retries: 0,
             ticks: 0,
             takeovers: 0,
+            lost: false,
         }
     }
 

@@ -134,7 +134,7 @@ impl World {
                 let away = self.up.iter().any(|up| *up != Up::Serving);
                 let worth = well && !away && self.reruns < RERUNS;
                 // Of hosts that a lost row left unlike the same command has to be given again.
-                let unlike = runner.end == Some(End::RolledBack) && self.is_unlike(m);
+                let unlike = runner.end == Some(End::RolledBack) && self.is_unlike(config, m);
                 if (runner.end == Some(End::InDoubt) || unlike) && worth {
                     steps.push(Step::Rerun(m));
                 }
@@ -389,10 +389,7 @@ impl World {
             }
             Step::Retry(m) => {
                 self.retries -= 1;
-                self.rows[m] = super::world::Row {
-                    lost: self.rows[m].lost,
-                    ..super::world::Row::default()
-                };
+                self.rows[m] = super::world::Row::new(self.rows[m].lost);
                 self.restart_one(config, m);
             }
             Step::Reboot(side, kept, log_kept) => self.power_cut(side, kept, log_kept),
@@ -439,6 +436,7 @@ impl World {
                 self.tell(config, m, Event::Abort);
             }
             Step::Differ(m) => {
+                self.rows[m].differed |= self.rows[m].lost;
                 let found = Comparison {
                     differing: 1,
                     ..Comparison::default()

@@ -176,7 +176,7 @@ impl World {
         let all = 0..config.mailboxes;
         let mut world = Self {
             controller: None,
-            rows: all.clone().map(|_| Row::default()).collect(),
+            rows: all.clone().map(|_| Row::new(config.lost)).collect(),
             conns: all.clone().map(|_| [Vec::new(), Vec::new()]).collect(),
             sites: all.map(|m| [site(m, 0), site(m, 1)]).collect(),
             up: [Up::Serving; 2],
@@ -199,14 +199,7 @@ impl World {
 
     /// The controller starts: it settles what its journal has open and runs the rest.
     pub fn start_controller(&mut self, config: &Config) {
-        let runner = |row: &Row| {
-            let (machine, end) = match (row.closed, row.decided) {
-                (Some(end), _) => (Coordinator::new(config.plan.clone()), Some(end)),
-                (None, Some(open)) => (Coordinator::resume(config.plan.clone(), open), None),
-                (None, None) => (Coordinator::new(config.plan.clone()), None),
-            };
-            Runner::new(machine, end)
-        };
+        let runner = |row: &Row| Runner::new(row.machine(config), row.closed);
         self.controller = Some(self.rows.iter().map(runner).collect());
         for m in 0..self.rows.len() {
             self.rows[m].pauses = 0;
@@ -222,10 +215,7 @@ impl World {
 
     /// One mailbox is taken up again: after a doubt, or because the operator asks.
     pub fn restart_one(&mut self, config: &Config, m: usize) {
-        let machine = match self.rows[m].decided {
-            Some(open) => Coordinator::resume(config.plan.clone(), open),
-            None => Coordinator::new(config.plan.clone()),
-        };
+        let machine = self.rows[m].machine(config);
         if let Some(runners) = &mut self.controller {
             runners[m] = Runner::new(machine, None);
         }
@@ -338,6 +328,11 @@ impl World {
     }
 
     fn finished(&mut self, config: &Config, m: usize, outcome: &Outcome) {
+        // With these a run ends, or goes on, and the row says that the mailbox is to be done.
+        let left = matches!(
+            outcome,
+            Outcome::RolledBack(f) if matches!(f.reason, Reason::Interrupted | Reason::Journal)
+        );
         let end = match outcome {
             Outcome::Upgraded => End::Upgraded,
             Outcome::Unchanged => End::Unchanged,
@@ -374,7 +369,8 @@ impl World {
             }
         } else {
             self.rows[m].closed = Some(end);
-            if !self.is_true(config, m, end) {
+            let half_done = end == End::RolledBack && !left && self.is_unlike(config, m);
+            if half_done || !self.is_true(config, m, end) {
                 self.break_promise(Broken::UntrueReport(end));
             }
         }
@@ -455,6 +451,29 @@ impl World {
     }
 }
 
+impl Row {
+    /// One of a mailbox of which nothing is known.
+    #[must_use]
+    pub fn new(lost: bool) -> Self {
+        Self {
+            lost,
+            ..Self::default()
+        }
+    }
+
+    /// What goes on with it.
+    fn machine(&self, config: &Config) -> Coordinator {
+        let plan = Plan {
+            rows_lost: self.lost,
+            ..config.plan.clone()
+        };
+        match self.decided.filter(|_| self.closed.is_none()) {
+            Some(open) => Coordinator::resume(plan, open),
+            None => Coordinator::new(plan),
+        }
+    }
+}
+
 impl Runner {
     fn new(machine: Coordinator, end: Option<End>) -> Self {
         Self {
@@ -485,5 +504,6 @@ pub fn plan(to: u8) -> Plan {
         require_in_sync: false,
         drop_old: false,
         settle_attempts: 2,
+        rows_lost: false,
     }
 }

@@ -181,6 +181,9 @@ async fn enter(session: &mut Session) -> Query<(String, Vec<String>)> {
                 "the database is {now}, and was {before}: it was restored, or a standby has taken \
                  over; what was decided last may be missing, and the hosts are asked"
             ));
+            session
+                .execute("UPDATE pair SET rows_lost = 1", &[])
+                .await?;
             let sql = "UPDATE journal SET system_identifier = ?1, timeline = ?2";
             let values = [now.system.as_str().into(), now.timeline.as_str().into()];
             session.execute(sql, &values).await?;
@@ -238,11 +241,18 @@ impl Sql for Postgres {
         })
     }
 
-    fn claim(&self, pair: i64, name: &str) -> Result<Option<u64>, JournalError> {
+    fn claim(&self, pair: i64, name: &str, above: u64) -> Result<Option<u64>, JournalError> {
         let Some(claims) = &self.claims else {
             return Ok(None);
         };
-        claims.claim(pair, name, 0).map(Some)
+        claims.claim(pair, name, above).map(Some)
+    }
+
+    fn rows_lost(&self, pair: i64) -> Result<bool, JournalError> {
+        let sql = "SELECT rows_lost FROM pair WHERE id = ?1";
+        let mut reader = self.reader.lock();
+        let lost = reader.look(async |session| session.number(sql, &[pair.into()]).await)?;
+        Ok(lost == Some(1))
     }
 
     fn claims(&self) -> Result<Vec<Claimed>, JournalError> {

@@ -41,6 +41,8 @@ const MORE: &str = "
 ALTER TABLE pair ADD COLUMN claim_owner text;
 ALTER TABLE pair ADD COLUMN claim_epoch bigint NOT NULL DEFAULT 0;
 ALTER TABLE pair ADD COLUMN claim_until timestamptz;
+-- 1: the newest rows of the pair may be missing, until a run over all its mailboxes is finished.
+ALTER TABLE pair ADD COLUMN rows_lost bigint NOT NULL DEFAULT 0;
 -- One line a controller that has this journal open, or had when it died.
 CREATE TABLE controller (
     id      text PRIMARY KEY,

@@ -247,6 +247,14 @@ async fn finish_run(session: &mut Session, pair: i64, run: RunId, now_ms: i64) -
     let sql = "UPDATE run_pair SET finished_at = ?1 WHERE run = ?2 AND pair = ?3";
     let values = [now_ms.into(), run.0.into(), pair.into()];
     session.execute(sql, &values).await?;
+    // Every mailbox was looked at on both hosts, and what was found half done is not open any more.
+    let sql = "UPDATE pair SET rows_lost = 0 WHERE id = ?1 AND rows_lost = 1 \
+         AND EXISTS (SELECT 1 FROM run r JOIN run_pair p ON p.run = r.id WHERE r.id = ?2 \
+         AND p.pair = ?1 AND r.command IN ('upgrade', 'downgrade', 'cutover') \
+         AND (p.selection = 'all' OR p.selection LIKE 'all --%')) \
+         AND NOT EXISTS (SELECT 1 FROM mailbox WHERE pair = ?1 \
+         AND state IN ('decided', 'reversing'))";
+    session.execute(sql, &[pair.into(), run.0.into()]).await?;
     let sql = "SELECT r.pairs, (SELECT count(*) FROM run_pair p \
          WHERE p.run = r.id AND p.finished_at IS NOT NULL) FROM run r WHERE r.id = ?1";
     let rows = session.rows(sql, &[run.0.into()]).await?;

@@ -1,14 +1,20 @@
 //! Another controller takes the pair over in the midst of a run: this one says so, and nothing
 //! more.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use indexfile::exit::Exit;
 use slotd::protocol::Code;
 
 use super::fake::{What, lock};
 use super::world::{World, names};
 use crate::error::RunError;
-use crate::journal::State;
-use crate::run::recover;
+use crate::journal::memory::{Claimant, Clock, MemoryStore};
+use crate::journal::{JournalStore, State};
+use crate::observer::{Finished, Observer};
+use crate::run::{Parts, recover, run};
 use crate::survey::Source;
 
 /// What the hosts have heard.
@@ -74,31 +80,60 @@ async fn what_is_open_is_left_to_the_controller_that_took_over() {
     assert_eq!(world.versions("user.b"), [10, 10]);
 }
 
-#[tokio::test]
-async fn where_one_side_is_forward_and_the_journal_knows_nothing_it_goes_forward_or_not_at_all() {
-    // The database lost its last rows at a failover: the replica was committed, the master not.
-    let lost = || {
-        let world = World::new();
-        let mut replica = lock(&world.hosts[1]);
-        replica.mailboxes.get_mut("user.b").unwrap().version = 10;
-        drop(replica);
-        world
-    };
-    let world = lost();
-    let summary = world.run(&[names(&["user.b"])]).await;
-    assert_eq!(
-        (summary.exit(), world.versions("user.b")),
-        (Exit::Ok, [10, 10])
-    );
-    for command in ["LOCK", "UPGRADE", "CONFIRM", "COMMIT"] {
-        let world = lost();
-        world.fault(0, command, "user.b", 9, What::Refuse(Code::Damaged));
-        let summary = world.run(&[names(&["user.b"])]).await;
-        assert_ne!(summary.exit(), Exit::Ok, "{command}");
-        // What is committed there is never taken back.
-        assert_eq!(world.versions("user.b"), [9, 10], "{command}");
-        let replica = lock(&world.hosts[1]).log.clone();
-        let back = replica.iter().any(|line| line.starts_with("UPGRADE 9"));
-        assert!(!back, "{command}: {replica:?}");
+/// Once a mailbox is done another controller takes the pair over.
+struct TakesOver(MemoryStore);
+
+impl Observer for TakesOver {
+    fn finished(&self, _: &Finished<'_>) {
+        let journal = self.0.pair("").unwrap();
+        assert!(journal.owner().unwrap().epoch > Some(1));
     }
+    fn say(&self, _: &str) {}
+    fn warn(&self, _: &str) {}
+    fn alarm(&self, text: &str) {
+        panic!("{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_journal_that_another_controller_has_claimed_ends_a_run_as_a_host_does_that_says_so() {
+    let mut world = World::new();
+    world.settings.limits.parallel = 1;
+    let looks = AtomicU64::new(0);
+    let clock: Clock = Arc::new(move || Duration::from_secs(looks.fetch_add(1, Ordering::Relaxed)));
+    let controller = |name: &str| Claimant {
+        name: name.to_owned(),
+        // Each claim is over at once.
+        lease: Duration::ZERO,
+        clock: Arc::clone(&clock),
+    };
+    let tables = MemoryStore::new();
+    let [own, other] = ["own", "other"].map(|name| tables.open(controller(name)));
+    let journal = own.pair("").unwrap();
+    let parts = Parts {
+        journal: Arc::clone(&journal),
+        observer: Arc::new(TakesOver(other)),
+        ..world.parts()
+    };
+    let summary = run(parts, &[Source::Master]).await.unwrap();
+    assert_eq!((summary.upgraded, summary.exit()), (1, Exit::RolledBack));
+    let text = summary.taken_over.unwrap();
+    let said = "the journal says another controller has taken over the pair";
+    assert!(text.starts_with(said), "{text}");
+    // The second mailbox was staged on both, and the connections closed.
+    let lines: Vec<String> = heard(&world).into_iter().flatten().collect();
+    let staged = lines.iter().filter(|line| line.starts_with("CONFIRM"));
+    assert_eq!(staged.count(), 4, "{lines:?}");
+    assert_eq!(lines.iter().filter(|l| l.starts_with("COMMIT")).count(), 2);
+    // It settles nothing, and says why.
+    let error = recover(Parts {
+        journal,
+        ..world.parts()
+    });
+    let error = error.await.unwrap_err();
+    assert!(matches!(error, RunError::TakenOver(_)), "{error}");
+    assert_eq!(error.exit(), Exit::RolledBack);
+    let lines: Vec<String> = heard(&world).into_iter().flatten().collect();
+    let ends = |line: &&String| line.starts_with("ROLLBACK") || line.starts_with("LEAVE");
+    assert_eq!(lines.iter().find(ends), None);
 }

@@ -37,7 +37,7 @@ fn nothing_is_decided_for_a_side_whose_transaction_has_ended() {
         (
             "m:confirm",
             Event::Reply(M, Answer::Confirmed { digest: None }),
-            "r:rollback m:rollback rolled_back(protocol)",
+            "r:rollback m:rollback rolled_back(expired)",
         ),
         (
             "r:confirm",

@@ -31,6 +31,17 @@ fn whoever_is_fenced_sends_nothing_more_wherever_it_stands() {
 }
 
 #[test]
+fn a_journal_that_says_so_ends_it_as_a_host_that_says_so_does() {
+    for (entry, refused) in [("DECIDED", None), ("REVERSING", Some("r:hold"))] {
+        let mut faults = vec![(entry, Event::TakenOver(String::new()))];
+        faults.extend(refused.map(|at| (at, no(R, Reason::Io))));
+        let line = drive(Coordinator::new(plan()), &faults);
+        let end = format!("{entry} m:close r:close taken_over(fenced)");
+        assert!(line.ends_with(&end), "{line}");
+    }
+}
+
+#[test]
 fn what_is_decided_is_left_to_the_one_that_took_over() {
     let machine = || Coordinator::resume(plan(), open(false, [false, true]));
     assert_eq!(

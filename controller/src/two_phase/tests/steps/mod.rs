@@ -3,6 +3,7 @@
 mod alive;
 mod cutover;
 mod fenced;
+mod lost;
 
 use crate::two_phase::{
     Action, Answer, Comparison, Coordinator, Entry, Event, Open, Outcome, Plan, Reason, Refusal,
@@ -21,6 +22,7 @@ fn plan() -> Plan {
         require_in_sync: false,
         drop_old: false,
         settle_attempts: 1,
+        rows_lost: false,
     }
 }
 
@@ -47,6 +49,7 @@ fn word(action: &Action) -> String {
         Action::Disconnect(s) => format!("{}:close", side(s)),
         Action::Compare => "compare".to_owned(),
         Action::Record(Entry::Decided { .. }) => "DECIDED".to_owned(),
+        Action::Record(Entry::Assumed) => "ASSUMED".to_owned(),
         Action::Record(_) => "REVERSING".to_owned(),
         Action::Note(_) => "note".to_owned(),
         Action::Wait { .. } => "wait".to_owned(),

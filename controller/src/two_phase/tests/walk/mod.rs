@@ -91,6 +91,7 @@ fn plan() -> Plan {
         require_in_sync: false,
         drop_old: false,
         settle_attempts: 4,
+        rows_lost: false,
     }
 }
 
@@ -216,5 +217,21 @@ fn a_way_back_of_one_side_that_would_make_the_two_differ_is_none() {
             &mut Tally::default(),
         );
         assert!(world.participants.iter().all(|p| p.commits == 0));
+    }
+}
+
+#[test]
+fn where_rows_are_lost_nothing_is_called_rolled_back_that_one_side_may_have_committed() {
+    for initial in [[OLD, NEW], [NEW, OLD], [OLD, OLD]] {
+        let mut tally = Tally::default();
+        let lost = Plan {
+            rows_lost: true,
+            ..plan()
+        };
+        explore(&World::new(lost, initial), 2, &mut tally);
+        assert!(
+            tally.upgraded > 10 && tally.in_doubt > 10,
+            "{initial:?}: {tally:?}"
+        );
     }
 }

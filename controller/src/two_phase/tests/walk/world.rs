@@ -70,11 +70,8 @@ impl World {
                 Action::Note(_) => panic!("only Forward is noted: {}", self.story()),
                 Action::Finished(outcome) => self.outcome = Some(outcome),
                 Action::Send(_, Request::Commit { .. }) => {
-                    assert!(
-                        self.decided.is_some(),
-                        "COMMIT before the decision: {}",
-                        self.story()
-                    );
+                    let decided = self.decided.is_some_and(|d| d.before != [None; 2]);
+                    assert!(decided, "COMMIT before the decision: {}", self.story());
                     self.owed.push(action);
                 }
                 Action::Record(Entry::Decided { .. }) => {
@@ -106,7 +103,8 @@ impl World {
     pub(super) fn record(&mut self, entry: Entry) {
         match entry {
             Entry::Decided { before } => {
-                assert!(self.decided.is_none(), "decided twice: {}", self.story());
+                let known = self.decided.filter(|d| d.before != [None; 2]);
+                assert!(known.is_none(), "decided twice: {}", self.story());
                 self.decided = Some(Open {
                     reversing: false,
                     before,
@@ -118,6 +116,14 @@ impl World {
                     .as_mut()
                     .expect("reversing needs a decision")
                     .reversing = true;
+            }
+            Entry::Assumed => {
+                assert!(self.decided.is_none(), "assumed twice: {}", self.story());
+                self.decided = Some(Open {
+                    reversing: false,
+                    before: [None; 2],
+                    forward: [false; 2],
+                });
             }
             Entry::Forward(_) => panic!("Forward is noted, not recorded: {}", self.story()),
         }
@@ -257,8 +263,13 @@ impl World {
                 }
                 assert_eq!(self.alerts, 0);
             }
-            Outcome::RolledBack(_) => {
+            Outcome::RolledBack(failure) => {
                 assert_eq!(versions, self.initial, "not as before: {}", self.story());
+                // With these the run ends, and the row is to be done still.
+                let left = matches!(failure.reason, Reason::Journal | Reason::Interrupted);
+                let alike = versions[0] == versions[1];
+                let told = alike || left || !self.plan.rows_lost;
+                assert!(told, "rolled back, and unlike: {}", self.story());
                 assert_eq!(self.alerts, 0);
             }
             Outcome::InDoubt(_) => {
