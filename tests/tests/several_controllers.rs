@@ -4,6 +4,9 @@
 //! Each needs the server's programs, and so each is left out of a plain run:
 //! `cargo test -p tests --test several_controllers -- --ignored`.
 
+#[path = "several_controllers/failover.rs"]
+mod failover;
+
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
