@@ -14,6 +14,7 @@ use super::murder::MurderArgs;
 use super::pairs::Hosts;
 use super::state::StateFile;
 use crate::journal::{RunId, Verb};
+use crate::program::Program;
 use crate::run::{Alerts, MaxFailures};
 use crate::survey::{Keep, Pattern, Source, User, needs_naming};
 
@@ -162,10 +163,10 @@ pub(super) struct Output {
 /// Where alerts go.
 #[derive(Debug, Args)]
 pub(super) struct AlertArgs {
-    /// A shell command to run when a mailbox is in doubt; `REGUID_MAILBOX`, `REGUID_SIDE`,
-    /// `REGUID_REASON` and `REGUID_TEXT` are in its environment.
-    #[arg(long, value_name = "COMMAND")]
-    on_alert: Option<String>,
+    /// A program, with arguments, to run when a mailbox is in doubt; `REGUID_MAILBOX`,
+    /// `REGUID_SIDE`, `REGUID_REASON` and `REGUID_TEXT` are in its environment.
+    #[arg(long, value_name = "COMMAND", value_parser = Program::installed)]
+    on_alert: Option<Program>,
     /// Send no alert to syslog.
     #[arg(long)]
     no_syslog: bool,

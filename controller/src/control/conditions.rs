@@ -12,6 +12,7 @@ use jiff::Zoned;
 
 use super::Control;
 use super::limits::Limits;
+use crate::program::Program;
 
 /// How often the conditions are looked at.
 const EVERY: Duration = Duration::from_secs(1);
@@ -120,8 +121,7 @@ struct Why {
     hung: bool,
 }
 
-/// Why a command can never say that it is time to work: the shell cannot run it. It is run once for
-/// this.
+/// Why a command can never say that it is time to work: it cannot be run. It is run once for this.
 pub async fn unusable(command: &str) -> Option<String> {
     let why = refuses(command).await?;
     why.for_ever.then_some(why.text)
@@ -135,10 +135,14 @@ async fn refuses(command: &str) -> Option<Why> {
             hung,
         })
     };
-    match crate::shell::run(command, &[], COMMAND_LIMIT).await {
+    let program: Program = match command.parse() {
+        Ok(program) => program,
+        Err(text) => return why(format!("cannot be run: it {text}"), true, false),
+    };
+    match program.run(&[], COMMAND_LIMIT).await {
         Ok(Some(status)) if status.success() => None,
         Ok(Some(status)) if status.code().is_some_and(|c| CANNOT_RUN.contains(&c)) => {
-            let text = format!("cannot be run: the shell ended with {status}");
+            let text = format!("cannot be run: it ended with {status}");
             why(text, true, false)
         }
         Ok(Some(status)) => why(format!("ended with {status}"), false, false),
@@ -146,7 +150,7 @@ async fn refuses(command: &str) -> Option<Why> {
             let text = format!("did not end within {COMMAND_LIMIT:?} and was killed");
             why(text, false, true)
         }
-        Err(error) => why(format!("does not run: {error}"), true, false),
+        Err(error) => why(format!("cannot be run: {error}"), true, false),
     }
 }
 

@@ -153,7 +153,7 @@ pub static LIMITS: [Limit; 11] = [
         unit: "COMMAND",
         bounds: None,
         default: OFF,
-        help: "Wait while the shell command COMMAND does not end with 0",
+        help: "Wait while COMMAND, a program and its arguments, does not end with 0",
         field: Field::MaybeText(|l| &mut l.wait_command),
     },
     Limit {

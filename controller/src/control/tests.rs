@@ -209,7 +209,7 @@ async fn conditions_name_the_first_reason() {
     std::fs::write(&flag, "").unwrap();
     assert!(conditions.reason().await.unwrap().ends_with("wait exists"));
     conditions.flag_file = None;
-    conditions.wait_command = Some("exit 3".to_owned());
+    conditions.wait_command = Some("sh -c 'exit 3'".to_owned());
     assert!(
         conditions
             .reason()
@@ -394,7 +394,7 @@ async fn a_command_that_cannot_be_run_is_no_reason_to_wait_for_ever() {
             "{why}"
         );
     }
-    for command in ["true", "false", "exit 3"] {
+    for command in ["true", "false", "sh -c 'exit 3'"] {
         assert_eq!(unusable(command).await, None, "{command}");
     }
     // One that stops to be there while it is waited for is noticed as well.

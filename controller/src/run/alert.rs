@@ -1,14 +1,15 @@
-//! What happens when a human must look: a loud block, syslog, and a command of the operator's.
+//! What happens when a human must look: a loud block, syslog, and a program of the operator's.
 
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::observer::Observer;
+use crate::program::Program;
 use crate::two_phase::Failure;
 
-/// How long the operator's command may take.
-const COMMAND_LIMIT: Duration = Duration::from_secs(30);
+/// How long the operator's program may take.
+const PROGRAM_LIMIT: Duration = Duration::from_secs(30);
 /// Facility mail (2), severity critical (2).
 const SYSLOG_PRIORITY: u8 = 2 * 8 + 2;
 const RULE: &str = "***************************************************************************";
@@ -16,8 +17,8 @@ const RULE: &str = "************************************************************
 /// Where alerts go besides the observer.
 #[derive(Clone, Debug, Default)]
 pub struct Alerts {
-    /// A shell command; the mailbox and the reason are in its environment.
-    pub on_alert: Option<String>,
+    /// A program; the mailbox and the reason are in its environment.
+    pub on_alert: Option<Program>,
     /// Send a line to syslog.
     pub syslog: bool,
     /// The command that tries again, for the text: `controller recover --master ...`.
@@ -52,10 +53,10 @@ impl Alerts {
         {
             observer.say(&format!("(no syslog here: {error})"));
         }
-        if let Some(command) = &self.on_alert
-            && let Err(text) = run_command(command, mailbox, failure, &line).await
+        if let Some(program) = &self.on_alert
+            && let Err(text) = run_program(program, mailbox, failure, &line).await
         {
-            observer.say(&format!("--on-alert {command:?}: {text}"));
+            observer.say(&format!("--on-alert {program}: {text}"));
         }
     }
 
@@ -93,8 +94,8 @@ fn syslog(line: &str) -> std::io::Result<()> {
     socket.send_to(text.as_bytes(), "/dev/log").map(drop)
 }
 
-async fn run_command(
-    command: &str,
+async fn run_program(
+    program: &Program,
     mailbox: &str,
     failure: &Failure,
     line: &str,
@@ -106,11 +107,11 @@ async fn run_command(
         ("REGUID_SIDE", side),
         ("REGUID_TEXT", line),
     ];
-    match crate::shell::run(command, &environment, COMMAND_LIMIT).await {
+    match program.run(&environment, PROGRAM_LIMIT).await {
         Ok(Some(status)) if status.success() => Ok(()),
         Ok(Some(status)) => Err(format!("ended with {status}")),
         Ok(None) => Err(format!(
-            "did not end within {COMMAND_LIMIT:?} and was killed"
+            "did not end within {PROGRAM_LIMIT:?} and was killed"
         )),
         Err(error) => Err(error.to_string()),
     }
