@@ -5,6 +5,7 @@ mod afterwards;
 mod args;
 mod bench;
 mod claims;
+mod clean;
 mod config;
 mod control;
 mod cutover;
@@ -29,9 +30,9 @@ mod screen;
 mod session;
 mod signals;
 mod state;
-mod survey;
 mod targets;
 mod text;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -67,9 +68,9 @@ enum Command {
     /// Settle what a crash left open, and do nothing else.
     Recover(migrate::RecoverArgs),
     /// Compare GUIDs with message files, and master with replica; change nothing.
-    Verify(survey::VerifyArgs),
+    Verify(verify::VerifyArgs),
     /// Remove cyrus.sha1s, .OLD and stray files of mailboxes that the last run has done.
-    Clean(survey::CleanArgs),
+    Clean(clean::CleanArgs),
     /// Tell how far the last run is, and what it is doing right now.
     Status(report::StatusArgs),
     /// Let a running controller begin nothing new until it is resumed; no lock is held meanwhile.
@@ -140,8 +141,8 @@ pub fn main() -> ExitCode {
         Command::Retry(args) => migrate::retry(args),
         Command::Recover(args) => migrate::recover(args),
         Command::Status(args) => report::status(&args),
-        Command::Verify(args) => survey::verify(&args),
-        Command::Clean(args) => survey::clean(&args),
+        Command::Verify(args) => verify::verify(&args),
+        Command::Clean(args) => clean::clean(&args),
         Command::Pause(args) => control::pause(&args),
         Command::Resume(args) => control::resume(&args),
         Command::Stop(args) => control::stop(&args),

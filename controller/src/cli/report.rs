@@ -16,7 +16,7 @@ use super::{Fail, text};
 use crate::clock::now_ms;
 use crate::control::{Ask, ask, of_pair};
 use crate::journal::{JournalStore, RunId, RunInfo, RunOfPairs, Totals};
-use crate::report::{PageOptions, Story, page};
+use crate::report::{Disagreements, PageOptions, Story, page};
 use crate::whole_file::{Before, WholeFile};
 
 #[derive(Debug, Args)]
@@ -291,12 +291,18 @@ pub(super) fn report(args: &ReportArgs) -> Result<Exit, Fail> {
             text::failures(journal.as_ref(), run.id, run.verb, true)?;
         }
     }
+    let disagreements = Disagreements(store.disagreements(run.id)?);
     if args.json {
-        let value = match stories.remove("") {
+        let mut value = match stories.remove("") {
             Some(only) => only,
             None => serde_json::json!({ "run": run.id.0, "pairs": stories }),
         };
+        if !disagreements.0.is_empty() {
+            value["murder"] = disagreements.to_json();
+        }
         text::json(&value)?;
+    } else if !disagreements.0.is_empty() {
+        text::say(disagreements.to_string().trim_end())?;
     }
     Ok(Exit::Ok)
 }

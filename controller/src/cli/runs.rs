@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::Fail;
 use super::args::Mailboxes;
-use super::moves::{self, Moves};
-use super::of_murder::Lines;
+use super::moves::{self, Done, Moves};
+use super::of_murder::{Lines, OfMurder};
 use super::session::{Common, Session, with_runtime};
 use super::state::How;
 use super::targets::Targets;
@@ -31,7 +31,7 @@ const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 /// Runs on the mailboxes that were asked for.
 pub(super) fn migrate(
     common: Common,
-    settings: Settings,
+    mut settings: Settings,
     mailboxes: &Mailboxes,
 ) -> Result<Exit, Fail> {
     let words = [
@@ -54,6 +54,9 @@ pub(super) fn migrate(
             targets.check(&Lines { quiet })?;
             Arc::new(targets)
         };
+        if let Some(murder) = &targets.murder {
+            settings.disagreements = murder.compared.disagreements();
+        }
         let pairs = targets.pairs.clone();
         let session = Session::begin(
             common,
@@ -64,7 +67,10 @@ pub(super) fn migrate(
         )?;
         let mut done = on_each(&session, store.as_ref(), &targets).await?;
         let moves = match &targets.murder {
-            Some(murder) => moves::follow(murder, &session, &mut done).await?,
+            Some(murder) => {
+                note(murder, &session, &done);
+                moves::follow(murder, &session, &mut done).await?
+            }
             None => Moves::default(),
         };
         let runs: Vec<(usize, i64)> = done
@@ -83,6 +89,29 @@ pub(super) fn migrate(
         }
         Ok(fleet::worst(exits))
     })
+}
+
+/// Keeps the comparison as it is now that pairs which were away have been compared too.
+fn note(murder: &OfMurder, session: &Session, done: &Done) {
+    let found = murder.compared.disagreements();
+    if found == session.settings.disagreements {
+        return;
+    }
+    let mut failed = None;
+    for (at, result) in done {
+        let Ok(summary) = result else { continue };
+        let journal = session.pairs[*at].parts().journal;
+        // A pair that another controller has finished cannot be written.
+        match journal.note_disagreements(RunId(summary.run), &found) {
+            Ok(()) => return,
+            Err(error) => failed = Some(error),
+        }
+    }
+    if let Some(error) = failed {
+        text::complain(&format!(
+            "what `report` says of the Murder is of the start: {error}"
+        ));
+    }
 }
 
 async fn on_each(

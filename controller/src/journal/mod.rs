@@ -29,6 +29,7 @@
 
 mod claim;
 mod columns;
+mod disagreements;
 mod earlier;
 mod error;
 mod history;
@@ -60,6 +61,7 @@ mod sqlite_tests;
 use std::sync::Arc;
 
 pub use claim::{Claim, Claimed};
+pub use disagreements::Disagreement;
 pub use error::JournalError;
 pub use history::{Changed, Changing};
 pub use model::{
@@ -166,6 +168,13 @@ pub trait JournalStore: Send + Sync {
     /// The store cannot be read.
     fn claims(&self) -> Result<Vec<Claimed>, JournalError>;
 
+    /// What the comparison with a Murder's list found when a run was started last: the kinds of
+    /// which there are any, in the order of their codes.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn disagreements(&self, run: RunId) -> Result<Vec<Disagreement>, JournalError>;
+
     /// Gives a run up: it is finished for all its pairs, also for those that have not begun. What
     /// is open stays open. A run that is finished stays as it is. Durable on return.
     ///
@@ -223,6 +232,13 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// The store cannot be written.
     fn finish_run(&self, run: RunId, now_ms: i64) -> Result<(), JournalError>;
+
+    /// Keeps what the comparison with a Murder's list found, of the whole run. A kind that was noted
+    /// before is replaced; other kinds stay. Durable on return.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    fn note_disagreements(&self, run: RunId, found: &[Disagreement]) -> Result<(), JournalError>;
 
     /// Mailboxes of a run in order of their ids, after `after`, at most `limit`.
     ///

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use indexfile::mailbox::MailboxName;
 
 use super::columns::{self, Columns, Part, Query};
+use super::disagreements::{self, Disagreement};
 use super::history::Changed;
 use super::model::{Filter, MailboxId, OpenTransaction, Owner, Row};
 use super::runs::{PairRun, RunId, RunInfo, RunOfPairs};
@@ -102,6 +103,11 @@ pub(super) fn begun(run: RunId) -> Ask<PairRun> {
     let sql = "SELECT p.name, r.started_at, r.listed, r.finished_at FROM run_pair r \
          JOIN pair p ON p.id = r.pair WHERE r.run = ?1";
     ask(sql, [run.0.into()], columns::pair_run)
+}
+
+/// What the comparison with a Murder's list found when a run was started last.
+pub(super) fn disagreements(run: RunId) -> Ask<Disagreement> {
+    ask(disagreements::OF_RUN, [run.0.into()], disagreements::read)
 }
 
 pub(super) fn owner(pair: i64) -> Ask<Owner> {

@@ -9,6 +9,7 @@ pub(super) fn create() -> String {
         MAILBOX,
         MAILBOX_INDEXES,
         ATTEMPT,
+        DISAGREEMENT,
         VIEWS,
     ]
     .concat()
@@ -121,6 +122,18 @@ CREATE TABLE attempt (
     lock_us_replica INTEGER
 ) STRICT;
 CREATE INDEX attempt_mailbox ON attempt (mailbox);
+";
+
+pub(super) const DISAGREEMENT: &str = "
+-- What the list of a Murder and its backends do not agree on, as the last start of a run saw it: one
+-- line a kind.
+CREATE TABLE disagreement (
+    run      INTEGER NOT NULL REFERENCES run(id),
+    code     TEXT    NOT NULL,                 -- duplicate, stale, ...: docs/murder.md
+    findings INTEGER NOT NULL,
+    examples TEXT    NOT NULL,                 -- the first of them, a line each
+    PRIMARY KEY (run, code)
+) STRICT, WITHOUT ROWID;
 ";
 
 pub(super) const VIEWS: &str = "

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use indexfile::mailbox::MailboxName;
 use tokio::sync::oneshot;
 
+use super::disagreements::Disagreement;
 use super::history::Changed;
 use super::model::{Candidate, Change, Filter, MailboxId, OpenTransaction, Owner, Row};
 use super::queries::{self, Ask};
@@ -196,6 +197,10 @@ impl<S: Sql> JournalStore for Store<S> {
         self.0.claims()
     }
 
+    fn disagreements(&self, run: RunId) -> Result<Vec<Disagreement>, JournalError> {
+        self.0.ask(queries::disagreements(run))
+    }
+
     fn give_up(&self, run: RunId, now_ms: i64) -> Result<(), JournalError> {
         let work = Work::GiveUp { run, now_ms };
         self.0.write_now(Of::default(), work).map(drop)
@@ -271,6 +276,13 @@ impl<S: Sql> Journal for View<S> {
     fn finish_run(&self, run: RunId, now_ms: i64) -> Result<(), JournalError> {
         self.sql
             .write_now(self.of, Work::Finish { run, now_ms })
+            .map(drop)
+    }
+
+    fn note_disagreements(&self, run: RunId, found: &[Disagreement]) -> Result<(), JournalError> {
+        let found = found.to_vec();
+        self.sql
+            .write_now(self.of, Work::Note { run, found })
             .map(drop)
     }
 

@@ -146,6 +146,22 @@ fn taken_up(directory: &std::path::Path, steps: &[&str]) -> SqliteJournal {
 }
 
 #[test]
+fn a_file_of_the_fourth_version_is_taken_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let [path, fresh] = ["state.db", "fresh.db"].map(|name| directory.path().join(name));
+    for path in [&path, &fresh] {
+        drop(SqliteJournal::open(path).unwrap());
+    }
+    let db = rusqlite::Connection::open(&path).unwrap();
+    let before = "DROP TABLE disagreement; PRAGMA user_version = 4;";
+    db.execute_batch(before).unwrap();
+    drop(db);
+    drop(SqliteJournal::open(&path).unwrap());
+    let objects = super::schema::objects;
+    assert_eq!(objects(&path), objects(&fresh));
+}
+
+#[test]
 fn a_file_of_the_third_version_is_taken_up_as_that_of_the_only_pair() {
     let directory = tempfile::tempdir().unwrap();
     let journal = taken_up(directory.path(), &[]);

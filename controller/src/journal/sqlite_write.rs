@@ -3,21 +3,22 @@
 use rusqlite::types::{ToSql, ToSqlOutput};
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
-use super::model::{Candidate, Change};
+use super::model::Candidate;
 use super::queries::Value;
 use super::runs::{RunId, RunSpec, pair_names};
-use super::work::{REOPEN, Work, statements};
+use super::work::{REOPEN, Work, notes, statements};
 
 /// Writes something of a pair.
 pub(super) fn apply(db: &Connection, pair: i64, work: &Work) -> rusqlite::Result<i64> {
     match work {
-        Work::Change(of_mailbox) => change(db, of_mailbox)?,
+        Work::Change(change) => execute(db, statements(change))?,
         Work::Pair { name, journal_id } => return new_pair(db, name, journal_id),
         Work::Begin { spec, now_ms } => return begin_run(db, pair, spec, *now_ms),
         Work::Add { run, listed } => return add(db, pair, *run, listed),
         Work::Listed { run } => list_complete(db, pair, *run)?,
         Work::Finish { run, now_ms } => finish_run(db, pair, *run, *now_ms)?,
         Work::GiveUp { run, now_ms } => give_up(db, *run, *now_ms)?,
+        Work::Note { run, found } => execute(db, notes(*run, found))?,
         Work::Flush => {}
     }
     Ok(0)
@@ -157,8 +158,8 @@ fn give_up(db: &Connection, run: RunId, now_ms: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn change(db: &Connection, change: &Change) -> rusqlite::Result<()> {
-    for (sql, values) in statements(change) {
+fn execute(db: &Connection, all: Vec<(&'static str, Vec<Value>)>) -> rusqlite::Result<()> {
+    for (sql, values) in all {
         db.prepare_cached(sql)?.execute(params_from_iter(&values))?;
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! What is written: one thing at a time, of one pair.
 
+use super::disagreements::Disagreement;
 use super::model::{Candidate, Change, Ended, State};
 use super::queries::Value;
 use super::runs::{RunId, RunSpec};
@@ -23,6 +24,11 @@ pub(super) enum Work {
     Finish { run: RunId, now_ms: i64 },
     /// The run is given up for all its pairs; 0.
     GiveUp { run: RunId, now_ms: i64 },
+    /// What the comparison with a Murder's list found; 0.
+    Note {
+        run: RunId,
+        found: Vec<Disagreement>,
+    },
     /// Nothing; what came before is durable when this is; 0.
     Flush,
 }
@@ -121,4 +127,23 @@ pub(super) fn statements(change: &Change) -> Vec<(&'static str, Vec<Value>)> {
             ]
         }
     }
+}
+
+/// The statements by which the disagreements of a run are kept. Several controllers may do so at
+/// once: in the same order, and each kind anew.
+pub(super) fn notes(run: RunId, found: &[Disagreement]) -> Vec<(&'static str, Vec<Value>)> {
+    let sql = "INSERT INTO disagreement (run, code, findings, examples) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT (run, code) DO UPDATE SET findings = excluded.findings, \
+         examples = excluded.examples";
+    let mut found: Vec<&Disagreement> = found.iter().collect();
+    found.sort_by_key(|one| &one.code);
+    let values = |one: &Disagreement| {
+        vec![
+            run.0.into(),
+            one.code.as_str().into(),
+            i64::try_from(one.findings).unwrap_or(i64::MAX).into(),
+            one.first.join("\n").as_str().into(),
+        ]
+    };
+    found.into_iter().map(|one| (sql, values(one))).collect()
 }

@@ -10,6 +10,7 @@
 //! mailboxes. Nothing is written, so a crash leaves nothing.
 
 mod account;
+mod disagreements;
 mod page;
 mod part;
 mod slices;
@@ -23,6 +24,7 @@ mod sample;
 #[cfg(test)]
 mod tests;
 
+pub use disagreements::Disagreements;
 pub use page::{PageOptions, page};
 pub use standing::{Standing, retry};
 pub use story::{FailureClass, Slow, Story};

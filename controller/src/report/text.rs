@@ -13,7 +13,7 @@ const BAR: u64 = 40;
 
 /// Writes a paragraph in lines that fit, all but the first of them indented by two blanks more. A
 /// word that is longer than a line is not broken: a name is there to be copied.
-fn paragraph(out: &mut fmt::Formatter<'_>, indent: &str, text: &str) -> fmt::Result {
+pub(super) fn paragraph(out: &mut fmt::Formatter<'_>, indent: &str, text: &str) -> fmt::Result {
     let further = format!("{indent}  ");
     let options = textwrap::Options::new(COLUMNS)
         .initial_indent(indent)

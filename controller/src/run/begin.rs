@@ -107,6 +107,15 @@ impl Start {
     /// # Errors
     /// The journal cannot be written.
     pub(super) fn begin(&self, parts: &Parts, sources: &[Source]) -> Result<RunId, RunError> {
+        let run = self.begin_or_take_up(parts, sources)?;
+        let found = &parts.settings.disagreements;
+        if !found.is_empty() {
+            parts.journal.note_disagreements(run, found)?;
+        }
+        Ok(run)
+    }
+
+    fn begin_or_take_up(&self, parts: &Parts, sources: &[Source]) -> Result<RunId, RunError> {
         if let Some(run) = &self.known {
             take_up(parts, run.id, sources)?;
             return Ok(run.id);

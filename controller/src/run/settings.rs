@@ -6,7 +6,7 @@ use slotd::protocol::{Rehash, Write};
 
 use super::breaker::MaxFailures;
 use crate::control::Limits;
-use crate::journal::{REHASH, RunId, Verb};
+use crate::journal::{Disagreement, REHASH, RunId, Verb};
 use crate::two_phase::{Plan, Side};
 
 /// How a run works. Checked by the command line; fixed while it runs.
@@ -49,6 +49,8 @@ pub struct Settings {
     pub rehash: Option<Rehash>,
     /// The run of a fleet that this is one pair's part of; `None` without a fleet file.
     pub fleet: Option<FleetRun>,
+    /// What the comparison with a Murder's list found, for the report of the run.
+    pub disagreements: Vec<Disagreement>,
 }
 
 /// A run over several pairs: what all of them have in common.
@@ -88,6 +90,7 @@ impl Settings {
             servers_stopped: false,
             rehash: None,
             fleet: None,
+            disagreements: Vec::new(),
         }
     }
 

@@ -46,7 +46,7 @@ pub(crate) struct Spooled {
 }
 
 const CREATE: &str = "
-PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -4000;
+PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -2000;
 CREATE TABLE entry (id INTEGER PRIMARY KEY, name TEXT NOT NULL, part TEXT NOT NULL,
     named INTEGER NOT NULL) STRICT;
 CREATE UNIQUE INDEX entry_key ON entry (name, part);

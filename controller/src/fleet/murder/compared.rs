@@ -29,16 +29,14 @@ use crate::survey::{Source, each_listed};
 
 /// Names in a step of the comparison.
 const STEP: usize = 2000;
-/// Findings of a kind that are shown.
-const NAMED: usize = 5;
 
 /// The lists, and what they amount to.
 pub struct Compared {
     lists: Arc<Mutex<Lists>>,
     /// Counts, backends, and the first of each kind.
-    summary: Mutex<Summary>,
+    pub(super) summary: Mutex<Summary>,
     /// Servers whose slotd was away, and why.
-    outstanding: Mutex<BTreeMap<String, String>>,
+    pub(super) outstanding: Mutex<BTreeMap<String, String>>,
 }
 
 /// Reads the Murder's list and that of each pair's master, and compares them. A pair whose slotd is
@@ -167,7 +165,22 @@ impl Compared {
             );
             return Err(refused(Exit::Config, text));
         }
-        self.check_missing(|_| true)
+        self.check_missing(|_| true)?;
+        self.check_known()
+    }
+
+    /// Refuses a list that has nothing of all that was found.
+    fn check_known(&self) -> Result<(), RunError> {
+        let summary = self.summary.lock();
+        let found: u64 = summary.pairs.values().map(|pair| pair.found).sum();
+        if found == 0 || summary.pairs.values().any(|pair| pair.said > 0) {
+            return Ok(());
+        }
+        let text = format!(
+            "the list has none of the {found} mailboxes that the slotds found: it is of another \
+             Murder, of a frontend that has not followed it yet, or these backends never pushed"
+        );
+        Err(refused(Exit::Unavailable, text))
     }
 
     fn check_missing(&self, meant: impl Fn(&str) -> bool) -> Result<(), RunError> {
@@ -236,38 +249,8 @@ impl Compared {
             let flushed = out.flush();
             flushed.map_err(|error| RunError::Spool(error.to_string()))?;
         }
+        // What follows takes memory of its own.
+        self.lists.lock().rest().map_err(|e| of_lists(&e))?;
         Ok(counts)
-    }
-
-    /// For a person: how many mailboxes each server has, what is outstanding, and the counts of
-    /// what is not as it should be with the first of each.
-    #[must_use]
-    pub fn lines(&self) -> Vec<String> {
-        let (summary, outstanding) = (self.summary.lock(), self.outstanding.lock());
-        let pairs = summary.pairs.iter().map(|(server, pair)| {
-            let found = match outstanding.get(server) {
-                None => format!("its slotd found {}", pair.found),
-                Some(why) => format!(
-                    "the comparison with its slotd's list is outstanding: {why}; what the master \
-                     has there is not worked on before"
-                ),
-            };
-            format!("{server}: the master says {}, {found}", pair.said)
-        });
-        let mut lines: Vec<String> = pairs.collect();
-        for (code, first) in &summary.first {
-            lines.push(format!(
-                "{code}: {}: {}",
-                summary.count(*code),
-                code.meaning()
-            ));
-            lines.extend(
-                first
-                    .iter()
-                    .take(NAMED)
-                    .map(|finding| format!("  {finding}")),
-            );
-        }
-        lines
     }
 }

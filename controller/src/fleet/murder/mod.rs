@@ -5,6 +5,7 @@
 mod compared;
 mod list;
 mod moved;
+mod told;
 
 pub use compared::{Compared, compare};
 pub use list::MurderList;

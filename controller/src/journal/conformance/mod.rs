@@ -145,6 +145,7 @@ fn of_store<S: Stores>() -> Vec<Promise> {
         a_pair_sees_its_own_and_nothing_else,
         a_run_that_is_given_up_is_finished_for_all_its_pairs,
         a_run_that_gets_another_mailbox_on_a_pair_is_open_again_there,
+        what_a_murders_list_disagrees_on_is_kept_with_the_run_as_last_seen,
         a_store_has_the_only_pair_or_pairs_with_names,
         a_run_begins_only_on_its_own_pairs,
     ]

@@ -3,7 +3,7 @@
 use super::{Stores, attempt, begin_with, listed, spec};
 use crate::journal::model::{Change, Ended, Filter, MailboxId};
 use crate::journal::runs::{PairRun, RunId, RunSpec, Verb};
-use crate::journal::{Durability, JournalError};
+use crate::journal::{Disagreement, Durability, JournalError};
 
 fn over(pairs: &str) -> RunSpec {
     RunSpec {
@@ -203,6 +203,32 @@ pub(super) fn a_run_that_gets_another_mailbox_on_a_pair_is_open_again_there(arm:
     assert_eq!(b.totals(run).unwrap().pending, 2);
     b.finish_run(run, 9).unwrap();
     assert_eq!(finished(arm.store()), (Some(9), vec![Some(7), Some(9)]));
+}
+
+pub(super) fn what_a_murders_list_disagrees_on_is_kept_with_the_run_as_last_seen(
+    arm: &impl Stores,
+) {
+    let [a, b] = ["a", "b"].map(|name| arm.store().pair(name).unwrap());
+    let found = |code: &str, first: &[&str]| Disagreement {
+        code: code.to_owned(),
+        findings: first.len() as u64,
+        first: first.iter().map(|&line| line.to_owned()).collect(),
+    };
+    let run = a.begin_run(&over("a,b"), 5).unwrap();
+    assert_eq!(arm.store().disagreements(run).unwrap(), []);
+    let stale = found("stale", &["user.x: stale", "user.y: stale"]);
+    let duplicate = found("duplicate", &["user.z: it's here\tand there"]);
+    let noted = [stale.clone(), duplicate.clone()];
+    a.note_disagreements(run, &noted).unwrap();
+    let arm = arm.crash();
+    assert_eq!(arm.store().disagreements(run).unwrap(), [duplicate, stale]);
+    b.note_disagreements(run, &noted).unwrap();
+    let b = arm.store().pair("b").unwrap();
+    let now = found("stale", &["user.y: stale"]);
+    b.note_disagreements(run, &[found("duplicate", &[]), now.clone()])
+        .unwrap();
+    assert_eq!(arm.store().disagreements(run).unwrap(), [now]);
+    assert_eq!(arm.store().disagreements(RunId(run.0 + 1)).unwrap(), []);
 }
 
 pub(super) fn a_store_has_the_only_pair_or_pairs_with_names(arm: &impl Stores) {

@@ -20,7 +20,7 @@ use super::super::model::Candidate;
 use super::super::queries::Value;
 use super::super::runs::{RunId, RunSpec, pair_names};
 use super::super::sql::Op;
-use super::super::work::{REOPEN, Work, statements};
+use super::super::work::{REOPEN, Work, notes, statements};
 use super::super::writer::Backend;
 use super::claims::Held;
 use super::schema::LOCK;
@@ -126,6 +126,10 @@ async fn other(session: &mut Session, pair: i64, work: &Work) -> Query<i64> {
             session.execute(sql, &[run.0.into(), pair.into()]).await?;
         }
         Work::Finish { run, now_ms } => finish_run(session, pair, *run, *now_ms).await?,
+        Work::Note { run, found } => {
+            let all = notes(*run, found);
+            session.pipeline(&all).await?;
+        }
         Work::GiveUp { run, now_ms } => {
             session.rows(LOCK, &[]).await?;
             for sql in [

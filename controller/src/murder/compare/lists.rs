@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufRead;
 
-use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
-use indexfile::mailbox::list::{Item, ListError, Reader};
-use rusqlite::{Connection, Row as SqlRow, params};
+use indexfile::mailbox::list::{Item, Reader};
+use rusqlite::{Connection, params};
 
-use super::facts::{Facts, Merge, Place, Said};
-use super::finding::{Directory, Finding, Server, findings};
-use super::summary::Summary;
+use super::error::CompareError;
 use crate::murder::wire::Entry;
+
+mod steps;
 
 /// Rows in a transaction, and names in a step of a comparison.
 const STEP: usize = 2000;
@@ -25,42 +24,6 @@ CREATE TABLE found (name BLOB, backend INTEGER, part TEXT, PRIMARY KEY (name, ba
 CREATE TABLE own (name BLOB, backend INTEGER, part TEXT, PRIMARY KEY (name, backend, part))
     STRICT, WITHOUT ROWID;
 ";
-
-/// Why lists cannot be compared.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CompareError {
-    /// The temporary file.
-    #[error("the lists of the Murder cannot be kept in a temporary file: {0}")]
-    Spool(#[from] rusqlite::Error),
-    /// A backend's own list.
-    #[error("the own list of {server}: {source}")]
-    Own {
-        /// The backend.
-        server: String,
-        /// What is wrong with it.
-        source: ListError,
-    },
-    /// The master's list was not read to its end.
-    #[error("the master's list is not whole")]
-    NotWhole,
-}
-
-impl CompareError {
-    /// The exit code that fits.
-    #[must_use]
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::Spool(_) => Exit::Io,
-            Self::Own {
-                source: ListError::Io { source, .. },
-                ..
-            } => Exit::of_io(source),
-            Self::Own { .. } => Exit::Data,
-            Self::NotWhole => Exit::Unavailable,
-        }
-    }
-}
 
 /// A backend of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,6 +41,8 @@ pub struct Found {
 #[derive(Debug)]
 struct Asked {
     name: String,
+    /// Something of its slotd's list was added.
+    begun: bool,
     /// Its slotd gave its whole list.
     found: bool,
     /// Its own list was read to its end.
@@ -111,6 +76,7 @@ impl Lists {
             .into_iter()
             .map(|name| Asked {
                 name: name.to_owned(),
+                begun: false,
                 found: false,
                 own: false,
             })
@@ -170,6 +136,7 @@ impl Lists {
     /// # Errors
     /// The temporary file.
     pub fn add_found(&mut self, backend: Backend, found: &[Found]) -> Result<(), CompareError> {
+        self.backends[backend.0].begun = true;
         let rows = found
             .iter()
             .map(|one| (one.name.as_str(), one.partition.as_str()));
@@ -181,7 +148,12 @@ impl Lists {
     /// # Errors
     /// The temporary file.
     pub fn forget(&mut self, backend: Backend) -> Result<(), CompareError> {
-        self.backends[backend.0].found = false;
+        let asked = &mut self.backends[backend.0];
+        asked.found = false;
+        // It takes a walk through the lists of all backends.
+        if !std::mem::take(&mut asked.begun) {
+            return Ok(());
+        }
         let number = i64::try_from(backend.0).unwrap_or(i64::MAX);
         let sql = "DELETE FROM found WHERE backend = ?";
         self.db.execute(sql, [number])?;
@@ -254,114 +226,5 @@ impl Lists {
         }
         transaction.commit()?;
         Ok(())
-    }
-
-    /// Counts all of it.
-    ///
-    /// # Errors
-    /// The master's list is not whole, or the temporary file.
-    pub fn compare(&self) -> Result<Summary, CompareError> {
-        if !self.is_whole {
-            return Err(CompareError::NotWhole);
-        }
-        let backends = self.backends.iter();
-        let mut summary = Summary::new(backends.map(|b| (b.name.as_str(), b.found)));
-        let mut after = None;
-        let mut out = Vec::new();
-        loop {
-            let step = self.step(after.as_deref(), STEP)?;
-            let Some(last) = step.last() else {
-                return Ok(summary);
-            };
-            after = Some(last.name.clone());
-            for facts in &step {
-                out.clear();
-                findings(facts, self, &mut out);
-                summary.add(facts, &out, self);
-            }
-        }
-    }
-
-    /// What is so with the names after `after`, bytewise, at most `limit` of them, from the first
-    /// one on if it is `None`; empty at the end. `after` is then the last of these names. What is
-    /// done with each depends on all of them, hence the summary.
-    ///
-    /// # Errors
-    /// The temporary file.
-    pub fn page(
-        &self,
-        summary: &Summary,
-        after: &mut Option<Vec<u8>>,
-        limit: usize,
-    ) -> Result<Vec<Finding>, CompareError> {
-        let mut out = Vec::new();
-        // Of a step of names there may be nothing to say.
-        while out.is_empty() {
-            let step = self.step(after.as_deref(), limit)?;
-            let Some(last) = step.last() else {
-                break;
-            };
-            *after = Some(last.name.clone());
-            for facts in &step {
-                findings(facts, self, &mut out);
-            }
-        }
-        for finding in &mut out {
-            summary.judge(finding);
-        }
-        Ok(out)
-    }
-
-    /// The facts of the next names.
-    fn step(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<Facts>, rusqlite::Error> {
-        // A master may have a name without a byte, which is the first.
-        let from = if after.is_none() { ">=" } else { ">" };
-        let after = after.unwrap_or_default();
-        let rows = |columns: &str, table: &str, order: &str| {
-            let sql = format!(
-                "SELECT name, {columns} FROM {table} WHERE name {from} ? ORDER BY name{order}"
-            );
-            self.db.prepare_cached(&sql)
-        };
-        let mut master = rows("location, reserved", "master", "")?;
-        let mut found = rows("backend, part", "found", ", backend, part")?;
-        let mut own = rows("backend, part", "own", ", backend, part")?;
-        let said = |row: &SqlRow<'_>| {
-            let (location, reserved) = (row.get(1)?, row.get(2)?);
-            Ok((row.get(0)?, Said { location, reserved }))
-        };
-        let place = |row: &SqlRow<'_>| {
-            let backend: i64 = row.get(1)?;
-            let backend = usize::try_from(backend).unwrap_or(usize::MAX);
-            let partition = row.get(2)?;
-            Ok((row.get(0)?, Place { backend, partition }))
-        };
-        let whole = |is_whole: fn(&Asked) -> bool| {
-            move |row: &Result<(Vec<u8>, Place), rusqlite::Error>| match row {
-                Ok((_, place)) => self.backends.get(place.backend).is_some_and(is_whole),
-                Err(_) => true,
-            }
-        };
-        let merge = Merge::new(
-            master.query_map([after], said)?,
-            found.query_map([after], place)?.filter(whole(|b| b.found)),
-            own.query_map([after], place)?.filter(whole(|b| b.own)),
-        );
-        merge.take(limit).collect()
-    }
-}
-
-impl Directory for Lists {
-    fn server(&self, name: &str) -> Server {
-        match self.by_name.get(name) {
-            Some(&n) if self.backends[n].found => Server::Asked(n),
-            Some(&n) => Server::NotAsked(n),
-            None if self.skipped.contains(name) => Server::Skipped,
-            None => Server::Unknown,
-        }
-    }
-
-    fn name(&self, backend: usize) -> &str {
-        self.backends.get(backend).map_or("", |b| b.name.as_str())
     }
 }

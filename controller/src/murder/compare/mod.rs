@@ -18,14 +18,16 @@
 //! Nothing.
 
 mod code;
+mod error;
 mod facts;
 mod finding;
 mod lists;
 mod summary;
 
 pub use code::{Action, Code};
+pub use error::CompareError;
 pub use finding::Finding;
-pub use lists::{Backend, CompareError, Found, Lists};
+pub use lists::{Backend, Found, Lists};
 pub use summary::{Pair, Summary};
 
 #[cfg(test)]

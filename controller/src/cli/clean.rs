@@ -1,4 +1,4 @@
-//! `verify` and `clean`: questions about many mailboxes to both hosts, without a transaction.
+//! `clean`: what a run left for going back is removed on both hosts, without a transaction.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -6,51 +6,19 @@ use std::sync::Arc;
 
 use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
-use slotd::protocol::{Clean, Command, FieldError, Fields, Named, Verify};
+use slotd::protocol::{Clean, Command, FieldError, Fields, Named};
 
-use super::args::{Mailboxes, UnusedState, parse_names};
+use super::args::parse_names;
 use super::each::{Each, Notes};
-use super::imap::{self, ImapArgs};
 use super::migrate::ONE_PAIR;
-use super::of_murder::Lines;
 use super::pairs::{Hosts, Pair};
 use super::session::with_runtime;
 use super::state::{How, StateFile};
-use super::targets::Targets;
-use super::{Fail, signals, text};
-use crate::error::RunError;
-use crate::fleet::{AT_ONCE, in_order};
+use super::{Fail, signals};
 use crate::hosts::{Connect, Question, Registration};
 use crate::journal::{Journal, MailboxId, RunId, State, Verb};
 use crate::stop::StopSignal;
-use crate::survey::{
-    Answered, Asking, Excluded, Refused, Source, VerifyReport, each_host, survey, survey_rows,
-};
-
-#[derive(Debug, clap::Args)]
-pub(super) struct VerifyArgs {
-    #[command(flatten)]
-    hosts: Hosts,
-    #[command(flatten)]
-    _state: UnusedState,
-    #[command(flatten)]
-    mailboxes: Mailboxes,
-    #[command(flatten)]
-    imap: ImapArgs,
-    /// Messages to read in each mailbox, spread over it.
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    sample: u32,
-    /// Read every message.
-    #[arg(long, conflicts_with = "sample")]
-    full: bool,
-    /// Mailboxes at once.
-    #[arg(long, value_name = "N", default_value_t = 4,
-          value_parser = clap::value_parser!(u16).range(1..=1024))]
-    parallel: u16,
-    /// Print it as JSON.
-    #[arg(long)]
-    json: bool,
-}
+use crate::survey::{Answered, Asking, Refused, Source, each_host, survey, survey_rows};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CleanArgs {
@@ -74,107 +42,6 @@ pub(super) struct CleanArgs {
     /// Only these; without any, every mailbox that the last run has done.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-}
-
-pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Fail> {
-    if let Some(address) = &args.imap.imap {
-        return imap::verify(address, &args.imap, &args.mailboxes, args.json);
-    }
-    let sample = (!args.full).then_some(args.sample);
-    let question: Arc<Question> = Arc::new(move |of: Named| Command::Verify(Verify { of, sample }));
-    let parallel = args.parallel.into();
-    with_runtime(async move {
-        let stop = signals::stop();
-        let targets = Targets::of(&args.hosts, &args.mailboxes, false, &stop).await?;
-        let targets = Arc::new(targets);
-        targets.check(&Lines { quiet: false })?;
-        let mut each = Each::new(args.json);
-        let work = (0..targets.pairs.len()).map(|at| {
-            let (targets, stop) = (Arc::clone(&targets), stop.clone());
-            let question = Arc::clone(&question);
-            async move {
-                let asked = verify_pair((&targets, at), parallel, question, &stop);
-                (at, asked.await)
-            }
-        });
-        let done = in_order(AT_ONCE, work, |(at, asked)| {
-            let pair = &targets.pairs[at];
-            match each.take(pair, asked)? {
-                Some((report, excluded)) => {
-                    say_verified(&mut each, pair, &report, &excluded, &args.hosts.spelled())
-                }
-                None => Ok(()),
-            }
-        });
-        done.await?;
-        Ok(signals::exit(&stop, each.end()?))
-    })
-}
-
-async fn verify_pair(
-    (targets, at): (&Targets, usize),
-    parallel: usize,
-    question: Arc<Question>,
-    stop: &StopSignal,
-) -> Result<(VerifyReport, Excluded), RunError> {
-    let pair = &targets.pairs[at];
-    let asking = Asking {
-        connect: &pair.connect(),
-        parallel,
-        stop,
-        question,
-        then: None,
-    };
-    let mut report = VerifyReport::default();
-    let sources = targets.sources(at, &Notes(pair), stop).await?;
-    match survey(&asking, sources, |a| report.answered(&a)).await {
-        Err(RunError::Empty(_)) if targets.may_be_empty() => Ok(Default::default()),
-        excluded => Ok((report, excluded?)),
-    }
-}
-
-fn say_verified(
-    each: &mut Each,
-    pair: &Pair,
-    report: &VerifyReport,
-    excluded: &Excluded,
-    hosts: &str,
-) -> Result<(), Fail> {
-    for line in excluded.lines() {
-        text::note(&pair.line(&line));
-    }
-    let good = report.is_good() && excluded.bad.count + excluded.two_places.count == 0;
-    let exit = match (report.unknown, good) {
-        (0, true) => Exit::Ok,
-        (0, false) => Exit::Data,
-        _ => Exit::NoMailbox,
-    };
-    each.say(pair, report, exit)?;
-    for hint in hints(report, hosts) {
-        text::note(&pair.line(&hint));
-    }
-    Ok(())
-}
-
-/// What can be done about what was found.
-fn hints(report: &VerifyReport, hosts: &str) -> Vec<String> {
-    let mut hints = Vec::new();
-    if report.is_unfinished() {
-        let name = report.unfinished_name();
-        let name = name.map_or_else(String::new, |name| format!(" {name}"));
-        hints.push(format!(
-            "old GUIDs are left at version 10, as of messages that an open session copied: finish \
-             them with controller upgrade {hosts}{name}"
-        ));
-    }
-    if report.has_wrong_guids() {
-        hints.push(format!(
-            "GUIDs are not the SHA-1s of their messages. If the messages are what they should be, \
-             set the GUIDs right with controller upgrade --rehash=fix {hosts}; --rehash alone \
-             names each of them"
-        ));
-    }
-    hints
 }
 
 /// What went from one host.
