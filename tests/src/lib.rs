@@ -8,6 +8,7 @@
 pub mod cyrus23;
 pub mod cyrus36;
 pub mod damage;
+pub mod disagreements;
 pub mod fleet;
 pub mod model;
 pub mod mupdate;
@@ -19,6 +20,7 @@ pub mod power;
 pub mod process;
 pub mod proxy;
 pub mod sim;
+pub mod slotds;
 pub mod strace;
 pub mod sweep;
 pub mod watch;

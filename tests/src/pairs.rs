@@ -96,7 +96,7 @@ impl Pairs {
             // Writing to a String cannot fail.
             let _ = write!(
                 text,
-                "\n[pairs.{name}]\nmaster = {master:?}\nreplica = {replica:?}\n"
+                "\n[pairs.{name:?}]\nmaster = {master:?}\nreplica = {replica:?}\n"
             );
         }
         fs::write(self.file(), text).unwrap();
@@ -162,6 +162,6 @@ impl Pairs {
     pub fn json(&self, verb: &str, extra: &[&str], code: i32) -> Value {
         let ended = self.controller(verb, &[extra, &["--json"]].concat());
         let ended = ended.expect_code(code);
-        serde_json::from_str(ended.stdout.trim()).unwrap()
+        ended.json()
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
+use tests::disagreements::Disagreements;
 use tests::fleet::Fleet;
 use tests::mupdate::{Mupdate, Table};
 use tests::pairs::{EACH, Pairs};
@@ -72,6 +73,28 @@ fn with<'a>(options: &'a [String], more: &[&'a str]) -> Vec<&'a str> {
         .map(String::as_str)
         .chain(more.iter().copied())
         .collect()
+}
+
+#[test]
+fn each_disagreement_with_a_murders_list_is_named_and_only_what_is_sure_is_migrated() {
+    let all = Disagreements::new();
+    let table = all.entries().into_iter().map(|entry| {
+        let location = entry.location.to_owned();
+        (entry.name, (location, entry.reserved))
+    });
+    let master = Mupdate::start(Table::new(table.collect()));
+    all.assert_each_is_named_and_the_good_ones_migrated(&master.options());
+}
+
+#[test]
+fn a_list_that_has_nothing_of_what_is_there_begins_nothing() {
+    let (pairs, master) = murder();
+    master.names.lock().unwrap().clear();
+    let options = master.options();
+    let refused = pairs
+        .controller("upgrade", &with(&options, &["-q"]))
+        .expect_code(69);
+    refused.assert_one_sentence("none of the 16 mailboxes that the slotds found");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //! frontend list what there is, and each kind of disagreement is named.
 //!
 //! The backends are 3.6.1, whose mailboxes slotd does not list: what each backend itself says that
-//! it has stands in place of slotd's list. In a fleet the stores are of 2.3, with the same names.
+//! it has stands in place of slotd's list. Where a fleet is migrated, its stores are of 2.3, with the
+//! names that the master has.
 //!
 //! Ignored in a plain run: they need root and the Debian packages cyrus-imapd,
 //! cyrus-murder, sasl2-bin and openssl. `.ci/run` installs the packages and requires these tests:
@@ -22,6 +23,7 @@ use controller::stop::stop_pair;
 use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
 use indexfile::mailbox::list::{Item, Reader, Skip};
+use tests::disagreements::Disagreements;
 use tests::murder::{ADMIN, Host, Murder, PASSWORD, Writer};
 
 fn settings(murder: &Murder, host: &Host, password: &str, security: &Security) -> Settings {
@@ -338,6 +340,74 @@ fn passwords_certificates_changes_moves_and_twenty_thousand_names() {
         .filter(|line| line.contains("signaled to death"))
         .collect();
     assert!(deaths.is_empty(), "{deaths:?}");
+}
+
+#[test]
+#[ignore = "needs a real Cyrus 3.6.1 with cyrus-murder, its user and root"]
+fn a_fleet_is_migrated_by_the_list_of_a_real_murder_and_each_disagreement_is_named() {
+    let murder = Murder::start();
+    // The stores of 2.3 stand for what be1.test and be2.test of the real Murder would have.
+    let all = Disagreements::new();
+    let mut writer = Writer::login(&murder.master);
+    let (reserved, active): (Vec<_>, Vec<_>) =
+        all.entries().into_iter().partition(|entry| entry.reserved);
+    for entry in reserved {
+        writer.reserve(&entry.name, entry.location);
+    }
+    let active: Vec<_> = active
+        .into_iter()
+        .map(|entry| (entry.name, entry.location))
+        .collect();
+    writer.activate(&active);
+    let options = |host: &Host| {
+        let address = format!("mupdate://{}:3905", host.address);
+        let password = murder.password_file(PASSWORD).display().to_string();
+        [
+            "--murder",
+            &address,
+            "--murder-user",
+            ADMIN,
+            "--password-file",
+            &password,
+        ]
+        .map(str::to_owned)
+        .to_vec()
+    };
+    let of_master = options(&murder.master);
+    let arguments: Vec<&str> = of_master.iter().map(String::as_str).collect();
+    let by_master = all.pairs.json("plan", &arguments, 78);
+    // A frontend says the same, by TLS, once it has followed.
+    let ca = murder.ca_file.display().to_string();
+    let of_frontend = [
+        options(&murder.frontend),
+        vec!["--murder-ca-file".to_owned(), ca],
+    ]
+    .concat();
+    let arguments: Vec<&str> = of_frontend.iter().map(String::as_str).collect();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let by_frontend = loop {
+        let ended = all
+            .pairs
+            .controller("plan", &[&arguments[..], &["--json"]].concat());
+        let plan = ended.json();
+        if plan["murder"] == by_master["murder"] || Instant::now() > deadline {
+            break ended.expect_code(78).json();
+        }
+        // Before, it has no list at all: nothing may be begun by that.
+        let refusal = plan["murder"]["refusal"].as_str().unwrap();
+        assert!(
+            refusal.contains("a frontend that has not followed it yet"),
+            "{refusal}"
+        );
+        std::thread::sleep(Duration::from_secs(1));
+    };
+    assert_eq!(by_frontend["murder"], by_master["murder"]);
+    all.assert_each_is_named_and_the_good_ones_migrated(&of_master);
+    // A wrong password is refused, and said.
+    let _ = murder.password_file("wrong");
+    let arguments: Vec<&str> = of_master.iter().map(String::as_str).collect();
+    let refused = all.pairs.controller("plan", &arguments).expect_code(77);
+    refused.assert_one_sentence("refuses user mupdateadmin");
 }
 
 /// The largest resident size of this process so far, KiB.
