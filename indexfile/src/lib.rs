@@ -65,6 +65,7 @@ pub mod finding;
 pub mod layout;
 pub mod mailbox;
 pub mod message;
+pub mod program;
 pub mod seen;
 pub mod sha1s;
 pub mod stream_copy;

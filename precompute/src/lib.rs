@@ -15,6 +15,7 @@ pub mod mailbox;
 pub mod message;
 pub mod nice;
 pub mod pass;
+pub mod run_as;
 pub mod scrub;
 pub mod store;
 mod throttle;

@@ -24,6 +24,12 @@ fn file(dir: &Path, text: &str) -> PathBuf {
 
 fn run(name: &str, args: &[&str], environment: &[(&str, &str)]) -> Ended {
     let mut command = Command::new(program(name));
+    // An empty variable is none: no option is to come from the harness.
+    if args.starts_with(&["config"]) {
+        for stay in ["REGUID_SLOTD_ALLOW_ROOT", "REGUID_PRECOMPUTE_ALLOW_ROOT"] {
+            command.env(stay, "");
+        }
+    }
     Guard::spawn(command.args(args).envs(environment.iter().copied())).finish()
 }
 
@@ -186,4 +192,66 @@ fn a_password_in_the_address_of_a_journal_is_not_shown() {
         shown.contains("postgres://u@h/db") && !shown.contains("secret"),
         "{shown}"
     );
+}
+
+/// The lines of a template that name a default, as an operator would take their comment away.
+fn defaults(template: &str) -> String {
+    let line = |line: &&str| line.starts_with('#') && !line.starts_with("# ");
+    let lines = template.lines().filter(line).map(|line| &line[1..]);
+    // What has no default has a kind of value, which is none.
+    let is_value = |text: &str| text.starts_with(|c: char| c == '"' || c.is_ascii_digit());
+    let given = lines.filter(|line| {
+        let value = line.split_once(" = ").map(|(_, value)| value);
+        value.is_some_and(|value| value == "false" || is_value(value))
+    });
+    given.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_files_of_the_packages_name_every_option_and_change_nothing_but_what_is_written_into_them() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, template) in [
+        ("controller", controller::cli::configuration()),
+        ("slotd", slotd::cli::configuration()),
+        ("precompute", precompute::cli::configuration()),
+    ] {
+        let shown = |text: &str| {
+            let path = file(dir.path(), text);
+            let args = [
+                "config",
+                "show",
+                "--json",
+                "--config",
+                path.to_str().unwrap(),
+            ];
+            run(name, &args, &[])
+                .expect_code(0)
+                .json()
+                .as_array()
+                .unwrap()
+                .clone()
+        };
+        let (untouched, given) = (shown(&template), shown(&defaults(&template)));
+        assert!(
+            untouched.iter().all(|row| row["from"] == "default"),
+            "{name}"
+        );
+        for row in &untouched {
+            let option = row["option"].as_str().unwrap();
+            if !template.contains(&format!("\n#{option} = ")) {
+                let path = file(dir.path(), &format!("{option} = true\n"));
+                let args = ["config", "show", "--config", path.to_str().unwrap()];
+                let refused = run(name, &args, &[]).expect_code(78);
+                refused.assert_one_sentence("can only stand on the command line");
+            }
+        }
+        assert!(
+            given.iter().filter(|row| row["from"] == "file").count() > 5,
+            "{name}"
+        );
+        assert!(
+            template.lines().all(|line| line.chars().count() <= 100),
+            "{name}"
+        );
+    }
 }

@@ -20,15 +20,18 @@ pub(super) const PROGRAM: Program = Program {
     // Each of them says what one run is to do, or what is so at this moment.
     typed: &[
         "abandon-run",
+        "against",
         "all",
         "cutover prepare",
         "failed",
         "force-live",
         "html",
+        "imap",
         "no-way-back",
         "reason",
         "replace",
         "run",
+        "save",
         "servers-stopped",
         "since",
         "undo",
@@ -47,6 +50,8 @@ pub(super) const PROGRAM: Program = Program {
         ("murder-cache", "murder"),
         ("murder-from-cache", "murder-cache"),
         ("murder-dump", "murder"),
+        ("imap-ca-file", "imap"),
+        ("imap-insecure", "imap"),
     ],
     shown,
 };

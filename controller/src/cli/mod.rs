@@ -39,6 +39,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use indexfile::exit::Exit;
+use indexfile::program::under_own_name;
 
 use crate::error::RunError;
 
@@ -96,11 +97,18 @@ enum Command {
     DemoSlotd(demo::ChildArgs),
 }
 
+/// The configuration file of the packages: every option, as a comment.
+#[must_use]
+pub fn configuration() -> String {
+    let command = indexfile::program::under_packaged_name(command());
+    config::PROGRAM.template(&command)
+}
+
 /// All that may stand on the command line.
 #[must_use]
 pub fn command() -> clap::Command {
     let cli = Cli::command().mut_subcommand("verify", imap::without_hosts);
-    config::PROGRAM.prepare(examples::add(cli))
+    under_own_name(config::PROGRAM.prepare(examples::add(cli)))
 }
 
 /// Runs the command line of this process.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use indexfile::program::{is_packaged, spelled};
+
 use super::Fail;
 use crate::journal::{Filter, Journal, Row, RunId, State, Verb, for_each_row};
 use crate::report::{Standing, retry};
@@ -15,17 +17,22 @@ const PRINTED: u64 = 100;
 
 /// A line on standard error. If nobody reads it, nothing can be done about it.
 pub(super) fn note(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", spelled(text));
 }
 
 /// Why the command could not do its work.
 pub(super) fn complain(text: &str) {
-    note(&format!("controller: {text}"));
+    let name = if is_packaged() {
+        "reguid"
+    } else {
+        "controller"
+    };
+    note(&format!("{name}: {text}"));
 }
 
 /// A result on standard output.
 pub(super) fn say(text: &str) -> Result<(), Fail> {
-    writeln!(std::io::stdout().lock(), "{text}")?;
+    writeln!(std::io::stdout().lock(), "{}", spelled(text))?;
     Ok(())
 }
 

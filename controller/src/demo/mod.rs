@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indexfile::exit::Exit;
+use indexfile::program::spelled;
 use indexfile::{IoContext, IoError};
 use indicatif::{BinaryBytes, HumanCount};
 use stores::Layout;
@@ -158,7 +159,7 @@ pub fn run(
     if exit == Exit::Ok {
         tell(
             say,
-            &story::closing(options.keep.as_ref().map(|_| work.path())),
+            &spelled(&story::closing(options.keep.as_ref().map(|_| work.path()))),
         )?;
     }
     let report = Report {

@@ -26,7 +26,8 @@ mod guids;
 mod new_file;
 
 use crate::exit::Exit;
-use clap::{Parser, Subcommand};
+use crate::program::under_own_name;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -50,6 +51,12 @@ enum Command {
     Diff(diff::Args),
 }
 
+/// All that may stand on the command line.
+#[must_use]
+pub fn command() -> clap::Command {
+    under_own_name(Cli::command())
+}
+
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -65,7 +72,8 @@ pub fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Exit {
-    let cli = match Cli::try_parse_from(args) {
+    let parsed = command().try_get_matches_from(args);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(e) if e.use_stderr() => {
             let _ = write!(err, "{e}");

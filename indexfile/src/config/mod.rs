@@ -1,15 +1,15 @@
 //! Options from a configuration file and from the environment, for every program of the workspace.
 //!
 //! In rising order: what the program says itself, the file, the environment, the command line. The
-//! options of a program are asked which there are and what they take, so that nothing is said twice:
-//! what a file or the environment gives is checked as if it were typed, and is handed to the same
-//! parser. An option that has a default gets another one from the file; all others stand in the
-//! command line as if they had been typed in front.
+//! options of a program are asked which there are and what they take, so that nothing is said
+//! twice: what a file or the environment gives is checked as if it were typed, and is handed to the
+//! same parser. An option that has a default gets another one from the file; all others stand in
+//! the command line as if they had been typed in front.
 //!
-//! Promises: a key that no command has, or a value that its option does not take, refuses the start,
-//! with file and line. An option that excludes a stronger one is left out, and so is one that
-//! belongs to an option that something stronger gives: a replica of the file never joins a master of
-//! the command line. Nothing is written, printed or kept.
+//! Promises: a key that no command has, or a value that its option does not take, refuses the
+//! start, with file and line. An option that excludes a stronger one is left out, and so is one
+//! that belongs to an option that something stronger gives: a replica of the file never joins a
+//! master of the command line. Nothing is written, printed or kept.
 
 mod error;
 mod file;
@@ -17,6 +17,7 @@ mod options;
 mod resolve;
 mod setting;
 mod show;
+mod template;
 mod typed;
 
 use std::ffi::{OsStr, OsString};
@@ -195,10 +196,6 @@ impl Program {
             origin: setting.origin.clone(),
             text,
         };
-        if self.is_typed(scope, option) {
-            let text = format!("{option} can only stand on the command line");
-            return Err(refuse(text));
-        }
         let mut below = paths
             .iter()
             .filter(|path| path.starts_with(scope))
@@ -211,13 +208,18 @@ impl Program {
             return Err(refuse(text));
         }
         let mut refused = None;
-        let below = below.filter(|path| !self.is_typed(path, option));
-        for chain in below.filter_map(|path| Chain::of(command, path)) {
-            match chain.option(option).map(|arg| setting.value.arguments(arg)) {
-                None => {}
-                Some(Ok(_)) => return Ok(()),
-                Some(Err(text)) => refused = Some(format!("{option}: {text}")),
-            }
+        for path in below {
+            let Some(arg) = Chain::of(command, path).and_then(|chain| chain.option(option)) else {
+                continue;
+            };
+            let text = if self.is_typed(path, option) {
+                format!("{option} can only stand on the command line")
+            } else if let Err(text) = setting.value.arguments(arg) {
+                format!("{option}: {text}")
+            } else {
+                return Ok(());
+            };
+            refused = Some(text);
         }
         let of = match scope.as_slice() {
             [] => String::new(),

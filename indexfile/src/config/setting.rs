@@ -126,6 +126,12 @@ pub(super) fn joined<'a>(values: impl Iterator<Item = &'a OsStr>) -> String {
     texts.join(",")
 }
 
+/// The default of an option; empty if it has none.
+pub(super) fn default_of(arg: &Arg) -> String {
+    let defaults = arg.get_default_values().iter();
+    joined(defaults.map(AsRef::as_ref))
+}
+
 /// Whether the option takes these arguments, as far as it can say without the others.
 fn alone(arg: &Arg, arguments: &[OsString]) -> Result<(), String> {
     let mut same = Arg::new(arg.get_id().clone())

@@ -3,12 +3,10 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
-use clap::builder::OsStr;
-
 use super::Program;
 use super::options::Chain;
 use super::resolve::Given;
-use super::setting::{Origin, joined};
+use super::setting::{Origin, default_of};
 
 /// `config`.
 #[derive(Clone, Debug, clap::Args)]
@@ -71,9 +69,8 @@ pub(super) fn add(
             Some(one) => (Some(one.value.shown()), one.origin.clone()),
             None if switch => (Some("false".to_owned()), Origin::Default),
             None => {
-                let defaults = arg.get_default_values();
-                let value = joined(defaults.iter().map(OsStr::as_os_str));
-                ((!defaults.is_empty()).then_some(value), Origin::Default)
+                let value = default_of(arg);
+                ((!value.is_empty()).then_some(value), Origin::Default)
             }
         };
         let value = value.map(|value| (program.shown)(&value));

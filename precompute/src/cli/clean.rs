@@ -5,6 +5,7 @@ use indexfile::walk::Leaves;
 use serde_json::json;
 
 use super::output::{Findings, complain};
+use super::root::Root;
 use super::selection::Selection;
 use crate::clean::clean;
 
@@ -23,6 +24,8 @@ pub struct Args {
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    root: Root,
 }
 
 /// Runs it.
@@ -31,6 +34,9 @@ pub fn main(args: &Args) -> Exit {
         Ok(selected) => selected,
         Err(exit) => return exit,
     };
+    if let Err(exit) = args.root.leave(&selected.directories()) {
+        return exit;
+    }
     let findings = Findings::default();
     let (mut mailboxes, mut removed) = (0u64, 0u64);
     for step in selected.steps(Leaves::Skip) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use indexfile::exit::Exit;
 
 use super::output::{Findings, complain};
+use super::root::Root;
 use super::selection::{load_conf, open_list};
 use crate::import::{Counts, Import, Options, message_of, parse_line, parse_time};
 use crate::store::{Store, Target};
@@ -47,6 +48,8 @@ pub struct Args {
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    root: Root,
 }
 
 struct Run {
@@ -76,6 +79,9 @@ pub fn main(args: &Args) -> Exit {
         },
         (None, None) => return Exit::Usage, // clap does not let this happen
     };
+    if let Err(exit) = args.root.leave(&store.directories()) {
+        return exit;
+    }
     let mut run = Run {
         roots: store.roots(),
         store,

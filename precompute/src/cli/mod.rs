@@ -27,6 +27,7 @@ mod config;
 mod import;
 mod output;
 mod progress;
+mod root;
 mod run;
 mod scrub;
 mod selection;
@@ -40,6 +41,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use indexfile::exit::Exit;
+use indexfile::program::under_own_name;
 
 /// SHA-1 of Cyrus messages, computed before an upgrade and kept next to each index.
 #[derive(Debug, Parser)]
@@ -69,10 +71,17 @@ enum Command {
     Config(indexfile::config::ShowArgs),
 }
 
+/// The configuration file of the packages: every option, as a comment.
+#[must_use]
+pub fn configuration() -> String {
+    let command = indexfile::program::under_packaged_name(command());
+    config::PROGRAM.template(&command)
+}
+
 /// All that may stand on the command line.
 #[must_use]
 pub fn command() -> clap::Command {
-    config::PROGRAM.prepare(Cli::command())
+    under_own_name(config::PROGRAM.prepare(Cli::command()))
 }
 
 /// Runs the program.

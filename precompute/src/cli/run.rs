@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::output::{Findings, complain};
 use super::progress::Progress;
+use super::root::Root;
 use super::selection::Selection;
 use super::signals;
 use super::watch::Watch;
@@ -49,6 +50,8 @@ pub struct Args {
     load: Load,
     #[command(flatten)]
     output: Output,
+    #[command(flatten)]
+    root: Root,
 }
 
 /// What a run prints.
@@ -145,6 +148,9 @@ pub fn main(args: &Args) -> Exit {
         Ok(selected) => selected,
         Err(exit) => return exit,
     };
+    if let Err(exit) = args.root.leave(&selected.directories()) {
+        return exit;
+    }
     raise_the_limit_on_files();
     let governor = args.load.governor();
     let options = Options {

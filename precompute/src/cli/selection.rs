@@ -13,6 +13,7 @@ use indexfile::mailbox::list::{ListError, Reader, Skip};
 use indexfile::walk::Leaves;
 
 use super::output::{complain, nothing};
+use crate::run_as::directories;
 use crate::store::names::{MailboxEntry, Resolver};
 use crate::store::{Step, Store, Target, walk};
 
@@ -152,6 +153,15 @@ fn list(path: &Path) -> Result<Vec<MailboxEntry>, Exit> {
 }
 
 impl Selected {
+    /// The directories whose user is the store's.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Names(conf, _) => directories(conf),
+            Self::All(store) => store.directories(),
+            Self::One(target) => vec![target.dirs.data().path()],
+        }
+    }
+
     /// The mailboxes, one after the other; can be asked again. With [`Leaves::Read`], for a scrub,
     /// also those that have messages only, and those of 3.6 in directories named after a unique id.
     pub fn steps(&self, leaves: Leaves) -> Box<dyn Iterator<Item = Step> + Send + '_> {

@@ -19,6 +19,8 @@ use indexfile::mailbox::{
 
 use indexfile::finding::Finding;
 
+use crate::run_as::directories;
+
 /// One step of a walk, or one name of a list: a mailbox, or why there is none.
 pub type Step = Result<Target, Finding>;
 
@@ -115,6 +117,15 @@ impl Store {
         };
         roots.sort_by_key(|(_, root)| std::cmp::Reverse(root.components().count()));
         roots
+    }
+
+    /// The directories whose user is the store's.
+    #[must_use]
+    pub fn directories(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Plain { data, meta, .. } => std::iter::once(data).chain(meta).cloned().collect(),
+            Self::Conf(conf) => directories(conf),
+        }
     }
 
     /// The mailbox in the root of a plain tree, if there is one.

@@ -42,6 +42,9 @@ pub(super) struct Where {
     /// Directory of slotd's own state: intent log, known mounts; made if it is not there
     #[arg(long, value_name = "DIR")]
     pub state: PathBuf,
+    /// Stay root if root starts this; otherwise it goes on as the user to whom the store belongs
+    #[arg(long)]
+    pub allow_root: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -2,7 +2,10 @@
 
 mod args;
 mod config;
+mod mount;
+mod open;
 mod serve;
+mod service;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Command, CommandFactory as _, FromArgMatches as _};
 use indexfile::exit::Exit;
+use indexfile::program::under_own_name;
 
 use args::{Args, Verb};
 
@@ -25,10 +29,17 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The configuration file of the packages: every option, as a comment.
+#[must_use]
+pub fn configuration() -> String {
+    let command = indexfile::program::under_packaged_name(command());
+    config::PROGRAM.template(&command)
+}
+
 /// All that may stand on the command line.
 #[must_use]
 pub fn command() -> Command {
-    config::PROGRAM.prepare(Args::command())
+    under_own_name(config::PROGRAM.prepare(Args::command()))
 }
 
 /// Runs a command line, the program's name first, in this process, without any configuration: the
@@ -60,7 +71,7 @@ fn run_as(mut command: Command, words: Vec<OsString>) -> ExitCode {
     let result = match args.verb {
         Verb::Serve(serve) => serve::serve(&serve),
         Verb::Recover(recover) => serve::recover(&recover),
-        Verb::Mount(mount) => serve::mount(&mount),
+        Verb::Mount(mount) => mount::mount(&mount),
         Verb::Config(args) => config::show(&self::command(), file.as_deref(), &args),
     };
     match result {

@@ -1,23 +1,19 @@
-//! `serve`, `recover` and `mount`.
+//! `serve` and `recover`.
 
 use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use indexfile::IoContext;
 use indexfile::exit::Exit;
-use indexfile::mailbox::{ConfError, ImapdConf};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::Failure;
-use super::args::{Mount, MountVerb, Recover, Serve, StateArg, Where};
-use crate::host::{Host, HostError, Options};
+use super::args::{Recover, Serve};
+use super::open::{leave_root, open};
+use super::{Failure, service};
+use crate::host::{Host, Options};
 use crate::intent::recovery::{self, Attempt, Report};
-use crate::lease::LeaseError;
-use crate::mounts::{MountState, Table, TableError, mount_point_of};
 use crate::protocol::Code;
 use crate::server::{self, ListenError, Listener};
 
@@ -44,6 +40,7 @@ pub(super) fn serve(args: &Serve) -> Result<Exit, Failure> {
         cyrus_conf: args.cyrus_conf.clone(),
         ..Options::default()
     };
+    leave_root(&args.at)?;
     let host = Arc::new(open(&args.at, options)?);
     let never = AtomicBool::new(false);
     let attempt = Attempt {
@@ -115,17 +112,21 @@ async fn run(host: Arc<Host>, args: &Serve) -> Result<Exit, Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(io)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(io)?;
     let (stop, stopped) = watch::channel(false);
-    let server = tokio::spawn(server::serve(host, listener, stopped));
+    let server = tokio::spawn(server::serve(Arc::clone(&host), listener, stopped));
     {
         let mut out = std::io::stdout().lock();
         // Whoever started us may have stopped listening; the server serves all the same.
         let _ = writeln!(out, "slotd: listening on {addr}").and_then(|()| out.flush());
     }
+    let addr = addr.to_string();
+    service::ready(&addr, &host);
+    tokio::spawn(service::keep_alive(addr, Arc::clone(&host)));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping: no new mailbox, open transactions come to their end");
+    service::stopping(&host);
     let _ = stop.send(true);
     server
         .await
@@ -134,6 +135,7 @@ async fn run(host: Arc<Host>, args: &Serve) -> Result<Exit, Failure> {
 }
 
 pub(super) fn recover(args: &Recover) -> Result<Exit, Failure> {
+    leave_root(&args.at)?;
     let state = &args.at.state;
     if !state.is_dir() {
         let text = format!(
@@ -182,114 +184,6 @@ fn tell(report: &Report) {
             "slotd: {mailbox}: NOT settled yet: [{}] {refusal}",
             refusal.code
         );
-    }
-}
-
-pub(super) fn mount(args: &Mount) -> Result<Exit, Failure> {
-    let file = args.at.state.join("mounts.json");
-    let change = |f: &dyn Fn(&mut Table) -> Result<(), TableError>| -> Result<Exit, Failure> {
-        let mut result = Ok(());
-        Table::change(&file, |table| result = f(table))
-            .and(result)
-            .map_err(|e| mounts_failure(&e))?;
-        Ok(Exit::Ok)
-    };
-    match &args.verb {
-        MountVerb::List => {
-            let (table, _) = Table::load(&file).map_err(|e| mounts_failure(&e))?;
-            list_mounts(&table)
-        }
-        MountVerb::Add { path } => {
-            let point = path
-                .canonicalize()
-                .io_context("find", path)
-                .and_then(|real| mount_point_of(&real))
-                .map_err(|e| Failure::new(Exit::of_io(&e.source), e.to_string()))?;
-            change(&|table| {
-                table.note(path, point.clone());
-                Ok(())
-            })
-        }
-        MountVerb::Remove { path } => change(&|table| table.remove(path)),
-        MountVerb::State { path, state } => {
-            let state = match state {
-                StateArg::Online => MountState::Online,
-                StateArg::Offline => MountState::Offline,
-                StateArg::Ignore => MountState::Ignore,
-            };
-            change(&|table| table.set_state(path, state))
-        }
-    }
-}
-
-fn list_mounts(table: &Table) -> Result<Exit, Failure> {
-    let mut out = std::io::stdout().lock();
-    let mut print = || -> std::io::Result<()> {
-        for (point, mount) in &table.mounts {
-            let now = mount_point_of(point).ok().flatten();
-            let mounted = if now.as_deref() == Some(point.as_path()) {
-                "mounted"
-            } else if table.roots.get(point) == Some(&None) {
-                "no mount point"
-            } else {
-                "NOT MOUNTED"
-            };
-            let state = format!("{:?}", mount.state).to_lowercase();
-            writeln!(out, "{}\t{state}\t{mounted}", point.display())?;
-        }
-        for (root, point) in &table.roots {
-            let on = point.as_deref().unwrap_or(Path::new("/"));
-            writeln!(out, "{}\ton {}", root.display(), on.display())?;
-        }
-        Ok(())
-    };
-    match print() {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Io, format!("stdout: {e}")))
-        }
-        _ => Ok(Exit::Ok),
-    }
-}
-
-fn mounts_failure(error: &TableError) -> Failure {
-    let exit = match error {
-        TableError::Io(io) => Exit::of_io(&io.source),
-        TableError::Damaged { .. } => Exit::Data,
-        TableError::Unknown { .. } => Exit::Usage,
-    };
-    Failure::new(exit, error.to_string())
-}
-
-fn open(at: &Where, options: Options) -> Result<Host, Failure> {
-    let conf = ImapdConf::load(&at.imapd_conf).map_err(|error| {
-        let exit = match &error {
-            ConfError::Io(io) if io.kind() == std::io::ErrorKind::PermissionDenied => Exit::Denied,
-            _ => Exit::Config,
-        };
-        Failure::new(exit, error.to_string())
-    })?;
-    Host::open(conf, &at.state, options).map_err(|error| {
-        let exit = match &error {
-            HostError::Io(io) => Exit::of_io(&io.source),
-            HostError::Busy { .. } => Exit::Unavailable,
-            HostError::Log(_) => Exit::Io,
-            HostError::Lease(error) => lease_exit(error),
-            HostError::StillRunning(_) | HostError::Mounts(_) => Exit::Config,
-        };
-        Failure::new(exit, error.to_string())
-    })
-}
-
-fn lease_exit(error: &LeaseError) -> Exit {
-    use std::io::ErrorKind;
-    match error {
-        LeaseError::Io(io) => Exit::of_io(&io.source),
-        LeaseError::Directory { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
-            Exit::Denied
-        }
-        LeaseError::Held { .. } => Exit::Unavailable,
-        LeaseError::Damaged { .. } => Exit::Data,
-        _ => Exit::Config,
     }
 }
 

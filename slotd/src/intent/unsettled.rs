@@ -21,6 +21,12 @@ impl Unsettled {
         self.0.lock().is_empty()
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+
     /// Takes all of them.
     #[must_use]
     pub fn take(&self) -> Vec<String> {

@@ -1,0 +1,97 @@
+//! Writes the manual pages and completions of the programs, under the names that they have in the
+//! packages: `packaging DIR` fills `DIR/NAME/man1` and `DIR/NAME/{bash,zsh,fish}` for each program,
+//! and `DIR/etc/reguid` with the configuration files.
+//!
+//! It is no part of a build: the packages are made with it, and nothing else. A crash leaves some
+//! of these files, all of which the next run writes again.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Command;
+use clap_complete::{Shell, generate_to};
+use indexfile::exit::Exit;
+use indexfile::program::under_packaged_name;
+
+fn main() -> ExitCode {
+    let Some(dir) = std::env::args_os().nth(1).map(PathBuf::from) else {
+        eprintln!("usage: packaging DIR");
+        return Exit::Usage.into();
+    };
+    let done = commands()
+        .try_for_each(|command| write(&dir, command))
+        .and_then(|()| configurations(&dir));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("packaging: {}: {error}", dir.display());
+            Exit::of_io(&error).into()
+        }
+    }
+}
+
+fn commands() -> impl Iterator<Item = Command> {
+    let all = [
+        controller::cli::command(),
+        slotd::cli::command(),
+        precompute::cli::command(),
+        indexfile::cli::command(),
+    ];
+    all.into_iter()
+}
+
+/// The configuration files: `DIR/etc/reguid/NAME.toml`.
+fn configurations(dir: &Path) -> io::Result<()> {
+    let etc = dir.join("etc/reguid");
+    fs::create_dir_all(&etc)?;
+    for (name, text) in templates() {
+        fs::write(etc.join(name), text)?;
+    }
+    Ok(())
+}
+
+fn templates() -> [(&'static str, String); 3] {
+    [
+        ("reguid.toml", controller::cli::configuration()),
+        ("slotd.toml", slotd::cli::configuration()),
+        ("precompute.toml", precompute::cli::configuration()),
+    ]
+}
+
+fn write(dir: &Path, command: Command) -> io::Result<()> {
+    let command = under_packaged_name(command);
+    let name = command.get_name().to_owned();
+    let dir = dir.join(&name);
+    let man = dir.join("man1");
+    fs::create_dir_all(&man)?;
+    clap_mangen::generate_to(command.clone(), &man)?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        let to = dir.join(shell.to_string());
+        fs::create_dir_all(&to)?;
+        generate_to(shell, &mut command.clone(), &name, &to)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use indexfile::program::NAMES;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_by_which_texts_are_spelled_are_those_of_the_programs() {
+        for command in commands() {
+            let name = command.get_name();
+            let one = NAMES.iter().find(|one| one.cargo == name).unwrap();
+            let shown = command.get_subcommands().filter(|sub| !sub.is_hide_set());
+            let mut verbs: Vec<&str> = shown.map(Command::get_name).collect();
+            let mut known = one.verbs.to_vec();
+            verbs.sort_unstable();
+            known.sort_unstable();
+            assert_eq!(verbs, known, "{name}");
+        }
+    }
+}
