@@ -10,6 +10,7 @@ use slotd::client::Addr;
 use slotd::protocol::Write;
 
 use super::Fail;
+use super::events::Form;
 use super::murder::MurderArgs;
 use super::pairs::Hosts;
 use super::state::StateFile;
@@ -158,6 +159,10 @@ pub(super) struct Output {
     /// A line for each attempt.
     #[arg(short, long)]
     pub(super) verbose: bool,
+    /// How progress is shown on standard error: for a person, or, with all else that is said there,
+    /// as JSON, an object with a time a line.
+    #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
+    progress: Form,
 }
 
 /// Where alerts go.

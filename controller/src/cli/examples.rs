@@ -124,7 +124,7 @@ const COMMANDS: &[(&str, &[&str], &[Exit])] = &[
     (
         "set",
         &[
-            "controller set parallel 2",
+            "controller set",
             "controller set window 22:00-06:00",
             "controller set max-load off --state night.db",
         ],

@@ -11,10 +11,13 @@ mod control;
 mod cutover;
 mod demo;
 mod each;
+mod events;
 mod examples;
 mod fleet;
+mod hints;
 mod imap;
 mod limits;
+mod live;
 mod migrate;
 mod moves;
 mod murder;
@@ -30,9 +33,11 @@ mod screen;
 mod session;
 mod signals;
 mod state;
+mod status;
 mod targets;
 mod text;
 mod verify;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -73,7 +78,7 @@ enum Command {
     /// Remove cyrus.sha1s, .OLD and stray files of mailboxes that the last run has done.
     Clean(clean::CleanArgs),
     /// Tell how far the last run is, and what it is doing right now.
-    Status(report::StatusArgs),
+    Status(status::StatusArgs),
     /// Let a running controller begin nothing new until it is resumed; no lock is held meanwhile.
     Pause(control::Args),
     /// Let a paused controller go on.
@@ -127,7 +132,11 @@ pub fn main() -> ExitCode {
         .as_ref()
         .ok()
         .and_then(|m| m.get_one::<PathBuf>("config").cloned());
-    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+    let cli = parsed.and_then(|matches| {
+        events::choose(form(&matches));
+        Cli::from_arg_matches(&matches)
+    });
+    let cli = match cli {
         Ok(cli) => cli,
         Err(error) => {
             // --help and --version are answers, everything else is a usage error.
@@ -148,7 +157,7 @@ pub fn main() -> ExitCode {
         Command::Cutover(args) => cutover::cutover(args),
         Command::Retry(args) => migrate::retry(args),
         Command::Recover(args) => migrate::recover(args),
-        Command::Status(args) => report::status(&args),
+        Command::Status(args) => status::status(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Clean(args) => clean::clean(&args),
         Command::Pause(args) => control::pause(&args),
@@ -169,6 +178,16 @@ pub fn main() -> ExitCode {
             fail.exit.into()
         }
     }
+}
+
+/// How progress is to be shown, where a command has any.
+fn form(matches: &clap::ArgMatches) -> events::Form {
+    let mut innermost = matches;
+    while let Some((_, matches)) = innermost.subcommand() {
+        innermost = matches;
+    }
+    let form = innermost.try_get_one::<events::Form>("progress");
+    form.ok().flatten().copied().unwrap_or_default()
 }
 
 /// Why a command ended without doing its work.

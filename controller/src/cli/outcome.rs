@@ -4,7 +4,7 @@ use indexfile::exit::Exit;
 
 use super::session::{AtWork, Session};
 use super::text::Failures;
-use super::{Fail, afterwards, text};
+use super::{Fail, afterwards, hints, text};
 use crate::error::RunError;
 use crate::fleet::FleetSummary;
 use crate::journal::RunId;
@@ -85,7 +85,7 @@ impl Session {
         let (quiet, journal) = (self.common.output.quiet, parts.journal.as_ref());
         let verb = parts.settings.verb;
         let failures = text::failures(journal, RunId(summary.run), verb, !quiet)?;
-        let mut lines = text::reasons(summary, &options);
+        let mut lines = hints::reasons(summary, &options);
         if verb.crosses() {
             let run = journal.run(RunId(summary.run))?;
             let whole = run.is_some_and(|run| run.spec.words.is_empty());
@@ -93,7 +93,7 @@ impl Session {
             lines.extend(afterwards::after(verb, to, whole, summary, &options));
         }
         if !quiet {
-            lines.extend(text::hints(summary, &failures, &options));
+            lines.extend(hints::hints(summary, &failures, &options));
         }
         Ok((failures, lines))
     }

@@ -10,14 +10,16 @@ use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::Mutex;
 
 use super::args::Output;
-use super::screen::{Screen, columns};
-use super::text;
+use super::screen::{Screen, columns, cut};
+use super::{events, text};
 use crate::control::{Controls, Live, of_pair};
 use crate::journal::Verb;
 use crate::observer::{Finished, Observer};
 
 /// How often a plain line is printed.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
+/// How often an event says how far it is, for a program.
+const EVENT_EVERY: Duration = Duration::from_secs(1);
 /// How often the bar is drawn.
 const BAR_EVERY: Duration = Duration::from_millis(100);
 
@@ -34,7 +36,8 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new(verb: Verb, output: Output, controls: Controls) -> Self {
-        let bar = (!output.quiet && std::io::stderr().is_terminal()).then(|| {
+        let drawn = !output.quiet && !events::are_json() && std::io::stderr().is_terminal();
+        let bar = drawn.then(|| {
             let bar = ProgressBar::with_draw_target(
                 None,
                 ProgressDrawTarget::term_like_with_hz(Box::new(Screen::default()), 10),
@@ -62,10 +65,13 @@ impl Progress {
         }
     }
 
-    /// Takes the bar off the screen.
+    /// Takes the bar off the screen, or tells a program how far the run came.
     pub(super) fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+        if events::are_json() && !self.output.quiet {
+            events::write("progress", self.controls.json());
         }
     }
 
@@ -87,10 +93,10 @@ impl Progress {
         if self.output.quiet {
             return;
         }
-        let every = if self.bar.is_some() {
-            BAR_EVERY
-        } else {
-            PLAIN_EVERY
+        let every = match &self.bar {
+            Some(_) => BAR_EVERY,
+            None if events::are_json() => EVENT_EVERY,
+            None => PLAIN_EVERY,
         };
         {
             let mut shown = self.shown.lock();
@@ -117,6 +123,7 @@ impl Progress {
                 let text = format!("{done}/{all}{mailboxes}, {}", notes(&live));
                 bar.set_message(fitting(&text, self.verb.as_str()));
             }
+            None if events::are_json() => events::write("progress", self.controls.json()),
             None => text::note(&format!(
                 "{}: {} of {} mailboxes, {}",
                 self.verb.as_str(),
@@ -147,15 +154,6 @@ fn fitting(text: &str, verb: &str) -> String {
         0
     };
     cut(text, usize::from(columns).saturating_sub(before + FREE))
-}
-
-/// At most that many characters; what is left out shows as three dots.
-fn cut(text: &str, columns: usize) -> String {
-    if text.chars().count() <= columns {
-        return text.to_owned();
-    }
-    let kept = text.chars().take(columns.saturating_sub(3));
-    kept.chain("...".chars()).collect()
 }
 
 /// Columns of the bar.
@@ -207,8 +205,35 @@ pub(super) struct OfPair {
 }
 
 impl OfPair {
-    fn line(&self, text: &str) {
-        self.progress.line(&of_pair(&self.name, text));
+    fn say_as(&self, event: &str, text: &str) {
+        if events::are_json() {
+            events::say(event, &self.name, text);
+        } else {
+            self.progress.line(&of_pair(&self.name, text));
+        }
+    }
+
+    /// An attempt that is over.
+    fn attempt(&self, what: &Finished<'_>) {
+        let why = what.failure.map(ToString::to_string);
+        if events::are_json() {
+            let mut keys = serde_json::json!({
+                "mailbox": what.name,
+                "ended": what.ended.as_str(),
+                "failure": why,
+                "messages": what.figures.messages,
+                "lock_us": what.figures.lock_us,
+            });
+            if !self.name.is_empty() {
+                keys["pair"] = self.name.as_str().into();
+            }
+            events::write("mailbox", keys);
+            return;
+        }
+        let ended = what.ended.said(self.progress.verb);
+        let why = why.map(|text| format!(": {text}")).unwrap_or_default();
+        let line = of_pair(&self.name, &format!("{}: {ended}{why}", what.name));
+        self.progress.line(&line);
     }
 }
 
@@ -219,25 +244,23 @@ impl Observer for OfPair {
 
     fn finished(&self, what: &Finished<'_>) {
         if self.progress.output.verbose {
-            let why = what.failure.map(|f| format!(": {f}")).unwrap_or_default();
-            let ended = what.ended.said(self.progress.verb);
-            self.line(&format!("{}: {ended}{why}", what.name));
+            self.attempt(what);
         }
         self.progress.show();
     }
 
     fn say(&self, text: &str) {
         if !self.progress.output.quiet {
-            self.line(text);
+            self.say_as("note", text);
         }
     }
 
     fn warn(&self, text: &str) {
-        self.line(text);
+        self.say_as("warning", text);
     }
 
     fn alarm(&self, text: &str) {
-        self.line(text);
+        self.say_as("alarm", text);
     }
 }
 
@@ -246,15 +269,6 @@ mod tests {
     use super::*;
     use crate::control::{Control, Limits};
     use crate::journal::Totals;
-
-    #[test]
-    fn what_does_not_fit_is_cut_and_shows_it() {
-        assert_eq!(
-            cut("4/1,500, waiting: paused", 60),
-            "4/1,500, waiting: paused"
-        );
-        assert_eq!(cut("4/1,500, waiting: paused", 20), "4/1,500, waiting:...");
-    }
 
     #[test]
     fn a_run_that_waits_says_why_and_one_that_works_says_how_fast() {

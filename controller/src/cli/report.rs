@@ -1,37 +1,20 @@
-//! `status` and `report`: what the journal tells, while a run works or afterwards. Neither needs a
-//! slotd, and neither writes.
+//! `report`: what the journal tells of a run. It needs no slotd, and changes nothing.
 
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::Args;
 use indexfile::IoContext;
 use indexfile::exit::Exit;
 
 use super::args::UnusedHosts;
-use super::control::describe;
-use super::state::{How, StateFile};
+use super::state::StateFile;
+use super::status::open;
 use super::{Fail, text};
 use crate::clock::now_ms;
-use crate::control::{Ask, ask, of_pair};
-use crate::journal::{JournalStore, RunId, RunInfo, RunOfPairs, Totals};
+use crate::journal::{JournalStore, RunId, RunOfPairs};
 use crate::report::{Disagreements, PageOptions, Story, page};
 use crate::whole_file::{Before, WholeFile};
-
-#[derive(Debug, Args)]
-pub(super) struct StatusArgs {
-    #[command(flatten)]
-    state: StateFile,
-    #[command(flatten)]
-    _hosts: UnusedHosts,
-    /// Print it as JSON.
-    #[arg(long)]
-    json: bool,
-    /// Print it again every second while a controller is running.
-    #[arg(long, conflicts_with = "json")]
-    watch: bool,
-}
 
 #[derive(Debug, Args)]
 pub(super) struct ReportArgs {
@@ -58,159 +41,6 @@ pub(super) struct ReportArgs {
     /// Let the new page replace a file that is there.
     #[arg(long, requires = "html")]
     replace: bool,
-}
-
-/// The state file, and its last run.
-fn open(state: &StateFile) -> Result<(Box<dyn JournalStore>, RunOfPairs), Fail> {
-    let store = state.open(How::Read)?;
-    let last = store.last_run()?;
-    let last = last.ok_or_else(|| {
-        let text = format!("{}: no run was started yet", state.shown());
-        Fail::new(Exit::Config, text)
-    })?;
-    Ok((store, last))
-}
-
-pub(super) fn status(args: &StatusArgs) -> Result<Exit, Fail> {
-    loop {
-        let (store, run) = open(&args.state)?;
-        // That no controller is running is the usual case, and no error here.
-        let live = ask(&args.state.socket_path(), &Ask::Status).ok();
-        if args.json {
-            let mut value = status_json(store.as_ref(), &run)?;
-            value["running"] = live.unwrap_or_default();
-            text::json(&value)?;
-            return Ok(Exit::Ok);
-        }
-        text::say(&status_text(store.as_ref(), &run)?)?;
-        if let Some(live) = &live {
-            text::say(&describe(live))?;
-        }
-        if !args.watch || live.is_none() {
-            return Ok(Exit::Ok);
-        }
-        std::thread::sleep(Duration::from_secs(1));
-    }
-}
-
-/// What a run amounts to on each pair where it has begun.
-fn totals(
-    store: &dyn JournalStore,
-    run: &RunOfPairs,
-) -> Result<Vec<(String, RunInfo, Totals)>, Fail> {
-    let mut each = Vec::new();
-    for pair in run.pairs.iter().filter(|pair| pair.is_started()) {
-        let journal = store.pair(&pair.name)?;
-        if let Some(info) = journal.run(run.id)? {
-            each.push((pair.name.clone(), info, journal.totals(run.id)?));
-        }
-    }
-    Ok(each)
-}
-
-fn sum(each: &[(String, RunInfo, Totals)]) -> Totals {
-    let mut all = Totals::default();
-    for (_, _, totals) in each {
-        all += *totals;
-    }
-    all
-}
-
-fn status_json(store: &dyn JournalStore, run: &RunOfPairs) -> Result<serde_json::Value, Fail> {
-    let each = totals(store, run)?;
-    let to_json = |totals: &Totals| -> Result<serde_json::Value, Fail> {
-        let mut value = serde_json::to_value(totals).map_err(std::io::Error::from)?;
-        value["open"] = totals.open.into();
-        Ok(value)
-    };
-    let mut value = to_json(&sum(&each))?;
-    for (key, of_run) in [
-        ("run", run.id.0.into()),
-        ("command", run.verb.as_str().into()),
-        ("to", run.to.into()),
-        ("undoes", run.undoes.map(|run| run.0).into()),
-        ("started_at", run.started_ms.into()),
-        ("finished_at", run.finished_ms.into()),
-    ] {
-        value[key] = of_run;
-    }
-    for (name, info, totals) in &each {
-        let hosts = [
-            ("master", info.spec.master.as_str().into()),
-            ("replica", info.spec.replica.as_deref().into()),
-        ];
-        if name.is_empty() {
-            for (key, host) in hosts {
-                value[key] = host;
-            }
-            continue;
-        }
-        let mut pair = to_json(totals)?;
-        pair["finished_at"] = info.finished_ms.into();
-        for (key, host) in hosts {
-            pair[key] = host;
-        }
-        value["pairs"][name] = pair;
-    }
-    for pair in run.pairs.iter().filter(|pair| !pair.is_started()) {
-        value["pairs"][&pair.name] = serde_json::Value::Null;
-    }
-    for claim in store.claims()? {
-        let (host, pid) = claim.by.unzip();
-        value["claims"][&claim.pair] = serde_json::json!({
-            "epoch": claim.epoch,
-            "host": host,
-            "pid": pid,
-            "left_ms": claim.left_ms,
-        });
-    }
-    Ok(value)
-}
-
-fn status_text(store: &dyn JournalStore, run: &RunOfPairs) -> Result<String, Fail> {
-    let end = run.finished_ms.unwrap_or_else(now_ms);
-    let took = Duration::from_millis(u64::try_from(end - run.started_ms).unwrap_or(0));
-    let state = if run.finished_ms.is_some() {
-        "finished"
-    } else {
-        "not finished"
-    };
-    let each = totals(store, run)?;
-    let t = sum(&each);
-    let mut text = format!(
-        "run {}: {}, {state}, begun {} ago\n{}, {} open",
-        run.id.0,
-        run.task(),
-        text::duration(took),
-        t.sentence(run.verb),
-        t.open
-    );
-    for pair in run.pairs.iter().filter(|pair| !pair.name.is_empty()) {
-        let found = each.iter().find(|(name, ..)| *name == pair.name);
-        let line = match found {
-            None => "not begun".to_owned(),
-            Some((_, info, totals)) => {
-                let end = match info.finished_ms {
-                    Some(_) => "finished",
-                    None => "not finished",
-                };
-                format!("{end}: {}, {} open", totals.sentence(run.verb), totals.open)
-            }
-        };
-        text.push('\n');
-        text.push_str(&of_pair(&pair.name, &line));
-    }
-    for claim in store.claims()? {
-        let line = match (claim.by, claim.left_ms) {
-            (Some((host, pid)), Some(left)) if left > 0 => {
-                format!("claimed by process {pid} on {host}, epoch {}", claim.epoch)
-            }
-            _ => format!("claimed by no controller, epoch {}", claim.epoch),
-        };
-        text.push('\n');
-        text.push_str(&of_pair(&claim.pair, &line));
-    }
-    Ok(text)
 }
 
 /// Writes the page about a run to a new file.

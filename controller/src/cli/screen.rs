@@ -6,20 +6,37 @@
 //! line.
 
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 
 use indicatif::TermLike;
-
 use parking_lot::Mutex;
+
 /// Standard error as a terminal. What is written is shown with the next flush, at once.
 #[derive(Debug, Default)]
 pub(super) struct Screen {
     pending: Mutex<Vec<u8>>,
 }
 
-/// Columns of the terminal; 80 if nobody knows.
+/// Columns of the terminal that is standard error; 80 if nobody knows.
 pub(super) fn columns() -> u16 {
-    let size = rustix::termios::tcgetwinsize(std::io::stderr());
-    size.map_or(80, |size| size.ws_col).max(1)
+    size(std::io::stderr()).0
+}
+
+/// Columns and rows of a terminal; 80 and 24 if nobody knows.
+pub(super) fn size(terminal: impl AsFd) -> (u16, u16) {
+    match rustix::termios::tcgetwinsize(terminal) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col, size.ws_row),
+        _ => (80, 24),
+    }
+}
+
+/// At most that many characters; what is left out shows as three dots.
+pub(super) fn cut(text: &str, columns: usize) -> String {
+    if text.chars().count() <= columns {
+        return text.to_owned();
+    }
+    let kept = text.chars().take(columns.saturating_sub(3));
+    kept.chain("...".chars()).collect()
 }
 
 impl Screen {
@@ -94,6 +111,15 @@ impl TermLike for Screen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_cut_and_shows_it() {
+        assert_eq!(
+            cut("4/1,500, waiting: paused", 60),
+            "4/1,500, waiting: paused"
+        );
+        assert_eq!(cut("4/1,500, waiting: paused", 20), "4/1,500, waiting:...");
+    }
 
     #[test]
     fn the_cursor_stays_behind_the_text() {

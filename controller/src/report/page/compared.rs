@@ -1,5 +1,6 @@
 //! What master and replica were compared on before anything was changed.
 
+use indexfile::program::spelled;
 use maud::{Markup, html};
 
 use super::table::{Kind, count, table};
@@ -69,7 +70,7 @@ fn looked_at(account: &Account) -> Markup {
         p.faint {
             "Flags, dates and other fields were not compared by the run."
             @if verb == Verb::Cutover {
-                " " code { "controller cutover --verify" } " compares them, before a server may "
+                " " code { (spelled("controller cutover --verify")) } " compares them, before a server may "
                 "start."
             } @else if !verb.crosses() {
                 " It does not change them."

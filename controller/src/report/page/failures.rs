@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use indexfile::program::spelled;
 use maud::{Markup, html};
 
 use super::PageOptions;
@@ -29,7 +30,7 @@ pub(super) fn section(account: &Account, options: &PageOptions) -> Markup {
             p {
                 (count(left)) " mailboxes are not done. This goes on with the run:"
             }
-            pre { (visible(&info.go_on(&whole(account, options, info)))) }
+            pre { (visible(&spelled(&info.go_on(&whole(account, options, info))))) }
         }
     }
 }
@@ -108,12 +109,12 @@ fn one(
                 (reason.as_str()) ": " (count(failures.mailboxes)) " "
                 (standing.words(verb))
             }
-            p { (sentence(reason.advice())) }
+            p { (spelled(&sentence(reason.advice()))) }
             p {
                 "For example " code { (visible(&failures.example)) } ": "
                 (visible(&failures.detail))
             }
-            pre { (visible(&standing.command(reason, &given, &go_on))) }
+            pre { (visible(&spelled(&standing.command(reason, &given, &go_on)))) }
         }
     }
 }
