@@ -161,6 +161,7 @@ impl RunError {
             | Self::Other(_)
             | Self::Nothing(_) => Exit::Config,
             Self::Stopped | Self::TakenOver(_) => Exit::RolledBack,
+            Self::Journal(JournalError::Postgres { .. }) => Exit::Unavailable,
             Self::Journal(_) | Self::Spool(_) | Self::Local(_) => Exit::Io,
             Self::List(ListError::Io { source, .. }) | Self::ListFile { source, .. } => {
                 Exit::of_io(source)

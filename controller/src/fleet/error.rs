@@ -17,12 +17,24 @@ pub enum FleetError {
         source: std::io::Error,
     },
     /// It is no TOML, or has a key that there is not, or a value of the wrong kind.
-    #[error("fleet file {path}: {text}")]
+    #[error("fleet file {path} line {line}: {text}")]
     Syntax {
         /// Its path.
         path: PathBuf,
-        /// Line and reason, in the parser's words.
+        /// The line, from 1 on.
+        line: usize,
+        /// The reason, in the parser's words.
         text: String,
+    },
+    /// It is too long to be one.
+    #[error("fleet file {path} has {bytes} bytes, and at most {limit} are read")]
+    Long {
+        /// Its path.
+        path: PathBuf,
+        /// Its length in bytes.
+        bytes: u64,
+        /// The limit in bytes.
+        limit: u64,
     },
     /// A value makes no sense.
     #[error("fleet file {path}: {at}: {text}")]
@@ -57,6 +69,10 @@ impl FleetError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
+            // What was named does not exist.
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                Exit::Config
+            }
             Self::Io { source, .. } => Exit::of_io(source),
             Self::NoPair { .. } => Exit::Usage,
             _ => Exit::Config,

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use indexfile::config::line_at;
 use serde::Deserialize;
 use slotd::client::Addr;
 
@@ -104,9 +105,10 @@ impl Fleet {
         };
         let bytes = std::fs::metadata(path).map_err(io)?.len();
         if bytes > LIMIT {
-            return Err(FleetError::Syntax {
+            return Err(FleetError::Long {
                 path: path.to_owned(),
-                text: format!("it has {bytes} bytes, and at most {LIMIT} are read"),
+                bytes,
+                limit: LIMIT,
             });
         }
         Self::parse(path, &std::fs::read_to_string(path).map_err(io)?)
@@ -119,7 +121,9 @@ impl Fleet {
     pub fn parse(path: &Path, text: &str) -> Result<Self, FleetError> {
         let raw: Raw = toml::from_str(text).map_err(|error| FleetError::Syntax {
             path: path.to_owned(),
-            text: error.to_string().trim_end().to_owned(),
+            line: line_at(text.as_bytes(), error.span().map_or(0, |span| span.start)),
+            // With what was expected it has several lines.
+            text: error.message().replace('\n', ", "),
         })?;
         if raw.pairs.is_empty() {
             return Err(FleetError::Empty {

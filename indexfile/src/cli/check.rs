@@ -101,8 +101,12 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Resu
             check_path(path, &options, &mut findings)?;
         }
     }
-    if args.before_reconstruct && findings.files() == 0 && unknown.is_empty() {
-        let text = "there is no mailbox to look at, so nothing is known to be safe";
+    if findings.files() == 0 && findings.list().is_empty() && unknown.is_empty() {
+        let text = if args.before_reconstruct {
+            "there is no mailbox to look at, so nothing is known to be safe"
+        } else {
+            "no index or expunge file is there to look at, so nothing is known"
+        };
         return Err(Fail::new(Exit::Data, text));
     }
     if args.json {

@@ -101,8 +101,9 @@ fn text_of(value: &Spanned<DeValue<'_>>) -> Result<OsString, &'static str> {
     }
 }
 
-/// The line of an offset, from 1 on.
-fn line_at(text: &[u8], offset: usize) -> usize {
+/// The line of an offset in bytes, from 1 on.
+#[must_use]
+pub fn line_at(text: &[u8], offset: usize) -> usize {
     let before = text.get(..offset).unwrap_or(text);
     before.split(|byte| *byte == b'\n').count()
 }

@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, Command};
 
 pub use error::ConfigError;
+pub use file::line_at;
 pub use setting::Origin;
 pub use show::{Row, ShowArgs, ShowVerb};
 

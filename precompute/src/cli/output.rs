@@ -57,7 +57,13 @@ impl Findings {
         inner.codes.insert(finding.code);
         inner.count += 1;
         let (mailbox, code) = (&finding.mailbox, finding.code);
-        let text = format!("{mailbox}: {} [{code}]", finding.sentence());
+        let sentence = finding.sentence();
+        let text = if sentence.starts_with(mailbox.as_str()) {
+            // What has no name is called by its path.
+            format!("{sentence} [{code}]")
+        } else {
+            format!("{mailbox}: {sentence} [{code}]")
+        };
         if inner.first.len() < LISTED {
             inner.first.push(finding);
         }

@@ -12,6 +12,8 @@ use super::errors::{unfit, words};
 
 /// How long a connection may take to come about, each host of the address.
 const CONNECT: Duration = Duration::from_secs(10);
+/// Where a server listens that is not given a port.
+const PORT: u16 = 5432;
 /// After this long without an answer the peer of a TCP connection is taken for gone.
 const SILENT: Duration = Duration::from_secs(20);
 
@@ -130,9 +132,14 @@ fn is_local(host: &Host) -> bool {
 }
 
 fn label(config: &Config) -> String {
-    let hosts = config.get_hosts().iter().map(|host| match host {
-        Host::Tcp(name) => name.clone(),
-        Host::Unix(path) => path.display().to_string(),
+    // One port is of all hosts.
+    let ports = config.get_ports();
+    let port = |at: usize| *ports.get(at).or(ports.first()).unwrap_or(&PORT);
+    let hosts = config.get_hosts().iter().enumerate();
+    let hosts = hosts.map(|(at, host)| match (host, port(at)) {
+        (Host::Tcp(name), PORT) => name.clone(),
+        (Host::Tcp(name), port) => format!("{name}:{port}"),
+        (Host::Unix(path), _) => path.display().to_string(),
     });
     let hosts: Vec<String> = hosts.collect();
     let name = config.get_dbname().or(config.get_user()).unwrap_or("");
