@@ -2,17 +2,19 @@
 //!
 //! `SEED=n` repeats one seed and prints its story; `SEEDS=n` runs that many, however long it takes,
 //! from `FROM` (0); `SIM_SECONDS=n` as many as n seconds allow; without any, 1,500, or as many as
-//! 30 seconds allow, and at least a few hundred.
+//! 30 seconds allow, and at least a few hundred (of several controllers 100).
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use controller::journal::State;
-use tests::sim::run::{Report, simulate, simulate_change_over};
+use tests::sim::run::{Report, simulate, simulate_change_over, simulate_several};
 
 /// A plain run takes the same seeds everywhere, however fast the machine is.
 const AT_MOST: u64 = 1_500;
+/// Of several controllers, whose seeds take longer.
+const AT_MOST_OF_SEVERAL: u64 = 100;
 /// Fewer than this prove little; they are run even if the time is over.
 const AT_LEAST: u64 = 200;
 
@@ -36,6 +38,10 @@ struct Tally {
     fallen: u64,
     /// How often both stores were called complete.
     completed: u64,
+    /// How often a controller was paused, the journal lost rows, and a host got a higher epoch.
+    pauses: u64,
+    failovers: u64,
+    raised: u64,
 }
 
 impl Tally {
@@ -54,6 +60,9 @@ impl Tally {
         self.crashes += u64::from(report.crashes);
         self.fallen += u64::from(report.fallen);
         self.completed += u64::from(report.completed);
+        self.pauses += u64::from(report.pauses);
+        self.failovers += u64::from(report.failovers);
+        self.raised += u64::from(report.raised);
     }
 }
 
@@ -61,6 +70,8 @@ impl Tally {
 struct Kind {
     test: &'static str,
     simulate: fn(u64) -> Report,
+    /// How many seeds a plain run takes at most.
+    at_most: u64,
 }
 
 impl Kind {
@@ -85,7 +96,7 @@ impl Kind {
             Some(count) => (count, u64::MAX),
             None => match number("SIM_SECONDS") {
                 Some(seconds) => (u64::MAX, seconds),
-                None => (AT_MOST, 30),
+                None => (self.at_most, 30),
             },
         };
         let first = number("FROM").unwrap_or(0);
@@ -141,6 +152,7 @@ fn every_seed_ends_well() {
     let kind = Kind {
         test: "every_seed_ends_well",
         simulate,
+        at_most: AT_MOST,
     };
     let Some(tally) = kind.run() else { return };
     assert!(
@@ -157,6 +169,7 @@ fn every_change_over_ends_all_new_or_all_old_and_nothing_else_is_called_complete
     let kind = Kind {
         test: "every_change_over",
         simulate: simulate_change_over,
+        at_most: AT_MOST,
     };
     let Some(tally) = kind.run() else { return };
     assert!(
@@ -170,8 +183,27 @@ fn every_change_over_ends_all_new_or_all_old_and_nothing_else_is_called_complete
 }
 
 #[test]
+fn three_controllers_that_pause_and_a_journal_that_loses_rows_leave_no_hosts_unlike() {
+    let kind = Kind {
+        test: "three_controllers",
+        simulate: simulate_several,
+        at_most: AT_MOST_OF_SEVERAL,
+    };
+    let Some(tally) = kind.run() else { return };
+    assert!(
+        tally.upgraded > 0
+            && tally.rolled_back > 0
+            && tally.crashes > 0
+            && tally.pauses > 0
+            && tally.failovers > 0
+            && tally.raised > tally.seeds,
+        "nothing much happened"
+    );
+}
+
+#[test]
 fn the_same_seed_has_the_same_story() {
-    for simulate in [simulate, simulate_change_over] {
+    for simulate in [simulate, simulate_change_over, simulate_several] {
         for seed in 0..6 {
             let (one, other) = (simulate(seed), simulate(seed));
             assert_eq!(one.story, other.story, "seed {seed}");

@@ -9,6 +9,7 @@ use super::session::Session;
 use crate::error::RunError;
 use crate::fleet::{Begin, finished_since};
 use crate::journal::JournalError;
+use crate::run::{HigherEpoch, higher_epoch};
 use crate::stop::Stop;
 
 /// Between two looks at a pair that another controller works on.
@@ -80,16 +81,10 @@ impl Session {
     /// The journal cannot be used.
     pub(super) fn raise(&self, at: usize, said: &str) -> Result<bool, RunError> {
         let at_work = &self.pairs[at];
-        let owner = at_work.parts().journal.owner()?;
-        let mut words = said.split_whitespace();
-        let host = words.find_map(|word| word.strip_prefix("epoch=")?.parse::<u64>().ok());
-        let (Some(host), Some(own)) = (host, owner.epoch) else {
+        let journal = at_work.parts().journal;
+        let Some(HigherEpoch { host, own }) = higher_epoch(journal.as_ref(), said)? else {
             return Ok(false);
         };
-        let is_ours = said.contains(&format!("of journal {} ", owner.id));
-        if host <= own || !is_ours || !self.has_claim(at) {
-            return Ok(false);
-        }
         if at_work.raised.swap(true, Ordering::Relaxed) {
             return Ok(false);
         }

@@ -5,8 +5,8 @@
 //! after a decision, so one side that is committed proves one. A transaction that fails may then be
 //! called rolled back only if both sides are known to be as before, or both to be as wanted.
 //! Anything else is noted as decided ([`Entry::Assumed`]) and goes forward from there: attempt by
-//! attempt, and in doubt at last. It never goes back, as nobody knows what the committed side was
-//! before.
+//! attempt, and in doubt at last, unless an attempt shows that both sides are alike. It never goes
+//! back, as nobody knows what the committed side was before.
 //!
 //! A side of the same version as the one wanted may be as before all the same (its GUIDs are to
 //! change): what it is says `UPGRADE`, and until then nothing is known of it.
@@ -33,9 +33,19 @@ impl Coordinator {
             reason,
             Reason::Interrupted | Reason::Journal | Reason::Unfenced | Reason::NoMailbox
         );
+        self.may_lack_a_decision() && !left && !self.are_alike()
+    }
+
+    /// Whether both sides are known to be as before, or both to be as wanted. What a host said to
+    /// this coordinator holds, as no older one is let in since.
+    fn are_alike(&self) -> bool {
         let all = |position| self.sides.iter().all(|s| s.position == position);
-        let alike = all(Position::Old) || all(Position::Forward);
-        self.may_lack_a_decision() && !left && !alike
+        all(Position::Old) || all(Position::Forward)
+    }
+
+    /// Whether a later attempt has shown that nothing was half done.
+    pub(super) fn is_disproved(&self) -> bool {
+        self.assumed && self.are_alike()
     }
 
     /// Whether nothing decided can be taken back: of a side that is as wanted nobody knows whether

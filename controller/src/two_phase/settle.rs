@@ -46,6 +46,10 @@ impl Coordinator {
     /// No further attempt in this direction. Forward: bring the other side back if every side
     /// that is not forward is known to be as before. Else a human must look.
     pub(super) fn give_up(&mut self, failure: Failure, out: &mut Vec<Action>) {
+        if self.is_disproved() {
+            self.clear(After::Finish(Outcome::RolledBack(failure)), out);
+            return;
+        }
         // Without the fence nothing can be written anew: only what is still held comes back.
         let held = Side::ALL.into_iter().all(|side| {
             let state = &self.sides[side.index()];

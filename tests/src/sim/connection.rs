@@ -35,12 +35,25 @@ pub(super) struct Connection {
     /// What the dry run of `COMPLETE` has seen: how many mailboxes, and how often the mark had been
     /// removed.
     seen: Option<(u32, u64)>,
+    /// Its number among all connections.
+    number: u64,
+    /// `REGISTER` is answered once no older coordinator changes anything.
+    registers: bool,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        locked(&self.world).epochs.forget(self.number);
+    }
 }
 
 impl Connection {
     pub(super) fn new(world: World, side: usize) -> Self {
         let now = Instant::now();
+        let number = locked(&world).epochs.number();
         Self {
+            number,
+            registers: false,
             world,
             side,
             mailbox: None,
@@ -78,6 +91,13 @@ impl Connection {
                 () = sleep(STEP), if busy => {
                     if let Some(reply) = self.step() {
                         open &= stream.write_all(reply.to_line().as_bytes()).await.is_ok();
+                    }
+                }
+                () = sleep(STEP), if self.registers && !busy => {
+                    if locked(&self.world).may_answer(self.number) {
+                        self.registers = false;
+                        let line = self.greeting().to_line();
+                        open &= stream.write_all(line.as_bytes()).await.is_ok();
                     }
                 }
                 () = sleep_until(self.deadline), if timed => self.event(Event::Expire),
@@ -121,18 +141,22 @@ impl Connection {
                 return Some(error.to_reply());
             }
         };
+        let kept_out = locked(&self.world).epochs.refusal(self.number);
+        if kept_out.is_some() && command != Command::Hello {
+            return kept_out;
+        }
         self.deadline = Instant::now() + MAX_LOCK;
         self.asked = Some(command.clone());
         match command {
-            Command::Hello | Command::Register { .. } => {
-                let greeting = Greeting {
-                    version: "simulated".to_owned(),
-                    protocol: PROTOCOL_VERSION,
-                    host_id: format!("host-{}", self.side),
-                    ..Greeting::default()
-                };
-                return Some(Reply::Ok(greeting.to_fields()));
+            Command::Register {
+                journal,
+                epoch: Some(epoch),
+            } => {
+                let admitted = locked(&self.world).admit(self.side, self.number, (&journal, epoch));
+                self.registers = admitted.is_ok();
+                return admitted.err();
             }
+            Command::Hello | Command::Register { .. } => return Some(self.greeting()),
             Command::Lock(lock) => {
                 let Some(m) = locked(&self.world).find(&lock.of.mailbox) else {
                     return Some(Reply::no(Code::NoMailbox, "no such mailbox"));
@@ -186,6 +210,16 @@ impl Connection {
         None
     }
 
+    fn greeting(&self) -> Reply {
+        let greeting = Greeting {
+            version: "simulated".to_owned(),
+            protocol: PROTOCOL_VERSION,
+            host_id: format!("host-{}", self.side),
+            ..Greeting::default()
+        };
+        Reply::Ok(greeting.to_fields())
+    }
+
     /// Hosts that were given their peer's SHA-1s compare them before any lock.
     fn prepare(&mut self, mailbox: &MailboxName) -> Reply {
         let mut all = locked(&self.world);
@@ -204,7 +238,9 @@ impl Connection {
         if let Some((old, id)) = self.mailbox.take() {
             all.sites[old][self.side].forget(id);
         }
-        self.mailbox = Some((m, all.sites[m][self.side].connect()));
+        let at = (m, all.sites[m][self.side].connect());
+        self.mailbox = Some(at);
+        all.epochs.moves_to(self.number, at);
     }
 
     /// A `COMMIT` may come only when the decision would survive the controller's death.
@@ -215,7 +251,8 @@ impl Connection {
         // Of any run: what an earlier one left in doubt is settled at the start of the next.
         let open = durable.open_transactions(MailboxId(0), u32::MAX);
         let decided = open.is_ok_and(|open| open.iter().any(|o| o.row.name == name_of(m)));
-        if !decided {
+        // The row of a controller that is late may be lost by now.
+        if !decided && all.several.failovers == 0 {
             all.violate("COMMIT came and the decision is not durable");
         }
         if all.peer_hashes && answers::peer_differs(&all.sites[m]) {
@@ -246,6 +283,7 @@ impl Connection {
         let which = all.dice.usize(0..8);
         let side = self.side;
         let op = *all.sites[m][side].next_op(id)?;
+        all.judge_fence(side, self.number, op);
         let crosses = matches!(op, Op::WriteNew | Op::BeginRename);
         let crosses = crosses && all.sites[m][side].crosses(id);
         let unfenced = crosses && !all.guard(side);

@@ -76,6 +76,15 @@ impl Operator {
         }
     }
 
+    /// Nobody: the controllers know what to do, and the storm begins at once.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            storm: Some(Duration::ZERO),
+            ..Self::default()
+        }
+    }
+
     /// Whether the weather is bad at that time.
     #[must_use]
     pub fn storms(&self, now: Duration) -> bool {
@@ -181,7 +190,8 @@ async fn give(world: &World, settings: Settings, again: bool) -> bool {
     }
 }
 
-fn is_over(summary: &Summary) -> bool {
+/// Whether nothing is left to do.
+pub(super) fn is_over(summary: &Summary) -> bool {
     summary.in_doubt == 0 && summary.pending == 0 && summary.fence.is_none()
 }
 

@@ -9,12 +9,14 @@ use controller::journal::memory::MemoryJournal;
 use controller::journal::{State, Verb};
 use controller::run::Settings;
 
+use super::epochs::Epochs;
 use super::host::slotd;
 use super::judge::judge;
 use super::mail::Mail;
 use super::operator::{Operator, Task, controller};
+use super::several::{self, CONTROLLERS, Several};
 use super::site::Site;
-use super::storm::{CONTROLLER, END, HOSTS, Storm};
+use super::storm::{END, HOSTS, Storm};
 use super::world::{Mark, Shared, World, locked};
 
 const TICK: Duration = Duration::from_millis(5);
@@ -42,6 +44,12 @@ pub struct Report {
     pub completed: u32,
     /// How often a fence fell.
     pub fallen: u32,
+    /// How often a controller was paused.
+    pub pauses: u32,
+    /// How often the journal lost its newest rows.
+    pub failovers: u32,
+    /// How often a host was told a higher epoch.
+    pub raised: u32,
 }
 
 /// Runs one seed of an upgrade.
@@ -94,41 +102,43 @@ pub fn simulate_change_over(seed: u64) -> Report {
     })
 }
 
+/// Runs one seed of an upgrade by three controllers on one journal, which with every other seed may
+/// lose its newest rows.
+#[must_use]
+pub fn simulate_several(seed: u64) -> Report {
+    simulate_by(CONTROLLERS.len(), seed, |_, _| Operator::none())
+}
+
 fn simulate_with(seed: u64, plan: impl FnOnce(Settings, &mut fastrand::Rng) -> Operator) -> Report {
+    simulate_by(1, seed, plan)
+}
+
+fn simulate_by(
+    controllers: usize,
+    seed: u64,
+    plan: impl FnOnce(Settings, &mut fastrand::Rng) -> Operator,
+) -> Report {
     let mut dice = fastrand::Rng::with_seed(seed);
     // The controller's jitter comes from here.
     fastrand::seed(seed);
     let mailboxes = dice.usize(1..=3);
     let mut sites: Vec<[Site<Mail>; 2]> = Vec::new();
     for _ in 0..mailboxes {
-        sites.push(mailbox(&mut dice));
+        sites.push(mailbox(&mut dice, controllers == 1));
     }
-    let settings = Settings {
-        limits: Limits {
-            parallel: dice.usize(1..=2),
-            lock_wait: Duration::from_millis(250),
-            // Not from the dice, so that a seed keeps its story where it is zero.
-            host_wait: Duration::from_millis(seed % 4 * 500),
-            ..Limits::default()
-        },
-        passes: dice.u32(1..=4),
-        pass_pause: Duration::from_millis(60),
-        settle_attempts: 6,
-        settle_pause: Duration::from_millis(40),
-        prepare: if dice.bool() {
-            slotd::protocol::Write::Always
-        } else {
-            slotd::protocol::Write::Never
-        },
-        drop_old: dice.bool(),
-        ..Settings::upgrade()
-    };
+    let settings = settings(&mut dice, seed);
     let fault_rate = [0, 2, 10, 30][dice.usize(0..4)];
     let rough = [0, 5, 15, 40][dice.usize(0..4)];
-    let operator = plan(settings, &mut dice);
+    let operator = plan(settings.clone(), &mut dice);
+    let several = Several::default();
+    let journal = if controllers == 1 {
+        MemoryJournal::new()
+    } else {
+        several.tables.only()
+    };
     let world: World = Arc::new(Mutex::new(Shared {
         sites,
-        journal: Arc::new(MemoryJournal::new()),
+        journal: Arc::new(journal),
         dice,
         fault_rate: 0,
         broken: None,
@@ -140,8 +150,16 @@ fn simulate_with(seed: u64, plan: impl FnOnce(Settings, &mut fastrand::Rng) -> O
         fence: [false; 2],
         complete: [Mark::default(); 2],
         operator,
+        epochs: Epochs::default(),
+        several,
     }));
-    let done = Arc::new(Mutex::new(false));
+    if controllers > 1 {
+        let mut all = locked(&world);
+        all.operator.before = all.versions();
+    }
+    let done: Vec<_> = (0..controllers)
+        .map(|_| Arc::new(Mutex::new(false)))
+        .collect();
     let mut sim = turmoil::Builder::new()
         .simulation_duration(END * 2)
         .tick_duration(TICK)
@@ -154,15 +172,14 @@ fn simulate_with(seed: u64, plan: impl FnOnce(Settings, &mut fastrand::Rng) -> O
         let world = Arc::clone(&world);
         sim.host(host, move || slotd(Arc::clone(&world), side));
     }
-    {
-        let (world, done) = (Arc::clone(&world), Arc::clone(&done));
-        sim.host(CONTROLLER, move || {
-            controller(Arc::clone(&world), Arc::clone(&done))
-        });
+    let several = (controllers > 1).then_some(&settings);
+    for (which, done) in done.iter().enumerate() {
+        begin(&mut sim, &world, (which, done), several);
     }
     let mut storm = Storm {
         world: Arc::clone(&world),
         done,
+        loses: seed.is_multiple_of(2),
         troubles: Vec::new(),
         crashes: 0,
         rough,
@@ -188,15 +205,62 @@ fn simulate_with(seed: u64, plan: impl FnOnce(Settings, &mut fastrand::Rng) -> O
         crashes: storm.crashes,
         completed: all.operator.completed,
         fallen: all.operator.fallen,
+        pauses: all.several.pauses,
+        failovers: all.several.failovers,
+        raised: all.epochs.raised,
     }
 }
 
-fn mailbox(dice: &mut fastrand::Rng) -> [Site<Mail>; 2] {
+/// How the controllers work.
+fn settings(dice: &mut fastrand::Rng, seed: u64) -> Settings {
+    Settings {
+        limits: Limits {
+            parallel: dice.usize(1..=2),
+            lock_wait: Duration::from_millis(250),
+            // Not from the dice, so that a seed keeps its story where it is zero.
+            host_wait: Duration::from_millis(seed % 4 * 500),
+            ..Limits::default()
+        },
+        passes: dice.u32(1..=4),
+        pass_pause: Duration::from_millis(60),
+        settle_attempts: 6,
+        settle_pause: Duration::from_millis(40),
+        prepare: if dice.bool() {
+            slotd::protocol::Write::Always
+        } else {
+            slotd::protocol::Write::Never
+        },
+        drop_old: dice.bool(),
+        ..Settings::upgrade()
+    }
+}
+
+/// The host of a controller: of the only one, or with settings of one of several.
+fn begin(
+    sim: &mut turmoil::Sim<'_>,
+    world: &World,
+    (which, done): (usize, &Arc<Mutex<bool>>),
+    several: Option<&Settings>,
+) {
+    let (world, done, settings) = (Arc::clone(world), Arc::clone(done), several.cloned());
+    sim.host(CONTROLLERS[which], move || {
+        let (world, done, settings) = (Arc::clone(&world), Arc::clone(&done), settings.clone());
+        async move {
+            match settings {
+                None => controller(world, done).await,
+                Some(settings) => several::controller(world, which, settings, done).await,
+            }
+        }
+    });
+}
+
+/// `unlike`: the replica may be forward from the beginning.
+fn mailbox(dice: &mut fastrand::Rng, unlike: bool) -> [Site<Mail>; 2] {
     let split = dice.u8(0..3) == 0;
     let count = dice.u32(1..6);
     let lag = dice.u32(0..2);
     let expunge = dice.bool();
-    let ahead = dice.u8(0..10) == 0;
+    let ahead = dice.u8(0..10) == 0 && unlike;
     let damaged = dice.u8(0..25) == 0;
     [0, 1].map(|side| {
         let version = if side == 1 && ahead { 10 } else { 9 };

@@ -6,13 +6,12 @@ use std::time::Duration;
 use super::disk::Which;
 use super::intent::is_over;
 use super::mail::{Mail, Record, body_of};
+use super::several::CONTROLLERS;
 use super::site::{LIVE, Site};
 use super::world::{World, locked};
 
 /// The hosts, master first.
 pub(super) const HOSTS: [&str; 2] = ["master", "replica"];
-/// The controller's host.
-pub(super) const CONTROLLER: &str = "controller";
 /// How long bad things happen.
 pub(super) const STORM: Duration = Duration::from_millis(1_500);
 /// When it has to be over.
@@ -38,8 +37,10 @@ pub(super) struct Trouble {
 pub(super) enum What {
     /// Process number: the hosts', then the controller's.
     Down(usize),
-    Cut(usize),
-    Held(usize),
+    /// The network between a controller and a host.
+    Cut(usize, usize),
+    Held(usize, usize),
+    Paused(usize),
     Locked(usize, usize),
     Fallen(usize),
 }
@@ -47,7 +48,10 @@ pub(super) enum What {
 /// What is going on.
 pub(super) struct Storm {
     pub(super) world: World,
-    pub(super) done: Arc<Mutex<bool>>,
+    /// By controller.
+    pub(super) done: Vec<Arc<Mutex<bool>>>,
+    /// The journal may lose its newest rows.
+    pub(super) loses: bool,
     pub(super) troubles: Vec<Trouble>,
     pub(super) crashes: u32,
     /// In how many of a thousand steps something happens.
@@ -57,7 +61,10 @@ pub(super) struct Storm {
 }
 
 fn process(number: usize) -> &'static str {
-    HOSTS.get(number).copied().unwrap_or(CONTROLLER)
+    HOSTS
+        .get(number)
+        .copied()
+        .unwrap_or_else(|| CONTROLLERS[number - HOSTS.len()])
 }
 
 impl Storm {
@@ -80,13 +87,14 @@ impl Storm {
             if storming {
                 self.trouble(sim, now);
                 self.lower(now);
+                self.pause(sim, now);
             }
             if !calm {
                 self.owners(now);
             }
             self.reboot(sim, now, storming);
             self.relieve(sim, now, !storming);
-            let done = self.done.lock().is_ok_and(|d| *d);
+            let done = self.done.iter().all(|done| done.lock().is_ok_and(|d| *d));
             if storming || !done || self.is_unsettled() || !self.troubles.is_empty() {
                 quiet_since = None;
                 if now > END {
@@ -128,31 +136,34 @@ impl Storm {
             return;
         }
         let over = now + Duration::from_millis(long);
+        let which = self.any_controller();
+        let several = self.done.len() > 1;
         match kind {
             0..=2 if !self.is_down(number) => self.kill(sim, number, false, over),
             3..=4 if !self.is_down(number) => self.kill(sim, number, true, over),
-            5..=6 if !self.is_down(2) => self.kill_controller(sim, over),
+            5..=6 if !self.is_down(2 + which) => self.kill_controller(sim, which, over),
             7 => {
-                sim.partition(CONTROLLER, HOSTS[number]);
+                sim.partition(CONTROLLERS[which], HOSTS[number]);
                 self.note(now, || {
                     format!("the network to the {} is cut", HOSTS[number])
                 });
                 self.troubles.push(Trouble {
                     over,
-                    what: What::Cut(number),
+                    what: What::Cut(which, number),
                 });
             }
             8 => {
-                sim.hold(CONTROLLER, HOSTS[number]);
+                sim.hold(CONTROLLERS[which], HOSTS[number]);
                 self.note(now, || {
                     format!("the network to the {} holds everything back", HOSTS[number])
                 });
                 self.troubles.push(Trouble {
                     over,
-                    what: What::Held(number),
+                    what: What::Held(which, number),
                 });
             }
-            9 if long < 100 => {
+            9 if several && self.loses && long < 250 => self.fail_over(now),
+            9 if !several && long < 100 => {
                 locked(&self.world).journal.break_down();
                 self.note(now, || "the journal's disk is full".to_owned());
             }
@@ -218,22 +229,76 @@ impl Storm {
         });
     }
 
-    fn kill_controller(&mut self, sim: &mut turmoil::Sim<'_>, over: Duration) {
-        sim.crash(CONTROLLER);
+    /// One of the controllers.
+    fn any_controller(&self) -> usize {
+        match self.done.len() {
+            1 => 0,
+            several => locked(&self.world).dice.usize(0..several),
+        }
+    }
+
+    /// One of several controllers is paused, mostly for longer than its lease.
+    fn pause(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration) {
+        if self.done.len() == 1 {
+            return;
+        }
+        let (hit, which, long) = {
+            let mut all = locked(&self.world);
+            let hit = all.dice.u32(0..2000) < self.rough;
+            let which = all.dice.usize(0..self.done.len());
+            (hit, which, all.dice.u64(200..900))
+        };
+        if !hit || self.is_down(2 + which) {
+            return;
+        }
+        for host in HOSTS {
+            sim.hold(CONTROLLERS[which], host);
+        }
+        {
+            let several = &mut locked(&self.world).several;
+            several.paused[which] = true;
+            several.pauses += 1;
+        }
+        self.note(now, || format!("{} is paused", CONTROLLERS[which]));
+        self.troubles.push(Trouble {
+            over: now + Duration::from_millis(long),
+            what: What::Paused(which),
+        });
+    }
+
+    /// A standby takes over that does not have the newest rows.
+    fn fail_over(&self, now: Duration) {
+        let missing = {
+            let mut all = locked(&self.world);
+            let missing = all.dice.usize(0..8);
+            all.several.tables.fail_over(missing);
+            all.several.failovers += 1;
+            missing
+        };
+        self.note(now, || format!("the journal loses {missing} rows"));
+    }
+
+    fn kill_controller(&mut self, sim: &mut turmoil::Sim<'_>, which: usize, over: Duration) {
+        sim.crash(CONTROLLERS[which]);
         self.crashes += 1;
-        set(&self.done, false);
+        set(&self.done[which], false);
         let mut all = locked(&self.world);
         let kept = all.dice.bool();
-        if !kept {
+        if self.done.len() > 1 {
+            if !kept {
+                all.several.tables.lose_what_is_lazy();
+            }
+        } else if !kept {
             all.journal = Arc::new(all.journal.after_crash());
         }
         drop(all);
         self.note(sim.elapsed(), || {
-            format!("the controller is killed, unsynced notes kept: {kept}")
+            let name = CONTROLLERS[which];
+            format!("{name} is killed, unsynced notes kept: {kept}")
         });
         self.troubles.push(Trouble {
             over,
-            what: What::Down(2),
+            what: What::Down(2 + which),
         });
     }
 
@@ -271,8 +336,15 @@ impl Storm {
                         format!("the fence of the {} is up again", HOSTS[side])
                     });
                 }
-                What::Cut(number) => sim.repair(CONTROLLER, HOSTS[number]),
-                What::Held(number) => sim.release(CONTROLLER, HOSTS[number]),
+                What::Cut(which, number) => sim.repair(CONTROLLERS[which], HOSTS[number]),
+                What::Held(which, number) => sim.release(CONTROLLERS[which], HOSTS[number]),
+                What::Paused(which) => {
+                    for host in HOSTS {
+                        sim.release(CONTROLLERS[which], host);
+                    }
+                    locked(&self.world).several.paused[which] = false;
+                    self.note(now, || format!("{} wakes up", CONTROLLERS[which]));
+                }
                 What::Locked(m, side) => {
                     let site = &mut locked(&self.world).sites[m][side];
                     site.lock = site.lock.filter(|id| *id != OWNER);

@@ -8,10 +8,12 @@ use slotd::fileops::{CROSSING, Guard};
 use slotd::protocol::{Code, Reply};
 
 use super::disk::Disk;
+use super::epochs::Epochs;
 use super::image::Image;
 use super::intent::is_over;
 use super::mail::Mail;
 use super::operator::Operator;
+use super::several::Several;
 use super::site::{LIVE, Site};
 
 /// Everything that outlives processes: what lies on disks, the journal, the dice, the findings.
@@ -40,6 +42,10 @@ pub struct Shared {
     pub complete: [Mark; 2],
     /// What the operator does next.
     pub operator: Operator,
+    /// Which coordinators the hosts let in.
+    pub epochs: Epochs,
+    /// Of several controllers, if there are.
+    pub several: Several,
 }
 
 /// The file that says that a store is complete. It is made and removed as one step, on stable

@@ -74,8 +74,16 @@ fn what_counts_as_decided_is_found_out_anew_after_a_restart_and_never_goes_back(
     let both = [("m:upgrade", unchanged(M)), ("r:upgrade", unchanged(R))];
     let line = drive(assumed(), &both);
     assert!(line.ends_with("r:rollback m:rollback upgraded"), "{line}");
-    let line = drive(assumed(), &[("m:upgrade", no(M, Reason::Damaged))]);
+    let refuses = ("m:upgrade", no(M, Reason::Damaged));
+    let forward = [("r:lock", locked(R, 10, 1)), ("r:upgrade", unchanged(R))];
+    let line = drive(
+        assumed(),
+        &[&forward[..], std::slice::from_ref(&refuses)].concat(),
+    );
     assert!(line.ends_with("ALERT in_doubt(damaged)"), "{line}");
+    // Both are as before: nothing was half done.
+    let line = drive(assumed(), &[refuses]);
+    assert!(line.ends_with("m:rollback rolled_back(damaged)"), "{line}");
 }
 
 #[test]

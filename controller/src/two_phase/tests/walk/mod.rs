@@ -230,7 +230,7 @@ fn where_rows_are_lost_nothing_is_called_rolled_back_that_one_side_may_have_comm
         };
         explore(&World::new(lost, initial), 2, &mut tally);
         assert!(
-            tally.upgraded > 10 && tally.in_doubt > 10,
+            tally.upgraded > 10 && tally.in_doubt > 0,
             "{initial:?}: {tally:?}"
         );
     }
