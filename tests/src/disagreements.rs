@@ -225,7 +225,7 @@ impl Disagreements {
         );
     }
 
-    /// So many mailboxes of each are of version 9, on both hosts, the duplicate among them.
+    /// This many mailboxes of each pair are of version 9, on both hosts, the duplicate among them.
     fn assert_left(&self, wanted: &[(&str, u64)]) {
         let plan = self.pairs.json("plan", &["--deep"], 0);
         for (pair, left) in wanted {

@@ -21,7 +21,7 @@ const PARTITION: &str = "default";
 
 /// The mailboxes of a store, in the order of its walk.
 pub trait Mailboxes: Send + Sync + 'static {
-    /// The one at this place, if there are so many.
+    /// The one at this place, counted from 0; `None` behind the last.
     fn at(&self, place: usize) -> Option<String>;
     /// The place of one of them.
     fn place(&self, name: &str) -> Option<usize>;

@@ -39,7 +39,7 @@ fn number(name: &str) -> Option<usize> {
     Some(user.parse::<usize>().ok()? * FOLDERS + folder.parse::<usize>().ok()?)
 }
 
-/// So many names.
+/// All names, this many.
 struct All(usize);
 
 impl Names for All {

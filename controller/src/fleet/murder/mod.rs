@@ -5,7 +5,7 @@
 mod compared;
 mod list;
 mod moved;
-mod told;
+mod sentences;
 
 pub use compared::{Compared, compare};
 pub use list::MurderList;

@@ -28,7 +28,7 @@ pub enum Now {
     Elsewhere(String),
     /// It is being moved, or a crash left this.
     Reserved,
-    /// The server still has it where it is no longer: it was deleted, and the server was not told.
+    /// The server still has it where it is no longer: it was deleted, and the server does not know.
     Stale,
 }
 
