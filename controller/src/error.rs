@@ -161,14 +161,15 @@ impl RunError {
             | Self::Other(_)
             | Self::Nothing(_) => Exit::Config,
             Self::Stopped | Self::TakenOver(_) => Exit::RolledBack,
-            Self::Journal(JournalError::Postgres { .. }) => Exit::Unavailable,
+            Self::Journal(JournalError::Postgres { .. })
+            | Self::Unavailable { .. }
+            | Self::Full { .. } => Exit::Unavailable,
             Self::Journal(_) | Self::Spool(_) | Self::Local(_) => Exit::Io,
             Self::List(ListError::Io { source, .. }) | Self::ListFile { source, .. } => {
                 Exit::of_io(source)
             }
             Self::Preflight { exit, .. } => *exit,
             Self::List(_) | Self::Empty(_) => Exit::Data,
-            Self::Unavailable { .. } | Self::Full { .. } => Exit::Unavailable,
             Self::NoMailbox(_) => Exit::NoMailbox,
         }
     }
