@@ -80,7 +80,8 @@ fn spread(micros: &mut [u64]) -> String {
     )
 }
 
-/// Makes [`MAILBOX`] with this many messages, and its cyrus.sha1s. Its index, and that index's bytes.
+/// Makes [`MAILBOX`] with this many messages, and its cyrus.sha1s. Its index, and that index's
+/// bytes.
 fn huge(store: &Store, messages: u32) -> (PathBuf, Vec<u8>) {
     let dir = store.root().join("meta/user/huge");
     let spool = store.root().join("spool/user/huge");

@@ -208,8 +208,7 @@ async fn wrong_ones_are_set_right_all_else_stays_and_the_way_back_brings_them_ag
 }
 
 #[tokio::test]
-async fn the_way_back_is_there_when_old_says_nothing_of_it_any_more_and_what_came_first_comes_below_10()
- {
+async fn the_way_back_is_there_when_old_says_nothing_of_it_and_what_came_first_comes_below_10() {
     let store = Store::small(&[MAILBOX]);
     let first = live(&store);
     let served = store.serve().await;

@@ -89,7 +89,8 @@ impl Fleet {
         Self::with_copy(dir, master)
     }
 
-    /// This many mailboxes of a version 9 server, each with this many messages, the same on both hosts.
+    /// This many mailboxes of a version 9 server, each with this many messages, the same on both
+    /// hosts.
     ///
     /// # Panics
     /// If the stores cannot be made.

@@ -1,6 +1,6 @@
-//! A run over the backends of a Murder: what moves meanwhile is done where it is, and a pair that is
-//! away is compared once it is back. The mupdate master is one in this process; `murder` has a real
-//! one.
+//! A run over the backends of a Murder: what moves meanwhile is done where it is, and a pair that
+//! is away is compared once it is back. The mupdate master is one in this process; `murder` has a
+//! real one.
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,8 @@
 //! The model, exhausted; and the model with one rule broken, which it has to notice. See
 //! docs/testing.md.
 //!
-//! What takes longer is ignored in a plain run: `cargo test -p tests --test model -- --ignored --nocapture`.
+//! What takes longer is ignored in a plain run:
+//! `cargo test -p tests --test model -- --ignored --nocapture`.
 
 #[path = "model/fenced.rs"]
 mod fenced;

@@ -2,8 +2,8 @@
 //! frontend list what there is, and each kind of disagreement is named.
 //!
 //! The backends are 3.6.1, whose mailboxes slotd does not list: what each backend itself says that
-//! it has stands in place of slotd's list. Where a fleet is migrated, its stores are of 2.3, with the
-//! names that the master has.
+//! it has stands in place of slotd's list. Where a fleet is migrated, its stores are of 2.3, with
+//! the names that the master has.
 //!
 //! Ignored in a plain run: they need root and the Debian packages cyrus-imapd,
 //! cyrus-murder, sasl2-bin and openssl. `.ci/run` installs the packages and requires these tests:

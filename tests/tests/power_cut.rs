@@ -2,7 +2,8 @@
 //! of ext4 was replayed no set is torn, and running again ends with everything new on both hosts.
 //! The same of a change-over and its way back.
 //!
-//! Ignored in a plain run: needs root and loop devices. `REGUID_SWEEP_EVERY=N` takes every N-th point only.
+//! Ignored in a plain run: needs root and loop devices. `REGUID_SWEEP_EVERY=N` takes every N-th
+//! point only.
 
 use std::fs;
 use std::path::Path;

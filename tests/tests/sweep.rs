@@ -2,8 +2,8 @@
 //!
 //! Three sweeps, each over all points that a good run counts: the failpoints of either slotd
 //! (killed there, EIO, ENOSPC), every line of the conversation (controller killed before and after
-//! it, line lost, connection broken), and, as a test of its own because it needs strace, every system call of
-//! the controller that writes, syncs or sends. A plain run takes every fourth point;
+//! it, line lost, connection broken), and, as a test of its own because it needs strace, every
+//! system call of the controller that writes, syncs or sends. A plain run takes every fourth point;
 //! `REGUID_SWEEP_EVERY=1` takes them all.
 
 use std::fs;

@@ -74,13 +74,15 @@ impl Columns<'_> {
                 (legend)
                 text x="0" y=(px(above + 12.0)) { (visible(self.up)) }
                 @for tick in &heights {
-                    line.grid x1=(px(left)) x2=(px(width - RIGHT)) y1=(px(tick.at)) y2=(px(tick.at)) {}
+                    line.grid x1=(px(left)) x2=(px(width - RIGHT))
+                        y1=(px(tick.at)) y2=(px(tick.at)) {}
                     text x=(px(left - 6.0)) y=(px(tick.at + 4.0)) text-anchor="end" { (tick.label) }
                 }
                 (self.drawn_columns(across, self.vertical(top)))
                 line.axis x1=(px(left)) x2=(px(width - RIGHT)) y1=(px(bottom)) y2=(px(bottom)) {}
                 @for tick in across.ticks() {
-                    line.axis x1=(px(tick.at)) x2=(px(tick.at)) y1=(px(bottom)) y2=(px(bottom + 4.0)) {}
+                    line.axis x1=(px(tick.at)) x2=(px(tick.at))
+                        y1=(px(bottom)) y2=(px(bottom + 4.0)) {}
                     text x=(px(tick.at)) y=(px(bottom + 17.0)) text-anchor="middle" { (tick.label) }
                 }
                 text x=(px(left)) y=(px(bottom + 34.0)) { (visible(self.across)) }
@@ -131,7 +133,8 @@ impl Columns<'_> {
         html! {
             @for (place, edges) in self.edges.windows(2).enumerate() {
                 @let (from, to) = (across.at(drawn(edges[0])), across.at(drawn(edges[1])));
-                @for (rect, series) in self.column(place, from, to, up).into_iter().zip(self.series) {
+                @let column = self.column(place, from, to, up).into_iter();
+                @for (rect, series) in column.zip(self.series) {
                     @if rect[3] > 0.0 {
                         rect x=(px(rect[0])) y=(px(rect[1])) width=(px(rect[2]))
                             height=(px(rect[3])) class=(series.hue.class()) {

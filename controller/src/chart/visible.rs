@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// A text in which what cannot be seen, or turns round what follows it, is shown by its number:
 /// control characters, line ends among them, and marks of the writing direction. Nothing else
-/// changes; `<` and `&` are for whoever writes the text into a page.
+/// changes; `<` and `&` are left to what writes the text into a page.
 #[must_use]
 pub fn visible(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {

@@ -1,5 +1,5 @@
-//! The limits of a run as arguments: a configuration file yields to the file of a fleet, and that to
-//! the environment and the command line.
+//! The limits of a run as arguments: a configuration file yields to the file of a fleet, and that
+//! to the environment and the command line.
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;

@@ -89,8 +89,8 @@ impl Targets {
         Ok(targets)
     }
 
-    /// What a pair works on, by its place. Names as administrators write them are looked up now, and
-    /// of a Murder a pair is compared that was away before.
+    /// What a pair works on, by its place. Names as administrators write them are looked up now,
+    /// and of a Murder a pair is compared that was away before.
     ///
     /// # Errors
     /// Its master does not answer, does not say how names are written, or a name is none.

@@ -1,5 +1,5 @@
-//! `status --watch`: on a terminal a picture that is drawn again each second in the same place; else
-//! a line when something changes.
+//! `status --watch`: on a terminal a picture that is drawn again each second in the same place;
+//! else a line when something changes.
 //!
 //! A signal may end it at any moment: it hides nothing of the terminal and changes none of its
 //! settings.

@@ -244,7 +244,8 @@ fn checked(verify: &VerifyReport) -> String {
                 HumanCount(verify.guids)
             ),
             format!(
-                "UIDs, flags, dates, order; {} other files untouched; none left behind; both hosts alike",
+                "UIDs, flags, dates, order; {} other files untouched; none left behind; both hosts \
+                 alike",
                 HumanCount(verify.untouched)
             ),
         ];

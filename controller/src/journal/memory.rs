@@ -109,7 +109,7 @@ impl MemoryStore {
         inner.keep(kept);
     }
 
-    /// A standby takes over that does not have so many of the newest changes, nor the last claims.
+    /// A standby takes over that lacks this many of the newest changes, and the last claims.
     /// Whoever has the tables open has to open them again.
     pub fn fail_over(&self, missing: usize) {
         let mut inner = self.0.inner();
@@ -147,7 +147,7 @@ impl MemoryJournal {
         view(Arc::new(self.sql.after_crash()), "").expect("a pair in memory")
     }
 
-    /// What is found once a standby has taken over that did not have so many of the newest changes,
+    /// What is found once a standby has taken over that lacked this many of the newest changes,
     /// durable or not. It knows that some may be missing.
     ///
     /// # Panics
@@ -227,10 +227,10 @@ impl Memory {
 }
 
 impl Inner {
-    /// Leaves the first so many changes.
+    /// Leaves this many changes, the first ones.
     fn keep(&mut self, kept: usize) {
         let found = Memory::with(&self.changes[..kept]);
-        let inner = Arc::into_inner(found.inner).expect("nobody else has it");
+        let inner = Arc::into_inner(found.inner).expect("no one else has it");
         let inner = inner.into_inner();
         (self.db, self.changes, self.durable) = (inner.db, inner.changes, inner.durable);
     }

@@ -233,8 +233,8 @@ pub trait Journal: Send + Sync {
     /// The store cannot be written.
     fn finish_run(&self, run: RunId, now_ms: i64) -> Result<(), JournalError>;
 
-    /// Keeps what the comparison with a Murder's list found, of the whole run. A kind that was noted
-    /// before is replaced; other kinds stay. Durable on return.
+    /// Keeps what the comparison with a Murder's list found, of the whole run. A kind that was
+    /// noted before is replaced; other kinds stay. Durable on return.
     ///
     /// # Errors
     /// The store cannot be written.

@@ -125,8 +125,8 @@ CREATE INDEX attempt_mailbox ON attempt (mailbox);
 ";
 
 pub(super) const DISAGREEMENT: &str = "
--- What the list of a Murder and its backends do not agree on, as the last start of a run saw it: one
--- line a kind.
+-- What the list of a Murder and its backends do not agree on, as the last start of a run saw it:
+-- one line a kind.
 CREATE TABLE disagreement (
     run      INTEGER NOT NULL REFERENCES run(id),
     code     TEXT    NOT NULL,                 -- duplicate, stale, ...: docs/murder.md

@@ -11,7 +11,7 @@ use super::part::Part;
 use super::slices::Slices;
 use super::standing::Standing;
 
-/// Partitions that are told apart, at most: a list may name as many as it likes.
+/// Partitions that are counted each, at most: a list may name as many as it likes.
 const PARTITIONS: usize = 1000;
 
 /// A run.

@@ -1,7 +1,7 @@
 //! What a run came to, read from its journal.
 //!
 //! [`Story`] is one pair's, for the text and the JSON of `report`; [`page`] is about all pairs, and
-//! explains the run to whoever asks afterwards.
+//! explains the run to anybody who asks afterwards.
 //!
 //! # What it promises
 //!

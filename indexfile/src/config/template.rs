@@ -52,9 +52,9 @@ fn head(program: &Program, name: &str) -> String {
     wrap(
         &format!(
             "{}: options of {name}, in TOML. A line without # counts for every command that has \
-             the option; one in a table of a command's name, at the end of this file, for that one. \
-             The environment ({prefix}...) and the command line go before it. `{name} config show` \
-             says what counts.",
+             the option; one in a table of a command's name, at the end of this file, for that \
+             one. The environment ({prefix}...) and the command line go before it. \
+             `{name} config show` says what counts.",
             program.file
         ),
         &mut out,

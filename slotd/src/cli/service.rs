@@ -1,4 +1,4 @@
-//! What systemd is told of a slotd that is its service: ready, stopping, alive, and a line for
+//! What systemd learns of a slotd that is its service: ready, stopping, alive, and a line for
 //! `systemctl status`. Without systemd nothing is said to anybody.
 
 use std::sync::Arc;

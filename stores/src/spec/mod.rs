@@ -102,7 +102,8 @@ pub enum StoreError {
 }
 
 impl StoreSpec {
-    /// This many mailboxes with this many messages each on average, of every kind there is, seed 2007.
+    /// This many mailboxes with this many messages each on average, of every kind there is, seed
+    /// 2007.
     #[must_use]
     pub fn new(mailboxes: usize, messages: u32) -> Self {
         Self {

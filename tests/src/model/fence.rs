@@ -4,7 +4,7 @@
 //! Whom slotd lets in is said by production's rule ([`Epoch`]). The one that was paused goes on
 //! with its machine and its connections; it changes no row, as the database has a higher epoch too.
 //! A failover may have lost the newest row, and left two databases that can be written: then the
-//! one that was paused is told by its own that a row is durable which nobody else will ever see.
+//! one that was paused hears from its own that a row is durable, which no other will ever see.
 
 use controller::two_phase::{Answer, Comparison, Event, Reason, Refusal, Request, Side};
 use slotd::coordinators::epoch::{Admission, Epoch};
@@ -53,7 +53,7 @@ impl Conn {
     }
 }
 
-/// What a coordinator is told that is kept out.
+/// The answer to a coordinator that is kept out.
 pub(super) fn no() -> Answer {
     Answer::No(Refusal {
         reason: Reason::Fenced,
@@ -175,7 +175,7 @@ impl World {
     }
 
     /// Whether the command that waits on this connection may be read now. A coordinator that is
-    /// kept out is told so; a newer one ends all that older ones have open on the host.
+    /// kept out gets that answer; a newer one ends all that older ones have open on the host.
     pub(super) fn may_enter(&mut self, m: usize, side: Side, id: u8) -> bool {
         let Some(conn) = self.conns[m][side.index()].iter().find(|c| c.id == id) else {
             return false;

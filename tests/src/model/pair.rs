@@ -37,8 +37,8 @@ use super::properties::{self, Held, Judged};
 use super::{Broken, Config, End, Step, World};
 use crate::sim::site::Mutation;
 
-/// Of this many states, one is remembered as ending well: walks are that much longer, and the memory
-/// that much smaller.
+/// Of this many states, one is remembered as ending well: walks are that much longer, and the
+/// memory that much smaller.
 const REMEMBERED: u64 = 8;
 
 /// A world of two mailboxes.

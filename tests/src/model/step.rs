@@ -74,8 +74,8 @@ pub enum Step {
     Dies(Side, bool),
     /// What the recovery does next fails.
     RecoveryFails(usize, Side, Failing),
-    /// A host's power goes; a number of unsynced changes of names per directory, and the unsynced log,
-    /// survive.
+    /// A host's power goes; a number of unsynced changes of names per directory, and the unsynced
+    /// log, survive.
     PowerCut(Side, [usize; 2], bool),
     /// The controller is killed; whether what it did not sync survives.
     ControllerDies(bool),

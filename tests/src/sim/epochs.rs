@@ -1,6 +1,6 @@
 //! Which coordinators the simulated slotds let in, by slotd's own rule: the highest epoch outlives
-//! a slotd, what older ones have open is ended as if their connections had closed, and the newer one
-//! is answered once no older one is in the midst of a change.
+//! a slotd, what older ones have open is ended as if their connections had closed, and the newer
+//! one is answered once no older one is in the midst of a change.
 
 use std::collections::BTreeMap;
 
@@ -52,7 +52,7 @@ impl Epochs {
         self.members.remove(&number);
     }
 
-    /// What a connection is told that a newer coordinator has ended.
+    /// The answer to a connection that a newer coordinator has ended.
     #[must_use]
     pub fn refusal(&self, number: u64) -> Option<Reply> {
         let member = self.members.get(&number)?;
@@ -65,7 +65,7 @@ impl Shared {
     /// A connection of that journal's coordinator with this epoch.
     ///
     /// # Errors
-    /// What it is told that is kept out.
+    /// The answer to one that is kept out.
     pub fn admit(
         &mut self,
         side: usize,

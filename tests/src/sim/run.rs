@@ -48,7 +48,7 @@ pub struct Report {
     pub pauses: u32,
     /// How often the journal lost its newest rows.
     pub failovers: u32,
-    /// How often a host was told a higher epoch.
+    /// How often a host got a higher epoch.
     pub raised: u32,
 }
 

@@ -1,9 +1,10 @@
-//! Several controllers on one journal, each as a process of its own: claims with leases, take-overs,
-//! pauses that are longer than a lease, and a journal that loses its newest rows.
+//! Several controllers on one journal, each as a process of its own: claims with leases,
+//! take-overs, pauses that are longer than a lease, and a journal that loses its newest rows.
 //!
-//! What runs is the controller of production on the journal in memory, whose claims follow the rules
-//! of the one in `PostgreSQL`. A controller that is paused is one of which nothing comes to the
-//! hosts, nor anything to it, and that renews nothing; when it wakes up all of it comes at once.
+//! What runs is the controller of production on the journal in memory, whose claims follow the
+//! rules of the one in `PostgreSQL`. A controller that is paused is one of which nothing comes to
+//! the hosts, nor anything to it, and that renews nothing; when it wakes up all of it comes at
+//! once.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

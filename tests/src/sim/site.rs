@@ -42,7 +42,8 @@ pub enum Mutation {
     ConfirmBlindly,
     /// What a peer says is compared when the locks are taken, and they are kept.
     DiffersUnderLocks,
-    /// `COMMIT` of a coordinator that a higher epoch keeps out is done, and its transaction goes on.
+    /// `COMMIT` of a coordinator that a higher epoch keeps out is done, and its transaction goes
+    /// on.
     CommitUnfenced,
     /// A slotd that is started again knows no epoch.
     ForgetEpoch,

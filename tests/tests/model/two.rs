@@ -1,5 +1,5 @@
-//! The model of two mailboxes on the same hosts; see `tests::model::Two` for how that many states are
-//! searched.
+//! The model of two mailboxes on the same hosts; see `tests::model::Two` for how that many states
+//! are searched.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;

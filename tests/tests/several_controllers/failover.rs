@@ -1,5 +1,5 @@
-//! The database goes back while controllers work: its standby takes over without the last decisions,
-//! or its epochs are lower than those that the hosts know.
+//! The database goes back while controllers work: its standby takes over without the last
+//! decisions, or its epochs are lower than those that the hosts know.
 
 use std::time::{Duration, Instant};
 

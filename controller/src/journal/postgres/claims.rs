@@ -271,16 +271,17 @@ enum Taken {
     Locked,
 }
 
-/// Takes a claim that nobody has, whose lease is over, or that this controller has. A claim that has
-/// to be above a higher epoch than the row's shows that the database went back. A row that
+/// Takes a claim that nobody has, whose lease is over, or that this controller has. A claim that
+/// has to be above a higher epoch than the row's shows that the database went back. A row that
 /// another controller's transaction has locked is not waited for; one of an own transaction that
 /// nobody knows the end of is.
 async fn take(session: &mut Session, values: &[Value]) -> Query<Taken> {
     let sql = |locked: &str| {
         format!(
             "UPDATE pair SET rows_lost = CASE WHEN claim_epoch < CAST(?5 AS bigint) THEN 1 \
-             ELSE rows_lost END, claim_epoch = CASE WHEN claim_owner = ?2 AND CAST(?4 AS bigint) = 0 \
-             AND claim_epoch > CAST(?5 AS bigint) THEN claim_epoch \
+             ELSE rows_lost END, \
+             claim_epoch = CASE WHEN claim_owner = ?2 \
+             AND CAST(?4 AS bigint) = 0 AND claim_epoch > CAST(?5 AS bigint) THEN claim_epoch \
              ELSE greatest(claim_epoch, CAST(?5 AS bigint)) + 1 END, claim_owner = ?2, \
              claim_until = now() + CAST(?3 AS bigint) * interval '1 ms' WHERE id = (SELECT id \
              FROM pair WHERE id = ?1 AND (claim_owner IS NULL OR claim_owner = ?2 \

@@ -50,15 +50,15 @@ fn looked_at(account: &Account) -> Markup {
             @if by_content {
                 li {
                     "What each message is: for every UID of cyrus.index and cyrus.expunge its "
-                    "SHA-1, or its size where no SHA-1 is known, summed to one digest a host. Where "
-                    "the digests differ, message by message. Where one host alone was changed, what "
-                    "both call a message."
+                    "SHA-1, or its size where no SHA-1 is known, summed to one digest a host. "
+                    "Where the digests differ, message by message. Where one host alone was "
+                    "changed, what both call a message."
                 }
             } @else {
                 li {
-                    "Every UID of cyrus.index and cyrus.expunge with the SHA-1 that its message has "
-                    "on that host, summed to one digest a host. Where the digests differ, message "
-                    "by message: one UID with two SHA-1s is refused."
+                    "Every UID of cyrus.index and cyrus.expunge with the SHA-1 that its message "
+                    "has on that host, summed to one digest a host. Where the digests differ, "
+                    "message by message: one UID with two SHA-1s is refused."
                 }
             }
             li { "UIDs that one host alone has: counted as replication lag." }
@@ -70,8 +70,8 @@ fn looked_at(account: &Account) -> Markup {
         p.faint {
             "Flags, dates and other fields were not compared by the run."
             @if verb == Verb::Cutover {
-                " " code { (spelled("controller cutover --verify")) } " compares them, before a server may "
-                "start."
+                " " code { (spelled("controller cutover --verify")) }
+                " compares them, before a server may start."
             } @else if !verb.crosses() {
                 " It does not change them."
             }

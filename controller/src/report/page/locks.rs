@@ -19,8 +19,8 @@ pub(super) fn section(account: &Account) -> Markup {
             p { "No lock was taken." }
         } @else {
             p.faint {
-                "Of the last attempt at each mailbox, from the first lock to the last unlock; while "
-                "it is held, clients wait. The scale is logarithmic."
+                "Of the last attempt at each mailbox, from the first lock to the last unlock; "
+                "while it is held, clients wait. The scale is logarithmic."
             }
             (percentiles(account, &sides))
             (histogram(account, &sides))
@@ -58,7 +58,7 @@ fn percentiles(account: &Account, sides: &[(Side, &Histogram)]) -> Markup {
     table(&heads, rows)
 }
 
-/// The bins of the chart: so many to each doubling that there are not too many.
+/// The bins of the chart: a few to each doubling.
 struct Bins {
     to_each: f64,
     first: i32,

@@ -1,5 +1,5 @@
-//! The page that explains a run: one file that needs no other, for whoever asks afterwards what was
-//! done.
+//! The page that explains a run: one file that needs no other, for anybody who asks afterwards what
+//! was done.
 //!
 //! # What it promises
 //!

@@ -1,5 +1,5 @@
 //! What `--rehash` promises: wrong GUIDs are found at version 10 too, reported or set right on both
-//! hosts, and whoever takes such a run up asks for the same.
+//! hosts, and a controller that takes such a run up asks for the same.
 
 use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
@@ -146,7 +146,7 @@ async fn settles_as_a_fix(world: &World) {
 
 /// The index has its version already: that it is left to do, only the run says.
 #[tokio::test]
-async fn what_a_fix_has_decided_is_carried_out_as_one_by_whoever_takes_it_up() {
+async fn what_a_fix_has_decided_is_carried_out_as_one_by_the_one_that_takes_it_up() {
     let world = world(Rehash::Fix);
     let mut spec = spec_of(&world);
     spec.selection = "all --rehash=fix".to_owned();

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn whoever_is_fenced_sends_nothing_more_wherever_it_stands() {
+fn a_fenced_coordinator_sends_nothing_more_wherever_it_stands() {
     let whole = drive(Coordinator::new(plan()), &[]);
     let mut places = 0;
     for (n, word) in whole.split(' ').enumerate() {

@@ -1,4 +1,5 @@
-//! The journal may have lost a decision: what is not known to be alike goes forward, or is in doubt.
+//! The journal may have lost a decision: what is not known to be alike goes forward, or is in
+//! doubt.
 
 use super::*;
 
