@@ -1,11 +1,10 @@
 //! What a configuration may say to the controller, and `config show`.
 
-use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::Path;
 
 use clap::Command;
-use indexfile::config::{ConfigError, Program, ShowArgs};
+use indexfile::config::{ConfigError, Program, ShowArgs, variable};
 use indexfile::exit::Exit;
 
 use super::Fail;
@@ -64,16 +63,8 @@ fn shown(value: &str) -> String {
     }
 }
 
-/// A command line with what file and environment give.
-pub(super) fn configure(
-    command: Command,
-    words: Vec<OsString>,
-) -> Result<(Command, Vec<OsString>), ConfigError> {
-    PROGRAM.configure(command, words, &|name| std::env::var_os(name))
-}
-
 pub(super) fn show(command: &Command, file: Option<&Path>, args: &ShowArgs) -> Result<Exit, Fail> {
-    let text = PROGRAM.show(command, file, args, &|name| std::env::var_os(name));
+    let text = PROGRAM.show(command, file, args, &variable);
     let text = text.map_err(Fail::from)?;
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),

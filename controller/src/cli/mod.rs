@@ -39,10 +39,11 @@ mod text;
 mod verify;
 mod watch;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use indexfile::config::{Start, StartError};
 use indexfile::exit::Exit;
 use indexfile::program::under_own_name;
 
@@ -105,8 +106,7 @@ enum Command {
 /// The configuration file of the packages: every option, as a comment.
 #[must_use]
 pub fn configuration() -> String {
-    let command = indexfile::program::under_packaged_name(command());
-    config::PROGRAM.template(&command)
+    config::PROGRAM.template(command())
 }
 
 /// All that may stand on the command line.
@@ -119,37 +119,19 @@ pub fn command() -> clap::Command {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let configured = config::configure(command(), std::env::args_os().collect());
-    let (mut configured, words) = match configured {
-        Ok(configured) => configured,
+    let start = match Start::<Cli>::of_process(&config::PROGRAM, command()) {
+        Ok(start) => start,
         Err(error) => {
-            text::complain(&error.to_string());
+            match &error {
+                StartError::CommandLine(error) => _ = error.print(),
+                StartError::Config(error) => text::complain(&error.to_string()),
+            }
             return error.exit().into();
         }
     };
-    let parsed = configured.try_get_matches_from_mut(words);
-    let file = parsed
-        .as_ref()
-        .ok()
-        .and_then(|m| m.get_one::<PathBuf>("config").cloned());
-    let cli = parsed.and_then(|matches| {
-        events::choose(form(&matches));
-        Cli::from_arg_matches(&matches)
-    });
-    let cli = match cli {
-        Ok(cli) => cli,
-        Err(error) => {
-            // --help and --version are answers, everything else is a usage error.
-            let exit = if error.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Ok
-            };
-            let _ = error.print();
-            return exit.into();
-        }
-    };
-    let done = match cli.command {
+    events::choose(form(&start.matches));
+    let file = start.file().map(Path::to_owned);
+    let done = match start.args.command {
         Command::Plan(args) => plan::plan(&args),
         Command::Upgrade(args) => migrate::upgrade(args),
         Command::Downgrade(args) => migrate::downgrade(args),

@@ -17,6 +17,7 @@ mod options;
 mod resolve;
 mod setting;
 mod show;
+mod start;
 mod template;
 mod typed;
 
@@ -29,6 +30,7 @@ pub use error::ConfigError;
 pub use file::line_at;
 pub use setting::Origin;
 pub use show::{Row, ShowArgs, ShowVerb};
+pub use start::{Start, StartError, variable};
 
 use file::read;
 use options::{Chain, FILE, is_apart, paths};

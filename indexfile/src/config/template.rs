@@ -10,14 +10,16 @@ use clap::{Arg, Command};
 use super::Program;
 use super::options::{Chain, paths};
 use super::setting::default_of;
+use crate::program::under_packaged_name;
 
 /// Longest line, in characters.
 const WIDTH: usize = 98;
 
 impl Program {
-    /// The file, without any option that counts.
+    /// The file, without any option that counts. What it spells has the names of the packages.
     #[must_use]
-    pub fn template(&self, command: &Command) -> String {
+    pub fn template(&self, command: Command) -> String {
+        let command = &under_packaged_name(command);
         let mut options: BTreeMap<&str, (Vec<&Arg>, Vec<String>)> = BTreeMap::new();
         for path in paths(self, command) {
             let Some(chain) = Chain::of(command, &path) else {

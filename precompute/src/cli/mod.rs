@@ -36,11 +36,11 @@ mod signals;
 mod verify;
 mod watch;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use indexfile::exit::Exit;
+use clap::{CommandFactory as _, Parser, Subcommand};
+use indexfile::config::{Start, StartError};
 use indexfile::program::under_own_name;
 
 /// SHA-1 of Cyrus messages, computed before an upgrade and kept next to each index.
@@ -74,8 +74,7 @@ enum Command {
 /// The configuration file of the packages: every option, as a comment.
 #[must_use]
 pub fn configuration() -> String {
-    let command = indexfile::program::under_packaged_name(command());
-    config::PROGRAM.template(&command)
+    config::PROGRAM.template(command())
 }
 
 /// All that may stand on the command line.
@@ -87,29 +86,19 @@ pub fn command() -> clap::Command {
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
-    let configured = config::configure(command(), std::env::args_os().collect());
-    let (mut configured, words) = match configured {
-        Ok(configured) => configured,
+    let start = match Start::<Cli>::of_process(&config::PROGRAM, command()) {
+        Ok(start) => start,
         Err(error) => {
-            output::complain(&error);
+            match &error {
+                // With broken standard streams there is no place to report it.
+                StartError::CommandLine(error) => _ = error.print(),
+                StartError::Config(error) => output::complain(error),
+            }
             return error.exit().into();
         }
     };
-    let parsed = configured.try_get_matches_from_mut(words);
-    let file = parsed
-        .as_ref()
-        .ok()
-        .and_then(|m| m.get_one::<PathBuf>("config").cloned());
-    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => cli,
-        Err(error) => {
-            let usage = error.use_stderr();
-            // With broken standard streams there is no place to report it.
-            let _ = error.print();
-            return if usage { Exit::Usage } else { Exit::Ok }.into();
-        }
-    };
-    let exit = match cli.command {
+    let file = start.file().map(Path::to_owned);
+    let exit = match start.args.command {
         Command::Run(args) => run::main(&args),
         Command::Verify(args) => verify::main(&args),
         Command::Scrub(args) => scrub::main(&args),

@@ -8,10 +8,11 @@ mod serve;
 mod service;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Command, CommandFactory as _, FromArgMatches as _};
+use clap::{Command, CommandFactory as _};
+use indexfile::config::{Start, StartError};
 use indexfile::exit::Exit;
 use indexfile::program::under_own_name;
 
@@ -20,20 +21,13 @@ use args::{Args, Verb};
 /// Runs the command line and gives the exit code of the contract.
 #[must_use]
 pub fn main() -> ExitCode {
-    match config::configure(command(), std::env::args_os().collect()) {
-        Ok((command, words)) => run_as(command, words),
-        Err(error) => {
-            eprintln!("slotd: {error}");
-            error.exit().into()
-        }
-    }
+    obey(Start::of_process(&config::PROGRAM, command()))
 }
 
 /// The configuration file of the packages: every option, as a comment.
 #[must_use]
 pub fn configuration() -> String {
-    let command = indexfile::program::under_packaged_name(command());
-    config::PROGRAM.template(&command)
+    config::PROGRAM.template(command())
 }
 
 /// All that may stand on the command line.
@@ -46,29 +40,23 @@ pub fn command() -> Command {
 /// demo's children are slotds so.
 #[must_use]
 pub fn run(words: Vec<OsString>) -> ExitCode {
-    run_as(command(), words)
+    obey(Start::of(command(), words))
 }
 
-fn run_as(mut command: Command, words: Vec<OsString>) -> ExitCode {
-    let parsed = command.try_get_matches_from_mut(words);
-    let file = parsed
-        .as_ref()
-        .ok()
-        .and_then(|m| m.get_one::<PathBuf>("config").cloned());
-    let args = match parsed.and_then(|matches| Args::from_arg_matches(&matches)) {
-        Ok(args) => args,
+fn obey(start: Result<Start<Args>, StartError>) -> ExitCode {
+    let start = match start {
+        Ok(start) => start,
         Err(error) => {
-            let _ = error.print();
-            let exit = if error.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Ok
-            };
-            return exit.into();
+            match &error {
+                StartError::CommandLine(error) => _ = error.print(),
+                StartError::Config(error) => eprintln!("slotd: {error}"),
+            }
+            return error.exit().into();
         }
     };
-    init_log(args.verbose, args.quiet);
-    let result = match args.verb {
+    let file = start.file().map(Path::to_owned);
+    init_log(start.args.verbose, start.args.quiet);
+    let result = match start.args.verb {
         Verb::Serve(serve) => serve::serve(&serve),
         Verb::Recover(recover) => serve::recover(&recover),
         Verb::Mount(mount) => mount::mount(&mount),
