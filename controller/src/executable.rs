@@ -18,12 +18,12 @@ use nix::unistd::{AccessFlags, Pid, access};
 /// A program and its arguments, as one line: words as a shell would split them, and nothing else of
 /// a shell. Who wants one asks for it: `sh -c '...'`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Program {
+pub struct Executable {
     line: String,
     words: Vec<String>,
 }
 
-impl FromStr for Program {
+impl FromStr for Executable {
     type Err = String;
 
     fn from_str(line: &str) -> Result<Self, String> {
@@ -36,13 +36,13 @@ impl FromStr for Program {
     }
 }
 
-impl Display for Program {
+impl Display for Executable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.line)
     }
 }
 
-impl Program {
+impl Executable {
     /// The same of a line whose program must be there now: an absolute path, or one in `PATH`.
     ///
     /// # Errors
@@ -106,7 +106,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(10);
 
     async fn code(line: &str, environment: &[(&str, &str)]) -> Option<i32> {
-        let program: Program = line.parse().unwrap();
+        let program: Executable = line.parse().unwrap();
         program
             .run(environment, LIMIT)
             .await
@@ -120,7 +120,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("pid");
         let file = file.to_str().unwrap();
-        let program: Program = "sh -c 'sleep 300 & echo $! >\"$FILE\"; wait'"
+        let program: Executable = "sh -c 'sleep 300 & echo $! >\"$FILE\"; wait'"
             .parse()
             .unwrap();
         let limit = Duration::from_secs(1);
@@ -164,10 +164,10 @@ mod tests {
             "no-such-program-here",
             "/etc/passwd",
         ] {
-            assert!(Program::installed(line).is_err(), "{line}");
+            assert!(Executable::installed(line).is_err(), "{line}");
         }
         for line in ["true", "/bin/sh -c 'exit 3'", "sh"] {
-            assert!(Program::installed(line).is_ok(), "{line}");
+            assert!(Executable::installed(line).is_ok(), "{line}");
         }
     }
 }

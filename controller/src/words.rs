@@ -27,6 +27,12 @@ macro_rules! words {
                 Self::ALL.into_iter().find(|value| value.as_str() == word)
             }
         }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(self.as_str())
+            }
+        }
     };
 }
 pub(crate) use words;

@@ -8,9 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-/// Its administrator.
-const ADMIN: &str = "mupdateadmin";
-/// What it hears of one that logs in as that, with the password `secret`.
+use crate::murder::options;
+
+/// What it hears of one that logs in as its administrator, with the password `secret`.
 const RESPONSE: &str = "\"AG11cGRhdGVhZG1pbgBzZWNyZXQ=\"";
 
 /// A list of mailboxes that is made as it is read. Names and locations are ASCII.
@@ -80,18 +80,8 @@ impl<N: Names> Mupdate<N> {
     /// The options by which a controller finds it.
     #[must_use]
     pub fn options(&self) -> Vec<String> {
-        let password = self.dir.path().join("password").display().to_string();
-        let address = format!("mupdate://127.0.0.1:{}", self.port);
-        [
-            "--murder",
-            &address,
-            "--murder-user",
-            ADMIN,
-            "--password-file",
-            &password,
-        ]
-        .map(str::to_owned)
-        .to_vec()
+        let address = format!("127.0.0.1:{}", self.port);
+        options(&address, &self.dir.path().join("password"))
     }
 
     /// The names that it was asked about so far, one by one.

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use controller::journal::{Candidate, Change, Filter, Journal, MailboxId, RunId, RunSpec, Verb};
+use controller::journal::conformance;
+use controller::journal::{Candidate, Change, Filter, Journal, MailboxId, RunId, RunSpec};
 
 /// How long any of the programs may take, in seconds.
 const PATIENCE: &str = "120";
@@ -21,16 +22,10 @@ const PORT: u16 = 5499;
 #[must_use]
 pub fn spec(pairs: &str) -> RunSpec {
     RunSpec {
-        verb: Verb::Upgrade,
-        to: 10,
-        undoes: None,
-        master: "unix:/m".to_owned(),
-        replica: Some("unix:/r".to_owned()),
         master_id: String::new(),
         replica_id: String::new(),
-        selection: "all".to_owned(),
-        words: String::new(),
         pairs: pairs.to_owned(),
+        ..conformance::spec()
     }
 }
 

@@ -7,6 +7,9 @@
 //! `cargo test -p tests --test change_over -- --ignored`. The same of a later Cyrus, whose system
 //! lies in a directory below /tmp: `REGUID_CYRUS_ROOT=DIR REGUID_CHANGE_OVER_TO=17`.
 
+#[path = "change_over/imap.rs"]
+mod imap;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
@@ -446,66 +449,4 @@ fn once_it_has_served_the_way_back_is_refused_and_nothing_is_touched() {
     assert_eq!(index(&served.master), was);
     assert_eq!(minors(&served.master), BTreeSet::from([target()]));
     assert_eq!(before::message_files(&served.master), before.files);
-}
-
-/// `verify --imap` as alice.
-fn verify_imap(server: &Server, dir: &std::path::Path, more: &[&str]) -> Ended {
-    let (address, password) = (server.imap().to_string(), dir.join("password"));
-    let password = password.to_str().unwrap();
-    let args = ["verify", "--json", "--imap", &address, "--user", "alice"];
-    let args = [&args[..], &["--password-file", password], more].concat();
-    run(&program("controller"), args)
-}
-
-#[test]
-#[ignore = "needs a real Cyrus 3.6.1, its user, and root"]
-fn what_a_user_saw_on_the_master_is_there_on_the_replica_and_each_change_to_it_is_noticed() {
-    let (fleet, before) = changed_over();
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("password"), "any\n").unwrap();
-    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    fs::set_permissions(dir.path().join("password"), private).unwrap();
-    let kept = dir.path().join("alice.before");
-    let kept = kept.to_str().unwrap();
-    let seen_by_alice = || {
-        let of_alice = before
-            .mailboxes
-            .iter()
-            .filter(|((_, user), _)| user == "alice");
-        of_alice.map(|(_, mailbox)| mailbox)
-    };
-
-    let master = server_for(&fleet.master);
-    let saved = verify_imap(&master, dir.path(), &["--save", kept])
-        .expect_code(0)
-        .json();
-    let messages: usize = seen_by_alice().map(|mailbox| mailbox.messages.len()).sum();
-    let numbers = ["mailboxes", "messages", "guids"].map(|key| saved[key].as_u64().unwrap());
-    let [mailboxes, messages] = [seen_by_alice().count(), messages].map(|n| n as u64);
-    assert_eq!(numbers, [mailboxes, messages, messages], "{saved}");
-    let _ = verify_imap(&master, dir.path(), &["--save", kept]).expect_code(78);
-    drop(master);
-
-    let replica = server_for(&fleet.replica);
-    let same = verify_imap(&replica, dir.path(), &["--against", kept])
-        .expect_code(0)
-        .json();
-    assert_eq!(same["compared"].as_u64(), Some(mailboxes), "{same}");
-    assert_eq!(same["new"].as_u64(), Some(0), "{same}");
-
-    // It looks, and leaves no trace.
-    let mut alice = replica.login("alice");
-    let _ = alice.ask("SELECT INBOX");
-    let first = alice.search("ALL")[0];
-    let _ = alice.ask(&format!("UID STORE {first} +FLAGS ($Changed)"));
-    let counts = || {
-        let other = verify_imap(&replica, dir.path(), &["--against", kept]).expect_code(65);
-        other.json()["counts"].clone()
-    };
-    assert_eq!(counts(), serde_json::json!({"flags": 1}));
-    let _ = alice.ask(&format!("UID STORE {first} +FLAGS (\\Deleted)"));
-    let _ = alice.ask("EXPUNGE");
-    assert_eq!(counts(), serde_json::json!({"gone": 1}));
-    let _ = alice.ask("DELETE INBOX.expunged");
-    assert_eq!(counts(), serde_json::json!({"gone": 1, "missing": 1}));
 }

@@ -360,18 +360,8 @@ fn a_fleet_is_migrated_by_the_list_of_a_real_murder_and_each_disagreement_is_nam
         .collect();
     writer.activate(&active);
     let options = |host: &Host| {
-        let address = format!("mupdate://{}:3905", host.address);
-        let password = murder.password_file(PASSWORD).display().to_string();
-        [
-            "--murder",
-            &address,
-            "--murder-user",
-            ADMIN,
-            "--password-file",
-            &password,
-        ]
-        .map(str::to_owned)
-        .to_vec()
+        let address = format!("{}:3905", host.address);
+        tests::murder::options(&address, &murder.password_file(PASSWORD))
     };
     let of_master = options(&murder.master);
     let arguments: Vec<&str> = of_master.iter().map(String::as_str).collect();

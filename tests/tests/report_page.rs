@@ -201,12 +201,12 @@ fn console(done: &Done) -> Vec<&str> {
 #[ignore = "needs a Chromium"]
 fn a_browser_shows_the_page_and_has_nothing_to_complain_of() {
     let dir = tempfile::tempdir().unwrap();
-    // What the test would miss if the browser told nothing of a policy that is broken.
+    // What the test would miss if the browser said nothing of a policy that is broken.
     let bad = dir.path().join("bad.html");
     let policy = "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'\">";
     fs::write(&bad, format!("{policy}<script>alert(1)</script>")).unwrap();
-    let told = browser(dir.path(), &bad, &["--dump-dom"]);
-    assert!(!console(&told).is_empty(), "{told:?}");
+    let said = browser(dir.path(), &bad, &["--dump-dom"]);
+    assert!(!console(&said).is_empty(), "{said:?}");
 
     for (pairs, each) in [
         ("", 0),

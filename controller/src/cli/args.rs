@@ -14,8 +14,8 @@ use super::events::Form;
 use super::murder::MurderArgs;
 use super::pairs::Hosts;
 use super::state::StateFile;
+use crate::executable::Executable;
 use crate::journal::{RunId, Verb};
-use crate::program::Program;
 use crate::run::{Alerts, MaxFailures};
 use crate::survey::{Keep, Pattern, Source, User, needs_naming};
 
@@ -170,8 +170,8 @@ pub(super) struct Output {
 pub(super) struct AlertArgs {
     /// A program, with arguments, to run when a mailbox is in doubt; `REGUID_MAILBOX`,
     /// `REGUID_SIDE`, `REGUID_REASON` and `REGUID_TEXT` are in its environment.
-    #[arg(long, value_name = "COMMAND", value_parser = Program::installed)]
-    on_alert: Option<Program>,
+    #[arg(long, value_name = "COMMAND", value_parser = Executable::installed)]
+    on_alert: Option<Executable>,
     /// Send no alert to syslog.
     #[arg(long)]
     no_syslog: bool,

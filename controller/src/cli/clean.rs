@@ -135,7 +135,7 @@ async fn clean_pair(
     let dry_run = args.dry_run;
     let question: Arc<Question> = Arc::new(move |of: Named| Command::Clean(Clean { of, dry_run }));
     let mut hosts: BTreeMap<&'static str, Removed> = BTreeMap::new();
-    let bound = Registration::engage(&connect, journal.as_ref(), &Notes(pair)).await?;
+    let bound = Registration::engage(&connect, journal.as_ref(), &Notes::of(pair)).await?;
     let connect = Arc::clone(&bound) as Arc<dyn Connect>;
     let asking = Asking {
         connect: &connect,

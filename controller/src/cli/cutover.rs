@@ -8,7 +8,7 @@ use indexfile::exit::Exit;
 use serde::Serialize;
 
 use super::args::{Abandon, Mailboxes};
-use super::each::Each;
+use super::each::{Each, Notes};
 use super::of_murder::Lines;
 use super::pairs::Pair;
 use super::runs::migrate;
@@ -19,7 +19,6 @@ use super::{Fail, signals, text};
 use crate::cutover::{self, Work};
 use crate::error::RunError;
 use crate::journal::{JournalStore, Verb};
-use crate::observer::Observer;
 use crate::run::Settings;
 use crate::survey::Source;
 
@@ -99,20 +98,6 @@ fn untried(to: u8) -> Option<String> {
              17 for 3.10 to 3.12"
         )
     })
-}
-
-/// Sentences for a person.
-struct Notes<'a> {
-    quiet: bool,
-    pair: &'a Pair,
-}
-
-impl Observer for Notes<'_> {
-    fn say(&self, line: &str) {
-        if !self.quiet {
-            text::note(&self.pair.line(line));
-        }
-    }
 }
 
 /// Names mailboxes in a line each, up to [`PRINTED`].
@@ -216,7 +201,7 @@ fn survey<T: Serialize + Display>(
             let work = Work {
                 connect: &pair.connect(),
                 journal: journal.as_ref(),
-                observer: &Notes { quiet, pair },
+                observer: &Notes { pair, quiet },
                 stop: &stop,
                 parallel: limits.parallel,
                 to,

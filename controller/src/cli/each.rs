@@ -13,12 +13,24 @@ use super::{Fail, text};
 use crate::fleet::worst;
 use crate::observer::Observer;
 
-/// Sentences for a person about a pair.
-pub(super) struct Notes<'a>(pub(super) &'a Pair);
+/// Sentences for a person about a pair; not with `--quiet`.
+pub(super) struct Notes<'a> {
+    pub(super) pair: &'a Pair,
+    pub(super) quiet: bool,
+}
+
+impl<'a> Notes<'a> {
+    /// For a command that has no `--quiet`.
+    pub(super) fn of(pair: &'a Pair) -> Self {
+        Self { pair, quiet: false }
+    }
+}
 
 impl Observer for Notes<'_> {
     fn say(&self, text: &str) {
-        text::note(&self.0.line(text));
+        if !self.quiet {
+            text::note(&self.pair.line(text));
+        }
     }
 }
 

@@ -105,7 +105,7 @@ async fn plan_of(
     let mut plan = Plan::new(asked.to, asked.deep);
     let pair = &targets.pairs[at];
     let connect = &pair.connect();
-    let sources = targets.sources(at, &Notes(pair), stop).await?;
+    let sources = targets.sources(at, &Notes::of(pair), stop).await?;
     let looked = if asked.deep {
         let asking = Asking {
             connect,

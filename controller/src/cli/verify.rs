@@ -94,7 +94,7 @@ async fn verify_pair(
         then: None,
     };
     let mut report = VerifyReport::default();
-    let sources = targets.sources(at, &Notes(pair), stop).await?;
+    let sources = targets.sources(at, &Notes::of(pair), stop).await?;
     match survey(&asking, sources, |a| report.answered(&a)).await {
         Err(RunError::Empty(_)) if targets.may_be_empty() => Ok(Default::default()),
         excluded => Ok((report, excluded?)),

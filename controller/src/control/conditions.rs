@@ -12,7 +12,7 @@ use jiff::Zoned;
 
 use super::Control;
 use super::limits::Limits;
-use crate::program::Program;
+use crate::executable::Executable;
 
 /// How often the conditions are looked at.
 const EVERY: Duration = Duration::from_secs(1);
@@ -135,7 +135,7 @@ async fn refuses(command: &str) -> Option<Why> {
             hung,
         })
     };
-    let program: Program = match command.parse() {
+    let program: Executable = match command.parse() {
         Ok(program) => program,
         Err(text) => return why(format!("cannot be run: it {text}"), true, false),
     };

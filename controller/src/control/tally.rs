@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::limits::{LIMITS, Limits};
 use super::{ControlState, HostLive, Live, Sampled};
 use crate::journal::{Ended, Figures, Totals};
+use crate::longest::Longest;
 use crate::two_phase::{Failure, Side};
 
 /// Seconds that the rate looks back.
@@ -39,7 +40,7 @@ pub(super) struct Tally {
     /// What ended in each of the last seconds; `latest` is the second that the newest counts.
     seconds: [Second; WINDOW],
     latest: u64,
-    slowest: Vec<(String, u64)>,
+    slowest: Longest<String>,
     sample: Sample,
 }
 
@@ -113,7 +114,7 @@ impl Tally {
             begun: Instant::now(),
             seconds: [Second::default(); WINDOW],
             latest: 0,
-            slowest: Vec::new(),
+            slowest: Longest::new(SLOWEST),
             sample: Sample::default(),
         }
     }
@@ -151,13 +152,9 @@ impl Tally {
         limits: &Limits,
     ) {
         let second = self.advance();
-        if let Some(us) = figures.lock_us.iter().flatten().copied().max() {
+        if let Some(us) = figures.longest_lock_us() {
             self.adapt(us, limits);
-            let at = self.slowest.partition_point(|(_, held)| *held >= us);
-            if at < SLOWEST {
-                self.slowest.insert(at, (name.to_owned(), us));
-                self.slowest.truncate(SLOWEST);
-            }
+            self.slowest.offer(us, || name.to_owned());
             for side in Side::ALL {
                 if let Some(us) = figures.lock_us[side.index()] {
                     self.seconds[second].hosts[side.index()].add(us);
@@ -259,8 +256,8 @@ impl Tally {
             hosts,
             slowest: self
                 .slowest
-                .iter()
-                .map(|(name, us)| (name.clone(), ms(*us)))
+                .kept()
+                .map(|(us, name)| (name.clone(), ms(*us)))
                 .collect(),
         }
     }

@@ -6,60 +6,40 @@ use std::fmt;
 use indexfile::exit::Exit;
 use serde::Serialize;
 
+use crate::words::words;
+
 /// Findings that are kept with their words; of all others only the number is.
 const SHOWN: usize = 100;
 
-/// The kind of a finding; its name stays from release to release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Code {
-    /// Nothing was seen at all: no INBOX, or no message.
-    Nothing,
-    /// A mailbox cannot be opened, or its messages cannot be fetched.
-    Refused,
-    /// STATUS, EXAMINE and FETCH say other numbers.
-    Count,
-    /// A message has another number of bytes than its RFC822.SIZE, or none.
-    Size,
-    /// A GUID (EMAILID) is not the SHA-1 of the message.
-    Guid,
-    /// A mailbox that was there is gone.
-    Missing,
-    /// UIDVALIDITY has changed: every client downloads the mailbox again.
-    Uidvalidity,
-    /// UIDNEXT went back.
-    Uidnext,
-    /// A message that was there is gone.
-    Gone,
-    /// There is a message under a UID that was free before.
-    Appeared,
-    /// The bytes of a message have changed.
-    Bytes,
-    /// INTERNALDATE has changed.
-    Date,
-    /// Flags have changed.
-    Flags,
-}
-
-impl Code {
-    /// Its name, as in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Nothing => "nothing",
-            Self::Refused => "refused",
-            Self::Count => "count",
-            Self::Size => "size",
-            Self::Guid => "guid",
-            Self::Missing => "missing",
-            Self::Uidvalidity => "uidvalidity",
-            Self::Uidnext => "uidnext",
-            Self::Gone => "gone",
-            Self::Appeared => "appeared",
-            Self::Bytes => "bytes",
-            Self::Date => "date",
-            Self::Flags => "flags",
-        }
+words! {
+    /// The kind of a finding; its word stays from release to release.
+    Code {
+        /// Nothing was seen at all: no INBOX, or no message.
+        Nothing = "nothing",
+        /// A mailbox cannot be opened, or its messages cannot be fetched.
+        Refused = "refused",
+        /// STATUS, EXAMINE and FETCH say other numbers.
+        Count = "count",
+        /// A message has another number of bytes than its RFC822.SIZE, or none.
+        Size = "size",
+        /// A GUID (EMAILID) is not the SHA-1 of the message.
+        Guid = "guid",
+        /// A mailbox that was there is gone.
+        Missing = "missing",
+        /// UIDVALIDITY has changed: every client downloads the mailbox again.
+        Uidvalidity = "uidvalidity",
+        /// UIDNEXT went back.
+        Uidnext = "uidnext",
+        /// A message that was there is gone.
+        Gone = "gone",
+        /// There is a message under a UID that was free before.
+        Appeared = "appeared",
+        /// The bytes of a message have changed.
+        Bytes = "bytes",
+        /// INTERNALDATE has changed.
+        Date = "date",
+        /// Flags have changed.
+        Flags = "flags",
     }
 }
 
@@ -92,7 +72,7 @@ pub struct ImapReport {
     /// Messages that came since.
     pub new: u64,
     /// Findings by kind.
-    pub counts: BTreeMap<&'static str, u64>,
+    pub counts: BTreeMap<Code, u64>,
     /// The first of them.
     pub findings: Vec<Finding>,
 }
@@ -100,7 +80,7 @@ pub struct ImapReport {
 impl ImapReport {
     /// Adds a finding.
     pub fn add(&mut self, code: Code, mailbox: &str, uid: Option<u32>, text: impl Into<String>) {
-        *self.counts.entry(code.as_str()).or_default() += 1;
+        *self.counts.entry(code).or_default() += 1;
         if self.findings.len() < SHOWN {
             self.findings.push(Finding {
                 code,

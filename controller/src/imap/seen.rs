@@ -1,15 +1,15 @@
 //! What a user saw: the mailboxes and messages, as they are kept in a file to be compared later.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
+use indexfile::IoContext;
 use indexfile::dir::read_named;
-use indexfile::{IoContext, IoError};
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 
 use super::error::SeenError;
+use crate::whole_file::{Before, WholeFile};
 
 /// Longest file that is read, in bytes: some ten million messages.
 const LIMIT: u64 = 2 << 30;
@@ -73,27 +73,17 @@ impl Seen {
     /// # Errors
     /// There is a file of that name, or it cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), SeenError> {
-        let dir = match path.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => dir,
-            _ => Path::new("."),
-        };
-        let mut file = NamedTempFile::new_in(dir).io_context("create", path)?;
+        let mut file = WholeFile::create(path)?;
         let text = serde_json::to_vec(self).map_err(std::io::Error::other);
-        let written = text.and_then(|text| {
-            file.write_all(&text)?;
-            file.as_file().sync_all()
-        });
+        let written = text.and_then(|text| file.write_all(&text));
         written.io_context("write", path)?;
-        file.persist_noclobber(path).map_err(|error| {
-            if error.error.kind() == std::io::ErrorKind::AlreadyExists {
+        match file.publish(Before::Kept) {
+            Err(error) if error.source.kind() == ErrorKind::AlreadyExists => {
                 let path = path.to_owned();
-                SeenError::Exists { path }
-            } else {
-                IoError::new("rename", path, error.error).into()
+                Err(SeenError::Exists { path })
             }
-        })?;
-        let synced = std::fs::File::open(dir).and_then(|dir| dir.sync_all());
-        Ok(synced.io_context("fsync", dir)?)
+            done => Ok(done?),
+        }
     }
 }
 

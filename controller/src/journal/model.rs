@@ -96,6 +96,12 @@ pub struct Row {
 }
 
 impl Row {
+    /// When its last attempt ended, milliseconds since 1970; none if it is to be begun again.
+    #[must_use]
+    pub fn ended_ms(&self) -> Option<i64> {
+        self.finished_ms.filter(|_| self.state != State::Pending)
+    }
+
     /// Whether it is decided and waits, not in doubt, for a partition that is not mounted.
     #[must_use]
     pub fn waits(&self) -> bool {
@@ -190,6 +196,14 @@ pub struct Figures {
     pub lag: u64,
     /// How long the locks were held on each side, in microseconds.
     pub lock_us: [Option<u64>; 2],
+}
+
+impl Figures {
+    /// How long the locks of the host that held them longer were held, in microseconds.
+    #[must_use]
+    pub fn longest_lock_us(&self) -> Option<u64> {
+        self.lock_us.iter().flatten().copied().max()
+    }
 }
 
 words! {

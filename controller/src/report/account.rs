@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use crate::journal::{
-    Filter, Journal, JournalError, JournalStore, Row, RunInfo, RunOfPairs, State, for_each_row,
+    Figures, Filter, Journal, JournalError, JournalStore, Row, RunInfo, RunOfPairs, State,
+    for_each_row,
 };
+use crate::longest::Longest;
 use crate::two_phase::Reason;
 
 use super::part::Part;
 use super::slices::Slices;
 use super::standing::Standing;
+use super::time::last_ended;
 
 /// Partitions that are counted each, at most: a list may name as many as it likes.
 const PARTITIONS: usize = 1000;
@@ -66,16 +69,13 @@ pub(super) struct Slow {
     pub(super) pair: usize,
     pub(super) name: String,
     pub(super) partition: Option<String>,
-    /// Records of index and expunge file.
-    pub(super) messages: u64,
-    /// Microseconds, on each side.
-    pub(super) lock_us: [Option<u64>; 2],
+    pub(super) figures: Figures,
 }
 
 impl Slow {
     /// The longer one.
     pub(super) fn longest_us(&self) -> u64 {
-        self.lock_us.iter().flatten().copied().max().unwrap_or(0)
+        self.figures.longest_lock_us().unwrap_or(0)
     }
 }
 
@@ -107,9 +107,7 @@ impl Account {
             let journal = begun.transpose()?;
             // Two passes: slices of time need to know when the run ended.
             if let Some(journal) = &journal {
-                for_each_row(journal.as_ref(), run.id, Filter::All, |row| {
-                    last_ms = last_ms.max(row.finished_ms);
-                })?;
+                last_ms = last_ms.max(last_ended(journal.as_ref(), run.id)?);
             }
             journals.push(journal);
         }
@@ -123,9 +121,11 @@ impl Account {
             slowest: Vec::new(),
             failures: BTreeMap::new(),
         };
+        let mut longest = Longest::new(slowest);
         for (pair, journal) in run.pairs.iter().zip(journals) {
-            account.pair(&pair.name, journal.as_deref(), slowest)?;
+            account.pair(&pair.name, journal.as_deref(), &mut longest)?;
         }
+        account.slowest = longest.into_list();
         Ok(account)
     }
 
@@ -133,7 +133,7 @@ impl Account {
         &mut self,
         name: &str,
         journal: Option<&dyn Journal>,
-        slowest: usize,
+        longest: &mut Longest<Slow>,
     ) -> Result<(), JournalError> {
         let at = self.pairs.len();
         let mut part = Part::new();
@@ -142,7 +142,7 @@ impl Account {
             info = journal.run(self.run.id)?;
             for_each_row(journal, self.run.id, Filter::All, |row| {
                 part.add(row);
-                self.row(at, row, slowest);
+                self.row(at, row, longest);
             })?;
         }
         self.whole.merge(&part);
@@ -154,8 +154,8 @@ impl Account {
         Ok(())
     }
 
-    fn row(&mut self, pair: usize, row: &Row, slowest: usize) {
-        if let (Some(at), false) = (row.finished_ms, row.state == State::Pending) {
+    fn row(&mut self, pair: usize, row: &Row, longest: &mut Longest<Slow>) {
+        if let Some(at) = row.ended_ms() {
             let good = [State::Upgraded, State::Unchanged, State::Gone];
             self.slices.add(at, !good.contains(&row.state));
         }
@@ -171,7 +171,14 @@ impl Account {
             .entry(key)
             .or_insert_with(Part::new)
             .add(row);
-        self.slow(pair, row, slowest);
+        if let Some(us) = row.figures.longest_lock_us().filter(|us| *us > 0) {
+            longest.offer(us, || Slow {
+                pair,
+                name: row.name.to_string(),
+                partition: row.partition.clone(),
+                figures: row.figures,
+            });
+        }
         if let Some(kind) = Standing::of(row) {
             let failures = self.failures.entry(kind).or_insert_with(|| Failures {
                 mailboxes: 0,
@@ -184,22 +191,6 @@ impl Account {
             });
             failures.mailboxes += 1;
             *failures.pairs.entry(pair).or_default() += 1;
-        }
-    }
-
-    fn slow(&mut self, pair: usize, row: &Row, most: usize) {
-        let slow = Slow {
-            pair,
-            name: row.name.to_string(),
-            partition: row.partition.clone(),
-            messages: row.figures.messages,
-            lock_us: row.figures.lock_us,
-        };
-        let longest = slow.longest_us();
-        let at = self.slowest.partition_point(|s| s.longest_us() >= longest);
-        if longest > 0 && at < most {
-            self.slowest.insert(at, slow);
-            self.slowest.truncate(most);
         }
     }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::journal::{Filter, Journal, JournalError, RunInfo, Totals, Verb, for_each_row};
+use crate::journal::{Filter, Journal, JournalError, Row, RunInfo, Totals, Verb, for_each_row};
+use crate::longest::Longest;
 use crate::run::{Histogram, LockMs};
 
 use super::standing::Standing;
-use super::time::{per_second, seconds};
+use super::time::{last_ended, per_second, seconds};
 
 /// Points of the curve of the rate over time.
 pub(super) const POINTS: u8 = 20;
@@ -93,10 +94,8 @@ impl Story {
         let totals = journal.totals(run.id)?;
         let mut collector = Collector::new(run, slowest);
         // Two passes: the curve needs to know when the run ended.
-        let mut end = run.started_ms + 1;
-        for_each_row(journal, run.id, Filter::All, |row| {
-            end = end.max(row.finished_ms.unwrap_or(end));
-        })?;
+        let last = last_ended(journal, run.id)?;
+        let end = last.unwrap_or_default().max(run.started_ms + 1);
         for_each_row(journal, run.id, Filter::All, |row| collector.row(row, end))?;
         Ok(collector.story(run, totals, end))
     }
@@ -105,11 +104,10 @@ impl Story {
 /// Collects while rows stream by.
 struct Collector {
     started_ms: i64,
-    limit: usize,
     held: Histogram,
     attempts: u64,
     rate: Vec<u64>,
-    slowest: Vec<Slow>,
+    slowest: Longest<Slow>,
     failures: BTreeMap<&'static str, FailureClass>,
 }
 
@@ -117,20 +115,18 @@ impl Collector {
     fn new(run: &RunInfo, limit: usize) -> Self {
         Self {
             started_ms: run.started_ms,
-            limit,
             held: Histogram::new(),
             attempts: 0,
             rate: vec![0; POINTS.into()],
-            slowest: Vec::new(),
+            slowest: Longest::new(limit),
             failures: BTreeMap::new(),
         }
     }
 
-    fn row(&mut self, row: &crate::journal::Row, end: i64) {
-        use crate::journal::State;
+    fn row(&mut self, row: &Row, end: i64) {
         self.attempts += u64::from(row.attempts);
         self.held.add_row(row);
-        if let (Some(at), false) = (row.finished_ms, row.state == State::Pending) {
+        if let Some(at) = row.ended_ms() {
             let span = (end - self.started_ms).max(1);
             let slice = (at - self.started_ms).clamp(0, span - 1) * i64::from(POINTS) / span;
             if let Some(count) = usize::try_from(slice)
@@ -140,18 +136,12 @@ impl Collector {
                 *count += 1;
             }
         }
-        if let Some(us) = row.figures.lock_us.iter().flatten().max() {
-            let lock_ms = Duration::from_micros(*us).as_secs_f64() * 1000.0;
-            let at = self.slowest.partition_point(|s| s.lock_ms >= lock_ms);
-            if at < self.limit {
-                let slow = Slow {
-                    mailbox: row.name.to_string(),
-                    messages: row.figures.messages,
-                    lock_ms,
-                };
-                self.slowest.insert(at, slow);
-                self.slowest.truncate(self.limit);
-            }
+        if let Some(us) = row.figures.longest_lock_us() {
+            self.slowest.offer(us, || Slow {
+                mailbox: row.name.to_string(),
+                messages: row.figures.messages,
+                lock_ms: Duration::from_micros(us).as_secs_f64() * 1000.0,
+            });
         }
         if let Some((_, reason)) = Standing::of(row) {
             self.failures
@@ -186,7 +176,7 @@ impl Collector {
             mailboxes_per_second: per_second(self.rate.iter().sum(), seconds(end - run.started_ms)),
             rate: self.rate,
             rate_slice_seconds: seconds(end - run.started_ms) / f64::from(POINTS),
-            slowest: self.slowest,
+            slowest: self.slowest.into_list(),
             failures: self.failures,
         }
     }

@@ -2,10 +2,21 @@
 
 use std::time::Duration;
 
+use crate::journal::{Filter, Journal, JournalError, RunId, for_each_row};
+
 /// Milliseconds since 1970 as date and time of day.
 pub(super) fn utc(ms: i64) -> String {
     let time = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
     time.strftime("%F %T UTC").to_string()
+}
+
+/// When the last mailbox of a run ended on a pair, milliseconds since 1970; `None`: none has.
+pub(super) fn last_ended(journal: &dyn Journal, run: RunId) -> Result<Option<i64>, JournalError> {
+    let mut last = None;
+    for_each_row(journal, run, Filter::All, |row| {
+        last = last.max(row.finished_ms);
+    })?;
+    Ok(last)
 }
 
 /// Milliseconds as seconds; none if negative.

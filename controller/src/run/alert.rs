@@ -4,8 +4,8 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::executable::Executable;
 use crate::observer::Observer;
-use crate::program::Program;
 use crate::two_phase::Failure;
 
 /// How long the operator's program may take.
@@ -18,7 +18,7 @@ const RULE: &str = "************************************************************
 #[derive(Clone, Debug, Default)]
 pub struct Alerts {
     /// A program; the mailbox and the reason are in its environment.
-    pub on_alert: Option<Program>,
+    pub on_alert: Option<Executable>,
     /// Send a line to syslog.
     pub syslog: bool,
     /// The command that tries again, for the text: `controller recover --master ...`.
@@ -95,7 +95,7 @@ fn syslog(line: &str) -> std::io::Result<()> {
 }
 
 async fn run_program(
-    program: &Program,
+    program: &Executable,
     mailbox: &str,
     failure: &Failure,
     line: &str,

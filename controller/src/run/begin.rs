@@ -151,9 +151,7 @@ fn given_up(parts: &Parts) -> Result<Option<RunId>, RunError> {
 
 /// Queues again what a run that goes on has left, and what was asked for by name.
 fn take_up(parts: &Parts, run: RunId, sources: &[Source]) -> Result<(), RunError> {
-    let lost = parts.journal.owner()?.rows_lost;
-    // What is rolled back may have been begun again, and that be lost.
-    requeue_failed(parts, run, |reason| lost || reason.may_pass())?;
+    requeue_passing(parts, run)?;
     // They may have been looked for on a store that was not there.
     requeue_in(parts, run, State::Gone, |_| true)?;
     for source in sources {
@@ -182,10 +180,7 @@ fn take_up(parts: &Parts, run: RunId, sources: &[Source]) -> Result<(), RunError
 /// A name is not in the run; then nothing was queued.
 pub(super) fn take_up_again(parts: &Parts, run: RunId, what: &Retry) -> Result<Scope, RunError> {
     match what {
-        Retry::MayPass => {
-            let lost = parts.journal.owner()?.rows_lost;
-            requeue_failed(parts, run, |reason| lost || reason.may_pass())?;
-        }
+        Retry::MayPass => requeue_passing(parts, run)?,
         Retry::All => requeue_failed(parts, run, |_| true)?,
         Retry::Reasons(reasons) => requeue_failed(parts, run, |r| reasons.contains(&r))?,
         Retry::Names(names) => {
@@ -231,6 +226,13 @@ fn requeue(parts: &Parts, mailbox: MailboxId) {
     parts
         .journal
         .submit(Change::Requeue { mailbox }, Durability::Lazy);
+}
+
+/// Queues again what failed for a reason that may have passed; everything where rows of the journal
+/// may be missing: what is rolled back may have been begun again, and that be lost.
+fn requeue_passing(parts: &Parts, run: RunId) -> Result<(), RunError> {
+    let lost = parts.journal.owner()?.rows_lost;
+    requeue_failed(parts, run, |reason| lost || reason.may_pass())
 }
 
 /// Queues what was rolled back for a reason that is wanted, or for none that is known.

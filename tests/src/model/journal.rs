@@ -3,7 +3,8 @@
 use controller::two_phase::{Entry, Event, Open};
 
 use super::Config;
-use super::world::{End, Row, World};
+use super::attempt::{End, Row};
+use super::world::World;
 use crate::sim::site::Mutation;
 
 impl World {

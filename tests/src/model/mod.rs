@@ -11,6 +11,7 @@
 //!
 //! [`Fleet`] searches whole worlds, [`Two`] those of two mailboxes by their parts.
 
+mod attempt;
 mod audit;
 mod calm;
 mod fence;
@@ -27,13 +28,14 @@ use stateright::{Model, Property};
 
 use controller::two_phase::Plan;
 
+pub use attempt::{End, Row, Runner};
 pub use calm::Calm;
 pub use fence::OlderStep;
 pub use pair::{Move, Pair, Two};
 pub use part::{Part, Shared};
 pub use properties::{Held, Judged};
 pub use step::Step;
-pub use world::{Broken, Conn, End, Row, Runner, Up, World, plan};
+pub use world::{Broken, Conn, Up, World, plan};
 
 use crate::sim::image::Tiny;
 use crate::sim::site::{Mutation, Site};

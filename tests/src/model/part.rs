@@ -7,8 +7,9 @@ use std::hash::{Hash, Hasher};
 
 use controller::two_phase::Side;
 
+use super::attempt::{Row, Runner};
 use super::step::Step;
-use super::world::{Broken, Conn, Row, Runner, Up, World};
+use super::world::{Broken, Conn, Up, World};
 use crate::sim::image::Tiny;
 use crate::sim::site::Site;
 

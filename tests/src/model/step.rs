@@ -4,8 +4,9 @@ use controller::two_phase::{Comparison, Entry, Event, Request, Side};
 use slotd::transaction;
 
 use super::Config;
+use super::attempt::{End, Row, Runner};
 use super::fence::OlderStep;
-use super::world::{End, Runner, Up, World};
+use super::world::{Up, World};
 use crate::sim::disk::Which;
 use crate::sim::image::Tiny;
 use crate::sim::op::{Failing, Op};
@@ -389,7 +390,7 @@ impl World {
             }
             Step::Retry(m) => {
                 self.retries -= 1;
-                self.rows[m] = super::world::Row::new(self.rows[m].lost);
+                self.rows[m] = Row::new(self.rows[m].lost);
                 self.restart_one(config, m);
             }
             Step::Reboot(side, kept, log_kept) => self.power_cut(side, kept, log_kept),

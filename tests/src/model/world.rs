@@ -1,29 +1,14 @@
 //! One state of everything: the controller and its journal, the connections, both hosts' mailboxes.
 
 use super::Config;
+use super::attempt::{End, Row, Runner};
 use crate::sim::disk::Disk;
 use crate::sim::image::Tiny;
 use crate::sim::intent::is_over;
 use crate::sim::site::{LIVE, Site};
 use controller::two_phase::{
-    Action, Answer, Comparison, Coordinator, Entry, Event, Open, Outcome, Plan, Reason, Request,
-    Side,
+    Action, Answer, Comparison, Entry, Event, Outcome, Plan, Reason, Request, Side,
 };
-
-/// How a transaction ended, without the words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum End {
-    /// Both forward.
-    Upgraded,
-    /// Nothing to do.
-    Unchanged,
-    /// Both as before.
-    RolledBack,
-    /// A human must look.
-    InDoubt,
-    /// Another coordinator has it.
-    TakenOver,
-}
 
 /// A promise that was broken on the way here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,53 +54,6 @@ pub struct Conn {
     pub reply: Option<Answer>,
     /// The server has read the end of the stream.
     pub eof: bool,
-}
-
-/// The coordinator of one mailbox, and what its driver owes it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[allow(clippy::struct_excessive_bools)] // independent facts
-pub struct Runner {
-    /// The machine.
-    pub machine: Coordinator,
-    /// A reply (or a loss) is owed.
-    pub owed: [bool; 2],
-    /// To be made durable.
-    pub record: Option<Entry>,
-    /// Lists are to be compared.
-    pub compare: bool,
-    /// It pauses.
-    pub wait: bool,
-    /// It is over.
-    pub end: Option<End>,
-    /// By side: it was asked since its `LOCK` whether it holds what it staged, and it did.
-    pub confirmed: [bool; 2],
-    /// It learned before any decision that a peer says otherwise of a message.
-    pub differs: bool,
-    alerted: bool,
-}
-
-/// The journal's rows of one mailbox.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-#[allow(clippy::struct_excessive_bools)] // independent facts
-pub struct Row {
-    /// The durable decision, and what is known of it for sure.
-    pub decided: Option<Open>,
-    /// Written, not synced.
-    pub notes: Vec<Entry>,
-    /// Written as over; not synced.
-    pub closed: Option<End>,
-    /// Pauses since the coordinator started.
-    pub pauses: u8,
-    /// The operator asked for an end.
-    pub aborted: bool,
-    /// The way back could not be recorded.
-    pub unrecorded: bool,
-    /// Once decided it was not found under its name.
-    pub missed: bool,
-    /// Once decided a peer said otherwise of a message.
-    pub differed: bool,
-    /// The database has lost its newest rows at a failover.
-    pub lost: bool,
 }
 
 /// Whether slotd runs on a host.
@@ -447,45 +385,6 @@ impl World {
             for side in Side::ALL {
                 self.detach(m, side);
             }
-        }
-    }
-}
-
-impl Row {
-    /// One of a mailbox of which nothing is known.
-    #[must_use]
-    pub fn new(lost: bool) -> Self {
-        Self {
-            lost,
-            ..Self::default()
-        }
-    }
-
-    /// What goes on with it.
-    fn machine(&self, config: &Config) -> Coordinator {
-        let plan = Plan {
-            rows_lost: self.lost,
-            ..config.plan.clone()
-        };
-        match self.decided.filter(|_| self.closed.is_none()) {
-            Some(open) => Coordinator::resume(plan, open),
-            None => Coordinator::new(plan),
-        }
-    }
-}
-
-impl Runner {
-    fn new(machine: Coordinator, end: Option<End>) -> Self {
-        Self {
-            machine,
-            owed: [false; 2],
-            record: None,
-            compare: false,
-            wait: false,
-            end,
-            confirmed: [false; 2],
-            differs: false,
-            alerted: false,
         }
     }
 }

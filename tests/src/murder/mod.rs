@@ -13,7 +13,7 @@ mod tls;
 mod writer;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::cyrus36::user;
@@ -22,6 +22,21 @@ pub use writer::Writer;
 
 /// The administrator of the master and of the frontend's mupdate.
 pub const ADMIN: &str = "mupdateadmin";
+
+/// The options by which a controller asks the mupdate server at that host and port.
+#[must_use]
+pub fn options(address: &str, password_file: &Path) -> Vec<String> {
+    [
+        "--murder",
+        &format!("mupdate://{address}"),
+        "--murder-user",
+        ADMIN,
+        "--password-file",
+        &password_file.display().to_string(),
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
 /// Its password.
 pub const PASSWORD: &str = "secret";
 

@@ -142,6 +142,25 @@ pub(super) async fn controller(world: World, done: Arc<Mutex<bool>>) -> turmoil:
     }
 }
 
+/// Runs a controller on all mailboxes, once.
+pub(super) async fn run_all(
+    world: &World,
+    settings: Settings,
+    journal: Arc<dyn Journal>,
+) -> Result<Summary, RunError> {
+    let parts = Parts {
+        settings,
+        connect: Arc::new(Net),
+        journal,
+        observer: Arc::new(Silent),
+        alerts: Alerts::default(),
+        stop: stop_pair().1,
+        places: Places::default(),
+    };
+    let names = (0..locked(world).sites.len()).map(name_of).collect();
+    run(parts, &[Source::Names(names)]).await
+}
+
 /// Gives a run; tells whether it is over.
 async fn give(world: &World, settings: Settings, again: bool) -> bool {
     let (journal, abandon) = {
@@ -152,20 +171,11 @@ async fn give(world: &World, settings: Settings, again: bool) -> bool {
         all.operator.attempts += 1;
         (Arc::clone(&all.journal), all.operator.abandon)
     };
-    let parts = Parts {
-        settings: Settings {
-            abandon,
-            ..settings
-        },
-        connect: Arc::new(Net),
-        journal: journal.clone(),
-        observer: Arc::new(Silent),
-        alerts: Alerts::default(),
-        stop: stop_pair().1,
-        places: Places::default(),
+    let settings = Settings {
+        abandon,
+        ..settings
     };
-    let names = (0..locked(world).sites.len()).map(name_of).collect();
-    let result = run(parts, &[Source::Names(names)]).await;
+    let result = run_all(world, settings, journal.clone()).await;
     let mut all = locked(world);
     all.tell(|| match &result {
         Ok(s) => format!(

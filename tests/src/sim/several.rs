@@ -9,17 +9,15 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use controller::control::Places;
 use controller::error::RunError;
 use controller::journal::memory::{Claimant, MemoryStore};
 use controller::journal::{JournalStore, MailboxId};
-use controller::run::{Alerts, Parts, Settings, Silent, Source, higher_epoch, run, stop_pair};
+use controller::run::{Settings, higher_epoch};
 use tokio::time::sleep;
 
-use super::net::Net;
-use super::operator::is_over;
+use super::operator::{is_over, run_all};
 use super::storm::set;
-use super::world::{World, locked, name_of};
+use super::world::{World, locked};
 
 /// The controllers' hosts.
 pub(super) const CONTROLLERS: [&str; 3] = ["controller", "controller-2", "controller-3"];
@@ -113,17 +111,7 @@ async fn work(world: &World, store: &MemoryStore, settings: &Settings, number: u
         if finished(is_calm()) {
             return true;
         }
-        let parts = Parts {
-            settings: settings.clone(),
-            connect: Arc::new(Net),
-            journal: Arc::clone(&journal),
-            observer: Arc::new(Silent),
-            alerts: Alerts::default(),
-            stop: stop_pair().1,
-            places: Places::default(),
-        };
-        let names = (0..locked(world).sites.len()).map(name_of).collect();
-        let result = run(parts, &[Source::Names(names)]).await;
+        let result = run_all(world, settings.clone(), Arc::clone(&journal)).await;
         locked(world).tell(|| match &result {
             Ok(s) => format!(
                 "{}: {} upgraded, {} unchanged, {} rolled back, {} in doubt, taken over {:?}",

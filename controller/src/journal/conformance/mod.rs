@@ -52,7 +52,9 @@ pub fn suite<S: Stores>() -> Vec<Promise> {
     .concat()
 }
 
-pub(super) fn spec() -> RunSpec {
+/// What a run is begun with.
+#[must_use]
+pub fn spec() -> RunSpec {
     RunSpec {
         verb: Verb::Upgrade,
         to: 10,

@@ -20,7 +20,7 @@ pub(super) fn section(account: &Account) -> Markup {
             says: format!(
                 "{} ms, {} messages",
                 ms(slow.longest_us()),
-                count(slow.messages)
+                count(slow.figures.messages)
             ),
         })
         .collect();
@@ -70,9 +70,9 @@ fn numbers(account: &Account) -> Markup {
         row.extend([
             slow.name.clone(),
             slow.partition.clone().unwrap_or_default(),
-            count(slow.messages),
-            lock(slow.lock_us[0]),
-            lock(slow.lock_us[1]),
+            count(slow.figures.messages),
+            lock(slow.figures.lock_us[0]),
+            lock(slow.figures.lock_us[1]),
         ]);
         row
     });
