@@ -1,12 +1,14 @@
 //! What all sessions of one slotd share.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indexfile::mailbox::ImapdConf;
 use indexfile::{IoContext, IoError};
 
+use crate::activity::Activity;
 use crate::client::Addr;
 use crate::complete::file::CompleteFile;
 use crate::coordinators::Coordinators;
@@ -106,6 +108,8 @@ pub struct Host {
     pub reservations: Reservations,
     /// By which a later server may start.
     pub complete: CompleteFile,
+    /// What it has done and is doing.
+    pub activity: Arc<Activity>,
     draining: AtomicBool,
     capacity: AtomicU32,
     _lease: Lease,
@@ -176,6 +180,7 @@ impl Host {
             coordinators: Coordinators::open(state_dir)?,
             unsettled: Unsettled::default(),
             reservations: Reservations::default(),
+            activity: Arc::default(),
             _lease: lease,
             draining: AtomicBool::new(false),
             capacity: AtomicU32::new(1),
@@ -207,10 +212,18 @@ impl Host {
             let what = format!("it is about {mailbox}");
             return Err(unreadable(record, &what));
         }
-        let locks = MailboxLocks::take(place, patience).map_err(|refusal| match refusal.code {
+        let began = Instant::now();
+        let taken = MailboxLocks::take(place, patience);
+        match &taken {
+            Ok(locks) => self.activity.waited(locks.waited()),
+            Err(refusal) if refusal.code == Code::Locked => self.activity.waited(began.elapsed()),
+            Err(_) => {}
+        }
+        let mut locks = taken.map_err(|refusal| match refusal.code {
             Code::NoMailbox => self.store.why_not_there(&mailbox, &partition),
             _ => refusal,
         })?;
+        locks.counts_as(self.activity.hold());
         self.served.admit(&locks.place)?;
         if let Some(record) = damaged
             && !self.log.explains(mailbox.as_str())

@@ -26,6 +26,7 @@
 //! The order of all locks, syncs and renames is written down in `docs/recovery.md`, the wire in
 //! `docs/protocol.md`.
 
+pub mod activity;
 mod blocking_task;
 pub mod cli;
 pub mod client;
@@ -51,4 +52,5 @@ pub mod server;
 pub mod session;
 pub mod stage;
 pub mod store;
+pub mod sync_log;
 pub mod transaction;

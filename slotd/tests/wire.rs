@@ -6,8 +6,8 @@ use indexfile::mailbox::MailboxName;
 use proptest::prelude::*;
 use slotd::protocol::{
     Clean, Code, Command, CommandError, Commit, Complete, DigestRange, FileState, GuidRange,
-    HostFacts, ListRange, Lock, MAX_LINE, Named, Prepare, Prepared, Rehash, Repair, Reply,
-    Sha1sRange, Upgrade, Upgraded, UuidSource, Verify, Write,
+    HostFacts, HostStatus, ListRange, Lock, MAX_LINE, Named, Prepare, Prepared, Rehash, Repair,
+    Reply, Sha1sRange, SyncLogAge, Upgrade, Upgraded, UuidSource, Verify, Write,
 };
 
 fn name(text: &str) -> MailboxName {
@@ -68,6 +68,7 @@ fn commands() -> impl Strategy<Value = Command> {
     prop_oneof![
         Just(Command::Hello),
         Just(Command::Preflight),
+        Just(Command::HostStatus),
         Just(Command::Leave),
         ("[a-z0-9-]{1,40}", epochs())
             .prop_map(|(journal, epoch)| Command::Register { journal, epoch }),
@@ -176,6 +177,45 @@ fn the_commands_of_the_contract_are_what_a_person_types() {
     is("COMPLETE 16 mailboxes=301 dry_run=1", complete(true));
     is("revoke", Command::Revoke);
     is("DIGESTS", Command::Digests(DigestRange::default()));
+    is(
+        "STATUS user.joe",
+        Command::Status(Named::new(name("user.joe"))),
+    );
+    is("status\r\n", Command::HostStatus);
+}
+
+#[test]
+fn what_a_host_does_goes_over_the_wire_and_what_is_not_known_is_absent() {
+    let busy = HostStatus {
+        version: "0.1".to_owned(),
+        servername: "mail1.example.com".to_owned(),
+        load: Some(14.25),
+        io: Some(0.0),
+        lock_waits: 17,
+        lock_wait_p99_ms: Some(0.125),
+        lock_wait_max_ms: Some(5000.0),
+        sync_log: Some(SyncLogAge::Seconds(731)),
+        sync_log_file: Some("/var/lib/cyrus/sync/off site/log-run".to_owned()),
+        ..HostStatus::default()
+    };
+    let blind = HostStatus {
+        load_error: Some("/proc/loadavg: Permission denied".to_owned()),
+        io_error: Some("/proc/pressure/io is not understood".to_owned()),
+        sync_log_error: Some("read /var/lib/cyrus/sync: Permission denied".to_owned()),
+        ..HostStatus::default()
+    };
+    let none = HostStatus {
+        sync_log: Some(SyncLogAge::NoLog),
+        ..HostStatus::default()
+    };
+    for status in [busy, blind, none] {
+        let line = Reply::Ok(status.to_fields()).to_line();
+        let Ok(Reply::Ok(fields)) = Reply::parse(line.as_bytes()) else {
+            panic!("{line}");
+        };
+        assert_eq!(HostStatus::from_fields(&fields).unwrap(), status);
+        assert_eq!(fields.word("io").is_some(), status.io.is_some(), "{line}");
+    }
 }
 
 #[test]

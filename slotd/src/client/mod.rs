@@ -18,9 +18,9 @@ pub use error::ClientError;
 
 use crate::protocol::{
     Clean, Cleaned, Command, Commit, Committed, Complete, Completed, Confirmed, DigestRange,
-    Digests, FieldError, Fields, Greeting, GuidEntry, GuidPage, GuidRange, HostFacts, ListRange,
-    Listed, Lock, MAX_LINE, MailboxFacts, Named, Prepare, Prepared, Reply, Revoked, Sha1sChunk,
-    Sha1sRange, Status, Upgrade, Upgraded, Verified, Verify,
+    Digests, FieldError, Fields, Greeting, GuidEntry, GuidPage, GuidRange, HostFacts, HostStatus,
+    ListRange, Listed, Lock, MAX_LINE, MailboxFacts, Named, Prepare, Prepared, Reply, Revoked,
+    Sha1sChunk, Sha1sRange, Status, Upgrade, Upgraded, Verified, Verify,
 };
 
 /// How long a client waits.
@@ -392,6 +392,15 @@ impl Client {
     /// As [`Client::ask`].
     pub async fn status(&mut self, of: Named) -> Result<Status, ClientError> {
         self.typed(Command::Status(of), Status::from_fields).await
+    }
+
+    /// `STATUS` without a mailbox
+    ///
+    /// # Errors
+    /// As [`Client::ask`]; a server of a release that does not know it answers BAD.
+    pub async fn host_status(&mut self) -> Result<HostStatus, ClientError> {
+        self.typed(Command::HostStatus, HostStatus::from_fields)
+            .await
     }
 
     /// `VERIFY`

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use indexfile::{FileKind, IoContext};
 
+use crate::activity::Hold;
 use crate::fileops::Durable;
 use crate::fs::{Dir, FileId, OpenError};
 use crate::protocol::Code;
@@ -75,6 +76,8 @@ pub struct MailboxLocks {
     hold: RefCell<HoldTimer>,
     durable: RefCell<Durable>,
     given_back: bool,
+    /// Counts among the mailboxes that are locked.
+    counted: Option<Hold>,
 }
 
 /// For how long to wait.
@@ -113,6 +116,7 @@ impl MailboxLocks {
             hold: RefCell::new(hold),
             durable: RefCell::default(),
             given_back: false,
+            counted: None,
         })
     }
 
@@ -167,6 +171,11 @@ impl MailboxLocks {
         self.waited
     }
 
+    /// Counts among the mailboxes that are locked, until they are given back.
+    pub fn counts_as(&mut self, hold: Hold) {
+        self.counted = Some(hold);
+    }
+
     /// How long cyrus.index has been locked.
     #[must_use]
     pub fn held(&self) -> Duration {
@@ -218,6 +227,7 @@ impl MailboxLocks {
                 tracing::error!(mailbox = %self.place.mailbox, "unlock: {error}");
             }
         }
+        self.counted = None;
     }
 }
 

@@ -27,6 +27,11 @@ impl<'a> Args<'a> {
         }
     }
 
+    /// Whether nothing is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// The first word that is left is a mailbox, whatever it looks like.
     pub(super) fn mailbox(&mut self) -> Result<MailboxName, CommandError> {
         if self.rest.is_empty() {

@@ -48,6 +48,8 @@ pub enum Command {
     Sha1s(Sha1sRange),
     /// What a mailbox is like, without locks.
     Status(Named),
+    /// What this host is doing: load, waits, replication. `STATUS` without a mailbox.
+    HostStatus,
     /// GUIDs against message files, without locks.
     Verify(Verify),
     /// Remove `cyrus.sha1s`, `.OLD` and strays.
@@ -93,6 +95,7 @@ impl Command {
                 | Command::Find(_)
                 | Command::Sha1s(_)
                 | Command::Status(_)
+                | Command::HostStatus
                 | Command::Verify(_)
                 | Command::Quit
         )
@@ -159,6 +162,7 @@ impl Command {
                 of: args.named()?,
                 offset: args.number("offset")?.unwrap_or(0),
             }),
+            "STATUS" if args.is_empty() => Command::HostStatus,
             "STATUS" => Command::Status(args.named()?),
             "VERIFY" => Command::Verify(Verify {
                 of: args.named()?,
@@ -204,7 +208,7 @@ impl Command {
             Command::Prepare(_) => "PREPARE",
             Command::List(_) => "LIST",
             Command::Sha1s(_) => "SHA1S",
-            Command::Status(_) => "STATUS",
+            Command::Status(_) | Command::HostStatus => "STATUS",
             Command::Verify(_) => "VERIFY",
             Command::Clean(_) => "CLEAN",
             Command::Register { .. } => "REGISTER",
@@ -230,6 +234,7 @@ impl Display for Command {
         match self {
             Command::Hello
             | Command::Preflight
+            | Command::HostStatus
             | Command::Rollback
             | Command::Confirm
             | Command::Leave

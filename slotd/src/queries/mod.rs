@@ -6,6 +6,7 @@
 
 mod find;
 mod guids;
+mod host_status;
 mod list;
 mod live_digest;
 mod preflight;
@@ -15,6 +16,7 @@ mod verify;
 
 pub use find::find;
 pub use guids::{digests, guids};
+pub use host_status::host_status;
 pub use list::{Walker, page};
 pub use preflight::preflight;
 pub use sha1s::{fetch_sha1s, sha1s};

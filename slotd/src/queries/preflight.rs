@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use indexfile::mailbox::ImapdConf;
 use rustix::fs::{Access, AtFlags, CWD};
 use rustix::process::{Resource, getrlimit};
 
@@ -41,10 +42,7 @@ pub fn preflight(host: &Host) -> HostFacts {
             Ok(()) => FENCE_UP.to_owned(),
             Err(why) => why.to_string(),
         }),
-        servername: Some(
-            conf.setting("servername")
-                .map_or_else(hostname, str::to_owned),
-        ),
+        servername: Some(servername(conf)),
         clock: SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .ok()
@@ -53,6 +51,12 @@ pub fn preflight(host: &Host) -> HostFacts {
         domains: Some(naming.domains),
         default_domain: naming.default_domain,
     }
+}
+
+/// What Cyrus calls this server.
+pub(super) fn servername(conf: &ImapdConf) -> String {
+    let set = conf.setting("servername");
+    set.map_or_else(hostname, str::to_owned)
 }
 
 /// What Cyrus calls a server whose `imapd.conf` has no `servername`.

@@ -126,11 +126,15 @@ pub async fn serve_at_most(
                     match slots.slot().await {
                         Some(slot) => {
                             drop(waiting);
+                            let counted = host.activity.connection();
                             let serving = connection::serve(host, stream, draining, &slots.wanted);
                             Box::pin(serving).await;
-                            drop(slot);
+                            drop((slot, counted));
                         }
-                        None => connection::refuse(stream, places).await,
+                        None => {
+                            host.activity.refuses();
+                            connection::refuse(stream, places).await;
+                        }
                     }
                 });
             }

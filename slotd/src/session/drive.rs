@@ -66,6 +66,7 @@ impl Session {
             Action::Unlock => {
                 if let Some(mailbox) = self.mailbox.take() {
                     self.committed = mailbox.unlock();
+                    self.host.activity.ended(self.transaction.outcome());
                 }
                 // Files that were prepared can wait for the next LOCK; what is known of messages is
                 // soon found again.

@@ -168,6 +168,7 @@ impl Session {
                 queries::find(host, walk, &find)?.to_fields()
             }
             Command::Status(named) => queries::status(host, &named)?.to_fields(),
+            Command::HostStatus => queries::host_status(host).to_fields(),
             Command::Verify(verify) => queries::verify(host, &verify, cancel)?.to_fields(),
             Command::Sha1s(range) => queries::sha1s(host, &range)?.to_fields(),
             Command::Guids(range) => queries::guids(self.staged("GUIDS")?, range)?.to_fields(),
