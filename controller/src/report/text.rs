@@ -37,9 +37,15 @@ impl Story {
         );
         paragraph(out, "", &text)?;
         let most = self.rate.iter().copied().max().unwrap_or(0);
+        // A short run has slices of milliseconds.
+        let digits = if self.rate_slice_seconds < 0.1 { 3 } else { 1 };
         for (i, count) in (1u8..).zip(&self.rate) {
             let at = self.rate_slice_seconds * f64::from(i);
-            writeln!(out, "  up to {at:>9.1} s {count:>9} {}", bar(*count, most))?;
+            writeln!(
+                out,
+                "  up to {at:>9.digits$} s {count:>9} {}",
+                bar(*count, most)
+            )?;
         }
         Ok(())
     }
