@@ -29,6 +29,8 @@ pub const NAMES: [Name; 4] = [
         packaged: "reguid",
         verbs: &[
             "plan",
+            "preflight",
+            "rehearse",
             "upgrade",
             "downgrade",
             "rollback",

@@ -75,6 +75,39 @@ fn clean_removes_the_old_files_and_the_caches_and_nothing_else() {
 }
 
 #[test]
+fn a_preflight_is_the_look_of_a_run_without_the_run() {
+    let mut fleet = Fleet::of_239();
+    let before = [mail(&fleet.master), mail(&fleet.replica)];
+    fleet.start();
+    let list = fleet.journal().with_file_name("list");
+    fs::write(&list, "user.bob\nuser.nobody\n").unwrap();
+    let look = |args: &[&str], code| {
+        let ended = fleet.controller("preflight", &[&["--json"], args].concat());
+        ended.expect_code(code).json()
+    };
+    let all = look(&[], 0);
+    assert_eq!(
+        (&all["mailboxes"], &all["sampled"]),
+        (&18.into(), &18.into())
+    );
+    for side in ["master", "replica"] {
+        assert!(all["hosts"][side]["free"].is_number(), "{all}");
+    }
+    let some = look(&["--mailboxes", list.to_str().unwrap()], 67);
+    assert_eq!(some["unknown"][0], "user.nobody");
+    let ended = fleet
+        .controller("preflight", &["user.nobody"])
+        .expect_code(67);
+    assert!(ended.stdout.contains("refuse some"), "{}", ended.stdout);
+    assert!(!fleet.journal().exists());
+    assert_same(&before[0], &mail(&fleet.master));
+    assert_same(&before[1], &mail(&fleet.replica));
+    drop(fleet.take_slotd(1));
+    let away = fleet.controller("preflight", &[]).expect_code(69);
+    assert!(away.stderr.contains("replica"), "{}", away.stderr);
+}
+
+#[test]
 fn a_plan_says_no_where_a_run_would() {
     let mut fleet = Fleet::of_239();
     fleet.start();

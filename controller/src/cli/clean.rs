@@ -107,7 +107,7 @@ fn may_clean(args: &CleanArgs, journal: &dyn Journal) -> Result<RunId, Fail> {
         );
         return Err(Fail::new(Exit::Config, text));
     }
-    let Some(last) = journal.last_run()? else {
+    let Some(last) = journal.last_of(Verb::Upgrade)? else {
         let text = format!("{}: no run was started yet", args.state.shown());
         return Err(Fail::new(Exit::Config, text));
     };

@@ -2,16 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::sync::Arc;
 
 use indexfile::exit::Exit;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::args::Mailboxes;
 use super::of_murder::OfMurder;
-use super::pairs::Pair;
-use super::{Fail, text};
-use crate::fleet::worst;
+use super::pairs::{Hosts, Pair};
+use super::session::with_runtime;
+use super::targets::Targets;
+use super::{Fail, signals, text};
+use crate::error::RunError;
+use crate::fleet::{AT_ONCE, in_order, worst};
 use crate::observer::Observer;
+use crate::stop::StopSignal;
 
 /// Sentences for a person about a pair; not with `--quiet`.
 pub(super) struct Notes<'a> {
@@ -130,4 +136,43 @@ impl Each {
         }
         Ok(worst(self.exits))
     }
+}
+
+/// Finds something out about the mailboxes of each pair, some pairs at once, and prints it in the
+/// order of their names. The exit code is the worst of them.
+///
+/// # Errors
+/// What was asked for is not there, or, without a fleet, it could not be found out.
+pub(super) fn on_each<T, W>(
+    hosts: &Hosts,
+    mailboxes: &Mailboxes,
+    json: bool,
+    exit: impl Fn(&T) -> Exit,
+    find: impl Fn(Arc<Targets>, usize, StopSignal) -> W + Send,
+) -> Result<Exit, Fail>
+where
+    T: Serialize + Display + Send + 'static,
+    W: Future<Output = Result<T, RunError>> + Send + 'static,
+{
+    with_runtime(async move {
+        let stop = signals::stop();
+        let targets = Arc::new(Targets::of(hosts, mailboxes, false, &stop).await?);
+        let mut each = Each::new(json);
+        if let Some(murder) = &targets.murder {
+            each.say_murder(murder)?;
+        }
+        let work = (0..targets.pairs.len()).map(|at| {
+            let found = find(Arc::clone(&targets), at, stop.clone());
+            async move { (at, found.await) }
+        });
+        let done = in_order(AT_ONCE, work, |(at, found)| {
+            let pair = &targets.pairs[at];
+            match each.take(pair, found)? {
+                Some(found) => each.say(pair, &found, exit(&found)),
+                None => Ok(()),
+            }
+        });
+        done.await?;
+        Ok(signals::exit(&stop, each.end()?))
+    })
 }

@@ -17,6 +17,22 @@ const COMMANDS: &[(&str, &[&str], &[Exit])] = &[
         QUESTIONS,
     ),
     (
+        "preflight",
+        &[
+            "controller preflight --master m:4321 --replica r:4321",
+            "controller preflight --fleet fleet.toml --pairs be1,be2 --json",
+        ],
+        LOOKS,
+    ),
+    (
+        "rehearse",
+        &[
+            "controller rehearse --master m:4321 --replica r:4321 --canary 100",
+            "controller rehearse --fleet fleet.toml --tranche 10% --window 22:00-06:00",
+        ],
+        CHANGES,
+    ),
+    (
         "upgrade",
         &[
             "controller upgrade --master m:4321 --replica r:4321 user.joe",
@@ -97,8 +113,9 @@ const COMMANDS: &[(&str, &[&str], &[Exit])] = &[
         &[
             "controller fleet check --fleet fleet.toml",
             "controller fleet check --fleet fleet.toml --pairs be1,be2 --json",
+            "controller fleet rehearse --fleet fleet.toml --canary 100",
         ],
-        QUESTIONS,
+        CHANGES,
     ),
     (
         "pause",
@@ -170,6 +187,15 @@ const QUESTIONS: &[Exit] = &[
     Exit::NoMailbox,
     Exit::Unavailable,
     Exit::RolledBack,
+    Exit::Config,
+];
+const LOOKS: &[Exit] = &[
+    Exit::Data,
+    Exit::NoMailbox,
+    Exit::Unavailable,
+    Exit::Io,
+    Exit::RolledBack,
+    Exit::Denied,
     Exit::Config,
 ];
 const VERIFY: &[Exit] = &[

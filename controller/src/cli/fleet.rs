@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use indexfile::exit::Exit;
 
+use super::migrate::{RehearseArgs, rehearse};
 use super::pairs::{Hosts, Pair};
 use super::session::with_runtime;
 use super::{Fail, signals, text};
@@ -18,6 +19,8 @@ pub(super) struct FleetArgs {
 enum Command {
     /// Look at every host of the file, and refuse lines that are crossed; change nothing.
     Check(CheckArgs),
+    /// As `controller rehearse`, of the pairs of the file.
+    Rehearse(RehearseArgs),
 }
 
 #[derive(Debug, Args)]
@@ -29,12 +32,27 @@ struct CheckArgs {
     json: bool,
 }
 
-pub(super) fn fleet(args: &FleetArgs) -> Result<Exit, Fail> {
-    let Command::Check(args) = &args.command;
-    if !args.hosts.are_of_a_fleet() {
-        let text = "fleet check is about the pairs of a file: give --fleet FILE";
-        return Err(Fail::new(Exit::Usage, text));
+pub(super) fn fleet(args: FleetArgs) -> Result<Exit, Fail> {
+    match args.command {
+        Command::Check(args) => look(&args),
+        Command::Rehearse(args) => {
+            of_a_fleet(&args.common.hosts, "rehearse")?;
+            rehearse(args)
+        }
     }
+}
+
+/// Refuses a command of a fleet without its file.
+fn of_a_fleet(hosts: &Hosts, command: &str) -> Result<(), Fail> {
+    if hosts.are_of_a_fleet() {
+        return Ok(());
+    }
+    let text = format!("fleet {command} is about the pairs of a file: give --fleet FILE");
+    Err(Fail::new(Exit::Usage, text))
+}
+
+fn look(args: &CheckArgs) -> Result<Exit, Fail> {
+    of_a_fleet(&args.hosts, "check")?;
     let pairs = args.hosts.pairs()?;
     let named: Vec<Named> = pairs.iter().map(Pair::named).collect();
     let (look, stop) = with_runtime(async move {

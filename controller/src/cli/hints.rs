@@ -1,19 +1,32 @@
 //! What comes after a run: why it ended as it did, and which command does the rest.
 
 use super::text::Failures;
+use crate::journal::Verb;
 use crate::report::retry;
 use crate::run::Summary;
 use crate::two_phase::Reason;
 
 /// What to do next, a line each.
 /// `options`: the hosts and the state file, as they were given.
-pub(super) fn hints(summary: &Summary, failures: &Failures, options: &str) -> Vec<String> {
+pub(super) fn hints(
+    verb: Verb,
+    summary: &Summary,
+    failures: &Failures,
+    options: &str,
+) -> Vec<String> {
     let advice = failures
         .iter()
         .map(|(reason, n)| format!("{n} {reason}: {}", reason.advice()));
     let mut lines: Vec<String> = advice.collect();
     if summary.in_doubt == 0 && summary.pending > 0 {
         lines.push("not all was done: give the same command again to go on".to_owned());
+    } else if verb.rehearses() {
+        if summary.rolled_back > 0 {
+            lines.push(
+                "a rehearsal leaves nothing to retry: the same command rehearses all of it again"
+                    .to_owned(),
+            );
+        }
     } else if summary.in_doubt == 0 && summary.rolled_back > 0 {
         lines.extend(retry_hints(failures, options));
     }
@@ -103,7 +116,12 @@ mod tests {
             rolled_back: 3,
             ..Totals::default()
         });
-        let lines = hints(&summary, &failures, "--master m:1 --state x.db");
+        let lines = hints(
+            Verb::Upgrade,
+            &summary,
+            &failures,
+            "--master m:1 --state x.db",
+        );
         assert_eq!(lines.len(), Reason::ALL.len() + 2);
         let of = |may: bool| Reason::ALL.iter().filter(|r| r.may_pass() == may).count() * 2;
         assert_eq!(
@@ -166,8 +184,17 @@ mod tests {
             rolled_back: 1,
             ..Totals::default()
         });
-        let lines = hints(&summary, &damaged, "--master m:1 --state x.db");
+        let lines = hints(
+            Verb::Upgrade,
+            &summary,
+            &damaged,
+            "--master m:1 --state x.db",
+        );
         assert!(lines[1].contains("controller retry --master m:1 --state x.db --reason damaged"));
         assert_eq!(lines.len(), 2, "{lines:?}");
+        // A rehearsal leaves nothing to be retried.
+        let lines = hints(Verb::Rehearse, &summary, &damaged, "--master m:1");
+        assert!(!lines.concat().contains("controller retry"), "{lines:?}");
+        assert!(lines[1].contains("rehearses all of it again"), "{lines:?}");
     }
 }

@@ -43,6 +43,22 @@ pub(super) struct UpgradeArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct RehearseArgs {
+    /// The index version that is to be tried.
+    #[arg(long, value_name = "N", default_value_t = 10,
+          value_parser = clap::value_parser!(u8).range(6..=10))]
+    to: u8,
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(flatten)]
+    ahead: Ahead,
+    #[command(flatten)]
+    mailboxes: Mailboxes,
+    #[command(flatten)]
+    abandon: Abandon,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct DowngradeArgs {
     /// The index version wanted.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(6..=9))]
@@ -126,6 +142,18 @@ pub(super) fn upgrade(args: UpgradeArgs) -> Result<Exit, Fail> {
     migrate(args.common, settings, &args.mailboxes)
 }
 
+/// All of an upgrade, or of a downgrade, but for the decision: nothing is changed.
+pub(super) fn rehearse(args: RehearseArgs) -> Result<Exit, Fail> {
+    let mut settings = Settings {
+        to: args.to,
+        verb: Verb::Rehearse,
+        ..Settings::upgrade()
+    };
+    args.ahead.apply(&mut settings);
+    args.abandon.apply(&mut settings);
+    migrate(args.common, settings, &args.mailboxes)
+}
+
 fn rehash(word: &str) -> Result<Rehash, String> {
     Rehash::from_word(word).ok_or_else(|| "report or fix is expected".to_owned())
 }
@@ -180,7 +208,7 @@ pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
     for pair in &pairs {
         store.pair(&pair.name)?;
     }
-    let last = store.last_run()?.ok_or_else(|| {
+    let last = store.last_of(Verb::Upgrade)?.ok_or_else(|| {
         let state = common.state.shown();
         Fail::new(Exit::Config, format!("{state}: there is no run to retry"))
     })?;

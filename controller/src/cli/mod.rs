@@ -25,6 +25,7 @@ mod of_murder;
 mod outcome;
 mod pairs;
 mod plan;
+mod preflight;
 mod progress;
 mod report;
 mod rollback;
@@ -62,6 +63,11 @@ struct Cli {
 enum Command {
     /// Tell what a run would do; change nothing.
     Plan(plan::Args),
+    /// Look at the hosts, and at a few mailboxes, as a run does before it begins; change nothing.
+    Preflight(preflight::Args),
+    /// Do all of an upgrade or downgrade up to the decision, and roll it back: would it succeed, and
+    /// how long are mailboxes locked?
+    Rehearse(migrate::RehearseArgs),
     /// Upgrade mailboxes to SHA-1 GUIDs and index version 10.
     Upgrade(migrate::UpgradeArgs),
     /// Downgrade mailboxes to an earlier index version.
@@ -133,6 +139,8 @@ pub fn main() -> ExitCode {
     let file = start.file().map(Path::to_owned);
     let done = match start.args.command {
         Command::Plan(args) => plan::plan(&args),
+        Command::Preflight(args) => preflight::preflight(&args),
+        Command::Rehearse(args) => migrate::rehearse(args),
         Command::Upgrade(args) => migrate::upgrade(args),
         Command::Downgrade(args) => migrate::downgrade(args),
         Command::Rollback(args) => rollback::rollback(args),
@@ -147,7 +155,7 @@ pub fn main() -> ExitCode {
         Command::Stop(args) => control::stop(&args),
         Command::Set(args) => control::set(&args),
         Command::Report(args) => report::report(&args),
-        Command::Fleet(args) => fleet::fleet(&args),
+        Command::Fleet(args) => fleet::fleet(args),
         Command::Config(args) => config::show(&command(), file.as_deref(), &args),
         Command::Demo(args) => demo::demo(args),
         Command::Bench(args) => bench::bench(args),

@@ -205,14 +205,17 @@ async fn take_in(
 fn tell(session: &Session, pair: usize, came: Vec<Came>, moves: &mut Moves) -> Result<(), Fail> {
     let at_work = &session.pairs[pair];
     let (journal, here) = (at_work.parts().journal, &at_work.pair.name);
-    let Some(run) = journal.last_run()? else {
+    let Some(run) = journal.last_of(session.settings.verb)? else {
         return Ok(());
     };
     for Came { came, from } in came {
         let (name, there) = (&came.name, &session.pairs[from].pair.name);
         let row = journal.find(run.id, name)?;
         let (state, reason) = row.map_or((None, None), |row| (Some(row.state), row.reason));
-        if matches!(state, Some(State::Upgraded | State::Unchanged)) {
+        if matches!(
+            state,
+            Some(State::Upgraded | State::Unchanged | State::Rehearsed)
+        ) {
             moves.lines.push(format!(
                 "{name} moved from {there} to {here} during the run, and is done there"
             ));

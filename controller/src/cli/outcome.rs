@@ -93,7 +93,7 @@ impl Session {
             lines.extend(afterwards::after(verb, to, whole, summary, &options));
         }
         if !quiet {
-            lines.extend(hints::hints(summary, &failures, &options));
+            lines.extend(hints::hints(verb, summary, &failures, &options));
         }
         Ok((failures, lines))
     }

@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use indexfile::exit::Exit;
 
+use super::Fail;
 use super::args::{Mailboxes, UnusedState};
-use super::each::{Each, Notes};
+use super::each::{Notes, on_each};
 use super::pairs::Hosts;
-use super::session::with_runtime;
 use super::targets::Targets;
-use super::{Fail, signals};
 use crate::error::RunError;
-use crate::fleet::{AT_ONCE, in_order};
 use crate::journal::Candidate;
 use crate::stop::StopSignal;
 use crate::survey::{Asking, Plan, list, survey_and_look};
@@ -72,52 +70,39 @@ pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
         rate: args.rate,
         parallel: args.parallel.into(),
     };
-    with_runtime(async move {
-        let stop = signals::stop();
-        let targets = Targets::of(&args.hosts, &args.mailboxes, false, &stop).await?;
-        let targets = Arc::new(targets);
-        let mut each = Each::new(args.json);
-        if let Some(murder) = &targets.murder {
-            each.say_murder(murder)?;
-        }
-        let work = (0..targets.pairs.len()).map(|at| {
-            let (targets, stop) = (Arc::clone(&targets), stop.clone());
-            async move { (at, plan_of(asked, (&targets, at), &stop).await) }
-        });
-        let done = in_order(AT_ONCE, work, |(at, plan)| {
-            let pair = &targets.pairs[at];
-            match each.take(pair, plan)? {
-                Some(plan) => each.say(pair, &plan, plan.exit()),
-                None => Ok(()),
-            }
-        });
-        done.await?;
-        Ok(signals::exit(&stop, each.end()?))
-    })
+    let (hosts, mailboxes) = (&args.hosts, &args.mailboxes);
+    on_each(
+        hosts,
+        mailboxes,
+        args.json,
+        Plan::exit,
+        move |t, at, stop| plan_of(asked, t, at, stop),
+    )
 }
 
 /// The plan of one pair.
 async fn plan_of(
     asked: Asked,
-    (targets, at): (&Targets, usize),
-    stop: &StopSignal,
+    targets: Arc<Targets>,
+    at: usize,
+    stop: StopSignal,
 ) -> Result<Plan, RunError> {
     let mut plan = Plan::new(asked.to, asked.deep);
     let pair = &targets.pairs[at];
     let connect = &pair.connect();
-    let sources = targets.sources(at, &Notes::of(pair), stop).await?;
+    let sources = targets.sources(at, &Notes::of(pair), &stop).await?;
     let looked = if asked.deep {
         let asking = Asking {
             connect,
             parallel: asked.parallel,
-            stop,
+            stop: &stop,
             question: Arc::new(slotd::protocol::Command::Status),
             then: None,
         };
         survey_and_look(&asking, sources, |a| plan.answered(&a)).await
     } else {
         let listed = |one: &Candidate| plan.listed(one.partition.as_deref());
-        list(connect, sources, stop, listed).await
+        list(connect, sources, &stop, listed).await
     };
     let (excluded, found) = match looked {
         Err(RunError::Empty(_)) if targets.may_be_empty() => Default::default(),

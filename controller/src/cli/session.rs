@@ -114,7 +114,7 @@ impl Session {
         raise_the_limit_on_files();
         common.work.apply(&mut settings);
         settings.fleet = fleet_run(&common.hosts, &pairs, words);
-        let finished_before = finished(store.as_ref())?;
+        let finished_before = finished(store.as_ref(), settings.verb)?;
         let (handle, stop) = stop_pair();
         let mut limits = Vec::with_capacity(pairs.len());
         for pair in &pairs {
@@ -215,8 +215,8 @@ fn open_pair(
 }
 
 /// The newest run that is finished; 0 if there is none.
-fn finished(store: &dyn JournalStore) -> Result<i64, Fail> {
-    Ok(store.last_run()?.map_or(0, |run| match run.finished_ms {
+fn finished(store: &dyn JournalStore, verb: Verb) -> Result<i64, Fail> {
+    Ok(store.last_of(verb)?.map_or(0, |run| match run.finished_ms {
         Some(_) => run.id.0,
         None => run.id.0 - 1,
     }))

@@ -35,7 +35,9 @@ pub fn begin(
         }
         store.give_up(id, now_ms)?;
     }
-    let open = store.last_run()?.filter(|run| run.finished_ms.is_none());
+    let open = store
+        .last_of(settings.verb)?
+        .filter(|run| run.finished_ms.is_none());
     let Some(run) = open else {
         return Ok(names().map(|_| Begin::Work).collect());
     };
@@ -71,7 +73,7 @@ pub fn finished_since(
     pair: &str,
     before: i64,
 ) -> Result<Option<RunId>, JournalError> {
-    let run = store.last_run()?;
+    let run = store.last_of(settings.verb)?;
     let run = run.filter(|run| run.id.0 > before && is_same(run, settings, fleet));
     Ok(run.and_then(|run| {
         let mut pairs = run.pairs.iter();

@@ -337,6 +337,7 @@ pub(super) fn totals(parts: &[Part]) -> Totals {
             }
             State::Upgraded => totals.upgraded += count,
             State::Unchanged => totals.unchanged += count,
+            State::Rehearsed => totals.rehearsed += count,
             State::RolledBack => {
                 totals.wrong_guid = wrong_guid;
                 totals.rolled_back = count.saturating_sub(wrong_guid);

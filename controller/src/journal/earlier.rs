@@ -12,7 +12,8 @@ pub(super) fn steps(version: i32) -> Option<String> {
         1 => [FROM_1, FROM_2].concat(),
         2 => FROM_2.to_owned(),
         3 => String::new(),
-        4 => return Some(DISAGREEMENT.to_owned()),
+        4 => return Some([DISAGREEMENT.to_owned(), from_5()].concat()),
+        5 => return Some(from_5()),
         _ => return None,
     };
     let run = RUN.replace("TABLE run (", "TABLE run_4 (");
@@ -26,12 +27,30 @@ pub(super) fn steps(version: i32) -> Option<String> {
             RUN_PAIR,
             &mailbox,
             COPY,
+            COPY_MAILBOXES,
+            NEW_NAMES,
             MAILBOX_INDEXES,
             DISAGREEMENT,
             VIEWS,
         ]
         .concat(),
     )
+}
+
+/// A mailbox may be `rehearsed`. All that is in the table stays.
+fn from_5() -> String {
+    let mailbox = MAILBOX.replace("TABLE mailbox (", "TABLE mailbox_5 (");
+    let copy = COPY_MAILBOXES.replace("mailbox_4", "mailbox_5");
+    let copy = copy.replace("run, 1, name", "run, pair, name");
+    let parts = [
+        DROP_VIEWS,
+        &mailbox,
+        &copy,
+        "DROP TABLE mailbox; ALTER TABLE mailbox_5 RENAME TO mailbox;",
+        MAILBOX_INDEXES,
+        VIEWS,
+    ];
+    parts.concat()
 }
 
 const FROM_1: &str = "
@@ -72,6 +91,10 @@ INSERT INTO run_pair (run, pair, master, replica, master_id, replica_id, selecti
         started_at, finished_at)
     SELECT id, 1, master, replica, master_id, replica_id, selection, list_complete, started_at,
         finished_at FROM run;
+";
+
+/// The rows of mailboxes, of the only pair.
+const COPY_MAILBOXES: &str = "
 INSERT INTO mailbox_4 (id, run, pair, name, partition, named, back_master, back_replica, state,
         in_doubt, before_master, before_replica, forward_master, forward_replica, attempts, reason,
         side, detail, messages, altered, cached, hashed, lag, lock_us_master, lock_us_replica,
@@ -80,6 +103,9 @@ INSERT INTO mailbox_4 (id, run, pair, name, partition, named, back_master, back_
         before_master, before_replica, forward_master, forward_replica, attempts, reason, side,
         detail, messages, altered, cached, hashed, lag, lock_us_master, lock_us_replica,
         finished_at, uniqueid_master, uniqueid_replica FROM mailbox;
+";
+
+const NEW_NAMES: &str = "
 DROP TABLE mailbox;
 DROP TABLE run;
 ALTER TABLE run_4 RENAME TO run;

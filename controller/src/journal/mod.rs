@@ -155,6 +155,13 @@ pub trait JournalStore: Send + Sync {
     /// The store cannot be read.
     fn last_run(&self) -> Result<Option<RunOfPairs>, JournalError>;
 
+    /// The newest one that counts beside a run of that verb: rehearsals change nothing, so they and
+    /// other runs do not know of each other.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn last_of(&self, verb: Verb) -> Result<Option<RunOfPairs>, JournalError>;
+
     /// A run by its number, if there is one.
     ///
     /// # Errors
@@ -191,6 +198,12 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// The store cannot be read.
     fn last_run(&self) -> Result<Option<RunInfo>, JournalError>;
+
+    /// The newest one that counts beside a run of that verb, as [`JournalStore::last_of`] has it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn last_of(&self, verb: Verb) -> Result<Option<RunInfo>, JournalError>;
 
     /// Whose journal it is. The first run on a host binds it to that host's store, for good.
     ///

@@ -49,6 +49,8 @@ words! {
         Upgraded = "upgraded",
         /// Nothing was to do.
         Unchanged = "unchanged",
+        /// In a rehearsal: it would be brought there on every side, and is as before.
+        Rehearsed = "rehearsed",
         /// As before; the reason is kept.
         RolledBack = "rolled_back",
         /// Listed by the master's slotd and deleted by its owner before its turn came.
@@ -213,6 +215,8 @@ words! {
         Upgraded = "upgraded",
         /// Nothing was to do.
         Unchanged = "unchanged",
+        /// As before, and it would be done.
+        Rehearsed = "rehearsed",
         /// As before, and not to be tried again in this run.
         RolledBack = "rolled_back",
         /// As before, and to be tried again.
@@ -233,6 +237,7 @@ impl Ended {
         match self {
             Self::Upgraded => Some(State::Upgraded),
             Self::Unchanged => Some(State::Unchanged),
+            Self::Rehearsed => Some(State::Rehearsed),
             Self::RolledBack => Some(State::RolledBack),
             Self::Again => Some(State::Pending),
             Self::Gone => Some(State::Gone),
@@ -244,7 +249,7 @@ impl Ended {
     #[must_use]
     pub const fn said(self, verb: Verb) -> &'static str {
         match self {
-            Self::Upgraded => verb.done(),
+            Self::Upgraded | Self::Rehearsed => verb.done(),
             Self::Unchanged => verb.nothing_to_do(),
             Self::RolledBack => verb.failed(),
             Self::Again => "to be tried again",

@@ -110,6 +110,21 @@ pub(super) fn disagreements(run: RunId) -> Ask<Disagreement> {
     ask(disagreements::OF_RUN, [run.0.into()], disagreements::read)
 }
 
+/// The newest run over all pairs that is a rehearsal, or that is none.
+pub(super) fn last_of_pairs(rehearsals: bool) -> Ask<RunOfPairs> {
+    let which = rehearsal(rehearsals);
+    let sql = format!("{RUN_OF_PAIRS} WHERE {which} ORDER BY r.id DESC LIMIT 1");
+    ask(sql, [], columns::run_of_pairs)
+}
+
+fn rehearsal(is_one: bool) -> &'static str {
+    if is_one {
+        "r.command = 'rehearse'"
+    } else {
+        "r.command <> 'rehearse'"
+    }
+}
+
 pub(super) fn owner(pair: i64) -> Ask<Owner> {
     let sql = "SELECT journal_id, master_id, replica_id FROM pair WHERE id = ?1";
     ask(sql, [pair.into()], columns::owner)
@@ -117,6 +132,13 @@ pub(super) fn owner(pair: i64) -> Ask<Owner> {
 
 pub(super) fn last_run(pair: i64) -> Ask<RunInfo> {
     let sql = run_sql("ORDER BY r.id DESC LIMIT 1");
+    ask(sql, [pair.into()], columns::run)
+}
+
+/// The same of those that are rehearsals, or of those that are none.
+pub(super) fn last_of(pair: i64, rehearsals: bool) -> Ask<RunInfo> {
+    let which = rehearsal(rehearsals);
+    let sql = run_sql(&format!("WHERE {which} ORDER BY r.id DESC LIMIT 1"));
     ask(sql, [pair.into()], columns::run)
 }
 

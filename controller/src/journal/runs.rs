@@ -21,6 +21,8 @@ words! {
         Cutover = "cutover",
         /// What a change-over did is taken back.
         Undo = "undo",
+        /// An upgrade or downgrade up to the decision, and back: nothing is changed.
+        Rehearse = "rehearse",
     }
 }
 
@@ -34,6 +36,7 @@ impl Verb {
             Self::Rollback => "restored",
             Self::Cutover => "changed over",
             Self::Undo => "taken back",
+            Self::Rehearse => "rehearsed",
         }
     }
 
@@ -51,7 +54,9 @@ impl Verb {
     /// says that it was rolled back: it was not.
     #[must_use]
     pub const fn failed(self) -> &'static str {
-        if self.takes_back() {
+        if self.rehearses() {
+            "would fail"
+        } else if self.takes_back() {
             "failed, unchanged"
         } else {
             "rolled back"
@@ -62,6 +67,12 @@ impl Verb {
     #[must_use]
     pub const fn takes_back(self) -> bool {
         matches!(self, Self::Rollback | Self::Undo)
+    }
+
+    /// Whether nothing is changed, only found out whether it could be.
+    #[must_use]
+    pub const fn rehearses(self) -> bool {
+        matches!(self, Self::Rehearse)
     }
 
     /// Whether mailboxes go from the versions of Cyrus 2.3 to those of 2.4 and later, or back:
@@ -113,6 +124,7 @@ fn task(verb: Verb, to: u8, undoes: Option<RunId>) -> String {
         Some(run) => format!("{} of run {}", verb.as_str(), run.0),
         None if verb == Verb::Rollback => "rollback of all runs".to_owned(),
         None if verb == Verb::Undo => "undo of the change-over".to_owned(),
+        None if verb.rehearses() => format!("rehearsal of version {to}"),
         None => format!("{} to version {}", verb.as_str(), to),
     }
 }
@@ -191,7 +203,8 @@ impl RunInfo {
             _ => format!(" --to {}", spec.to),
         };
         // What is in the journal already need not be listed again, and a list may be gone by now.
-        if self.list_complete && (words.contains("--mailboxes ") || !spec.is_known()) {
+        let retried = self.list_complete && !spec.verb.rehearses();
+        if retried && (words.contains("--mailboxes ") || !spec.is_known()) {
             return format!("controller retry {common}");
         }
         let verb = match spec.verb {

@@ -30,7 +30,8 @@ pub(super) const RUN: &str = "
 -- One line a run. Times are milliseconds since 1970.
 CREATE TABLE run (
     id            INTEGER PRIMARY KEY,
-    command       TEXT    NOT NULL,            -- upgrade, downgrade, rollback, cutover, undo
+    command       TEXT    NOT NULL,            -- upgrade, downgrade, rollback, cutover,
+                                               -- undo, rehearse
     to_version    INTEGER NOT NULL,            -- the index minor version wanted; rollback: 0
     undoes        INTEGER REFERENCES run(id),  -- rollback: the run whose changes are taken back
     words         TEXT    NOT NULL,            -- of which mailboxes, as it was given
@@ -63,6 +64,7 @@ pub(super) const MAILBOX: &str = "
 --         decided      OPEN: to be committed on both sides; the next start settles it
 --         reversing    OPEN: to be taken back on both sides; the next start settles it
 --         upgraded     done        unchanged    nothing was to do
+--         rehearsed    as before; a rehearsal has found that it would be done
 --         rolled_back  as before, see reason and detail; `controller retry` takes it up
 --         gone         deleted by its owner before its turn came
 CREATE TABLE mailbox (
@@ -75,7 +77,7 @@ CREATE TABLE mailbox (
     back_master     INTEGER,                   -- rollback: the version to come back to
     back_replica    INTEGER,
     state           TEXT    NOT NULL DEFAULT 'pending' CHECK (state IN
-        ('pending','decided','reversing','upgraded','unchanged','rolled_back','gone')),
+        ('pending','decided','reversing','upgraded','unchanged','rehearsed','rolled_back','gone')),
     in_doubt        INTEGER NOT NULL DEFAULT 0,-- 1: open, and could not be settled: look at it
     before_master   INTEGER,                   -- index version before, where something was staged
     before_replica  INTEGER,

@@ -10,7 +10,7 @@ use super::disagreements::Disagreement;
 use super::history::Changed;
 use super::model::{Candidate, Change, Filter, MailboxId, OpenTransaction, Owner, Row};
 use super::queries::{self, Ask};
-use super::runs::{RunId, RunInfo, RunOfPairs, RunSpec, pair_names};
+use super::runs::{RunId, RunInfo, RunOfPairs, RunSpec, Verb, pair_names};
 use super::totals::Totals;
 use super::work::Work;
 use super::{
@@ -188,6 +188,11 @@ impl<S: Sql> JournalStore for Store<S> {
         run.map(|run| with_pairs(&*self.0, run)).transpose()
     }
 
+    fn last_of(&self, verb: Verb) -> Result<Option<RunOfPairs>, JournalError> {
+        let run = self.0.first(queries::last_of_pairs(verb.rehearses()))?;
+        run.map(|run| with_pairs(&*self.0, run)).transpose()
+    }
+
     fn run(&self, id: RunId) -> Result<Option<RunOfPairs>, JournalError> {
         let run = self.0.first(queries::run_of_pairs(id))?;
         run.map(|run| with_pairs(&*self.0, run)).transpose()
@@ -229,6 +234,11 @@ impl<S> View<S> {
 impl<S: Sql> Journal for View<S> {
     fn last_run(&self) -> Result<Option<RunInfo>, JournalError> {
         self.sql.first(queries::last_run(self.of.pair))
+    }
+
+    fn last_of(&self, verb: Verb) -> Result<Option<RunInfo>, JournalError> {
+        let rehearsals = verb.rehearses();
+        self.sql.first(queries::last_of(self.of.pair, rehearsals))
     }
 
     fn owner(&self) -> Result<Owner, JournalError> {

@@ -162,6 +162,63 @@ fn a_file_of_the_fourth_version_is_taken_up() {
 }
 
 #[test]
+fn a_file_of_the_fifth_version_is_taken_up_with_all_that_is_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let [path, fresh] = ["state.db", "fresh.db"].map(|name| directory.path().join(name));
+    drop(SqliteJournal::open(&fresh).unwrap());
+    let journal = SqliteJournal::open(&path).unwrap();
+    let (run, ids) = begin(&journal, &["user.a", "user.b"]);
+    let change = Change::Finish {
+        mailbox: ids[1],
+        attempt: super::conformance::attempt(super::Ended::Upgraded, None),
+    };
+    journal
+        .submit(change, Durability::Durable)
+        .wait_blocking()
+        .unwrap();
+    let page = |journal: &SqliteJournal| {
+        let from = super::MailboxId(0);
+        journal.page(run, super::Filter::All, from, 9).unwrap()
+    };
+    let before = page(&journal);
+    drop(journal);
+    let db = rusqlite::Connection::open(&path).unwrap();
+    // As that version had it: nothing could be rehearsed.
+    let old = super::schema::MAILBOX
+        .replace("'rehearsed',", "")
+        .replace("TABLE mailbox (", "TABLE mailbox_old (");
+    let back = format!(
+        "PRAGMA foreign_keys = OFF; DROP VIEW progress; DROP VIEW failed; \
+         DROP VIEW open_transaction; DROP VIEW slowest; DROP VIEW runs; {old} \
+         INSERT INTO mailbox_old SELECT * FROM mailbox; DROP TABLE mailbox; \
+         ALTER TABLE mailbox_old RENAME TO mailbox; {} {} PRAGMA user_version = 5;",
+        super::schema::MAILBOX_INDEXES,
+        super::schema::VIEWS
+    );
+    db.execute_batch(&back).unwrap();
+    assert_ne!(
+        super::schema::objects(&path),
+        super::schema::objects(&fresh)
+    );
+    drop(db);
+    let journal = SqliteJournal::open(&path).unwrap();
+    assert_eq!(
+        super::schema::objects(&path),
+        super::schema::objects(&fresh)
+    );
+    assert_eq!(page(&journal), before);
+    let change = Change::Finish {
+        mailbox: ids[0],
+        attempt: super::conformance::attempt(super::Ended::Rehearsed, None),
+    };
+    journal
+        .submit(change, Durability::Durable)
+        .wait_blocking()
+        .unwrap();
+    assert_eq!(journal.totals(run).unwrap().rehearsed, 1);
+}
+
+#[test]
 fn a_file_of_the_third_version_is_taken_up_as_that_of_the_only_pair() {
     let directory = tempfile::tempdir().unwrap();
     let journal = taken_up(directory.path(), &[]);

@@ -62,12 +62,13 @@ fn begin_run(db: &Connection, pair: i64, spec: &RunSpec, now_ms: i64) -> rusqlit
     Ok(run)
 }
 
-/// The newest run, if this pair is one of those that have not begun it.
+/// The newest run (a rehearsal counts beside rehearsals only), if this pair is one of those that have not begun it.
 fn joined(db: &Connection, pair: i64, spec: &RunSpec) -> rusqlite::Result<Option<i64>> {
     db.query_row(
-        "SELECT id FROM run WHERE id = (SELECT max(id) FROM run) AND finished_at IS NULL \
-         AND command = ? AND to_version = ? AND undoes IS ? AND words = ? AND pairs = ? \
-         AND NOT EXISTS (SELECT 1 FROM run_pair WHERE run = run.id AND pair = ?)",
+        "SELECT id FROM run WHERE id = (SELECT max(id) FROM run \
+         WHERE (command = 'rehearse') = (?1 = 'rehearse')) AND finished_at IS NULL \
+         AND command = ?1 AND to_version = ?2 AND undoes IS ?3 AND words = ?4 AND pairs = ?5 \
+         AND NOT EXISTS (SELECT 1 FROM run_pair WHERE run = run.id AND pair = ?6)",
         params![
             spec.verb.as_str(),
             spec.to,

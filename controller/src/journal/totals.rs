@@ -15,6 +15,8 @@ pub struct Totals {
     pub upgraded: u64,
     /// As wanted already ([`State::Unchanged`]).
     pub unchanged: u64,
+    /// In a rehearsal: would be changed on every side, and are as before ([`State::Rehearsed`]).
+    pub rehearsed: u64,
     /// As before, for a reason that is in the journal ([`State::RolledBack`]).
     pub rolled_back: u64,
     /// With `--rehash=report`, as before, and not among those rolled back: GUIDs are not the SHA-1s
@@ -50,6 +52,7 @@ impl std::ops::AddAssign for Totals {
             (&mut self.mailboxes, other.mailboxes),
             (&mut self.upgraded, other.upgraded),
             (&mut self.unchanged, other.unchanged),
+            (&mut self.rehearsed, other.rehearsed),
             (&mut self.rolled_back, other.rolled_back),
             (&mut self.wrong_guid, other.wrong_guid),
             (&mut self.unknown, other.unknown),
@@ -86,6 +89,7 @@ impl Totals {
             mailboxes: 1,
             upgraded: one(row.state == State::Upgraded),
             unchanged: one(row.state == State::Unchanged),
+            rehearsed: one(row.state == State::Rehearsed),
             rolled_back: one(failed && !wrong),
             wrong_guid: one(failed && wrong),
             unknown: one(failed && unknown),
@@ -107,13 +111,19 @@ impl Totals {
         self.mailboxes - self.pending
     }
 
+    /// Mailboxes for which all was done that the run was to do: changed, or rehearsed.
+    #[must_use]
+    pub fn changed(&self) -> u64 {
+        self.upgraded + self.rehearsed
+    }
+
     /// For a person, in one line; what there is none of is left out where it is unusual.
     #[must_use]
     pub fn sentence(&self, verb: Verb) -> String {
         // Words of several parts have semicolons between them.
         let comma = if verb.takes_back() { "; " } else { ", " };
         let always = [
-            (self.upgraded, verb.done()),
+            (self.changed(), verb.done()),
             (self.unchanged, verb.nothing_to_do()),
             (self.rolled_back, verb.failed()),
             (self.in_doubt, "in doubt"),
@@ -154,7 +164,13 @@ mod tests {
             let sentence = totals.sentence(verb);
             let restores = sentence.contains("failed, unchanged");
             assert_eq!(restores, verb.takes_back(), "{sentence}");
-            assert_ne!(restores, sentence.contains("rolled back"), "{sentence}");
+            let fails = sentence.contains("4 would fail");
+            assert_eq!(fails, verb.rehearses(), "{sentence}");
+            assert_ne!(
+                restores || fails,
+                sentence.contains("rolled back"),
+                "{sentence}"
+            );
         }
     }
 }

@@ -156,8 +156,11 @@ impl Account {
 
     fn row(&mut self, pair: usize, row: &Row, longest: &mut Longest<Slow>) {
         if let Some(at) = row.ended_ms() {
-            let good = [State::Upgraded, State::Unchanged, State::Gone];
-            self.slices.add(at, !good.contains(&row.state));
+            let good = matches!(
+                row.state,
+                State::Upgraded | State::Unchanged | State::Rehearsed | State::Gone
+            );
+            self.slices.add(at, !good);
         }
         let name = match &row.partition {
             Some(name) => PartitionName::Named(name.clone()),

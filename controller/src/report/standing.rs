@@ -29,7 +29,7 @@ impl Standing {
             State::Pending => Self::NotDone,
             State::RolledBack if reason == Reason::WrongGuid => Self::WrongGuid,
             State::RolledBack => Self::Failed,
-            State::Upgraded | State::Unchanged | State::Gone => return None,
+            State::Upgraded | State::Unchanged | State::Rehearsed | State::Gone => return None,
         };
         Some((standing, reason))
     }

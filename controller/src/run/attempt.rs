@@ -120,7 +120,8 @@ pub(super) async fn attempt(
     };
     let (ended, failure, after) = fate(shared, &mut ticket, end, position.last).await;
     let found = failure.as_ref().map(|f| f.reason) == Some(Reason::WrongGuid);
-    if found || matches!(ended, Ended::Upgraded | Ended::Unchanged) {
+    let done = [Ended::Upgraded, Ended::Unchanged, Ended::Rehearsed];
+    if found || done.contains(&ended) {
         shared.liveness.note(&job);
     }
     shared.breaker.note(ended, failure.as_ref());
@@ -169,6 +170,7 @@ async fn fate(
 ) -> (Ended, Option<Failure>, After) {
     let mut failure = match end {
         End::Came(Outcome::Upgraded) => return (Ended::Upgraded, None, After::Over),
+        End::Came(Outcome::Rehearsed) => return (Ended::Rehearsed, None, After::Over),
         End::Came(Outcome::Unchanged) => return (Ended::Unchanged, None, After::Over),
         End::Came(Outcome::InDoubt(failure)) => {
             return (Ended::InDoubt, Some(failure), After::Over);

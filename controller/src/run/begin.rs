@@ -63,7 +63,7 @@ impl Start {
             pairs: fleet.map_or_else(String::new, |f| f.pairs.clone()),
         };
         let given_up = given_up(parts)?;
-        let Some(last) = parts.journal.last_run()? else {
+        let Some(last) = parts.journal.last_of(spec.verb)? else {
             return Ok(Self { spec, known: None });
         };
         let swapped = |a: &str, b: &str| !a.is_empty() && a == b;

@@ -117,8 +117,12 @@ struct SoFar {
 }
 
 impl SoFar {
-    fn learn(&mut self, side: Side, learned: &Learned) {
+    fn learn(&mut self, side: Side, learned: &Learned, rehearses: bool) {
         note(&mut self.figures, side, learned);
+        // Of what failed in a run these are no lock times of work that was done.
+        if let Some(held) = learned.rolled_back.filter(|_| rehearses) {
+            note_held(&mut self.figures, side, held);
+        }
         self.observed.note(side, learned);
         if let Some(up) = &learned.upgraded {
             self.rehashed[side.index()].clone_from(&up.rehash);
@@ -250,7 +254,7 @@ pub(super) async fn drive(
             () = pulse.beat() => Event::Tick,
         };
         if let Some((side, learned)) = learned {
-            so_far.learn(side, &learned);
+            so_far.learn(side, &learned, machine.rehearses());
             pulse.heed(&learned);
             let known = &mut uniqueids[side.index()];
             *known = learned.uniqueid.or(known.take());
@@ -337,10 +341,14 @@ fn note(figures: &mut Figures, side: Side, learned: &Learned) {
         figures.hashed += u64::from(up.hashed);
     }
     if let Some(held) = learned.held {
-        let us = u64::try_from(held.as_micros()).unwrap_or(u64::MAX);
-        let lock = &mut figures.lock_us[side.index()];
-        *lock = Some(lock.map_or(us, |before| before.max(us)));
+        note_held(figures, side, held);
     }
+}
+
+fn note_held(figures: &mut Figures, side: Side, held: Duration) {
+    let us = u64::try_from(held.as_micros()).unwrap_or(u64::MAX);
+    let lock = &mut figures.lock_us[side.index()];
+    *lock = Some(lock.map_or(us, |before| before.max(us)));
 }
 
 /// Finds where the lists differ, both sides asked at once.

@@ -12,7 +12,7 @@ use super::begin::{Retry, Start, fill, take_up_again};
 use super::context::{Parts, Shared};
 use super::pass::one_pass;
 use super::queue::Scope;
-use super::recover::{settle_open, settle_waiting, wait_for_mounts};
+use super::recover::{Recovered, settle_open, settle_waiting, wait_for_mounts};
 use super::selection::Selection;
 use super::summary::Summary;
 use super::token::Token;
@@ -20,7 +20,7 @@ use crate::clock::now_ms;
 use crate::control::Control;
 use crate::error::RunError;
 use crate::hosts::{Sides, backoff, check_rehash, fallen_fence};
-use crate::journal::{RunId, Verb};
+use crate::journal::{MailboxId, RunId, Verb};
 use crate::stop::Stop;
 use crate::survey::{
     Excluded, SAMPLE, SERVERS_BEFORE_2_3_10, Source, Spool, Weight, Work, preflight, sample,
@@ -64,7 +64,12 @@ async fn begin_and_work(
     let selection = Selection::read(parts, sources).await?;
     let start = Start::of(parts, ids, &selection)?;
     check_own_fence(parts).await?;
-    let recovered = settle_open(shared).await?;
+    let recovered = if parts.settings.verb.rehearses() {
+        check_settled(shared)?;
+        Recovered::default()
+    } else {
+        settle_open(shared).await?
+    };
     if parts.settings.is_too_new_for_2_3_9() {
         parts.observer.warn(SERVERS_BEFORE_2_3_10);
     }
@@ -131,6 +136,31 @@ async fn check_own_fence(parts: &Parts) -> Result<(), RunError> {
     }
 }
 
+/// A rehearsal settles nothing, as that would change mailboxes.
+///
+/// # Errors
+/// Something is open, or may be.
+fn check_settled(shared: &Shared) -> Result<(), RunError> {
+    let journal = shared.parts.journal.as_ref();
+    let what = match journal.open_transactions(MailboxId(0), 1)?.first() {
+        Some(open) => format!(
+            "{} is decided and not settled, perhaps others too",
+            open.row.name
+        ),
+        None if shared.registration.rows_lost() => {
+            "the journal may have lost its newest rows, and what they decided".to_owned()
+        }
+        None => return Ok(()),
+    };
+    Err(RunError::Preflight {
+        exit: Exit::Config,
+        text: format!(
+            "{what}: a rehearsal changes nothing, and so settles nothing; `controller recover`, or \
+             the run itself, comes first"
+        ),
+    })
+}
+
 /// What the look at the hosts is about. To take a change-over back needs no room: the old files are
 /// there.
 fn work_on(parts: &Parts, spool: &Spool) -> Result<Work, RunError> {
@@ -166,7 +196,7 @@ pub async fn retry(
     control: &Arc<Control>,
 ) -> Result<Summary, RunError> {
     let begun = Instant::now();
-    let last = parts.journal.last_run()?;
+    let last = parts.journal.last_of(parts.settings.verb)?;
     let last = last.ok_or_else(|| RunError::Nothing("there is no run to retry".to_owned()))?;
     if last.spec.to != parts.settings.to || last.spec.verb != parts.settings.verb {
         return Err(RunError::Config("the last run was another one".to_owned()));

@@ -29,7 +29,7 @@ pub async fn take_in(
     control: &Arc<Control>,
 ) -> Result<Summary, RunError> {
     let begun = Instant::now();
-    let last = parts.journal.last_run()?;
+    let last = parts.journal.last_of(parts.settings.verb)?;
     if last.is_none_or(|last| last.id != run) {
         return Err(RunError::Nothing(format!(
             "another run than {} has begun since",

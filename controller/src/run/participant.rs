@@ -20,6 +20,8 @@ use crate::two_phase::{Answer, Event, ListItem, Reason, Refusal, Request, Side};
 pub(super) struct Learned {
     pub(super) upgraded: Option<Upgraded>,
     pub(super) held: Option<Duration>,
+    /// How long cyrus.index was locked, from `ROLLBACK`.
+    pub(super) rolled_back: Option<Duration>,
     /// From `LOCK`.
     pub(super) uniqueid: Option<String>,
     /// How long the participant waits for the next command before it ends the transaction.
@@ -308,7 +310,11 @@ impl Participant {
     pub(super) fn understand(&self, request: Request, fields: &Fields) -> (Event, Learned) {
         let mut learned = Learned::default();
         let answer = match request {
-            Request::Prepare { .. } | Request::RollBack => Ok(Answer::Done),
+            Request::Prepare { .. } => Ok(Answer::Done),
+            Request::RollBack => {
+                learned.rolled_back = Committed::from_fields(fields).ok().map(|c| c.held);
+                Ok(Answer::Done)
+            }
             Request::Lock => {
                 learned.uniqueid = fields.text("uniqueid").ok().filter(|id| !id.is_empty());
                 learned.lease = fields.get("max_lock_ms").ok().map(Duration::from_millis);

@@ -246,6 +246,7 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> Fate {
     }
     let (ended, failure): (Ended, Option<Failure>) = match driven.end {
         End::Came(Outcome::Upgraded) => (Ended::Upgraded, None),
+        End::Came(Outcome::Rehearsed) => (Ended::Rehearsed, None),
         End::Came(Outcome::Unchanged) => (Ended::Unchanged, None),
         End::Came(Outcome::RolledBack(failure)) => (Ended::RolledBack, Some(failure)),
         End::Came(Outcome::InDoubt(failure)) => (Ended::InDoubt, Some(failure)),

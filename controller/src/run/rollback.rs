@@ -110,7 +110,8 @@ async fn undo(
     Ok(summary)
 }
 
-/// A change-over is taken back while no server runs, and in a way of its own.
+/// A change-over is taken back while no server runs, and in a way of its own; a rehearsal has left
+/// nothing to be taken back.
 fn check_no_cutover(undone: &RunInfo) -> Result<(), RunError> {
     let run = undone.id.0;
     match undone.spec.verb {
@@ -121,6 +122,9 @@ fn check_no_cutover(undone: &RunInfo) -> Result<(), RunError> {
         Verb::Undo => Err(RunError::Config(format!(
             "run {run} took a change-over back: `controller cutover` makes it again; `rollback` \
              takes the number of an earlier run"
+        ))),
+        Verb::Rehearse => Err(RunError::Config(format!(
+            "run {run} was a rehearsal, and changed nothing that could be taken back"
         ))),
         _ => Ok(()),
     }

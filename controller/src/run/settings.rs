@@ -127,6 +127,7 @@ impl Settings {
             only,
             uuids_old: before.is_some() && restores,
             undo: verb == Verb::Undo,
+            rehearse: verb.rehearses(),
             // What is prepared are new GUIDs, and files; there is nothing new in what comes back.
             prepare: before.is_none()
                 && verb != Verb::Undo

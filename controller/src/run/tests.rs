@@ -16,6 +16,7 @@ mod pair;
 mod preflight;
 mod proof;
 mod rehash;
+mod rehearse;
 mod retries;
 mod rollback;
 mod runs;

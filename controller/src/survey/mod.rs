@@ -14,6 +14,7 @@ mod assign;
 mod counts;
 mod excluded;
 mod keep;
+mod looked;
 mod plan;
 mod preflight;
 mod sample;
@@ -29,6 +30,7 @@ pub use counts::{Census, Count, Refused, Versions};
 pub(crate) use counts::{UNLIKE_UNIQUEID, each_host, is_unknown, versions};
 pub use excluded::{Excluded, Odd};
 pub use keep::{Keep, Pattern, User};
+pub use looked::Looked;
 pub use plan::Plan;
 pub(crate) use plan::duration;
 #[cfg(test)]

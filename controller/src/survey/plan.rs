@@ -20,7 +20,8 @@ use super::counts::{
     Count, Refused, UNLIKE_UNIQUEID, each_host, is_unknown, note_findings, side_by_side, versions,
 };
 use super::excluded::{Excluded, Odd};
-use super::preflight::{Preflight, SERVERS_BEFORE_2_3_10, Weight};
+use super::looked::Line;
+use super::preflight::{Preflight, SERVERS_BEFORE_2_3_10};
 
 /// Bytes a second that are hashed under locks, where `precompute` has not been: from disks, on one
 /// host.
@@ -244,12 +245,7 @@ impl fmt::Display for Plan {
             writeln!(out, "  {warning}")?;
         }
         for trouble in &self.preflight.troubles {
-            let kind = match trouble.weight {
-                Weight::Warning => "warning",
-                Weight::Some => "would be refused in part",
-                Weight::All => "WOULD BE REFUSED",
-            };
-            writeln!(out, "  {kind}: {}", trouble.text)?;
+            writeln!(out, "  {}", Line(trouble))?;
         }
         for side in &self.no_room {
             writeln!(

@@ -9,8 +9,8 @@
 
 use super::coordinator::Coordinator;
 use super::reason::Reason;
-use super::state::{Phase, Session, refused, unexpected};
-use super::types::{Action, Answer, Entry, Failure, Request, Side};
+use super::state::{After, Phase, Session, refused, unexpected};
+use super::types::{Action, Answer, Entry, Failure, Outcome, Request, Side};
 
 impl Coordinator {
     /// Says something to each side that has locks and waits.
@@ -102,6 +102,10 @@ impl Coordinator {
     }
 
     fn decide(&mut self, out: &mut Vec<Action>) {
+        if self.plan.rehearse {
+            self.clear(After::Finish(Outcome::Rehearsed), out);
+            return;
+        }
         self.phase = Phase::Deciding;
         let before = Side::ALL.map(|s| self.sides[s.index()].before);
         out.push(Action::Record(Entry::Decided { before }));

@@ -21,7 +21,8 @@ impl Coordinator {
     /// alone changes no decision leaves them unlike.
     fn may_lack_a_decision(&self) -> bool {
         let both = self.sides.iter().all(|s| s.in_scope);
-        self.plan.rows_lost && self.plan.only.is_none() && both
+        // A rehearsal adds nothing that could be half done, and settles nothing.
+        self.plan.rows_lost && self.plan.only.is_none() && both && !self.plan.rehearse
     }
 
     /// Whether one side may be committed and the other not, of a transaction that is not decided

@@ -89,6 +89,12 @@ impl Coordinator {
         self.plan.compares_content()
     }
 
+    /// As [`Plan::rehearse`].
+    #[must_use]
+    pub fn rehearses(&self) -> bool {
+        self.plan.rehearse
+    }
+
     /// Whether the transaction is over.
     #[must_use]
     pub fn is_finished(&self) -> bool {

@@ -67,6 +67,9 @@ pub struct Plan {
     /// Take a change-over back: a side below version 12 has nothing to do. Without it no mailbox
     /// of version 12 or later goes below 12.
     pub undo: bool,
+    /// Only find out whether both sides can be brought there: everything is done up to the decision,
+    /// and then rolled back on both. Nothing is recorded, and no `COMMIT` is sent.
+    pub rehearse: bool,
     /// Send `PREPARE` before taking the locks.
     pub prepare: bool,
     /// Treat a UID that only one side has as a failure, not as replication lag.
@@ -297,6 +300,8 @@ pub enum Outcome {
     Upgraded,
     /// Every side was so already.
     Unchanged,
+    /// In a rehearsal: every side had staged what is wanted, both alike, and is as it was before.
+    Rehearsed,
     /// Every side is as it was before.
     RolledBack(Failure),
     /// The sides may differ, and this could not be healed now.

@@ -274,7 +274,8 @@ impl World {
         let end = match outcome {
             Outcome::Upgraded => End::Upgraded,
             Outcome::Unchanged => End::Unchanged,
-            Outcome::RolledBack(_) => End::RolledBack,
+            // Nothing rehearses here; both sides would be as before.
+            Outcome::Rehearsed | Outcome::RolledBack(_) => End::RolledBack,
             Outcome::InDoubt(_) => End::InDoubt,
             Outcome::TakenOver(_) => End::TakenOver,
         };
@@ -399,6 +400,7 @@ pub fn plan(to: u8) -> Plan {
         only: None,
         uuids_old: false,
         undo: false,
+        rehearse: false,
         prepare: false,
         require_in_sync: false,
         drop_old: false,

@@ -132,6 +132,7 @@ fn of_pair<A: Arm>(kind: &'static str) -> Vec<Promise> {
         rows::what_a_run_changed_is_told_with_the_versions_before_and_the_later_runs,
         rows::a_rollback_knows_what_it_undoes_and_where_each_mailbox_goes,
         rows::a_run_is_found_again,
+        rows::what_was_rehearsed_is_counted_and_is_no_change,
     ]
 }
 
@@ -145,6 +146,7 @@ fn of_store<S: Stores>() -> Vec<Promise> {
         a_run_over_pairs_has_one_number_and_is_finished_when_all_of_them_are,
         a_run_is_joined_once_by_each_pair_and_only_while_it_is_the_same,
         a_pair_sees_its_own_and_nothing_else,
+        a_rehearsal_and_other_runs_do_not_know_of_each_other,
         a_run_that_is_given_up_is_finished_for_all_its_pairs,
         a_run_that_gets_another_mailbox_on_a_pair_is_open_again_there,
         what_a_murders_list_disagrees_on_is_kept_with_the_run_as_last_seen,

@@ -264,3 +264,30 @@ pub(super) fn a_run_begins_only_on_its_own_pairs(arm: &impl Stores) {
     };
     assert!(what.contains("without a fleet file"), "{what}");
 }
+
+pub(super) fn a_rehearsal_and_other_runs_do_not_know_of_each_other(arm: &impl Stores) {
+    let [a, b] = ["a", "b"].map(|name| arm.store().pair(name).unwrap());
+    let rehearsal = RunSpec {
+        verb: Verb::Rehearse,
+        ..over("a,b")
+    };
+    let run = a.begin_run(&over("a,b"), 5).unwrap();
+    let tried = a.begin_run(&rehearsal, 6).unwrap();
+    assert_ne!(tried, run);
+    // The other pair joins each, whichever began last.
+    assert_eq!(b.begin_run(&over("a,b"), 7).unwrap(), run);
+    assert_eq!(b.begin_run(&rehearsal, 8).unwrap(), tried);
+    for journal in [&a, &b] {
+        let last = |verb| journal.last_of(verb).unwrap().map(|run| run.id);
+        assert_eq!(last(Verb::Rehearse), Some(tried));
+        for verb in [Verb::Upgrade, Verb::Rollback] {
+            assert_eq!(last(verb), Some(run));
+        }
+        assert_eq!(journal.last_run().unwrap().unwrap().id, tried);
+    }
+    let last = |verb| arm.store().last_of(verb).unwrap().map(|run| run.id);
+    assert_eq!(
+        (last(Verb::Rehearse), last(Verb::Upgrade)),
+        (Some(tried), Some(run))
+    );
+}

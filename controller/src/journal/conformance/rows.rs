@@ -1,6 +1,6 @@
 //! What is read back: pages, totals, runs, and what a run changed.
 
-use super::{Arm, attempt, begin, listed};
+use super::{Arm, attempt, begin, begin_with, listed};
 use crate::journal::model::{Candidate, Change, Ended, Filter, MailboxId, State};
 use crate::journal::runs::{RunId, RunSpec, Verb};
 use crate::journal::{Durability, Journal};
@@ -245,4 +245,29 @@ pub(super) fn a_run_is_found_again(arm: &impl Arm) {
         after.journal().last_run().unwrap().unwrap().finished_ms,
         Some(77)
     );
+}
+
+pub(super) fn what_was_rehearsed_is_counted_and_is_no_change(arm: &impl Arm) {
+    let spec = RunSpec {
+        verb: Verb::Rehearse,
+        ..arm.spec()
+    };
+    let (run, ids) = begin_with(arm.journal(), &spec, &["user.a", "user.b"]);
+    let change = Change::Finish {
+        mailbox: ids[0],
+        attempt: attempt(Ended::Rehearsed, None),
+    };
+    arm.journal()
+        .submit(change, Durability::Durable)
+        .wait_blocking()
+        .unwrap();
+    let totals = arm.journal().totals(run).unwrap();
+    assert_eq!(
+        (totals.rehearsed, totals.upgraded, totals.pending),
+        (1, 0, 1)
+    );
+    let rehearsed = Filter::In(State::Rehearsed);
+    let rows = arm.journal().page(run, rehearsed, MailboxId(0), 9).unwrap();
+    assert_eq!((rows.len(), rows[0].figures.lock_us[0]), (1, Some(9)));
+    assert_eq!(arm.journal().changed(run, MailboxId(0), 9).unwrap(), []);
 }

@@ -1,6 +1,7 @@
 //! The tables, made of those of the state file: one description for both.
 
 use super::super::columns::{Fault, Query};
+use super::super::model::State;
 use super::super::schema;
 use super::super::state_file::USER_VERSION;
 use super::session::Session;
@@ -88,7 +89,11 @@ pub(super) async fn prepare(session: &mut Session, make: bool) -> Query<()> {
         }
         session.commit().await?;
     }
-    let version = session.number("SELECT version FROM journal", &[]).await?;
+    let mut version = session.number("SELECT version FROM journal", &[]).await?;
+    if make && version == Some(5) {
+        extend(session).await?;
+        version = session.number("SELECT version FROM journal", &[]).await?;
+    }
     if version == Some(i64::from(USER_VERSION)) {
         return Ok(());
     }
@@ -96,4 +101,23 @@ pub(super) async fn prepare(session: &mut Session, make: bool) -> Query<()> {
         "its version is {}, and this release reads {USER_VERSION}",
         version.unwrap_or_default()
     )))
+}
+
+/// Makes tables of the fifth version those of this one: a mailbox may be `rehearsed`.
+async fn extend(session: &mut Session) -> Query<()> {
+    session.batch("BEGIN").await?;
+    session.rows(LOCK, &[]).await?;
+    // Another controller may have done it meanwhile; then it is done once more, and is the same.
+    let states: Vec<String> = State::ALL
+        .iter()
+        .map(|s| format!("'{}'", s.as_str()))
+        .collect();
+    let sql = format!(
+        "ALTER TABLE mailbox DROP CONSTRAINT mailbox_state_check, \
+         ADD CONSTRAINT mailbox_state_check CHECK (state IN ({})); \
+         UPDATE journal SET version = {USER_VERSION}",
+        states.join(",")
+    );
+    session.batch(&sql).await?;
+    session.commit().await
 }

@@ -169,7 +169,8 @@ async fn begin_run(session: &mut Session, pair: i64, spec: &RunSpec, now_ms: i64
         spec.pairs.as_str().into(),
         pair.into(),
     ];
-    let joined = "SELECT r.id FROM run r WHERE r.id = (SELECT max(id) FROM run) \
+    let joined = "SELECT r.id FROM run r WHERE r.id = (SELECT max(id) FROM run \
+         WHERE (command = 'rehearse') = (?1 = 'rehearse')) \
          AND r.finished_at IS NULL AND r.command = ?1 AND r.to_version = ?2 \
          AND r.undoes IS NOT DISTINCT FROM ?3 AND r.words = ?4 AND r.pairs = ?5 \
          AND NOT EXISTS (SELECT 1 FROM run_pair p WHERE p.run = r.id AND p.pair = ?6)";

@@ -85,7 +85,7 @@ fn numbers(account: &Account) -> Markup {
     let mut rows = vec![
         vec![
             "mailboxes that were changed, or needed no change".to_owned(),
-            count(t.upgraded + t.unchanged),
+            count(t.changed() + t.unchanged),
         ],
         vec!["UIDs on one host only".to_owned(), count(t.lag)],
     ];

@@ -102,6 +102,7 @@ fn one(
     let go_on = account.begun().map_or_else(String::new, |info| {
         info.go_on(&whole(account, options, info))
     });
+    let rehearses = verb.rehearses();
     let given = some(account, options, &failures.pairs);
     html! {
         article {
@@ -114,7 +115,12 @@ fn one(
                 "For example " code { (visible(&failures.example)) } ": "
                 (visible(&failures.detail))
             }
-            pre { (visible(&spelled(&standing.command(reason, &given, &go_on)))) }
+            @if rehearses {
+                p { "This rehearses it again, after a repair:" }
+                pre { (visible(&spelled(&go_on))) }
+            } @else {
+                pre { (visible(&spelled(&standing.command(reason, &given, &go_on)))) }
+            }
         }
     }
 }

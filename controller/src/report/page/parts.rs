@@ -36,7 +36,7 @@ fn cells(part: &Part) -> Vec<String> {
     };
     let numbers = [
         t.mailboxes,
-        t.upgraded,
+        t.changed(),
         t.unchanged + t.gone,
         failed(t),
         t.open,
@@ -85,7 +85,7 @@ fn bars(account: &Account) -> Markup {
             .collect(),
     };
     let series = [
-        of(account.run.verb.done(), Hue::First, |t| t.upgraded),
+        of(account.run.verb.done(), Hue::First, Totals::changed),
         of("nothing to do", Hue::Quiet, |t| t.unchanged + t.gone),
         of("failed", Hue::Bad, failed),
         of("open or not done", Hue::Open, |t| t.open + t.pending),

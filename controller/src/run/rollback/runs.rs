@@ -20,7 +20,9 @@ pub fn run_to_undo(journal: &dyn Journal, number: Option<i64>) -> Result<RunInfo
     // A run of other pairs leaves a gap.
     for number in (1..=last).rev() {
         let run = journal.run(RunId(number))?;
-        if let Some(info) = run.filter(|info| info.spec.verb != Verb::Rollback) {
+        if let Some(info) =
+            run.filter(|info| info.spec.verb != Verb::Rollback && !info.spec.verb.rehearses())
+        {
             return Ok(info);
         }
     }
@@ -34,7 +36,8 @@ pub fn run_to_undo(journal: &dyn Journal, number: Option<i64>) -> Result<RunInfo
 /// There is none, or the journal cannot be read.
 pub fn runs_since(journal: &dyn Journal, started_ms: i64) -> Result<Vec<RunId>, RunError> {
     let begun = all_runs(journal)?.into_iter().rev();
-    let wanted = begun.filter(|r| r.started_ms >= started_ms && !r.spec.verb.takes_back());
+    let changes = |verb: Verb| !verb.takes_back() && !verb.rehearses();
+    let wanted = begun.filter(|r| r.started_ms >= started_ms && changes(r.spec.verb));
     let mut runs = Vec::new();
     for run in wanted {
         // One that stands is refused in its turn: it is not taken back by a rollback.
@@ -95,13 +98,15 @@ pub fn names_of_runs(
 pub(super) fn all_runs(journal: &dyn Journal) -> Result<Vec<RunInfo>, RunError> {
     let last = journal.last_run()?.map_or(0, |run| run.id.0);
     let runs = runs(journal, 1..=last)?;
-    if runs
-        .iter()
-        .all(|run| run.spec.verb.crosses() || run.spec.verb.takes_back())
-    {
+    if runs.iter().all(|run| changes_nothing_else(run.spec.verb)) {
         return Err(RunError::Nothing("there is no run to undo".to_owned()));
     }
     Ok(runs)
+}
+
+/// Whether a run of that verb leaves nothing that a rollback takes back.
+const fn changes_nothing_else(verb: Verb) -> bool {
+    verb.crosses() || verb.takes_back() || verb.rehearses()
 }
 
 /// How many earlier runs, none of them a rollback, have changes that stand.

@@ -297,7 +297,7 @@ fn in_session(host: &mut Host, session: &mut Session, name: &str, command: &Comm
                 mailbox.wrong = wrong;
             }
             session.unlock(host);
-            Reply::Ok(slotd::protocol::Fields::new())
+            Reply::Ok(committed)
         }
         _ => Reply::no(Code::State, "not now"),
     }

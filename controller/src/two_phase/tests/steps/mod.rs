@@ -4,6 +4,7 @@ mod alive;
 mod cutover;
 mod fenced;
 mod lost;
+mod rehearsed;
 
 use crate::two_phase::{
     Action, Answer, Comparison, Coordinator, Entry, Event, Open, Outcome, Plan, Reason, Refusal,
@@ -18,6 +19,7 @@ fn plan() -> Plan {
         only: None,
         uuids_old: false,
         undo: false,
+        rehearse: false,
         prepare: false,
         require_in_sync: false,
         drop_old: false,
@@ -55,6 +57,7 @@ fn word(action: &Action) -> String {
         Action::Wait { .. } => "wait".to_owned(),
         Action::Alert(_) => "ALERT".to_owned(),
         Action::Finished(Outcome::Upgraded) => "upgraded".to_owned(),
+        Action::Finished(Outcome::Rehearsed) => "rehearsed".to_owned(),
         Action::Finished(Outcome::Unchanged) => "unchanged".to_owned(),
         Action::Finished(Outcome::RolledBack(f)) => format!("rolled_back({})", f.reason),
         Action::Finished(Outcome::InDoubt(f)) => format!("in_doubt({})", f.reason),

@@ -18,6 +18,7 @@ const OVER: u8 = 16;
 struct Tally {
     histories: u64,
     upgraded: u64,
+    rehearsed: u64,
     rolled_back: u64,
     in_doubt: u64,
 }
@@ -33,6 +34,7 @@ fn explore(world: &World, faults: u32, tally: &mut Tally) {
         tally.histories += 1;
         match world.outcome {
             Some(Outcome::Upgraded | Outcome::Unchanged) => tally.upgraded += 1,
+            Some(Outcome::Rehearsed) => tally.rehearsed += 1,
             Some(Outcome::RolledBack(_)) => tally.rolled_back += 1,
             _ => {
                 tally.in_doubt += 1;
@@ -87,6 +89,7 @@ fn plan() -> Plan {
         only: None,
         uuids_old: false,
         undo: false,
+        rehearse: false,
         prepare: false,
         require_in_sync: false,
         drop_old: false,
@@ -146,6 +149,34 @@ fn one_host_alone_keeps_the_same_promises() {
     explore(&world, 2, &mut Tally::default());
     world.waiting = false;
     explore(&world, 3, &mut Tally::default());
+}
+
+#[test]
+fn a_rehearsal_changes_neither_side_whatever_fails_and_is_never_in_doubt() {
+    for (initial, rows_lost) in [
+        ([OLD, OLD], false),
+        ([OLD, NEW], false),
+        ([NEW, NEW], false),
+        ([OLD, NEW], true),
+    ] {
+        let mut tally = Tally::default();
+        let rehearsal = Plan {
+            rehearse: true,
+            rows_lost,
+            ..plan()
+        };
+        explore(&World::new(rehearsal, initial), 2, &mut tally);
+        assert_eq!(tally.in_doubt, 0, "{tally:?}");
+        let alike = initial == [NEW, NEW];
+        let done = if alike {
+            tally.upgraded
+        } else {
+            tally.rehearsed
+        };
+        assert!(done > 10 && tally.rolled_back > 10, "{tally:?}");
+        // What nothing is to be done about is unchanged, and nothing else is.
+        assert_eq!(tally.upgraded > 0, alike, "{tally:?}");
+    }
 }
 
 #[test]

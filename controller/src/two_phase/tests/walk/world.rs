@@ -55,6 +55,16 @@ impl World {
         self.trace.push(format!("{event:?}"));
         for action in self.machine.step(event) {
             self.trace.push(format!("    {action:?}"));
+            let changes = matches!(
+                action,
+                Action::Record(_) | Action::Note(_) | Action::Send(_, Request::Commit { .. })
+            );
+            let rehearses = self.plan.rehearse;
+            assert!(
+                !(changes && rehearses),
+                "it is only rehearsed: {}",
+                self.story()
+            );
             match action {
                 Action::Disconnect(side) => {
                     self.participants[side.index()].close();
@@ -263,12 +273,18 @@ impl World {
                 }
                 assert_eq!(self.alerts, 0);
             }
+            Outcome::Rehearsed => {
+                assert!(self.plan.rehearse, "{}", self.story());
+                assert_eq!(versions, self.initial, "not as before: {}", self.story());
+                assert_eq!(self.alerts, 0);
+            }
             Outcome::RolledBack(failure) => {
                 assert_eq!(versions, self.initial, "not as before: {}", self.story());
                 // With these the run ends, and the row is to be done still.
                 let left = matches!(failure.reason, Reason::Journal | Reason::Interrupted);
                 let alike = versions[0] == versions[1];
-                let told = alike || left || !self.plan.rows_lost;
+                // A rehearsal says only what it has left itself.
+                let told = alike || left || !self.plan.rows_lost || self.plan.rehearse;
                 assert!(told, "rolled back, and unlike: {}", self.story());
                 assert_eq!(self.alerts, 0);
             }
