@@ -12,6 +12,7 @@ use crate::activity::Activity;
 use crate::client::Addr;
 use crate::complete::file::CompleteFile;
 use crate::coordinators::Coordinators;
+use crate::drain::Drain;
 use crate::intent::{IntentLog, LogError, Unreadable, Unsettled};
 use crate::lease::{Lease, LeaseError};
 use crate::lock::{MailboxLocks, Patience, wait};
@@ -110,6 +111,8 @@ pub struct Host {
     pub complete: CompleteFile,
     /// What it has done and is doing.
     pub activity: Arc<Activity>,
+    /// Whether users get in.
+    pub drained: Drain,
     draining: AtomicBool,
     capacity: AtomicU32,
     _lease: Lease,
@@ -172,6 +175,7 @@ impl Host {
         }
         Ok(Host {
             complete: CompleteFile::of(store.conf()),
+            drained: Drain::of(store.conf(), state_dir, &roots),
             store,
             log,
             options,

@@ -21,6 +21,7 @@
 //! | [`commit`] | executes them: new files in place, and back |
 //! | [`intent`] | what was about to be renamed, and settling what a crash left |
 //! | [`complete`] | the file that says that the whole store is changed over |
+//! | [`drain`] | keeps users out of a host, and says who is there |
 //! | [`failpoint`] | places where a test can make all this fail |
 //!
 //! The order of all locks, syncs and renames is written down in `docs/recovery.md`, the wire in
@@ -34,6 +35,7 @@ pub mod commit;
 pub mod complete;
 pub mod control;
 pub mod coordinators;
+pub mod drain;
 pub mod failpoint;
 pub mod fileops;
 pub mod fs;

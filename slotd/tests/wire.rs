@@ -5,9 +5,9 @@ use std::time::Duration;
 use indexfile::mailbox::MailboxName;
 use proptest::prelude::*;
 use slotd::protocol::{
-    Clean, Code, Command, CommandError, Commit, Complete, DigestRange, FileState, GuidRange,
-    HostFacts, HostStatus, ListRange, Lock, MAX_LINE, Named, Prepare, Prepared, Rehash, Repair,
-    Reply, Sha1sRange, SyncLogAge, Upgrade, Upgraded, UuidSource, Verify, Write,
+    Clean, Code, Command, CommandError, Commit, Complete, DigestRange, DrainRequest, FileState,
+    GuidRange, HostFacts, HostStatus, ListRange, Lock, MAX_LINE, Named, Prepare, Prepared, Rehash,
+    Repair, Reply, Sha1sRange, SyncLogAge, Upgrade, Upgraded, UuidSource, Verify, Write,
 };
 
 fn name(text: &str) -> MailboxName {
@@ -63,6 +63,11 @@ fn lock_of(
     })
 }
 
+/// What Cyrus can say to a client.
+fn texts() -> impl Strategy<Value = String> {
+    "[!-~]([ -~]{0,60}[!-~])?"
+}
+
 fn commands() -> impl Strategy<Value = Command> {
     let flags = (any::<bool>(), any::<bool>());
     prop_oneof![
@@ -109,6 +114,21 @@ fn commands() -> impl Strategy<Value = Command> {
             })
         }),
         Just(Command::Revoke),
+        Just(Command::Host),
+        Just(Command::Kick),
+        Just(Command::Undrain),
+        (
+            texts(),
+            prop::option::of(texts()),
+            prop::option::of(texts())
+        )
+            .prop_map(|(by, announce, shutdown)| {
+                Command::Drain(DrainRequest {
+                    by,
+                    announce,
+                    shutdown,
+                })
+            }),
         (named(), any::<Option<u32>>())
             .prop_map(|(of, sample)| Command::Verify(Verify { of, sample })),
         (named(), any::<bool>()).prop_map(|(of, dry_run)| Command::Clean(Clean { of, dry_run })),
@@ -176,6 +196,21 @@ fn the_commands_of_the_contract_are_what_a_person_types() {
     is("complete 16 mailboxes=301\r\n", complete(false));
     is("COMPLETE 16 mailboxes=301 dry_run=1", complete(true));
     is("revoke", Command::Revoke);
+    is("host", Command::Host);
+    let drain = |announce: Option<&str>, shutdown: Option<&str>| {
+        Command::Drain(DrainRequest {
+            by: "ann".to_owned(),
+            announce: announce.map(str::to_owned),
+            shutdown: shutdown.map(str::to_owned),
+        })
+    };
+    is("DRAIN by=ann", drain(None, None));
+    is(
+        "drain by=ann shutdown=Back%20at%2023:00 announce=soon",
+        drain(Some("soon"), Some("Back at 23:00")),
+    );
+    is("KICK", Command::Kick);
+    is("UNDRAIN", Command::Undrain);
     is("DIGESTS", Command::Digests(DigestRange::default()));
     is(
         "STATUS user.joe",
@@ -280,7 +315,8 @@ fn a_name_that_leads_out_of_the_store_is_no_mailbox() {
 
 #[test]
 fn what_is_not_understood_is_bad() {
-    let lines: [&[u8]; 19] = [
+    let long = [b"DRAIN by=ann shutdown=".as_slice(), &[b'x'; 401]].concat();
+    let lines: [&[u8]; 24] = [
         b"",
         b"\n",
         b"FETCH 1",
@@ -300,6 +336,11 @@ fn what_is_not_understood_is_bad() {
         b"COMPLETE sixteen mailboxes=1",
         b"COMPLETE 16 mailboxes=1 dry_run=2",
         b"REVOKE 16",
+        b"DRAIN",
+        b"DRAIN by=ann shutdown=",
+        b"DRAIN by=ann shutdown=a%0d%0aOK",
+        b"DRAIN by=ann announce=caf%c3%a9",
+        &long,
     ];
     for line in lines {
         assert!(

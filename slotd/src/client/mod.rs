@@ -18,9 +18,10 @@ pub use error::ClientError;
 
 use crate::protocol::{
     Clean, Cleaned, Command, Commit, Committed, Complete, Completed, Confirmed, DigestRange,
-    Digests, FieldError, Fields, Greeting, GuidEntry, GuidPage, GuidRange, HostFacts, HostStatus,
-    ListRange, Listed, Lock, MAX_LINE, MailboxFacts, Named, Prepare, Prepared, Reply, Revoked,
-    Sha1sChunk, Sha1sRange, Status, Upgrade, Upgraded, Verified, Verify,
+    Digests, DrainRequest, FieldError, Fields, Greeting, GuidEntry, GuidPage, GuidRange, HostDrain,
+    HostFacts, HostStatus, Kicked, ListRange, Listed, Lock, MAX_LINE, MailboxFacts, Named, Prepare,
+    Prepared, Reply, Revoked, Sha1sChunk, Sha1sRange, Status, Undrained, Upgrade, Upgraded,
+    Verified, Verify,
 };
 
 /// How long a client waits.
@@ -427,6 +428,39 @@ impl Client {
     /// As [`Client::ask`].
     pub async fn revoke(&mut self) -> Result<Revoked, ClientError> {
         self.typed(Command::Revoke, Revoked::from_fields).await
+    }
+
+    /// `HOST`
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn host(&mut self) -> Result<HostDrain, ClientError> {
+        self.typed(Command::Host, HostDrain::from_fields).await
+    }
+
+    /// `DRAIN`
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn drain(&mut self, drain: DrainRequest) -> Result<HostDrain, ClientError> {
+        self.typed(Command::Drain(drain), HostDrain::from_fields)
+            .await
+    }
+
+    /// `KICK`
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn kick(&mut self) -> Result<Kicked, ClientError> {
+        self.typed(Command::Kick, Kicked::from_fields).await
+    }
+
+    /// `UNDRAIN`
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn undrain(&mut self) -> Result<Undrained, ClientError> {
+        self.typed(Command::Undrain, Undrained::from_fields).await
     }
 
     /// `CLEAN`

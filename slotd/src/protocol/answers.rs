@@ -8,7 +8,7 @@ use indexfile::Guid;
 use indexfile::mailbox::MailboxName;
 
 use super::answer::{Value, answer, name, plain, unescaped};
-use super::{FieldError, Fields, Named};
+use super::{FieldError, Fields, HostState, Named};
 
 /// `HELLO` and `REGISTER`
 #[allow(clippy::struct_excessive_bools)] // independent facts, each a word of the answer
@@ -33,6 +33,12 @@ pub struct Greeting {
     pub stopped: bool,
     /// It knows `UPGRADE rehash=`; older ones do not say so.
     pub rehash: bool,
+    /// Whether users get in. Older ones do not say so.
+    pub host: HostState,
+    /// Since when it is announced or drained, milliseconds since 1970.
+    pub host_since: Option<u64>,
+    /// Who did that, in words.
+    pub host_by: Option<String>,
     /// To `REGISTER`: another journal that worked here and did not `LEAVE`.
     pub left: Option<String>,
 }
@@ -254,6 +260,10 @@ impl Greeting {
         let fields = served.cloned().add(fields, "served");
         let fields = self.stopped.then_some(true).add(fields, "stopped");
         let fields = self.rehash.then_some(true).add(fields, "rehash");
+        let host = Some(self.host).filter(|host| *host != HostState::Open);
+        let fields = host.add(fields, "host");
+        let fields = self.host_since.add(fields, "since");
+        let fields = self.host_by.add(fields, "by");
         self.left.add(fields, "left")
     }
 
@@ -272,6 +282,12 @@ impl Greeting {
             served: fields.get_optional("served")?.unwrap_or_default(),
             stopped: fields.get_optional::<u8>("stopped")? == Some(1),
             rehash: fields.get_optional::<u8>("rehash")? == Some(1),
+            host: match fields.word("host") {
+                None => HostState::Open,
+                Some(word) => word.parse().unwrap_or(HostState::Unknown),
+            },
+            host_since: fields.get_optional("since")?,
+            host_by: fields.get_optional("by")?,
             left: fields.get_optional("left")?,
         })
     }

@@ -3,6 +3,7 @@
 use indexfile::mailbox::MailboxName;
 
 use super::compared::DigestRange;
+use super::drained::DrainRequest;
 use super::escape::{escape, unescape};
 use super::requests::{
     CommandError, Complete, ListRange, Named, Rehash, Repair, Upgrade, UuidSource, Write,
@@ -102,6 +103,34 @@ impl<'a> Args<'a> {
             version,
             mailboxes,
             dry_run: self.switch("dry_run")?,
+        })
+    }
+
+    pub(super) fn drain(&mut self) -> Result<DrainRequest, CommandError> {
+        let by = self.needed("by")?;
+        let announce = self.text("announce")?;
+        let shutdown = self.text("shutdown")?;
+        for (key, text) in [
+            ("by", Some(&by)),
+            ("announce", announce.as_ref()),
+            ("shutdown", shutdown.as_ref()),
+        ] {
+            let plain = |text: &String| {
+                text.len() <= DrainRequest::MAX
+                    && text.bytes().all(|b| matches!(b, b' '..=b'~'))
+                    && text.trim() == text
+            };
+            if !text.is_none_or(plain) {
+                let most = DrainRequest::MAX;
+                return bad(format!(
+                    "{key}= is one line of at most {most} printable ASCII characters"
+                ));
+            }
+        }
+        Ok(DrainRequest {
+            by,
+            announce,
+            shutdown,
         })
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::args::{Args, bad};
 use super::compared::DigestRange;
+use super::drained::DrainRequest;
 use super::escape::escape;
 use super::requests::{
     Clean, CommandError, Commit, Complete, Find, GuidRange, ListRange, Lock, Named, Prepare,
@@ -70,6 +71,14 @@ pub enum Command {
     Complete(Complete),
     /// No server may start on this store: what [`Command::Complete`] made is removed.
     Revoke,
+    /// Do users get in, who is here, and what has replication still to send?
+    Host,
+    /// Keep users out: `msg/motd` and `msg/shutdown`.
+    Drain(DrainRequest),
+    /// End the sessions of users on a drained host.
+    Kick,
+    /// Let users in again.
+    Undrain,
     /// Say goodbye: like closing the connection, with an answer.
     Quit,
 }
@@ -91,6 +100,7 @@ impl Command {
             self,
             Command::Hello
                 | Command::Preflight
+                | Command::Host
                 | Command::List(_)
                 | Command::Find(_)
                 | Command::Sha1s(_)
@@ -183,6 +193,10 @@ impl Command {
             }),
             "COMPLETE" => Command::Complete(args.complete()?),
             "REVOKE" => Command::Revoke,
+            "HOST" => Command::Host,
+            "DRAIN" => Command::Drain(args.drain()?),
+            "KICK" => Command::Kick,
+            "UNDRAIN" => Command::Undrain,
             "QUIT" => Command::Quit,
             "" => return bad("empty command"),
             _ => return bad(format!("unknown command {}", escape(args.word.as_bytes()))),
@@ -216,6 +230,10 @@ impl Command {
             Command::Find(_) => "FIND",
             Command::Complete(_) => "COMPLETE",
             Command::Revoke => "REVOKE",
+            Command::Host => "HOST",
+            Command::Drain(_) => "DRAIN",
+            Command::Kick => "KICK",
+            Command::Undrain => "UNDRAIN",
             Command::Quit => "QUIT",
         }
     }
@@ -239,10 +257,18 @@ impl Display for Command {
             | Command::Confirm
             | Command::Leave
             | Command::Revoke
+            | Command::Host
+            | Command::Kick
+            | Command::Undrain
             | Command::Quit => {}
             Command::Register { journal, epoch } => {
                 line.key("journal", Some(journal));
                 line.key("epoch", *epoch);
+            }
+            Command::Drain(drain) => {
+                line.key("by", Some(&drain.by));
+                line.key("announce", drain.announce.as_ref());
+                line.key("shutdown", drain.shutdown.as_ref());
             }
             Command::Find(find) => {
                 line.key("uniqueid", Some(&find.uniqueid));

@@ -13,6 +13,7 @@ mod args;
 mod audit;
 mod command;
 mod compared;
+mod drained;
 mod escape;
 mod fields;
 mod host_status;
@@ -28,6 +29,7 @@ pub use answers::{
 pub use audit::{Cleaned, Status, Verified};
 pub use command::Command;
 pub use compared::{Confirmed, DigestRange, Digests, PartDigest, Standing};
+pub use drained::{DrainRequest, HostDrain, HostState, Kicked, SessionFacts, Undrained, Whose};
 pub use escape::{EscapeError, escape, unescape};
 pub use fields::{FieldError, Fields};
 pub use host_status::{HostStatus, SyncLogAge};

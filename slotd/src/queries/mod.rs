@@ -6,6 +6,7 @@
 
 mod find;
 mod guids;
+mod host;
 mod host_status;
 mod list;
 mod live_digest;
@@ -16,6 +17,7 @@ mod verify;
 
 pub use find::find;
 pub use guids::{digests, guids};
+pub use host::{host, out_of_service};
 pub use host_status::host_status;
 pub use list::{Walker, page};
 pub use preflight::preflight;
@@ -24,11 +26,15 @@ pub use status::status;
 pub use verify::verify;
 
 use crate::host::Host;
-use crate::protocol::{Greeting, PROTOCOL_VERSION};
+use crate::protocol::{Greeting, HostDrain, HostState, PROTOCOL_VERSION};
 
 /// `HELLO`, and the answer to `REGISTER`: `left` are the journals that left something open.
 #[must_use]
 pub fn hello(host: &Host, left: Option<String>) -> Greeting {
+    let drain = host.drained.brief().unwrap_or_else(|_| HostDrain {
+        state: HostState::Unknown,
+        ..HostDrain::default()
+    });
     Greeting {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         protocol: PROTOCOL_VERSION,
@@ -39,6 +45,9 @@ pub fn hello(host: &Host, left: Option<String>) -> Greeting {
         served: host.served.served().as_str().to_owned(),
         stopped: host.served.is_stopped(),
         rehash: true,
+        host: drain.state,
+        host_since: drain.since,
+        host_by: drain.by,
         left,
     }
 }

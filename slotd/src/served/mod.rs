@@ -20,7 +20,7 @@ mod gather;
 mod mailbox;
 mod masters;
 mod not_fenced;
-mod proc;
+pub(crate) mod proc;
 mod sockets;
 mod stopped;
 
@@ -57,6 +57,12 @@ pub fn holder(roots: &[PathBuf]) -> Option<Holder> {
         .holders
         .into_iter()
         .next()
+}
+
+/// Whether a process has a file below one of these directories open; `None` where the system does
+/// not let us look.
+pub(crate) fn has_open(process: &proc::Process, roots: &[PathBuf]) -> Option<bool> {
+    stopped::has_open(process, roots)
 }
 
 /// Why a slotd does not start although its operator says that the server is stopped.

@@ -12,26 +12,26 @@ const LIMIT: u64 = 64 << 20;
 
 /// A process other than this one.
 #[derive(Clone, Debug)]
-pub(super) struct Process {
-    pub(super) pid: u32,
+pub(crate) struct Process {
+    pub(crate) pid: u32,
     /// Its directory below `/proc`.
-    pub(super) dir: PathBuf,
+    pub(crate) dir: PathBuf,
 }
 
 impl Process {
-    pub(super) fn of(proc: &Path, pid: u32) -> Process {
+    pub(crate) fn of(proc: &Path, pid: u32) -> Process {
         let dir = proc.join(pid.to_string());
         Process { pid, dir }
     }
 
     /// Its name, at most 15 bytes; empty once it has ended.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         let name = text(&self.dir.join("comm")).unwrap_or_default();
         name.trim_end().to_owned()
     }
 
     /// Its command line; none once it has ended, and of threads of the kernel.
-    pub(super) fn argv(&self) -> Vec<OsString> {
+    pub(crate) fn argv(&self) -> Vec<OsString> {
         let bytes = read_named(&self.dir.join("cmdline"), LIMIT).unwrap_or_default();
         let all = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
         if all.is_empty() {
@@ -43,7 +43,7 @@ impl Process {
     }
 
     /// The users it may act as: real, effective, saved, of the file system.
-    pub(super) fn users(&self) -> Vec<u32> {
+    pub(crate) fn users(&self) -> Vec<u32> {
         let status = text(&self.dir.join("status")).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
         let words = line.unwrap_or_default().split_whitespace();
@@ -52,7 +52,7 @@ impl Process {
 }
 
 /// All other processes that `/proc` shows.
-pub(super) fn processes(proc: &Path) -> Result<Vec<Process>, IoError> {
+pub(crate) fn processes(proc: &Path) -> Result<Vec<Process>, IoError> {
     let me = std::process::id();
     let mut all = Vec::new();
     for entry in std::fs::read_dir(proc).io_context("list", proc)? {
@@ -67,7 +67,7 @@ pub(super) fn processes(proc: &Path) -> Result<Vec<Process>, IoError> {
 }
 
 /// What a file there says.
-pub(super) fn text(path: &Path) -> Result<String, IoError> {
+pub(crate) fn text(path: &Path) -> Result<String, IoError> {
     let bytes = read_named(path, LIMIT)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

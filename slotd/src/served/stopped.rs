@@ -58,10 +58,7 @@ pub struct Scan {
 /// Looks which other process has a file below one of these directories open. `proc`: where `/proc`
 /// is.
 pub(super) fn scan(proc: &Path, roots: &[PathBuf]) -> Scan {
-    let roots: Vec<PathBuf> = roots
-        .iter()
-        .map(|root| root.canonicalize().unwrap_or_else(|_| root.clone()))
-        .collect();
+    let roots = real(roots);
     let mut scan = Scan::default();
     let processes = match processes(proc) {
         Ok(processes) => processes,
@@ -91,6 +88,19 @@ pub(super) fn scan(proc: &Path, roots: &[PathBuf]) -> Scan {
         scan.holders.extend(locked(proc, &roots));
     }
     scan
+}
+
+/// Without links in them, as the system names open files.
+fn real(roots: &[PathBuf]) -> Vec<PathBuf> {
+    let real = |root: &PathBuf| root.canonicalize().unwrap_or_else(|_| root.clone());
+    roots.iter().map(real).collect()
+}
+
+/// Whether a process has a file below one of these directories open; `None` where the system does
+/// not let us look.
+pub(super) fn has_open(process: &Process, roots: &[PathBuf]) -> Option<bool> {
+    let open = open_below(process, &real(roots)).ok()?;
+    Some(open.is_some())
 }
 
 /// The system does not let us look at a process.

@@ -159,6 +159,10 @@ impl Session {
                 self.member.leave(&host.coordinators)?;
                 Fields::new()
             }
+            Command::Host => queries::host(host)?.to_fields(),
+            Command::Drain(drain) => host.drained.begin(&drain)?.to_fields(),
+            Command::Kick => host.drained.kick()?.to_fields(),
+            Command::Undrain => host.drained.end()?.to_fields(),
             Command::Preflight => queries::preflight(host).to_fields(),
             Command::List(range) => {
                 queries::page(&host.store, &mut self.walker, &range)?.to_fields()
@@ -168,7 +172,10 @@ impl Session {
                 queries::find(host, walk, &find)?.to_fields()
             }
             Command::Status(named) => queries::status(host, &named)?.to_fields(),
-            Command::HostStatus => queries::host_status(host).to_fields(),
+            Command::HostStatus => {
+                let status = queries::host_status(host).to_fields();
+                status.with_all(queries::out_of_service(host))
+            }
             Command::Verify(verify) => queries::verify(host, &verify, cancel)?.to_fields(),
             Command::Sha1s(range) => queries::sha1s(host, &range)?.to_fields(),
             Command::Guids(range) => queries::guids(self.staged("GUIDS")?, range)?.to_fields(),
