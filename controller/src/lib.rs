@@ -1,6 +1,7 @@
 //! The coordinator: mailbox lists, journal, two-phase commit, bulk runs, reports.
 
 pub mod bench;
+pub mod certs;
 pub mod chart;
 pub mod cli;
 mod clock;

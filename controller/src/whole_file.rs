@@ -2,7 +2,8 @@
 //!
 //! A crash leaves what was there before, and maybe a temporary file beside it, which nothing reads.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use indexfile::{IoContext, IoError};
@@ -38,6 +39,16 @@ impl WholeFile {
             file: file.io_context("create", path)?,
             path: path.to_owned(),
         })
+    }
+
+    /// Lets every user of this host read it: nothing in it is a secret.
+    ///
+    /// # Errors
+    /// The disk.
+    pub(crate) fn for_all(&self) -> Result<(), IoError> {
+        let mode = Permissions::from_mode(0o644);
+        let set = self.file.as_file().set_permissions(mode);
+        set.io_context("set the mode of", &self.path)
     }
 
     /// Makes it durable and gives it its name.

@@ -46,6 +46,7 @@ pub const NAMES: [Name; 4] = [
             "set",
             "report",
             "fleet",
+            "certs",
             "config",
             "demo",
             "bench",

@@ -14,6 +14,7 @@
 //! | `queries` | what can be asked of a host without a lock |
 //! | [`locked`] | a locked mailbox, by which alone files are changed |
 //! | [`server`] | listens, and runs sessions off the reactor |
+//! | [`tls`] | the certificates of both ends of a connection |
 //! | [`store`], [`fs`], [`mounts`] | from a mailbox name to open directories of file systems that are really there |
 //! | [`lock`] | header, index, expunge, in that order, with a bounded wait |
 //! | [`stage`] | complete new files beside the live ones |
@@ -55,4 +56,5 @@ pub mod session;
 pub mod stage;
 pub mod store;
 pub mod sync_log;
+pub mod tls;
 pub mod transaction;

@@ -15,7 +15,7 @@ use crate::journal::is_postgres;
 pub(super) const PROGRAM: Program = Program {
     file: "/etc/reguid/reguid.toml",
     prefix: "REGUID_",
-    apart: &["demo", "bench", crate::demo::SUBCOMMAND],
+    apart: &["demo", "bench", "certs", crate::demo::SUBCOMMAND],
     // Each of them says what one run is to do, or what is so at this moment.
     typed: &[
         "abandon-run",

@@ -157,6 +157,15 @@ const COMMANDS: &[(&str, &[&str], &[Exit])] = &[
         READS,
     ),
     (
+        "certs",
+        &[
+            "controller certs init /root/reguid-ca",
+            "controller certs issue /root/reguid-ca --role host --name imap1.example.com",
+            "controller certs show /root/reguid-ca",
+        ],
+        &[Exit::Data, Exit::Io, Exit::Denied, Exit::Config],
+    ),
+    (
         "config",
         &[
             "controller config show",

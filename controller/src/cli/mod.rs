@@ -4,6 +4,7 @@
 mod afterwards;
 mod args;
 mod bench;
+mod certs;
 mod claims;
 mod clean;
 mod config;
@@ -98,6 +99,8 @@ enum Command {
     Report(report::ReportArgs),
     /// What concerns all pairs of a fleet file.
     Fleet(fleet::FleetArgs),
+    /// Make and look after the certificates by which hosts and controllers know one another.
+    Certs(certs::CertsArgs),
     /// Show what configuration counts: of file, environment and command line.
     Config(indexfile::config::ShowArgs),
     /// Show a whole migration on two mail stores made for it: no Cyrus, no root, a few seconds.
@@ -156,6 +159,7 @@ pub fn main() -> ExitCode {
         Command::Set(args) => control::set(&args),
         Command::Report(args) => report::report(&args),
         Command::Fleet(args) => fleet::fleet(args),
+        Command::Certs(args) => certs::certs(&args),
         Command::Config(args) => config::show(&command(), file.as_deref(), &args),
         Command::Demo(args) => demo::demo(args),
         Command::Bench(args) => bench::bench(args),

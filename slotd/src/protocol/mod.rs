@@ -21,6 +21,7 @@ mod listed;
 mod preflight;
 mod reply;
 mod requests;
+mod role;
 
 pub use answers::{
     Committed, Completed, FileState, Found, Greeting, GuidEntry, GuidPage, MailboxFacts, Prepared,
@@ -40,6 +41,7 @@ pub use requests::{
     Clean, CommandError, Commit, Complete, Find, GuidRange, ListRange, Lock, Named, Prepare,
     Rehash, Repair, Sha1sRange, Upgrade, UuidSource, Verify, Write,
 };
+pub use role::Role;
 
 /// The longest line in either direction, in bytes, with its line end.
 pub const MAX_LINE: usize = 64 * 1024;

@@ -1,0 +1,16 @@
+//! TLS between a controller and a slotd, and between two slotds: certificates of a private
+//! authority on both ends, and nothing else.
+//!
+//! # What it promises
+//!
+//! * TLS 1.3 alone, both ends with a certificate that the other one's authority signed.
+//! * What the other end may do is what its certificate says ([`crate::protocol::Role`]).
+//! * Every handshake has a bound.
+//!
+//! # What a crash leaves
+//!
+//! Connections that close.
+
+mod certificate;
+
+pub use certificate::{Certificate, Unreadable};
