@@ -58,6 +58,7 @@ impl Role {
             | Command::Find(_)
             | Command::Status(_)
             | Command::HostStatus
+            | Command::Host
             | Command::Verify(_) => matches!(self, Role::Controller | Role::Viewer),
             Command::Lock(_)
             | Command::Upgrade(_)
@@ -72,7 +73,10 @@ impl Role {
             | Command::Register { .. }
             | Command::Leave
             | Command::Complete(_)
-            | Command::Revoke => self == Role::Controller,
+            | Command::Revoke
+            | Command::Drain(_)
+            | Command::Kick
+            | Command::Undrain => self == Role::Controller,
         }
     }
 }
@@ -99,6 +103,10 @@ mod tests {
             ("STATUS user.joe", false, true),
             ("STATUS", false, true),
             ("VERIFY user.joe", false, true),
+            ("HOST", false, true),
+            ("DRAIN", false, false),
+            ("KICK", false, false),
+            ("UNDRAIN", false, false),
             ("LOCK user.joe", false, false),
             ("UPGRADE", false, false),
             ("GUIDS", false, false),
