@@ -43,6 +43,7 @@ pub const NAMES: [Name; 4] = [
             "pause",
             "resume",
             "stop",
+            "panic",
             "set",
             "report",
             "fleet",

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use controller::control::{Ask, ask, socket_path};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use stores::judge::snapshot;
@@ -96,6 +97,131 @@ fn after_pause_no_lock_and_no_staged_file_of_ours_is_left_and_resume_goes_on() {
     wait_for(&fleet, &Ask::Resume, |_| true);
     let summary = run.finish().expect_code(0).json();
     assert_eq!(summary["upgraded"], MAILBOXES, "{summary}");
+    let _ = fleet.assert_settled();
+}
+
+/// Starts a run over many mailboxes, and returns once some of them are done.
+fn begun(fleet: &Fleet, options: &[&str]) -> Guard {
+    let options = [&["--parallel", "2", "--json"], options].concat();
+    let run = Guard::spawn(&mut fleet.command("upgrade", &options));
+    wait_for(fleet, &Ask::Status, |live| number(live, "done") >= 5);
+    run
+}
+
+/// A run that was ended early: each mailbox is wholly old or wholly new, alike on both hosts, and
+/// the same command goes on.
+fn goes_on(fleet: &Fleet, mailboxes: u64) {
+    for report in fleet.check(When::Settled) {
+        report.assert_clean();
+    }
+    assert_eq!(fleet.open_transactions(), Vec::<String>::new());
+    let summary = fleet.controller("upgrade", &["--json"]).expect_code(0);
+    assert_eq!(summary.json()["upgraded"], mailboxes);
+    let _ = fleet.assert_settled();
+}
+
+#[test]
+fn a_panic_ends_a_run_at_once_by_the_verb_and_by_a_file() {
+    const MAILBOXES: u64 = 400;
+    let mut fleet = Fleet::plain(usize::try_from(MAILBOXES).unwrap(), 2);
+    fleet.start();
+    let run = begun(&fleet, &["--quiet"]);
+    let _ = fleet.controller("panic", &[]).expect_code(0);
+    let ended = run.finish().expect_code(75);
+    let said: Vec<&str> = ended
+        .stderr
+        .lines()
+        .filter(|l| l.contains("at once"))
+        .collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[0]
+            .starts_with("the run was ended at once because `panic` was asked for: what was not"),
+        "{said:?}"
+    );
+    assert_eq!(ended.json()["panic"], "`panic` was asked for");
+
+    let file = fleet.journal().with_extension("panic");
+    let option = file.to_str().unwrap();
+    let run = begun(
+        &fleet,
+        &["--panic-file", option, "--quiet", "--nice-ratio", "20"],
+    );
+    fs::write(&file, "").unwrap();
+    let ended = run.finish().expect_code(75);
+    let why = format!("{option} exists (--panic-file)");
+    assert_eq!(ended.json()["panic"], why);
+    assert!(
+        ended.stderr.contains(&format!("because {why}: ")),
+        "{}",
+        ended.stderr
+    );
+
+    let refused = fleet.controller("upgrade", &["--panic-file", option]);
+    let refused = refused.expect_code(78);
+    refused.assert_one_sentence(&format!("{option} exists; nothing was begun"));
+    let _ = fleet.controller("panic", &[]).expect_code(69);
+    goes_on(&fleet, MAILBOXES);
+}
+
+#[test]
+fn a_hangup_lets_what_is_under_way_end_unless_it_is_ignored() {
+    const MAILBOXES: u64 = 200;
+    let mut fleet = Fleet::plain(usize::try_from(MAILBOXES).unwrap(), 2);
+    fleet.start();
+    let run = begun(&fleet, &["--quiet"]);
+    run.signal(Signal::SIGHUP);
+    run.signal(Signal::SIGHUP);
+    let summary = run.finish().expect_code(75).json();
+    assert_eq!(summary["panic"], Value::Null, "{summary}");
+    assert_eq!(
+        summary["failures"],
+        serde_json::json!({}),
+        "nothing was rolled back"
+    );
+    // As by nohup.
+    let command = fleet.command("upgrade", &["--parallel", "2", "--json", "--quiet"]);
+    let mut words = vec!["-c", "trap '' HUP; exec \"$0\" \"$@\""];
+    words.push(command.get_program().to_str().unwrap());
+    words.extend(command.get_args().map(|word| word.to_str().unwrap()));
+    let run = Guard::spawn(std::process::Command::new("sh").args(words));
+    wait_for(&fleet, &Ask::Status, |live| number(live, "run") > 0);
+    run.signal(Signal::SIGHUP);
+    assert_eq!(run.finish().expect_code(0).json()["upgraded"], MAILBOXES);
+    let _ = fleet.assert_settled();
+}
+
+#[test]
+fn nothing_is_committed_while_the_hold_commit_file_is_there() {
+    const MAILBOXES: u64 = 60;
+    let mut fleet = Fleet::plain(usize::try_from(MAILBOXES).unwrap(), 2);
+    fleet.start();
+    let file = fleet.journal().with_extension("hold");
+    fs::write(&file, "").unwrap();
+    let options = [
+        "--json",
+        "--quiet",
+        "--hold-commit-file",
+        file.to_str().unwrap(),
+    ];
+    let run = Guard::spawn(&mut fleet.command("upgrade", &options));
+    let is_postponed = |live: &Value| {
+        let why = live["waiting"].as_str().unwrap_or_default();
+        why.starts_with("postponed since ") && number(live, "mailboxes") == MAILBOXES
+    };
+    wait_for(&fleet, &Ask::Status, is_postponed);
+    let status = fleet.controller("status", &[]).expect_code(0).stdout;
+    let why = format!("{} exists (hold-commit-file)", file.display());
+    assert!(status.contains(&why), "{status}");
+    for host in [&fleet.master, &fleet.replica] {
+        assert_eq!(locked_below(&host.data), Vec::<String>::new());
+    }
+    for report in fleet.check(When::Settled) {
+        report.assert_clean();
+        assert_eq!(report.count(State::New), 0);
+    }
+    fs::remove_file(&file).unwrap();
+    assert_eq!(run.finish().expect_code(0).json()["upgraded"], MAILBOXES);
     let _ = fleet.assert_settled();
 }
 

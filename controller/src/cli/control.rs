@@ -1,4 +1,4 @@
-//! `pause`, `resume`, `stop`, `set`: commands to a running controller, over the socket next to its
+//! `pause`, `resume`, `stop`, `panic`, `set`: commands to a running controller, over the socket next to its
 //! state file; it answers at once.
 
 use std::fmt::Write as _;
@@ -48,6 +48,10 @@ pub(super) fn resume(args: &Args) -> Result<Exit, Fail> {
 
 pub(super) fn stop(args: &Args) -> Result<Exit, Fail> {
     tell(args, &Ask::Stop)
+}
+
+pub(super) fn panic(args: &Args) -> Result<Exit, Fail> {
+    tell(args, &Ask::Panic)
 }
 
 pub(super) fn set(args: &SetArgs) -> Result<Exit, Fail> {

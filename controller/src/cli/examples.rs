@@ -139,6 +139,11 @@ const COMMANDS: &[(&str, &[&str], &[Exit])] = &[
         STEERS,
     ),
     (
+        "panic",
+        &["controller panic", "controller panic --state night.db"],
+        STEERS,
+    ),
+    (
         "set",
         &[
             "controller set",

@@ -50,6 +50,12 @@ pub(super) fn reasons(summary: &Summary, options: &str) -> Vec<String> {
             "the run stopped because {fence}; raise the fence again, and the same command goes on"
         ));
     }
+    if let Some(why) = &summary.panic {
+        lines.push(format!(
+            "the run was ended at once because {why}: what was not decided is as before, and what \
+             was decided was carried out; the same command goes on"
+        ));
+    }
     if let Some(stopped) = &summary.stopped {
         lines.push(format!(
             "the run stopped by itself: {stopped}. See that the names, the hosts and the stores \
@@ -156,6 +162,7 @@ mod tests {
         assert_eq!(of(failed), Vec::<String>::new());
         let lines = of(Summary {
             away: Some("the replica was away for longer than --host-wait".to_owned()),
+            panic: Some("somebody asked".to_owned()),
             stopped: Some("3 of 6 attempts failed".to_owned()),
             totals: Totals {
                 waiting: 4,
@@ -166,6 +173,7 @@ mod tests {
         });
         let parts = [
             "the run ended because the replica was away",
+            "the run was ended at once because somebody asked: what was not decided is as before",
             "the run stopped by itself: 3 of 6 attempts failed. See that the names",
             "4 mailbox(es) are decided and wait for a partition: mount it, then give the same \
              command again, or: controller recover --master m:1 --state x.db",

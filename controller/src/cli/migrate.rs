@@ -237,7 +237,8 @@ pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
     args.ahead.apply(&mut settings);
     with_runtime(async move {
         common.limits.check().await?;
-        let session = Session::begin(common, settings, pairs, Arc::from(store), &last.words)?;
+        let session =
+            Session::begin(common, settings, pairs, Arc::from(store), &last.words).await?;
         let what = Arc::new(what);
         let done = session.each(0..session.pairs.len(), |session, at| {
             let what = Arc::clone(&what);
@@ -273,7 +274,7 @@ pub(super) fn recover(args: RecoverArgs) -> Result<Exit, Fail> {
     let pairs = common.hosts.pairs()?;
     let store = common.state.open(How::Existing)?;
     with_runtime(async move {
-        let session = Session::begin(common, settings, pairs, Arc::from(store), "")?;
+        let session = Session::begin(common, settings, pairs, Arc::from(store), "").await?;
         let done = session.each(0..session.pairs.len(), |session, at| async move {
             loop {
                 let done = run::recover(session.pairs[at].parts()).await;

@@ -25,6 +25,7 @@ mod murder;
 mod of_murder;
 mod outcome;
 mod pairs;
+mod panic_file;
 mod plan;
 mod preflight;
 mod progress;
@@ -93,6 +94,8 @@ enum Command {
     Resume(control::Args),
     /// Let a running controller finish what is under way, and end.
     Stop(control::Args),
+    /// Let a running controller roll back what is not decided, carry out what is, and end at once.
+    Panic(control::Args),
     /// Change a limit of a running controller.
     Set(control::SetArgs),
     /// Tell the story of the last run: totals, lock times, failures and what to do about them.
@@ -156,6 +159,7 @@ pub fn main() -> ExitCode {
         Command::Pause(args) => control::pause(&args),
         Command::Resume(args) => control::resume(&args),
         Command::Stop(args) => control::stop(&args),
+        Command::Panic(args) => control::panic(&args),
         Command::Set(args) => control::set(&args),
         Command::Report(args) => report::report(&args),
         Command::Fleet(args) => fleet::fleet(args),

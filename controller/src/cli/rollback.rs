@@ -119,7 +119,7 @@ pub(super) fn rollback(args: RollbackArgs) -> Result<Exit, Fail> {
     args.abandon.apply(&mut settings);
     with_runtime(async move {
         common.limits.check().await?;
-        let session = Session::begin(common, settings, pairs, Arc::from(store), "")?;
+        let session = Session::begin(common, settings, pairs, Arc::from(store), "").await?;
         let undos = Arc::new(undos);
         let done = session.each(0..session.pairs.len(), |session, at| {
             let undos = Arc::clone(&undos);

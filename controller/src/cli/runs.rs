@@ -64,7 +64,8 @@ pub(super) fn migrate(
             pairs,
             Arc::clone(&store),
             &words.join(" "),
-        )?;
+        )
+        .await?;
         let mut done = on_each(&session, store.as_ref(), &targets).await?;
         let moves = match &targets.murder {
             Some(murder) => {

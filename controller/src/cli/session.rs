@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::args::{AlertArgs, Output, Work};
 use super::limits::LimitArgs;
 use super::pairs::{Hosts, Pair};
+use super::panic_file::PanicFile;
 use super::progress::{OfPair, Progress};
 use super::state::StateFile;
 use super::{Fail, signals, text};
@@ -36,6 +37,8 @@ pub(super) struct Common {
     pub(super) limits: LimitArgs,
     #[command(flatten)]
     alert: AlertArgs,
+    #[command(flatten)]
+    panic_file: PanicFile,
     #[command(flatten)]
     pub(super) output: Output,
 }
@@ -104,13 +107,14 @@ impl AtWork {
 
 impl Session {
     /// Begins it for these pairs. `words`: what the run is of, as it was given.
-    pub(super) fn begin(
+    pub(super) async fn begin(
         common: Common,
         mut settings: Settings,
         pairs: Vec<Pair>,
         store: Arc<dyn JournalStore>,
         words: &str,
     ) -> Result<Arc<Self>, Fail> {
+        common.panic_file.check().await?;
         raise_the_limit_on_files();
         common.work.apply(&mut settings);
         settings.fleet = fleet_run(&common.hosts, &pairs, words);
@@ -132,7 +136,9 @@ impl Session {
         let progress = Arc::new(Progress::new(settings.verb, common.output, all));
         tokio::spawn(Arc::clone(&progress).tick());
         let line = Arc::clone(&progress);
-        signals::watch(handle, move |text| line.line(text));
+        let tell = move |text: &str| line.line(text);
+        common.panic_file.watch(&handle, tell.clone());
+        signals::watch(handle, tell);
         let mut at_work = Vec::with_capacity(pairs.len());
         for ((pair, limits), control) in pairs.into_iter().zip(limits).zip(controls) {
             let observer = OfPair {

@@ -4,13 +4,14 @@
 //! that the controller runs on, which need not be one of the mail hosts; for those, use the
 //! command.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Zoned;
 
 use super::Control;
+use super::flag::Flag;
 use super::limits::Limits;
 use crate::executable::Executable;
 
@@ -49,11 +50,16 @@ impl Limits {
 
     #[cfg(test)]
     pub(super) async fn reason_by(&self, gauges: &Gauges<'_>) -> Option<String> {
-        self.look(gauges).await.map(|why| why.text)
+        let mut files = Files::default();
+        self.look(gauges, &mut files).await.map(|why| why.text)
     }
 
-    async fn look(&self, gauges: &Gauges<'_>) -> Option<Why> {
-        if let Some(text) = self.busy(gauges) {
+    async fn look(&self, gauges: &Gauges<'_>, files: &mut Files) -> Option<Why> {
+        let text = match files.why(self).await {
+            None => self.busy(gauges),
+            text => text,
+        };
+        if let Some(text) = text {
             return Some(Why {
                 text,
                 for_ever: false,
@@ -63,15 +69,12 @@ impl Limits {
         refuses(self.wait_command.as_deref()?).await
     }
 
-    /// All but the command.
+    /// All but the files and the command.
     fn busy(&self, gauges: &Gauges<'_>) -> Option<String> {
         if let Some(window) = self.window
             && !window.contains(local_minute())
         {
             return Some(format!("outside of the time window {window}"));
-        }
-        if let Some(path) = self.flag_file.as_ref().filter(|path| path.exists()) {
-            return Some(format!("{} exists", path.display()));
         }
         if let Some(limit) = self.max_load {
             match first_number(gauges.load, "") {
@@ -88,6 +91,74 @@ impl Limits {
             }
         }
         None
+    }
+}
+
+/// The files that are looked for again and again.
+#[derive(Default)]
+struct Files {
+    hold: Watched,
+    flag: Watched,
+}
+
+impl Files {
+    /// Why to wait for one of them.
+    async fn why(&mut self, limits: &Limits) -> Option<String> {
+        if let Some((why, since)) = self.hold.why(limits.hold_commit_file.as_ref()).await {
+            return Some(postponed(&why, &since));
+        }
+        let (why, _) = self.flag.why(limits.flag_file.as_ref()).await?;
+        Some(why)
+    }
+}
+
+/// What `--hold-commit-file` makes a run say.
+fn postponed(why: &str, since: &str) -> String {
+    format!("postponed since {since}: {why} (hold-commit-file)")
+}
+
+/// One of them, and since when it is there.
+#[derive(Default)]
+struct Watched {
+    flag: Option<Flag>,
+    since: Option<String>,
+}
+
+impl Watched {
+    /// Why the file at that path counts as there, and since what time of day.
+    async fn why(&mut self, path: Option<&PathBuf>) -> Option<(String, String)> {
+        let known = self.flag.as_ref().map(Flag::path);
+        if known != path.map(PathBuf::as_path) {
+            // Another file, by `set`.
+            *self = Self {
+                flag: path.map(PathBuf::as_path).map(Flag::new),
+                since: None,
+            };
+        }
+        let why = self.flag.as_mut()?.why().await;
+        let Some(why) = why else {
+            self.since = None;
+            return None;
+        };
+        let since = self.since.get_or_insert_with(local_clock).clone();
+        Some((why, since))
+    }
+}
+
+impl Control {
+    /// Whether a mailbox may begin now: `--hold-commit-file` is looked for, so that no mailbox
+    /// begins after it was made, however short before. If not, nothing more begins until
+    /// [`watch_conditions`] finds it gone.
+    pub(crate) async fn may_begin(&self) -> bool {
+        let Some(path) = self.limits().hold_commit_file else {
+            return true;
+        };
+        let Some(why) = Flag::new(&path).why().await else {
+            return true;
+        };
+        let text = postponed(&why, &local_clock());
+        self.update(|state| _ = state.waiting.get_or_insert(text));
+        false
     }
 }
 
@@ -188,10 +259,10 @@ pub async fn watch_conditions(control: Arc<Control>) {
 
 pub(super) async fn watch_by(control: Arc<Control>, gauges: &Gauges<'_>) {
     let mut changed = control.subscribe();
-    let mut hung = Hung::default();
+    let (mut hung, mut files) = (Hung::default(), Files::default());
     loop {
         let limits = changed.borrow_and_update().limits.clone();
-        let mut why = limits.look(gauges).await;
+        let mut why = limits.look(gauges, &mut files).await;
         hung.note(limits.wait_command.as_deref(), why.as_mut());
         control.update(|state| {
             let for_ever = why.as_ref().filter(|why| why.for_ever);

@@ -32,6 +32,8 @@ pub struct Limits {
     pub max_io: Option<f64>,
     /// Wait while this file exists.
     pub flag_file: Option<PathBuf>,
+    /// Begin no mailbox while this file exists: it is looked for before each.
+    pub hold_commit_file: Option<PathBuf>,
     /// Wait while this shell command does not end with 0.
     pub wait_command: Option<String>,
     /// Wait outside of this time of day, local time.
@@ -72,7 +74,7 @@ const MOST: f64 = 1024.0;
 const DAY: f64 = 86_400.0;
 
 /// All limits, in the order in which they are shown.
-pub static LIMITS: [Limit; 11] = [
+pub static LIMITS: [Limit; 12] = [
     Limit {
         name: "parallel",
         unit: "N",
@@ -149,6 +151,14 @@ pub static LIMITS: [Limit; 11] = [
         field: Field::MaybeFile(|l| &mut l.flag_file),
     },
     Limit {
+        name: "hold-commit-file",
+        unit: "FILE",
+        bounds: None,
+        default: OFF,
+        help: "Begin no mailbox, and so commit none, while FILE exists; looked for before each",
+        field: Field::MaybeFile(|l| &mut l.hold_commit_file),
+    },
+    Limit {
         name: "wait-command",
         unit: "COMMAND",
         bounds: None,
@@ -178,6 +188,7 @@ impl Default for Limits {
             max_load: None,
             max_io: None,
             flag_file: None,
+            hold_commit_file: None,
             wait_command: None,
             window: None,
         };
@@ -207,6 +218,7 @@ impl Limits {
         self.max_load.is_some()
             || self.max_io.is_some()
             || self.flag_file.is_some()
+            || self.hold_commit_file.is_some()
             || self.wait_command.is_some()
             || self.window.is_some()
     }

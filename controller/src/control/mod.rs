@@ -12,6 +12,7 @@
 //! Pause and limits are not kept: a run that is started again begins with its command line.
 
 mod conditions;
+mod flag;
 mod limits;
 mod pairs;
 mod quota;
@@ -26,6 +27,7 @@ use tokio::sync::watch;
 
 pub(crate) use conditions::local_clock;
 pub use conditions::{unusable, watch_conditions};
+pub use flag::{Flag, Presence};
 pub use limits::{LIMITS, Limit, Limits, OFF};
 pub use pairs::{Controls, of_pair};
 use parking_lot::{Mutex, MutexGuard};

@@ -31,6 +31,8 @@ pub enum Ask {
     Resume,
     /// Let what is under way end, and end.
     Stop,
+    /// Roll back what is not decided, carry out what is, and end.
+    Panic,
     /// Change a limit; `off` takes it away.
     Set {
         /// Its name, see [`super::LIMITS`].
@@ -159,10 +161,14 @@ fn obey(ask: &Ask, pair: Option<&str>, controls: &Controls, stop: &StopHandle) -
             pause(&each, false);
             Ok(())
         }
-        (Ask::Stop, _) if pair.is_some() => Err(
+        (Ask::Stop | Ask::Panic, _) if pair.is_some() => Err(
             "a controller stops as a whole: pause the pair instead, or stop without --pair"
                 .to_owned(),
         ),
+        (Ask::Panic, _) => {
+            stop.panic("`panic` was asked for");
+            Ok(())
+        }
         (Ask::Stop, _) => {
             stop.stop(crate::run::Stop::Finish);
             Ok(())

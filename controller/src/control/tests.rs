@@ -250,7 +250,7 @@ async fn each_verb_is_answered_over_the_socket() {
     let (handle, stop) = stop_pair();
     let (socket, server) = serve(&path, Controls::only(Arc::clone(&control)), handle).unwrap();
     let server = tokio::spawn(server);
-    let at = path.clone();
+    let (at, stopped) = (path.clone(), stop.clone());
     tokio::task::spawn_blocking(move || {
         let verb = |what: Ask| ask(&at, &what);
         let set = |key: &str, value: &str| {
@@ -274,6 +274,7 @@ async fn each_verb_is_answered_over_the_socket() {
             ("lock-wait", "7"),
             ("host-wait", "30"),
             ("flag-file", "/run/slow"),
+            ("hold-commit-file", "/run/hold"),
             ("wait-command", "true"),
         ] {
             set(key, value).unwrap();
@@ -296,10 +297,18 @@ async fn each_verb_is_answered_over_the_socket() {
             );
         }
         verb(Ask::Stop).unwrap();
+        assert_eq!((stopped.level(), stopped.panic()), (Stop::Finish, None));
+        let of_pair = ask_pair(&at, &Ask::Panic, Some(""));
+        assert!(
+            matches!(of_pair, Err(ServeError::Refused(_))),
+            "{of_pair:?}"
+        );
+        verb(Ask::Panic).unwrap();
     })
     .await
     .unwrap();
-    assert_eq!(stop.level(), Stop::Finish);
+    assert_eq!(stop.level(), Stop::Now);
+    assert_eq!(stop.panic().as_deref(), Some("`panic` was asked for"));
     let state = control.state();
     assert_eq!(
         (state.limits.max_load, state.limits.window),

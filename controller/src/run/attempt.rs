@@ -30,7 +30,7 @@ pub(super) enum After {
     Over,
     /// Another attempt, in the next pass.
     Again,
-    /// Another attempt, as soon as its host is back.
+    /// Another attempt, as soon as its host is back, or what it is postponed for is over.
     Back,
     /// Another attempt, once its partition is mounted.
     Parked,
@@ -66,6 +66,14 @@ pub(super) async fn attempt(
 ) -> Result<Done, RunError> {
     let parts = &shared.parts;
     let begun = Instant::now();
+    if !shared.control.may_begin().await {
+        return Ok(Done {
+            pair,
+            ticket,
+            took: begun.elapsed(),
+            after: After::Back,
+        });
+    }
     let started_ms = now_ms();
     let job = ticket.job.clone();
     let replica = parts.connect.address(Side::Replica).is_some();

@@ -249,6 +249,11 @@ pub(super) async fn drive(
             }
             () = around.stop.reached(Stop::Now), if !aborted => {
                 aborted = true;
+                // What is written down here is a decision, or comes after one. A panic has all
+                // attempts made to settle that; a second signal, which is in a hurry, only one.
+                if around.stop.panic().is_some() && (machine.is_decided() || recorded.is_some()) {
+                    continue;
+                }
                 Event::Abort
             }
             () = pulse.beat() => Event::Tick,

@@ -247,6 +247,7 @@ pub(super) fn sum_up(
     )?;
     summary.away = shared.outages.lost();
     summary.stopped = shared.breaker.tripped();
+    summary.panic = parts.stop.panic();
     summary.fence = shared.breaker.fence();
     summary.taken_over = shared.breaker.is_taken_over();
     summary.warnings = shared.warnings.warnings();

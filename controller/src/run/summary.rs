@@ -43,6 +43,8 @@ pub struct Summary {
     pub away: Option<String>,
     /// Why it stopped by itself, if too much failed, in words.
     pub stopped: Option<String>,
+    /// Why it was ended at once, if a panic was asked for: words that follow "because".
+    pub panic: Option<String>,
     /// Why the fence that a change-over needs does not stand, if it fell, and on which host.
     pub fence: Option<String>,
     /// What a host said of another controller that has taken over, if one has, in words.
@@ -129,7 +131,8 @@ impl Summary {
             Exit::Unavailable
         } else if self.fence.is_some() {
             Exit::Config
-        } else if self.stopped.is_some() {
+        } else if self.stopped.is_some() || self.panic.is_some() {
+            // Also where all was done by then: the run is open, and the same command ends it.
             Exit::RolledBack
         } else if self.wrong_guid > 0 {
             Exit::Data
@@ -195,6 +198,11 @@ mod tests {
         assert_eq!(summary.exit(), Exit::Data);
         summary.stopped = Some("too much failed".to_owned());
         assert_eq!(summary.exit(), Exit::RolledBack);
+        let ended = Summary {
+            panic: Some("somebody asked".to_owned()),
+            ..Summary::default()
+        };
+        assert_eq!(ended.exit(), Exit::RolledBack);
         summary.away = Some("the replica was away".to_owned());
         assert_eq!(summary.exit(), Exit::Unavailable);
         summary.away = None;

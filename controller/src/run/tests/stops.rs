@@ -79,6 +79,42 @@ async fn the_second_signal_rolls_back_what_is_not_decided() {
 }
 
 #[tokio::test]
+async fn a_panic_rolls_back_what_is_not_decided_carries_out_what_is_and_says_why() {
+    let mut world = World::new();
+    world.settings.settle_attempts = 8;
+    world.fault(0, "UPGRADE", "user.a", 99, What::Hang);
+    // Decided, and its first COMMITs are lost: after the panic it is still brought to its end.
+    world.fault(1, "COMMIT", "user.b", 3, What::CloseBefore);
+    let (handle, stop) = stop_pair();
+    let parts = world.parts_with(stop);
+    let sources = [names(&["user.a", "user.b"])];
+    let task = tokio::spawn(async move { run(parts, &sources).await });
+    let left = |host: usize| lock(&world.hosts[host]).faults[0].times;
+    while left(0) == 99 || left(1) == 3 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    handle.panic("somebody asked");
+    let summary = task.await.unwrap().unwrap();
+    assert_eq!(
+        (summary.upgraded, summary.pending, summary.in_doubt),
+        (1, 1, 0)
+    );
+    assert_eq!(summary.exit(), Exit::RolledBack);
+    assert_eq!(summary.panic.as_deref(), Some("somebody asked"));
+    assert_eq!(
+        [world.versions("user.a"), world.versions("user.b")],
+        [[9, 9], [10, 10]]
+    );
+    assert!(world.hosts.iter().all(|host| lock(host).locked() == 0));
+    lock(&world.hosts[0]).faults.clear();
+    let again = world.run(&[names(&["user.a", "user.b"])]).await;
+    assert_eq!(
+        (again.run, again.upgraded, again.panic),
+        (summary.run, 2, None)
+    );
+}
+
+#[tokio::test]
 async fn a_paused_run_holds_nothing_and_goes_on_when_resumed() {
     let world = World::new();
     let control = world.control(2);

@@ -1,5 +1,6 @@
 //! Two hosts, a journal and a witness: what the tests of runs share.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub struct Witness {
     pub said: Mutex<Vec<String>>,
     pub warned: Mutex<Vec<String>>,
     pub stop_after: Option<(usize, StopHandle, Stop)>,
+    /// A file that is made once so many mailboxes are done.
+    pub make_after: Option<(usize, PathBuf)>,
 }
 
 impl Observer for Witness {
@@ -40,6 +43,11 @@ impl Observer for Witness {
             && lines.len() == *n
         {
             handle.stop(*how);
+        }
+        if let Some((n, path)) = &self.make_after
+            && lines.len() == *n
+        {
+            std::fs::write(path, "").unwrap();
         }
     }
     fn say(&self, text: &str) {
