@@ -120,6 +120,22 @@ impl Store {
         roots
     }
 
+    /// The root on which index files lie, of each partition.
+    #[must_use]
+    pub fn index_roots_by_partition(&self) -> Vec<(String, PathBuf)> {
+        let Ok(any) = MailboxName::parse("user.a") else {
+            return Vec::new();
+        };
+        let root = |name: &String| {
+            let dirs = self.conf.dirs(&any, name).ok()?;
+            Some((name.clone(), dirs.file_dir(MetaFile::Index).root.clone()))
+        };
+        let partitions = self.conf.partitions();
+        partitions
+            .filter_map(|partition| root(&partition.name))
+            .collect()
+    }
+
     /// Finds a mailbox and opens its directories.
     ///
     /// # Errors

@@ -211,3 +211,65 @@ fn a_fleet_is_rehearsed_like_any_other_run_over_it() {
     let alone = Guard::spawn(&mut alone).finish();
     assert!(alone.expect_code(64).stderr.contains("give --fleet FILE"));
 }
+
+#[test]
+fn a_plan_expects_what_a_rehearsal_measured_and_without_one_says_how_to_measure() {
+    let mut fleet = Fleet::of_239();
+    fleet.start();
+    let unknown = fleet.controller("plan", &[]).expect_code(0).stdout;
+    let asked = unknown.lines().find(|line| line.contains("not known"));
+    assert!(
+        asked.unwrap().starts_with("expected time and locks"),
+        "{unknown}"
+    );
+    assert!(
+        unknown.contains("controller rehearse --master"),
+        "{unknown}"
+    );
+    let plan = fleet.controller("plan", &["--json"]).expect_code(0).json();
+    let expected = &plan["expected"];
+    assert!(
+        expected["seconds"].is_null() && expected["unknown"].is_string(),
+        "{plan}"
+    );
+    assert!(!fleet.journal().exists());
+    let _ = fleet.controller("rehearse", &["-q"]).expect_code(0);
+    let plan = fleet
+        .controller("plan", &["--json", "--deep"])
+        .expect_code(0)
+        .json();
+    let expected = &plan["expected"];
+    assert_eq!(expected["measured"]["command"], "rehearse", "{plan}");
+    assert_eq!(expected["measured"]["mailboxes"], 18, "{plan}");
+    for key in ["seconds", "seconds_by_messages"] {
+        assert!(expected[key].as_u64().unwrap() > 0, "{key}: {plan}");
+    }
+    assert!(
+        expected["measured"]["lock_ms"]["p99"].as_f64().unwrap() > 0.0,
+        "{plan}"
+    );
+    for side in ["master", "replica"] {
+        let room = &plan["hosts"][side]["partitions"]["default"];
+        assert_eq!(room["mailboxes"], 18, "{plan}");
+        let of = |key: &str| room[key].as_u64().unwrap();
+        assert!(
+            of("new_bytes") > of("old_bytes") && of("free") > 0,
+            "{plan}"
+        );
+        assert!(of("largest") < of("new_bytes"), "{plan}");
+    }
+    let needed = plan["hosts"]["master"]["partitions"]["default"]["new_bytes"].as_u64();
+    let _ = fleet.controller("upgrade", &["-q"]).expect_code(0);
+    let files = fleet.master.mailboxes().unwrap();
+    let sizes = files.values().flat_map(|dirs| {
+        let of = |name| fs::metadata(dirs.file(name)).map_or(0, |meta| meta.len());
+        [of("cyrus.index"), of("cyrus.expunge")]
+    });
+    assert_eq!(
+        needed,
+        Some(sizes.sum()),
+        "what was planned is what was written"
+    );
+    let text = fleet.controller("plan", &["--deep"]).expect_code(0).stdout;
+    assert!(text.contains("as run 2 (upgrade) measured"), "{text}");
+}

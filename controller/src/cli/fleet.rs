@@ -20,7 +20,7 @@ enum Command {
     /// Look at every host of the file, and refuse lines that are crossed; change nothing.
     Check(CheckArgs),
     /// As `controller rehearse`, of the pairs of the file.
-    Rehearse(RehearseArgs),
+    Rehearse(Box<RehearseArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -37,7 +37,7 @@ pub(super) fn fleet(args: FleetArgs) -> Result<Exit, Fail> {
         Command::Check(args) => look(&args),
         Command::Rehearse(args) => {
             of_a_fleet(&args.common.hosts, "rehearse")?;
-            rehearse(args)
+            rehearse(*args)
         }
     }
 }

@@ -14,6 +14,7 @@ mod demo;
 mod each;
 mod events;
 mod examples;
+mod expected;
 mod fleet;
 mod hints;
 mod imap;

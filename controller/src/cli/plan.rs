@@ -5,9 +5,11 @@ use std::sync::Arc;
 use indexfile::exit::Exit;
 
 use super::Fail;
-use super::args::{Mailboxes, UnusedState};
+use super::args::Mailboxes;
 use super::each::{Notes, on_each};
+use super::expected::{Past, Planned};
 use super::pairs::Hosts;
+use super::state::StateFile;
 use super::targets::Targets;
 use crate::error::RunError;
 use crate::journal::Candidate;
@@ -19,7 +21,7 @@ pub(super) struct Args {
     #[command(flatten)]
     hosts: Hosts,
     #[command(flatten)]
-    _state: UnusedState,
+    state: StateFile,
     #[command(flatten)]
     mailboxes: Mailboxes,
     /// The index version wanted.
@@ -29,10 +31,9 @@ pub(super) struct Args {
     /// Look into each mailbox on both hosts; without it, only the list is looked at.
     #[arg(long)]
     deep: bool,
-    /// Mailboxes a second to expect of a run; `report` tells what a smaller one did.
-    #[arg(long, value_name = "N", default_value_t = 400,
-          value_parser = clap::value_parser!(u32).range(1..))]
-    rate: u32,
+    /// Mailboxes a second to expect of a run; without it, as many as the last rehearsal or run did.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
     /// Mailboxes at once.
     #[arg(long, value_name = "N", default_value_t = 8,
           value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -59,7 +60,6 @@ fn target(text: &str) -> Result<u32, String> {
 struct Asked {
     to: u32,
     deep: bool,
-    rate: u32,
     parallel: usize,
 }
 
@@ -67,16 +67,24 @@ pub(super) fn plan(args: &Args) -> Result<Exit, Fail> {
     let asked = Asked {
         to: args.to,
         deep: args.deep,
-        rate: args.rate,
         parallel: args.parallel.into(),
     };
     let (hosts, mailboxes) = (&args.hosts, &args.mailboxes);
+    let past = Arc::new(Past::of(&args.state, hosts, args.rate));
+    let exit = |planned: &Planned| planned.plan.exit();
     on_each(
         hosts,
         mailboxes,
         args.json,
-        Plan::exit,
-        move |t, at, stop| plan_of(asked, t, at, stop),
+        exit,
+        move |targets, at, stop| {
+            let past = Arc::clone(&past);
+            async move {
+                let pair = targets.pairs[at].name.clone();
+                let plan = plan_of(asked, targets, at, stop).await?;
+                Ok(past.expect(&pair, plan))
+            }
+        },
     )
 }
 
@@ -111,6 +119,5 @@ async fn plan_of(
     plan.note_excluded(excluded);
     plan.preflight = found;
     plan.check_disk_space();
-    plan.expect(asked.rate);
     Ok(plan)
 }

@@ -11,6 +11,7 @@
 
 mod account;
 mod disagreements;
+mod measured;
 mod page;
 mod part;
 mod slices;
@@ -25,6 +26,7 @@ mod sample;
 mod tests;
 
 pub use disagreements::Disagreements;
+pub use measured::Measured;
 pub use page::{PageOptions, page};
 pub use standing::{Standing, retry};
 pub use story::{FailureClass, Slow, Story};

@@ -12,8 +12,9 @@ use serde::Serialize;
 
 use super::ask::list;
 use super::excluded::{Excluded, Odd};
-use super::preflight::{HostLook, Preflight, Trouble, Weight};
+use super::preflight::Preflight;
 use super::source::Source;
+use super::trouble::{HostLook, Trouble, Weight};
 use crate::error::RunError;
 use crate::hosts::Connect;
 use crate::stop::StopSignal;

@@ -20,7 +20,9 @@ mod preflight;
 mod sample;
 mod source;
 mod sources;
+mod space;
 mod spool;
+mod trouble;
 mod typed;
 mod verify_report;
 
@@ -35,12 +37,14 @@ pub use plan::Plan;
 pub(crate) use plan::duration;
 #[cfg(test)]
 pub(crate) use preflight::{HostAnswers, Sampled};
-pub use preflight::{HostLook, Preflight, SERVERS_BEFORE_2_3_10, Trouble, Weight};
+pub use preflight::{Preflight, SERVERS_BEFORE_2_3_10};
 pub(crate) use preflight::{SAMPLE, Work, preflight};
 pub(crate) use sample::sample;
 pub use source::Source;
 pub(crate) use sources::BATCH;
+pub use space::Space;
 pub(crate) use spool::{Spool, Spooled};
+pub use trouble::{HostLook, Room, Trouble, Weight};
 pub(crate) use typed::needs_naming;
 pub use typed::{naming, resolve};
 pub use verify_report::VerifyReport;

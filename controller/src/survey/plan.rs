@@ -22,10 +22,7 @@ use super::counts::{
 use super::excluded::{Excluded, Odd};
 use super::looked::Line;
 use super::preflight::{Preflight, SERVERS_BEFORE_2_3_10};
-
-/// Bytes a second that are hashed under locks, where `precompute` has not been: from disks, on one
-/// host.
-const HASH_RATE: u64 = 200_000_000;
+use super::space::Space;
 
 /// Days, hours, minutes, seconds: the two largest that are not zero.
 pub(crate) fn duration(time: Duration) -> String {
@@ -59,8 +56,12 @@ pub struct Host {
     pub hash_bytes: u64,
     /// Bytes of all messages.
     pub bytes: u64,
-    /// Bytes of index and expunge files: about what `.OLD` files will keep.
+    /// Bytes of index and expunge files.
     pub index_bytes: u64,
+    /// Records of mailboxes that are not done.
+    pub messages_to_do: u64,
+    /// The room that a run takes, by partition.
+    pub partitions: BTreeMap<String, Space>,
     /// Mailboxes with a cyrus.expunge that has records.
     pub with_expunge: u64,
     /// Records in them.
@@ -100,8 +101,6 @@ pub struct Plan {
     pub preflight: Preflight,
     /// Whether each mailbox was looked into.
     pub deep: bool,
-    /// Seconds that a run may take, at the rate given and with what is to be hashed.
-    pub expected_seconds: u64,
     /// Master and replica; empty without a look into each mailbox.
     pub hosts: BTreeMap<&'static str, Host>,
     /// Mailboxes with the same UIDs and identifiers on both hosts.
@@ -138,23 +137,37 @@ impl Plan {
         }
     }
 
-    /// Works out how long a run may take that does `rate` mailboxes a second.
-    pub fn expect(&mut self, rate: u32) {
-        let left = |host: &Host| host.mailboxes - host.done;
-        let to_do = self.hosts.values().map(left).max();
-        let hashing = self.hosts.values().map(|h| h.hash_bytes).max();
-        let moving = to_do.unwrap_or(self.mailboxes) / u64::from(rate.max(1));
-        self.expected_seconds = moving + hashing.unwrap_or(0) / HASH_RATE;
+    /// Mailboxes and messages that a run would have to do, of the host that has more; messages are
+    /// known by a look into each mailbox.
+    #[must_use]
+    pub fn to_do(&self) -> (u64, Option<u64>) {
+        let mailboxes = self.hosts.values().map(|host| host.mailboxes - host.done);
+        let messages = self.hosts.values().map(|host| host.messages_to_do);
+        (mailboxes.max().unwrap_or(self.mailboxes), messages.max())
     }
 
     /// Compares the disk space with what a look into each mailbox says will be written.
     pub fn check_disk_space(&mut self) {
-        for (side, host) in &self.hosts {
+        for (side, host) in &mut self.hosts {
             let Some(look) = self.preflight.hosts.get(side) else {
                 continue;
             };
-            let needed = host.index_bytes + host.index_bytes / 8;
-            if look.free.is_some_and(|free| needed > free) {
+            let mut devices: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+            for (name, space) in &mut host.partitions {
+                let Some(room) = look.partitions.get(name) else {
+                    continue;
+                };
+                space.free = Some(room.free);
+                devices.entry(room.device).or_insert((0, room.free)).0 += space.new_bytes;
+            }
+            let new_bytes = host.partitions.values().map(|space| space.new_bytes);
+            // Of a slotd that does not say where partitions lie, all of them together are known.
+            let full = if devices.is_empty() {
+                look.free.is_some_and(|free| new_bytes.sum::<u64>() > free)
+            } else {
+                devices.values().any(|(needed, free)| needed > free)
+            };
+            if full {
                 self.no_room.push(side);
             }
         }
@@ -265,15 +278,11 @@ impl fmt::Display for Plan {
         for line in excluded.lines() {
             writeln!(out, "{line}")?;
         }
-        let expected = duration(Duration::from_secs(self.expected_seconds));
-        writeln!(
-            out,
-            "expected time: {expected}, without waiting for limits or locks"
-        )?;
         if !self.deep {
             return writeln!(
                 out,
-                "{} of these mailboxes were looked at; --deep looks into each.",
+                "{} of these mailboxes were looked at; --deep looks into each, and tells the room \
+                 that is needed.",
                 self.preflight.sampled
             );
         }
@@ -305,6 +314,11 @@ impl Host {
         let expunge_done = facts.expunge.is_none_or(|version| version == to);
         let done = facts.index == to && expunge_done && (old == 0 || to < 10);
         self.done += u64::from(done);
+        let space = self.partitions.entry(facts.partition.clone()).or_default();
+        if !done {
+            space.add(status, to);
+            self.messages_to_do += u64::from(facts.exists) + u64::from(facts.expunged);
+        }
         if to >= 10 {
             self.old_guids += old;
             self.cached += cached;
@@ -349,11 +363,21 @@ impl Host {
                 )?;
             }
         }
-        writeln!(
-            out,
-            "  disk space for the replaced files (.OLD): about {}",
-            BinaryBytes(self.index_bytes)
-        )?;
+        for (partition, space) in &self.partitions {
+            let free = space.free.map_or_else(
+                || "not known to its slotd".to_owned(),
+                |free| BinaryBytes(free).to_string(),
+            );
+            writeln!(
+                out,
+                "  partition {partition}: {} of new files ({} for the largest mailbox); the {} \
+                 that they replace\n  \
+                 stay as .OLD until `controller clean`; free: {free}",
+                BinaryBytes(space.new_bytes),
+                BinaryBytes(space.largest),
+                BinaryBytes(space.old_bytes),
+            )?;
+        }
         if self.with_expunge > 0 {
             writeln!(
                 out,

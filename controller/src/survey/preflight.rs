@@ -21,6 +21,7 @@ use serde::Serialize;
 use slotd::protocol::{Code, Command, Greeting, HostFacts, Named, Reply, Status};
 
 use super::spool::Spool;
+use super::trouble::{HostLook, Room, Trouble, Weight};
 use crate::clock::now_ms;
 use crate::error::RunError;
 use crate::hosts::{Connect, Link, Said, ask_about, hello};
@@ -42,55 +43,6 @@ const PROOF: u64 = 5;
 const CLOCKS_APART_MS: i64 = 5000;
 /// With fewer open files slotd serves a handful of connections only.
 const FEW_FILES: u64 = 256;
-
-/// What follows from a trouble.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Weight {
-    /// A person should know.
-    Warning,
-    /// Some mailboxes would be refused, or wait.
-    Some,
-    /// A run is refused.
-    All,
-}
-
-/// One thing that is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Trouble {
-    /// A stable word.
-    pub what: &'static str,
-    /// What follows.
-    pub weight: Weight,
-    /// One sentence.
-    pub text: String,
-    /// What a run that is refused for it ends with.
-    #[serde(skip)]
-    pub exit: Exit,
-}
-
-/// What a host says of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct HostLook {
-    /// The release of its slotd.
-    pub version: String,
-    /// Names its store.
-    pub host_id: String,
-    /// Who serves the store, in slotd's words.
-    pub served: String,
-    /// The limit on slotd's open files, if it says so.
-    pub open_files: Option<u64>,
-    /// Bytes free where index and expunge files lie, if it says so.
-    pub free: Option<u64>,
-    /// Bytes that the new files will need, as far as the sample tells.
-    pub needed: u64,
-    /// Another process that has a file of a partition open, in words.
-    pub open: Option<String>,
-    /// What the store's server calls itself, if slotd says so.
-    pub servername: Option<String>,
-    /// How far the host's clock is ahead of this machine's, milliseconds; negative if it is behind.
-    pub clock_ms: Option<i64>,
-}
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -282,6 +234,16 @@ impl Preflight {
             .values()
             .fold(0_u64, |sum, free| sum.saturating_add(*free));
         look.free = Some(free);
+        for index in &facts.index_roots {
+            let root = facts.roots.iter().find(|root| root.path == index.path);
+            if let Some(root) = root.filter(|root| root.trouble.is_none()) {
+                let room = Room {
+                    device: root.device,
+                    free: root.free,
+                };
+                look.partitions.insert(index.partition.clone(), room);
+            }
+        }
         if needed > free {
             let text = format!(
                 "the {side} has {free} bytes free where index and expunge files lie, and new ones \

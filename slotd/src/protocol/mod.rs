@@ -35,7 +35,7 @@ pub use escape::{EscapeError, escape, unescape};
 pub use fields::{FieldError, Fields};
 pub use host_status::{HostStatus, SyncLogAge};
 pub use listed::{DuplicateName, Listed, Odd, OddKind};
-pub use preflight::{FENCE_UP, HostFacts, RootFacts};
+pub use preflight::{FENCE_UP, HostFacts, IndexRoot, RootFacts};
 pub use reply::{Code, Reply, ReplyError, fencing_epoch};
 pub use requests::{
     Clean, CommandError, Commit, Complete, Find, GuidRange, ListRange, Lock, Named, Prepare,

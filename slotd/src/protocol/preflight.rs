@@ -20,6 +20,34 @@ pub struct RootFacts {
     pub trouble: Option<Code>,
 }
 
+/// Where index files of a partition lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexRoot {
+    /// The partition.
+    pub partition: String,
+    /// The path of one of [`HostFacts::roots`].
+    pub path: String,
+}
+
+/// As an item of the list: `PARTITION:PATH`; no name of a partition has a colon.
+impl std::fmt::Display for IndexRoot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.partition, self.path)
+    }
+}
+
+impl FromStr for IndexRoot {
+    type Err = ();
+
+    fn from_str(item: &str) -> Result<IndexRoot, ()> {
+        let (partition, path) = item.split_once(':').ok_or(())?;
+        Ok(IndexRoot {
+            partition: partition.to_owned(),
+            path: path.to_owned(),
+        })
+    }
+}
+
 answer! {
     /// `PREFLIGHT`
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +60,8 @@ answer! {
         pub chown: bool = "chown",
         /// The roots of all partitions.
         pub roots: Vec<RootFacts> = "roots",
+        /// Where index files lie, by partition; none from servers that do not say so.
+        pub index_roots: Vec<IndexRoot> = "index_roots" via or_default,
         /// Another process that has a file of a partition open, in words.
         pub open: Option<String> = "open",
         /// The fence that a change-over needs: [`FENCE_UP`], or why it does not stand; absent from
@@ -110,6 +140,10 @@ mod tests {
                 root("/var/spool/imap a,b:c", None),
                 root("/meta", Some(Code::Unmounted)),
             ],
+            index_roots: vec![IndexRoot {
+                partition: "default".to_owned(),
+                path: "/var/spool/imap a,b:c".to_owned(),
+            }],
             open: Some("imapd (process 7) has /spool/a b/cyrus.index open".to_owned()),
             fence: Some("imapd.conf's configdirectory has no msg/shutdown".to_owned()),
             servername: Some("be1.example.com".to_owned()),
@@ -120,5 +154,13 @@ mod tests {
         };
         let back = HostFacts::from_fields(&facts.to_fields()).unwrap();
         assert_eq!(back, facts);
+        // An earlier server does not say where index files lie.
+        let all = facts.to_fields();
+        let said = all.iter().filter(|(key, _)| *key != "index_roots");
+        let said = said.fold(Fields::new(), |fields, (key, word)| {
+            fields.with_word(key, word.to_owned())
+        });
+        let earlier = HostFacts::from_fields(&said).unwrap();
+        assert_eq!(earlier.index_roots, []);
     }
 }

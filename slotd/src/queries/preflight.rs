@@ -8,7 +8,7 @@ use rustix::fs::{Access, AtFlags, CWD};
 use rustix::process::{Resource, getrlimit};
 
 use crate::host::Host;
-use crate::protocol::{Code, FENCE_UP, HostFacts, RootFacts};
+use crate::protocol::{Code, FENCE_UP, HostFacts, IndexRoot, RootFacts};
 
 /// Whether this process may give a file to another owner.
 pub(super) fn may_chown() -> bool {
@@ -36,6 +36,14 @@ pub fn preflight(host: &Host) -> HostFacts {
         roots: roots
             .iter()
             .map(|root| root_facts(host, root, written.contains(root)))
+            .collect(),
+        index_roots: store
+            .index_roots_by_partition()
+            .into_iter()
+            .map(|(partition, root)| IndexRoot {
+                partition,
+                path: root.to_string_lossy().into_owned(),
+            })
             .collect(),
         open: crate::served::holder(&roots).map(|holder| holder.to_string()),
         fence: Some(match host.served.fence() {

@@ -7,6 +7,7 @@ use slotd::protocol::MailboxFacts;
 
 use crate::hosts::Said;
 use crate::journal::Candidate;
+use crate::survey::{HostLook, Room};
 use crate::two_phase::Reason;
 
 #[allow(clippy::unnecessary_wraps)] // what a host says
@@ -94,24 +95,48 @@ fn counts_add_up_for_each_host_and_refusals_are_told_with_an_example() {
 }
 
 #[test]
-fn the_time_expected_counts_what_is_left_to_do_and_what_is_left_to_hash() {
+fn what_is_to_do_is_of_the_host_that_has_more_and_done_mailboxes_are_none_of_it() {
     let mut plan = Plan::new(10, false);
     (0..4_000).for_each(|_| plan.listed(None));
-    plan.expect(400);
-    assert_eq!(plan.expected_seconds, 10);
+    assert_eq!(plan.to_do(), (4_000, None));
     let mut deep = Plan::new(10, true);
     for name in ["user.a", "user.b", "user.c"] {
         deep.answered(&answered(name, status(9, 12, 1), status(9, 12, 1)));
     }
-    deep.answered(&answered("user.d", status(10, 0, 1), status(10, 0, 1)));
-    deep.hosts.get_mut("replica").unwrap().hash_bytes = 2_000_000_000;
-    deep.expect(1);
-    assert_eq!(deep.expected_seconds, 3 + 10);
-    assert!(
-        deep.to_string().contains("expected time: 13s"),
-        "{}",
-        deep.to_string()
+    deep.answered(&answered("user.d", status(10, 0, 1), status(9, 0, 1)));
+    assert_eq!(deep.to_do(), (4, Some(48)));
+}
+
+#[test]
+fn the_room_that_is_needed_is_told_by_host_and_partition_against_what_is_free() {
+    let mut plan = Plan::new(10, true);
+    for name in ["user.a", "user.b"] {
+        plan.answered(&answered(name, status(9, 12, 1), status(9, 12, 1)));
+    }
+    let look = |free| HostLook {
+        partitions: [("p".to_owned(), Room { device: 7, free })].into(),
+        ..HostLook::default()
+    };
+    plan.preflight.hosts = [("master", look(4_000)), ("replica", look(1_000))].into();
+    plan.check_disk_space();
+    let space = plan.hosts["master"].partitions["p"];
+    // Records of version 10 have 8 bytes more than those of version 9, and its header as many as
+    // the layouts say.
+    let header = |version| u64::from(indexfile::layout::of(version).unwrap().header_size);
+    let each = 900 + 12 * 8 + 2 * (header(10) - header(9));
+    assert_eq!((space.mailboxes, space.old_bytes), (2, 1800));
+    assert_eq!((space.new_bytes, space.largest), (2 * each, each));
+    assert_eq!(space.free, Some(4_000));
+    assert_eq!(
+        (plan.no_room.as_slice(), plan.exit()),
+        (&["replica"][..], Exit::Io)
     );
+    let text = plan.to_string();
+    assert!(
+        text.contains("WOULD RUN OUT OF ROOM on the replica"),
+        "{text}"
+    );
+    assert!(text.contains("stay as .OLD until"), "{text}");
 }
 
 #[test]
