@@ -222,7 +222,12 @@ async fn report_last(session: &Session, at_work: &AtWork, undone: &Undone) -> Re
         .run
         .map(|run| run::standing_before(journal, run));
     if let Err(error) = &walked {
-        let text = format!("what is at which version was not counted: {error}");
+        let why = if parts.stop.level() != crate::stop::Stop::No {
+            "the run was stopped".to_owned()
+        } else {
+            error.to_string()
+        };
+        let text = format!("what is at which version was not counted: {why}");
         text::complain(&at_work.pair.line(&text));
     }
     let extra = Extra {

@@ -1,12 +1,13 @@
 //! What people and scripts read.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{IsTerminal, Write as _};
 
 use indexfile::program::{is_packaged, spelled};
 
-use super::{Fail, events};
+use super::{Fail, events, screen};
 use crate::journal::{Filter, Journal, Row, RunId, State, Verb, for_each_row};
 use crate::report::Standing;
 use crate::run::Summary;
@@ -20,8 +21,30 @@ pub(super) fn note(text: &str) {
     if events::are_json() {
         events::say("note", "", text);
     } else {
-        let _ = writeln!(std::io::stderr().lock(), "{}", spelled(text));
+        let text = spelled(text);
+        let terminal = std::io::stderr().is_terminal();
+        let shown = fitted(&text, terminal.then(screen::columns));
+        let _ = writeln!(std::io::stderr().lock(), "{shown}");
     }
+}
+
+/// Breaks lines between words where a terminal would break them within one. A line with a command
+/// in it stays whole, to be copied as it is; elsewhere than on a terminal all lines do.
+fn fitted(text: &str, columns: Option<u16>) -> Cow<'_, str> {
+    let Some(columns) = columns.map(usize::from) else {
+        return text.into();
+    };
+    let options = textwrap::Options::new(columns)
+        .break_words(false)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    let lines = text.lines().map(|line| {
+        if line.len() <= columns || line.contains('`') {
+            line.into()
+        } else {
+            Cow::from(textwrap::fill(line, &options))
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n").into()
 }
 
 /// Why the command could not do its work.
@@ -163,6 +186,16 @@ mod tests {
             totals,
             ..Summary::default()
         }
+    }
+
+    #[test]
+    fn a_terminal_breaks_no_word_and_a_command_stays_whole() {
+        let text = "one two three four\ngive `controller retry` again";
+        assert_eq!(fitted(text, None), text);
+        assert_eq!(
+            fitted(text, Some(10)),
+            "one two\nthree four\ngive `controller retry` again"
+        );
     }
 
     #[test]
