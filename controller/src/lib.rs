@@ -8,6 +8,7 @@ mod clock;
 pub mod control;
 pub mod cutover;
 pub mod demo;
+pub mod drain;
 pub mod error;
 mod executable;
 pub mod fleet;

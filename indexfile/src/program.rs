@@ -46,6 +46,8 @@ pub const NAMES: [Name; 4] = [
             "panic",
             "set",
             "report",
+            "drain",
+            "undrain",
             "fleet",
             "certs",
             "config",

@@ -34,15 +34,25 @@ pub(super) struct UnusedHosts {
     #[arg(long = "pairs", value_name = "NAME,...", hide = true)]
     _pairs: Option<String>,
     #[arg(long = "master", value_name = "ADDR", hide = true)]
-    _master: Option<Addr>,
+    master: Option<Addr>,
     #[arg(long = "replica", value_name = "ADDR", hide = true)]
-    _replica: Option<Addr>,
+    replica: Option<Addr>,
 }
 
 impl UnusedHosts {
     /// The fleet file, for a hint that repeats it.
     pub(super) fn fleet(&self) -> Option<&Path> {
         self.fleet.as_deref()
+    }
+
+    /// Those that `status` asks in passing whether they are in service.
+    pub(super) fn master(&self) -> Option<&Addr> {
+        self.master.as_ref()
+    }
+
+    /// Of the same pair.
+    pub(super) fn replica(&self) -> Option<&Addr> {
+        self.replica.as_ref()
     }
 }
 

@@ -179,6 +179,23 @@ const COMMANDS: &[(&str, &[&str], &[Exit])] = &[
         &[Exit::Config],
     ),
     (
+        "drain",
+        &[
+            "controller drain be1 --side master --fleet fleet.toml --kick",
+            "controller drain --side replica --master m:4321 --replica r:4321",
+            "controller drain be1 --side master --only-announce --announce Soon --fleet f.toml",
+        ],
+        DRAINS,
+    ),
+    (
+        "undrain",
+        &[
+            "controller undrain be1 --side master --fleet fleet.toml",
+            "controller undrain --side replica --master m:4321 --replica r:4321 --no-compare",
+        ],
+        DRAINS,
+    ),
+    (
         "demo",
         &[
             "controller demo",
@@ -225,6 +242,14 @@ const CHANGES: &[Exit] = &[
     Exit::NoMailbox,
     Exit::Unavailable,
     Exit::InDoubt,
+    Exit::Io,
+    Exit::RolledBack,
+    Exit::Denied,
+    Exit::Config,
+];
+const DRAINS: &[Exit] = &[
+    Exit::Data,
+    Exit::Unavailable,
     Exit::Io,
     Exit::RolledBack,
     Exit::Denied,

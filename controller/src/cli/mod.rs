@@ -11,6 +11,7 @@ mod config;
 mod control;
 mod cutover;
 mod demo;
+mod drain;
 mod each;
 mod events;
 mod examples;
@@ -24,6 +25,7 @@ mod migrate;
 mod moves;
 mod murder;
 mod of_murder;
+mod out_of_service;
 mod outcome;
 mod pairs;
 mod panic_file;
@@ -101,6 +103,11 @@ enum Command {
     Set(control::SetArgs),
     /// Tell the story of the last run: totals, lock times, failures and what to do about them.
     Report(report::ReportArgs),
+    /// Take one host out of service: keep its users out, wait until nobody is left and all is
+    /// replicated. Without --side, tell which hosts are.
+    Drain(drain::DrainArgs),
+    /// Put a host into service again, once its mounts are there and both hosts are alike.
+    Undrain(drain::UndrainArgs),
     /// What concerns all pairs of a fleet file.
     Fleet(fleet::FleetArgs),
     /// Make and look after the certificates by which hosts and controllers know one another.
@@ -163,6 +170,8 @@ pub fn main() -> ExitCode {
         Command::Panic(args) => control::panic(&args),
         Command::Set(args) => control::set(&args),
         Command::Report(args) => report::report(&args),
+        Command::Drain(args) => drain::drain(&args),
+        Command::Undrain(args) => drain::undrain(&args),
         Command::Fleet(args) => fleet::fleet(args),
         Command::Certs(args) => certs::certs(&args),
         Command::Config(args) => config::show(&command(), file.as_deref(), &args),

@@ -1,5 +1,6 @@
 //! `status`: how far a run is, from the journal and from the controller that works on it. It needs
-//! no slotd, and changes nothing.
+//! no slotd, and changes nothing. Each host that it is given is asked, for a moment, whether it is in
+//! service.
 
 use std::time::Duration;
 
@@ -8,11 +9,13 @@ use indexfile::exit::Exit;
 
 use super::args::UnusedHosts;
 use super::live::describe;
+use super::out_of_service::{self, out_of_service};
 use super::state::{How, StateFile};
 use super::watch::{self, Watch};
 use super::{Fail, text};
 use crate::clock::now_ms;
 use crate::control::{Ask, ServeError, ask, of_pair};
+use crate::drain::sentence;
 use crate::journal::{JournalStore, RunInfo, RunOfPairs, Totals};
 
 #[derive(Debug, Args)]
@@ -20,7 +23,7 @@ pub(super) struct StatusArgs {
     #[command(flatten)]
     state: StateFile,
     #[command(flatten)]
-    _hosts: UnusedHosts,
+    hosts: UnusedHosts,
     /// Print it as JSON.
     #[arg(long)]
     json: bool,
@@ -48,15 +51,23 @@ pub(super) fn status(args: &StatusArgs) -> Result<Exit, Fail> {
     let (store, run) = open(&args.state)?;
     // That no controller is running is the usual case, and no error here.
     let live = ask(&args.state.socket_path(), &Ask::Status).ok();
+    let out = out_of_service(&args.hosts)?;
     if args.json {
         let mut value = status_json(store.as_ref(), &run)?;
         value["running"] = live.unwrap_or_default();
+        let out = out
+            .iter()
+            .map(|(name, seen)| out_of_service::json(name, seen));
+        value["out_of_service"] = out.collect();
         text::json(&value)?;
         return Ok(Exit::Ok);
     }
     text::say(&status_text(store.as_ref(), &run)?)?;
     if let Some(live) = &live {
         text::say(&describe(live))?;
+    }
+    for line in out.iter().filter_map(|(name, seen)| sentence(name, seen)) {
+        text::say(&line)?;
     }
     Ok(Exit::Ok)
 }

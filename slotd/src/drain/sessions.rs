@@ -119,8 +119,10 @@ impl Proc {
         let Some(dir) = &self.dir else {
             return Ok(None);
         };
-        let name = Process::of(&self.system, pid).name();
-        if !SERVICES.contains(&name.as_str()) {
+        let process = Process::of(&self.system, pid);
+        let name = process.name();
+        // One that has ended, and is waited for by its parent, has no command line.
+        if !SERVICES.contains(&name.as_str()) || process.argv().is_empty() {
             return Ok(None);
         }
         let path = dir.join(pid.to_string());

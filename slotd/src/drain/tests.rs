@@ -49,6 +49,7 @@ impl Store {
         let dir = self.tmp.path().join("system").join(pid.to_string());
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join("comm"), format!("{name}\n")).unwrap();
+        std::fs::write(dir.join("cmdline"), format!("{name}\0")).unwrap();
         let file = self.tmp.path().join("conf/proc").join(pid.to_string());
         std::fs::write(file, text).unwrap();
     }
@@ -222,6 +223,8 @@ fn users_and_deliveries_count_administrators_and_what_processes_left_do_not() {
     store.process(106, "pop3d", "host [10.0.0.1]\tann\n");
     store.process(107, "sync_server", "host [10.0.0.3]\tcyrus\n");
     std::fs::write(store.tmp.path().join("conf/proc/108"), imap("gone")).unwrap();
+    store.process(109, "imapd", &imap("ended"));
+    std::fs::write(store.tmp.path().join("system/109/cmdline"), "").unwrap();
     let found = store.drain.look().unwrap();
     let users: Vec<&str> = found.sessions.iter().map(|s| s.user.as_str()).collect();
     assert_eq!(users, ["joe", "", "ann"]);

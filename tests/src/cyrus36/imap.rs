@@ -1,7 +1,7 @@
 //! As much of an IMAP client as it takes to read a mailbox, and what it reads.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -81,6 +81,65 @@ impl Imap {
     pub fn ask(&mut self, command: &str) -> Vec<String> {
         let lines = self.lines_of(command);
         lines.into_iter().map(|line| line.text).collect()
+    }
+
+    /// The same of a server that may close instead: its lines until then; `None` if it had closed.
+    pub fn try_ask(&mut self, command: &str) -> Option<Vec<String>> {
+        self.commands += 1;
+        let tag = format!("a{} ", self.commands);
+        // What it said before it closed can be read all the same.
+        let _ = self
+            .from
+            .get_mut()
+            .write_all(format!("{tag}{command}\r\n").as_bytes());
+        let mut lines = Vec::new();
+        while let Some(line) = self.hear() {
+            if line.starts_with(&tag) {
+                return Some(lines);
+            }
+            lines.push(line);
+        }
+        (!lines.is_empty()).then_some(lines)
+    }
+
+    /// Begins IDLE.
+    ///
+    /// # Panics
+    /// If the server does not.
+    pub fn idle(&mut self) {
+        self.commands += 1;
+        let sent = format!("a{} IDLE\r\n", self.commands);
+        self.from.get_mut().write_all(sent.as_bytes()).unwrap();
+        let said = self.hear().unwrap_or_default();
+        assert!(said.starts_with('+'), "{said}");
+    }
+
+    /// What the server says next, within two minutes; `None` once it has closed.
+    ///
+    /// # Panics
+    /// If it says nothing for so long.
+    pub fn hear(&mut self) -> Option<String> {
+        let patience = Duration::from_secs(120);
+        self.from
+            .get_mut()
+            .set_read_timeout(Some(patience))
+            .unwrap();
+        let mut bytes = Vec::new();
+        match self.from.read_until(b'\n', &mut bytes) {
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+            read => read.unwrap(),
+        };
+        let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+        (!bytes.is_empty()).then_some(line)
+    }
+
+    /// Adds a message to a mailbox.
+    ///
+    /// # Panics
+    /// If the server refuses.
+    pub fn append(&mut self, mailbox: &str, message: &str) {
+        let length = message.len();
+        let _ = self.ask(&format!("APPEND {mailbox} {{{length}+}}\r\n{message}"));
     }
 
     fn lines_of(&mut self, command: &str) -> Vec<Line> {

@@ -69,6 +69,21 @@ impl Server {
         }
     }
 
+    /// Its imapd.conf.
+    #[must_use]
+    pub fn conf(&self) -> PathBuf {
+        self.dir.path().join("imapd.conf")
+    }
+
+    /// Adds lines to it; for what is started after that.
+    ///
+    /// # Panics
+    /// If the file cannot be rewritten.
+    pub fn configure(&self, lines: &str) {
+        let text = fs::read_to_string(self.conf()).unwrap();
+        fs::write(self.conf(), text + lines).unwrap();
+    }
+
     /// Starts the master, whose first act is `ctl_cyrusdb -r`, and waits until it serves.
     ///
     /// # Panics
