@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indexfile::mailbox::ImapdConf;
 use indexfile::{IoContext, IoError};
+use parking_lot::Mutex;
 
 use crate::activity::Activity;
 use crate::client::Addr;
@@ -17,7 +18,7 @@ use crate::intent::{IntentLog, LogError, Unreadable, Unsettled};
 use crate::lease::{Lease, LeaseError};
 use crate::lock::{MailboxLocks, Patience, wait};
 use crate::mounts::{Mounts, TableError};
-use crate::protocol::Code;
+use crate::protocol::{Code, Limits};
 use crate::refusal::Refusal;
 use crate::served::{Served, StillRunning, Watch};
 use crate::stage;
@@ -36,6 +37,15 @@ pub struct Options {
     /// How long a connection that holds nothing may say nothing. Its coordinator counts as gone
     /// afterwards.
     pub max_idle: Duration,
+    /// In what time the first command of a connection must come, and any line end once it has
+    /// begun.
+    pub first_command: Duration,
+    /// How many connections are served at once, if there are descriptors enough.
+    pub max_connections: usize,
+    /// Of these, how many may be of one peer; if none is given, all but an eighth.
+    pub max_connections_peer: Option<usize>,
+    /// How many mailboxes one peer may have locked at once; if none is given, one a connection.
+    pub max_transactions_peer: Option<usize>,
     /// The wait for locks if the controller asks for none.
     pub default_wait: Duration,
     /// Where to fetch a missing cyrus.sha1s.
@@ -53,6 +63,10 @@ impl Default for Options {
             max_stage: Duration::from_secs(600),
             max_wait: Duration::from_secs(60),
             max_idle: Duration::from_secs(3600),
+            first_command: Duration::from_secs(60),
+            max_connections: 1024,
+            max_connections_peer: None,
+            max_transactions_peer: None,
             default_wait: Duration::from_secs(5),
             sha1s_from: None,
             server_stopped: false,
@@ -114,7 +128,7 @@ pub struct Host {
     /// Whether users get in.
     pub drained: Drain,
     draining: AtomicBool,
-    capacity: AtomicU32,
+    limits: Mutex<Limits>,
     _lease: Lease,
     _state_lock: std::fs::File,
 }
@@ -187,7 +201,7 @@ impl Host {
             activity: Arc::default(),
             _lease: lease,
             draining: AtomicBool::new(false),
-            capacity: AtomicU32::new(1),
+            limits: Mutex::default(),
             _state_lock: lock,
         })
     }
@@ -239,16 +253,36 @@ impl Host {
         Ok(locks)
     }
 
-    /// How many connections are served at once; 1 before a server has begun.
+    /// What a client may have of this slotd; nothing to speak of before a server has begun.
     #[must_use]
-    pub fn capacity(&self) -> u32 {
-        self.capacity.load(Ordering::Relaxed)
+    pub fn limits(&self) -> Limits {
+        *self.limits.lock()
     }
 
-    /// So many connections are served at once.
-    pub fn set_capacity(&self, connections: usize) {
-        let connections = u32::try_from(connections).unwrap_or(u32::MAX);
-        self.capacity.store(connections, Ordering::Relaxed);
+    /// This many connections are served at once: what a client may have then.
+    pub fn offer(&self, connections: usize) -> Limits {
+        let options = &self.options;
+        let share = connections - connections / 8;
+        let of_peer = options
+            .max_connections_peer
+            .unwrap_or(share)
+            .min(connections);
+        let locked = options
+            .max_transactions_peer
+            .unwrap_or(of_peer)
+            .min(of_peer);
+        let number = |n: usize| u32::try_from(n.max(1)).unwrap_or(u32::MAX);
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let limits = Limits {
+            connections: number(connections),
+            connections_peer: number(of_peer),
+            transactions_peer: number(locked),
+            first_command_ms: ms(options.first_command),
+            max_idle_ms: ms(options.max_idle),
+            ..Limits::default()
+        };
+        *self.limits.lock() = limits;
+        limits
     }
 
     /// Takes no new mailbox from now on.

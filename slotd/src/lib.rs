@@ -15,6 +15,7 @@
 //! | [`locked`] | a locked mailbox, by which alone files are changed |
 //! | [`server`] | listens, and runs sessions off the reactor |
 //! | [`tls`] | the certificates of both ends of a connection |
+//! | [`peer`] | who is at the other end of a connection |
 //! | [`store`], [`fs`], [`mounts`] | from a mailbox name to open directories of file systems that are really there |
 //! | [`lock`] | header, index, expunge, in that order, with a bounded wait |
 //! | [`stage`] | complete new files beside the live ones |
@@ -46,6 +47,7 @@ pub mod lease;
 pub mod lock;
 pub mod locked;
 pub mod mounts;
+pub mod peer;
 pub mod protocol;
 mod queries;
 pub mod refusal;

@@ -75,8 +75,9 @@ fn crowd(limit: &str) {
     send(&holder, "LOCK user.alice");
     assert!(reply(&holder).unwrap().starts_with("OK "));
     let crowd: Vec<UnixStream> = (0..CROWD).map(|_| connect()).collect();
-    for waiter in &crowd {
-        send(waiter, "LOCK user.alice wait_ms=600000");
+    for mut waiter in &crowd {
+        // One that had said nothing may have made room for others already: that is said below.
+        let _ = waiter.write_all(b"LOCK user.alice wait_ms=600000\n");
     }
     // Whoever does not wait by then has not been heard, and is no burden.
     std::thread::sleep(Duration::from_secs(3));
@@ -92,7 +93,7 @@ fn crowd(limit: &str) {
         waiter.set_nonblocking(true).unwrap();
         let mut line = String::new();
         if BufReader::new(waiter).read_line(&mut line).is_ok() {
-            let told = line.starts_with("OK ") || line.starts_with("NO [FULL] all ");
+            let told = line.starts_with("OK ") || line.starts_with("NO [FULL] ");
             assert!(told, "{line}");
         }
     }

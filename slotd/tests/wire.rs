@@ -6,8 +6,8 @@ use indexfile::mailbox::MailboxName;
 use proptest::prelude::*;
 use slotd::protocol::{
     Clean, Code, Command, CommandError, Commit, Complete, DigestRange, DrainRequest, FileState,
-    GuidRange, HostFacts, HostStatus, ListRange, Lock, MAX_LINE, Named, Prepare, Prepared, Rehash,
-    Repair, Reply, Sha1sRange, SyncLogAge, Upgrade, Upgraded, UuidSource, Verify, Write,
+    GuidRange, HostFacts, HostStatus, ListRange, Lock, MAX_COMMAND, Named, Prepare, Prepared,
+    Rehash, Repair, Reply, Sha1sRange, SyncLogAge, Upgrade, Upgraded, UuidSource, Verify, Write,
 };
 
 fn name(text: &str) -> MailboxName {
@@ -353,7 +353,7 @@ fn what_is_not_understood_is_bad() {
 
 #[test]
 fn a_line_over_the_limit_is_bad() {
-    let line = format!("LOCK user.{}\n", "a".repeat(MAX_LINE));
+    let line = format!("LOCK user.{}\n", "a".repeat(MAX_COMMAND));
     assert!(matches!(
         Command::parse(line.as_bytes()),
         Err(CommandError::Bad(_))
@@ -367,7 +367,7 @@ proptest! {
         if crlf {
             line.insert(line.len() - 1, '\r');
         }
-        prop_assert!(line.len() < MAX_LINE);
+        prop_assert!(line.len() < MAX_COMMAND);
         prop_assert_eq!(Command::parse(line.as_bytes()), Ok(command));
     }
 

@@ -1,5 +1,6 @@
 //! What may stand on the command line.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -78,6 +79,31 @@ pub(super) struct Serve {
     /// Wait for locks at most so long, whatever a controller asks for
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
     pub max_wait: f64,
+    #[command(flatten)]
+    pub limits: Limits,
+}
+
+/// What clients may have.
+#[derive(Debug, clap::Args)]
+pub(super) struct Limits {
+    /// Serve at most this many connections at once; fewer where `ulimit -n` allows no more
+    #[arg(long, value_name = "N", default_value = "1024")]
+    pub max_connections: NonZeroUsize,
+    /// Of these, at most this many of one user (Unix socket) or address (TCP) [default: all but an
+    /// eighth]
+    #[arg(long, value_name = "N")]
+    pub max_connections_peer: Option<NonZeroUsize>,
+    /// Let one user or address have at most this many mailboxes locked at once [default: one a
+    /// connection]
+    #[arg(long, value_name = "N")]
+    pub max_transactions_peer: Option<NonZeroUsize>,
+    /// Close a connection whose first command does not come within this time, or a line whose end
+    /// does not
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    pub first_command: f64,
+    /// Close a connection that has nothing locked and says nothing for this long
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600.0)]
+    pub max_idle: f64,
 }
 
 #[derive(Debug, clap::Args)]

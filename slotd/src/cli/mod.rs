@@ -18,6 +18,8 @@ use indexfile::program::under_own_name;
 
 use args::{Args, Verb};
 
+use crate::session::AUDIT;
+
 /// Runs the command line and gives the exit code of the contract.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -100,7 +102,12 @@ fn init_log(verbose: u8, quiet: bool) {
     };
     let wanted = std::env::var("REGUID_LOG").ok();
     let wanted = wanted.and_then(|text| text.parse::<Targets>().ok());
-    let filter = wanted.unwrap_or_else(|| Targets::new().with_default(level));
+    let audit = level.max(match quiet {
+        true => LevelFilter::ERROR,
+        false => LevelFilter::INFO,
+    });
+    let usual = || Targets::new().with_default(level).with_target(AUDIT, audit);
+    let filter = wanted.unwrap_or_else(usual);
     let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(false)

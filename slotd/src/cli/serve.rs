@@ -1,6 +1,7 @@
 //! `serve` and `recover`.
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -36,10 +37,17 @@ pub(super) fn serve(args: &Serve) -> Result<Exit, Failure> {
         max_stage: seconds("--max-stage", args.max_stage)?,
         max_wait: seconds("--max-wait", args.max_wait)?,
         sha1s_from: args.sha1s_from.clone(),
+        max_idle: seconds("--max-idle", args.limits.max_idle)?,
+        first_command: seconds("--first-command", args.limits.first_command)?,
+        max_connections: args.limits.max_connections.get(),
+        max_connections_peer: args.limits.max_connections_peer.map(NonZeroUsize::get),
+        max_transactions_peer: args.limits.max_transactions_peer.map(NonZeroUsize::get),
         server_stopped: args.server_stopped,
         cyrus_conf: args.cyrus_conf.clone(),
         ..Options::default()
     };
+    let places = server::capacity(options.max_connections)
+        .map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
     leave_root(&args.at)?;
     let host = Arc::new(open(&args.at, options)?);
     let never = AtomicBool::new(false);
@@ -53,11 +61,11 @@ pub(super) fn serve(args: &Serve) -> Result<Exit, Failure> {
         .enable_all()
         // One for each connection at least: those who wait for a lock must not keep its holder from
         // letting go.
-        .max_blocking_threads(server::capacity() + SPARE_THREADS)
+        .max_blocking_threads(places + SPARE_THREADS)
         .build()
         .map_err(|e| Failure::new(Exit::Io, format!("cannot start: {e}")))?;
     runtime.spawn(settle_later(Arc::clone(&host)));
-    let exit = runtime.block_on(run(host, args));
+    let exit = runtime.block_on(run(host, args, places));
     // What waits for a lock in the background is bounded, and need not end before us.
     runtime.shutdown_background();
     exit
@@ -96,7 +104,7 @@ async fn settle_later(host: Arc<Host>) {
     }
 }
 
-async fn run(host: Arc<Host>, args: &Serve) -> Result<Exit, Failure> {
+async fn run(host: Arc<Host>, args: &Serve, places: usize) -> Result<Exit, Failure> {
     let listener = Listener::bind(&args.listen, args.insecure_tcp)
         .await
         .map_err(|error| {
@@ -112,7 +120,8 @@ async fn run(host: Arc<Host>, args: &Serve) -> Result<Exit, Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(io)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(io)?;
     let (stop, stopped) = watch::channel(false);
-    let server = tokio::spawn(server::serve(Arc::clone(&host), listener, stopped));
+    let server = server::serve_at_most(places, Arc::clone(&host), listener, stopped);
+    let server = tokio::spawn(server);
     {
         let mut out = std::io::stdout().lock();
         // Whoever started us may have stopped listening; the server serves all the same.

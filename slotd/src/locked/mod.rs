@@ -326,6 +326,7 @@ impl LockedMailbox {
             self.host.log.end(prepared_intent.id());
         }
         let waited = self.locks.waited();
+        self.locks.mark("client");
         // The stage has duplicates of the new files' handles: it goes after the locks.
         let (held, timings) = self.locks.unlock();
         tracing::debug!(?held, %timings, "unlocked");

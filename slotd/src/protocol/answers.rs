@@ -8,7 +8,7 @@ use indexfile::Guid;
 use indexfile::mailbox::MailboxName;
 
 use super::answer::{Value, answer, name, plain, unescaped};
-use super::{FieldError, Fields, HostState, Named};
+use super::{FieldError, Fields, HostState, Limits, Named};
 
 /// `HELLO` and `REGISTER`
 #[allow(clippy::struct_excessive_bools)] // independent facts, each a word of the answer
@@ -25,8 +25,10 @@ pub struct Greeting {
     /// The intent log has failed: nothing can be committed before slotd has written a new one,
     /// which it tries by itself.
     pub failed: bool,
-    /// How many connections it serves at once; absent from servers that do not say.
+    /// How many connections it serves one client at once; absent from servers that do not say.
     pub capacity: Option<u32>,
+    /// What a client may have of it; absent from servers that do not say.
+    pub limits: Option<Limits>,
     /// Who serves the store: `2.3`, `2.4+` or `unknown`; empty if it does not say.
     pub served: String,
     /// Its operator says that no server runs, whatever it is.
@@ -264,6 +266,10 @@ impl Greeting {
         let fields = host.add(fields, "host");
         let fields = self.host_since.add(fields, "since");
         let fields = self.host_by.add(fields, "by");
+        let fields = match &self.limits {
+            Some(limits) => fields.with_all(limits.to_fields()),
+            None => fields,
+        };
         self.left.add(fields, "left")
     }
 
@@ -279,6 +285,7 @@ impl Greeting {
             draining: fields.text("state")? == "draining",
             failed: fields.text("state")? == "failed",
             capacity: fields.get("capacity").ok(),
+            limits: Limits::from_fields(fields).ok(),
             served: fields.get_optional("served")?.unwrap_or_default(),
             stopped: fields.get_optional::<u8>("stopped")? == Some(1),
             rehash: fields.get_optional::<u8>("rehash")? == Some(1),

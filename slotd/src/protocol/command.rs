@@ -3,6 +3,8 @@
 use std::fmt::{self, Display};
 use std::time::Duration;
 
+use indexfile::mailbox::MailboxName;
+
 use super::args::{Args, bad};
 use super::compared::DigestRange;
 use super::drained::DrainRequest;
@@ -11,7 +13,7 @@ use super::requests::{
     Clean, CommandError, Commit, Complete, Find, GuidRange, ListRange, Lock, Named, Prepare,
     Rehash, Repair, Sha1sRange, Upgrade, UuidSource, Verify, Write,
 };
-use super::{MAX_LINE, trim_line_end};
+use super::{MAX_COMMAND, trim_line_end};
 
 /// One command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,8 +119,8 @@ impl Command {
     /// The line is no command, has an argument too many, too few or malformed, or names no possible
     /// mailbox.
     pub fn parse(line: &[u8]) -> Result<Command, CommandError> {
-        if line.len() > MAX_LINE {
-            return bad(format!("a line is at most {MAX_LINE} bytes"));
+        if line.len() > MAX_COMMAND {
+            return bad(format!("a line is at most {MAX_COMMAND} bytes"));
         }
         let line = trim_line_end(line);
         if line.iter().any(u8::is_ascii_control) {
@@ -203,6 +205,21 @@ impl Command {
         };
         args.finish()?;
         Ok(command)
+    }
+
+    /// The mailbox that it names.
+    #[must_use]
+    pub fn mailbox(&self) -> Option<&MailboxName> {
+        let named = match self {
+            Command::Lock(lock) => &lock.of,
+            Command::Prepare(prepare) => &prepare.of,
+            Command::Sha1s(range) => &range.of,
+            Command::Status(named) => named,
+            Command::Verify(verify) => &verify.of,
+            Command::Clean(clean) => &clean.of,
+            _ => return None,
+        };
+        Some(&named.mailbox)
     }
 
     /// The first word, in upper case.

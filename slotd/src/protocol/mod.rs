@@ -1,9 +1,9 @@
 //! The wire: one command a line, one reply a line, for both ends.
 //!
-//! A line ends in LF or CRLF and is at most [`MAX_LINE`] bytes long with its end. The first word of
-//! a reply is `OK`, `NO` or `BAD`. Everything here is pure: bytes in, values out.
-//! `docs/protocol.md` is the text a person reads; a [`Command`] formats to exactly what
-//! [`Command::parse`] takes.
+//! A line ends in LF or CRLF. A command is at most [`MAX_COMMAND`] bytes long with its end, a reply
+//! at most [`MAX_LINE`]. The first word of a reply is `OK`, `NO` or `BAD`. Everything here is pure:
+//! bytes in, values out. `docs/protocol.md` is the text a person reads; a [`Command`] formats to
+//! exactly what [`Command::parse`] takes.
 //!
 //! Nothing is kept here, so a crash leaves nothing.
 
@@ -17,6 +17,7 @@ mod drained;
 mod escape;
 mod fields;
 mod host_status;
+mod limits;
 mod listed;
 mod preflight;
 mod reply;
@@ -34,6 +35,7 @@ pub use drained::{DrainRequest, HostDrain, HostState, Kicked, SessionFacts, Undr
 pub use escape::{EscapeError, escape, unescape};
 pub use fields::{FieldError, Fields};
 pub use host_status::{HostStatus, SyncLogAge};
+pub use limits::Limits;
 pub use listed::{DuplicateName, Listed, Odd, OddKind};
 pub use preflight::{FENCE_UP, HostFacts, IndexRoot, RootFacts};
 pub use reply::{Code, Reply, ReplyError, fencing_epoch};
@@ -43,8 +45,12 @@ pub use requests::{
 };
 pub use role::Role;
 
-/// The longest line in either direction, in bytes, with its line end.
+/// The longest reply, in bytes, with its line end.
 pub const MAX_LINE: usize = 64 * 1024;
+
+/// The longest command, in bytes, with its line end: many times what a mailbox name, escaped, and
+/// all other arguments can have. It is kept for each connection that has begun one.
+pub const MAX_COMMAND: usize = 8 * 1024;
 
 /// The version of this protocol, as `HELLO` answers it.
 pub const PROTOCOL_VERSION: u32 = 1;

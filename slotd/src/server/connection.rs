@@ -6,26 +6,26 @@ use std::time::{Duration, Instant};
 use tokio::io::{
     AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf, split,
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::places::Place;
 use crate::client::Stream;
 use crate::host::Host;
-use crate::protocol::{Code, Command, MAX_LINE, Reply};
+use crate::protocol::{Code, Command, MAX_COMMAND, Reply};
 use crate::session::{CancelReason, Session};
 
 /// How long a client may take to read a reply.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
-
-/// A connection that has nothing locked and said nothing for this long may be closed to make room
-/// for another.
-const IDLE: Duration = Duration::from_secs(1);
 
 /// How long a client for which there is no place has to read why.
 const REFUSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// A transaction may stay open for this many times `--max-lock`, its own work not counted.
 const TOTAL_FACTOR: u32 = 10;
+
+/// What is read at once; few commands are longer, and it is kept for each connection.
+const READ: usize = 1024;
 
 type Reader = BufReader<ReadHalf<Box<dyn Stream>>>;
 
@@ -34,11 +34,13 @@ pub(super) async fn serve(
     host: Arc<Host>,
     stream: Box<dyn Stream>,
     mut draining: watch::Receiver<bool>,
-    wanted: &Semaphore,
+    mut place: Place,
 ) {
     let (read, mut write) = split(stream);
-    let mut read = BufReader::new(read);
-    let mut session = Session::new(Arc::clone(&host));
+    let mut read = BufReader::with_capacity(READ, read);
+    let first_command = host.options.first_command;
+    let mut spoke = false;
+    let mut session = Session::of_peer(Arc::clone(&host), place.peer());
     let mut line = Vec::new();
     let mut fenced = false;
     let max_lock = host.options.max_lock;
@@ -48,7 +50,7 @@ pub(super) async fn serve(
     loop {
         let began = Instant::now();
         let control = session.control();
-        let wait = next_line(&mut read, &mut line);
+        let wait = next_line(&mut read, &mut line, first_command);
         let got = if session.is_open() {
             let got = tokio::select! {
                 // The clock first: commands that come one upon the other must not keep it from
@@ -68,9 +70,12 @@ pub(super) async fn serve(
                 got = wait => Some(got),
                 () = control.until_fenced(), if !fenced => None,
                 _ = draining.wait_for(|d| *d) => break,
-                () = make_room(wanted) => break,
+                () = place.sent_away() => Some(Line::SentAway),
+                () = sleep(first_command), if !spoke => Some(Line::Slow),
                 () = sleep(host.options.max_idle) => {
-                    tracing::warn!("a connection said nothing for {:?} and is closed", host.options.max_idle);
+                    tracing::warn!(
+                        "a connection said nothing for {:?} and is closed", host.options.max_idle
+                    );
                     break;
                 }
             }
@@ -87,9 +92,18 @@ pub(super) async fn serve(
                 );
                 blocking(session, Session::expire).await.0
             };
+            if !session.is_open() {
+                place.end_transaction();
+                place.rests(session.is_engaged());
+            }
             continue;
         };
         let reply = match got {
+            Line::Whole if !place.works() => {
+                let text = "the command came when another connection had the place already";
+                last_words(&mut write, Reply::no(Code::Full, text)).await;
+                break;
+            }
             Line::Whole => match Command::parse(&line) {
                 Ok(command) => {
                     let quit = command == Command::Quit;
@@ -100,8 +114,22 @@ pub(super) async fn serve(
                     };
                     let (open, advances) = (session.is_open(), command.advances());
                     let began = Instant::now();
-                    let (back, reply) = Box::pin(work(session, command, &mut read, limit)).await;
-                    session = back;
+                    let may = match &command {
+                        Command::Lock(_) => place.begin_transaction(),
+                        _ => Ok(()),
+                    };
+                    let reply = match may {
+                        Ok(()) => {
+                            let work = Box::pin(work(session, command, &mut read, limit));
+                            let (back, reply) = work.await;
+                            session = back;
+                            reply
+                        }
+                        Err(text) => Reply::no(Code::Full, text),
+                    };
+                    if !session.is_open() {
+                        place.end_transaction();
+                    }
                     if open && !(advances && matches!(reply, Reply::Ok(_))) {
                         left = left.saturating_sub(began.elapsed());
                     }
@@ -114,51 +142,57 @@ pub(super) async fn serve(
                 Err(error) => error.to_reply(),
             },
             Line::TooLong => {
-                let _ = send(
-                    &mut write,
-                    &Reply::Bad(format!("a line is at most {MAX_LINE} bytes")),
-                )
-                .await;
+                let text = format!("a line is at most {MAX_COMMAND} bytes");
+                last_words(&mut write, Reply::Bad(text)).await;
                 break;
             }
-            Line::End => break,
+            Line::Slow => {
+                let text = format!("no whole line came in {} s", first_command.as_secs_f64());
+                last_words(&mut write, Reply::Bad(text)).await;
+                break;
+            }
+            Line::SentAway if !spoke => {
+                let text = "this connection said nothing, and another one has its place";
+                last_words(&mut write, Reply::no(Code::Full, text)).await;
+                break;
+            }
+            Line::SentAway | Line::End => break,
         };
+        spoke = true;
         line.clear();
         // Who does not read must not keep what is locked, or registered, either.
         let limit = if session.is_open() {
             max_lock
         } else {
+            place.rests(session.is_engaged());
             host.options.max_idle
         };
-        if let Err(error) = send_within(&mut write, &reply, limit.min(WRITE_LIMIT)).await {
+        let sent = tokio::select! {
+            biased;
+            sent = send_within(&mut write, &reply, limit.min(WRITE_LIMIT)) => sent,
+            // Who does not read keeps nobody out.
+            () = place.sent_away() => break,
+        };
+        if let Err(error) = sent {
             tracing::warn!("a reply could not be sent: {error}");
             break;
         }
     }
     blocking(session, Session::end).await;
-    let _ = write.shutdown().await;
+    drop(place);
+    let _ = timeout(REFUSE_LIMIT, write.shutdown()).await;
 }
 
-/// Returns when this connection, idle all the time, is the one to make room for another.
-async fn make_room(wanted: &Semaphore) {
-    sleep(IDLE).await;
-    match wanted.acquire().await {
-        Ok(permit) => permit.forget(),
-        Err(_) => std::future::pending().await,
-    }
-}
-
-/// Answers the first command of a client for which there is no place with the reason, and closes
-/// the connection.
-pub(super) async fn refuse(stream: Box<dyn Stream>, places: usize) {
+/// Says to a client for which there is no place why, and closes the connection. `patient`: its
+/// first command is waited for.
+pub(super) async fn refuse(stream: Box<dyn Stream>, text: String, patient: bool) {
     let (read, mut write) = split(stream);
-    let (mut read, mut line) = (BufReader::new(read), Vec::new());
-    let text = format!(
-        "all {places} connections that this slotd serves at once are at work; use fewer \
-         (--parallel)"
-    );
-    // What is closed before it has read all that came loses its answer on the way.
-    let _ = timeout(REFUSE_LIMIT, next_line(&mut read, &mut line)).await;
+    let (mut read, mut line) = (BufReader::with_capacity(READ, read), Vec::new());
+    if patient {
+        // What is closed before it has read all that came loses its answer on the way.
+        let first = next_line(&mut read, &mut line, REFUSE_LIMIT);
+        let _ = timeout(REFUSE_LIMIT, first).await;
+    }
     let answer = async {
         let _ = send(&mut write, &Reply::no(Code::Full, text)).await;
         let _ = write.shutdown().await;
@@ -170,14 +204,27 @@ pub(super) async fn refuse(stream: Box<dyn Stream>, places: usize) {
 enum Line {
     Whole,
     TooLong,
+    /// It was begun, and has not come to its end in time.
+    Slow,
+    /// Nothing, and another connection needs the place.
+    SentAway,
     End,
 }
 
-/// Reads up to a line end. A last line without one was cut off and is not a command. Dropping the
-/// future half-way loses nothing: what was read stays in `line`.
-async fn next_line(read: &mut Reader, line: &mut Vec<u8>) -> Line {
+/// Reads up to a line end, which must come within `limit` of the line's first byte. A last line
+/// without one was cut off and is not a command. Dropping the future half-way loses nothing: what
+/// was read stays in `line`.
+async fn next_line(read: &mut Reader, line: &mut Vec<u8>, limit: Duration) -> Line {
+    if line.is_empty() && read.fill_buf().await.map_or(true, <[u8]>::is_empty) {
+        return Line::End;
+    }
+    let rest = timeout(limit, rest_of_line(read, line)).await;
+    rest.unwrap_or(Line::Slow)
+}
+
+async fn rest_of_line(read: &mut Reader, line: &mut Vec<u8>) -> Line {
     loop {
-        let Some(left) = MAX_LINE.checked_sub(line.len()).filter(|left| *left > 0) else {
+        let Some(left) = MAX_COMMAND.checked_sub(line.len()).filter(|left| *left > 0) else {
             return Line::TooLong;
         };
         let left = u64::try_from(left).unwrap_or(u64::MAX);
@@ -187,6 +234,11 @@ async fn next_line(read: &mut Reader, line: &mut Vec<u8>) -> Line {
             Ok(_) => {}
         }
     }
+}
+
+/// Says why the connection is closed, to one who listens.
+async fn last_words(write: &mut WriteHalf<Box<dyn Stream>>, reply: Reply) {
+    let _ = send_within(write, &reply, REFUSE_LIMIT).await;
 }
 
 async fn send(write: &mut WriteHalf<Box<dyn Stream>>, reply: &Reply) -> std::io::Result<()> {
@@ -213,7 +265,7 @@ async fn blocking<T: Send + 'static>(
     mut session: Session,
     f: impl FnOnce(&mut Session) -> T + Send + 'static,
 ) -> (Session, Option<T>) {
-    let host = session.host();
+    let (host, peer) = (session.host(), session.peer());
     let task = tokio::task::spawn_blocking(move || {
         let result = f(&mut session);
         (session, result)
@@ -223,7 +275,7 @@ async fn blocking<T: Send + 'static>(
         Err(error) => {
             // A panic: its session was dropped on the way, and with it its locks.
             tracing::error!("a session's work ended badly: {error}");
-            (Session::new(host), None)
+            (Session::of_peer(host, peer), None)
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 use super::socket::bind_private;
 use crate::client::{Addr, Stream};
+use crate::peer::Peer;
 
 /// When a silent TCP peer is asked whether it is there, how often then, and how often in vain.
 const PROBE_AFTER: Duration = Duration::from_secs(30);
@@ -115,15 +116,19 @@ impl Listener {
         })
     }
 
-    /// The next connection.
-    pub(super) async fn accept(&self) -> std::io::Result<Box<dyn Stream>> {
+    /// The next connection, and whose it is.
+    pub(super) async fn accept(&self) -> std::io::Result<(Box<dyn Stream>, Peer)> {
         Ok(match self {
-            Listener::Unix(listener, _) => Box::new(listener.accept().await?.0),
-            Listener::Tcp(listener) => {
+            Listener::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
+                let peer = stream.peer_cred().map(|of| Peer::User(of.uid()));
+                (Box::new(stream), peer.unwrap_or_default())
+            }
+            Listener::Tcp(listener) => {
+                let (stream, from) = listener.accept().await?;
                 stream.set_nodelay(true)?;
                 notice_a_dead_peer(&stream)?;
-                Box::new(stream)
+                (Box::new(stream), Peer::Address(from.ip().to_canonical()))
             }
         })
     }

@@ -7,44 +7,54 @@
 
 mod connection;
 mod listen;
+mod places;
 mod socket;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 pub use listen::{ListenError, Listener};
 pub use socket::bind_private;
 
 use crate::host::Host;
+use places::Places;
 
-/// How many connections are served at once, if there are descriptors enough.
-const MAX_CONNECTIONS: usize = 1024;
 /// What one connection may have open: its socket, three directories, three live files twice while
 /// one is being looked for again, two staged ones twice, a cache and a few messages.
 const FILES_A_CONNECTION: u64 = 24;
-/// For the log, the listening socket and the rest of the process.
-const FILES_APART: u64 = 64;
+/// How many clients are refused with patience at once: what they say is read, so that the reason
+/// reaches them. Others get it too, unless what they say comes across it.
+const REFUSING: usize = 32;
+/// For the log, the listening socket, the rest of the process, and connections without a place.
+const FILES_APART: u64 = 64 + REFUSING as u64 + places::FILES_BESIDE;
+/// With fewer connections than this no run goes on.
+const MIN_CONNECTIONS: u64 = 4;
 /// What an open transaction gets beyond `max_lock` when the server stops.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long a client that connects when all places are taken waits for an idle connection to end,
-/// before it is refused: longer than it takes to call one idle.
-const ROOM_WAIT: Duration = Duration::from_secs(3);
-/// How many clients wait for a place, or are being refused one, at once; others wait in the
-/// socket's queue.
-const WAITING: usize = 16;
+/// The system allows this process too few descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "slotd may have {have} open files, and needs {}: raise `ulimit -n`, or LimitNOFILE= of the unit",
+    FILES_APART + MIN_CONNECTIONS * FILES_A_CONNECTION
+)]
+pub struct TooFewFiles {
+    have: u64,
+}
 
-/// How many connections this process can serve at once; asks for as many descriptors as it may
-/// have.
-#[must_use]
-pub fn capacity() -> usize {
+/// How many connections of those wanted this process can serve at once; asks for as many
+/// descriptors as it may have.
+///
+/// # Errors
+/// There are not enough for any work.
+pub fn capacity(wanted: usize) -> Result<usize, TooFewFiles> {
     let limits = getrlimit(Resource::Nofile);
-    let wanted = MAX_CONNECTIONS as u64 * FILES_A_CONNECTION + FILES_APART;
-    let most = limits.maximum.unwrap_or(u64::MAX).min(wanted);
+    let files = (wanted as u64).max(MIN_CONNECTIONS) * FILES_A_CONNECTION + FILES_APART;
+    let most = limits.maximum.unwrap_or(u64::MAX).min(files);
     let mut have = limits.current.unwrap_or(u64::MAX);
     if have < most {
         let raised = Rlimit {
@@ -57,83 +67,57 @@ pub fn capacity() -> usize {
         }
     }
     let connections = have.saturating_sub(FILES_APART) / FILES_A_CONNECTION;
-    usize::try_from(connections).map_or(MAX_CONNECTIONS, |n| n.clamp(1, MAX_CONNECTIONS))
-}
-
-/// The places for connections.
-#[derive(Clone)]
-struct Slots {
-    slots: Arc<Semaphore>,
-    /// One permit for each connection that waits for a place: the one that has been idle for the
-    /// longest takes it, and ends.
-    wanted: Arc<Semaphore>,
-}
-
-impl Slots {
-    /// A place; `None` if there is none, and no idle connection gives its up.
-    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
-            return Some(slot);
-        }
-        let slot = Arc::clone(&self.slots).acquire_owned();
-        self.wanted.add_permits(1);
-        let slot = tokio::time::timeout(ROOM_WAIT, slot).await;
-        // If nobody took it, nobody is to end for it any more.
-        if let Ok(permit) = self.wanted.try_acquire() {
-            permit.forget();
-        }
-        slot.ok()?.ok()
+    if connections < MIN_CONNECTIONS {
+        return Err(TooFewFiles { have });
     }
+    let connections = usize::try_from(connections).unwrap_or(usize::MAX);
+    if connections < wanted {
+        tracing::info!("{connections} connections are served at once, not {wanted}: {have} files");
+    }
+    Ok(connections.min(wanted).max(1))
 }
 
 /// Serves until `stop` turns true; then drains and returns.
 pub async fn serve(host: Arc<Host>, listener: Listener, stop: watch::Receiver<bool>) {
-    serve_at_most(capacity(), host, listener, stop).await;
+    let places = capacity(host.options.max_connections).unwrap_or_else(|error| {
+        tracing::error!("{error}");
+        1
+    });
+    serve_at_most(places, host, listener, stop).await;
 }
 
-/// The same, with at most `places` connections at once. When all places are taken, a connection
-/// that has nothing locked and has been idle is closed for a new one; if there is none, the new one
-/// is refused and closed.
+/// The same, with at most `places` connections at once; [`places`] says who is served, and who is
+/// refused.
 pub async fn serve_at_most(
     places: usize,
     host: Arc<Host>,
     listener: Listener,
     mut stop: watch::Receiver<bool>,
 ) {
-    let places = places.max(1);
-    host.set_capacity(places);
-    let slots = Slots {
-        slots: Arc::new(Semaphore::new(places)),
-        wanted: Arc::new(Semaphore::new(0)),
-    };
-    let queue = Arc::new(Semaphore::new(WAITING));
+    let places = Places::new(host.offer(places.max(1)));
+    let refusing = Arc::new(Semaphore::new(REFUSING));
     let mut connections = JoinSet::new();
     let (drain, draining) = watch::channel(false);
     loop {
-        let waiting = tokio::select! {
-            waiting = Arc::clone(&queue).acquire_owned() => waiting,
-            _ = stop.wait_for(|stop| *stop) => break,
-        };
         let stream = tokio::select! {
             stream = listener.accept() => stream,
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match stream {
-            Ok(stream) => {
+            Ok((stream, peer)) => {
                 let (host, draining) = (Arc::clone(&host), draining.clone());
-                let slots = slots.clone();
+                let (places, refusing) = (Arc::clone(&places), Arc::clone(&refusing));
                 connections.spawn(async move {
-                    match slots.slot().await {
-                        Some(slot) => {
-                            drop(waiting);
+                    match places.enter(peer).await {
+                        Ok(place) => {
                             let counted = host.activity.connection();
-                            let serving = connection::serve(host, stream, draining, &slots.wanted);
-                            Box::pin(serving).await;
-                            drop((slot, counted));
+                            Box::pin(connection::serve(host, stream, draining, place)).await;
+                            drop(counted);
                         }
-                        None => {
+                        Err(text) => {
                             host.activity.refuses();
-                            connection::refuse(stream, places).await;
+                            let patience = refusing.try_acquire();
+                            connection::refuse(stream, text, patience.is_ok()).await;
                         }
                     }
                 });

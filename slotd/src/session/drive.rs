@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{CancelReason, Session};
+use super::{CancelReason, Session, audit};
 use crate::intent::recovery::Attempt;
 use crate::locked::{LockedMailbox, READ_IN_LOCK};
 use crate::protocol::{Code, Fields, Reply, Upgraded};
@@ -65,8 +65,12 @@ impl Session {
             }
             Action::Unlock => {
                 if let Some(mailbox) = self.mailbox.take() {
+                    let name = mailbox.place().mailbox.clone();
                     self.committed = mailbox.unlock();
                     self.host.activity.ended(self.transaction.outcome());
+                    let (held, timings) = &self.committed;
+                    self.given_back = Some(*held);
+                    audit::unlocked(self.about(Some(name.as_str())), *held, timings);
                 }
                 // Files that were prepared can wait for the next LOCK; what is known of messages is
                 // soon found again.

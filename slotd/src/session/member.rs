@@ -67,6 +67,14 @@ impl Member {
         }
     }
 
+    /// The journal that it gave.
+    pub(super) fn journal(&self) -> Option<&str> {
+        match self {
+            Member::Of(journal, _) => Some(journal),
+            Member::Nobody | Member::Unnamed(_) => None,
+        }
+    }
+
     /// Nothing is held any more: a client without a journal no longer counts.
     pub(super) fn exit(&mut self, all: &Coordinators) {
         if matches!(self, Member::Unnamed(_)) {

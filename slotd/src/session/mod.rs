@@ -3,13 +3,18 @@
 //! Blocking: the server calls it off the reactor. At most one mailbox is locked at a time. Whatever
 //! happens to the connection, [`Session::end`] leaves nothing locked and nothing staged.
 
+mod audit;
 mod background;
 mod drive;
 mod member;
 
 use std::sync::Arc;
+use std::time::Instant;
+
+use indexfile::mailbox::MailboxName;
 
 pub use crate::control::{CancelReason, Control};
+pub use audit::TARGET as AUDIT;
 
 use background::Background;
 use member::Member;
@@ -18,6 +23,7 @@ use crate::complete::{self, Seen};
 use crate::coordinators::taken_over;
 use crate::host::Host;
 use crate::locked::{self, LockedMailbox};
+use crate::peer::Peer;
 use crate::protocol::{
     Code, Command, Commit, Committed, Confirmed, Fields, Lock, Reply, Standing, Upgrade,
 };
@@ -32,6 +38,7 @@ pub struct Session {
     host: Arc<Host>,
     control: Arc<Control>,
     member: Member,
+    peer: Peer,
     transaction: Transaction,
     mailbox: Option<LockedMailbox>,
     background: Background,
@@ -43,6 +50,8 @@ pub struct Session {
     refusal: Option<Refusal>,
     /// How long the last mailbox was locked, and what for, as in the answer to `COMMIT`.
     committed: (Committed, String),
+    /// The locks that the command under way gave back, and how long they were held.
+    given_back: Option<Committed>,
     /// Where `LIST` and `FIND` are.
     walker: Option<Walker>,
     /// What a walk for a unique id could not look into.
@@ -58,6 +67,7 @@ impl Session {
         let control = Arc::new(Control::default());
         Session {
             member: Member::default(),
+            peer: Peer::default(),
             transaction: Transaction::new(),
             mailbox: None,
             background: Background::new(&host, &control),
@@ -68,10 +78,25 @@ impl Session {
             good: None,
             refusal: None,
             committed: (Committed::default(), String::new()),
+            given_back: None,
             walker: None,
             unseen: None,
             seen: None,
         }
+    }
+
+    /// The same of a connection whose other end is known.
+    #[must_use]
+    pub fn of_peer(host: Arc<Host>, peer: Peer) -> Session {
+        let mut session = Session::new(host);
+        session.peer = peer;
+        session
+    }
+
+    /// Who is at the other end.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        self.peer
     }
 
     /// By which the server cuts work short.
@@ -92,17 +117,62 @@ impl Session {
         self.transaction.is_open()
     }
 
+    /// Whether the connection is a coordinator's, or has something prepared.
+    #[must_use]
+    pub fn is_engaged(&self) -> bool {
+        self.member.seat().is_some() || self.background.prepared.is_some()
+    }
+
     /// Does what a command says and gives the reply.
     #[must_use]
     pub fn handle(&mut self, command: Command) -> Reply {
         self.heed_fence();
+        let began = Instant::now();
+        let line = audit::has_line(&command).then(|| (command.name(), command.to_string()));
+        let mailbox = command.mailbox().or_else(|| self.locked_mailbox());
+        let mailbox = mailbox.map(ToString::to_string);
+        self.given_back = None;
         let reply = self.perform(command);
         self.exit();
         let reply = reply.unwrap_or_else(|refusal| refusal.to_reply());
-        match (self.control.fenced(), &reply) {
+        let reply = match (self.control.fenced(), &reply) {
             // What was cut short for that.
             (Some(epoch), Reply::No { .. }) => taken_over(epoch).to_reply(),
             _ => reply,
+        };
+        if let Some((name, text)) = line {
+            let about = self.about(mailbox.as_deref());
+            let held = self.given_back;
+            audit::command(about, (name, &text), began.elapsed(), &reply, held);
+        }
+        reply
+    }
+
+    fn locked_mailbox(&self) -> Option<&MailboxName> {
+        self.mailbox.as_ref().map(|locked| &locked.place().mailbox)
+    }
+
+    /// For a line of the audit.
+    fn about<'a>(&'a self, mailbox: Option<&'a str>) -> audit::About<'a> {
+        audit::About {
+            who: self.peer,
+            journal: self.member.journal(),
+            mailbox,
+        }
+    }
+
+    /// Ends an open transaction without a command, and says so.
+    fn end_transaction(&mut self, event: Event, why: &str) {
+        let what = match self.transaction.state() {
+            State::Held { .. } => "RELEASE",
+            _ => "ROLLBACK",
+        };
+        let mailbox = self.locked_mailbox().map(ToString::to_string);
+        self.given_back = None;
+        let _ = self.drive(event);
+        if mailbox.is_some() {
+            let held = self.given_back;
+            audit::ended(self.about(mailbox.as_deref()), (what, why), held);
         }
     }
 
@@ -276,13 +346,17 @@ impl Session {
 
     /// The transaction's time is over.
     pub fn expire(&mut self) {
-        let _ = self.drive(Event::Expire);
+        self.end_transaction(Event::Expire, "expired");
         self.exit();
     }
 
     /// The connection is closed.
     pub fn end(&mut self) {
-        let _ = self.drive(Event::Disconnect);
+        let why = match self.control.fenced() {
+            Some(_) => "taken-over",
+            None => "closed",
+        };
+        self.end_transaction(Event::Disconnect, why);
         self.background.prepared = None;
         self.clear_scratch();
         self.member.end(&self.host.coordinators);

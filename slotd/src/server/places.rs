@@ -1,0 +1,411 @@
+//! The places for connections: how many there are, whose they are, and who leaves for whom.
+//!
+//! A client that comes is let in, waits for a short time, or is refused, and never anything else.
+//! Where there is no place, or its peer has its share already, one that is of less use leaves for
+//! it: of those that have never said a whole command the oldest, then of those that work for nobody
+//! the one that has been silent the longest, then one of a coordinator that has been silent for a
+//! second. Whoever is at work, or has a mailbox locked, stays. So neither thousands of silent
+//! connections nor those of another peer keep anybody out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::peer::Peer;
+use crate::protocol::Limits;
+
+/// A connection of a coordinator that has nothing locked leaves for another when it has said
+/// nothing for this long.
+const IDLE: Duration = Duration::from_secs(1);
+/// How long a client waits for a place before it is refused: longer than it takes to call one idle.
+const ROOM_WAIT: Duration = Duration::from_secs(3);
+/// Between two looks whether there is a place.
+const LOOK: Duration = Duration::from_millis(50);
+/// How many clients wait for a place at once: of one peer, and all together. Others are refused at
+/// once.
+const WAITING_PEER: usize = 16;
+const WAITING: usize = 64;
+/// How many that have been sent away may be closing their connections beyond the places.
+const LEAVING: usize = 64;
+
+/// Descriptors for those that are no connection's of a place.
+pub(super) const FILES_BESIDE: u64 = (WAITING + LEAVING) as u64;
+
+/// What a connection does just now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    /// Has not yet said one whole command.
+    New,
+    /// Nothing; is nobody's.
+    Idle,
+    /// Nothing, for a coordinator, or with something prepared.
+    Engaged,
+    /// A command, or it has a mailbox locked.
+    Work,
+}
+
+#[derive(Debug)]
+struct Seat {
+    peer: Peer,
+    doing: Doing,
+    since: Instant,
+    /// It was sent away, and does not count any more.
+    leaves: bool,
+    told: Arc<Notify>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct OfPeer {
+    connections: usize,
+    transactions: usize,
+    waiting: usize,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    next: u64,
+    seats: BTreeMap<u64, Seat>,
+    peers: HashMap<Peer, OfPeer>,
+    leaving: usize,
+    waiting: usize,
+}
+
+/// All places.
+#[derive(Debug)]
+pub(super) struct Places {
+    limits: Limits,
+    inner: Mutex<Inner>,
+}
+
+/// One connection's place; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    all: Arc<Places>,
+    id: u64,
+    peer: Peer,
+    told: Arc<Notify>,
+    transaction: bool,
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Full {
+    All,
+    Peer,
+}
+
+impl Places {
+    pub(super) fn new(limits: Limits) -> Arc<Places> {
+        Arc::new(Places {
+            limits,
+            inner: Mutex::default(),
+        })
+    }
+
+    /// A place for a client of that peer, or the sentence that says why there is none.
+    pub(super) async fn enter(self: &Arc<Self>, peer: Peer) -> Result<Place, String> {
+        let full = match self.take(peer) {
+            Ok(place) => return Ok(place),
+            Err(full) => full,
+        };
+        let Some(_waits) = Waits::begin(self, peer) else {
+            return Err(self.sentence(full));
+        };
+        let deadline = Instant::now() + ROOM_WAIT;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            match self.take(peer) {
+                Ok(place) => return Ok(place),
+                Err(full) if Instant::now() >= deadline => return Err(self.sentence(full)),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn sentence(&self, full: Full) -> String {
+        let Limits {
+            connections,
+            connections_peer,
+            ..
+        } = self.limits;
+        match full {
+            Full::All => format!(
+                "all {connections} connections that this slotd serves at once are at work; use \
+                 fewer (--parallel)"
+            ),
+            Full::Peer => format!(
+                "all {connections_peer} connections that one user or address may have here are \
+                 at work; use fewer (--parallel)"
+            ),
+        }
+    }
+
+    fn take(self: &Arc<Self>, peer: Peer) -> Result<Place, Full> {
+        let inner = &mut *self.inner.lock();
+        let of_peer = inner.peers.get(&peer).copied().unwrap_or_default();
+        let seated = inner.seats.len() - inner.leaving;
+        let full = if of_peer.connections >= at_least_one(self.limits.connections_peer) {
+            Some(Full::Peer)
+        } else if seated >= at_least_one(self.limits.connections) {
+            Some(Full::All)
+        } else {
+            None
+        };
+        if let Some(full) = full {
+            let leaver = (inner.leaving < LEAVING).then(|| {
+                let whose = (full == Full::Peer).then_some(peer);
+                inner.leaver(whose, Instant::now())
+            });
+            inner.send_away(leaver.flatten().ok_or(full)?);
+        }
+        let (id, told) = (inner.next, Arc::new(Notify::new()));
+        inner.next += 1;
+        let seat = Seat {
+            peer,
+            doing: Doing::New,
+            since: Instant::now(),
+            leaves: false,
+            told: Arc::clone(&told),
+        };
+        inner.seats.insert(id, seat);
+        inner.peers.entry(peer).or_default().connections += 1;
+        Ok(Place {
+            all: Arc::clone(self),
+            id,
+            peer,
+            told,
+            transaction: false,
+        })
+    }
+}
+
+impl Inner {
+    /// Who is to leave first, of that peer or of all.
+    fn leaver(&self, whose: Option<Peer>, now: Instant) -> Option<u64> {
+        let rank = |seat: &Seat| match seat.doing {
+            _ if seat.leaves => None,
+            Doing::New => Some(0),
+            Doing::Idle => Some(1),
+            Doing::Engaged if now.saturating_duration_since(seat.since) >= IDLE => Some(2),
+            Doing::Engaged | Doing::Work => None,
+        };
+        let all = self.seats.iter();
+        let some = all.filter(|(_, seat)| whose.is_none_or(|peer| seat.peer == peer));
+        let ranked = some.filter_map(|(id, seat)| Some((rank(seat)?, seat.since, *id)));
+        ranked.min().map(|(_, _, id)| id)
+    }
+
+    fn send_away(&mut self, id: u64) {
+        if let Some(seat) = self.seats.get_mut(&id) {
+            seat.leaves = true;
+            seat.told.notify_one();
+            self.leaving += 1;
+            let peer = seat.peer;
+            self.change(peer, |peer| peer.connections -= 1);
+        }
+    }
+
+    /// Changes what a peer has; one that has nothing any more is forgotten.
+    fn change(&mut self, peer: Peer, change: impl FnOnce(&mut OfPeer)) {
+        let of_peer = self.peers.entry(peer).or_default();
+        change(of_peer);
+        if (of_peer.connections, of_peer.transactions, of_peer.waiting) == (0, 0, 0) {
+            self.peers.remove(&peer);
+        }
+    }
+}
+
+impl Place {
+    /// Whose it is.
+    pub(super) fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// A command has come. `false` if the place is another's already: the command is not to be
+    /// looked at.
+    #[must_use]
+    pub(super) fn works(&self) -> bool {
+        self.now(Doing::Work)
+    }
+
+    /// A command has been done, and nothing is locked; `engaged`: for a coordinator, or something
+    /// is prepared.
+    pub(super) fn rests(&self, engaged: bool) {
+        let doing = if engaged { Doing::Engaged } else { Doing::Idle };
+        self.now(doing);
+    }
+
+    fn now(&self, doing: Doing) -> bool {
+        let mut inner = self.all.inner.lock();
+        let Some(seat) = inner.seats.get_mut(&self.id).filter(|seat| !seat.leaves) else {
+            return false;
+        };
+        (seat.doing, seat.since) = (doing, Instant::now());
+        true
+    }
+
+    /// Returns when another client gets this place.
+    pub(super) async fn sent_away(&self) {
+        self.told.notified().await;
+    }
+
+    /// Before a mailbox is locked; the sentence that says why it may not be.
+    pub(super) fn begin_transaction(&mut self) -> Result<(), String> {
+        let most = at_least_one(self.all.limits.transactions_peer);
+        let mut inner = self.all.inner.lock();
+        let of_peer = inner.peers.entry(self.peer).or_default();
+        if of_peer.transactions >= most && !self.transaction {
+            return Err(format!(
+                "all {most} mailboxes that one user or address may have locked here at once are \
+                 (--max-transactions-peer)"
+            ));
+        }
+        of_peer.transactions += usize::from(!self.transaction);
+        self.transaction = true;
+        Ok(())
+    }
+
+    /// No mailbox is locked any more.
+    pub(super) fn end_transaction(&mut self) {
+        if std::mem::take(&mut self.transaction) {
+            let end = |peer: &mut OfPeer| peer.transactions -= 1;
+            self.all.inner.lock().change(self.peer, end);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.end_transaction();
+        let mut inner = self.all.inner.lock();
+        if let Some(seat) = inner.seats.remove(&self.id) {
+            if seat.leaves {
+                inner.leaving -= 1;
+            } else {
+                inner.change(self.peer, |peer| peer.connections -= 1);
+            }
+        }
+    }
+}
+
+/// A client that waits for a place.
+struct Waits<'a>(&'a Places, Peer);
+
+impl Waits<'_> {
+    fn begin(all: &Places, peer: Peer) -> Option<Waits<'_>> {
+        let inner = &mut *all.inner.lock();
+        let of_peer = inner.peers.entry(peer).or_default();
+        if inner.waiting >= WAITING || of_peer.waiting >= WAITING_PEER {
+            return None;
+        }
+        of_peer.waiting += 1;
+        inner.waiting += 1;
+        Some(Waits(all, peer))
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        let inner = &mut *self.0.inner.lock();
+        inner.waiting -= 1;
+        inner.change(self.1, |peer| peer.waiting -= 1);
+    }
+}
+
+fn at_least_one(limit: u32) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Peer = Peer::User(1);
+    const TWO: Peer = Peer::User(2);
+
+    fn places(connections: u32, connections_peer: u32) -> Arc<Places> {
+        Places::new(Limits {
+            connections,
+            connections_peer,
+            transactions_peer: 2,
+            ..Limits::default()
+        })
+    }
+
+    fn left(place: &Place) -> bool {
+        !place.works()
+    }
+
+    #[test]
+    fn who_never_spoke_leaves_first_then_who_is_nobodys_and_who_works_stays() {
+        let all = places(3, 3);
+        let (worker, idle) = (all.take(ONE).unwrap(), all.take(ONE).unwrap());
+        assert!(worker.works());
+        idle.rests(false);
+        let silent = all.take(ONE).unwrap();
+        let first = all.take(ONE).unwrap();
+        assert!(left(&silent) && first.works());
+        let second = all.take(TWO).unwrap();
+        assert!(left(&idle) && second.works() && worker.works());
+        // All are at work now.
+        assert_eq!(all.take(TWO).unwrap_err(), Full::All);
+        // A coordinator's rests for less than a second.
+        first.rests(true);
+        assert_eq!(all.take(TWO).unwrap_err(), Full::All);
+        drop(second);
+        assert!(all.take(TWO).is_ok());
+    }
+
+    #[test]
+    fn a_peer_has_its_share_and_sends_away_nobody_elses() {
+        let all = places(4, 2);
+        let others = [all.take(TWO).unwrap(), all.take(TWO).unwrap()];
+        let own = [all.take(ONE).unwrap(), all.take(ONE).unwrap()];
+        assert!(own.iter().all(Place::works));
+        assert_eq!(all.take(ONE).unwrap_err(), Full::Peer);
+        assert!(others.iter().all(Place::works));
+        drop((own, others));
+        assert!(all.inner.lock().peers.is_empty() && all.inner.lock().leaving == 0);
+    }
+
+    #[test]
+    fn mailboxes_that_a_peer_has_locked_are_counted_over_its_connections() {
+        let all = places(4, 4);
+        let mut own: Vec<Place> = (0..3).map(|_| all.take(ONE).unwrap()).collect();
+        assert!(own[0].begin_transaction().is_ok() && own[1].begin_transaction().is_ok());
+        assert!(
+            own[2]
+                .begin_transaction()
+                .unwrap_err()
+                .contains("all 2 mailboxes")
+        );
+        // Another LOCK on the same connection is no other transaction.
+        assert!(own[1].begin_transaction().is_ok());
+        assert!(all.take(TWO).unwrap().begin_transaction().is_ok());
+        own[0].end_transaction();
+        assert!(own[2].begin_transaction().is_ok());
+        drop(own);
+        assert!(all.inner.lock().peers.is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_finds_no_place_is_refused_after_a_bounded_wait() {
+        let all = places(1, 1);
+        let worker = all.take(ONE).unwrap();
+        assert!(worker.works());
+        let refused = all.enter(ONE).await.unwrap_err();
+        assert!(
+            refused.contains("all 1 connections that one user"),
+            "{refused}"
+        );
+        let refused = all.enter(TWO).await.unwrap_err();
+        assert!(
+            refused.contains("all 1 connections that this slotd"),
+            "{refused}"
+        );
+        assert_eq!(all.inner.lock().waiting, 0);
+    }
+}
