@@ -44,6 +44,7 @@ async fn digests_of_ranges_are_those_of_the_list_in_these_ranges() {
             assert!(within.is_empty() || part.digest == digest_of(&within));
         }
     }
+    drop(client);
     served.stop().await;
 }
 

@@ -97,6 +97,7 @@ async fn a_held_commit_of_an_older_coordinator_stands_and_cannot_be_taken_back()
     assert_eq!(facts.index, 10);
     nothing_is_taken(&mut older, 2).await;
     assert_eq!(store.index(MAILBOX).minor_version(), 10);
+    drop(newer);
     served.stop().await;
 }
 

@@ -328,6 +328,7 @@ async fn a_mailbox_that_moved_to_another_partition_is_elsewhere_and_not_gone() {
     let (code, _) = refused("no such", client.lock(on("default", "user.nobody")).await);
     assert_eq!(code, Code::NoMailbox);
     client.lock(on("second", "user.bob")).await.unwrap();
+    drop(client);
     served.stop().await;
 }
 
@@ -349,6 +350,7 @@ async fn a_mailbox_on_two_partitions_is_refused_as_such_unless_one_is_named() {
     let (code, text) = refused("two", client.lock(lock("user.bob")).await);
     assert_eq!(code, Code::TwoPlaces, "{text}");
     client.lock(on("second", "user.bob")).await.unwrap();
+    drop(client);
     served.stop().await;
 }
 
@@ -420,6 +422,7 @@ async fn a_partition_that_had_mailboxes_and_is_empty_after_a_restart_has_lost_th
     assert_eq!(code, Code::Unmounted, "{text}");
     // What is on the other partition is served.
     client.lock(lock(MAILBOX)).await.unwrap();
+    drop(client);
     served.stop().await;
 }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -474,9 +475,19 @@ fn a_controller_killed_or_cut_off_at_any_line_of_a_change_over_leaves_what_the_s
         Harm::LoseAndBreak,
         Harm::PassAndBreak,
     ];
-    for (n, harm) in harms.into_iter().enumerate() {
-        for at in (1 + n..=lines).step_by(every) {
-            cut(&template, harm, at);
+    let cuts = harms.into_iter().enumerate();
+    let cuts = cuts.flat_map(|(n, harm)| (1 + n..=lines).step_by(every).map(move |at| (harm, at)));
+    let cuts: Vec<_> = cuts.collect();
+    // Two at a time: each waits for its programs. What fails in one fails the test.
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some((harm, at)) = cuts.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    cut(&template, *harm, *at);
+                }
+            });
         }
-    }
+    });
+    assert!(next.into_inner() >= cuts.len());
 }
