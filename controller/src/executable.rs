@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{AccessFlags, Pid, access};
+use tokio::io::AsyncWriteExt;
 
 /// A program and its arguments, as one line: words as a shell would split them, and nothing else of
 /// a shell. Who wants one asks for it: `sh -c '...'`.
@@ -68,6 +69,22 @@ impl Executable {
         }
     }
 
+    /// The file at that path, without arguments. Its name is UTF-8.
+    ///
+    /// # Errors
+    /// It cannot be executed.
+    pub fn at(path: &Path) -> Result<Self, String> {
+        let word = path.to_str().ok_or("its name is not UTF-8")?;
+        if !path.is_file() {
+            return Err("it is no file".to_owned());
+        }
+        access(path, AccessFlags::X_OK).map_err(|_| "it cannot be executed")?;
+        Ok(Self {
+            line: word.to_owned(),
+            words: vec![word.to_owned()],
+        })
+    }
+
     /// How it ended; `None` if it took longer than `limit`. Then all that it started is killed, not
     /// the program alone.
     ///
@@ -78,17 +95,44 @@ impl Executable {
         environment: &[(&str, &str)],
         limit: Duration,
     ) -> std::io::Result<Option<ExitStatus>> {
+        self.run_with(environment, None, limit).await
+    }
+
+    /// The same, with this on its standard input; it need not read it.
+    ///
+    /// # Errors
+    /// As [`Executable::run`].
+    pub async fn run_with(
+        &self,
+        environment: &[(&str, &str)],
+        input: Option<&[u8]>,
+        limit: Duration,
+    ) -> std::io::Result<Option<ExitStatus>> {
         let mut child = tokio::process::Command::new(&self.words[0])
             .args(&self.words[1..])
             .envs(environment.iter().copied())
-            .stdin(Stdio::null())
+            .stdin(if input.is_some() {
+                Stdio::piped()
+            } else {
+                Stdio::null()
+            })
             .stdout(Stdio::null())
             .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
         let group = child.id().and_then(|id| i32::try_from(id).ok());
-        if let Ok(status) = tokio::time::timeout(limit, child.wait()).await {
-            return status.map(Some);
+        let pipe = child.stdin.take();
+        let feed = async {
+            if let (Some(mut pipe), Some(input)) = (pipe, input) {
+                // It may end, or close it, before it has read all.
+                let _ = pipe.write_all(input).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            status = child.wait() => return status.map(Some),
+            () = feed => {}
+            () = tokio::time::sleep(limit) => {}
         }
         if let Some(group) = group {
             // It leads its group and is not reaped yet, so the number is still its own.
@@ -137,6 +181,27 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert_eq!(code("sh -c 'exit 3'", &[]).await, Some(3));
+    }
+
+    #[tokio::test]
+    async fn what_is_given_on_standard_input_is_read_or_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("seen");
+        let file = file.to_str().unwrap();
+        let large = vec![b'x'; 1 << 20];
+        for (line, ended, seen) in [
+            ("sh -c 'cat >\"$FILE\"'", Some(0), large.len()),
+            ("sh -c 'exec <&-; :>\"$FILE\"; exit 4'", Some(4), 0),
+            ("sh -c ':>\"$FILE\"; sleep 300'", None, 0),
+        ] {
+            let program: Executable = line.parse().unwrap();
+            let limit = Duration::from_secs(if ended.is_some() { 60 } else { 1 });
+            let environment = [("FILE", file)];
+            let run = program.run_with(&environment, Some(&large), limit);
+            let status = run.await.unwrap();
+            assert_eq!(status.and_then(|status| status.code()), ended, "{line}");
+            assert_eq!(std::fs::read(file).unwrap().len(), seen, "{line}");
+        }
     }
 
     #[tokio::test]

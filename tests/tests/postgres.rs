@@ -75,6 +75,24 @@ fn it_keeps_every_promise_of_a_journal() {
     conformance::hold::<Server>();
 }
 
+#[test]
+#[ignore = "needs the programs of a PostgreSQL server"]
+fn a_database_of_the_sixth_version_is_taken_up_and_keeps_a_pause() {
+    let cluster = Cluster::new(&[]);
+    let database = cluster.database();
+    let store = open(&cluster, &database);
+    drop((store.pair("").unwrap(), store));
+    let before = "DROP TABLE reguid.pause; UPDATE reguid.journal SET version = 6";
+    cluster.sql(&database, before);
+    let store = open(&cluster, &database);
+    let journal = store.pair("").unwrap();
+    assert_eq!(journal.paused().unwrap(), None);
+    journal.set_paused(Some(7)).unwrap();
+    assert_eq!(journal.paused().unwrap(), Some(7));
+    let reader = PostgresStore::open_read_only(&cluster.url(&database)).unwrap();
+    assert_eq!(reader.pair("").unwrap().paused().unwrap(), Some(7));
+}
+
 /// One pair's decisions, submitted in order until the server is gone.
 fn submit_all(journal: &dyn Journal, ids: &[MailboxId], seed: u64) -> Vec<(bool, Receipt)> {
     let mut random = fastrand::Rng::with_seed(seed);

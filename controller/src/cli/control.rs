@@ -7,9 +7,9 @@ use indexfile::exit::Exit;
 use serde_json::Value;
 
 use super::args::UnusedHosts;
-use super::state::StateFile;
+use super::state::{How, StateFile};
 use super::{Fail, live, text};
-use crate::control::{Ask, LIMITS, Limit, OFF, ask_pair, of_pair};
+use crate::control::{Ask, LIMITS, Limit, OFF, ServeError, ask_pair, of_pair};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -42,8 +42,44 @@ pub(super) fn pause(args: &Args) -> Result<Exit, Fail> {
     tell(args, &Ask::Pause)
 }
 
+/// Of a controller that ended while it was paused the journal knows that it was.
 pub(super) fn resume(args: &Args) -> Result<Exit, Fail> {
-    tell(args, &Ask::Resume)
+    let asked = ask_pair(
+        &args.state.socket_path(),
+        &Ask::Resume,
+        args.pair.as_deref(),
+    );
+    let nobody = match asked {
+        Err(nobody @ ServeError::Nobody { .. }) if args.state.is_there() => nobody,
+        live => return show(args, &live?),
+    };
+    let store = args.state.open(How::Existing)?;
+    let mut resumed = Vec::new();
+    let asked = |name: &String| args.pair.as_ref().is_none_or(|pair| pair == name);
+    for name in store.pairs()?.into_iter().filter(asked) {
+        let journal = store.pair(&name)?;
+        if journal.paused()?.is_some() {
+            journal.set_paused(None)?;
+            resumed.push(name);
+        }
+    }
+    if resumed.is_empty() {
+        return Err(Fail::new(
+            Exit::Unavailable,
+            format!("{nobody}, and its journal has nothing that is paused"),
+        ));
+    }
+    if args.json {
+        text::json(&serde_json::json!({ "resumed": resumed }))?;
+        return Ok(Exit::Ok);
+    }
+    for name in resumed {
+        text::say(&of_pair(
+            &name,
+            "no longer paused; no controller is running",
+        ))?;
+    }
+    Ok(Exit::Ok)
 }
 
 pub(super) fn stop(args: &Args) -> Result<Exit, Fail> {
@@ -133,10 +169,14 @@ fn limits() -> String {
 
 fn tell(args: &Args, what: &Ask) -> Result<Exit, Fail> {
     let live = ask_pair(&args.state.socket_path(), what, args.pair.as_deref())?;
+    show(args, &live)
+}
+
+fn show(args: &Args, live: &Value) -> Result<Exit, Fail> {
     if args.json {
-        text::json(&live)?;
+        text::json(live)?;
     } else {
-        text::say(&live::describe(&live))?;
+        text::say(&live::describe(live))?;
     }
     Ok(Exit::Ok)
 }

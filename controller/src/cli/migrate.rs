@@ -16,7 +16,7 @@ use super::state::How;
 use super::{Fail, text};
 use crate::error::RunError;
 use crate::journal::Verb;
-use crate::run::{self, Recovered, Retry, Settings};
+use crate::run::{self, Recovered, Retry, Settings, Summary};
 use crate::two_phase::Reason;
 
 #[derive(Debug, Args)]
@@ -243,18 +243,23 @@ pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
         let done = session.each(0..session.pairs.len(), |session, at| {
             let what = Arc::clone(&what);
             async move {
-                let at_work = &session.pairs[at];
-                loop {
-                    let done = run::retry(at_work.parts(), &what, at_work.control()).await;
-                    if !session.raises(at, &done)? {
-                        return done;
-                    }
-                }
+                session
+                    .around_pair(at, retry_pair(&session, at, &what))
+                    .await
             }
         });
-        let done = done.await;
-        session.finish(done)
+        session.around(async { session.finish(done.await) }).await
     })
+}
+
+async fn retry_pair(session: &Session, at: usize, what: &Retry) -> Result<Summary, RunError> {
+    let at_work = &session.pairs[at];
+    loop {
+        let done = run::retry(at_work.parts(), what, at_work.control()).await;
+        if !session.raises(at, &done)? {
+            return done;
+        }
+    }
 }
 
 /// What one pair knows by a name another one may know too.
@@ -276,17 +281,24 @@ pub(super) fn recover(args: RecoverArgs) -> Result<Exit, Fail> {
     with_runtime(async move {
         let session = Session::begin(common, settings, pairs, Arc::from(store), "").await?;
         let done = session.each(0..session.pairs.len(), |session, at| async move {
-            loop {
-                let done = run::recover(session.pairs[at].parts()).await;
-                if !session.raises(at, &done)? {
-                    return done;
-                }
-            }
+            session.around_pair(at, recover_pair(&session, at)).await
         });
-        let done = done.await;
-        session.end_progress();
-        recovered(&session, done)
+        let work = async {
+            let done = done.await;
+            session.end_progress();
+            recovered(&session, done)
+        };
+        session.around(work).await
     })
+}
+
+async fn recover_pair(session: &Session, at: usize) -> Result<Recovered, RunError> {
+    loop {
+        let done = run::recover(session.pairs[at].parts()).await;
+        if !session.raises(at, &done)? {
+            return done;
+        }
+    }
 }
 
 /// Prints what became of the open transactions.

@@ -18,6 +18,7 @@ mod examples;
 mod expected;
 mod fleet;
 mod hints;
+mod hooks;
 mod imap;
 mod limits;
 mod live;

@@ -123,11 +123,17 @@ pub(super) fn rollback(args: RollbackArgs) -> Result<Exit, Fail> {
         let undos = Arc::new(undos);
         let done = session.each(0..session.pairs.len(), |session, at| {
             let undos = Arc::clone(&undos);
-            async move { on_pair(&session, at, undos[at].clone()).await }
+            async move {
+                let work = on_pair(&session, at, undos[at].clone());
+                session.around_pair(at, work).await
+            }
         });
-        let done = done.await;
-        session.end_progress();
-        report(&session, done).await
+        let work = async {
+            let done = done.await;
+            session.end_progress();
+            report(&session, done).await
+        };
+        session.around(work).await
     })
 }
 

@@ -66,31 +66,43 @@ pub(super) fn migrate(
             &words.join(" "),
         )
         .await?;
-        let mut done = on_each(&session, store.as_ref(), &targets).await?;
-        let moves = match &targets.murder {
-            Some(murder) => {
-                note(murder, &session, &done);
-                moves::follow(murder, &session, &mut done).await?
-            }
-            None => Moves::default(),
-        };
-        let runs: Vec<(usize, i64)> = done
-            .iter()
-            .filter_map(|(at, result)| Some((*at, result.as_ref().ok()?.run)))
-            .collect();
-        let mut exits = vec![session.finish(done)?];
-        exits.push(moves.tell());
-        if let Some(murder) = &targets.murder
-            && murder.tell_refused()
-        {
-            exits.push(Exit::RolledBack);
-        }
-        // What a rehearsal left is what was there.
-        if mailboxes.are_canaries() && !session.settings.verb.rehearses() {
-            exits.push(verify_canaries(&session, &runs).await?);
-        }
-        Ok(fleet::worst(exits))
+        let canaries = mailboxes.are_canaries();
+        session
+            .around(on_all(&session, store.as_ref(), &targets, canaries))
+            .await
     })
+}
+
+async fn on_all(
+    session: &Arc<Session>,
+    store: &dyn JournalStore,
+    targets: &Arc<Targets>,
+    canaries: bool,
+) -> Result<Exit, Fail> {
+    let mut done = on_each(session, store, targets).await?;
+    let moves = match &targets.murder {
+        Some(murder) => {
+            note(murder, session, &done);
+            moves::follow(murder, session, &mut done).await?
+        }
+        None => Moves::default(),
+    };
+    let runs: Vec<(usize, i64)> = done
+        .iter()
+        .filter_map(|(at, result)| Some((*at, result.as_ref().ok()?.run)))
+        .collect();
+    let mut exits = vec![session.finish(done)?];
+    exits.push(moves.tell());
+    if let Some(murder) = &targets.murder
+        && murder.tell_refused()
+    {
+        exits.push(Exit::RolledBack);
+    }
+    // What a rehearsal left is what was there.
+    if canaries && !session.settings.verb.rehearses() {
+        exits.push(verify_canaries(session, &runs).await?);
+    }
+    Ok(fleet::worst(exits))
 }
 
 /// Keeps the comparison as it is now that pairs which were away have been compared too.
@@ -130,7 +142,10 @@ async fn on_each(
         let (begin, targets) = (begin[at], Arc::clone(targets));
         async move {
             match begin {
-                Begin::Work => on_pair(&session, at, &targets).await,
+                Begin::Work => {
+                    let work = on_pair(&session, at, &targets);
+                    session.around_pair(at, work).await
+                }
                 Begin::Finished(run) => finished(&session, at, run),
             }
         }

@@ -3,7 +3,7 @@
 //! all its pairs; each pair has its own controls and its own part of the journal.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use indexfile::exit::Exit;
@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::args::{AlertArgs, Output, Work};
+use super::hooks::{HookArgs, Hooked, keys};
 use super::limits::LimitArgs;
 use super::pairs::{Hosts, Pair};
 use super::panic_file::PanicFile;
@@ -20,6 +21,7 @@ use super::{Fail, signals, text};
 use crate::control::{self, Control, Controls, Socket, watch_conditions};
 use crate::error::RunError;
 use crate::fleet::side_by_side;
+use crate::hooks::{Event, Hooks};
 use crate::journal::{Journal, JournalError, JournalStore, Verb};
 use crate::observer::Observer;
 use crate::run::{FleetRun, Parts, Settings};
@@ -39,6 +41,8 @@ pub(super) struct Common {
     alert: AlertArgs,
     #[command(flatten)]
     panic_file: PanicFile,
+    #[command(flatten)]
+    hooks: HookArgs,
     #[command(flatten)]
     pub(super) output: Output,
 }
@@ -81,6 +85,7 @@ pub(super) struct Session {
     pub(super) store: Arc<dyn JournalStore>,
     /// The newest run that was finished when this began.
     pub(super) finished_before: i64,
+    pub(super) hooks: Arc<Hooks>,
     progress: Arc<Progress>,
     _socket: Option<Socket>,
 }
@@ -88,7 +93,7 @@ pub(super) struct Session {
 /// A pair that is worked on.
 pub(super) struct AtWork {
     pub(super) pair: Pair,
-    pub(super) parts: Mutex<Parts>,
+    pub(super) parts: Arc<Mutex<Parts>>,
     pub(super) control: Arc<Control>,
     /// Its epoch was raised above that of a host; once is enough, unless another controller does
     /// the same on another database.
@@ -132,18 +137,23 @@ impl Session {
         }
         let named = pairs.iter().map(|pair| pair.name.clone());
         let all = Controls::new(named.zip(controls.iter().map(Arc::clone)).collect());
-        let socket = open_socket(&common.state, all.clone(), handle.clone());
-        let progress = Arc::new(Progress::new(settings.verb, common.output, all));
-        tokio::spawn(Arc::clone(&progress).tick());
+        let progress = Arc::new(Progress::new(settings.verb, common.output, all.clone()));
         let line = Arc::clone(&progress);
         let tell = move |text: &str| line.line(text);
+        let hooks = common.hooks.open(Arc::new(tell.clone()))?;
+        tokio::spawn(Arc::clone(&progress).tick());
         common.panic_file.watch(&handle, tell.clone());
-        signals::watch(handle, tell);
+        signals::watch(handle.clone(), tell);
         let mut at_work = Vec::with_capacity(pairs.len());
         for ((pair, limits), control) in pairs.into_iter().zip(limits).zip(controls) {
             let observer = OfPair {
                 name: pair.name.clone(),
                 progress: Arc::clone(&progress),
+            };
+            let observer = Hooked {
+                inner: observer,
+                hooks: Arc::clone(&hooks),
+                of: (settings.verb, settings.to),
             };
             let parts = Parts {
                 settings: Settings {
@@ -157,19 +167,24 @@ impl Session {
                 stop: stop.clone(),
                 places: pair.places.clone(),
             };
+            let parts = Arc::new(Mutex::new(parts));
+            come_up(&common, &pair, &parts, &control, &hooks)?;
             at_work.push(AtWork {
                 pair,
-                parts: Mutex::new(parts),
+                parts,
                 control,
                 raised: AtomicBool::new(false),
             });
         }
+        // From now on a pause is kept.
+        let socket = open_socket(&common.state, all, handle);
         Ok(Arc::new(Self {
             common,
             settings,
             pairs: at_work,
             store,
             finished_before,
+            hooks,
             progress,
             _socket: socket,
         }))
@@ -206,6 +221,57 @@ impl Session {
     pub(super) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         self.progress.suspend(print)
     }
+}
+
+/// A pair that was paused when its last controller ended is paused still. From now on its journal
+/// keeps whether it is.
+fn come_up(
+    common: &Common,
+    pair: &Pair,
+    parts: &Arc<Mutex<Parts>>,
+    control: &Control,
+    hooks: &Arc<Hooks>,
+) -> Result<(), Fail> {
+    let Parts {
+        journal,
+        observer,
+        settings,
+        ..
+    } = parts.lock().clone();
+    let paused = journal.paused()?;
+    let was = AtomicBool::new(paused.is_some());
+    if let Some(since) = paused {
+        control.update(|state| state.paused = true);
+        let only = if pair.is_named() {
+            format!(" --pair {}", pair.name)
+        } else {
+            String::new()
+        };
+        observer.warn(&format!(
+            "paused since {}, by `controller pause`: nothing begins before: controller resume{only} \
+             --state {}",
+            text::local_time(since),
+            common.state.shown()
+        ));
+    }
+    // The journal may be another one later, of a newer claim. The run's end does not wait for this.
+    let (parts, hooks) = (Arc::downgrade(parts), Arc::clone(hooks));
+    let name = pair.name.clone();
+    control.keep_pause(Box::new(move |since| {
+        if was.swap(since.is_some(), Ordering::Relaxed) != since.is_some() {
+            let event = match since {
+                Some(_) => Event::Paused,
+                None => Event::Resumed,
+            };
+            hooks.tell(event, keys((settings.verb, settings.to), &name));
+        }
+        let Some(parts) = parts.upgrade() else {
+            return Ok(());
+        };
+        let journal = Arc::clone(&parts.lock().journal);
+        journal.set_paused(since)
+    }));
+    Ok(())
 }
 
 /// A pair's journal; of one that another controller works on, for reading, until it is claimed.

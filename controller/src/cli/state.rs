@@ -82,6 +82,11 @@ impl StateFile {
         }
     }
 
+    /// Whether it was ever made, as far as that is known without a server.
+    pub(super) fn is_there(&self) -> bool {
+        self.url().is_some() || self.state.exists()
+    }
+
     /// Where a running controller is asked. Beside a state file; for a journal on a server in the
     /// current directory, as each of its controllers has one.
     pub(super) fn socket_path(&self) -> PathBuf {

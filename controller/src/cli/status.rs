@@ -16,7 +16,7 @@ use super::{Fail, text};
 use crate::clock::now_ms;
 use crate::control::{Ask, ServeError, ask, of_pair};
 use crate::drain::sentence;
-use crate::journal::{JournalStore, RunInfo, RunOfPairs, Totals};
+use crate::journal::{JournalError, JournalStore, RunInfo, RunOfPairs, Totals};
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
@@ -113,6 +113,19 @@ fn totals(
     Ok(each)
 }
 
+/// The pairs that are paused, and since when.
+fn paused(store: &dyn JournalStore) -> Result<Vec<(String, i64)>, Fail> {
+    let mut paused = Vec::new();
+    for name in store.pairs()? {
+        let journal = match store.pair(&name) {
+            Err(JournalError::Claimed { .. }) => continue,
+            journal => journal?,
+        };
+        paused.extend(journal.paused()?.map(|since| (name, since)));
+    }
+    Ok(paused)
+}
+
 fn sum(each: &[(String, RunInfo, Totals)]) -> Totals {
     let mut all = Totals::default();
     for (_, _, totals) in each {
@@ -160,6 +173,9 @@ fn status_json(store: &dyn JournalStore, run: &RunOfPairs) -> Result<serde_json:
     for pair in run.pairs.iter().filter(|pair| !pair.is_started()) {
         value["pairs"][&pair.name] = serde_json::Value::Null;
     }
+    for (name, since) in paused(store)? {
+        value["paused"][name] = since.into();
+    }
     for claim in store.claims()? {
         let (host, pid) = claim.by.unzip();
         value["claims"][&claim.pair] = serde_json::json!({
@@ -204,6 +220,14 @@ fn status_text(store: &dyn JournalStore, run: &RunOfPairs) -> Result<String, Fai
         };
         text.push('\n');
         text.push_str(&of_pair(&pair.name, &line));
+    }
+    for (name, since) in paused(store)? {
+        let line = format!(
+            "paused since {}: controller resume lets it go on",
+            text::local_time(since)
+        );
+        text.push('\n');
+        text.push_str(&of_pair(&name, &line));
     }
     for claim in store.claims()? {
         let line = match (claim.by, claim.left_ms) {

@@ -9,7 +9,8 @@
 //! # What a crash leaves
 //!
 //! The socket file, which the next run with the same state file removes (it owns the state).
-//! Pause and limits are not kept: a run that is started again begins with its command line.
+//! Limits are not kept: a run that is started again begins with its command line. A pause is kept
+//! in the journal, before it is answered: such a run comes up paused.
 
 mod conditions;
 mod flag;
@@ -21,6 +22,8 @@ mod tally;
 mod window;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::OnceLock;
 
 use serde::Serialize;
 use tokio::sync::watch;
@@ -36,7 +39,8 @@ pub use server::{Ask, ServeError, Socket, ask, ask_pair, serve, socket_path};
 use tally::Tally;
 pub use window::{Window, WindowError};
 
-use crate::journal::{Ended, Figures, Totals};
+use crate::clock::now_ms;
+use crate::journal::{Ended, Figures, JournalError, Totals};
 use crate::two_phase::Failure;
 
 /// What a run may do now.
@@ -55,11 +59,22 @@ pub struct ControlState {
     pub unusable: Option<String>,
 }
 
+/// Keeps since when a run is paused (milliseconds since 1970), or that it no longer is.
+pub type PauseKeeper = Box<dyn Fn(Option<i64>) -> Result<(), JournalError> + Send + Sync>;
+
 /// The controls of one run, shared by all that read or set them.
-#[derive(Debug)]
 pub struct Control {
     state: watch::Sender<ControlState>,
+    keeper: OnceLock<PauseKeeper>,
     tally: Mutex<Tally>,
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Control");
+        out.field("state", &*self.state.borrow());
+        out.finish_non_exhaustive()
+    }
 }
 
 /// What a run is doing right now.
@@ -146,6 +161,7 @@ impl Control {
         };
         Self {
             state: watch::Sender::new(state),
+            keeper: OnceLock::new(),
             tally: Mutex::new(Tally::new(parallel)),
         }
     }
@@ -176,6 +192,21 @@ impl Control {
             state.limits.parallel = state.limits.parallel.clamp(1, state.most.max(1));
             *state != before
         });
+    }
+
+    /// From now on a pause is kept by this; the first one that is given stays.
+    pub fn keep_pause(&self, keeper: PauseKeeper) {
+        drop(self.keeper.set(keeper));
+    }
+
+    /// Pauses it, or lets it go on: at once, and kept on return. May take as long as a disk sync.
+    ///
+    /// # Errors
+    /// It is not kept; it is paused, or goes on, all the same.
+    pub fn pause(&self, paused: bool) -> Result<(), JournalError> {
+        self.update(|state| state.paused = paused);
+        let since = paused.then(now_ms);
+        self.keeper.get().map_or(Ok(()), |keep| keep(since))
     }
 
     /// How many more mailboxes may begin now.

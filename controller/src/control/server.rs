@@ -129,7 +129,16 @@ async fn answer(stream: UnixStream, controls: &Controls, stop: &StopHandle) -> s
     let reply = match serde_json::from_str::<Request>(&line) {
         Ok(Request { ask, pair }) => match cannot(&ask).await {
             Some(error) => serde_json::json!({ "error": error }),
-            None => obey(&ask, pair.as_deref(), controls, stop),
+            None => {
+                let (controls, stop) = (controls.clone(), stop.clone());
+                // It may wait for a disk.
+                let obeyed = tokio::task::spawn_blocking(move || {
+                    obey(&ask, pair.as_deref(), &controls, &stop)
+                });
+                obeyed
+                    .await
+                    .unwrap_or_else(|error| serde_json::json!({ "error": error.to_string() }))
+            }
         },
         Err(error) => serde_json::json!({ "error": format!("not understood: {error}") }),
     };
@@ -153,14 +162,8 @@ fn obey(ask: &Ask, pair: Option<&str>, controls: &Controls, stop: &StopHandle) -
     let done = match (ask, controls.of(pair)) {
         (_, Err(error)) => Err(error),
         (Ask::Status, _) => Ok(()),
-        (Ask::Pause, Ok(each)) => {
-            pause(&each, true);
-            Ok(())
-        }
-        (Ask::Resume, Ok(each)) => {
-            pause(&each, false);
-            Ok(())
-        }
+        (Ask::Pause, Ok(each)) => pause(&each, true),
+        (Ask::Resume, Ok(each)) => pause(&each, false),
         (Ask::Stop | Ask::Panic, _) if pair.is_some() => Err(
             "a controller stops as a whole: pause the pair instead, or stop without --pair"
                 .to_owned(),
@@ -181,10 +184,16 @@ fn obey(ask: &Ask, pair: Option<&str>, controls: &Controls, stop: &StopHandle) -
     }
 }
 
-fn pause(each: &[&Arc<Control>], paused: bool) {
-    for control in each {
-        control.update(|state| state.paused = paused);
-    }
+/// All of them, also where one is not kept.
+fn pause(each: &[&Arc<Control>], paused: bool) -> Result<(), String> {
+    let kept: Vec<_> = each.iter().map(|control| control.pause(paused)).collect();
+    let error = kept.into_iter().find_map(Result::err);
+    error.map_or(Ok(()), |error| {
+        let what = if paused { "it is paused" } else { "it goes on" };
+        Err(format!(
+            "{what}, but the next start will not know of it: {error}"
+        ))
+    })
 }
 
 /// On all of them, or on none.

@@ -1,6 +1,7 @@
 //! What the controls promise.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::conditions::{Gauges, watch_by};
@@ -247,6 +248,12 @@ async fn each_verb_is_answered_over_the_socket() {
     // The dead socket of an earlier run.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let control = Arc::new(control(4));
+    let kept = Arc::new(AtomicBool::new(false));
+    let keeper = Arc::clone(&kept);
+    control.keep_pause(Box::new(move |since| {
+        keeper.store(since.is_some(), Ordering::Relaxed);
+        Ok(())
+    }));
     let (handle, stop) = stop_pair();
     let (socket, server) = serve(&path, Controls::only(Arc::clone(&control)), handle).unwrap();
     let server = tokio::spawn(server);
@@ -261,7 +268,9 @@ async fn each_verb_is_answered_over_the_socket() {
         };
         assert_eq!(verb(Ask::Status).unwrap()["parallel"], 4);
         assert_eq!(verb(Ask::Pause).unwrap()["waiting"], "paused");
+        assert!(kept.load(Ordering::Relaxed), "before it was answered");
         assert_eq!(verb(Ask::Resume).unwrap()["paused"], false);
+        assert!(!kept.load(Ordering::Relaxed));
         assert_eq!(set("parallel", "9").unwrap()["parallel"], 9);
         for (key, value) in [
             ("target-lock", "5"),

@@ -3,7 +3,7 @@
 //! Columns are added and tables made anew, nothing that is in them changes. `SQLite` changes no key
 //! in place, so a table whose key changes is made under another name and takes the old one's place.
 
-use super::schema::{DISAGREEMENT, MAILBOX, MAILBOX_INDEXES, PAIR, RUN, RUN_PAIR, VIEWS};
+use super::schema::{DISAGREEMENT, MAILBOX, MAILBOX_INDEXES, PAIR, PAUSE, RUN, RUN_PAIR, VIEWS};
 
 /// The statements for a file of that version; `None` if there is nothing to do, or nothing that
 /// this release knows.
@@ -12,8 +12,9 @@ pub(super) fn steps(version: i32) -> Option<String> {
         1 => [FROM_1, FROM_2].concat(),
         2 => FROM_2.to_owned(),
         3 => String::new(),
-        4 => return Some([DISAGREEMENT.to_owned(), from_5()].concat()),
-        5 => return Some(from_5()),
+        4 => return Some([DISAGREEMENT, &from_5(), PAUSE].concat()),
+        5 => return Some([&from_5(), PAUSE].concat()),
+        6 => return Some(PAUSE.to_owned()),
         _ => return None,
     };
     let run = RUN.replace("TABLE run (", "TABLE run_4 (");
@@ -31,6 +32,7 @@ pub(super) fn steps(version: i32) -> Option<String> {
             NEW_NAMES,
             MAILBOX_INDEXES,
             DISAGREEMENT,
+            PAUSE,
             VIEWS,
         ]
         .concat(),

@@ -253,6 +253,19 @@ pub trait Journal: Send + Sync {
     /// The store cannot be written.
     fn note_disagreements(&self, run: RunId, found: &[Disagreement]) -> Result<(), JournalError>;
 
+    /// Keeps that an operator has paused this pair, or no longer has. One that is paused stays so
+    /// since the first time. Durable on return.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    fn set_paused(&self, since_ms: Option<i64>) -> Result<(), JournalError>;
+
+    /// Since when this pair is paused, milliseconds since 1970, if it is.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn paused(&self) -> Result<Option<i64>, JournalError>;
+
     /// Mailboxes of a run in order of their ids, after `after`, at most `limit`.
     ///
     /// # Errors

@@ -130,6 +130,11 @@ pub(super) fn owner(pair: i64) -> Ask<Owner> {
     ask(sql, [pair.into()], columns::owner)
 }
 
+pub(super) fn paused(pair: i64) -> Ask<i64> {
+    let sql = "SELECT since FROM pause WHERE pair = ?1";
+    ask(sql, [pair.into()], columns::number)
+}
+
 pub(super) fn last_run(pair: i64) -> Ask<RunInfo> {
     let sql = run_sql("ORDER BY r.id DESC LIMIT 1");
     ask(sql, [pair.into()], columns::run)

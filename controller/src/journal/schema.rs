@@ -10,6 +10,7 @@ pub(super) fn create() -> String {
         MAILBOX_INDEXES,
         ATTEMPT,
         DISAGREEMENT,
+        PAUSE,
         VIEWS,
     ]
     .concat()
@@ -23,6 +24,14 @@ CREATE TABLE pair (
     journal_id TEXT NOT NULL,                  -- what the slotds know its coordinator by
     master_id  TEXT,                           -- the two stores it belongs to, and no others
     replica_id TEXT
+) STRICT;
+";
+
+pub(super) const PAUSE: &str = "
+-- One line a pair that an operator has paused, until it is resumed.
+CREATE TABLE pause (
+    pair  INTEGER NOT NULL UNIQUE REFERENCES pair(id),
+    since INTEGER NOT NULL                     -- milliseconds since 1970
 ) STRICT;
 ";
 

@@ -296,6 +296,16 @@ impl<S: Sql> Journal for View<S> {
             .map(drop)
     }
 
+    fn set_paused(&self, since_ms: Option<i64>) -> Result<(), JournalError> {
+        self.sql
+            .write_now(self.of, Work::Pause { since_ms })
+            .map(drop)
+    }
+
+    fn paused(&self) -> Result<Option<i64>, JournalError> {
+        self.sql.first(queries::paused(self.of.pair))
+    }
+
     fn page(
         &self,
         run: RunId,

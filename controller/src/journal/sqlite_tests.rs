@@ -146,19 +146,27 @@ fn taken_up(directory: &std::path::Path, steps: &[&str]) -> SqliteJournal {
 }
 
 #[test]
-fn a_file_of_the_fourth_version_is_taken_up() {
+fn a_file_of_the_fourth_or_sixth_version_is_taken_up() {
     let directory = tempfile::tempdir().unwrap();
     let [path, fresh] = ["state.db", "fresh.db"].map(|name| directory.path().join(name));
     for path in [&path, &fresh] {
         drop(SqliteJournal::open(path).unwrap());
     }
     let db = rusqlite::Connection::open(&path).unwrap();
-    let before = "DROP TABLE disagreement; PRAGMA user_version = 4;";
+    let before = "DROP TABLE disagreement; DROP TABLE pause; PRAGMA user_version = 4;";
     db.execute_batch(before).unwrap();
     drop(db);
     drop(SqliteJournal::open(&path).unwrap());
     let objects = super::schema::objects;
     assert_eq!(objects(&path), objects(&fresh));
+    // And one of the sixth: no pair could be paused.
+    let db = rusqlite::Connection::open(&path).unwrap();
+    let before = "DROP TABLE pause; PRAGMA user_version = 6;";
+    db.execute_batch(before).unwrap();
+    drop(db);
+    let journal = SqliteJournal::open(&path).unwrap();
+    assert_eq!(objects(&path), objects(&fresh));
+    assert_eq!(journal.paused().unwrap(), None);
 }
 
 #[test]
@@ -191,7 +199,8 @@ fn a_file_of_the_fifth_version_is_taken_up_with_all_that_is_in_it() {
         "PRAGMA foreign_keys = OFF; DROP VIEW progress; DROP VIEW failed; \
          DROP VIEW open_transaction; DROP VIEW slowest; DROP VIEW runs; {old} \
          INSERT INTO mailbox_old SELECT * FROM mailbox; DROP TABLE mailbox; \
-         ALTER TABLE mailbox_old RENAME TO mailbox; {} {} PRAGMA user_version = 5;",
+         ALTER TABLE mailbox_old RENAME TO mailbox; DROP TABLE pause; {} {} \
+         PRAGMA user_version = 5;",
         super::schema::MAILBOX_INDEXES,
         super::schema::VIEWS
     );

@@ -29,6 +29,8 @@ pub(super) enum Work {
         run: RunId,
         found: Vec<Disagreement>,
     },
+    /// The pair is paused since then, or no longer; 0.
+    Pause { since_ms: Option<i64> },
     /// Nothing; what came before is durable when this is; 0.
     Flush,
 }
@@ -127,6 +129,18 @@ pub(super) fn statements(change: &Change) -> Vec<(&'static str, Vec<Value>)> {
             ]
         }
     }
+}
+
+/// The statement by which a pair is paused, or no longer.
+pub(super) fn pause(pair: i64, since_ms: Option<i64>) -> Vec<(&'static str, Vec<Value>)> {
+    let one = match since_ms {
+        Some(since) => (
+            "INSERT INTO pause (pair, since) VALUES (?1, ?2) ON CONFLICT (pair) DO NOTHING",
+            vec![pair.into(), since.into()],
+        ),
+        None => ("DELETE FROM pause WHERE pair = ?1", vec![pair.into()]),
+    };
+    vec![one]
 }
 
 /// The statements by which the disagreements of a run are kept. Several controllers may do so at

@@ -60,6 +60,28 @@ pub(super) fn a_run_over_pairs_has_one_number_and_is_finished_when_all_of_them_a
     assert_eq!(arm.store().run(RunId(run.0 + 1)).unwrap(), None);
 }
 
+pub(super) fn a_pair_that_is_paused_stays_so_until_it_is_resumed(arm: &impl Stores) {
+    let [a, b] = ["a", "b"].map(|name| arm.store().pair(name).unwrap());
+    a.set_paused(None).unwrap();
+    assert_eq!(a.paused().unwrap(), None);
+    for since in [7, 9] {
+        a.set_paused(Some(since)).unwrap();
+    }
+    let arm = arm.crash();
+    let [a, of_b] = ["a", "b"].map(|name| arm.store().pair(name).unwrap());
+    assert_eq!(
+        (a.paused().unwrap(), of_b.paused().unwrap()),
+        (Some(7), None)
+    );
+    drop(b);
+    a.set_paused(None).unwrap();
+    let arm = arm.crash();
+    let a = arm.store().pair("a").unwrap();
+    assert_eq!(a.paused().unwrap(), None);
+    a.set_paused(Some(11)).unwrap();
+    assert_eq!(a.paused().unwrap(), Some(11));
+}
+
 pub(super) fn a_run_is_joined_once_by_each_pair_and_only_while_it_is_the_same(arm: &impl Stores) {
     let [a, b] = ["a", "b"].map(|name| arm.store().pair(name).unwrap());
     let mut run = a.begin_run(&over("a,b"), 5).unwrap();

@@ -11,8 +11,7 @@ use super::session::Session;
 pub(super) const LOCK: &str = "SELECT pg_advisory_xact_lock(1919248245)";
 
 /// The same tables and views: whole numbers are `bigint`, an `id` that is not given is the next.
-fn tables() -> String {
-    let mut sql = schema::create();
+fn as_postgres(mut sql: String) -> String {
     for (sqlite, postgres) in [
         (
             "INTEGER PRIMARY KEY",
@@ -77,7 +76,8 @@ pub(super) async fn prepare(session: &mut Session, make: bool) -> Query<()> {
         session.batch("BEGIN").await?;
         session.rows(LOCK, &[]).await?;
         if session.number(there, &[]).await? != Some(1) {
-            let sql = format!("CREATE SCHEMA IF NOT EXISTS reguid; {} {MORE}", tables());
+            let tables = as_postgres(schema::create());
+            let sql = format!("CREATE SCHEMA IF NOT EXISTS reguid; {tables} {MORE}");
             session.batch(&sql).await?;
             let sql = "INSERT INTO journal VALUES (?1, ?2, ?3)";
             let values = [
@@ -90,7 +90,7 @@ pub(super) async fn prepare(session: &mut Session, make: bool) -> Query<()> {
         session.commit().await?;
     }
     let mut version = session.number("SELECT version FROM journal", &[]).await?;
-    if make && version == Some(5) {
+    if make && matches!(version, Some(5 | 6)) {
         extend(session).await?;
         version = session.number("SELECT version FROM journal", &[]).await?;
     }
@@ -103,7 +103,8 @@ pub(super) async fn prepare(session: &mut Session, make: bool) -> Query<()> {
     )))
 }
 
-/// Makes tables of the fifth version those of this one: a mailbox may be `rehearsed`.
+/// Makes tables of the fifth or sixth version those of this one: a mailbox may be `rehearsed`, a
+/// pair may be paused.
 async fn extend(session: &mut Session) -> Query<()> {
     session.batch("BEGIN").await?;
     session.rows(LOCK, &[]).await?;
@@ -112,10 +113,12 @@ async fn extend(session: &mut Session) -> Query<()> {
         .iter()
         .map(|s| format!("'{}'", s.as_str()))
         .collect();
+    let pause = as_postgres(schema::PAUSE.to_owned());
+    let pause = pause.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS");
     let sql = format!(
         "ALTER TABLE mailbox DROP CONSTRAINT mailbox_state_check, \
          ADD CONSTRAINT mailbox_state_check CHECK (state IN ({})); \
-         UPDATE journal SET version = {USER_VERSION}",
+         {pause} UPDATE journal SET version = {USER_VERSION}",
         states.join(",")
     );
     session.batch(&sql).await?;
