@@ -6,9 +6,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use controller::control::{Ask, ask, socket_path};
+use indexfile::mailbox::ImapdConf;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -342,6 +343,46 @@ fn nothing_is_committed_while_the_hold_commit_file_is_there() {
     }
     fs::remove_file(&file).unwrap();
     assert_eq!(run.finish().expect_code(0).json()["upgraded"], MAILBOXES);
+    let _ = fleet.assert_settled();
+}
+
+#[test]
+fn a_run_waits_while_a_sync_log_of_a_host_is_too_old_and_goes_on_once_it_is_worked_off() {
+    let mut fleet = Fleet::plain(3, 2);
+    fleet.start();
+    let conf = ImapdConf::load(&fleet.replica.conf).unwrap();
+    let sync = conf.config_directory().unwrap().join("sync");
+    fs::create_dir_all(&sync).unwrap();
+    let log = sync.join("log");
+    let then = SystemTime::now() - Duration::from_secs(731);
+    fs::File::create(&log).unwrap().set_modified(then).unwrap();
+
+    let run = Guard::spawn(&mut fleet.command("upgrade", &["--max-lag", "600", "--json"]));
+    let waiting = wait_for(&fleet, &Ask::Status, |live| {
+        let why = live["waiting"].as_str().unwrap_or_default();
+        let waits = why.starts_with("replica ") && why.contains("over 600 s");
+        waits && number(live, "mailboxes") == 3
+    });
+    let why = waiting["waiting"].as_str().unwrap();
+    assert!(why.contains(log.to_str().unwrap()), "{why}");
+    assert_eq!(
+        (number(&waiting, "done"), number(&waiting, "under_way")),
+        (0, 0)
+    );
+    let status = fleet.controller("status", &[]).expect_code(0);
+    assert!(
+        status.stdout.contains("waiting: replica "),
+        "{}",
+        status.stdout
+    );
+    assert_eq!(locked_below(&fleet.replica.data), Vec::<String>::new());
+
+    // As a sync_client does it.
+    let work = sync.join("log-run");
+    fs::rename(&log, &work).unwrap();
+    fs::remove_file(&work).unwrap();
+    let summary = run.finish().expect_code(0).json();
+    assert_eq!(summary["upgraded"], 3, "{summary}");
     let _ = fleet.assert_settled();
 }
 

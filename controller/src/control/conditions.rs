@@ -1,8 +1,8 @@
 //! When a run has to wait: load, disk pressure, a file, a command, the time of day.
 //!
 //! Looked at once a second, never while a mailbox is locked for it. All of it is about the machine
-//! that the controller runs on, which need not be one of the mail hosts; for those, use the
-//! command.
+//! that the controller runs on, which need not be one of the mail hosts; how busy those are a run
+//! asks their slotds itself.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

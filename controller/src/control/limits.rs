@@ -25,11 +25,13 @@ pub struct Limits {
     pub host_wait: Duration,
     /// Work on fewer at once while locks are held for longer than this.
     pub target_lock: Option<Duration>,
-    /// Wait while the load average of one minute is above this.
+    /// Wait while the load average of one minute is above this, on this machine or a host.
     pub max_load: Option<f64>,
     /// Wait while more than this percentage of time is lost waiting for a disk
-    /// (`/proc/pressure/io`, 10 s).
+    /// (`/proc/pressure/io`, 10 s), on this machine or a host.
     pub max_io: Option<f64>,
+    /// Wait while a sync log of a host has not been worked off for more seconds than this.
+    pub max_lag: Option<f64>,
     /// Wait while this file exists.
     pub flag_file: Option<PathBuf>,
     /// Begin no mailbox while this file exists: it is looked for before each.
@@ -74,7 +76,7 @@ const MOST: f64 = 1024.0;
 const DAY: f64 = 86_400.0;
 
 /// All limits, in the order in which they are shown.
-pub static LIMITS: [Limit; 12] = [
+pub static LIMITS: [Limit; 13] = [
     Limit {
         name: "parallel",
         unit: "N",
@@ -130,7 +132,7 @@ pub static LIMITS: [Limit; 12] = [
         unit: "LOAD",
         bounds: Some((0.0, 1e6)),
         default: OFF,
-        help: "Wait while the load average of this machine is above LOAD",
+        help: "Wait while the load average of this machine or of a host is above LOAD",
         field: Field::MaybeNumber(|l| &mut l.max_load),
     },
     Limit {
@@ -139,8 +141,16 @@ pub static LIMITS: [Limit; 12] = [
         bounds: Some((0.0, 100.0)),
         default: OFF,
         help: "Wait while more than PERCENT of time is lost waiting for the disks of this machine \
-               (/proc/pressure/io)",
+               or of a host (/proc/pressure/io)",
         field: Field::MaybeNumber(|l| &mut l.max_io),
+    },
+    Limit {
+        name: "max-lag",
+        unit: "SECONDS",
+        bounds: Some((0.0, 366.0 * DAY)),
+        default: OFF,
+        help: "Wait while a sync log of a host has not been worked off for more than SECONDS",
+        field: Field::MaybeNumber(|l| &mut l.max_lag),
     },
     Limit {
         name: "flag-file",
@@ -187,6 +197,7 @@ impl Default for Limits {
             target_lock: None,
             max_load: None,
             max_io: None,
+            max_lag: None,
             flag_file: None,
             hold_commit_file: None,
             wait_command: None,
@@ -221,6 +232,24 @@ impl Limits {
             || self.hold_commit_file.is_some()
             || self.wait_command.is_some()
             || self.window.is_some()
+    }
+
+    /// Whether it may have to wait for one of its hosts.
+    #[must_use]
+    pub fn concern_hosts(&self) -> bool {
+        !self.first_for_hosts().is_empty()
+    }
+
+    /// The first limit that is about the hosts; empty if none is set.
+    #[must_use]
+    pub fn first_for_hosts(&self) -> &'static str {
+        let set = [
+            ("max-load", self.max_load),
+            ("max-io", self.max_io),
+            ("max-lag", self.max_lag),
+        ];
+        let first = set.into_iter().find(|(_, most)| most.is_some());
+        first.map_or("", |(name, _)| name)
     }
 }
 

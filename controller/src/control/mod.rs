@@ -41,7 +41,7 @@ pub use window::{Window, WindowError};
 
 use crate::clock::now_ms;
 use crate::journal::{Ended, Figures, JournalError, Totals};
-use crate::two_phase::Failure;
+use crate::two_phase::{Failure, Side};
 
 /// What a run may do now.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,12 +55,25 @@ pub struct ControlState {
     pub most: usize,
     /// Why it waits now; set by [`watch_conditions`].
     pub waiting: Option<String>,
+    /// Which hosts are too busy now; set while a run works.
+    pub busy: Vec<Busy>,
     /// Why it would wait for ever; set by [`watch_conditions`].
     pub unusable: Option<String>,
 }
 
 /// Keeps since when a run is paused (milliseconds since 1970), or that it no longer is.
 pub type PauseKeeper = Box<dyn Fn(Option<i64>) -> Result<(), JournalError> + Send + Sync>;
+
+/// A host that is too busy for a limit, or of which nobody knows that it is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Busy {
+    /// Which; `None` before the first look.
+    pub side: Option<Side>,
+    /// The name of the limit.
+    pub limit: &'static str,
+    /// The host, what it has and what it may have, in words.
+    pub text: String,
+}
 
 /// The controls of one run, shared by all that read or set them.
 pub struct Control {
@@ -157,6 +170,7 @@ impl Control {
             limits,
             most: usize::MAX,
             waiting: waiting.then(|| "looking at the conditions".to_owned()),
+            busy: Vec::new(),
             unusable: None,
         };
         Self {
@@ -213,7 +227,7 @@ impl Control {
     #[must_use]
     pub fn free(&self) -> usize {
         let state = self.state.borrow();
-        if state.paused || state.waiting.is_some() {
+        if state.paused || state.waiting.is_some() || !state.busy.is_empty() {
             return 0;
         }
         let tally = self.tally();

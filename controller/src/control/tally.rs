@@ -291,7 +291,12 @@ impl Tally {
         if state.paused {
             return Some("paused".to_owned());
         }
-        self.holds.clone().or_else(|| state.waiting.clone())
+        let busy: Vec<&str> = state.busy.iter().map(|host| host.text.as_str()).collect();
+        let busy = (!busy.is_empty()).then(|| busy.join("; "));
+        self.holds
+            .clone()
+            .or_else(|| state.waiting.clone())
+            .or(busy)
     }
 }
 

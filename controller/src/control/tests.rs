@@ -276,6 +276,7 @@ async fn each_verb_is_answered_over_the_socket() {
             ("target-lock", "5"),
             ("max-load", "3.5"),
             ("max-io", "20"),
+            ("max-lag", "600"),
             ("window", "22:00-06:00"),
             ("window", "off"),
             ("parallel-partition", "3"),
@@ -330,6 +331,7 @@ async fn each_verb_is_answered_over_the_socket() {
     let seconds = [state.limits.lock_wait, state.limits.host_wait].map(|wait| wait.as_secs());
     assert_eq!(seconds, [7, 30]);
     assert_eq!(state.limits.max_io, Some(20.0));
+    assert_eq!(state.limits.max_lag, Some(600.0));
     assert_eq!(state.limits.flag_file, Some("/run/slow".into()));
     assert_eq!(state.limits.wait_command.as_deref(), Some("true"));
     assert_eq!(state.limits.target_lock, Some(Duration::from_millis(5)));

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::alert::{Alerted, Alerts};
 use super::breaker::Breaker;
+use super::busy::HostWatch;
 use super::capacity::{descriptors, fit};
 use super::liveness::Liveness;
 use super::settings::Settings;
@@ -43,7 +44,8 @@ pub(super) struct Shared {
     /// This coordinator's place on the hosts; `parts.connect` is the same.
     pub(super) registration: Arc<Registration>,
     pub(super) control: Arc<Control>,
-    pub(super) outages: Outages,
+    pub(super) outages: Arc<Outages>,
+    _busy: HostWatch,
     pub(super) alerted: Alerted,
     pub(super) breaker: Breaker,
     pub(super) liveness: Liveness,
@@ -78,12 +80,15 @@ impl Shared {
             Arc::clone(control),
             ids.clone(),
         );
+        let outages = Arc::new(outages);
+        let busy = HostWatch::begin(&parts.connect, &parts.observer, control, &outages);
         let max_failures = parts.settings.max_failures;
         let shared = Self {
             parts,
             registration: bound,
             control: Arc::clone(control),
             outages,
+            _busy: busy,
             alerted: Alerted::default(),
             breaker: Breaker::new(max_failures),
             liveness: Liveness::default(),

@@ -28,6 +28,7 @@ mod alert;
 mod attempt;
 mod begin;
 mod breaker;
+mod busy;
 mod capacity;
 mod context;
 mod drive;

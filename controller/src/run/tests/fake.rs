@@ -13,8 +13,8 @@ use parking_lot::{Mutex, MutexGuard};
 use slotd::client::{Addr, Client, ClientError, Timeouts};
 use slotd::protocol::{
     Code, Command, Committed, Confirmed, Digests, FileState, Found, Greeting, GuidEntry, GuidPage,
-    Listed, MailboxFacts, Named, Odd, PartDigest, Rehash, Rehashed, Reply, Standing, Upgraded,
-    UuidSource, WrongGuid,
+    HostStatus, Listed, MailboxFacts, Named, Odd, PartDigest, Rehash, Rehashed, Reply, Standing,
+    Upgraded, UuidSource, WrongGuid,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
@@ -110,6 +110,8 @@ pub struct Host {
     pub before_rehash: bool,
     /// What `PREFLIGHT` says of the fence; without it the slotd does not know `PREFLIGHT`.
     pub fence: Option<&'static str>,
+    /// What it says of itself; without it its slotd is of a release that does not.
+    pub status: Option<HostStatus>,
     /// What `COMPLETE` was answered with `OK`.
     pub complete: Option<(u32, u32)>,
 }

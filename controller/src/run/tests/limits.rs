@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indexfile::exit::Exit;
+use slotd::protocol::{HostStatus, SyncLogAge};
+use tokio::task::JoinHandle;
 
 use super::fake::lock;
 use super::world::{NAMES, World};
-use crate::control::Control;
+use crate::control::{Control, Limits};
 use crate::run::{Summary, run_controlled};
 use crate::survey::{Source, list};
 
@@ -125,4 +127,200 @@ async fn a_nice_run_rests_as_long_as_it_was_told_and_can_be_told_otherwise() {
         .expect("the rest ends when nobody asks for it any more")
         .unwrap()
         .unwrap();
+}
+
+/// What a host says of itself.
+fn status(name: &str, load: f64) -> HostStatus {
+    HostStatus {
+        servername: name.to_owned(),
+        load: Some(load),
+        sync_log: Some(SyncLogAge::NoLog),
+        ..HostStatus::default()
+    }
+}
+
+/// A run whose limits are set before it begins.
+fn begin(world: &World, limits: Limits) -> (Arc<Control>, JoinHandle<Summary>) {
+    let control = world.control(2);
+    control.update(|state| {
+        let host_wait = state.limits.host_wait;
+        state.limits = Limits {
+            host_wait,
+            ..limits
+        };
+    });
+    let (parts, watched) = (world.parts(), Arc::clone(&control));
+    let run = async move { run_controlled(parts, &[Source::Master], &watched).await };
+    (control, tokio::spawn(async { run.await.unwrap() }))
+}
+
+/// Returns once the run waits for this; for ever if it does not.
+async fn until_it_waits(control: &Control, wanted: &str) {
+    let waits = || control.live().waiting.is_some_and(|why| why == wanted);
+    let wait = async {
+        while !waits() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), wait).await;
+    assert!(
+        waited.is_ok(),
+        "{:?}, not {wanted:?}",
+        control.live().waiting
+    );
+}
+
+fn locks_nothing(world: &World) -> bool {
+    let is_lock = |line: &String| line.starts_with("LOCK") || line.starts_with("PREPARE");
+    world
+        .hosts
+        .iter()
+        .all(|host| !lock(host).log.iter().any(is_lock))
+}
+
+fn times_asked(world: &World, side: usize) -> usize {
+    let log = &lock(&world.hosts[side]).log;
+    log.iter().filter(|line| *line == "STATUS").count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pair_whose_host_is_too_busy_waits_alone_and_names_host_and_reason() {
+    let (world, other) = (World::new(), World::new());
+    for (side, name) in ["mail1", "mail2"].into_iter().enumerate() {
+        lock(&world.hosts[side]).status = Some(status(name, 1.0));
+        lock(&other.hosts[side]).status = Some(status(name, 12.0));
+    }
+    lock(&world.hosts[0]).status = Some(status("mail1", 14.2));
+    let limits = Limits {
+        max_load: Some(12.0),
+        ..Limits::default()
+    };
+    let (control, run) = begin(&world, limits.clone());
+    until_it_waits(&control, "master mail1: load 14.2 over 12").await;
+    let (_, quiet) = begin(&other, limits);
+    assert_eq!(quiet.await.unwrap().upgraded, 5, "12 is not over 12");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(locks_nothing(&world));
+    assert_eq!(control.state().busy[0].limit, "max-load");
+    for side in [0, 1] {
+        let asked = times_asked(&world, side);
+        assert!((10..=15).contains(&asked), "once in five seconds: {asked}");
+    }
+
+    // The other one, for another reason, and then none.
+    lock(&world.hosts[0]).status = Some(status("mail1", 12.0));
+    let lags = SyncLogAge::Seconds(601);
+    lock(&world.hosts[1]).status = Some(HostStatus {
+        sync_log: Some(lags),
+        sync_log_file: Some("/imap/sync/log".to_owned()),
+        ..status("mail2", 0.0)
+    });
+    control.update(|state| state.limits.max_lag = Some(600.0));
+    let why = "replica mail2: /imap/sync/log not worked off for 601 s, over 600 s";
+    until_it_waits(&control, why).await;
+    assert!(locks_nothing(&world));
+    lock(&world.hosts[1]).status = Some(status("mail2", 0.0));
+    let summary = run.await.unwrap();
+    assert_eq!((summary.upgraded, summary.exit()), (5, Exit::Ok));
+    assert_eq!(control.live().waiting, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_host_cannot_say_does_not_count_as_quiet() {
+    let (no_log, unreadable) = ("read /imap/sync: Permission denied", "/proc/loadavg: odd");
+    let set = |load: bool, io: bool, lag: bool| Limits {
+        max_load: load.then_some(9.0),
+        max_io: io.then_some(20.0),
+        max_lag: lag.then_some(60.0),
+        ..Limits::default()
+    };
+    let quiet = || status("mail1", 1.0);
+    for (limits, status, why) in [
+        (
+            set(true, false, false),
+            HostStatus {
+                load: None,
+                load_error: Some(unreadable.to_owned()),
+                ..quiet()
+            },
+            "its load is not known: /proc/loadavg: odd",
+        ),
+        (
+            set(true, true, true),
+            quiet(),
+            "its kernel does not count the disk pressure",
+        ),
+        (
+            set(false, false, true),
+            HostStatus {
+                sync_log: None,
+                sync_log_error: Some(no_log.to_owned()),
+                ..quiet()
+            },
+            "its sync logs could not be looked for: read /imap/sync: Permission denied",
+        ),
+    ] {
+        let world = World::new();
+        lock(&world.hosts[0]).status = Some(status);
+        lock(&world.hosts[1]).status = Some(HostStatus {
+            io: Some(0.0),
+            ..quiet()
+        });
+        let (control, run) = begin(&world, limits);
+        until_it_waits(&control, &format!("master mail1: {why}")).await;
+        assert!(locks_nothing(&world));
+        control.update(|state| state.limits = Limits::default());
+        assert_eq!(run.await.unwrap().upgraded, 5);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slotd_of_an_older_release_keeps_no_run_waiting_but_for_what_only_it_could_say() {
+    let world = World::new();
+    let limits = Limits {
+        max_load: Some(0.0),
+        max_io: Some(0.0),
+        ..Limits::default()
+    };
+    let (_, run) = begin(&world, limits);
+    assert_eq!(run.await.unwrap().upgraded, 5);
+    let warned = world.witness.warned.lock().unwrap().clone();
+    for side in ["master", "replica"] {
+        let about = |line: &&String| line.contains(&format!("the {side}'s slotd is of a release"));
+        assert_eq!(warned.iter().filter(about).count(), 1, "{warned:?}");
+    }
+
+    let world = World::new();
+    let limits = Limits {
+        max_lag: Some(60.0),
+        ..Limits::default()
+    };
+    let (control, run) = begin(&world, limits);
+    let why = |side| format!("{side}: its slotd is of a release that does not tell of sync logs");
+    let why = ["master", "replica"].map(|side| why(side) + " (max-lag)");
+    until_it_waits(&control, &why.join("; ")).await;
+    assert!(locks_nothing(&world));
+    control.update(|state| state.limits.max_lag = None);
+    assert_eq!(run.await.unwrap().upgraded, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_does_not_answer_is_away_and_not_busy() {
+    let mut world = World::new();
+    world.settings.limits.host_wait = Duration::from_secs(30);
+    lock(&world.hosts[0]).status = Some(status("mail1", 1.0));
+    lock(&world.hosts[1]).status = Some(status("mail2", 99.0));
+    let limits = Limits {
+        max_load: Some(9.0),
+        ..Limits::default()
+    };
+    let (control, run) = begin(&world, limits);
+    until_it_waits(&control, "replica mail2: load 99 over 9").await;
+    lock(&world.hosts[1]).down = true;
+    let summary = tokio::time::timeout(Duration::from_secs(120), run).await;
+    let summary = summary
+        .expect("as long as --host-wait and no longer")
+        .unwrap();
+    assert_eq!(summary.exit(), Exit::Unavailable);
+    assert!(summary.away.unwrap().contains("replica"));
 }

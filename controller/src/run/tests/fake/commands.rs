@@ -135,6 +135,10 @@ pub(super) fn execute(
             };
             host.refuses(name).unwrap_or_else(answer)
         }
+        Command::HostStatus => match &host.status {
+            Some(status) => Reply::Ok(status.to_fields()),
+            None => Reply::Bad("STATUS needs a mailbox name".to_owned()),
+        },
         Command::Find(find) => by_uniqueid(host, &find.uniqueid),
         Command::Quit | Command::Leave => Reply::Ok(slotd::protocol::Fields::new()),
         _ => match session.mailbox.clone() {
