@@ -4,6 +4,7 @@ use indexfile::exit::Exit;
 use indexfile::mailbox::list::ListError;
 
 use crate::journal::{JournalError, RunInfo};
+use crate::two_phase::Side;
 
 /// Why a run could not go on. What happened to single mailboxes is no error but in the summary.
 #[derive(Debug, thiserror::Error)]
@@ -141,6 +142,15 @@ impl RunError {
     #[must_use]
     pub fn is_away(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::Full { .. })
+    }
+
+    /// Which side does not answer.
+    #[must_use]
+    pub fn away(&self) -> [bool; 2] {
+        let (Self::Unavailable { side: away, .. } | Self::Full { side: away, .. }) = self else {
+            return [false; 2];
+        };
+        Side::ALL.map(|side| side.as_str() == *away)
     }
 
     /// The exit code that fits.

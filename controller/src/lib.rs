@@ -18,6 +18,7 @@ pub mod imap;
 pub mod journal;
 pub mod login;
 mod longest;
+pub mod metrics;
 pub mod murder;
 pub mod observer;
 pub mod report;

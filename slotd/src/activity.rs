@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use prometheus_client::metrics::histogram::Histogram;
 
 use crate::transaction::Outcome;
 
@@ -17,8 +18,13 @@ const RECENT: Duration = Duration::from_secs(300);
 /// The most recent waits that are kept.
 const KEPT: usize = 4096;
 
+/// Upper bounds of the buckets into which waits are counted, seconds.
+const WAIT_BUCKETS: [f64; 11] = [
+    0.0001, 0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0,
+];
+
 /// The numbers of one slotd.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Activity {
     connections: AtomicU64,
     refused: AtomicU64,
@@ -28,6 +34,23 @@ pub struct Activity {
     /// When each mailbox that is locked now was, by a number of its own.
     holds: Mutex<(u64, BTreeMap<u64, Instant>)>,
     waits: Mutex<VecDeque<(Instant, Duration)>>,
+    /// Since the start, in seconds.
+    all_waits: Histogram,
+}
+
+impl Default for Activity {
+    fn default() -> Activity {
+        Activity {
+            connections: AtomicU64::default(),
+            refused: AtomicU64::default(),
+            committed: AtomicU64::default(),
+            rolled_back: AtomicU64::default(),
+            unsettled: AtomicU64::default(),
+            holds: Mutex::default(),
+            waits: Mutex::default(),
+            all_waits: Histogram::new(WAIT_BUCKETS),
+        }
+    }
 }
 
 /// Recent waits for locks.
@@ -47,7 +70,14 @@ impl Activity {
         self.waited_at(Instant::now(), waited);
     }
 
+    /// All waits since the start, in seconds.
+    #[must_use]
+    pub fn waits(&self) -> &Histogram {
+        &self.all_waits
+    }
+
     fn waited_at(&self, now: Instant, waited: Duration) {
+        self.all_waits.observe(waited.as_secs_f64());
         let mut waits = self.waits.lock();
         if waits.len() >= KEPT {
             waits.pop_front();

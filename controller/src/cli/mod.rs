@@ -22,6 +22,7 @@ mod hooks;
 mod imap;
 mod limits;
 mod live;
+mod metrics;
 mod migrate;
 mod moves;
 mod murder;

@@ -206,6 +206,7 @@ async fn on_pair(session: &Session, at: usize, targets: &Targets) -> Result<Summ
         }
         attempt += 1;
         control.holds(Some(error.to_string()));
+        control.hosts_away(error.away());
         tokio::select! {
             () = tokio::time::sleep(backoff(PAUSES[0], attempt, PAUSES[1])) => {}
             () = stop.reached(Stop::Finish) => {}

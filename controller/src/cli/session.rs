@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::args::{AlertArgs, Output, Work};
 use super::hooks::{HookArgs, Hooked, keys};
 use super::limits::LimitArgs;
+use super::metrics::{Metrics, MetricsArgs, Seen};
 use super::pairs::{Hosts, Pair};
 use super::panic_file::PanicFile;
 use super::progress::{OfPair, Progress};
@@ -43,6 +44,8 @@ pub(super) struct Common {
     panic_file: PanicFile,
     #[command(flatten)]
     hooks: HookArgs,
+    #[command(flatten)]
+    metrics: MetricsArgs,
     #[command(flatten)]
     pub(super) output: Output,
 }
@@ -87,6 +90,7 @@ pub(super) struct Session {
     pub(super) finished_before: i64,
     pub(super) hooks: Arc<Hooks>,
     progress: Arc<Progress>,
+    _metrics: Metrics,
     _socket: Option<Socket>,
 }
 
@@ -176,6 +180,12 @@ impl Session {
                 raised: AtomicBool::new(false),
             });
         }
+        let seen = at_work.iter().map(|at_work| Seen {
+            name: at_work.pair.name.clone(),
+            control: Arc::clone(&at_work.control),
+            parts: Arc::clone(&at_work.parts),
+        });
+        let metrics = Metrics::begin(&common.metrics, seen.collect())?;
         // From now on a pause is kept.
         let socket = open_socket(&common.state, all, handle);
         Ok(Arc::new(Self {
@@ -186,6 +196,7 @@ impl Session {
             finished_before,
             hooks,
             progress,
+            _metrics: metrics,
             _socket: socket,
         }))
     }

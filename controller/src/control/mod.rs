@@ -13,6 +13,7 @@
 //! in the journal, before it is answered: such a run comes up paused.
 
 mod conditions;
+mod counts;
 mod flag;
 mod limits;
 mod pairs;
@@ -30,6 +31,7 @@ use tokio::sync::watch;
 
 pub(crate) use conditions::local_clock;
 pub use conditions::{unusable, watch_conditions};
+pub use counts::{Counts, Running};
 pub use flag::{Flag, Presence};
 pub use limits::{LIMITS, Limit, Limits, OFF};
 pub use pairs::{Controls, of_pair};
@@ -80,6 +82,7 @@ pub struct Control {
     state: watch::Sender<ControlState>,
     keeper: OnceLock<PauseKeeper>,
     tally: Mutex<Tally>,
+    counts: Mutex<Counts>,
 }
 
 impl fmt::Debug for Control {
@@ -177,6 +180,7 @@ impl Control {
             state: watch::Sender::new(state),
             keeper: OnceLock::new(),
             tally: Mutex::new(Tally::new(parallel)),
+            counts: Mutex::default(),
         }
     }
 
@@ -275,6 +279,7 @@ impl Control {
     /// Tells how an attempt ended.
     pub fn finished(&self, name: &str, ended: Ended, failure: Option<&Failure>, figures: &Figures) {
         let limits = self.limits();
+        self.counts.lock().finished(ended, failure, figures);
         self.tally()
             .finished(name, ended, failure, figures, &limits);
     }

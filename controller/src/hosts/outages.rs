@@ -106,6 +106,7 @@ impl Outages {
         control: Arc<Control>,
         ids: [String; 2],
     ) -> Self {
+        control.hosts_away([false; 2]);
         let inner = Inner {
             table: Mutex::default(),
             changed: watch::Sender::new(0),
@@ -302,6 +303,9 @@ impl Inner {
     }
 
     fn tell(&self) {
+        let is_away = |host: &Host| matches!(host, Host::Down(_) | Host::Lost(_));
+        let away = self.table().hosts.each_ref().map(is_away);
+        self.control.hosts_away(away);
         self.changed.send_modify(|n| *n = n.wrapping_add(1));
     }
 

@@ -105,6 +105,7 @@ pub(super) async fn attempt(
         stop: parts.stop.clone(),
     };
     let driven = drive(Coordinator::new(plan), job.id, target, &mut pair, around).await;
+    shared.control.decided(driven.decisions);
     if let Some(failure) = &driven.alert {
         let observer = parts.observer.as_ref();
         parts

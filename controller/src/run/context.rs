@@ -11,7 +11,7 @@ use super::liveness::Liveness;
 use super::settings::Settings;
 use super::token::Token;
 use super::warnings::WarningLog;
-use crate::control::{Control, Places};
+use crate::control::{Control, Places, Running};
 use crate::error::RunError;
 use crate::hosts::{Connect, Outages, Registration, Sides};
 use crate::journal::{Journal, JournalError};
@@ -46,6 +46,7 @@ pub(super) struct Shared {
     pub(super) control: Arc<Control>,
     pub(super) outages: Arc<Outages>,
     _busy: HostWatch,
+    _running: Running,
     pub(super) alerted: Alerted,
     pub(super) breaker: Breaker,
     pub(super) liveness: Liveness,
@@ -89,6 +90,7 @@ impl Shared {
             control: Arc::clone(control),
             outages,
             _busy: busy,
+            _running: control.runs(),
             alerted: Alerted::default(),
             breaker: Breaker::new(max_failures),
             liveness: Liveness::default(),

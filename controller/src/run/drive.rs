@@ -103,6 +103,8 @@ pub(super) struct Driven {
     pub(super) rehashed: [Option<Rehashed>; 2],
     /// Raised while it ran; at most once.
     pub(super) alert: Option<Failure>,
+    /// Decisions that were made durable.
+    pub(super) decisions: u64,
 }
 
 /// What a transaction came to so far.
@@ -112,6 +114,7 @@ struct SoFar {
     observed: Observed,
     rehashed: [Option<Rehashed>; 2],
     alert: Option<Failure>,
+    decisions: u64,
     /// Of the longer of the two lists.
     messages: u64,
 }
@@ -138,6 +141,7 @@ impl SoFar {
             observed: self.observed,
             rehashed: self.rehashed,
             alert: self.alert,
+            decisions: self.decisions,
         }
     }
 }
@@ -168,6 +172,7 @@ pub(super) async fn drive(
     let mut paused: Option<BoxFuture<'static, ()>> = None;
     let mut so_far = SoFar::default();
     let (mut pulse, mut aborted, mut unmounted) = (Pulse::new(), false, None);
+    let mut deciding = false;
     loop {
         while let Some(action) = todo.pop_front() {
             match action {
@@ -191,7 +196,8 @@ pub(super) async fn drive(
                     compared = Some(compare(peers, so_far.messages, machine.compares_content()));
                 }
                 Action::Record(entry) => {
-                    if matches!(entry, Entry::Decided { .. } | Entry::Assumed) {
+                    deciding = matches!(entry, Entry::Decided { .. } | Entry::Assumed);
+                    if deciding {
                         // In order before it, so durable with it.
                         let uniqueids = uniqueids.clone();
                         let change = Change::Identify { mailbox, uniqueids };
@@ -241,6 +247,7 @@ pub(super) async fn drive(
             }
             event = poll(&mut recorded), if recorded.is_some() => {
                 recorded = None;
+                so_far.decisions += u64::from(deciding && matches!(event, Event::Recorded));
                 event
             }
             () = poll(&mut paused), if paused.is_some() => {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::client::Addr;
+use crate::metrics::MetricsAddr;
 
 /// The per-host agent of reguid: locks, stages and commits one mailbox a connection, as a
 /// controller orders.
@@ -70,6 +71,12 @@ pub(super) struct Serve {
     /// during a change-over to Cyrus 2.4 or later
     #[arg(long, value_name = "FILE")]
     pub cyrus_conf: Option<PathBuf>,
+    /// Serve metrics for Prometheus here, at /metrics: PORT of the loopback, or ADDRESS:PORT
+    #[arg(long, value_name = "[ADDRESS:]PORT")]
+    pub metrics: Option<MetricsAddr>,
+    /// Write metrics into FILE (NAME.prom) every 15 seconds, for node_exporter
+    #[arg(long, value_name = "FILE")]
+    pub metrics_file: Option<PathBuf>,
     /// End a transaction whose controller says nothing for so long
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     pub max_lock: f64,

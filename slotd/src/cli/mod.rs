@@ -2,6 +2,7 @@
 
 mod args;
 mod config;
+mod metrics;
 mod mount;
 mod open;
 mod serve;

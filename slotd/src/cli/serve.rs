@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::args::{Recover, Serve};
+use super::metrics::Metrics;
 use super::open::{leave_root, open};
 use super::{Failure, service};
 use crate::host::{Host, Options};
@@ -119,6 +120,8 @@ async fn run(host: Arc<Host>, args: &Serve, places: usize) -> Result<Exit, Failu
     let addr = listener.addr().map_err(io)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(io)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(io)?;
+    // Before it says that it serves: a place that cannot be had refuses the start.
+    let metrics = Metrics::begin(&host, args)?;
     let (stop, stopped) = watch::channel(false);
     let server = server::serve_at_most(places, Arc::clone(&host), listener, stopped);
     let server = tokio::spawn(server);
@@ -140,6 +143,7 @@ async fn run(host: Arc<Host>, args: &Serve, places: usize) -> Result<Exit, Failu
     server
         .await
         .map_err(|e| Failure::new(Exit::Io, format!("the server ended badly: {e}")))?;
+    drop(metrics);
     Ok(Exit::Ok)
 }
 
