@@ -172,6 +172,9 @@ impl Host {
         {
             tracing::warn!("{warning}");
         }
+        for warning in store.mounts().learn()? {
+            tracing::warn!("{warning}");
+        }
         let served = Watch::begin(store.conf(), &roots, state_dir, options.server_stopped)?
             .with_cyrus_conf(options.cyrus_conf.clone());
         if options.server_stopped {

@@ -1,5 +1,5 @@
 //! A partition is unmounted in the middle of a run, for real: its mailboxes wait, the others go on,
-//! and all are done once it is back.
+//! and all are done once it is back. And what an operator says of mounts: failover, wildcards.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use stores::Host;
 use stores::genuine::multiply;
 use stores::judge::{Before, State, When, alike};
 use tests::fleet::{Fleet, program};
-use tests::process::{Guard, Slotd, run};
+use tests::process::{Ended, Guard, Slotd, run};
 
 /// Users like alice: the first of them on the partition that goes away.
 const USERS: usize = 4;
@@ -227,4 +227,160 @@ fn a_partition_of_the_replica_unmounted_in_the_middle_parks_its_mailboxes_only()
 #[ignore = "needs root: unmounts a partition"]
 fn a_partition_of_the_master_unmounted_in_the_middle_parks_its_mailboxes_only() {
     unmounted_in_the_middle(0);
+}
+
+/// `slotd mount` on a host's state.
+fn mount_command(host: &Host, words: &[&str]) -> Ended {
+    let state = host.state_dir().unwrap();
+    let at = [
+        "mount".to_owned(),
+        "--imapd-conf".to_owned(),
+        host.conf.display().to_string(),
+        "--state".to_owned(),
+        state.display().to_string(),
+    ];
+    run(
+        &program("slotd"),
+        at.into_iter().chain(words.iter().map(|w| (*w).to_owned())),
+    )
+}
+
+#[test]
+fn a_mount_in_failover_refuses_every_run_on_its_pair_until_it_is_cleared() {
+    let mut fleet = Fleet::plain(20, 2);
+    fleet.start();
+    let root = fleet.replica.data.display().to_string();
+    let _ = mount_command(&fleet.replica, &["state", &root, "failover"]).expect_code(0);
+    let said = mount_command(&fleet.replica, &["state", &root]).expect_code(0);
+    assert_eq!(said.stdout, "failover\n");
+    let why =
+        format!("{root} on the replica is in failover, so that the master's mail is believed");
+    let plan = fleet.controller("plan", &[]).expect_code(78);
+    assert!(plan.stdout.contains(&why), "{}", plan.stdout);
+    for verb in ["upgrade", "recover"] {
+        let ended = fleet.controller(verb, &[]).expect_code(78);
+        assert!(ended.stderr.contains(&why), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("nothing was begun"),
+            "{}",
+            ended.stderr
+        );
+    }
+    let ended = fleet
+        .controller("drain", &["--side", "master"])
+        .expect_code(78);
+    assert!(
+        ended.stderr.contains("the replica is in failover"),
+        "{}",
+        ended.stderr
+    );
+    for host in [&fleet.master, &fleet.replica] {
+        assert_eq!(done(host), 0);
+    }
+    let _ = mount_command(&fleet.replica, &["state", &root, "online"]).expect_code(0);
+    let _ = fleet.controller("upgrade", &[]).expect_code(0);
+    let status = || fleet.controller("status", &["--json"]).json()["out_of_service"].clone();
+    assert_eq!(status(), serde_json::json!([]));
+    let _ = mount_command(
+        &fleet.master,
+        &[
+            "state",
+            &fleet.master.data.display().to_string(),
+            "failover",
+        ],
+    )
+    .expect_code(0);
+    assert_eq!(status()[0]["host"], "the master");
+    assert_eq!(
+        status()[0]["failover"][0],
+        fleet.master.data.display().to_string()
+    );
+    let _ = fleet.assert_settled();
+}
+
+#[test]
+fn a_run_stops_when_a_mount_goes_into_failover_and_the_same_command_goes_on_afterwards() {
+    let mut fleet = Fleet::plain(60, 2);
+    fleet.start();
+    let root = fleet.master.data.display().to_string();
+    let slow = ["--parallel", "1", "--nice-ratio", "2", "--host-wait", "600"];
+    let mut run = Guard::spawn(&mut fleet.command("upgrade", &slow));
+    wait_until("it works", &mut run, || done(&fleet.replica) >= 3);
+    let _ = mount_command(&fleet.master, &["state", &root, "failover"]).expect_code(0);
+    let ended = run.finish().expect_code(78);
+    assert!(
+        ended.stderr.contains("the run stopped because "),
+        "{}",
+        ended.stderr
+    );
+    assert!(ended.stderr.contains("is in failover"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("IN DOUBT"), "{}", ended.stderr);
+    assert!(
+        done(&fleet.replica) < 60,
+        "it was set too late to stop anything"
+    );
+    let _ = mount_command(&fleet.master, &["state", &root, "online"]).expect_code(0);
+    let _ = fleet.controller("upgrade", &[]).expect_code(0);
+    for host in [&fleet.master, &fleet.replica] {
+        assert_eq!(done(host), 60);
+    }
+    let _ = fleet.assert_settled();
+}
+
+#[test]
+fn states_are_listed_and_set_and_a_wildcard_goes_with_ignore_alone() {
+    let mut fleet = Fleet::plain(1, 1);
+    fleet.start();
+    let host = &fleet.master;
+    let root = host.data.display().to_string();
+    let _ = mount_command(host, &["state", "/snap/*", "ignore"]).expect_code(0);
+    let refused = mount_command(host, &["state", "/snap/*", "offline"]).expect_code(64);
+    refused.assert_one_sentence("wildcard");
+    let list = mount_command(host, &["list"]).expect_code(0).stdout;
+    assert!(list.contains("/snap/*\tignore\twildcard\n"), "{list}");
+    assert!(list.contains(&format!("{root}\ton /")), "{list}");
+    let _ = mount_command(host, &["state", &root, "offline"]).expect_code(0);
+    let states = mount_command(host, &["state"]).expect_code(0).stdout;
+    assert!(states.contains(&format!("{root}\toffline\t")), "{states}");
+    assert!(!states.contains("/snap"), "{states}");
+    let _ = mount_command(host, &["state", &root, "ignore"]).expect_code(0);
+    let states = mount_command(host, &["state"]).expect_code(0).stdout;
+    assert!(!states.contains(&root), "{states}");
+    let _ = mount_command(host, &["state", "/nowhere"]).expect_code(64);
+    let _ = mount_command(host, &["remove", "/snap/*"]).expect_code(0);
+    let _ = mount_command(host, &["remove", "/snap/*"]).expect_code(64);
+}
+
+#[test]
+#[ignore = "needs root: mounts file systems in memory"]
+fn a_file_system_in_memory_is_known_if_it_holds_a_partition_and_else_is_not() {
+    let fleet = Fleet::plain(1, 1);
+    let host = &fleet.master;
+    let [mail, other] = ["in-memory", "scratch"].map(|name| host.root.join(name));
+    for at in [&mail, &other] {
+        fs::create_dir(at).unwrap();
+        let words = ["-t", "tmpfs", "none", at.to_str().unwrap()];
+        let _ = run("mount", words).expect_code(0);
+    }
+    let mounted = [&mail, &other].map(|at| Mount {
+        from: at.clone(),
+        at: at.clone(),
+    });
+    fs::create_dir(mail.join("spool")).unwrap();
+    let conf = fs::read_to_string(&host.conf).unwrap();
+    let more = format!("\npartition-memory: {}/spool\n", mail.display());
+    fs::write(&host.conf, conf + &more).unwrap();
+    let _ = Slotd::start(&program("slotd"), host, &[]).stop();
+    let list = mount_command(host, &["list"]).expect_code(0).stdout;
+    assert!(
+        list.contains(&format!("{}\tonline\tmounted", mail.display())),
+        "{list}"
+    );
+    assert!(!list.contains("scratch"), "{list}");
+    mounted[0].unmount();
+    let told = Slotd::start(&program("slotd"), host, &[]).stop().stderr;
+    assert!(
+        told.contains(&format!("{} is not mounted", mail.display())),
+        "{told}"
+    );
 }

@@ -56,6 +56,11 @@ pub(super) fn reasons(summary: &Summary, options: &str) -> Vec<String> {
              was decided was carried out; the same command goes on"
         ));
     }
+    if let Some(failover) = &summary.failover {
+        lines.push(format!(
+            "the run stopped because {failover}; once that is cleared the same command goes on"
+        ));
+    }
     if let Some(stopped) = &summary.stopped {
         lines.push(format!(
             "the run stopped by itself: {stopped}. See that the names, the hosts and the stores \

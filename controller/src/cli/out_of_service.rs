@@ -51,7 +51,17 @@ pub(super) fn json(name: &str, seen: &Seen) -> Value {
     match seen {
         Seen::Away(why) => json!({ "host": name, "state": "away", "why": why }),
         Seen::There {
-            state, since, by, ..
-        } => json!({ "host": name, "state": state.to_string(), "since_ms": since, "by": by }),
+            state,
+            since,
+            by,
+            failover,
+            ..
+        } => json!({
+            "host": name,
+            "state": state.to_string(),
+            "since_ms": since,
+            "by": by,
+            "failover": failover,
+        }),
     }
 }

@@ -46,6 +46,8 @@ pub enum Seen {
         since: Option<u64>,
         /// Who did that.
         by: Option<String>,
+        /// Mounts in failover: the other host's mail is believed.
+        failover: Vec<String>,
         /// Which Cyrus serves it, in slotd's words.
         served: String,
     },
@@ -59,6 +61,7 @@ impl From<Greeting> for Seen {
             state: greeting.host,
             since: greeting.host_since,
             by: greeting.host_by,
+            failover: greeting.failover,
             served: greeting.served,
         }
     }
@@ -79,12 +82,22 @@ pub async fn look(hosts: &[Host]) -> Vec<(String, Seen)> {
 /// In words, with whom to ask; `None` of a host that is in service.
 #[must_use]
 pub fn sentence(name: &str, seen: &Seen) -> Option<String> {
-    let (state, since, by) = match seen {
+    let (state, since, by, failover) = match seen {
         Seen::Away(why) => return Some(format!("{name} does not answer ({why})")),
         Seen::There {
-            state, since, by, ..
-        } => (*state, *since, by),
+            state,
+            since,
+            by,
+            failover,
+            ..
+        } => (*state, *since, by, failover),
     };
+    if !failover.is_empty() {
+        let points = failover.join(", ");
+        return Some(format!(
+            "{name} is in failover ({points}): the other host's mail is believed"
+        ));
+    }
     let mut text = match state {
         HostState::Open => return None,
         HostState::Announced => format!("{name} is about to be drained, and still open"),

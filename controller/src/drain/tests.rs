@@ -25,6 +25,7 @@ fn there(state: HostState) -> Seen {
         state,
         since: Some(1_795_791_600_000),
         by: Some("ann on imap9".to_owned()),
+        failover: Vec::new(),
         served: "2.3".to_owned(),
     }
 }
@@ -259,6 +260,32 @@ fn a_second_host_is_refused_with_the_name_of_the_first_and_nothing_is_written() 
         why.contains("since 2026-11-27") && why.contains("by ann on imap9"),
         "{why}"
     );
+}
+
+#[test]
+fn the_host_whose_mail_is_believed_is_not_drained() {
+    let mut world = World::new();
+    let Seen::There {
+        mut failover,
+        state,
+        since,
+        by,
+        served,
+    } = there(HostState::Open)
+    else {
+        panic!("it is there");
+    };
+    failover.push("/mail".to_owned());
+    world.partner = Some(Seen::There {
+        state,
+        since,
+        by,
+        failover,
+        served,
+    });
+    let (end, _) = world.drain(wanted(Side::Master), ALL).unwrap();
+    assert_eq!((end.exit, world.state), (Exit::Config, HostState::Open));
+    assert!(end.why.unwrap().contains("is in failover (/mail)"));
 }
 
 #[test]

@@ -13,18 +13,21 @@ use crate::two_phase::{Reason, Side};
 
 /// Looks whether each slotd answers and is one that we understand, and not the same one twice.
 pub(crate) async fn check_hosts(connect: &Arc<dyn Connect>) -> Result<[String; 2], RunError> {
-    identify_hosts(connect).await.map(|(ids, _)| ids)
+    identify_hosts(connect).await.map(|(ids, ..)| ids)
 }
 
-/// The same, with how many connections each serves at once, where it says so.
+/// The same, with how many connections each serves at once, where it says so, and which is in
+/// failover, in words.
 pub(crate) async fn identify_hosts(
     connect: &Arc<dyn Connect>,
-) -> Result<([String; 2], [Option<u32>; 2]), RunError> {
+) -> Result<([String; 2], [Option<u32>; 2], Option<String>), RunError> {
     let mut ids = [String::new(), String::new()];
     let mut capacities = [None; 2];
+    let mut over = None;
     for side in Side::ALL {
         if connect.address(side).is_some() {
             let greeting = hello(connect, side).await?;
+            over = over.or_else(|| failover(side, &greeting));
             ids[side.index()] = greeting.host_id;
             capacities[side.index()] = greeting.capacity;
         }
@@ -37,7 +40,7 @@ pub(crate) async fn identify_hosts(
             ids[0]
         )));
     }
-    Ok((ids, capacities))
+    Ok((ids, capacities, over))
 }
 
 /// What one side's slotd says of itself.
@@ -110,6 +113,21 @@ pub(crate) async fn host_facts(
         Reply::No { code, text } => Err(unavailable(format!("PREFLIGHT: [{code}] {text}"))),
         Reply::Bad(_) => Ok(None),
     }
+}
+
+/// What a host says that is in failover: the other one's mail is believed, and no run works on the
+/// pair.
+pub(crate) fn failover(side: Side, greeting: &Greeting) -> Option<String> {
+    let points = &greeting.failover;
+    (!points.is_empty()).then(|| {
+        format!(
+            "{} on the {side} is in failover, so that the {}'s mail is believed: no run works on \
+             this pair until `slotd mount state {} online` there",
+            points.join(", "),
+            side.other(),
+            points[0]
+        )
+    })
 }
 
 /// Looks whether both hosts know `rehash=`, if it is needed.

@@ -59,14 +59,18 @@ impl Registration {
     /// Greets the hosts, sees that they are the journal's, and registers.
     ///
     /// # Errors
-    /// A host does not answer, is not the journal's, or works for another coordinator.
+    /// A host does not answer, is in failover, is not the journal's, or works for another
+    /// coordinator.
     pub(crate) async fn begin(
         connect: &Arc<dyn Connect>,
         journal: &dyn Journal,
         observer: &dyn Observer,
         sides: Sides,
     ) -> Result<Arc<Self>, RunError> {
-        let (mut ids, mut capacities) = identify_hosts(connect).await?;
+        let (mut ids, mut capacities, failover) = identify_hosts(connect).await?;
+        if let Some(why) = failover {
+            return Err(RunError::Config(format!("{why}; nothing was begun")));
+        }
         let owner = journal.owner()?;
         let swapped = sides == Sides::Found && changed_places(&owner, &ids);
         if swapped {

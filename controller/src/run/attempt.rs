@@ -185,12 +185,20 @@ async fn fate(
             return (Ended::InDoubt, Some(failure), After::Over);
         }
         End::Waits(side, failure) => {
+            if let Some(text) = shared.failover_of(side).await {
+                shared.breaker.fails_over(text);
+            }
             // Whether it is asked for or was given up: only recovery goes on with it.
             shared.outages.park(side, &ticket.job, &failure.text);
             return (Ended::Waits, Some(failure), After::Over);
         }
         End::Came(Outcome::RolledBack(failure) | Outcome::TakenOver(failure)) => failure,
     };
+    if let (Reason::Unmounted, Some(side)) = (failure.reason, failure.side)
+        && let Some(text) = shared.failover_of(side).await
+    {
+        failure = Failure::new(Some(side), Reason::Failover, text);
+    }
     let (ended, after) = match (failure.reason, failure.side) {
         (Reason::NoMailbox, Some(Side::Master)) if !ticket.job.named => {
             let (connect, job) = (&shared.parts.connect, &ticket.job);
@@ -208,7 +216,7 @@ async fn fate(
             }
         }
         // No mailbox's failure: the run ends with it, and the same command goes on.
-        (Reason::Interrupted | Reason::Journal | Reason::Unfenced, _) => {
+        (Reason::Interrupted | Reason::Journal | Reason::Unfenced | Reason::Failover, _) => {
             (Ended::Again, After::Again)
         }
         (Reason::HostAway | Reason::Draining, Some(side))

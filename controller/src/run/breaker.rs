@@ -1,4 +1,4 @@
-//! Stops a run in which too much fails, or in which the fence falls: what is wrong then is not the
+//! Stops a run in which too much fails, a host goes into failover, or the fence falls: what is wrong then is not the
 //! mailboxes.
 //!
 //! # What it promises
@@ -80,6 +80,7 @@ struct Counts {
     failed: BTreeMap<&'static str, u64>,
     tripped: Option<String>,
     fence: Option<String>,
+    failover: Option<String>,
     taken_over: Option<String>,
 }
 
@@ -111,6 +112,9 @@ impl Breaker {
             let side = failure.side.map_or("", |side| side.as_str());
             let text = || format!("the fence does not stand on the {side}: {}", failure.text);
             counts.fence.get_or_insert_with(text);
+        }
+        if let Some(failure) = failure.filter(|f| f.reason == Reason::Failover) {
+            counts.failover.get_or_insert_with(|| failure.text.clone());
         }
         let what = match (ended, failure) {
             (Ended::Gone, _) => "gone",
@@ -148,7 +152,20 @@ impl Breaker {
     /// Whether nothing new may begin any more.
     pub(super) fn is_tripped(&self) -> bool {
         let counts = self.counts();
-        counts.tripped.is_some() || counts.fence.is_some() || counts.taken_over.is_some()
+        counts.tripped.is_some()
+            || counts.fence.is_some()
+            || counts.failover.is_some()
+            || counts.taken_over.is_some()
+    }
+
+    /// A host is in failover, in these words.
+    pub(super) fn fails_over(&self, text: String) {
+        self.counts().failover.get_or_insert(text);
+    }
+
+    /// Which host is in failover, if one is.
+    pub(super) fn failover(&self) -> Option<String> {
+        self.counts().failover.clone()
     }
 
     /// Why the fence does not stand, if it fell, and on which host.

@@ -13,11 +13,11 @@ use super::token::Token;
 use super::warnings::WarningLog;
 use crate::control::{Control, Places, Running};
 use crate::error::RunError;
-use crate::hosts::{Connect, Outages, Registration, Sides};
+use crate::hosts::{Connect, Outages, Registration, Sides, failover, hello};
 use crate::journal::{Journal, JournalError};
 use crate::observer::Observer;
 use crate::stop::StopSignal;
-use crate::two_phase::{Failure, Reason};
+use crate::two_phase::{Failure, Reason, Side};
 
 /// What a run is made of.
 #[derive(Clone)]
@@ -99,6 +99,12 @@ impl Shared {
             token: OnceLock::new(),
         };
         Ok((Arc::new(shared), ids))
+    }
+
+    /// Why a host that refused a mailbox is in failover, if it is.
+    pub(super) async fn failover_of(&self, side: Side) -> Option<String> {
+        let greeting = hello(&self.parts.connect, side).await.ok()?;
+        failover(side, &greeting)
     }
 
     /// A side, or the journal, said that another controller has the pair: nothing more is sent.

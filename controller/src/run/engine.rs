@@ -249,6 +249,7 @@ pub(super) fn sum_up(
     summary.stopped = shared.breaker.tripped();
     summary.panic = parts.stop.panic();
     summary.fence = shared.breaker.fence();
+    summary.failover = shared.breaker.failover();
     summary.taken_over = shared.breaker.is_taken_over();
     summary.warnings = shared.warnings.warnings();
     // A run with a decision that waits for its partition is taken up by the same command.

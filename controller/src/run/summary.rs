@@ -47,6 +47,8 @@ pub struct Summary {
     pub panic: Option<String>,
     /// Why the fence that a change-over needs does not stand, if it fell, and on which host.
     pub fence: Option<String>,
+    /// Which host is in failover, if one is, in words.
+    pub failover: Option<String>,
     /// What a host said of another controller that has taken over, if one has, in words.
     pub taken_over: Option<String>,
 }
@@ -127,6 +129,8 @@ impl Summary {
             Exit::RolledBack
         } else if self.in_doubt > 0 {
             Exit::InDoubt
+        } else if self.failover.is_some() {
+            Exit::Config
         } else if self.away.is_some() || self.waiting > 0 {
             Exit::Unavailable
         } else if self.fence.is_some() {

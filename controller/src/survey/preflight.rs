@@ -18,13 +18,13 @@ use std::sync::Arc;
 
 use indexfile::exit::Exit;
 use serde::Serialize;
-use slotd::protocol::{Code, Command, Greeting, HostFacts, Named, Reply, Status};
+use slotd::protocol::{Code, Command, Greeting, HostFacts, HostState, Named, Reply, Status};
 
 use super::spool::Spool;
 use super::trouble::{HostLook, Room, Trouble, Weight};
 use crate::clock::now_ms;
 use crate::error::RunError;
-use crate::hosts::{Connect, Link, Said, ask_about, hello};
+use crate::hosts::{Connect, Link, Said, ask_about, failover, hello};
 use crate::journal::Candidate;
 use crate::two_phase::{Reason, Side};
 
@@ -154,6 +154,16 @@ impl Preflight {
                 }
             );
             self.note("served", Weight::All, Exit::Config, text);
+        }
+        if let Some(text) = failover(side, greeting) {
+            self.note("failover", Weight::All, Exit::Config, text);
+        }
+        if greeting.host != HostState::Open {
+            let text = format!(
+                "the {side} is {}: it is out of service for its users (controller drain)",
+                greeting.host
+            );
+            self.note("drained", Weight::Warning, Exit::Config, text);
         }
         if greeting.failed {
             let text = format!("the {side}'s slotd cannot write its intent log");

@@ -66,6 +66,10 @@ reasons! {
     /// The partition is not mounted.
     Unmounted = "unmounted" MayPass OnlyWaits =>
         "mount the partition, then retry";
+    /// The operator set a mount of the host to failover.
+    Failover = "failover" OnlyWaits =>
+        "the other host's mail is believed: once both have the same again, `slotd mount state \
+         MOUNT online` on that host, then give the same command again";
     /// No space left.
     NoSpace = "no_space" MayPass =>
         "free space on that partition, then retry";

@@ -138,7 +138,7 @@ pub(super) struct Mount {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum MountVerb {
-    /// Show the known mounts, their states and whether they are mounted
+    /// Show the known mounts, their states and whether they are mounted, and the roots on them
     List,
     /// Note on which mount a root or directory lies now
     Add {
@@ -147,15 +147,16 @@ pub(super) enum MountVerb {
     },
     /// Forget a mount; it is noted anew when it is next seen
     Remove {
-        /// A mount point or a root
+        /// A mount point, a root or a wildcard
         path: PathBuf,
     },
-    /// Set the state of a mount
+    /// Show the states of all mounts but those that are ignored; show, or set, that of one
     State {
-        /// A mount point or a root on it
-        path: PathBuf,
-        /// online: must be mounted; offline: refuse its mailboxes; ignore: do not look
-        state: StateArg,
+        /// A mount point or a root on it; with ignore, also a wildcard such as '/snap/*'
+        path: Option<PathBuf>,
+        /// online: must be mounted; offline: refuse its mailboxes; failover: likewise, and believe
+        /// the other host's mail, so that no run begins on the pair; ignore: do not look
+        state: Option<StateArg>,
     },
 }
 
@@ -163,5 +164,6 @@ pub(super) enum MountVerb {
 pub(super) enum StateArg {
     Online,
     Offline,
+    Failover,
     Ignore,
 }

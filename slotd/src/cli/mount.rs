@@ -1,6 +1,7 @@
 //! `mount`.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 
 use indexfile::IoContext;
@@ -24,7 +25,7 @@ pub(super) fn mount(args: &Mount) -> Result<Exit, Failure> {
     match &args.verb {
         MountVerb::List => {
             let (table, _) = Table::load(&file).map_err(|e| mounts_failure(&e))?;
-            list_mounts(&table)
+            list_mounts(&table, Shown::All)
         }
         MountVerb::Add { path } => {
             let point = path
@@ -38,10 +39,35 @@ pub(super) fn mount(args: &Mount) -> Result<Exit, Failure> {
             })
         }
         MountVerb::Remove { path } => change(&|table| table.remove(path)),
-        MountVerb::State { path, state } => {
+        MountVerb::State { path: None, .. } => {
+            let (table, _) = Table::load(&file).map_err(|e| mounts_failure(&e))?;
+            list_mounts(&table, Shown::Heeded)
+        }
+        MountVerb::State {
+            path: Some(path),
+            state: None,
+        } => {
+            let (table, _) = Table::load(&file).map_err(|e| mounts_failure(&e))?;
+            let point = match table.roots.get(path) {
+                Some(Some(point)) => point,
+                _ => path,
+            };
+            let known = table.mounts.get(point).map(|mount| mount.state);
+            let plain = table.roots.contains_key(path).then_some(MountState::Online);
+            let state = known.or(plain).ok_or_else(|| {
+                let path = path.clone();
+                mounts_failure(&TableError::Unknown { path })
+            })?;
+            print(&format!("{}\n", word(state)))
+        }
+        MountVerb::State {
+            path: Some(path),
+            state: Some(state),
+        } => {
             let state = match state {
                 StateArg::Online => MountState::Online,
                 StateArg::Offline => MountState::Offline,
+                StateArg::Failover => MountState::Failover,
                 StateArg::Ignore => MountState::Ignore,
             };
             change(&|table| table.set_state(path, state))
@@ -49,10 +75,27 @@ pub(super) fn mount(args: &Mount) -> Result<Exit, Failure> {
     }
 }
 
-fn list_mounts(table: &Table) -> Result<Exit, Failure> {
-    let mut out = std::io::stdout().lock();
-    let mut print = || -> std::io::Result<()> {
+/// Which mounts are listed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// And the roots on them.
+    All,
+    /// But those that are ignored.
+    Heeded,
+}
+
+fn word(state: MountState) -> String {
+    format!("{state:?}").to_lowercase()
+}
+
+fn list_mounts(table: &Table, shown: Shown) -> Result<Exit, Failure> {
+    let mut out = String::new();
+    {
         for (point, mount) in &table.mounts {
+            let ignored = mount.state == MountState::Ignore || table.is_wildly_ignored(point);
+            if ignored && shown == Shown::Heeded {
+                continue;
+            }
             let now = mount_point_of(point).ok().flatten();
             let mounted = if now.as_deref() == Some(point.as_path()) {
                 "mounted"
@@ -61,16 +104,30 @@ fn list_mounts(table: &Table) -> Result<Exit, Failure> {
             } else {
                 "NOT MOUNTED"
             };
-            let state = format!("{:?}", mount.state).to_lowercase();
-            writeln!(out, "{}\t{state}\t{mounted}", point.display())?;
+            let state = if ignored {
+                MountState::Ignore
+            } else {
+                mount.state
+            };
+            let state = word(state);
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "{}\t{state}\t{mounted}", point.display());
+        }
+    }
+    if shown == Shown::All {
+        for wildcard in &table.ignored {
+            let _ = writeln!(out, "{wildcard}\tignore\twildcard");
         }
         for (root, point) in &table.roots {
             let on = point.as_deref().unwrap_or(Path::new("/"));
-            writeln!(out, "{}\ton {}", root.display(), on.display())?;
+            let _ = writeln!(out, "{}\ton {}", root.display(), on.display());
         }
-        Ok(())
-    };
-    match print() {
+    }
+    print(&out)
+}
+
+fn print(text: &str) -> Result<Exit, Failure> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::new(Exit::Io, format!("stdout: {e}")))
         }
@@ -82,7 +139,7 @@ fn mounts_failure(error: &TableError) -> Failure {
     let exit = match error {
         TableError::Io(io) => Exit::of_io(&io.source),
         TableError::Damaged { .. } => Exit::Data,
-        TableError::Unknown { .. } => Exit::Usage,
+        TableError::Unknown { .. } | TableError::Wildcard { .. } => Exit::Usage,
     };
     Failure::new(exit, error.to_string())
 }

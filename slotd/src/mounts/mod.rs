@@ -6,9 +6,12 @@
 //! another file system than before. Roots on the file system of `/` have no mount point to lose;
 //! they only have to be there.
 //!
-//! An operator can overrule: `slotd mount state PATH offline` refuses, `ignore` checks nothing,
-//! `online` checks (and takes what is mounted now for right). The file is replaced by rename; a
-//! crash leaves the old one.
+//! An operator can overrule: `slotd mount state PATH offline` refuses, `failover` refuses and has
+//! the other host's mail believed, `ignore` checks nothing, `online` checks (and takes what is
+//! mounted now for right). The file is replaced by rename; a crash leaves the old one.
+//!
+//! Other mounts of this system are learned at each start, so that one that is missing later is
+//! told; nothing else follows from them.
 //!
 //! It is also written down which roots have had mailboxes, and which directories these were. A root
 //! that is empty afterwards has lost them, whatever the system says about mounts, unless it is
@@ -19,6 +22,7 @@
 
 mod probe;
 mod prober;
+mod system;
 mod table;
 
 use std::collections::{HashMap, HashSet};
@@ -34,7 +38,11 @@ use crate::fs::Identity;
 use crate::protocol::Code;
 use crate::refusal::Refusal;
 use prober::{Prober, Question};
+use system::SystemMount;
 use table::Version;
+
+/// The most mounts that are learned at a start.
+const LEARNED: usize = 1000;
 
 /// The mounts that this slotd knows.
 #[derive(Debug)]
@@ -99,6 +107,70 @@ impl Mounts {
         Ok(warnings)
     }
 
+    /// Notes the mounts of this system that are new, and gives a warning for each that was known
+    /// and is not mounted now. Those of roots are [`Mounts::note_roots`]'s.
+    ///
+    /// # Errors
+    /// The table cannot be read or written.
+    pub fn learn(&self) -> Result<Vec<String>, TableError> {
+        match system::mounts() {
+            Ok(now) => self.learn_from(&now),
+            // A system without such a table has nothing to be learned.
+            Err(error) => Ok(vec![error.to_string()]),
+        }
+    }
+
+    fn learn_from(&self, now: &[SystemMount]) -> Result<Vec<String>, TableError> {
+        self.refresh()?;
+        let table = self.inner.lock().table.clone();
+        let is_new = |mount: &&SystemMount| {
+            let point = &mount.point;
+            mount.may_hold_mail()
+                && !table.mounts.contains_key(point)
+                && !table.is_wildly_ignored(point)
+        };
+        let new: Vec<&SystemMount> = now.iter().filter(is_new).take(LEARNED).collect();
+        if !new.is_empty() {
+            let (table, read) = Table::change(&self.file, |table| {
+                for mount in new {
+                    table.mounts.entry(mount.point.clone()).or_default();
+                }
+            })?;
+            let mut inner = self.inner.lock();
+            (inner.table, inner.read) = (table, read);
+        }
+        let of_roots: Vec<&PathBuf> = table
+            .roots
+            .iter()
+            .map(|(r, p)| p.as_ref().unwrap_or(r))
+            .collect();
+        let is_gone = |(point, mount): &(&PathBuf, &Mount)| {
+            mount.state == MountState::Online
+                && !of_roots.contains(point)
+                && !table.is_wildly_ignored(point)
+                && now.iter().all(|mount| mount.point != **point)
+        };
+        let gone = table.mounts.iter().filter(is_gone);
+        let warn = |(point, _): (&PathBuf, &Mount)| {
+            let point = point.display();
+            format!(
+                "{point} was mounted at an earlier start, and is not now; no partition lies on it. \
+                 If it is gone for good: `slotd mount remove {point}`"
+            )
+        };
+        Ok(gone.map(warn).collect())
+    }
+
+    /// The mounts whose mail is not believed, but the other host's.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub fn in_failover(&self) -> Result<Vec<PathBuf>, TableError> {
+        self.refresh()?;
+        let inner = self.inner.lock();
+        Ok(inner.table.in_failover().map(Path::to_path_buf).collect())
+    }
+
     /// Refuses a root whose file system is not there, or does not answer in time.
     ///
     /// # Errors
@@ -114,6 +186,15 @@ impl Mounts {
                     "{} is set offline (slotd mount state)",
                     point.display()
                 )));
+            }
+            Some(MountState::Failover) => {
+                let point = record.point.unwrap_or_else(|| root.to_path_buf());
+                let text = format!(
+                    "{0} is in failover: the other host's mail is believed, until \
+                     `slotd mount state {0} online`",
+                    point.display()
+                );
+                return Err(unmounted(text));
             }
             Some(MountState::Online) => record.point,
             None => None,
@@ -263,133 +344,4 @@ impl Inner {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A state directory whose table says this of a root.
-    fn mounts(root: &Path, point: Option<&Path>) -> (tempfile::TempDir, Mounts) {
-        let state = tempfile::tempdir().unwrap();
-        let note = |table: &mut Table| table.note(root, point.map(Path::to_path_buf));
-        Table::change(&state.path().join(table::FILE_NAME), note).unwrap();
-        let mounts = Mounts::open(state.path()).unwrap();
-        (state, mounts)
-    }
-
-    fn noted(state: &Path, root: &Path) -> Option<PathBuf> {
-        let (table, _) = Table::load(&state.join(table::FILE_NAME)).unwrap();
-        table.roots.get(root).cloned().flatten()
-    }
-
-    #[test]
-    fn a_root_whose_file_system_was_mounted_after_the_first_start_is_guarded_from_then_on() {
-        // A directory on a mount point that every system has, noted as if it had lain on `/`.
-        let root = Path::new("/proc/sys");
-        let (state, mounts) = mounts(root, None);
-        mounts.check(root).unwrap();
-        assert_eq!(noted(state.path(), root), mount_point_of(root).unwrap());
-        assert!(noted(state.path(), root).is_some());
-    }
-
-    #[test]
-    fn a_root_whose_mount_point_is_an_empty_directory_is_refused_until_the_operator_overrules() {
-        let tmp = tempfile::tempdir().unwrap();
-        let point = tmp.path().join("disk");
-        let root = point.join("spool");
-        std::fs::create_dir_all(&root).unwrap();
-        let (state, mounts) = mounts(&root, Some(&point));
-        assert_eq!(mounts.check(&root).unwrap_err().code, Code::Unmounted);
-        let file = state.path().join(table::FILE_NAME);
-        let set = |to| Table::change(&file, |t| t.set_state(&point, to).unwrap()).unwrap();
-        set(MountState::Ignore);
-        assert!(mounts.check(&root).is_ok());
-        set(MountState::Offline);
-        assert_eq!(mounts.check(&root).unwrap_err().code, Code::Unmounted);
-    }
-
-    #[test]
-    fn what_is_said_of_a_root_that_has_no_mount_point_is_said_of_it_alone() {
-        let tmp = tempfile::tempdir().unwrap();
-        let [root, other] = ["one", "other"].map(|name| tmp.path().join(name));
-        std::fs::create_dir(&root).unwrap();
-        std::fs::create_dir(&other).unwrap();
-        let (state, mounts) = mounts(&root, None);
-        let file = state.path().join(table::FILE_NAME);
-        let change = |f: &dyn Fn(&mut Table)| Table::change(&file, f).unwrap();
-        change(&|t| t.note(&other, None));
-        let set = |to| change(&|t| t.set_state(&root, to).unwrap());
-        set(MountState::Offline);
-        let refused = mounts.check(&root).unwrap_err();
-        assert_eq!(refused.code, Code::Unmounted);
-        let text = format!("{} is set offline", root.display());
-        assert!(refused.text.contains(&text), "{refused}");
-        mounts.check(&other).unwrap();
-        // Another process reads it so too, also where the root is not there any more.
-        std::fs::remove_dir(&root).unwrap();
-        set(MountState::Ignore);
-        Mounts::open(state.path()).unwrap().check(&root).unwrap();
-        set(MountState::Online);
-        assert_eq!(mounts.check(&root).unwrap_err().code, Code::Unmounted);
-        std::fs::create_dir(&root).unwrap();
-        mounts.check(&root).unwrap();
-        let unknown = tmp.path().join("unknown");
-        change(&|t| assert!(t.set_state(&unknown, MountState::Offline).is_err()));
-    }
-
-    #[test]
-    fn a_root_that_hangs_freezes_no_other_root() {
-        let (release, released) = std::sync::mpsc::channel::<()>();
-        let released = Mutex::new(released);
-        let look = move |question: &Question| {
-            if question.root == Path::new("/hung") {
-                let _ = released.lock().recv();
-            }
-            probe::look(question)
-        };
-        let state = tempfile::tempdir().unwrap();
-        let limit = std::time::Duration::from_millis(50);
-        let prober = Prober::new(Arc::new(look), limit);
-        let mounts = Mounts::open_with(state.path(), prober).unwrap();
-        let healthy = tempfile::tempdir().unwrap();
-        mounts.check(healthy.path()).unwrap();
-        // Nothing that a hung root does ends before it is released, below.
-        let hung = mounts.check(Path::new("/hung")).unwrap_err();
-        assert_eq!(hung.code, Code::Unmounted);
-        mounts.check(healthy.path()).unwrap();
-        let roots = [Path::new("/hung"), healthy.path()];
-        assert_eq!(mounts.note_roots(roots).unwrap(), [hung.text]);
-        drop(release);
-    }
-
-    #[test]
-    fn a_root_that_is_not_there_is_refused_and_not_noted() {
-        let state = tempfile::tempdir().unwrap();
-        let mounts = Mounts::open(state.path()).unwrap();
-        let root = Path::new("/nonexistent/spool");
-        assert_eq!(mounts.check(root).unwrap_err().code, Code::Unmounted);
-        assert_eq!(noted(state.path(), root), None);
-        let plain = tempfile::tempdir().unwrap();
-        mounts.check(plain.path()).unwrap();
-        let expected = mount_point_of(&plain.path().canonicalize().unwrap()).unwrap();
-        assert_eq!(noted(state.path(), plain.path()), expected);
-    }
-
-    #[test]
-    fn that_a_root_had_mailboxes_is_remembered_until_the_operator_says_otherwise() {
-        let tmp = tempfile::tempdir().unwrap();
-        let root = tmp.path().join("spool");
-        let (state, mounts) = mounts(&root, Some(tmp.path()));
-        assert!(!mounts.has_held(&root));
-        std::fs::create_dir(&root).unwrap();
-        let dir = crate::fs::Dir::open_root(&root).unwrap();
-        let is = Identity::of(&dir).unwrap();
-        mounts.note_held(&root, is).unwrap();
-        let again = Mounts::open(state.path()).unwrap();
-        assert!(again.has_held(&root));
-        assert_eq!(again.held_in(&root, &is), is.born.is_some());
-        let unsure = Identity { born: None, ..is };
-        assert!(!again.held_in(&root, &unsure));
-        let file = state.path().join(table::FILE_NAME);
-        Table::change(&file, |t| t.remove(tmp.path()).unwrap()).unwrap();
-        assert!(!Mounts::open(state.path()).unwrap().has_held(&root));
-    }
-}
+mod tests;

@@ -1,4 +1,5 @@
-//! `mounts.json`: which root lies on which mount point, and what the operator says about it.
+//! `mounts.json`: which mounts there are, which root lies on which, and what the operator says of
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -24,6 +25,8 @@ pub enum MountState {
     Online,
     /// Every mailbox on it is refused.
     Offline,
+    /// Likewise, and the mail of the other host is believed: no run begins on that pair.
+    Failover,
     /// Is not looked at.
     Ignore,
 }
@@ -43,6 +46,9 @@ pub struct Table {
     pub mounts: BTreeMap<PathBuf, Mount>,
     /// Roots of partitions, and the mount point each lies on; null for the file system of `/`.
     pub roots: BTreeMap<PathBuf, Option<PathBuf>>,
+    /// Mounts that are ignored, by wildcard.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub ignored: BTreeSet<String>,
     /// Roots below which mailboxes were found.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub held: BTreeSet<PathBuf>,
@@ -66,6 +72,12 @@ pub enum TableError {
         path: PathBuf,
         /// What is wrong.
         source: serde_json::Error,
+    },
+    /// A wildcard with another state than ignore.
+    #[error("{} has a wildcard, which goes with the state ignore alone", path.display())]
+    Wildcard {
+        /// It.
+        path: PathBuf,
     },
     /// A path that the table does not have.
     #[error("{} is neither a mount point nor a root that is known here; see `slotd mount list`", path.display())]
@@ -172,11 +184,19 @@ impl Table {
     /// Sets the state of a mount point, named by itself or by a root on it.
     ///
     /// # Errors
-    /// Neither is known.
+    /// Neither is known, or a wildcard has another state than `ignore`.
     pub fn set_state(&mut self, path: &Path, state: MountState) -> Result<(), TableError> {
         let unknown = || TableError::Unknown {
             path: path.to_path_buf(),
         };
+        if let Some(wildcard) = wildcard(path) {
+            if state != MountState::Ignore {
+                let path = path.to_path_buf();
+                return Err(TableError::Wildcard { path });
+            }
+            self.ignored.insert(wildcard.to_owned());
+            return Ok(());
+        }
         let point = match self.roots.get(path) {
             Some(Some(point)) => point.clone(),
             // On the file system of `/`: what is said is said of the root alone.
@@ -190,12 +210,32 @@ impl Table {
         Ok(())
     }
 
-    /// Forgets a mount point, and the roots on it; they are noted anew when they are next seen.
+    /// Whether a mount is ignored by a wildcard. One that holds a partition never is: its guard is
+    /// taken away by its own name alone.
+    #[must_use]
+    pub fn is_wildly_ignored(&self, point: &Path) -> bool {
+        let text = point.to_string_lossy();
+        self.roots.values().all(|on| on.as_deref() != Some(point))
+            && self
+                .ignored
+                .iter()
+                .any(|w| fits(w.as_bytes(), text.as_bytes()))
+    }
+
+    /// The mounts that are in failover.
+    pub fn in_failover(&self) -> impl Iterator<Item = &Path> {
+        let is = |mount: &Mount| mount.state == MountState::Failover;
+        let all = self.mounts.iter().filter(move |(_, mount)| is(mount));
+        all.map(|(point, _)| point.as_path())
+    }
+
+    /// Forgets a mount point, and the roots on it, or a wildcard; what is seen again is noted anew.
     ///
     /// # Errors
     /// It is not known.
     pub fn remove(&mut self, path: &Path) -> Result<(), TableError> {
-        let known = self.mounts.remove(path).is_some() | self.roots.remove(path).is_some();
+        let wild = wildcard(path).is_some_and(|wildcard| self.ignored.remove(wildcard));
+        let known = wild | self.mounts.remove(path).is_some() | self.roots.remove(path).is_some();
         self.roots.retain(|_, point| point.as_deref() != Some(path));
         self.held
             .retain(|root| root != path && self.roots.contains_key(root));
@@ -207,5 +247,61 @@ impl Table {
                 path: path.to_path_buf(),
             })
         }
+    }
+}
+
+/// A path with `*` or `?` in it.
+fn wildcard(path: &Path) -> Option<&str> {
+    path.to_str().filter(|text| text.contains(['*', '?']))
+}
+
+/// Whether a text fits a wildcard: `*` is any text, `?` any byte.
+fn fits(wildcard: &[u8], text: &[u8]) -> bool {
+    match (wildcard.split_first(), text.split_first()) {
+        (None, None) => true,
+        (Some((b'*', rest)), _) if fits(rest, text) => true,
+        (Some((b'*', _)), Some((_, rest))) => fits(wildcard, rest),
+        (Some((b'?', more)), Some((_, rest))) => fits(more, rest),
+        (Some((one, more)), Some((other, rest))) => one == other && fits(more, rest),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_ignores_what_fits_but_never_a_mount_that_holds_a_partition() {
+        let mut table = Table::default();
+        table.note(Path::new("/snap/mail/spool"), Some("/snap/mail".into()));
+        table
+            .set_state(Path::new("/snap/*"), MountState::Ignore)
+            .unwrap();
+        table
+            .set_state(Path::new("/med?a"), MountState::Ignore)
+            .unwrap();
+        let ignored = |point: &str| table.is_wildly_ignored(Path::new(point));
+        assert!(ignored("/snap/core/17") && ignored("/media"));
+        assert!(!ignored("/snap/mail") && !ignored("/snapshots") && !ignored("/media/usb"));
+        for state in [
+            MountState::Online,
+            MountState::Offline,
+            MountState::Failover,
+        ] {
+            let error = table.set_state(Path::new("/a*"), state).unwrap_err();
+            assert!(matches!(error, TableError::Wildcard { .. }), "{error}");
+        }
+        table.remove(Path::new("/snap/*")).unwrap();
+        assert!(!table.is_wildly_ignored(Path::new("/snap/core/17")));
+        assert!(table.remove(Path::new("/snap/*")).is_err());
+    }
+
+    #[test]
+    fn an_older_table_is_read_and_what_it_does_not_say_is_not_so() {
+        let text = r#"{"mounts": {"/mail": {"state": "offline"}}, "roots": {"/mail/a": "/mail"}}"#;
+        let table: Table = serde_json::from_str(text).unwrap();
+        assert_eq!(table.mounts[Path::new("/mail")].state, MountState::Offline);
+        assert!(table.ignored.is_empty() && table.in_failover().next().is_none());
     }
 }

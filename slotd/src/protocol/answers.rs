@@ -41,6 +41,8 @@ pub struct Greeting {
     pub host_since: Option<u64>,
     /// Who did that, in words.
     pub host_by: Option<String>,
+    /// Mounts that the operator has set to `failover`: the other host's mail is believed.
+    pub failover: Vec<String>,
     /// To `REGISTER`: another journal that worked here and did not `LEAVE`.
     pub left: Option<String>,
 }
@@ -270,6 +272,8 @@ impl Greeting {
             Some(limits) => fields.with_all(limits.to_fields()),
             None => fields,
         };
+        let failover = Some(&self.failover).filter(|points| !points.is_empty());
+        let fields = failover.cloned().add(fields, "failover");
         self.left.add(fields, "left")
     }
 
@@ -295,6 +299,10 @@ impl Greeting {
             },
             host_since: fields.get_optional("since")?,
             host_by: fields.get_optional("by")?,
+            failover: match fields.word("failover") {
+                None => Vec::new(),
+                Some(_) => Value::read(fields, "failover")?,
+            },
             left: fields.get_optional("left")?,
         })
     }

@@ -35,6 +35,12 @@ pub fn hello(host: &Host, left: Option<String>) -> Greeting {
         state: HostState::Unknown,
         ..HostDrain::default()
     });
+    // A table that cannot be read refuses every mailbox by itself.
+    let failover = host.store.mounts().in_failover().unwrap_or_default();
+    let failover = failover
+        .iter()
+        .map(|point| point.to_string_lossy().into_owned());
+    let failover = failover.collect();
     Greeting {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         protocol: PROTOCOL_VERSION,
@@ -49,6 +55,7 @@ pub fn hello(host: &Host, left: Option<String>) -> Greeting {
         host: drain.state,
         host_since: drain.since,
         host_by: drain.by,
+        failover,
         left,
     }
 }
