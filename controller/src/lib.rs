@@ -12,6 +12,7 @@ pub mod drain;
 pub mod error;
 mod executable;
 pub mod fleet;
+pub mod hashing;
 pub mod hooks;
 pub mod hosts;
 pub mod imap;

@@ -30,6 +30,7 @@ pub const NAMES: [Name; 4] = [
         verbs: &[
             "plan",
             "preflight",
+            "precompute",
             "rehearse",
             "upgrade",
             "downgrade",

@@ -18,6 +18,7 @@ use crate::intent::{IntentLog, LogError, Unreadable, Unsettled};
 use crate::lease::{Lease, LeaseError};
 use crate::lock::{MailboxLocks, Patience, wait};
 use crate::mounts::{Mounts, TableError};
+use crate::pass::PassTask;
 use crate::protocol::{Code, Limits};
 use crate::refusal::Refusal;
 use crate::served::{Served, StillRunning, Watch};
@@ -123,6 +124,8 @@ pub struct Host {
     pub reservations: Reservations,
     /// By which a later server may start.
     pub complete: CompleteFile,
+    /// The pass that hashes messages ahead, if one was begun.
+    pub pass: PassTask,
     /// What it has done and is doing.
     pub activity: Arc<Activity>,
     /// Whether users get in.
@@ -201,6 +204,7 @@ impl Host {
             coordinators: Coordinators::open(state_dir)?,
             unsettled: Unsettled::default(),
             reservations: Reservations::default(),
+            pass: PassTask::default(),
             activity: Arc::default(),
             _lease: lease,
             draining: AtomicBool::new(false),

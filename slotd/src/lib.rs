@@ -48,6 +48,7 @@ pub mod lock;
 pub mod locked;
 pub mod metrics;
 pub mod mounts;
+pub mod pass;
 pub mod peer;
 pub mod protocol;
 mod queries;

@@ -6,8 +6,9 @@ use indexfile::mailbox::MailboxName;
 use proptest::prelude::*;
 use slotd::protocol::{
     Clean, Code, Command, CommandError, Commit, Complete, DigestRange, DrainRequest, FileState,
-    GuidRange, HostFacts, HostStatus, ListRange, Lock, MAX_COMMAND, Named, Prepare, Prepared,
-    Rehash, Repair, Reply, Sha1sRange, SyncLogAge, Upgrade, Upgraded, UuidSource, Verify, Write,
+    GuidRange, HostFacts, HostStatus, ListRange, Lock, MAX_COMMAND, Named, PassLimits, Precompute,
+    Prepare, Prepared, Rehash, Repair, Reply, Sha1sRange, SyncLogAge, Upgrade, Upgraded,
+    UuidSource, Verify, Write,
 };
 
 fn name(text: &str) -> MailboxName {
@@ -68,6 +69,22 @@ fn texts() -> impl Strategy<Value = String> {
     "[!-~]([ -~]{0,60}[!-~])?"
 }
 
+fn passes() -> impl Strategy<Value = Precompute> {
+    let jobs = prop::option::of(1..=1024_u16);
+    let limits = (jobs, prop::option::of(1..=u64::MAX), any::<bool>());
+    prop_oneof![
+        Just(Precompute::Ask),
+        Just(Precompute::Stop),
+        limits.prop_map(|(jobs, max_rate, all_messages)| {
+            Precompute::Start(PassLimits {
+                jobs,
+                max_rate,
+                all_messages,
+            })
+        }),
+    ]
+}
+
 fn commands() -> impl Strategy<Value = Command> {
     let flags = (any::<bool>(), any::<bool>());
     prop_oneof![
@@ -93,6 +110,7 @@ fn commands() -> impl Strategy<Value = Command> {
             .prop_map(|(from, to, max)| Command::Guids(GuidRange { from, to, max })),
         flags.prop_map(|(hold, drop_old)| Command::Commit(Commit { hold, drop_old })),
         any::<bool>().prop_map(|drop_old| Command::Release { drop_old }),
+        passes().prop_map(Command::Precompute),
         (named(), upgrades(), 0..3_usize, epochs()).prop_map(|(of, upgrade, write, epoch)| {
             let write = [Write::Always, Write::Auto, Write::Never][write];
             Command::Prepare(Prepare {

@@ -23,6 +23,7 @@ pub(super) const PROGRAM: Program = Program {
         "all",
         "announce",
         "cutover prepare",
+        "end",
         "despite-away",
         "failed",
         "force-live",

@@ -25,6 +25,15 @@ const COMMANDS: &[(&str, &[&str], &[Exit])] = &[
         LOOKS,
     ),
     (
+        "precompute",
+        &[
+            "controller precompute --master m:4321 --replica r:4321 --max-rate 50M",
+            "controller precompute --fleet fleet.toml --jobs 8",
+            "controller precompute --fleet fleet.toml --end",
+        ],
+        LOOKS,
+    ),
+    (
         "rehearse",
         &[
             "controller rehearse --master m:4321 --replica r:4321 --canary 100",

@@ -5,6 +5,7 @@ use indexfile::exit::Exit;
 
 use super::migrate::{RehearseArgs, rehearse};
 use super::pairs::{Hosts, Pair};
+use super::precompute::{PrecomputeArgs, precompute};
 use super::session::with_runtime;
 use super::{Fail, signals, text};
 use crate::fleet::{Named, check};
@@ -19,6 +20,8 @@ pub(super) struct FleetArgs {
 enum Command {
     /// Look at every host of the file, and refuse lines that are crossed; change nothing.
     Check(CheckArgs),
+    /// As `controller precompute`, on the hosts of the file.
+    Precompute(Box<PrecomputeArgs>),
     /// As `controller rehearse`, of the pairs of the file.
     Rehearse(Box<RehearseArgs>),
 }
@@ -35,6 +38,10 @@ struct CheckArgs {
 pub(super) fn fleet(args: FleetArgs) -> Result<Exit, Fail> {
     match args.command {
         Command::Check(args) => look(&args),
+        Command::Precompute(args) => {
+            of_a_fleet(&args.hosts, "precompute")?;
+            precompute(&args)
+        }
         Command::Rehearse(args) => {
             of_a_fleet(&args.common.hosts, "rehearse")?;
             rehearse(*args)

@@ -32,6 +32,7 @@ mod outcome;
 mod pairs;
 mod panic_file;
 mod plan;
+mod precompute;
 mod preflight;
 mod progress;
 mod report;
@@ -72,6 +73,8 @@ enum Command {
     Plan(plan::Args),
     /// Look at the hosts, and at a few mailboxes, as a run does before it begins; change nothing.
     Preflight(preflight::Args),
+    /// Have all hosts hash their messages ahead of a run, and watch them.
+    Precompute(precompute::PrecomputeArgs),
     /// Do all of an upgrade or downgrade up to the decision, and roll it back: would it succeed, and
     /// how long are mailboxes locked?
     Rehearse(migrate::RehearseArgs),
@@ -156,6 +159,7 @@ pub fn main() -> ExitCode {
     let done = match start.args.command {
         Command::Plan(args) => plan::plan(&args),
         Command::Preflight(args) => preflight::preflight(&args),
+        Command::Precompute(args) => precompute::precompute(&args),
         Command::Rehearse(args) => migrate::rehearse(args),
         Command::Upgrade(args) => migrate::upgrade(args),
         Command::Downgrade(args) => migrate::downgrade(args),

@@ -5,6 +5,7 @@ use indexfile::mailbox::MailboxName;
 use super::compared::DigestRange;
 use super::drained::DrainRequest;
 use super::escape::{escape, unescape};
+use super::pass::{PassLimits, Precompute};
 use super::requests::{
     CommandError, Complete, ListRange, Named, Rehash, Repair, Upgrade, UuidSource, Write,
 };
@@ -49,6 +50,27 @@ impl<'a> Args<'a> {
             mailbox: self.mailbox()?,
             partition: self.text("partition")?,
         })
+    }
+
+    pub(super) fn precompute(&mut self) -> Result<Precompute, CommandError> {
+        if self.flag("stop") {
+            return Ok(Precompute::Stop);
+        }
+        if !self.flag("start") {
+            return Ok(Precompute::Ask);
+        }
+        let limits = PassLimits {
+            jobs: self.number("jobs")?,
+            max_rate: self.number("max_rate")?,
+            all_messages: self.switch("all_messages")?,
+        };
+        if limits.jobs.is_some_and(|jobs| !(1..=1024).contains(&jobs)) {
+            return bad("jobs= is a number from 1 to 1024");
+        }
+        if limits.max_rate == Some(0) {
+            return bad("max_rate= is a number of bytes a second");
+        }
+        Ok(Precompute::Start(limits))
     }
 
     pub(super) fn upgrade(&mut self) -> Result<Upgrade, CommandError> {

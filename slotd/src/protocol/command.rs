@@ -9,6 +9,7 @@ use super::args::{Args, bad};
 use super::compared::DigestRange;
 use super::drained::DrainRequest;
 use super::escape::escape;
+use super::pass::Precompute;
 use super::requests::{
     Clean, CommandError, Commit, Complete, Find, GuidRange, ListRange, Lock, Named, Prepare,
     Rehash, Repair, Sha1sRange, Upgrade, UuidSource, Verify, Write,
@@ -43,6 +44,8 @@ pub enum Command {
     /// Is what was locked and staged still so? Asking keeps the transaction from ending for want of
     /// commands.
     Confirm,
+    /// Hash the messages of the whole store, in the background.
+    Precompute(Precompute),
     /// Do the work of `UPGRADE` without locks, ahead of `LOCK`.
     Prepare(Prepare),
     /// The mailboxes on this host, a page of them.
@@ -108,6 +111,7 @@ impl Command {
                 | Command::Sha1s(_)
                 | Command::Status(_)
                 | Command::HostStatus
+                | Command::Precompute(Precompute::Ask)
                 | Command::Verify(_)
                 | Command::Quit
         )
@@ -169,6 +173,7 @@ impl Command {
                 write: args.write()?,
                 epoch: args.epoch()?,
             }),
+            "PRECOMPUTE" => Command::Precompute(args.precompute()?),
             "LIST" => Command::List(args.list_range()?),
             "SHA1S" => Command::Sha1s(Sha1sRange {
                 of: args.named()?,
@@ -236,6 +241,7 @@ impl Command {
             Command::Release { .. } => "RELEASE",
             Command::Rollback => "ROLLBACK",
             Command::Confirm => "CONFIRM",
+            Command::Precompute(_) => "PRECOMPUTE",
             Command::Prepare(_) => "PREPARE",
             Command::List(_) => "LIST",
             Command::Sha1s(_) => "SHA1S",
@@ -314,6 +320,14 @@ impl Display for Command {
                 line.key("drop_old", commit.drop_old.then_some(1));
             }
             Command::Release { drop_old } => line.key("drop_old", drop_old.then_some(1)),
+            Command::Precompute(Precompute::Ask) => {}
+            Command::Precompute(Precompute::Stop) => line.flag("stop", true),
+            Command::Precompute(Precompute::Start(limits)) => {
+                line.flag("start", true);
+                line.key("jobs", limits.jobs);
+                line.key("max_rate", limits.max_rate);
+                line.key("all_messages", limits.all_messages.then_some(1));
+            }
             Command::Prepare(prepare) => {
                 line.named(&prepare.of);
                 line.upgrade(prepare.upgrade);

@@ -19,6 +19,7 @@ mod fields;
 mod host_status;
 mod limits;
 mod listed;
+mod pass;
 mod preflight;
 mod reply;
 mod requests;
@@ -37,6 +38,7 @@ pub use fields::{FieldError, Fields};
 pub use host_status::{HostStatus, SyncLogAge};
 pub use limits::Limits;
 pub use listed::{DuplicateName, Listed, Odd, OddKind};
+pub use pass::{PassLimits, PassProgress, PassState, Precompute};
 pub use preflight::{FENCE_UP, HostFacts, IndexRoot, RootFacts};
 pub use reply::{Code, Reply, ReplyError, fencing_epoch};
 pub use requests::{

@@ -4,7 +4,7 @@
 //! from `--insecure-tcp`. A command that is added says here who may send it: the match has no arm
 //! for the rest.
 
-use super::Command;
+use super::{Command, Precompute};
 
 /// What the other end of a connection is.
 #[derive(
@@ -58,6 +58,7 @@ impl Role {
             | Command::Find(_)
             | Command::Status(_)
             | Command::HostStatus
+            | Command::Precompute(Precompute::Ask)
             | Command::Host
             | Command::Verify(_) => matches!(self, Role::Controller | Role::Viewer),
             Command::Lock(_)
@@ -68,6 +69,7 @@ impl Role {
             | Command::Release { .. }
             | Command::Rollback
             | Command::Confirm
+            | Command::Precompute(Precompute::Start(_) | Precompute::Stop)
             | Command::Prepare(_)
             | Command::Clean(_)
             | Command::Register { .. }
@@ -116,6 +118,9 @@ mod tests {
             ("ROLLBACK", false, false),
             ("CONFIRM", false, false),
             ("PREPARE user.joe", false, false),
+            ("PRECOMPUTE", false, true),
+            ("PRECOMPUTE start", false, false),
+            ("PRECOMPUTE stop", false, false),
             ("CLEAN user.joe dry_run=1", false, false),
             ("REGISTER journal=x", false, false),
             ("LEAVE", false, false),

@@ -131,6 +131,8 @@ pub async fn serve_at_most(
         while connections.try_join_next().is_some() {}
     }
     host.drain();
+    // At once, as it ends while connections do.
+    host.pass.stop();
     drop(listener);
     let _ = drain.send(true);
     let limit = host.options.max_lock + GRACE;
@@ -143,6 +145,9 @@ pub async fn serve_at_most(
         // Their sessions end when they are dropped.
         connections.shutdown().await;
     }
+    let ended = Arc::clone(&host);
+    // What it has not written by then is hashed again by the next one.
+    let _ = tokio::task::spawn_blocking(move || ended.pass.end(GRACE)).await;
     if let Err(error) = host.log.flush() {
         tracing::error!("{error}");
     }

@@ -25,7 +25,7 @@ use crate::host::Host;
 use crate::locked::{self, LockedMailbox};
 use crate::peer::Peer;
 use crate::protocol::{
-    Code, Command, Commit, Committed, Confirmed, Fields, Lock, Reply, Standing, Upgrade,
+    Code, Command, Commit, Committed, Confirmed, Fields, Lock, Precompute, Reply, Standing, Upgrade,
 };
 use crate::queries::{self, Walker};
 use crate::refusal::Refusal;
@@ -251,6 +251,15 @@ impl Session {
             Command::Guids(range) => queries::guids(self.staged("GUIDS")?, range)?.to_fields(),
             Command::Digests(range) => {
                 queries::digests(self.staged("DIGESTS")?, range)?.to_fields()
+            }
+            Command::Precompute(Precompute::Ask) => host.pass.progress().to_fields(),
+            Command::Precompute(Precompute::Stop) => host.pass.stop().to_fields(),
+            Command::Precompute(Precompute::Start(limits)) => {
+                if host.is_draining() {
+                    let text = "slotd is stopping and begins no pass";
+                    return Err(Refusal::new(Code::Draining, text));
+                }
+                host.pass.start(host.store.conf(), limits)?.to_fields()
             }
             Command::Prepare(prepare) => {
                 self.may_hold(prepare.epoch)?;
