@@ -3,6 +3,9 @@
 use indexfile::exit::Exit;
 use indexfile::mailbox::list::ListError;
 
+use slotd::client::ClientError;
+use slotd::protocol::Code;
+
 use crate::journal::{JournalError, RunInfo};
 use crate::two_phase::Side;
 
@@ -27,6 +30,15 @@ pub enum RunError {
     /// A slotd does not answer, or not as it should.
     #[error("{side}: {text}")]
     Unavailable {
+        /// `master` or `replica`.
+        side: &'static str,
+        /// Why.
+        text: String,
+    },
+    /// A slotd and we do not trust one another, or it lets us order nothing. It does not pass by
+    /// itself.
+    #[error("{side}: {text}")]
+    Denied {
         /// `master` or `replica`.
         side: &'static str,
         /// Why.
@@ -120,6 +132,16 @@ impl std::fmt::Display for OtherRun {
 }
 
 impl RunError {
+    /// A call that a slotd did not answer, by what that says about trust.
+    pub(crate) fn unanswered(side: &'static str, error: &ClientError) -> Self {
+        let text = error.to_string();
+        if error.is_untrusted() || error.code() == Some(Code::Denied) {
+            Self::Denied { side, text }
+        } else {
+            Self::Unavailable { side, text }
+        }
+    }
+
     /// The same, of one pair of several.
     #[must_use]
     pub fn of_pair(self, pair: &str) -> Self {
@@ -129,6 +151,10 @@ impl RunError {
                 text: format!("(pair {pair}) {text}"),
             },
             Self::Full { side, text } => Self::Full {
+                side,
+                text: format!("(pair {pair}) {text}"),
+            },
+            Self::Denied { side, text } => Self::Denied {
                 side,
                 text: format!("(pair {pair}) {text}"),
             },
@@ -174,6 +200,7 @@ impl RunError {
             Self::Journal(JournalError::Postgres { .. })
             | Self::Unavailable { .. }
             | Self::Full { .. } => Exit::Unavailable,
+            Self::Denied { .. } => Exit::Denied,
             Self::Journal(_) | Self::Spool(_) | Self::Local(_) => Exit::Io,
             Self::List(ListError::Io { source, .. }) | Self::ListFile { source, .. } => {
                 Exit::of_io(source)

@@ -25,6 +25,7 @@ use crate::served::{Served, StillRunning, Watch};
 use crate::stage;
 use crate::stage::cutover::Reservations;
 use crate::store::{Place, Store};
+use crate::tls::{self, Credentials};
 
 /// Limits and peers.
 #[derive(Clone, Debug)]
@@ -51,6 +52,10 @@ pub struct Options {
     pub default_wait: Duration,
     /// Where to fetch a missing cyrus.sha1s.
     pub sha1s_from: Option<Addr>,
+    /// What is shown there.
+    pub credentials: Option<Arc<Credentials>>,
+    /// What its clients by TLS meet.
+    pub tls: Option<Arc<tls::Server>>,
     /// The operator says that no server runs on the store.
     pub server_stopped: bool,
     /// `cyrus.conf`, if it does not lie beside `imapd.conf`.
@@ -70,6 +75,8 @@ impl Default for Options {
             max_transactions_peer: None,
             default_wait: Duration::from_secs(5),
             sha1s_from: None,
+            credentials: None,
+            tls: None,
             server_stopped: false,
             cyrus_conf: None,
         }

@@ -181,6 +181,11 @@ impl Fleet {
     /// Address of the master's (0) or the replica's (1) slotd.
     #[must_use]
     pub fn addr(&self, which: usize) -> String {
+        if let Some(slotd) = &self.slotds[which]
+            && slotd.addr.starts_with("tls://")
+        {
+            return slotd.addr.clone();
+        }
         let host = [&self.master, &self.replica][which];
         format!("unix:{}", crate::process::socket_path(host).display())
     }

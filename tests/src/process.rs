@@ -254,7 +254,33 @@ impl Slotd {
         host: &Host,
         extra: &[&str],
     ) -> Result<Self, String> {
-        let socket = socket_path(host);
+        let listen = format!("unix:{}", socket_path(host).display());
+        Self::try_start_on(&listen, wrapper, program, host, extra)
+    }
+
+    /// The same, where it is to listen somewhere else.
+    ///
+    /// # Errors
+    /// As [`Self::try_start`].
+    ///
+    /// # Panics
+    /// As [`Self::try_start`].
+    pub fn try_start_at(
+        listen: &str,
+        program: &str,
+        host: &Host,
+        extra: &[&str],
+    ) -> Result<Self, String> {
+        Self::try_start_on(listen, &[], program, host, extra)
+    }
+
+    fn try_start_on(
+        listen: &str,
+        wrapper: &[String],
+        program: &str,
+        host: &Host,
+        extra: &[&str],
+    ) -> Result<Self, String> {
         let mut words: Vec<&OsStr> = wrapper.iter().map(OsStr::new).collect();
         words.push(OsStr::new(program));
         let mut command = Command::new(words[0]);
@@ -264,10 +290,7 @@ impl Slotd {
             .arg("--imapd-conf")
             .arg(&host.conf);
         command.arg("--state").arg(host.state_dir().unwrap());
-        command
-            .arg("--listen")
-            .arg(format!("unix:{}", socket.display()))
-            .args(extra);
+        command.args(["--listen", listen]).args(extra);
         let mut guard = Guard::spawn(&mut command);
         let stderr = drain(guard.0.stderr.take());
         let (tx, rx) = mpsc::channel();

@@ -112,6 +112,7 @@ impl Fleet {
     ) -> Result<T, BenchError> {
         let [master, replica] = slotds;
         let connect: Arc<dyn Connect> = Arc::new(Slotds {
+            credentials: None,
             master: migrate::address(master)?,
             replica: Some(migrate::address(replica)?),
             timeouts: Timeouts::default(),

@@ -1,13 +1,16 @@
 //! Arguments that several commands share, and what they become once checked.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
+use slotd::cli::TlsArgs;
 use slotd::client::Addr;
 use slotd::protocol::Write;
+use slotd::tls::Credentials;
 
 use super::Fail;
 use super::events::Form;
@@ -17,7 +20,7 @@ use super::state::StateFile;
 use crate::executable::Executable;
 use crate::journal::{RunId, Verb};
 use crate::run::{Alerts, MaxFailures};
-use crate::survey::{Keep, Pattern, Source, User, needs_naming};
+use crate::survey::{Keep, Pattern, Source, User, ends_soon, needs_naming};
 
 /// `--state` where a command has no use for it: one line of common arguments serves every command.
 #[derive(Debug, Args)]
@@ -37,9 +40,26 @@ pub(super) struct UnusedHosts {
     master: Option<Addr>,
     #[arg(long = "replica", value_name = "ADDR", hide = true)]
     replica: Option<Addr>,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 impl UnusedHosts {
+    /// That this controller's certificate ends soon, or cannot be used.
+    pub(super) fn certificate(&self) -> Option<String> {
+        let shown = match Credentials::open(self.tls.files()?) {
+            Ok(shown) => shown,
+            Err(error) => return Some(error.to_string()),
+        };
+        let days = shown.certificate().days_left(SystemTime::now());
+        ends_soon("this controller", days)
+    }
+
+    /// What is shown to hosts by TLS, if it can be used.
+    pub(super) fn credentials(&self) -> Option<Arc<Credentials>> {
+        Credentials::open(self.tls.files()?).ok().map(Arc::new)
+    }
+
     /// The fleet file, for a hint that repeats it.
     pub(super) fn fleet(&self) -> Option<&Path> {
         self.fleet.as_deref()

@@ -45,6 +45,7 @@ pub(super) const PROGRAM: Program = Program {
     ],
     belongs: &[
         ("replica", "master"),
+        ("tls-key", "tls-cert"),
         ("pairs", "fleet"),
         ("mailboxes", "names"),
         ("murder", "fleet"),

@@ -21,9 +21,11 @@ pub(super) fn out_of_service(hosts: &UnusedHosts) -> Result<Vec<(String, Seen)>,
         call: PATIENCE,
         work: PATIENCE,
     };
+    let credentials = hosts.credentials();
     let slotds = |master, replica| Slotds {
         master,
         replica,
+        credentials: credentials.clone(),
         timeouts,
     };
     let mut all: Vec<Host> = Vec::new();

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use slotd::cli::TlsArgs;
 use slotd::client::{Addr, Timeouts};
+use slotd::tls::{Credentials, FilesError};
 
 use super::Fail;
 use crate::control::{Places, Quota, of_pair};
@@ -19,7 +21,7 @@ use crate::survey::{Keep, Source, resolve};
 /// The hosts.
 #[derive(Debug, Args)]
 pub(super) struct Hosts {
-    /// Address of the master's slotd: `unix:/path` or `HOST:PORT`.
+    /// Address of the master's slotd: `unix:/path`, `tls://HOST:PORT` or `HOST:PORT`.
     #[arg(long, value_name = "ADDR", required_unless_present = "fleet")]
     master: Option<Addr>,
     /// Address of the replica's slotd; without it, the master alone is worked on.
@@ -36,6 +38,8 @@ pub(super) struct Hosts {
         requires = "fleet"
     )]
     pairs: Vec<String>,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Seconds to wait for a connection.
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     connect_timeout: u64,
@@ -117,11 +121,12 @@ impl Hosts {
     /// The same, with the servers of a Murder on which nothing is done: left out by name, or by
     /// `--pairs`.
     pub(super) fn pairs_and_others(&self) -> Result<(Vec<Pair>, BTreeSet<String>), Fail> {
+        let credentials = self.credentials()?;
         let Some(path) = &self.fleet else {
             // Without the one, the other is there.
             let only = self.master.clone().map(|master| Pair {
                 name: String::new(),
-                slotds: self.slotds(master, self.replica.clone()),
+                slotds: self.slotds((master, self.replica.clone()), credentials.as_ref()),
                 servername: String::new(),
                 limits: Vec::new(),
                 leave_out: BTreeSet::new(),
@@ -133,7 +138,10 @@ impl Hosts {
         let quota = Quota::new(&fleet.hosts, fleet.parallel);
         let pair = |(name, pair): (String, crate::fleet::Pair)| Pair {
             places: quota.places(&pair.machines()),
-            slotds: self.slotds(pair.master.addr, pair.replica.map(|host| host.addr)),
+            slotds: {
+                let replica = pair.replica.map(|host| host.addr);
+                self.slotds((pair.master.addr, replica), credentials.as_ref())
+            },
             servername: pair.servername,
             limits: pair.limits,
             leave_out: pair.leave_out,
@@ -148,10 +156,23 @@ impl Hosts {
         self.fleet.is_some()
     }
 
-    fn slotds(&self, master: Addr, replica: Option<Addr>) -> Arc<Slotds> {
+    /// What is shown to slotds by TLS, if there is something.
+    pub(super) fn credentials(&self) -> Result<Option<Arc<Credentials>>, Fail> {
+        let Some(files) = self.tls.files() else {
+            return Ok(None);
+        };
+        Ok(Some(Arc::new(Credentials::open(files)?)))
+    }
+
+    fn slotds(
+        &self,
+        (master, replica): (Addr, Option<Addr>),
+        credentials: Option<&Arc<Credentials>>,
+    ) -> Arc<Slotds> {
         Arc::new(Slotds {
             master,
             replica,
+            credentials: credentials.cloned(),
             timeouts: Timeouts {
                 connect: Duration::from_secs(self.connect_timeout),
                 call: Duration::from_secs(self.call_timeout),
@@ -177,6 +198,7 @@ impl Hosts {
         );
         words.extend(self.master.iter().map(|addr| format!("--master {addr}")));
         words.extend(self.replica.iter().map(|addr| format!("--replica {addr}")));
+        words.extend(self.tls.spelled());
         words.join(" ")
     }
 
@@ -186,6 +208,12 @@ impl Hosts {
             [] => String::new(),
             pairs => format!("--pairs {}", pairs.join(",")),
         }
+    }
+}
+
+impl From<FilesError> for Fail {
+    fn from(error: FilesError) -> Self {
+        Self::new(error.exit(), error.to_string())
     }
 }
 

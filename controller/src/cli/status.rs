@@ -48,6 +48,9 @@ pub(super) fn status(args: &StatusArgs) -> Result<Exit, Fail> {
     if args.watch {
         watch(&args.state)?;
     }
+    if let Some(warning) = args.hosts.certificate() {
+        text::note(&warning);
+    }
     let (store, run) = open(&args.state)?;
     // That no controller is running is the usual case, and no error here.
     let live = ask(&args.state.socket_path(), &Ask::Status).ok();

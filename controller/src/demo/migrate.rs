@@ -161,6 +161,7 @@ pub(crate) fn run(
 ) -> Result<Migrated, DemoError> {
     let [master, replica] = slotds;
     let connect = Slotds {
+        credentials: None,
         master: address(master)?,
         replica: Some(address(replica)?),
         timeouts: Timeouts::default(),

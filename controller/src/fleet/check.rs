@@ -190,6 +190,7 @@ mod tests {
             name: name.to_owned(),
             servername: servername.to_owned(),
             connect: Arc::new(Slotds {
+                credentials: None,
                 master: Addr::Unix("/nonexistent".into()),
                 replica: None,
                 timeouts: Timeouts::default(),

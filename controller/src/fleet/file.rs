@@ -272,7 +272,7 @@ fn pair_of(name: &str, raw: RawPair, defaults: &[(String, String)]) -> Result<Pa
 fn host(text: &str, machine: Option<String>) -> Result<Host, String> {
     let addr: Addr = text.parse().map_err(|error| format!("{error}"))?;
     let of_addr = match &addr {
-        Addr::Tcp { host, .. } => Some(host.clone()),
+        Addr::Tcp { host, .. } | Addr::Tls { host, .. } => Some(host.clone()),
         Addr::Unix(_) => None,
     };
     Ok(Host {

@@ -2,9 +2,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use slotd::client::{Addr, Client, ClientError, Timeouts};
+use slotd::tls::Credentials;
 
 use crate::two_phase::Side;
 
@@ -24,6 +26,11 @@ pub trait Connect: Send + Sync {
         None
     }
 
+    /// Days until the certificate that is shown to the hosts ends; `None` without one.
+    fn cert_days(&self) -> Option<i64> {
+        None
+    }
+
     /// A host said that a coordinator with a higher epoch has taken over, in these words.
     fn fence(&self, _text: &str) {}
 
@@ -40,6 +47,8 @@ pub struct Slotds {
     pub master: Addr,
     /// The replica's, if there is one.
     pub replica: Option<Addr>,
+    /// What is shown to them by TLS.
+    pub credentials: Option<Arc<Credentials>>,
     /// How long to wait for them.
     pub timeouts: Timeouts,
 }
@@ -60,11 +69,18 @@ impl Connect for Slotds {
             .of(side)
             .cloned()
             .unwrap_or_else(|| Addr::Unix("/nonexistent".into()));
-        Box::pin(async move { Client::connect(&addr, self.timeouts).await })
+        Box::pin(async move {
+            Client::connect_as(&addr, self.credentials.as_deref(), self.timeouts).await
+        })
     }
 
     fn address(&self, side: Side) -> Option<String> {
         self.of(side).map(ToString::to_string)
+    }
+
+    fn cert_days(&self) -> Option<i64> {
+        let shown = self.credentials.as_ref()?;
+        Some(shown.certificate().days_left(SystemTime::now()))
     }
 }
 

@@ -58,7 +58,7 @@ pub(crate) async fn hello(connect: &Arc<dyn Connect>, side: Side) -> Result<Gree
         if error.is_local() {
             RunError::Local(local(&error))
         } else {
-            unavailable(error.to_string())
+            RunError::unanswered(side.as_str(), &error)
         }
     })?;
     let fields = match reply {
@@ -68,6 +68,15 @@ pub(crate) async fn hello(connect: &Arc<dyn Connect>, side: Side) -> Result<Gree
             text,
         } => {
             return Err(RunError::Full {
+                side: side.as_str(),
+                text,
+            });
+        }
+        Reply::No {
+            code: Code::Denied,
+            text,
+        } => {
+            return Err(RunError::Denied {
                 side: side.as_str(),
                 text,
             });
@@ -106,7 +115,7 @@ pub(crate) async fn host_facts(
     };
     let mut link = Link::new(side, connect);
     let reply = link.call(&Command::Preflight).await;
-    match reply.map_err(|error| unavailable(error.to_string()))? {
+    match reply.map_err(|error| RunError::unanswered(side.as_str(), &error))? {
         Reply::Ok(fields) => HostFacts::from_fields(&fields)
             .map(Some)
             .map_err(|error| unavailable(error.to_string())),

@@ -142,10 +142,7 @@ impl Registration {
                 code: Code::Fenced,
                 text,
             } => RunError::TakenOver(format!("the {side} says {text}")),
-            error => RunError::Unavailable {
-                side: side.as_str(),
-                text: error.to_string(),
-            },
+            error => RunError::unanswered(side.as_str(), &error),
         })?;
         if let Some(left) = left {
             observer.say(&format!(
@@ -258,6 +255,10 @@ impl Connect for Registration {
 
     fn fence(&self, text: &str) {
         let _ = self.fenced.set(text.to_owned());
+    }
+
+    fn cert_days(&self) -> Option<i64> {
+        self.inner.cert_days()
     }
 
     fn fenced(&self) -> Option<String> {

@@ -35,6 +35,7 @@ pub use keep::{Keep, Pattern, User};
 pub use looked::Looked;
 pub use plan::Plan;
 pub(crate) use plan::duration;
+pub(crate) use preflight::ends_soon;
 #[cfg(test)]
 pub(crate) use preflight::{HostAnswers, Sampled};
 pub use preflight::{Preflight, SERVERS_BEFORE_2_3_10};

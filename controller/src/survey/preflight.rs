@@ -41,6 +41,8 @@ pub(crate) const SAMPLE: u64 = 8;
 const PROOF: u64 = 5;
 /// Clocks further apart than this, milliseconds, are worth a word.
 const CLOCKS_APART_MS: i64 = 5000;
+/// Fewer days than this until a certificate ends are worth a word.
+pub(crate) const FEW_DAYS: i64 = 30;
 /// With fewer open files slotd serves a handful of connections only.
 const FEW_FILES: u64 = 256;
 
@@ -55,6 +57,18 @@ pub struct Preflight {
     pub unknown: Vec<String>,
     /// What is not as it should be.
     pub troubles: Vec<Trouble>,
+}
+
+/// A sentence about a certificate that ends soon; `None` while there is time.
+pub(crate) fn ends_soon(whose: &str, days: i64) -> Option<String> {
+    (days < FEW_DAYS).then(|| {
+        let when = if days < 0 {
+            format!("ended {} days ago", -days)
+        } else {
+            format!("ends in {days} days")
+        };
+        format!("the certificate of {whose} {when}: issue another (controller certs issue)")
+    })
 }
 
 /// One host's answers.
@@ -103,6 +117,13 @@ impl Preflight {
             text,
             exit,
         });
+    }
+
+    /// A certificate that ends soon.
+    pub(crate) fn certificate(&mut self, whose: &str, days: i64) {
+        if let Some(text) = ends_soon(whose, days) {
+            self.note("certificate", Weight::Warning, Exit::Denied, text);
+        }
     }
 
     fn host(&mut self, side: Side, answers: &HostAnswers, sample: &[Sampled], mailboxes: u64) {
@@ -187,6 +208,9 @@ impl Preflight {
                  new file to that user: run it as that user, or as root"
             );
             self.note("owner", weight, Exit::Denied, text);
+        }
+        if let Some(days) = greeting.cert_days {
+            self.certificate(&format!("the {side}'s slotd"), days);
         }
         if let Some(facts) = &answers.facts {
             self.facts(side, facts, needed, &mut look);
@@ -445,7 +469,11 @@ pub(crate) async fn preflight(
             said: [a, b].map(status_of),
         });
     }
-    Ok(Preflight::judge(&answers, &sample, work.mailboxes))
+    let mut found = Preflight::judge(&answers, &sample, work.mailboxes);
+    if let Some(days) = connect.cert_days() {
+        found.certificate("this controller", days);
+    }
+    Ok(found)
 }
 
 /// How far a clock is ahead, milliseconds: it was read between these two moments, so it is not off

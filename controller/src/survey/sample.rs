@@ -109,6 +109,7 @@ mod tests {
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let served = tokio::spawn(server::serve(Arc::new(host), listener, stopped));
         let connect = Slotds {
+            credentials: None,
             master: addr,
             replica: None,
             timeouts: Timeouts::default(),

@@ -203,7 +203,7 @@ async fn walk(
     let mut range = ListRange::default();
     while stop.level() == Stop::No {
         let reply = link.call(&Command::List(range.clone())).await;
-        let fields = match reply.map_err(|error| unavailable(error.to_string()))? {
+        let fields = match reply.map_err(|error| RunError::unanswered(side.as_str(), &error))? {
             Reply::Ok(fields) => fields,
             Reply::No { code, text } => return Err(unavailable(format!("LIST: [{code}] {text}"))),
             Reply::Bad(text) => return Err(unavailable(format!("LIST: BAD {text}"))),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::tls::TlsArgs;
 use crate::client::Addr;
 use crate::metrics::MetricsAddr;
 
@@ -53,12 +54,22 @@ pub(super) struct Where {
 pub(super) struct Serve {
     #[command(flatten)]
     pub at: Where,
-    /// `unix:/path`, or `HOST:PORT` of the loopback with --insecure-tcp (port 0: any free one)
+    /// `unix:/path`, `tls://HOST:PORT` with the --tls options, or `HOST:PORT` of the loopback with
+    /// --insecure-tcp (port 0: any free one)
     #[arg(long, value_name = "ADDR")]
     pub listen: Addr,
     /// Listen on TCP, which is not protected: everybody on this machine can then order anything
     #[arg(long)]
     pub insecure_tcp: bool,
+    #[command(flatten)]
+    pub tls: TlsArgs,
+    /// The Unix socket may be used by this group too; each user of it needs --allow-user besides
+    #[arg(long, value_name = "GROUP")]
+    pub socket_group: Option<String>,
+    /// A user who may order anything through the Unix socket, besides root and slotd's own: each
+    /// controller of another user, and of ssh the account that it comes by; several times
+    #[arg(long = "allow-user", value_name = "USER")]
+    pub allow_users: Vec<String>,
     /// Where to fetch a mailbox's cyrus.sha1s if it is missing here
     #[arg(long, value_name = "ADDR")]
     pub sha1s_from: Option<Addr>,

@@ -15,7 +15,7 @@ pub(super) const PROGRAM: Program = Program {
     prefix: "REGUID_SLOTD_",
     apart: &[],
     typed: &[],
-    belongs: &[],
+    belongs: &[("tls-key", "tls-cert")],
     shown: str::to_owned,
 };
 

@@ -7,6 +7,8 @@ mod mount;
 mod open;
 mod serve;
 mod service;
+mod tls;
+mod trust;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -18,6 +20,7 @@ use indexfile::exit::Exit;
 use indexfile::program::under_own_name;
 
 use args::{Args, Verb};
+pub use tls::TlsArgs;
 
 use crate::session::AUDIT;
 

@@ -13,11 +13,12 @@ use tokio::sync::watch;
 use super::args::{Recover, Serve};
 use super::metrics::Metrics;
 use super::open::{leave_root, open};
+use super::trust::{self, Trust};
 use super::{Failure, service};
 use crate::host::{Host, Options};
 use crate::intent::recovery::{self, Attempt, Report};
 use crate::protocol::Code;
-use crate::server::{self, ListenError, Listener};
+use crate::server::{self, Access, ListenError, Listener};
 
 /// How long to wait for a mailbox that has something to settle when the server starts.
 const START_WAIT: Duration = Duration::from_secs(2);
@@ -33,7 +34,7 @@ const LAST_PAUSE: Duration = Duration::from_secs(60);
 const SPARE_THREADS: usize = 16;
 
 pub(super) fn serve(args: &Serve) -> Result<Exit, Failure> {
-    let options = Options {
+    let mut options = Options {
         max_lock: seconds("--max-lock", args.max_lock)?,
         max_stage: seconds("--max-stage", args.max_stage)?,
         max_wait: seconds("--max-wait", args.max_wait)?,
@@ -50,6 +51,13 @@ pub(super) fn serve(args: &Serve) -> Result<Exit, Failure> {
     let places = server::capacity(options.max_connections)
         .map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
     leave_root(&args.at)?;
+    // As the user that reads these files later, too.
+    let Trust {
+        access,
+        credentials,
+    } = trust::of(args)?;
+    options.tls.clone_from(&access.tls);
+    options.credentials = credentials;
     let host = Arc::new(open(&args.at, options)?);
     let never = AtomicBool::new(false);
     let attempt = Attempt {
@@ -66,7 +74,7 @@ pub(super) fn serve(args: &Serve) -> Result<Exit, Failure> {
         .build()
         .map_err(|e| Failure::new(Exit::Io, format!("cannot start: {e}")))?;
     runtime.spawn(settle_later(Arc::clone(&host)));
-    let exit = runtime.block_on(run(host, args, places));
+    let exit = runtime.block_on(run(host, args, (places, &access)));
     // What waits for a lock in the background is bounded, and need not end before us.
     runtime.shutdown_background();
     exit
@@ -105,14 +113,18 @@ async fn settle_later(host: Arc<Host>) {
     }
 }
 
-async fn run(host: Arc<Host>, args: &Serve, places: usize) -> Result<Exit, Failure> {
-    let listener = Listener::bind(&args.listen, args.insecure_tcp)
+async fn run(
+    host: Arc<Host>,
+    args: &Serve,
+    (places, access): (usize, &Access),
+) -> Result<Exit, Failure> {
+    let listener = Listener::bind_for(&args.listen, access)
         .await
         .map_err(|error| {
             let exit = match &error {
                 ListenError::Io { source, .. } => Exit::of_io(source),
                 ListenError::Busy { .. } => Exit::Unavailable,
-                ListenError::Insecure { .. } => Exit::Config,
+                ListenError::Insecure { .. } | ListenError::NoCertificate { .. } => Exit::Config,
             };
             Failure::new(exit, error.to_string())
         })?;
@@ -122,6 +134,10 @@ async fn run(host: Arc<Host>, args: &Serve, places: usize) -> Result<Exit, Failu
     let mut interrupt = signal(SignalKind::interrupt()).map_err(io)?;
     // Before it says that it serves: a place that cannot be had refuses the start.
     let metrics = Metrics::begin(&host, args)?;
+    tokio::spawn(trust::reload(
+        trust::hangup().map_err(io)?,
+        access.tls.clone(),
+    ));
     let (stop, stopped) = watch::channel(false);
     let server = server::serve_at_most(places, Arc::clone(&host), listener, stopped);
     let server = tokio::spawn(server);

@@ -1,4 +1,4 @@
-//! Where a slotd listens: `unix:/path` or `HOST:PORT`.
+//! Where a slotd listens: `unix:/path`, `tls://HOST:PORT` or `HOST:PORT`.
 
 use std::fmt::{self, Display};
 use std::path::PathBuf;
@@ -9,6 +9,13 @@ use std::str::FromStr;
 pub enum Addr {
     /// A Unix socket.
     Unix(PathBuf),
+    /// TLS, with certificates on both ends.
+    Tls {
+        /// A name or a number, IPv6 without its brackets: the certificate there is one of it.
+        host: String,
+        /// The port; 0 for listening means any free one.
+        port: u16,
+    },
     /// TCP.
     Tcp {
         /// A name or a number, IPv6 without its brackets.
@@ -20,7 +27,7 @@ pub enum Addr {
 
 /// Why a text is no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no address of a slotd: expected unix:/path or HOST:PORT")]
+#[error("{text:?} is no address of a slotd: expected unix:/path, tls://HOST:PORT or HOST:PORT")]
 pub struct AddrError {
     /// The text.
     pub text: String,
@@ -40,15 +47,21 @@ impl FromStr for Addr {
                 Err(fail())
             };
         }
-        let (host, port) = text.rsplit_once(':').ok_or_else(fail)?;
+        let (is_tls, place) = match text.strip_prefix("tls://") {
+            Some(place) => (true, place),
+            None => (false, text),
+        };
+        let (host, port) = place.rsplit_once(':').ok_or_else(fail)?;
         let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-        if host.is_empty() || (bare.is_none() && host.contains(':')) {
+        if host.is_empty() || host.contains('/') || (bare.is_none() && host.contains(':')) {
             return Err(fail());
         }
         let port = port.parse().map_err(|_| fail())?;
-        Ok(Addr::Tcp {
-            host: bare.unwrap_or(host).to_owned(),
-            port,
+        let host = bare.unwrap_or(host).to_owned();
+        Ok(if is_tls {
+            Addr::Tls { host, port }
+        } else {
+            Addr::Tcp { host, port }
         })
     }
 }
@@ -57,8 +70,22 @@ impl Display for Addr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Addr::Unix(path) => write!(f, "unix:{}", path.display()),
-            Addr::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Addr::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Addr::Tls { host, port } => write!(f, "tls://{}", Place(host, *port)),
+            Addr::Tcp { host, port } => Place(host, *port).fmt(f),
+        }
+    }
+}
+
+/// A host and a port.
+struct Place<'a>(&'a str, u16);
+
+impl Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Place(host, port) = self;
+        if host.contains(':') {
+            write!(f, "[{host}]:{port}")
+        } else {
+            write!(f, "{host}:{port}")
         }
     }
 }
@@ -72,6 +99,8 @@ mod tests {
         for text in [
             "unix:/run/slotd.sock",
             "localhost:2005",
+            "tls://imap1.example.com:4711",
+            "tls://[::1]:4711",
             "127.0.0.1:0",
             "[::1]:2005",
         ] {
@@ -91,6 +120,10 @@ mod tests {
             "::1:25",
             "h:x",
             "/run/slotd.sock",
+            "tls://",
+            "tls://imap1",
+            "tls://:4711",
+            "ssl://imap1:4711",
         ] {
             assert!(text.parse::<Addr>().is_err(), "{text:?}");
         }

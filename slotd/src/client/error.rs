@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Addr;
 use crate::protocol::{Code, FieldError, ReplyError};
+use crate::tls::Refused;
 
 /// Why a call did not bring an OK.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +17,20 @@ pub enum ClientError {
         addr: Addr,
         /// What the operating system says.
         source: std::io::Error,
+    },
+    /// One side does not accept the other's certificate. Nothing was asked for.
+    #[error("slotd at {addr}: {refused}")]
+    Certificate {
+        /// The address.
+        addr: Addr,
+        /// Which, and why.
+        refused: Refused,
+    },
+    /// We have no certificate to show.
+    #[error("slotd at {addr} needs --tls-cert, --tls-key and --tls-ca (docs/security.md)")]
+    NoCertificate {
+        /// The address.
+        addr: Addr,
     },
     /// The connection broke. What was asked for may or may not have happened.
     #[error("connection to slotd at {addr} broke during {command}: {source}")]
@@ -109,6 +124,15 @@ impl ClientError {
             ClientError::Refused { code, .. } => Some(*code),
             _ => None,
         }
+    }
+
+    /// Whether one side does not trust the other, which does not pass by itself.
+    #[must_use]
+    pub fn is_untrusted(&self) -> bool {
+        matches!(
+            self,
+            ClientError::Certificate { .. } | ClientError::NoCertificate { .. }
+        )
     }
 
     /// Whether it is this process that lacks something (open files, memory, ports), and nothing is

@@ -23,6 +23,7 @@ use crate::protocol::{
     Prepared, Reply, Revoked, Sha1sChunk, Sha1sRange, Status, Undrained, Upgrade, Upgraded,
     Verified, Verify,
 };
+use crate::tls::{ConnectError, Credentials, Refused};
 
 /// How long a client waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,47 +50,105 @@ impl Default for Timeouts {
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
+async fn tcp(host: &str, port: u16) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 /// One connection to a slotd.
 pub struct Client {
     addr: Addr,
     timeouts: Timeouts,
     stream: BufReader<Box<dyn Stream>>,
     broken: bool,
+    /// What came before anything was asked for.
+    first: Option<Reply>,
 }
 
 impl Client {
-    /// Connects.
+    /// Connects, where no certificate is needed.
     ///
     /// # Errors
-    /// [`ClientError::Connect`] if nobody answers there in time.
+    /// As [`Client::connect_as`].
     pub async fn connect(addr: &Addr, timeouts: Timeouts) -> Result<Client, ClientError> {
+        Client::connect_as(addr, None, timeouts).await
+    }
+
+    /// Connects, and shows these credentials where there is TLS.
+    ///
+    /// # Errors
+    /// [`ClientError::Connect`] if nobody answers there in time; [`ClientError::is_untrusted`].
+    pub async fn connect_as(
+        addr: &Addr,
+        credentials: Option<&Credentials>,
+        timeouts: Timeouts,
+    ) -> Result<Client, ClientError> {
+        let failed = |source| ClientError::Connect {
+            addr: addr.clone(),
+            source,
+        };
         let open = async {
-            Ok::<Box<dyn Stream>, std::io::Error>(match addr {
-                Addr::Unix(path) => Box::new(UnixStream::connect(path).await?),
-                Addr::Tcp { host, port } => {
-                    let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                    stream.set_nodelay(true)?;
-                    Box::new(stream)
+            let stream: Box<dyn Stream> = match addr {
+                Addr::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(failed)?),
+                Addr::Tcp { host, port } => Box::new(tcp(host, *port).await.map_err(failed)?),
+                Addr::Tls { host, port } => {
+                    let needed = || ClientError::NoCertificate { addr: addr.clone() };
+                    let credentials = credentials.ok_or_else(needed)?;
+                    let stream = tcp(host, *port).await.map_err(failed)?;
+                    return Client::trusted(addr, stream, credentials, timeouts).await;
                 }
-            })
+            };
+            Ok(Client::from_stream(stream, addr.clone(), timeouts))
         };
-        let stream = match timeout(timeouts.connect, open).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(source)) => {
-                return Err(ClientError::Connect {
-                    addr: addr.clone(),
-                    source,
+        match timeout(timeouts.connect, open).await {
+            Ok(opened) => opened,
+            Err(_) => Err(failed(std::io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    /// Goes on with TLS, and asks for nothing before the other end has accepted our certificate:
+    /// that is not known when the handshake is over, but with the first answer.
+    async fn trusted(
+        addr: &Addr,
+        stream: TcpStream,
+        credentials: &Credentials,
+        timeouts: Timeouts,
+    ) -> Result<Client, ClientError> {
+        let Addr::Tls { host, .. } = addr else {
+            return Err(ClientError::NoCertificate { addr: addr.clone() });
+        };
+        let failed = |source| ClientError::Connect {
+            addr: addr.clone(),
+            source,
+        };
+        let refused = |refused| ClientError::Certificate {
+            addr: addr.clone(),
+            refused,
+        };
+        let connected = credentials.connect(host, stream).await;
+        let (stream, own) = connected.map_err(|error| match error {
+            ConnectError::Refused(why) => refused(why),
+            ConnectError::Io(source) => failed(source),
+        })?;
+        let mut client = Client::from_stream(Box::new(stream), addr.clone(), timeouts);
+        match client.exchange(&Command::Hello).await {
+            Ok(Reply::Ok(_)) => {}
+            // It closes: what we ask for first is answered so.
+            Ok(reply) => client.first = Some(reply),
+            Err(ClientError::Io { source, .. }) => {
+                return Err(match Refused::of(&source, Some(&own)) {
+                    Some(why) => refused(why),
+                    None => failed(source),
                 });
             }
-            Err(_) => {
-                let source = std::io::Error::from(std::io::ErrorKind::TimedOut);
-                return Err(ClientError::Connect {
-                    addr: addr.clone(),
-                    source,
-                });
+            Err(ClientError::Closed { .. }) => {
+                let text = "it closed the connection after the handshake";
+                return Err(failed(std::io::Error::other(text)));
             }
-        };
-        Ok(Client::from_stream(stream, addr.clone(), timeouts))
+            Err(error) => return Err(error),
+        }
+        Ok(client)
     }
 
     /// Speaks over a stream that is already connected; `addr` is only for messages.
@@ -100,6 +159,7 @@ impl Client {
             timeouts,
             stream: BufReader::new(stream),
             broken: false,
+            first: None,
         }
     }
 
@@ -137,6 +197,9 @@ impl Client {
             return Err(ClientError::Broken {
                 addr: self.addr.clone(),
             });
+        }
+        if let Some(reply) = self.first.take() {
+            return Ok(reply);
         }
         // Broken until proven otherwise: also if this future is dropped half-way.
         self.broken = true;

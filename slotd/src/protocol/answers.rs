@@ -43,6 +43,8 @@ pub struct Greeting {
     pub host_by: Option<String>,
     /// Mounts that the operator has set to `failover`: the other host's mail is believed.
     pub failover: Vec<String>,
+    /// Days until its own certificate ends, negative once it has; `None` if it has none.
+    pub cert_days: Option<i64>,
     /// To `REGISTER`: another journal that worked here and did not `LEAVE`.
     pub left: Option<String>,
 }
@@ -274,6 +276,10 @@ impl Greeting {
         };
         let failover = Some(&self.failover).filter(|points| !points.is_empty());
         let fields = failover.cloned().add(fields, "failover");
+        let fields = match self.cert_days {
+            Some(days) => fields.with("cert_days", days),
+            None => fields,
+        };
         self.left.add(fields, "left")
     }
 
@@ -303,6 +309,7 @@ impl Greeting {
                 None => Vec::new(),
                 Some(_) => Value::read(fields, "failover")?,
             },
+            cert_days: fields.get_optional("cert_days")?,
             left: fields.get_optional("left")?,
         })
     }

@@ -106,7 +106,7 @@ mod tests {
             ("STATUS", false, true),
             ("VERIFY user.joe", false, true),
             ("HOST", false, true),
-            ("DRAIN", false, false),
+            ("DRAIN by=x", false, false),
             ("KICK", false, false),
             ("UNDRAIN", false, false),
             ("LOCK user.joe", false, false),

@@ -25,6 +25,8 @@ pub use sha1s::{fetch_sha1s, sha1s};
 pub use status::status;
 pub use verify::verify;
 
+use std::time::SystemTime;
+
 use crate::host::Host;
 use crate::protocol::{Greeting, HostDrain, HostState, PROTOCOL_VERSION};
 
@@ -52,6 +54,11 @@ pub fn hello(host: &Host, left: Option<String>) -> Greeting {
         served: host.served.served().as_str().to_owned(),
         stopped: host.served.is_stopped(),
         rehash: true,
+        cert_days: host
+            .options
+            .tls
+            .as_ref()
+            .map(|tls| tls.certificate().days_left(SystemTime::now())),
         host: drain.state,
         host_since: drain.since,
         host_by: drain.by,

@@ -81,7 +81,7 @@ pub fn fetch_sha1s(host: &Host, place: &Place) -> Option<Cache> {
         }
     };
     let fetched = async {
-        let limit = tokio::time::timeout(FETCH_LIMIT, fetch(peer, of, &file));
+        let limit = tokio::time::timeout(FETCH_LIMIT, fetch(host, peer, of, &file));
         match limit.await {
             Ok(result) => result.map_err(|error| error.to_string()),
             Err(_) => Err(format!("it did not come within {FETCH_LIMIT:?}")),
@@ -97,8 +97,9 @@ pub fn fetch_sha1s(host: &Host, place: &Place) -> Option<Cache> {
     cache.ok()
 }
 
-async fn fetch(peer: &Addr, of: Named, to: &File) -> Result<(), FetchError> {
-    let mut client = Client::connect(peer, Timeouts::default()).await?;
+async fn fetch(host: &Host, peer: &Addr, of: Named, to: &File) -> Result<(), FetchError> {
+    let shown = host.options.credentials.as_deref();
+    let mut client = Client::connect_as(peer, shown, Timeouts::default()).await?;
     let mut offset = 0;
     loop {
         let of = of.clone();

@@ -9,6 +9,7 @@ use tokio::io::{
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::caller::Caller;
 use super::places::Place;
 use crate::client::Stream;
 use crate::host::Host;
@@ -29,13 +30,20 @@ const READ: usize = 1024;
 
 type Reader = BufReader<ReadHalf<Box<dyn Stream>>>;
 
+/// The other end, and how it is reached.
+pub(super) struct Other {
+    pub(super) stream: Box<dyn Stream>,
+    pub(super) caller: Caller,
+}
+
 /// Serves one connection to its end.
 pub(super) async fn serve(
     host: Arc<Host>,
-    stream: Box<dyn Stream>,
+    other: Other,
     mut draining: watch::Receiver<bool>,
     mut place: Place,
 ) {
+    let Other { stream, mut caller } = other;
     let (read, mut write) = split(stream);
     let mut read = BufReader::with_capacity(READ, read);
     let first_command = host.options.first_command;
@@ -104,6 +112,8 @@ pub(super) async fn serve(
                 last_words(&mut write, Reply::no(Code::Full, text)).await;
                 break;
             }
+            // What came in one piece with what was answered before it was revoked.
+            Line::Whole if caller.is_out() => break,
             Line::Whole => match Command::parse(&line) {
                 Ok(command) => {
                     let quit = command == Command::Quit;
@@ -114,9 +124,11 @@ pub(super) async fn serve(
                     };
                     let (open, advances) = (session.is_open(), command.advances());
                     let began = Instant::now();
-                    let may = match &command {
-                        Command::Lock(_) => place.begin_transaction(),
-                        _ => Ok(()),
+                    let full = |text| Reply::no(Code::Full, text);
+                    let may = match (caller.refusal(&command), &command) {
+                        (Some(refusal), _) => Err(refusal),
+                        (None, Command::Lock(_)) => place.begin_transaction().map_err(full),
+                        (None, _) => Ok(()),
                     };
                     let reply = match may {
                         Ok(()) => {
@@ -125,7 +137,7 @@ pub(super) async fn serve(
                             session = back;
                             reply
                         }
-                        Err(text) => Reply::no(Code::Full, text),
+                        Err(refusal) => refusal,
                     };
                     if !session.is_open() {
                         place.end_transaction();
@@ -183,9 +195,9 @@ pub(super) async fn serve(
     let _ = timeout(REFUSE_LIMIT, write.shutdown()).await;
 }
 
-/// Says to a client for which there is no place why, and closes the connection. `patient`: its
+/// Says to a client that is not served why, and closes the connection. `patient`: its
 /// first command is waited for.
-pub(super) async fn refuse(stream: Box<dyn Stream>, text: String, patient: bool) {
+pub(super) async fn refuse(stream: Box<dyn Stream>, why: &Reply, patient: bool) {
     let (read, mut write) = split(stream);
     let (mut read, mut line) = (BufReader::with_capacity(READ, read), Vec::new());
     if patient {
@@ -194,7 +206,7 @@ pub(super) async fn refuse(stream: Box<dyn Stream>, text: String, patient: bool)
         let _ = timeout(REFUSE_LIMIT, first).await;
     }
     let answer = async {
-        let _ = send(&mut write, &Reply::no(Code::Full, text)).await;
+        let _ = send(&mut write, why).await;
         let _ = write.shutdown().await;
     };
     let _ = timeout(REFUSE_LIMIT, answer).await;

@@ -1,19 +1,29 @@
-//! Where the server listens: a Unix socket of its owner's alone, or TCP on the loopback.
+//! Where the server listens: a Unix socket of its owner's, TLS, or TCP on the loopback.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
 
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpListener, UnixListener};
 
-use super::socket::bind_private;
-use crate::client::{Addr, Stream};
+use super::arrive::Arrived;
+use super::socket::bind_for;
+use crate::client::Addr;
 use crate::peer::Peer;
+use crate::tls;
 
-/// When a silent TCP peer is asked whether it is there, how often then, and how often in vain.
-const PROBE_AFTER: Duration = Duration::from_secs(30);
-const PROBE_EVERY: Duration = Duration::from_secs(10);
-const PROBES: u32 = 3;
+/// Who may connect.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Everybody on this host, over TCP on the loopback.
+    pub insecure_tcp: bool,
+    /// Whose certificate this accepts.
+    pub tls: Option<Arc<tls::Server>>,
+    /// The group that may use the Unix socket besides its owner.
+    pub socket_group: Option<u32>,
+    /// Users who may order something through the Unix socket, besides root and our own.
+    pub users: Vec<u32>,
+}
 
 /// Why it cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +45,16 @@ pub enum ListenError {
     },
     /// TCP has no protection of its own.
     #[error(
-        "{addr}: TCP is not protected; use unix:/path, or a loopback address with --insecure-tcp"
+        "{addr}: TCP is not protected; use tls://{addr} with --tls-cert, --tls-key and --tls-ca, \
+         unix:/path, or a loopback address with --insecure-tcp"
     )]
     Insecure {
+        /// The address.
+        addr: Addr,
+    },
+    /// There is no certificate to show.
+    #[error("{addr} needs --tls-cert, --tls-key and --tls-ca (docs/security.md)")]
+    NoCertificate {
         /// The address.
         addr: Addr,
     },
@@ -46,10 +63,12 @@ pub enum ListenError {
 /// An open listening socket.
 #[derive(Debug)]
 pub enum Listener {
-    /// A Unix socket, removed when dropped.
-    Unix(UnixListener, SocketFile),
+    /// A Unix socket, removed when dropped, and the users who may order something.
+    Unix(UnixListener, SocketFile, Arc<[u32]>),
     /// TCP.
     Tcp(TcpListener),
+    /// TLS, under this name or address.
+    Tls(TcpListener, String, Arc<tls::Server>),
 }
 
 /// The name of our Unix socket.
@@ -64,37 +83,62 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
-    /// Begins to listen.
+    /// Begins to listen, for root and our own user alone.
     ///
     /// # Errors
     /// [`ListenError`]
     pub async fn bind(addr: &Addr, insecure_tcp: bool) -> Result<Listener, ListenError> {
+        let access = Access {
+            insecure_tcp,
+            ..Access::default()
+        };
+        Listener::bind_for(addr, &access).await
+    }
+
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// [`ListenError`]
+    pub async fn bind_for(addr: &Addr, access: &Access) -> Result<Listener, ListenError> {
         let io = |source| ListenError::Io {
             addr: addr.clone(),
             source,
         };
         match addr {
             Addr::Unix(path) => {
-                let bound = bind_private(path).map_err(|source| match source.kind() {
+                let bound = bind_for(path, access.socket_group);
+                let bound = bound.map_err(|source| match source.kind() {
                     std::io::ErrorKind::AddrInUse => ListenError::Busy { addr: addr.clone() },
                     _ => io(source),
                 })?;
                 let listener = UnixListener::from_std(bound).map_err(io)?;
-                Ok(Listener::Unix(listener, SocketFile(path.clone())))
+                let mut users = access.users.clone();
+                users.extend([0, rustix::process::geteuid().as_raw()]);
+                let file = SocketFile(path.clone());
+                Ok(Listener::Unix(listener, file, users.into()))
             }
             Addr::Tcp { host, port } => {
                 let found: Vec<_> = tokio::net::lookup_host((host.as_str(), *port))
                     .await
                     .map_err(io)?
                     .collect();
-                let safe =
-                    insecure_tcp && !found.is_empty() && found.iter().all(|a| is_loopback(a.ip()));
+                let safe = access.insecure_tcp
+                    && !found.is_empty()
+                    && found.iter().all(|a| is_loopback(a.ip()));
                 if !safe {
                     return Err(ListenError::Insecure { addr: addr.clone() });
                 }
                 Ok(Listener::Tcp(
                     TcpListener::bind(found.as_slice()).await.map_err(io)?,
                 ))
+            }
+            Addr::Tls { host, port } => {
+                let Some(server) = &access.tls else {
+                    return Err(ListenError::NoCertificate { addr: addr.clone() });
+                };
+                let listener = TcpListener::bind((host.as_str(), *port)).await;
+                let listener = listener.map_err(io)?;
+                Ok(Listener::Tls(listener, host.clone(), Arc::clone(server)))
             }
         }
     }
@@ -105,7 +149,7 @@ impl Listener {
     /// The system's.
     pub fn addr(&self) -> std::io::Result<Addr> {
         Ok(match self {
-            Listener::Unix(_, socket) => Addr::Unix(socket.0.clone()),
+            Listener::Unix(_, socket, _) => Addr::Unix(socket.0.clone()),
             Listener::Tcp(listener) => {
                 let local = listener.local_addr()?;
                 Addr::Tcp {
@@ -113,62 +157,37 @@ impl Listener {
                     port: local.port(),
                 }
             }
+            // By the name that the certificate has.
+            Listener::Tls(listener, host, _) => Addr::Tls {
+                host: host.clone(),
+                port: listener.local_addr()?.port(),
+            },
         })
     }
 
     /// The next connection, and whose it is.
-    pub(super) async fn accept(&self) -> std::io::Result<(Box<dyn Stream>, Peer)> {
+    pub(super) async fn accept(&self) -> std::io::Result<(Arrived, Peer)> {
+        let address = |from: SocketAddr| Peer::Address(from.ip().to_canonical());
         Ok(match self {
-            Listener::Unix(listener, _) => {
+            Listener::Unix(listener, _, users) => {
                 let (stream, _) = listener.accept().await?;
                 let peer = stream.peer_cred().map(|of| Peer::User(of.uid()));
-                (Box::new(stream), peer.unwrap_or_default())
+                let arrived = Arrived::Unix(stream, Arc::clone(users));
+                (arrived, peer.unwrap_or_default())
             }
             Listener::Tcp(listener) => {
                 let (stream, from) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                notice_a_dead_peer(&stream)?;
-                (Box::new(stream), Peer::Address(from.ip().to_canonical()))
+                (Arrived::Tcp(stream, from), address(from))
+            }
+            Listener::Tls(listener, _, server) => {
+                let (stream, from) = listener.accept().await?;
+                let arrived = Arrived::Tls(stream, from, Arc::clone(server));
+                (arrived, address(from))
             }
         })
     }
 }
 
-/// A peer that vanished without a word (a cut line, a host that was switched off) sends no end of
-/// file. The kernel asks it now and then, and ends the connection when no answer comes, or what was
-/// sent is not acknowledged.
-fn notice_a_dead_peer(stream: &TcpStream) -> std::io::Result<()> {
-    use rustix::net::sockopt;
-    sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, PROBE_AFTER)?;
-    sockopt::set_tcp_keepintvl(stream, PROBE_EVERY)?;
-    sockopt::set_tcp_keepcnt(stream, PROBES)?;
-    let limit = PROBE_AFTER + PROBE_EVERY * PROBES;
-    let limit = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
-    Ok(sockopt::set_tcp_user_timeout(stream, limit)?)
-}
-
 fn is_loopback(ip: IpAddr) -> bool {
     ip.is_loopback()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rustix::net::sockopt;
-
-    #[tokio::test]
-    async fn a_tcp_peer_that_vanished_is_asked_for_and_given_up_after_a_minute() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        let _peer = TcpStream::connect(addr).await.unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
-        assert!(!sockopt::socket_keepalive(&stream).unwrap());
-        notice_a_dead_peer(&stream).unwrap();
-        assert!(sockopt::socket_keepalive(&stream).unwrap());
-        assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), PROBE_AFTER);
-        assert_eq!(sockopt::tcp_keepintvl(&stream).unwrap(), PROBE_EVERY);
-        assert_eq!(sockopt::tcp_keepcnt(&stream).unwrap(), PROBES);
-        assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), 60_000);
-    }
 }

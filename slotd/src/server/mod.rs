@@ -5,6 +5,8 @@
 //! stops new connections and new locks, lets open transactions come to their end within `max_lock`,
 //! and then ends what is left.
 
+mod arrive;
+mod caller;
 mod connection;
 mod listen;
 mod places;
@@ -17,10 +19,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-pub use listen::{ListenError, Listener};
+use arrive::Met;
+pub use listen::{Access, ListenError, Listener};
 pub use socket::bind_private;
 
 use crate::host::Host;
+use crate::protocol::{Code, Reply};
 use places::Places;
 
 /// What one connection may have open: its socket, three directories, three live files twice while
@@ -99,26 +103,50 @@ pub async fn serve_at_most(
     let mut connections = JoinSet::new();
     let (drain, draining) = watch::channel(false);
     loop {
-        let stream = tokio::select! {
-            stream = listener.accept() => stream,
+        let arrived = tokio::select! {
+            arrived = listener.accept() => arrived,
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        match stream {
-            Ok((stream, peer)) => {
+        match arrived {
+            Ok((arrived, peer)) => {
                 let (host, draining) = (Arc::clone(&host), draining.clone());
                 let (places, refusing) = (Arc::clone(&places), Arc::clone(&refusing));
                 connections.spawn(async move {
-                    match places.enter(peer).await {
-                        Ok(place) => {
-                            let counted = host.activity.connection();
-                            Box::pin(connection::serve(host, stream, draining, place)).await;
-                            drop(counted);
-                        }
+                    let place = match places.enter(peer).await {
+                        Ok(place) => place,
                         Err(text) => {
                             host.activity.refuses();
                             let patience = refusing.try_acquire();
-                            connection::refuse(stream, text, patience.is_ok()).await;
+                            // By TLS the reason can be said after a handshake, and not before.
+                            if (patience.is_ok() || !arrived.is_tls())
+                                && let Some(stream) = arrived.meet().await.into_stream()
+                            {
+                                let full = Reply::no(Code::Full, text);
+                                connection::refuse(stream, &full, patience.is_ok()).await;
+                            }
+                            return;
                         }
+                    };
+                    // Who says nothing in its handshake keeps nobody out either.
+                    let met = tokio::select! {
+                        biased;
+                        met = arrived.meet() => met,
+                        () = place.sent_away() => return,
+                    };
+                    match met {
+                        Met::Caller(stream, caller) => {
+                            let counted = host.activity.connection();
+                            let other = connection::Other { stream, caller };
+                            Box::pin(connection::serve(host, other, draining, place)).await;
+                            drop(counted);
+                        }
+                        Met::Refused(stream, why) => {
+                            drop(place);
+                            host.activity.refuses();
+                            let patience = refusing.try_acquire();
+                            connection::refuse(stream, &why, patience.is_ok()).await;
+                        }
+                        Met::Gone => {}
                     }
                 });
             }

@@ -16,11 +16,24 @@ use std::path::{Path, PathBuf};
 /// [`io::ErrorKind::AddrInUse`] if a process answers there; [`io::ErrorKind::AlreadyExists`] if
 /// something lies there that is no socket; else the system's.
 pub fn bind_private(path: &Path) -> io::Result<UnixListener> {
+    bind_for(path, None)
+}
+
+/// The same, for its owner and a group.
+pub(super) fn bind_for(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
     remove_dead(path)?;
     let private = PrivateDir::create_beside(path)?;
     let inner = private.0.join("s");
     let listener = UnixListener::bind(&inner)?;
-    std::fs::set_permissions(&inner, std::fs::Permissions::from_mode(0o600))?;
+    let mut mode = 0o600;
+    if let Some(group) = group {
+        std::os::unix::fs::chown(&inner, None, Some(group)).map_err(|error| {
+            let text = format!("it cannot be given to the group {group}: {error}");
+            io::Error::new(error.kind(), text)
+        })?;
+        mode = 0o660;
+    }
+    std::fs::set_permissions(&inner, std::fs::Permissions::from_mode(mode))?;
     // A link, unlike a rename, replaces nothing.
     match std::fs::hard_link(&inner, path) {
         // A file system without links: nothing lay there a moment ago.
@@ -85,6 +98,19 @@ impl Drop for PrivateDir {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_may_use_it_where_one_is_named() {
+        use std::os::unix::fs::MetadataExt as _;
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("sock");
+        // The last of our groups, which a test without root may give it to.
+        let own = rustix::process::getgroups().unwrap().pop();
+        let own = own.map_or_else(|| rustix::process::getegid().as_raw(), |g| g.as_raw());
+        let _listener = bind_for(&path, Some(own)).unwrap();
+        let meta = std::fs::metadata(&path).unwrap();
+        assert_eq!((meta.mode() & 0o777, meta.gid()), (0o660, own));
+    }
 
     #[test]
     fn only_a_dead_socket_is_replaced() {

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::time::ASN1Time;
 
 use crate::protocol::Role;
 
@@ -76,11 +77,22 @@ impl Certificate {
         (self.not_after - seconds(now)).div_euclid(DAY)
     }
 
+    /// Its first and its last moment, for a sentence.
+    #[must_use]
+    pub fn period(&self) -> (String, String) {
+        (utc(self.not_before), utc(self.not_after))
+    }
+
     /// Whether it is before its first moment or after its last.
     #[must_use]
     pub fn is_outside(&self, now: SystemTime) -> bool {
         !(self.not_before..=self.not_after).contains(&seconds(now))
     }
+}
+
+/// A moment, seconds since 1970, for a sentence.
+pub(super) fn utc(seconds: i64) -> String {
+    ASN1Time::from_timestamp(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string())
 }
 
 /// Bytes as they stand in a sentence: lower case, without separators.

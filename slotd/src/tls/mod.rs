@@ -11,6 +11,18 @@
 //!
 //! Connections that close.
 
+mod alpn;
 mod certificate;
+mod client;
+mod cut;
+mod files;
+mod refused;
+mod server;
 
 pub use certificate::{Certificate, Unreadable};
+pub(crate) use client::ConnectError;
+pub use client::Credentials;
+pub use files::{Files, FilesError};
+pub use refused::Refused;
+pub use server::Server;
+pub(crate) use server::{Accepted, Standing};

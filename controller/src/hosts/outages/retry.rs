@@ -88,7 +88,9 @@ impl Inner {
             Ok(greeting) => greeting,
             Err(RunError::Full { .. }) => return Ok(()),
             Err(RunError::Local(_)) => return Err(None),
-            Err(RunError::Unavailable { text, .. }) => return Err(Some(text)),
+            Err(RunError::Unavailable { text, .. } | RunError::Denied { text, .. }) => {
+                return Err(Some(text));
+            }
             Err(other) => return Err(Some(other.to_string())),
         };
         if greeting.draining {

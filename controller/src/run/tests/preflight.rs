@@ -83,6 +83,28 @@ fn five() -> Vec<Sampled> {
     (1..=5).map(same).collect()
 }
 
+#[test]
+fn a_certificate_is_spoken_of_from_thirty_days_before_its_end_on() {
+    let with = |days| {
+        let mut answers = [host(), host()];
+        answers[1].greeting.cert_days = days;
+        let found = judge(answers, &[]).troubles;
+        found
+            .into_iter()
+            .find(|t| t.what == "certificate")
+            .map(|t| (t.weight, t.text))
+    };
+    assert_eq!(with(None), None);
+    assert_eq!(with(Some(30)), None);
+    let (weight, text) = with(Some(29)).unwrap();
+    assert_eq!(weight, Weight::Warning);
+    assert!(
+        text.starts_with("the certificate of the replica's slotd ends in 29 days"),
+        "{text}"
+    );
+    assert!(with(Some(-2)).unwrap().1.contains("ended 2 days ago"));
+}
+
 fn judge(answers: [HostAnswers; 2], sample: &[Sampled]) -> Preflight {
     Preflight::judge(&answers.map(Some), sample, 5)
 }

@@ -1,0 +1,185 @@
+//! A connection that was accepted, before it is known who is at its other end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::unistd::{Uid, User};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::caller::Caller;
+use crate::client::Stream;
+use crate::protocol::{Code, Reply, Role};
+use crate::tls;
+
+/// When a silent TCP peer is asked whether it is there, how often then, and how often in vain.
+const PROBE_AFTER: Duration = Duration::from_secs(30);
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+const PROBES: u32 = 3;
+
+/// A connection, and by what it is known who made it.
+pub(super) enum Arrived {
+    /// The user behind it, who must be one of these.
+    Unix(UnixStream, Arc<[u32]>),
+    /// Nothing.
+    Tcp(TcpStream, SocketAddr),
+    /// A certificate.
+    Tls(TcpStream, SocketAddr, Arc<tls::Server>),
+}
+
+/// What became of it.
+pub(super) enum Met {
+    /// It may order what its role may.
+    Caller(Box<dyn Stream>, Caller),
+    /// It may order nothing, and is told so.
+    Refused(Box<dyn Stream>, Reply),
+    /// It is gone, or may not even be told.
+    Gone,
+}
+
+impl Met {
+    /// The connection, where there still is one.
+    pub(super) fn into_stream(self) -> Option<Box<dyn Stream>> {
+        match self {
+            Met::Caller(stream, _) | Met::Refused(stream, _) => Some(stream),
+            Met::Gone => None,
+        }
+    }
+}
+
+impl Arrived {
+    /// Whether nothing can be said before a handshake.
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self, Arrived::Tls(..))
+    }
+
+    /// Finds out who it is, within the time of a handshake.
+    pub(super) async fn meet(self) -> Met {
+        match self {
+            Arrived::Unix(stream, allowed) => meet_user(stream, &allowed),
+            Arrived::Tcp(stream, addr) => match prepare(&stream) {
+                Ok(()) => {
+                    let who = format!("{addr}, without TLS");
+                    Met::Caller(Box::new(stream), Caller::new(who, Role::Controller))
+                }
+                Err(error) => gone(&addr.to_string(), &error),
+            },
+            Arrived::Tls(stream, addr, server) => {
+                let addr = addr.to_string();
+                if let Err(error) = prepare(&stream) {
+                    return gone(&addr, &error);
+                }
+                match server.accept(stream, &addr).await {
+                    Ok(accepted) => meet_holder(accepted, &addr),
+                    Err(why) => {
+                        tracing::warn!("{addr}: no connection: {why}");
+                        Met::Gone
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn gone(who: &str, error: &std::io::Error) -> Met {
+    tracing::warn!("{who}: no connection: {error}");
+    Met::Gone
+}
+
+fn meet_user(stream: UnixStream, allowed: &[u32]) -> Met {
+    let user = match stream.peer_cred() {
+        Ok(user) => user,
+        Err(error) => return gone("a process of this host", &error),
+    };
+    let (uid, pid) = (user.uid(), user.pid().unwrap_or_default());
+    let who = format!("user {uid} (process {pid})");
+    if allowed.contains(&uid) {
+        return Met::Caller(Box::new(stream), Caller::new(who, Role::Controller));
+    }
+    tracing::warn!("{who}: refused: no user who may order anything here");
+    let name = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    let name = name.map_or_else(|| uid.to_string(), |user| user.name);
+    let text = format!(
+        "user {name} may order nothing here: root may, the user that slotd runs as, and those of \
+         --allow-user"
+    );
+    Met::Refused(Box::new(stream), Reply::no(Code::Denied, text))
+}
+
+fn meet_holder(accepted: tls::Accepted, addr: &str) -> Met {
+    let tls::Accepted {
+        stream,
+        certificate,
+        standing,
+    } = accepted;
+    let who = format!(
+        "{addr} ({}, serial {})",
+        certificate.holder, certificate.serial
+    );
+    let stream = Box::new(stream);
+    match certificate.role {
+        Some(role) => Met::Caller(stream, Caller::new(who, role).while_it_counts(standing)),
+        None => {
+            tracing::warn!("{who}: refused: its certificate does not say what it is");
+            let text = "the certificate does not say what its holder is: one role is needed among \
+                        its alternative names (certs issue)";
+            Met::Refused(stream, Reply::no(Code::Denied, text))
+        }
+    }
+}
+
+fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    notice_a_dead_peer(stream)
+}
+
+/// A peer that vanished without a word (a cut line, a host that was switched off) sends no end of
+/// file. The kernel asks it now and then, and ends the connection when no answer comes, or what was
+/// sent is not acknowledged.
+fn notice_a_dead_peer(stream: &TcpStream) -> std::io::Result<()> {
+    use rustix::net::sockopt;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(stream, PROBE_EVERY)?;
+    sockopt::set_tcp_keepcnt(stream, PROBES)?;
+    let limit = PROBE_AFTER + PROBE_EVERY * PROBES;
+    let limit = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+    Ok(sockopt::set_tcp_user_timeout(stream, limit)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::sockopt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_tcp_peer_that_vanished_is_asked_for_and_given_up_after_a_minute() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let _peer = TcpStream::connect(addr).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        assert!(!sockopt::socket_keepalive(&stream).unwrap());
+        notice_a_dead_peer(&stream).unwrap();
+        assert!(sockopt::socket_keepalive(&stream).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), PROBE_AFTER);
+        assert_eq!(sockopt::tcp_keepintvl(&stream).unwrap(), PROBE_EVERY);
+        assert_eq!(sockopt::tcp_keepcnt(&stream).unwrap(), PROBES);
+        assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), 60_000);
+    }
+
+    #[tokio::test]
+    async fn a_user_who_may_order_nothing_is_told_why() {
+        let own = rustix::process::geteuid().as_raw();
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        assert!(matches!(meet_user(ours, &[own]), Met::Caller(..)));
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let Met::Refused(_, Reply::No { code, text }) = meet_user(ours, &[own + 1]) else {
+            panic!("it was let in");
+        };
+        assert_eq!(code, Code::Denied);
+        assert!(text.contains("may order nothing here"), "{text}");
+        assert!(text.contains("--allow-user"), "{text}");
+    }
+}

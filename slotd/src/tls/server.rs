@@ -1,0 +1,243 @@
+//! The server's end: whose certificates are accepted, now and after files were replaced.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::version::TLS13;
+use rustls::{Error, ServerConfig};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::alpn::ALPN;
+use super::certificate::Certificate;
+use super::cut::Cut;
+use super::files::{Files, FilesError};
+use super::refused::{Refused, inner, wrong};
+use crate::protocol::Role;
+
+/// How long a client has for its handshake.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// How long a client that is refused has to read the alert.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Most bytes that are read of a refused client.
+const DISCARDED: u64 = 1 << 20;
+
+/// What counts at a moment.
+struct Now {
+    config: Arc<ServerConfig>,
+    verifier: Arc<dyn ClientCertVerifier>,
+    own: Certificate,
+}
+
+/// The server's end of all its connections.
+pub struct Server {
+    files: Files,
+    now: watch::Sender<Arc<Now>>,
+}
+
+/// A client whose certificate was accepted.
+pub(crate) struct Accepted {
+    /// The connection. It ends as if the client had closed it once its certificate counts no more.
+    pub(crate) stream: Cut<TlsStream<TcpStream>>,
+    /// What the certificate says.
+    pub(crate) certificate: Certificate,
+    /// Whether it still counts.
+    pub(crate) standing: Standing,
+}
+
+/// A certificate that was accepted, and what was read since.
+#[derive(Clone)]
+pub(crate) struct Standing {
+    changed: watch::Receiver<Arc<Now>>,
+    first: CertificateDer<'static>,
+    rest: Vec<CertificateDer<'static>>,
+    /// That it has ended since is no reason to refuse it.
+    when: UnixTime,
+}
+
+impl Standing {
+    /// Why it would be refused now; looks only where files were read since.
+    pub(crate) fn refused(&mut self) -> Option<String> {
+        let is_same = !self.changed.has_changed().unwrap_or(false);
+        if is_same { None } else { self.look() }
+    }
+
+    fn look(&mut self) -> Option<String> {
+        let now = Arc::clone(&self.changed.borrow_and_update());
+        let verified = now
+            .verifier
+            .verify_client_cert(&self.first, &self.rest, self.when);
+        let why = match verified {
+            Ok(_) => return None,
+            Err(Error::InvalidCertificate(error)) => wrong(&error),
+            Err(error) => error.to_string(),
+        };
+        // It stays refused, however often it is asked for.
+        self.changed.mark_changed();
+        Some(why)
+    }
+
+    /// Returns once it would be refused, with the reason.
+    async fn until_refused(mut self) -> String {
+        loop {
+            // Also by what was read during the handshake.
+            if let Some(why) = self.look() {
+                return why;
+            }
+            if self.changed.changed().await.is_err() {
+                // The server goes; it ends its connections itself.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+impl Server {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// One of them cannot be used, or the certificate is none of a host that is valid now.
+    pub fn open(files: Files) -> Result<Server, FilesError> {
+        let now = Arc::new(read(&files)?);
+        Ok(Server {
+            files,
+            now: watch::Sender::new(now),
+        })
+    }
+
+    /// Reads the files anew. New connections get what they say then; open ones go on, but for those
+    /// whose certificate would be refused now.
+    ///
+    /// # Errors
+    /// As of [`Server::open`]; then all stays as it was.
+    pub fn reload(&self) -> Result<(), FilesError> {
+        let now = read(&self.files)?;
+        self.now.send_replace(Arc::new(now));
+        Ok(())
+    }
+
+    /// What our own certificate says.
+    #[must_use]
+    pub fn certificate(&self) -> Certificate {
+        self.now.borrow().own.clone()
+    }
+
+    /// Does the handshake. Nothing but that is possible before it is over.
+    ///
+    /// # Errors
+    /// Why it came to nothing, in a sentence for the log; the client hears no more than TLS's alert.
+    pub(crate) async fn accept(&self, stream: TcpStream, peer: &str) -> Result<Accepted, String> {
+        let now = Arc::clone(&self.now.borrow());
+        let changed = self.now.subscribe();
+        let acceptor = TlsAcceptor::from(Arc::clone(&now.config));
+        let handshake = acceptor.accept(stream).into_fallible();
+        let stream = match tokio::time::timeout(HANDSHAKE, handshake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err((error, stream))) => {
+                let _ = tokio::time::timeout(LINGER, until_read(stream)).await;
+                return Err(why(&error));
+            }
+            Err(_) => return Err(format!("no handshake within {HANDSHAKE:?}")),
+        };
+        let state = stream.get_ref().1;
+        if state.alpn_protocol() != Some(ALPN) {
+            return Err("it does not ask for reguid/1, and may be no client of ours".to_owned());
+        }
+        let chain = state.peer_certificates().unwrap_or_default();
+        let chain: Vec<_> = chain.iter().map(|one| one.clone().into_owned()).collect();
+        let Some((first, rest)) = chain.split_first() else {
+            return Err("it sent no certificate".to_owned());
+        };
+        let certificate = Certificate::of(first).map_err(|error| error.to_string())?;
+        let standing = Standing {
+            changed,
+            first: first.clone(),
+            rest: rest.to_vec(),
+            when: UnixTime::now(),
+        };
+        let (peer, serial) = (peer.to_owned(), certificate.serial.clone());
+        let until = standing.clone();
+        let until = async move {
+            let why = until.until_refused().await;
+            tracing::warn!("{peer}: its connection ends: its certificate, serial {serial}: {why}");
+        };
+        Ok(Accepted {
+            stream: Cut::new(stream, until),
+            certificate,
+            standing,
+        })
+    }
+}
+
+/// Reads what a refused client has sent: closed before that, the connection would be reset, and the
+/// alert lost on its way.
+async fn until_read(mut stream: TcpStream) {
+    let _ = stream.shutdown().await;
+    let _ = tokio::io::copy(&mut stream.take(DISCARDED), &mut tokio::io::sink()).await;
+}
+
+/// Why a handshake failed.
+fn why(error: &io::Error) -> String {
+    if let Some(refused) = Refused::of(error, None) {
+        return refused.to_string();
+    }
+    match inner(error) {
+        Some(Error::PeerIncompatible(why)) => format!("it does not speak TLS 1.3: {why:?}"),
+        Some(Error::InvalidMessage(_)) => "what it sends is no TLS".to_owned(),
+        _ => format!("no handshake: {error}"),
+    }
+}
+
+fn read(files: &Files) -> Result<Now, FilesError> {
+    let material = files.read()?;
+    let own = material.own;
+    if own.role != Some(Role::Slotd) {
+        let text = "it is no certificate of a host (certs issue --role host)";
+        return Err(FilesError::contents(&files.cert, text));
+    }
+    let time = std::time::SystemTime::now();
+    if own.is_outside(time) {
+        let (from, until) = own.period();
+        let text = format!("it is valid from {from} until {until}, and not now");
+        return Err(FilesError::contents(&files.cert, text));
+    }
+    let provider = Arc::new(ring::default_provider());
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(material.roots, Arc::clone(&provider))
+            .with_crls(material.crls)
+            .build();
+    let lists = files.crl.as_ref().unwrap_or(&files.ca);
+    let verifier = verifier.map_err(|error| FilesError::contents(lists, error))?;
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .map(|builder| builder.with_client_cert_verifier(Arc::clone(&verifier)))
+        .and_then(|builder| builder.with_single_cert(material.chain, material.key));
+    let mut config = config.map_err(|error| FilesError::contents(&files.key, error))?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    // Each connection shows its certificate.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(Now {
+        config: Arc::new(config),
+        verifier,
+        own,
+    })
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
+}

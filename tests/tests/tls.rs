@@ -1,0 +1,298 @@
+//! Runs by TLS, with certificates that `controller certs` made: a whole run, who may order what,
+//! and certificates that are replaced and revoked while a run works. With openssl as the other end
+//! where that is there: those are ignored in a plain run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tests::fleet::{Fleet, program};
+use tests::process::{Ended, Guard, Slotd, run};
+
+/// A fleet whose slotds listen by TLS, and its authority.
+struct Secure {
+    fleet: Fleet,
+    ca: PathBuf,
+}
+
+impl Secure {
+    fn new(mailboxes: usize) -> Secure {
+        let fleet = Fleet::plain(mailboxes, 3).unwatched();
+        let ca = fleet.dir.path().join("ca");
+        let _ = run(&program("controller"), ["certs", "init", text(&ca)]).expect_code(0);
+        let mut secure = Secure { fleet, ca };
+        for (which, name) in ["master", "replica"].into_iter().enumerate() {
+            let _ = secure.issue("host", "localhost", name);
+            let host = [&secure.fleet.master, &secure.fleet.replica][which];
+            let mut extra = secure.shown(name);
+            let crl = secure.ca.join("crl.pem");
+            extra.extend(["--tls-crl".to_owned(), text(&crl).to_owned()]);
+            let extra: Vec<&str> = extra.iter().map(String::as_str).collect();
+            let slotd = Slotd::try_start_at("tls://localhost:0", &program("slotd"), host, &extra);
+            let slotd = slotd.unwrap_or_else(|error| panic!("{error}"));
+            secure.fleet.put_slotd(which, slotd);
+        }
+        secure
+    }
+
+    /// Issues a certificate, with files of that name.
+    fn issue(&self, role: &str, name: &str, file: &str) -> Ended {
+        let ca = text(&self.ca);
+        let words = [
+            "certs", "issue", ca, "--role", role, "--name", name, "--file", file,
+        ];
+        run(&program("controller"), words).expect_code(0)
+    }
+
+    fn revoke(&self, file: &str) {
+        let path = self.ca.join(format!("{file}.pem"));
+        let words = ["certs", "revoke", text(&self.ca), text(&path)];
+        let _ = run(&program("controller"), words).expect_code(0);
+    }
+
+    /// The options that show a certificate.
+    fn shown(&self, file: &str) -> Vec<String> {
+        let path = |name: String| text(&self.ca.join(name)).to_owned();
+        vec![
+            "--tls-cert".to_owned(),
+            path(format!("{file}.pem")),
+            "--tls-key".to_owned(),
+            path(format!("{file}.key")),
+            "--tls-ca".to_owned(),
+            path("ca.pem".to_owned()),
+        ]
+    }
+
+    fn command(&self, verb: &str, file: &str, extra: &[&str]) -> Command {
+        let mut words = self.shown(file);
+        words.extend(extra.iter().map(|word| (*word).to_owned()));
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.fleet.command(verb, &words)
+    }
+
+    fn controller(&self, verb: &str, file: &str, extra: &[&str]) -> Ended {
+        Guard::spawn(&mut self.command(verb, file, extra)).finish()
+    }
+
+    /// SIGHUP to both slotds.
+    fn reload(&mut self) {
+        for which in 0..2 {
+            let slotd = self.fleet.take_slotd(which).unwrap();
+            slotd.signal(Signal::SIGHUP);
+            self.fleet.put_slotd(which, slotd);
+        }
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn a_run_by_tls_is_a_run_and_who_may_not_order_it_gets_one_sentence() {
+    let mut secure = Secure::new(12);
+    let _ = secure.issue("controller", "night-run", "night");
+    let _ = secure.issue("viewer", "watch", "watch");
+    let _ = secure.issue("controller", "lost-laptop", "lost");
+    secure.revoke("lost");
+    secure.reload();
+    // A viewer looks, and changes nothing.
+    let plan = secure
+        .controller("plan", "watch", &["--json"])
+        .expect_code(0);
+    assert_eq!(plan.json()["mailboxes"], 12, "{}", plan.stdout);
+    let refused = secure.controller("upgrade", "watch", &[]).expect_code(77);
+    assert!(
+        refused.stderr.contains("is not for a viewer"),
+        "{}",
+        refused.stderr
+    );
+    // SIGHUP is looked at when it comes: until then it was let in.
+    let until = Instant::now() + Duration::from_secs(60);
+    let refused = loop {
+        let refused = secure.controller("plan", "lost", &[]);
+        if refused.code != Some(0) || Instant::now() > until {
+            break refused.expect_code(77);
+        }
+    };
+    refused.assert_one_sentence("the other side refuses our certificate: revoked (serial ");
+    let bare = secure.fleet.controller("plan", &[]).expect_code(77);
+    bare.assert_one_sentence("needs --tls-cert, --tls-key and --tls-ca");
+    let done = secure
+        .controller("upgrade", "night", &["--json"])
+        .expect_code(0);
+    assert_eq!(done.json()["upgraded"], 12, "{}", done.stdout);
+    let _ = secure.fleet.assert_settled();
+}
+
+#[test]
+fn a_slotd_that_cannot_be_trusted_does_not_start() {
+    let secure = Secure::new(2);
+    let _ = secure.issue("controller", "night-run", "night");
+    let start = |listen: &str, extra: &[String]| {
+        let extra: Vec<&str> = extra.iter().map(String::as_str).collect();
+        let host = &secure.fleet.master;
+        Slotd::try_start_at(listen, &program("slotd"), host, &extra).unwrap_err()
+    };
+    let none = start("tls://localhost:0", &[]);
+    assert!(none.contains("--listen tls:// needs --tls-cert"), "{none}");
+    let wrong = start("tls://localhost:0", &secure.shown("night"));
+    assert!(wrong.contains("it is no certificate of a host"), "{wrong}");
+    let user = start(
+        "unix:/nonexistent/s",
+        &["--allow-user".into(), "no-such-user".into()],
+    );
+    assert!(
+        user.contains("--allow-user: no user no-such-user"),
+        "{user}"
+    );
+}
+
+#[test]
+fn certificates_are_replaced_and_revoked_while_a_run_works_and_nothing_of_it_is_dropped() {
+    let mut secure = Secure::new(300);
+    let _ = secure.issue("controller", "night-run", "night");
+    let _ = secure.issue("controller", "other", "other");
+    for which in ["master", "replica"] {
+        let _ = secure.issue("host", "localhost", &format!("{which}-2"));
+    }
+    let work = secure.command("upgrade", "night", &["--json", "--parallel", "4"]);
+    let mut work = Guard::spawn(&mut { work });
+    let mut times = 0;
+    while work.0.try_wait().unwrap().is_none() {
+        if times == 1 {
+            secure.revoke("other");
+        }
+        // The new certificates in the place of those that slotd reads.
+        for which in ["master", "replica"] {
+            for extension in ["key", "pem"] {
+                let path = |name: &str| secure.ca.join(format!("{name}.{extension}"));
+                let (now, next) = (path(which), path(&format!("{which}-2")));
+                let spare = path("spare");
+                fs::rename(&now, &spare).unwrap();
+                fs::rename(&next, &now).unwrap();
+                fs::rename(&spare, &next).unwrap();
+            }
+        }
+        secure.reload();
+        times += 1;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let done = work.finish().expect_code(0);
+    assert!(times >= 2, "the run was over before anything was replaced");
+    let summary = done.json();
+    assert_eq!(summary["upgraded"], 300, "{}", done.stderr);
+    assert_eq!(summary["rolled_back"], 0, "{}", done.stderr);
+    let _ = secure.fleet.assert_settled();
+    let refused = secure.controller("plan", "other", &[]).expect_code(77);
+    refused.assert_one_sentence("revoked (serial ");
+}
+
+/// What `openssl s_client` gets for these lines; with a certificate or without.
+fn s_client(secure: &Secure, file: Option<&str>, extra: &[&str], lines: &str) -> String {
+    let addr = secure.fleet.addr(0);
+    let place = addr.strip_prefix("tls://").unwrap();
+    let mut command = Command::new("openssl");
+    command.args([
+        "s_client",
+        "-quiet",
+        "-verify_return_error",
+        "-connect",
+        place,
+    ]);
+    command.arg("-CAfile").arg(secure.ca.join("ca.pem"));
+    command.args(["-verify_hostname", "localhost"]).args(extra);
+    if let Some(file) = file {
+        let path = |extension: &str| secure.ca.join(format!("{file}.{extension}"));
+        command
+            .arg("-cert")
+            .arg(path("pem"))
+            .arg("-key")
+            .arg(path("key"));
+    }
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // The other side may be gone already.
+    let _ = std::io::Write::write_all(&mut stdin, lines.as_bytes());
+    let guard = Guard(child);
+    // It ends with QUIT, or as the connection does.
+    let ended = guard.finish();
+    drop(stdin);
+    ended.stdout + &ended.stderr
+}
+
+#[test]
+#[ignore = "needs openssl"]
+fn openssl_talks_to_a_slotd_and_gets_in_by_its_certificate_alone() {
+    let secure = Secure::new(2);
+    let _ = secure.issue("controller", "night-run", "night");
+    let _ = secure.issue("viewer", "watch", "watch");
+    let alpn = ["-alpn", "reguid/1"];
+    let lock = "HELLO\nLOCK user.u0000\nQUIT\n";
+    let all = s_client(&secure, Some("night"), &alpn, "HELLO\nQUIT\n");
+    assert!(
+        all.contains("OK slotd=") && all.contains("cert_days=36"),
+        "{all}"
+    );
+    let viewer = s_client(&secure, Some("watch"), &alpn, lock);
+    assert!(
+        viewer.contains("OK slotd=") && viewer.contains("NO [DENIED] LOCK"),
+        "{viewer}"
+    );
+    for (file, extra) in [
+        (None, alpn.to_vec()),
+        (Some("night"), vec!["-alpn", "reguid/1", "-tls1_2"]),
+        (Some("night"), vec!["-alpn", "http/1.1"]),
+        (Some("night"), vec![]),
+    ] {
+        let nothing = s_client(&secure, file, &extra, lock);
+        assert!(
+            !nothing.contains("OK slotd="),
+            "{file:?} {extra:?}: {nothing}"
+        );
+        assert!(
+            !nothing.contains("[DENIED]"),
+            "{file:?} {extra:?}: {nothing}"
+        );
+    }
+    let none = s_client(&secure, None, &alpn, lock);
+    assert!(none.contains("certificate required"), "{none}");
+}
+
+#[test]
+#[ignore = "needs openssl"]
+fn openssl_finds_certificates_and_revocation_list_in_order() {
+    let secure = Secure::new(2);
+    let _ = secure.issue("controller", "night-run", "night");
+    let _ = secure.issue("viewer", "watch", "watch");
+    secure.revoke("watch");
+    let verify = |file: &str, purpose: &str| {
+        let path = |name: &str| secure.ca.join(name).into_os_string();
+        let words = [
+            "verify".into(),
+            "-x509_strict".into(),
+            "-crl_check".into(),
+            "-purpose".into(),
+            purpose.into(),
+            "-CAfile".into(),
+            path("ca.pem"),
+            "-CRLfile".into(),
+            path("crl.pem"),
+            path(&format!("{file}.pem")),
+        ];
+        let ended = run("openssl", words);
+        (ended.code, ended.stderr)
+    };
+    assert_eq!(verify("master", "sslserver").0, Some(0));
+    assert_eq!(verify("master", "sslclient").0, Some(0));
+    assert_eq!(verify("night", "sslclient").0, Some(0));
+    assert_ne!(verify("night", "sslserver").0, Some(0));
+    let (code, why) = verify("watch", "sslclient");
+    assert!(code != Some(0) && why.contains("revoked"), "{why}");
+}
