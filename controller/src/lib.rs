@@ -10,6 +10,7 @@ pub mod cutover;
 pub mod demo;
 pub mod drain;
 pub mod error;
+pub mod event_log;
 mod executable;
 pub mod fleet;
 pub mod hashing;

@@ -46,6 +46,7 @@ pub mod intent;
 pub mod lease;
 pub mod lock;
 pub mod locked;
+pub mod log_sink;
 pub mod metrics;
 pub mod mounts;
 pub mod pass;

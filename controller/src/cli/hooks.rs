@@ -1,4 +1,5 @@
-//! `--hooks`: what is said to the operator's programs at each event of a run.
+//! `--hooks` and `--log-to`: what is said to the operator's programs, and to syslog or journald, at
+//! each event of a run.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,17 +7,14 @@ use std::time::Duration;
 
 use clap::Args;
 use indexfile::exit::Exit;
-use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::Fail;
 use super::progress::OfPair;
-use super::session::Session;
-use crate::error::RunError;
+use super::{Fail, text};
+use crate::event_log::{EventLog, LogTo, Severity};
 use crate::hooks::{Event, Hooks, Tell};
 use crate::journal::{Ended, Verb};
 use crate::observer::{Finished, Observer};
-use crate::run::{Recovered, Summary, Undone};
 
 #[derive(Debug, Args)]
 pub(super) struct HookArgs {
@@ -28,6 +26,37 @@ pub(super) struct HookArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 30,
           value_parser = clap::value_parser!(u64).range(1..=3600))]
     hook_limit: u64,
+}
+
+/// Where the log goes.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum LogArg {
+    #[default]
+    Stderr,
+    Syslog,
+    Journald,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogArgs {
+    /// Where what happens is written besides standard error, a line of key=<value> for each event.
+    #[arg(long, value_name = "WHERE", value_enum, default_value = "stderr")]
+    log_to: LogArg,
+}
+
+impl LogArgs {
+    /// Opens it; where there is none, that is said once.
+    pub(super) fn open(&self) -> Arc<EventLog> {
+        let to = match self.log_to {
+            LogArg::Stderr => LogTo::Stderr,
+            LogArg::Syslog => LogTo::Syslog,
+            LogArg::Journald => LogTo::Journald,
+        };
+        Arc::new(EventLog::open(to).unwrap_or_else(|error| {
+            text::complain(&format!("--log-to: {error}: standard error alone has it"));
+            EventLog::default()
+        }))
+    }
 }
 
 impl HookArgs {
@@ -57,6 +86,33 @@ pub(super) struct Hooked {
     pub(super) inner: OfPair,
     pub(super) hooks: Arc<Hooks>,
     pub(super) of: (Verb, u8),
+    pub(super) log: Arc<EventLog>,
+}
+
+impl Hooked {
+    fn log(&self, severity: Severity, event: &str, text: &str) {
+        let pair = self.inner.name.as_str();
+        self.log
+            .write(severity, event, &[("pair", pair), ("text", text)]);
+    }
+
+    /// An attempt that failed for good.
+    fn failed(&self, event: Event, what: &Finished<'_>) {
+        let (severity, word) = match event {
+            Event::InDoubt => (Severity::Critical, "in-doubt"),
+            _ => (Severity::Warning, "mailbox-failed"),
+        };
+        let reason = what.failure.map_or("", |failure| failure.reason.as_str());
+        let side = what.failure.and_then(|failure| failure.side);
+        let keys = [
+            ("pair", self.inner.name.as_str()),
+            ("mailbox", what.name),
+            ("reason", reason),
+            ("side", side.map_or("", crate::two_phase::Side::as_str)),
+            ("text", what.failure.map_or("", |failure| &failure.text)),
+        ];
+        self.log.write(severity, word, &keys);
+    }
 }
 
 impl Observer for Hooked {
@@ -70,6 +126,9 @@ impl Observer for Hooked {
             Ended::InDoubt => Some(Event::InDoubt),
             _ => None,
         };
+        if let Some(event) = event {
+            self.failed(event, what);
+        }
         if let Some(event) = event.filter(|event| self.hooks.has(*event)) {
             let mut keys = keys(self.of, &self.inner.name);
             keys["mailbox"] = what.name.into();
@@ -84,112 +143,16 @@ impl Observer for Hooked {
     }
 
     fn say(&self, text: &str) {
+        self.log(Severity::Info, "note", text);
         self.inner.say(text);
     }
 
     fn warn(&self, text: &str) {
+        self.log(Severity::Warning, "warning", text);
         self.inner.warn(text);
     }
 
     fn alarm(&self, text: &str) {
         self.inner.alarm(text);
-    }
-}
-
-/// What the work on a pair came to.
-pub(super) trait Came {
-    /// The exit code that fits.
-    fn exit(&self) -> Exit;
-    /// It, as JSON.
-    fn told(&self) -> Value;
-}
-
-fn value(of: &impl Serialize) -> Value {
-    serde_json::to_value(of).unwrap_or_default()
-}
-
-impl Came for Summary {
-    fn exit(&self) -> Exit {
-        Summary::exit(self)
-    }
-    fn told(&self) -> Value {
-        value(self)
-    }
-}
-
-impl Came for Recovered {
-    fn exit(&self) -> Exit {
-        Recovered::exit(self)
-    }
-    fn told(&self) -> Value {
-        value(self)
-    }
-}
-
-impl Came for Undone {
-    fn exit(&self) -> Exit {
-        Undone::exit(self)
-    }
-    fn told(&self) -> Value {
-        value(&self.summary)
-    }
-}
-
-impl Session {
-    fn of(&self) -> (Verb, u8) {
-        (self.settings.verb, self.settings.to)
-    }
-
-    /// The work of the command, between `before-run`, which may refuse it, and `after-run`.
-    pub(super) async fn around(
-        &self,
-        work: impl Future<Output = Result<Exit, Fail>>,
-    ) -> Result<Exit, Fail> {
-        let mut all = keys(self.of(), "");
-        let names = self.pairs.iter().map(|at_work| at_work.pair.name.as_str());
-        if self.is_fleet() {
-            all["pairs"] = names.collect();
-        }
-        if let Err(text) = self.hooks.ask(Event::BeforeRun, all.clone()).await {
-            self.end_progress();
-            let text = format!("{text}; nothing was begun");
-            return Err(Fail::new(Exit::RolledBack, text));
-        }
-        let ended = work.await;
-        let (exit, error) = match &ended {
-            Ok(exit) => (*exit, None),
-            Err(fail) => (fail.exit, Some(fail.text.as_str())),
-        };
-        all["exit"] = exit.code().into();
-        all["error"] = error.into();
-        self.hooks.tell(Event::AfterRun, all);
-        self.hooks.finish().await;
-        ended
-    }
-
-    /// The work on a pair, between `before-pair`, which may refuse it, and `after-pair`.
-    pub(super) async fn around_pair<T: Came>(
-        &self,
-        at: usize,
-        work: impl Future<Output = Result<T, RunError>>,
-    ) -> Result<T, RunError> {
-        let mut keys = keys(self.of(), &self.pairs[at].pair.name);
-        if let Err(text) = self.hooks.ask(Event::BeforePair, keys.clone()).await {
-            let exit = Exit::RolledBack;
-            return Err(RunError::Preflight { exit, text });
-        }
-        let done = work.await;
-        match &done {
-            Ok(came) => {
-                keys["exit"] = came.exit().code().into();
-                keys["summary"] = came.told();
-            }
-            Err(error) => {
-                keys["exit"] = error.exit().code().into();
-                keys["error"] = error.to_string().into();
-            }
-        }
-        self.hooks.tell(Event::AfterPair, keys);
-        done
     }
 }

@@ -3,6 +3,7 @@
 
 mod afterwards;
 mod args;
+mod around;
 mod bench;
 mod certs;
 mod claims;

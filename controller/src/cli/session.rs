@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::args::{AlertArgs, Output, Work};
-use super::hooks::{HookArgs, Hooked, keys};
+use super::hooks::{HookArgs, Hooked, LogArgs, keys};
 use super::limits::LimitArgs;
 use super::metrics::{Metrics, MetricsArgs, Seen};
 use super::pairs::{Hosts, Pair};
@@ -21,6 +21,7 @@ use super::state::StateFile;
 use super::{Fail, signals, text};
 use crate::control::{self, Control, Controls, Socket, watch_conditions};
 use crate::error::RunError;
+use crate::event_log::{EventLog, Severity};
 use crate::fleet::side_by_side;
 use crate::hooks::{Event, Hooks};
 use crate::journal::{Journal, JournalError, JournalStore, Verb};
@@ -46,6 +47,8 @@ pub(super) struct Common {
     hooks: HookArgs,
     #[command(flatten)]
     metrics: MetricsArgs,
+    #[command(flatten)]
+    log: LogArgs,
     #[command(flatten)]
     pub(super) output: Output,
 }
@@ -89,6 +92,7 @@ pub(super) struct Session {
     /// The newest run that was finished when this began.
     pub(super) finished_before: i64,
     pub(super) hooks: Arc<Hooks>,
+    pub(super) log: Arc<EventLog>,
     progress: Arc<Progress>,
     _metrics: Metrics,
     _socket: Option<Socket>,
@@ -145,6 +149,7 @@ impl Session {
         let line = Arc::clone(&progress);
         let tell = move |text: &str| line.line(text);
         let hooks = common.hooks.open(Arc::new(tell.clone()))?;
+        let log = common.log.open();
         tokio::spawn(Arc::clone(&progress).tick());
         common.panic_file.watch(&handle, tell.clone());
         signals::watch(handle.clone(), tell);
@@ -158,6 +163,7 @@ impl Session {
                 inner: observer,
                 hooks: Arc::clone(&hooks),
                 of: (settings.verb, settings.to),
+                log: Arc::clone(&log),
             };
             let parts = Parts {
                 settings: Settings {
@@ -172,7 +178,7 @@ impl Session {
                 places: pair.places.clone(),
             };
             let parts = Arc::new(Mutex::new(parts));
-            come_up(&common, &pair, &parts, &control, &hooks)?;
+            come_up(&common, &pair, &parts, &control, (&hooks, &log))?;
             at_work.push(AtWork {
                 pair,
                 parts,
@@ -195,6 +201,7 @@ impl Session {
             store,
             finished_before,
             hooks,
+            log,
             progress,
             _metrics: metrics,
             _socket: socket,
@@ -241,7 +248,7 @@ fn come_up(
     pair: &Pair,
     parts: &Arc<Mutex<Parts>>,
     control: &Control,
-    hooks: &Arc<Hooks>,
+    (hooks, log): (&Arc<Hooks>, &Arc<EventLog>),
 ) -> Result<(), Fail> {
     let Parts {
         journal,
@@ -266,7 +273,7 @@ fn come_up(
         ));
     }
     // The journal may be another one later, of a newer claim. The run's end does not wait for this.
-    let (parts, hooks) = (Arc::downgrade(parts), Arc::clone(hooks));
+    let (parts, hooks, log) = (Arc::downgrade(parts), Arc::clone(hooks), Arc::clone(log));
     let name = pair.name.clone();
     control.keep_pause(Box::new(move |since| {
         if was.swap(since.is_some(), Ordering::Relaxed) != since.is_some() {
@@ -274,6 +281,7 @@ fn come_up(
                 Some(_) => Event::Paused,
                 None => Event::Resumed,
             };
+            log.write(Severity::Info, event.as_str(), &[("pair", &name)]);
             hooks.tell(event, keys((settings.verb, settings.to), &name));
         }
         let Some(parts) = parts.upgrade() else {

@@ -1,8 +1,9 @@
 //! What happens when a human must look: a loud block, syslog, and a program of the operator's.
 
-use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use slotd::log_sink::{LogTo, Severity, Sink};
 
 use crate::executable::Executable;
 use crate::observer::Observer;
@@ -10,8 +11,6 @@ use crate::two_phase::Failure;
 
 /// How long the operator's program may take.
 const PROGRAM_LIMIT: Duration = Duration::from_secs(30);
-/// Facility mail (2), severity critical (2).
-const SYSLOG_PRIORITY: u8 = 2 * 8 + 2;
 const RULE: &str = "***************************************************************************";
 
 /// Where alerts go besides the observer.
@@ -87,11 +86,8 @@ impl Alerts {
 }
 
 fn syslog(line: &str) -> std::io::Result<()> {
-    let pid = std::process::id();
-    let socket = UnixDatagram::unbound()?;
-    socket.set_nonblocking(true)?;
-    let text = format!("<{SYSLOG_PRIORITY}>reguid[{pid}]: {line}");
-    socket.send_to(text.as_bytes(), "/dev/log").map(drop)
+    let sink = Sink::open(LogTo::Syslog, "reguid")?;
+    sink.map_or(Ok(()), |sink| sink.send(Severity::Critical, line))
 }
 
 async fn run_program(

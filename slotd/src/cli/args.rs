@@ -20,8 +20,26 @@ pub(super) struct Args {
     /// Say only what went wrong
     #[arg(short, long, global = true)]
     pub quiet: bool,
+    /// Where messages go
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHERE",
+        value_enum,
+        default_value = "stderr"
+    )]
+    pub log_to: LogArg,
     #[command(subcommand)]
     pub verb: Verb,
+}
+
+/// Where messages go.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(super) enum LogArg {
+    #[default]
+    Stderr,
+    Syslog,
+    Journald,
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,6 +2,7 @@
 
 mod args;
 mod config;
+mod log;
 mod metrics;
 mod mount;
 mod open;
@@ -21,8 +22,6 @@ use indexfile::program::under_own_name;
 
 use args::{Args, Verb};
 pub use tls::TlsArgs;
-
-use crate::session::AUDIT;
 
 /// Runs the command line and gives the exit code of the contract.
 #[must_use]
@@ -61,7 +60,7 @@ fn obey(start: Result<Start<Args>, StartError>) -> ExitCode {
         }
     };
     let file = start.file().map(Path::to_owned);
-    init_log(start.args.verbose, start.args.quiet);
+    log::init(&start.args);
     let result = match start.args.verb {
         Verb::Serve(serve) => serve::serve(&serve),
         Verb::Recover(recover) => serve::recover(&recover),
@@ -90,34 +89,4 @@ impl Failure {
             text: text.into(),
         }
     }
-}
-
-/// Messages go to stderr; `REGUID_LOG` overrules the flags.
-fn init_log(verbose: u8, quiet: bool) {
-    use tracing_subscriber::filter::{LevelFilter, Targets};
-    use tracing_subscriber::layer::SubscriberExt as _;
-    use tracing_subscriber::util::SubscriberInitExt as _;
-
-    let level = match (quiet, verbose) {
-        (true, _) => LevelFilter::ERROR,
-        (_, 0) => LevelFilter::WARN,
-        (_, 1) => LevelFilter::INFO,
-        _ => LevelFilter::DEBUG,
-    };
-    let wanted = std::env::var("REGUID_LOG").ok();
-    let wanted = wanted.and_then(|text| text.parse::<Targets>().ok());
-    let audit = level.max(match quiet {
-        true => LevelFilter::ERROR,
-        false => LevelFilter::INFO,
-    });
-    let usual = || Targets::new().with_default(level).with_target(AUDIT, audit);
-    let filter = wanted.unwrap_or_else(usual);
-    let log = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_target(false);
-    let _ = tracing_subscriber::registry()
-        .with(filter)
-        .with(log)
-        .try_init();
 }

@@ -1,0 +1,98 @@
+//! `--log-to`: messages go to standard error, or to syslog or journald instead.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use tracing::{Level, Metadata};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use super::args::{Args, LogArg};
+use crate::log_sink::{LogTo, Severity, Sink};
+use crate::session::AUDIT;
+
+impl From<LogArg> for LogTo {
+    fn from(arg: LogArg) -> Self {
+        match arg {
+            LogArg::Stderr => Self::Stderr,
+            LogArg::Syslog => Self::Syslog,
+            LogArg::Journald => Self::Journald,
+        }
+    }
+}
+
+/// A daemon that gets each line as a message of its own, with its severity.
+struct Lines(Arc<Sink>);
+
+struct LineWriter(Arc<Sink>, Severity);
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = LineWriter;
+
+    fn make_writer(&'a self) -> LineWriter {
+        LineWriter(Arc::clone(&self.0), Severity::Info)
+    }
+
+    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> LineWriter {
+        let severity = match *meta.level() {
+            Level::ERROR => Severity::Error,
+            Level::WARN => Severity::Warning,
+            Level::INFO => Severity::Info,
+            _ => Severity::Debug,
+        };
+        LineWriter(Arc::clone(&self.0), severity)
+    }
+}
+
+impl Write for LineWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // A line that is lost stops no mailbox.
+        let _ = self.0.send(self.1, &String::from_utf8_lossy(line));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// From now on messages go there; to standard error, with a sentence, where that is not to be had.
+/// `REGUID_LOG` overrules the flags.
+pub(super) fn init(args: &Args) {
+    let level = match (args.quiet, args.verbose) {
+        (true, _) => LevelFilter::ERROR,
+        (_, 0) => LevelFilter::WARN,
+        (_, 1) => LevelFilter::INFO,
+        _ => LevelFilter::DEBUG,
+    };
+    let wanted = std::env::var("REGUID_LOG").ok();
+    let wanted = wanted.and_then(|text| text.parse::<Targets>().ok());
+    let audit = level.max(match args.quiet {
+        true => LevelFilter::ERROR,
+        false => LevelFilter::INFO,
+    });
+    let usual = || Targets::new().with_default(level).with_target(AUDIT, audit);
+    let filter = wanted.unwrap_or_else(usual);
+    let sink = Sink::open(args.log_to.into(), "reguid-slotd").unwrap_or_else(|error| {
+        eprintln!("slotd: --log-to: {error}: messages go to standard error");
+        None
+    });
+    let layer = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_target(false);
+    // A daemon has a time and a severity for each line.
+    let layer = match sink {
+        None => layer.with_writer(io::stderr).boxed(),
+        Some(sink) => layer
+            .with_writer(Lines(Arc::new(sink)))
+            .with_level(false)
+            .without_time()
+            .boxed(),
+    };
+    let _ = tracing_subscriber::registry()
+        .with(layer.with_filter(filter))
+        .try_init();
+}
