@@ -1,5 +1,6 @@
 //! Metrics are the numbers that `status` shows, a real Prometheus reads them and its alerts fire,
 //! and what the rules, the dashboard and the documentation name is exported.
+#![allow(clippy::float_cmp)] // small counts, which a float keeps exactly
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -280,7 +281,7 @@ fn the_rules_fire_when_they_should_and_every_query_of_the_dashboard_is_one() {
     let test = packaging().join("reguid.rules.test.yml");
     promtool(&["test", "rules", test.to_str().unwrap()]);
     let dir = tempfile::tempdir().unwrap();
-    let as_rules: String = queries()
+    let as_rules: Vec<String> = queries()
         .iter()
         .enumerate()
         .map(|(n, query)| {
@@ -291,7 +292,10 @@ fn the_rules_fire_when_they_should_and_every_query_of_the_dashboard_is_one() {
     let file = dir.path().join("panels.yml");
     fs::write(
         &file,
-        format!("groups:\n  - name: panels\n    rules:\n{as_rules}"),
+        format!(
+            "groups:\n  - name: panels\n    rules:\n{}",
+            as_rules.concat()
+        ),
     )
     .unwrap();
     promtool(&["check", "rules", file.to_str().unwrap()]);
@@ -339,6 +343,7 @@ fn in_doubt(file: &Path) -> Fleet {
 
 #[test]
 #[ignore = "needs Debian's prometheus"]
+#[allow(clippy::too_many_lines)] // one story
 fn a_prometheus_scrapes_both_programs_and_its_alerts_fire() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("reguid.prom");
@@ -387,11 +392,15 @@ fn a_prometheus_scrapes_both_programs_and_its_alerts_fire() {
     let rules = read(packaging().join("reguid.rules.yml"));
     let rules: String = rules
         .lines()
-        .map(|line| match line.trim().starts_with("for: ") {
-            true => "        for: 1s\n".to_owned(),
-            false => format!("{line}\n"),
+        .map(|line| {
+            if line.trim().starts_with("for: ") {
+                "        for: 1s\n"
+            } else {
+                line
+            }
         })
-        .collect();
+        .collect::<Vec<&str>>()
+        .join("\n");
     fs::write(dir.path().join("reguid.rules.yml"), rules).unwrap();
     let job = |name: &str, port: u16| {
         format!("  - job_name: {name}\n    static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n")
@@ -444,11 +453,11 @@ fn a_prometheus_scrapes_both_programs_and_its_alerts_fire() {
         // It is somebody who is there, and not one that is silent.
         wire.must("CONFIRM");
         let alerts = api("/api/v1/alerts")?["alerts"].as_array()?.clone();
-        let firing = |name: &&str| {
+        let is_firing = |name: &&str| {
             let mut each = alerts.iter();
-            each.any(|a| a["labels"]["alertname"] == **name && a["state"] == "firing")
+            each.any(|a| a["labels"]["alertname"] == *name && a["state"] == "firing")
         };
-        wanted.iter().all(|name| firing(&name)).then_some(alerts)
+        wanted.iter().all(is_firing).then_some(alerts)
     });
     let summary = |name: &str| {
         let alert = alerts.iter().find(|a| a["labels"]["alertname"] == name);

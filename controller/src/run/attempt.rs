@@ -58,6 +58,7 @@ pub(super) struct PassPosition {
 ///
 /// # Errors
 /// The decision could not be written: the run must end.
+#[allow(clippy::too_many_lines)] // what an attempt comes to, in one place
 pub(super) async fn attempt(
     shared: &Shared,
     mut ticket: Ticket,

@@ -144,10 +144,13 @@ async fn look_at(
             Err(error) => unknown(error.to_string()),
         },
         Ok(Reply::Bad(_)) => unanswered(host, limits, observer),
-        Ok(Reply::No { code, text }) => unknown(format!("[{code}] {text}")),
         // The run ends with it, and not here.
-        Err(ClientError::Refused { code, .. }) if code == Code::Fenced => None,
-        Err(ClientError::Refused { code, text }) => unknown(format!("[{code}] {text}")),
+        Err(ClientError::Refused {
+            code: Code::Fenced, ..
+        }) => None,
+        Ok(Reply::No { code, text }) | Err(ClientError::Refused { code, text }) => {
+            unknown(format!("[{code}] {text}"))
+        }
         Err(error) if error.is_local() => unknown(local(&error)),
         Err(error) => {
             outages.suspect(side, &error.to_string());
@@ -183,8 +186,8 @@ fn too_busy(limits: &Limits, side: Side, status: &HostStatus) -> Option<Busy> {
         let text = exceeds(what, unit, most?, has, error)?;
         Some((limit, text))
     };
-    let load = (status.load, &status.load_error);
-    let io = (status.io, &status.io_error);
+    let load = (status.load, status.load_error.as_ref());
+    let io = (status.io, status.io_error.as_ref());
     let (limit, text) = number("max-load", "load", "", limits.max_load, load.0, load.1)
         .or_else(|| number("max-io", "disk pressure", " %", limits.max_io, io.0, io.1))
         .or_else(|| Some(("max-lag", lags(limits.max_lag?, status)?)))?;
@@ -201,7 +204,7 @@ fn exceeds(
     unit: &str,
     most: f64,
     has: Option<f64>,
-    error: &Option<String>,
+    error: Option<&String>,
 ) -> Option<String> {
     match (has, error) {
         (Some(has), _) if has <= most => None,

@@ -103,7 +103,7 @@ pub(super) struct Serve {
     /// Serve metrics for Prometheus here, at /metrics: PORT of the loopback, or ADDRESS:PORT
     #[arg(long, value_name = "[ADDRESS:]PORT")]
     pub metrics: Option<MetricsAddr>,
-    /// Write metrics into FILE (NAME.prom) every 15 seconds, for node_exporter
+    /// Write metrics into FILE (NAME.prom) every 15 seconds, for `node_exporter`
     #[arg(long, value_name = "FILE")]
     pub metrics_file: Option<PathBuf>,
     /// End a transaction whose controller says nothing for so long
