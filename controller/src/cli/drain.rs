@@ -98,7 +98,7 @@ pub(super) fn drain(args: &DrainArgs) -> Result<Exit, Fail> {
     let Some(side) = which.side else {
         return tell_all(which);
     };
-    let job = |pairs: Vec<Pair>| -> Result<Job, Fail> {
+    let job = |pairs: &[Pair]| -> Result<Job, Fail> {
         let mut job = which.job(pairs, side.into())?;
         job.announce.clone_from(&args.announce);
         job.shutdown.clone_from(&args.text);
@@ -124,7 +124,7 @@ pub(super) fn undrain(args: &UndrainArgs) -> Result<Exit, Fail> {
         let text = "undrain is about one host: give --side master or --side replica";
         return Err(Fail::new(Exit::Usage, text));
     };
-    let job = |pairs| which.job(pairs, side.into());
+    let job = |pairs: &[Pair]| which.job(pairs, side.into());
     which.run(job, "", async |job, tell| drain::undrain(job, tell).await)
 }
 
@@ -166,7 +166,7 @@ impl Which {
     }
 
     /// What is to be done to which host.
-    fn job(&self, pairs: Vec<Pair>, side: Side) -> Result<Job, Fail> {
+    fn job(&self, pairs: &[Pair], side: Side) -> Result<Job, Fail> {
         let of_fleet = self.hosts.are_of_a_fleet();
         let fail = |text: &str| Err(Fail::new(Exit::Usage, text));
         let name = match (&self.pair, of_fleet) {
@@ -176,7 +176,7 @@ impl Which {
             (None, true) => return fail("which PAIR of the fleet file?"),
         };
         let (mut own, mut others) = (Vec::new(), Vec::new());
-        for pair in &pairs {
+        for pair in pairs {
             let hosts = Host::of_pair(&pair.name, &pair.connect());
             if pair.name == name {
                 own.extend(hosts);
@@ -232,11 +232,11 @@ impl Which {
 
     fn run(
         &self,
-        job: impl FnOnce(Vec<Pair>) -> Result<Job, Fail>,
+        job: impl FnOnce(&[Pair]) -> Result<Job, Fail>,
         good: &str,
         work: impl AsyncFnOnce(&Job, &mut dyn FnMut(&Line)) -> Result<Ended, RunError>,
     ) -> Result<Exit, Fail> {
-        let mut job = job(self.hosts.pairs()?)?;
+        let mut job = job(&self.hosts.pairs()?)?;
         let json = self.json;
         with_runtime(async move {
             job.stop = signals::stop();

@@ -5,7 +5,7 @@
 //! controller or slotd, goes through the same steps, and finds done what is done.
 
 use indexfile::exit::Exit;
-use slotd::protocol::{HostDrain, HostState, Kicked};
+use slotd::protocol::{HostDrain, HostState, Kicked, SessionFacts};
 
 use super::compare::Comparison;
 use super::look::{Seen, sentence};
@@ -190,9 +190,10 @@ impl Course {
                     },
                 )
             }
-            (At::Look, Event::Looked { partner, others }) => self.looked(partner, &others),
+            (At::Look | At::LookAgain, Event::Looked { partner, others }) => {
+                self.looked(partner.as_ref(), &others)
+            }
             (At::Begin, Event::Said(said, _)) => self.begun(&said),
-            (At::LookAgain, Event::Looked { partner, others }) => self.looked(partner, &others),
             (At::Shut, Event::Said(said, _)) => self.shut(&said),
             (At::Sessions { kicked }, Event::Said(said, waited)) => {
                 self.sessions(&said, waited, kicked)
@@ -228,11 +229,11 @@ impl Course {
 
     fn looked(
         &mut self,
-        partner: Option<(String, Seen)>,
+        partner: Option<&(String, Seen)>,
         others: &[(String, Seen)],
     ) -> (Vec<Line>, Action) {
         let again = self.at == At::LookAgain;
-        if let Some(end) = self.refusal(partner.as_ref(), others) {
+        if let Some(end) = self.refusal(partner, others) {
             if again && self.was_open {
                 self.at = At::TakeBack;
                 self.conflict = end.why;
@@ -305,7 +306,8 @@ impl Course {
             }
         };
         if let (false, Some(by)) = (self.was_open, &said.by) {
-            text += &format!(", begun by {by}");
+            text += ", begun by ";
+            text += by;
         }
         self.at = At::LookAgain;
         (vec![self.line(Step::Announce, text)], Action::Look)
@@ -341,7 +343,7 @@ impl Course {
             );
             return self.over(Vec::new(), failed(Exit::RolledBack, why));
         }
-        self.left = said.sessions.iter().map(|s| s.words()).collect();
+        self.left = said.sessions.iter().map(SessionFacts::words).collect();
         if said.users == 0 {
             let text = format!(
                 "no user and no delivery is left; {} administrator(s), {} not logged in",
@@ -422,7 +424,9 @@ impl Course {
         if self.wanted.side == Side::Replica {
             text += "; stop sync_client on the master before the replica, its log waits";
             if let Some(file) = &said.sync_shutdown {
-                text += &format!(" (touch {file})");
+                text += " (touch ";
+                text += file;
+                text += ")";
             }
         }
         self.replicated(text)

@@ -7,7 +7,7 @@ use slotd::client::ClientError;
 use slotd::protocol::{Command, DrainRequest, Fields, HostDrain, Kicked, Reply};
 use tokio::time::{Instant, sleep};
 
-use super::compare::compare;
+use super::compare::{Comparison, compare};
 use super::course::{Action, Course, End, Event, Line, Wanted, failed};
 use super::look::{Host, look};
 use super::undo::Undo;
@@ -155,7 +155,7 @@ impl<'a> Driver<'a> {
             }
             Action::Compare => match compare(&job.host.connect, &job.stop).await {
                 Ok(found) => Ok(Event::Compared(found)),
-                Err(RunError::Empty(_)) => Ok(Event::Compared(Default::default())),
+                Err(RunError::Empty(_)) => Ok(Event::Compared(Comparison::default())),
                 Err(error) => Err(failed(error.exit(), error.to_string())),
             },
             Action::End(end) => Ok(Event::Failed(end.clone())),

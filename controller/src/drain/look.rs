@@ -1,5 +1,6 @@
 //! What hosts say of themselves: in service or not.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use slotd::protocol::{Greeting, HostState};
@@ -115,10 +116,12 @@ pub fn sentence(name: &str, seen: &Seen) -> Option<String> {
     };
     if let Some(time) = since.and_then(|ms| i64::try_from(ms).ok()) {
         let time = jiff::Timestamp::from_millisecond(time).unwrap_or_default();
-        text += &format!(", since {}", time.strftime("%F %T UTC"));
+        // Writing to a String cannot fail.
+        let _ = write!(text, ", since {}", time.strftime("%F %T UTC"));
     }
     if let Some(by) = by {
-        text += &format!(", by {by}");
+        text += ", by ";
+        text += by;
     }
     Some(text)
 }

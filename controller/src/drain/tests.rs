@@ -183,11 +183,11 @@ const ALL: usize = 1000;
 
 #[test]
 fn a_host_is_drained_step_by_step_and_each_change_names_its_undo() {
+    use Step::{Announce, Compare, Look, Replication, Sessions, Shut};
     let mut world = World::new();
     let (end, lines) = world.drain(wanted(Side::Master), ALL).unwrap();
     assert_eq!((end.exit, world.state), (Exit::Ok, HostState::Drained));
     let steps: Vec<Step> = lines.iter().map(|line| line.step).collect();
-    use Step::{Announce, Compare, Look, Replication, Sessions, Shut};
     assert_eq!(
         steps,
         [Look, Announce, Shut, Sessions, Replication, Compare]

@@ -5,6 +5,7 @@
 //! cyrus-replication, and root: `cargo test -p tests --test drain -- --ignored`.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
@@ -190,7 +191,6 @@ fn users_in_idle_and_at_work_are_sent_away_the_administrator_stays_and_all_comes
     assert!(master.lets_in("cyrus") && !master.lets_in("joe"));
     let shown = fs::metadata(master.shutdown()).unwrap();
     let owner = fs::metadata(master.in_conf("")).unwrap();
-    use std::os::unix::fs::MetadataExt;
     assert_eq!((shown.uid(), shown.mode() & 0o777), (owner.uid(), 0o644));
 
     let _ = pair.controller("undrain", &DRAIN[..3]).expect_code(0);
