@@ -14,7 +14,7 @@
 //! Passes that go on. The same command again watches them.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -256,11 +256,12 @@ impl HostPass {
             BinaryBytes(self.bytes),
             BinaryBytes(u64::try_from(rate).unwrap_or(u64::MAX)),
         );
+        // Writing to a String cannot fail.
         if self.errors > 0 {
-            text.push_str(&format!(", {} ERRORS", HumanCount(self.errors)));
+            let _ = write!(text, ", {} ERRORS", HumanCount(self.errors));
         }
         if let Some(failed) = &self.failed {
-            text.push_str(&format!("; {failed}"));
+            let _ = write!(text, "; {failed}");
         }
         text
     }

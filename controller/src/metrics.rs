@@ -164,11 +164,12 @@ pub fn page<'a>(now_ms: i64, pairs: impl IntoIterator<Item = PairNow<'a>>) -> Pa
 }
 
 /// Each mailbox of a run counts once.
-fn outcomes(totals: &Totals) -> [(&'static str, u64); 9] {
+fn outcomes(totals: &Totals) -> [(&'static str, u64); 10] {
     let decided = totals.open.saturating_sub(totals.in_doubt + totals.waiting);
     [
         ("upgraded", totals.upgraded),
         ("unchanged", totals.unchanged),
+        ("rehearsed", totals.rehearsed),
         ("rolled_back", totals.rolled_back),
         ("wrong_guid", totals.wrong_guid),
         ("in_doubt", totals.in_doubt),

@@ -130,8 +130,7 @@ pub(super) async fn attempt(
     };
     let (ended, failure, after) = fate(shared, &mut ticket, end, position.last).await;
     let found = failure.as_ref().map(|f| f.reason) == Some(Reason::WrongGuid);
-    let done = [Ended::Upgraded, Ended::Unchanged, Ended::Rehearsed];
-    if found || done.contains(&ended) {
+    if found || matches!(ended, Ended::Upgraded | Ended::Unchanged | Ended::Rehearsed) {
         shared.liveness.note(&job);
     }
     shared.breaker.note(ended, failure.as_ref());
@@ -139,9 +138,8 @@ pub(super) async fn attempt(
     shared
         .warnings
         .record(name, &driven.observed, ended == Ended::Upgraded);
-    shared
-        .control
-        .finished(job.name.as_str(), ended, failure.as_ref(), &driven.figures);
+    let control = &shared.control;
+    control.finished(name, ended, failure.as_ref(), &driven.figures);
     conclude(
         parts,
         job.id,

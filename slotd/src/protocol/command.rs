@@ -276,6 +276,7 @@ impl Display for Command {
             Command::Hello
             | Command::Preflight
             | Command::HostStatus
+            | Command::Precompute(Precompute::Ask)
             | Command::Rollback
             | Command::Confirm
             | Command::Leave
@@ -320,7 +321,6 @@ impl Display for Command {
                 line.key("drop_old", commit.drop_old.then_some(1));
             }
             Command::Release { drop_old } => line.key("drop_old", drop_old.then_some(1)),
-            Command::Precompute(Precompute::Ask) => {}
             Command::Precompute(Precompute::Stop) => line.flag("stop", true),
             Command::Precompute(Precompute::Start(limits)) => {
                 line.flag("start", true);
