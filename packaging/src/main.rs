@@ -94,4 +94,28 @@ mod tests {
             assert_eq!(verbs, known, "{name}");
         }
     }
+
+    /// What a command line says every user of the host can read.
+    #[test]
+    fn no_option_of_any_program_takes_a_secret() {
+        fn look(command: &Command, path: &str, seen: &mut usize) {
+            let path = format!("{path} {}", command.get_name());
+            for option in command.get_arguments().filter_map(clap::Arg::get_long) {
+                *seen += 1;
+                let words: Vec<&str> = option.split('-').collect();
+                let secret = ["password", "passphrase", "secret", "token", "pin"];
+                let names_one = words.iter().any(|word| secret.contains(word));
+                let is_file = words.last() == Some(&"file");
+                assert!(!names_one || is_file, "{path}: --{option}");
+            }
+            for sub in command.get_subcommands() {
+                look(sub, &path, seen);
+            }
+        }
+        let mut seen = 0;
+        for command in commands() {
+            look(&command, "", &mut seen);
+        }
+        assert!(seen > 100, "{seen} options");
+    }
 }

@@ -172,6 +172,18 @@ fn verify(
         single_stat: false,
         count: &|counts: ReadCounts| totals.lock().bytes += counts.bytes,
     };
-    let uids = entries.iter().map(|entry| entry.uid).collect();
+    // What is another file by now, and may be as long as can be, is not read.
+    let stale = |entry: &&Entry| {
+        let now = open.mailbox.spool.stat(entry.uid);
+        now.is_ok_and(|now| !entry.still_same(&now.stamp, now.size))
+    };
+    let (stale, same): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(stale);
+    let stale = stale.len() as u64;
+    {
+        let mut totals = totals.lock();
+        totals.entries += stale;
+        totals.stale += stale;
+    }
+    let uids = same.iter().map(|entry| entry.uid).collect();
     throttle.hash(&open.mailbox.spool, uids, lanes, sink);
 }

@@ -14,6 +14,7 @@ use crate::client::Addr;
 use crate::complete::file::CompleteFile;
 use crate::coordinators::Coordinators;
 use crate::drain::Drain;
+use crate::fs::open_own;
 use crate::intent::{IntentLog, LogError, Unreadable, Unsettled};
 use crate::lease::{Lease, LeaseError};
 use crate::lock::{MailboxLocks, Patience, wait};
@@ -156,12 +157,7 @@ impl Host {
             .create(state_dir);
         made.io_context("create", state_dir)?;
         let lock_path = state_dir.join("slotd.lock");
-        let lock = std::fs::File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&lock_path);
-        let lock = lock.io_context("open", &lock_path)?;
+        let lock = open_own(&lock_path, true).io_context("open", &lock_path)?;
         if !wait::try_lock(&lock).io_context("lock", &lock_path)? {
             return Err(HostError::Busy {
                 path: state_dir.to_path_buf(),

@@ -15,17 +15,16 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use indexfile::dir::{OpenError, read_named};
 use indexfile::mailbox::ImapdConf;
 use indexfile::{IoContext, IoError};
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
-use crate::fs::{Identity, rewrite};
+use crate::fs::{Identity, open_own, rewrite};
 use crate::lock::wait;
 
 const LEASE: &str = "reguid.lease";
@@ -142,7 +141,12 @@ impl Lease {
         };
         let owner = Owner::of(&owner.map_err(unusable)?);
         let path = dir.join(LEASE);
-        let mut lock = open(&path, true).map_err(unusable)?;
+        let mut lock = open_own(&path, true).map_err(|source| match source.kind() {
+            io::ErrorKind::PermissionDenied
+            | io::ErrorKind::NotFound
+            | io::ErrorKind::ReadOnlyFilesystem => unusable(source),
+            _ => LeaseError::Io(IoError::new("open", &path, source)),
+        })?;
         if !wait::try_lock(&lock).io_context("lock", &path)? {
             return Err(LeaseError::Held {
                 holder: text(&mut lock).unwrap_or_default().replace('\n', " "),
@@ -217,26 +221,6 @@ impl Owner {
     }
 }
 
-fn open(path: &Path, create: bool) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = File::options()
-        .read(true)
-        .write(create)
-        .create(create)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(i32::try_from(flags.bits()).unwrap_or(0))
-        .open(path)?;
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::Error::other(format!(
-            "{} is no regular file",
-            path.display()
-        )))
-    }
-}
-
 fn text(file: &mut File) -> io::Result<String> {
     let mut text = String::new();
     file.seek(SeekFrom::Start(0))?;
@@ -266,7 +250,7 @@ fn describe(lease: &mut File, state_dir: &Path) -> io::Result<()> {
 /// The store's identity, made if there is none or if this one is another file's; and whether it is
 /// new.
 fn identity(path: &Path, state_dir: &Path, owner: Owner) -> Result<(Store, bool), LeaseError> {
-    let mut file = match open(path, false) {
+    let mut file = match open_own(path, false) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let known = match read_named(&state_dir.join(OLD_HOST_ID), LIMIT) {

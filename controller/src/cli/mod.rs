@@ -156,6 +156,13 @@ pub fn main() -> ExitCode {
         }
     };
     events::choose(form(&start.matches));
+    if std::env::args_os().any(|word| state::shows_password(&word.to_string_lossy())) {
+        text::complain(
+            "every user of this host can read a password on the command line: give it as \
+             PGPASSWORD, or the address in the configuration file or as REGUID_STATE",
+        );
+        return Exit::Usage.into();
+    }
     let file = start.file().map(Path::to_owned);
     let done = match start.args.command {
         Command::Plan(args) => plan::plan(&args),

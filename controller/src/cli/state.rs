@@ -102,6 +102,15 @@ impl StateFile {
     }
 }
 
+/// Whether a word of the command line has a password, which every user of the host can read there.
+pub(super) fn shows_password(word: &str) -> bool {
+    let value = word.strip_prefix("--state=").unwrap_or(word);
+    let is_address = ["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| value.starts_with(scheme));
+    is_address && without_password(value) != value
+}
+
 /// The address of a database without a password.
 pub(super) fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
@@ -128,6 +137,25 @@ pub(super) fn without_password(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_in_a_word_of_the_command_line_is_seen() {
+        for shown in [
+            "postgres://u:secret@h/db",
+            "--state=postgres://u:secret@h/db",
+            "postgresql://u@h/db?password=secret",
+        ] {
+            assert!(shows_password(shown), "{shown}");
+        }
+        for fine in [
+            "postgres://u@h/db",
+            "postgres://h:5432/db?sslmode=disable",
+            "run.db",
+            "-q",
+        ] {
+            assert!(!shows_password(fine), "{fine}");
+        }
+    }
 
     #[test]
     fn a_password_is_not_shown() {

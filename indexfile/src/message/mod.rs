@@ -63,6 +63,11 @@ impl FileStat {
     /// [`MessageError::NotRegular`]
     pub fn of(stat: &Stat, path: impl FnOnce() -> PathBuf) -> Result<Self, MessageError> {
         let what = match FileType::from_raw_mode(stat.st_mode) {
+            // A number of IMAP has 32 bits: no server can have taken it in, and reading a hole of
+            // a terabyte takes as long as if something were there.
+            FileType::RegularFile if u32::try_from(stat.st_size).is_err() => {
+                "a file of more than 4 GiB"
+            }
             FileType::RegularFile => {
                 #[allow(clippy::useless_conversion)]
                 // st_nlink has other widths on other processors

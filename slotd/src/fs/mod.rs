@@ -9,6 +9,7 @@ mod attributes;
 mod dir;
 mod durable;
 mod identity;
+mod own;
 mod rewrite;
 
 pub use attributes::copy_attributes;
@@ -16,6 +17,7 @@ pub use dir::{Dir, FileId};
 pub use durable::{CreatedFile, NewFile, Unsynced, sync_new};
 pub use identity::Identity;
 pub use indexfile::dir::OpenError;
+pub use own::open_own;
 pub use rewrite::rewrite;
 
 use std::io;

@@ -1,14 +1,15 @@
 //! A file of slotd's own state, replaced as a whole: a crash leaves the old one or the new one, and
 //! perhaps a `.tmp` that the next time removes.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use indexfile::{IoContext, IoError};
 
 /// Writes a file anew beside `path`, syncs it, renames it over `path` and syncs the directory.
-/// Gives the new file, open. One at a time for each path: that is the caller's to see to.
+/// Gives the new file, open. It is its owner's alone unless `write` lets others read it. One at a time for each path: that is the caller's to see to.
 ///
 /// # Errors
 /// The system's; before the rename the old file is still there.
@@ -26,8 +27,16 @@ pub fn rewrite(
         }
         _ => {}
     }
-    let create = File::options().write(true).create_new(true).open(&new_path);
+    let mode = 0o600;
+    let create = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&new_path);
     let mut new = create.io_context("create", &new_path)?;
+    // Whatever the umask is.
+    new.set_permissions(Permissions::from_mode(mode))
+        .io_context("change mode of", &new_path)?;
     write(&mut new)
         .and_then(|()| new.sync_all())
         .io_context("write", &new_path)?;

@@ -10,7 +10,7 @@ use indexfile::dir::{OpenError, limit, open_named, read_bounded};
 use indexfile::{IoContext, IoError};
 use serde::{Deserialize, Serialize};
 
-use crate::fs::{FileId, Identity, rewrite};
+use crate::fs::{FileId, Identity, open_own, rewrite};
 use crate::lock::wait;
 
 /// Its name in the state directory.
@@ -148,12 +148,7 @@ impl Table {
     ) -> Result<(Table, Option<Version>), TableError> {
         let dir = path.parent().unwrap_or(Path::new("."));
         let guard_path = dir.join("mounts.lock");
-        let guard = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&guard_path)
-            .io_context("open", &guard_path)?;
+        let guard = open_own(&guard_path, true).io_context("open", &guard_path)?;
         let patience = std::time::Instant::now() + std::time::Duration::from_secs(5);
         let never = std::sync::atomic::AtomicBool::new(false);
         if wait::lock(&guard, patience, &never).io_context("lock", &guard_path)?

@@ -152,7 +152,12 @@ impl Reply {
         let fail = || ReplyError {
             line: String::from_utf8_lossy(line).chars().take(120).collect(),
         };
-        let text = std::str::from_utf8(trim_line_end(line)).map_err(|_| fail())?;
+        let line = trim_line_end(line);
+        // It may be shown on a terminal.
+        if line.iter().any(u8::is_ascii_control) {
+            return Err(fail());
+        }
+        let text = std::str::from_utf8(line).map_err(|_| fail())?;
         let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
         match first {
             "OK" => Fields::parse(rest.split(' ').filter(|w| !w.is_empty()))
