@@ -341,4 +341,41 @@ mod tests {
             assert_eq!(long, None, "{name}");
         }
     }
+
+    /// The command lines in the documents for operators: an option that was renamed is found here.
+    #[test]
+    fn every_command_of_the_runbook_and_of_the_readme_is_understood() {
+        const FLEET: &str = "--fleet /etc/reguid/fleet.toml --state fleet.db";
+        let cli = crate::cli::command();
+        let runbook = include_str!("../../../docs/runbook.md").replace("FLEET", FLEET);
+        let readme = include_str!("../../../README.md");
+        let mut seen = 0;
+        for line in runbook.lines().chain(readme.lines()) {
+            // In blocks alone, with other commands before it, and a comment behind it.
+            let Some(line) = line.strip_prefix("    ") else {
+                continue;
+            };
+            let line = line.split("  #").next().unwrap_or(line);
+            for part in line.split("&& ") {
+                let Some(words) = part
+                    .trim()
+                    .trim_start_matches("sudo -u cyrus ")
+                    .strip_prefix("reguid ")
+                else {
+                    continue;
+                };
+                seen += 1;
+                let words = ["controller"].into_iter().chain(words.split_whitespace());
+                if let Err(error) = cli.clone().try_get_matches_from(words) {
+                    // What the configuration file says in the text before is not there.
+                    let missing = clap::error::ErrorKind::MissingRequiredArgument;
+                    assert!(
+                        error.kind() == missing && !line.contains("--fleet"),
+                        "{line}: {error}"
+                    );
+                }
+            }
+        }
+        assert!(seen > 20, "{seen}");
+    }
 }
