@@ -84,13 +84,12 @@ impl Sink {
     /// It is not there now, or has no room.
     pub fn send(&self, severity: Severity, line: &str) -> io::Result<()> {
         let line = cut(line.trim_end());
-        let datagram = match self.to {
-            LogTo::Journald => self.fields(severity, line),
-            _ => {
-                let priority = FACILITY * 8 + severity as u8;
-                let (name, pid) = (self.name, std::process::id());
-                format!("<{priority}>{name}[{pid}]: {line}").into_bytes()
-            }
+        let datagram = if self.to == LogTo::Journald {
+            self.fields(severity, line)
+        } else {
+            let priority = FACILITY * 8 + severity as u8;
+            let (name, pid) = (self.name, std::process::id());
+            format!("<{priority}>{name}[{pid}]: {line}").into_bytes()
         };
         self.socket.send_to(&datagram, &self.path).map(drop)
     }
@@ -113,7 +112,11 @@ impl Sink {
 }
 
 fn cut(line: &str) -> &str {
-    &line[..line.floor_char_boundary(LONGEST)]
+    let mut end = line.len().min(LONGEST);
+    while !line.is_char_boundary(end) {
+        end -= 1;
+    }
+    &line[..end]
 }
 
 /// One value in the manner of Cyrus, `<value>`. What could end it, or begin another line, is

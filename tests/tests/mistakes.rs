@@ -26,7 +26,7 @@ const MISTAKES: &[Mistake] = &[
     (
         &["controller", "upgrade", "--master", "mail"],
         64,
-        "expected unix:/path or HOST:PORT",
+        "expected unix:/path, tls://HOST:PORT or HOST:PORT",
     ),
     (
         &["controller", "upgrade", "--to", "11", "--master", NO_HOST],

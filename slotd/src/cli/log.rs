@@ -70,9 +70,10 @@ pub(super) fn init(args: &Args) {
     };
     let wanted = std::env::var("REGUID_LOG").ok();
     let wanted = wanted.and_then(|text| text.parse::<Targets>().ok());
-    let audit = level.max(match args.quiet {
-        true => LevelFilter::ERROR,
-        false => LevelFilter::INFO,
+    let audit = level.max(if args.quiet {
+        LevelFilter::ERROR
+    } else {
+        LevelFilter::INFO
     });
     let usual = || Targets::new().with_default(level).with_target(AUDIT, audit);
     let filter = wanted.unwrap_or_else(usual);
