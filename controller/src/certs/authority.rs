@@ -252,7 +252,8 @@ fn check_private(path: &Path) -> Result<(), CertsError> {
         }
         Err(error) => return Err(error.into()),
     };
-    if mode & 0o077 == 0 {
+    // Nothing for its group, nor for others.
+    if mode.trailing_zeros() >= 6 {
         return Ok(());
     }
     let path = path.to_owned();

@@ -19,7 +19,7 @@ pub(super) struct FleetArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Look at every host of the file, and refuse lines that are crossed; change nothing.
-    Check(CheckArgs),
+    Check(Box<CheckArgs>),
     /// As `controller precompute`, on the hosts of the file.
     Precompute(Box<PrecomputeArgs>),
     /// As `controller rehearse`, of the pairs of the file.

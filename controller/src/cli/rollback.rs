@@ -19,6 +19,7 @@ use crate::error::RunError;
 use crate::fleet::worst;
 use crate::journal::{Journal, Verb};
 use crate::run::{self, Settings, Summary, Undo, Undone};
+use crate::stop::Stop;
 use crate::survey::{Asking, Census, Source, survey};
 
 #[derive(Debug, Args)]
@@ -228,10 +229,9 @@ async fn report_last(session: &Session, at_work: &AtWork, undone: &Undone) -> Re
         .run
         .map(|run| run::standing_before(journal, run));
     if let Err(error) = &walked {
-        let why = if parts.stop.level() != crate::stop::Stop::No {
-            "the run was stopped".to_owned()
-        } else {
-            error.to_string()
+        let why = match parts.stop.level() {
+            Stop::No => error.to_string(),
+            Stop::Finish | Stop::Now => "the run was stopped".to_owned(),
         };
         let text = format!("what is at which version was not counted: {why}");
         text::complain(&at_work.pair.line(&text));

@@ -127,9 +127,10 @@ async fn answer(stream: UnixStream, controls: &Controls, stop: &StopHandle) -> s
     let mut line = String::new();
     (&mut stream).take(MAX_LINE).read_line(&mut line).await?;
     let reply = match serde_json::from_str::<Request>(&line) {
-        Ok(Request { ask, pair }) => match cannot(&ask).await {
-            Some(error) => serde_json::json!({ "error": error }),
-            None => {
+        Ok(Request { ask, pair }) => {
+            if let Some(error) = cannot(&ask).await {
+                serde_json::json!({ "error": error })
+            } else {
                 let (controls, stop) = (controls.clone(), stop.clone());
                 // It may wait for a disk.
                 let obeyed = tokio::task::spawn_blocking(move || {
@@ -139,7 +140,7 @@ async fn answer(stream: UnixStream, controls: &Controls, stop: &StopHandle) -> s
                     .await
                     .unwrap_or_else(|error| serde_json::json!({ "error": error.to_string() }))
             }
-        },
+        }
         Err(error) => serde_json::json!({ "error": format!("not understood: {error}") }),
     };
     stream

@@ -45,7 +45,7 @@ pub(super) enum LogArg {
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// Serve this host's mailboxes
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Finish or undo what a crash left, then exit
     Recover(Recover),
     /// Show or change what is known about the mounts that hold the mail

@@ -7,6 +7,7 @@ use crate::tls::Files;
 
 /// The files of this end.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[allow(clippy::struct_field_names)] // clap makes the options of them
 pub struct TlsArgs {
     /// For tls:// our certificate, PEM: docs/security.md
     #[arg(long, value_name = "FILE", requires_all = ["tls_key", "tls_ca"])]

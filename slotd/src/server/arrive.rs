@@ -117,15 +117,13 @@ fn meet_holder(accepted: tls::Accepted, addr: &str) -> Met {
         certificate.holder, certificate.serial
     );
     let stream = Box::new(stream);
-    match certificate.role {
-        Some(role) => Met::Caller(stream, Caller::new(who, role).while_it_counts(standing)),
-        None => {
-            tracing::warn!("{who}: refused: its certificate does not say what it is");
-            let text = "the certificate does not say what its holder is: one role is needed among \
-                        its alternative names (certs issue)";
-            Met::Refused(stream, Reply::no(Code::Denied, text))
-        }
-    }
+    let Some(role) = certificate.role else {
+        tracing::warn!("{who}: refused: its certificate does not say what it is");
+        let text = "the certificate does not say what its holder is: one role is needed among its \
+                    alternative names (certs issue)";
+        return Met::Refused(stream, Reply::no(Code::Denied, text));
+    };
+    Met::Caller(stream, Caller::new(who, role).while_it_counts(standing))
 }
 
 fn prepare(stream: &TcpStream) -> std::io::Result<()> {

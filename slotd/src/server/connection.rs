@@ -37,6 +37,7 @@ pub(super) struct Other {
 }
 
 /// Serves one connection to its end.
+#[allow(clippy::too_many_lines)] // the one loop of a connection, each way it may end in its place
 pub(super) async fn serve(
     host: Arc<Host>,
     other: Other,

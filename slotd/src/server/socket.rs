@@ -106,7 +106,10 @@ mod tests {
         let path = tmp.path().join("sock");
         // The last of our groups, which a test without root may give it to.
         let own = rustix::process::getgroups().unwrap().pop();
-        let own = own.map_or_else(|| rustix::process::getegid().as_raw(), |g| g.as_raw());
+        let own = own.map_or_else(
+            || rustix::process::getegid().as_raw(),
+            rustix::fs::Gid::as_raw,
+        );
         let _listener = bind_for(&path, Some(own)).unwrap();
         let meta = std::fs::metadata(&path).unwrap();
         assert_eq!((meta.mode() & 0o777, meta.gid()), (0o660, own));

@@ -1,5 +1,6 @@
 //! What a certificate says: for whom it is, what its holder is, and when it ends.
 
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -97,7 +98,11 @@ pub(super) fn utc(seconds: i64) -> String {
 
 /// Bytes as they stand in a sentence: lower case, without separators.
 fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn address(bytes: &[u8]) -> Option<String> {

@@ -119,7 +119,7 @@ fn read(files: &Files) -> Result<Now, FilesError> {
     let own = material.own;
     if own.role.is_none() {
         let text = "it says not what its holder is (certs issue --role controller)";
-        return Err(FilesError::contents(&files.cert, text));
+        return Err(FilesError::contents(&files.cert, &text));
     }
     let provider = Arc::new(ring::default_provider());
     let verifier =
@@ -127,12 +127,12 @@ fn read(files: &Files) -> Result<Now, FilesError> {
             .with_crls(material.crls)
             .build();
     let lists = files.crl.as_ref().unwrap_or(&files.ca);
-    let verifier = verifier.map_err(|error| FilesError::contents(lists, error))?;
+    let verifier = verifier.map_err(|error| FilesError::contents(lists, &error))?;
     let config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
         .map(|builder| builder.with_webpki_verifier(verifier))
         .and_then(|builder| builder.with_client_auth_cert(material.chain, material.key));
-    let mut config = config.map_err(|error| FilesError::contents(&files.key, error))?;
+    let mut config = config.map_err(|error| FilesError::contents(&files.key, &error))?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = Resumption::disabled();
     Ok(Now {

@@ -77,7 +77,7 @@ impl FilesError {
         }
     }
 
-    pub(super) fn contents(path: &Path, text: impl ToString) -> FilesError {
+    pub(super) fn contents(path: &Path, text: &(impl ToString + ?Sized)) -> FilesError {
         FilesError::Contents {
             path: path.to_owned(),
             text: text.to_string(),
@@ -102,20 +102,20 @@ impl Files {
         let own = chain.first().map(|first| Certificate::of(first));
         let own = match own {
             Some(Ok(own)) => own,
-            Some(Err(error)) => return Err(FilesError::contents(&self.cert, error)),
-            None => return Err(FilesError::contents(&self.cert, "it has no certificate")),
+            Some(Err(error)) => return Err(FilesError::contents(&self.cert, &error)),
+            None => return Err(FilesError::contents(&self.cert, &"it has no certificate")),
         };
         let key = PrivateKeyDer::from_pem_slice(&key(&self.key)?);
         let key = key
-            .map_err(|error| FilesError::contents(&self.key, format!("it has no key: {error}")))?;
+            .map_err(|error| FilesError::contents(&self.key, &format!("it has no key: {error}")))?;
         let mut crls = Vec::new();
         if let Some(path) = &self.crl {
             let pem = read("--tls-crl", path)?;
             for list in CertificateRevocationListDer::pem_slice_iter(&pem) {
-                crls.push(list.map_err(|error| FilesError::contents(path, error))?);
+                crls.push(list.map_err(|error| FilesError::contents(path, &error))?);
             }
             if crls.is_empty() {
-                return Err(FilesError::contents(path, "it has no revocation list"));
+                return Err(FilesError::contents(path, &"it has no revocation list"));
             }
         }
         Ok(Material {
@@ -131,10 +131,10 @@ impl Files {
         let mut roots = RootCertStore::empty();
         for certificate in certificates(&read("--tls-ca", &self.ca)?, &self.ca)? {
             let added = roots.add(certificate);
-            added.map_err(|error| FilesError::contents(&self.ca, error))?;
+            added.map_err(|error| FilesError::contents(&self.ca, &error))?;
         }
         if roots.is_empty() {
-            return Err(FilesError::contents(&self.ca, "it has no certificate"));
+            return Err(FilesError::contents(&self.ca, &"it has no certificate"));
         }
         Ok(roots)
     }
@@ -161,7 +161,7 @@ fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, FilesError> {
 
 fn certificates(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, FilesError> {
     let each = CertificateDer::pem_slice_iter(pem);
-    each.map(|one| one.map_err(|error| FilesError::contents(path, error)))
+    each.map(|one| one.map_err(|error| FilesError::contents(path, &error)))
         .collect()
 }
 

@@ -203,13 +203,13 @@ fn read(files: &Files) -> Result<Now, FilesError> {
     let own = material.own;
     if own.role != Some(Role::Slotd) {
         let text = "it is no certificate of a host (certs issue --role host)";
-        return Err(FilesError::contents(&files.cert, text));
+        return Err(FilesError::contents(&files.cert, &text));
     }
     let time = std::time::SystemTime::now();
     if own.is_outside(time) {
         let (from, until) = own.period();
         let text = format!("it is valid from {from} until {until}, and not now");
-        return Err(FilesError::contents(&files.cert, text));
+        return Err(FilesError::contents(&files.cert, &text));
     }
     let provider = Arc::new(ring::default_provider());
     let verifier =
@@ -217,12 +217,12 @@ fn read(files: &Files) -> Result<Now, FilesError> {
             .with_crls(material.crls)
             .build();
     let lists = files.crl.as_ref().unwrap_or(&files.ca);
-    let verifier = verifier.map_err(|error| FilesError::contents(lists, error))?;
+    let verifier = verifier.map_err(|error| FilesError::contents(lists, &error))?;
     let config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
         .map(|builder| builder.with_client_cert_verifier(Arc::clone(&verifier)))
         .and_then(|builder| builder.with_single_cert(material.chain, material.key));
-    let mut config = config.map_err(|error| FilesError::contents(&files.key, error))?;
+    let mut config = config.map_err(|error| FilesError::contents(&files.key, &error))?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     // Each connection shows its certificate.
     config.send_tls13_tickets = 0;
