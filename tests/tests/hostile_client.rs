@@ -64,7 +64,8 @@ impl Attacked {
     /// A client that behaves comes, and is served.
     fn serves(&self) {
         let mut good = self.connect();
-        assert!(ask(&mut good, "HELLO").starts_with("OK slotd="));
+        let said = ask(&mut good, "HELLO");
+        assert!(said.starts_with("OK slotd="), "{said}");
     }
 
     fn index(&self) -> std::path::PathBuf {
@@ -211,7 +212,7 @@ fn a_line_of_a_gigabyte_is_ended_long_before() {
     let it = Attacked::start(&[]);
     for byte in *b"A\0 " {
         let mut bad = it.connect();
-        let piece = [byte; 1 << 16];
+        let piece = vec![byte; 1 << 16];
         let taken = (0..1 << 14).take_while(|_| bad.write_all(&piece).is_ok());
         let taken = taken.count();
         assert!(taken < 64, "{taken} pieces of 64 KiB were taken");

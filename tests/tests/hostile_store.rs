@@ -185,7 +185,7 @@ impl Attacked {
 
     /// A program has ended as it should: with one of our codes, and if it refused something with
     /// the name of what it refused.
-    fn judge(&self, what: &str, ended: &tests::process::Ended, named: &str) {
+    fn judge(what: &str, ended: &tests::process::Ended, named: &str) {
         let code = ended.code.unwrap_or(-1);
         assert!(CODES.contains(&code), "{what}: {ended:?}");
         let said = format!("{}\n{}", ended.stdout, ended.stderr);
@@ -236,14 +236,14 @@ fn in_the_place_of(names: &[&str]) {
             let placed = odd.put(&path, &it.elsewhere());
             if odd != Odd::LinkToDevice || !name.ends_with('.') {
                 let meta = it.meta.to_str().unwrap();
-                it.judge(&what, &it.run("indexfile", &["check", meta], false), name);
+                Attacked::judge(&what, &it.run("indexfile", &["check", meta], false), name);
             }
             if !name.ends_with('.') {
                 let dump = it.run("indexfile", &["dump", path.to_str().unwrap()], false);
-                it.judge(&what, &dump, name);
+                Attacked::judge(&what, &dump, name);
             }
             for verb in ["verify", "scrub", "run"] {
-                it.judge(&what, &it.run("precompute", &[verb], true), name);
+                Attacked::judge(&what, &it.run("precompute", &[verb], true), name);
             }
             let mut wire = Wire::connect(&slotd.addr).unwrap();
             for command in [
@@ -331,7 +331,7 @@ fn in_the_place_of_configuration_and_lists() {
                 // What is there is text then, and what it says is named.
                 let text = matches!(odd, Odd::Empty | Odd::Truncated | Odd::Growing);
                 let named = path.file_name().unwrap().to_str().unwrap();
-                it.judge(&what, &ended, if text { "" } else { named });
+                Attacked::judge(&what, &ended, if text { "" } else { named });
             }
             if path == &conf {
                 for verb in ["serve", "recover"] {
@@ -350,7 +350,7 @@ fn in_the_place_of_configuration_and_lists() {
                     }
                     let ended = Guard::spawn(&mut command).finish_within(PATIENCE);
                     let text = matches!(odd, Odd::Empty | Odd::Truncated | Odd::Growing);
-                    it.judge(&what, &ended, if text { "" } else { "imapd.conf" });
+                    Attacked::judge(&what, &ended, if text { "" } else { "imapd.conf" });
                 }
             }
             drop(placed);
@@ -419,7 +419,7 @@ fn in_the_place_of_slotds_own_files() {
             let before = snapshot::take(&it.elsewhere()).unwrap();
             let placed = odd.put(path, &it.elsewhere());
             let ended = recover();
-            it.judge(&what, &ended, path.file_name().unwrap().to_str().unwrap());
+            Attacked::judge(&what, &ended, path.file_name().unwrap().to_str().unwrap());
             drop(placed);
             let after = snapshot::take(&it.elsewhere()).unwrap();
             let differences = snapshot::differences(&before, &after);
@@ -498,7 +498,7 @@ fn a_directory_that_is_swapped_for_a_link_leads_nowhere() {
         for _ in 0..5 {
             for verb in ["run", "verify", "scrub"] {
                 let ended = it.run("precompute", &[verb], true);
-                it.judge("swapped", &ended, "");
+                Attacked::judge("swapped", &ended, "");
             }
         }
         stop.store(true, Ordering::Relaxed);

@@ -103,6 +103,10 @@ pub async fn serve_at_most(
     let mut connections = JoinSet::new();
     let (drain, draining) = watch::channel(false);
     loop {
+        tokio::select! {
+            () = places.ready() => {}
+            _ = stop.wait_for(|stop| *stop) => break,
+        }
         let arrived = tokio::select! {
             arrived = listener.accept() => arrived,
             _ = stop.wait_for(|stop| *stop) => break,
@@ -111,8 +115,9 @@ pub async fn serve_at_most(
             Ok((arrived, peer)) => {
                 let (host, draining) = (Arc::clone(&host), draining.clone());
                 let (places, refusing) = (Arc::clone(&places), Arc::clone(&refusing));
+                let first = places.take(peer);
                 connections.spawn(async move {
-                    let place = match places.enter(peer).await {
+                    let place = match places.enter(peer, first).await {
                         Ok(place) => place,
                         Err(text) => {
                             host.activity.refuses();

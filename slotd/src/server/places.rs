@@ -78,6 +78,8 @@ struct Inner {
 pub(super) struct Places {
     limits: Limits,
     inner: Mutex<Inner>,
+    /// One of those that were sent away is gone.
+    gone: Notify,
 }
 
 /// One connection's place; given back when dropped.
@@ -92,7 +94,7 @@ pub(super) struct Place {
 
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Full {
+pub(super) enum Full {
     All,
     Peer,
 }
@@ -102,12 +104,27 @@ impl Places {
         Arc::new(Places {
             limits,
             inner: Mutex::default(),
+            gone: Notify::new(),
         })
     }
 
-    /// A place for a client of that peer, or the sentence that says why there is none.
-    pub(super) async fn enter(self: &Arc<Self>, peer: Peer) -> Result<Place, String> {
-        let full = match self.take(peer) {
+    /// Returns when one more can be sent away: before the next connection is accepted, so that a
+    /// burst of them is not refused for those that are just closing. These are gone within the time
+    /// for their last words.
+    pub(super) async fn ready(&self) {
+        while self.inner.lock().leaving >= LEAVING {
+            self.gone.notified().await;
+        }
+    }
+
+    /// A place for a client of that peer, whose `first` look found none, or the sentence that says
+    /// why there is none.
+    pub(super) async fn enter(
+        self: &Arc<Self>,
+        peer: Peer,
+        first: Result<Place, Full>,
+    ) -> Result<Place, String> {
+        let full = match first {
             Ok(place) => return Ok(place),
             Err(full) => full,
         };
@@ -143,7 +160,8 @@ impl Places {
         }
     }
 
-    fn take(self: &Arc<Self>, peer: Peer) -> Result<Place, Full> {
+    /// A place for a client of that peer, if there is one or another leaves its own.
+    pub(super) fn take(self: &Arc<Self>, peer: Peer) -> Result<Place, Full> {
         let inner = &mut *self.inner.lock();
         let of_peer = inner.peers.get(&peer).copied().unwrap_or_default();
         let seated = inner.seats.len() - inner.leaving;
@@ -284,6 +302,7 @@ impl Drop for Place {
         if let Some(seat) = inner.seats.remove(&self.id) {
             if seat.leaves {
                 inner.leaving -= 1;
+                self.all.gone.notify_one();
             } else {
                 inner.change(self.peer, |peer| peer.connections -= 1);
             }
@@ -396,16 +415,32 @@ mod tests {
         let all = places(1, 1);
         let worker = all.take(ONE).unwrap();
         assert!(worker.works());
-        let refused = all.enter(ONE).await.unwrap_err();
+        let refused = all.enter(ONE, all.take(ONE)).await.unwrap_err();
         assert!(
             refused.contains("all 1 connections that one user"),
             "{refused}"
         );
-        let refused = all.enter(TWO).await.unwrap_err();
+        let refused = all.enter(TWO, all.take(TWO)).await.unwrap_err();
         assert!(
             refused.contains("all 1 connections that this slotd"),
             "{refused}"
         );
         assert_eq!(all.inner.lock().waiting, 0);
+    }
+
+    #[tokio::test]
+    async fn a_burst_waits_for_those_that_are_closing_and_is_not_refused_for_them() {
+        let all = places(2, 2);
+        let mut leavers = vec![all.take(ONE).unwrap(), all.take(ONE).unwrap()];
+        for _ in 0..LEAVING {
+            all.ready().await;
+            leavers.push(all.take(ONE).unwrap());
+        }
+        assert_eq!(all.inner.lock().leaving, LEAVING);
+        let soon = tokio::time::timeout(Duration::from_millis(20), all.ready()).await;
+        assert!(soon.is_err(), "too many are closing");
+        drop(leavers.remove(0));
+        all.ready().await;
+        assert!(all.take(ONE).is_ok());
     }
 }
