@@ -328,7 +328,7 @@ fn a_slotd_that_is_killed_at_any_step_leaves_a_host_that_both_commands_go_on_wit
 fn killed_after(command: &mut Command, steps: usize) -> bool {
     let mut child = Guard::spawn(command);
     let lines = BufReader::new(child.0.stderr.take().unwrap()).lines();
-    let told = lines.take(steps).filter(Result::is_ok).count() == steps;
+    let told = lines.map_while(Result::ok).take(steps).count() == steps;
     child.0.kill().unwrap();
     child.0.wait().unwrap();
     told

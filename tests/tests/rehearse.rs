@@ -12,14 +12,17 @@ use tests::fleet::{Fleet, program};
 use tests::pairs::Pairs;
 use tests::process::Guard;
 
+/// Names and values.
+type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// All that a rehearsal may not change.
 struct Kept {
     trees: Vec<snapshot::Tree>,
-    xattrs: BTreeMap<PathBuf, Vec<(Vec<u8>, Vec<u8>)>>,
+    xattrs: BTreeMap<PathBuf, Xattrs>,
 }
 
 /// Names and values of the extended attributes of a file.
-fn xattrs(path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn xattrs(path: &Path) -> Xattrs {
     let mut names = vec![0; 4096];
     let len = rustix::fs::llistxattr(path, &mut names[..]).unwrap();
     let named = names[..len]
