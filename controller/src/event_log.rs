@@ -1,5 +1,6 @@
 //! The log of a run for machines: one line for each thing that happens, to syslog or journald, as
-//! `key=<value>` in the manner of Cyrus. A value cannot end itself, so no mailbox's name forges a key.
+//! `key=<value>` in the manner of Cyrus. A value cannot end itself, so no mailbox's name forges a
+//! key.
 
 use std::fmt::Write as _;
 

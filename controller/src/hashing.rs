@@ -3,7 +3,7 @@
 //!
 //! # What it promises
 //!
-//! * Every host is told to begin before any is waited for; one that is at work already goes on.
+//! * Every host begins before any is waited for; one that is at work already goes on.
 //! * No mailbox is locked, and nothing is changed but `cyrus.sha1s`.
 //! * A host that does not answer is asked again for a while; the others go on.
 //! * When it is stopped, it ends the pass of each host and waits for what that comes to. Should it
@@ -56,7 +56,7 @@ pub struct HostPass {
     pub first: Vec<String>,
     /// How long it worked.
     pub seconds: f64,
-    /// It was at work when it was told to begin, and kept its own limits.
+    /// It was at work when it was asked to begin, and kept its own limits.
     pub already: bool,
     /// Why nothing more is known of it, if so.
     pub failed: Option<String>,

@@ -4,10 +4,10 @@
 //! # What it promises
 //!
 //! A hook is started without a shell and reads one JSON object on its standard input. It has a time
-//! limit, after which all that it started is killed; at most [`AT_ONCE`] of those that nothing waits
-//! for run at once, and at most [`QUEUE`] are kept. No mailbox waits for one: `before-run` and
-//! `before-pair` are waited for while nothing is locked, the others by nobody but the end of the
-//! run. What is wrong with one is said once for each event.
+//! limit, after which all that it started is killed; at most [`AT_ONCE`] of those that nothing
+//! waits for run at once, and at most [`QUEUE`] are kept. No mailbox waits for one: `before-run`
+//! and `before-pair` are waited for while nothing is locked, the others by nobody but the end of
+//! the run. What is wrong with one is said once for each event.
 //!
 //! # What a crash leaves
 //!
@@ -88,8 +88,8 @@ impl Hooks {
     /// Those of a directory, each with this time limit. What is said of one goes to `tell`.
     ///
     /// # Errors
-    /// The directory cannot be read, others may write to it or to a hook, a hook cannot be executed,
-    /// or a file has the name of no event: then it would never run.
+    /// The directory cannot be read, others may write to it or to a hook, a hook cannot be
+    /// executed, or a file has the name of no event: then it would never run.
     pub fn of_directory(path: &Path, limit: Duration, tell: Tell) -> Result<Self, HookError> {
         let wrong = |path: &Path, what: String| HookError {
             path: path.to_owned(),

@@ -1,4 +1,5 @@
-//! Where the lines of a log go instead of standard error: to syslog or to journald, a datagram each.
+//! Where the lines of a log go instead of standard error: to syslog or to journald, a datagram
+//! each.
 //!
 //! Nothing is kept here and nothing blocks: a line that the daemon has no room for, or that comes
 //! while it is restarted, is an error to the caller and is lost.

@@ -30,7 +30,7 @@ use precompute::store::{self, Step};
 use crate::protocol::{Code, PassLimits, PassProgress, PassState};
 use crate::refusal::Refusal;
 
-/// Findings that are told in words.
+/// Findings that are given in words.
 const TOLD: usize = 10;
 /// Bytes of each of them, so that all fit in a reply.
 const LONGEST: usize = 300;

@@ -1,5 +1,6 @@
 //! Replays the committed corpus of the fuzz target of the protocol, each input whole, cut, flipped,
-//! and spliced with others by a fixed seed; and sees that no line makes either end take much memory.
+//! and spliced with others by a fixed seed; and sees that no line makes either end take much
+//! memory.
 
 #![allow(unsafe_code)] // an allocator that counts
 

@@ -324,7 +324,7 @@ fn a_slotd_that_is_killed_at_any_step_leaves_a_host_that_both_commands_go_on_wit
     assert_eq!(left, 0);
 }
 
-/// Starts a controller and kills it once it has told of so many steps; whether it had by then.
+/// Starts a controller and kills it once it has said a number of steps; whether it had by then.
 fn killed_after(command: &mut Command, steps: usize) -> bool {
     let mut child = Guard::spawn(command);
     let lines = BufReader::new(child.0.stderr.take().unwrap()).lines();

@@ -1,5 +1,5 @@
-//! What surrounds the work of a command and that on each pair: the hooks that may refuse it, and what
-//! is said of its end.
+//! What surrounds the work of a command and that on each pair: the hooks that may refuse it, and
+//! what is said of its end.
 
 use indexfile::exit::Exit;
 use serde::Serialize;

@@ -1,5 +1,5 @@
-//! `pause`, `resume`, `stop`, `panic`, `set`: commands to a running controller, over the socket next to its
-//! state file; it answers at once.
+//! `pause`, `resume`, `stop`, `panic`, `set`: commands to a running controller, over the socket
+//! next to its state file; it answers at once.
 
 use std::fmt::Write as _;
 

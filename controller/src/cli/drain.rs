@@ -14,7 +14,7 @@ use crate::drain::{self, Ended, Host, Job, Line, Wanted, look, sentence};
 use crate::error::RunError;
 use crate::two_phase::Side;
 
-/// What users are told where the operator does not say.
+/// What users read where the operator does not say.
 const DOWN: &str = "The server is down for maintenance, please try again later";
 
 #[derive(Debug, Args)]
@@ -47,7 +47,7 @@ pub(super) struct DrainArgs {
     /// Nothing but the announcement; drain the host later.
     #[arg(long, requires = "announce")]
     only_announce: bool,
-    /// What users are told when they are kept out, by msg/shutdown.
+    /// What users read when they are kept out, by msg/shutdown.
     #[arg(long, value_name = "TEXT", default_value = DOWN)]
     text: String,
     /// The longest of each wait: for sessions, for replication.

@@ -127,7 +127,8 @@ impl fmt::Display for Expected {
             return writeln!(
                 out,
                 "expected locks: median {:.1} ms, p99 {:.1} ms, longest {:.1} ms\n  \
-                 as run {} ({}) measured at {} mailboxes: {:.1} of them and {:.0} messages a second",
+                 as run {} ({}) measured at {} mailboxes: {:.1} of them and {:.0} messages a \
+                 second",
                 lock.p50,
                 lock.p99,
                 lock.max,

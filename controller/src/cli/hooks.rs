@@ -72,7 +72,7 @@ impl HookArgs {
     }
 }
 
-/// What every hook is told: the command, its target, and, in a fleet, the pair.
+/// What every hook gets: the command, its target, and, in a fleet, the pair.
 pub(super) fn keys((verb, to): (Verb, u8), pair: &str) -> Value {
     let mut keys = json!({ "command": verb.as_str(), "to": to });
     if !pair.is_empty() {

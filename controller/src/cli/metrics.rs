@@ -22,7 +22,7 @@ use crate::two_phase::Side;
 const FILE_EVERY: Duration = Duration::from_secs(15);
 /// How often the journal is counted at most, which takes a while where it is large.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
-/// And that takes at most one part of so many of the time.
+/// And that takes at most one part in this number of the time.
 const SHARE: u32 = 20;
 
 /// Where metrics go.

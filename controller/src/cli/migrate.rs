@@ -184,11 +184,12 @@ give --force-live";
 pub(super) const OLD_SERVERS: &str = "\
 Before you start a server of 2.3.0 to 2.3.9 again, every mailbox it may open must be back at \
 version 9 or earlier, on that host. It does not notice that an index is newer than itself: it \
-serves a version 10 mailbox, each change of a flag overwrites part of a GUID, and a delivery leaves \
-a file that is half version 9 and half 10, from which a later server takes wrong modseqs. Servers \
-of 2.3.10 to 2.3.14 treat indexes newer than version 10 likewise. A server of 2.3.10 or later \
-upgrades each mailbox again when it opens it, without SHA-1s; one that runs meanwhile loses \
-sessions that wait for the lock of a mailbox that goes below version 10, and no acknowledged change.";
+serves a version 10 mailbox, each change of a flag overwrites part of a GUID, and a delivery \
+leaves a file that is half version 9 and half 10, from which a later server takes wrong modseqs. \
+Servers of 2.3.10 to 2.3.14 treat indexes newer than version 10 likewise. A server of 2.3.10 or \
+later upgrades each mailbox again when it opens it, without SHA-1s; one that runs meanwhile loses \
+sessions that wait for the lock of a mailbox that goes below version 10, and no acknowledged \
+change.";
 
 pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
     let names = parse_names(&args.names)?;

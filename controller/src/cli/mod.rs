@@ -76,8 +76,8 @@ enum Command {
     Preflight(preflight::Args),
     /// Have all hosts hash their messages ahead of a run, and watch them.
     Precompute(precompute::PrecomputeArgs),
-    /// Do all of an upgrade or downgrade up to the decision, and roll it back: would it succeed, and
-    /// how long are mailboxes locked?
+    /// Do all of an upgrade or downgrade up to the decision, and roll it back: would it succeed,
+    /// and how long are mailboxes locked?
     Rehearse(migrate::RehearseArgs),
     /// Upgrade mailboxes to SHA-1 GUIDs and index version 10.
     Upgrade(migrate::UpgradeArgs),

@@ -266,8 +266,8 @@ fn come_up(
             String::new()
         };
         observer.warn(&format!(
-            "paused since {}, by `controller pause`: nothing begins before: controller resume{only} \
-             --state {}",
+            "paused since {}, by `controller pause`: nothing begins before: controller \
+             resume{only} --state {}",
             text::local_time(since),
             common.state.shown()
         ));

@@ -1,6 +1,6 @@
 //! SIGINT and SIGTERM: the first lets the transactions under way end, the second rolls back those
-//! that are not decided. SIGHUP does what the first of them does, however often it comes: a terminal
-//! that is closed may send several. Where it is ignored, as `nohup` has it, it stays so.
+//! that are not decided. SIGHUP does what the first of them does, however often it comes: a
+//! terminal that is closed may send several. Where it is ignored, as `nohup` has it, it stays so.
 
 use indexfile::exit::Exit;
 use tokio::signal::unix::{Signal, SignalKind, signal};

@@ -1,6 +1,6 @@
 //! `status`: how far a run is, from the journal and from the controller that works on it. It needs
-//! no slotd, and changes nothing. Each host that it is given is asked, for a moment, whether it is in
-//! service.
+//! no slotd, and changes nothing. Each host that it is given is asked, for a moment, whether it is
+//! in service.
 
 use std::time::Duration;
 

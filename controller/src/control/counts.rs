@@ -97,7 +97,7 @@ impl Control {
         Running(Arc::clone(self))
     }
 
-    /// The journal has made so many more decisions durable.
+    /// The journal has made this number of decisions durable, beside earlier ones.
     pub fn decided(&self, decisions: u64) {
         self.counts.lock().decisions += decisions;
     }

@@ -173,7 +173,7 @@ impl Course {
         &self.left
     }
 
-    /// What follows, with what is to be told of it.
+    /// What follows, with what is to be said of it.
     pub fn step(&mut self, event: Event) -> (Vec<Line>, Action) {
         match (self.at, event) {
             (_, Event::Failed(end)) => {

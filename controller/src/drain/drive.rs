@@ -48,7 +48,7 @@ pub struct Ended {
     pub left: Vec<String>,
 }
 
-/// Drains the host; each step is told as soon as it is done.
+/// Drains the host; each step is said as soon as it is done.
 ///
 /// # Errors
 /// The host does not answer at all.

@@ -3,7 +3,7 @@
 //! # What it promises
 //!
 //! * One host at a time: every other host that the command knows is asked before anything is
-//!   written, and again once the host has its record; whoever comes second takes his own back.
+//!   written, and again once the host has its record; the second of two takes its own back.
 //! * The other host of the pair answers, or nothing is begun.
 //! * Every wait has a bound, and each step says what it did and how it is undone.
 //! * Only slotd touches a host: see `slotd::drain`.

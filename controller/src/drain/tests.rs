@@ -1,4 +1,4 @@
-//! The course, step by step, against a host that is only told about.
+//! The course, step by step, against a host that is only described.
 
 use indexfile::exit::Exit;
 use slotd::protocol::{HostDrain, HostState, Kicked, SessionFacts};
@@ -148,7 +148,7 @@ impl World {
         }
     }
 
-    /// Runs the course, at most so many actions of it.
+    /// Runs the course, at most this number of actions of it.
     fn drain(&mut self, wanted: Wanted, most: usize) -> Option<(End, Vec<Line>)> {
         let (mut course, mut action) = Course::new(wanted, self.state);
         let mut lines = Vec::new();

@@ -31,7 +31,7 @@ impl Undo {
         (Self { wanted, at }, Action::Ask { pause: false })
     }
 
-    /// What follows, with what is to be told of it.
+    /// What follows, with what is to be said of it.
     pub fn step(&mut self, event: Event) -> (Vec<Line>, Action) {
         match (self.at, event) {
             (_, Event::Failed(end)) => self.over(end),

@@ -63,7 +63,8 @@ fn begin_run(db: &Connection, pair: i64, spec: &RunSpec, now_ms: i64) -> rusqlit
     Ok(run)
 }
 
-/// The newest run (a rehearsal counts beside rehearsals only), if this pair is one of those that have not begun it.
+/// The newest run (a rehearsal counts beside rehearsals only), if this pair is one of those that
+/// have not begun it.
 fn joined(db: &Connection, pair: i64, spec: &RunSpec) -> rusqlite::Result<Option<i64>> {
     db.query_row(
         "SELECT id FROM run WHERE id = (SELECT max(id) FROM run \

@@ -1,5 +1,5 @@
-//! Stops a run in which too much fails, a host goes into failover, or the fence falls: what is wrong then is not the
-//! mailboxes.
+//! Stops a run in which too much fails, a host goes into failover, or the fence falls: what is
+//! wrong then is not the mailboxes.
 //!
 //! # What it promises
 //!

@@ -17,8 +17,8 @@
 //!   when neither can be shown is the mailbox [`Outcome::InDoubt`], with an [`Action::Alert`].
 //! * Once a side says that another coordinator has taken over nothing is sent any more, whatever
 //!   was decided: [`Outcome::TakenOver`].
-//! * In a rehearsal nothing is recorded and no `COMMIT` is sent: what was staged alike on both sides
-//!   ends in [`Outcome::Rehearsed`], rolled back.
+//! * In a rehearsal nothing is recorded and no `COMMIT` is sent: what was staged alike on both
+//!   sides ends in [`Outcome::Rehearsed`], rolled back.
 //! * Both sides say that they still hold what they staged, just before the decision.
 //! * The master is locked before the replica; commits and rollbacks go to the replica first.
 //! * No lock is kept over a pause: before each [`Action::Wait`] everything is released or

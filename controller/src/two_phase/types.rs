@@ -67,8 +67,8 @@ pub struct Plan {
     /// Take a change-over back: a side below version 12 has nothing to do. Without it no mailbox
     /// of version 12 or later goes below 12.
     pub undo: bool,
-    /// Only find out whether both sides can be brought there: everything is done up to the decision,
-    /// and then rolled back on both. Nothing is recorded, and no `COMMIT` is sent.
+    /// Only find out whether both sides can be brought there: everything is done up to the
+    /// decision, and then rolled back on both. Nothing is recorded, and no `COMMIT` is sent.
     pub rehearse: bool,
     /// Send `PREPARE` before taking the locks.
     pub prepare: bool,

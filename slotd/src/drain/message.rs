@@ -1,5 +1,5 @@
-//! `msg/shutdown` and `msg/motd`: made and removed as one step each, and told from those that
-//! somebody else wrote.
+//! `msg/shutdown` and `msg/motd`: made and removed as one step each, and distinguished from those
+//! that somebody else wrote.
 //!
 //! A file of ours is complete and synced before it has its name, and takes that name from no other
 //! file. It is ours if it says, byte for byte, what the record demands. A crash leaves the file or

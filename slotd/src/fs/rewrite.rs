@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use indexfile::{IoContext, IoError};
 
 /// Writes a file anew beside `path`, syncs it, renames it over `path` and syncs the directory.
-/// Gives the new file, open. It is its owner's alone unless `write` lets others read it. One at a time for each path: that is the caller's to see to.
+/// Gives the new file, open. It is its owner's alone unless `write` lets others read it. One at a
+/// time for each path: that is the caller's to see to.
 ///
 /// # Errors
 /// The system's; before the rename the old file is still there.

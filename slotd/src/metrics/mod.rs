@@ -7,7 +7,7 @@
 //! # What it promises
 //!
 //! * Names begin with `reguid_`; times are seconds, sizes bytes. No label has a mailbox's name.
-//! * Whoever asks is answered or cut off within a bound, and costs no more than a bound.
+//! * A client is answered or cut off within a bound, and costs no more than a bound.
 //!
 //! # What a crash leaves
 //!

@@ -11,7 +11,7 @@
 //! mounted now for right). The file is replaced by rename; a crash leaves the old one.
 //!
 //! Other mounts of this system are learned at each start, so that one that is missing later is
-//! told; nothing else follows from them.
+//! warned of; nothing else follows from them.
 //!
 //! It is also written down which roots have had mailboxes, and which directories these were. A root
 //! that is empty afterwards has lost them, whatever the system says about mounts, unless it is

@@ -113,7 +113,7 @@ fn new_mounts_are_learned_at_a_start_and_one_that_is_missing_later_is_told() {
         set(quiet).unwrap();
         assert_eq!(mounts.learn_from(&now(&["/srv"])).unwrap(), [""; 0]);
     }
-    // The partitions' are told by what checks them.
+    // What checks the partitions' reports them.
     let memory = [SystemMount::of(Path::new("/run"), "tmpfs")];
     mounts.learn_from(&memory).unwrap();
     assert!(!known().contains(&PathBuf::from("/run")));

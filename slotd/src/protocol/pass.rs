@@ -34,7 +34,7 @@ pub enum PassState {
     Idle,
     /// It is at work.
     Running,
-    /// It was told to end, and has not yet.
+    /// It was asked to end, and has not yet.
     Stopping,
     /// It has looked at every mailbox.
     Done,

@@ -31,7 +31,7 @@ pub(super) enum Arrived {
 pub(super) enum Met {
     /// It may order what its role may.
     Caller(Box<dyn Stream>, Caller),
-    /// It may order nothing, and is told so.
+    /// It may order nothing, and gets a line that says so.
     Refused(Box<dyn Stream>, Reply),
     /// It is gone, or may not even be told.
     Gone,

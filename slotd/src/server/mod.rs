@@ -43,7 +43,8 @@ const GRACE: Duration = Duration::from_secs(2);
 /// The system allows this process too few descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "slotd may have {have} open files, and needs {}: raise `ulimit -n`, or LimitNOFILE= of the unit",
+    "slotd may have {have} open files, and needs {}: raise `ulimit -n`, or LimitNOFILE= of \
+     the unit",
     FILES_APART + MIN_CONNECTIONS * FILES_A_CONNECTION
 )]
 pub struct TooFewFiles {

@@ -4,7 +4,7 @@
 //! Where there is no place, or its peer has its share already, one that is of less use leaves for
 //! it: of those that have never said a whole command the oldest, then of those that work for nobody
 //! the one that has been silent the longest, then one of a coordinator that has been silent for a
-//! second. Whoever is at work, or has a mailbox locked, stays. So neither thousands of silent
+//! second. One that is at work, or has a mailbox locked, stays. So neither thousands of silent
 //! connections nor those of another peer keep anybody out.
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,5 +1,5 @@
 //! The audit: one line in the log for each command that locks, changes or gives back something,
-//! whoever gave it and whatever came of it; for each transaction that slotd itself ended; and for
+//! with who gave it and what came of it; for each transaction that slotd itself ended; and for
 //! each lock that was held for more than a second.
 //!
 //! A line is `key=value` words after its first one, `audit` or `longlock`; values are escaped as on
@@ -37,7 +37,8 @@ pub(super) fn has_line(command: &Command) -> bool {
     !asks && !command.only_looks()
 }
 
-/// A command, by its name and as the wire has it, and what came of it; `held`: the locks that it gave back, and how long they were held.
+/// A command, by its name and as the wire has it, and what came of it; `held`: the locks that it
+/// gave back, and how long they were held.
 pub(super) fn command(
     about: About<'_>,
     (what, text): (&str, &str),

@@ -135,7 +135,8 @@ impl Server {
     /// Does the handshake. Nothing but that is possible before it is over.
     ///
     /// # Errors
-    /// Why it came to nothing, in a sentence for the log; the client hears no more than TLS's alert.
+    /// Why it came to nothing, in a sentence for the log; the client hears no more than TLS's
+    /// alert.
     pub(crate) async fn accept(&self, stream: TcpStream, peer: &str) -> Result<Accepted, String> {
         let now = Arc::clone(&self.now.borrow());
         let changed = self.now.subscribe();

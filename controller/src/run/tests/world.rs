@@ -31,7 +31,7 @@ pub struct Witness {
     pub said: Mutex<Vec<String>>,
     pub warned: Mutex<Vec<String>>,
     pub stop_after: Option<(usize, StopHandle, Stop)>,
-    /// A file that is made once so many mailboxes are done.
+    /// A file that is made once a number of mailboxes are done.
     pub make_after: Option<(usize, PathBuf)>,
 }
 
