@@ -66,13 +66,41 @@ fn write(dir: &Path, command: Command) -> io::Result<()> {
     let dir = dir.join(&name);
     let man = dir.join("man1");
     fs::create_dir_all(&man)?;
-    clap_mangen::generate_to(command.clone(), &man)?;
+    manual(&command, &man)?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         let to = dir.join(shell.to_string());
         fs::create_dir_all(&to)?;
         generate_to(shell, &mut command.clone(), &name, &to)?;
     }
     Ok(())
+}
+
+/// Writes the manual pages. One of a command that would have the name of another program's gets
+/// one of its own, as both may be installed: `reguid precompute` and `reguid-precompute`.
+fn manual(command: &Command, man: &Path) -> io::Result<()> {
+    let name = command.get_name();
+    let programs = commands().map(|command| under_packaged_name(command).get_name().to_owned());
+    let taken = programs.filter_map(|program| {
+        let verb = program.strip_prefix(name)?.strip_prefix('-')?.to_owned();
+        command.find_subcommand(&verb).is_some().then_some(verb)
+    });
+    let taken: Vec<String> = taken.collect();
+    let mut named = command.clone();
+    for verb in &taken {
+        let page = format!("{name}-{verb}-command");
+        named = named.mut_subcommand(verb, |command| command.display_name(page));
+    }
+    clap_mangen::generate_to(named, man)?;
+    let own = man.join(format!("{name}.1"));
+    let mut text = fs::read_to_string(&own)?;
+    for verb in &taken {
+        let (from, to) = (
+            format!("{name}\\-{verb}(1)"),
+            format!("{name}\\-{verb}\\-command(1)"),
+        );
+        text = text.replace(&from, &to);
+    }
+    fs::write(own, text)
 }
 
 #[cfg(test)]
@@ -93,6 +121,25 @@ mod tests {
             known.sort_unstable();
             assert_eq!(verbs, known, "{name}");
         }
+    }
+
+    #[test]
+    fn no_manual_page_has_the_name_of_another_programs() {
+        let dir = std::env::temp_dir().join(format!("reguid-pages-{}", std::process::id()));
+        let mut pages = std::collections::BTreeSet::new();
+        for command in commands() {
+            write(&dir, command).unwrap();
+        }
+        for program in fs::read_dir(&dir).unwrap() {
+            for page in fs::read_dir(program.unwrap().path().join("man1")).unwrap() {
+                let page = page.unwrap().file_name();
+                assert!(pages.insert(page.clone()), "{}: twice", page.display());
+            }
+        }
+        let own = fs::read_to_string(dir.join("reguid/man1/reguid.1")).unwrap();
+        fs::remove_dir_all(&dir).unwrap();
+        assert!(own.contains("reguid\\-precompute\\-command(1)"), "{own}");
+        assert!(pages.contains(std::ffi::OsStr::new("reguid-precompute-command.1")));
     }
 
     /// What a command line says every user of the host can read.
