@@ -1,6 +1,7 @@
 //! The mailboxes whose locks were held longest: a few of them, while all go by.
 
-/// What has the longest times, in microseconds, the longest first. Of those that are alike the first ones stay.
+/// What has the longest times, in microseconds, the longest first. Of those that are alike the
+/// first ones stay.
 #[derive(Clone, Debug)]
 pub(crate) struct Longest<T> {
     most: usize,

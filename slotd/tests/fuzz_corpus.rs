@@ -137,7 +137,8 @@ fn numbers_that_announce_much_make_nobody_take_it() {
         "\x01OK count=4294967295 next=0 list=\n",
         "\x01OK size=18446744073709551615 offset=18446744073709551615 data=\n",
         "\x01OK parts=4294967295 digests=\n",
-        "\x01OK slotd=1 protocol=1 host_id=a state=serving capacity=4294967295 connections=4294967295\n",
+        "\x01OK slotd=1 protocol=1 host_id=a state=serving capacity=4294967295 \
+         connections=4294967295\n",
         "\x00GUIDS from=0 to=4294967295 max=4294967295\n",
         "\x00DIGESTS from=0 to=4294967295 parts=4294967295\n",
         "\x00LIST max=4294967295\n",

@@ -24,6 +24,21 @@ use tests::wire::Wire;
 const MAILBOX: &str = "user.alice.expunged";
 /// What a program may come to, KiB.
 const LIMIT_KIB: i64 = 64 << 10;
+/// Commands of slotd that look at a mailbox, `{}`.
+const LOOKS: &[&str] = &["STATUS {}", "VERIFY {}", "SHA1S {}"];
+/// Its whole way up and down.
+const CHANGES: &[&str] = &[
+    "PREPARE {}",
+    "LOCK {} wait_ms=100",
+    "UPGRADE",
+    "COMMIT",
+    "ROLLBACK",
+    "LOCK {} wait_ms=100",
+    "UPGRADE 9",
+    "COMMIT",
+    "ROLLBACK",
+    "CLEAN {}",
+];
 /// How long one may take before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The exit codes of docs/controller.md: anything else is a crash, or nothing that was thought of.
@@ -199,6 +214,13 @@ impl Attacked {
     }
 }
 
+/// Swaps what two names lead to: at no instant is nothing there.
+fn exchange(one: &Path, other: &Path) {
+    let flags = rustix::fs::RenameFlags::EXCHANGE;
+    let cwd = rustix::fs::CWD;
+    rustix::fs::renameat_with(cwd, one, cwd, other, flags).unwrap();
+}
+
 /// Copies a flat directory.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
@@ -246,21 +268,7 @@ fn in_the_place_of(names: &[&str]) {
                 Attacked::judge(&what, &it.run("precompute", &[verb], true), name);
             }
             let mut wire = Wire::connect(&slotd.addr).unwrap();
-            for command in [
-                "STATUS {}",
-                "VERIFY {}",
-                "SHA1S {}",
-                "PREPARE {}",
-                "LOCK {} wait_ms=100",
-                "UPGRADE",
-                "COMMIT",
-                "ROLLBACK",
-                "LOCK {} wait_ms=100",
-                "UPGRADE 9",
-                "COMMIT",
-                "ROLLBACK",
-                "CLEAN {}",
-            ] {
+            for command in LOOKS.iter().chain(CHANGES) {
                 let reply = wire.ask(&command.replace("{}", MAILBOX));
                 let fits = reply.starts_with("OK") || reply.starts_with("NO [STATE]");
                 let fits = fits || reply.starts_with("NO [TOOLATE]");
@@ -459,36 +467,20 @@ fn a_directory_that_is_swapped_for_a_link_leads_nowhere() {
             symlink(elsewhere.join(to), &link).unwrap();
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    // At no instant is nothing there.
-                    let exchange = rustix::fs::RenameFlags::EXCHANGE;
-                    let cwd = rustix::fs::CWD;
-                    rustix::fs::renameat_with(cwd, at, cwd, &link, exchange).unwrap();
+                    exchange(at, &link);
                     thread::sleep(Duration::from_micros(200));
                 }
                 if fs::symlink_metadata(at).unwrap().is_symlink() {
-                    let exchange = rustix::fs::RenameFlags::EXCHANGE;
-                    let cwd = rustix::fs::CWD;
-                    rustix::fs::renameat_with(cwd, at, cwd, &link, exchange).unwrap();
+                    exchange(at, &link);
                 }
             });
         }
         let mut done = 0;
         for _ in 0..150 {
             let mut wire = Wire::connect(&slotd.addr).unwrap();
-            for command in [
-                "PREPARE {}",
-                "LOCK {} wait_ms=100",
-                "UPGRADE",
-                "COMMIT",
-                "ROLLBACK",
-                "LOCK {} wait_ms=100",
-                "UPGRADE 9",
-                "COMMIT",
-                "ROLLBACK",
-                "CLEAN {}",
-            ] {
+            for command in CHANGES {
                 let reply = wire.ask(&command.replace("{}", MAILBOX));
-                done += usize::from(command == "COMMIT" && reply.starts_with("OK"));
+                done += usize::from(*command == "COMMIT" && reply.starts_with("OK"));
                 assert!(
                     reply.starts_with("OK") || reply.starts_with("NO ["),
                     "{reply}"

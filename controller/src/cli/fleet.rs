@@ -43,7 +43,7 @@ pub(super) fn fleet(args: FleetArgs) -> Result<Exit, Fail> {
             precompute(&args)
         }
         Command::Rehearse(args) => {
-            of_a_fleet(&args.common.hosts, "rehearse")?;
+            of_a_fleet(&args.run.common.hosts, "rehearse")?;
             rehearse(*args)
         }
     }

@@ -19,6 +19,27 @@ use crate::journal::Verb;
 use crate::run::{self, Recovered, Retry, Settings, Summary};
 use crate::two_phase::Reason;
 
+/// What a run over mailboxes takes, whichever way it goes.
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(flatten)]
+    ahead: Ahead,
+    #[command(flatten)]
+    mailboxes: Mailboxes,
+    #[command(flatten)]
+    abandon: Abandon,
+}
+
+impl RunArgs {
+    fn begin(self, mut settings: Settings) -> Result<Exit, Fail> {
+        self.ahead.apply(&mut settings);
+        self.abandon.apply(&mut settings);
+        migrate(self.common, settings, &self.mailboxes)
+    }
+}
+
 #[derive(Debug, Args)]
 pub(super) struct UpgradeArgs {
     /// The index version wanted.
@@ -33,13 +54,7 @@ pub(super) struct UpgradeArgs {
           value_parser = rehash)]
     rehash: Option<Rehash>,
     #[command(flatten)]
-    common: Common,
-    #[command(flatten)]
-    ahead: Ahead,
-    #[command(flatten)]
-    mailboxes: Mailboxes,
-    #[command(flatten)]
-    abandon: Abandon,
+    run: RunArgs,
 }
 
 #[derive(Debug, Args)]
@@ -49,13 +64,7 @@ pub(super) struct RehearseArgs {
           value_parser = clap::value_parser!(u8).range(6..=10))]
     to: u8,
     #[command(flatten)]
-    pub(super) common: Common,
-    #[command(flatten)]
-    ahead: Ahead,
-    #[command(flatten)]
-    mailboxes: Mailboxes,
-    #[command(flatten)]
-    abandon: Abandon,
+    pub(super) run: RunArgs,
 }
 
 #[derive(Debug, Args)]
@@ -66,13 +75,7 @@ pub(super) struct DowngradeArgs {
     #[command(flatten)]
     live: Live,
     #[command(flatten)]
-    common: Common,
-    #[command(flatten)]
-    ahead: Ahead,
-    #[command(flatten)]
-    mailboxes: Mailboxes,
-    #[command(flatten)]
-    abandon: Abandon,
+    run: RunArgs,
 }
 
 /// What the operator says of the servers before mailboxes go below version 10.
@@ -132,26 +135,22 @@ pub(super) fn upgrade(args: UpgradeArgs) -> Result<Exit, Fail> {
         let text = "--rehash goes with --to 10: below it there are no SHA-1s";
         return Err(Fail::new(Exit::Usage, text));
     }
-    let mut settings = Settings {
+    let settings = Settings {
         to: args.to,
         rehash: args.rehash,
         ..Settings::upgrade()
     };
-    args.ahead.apply(&mut settings);
-    args.abandon.apply(&mut settings);
-    migrate(args.common, settings, &args.mailboxes)
+    args.run.begin(settings)
 }
 
 /// All of an upgrade, or of a downgrade, but for the decision: nothing is changed.
 pub(super) fn rehearse(args: RehearseArgs) -> Result<Exit, Fail> {
-    let mut settings = Settings {
+    let settings = Settings {
         to: args.to,
         verb: Verb::Rehearse,
         ..Settings::upgrade()
     };
-    args.ahead.apply(&mut settings);
-    args.abandon.apply(&mut settings);
-    migrate(args.common, settings, &args.mailboxes)
+    args.run.begin(settings)
 }
 
 fn rehash(word: &str) -> Result<Rehash, String> {
@@ -162,15 +161,13 @@ pub(super) fn downgrade(args: DowngradeArgs) -> Result<Exit, Fail> {
     args.live.check()?;
     // With -q too: nobody may start such a server without this warning.
     text::note(OLD_SERVERS);
-    let mut settings = Settings {
+    let settings = Settings {
         to: args.to,
         verb: Verb::Downgrade,
         servers_stopped: args.live.servers_stopped,
         ..Settings::upgrade()
     };
-    args.ahead.apply(&mut settings);
-    args.abandon.apply(&mut settings);
-    migrate(args.common, settings, &args.mailboxes)
+    args.run.begin(settings)
 }
 
 /// Why a way down below version 10 is not begun while servers may run.

@@ -9,7 +9,7 @@ use indexfile::program::{is_packaged, spelled};
 
 use super::{Fail, events, screen};
 use crate::journal::{Filter, Journal, Row, RunId, State, Verb, for_each_row};
-use crate::report::Standing;
+use crate::report::{Standing, whole_words};
 use crate::run::Summary;
 use crate::two_phase::Reason;
 
@@ -34,9 +34,7 @@ fn fitted(text: &str, columns: Option<u16>) -> Cow<'_, str> {
     let Some(columns) = columns.map(usize::from) else {
         return text.into();
     };
-    let options = textwrap::Options::new(columns)
-        .break_words(false)
-        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    let options = whole_words(columns);
     let lines = text.lines().map(|line| {
         if line.len() <= columns || line.contains('`') {
             line.into()

@@ -21,7 +21,7 @@ pub enum Presence {
     Absent,
     /// It is there.
     There,
-    /// That cannot be told, and why.
+    /// It cannot be looked for, and why.
     Unknown(String),
 }
 

@@ -24,7 +24,7 @@
 //! end 2 6b1c...
 //! ```
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use indexfile::dir::{OpenError, open_named};
 use indexfile::exit::Exit;
-use indexfile::{IoContext, IoError};
+use indexfile::{IoContext, IoError, hex};
 use jiff::Timestamp;
 use sha1::{Digest, Sha1};
 use slotd::protocol::{escape, unescape};
@@ -159,7 +159,7 @@ impl CacheWriter {
     /// # Errors
     /// The disk; the old list stays.
     pub fn finish(mut self) -> Result<(), CacheError> {
-        let sum = hex(&std::mem::take(&mut self.sha1));
+        let sum = hex(&std::mem::take(&mut self.sha1).finalize());
         let end = format!("end {} {sum}\n", self.count);
         self.line(&end)?;
         let path = &self.path;
@@ -176,15 +176,6 @@ impl CacheWriter {
         let written = self.out.write_all(line.as_bytes());
         Ok(written.io_context("write", &self.path)?)
     }
-}
-
-fn hex(sha1: &Sha1) -> String {
-    let mut text = String::with_capacity(40);
-    for byte in sha1.clone().finalize() {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 /// A kept list that is being read.
@@ -252,7 +243,7 @@ impl CacheReader {
         if self.over {
             return Ok(None);
         }
-        let sum = hex(&self.sha1);
+        let sum = hex(&self.sha1.clone().finalize());
         let line = self.line()?;
         let words: Vec<&str> = line.split(' ').collect();
         match words.as_slice() {

@@ -99,23 +99,14 @@ mod tests {
     use super::*;
     use crate::journal::memory::MemoryJournal;
     use crate::journal::{
-        Attempt, Candidate, Change, Durability, Ended, Figures, MailboxId, RunId, RunSpec,
+        Attempt, Candidate, Change, Durability, Ended, Figures, MailboxId, RunId,
     };
+    use crate::report::sample;
 
     fn run(journal: &MemoryJournal, verb: Verb, ends: &[(i64, Ended)]) -> RunId {
-        let spec = RunSpec {
-            verb,
-            to: 10,
-            undoes: None,
-            master: String::new(),
-            replica: None,
-            master_id: String::new(),
-            replica_id: String::new(),
-            selection: "all".to_owned(),
-            words: String::new(),
-            pairs: String::new(),
-        };
-        let run = journal.begin_run(&spec, 1_000_000).unwrap();
+        let run = journal
+            .begin_run(&sample::spec(verb, ""), 1_000_000)
+            .unwrap();
         let name = |n: usize| format!("user.u{n}").parse().unwrap();
         let listed = (0..ends.len()).map(|n| Candidate::new(name(n), false));
         journal.add(run, &listed.collect::<Vec<_>>()).unwrap();

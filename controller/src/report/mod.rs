@@ -30,3 +30,4 @@ pub use measured::Measured;
 pub use page::{PageOptions, page};
 pub use standing::{Standing, retry};
 pub use story::{FailureClass, Slow, Story};
+pub(crate) use text::whole_words;

@@ -11,15 +11,20 @@ const COLUMNS: usize = 80;
 /// Columns of the longest bar.
 const BAR: u64 = 40;
 
+/// How a text is broken into lines of that width: between words alone.
+pub(crate) fn whole_words(columns: usize) -> textwrap::Options<'static> {
+    textwrap::Options::new(columns)
+        .break_words(false)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+}
+
 /// Writes a paragraph in lines that fit, all but the first of them indented by two blanks more. A
 /// word that is longer than a line is not broken: a name is there to be copied.
 pub(super) fn paragraph(out: &mut fmt::Formatter<'_>, indent: &str, text: &str) -> fmt::Result {
     let further = format!("{indent}  ");
-    let options = textwrap::Options::new(COLUMNS)
+    let options = whole_words(COLUMNS)
         .initial_indent(indent)
-        .subsequent_indent(&further)
-        .break_words(false)
-        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+        .subsequent_indent(&further);
     writeln!(out, "{}", textwrap::fill(text, options))
 }
 

@@ -15,6 +15,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use indexfile::hex;
 use indexfile::mailbox::MailboxName;
 use rusqlite::{Connection, params};
 use sha1::{Digest, Sha1};
@@ -166,12 +167,7 @@ impl Spool {
             Ok(sha1)
         };
         let sha1 = digest().map_err(|e| fault(&e))?;
-        let mut hex = String::with_capacity(40);
-        for byte in sha1.finalize() {
-            // Writing to a String cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-        }
-        Ok(hex)
+        Ok(hex(&sha1.finalize()))
     }
 
     /// The next mailboxes, in the order in which they were first listed, at most `limit`; 0 is

@@ -8,6 +8,8 @@
 
 use std::collections::VecDeque;
 
+use indexfile::hex;
+
 use super::types::{Comparison, Side};
 
 /// How many differing UIDs are spelled out.
@@ -217,16 +219,6 @@ impl Merger {
 /// Whether it is of no message: its last eight bytes are zero.
 fn is_unknown(guid: &[u8; 20]) -> bool {
     guid[12..] == [0; 8]
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }
 
 #[cfg(test)]

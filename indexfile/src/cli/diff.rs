@@ -1,10 +1,10 @@
 //! `indexfile diff`: 0 if two files say the same, 65 if not.
 
 use super::convert::parse_kind;
-use super::dump::hex;
 use super::fail::Fail;
 use crate::diff::{Difference, Value, diff};
 use crate::exit::Exit;
+use crate::hex;
 use crate::kind::FileKind;
 use crate::layout::{HeaderField, RecordField};
 use crate::reader::IndexFile;

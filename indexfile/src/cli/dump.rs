@@ -8,6 +8,7 @@ use crate::dir::open_named;
 use crate::error::IoError;
 use crate::exit::Exit;
 use crate::header::Header;
+use crate::hex;
 use crate::kind::FileKind;
 use crate::layout::RecordField;
 use crate::mailbox::HeaderFile;
@@ -125,16 +126,6 @@ pub(super) fn number(field: RecordField, minor: u32, value: u64) -> u64 {
     } else {
         value
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, b| {
-            // Writing to a String cannot fail.
-            let _ = std::fmt::Write::write_fmt(&mut text, format_args!("{b:02x}"));
-            text
-        })
 }
 
 /// System flags by their IMAP names, then user flags by name, or as `#number` where there is none.

@@ -1,4 +1,4 @@
-//! `drain.json`: who drains the host, since when, and what users are told.
+//! `drain.json`: who drains the host, since when, and what users read.
 //!
 //! Replaced as a whole, and on stable storage before a file in `msg` has its name. What such a file
 //! must say to be ours follows from it alone.

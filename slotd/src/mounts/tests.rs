@@ -42,12 +42,19 @@ fn a_root_whose_mount_point_is_an_empty_directory_is_refused_until_the_operator_
     assert_eq!(mounts.check(&root).unwrap_err().code, Code::Unmounted);
 }
 
+/// Two directories of one file system, as long as the first of these lives.
+fn two_roots() -> (tempfile::TempDir, [std::path::PathBuf; 2]) {
+    let tmp = tempfile::tempdir().unwrap();
+    let roots = ["one", "other"].map(|name| tmp.path().join(name));
+    for root in &roots {
+        std::fs::create_dir(root).unwrap();
+    }
+    (tmp, roots)
+}
+
 #[test]
 fn what_is_said_of_a_root_that_has_no_mount_point_is_said_of_it_alone() {
-    let tmp = tempfile::tempdir().unwrap();
-    let [root, other] = ["one", "other"].map(|name| tmp.path().join(name));
-    std::fs::create_dir(&root).unwrap();
-    std::fs::create_dir(&other).unwrap();
+    let (tmp, [root, other]) = two_roots();
     let (state, mounts) = mounts(&root, None);
     let file = state.path().join(table::FILE_NAME);
     let change = |f: &dyn Fn(&mut Table)| Table::change(&file, f).unwrap();
@@ -121,10 +128,7 @@ fn new_mounts_are_learned_at_a_start_and_one_that_is_missing_later_is_told() {
 
 #[test]
 fn a_mount_in_failover_refuses_its_roots_and_is_named_until_it_is_cleared() {
-    let tmp = tempfile::tempdir().unwrap();
-    let [root, other] = ["one", "other"].map(|name| tmp.path().join(name));
-    std::fs::create_dir(&root).unwrap();
-    std::fs::create_dir(&other).unwrap();
+    let (_tmp, [root, other]) = two_roots();
     let (state, mounts) = mounts(&root, None);
     let file = state.path().join(table::FILE_NAME);
     let set = |to| Table::change(&file, |t| t.set_state(&root, to).unwrap()).unwrap();

@@ -131,7 +131,7 @@ answer! {
         pub since: Option<u64> = "since",
         /// Who did that, in words.
         pub by: Option<String> = "by",
-        /// What users are told.
+        /// What users read.
         pub text: Option<String> = "text",
         /// `msg/shutdown`.
         pub shutdown: Whose = "shutdown",

@@ -33,7 +33,7 @@ pub(super) enum Met {
     Caller(Box<dyn Stream>, Caller),
     /// It may order nothing, and gets a line that says so.
     Refused(Box<dyn Stream>, Reply),
-    /// It is gone, or may not even be told.
+    /// It is gone, or may not even get a line.
     Gone,
 }
 

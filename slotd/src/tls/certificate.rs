@@ -1,9 +1,9 @@
 //! What a certificate says: for whom it is, what its holder is, and when it ends.
 
-use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use indexfile::hex;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::time::ASN1Time;
@@ -65,7 +65,7 @@ impl Certificate {
                 _ => None,
             },
             names,
-            serial: hexadecimal(parsed.raw_serial()),
+            serial: hex(parsed.raw_serial()),
             is_authority: parsed.is_ca(),
             not_before: parsed.validity().not_before.timestamp(),
             not_after: parsed.validity().not_after.timestamp(),
@@ -94,15 +94,6 @@ impl Certificate {
 /// A moment, seconds since 1970, for a sentence.
 pub(super) fn utc(seconds: i64) -> String {
     ASN1Time::from_timestamp(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string())
-}
-
-/// Bytes as they stand in a sentence: lower case, without separators.
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn address(bytes: &[u8]) -> Option<String> {

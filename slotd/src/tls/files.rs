@@ -77,7 +77,7 @@ impl FilesError {
         }
     }
 
-    pub(super) fn contents(path: &Path, text: &(impl ToString + ?Sized)) -> FilesError {
+    pub(super) fn contents(path: &Path, text: &dyn std::fmt::Display) -> FilesError {
         FilesError::Contents {
             path: path.to_owned(),
             text: text.to_string(),

@@ -78,7 +78,7 @@ impl Served {
         self.in_conf("msg/shutdown")
     }
 
-    /// Whether a user gets in: he hears OK, and is not sent away with his next command.
+    /// Whether a user gets in: the login is answered OK, and the next command is not answered BYE.
     fn lets_in(&self, user: &str) -> bool {
         let mut session = self.server.login(user);
         session

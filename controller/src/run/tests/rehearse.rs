@@ -8,7 +8,7 @@ use super::fake::{What, lock};
 use super::world::{NAMES, Witness, World, names};
 use crate::error::RunError;
 use crate::journal::{Change, Journal, RunId, State, Verb};
-use crate::run::{Retry, retry, run, run_to_undo};
+use crate::run::{Retry, Summary, retry, run, run_to_undo};
 use crate::stop::{Stop, stop_pair};
 use crate::survey::Source;
 use crate::two_phase::Reason;
@@ -65,9 +65,8 @@ async fn what_would_fail_is_named_with_its_reason_and_left_for_no_retry() {
     assert!(matches!(undone, Err(RunError::Nothing(_))), "{undone:?}");
 }
 
-#[tokio::test]
-async fn a_run_that_was_stopped_goes_on_after_a_rehearsal() {
-    let mut world = World::new();
+/// A run that ends once one mailbox is done.
+async fn stopped_after_one(world: &mut World) -> Summary {
     let (handle, stop) = stop_pair();
     world.witness = std::sync::Arc::new(Witness {
         stop_after: Some((1, handle, Stop::Finish)),
@@ -76,8 +75,15 @@ async fn a_run_that_was_stopped_goes_on_after_a_rehearsal() {
     let stopped = run(world.parts_with(stop), &[Source::Master])
         .await
         .unwrap();
-    assert!(stopped.pending > 0 && stopped.upgraded > 0, "{stopped:?}");
     world.witness = std::sync::Arc::default();
+    stopped
+}
+
+#[tokio::test]
+async fn a_run_that_was_stopped_goes_on_after_a_rehearsal() {
+    let mut world = World::new();
+    let stopped = stopped_after_one(&mut world).await;
+    assert!(stopped.pending > 0 && stopped.upgraded > 0, "{stopped:?}");
     world.settings.verb = Verb::Rehearse;
     let rehearsed = world.run(&[Source::Master]).await;
     assert_eq!((rehearsed.run, rehearsed.unchanged), (2, stopped.upgraded));
@@ -94,16 +100,8 @@ async fn a_run_that_was_stopped_goes_on_after_a_rehearsal() {
 #[tokio::test]
 async fn a_rehearsal_that_was_stopped_goes_on_by_the_same_command() {
     let mut world = rehearsing();
-    let (handle, stop) = stop_pair();
-    world.witness = std::sync::Arc::new(Witness {
-        stop_after: Some((1, handle, Stop::Finish)),
-        ..Witness::default()
-    });
-    let stopped = run(world.parts_with(stop), &[Source::Master])
-        .await
-        .unwrap();
+    let stopped = stopped_after_one(&mut world).await;
     assert!(stopped.pending > 0, "{stopped:?}");
-    world.witness = std::sync::Arc::default();
     let done = world.run(&[Source::Master]).await;
     assert_eq!((done.run, done.rehearsed, done.exit()), (1, 5, Exit::Ok));
 }

@@ -7,7 +7,7 @@ use indexfile::cutover::{HeaderImage, shares_seen};
 use indexfile::dir::{OpenError, limit, open_named};
 use indexfile::message::{Spool, Stamp};
 use indexfile::seen::{self, SeenError, SeenRecord};
-use indexfile::{FileKind, Guid, IndexFile, IoContext as _};
+use indexfile::{FileKind, IndexFile, IoContext as _, hex};
 use sha1::{Digest, Sha1};
 
 use super::stamp::{Content, Inputs};
@@ -81,7 +81,7 @@ fn header(place: &Place) -> Result<(HeaderImage, Content), Refusal> {
     let bytes = place.header.read(HEADER, limit::HEADER)?;
     let content = Content {
         size: bytes.len() as u64,
-        sha1: hex(Sha1::new_with_prefix(&bytes)),
+        sha1: hex(&Sha1::digest(&bytes)),
     };
     let image = HeaderImage::new(&bytes, &place.header.path_of(HEADER))?;
     Ok((image, content))
@@ -132,7 +132,7 @@ fn digest(seen: &SeenRecord) -> String {
         word(*first);
         word(*last);
     }
-    hex(hash)
+    hex(&hash.finalize())
 }
 
 /// A look at each message file of both, which must have the size that its record says.
@@ -161,9 +161,5 @@ fn messages(spool: &Spool, live: &LiveFiles) -> Result<String, Refusal> {
         hash.update(mtime_ns.to_be_bytes());
         hash.update(ctime_ns.to_be_bytes());
     }
-    Ok(hex(hash))
-}
-
-fn hex(hash: Sha1) -> String {
-    Guid::from_bytes(hash.finalize().into()).to_string()
+    Ok(hex(&hash.finalize()))
 }
