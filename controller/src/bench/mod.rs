@@ -6,6 +6,7 @@
 //! crash leaves what a crash of the demo leaves.
 
 mod count;
+pub mod document;
 mod over;
 mod reset;
 mod stats;
