@@ -5,12 +5,20 @@
 //! the machine does hits all of them. Between two runs the old files are put back from `.OLD`. A
 //! crash leaves what a crash of the demo leaves.
 
+pub mod compare;
 mod count;
+mod curve;
 pub mod document;
+mod markdown;
 mod over;
 mod reset;
 mod stats;
 mod table;
+mod text;
+mod unit;
+
+#[cfg(test)]
+mod sample;
 
 use std::path::PathBuf;
 use std::sync::Arc;
