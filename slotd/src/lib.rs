@@ -30,6 +30,7 @@
 //! `docs/protocol.md`.
 
 pub mod activity;
+pub mod audit;
 mod blocking_task;
 pub mod cli;
 pub mod client;

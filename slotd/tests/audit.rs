@@ -4,13 +4,15 @@
 
 mod common;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use common::Store;
+use slotd::protocol::{Command as Order, CommandKind};
+use strum::IntoEnumIterator as _;
 
 const MAILBOX: &str = "user.alice.expunged";
 
@@ -106,7 +108,9 @@ fn each_order_has_a_line_with_who_what_how_long_and_the_result() {
     let log = slotd.log();
     let audit = lines(&log, "audit");
     let who = format!("uid:{}", rustix::process::getuid().as_raw());
-    assert!(audit.iter().all(|line| line["who"] == who), "{log}");
+    let pid = std::process::id().to_string();
+    let is_us = |line: &HashMap<&str, &str>| line["who"] == who && line["pid"] == pid;
+    assert!(audit.iter().all(is_us), "{log}");
     let seen: Vec<_> = audit
         .iter()
         .map(|line| (line["what"], line.get("mailbox").copied(), line["result"]))
@@ -136,6 +140,81 @@ fn each_order_has_a_line_with_who_what_how_long_and_the_result() {
             .all(|l| l["took_us"].parse::<u64>().is_ok())
     );
     assert!(lines(&log, "longlock").is_empty(), "{log}");
+}
+
+/// Every command, and whether it has a line: what locks, changes or gives back something has one,
+/// refused or not.
+const ALL: &[(&str, bool)] = &[
+    ("HELLO", false),
+    ("PREFLIGHT", false),
+    ("HOST", false),
+    ("LIST", false),
+    ("FIND uniqueid=x", false),
+    ("STATUS", false),
+    ("STATUS user.alice", false),
+    ("VERIFY user.alice", false),
+    ("SHA1S user.alice", false),
+    ("REGISTER journal=j-1", true),
+    ("PRECOMPUTE", false),
+    ("PRECOMPUTE start", true),
+    ("PRECOMPUTE stop", true),
+    ("PREPARE user.alice", true),
+    ("LOCK user.alice", true),
+    ("UPGRADE 10", true),
+    ("CONFIRM", false),
+    ("GUIDS", false),
+    ("DIGESTS from=0 to=9 parts=2", false),
+    ("COMMIT hold", true),
+    ("RELEASE", true),
+    ("ROLLBACK", true),
+    ("CLEAN user.alice dry_run=1", true),
+    ("CLEAN user.alice", true),
+    ("COMPLETE 16 mailboxes=1", true),
+    ("REVOKE", true),
+    ("DRAIN by=a-test", true),
+    ("KICK", true),
+    ("UNDRAIN", true),
+    ("LEAVE", true),
+    ("QUIT", false),
+];
+
+#[test]
+fn every_command_that_locks_or_changes_something_has_one_line_and_no_other_has() {
+    let parse = |line: &str| Order::parse(line.as_bytes()).unwrap();
+    let kinds: HashSet<_> = ALL
+        .iter()
+        .map(|(line, _)| CommandKind::from(parse(line)))
+        .collect();
+    for kind in CommandKind::iter() {
+        assert!(kinds.contains(&kind), "{kind:?} is not in the table");
+    }
+    let store = Store::small(&["user.alice"]);
+    let slotd = serve(&store, &[]);
+    let stream = slotd.connect();
+    let mut expected = Vec::new();
+    for (line, has_line) in ALL {
+        let answer = ask(&stream, line);
+        let result = match answer.split_once(' ').unwrap_or((answer.trim_end(), "")) {
+            ("NO", rest) => {
+                let code = rest.strip_prefix('[').unwrap().split_once(']').unwrap().0;
+                format!("NO:{code}")
+            }
+            (first, _) => first.to_owned(),
+        };
+        if *has_line {
+            expected.push((parse(line).name(), result));
+        }
+    }
+    drop(stream);
+    let log = slotd.log();
+    let audit = lines(&log, "audit");
+    let seen: Vec<_> = audit
+        .iter()
+        .map(|line| (line["what"], line["result"].to_owned()))
+        .collect();
+    assert_eq!(seen, expected, "{log}");
+    let drain = audit.iter().find(|line| line["what"] == "DRAIN").unwrap();
+    assert_eq!(drain["args"], "by%3Da-test", "{log}");
 }
 
 #[test]

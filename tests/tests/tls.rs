@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use tests::fleet::{Fleet, program};
+use tests::mupdate::{Mupdate, Table};
 use tests::process::{Ended, Guard, Slotd, run};
 
 /// A fleet whose slotds listen by TLS, and its authority.
@@ -19,6 +20,11 @@ struct Secure {
 
 impl Secure {
     fn new(mailboxes: usize) -> Secure {
+        Secure::with(mailboxes, &[])
+    }
+
+    /// With further options of the slotds.
+    fn with(mailboxes: usize, options: &[&str]) -> Secure {
         let fleet = Fleet::plain(mailboxes, 3).unwatched();
         let ca = fleet.dir.path().join("ca");
         let _ = run(&program("controller"), ["certs", "init", text(&ca)]).expect_code(0);
@@ -29,7 +35,8 @@ impl Secure {
             let mut extra = secure.shown(name);
             let crl = secure.ca.join("crl.pem");
             extra.extend(["--tls-crl".to_owned(), text(&crl).to_owned()]);
-            let extra: Vec<&str> = extra.iter().map(String::as_str).collect();
+            let extra = extra.iter().map(String::as_str);
+            let extra: Vec<&str> = extra.chain(options.iter().copied()).collect();
             let slotd = Slotd::try_start_at("tls://localhost:0", &program("slotd"), host, &extra);
             let slotd = slotd.unwrap_or_else(|error| panic!("{error}"));
             secure.fleet.put_slotd(which, slotd);
@@ -74,6 +81,11 @@ impl Secure {
 
     fn controller(&self, verb: &str, file: &str, extra: &[&str]) -> Ended {
         Guard::spawn(&mut self.command(verb, file, extra)).finish()
+    }
+
+    /// Stops a slotd, and gives all that it logged.
+    fn log(&mut self, which: usize) -> String {
+        self.fleet.take_slotd(which).unwrap().stop().stderr
     }
 
     /// SIGHUP to both slotds.
@@ -125,6 +137,89 @@ fn a_run_by_tls_is_a_run_and_who_may_not_order_it_gets_one_sentence() {
         .expect_code(0);
     assert_eq!(done.json()["upgraded"], 12, "{}", done.stdout);
     let _ = secure.fleet.assert_settled();
+    // Each of them is in the audit, by name.
+    let log = secure.log(0);
+    for words in [
+        "audit who=cert:watch role=viewer serial=",
+        " what=REGISTER args=journal%3D",
+        "audit who=cert:night-run role=controller serial=",
+        " what=CONNECT result=NO:DENIED why=its%20certificate%20is%20not%20accepted%3A%20it%20is",
+    ] {
+        assert!(log.contains(words), "{words}: {log}");
+    }
+    let of = |who: &str| {
+        let all = log
+            .lines()
+            .filter(|line| line.contains(&format!("audit who={who}")));
+        all.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let refused = of("cert:watch");
+    assert!(
+        refused.iter().all(|line| line.contains("result=NO:DENIED")),
+        "{log}"
+    );
+    let commits = of("cert:night-run");
+    let commits = commits
+        .iter()
+        .filter(|line| line.contains(" what=COMMIT mailbox="));
+    assert_eq!(commits.count(), 12, "{log}");
+}
+
+/// The lines of a key file that say something about the key.
+fn lines_of_key(path: &Path) -> Vec<String> {
+    let pem = fs::read_to_string(path).unwrap();
+    let lines = pem
+        .lines()
+        .filter(|line| !line.starts_with("-----") && line.len() > 20);
+    let lines: Vec<String> = lines.map(str::to_owned).collect();
+    assert!(!lines.is_empty(), "{}", path.display());
+    lines
+}
+
+#[test]
+fn no_log_has_a_key_or_a_password_however_much_is_logged() {
+    let mut secure = Secure::with(6, &["-vv"]);
+    let _ = secure.issue("controller", "night-run", "night");
+    let names = (0..6).map(|n| (format!("user.u{n:04}"), ("be!default".to_owned(), false)));
+    let master = Mupdate::start(Table::new(names.collect()));
+    let file = secure.fleet.dir.path().join("fleet.toml");
+    let pair = format!(
+        "[pairs.be]\nmaster = \"{}\"\nreplica = \"{}\"\n",
+        secure.fleet.addr(0),
+        secure.fleet.addr(1)
+    );
+    fs::write(&file, pair).unwrap();
+    let mut said = String::new();
+    for verb in ["plan", "upgrade"] {
+        let mut command = Command::new(program("controller"));
+        command
+            .args([verb, "--fleet", text(&file)])
+            .args(master.options());
+        if verb == "upgrade" {
+            command
+                .arg("--state")
+                .arg(secure.fleet.dir.path().join("state"));
+        }
+        command
+            .args(secure.shown("night"))
+            .env("REGUID_LOG", "trace");
+        let ended = Guard::spawn(&mut command).finish().expect_code(0);
+        said.extend([ended.stdout, ended.stderr]);
+    }
+    for which in 0..2 {
+        said.push_str(&secure.log(which));
+    }
+    assert!(said.contains(" what=COMMIT mailbox=user."), "{said}");
+    let mut secrets = vec![
+        "secret".to_owned(),
+        "AG11cGRhdGVhZG1pbgBzZWNyZXQ".to_owned(),
+    ];
+    for name in ["ca.key", "master.key", "replica.key", "night.key"] {
+        secrets.extend(lines_of_key(&secure.ca.join(name)));
+    }
+    for secret in secrets {
+        assert!(!said.contains(&secret), "{secret} is in a log");
+    }
 }
 
 #[test]

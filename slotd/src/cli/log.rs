@@ -11,8 +11,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::args::{Args, LogArg};
+use crate::audit::TARGET as AUDIT;
 use crate::log_sink::{LogTo, Severity, Sink};
-use crate::session::AUDIT;
 
 impl From<LogArg> for LogTo {
     fn from(arg: LogArg) -> Self {

@@ -17,7 +17,12 @@ use super::requests::{
 use super::{MAX_COMMAND, trim_line_end};
 
 /// One command.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, strum::EnumDiscriminants)]
+#[strum_discriminants(
+    name(CommandKind),
+    derive(Hash, strum::EnumIter),
+    doc = "Which command, without what it says."
+)]
 #[non_exhaustive]
 pub enum Command {
     /// Who are you, and do you serve?

@@ -30,7 +30,7 @@ pub use answers::{
     Rehashed, Revoked, Sha1sChunk, Upgraded, WrongGuid,
 };
 pub use audit::{Cleaned, Status, Verified};
-pub use command::Command;
+pub use command::{Command, CommandKind};
 pub use compared::{Confirmed, DigestRange, Digests, PartDigest, Standing};
 pub use drained::{DrainRequest, HostDrain, HostState, Kicked, SessionFacts, Undrained, Whose};
 pub use escape::{EscapeError, escape, unescape};

@@ -85,9 +85,12 @@ impl Role {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use strum::IntoEnumIterator as _;
 
     use super::*;
+    use crate::protocol::CommandKind;
 
     fn may(role: Role, line: &str) -> bool {
         role.may(&Command::parse(line.as_bytes()).unwrap())
@@ -95,6 +98,7 @@ mod tests {
 
     #[test]
     fn a_controller_may_send_all_a_viewer_looks_and_a_slotd_fetches_sha1s() {
+        let mut seen = HashSet::new();
         for (line, slotd, viewer) in [
             ("HELLO", true, true),
             ("QUIT", true, true),
@@ -127,9 +131,13 @@ mod tests {
             ("COMPLETE 16 mailboxes=1 dry_run=1", false, false),
             ("REVOKE", false, false),
         ] {
+            seen.insert(CommandKind::from(Command::parse(line.as_bytes()).unwrap()));
             assert!(may(Role::Controller, line), "{line}");
             assert_eq!(may(Role::Slotd, line), slotd, "{line}");
             assert_eq!(may(Role::Viewer, line), viewer, "{line}");
+        }
+        for kind in CommandKind::iter() {
+            assert!(seen.contains(&kind), "{kind:?} is not in the table");
         }
     }
 

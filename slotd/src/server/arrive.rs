@@ -8,9 +8,14 @@ use nix::unistd::{Uid, User};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::caller::Caller;
+use crate::audit;
 use crate::client::Stream;
+use crate::peer::Who;
 use crate::protocol::{Code, Reply, Role};
-use crate::tls;
+use crate::tls::{self, NoHandshake};
+
+/// What a client did that is refused before its first command, for the audit.
+const CONNECT: &str = "CONNECT";
 
 /// When a silent TCP peer is asked whether it is there, how often then, and how often in vain.
 const PROBE_AFTER: Duration = Duration::from_secs(30);
@@ -59,23 +64,25 @@ impl Arrived {
             Arrived::Unix(stream, allowed) => meet_user(stream, &allowed),
             Arrived::Tcp(stream, addr) => match prepare(&stream) {
                 Ok(()) => {
-                    let who = format!("{addr}, without TLS");
-                    Met::Caller(Box::new(stream), Caller::new(who, Role::Controller))
+                    let caller = Caller::new(Who::Address(addr), Role::Controller);
+                    Met::Caller(Box::new(stream), caller)
                 }
                 Err(error) => gone(&addr.to_string(), &error),
             },
             Arrived::Tls(stream, addr, server) => {
-                let addr = addr.to_string();
                 if let Err(error) = prepare(&stream) {
-                    return gone(&addr, &error);
+                    return gone(&addr.to_string(), &error);
                 }
-                match server.accept(stream, &addr).await {
-                    Ok(accepted) => meet_holder(accepted, &addr),
-                    Err(why) => {
+                match server.accept(stream, addr).await {
+                    Ok(accepted) => return meet_holder(accepted),
+                    Err(NoHandshake::Refused(why)) => {
+                        audit::turned_away(&Who::Address(addr), (CONNECT, &why));
+                    }
+                    Err(NoHandshake::Other(why)) => {
                         tracing::warn!("{addr}: no connection: {why}");
-                        Met::Gone
                     }
                 }
+                Met::Gone
             }
         }
     }
@@ -92,35 +99,32 @@ fn meet_user(stream: UnixStream, allowed: &[u32]) -> Met {
         Err(error) => return gone("a process of this host", &error),
     };
     let (uid, pid) = (user.uid(), user.pid().unwrap_or_default());
-    let who = format!("user {uid} (process {pid})");
+    let who = Who::Process { uid, pid };
     if allowed.contains(&uid) {
         return Met::Caller(Box::new(stream), Caller::new(who, Role::Controller));
     }
-    tracing::warn!("{who}: refused: no user who may order anything here");
     let name = User::from_uid(Uid::from_raw(uid)).ok().flatten();
     let name = name.map_or_else(|| uid.to_string(), |user| user.name);
     let text = format!(
         "user {name} may order nothing here: root may, the user that slotd runs as, and those of \
          --allow-user"
     );
+    audit::turned_away(&who, (CONNECT, &text));
     Met::Refused(Box::new(stream), Reply::no(Code::Denied, text))
 }
 
-fn meet_holder(accepted: tls::Accepted, addr: &str) -> Met {
+fn meet_holder(accepted: tls::Accepted) -> Met {
     let tls::Accepted {
         stream,
-        certificate,
+        who,
+        role,
         standing,
     } = accepted;
-    let who = format!(
-        "{addr} ({}, serial {})",
-        certificate.holder, certificate.serial
-    );
     let stream = Box::new(stream);
-    let Some(role) = certificate.role else {
-        tracing::warn!("{who}: refused: its certificate does not say what it is");
+    let Some(role) = role else {
         let text = "the certificate does not say what its holder is: one role is needed among its \
                     alternative names (certs issue)";
+        audit::turned_away(&who, (CONNECT, text));
         return Met::Refused(stream, Reply::no(Code::Denied, text));
     };
     Met::Caller(stream, Caller::new(who, role).while_it_counts(standing))
@@ -173,9 +177,14 @@ mod tests {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         assert!(matches!(meet_user(ours, &[own]), Met::Caller(..)));
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        let Met::Refused(_, Reply::No { code, text }) = meet_user(ours, &[own + 1]) else {
+        let (met, log) = crate::audit::tests::logged(|| meet_user(ours, &[own + 1]));
+        let Met::Refused(_, Reply::No { code, text }) = met else {
             panic!("it was let in");
         };
+        let pid = std::process::id();
+        let wanted =
+            format!("audit who=uid:{own} pid={pid} what=CONNECT result=NO:DENIED why=user");
+        assert!(log.contains(&wanted), "{log}");
         assert_eq!(code, Code::Denied);
         assert!(text.contains("may order nothing here"), "{text}");
         assert!(text.contains("--allow-user"), "{text}");

@@ -1,20 +1,21 @@
 //! Who is at the other end of a connection, and what it may order.
 
+use crate::audit;
+use crate::peer::Who;
 use crate::protocol::{Code, Command, Reply, Role};
 use crate::tls::Standing;
 
 /// The other end of a connection.
 pub(super) struct Caller {
-    /// For the log.
-    who: String,
+    who: Who,
     role: Role,
     /// Of a certificate: whether it still counts.
     standing: Option<Standing>,
 }
 
 impl Caller {
-    pub(super) fn new(who: String, role: Role) -> Caller {
-        tracing::info!("{who}: connected, as a {role}");
+    pub(super) fn new(who: Who, role: Role) -> Caller {
+        tracing::info!("connected, as a {role}: {who}");
         Caller {
             who,
             role,
@@ -26,6 +27,11 @@ impl Caller {
     pub(super) fn while_it_counts(mut self, standing: Standing) -> Caller {
         self.standing = Some(standing);
         self
+    }
+
+    /// Who it is, for the audit.
+    pub(super) fn who(&self) -> &Who {
+        &self.who
     }
 
     /// Whether its certificate counts no more: what it had sent before is not done either.
@@ -41,11 +47,45 @@ impl Caller {
             return None;
         }
         let name = command.name();
-        tracing::warn!("{}: {name} is refused: it is a {}", self.who, self.role);
         let text = format!(
             "{name} is not for a {}: another certificate is needed (certs issue --role controller)",
             self.role
         );
-        Some(Reply::no(Code::Denied, text))
+        let reply = Reply::no(Code::Denied, text);
+        audit::refused(&self.who, command, &reply);
+        Some(reply)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_a_role_may_not_send_is_a_line_of_the_audit() {
+        let who = Who::Holder {
+            name: "watch".to_owned(),
+            role: Some(Role::Viewer),
+            serial: "2a".to_owned(),
+            address: "10.0.0.1:4711".parse().unwrap(),
+        };
+        let caller = Caller::new(who, Role::Viewer);
+        let refusal = |line: &str| caller.refusal(&Command::parse(line.as_bytes()).unwrap());
+        let (reply, log) = audit::tests::logged(|| refusal("LOCK user.joe wait_ms=9"));
+        assert!(matches!(
+            reply,
+            Some(Reply::No {
+                code: Code::Denied,
+                ..
+            })
+        ));
+        let wanted = "audit who=cert:watch role=viewer serial=2a address=10.0.0.1:4711 what=LOCK \
+                      mailbox=user.joe args=wait_ms%3D9 result=NO:DENIED\n";
+        assert!(log.ends_with(wanted), "{log}");
+        // What only looks is refused with a line as well, and what it may send has none here.
+        let (reply, log) = audit::tests::logged(|| refusal("SHA1S user.joe"));
+        assert!(reply.is_some() && log.contains(" what=SHA1S "), "{log}");
+        let (reply, log) = audit::tests::logged(|| refusal("STATUS user.joe"));
+        assert!(reply.is_none() && log.is_empty(), "{log}");
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::caller::Caller;
 use super::places::Place;
+use crate::audit;
 use crate::client::Stream;
 use crate::host::Host;
 use crate::protocol::{Code, Command, MAX_COMMAND, Reply};
@@ -49,7 +50,7 @@ pub(super) async fn serve(
     let mut read = BufReader::with_capacity(READ, read);
     let first_command = host.options.first_command;
     let mut spoke = false;
-    let mut session = Session::of_peer(Arc::clone(&host), place.peer());
+    let mut session = Session::of(Arc::clone(&host), caller.who().clone());
     let mut line = Vec::new();
     let mut fenced = false;
     let max_lock = host.options.max_lock;
@@ -125,7 +126,11 @@ pub(super) async fn serve(
                     };
                     let (open, advances) = (session.is_open(), command.advances());
                     let began = Instant::now();
-                    let full = |text| Reply::no(Code::Full, text);
+                    let full = |text| {
+                        let reply = Reply::no(Code::Full, text);
+                        audit::refused(caller.who(), &command, &reply);
+                        reply
+                    };
                     let may = match (caller.refusal(&command), &command) {
                         (Some(refusal), _) => Err(refusal),
                         (None, Command::Lock(_)) => place.begin_transaction().map_err(full),
@@ -278,7 +283,7 @@ async fn blocking<T: Send + 'static>(
     mut session: Session,
     f: impl FnOnce(&mut Session) -> T + Send + 'static,
 ) -> (Session, Option<T>) {
-    let (host, peer) = (session.host(), session.peer());
+    let (host, who) = (session.host(), session.who().clone());
     let task = tokio::task::spawn_blocking(move || {
         let result = f(&mut session);
         (session, result)
@@ -288,7 +293,7 @@ async fn blocking<T: Send + 'static>(
         Err(error) => {
             // A panic: its session was dropped on the way, and with it its locks.
             tracing::error!("a session's work ended badly: {error}");
-            (Session::of_peer(host, peer), None)
+            (Session::of(host, who), None)
         }
     }
 }

@@ -237,11 +237,6 @@ impl Inner {
 }
 
 impl Place {
-    /// Whose it is.
-    pub(super) fn peer(&self) -> Peer {
-        self.peer
-    }
-
     /// A command has come. `false` if the place is another's already: the command is not to be
     /// looked at.
     #[must_use]

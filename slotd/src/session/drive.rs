@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{CancelReason, Session, audit};
+use super::{CancelReason, Session};
+use crate::audit;
 use crate::intent::recovery::Attempt;
 use crate::locked::{LockedMailbox, READ_IN_LOCK};
 use crate::protocol::{Code, Fields, Reply, Upgraded};

@@ -3,7 +3,6 @@
 //! Blocking: the server calls it off the reactor. At most one mailbox is locked at a time. Whatever
 //! happens to the connection, [`Session::end`] leaves nothing locked and nothing staged.
 
-mod audit;
 mod background;
 mod drive;
 mod member;
@@ -14,16 +13,16 @@ use std::time::Instant;
 use indexfile::mailbox::MailboxName;
 
 pub use crate::control::{CancelReason, Control};
-pub use audit::TARGET as AUDIT;
 
 use background::Background;
 use member::Member;
 
+use crate::audit;
 use crate::complete::{self, Seen};
 use crate::coordinators::taken_over;
 use crate::host::Host;
 use crate::locked::{self, LockedMailbox};
-use crate::peer::Peer;
+use crate::peer::Who;
 use crate::protocol::{
     Code, Command, Commit, Committed, Confirmed, Fields, Lock, Precompute, Reply, Standing, Upgrade,
 };
@@ -38,7 +37,7 @@ pub struct Session {
     host: Arc<Host>,
     control: Arc<Control>,
     member: Member,
-    peer: Peer,
+    who: Who,
     transaction: Transaction,
     mailbox: Option<LockedMailbox>,
     background: Background,
@@ -67,7 +66,7 @@ impl Session {
         let control = Arc::new(Control::default());
         Session {
             member: Member::default(),
-            peer: Peer::default(),
+            who: Who::default(),
             transaction: Transaction::new(),
             mailbox: None,
             background: Background::new(&host, &control),
@@ -87,16 +86,16 @@ impl Session {
 
     /// The same of a connection whose other end is known.
     #[must_use]
-    pub fn of_peer(host: Arc<Host>, peer: Peer) -> Session {
+    pub fn of(host: Arc<Host>, who: Who) -> Session {
         let mut session = Session::new(host);
-        session.peer = peer;
+        session.who = who;
         session
     }
 
     /// Who is at the other end.
     #[must_use]
-    pub fn peer(&self) -> Peer {
-        self.peer
+    pub fn who(&self) -> &Who {
+        &self.who
     }
 
     /// By which the server cuts work short.
@@ -155,7 +154,7 @@ impl Session {
     /// For a line of the audit.
     fn about<'a>(&'a self, mailbox: Option<&'a str>) -> audit::About<'a> {
         audit::About {
-            who: self.peer,
+            who: &self.who,
             journal: self.member.journal(),
             mailbox,
         }

@@ -25,4 +25,4 @@ pub use client::Credentials;
 pub use files::{Files, FilesError};
 pub use refused::Refused;
 pub use server::Server;
-pub(crate) use server::{Accepted, Standing};
+pub(crate) use server::{Accepted, NoHandshake, Standing};

@@ -1,6 +1,7 @@
 //! The server's end: whose certificates are accepted, now and after files were replaced.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use super::certificate::Certificate;
 use super::cut::Cut;
 use super::files::{Files, FilesError};
 use super::refused::{Refused, inner, wrong};
+use crate::audit;
+use crate::peer::Who;
 use crate::protocol::Role;
 
 /// How long a client has for its handshake.
@@ -49,10 +52,20 @@ pub struct Server {
 pub(crate) struct Accepted {
     /// The connection. It ends as if the client had closed it once its certificate counts no more.
     pub(crate) stream: Cut<TlsStream<TcpStream>>,
-    /// What the certificate says.
-    pub(crate) certificate: Certificate,
+    /// Who holds the certificate.
+    pub(crate) who: Who,
+    /// What the certificate says that this is; `None` if it does not.
+    pub(crate) role: Option<Role>,
     /// Whether it still counts.
     pub(crate) standing: Standing,
+}
+
+/// Why a handshake came to nothing: a sentence for the log.
+pub(crate) enum NoHandshake {
+    /// The client's certificate is not accepted, or it has none.
+    Refused(String),
+    /// Anything else.
+    Other(String),
 }
 
 /// A certificate that was accepted, and what was read since.
@@ -135,9 +148,13 @@ impl Server {
     /// Does the handshake. Nothing but that is possible before it is over.
     ///
     /// # Errors
-    /// Why it came to nothing, in a sentence for the log; the client hears no more than TLS's
-    /// alert.
-    pub(crate) async fn accept(&self, stream: TcpStream, peer: &str) -> Result<Accepted, String> {
+    /// Why it came to nothing; the client hears no more than TLS's alert.
+    pub(crate) async fn accept(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+    ) -> Result<Accepted, NoHandshake> {
+        let other = |why: &str| NoHandshake::Other(why.to_owned());
         let now = Arc::clone(&self.now.borrow());
         let changed = self.now.subscribe();
         let acceptor = TlsAcceptor::from(Arc::clone(&now.config));
@@ -148,33 +165,43 @@ impl Server {
                 let _ = tokio::time::timeout(LINGER, until_read(stream)).await;
                 return Err(why(&error));
             }
-            Err(_) => return Err(format!("no handshake within {HANDSHAKE:?}")),
+            Err(_) => return Err(other(&format!("no handshake within {HANDSHAKE:?}"))),
         };
         let state = stream.get_ref().1;
         if state.alpn_protocol() != Some(ALPN) {
-            return Err("it does not ask for reguid/1, and may be no client of ours".to_owned());
+            return Err(other(
+                "it does not ask for reguid/1, and may be no client of ours",
+            ));
         }
         let chain = state.peer_certificates().unwrap_or_default();
         let chain: Vec<_> = chain.iter().map(|one| one.clone().into_owned()).collect();
         let Some((first, rest)) = chain.split_first() else {
-            return Err("it sent no certificate".to_owned());
+            return Err(NoHandshake::Refused("it sent no certificate".to_owned()));
         };
-        let certificate = Certificate::of(first).map_err(|error| error.to_string())?;
+        let certificate =
+            Certificate::of(first).map_err(|error| NoHandshake::Refused(error.to_string()))?;
         let standing = Standing {
             changed,
             first: first.clone(),
             rest: rest.to_vec(),
             when: UnixTime::now(),
         };
-        let (peer, serial) = (peer.to_owned(), certificate.serial.clone());
-        let until = standing.clone();
+        let role = certificate.role;
+        let who = Who::Holder {
+            name: certificate.holder,
+            role,
+            serial: certificate.serial,
+            address,
+        };
+        let (until, whose) = (standing.clone(), who.clone());
         let until = async move {
             let why = until.until_refused().await;
-            tracing::warn!("{peer}: its connection ends: its certificate, serial {serial}: {why}");
+            audit::turned_away(&whose, ("CONNECTION", &why));
         };
         Ok(Accepted {
             stream: Cut::new(stream, until),
-            certificate,
+            who,
+            role,
             standing,
         })
     }
@@ -188,15 +215,17 @@ async fn until_read(mut stream: TcpStream) {
 }
 
 /// Why a handshake failed.
-fn why(error: &io::Error) -> String {
-    if let Some(refused) = Refused::of(error, None) {
-        return refused.to_string();
+fn why(error: &io::Error) -> NoHandshake {
+    match Refused::of(error, None) {
+        Some(theirs @ Refused::Theirs(_)) => return NoHandshake::Refused(theirs.to_string()),
+        Some(ours @ Refused::Ours(_)) => return NoHandshake::Other(ours.to_string()),
+        None => {}
     }
-    match inner(error) {
+    NoHandshake::Other(match inner(error) {
         Some(Error::PeerIncompatible(why)) => format!("it does not speak TLS 1.3: {why:?}"),
         Some(Error::InvalidMessage(_)) => "what it sends is no TLS".to_owned(),
         _ => format!("no handshake: {error}"),
-    }
+    })
 }
 
 fn read(files: &Files) -> Result<Now, FilesError> {
