@@ -1,11 +1,10 @@
 //! The harness that end-to-end tests share.
 //!
-//! It runs the real binaries on mail stores (which `stores` makes and judges), changes mailboxes
-//! the way Cyrus 2.3 does, and breaks what can break: processes, connections, disks.
+//! It runs the real binaries on mail stores (which `stores` makes, changes the way Cyrus 2.3 does, and
+//! judges), and breaks what can break: processes, connections, disks.
 //! A crash in it leaves a temporary directory behind, and child processes only until their
 //! standard input or socket closes.
 
-pub mod cyrus23;
 pub mod cyrus36;
 pub mod damage;
 pub mod disagreements;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use stores::Host;
+use stores::cyrus23::session::Session;
 use stores::genuine::{copy_mailboxes, unpack_239};
-use tests::cyrus23::session::Session;
 use tests::fleet::{Fleet, program};
 use tests::process::{Ended, Guard, PATIENCE, run};
 use tests::proxy::{Cut, Harm};

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use stores::cyrus23::agent;
+use stores::cyrus23::log::Content;
 use stores::genuine::unpack_239;
 use stores::judge::locks;
 use stores::{Dirs, Host};
-use tests::cyrus23::agent;
-use tests::cyrus23::log::Content;
 use tests::damage;
 use tests::process::Guard;
 

@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use stores::cyrus23::agent::spec_line;
+use stores::cyrus23::log::Content;
 use stores::genuine::{split_layout, unpack_239};
 use stores::judge::image::Image;
 use stores::judge::true_guids;
 use stores::{Dirs, Host};
-use tests::cyrus23::agent::spec_line;
-use tests::cyrus23::log::Content;
 use tests::fleet::{Fleet, program};
 use tests::process::Guard;
 

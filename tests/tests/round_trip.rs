@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use stores::cyrus23::agent::spec_line;
+use stores::cyrus23::log::Content;
 use stores::judge::image::{Image, sha1_of, unhex};
 use stores::judge::true_guids;
 use stores::{Dirs, Host};
-use tests::cyrus23::agent::spec_line;
-use tests::cyrus23::log::Content;
 use tests::fleet::{Fleet, program};
 use tests::process::Guard;
 

@@ -10,11 +10,11 @@ use indexfile::{Decision, FileKind, IndexFile, StreamCopy};
 use nix::sys::signal::Signal;
 
 use stores::Host;
+use stores::cyrus23::session::{GuidMode, Session};
 use stores::genuine::multiply;
 use stores::judge::State;
 use stores::judge::image::Image;
 use stores::judge::snapshot;
-use tests::cyrus23::session::{GuidMode, Session};
 use tests::fleet::Fleet;
 use tests::process::{Ended, Guard};
 

@@ -1,4 +1,4 @@
-//! One process of the imitation of Cyrus 2.3; see `tests::cyrus23::agent` for its arguments.
+//! One process of the imitation of Cyrus 2.3; see `stores::cyrus23::agent` for its arguments.
 //!
 //! `t-cyrus23 hold FILE` instead takes the POSIX lock of one file, says `held`, and keeps it until
 //! its standard input closes.
@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let done = match &*args {
         [verb, file] if verb == "hold" => hold(file),
-        _ => tests::cyrus23::agent::run(&args),
+        _ => stores::cyrus23::agent::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

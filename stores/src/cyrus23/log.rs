@@ -17,8 +17,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-use stores::Dirs;
-use stores::judge::image::{Image, hex, sha1_of, unhex};
+use crate::Dirs;
+use crate::judge::image::{Image, hex, sha1_of, unhex};
 
 use super::record::{Header, modseq_at};
 
@@ -59,7 +59,7 @@ impl Log {
     /// # Errors
     /// What write says.
     pub fn record(&mut self, what: char, record: &[u8]) -> io::Result<()> {
-        let modseq = stores::judge::image::long(record, modseq_at(record.len()));
+        let modseq = crate::judge::image::long(record, modseq_at(record.len()));
         self.note(&format!("{what} {} {modseq}", hex(&record[..60])))
     }
 
@@ -143,7 +143,11 @@ impl Content {
         let (record, modseq) = rest.split_once(' ')?;
         let record = (unhex(record), modseq.parse().ok()?);
         let uid = Image::uid(&record.0);
-        let place = self.records.iter().position(|(r, _)| Image::uid(r) == uid);
+        // They ascend in an index.
+        let place = self
+            .records
+            .binary_search_by_key(&uid, |(record, _)| Image::uid(record));
+        let place = place.ok();
         match what {
             "A" if place.is_none() => self.records.push(record),
             "S" => self.records[place?] = record,

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use stores::Dirs;
-use stores::judge::image::{Image, unhex, word};
+use crate::Dirs;
+use crate::judge::image::{Image, unhex, word};
 
 use super::session::Session;
 
@@ -164,7 +164,9 @@ fn one_change(mailbox: &mut Mailbox, random: &mut fastrand::Rng, upgrade: bool) 
     Ok(())
 }
 
-fn message(random: &mut fastrand::Rng) -> Vec<u8> {
+/// A message to deliver: up to 2,000 bytes of text.
+#[must_use]
+pub fn message(random: &mut fastrand::Rng) -> Vec<u8> {
     let body: String = (0..random.usize(0..2000))
         .map(|_| random.alphanumeric())
         .collect();

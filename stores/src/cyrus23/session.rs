@@ -5,9 +5,9 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use stores::Dirs;
-use stores::judge::image::{Image, word};
-use stores::judge::locks;
+use crate::Dirs;
+use crate::judge::image::{Image, word};
+use crate::judge::locks;
 
 use super::log::Log;
 use super::record::Header;

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use stores::judge::image::{Image, word};
-use stores::judge::locks;
+use crate::judge::image::{Image, word};
+use crate::judge::locks;
 
 use super::change::now;
 use super::record::{Header, LAYOUT};

@@ -1,12 +1,13 @@
 //! APPEND, STORE and a new keyword: the changes made in place.
 
+use std::cmp::Ordering;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use stores::judge::image::{Image, long, sha1_of, word};
-use stores::judge::locks;
+use crate::judge::image::{Image, long, sha1_of, word};
+use crate::judge::locks;
 
 use super::record::{Header, LAYOUT, modseq_at};
 use super::session::{GuidMode, Session, open_rw, read_from_start};
@@ -141,11 +142,17 @@ impl Session {
         Ok(Some((n, header, record)))
     }
 
+    /// The record of a UID: they ascend in an index, so a search of a few reads finds it, as a
+    /// server that has mapped the file does, whatever the mailbox's size.
     fn find(&self, header: &Header, uid: u32) -> io::Result<Option<(u32, Vec<u8>)>> {
-        for n in 0..header.exists() {
+        let (mut from, mut to) = (0, header.exists());
+        while from < to {
+            let n = from + (to - from) / 2;
             let record = self.read_record(header, n)?;
-            if Image::uid(&record) == uid {
-                return Ok(Some((n, record)));
+            match Image::uid(&record).cmp(&uid) {
+                Ordering::Equal => return Ok(Some((n, record))),
+                Ordering::Less => from = n + 1,
+                Ordering::Greater => to = n,
             }
         }
         Ok(None)
@@ -195,7 +202,7 @@ impl Session {
         file.sync_all()?;
         std::fs::rename(&scratch, self.path("cyrus.header"))?;
         self.log
-            .note(&format!("K {}", stores::judge::image::hex(&sha1_of(&new))))?;
+            .note(&format!("K {}", crate::judge::image::hex(&sha1_of(&new))))?;
         self.header = file;
         locks::release(&self.header)?;
         Ok(Some(bit))

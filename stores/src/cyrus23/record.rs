@@ -1,6 +1,6 @@
 //! Fields of header and record that a running server writes, at their places in versions 9 and 10.
 
-use stores::judge::image::{long, word};
+use crate::judge::image::{long, word};
 
 /// The header bytes of an index or expunge file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,8 +4,9 @@
 //! header, same `.NEW` and rename for expunge and keywords. It reads `start_offset` and
 //! `record_size` from the file under its lock, as 2.3 does, so it works on versions 9 and 10.
 //!
-//! POSIX locks are per process: run it only through the `t-cyrus23` binary, one session of one
-//! mailbox at a time, and open no second descriptor of a file that is locked.
+//! POSIX locks are per process: run it only in processes of its own (the tests' `t-cyrus23`, the
+//! clients of `controller bench live`), one session of one mailbox at a time, and open no second
+//! descriptor of a file that is locked.
 //!
 //! It logs every record and header it wrote ([`log`]), under the lock it wrote them, so that the
 //! order of the log is the order of the changes; and it looks, unlocked and locked, for what must
