@@ -138,6 +138,49 @@ pub enum Better {
 }
 
 impl Measure {
+    /// A measure of reguid's own, without a value yet.
+    #[must_use]
+    pub fn new(id: impl Into<String>, name: impl Into<String>, unit: Unit, better: Better) -> Self {
+        Self {
+            id: id.into(),
+            name: name.into(),
+            unit,
+            better,
+            values: Vec::new(),
+            peer: None,
+            beside: None,
+            at: None,
+        }
+    }
+
+    /// With these values, a round each.
+    #[must_use]
+    pub fn with(mut self, values: impl Into<Vec<f64>>) -> Self {
+        self.values = values.into();
+        self
+    }
+
+    /// As a point of a curve.
+    #[must_use]
+    pub fn at(mut self, at: f64) -> Self {
+        self.at = Some(at);
+        self
+    }
+
+    /// Shown as a multiple of the measure with this id.
+    #[must_use]
+    pub fn beside(mut self, id: impl Into<String>) -> Self {
+        self.beside = Some(id.into());
+        self
+    }
+
+    /// As what a peer did.
+    #[must_use]
+    pub fn by(mut self, peer: impl Into<String>) -> Self {
+        self.peer = Some(peer.into());
+        self
+    }
+
     /// Figures of its values.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -159,6 +202,17 @@ impl Measure {
 }
 
 impl Section {
+    /// A section without measures yet.
+    #[must_use]
+    pub fn new(id: impl Into<String>, title: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            title: title.into(),
+            notes: Vec::new(),
+            measures: Vec::new(),
+        }
+    }
+
     /// The measure with this id.
     #[must_use]
     pub fn measure(&self, id: &str) -> Option<&Measure> {
@@ -171,16 +225,7 @@ mod tests {
     use super::*;
 
     fn measure(values: &[f64]) -> Measure {
-        Measure {
-            id: "rate".into(),
-            name: "Rate".into(),
-            unit: Unit::MailboxesPerSecond,
-            better: Better::Higher,
-            values: values.to_vec(),
-            peer: None,
-            beside: None,
-            at: None,
-        }
+        Measure::new("rate", "Rate", Unit::MailboxesPerSecond, Better::Higher).with(values)
     }
 
     #[test]

@@ -1,19 +1,26 @@
-//! How fast a fleet goes: a store made for it, migrated again and again in different ways.
+//! How fast it goes on this machine: stores made for it, hashed, migrated again and again in
+//! different ways, beside the least that any program would have to do.
 //!
-//! Both hosts lie on this machine, each with its slotd, messages are hashed ahead on both, commits
-//! are durable as always. The ways are compared within one invocation, by turns, so that what else
-//! the machine does hits all of them. Between two runs the old files are put back from `.OLD`. A
-//! crash leaves what a crash of the demo leaves.
+//! Both hosts lie on this machine, each with its slotd, and commits are durable as always. What is
+//! compared is measured within one invocation, by turns, so that what else the machine does hits
+//! all of it; a first turn warms everything up and is not counted. Between two runs the old files
+//! are put back from `.OLD`. Everything lies in one directory, which is gone afterwards unless it
+//! was named. A crash leaves what a crash of the demo leaves.
 
 pub mod compare;
+mod cost;
 mod count;
 mod curve;
 pub mod document;
+mod fleet;
+mod floor;
+mod hashing;
+mod machine;
 mod markdown;
 mod over;
+mod rates;
 mod reset;
 mod stats;
-mod table;
 mod text;
 mod unit;
 
@@ -21,27 +28,20 @@ mod unit;
 mod sample;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
+use indexfile::IoError;
 use indexfile::exit::Exit;
-use indexfile::mailbox::MailboxName;
-use indexfile::{IoContext, IoError};
-use serde::Serialize;
-use slotd::client::{Client, Timeouts};
-use slotd::protocol::{Named, Prepare, Upgrade, Write};
-use stores::{Layout, StoreSpec, Variety};
+use strum::{EnumIter, IntoStaticStr};
 
-use crate::control::Limits;
+use crate::demo::DemoError;
 use crate::demo::signals::Signals;
 use crate::demo::workdir::Workdir;
-use crate::demo::{DemoError, Host, PARTITION, PrecomputeReport, Slotd, migrate};
-use crate::observer::Silent;
-use crate::run::{LockMs, Settings, Summary};
 
-pub use over::ChangeOver;
+use document::{Document, FORMAT, Section};
+use fleet::Fleet;
+
 pub use stats::Stats;
-pub use table::{markdown, text};
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -54,57 +54,27 @@ pub struct Options {
     pub messages: u32,
     /// Measured runs of each way.
     pub runs: usize,
-    /// Mailboxes at once.
-    pub parallel: usize,
-    /// Measure a change-over to this version (12 to 19) instead.
-    pub change_over: Option<u8>,
+    /// How many mailboxes at once: each of these is measured.
+    pub parallel: Vec<usize>,
+    /// Which parts.
+    pub parts: Vec<Part>,
+    /// The version (12 to 19) that a change-over goes to.
+    pub to: u8,
 }
 
-/// Everything measured.
-#[derive(Clone, Debug, Serialize)]
-pub struct Figures {
-    /// Mailboxes.
-    pub mailboxes: usize,
-    /// Messages in each.
-    pub messages: u32,
-    /// Mailboxes at once.
-    pub parallel: usize,
-    /// Processors.
-    pub cores: usize,
-    /// Seconds it took to make the store, both hosts.
-    pub store_seconds: f64,
-    /// Messages hashed ahead a second, one host.
-    pub precompute_rate: f64,
-    /// Without and with `PREPARE`.
-    pub ways: Vec<Way>,
-    /// A change-over, if that was asked for.
-    pub change_over: Option<ChangeOver>,
-}
-
-/// One way to migrate.
-#[derive(Clone, Debug, Serialize)]
-pub struct Way {
-    /// Its name.
-    pub name: &'static str,
-    /// Mailboxes a second, both hosts.
-    pub rate: Stats,
-    /// How long locks were held, milliseconds: medians, 99th percentiles and maxima of the runs.
-    pub lock_p50: Stats,
-    /// See `lock_p50`.
-    pub lock_p99: Stats,
-    /// See `lock_p50`.
-    pub lock_max: Stats,
-    /// System calls per mailbox and host, of a run of its own; empty without strace.
-    pub calls: Vec<(String, f64)>,
-}
-
-/// One way while it is measured.
-struct Measured {
-    name: &'static str,
-    settings: Settings,
-    rates: Vec<f64>,
-    locks: Vec<LockMs>,
-    calls: Vec<(String, f64)>,
+/// A part of the bench; its name is that of its section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, IntoStaticStr, clap::ValueEnum)]
+#[strum(serialize_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Part {
+    /// Messages hashed ahead, on one host.
+    Precompute,
+    /// Mailboxes a second by the number at once, beside the bare way.
+    Fleet,
+    /// System calls, memory and bytes written, by mailbox and host.
+    Cost,
+    /// A change-over to a later version: prepared, done, verified.
+    ChangeOver,
 }
 
 /// A bench cannot go on.
@@ -124,7 +94,7 @@ pub enum BenchError {
         /// Mailboxes of the run.
         mailboxes: u64,
         /// The way.
-        way: &'static str,
+        way: String,
     },
 }
 
@@ -145,229 +115,114 @@ impl BenchError {
     }
 }
 
-/// The hosts and what runs on them.
-struct Fleet {
-    work: Workdir,
-    master: Host,
-    replica: Host,
-    list: PathBuf,
+/// What all parts work with.
+struct Bench<'a> {
+    options: &'a Options,
     signals: Signals,
-    journals: usize,
+    work: Workdir,
+    /// Receives what happens, a line at a time.
+    note: &'a dyn Fn(&str),
+    not_measured: Vec<String>,
 }
 
 /// Measures. `note` receives what happens, a line at a time. Must be called from the main thread.
 ///
 /// # Errors
 /// If a store cannot be made, a slotd does not start, or a mailbox is not migrated.
-pub fn run(options: &Options, note: &dyn Fn(&str)) -> Result<Figures, BenchError> {
-    let signals = Signals::listen()?;
-    let work = Workdir::new(options.dir.as_deref())?;
-    let master = Host::lay_out(work.path(), "master", Layout::HASHED)?;
-    let replica = Host::lay_out(work.path(), "replica", Layout::METAPARTITION)?;
-    let list = work.path().join("mailboxes.txt");
-    let mut fleet = Fleet {
-        work,
-        master,
-        replica,
-        list,
-        signals,
-        journals: 0,
+pub fn run(options: &Options, note: &dyn Fn(&str)) -> Result<Document, BenchError> {
+    let (began, start) = (jiff::Timestamp::now(), Instant::now());
+    let mut bench = Bench {
+        options,
+        signals: Signals::listen()?,
+        work: Workdir::new(options.dir.as_deref())?,
+        note,
+        not_measured: Vec::new(),
     };
-    note(&format!(
-        "making {} mailboxes of {} messages",
-        options.mailboxes, options.messages
-    ));
-    let start = Instant::now();
-    fleet.make_store(options)?;
-    let store_seconds = start.elapsed().as_secs_f64();
-    note(&format!(
-        "made in {store_seconds:.1} s; hashing ahead on both hosts"
-    ));
-    let hashed = migrate::precompute(&fleet.master, &fleet.signals)?;
-    migrate::precompute(&fleet.replica, &fleet.signals)?;
-
-    let way = |name, prepare| Measured {
-        name,
-        settings: Settings {
-            prepare,
-            limits: Limits {
-                parallel: options.parallel,
-                ..Limits::default()
-            },
-            passes: 1,
-            ..Settings::upgrade()
-        },
-        rates: Vec::new(),
-        locks: Vec::new(),
-        calls: Vec::new(),
-    };
-    let mut ways = vec![way("--prepare never", Write::Never)];
-    if let Some(to) = options.change_over {
-        note("upgrading to version 10, then changing over");
-        let change_over = Some(fleet.change_over(&ways.remove(0), to)?);
-        return Ok(figures(
-            options,
-            (store_seconds, &hashed),
-            (ways, change_over),
-        ));
-    }
-    if fleet.prepares(options)? {
-        ways.push(way("--prepare always", Write::Always));
-    } else {
-        note("this slotd prepares nothing: measured without PREPARE only");
-    }
-    // The first round warms everything up and is not counted.
-    for round in 0..=options.runs {
-        for way in &mut ways {
-            let summary = fleet.migrate(way, &[[].as_slice(), [].as_slice()])?;
-            let rate = rate(summary.mailboxes, summary.seconds);
-            let kind = if round == 0 { "warm-up" } else { "run" };
-            note(&format!(
-                "{kind} {round} {}: {rate:.0} mailboxes/s",
-                way.name
-            ));
-            if round > 0 {
-                way.rates.push(rate);
-                way.locks.push(summary.lock_ms);
-            }
-        }
-    }
-    if count::available() {
-        for way in &mut ways {
-            note(&format!("counting system calls {}", way.name));
-            fleet.count(way)?;
-        }
-    } else {
-        note("strace is not installed: system calls are not counted");
-    }
-    Ok(figures(options, (store_seconds, &hashed), (ways, None)))
+    let mut machine = machine::look(bench.work.path());
+    let sections = bench.sections()?;
+    machine.load_after = machine::load();
+    Ok(Document {
+        format: FORMAT,
+        reguid: env!("CARGO_PKG_VERSION").into(),
+        began: began.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        seconds: start.elapsed().as_secs_f64(),
+        machine,
+        settings: options.settings(),
+        peers: Vec::new(),
+        not_measured: bench.not_measured,
+        sections,
+    })
 }
 
-fn figures(
-    options: &Options,
-    (store_seconds, hashed): (f64, &PrecomputeReport),
-    (ways, change_over): (Vec<Measured>, Option<ChangeOver>),
-) -> Figures {
-    Figures {
-        mailboxes: options.mailboxes,
-        messages: options.messages,
-        parallel: options.parallel,
-        cores: std::thread::available_parallelism().map_or(1, usize::from),
-        store_seconds,
-        precompute_rate: rate(hashed.messages, hashed.seconds),
-        ways: ways.into_iter().map(Measured::figures).collect(),
-        change_over,
+impl Bench<'_> {
+    fn sections(&mut self) -> Result<Vec<Section>, BenchError> {
+        let wanted = |part| self.options.parts.contains(&part);
+        let mut sections = Vec::new();
+        let on_a_store = [Part::Precompute, Part::Fleet, Part::Cost, Part::ChangeOver];
+        if !on_a_store.into_iter().any(wanted) {
+            return Ok(sections);
+        }
+        let mut fleet = Fleet::make(self)?;
+        let hashed = fleet.hash(self)?;
+        if self.wants(Part::Precompute) {
+            sections.push(hashed);
+        }
+        if self.wants(Part::Fleet) {
+            sections.push(rates::measure(self, &mut fleet)?);
+        }
+        if self.wants(Part::Cost) {
+            sections.push(cost::measure(self, &mut fleet)?);
+        }
+        // The last: afterwards the store is of another version.
+        if self.wants(Part::ChangeOver) {
+            sections.push(over::measure(self, &mut fleet)?);
+        }
+        Ok(sections)
+    }
+
+    fn wants(&self, part: Part) -> bool {
+        self.options.parts.contains(&part)
     }
 }
 
-impl Fleet {
-    fn make_store(&self, options: &Options) -> Result<(), BenchError> {
-        let spec = StoreSpec::new(options.mailboxes, options.messages).variety(Variety::Plain);
-        let hosts = [&self.master.store, &self.replica.store];
-        let stop = self.signals.flag();
-        spec.build_until(&hosts, stop).map_err(DemoError::from)?;
-        let mut list = Vec::new();
-        spec.write_list(PARTITION, &mut list)
-            .io_context("write", &self.list)?;
-        std::fs::write(&self.list, list).io_context("write", &self.list)?;
-        // So that a run does not pay for what was written before it.
-        rustix::fs::sync();
-        Ok(())
-    }
-
-    /// Asks whether PREPARE does anything here.
-    fn prepares(&self, options: &Options) -> Result<bool, BenchError> {
-        let slotd = Slotd::start(&self.master, &self.work.socket("master"), None)?;
-        let address = migrate::address(&slotd)?;
-        let spec = StoreSpec::new(options.mailboxes, options.messages).variety(Variety::Plain);
-        let name = spec.names().next();
-        let Some(Ok(name)) = name.map(|name| MailboxName::parse(&name)) else {
-            return Ok(false);
-        };
-        let prepare = Prepare {
-            of: Named::new(name),
-            upgrade: Upgrade::default(),
-            write: Write::Always,
-            epoch: None,
-        };
-        let asked = self.signals.runtime().block_on(async {
-            let mut client = Client::connect(&address, Timeouts::default()).await?;
-            client.prepare(prepare).await
-        });
-        Ok(asked.is_ok_and(|answer| answer.prepared))
-    }
-
-    /// Puts the old files back if need be and migrates everything, with slotds run by these
-    /// commands.
-    fn migrate(
-        &mut self,
-        way: &Measured,
-        wrappers: &[&[std::ffi::OsString]; 2],
-    ) -> Result<Summary, BenchError> {
-        for host in [&self.master, &self.replica] {
-            reset::put_back(&host.store.meta)?;
-        }
-        rustix::fs::sync();
-        self.signals.check()?;
-        self.journals += 1;
-        let state = self
-            .work
-            .path()
-            .join(format!("journal-{}.sqlite", self.journals));
-        let start = |host: &Host, wrapper| {
-            Slotd::start_under(wrapper, host, &self.work.socket(host.name), None)
-        };
-        let slotds = [
-            start(&self.master, wrappers[0])?,
-            start(&self.replica, wrappers[1])?,
+impl Options {
+    /// What was asked for, for the document.
+    fn settings(&self) -> std::collections::BTreeMap<String, String> {
+        let parallel: Vec<String> = self.parallel.iter().map(ToString::to_string).collect();
+        let parts: Vec<&str> = self.parts.iter().map(Into::into).collect();
+        let settings = [
+            ("mailboxes", self.mailboxes.to_string()),
+            ("messages", self.messages.to_string()),
+            ("runs", self.runs.to_string()),
+            ("parallel", parallel.join(",")),
+            ("only", parts.join(",")),
+            ("to", self.to.to_string()),
         ];
-        let silent = Arc::new(Silent);
-        let settings = way.settings.clone();
-        let run = migrate::run(&slotds, &self.list, &state, settings, silent, &self.signals)?;
-        self.signals.check()?;
-        let summary = run.summary;
-        if summary.upgraded != summary.mailboxes {
-            let (upgraded, mailboxes) = (summary.upgraded, summary.mailboxes);
-            return Err(BenchError::Failed {
-                upgraded,
-                mailboxes,
-                way: way.name,
-            });
-        }
-        Ok(summary)
+        settings
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
     }
 
-    /// A run under strace, for its counts only.
-    fn count(&mut self, way: &mut Measured) -> Result<(), BenchError> {
-        let outs =
-            ["master", "replica"].map(|host| self.work.path().join(format!("{host}.strace")));
-        for out in &outs {
-            let _ = std::fs::remove_file(out);
-        }
-        let wrappers = [count::wrapper(&outs[0]), count::wrapper(&outs[1])];
-        let summary = self.migrate(way, &[&wrappers[0], &wrappers[1]])?;
-        way.calls = count::per_mailbox(&outs, summary.mailboxes)?;
-        Ok(())
-    }
-}
-
-impl Measured {
-    fn figures(self) -> Way {
-        let locks =
-            |of: fn(&LockMs) -> f64| Stats::of(&self.locks.iter().map(of).collect::<Vec<f64>>());
-        Way {
-            name: self.name,
-            rate: Stats::of(&self.rates),
-            lock_p50: locks(|l| l.p50),
-            lock_p99: locks(|l| l.p99),
-            lock_max: locks(|l| l.max),
-            calls: self.calls,
-        }
+    /// The number at once at which ways other than the plainest are measured: 16 if it is one of
+    /// those asked for, else the first.
+    fn usual(&self) -> usize {
+        let first = self.parallel.first().copied().unwrap_or(16);
+        self.parallel
+            .iter()
+            .copied()
+            .find(|n| *n == 16)
+            .unwrap_or(first)
     }
 }
 
 /// Per second.
-#[allow(clippy::cast_precision_loss)] // counts far below 2^52
 fn rate(count: u64, seconds: f64) -> f64 {
-    count as f64 / seconds.max(1e-9)
+    float(count) / seconds.max(1e-9)
+}
+
+/// Counts here are far below 2^52.
+#[allow(clippy::cast_precision_loss)]
+fn float(count: u64) -> f64 {
+    count as f64
 }

@@ -4,12 +4,20 @@ use std::path::PathBuf;
 
 use clap::Args;
 use indexfile::exit::Exit;
+use strum::IntoEnumIterator;
 
 use super::{Fail, text};
-use crate::bench::{self, Options};
+use crate::bench::{self, Options, Part};
 
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
+    #[command(flatten)]
+    measure: MeasureArgs,
+}
+
+/// What is measured, and on what.
+#[derive(Debug, Args)]
+struct MeasureArgs {
     /// Work in this directory, new or empty, and leave everything there.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -25,17 +33,20 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 5,
           value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,
-    /// Mailboxes at once.
-    #[arg(long, value_name = "N", default_value_t = 16,
+    /// Mailboxes at once: each of these numbers is measured.
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,4,16,64,256",
           value_parser = clap::value_parser!(u16).range(1..=1024))]
-    parallel: u16,
-    /// Measure a change-over to this version instead, 12 to 19: prepared, done, verified; once.
+    parallel: Vec<u16>,
+    /// Only these parts; all of them without it, but for the change-over.
+    #[arg(long, value_name = "PART,...", value_delimiter = ',')]
+    only: Vec<Part>,
+    /// Measure a change-over to this version as well, 12 to 19: prepared, done, verified; once.
     #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u8).range(12..=19))]
     change_over: Option<u8>,
     /// Print the figures as JSON.
     #[arg(long, conflicts_with = "markdown")]
     json: bool,
-    /// Print the figures as a table for docs/benchmarks.md.
+    /// Print the figures as tables for docs/benchmarks.md.
     #[arg(long)]
     markdown: bool,
     /// Say nothing while it works.
@@ -45,27 +56,43 @@ pub(super) struct BenchArgs {
 
 /// Measures and prints. This is the main thread, as the slotds need.
 pub(super) fn bench(args: BenchArgs) -> Result<Exit, Fail> {
+    measure(args.measure)
+}
+
+fn measure(args: MeasureArgs) -> Result<Exit, Fail> {
+    let mut parallel: Vec<usize> = args.parallel.iter().map(|n| usize::from(*n)).collect();
+    parallel.sort_unstable();
+    parallel.dedup();
+    let over = |part: &Part| *part == Part::ChangeOver;
+    let mut parts: Vec<Part> = args.only;
+    if parts.is_empty() {
+        parts = Part::iter().filter(|part| !over(part)).collect();
+    }
+    if args.change_over.is_some() && !parts.iter().any(over) {
+        parts.push(Part::ChangeOver);
+    }
     let options = Options {
         dir: args.dir,
         mailboxes: args.mailboxes as usize,
         messages: args.messages,
         runs: args.runs.into(),
-        parallel: args.parallel.into(),
-        change_over: args.change_over,
+        parallel,
+        parts,
+        to: args.change_over.unwrap_or(16),
     };
     let note = |line: &str| {
         if !args.quiet {
             text::note(line);
         }
     };
-    let figures = bench::run(&options, &note).map_err(|e| Fail::new(e.exit(), e.to_string()))?;
+    let document = bench::run(&options, &note).map_err(|e| Fail::new(e.exit(), e.to_string()))?;
     if args.json {
-        let value = serde_json::to_value(&figures).map_err(std::io::Error::from)?;
+        let value = serde_json::to_value(&document).map_err(std::io::Error::from)?;
         text::json(&value)?;
     } else if args.markdown {
-        text::say(bench::markdown(&figures).trim_end())?;
+        text::say(document.markdown().trim_end())?;
     } else {
-        text::say(bench::text(&figures).trim_end())?;
+        text::say(document.text().trim_end())?;
     }
     Ok(Exit::Ok)
 }

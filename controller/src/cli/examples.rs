@@ -217,6 +217,8 @@ const COMMANDS: &[(&str, &[&str], &[Exit])] = &[
         &[
             "controller bench",
             "controller bench --mailboxes 200 --runs 2 --json",
+            "controller bench --only fleet --parallel 4,16,64",
+            "controller bench --only change_over --mailboxes 20000",
         ],
         MEASURES,
     ),

@@ -105,6 +105,11 @@ impl Slotd {
         &self.address
     }
 
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Why it did not say that it serves.
     fn silent(&mut self) -> DemoError {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();

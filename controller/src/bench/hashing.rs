@@ -1,0 +1,90 @@
+//! Section `precompute`: the messages of one host hashed ahead, as `precompute run` does.
+
+use std::path::Path;
+
+use super::document::{Better, Measure, Section, Unit};
+use super::fleet::Fleet;
+use super::{Bench, BenchError, rate, reset};
+use crate::demo::{PrecomputeReport, migrate};
+
+/// Where a system with this file forgets what it has read, if root asks for it.
+const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";
+
+impl Fleet {
+    /// Hashes ahead on both hosts; on the master as often as runs are asked for, if that part is.
+    /// The caches of hashes are there afterwards.
+    pub fn hash(&self, bench: &mut Bench<'_>) -> Result<Section, BenchError> {
+        (bench.note)("hashing ahead on both hosts");
+        migrate::precompute(&self.replica, &bench.signals)?;
+        migrate::precompute(&self.master, &bench.signals)?;
+        let mut section = Section::new("precompute", "Messages hashed ahead, one host");
+        if !bench.wants(super::Part::Precompute) {
+            return Ok(section);
+        }
+        let cold = rustix::process::geteuid().is_root() && Path::new(DROP_CACHES).exists();
+        if !cold {
+            bench
+                .not_measured
+                .push("hashing with a cold page cache: only root can drop it".into());
+        }
+        let (mut warm, mut again, mut colds) = (Vec::new(), Vec::new(), Vec::new());
+        for round in 0..=bench.options.runs {
+            let measure = |into: &mut Vec<PrecomputeReport>, name: &str| {
+                rustix::fs::sync();
+                let report = migrate::precompute(&self.master, &bench.signals)?;
+                let per_second = rate(report.messages, report.seconds);
+                (bench.note)(&format!(
+                    "hashing {round}, {name}: {per_second:.0} messages/s"
+                ));
+                if round > 0 {
+                    into.push(report);
+                }
+                Ok::<(), BenchError>(())
+            };
+            reset::forget(&self.master.store.meta)?;
+            measure(&mut warm, "warm")?;
+            measure(&mut again, "again")?;
+            if cold && round > 0 {
+                reset::forget(&self.master.store.meta)?;
+                rustix::fs::sync();
+                // Another file system may forbid it even to root: then there is no such figure.
+                if std::fs::write(DROP_CACHES, "3").is_ok() {
+                    measure(&mut colds, "cold")?;
+                }
+            }
+        }
+        if cold && colds.len() < bench.options.runs {
+            colds.clear();
+            bench
+                .not_measured
+                .push("hashing with a cold page cache: the system does not drop it".into());
+        }
+        section.notes.push(
+            "A pass of `precompute run` over the master's store, fsync of the caches included; \
+             again: with nothing changed since."
+                .into(),
+        );
+        for (id, name, reports) in [
+            ("warm", "warm", &warm),
+            ("cold", "page cache dropped before", &colds),
+            ("again", "again, everything known", &again),
+        ] {
+            section.measures.extend(figures(id, name, reports));
+        }
+        Ok(section)
+    }
+}
+
+fn figures(id: &str, name: &str, reports: &[PrecomputeReport]) -> Vec<Measure> {
+    let of = |unit, word: &str, count: fn(&PrecomputeReport) -> u64| {
+        let values = reports.iter().map(|r| rate(count(r), r.seconds));
+        Measure::new(format!("{word}-{id}"), name, unit, Better::Higher)
+            .with(values.collect::<Vec<f64>>())
+    };
+    let mut measures = vec![of(Unit::MessagesPerSecond, "messages", |r| r.messages)];
+    if reports.iter().any(|r| r.bytes > 0) {
+        measures.push(of(Unit::BytesPerSecond, "bytes", |r| r.bytes));
+    }
+    measures.retain(|measure| !measure.values.is_empty());
+    measures
+}
