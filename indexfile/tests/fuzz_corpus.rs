@@ -1,32 +1,33 @@
-//! Replays the committed corpus of the fuzz targets, so that what they once found stays found.
-
-use std::path::Path;
+//! Replays the committed corpora of the fuzz targets of what lies in a mail store and beside it, so
+//! that what they once found stays found.
 
 #[path = "../../fuzz/fuzz_targets/drive/mod.rs"]
 mod drive;
+#[path = "../../fuzz/replay.rs"]
+mod replay;
+#[path = "../../fuzz/fuzz_targets/drive/text.rs"]
+mod text;
 
-fn replay(target: &str, drive: fn(&[u8])) {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../fuzz/corpus")
-        .join(target);
-    let mut files = 0;
-    for entry in std::fs::read_dir(&dir).expect("corpus") {
-        let path = entry.expect("entry").path();
-        let bytes = std::fs::read(&path).expect("read");
-        println!("{}", path.display());
-        drive(&bytes);
-        // Cut and flipped forms are cheap and reach the paths that sound files do not.
-        for cut in [1, 3, 20, 97, bytes.len() / 2, bytes.len().saturating_sub(1)] {
-            drive(&bytes[..cut.min(bytes.len())]);
-        }
-        for at in (0..bytes.len().min(300)).step_by(7) {
-            let mut flipped = bytes.clone();
-            flipped[at] ^= 0x81;
-            drive(&flipped);
-        }
-        files += 1;
-    }
-    assert!(files > 0, "{}", dir.display());
+use replay::Target;
+
+fn replay(name: &'static str, drive: fn(&[u8])) {
+    let target = Target {
+        name,
+        drive,
+        apart: 2 << 20, // the buffers through which an index is copied
+        most: 60,
+    };
+    target.replay();
+}
+
+fn replay_text(name: &'static str, drive: fn(&[u8])) {
+    let target = Target {
+        name,
+        drive,
+        apart: 16 << 10,
+        most: 400,
+    };
+    target.replay();
 }
 
 #[test]
@@ -52,4 +53,24 @@ fn seen_databases_never_make_the_reader_panic() {
 #[test]
 fn what_is_made_of_a_mailbox_is_accepted_by_check() {
     replay("cutover", drive::cutover);
+}
+
+#[test]
+fn a_header_file_is_read_or_refused_in_a_line() {
+    replay_text("header", text::header);
+}
+
+#[test]
+fn a_cache_of_guids_says_the_same_by_position_and_in_order() {
+    replay_text("sha1s", text::sha1s);
+}
+
+#[test]
+fn no_configuration_leads_out_of_its_directories() {
+    replay_text("imapd_conf", text::imapd_conf);
+}
+
+#[test]
+fn a_list_of_mailboxes_is_read_alike_however_it_comes() {
+    replay_text("list", text::list);
 }

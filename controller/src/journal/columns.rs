@@ -10,6 +10,7 @@ use super::model::{Figures, MailboxId, OpenTransaction, Owner, Row, State};
 use super::runs::{PairRun, RunId, RunInfo, RunOfPairs, RunSpec, Verb, pair_names};
 use super::state_file::sqlite;
 use super::totals::Totals;
+use crate::chart::visible;
 use crate::two_phase::{Open, Reason, Side};
 
 /// Why a query has no answer.
@@ -42,7 +43,7 @@ impl Fault {
         match self {
             Self::Sqlite(error) => sqlite(path, &error),
             Self::Postgres(error) => super::postgres::errors::failed(path, &error),
-            Self::Damaged(what) => JournalError::Damaged { what },
+            Self::Damaged(what) => JournalError::Damaged { what: shown(&what) },
             Self::Missing => JournalError::Missing {
                 path: path.to_owned(),
             },
@@ -59,6 +60,10 @@ impl Fault {
 }
 
 pub(super) type Query<T> = Result<T, Fault>;
+
+/// Times that a run can have, milliseconds since 1970: up to the year 9999. Their differences are
+/// numbers with which a report may reckon.
+const TIMES: std::ops::RangeInclusive<i64> = 0..=253_402_300_799_999;
 
 /// One row. The tables have whole numbers and text, and nothing else.
 pub(super) trait Columns {
@@ -112,6 +117,19 @@ impl<'a> Left<'a> {
             .ok_or_else(|| Fault::Damaged("a number is missing".to_owned()))
     }
 
+    /// Milliseconds since 1970.
+    fn maybe_time(&mut self) -> Query<Option<i64>> {
+        match self.maybe_number()? {
+            Some(ms) if !TIMES.contains(&ms) => Err(Fault::Damaged(format!("a time {ms}"))),
+            time => Ok(time),
+        }
+    }
+
+    fn time(&mut self) -> Query<i64> {
+        self.maybe_time()?
+            .ok_or_else(|| Fault::Damaged("a time is missing".to_owned()))
+    }
+
     fn flag(&mut self) -> Query<bool> {
         Ok(self.number::<i64>()? != 0)
     }
@@ -125,6 +143,15 @@ impl<'a> Left<'a> {
         self.maybe_text()?
             .ok_or_else(|| Fault::Damaged("a text is missing".to_owned()))
     }
+
+    fn shown(&mut self) -> Query<String> {
+        Ok(shown(&self.text()?))
+    }
+}
+
+/// What a person is shown of a text: no control character of it reaches a terminal, or makes a line.
+pub(super) fn shown(text: &str) -> String {
+    visible(text).into_owned()
 }
 
 pub(super) fn text(row: &dyn Columns) -> Query<String> {
@@ -152,20 +179,20 @@ pub(super) fn run_of_pairs(row: &dyn Columns) -> Query<RunOfPairs> {
         verb: verb_of(&left.text()?)?,
         to: left.number()?,
         undoes: left.maybe_number()?.map(RunId),
-        words: left.text()?,
+        words: left.shown()?,
         pairs: pair_names(&left.text()?).map(PairRun::to_begin).collect(),
-        started_ms: left.number()?,
-        finished_ms: left.maybe_number()?,
+        started_ms: left.time()?,
+        finished_ms: left.maybe_time()?,
     })
 }
 
 pub(super) fn pair_run(row: &dyn Columns) -> Query<PairRun> {
     let mut left = Left::of(row);
     Ok(PairRun {
-        name: left.text()?,
-        started_ms: Some(left.number()?),
+        name: left.shown()?,
+        started_ms: Some(left.time()?),
         listed: left.flag()?,
-        finished_ms: left.maybe_number()?,
+        finished_ms: left.maybe_time()?,
     })
 }
 
@@ -175,8 +202,8 @@ pub(super) fn run(row: &dyn Columns) -> Query<RunInfo> {
     Ok(RunInfo {
         id,
         spec,
-        started_ms: left.number()?,
-        finished_ms: left.maybe_number()?,
+        started_ms: left.time()?,
+        finished_ms: left.maybe_time()?,
         list_complete: left.flag()?,
     })
 }
@@ -188,12 +215,12 @@ fn spec(left: &mut Left<'_>) -> Query<(RunId, RunSpec)> {
         verb: verb_of(&left.text()?)?,
         to: left.number()?,
         undoes: left.maybe_number()?.map(RunId),
-        master: left.text()?,
-        replica: left.maybe_text()?,
+        master: left.shown()?,
+        replica: left.maybe_text()?.as_deref().map(shown),
         master_id: left.text()?,
         replica_id: left.text()?,
         selection: left.text()?,
-        words: left.text()?,
+        words: left.shown()?,
         pairs: left.text()?,
     };
     Ok((id, spec))
@@ -208,13 +235,13 @@ fn mailbox_of(left: &mut Left<'_>) -> Query<Row> {
     Ok(Row {
         id: MailboxId(left.number()?),
         name: MailboxName::parse(&left.text()?).map_err(damaged)?,
-        partition: left.maybe_text()?,
+        partition: left.maybe_text()?.as_deref().map(shown),
         named: left.flag()?,
         state: state_of(&left.text()?)?,
         attempts: left.number()?,
         reason: left.maybe_text()?.as_deref().and_then(Reason::from_word),
         side: left.maybe_text()?.as_deref().and_then(Side::from_word),
-        detail: left.text()?,
+        detail: left.shown()?,
         in_doubt: left.flag()?,
         figures: Figures {
             messages: left.number()?,
@@ -224,7 +251,7 @@ fn mailbox_of(left: &mut Left<'_>) -> Query<Row> {
             lag: left.number()?,
             lock_us: [left.maybe_number()?, left.maybe_number()?],
         },
-        finished_ms: left.maybe_number()?,
+        finished_ms: left.maybe_time()?,
         back: [left.maybe_number()?, left.maybe_number()?],
     })
 }
@@ -323,30 +350,34 @@ pub(super) fn totals(parts: &[Part]) -> Totals {
             wrong_guid,
             unknown,
         ] = *numbers;
-        totals.mailboxes += count;
-        totals.messages += messages;
-        totals.cached += cached;
-        totals.hashed += hashed;
-        totals.lag += lag;
+        add(&mut totals.mailboxes, count);
+        add(&mut totals.messages, messages);
+        add(&mut totals.cached, cached);
+        add(&mut totals.hashed, hashed);
+        add(&mut totals.lag, lag);
         match state {
-            State::Pending => totals.pending += count,
+            State::Pending => add(&mut totals.pending, count),
             State::Decided | State::Reversing => {
-                totals.open += count;
-                totals.in_doubt += in_doubt;
-                totals.waiting += waiting;
+                add(&mut totals.open, count);
+                add(&mut totals.in_doubt, in_doubt);
+                add(&mut totals.waiting, waiting);
             }
-            State::Upgraded => totals.upgraded += count,
-            State::Unchanged => totals.unchanged += count,
-            State::Rehearsed => totals.rehearsed += count,
+            State::Upgraded => add(&mut totals.upgraded, count),
+            State::Unchanged => add(&mut totals.unchanged, count),
+            State::Rehearsed => add(&mut totals.rehearsed, count),
             State::RolledBack => {
                 totals.wrong_guid = wrong_guid;
                 totals.rolled_back = count.saturating_sub(wrong_guid);
                 totals.unknown = unknown;
             }
-            State::Gone => totals.gone += count,
+            State::Gone => add(&mut totals.gone, count),
         }
     }
     totals
+}
+
+fn add(sum: &mut u64, more: u64) {
+    *sum = sum.saturating_add(more);
 }
 
 fn state_of(word: &str) -> Query<State> {

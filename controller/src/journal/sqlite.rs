@@ -15,7 +15,7 @@ use super::queries::{Ask, Value};
 use super::sql::{Op, Sql, Store, View, view};
 use super::sqlite_write::apply;
 use super::state_file::{
-    check, check_or_create, connect, io, resolved, sqlite, sync_directory, take_ownership,
+    check, check_or_create, connect, io, resolved, said, sqlite, sync_directory, take_ownership,
 };
 use super::writer::{Backend, Writer};
 use parking_lot::Mutex;
@@ -210,7 +210,7 @@ impl Backend for File {
             }),
             None => self.commit(&group).map_err(|error| {
                 // Whether it is on disk or not, nobody knows: never write after it.
-                let text = error.to_string();
+                let text = said(&error);
                 self.failed = Some(text.clone());
                 JournalError::Sqlite {
                     path: self.path.clone(),

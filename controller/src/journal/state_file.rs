@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{JournalError, earlier, schema};
+use crate::chart::visible;
 
 /// `PRAGMA application_id` of our files: `regu` in ASCII.
 pub const APPLICATION_ID: i32 = 0x7265_6775;
@@ -161,8 +162,18 @@ pub(super) fn sync_directory(path: &Path) -> Result<(), JournalError> {
 pub(super) fn sqlite(path: &Path, error: &rusqlite::Error) -> JournalError {
     JournalError::Sqlite {
         path: path.to_owned(),
-        text: error.to_string(),
+        text: said(error),
     }
+}
+
+/// What `SQLite` says, in one line: not the whole statement, and no byte of a damaged file that
+/// moves a cursor.
+pub(super) fn said(error: &rusqlite::Error) -> String {
+    let text = match error {
+        rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
+        other => other.to_string(),
+    };
+    visible(&text).into_owned()
 }
 
 fn not_ours(path: &Path, error: &rusqlite::Error) -> JournalError {

@@ -66,7 +66,7 @@ impl std::ops::AddAssign for Totals {
             (&mut self.hashed, other.hashed),
             (&mut self.lag, other.lag),
         ] {
-            *sum += more;
+            *sum = sum.saturating_add(more);
         }
     }
 }
@@ -108,13 +108,13 @@ impl Totals {
     /// Mailboxes that are not to be begun any more.
     #[must_use]
     pub fn done(&self) -> u64 {
-        self.mailboxes - self.pending
+        self.mailboxes.saturating_sub(self.pending)
     }
 
     /// Mailboxes for which all was done that the run was to do: changed, or rehearsed.
     #[must_use]
     pub fn changed(&self) -> u64 {
-        self.upgraded + self.rehearsed
+        self.upgraded.saturating_add(self.rehearsed)
     }
 
     /// For a person, in one line; what there is none of is left out where it is unusual.

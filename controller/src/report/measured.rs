@@ -70,7 +70,7 @@ impl Measured {
         for state in [State::Rehearsed, State::Upgraded] {
             for_each_row(journal, run.id, Filter::In(state), |row| {
                 mailboxes += 1;
-                messages += row.figures.messages;
+                messages = u64::saturating_add(messages, row.figures.messages);
                 held.add_row(row);
                 if let Some(at) = row.finished_ms {
                     last = last.max(at);

@@ -167,7 +167,7 @@ impl Collector {
             started_at: run.started_ms,
             finished_at: run.finished_ms,
             totals: Totals {
-                in_doubt: totals.open - totals.waiting,
+                in_doubt: totals.open.saturating_sub(totals.waiting),
                 ..totals
             },
             attempts: self.attempts,

@@ -8,11 +8,14 @@ use indexfile::check::{
     Findings, Severity, check_cache_bytes, check_index, check_pair, repair_expunge,
 };
 use indexfile::cutover::{self, CutoverError, HeaderImage, Sources};
-use indexfile::mailbox::{HeaderFile, ImapdConf, MailboxName, name_of_dir};
-use indexfile::sha1s::Cache;
+use indexfile::mailbox::{ImapdConf, MailboxName, name_of_dir};
 use indexfile::{Decision, FileKind, IndexFile, RecordField, StreamCopy, flags, seen};
 use std::convert::Infallible;
 use std::path::Path;
+
+use sums::crc32;
+
+mod sums;
 
 const PATH: &str = "cyrus.index";
 
@@ -30,21 +33,8 @@ pub fn reader(data: &[u8]) {
         return;
     };
     match which & 7 {
-        0 | 1 => index(rest, kind(which)),
-        2 => drop(HeaderFile::parse(rest)),
-        3 => {
-            if let Ok(cache) = Cache::from_bytes(rest.to_vec(), Path::new("cyrus.sha1s")) {
-                assert_eq!(cache.iter().count(), cache.len());
-                assert!(
-                    cache
-                        .iter()
-                        .map(Result::unwrap)
-                        .all(|e| cache.get(e.uid) == Some(e))
-                );
-            }
-        }
         4 => name(rest),
-        _ => drop(ImapdConf::parse(&String::from_utf8_lossy(rest))),
+        _ => index(rest, kind(which)),
     }
 }
 
@@ -257,18 +247,6 @@ fn seal_twoskip(file: &mut [u8]) -> Option<()> {
         put(file, pointers + 4, crc)?;
         at = end;
     }
-}
-
-/// As zlib's.
-fn crc32(bytes: &[u8]) -> u32 {
-    let mut crc = !0_u32;
-    for &byte in bytes {
-        crc ^= u32::from(byte);
-        for _ in 0..8 {
-            crc = crc >> 1 ^ 0xedb8_8320 & (crc & 1).wrapping_neg();
-        }
-    }
-    !crc
 }
 
 /// First byte: target version; three lengths of 16 bits; then an index, an expunge file, a cache

@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use indexfile::hex;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::time::ASN1Time;
@@ -13,7 +15,8 @@ use crate::protocol::Role;
 /// A day, in seconds.
 const DAY: i64 = 86_400;
 
-/// What there is to say about a certificate. That somebody trusts it is not said.
+/// What there is to say about a certificate. That somebody trusts it is not said. No text of it has
+/// a control character: what stands there in its place is its escape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// The common name of its holder; empty if it has none.
@@ -43,7 +46,7 @@ impl Certificate {
     /// # Errors
     /// It is none.
     pub fn of(der: &[u8]) -> Result<Certificate, Unreadable> {
-        let fail = |error: &dyn std::fmt::Display| Unreadable(error.to_string());
+        let fail = |error: &dyn std::fmt::Display| Unreadable(visible(&error.to_string()));
         let (_, parsed) = X509Certificate::from_der(der).map_err(|error| fail(&error))?;
         let mut holder = parsed.subject().iter_common_name();
         let holder = holder.next().and_then(|name| name.as_str().ok());
@@ -52,14 +55,14 @@ impl Certificate {
         let alternative = alternative.map_err(|error| fail(&error))?;
         for name in alternative.iter().flat_map(|all| &all.value.general_names) {
             match name {
-                GeneralName::DNSName(name) => names.push((*name).to_owned()),
+                GeneralName::DNSName(name) => names.push(visible(name)),
                 GeneralName::IPAddress(bytes) => names.extend(address(bytes)),
                 GeneralName::URI(uri) => roles.extend(Role::of_uri(uri)),
                 _ => {}
             }
         }
         Ok(Certificate {
-            holder: holder.unwrap_or_default().to_owned(),
+            holder: visible(holder.unwrap_or_default()),
             role: match roles.as_slice() {
                 [role] => Some(*role),
                 _ => None,
@@ -70,6 +73,16 @@ impl Certificate {
             not_before: parsed.validity().not_before.timestamp(),
             not_after: parsed.validity().not_after.timestamp(),
         })
+    }
+
+    /// Those of a file, DER.
+    ///
+    /// # Errors
+    /// One is not as PEM has it.
+    pub fn in_pem(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Unreadable> {
+        let each = CertificateDer::pem_slice_iter(pem);
+        each.map(|one| one.map_err(|error| Unreadable(visible(&error.to_string()))))
+            .collect()
     }
 
     /// Whole days until it ends; negative once it has.
@@ -94,6 +107,19 @@ impl Certificate {
 /// A moment, seconds since 1970, for a sentence.
 pub(super) fn utc(seconds: i64) -> String {
     ASN1Time::from_timestamp(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string())
+}
+
+/// A name makes no line of a log, and moves no cursor.
+fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 fn address(bytes: &[u8]) -> Option<String> {

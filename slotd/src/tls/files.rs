@@ -160,9 +160,7 @@ fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, FilesError> {
 }
 
 fn certificates(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, FilesError> {
-    let each = CertificateDer::pem_slice_iter(pem);
-    each.map(|one| one.map_err(|error| FilesError::contents(path, &error)))
-        .collect()
+    Certificate::in_pem(pem).map_err(|error| FilesError::contents(path, &error))
 }
 
 /// A key, unless it is no secret.

@@ -53,7 +53,7 @@ pub(super) fn section(account: &Account, options: &PageOptions) -> Markup {
 /// What is open and does not wait for a partition is in doubt, as `report` has it.
 fn in_doubt_is_what_is_open(totals: Totals) -> Totals {
     Totals {
-        in_doubt: totals.open - totals.waiting,
+        in_doubt: totals.open.saturating_sub(totals.waiting),
         ..totals
     }
 }

@@ -1,0 +1,4 @@
+#![no_main]
+#[path = "drive/text.rs"]
+mod drive;
+libfuzzer_sys::fuzz_target!(|data: &[u8]| drive::list(data));
