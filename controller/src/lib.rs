@@ -23,6 +23,7 @@ mod longest;
 pub mod metrics;
 pub mod murder;
 pub mod observer;
+mod page;
 pub mod report;
 pub mod run;
 pub mod stop;

@@ -12,12 +12,14 @@ mod cost;
 mod count;
 mod curve;
 pub mod document;
+mod file;
 mod fleet;
 mod floor;
 mod hashing;
 mod machine;
 mod markdown;
 mod over;
+mod page;
 mod rates;
 mod reset;
 mod stats;
@@ -41,6 +43,7 @@ use crate::demo::workdir::Workdir;
 use document::{Document, FORMAT, Section};
 use fleet::Fleet;
 
+pub use file::ReadError;
 pub use stats::Stats;
 
 /// What to measure.

@@ -62,7 +62,9 @@ pub(super) fn document(sections: Vec<Section>) -> Document {
 pub(super) fn whole() -> Document {
     let mut fleet = Vec::new();
     for (n, rate, bare) in [(1, 353.0, 640.0), (4, 770.0, 1380.0), (64, 1028.0, 2100.0)] {
-        let noise = |value: f64| [value * 0.98, value * 1.03, value];
+        // Few digits, so that they are the same after they were written and read.
+        let digits = |value: f64| (value * 1000.0).round() / 1000.0;
+        let noise = |value: f64| [value * 0.98, value * 1.03, value].map(digits);
         fleet.push(Measure {
             beside: Some(format!("bare-{n}")),
             at: Some(f64::from(n)),

@@ -2,16 +2,10 @@
 
 use maud::{Markup, html};
 
-use super::axis::{Axis, Tick};
-use super::legend::{LINE, Series, legend};
+use super::axis::Axis;
+use super::frame::{Frame, Names, PLOT};
+use super::legend::Series;
 use super::{drawn, px, visible, width_of};
-
-/// Height of what is between the axes, in pixels.
-const PLOT: f64 = 190.0;
-/// Free between what the vertical axis counts and its highest label.
-const GAP: f64 = 8.0;
-/// Free on the right of it, for half of the last label.
-const RIGHT: f64 = 18.0;
 
 /// How several series share a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,40 +50,20 @@ impl Columns<'_> {
     /// The chart, this many pixels wide; too narrow a width is taken for 160.
     #[must_use]
     pub fn svg(&self, width: u16) -> String {
-        let width = f64::from(width.max(160));
         let names = self.series.iter().map(|series| (series.name, series.hue));
-        let (legend, above) = legend(names, width);
-        let marks = if self.marks.is_empty() { 0.0 } else { LINE };
-        let top = above + LINE + marks.max(GAP);
-        let bottom = top + PLOT;
-        let heights = self.heights(top);
-        let room = heights.iter().map(|tick| width_of(&tick.label));
-        let left = room.fold(0.0, f64::max) + 8.0;
-        let across = self.across_axis(left, width - left - RIGHT);
-        let height = bottom + 2.0 * LINE + 6.0;
-        let view = format!("0 0 {} {}", px(width), px(height));
-        let drawn = html! {
-            svg.chart viewBox=(view) width=(px(width)) height=(px(height)) role="img"
-                aria-label=(visible(self.title)) {
-                (legend)
-                text x="0" y=(px(above + 12.0)) { (visible(self.up)) }
-                @for tick in &heights {
-                    line.grid x1=(px(left)) x2=(px(width - RIGHT))
-                        y1=(px(tick.at)) y2=(px(tick.at)) {}
-                    text x=(px(left - 6.0)) y=(px(tick.at + 4.0)) text-anchor="end" { (tick.label) }
-                }
-                (self.drawn_columns(across, self.vertical(top)))
-                line.axis x1=(px(left)) x2=(px(width - RIGHT)) y1=(px(bottom)) y2=(px(bottom)) {}
-                @for tick in across.ticks() {
-                    line.axis x1=(px(tick.at)) x2=(px(tick.at))
-                        y1=(px(bottom)) y2=(px(bottom + 4.0)) {}
-                    text x=(px(tick.at)) y=(px(bottom + 17.0)) text-anchor="middle" { (tick.label) }
-                }
-                text x=(px(left)) y=(px(bottom + 34.0)) { (visible(self.across)) }
-                (self.drawn_marks(across, top, width))
-            }
+        let frame = Frame::new(names, width, !self.marks.is_empty());
+        let up = frame.up(self.most());
+        let end = |edge: Option<&f64>| drawn(edge.copied().unwrap_or(0.0));
+        let (low, high) = (end(self.edges.first()), end(self.edges.last()));
+        let across = frame.across(up, low, high, self.log);
+        let names = Names {
+            title: self.title,
+            across: self.across,
+            up: self.up,
         };
-        drawn.into_string()
+        let columns = self.drawn_columns(across, up);
+        let marks = self.drawn_marks(across, frame.top, frame.width());
+        frame.svg(names, (across, up), (&columns, &marks))
     }
 
     fn columns(&self) -> usize {
@@ -107,26 +81,6 @@ impl Columns<'_> {
         };
         let most = (0..self.columns()).map(whole).fold(0.0, f64::max);
         if most <= 0.0 { 1.0 } else { most }
-    }
-
-    fn vertical(&self, top: f64) -> Axis {
-        let most = self.most();
-        let step = super::axis::step(most, 4.0);
-        Axis::linear(0.0, (most / step).ceil() * step, top + PLOT, -PLOT)
-    }
-
-    fn heights(&self, top: f64) -> Vec<Tick> {
-        self.vertical(top).ticks()
-    }
-
-    fn across_axis(&self, start: f64, length: f64) -> Axis {
-        let end = |edge: Option<&f64>| drawn(edge.copied().unwrap_or(0.0));
-        let (low, high) = (end(self.edges.first()), end(self.edges.last()));
-        if self.log {
-            Axis::logarithmic(low, high, start, length)
-        } else {
-            Axis::linear(low, high, start, length)
-        }
     }
 
     fn drawn_columns(&self, across: Axis, up: Axis) -> Markup {

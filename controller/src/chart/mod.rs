@@ -15,12 +15,15 @@
 mod axis;
 mod bars;
 mod columns;
+mod frame;
 mod legend;
+mod lines;
 mod visible;
 
 pub use bars::{Bar, Bars};
 pub use columns::{Columns, Mark, Side};
 pub use legend::{Hue, Series};
+pub use lines::{Line, Lines};
 pub use visible::visible;
 
 #[cfg(test)]

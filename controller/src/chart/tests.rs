@@ -1,6 +1,6 @@
 //! Pictures of numbers that are known.
 
-use super::{Bar, Bars, Columns, Hue, Mark, STYLE, Series, Side};
+use super::{Bar, Bars, Columns, Hue, Line, Lines, Mark, STYLE, Series, Side};
 
 fn series<'a>(name: &'a str, hue: Hue, values: &[f64]) -> Series<'a> {
     Series {
@@ -112,6 +112,72 @@ fn on_a_logarithmic_axis_equal_factors_are_equally_wide() {
     assert!(svg.contains(">p99<") && !svg.contains(">p99.9<"), "{svg}");
 }
 
+/// A line through points of which nothing is said.
+fn line<'a>(name: &'a str, hue: Hue, points: &[(f64, f64)]) -> Line<'a> {
+    let points = points
+        .iter()
+        .map(|(at, high)| (*at, *high, "said".to_owned()));
+    Line {
+        name,
+        hue,
+        points: points.collect(),
+    }
+}
+
+/// Where the dots of a chart of lines are.
+fn dots(svg: &str) -> Vec<[f64; 2]> {
+    let circles = svg.split("<circle ").skip(1);
+    let value = |circle: &str, name: &str| -> f64 {
+        let after = circle.split(&format!("{name}=\"")).nth(1).unwrap();
+        after.split('"').next().unwrap().parse().unwrap()
+    };
+    circles
+        .map(|circle| [value(circle, "cx"), value(circle, "cy")])
+        .collect()
+}
+
+#[test]
+fn points_of_lines_are_where_their_numbers_are() {
+    let lines = [
+        line(
+            "ours",
+            Hue::First,
+            &[(1.0, 100.0), (4.0, 200.0), (16.0, 400.0)],
+        ),
+        line("bare", Hue::Second, &[(4.0, 400.0), (16.0, 400.0)]),
+    ];
+    let mut chart = Lines {
+        title: "rates",
+        across: "at once",
+        up: "mailboxes/s",
+        log: (true, false),
+        lines: &lines,
+    };
+    let svg = chart.svg(700);
+    let found = dots(&svg);
+    // From 1 to 4 is as far as from 4 to 16; 200 is half as high again over 100 as 400 over 200.
+    let apart = |a: usize, b: usize, axis: usize| found[b][axis] - found[a][axis];
+    assert!((apart(0, 1, 0) - apart(1, 2, 0)).abs() < 0.3, "{found:?}");
+    assert!(
+        (apart(1, 2, 1) - 2.0 * apart(0, 1, 1)).abs() < 0.3,
+        "{found:?}"
+    );
+    assert!(
+        apart(2, 4, 0).abs() < 0.3 && apart(2, 4, 1).abs() < 0.3,
+        "{found:?}"
+    );
+    assert_eq!(
+        svg.matches("<polyline class=\"line first\"").count(),
+        1,
+        "{svg}"
+    );
+    assert!(svg.contains("<title>ours: said</title>"), "{svg}");
+    chart.log.1 = true;
+    let found = dots(&chart.svg(700));
+    let apart = |a: usize, b: usize| found[b][1] - found[a][1];
+    assert!((apart(0, 1) - apart(1, 2)).abs() < 0.3, "{found:?}");
+}
+
 #[test]
 fn bars_are_as_long_as_their_values_and_a_long_name_is_cut_in_its_middle() {
     let long = format!("user.{}.tail", "x".repeat(300));
@@ -163,7 +229,19 @@ fn a_name_is_text_wherever_it_stands() {
         bars: &bars,
         series: &both,
     };
-    for svg in [chart.svg(700), bars.svg(300)] {
+    let mut lines = [
+        line(evil, Hue::First, &[(1.0, 1.0)]),
+        line(evil, Hue::Quiet, &[]),
+    ];
+    evil.clone_into(&mut lines[0].points[0].2);
+    let lines = Lines {
+        title: evil,
+        across: evil,
+        up: evil,
+        log: (false, true),
+        lines: &lines,
+    };
+    for svg in [chart.svg(700), bars.svg(300), lines.svg(300)] {
         assert!(!svg.contains("<script") && !svg.contains("\"'"), "{svg}");
         assert!(svg.contains("&lt;script&gt;alert(1)"), "{svg}");
         assert!(
@@ -204,6 +282,27 @@ fn whatever_the_numbers_are_there_is_a_picture() {
             }
         }
     }
+    let pairs: Vec<(f64, f64)> = odd.iter().flat_map(|a| odd.map(|b| (*a, b))).collect();
+    for points in [&pairs[..], &pairs[..1], &[]] {
+        for log in [(false, false), (true, false), (false, true), (true, true)] {
+            let lines = [line("a", Hue::First, points)];
+            let chart = Lines {
+                title: "t",
+                across: "a",
+                up: "u",
+                log,
+                lines: &lines,
+            };
+            for width in [0, 360, u16::MAX] {
+                let svg = chart.svg(width);
+                assert!(svg.starts_with("<svg") && svg.ends_with("</svg>"), "{svg}");
+                assert!(
+                    !svg.contains("NaN") && !svg.contains("inf"),
+                    "{log:?}: {svg}"
+                );
+            }
+        }
+    }
     let none = Bars {
         title: "nothing",
         bars: &[],
@@ -221,6 +320,8 @@ fn the_style_sheet_has_each_colour_in_light_and_dark() {
     for hue in [Hue::First, Hue::Second, Hue::Quiet, Hue::Bad, Hue::Open] {
         let class = hue.class();
         assert!(STYLE.contains(&format!(".chart .{class} {{ fill: var(--chart-{class}, ")));
+        let line = format!(".chart .line.{class} {{ fill: none; stroke: var(--chart-{class}, ");
+        assert!(STYLE.contains(&line), "{class}");
         assert!(dark.contains(&format!("--chart-{class}: ")), "{class}");
     }
 }

@@ -6,11 +6,15 @@ use clap::Args;
 use indexfile::exit::Exit;
 use strum::IntoEnumIterator;
 
+use super::benches::{Benches, HtmlArgs, benches};
 use super::{Fail, text};
 use crate::bench::{self, Options, Part};
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct BenchArgs {
+    #[command(subcommand)]
+    benches: Option<Benches>,
     #[command(flatten)]
     measure: MeasureArgs,
 }
@@ -49,6 +53,8 @@ struct MeasureArgs {
     /// Print the figures as tables for docs/benchmarks.md.
     #[arg(long)]
     markdown: bool,
+    #[command(flatten)]
+    html: HtmlArgs,
     /// Say nothing while it works.
     #[arg(long, short)]
     quiet: bool,
@@ -56,10 +62,14 @@ struct MeasureArgs {
 
 /// Measures and prints. This is the main thread, as the slotds need.
 pub(super) fn bench(args: BenchArgs) -> Result<Exit, Fail> {
+    if let Some(command) = &args.benches {
+        return benches(command);
+    }
     measure(args.measure)
 }
 
 fn measure(args: MeasureArgs) -> Result<Exit, Fail> {
+    args.html.refuse_what_is_there()?;
     let mut parallel: Vec<usize> = args.parallel.iter().map(|n| usize::from(*n)).collect();
     parallel.sort_unstable();
     parallel.dedup();
@@ -86,6 +96,7 @@ fn measure(args: MeasureArgs) -> Result<Exit, Fail> {
         }
     };
     let document = bench::run(&options, &note).map_err(|e| Fail::new(e.exit(), e.to_string()))?;
+    args.html.write(&document)?;
     if args.json {
         let value = serde_json::to_value(&document).map_err(std::io::Error::from)?;
         text::json(&value)?;

@@ -215,10 +215,9 @@ const COMMANDS: &[(&str, &[&str], &[Exit])] = &[
     (
         "bench",
         &[
-            "controller bench",
-            "controller bench --mailboxes 200 --runs 2 --json",
+            "controller bench --mailboxes 200 --runs 5 --json",
             "controller bench --only fleet --parallel 4,16,64",
-            "controller bench --only change_over --mailboxes 20000",
+            "controller bench compare before.json after.json",
         ],
         MEASURES,
     ),

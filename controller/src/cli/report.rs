@@ -1,20 +1,17 @@
 //! `report`: what the journal tells of a run. It needs no slotd, and changes nothing.
 
-use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use indexfile::IoContext;
 use indexfile::exit::Exit;
 
 use super::args::UnusedHosts;
 use super::state::StateFile;
 use super::status::open;
-use super::{Fail, text};
+use super::{Fail, new_page, text};
 use crate::clock::now_ms;
 use crate::journal::{JournalStore, RunId, RunOfPairs};
 use crate::report::{Disagreements, PageOptions, Story, page};
-use crate::whole_file::{Before, WholeFile};
 
 #[derive(Debug, Args)]
 pub(super) struct ReportArgs {
@@ -50,23 +47,6 @@ fn write_page(
     run: &RunOfPairs,
     path: &Path,
 ) -> Result<Exit, Fail> {
-    let there = || {
-        let text = format!(
-            "{} is there already: give another name, or --replace",
-            path.display()
-        );
-        Fail::new(Exit::Io, text)
-    };
-    let before = if args.replace {
-        Before::Replaced
-    } else {
-        Before::Kept
-    };
-    // Known at once, and not after a long run has been read.
-    if before == Before::Kept && path.symlink_metadata().is_ok() {
-        return Err(there());
-    }
-    let mut file = WholeFile::create(path)?;
     let fleet = args.hosts.fleet().unwrap_or(Path::new("FILE"));
     let options = PageOptions {
         slowest: args.slowest,
@@ -74,20 +54,13 @@ fn write_page(
         state: args.state.shown(),
         now_ms: now_ms(),
     };
-    let text = page(store, run, &options)?;
-    file.write_all(text.as_bytes()).io_context("write", path)?;
-    match file.publish(before) {
-        Err(error) if error.source.kind() == ErrorKind::AlreadyExists => Err(there()),
-        done => {
-            done?;
-            text::say(&format!(
-                "{}: the page about run {}",
-                path.display(),
-                run.id.0
-            ))?;
-            Ok(Exit::Ok)
-        }
-    }
+    new_page::write(path, args.replace, || Ok(page(store, run, &options)?))?;
+    text::say(&format!(
+        "{}: the page about run {}",
+        path.display(),
+        run.id.0
+    ))?;
+    Ok(Exit::Ok)
 }
 
 pub(super) fn report(args: &ReportArgs) -> Result<Exit, Fail> {

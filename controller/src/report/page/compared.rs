@@ -3,8 +3,8 @@
 use indexfile::program::spelled;
 use maud::{Markup, html};
 
-use super::table::{Kind, count, table};
 use crate::journal::Verb;
+use crate::page::table::{Kind, count, table};
 use crate::report::account::Account;
 use crate::two_phase::{FIRST_WITH_GUIDS, Reason};
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use maud::{Markup, html};
 
 use super::PageOptions;
-use super::table::{Kind, count, rate, table};
 use crate::chart::visible;
 use crate::journal::{RunInfo, Totals};
+use crate::page::table::{Kind, count, rate, table};
 use crate::report::account::Account;
 use crate::report::time::{per_second, utc};
 use crate::survey::duration;

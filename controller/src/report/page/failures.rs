@@ -6,9 +6,9 @@ use indexfile::program::spelled;
 use maud::{Markup, html};
 
 use super::PageOptions;
-use super::table::{Kind, chart, count, length, table};
 use crate::chart::{Bar, Bars, Hue, Series, visible};
 use crate::journal::RunInfo;
+use crate::page::table::{Kind, chart, count, length, table};
 use crate::report::account::{Account, Failures};
 use crate::report::standing::Standing;
 use crate::two_phase::Reason;

@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::table::{Kind, chart, count, folded, length, ms, table};
 use crate::chart::{Columns, Hue, Mark, Series, Side as Share};
+use crate::page::table::{Kind, chart, count, folded, length, ms, table};
 use crate::report::account::Account;
 use crate::run::Histogram;
 use crate::two_phase::Side;

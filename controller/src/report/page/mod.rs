@@ -3,7 +3,7 @@
 //!
 //! # What it promises
 //!
-//! * Nothing is loaded and no script runs: the policy in its head forbids both.
+//! * Nothing is loaded and no script runs, as of every [`crate::page`].
 //! * Whatever a mailbox, a partition, a pair or a failure is called is text. Characters that cannot
 //!   be seen are shown by their numbers.
 //! * The numbers of each chart are in a table under it.
@@ -17,17 +17,17 @@ mod locks;
 mod parts;
 mod rate;
 mod slowest;
-mod table;
 
 #[cfg(test)]
 mod tests;
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::account::Account;
 use super::time::utc;
-use crate::chart::{STYLE, visible};
+use crate::chart::visible;
 use crate::journal::{JournalError, JournalStore, RunOfPairs};
+use crate::page::whole;
 
 /// What a page needs to know besides the journal.
 #[derive(Clone, Debug)]
@@ -41,10 +41,6 @@ pub struct PageOptions {
     /// When the page is made, milliseconds since 1970.
     pub now_ms: i64,
 }
-
-/// What a browser may do with the page: show it.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
-                      form-action 'none'";
 
 /// The page about a run.
 ///
@@ -61,36 +57,18 @@ pub fn page(
 
 fn document(account: &Account, options: &PageOptions) -> Markup {
     let title = format!("Run {}: {}", account.run.id.0, account.run.task());
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="referrer" content="no-referrer";
-                title { "reguid: " (title) }
-                style { (PreEscaped(STYLE)) (PreEscaped(include_str!("page.css"))) }
-            }
-            body {
-                main {
-                    h1 { (title) }
-                    (facts::section(account, options))
-                    (rate::section(account))
-                    (locks::section(account))
-                    (parts::section(account))
-                    (slowest::section(account))
-                    (failures::section(account, options))
-                    (compared::section(account))
-                }
-                footer {
-                    p {
-                        "Made by reguid " (env!("CARGO_PKG_VERSION")) " on "
-                        (utc(options.now_ms)) ", from the journal "
-                        code { (visible(&options.state)) } ". All times are UTC."
-                    }
-                }
-            }
-        }
-    }
+    let main = html! {
+        (facts::section(account, options))
+        (rate::section(account))
+        (locks::section(account))
+        (parts::section(account))
+        (slowest::section(account))
+        (failures::section(account, options))
+        (compared::section(account))
+    };
+    let footer = html! {
+        "Made by reguid " (env!("CARGO_PKG_VERSION")) " on " (utc(options.now_ms))
+        ", from the journal " code { (visible(&options.state)) } ". All times are UTC."
+    };
+    whole(&title, &main, &footer)
 }

@@ -2,9 +2,9 @@
 
 use maud::{Markup, html};
 
-use super::table::{Kind, chart, count, length, ms, rate, table};
 use crate::chart::{Bar, Bars, Hue, Series};
 use crate::journal::{Totals, Verb};
+use crate::page::table::{Kind, chart, count, length, ms, rate, table};
 use crate::report::account::{Account, OfPair, PartitionName};
 use crate::report::part::Part;
 use crate::report::time::{per_second, seconds};

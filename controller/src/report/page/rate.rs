@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::table::{Kind, chart, count, folded, length, rate, table};
 use crate::chart::{Columns, Hue, Series, Side};
+use crate::page::table::{Kind, chart, count, folded, length, rate, table};
 use crate::report::account::Account;
 use crate::report::time::{per_second, seconds};
 

@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::table::{Kind, chart, count, folded, length, ms, table};
 use crate::chart::{Bar, Bars, Hue, Series};
+use crate::page::table::{Kind, chart, count, folded, length, ms, table};
 use crate::report::account::{Account, Slow};
 
 pub(super) fn section(account: &Account) -> Markup {

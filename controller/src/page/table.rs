@@ -1,4 +1,4 @@
-//! Tables, charts and numbers, as all sections of the page show them.
+//! Tables, charts and numbers, as all sections of a page show them.
 
 use indicatif::HumanCount;
 use maud::{Markup, PreEscaped, html};
@@ -9,7 +9,7 @@ use crate::chart::visible;
 const WIDTHS: [(&str, u16); 2] = [("wide", 888), ("narrow", 360)];
 
 /// A chart in both widths; the style sheet shows the one that fits.
-pub(super) fn chart(draw: impl Fn(u16) -> String) -> Markup {
+pub(crate) fn chart(draw: impl Fn(u16) -> String) -> Markup {
     html! {
         @for (class, width) in WIDTHS {
             div class=(class) { (PreEscaped(draw(width))) }
@@ -19,7 +19,7 @@ pub(super) fn chart(draw: impl Fn(u16) -> String) -> Markup {
 
 /// What a column of a table has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Number,
     Text,
     /// The name of a mailbox, which may be long.
@@ -37,7 +37,7 @@ impl Kind {
 }
 
 /// A table with these columns.
-pub(super) fn table(
+pub(crate) fn table(
     columns: &[(&str, Kind)],
     rows: impl IntoIterator<Item = Vec<String>>,
 ) -> Markup {
@@ -64,7 +64,7 @@ pub(super) fn table(
 }
 
 /// A table that is opened by a click: it has what the chart above it shows.
-pub(super) fn folded(table: &Markup) -> Markup {
+pub(crate) fn folded(table: &Markup) -> Markup {
     html! {
         details {
             summary { "The same numbers as a table" }
@@ -74,13 +74,13 @@ pub(super) fn folded(table: &Markup) -> Markup {
 }
 
 /// A number of things.
-pub(super) fn count(n: u64) -> String {
+pub(crate) fn count(n: u64) -> String {
     HumanCount(n).to_string()
 }
 
 /// Microseconds as milliseconds.
 #[allow(clippy::cast_precision_loss)] // for a person to read
-pub(super) fn ms(us: u64) -> String {
+pub(crate) fn ms(us: u64) -> String {
     let ms = us as f64 / 1000.0;
     let digits = match ms {
         v if v >= 100.0 => 0,
@@ -91,7 +91,7 @@ pub(super) fn ms(us: u64) -> String {
 }
 
 /// A rate.
-pub(super) fn rate(per_second: f64) -> String {
+pub(crate) fn rate(per_second: f64) -> String {
     if per_second >= 10.0 {
         format!("{per_second:.0}")
     } else {
@@ -101,6 +101,6 @@ pub(super) fn rate(per_second: f64) -> String {
 
 /// A count as a length.
 #[allow(clippy::cast_precision_loss)] // of a picture
-pub(super) fn length(n: u64) -> f64 {
+pub(crate) fn length(n: u64) -> f64 {
     n as f64
 }

@@ -1,0 +1,120 @@
+//! `bench compare` and `bench page`: about benches that are over. Nothing is measured.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use indexfile::exit::Exit;
+
+use super::{Fail, new_page, text};
+use crate::bench::ReadError;
+use crate::bench::compare::Comparison;
+use crate::bench::document::Document;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Benches {
+    /// Tell what got slower or faster from one bench to another, beyond the noise. Ends with 65 if
+    /// something got worse.
+    Compare(CompareArgs),
+    /// Show what a bench found that is over: as text, as Markdown or as a page for a browser.
+    Page(PageArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompareArgs {
+    /// What `bench --json` printed, the earlier one.
+    #[arg(value_name = "EARLIER")]
+    earlier: PathBuf,
+    /// The later one.
+    #[arg(value_name = "LATER")]
+    later: PathBuf,
+    /// Name also the measures that are alike, or of which it cannot be said.
+    #[arg(long)]
+    every: bool,
+    /// Print it as JSON.
+    #[arg(long, conflicts_with = "every")]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PageArgs {
+    /// What `bench --json` printed.
+    #[arg(value_name = "FILE")]
+    document: PathBuf,
+    #[command(flatten)]
+    html: HtmlArgs,
+    /// Print it as Markdown.
+    #[arg(long, conflicts_with = "html")]
+    markdown: bool,
+}
+
+/// Where a page goes.
+#[derive(Debug, Args)]
+pub(super) struct HtmlArgs {
+    /// Write a page for a browser, in one file that needs no other. A file that is there already is
+    /// kept, and the command refused.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Let the new page replace a file that is there.
+    #[arg(long, requires = "html")]
+    replace: bool,
+}
+
+impl From<ReadError> for Fail {
+    fn from(error: ReadError) -> Self {
+        Self::new(error.exit(), error.to_string())
+    }
+}
+
+pub(super) fn benches(command: &Benches) -> Result<Exit, Fail> {
+    match command {
+        Benches::Compare(args) => compare(args),
+        Benches::Page(args) => page(args),
+    }
+}
+
+fn compare(args: &CompareArgs) -> Result<Exit, Fail> {
+    let [earlier, later] = [&args.earlier, &args.later].map(|path| Document::read(path));
+    let found = Comparison::of(&earlier?, &later?);
+    if args.json {
+        let value = serde_json::to_value(&found).map_err(std::io::Error::from)?;
+        text::json(&value)?;
+    } else {
+        text::say(found.text(args.every).trim_end())?;
+    }
+    Ok(if found.is_worse() {
+        Exit::Data
+    } else {
+        Exit::Ok
+    })
+}
+
+fn page(args: &PageArgs) -> Result<Exit, Fail> {
+    let document = Document::read(&args.document)?;
+    if args.markdown {
+        text::say(document.markdown().trim_end())?;
+    } else if let Some(path) = args.html.write(&document)? {
+        text::say(&format!("{}: the page about the bench", path.display()))?;
+    } else {
+        text::say(document.text().trim_end())?;
+    }
+    Ok(Exit::Ok)
+}
+
+impl HtmlArgs {
+    /// Says before minutes are spent what would be said after them.
+    pub(super) fn refuse_what_is_there(&self) -> Result<(), Fail> {
+        match &self.html {
+            Some(path) => new_page::refuse_what_is_there(path, self.replace),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the page to the file that is asked for, if one is.
+    pub(super) fn write(&self, document: &Document) -> Result<Option<&Path>, Fail> {
+        let Some(path) = self.html.as_deref() else {
+            return Ok(None);
+        };
+        new_page::write(path, self.replace, || Ok(document.page()))?;
+        Ok(Some(path))
+    }
+}
