@@ -15,6 +15,7 @@ mod attempt;
 mod audit;
 mod calm;
 mod fence;
+mod hashed;
 mod journal;
 mod names;
 mod pair;
@@ -31,6 +32,7 @@ use controller::two_phase::Plan;
 pub use attempt::{End, Row, Runner};
 pub use calm::Calm;
 pub use fence::OlderStep;
+pub use hashed::Hashed;
 pub use pair::{Move, Pair, Two};
 pub use part::{Part, Shared};
 pub use properties::{Held, Judged};
@@ -113,7 +115,7 @@ impl Config {
 
     /// The mailbox as it is at first on that side.
     #[must_use]
-    pub fn site(&self, m: usize, side: usize) -> Site<Tiny> {
+    pub fn site(&self, m: usize, side: usize) -> Hashed<Site<Tiny>> {
         let (index, expunge) = self.initial(m)[side];
         let mut site = if self.over[side] {
             Site::changed_over(index, expunge, OVER, self.split)
@@ -121,7 +123,7 @@ impl Config {
             Site::new(index, expunge, self.split)
         };
         site.mutation = self.mutation;
-        site
+        site.into()
     }
 
     /// Index and expunge file of that mailbox, on master and replica.

@@ -135,11 +135,13 @@ impl Names {
 pub struct Quick(u64);
 
 impl Hasher for Quick {
+    #[inline]
     fn finish(&self) -> u64 {
         (self.0 ^ (self.0 >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
     }
 
     // Whoever hashes bytes hashes their number too, or ends them, so zeros may fill the last word.
+    #[inline]
     fn write(&mut self, bytes: &[u8]) {
         for chunk in bytes.chunks(8) {
             let mut word = [0; 8];
@@ -149,26 +151,32 @@ impl Hasher for Quick {
     }
 
     // What states are made of: one round for a word of any width, and none for each byte of it.
+    #[inline]
     fn write_u8(&mut self, word: u8) {
         self.write_u64(u64::from(word));
     }
 
+    #[inline]
     fn write_u16(&mut self, word: u16) {
         self.write_u64(u64::from(word));
     }
 
+    #[inline]
     fn write_u32(&mut self, word: u32) {
         self.write_u64(u64::from(word));
     }
 
+    #[inline]
     fn write_u64(&mut self, word: u64) {
         self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 
+    #[inline]
     fn write_usize(&mut self, word: usize) {
         self.write_u64(word as u64);
     }
 
+    #[inline]
     fn write_isize(&mut self, word: isize) {
         self.write_u64(word.cast_unsigned() as u64);
     }

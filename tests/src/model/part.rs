@@ -7,6 +7,7 @@ use std::hash::{Hash, Hasher};
 
 use controller::two_phase::Side;
 
+use super::Hashed;
 use super::attempt::{Row, Runner};
 use super::step::Step;
 use super::world::{Broken, Conn, Up, World};
@@ -78,15 +79,15 @@ impl Hash for Shared {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Part {
     /// Its coordinator; `None` while the controller is dead.
-    pub runner: Option<Runner>,
+    pub runner: Option<Hashed<Runner>>,
     /// The one of a controller from which another took over.
-    pub older: Option<Runner>,
+    pub older: Option<Hashed<Runner>>,
     /// Its rows in the journal.
     pub row: Row,
     /// Its connections by side.
     pub conns: [Vec<Conn>; 2],
     /// Its files by side.
-    pub sites: [Site<Tiny>; 2],
+    pub sites: [Hashed<Site<Tiny>>; 2],
 }
 
 /// All of a [`Part`] that decides which steps of whole hosts, or of the controller, there are.
@@ -164,11 +165,11 @@ impl World {
             acts: _,
             broken,
         } = self;
-        let runners: Vec<Option<Runner>> = match controller {
+        let runners: Vec<Option<Hashed<Runner>>> = match controller {
             Some(runners) => runners.into_iter().map(Some).collect(),
             None => vec![None; rows.len()],
         };
-        let older: Vec<Option<Runner>> = match older {
+        let older: Vec<Option<Hashed<Runner>>> = match older {
             Some(runners) => runners.into_iter().map(Some).collect(),
             None => vec![None; rows.len()],
         };

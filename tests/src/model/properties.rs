@@ -2,7 +2,7 @@
 
 use stateright::{Model, Property};
 
-use super::{Broken, End};
+use super::{Broken, End, Hashed};
 use crate::sim::disk::Disk;
 use crate::sim::image::Tiny;
 use crate::sim::site::Site;
@@ -31,10 +31,14 @@ pub enum Held {
 impl Held {
     /// Now, and after a power cut at this instant, however it falls.
     #[must_use]
-    pub fn of(self, site: &Site<Tiny>) -> bool {
+    pub fn of(self, site: &Hashed<Site<Tiny>>) -> bool {
+        let judge = |site: &Site<Tiny>| {
+            [Site::is_kept, Site::is_in_order].map(|holds| every_cut(site, holds))
+        };
+        let [truth, order] = site.holds(judge);
         match self {
-            Self::Truth => every_cut(site, Site::is_kept),
-            Self::Order => every_cut(site, Site::is_in_order),
+            Self::Truth => truth,
+            Self::Order => order,
         }
     }
 }

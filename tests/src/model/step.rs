@@ -3,10 +3,10 @@
 use controller::two_phase::{Comparison, Entry, Event, Request, Side};
 use slotd::transaction;
 
-use super::Config;
 use super::attempt::{End, Row, Runner};
 use super::fence::OlderStep;
 use super::world::{Up, World};
+use super::{Config, Hashed};
 use crate::sim::disk::Which;
 use crate::sim::image::Tiny;
 use crate::sim::op::{Failing, Op};
@@ -122,7 +122,7 @@ impl World {
         self.calm_controller(config, steps);
         // A file system that shut itself down, or an intent log that failed: slotd says that it has
         // to be started again, and its operator does so.
-        let ill = |site: &Site<Tiny>| site.shut_down || !site.log.is_usable();
+        let ill = |site: &Hashed<Site<Tiny>>| site.shut_down || !site.log.is_usable();
         for side in Side::ALL {
             let any = self.sites.iter().any(|s| ill(&s[side.index()]));
             if any && self.conns.iter().all(|c| c[side.index()].is_empty()) {

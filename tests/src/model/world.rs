@@ -1,7 +1,7 @@
 //! One state of everything: the controller and its journal, the connections, both hosts' mailboxes.
 
-use super::Config;
 use super::attempt::{End, Row, Runner};
+use super::{Config, Hashed};
 use crate::sim::disk::Disk;
 use crate::sim::image::Tiny;
 use crate::sim::intent::is_over;
@@ -71,13 +71,13 @@ pub enum Up {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
     /// The coordinators by mailbox; `None` while the controller is dead.
-    pub controller: Option<Vec<Runner>>,
+    pub controller: Option<Vec<Hashed<Runner>>>,
     /// The journal.
     pub rows: Vec<Row>,
     /// By mailbox and side.
     pub conns: Vec<[Vec<Conn>; 2]>,
     /// By mailbox and side.
-    pub sites: Vec<[Site<Tiny>; 2]>,
+    pub sites: Vec<[Hashed<Site<Tiny>>; 2]>,
     /// By side.
     pub up: [Up; 2],
     /// Faults that may still happen.
@@ -93,7 +93,7 @@ pub struct World {
     /// Take-overs that may still happen.
     pub takeovers: u8,
     /// The coordinators of the controller that was paused when another one took over.
-    pub older: Option<Vec<Runner>>,
+    pub older: Option<Vec<Hashed<Runner>>>,
     /// Of the controller; 0 where there are none.
     pub epoch: u8,
     /// By side: the highest epoch that slotd knows, durably.
@@ -137,7 +137,7 @@ impl World {
 
     /// The controller starts: it settles what its journal has open and runs the rest.
     pub fn start_controller(&mut self, config: &Config) {
-        let runner = |row: &Row| Runner::new(row.machine(config), row.closed);
+        let runner = |row: &Row| Runner::new(row.machine(config), row.closed).into();
         self.controller = Some(self.rows.iter().map(runner).collect());
         for m in 0..self.rows.len() {
             self.rows[m].pauses = 0;
@@ -155,7 +155,7 @@ impl World {
     pub fn restart_one(&mut self, config: &Config, m: usize) {
         let machine = self.rows[m].machine(config);
         if let Some(runners) = &mut self.controller {
-            runners[m] = Runner::new(machine, None);
+            runners[m] = Runner::new(machine, None).into();
         }
         self.rows[m].pauses = 0;
         self.rows[m].aborted = false;
@@ -168,11 +168,11 @@ impl World {
     /// The runner of a mailbox, while the controller lives.
     #[must_use]
     pub fn runner(&self, m: usize) -> Option<&Runner> {
-        self.controller.as_ref().map(|runners| &runners[m])
+        self.controller.as_ref().map(|runners| &*runners[m])
     }
 
     fn runner_mut(&mut self, m: usize) -> Option<&mut Runner> {
-        self.controller.as_mut().map(|runners| &mut runners[m])
+        self.controller.as_mut().map(|runners| &mut *runners[m])
     }
 
     /// The connection that the controller has to that side.
