@@ -25,7 +25,7 @@ const fn of_pair(
 }
 
 /// All of them; docs/monitoring.md is compared with it by a test.
-pub static METRICS: [Metric; 17] = [
+pub static METRICS: [Metric; 18] = [
     of_pair(
         "reguid_updated_timestamp_seconds",
         Kind::Gauge,
@@ -105,6 +105,12 @@ pub static METRICS: [Metric; 17] = [
         "Whether a host does not answer",
     ),
     of_pair(
+        "reguid_certificate_days",
+        Kind::Gauge,
+        &["pair"],
+        "Whole days until the certificate that the hosts are shown ends; below 0 once it has",
+    ),
+    of_pair(
         "reguid_host_busy",
         Kind::Gauge,
         &["pair", "side", "reason"],
@@ -144,6 +150,8 @@ pub struct PairNow<'a> {
     /// # Errors
     /// The journal could not be read.
     pub totals: Result<Option<(i64, Totals)>, ()>,
+    /// Days until the certificate that is shown to its hosts ends; `None` without one.
+    pub cert_days: Option<i64>,
 }
 
 /// The numbers of these pairs. `now_ms` is milliseconds since 1970.
@@ -159,6 +167,10 @@ pub fn page<'a>(now_ms: i64, pairs: impl IntoIterator<Item = PairNow<'a>>) -> Pa
     for pair in pairs {
         add_journal(&mut page, &pair);
         add_control(&mut page, &pair);
+        if let Some(days) = pair.cert_days {
+            #[allow(clippy::cast_precision_loss)] // days
+            page.number("reguid_certificate_days", &[pair.name], days as f64);
+        }
     }
     page
 }
@@ -273,6 +285,7 @@ mod tests {
             control: &control,
             sides: &Side::ALL,
             totals: Ok(Some((3, totals))),
+            cert_days: Some(-1),
         };
         let text = page(1_795_791_600_500, [now("a"), now("b")]).into_openmetrics();
         let lines: Vec<&str> = text.lines().collect();
@@ -296,6 +309,7 @@ mod tests {
             "reguid_waiting{pair=\"a\",reason=\"paused\"} 1.0",
             "reguid_waiting{pair=\"a\",reason=\"conditions\"} 0.0",
             "reguid_journal_unreadable{pair=\"a\"} 0.0",
+            "reguid_certificate_days{pair=\"a\"} -1.0",
         ] {
             let times = lines.iter().filter(|l| **l == line).count();
             assert_eq!(times, 1, "{line}\nis not once in\n{text}");

@@ -285,6 +285,113 @@ fn certificates_are_replaced_and_revoked_while_a_run_works_and_nothing_of_it_is_
     refused.assert_one_sentence("revoked (serial ");
 }
 
+#[test]
+fn a_run_whose_certificate_is_revoked_ends_with_that_sentence_and_a_new_one_goes_on() {
+    let mut secure = Secure::new(300);
+    let _ = secure.issue("controller", "night-run", "night");
+    let _ = secure.issue("controller", "next-night", "next");
+    let extra = ["--parallel", "1", "--host-wait", "900"];
+    let work = Guard::spawn(&mut secure.command("upgrade", "night", &extra));
+    let state = secure.fleet.journal();
+    let turn = |verb: &str| run(&program("controller"), [verb, "--state", text(&state)]);
+    // In its middle; then nothing is under way.
+    let until = Instant::now() + Duration::from_secs(60);
+    let has_begun = || {
+        let status = run(
+            &program("controller"),
+            ["status", "--json", "--state", text(&state)],
+        );
+        let all = status.stdout.replace(' ', "");
+        all.contains("\"upgraded\":") && !all.contains("\"upgraded\":0")
+    };
+    while !has_begun() {
+        assert!(Instant::now() < until, "it does not begin");
+    }
+    let _ = turn("pause").expect_code(0);
+    let rests = || {
+        let mut status = secure.fleet.command("status", &[]);
+        status.args(secure.shown("night"));
+        let _ = Guard::spawn(&mut status).finish();
+        secure.fleet.open_transactions().is_empty()
+    };
+    while !rests() {
+        assert!(Instant::now() < until, "something stays under way");
+    }
+    secure.revoke("night");
+    secure.reload();
+    // Once SIGHUP was looked at.
+    let until = Instant::now() + Duration::from_secs(60);
+    while secure.controller("plan", "night", &[]).code != Some(77) {
+        assert!(Instant::now() < until, "it stays let in");
+    }
+    let _ = turn("resume").expect_code(0);
+    let ended = work.finish().expect_code(77);
+    let said = &ended.stderr;
+    assert!(
+        said.contains("the other side refuses our certificate: revoked (serial "),
+        "{said}"
+    );
+    assert!(
+        said.contains("the run ended because there is no trust between the "),
+        "{said}"
+    );
+    let done = secure
+        .controller("upgrade", "next", &["--json"])
+        .expect_code(0);
+    assert_eq!(done.json()["mailboxes"], 300, "{}", done.stdout);
+    assert_eq!(done.json()["in_doubt"], 0, "{}", done.stdout);
+    let _ = secure.fleet.assert_settled();
+}
+
+#[test]
+fn a_certificate_that_ends_in_ten_days_is_told_by_plan_status_and_metrics() {
+    let mut secure = Secure::new(2);
+    for (role, name, file) in [
+        ("controller", "night-run", "night"),
+        ("host", "localhost", "short"),
+    ] {
+        let ca = text(&secure.ca);
+        let words = [
+            "certs", "issue", ca, "--role", role, "--name", name, "--file", file, "--days", "10",
+        ];
+        let _ = run(&program("controller"), words).expect_code(0);
+    }
+    let _ = secure.log(0);
+    let metrics = secure.fleet.dir.path().join("slotd.prom");
+    let mut extra = secure.shown("short");
+    extra.extend(["--metrics-file".to_owned(), text(&metrics).to_owned()]);
+    let extra: Vec<&str> = extra.iter().map(String::as_str).collect();
+    let host = &secure.fleet.master;
+    let slotd = Slotd::try_start_at("tls://localhost:0", &program("slotd"), host, &extra).unwrap();
+    secure.fleet.put_slotd(0, slotd);
+    let days_of = |path: &Path, metric: &str| {
+        let page = fs::read_to_string(path).unwrap();
+        let line = page
+            .lines()
+            .find(|line| line.starts_with(metric))
+            .unwrap_or_default();
+        let days = line.rsplit(' ').next().unwrap().parse::<f64>();
+        days.unwrap_or_else(|_| panic!("{metric}: {page}"))
+    };
+    let days = days_of(&metrics, "reguid_slotd_certificate_days");
+    assert!((9.0..=10.0).contains(&days), "{days}");
+    let ends = |whose: &str| format!("the certificate of {whose} ends in ");
+    let plan = secure.controller("plan", "night", &[]).expect_code(0);
+    let all = plan.stdout + &plan.stderr;
+    for whose in ["the master's slotd", "this controller"] {
+        assert!(all.contains(&ends(whose)), "{whose}: {all}");
+    }
+    assert!(!all.contains(&ends("the replica's slotd")), "{all}");
+    let of_run = secure.fleet.dir.path().join("run.prom");
+    let extra = ["--metrics-file", text(&of_run)];
+    let _ = secure.controller("upgrade", "night", &extra).expect_code(0);
+    let days = days_of(&of_run, "reguid_certificate_days");
+    assert!((9.0..=10.0).contains(&days), "{days}");
+    let status = secure.controller("status", "night", &[]);
+    let all = status.stdout + &status.stderr;
+    assert!(all.contains(&ends("this controller")), "{all}");
+}
+
 /// What `openssl s_client` gets for these lines; with a certificate or without.
 fn s_client(secure: &Secure, file: Option<&str>, extra: &[&str], lines: &str) -> String {
     let addr = secure.fleet.addr(0);

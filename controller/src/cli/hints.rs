@@ -39,6 +39,12 @@ pub(super) fn reasons(summary: &Summary, options: &str) -> Vec<String> {
     if let Some(away) = &summary.away {
         lines.push(format!("the run ended because {away}"));
     }
+    if let Some(denied) = &summary.denied {
+        lines.push(format!(
+            "the run ended because {denied}; the same command goes on with it once that is put \
+             right (docs/security.md)"
+        ));
+    }
     if let Some(text) = &summary.taken_over {
         lines.push(format!(
             "another controller has taken over, and this one has stopped; what is open is settled \

@@ -126,6 +126,7 @@ impl Source {
             control: &pair.control,
             sides,
             totals,
+            cert_days: pair.parts.lock().connect.cert_days(),
         });
         page(now_ms(), now)
     }

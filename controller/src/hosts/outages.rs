@@ -5,7 +5,9 @@
 //! * A host is called away only after it was asked again, on a connection of its own, and did not
 //!   answer as itself. While one is away nothing new begins, so no lock is held for it and no
 //!   mailbox fails.
-//! * It is asked again with pauses that double, with jitter, for at most `host_wait`.
+//! * It is asked again with pauses that double, with jitter, for at most `host_wait`. One that
+//!   refuses our certificate, or whose own is refused, is not waited for: that does not pass by
+//!   itself, and the run ends with that sentence.
 //! * A partition that is not mounted parks its own mailboxes, decided ones too; the others go on.
 //!   It is asked for in the same way, with `STATUS` of one of its mailboxes, which takes no lock.
 //! * Every wait is named ([`Outages::reason`], [`Outages::parked`]) and has a bound.
@@ -61,6 +63,16 @@ enum Host {
     Down(Since),
     /// Outages for longer than the run waits.
     Lost(Since),
+    /// It does not trust us, or we not it, which does not pass by itself.
+    Refuses(Since),
+}
+
+/// A host that the run does not wait for any longer.
+pub(crate) struct Lost {
+    /// Which, and why, in words.
+    pub(crate) text: String,
+    /// It is there, and one side does not trust the other.
+    pub(crate) refuses: bool,
 }
 
 /// A partition as the list names it: the master's name; `None` where the list does not tell.
@@ -152,7 +164,7 @@ impl Outages {
             match self.inner.table().hosts[side.index()] {
                 Host::There => return false,
                 Host::Suspect => {}
-                Host::Down(_) | Host::Lost(_) => return true,
+                Host::Down(_) | Host::Lost(_) | Host::Refuses(_) => return true,
             }
             if changed.changed().await.is_err() {
                 return true;
@@ -189,21 +201,35 @@ impl Outages {
                 Host::Down(s) | Host::Lost(s) => {
                     Some(format!("{side} away since {} ({})", s.clock, s.why))
                 }
+                Host::Refuses(s) => Some(format!("{side} refuses since {} ({})", s.clock, s.why)),
                 Host::There | Host::Suspect => None,
             })
             .collect();
         (!texts.is_empty()).then(|| texts.join("; "))
     }
 
-    /// The host for which the run waited long enough.
-    pub(crate) fn lost(&self) -> Option<String> {
+    /// The host for which the run waited long enough, or for which it is of no use to wait.
+    pub(crate) fn lost(&self) -> Option<Lost> {
         let hosts = self.inner.table().hosts.clone();
         Side::ALL.into_iter().zip(hosts).find_map(|(side, host)| {
-            let Host::Lost(since) = host else { return None };
-            Some(format!(
-                "the {side} was away for longer than --host-wait, since {} ({})",
-                since.clock, since.why
-            ))
+            Some(match host {
+                Host::Lost(since) => Lost {
+                    text: format!(
+                        "the {side} was away for longer than --host-wait, since {} ({})",
+                        since.clock, since.why
+                    ),
+                    refuses: false,
+                },
+                Host::Refuses(since) => Lost {
+                    text: format!(
+                        "there is no trust between the {side} and this controller any more, since \
+                         {} ({})",
+                        since.clock, since.why
+                    ),
+                    refuses: true,
+                },
+                Host::There | Host::Suspect | Host::Down(_) => return None,
+            })
         })
     }
 
@@ -303,7 +329,7 @@ impl Inner {
     }
 
     fn tell(&self) {
-        let is_away = |host: &Host| matches!(host, Host::Down(_) | Host::Lost(_));
+        let is_away = |host: &Host| !matches!(host, Host::There | Host::Suspect);
         let away = self.table().hosts.each_ref().map(is_away);
         self.control.hosts_away(away);
         self.changed.send_modify(|n| *n = n.wrapping_add(1));

@@ -245,7 +245,10 @@ pub(super) fn sum_up(
         excluded,
         recovered,
     )?;
-    summary.away = shared.outages.lost();
+    match shared.outages.lost() {
+        Some(lost) if lost.refuses => summary.denied = Some(lost.text),
+        lost => summary.away = lost.map(|lost| lost.text),
+    }
     summary.stopped = shared.breaker.tripped();
     summary.panic = parts.stop.panic();
     summary.fence = shared.breaker.fence();

@@ -41,6 +41,8 @@ pub struct Summary {
     pub warnings: Warnings,
     /// The host that was away for longer than the run waits, in words.
     pub away: Option<String>,
+    /// The host that does not trust this controller any more, or is not trusted, in words.
+    pub denied: Option<String>,
     /// Why it stopped by itself, if too much failed, in words.
     pub stopped: Option<String>,
     /// Why it was ended at once, if a panic was asked for: words that follow "because".
@@ -131,6 +133,8 @@ impl Summary {
             Exit::InDoubt
         } else if self.failover.is_some() {
             Exit::Config
+        } else if self.denied.is_some() {
+            Exit::Denied
         } else if self.away.is_some() || self.waiting > 0 {
             Exit::Unavailable
         } else if self.fence.is_some() {
@@ -212,6 +216,8 @@ mod tests {
         summary.away = None;
         summary.totals.waiting = 1;
         assert_eq!(summary.exit(), Exit::Unavailable);
+        summary.denied = Some("our certificate is revoked".to_owned());
+        assert_eq!(summary.exit(), Exit::Denied);
         summary.totals.in_doubt = 1;
         assert_eq!(summary.exit(), Exit::InDoubt);
     }

@@ -1,12 +1,14 @@
 //! The numbers of a slotd.
 
+use std::time::SystemTime;
+
 use super::{Kind, Metric, Page};
 use crate::host::Host;
 use crate::protocol::SyncLogAge;
 use crate::queries;
 
 /// All of them; docs/monitoring.md is compared with it by a test.
-pub static METRICS: [Metric; 14] = [
+pub static METRICS: [Metric; 15] = [
     Metric {
         name: "reguid_slotd_info",
         kind: Kind::Gauge,
@@ -91,6 +93,12 @@ pub static METRICS: [Metric; 14] = [
         labels: &[],
         help: "Whether sync logs cannot be looked for",
     },
+    Metric {
+        name: "reguid_slotd_certificate_days",
+        kind: Kind::Gauge,
+        labels: &[],
+        help: "Whole days until the certificate that clients are shown ends; below 0 once it has",
+    },
 ];
 
 /// The numbers of this moment. Looks at the mounts, which takes some seconds where one hangs.
@@ -136,5 +144,10 @@ pub fn page(host: &Host) -> Page {
         page.count("reguid_slotd_sync_log_age_seconds", &[], age);
     }
     page.switch("reguid_slotd_sync_log_unknown", &[], age.is_none());
+    if let Some(tls) = &host.options.tls {
+        let days = tls.certificate().days_left(SystemTime::now());
+        #[allow(clippy::cast_precision_loss)] // days
+        page.number("reguid_slotd_certificate_days", &[], days as f64);
+    }
     page
 }

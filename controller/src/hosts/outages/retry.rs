@@ -18,6 +18,16 @@ const ASK_FIRST: Duration = Duration::from_millis(500);
 /// Longest pause between two questions.
 const ASK_MAX: Duration = Duration::from_secs(30);
 
+/// Why a host does not answer as itself.
+enum NoAnswer {
+    /// In these words; it may pass.
+    Away(String),
+    /// One side does not trust the other.
+    Refused(String),
+    /// It could not be asked.
+    NotAsked,
+}
+
 impl Inner {
     /// Pauses before question number `n` (1 is the first pause); `false` if there is no time left.
     async fn pause(&self, begun: Instant, n: u32) -> bool {
@@ -44,7 +54,7 @@ impl Inner {
             match self.answers(side).await {
                 // That we cannot ask says nothing about the host; the next command fails with the
                 // reason.
-                Ok(()) | Err(None) => {
+                Ok(()) | Err(NoAnswer::NotAsked) => {
                     let before =
                         std::mem::replace(&mut self.table().hosts[side.index()], Host::There);
                     if let Host::Down(since) = before {
@@ -56,7 +66,15 @@ impl Inner {
                     self.tell();
                     return;
                 }
-                Err(Some(text)) => why = if n == 0 { text } else { why },
+                Err(NoAnswer::Refused(text)) => {
+                    self.observer.say(&format!(
+                        "the {side} is not waited for: {text}; the run ends"
+                    ));
+                    self.table().hosts[side.index()] = Host::Refuses(Since::now(&text));
+                    self.tell();
+                    return;
+                }
+                Err(NoAnswer::Away(text)) => why = if n == 0 { text } else { why },
             }
             if n == 0 {
                 let seconds = self.host_wait().as_secs();
@@ -81,27 +99,26 @@ impl Inner {
         self.tell();
     }
 
-    /// Whether this side's slotd answers, serves, and is the one it was; if not why, or `None` if
-    /// it could not be asked.
-    async fn answers(&self, side: Side) -> Result<(), Option<String>> {
+    /// Whether this side's slotd answers, serves, and is the one it was.
+    async fn answers(&self, side: Side) -> Result<(), NoAnswer> {
         let greeting = match hello(&self.connect, side).await {
             Ok(greeting) => greeting,
             Err(RunError::Full { .. }) => return Ok(()),
-            Err(RunError::Local(_)) => return Err(None),
-            Err(RunError::Unavailable { text, .. } | RunError::Denied { text, .. }) => {
-                return Err(Some(text));
-            }
-            Err(other) => return Err(Some(other.to_string())),
+            Err(RunError::Local(_)) => return Err(NoAnswer::NotAsked),
+            Err(RunError::Unavailable { text, .. }) => return Err(NoAnswer::Away(text)),
+            Err(RunError::Denied { text, .. }) => return Err(NoAnswer::Refused(text)),
+            Err(other) => return Err(NoAnswer::Away(other.to_string())),
         };
         if greeting.draining {
-            return Err(Some("its slotd is shutting down".to_owned()));
+            return Err(NoAnswer::Away("its slotd is shutting down".to_owned()));
         }
         if greeting.failed {
-            return Err(Some("its slotd's intent log has failed".to_owned()));
+            let text = "its slotd's intent log has failed";
+            return Err(NoAnswer::Away(text.to_owned()));
         }
         let known = &self.ids[side.index()];
         if !known.is_empty() && *known != greeting.host_id {
-            return Err(Some(format!(
+            return Err(NoAnswer::Away(format!(
                 "the slotd that answers there is another host's ({}, not {known})",
                 greeting.host_id
             )));
