@@ -169,11 +169,15 @@ struct Reached {
 
 impl Reached {
     async fn new() -> Reached {
+        Reached::with(Options::default()).await
+    }
+
+    async fn with(options: Options) -> Reached {
         let store = Store::small(&[JOE]);
         let authority = Authority::new(&store.tmp.path().join("ca"));
         let files = authority.with_list(authority.issue(1, &SLOTD));
         let server = Arc::new(Server::open(files).unwrap());
-        let served = serve(&store, &server).await;
+        let served = serve(&store, &server, options).await;
         Reached {
             served,
             server,
@@ -222,10 +226,10 @@ impl Reached {
     }
 }
 
-async fn serve(store: &Store, server: &Arc<Server>) -> Served {
+async fn serve(store: &Store, server: &Arc<Server>, options: Options) -> Served {
     let host = store.host(Options {
         tls: Some(Arc::clone(server)),
-        ..Options::default()
+        ..options
     });
     let access = Access {
         tls: Some(Arc::clone(server)),
@@ -364,7 +368,7 @@ async fn a_controller_that_listens_is_taken_for_no_slotd() {
         ..SLOTD
     };
     let server = Arc::new(Server::open(authority.issue(22, &asks)).unwrap());
-    let served = serve(&store, &server).await;
+    let served = serve(&store, &server, Options::default()).await;
     let error = connect(&served.addr, authority.issue(23, &CONTROLLER))
         .await
         .err()
@@ -414,10 +418,15 @@ async fn without_a_certificate_nothing_but_the_handshake_is_possible() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_say_nothing_keep_nobody_out() {
-    let reached = Reached::new().await;
+    let reached = Reached::with(Options {
+        max_connections_peer: Some(8),
+        ..Options::default()
+    });
+    let reached = reached.await;
     let mut silent = Vec::new();
-    // More than wait for a place at once where it is known who they are.
-    for _ in 0..40 {
+    // Far more than may be on their way out at once: did each stay for the time of a handshake,
+    // nobody would be let in for many of these times.
+    for _ in 0..400 {
         silent.push(TcpStream::connect((HOST, reached.port())).await.unwrap());
     }
     reached.client(31, &CONTROLLER).await.hello().await.unwrap();

@@ -5,6 +5,7 @@
 //! A crash in it leaves a temporary directory behind, and child processes only until their
 //! standard input or socket closes.
 
+pub mod attack;
 pub mod cyrus36;
 pub mod damage;
 pub mod disagreements;

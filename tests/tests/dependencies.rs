@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
+
+const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 fn read(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
@@ -104,4 +107,140 @@ fn every_test_that_the_page_about_security_names_is_there() {
     let there = |name: &&&str| sources.contains(&format!("fn {name}("));
     let missing: Vec<_> = named.iter().filter(|name| !there(name)).collect();
     assert!(missing.is_empty(), "no such tests: {missing:?}");
+}
+
+/// What cargo knows of all that is built, from what was fetched.
+fn metadata() -> serde_json::Value {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["metadata", "--offline", "--locked", "--format-version", "1"]);
+    cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    let out = cargo.output().unwrap();
+    assert!(out.status.success(), "{out:?}");
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+/// The list of that name in a table of deny.toml.
+fn denied(table: &str, list: &str) -> toml::Value {
+    let all: toml::Table = read("deny.toml").parse().unwrap();
+    all[table][list].clone()
+}
+
+/// Whether an SPDX expression can be met with these licenses: `A OR (B AND C)`, and `A/B` as it was
+/// written once.
+fn is_met(expression: &str, allowed: &BTreeSet<String>) -> bool {
+    let spaced = expression.replace('/', " OR ");
+    let spaced = spaced.replace('(', " ( ").replace(')', " ) ");
+    let mut words = spaced.split_whitespace().peekable();
+    let met = any(&mut words, allowed);
+    assert_eq!(words.next(), None, "{expression}");
+    met
+}
+
+type Words<'a> = std::iter::Peekable<std::str::SplitWhitespace<'a>>;
+
+fn any(words: &mut Words<'_>, allowed: &BTreeSet<String>) -> bool {
+    let mut met = all(words, allowed);
+    while words.next_if_eq(&"OR").is_some() {
+        met |= all(words, allowed);
+    }
+    met
+}
+
+fn all(words: &mut Words<'_>, allowed: &BTreeSet<String>) -> bool {
+    let mut met = one(words, allowed);
+    while words.next_if_eq(&"AND").is_some() {
+        met &= one(words, allowed);
+    }
+    met
+}
+
+fn one(words: &mut Words<'_>, allowed: &BTreeSet<String>) -> bool {
+    let word = words.next().unwrap();
+    if word == "(" {
+        let met = any(words, allowed);
+        assert_eq!(words.next(), Some(")"));
+        return met;
+    }
+    let mut license = word.to_owned();
+    if words.next_if_eq(&"WITH").is_some() {
+        license = format!("{license} WITH {}", words.next().unwrap());
+    }
+    allowed.contains(&license)
+}
+
+/// What `cargo deny` looks at as well, where it is installed: licenses, sources and bans.
+#[test]
+fn what_is_built_is_of_licenses_and_sources_that_deny_toml_allows() {
+    let strings = |value: &toml::Value| -> BTreeSet<String> {
+        let each = value.as_array().unwrap().iter();
+        each.map(|one| one.as_str().unwrap().to_owned()).collect()
+    };
+    let allowed = strings(&denied("licenses", "allow"));
+    let banned = denied("bans", "deny");
+    let banned: BTreeSet<&str> = banned
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["crate"].as_str().unwrap())
+        .collect();
+    assert!(
+        allowed.len() >= 5 && banned.contains("openssl-sys"),
+        "{banned:?}"
+    );
+    let metadata = metadata();
+    let packages = metadata["packages"].as_array().unwrap();
+    assert!(packages.len() > 100, "{}", packages.len());
+    for package in packages {
+        let name = package["name"].as_str().unwrap();
+        let license = package["license"].as_str().unwrap_or_default();
+        assert!(
+            !license.is_empty() && is_met(license, &allowed),
+            "{name}: {license:?}"
+        );
+        assert!(!banned.contains(name), "{name} is banned");
+        let source = package["source"].as_str();
+        assert!(
+            source.is_none_or(|source| source == CRATES_IO),
+            "{name}: {source:?}"
+        );
+        for needed in package["dependencies"].as_array().unwrap() {
+            let ours = source.is_none() && needed["path"].is_null();
+            assert!(
+                !ours || needed["req"] != "*",
+                "{name}: any version of {}",
+                needed["name"]
+            );
+        }
+    }
+    // The fuzz targets are built by whoever runs them.
+    let fuzz = read("fuzz/Cargo.lock");
+    let sources = fuzz
+        .lines()
+        .filter_map(|line| line.strip_prefix("source = "));
+    let sources: BTreeSet<&str> = sources.map(|source| source.trim_matches('"')).collect();
+    assert_eq!(sources, BTreeSet::from([CRATES_IO]));
+}
+
+#[test]
+fn an_expression_of_licenses_is_met_by_what_is_allowed_alone() {
+    let allowed = BTreeSet::from(["MIT", "ISC", "A WITH e"].map(ToOwned::to_owned));
+    for met in [
+        "MIT",
+        "GPL-3.0 OR MIT",
+        "GPL-3.0/MIT",
+        "(MIT OR X) AND ISC",
+        "A WITH e OR A",
+    ] {
+        assert!(is_met(met, &allowed), "{met}");
+    }
+    for not in [
+        "GPL-3.0",
+        "MIT AND GPL-3.0",
+        "A",
+        "MIT AND (X OR Y)",
+        "X OR Y AND MIT",
+        "MIT WITH e",
+    ] {
+        assert!(!is_met(not, &allowed), "{not}");
+    }
 }

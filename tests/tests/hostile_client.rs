@@ -3,30 +3,26 @@
 //! its bytes. slotd stays up and answers a good client meanwhile, its memory stays small, no lock
 //! and no staged file is left, and every descriptor comes back.
 
-use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use indexfile::{FileKind, IndexFile};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use stores::Host;
 use stores::genuine::unpack_239;
 use stores::judge::locks;
+use tests::attack::{LIMIT_KIB, PATIENCE, files, peak, raise_files, until};
 use tests::fleet::program;
 use tests::process::{Guard, Slotd};
 use tests::wire::{Wire, value};
 
 const MAILBOX: &str = "user.alice.expunged";
 const OTHER: &str = "user.alice";
-/// What slotd may come to, KiB.
-const LIMIT_KIB: u64 = 64 << 10;
-/// How long anything here may take before it counts as stuck; what is promised is far less.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A slotd that is attacked.
 struct Attacked {
@@ -107,25 +103,6 @@ impl Attacked {
     }
 }
 
-fn until(what: &str, done: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(Duration::from_millis(2));
-    }
-}
-
-fn files(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
-}
-
-/// The largest resident size that a process came to, KiB.
-fn peak(pid: u32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = text.lines().find(|l| l.starts_with("VmHWM")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 /// The next line, without its end; nothing if the connection was closed instead.
 fn line(stream: &mut UnixStream) -> Option<String> {
     let mut line = Vec::new();
@@ -149,21 +126,6 @@ fn ask(stream: &mut UnixStream, command: &str) -> String {
 fn must(stream: &mut UnixStream, command: &str) {
     let reply = ask(stream, command);
     assert!(reply.starts_with("OK"), "{command}: {reply}");
-}
-
-/// This process may have as many files open as the system allows it.
-fn raise_files(wanted: u64) {
-    let limits = getrlimit(Resource::Nofile);
-    let most = limits.maximum.unwrap_or(u64::MAX);
-    assert!(
-        most >= wanted,
-        "this test needs {wanted} open files (ulimit -Hn is {most})"
-    );
-    let raised = Rlimit {
-        current: Some(most.min(1 << 20)),
-        ..limits
-    };
-    setrlimit(Resource::Nofile, raised).unwrap();
 }
 
 #[test]
@@ -226,7 +188,10 @@ fn a_line_of_a_gigabyte_is_ended_long_before() {
 
 /// What each of thousands of connections says before it says nothing more.
 fn thousands(what: &[u8], answered: bool) {
-    const CONNECTIONS: usize = 5000;
+    const CONNECTIONS: usize = 10_000;
+    // Each has ten thousand files open here.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     raise_files(CONNECTIONS as u64 + 200);
     let it = Attacked::start(&["--max-lock", "60"]);
     let mut holder = it.connect();

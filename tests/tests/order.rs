@@ -182,3 +182,109 @@ fn a_rollback_unlinks_before_it_unlocks_and_renames_nothing() {
         );
     }
 }
+
+/// What a call says of modes: `create MODE` of a file that is made, `chmod MODE`. Octal.
+fn modes(log: &str) -> Vec<(String, u32)> {
+    let mut found = Vec::new();
+    for line in log.lines() {
+        let call = line
+            .split_once(' ')
+            .map_or(line, |(_, call)| call.trim_start());
+        let Some((name, rest)) = call.split_once('(') else {
+            continue;
+        };
+        let octal = |text: &str| {
+            let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+            u32::from_str_radix(&digits, 8).unwrap()
+        };
+        let args = rest.rsplit_once(") = ").map_or(rest, |(args, _)| args);
+        let args = args.trim_end_matches(" <unfinished ...>");
+        match name {
+            "openat" | "open" if args.contains("O_CREAT") || args.contains("O_TMPFILE") => {
+                let (_, mode) = args.rsplit_once(", ").unwrap();
+                found.push((format!("create {args}"), octal(mode)));
+            }
+            "openat2" if args.contains("O_CREAT") || args.contains("O_TMPFILE") => {
+                let (_, mode) = args.split_once("mode=").unwrap();
+                found.push((format!("create {args}"), octal(mode)));
+            }
+            "fchmod" | "fchmodat" | "chmod" => {
+                let (_, mode) = args.rsplit_once(", ").unwrap();
+                let mode = if mode.starts_with('0') {
+                    mode
+                } else {
+                    args.rsplit(", ").nth(1).unwrap()
+                };
+                found.push((format!("chmod {args}"), octal(mode)));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Whatever the umask is, what is made is its owner's alone until it gets its final mode, which is
+/// that of the file in whose place it comes.
+#[test]
+#[ignore = "needs strace"]
+fn no_file_is_wider_for_an_instant_than_it_is_in_the_end() {
+    use std::os::unix::fs::PermissionsExt as _;
+    for umask in ["0", "077"] {
+        let dir = tempfile::tempdir().unwrap();
+        let host = unpack_239(&dir.path().join("host")).unwrap();
+        let meta = host.dirs(MAILBOX).meta;
+        for (name, mode) in [("cyrus.index", 0o640), ("cyrus.expunge", 0o604)] {
+            let mode = fs::Permissions::from_mode(mode);
+            fs::set_permissions(meta.join(name), mode).unwrap();
+        }
+        host.state_dir().unwrap();
+        let log = dir.path().join("strace");
+        let under = format!("umask {umask}; exec \"$@\"");
+        let mut words = ["sh", "-c", &under, "sh"].map(ToOwned::to_owned).to_vec();
+        words.extend(wrapper(&log));
+        let calls = words.iter_mut().find(|word| word.starts_with("trace="));
+        "trace=open,openat,openat2,chmod,fchmod,fchmodat".clone_into(calls.unwrap());
+        let slotd = Slotd::start_under(&words, &program("slotd"), &host, &[]);
+        let mut wire = Wire::connect(&slotd.addr).unwrap();
+        let lock = format!("LOCK {MAILBOX}");
+        for command in [
+            &*format!("PREPARE {MAILBOX}"),
+            &lock,
+            "UPGRADE",
+            "COMMIT",
+            "QUIT",
+        ] {
+            wire.must(command);
+        }
+        let _ = slotd.stop();
+        let _ = settled(&log);
+        let log = fs::read_to_string(&log).unwrap();
+        let all = modes(&log);
+        let made: Vec<_> = all
+            .iter()
+            .filter(|(what, _)| what.starts_with("create"))
+            .collect();
+        // Two staged files, and slotd's own.
+        assert!(made.len() >= 4, "{log}");
+        for (what, mode) in made {
+            assert_eq!(mode & 0o077, 0, "umask {umask}: {what}");
+        }
+        let changed: Vec<u32> = all
+            .iter()
+            .filter(|(what, _)| what.starts_with("chmod"))
+            .map(|(_, mode)| *mode)
+            .collect();
+        for mode in [0o640, 0o604] {
+            assert!(
+                changed.contains(&mode),
+                "umask {umask}: {changed:?} in {log}"
+            );
+        }
+        let fits = |mode: &u32| [0o640, 0o604].contains(mode) || mode & 0o077 == 0;
+        // The socket has its own mode by what it is bound with.
+        assert!(
+            changed.iter().all(fits),
+            "umask {umask}: {changed:?} in {log}"
+        );
+    }
+}

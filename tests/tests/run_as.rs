@@ -134,3 +134,42 @@ fn a_store_of_two_users_is_refused_and_not_touched() {
     let after = snapshot::take(&fleet.master.meta).unwrap();
     assert_eq!(snapshot::differences(&before, &after), Vec::<String>::new());
 }
+
+#[test]
+#[ignore = "needs root"]
+fn files_that_may_not_be_read_are_named_and_the_other_mailboxes_are_done() {
+    let mut fleet = fleet().unwatched();
+    let unreadable = [
+        (&fleet.master, "user.alice.expunged", "cyrus.index"),
+        (&fleet.replica, "user.alice", "cyrus.expunge"),
+        (&fleet.replica, "shared.news", "cyrus.header"),
+    ];
+    let mut named = Vec::new();
+    for (host, mailbox, file) in unreadable {
+        let path = host.dirs(mailbox).meta.join(file);
+        if !path.exists() {
+            fs::write(&path, b"").unwrap();
+        }
+        chown(&path, Some(0), Some(0)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        named.push((mailbox, file));
+    }
+    for (which, host) in [fleet.master.clone(), fleet.replica.clone()]
+        .iter()
+        .enumerate()
+    {
+        fleet.put_slotd(which, slotd(host, "no"));
+    }
+    let ended = fleet.controller("upgrade", &["--json", "--attempts", "1"]);
+    assert!(ended.code.is_some_and(|code| code != 0), "{ended:?}");
+    assert_eq!(ended.json()["upgraded"], 18 - named.len(), "{ended:?}");
+    for (mailbox, file) in named {
+        let mut lines = ended.stderr.lines();
+        let line = lines.find(|line| line.contains(mailbox) && line.contains(file));
+        assert!(
+            line.is_some(),
+            "{mailbox}: {file} is not named: {}",
+            ended.stderr
+        );
+    }
+}

@@ -56,6 +56,29 @@ fn a_state_file_that_is_reached_by_a_link_has_one_lock() {
 }
 
 #[test]
+fn what_lies_in_the_place_of_the_lock_is_refused_and_named_and_nothing_is_made_elsewhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let (state, elsewhere) = (
+        directory.path().join("state"),
+        directory.path().join("elsewhere"),
+    );
+    let lock = directory.path().join("state.lock");
+    let refused = || {
+        let refused = SqliteJournal::open(&state).err().expect("it is opened");
+        assert!(refused.to_string().contains("state.lock"), "{refused}");
+        assert!(!state.exists() && !elsewhere.exists());
+    };
+    std::os::unix::fs::symlink(&elsewhere, &lock).unwrap();
+    refused();
+    std::fs::remove_file(&lock).unwrap();
+    nix::unistd::mkfifo(&lock, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    refused();
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::create_dir(&lock).unwrap();
+    refused();
+}
+
+#[test]
 fn work_that_only_goes_on_makes_no_state_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("mistyped.db");

@@ -2,11 +2,12 @@
 //!
 //! A crash while a file is made or extended leaves it as it was: each is one transaction.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
+use slotd::fs::open_own;
 
 use super::{JournalError, earlier, schema};
 use crate::chart::visible;
@@ -52,12 +53,8 @@ pub(super) fn take_ownership(path: &Path) -> Result<File, JournalError> {
     let mut lock_name = path.as_os_str().to_owned();
     lock_name.push(".lock");
     let lock_path = PathBuf::from(lock_name);
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&lock_path)
-        .map_err(|e| io(&lock_path, &e))?;
+    // Made through a link that lies there it would be a file elsewhere, and no lock of this one.
+    let file = open_own(&lock_path, true).map_err(|e| io(&lock_path, &e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(JournalError::InUse {

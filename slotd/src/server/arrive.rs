@@ -73,15 +73,23 @@ impl Arrived {
                 if let Err(error) = prepare(&stream) {
                     return gone(&addr.to_string(), &error);
                 }
-                match server.accept(stream, addr).await {
+                let failed = match server.accept(stream, addr).await {
                     Ok(accepted) => return meet_holder(accepted),
-                    Err(NoHandshake::Refused(why)) => {
-                        audit::turned_away(&Who::Address(addr), (CONNECT, &why));
-                    }
-                    Err(NoHandshake::Other(why)) => {
-                        tracing::warn!("{addr}: no connection: {why}");
-                    }
-                }
+                    Err(failed) => failed,
+                };
+                let (NoHandshake::Refused(why) | NoHandshake::Other(why)) = &failed;
+                // Anybody who reaches the port could fill the log.
+                server.failed().say(
+                    || format!("{addr}: {why}"),
+                    || match &failed {
+                        NoHandshake::Refused(why) => {
+                            audit::turned_away(&Who::Address(addr), (CONNECT, why));
+                        }
+                        NoHandshake::Other(why) => {
+                            tracing::warn!("{addr}: no connection: {why}");
+                        }
+                    },
+                );
                 Met::Gone
             }
         }

@@ -18,6 +18,7 @@ mod cut;
 mod files;
 mod refused;
 mod server;
+mod sparing;
 
 pub use certificate::{Certificate, Unreadable};
 pub(crate) use client::ConnectError;

@@ -22,6 +22,7 @@ use super::certificate::Certificate;
 use super::cut::Cut;
 use super::files::{Files, FilesError};
 use super::refused::{Refused, inner, wrong};
+use super::sparing::Sparing;
 use crate::audit;
 use crate::peer::Who;
 use crate::protocol::Role;
@@ -45,6 +46,8 @@ struct Now {
 /// The server's end of all its connections.
 pub struct Server {
     files: Files,
+    /// Lines about those who did not get in.
+    failed: Arc<Sparing>,
     now: watch::Sender<Arc<Now>>,
 }
 
@@ -124,6 +127,7 @@ impl Server {
         let now = Arc::new(read(&files)?);
         Ok(Server {
             files,
+            failed: Arc::default(),
             now: watch::Sender::new(now),
         })
     }
@@ -143,6 +147,11 @@ impl Server {
     #[must_use]
     pub fn certificate(&self) -> Certificate {
         self.now.borrow().own.clone()
+    }
+
+    /// Where lines about connections that came to nothing go, so that they are few.
+    pub(crate) fn failed(&self) -> &Arc<Sparing> {
+        &self.failed
     }
 
     /// Does the handshake. Nothing but that is possible before it is over.

@@ -1,0 +1,62 @@
+//! What tests that attack a slotd look at.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// What slotd may come to, KiB.
+pub const LIMIT_KIB: u64 = 64 << 10;
+/// How long anything may take before it counts as stuck; what is promised is far less.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until that is so.
+///
+/// # Panics
+/// It is not, for longer than [`PATIENCE`].
+pub fn until(what: &str, done: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// How many files a process has open.
+///
+/// # Panics
+/// There is no such process.
+#[must_use]
+pub fn files(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// The largest resident size that a process came to, KiB.
+///
+/// # Panics
+/// There is no such process.
+#[must_use]
+pub fn peak(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = text.lines().find(|l| l.starts_with("VmHWM")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// This process may have as many files open as the system allows it.
+///
+/// # Panics
+/// That is too few.
+pub fn raise_files(wanted: u64) {
+    let limits = getrlimit(Resource::Nofile);
+    let most = limits.maximum.unwrap_or(u64::MAX);
+    assert!(
+        most >= wanted,
+        "this test needs {wanted} open files (ulimit -Hn is {most})"
+    );
+    let raised = Rlimit {
+        current: Some(most.min(1 << 20)),
+        ..limits
+    };
+    setrlimit(Resource::Nofile, raised).unwrap();
+}
