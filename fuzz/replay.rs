@@ -63,8 +63,8 @@ pub struct Target {
     pub most: usize,
 }
 
-/// What may be taken in one piece for each byte of an input: copies of it, or a list of its shortest
-/// items.
+/// What may be taken in one piece for each byte of an input: copies of it, or a list of its
+/// shortest items.
 const EACH: usize = 64;
 
 impl Target {

@@ -1,8 +1,8 @@
-//! What comes to slotd's TLS port is hostile: no handshake, half of one, one that drips, one without
-//! an end, one that is cut after any of its bytes, thousands that go no further than their hello.
-//! slotd stays up and answers a good client meanwhile, its memory stays small, its log too, and
-//! every descriptor comes back. With openssl for what a sound library does not do: those are ignored
-//! in a plain run.
+//! What comes to slotd's TLS port is hostile: no handshake, half of one, one that drips, one
+//! without an end, one that is cut after any of its bytes, thousands that go no further than their
+//! hello. slotd stays up and answers a good client meanwhile, its memory stays small, its log too,
+//! and every descriptor comes back. With openssl for what a sound library does not do: those are
+//! ignored in a plain run.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

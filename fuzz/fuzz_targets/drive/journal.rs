@@ -1,5 +1,5 @@
-//! What the target `journal` does with its bytes: a state file in which any column has any value, or
-//! any byte is another one, is read and reported on. `cargo test` replays the corpus through the
+//! What the target `journal` does with its bytes: a state file in which any column has any value,
+//! or any byte is another one, is read and reported on. `cargo test` replays the corpus through the
 //! same code (`controller/tests/fuzz_corpus.rs`).
 
 use controller::journal::{
@@ -289,8 +289,8 @@ fn said<T>(result: Result<T, JournalError>) -> Option<T> {
 }
 
 impl Place {
-    /// A run with three mailboxes: one decided, one done, one that failed. Then the tables lose what
-    /// SQLite itself would refuse.
+    /// A run with three mailboxes: one decided, one done, one that failed. Then the tables lose
+    /// what `SQLite` itself would refuse.
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("sound");

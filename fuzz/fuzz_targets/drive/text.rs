@@ -1,6 +1,6 @@
 //! What the targets `header`, `sha1s`, `imapd_conf` and `list` do with their bytes: files that say
-//! where mailboxes are and what is in them. `cargo test` replays their corpora through the same code
-//! (`indexfile/tests/fuzz_corpus.rs`).
+//! where mailboxes are and what is in them. `cargo test` replays their corpora through the same
+//! code (`indexfile/tests/fuzz_corpus.rs`).
 
 #![allow(dead_code)] // each target drives one of these
 
@@ -14,6 +14,7 @@ use std::path::{Component, Path};
 
 use sums::put_crc32;
 
+#[allow(clippy::duplicate_mod)] // a target is one of the two files that use it
 mod sums;
 
 /// The file.
@@ -104,7 +105,11 @@ pub fn imapd_conf(data: &[u8]) {
 
 fn beneath(sub: &Path) {
     let mut parts = sub.components();
-    assert!(parts.all(|c| matches!(c, Component::Normal(_))), "{sub:?}");
+    assert!(
+        parts.all(|c| matches!(c, Component::Normal(_))),
+        "{}",
+        sub.display()
+    );
 }
 
 /// First byte: into how long pieces the rest, a list, comes. Each line is a mailbox, is skipped, or
