@@ -99,7 +99,7 @@ fn replace(dir: &Path, size: u64) -> io::Result<()> {
 }
 
 fn fill(file: &mut File, size: u64) -> io::Result<()> {
-    const BYTES: [u8; CHUNK] = [0x5a; CHUNK];
+    static BYTES: [u8; CHUNK] = [0x5a; CHUNK];
     let mut left = size;
     while left > 0 {
         let now = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);

@@ -109,7 +109,12 @@ fn by_measure(out: &mut String, section: &Section, measures: &[&Measure]) {
         cells.extend(with_ratio.then_some(ratio));
         cells
     };
-    let heads = row("".into(), "median".into(), "range".into(), "beside".into());
+    let heads = row(
+        String::new(),
+        "median".into(),
+        "range".into(),
+        "beside".into(),
+    );
     let columns = heads.len();
     line(out, heads, true);
     rule(out, columns);

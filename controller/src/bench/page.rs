@@ -200,7 +200,9 @@ mod tests {
         let evil = "<script>alert(1)</script>\"'&\u{202e}\0";
         let mut document = sample::whole();
         let texts = [&mut document.began, &mut document.machine.cpu];
-        texts.into_iter().for_each(|text| evil.clone_into(text));
+        for text in texts {
+            evil.clone_into(text);
+        }
         document.not_measured = vec![evil.to_owned()];
         document.peers[0].version = evil.to_owned();
         for section in &mut document.sections {

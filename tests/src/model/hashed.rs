@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn what_is_known_of_a_value_is_forgotten_when_it_changes() {
         let one = Hashed::from(7_u32);
-        let even = |value: &u32| [value % 2 == 0, true];
+        let even = |value: &u32| [value.is_multiple_of(2), true];
         assert_eq!(one.holds(even), [false, true]);
         let mut other = one.clone();
         assert_eq!((quick(&one), &one), (quick(&other), &other));
