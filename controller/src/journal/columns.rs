@@ -150,7 +150,7 @@ impl<'a> Left<'a> {
 }
 
 /// What a person is shown of a text: no control character of it reaches a terminal, or makes a line.
-pub(super) fn shown(text: &str) -> String {
+fn shown(text: &str) -> String {
     visible(text).into_owned()
 }
 

@@ -1,6 +1,6 @@
 //! What the comparison with a Murder's list found, kept with a run for its report.
 
-use super::columns::{Columns, Fault, Query, shown};
+use super::columns::{Columns, Fault, Query};
 
 /// What was found of a kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub(super) fn read(row: &dyn Columns) -> Query<Disagreement> {
     let findings = row.number(1)?.ok_or_else(missing)?;
     let first = row.text(2)?.ok_or_else(missing)?;
     Ok(Disagreement {
-        code: shown(&row.text(0)?.ok_or_else(missing)?),
+        code: row.text(0)?.ok_or_else(missing)?,
         findings: findings.unsigned_abs(),
-        first: first.lines().map(shown).collect(),
+        first: first.lines().map(str::to_owned).collect(),
     })
 }

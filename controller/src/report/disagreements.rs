@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::text::paragraph;
+use crate::chart::visible;
 use crate::journal::Disagreement;
 use crate::murder::compare::Code;
 
@@ -27,10 +28,10 @@ impl fmt::Display for Disagreements {
         writeln!(out, "The Murder, when the run was started last:")?;
         for one in &self.0 {
             let meaning = Code::from_word(&one.code).map_or("", Code::meaning);
-            let text = format!("{}: {}: {meaning}", one.code, one.findings);
+            let text = format!("{}: {}: {meaning}", visible(&one.code), one.findings);
             paragraph(out, "  ", &text)?;
             for line in &one.first {
-                paragraph(out, "    ", line)?;
+                paragraph(out, "    ", &visible(line))?;
             }
         }
         Ok(())
