@@ -110,7 +110,7 @@ fn a_changed_file_is_noticed() {
 /// The file was made by a few lines of Python that know only what docs/formats.md says.
 #[test]
 fn a_file_made_from_the_description_alone_is_read() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/reader/sha1s");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/sha1s/many");
     let bytes = std::fs::read(path).expect("corpus");
     let cache = open(&bytes[1..]).expect("whole");
     assert_eq!(
