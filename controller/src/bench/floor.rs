@@ -2,8 +2,8 @@
 //!
 //! For each mailbox, on one host and then on the other: a new file of the index's size is written
 //! and synced, renamed over the old one, and the directory synced. No lock, no protocol, no
-//! journal, no way back, nothing read. The files are its own, in the directories of the indexes: where
-//! a directory lies on the disk decides much of what a sync costs.
+//! journal, no way back, nothing read. The files are its own, in the directories of the indexes:
+//! where a directory lies on the disk decides much of what a sync costs.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};

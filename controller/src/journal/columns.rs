@@ -149,7 +149,7 @@ impl<'a> Left<'a> {
     }
 }
 
-/// What a person is shown of a text: no control character of it reaches a terminal, or makes a line.
+/// What a person is shown of a text: no control character of it reaches a terminal or makes a line.
 fn shown(text: &str) -> String {
     visible(text).into_owned()
 }
