@@ -29,6 +29,17 @@ pub(crate) struct About<'a> {
     pub(crate) mailbox: Option<&'a str>,
 }
 
+impl<'a> About<'a> {
+    /// What is known of a sender alone.
+    fn of(who: &'a Who) -> Self {
+        Self {
+            who,
+            journal: None,
+            mailbox: None,
+        }
+    }
+}
+
 /// Whether a command has a line, however it ends. One that is added says so here.
 pub(crate) fn has_line(command: &Command) -> bool {
     match command {
@@ -86,9 +97,8 @@ pub(crate) fn command(
 pub(crate) fn refused(who: &Who, command: &Command, reply: &Reply) {
     let mailbox = command.mailbox().map(ToString::to_string);
     let about = About {
-        who,
-        journal: None,
         mailbox: mailbox.as_deref(),
+        ..About::of(who)
     };
     let mut line = ordered(about, (command.name(), &command.to_string()));
     plain(&mut line, "result", result(reply));
@@ -98,12 +108,7 @@ pub(crate) fn refused(who: &Who, command: &Command, reply: &Reply) {
 /// A connection that was refused, or ended, because of who is at its other end; `why` is a
 /// sentence.
 pub(crate) fn turned_away(who: &Who, (what, why): (&str, &str)) {
-    let about = About {
-        who,
-        journal: None,
-        mailbox: None,
-    };
-    let mut line = words(about, what);
+    let mut line = words(About::of(who), what);
     plain(&mut line, "result", format!("NO:{}", Code::Denied));
     add(&mut line, "why", why);
     tracing::warn!(target: TARGET, "audit {line}");

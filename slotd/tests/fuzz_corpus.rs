@@ -1,6 +1,6 @@
 //! Replays the committed corpora of the fuzz targets of what comes from the other end of a
-//! connection, so that what they once found stays found; and sees that no line makes either end take
-//! much memory.
+//! connection, so that what they once found stays found; and sees that no line makes either end
+//! take much memory.
 
 use slotd::protocol::{Command, MAX_COMMAND, MAX_LINE};
 

@@ -1,6 +1,6 @@
 //! Mail stores, for the demo, the benches and the tests: built as a Cyrus 2.3.9 leaves them
-//! ([`spec`]), copied from one that a genuine server wrote ([`genuine`]), changed as a running server
-//! changes them ([`cyrus23`]), and judged after a migration ([`judge`]).
+//! ([`spec`]), copied from one that a genuine server wrote ([`genuine`]), changed as a running
+//! server changes them ([`cyrus23`]), and judged after a migration ([`judge`]).
 //!
 //! The judge believes nothing of the code that did the work: it finds mailboxes ([`host`]) and
 //! reads index files with a few lines of its own. The builder uses `indexfile::build`; what it

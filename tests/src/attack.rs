@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::process::{Ended, Slotd};
+
 /// What slotd may come to, KiB.
 pub const LIMIT_KIB: u64 = 64 << 10;
 /// How long anything may take before it counts as stuck; what is promised is far less.
@@ -41,6 +43,26 @@ pub fn peak(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = text.lines().find(|l| l.starts_with("VmHWM")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// What every slotd promises after an attack: no more files are open than before, its memory stayed
+/// small, and it ends well when it is asked to. How it ended, with what it logged.
+///
+/// # Panics
+/// One of these is not so.
+#[must_use]
+pub fn unharmed(slotd: Slotd, open_before: usize) -> Ended {
+    let pid = slotd.pid();
+    until("descriptors are not given back", || {
+        files(pid) <= open_before
+    });
+    let peak = peak(pid);
+    eprintln!("largest resident size: {peak} KiB");
+    assert!(peak < LIMIT_KIB, "{peak} KiB");
+    let ended = slotd.stop();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    ended
 }
 
 /// This process may have as many files open as the system allows it.

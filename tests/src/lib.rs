@@ -1,7 +1,7 @@
 //! The harness that end-to-end tests share.
 //!
-//! It runs the real binaries on mail stores (which `stores` makes, changes the way Cyrus 2.3 does, and
-//! judges), and breaks what can break: processes, connections, disks.
+//! It runs the real binaries on mail stores (which `stores` makes, changes the way Cyrus 2.3 does,
+//! and judges), and breaks what can break: processes, connections, disks.
 //! A crash in it leaves a temporary directory behind, and child processes only until their
 //! standard input or socket closes.
 

@@ -212,7 +212,7 @@ fn what_is_built_is_of_licenses_and_sources_that_deny_toml_allows() {
             );
         }
     }
-    // The fuzz targets are built by whoever runs them.
+    // The fuzz targets are built by those who run them.
     let fuzz = read("fuzz/Cargo.lock");
     let sources = fuzz
         .lines()

@@ -16,7 +16,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 use stores::Host;
 use stores::genuine::unpack_239;
 use stores::judge::locks;
-use tests::attack::{LIMIT_KIB, PATIENCE, files, peak, raise_files, until};
+use tests::attack::{PATIENCE, files, raise_files, unharmed, until};
 use tests::fleet::program;
 use tests::process::{Guard, Slotd};
 use tests::wire::{Wire, value};
@@ -90,16 +90,7 @@ impl Attacked {
         assert!(self.slotd.alive(), "slotd is gone");
         self.serves();
         self.settled();
-        let pid = self.slotd.pid();
-        until("descriptors are not given back", || {
-            files(pid) <= self.files
-        });
-        let peak = peak(pid);
-        eprintln!("largest resident size: {peak} KiB");
-        assert!(peak < LIMIT_KIB, "{peak} KiB");
-        let ended = self.slotd.stop();
-        assert_eq!(ended.code, Some(0), "{ended:?}");
-        assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+        let _ = unharmed(self.slotd, self.files);
     }
 }
 

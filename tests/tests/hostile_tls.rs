@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use slotd::client::{Addr, Client, ClientError, Timeouts};
 use slotd::tls::{Credentials, Files};
 use stores::genuine::unpack_239;
-use tests::attack::{LIMIT_KIB, PATIENCE, files, peak, raise_files, until};
+use tests::attack::{PATIENCE, files, raise_files, unharmed};
 use tests::fleet::program;
 use tests::process::{Slotd, run};
 
@@ -108,17 +108,7 @@ impl Attacked {
     fn end(mut self) -> String {
         assert!(self.slotd.alive(), "slotd is gone");
         self.serves();
-        let pid = self.slotd.pid();
-        until("descriptors are not given back", || {
-            files(pid) <= self.files
-        });
-        let peak = peak(pid);
-        eprintln!("largest resident size: {peak} KiB");
-        assert!(peak < LIMIT_KIB, "{peak} KiB");
-        let ended = self.slotd.stop();
-        assert_eq!(ended.code, Some(0), "{ended:?}");
-        assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
-        ended.stderr
+        unharmed(self.slotd, self.files).stderr
     }
 }
 

@@ -8,12 +8,12 @@ use indexfile::build::{BuildRecord, IndexBuilder};
 use indexfile::{FileKind, Guid, HeaderField, RecordGuid, Uuid};
 use stores::Host;
 use stores::genuine::unpack_239;
+use tests::attack::{LIMIT_KIB, peak};
 use tests::fleet::program;
 use tests::process::Slotd;
 use tests::wire::{Wire, value};
 
 const HUGE: &str = "user.huge";
-const LIMIT_KIB: u64 = 64 << 10;
 
 /// Makes `user.huge` with an index of `n` records that have SHA-1s, in steps; it has no messages.
 fn huge(host: &Host, n: u32) {
@@ -55,13 +55,6 @@ fn write(path: &Path, version: u32, n: u32, guid: impl Fn(u32) -> RecordGuid) {
         out.write_all(&some.to_bytes().unwrap()[96..]).unwrap();
     }
     out.flush().unwrap();
-}
-
-/// The largest resident size that a process came to, KiB.
-fn peak(pid: u32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = text.lines().find(|l| l.starts_with("VmHWM")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[test]

@@ -23,6 +23,7 @@ use controller::stop::stop_pair;
 use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
 use indexfile::mailbox::list::{Item, Reader, Skip};
+use tests::attack::peak;
 use tests::disagreements::Disagreements;
 use tests::murder::{ADMIN, Host, Murder, PASSWORD, Writer};
 
@@ -310,14 +311,14 @@ fn passwords_certificates_changes_moves_and_twenty_thousand_names() {
         let mut master = Client::connect(&plain(&murder, &murder.master))
             .await
             .unwrap();
-        let (before, begun) = (resident(), Instant::now());
+        let (before, begun) = (peak(std::process::id()), Instant::now());
         let mut list = master.list(None).await.unwrap();
         let (mut count, mut bytes) = (0, 0);
         while let Some(entry) = list.next().await.unwrap() {
             count += 1;
             bytes += entry.name().len();
         }
-        let (took, after) = (begun.elapsed(), resident());
+        let (took, after) = (begun.elapsed(), peak(std::process::id()));
         assert_eq!((count, bytes), (20_001, 20_000 * names[0].0.len() + 8));
         println!("{count} names read in {took:?}; {before} KiB resident before, {after} KiB after");
         let mut lists = Lists::new(["be3.test"], []).unwrap();
@@ -328,7 +329,7 @@ fn passwords_certificates_changes_moves_and_twenty_thousand_names() {
         println!(
             "kept and compared in {:?}; {} KiB resident",
             begun.elapsed(),
-            resident()
+            peak(std::process::id())
         );
         master.logout().await.unwrap();
     });
@@ -398,11 +399,4 @@ fn a_fleet_is_migrated_by_the_list_of_a_real_murder_and_each_disagreement_is_nam
     let arguments: Vec<&str> = of_master.iter().map(String::as_str).collect();
     let refused = all.pairs.controller("plan", &arguments).expect_code(77);
     refused.assert_one_sentence("refuses user mupdateadmin");
-}
-
-/// The largest resident size of this process so far, KiB.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.unwrap().trim_end_matches("kB").trim().parse().unwrap()
 }

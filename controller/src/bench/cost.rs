@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use precompute::bench::scale::number;
 use slotd::protocol::Write;
 
 use super::document::{Better, Measure, Section, Unit};
@@ -135,16 +136,9 @@ fn forget_peak() {
 fn process(pid: &str) -> Process {
     let text = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
     Process {
-        peak: number(&text("status"), "VmHWM:") * 1024.0,
-        written: number(&text("io"), "write_bytes:"),
+        peak: float(number(&text("status"), "VmHWM:")) * 1024.0,
+        written: float(number(&text("io"), "write_bytes:")),
     }
-}
-
-/// The number behind a word at the beginning of a line.
-fn number(text: &str, word: &str) -> f64 {
-    let rest = text.lines().find_map(|line| line.strip_prefix(word));
-    let number = rest.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-    number.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -155,6 +149,6 @@ mod tests {
     fn a_process_has_memory_and_what_it_wrote() {
         assert!(process("self").peak > 100_000.0);
         let io = "rchar: 12\nwrite_bytes: 4096\ncancelled_write_bytes: 0\n";
-        assert!((number(io, "write_bytes:") - 4096.0).abs() < 1e-9);
+        assert_eq!(number(io, "write_bytes:"), 4096);
     }
 }

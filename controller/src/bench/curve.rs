@@ -40,8 +40,7 @@ impl Curve<'_> {
     /// What each is shown as a multiple of, if that is one curve.
     pub(super) fn beside(&self, section: &Section) -> Option<String> {
         let name = |measure: &Measure| {
-            let other = section.measure(measure.beside.as_deref()?)?;
-            let (name, across) = pattern(other);
+            let (name, across) = pattern(section.beside(measure)?);
             Some(shortened(&name, &across))
         };
         let first = name(self.points.first()?.1)?;
@@ -95,7 +94,7 @@ fn shortened(name: &str, across: &str) -> String {
 
 /// Figures of a measure as multiples of the one beside which it is shown, and that one.
 pub(super) fn ratio<'a>(section: &'a Section, measure: &Measure) -> Option<(Stats, &'a Measure)> {
-    let other = section.measure(measure.beside.as_deref()?)?;
+    let other = section.beside(measure)?;
     Some((measure.ratio(other)?, other))
 }
 

@@ -191,13 +191,18 @@ impl Measure {
     /// common, or the other is not positive in one.
     #[must_use]
     pub fn ratio(&self, to: &Self) -> Option<Stats> {
-        let rounds = self.values.iter().zip(&to.values);
-        let ratios: Option<Vec<f64>> = rounds
+        let ratios = self.multiples(to)?;
+        (!ratios.is_empty()).then(|| Stats::of(&ratios))
+    }
+
+    /// Its values as multiples of another measure's, a number for each round that both have;
+    /// `None` if the other is not positive in one.
+    #[must_use]
+    pub fn multiples(&self, of: &Self) -> Option<Vec<f64>> {
+        let rounds = self.values.iter().zip(&of.values);
+        rounds
             .map(|(value, other)| (*other > 0.0).then(|| value / other))
-            .collect();
-        ratios
-            .filter(|ratios| !ratios.is_empty())
-            .map(|ratios| Stats::of(&ratios))
+            .collect()
     }
 }
 
@@ -217,6 +222,12 @@ impl Section {
     #[must_use]
     pub fn measure(&self, id: &str) -> Option<&Measure> {
         self.measures.iter().find(|measure| measure.id == id)
+    }
+
+    /// The measure beside which that one is shown.
+    #[must_use]
+    pub fn beside(&self, measure: &Measure) -> Option<&Measure> {
+        self.measure(measure.beside.as_deref()?)
     }
 }
 

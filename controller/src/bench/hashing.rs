@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
+use precompute::bench::contenders::{DROP_CACHES, forget_pages};
+
 use super::document::{Better, Measure, Section, Unit};
 use super::fleet::Fleet;
 use super::{Bench, BenchError, rate, reset};
 use crate::demo::{PrecomputeReport, migrate};
-
-/// Where a system with this file forgets what it has read, if root asks for it.
-const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";
 
 impl Fleet {
     /// Hashes ahead on both hosts; on the master as often as runs are asked for, if that part is.
@@ -46,9 +45,8 @@ impl Fleet {
             measure(&mut again, "again")?;
             if cold && round > 0 {
                 reset::forget(&self.master.store.meta)?;
-                rustix::fs::sync();
-                // Another file system may forbid it even to root: then there is no such figure.
-                if std::fs::write(DROP_CACHES, "3").is_ok() {
+                // A system may forbid it even to root: then there is no such figure.
+                if forget_pages().is_ok() {
                     measure(&mut colds, "cold")?;
                 }
             }

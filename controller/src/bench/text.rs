@@ -109,7 +109,7 @@ impl Document {
 }
 
 /// Lines of a text behind some words; those after the first begin below it.
-fn put(out: &mut String, before: &str, text: &str) {
+pub(super) fn put(out: &mut String, before: &str, text: &str) {
     let below = " ".repeat(before.len());
     let options = whole_words(WIDTH)
         .initial_indent(before)

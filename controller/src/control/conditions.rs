@@ -24,6 +24,9 @@ const HANGS: u32 = 3;
 /// What a shell ends with if a command cannot be run, and if there is none of that name.
 const CANNOT_RUN: [i32; 2] = [126, 127];
 
+/// Where Linux says how busy this machine is.
+const LOAD: &str = "/proc/loadavg";
+
 /// Where a machine tells how busy it is.
 pub(super) struct Gauges<'a> {
     /// As `/proc/loadavg`.
@@ -35,7 +38,7 @@ pub(super) struct Gauges<'a> {
 impl Gauges<'static> {
     fn of_this_machine() -> Self {
         Self {
-            load: Path::new("/proc/loadavg"),
+            load: Path::new(LOAD),
             io: Path::new("/proc/pressure/io"),
         }
     }
@@ -160,6 +163,11 @@ impl Control {
         self.update(|state| _ = state.waiting.get_or_insert(text));
         false
     }
+}
+
+/// The load average of one minute of this machine; `None` if the system does not say.
+pub(crate) fn load_average() -> Option<f64> {
+    first_number(Path::new(LOAD), "")
 }
 
 /// The first number of a file, after a prefix.

@@ -29,7 +29,7 @@ use std::sync::OnceLock;
 use serde::Serialize;
 use tokio::sync::watch;
 
-pub(crate) use conditions::local_clock;
+pub(crate) use conditions::{load_average, local_clock};
 pub use conditions::{unusable, watch_conditions};
 pub use counts::{Counts, Running};
 pub use flag::{Flag, Presence};

@@ -105,6 +105,16 @@ impl Totals {
         };
     }
 
+    /// As a report has them, whose run does not go on: what is open and does not wait for a
+    /// partition is in doubt.
+    #[must_use]
+    pub fn once_over(self) -> Self {
+        Self {
+            in_doubt: self.open.saturating_sub(self.waiting),
+            ..self
+        }
+    }
+
     /// Mailboxes that are not to be begun any more.
     #[must_use]
     pub fn done(&self) -> u64 {

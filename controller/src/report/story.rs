@@ -166,10 +166,7 @@ impl Collector {
             task: run.spec.task(),
             started_at: run.started_ms,
             finished_at: run.finished_ms,
-            totals: Totals {
-                in_doubt: totals.open.saturating_sub(totals.waiting),
-                ..totals
-            },
+            totals: totals.once_over(),
             attempts: self.attempts,
             lock_ms: self.held.lock_ms(),
             lock_histogram: self.held.rows().collect(),

@@ -13,11 +13,6 @@ use indexfile::{Decision, FileKind, IndexFile, RecordField, StreamCopy, flags, s
 use std::convert::Infallible;
 use std::path::Path;
 
-use sums::crc32;
-
-#[allow(clippy::duplicate_mod)] // a target is one of the two files that use it
-mod sums;
-
 const PATH: &str = "cyrus.index";
 
 fn kind(byte: u8) -> FileKind {
@@ -233,7 +228,7 @@ fn seal_twoskip(file: &mut [u8]) -> Option<()> {
             .copy_from_slice(&crc.to_be_bytes());
         Some(())
     }
-    let crc = crc32(file.get(..60)?);
+    let crc = crc32fast::hash(file.get(..60)?);
     put(file, 60, crc)?;
     let mut at = 64;
     loop {
@@ -241,10 +236,10 @@ fn seal_twoskip(file: &mut [u8]) -> Option<()> {
         let key = usize::from(u16::from_be_bytes([head[2], head[3]]));
         let value = u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize;
         let pointers = at + 8 + 8 * (1 + usize::from(head[1]));
-        let crc = crc32(file.get(at..pointers)?);
+        let crc = crc32fast::hash(file.get(at..pointers)?);
         put(file, pointers, crc)?;
         let end = pointers + 8 + key.checked_add(value)?.checked_next_multiple_of(8)?;
-        let crc = crc32(file.get(pointers + 8..end)?);
+        let crc = crc32fast::hash(file.get(pointers + 8..end)?);
         put(file, pointers + 4, crc)?;
         at = end;
     }

@@ -12,11 +12,6 @@ use sha1::{Digest as _, Sha1};
 use std::io::BufReader;
 use std::path::{Component, Path};
 
-use sums::put_crc32;
-
-#[allow(clippy::duplicate_mod)] // a target is one of the two files that use it
-mod sums;
-
 /// The file.
 pub fn header(data: &[u8]) {
     let path = Path::new("cyrus.header");
@@ -73,6 +68,14 @@ fn seal_sha1s(file: &mut [u8]) -> Option<()> {
     }
     let digest = Sha1::digest(file.get(..at)?);
     file.get_mut(at..at + 20)?.copy_from_slice(&digest);
+    Some(())
+}
+
+/// Puts the checksum of what lies before it there.
+fn put_crc32(file: &mut [u8], from: usize, at: usize) -> Option<()> {
+    let crc = crc32fast::hash(file.get(from..at)?);
+    let place = file.get_mut(at..at + 4)?;
+    place.copy_from_slice(&crc.to_be_bytes());
     Some(())
 }
 

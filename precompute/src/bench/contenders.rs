@@ -16,6 +16,9 @@ use super::Plan;
 use super::limit::hash_alone;
 use super::store::Store;
 
+/// Where a system with this file forgets what it has read, if root asks for it.
+pub const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";
+
 /// State of the page cache before a contender starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cache {
@@ -39,12 +42,18 @@ impl Cache {
         match self {
             // The contender before has read all of it, but for a cold round.
             Self::Warm => Ok(()),
-            Self::Cold => {
-                rustix::fs::sync();
-                fs::write("/proc/sys/vm/drop_caches", "3")
-            }
+            Self::Cold => forget_pages(),
         }
     }
+}
+
+/// Makes the system forget what it has read of files. What was written is on the disk afterwards.
+///
+/// # Errors
+/// Only root may do that, and not everywhere.
+pub fn forget_pages() -> io::Result<()> {
+    rustix::fs::sync();
+    fs::write(DROP_CACHES, "3")
 }
 
 /// What one round of a contender cost.

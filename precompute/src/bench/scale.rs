@@ -84,15 +84,16 @@ fn watched(program: &Path, root: &Path) -> io::Result<(Duration, u64, u64)> {
             return Ok((start.elapsed(), peak, anonymous));
         }
         let text = std::fs::read_to_string(&status).unwrap_or_default();
-        peak = kib(&text, "VmHWM:").max(peak);
-        anonymous = kib(&text, "RssAnon:").max(anonymous);
+        peak = number(&text, "VmHWM:").max(peak);
+        anonymous = number(&text, "RssAnon:").max(anonymous);
         std::thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// The KiB behind `key` (with its colon) in a text such as `/proc/meminfo` or `/proc/PID/status`; 0
-/// if it is not there.
-fn kib(text: &str, key: &str) -> u64 {
+/// The number behind `key` (with its colon) in a text such as `/proc/meminfo` or
+/// `/proc/PID/status`; 0 if it is not there.
+#[must_use]
+pub fn number(text: &str, key: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(key));
     let number = line.and_then(|rest| rest.split_whitespace().next());
     number.and_then(|n| n.parse().ok()).unwrap_or(0)

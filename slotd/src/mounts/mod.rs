@@ -32,6 +32,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 pub use probe::mount_point_of;
+pub use system::file_system;
 pub use table::{Mount, MountState, Table, TableError};
 
 use crate::fs::Identity;

@@ -78,6 +78,17 @@ pub(super) fn mounts() -> Result<Vec<SystemMount>, IoError> {
     Ok(text.split(|b| *b == b'\n').filter_map(parse).collect())
 }
 
+/// The type of the file system that `path` lies on, by the longest mount point above it; `None` if
+/// the system does not say.
+#[must_use]
+pub fn file_system(path: &Path) -> Option<String> {
+    let mounts = mounts().ok()?.into_iter();
+    let above = mounts.filter(|mount| path.starts_with(&mount.point));
+    // Of two on one point the later one is on top.
+    let nearest = above.max_by_key(|mount| mount.point.as_os_str().len())?;
+    Some(nearest.kind)
+}
+
 /// A line: `36 35 98:0 /part /mnt/point rw,noatime shared:1 - ext4 /dev/sdb1 rw`
 fn parse(line: &[u8]) -> Option<SystemMount> {
     let mut words = line.split(|b| *b == b' ').skip(3);

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use indexfile::mailbox::MailboxName;
 
 use super::answer::name;
+use super::escape::visible;
 use super::{FieldError, Fields, Named, escape, unescape};
 
 /// `LIST`
@@ -134,14 +135,8 @@ impl OddKind {
 impl fmt::Display for Odd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A line end in a name must not begin a line of its own.
-        for c in self.path.to_string_lossy().chars() {
-            if c.is_control() {
-                write!(f, "{}", c.escape_default())?;
-            } else {
-                write!(f, "{c}")?;
-            }
-        }
-        write!(f, " {}", self.kind.sentence())
+        let path = visible(&self.path.to_string_lossy());
+        write!(f, "{path} {}", self.kind.sentence())
     }
 }
 

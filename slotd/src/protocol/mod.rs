@@ -33,6 +33,7 @@ pub use audit::{Cleaned, Status, Verified};
 pub use command::{Command, CommandKind};
 pub use compared::{Confirmed, DigestRange, Digests, PartDigest, Standing};
 pub use drained::{DrainRequest, HostDrain, HostState, Kicked, SessionFacts, Undrained, Whose};
+pub(crate) use escape::visible;
 pub use escape::{EscapeError, escape, unescape};
 pub use fields::{FieldError, Fields};
 pub use host_status::{HostStatus, SyncLogAge};

@@ -10,7 +10,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::time::ASN1Time;
 
-use crate::protocol::Role;
+use crate::protocol::{Role, visible};
 
 /// A day, in seconds.
 const DAY: i64 = 86_400;
@@ -107,19 +107,6 @@ impl Certificate {
 /// A moment, seconds since 1970, for a sentence.
 pub(super) fn utc(seconds: i64) -> String {
     ASN1Time::from_timestamp(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string())
-}
-
-/// A name makes no line of a log, and moves no cursor.
-fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
 }
 
 fn address(bytes: &[u8]) -> Option<String> {

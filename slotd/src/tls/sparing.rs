@@ -41,7 +41,7 @@ impl Inner {
         let age = self.began.map(|began| now.saturating_duration_since(began));
         let left = match age.and_then(|age| WINDOW.checked_sub(age)) {
             Some(left) if !left.is_zero() => left,
-            // The count of the time before is written by whoever was asked to.
+            // The count of the time before has a task that writes it.
             _ => {
                 (self.began, self.written) = (Some(now), 0);
                 WINDOW

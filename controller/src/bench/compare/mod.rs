@@ -178,10 +178,9 @@ fn compared(sections: [&Section; 2], measures: [&Measure; 2]) -> Compared {
 /// A measure's values as multiples of the one that it stands beside, round by round; `None` if not
 /// each round has both.
 fn multiples(section: &Section, measure: &Measure) -> Option<Vec<f64>> {
-    let other = section.measure(measure.beside.as_deref()?)?;
-    let rounds = measure.values.iter().zip(&other.values);
-    let whole = measure.values.len() == other.values.len() && other.values.iter().all(|v| *v > 0.0);
-    whole.then(|| rounds.map(|(value, other)| value / other).collect())
+    let other = section.beside(measure)?;
+    let whole = measure.values.len() == other.values.len();
+    whole.then(|| measure.multiples(other))?
 }
 
 /// What became of a measure whose values changed by this factor.

@@ -5,12 +5,8 @@ use std::fmt::Write as _;
 use super::{BY_CHANCE, LEAST_EFFECT};
 use super::{By, Compared, Comparison, Differs, Unknown, Verdict};
 use crate::bench::document::{Better, Unit};
+use crate::bench::text::put;
 use crate::bench::unit::number;
-use crate::chart::visible;
-use crate::report::whole_words;
-
-/// Columns of a terminal.
-const WIDTH: usize = 80;
 
 impl Comparison {
     /// All of it, for a terminal; with `all`, also the measures that did not change.
@@ -174,11 +170,4 @@ impl Compared {
             _ => "",
         }
     }
-}
-
-fn put(out: &mut String, before: &str, text: &str) {
-    let options = whole_words(WIDTH)
-        .initial_indent(before)
-        .subsequent_indent(before);
-    let _ = writeln!(out, "{}", textwrap::fill(&visible(text), options));
 }

@@ -14,7 +14,7 @@ use crate::survey::duration;
 
 pub(super) fn section(account: &Account, options: &PageOptions) -> Markup {
     let run = &account.run;
-    let totals = in_doubt_is_what_is_open(account.whole.totals);
+    let totals = account.whole.totals.once_over();
     let ended = run.finished_ms.map(utc);
     let end = run.finished_ms.unwrap_or(options.now_ms);
     let took = Duration::from_millis(u64::try_from(end - run.started_ms).unwrap_or(0));
@@ -47,14 +47,6 @@ pub(super) fn section(account: &Account, options: &PageOptions) -> Markup {
             @for (number, what) in tiles(account, &totals) { li { b { (number) } (what) } }
         }
         (hosts(account))
-    }
-}
-
-/// What is open and does not wait for a partition is in doubt, as `report` has it.
-fn in_doubt_is_what_is_open(totals: Totals) -> Totals {
-    Totals {
-        in_doubt: totals.open.saturating_sub(totals.waiting),
-        ..totals
     }
 }
 
