@@ -16,6 +16,7 @@ mod file;
 mod fleet;
 mod floor;
 mod hashing;
+pub mod live;
 mod machine;
 mod markdown;
 mod over;

@@ -1,10 +1,12 @@
-//! `bench compare` and `bench page`: about benches that are over. Nothing is measured.
+//! The benches that have a word of their own. `compare` and `page` are about benches that are over:
+//! they measure nothing.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use indexfile::exit::Exit;
 
+use super::bench_live::{self, LiveArgs};
 use super::{Fail, new_page, text};
 use crate::bench::ReadError;
 use crate::bench::compare::Comparison;
@@ -17,6 +19,8 @@ pub(super) enum Benches {
     Compare(CompareArgs),
     /// Show what a bench found that is over: as text, as Markdown or as a page for a browser.
     Page(PageArgs),
+    /// Measure what users feel: how long a STORE takes while a run goes on, and without one.
+    Live(LiveArgs),
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +73,7 @@ pub(super) fn benches(command: &Benches) -> Result<Exit, Fail> {
     match command {
         Benches::Compare(args) => compare(args),
         Benches::Page(args) => page(args),
+        Benches::Live(args) => bench_live::live(args),
     }
 }
 

@@ -15,7 +15,13 @@ use crate::journal::is_postgres;
 pub(super) const PROGRAM: Program = Program {
     file: "/etc/reguid/reguid.toml",
     prefix: "REGUID_",
-    apart: &["demo", "bench", "certs", crate::demo::SUBCOMMAND],
+    apart: &[
+        "demo",
+        "bench",
+        "certs",
+        crate::demo::SUBCOMMAND,
+        crate::bench::live::SUBCOMMAND,
+    ],
     // Each of them says what one run is to do, or what is so at this moment.
     typed: &[
         "abandon-run",

@@ -5,6 +5,7 @@ mod afterwards;
 mod args;
 mod around;
 mod bench;
+mod bench_live;
 mod benches;
 mod certs;
 mod claims;
@@ -129,6 +130,9 @@ enum Command {
     /// A slotd that ends with its parent.
     #[command(name = crate::demo::SUBCOMMAND, hide = true)]
     DemoSlotd(demo::ChildArgs),
+    /// A client of a mailbox that ends with its parent.
+    #[command(name = crate::bench::live::SUBCOMMAND, hide = true)]
+    BenchClient(bench_live::ChildArgs),
 }
 
 /// The configuration file of the packages: every option, as a comment.
@@ -194,6 +198,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::demo(args),
         Command::Bench(args) => bench::bench(args),
         Command::DemoSlotd(args) => return demo::child(args),
+        Command::BenchClient(args) => return bench_live::child(&args),
     };
     match done {
         Ok(exit) => exit.into(),

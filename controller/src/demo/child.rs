@@ -167,13 +167,19 @@ fn listening(stdout: ChildStdout) -> Option<String> {
     answer.recv_timeout(START).ok()
 }
 
+/// Has this process end with its parent; false if that has ended already.
+#[must_use]
+pub(crate) fn ends_with(parent: u32) -> bool {
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
+    // The parent may have ended before the line above.
+    std::os::unix::process::parent_id() == parent
+}
+
 /// What the hidden subcommand does: `demo-slotd PARENT-PID ARGS...` is `slotd ARGS...` that ends
 /// with its parent.
 #[must_use]
 pub fn be_slotd(parent: u32, mut args: Vec<OsString>) -> ExitCode {
-    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
-    // The parent may have ended before the line above.
-    if std::os::unix::process::parent_id() != parent {
+    if !ends_with(parent) {
         return ExitCode::SUCCESS;
     }
     args.insert(0, OsString::from("slotd"));

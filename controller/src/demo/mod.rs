@@ -29,6 +29,7 @@ use indexfile::{IoContext, IoError};
 use indicatif::{BinaryBytes, HumanCount};
 use stores::Layout;
 
+pub(crate) use child::ends_with;
 pub use child::{SUBCOMMAND, Slotd, be_slotd};
 pub use error::DemoError;
 pub use hosts::Host;

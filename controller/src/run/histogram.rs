@@ -1,6 +1,6 @@
 //! How long locks were held.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::journal::Row;
 
@@ -16,7 +16,7 @@ pub struct LockMs {
 }
 
 /// Counts durations in buckets of at most 1/16 of their size, so that memory is flat.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Histogram {
     counts: Vec<u64>,
     total: u64,

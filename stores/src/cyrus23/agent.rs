@@ -82,6 +82,17 @@ pub fn spec_line(dirs: &Dirs, log: &Path, feed: Option<(&Path, &Path)>) -> Strin
     words.join("\t") + "\n"
 }
 
+/// Directories and logs of the mailboxes that a SPEC names.
+///
+/// # Errors
+/// The file cannot be read, or a line is none.
+pub fn places(spec: &Path) -> io::Result<Vec<(Dirs, PathBuf)>> {
+    let mailboxes = read_spec(spec)?.into_iter();
+    Ok(mailboxes
+        .map(|mailbox| (mailbox.dirs, mailbox.log))
+        .collect())
+}
+
 fn read_spec(path: &Path) -> io::Result<Vec<Mailbox>> {
     let mut mailboxes = Vec::new();
     for line in fs::read_to_string(path)?.lines() {

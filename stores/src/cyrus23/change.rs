@@ -144,7 +144,7 @@ impl Session {
 
     /// The record of a UID: they ascend in an index, so a search of a few reads finds it, as a
     /// server that has mapped the file does, whatever the mailbox's size.
-    fn find(&self, header: &Header, uid: u32) -> io::Result<Option<(u32, Vec<u8>)>> {
+    pub(super) fn find(&self, header: &Header, uid: u32) -> io::Result<Option<(u32, Vec<u8>)>> {
         let (mut from, mut to) = (0, header.exists());
         while from < to {
             let n = from + (to - from) / 2;

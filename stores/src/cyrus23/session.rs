@@ -161,6 +161,28 @@ impl Session {
         }
     }
 
+    /// What FETCH of one message does: no lock, the record from the index that is open, and the
+    /// message. False if that index does not have the UID.
+    ///
+    /// # Errors
+    /// What reading says.
+    pub fn fetch(&self, uid: u32) -> io::Result<bool> {
+        let there = self.find(&self.read_header()?, uid)?.is_some();
+        if there {
+            fs::read(self.dirs.data.join(format!("{uid}.")))?;
+        }
+        Ok(there)
+    }
+
+    /// The UIDs in the index that is open.
+    ///
+    /// # Errors
+    /// What reading says, or that the file is torn.
+    pub fn uids(&mut self) -> io::Result<Vec<u32>> {
+        let image = Image::parse(read_from_start(&mut self.index)?).map_err(io::Error::other)?;
+        Ok(image.records().map(Image::uid).collect())
+    }
+
     /// A POP session: the cache locked for as long as `during` takes. False if it is taken.
     ///
     /// # Errors
