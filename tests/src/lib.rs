@@ -6,6 +6,7 @@
 //! standard input or socket closes.
 
 pub mod attack;
+pub mod browser;
 pub mod cyrus36;
 pub mod damage;
 pub mod disagreements;

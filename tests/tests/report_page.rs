@@ -12,8 +12,9 @@ use controller::journal::{
 };
 use controller::two_phase::{Reason, Side};
 use indexfile::mailbox::MailboxName;
+use tests::browser;
 use tests::fleet::{Fleet, program};
-use tests::process::{Ended as Done, Guard};
+use tests::process::Guard;
 
 /// 2026-11-22 22:00:00 UTC.
 const BEGUN: i64 = 1_795_384_800_000;
@@ -172,42 +173,11 @@ fn page_of(dir: &Path, state: &Path) -> PathBuf {
     html
 }
 
-/// A browser without a screen.
-fn browser(dir: &Path, page: &Path, extra: &[&str]) -> Done {
-    let there = |name: &&&str| Path::new("/usr/bin").join(name).exists();
-    let names = ["chromium-headless-shell", "chromium"];
-    let name = names.iter().find(there).expect("a Chromium in /usr/bin");
-    let mut command = Command::new(name);
-    command.args([
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--hide-scrollbars",
-    ]);
-    command.args(["--enable-logging=stderr", "--virtual-time-budget=2000"]);
-    command.arg(format!("--user-data-dir={}", dir.join("profile").display()));
-    command.args(extra);
-    command.arg(format!("file://{}", page.display()));
-    Guard::spawn(&mut command).finish().expect_code(0)
-}
-
-/// What the page's console has to say.
-fn console(done: &Done) -> Vec<&str> {
-    let lines = done.stderr.lines();
-    lines.filter(|line| line.contains("CONSOLE")).collect()
-}
-
 #[test]
 #[ignore = "needs a Chromium"]
 fn a_browser_shows_the_page_and_has_nothing_to_complain_of() {
     let dir = tempfile::tempdir().unwrap();
-    // What the test would miss if the browser said nothing of a policy that is broken.
-    let bad = dir.path().join("bad.html");
-    let policy = "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'\">";
-    fs::write(&bad, format!("{policy}<script>alert(1)</script>")).unwrap();
-    let said = browser(dir.path(), &bad, &["--dump-dom"]);
-    assert!(!console(&said).is_empty(), "{said:?}");
-
+    browser::assert_it_complains(dir.path());
     for (pairs, each) in [
         ("", 0),
         ("", 1),
@@ -217,8 +187,8 @@ fn a_browser_shows_the_page_and_has_nothing_to_complain_of() {
         let state = dir.path().join(format!("journal-{}-{each}", pairs.len()));
         journal(&state, pairs, each);
         let page = page_of(dir.path(), &state);
-        let shown = browser(dir.path(), &page, &["--dump-dom"]);
-        assert_eq!(console(&shown), Vec::<&str>::new());
+        let shown = browser::shown(dir.path(), &page, &["--dump-dom"]);
+        assert_eq!(browser::console(&shown), Vec::<&str>::new());
         let dom = &shown.stdout;
         assert_eq!(dom.matches("<script").count(), 0, "{dom}");
         assert_eq!(dom.matches("<img").count(), 0, "{dom}");
@@ -238,23 +208,7 @@ fn a_browser_shows_the_page_and_has_nothing_to_complain_of() {
                 "{dom}"
             );
         }
-        let Ok(pictures) = std::env::var("REGUID_PICTURES") else {
-            continue;
-        };
-        for (scheme, number) in [("dark", 0), ("light", 1)] {
-            for (wide, high) in [(400, 5200), (1200, 4000)] {
-                let name = format!("{}-{each}-{wide}-{scheme}.png", pairs.len());
-                let picture = Path::new(&pictures).join(name);
-                let _ = browser(
-                    dir.path(),
-                    &page,
-                    &[
-                        &format!("--screenshot={}", picture.display()),
-                        &format!("--window-size={wide},{high}"),
-                        &format!("--blink-settings=preferredColorScheme={number}"),
-                    ],
-                );
-            }
-        }
+        let name = format!("{}-{each}", pairs.len());
+        browser::pictures(dir.path(), &page, &name, [5200, 4000]);
     }
 }
