@@ -6,7 +6,8 @@ use clap::Args;
 use indexfile::exit::Exit;
 use strum::IntoEnumIterator;
 
-use super::benches::{Benches, HtmlArgs, benches};
+use super::benches::{Benches, benches};
+use super::new_page::NewPageArgs;
 use super::{Fail, text};
 use crate::bench::{self, Options, Part};
 
@@ -54,7 +55,7 @@ struct MeasureArgs {
     #[arg(long)]
     markdown: bool,
     #[command(flatten)]
-    html: HtmlArgs,
+    html: NewPageArgs,
     /// Say nothing while it works.
     #[arg(long, short)]
     quiet: bool,
@@ -96,7 +97,7 @@ fn measure(args: MeasureArgs) -> Result<Exit, Fail> {
         }
     };
     let document = bench::run(&options, &note).map_err(|e| Fail::new(e.exit(), e.to_string()))?;
-    args.html.write(&document)?;
+    args.html.write(|| Ok(document.page()))?;
     if args.json {
         let value = serde_json::to_value(&document).map_err(std::io::Error::from)?;
         text::json(&value)?;

@@ -1,13 +1,14 @@
 //! The benches that have a word of their own. `compare` and `page` are about benches that are over:
 //! they measure nothing.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use indexfile::exit::Exit;
 
 use super::bench_live::{self, LiveArgs};
-use super::{Fail, new_page, text};
+use super::new_page::NewPageArgs;
+use super::{Fail, text};
 use crate::bench::ReadError;
 use crate::bench::compare::Comparison;
 use crate::bench::document::Document;
@@ -45,22 +46,10 @@ pub(super) struct PageArgs {
     #[arg(value_name = "FILE")]
     document: PathBuf,
     #[command(flatten)]
-    html: HtmlArgs,
+    html: NewPageArgs,
     /// Print it as Markdown.
     #[arg(long, conflicts_with = "html")]
     markdown: bool,
-}
-
-/// Where a page goes.
-#[derive(Debug, Args)]
-pub(super) struct HtmlArgs {
-    /// Write a page for a browser, in one file that needs no other. A file that is there already is
-    /// kept, and the command refused.
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
-    /// Let the new page replace a file that is there.
-    #[arg(long, requires = "html")]
-    replace: bool,
 }
 
 impl From<ReadError> for Fail {
@@ -97,29 +86,10 @@ fn page(args: &PageArgs) -> Result<Exit, Fail> {
     let document = Document::read(&args.document)?;
     if args.markdown {
         text::say(document.markdown().trim_end())?;
-    } else if let Some(path) = args.html.write(&document)? {
+    } else if let Some(path) = args.html.write(|| Ok(document.page()))? {
         text::say(&format!("{}: the page about the bench", path.display()))?;
     } else {
         text::say(document.text().trim_end())?;
     }
     Ok(Exit::Ok)
-}
-
-impl HtmlArgs {
-    /// Says before minutes are spent what would be said after them.
-    pub(super) fn refuse_what_is_there(&self) -> Result<(), Fail> {
-        match &self.html {
-            Some(path) => new_page::refuse_what_is_there(path, self.replace),
-            None => Ok(()),
-        }
-    }
-
-    /// Writes the page to the file that is asked for, if one is.
-    pub(super) fn write(&self, document: &Document) -> Result<Option<&Path>, Fail> {
-        let Some(path) = self.html.as_deref() else {
-            return Ok(None);
-        };
-        new_page::write(path, self.replace, || Ok(document.page()))?;
-        Ok(Some(path))
-    }
 }

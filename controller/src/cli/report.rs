@@ -1,14 +1,15 @@
 //! `report`: what the journal tells of a run. It needs no slotd, and changes nothing.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use indexfile::exit::Exit;
 
 use super::args::UnusedHosts;
+use super::new_page::NewPageArgs;
 use super::state::StateFile;
 use super::status::open;
-use super::{Fail, new_page, text};
+use super::{Fail, text};
 use crate::clock::now_ms;
 use crate::journal::{JournalStore, RunId, RunOfPairs};
 use crate::report::{Disagreements, PageOptions, Story, page};
@@ -20,7 +21,7 @@ pub(super) struct ReportArgs {
     #[command(flatten)]
     hosts: UnusedHosts,
     /// Print it as JSON.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "html")]
     json: bool,
     /// The run to tell about, by number; without it, the last.
     #[arg(long, value_name = "RUN")]
@@ -29,24 +30,18 @@ pub(super) struct ReportArgs {
     #[arg(long, value_name = "N", default_value_t = 10)]
     slowest: usize,
     /// A line for each failed mailbox.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "html")]
     failed: bool,
-    /// Write a page for a browser that explains the run, in one file that needs no other. A file
-    /// that is there already is kept, and the command refused.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "failed"])]
-    html: Option<PathBuf>,
-    /// Let the new page replace a file that is there.
-    #[arg(long, requires = "html")]
-    replace: bool,
+    #[command(flatten)]
+    html: NewPageArgs,
 }
 
-/// Writes the page about a run to a new file.
-fn write_page(
+/// The page about a run.
+fn page_about(
     args: &ReportArgs,
     store: &dyn JournalStore,
     run: &RunOfPairs,
-    path: &Path,
-) -> Result<Exit, Fail> {
+) -> Result<String, Fail> {
     let fleet = args.hosts.fleet().unwrap_or(Path::new("FILE"));
     let options = PageOptions {
         slowest: args.slowest,
@@ -54,13 +49,7 @@ fn write_page(
         state: args.state.shown(),
         now_ms: now_ms(),
     };
-    new_page::write(path, args.replace, || Ok(page(store, run, &options)?))?;
-    text::say(&format!(
-        "{}: the page about run {}",
-        path.display(),
-        run.id.0
-    ))?;
-    Ok(Exit::Ok)
+    Ok(page(store, run, &options)?)
 }
 
 pub(super) fn report(args: &ReportArgs) -> Result<Exit, Fail> {
@@ -72,8 +61,11 @@ pub(super) fn report(args: &ReportArgs) -> Result<Exit, Fail> {
             Fail::new(Exit::Usage, text)
         })?,
     };
-    if let Some(path) = &args.html {
-        return write_page(args, store.as_ref(), &run, path);
+    let page = args.html.write(|| page_about(args, store.as_ref(), &run))?;
+    if let Some(path) = page {
+        let path = path.display();
+        text::say(&format!("{path}: the page about run {}", run.id.0))?;
+        return Ok(Exit::Ok);
     }
     let mut stories = serde_json::Map::new();
     for pair in run.pairs.iter().filter(|pair| pair.is_started()) {
