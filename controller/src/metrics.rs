@@ -238,6 +238,7 @@ fn add_control(page: &mut Page, pair: &PairNow<'_>) {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
     use crate::control::{Busy, Limits};
@@ -255,9 +256,16 @@ mod tests {
             lock_us: [Some(1500), None],
             ..Figures::default()
         };
-        control.finished("user.a", Ended::Upgraded, None, &figures);
+        let took = Duration::from_millis(9);
+        control.finished("user.a", Ended::Upgraded, None, &figures, took);
         let locked = Failure::new(Some(Side::Master), Reason::Locked, "by imapd".to_owned());
-        control.finished("user.b", Ended::Again, Some(&locked), &Figures::default());
+        control.finished(
+            "user.b",
+            Ended::Again,
+            Some(&locked),
+            &Figures::default(),
+            took,
+        );
         control.update(|state| {
             state.paused = true;
             state.busy = vec![Busy {

@@ -451,3 +451,51 @@ fn how_soon_each_verb_is_answered_during_a_busy_run() {
         println!("{name}: {}", spread(times));
     }
 }
+
+#[test]
+fn auto_is_the_default_and_status_says_how_many_at_once_and_why() {
+    const MAILBOXES: u64 = 400;
+    let mut fleet = Fleet::plain(usize::try_from(MAILBOXES).unwrap(), 2);
+    fleet.start();
+    let run = Guard::spawn(&mut fleet.command("upgrade", &["--json", "--quiet"]));
+    let set = |key: &str, value: &str| Ask::Set {
+        key: key.to_owned(),
+        value: value.to_owned(),
+    };
+    wait_for(&fleet, &Ask::Status, |live| number(live, "done") > 0);
+    wait_for(&fleet, &Ask::Pause, |_| true);
+    // What is under way when it pauses may still change the number.
+    let live = wait_for(&fleet, &Ask::Status, |live| number(live, "under_way") == 0);
+    assert_eq!(live["limits"]["parallel"], "auto", "{live}");
+    assert_eq!(live["steered"]["at_once"], live["allowed"], "{live}");
+    assert_eq!(live["steered"]["target_lock_ms"], 10.0, "{live}");
+    let text = fleet.controller("status", &[]).expect_code(0).stdout;
+    let why = live["steered"]["why"].as_str().unwrap();
+    let allowed = number(&live, "allowed");
+    assert!(
+        text.contains(&format!("at most {allowed} of auto: ")),
+        "{text} {why}"
+    );
+
+    let live = wait_for(&fleet, &set("parallel", "7"), |_| true);
+    assert_eq!(
+        (number(&live, "allowed"), &live["steered"]),
+        (7, &Value::Null),
+        "{live}"
+    );
+    let live = wait_for(&fleet, &set("target-lock", "20ms"), |_| true);
+    assert_eq!(live["steered"]["of"], "7", "{live}");
+    let live = wait_for(&fleet, &set("parallel", "auto"), |_| true);
+    assert_eq!(live["steered"]["target_lock_ms"], 20.0, "{live}");
+    let text = fleet.controller("status", &[]).expect_code(0).stdout;
+    assert!(text.contains(", target-lock 20ms\n"), "{text}");
+    let read = fleet.controller("set", &["parallel", "?"]).expect_code(0);
+    assert_eq!(read.stdout, "parallel auto\n");
+    let odd = fleet.controller("set", &["parallel", "many"]);
+    odd.expect_code(64)
+        .assert_one_sentence("or auto, is expected");
+    wait_for(&fleet, &Ask::Resume, |_| true);
+    let summary = run.finish().expect_code(0).json();
+    assert_eq!(summary["upgraded"], MAILBOXES, "{summary}");
+    let _ = fleet.assert_settled();
+}

@@ -48,7 +48,7 @@ impl Way {
             settings: Settings {
                 prepare,
                 limits: Limits {
-                    parallel,
+                    parallel: parallel.into(),
                     ..Limits::default()
                 },
                 passes: 1,

@@ -37,7 +37,7 @@ pub(super) fn measure(bench: &Bench<'_>, fleet: &mut Fleet) -> Result<Section, B
     let over = Over {
         bench,
         slotds: [start(&fleet.master)?, start(&fleet.replica)?],
-        parallel: way.settings.limits.parallel,
+        parallel: way.settings.limits.parallel.most(),
         to,
     };
     let first = over.prepare()?;

@@ -203,7 +203,7 @@ fn survey<T: Serialize + Display>(
                 journal: journal.as_ref(),
                 observer: &Notes { pair, quiet },
                 stop: &stop,
-                parallel: limits.parallel,
+                parallel: limits.parallel.without_locks(),
                 to,
             };
             let mut failed = Failed {

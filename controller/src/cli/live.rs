@@ -22,14 +22,15 @@ pub(super) fn describe(live: &Value) -> String {
     // Writing to a String cannot fail.
     let mut out = format!(
         "running: {} %, {} of {} mailboxes, {:.0}/s, {:.0} messages/s, ETA {eta}; {} under way, at \
-         most {}",
+         most {}{}",
         percent(live),
         number(live, "done"),
         number(live, "mailboxes"),
         rate(live, "rate"),
         rate(live, "messages_rate"),
         number(live, "under_way"),
-        number(live, "allowed").min(number(live, "parallel"))
+        number(live, "allowed").min(number(live, "parallel")),
+        steered(live)
     );
     if number(live, "failed") > 0 {
         let _ = write!(out, ", {} failed", number(live, "failed"));
@@ -70,9 +71,10 @@ pub(super) fn describe(live: &Value) -> String {
         let wide = pairs(live).map(|(name, _)| name.len()).max().unwrap_or(0);
         let _ = write!(
             out,
-            "\n{:<wide$} {}",
+            "\n{:<wide$} {}{}",
             format!("{name}:"),
             line(pair),
+            at_most(pair),
             wide = wide + 1
         );
     }
@@ -110,6 +112,23 @@ pub(super) fn line(live: &Value) -> String {
         _ => {}
     }
     out
+}
+
+/// Of how many at once those are that are allowed, and why, where that is found while it works.
+fn steered(live: &Value) -> String {
+    let word = |key: &str| live["steered"][key].as_str();
+    let both = word("of").zip(word("why"));
+    both.map_or_else(String::new, |(of, why)| format!(" of {of}: {why}"))
+}
+
+/// The same of a pair that is not done.
+fn at_most(pair: &Value) -> String {
+    match steered(pair) {
+        steered if !steered.is_empty() && number(pair, "done") < number(pair, "mailboxes") => {
+            format!(", at most {}{steered}", number(pair, "allowed"))
+        }
+        _ => String::new(),
+    }
 }
 
 /// How much is done; 100 only if all is.
@@ -162,6 +181,10 @@ mod tests {
         let pair = serde_json::json!({ "done": 1, "mailboxes": 2 });
         let mut live = pair.clone();
         live["pairs"]["a"] = pair.clone();
+        live["pairs"]["a"]["allowed"] = 6.into();
+        live["pairs"]["a"]["steered"] = serde_json::json!({
+            "of": "auto", "why": "locks p99 8.2 ms of 10.0 ms, 9 held them for 12.4 ms",
+        });
         live["pairs"]["long-name"] = pair;
         let text = describe(&live);
         assert!(
@@ -169,6 +192,8 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("\na:          50 %, 1 of 2"), "{text}");
+        let why = ", at most 6 of auto: locks p99 8.2 ms of 10.0 ms, 9 held them for 12.4 ms\n";
+        assert!(text.contains(why), "{text}");
         assert!(text.contains("\nlong-name:  50 %, 1 of 2"), "{text}");
     }
 }

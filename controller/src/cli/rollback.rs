@@ -216,7 +216,7 @@ async fn report_last(session: &Session, at_work: &AtWork, undone: &Undone) -> Re
     let parts = at_work.parts();
     let asking = Asking {
         connect: &parts.connect,
-        parallel: at_work.control().limits().parallel,
+        parallel: at_work.control().limits().parallel.without_locks(),
         stop: &parts.stop,
         question: Arc::new(Command::Status),
         then: None,

@@ -233,7 +233,7 @@ async fn verify_canaries(session: &Session, runs: &[(usize, i64)]) -> Result<Exi
         let mut report = VerifyReport::default();
         let asking = Asking {
             connect: &parts.connect,
-            parallel: at_work.control().limits().parallel,
+            parallel: at_work.control().limits().parallel.without_locks(),
             stop: &parts.stop,
             question: Arc::new(|of: Named| Command::Verify(Verify { of, sample: None })),
             then: None,

@@ -4,16 +4,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::parallel::{AUTO, MOST, OFF, Parallel, Steering, TargetLock};
 use super::window::Window;
-
-/// What takes a limit away.
-pub const OFF: &str = "off";
 
 /// How hard a run may work, and when.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// Mailboxes at once; each is on both hosts, so it is also the most at once on each of them.
-    pub parallel: usize,
+    pub parallel: Parallel,
     /// Mailboxes at once on each partition.
     pub parallel_partition: Option<usize>,
     /// After a mailbox, its place rests for this many times as long as it took; 0 is not at all.
@@ -23,8 +21,8 @@ pub struct Limits {
     /// How long a host that is away, or a partition that is not mounted, is waited for; zero is not
     /// at all.
     pub host_wait: Duration,
-    /// Work on fewer at once while locks are held for longer than this.
-    pub target_lock: Option<Duration>,
+    /// How long locks may be held; where they are longer, fewer are worked on at once.
+    pub target_lock: TargetLock,
     /// Wait while the load average of one minute is above this, on this machine or a host.
     pub max_load: Option<f64>,
     /// Wait while more than this percentage of time is lost waiting for a disk
@@ -59,19 +57,20 @@ pub struct Limit {
 
 /// Where its value is. What is optional can be off.
 enum Field {
-    Count(fn(&mut Limits) -> &mut usize),
+    Parallel(fn(&mut Limits) -> &mut Parallel),
     MaybeCount(fn(&mut Limits) -> &mut Option<usize>),
     Ratio(fn(&mut Limits) -> &mut f64),
     Seconds(fn(&mut Limits) -> &mut Duration),
-    MaybeMillis(fn(&mut Limits) -> &mut Option<Duration>),
+    TargetLock(fn(&mut Limits) -> &mut TargetLock),
     MaybeNumber(fn(&mut Limits) -> &mut Option<f64>),
     MaybeFile(fn(&mut Limits) -> &mut Option<PathBuf>),
     MaybeText(fn(&mut Limits) -> &mut Option<String>),
     MaybeWindow(fn(&mut Limits) -> &mut Option<Window>),
 }
 
-/// Most that `--parallel` can be.
-const MOST: f64 = 1024.0;
+/// Most at once, in the table.
+#[allow(clippy::cast_precision_loss)] // 1024
+const MOST_AT_ONCE: f64 = MOST as f64;
 /// A day, in seconds.
 const DAY: f64 = 86_400.0;
 
@@ -79,16 +78,17 @@ const DAY: f64 = 86_400.0;
 pub static LIMITS: [Limit; 13] = [
     Limit {
         name: "parallel",
-        unit: "N",
-        bounds: Some((1.0, MOST)),
-        default: "4",
-        help: "Mailboxes at once; each is on both hosts",
-        field: Field::Count(|l| &mut l.parallel),
+        unit: "N|auto",
+        bounds: Some((1.0, MOST_AT_ONCE)),
+        default: AUTO,
+        help: "Mailboxes at once; each is on both hosts. auto: as many, up to 64, as make it faster \
+               and hold locks no longer than target-lock",
+        field: Field::Parallel(|l| &mut l.parallel),
     },
     Limit {
         name: "parallel-partition",
         unit: "N",
-        bounds: Some((1.0, MOST)),
+        bounds: Some((1.0, MOST_AT_ONCE)),
         default: OFF,
         help: "Mailboxes at once on each partition",
         field: Field::MaybeCount(|l| &mut l.parallel_partition),
@@ -120,12 +120,13 @@ pub static LIMITS: [Limit; 13] = [
     },
     Limit {
         name: "target-lock",
-        unit: "MS",
-        bounds: Some((0.001, DAY * 1000.0)),
-        default: OFF,
-        help: "Milliseconds that locks should be held; halves the mailboxes at once when one was \
-               held longer, adds one after 20 that were not",
-        field: Field::MaybeMillis(|l| &mut l.target_lock),
+        unit: "TIME",
+        bounds: None,
+        default: AUTO,
+        help: "How long locks may be held at the 99th percentile (10ms, 0.5s; a number is ms): \
+               fewer are worked on at once where they are longer. With a number in parallel that is \
+               the most then; auto: 10ms with parallel auto, else off",
+        field: Field::TargetLock(|l| &mut l.target_lock),
     },
     Limit {
         name: "max-load",
@@ -189,12 +190,12 @@ pub static LIMITS: [Limit; 13] = [
 impl Default for Limits {
     fn default() -> Self {
         let mut limits = Self {
-            parallel: 1,
+            parallel: Parallel::Auto,
             parallel_partition: None,
             nice_ratio: 0.0,
             lock_wait: Duration::ZERO,
             host_wait: Duration::ZERO,
-            target_lock: None,
+            target_lock: TargetLock::Auto,
             max_load: None,
             max_io: None,
             max_lag: None,
@@ -221,6 +222,12 @@ impl Limits {
             Some(limit) => limit.set(self, value).map_err(|e| format!("{name}: {e}")),
             None => Err(format!("there is no limit called {name:?}")),
         }
+    }
+
+    /// By what the number of mailboxes at once is found, where `most` can be served; `None`: it is
+    /// the number that was given.
+    pub(super) fn steering(&self, most: usize) -> Option<Steering> {
+        self.parallel.steering(self.target_lock, most)
     }
 
     /// Whether there is something outside of the run that it may have to wait for.
@@ -261,14 +268,11 @@ impl Limit {
     pub fn set(&self, limits: &mut Limits, text: &str) -> Result<(), String> {
         let on = (text != OFF).then_some(text);
         match self.field {
-            Field::Count(of) => *of(limits) = self.count(text)?,
+            Field::Parallel(of) => *of(limits) = text.parse()?,
             Field::MaybeCount(of) => *of(limits) = on.map(|t| self.count(t)).transpose()?,
             Field::Ratio(of) => *of(limits) = self.number(on.unwrap_or(self.default))?,
             Field::Seconds(of) => *of(limits) = Duration::from_secs_f64(self.number(text)?),
-            Field::MaybeMillis(of) => {
-                let ms = on.map(|t| self.number(t)).transpose()?;
-                *of(limits) = ms.map(|ms| Duration::from_secs_f64(ms / 1000.0));
-            }
+            Field::TargetLock(of) => *of(limits) = text.parse()?,
             Field::MaybeNumber(of) => *of(limits) = on.map(|t| self.number(t)).transpose()?,
             Field::MaybeFile(of) => *of(limits) = on.map(PathBuf::from),
             Field::MaybeText(of) => *of(limits) = on.map(str::to_owned),
@@ -287,13 +291,11 @@ impl Limit {
         let limits = &mut limits;
         let shown = |value: Option<String>| value.unwrap_or_else(|| OFF.to_owned());
         match self.field {
-            Field::Count(of) => of(limits).to_string(),
+            Field::Parallel(of) => of(limits).to_string(),
             Field::MaybeCount(of) => shown(of(limits).map(|n| n.to_string())),
             Field::Ratio(of) => of(limits).to_string(),
             Field::Seconds(of) => of(limits).as_secs_f64().to_string(),
-            Field::MaybeMillis(of) => {
-                shown(of(limits).map(|held| (held.as_secs_f64() * 1000.0).to_string()))
-            }
+            Field::TargetLock(of) => of(limits).to_string(),
             Field::MaybeNumber(of) => shown(of(limits).map(|n| n.to_string())),
             Field::MaybeFile(of) => shown(of(limits).take().map(|f| f.display().to_string())),
             Field::MaybeText(of) => shown(of(limits).take()),
@@ -324,7 +326,7 @@ impl Limit {
     fn expected(&self) -> String {
         let range = self.range();
         match self.field {
-            Field::Count(_) | Field::Seconds(_) => format!("a number from {range} is expected"),
+            Field::Seconds(_) => format!("a number from {range} is expected"),
             _ => format!("a number from {range}, or {OFF}, is expected"),
         }
     }
@@ -343,6 +345,7 @@ mod tests {
             let value = match limit.bounds {
                 Some((_, most)) => most.to_string(),
                 None if name == "window" => "22:00-06:00".to_owned(),
+                None if name == "target-lock" => "20ms".to_owned(),
                 None => "/run/slow".to_owned(),
             };
             limits.set(name, &value).unwrap();
@@ -356,7 +359,10 @@ mod tests {
                 limits.set(name, &least.to_string()).unwrap();
             }
             match limits.set(name, OFF) {
-                Ok(()) => assert_eq!(limits, Limits::default(), "{name}"),
+                Ok(()) => assert!(
+                    [OFF, limit.default].contains(&&*limit.get(&limits)),
+                    "{name}"
+                ),
                 Err(_) => assert_ne!(limit.default, OFF, "{name}"),
             }
         }
@@ -376,6 +382,7 @@ mod tests {
                 help,
                 ..
             } = limit;
+            let unit = unit.replace('|', " or ");
             format!("| `{name}` | {unit} | {range} | {default} | {help} |\n")
         };
         let head = "| limit | unit | bounds | default | meaning |\n|---|---|---|---|---|\n";

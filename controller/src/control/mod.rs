@@ -13,10 +13,12 @@
 //! in the journal, before it is answered: such a run comes up paused.
 
 mod conditions;
+mod congestion;
 mod counts;
 mod flag;
 mod limits;
 mod pairs;
+mod parallel;
 mod quota;
 mod server;
 mod tally;
@@ -25,6 +27,7 @@ mod window;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::watch;
@@ -33,8 +36,9 @@ pub(crate) use conditions::{load_average, local_clock};
 pub use conditions::{unusable, watch_conditions};
 pub use counts::{Counts, Running};
 pub use flag::{Flag, Presence};
-pub use limits::{LIMITS, Limit, Limits, OFF};
+pub use limits::{LIMITS, Limit, Limits};
 pub use pairs::{Controls, of_pair};
+pub use parallel::{AUTO, OFF, Parallel, TargetLock};
 use parking_lot::{Mutex, MutexGuard};
 pub use quota::{Place, Places, Quota};
 pub use server::{Ask, ServeError, Socket, ask, ask_pair, serve, socket_path};
@@ -53,7 +57,7 @@ pub struct ControlState {
     /// What an operator allows.
     pub limits: Limits,
     /// How many mailboxes at once the hosts and this process can serve; a larger limit is lowered
-    /// to it.
+    /// to it, and no larger number is found.
     pub most: usize,
     /// Why it waits now; set by [`watch_conditions`].
     pub waiting: Option<String>,
@@ -127,14 +131,31 @@ pub struct Live {
     pub parked: Vec<String>,
     /// Mailboxes at once, at most.
     pub parallel: usize,
-    /// Mailboxes at once that the lock times allow now.
+    /// Mailboxes at once that are allowed now.
     pub allowed: usize,
+    /// Why it is this number, where it is found while the run works.
+    pub steered: Option<Steered>,
     /// Every limit by its name; `off` where there is none.
     pub limits: BTreeMap<&'static str, String>,
     /// Each host over the last minute.
     pub hosts: Vec<HostLive>,
     /// The longest locks of this invocation: mailbox and milliseconds.
     pub slowest: Vec<(String, f64)>,
+}
+
+/// How many mailboxes at once there are now, of how many, and why.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Steered {
+    /// How many.
+    pub at_once: usize,
+    /// Of how many: the limit `parallel`.
+    pub of: String,
+    /// How long locks were held lately, at the 99th percentile; `None` before that was measured.
+    pub lock_p99_ms: Option<f64>,
+    /// How long they may be; `None` where that does not matter.
+    pub target_lock_ms: Option<f64>,
+    /// Why, for a person.
+    pub why: String,
 }
 
 /// What one host did over the last minute.
@@ -166,7 +187,6 @@ impl Control {
     /// looked at.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        let parallel = limits.parallel.max(1);
         let waiting = limits.has_conditions();
         let state = ControlState {
             paused: false,
@@ -176,10 +196,12 @@ impl Control {
             busy: Vec::new(),
             unusable: None,
         };
+        let mut tally = Tally::new();
+        tally.steer(&state);
         Self {
             state: watch::Sender::new(state),
             keeper: OnceLock::new(),
-            tally: Mutex::new(Tally::new(parallel)),
+            tally: Mutex::new(tally),
             counts: Mutex::default(),
         }
     }
@@ -207,7 +229,11 @@ impl Control {
         self.state.send_if_modified(|state| {
             let before = state.clone();
             change(state);
-            state.limits.parallel = state.limits.parallel.clamp(1, state.most.max(1));
+            if let Parallel::Fixed(number) = &mut state.limits.parallel {
+                *number = (*number).clamp(1, state.most.max(1));
+            }
+            // The tally is locked after the state, here as everywhere.
+            self.tally().steer(state);
             *state != before
         });
     }
@@ -236,8 +262,8 @@ impl Control {
         }
         let tally = self.tally();
         tally
-            .allowed(&state.limits)
-            .saturating_sub(tally.under_way + tally.resting)
+            .allowed(&state)
+            .saturating_sub(tally.under_way() + tally.resting)
     }
 
     /// Tells what a run has to do.
@@ -247,13 +273,12 @@ impl Control {
 
     /// A mailbox is being worked on.
     pub fn starts(&self) {
-        self.tally().under_way += 1;
+        self.tally().starts();
     }
 
     /// It no longer is.
     pub fn ends(&self) {
-        let mut tally = self.tally();
-        tally.under_way = tally.under_way.saturating_sub(1);
+        self.tally().ends();
     }
 
     /// How many places rest.
@@ -276,12 +301,17 @@ impl Control {
         self.tally().expects(of, sampled);
     }
 
-    /// Tells how an attempt ended.
-    pub fn finished(&self, name: &str, ended: Ended, failure: Option<&Failure>, figures: &Figures) {
-        let limits = self.limits();
+    /// Tells how an attempt ended that took this long. It still is under way.
+    pub fn finished(
+        &self,
+        name: &str,
+        ended: Ended,
+        failure: Option<&Failure>,
+        figures: &Figures,
+        took: Duration,
+    ) {
         self.counts.lock().finished(ended, failure, figures);
-        self.tally()
-            .finished(name, ended, failure, figures, &limits);
+        self.tally().finished(name, ended, failure, figures, took);
     }
 
     /// What the run is doing right now.
@@ -289,6 +319,13 @@ impl Control {
     pub fn live(&self) -> Live {
         let state = self.state();
         self.tally().live(&state)
+    }
+
+    /// How many mailboxes at once are allowed now.
+    #[must_use]
+    pub fn allowed(&self) -> usize {
+        let state = self.state();
+        self.tally().allowed(&state)
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {

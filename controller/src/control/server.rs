@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::{Control, Controls};
+use super::{Control, Controls, Parallel};
 use crate::stop::StopHandle;
 
 /// Longest request, bytes.
@@ -202,7 +202,7 @@ fn set(each: &[&Arc<Control>], key: &str, value: &str) -> Result<(), String> {
     for control in each {
         let mut state = control.state();
         state.limits.set(key, value)?;
-        if state.limits.parallel > state.most {
+        if matches!(state.limits.parallel, Parallel::Fixed(number) if number > state.most) {
             return Err(format!(
                 "{key}: at most {} at once can be served",
                 state.most

@@ -1,11 +1,14 @@
-//! Counts what a run does: rates, the slowest locks, how many mailboxes at once they allow, and
+//! Counts what a run does: rates, the slowest locks, how many mailboxes at once there may be, and
 //! when it ends.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::limits::{LIMITS, Limits};
-use super::{ControlState, HostLive, Live, Sampled};
+use tokio::time::Instant as Clock;
+
+use super::congestion::{Congestion, Sample as Attempt};
+use super::limits::LIMITS;
+use super::{ControlState, HostLive, Live, Sampled, Steered};
 use crate::journal::{Ended, Figures, Totals};
 use crate::longest::Longest;
 use crate::two_phase::{Failure, Side};
@@ -14,23 +17,22 @@ use crate::two_phase::{Failure, Side};
 const WINDOW: usize = 60;
 /// How many of the slowest are kept.
 pub(super) const SLOWEST: usize = 5;
-/// Good ones in a row before one more at once is allowed.
-const GROW_AFTER: u32 = 20;
 /// What of the sample has to be done, as a share, before anything is said from it.
 const ENOUGH: f64 = 0.02;
 
 #[derive(Debug)]
 pub(super) struct Tally {
-    pub(super) under_way: usize,
+    under_way: usize,
     /// Places that rest (`--nice-ratio`).
     pub(super) resting: usize,
-    /// At once, as the lock times allow.
-    at_once: usize,
+    /// Finds how many at once, where no number was given.
+    congestion: Option<Congestion>,
+    /// What it goes by.
+    clock: Clock,
     /// Why the run itself begins nothing: a host that is away, a pause between passes.
     pub(super) holds: Option<String>,
     /// Partitions that are away while the others go on.
     pub(super) parked: Vec<String>,
-    good: u32,
     run: i64,
     mailboxes: u64,
     done: u64,
@@ -98,14 +100,14 @@ impl Sample {
 }
 
 impl Tally {
-    pub(super) fn new(parallel: usize) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             under_way: 0,
             resting: 0,
-            at_once: parallel,
+            congestion: None,
+            clock: Clock::now(),
             holds: None,
             parked: Vec::new(),
-            good: 0,
             run: 0,
             mailboxes: 0,
             done: 0,
@@ -149,11 +151,19 @@ impl Tally {
         ended: Ended,
         failure: Option<&Failure>,
         figures: &Figures,
-        limits: &Limits,
+        took: Duration,
     ) {
+        if let Some(congestion) = &mut self.congestion {
+            let sample = Attempt {
+                held_us: figures.lock_us,
+                messages: figures.messages,
+                took,
+                worked: matches!(ended, Ended::Upgraded | Ended::Rehearsed),
+            };
+            congestion.finished(self.clock.elapsed(), &sample);
+        }
         let second = self.advance();
         if let Some(us) = figures.longest_lock_us() {
-            self.adapt(us, limits);
             self.slowest.offer(us, || name.to_owned());
             for side in Side::ALL {
                 if let Some(us) = figures.lock_us[side.index()] {
@@ -172,31 +182,56 @@ impl Tally {
         self.seconds[second].messages += figures.messages;
     }
 
-    /// Halves at once when a lock was held too long, grows by one after a row of good ones.
-    fn adapt(&mut self, us: u64, limits: &Limits) {
-        let parallel = limits.parallel;
-        let Some(target) = limits.target_lock else {
-            self.at_once = parallel;
-            return;
-        };
-        if Duration::from_micros(us) > target {
-            self.at_once = (self.at_once.min(parallel) / 2).max(1);
-            self.good = 0;
-        } else {
-            self.good += 1;
-            if self.good >= GROW_AFTER {
-                self.good = 0;
-                self.at_once = (self.at_once + 1).min(parallel);
+    /// Finds the number at once by what these limits say, or no longer.
+    pub(super) fn steer(&mut self, state: &ControlState) {
+        let (now, under_way) = (self.clock.elapsed(), self.under_way);
+        match (state.limits.steering(state.most), &mut self.congestion) {
+            (None, congestion) => *congestion = None,
+            (Some(steering), Some(congestion)) => congestion.steer(steering, now),
+            (Some(steering), congestion @ None) => {
+                *congestion = Some(Congestion::new(steering, now, under_way));
             }
         }
     }
 
-    /// How many at once: what the lock times allow counts only while there is a target for them.
-    pub(super) fn allowed(&self, limits: &Limits) -> usize {
-        match limits.target_lock {
-            Some(_) => self.at_once.min(limits.parallel),
-            None => limits.parallel,
+    /// How many at once.
+    pub(super) fn allowed(&self, state: &ControlState) -> usize {
+        // The limits may have changed since that state; the smaller one counts.
+        let most = state.limits.parallel.most().min(state.most).max(1);
+        let found = self.congestion.as_ref().map_or(most, Congestion::at_once);
+        found.min(most)
+    }
+
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way
+    }
+
+    pub(super) fn starts(&mut self) {
+        self.works_on(self.under_way + 1);
+    }
+
+    pub(super) fn ends(&mut self) {
+        self.works_on(self.under_way.saturating_sub(1));
+    }
+
+    fn works_on(&mut self, under_way: usize) {
+        self.under_way = under_way;
+        if let Some(congestion) = &mut self.congestion {
+            congestion.working(self.clock.elapsed(), under_way);
         }
+    }
+
+    /// How many at once there are now and why, if that is found.
+    fn steered(&self, state: &ControlState) -> Option<Steered> {
+        let congestion = self.congestion.as_ref()?;
+        let target = state.limits.steering(state.most)?.target;
+        Some(Steered {
+            at_once: self.allowed(state),
+            of: state.limits.parallel.to_string(),
+            lock_p99_ms: congestion.p99().map(|us| us / 1000.0),
+            target_lock_ms: target.map(|time| time.as_secs_f64() * 1000.0),
+            why: congestion.why(),
+        })
     }
 
     /// Moves the ring on to now; the slot of this second.
@@ -247,8 +282,9 @@ impl Tally {
             paused: state.paused,
             waiting: self.waiting(state),
             parked: self.parked.clone(),
-            parallel: state.limits.parallel,
-            allowed: self.allowed(&state.limits),
+            parallel: state.limits.parallel.most().min(state.most),
+            allowed: self.allowed(state),
+            steered: self.steered(state),
             limits: LIMITS
                 .iter()
                 .map(|limit| (limit.name, limit.get(&state.limits)))

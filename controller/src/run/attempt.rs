@@ -139,7 +139,8 @@ pub(super) async fn attempt(
         .warnings
         .record(name, &driven.observed, ended == Ended::Upgraded);
     let control = &shared.control;
-    control.finished(name, ended, failure.as_ref(), &driven.figures);
+    let took = begun.elapsed();
+    control.finished(name, ended, failure.as_ref(), &driven.figures, took);
     conclude(
         parts,
         job.id,
@@ -164,7 +165,7 @@ pub(super) async fn attempt(
     Ok(Done {
         pair,
         ticket,
-        took: begun.elapsed(),
+        took,
         after,
     })
 }

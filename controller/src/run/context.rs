@@ -11,7 +11,7 @@ use super::liveness::Liveness;
 use super::settings::Settings;
 use super::token::Token;
 use super::warnings::WarningLog;
-use crate::control::{Control, Places, Running};
+use crate::control::{Control, Parallel, Places, Running};
 use crate::error::RunError;
 use crate::hosts::{Connect, Outages, Registration, Sides, failover, hello};
 use crate::journal::{Journal, JournalError};
@@ -70,8 +70,10 @@ impl Shared {
         parts.connect = Arc::clone(&bound) as Arc<dyn Connect>;
         let capacities = bound.capacities();
         let (most, _) = fit(usize::MAX, capacities, descriptors());
-        let (_, why) = fit(control.limits().parallel, capacities, descriptors());
-        if let Some(why) = why {
+        // Of a number that was given; what is found is never more than there is room for.
+        if let Parallel::Fixed(number) = control.limits().parallel
+            && let (_, Some(why)) = fit(number, capacities, descriptors())
+        {
             parts.observer.say(&why);
         }
         control.update(|state| state.most = most);

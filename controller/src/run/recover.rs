@@ -127,7 +127,7 @@ async fn settle_those(
         after = last.row.id;
         let mut tasks = JoinSet::new();
         for open in page.into_iter().filter(&which) {
-            while tasks.len() >= shared.control.limits().parallel {
+            while tasks.len() >= shared.control.allowed() {
                 count(&mut recovered, tasks.join_next().await.as_ref());
             }
             let shared = Arc::clone(shared);

@@ -215,7 +215,7 @@ fn simulate_by(
 fn settings(dice: &mut fastrand::Rng, seed: u64) -> Settings {
     Settings {
         limits: Limits {
-            parallel: dice.usize(1..=2),
+            parallel: dice.usize(1..=2).into(),
             lock_wait: Duration::from_millis(250),
             // Not from the dice, so that a seed keeps its story where it is zero.
             host_wait: Duration::from_millis(seed % 4 * 500),

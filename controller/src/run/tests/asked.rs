@@ -8,6 +8,7 @@ use indexfile::mailbox::MailboxName;
 
 use super::fake::lock;
 use super::world::{NAMES, Witness, World, names};
+use crate::control::Parallel;
 use crate::error::RunError;
 use crate::journal::{Change, Journal, RunId, State, Verb};
 use crate::run::{Retry, Summary, retry, rollback, run};
@@ -18,7 +19,7 @@ use crate::two_phase::Reason;
 /// Begins a run and stops it after one mailbox.
 async fn stopped(world: &mut World, sources: &[Source]) -> Summary {
     let (handle, stop) = stop_pair();
-    world.settings.limits.parallel = 1;
+    world.settings.limits.parallel = Parallel::Fixed(1);
     world.witness = Arc::new(Witness {
         stop_after: Some((1, handle, Stop::Finish)),
         ..Witness::default()

@@ -8,7 +8,7 @@ use slotd::protocol::Code;
 
 use super::fake::{What, lock};
 use super::world::{NAMES, World, names};
-use crate::control::Control;
+use crate::control::{Control, Parallel};
 use crate::journal::{Journal, State};
 use crate::run::{Summary, recover, run_controlled};
 use crate::stop::{Stop, stop_pair};
@@ -144,7 +144,7 @@ async fn a_decided_mailbox_waits_for_its_host_and_is_not_in_doubt() {
 #[tokio::test(start_paused = true)]
 async fn several_mailboxes_in_doubt_are_one_block_and_a_line_each() {
     let mut world = patient();
-    world.settings.limits.parallel = 5;
+    world.settings.limits.parallel = Parallel::Fixed(5);
     world.settings.limits.host_wait = Duration::from_secs(10);
     world.fault(1, "COMMIT", "*", 9, What::Hang);
     let host = Arc::clone(&world.hosts[1]);
@@ -200,7 +200,7 @@ async fn another_hosts_slotd_at_that_address_is_not_the_one_that_is_waited_for()
 #[tokio::test(start_paused = true)]
 async fn a_mailbox_that_brings_its_slotd_down_each_time_is_given_up() {
     let mut world = patient();
-    world.settings.limits.parallel = 1;
+    world.settings.limits.parallel = Parallel::Fixed(1);
     world.fault(1, "UPGRADE", "user.b", 99, What::CloseBefore);
     let summary = world.run(&[Source::Master]).await;
     assert_eq!((summary.upgraded, summary.rolled_back), (4, 1));

@@ -10,6 +10,7 @@ use slotd::protocol::{Code, FENCE_UP};
 use super::fake::{What, lock};
 use super::over_world::{asked, completed, proven, undo, world};
 use super::world::{NAMES, Witness, World, names, spec_of};
+use crate::control::Parallel;
 use crate::hosts::Connect;
 use crate::journal::{Candidate, Change, Journal, MailboxId, RunId, State, Verb};
 use crate::run::{Retry, recover, retry, rollback, run, runs_since};
@@ -85,7 +86,7 @@ async fn nothing_is_begun_without_the_fence_on_both_hosts() {
 #[tokio::test]
 async fn a_fence_that_falls_stops_the_run_with_one_true_sentence_and_the_same_command_goes_on() {
     let mut world = world();
-    world.settings.limits.parallel = 1;
+    world.settings.limits.parallel = Parallel::Fixed(1);
     world.fault(0, "UPGRADE", "user.b", 1, What::Refuse(Code::Unfenced));
     let summary = world.run(&[Source::Master]).await;
     let why = summary.fence.clone().unwrap();
@@ -247,7 +248,7 @@ async fn an_undo_that_comes_too_late_leaves_the_mailbox_on_both_hosts() {
 #[tokio::test]
 async fn a_run_that_is_not_the_one_that_was_stopped_is_told_how_that_one_goes_on() {
     let mut world = world();
-    world.settings.limits.parallel = 1;
+    world.settings.limits.parallel = Parallel::Fixed(1);
     let (handle, stop) = stop_pair();
     world.witness = Arc::new(Witness {
         stop_after: Some((2, handle, Stop::Finish)),

@@ -8,6 +8,7 @@ use slotd::protocol::Code;
 
 use super::fake::{What, lock};
 use super::world::{NAMES, Witness, World, names};
+use crate::control::Parallel;
 use crate::journal::State;
 use crate::run::{MaxFailures, run, run_controlled};
 use crate::stop::{Stop, stop_pair};
@@ -17,7 +18,7 @@ use crate::two_phase::Reason;
 /// Lists the master's mailboxes, works on the first, and stops.
 async fn listed(world: &mut World) {
     let (handle, stop) = stop_pair();
-    world.settings.limits.parallel = 1;
+    world.settings.limits.parallel = Parallel::Fixed(1);
     world.witness = Arc::new(Witness {
         stop_after: Some((1, handle, Stop::Finish)),
         ..Witness::default()
@@ -38,7 +39,7 @@ async fn a_run_in_which_too_much_fails_stops_by_itself_and_can_be_gone_on_with()
     let summary = world.run(&sources).await;
     let attempts = world.witness.lines.lock().unwrap().len();
     assert!(
-        (20..20 + 2 * world.settings.limits.parallel).contains(&attempts),
+        (20..20 + 2 * world.settings.limits.parallel.most()).contains(&attempts),
         "{attempts}"
     );
     assert_eq!((summary.upgraded, summary.exit()), (0, Exit::RolledBack));
@@ -153,7 +154,7 @@ async fn a_controller_that_runs_out_of_descriptors_does_not_call_its_hosts_away(
     for (times, upgraded) in [(1, 5), (usize::MAX, 4)] {
         let mut world = World::new();
         world.settings.limits.host_wait = Duration::from_secs(900);
-        world.settings.limits.parallel = 1;
+        world.settings.limits.parallel = Parallel::Fixed(1);
         world.fault(1, "LOCK", "ex.com!user.c", 1, What::Starve(times));
         let summary = world.run(&[names(&NAMES)]).await;
         let said = world.witness.said.lock().unwrap().join("\n");
@@ -182,7 +183,7 @@ async fn a_controller_that_runs_out_of_descriptors_does_not_call_its_hosts_away(
 #[tokio::test]
 async fn no_more_is_worked_on_at_once_than_the_hosts_have_connections_for() {
     let mut world = World::new();
-    world.settings.limits.parallel = 64;
+    world.settings.limits.parallel = Parallel::Fixed(64);
     lock(&world.hosts[1]).capacity = Some(5);
     for host in &world.hosts {
         lock(host).delay = Duration::from_millis(5);
@@ -198,5 +199,8 @@ async fn no_more_is_worked_on_at_once_than_the_hosts_have_connections_for() {
         said.contains("the replica's slotd serves 5 connections at once; 2 are worked on"),
         "{said}"
     );
-    assert_eq!((control.limits().parallel, control.state().most), (2, 2));
+    assert_eq!(
+        (control.limits().parallel.most(), control.state().most),
+        (2, 2)
+    );
 }

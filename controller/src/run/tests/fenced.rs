@@ -10,6 +10,7 @@ use slotd::protocol::Code;
 
 use super::fake::{What, lock};
 use super::world::{World, names};
+use crate::control::Parallel;
 use crate::error::RunError;
 use crate::journal::memory::{Claimant, Clock, MemoryStore};
 use crate::journal::{JournalStore, State};
@@ -33,7 +34,7 @@ async fn a_run_that_is_fenced_ends_with_one_sentence_and_sends_nothing_more() {
         (1, "RELEASE", State::Decided),
     ] {
         let mut world = World::new();
-        world.settings.limits.parallel = 1;
+        world.settings.limits.parallel = Parallel::Fixed(1);
         world.fault(side, command, "user.b", 1, What::Refuse(Code::Fenced));
         let summary = world.run(&[Source::Master]).await;
         let what = format!("{command} on host {side}");
@@ -65,7 +66,7 @@ async fn a_run_that_is_fenced_ends_with_one_sentence_and_sends_nothing_more() {
 #[tokio::test]
 async fn what_is_open_is_left_to_the_controller_that_took_over() {
     let mut world = World::new();
-    world.settings.limits.parallel = 1;
+    world.settings.limits.parallel = Parallel::Fixed(1);
     world.fault(1, "COMMIT", "user.b", 1, What::Refuse(Code::Fenced));
     world.run(&[names(&["user.b"])]).await;
     // Settling is refused as well, and changes no row.
@@ -98,7 +99,7 @@ impl Observer for TakesOver {
 #[tokio::test]
 async fn a_journal_that_another_controller_has_claimed_ends_a_run_as_a_host_does_that_says_so() {
     let mut world = World::new();
-    world.settings.limits.parallel = 1;
+    world.settings.limits.parallel = Parallel::Fixed(1);
     let looks = AtomicU64::new(0);
     let clock: Clock = Arc::new(move || Duration::from_secs(looks.fetch_add(1, Ordering::Relaxed)));
     let controller = |name: &str| Claimant {

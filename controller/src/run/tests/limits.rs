@@ -9,7 +9,8 @@ use tokio::task::JoinHandle;
 
 use super::fake::lock;
 use super::world::{NAMES, World};
-use crate::control::{Control, Limits};
+use crate::control::{Control, Limits, Parallel, TargetLock};
+use crate::journal::Verb;
 use crate::run::{Summary, run_controlled};
 use crate::survey::{Source, list};
 
@@ -40,28 +41,38 @@ async fn never_more_at_once_than_allowed_on_a_host_or_a_partition() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn long_locks_leave_one_at_once() {
+/// A world with this many mailboxes more, each of whose locks is held for this long.
+fn held_for(mailboxes: usize, held: Duration) -> World {
     let world = World::new();
     for host in &world.hosts {
         let mut host = lock(host);
-        for n in 0..30 {
+        for n in 0..mailboxes {
             let like = host.mailboxes["user.a"].clone();
-            host.mailboxes.insert(format!("user.z{n:02}"), like);
+            host.mailboxes.insert(format!("user.z{n:04}"), like);
         }
         host.delay = Duration::from_millis(5);
-        host.held = Duration::from_millis(50);
+        host.held = held;
     }
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn long_locks_leave_one_at_once() {
+    let world = held_for(30, Duration::from_millis(60));
     let control = world.control(8);
-    control.update(|state| state.limits.target_lock = Some(Duration::from_millis(10)));
+    let target = TargetLock::Of(Duration::from_millis(10));
+    control.update(|state| state.limits.target_lock = target);
     let (parts, watched) = (world.parts(), Arc::clone(&control));
     let task =
         tokio::spawn(async move { run_controlled(parts, &[Source::Master], &watched).await });
-    while control.live().done < 8 {
+    while control.live().allowed > 1 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    assert_eq!(lock(&world.hosts[0]).most_locked, 8);
-    assert_eq!(control.live().allowed, 1);
+    assert_eq!(
+        lock(&world.hosts[0]).most_locked,
+        4,
+        "it does not begin with the most"
+    );
     // What had begun ends; from then on there is one.
     while control.live().under_way > 1 {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -70,6 +81,38 @@ async fn long_locks_leave_one_at_once() {
     let summary = task.await.unwrap().unwrap();
     assert_eq!(summary.upgraded, 35);
     assert_eq!(lock(&world.hosts[0]).most_locked, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn auto_works_on_more_at_once_while_that_is_faster_in_each_kind_of_run() {
+    for verb in [Verb::Upgrade, Verb::Rehearse] {
+        let mut world = held_for(3000, Duration::from_millis(4));
+        world.settings.verb = verb;
+        let control = world.control_of(Parallel::Auto);
+        let summary = run_with(&world, &control).await;
+        assert_eq!(summary.exit(), Exit::Ok);
+        assert_eq!(summary.upgraded + summary.rehearsed, 3005);
+        let most = lock(&world.hosts[0]).most_locked;
+        assert!(
+            (9..=64).contains(&most),
+            "{most} {:?}",
+            control.live().steered
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn auto_has_no_more_at_once_than_the_hosts_have_connections_for() {
+    let world = held_for(1500, Duration::from_millis(4));
+    lock(&world.hosts[1]).capacity = Some(9);
+    let control = world.control_of(Parallel::Auto);
+    let summary = run_with(&world, &control).await;
+    assert_eq!(summary.upgraded, 1505);
+    assert_eq!(lock(&world.hosts[0]).most_locked, 6);
+    assert_eq!(control.live().parallel, 6);
+    // Nobody has asked for more, so there is nothing to say.
+    let said = world.witness.said.lock().unwrap().join("\n");
+    assert!(!said.contains("connections at once"), "{said}");
 }
 
 #[tokio::test(start_paused = true)]

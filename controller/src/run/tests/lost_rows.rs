@@ -9,6 +9,7 @@ use slotd::protocol::Code;
 
 use super::fake::{What, lock};
 use super::world::{World, names};
+use crate::control::Parallel;
 use crate::journal::memory::MemoryJournal;
 use crate::journal::{Change, Journal, MailboxId, State};
 use crate::run::{Retry, recover, retry};
@@ -24,7 +25,7 @@ fn commit_replica(world: &World) {
 /// The decision of user.b is missing, the replica was committed by it, and the master was not.
 fn lost() -> World {
     let mut world = World::new();
-    world.settings.limits.parallel = 1;
+    world.settings.limits.parallel = Parallel::Fixed(1);
     world.journal = Arc::new(MemoryJournal::new().after_failover(0));
     commit_replica(&world);
     world

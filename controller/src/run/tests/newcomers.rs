@@ -6,6 +6,7 @@ use indexfile::mailbox::MailboxName;
 
 use super::fake::lock;
 use super::world::{Witness, World};
+use crate::control::Parallel;
 use crate::error::RunError;
 use crate::journal::{Candidate, Journal, RunId, State};
 use crate::run::{Summary, run, take_in};
@@ -49,7 +50,7 @@ async fn what_hosts_listed_and_is_gone_by_its_turn_is_no_failure() {
 #[tokio::test]
 async fn a_stopped_run_of_what_hosts_listed_is_gone_on_with_though_they_list_another_one_now() {
     let mut world = World::new();
-    world.settings.limits.parallel = 1;
+    world.settings.limits.parallel = Parallel::Fixed(1);
     let (handle, stop) = stop_pair();
     world.witness = Arc::new(Witness {
         stop_after: Some((1, handle, Stop::Finish)),

@@ -8,6 +8,7 @@ use slotd::protocol::Code;
 
 use super::fake::{What, lock};
 use super::world::{NAMES, World, names};
+use crate::control::Parallel;
 use crate::error::RunError;
 use crate::journal::State;
 use crate::run::{Retry, Summary, retry, run};
@@ -102,7 +103,7 @@ async fn a_reason_takes_up_its_own_failures_and_all_takes_up_every_one() {
 #[tokio::test]
 async fn a_retry_by_name_leaves_the_rest_of_a_stopped_run_alone() {
     let mut world = World::new();
-    world.settings.limits.parallel = 1;
+    world.settings.limits.parallel = Parallel::Fixed(1);
     world.fault(0, "UPGRADE", "user.a", 1, What::Refuse(Code::Damaged));
     let (handle, stop) = stop_pair();
     world.witness = Arc::new(super::world::Witness {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::fake::{Net, What, lock};
 use super::world::{NAMES, World, names};
+use crate::control::Parallel;
 use crate::journal::Journal;
 use crate::run::run;
 use crate::survey::Source;
@@ -215,7 +216,7 @@ async fn one_host_alone_is_upgraded_without_a_replica() {
 #[tokio::test]
 async fn an_idle_connection_that_ended_is_made_again_at_once() {
     let mut world = World::new();
-    world.settings.limits.parallel = 1;
+    world.settings.limits.parallel = Parallel::Fixed(1);
     world.settings.passes = 1;
     // The slotd restarts between two mailboxes: the second LOCK finds the connection closed.
     world.fault(1, "LOCK", "user.a.Sent Items", 1, What::CloseBefore);

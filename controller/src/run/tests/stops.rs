@@ -7,6 +7,7 @@ use indexfile::exit::Exit;
 
 use super::fake::{What, lock};
 use super::world::{Witness, World, names};
+use crate::control::Parallel;
 use crate::run::{run, run_controlled};
 use crate::stop::{Stop, stop_pair};
 use crate::survey::Source;
@@ -16,7 +17,7 @@ use crate::two_phase::Reason;
 async fn a_run_that_was_stopped_goes_on_where_it_was() {
     for how in [Stop::Finish, Stop::Now] {
         let mut world = World::new();
-        world.settings.limits.parallel = 1;
+        world.settings.limits.parallel = Parallel::Fixed(1);
         let (handle, stop) = stop_pair();
         world.witness = Arc::new(Witness {
             stop_after: Some((2, handle, how)),
@@ -54,7 +55,7 @@ async fn a_run_that_was_stopped_goes_on_where_it_was() {
 #[tokio::test]
 async fn the_second_signal_rolls_back_what_is_not_decided() {
     let mut world = World::new();
-    world.settings.limits.parallel = 1;
+    world.settings.limits.parallel = Parallel::Fixed(1);
     world.fault(1, "UPGRADE", "user.a", 1, What::Hang);
     let (handle, stop) = stop_pair();
     assert_eq!(
@@ -131,7 +132,7 @@ async fn a_paused_run_holds_nothing_and_goes_on_when_resumed() {
             .iter()
             .any(|l| l.starts_with("LOCK"))
     );
-    control.update(|state| (state.paused, state.limits.parallel) = (false, 5));
+    control.update(|state| (state.paused, state.limits.parallel) = (false, Parallel::Fixed(5)));
     let summary = task.await.unwrap().unwrap();
     assert_eq!((summary.upgraded, control.live().done), (5, 5));
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use indexfile::mailbox::MailboxName;
 
 use super::fake::{Fault, Net, Shared, What, host, lock};
-use crate::control::{Control, Limits, Places};
+use crate::control::{Control, Limits, Parallel, Places};
 use crate::journal::memory::MemoryJournal;
 use crate::journal::{Change, Durability, Journal};
 use crate::observer::{Finished, Observer};
@@ -72,7 +72,7 @@ impl World {
     pub fn new() -> Self {
         let settings = Settings {
             limits: Limits {
-                parallel: 2,
+                parallel: Parallel::Fixed(2),
                 host_wait: Duration::ZERO,
                 ..Limits::default()
             },
@@ -108,6 +108,10 @@ impl World {
 
     /// Controls for this many mailboxes at once.
     pub fn control(&self, parallel: usize) -> Arc<Control> {
+        self.control_of(Parallel::Fixed(parallel))
+    }
+
+    pub fn control_of(&self, parallel: Parallel) -> Arc<Control> {
         let limits = self.settings.limits.clone();
         Arc::new(Control::new(Limits { parallel, ..limits }))
     }
