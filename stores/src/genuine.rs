@@ -124,6 +124,34 @@ pub fn relayout(host: &Host, to: &Path, layout: Layout<'_>) -> io::Result<Host> 
     Ok(new)
 }
 
+/// Copies the mailboxes of `host` into `to`, whatever the layout of either; links between them stay
+/// links. Nothing of `host` is opened for writing. Gives their names.
+///
+/// # Errors
+/// The first operation that failed.
+pub fn copy_into(host: &Host, to: &Host) -> io::Result<Vec<String>> {
+    let (mut names, mut linked) = (Vec::new(), BTreeMap::new());
+    for (name, dirs) in host.mailboxes()? {
+        let target = to.place(&name);
+        fs::create_dir_all(&target.data)?;
+        fs::create_dir_all(&target.meta)?;
+        let both = [&dirs.data, &dirs.meta];
+        let apart = if dirs.data == dirs.meta { 1 } else { 2 };
+        for from in both.into_iter().take(apart) {
+            for entry in fs::read_dir(from)? {
+                let entry = entry?;
+                let file = entry.file_name();
+                if entry.file_type()?.is_file() {
+                    let new = target.file(&file.to_string_lossy());
+                    copy_file(&entry.path(), &new, &mut linked)?;
+                }
+            }
+        }
+        names.push(name);
+    }
+    Ok(names)
+}
+
 /// The same, not hashed, with a metapartition for these files only (words of
 /// `metapartition_files`).
 ///
@@ -172,27 +200,32 @@ fn copy_files(from: &Path, to: &Path, linked: &mut Linked) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let meta = fs::symlink_metadata(&source)?;
-        if meta.is_symlink() {
-            std::os::unix::fs::symlink(fs::read_link(&source)?, &target)?;
-        } else if let Some(first) = linked.get(&(meta.dev(), meta.ino())) {
-            fs::hard_link(first, &target)?;
-        } else if meta.is_file() {
-            fs::copy(&source, &target)?;
-            if meta.nlink() > 1 {
-                linked.insert((meta.dev(), meta.ino()), target.clone());
-            }
-            fs::File::options()
-                .write(true)
-                .open(&target)?
-                .set_modified(meta.modified()?)?;
-            keep_owner(&target, &meta)?;
-        }
+        copy_file(&entry.path(), &to.join(entry.file_name()), linked)?;
     }
     let meta = fs::metadata(from)?;
     fs::set_permissions(to, meta.permissions())?;
     keep_owner(to, &meta)
+}
+
+/// Copies a link or a file; anything else is left out.
+fn copy_file(source: &Path, target: &Path, linked: &mut Linked) -> io::Result<()> {
+    let meta = fs::symlink_metadata(source)?;
+    if meta.is_symlink() {
+        std::os::unix::fs::symlink(fs::read_link(source)?, target)?;
+    } else if let Some(first) = linked.get(&(meta.dev(), meta.ino())) {
+        fs::hard_link(first, target)?;
+    } else if meta.is_file() {
+        fs::copy(source, target)?;
+        if meta.nlink() > 1 {
+            linked.insert((meta.dev(), meta.ino()), target.to_owned());
+        }
+        fs::File::options()
+            .write(true)
+            .open(target)?
+            .set_modified(meta.modified()?)?;
+        keep_owner(target, &meta)?;
+    }
+    Ok(())
 }
 
 /// Gives `path` the owner in `meta`, where that is allowed (root).

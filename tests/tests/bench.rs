@@ -88,3 +88,119 @@ fn what_a_mailbox_costs_and_a_change_over_are_parts_of_it() {
     }
     assert!(listing(tmp.path()).is_empty());
 }
+
+#[test]
+fn limits_and_conversion_are_measured_in_a_quick_run() {
+    let tmp = tempfile::tempdir().unwrap();
+    let document = bench(
+        tmp.path(),
+        &["--quick", "--runs=1", "--only=limits,convert"],
+    );
+    assert_eq!(document.settings["quick"], "true");
+    let limits = section(&document, "limits");
+    for id in [
+        "read",
+        "hash_core",
+        "sync-1",
+        "sync-16",
+        "syncfs-16",
+        "hello",
+    ] {
+        assert!(limits.measure(id).unwrap().values[0] > 0.0, "{id}");
+    }
+    let convert = section(&document, "convert");
+    let ours = convert.measure("convert-100000").unwrap();
+    assert!(
+        ours.ratio(convert.measure("copy-100000").unwrap())
+            .is_some()
+    );
+    assert!(listing(tmp.path()).is_empty());
+}
+
+#[test]
+fn a_corpus_is_measured_on_a_copy_and_one_without_mailboxes_is_refused() {
+    let tmp = tempfile::tempdir().unwrap();
+    let corpus = tempfile::tempdir().unwrap();
+    let host = stores::Host::lay_out(corpus.path(), stores::Layout::HASHED).unwrap();
+    stores::StoreSpec::new(3, 2)
+        .variety(stores::Variety::Plain)
+        .build(&[&host])
+        .unwrap();
+    let before = stores::judge::snapshot::take(corpus.path()).unwrap();
+    let dir = corpus.path().to_str().unwrap();
+    let args = ["--runs=1", "--parallel=2", "--only=fleet", "--corpus", dir];
+    let document = bench(tmp.path(), &args);
+    assert!(document.settings["corpus"].contains(dir));
+    assert!(section(&document, "fleet").measure("rate-2").is_some());
+    assert_eq!(
+        stores::judge::snapshot::take(corpus.path()).unwrap(),
+        before
+    );
+    assert!(listing(tmp.path()).is_empty());
+
+    let mut command = Command::new(program("controller"));
+    command.args(["bench", "-q", "--only=fleet", "--corpus"]);
+    let output = command.arg(tmp.path()).env("TMPDIR", tmp.path()).output();
+    Ended::from(output.unwrap())
+        .expect_code(65)
+        .assert_one_sentence("no mailbox");
+}
+
+#[test]
+fn a_store_to_order_may_be_done_in_part_and_what_is_left_is_measured() {
+    let tmp = tempfile::tempdir().unwrap();
+    let args = [
+        "--runs=1",
+        "--parallel=2",
+        "--only=fleet",
+        "--mailboxes=20",
+        "--messages=0-5",
+        "--expunged=20",
+        "--done=40",
+        "--links=30",
+    ];
+    let document = bench(tmp.path(), &args);
+    let fleet = section(&document, "fleet");
+    assert!(fleet.measure("rate-2").unwrap().values[0] > 0.0);
+    assert!(listing(tmp.path()).is_empty());
+}
+
+#[test]
+fn the_whole_job_stands_beside_the_seeds_way_and_growth_has_an_exponent() {
+    let tmp = tempfile::tempdir().unwrap();
+    let args = [
+        "--quick",
+        "--runs=1",
+        "--only=locks,growth,whole_job",
+        "--whole=1",
+        "--as-seed",
+    ];
+    let document = bench(tmp.path(), &args);
+    let whole = section(&document, "whole_job");
+    let (ours, seed) = (
+        whole.measure("ours").unwrap(),
+        whole.measure("as_seed").unwrap(),
+    );
+    assert_eq!(ours.beside.as_deref(), Some("as_seed"));
+    for (id, measure) in [("ours", ours), ("as_seed", seed)] {
+        let part = |suffix: &str| whole.measure(&format!("{id}{suffix}")).unwrap().values[0];
+        let sum = part("_hashing") + part("_migration");
+        assert!(part("_hashing") > 0.0 && part("_migration") > 0.0);
+        assert!((measure.values[0] - sum).abs() < 1e-9, "{id}");
+    }
+    let growth = section(&document, "growth");
+    for (what, sizes) in [("records", [1000, 100_000]), ("mailboxes", [100, 1000])] {
+        let exponent = growth.measure(&format!("exponent-{what}")).unwrap();
+        assert!(exponent.values[0].is_finite());
+        for size in sizes {
+            let time = growth.measure(&format!("{what}-{size}")).unwrap();
+            assert!(time.values[0] > 0.0 && time.at == Some(f64::from(size)));
+        }
+    }
+    let locks = section(&document, "locks");
+    for size in [100, 2000] {
+        let lock = |word: &str| locks.measure(&format!("{word}-{size}")).unwrap().values[0];
+        assert!(lock("p50") > 0.0 && lock("p50") <= lock("max"));
+    }
+    assert!(listing(tmp.path()).is_empty());
+}

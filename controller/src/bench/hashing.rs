@@ -14,8 +14,7 @@ impl Fleet {
     /// The caches of hashes are there afterwards.
     pub fn hash(&self, bench: &mut Bench<'_>) -> Result<Section, BenchError> {
         (bench.note)("hashing ahead on both hosts");
-        migrate::precompute(&self.replica, &bench.signals)?;
-        migrate::precompute(&self.master, &bench.signals)?;
+        self.hash_once(bench)?;
         let mut section = Section::new("precompute", "Messages hashed ahead, one host");
         if !bench.wants(super::Part::Precompute) {
             return Ok(section);

@@ -8,6 +8,8 @@
 //! was named. A crash leaves what a crash of the demo leaves.
 
 pub mod compare;
+mod convert;
+pub mod corpus;
 mod cost;
 mod count;
 mod curve;
@@ -15,8 +17,11 @@ pub mod document;
 mod file;
 mod fleet;
 mod floor;
+mod growth;
 mod hashing;
+mod limits;
 pub mod live;
+mod locks;
 mod machine;
 mod markdown;
 mod over;
@@ -26,6 +31,7 @@ mod reset;
 mod stats;
 mod text;
 mod unit;
+mod whole;
 
 #[cfg(test)]
 mod sample;
@@ -35,27 +41,30 @@ use std::time::Instant;
 
 use indexfile::IoError;
 use indexfile::exit::Exit;
+use stores::{StoreSpec, Variety};
 use strum::{EnumIter, IntoStaticStr};
 
 use crate::demo::DemoError;
 use crate::demo::signals::Signals;
 use crate::demo::workdir::Workdir;
 
+use corpus::Corpus;
 use document::{Document, FORMAT, Section};
 use fleet::Fleet;
 
 pub use file::ReadError;
 pub use stats::Stats;
 
+/// The mailboxes of the whole job, and the messages of each: 222 MB.
+pub const WHOLE: (u32, u32) = whole::SIZE;
+
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Where to work: new or empty; the default is the system's place for temporary files.
     pub dir: Option<PathBuf>,
-    /// Mailboxes.
-    pub mailboxes: usize,
-    /// Messages in each.
-    pub messages: u32,
+    /// The store of the parts that have none of their own.
+    pub corpus: Corpus,
     /// Measured runs of each way.
     pub runs: usize,
     /// How many mailboxes at once: each of these is measured.
@@ -64,6 +73,12 @@ pub struct Options {
     pub parts: Vec<Part>,
     /// The version (12 to 19) that a change-over goes to.
     pub to: u8,
+    /// The mailboxes of the whole job, and the messages of each.
+    pub whole: (usize, u32),
+    /// Do the whole job also as the seed of this program did.
+    pub as_seed: bool,
+    /// Smaller sizes where a part has sizes of its own.
+    pub quick: bool,
 }
 
 /// A part of the bench; its name is that of its section.
@@ -71,10 +86,20 @@ pub struct Options {
 #[strum(serialize_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum Part {
+    /// What the machine can do at most.
+    Limits,
+    /// One large index written anew, beside a copy.
+    Convert,
     /// Messages hashed ahead, on one host.
     Precompute,
     /// Mailboxes a second by the number at once, beside the bare way.
     Fleet,
+    /// How long a mailbox is locked, by its size.
+    Locks,
+    /// Time by records and by mailboxes, and the exponent that fits.
+    Growth,
+    /// Hashed and migrated, from nothing done to all done.
+    WholeJob,
     /// System calls, memory and bytes written, by mailbox and host.
     Cost,
     /// A change-over to a later version: prepared, done, verified.
@@ -88,6 +113,9 @@ pub enum BenchError {
     /// As with the demo.
     #[error(transparent)]
     Demo(#[from] DemoError),
+    /// There is nothing to copy.
+    #[error("{}: no mailbox in it: a partition's directory is wanted", .0.display())]
+    Empty(PathBuf),
     /// Not every mailbox was migrated, so the figures would mean nothing.
     #[error(
         "only {upgraded} of {mailboxes} mailboxes were upgraded {way}: there is nothing to measure"
@@ -114,6 +142,7 @@ impl BenchError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Demo(error) => error.exit(),
+            Self::Empty(_) => Exit::Data,
             Self::Failed { .. } => Exit::RolledBack,
         }
     }
@@ -160,13 +189,36 @@ pub fn run(options: &Options, note: &dyn Fn(&str)) -> Result<Document, BenchErro
 
 impl Bench<'_> {
     fn sections(&mut self) -> Result<Vec<Section>, BenchError> {
-        let wanted = |part| self.options.parts.contains(&part);
         let mut sections = Vec::new();
-        let on_a_store = [Part::Precompute, Part::Fleet, Part::Cost, Part::ChangeOver];
-        if !on_a_store.into_iter().any(wanted) {
-            return Ok(sections);
+        if self.wants(Part::Limits) {
+            sections.push(limits::measure(self)?);
         }
-        let mut fleet = Fleet::make(self)?;
+        if self.wants(Part::Convert) {
+            sections.push(convert::measure(self)?);
+        }
+        self.on_one_store(&mut sections)?;
+        if self.wants(Part::Locks) {
+            sections.push(locks::measure(self)?);
+        }
+        if self.wants(Part::WholeJob) {
+            sections.push(whole::measure(self)?);
+        }
+        if self.wants(Part::Growth) {
+            sections.push(growth::measure(self)?);
+        }
+        Ok(sections)
+    }
+
+    /// The parts that share the store that was asked for.
+    fn on_one_store(&mut self, sections: &mut Vec<Section>) -> Result<(), BenchError> {
+        let parts = [Part::Precompute, Part::Fleet, Part::Cost, Part::ChangeOver];
+        if !parts.into_iter().any(|part| self.wants(part)) {
+            return Ok(());
+        }
+        let mut fleet = match &self.options.corpus {
+            Corpus::Made(order) => Fleet::make(self, "fleet", &order.spec())?,
+            Corpus::Copy(dir) => Fleet::copy(self, "fleet", dir)?,
+        };
         let hashed = fleet.hash(self)?;
         if self.wants(Part::Precompute) {
             sections.push(hashed);
@@ -181,7 +233,8 @@ impl Bench<'_> {
         if self.wants(Part::ChangeOver) {
             sections.push(over::measure(self, &mut fleet)?);
         }
-        Ok(sections)
+        fleet.remove();
+        Ok(())
     }
 
     fn wants(&self, part: Part) -> bool {
@@ -195,17 +248,33 @@ impl Options {
         let parallel: Vec<String> = self.parallel.iter().map(ToString::to_string).collect();
         let parts: Vec<&str> = self.parts.iter().map(Into::into).collect();
         let settings = [
-            ("mailboxes", self.mailboxes.to_string()),
-            ("messages", self.messages.to_string()),
+            ("corpus", self.corpus.words()),
             ("runs", self.runs.to_string()),
             ("parallel", parallel.join(",")),
             ("only", parts.join(",")),
             ("to", self.to.to_string()),
+            ("whole", format!("{} of {}", self.whole.0, self.whole.1)),
+            ("as-seed", self.as_seed.to_string()),
+            ("quick", self.quick.to_string()),
         ];
         settings
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
             .collect()
+    }
+
+    /// Records of the indexes that are converted.
+    fn records(&self) -> Vec<u64> {
+        if self.quick {
+            vec![100_000]
+        } else {
+            vec![100_000, 1_000_000]
+        }
+    }
+
+    /// Bytes of the file that is read to see how fast reading is; four times that many are hashed.
+    fn large(&self) -> u64 {
+        if self.quick { 16 << 20 } else { 64 << 20 }
     }
 
     /// The number at once at which ways other than the plainest are measured: 16 if it is one of
@@ -218,6 +287,11 @@ impl Options {
             .find(|n| *n == 16)
             .unwrap_or(first)
     }
+}
+
+/// Mailboxes that are all alike.
+fn plain(mailboxes: usize, messages: u32) -> StoreSpec {
+    StoreSpec::new(mailboxes, messages).variety(Variety::Plain)
 }
 
 /// Per second.

@@ -9,6 +9,7 @@ use strum::IntoEnumIterator;
 use super::benches::{Benches, benches};
 use super::new_page::NewPageArgs;
 use super::{Fail, text};
+use crate::bench::corpus::{Corpus, Messages, Order, Sizes};
 use crate::bench::{self, Options, Part};
 
 #[derive(Debug, Args)]
@@ -22,20 +23,44 @@ pub(super) struct BenchArgs {
 
 /// What is measured, and on what.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools)] // each is a switch of its own on the command line
 struct MeasureArgs {
     /// Work in this directory, new or empty, and leave everything there.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Mailboxes.
-    #[arg(long, value_name = "N", default_value_t = 1000,
+    #[arg(long, value_name = "N", default_value_t = 1000, default_value_if("quick", "true", "200"),
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     mailboxes: u32,
-    /// Messages in each.
-    #[arg(long, value_name = "N", default_value_t = 25,
-          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    messages: u32,
+    /// Messages in each: N, from A to B, or log-normal around a median.
+    #[arg(long, value_name = "N|A-B|lognormal[:N]", default_value = "25")]
+    messages: Messages,
+    /// Sizes of messages: small, mixed, large, or that many bytes each.
+    #[arg(long, value_name = "SIZES", default_value = "small")]
+    sizes: Sizes,
+    /// Percentage of messages that are expunged and still there.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0,
+          value_parser = clap::value_parser!(u32).range(0..=90))]
+    expunged: u32,
+    /// Percentage of mailboxes that are done already.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0,
+          value_parser = clap::value_parser!(u32).range(0..=90))]
+    done: u32,
+    /// Percentage of messages that are hard links to one of another mailbox.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0,
+          value_parser = clap::value_parser!(u32).range(0..=100))]
+    links: u32,
+    /// Another number makes another store.
+    #[arg(long, value_name = "N", default_value_t = 2007)]
+    seed: u64,
+    /// Measure on a copy of this store: a partition's directory, or one with an imapd.conf. Nothing
+    /// in it is changed.
+    #[arg(long, value_name = "DIR",
+          conflicts_with_all = ["mailboxes", "messages", "sizes", "expunged", "done", "links",
+                                "seed"])]
+    corpus: Option<PathBuf>,
     /// Measured runs of each way, after one to warm up.
-    #[arg(long, value_name = "N", default_value_t = 5,
+    #[arg(long, value_name = "N", default_value_t = 5, default_value_if("quick", "true", "3"),
           value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,
     /// Mailboxes at once: each of these numbers is measured.
@@ -48,6 +73,17 @@ struct MeasureArgs {
     /// Measure a change-over to this version as well, 12 to 19: prepared, done, verified; once.
     #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u8).range(12..=19))]
     change_over: Option<u8>,
+    /// Do the whole job also as the seed of this program did: one mailbox at a time, nothing ahead
+    /// but the hashes of the replica.
+    #[arg(long)]
+    as_seed: bool,
+    /// Mailboxes of 500 messages, 5.5 MB each, that the whole job is done on.
+    #[arg(long, value_name = "N", default_value_t = bench::WHOLE.0,
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    whole: u32,
+    /// Measure less: smaller stores, fewer runs.
+    #[arg(long)]
+    quick: bool,
     /// Print the figures as JSON.
     #[arg(long, conflicts_with = "markdown")]
     json: bool,
@@ -82,14 +118,28 @@ fn measure(args: MeasureArgs) -> Result<Exit, Fail> {
     if args.change_over.is_some() && !parts.iter().any(over) {
         parts.push(Part::ChangeOver);
     }
+    let corpus = match args.corpus {
+        Some(dir) => Corpus::Copy(dir),
+        None => Corpus::Made(Order {
+            mailboxes: args.mailboxes as usize,
+            messages: args.messages,
+            sizes: args.sizes,
+            expunged: args.expunged,
+            done: args.done,
+            linked: args.links,
+            seed: args.seed,
+        }),
+    };
     let options = Options {
         dir: args.dir,
-        mailboxes: args.mailboxes as usize,
-        messages: args.messages,
+        corpus,
         runs: args.runs.into(),
         parallel,
         parts,
         to: args.change_over.unwrap_or(16),
+        whole: (args.whole as usize, bench::WHOLE.1),
+        as_seed: args.as_seed,
+        quick: args.quick,
     };
     let note = |line: &str| {
         if !args.quiet {

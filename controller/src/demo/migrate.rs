@@ -41,6 +41,15 @@ impl pass::Observer for First {
 
 /// Hashes every message of the host whose GUID has to be replaced, into its cyrus.sha1s files.
 pub(crate) fn precompute(host: &Host, signals: &Signals) -> Result<PrecomputeReport, DemoError> {
+    precompute_with(host, signals, &pass::Options::default())
+}
+
+/// The same with other options than the usual ones.
+pub(crate) fn precompute_with(
+    host: &Host,
+    signals: &Signals,
+    options: &pass::Options,
+) -> Result<PrecomputeReport, DemoError> {
     let failed = |text: String| DemoError::Precompute(text);
     let store = Store::Conf(Arc::new(host.conf.clone()));
     let steps = walk(&store, Leaves::Skip);
@@ -55,7 +64,7 @@ pub(crate) fn precompute(host: &Host, signals: &Signals) -> Result<PrecomputeRep
                 std::thread::park_timeout(Duration::from_millis(50));
             }
         });
-        let summary = pass::run(steps, &pass::Options::default(), &governor, &first);
+        let summary = pass::run(steps, options, &governor, &first);
         over.store(true, Ordering::Release);
         watcher.thread().unpark();
         summary

@@ -74,10 +74,10 @@ impl Content {
         let uidvalidity = TODAY - rng.u32(0..100_000_000);
         let generation = rng.u32(0..40);
         let uniqueid = format!("{:08x}{uidvalidity:08x}", rng.u32(..));
-        let total = if shape.many == 0 {
-            0
-        } else {
-            (spec.messages * shape.many).div_ceil(100).max(1)
+        let total = match entry.count {
+            Some(count) => count,
+            None if shape.many == 0 => 0,
+            None => (spec.messages * shape.many).div_ceil(100).max(1),
         };
 
         let mut maker = Maker {

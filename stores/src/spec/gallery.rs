@@ -109,6 +109,7 @@ pub(super) fn entry(i: usize) -> Option<Entry> {
         owner: owner.to_owned(),
         acl: acl(owner),
         shape,
+        count: None,
     })
 }
 

@@ -23,6 +23,7 @@ mod gallery;
 mod header_file;
 mod message;
 mod names;
+mod order;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,9 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use crate::host::Host;
 use names::GROUP;
+use order::Order;
+
+pub use order::Counts;
 
 /// Which mailboxes a store has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +63,7 @@ pub struct StoreSpec {
     messages: u32,
     variety: Variety,
     message_bytes: RangeInclusive<u32>,
+    order: Order,
 }
 
 /// What was built, on each host alike.
@@ -112,6 +117,7 @@ impl StoreSpec {
             messages,
             variety: Variety::Everything,
             message_bytes: 400..=12_000,
+            order: Order::default(),
         }
     }
 
@@ -134,6 +140,35 @@ impl StoreSpec {
     #[must_use]
     pub fn message_bytes(mut self, range: RangeInclusive<u32>) -> Self {
         self.message_bytes = range;
+        self
+    }
+
+    /// How many messages each of the plain mailboxes has.
+    #[must_use]
+    pub fn counts(mut self, counts: Counts) -> Self {
+        self.order.counts = counts;
+        self
+    }
+
+    /// Percentage of messages of plain mailboxes that are expunged and still on disk.
+    #[must_use]
+    pub fn expunged(mut self, percent: u32) -> Self {
+        self.order.expunged = percent.min(100);
+        self
+    }
+
+    /// Percentage of plain mailboxes that are of version 10 with SHA-1 GUIDs already.
+    #[must_use]
+    pub fn done(mut self, percent: u32) -> Self {
+        self.order.done = percent.min(100);
+        self
+    }
+
+    /// Percentage of messages of plain mailboxes that are hard links to one of the user's first
+    /// mailbox, which itself has none.
+    #[must_use]
+    pub fn linked(mut self, percent: u32) -> Self {
+        self.order.linked = percent.min(100);
         self
     }
 

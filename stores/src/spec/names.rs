@@ -41,15 +41,17 @@ pub(super) fn entry(spec: &StoreSpec, i: usize) -> Entry {
         (name, round) => format!("{name}{round}"),
     };
     let shape = if plain {
-        Shape::PLAIN
+        spec.order.shape(spec.seed, i, folder == 0)
     } else {
         ordinary(spec.seed, i, folder)
     };
+    let count = plain.then(|| spec.order.count(spec.seed, i)).flatten();
     Entry {
         name: format!("user.{owner}{}", FOLDERS[folder]),
         acl: acl(&owner),
         owner,
         shape,
+        count,
     }
 }
 

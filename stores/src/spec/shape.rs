@@ -93,6 +93,8 @@ pub(super) struct Entry {
     /// The access control list as `ctl_mboxlist` and cyrus.header have it.
     pub acl: String,
     pub shape: Shape,
+    /// Messages; `None`: by the shape and the mean of the store.
+    pub count: Option<u32>,
 }
 
 /// Rights as Cyrus 2.3.9 gives them to owners, and what people give each other.
