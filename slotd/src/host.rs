@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indexfile::mailbox::ImapdConf;
 use indexfile::{IoContext, IoError};
-use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::activity::Activity;
 use crate::client::Addr;
@@ -61,6 +61,26 @@ pub struct Options {
     pub server_stopped: bool,
     /// `cyrus.conf`, if it does not lie beside `imapd.conf`.
     pub cyrus_conf: Option<PathBuf>,
+}
+
+/// What one user or address may have; see [`Options`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shares {
+    /// Connections at once.
+    pub connections: Option<usize>,
+    /// Mailboxes locked at once, and as many prepared.
+    pub transactions: Option<usize>,
+}
+
+impl Options {
+    /// What one peer may have.
+    #[must_use]
+    pub fn shares(&self) -> Shares {
+        Shares {
+            connections: self.max_connections_peer,
+            transactions: self.max_transactions_peer,
+        }
+    }
 }
 
 impl Default for Options {
@@ -139,7 +159,7 @@ pub struct Host {
     /// Whether users get in.
     pub drained: Drain,
     draining: AtomicBool,
-    limits: Mutex<Limits>,
+    limits: watch::Sender<Limits>,
     _lease: Lease,
     _state_lock: std::fs::File,
 }
@@ -211,7 +231,7 @@ impl Host {
             activity: Arc::default(),
             _lease: lease,
             draining: AtomicBool::new(false),
-            limits: Mutex::default(),
+            limits: watch::Sender::new(Limits::default()),
             _state_lock: lock,
         })
     }
@@ -266,21 +286,26 @@ impl Host {
     /// What a client may have of this slotd; nothing to speak of before a server has begun.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        *self.limits.lock()
+        *self.limits.borrow()
+    }
+
+    /// The same, as it changes.
+    pub(crate) fn changing_limits(&self) -> watch::Receiver<Limits> {
+        self.limits.subscribe()
     }
 
     /// This many connections are served at once: what a client may have then.
     pub fn offer(&self, connections: usize) -> Limits {
+        self.offer_shares(connections, self.options.shares())
+    }
+
+    /// The same, with other shares of a peer than those that it began with. What is under way goes
+    /// on.
+    pub fn offer_shares(&self, connections: usize, shares: Shares) -> Limits {
         let options = &self.options;
         let share = connections - connections / 8;
-        let of_peer = options
-            .max_connections_peer
-            .unwrap_or(share)
-            .min(connections);
-        let locked = options
-            .max_transactions_peer
-            .unwrap_or(of_peer)
-            .min(of_peer);
+        let of_peer = shares.connections.unwrap_or(share).min(connections);
+        let locked = shares.transactions.unwrap_or(of_peer).min(of_peer);
         let number = |n: usize| u32::try_from(n.max(1)).unwrap_or(u32::MAX);
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let limits = Limits {
@@ -291,7 +316,7 @@ impl Host {
             max_idle_ms: ms(options.max_idle),
             ..Limits::default()
         };
-        *self.limits.lock() = limits;
+        self.limits.send_replace(limits);
         limits
     }
 

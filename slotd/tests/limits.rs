@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Served, Store, lock};
+use common::{Served, Store, lock, named};
 use slotd::client::{Addr, Client, Timeouts};
 use slotd::host::Options;
-use slotd::protocol::Code;
+use slotd::protocol::{Code, Commit, Prepare, Upgrade, Write};
 use slotd::server::{self, Listener};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -164,6 +164,69 @@ async fn mailboxes_locked_by_one_address_are_counted_and_one_more_is_refused() {
     drop(clients.remove(1));
     let again = async {
         while let Err(error) = clients[0].lock(lock(MAILBOXES[1])).await {
+            assert_eq!(error.code(), Some(Code::Full), "{error}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), again)
+        .await
+        .unwrap();
+    drop((clients, other));
+    served.stop().await;
+}
+
+fn prepare(mailbox: &str) -> Prepare {
+    Prepare {
+        write: Write::Always,
+        of: named(mailbox),
+        upgrade: Upgrade::default(),
+        epoch: None,
+    }
+}
+
+#[tokio::test]
+async fn mailboxes_prepared_by_one_address_are_counted_and_one_more_is_refused() {
+    let store = Store::cyrus_2_3_9();
+    let served = serve(
+        &store,
+        Options {
+            max_transactions_peer: Some(2),
+            ..options()
+        },
+    )
+    .await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(connect(&served, "127.0.0.2").await);
+    }
+    // One that cannot be prepared does not count.
+    for _ in 0..3 {
+        let error = clients[2]
+            .prepare(prepare("user.nobody"))
+            .await
+            .unwrap_err();
+        assert_eq!(error.code(), Some(Code::NoMailbox), "{error}");
+    }
+    clients[0].prepare(prepare(MAILBOXES[0])).await.unwrap();
+    clients[1].prepare(prepare(MAILBOXES[1])).await.unwrap();
+    // Another one on the same connection takes the place of the first.
+    clients[1].prepare(prepare(MAILBOXES[3])).await.unwrap();
+    let refused = clients[2].prepare(prepare(MAILBOXES[2])).await.unwrap_err();
+    assert_eq!(refused.code(), Some(Code::Full), "{refused}");
+    let text = refused.to_string();
+    assert!(text.contains("prepared here at once"), "{text}");
+    assert!(text.contains("--max-transactions-peer"), "{text}");
+    let mut other = connect(&served, "127.0.0.1").await;
+    other.prepare(prepare(MAILBOXES[2])).await.unwrap();
+    // What is prepared may be locked, and once it is done there is room again.
+    clients[0].lock(lock(MAILBOXES[0])).await.unwrap();
+    clients[0].upgrade(Upgrade::default()).await.unwrap();
+    clients[0].commit(Commit::default()).await.unwrap();
+    clients[2].prepare(prepare(MAILBOXES[2])).await.unwrap();
+    // Also where a connection was cut.
+    drop(clients.remove(1));
+    let again = async {
+        while let Err(error) = clients[0].prepare(prepare(MAILBOXES[1])).await {
             assert_eq!(error.code(), Some(Code::Full), "{error}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

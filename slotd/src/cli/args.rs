@@ -129,8 +129,8 @@ pub(super) struct Limits {
     /// eighth]
     #[arg(long, value_name = "N")]
     pub max_connections_peer: Option<NonZeroUsize>,
-    /// Let one user or address have at most this many mailboxes locked at once [default: one a
-    /// connection]
+    /// Let one user or address have at most this many mailboxes locked at once, and as many
+    /// prepared [default: one a connection]
     #[arg(long, value_name = "N")]
     pub max_transactions_peer: Option<NonZeroUsize>,
     /// Close a connection whose first command does not come within this time, or a line whose end

@@ -4,11 +4,11 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use tracing::{Level, Metadata};
-use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer, Registry, reload};
 
 use super::args::{Args, LogArg};
 use crate::audit::TARGET as AUDIT;
@@ -59,9 +59,21 @@ impl Write for LineWriter {
     }
 }
 
-/// From now on messages go there; to standard error, with a sentence, where that is not to be had.
-/// `REGUID_LOG` overrules the flags.
-pub(super) fn init(args: &Args) {
+/// What is logged, which can be changed while messages are written.
+pub(super) struct Verbosity(reload::Handle<Targets, Registry>);
+
+impl Verbosity {
+    /// What is logged from now on.
+    pub(super) fn change(&self, args: &Args) {
+        // Only where another logger was there before, as in a test.
+        if let Err(error) = self.0.reload(filter(args)) {
+            tracing::debug!("the level of the log stays: {error}");
+        }
+    }
+}
+
+/// What the flags ask for; `REGUID_LOG` overrules them.
+fn filter(args: &Args) -> Targets {
     let level = match (args.quiet, args.verbose) {
         (true, _) => LevelFilter::ERROR,
         (_, 0) => LevelFilter::WARN,
@@ -76,7 +88,12 @@ pub(super) fn init(args: &Args) {
         LevelFilter::INFO
     });
     let usual = || Targets::new().with_default(level).with_target(AUDIT, audit);
-    let filter = wanted.unwrap_or_else(usual);
+    wanted.unwrap_or_else(usual)
+}
+
+/// From now on messages go there; to standard error, with a sentence, where that is not to be had.
+pub(super) fn init(args: &Args) -> Verbosity {
+    let (filter, handle) = reload::Layer::new(filter(args));
     let sink = Sink::open(args.log_to.into(), "reguid-slotd").unwrap_or_else(|error| {
         eprintln!("slotd: --log-to: {error}: messages go to standard error");
         None
@@ -96,4 +113,5 @@ pub(super) fn init(args: &Args) {
     let _ = tracing_subscriber::registry()
         .with(layer.with_filter(filter))
         .try_init();
+    Verbosity(handle)
 }

@@ -6,6 +6,7 @@ mod log;
 mod metrics;
 mod mount;
 mod open;
+mod reload;
 mod serve;
 mod service;
 mod tls;
@@ -21,12 +22,13 @@ use indexfile::exit::Exit;
 use indexfile::program::under_own_name;
 
 use args::{Args, Verb};
+use reload::{Again, Given};
 pub use tls::TlsArgs;
 
 /// Runs the command line and gives the exit code of the contract.
 #[must_use]
 pub fn main() -> ExitCode {
-    obey(Start::of_process(&config::PROGRAM, command()))
+    obey(|| Start::of_process(&config::PROGRAM, command()))
 }
 
 /// The configuration file of the packages: every option, as a comment.
@@ -45,11 +47,12 @@ pub fn command() -> Command {
 /// demo's children are slotds so.
 #[must_use]
 pub fn run(words: Vec<OsString>) -> ExitCode {
-    obey(Start::of(command(), words))
+    obey(move || Start::of(command(), words.clone()))
 }
 
-fn obey(start: Result<Start<Args>, StartError>) -> ExitCode {
-    let start = match start {
+/// `read` reads the command line and the configuration, now and at each SIGHUP.
+fn obey(read: impl Fn() -> Result<Start<Args>, StartError> + Send + Sync + 'static) -> ExitCode {
+    let start = match read() {
         Ok(start) => start,
         Err(error) => {
             match &error {
@@ -60,9 +63,17 @@ fn obey(start: Result<Start<Args>, StartError>) -> ExitCode {
         }
     };
     let file = start.file().map(Path::to_owned);
-    log::init(&start.args);
+    let level = log::init(&start.args);
+    let given = Given::of(&command(), &start.matches);
     let result = match start.args.verb {
-        Verb::Serve(serve) => serve::serve(&serve),
+        Verb::Serve(serve) => {
+            let again = Again {
+                read: Box::new(read),
+                given,
+                level,
+            };
+            serve::serve(&serve, again)
+        }
         Verb::Recover(recover) => serve::recover(&recover),
         Verb::Mount(mount) => mount::mount(&mount),
         Verb::Config(args) => config::show(&self::command(), file.as_deref(), &args),

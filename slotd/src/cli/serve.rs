@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::args::{Recover, Serve};
 use super::metrics::Metrics;
 use super::open::{leave_root, open};
+use super::reload::{Again, Reload};
 use super::trust::{self, Trust};
 use super::{Failure, service};
 use crate::host::{Host, Options};
@@ -33,8 +34,12 @@ const LAST_PAUSE: Duration = Duration::from_secs(60);
 /// Blocking threads beyond one for each connection.
 const SPARE_THREADS: usize = 16;
 
-pub(super) fn serve(args: &Serve) -> Result<Exit, Failure> {
-    let mut options = Options {
+/// Of more connections than this no SIGHUP can make more: there are too few threads then.
+const CONNECTIONS_LATER: usize = 4096;
+
+/// What the options say of times and limits.
+pub(super) fn options(args: &Serve) -> Result<Options, Failure> {
+    Ok(Options {
         max_lock: seconds("--max-lock", args.max_lock)?,
         max_stage: seconds("--max-stage", args.max_stage)?,
         max_wait: seconds("--max-wait", args.max_wait)?,
@@ -47,9 +52,18 @@ pub(super) fn serve(args: &Serve) -> Result<Exit, Failure> {
         server_stopped: args.server_stopped,
         cyrus_conf: args.cyrus_conf.clone(),
         ..Options::default()
-    };
-    let places = server::capacity(options.max_connections)
-        .map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
+    })
+}
+
+/// How many of the connections that are wanted can be served.
+pub(super) fn places(options: &Options) -> Result<usize, Failure> {
+    server::capacity(options.max_connections)
+        .map_err(|error| Failure::new(Exit::Config, error.to_string()))
+}
+
+pub(super) fn serve(args: &Serve, again: Again) -> Result<Exit, Failure> {
+    let mut options = options(args)?;
+    let places = places(&options)?;
     leave_root(&args.at)?;
     // As the user that reads these files later, too.
     let Trust {
@@ -66,15 +80,23 @@ pub(super) fn serve(args: &Serve) -> Result<Exit, Failure> {
         cancel: &never,
     };
     tell(&recovery::recover(&host, attempt));
+    let most = places.max(CONNECTIONS_LATER);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // One for each connection at least: those who wait for a lock must not keep its holder from
         // letting go.
-        .max_blocking_threads(places + SPARE_THREADS)
+        .max_blocking_threads(most + SPARE_THREADS)
         .build()
         .map_err(|e| Failure::new(Exit::Io, format!("cannot start: {e}")))?;
     runtime.spawn(settle_later(Arc::clone(&host)));
-    let exit = runtime.block_on(run(host, args, (places, &access)));
+    let reload = Reload {
+        again,
+        most,
+        users: access.users.clone(),
+        tls: access.tls.clone(),
+        host: Arc::clone(&host),
+    };
+    let exit = runtime.block_on(run(host, args, (places, &access), reload));
     // What waits for a lock in the background is bounded, and need not end before us.
     runtime.shutdown_background();
     exit
@@ -117,6 +139,7 @@ async fn run(
     host: Arc<Host>,
     args: &Serve,
     (places, access): (usize, &Access),
+    reload: Reload,
 ) -> Result<Exit, Failure> {
     let listener = Listener::bind_for(&args.listen, access)
         .await
@@ -134,10 +157,8 @@ async fn run(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(io)?;
     // Before it says that it serves: a place that cannot be had refuses the start.
     let metrics = Metrics::begin(&host, args)?;
-    tokio::spawn(trust::reload(
-        trust::hangup().map_err(io)?,
-        access.tls.clone(),
-    ));
+    let hangup = signal(SignalKind::hangup()).map_err(io)?;
+    tokio::spawn(Arc::new(reload).at_each(hangup));
     let (stop, stopped) = watch::channel(false);
     let server = server::serve_at_most(places, Arc::clone(&host), listener, stopped);
     let server = tokio::spawn(server);

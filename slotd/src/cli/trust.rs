@@ -1,15 +1,14 @@
-//! Whom a slotd trusts: what its options say of certificates and users, and reading that anew.
+//! Whom a slotd trusts: what its options say of certificates and users.
 
 use std::sync::Arc;
 
 use indexfile::exit::Exit;
 use nix::unistd::{Group, User};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
 use super::args::Serve;
 use crate::client::Addr;
-use crate::server::Access;
+use crate::server::{Access, Users};
 use crate::tls::{Credentials, FilesError, Server};
 
 /// What a slotd shows, and whom it lets in.
@@ -42,11 +41,7 @@ pub(super) fn of(args: &Serve) -> Result<Trust, Failure> {
         _ => None,
     };
     let group = args.socket_group.as_deref().map(group).transpose()?;
-    let users = args
-        .allow_users
-        .iter()
-        .map(|name| user(name))
-        .collect::<Result<_, _>>()?;
+    let users = Users::new(&users(args)?);
     Ok(Trust {
         access: Access {
             insecure_tcp: args.insecure_tcp,
@@ -56,6 +51,11 @@ pub(super) fn of(args: &Serve) -> Result<Trust, Failure> {
         },
         credentials,
     })
+}
+
+/// The users of `--allow-user`.
+pub(super) fn users(args: &Serve) -> Result<Vec<u32>, Failure> {
+    args.allow_users.iter().map(|name| user(name)).collect()
 }
 
 /// A user's number, by name or as it is.
@@ -74,29 +74,4 @@ fn group(name: &str) -> Result<u32, Failure> {
         .map(|group| group.gid.as_raw())
         .or_else(|| name.parse().ok());
     found.ok_or_else(|| Failure::new(Exit::Config, format!("--socket-group: no group {name}")))
-}
-
-/// SIGHUP, which ends no slotd from now on.
-pub(super) fn hangup() -> std::io::Result<Signal> {
-    signal(SignalKind::hangup())
-}
-
-/// Reads the certificates and the lists anew at each SIGHUP. What cannot be used leaves all as it
-/// was.
-pub(super) async fn reload(mut hangup: Signal, tls: Option<Arc<Server>>) {
-    while hangup.recv().await.is_some() {
-        let Some(tls) = &tls else {
-            eprintln!("slotd: nothing is read anew at a SIGHUP: there is no TLS here");
-            continue;
-        };
-        let again = Arc::clone(tls);
-        match tokio::task::spawn_blocking(move || again.reload()).await {
-            Ok(Ok(())) => {
-                let days = tls.certificate().days_left(std::time::SystemTime::now());
-                eprintln!("slotd: certificates were read anew; the own one lasts {days} days");
-            }
-            Ok(Err(error)) => eprintln!("slotd: {error}; what counted before counts on"),
-            Err(error) => eprintln!("slotd: certificates could not be read anew: {error}"),
-        }
-    }
 }

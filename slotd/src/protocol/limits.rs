@@ -12,7 +12,7 @@ answer! {
         /// Of these, how many may be of one user or address.
         pub connections_peer: u32 = "connections_peer",
         /// Mailboxes that all connections of one user or address may have locked at once, or wait
-        /// for the locks of.
+        /// for the locks of; and as many prepared.
         pub transactions_peer: u32 = "transactions_peer",
         /// The longest command, in bytes with its line end.
         pub line: u32 = "line",

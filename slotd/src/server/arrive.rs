@@ -8,11 +8,12 @@ use nix::unistd::{Uid, User};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::caller::Caller;
+use super::users::Users;
 use crate::audit;
 use crate::client::Stream;
 use crate::peer::Who;
 use crate::protocol::{Code, Reply, Role};
-use crate::tls::{self, NoHandshake};
+use crate::tls::{self, Cut, NoHandshake};
 
 /// What a client did that is refused before its first command, for the audit.
 const CONNECT: &str = "CONNECT";
@@ -25,7 +26,7 @@ const PROBES: u32 = 3;
 /// A connection, and by what it is known who made it.
 pub(super) enum Arrived {
     /// The user behind it, who must be one of these.
-    Unix(UnixStream, Arc<[u32]>),
+    Unix(UnixStream, Users),
     /// Nothing.
     Tcp(TcpStream, SocketAddr),
     /// A certificate.
@@ -101,24 +102,34 @@ fn gone(who: &str, error: &std::io::Error) -> Met {
     Met::Gone
 }
 
-fn meet_user(stream: UnixStream, allowed: &[u32]) -> Met {
+fn meet_user(stream: UnixStream, allowed: &Users) -> Met {
     let user = match stream.peer_cred() {
         Ok(user) => user,
         Err(error) => return gone("a process of this host", &error),
     };
     let (uid, pid) = (user.uid(), user.pid().unwrap_or_default());
     let who = Who::Process { uid, pid };
-    if allowed.contains(&uid) {
-        return Met::Caller(Box::new(stream), Caller::new(who, Role::Controller));
+    if let Some(listed) = allowed.listed(uid) {
+        let (until, whose) = (listed.clone(), who.clone());
+        let until = async move {
+            until.until_out().await;
+            audit::turned_away(&whose, ("CONNECTION", &may_order_nothing(uid)));
+        };
+        let caller = Caller::new(who, Role::Controller).until(move || listed.is_out());
+        return Met::Caller(Box::new(Cut::new(stream, until)), caller);
     }
-    let name = User::from_uid(Uid::from_raw(uid)).ok().flatten();
-    let name = name.map_or_else(|| uid.to_string(), |user| user.name);
-    let text = format!(
-        "user {name} may order nothing here: root may, the user that slotd runs as, and those of \
-         --allow-user"
-    );
+    let text = may_order_nothing(uid);
     audit::turned_away(&who, (CONNECT, &text));
     Met::Refused(Box::new(stream), Reply::no(Code::Denied, text))
+}
+
+fn may_order_nothing(uid: u32) -> String {
+    let name = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    let name = name.map_or_else(|| uid.to_string(), |user| user.name);
+    format!(
+        "user {name} may order nothing here: root may, the user that slotd runs as, and those of \
+         --allow-user"
+    )
 }
 
 fn meet_holder(accepted: tls::Accepted) -> Met {
@@ -126,7 +137,7 @@ fn meet_holder(accepted: tls::Accepted) -> Met {
         stream,
         who,
         role,
-        standing,
+        mut standing,
     } = accepted;
     let stream = Box::new(stream);
     let Some(role) = role else {
@@ -135,7 +146,8 @@ fn meet_holder(accepted: tls::Accepted) -> Met {
         audit::turned_away(&who, (CONNECT, text));
         return Met::Refused(stream, Reply::no(Code::Denied, text));
     };
-    Met::Caller(stream, Caller::new(who, role).while_it_counts(standing))
+    let caller = Caller::new(who, role).until(move || standing.refused().is_some());
+    Met::Caller(stream, caller)
 }
 
 fn prepare(stream: &TcpStream) -> std::io::Result<()> {
@@ -160,6 +172,7 @@ fn notice_a_dead_peer(stream: &TcpStream) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use rustix::net::sockopt;
+    use tokio::io::AsyncReadExt as _;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -183,9 +196,12 @@ mod tests {
     async fn a_user_who_may_order_nothing_is_told_why() {
         let own = rustix::process::geteuid().as_raw();
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        assert!(matches!(meet_user(ours, &[own]), Met::Caller(..)));
+        assert!(matches!(
+            meet_user(ours, &Users::only(&[own])),
+            Met::Caller(..)
+        ));
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        let (met, log) = crate::audit::tests::logged(|| meet_user(ours, &[own + 1]));
+        let (met, log) = crate::audit::tests::logged(|| meet_user(ours, &Users::only(&[own + 1])));
         let Met::Refused(_, Reply::No { code, text }) = met else {
             panic!("it was let in");
         };
@@ -196,5 +212,25 @@ mod tests {
         assert_eq!(code, Code::Denied);
         assert!(text.contains("may order nothing here"), "{text}");
         assert!(text.contains("--allow-user"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn an_open_connection_ends_once_its_user_is_taken_off_the_list() {
+        let own = rustix::process::geteuid().as_raw();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let users = Users::only(&[own, own + 1]);
+        let Met::Caller(mut stream, mut caller) = meet_user(ours, &users) else {
+            panic!("it was not let in");
+        };
+        users.replace_all(vec![own]);
+        theirs.try_write(b"a").unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), b'a');
+        assert!(!caller.is_out());
+        users.replace_all(vec![own + 1]);
+        // Before anything of it is read: what it had sent is not done.
+        assert!(caller.is_out());
+        theirs.try_write(b"b").unwrap();
+        let end = stream.read_u8().await.unwrap_err();
+        assert_eq!(end.kind(), std::io::ErrorKind::UnexpectedEof);
     }
 }

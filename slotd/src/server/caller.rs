@@ -3,14 +3,13 @@
 use crate::audit;
 use crate::peer::Who;
 use crate::protocol::{Code, Command, Reply, Role};
-use crate::tls::Standing;
 
 /// The other end of a connection.
 pub(super) struct Caller {
     who: Who,
     role: Role,
-    /// Of a certificate: whether it still counts.
-    standing: Option<Standing>,
+    /// Whether it may order nothing any more.
+    is_out: Option<Box<dyn FnMut() -> bool + Send>>,
 }
 
 impl Caller {
@@ -19,13 +18,14 @@ impl Caller {
         Caller {
             who,
             role,
-            standing: None,
+            is_out: None,
         }
     }
 
-    /// The same, of one whose certificate may be revoked.
-    pub(super) fn while_it_counts(mut self, standing: Standing) -> Caller {
-        self.standing = Some(standing);
+    /// The same, of one whose certificate may be revoked, or whose user be taken off the list:
+    /// `is_out` says so then.
+    pub(super) fn until(mut self, is_out: impl FnMut() -> bool + Send + 'static) -> Caller {
+        self.is_out = Some(Box::new(is_out));
         self
     }
 
@@ -34,11 +34,9 @@ impl Caller {
         &self.who
     }
 
-    /// Whether its certificate counts no more: what it had sent before is not done either.
+    /// Whether it may order nothing any more: what it had sent before is not done either.
     pub(super) fn is_out(&mut self) -> bool {
-        self.standing
-            .as_mut()
-            .is_some_and(|standing| standing.refused().is_some())
+        self.is_out.as_mut().is_some_and(|is_out| is_out())
     }
 
     /// The answer to a command that it may not send.

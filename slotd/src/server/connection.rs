@@ -102,8 +102,8 @@ pub(super) async fn serve(
                 );
                 blocking(session, Session::expire).await.0
             };
+            give_back(&mut place, &session);
             if !session.is_open() {
-                place.end_transaction();
                 place.rests(session.is_engaged());
             }
             continue;
@@ -134,6 +134,7 @@ pub(super) async fn serve(
                     let may = match (caller.refusal(&command), &command) {
                         (Some(refusal), _) => Err(refusal),
                         (None, Command::Lock(_)) => place.begin_transaction().map_err(full),
+                        (None, Command::Prepare(_)) => place.begin_prepare().map_err(full),
                         (None, _) => Ok(()),
                     };
                     let reply = match may {
@@ -145,9 +146,7 @@ pub(super) async fn serve(
                         }
                         Err(refusal) => refusal,
                     };
-                    if !session.is_open() {
-                        place.end_transaction();
-                    }
+                    give_back(&mut place, &session);
                     if open && !(advances && matches!(reply, Reply::Ok(_))) {
                         left = left.saturating_sub(began.elapsed());
                     }
@@ -199,6 +198,16 @@ pub(super) async fn serve(
     blocking(session, Session::end).await;
     drop(place);
     let _ = timeout(REFUSE_LIMIT, write.shutdown()).await;
+}
+
+/// What the session has no more is another connection's to take.
+fn give_back(place: &mut Place, session: &Session) {
+    if !session.is_open() {
+        place.end_transaction();
+    }
+    if !session.has_prepared() {
+        place.end_prepared();
+    }
 }
 
 /// Says to a client that is not served why, and closes the connection. `patient`: its

@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::arrive::Arrived;
 use super::socket::bind_for;
+use super::users::Users;
 use crate::client::Addr;
 use crate::peer::Peer;
 use crate::tls;
@@ -21,8 +22,8 @@ pub struct Access {
     pub tls: Option<Arc<tls::Server>>,
     /// The group that may use the Unix socket besides its owner.
     pub socket_group: Option<u32>,
-    /// Users who may order something through the Unix socket, besides root and our own.
-    pub users: Vec<u32>,
+    /// Who may order something through the Unix socket.
+    pub users: Users,
 }
 
 /// Why it cannot listen.
@@ -64,7 +65,7 @@ pub enum ListenError {
 #[derive(Debug)]
 pub enum Listener {
     /// A Unix socket, removed when dropped, and the users who may order something.
-    Unix(UnixListener, SocketFile, Arc<[u32]>),
+    Unix(UnixListener, SocketFile, Users),
     /// TCP.
     Tcp(TcpListener),
     /// TLS, under this name or address.
@@ -112,10 +113,8 @@ impl Listener {
                     _ => io(source),
                 })?;
                 let listener = UnixListener::from_std(bound).map_err(io)?;
-                let mut users = access.users.clone();
-                users.extend([0, rustix::process::geteuid().as_raw()]);
                 let file = SocketFile(path.clone());
-                Ok(Listener::Unix(listener, file, users.into()))
+                Ok(Listener::Unix(listener, file, access.users.clone()))
             }
             Addr::Tcp { host, port } => {
                 let found: Vec<_> = tokio::net::lookup_host((host.as_str(), *port))
@@ -172,7 +171,7 @@ impl Listener {
             Listener::Unix(listener, _, users) => {
                 let (stream, _) = listener.accept().await?;
                 let peer = stream.peer_cred().map(|of| Peer::User(of.uid()));
-                let arrived = Arrived::Unix(stream, Arc::clone(users));
+                let arrived = Arrived::Unix(stream, users.clone());
                 (arrived, peer.unwrap_or_default())
             }
             Listener::Tcp(listener) => {

@@ -11,6 +11,7 @@ mod connection;
 mod listen;
 mod places;
 mod socket;
+mod users;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use tokio::task::JoinSet;
 use arrive::Met;
 pub use listen::{Access, ListenError, Listener};
 pub use socket::bind_private;
+pub use users::Users;
 
 use crate::host::Host;
 use crate::protocol::{Code, Reply};
@@ -99,7 +101,8 @@ pub async fn serve_at_most(
     listener: Listener,
     mut stop: watch::Receiver<bool>,
 ) {
-    let places = Places::new(host.offer(places.max(1)));
+    host.offer(places.max(1));
+    let places = Places::new(host.changing_limits());
     let refusing = Arc::new(Semaphore::new(REFUSING));
     let mut connections = JoinSet::new();
     let (drain, draining) = watch::channel(false);

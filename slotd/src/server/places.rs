@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::peer::Peer;
 use crate::protocol::Limits;
@@ -61,6 +61,7 @@ struct Seat {
 struct OfPeer {
     connections: usize,
     transactions: usize,
+    prepared: usize,
     waiting: usize,
 }
 
@@ -76,7 +77,8 @@ struct Inner {
 /// All places.
 #[derive(Debug)]
 pub(super) struct Places {
-    limits: Limits,
+    /// As they are now; those that are over a limit that was lowered stay while they are at work.
+    limits: watch::Receiver<Limits>,
     inner: Mutex<Inner>,
     /// One of those that were sent away is gone.
     gone: Notify,
@@ -90,6 +92,7 @@ pub(super) struct Place {
     peer: Peer,
     told: Arc<Notify>,
     transaction: bool,
+    prepared: bool,
 }
 
 /// Why there is no place.
@@ -100,7 +103,7 @@ pub(super) enum Full {
 }
 
 impl Places {
-    pub(super) fn new(limits: Limits) -> Arc<Places> {
+    pub(super) fn new(limits: watch::Receiver<Limits>) -> Arc<Places> {
         Arc::new(Places {
             limits,
             inner: Mutex::default(),
@@ -147,7 +150,7 @@ impl Places {
             connections,
             connections_peer,
             ..
-        } = self.limits;
+        } = *self.limits.borrow();
         match full {
             Full::All => format!(
                 "all {connections} connections that this slotd serves at once are at work; use \
@@ -162,17 +165,10 @@ impl Places {
 
     /// A place for a client of that peer, if there is one or another leaves its own.
     pub(super) fn take(self: &Arc<Self>, peer: Peer) -> Result<Place, Full> {
+        let limits = *self.limits.borrow();
         let inner = &mut *self.inner.lock();
-        let of_peer = inner.peers.get(&peer).copied().unwrap_or_default();
-        let seated = inner.seats.len() - inner.leaving;
-        let full = if of_peer.connections >= at_least_one(self.limits.connections_peer) {
-            Some(Full::Peer)
-        } else if seated >= at_least_one(self.limits.connections) {
-            Some(Full::All)
-        } else {
-            None
-        };
-        if let Some(full) = full {
+        // More than one leaves where a limit was lowered.
+        while let Some(full) = inner.full(peer, &limits) {
             let leaver = (inner.leaving < LEAVING).then(|| {
                 let whose = (full == Full::Peer).then_some(peer);
                 inner.leaver(whose, Instant::now())
@@ -196,11 +192,25 @@ impl Places {
             peer,
             told,
             transaction: false,
+            prepared: false,
         })
     }
 }
 
 impl Inner {
+    /// Why there is no place for one more of that peer.
+    fn full(&self, peer: Peer, limits: &Limits) -> Option<Full> {
+        let own = self.peers.get(&peer).map_or(0, |of| of.connections);
+        let seated = self.seats.len() - self.leaving;
+        if own >= at_least_one(limits.connections_peer) {
+            Some(Full::Peer)
+        } else if seated >= at_least_one(limits.connections) {
+            Some(Full::All)
+        } else {
+            None
+        }
+    }
+
     /// Who is to leave first, of that peer or of all.
     fn leaver(&self, whose: Option<Peer>, now: Instant) -> Option<u64> {
         let rank = |seat: &Seat| match seat.doing {
@@ -230,7 +240,13 @@ impl Inner {
     fn change(&mut self, peer: Peer, change: impl FnOnce(&mut OfPeer)) {
         let of_peer = self.peers.entry(peer).or_default();
         change(of_peer);
-        if (of_peer.connections, of_peer.transactions, of_peer.waiting) == (0, 0, 0) {
+        let OfPeer {
+            connections,
+            transactions,
+            prepared,
+            waiting,
+        } = *of_peer;
+        if [connections, transactions, prepared, waiting] == [0; 4] {
             self.peers.remove(&peer);
         }
     }
@@ -267,7 +283,7 @@ impl Place {
 
     /// Before a mailbox is locked; the sentence that says why it may not be.
     pub(super) fn begin_transaction(&mut self) -> Result<(), String> {
-        let most = at_least_one(self.all.limits.transactions_peer);
+        let most = self.most_transactions();
         let mut inner = self.all.inner.lock();
         let of_peer = inner.peers.entry(self.peer).or_default();
         if of_peer.transactions >= most && !self.transaction {
@@ -279,6 +295,35 @@ impl Place {
         of_peer.transactions += usize::from(!self.transaction);
         self.transaction = true;
         Ok(())
+    }
+
+    /// Before a mailbox is prepared, which takes disk and time; the sentence that says why it may
+    /// not be. What is prepared is counted apart from what is locked: the one becomes the other.
+    pub(super) fn begin_prepare(&mut self) -> Result<(), String> {
+        let most = self.most_transactions();
+        let mut inner = self.all.inner.lock();
+        let of_peer = inner.peers.entry(self.peer).or_default();
+        if of_peer.prepared >= most && !self.prepared {
+            return Err(format!(
+                "all {most} mailboxes that one user or address may have prepared here at once are \
+                 (--max-transactions-peer)"
+            ));
+        }
+        of_peer.prepared += usize::from(!self.prepared);
+        self.prepared = true;
+        Ok(())
+    }
+
+    /// Nothing is prepared any more.
+    pub(super) fn end_prepared(&mut self) {
+        if std::mem::take(&mut self.prepared) {
+            let end = |peer: &mut OfPeer| peer.prepared -= 1;
+            self.all.inner.lock().change(self.peer, end);
+        }
+    }
+
+    fn most_transactions(&self) -> usize {
+        at_least_one(self.all.limits.borrow().transactions_peer)
     }
 
     /// No mailbox is locked any more.
@@ -293,6 +338,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.end_transaction();
+        self.end_prepared();
         let mut inner = self.all.inner.lock();
         if let Some(seat) = inner.seats.remove(&self.id) {
             if seat.leaves {
@@ -341,12 +387,18 @@ mod tests {
     const TWO: Peer = Peer::User(2);
 
     fn places(connections: u32, connections_peer: u32) -> Arc<Places> {
-        Places::new(Limits {
+        offered(connections, connections_peer).1
+    }
+
+    /// The same, with what changes the limits.
+    fn offered(connections: u32, connections_peer: u32) -> (watch::Sender<Limits>, Arc<Places>) {
+        let (offer, limits) = watch::channel(Limits {
             connections,
             connections_peer,
             transactions_peer: 2,
             ..Limits::default()
-        })
+        });
+        (offer, Places::new(limits))
     }
 
     fn left(place: &Place) -> bool {
@@ -403,6 +455,49 @@ mod tests {
         assert!(own[2].begin_transaction().is_ok());
         drop(own);
         assert!(all.inner.lock().peers.is_empty());
+    }
+
+    #[test]
+    fn mailboxes_that_a_peer_has_prepared_are_counted_apart_from_the_locked_ones() {
+        let all = places(4, 4);
+        let mut own: Vec<Place> = (0..3).map(|_| all.take(ONE).unwrap()).collect();
+        for place in &mut own[..2] {
+            assert!(place.begin_prepare().is_ok() && place.begin_transaction().is_ok());
+            // Once more what it has already.
+            assert!(place.begin_prepare().is_ok());
+        }
+        let refused = own[2].begin_prepare().unwrap_err();
+        assert!(refused.contains("all 2 mailboxes"), "{refused}");
+        assert!(refused.contains("prepared"), "{refused}");
+        assert!(all.take(TWO).unwrap().begin_prepare().is_ok());
+        own[0].end_prepared();
+        assert!(own[2].begin_prepare().is_ok());
+        drop(own);
+        assert!(all.inner.lock().peers.is_empty());
+    }
+
+    #[test]
+    fn lower_limits_count_from_the_next_client_on_and_end_no_work() {
+        let (offer, all) = offered(4, 4);
+        let mut own: Vec<Place> = (0..4).map(|_| all.take(ONE).unwrap()).collect();
+        assert!(own.iter().all(Place::works));
+        offer.send_modify(|limits| limits.connections = 2);
+        assert_eq!(all.take(TWO).unwrap_err(), Full::All);
+        assert!(own.iter().all(Place::works));
+        // Those that rest leave, until there are no more than there may be.
+        own.iter().for_each(|place| place.rests(false));
+        let other = all.take(TWO).unwrap();
+        assert_eq!(own.iter().filter(|place| left(place)).count(), 3);
+        offer.send_modify(|limits| limits.connections = 3);
+        let third = all.take(TWO).unwrap();
+        assert!(other.works() && third.works());
+        assert_eq!(all.take(TWO).unwrap_err(), Full::All);
+        offer.send_modify(|limits| limits.transactions_peer = 1);
+        own.clear();
+        let mut both = [other, third];
+        assert!(both[0].begin_transaction().is_ok());
+        let refused = both[1].begin_transaction().unwrap_err();
+        assert!(refused.contains("all 1 mailboxes"), "{refused}");
     }
 
     #[tokio::test]

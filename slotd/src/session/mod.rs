@@ -119,7 +119,13 @@ impl Session {
     /// Whether the connection is a coordinator's, or has something prepared.
     #[must_use]
     pub fn is_engaged(&self) -> bool {
-        self.member.seat().is_some() || self.background.prepared.is_some()
+        self.member.seat().is_some() || self.has_prepared()
+    }
+
+    /// Whether something is prepared.
+    #[must_use]
+    pub fn has_prepared(&self) -> bool {
+        self.background.prepared.is_some()
     }
 
     /// Does what a command says and gives the reply.
