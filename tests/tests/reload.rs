@@ -121,7 +121,8 @@ fn limits_of_the_configuration_count_after_a_sighup_and_a_locked_mailbox_stays_l
     assert!(refused.starts_with("NO [NOMAILBOX]"), "{refused}");
     // The default, which is more than it began with.
     let _ = server.reload(Some("[serve]\nmax-lock = 60\n"), READ);
-    assert_eq!(other.limit("connections"), "1024");
+    let more: u32 = other.limit("connections").parse().unwrap();
+    assert!(more > 40, "{more}: 1024, or what open files allow");
     drop((client, other));
     let _ = server.slotd.stop().expect_code(0);
 }

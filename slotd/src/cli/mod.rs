@@ -6,6 +6,7 @@ mod log;
 mod metrics;
 mod mount;
 mod open;
+mod options;
 mod reload;
 mod serve;
 mod service;

@@ -17,7 +17,7 @@ use tokio::signal::unix::Signal;
 
 use super::args::{Args, Serve, Verb};
 use super::log::Verbosity;
-use super::{Failure, serve, trust};
+use super::{Failure, options, trust};
 use crate::host::Host;
 use crate::server::Users;
 use crate::tls;
@@ -147,9 +147,9 @@ impl Reload {
 
     /// Changes all that counts at once, or nothing.
     fn take(&self, args: &Serve) -> Result<(), Failure> {
-        let options = serve::options(args)?;
+        let options = options::of(args)?;
         let users = trust::users(args)?;
-        let mut places = serve::places(&options)?;
+        let mut places = options::places(&options)?;
         if places > self.most {
             tracing::warn!(
                 "--max-connections {places}: more than {} need a new start of slotd",

@@ -1,7 +1,6 @@
 //! `serve` and `recover`.
 
 use std::io::Write;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use super::metrics::Metrics;
 use super::open::{leave_root, open};
 use super::reload::{Again, Reload};
 use super::trust::{self, Trust};
-use super::{Failure, service};
+use super::{Failure, options, service};
 use crate::host::{Host, Options};
 use crate::intent::recovery::{self, Attempt, Report};
 use crate::protocol::Code;
@@ -37,33 +36,9 @@ const SPARE_THREADS: usize = 16;
 /// Of more connections than this no SIGHUP can make more: there are too few threads then.
 const CONNECTIONS_LATER: usize = 4096;
 
-/// What the options say of times and limits.
-pub(super) fn options(args: &Serve) -> Result<Options, Failure> {
-    Ok(Options {
-        max_lock: seconds("--max-lock", args.max_lock)?,
-        max_stage: seconds("--max-stage", args.max_stage)?,
-        max_wait: seconds("--max-wait", args.max_wait)?,
-        sha1s_from: args.sha1s_from.clone(),
-        max_idle: seconds("--max-idle", args.limits.max_idle)?,
-        first_command: seconds("--first-command", args.limits.first_command)?,
-        max_connections: args.limits.max_connections.get(),
-        max_connections_peer: args.limits.max_connections_peer.map(NonZeroUsize::get),
-        max_transactions_peer: args.limits.max_transactions_peer.map(NonZeroUsize::get),
-        server_stopped: args.server_stopped,
-        cyrus_conf: args.cyrus_conf.clone(),
-        ..Options::default()
-    })
-}
-
-/// How many of the connections that are wanted can be served.
-pub(super) fn places(options: &Options) -> Result<usize, Failure> {
-    server::capacity(options.max_connections)
-        .map_err(|error| Failure::new(Exit::Config, error.to_string()))
-}
-
 pub(super) fn serve(args: &Serve, again: Again) -> Result<Exit, Failure> {
-    let mut options = options(args)?;
-    let places = places(&options)?;
+    let mut options = options::of(args)?;
+    let places = options::places(&options)?;
     leave_root(&args.at)?;
     // As the user that reads these files later, too.
     let Trust {
@@ -201,7 +176,7 @@ pub(super) fn recover(args: &Recover) -> Result<Exit, Failure> {
     };
     let host = open(&args.at, options)?;
     let attempt = Attempt {
-        wait: seconds("--wait", args.wait)?,
+        wait: options::seconds("--wait", args.wait)?,
         read: None,
         cancel: &AtomicBool::new(false),
     };
@@ -235,16 +210,4 @@ fn tell(report: &Report) {
             refusal.code
         );
     }
-}
-
-fn seconds(option: &str, value: f64) -> Result<Duration, Failure> {
-    Duration::try_from_secs_f64(value)
-        .ok()
-        .filter(|d| !d.is_zero() && *d <= Duration::from_secs(86_400))
-        .ok_or_else(|| {
-            Failure::new(
-                Exit::Usage,
-                format!("{option} {value}: expected seconds, more than 0, at most a day"),
-            )
-        })
 }
