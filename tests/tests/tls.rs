@@ -287,10 +287,19 @@ fn certificates_are_replaced_and_revoked_while_a_run_works_and_nothing_of_it_is_
 
 #[test]
 fn a_run_whose_certificate_is_revoked_ends_with_that_sentence_and_a_new_one_goes_on() {
+    is_revoked_in_the_middle_of_a_run("900");
+}
+
+#[test]
+fn a_run_that_waits_for_no_host_ends_with_that_sentence_too() {
+    is_revoked_in_the_middle_of_a_run("0");
+}
+
+fn is_revoked_in_the_middle_of_a_run(host_wait: &str) {
     let mut secure = Secure::new(300);
     let _ = secure.issue("controller", "night-run", "night");
     let _ = secure.issue("controller", "next-night", "next");
-    let extra = ["--parallel", "1", "--host-wait", "900"];
+    let extra = ["--parallel", "1", "--host-wait", host_wait];
     let work = Guard::spawn(&mut secure.command("upgrade", "night", &extra));
     let state = secure.fleet.journal();
     let turn = |verb: &str| run(&program("controller"), [verb, "--state", text(&state)]);

@@ -7,7 +7,8 @@
 //!   mailbox fails.
 //! * It is asked again with pauses that double, with jitter, for at most `host_wait`. One that
 //!   refuses our certificate, or whose own is refused, is not waited for: that does not pass by
-//!   itself, and the run ends with that sentence.
+//!   itself, and the run ends with that sentence. With a `host_wait` of zero a host is asked once,
+//!   for that alone; where it is away the mailboxes fail.
 //! * A partition that is not mounted parks its own mailboxes, decided ones too; the others go on.
 //!   It is asked for in the same way, with `STATUS` of one of its mailboxes, which takes no lock.
 //! * Every wait is named ([`Outages::reason`], [`Outages::parked`]) and has a bound.
@@ -140,9 +141,6 @@ impl Outages {
 
     /// A connection to this host failed: starts a probe of it, unless one is under way.
     pub(crate) fn suspect(&self, side: Side, why: &str) {
-        if self.inner.host_wait().is_zero() {
-            return;
-        }
         {
             let mut table = self.inner.table();
             let host = &mut table.hosts[side.index()];

@@ -74,6 +74,11 @@ impl Inner {
                     self.tell();
                     return;
                 }
+                Err(NoAnswer::Away(_)) if n == 0 && self.host_wait().is_zero() => {
+                    self.table().hosts[side.index()] = Host::There;
+                    self.tell();
+                    return;
+                }
                 Err(NoAnswer::Away(text)) => why = if n == 0 { text } else { why },
             }
             if n == 0 {
