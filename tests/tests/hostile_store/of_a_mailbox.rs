@@ -1,0 +1,166 @@
+//! In the place of the files of a mailbox, and of its directories.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use stores::judge::snapshot;
+use tests::fleet::program;
+use tests::process::Slotd;
+use tests::wire::Wire;
+
+use crate::attacked::{Attacked, MAILBOX, assert_memory, copy};
+use crate::odd::{ALL, Odd};
+
+/// Commands of slotd that look at a mailbox, `{}`.
+const LOOKS: &[&str] = &["STATUS {}", "VERIFY {}", "SHA1S {}"];
+/// Its whole way up and down.
+const CHANGES: &[&str] = &[
+    "PREPARE {}",
+    "LOCK {} wait_ms=100",
+    "UPGRADE",
+    "COMMIT",
+    "ROLLBACK",
+    "LOCK {} wait_ms=100",
+    "UPGRADE 9",
+    "COMMIT",
+    "ROLLBACK",
+    "CLEAN {}",
+];
+
+/// Swaps what two names lead to: at no instant is nothing there.
+fn exchange(one: &Path, other: &Path) {
+    let flags = rustix::fs::RenameFlags::EXCHANGE;
+    let cwd = rustix::fs::CWD;
+    rustix::fs::renameat_with(cwd, one, cwd, other, flags).unwrap();
+}
+
+/// Every kind of thing in the place of one file of a mailbox, before all programs.
+fn in_the_place_of(names: &[&str]) {
+    let it = Attacked::new();
+    let slotd = Slotd::start(&program("slotd"), &it.host, &[]);
+    for name in names {
+        for odd in ALL {
+            let what = format!("{name} is {odd:?}");
+            it.restore();
+            // A mailbox of 2.3.9 has its messages apart from the rest.
+            let dir = if name.ends_with('.') {
+                &it.data
+            } else {
+                &it.meta
+            };
+            let path = dir.join(name);
+            let sound = fs::read(&path).or_else(|_| fs::read(it.meta.join("cyrus.index")));
+            fs::write(it.elsewhere().join("sound"), sound.unwrap()).unwrap();
+            let before = snapshot::take(&it.elsewhere()).unwrap();
+            let placed = odd.put(&path, &it.elsewhere());
+            if odd != Odd::LinkToDevice || !name.ends_with('.') {
+                let meta = it.meta.to_str().unwrap();
+                Attacked::judge(&what, &it.run("indexfile", &["check", meta], false), name);
+            }
+            if !name.ends_with('.') {
+                let dump = it.run("indexfile", &["dump", path.to_str().unwrap()], false);
+                Attacked::judge(&what, &dump, name);
+            }
+            for verb in ["verify", "scrub", "run"] {
+                Attacked::judge(&what, &it.run("precompute", &[verb], true), name);
+            }
+            let mut wire = Wire::connect(&slotd.addr).unwrap();
+            for command in LOOKS.iter().chain(CHANGES) {
+                let reply = wire.ask(&command.replace("{}", MAILBOX));
+                let fits = reply.starts_with("OK") || reply.starts_with("NO [STATE]");
+                let fits = fits || reply.starts_with("NO [TOOLATE]");
+                assert!(fits || reply.contains(name), "{what}: {command}: {reply}");
+            }
+            drop((placed, wire));
+            let after = snapshot::take(&it.elsewhere()).unwrap();
+            let differences = snapshot::differences(&before, &after);
+            assert!(differences.is_empty(), "{what}: {differences:?}");
+        }
+    }
+    assert_eq!(slotd.stop().code, Some(0));
+    assert_memory();
+}
+
+#[test]
+fn in_the_place_of_the_files_of_cyrus() {
+    in_the_place_of(&["cyrus.header", "cyrus.index", "cyrus.expunge"]);
+}
+
+#[test]
+fn in_the_place_of_our_files() {
+    in_the_place_of(&["cyrus.sha1s", "cyrus.uuids"]);
+}
+
+#[test]
+fn in_the_place_of_staged_and_replaced_files() {
+    in_the_place_of(&[
+        "cyrus.index.NEW",
+        "cyrus.expunge.NEW",
+        "cyrus.index.OLD",
+        "cyrus.expunge.OLD",
+    ]);
+}
+
+#[test]
+fn in_the_place_of_a_message() {
+    in_the_place_of(&["2."]);
+}
+
+/// While all programs work on a mailbox its directories become links to others, and come back,
+/// again and again: nothing there is touched.
+#[test]
+fn a_directory_that_is_swapped_for_a_link_leads_nowhere() {
+    let it = Attacked::new();
+    let elsewhere = it.elsewhere();
+    let (sound_meta, sound_data) = (it.dir.path().join("meta"), it.dir.path().join("data"));
+    for (from, to) in [(&sound_meta, "meta"), (&sound_data, "data")] {
+        copy(from, &elsewhere.join(to));
+    }
+    let before = snapshot::take(&elsewhere).unwrap();
+    let slotd = Slotd::start(&program("slotd"), &it.host, &[]);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let stop = &stop;
+        for (at, to) in [(&it.meta, "meta"), (&it.data, "data")] {
+            let link = it.dir.path().join(format!("{to}.link"));
+            symlink(elsewhere.join(to), &link).unwrap();
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    exchange(at, &link);
+                    thread::sleep(Duration::from_micros(200));
+                }
+                if fs::symlink_metadata(at).unwrap().is_symlink() {
+                    exchange(at, &link);
+                }
+            });
+        }
+        let mut done = 0;
+        for _ in 0..150 {
+            let mut wire = Wire::connect(&slotd.addr).unwrap();
+            for command in CHANGES {
+                let reply = wire.ask(&command.replace("{}", MAILBOX));
+                done += usize::from(*command == "COMMIT" && reply.starts_with("OK"));
+                assert!(
+                    reply.starts_with("OK") || reply.starts_with("NO ["),
+                    "{reply}"
+                );
+            }
+        }
+        for _ in 0..5 {
+            for verb in ["run", "verify", "scrub"] {
+                let ended = it.run("precompute", &[verb], true);
+                Attacked::judge("swapped", &ended, "");
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        eprintln!("{done} commits between the swaps");
+    });
+    let after = snapshot::take(&elsewhere).unwrap();
+    let differences = snapshot::differences(&before, &after);
+    assert!(differences.is_empty(), "{differences:?}");
+    assert_eq!(slotd.stop().code, Some(0));
+}
