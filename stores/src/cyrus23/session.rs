@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::Dirs;
 use crate::judge::image::{Image, word};
@@ -23,6 +24,9 @@ pub struct Session {
     upgrade_at_open: bool,
     /// What a new message gets at version 10.
     pub guid_mode: GuidMode,
+    /// How long it has waited for locks of header and index, all added up; to have it
+    /// of one operation, set it to zero before.
+    pub waited: Duration,
 }
 
 /// Where the GUID of a new message comes from, at version 10.
@@ -70,6 +74,7 @@ impl Session {
             log: Log::append_to(log)?,
             upgrade_at_open,
             guid_mode: GuidMode::default(),
+            waited: Duration::ZERO,
         };
         session.upgrade_if_old()?;
         Ok(session)
@@ -81,13 +86,19 @@ impl Session {
 
     pub(super) fn lock_header(&mut self) -> io::Result<()> {
         let path = self.path("cyrus.header");
-        lock_reopen(&mut self.header, &path).map(|_| ())
+        let begun = Instant::now();
+        lock_reopen(&mut self.header, &path)?;
+        self.waited += begun.elapsed();
+        Ok(())
     }
 
     /// Locks the index; when it was replaced meanwhile, index and cache are opened afresh.
     pub(super) fn lock_index(&mut self) -> io::Result<()> {
         let path = self.path("cyrus.index");
-        if lock_reopen(&mut self.index, &path)? {
+        let begun = Instant::now();
+        let reopened = lock_reopen(&mut self.index, &path)?;
+        self.waited += begun.elapsed();
+        if reopened {
             self.cache = open_rw(&self.path("cyrus.cache"))?;
         }
         Ok(())

@@ -35,6 +35,8 @@ const DELIVERIES: u32 = 5;
 pub(super) struct Sampled {
     /// Latencies of its STOREs, microseconds.
     pub stores: Histogram,
+    /// What each of them waited for the lock, microseconds.
+    pub waits: Histogram,
     /// Messages that it delivered.
     pub deliveries: u64,
     /// Messages that it read.
@@ -46,6 +48,7 @@ impl Sampled {
     pub fn new() -> Self {
         Self {
             stores: Histogram::new(),
+            waits: Histogram::new(),
             deliveries: 0,
             reads: 0,
         }
@@ -54,6 +57,7 @@ impl Sampled {
     /// Adds what another one did.
     pub fn merge(&mut self, other: &Self) {
         self.stores.merge(&other.stores);
+        self.waits.merge(&other.waits);
         self.deliveries += other.deliveries;
         self.reads += other.reads;
     }
@@ -73,10 +77,10 @@ pub fn be_client(args: &[String], input: &mut dyn BufRead, out: &mut dyn Write) 
     match args {
         [what, rest @ ..] if what == FEED => agent::run(rest),
         [what, spec, seed, every, lasts] if what == CLIENT => {
-            let micros = |text: &str| text.parse().map(Duration::from_micros);
+            let duration = |text: &str| text.parse().map(Duration::from_micros);
             let seed = seed.parse().map_err(io::Error::other)?;
-            let every = micros(every).map_err(io::Error::other)?;
-            let lasts = micros(lasts).map_err(io::Error::other)?;
+            let every = duration(every).map_err(io::Error::other)?;
+            let lasts = duration(lasts).map_err(io::Error::other)?;
             let mut mailboxes = open(Path::new(spec))?;
             writeln!(out, "{READY}")?;
             out.flush()?;
@@ -126,11 +130,13 @@ fn work(
         let what = random.u32(0..100);
         match random.choice(uids.iter()).copied() {
             Some(uid) if what < STORES => {
+                session.waited = Duration::ZERO;
                 // Any flags but \Deleted: nobody expunges here.
                 if session.store(uid, random.u32(0..16) & !4, None)? {
-                    let late = begun.elapsed().saturating_sub(due);
-                    let micros = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
-                    sampled.stores.add(micros);
+                    sampled
+                        .stores
+                        .add(micros(begun.elapsed().saturating_sub(due)));
+                    sampled.waits.add(micros(session.waited));
                 }
             }
             Some(uid) if what >= STORES + DELIVERIES => {
@@ -144,4 +150,8 @@ fn work(
         due += every;
     }
     Ok(sampled)
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

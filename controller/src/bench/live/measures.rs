@@ -18,23 +18,32 @@ pub(super) struct Series {
 /// A figure of a phase's STOREs, milliseconds.
 type Of = fn(&Phase) -> f64;
 
-/// Word, name and value.
-const FIGURES: [(&str, Of); 3] = [
-    ("p50", |phase| phase.sampled.stores.lock_ms().p50),
-    ("p99", |phase| phase.sampled.stores.lock_ms().p99),
-    ("max", |phase| phase.sampled.stores.lock_ms().max),
+/// Id, name and value.
+const FIGURES: [(&str, &str, Of); 4] = [
+    ("store_p50", "p50", |phase| {
+        phase.sampled.stores.lock_ms().p50
+    }),
+    ("store_p99", "p99", p99),
+    ("store_max", "max", |phase| {
+        phase.sampled.stores.lock_ms().max
+    }),
+    ("wait_p99", "p99 of waiting for the lock", |phase| {
+        phase.sampled.waits.lock_ms().p99
+    }),
 ];
+
+fn p99(phase: &Phase) -> f64 {
+    phase.sampled.stores.lock_ms().p99
+}
 
 /// The section `live`. `how`: sentences on how it was measured.
 pub(super) fn section(series: &[Series], how: Vec<String>) -> Section {
     let mut notes = how;
     notes.extend(series.iter().map(done));
-    Section {
-        id: "live".into(),
-        title: "STORE while a run goes on".into(),
-        notes,
-        measures: series.iter().flat_map(Series::measures).collect(),
-    }
+    let mut section = Section::new("live", "STORE while a run goes on");
+    section.notes = notes;
+    section.measures = series.iter().flat_map(Series::measures).collect();
+    section
 }
 
 /// What was done with mailboxes of one size, in all rounds.
@@ -68,48 +77,44 @@ fn of(messages: u32, what: &str) -> String {
 impl Series {
     fn measures(&self) -> Vec<Measure> {
         let mut measures = Vec::new();
-        for (word, value) in FIGURES {
-            let without = format!("store_{word}_without-{}", self.messages);
-            measures.push(self.measure(
-                &format!("store_{word}_without"),
-                &format!("{word} without a run"),
+        for (id, name, value) in FIGURES {
+            let without = self.measure(
+                &format!("{id}_without"),
+                &format!("{name}, without a run"),
                 |[without, _]| value(without),
-            ));
-            measures.push(Measure {
-                beside: Some(without),
-                ..self.measure(
-                    &format!("store_{word}"),
-                    &format!("{word} with a run"),
-                    |[_, with]| value(with),
-                )
-            });
+            );
+            let with = self
+                .measure(id, &format!("{name}, with a run"), |[_, with]| value(with))
+                .beside(&without.id);
+            measures.extend([without, with]);
         }
-        let p99 = FIGURES[1].1;
         measures.push(
             self.measure("store_p99_added", "p99 added", |[without, with]| {
                 p99(with) - p99(without)
             }),
         );
-        measures.push(self.measure("lock_max", "locks, longest", |[_, with]| with.ran.lock_max));
+        let locks = [
+            ("lock_max", "longest lock of an upgrade"),
+            ("lock_max_back", "longest lock on the way back"),
+        ];
+        for (way, (id, name)) in locks.into_iter().enumerate() {
+            measures.push(self.measure(id, name, |[_, with]| with.ran.lock_max[way]));
+        }
         measures
     }
 
     /// In milliseconds, a value a round.
     fn measure(&self, id: &str, name: &str, of: impl Fn(&[Phase; 2]) -> f64) -> Measure {
-        Measure {
-            id: format!("{id}-{}", self.messages),
-            name: format!("{name}, {} messages", HumanCount(self.messages.into())),
-            unit: Unit::Milliseconds,
-            better: if id.ends_with("without") {
-                Better::Neither
-            } else {
-                Better::Lower
-            },
-            values: self.rounds.iter().map(of).collect(),
-            peer: None,
-            beside: None,
-            at: Some(self.messages.into()),
-        }
+        let better = if id.ends_with("without") {
+            Better::Neither
+        } else {
+            Better::Lower
+        };
+        let (size, values) = (self.messages, self.rounds.iter().map(of));
+        let name = format!("{name}, {} messages", HumanCount(size.into()));
+        Measure::new(format!("{id}-{size}"), name, Unit::Milliseconds, better)
+            .with(values.collect::<Vec<f64>>())
+            .at(size.into())
     }
 }
 

@@ -37,8 +37,8 @@ pub(super) struct Ran {
     pub downgraded: u64,
     /// Mailboxes rolled back.
     pub rolled_back: u64,
-    /// Longest time for which locks were held, milliseconds.
-    pub lock_max: f64,
+    /// Longest time for which locks were held on the way up, and back, milliseconds.
+    pub lock_max: [f64; 2],
 }
 
 /// One phase: `number` is unique for this pair.
@@ -96,7 +96,9 @@ pub(super) fn phase(
                 let down = pair.run(slotds, Way::Down, &settings, signals)?;
                 ran.downgraded += down.upgraded;
                 ran.rolled_back += up.rolled_back + down.rolled_back;
-                ran.lock_max = ran.lock_max.max(up.lock_ms.max).max(down.lock_ms.max);
+                for (longest, of) in ran.lock_max.iter_mut().zip([&up, &down]) {
+                    *longest = longest.max(of.lock_ms.max);
+                }
             }
             None => std::thread::sleep(GLANCE),
         }
