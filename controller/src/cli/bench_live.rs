@@ -48,15 +48,22 @@ pub(super) struct LiveArgs {
     /// Milliseconds that locks should be held, as `upgrade` takes it.
     #[arg(long, value_name = "MS")]
     target_lock: Option<String>,
+    #[command(flatten)]
+    shape: Shape,
+    /// Say nothing while it works.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// As what the figures are printed; as text without either.
+#[derive(Debug, Args)]
+struct Shape {
     /// Print the figures as JSON.
     #[arg(long, conflicts_with = "markdown")]
     json: bool,
     /// Print the figures as tables for docs/benchmarks.md.
     #[arg(long)]
     markdown: bool,
-    /// Say nothing while it works.
-    #[arg(long, short)]
-    quiet: bool,
 }
 
 /// Arguments of a client.
@@ -115,10 +122,10 @@ pub(super) fn live(args: &LiveArgs) -> Result<Exit, Fail> {
         }
     };
     let document = live::run(&options, &note).map_err(|e| Fail::new(e.exit(), e.to_string()))?;
-    if args.json {
+    if args.shape.json {
         let value = serde_json::to_value(&document).map_err(io::Error::from)?;
         text::json(&value)?;
-    } else if args.markdown {
+    } else if args.shape.markdown {
         text::say(document.markdown().trim_end())?;
     } else {
         text::say(document.text().trim_end())?;

@@ -26,7 +26,7 @@ pub(super) const FEED: &str = "feed";
 /// What a client says once its mailboxes are open.
 pub(super) const READY: &str = "ready";
 
-/// Of a hundred things that a client does: STOREs, and deliveries; the others are FETCHes.
+/// Of a hundred things that a client does: STOREs, and deliveries; the others read a message.
 const STORES: u32 = 70;
 const DELIVERIES: u32 = 5;
 

@@ -126,7 +126,9 @@ mod tests {
 
     fn phase(micros: &[u64]) -> Phase {
         let mut sampled = Sampled::new();
-        micros.iter().for_each(|us| sampled.stores.add(*us));
+        for us in micros {
+            sampled.stores.add(*us);
+        }
         Phase {
             sampled,
             ran: Ran::default(),

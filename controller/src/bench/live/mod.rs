@@ -96,7 +96,7 @@ impl Options {
             ("rounds".to_owned(), self.rounds.to_string()),
             ("prepare".to_owned(), prepare.to_owned()),
         ]);
-        for limit in crate::control::LIMITS.iter() {
+        for limit in &crate::control::LIMITS {
             let value = limit.get(&self.limits);
             if value != limit.default {
                 settings.insert(limit.name.to_owned(), value);
