@@ -473,7 +473,7 @@ fn auto_is_the_default_and_status_says_how_many_at_once_and_why() {
     let why = live["steered"]["why"].as_str().unwrap();
     let allowed = number(&live, "allowed");
     assert!(
-        text.contains(&format!("at most {allowed} of auto: ")),
+        text.contains(&format!("at most {allowed} of auto")) && text.contains(why),
         "{text} {why}"
     );
 
@@ -497,5 +497,7 @@ fn auto_is_the_default_and_status_says_how_many_at_once_and_why() {
     wait_for(&fleet, &Ask::Resume, |_| true);
     let summary = run.finish().expect_code(0).json();
     assert_eq!(summary["upgraded"], MAILBOXES, "{summary}");
+    let [least, most] = ["least", "most"].map(|key| number(&summary["steered"], key));
+    assert!(1 <= least && least <= most && most <= 64, "{summary}");
     let _ = fleet.assert_settled();
 }

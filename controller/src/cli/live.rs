@@ -117,8 +117,15 @@ pub(super) fn line(live: &Value) -> String {
 /// Of how many at once those are that are allowed, and why, where that is found while it works.
 fn steered(live: &Value) -> String {
     let word = |key: &str| live["steered"][key].as_str();
-    let both = word("of").zip(word("why"));
-    both.map_or_else(String::new, |(of, why)| format!(" of {of}: {why}"))
+    let Some((of, why)) = word("of").zip(word("why")) else {
+        return String::new();
+    };
+    let [least, most] = ["least", "most"].map(|key| number(&live["steered"], key));
+    if least < most {
+        format!(" of {of} ({least} to {most} so far): {why}")
+    } else {
+        format!(" of {of}: {why}")
+    }
 }
 
 /// The same of a pair that is not done.
@@ -183,7 +190,8 @@ mod tests {
         live["pairs"]["a"] = pair.clone();
         live["pairs"]["a"]["allowed"] = 6.into();
         live["pairs"]["a"]["steered"] = serde_json::json!({
-            "of": "auto", "why": "locks p99 8.2 ms of 10.0 ms, 9 held them for 12.4 ms",
+            "of": "auto", "least": 4, "most": 9,
+            "why": "locks p99 8.2 ms of 10.0 ms, 9 held them for 12.4 ms",
         });
         live["pairs"]["long-name"] = pair;
         let text = describe(&live);
@@ -192,7 +200,8 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("\na:          50 %, 1 of 2"), "{text}");
-        let why = ", at most 6 of auto: locks p99 8.2 ms of 10.0 ms, 9 held them for 12.4 ms\n";
+        let why = ", at most 6 of auto (4 to 9 so far): locks p99 8.2 ms of 10.0 ms, 9 held them \
+                   for 12.4 ms\n";
         assert!(text.contains(why), "{text}");
         assert!(text.contains("\nlong-name:  50 %, 1 of 2"), "{text}");
     }

@@ -159,6 +159,9 @@ pub(super) fn summary(verb: Verb, s: &Summary) -> String {
             lock.p50, lock.p99, lock.max
         );
     }
+    if let Some(steered) = &s.steered {
+        let _ = write!(text, "\nmailboxes at once, at the end: {steered}");
+    }
     if s.lag > 0 {
         let _ = write!(
             text,

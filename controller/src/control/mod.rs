@@ -150,12 +150,27 @@ pub struct Steered {
     pub at_once: usize,
     /// Of how many: the limit `parallel`.
     pub of: String,
+    /// The fewest, and the most, that there were in this invocation.
+    pub least: usize,
+    /// See above.
+    pub most: usize,
     /// How long locks were held lately, at the 99th percentile; `None` before that was measured.
     pub lock_p99_ms: Option<f64>,
     /// How long they may be; `None` where that does not matter.
     pub target_lock_ms: Option<f64>,
     /// Why, for a person.
     pub why: String,
+}
+
+impl fmt::Display for Steered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { of, why, .. } = self;
+        write!(f, "{} of {of}", self.at_once)?;
+        if self.least < self.most {
+            write!(f, " ({} to {})", self.least, self.most)?;
+        }
+        write!(f, ": {why}")
+    }
 }
 
 /// What one host did over the last minute.

@@ -27,6 +27,8 @@ pub(super) struct Tally {
     pub(super) resting: usize,
     /// Finds how many at once, where no number was given.
     congestion: Option<Congestion>,
+    /// The fewest and the most that it found in this invocation.
+    found: Option<(usize, usize)>,
     /// What it goes by.
     clock: Clock,
     /// Why the run itself begins nothing: a host that is away, a pause between passes.
@@ -105,6 +107,7 @@ impl Tally {
             under_way: 0,
             resting: 0,
             congestion: None,
+            found: None,
             clock: Clock::now(),
             holds: None,
             parked: Vec::new(),
@@ -124,6 +127,8 @@ impl Tally {
     pub(super) fn begins(&mut self, run: i64, totals: &Totals) {
         self.run = run;
         (self.mailboxes, self.done) = (totals.mailboxes, totals.done());
+        self.found = None;
+        self.finds();
         self.begun = Instant::now();
         self.seconds = [Second::default(); WINDOW];
         self.latest = 0;
@@ -161,6 +166,7 @@ impl Tally {
                 worked: matches!(ended, Ended::Upgraded | Ended::Rehearsed),
             };
             congestion.finished(self.clock.elapsed(), &sample);
+            self.finds();
         }
         let second = self.advance();
         if let Some(us) = figures.longest_lock_us() {
@@ -192,6 +198,15 @@ impl Tally {
                 *congestion = Some(Congestion::new(steering, now, under_way));
             }
         }
+        self.finds();
+    }
+
+    fn finds(&mut self) {
+        let Some(now) = self.congestion.as_ref().map(Congestion::at_once) else {
+            return;
+        };
+        let (least, most) = self.found.unwrap_or((now, now));
+        self.found = Some((least.min(now), most.max(now)));
     }
 
     /// How many at once.
@@ -225,9 +240,13 @@ impl Tally {
     fn steered(&self, state: &ControlState) -> Option<Steered> {
         let congestion = self.congestion.as_ref()?;
         let target = state.limits.steering(state.most)?.target;
+        let at_once = self.allowed(state);
+        let (least, most) = self.found.unwrap_or((at_once, at_once));
         Some(Steered {
-            at_once: self.allowed(state),
+            at_once,
             of: state.limits.parallel.to_string(),
+            least,
+            most,
             lock_p99_ms: congestion.p99().map(|us| us / 1000.0),
             target_lock_ms: target.map(|time| time.as_secs_f64() * 1000.0),
             why: congestion.why(),

@@ -255,6 +255,7 @@ pub(super) fn sum_up(
     summary.failover = shared.breaker.failover();
     summary.taken_over = shared.breaker.is_taken_over();
     summary.warnings = shared.warnings.warnings();
+    summary.steered = shared.control.live().steered;
     // A run with a decision that waits for its partition is taken up by the same command.
     let over = summary.pending == 0 && summary.waiting == 0 && summary.taken_over.is_none();
     if over && parts.stop.level() == Stop::No {

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::histogram::{Histogram, LockMs};
 use super::warnings::Warnings;
+use crate::control::Steered;
 use crate::journal::{Filter, Journal, JournalError, RunId, Totals, for_each_open, for_each_row};
 use crate::survey::{Excluded, Odd};
 
@@ -37,6 +38,9 @@ pub struct Summary {
     pub seconds: f64,
     /// How long locks were held.
     pub lock_ms: LockMs,
+    /// How many mailboxes at once there were, of this invocation, where that was found while it
+    /// worked.
+    pub steered: Option<Steered>,
     /// What an operator should know besides; of this invocation.
     pub warnings: Warnings,
     /// The host that was away for longer than the run waits, in words.

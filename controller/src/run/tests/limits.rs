@@ -92,6 +92,11 @@ async fn auto_works_on_more_at_once_while_that_is_faster_in_each_kind_of_run() {
         let summary = run_with(&world, &control).await;
         assert_eq!(summary.exit(), Exit::Ok);
         assert_eq!(summary.upgraded + summary.rehearsed, 3005);
+        let steered = summary.steered.as_ref().unwrap();
+        assert!(steered.least <= 4 && steered.most >= 9, "{steered:?}");
+        let said = steered.to_string();
+        let range = format!(" of auto ({} to {}): ", steered.least, steered.most);
+        assert!(said.contains(&range), "{said}");
         let most = lock(&world.hosts[0]).most_locked;
         assert!(
             (9..=64).contains(&most),
