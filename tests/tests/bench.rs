@@ -56,7 +56,15 @@ fn a_rate_stands_beside_the_bare_way_of_the_same_rounds_and_nothing_is_left_behi
         assert!(lock("p50").median <= lock("max").median);
     }
     let hashing = section(&document, "precompute");
-    assert_eq!(hashing.measure("messages-warm").unwrap().values.len(), 2);
+    let warm = hashing.measure("messages-warm").unwrap();
+    assert_eq!(warm.values.len(), 2);
+    let sha1sum = hashing.beside(warm).unwrap();
+    assert_eq!(sha1sum.peer.as_deref(), Some("sha1sum"));
+    assert!(warm.ratio(sha1sum).unwrap().median > 0.0);
+    for peer in hashing.measures.iter().filter_map(|m| m.peer.as_ref()) {
+        let named = document.peers.iter().find(|p| p.name == *peer).unwrap();
+        assert!(!named.version.is_empty());
+    }
     for section in &document.sections {
         let ids: BTreeSet<&str> = section.measures.iter().map(|m| &*m.id).collect();
         assert_eq!(ids.len(), section.measures.len(), "{}", section.id);

@@ -6,6 +6,7 @@ use precompute::bench::contenders::{DROP_CACHES, forget_pages};
 
 use super::document::{Better, Measure, Section, Unit};
 use super::fleet::Fleet;
+use super::peers::Peers;
 use super::{Bench, BenchError, rate, reset};
 use crate::demo::{PrecomputeReport, migrate};
 
@@ -25,6 +26,9 @@ impl Fleet {
                 .not_measured
                 .push("hashing with a cold page cache: only root can drop it".into());
         }
+        let (mut peers, versions, missing) = Peers::find(&self.master)?;
+        bench.peers.extend(versions);
+        bench.not_measured.extend(missing);
         let (mut warm, mut again, mut colds) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..=bench.options.runs {
             let measure = |into: &mut Vec<PrecomputeReport>, name: &str| {
@@ -42,6 +46,7 @@ impl Fleet {
             reset::forget(&self.master.store.meta)?;
             measure(&mut warm, "warm")?;
             measure(&mut again, "again")?;
+            peers.round(round > 0)?;
             if cold && round > 0 {
                 reset::forget(&self.master.store.meta)?;
                 // A system may forbid it even to root: then there is no such figure.
@@ -58,7 +63,8 @@ impl Fleet {
         }
         section.notes.push(
             "A pass of `precompute run` over the master's store, fsync of the caches included; \
-             again: with nothing changed since."
+             again: with nothing changed since. Other programs print hashes of the same files, \
+             and keep and sync nothing; b3sum makes another hash, BLAKE3."
                 .into(),
         );
         for (id, name, reports) in [
@@ -68,6 +74,14 @@ impl Fleet {
         ] {
             section.measures.extend(figures(id, name, reports));
         }
+        let ours = section
+            .measures
+            .iter_mut()
+            .find(|m| m.id == "messages-warm");
+        if let (Some(ours), Some(peer)) = (ours, peers.beside()) {
+            ours.beside = Some(peer);
+        }
+        section.measures.extend(peers.measures());
         Ok(section)
     }
 }

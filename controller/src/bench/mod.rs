@@ -26,6 +26,7 @@ mod machine;
 mod markdown;
 mod over;
 mod page;
+mod peers;
 mod rates;
 mod reset;
 mod stats;
@@ -49,7 +50,7 @@ use crate::demo::signals::Signals;
 use crate::demo::workdir::Workdir;
 
 use corpus::Corpus;
-use document::{Document, FORMAT, Section};
+use document::{Document, FORMAT, Peer, Section};
 use fleet::Fleet;
 
 pub use file::ReadError;
@@ -156,6 +157,7 @@ struct Bench<'a> {
     /// Receives what happens, a line at a time.
     note: &'a dyn Fn(&str),
     not_measured: Vec<String>,
+    peers: Vec<Peer>,
 }
 
 /// Measures. `note` receives what happens, a line at a time. Must be called from the main thread.
@@ -170,6 +172,7 @@ pub fn run(options: &Options, note: &dyn Fn(&str)) -> Result<Document, BenchErro
         work: Workdir::new(options.dir.as_deref())?,
         note,
         not_measured: Vec::new(),
+        peers: Vec::new(),
     };
     let mut machine = machine::look(bench.work.path());
     let sections = bench.sections()?;
@@ -181,7 +184,7 @@ pub fn run(options: &Options, note: &dyn Fn(&str)) -> Result<Document, BenchErro
         seconds: start.elapsed().as_secs_f64(),
         machine,
         settings: options.settings(),
-        peers: Vec::new(),
+        peers: bench.peers,
         not_measured: bench.not_measured,
         sections,
     })
