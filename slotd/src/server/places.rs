@@ -485,7 +485,9 @@ mod tests {
         assert_eq!(all.take(TWO).unwrap_err(), Full::All);
         assert!(own.iter().all(Place::works));
         // Those that rest leave, until there are no more than there may be.
-        own.iter().for_each(|place| place.rests(false));
+        for place in &own {
+            place.rests(false);
+        }
         let other = all.take(TWO).unwrap();
         assert_eq!(own.iter().filter(|place| left(place)).count(), 3);
         offer.send_modify(|limits| limits.connections = 3);

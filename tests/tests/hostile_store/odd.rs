@@ -20,6 +20,8 @@ pub enum Odd {
     Loop,
     /// A link to a device that never ends.
     LinkToDevice,
+    /// That device itself, which only root can make.
+    Device,
     Fifo,
     Socket,
     Directory,
@@ -32,6 +34,7 @@ pub enum Odd {
     Growing,
 }
 
+/// What anybody can put there.
 pub const ALL: [Odd; 11] = [
     Odd::LinkOut,
     Odd::LinkToNothing,
@@ -75,6 +78,12 @@ impl Odd {
             Odd::LinkToNothing => symlink(elsewhere.join("nothing"), path).unwrap(),
             Odd::Loop => symlink(path, path).unwrap(),
             Odd::LinkToDevice => symlink("/dev/zero", path).unwrap(),
+            Odd::Device => {
+                let zero = rustix::fs::makedev(1, 5);
+                let (cwd, mode) = (rustix::fs::CWD, rustix::fs::Mode::RWXU);
+                let kind = rustix::fs::FileType::CharacterDevice;
+                rustix::fs::mknodat(cwd, path, kind, mode, zero).unwrap();
+            }
             Odd::Fifo => nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap(),
             // By a short name: that of a socket may have 108 bytes.
             Odd::Socket => {

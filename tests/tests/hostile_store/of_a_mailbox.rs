@@ -38,12 +38,17 @@ fn exchange(one: &Path, other: &Path) {
     rustix::fs::renameat_with(cwd, one, cwd, other, flags).unwrap();
 }
 
-/// Every kind of thing in the place of one file of a mailbox, before all programs.
+/// Every kind of thing that anybody can make in the place of files of a mailbox.
 fn in_the_place_of(names: &[&str]) {
+    are_in_the_place_of(&ALL, names);
+}
+
+/// These in the place of one file of a mailbox after the other, before all programs.
+fn are_in_the_place_of(odds: &[Odd], names: &[&str]) {
     let it = Attacked::new();
     let slotd = Slotd::start(&program("slotd"), &it.host, &[]);
     for name in names {
-        for odd in ALL {
+        for &odd in odds {
             let what = format!("{name} is {odd:?}");
             it.restore();
             // A mailbox of 2.3.9 has its messages apart from the rest.
@@ -88,6 +93,28 @@ fn in_the_place_of(names: &[&str]) {
 #[test]
 fn in_the_place_of_the_files_of_cyrus() {
     in_the_place_of(&["cyrus.header", "cyrus.index", "cyrus.expunge"]);
+}
+
+#[test]
+fn in_the_place_of_the_cache() {
+    in_the_place_of(&["cyrus.cache"]);
+}
+
+#[test]
+#[ignore = "needs root, to make a device"]
+fn a_device_in_the_place_of_each_file() {
+    let names = [
+        "cyrus.header",
+        "cyrus.index",
+        "cyrus.expunge",
+        "cyrus.cache",
+        "cyrus.sha1s",
+        "cyrus.uuids",
+        "cyrus.index.NEW",
+        "cyrus.expunge.OLD",
+        "2.",
+    ];
+    are_in_the_place_of(&[Odd::Device], &names);
 }
 
 #[test]

@@ -150,6 +150,49 @@ fn in_the_place_of_slotds_own_files() {
     assert_memory();
 }
 
+/// The directory in which Cyrus's processes say who they serve, and a file in it: `HOST` answers, or
+/// refuses what it cannot look at by name.
+#[test]
+fn in_the_place_of_the_directory_of_sessions_and_of_what_is_in_it() {
+    let it = Attacked::new();
+    let conf = fs::read_to_string(&it.host.conf).unwrap();
+    let configdirectory = conf
+        .lines()
+        .find_map(|l| l.strip_prefix("configdirectory:"));
+    let proc = Path::new(configdirectory.unwrap().trim()).join("proc");
+    let session = "client.example.com [10.0.0.9]\tjoe\tuser.joe\n";
+    fs::write(it.elsewhere().join("sound"), session).unwrap();
+    let before = snapshot::take(&it.elsewhere()).unwrap();
+    let slotd = Slotd::start(&program("slotd"), &it.host, &[]);
+    let mut answered = 0;
+    // Of this process, which is there.
+    for at in [proc.clone(), proc.join(std::process::id().to_string())] {
+        for odd in ALL {
+            let what = format!("{} is {odd:?}", at.display());
+            let _ = fs::remove_file(&proc);
+            let _ = fs::remove_dir_all(&proc);
+            if at != proc {
+                fs::create_dir(&proc).unwrap();
+                fs::write(&at, session).unwrap();
+            }
+            let placed = odd.put(&at, &it.elsewhere());
+            let reply = Wire::connect(&slotd.addr).unwrap().ask("HOST");
+            assert!(
+                reply.starts_with("OK") || reply.contains(proc.to_str().unwrap()),
+                "{what}: {reply}"
+            );
+            answered += usize::from(reply.starts_with("OK"));
+            drop(placed);
+            let after = snapshot::take(&it.elsewhere()).unwrap();
+            let differences = snapshot::differences(&before, &after);
+            assert!(differences.is_empty(), "{what}: {differences:?}");
+        }
+    }
+    assert!(answered > 0, "it never answers");
+    assert_eq!(slotd.stop().code, Some(0));
+    assert_memory();
+}
+
 /// Whatever the umask is, what is made has its final owner and mode: that of the file that it
 /// replaces, or its owner's alone.
 #[test]
