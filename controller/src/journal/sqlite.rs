@@ -15,7 +15,8 @@ use super::queries::{Ask, Value};
 use super::sql::{Op, Sql, Store, View, view};
 use super::sqlite_write::apply;
 use super::state_file::{
-    check, check_or_create, connect, io, resolved, said, sqlite, sync_directory, take_ownership,
+    Ownership, check, check_or_create, connect, io, resolved, said, sqlite, sync_directory,
+    take_ownership,
 };
 use super::writer::{Backend, Writer};
 use parking_lot::Mutex;
@@ -25,8 +26,8 @@ pub struct StateFile {
     path: PathBuf,
     writer: Option<Writer>,
     reader: Mutex<Connection>,
-    /// Held for the lock on it; released when the process ends, however it ends.
-    _owner: Option<std::fs::File>,
+    /// Held for the lock.
+    _owner: Option<Ownership>,
 }
 
 impl StateFile {

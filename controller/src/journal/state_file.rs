@@ -49,14 +49,25 @@ pub fn resolve(path: &Path) -> PathBuf {
     path
 }
 
-pub(super) fn take_ownership(path: &Path) -> Result<File, JournalError> {
+/// The lock beside a state file. It ends with the process, however that ends.
+pub(super) struct Ownership(File);
+
+impl Drop for Ownership {
+    /// Unlocks: closed alone it would stay locked as long as a child that was just started has not
+    /// come to its exec, as it has a copy of every descriptor until then.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
+pub(super) fn take_ownership(path: &Path) -> Result<Ownership, JournalError> {
     let mut lock_name = path.as_os_str().to_owned();
     lock_name.push(".lock");
     let lock_path = PathBuf::from(lock_name);
     // Made through a link that lies there it would be a file elsewhere, and no lock of this one.
     let file = open_own(&lock_path, true).map_err(|e| io(&lock_path, &e))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Ownership(file)),
         Err(TryLockError::WouldBlock) => Err(JournalError::InUse {
             path: path.to_owned(),
         }),
