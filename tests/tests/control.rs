@@ -453,11 +453,12 @@ fn how_soon_each_verb_is_answered_during_a_busy_run() {
 }
 
 #[test]
-fn auto_is_the_default_and_status_says_how_many_at_once_and_why() {
+fn status_says_how_many_at_once_auto_has_and_why() {
     const MAILBOXES: u64 = 400;
     let mut fleet = Fleet::plain(usize::try_from(MAILBOXES).unwrap(), 2);
     fleet.start();
-    let run = Guard::spawn(&mut fleet.command("upgrade", &["--json", "--quiet"]));
+    let with = ["--json", "--quiet", "--parallel", "auto"];
+    let run = Guard::spawn(&mut fleet.command("upgrade", &with));
     let set = |key: &str, value: &str| Ask::Set {
         key: key.to_owned(),
         value: value.to_owned(),

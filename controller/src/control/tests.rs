@@ -81,7 +81,10 @@ async fn work(control: &Control, mailboxes: usize, held: impl Fn(usize) -> u64) 
 
 #[tokio::test(start_paused = true)]
 async fn auto_rises_up_to_the_target_and_says_why_and_a_number_ends_that() {
-    let control = Control::new(Limits::default());
+    let control = Control::new(Limits {
+        parallel: Parallel::Auto,
+        ..Limits::default()
+    });
     let live = control.live();
     assert_eq!((live.parallel, live.allowed), (64, 4));
     let steered = live.steered.unwrap();
