@@ -293,14 +293,14 @@ fn hooks_are_told_what_happens_and_the_first_two_can_refuse() {
     assert_eq!(done.json()["upgraded"], MAILBOXES);
     let text = "WARNING: the hook after-pair did not end within 5s and was killed (said once)";
     assert!(done.stderr.contains(text), "{}", done.stderr);
-    let told = fs::read_to_string(&log).unwrap();
-    let told: Vec<Value> = told
+    let noted = fs::read_to_string(&log).unwrap();
+    let noted: Vec<Value> = noted
         .lines()
         .map(|l| serde_json::from_str(l).unwrap())
         .collect();
-    let of = |event: &str| told.iter().find(|t| t["event"] == event).unwrap().clone();
-    assert_eq!(told.len(), 4, "{told:?}");
-    assert_eq!(told[0]["event"], "before-run");
+    let of = |event: &str| noted.iter().find(|t| t["event"] == event).unwrap().clone();
+    assert_eq!(noted.len(), 4, "{noted:?}");
+    assert_eq!(noted[0]["event"], "before-run");
     assert_eq!(
         (&of("before-pair")["command"], &of("before-pair")["to"]),
         (&"upgrade".into(), &10.into())

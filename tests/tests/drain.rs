@@ -328,10 +328,10 @@ fn a_slotd_that_is_killed_at_any_step_leaves_a_host_that_both_commands_go_on_wit
 fn killed_after(command: &mut Command, steps: usize) -> bool {
     let mut child = Guard::spawn(command);
     let lines = BufReader::new(child.0.stderr.take().unwrap()).lines();
-    let told = lines.map_while(Result::ok).take(steps).count() == steps;
+    let noted = lines.map_while(Result::ok).take(steps).count() == steps;
     child.0.kill().unwrap();
     child.0.wait().unwrap();
-    told
+    noted
 }
 
 #[test]
@@ -339,8 +339,8 @@ fn a_controller_that_is_killed_after_any_step_leaves_a_host_that_both_commands_g
     let mut all = pairs();
     let master = all.pair("be1").master.clone();
     for steps in 1..=5 {
-        let told = killed_after(&mut all.command(&["drain"], &MASTER), steps);
-        assert!(told, "{steps}");
+        let noted = killed_after(&mut all.command(&["drain"], &MASTER), steps);
+        assert!(noted, "{steps}");
         let shut = shutdown(&master).exists();
         assert_eq!(state(&all, "the master of be1") == "drained", shut);
         if steps % 2 == 0 {

@@ -378,9 +378,9 @@ fn a_file_system_in_memory_is_known_if_it_holds_a_partition_and_else_is_not() {
     );
     assert!(!list.contains("scratch"), "{list}");
     mounted[0].unmount();
-    let told = Slotd::start(&program("slotd"), host, &[]).stop().stderr;
+    let noted = Slotd::start(&program("slotd"), host, &[]).stop().stderr;
     assert!(
-        told.contains(&format!("{} is not mounted", mail.display())),
-        "{told}"
+        noted.contains(&format!("{} is not mounted", mail.display())),
+        "{noted}"
     );
 }

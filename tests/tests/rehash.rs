@@ -76,8 +76,8 @@ fn wrong_guids_are_reported_then_set_right_on_both_hosts_and_come_back_with_the_
         for uid in &wrong[2 * at..2 * at + 2] {
             let message = fleet.master.dirs(BOTH).data.join(format!("{uid}."));
             let is = hex(&sha1_of(&fs::read(message).unwrap()));
-            let told = format!("UID {uid} has {} and its file {is}", hex(&FALSE));
-            assert!(report.stderr.contains(&told), "{told}: {report:?}");
+            let noted = format!("UID {uid} has {} and its file {is}", hex(&FALSE));
+            assert!(report.stderr.contains(&noted), "{noted}: {report:?}");
         }
     }
     assert!(

@@ -48,29 +48,30 @@ fn progress_as_json_is_one_object_a_line_with_its_time_and_nothing_else() {
     let options = ["--progress", "json", "--json", "-v"];
     let done = fleet.controller("upgrade", &options).expect_code(0);
     assert_eq!(done.json()["upgraded"], MAILBOXES);
-    let told = events(&done.stderr);
+    let noted = events(&done.stderr);
     let of = |kind: &str| {
-        told.iter()
+        noted
+            .iter()
             .filter(|e| e["event"] == kind)
             .collect::<Vec<_>>()
     };
-    assert_eq!(of("mailbox").len() as u64, MAILBOXES, "{told:?}");
+    assert_eq!(of("mailbox").len() as u64, MAILBOXES, "{noted:?}");
     assert_eq!(of("mailbox")[0]["ended"], "upgraded");
     let last = of("progress").last().copied().cloned().unwrap();
     let all = Value::from(MAILBOXES);
     assert_eq!((&last["done"], &last["mailboxes"]), (&all, &all));
     // What goes wrong is an event as well, of whichever kind.
     let unknown = fleet.controller("upgrade", &["--progress", "json", "user.nobody"]);
-    let told = events(&unknown.expect_code(67).stderr);
+    let noted = events(&unknown.expect_code(67).stderr);
     let text = |e: &&Value| {
         e["text"]
             .as_str()
             .is_some_and(|t| t.contains("user.nobody"))
     };
-    assert!(told.iter().any(|e| text(&e)), "{told:?}");
+    assert!(noted.iter().any(|e| text(&e)), "{noted:?}");
     let none = fleet.controller("retry", &["--progress", "json", "user.never"]);
-    let told = events(&none.expect_code(67).stderr);
-    assert!(told.iter().any(|e| e["event"] == "error"), "{told:?}");
+    let noted = events(&none.expect_code(67).stderr);
+    assert!(noted.iter().any(|e| e["event"] == "error"), "{noted:?}");
 }
 
 #[test]

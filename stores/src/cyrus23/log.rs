@@ -80,7 +80,7 @@ pub struct Content {
     expunge_header: Option<Vec<u8>>,
     expunged: Vec<(Vec<u8>, u64)>,
     cyrus_header: [u8; 20],
-    /// How many changes the log told of.
+    /// How many changes the log has.
     pub changes: usize,
     /// Lines `V`.
     pub violations: Vec<String>,

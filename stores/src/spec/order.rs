@@ -15,7 +15,7 @@ const SIGMA: f64 = 1.5;
 pub enum Counts {
     /// As many as the store is asked for, on average.
     Mean,
-    /// From so many to so many, each equally often.
+    /// From the first number to the second, each equally often.
     Between(u32, u32),
     /// Log-normal with this median: many small ones, few that are very large.
     LogNormal(u32),
