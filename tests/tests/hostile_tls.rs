@@ -8,6 +8,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -303,18 +304,51 @@ fn s_client(it: &Attacked, extra: &[&str], lines: &str) -> String {
     let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = pipes.stderr(Stdio::piped()).spawn().expect("openssl");
     let mut input = child.stdin.take().unwrap();
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let readers = [
+        collect(child.stdout.take().unwrap(), &said),
+        collect(child.stderr.take().unwrap(), &said),
+    ];
+    let text = || String::from_utf8_lossy(&said.lock().unwrap()).into_owned();
+    let answers = || text().matches("OK slotd=").count();
     for line in lines.split_inclusive('\n') {
+        let before = answers();
         if input.write_all(line.as_bytes()).is_err() {
             break;
         }
-        // A command of its own counts where it is all that was read.
+        // A command of its own counts where it is all that was read, and may end it all before an
+        // answer has come.
         thread::sleep(Duration::from_millis(5));
+        let until = Instant::now() + PATIENCE;
+        while line == "HELLO\n"
+            && answers() == before
+            && child.try_wait().unwrap().is_none()
+            && Instant::now() < until
+        {
+            thread::sleep(Duration::from_millis(5));
+        }
     }
     thread::sleep(Duration::from_secs(1));
     drop(input);
-    let out = child.wait_with_output().unwrap();
-    let said = [out.stdout, out.stderr].concat();
-    String::from_utf8_lossy(&said).into_owned()
+    let _ = child.wait().unwrap();
+    for reader in readers {
+        reader.join().unwrap();
+    }
+    text()
+}
+
+/// A thread that adds what comes from there to what was said.
+fn collect(
+    mut from: impl Read + Send + 'static,
+    said: &Arc<Mutex<Vec<u8>>>,
+) -> thread::JoinHandle<()> {
+    let said = Arc::clone(said);
+    thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(n @ 1..) = from.read(&mut bytes) {
+            said.lock().unwrap().extend_from_slice(&bytes[..n]);
+        }
+    })
 }
 
 #[test]
