@@ -114,6 +114,7 @@ fn a_browser_shows_the_page_of_a_bench_and_has_nothing_to_complain_of() {
         "--messages=2",
         "--runs=2",
         "--parallel=1,4",
+        "--only=precompute,fleet,cost",
         "--html",
         html.to_str().unwrap(),
     ]);
