@@ -136,21 +136,23 @@ async fn the_share_of_one_address_is_nothing_to_another() {
     served.stop().await;
 }
 
-#[tokio::test]
-async fn mailboxes_locked_by_one_address_are_counted_and_one_more_is_refused() {
-    let store = Store::cyrus_2_3_9();
-    let served = serve(
-        &store,
-        Options {
-            max_transactions_peer: Some(2),
-            ..options()
-        },
-    )
-    .await;
+async fn three_of_one_address_that_may_have_two(store: &Store) -> (Served, Vec<Client>) {
+    let options = Options {
+        max_transactions_peer: Some(2),
+        ..options()
+    };
+    let served = serve(store, options).await;
     let mut clients = Vec::new();
     for _ in 0..3 {
         clients.push(connect(&served, "127.0.0.2").await);
     }
+    (served, clients)
+}
+
+#[tokio::test]
+async fn mailboxes_locked_by_one_address_are_counted_and_one_more_is_refused() {
+    let store = Store::cyrus_2_3_9();
+    let (served, mut clients) = three_of_one_address_that_may_have_two(&store).await;
     clients[0].lock(lock(MAILBOXES[0])).await.unwrap();
     clients[1].lock(lock(MAILBOXES[1])).await.unwrap();
     let refused = clients[2].lock(lock(MAILBOXES[2])).await.unwrap_err();
@@ -187,18 +189,7 @@ fn prepare(mailbox: &str) -> Prepare {
 #[tokio::test]
 async fn mailboxes_prepared_by_one_address_are_counted_and_one_more_is_refused() {
     let store = Store::cyrus_2_3_9();
-    let served = serve(
-        &store,
-        Options {
-            max_transactions_peer: Some(2),
-            ..options()
-        },
-    )
-    .await;
-    let mut clients = Vec::new();
-    for _ in 0..3 {
-        clients.push(connect(&served, "127.0.0.2").await);
-    }
+    let (served, mut clients) = three_of_one_address_that_may_have_two(&store).await;
     // One that cannot be prepared does not count.
     for _ in 0..3 {
         let error = clients[2]

@@ -91,8 +91,31 @@ pub(super) struct Place {
     id: u64,
     peer: Peer,
     told: Arc<Notify>,
-    transaction: bool,
-    prepared: bool,
+    /// Whether it has one of each [`Share`].
+    has: [bool; 2],
+}
+
+/// Of what a peer may have some at once, by `--max-transactions-peer`.
+#[derive(Clone, Copy, Debug)]
+enum Share {
+    Locked,
+    Prepared,
+}
+
+impl Share {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Locked => "locked",
+            Self::Prepared => "prepared",
+        }
+    }
+
+    fn count(self, of_peer: &mut OfPeer) -> &mut usize {
+        match self {
+            Self::Locked => &mut of_peer.transactions,
+            Self::Prepared => &mut of_peer.prepared,
+        }
+    }
 }
 
 /// Why there is no place.
@@ -191,8 +214,7 @@ impl Places {
             id,
             peer,
             told,
-            transaction: false,
-            prepared: false,
+            has: [false; 2],
         })
     }
 }
@@ -283,53 +305,45 @@ impl Place {
 
     /// Before a mailbox is locked; the sentence that says why it may not be.
     pub(super) fn begin_transaction(&mut self) -> Result<(), String> {
-        let most = self.most_transactions();
-        let mut inner = self.all.inner.lock();
-        let of_peer = inner.peers.entry(self.peer).or_default();
-        if of_peer.transactions >= most && !self.transaction {
-            return Err(format!(
-                "all {most} mailboxes that one user or address may have locked here at once are \
-                 (--max-transactions-peer)"
-            ));
-        }
-        of_peer.transactions += usize::from(!self.transaction);
-        self.transaction = true;
-        Ok(())
+        self.begin(Share::Locked)
     }
 
     /// Before a mailbox is prepared, which takes disk and time; the sentence that says why it may
     /// not be. What is prepared is counted apart from what is locked: the one becomes the other.
     pub(super) fn begin_prepare(&mut self) -> Result<(), String> {
-        let most = self.most_transactions();
-        let mut inner = self.all.inner.lock();
-        let of_peer = inner.peers.entry(self.peer).or_default();
-        if of_peer.prepared >= most && !self.prepared {
-            return Err(format!(
-                "all {most} mailboxes that one user or address may have prepared here at once are \
-                 (--max-transactions-peer)"
-            ));
-        }
-        of_peer.prepared += usize::from(!self.prepared);
-        self.prepared = true;
-        Ok(())
-    }
-
-    /// Nothing is prepared any more.
-    pub(super) fn end_prepared(&mut self) {
-        if std::mem::take(&mut self.prepared) {
-            let end = |peer: &mut OfPeer| peer.prepared -= 1;
-            self.all.inner.lock().change(self.peer, end);
-        }
-    }
-
-    fn most_transactions(&self) -> usize {
-        at_least_one(self.all.limits.borrow().transactions_peer)
+        self.begin(Share::Prepared)
     }
 
     /// No mailbox is locked any more.
     pub(super) fn end_transaction(&mut self) {
-        if std::mem::take(&mut self.transaction) {
-            let end = |peer: &mut OfPeer| peer.transactions -= 1;
+        self.end(Share::Locked);
+    }
+
+    /// Nothing is prepared any more.
+    pub(super) fn end_prepared(&mut self) {
+        self.end(Share::Prepared);
+    }
+
+    fn begin(&mut self, share: Share) -> Result<(), String> {
+        let most = at_least_one(self.all.limits.borrow().transactions_peer);
+        let mut inner = self.all.inner.lock();
+        let of_peer = inner.peers.entry(self.peer).or_default();
+        let (count, has) = (share.count(of_peer), &mut self.has[share as usize]);
+        if *count >= most && !*has {
+            return Err(format!(
+                "all {most} mailboxes that one user or address may have {} here at once are \
+                 (--max-transactions-peer)",
+                share.word()
+            ));
+        }
+        *count += usize::from(!*has);
+        *has = true;
+        Ok(())
+    }
+
+    fn end(&mut self, share: Share) {
+        if std::mem::take(&mut self.has[share as usize]) {
+            let end = |peer: &mut OfPeer| *share.count(peer) -= 1;
             self.all.inner.lock().change(self.peer, end);
         }
     }
