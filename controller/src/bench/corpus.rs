@@ -145,7 +145,7 @@ impl Order {
 /// not.
 pub(super) fn store(dir: &Path) -> Result<Host, IoError> {
     let conf = dir.join("imapd.conf");
-    if conf.exists() {
+    if conf.try_exists().io_context("look for", &conf)? {
         return Host::from_conf(&conf).io_context("read", &conf);
     }
     Ok(Host {

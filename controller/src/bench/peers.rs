@@ -5,26 +5,24 @@
 //! sync nothing. A program that fails is an error, and no figure.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use indexfile::{IoContext, IoError};
+use precompute::bench::contenders::xargs;
 
 use super::document::{Better, Measure, Peer, Unit};
 use super::rate;
 use crate::demo::Host;
 
-/// Files that one process is given.
-const AT_ONCE: &str = "500";
-
 /// A program that hashes the files it is given.
 #[derive(Clone, Copy)]
 struct Program {
     name: &'static str,
-    /// What follows the name, before the files.
-    args: &'static [&'static str],
+    /// Its name, and what comes before the files.
+    command: &'static [&'static str],
     /// Makes it say its version.
     version: &'static str,
 }
@@ -32,27 +30,25 @@ struct Program {
 const PROGRAMS: [Program; 3] = [
     Program {
         name: "sha1sum",
-        args: &[],
+        command: &["sha1sum"],
         version: "--version",
     },
     Program {
         name: "openssl",
-        args: &["dgst", "-sha1", "-r"],
+        command: &["openssl", "dgst", "-sha1", "-r"],
         version: "version",
     },
     // Another hash, and a faster one: it shows what reading the files takes such a program.
     Program {
         name: "b3sum",
-        args: &["--num-threads", "1"],
+        command: &["b3sum", "--num-threads", "1"],
         version: "--version",
     },
 ];
 
 /// The programs that are installed, and the files for them.
 pub(super) struct Peers {
-    /// Names with a zero byte behind each.
-    list: Vec<u8>,
-    messages: u64,
+    messages: Vec<PathBuf>,
     data: PathBuf,
     found: Vec<(Program, Vec<f64>)>,
 }
@@ -75,12 +71,11 @@ impl Peers {
             }
         }
         let data = host.store.data.clone();
-        let (mut list, mut messages) = (Vec::new(), 0);
+        let mut messages = Vec::new();
         for dirs in host.store.mailboxes().io_context("walk", &data)?.values() {
-            messages += names(&dirs.data, &mut list).io_context("read directory", &dirs.data)?;
+            names(&dirs.data, &mut messages).io_context("read directory", &dirs.data)?;
         }
         let peers_of_host = Self {
-            list,
             messages,
             data,
             found,
@@ -90,12 +85,16 @@ impl Peers {
 
     /// Lets each hash all messages once; `counts`: the round is measured.
     pub fn round(&mut self, counts: bool) -> Result<(), IoError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         for (program, values) in &mut self.found {
             let start = Instant::now();
-            let done = hash(*program, &self.list).io_context("hash messages in", &self.data);
-            done?;
+            let done = xargs(&self.messages, cores, program.command);
+            done.io_context("hash messages in", &self.data)?;
             if counts {
-                values.push(rate(self.messages, start.elapsed().as_secs_f64()));
+                values.push(rate(
+                    self.messages.len() as u64,
+                    start.elapsed().as_secs_f64(),
+                ));
             }
         }
         Ok(())
@@ -132,40 +131,17 @@ fn version(program: Program) -> Option<String> {
     text.lines().next().map(str::to_owned)
 }
 
-/// Adds the names of a mailbox's messages; their number.
-fn names(dir: &Path, list: &mut Vec<u8>) -> io::Result<u64> {
-    let mut messages = 0;
+/// Adds the names of a mailbox's messages.
+fn names(dir: &Path, messages: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().as_encoded_bytes();
         let uid = name.strip_suffix(b".").unwrap_or_default();
         if !uid.is_empty() && uid.iter().all(u8::is_ascii_digit) {
-            list.extend_from_slice(path.as_os_str().as_encoded_bytes());
-            list.push(0);
-            messages += 1;
+            messages.push(path);
         }
     }
-    Ok(messages)
-}
-
-fn hash(program: Program, list: &[u8]) -> io::Result<()> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut command = Command::new("xargs");
-    command.args(["-0", "-n", AT_ONCE, "-P", &cores.to_string()]);
-    command.arg(program.name).args(program.args);
-    command.stdin(Stdio::piped()).stdout(Stdio::null());
-    let mut child = command.spawn()?;
-    // Its output goes nowhere, so it reads on whatever it prints.
-    let written = child
-        .stdin
-        .take()
-        .map_or(Ok(()), |mut stdin| stdin.write_all(list));
-    let ended = child.wait()?;
-    if !ended.success() {
-        let name = program.name;
-        return Err(io::Error::other(format!("{name} failed: {ended}")));
-    }
-    written
+    Ok(())
 }
 
 #[cfg(test)]
@@ -180,13 +156,14 @@ mod tests {
                 fs::write(dir.path().join(name), name).expect("written");
             }
         }
-        let mut list = Vec::new();
-        assert_eq!(names(dir.path(), &mut list).expect("read"), 2);
+        let mut messages = Vec::new();
+        names(dir.path(), &mut messages).expect("read");
+        assert_eq!(messages.len(), 2);
         let sha1sum = PROGRAMS[0];
         assert!(version(sha1sum).expect("coreutils").contains("sha1sum"));
-        hash(sha1sum, &list).expect("hashed");
+        xargs(&messages, 2, sha1sum.command).expect("hashed");
         fs::remove_file(dir.path().join("22.")).expect("removed");
-        let error = hash(sha1sum, &list).expect_err("one is gone");
+        let error = xargs(&messages, 2, sha1sum.command).expect_err("one is gone");
         assert!(error.to_string().starts_with("sha1sum failed"), "{error}");
     }
 

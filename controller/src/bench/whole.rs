@@ -16,7 +16,6 @@ use super::document::{Better, Measure, Section, Unit};
 use super::fleet::{Fleet, Way};
 use super::{Bench, BenchError, float, reset};
 use crate::demo::migrate;
-use crate::run::Settings;
 
 /// The mailboxes, and the messages of each.
 pub(super) const SIZE: (u32, u32) = (40, 500);
@@ -71,23 +70,17 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<Section, BenchError> {
                 .into(),
         );
     }
-    section.measures.extend(figures("ours", "ours", &ours));
+    let mut measures = figures("ours", "ours", &ours);
     if bench.options.as_seed {
-        let beside = |mut measure: Measure| {
-            if measure.id == "ours" {
-                measure.beside = Some("as_seed".into());
-            }
-            measure
-        };
-        section.measures = section.measures.into_iter().map(beside).collect();
-        section
-            .measures
-            .extend(figures("as_seed", "as the seed did", &seeds));
+        measures[0].beside = Some("as_seed".into());
+        measures.extend(figures("as_seed", "as the seed did", &seeds));
     }
+    section.measures = measures;
     fleet.remove();
     Ok(section)
 }
 
+/// The whole first, then its parts.
 fn figures(id: &str, name: &str, took: &[Took]) -> Vec<Measure> {
     let of = |suffix: &str, part: &str, seconds: fn(&Took) -> f64| {
         let (id, name) = (format!("{id}{suffix}"), format!("{name}{part}"));
@@ -112,8 +105,11 @@ fn as_we_do(bench: &Bench<'_>, fleet: &mut Fleet) -> Result<Took, BenchError> {
         (hash(&fleet.master), replica.join())
     });
     hashed.0?;
-    if let Ok(replica) = hashed.1 {
-        replica?;
+    match hashed.1 {
+        Ok(replica) => {
+            replica?;
+        }
+        Err(panic) => std::panic::resume_unwind(panic),
     }
     let hashing = start.elapsed().as_secs_f64();
     let way = Way::new(bench.options.usual(), Write::Auto);
@@ -133,10 +129,7 @@ fn as_seed(bench: &Bench<'_>, fleet: &mut Fleet) -> Result<Took, BenchError> {
     let hashing = start.elapsed().as_secs_f64();
     let way = Way {
         name: "as the seed did".into(),
-        settings: Settings {
-            prepare: Write::Never,
-            ..Way::new(1, Write::Never).settings
-        },
+        ..Way::new(1, Write::Never)
     };
     let migration = fleet.asking_replica(bench, &way)?.seconds;
     Ok(Took { hashing, migration })

@@ -192,8 +192,8 @@ impl Contender {
             Self::AgainLooking => precompute(plan, &store.root, &["--look-at-all"])?,
             Self::RunOneLane => precompute(plan, &store.root, &["--lanes", "1"])?,
             Self::PlainLoop => plain_loop(&store.files, cores)?,
-            Self::Sha1sum => xargs(store, cores, &["sha1sum"])?,
-            Self::Openssl => xargs(store, cores, &["openssl", "dgst", "-sha1", "-r"])?,
+            Self::Sha1sum => xargs(&store.files, cores, &["sha1sum"])?,
+            Self::Openssl => xargs(&store.files, cores, &["openssl", "dgst", "-sha1", "-r"])?,
         }
         Ok(Cost {
             wall: start.elapsed(),
@@ -223,23 +223,32 @@ fn succeed(success: bool, what: &str) -> io::Result<()> {
     }
 }
 
-fn xargs(store: &Store, cores: usize, program: &[&str]) -> io::Result<()> {
+/// Has a program, with its arguments, read these files: a process a core, 500 files each. What it
+/// prints is dropped.
+///
+/// # Errors
+/// There is no `xargs`, or the program fails.
+pub fn xargs(files: &[PathBuf], cores: usize, program: &[&str]) -> io::Result<()> {
+    let mut list = Vec::new();
+    for file in files {
+        list.extend_from_slice(file.as_os_str().as_encoded_bytes());
+        list.push(0);
+    }
     let mut command = Command::new("xargs");
     command.args(["-0", "-n", "500", "-P", &cores.to_string()]);
-    command
-        .args(program)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null());
+    command.args(program);
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
     let mut child = command.spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        let mut list = Vec::new();
-        for file in &store.files {
-            list.extend_from_slice(file.as_os_str().as_encoded_bytes());
-            list.push(0);
-        }
-        stdin.write_all(&list)?;
+    // Its output goes nowhere, so it reads on whatever it prints.
+    let written = child
+        .stdin
+        .take()
+        .map_or(Ok(()), |mut stdin| stdin.write_all(&list));
+    let ended = child.wait()?;
+    if !ended.success() {
+        return Err(io::Error::other(format!("{} failed: {ended}", program[0])));
     }
-    succeed(child.wait()?.success(), "xargs")
+    written
 }
 
 /// The least that looking takes: the directories are open, their files are asked for by name.
