@@ -1,5 +1,6 @@
 //! What is made of a bench that is over: a comparison with another one, whose exit code says
-//! whether something got worse, and a page that a browser shows without loading or running anything.
+//! whether something got worse, and a page that a browser shows without loading or running
+//! anything.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -40,8 +40,8 @@ impl NewPageArgs {
         }
     }
 
-    /// Writes what `make` makes, if a page is asked for, and gives its name. A file that is there is
-    /// kept, and the command refused, unless it may be replaced; and the page can be seen by its
+    /// Writes what `make` makes, if a page is asked for, and gives its name. A file that is there
+    /// is kept, and the command refused, unless it may be replaced; and the page can be seen by its
     /// owner alone.
     pub(super) fn write(
         &self,

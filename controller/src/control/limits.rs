@@ -82,8 +82,8 @@ pub static LIMITS: [Limit; 13] = [
         bounds: Some((1.0, MOST_AT_ONCE)),
         // auto was slower on a real disk, with longer locks: docs/benchmarks.md.
         default: "4",
-        help: "Mailboxes at once; each is on both hosts. auto: as many, up to 64, as make it faster \
-               and hold locks no longer than target-lock",
+        help: "Mailboxes at once; each is on both hosts. auto: as many, up to 64, as make it \
+               faster and hold locks no longer than target-lock",
         field: Field::Parallel(|l| &mut l.parallel),
     },
     Limit {
@@ -125,8 +125,8 @@ pub static LIMITS: [Limit; 13] = [
         bounds: None,
         default: AUTO,
         help: "How long locks may be held at the 99th percentile (10ms, 0.5s; a number is ms): \
-               fewer are worked on at once where they are longer. With a number in parallel that is \
-               the most then; auto: 10ms with parallel auto, else off",
+               fewer are worked on at once where they are longer. With a number in parallel that \
+               is the most then; auto: 10ms with parallel auto, else off",
         field: Field::TargetLock(|l| &mut l.target_lock),
     },
     Limit {

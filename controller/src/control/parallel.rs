@@ -33,7 +33,7 @@ pub enum Parallel {
 /// How long locks may be held, at the 99th percentile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetLock {
-    /// 10 ms where the number of mailboxes at once is left to the run, no matter how long otherwise.
+    /// 10 ms where the number of mailboxes at once is left to the run, else no matter how long.
     Auto,
     /// No matter how long.
     Off,

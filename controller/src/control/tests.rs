@@ -62,8 +62,8 @@ fn a_span_of_the_day_may_cross_midnight() {
     }
 }
 
-/// Works in virtual time, with as many at once as are allowed, until this number is done; each takes
-/// as long as its locks are held.
+/// Works in virtual time, with as many at once as are allowed, until this number is done; each
+/// takes as long as its locks are held.
 async fn work(control: &Control, mailboxes: usize, held: impl Fn(usize) -> u64) {
     for _ in 0..mailboxes {
         while control.free() > 0 {

@@ -2,8 +2,8 @@
 //!
 //! Certificates, keys, authorities and lists of `serve` by TLS; of the configuration the limits of
 //! connections, the users of `--allow-user`, and how much is logged. What else was changed there is
-//! named, and counts from the next start on. The certificates are taken whole or not at all, and so is
-//! the configuration: what cannot be used leaves all as it was, and the log says why. Nothing is
+//! named, and counts from the next start on. The certificates are taken whole or not at all, and so
+//! is the configuration: what cannot be used leaves all as it was, and the log says why. Nothing is
 //! written, so a crash leaves nothing.
 
 use std::collections::BTreeMap;

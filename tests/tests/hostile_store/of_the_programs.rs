@@ -150,8 +150,8 @@ fn in_the_place_of_slotds_own_files() {
     assert_memory();
 }
 
-/// The directory in which Cyrus's processes say who they serve, and a file in it: `HOST` answers, or
-/// refuses what it cannot look at by name.
+/// The directory in which Cyrus's processes say who they serve, and a file in it: `HOST` answers,
+/// or refuses what it cannot look at by name.
 #[test]
 fn in_the_place_of_the_directory_of_sessions_and_of_what_is_in_it() {
     let it = Attacked::new();

@@ -2,9 +2,9 @@
 //!
 //! A client does one thing after another, each due at a fixed time whatever became of the one
 //! before. The latency of a STORE is from when it was due until after its unlock: who waits for a
-//! lock delays what it was to do next, and that counts too. It says `ready`, waits for a line, works
-//! for as long as asked, and says what it found in one line of JSON. If it is killed, it leaves what
-//! a killed imapd leaves.
+//! lock delays what it was to do next, and that counts too. It says `ready`, waits for a line,
+//! works for as long as asked, and says what it found in one line of JSON. If it is killed, it
+//! leaves what a killed imapd leaves.
 
 use std::io::{self, BufRead, Write};
 use std::path::Path;

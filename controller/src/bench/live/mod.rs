@@ -2,9 +2,9 @@
 //!
 //! Clients of an imitation of Cyrus 2.3 ([`stores::cyrus23`]) store flags, deliver and read on the
 //! master, each in a process of its own, and one more replays on the replica what they did. With a
-//! run, the mailboxes are upgraded and downgraded again and again meanwhile, so that far more STOREs
-//! meet a lock than in a migration, in which a mailbox is locked once. Without one, no process of
-//! reguid runs. Both ways are measured by turns.
+//! run, the mailboxes are upgraded and downgraded again and again meanwhile, so that far more
+//! STOREs meet a lock than in a migration, in which a mailbox is locked once. Without one, no
+//! process of reguid runs. Both ways are measured by turns.
 //!
 //! Promises: nothing outside of its directory is touched; children and directory are gone at its
 //! end, as with the demo. Each flag that a client stored is there at the end, or it fails.
