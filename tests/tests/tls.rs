@@ -352,6 +352,72 @@ fn is_revoked_in_the_middle_of_a_run(host_wait: &str) {
     let _ = secure.fleet.assert_settled();
 }
 
+/// The replica's slotd fetches what is precomputed at the master, and shows this certificate there;
+/// a message of the replica's is not that of the master. The run, with what both slotds logged.
+fn fetches_sha1s_as(file: &str, listen: &str) -> (Ended, [String; 2]) {
+    let mut secure = Secure::new(4);
+    let _ = secure.issue("controller", "night-run", "night");
+    let _ = secure.issue("viewer", "watch", "watch");
+    let conf = text(&secure.fleet.master.conf).to_owned();
+    let _ = run(&program("precompute"), ["run", "--imapd-conf", &conf]).expect_code(0);
+    // Of the same size; neither index says which of the two is damaged.
+    let mailboxes = secure.fleet.replica.mailboxes().unwrap();
+    let spool = fs::read_dir(&mailboxes.values().next().unwrap().data).unwrap();
+    let mut files = spool.map(|entry| entry.unwrap().path());
+    let is_message = |path: &PathBuf| text(path).ends_with('.');
+    let message = files.find(is_message).expect("a message");
+    let mut bytes = fs::read(&message).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&message, bytes).unwrap();
+    let _ = secure.log(1);
+    let mut extra = secure.shown(file);
+    extra.extend([
+        "--sha1s-from".to_owned(),
+        secure.fleet.addr(0),
+        "-v".to_owned(),
+    ]);
+    let extra: Vec<&str> = extra.iter().map(String::as_str).collect();
+    let replica = &secure.fleet.replica;
+    let listen = match listen {
+        "unix" => format!("unix:{}", tests::process::socket_path(replica).display()),
+        other => other.to_owned(),
+    };
+    let slotd = Slotd::try_start_at(&listen, &program("slotd"), replica, &extra);
+    let slotd = slotd.unwrap_or_else(|error| panic!("{error}"));
+    secure.fleet.put_slotd(1, slotd);
+    let done = secure.controller("upgrade", "night", &["--json"]);
+    let logs = [0, 1].map(|which| secure.log(which));
+    (done, logs)
+}
+
+/// What SHA1S says is compared, and is the GUID of no message of this host: each host reads its
+/// own. So what came shows in the one message that differs, which is found before any lock, and by
+/// the peer's cache.
+#[test]
+fn a_slotd_gets_sha1s_of_another_by_its_own_certificate_and_by_a_viewers_it_does_not() {
+    let compared = "by the peer's cyrus.sha1s";
+    let none_came = "no cyrus.sha1s from the peer: ";
+    let (done, [master, replica]) = fetches_sha1s_as("replica", "tls://localhost:0");
+    let all = format!("{}{}\n{master}\n{replica}", done.stdout, done.stderr);
+    assert_eq!(done.json()["upgraded"], 3, "{all}");
+    assert!(done.stderr.contains(compared), "{all}");
+    assert!(!replica.contains(none_came), "{all}");
+    assert!(!master.contains("NO:DENIED"), "{all}");
+    // A viewer may not; then the two hosts' digests are what shows the difference.
+    let (done, [master, replica]) = fetches_sha1s_as("watch", "unix");
+    let all = format!("{}{}\n{master}\n{replica}", done.stdout, done.stderr);
+    assert_eq!(done.json()["upgraded"], 3, "{all}");
+    assert!(!done.stderr.contains(compared), "{all}");
+    let refused = master.lines().filter(|line| {
+        let words = ["role=viewer", "what=SHA1S", "result=NO:DENIED"];
+        line.contains("audit who=cert:watch") && words.iter().all(|word| line.contains(word))
+    });
+    assert!(refused.count() >= 4, "{all}");
+    let line = replica.lines().find(|line| line.contains(none_came));
+    let why = "SHA1S is not for a viewer";
+    assert!(line.is_some_and(|line| line.contains(why)), "{all}");
+}
+
 #[test]
 fn a_certificate_that_ends_in_ten_days_is_told_by_plan_status_and_metrics() {
     let mut secure = Secure::new(2);
