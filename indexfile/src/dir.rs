@@ -248,6 +248,19 @@ pub fn read_named(path: &Path, limit: u64) -> Result<Vec<u8>, OpenError> {
     read_bounded(&open_named(path)?, path, limit)
 }
 
+/// Where a path that leads to nothing was to lead on: the first of its components that is a symbolic
+/// link whose other end is not there, such as on a file system that is not mounted. `None` if there
+/// is none, so that nothing was ever made under that path.
+#[must_use]
+pub fn link_to_nothing(path: &Path) -> Option<PathBuf> {
+    let mut parts: Vec<&Path> = path.ancestors().collect();
+    parts.reverse();
+    let there = |part: &&&Path| part.symlink_metadata().is_ok();
+    let parts = parts.iter().take_while(there);
+    let mut dangling = parts.filter(|part| part.is_symlink() && part.metadata().is_err());
+    dangling.next().map(|part| part.to_path_buf())
+}
+
 /// Opens a file of a store by its path: its last component may not be a link.
 ///
 /// # Errors

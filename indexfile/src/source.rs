@@ -72,6 +72,7 @@ pub(crate) struct Window {
     len: u64,
     buffer: Vec<u8>,
     start: u64,
+    fills: u64,
 }
 
 /// Bytes in memory at a time, and the most that [`Window::at`] gives at once.
@@ -85,6 +86,7 @@ impl Window {
             len,
             buffer: Vec::new(),
             start: 0,
+            fills: 0,
         }
     }
 
@@ -96,6 +98,11 @@ impl Window {
     /// How long the file was when it was opened.
     pub(crate) fn len(&self) -> u64 {
         self.len
+    }
+
+    /// How many times the window was filled, with up to 128 KiB each.
+    pub(crate) fn fills(&self) -> u64 {
+        self.fills
     }
 
     /// `count` bytes from `offset` on; `None` if the file never had that many.
@@ -113,6 +120,7 @@ impl Window {
             (end <= w.buffer.len()).then_some(at..end)
         };
         if inside(self).is_none() {
+            self.fills += 1;
             let want = (self.len - offset).min(WINDOW as u64);
             self.buffer
                 .resize(usize::try_from(want).unwrap_or(WINDOW), 0);

@@ -11,6 +11,7 @@ use stores::Host;
 use stores::judge::snapshot;
 use tests::fleet::{Fleet, program};
 use tests::process::{Ended, Guard, Slotd};
+use tests::wire::Wire;
 
 /// Any user that is not root: Debian's `nobody`.
 const OWNER: u32 = 65534;
@@ -172,4 +173,46 @@ fn files_that_may_not_be_read_are_named_and_the_other_mailboxes_are_done() {
             ended.stderr
         );
     }
+}
+
+/// What a user has seen is not taken for nothing where slotd may not look.
+#[test]
+#[ignore = "needs root"]
+fn a_seen_database_that_may_not_be_read_is_named_and_no_mailbox_is_changed_over_without_it() {
+    const MAILBOX: &str = "user.alice.expunged";
+    let fleet = fleet().unwatched();
+    let host = &fleet.master;
+    let config = host.root.join("conf");
+    let user = config.join("user");
+    for dir in [&user.join("a"), &config.join("msg")] {
+        fs::create_dir_all(dir).unwrap();
+    }
+    fs::write(user.join("a/alice.seen"), "another\t1 1 1 1 1\n").unwrap();
+    give(&host.root, OWNER);
+    let slotd = slotd(host, "no");
+    let over = |to: &str| {
+        let mut wire = Wire::connect(&slotd.addr).unwrap();
+        for command in [&format!("LOCK {MAILBOX}"), &format!("UPGRADE {to}")] {
+            let reply = wire.ask(command);
+            if !reply.starts_with("OK") {
+                return reply;
+            }
+        }
+        wire.ask("COMMIT")
+    };
+    let done = over("10");
+    assert!(done.starts_with("OK"), "{done}");
+    fs::write(config.join("msg/shutdown"), "Back at 06:00\n").unwrap();
+    for path in [user.join("a/alice.seen"), user.join("a"), user.clone()] {
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        chown(&path, Some(0), Some(0)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let reply = over("16");
+        let named = reply.starts_with("NO [") && reply.contains(path.to_str().unwrap());
+        assert!(named, "{}: {reply}", path.display());
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        chown(&path, Some(OWNER), Some(OWNER)).unwrap();
+    }
+    let done = over("16");
+    assert!(done.starts_with("OK"), "{done}");
 }

@@ -1,4 +1,5 @@
-//! Reading a database by position, with every place checked.
+//! Reading a database by position, with every place checked, and no more of it than a sound one
+//! needs.
 
 use super::SeenError;
 use crate::error::IoError;
@@ -9,6 +10,10 @@ use std::path::{Path, PathBuf};
 
 /// Bytes that are read at a time.
 const PIECE: u64 = 64 << 10;
+/// The most times that another part of the file is read, with up to 128 KiB each: that of as many
+/// records which all lie far apart, some seconds. Pointers that lead back and forth would be
+/// followed for days.
+const MOST_FILLS: u64 = 1 << 17;
 
 /// Where a value lies.
 pub(super) type Found = Result<Option<Range<u64>>, SeenError>;
@@ -31,21 +36,20 @@ impl Database {
     }
 
     pub(super) fn damaged(&self, offset: u64, reason: &'static str) -> SeenError {
-        SeenError::Damaged {
-            path: self.path.clone(),
-            offset,
-            reason,
-        }
+        damaged(&self.path, offset, reason)
     }
 
     /// `count` bytes, at most [`PIECE`], at `offset`.
     pub(super) fn piece(&mut self, offset: u64, count: u64) -> Result<&[u8], SeenError> {
-        let beyond = self.damaged(offset, "it ends here in the midst of a record");
+        if self.window.fills() > MOST_FILLS {
+            return Err(self.damaged(offset, "its records lie too far apart, and are too many"));
+        }
+        let beyond = || damaged(&self.path, offset, "it ends here in the midst of a record");
         let count = usize::try_from(count.min(PIECE)).unwrap_or(0);
         match self.window.at(offset, count) {
             Ok(Some(bytes)) => Ok(bytes),
-            Ok(None) => Err(beyond),
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(beyond),
+            Ok(None) => Err(beyond()),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(beyond()),
             Err(error) => Err(IoError::new("read", &self.path, error).into()),
         }
     }
@@ -89,5 +93,13 @@ impl Database {
 
     pub(super) fn u64(&mut self, offset: u64) -> Result<u64, SeenError> {
         self.piece(offset, 8).map(BE::read_u64)
+    }
+}
+
+fn damaged(path: &Path, offset: u64, reason: &'static str) -> SeenError {
+    SeenError::Damaged {
+        path: path.to_path_buf(),
+        offset,
+        reason,
     }
 }

@@ -1,8 +1,8 @@
 //! What a user has seen of a mailbox, up to version 11 kept in a database of the user's own.
 //!
 //! Key is the unique id of the mailbox, value a line of text. The database is a skiplist file, a
-//! flat file, or, from 2.4 on, a twoskip file. Promises: read only; every length is checked, and no
-//! more is in memory than the one value. No lock is taken: of a database that a server is writing
+//! flat file, or, from 2.4 on, a twoskip file. Promises: read only; every length is checked, no more
+//! is in memory than the one value, and whatever the file says it is read to an end in some seconds. No lock is taken: of a database that a server is writing
 //! to, a reader may get an error, which passes, or the record before the change.
 
 mod database;
@@ -13,7 +13,7 @@ mod value;
 
 pub use value::SeenRecord;
 
-use crate::dir::open_named;
+use crate::dir::{OpenError, open_named};
 use crate::error::{IoContext, IoError};
 use crate::exit::Exit;
 use crate::source::{Source, Window};
@@ -21,8 +21,11 @@ use database::Database;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// The longest value that is read, bytes: some four million UIDs, every other of them seen.
-const LONGEST_VALUE: u64 = 32 << 20;
+/// The longest database that is read, bytes. That of a user with ten thousand mailboxes has some
+/// MiB; a skiplist file cannot have more than 4 GiB.
+const LONGEST: u64 = 256 << 20;
+/// The longest value that is read, bytes: some two million UIDs, every other of them seen.
+const LONGEST_VALUE: u64 = 8 << 20;
 
 /// Why a seen database cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +94,14 @@ pub fn from_file(
     uniqueid: &str,
 ) -> Result<Option<SeenRecord>, SeenError> {
     let len = file.metadata().io_context("stat", path)?.len();
+    if len > LONGEST {
+        let too_large = OpenError::TooLarge {
+            path: path.to_path_buf(),
+            size: len,
+            limit: LONGEST,
+        };
+        return Err(IoError::from(too_large).into());
+    }
     let source = Source::of(file, len).io_context("read", path)?;
     find(Window::new(source, len), path, uniqueid)
 }

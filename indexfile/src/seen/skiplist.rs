@@ -11,6 +11,8 @@ use std::ops::Range;
 pub(super) const MAGIC: &[u8; 20] = b"\xa1\x02\x8b\x0dskiplist file\0\0\0";
 
 const HEADER: u64 = 48;
+/// Where the header says where the log begins: how long the file was when it was last put in order.
+const LOG_START: u64 = 40;
 const IN_ORDER: u32 = 1;
 const ADD: u32 = 2;
 const DELETE: u32 = 4;
@@ -27,6 +29,9 @@ pub(super) fn find(database: &mut Database, key: &[u8]) -> Found {
     }
     if database.u32(20)? != 1 {
         return Err(database.damaged(20, "its version is not 1"));
+    }
+    if u64::from(database.u32(LOG_START)?) > database.len() {
+        return Err(database.damaged(database.len(), "it ends before its log begins"));
     }
     if database.u32(HEADER)? != DUMMY {
         return Err(database.damaged(HEADER, "there is no first node"));

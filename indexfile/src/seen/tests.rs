@@ -179,6 +179,83 @@ fn files_of_other_kinds_are_told_apart() {
     }
 }
 
+/// A record of a twoskip file, with one level.
+fn twoskip_record(kind: u8, key: &str, next: u64) -> Vec<u8> {
+    let mut out = vec![kind, 1];
+    out.extend(u16::try_from(key.len()).expect("short").to_be_bytes());
+    out.extend(words(&[0]));
+    out.extend([next.to_be_bytes(), 0_u64.to_be_bytes()].concat());
+    let mut tail = key.as_bytes().to_vec();
+    tail.resize(tail.len().next_multiple_of(8), 0);
+    out.extend(words(&[crc32fast::hash(&out), crc32fast::hash(&tail)]));
+    [out, tail].concat()
+}
+
+fn twoskip_of(records: &[Vec<u8>]) -> Vec<u8> {
+    let mut file = fixture("ann-twoskip.seen")[..64].to_vec();
+    let end = 64 + records.iter().map(Vec::len).sum::<usize>() as u64;
+    file[48..56].copy_from_slice(&end.to_be_bytes());
+    let crc = crc32fast::hash(&file[..60]);
+    file[60..64].copy_from_slice(&crc.to_be_bytes());
+    [file, records.concat()].concat()
+}
+
+#[test]
+fn pointers_that_lead_in_a_circle_or_back_and_forth_come_to_an_end() {
+    let first = twoskip_record(b'=', "", 96);
+    let sound = twoskip_of(&[first.clone(), twoskip_record(b'+', "anothr", 0)]);
+    assert_eq!(of(&sound).expect("sound"), None);
+    let circle = twoskip_of(&[first, twoskip_record(b'+', "anothr", 96)]);
+    let found = of(&circle);
+    assert!(matches!(found, Err(SeenError::Damaged { .. })), "{found:?}");
+    // A log that deletes what lies far away, and again what lies near.
+    let start = [&fixture("joe.seen")[..0x90], &node(1, "a", "1 1 9 9 1")].concat();
+    let far = node(2, "far", "1 1 9 9 1");
+    let filler = node(2, "filler", &"x".repeat(300 << 10));
+    let at = u32::try_from(start.len() + filler.len()).expect("small");
+    let log = words(&[4, at]).repeat(200_000);
+    let found = of(&[
+        start,
+        filler,
+        far,
+        node(2, "b", &"x".repeat(300 << 10)),
+        log,
+    ]
+    .concat());
+    let error = found.expect_err("it is read for days");
+    assert!(error.to_string().contains("too far apart"), "{error}");
+}
+
+#[test]
+fn a_skiplist_that_ends_before_its_log_has_lost_records() {
+    let nodes = [node(1, "a", "1 1 9 9 1"), node(1, UNIQUEID, "1 1 9 9 1")];
+    let mut sound = [&fixture("joe.seen")[..0x90], &nodes.concat()].concat();
+    let log = u32::try_from(sound.len()).expect("small");
+    sound[40..44].copy_from_slice(&log.to_be_bytes());
+    assert!(of(&sound).expect("sound").is_some());
+    // Where a node ends, so that nothing else shows it.
+    let found = of(&sound[..sound.len() - nodes[1].len()]);
+    assert!(matches!(found, Err(SeenError::Damaged { .. })), "{found:?}");
+}
+
+/// By the value's length, and by how much is made of it: out of order, each UID many times.
+#[test]
+fn a_value_makes_no_more_ranges_than_memory_is_for() {
+    let text = |uids: &mut dyn Iterator<Item = u32>| {
+        let uids: Vec<String> = uids.map(|uid| uid.to_string()).collect();
+        format!("1 0 9999999 1 {}", uids.join(","))
+    };
+    let every_other = text(&mut (0..1_100_000).map(|n| 2 * n + 1));
+    assert!(every_other.len() as u64 <= LONGEST_VALUE);
+    let record = SeenRecord::parse(every_other.as_bytes()).expect("sound");
+    assert_eq!(record.ranges().len(), 1_100_000);
+    let few_again_and_again = text(&mut (0..3_000_000).map(|n| n % 2 * 8 + 1));
+    let record = SeenRecord::parse(few_again_and_again.as_bytes()).expect("sound");
+    assert_eq!(record.ranges(), [(1, 1), (9, 9)]);
+    let too_many = text(&mut (0..1_300_000).map(|n| 2 * n + 1));
+    assert!(SeenRecord::parse(too_many.as_bytes()).is_err());
+}
+
 const KEYS: [&str; 4] = ["a", UNIQUEID, "6t1vo4vdbkrdyc31bte53jwhx", "zzzz"];
 
 /// A change to a database: which key, and the last UID that it has from then on, if it has one.

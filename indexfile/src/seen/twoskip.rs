@@ -11,8 +11,6 @@ pub(super) const MAGIC: &[u8; 20] = b"\xa1\x02\x8b\x0dtwoskip file\0\0\0\0";
 
 const HEADER: u64 = 64;
 const MOST_LEVELS: u8 = 31;
-/// The shortest record, bytes.
-const SHORTEST: u64 = 24;
 
 /// Finds the value of `key`.
 pub(super) fn find(database: &mut Database, key: &[u8]) -> Found {
@@ -29,7 +27,9 @@ pub(super) fn find(database: &mut Database, key: &[u8]) -> Found {
     // What lies behind was never committed.
     let end = database.u64(48)?.min(database.len());
     let mut at = HEADER;
-    for _ in 0..=end / SHORTEST {
+    // Bytes of the records so far: no two of them share one.
+    let mut passed = 0_u64;
+    while passed <= end {
         let record = record(database, at)?;
         match (record.kind, at) {
             (b'=', HEADER) | (b'-', _) => {}
@@ -43,6 +43,7 @@ pub(super) fn find(database: &mut Database, key: &[u8]) -> Found {
             }
             _ => return Err(database.damaged(at, "there is no record of this kind")),
         }
+        passed = passed.saturating_add(record.value.end - at);
         at = record.next(end);
         if at == 0 {
             return Ok(None);

@@ -1,5 +1,8 @@
 //! The value: `1 LASTREAD LASTUID LASTCHANGE SEQUENCE`.
 
+/// The most runs of UIDs in memory: every other UID seen, in the longest value, are fewer.
+const MOST_RANGES: usize = 1_250_000;
+
 /// A user's seen record of one mailbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SeenRecord {
@@ -62,17 +65,30 @@ fn sequence(text: &str, last_uid: u32) -> Result<Vec<(u32, u32)>, &'static str> 
         _ => text.parse::<u32>().map_err(|_| BAD),
     };
     let parts = || text.split(',').filter(|part| !part.is_empty());
-    let mut ranges = Vec::with_capacity(parts().count());
+    // All the capacity at once: a vector that grows takes as much again for a moment.
+    let mut ranges: Vec<(u32, u32)> = Vec::with_capacity(parts().count().min(MOST_RANGES));
     for part in parts() {
         let (first, last) = part.split_once(':').unwrap_or((part, part));
         let (first, last) = (uid(first)?, uid(last)?);
+        if ranges.len() == MOST_RANGES {
+            join(&mut ranges);
+            // Else each of those that follow may need the same again.
+            if ranges.len() > MOST_RANGES / 2 {
+                return Err("its sequence of UIDs has too many parts");
+            }
+        }
         ranges.push((first.min(last), first.max(last)));
     }
+    join(&mut ranges);
+    Ok(ranges)
+}
+
+/// Puts runs of UIDs in order, and makes one of those that touch.
+fn join(ranges: &mut Vec<(u32, u32)>) {
     ranges.sort_unstable();
     ranges.dedup_by(|next, kept| {
         let joins = next.0 <= kept.1.saturating_add(1);
         kept.1 = if joins { kept.1.max(next.1) } else { kept.1 };
         joins
     });
-    Ok(ranges)
 }

@@ -2,25 +2,33 @@
 //! that somebody else wrote.
 //!
 //! A file of ours is complete and synced before it has its name, and takes that name from no other
-//! file. It is ours if it says, byte for byte, what the record demands. A crash leaves the file or
-//! not, and perhaps a new one under a name that nobody reads.
+//! file. It is ours if it says, byte for byte, what the record demands. It is made and removed in
+//! `msg` beneath the configdirectory alone: where `msg` is a link out of it nothing is changed. A
+//! crash leaves the file or not, and perhaps a new one under a name that nobody reads.
 
-use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use indexfile::dir::{OpenError, limit, read_named};
 use indexfile::{IoContext, IoError};
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::fcntl::{RenameFlags, renameat2};
+use rustix::fs::{Gid, Mode, Uid};
+use rustix::io::Errno;
 
 use super::record::Record;
 use crate::failpoint;
+use crate::fs::Dir;
 use crate::protocol::{Code, Whose};
 use crate::refusal::Refusal;
 
 /// Everybody may read it: a file that the service cannot open stops nobody.
 const MODE: u32 = 0o644;
+/// Of `msg`, if it is made.
+const DIRECTORY_MODE: u32 = 0o755;
+/// The directory of both, in the configdirectory.
+const MSG: &str = "msg";
 
 /// One of the two files.
 #[derive(Debug)]
@@ -121,103 +129,104 @@ impl Message {
         let Some(contents) = self.contents(record) else {
             return Ok(());
         };
-        let dir = self.path.parent().unwrap_or(&self.path);
-        let config = dir.parent().unwrap_or(dir);
-        let owner = config.metadata().io_context("stat", config)?;
-        let owner = (owner.uid(), owner.gid());
-        if let Err(error) = std::fs::create_dir(dir) {
-            if error.kind() != io::ErrorKind::AlreadyExists {
-                return Err(IoError::new("create", dir, error).into());
+        let config = self.config()?;
+        let stat = config.stat_self()?;
+        let owner = (stat.st_uid, stat.st_gid);
+        let path = config.path_of(MSG);
+        let made = rustix::fs::mkdirat(&config, MSG, Mode::from_raw_mode(DIRECTORY_MODE));
+        let dir = match made {
+            Ok(()) => {
+                let dir = config.open_beneath(Path::new(MSG))?;
+                give(&dir, owner, DIRECTORY_MODE).io_context("give", &path)?;
+                config.sync()?;
+                dir
             }
-        } else {
-            let made = || give(&File::open(dir)?, owner, 0o755);
-            made().io_context("give", dir)?;
-            sync_dir(config)?;
-        }
-        let new = self.new_path();
-        match std::fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(IoError::new("remove", &new, error).into());
-            }
-            _ => {}
-        }
+            Err(Errno::EXIST) => config.open_beneath(Path::new(MSG))?,
+            Err(errno) => return Err(IoError::new("create", &path, errno.into()).into()),
+        };
+        let new = self.new_name();
+        let _ = dir.unlink(new)?;
         let write = || {
             failpoint::hit("drain.write")?;
-            let mut file = File::options().write(true).create_new(true).open(&new)?;
+            let mut file = dir.create_new(new).map_err(|error| error.source)?;
             file.write_all(contents.as_bytes())?;
             give(&file, owner, MODE)?;
             file.sync_all()
         };
-        write().io_context("write", &new)?;
+        write().io_context("write", &dir.path_of(new))?;
         let place = || {
             failpoint::hit("drain.rename")?;
-            name(&new, &self.path)?;
+            name(&dir, new, self.name())?;
             failpoint::hit("drain.sync_dir")
         };
         match place() {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let _ = std::fs::remove_file(&new);
+                let _ = dir.unlink(new);
                 let text = format!("{} was made by somebody else now", self.path.display());
                 return Err(Refusal::new(Code::State, text));
             }
-            placed => placed.io_context("rename", &new)?,
+            placed => placed.io_context("rename", &dir.path_of(new))?,
         }
-        sync_dir(dir)
+        Ok(dir.sync()?)
     }
 
     /// Removes it if it is ours; whether it was.
     pub(super) fn remove(&self, record: &Record) -> Result<bool, Refusal> {
-        let dir = self.path.parent().unwrap_or(&self.path);
-        let _ = std::fs::remove_file(self.new_path());
+        let dir = match self.config()?.open_beneath(Path::new(MSG)) {
+            Err(OpenError::Missing { .. }) => return Ok(false),
+            dir => dir?,
+        };
+        let _ = dir.unlink(self.new_name());
         if self.look(Some(record))?.whose != Whose::Ours {
             return Ok(false);
         }
-        let remove = || {
-            failpoint::hit("drain.remove")?;
-            std::fs::remove_file(&self.path)
-        };
-        match remove() {
-            Err(error) if is_absence(&error) => {}
-            removed => removed.io_context("remove", &self.path)?,
-        }
-        sync_dir(dir)?;
+        failpoint::hit("drain.remove").io_context("remove", &self.path)?;
+        let _ = dir.unlink(self.name())?;
+        dir.sync()?;
         Ok(true)
     }
 
-    /// Where it is made.
-    fn new_path(&self) -> PathBuf {
-        let name = match self.kind {
+    fn config(&self) -> Result<Dir, OpenError> {
+        let path = self.path.parent().and_then(Path::parent);
+        Dir::open_root(path.unwrap_or(&self.path))
+    }
+
+    fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Motd => "motd",
+            Kind::Shutdown => "shutdown",
+        }
+    }
+
+    /// Under which it is made.
+    fn new_name(&self) -> &'static str {
+        match self.kind {
             Kind::Motd => "reguid.motd",
             Kind::Shutdown => "reguid.shutdown",
-        };
-        self.path.with_file_name(name)
+        }
     }
 }
 
 /// Gives a file its name, and takes that from no other file.
-fn name(new: &Path, path: &Path) -> io::Result<()> {
-    match renameat2(AT_FDCWD, new, AT_FDCWD, path, RenameFlags::RENAME_NOREPLACE) {
+fn name(dir: &Dir, new: &str, name: &str) -> io::Result<()> {
+    match renameat2(dir, new, dir, name, RenameFlags::RENAME_NOREPLACE) {
         // A file system that cannot: a second name does the same.
         Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOSYS) => {
-            std::fs::hard_link(new, path)?;
-            std::fs::remove_file(new)
+            let error = |error: IoError| error.source;
+            dir.link(new, name).map_err(error)?;
+            dir.unlink(new).map(drop).map_err(error)
         }
         named => Ok(named?),
     }
 }
 
 /// Makes owner and mode those that the services of the store need.
-fn give(file: &File, (user, group): (u32, u32), mode: u32) -> io::Result<()> {
+fn give(file: impl AsFd, (user, group): (u32, u32), mode: u32) -> io::Result<()> {
     if rustix::process::geteuid().is_root() {
-        fchown(file, Some(user), Some(group))?;
+        let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+        rustix::fs::fchown(&file, Some(user), Some(group))?;
     }
-    file.set_permissions(std::fs::Permissions::from_mode(mode))
-}
-
-fn sync_dir(dir: &Path) -> Result<(), Refusal> {
-    let sync = || File::open(dir)?.sync_all();
-    sync().io_context("sync directory", dir)?;
-    Ok(())
+    Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?)
 }
 
 fn is_absence(error: &io::Error) -> bool {

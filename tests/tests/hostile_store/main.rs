@@ -5,4 +5,5 @@
 mod attacked;
 mod odd;
 mod of_a_mailbox;
+mod of_a_user;
 mod of_the_programs;

@@ -4,7 +4,7 @@ use std::fs::File;
 
 use indexfile::cache_file::CacheFile;
 use indexfile::cutover::{HeaderImage, shares_seen};
-use indexfile::dir::{OpenError, limit, open_named};
+use indexfile::dir::{OpenError, limit, link_to_nothing, open_named};
 use indexfile::message::{Spool, Stamp};
 use indexfile::seen::{self, SeenError, SeenRecord};
 use indexfile::{FileKind, IndexFile, IoContext as _, hex};
@@ -94,7 +94,8 @@ fn cache(place: &Place) -> Result<(CacheFile, u64), Refusal> {
     Ok((CacheFile::from_file(&file, &path)?, length))
 }
 
-/// The owner's record; a user who never looked has no database, or no record in it.
+/// The owner's record; a user who never looked has no database, or no record in it. One that should
+/// be at the other end of a link, and is not, is no such user's.
 fn seen_record(
     store: &Store,
     place: &Place,
@@ -106,7 +107,16 @@ fn seen_record(
     };
     let file: File = match open_named(&path) {
         Ok(file) => file,
-        Err(OpenError::Missing { .. }) => return Ok(None),
+        Err(OpenError::Missing { .. }) => {
+            let Some(link) = link_to_nothing(&path) else {
+                return Ok(None);
+            };
+            let text = format!(
+                "{} is a symbolic link to nothing: what was seen of the mailbox is not known",
+                link.display()
+            );
+            return Err(Refusal::new(Code::Incomplete, text));
+        }
         Err(error) => return Err(error.into()),
     };
     if uniqueid.is_empty() {
