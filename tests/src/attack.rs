@@ -13,6 +13,25 @@ pub const LIMIT_KIB: u64 = 64 << 10;
 /// How long anything may take before it counts as stuck; what is promised is far less.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long a client that behaves may have to wait for an answer, whatever goes on.
+pub const ANSWER: Duration = Duration::from_secs(1);
+
+/// A client that behaves, which waits no longer than it is given, is answered within [`ANSWER`]:
+/// once in three tries, as the machine may be busy with other things.
+///
+/// # Panics
+/// It is not.
+pub fn answered<E: std::fmt::Display>(ask: impl Fn(Duration) -> Result<(), E>) {
+    let mut failed = Vec::new();
+    while failed.len() < 3 {
+        match ask(ANSWER) {
+            Ok(()) => return,
+            Err(error) => failed.push(error.to_string()),
+        }
+    }
+    panic!("a good client is not answered within {ANSWER:?}: {failed:?}");
+}
+
 /// Waits until that is so.
 ///
 /// # Panics

@@ -3,7 +3,7 @@
 //! its bytes. slotd stays up and answers a good client meanwhile, its memory stays small, no lock
 //! and no staged file is left, and every descriptor comes back.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +16,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 use stores::Host;
 use stores::genuine::unpack_239;
 use stores::judge::locks;
-use tests::attack::{PATIENCE, files, raise_files, unharmed, until};
+use tests::attack::{PATIENCE, answered, files, raise_files, unharmed, until};
 use tests::fleet::program;
 use tests::process::{Guard, Slotd};
 use tests::wire::{Wire, value};
@@ -49,19 +49,32 @@ impl Attacked {
 
     /// A connection; refused if slotd does not take it.
     fn connect(&self) -> UnixStream {
-        let fd = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
-        set_socket_timeout(&fd, Timeout::Send, Some(PATIENCE)).unwrap();
-        set_socket_timeout(&fd, Timeout::Recv, Some(PATIENCE)).unwrap();
-        let path = self.slotd.addr.strip_prefix("unix:").unwrap();
-        connect(&fd, &SocketAddrUnix::new(path).unwrap()).expect("slotd takes no connection");
-        UnixStream::from(fd)
+        self.connect_within(PATIENCE)
+            .expect("slotd takes no connection")
     }
 
-    /// A client that behaves comes, and is served.
+    /// One that waits no longer for anything.
+    fn connect_within(&self, limit: Duration) -> io::Result<UnixStream> {
+        let fd = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+        set_socket_timeout(&fd, Timeout::Send, Some(limit))?;
+        set_socket_timeout(&fd, Timeout::Recv, Some(limit))?;
+        let path = self.slotd.addr.strip_prefix("unix:").unwrap();
+        connect(&fd, &SocketAddrUnix::new(path)?)?;
+        Ok(UnixStream::from(fd))
+    }
+
+    /// A client that behaves comes, and is answered in time.
     fn serves(&self) {
-        let mut good = self.connect();
-        let said = ask(&mut good, "HELLO");
-        assert!(said.starts_with("OK slotd="), "{said}");
+        answered(|limit| {
+            let mut good = self.connect_within(limit)?;
+            good.write_all(b"HELLO\n")?;
+            let mut said = String::new();
+            let _ = BufReader::new(good).read_line(&mut said)?;
+            if said.starts_with("OK slotd=") {
+                return Ok(());
+            }
+            Err(io::Error::other(said))
+        });
     }
 
     fn index(&self) -> std::path::PathBuf {

@@ -1,8 +1,10 @@
 //! What comes to slotd's TLS port is hostile: no handshake, half of one, one that drips, one
 //! without an end, one that is cut after any of its bytes, thousands that go no further than their
 //! hello. slotd stays up and answers a good client meanwhile, its memory stays small, its log too,
-//! and every descriptor comes back. With openssl for what a sound library does not do: those are
-//! ignored in a plain run.
+//! and every descriptor comes back; so, too, where thousands get in and then hold what they can.
+//! With openssl for what a sound library does not do: those are ignored in a plain run.
+
+mod held;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -15,7 +17,7 @@ use std::time::{Duration, Instant};
 use slotd::client::{Addr, Client, ClientError, Timeouts};
 use slotd::tls::{Credentials, Files};
 use stores::genuine::unpack_239;
-use tests::attack::{PATIENCE, files, raise_files, unharmed};
+use tests::attack::{PATIENCE, answered, files, raise_files, unharmed};
 use tests::fleet::program;
 use tests::process::{Slotd, run};
 
@@ -29,6 +31,11 @@ struct Attacked {
 
 impl Attacked {
     fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// With further options of slotd.
+    fn with(options: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let host = unpack_239(&dir.path().join("host")).unwrap();
         let ca = dir.path().join("ca");
@@ -49,7 +56,8 @@ impl Attacked {
             option("--tls-ca", "ca.pem"),
             option("--tls-crl", "crl.pem"),
         ];
-        let extra: Vec<&str> = extra.iter().flatten().map(String::as_str).collect();
+        let extra = extra.iter().flatten().map(String::as_str);
+        let extra: Vec<&str> = extra.chain(options.iter().copied()).collect();
         let slotd = Slotd::try_start_at("tls://localhost:0", &program("slotd"), &host, &extra);
         let slotd = slotd.unwrap_or_else(|error| panic!("{error}"));
         let mut it = Self {
@@ -82,12 +90,12 @@ impl Attacked {
 
     /// A client that behaves asks that port, which leads to slotd in the end.
     fn ask(&self, port: u16) -> Result<(), ClientError> {
-        ask(&self.dir.path().join("ca"), port)
+        ask(&self.dir.path().join("ca"), port, PATIENCE)
     }
 
-    /// A client that behaves comes, and is served.
+    /// A client that behaves comes, and is answered in time.
     fn serves(&self) {
-        self.ask(self.port()).expect("a good client is not served");
+        answered(|limit| ask(&self.dir.path().join("ca"), self.port(), limit));
     }
 
     /// The first that a client that behaves says.
@@ -96,7 +104,7 @@ impl Attacked {
         let port = listener.local_addr().unwrap().port();
         let ca = self.dir.path().join("ca");
         thread::scope(|scope| {
-            scope.spawn(move || ask(&ca, port).expect_err("nobody answers it"));
+            scope.spawn(move || ask(&ca, port, PATIENCE).expect_err("nobody answers it"));
             let (mut stream, _) = listener.accept().unwrap();
             let mut hello = vec![0; 16 << 10];
             let read = stream.read(&mut hello).unwrap();
@@ -113,8 +121,9 @@ impl Attacked {
     }
 }
 
-/// A client that behaves, with its files there, asks that port.
-fn ask(ca: &Path, port: u16) -> Result<(), ClientError> {
+/// A client that behaves, with its files there, asks that port; it waits so long for the connection,
+/// and so long for an answer.
+fn ask(ca: &Path, port: u16, limit: Duration) -> Result<(), ClientError> {
     let credentials = Credentials::open(Files {
         cert: ca.join("good.pem"),
         key: ca.join("good.key"),
@@ -129,7 +138,12 @@ fn ask(ca: &Path, port: u16) -> Result<(), ClientError> {
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut client = Client::connect_as(&addr, Some(&credentials), Timeouts::default()).await?;
+        let timeouts = Timeouts {
+            connect: limit,
+            call: limit,
+            work: limit,
+        };
+        let mut client = Client::connect_as(&addr, Some(&credentials), timeouts).await?;
         client.hello().await.map(drop)
     })
 }

@@ -1,0 +1,93 @@
+//! Clients whose certificate is accepted, and which then hold what they can.
+
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, Stream};
+use tests::attack::raise_files;
+
+use super::Attacked;
+
+/// A client's end, driven by hand.
+struct Held {
+    tls: ClientConnection,
+    tcp: TcpStream,
+}
+
+fn config(it: &Attacked) -> Arc<ClientConfig> {
+    let certificates = |name: &str| {
+        let all = CertificateDer::pem_file_iter(it.ca(name)).unwrap();
+        all.map(Result::unwrap).collect::<Vec<_>>()
+    };
+    let mut roots = RootCertStore::empty();
+    for root in certificates("ca.pem") {
+        roots.add(root).unwrap();
+    }
+    let key = PrivateKeyDer::from_pem_file(it.ca("good.key")).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_protocol_versions(&[&TLS13]).unwrap();
+    let builder = builder.with_root_certificates(roots);
+    let config = builder.with_client_auth_cert(certificates("good.pem"), key);
+    let mut config = config.unwrap();
+    config.alpn_protocols = vec![b"reguid/1".to_vec()];
+    Arc::new(config)
+}
+
+impl Held {
+    fn new(it: &Attacked, config: &Arc<ClientConfig>) -> Self {
+        let name = "localhost".try_into().unwrap();
+        let tcp = it.connect();
+        // What comes in pieces would wait for acknowledgements.
+        tcp.set_nodelay(true).unwrap();
+        Self {
+            tls: ClientConnection::new(Arc::clone(config), name).unwrap(),
+            tcp,
+        }
+    }
+
+    fn ask(&mut self, line: &str) -> io::Result<String> {
+        let mut stream = Stream::new(&mut self.tls, &mut self.tcp);
+        stream.write_all(line.as_bytes())?;
+        let mut said = String::new();
+        let _ = BufReader::with_capacity(1, stream).read_line(&mut said)?;
+        Ok(said)
+    }
+}
+
+/// As many come in, are answered, and then do that; slotd keeps them.
+fn thousands(options: &[&str], then: impl Fn(&mut Held) -> io::Result<()>) {
+    const CONNECTIONS: usize = 3000;
+    raise_files(CONNECTIONS as u64 + 200);
+    let it = Attacked::with(options);
+    let config = config(&it);
+    let mut held = Vec::new();
+    for n in 0..CONNECTIONS {
+        let mut one = Held::new(&it, &config);
+        let said = one.ask("HELLO\n").expect("no answer");
+        assert!(said.starts_with("OK slotd="), "{n}: {said}");
+        then(&mut one).unwrap();
+        held.push(one);
+        if n % 500 == 0 {
+            it.serves();
+        }
+    }
+    it.serves();
+    drop(held);
+    it.end();
+}
+
+#[test]
+fn thousands_that_have_shaken_hands_and_say_no_more_take_little_memory_and_starve_nobody() {
+    let limits = [
+        "--max-connections",
+        "3100",
+        "--max-connections-peer",
+        "3050",
+    ];
+    thousands(&limits, |_| Ok(()));
+}
