@@ -48,6 +48,8 @@ pub(super) struct Steering {
     pub(super) most: usize,
     /// How long locks may be held.
     pub(super) target: Option<Duration>,
+    /// It was given, and so comes before the work that is done; else it is a guide.
+    pub(super) strict: bool,
 }
 
 impl Parallel {
@@ -71,14 +73,18 @@ impl Parallel {
 
     /// By what it is found, where `most` can be served; `None`: it is the number that was given.
     pub(super) fn steering(self, target: TargetLock, most: usize) -> Option<Steering> {
-        let target = match (self, target) {
-            (Self::Auto, TargetLock::Auto) => Some(TARGET),
-            (Self::Auto, TargetLock::Off) => None,
-            (_, TargetLock::Of(time)) => Some(time),
+        let (target, strict) = match (self, target) {
+            (Self::Auto, TargetLock::Auto) => (Some(TARGET), false),
+            (Self::Auto, TargetLock::Off) => (None, false),
+            (_, TargetLock::Of(time)) => (Some(time), true),
             (Self::Fixed(_), TargetLock::Auto | TargetLock::Off) => return None,
         };
         let most = self.most().min(most).max(1);
-        Some(Steering { most, target })
+        Some(Steering {
+            most,
+            target,
+            strict,
+        })
     }
 }
 
@@ -178,12 +184,12 @@ mod tests {
             let (parallel, target): (Parallel, TargetLock) =
                 (parallel.parse().unwrap(), target.parse().unwrap());
             let steering = parallel.steering(target, most);
-            steering.map(|steering| (steering.most, steering.target))
+            steering.map(|it| (it.most, it.target, it.strict))
         };
-        assert_eq!(of("auto", "auto", 500), Some((64, Some(ms(10)))));
-        assert_eq!(of("auto", "20ms", 39), Some((39, Some(ms(20)))));
-        assert_eq!(of("auto", "off", 500), Some((64, None)));
-        assert_eq!(of("100", "20ms", 500), Some((100, Some(ms(20)))));
+        assert_eq!(of("auto", "auto", 500), Some((64, Some(ms(10)), false)));
+        assert_eq!(of("auto", "20ms", 39), Some((39, Some(ms(20)), true)));
+        assert_eq!(of("auto", "off", 500), Some((64, None, false)));
+        assert_eq!(of("100", "20ms", 500), Some((100, Some(ms(20)), true)));
         assert_eq!(of("100", "auto", 500), None);
         assert_eq!(of("100", "off", 500), None);
         for wrong in ["0", "1025", "off", "1.5", "AUTO", ""] {

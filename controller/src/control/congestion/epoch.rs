@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use crate::run::Histogram;
 
-/// Mailboxes of an epoch, at least; and for each of those at once this many.
-const MAILBOXES: usize = 32;
-const MAILBOXES_EACH: usize = 4;
+/// Mailboxes of an epoch, at least, so that one long lock is not the 99th percentile; and for each
+/// of those at once this many.
+const MAILBOXES: usize = 100;
+const MAILBOXES_EACH: usize = 2;
 /// How long it is, at least.
-const TIME: Duration = Duration::from_millis(500);
+const TIME: Duration = Duration::from_millis(250);
 /// All places were in use for this share of it, else it says nothing about more or fewer of them.
 const FULL: f64 = 0.6;
 /// This number of messages is as much work as a mailbox without any.
@@ -49,8 +50,6 @@ pub(super) struct Epoch {
     /// How long locks were held, of both sides.
     held: Histogram,
     locked: usize,
-    /// Most under way at once.
-    peak: usize,
 }
 
 /// What an epoch came to. Times are microseconds.
@@ -58,10 +57,8 @@ pub(super) struct Epoch {
 pub(super) struct Seen {
     pub(super) p99: f64,
     pub(super) p50: f64,
-    /// Work in a second; `None` where not all places were in use for most of the time.
-    pub(super) rate: Option<f64>,
-    /// Most under way at once.
-    pub(super) peak: usize,
+    /// Work in a second.
+    pub(super) rate: f64,
 }
 
 impl Epoch {
@@ -73,7 +70,6 @@ impl Epoch {
             work: 0.0,
             held: Histogram::new(),
             locked: 0,
-            peak: 0,
         }
     }
 
@@ -82,7 +78,6 @@ impl Epoch {
         if under_way >= at_once {
             self.full += time;
         }
-        self.peak = self.peak.max(under_way);
     }
 
     /// An attempt ended while all places were in use, or not.
@@ -104,23 +99,29 @@ impl Epoch {
         }
     }
 
-    pub(super) fn is_over(&self, now: Duration, at_once: usize) -> bool {
-        self.locked >= MAILBOXES.max(MAILBOXES_EACH * at_once)
-            && now.saturating_sub(self.began) >= TIME
+    /// Where it is `short`, half of the mailboxes are enough.
+    pub(super) fn is_over(&self, now: Duration, at_once: usize, short: bool) -> bool {
+        let least = MAILBOXES / if short { 2 } else { 1 };
+        self.locked >= least.max(MAILBOXES_EACH * at_once) && now.saturating_sub(self.began) >= TIME
     }
 
-    pub(super) fn seen(&self, now: Duration, at_once: usize) -> Seen {
+    /// How long locks were held at the 99th percentile, microseconds.
+    pub(super) fn p99(&self) -> f64 {
+        float(self.held.quantile(99))
+    }
+
+    /// `None` where not all places were in use for most of the time.
+    pub(super) fn seen(&self, now: Duration, at_once: usize) -> Option<Seen> {
         let all = now.saturating_sub(self.began).as_secs_f64();
         let full = self.full.as_secs_f64();
         let spent = full - self.others.as_secs_f64() / size(at_once);
         // With too little left of it the rate would be made of chance.
         let counts = full >= FULL * all && spent >= 0.2 * full && self.work > 0.0;
-        Seen {
-            p99: float(self.held.quantile(99)),
+        counts.then(|| Seen {
+            p99: self.p99(),
             p50: float(self.held.quantile(50)),
-            rate: counts.then(|| self.work / spent),
-            peak: self.peak,
-        }
+            rate: self.work / spent,
+        })
     }
 }
 

@@ -3,20 +3,23 @@
 //!
 //! # What it promises
 //!
-//! * Never fewer than one, never more than the most.
-//! * More while that makes the run faster, and the locks of both hosts are held at the 99th
-//!   percentile for no longer than the target; fewer where it does not, or where they are longer. A
-//!   number that was no good is tried again later and later.
-//! * Half of them at once when one lock was held for more than five times the target, unless the
-//!   mailbox is so large that this says nothing.
-//! * Where half of them do not shorten the locks (large mailboxes, a slow disk) it does not go
-//!   lower for that: then the locks may be a quarter longer than they were, and the median is kept
-//!   under the target.
+//! * Never fewer than one, never more than the most. It begins with [`FIRST`].
+//! * Another number is taken only once it was better than this one was before and after it, so that
+//!   nothing changes for what happens to the disk at any number: a stall, some long locks, other
+//!   work. In vain is tried more and more rarely; so a run is hardly slower than one that has the
+//!   same number all the time.
+//! * More are better if they are faster, and hold locks at the 99th percentile within the target.
+//! * Fewer are tried where locks are held for longer than the target, by a quarter, twice in a row;
+//!   they are better if the median of the locks is shorter, by more than the work is less. A target
+//!   that was given comes before the work: then it is enough that they are shorter.
+//! * Where fewer are not better and locks stay too long (large mailboxes, a slow disk), more are if
+//!   they are faster by more than locks are longer; with a target that was given, if locks are
+//!   hardly longer.
 //! * What fails, waits or has nothing to do does not count as work, and while not all places are in
 //!   use there are not more of them.
 //!
-//! Time is handed in; there is no clock, socket or file here. An epoch is some tenths of a second
-//! and at least 32 mailboxes. What was under way when the number changed belongs to none.
+//! Time is handed in; there is no clock, socket or file here. An epoch is a quarter of a second and
+//! 100 mailboxes, at least. What was under way when the number changed belongs to none.
 //!
 //! # What a crash leaves
 //!
@@ -29,66 +32,48 @@ mod why;
 use std::time::Duration;
 
 use epoch::{Epoch, Seen, size};
-use ladder::{Rung, highest, ladder};
+use ladder::{Again, highest, ladder};
 use why::{Why, ms};
 
 pub(super) use epoch::Sample;
 
 use super::parallel::{FIRST, Steering};
 
-/// What all the work has to gain from more at once, as a share of how many more they are: a fifth
-/// more at once must be a fiftieth faster.
+/// What all the work has to gain from more at once, as a share of how many more they are: half as
+/// many again must be a twentieth faster.
 const GAIN: f64 = 0.1;
-/// Epochs before it is judged whether it is faster.
-const JUDGE: u32 = 2;
-/// A single epoch is believed if its locks were held for this many times the target.
-const CLEARLY: f64 = 1.5;
-/// One lock that was held for this many targets halves the number at once.
-const FAR: f64 = 5.0;
-/// Half as many at once that leave this share of the time did not help.
-const NO_HELP: f64 = 0.8;
-/// How much longer locks may be than fewer at once could make them.
+/// How much longer than the target locks are before fewer are tried: between the two it stays.
 const LONGER: f64 = 1.25;
-/// How far below the number that would just do it goes.
-const MARGIN: f64 = 0.9;
-/// Good epochs before more are tried where the locks are expected to be too long.
-const PATIENCE: u64 = 4;
-/// Good epochs before a number counts as good.
-const GOOD: u64 = 8;
-/// Epochs before it is looked at whether fewer are as fast: at first, and at most.
-const FEWER: u64 = 24;
-const FEWER_MAX: u64 = 96;
+/// Locks of fewer have to be shorter by this much more than the work is less.
+const CLEARLY: f64 = 0.8;
+/// Fewer that leave this share of the time did not help.
+const NO_HELP: f64 = 0.85;
 
-/// For how long locks were held with a number at once, in microseconds.
+/// A number that is compared: an epoch of this one, one of that, and one of this again.
 #[derive(Clone, Copy, Debug)]
-struct Held {
-    at_once: usize,
-    p99: f64,
-    p50: f64,
-}
-
-/// A number that is compared with the one before; by its rung.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trial {
-    More { than: usize },
-    Fewer { than: usize },
+struct Trial {
+    rung: usize,
+    before: Seen,
+    /// What it came to, once that epoch is over.
+    tried: Option<Seen>,
+    /// Whether it was better once.
+    won: bool,
 }
 
 /// The state of it.
 #[derive(Debug)]
 pub(super) struct Congestion {
     steering: Steering,
-    rungs: Vec<Rung>,
+    rungs: Vec<usize>,
+    /// The number that it stays with.
     rung: usize,
     trial: Option<Trial>,
-    /// Where it began to go lower because of the locks.
-    descent: Option<Held>,
-    /// For how long they are held however few there are.
-    floor: Option<Held>,
+    /// The epoch before, if it had the same number and no trial.
+    before: Option<Seen>,
+    more: Again,
+    fewer: Again,
     epoch: Epoch,
     epochs: u64,
-    /// Fewer are tried in this epoch, and how long was waited for it.
-    fewer: (u64, u64),
     under_way: usize,
     /// Since when.
     since: Duration,
@@ -106,11 +91,11 @@ impl Congestion {
             rungs,
             steering,
             trial: None,
-            descent: None,
-            floor: None,
+            before: None,
+            more: Again::NOW,
+            fewer: Again::NOW,
             epoch: Epoch::at(now),
             epochs: 0,
-            fewer: (FEWER, FEWER),
             under_way,
             since: now,
             earlier: under_way,
@@ -124,7 +109,7 @@ impl Congestion {
         if self.steering == steering {
             return;
         }
-        let at_once = self.at_once();
+        let at_once = self.rungs[self.rung];
         let begun = Self::new(steering, now, self.under_way);
         let rung = highest(&begun.rungs, size(at_once));
         *self = Self { rung, ..begun };
@@ -132,7 +117,8 @@ impl Congestion {
 
     /// How many at once now.
     pub(super) fn at_once(&self) -> usize {
-        self.rungs[self.rung].at_once
+        let tried = self.trial.filter(|trial| trial.tried.is_none());
+        self.rungs[tried.map_or(self.rung, |trial| trial.rung)]
     }
 
     /// For how long locks were held in the last epoch, at the 99th percentile, microseconds.
@@ -172,17 +158,25 @@ impl Congestion {
             }
             return;
         }
-        self.epoch
-            .add(now, sample, self.under_way >= self.at_once());
-        if let Some(us) = self.much_too_long(sample) {
-            self.rungs[self.rung].leave(self.epochs);
-            self.trial = None;
-            self.why = Why::OneLong { us };
-            self.enter(highest(&self.rungs, size(self.at_once()) / 2.0), now);
-        } else if self.epoch.is_over(now, self.at_once()) {
-            let seen = self.epoch.seen(now, self.at_once());
-            self.epoch = Epoch::at(now);
-            self.decide(seen, now);
+        let at_once = self.at_once();
+        self.epoch.add(now, sample, self.under_way >= at_once);
+        let tries_fewer = at_once < self.rungs[self.rung];
+        if !self.epoch.is_over(now, at_once, tries_fewer) {
+            return;
+        }
+        self.epochs += 1;
+        self.p99 = Some(self.epoch.p99());
+        if let Some(seen) = self.epoch.seen(now, at_once) {
+            self.decide(seen);
+        } else {
+            // Neither more nor fewer of them would change anything.
+            (self.trial, self.before) = (None, None);
+            self.why = Why::Unused;
+        }
+        self.epoch = Epoch::at(now);
+        if self.at_once() != at_once {
+            // What began with another number does not count for this one.
+            self.earlier = self.under_way.saturating_sub(1);
         }
     }
 
@@ -193,192 +187,127 @@ impl Congestion {
         self.since = now;
     }
 
-    /// What began with another number does not count for this one.
-    fn enter(&mut self, rung: usize, now: Duration) {
-        self.rung = rung;
-        self.rungs[rung].enter();
-        self.earlier = self.under_way.saturating_sub(1);
-        self.epoch = Epoch::at(now);
-    }
-
-    /// For how long locks may be held at the 99th percentile, and half of them.
-    fn limits(&self) -> Option<(f64, f64)> {
-        let target = micros(self.steering.target?);
-        Some(self.floor.map_or((target, f64::INFINITY), |floor| {
-            let longer = |than: f64| target.max(than * LONGER);
-            (longer(floor.p99), longer(floor.p50))
-        }))
-    }
-
-    /// A lock that was held for so long that the number at once is halved at once.
-    fn much_too_long(&self, sample: &Sample) -> Option<f64> {
-        let us = epoch::float(sample.longest()?);
-        let (limit, _) = self.limits()?;
-        (us > FAR * limit * sample.work() && self.rung > 0).then_some(us)
-    }
-
     /// At the end of an epoch.
-    fn decide(&mut self, seen: Seen, now: Duration) {
-        self.epochs += 1;
-        self.p99 = Some(seen.p99);
-        let here = &mut self.rungs[self.rung];
-        here.p99.add(seen.p99);
-        here.p50.add(seen.p50);
-        here.stayed += 1;
-        if let Some(rate) = seen.rate {
-            here.rate.add(rate);
-        }
-        let excess = self.excess(&seen);
-        if excess > 1.0 {
-            self.too_long(&seen, excess, now);
-            return;
-        }
-        let target = self.steering.target.map_or(f64::INFINITY, micros);
-        let shorter = |floor: Held| self.rungs[self.rung].p99.value < floor.p99 / 2.0;
-        if seen.p99 <= target || self.floor.is_some_and(shorter) {
-            (self.descent, self.floor) = (None, None);
-        }
-        if self.rungs[self.rung].stayed >= GOOD {
-            self.rungs[self.rung].is_good();
-        }
-        if seen.rate.is_none() {
-            self.why = Why::Unused;
-            return;
-        }
-        if let Some(trial) = self.trial
-            && !self.judge(trial, now)
-        {
-            return;
-        }
-        self.go_on(now);
-    }
-
-    /// By how much locks are held for too long; at most 1 if they are not.
-    fn excess(&self, seen: &Seen) -> f64 {
-        let Some((p99, p50)) = self.limits() else {
-            return 0.0;
-        };
-        let here = &self.rungs[self.rung];
-        let longer = (here.p99.value / p99).max(here.p50.value / p50);
-        let clearly = seen.p99 / p99;
-        if clearly > CLEARLY {
-            longer.max(clearly)
-        } else {
-            longer
-        }
-    }
-
-    /// Fewer at once, if that can help.
-    fn too_long(&mut self, seen: &Seen, excess: f64, now: Duration) {
-        self.trial = None;
-        let at_once = self.at_once();
-        let held = Held {
-            at_once: at_once.min(seen.peak.max(1)),
-            p99: seen.p99,
-            p50: seen.p50,
-        };
-        let origin = *self.descent.get_or_insert(held);
-        let helped = seen.p99 <= NO_HELP * origin.p99;
-        if self.rung == 0 || (origin.at_once >= 2 * at_once && !helped) {
-            (self.floor, self.descent) = (Some(held), None);
-            self.why = Why::NotOurs;
-            return;
-        }
-        self.rungs[self.rung].avoid(self.epochs);
-        self.why = Why::Long {
-            at_once,
-            us: seen.p99,
-        };
-        let used = size(held.at_once);
-        let fewer = (used * MARGIN / excess).max(used / 4.0);
-        let fits = highest(&self.rungs, fewer);
-        self.enter(fits.min(self.rung - 1), now);
-    }
-
-    /// Whether the trial is over, and it stays here.
-    fn judge(&mut self, trial: Trial, now: Duration) -> bool {
-        let here = self.rungs[self.rung];
-        if here.rate.of < JUDGE {
-            return false;
-        }
-        self.trial = None;
-        match trial {
-            Trial::More { than } => {
-                let before = self.rungs[than];
-                if pays(&before, &here) {
-                    return true;
-                }
-                self.rungs[self.rung].avoid(self.epochs);
-                self.why = Why::NoFaster {
-                    at_once: here.at_once,
+    fn decide(&mut self, seen: Seen) {
+        match self.trial.take() {
+            None => self.stays(seen),
+            Some(trial @ Trial { tried: None, .. }) => {
+                self.why = Why::Tries {
+                    than: self.rungs[trial.rung],
                 };
-                self.enter(than, now);
+                self.trial = Some(Trial {
+                    tried: Some(seen),
+                    ..trial
+                });
             }
-            Trial::Fewer { than } => {
-                let before = self.rungs[than];
-                let (_, waited) = self.fewer;
-                let wait = if pays(&here, &before) {
-                    self.why = Why::Rises;
-                    self.enter(than, now);
-                    (waited * 2).min(FEWER_MAX)
+            Some(Trial {
+                rung,
+                before,
+                tried: Some(tried),
+                won,
+            }) => {
+                let better = self.is_better(rung, &tried, [&before, &seen]);
+                if better && !won {
+                    self.trial = Some(Trial {
+                        rung,
+                        before: seen,
+                        tried: None,
+                        won: true,
+                    });
+                } else if better {
+                    // At once further in the same direction.
+                    (self.rung, self.before) = (rung, None);
+                    self.stays(tried);
                 } else {
-                    self.rungs[than].avoid(self.epochs);
-                    self.why = Why::NoFaster {
-                        at_once: before.at_once,
-                    };
-                    FEWER
-                };
-                self.fewer = (self.epochs + wait, wait);
-            }
-        }
-        false
-    }
-
-    /// Tries more, or fewer, if it is time for that.
-    fn go_on(&mut self, now: Duration) {
-        let (here, next) = (self.rungs[self.rung], self.rung + 1);
-        if let Some(more) = self.rungs.get(next) {
-            let near = self
-                .limits()
-                .is_some_and(|(p99, _)| self.expected(next) > p99);
-            if self.epochs >= more.retry {
-                if !near || here.stayed >= PATIENCE {
-                    self.trial = Some(Trial::More { than: self.rung });
-                    self.why = Why::Tries { than: here.at_once };
-                    self.enter(next, now);
-                    return;
+                    self.before = Some(before);
+                    self.stays(seen);
                 }
-                self.why = Why::Near;
             }
-        } else {
+        }
+    }
+
+    /// An epoch of the number that it stays with: tries another, if it is time for that.
+    fn stays(&mut self, seen: Seen) {
+        let before = self.before.replace(seen);
+        let target = self.target();
+        let clearly = |seen: Seen| seen.p99 > LONGER * target;
+        let long = clearly(seen) && before.is_some_and(clearly);
+        let try_fewer = self.rung > 0 && self.fewer.is_due(self.epochs);
+        if long && try_fewer {
+            let p99 = before.map_or(seen.p99, |before| before.p99.min(seen.p99));
+            self.tries(self.fewer_for(p99 / target), seen);
+        } else if self.rung + 1 == self.rungs.len() {
             self.why = Why::Most;
-        }
-        if self.epochs >= self.fewer.0 && self.rung > 0 && here.stayed >= PATIENCE {
-            self.trial = Some(Trial::Fewer { than: self.rung });
-            self.why = Why::Tries { than: here.at_once };
-            self.enter(self.rung - 1, now);
+        } else if self.more.is_due(self.epochs) && !(clearly(seen) && try_fewer) {
+            self.tries(self.rung + 1, seen);
         }
     }
 
-    /// For how long locks are expected to be held at a higher rung: by how they grew up to here, in
-    /// proportion to the number at once where that is not known.
-    fn expected(&self, next: usize) -> f64 {
-        let here = &self.rungs[self.rung];
-        let more = |from: &Rung, to: &Rung| (size(to.at_once) / size(from.at_once)).ln();
-        let below = self.rung.checked_sub(1).map(|below| &self.rungs[below]);
-        let grew = below.filter(|below| below.p99.of > 0 && below.p99.value > 0.0);
-        let power = grew.map_or(1.0, |below| {
-            (here.p99.value / below.p99.value).ln() / more(below, here)
+    fn tries(&mut self, rung: usize, before: Seen) {
+        self.trial = Some(Trial {
+            rung,
+            before,
+            tried: None,
+            won: false,
         });
-        let power = power.clamp(0.0, 1.0);
-        here.p99.value * (power * more(here, &self.rungs[next])).exp()
+        self.before = None;
+        self.why = Why::Tries {
+            than: self.rungs[self.rung],
+        };
     }
-}
 
-/// Whether more at once are worth it.
-fn pays(fewer: &Rung, more: &Rung) -> bool {
-    let gain = more.rate.value / fewer.rate.value - 1.0;
-    gain >= GAIN * (size(more.at_once) / size(fewer.at_once) - 1.0)
+    /// The rung that is tried where locks are too long by this factor: from many it is not far
+    /// below what it began with.
+    fn fewer_for(&self, excess: f64) -> usize {
+        let at_once = size(self.rungs[self.rung]);
+        let fits = (at_once / excess).max(at_once / 4.0).max(size(FIRST));
+        highest(&self.rungs, fits).min(self.rung - 1)
+    }
+
+    /// Whether what was tried is better than this number was before and after.
+    fn is_better(&mut self, rung: usize, tried: &Seen, around: [&Seen; 2]) -> bool {
+        let [at_once, here] = [rung, self.rung].map(|rung| self.rungs[rung]);
+        let target = self.target();
+        // This number at its best.
+        let best = |of: fn(&Seen) -> f64, which: fn(f64, f64) -> f64| {
+            around.into_iter().map(of).reduce(which).unwrap_or_default()
+        };
+        let work = tried.rate / best(|seen| seen.rate, f64::max);
+        let held = tried.p50 / best(|seen| seen.p50, f64::min);
+        let least = best(|seen| seen.p99, f64::min);
+        let strict = self.steering.strict;
+        let better = if rung > self.rung {
+            let pays = work >= 1.0 + GAIN * (size(at_once) / size(here) - 1.0);
+            self.why = if pays {
+                Why::Long {
+                    at_once,
+                    us: tried.p99,
+                }
+            } else {
+                Why::NoFaster { at_once }
+            };
+            let longer = if strict { 1.0 / NO_HELP } else { work };
+            pays && (tried.p99 <= target || least > target && held <= longer)
+        } else {
+            self.why = Why::NotOurs;
+            held <= NO_HELP && (strict || held <= CLEARLY * work)
+        };
+        if better {
+            self.why = Why::Better { than: here };
+        }
+        match (rung > self.rung, better) {
+            (true, true) => {}
+            // Where fewer are better, so many were not: more wait, too.
+            (true, false) | (false, true) => self.more.in_vain(self.epochs),
+            (false, false) => self.fewer.in_vain(self.epochs),
+        }
+        better
+    }
+
+    /// For how long locks may be held, in microseconds.
+    fn target(&self) -> f64 {
+        self.steering.target.map_or(f64::INFINITY, micros)
+    }
 }
 
 fn micros(time: Duration) -> f64 {

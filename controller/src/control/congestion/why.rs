@@ -7,20 +7,16 @@ use std::fmt;
 pub(super) enum Why {
     /// Nothing was measured yet.
     Begins,
-    /// It is looked at whether it is better than this number was.
+    /// It is compared with this number.
     Tries { than: usize },
+    /// It is better than this number was.
+    Better { than: usize },
     /// With this number locks were held for too long.
     Long { at_once: usize, us: f64 },
-    /// Locks were held for too long, and fewer at once did not change that.
+    /// Locks were held for too long, and fewer at once did not shorten them enough.
     NotOurs,
-    /// A lock was held for much too long.
-    OneLong { us: f64 },
     /// With this number it was no faster.
     NoFaster { at_once: usize },
-    /// More would probably hold locks for too long.
-    Near,
-    /// There is nothing against more.
-    Rises,
     /// It is the most.
     Most,
     /// Not all of them are in use.
@@ -32,12 +28,10 @@ impl fmt::Display for Why {
         match self {
             Self::Begins => f.write_str("nothing measured yet"),
             Self::Tries { than } => write!(f, "compared with {than}"),
+            Self::Better { than } => write!(f, "better than {than}"),
             Self::Long { at_once, us } => write!(f, "{at_once} held them for {}", ms(*us)),
-            Self::NotOurs => f.write_str("fewer at once did not shorten them"),
-            Self::OneLong { us } => write!(f, "fewer since one was held for {}", ms(*us)),
+            Self::NotOurs => f.write_str("fewer at once were not worth it"),
             Self::NoFaster { at_once } => write!(f, "{at_once} were no faster"),
-            Self::Near => f.write_str("more would be too long"),
-            Self::Rises => f.write_str("more are tried next"),
             Self::Most => f.write_str("no more are allowed"),
             Self::Unused => f.write_str("not all of them in use"),
         }

@@ -152,13 +152,14 @@ pub(super) fn execute(
 
 #[allow(clippy::too_many_lines)] // one arm a command
 fn in_session(host: &mut Host, session: &mut Session, name: &str, command: &Command) -> Reply {
+    let locked = u32::try_from(host.locked()).unwrap_or(0);
     let Some(mailbox) = host.mailboxes.get_mut(name) else {
         return Reply::no(Code::NoMailbox, "gone");
     };
     let target = session.staged.unwrap_or(mailbox.version);
     let count = u32::try_from(mailbox.messages.len()).unwrap_or(0);
     let committed = Committed {
-        held: host.held,
+        held: host.held * if host.held_by_each { locked } else { 1 },
         waited: Duration::ZERO,
     }
     .to_fields();
