@@ -91,7 +91,7 @@ impl Default for Options {
             max_wait: Duration::from_secs(60),
             max_idle: Duration::from_secs(3600),
             first_command: Duration::from_secs(60),
-            max_connections: 1024,
+            max_connections: 512,
             max_connections_peer: None,
             max_transactions_peer: None,
             default_wait: Duration::from_secs(5),

@@ -4,6 +4,8 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use stores::Host;
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::process::{Ended, Slotd};
@@ -30,6 +32,24 @@ pub fn answered<E: std::fmt::Display>(ask: impl Fn(Duration) -> Result<(), E>) {
         }
     }
     panic!("a good client is not answered within {ANSWER:?}: {failed:?}");
+}
+
+/// Gives a store a thousand mailboxes side by side, whose names are long, and longer in an answer.
+///
+/// # Panics
+/// They cannot be made.
+pub fn enlarge(host: &Host) {
+    let like = host.dirs("user.alice").meta;
+    for n in 0..1000 {
+        let name = format!("user.alice.{n:04}{}", "+".repeat(180));
+        let dirs = host.place(&name);
+        for dir in [&dirs.meta, &dirs.data] {
+            fs::create_dir_all(dir).unwrap();
+        }
+        for file in ["cyrus.header", "cyrus.index"] {
+            fs::hard_link(like.join(file), dirs.meta.join(file)).unwrap();
+        }
+    }
 }
 
 /// Waits until that is so.

@@ -16,7 +16,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 use stores::Host;
 use stores::genuine::unpack_239;
 use stores::judge::locks;
-use tests::attack::{PATIENCE, answered, files, raise_files, unharmed, until};
+use tests::attack::{PATIENCE, answered, enlarge, files, raise_files, unharmed, until};
 use tests::fleet::program;
 use tests::process::{Guard, Slotd};
 use tests::wire::{Wire, value};
@@ -235,6 +235,34 @@ fn thousands_of_connections_that_have_been_answered_once_starve_nobody() {
 #[test]
 fn thousands_of_half_lines_starve_nobody_and_take_little_memory() {
     thousands(&[b'L'; 8000], false);
+}
+
+/// Each begins a walk of a large store, which goes on with its next page.
+#[test]
+fn clients_that_walk_a_large_store_take_little_memory_and_starve_nobody() {
+    let it = Attacked::start(&[]);
+    raise_files(2000);
+    enlarge(&it.host);
+    let mut walks = Vec::new();
+    for n in 0..800 {
+        let mut bad = it.connect();
+        bad.write_all(b"LIST after=user.alice max=1\n").unwrap();
+        walks.push(bad);
+        if n % 100 == 0 {
+            it.serves();
+        }
+    }
+    let mut pages = 0;
+    for walk in &mut walks {
+        // One that made room for others was closed.
+        if let Some(page) = line(walk) {
+            pages += usize::from(page.contains(" next="));
+        }
+    }
+    assert!(pages > 200, "{pages} of them walked");
+    it.serves();
+    drop(walks);
+    it.end();
 }
 
 #[test]

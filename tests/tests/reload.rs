@@ -122,7 +122,7 @@ fn limits_of_the_configuration_count_after_a_sighup_and_a_locked_mailbox_stays_l
     // The default, which is more than it began with.
     let _ = server.reload(Some("[serve]\nmax-lock = 60\n"), READ);
     let more: u32 = other.limit("connections").parse().unwrap();
-    assert!(more > 40, "{more}: 1024, or what open files allow");
+    assert!(more > 40, "{more}: 512, or what open files allow");
     drop((client, other));
     let _ = server.slotd.stop().expect_code(0);
 }

@@ -223,6 +223,14 @@ impl Walk {
         })
     }
 
+    /// Bytes of memory, about, of what is still to be looked at or reported.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        const EACH: usize = std::mem::size_of::<PathBuf>() + 16;
+        let stack = self.stack.iter().map(|sub| sub.as_os_str().len() + EACH);
+        stack.sum::<usize>() + self.ready.len() * (std::mem::size_of::<Step>() + EACH)
+    }
+
     /// A second look at a directory, for what may have been made, renamed or removed between the
     /// looks at its roots.
     #[must_use]

@@ -123,7 +123,7 @@ pub(super) struct Serve {
 #[derive(Debug, clap::Args)]
 pub(super) struct Limits {
     /// Serve at most this many connections at once; fewer where `ulimit -n` allows no more
-    #[arg(long, value_name = "N", default_value = "1024")]
+    #[arg(long, value_name = "N", default_value = "512")]
     pub max_connections: NonZeroUsize,
     /// Of these, at most this many of one user (Unix socket) or address (TCP) [default: all but an
     /// eighth]

@@ -1,13 +1,15 @@
 //! `LIST`: the mailboxes on this host, by walking the partitions.
 //!
 //! In the order of directories, partition after partition, so that a page can be continued after
-//! any mailbox without keeping the list: memory is that of the directories on one path. The walk is
+//! any mailbox without keeping the list: memory is that of the directories on one path, and what is
+//! kept of it between two pages, of all connections together, has a bound. The walk is
 //! [`indexfile::walk`]. A mailbox is a directory with a cyrus.header and a cyrus.index whose name
 //! leads back to it; one that misses a directory or has a link for a file is listed too, so that it
 //! is refused by name. What may be a mailbox and is not listed is counted and named ([`OddKind`]),
 //! so that nobody takes the list for complete when it is not. Everything is only looked at.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use indexfile::mailbox::{ImapdConf, MailboxName, MetaFile, name_of_dir};
@@ -28,6 +30,42 @@ const MARGIN: usize = 4096;
 /// Room for what is odd, as it is on the wire; what does not fit is counted.
 const ODD_BYTES: usize = 4096;
 
+/// Bytes that walks have in memory between their pages, of all connections together. One that has no
+/// room in it begins anew after the last mailbox, which reads the directories above that again.
+static KEPT: Budget = Budget::new(8 << 20);
+
+/// An amount of which parts are taken.
+#[derive(Debug)]
+struct Budget(AtomicUsize);
+
+/// What was taken, until it is dropped.
+#[derive(Debug)]
+struct Taken {
+    of: &'static Budget,
+    bytes: usize,
+}
+
+impl Budget {
+    const fn new(bytes: usize) -> Budget {
+        Budget(AtomicUsize::new(bytes))
+    }
+
+    /// `None` if that is more than is left.
+    fn take(&'static self, bytes: usize) -> Option<Taken> {
+        let less = |left: usize| left.checked_sub(bytes);
+        let taken = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        taken.ok().map(|_| Taken { of: self, bytes })
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.of.0.fetch_add(self.bytes, Ordering::Relaxed);
+    }
+}
+
 /// Where a walk is: what a connection keeps from page to page.
 #[derive(Debug)]
 pub struct Walker {
@@ -39,6 +77,8 @@ pub struct Walker {
     /// The mailbox that was given last.
     last: Option<Named>,
     odd: Oddities,
+    /// While it is kept.
+    taken: Option<Taken>,
 }
 
 /// What was met since the last page and is not listed.
@@ -114,7 +154,11 @@ pub fn page(store: &Store, at: &mut Option<Walker>, range: &ListRange) -> Result
     }
     let odd = std::mem::take(&mut walker.odd);
     (page.odd, page.odd_list) = (odd.count, odd.named);
-    *at = page.next.is_some().then_some(walker);
+    if page.next.is_some() {
+        walker.taken = None;
+        walker.taken = KEPT.take(walker.bytes());
+        *at = walker.taken.is_some().then_some(walker);
+    }
     Ok(page)
 }
 
@@ -135,6 +179,7 @@ impl Walker {
             pending: None,
             last: after.cloned(),
             odd: Oddities::default(),
+            taken: None,
         };
         let Some(after) = after else {
             return Ok(walker);
@@ -154,6 +199,12 @@ impl Walker {
             Code::NoMailbox,
             format!("there is no partition {partition}"),
         ))
+    }
+
+    /// Bytes of memory, about.
+    fn bytes(&self) -> usize {
+        let walk = self.current.as_ref().map_or(0, |part| part.walk.bytes());
+        std::mem::size_of::<Walker>() + walk
     }
 
     fn next(&mut self, store: &Store) -> Result<Option<(String, MailboxName)>, Refusal> {
@@ -284,6 +335,19 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_walks_keep_between_pages_is_no_more_than_there_is_for_all() {
+        static ALL: Budget = Budget::new(100);
+        let one = ALL.take(60).unwrap();
+        assert!(ALL.take(41).is_none());
+        let two = ALL.take(40).unwrap();
+        assert!(ALL.take(1).is_none());
+        drop(one);
+        assert!(ALL.take(60).is_some());
+        drop(two);
+        assert_eq!(ALL.0.load(Ordering::Relaxed), 100);
+    }
 
     #[test]
     fn a_page_ends_when_it_is_full_and_when_it_has_taken_long_enough() {

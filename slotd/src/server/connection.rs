@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::caller::Caller;
 use super::places::Place;
+use super::turns::Kind;
 use crate::audit;
 use crate::client::Stream;
 use crate::host::Host;
@@ -52,7 +53,8 @@ pub(super) async fn serve(
     let mut spoke = false;
     let mut session = Session::of(Arc::clone(&host), caller.who().clone());
     let mut line = Vec::new();
-    let mut fenced = false;
+    let (mut fenced, mut deaf) = (false, false);
+    place.arrived();
     let max_lock = host.options.max_lock;
     let total = max_lock.saturating_mul(TOTAL_FACTOR);
     // What is left to an open transaction of the time in which it is not worked on.
@@ -108,6 +110,19 @@ pub(super) async fn serve(
             }
             continue;
         };
+        let parsed = matches!(got, Line::Whole).then(|| Command::parse(&line));
+        let kind = match &parsed {
+            // Others are not waited for while something is locked.
+            Some(Ok(command)) if !session.is_open() => Kind::of(command),
+            _ => None,
+        };
+        let turn = match kind {
+            Some(kind) => tokio::select! {
+                turn = place.turn(kind) => Some(turn),
+                () = place.sent_away() => break,
+            },
+            None => None,
+        };
         let reply = match got {
             Line::Whole if !place.works() => {
                 let text = "the command came when another connection had the place already";
@@ -116,7 +131,7 @@ pub(super) async fn serve(
             }
             // What came in one piece with what was answered before it was revoked.
             Line::Whole if caller.is_out() => break,
-            Line::Whole => match Command::parse(&line) {
+            Line::Whole => match parsed.unwrap_or_else(|| Command::parse(&line)) {
                 Ok(command) => {
                     let quit = command == Command::Quit;
                     let limit = match &command {
@@ -131,11 +146,16 @@ pub(super) async fn serve(
                         audit::refused(caller.who(), &command, &reply);
                         reply
                     };
+                    let (turn, has_turn) = match turn {
+                        Some(Err(text)) => (None, Err(text)),
+                        Some(Ok(turn)) => (Some(turn), Ok(())),
+                        None => (None, Ok(())),
+                    };
                     let may = match (caller.refusal(&command), &command) {
                         (Some(refusal), _) => Err(refusal),
                         (None, Command::Lock(_)) => place.begin_transaction().map_err(full),
                         (None, Command::Prepare(_)) => place.begin_prepare().map_err(full),
-                        (None, _) => Ok(()),
+                        (None, _) => has_turn.map_err(full),
                     };
                     let reply = match may {
                         Ok(()) => {
@@ -146,6 +166,7 @@ pub(super) async fn serve(
                         }
                         Err(refusal) => refusal,
                     };
+                    drop(turn);
                     give_back(&mut place, &session);
                     if open && !(advances && matches!(reply, Reply::Ok(_))) {
                         left = left.saturating_sub(began.elapsed());
@@ -177,6 +198,10 @@ pub(super) async fn serve(
         };
         spoke = true;
         line.clear();
+        line.shrink_to(READ);
+        // No longer than it is, while it waits for its reader.
+        let text = reply.to_line().into_boxed_str();
+        drop(reply);
         // Who does not read must not keep what is locked, or registered, either.
         let limit = if session.is_open() {
             max_lock
@@ -186,18 +211,24 @@ pub(super) async fn serve(
         };
         let sent = tokio::select! {
             biased;
-            sent = send_within(&mut write, &reply, limit.min(WRITE_LIMIT)) => sent,
+            sent = send_within(&mut write, &text, limit.min(WRITE_LIMIT)) => sent,
             // Who does not read keeps nobody out.
-            () = place.sent_away() => break,
+            () = place.sent_away() => {
+                deaf = true;
+                break;
+            }
         };
         if let Err(error) = sent {
             tracing::warn!("a reply could not be sent: {error}");
+            deaf = true;
             break;
         }
     }
     blocking(session, Session::end).await;
     drop(place);
-    let _ = timeout(REFUSE_LIMIT, write.shutdown()).await;
+    if !deaf {
+        let _ = timeout(REFUSE_LIMIT, write.shutdown()).await;
+    }
 }
 
 /// What the session has no more is another connection's to take.
@@ -265,19 +296,18 @@ async fn rest_of_line(read: &mut Reader, line: &mut Vec<u8>) -> Line {
 
 /// Says why the connection is closed, to one who listens.
 async fn last_words(write: &mut WriteHalf<Box<dyn Stream>>, reply: Reply) {
-    let _ = send_within(write, &reply, REFUSE_LIMIT).await;
+    let _ = send_within(write, &reply.to_line(), REFUSE_LIMIT).await;
 }
 
 async fn send(write: &mut WriteHalf<Box<dyn Stream>>, reply: &Reply) -> std::io::Result<()> {
-    send_within(write, reply, WRITE_LIMIT).await
+    send_within(write, &reply.to_line(), WRITE_LIMIT).await
 }
 
 async fn send_within(
     write: &mut WriteHalf<Box<dyn Stream>>,
-    reply: &Reply,
+    line: &str,
     limit: Duration,
 ) -> std::io::Result<()> {
-    let line = reply.to_line();
     let all = async {
         write.write_all(line.as_bytes()).await?;
         write.flush().await

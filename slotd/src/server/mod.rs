@@ -11,6 +11,7 @@ mod connection;
 mod listen;
 mod places;
 mod socket;
+mod turns;
 mod users;
 
 use std::sync::Arc;
@@ -136,6 +137,9 @@ pub async fn serve_at_most(
                             return;
                         }
                     };
+                    if arrived.is_tls() {
+                        place.arrives();
+                    }
                     // Who says nothing in its handshake keeps nobody out either.
                     let met = tokio::select! {
                         biased;

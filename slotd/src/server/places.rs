@@ -5,7 +5,8 @@
 //! it: of those that have never said a whole command the oldest, then of those that work for nobody
 //! the one that has been silent the longest, then one of a coordinator that has been silent for a
 //! second. One that is at work, or has a mailbox locked, stays. So neither thousands of silent
-//! connections nor those of another peer keep anybody out.
+//! connections nor those of another peer keep anybody out. A handshake takes more memory than what
+//! comes after it: of those the oldest leaves as soon as there are too many.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
+use super::turns::{AllTurns, Kind, Turn};
 use crate::peer::Peer;
 use crate::protocol::Limits;
 
@@ -31,12 +33,18 @@ const WAITING: usize = 64;
 /// How many that have been sent away may be closing their connections beyond the places.
 const LEAVING: usize = 64;
 
+/// How many may be in their handshakes at once: what they have said of it, up to 64 KiB each, is
+/// kept. One that behaves is done long before as many have come after it.
+const ARRIVING: usize = 128;
+
 /// Descriptors for those that are no connection's of a place.
 pub(super) const FILES_BESIDE: u64 = (WAITING + LEAVING) as u64;
 
 /// What a connection does just now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Doing {
+    /// Is in its handshake.
+    Arriving,
     /// Has not yet said one whole command.
     New,
     /// Nothing; is nobody's.
@@ -82,6 +90,7 @@ pub(super) struct Places {
     inner: Mutex<Inner>,
     /// One of those that were sent away is gone.
     gone: Notify,
+    turns: AllTurns,
 }
 
 /// One connection's place; given back when dropped.
@@ -131,6 +140,7 @@ impl Places {
             limits,
             inner: Mutex::default(),
             gone: Notify::new(),
+            turns: AllTurns::new(),
         })
     }
 
@@ -237,7 +247,7 @@ impl Inner {
     fn leaver(&self, whose: Option<Peer>, now: Instant) -> Option<u64> {
         let rank = |seat: &Seat| match seat.doing {
             _ if seat.leaves => None,
-            Doing::New => Some(0),
+            Doing::Arriving | Doing::New => Some(0),
             Doing::Idle => Some(1),
             Doing::Engaged if now.saturating_duration_since(seat.since) >= IDLE => Some(2),
             Doing::Engaged | Doing::Work => None,
@@ -275,6 +285,31 @@ impl Inner {
 }
 
 impl Place {
+    /// Its handshake begins: the one that has been in its own the longest leaves if there are too
+    /// many.
+    pub(super) fn arrives(&self) {
+        self.now(Doing::Arriving);
+        let inner = &mut *self.all.inner.lock();
+        let arriving = |seat: &Seat| seat.doing == Doing::Arriving && !seat.leaves;
+        if inner.seats.values().filter(|seat| arriving(seat)).count() > ARRIVING {
+            let oldest = inner.seats.iter().find(|(_, seat)| arriving(seat));
+            if let Some(id) = oldest.map(|(id, _)| *id) {
+                inner.send_away(id);
+            }
+        }
+    }
+
+    /// Its handshake is over.
+    pub(super) fn arrived(&self) {
+        self.now(Doing::New);
+    }
+
+    /// Returns when a command of that kind may be begun; the sentence that says why it may not.
+    /// Until then the place is as it was, and may be another's.
+    pub(super) async fn turn(&self, kind: Kind) -> Result<Turn, String> {
+        self.all.turns.take(kind, self.peer).await
+    }
+
     /// A command has come. `false` if the place is another's already: the command is not to be
     /// looked at.
     #[must_use]

@@ -33,6 +33,10 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long a client that is refused has to read the alert.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// Bytes of an answer that lie in TLS's own buffers while the system takes no more: else the whole
+/// of it, beside the answer itself.
+const BUFFERED: usize = 16 << 10;
+
 /// Most bytes that are read of a refused client.
 const DISCARDED: u64 = 1 << 20;
 
@@ -169,7 +173,10 @@ impl Server {
         let acceptor = TlsAcceptor::from(Arc::clone(&now.config));
         let handshake = acceptor.accept(stream).into_fallible();
         let stream = match tokio::time::timeout(HANDSHAKE, handshake).await {
-            Ok(Ok(stream)) => stream,
+            Ok(Ok(mut stream)) => {
+                stream.get_mut().1.set_buffer_limit(Some(BUFFERED));
+                stream
+            }
             Ok(Err((error, stream))) => {
                 let _ = tokio::time::timeout(LINGER, until_read(stream)).await;
                 return Err(why(&error));

@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::version::TLS13;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, Stream};
-use tests::attack::raise_files;
+use tests::attack::{enlarge, raise_files};
 
 use super::Attacked;
 
@@ -57,22 +57,34 @@ impl Held {
         let _ = BufReader::with_capacity(1, stream).read_line(&mut said)?;
         Ok(said)
     }
+
+    /// Says this, but for the last byte of what goes over the wire.
+    fn say_but_the_last_byte(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.tls.writer().write_all(bytes)?;
+        let mut wire = Vec::new();
+        while self.tls.wants_write() {
+            let _ = self.tls.write_tls(&mut wire)?;
+        }
+        let _ = wire.pop();
+        self.tcp.write_all(&wire)
+    }
 }
 
-/// As many come in, are answered, and then do that; slotd keeps them.
-fn thousands(options: &[&str], then: impl Fn(&mut Held) -> io::Result<()>) {
-    const CONNECTIONS: usize = 3000;
-    raise_files(CONNECTIONS as u64 + 200);
-    let it = Attacked::with(options);
+/// More than slotd has places for by itself.
+const MANY: usize = 800;
+
+/// As many come in, are answered, and then do that; slotd keeps those for whom it has places.
+fn many(it: Attacked, connections: usize, then: impl Fn(&mut Held) -> io::Result<()>) {
+    raise_files(connections as u64 + 200);
     let config = config(&it);
     let mut held = Vec::new();
-    for n in 0..CONNECTIONS {
+    for n in 0..connections {
         let mut one = Held::new(&it, &config);
         let said = one.ask("HELLO\n").expect("no answer");
         assert!(said.starts_with("OK slotd="), "{n}: {said}");
         then(&mut one).unwrap();
         held.push(one);
-        if n % 500 == 0 {
+        if n % 100 == 0 {
             it.serves();
         }
     }
@@ -89,5 +101,27 @@ fn thousands_that_have_shaken_hands_and_say_no_more_take_little_memory_and_starv
         "--max-connections-peer",
         "3050",
     ];
-    thousands(&limits, |_| Ok(()));
+    many(Attacked::with(&limits), 3000, |_| Ok(()));
+}
+
+/// A line and a record of TLS, each all but whole; slotd keeps as many as it does by itself.
+#[test]
+fn clients_at_the_limits_of_a_connection_take_little_memory_and_starve_nobody() {
+    many(Attacked::start(), MANY, |one| {
+        let mut stream = Stream::new(&mut one.tls, &mut one.tcp);
+        stream.write_all(&[b'L'; 8000])?;
+        one.say_but_the_last_byte(&[b'L'; 16 << 10])
+    });
+}
+
+/// As many long answers that nobody reads as a connection can be made to hold.
+#[test]
+fn clients_that_ask_for_long_lists_and_read_none_take_little_memory_and_starve_nobody() {
+    let it = Attacked::start();
+    enlarge(&it.host);
+    many(it, MANY, |one| {
+        // More than the system takes for one that does not read.
+        let mut stream = Stream::new(&mut one.tls, &mut one.tcp);
+        stream.write_all("LIST\n".repeat(80).as_bytes())
+    });
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use slotd::client::{Addr, Client, ClientError, Timeouts};
 use slotd::tls::{Credentials, Files};
+use stores::Host;
 use stores::genuine::unpack_239;
 use tests::attack::{PATIENCE, answered, files, raise_files, unharmed};
 use tests::fleet::program;
@@ -24,6 +25,7 @@ use tests::process::{Slotd, run};
 /// A slotd that listens by TLS, and the files of a client that may order everything there.
 struct Attacked {
     dir: tempfile::TempDir,
+    host: Host,
     slotd: Slotd,
     /// Its open files before.
     files: usize,
@@ -62,6 +64,7 @@ impl Attacked {
         let slotd = slotd.unwrap_or_else(|error| panic!("{error}"));
         let mut it = Self {
             dir,
+            host,
             slotd,
             files: 0,
         };
@@ -247,6 +250,33 @@ fn a_hello_without_an_end_is_ended_long_before() {
         assert!(taken < 1024, "{taken} pieces of {} were taken", then.len());
         it.serves();
     }
+    it.end();
+}
+
+#[test]
+fn thousands_of_hellos_without_an_end_take_little_memory_and_starve_nobody() {
+    const CONNECTIONS: usize = 3000;
+    raise_files(CONNECTIONS as u64 + 200);
+    let it = Attacked::start();
+    // As long as a message of a handshake may be, but for its last piece.
+    let first = [
+        &b"\x16\x03\x01\x40\x00\x01\x00\xff\xff"[..],
+        &[0; (16 << 10) - 4],
+    ];
+    let more = [&b"\x16\x03\x01\x40\x00"[..], &[0; 16 << 10]].concat();
+    let hello = [first.concat(), more.repeat(2)].concat();
+    let mut stalled = Vec::new();
+    for n in 0..CONNECTIONS {
+        let mut bad = it.connect();
+        // One that made room for others may be closed already.
+        let _ = bad.write_all(&hello);
+        stalled.push(bad);
+        if n % 250 == 0 {
+            it.serves();
+        }
+    }
+    it.serves();
+    drop(stalled);
     it.end();
 }
 

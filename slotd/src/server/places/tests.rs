@@ -152,3 +152,33 @@ async fn a_burst_waits_for_those_that_are_closing_and_is_not_refused_for_them() 
     all.ready().await;
     assert!(all.take(ONE).is_ok());
 }
+
+#[test]
+fn of_too_many_handshakes_the_oldest_leaves_and_none_that_is_over() {
+    let most = u32::try_from(ARRIVING).unwrap() + 9;
+    let all = places(most, most);
+    let early = all.take(ONE).unwrap();
+    early.arrives();
+    early.arrived();
+    let mut arriving = Vec::new();
+    for _ in 0..ARRIVING {
+        let place = all.take(ONE).unwrap();
+        place.arrives();
+        arriving.push(place);
+    }
+    assert!(!arriving.iter().any(left_unasked));
+    let next = all.take(TWO).unwrap();
+    next.arrives();
+    assert!(left_unasked(&arriving[0]) && !left_unasked(&arriving[1]));
+    assert!(!left_unasked(&next) && !left_unasked(&early));
+    // One that is done makes room for another.
+    arriving[1].arrived();
+    let another = all.take(TWO).unwrap();
+    another.arrives();
+    assert!(!left_unasked(&arriving[2]));
+}
+
+/// Whether it was sent away, without a command of its own.
+fn left_unasked(place: &Place) -> bool {
+    place.all.inner.lock().seats[&place.id].leaves
+}
