@@ -457,8 +457,8 @@ fn status_says_how_many_at_once_auto_has_and_why() {
     const MAILBOXES: u64 = 400;
     let mut fleet = Fleet::plain(usize::try_from(MAILBOXES).unwrap(), 2);
     fleet.start();
-    let with = ["--json", "--quiet", "--parallel", "auto"];
-    let run = Guard::spawn(&mut fleet.command("upgrade", &with));
+    // The default.
+    let run = Guard::spawn(&mut fleet.command("upgrade", &["--json", "--quiet"]));
     let set = |key: &str, value: &str| Ask::Set {
         key: key.to_owned(),
         value: value.to_owned(),

@@ -97,7 +97,7 @@ fn set_names_the_limits_and_reads_those_of_a_running_controller() {
     let _ = set.expect_code(0);
     for question in [&["parallel", "?"] as &[&str], &["parallel"]] {
         let read = pairs.controller("set", question).expect_code(0);
-        assert_eq!(read.stdout, "be1: parallel 4\nbe2: parallel 7\n");
+        assert_eq!(read.stdout, "be1: parallel auto\nbe2: parallel 7\n");
     }
     let one = pairs.controller("set", &["--pair", "be2", "parallel"]);
     assert_eq!(one.expect_code(0).stdout, "be2: parallel 7\n");

@@ -159,7 +159,8 @@ pub(super) fn summary(verb: Verb, s: &Summary) -> String {
             lock.p50, lock.p99, lock.max
         );
     }
-    if let Some(steered) = &s.steered {
+    // A short run measures nothing.
+    if let Some(steered) = s.steered.as_ref().filter(|it| it.lock_p99_ms.is_some()) {
         let _ = write!(text, "\nmailboxes at once, at the end: {steered}");
     }
     if s.lag > 0 {

@@ -80,8 +80,7 @@ pub static LIMITS: [Limit; 13] = [
         name: "parallel",
         unit: "N|auto",
         bounds: Some((1.0, MOST_AT_ONCE)),
-        // auto was slower on a real disk, with longer locks: docs/benchmarks.md.
-        default: "4",
+        default: AUTO,
         help: "Mailboxes at once; each is on both hosts. auto: as many, up to 64, as make it \
                faster and hold locks no longer than target-lock",
         field: Field::Parallel(|l| &mut l.parallel),

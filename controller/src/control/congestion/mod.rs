@@ -10,8 +10,9 @@
 //!   same number all the time.
 //! * More are better if they are faster, and hold locks at the 99th percentile within the target.
 //! * Fewer are tried where locks are held for longer than the target, by a quarter, twice in a row;
-//!   they are better if the median of the locks is shorter, by more than the work is less. A target
-//!   that was given comes before the work: then it is enough that they are shorter.
+//!   they are better if the median of the locks is shorter, by more than the work is less; by
+//!   clearly more, where they are fewer than it began with. A target that was given comes before
+//!   the work: then it is enough that they are shorter.
 //! * Where fewer are not better and locks stay too long (large mailboxes, a slow disk), more are if
 //!   they are faster by more than locks are longer; with a target that was given, if locks are
 //!   hardly longer.
@@ -44,8 +45,9 @@ use super::parallel::{FIRST, Steering};
 const GAIN: f64 = 0.1;
 /// How much longer than the target locks are before fewer are tried: between the two it stays.
 const LONGER: f64 = 1.25;
-/// Locks of fewer have to be shorter by this much more than the work is less.
-const CLEARLY: f64 = 0.8;
+/// Where fewer than it began with are compared with more, their locks have to be shorter by this
+/// much more than the work is less; so chance keeps none of them.
+const CLEARLY: f64 = 0.75;
 /// Fewer that leave this share of the time did not help.
 const NO_HELP: f64 = 0.85;
 
@@ -276,7 +278,10 @@ impl Congestion {
         let held = tried.p50 / best(|seen| seen.p50, f64::min);
         let least = best(|seen| seen.p99, f64::min);
         let strict = self.steering.strict;
-        let better = if rung > self.rung {
+        let up = rung > self.rung;
+        let few = !strict && at_once.min(here) < FIRST;
+        let favour = if few { CLEARLY } else { 1.0 };
+        let better = if up {
             let pays = work >= 1.0 + GAIN * (size(at_once) / size(here) - 1.0);
             self.why = if pays {
                 Why::Long {
@@ -286,16 +291,16 @@ impl Congestion {
             } else {
                 Why::NoFaster { at_once }
             };
-            let longer = if strict { 1.0 / NO_HELP } else { work };
-            pays && (tried.p99 <= target || least > target && held <= longer)
+            let longer = if strict { 1.0 / NO_HELP } else { work / favour };
+            pays && (tried.p99 <= target || (few || least > target) && held <= longer)
         } else {
             self.why = Why::NotOurs;
-            held <= NO_HELP && (strict || held <= CLEARLY * work)
+            held <= NO_HELP && (strict || held <= favour * work)
         };
         if better {
             self.why = Why::Better { than: here };
         }
-        match (rung > self.rung, better) {
+        match (up, better) {
             (true, true) => {}
             // Where fewer are better, so many were not: more wait, too.
             (true, false) | (false, true) => self.more.in_vain(self.epochs),

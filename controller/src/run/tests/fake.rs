@@ -87,8 +87,8 @@ pub struct Host {
     pub unmounted: Vec<&'static str>,
     /// How long an executed COMMIT says that the locks were held.
     pub held: Duration,
-    /// It says that for each mailbox that is locked then, as if they waited for one disk.
-    pub held_by_each: bool,
+    /// And this for each mailbox that is locked then, as if they waited for one disk.
+    pub held_each: Duration,
     /// How many mailboxes were locked at once, at most.
     pub most_locked: usize,
     /// How long each command takes.

@@ -58,9 +58,9 @@ fn held_for(mailboxes: usize, held: Duration) -> World {
 
 #[tokio::test(start_paused = true)]
 async fn a_target_that_is_given_leaves_one_at_once_where_locks_are_longer_with_each() {
-    let world = held_for(2500, Duration::from_millis(60));
+    let world = held_for(2500, Duration::ZERO);
     for host in &world.hosts {
-        lock(host).held_by_each = true;
+        lock(host).held_each = Duration::from_millis(60);
     }
     let control = world.control(8);
     let target = TargetLock::Of(Duration::from_millis(10));

@@ -159,7 +159,7 @@ fn in_session(host: &mut Host, session: &mut Session, name: &str, command: &Comm
     let target = session.staged.unwrap_or(mailbox.version);
     let count = u32::try_from(mailbox.messages.len()).unwrap_or(0);
     let committed = Committed {
-        held: host.held * if host.held_by_each { locked } else { 1 },
+        held: host.held + host.held_each * locked,
         waited: Duration::ZERO,
     }
     .to_fields();
