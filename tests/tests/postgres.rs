@@ -77,18 +77,25 @@ fn it_keeps_every_promise_of_a_journal() {
 
 #[test]
 #[ignore = "needs the programs of a PostgreSQL server"]
-fn a_database_of_the_sixth_version_is_taken_up_and_keeps_a_pause() {
+fn a_database_of_the_sixth_or_seventh_version_is_taken_up_and_keeps_a_pause() {
     let cluster = Cluster::new(&[]);
     let database = cluster.database();
     let store = open(&cluster, &database);
     drop((store.pair("").unwrap(), store));
-    let before = "DROP TABLE reguid.pause; UPDATE reguid.journal SET version = 6";
+    let before = "DROP TABLE reguid.pause; DROP TABLE reguid.at_once; \
+                  UPDATE reguid.journal SET version = 6";
     cluster.sql(&database, before);
     let store = open(&cluster, &database);
     let journal = store.pair("").unwrap();
     assert_eq!(journal.paused().unwrap(), None);
     journal.set_paused(Some(7)).unwrap();
     assert_eq!(journal.paused().unwrap(), Some(7));
+    drop((journal, store));
+    let before = "DROP TABLE reguid.at_once; UPDATE reguid.journal SET version = 7";
+    cluster.sql(&database, before);
+    let store = open(&cluster, &database);
+    let (run, _) = begin(store.pair("").unwrap().as_ref(), "", 1);
+    assert_eq!(store.pair("").unwrap().at_once(run).unwrap(), None);
     let reader = PostgresStore::open_read_only(&cluster.url(&database)).unwrap();
     assert_eq!(reader.pair("").unwrap().paused().unwrap(), Some(7));
 }

@@ -8,6 +8,7 @@ use std::io::{IsTerminal, Write as _};
 use indexfile::program::{is_packaged, spelled};
 
 use super::{Fail, events, screen};
+use crate::control::Steered;
 use crate::journal::{Filter, Journal, Row, RunId, State, Verb, for_each_row};
 use crate::report::{Standing, whole_words};
 use crate::run::Summary;
@@ -159,9 +160,8 @@ pub(super) fn summary(verb: Verb, s: &Summary) -> String {
             lock.p50, lock.p99, lock.max
         );
     }
-    // A short run measures nothing.
-    if let Some(steered) = s.steered.as_ref().filter(|it| it.lock_p99_ms.is_some()) {
-        let _ = write!(text, "\nmailboxes at once, at the end: {steered}");
+    if let Some(found) = s.steered.as_ref().and_then(Steered::found) {
+        let _ = write!(text, "\nmailboxes at once, at the end: {found}");
     }
     if s.lag > 0 {
         let _ = write!(

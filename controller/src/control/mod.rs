@@ -46,7 +46,7 @@ use tally::Tally;
 pub use window::{Window, WindowError};
 
 use crate::clock::now_ms;
-use crate::journal::{Ended, Figures, JournalError, Totals};
+use crate::journal::{AtOnce, Ended, Figures, JournalError, Totals};
 use crate::two_phase::{Failure, Side};
 
 /// What a run may do now.
@@ -162,14 +162,18 @@ pub struct Steered {
     pub why: String,
 }
 
-impl fmt::Display for Steered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { of, why, .. } = self;
-        write!(f, "{} of {of}", self.at_once)?;
-        if self.least < self.most {
-            write!(f, " ({} to {})", self.least, self.most)?;
-        }
-        write!(f, ": {why}")
+impl Steered {
+    /// As the journal keeps it; `None` where nothing was measured, as in a short run.
+    pub(crate) fn found(&self) -> Option<AtOnce> {
+        let count = |n| u64::try_from(n).unwrap_or(u64::MAX);
+        let _ = self.lock_p99_ms?;
+        Some(AtOnce {
+            at_once: count(self.at_once),
+            of: self.of.clone(),
+            least: count(self.least),
+            most: count(self.most),
+            why: self.why.clone(),
+        })
     }
 }
 

@@ -3,7 +3,9 @@
 //! Columns are added and tables made anew, nothing that is in them changes. `SQLite` changes no key
 //! in place, so a table whose key changes is made under another name and takes the old one's place.
 
-use super::schema::{DISAGREEMENT, MAILBOX, MAILBOX_INDEXES, PAIR, PAUSE, RUN, RUN_PAIR, VIEWS};
+use super::schema::{
+    AT_ONCE, DISAGREEMENT, MAILBOX, MAILBOX_INDEXES, PAIR, PAUSE, RUN, RUN_PAIR, VIEWS,
+};
 
 /// The statements for a file of that version; `None` if there is nothing to do, or nothing that
 /// this release knows.
@@ -12,9 +14,10 @@ pub(super) fn steps(version: i32) -> Option<String> {
         1 => [FROM_1, FROM_2].concat(),
         2 => FROM_2.to_owned(),
         3 => String::new(),
-        4 => return Some([DISAGREEMENT, &from_5(), PAUSE].concat()),
-        5 => return Some([&from_5(), PAUSE].concat()),
-        6 => return Some(PAUSE.to_owned()),
+        4 => return Some([DISAGREEMENT, &from_5(), PAUSE, AT_ONCE].concat()),
+        5 => return Some([&from_5(), PAUSE, AT_ONCE].concat()),
+        6 => return Some([PAUSE, AT_ONCE].concat()),
+        7 => return Some(AT_ONCE.to_owned()),
         _ => return None,
     };
     let run = RUN.replace("TABLE run (", "TABLE run_4 (");
@@ -33,6 +36,7 @@ pub(super) fn steps(version: i32) -> Option<String> {
             MAILBOX_INDEXES,
             DISAGREEMENT,
             PAUSE,
+            AT_ONCE,
             VIEWS,
         ]
         .concat(),

@@ -27,6 +27,7 @@
 //! the journal is closed for good ([`JournalError::Poisoned`]): nobody knows what is on disk, and
 //! only a restart that reads it again does.
 
+mod at_once;
 mod claim;
 mod columns;
 mod disagreements;
@@ -60,6 +61,7 @@ mod sqlite_tests;
 
 use std::sync::Arc;
 
+pub use at_once::AtOnce;
 pub use claim::{Claim, Claimed};
 pub use disagreements::Disagreement;
 pub use error::JournalError;
@@ -259,6 +261,19 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// The store cannot be written.
     fn set_paused(&self, since_ms: Option<i64>) -> Result<(), JournalError>;
+
+    /// Keeps how many mailboxes at once the last start of a run found on this pair. Durable on
+    /// return.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    fn note_at_once(&self, run: RunId, found: &AtOnce) -> Result<(), JournalError>;
+
+    /// The same, if that was found.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn at_once(&self, run: RunId) -> Result<Option<AtOnce>, JournalError>;
 
     /// Since when this pair is paused, milliseconds since 1970, if it is.
     ///

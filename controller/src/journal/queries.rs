@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use indexfile::mailbox::MailboxName;
 
+use super::at_once::{self, AtOnce};
 use super::columns::{self, Columns, Part, Query};
 use super::disagreements::{self, Disagreement};
 use super::history::Changed;
@@ -133,6 +134,11 @@ pub(super) fn owner(pair: i64) -> Ask<Owner> {
 pub(super) fn paused(pair: i64) -> Ask<i64> {
     let sql = "SELECT since FROM pause WHERE pair = ?1";
     ask(sql, [pair.into()], columns::number)
+}
+
+pub(super) fn at_once(pair: i64, run: RunId) -> Ask<AtOnce> {
+    let sql = "SELECT at_once, bound, fewest, most, why FROM at_once WHERE run = ?1 AND pair = ?2";
+    ask(sql, [run.0.into(), pair.into()], at_once::read)
 }
 
 pub(super) fn last_run(pair: i64) -> Ask<RunInfo> {

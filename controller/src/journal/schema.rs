@@ -11,6 +11,7 @@ pub(super) fn create() -> String {
         ATTEMPT,
         DISAGREEMENT,
         PAUSE,
+        AT_ONCE,
         VIEWS,
     ]
     .concat()
@@ -144,6 +145,20 @@ CREATE TABLE disagreement (
     findings INTEGER NOT NULL,
     examples TEXT    NOT NULL,                 -- the first of them, a line each
     PRIMARY KEY (run, code)
+) STRICT, WITHOUT ROWID;
+";
+
+pub(super) const AT_ONCE: &str = "
+-- How many mailboxes at once the last start of a run found on a pair: one line where it did.
+CREATE TABLE at_once (
+    run     INTEGER NOT NULL REFERENCES run(id),
+    pair    INTEGER NOT NULL REFERENCES pair(id),
+    at_once INTEGER NOT NULL,                  -- at the end
+    bound   TEXT    NOT NULL,                  -- the limit parallel: auto, or the most
+    fewest  INTEGER NOT NULL,
+    most    INTEGER NOT NULL,
+    why     TEXT    NOT NULL,                  -- it was that number, in words
+    PRIMARY KEY (run, pair)
 ) STRICT, WITHOUT ROWID;
 ";
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use indexfile::mailbox::MailboxName;
 use tokio::sync::oneshot;
 
+use super::at_once::AtOnce;
 use super::disagreements::Disagreement;
 use super::history::Changed;
 use super::model::{Candidate, Change, Filter, MailboxId, OpenTransaction, Owner, Row};
@@ -300,6 +301,17 @@ impl<S: Sql> Journal for View<S> {
         self.sql
             .write_now(self.of, Work::Pause { since_ms })
             .map(drop)
+    }
+
+    fn note_at_once(&self, run: RunId, found: &AtOnce) -> Result<(), JournalError> {
+        let found = found.clone();
+        self.sql
+            .write_now(self.of, Work::AtOnce { run, found })
+            .map(drop)
+    }
+
+    fn at_once(&self, run: RunId) -> Result<Option<AtOnce>, JournalError> {
+        self.sql.first(queries::at_once(self.of.pair, run))
     }
 
     fn paused(&self) -> Result<Option<i64>, JournalError> {

@@ -169,14 +169,15 @@ fn taken_up(directory: &std::path::Path, steps: &[&str]) -> SqliteJournal {
 }
 
 #[test]
-fn a_file_of_the_fourth_or_sixth_version_is_taken_up() {
+fn a_file_of_the_fourth_sixth_or_seventh_version_is_taken_up() {
     let directory = tempfile::tempdir().unwrap();
     let [path, fresh] = ["state.db", "fresh.db"].map(|name| directory.path().join(name));
     for path in [&path, &fresh] {
         drop(SqliteJournal::open(path).unwrap());
     }
     let db = rusqlite::Connection::open(&path).unwrap();
-    let before = "DROP TABLE disagreement; DROP TABLE pause; PRAGMA user_version = 4;";
+    let before = "DROP TABLE disagreement; DROP TABLE pause; DROP TABLE at_once; \
+         PRAGMA user_version = 4;";
     db.execute_batch(before).unwrap();
     drop(db);
     drop(SqliteJournal::open(&path).unwrap());
@@ -184,12 +185,21 @@ fn a_file_of_the_fourth_or_sixth_version_is_taken_up() {
     assert_eq!(objects(&path), objects(&fresh));
     // And one of the sixth: no pair could be paused.
     let db = rusqlite::Connection::open(&path).unwrap();
-    let before = "DROP TABLE pause; PRAGMA user_version = 6;";
+    let before = "DROP TABLE pause; DROP TABLE at_once; PRAGMA user_version = 6;";
     db.execute_batch(before).unwrap();
     drop(db);
     let journal = SqliteJournal::open(&path).unwrap();
     assert_eq!(objects(&path), objects(&fresh));
     assert_eq!(journal.paused().unwrap(), None);
+    drop(journal);
+    // And one of the seventh: no run knew how many at once it had.
+    let db = rusqlite::Connection::open(&path).unwrap();
+    let before = "DROP TABLE at_once; PRAGMA user_version = 7;";
+    db.execute_batch(before).unwrap();
+    drop(db);
+    let journal = SqliteJournal::open(&path).unwrap();
+    assert_eq!(objects(&path), objects(&fresh));
+    assert_eq!(journal.at_once(RunId(1)).unwrap(), None);
 }
 
 #[test]
@@ -222,7 +232,8 @@ fn a_file_of_the_fifth_version_is_taken_up_with_all_that_is_in_it() {
         "PRAGMA foreign_keys = OFF; DROP VIEW progress; DROP VIEW failed; \
          DROP VIEW open_transaction; DROP VIEW slowest; DROP VIEW runs; {old} \
          INSERT INTO mailbox_old SELECT * FROM mailbox; DROP TABLE mailbox; \
-         ALTER TABLE mailbox_old RENAME TO mailbox; DROP TABLE pause; {} {} \
+         ALTER TABLE mailbox_old RENAME TO mailbox; DROP TABLE pause; \
+         DROP TABLE at_once; {} {} \
          PRAGMA user_version = 5;",
         super::schema::MAILBOX_INDEXES,
         super::schema::VIEWS

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 use super::model::Candidate;
 use super::queries::Value;
 use super::runs::{RunId, RunSpec, pair_names};
-use super::work::{REOPEN, Work, notes, pause, statements};
+use super::work::{REOPEN, Work, at_once, notes, pause, statements};
 
 /// Writes something of a pair.
 pub(super) fn apply(db: &Connection, pair: i64, work: &Work) -> rusqlite::Result<i64> {
@@ -19,6 +19,7 @@ pub(super) fn apply(db: &Connection, pair: i64, work: &Work) -> rusqlite::Result
         Work::Finish { run, now_ms } => finish_run(db, pair, *run, *now_ms)?,
         Work::GiveUp { run, now_ms } => give_up(db, *run, *now_ms)?,
         Work::Note { run, found } => execute(db, notes(*run, found))?,
+        Work::AtOnce { run, found } => execute(db, at_once(pair, *run, found))?,
         Work::Pause { since_ms } => execute(db, pause(pair, *since_ms))?,
         Work::Flush => {}
     }

@@ -15,7 +15,7 @@ use crate::chart::visible;
 /// `PRAGMA application_id` of our files: `regu` in ASCII.
 pub const APPLICATION_ID: i32 = 0x7265_6775;
 /// `PRAGMA user_version`: the schema's.
-pub const USER_VERSION: i32 = 7;
+pub const USER_VERSION: i32 = 8;
 
 /// The path of the file itself, links resolved: all processes must lock the same file.
 ///

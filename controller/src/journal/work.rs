@@ -1,5 +1,6 @@
 //! What is written: one thing at a time, of one pair.
 
+use super::at_once::AtOnce;
 use super::disagreements::Disagreement;
 use super::model::{Candidate, Change, Ended, State};
 use super::queries::Value;
@@ -31,6 +32,8 @@ pub(super) enum Work {
     },
     /// The pair is paused since then, or no longer; 0.
     Pause { since_ms: Option<i64> },
+    /// How many mailboxes at once the last start of the run found on the pair; 0.
+    AtOnce { run: RunId, found: AtOnce },
     /// Nothing; what came before is durable when this is; 0.
     Flush,
 }
@@ -141,6 +144,25 @@ pub(super) fn pause(pair: i64, since_ms: Option<i64>) -> Vec<(&'static str, Vec<
         None => ("DELETE FROM pause WHERE pair = ?1", vec![pair.into()]),
     };
     vec![one]
+}
+
+/// The statement by which it is kept how many at once a run had on a pair.
+pub(super) fn at_once(pair: i64, run: RunId, found: &AtOnce) -> Vec<(&'static str, Vec<Value>)> {
+    let sql = "INSERT INTO at_once (run, pair, at_once, bound, fewest, most, why) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (run, pair) DO UPDATE SET \
+         at_once = excluded.at_once, bound = excluded.bound, fewest = excluded.fewest, \
+         most = excluded.most, why = excluded.why";
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX).into();
+    let values = vec![
+        run.0.into(),
+        pair.into(),
+        count(found.at_once),
+        found.of.as_str().into(),
+        count(found.least),
+        count(found.most),
+        found.why.as_str().into(),
+    ];
+    vec![(sql, values)]
 }
 
 /// The statements by which the disagreements of a run are kept. Several controllers may do so at

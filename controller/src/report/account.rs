@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::journal::{
-    Figures, Filter, Journal, JournalError, JournalStore, Row, RunInfo, RunOfPairs, State,
+    AtOnce, Figures, Filter, Journal, JournalError, JournalStore, Row, RunInfo, RunOfPairs, State,
     for_each_row,
 };
 use crate::longest::Longest;
@@ -41,6 +41,8 @@ pub(super) struct OfPair {
     pub(super) name: String,
     /// `None`: the run has not begun there.
     pub(super) info: Option<RunInfo>,
+    /// How many mailboxes at once there were, where that was found.
+    pub(super) steered: Option<AtOnce>,
     pub(super) part: Part,
 }
 
@@ -137,9 +139,10 @@ impl Account {
     ) -> Result<(), JournalError> {
         let at = self.pairs.len();
         let mut part = Part::new();
-        let mut info = None;
+        let (mut info, mut steered) = (None, None);
         if let Some(journal) = journal {
             info = journal.run(self.run.id)?;
+            steered = journal.at_once(self.run.id)?;
             for_each_row(journal, self.run.id, Filter::All, |row| {
                 part.add(row);
                 self.row(at, row, longest);
@@ -149,6 +152,7 @@ impl Account {
         self.pairs.push(OfPair {
             name: name.to_owned(),
             info,
+            steered,
             part,
         });
         Ok(())

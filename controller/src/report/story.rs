@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::journal::{Filter, Journal, JournalError, Row, RunInfo, Totals, Verb, for_each_row};
+use crate::journal::{
+    AtOnce, Filter, Journal, JournalError, Row, RunInfo, Totals, Verb, for_each_row,
+};
 use crate::longest::Longest;
 use crate::run::{Histogram, LockMs};
 
@@ -75,6 +77,8 @@ pub struct Story {
     pub mailboxes_per_second: f64,
     /// Seconds of each slice.
     pub rate_slice_seconds: f64,
+    /// How many mailboxes at once its last start had, where that was found while it worked.
+    pub steered: Option<AtOnce>,
     /// Mailboxes with the longest locks.
     pub slowest: Vec<Slow>,
     /// What failed, by class.
@@ -97,7 +101,11 @@ impl Story {
         let last = last_ended(journal, run.id)?;
         let end = last.unwrap_or_default().max(run.started_ms + 1);
         for_each_row(journal, run.id, Filter::All, |row| collector.row(row, end))?;
-        Ok(collector.story(run, totals, end))
+        let steered = journal.at_once(run.id)?;
+        Ok(Self {
+            steered,
+            ..collector.story(run, totals, end)
+        })
     }
 }
 
@@ -173,6 +181,7 @@ impl Collector {
             mailboxes_per_second: per_second(self.rate.iter().sum(), seconds(end - run.started_ms)),
             rate: self.rate,
             rate_slice_seconds: seconds(end - run.started_ms) / f64::from(POINTS),
+            steered: None,
             slowest: self.slowest.into_list(),
             failures: self.failures,
         }

@@ -3,7 +3,7 @@
 use super::sample::{attempt, put, refused, run, spec};
 use super::story::Story;
 use crate::journal::memory::MemoryStore;
-use crate::journal::{Ended, JournalStore, Verb};
+use crate::journal::{AtOnce, Ended, JournalStore, Verb};
 use crate::two_phase::Reason;
 
 fn story(store: &MemoryStore, slowest: usize) -> Story {
@@ -32,7 +32,20 @@ fn a_story_has_totals_rates_locks_and_what_to_do_about_each_failure() {
             Some(done),
         );
     }
+    let found = AtOnce {
+        at_once: 6,
+        of: "auto".to_owned(),
+        least: 4,
+        most: 9,
+        why: "9 were no faster".to_owned(),
+    };
+    assert_eq!(story(&store, 2).steered, None);
+    journal.note_at_once(run, &found).unwrap();
     let story = story(&store, 2);
+    let json = serde_json::to_value(&story).unwrap();
+    let range = ["at_once", "least", "most"].map(|key| json["steered"][key].as_u64());
+    assert_eq!(range, [Some(6), Some(4), Some(9)], "{json}");
+    assert_eq!(json["steered"]["why"], "9 were no faster");
     let t = &story.totals;
     assert_eq!((t.upgraded, t.rolled_back, t.messages), (9, 1, 30));
     assert_eq!(story.attempts, 10);
@@ -48,6 +61,7 @@ fn a_story_has_totals_rates_locks_and_what_to_do_about_each_failure() {
         "10 mailboxes: 9 upgraded, 0 unchanged, 1 rolled back",
         "Failed, damaged: 1 mailbox(es): run `indexfile check`",
         "  for example user.u9: cyrus.index: short",
+        "\nMailboxes at once, at the end: 6 of auto (4 to 9): 9 were no faster\n",
         "longest 10.00 ms",
         "\n       10.00 ms        3 messages  user.u9\n",
     ] {

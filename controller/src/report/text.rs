@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::chart::visible;
+
 use super::story::{POINTS, Story};
 use super::time::utc;
 
@@ -117,6 +119,16 @@ impl fmt::Display for Story {
             .finished_at
             .map_or("not finished".to_owned(), |at| format!("ended {}", utc(at)));
         writeln!(out, "Begun {}; {ended}", utc(self.started_at))?;
+        if let Some(found) = &self.steered {
+            paragraph(
+                out,
+                "",
+                &format!(
+                    "Mailboxes at once, at the end: {}",
+                    visible(&found.to_string())
+                ),
+            )?;
+        }
         self.write_rate(out)?;
         self.write_locks(out)?;
         self.write_failures(out)

@@ -17,7 +17,7 @@ use super::selection::Selection;
 use super::summary::Summary;
 use super::token::Token;
 use crate::clock::now_ms;
-use crate::control::Control;
+use crate::control::{Control, Steered};
 use crate::error::RunError;
 use crate::hosts::{Sides, backoff, check_rehash, fallen_fence};
 use crate::journal::{MailboxId, RunId, Verb};
@@ -257,6 +257,11 @@ pub(super) fn sum_up(
     summary.warnings = shared.warnings.warnings();
     summary.steered = shared.control.live().steered;
     // A run with a decision that waits for its partition is taken up by the same command.
+    if let Some(found) = summary.steered.as_ref().and_then(Steered::found)
+        && summary.taken_over.is_none()
+    {
+        parts.journal.note_at_once(run, &found)?;
+    }
     let over = summary.pending == 0 && summary.waiting == 0 && summary.taken_over.is_none();
     if over && parts.stop.level() == Stop::No {
         parts.journal.finish_run(run, now_ms())?;

@@ -147,6 +147,7 @@ fn of_store<S: Stores>() -> Vec<Promise> {
         a_run_is_joined_once_by_each_pair_and_only_while_it_is_the_same,
         a_pair_sees_its_own_and_nothing_else,
         a_pair_that_is_paused_stays_so_until_it_is_resumed,
+        how_many_at_once_the_last_start_found_is_kept_with_the_run_by_pair,
         a_rehearsal_and_other_runs_do_not_know_of_each_other,
         a_run_that_is_given_up_is_finished_for_all_its_pairs,
         a_run_that_gets_another_mailbox_on_a_pair_is_open_again_there,

@@ -3,7 +3,7 @@
 use super::{Stores, attempt, begin_with, listed, spec};
 use crate::journal::model::{Change, Ended, Filter, MailboxId};
 use crate::journal::runs::{PairRun, RunId, RunSpec, Verb};
-use crate::journal::{Disagreement, Durability, JournalError};
+use crate::journal::{AtOnce, Disagreement, Durability, JournalError};
 
 fn over(pairs: &str) -> RunSpec {
     RunSpec {
@@ -80,6 +80,36 @@ pub(super) fn a_pair_that_is_paused_stays_so_until_it_is_resumed(arm: &impl Stor
     assert_eq!(a.paused().unwrap(), None);
     a.set_paused(Some(11)).unwrap();
     assert_eq!(a.paused().unwrap(), Some(11));
+}
+
+pub(super) fn how_many_at_once_the_last_start_found_is_kept_with_the_run_by_pair(
+    arm: &impl Stores,
+) {
+    let [a, b] = ["a", "b"].map(|name| arm.store().pair(name).unwrap());
+    let run = a.begin_run(&over("a,b"), 5).unwrap();
+    assert_eq!(b.begin_run(&over("a,b"), 5).unwrap(), run);
+    assert_eq!(a.at_once(run).unwrap(), None);
+    let first = AtOnce {
+        at_once: 4,
+        of: "auto".to_owned(),
+        least: 2,
+        most: 6,
+        why: "6 were no faster".to_owned(),
+    };
+    a.note_at_once(run, &first).unwrap();
+    assert_eq!(a.at_once(run).unwrap(), Some(first.clone()));
+    let later = AtOnce {
+        at_once: 9,
+        of: "40".to_owned(),
+        most: 9,
+        ..first
+    };
+    a.note_at_once(run, &later).unwrap();
+    drop((a, b));
+    let arm = arm.crash();
+    let [a, b] = ["a", "b"].map(|name| arm.store().pair(name).unwrap());
+    assert_eq!(a.at_once(run).unwrap(), Some(later));
+    assert_eq!(b.at_once(run).unwrap(), None);
 }
 
 pub(super) fn a_run_is_joined_once_by_each_pair_and_only_while_it_is_the_same(arm: &impl Stores) {

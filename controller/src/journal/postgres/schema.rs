@@ -90,7 +90,7 @@ pub(super) async fn prepare(session: &mut Session, make: bool) -> Query<()> {
         session.commit().await?;
     }
     let mut version = session.number("SELECT version FROM journal", &[]).await?;
-    if make && matches!(version, Some(5 | 6)) {
+    if make && matches!(version, Some(5..=7)) {
         extend(session).await?;
         version = session.number("SELECT version FROM journal", &[]).await?;
     }
@@ -103,8 +103,8 @@ pub(super) async fn prepare(session: &mut Session, make: bool) -> Query<()> {
     )))
 }
 
-/// Makes tables of the fifth or sixth version those of this one: a mailbox may be `rehearsed`, a
-/// pair may be paused.
+/// Makes tables of the fifth to seventh version those of this one: a mailbox may be `rehearsed`, a
+/// pair may be paused, and it is known how many at once a run had.
 async fn extend(session: &mut Session) -> Query<()> {
     session.batch("BEGIN").await?;
     session.rows(LOCK, &[]).await?;
@@ -113,12 +113,12 @@ async fn extend(session: &mut Session) -> Query<()> {
         .iter()
         .map(|s| format!("'{}'", s.as_str()))
         .collect();
-    let pause = as_postgres(schema::PAUSE.to_owned());
-    let pause = pause.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS");
+    let tables = as_postgres([schema::PAUSE, schema::AT_ONCE].concat());
+    let tables = tables.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS");
     let sql = format!(
         "ALTER TABLE mailbox DROP CONSTRAINT mailbox_state_check, \
          ADD CONSTRAINT mailbox_state_check CHECK (state IN ({})); \
-         {pause} UPDATE journal SET version = {USER_VERSION}",
+         {tables} UPDATE journal SET version = {USER_VERSION}",
         states.join(",")
     );
     session.batch(&sql).await?;

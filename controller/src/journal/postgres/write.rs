@@ -20,7 +20,7 @@ use super::super::model::Candidate;
 use super::super::queries::Value;
 use super::super::runs::{RunId, RunSpec, pair_names};
 use super::super::sql::Op;
-use super::super::work::{REOPEN, Work, notes, pause, statements};
+use super::super::work::{REOPEN, Work, at_once, notes, pause, statements};
 use super::super::writer::Backend;
 use super::claims::Held;
 use super::schema::LOCK;
@@ -129,6 +129,9 @@ async fn other(session: &mut Session, pair: i64, work: &Work) -> Query<i64> {
         Work::Note { run, found } => {
             let all = notes(*run, found);
             session.pipeline(&all).await?;
+        }
+        Work::AtOnce { run, found } => {
+            session.pipeline(&at_once(pair, *run, found)).await?;
         }
         Work::Pause { since_ms } => session.pipeline(&pause(pair, *since_ms)).await?,
         Work::GiveUp { run, now_ms } => {

@@ -72,6 +72,7 @@ fn hosts(account: &Account) -> Markup {
         ("replica", Kind::Name),
         ("begun", Kind::Text),
         ("ended", Kind::Text),
+        ("mailboxes at once", Kind::Text),
     ];
     let at = |ms: Option<i64>| ms.map_or_else(|| "not yet".to_owned(), utc);
     let rows = account.pairs.iter().map(|pair| {
@@ -91,6 +92,10 @@ fn hosts(account: &Account) -> Markup {
             host(|info| Some((info.spec.replica.as_deref()?, &info.spec.replica_id))),
             at(info.map(|info| info.started_ms)),
             at(info.and_then(|info| info.finished_ms)),
+            match &pair.steered {
+                Some(found) => visible(&found.to_string()).to_string(),
+                None => "as given".to_owned(),
+            },
         ]
     });
     html! {

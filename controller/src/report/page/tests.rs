@@ -2,7 +2,7 @@
 
 use super::{PageOptions, page};
 use crate::journal::memory::MemoryStore;
-use crate::journal::{Ended, JournalStore, RunOfPairs, Verb, pair_names};
+use crate::journal::{AtOnce, Ended, JournalStore, RunOfPairs, Verb, pair_names};
 use crate::report::account::Account;
 use crate::report::sample::{BEGUN, attempt, put, refused, run, spec};
 use crate::two_phase::Reason;
@@ -126,6 +126,14 @@ fn eight_pairs_have_a_line_each_and_commands_name_those_that_are_meant() {
         "UID 7",
     );
     put(journal.as_ref(), last.id, "user.odd", "p3", Some(done));
+    let found = AtOnce {
+        at_once: 6,
+        of: "auto".to_owned(),
+        least: 4,
+        most: 9,
+        why: "<b>9</b> were no faster".to_owned(),
+    };
+    journal.note_at_once(last.id, &found).unwrap();
     let html = html(&store, &last);
     assert_alone(&html);
     for name in pair_names(names) {
@@ -136,6 +144,8 @@ fn eight_pairs_have_a_line_each_and_commands_name_those_that_are_meant() {
         "<pre>controller retry --fleet fleet.toml --state run.db --reason damaged</pre>",
         "<pre>controller retry --fleet fleet.toml --state run.db --pairs be3 --reason \
          differs</pre>",
+        "<td>6 of auto (4 to 9): &lt;b&gt;9&lt;/b&gt; were no faster</td>",
+        "<td>as given</td>",
         "<td>be3</td><td>p3</td><td class=\"n\">1</td>",
         "mailboxes refused, differs: one UID is two messages, or has two GUIDs",
     ] {

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::fake::lock;
 use super::world::{NAMES, World};
 use crate::control::{Control, Limits, Parallel, TargetLock};
-use crate::journal::Verb;
+use crate::journal::{Journal, RunId, Verb};
 use crate::run::{Summary, run_controlled};
 use crate::survey::{Source, list};
 
@@ -86,7 +86,13 @@ async fn auto_works_on_more_at_once_while_that_is_faster_in_each_kind_of_run() {
         assert_eq!(summary.upgraded + summary.rehearsed, 3005);
         let steered = summary.steered.as_ref().unwrap();
         assert!(steered.least <= 4 && steered.most >= 9, "{steered:?}");
-        let said = steered.to_string();
+        let found = steered.found().unwrap();
+        assert_eq!(
+            world.journal.at_once(RunId(summary.run)).unwrap(),
+            Some(found.clone()),
+            "for its report"
+        );
+        let said = found.to_string();
         let range = format!(" of auto ({} to {}): ", steered.least, steered.most);
         assert!(said.contains(&range), "{said}");
         let most = lock(&world.hosts[0]).most_locked;
