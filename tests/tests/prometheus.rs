@@ -149,6 +149,14 @@ fn what_rules_dashboard_and_documentation_name_is_exported_and_documented() {
 }
 
 #[test]
+fn what_an_alert_goes_by_is_seen_on_the_dashboard() {
+    let shown = named(&queries().join("\n"));
+    let rules = read(packaging().join("reguid.rules.yml"));
+    let unseen: Vec<_> = named(&rules).difference(&shown).cloned().collect();
+    assert!(unseen.is_empty(), "there is no panel of {unseen:?}");
+}
+
+#[test]
 fn the_file_of_a_run_has_the_numbers_that_status_shows_and_names_no_mailbox() {
     let mut fleet = Fleet::of_239();
     let dirs = fleet.master.dirs("user.alice.mixed");

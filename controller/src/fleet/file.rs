@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use indexfile::IoError;
 use indexfile::config::line_at;
+use indexfile::dir::{OpenError, read_named};
 use serde::Deserialize;
 use slotd::client::Addr;
 
@@ -103,15 +105,20 @@ impl Fleet {
             path: path.to_owned(),
             source,
         };
-        let bytes = std::fs::metadata(path).map_err(io)?.len();
-        if bytes > LIMIT {
-            return Err(FleetError::Long {
-                path: path.to_owned(),
-                bytes,
-                limit: LIMIT,
-            });
-        }
-        Self::parse(path, &std::fs::read_to_string(path).map_err(io)?)
+        let bytes = match read_named(path, LIMIT) {
+            Ok(bytes) => bytes,
+            Err(OpenError::TooLarge { size, .. }) => {
+                return Err(FleetError::Long {
+                    path: path.to_owned(),
+                    bytes: size,
+                    limit: LIMIT,
+                });
+            }
+            Err(error) => return Err(io(IoError::from(error).source)),
+        };
+        let text = String::from_utf8(bytes);
+        let text = text.map_err(|error| io(std::io::Error::other(error)))?;
+        Self::parse(path, &text)
     }
 
     /// The same, of a text.

@@ -72,6 +72,37 @@ fn in_the_place_of_configuration_and_lists() {
     assert_memory();
 }
 
+/// A fleet file, and a file of options, which a person names.
+#[test]
+fn in_the_place_of_a_fleet_file_and_of_options() {
+    let it = Attacked::new();
+    let fleet = it.dir.path().join("fleet.toml");
+    let options = it.dir.path().join("options.toml");
+    for (path, option) in [(&fleet, "--fleet"), (&options, "--config")] {
+        for odd in ALL {
+            let what = format!("{} is {odd:?}", path.display());
+            fs::write(path, "[pairs.be1]\nmaster = \"unix:/nonexistent/m\"\n").unwrap();
+            fs::copy(path, it.elsewhere().join("sound")).unwrap();
+            let placed = odd.put(path, &it.elsewhere());
+            let args = ["plan", option, path.to_str().unwrap()];
+            let ended = it.run("controller", &args, false);
+            let code = ended.code.unwrap_or(-1);
+            assert!(code != 0, "{what}: {ended:?}");
+            // Through a link the same file is read.
+            let linked = matches!(odd, Odd::LinkOut | Odd::Empty);
+            Attacked::judge(
+                &what,
+                &ended,
+                if linked { "" } else { path.to_str().unwrap() },
+            );
+            drop(placed);
+            let _ = fs::remove_file(path);
+            let _ = fs::remove_dir_all(path);
+        }
+    }
+    assert_memory();
+}
+
 /// slotd's own files, in its state directory and in the configdirectory: it starts or says why not,
 /// and writes nothing elsewhere.
 #[test]
