@@ -248,9 +248,9 @@ pub fn read_named(path: &Path, limit: u64) -> Result<Vec<u8>, OpenError> {
     read_bounded(&open_named(path)?, path, limit)
 }
 
-/// Where a path that leads to nothing was to lead on: the first of its components that is a symbolic
-/// link whose other end is not there, such as on a file system that is not mounted. `None` if there
-/// is none, so that nothing was ever made under that path.
+/// Where a path that leads to nothing was to lead on: the first of its components that is a
+/// symbolic link whose other end is not there, such as on a file system that is not mounted. `None`
+/// if there is none, so that nothing was ever made under that path.
 #[must_use]
 pub fn link_to_nothing(path: &Path) -> Option<PathBuf> {
     let mut parts: Vec<&Path> = path.ancestors().collect();

@@ -1,9 +1,11 @@
 //! What a user has seen of a mailbox, up to version 11 kept in a database of the user's own.
 //!
 //! Key is the unique id of the mailbox, value a line of text. The database is a skiplist file, a
-//! flat file, or, from 2.4 on, a twoskip file. Promises: read only; every length is checked, no more
-//! is in memory than the one value, and whatever the file says it is read to an end in some seconds. No lock is taken: of a database that a server is writing
-//! to, a reader may get an error, which passes, or the record before the change.
+//! flat file, or, from 2.4 on, a twoskip file.
+//!
+//! Promises: read only; every length is checked, no more is in memory than the one value, and the
+//! number of reads is bounded, no matter what the file says. No lock is taken: of a database that a
+//! server is writing to, a reader may get an error, which passes, or the record before the change.
 
 mod database;
 mod flat;

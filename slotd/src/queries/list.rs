@@ -30,8 +30,8 @@ const MARGIN: usize = 4096;
 /// Room for what is odd, as it is on the wire; what does not fit is counted.
 const ODD_BYTES: usize = 4096;
 
-/// Bytes that walks have in memory between their pages, of all connections together. One that has no
-/// room in it begins anew after the last mailbox, which reads the directories above that again.
+/// Bytes that walks have in memory between their pages, of all connections together. One that has
+/// no room in it begins anew after the last mailbox, which reads the directories above that again.
 static KEPT: Budget = Budget::new(8 << 20);
 
 /// An amount of which parts are taken.

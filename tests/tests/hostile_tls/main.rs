@@ -124,8 +124,8 @@ impl Attacked {
     }
 }
 
-/// A client that behaves, with its files there, asks that port; it waits so long for the connection,
-/// and so long for an answer.
+/// A client that behaves, with its files there, asks that port; the connection and the answer each
+/// have to come within the limit.
 fn ask(ca: &Path, port: u16, limit: Duration) -> Result<(), ClientError> {
     let credentials = Credentials::open(Files {
         cert: ca.join("good.pem"),
