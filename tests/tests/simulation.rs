@@ -2,7 +2,7 @@
 //!
 //! `SEED=n` repeats one seed and prints its story; `SEEDS=n` runs that many, however long it takes,
 //! from `FROM` (0); `SIM_SECONDS=n` as many as n seconds allow; without any, 1,500, or as many as
-//! 12 seconds allow, and at least a few hundred (of several controllers 100).
+//! 8 seconds allow, and at least a few hundred (of several controllers 100).
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ const AT_MOST: u64 = 1_500;
 /// Of several controllers, whose seeds take longer.
 const AT_MOST_OF_SEVERAL: u64 = 100;
 /// How long a plain run takes for each kind.
-const PLAIN_SECONDS: u64 = 12;
+const PLAIN_SECONDS: u64 = 8;
 /// Fewer than this prove little; they are run even if the time is over.
 const AT_LEAST: u64 = 200;
 

@@ -1,10 +1,10 @@
 //! Turns of commands that take more memory than a connection has: a walk of the store has the names
 //! of whole directories, a look at messages the buffers for them.
 //!
-//! As many of a kind are at work at once, and of one peer no more than its share, so that whoever
-//! lists again and again keeps no other peer from it. Turns come in the order in which they were
+//! A bounded number of each kind is at work at once, and of one peer no more than its share, so that
+//! one that lists again and again keeps no other from it. Turns come in the order in which they were
 //! asked for; a client that waits for its own holds nothing but its place, and leaves that for one
-//! who needs it.
+//! that needs it.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -90,9 +90,21 @@ fn are_in_the_place_of(odds: &[Odd], names: &[&str]) {
     assert_memory();
 }
 
+// One test a file: they wait for programs most of the time, and run beside each other.
+
 #[test]
-fn in_the_place_of_the_files_of_cyrus() {
-    in_the_place_of(&["cyrus.header", "cyrus.index", "cyrus.expunge"]);
+fn in_the_place_of_the_header() {
+    in_the_place_of(&["cyrus.header"]);
+}
+
+#[test]
+fn in_the_place_of_the_index() {
+    in_the_place_of(&["cyrus.index"]);
+}
+
+#[test]
+fn in_the_place_of_the_expunge_file() {
+    in_the_place_of(&["cyrus.expunge"]);
 }
 
 #[test]
@@ -118,18 +130,23 @@ fn a_device_in_the_place_of_each_file() {
 }
 
 #[test]
-fn in_the_place_of_our_files() {
-    in_the_place_of(&["cyrus.sha1s", "cyrus.uuids"]);
+fn in_the_place_of_the_cached_sha1s() {
+    in_the_place_of(&["cyrus.sha1s"]);
 }
 
 #[test]
-fn in_the_place_of_staged_and_replaced_files() {
-    in_the_place_of(&[
-        "cyrus.index.NEW",
-        "cyrus.expunge.NEW",
-        "cyrus.index.OLD",
-        "cyrus.expunge.OLD",
-    ]);
+fn in_the_place_of_the_kept_identifiers() {
+    in_the_place_of(&["cyrus.uuids"]);
+}
+
+#[test]
+fn in_the_place_of_staged_files() {
+    in_the_place_of(&["cyrus.index.NEW", "cyrus.expunge.NEW"]);
+}
+
+#[test]
+fn in_the_place_of_replaced_files() {
+    in_the_place_of(&["cyrus.index.OLD", "cyrus.expunge.OLD"]);
 }
 
 #[test]

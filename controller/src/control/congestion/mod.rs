@@ -302,7 +302,7 @@ impl Congestion {
         }
         match (up, better) {
             (true, true) => {}
-            // Where fewer are better, so many were not: more wait, too.
+            // Where fewer are better, this number was not: more wait, too.
             (true, false) | (false, true) => self.more.in_vain(self.epochs),
             (false, false) => self.fewer.in_vain(self.epochs),
         }

@@ -98,6 +98,8 @@ pub(super) struct Run {
     /// This number all the time, and nothing is found.
     pub(super) fixed: Option<usize>,
     seed: u64,
+    /// What is known of a second.
+    weather_of: Option<(u64, (f64, bool))>,
     dice: fastrand::Rng,
     pub(super) now: Duration,
     /// When the next stall is, by dice of its own: at the same time in each run of a seed.
@@ -119,6 +121,7 @@ impl Run {
             it: Congestion::new(steering, Duration::ZERO, 0),
             fixed: None,
             seed,
+            weather_of: None,
             dice: fastrand::Rng::with_seed(seed),
             now: Duration::ZERO,
             stalls_at: 0.0,
@@ -131,8 +134,20 @@ impl Run {
         }
     }
 
-    /// How fast the second is, and whether it has a burst of long locks.
-    fn second(&self, weather: &Weather) -> (f64, bool) {
+    /// How fast the second is, and whether it has a burst of long locks. One weather a run.
+    fn second(&mut self, weather: &Weather) -> (f64, bool) {
+        let now = self.now.as_secs();
+        match self.weather_of {
+            Some((second, known)) if second == now => known,
+            _ => {
+                let found = self.look_out(weather);
+                self.weather_of = Some((now, found));
+                found
+            }
+        }
+    }
+
+    fn look_out(&self, weather: &Weather) -> (f64, bool) {
         let mut dice = fastrand::Rng::with_seed(self.seed << 32 | self.now.as_secs());
         // So that seeds next to each other are not alike.
         let _ = (dice.u64(..), dice.u64(..));
