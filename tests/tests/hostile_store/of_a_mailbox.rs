@@ -149,9 +149,21 @@ fn in_the_place_of_replaced_files() {
     in_the_place_of(&["cyrus.index.OLD", "cyrus.expunge.OLD"]);
 }
 
+// scrub looks at a message again after 2 s before it says what is wrong; at one that grows, for 12 s.
+
 #[test]
-fn in_the_place_of_a_message() {
-    in_the_place_of(&["2."]);
+fn links_in_the_place_of_a_message() {
+    are_in_the_place_of(&ALL[..4], &["2."]);
+}
+
+#[test]
+fn what_is_no_sound_file_in_the_place_of_a_message() {
+    are_in_the_place_of(&ALL[4..10], &["2."]);
+}
+
+#[test]
+fn a_file_that_grows_in_the_place_of_a_message() {
+    are_in_the_place_of(&ALL[10..], &["2."]);
 }
 
 /// While all programs work on a mailbox its directories become links to others, and come back,
