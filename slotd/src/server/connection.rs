@@ -110,75 +110,74 @@ pub(super) async fn serve(
             }
             continue;
         };
-        let parsed = matches!(got, Line::Whole).then(|| Command::parse(&line));
-        let kind = match &parsed {
-            // Others are not waited for while something is locked.
-            Some(Ok(command)) if !session.is_open() => Kind::of(command),
-            _ => None,
-        };
-        let turn = match kind {
-            Some(kind) => tokio::select! {
-                turn = place.turn(kind) => Some(turn),
-                () = place.sent_away() => break,
-            },
-            None => None,
-        };
         let reply = match got {
-            Line::Whole if !place.works() => {
-                let text = "the command came when another connection had the place already";
-                last_words(&mut write, Reply::no(Code::Full, text)).await;
-                break;
-            }
-            // What came in one piece with what was answered before it was revoked.
-            Line::Whole if caller.is_out() => break,
-            Line::Whole => match parsed.unwrap_or_else(|| Command::parse(&line)) {
-                Ok(command) => {
-                    let quit = command == Command::Quit;
-                    let limit = match &command {
-                        Command::Upgrade(_) => host.options.max_stage,
-                        // These have bounds of their own; the clock is a net below them.
-                        _ => host.options.max_stage + host.options.max_wait,
-                    };
-                    let (open, advances) = (session.is_open(), command.advances());
-                    let began = Instant::now();
-                    let full = |text| {
-                        let reply = Reply::no(Code::Full, text);
-                        audit::refused(caller.who(), &command, &reply);
-                        reply
-                    };
-                    let (turn, has_turn) = match turn {
-                        Some(Err(text)) => (None, Err(text)),
-                        Some(Ok(turn)) => (Some(turn), Ok(())),
-                        None => (None, Ok(())),
-                    };
-                    let may = match (caller.refusal(&command), &command) {
-                        (Some(refusal), _) => Err(refusal),
-                        (None, Command::Lock(_)) => place.begin_transaction().map_err(full),
-                        (None, Command::Prepare(_)) => place.begin_prepare().map_err(full),
-                        (None, _) => has_turn.map_err(full),
-                    };
-                    let reply = match may {
-                        Ok(()) => {
-                            let work = Box::pin(work(session, command, &mut read, limit));
-                            let (back, reply) = work.await;
-                            session = back;
-                            reply
-                        }
-                        Err(refusal) => refusal,
-                    };
-                    drop(turn);
-                    give_back(&mut place, &session);
-                    if open && !(advances && matches!(reply, Reply::Ok(_))) {
-                        left = left.saturating_sub(began.elapsed());
-                    }
-                    if quit {
-                        let _ = send(&mut write, &reply).await;
-                        break;
-                    }
-                    reply
+            Line::Whole => {
+                let parsed = Command::parse(&line);
+                let turn = match parsed.as_ref().ok().and_then(Kind::of) {
+                    // Others are not waited for while something is locked.
+                    Some(kind) if !session.is_open() => tokio::select! {
+                        turn = place.turn(kind) => turn.map(Some),
+                        () = place.sent_away() => break,
+                    },
+                    _ => Ok(None),
+                };
+                if !place.works() {
+                    let text = "the command came when another connection had the place already";
+                    last_words(&mut write, Reply::no(Code::Full, text)).await;
+                    break;
                 }
-                Err(error) => error.to_reply(),
-            },
+                // What came in one piece with what was answered before it was revoked.
+                if caller.is_out() {
+                    break;
+                }
+                match parsed {
+                    Ok(command) => {
+                        let quit = command == Command::Quit;
+                        let limit = match &command {
+                            Command::Upgrade(_) => host.options.max_stage,
+                            // These have bounds of their own; the clock is a net below them.
+                            _ => host.options.max_stage + host.options.max_wait,
+                        };
+                        let (open, advances) = (session.is_open(), command.advances());
+                        let began = Instant::now();
+                        let full = |text| {
+                            let reply = Reply::no(Code::Full, text);
+                            audit::refused(caller.who(), &command, &reply);
+                            reply
+                        };
+                        let may = match (caller.refusal(&command), &command) {
+                            (Some(refusal), _) => Err(refusal),
+                            (None, Command::Lock(_)) => {
+                                place.begin_transaction().map(|()| None).map_err(full)
+                            }
+                            (None, Command::Prepare(_)) => {
+                                place.begin_prepare().map(|()| None).map_err(full)
+                            }
+                            (None, _) => turn.map_err(full),
+                        };
+                        let reply = match may {
+                            Ok(turn) => {
+                                let work = Box::pin(work(session, command, &mut read, limit));
+                                let (back, reply) = work.await;
+                                session = back;
+                                drop(turn);
+                                reply
+                            }
+                            Err(refusal) => refusal,
+                        };
+                        give_back(&mut place, &session);
+                        if open && !(advances && matches!(reply, Reply::Ok(_))) {
+                            left = left.saturating_sub(began.elapsed());
+                        }
+                        if quit {
+                            let _ = send(&mut write, &reply).await;
+                            break;
+                        }
+                        reply
+                    }
+                    Err(error) => error.to_reply(),
+                }
+            }
             Line::TooLong => {
                 let text = format!("a line is at most {MAX_COMMAND} bytes");
                 last_words(&mut write, Reply::Bad(text)).await;

@@ -1,8 +1,8 @@
 //! Turns of commands that take more memory than a connection has: a walk of the store has the names
 //! of whole directories, a look at messages the buffers for them.
 //!
-//! A bounded number of each kind is at work at once, and of one peer no more than its share, so that
-//! one that lists again and again keeps no other from it. Turns come in the order in which they were
+//! A bounded number of each kind is at work at once, and of one peer no more than its share: one
+//! that lists again and again keeps no other from it. Turns come in the order in which they were
 //! asked for; a client that waits for its own holds nothing but its place, and leaves that for one
 //! that needs it.
 
@@ -128,7 +128,7 @@ mod tests {
     const TWO: Peer = Peer::User(2);
 
     #[tokio::test(start_paused = true)]
-    async fn who_lists_again_and_again_keeps_no_other_peer_from_it_and_waits_no_longer_than_told() {
+    async fn who_lists_again_and_again_keeps_no_other_peer_from_it_and_waits_a_bounded_time() {
         let all = AllTurns::new();
         let mut turns = Vec::new();
         for _ in 0..WALKS[1] {
