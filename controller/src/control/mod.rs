@@ -146,34 +146,19 @@ pub struct Live {
 /// How many mailboxes at once there are now, of how many, and why.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Steered {
-    /// How many.
-    pub at_once: usize,
-    /// Of how many: the limit `parallel`.
-    pub of: String,
-    /// The fewest, and the most, that there were in this invocation.
-    pub least: usize,
-    /// See above.
-    pub most: usize,
+    /// What was found in this invocation.
+    #[serde(flatten)]
+    pub now: AtOnce,
     /// How long locks were held lately, at the 99th percentile; `None` before that was measured.
     pub lock_p99_ms: Option<f64>,
     /// How long they may be; `None` where that does not matter.
     pub target_lock_ms: Option<f64>,
-    /// Why, for a person.
-    pub why: String,
 }
 
 impl Steered {
-    /// As the journal keeps it; `None` where nothing was measured, as in a short run.
-    pub(crate) fn found(&self) -> Option<AtOnce> {
-        let count = |n| u64::try_from(n).unwrap_or(u64::MAX);
-        let _ = self.lock_p99_ms?;
-        Some(AtOnce {
-            at_once: count(self.at_once),
-            of: self.of.clone(),
-            least: count(self.least),
-            most: count(self.most),
-            why: self.why.clone(),
-        })
+    /// What the journal keeps; `None` where nothing was measured, as in a short run.
+    pub(crate) fn found(&self) -> Option<&AtOnce> {
+        self.lock_p99_ms.map(|_| &self.now)
     }
 }
 

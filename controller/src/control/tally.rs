@@ -9,7 +9,7 @@ use tokio::time::Instant as Clock;
 use super::congestion::{Congestion, Sample as Attempt};
 use super::limits::LIMITS;
 use super::{ControlState, HostLive, Live, Sampled, Steered};
-use crate::journal::{Ended, Figures, Totals};
+use crate::journal::{AtOnce, Ended, Figures, Totals};
 use crate::longest::Longest;
 use crate::two_phase::{Failure, Side};
 
@@ -242,14 +242,17 @@ impl Tally {
         let target = state.limits.steering(state.most)?.target;
         let at_once = self.allowed(state);
         let (least, most) = self.found.unwrap_or((at_once, at_once));
+        let count = |n| u64::try_from(n).unwrap_or(u64::MAX);
         Some(Steered {
-            at_once,
-            of: state.limits.parallel.to_string(),
-            least,
-            most,
+            now: AtOnce {
+                at_once: count(at_once),
+                of: state.limits.parallel.to_string(),
+                least: count(least),
+                most: count(most),
+                why: congestion.why(),
+            },
             lock_p99_ms: congestion.p99().map(|us| us / 1000.0),
             target_lock_ms: target.map(|time| time.as_secs_f64() * 1000.0),
-            why: congestion.why(),
         })
     }
 

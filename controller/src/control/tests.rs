@@ -88,7 +88,7 @@ async fn auto_rises_up_to_the_target_and_says_why_and_a_number_ends_that() {
     let live = control.live();
     assert_eq!((live.parallel, live.allowed), (64, 4));
     let steered = live.steered.unwrap();
-    assert_eq!((steered.at_once, steered.of.as_str()), (4, "auto"));
+    assert_eq!((steered.now.at_once, steered.now.of.as_str()), (4, "auto"));
     assert_eq!(
         (steered.lock_p99_ms, steered.target_lock_ms),
         (None, Some(10.0))
@@ -102,9 +102,9 @@ async fn auto_rises_up_to_the_target_and_says_why_and_a_number_ends_that() {
     let grows = |at_once: usize| u64::try_from(400_000 + at_once * 60_000).unwrap();
     work(&control, 30_000, grows).await;
     let steered = control.live().steered.unwrap();
-    assert!((6..=9).contains(&steered.at_once), "{steered:?}");
-    assert!(steered.why.starts_with("locks p99 "), "{steered:?}");
-    assert!(steered.why.contains(" ms of 1000 ms, "), "{steered:?}");
+    assert!((6..=9).contains(&steered.now.at_once), "{steered:?}");
+    assert!(steered.now.why.starts_with("locks p99 "), "{steered:?}");
+    assert!(steered.now.why.contains(" ms of 1000 ms, "), "{steered:?}");
     set_target("auto");
 
     let set = |key: &str, value: &str| {
@@ -114,7 +114,7 @@ async fn auto_rises_up_to_the_target_and_says_why_and_a_number_ends_that() {
         (
             live.parallel,
             live.allowed,
-            live.steered.map(|steered| steered.of),
+            live.steered.map(|steered| steered.now.of),
         )
     };
     assert_eq!(set("parallel", "40"), (40, 40, None));

@@ -256,12 +256,12 @@ pub(super) fn sum_up(
     summary.taken_over = shared.breaker.is_taken_over();
     summary.warnings = shared.warnings.warnings();
     summary.steered = shared.control.live().steered;
-    // A run with a decision that waits for its partition is taken up by the same command.
     if let Some(found) = summary.steered.as_ref().and_then(Steered::found)
         && summary.taken_over.is_none()
     {
-        parts.journal.note_at_once(run, &found)?;
+        parts.journal.note_at_once(run, found)?;
     }
+    // A run with a decision that waits for its partition is taken up by the same command.
     let over = summary.pending == 0 && summary.waiting == 0 && summary.taken_over.is_none();
     if over && parts.stop.level() == Stop::No {
         parts.journal.finish_run(run, now_ms())?;

@@ -69,8 +69,8 @@ async fn a_target_that_is_given_leaves_one_at_once_where_locks_are_longer_with_e
     assert_eq!(summary.upgraded, 2505);
     let steered = summary.steered.unwrap();
     // Two are tried again at times.
-    assert!(steered.at_once <= 2, "{steered:?}");
-    assert_eq!((steered.least, steered.most), (1, 4), "{steered:?}");
+    assert!(steered.now.at_once <= 2, "{steered:?}");
+    assert_eq!((steered.now.least, steered.now.most), (1, 4), "{steered:?}");
     // It does not begin with the most.
     assert_eq!(lock(&world.hosts[0]).most_locked, 4);
 }
@@ -85,7 +85,10 @@ async fn auto_works_on_more_at_once_while_that_is_faster_in_each_kind_of_run() {
         assert_eq!(summary.exit(), Exit::Ok);
         assert_eq!(summary.upgraded + summary.rehearsed, 3005);
         let steered = summary.steered.as_ref().unwrap();
-        assert!(steered.least <= 4 && steered.most >= 9, "{steered:?}");
+        assert!(
+            steered.now.least <= 4 && steered.now.most >= 9,
+            "{steered:?}"
+        );
         let found = steered.found().unwrap();
         assert_eq!(
             world.journal.at_once(RunId(summary.run)).unwrap(),
@@ -93,7 +96,7 @@ async fn auto_works_on_more_at_once_while_that_is_faster_in_each_kind_of_run() {
             "for its report"
         );
         let said = found.to_string();
-        let range = format!(" of auto ({} to {}): ", steered.least, steered.most);
+        let range = format!(" of auto ({} to {}): ", steered.now.least, steered.now.most);
         assert!(said.contains(&range), "{said}");
         let most = lock(&world.hosts[0]).most_locked;
         assert!(
