@@ -149,7 +149,7 @@ fn in_the_place_of_replaced_files() {
     in_the_place_of(&["cyrus.index.OLD", "cyrus.expunge.OLD"]);
 }
 
-// scrub looks at a message again after 2 s before it says what is wrong; at one that grows, for 12 s.
+// scrub looks at a message again after 2 s before it says what is wrong; at one that grows, for 12.
 
 #[test]
 fn links_in_the_place_of_a_message() {

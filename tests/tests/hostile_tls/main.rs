@@ -253,23 +253,15 @@ fn a_hello_without_an_end_is_ended_long_before() {
     it.end();
 }
 
-#[test]
-fn thousands_of_hellos_without_an_end_take_little_memory_and_starve_nobody() {
+/// 3,000 clients that say this and no more; all the while, and at the end, a good one is served.
+fn stall_after(it: Attacked, said: &[u8]) {
     const CONNECTIONS: usize = 3000;
     raise_files(CONNECTIONS as u64 + 200);
-    let it = Attacked::start();
-    // As long as a message of a handshake may be, but for its last piece.
-    let first = [
-        &b"\x16\x03\x01\x40\x00\x01\x00\xff\xff"[..],
-        &[0; (16 << 10) - 4],
-    ];
-    let more = [&b"\x16\x03\x01\x40\x00"[..], &[0; 16 << 10]].concat();
-    let hello = [first.concat(), more.repeat(2)].concat();
     let mut stalled = Vec::new();
     for n in 0..CONNECTIONS {
         let mut bad = it.connect();
         // One that made room for others may be closed already.
-        let _ = bad.write_all(&hello);
+        let _ = bad.write_all(said);
         stalled.push(bad);
         if n % 250 == 0 {
             it.serves();
@@ -278,6 +270,19 @@ fn thousands_of_hellos_without_an_end_take_little_memory_and_starve_nobody() {
     it.serves();
     drop(stalled);
     it.end();
+}
+
+#[test]
+fn thousands_of_hellos_without_an_end_take_little_memory_and_starve_nobody() {
+    let it = Attacked::start();
+    // As long as a message of a handshake may be, but for its last piece.
+    let first = [
+        &b"\x16\x03\x01\x40\x00\x01\x00\xff\xff"[..],
+        &[0; (16 << 10) - 4],
+    ];
+    let more = [&b"\x16\x03\x01\x40\x00"[..], &[0; 16 << 10]].concat();
+    let hello = [first.concat(), more.repeat(2)].concat();
+    stall_after(it, &hello);
 }
 
 /// Between a client that behaves and slotd: passes on as many bytes of the client, then cuts both.
@@ -318,23 +323,9 @@ fn a_handshake_cut_after_any_of_its_flights_harms_nobody() {
 
 #[test]
 fn thousands_of_clients_that_go_no_further_than_their_hello_starve_nobody() {
-    const CONNECTIONS: usize = 3000;
-    raise_files(CONNECTIONS as u64 + 200);
     let it = Attacked::start();
     let hello = it.hello();
-    let mut idle = Vec::new();
-    for n in 0..CONNECTIONS {
-        let mut bad = it.connect();
-        // One that made room for others may be closed already.
-        let _ = bad.write_all(&hello);
-        idle.push(bad);
-        if n % 250 == 0 {
-            it.serves();
-        }
-    }
-    it.serves();
-    drop(idle);
-    it.end();
+    stall_after(it, &hello);
 }
 
 /// `openssl s_client` with these lines at its terminal; a line of its own commands is one letter.
