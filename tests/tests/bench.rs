@@ -186,6 +186,24 @@ fn the_whole_job_stands_beside_the_seeds_way() {
 }
 
 #[test]
+fn a_run_that_is_killed_in_the_middle_is_done_again_and_the_time_stands_beside_an_undisturbed_one()
+{
+    let tmp = tempfile::tempdir().unwrap();
+    let args = ["--runs=1", "--only=recovery", "--mailboxes=40"];
+    let document = bench(tmp.path(), &args);
+    let recovery = section(&document, "recovery");
+    let killed = ["controller", "master", "replica", "all"];
+    for id in killed {
+        let measure = recovery.measure(id).unwrap();
+        let first = recovery.measure(&format!("{id}_first")).unwrap();
+        assert!(first.values[0] > 0.0 && first.values[0] <= measure.values[0]);
+        assert_eq!(recovery.beside(measure).unwrap().id, "nothing");
+    }
+    assert!(recovery.measure("nothing").unwrap().values[0] > 0.0);
+    assert!(listing(tmp.path()).is_empty());
+}
+
+#[test]
 #[ignore = "takes minutes in a debug build"]
 fn limits_are_measured_growth_has_an_exponent_and_locks_are_by_size() {
     let tmp = tempfile::tempdir().unwrap();

@@ -267,6 +267,12 @@ impl Fleet {
         self.run(bench, way, &[master, replica], &list)
     }
 
+    /// A journal that is not there yet.
+    pub fn new_journal(&mut self) -> PathBuf {
+        self.journals += 1;
+        self.root.join(format!("journal-{}.sqlite", self.journals))
+    }
+
     fn run(
         &mut self,
         bench: &Bench<'_>,
@@ -274,8 +280,7 @@ impl Fleet {
         slotds: &[Slotd; 2],
         list: &Path,
     ) -> Result<Summary, BenchError> {
-        self.journals += 1;
-        let state = self.root.join(format!("journal-{}.sqlite", self.journals));
+        let state = self.new_journal();
         let (settings, silent) = (way.settings.clone(), Arc::new(Silent));
         let run = migrate::run(slotds, list, &state, settings, silent, &bench.signals)?;
         bench.signals.check()?;

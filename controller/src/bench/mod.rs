@@ -28,10 +28,12 @@ mod over;
 mod page;
 mod peers;
 mod rates;
+mod recovery;
 mod reset;
 mod stats;
 mod text;
 mod unit;
+mod upgrading;
 mod whole;
 
 #[cfg(test)]
@@ -97,6 +99,8 @@ pub enum Part {
     Fleet,
     /// How long a mailbox is locked, by its size.
     Locks,
+    /// From a controller or slotd killed in mid-run to done again.
+    Recovery,
     /// Time by records and by mailboxes, and the exponent that fits.
     Growth,
     /// Hashed and migrated, from nothing done to all done.
@@ -117,6 +121,14 @@ pub enum BenchError {
     /// There is nothing to copy.
     #[error("{}: no mailbox in it: a partition's directory is wanted", .0.display())]
     Empty(PathBuf),
+    /// A run in a process of its own came to nothing.
+    #[error("the upgrade {how}; it said: {said}")]
+    Upgrade {
+        /// What became of it.
+        how: String,
+        /// The last that it said.
+        said: String,
+    },
     /// Not every mailbox was migrated, so the figures would mean nothing.
     #[error(
         "only {upgraded} of {mailboxes} mailboxes were upgraded {way}: there is nothing to measure"
@@ -144,7 +156,7 @@ impl BenchError {
         match self {
             Self::Demo(error) => error.exit(),
             Self::Empty(_) => Exit::Data,
-            Self::Failed { .. } => Exit::RolledBack,
+            Self::Failed { .. } | Self::Upgrade { .. } => Exit::RolledBack,
         }
     }
 }
@@ -205,6 +217,9 @@ impl Bench<'_> {
         }
         if self.wants(Part::WholeJob) {
             sections.push(whole::measure(self)?);
+        }
+        if self.wants(Part::Recovery) {
+            sections.push(recovery::measure(self)?);
         }
         if self.wants(Part::Growth) {
             sections.push(growth::measure(self)?);

@@ -127,6 +127,12 @@ impl Slotd {
         }
     }
 
+    /// Kills it (SIGKILL), and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Ends it: SIGTERM, and SIGKILL if it takes too long.
     pub fn stop(&mut self) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
@@ -137,8 +143,7 @@ impl Slotd {
         let end = Instant::now() + STOP;
         while let Ok(None) = self.child.try_wait() {
             if Instant::now() > end {
-                let _ = self.child.kill();
-                let _ = self.child.wait();
+                self.kill();
                 return;
             }
             std::thread::sleep(Duration::from_millis(5));
