@@ -68,6 +68,26 @@ fn slotd_with_a_mailbox_of_three_million_records_stays_below_64_mib() {
     stays_below(3_000_000);
 }
 
+/// More than are kept until it is looked again whether they are records still.
+#[test]
+fn of_messages_that_are_all_missing_each_is_counted_and_the_first_are_listed() {
+    let n = 150_000;
+    let dir = tempfile::tempdir().unwrap();
+    let host = unpack_239(dir.path()).unwrap();
+    huge(&host, n);
+    let slotd = Slotd::start(&program("slotd"), &host, &[]);
+    let mut wire = Wire::connect(&slotd.addr).unwrap();
+    let found = wire.must(&format!("VERIFY {HUGE}"));
+    for key in ["checked", "bad"] {
+        assert_eq!(value(&found, key), Some(&*n.to_string()), "{key}");
+    }
+    let list: Vec<_> = value(&found, "list").unwrap().split(',').collect();
+    let first = (1..=500).map(|uid| format!("{uid}%3Amissing"));
+    assert!(list.iter().copied().eq(first), "{:?}", &list[..5]);
+    assert!(peak(slotd.pid()) < LIMIT_KIB);
+    assert_eq!(slotd.stop().code, Some(0));
+}
+
 fn stays_below(n: u32) {
     let dir = tempfile::tempdir().unwrap();
     let host = unpack_239(dir.path()).unwrap();

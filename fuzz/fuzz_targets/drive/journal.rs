@@ -3,7 +3,7 @@
 //! same code (`controller/tests/fuzz_corpus.rs`).
 
 use controller::journal::{
-    Attempt, Candidate, Change, Durability, Ended, Figures, Filter, Journal, JournalError,
+    AtOnce, Attempt, Candidate, Change, Durability, Ended, Figures, Filter, Journal, JournalError,
     JournalStore, MailboxId, RunInfo, RunSpec, SqliteStore, Verb,
 };
 use controller::report::{Disagreements, Measured, PageOptions, Story, page};
@@ -73,6 +73,7 @@ const COLUMNS: &[(&str, &[&str])] = &[
     ),
     ("pause", &["since"]),
     ("disagreement", &["code", "findings", "examples"]),
+    ("at_once", &["at_once", "bound", "fewest", "most", "why"]),
 ];
 
 /// Words that mean something in some column.
@@ -264,6 +265,7 @@ fn of_run(journal: &dyn Journal, run: &RunInfo) {
     }
     said(journal.changed(run.id, MailboxId(0), 10));
     said(journal.totals(run.id));
+    said(journal.at_once(run.id));
     let name = MailboxName::parse("user.joe").expect("a name");
     said(journal.find_all(run.id, &name));
     if let Some(story) = said(Story::collect(journal, run, 2)) {
@@ -340,6 +342,14 @@ fn make(path: &Path) -> Result<(), JournalError> {
             .submit(change, Durability::Durable)
             .wait_blocking()?;
     }
+    let found = AtOnce {
+        at_once: 6,
+        of: "auto".to_owned(),
+        least: 4,
+        most: 8,
+        why: "more did no more".to_owned(),
+    };
+    journal.note_at_once(run, &found)?;
     journal.set_paused(Some(5000))
 }
 

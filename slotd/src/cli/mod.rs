@@ -1,5 +1,6 @@
 //! The command line of slotd.
 
+mod arenas;
 mod args;
 mod config;
 mod log;

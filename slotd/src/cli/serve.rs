@@ -14,7 +14,7 @@ use super::metrics::Metrics;
 use super::open::{leave_root, open};
 use super::reload::{Again, Reload};
 use super::trust::{self, Trust};
-use super::{Failure, options, service};
+use super::{Failure, arenas, options, service};
 use crate::host::{Host, Options};
 use crate::intent::recovery::{self, Attempt, Report};
 use crate::protocol::Code;
@@ -39,6 +39,7 @@ const CONNECTIONS_LATER: usize = 4096;
 pub(super) fn serve(args: &Serve, again: Again) -> Result<Exit, Failure> {
     let mut options = options::of(args)?;
     let places = options::places(&options)?;
+    arenas::few();
     leave_root(&args.at)?;
     // As the user that reads these files later, too.
     let Trust {

@@ -179,11 +179,19 @@ impl Reply {
     }
 
     /// The line to send, with its LF. Control characters in texts become `?`, and a text that would
-    /// make the line longer than [`MAX_LINE`] is cut.
+    /// make the line longer than [`MAX_LINE`] is cut; fields that would are refused instead.
     #[must_use]
     pub fn to_line(&self) -> String {
         let mut line = match self {
-            Reply::Ok(fields) => format!("OK {fields}"),
+            Reply::Ok(fields) => {
+                let line = format!("OK {fields}");
+                if line.len() >= MAX_LINE {
+                    let length = line.len();
+                    let text = format!("the answer has {length} bytes, and may have {MAX_LINE}");
+                    return Reply::no(Code::Io, text).to_line();
+                }
+                line
+            }
             Reply::No { code, text } => format!("NO [{code}] {}", one_line(text)),
             Reply::Bad(text) => format!("BAD {}", one_line(text)),
         };
@@ -252,6 +260,14 @@ mod tests {
         let line = Reply::no(Code::Io, "a\r\nOK b\0").to_line();
         assert_eq!(line, "NO [IO] a??OK b?\n");
         assert!(Reply::Bad("x".repeat(3 * MAX_LINE)).to_line().len() <= MAX_LINE);
+    }
+
+    #[test]
+    fn an_answer_that_no_client_takes_is_refused_in_its_place() {
+        let of = |length: usize| Reply::Ok(Fields::new().with("a", "x".repeat(length))).to_line();
+        assert_eq!(of(MAX_LINE - 6).len(), MAX_LINE);
+        let refused = "NO [IO] the answer has 65536 bytes, and may have 65536\n";
+        assert_eq!(of(MAX_LINE - 5), refused);
     }
 
     #[test]

@@ -32,7 +32,8 @@ const ODD_BYTES: usize = 4096;
 
 /// Bytes that walks have in memory between their pages, of all connections together. One that has
 /// no room in it begins anew after the last mailbox, which reads the directories above that again.
-static KEPT: Budget = Budget::new(8 << 20);
+pub(crate) const KEPT: usize = 8 << 20;
+static BUDGET: Budget = Budget::new(KEPT);
 
 /// An amount of which parts are taken.
 #[derive(Debug)]
@@ -156,7 +157,7 @@ pub fn page(store: &Store, at: &mut Option<Walker>, range: &ListRange) -> Result
     (page.odd, page.odd_list) = (odd.count, odd.named);
     if page.next.is_some() {
         walker.taken = None;
-        walker.taken = KEPT.take(walker.bytes());
+        walker.taken = BUDGET.take(walker.bytes());
         *at = walker.taken.is_some().then_some(walker);
     }
     Ok(page)

@@ -19,6 +19,8 @@ pub use find::find;
 pub use guids::{digests, guids};
 pub use host::{host, out_of_service};
 pub use host_status::host_status;
+#[cfg(test)]
+pub(crate) use list::KEPT;
 pub use list::{Walker, page};
 pub use preflight::preflight;
 pub use sha1s::{fetch_sha1s, sha1s};

@@ -18,6 +18,8 @@ use crate::store::Place;
 
 /// Messages that are compared at a time.
 const BATCH: usize = 4096;
+/// Bad ones that are kept before the mailbox is looked at again.
+const KEPT: usize = 16 * BATCH;
 
 /// What is wrong with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,32 +90,41 @@ pub fn verify(host: &Host, verify: &Verify, cancel: &AtomicBool) -> Result<Verif
             break;
         }
         verified.checked += compare(&place, &some, &mut bad, cancel)?;
+        if bad.len() >= KEPT {
+            count(host, &place, &mut bad, &mut verified)?;
+        }
     }
-    if !bad.is_empty() {
-        // It may have been expunged and cleaned up while we read.
-        let now = LiveFiles::without_locks(&host.store, &place)?;
-        let now = Listing::of(now.into_each())?;
-        bad.sort_unstable();
-        let mut still = Vec::new();
-        let mut at = 0;
-        for entry in now.from(0)? {
-            let uid = entry?.uid;
-            while bad.get(at).is_some_and(|(bad, _)| *bad < uid) {
-                at += 1;
-            }
-            while let Some(bad) = bad.get(at).filter(|(bad, _)| *bad == uid) {
-                still.push(*bad);
-                at += 1;
+    count(host, &place, &mut bad, &mut verified)?;
+    Ok(verified)
+}
+
+/// Counts the bad ones that are records still: a message may have been expunged and cleaned up
+/// while we read. The first of all are listed, and none is kept.
+fn count(
+    host: &Host,
+    place: &Place,
+    bad: &mut Vec<(u32, Bad)>,
+    verified: &mut Verified,
+) -> Result<(), Refusal> {
+    if bad.is_empty() {
+        return Ok(());
+    }
+    let now = LiveFiles::without_locks(&host.store, place)?;
+    let now = Listing::of(now.into_each())?;
+    bad.sort_unstable();
+    let mut left = bad.iter().peekable();
+    for entry in now.from(0)? {
+        let uid = entry?.uid;
+        while left.next_if(|(bad, _)| *bad < uid).is_some() {}
+        while let Some((uid, why)) = left.next_if(|(bad, _)| *bad == uid) {
+            verified.bad = verified.bad.saturating_add(1);
+            if verified.list.len() < Verified::MAX {
+                verified.list.push(format!("{uid}:{}", why.word()));
             }
         }
-        bad = still;
     }
-    verified.bad = u32::try_from(bad.len()).unwrap_or(u32::MAX);
-    let list = bad.iter().take(Verified::MAX);
-    verified.list = list
-        .map(|(uid, why)| format!("{uid}:{}", why.word()))
-        .collect();
-    Ok(verified)
+    bad.clear();
+    Ok(())
 }
 
 /// What replication compares, of version 12 and later.

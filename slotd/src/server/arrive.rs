@@ -13,7 +13,7 @@ use crate::audit;
 use crate::client::Stream;
 use crate::peer::Who;
 use crate::protocol::{Code, Reply, Role};
-use crate::tls::{self, Cut, NoHandshake};
+use crate::tls::{self, Cut, MAX_CHAIN, NoHandshake};
 
 /// What a client did that is refused before its first command, for the audit.
 const CONNECT: &str = "CONNECT";
@@ -137,14 +137,27 @@ fn meet_holder(accepted: tls::Accepted) -> Met {
         stream,
         who,
         role,
+        chain_bytes,
         mut standing,
     } = accepted;
     let stream = Box::new(stream);
-    let Some(role) = role else {
-        let text = "the certificate does not say what its holder is: one role is needed among its \
-                    alternative names (certs issue)";
-        audit::turned_away(&who, (CONNECT, text));
-        return Met::Refused(stream, Reply::no(Code::Denied, text));
+    let role = match (role, chain_bytes) {
+        (Some(role), 0..=MAX_CHAIN) => Ok(role),
+        (Some(_), bytes) => Err(format!(
+            "the certificates that are shown have {bytes} bytes, and may have {MAX_CHAIN}"
+        )),
+        (None, _) => Err(
+            "the certificate does not say what its holder is: one role is needed among its \
+             alternative names (certs issue)"
+                .to_owned(),
+        ),
+    };
+    let role = match role {
+        Ok(role) => role,
+        Err(text) => {
+            audit::turned_away(&who, (CONNECT, &text));
+            return Met::Refused(stream, Reply::no(Code::Denied, text));
+        }
     };
     let caller = Caller::new(who, role).until(move || standing.refused().is_some());
     Met::Caller(stream, caller)

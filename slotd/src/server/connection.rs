@@ -28,7 +28,7 @@ const REFUSE_LIMIT: Duration = Duration::from_secs(1);
 const TOTAL_FACTOR: u32 = 10;
 
 /// What is read at once; few commands are longer, and it is kept for each connection.
-const READ: usize = 1024;
+pub(super) const READ: usize = 1024;
 
 type Reader = BufReader<ReadHalf<Box<dyn Stream>>>;
 
@@ -208,6 +208,7 @@ pub(super) async fn serve(
             place.rests(session.is_engaged());
             host.options.max_idle
         };
+        place.answers(text.len());
         let sent = tokio::select! {
             biased;
             sent = send_within(&mut write, &text, limit.min(WRITE_LIMIT)) => sent,
@@ -217,6 +218,7 @@ pub(super) async fn serve(
                 break;
             }
         };
+        place.answered();
         if let Err(error) = sent {
             tracing::warn!("a reply could not be sent: {error}");
             deaf = true;

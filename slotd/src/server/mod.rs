@@ -193,3 +193,32 @@ pub async fn serve_at_most(
         tracing::error!("{error}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Options;
+    use crate::protocol::MAX_COMMAND;
+    use crate::queries::KEPT;
+    use crate::tls::{BUFFERED, MAX_CHAIN, MAX_RECORD};
+
+    /// What slotd may come to.
+    const LIMIT: usize = 64 << 20;
+    /// Of a connection by TLS that holds nothing: as much as thousands of them were seen to take.
+    const BARE: usize = 12 << 10;
+    /// As TLS reads of the system.
+    const TLS_READ: usize = 4 << 10;
+    /// Of slotd itself: a release was seen to take a tenth less.
+    const PROGRAM: usize = 8 << 20;
+
+    #[test]
+    fn what_all_connections_can_hold_at_once_is_below_64_mib() {
+        // A line without its end, or what came behind a command that is not answered yet.
+        let commands = MAX_COMMAND.max(16 << 10) + connection::READ;
+        let certificates = 2 * MAX_CHAIN;
+        let one = BARE + certificates + (MAX_RECORD + TLS_READ) + commands + BUFFERED;
+        let connections = Options::default().max_connections + places::LEAVING + REFUSING;
+        let all = connections * one + places::UNREAD + KEPT + PROGRAM;
+        assert!(all < LIMIT, "{one} bytes each, {all} in all");
+    }
+}

@@ -5,8 +5,8 @@
 //! it: of those that have never said a whole command the oldest, then of those that work for nobody
 //! the one that has been silent the longest, then one of a coordinator that has been silent for a
 //! second. One that is at work, or has a mailbox locked, stays. So neither thousands of silent
-//! connections nor those of another peer keep anybody out. A handshake takes more memory than what
-//! comes after it: of those the oldest leaves as soon as there are too many.
+//! connections nor those of another peer keep anybody out. Of handshakes the oldest leaves as soon as
+//! there are too many, and so does, of answers that nobody reads, the one that has waited longest.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -31,11 +31,15 @@ const LOOK: Duration = Duration::from_millis(50);
 const WAITING_PEER: usize = 16;
 const WAITING: usize = 64;
 /// How many that have been sent away may be closing their connections beyond the places.
-const LEAVING: usize = 64;
+pub(super) const LEAVING: usize = 64;
 
-/// How many may be in their handshakes at once: what they have said of it, up to 64 KiB each, is
-/// kept. One that behaves is done long before as many have come after it.
+/// How many may be in their handshakes at once. One that behaves is done long before as many have
+/// come after it.
 const ARRIVING: usize = 128;
+
+/// Bytes of all answers that are being sent: of more, the one that has waited for its reader the
+/// longest is not, and its connection ends.
+pub(super) const UNREAD: usize = 4 << 20;
 
 /// Descriptors for those that are no connection's of a place.
 pub(super) const FILES_BESIDE: u64 = (WAITING + LEAVING) as u64;
@@ -62,6 +66,8 @@ struct Seat {
     since: Instant,
     /// It was sent away, and does not count any more.
     leaves: bool,
+    /// Bytes of the answer that is being sent, and since when.
+    answer: Option<(Instant, usize)>,
     told: Arc<Notify>,
 }
 
@@ -80,6 +86,8 @@ struct Inner {
     peers: HashMap<Peer, OfPeer>,
     leaving: usize,
     waiting: usize,
+    /// Bytes of all answers that are being sent.
+    unread: usize,
 }
 
 /// All places.
@@ -215,6 +223,7 @@ impl Places {
             doing: Doing::New,
             since: Instant::now(),
             leaves: false,
+            answer: None,
             told: Arc::clone(&told),
         };
         inner.seats.insert(id, seat);
@@ -258,10 +267,19 @@ impl Inner {
         ranked.min().map(|(_, _, id)| id)
     }
 
+    /// Whose answer has waited for its reader the longest.
+    fn slowest_reader(&self) -> Option<u64> {
+        let all = self.seats.iter();
+        let waiting = all.filter_map(|(id, seat)| Some((seat.answer?.0, *id)));
+        waiting.min().map(|(_, id)| id)
+    }
+
+    /// The answer of one that was sent away counts no more.
     fn send_away(&mut self, id: u64) {
         if let Some(seat) = self.seats.get_mut(&id) {
             seat.leaves = true;
             seat.told.notify_one();
+            self.unread -= seat.answer.take().map_or(0, |(_, bytes)| bytes);
             self.leaving += 1;
             let peer = seat.peer;
             self.change(peer, |peer| peer.connections -= 1);
@@ -322,6 +340,30 @@ impl Place {
     pub(super) fn rests(&self, engaged: bool) {
         let doing = if engaged { Doing::Engaged } else { Doing::Idle };
         self.now(doing);
+    }
+
+    /// An answer of that many bytes begins to be sent. Of too many bytes that wait for their
+    /// readers, those leave that have waited the longest, whatever they do.
+    pub(super) fn answers(&self, bytes: usize) {
+        let inner = &mut *self.all.inner.lock();
+        let Some(seat) = inner.seats.get_mut(&self.id).filter(|seat| !seat.leaves) else {
+            return;
+        };
+        seat.answer = Some((Instant::now(), bytes));
+        inner.unread += bytes;
+        while inner.unread > UNREAD
+            && let Some(id) = inner.slowest_reader()
+        {
+            inner.send_away(id);
+        }
+    }
+
+    /// It has been sent.
+    pub(super) fn answered(&self) {
+        let inner = &mut *self.all.inner.lock();
+        if let Some(seat) = inner.seats.get_mut(&self.id) {
+            inner.unread -= seat.answer.take().map_or(0, |(_, bytes)| bytes);
+        }
     }
 
     fn now(&self, doing: Doing) -> bool {
@@ -390,6 +432,7 @@ impl Drop for Place {
         self.end_prepared();
         let mut inner = self.all.inner.lock();
         if let Some(seat) = inner.seats.remove(&self.id) {
+            inner.unread -= seat.answer.map_or(0, |(_, bytes)| bytes);
             if seat.leaves {
                 inner.leaving -= 1;
                 self.all.gone.notify_one();

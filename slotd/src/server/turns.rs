@@ -22,6 +22,8 @@ use crate::protocol::Command;
 const WALKS: [usize; 2] = [8, 4];
 /// Looks at messages at once, and of one peer; each has up to 300 KiB.
 const READS: [usize; 2] = [64, 56];
+/// Pieces of files at once, and of one peer; each is there three times, as bytes and in words.
+const PIECES: [usize; 2] = [16, 12];
 /// How long a turn is waited for.
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -30,6 +32,7 @@ const WAIT: Duration = Duration::from_secs(30);
 pub(super) enum Kind {
     Walk,
     Read,
+    Piece,
 }
 
 impl Kind {
@@ -38,6 +41,7 @@ impl Kind {
         match command {
             Command::List(_) | Command::Find(_) => Some(Kind::Walk),
             Command::Verify(_) => Some(Kind::Read),
+            Command::Sha1s(_) => Some(Kind::Piece),
             _ => None,
         }
     }
@@ -57,6 +61,7 @@ struct Turns {
 pub(super) struct AllTurns {
     walks: Turns,
     reads: Turns,
+    pieces: Turns,
 }
 
 /// A turn, until it is dropped.
@@ -101,6 +106,7 @@ impl AllTurns {
         AllTurns {
             walks: Turns::new(WALKS),
             reads: Turns::new(READS),
+            pieces: Turns::new(PIECES),
         }
     }
 
@@ -109,11 +115,13 @@ impl AllTurns {
         let turns = match kind {
             Kind::Walk => &self.walks,
             Kind::Read => &self.reads,
+            Kind::Piece => &self.pieces,
         };
         turns.take(peer).await.ok_or_else(|| {
             let what = match kind {
                 Kind::Walk => "list the mailboxes",
                 Kind::Read => "verify mailboxes",
+                Kind::Piece => "fetch cyrus.sha1s",
             };
             format!("too many {what} at once: no turn came within {WAIT:?}")
         })

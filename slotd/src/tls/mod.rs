@@ -12,6 +12,7 @@
 //! Connections that close.
 
 mod alpn;
+mod bounded;
 mod certificate;
 mod client;
 mod cut;
@@ -27,4 +28,6 @@ pub(crate) use cut::Cut;
 pub use files::{Files, FilesError};
 pub use refused::Refused;
 pub use server::Server;
-pub(crate) use server::{Accepted, NoHandshake};
+pub(crate) use server::{Accepted, MAX_CHAIN, NoHandshake};
+#[cfg(test)]
+pub(crate) use server::{BUFFERED, MAX_RECORD};

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::alpn::ALPN;
+use super::bounded::Bounded;
 use super::certificate::Certificate;
 use super::cut::Cut;
 use super::files::{Files, FilesError};
@@ -33,9 +35,20 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long a client that is refused has to read the alert.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// Bytes of a handshake that are read, and with it those of the first commands that may come behind.
+const MAX_HANDSHAKE: u64 = 16 << 10;
+
+/// Most bytes of the certificates that a client may show: TLS keeps them as long as the connection,
+/// and [`Standing`] does.
+pub(crate) const MAX_CHAIN: usize = 8 << 10;
+
+/// The longest record of TLS 1.3 as it comes, in bytes.
+#[cfg(test)]
+pub(crate) const MAX_RECORD: usize = 5 + (16 << 10) + 256;
+
 /// Bytes of an answer that lie in TLS's own buffers while the system takes no more: else the whole
 /// of it, beside the answer itself.
-const BUFFERED: usize = 16 << 10;
+pub(crate) const BUFFERED: usize = 4 << 10;
 
 /// Most bytes that are read of a refused client.
 const DISCARDED: u64 = 1 << 20;
@@ -58,11 +71,13 @@ pub struct Server {
 /// A client whose certificate was accepted.
 pub(crate) struct Accepted {
     /// The connection. It ends as if the client had closed it once its certificate counts no more.
-    pub(crate) stream: Cut<TlsStream<TcpStream>>,
+    pub(crate) stream: Cut<TlsStream<Bounded<TcpStream>>>,
     /// Who holds the certificate.
     pub(crate) who: Who,
     /// What the certificate says that this is; `None` if it does not.
     pub(crate) role: Option<Role>,
+    /// How long all that it showed is.
+    pub(crate) chain_bytes: usize,
     /// Whether it still counts.
     pub(crate) standing: Standing,
 }
@@ -79,8 +94,8 @@ pub(crate) enum NoHandshake {
 #[derive(Clone)]
 pub(crate) struct Standing {
     changed: watch::Receiver<Arc<Now>>,
-    first: CertificateDer<'static>,
-    rest: Vec<CertificateDer<'static>>,
+    /// Of what the client showed, what is needed: its own first.
+    chain: Arc<[CertificateDer<'static>]>,
     /// That it has ended since is no reason to refuse it.
     when: UnixTime,
 }
@@ -94,9 +109,8 @@ impl Standing {
 
     fn look(&mut self) -> Option<String> {
         let now = Arc::clone(&self.changed.borrow_and_update());
-        let verified = now
-            .verifier
-            .verify_client_cert(&self.first, &self.rest, self.when);
+        let (first, rest) = self.chain.split_first()?;
+        let verified = now.verifier.verify_client_cert(first, rest, self.when);
         let why = match verified {
             Ok(_) => return None,
             Err(Error::InvalidCertificate(error)) => wrong(&error),
@@ -171,15 +185,23 @@ impl Server {
         let now = Arc::clone(&self.now.borrow());
         let changed = self.now.subscribe();
         let acceptor = TlsAcceptor::from(Arc::clone(&now.config));
-        let handshake = acceptor.accept(stream).into_fallible();
+        let bounded = Bounded::new(stream, MAX_HANDSHAKE);
+        let handshake = acceptor.accept(bounded).into_fallible();
         let stream = match tokio::time::timeout(HANDSHAKE, handshake).await {
             Ok(Ok(mut stream)) => {
-                stream.get_mut().1.set_buffer_limit(Some(BUFFERED));
+                let (bounded, state) = stream.get_mut();
+                bounded.unbound();
+                state.set_buffer_limit(Some(BUFFERED));
                 stream
             }
-            Ok(Err((error, stream))) => {
-                let _ = tokio::time::timeout(LINGER, until_read(stream)).await;
-                return Err(why(&error));
+            Ok(Err((error, mut bounded))) => {
+                let is_too_long = bounded.unbound();
+                let _ = tokio::time::timeout(LINGER, until_read(bounded)).await;
+                return Err(if is_too_long {
+                    other(&format!("no handshake within {MAX_HANDSHAKE} bytes"))
+                } else {
+                    why(&error)
+                });
             }
             Err(_) => return Err(other(&format!("no handshake within {HANDSHAKE:?}"))),
         };
@@ -190,17 +212,20 @@ impl Server {
             ));
         }
         let chain = state.peer_certificates().unwrap_or_default();
-        let chain: Vec<_> = chain.iter().map(|one| one.clone().into_owned()).collect();
+        let chain_bytes = chain.iter().map(|one| one.len()).sum();
         let Some((first, rest)) = chain.split_first() else {
             return Err(NoHandshake::Refused("it sent no certificate".to_owned()));
         };
         let certificate =
             Certificate::of(first).map_err(|error| NoHandshake::Refused(error.to_string()))?;
+        let when = UnixTime::now();
+        // TLS keeps all of them; what it would do without is not kept twice.
+        let alone = rest.is_empty() || now.verifier.verify_client_cert(first, &[], when).is_ok();
+        let needed = if alone { slice::from_ref(first) } else { chain };
         let standing = Standing {
             changed,
-            first: first.clone(),
-            rest: rest.to_vec(),
-            when: UnixTime::now(),
+            chain: needed.iter().map(|one| one.clone().into_owned()).collect(),
+            when,
         };
         let role = certificate.role;
         let who = Who::Holder {
@@ -218,6 +243,7 @@ impl Server {
             stream: Cut::new(stream, until),
             who,
             role,
+            chain_bytes,
             standing,
         })
     }
@@ -225,7 +251,7 @@ impl Server {
 
 /// Reads what a refused client has sent: closed before that, the connection would be reset, and the
 /// alert lost on its way.
-async fn until_read(mut stream: TcpStream) {
+async fn until_read(mut stream: Bounded<TcpStream>) {
     let _ = stream.shutdown().await;
     let _ = tokio::io::copy(&mut stream.take(DISCARDED), &mut tokio::io::sink()).await;
 }

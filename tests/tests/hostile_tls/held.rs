@@ -19,7 +19,8 @@ struct Held {
     tcp: TcpStream,
 }
 
-fn config(it: &Attacked) -> Arc<ClientConfig> {
+/// Of a client that shows that much more than its certificate, which slotd keeps unread.
+fn config(it: &Attacked, more: usize) -> Arc<ClientConfig> {
     let certificates = |name: &str| {
         let all = CertificateDer::pem_file_iter(it.ca(name)).unwrap();
         all.map(Result::unwrap).collect::<Vec<_>>()
@@ -32,7 +33,11 @@ fn config(it: &Attacked) -> Arc<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_protocol_versions(&[&TLS13]).unwrap();
     let builder = builder.with_root_certificates(roots);
-    let config = builder.with_client_auth_cert(certificates("good.pem"), key);
+    let mut chain = certificates("good.pem");
+    if more > 0 {
+        chain.push(CertificateDer::from(vec![b'0'; more]));
+    }
+    let config = builder.with_client_auth_cert(chain, key);
     let mut config = config.unwrap();
     config.alpn_protocols = vec![b"reguid/1".to_vec()];
     Arc::new(config)
@@ -73,10 +78,15 @@ impl Held {
 /// More than slotd has places for by itself.
 const MANY: usize = 800;
 
-/// As many come in, are answered, and then do that; slotd keeps those for whom it has places.
-fn many(it: Attacked, connections: usize, then: impl Fn(&mut Held) -> io::Result<()>) {
+/// As many, with that much beside their certificates, come in, are answered, and then do that;
+/// slotd keeps those for whom it has places.
+fn many(
+    it: Attacked,
+    (connections, more): (usize, usize),
+    then: impl Fn(&mut Held) -> io::Result<()>,
+) {
     raise_files(connections as u64 + 200);
-    let config = config(&it);
+    let config = config(&it, more);
     let mut held = Vec::new();
     for n in 0..connections {
         let mut one = Held::new(&it, &config);
@@ -101,27 +111,52 @@ fn thousands_that_have_shaken_hands_and_say_no_more_take_little_memory_and_starv
         "--max-connections-peer",
         "3050",
     ];
-    many(Attacked::with(&limits), 3000, |_| Ok(()));
+    many(Attacked::with(&limits), (3000, 0), |_| Ok(()));
 }
+
+/// Most bytes that a client may show beside a certificate of some 600 bytes.
+const MORE: usize = 7400;
 
 /// A line and a record of TLS, each all but whole; slotd keeps as many as it does by itself.
 #[test]
 fn clients_at_the_limits_of_a_connection_take_little_memory_and_starve_nobody() {
-    many(Attacked::start(), MANY, |one| {
+    many(Attacked::start(), (MANY, MORE), |one| {
         let mut stream = Stream::new(&mut one.tls, &mut one.tcp);
         stream.write_all(&[b'L'; 8000])?;
         one.say_but_the_last_byte(&[b'L'; 16 << 10])
     });
 }
 
-/// As many long answers that nobody reads as a connection can be made to hold.
+/// Long answers that nobody reads, a record of TLS with commands behind those, and the beginning of
+/// another one: all that a connection can be made to hold at once.
 #[test]
 fn clients_that_ask_for_long_lists_and_read_none_take_little_memory_and_starve_nobody() {
     let it = Attacked::start();
     enlarge(&it.host);
-    many(it, MANY, |one| {
+    many(it, (MANY, MORE), |one| {
         // More than the system takes for one that does not read.
-        let mut stream = Stream::new(&mut one.tls, &mut one.tcp);
-        stream.write_all("LIST\n".repeat(80).as_bytes())
+        one.say_but_the_last_byte("LIST\n".repeat(6000).as_bytes())
     });
+}
+
+#[test]
+fn certificates_beside_ones_own_are_kept_up_to_a_length_and_else_refused() {
+    let it = Attacked::start();
+    let first = |more: usize| {
+        let mut one = Held::new(&it, &config(&it, more));
+        one.ask("HELLO\n")
+    };
+    assert!(first(MORE).unwrap().starts_with("OK slotd="));
+    let refused = first(MORE + 1000).unwrap();
+    assert!(
+        refused.starts_with("NO [DENIED] the certificates that are shown have ")
+            && refused.ends_with(" bytes, and may have 8192\n"),
+        "{refused}"
+    );
+    // More than is read of a handshake.
+    let ended = first(20_000);
+    assert!(!ended.is_ok_and(|said| !said.is_empty()), "it got in");
+    let log = it.end();
+    assert!(log.contains("no handshake within 16384 bytes"), "{log}");
+    assert!(log.contains("what=CONNECT"), "{log}");
 }

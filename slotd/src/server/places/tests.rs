@@ -182,3 +182,26 @@ fn of_too_many_handshakes_the_oldest_leaves_and_none_that_is_over() {
 fn left_unasked(place: &Place) -> bool {
     place.all.inner.lock().seats[&place.id].leaves
 }
+
+#[test]
+fn of_too_many_answers_that_nobody_reads_the_oldest_leaves_whatever_it_does() {
+    let all = places(100, 100);
+    let mut slow = Vec::new();
+    for _ in 0..8 {
+        let place = all.take(ONE).unwrap();
+        assert!(place.works());
+        place.answers(UNREAD / 8);
+        slow.push(place);
+    }
+    assert!(!slow.iter().any(left_unasked));
+    // What has been read counts no more.
+    slow[3].answered();
+    let (next, last) = (all.take(TWO).unwrap(), all.take(TWO).unwrap());
+    next.answers(UNREAD / 8);
+    assert!(!slow.iter().any(left_unasked));
+    last.answers(UNREAD / 8 + 1);
+    assert!(left_unasked(&slow[0]) && left_unasked(&slow[1]));
+    assert!(!slow[2..].iter().chain([&next, &last]).any(left_unasked));
+    drop((slow, next, last));
+    assert_eq!(all.inner.lock().unread, 0);
+}
