@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -108,6 +109,9 @@ fn conversion_is_measured_beside_a_copy_in_a_quick_run() {
         ours.ratio(convert.measure("copy-100000").unwrap())
             .is_some()
     );
+    let cp = convert.measure("cp-100000").unwrap();
+    assert_eq!(cp.peer.as_deref(), Some("cp and sync"));
+    assert!(cp.values[0] > 0.0);
     assert!(listing(tmp.path()).is_empty());
 }
 
@@ -181,6 +185,32 @@ fn the_whole_job_stands_beside_the_seeds_way() {
         let sum = part("_hashing") + part("_migration");
         assert!(part("_hashing") > 0.0 && part("_migration") > 0.0);
         assert!((measure.values[0] - sum).abs() < 1e-9, "{id}");
+    }
+    assert!(listing(tmp.path()).is_empty());
+}
+
+#[test]
+#[ignore = "needs a real Cyrus 3.6.1, its user and root"]
+fn the_whole_job_stands_beside_cyruss_own_reconstruct_on_a_store_of_its_own() {
+    let tmp = tempfile::tempdir().unwrap();
+    let args = ["--quick", "--runs=1", "--only=whole_job", "--whole=2"];
+    let mode = |mode| fs::set_permissions(tmp.path(), fs::Permissions::from_mode(mode)).unwrap();
+    // Cyrus's user cannot reach a store in a directory that is ours alone.
+    mode(0o700);
+    let document = bench(tmp.path(), &args);
+    let mut why = document.not_measured.iter();
+    assert!(why.any(|why| why.contains("cannot read")), "{document:?}");
+    mode(0o711);
+    let document = bench(tmp.path(), &args);
+    assert_eq!(document.not_measured, Vec::<String>::new());
+    let whole = section(&document, "whole_job");
+    for id in ["reconstruct_v10", "reconstruct_g"] {
+        let measure = whole.measure(id).unwrap();
+        assert!(measure.values[0] > 0.0);
+        assert_eq!(whole.beside(measure).unwrap().id, "ours");
+        let peer = measure.peer.as_ref().unwrap();
+        let named = document.peers.iter().find(|p| p.name == *peer).unwrap();
+        assert!(named.version.contains("3.6.1"), "{named:?}");
     }
     assert!(listing(tmp.path()).is_empty());
 }

@@ -1,9 +1,11 @@
-//! Section `convert`: one large index written anew as version 10, beside a copy of the result.
+//! Section `convert`: one large index written anew as version 10, beside a copy of the result, and
+//! beside `cp` and `sync` as programs of their own, which is the least that a script could do.
 
 use std::convert::Infallible;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 use indexfile::build::{BuildRecord, IndexBuilder};
@@ -12,11 +14,15 @@ use indexfile::{
     WriteBehind,
 };
 
-use super::document::{Better, Measure, Section, Unit};
+use super::document::{Better, Measure, Peer, Section, Unit};
+use super::peers::version;
 use super::{Bench, BenchError, float, rate};
 
+/// The programs that copy, as one peer.
+const CP: &str = "cp and sync";
+
 /// Measures both by turns, once a size.
-pub(super) fn measure(bench: &Bench<'_>) -> Result<Section, BenchError> {
+pub(super) fn measure(bench: &mut Bench<'_>) -> Result<Section, BenchError> {
     let dir = bench.work.path().join("convert");
     fs::create_dir_all(&dir).io_context("create directory", &dir)?;
     let mut section = Section::new(
@@ -25,12 +31,20 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Section, BenchError> {
     );
     section.notes.push(
         "Each record gets another GUID; the new file is synced. Beside it: the result copied, and \
-         synced."
+         synced, by this process and by cp and sync."
             .into(),
     );
+    let cp = version("cp", "--version");
+    match &cp {
+        Some(version) => bench.peers.push(Peer {
+            name: CP.into(),
+            version: version.clone(),
+        }),
+        None => bench.not_measured.push(format!("{CP}: not installed")),
+    }
     for records in bench.options.records() {
         let index = Index::make(&dir, records)?;
-        let (mut ours, mut copied) = (Vec::new(), Vec::new());
+        let (mut ours, mut copied, mut by_cp) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..=bench.options.runs {
             bench.signals.check()?;
             let converted = index.convert(true)?;
@@ -43,6 +57,12 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Section, BenchError> {
             if round > 0 {
                 ours.push(rate(records, converted));
                 copied.push(rate(records, copy));
+            }
+            if cp.is_some() {
+                let seconds = index.cp()?;
+                if round > 0 {
+                    by_cp.push(rate(records, seconds));
+                }
             }
         }
         let at = float(records);
@@ -62,6 +82,17 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<Section, BenchError> {
         section
             .measures
             .push(new(copy, format!("copied, {records}"), Better::Neither).with(copied));
+        if cp.is_some() {
+            section.measures.push(
+                new(
+                    format!("cp-{records}"),
+                    format!("{CP}, {records}"),
+                    Better::Neither,
+                )
+                .by(CP)
+                .with(by_cp),
+            );
+        }
     }
     let _ = fs::remove_dir_all(&dir);
     Ok(section)
@@ -129,6 +160,29 @@ impl Index {
         Ok(start.elapsed().as_secs_f64())
     }
 
+    /// The same by `cp` and `sync`; seconds.
+    fn cp(&self) -> Result<f64, IoError> {
+        let start = Instant::now();
+        for (program, files) in [
+            ("cp", &[&self.new, &self.copy][..]),
+            ("sync", &[&self.copy]),
+        ] {
+            let output = Command::new(program).args(files).output();
+            let done = output.and_then(|output| {
+                if output.status.success() {
+                    return Ok(());
+                }
+                let said = String::from_utf8_lossy(&output.stderr);
+                Err(io::Error::other(format!(
+                    "{program} failed: {}",
+                    said.trim()
+                )))
+            });
+            done.io_context("copy", &self.new)?;
+        }
+        Ok(start.elapsed().as_secs_f64())
+    }
+
     /// Copies what [`Self::convert`] made; seconds.
     fn copy(&self) -> Result<f64, IoError> {
         let start = Instant::now();
@@ -149,9 +203,15 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let index = Index::make(dir.path(), 1000).expect("made");
         assert!(index.convert(true).expect("converted") > 0.0);
-        assert!(index.copy().expect("copied") > 0.0);
         let new = fs::read(&index.new).expect("there");
         assert_eq!(new.len(), 96 + 88 * 1000);
-        assert_eq!(new, fs::read(&index.copy).expect("there"));
+        for copy in [Index::copy, Index::cp] {
+            assert!(copy(&index).expect("copied") > 0.0);
+            assert_eq!(new, fs::read(&index.copy).expect("there"));
+            fs::remove_file(&index.copy).expect("removed");
+        }
+        fs::remove_file(&index.new).expect("removed");
+        let error = index.cp().expect_err("nothing to copy");
+        assert!(error.to_string().contains("cp failed"), "{error}");
     }
 }

@@ -28,6 +28,7 @@ mod over;
 mod page;
 mod peers;
 mod rates;
+mod reconstruct;
 mod recovery;
 mod reset;
 mod stats;
@@ -121,6 +122,14 @@ pub enum BenchError {
     /// There is nothing to copy.
     #[error("{}: no mailbox in it: a partition's directory is wanted", .0.display())]
     Empty(PathBuf),
+    /// A program that is measured beside ours does not do its work.
+    #[error("{name} {why}")]
+    Peer {
+        /// The program.
+        name: &'static str,
+        /// What became of it.
+        why: String,
+    },
     /// A run in a process of its own came to nothing.
     #[error("the upgrade {how}; it said: {said}")]
     Upgrade {
@@ -155,7 +164,7 @@ impl BenchError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Demo(error) => error.exit(),
-            Self::Empty(_) => Exit::Data,
+            Self::Empty(_) | Self::Peer { .. } => Exit::Data,
             Self::Failed { .. } | Self::Upgrade { .. } => Exit::RolledBack,
         }
     }

@@ -14,6 +14,7 @@ use slotd::protocol::Write;
 
 use super::document::{Better, Measure, Section, Unit};
 use super::fleet::{Fleet, Way};
+use super::reconstruct::Reconstruct;
 use super::{Bench, BenchError, float, reset};
 use crate::demo::migrate;
 
@@ -34,6 +35,15 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<Section, BenchError> {
     let (mailboxes, messages) = bench.options.whole;
     let spec = super::plain(mailboxes, messages).message_bytes(BYTES);
     let mut fleet = Fleet::make(bench, "whole", &spec)?;
+    let mut cyrus = match Reconstruct::find(bench, &fleet.master)? {
+        Ok(cyrus) => Some(cyrus),
+        Err(why) => {
+            bench
+                .not_measured
+                .push(format!("reconstruct of Cyrus: {why}"));
+            None
+        }
+    };
     let mut ours = Vec::new();
     let mut seeds = Vec::new();
     for round in 0..=bench.options.runs {
@@ -52,6 +62,10 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<Section, BenchError> {
             if round > 0 {
                 seeds.push(took);
             }
+        }
+        if let Some(cyrus) = &mut cyrus {
+            fleet.put_back()?;
+            cyrus.round(bench, round > 0)?;
         }
     }
     let mut section = Section::new(
@@ -74,6 +88,15 @@ pub(super) fn measure(bench: &mut Bench<'_>) -> Result<Section, BenchError> {
     if bench.options.as_seed {
         measures[0].beside = Some("as_seed".into());
         measures.extend(figures("as_seed", "as the seed did", &seeds));
+    }
+    if let Some(cyrus) = cyrus {
+        section.notes.push(
+            "Cyrus's reconstruct has a copy of one host's store, warm, which no server serves; it \
+             works in one process, and says nothing to the other host."
+                .into(),
+        );
+        bench.peers.push(cyrus.peer.clone());
+        measures.extend(cyrus.measures("ours"));
     }
     section.measures = measures;
     fleet.remove();

@@ -212,14 +212,13 @@ fn precompute(plan: &Plan, root: &Path, more: &[&str]) -> io::Result<()> {
         "--spool",
     ]);
     command.arg(root).args(more);
-    succeed(command.status()?.success(), "precompute run")
-}
-
-fn succeed(success: bool, what: &str) -> io::Result<()> {
-    if success {
+    let status = command.status()?;
+    if status.success() {
         Ok(())
     } else {
-        Err(io::Error::other(format!("{what} failed")))
+        Err(io::Error::other(format!(
+            "precompute run failed ({status})"
+        )))
     }
 }
 
