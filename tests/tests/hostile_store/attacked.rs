@@ -1,6 +1,7 @@
 //! A store that is attacked, and by what the programs are judged.
 
 use std::fs;
+use std::os::unix::fs::lchown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub struct Attacked {
     pub meta: PathBuf,
     pub data: PathBuf,
     pub list: PathBuf,
+    /// Before each program.
+    pub wrapper: Vec<String>,
 }
 
 impl Attacked {
@@ -43,10 +46,27 @@ impl Attacked {
             dir,
             host,
             list,
+            wrapper: Vec::new(),
         };
         let _ = it.run("precompute", &["run"], true).expect_code(0);
         copy(&it.meta, &it.dir.path().join("meta"));
         copy(&it.data, &it.dir.path().join("data"));
+        it
+    }
+
+    /// The same; the programs have no rights that make them open what its mode forbids, though this
+    /// process may have them.
+    pub fn by_mode_alone() -> Self {
+        let mut it = Self::new();
+        if rustix::process::geteuid().is_root() {
+            own(it.dir.path());
+            let without = "-dac_override,-dac_read_search";
+            it.wrapper = vec![
+                "setpriv".to_owned(),
+                format!("--bounding-set={without}"),
+                format!("--inh-caps={without}"),
+            ];
+        }
         it
     }
 
@@ -64,8 +84,9 @@ impl Attacked {
     }
 
     pub fn run(&self, name: &str, args: &[&str], conf: bool) -> Ended {
-        let mut command = Command::new(program(name));
-        command.args(args);
+        let words = [self.wrapper.clone(), vec![program(name)]].concat();
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(args);
         if conf {
             command.arg("--imapd-conf").arg(&self.host.conf);
             command.arg("--mailboxes").arg(&self.list);
@@ -85,6 +106,18 @@ impl Attacked {
                 said.contains(named),
                 "{what}: {named} is not named: {ended:?}"
             );
+        }
+    }
+}
+
+/// Everything there becomes this user's own.
+fn own(dir: &Path) {
+    lchown(dir, Some(0), Some(0)).unwrap();
+    for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            own(&entry.path());
+        } else {
+            lchown(entry.path(), Some(0), Some(0)).unwrap();
         }
     }
 }

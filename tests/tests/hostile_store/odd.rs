@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +32,8 @@ pub enum Odd {
     Sparse,
     /// What was there, and more and more behind it.
     Growing,
+    /// What was there, which nobody may open: to be met by who has no more rights than its owner.
+    Unreadable,
 }
 
 /// What anybody can put there.
@@ -99,6 +101,10 @@ impl Odd {
                 fs::write(path, &was).unwrap();
                 let file = fs::File::options().write(true).open(path).unwrap();
                 file.set_len(1 << 40).unwrap();
+            }
+            Odd::Unreadable => {
+                fs::write(path, &was).unwrap();
+                fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
             }
             Odd::Growing => {
                 fs::write(path, &was).unwrap();

@@ -45,8 +45,11 @@ fn in_the_place_of(names: &[&str]) {
 
 /// These in the place of one file of a mailbox after the other, before all programs.
 fn are_in_the_place_of(odds: &[Odd], names: &[&str]) {
-    let it = Attacked::new();
-    let slotd = Slotd::start(&program("slotd"), &it.host, &[]);
+    are_met(&Attacked::new(), odds, names);
+}
+
+fn are_met(it: &Attacked, odds: &[Odd], names: &[&str]) {
+    let slotd = Slotd::start_under(&it.wrapper, &program("slotd"), &it.host, &[]);
     for name in names {
         for &odd in odds {
             let what = format!("{name} is {odd:?}");
@@ -112,21 +115,37 @@ fn in_the_place_of_the_cache() {
     in_the_place_of(&["cyrus.cache"]);
 }
 
+/// Of each kind of file one.
+const NAMES: [&str; 9] = [
+    "cyrus.header",
+    "cyrus.index",
+    "cyrus.expunge",
+    "cyrus.cache",
+    "cyrus.sha1s",
+    "cyrus.uuids",
+    "cyrus.index.NEW",
+    "cyrus.expunge.OLD",
+    "2.",
+];
+
 #[test]
 #[ignore = "needs root, to make a device"]
 fn a_device_in_the_place_of_each_file() {
-    let names = [
-        "cyrus.header",
-        "cyrus.index",
-        "cyrus.expunge",
-        "cyrus.cache",
-        "cyrus.sha1s",
-        "cyrus.uuids",
-        "cyrus.index.NEW",
-        "cyrus.expunge.OLD",
-        "2.",
-    ];
-    are_in_the_place_of(&[Odd::Device], &names);
+    are_in_the_place_of(&[Odd::Device], &NAMES);
+}
+
+#[test]
+fn what_its_mode_forbids_to_read_in_the_place_of_each_file() {
+    let it = Attacked::by_mode_alone();
+    let index = it.meta.join("cyrus.index");
+    let placed = Odd::Unreadable.put(&index, &it.elsewhere());
+    let refused = it.run("indexfile", &["dump", index.to_str().unwrap()], false);
+    assert!(
+        refused.code != Some(0),
+        "the mode forbids nothing here: {refused:?}"
+    );
+    drop(placed);
+    are_met(&it, &[Odd::Unreadable], &NAMES);
 }
 
 #[test]
@@ -167,7 +186,7 @@ fn a_file_that_grows_in_the_place_of_a_message() {
 }
 
 /// While all programs work on a mailbox its directories become links to others, and come back,
-/// again and again: nothing there is touched.
+/// again and again: nothing there is touched. A controller is another client of slotd.
 #[test]
 fn a_directory_that_is_swapped_for_a_link_leads_nowhere() {
     let it = Attacked::new();
@@ -194,26 +213,49 @@ fn a_directory_that_is_swapped_for_a_link_leads_nowhere() {
                 }
             });
         }
-        let mut done = 0;
-        for _ in 0..150 {
-            let mut wire = Wire::connect(&slotd.addr).unwrap();
-            for command in CHANGES {
-                let reply = wire.ask(&command.replace("{}", MAILBOX));
-                done += usize::from(*command == "COMMIT" && reply.starts_with("OK"));
-                assert!(
-                    reply.starts_with("OK") || reply.starts_with("NO ["),
-                    "{reply}"
-                );
+        let changes = || {
+            let mut done = 0;
+            for _ in 0..50 {
+                let mut wire = Wire::connect(&slotd.addr).unwrap();
+                for command in CHANGES {
+                    let reply = wire.ask(&command.replace("{}", MAILBOX));
+                    let fits = reply.starts_with("OK") || reply.starts_with("NO [");
+                    assert!(fits, "{reply}");
+                    done += usize::from(*command == "COMMIT" && reply.starts_with("OK"));
+                }
             }
-        }
-        for _ in 0..5 {
+            done
+        };
+        // A link is looked at again for 30 ms before it is refused.
+        let clients = [(); 3].map(|()| scope.spawn(changes));
+        let done: usize = clients.map(|client| client.join().unwrap()).iter().sum();
+        let path = |path: &Path| path.to_str().unwrap().to_owned();
+        let (meta, index) = (path(&it.meta), path(&it.meta.join("cyrus.index")));
+        let journal = path(&it.dir.path().join("journal"));
+        let at = ["--master", &slotd.addr, MAILBOX];
+        let mut ran = 0;
+        for n in 0..5 {
             for verb in ["run", "verify", "scrub"] {
                 let ended = it.run("precompute", &[verb], true);
                 Attacked::judge("swapped", &ended, "");
             }
+            let out = path(&it.dir.path().join(format!("out.{n}")));
+            let convert = ["convert", "--to", "10", &index, &out];
+            for words in [&["check", &meta][..], &["dump", &index], &convert] {
+                let ended = it.run("indexfile", words, false);
+                Attacked::judge("swapped", &ended, "");
+            }
+            let run = ["--state", &journal, "--attempts", "1"];
+            let down = [&["--to", "9", "--force-live"], &run[..]].concat();
+            for (verb, more) in [("upgrade", &run[..]), ("downgrade", &down), ("verify", &[])] {
+                let words = [&[verb], &at[..], more].concat();
+                let ended = it.run("controller", &words, false);
+                Attacked::judge("swapped", &ended, "");
+                ran += usize::from(ended.code == Some(0));
+            }
         }
         stop.store(true, Ordering::Relaxed);
-        eprintln!("{done} commits between the swaps");
+        eprintln!("{done} commits and {ran} runs between the swaps");
     });
     let after = snapshot::take(&elsewhere).unwrap();
     let differences = snapshot::differences(&before, &after);
