@@ -306,7 +306,8 @@ pub fn read_bounded(file: &File, path: &Path, limit: u64) -> Result<Vec<u8>, Ope
     if size > limit {
         return Err(too_large(size));
     }
-    let mut bytes = Vec::new();
+    // One byte more than it has: so its end is seen without another buffer.
+    let mut bytes = Vec::with_capacity(usize::try_from(size + 1).unwrap_or(0));
     let got = file
         .take(limit.saturating_add(1))
         .read_to_end(&mut bytes)

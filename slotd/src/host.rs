@@ -272,7 +272,7 @@ impl Host {
             _ => refusal,
         })?;
         locks.counts_as(self.activity.hold());
-        self.served.admit(&locks.place)?;
+        self.served.admit_locked(&locks)?;
         if let Some(record) = damaged
             && !self.log.explains(mailbox.as_str())
             && let Some(sign) = stage::sign_of_an_open_rename(&locks)?

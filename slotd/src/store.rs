@@ -343,7 +343,7 @@ impl Store {
         place
             .roots
             .iter()
-            .try_for_each(|root| self.mounts.check(root))
+            .try_for_each(|root| self.mounts.check_lately(root))
     }
 }
 

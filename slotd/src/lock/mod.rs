@@ -11,13 +11,15 @@ mod hold;
 mod holder;
 pub mod wait;
 
-use std::cell::{RefCell, RefMut};
+use std::cell::{OnceCell, RefCell, RefMut};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use indexfile::dir::{limit, read_bounded};
+use indexfile::mailbox::HeaderFile;
 use indexfile::{FileKind, IoContext};
 
 use crate::activity::Hold;
@@ -68,6 +70,8 @@ pub struct MailboxLocks {
     /// The mailbox.
     pub place: Place,
     header: LockedFile,
+    /// What it says, once that was asked for.
+    header_file: OnceCell<HeaderFile>,
     index: LockedFile,
     expunge: Option<LockedFile>,
     /// Locks on files that were renamed into place of locked ones.
@@ -109,6 +113,7 @@ impl MailboxLocks {
         Ok(MailboxLocks {
             place,
             header,
+            header_file: OnceCell::new(),
             index,
             expunge,
             successors: Vec::new(),
@@ -124,6 +129,20 @@ impl MailboxLocks {
     #[must_use]
     pub fn header(&self) -> &LockedFile {
         &self.header
+    }
+
+    /// What the locked cyrus.header says. It is read once: nobody writes to it while it is locked.
+    ///
+    /// # Errors
+    /// It cannot be read, or is damaged.
+    pub fn header_file(&self) -> Result<&HeaderFile, Refusal> {
+        if let Some(header) = self.header_file.get() {
+            return Ok(header);
+        }
+        let path = self.place.header.path_of(HEADER);
+        let bytes = read_bounded(&self.header.file, &path, limit::HEADER)?;
+        let header = HeaderFile::parse_at(&bytes, &path)?;
+        Ok(self.header_file.get_or_init(|| header))
     }
 
     /// The locked cyrus.index, or cyrus.expunge if there is one.

@@ -85,7 +85,7 @@ impl LockedMailbox {
         prepared: Option<&Prepared>,
     ) -> Result<(LockedMailbox, MailboxFacts), Refusal> {
         let (locks, waited) = lock_settled(host, named, place, attempt)?;
-        let uniqueid = sources::uniqueid_of(&locks.place)?;
+        let uniqueid = locks.header_file()?.uniqueid.clone();
         let facts = facts::facts(&locks, &uniqueid)?;
         let of = Incarnation {
             uniqueid,

@@ -28,6 +28,7 @@ mod table;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -41,6 +42,9 @@ use crate::refusal::Refusal;
 use prober::{Prober, Question};
 use system::SystemMount;
 use table::Version;
+
+/// How old a good look at a root may be for [`Mounts::check_lately`].
+const LATELY: Duration = Duration::from_millis(10);
 
 /// The most mounts that are learned at a start.
 const LEARNED: usize = 1000;
@@ -177,6 +181,19 @@ impl Mounts {
     /// # Errors
     /// [`Code::Unmounted`] says so; other codes if it cannot be record.
     pub fn check(&self, root: &Path) -> Result<(), Refusal> {
+        self.check_within(root, Duration::ZERO)
+    }
+
+    /// The same, where a look at the root of the last 10 ms serves too: before files below it are
+    /// opened. That nothing is there is believed only after [`Mounts::check`].
+    ///
+    /// # Errors
+    /// As of [`Mounts::check`].
+    pub fn check_lately(&self, root: &Path) -> Result<(), Refusal> {
+        self.check_within(root, LATELY)
+    }
+
+    fn check_within(&self, root: &Path, age: Duration) -> Result<(), Refusal> {
         self.refresh()?;
         let record = self.inner.lock().record(root);
         let point = match record.state {
@@ -200,11 +217,12 @@ impl Mounts {
             Some(MountState::Online) => record.point,
             None => None,
         };
-        let seen = self.prober.ask(Question {
+        let question = Question {
             root: root.to_path_buf(),
             point: point.clone(),
             find_point: record.first_sight,
-        })?;
+        };
+        let seen = self.prober.ask(question, age)?;
         if let Some(point) = point.filter(|_| !seen.mounted) {
             return Err(unmounted(format!(
                 "{} is not mounted, and {} lies on it",

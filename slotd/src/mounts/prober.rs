@@ -5,9 +5,12 @@
 //! cut short. Each root has one probe thread, for whose answer a command waits for a limited time.
 //! While a probe is overdue, that root is refused at once; other roots are not affected.
 //!
+//! A hand-over to that thread and back costs more than the look itself, so a good answer serves
+//! again for as long as the next asker allows.
+//!
 //! Promises: no lock is held while a probe runs, an answer comes from a probe that began after it
-//! was asked for, and a hung root costs one thread, however often it is asked about. A crash leaves
-//! nothing.
+//! was asked for or no longer before than the asker allows, and a hung root costs one thread,
+//! however often it is asked about. A crash leaves nothing.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -47,6 +50,12 @@ pub(super) struct Seen {
     pub device: Option<u64>,
 }
 
+impl Seen {
+    fn is_good(&self) -> bool {
+        self.mounted && self.device.is_some()
+    }
+}
+
 /// How a root is looked at.
 pub(super) type Look = dyn Fn(&Question) -> Result<Seen, Refusal> + Send + Sync;
 
@@ -61,8 +70,24 @@ pub(super) struct Prober {
 
 struct Thread {
     questions: Sender<(Question, Sender<Answer>)>,
+    progress: Arc<Mutex<Progress>>,
+}
+
+/// What a probe thread does and has found.
+#[derive(Debug, Default)]
+struct Progress {
     /// When the probe that is under way began.
-    begun: Arc<Mutex<Option<Instant>>>,
+    begun: Option<Instant>,
+    /// The newest probe, if what it saw was good: when it began, and what it was asked.
+    good: Option<(Instant, Question, Seen)>,
+}
+
+impl Progress {
+    /// What was seen by a probe that began at most `age` ago.
+    fn seen_within(&self, question: &Question, age: Duration) -> Option<Seen> {
+        let (began, of, seen) = self.good.as_ref()?;
+        (of == question && began.elapsed() < age).then(|| seen.clone())
+    }
 }
 
 impl std::fmt::Debug for Prober {
@@ -81,12 +106,19 @@ impl Prober {
         }
     }
 
-    /// Asks, and waits for the answer for at most the limit.
+    /// Asks, and waits for the answer for at most the limit. A good one of a probe that began less
+    /// than `age` ago serves too.
     ///
     /// # Errors
     /// The probe's own, or [`Code::Unmounted`] if it takes too long.
-    pub fn ask(&self, question: Question) -> Answer {
+    pub fn ask(&self, question: Question, age: Duration) -> Answer {
         let root = question.root.clone();
+        let threads = self.threads.lock();
+        let progress = threads.get(&root).map(|thread| thread.progress.lock());
+        if let Some(seen) = progress.and_then(|progress| progress.seen_within(&question, age)) {
+            return Ok(seen);
+        }
+        drop(threads);
         let (answer, answered) = channel();
         if !self.send(question, answer)? {
             return Err(self.overdue(&root));
@@ -104,11 +136,8 @@ impl Prober {
         let root = question.root.clone();
         let mut threads = self.threads.lock();
         if let Some(thread) = threads.get(&root) {
-            if thread
-                .begun
-                .lock()
-                .is_some_and(|begun| begun.elapsed() >= self.limit)
-            {
+            let begun = thread.progress.lock().begun;
+            if begun.is_some_and(|begun| begun.elapsed() >= self.limit) {
                 return Ok(false);
             }
             if thread
@@ -121,15 +150,21 @@ impl Prober {
             // Its look panicked; another thread takes over.
         }
         let (questions, asked) = channel();
-        let begun = Arc::new(Mutex::new(None));
-        let (look, since) = (Arc::clone(&self.look), Arc::clone(&begun));
+        let progress = Arc::<Mutex<Progress>>::default();
+        let (look, to) = (Arc::clone(&self.look), Arc::clone(&progress));
         std::thread::Builder::new()
             .name("probe".to_owned())
-            .spawn(move || serve(&asked, &*look, &since))
+            .spawn(move || serve(&asked, &*look, &to))
             .map_err(|error| failed(&root, &error))?;
         // The thread has just begun to listen, and keeps listening until the sender is dropped.
         let sent = questions.send((question, answer)).is_ok();
-        threads.insert(root, Thread { questions, begun });
+        threads.insert(
+            root,
+            Thread {
+                questions,
+                progress,
+            },
+        );
         Ok(sent)
     }
 
@@ -143,15 +178,19 @@ impl Prober {
 }
 
 /// Answers questions until nobody can ask any more.
-fn serve(
-    asked: &Receiver<(Question, Sender<Answer>)>,
-    look: &Look,
-    begun: &Mutex<Option<Instant>>,
-) {
+fn serve(asked: &Receiver<(Question, Sender<Answer>)>, look: &Look, progress: &Mutex<Progress>) {
     while let Ok((question, answer)) = asked.recv() {
-        *begun.lock() = Some(Instant::now());
+        let now = Instant::now();
+        *progress.lock() = Progress {
+            begun: Some(now),
+            good: None,
+        };
         let seen = look(&question);
-        *begun.lock() = None;
+        let good = seen.as_ref().ok().filter(|seen| seen.is_good());
+        *progress.lock() = Progress {
+            begun: None,
+            good: good.map(|seen| (now, question, seen.clone())),
+        };
         // Who asked may have stopped waiting.
         let _ = answer.send(seen);
     }
@@ -197,11 +236,16 @@ mod tests {
     #[test]
     fn a_root_that_hangs_is_refused_in_time_and_others_are_answered_meanwhile() {
         let (prober, release, _) = with_a_hung_root(Duration::from_millis(50));
-        let refusal = prober.ask(question("/hung")).unwrap_err();
+        let refusal = prober.ask(question("/hung"), Duration::ZERO).unwrap_err();
         assert_eq!(refusal.code, Code::Unmounted);
         assert!(refusal.text.contains("/hung"), "{refusal}");
         // The probe of the other root still hangs: it is released only below.
-        assert!(prober.ask(question("/healthy")).unwrap().mounted);
+        assert!(
+            prober
+                .ask(question("/healthy"), Duration::ZERO)
+                .unwrap()
+                .mounted
+        );
         drop(release);
     }
 
@@ -209,11 +253,16 @@ mod tests {
     fn others_are_answered_while_somebody_waits_for_a_root_that_hangs() {
         let (prober, release, looks) = with_a_hung_root(Duration::from_secs(600));
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| prober.ask(question("/hung")));
+            let waiting = scope.spawn(|| prober.ask(question("/hung"), Duration::ZERO));
             while looks.load(Ordering::Relaxed) == 0 {
                 std::thread::yield_now();
             }
-            assert!(prober.ask(question("/healthy")).unwrap().mounted);
+            assert!(
+                prober
+                    .ask(question("/healthy"), Duration::ZERO)
+                    .unwrap()
+                    .mounted
+            );
             assert!(!waiting.is_finished());
             drop(release);
             assert!(waiting.join().unwrap().unwrap().mounted);
@@ -224,7 +273,7 @@ mod tests {
     fn a_root_that_hangs_costs_one_thread_however_often_it_is_asked_about() {
         let (prober, release, looks) = with_a_hung_root(Duration::from_millis(20));
         for _ in 0..50 {
-            let refusal = prober.ask(question("/hung")).unwrap_err();
+            let refusal = prober.ask(question("/hung"), Duration::ZERO).unwrap_err();
             assert_eq!(refusal.code, Code::Unmounted);
         }
         assert_eq!(looks.load(Ordering::Relaxed), 1);
@@ -234,9 +283,9 @@ mod tests {
     #[test]
     fn a_root_that_answers_again_is_served_again() {
         let (prober, release, _) = with_a_hung_root(Duration::from_millis(20));
-        prober.ask(question("/hung")).unwrap_err();
+        prober.ask(question("/hung"), Duration::ZERO).unwrap_err();
         drop(release);
-        while prober.ask(question("/hung")).is_err() {
+        while prober.ask(question("/hung"), Duration::ZERO).is_err() {
             std::thread::yield_now();
         }
     }
@@ -249,10 +298,45 @@ mod tests {
             Ok(Seen::default())
         };
         let prober = Prober::new(Arc::new(look), Duration::from_secs(600));
-        assert_eq!(prober.ask(question("/a")).unwrap_err().code, Code::Io);
+        assert_eq!(
+            prober.ask(question("/a"), Duration::ZERO).unwrap_err().code,
+            Code::Io
+        );
         // The thread may take a moment to end.
-        while prober.ask(question("/a")).is_err() {
+        while prober.ask(question("/a"), Duration::ZERO).is_err() {
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_good_answer_serves_again_as_long_as_the_asker_allows_and_no_other_does() {
+        let looks = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&looks);
+        let look = move |question: &Question| {
+            count.fetch_add(1, Ordering::Relaxed);
+            let there = question.root != Path::new("/gone");
+            Ok(Seen {
+                mounted: true,
+                point: None,
+                device: there.then_some(1),
+            })
+        };
+        let prober = Prober::new(Arc::new(look), Duration::from_secs(600));
+        let hour = Duration::from_secs(3600);
+        let ask = |question: Question, age| {
+            prober.ask(question, age).unwrap();
+            looks.load(Ordering::Relaxed)
+        };
+        assert_eq!(ask(question("/a"), hour), 1);
+        assert_eq!(ask(question("/a"), hour), 1);
+        assert_eq!(ask(question("/a"), Duration::ZERO), 2);
+        let other = Question {
+            point: Some("/".into()),
+            ..question("/a")
+        };
+        assert_eq!(ask(other, hour), 3);
+        // What was not there may be there by now.
+        assert_eq!(ask(question("/gone"), hour), 4);
+        assert_eq!(ask(question("/gone"), hour), 5);
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use indexfile::mailbox::{HeaderFile, HeaderForm};
 
 use super::Evidence;
+use crate::lock::MailboxLocks;
 use crate::store::Place;
 
 /// How much of a cyrus.header is read: more than any whole one.
@@ -15,7 +16,7 @@ const FIRST_LATER: u32 = 12;
 /// The last one known.
 const LAST: u32 = 20;
 
-/// Looks at a mailbox that is about to be locked, or is locked. A file that cannot be opened cannot
+/// Looks at a mailbox that is about to be locked. A file that cannot be opened cannot
 /// be locked either, and locking it says why. Its index is not asked: a later version there
 /// is refused for itself, as UNSUPPORTED.
 pub(super) fn look(place: &Place) -> Option<Evidence> {
@@ -28,7 +29,16 @@ pub(super) fn look(place: &Place) -> Option<Evidence> {
 
 /// What a cyrus.header says. One that is damaged says nothing here; it is refused as such later.
 pub(super) fn of_header(bytes: &[u8], path: &Path) -> Option<Evidence> {
-    let header = HeaderFile::parse_at(bytes, path).ok()?;
+    of_parsed(&HeaderFile::parse_at(bytes, path).ok()?, path)
+}
+
+/// What the cyrus.header of a locked mailbox says.
+pub(super) fn look_locked(locks: &MailboxLocks) -> Option<Evidence> {
+    let path = locks.place.header.path_of("cyrus.header");
+    of_parsed(locks.header_file().ok()?, &path)
+}
+
+fn of_parsed(header: &HeaderFile, path: &Path) -> Option<Evidence> {
     if header.form == HeaderForm::Dlist {
         return Some(Evidence::ListHeader(path.to_path_buf()));
     }

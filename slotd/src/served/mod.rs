@@ -41,6 +41,7 @@ use evidence::reasons;
 use fence::Fence;
 
 use crate::fs::rewrite;
+use crate::lock::MailboxLocks;
 use crate::protocol::Code;
 use crate::refusal::Refusal;
 use crate::store::Place;
@@ -185,7 +186,19 @@ impl Watch {
     /// server is said to be stopped. Who says so by `msg/shutdown` is believed while the fence
     /// stands.
     pub fn admit(&self, place: &Place) -> Result<(), Refusal> {
-        if let Some(evidence) = mailbox::look(place) {
+        self.admit_with(mailbox::look(place))
+    }
+
+    /// The same under its locks.
+    ///
+    /// # Errors
+    /// As of [`Watch::admit`].
+    pub fn admit_locked(&self, locks: &MailboxLocks) -> Result<(), Refusal> {
+        self.admit_with(mailbox::look_locked(locks))
+    }
+
+    fn admit_with(&self, found: Option<Evidence>) -> Result<(), Refusal> {
+        if let Some(evidence) = found {
             self.note(evidence);
         }
         let served = self.served();

@@ -157,9 +157,14 @@ pub(super) async fn serve(
                         };
                         let reply = match may {
                             Ok(turn) => {
-                                let work = Box::pin(work(session, command, &mut read, limit));
-                                let (back, reply) = work.await;
-                                session = back;
+                                let reply = if session.answers_at_once(&command) {
+                                    session.handle(command)
+                                } else {
+                                    let work = work(session, command, &mut read, limit);
+                                    let (back, reply) = Box::pin(work).await;
+                                    session = back;
+                                    reply
+                                };
                                 drop(turn);
                                 reply
                             }

@@ -128,6 +128,13 @@ impl Session {
         self.background.prepared.is_some()
     }
 
+    /// Whether a command looks at nothing but the state of the transaction: it is answered sooner
+    /// than handed to another thread.
+    #[must_use]
+    pub fn answers_at_once(&self, command: &Command) -> bool {
+        matches!(command, Command::Confirm) && self.control.fenced().is_none()
+    }
+
     /// Does what a command says and gives the reply.
     #[must_use]
     pub fn handle(&mut self, command: Command) -> Reply {

@@ -1,6 +1,7 @@
 //! What is there of a mailbox on one partition, and whether an open one still is what its name
 //! stands for. Only looks, so a crash leaves nothing.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,79 +49,16 @@ impl Store {
         let dirs = self.conf.dirs(mailbox, partition)?;
         let roots = roots_of(&dirs);
         for root in &roots {
-            self.mounts.check(root)?;
+            self.mounts.check_lately(root)?;
         }
-        let mut opened: Vec<(&Location, Arc<Dir>)> = Vec::new();
-        let mut missing: Vec<&Location> = Vec::new();
-        for location in locations(&dirs) {
-            if missing.contains(&location) || opened.iter().any(|(l, _)| *l == location) {
-                continue;
-            }
-            match open_location(location)? {
-                Some(dir) => opened.push((location, Arc::new(dir))),
-                None => missing.push(location),
+        let seen = look_in(mailbox, partition, &dirs, roots.clone());
+        // That it is not there, or not whole, is also how a mailbox beneath a lost mount looks.
+        if !matches!(seen, Ok(Seen::Mailbox(_))) {
+            for root in &roots {
+                self.mounts.check(root)?;
             }
         }
-        let at = |location: &Location| {
-            let one = opened.iter().find(|(l, _)| *l == location);
-            one.map(|(_, dir)| dir)
-        };
-        let there = |file: MetaFile| -> Result<bool, Refusal> {
-            let dir = at(dirs.file_dir(file));
-            dir.map_or(Ok(false), |dir| is_there(dir, file.file_name()))
-        };
-        let (header, index) = (there(MetaFile::Header)?, there(MetaFile::Index)?);
-        let expunge = there(MetaFile::Expunge)?;
-        let anything = || -> Result<bool, Refusal> {
-            let messages = || at(dirs.data()).map_or(Ok(false), |dir| has_messages(dir));
-            Ok(header || index || expunge || messages()?)
-        };
-        if let Some(location) = missing.first() {
-            return if anything()? {
-                Err(unreachable(mailbox, &dirs, location))
-            } else {
-                Ok(Seen::Nothing)
-            };
-        }
-        let is_missing = |file: MetaFile| {
-            let path = dirs.file(file);
-            Refusal::new(Code::Incomplete, format!("{} is missing", path.display()))
-        };
-        match (header, index) {
-            (true, true) => {}
-            (true, false) => return Err(is_missing(MetaFile::Index)),
-            (false, true) => return Err(is_missing(MetaFile::Header)),
-            (false, false) if anything()? => {
-                let text = format!(
-                    "{} and {} are missing, and yet {}",
-                    dirs.file(MetaFile::Header).display(),
-                    dirs.file(MetaFile::Index).display(),
-                    if expunge {
-                        format!("{} is there", dirs.file(MetaFile::Expunge).display())
-                    } else {
-                        format!("there are messages in {}", dirs.data().path().display())
-                    }
-                );
-                return Ok(Seen::Remains(Refusal::new(Code::Incomplete, text)));
-            }
-            (false, false) => return Ok(Seen::Nothing),
-        }
-        let dir = |location: &Location| {
-            at(location)
-                .map(Arc::clone)
-                .ok_or_else(|| unreachable(mailbox, &dirs, location))
-        };
-        Ok(Seen::Mailbox(Box::new(Place {
-            mailbox: mailbox.clone(),
-            partition: partition.to_owned(),
-            header: dir(dirs.file_dir(MetaFile::Header))?,
-            index: dir(dirs.file_dir(MetaFile::Index))?,
-            expunge: dir(dirs.file_dir(MetaFile::Expunge))?,
-            cache: dir(dirs.file_dir(MetaFile::Cache))?,
-            data: dir(dirs.data())?,
-            data_path: dirs.data().path(),
-            roots,
-        })))
+        seen
     }
 
     /// Looks whether the directories of an open mailbox still are those under its name: one that
@@ -164,6 +102,86 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Opens what `dirs` names. The look at its `roots` was before.
+fn look_in(
+    mailbox: &MailboxName,
+    partition: &str,
+    dirs: &MailboxDirs,
+    roots: Vec<PathBuf>,
+) -> Result<Seen, Refusal> {
+    let mut opened: Vec<(&Location, Arc<Dir>)> = Vec::new();
+    let mut missing: Vec<&Location> = Vec::new();
+    for location in locations(dirs) {
+        if missing.contains(&location) || opened.iter().any(|(l, _)| *l == location) {
+            continue;
+        }
+        match open_location(location)? {
+            Some(dir) => opened.push((location, Arc::new(dir))),
+            None => missing.push(location),
+        }
+    }
+    let at = |location: &Location| {
+        let one = opened.iter().find(|(l, _)| *l == location);
+        one.map(|(_, dir)| dir)
+    };
+    let there = |file: MetaFile| -> Result<bool, Refusal> {
+        let dir = at(dirs.file_dir(file));
+        dir.map_or(Ok(false), |dir| is_there(dir, file.file_name()))
+    };
+    let (header, index) = (there(MetaFile::Header)?, there(MetaFile::Index)?);
+    let expunge = there(MetaFile::Expunge)?;
+    let anything = || -> Result<bool, Refusal> {
+        let messages = || at(dirs.data()).map_or(Ok(false), |dir| has_messages(dir));
+        Ok(header || index || expunge || messages()?)
+    };
+    if let Some(location) = missing.first() {
+        return if anything()? {
+            Err(unreachable(mailbox, dirs, location))
+        } else {
+            Ok(Seen::Nothing)
+        };
+    }
+    let is_missing = |file: MetaFile| {
+        let path = dirs.file(file);
+        Refusal::new(Code::Incomplete, format!("{} is missing", path.display()))
+    };
+    match (header, index) {
+        (true, true) => {}
+        (true, false) => return Err(is_missing(MetaFile::Index)),
+        (false, true) => return Err(is_missing(MetaFile::Header)),
+        (false, false) if anything()? => {
+            let text = format!(
+                "{} and {} are missing, and yet {}",
+                dirs.file(MetaFile::Header).display(),
+                dirs.file(MetaFile::Index).display(),
+                if expunge {
+                    format!("{} is there", dirs.file(MetaFile::Expunge).display())
+                } else {
+                    format!("there are messages in {}", dirs.data().path().display())
+                }
+            );
+            return Ok(Seen::Remains(Refusal::new(Code::Incomplete, text)));
+        }
+        (false, false) => return Ok(Seen::Nothing),
+    }
+    let dir = |location: &Location| {
+        at(location)
+            .map(Arc::clone)
+            .ok_or_else(|| unreachable(mailbox, dirs, location))
+    };
+    Ok(Seen::Mailbox(Box::new(Place {
+        mailbox: mailbox.clone(),
+        partition: partition.to_owned(),
+        header: dir(dirs.file_dir(MetaFile::Header))?,
+        index: dir(dirs.file_dir(MetaFile::Index))?,
+        expunge: dir(dirs.file_dir(MetaFile::Expunge))?,
+        cache: dir(dirs.file_dir(MetaFile::Cache))?,
+        data: dir(dirs.data())?,
+        data_path: dirs.data().path(),
+        roots,
+    })))
 }
 
 /// Whether a file is there; anything else of that name is an error, because it cannot be replaced
