@@ -182,7 +182,7 @@ impl Store {
     /// # Errors
     /// As of [`Store::find`].
     pub fn refresh(&self, place: &Place, named: &Named) -> Result<Place, Refusal> {
-        self.check_mounts(place)?;
+        self.check_mounts_lately(place)?;
         match self.check_directories(place) {
             Ok(()) => Ok(place.clone()),
             Err(_) => self.find(named),
@@ -343,7 +343,17 @@ impl Store {
         place
             .roots
             .iter()
-            .try_for_each(|root| self.mounts.check_lately(root))
+            .try_for_each(|root| self.mounts.check(root))
+    }
+
+    /// The same, where a look of the last moment serves too ([`Mounts::check_lately`]): before its
+    /// directories are looked at.
+    ///
+    /// # Errors
+    /// [`Code::Unmounted`].
+    pub fn check_mounts_lately(&self, place: &Place) -> Result<(), Refusal> {
+        let mut roots = place.roots.iter();
+        roots.try_for_each(|root| self.mounts.check_lately(root))
     }
 }
 

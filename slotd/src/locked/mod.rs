@@ -144,7 +144,7 @@ impl LockedMailbox {
         self.upgrade = upgrade;
         self.locks.mark("client");
         let place = &self.locks.place;
-        self.host.store.check_mounts(place)?;
+        self.host.store.check_mounts_lately(place)?;
         self.host.store.check_directories(place)?;
         let live = LiveFiles::unverified(&self.locks)?;
         let prepared = prepared.filter(|p| p.fits(place, upgrade, &self.of));

@@ -14,8 +14,8 @@ use indexfile::{FileKind, IndexFile, IoContext, ReadError};
 use super::patch::{self, Diff, Patch};
 use super::prepare::PreparedFile;
 use super::{
-    Budget, GUID_VERSION, Identities, LiveFiles, Note, Prepared, Stage, StagedFile, locked,
-    new_name, prepared_name, remove_strays,
+    Budget, LiveFiles, Note, Prepared, Stage, StagedFile, locked, new_name, prepared_name,
+    remove_strays,
 };
 use crate::fs::{Unsynced, copy_attributes};
 use crate::lock::MailboxLocks;
@@ -209,9 +209,9 @@ impl Prepared {
             unsynced,
             from: Some(locked.id),
         });
-        stage.report.altered += patch.altered;
-        stage.report.restored += patch.restored;
-        stage.report.cut += cut(source, identities)?;
+        stage.report.altered += patch.counts.altered;
+        stage.report.restored += patch.counts.restored;
+        stage.report.cut += patch.counts.cut;
         stage.report.lost_modseqs += lost_modseqs(source, self.want.version)?;
         stage.set_state(kind, FileState::Staged);
         Ok(())
@@ -255,19 +255,6 @@ enum Plan {
     Unchanged,
     Patch(Patch),
     Write,
-}
-
-/// Counted as a stream copy counts.
-fn cut(source: &IndexFile, identities: &Identities) -> Result<u32, Refusal> {
-    let mut cut = 0;
-    if identities.version < GUID_VERSION {
-        for record in source.records() {
-            let record = record?;
-            let identity = identities.decide(&record)?;
-            cut += u32::from(identity.cuts(&record, identities.version));
-        }
-    }
-    Ok(cut)
 }
 
 /// Counted as a stream copy counts.

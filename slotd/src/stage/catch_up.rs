@@ -45,11 +45,18 @@ impl Prepared {
     }
 
     /// Looks at the messages again, all of them, so that as little as can be is left to be looked
-    /// at under the locks.
+    /// at or read under the locks. A small mailbox whose directory has not changed is left to the
+    /// look under the locks.
     ///
     /// # Errors
     /// The system's.
     pub fn look_at_messages(&mut self, place: &Place) -> Result<(), Refusal> {
+        if self
+            .messages
+            .is_enough(place, self.identities.guids.len())?
+        {
+            return Ok(());
+        }
         self.messages = MessageWatch::begin(place, self.identities.guids.len())?;
         self.identities.recheck(place, &Recheck::All)
     }
@@ -135,7 +142,7 @@ impl Prepared {
             sync_new(&file.made.file, &path, Unsynced::Data)?;
             file.index = IndexFile::from_file(&file.made.file, &path, file.kind)?;
         }
-        (file.altered, file.restored) = (patch.altered, patch.restored);
+        file.counts = patch.counts;
         file.snapshot = Some(now);
         Ok(())
     }

@@ -5,19 +5,11 @@ use std::fs::File;
 
 use indexfile::{CopyError, CopyReport, IndexFile, IoError, StreamCopy};
 
+use super::patch::Counts;
 use super::{Identities, Note};
 use crate::fs::{Dir, NewFile};
 use crate::protocol::Code;
 use crate::refusal::Refusal;
-
-/// What a copy amounts to beside the stream copy's report.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Written {
-    /// Old-style identifiers that came back.
-    pub(super) restored: u32,
-    /// GUIDs that were no old-style ones and lost their last eight bytes.
-    pub(super) cut: u32,
-}
 
 /// Copies one file to a new one in another version, complete, not synced.
 pub(super) fn write_copy<'a>(
@@ -27,7 +19,7 @@ pub(super) fn write_copy<'a>(
     like: &File,
     identities: &Identities,
     note: Note<'_>,
-) -> Result<(NewFile<'a>, CopyReport, Written), Refusal> {
+) -> Result<(NewFile<'a>, CopyReport, Counts), Refusal> {
     let mut new = if let Some(new) = NewFile::nameless(dir, name)? {
         new
     } else {
@@ -35,14 +27,14 @@ pub(super) fn write_copy<'a>(
         NewFile::create(dir, name)?
     };
     new.lock()?;
-    let mut written = Written::default();
+    let mut counts = Counts::default();
     let copy = StreamCopy::new(source)
         .to_version(identities.version)
         .lossy(true);
     let report = copy.write(&mut new, |record| {
         let identity = identities.decide(&record)?;
-        written.restored += u32::from(identity.restored);
-        written.cut += u32::from(identity.cuts(&record, identities.version));
+        counts.restored += u32::from(identity.restored);
+        counts.cut += u32::from(identity.cuts(&record, identities.version));
         Ok::<_, Refusal>(identity.decision)
     });
     let report = report.map_err(|error| match error {
@@ -53,5 +45,6 @@ pub(super) fn write_copy<'a>(
         other => Refusal::new(Code::Io, other.to_string()),
     })?;
     new.finish(like)?;
-    Ok((new, report, written))
+    counts.altered = report.altered;
+    Ok((new, report, counts))
 }

@@ -35,11 +35,49 @@ pub struct Patch {
     pub appended: u32,
     /// A record that stays has another identifier or size than when it was prepared.
     pub identities_changed: bool,
-    /// Records of the live file whose identifier becomes another.
-    pub altered: u32,
-    /// Identifiers from a `.OLD` file.
-    pub restored: u32,
+    /// What becomes of the records of the live file.
+    pub counts: Counts,
 }
+
+/// What becomes of identifiers, by number of records; counted as a stream copy counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// They become others.
+    pub altered: u32,
+    /// They come from a `.OLD` file.
+    pub restored: u32,
+    /// GUIDs that are no old-style ones lose their last eight bytes.
+    pub cut: u32,
+}
+
+impl Counts {
+    fn of(record: &Record<'_>, choice: &GuidChoice, version: u32) -> Counts {
+        Counts {
+            altered: u32::from(is_altered(record, choice)),
+            restored: u32::from(choice.restored),
+            cut: u32::from(choice.cuts(record, version)),
+        }
+    }
+
+    fn add(&mut self, more: Counts) {
+        self.altered += more.altered;
+        self.restored += more.restored;
+        self.cut += more.cut;
+    }
+
+    fn take_off(&mut self, less: Counts) {
+        self.altered = self.altered.saturating_sub(less.altered);
+        self.restored = self.restored.saturating_sub(less.restored);
+        self.cut = self.cut.saturating_sub(less.cut);
+    }
+}
+
+/// One whose identifier has to be looked for.
+const UNKNOWN: Counts = Counts {
+    altered: 1,
+    restored: 0,
+    cut: 0,
+};
 
 impl Patch {
     /// The records of the live file that its slots are to be written from.
@@ -59,10 +97,8 @@ pub struct Origin<'a> {
     pub prepared: &'a IndexFile,
     /// What it was made from, as it was then, if that was kept.
     pub snapshot: Option<&'a IndexFile>,
-    /// Of its records, those whose identifier became another.
-    pub altered: u32,
-    /// And those whose identifier came from a `.OLD` file.
-    pub restored: u32,
+    /// What became of its records.
+    pub counts: Counts,
 }
 
 /// Records that are compared at once with what they were.
@@ -111,7 +147,7 @@ fn compare_with_snapshot(
         return Ok(None);
     };
     let mut work = Comparison::new(live, layout, old, new);
-    (work.patch.altered, work.patch.restored) = (origin.altered, origin.restored);
+    work.patch.counts = origin.counts;
     let mut last = 0;
     let (mut before, mut now) = (was.blocks(), live.blocks());
     while let (Some(before), Some(now)) = (before.read()?, now.read()?) {
@@ -133,8 +169,8 @@ fn compare_with_snapshot(
                 let Some(known) = identity_before(&was, &slot, identities) else {
                     return Ok(None);
                 };
-                work.patch.altered -= u32::from(is_altered(&was, &known)).min(work.patch.altered);
-                work.patch.restored -= u32::from(known.restored).min(work.patch.restored);
+                let counted = Counts::of(&was, &known, identities.version);
+                work.patch.counts.take_off(counted);
                 if !work.record(at, &is, &slot, identities) {
                     return Ok(None);
                 }
@@ -227,11 +263,11 @@ impl<'a> Comparison<'a> {
             // Its SHA-1 has to be looked for.
             patch.slots.push(position);
             patch.identities_changed = true;
-            patch.altered += 1;
+            patch.counts.add(UNKNOWN);
             return patch.slots.len() <= self.limit;
         };
-        patch.altered += u32::from(is_altered(record, &choice));
-        patch.restored += u32::from(choice.restored);
+        let counts = Counts::of(record, &choice, identities.version);
+        patch.counts.add(counts);
         choice.convert(&self.plan, record, self.layout, &mut self.converted);
         if self.converted != slot.bytes() {
             patch.identities_changed |=
@@ -253,8 +289,10 @@ impl<'a> Comparison<'a> {
             patch.slots.push(position);
             if let Some(record) = live.record(position)? {
                 let known = identities.decide(&record);
-                patch.altered += u32::from(known.as_ref().map_or(true, |i| is_altered(&record, i)));
-                patch.restored += u32::from(known.is_ok_and(|i| i.restored));
+                let counts = known.map_or(UNKNOWN, |choice| {
+                    Counts::of(&record, &choice, identities.version)
+                });
+                patch.counts.add(counts);
             }
         }
         Ok((patch.slots.len() <= limit).then_some(patch))

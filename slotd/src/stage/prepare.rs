@@ -18,7 +18,7 @@ use indexfile::sha1s::Cache;
 use indexfile::{FileKind, IndexFile, IoContext, ReadError};
 
 use super::LiveStats;
-use super::patch::Origin;
+use super::patch::{Counts, Origin};
 use super::recheck::MessageWatch;
 use super::{
     Caches, Digester, Identities, Incarnation, Listing, LiveFiles, Note, check_version, keep,
@@ -91,8 +91,8 @@ pub(super) struct PreparedFile {
     pub(super) index: IndexFile,
     /// What it was made from, byte for byte, if that could be kept.
     pub(super) snapshot: Option<IndexFile>,
-    pub(super) altered: u32,
-    pub(super) restored: u32,
+    /// What became of the records.
+    pub(super) counts: Counts,
     pub(super) dir: Arc<Dir>,
     /// It has been renamed and is no longer ours to remove.
     pub(super) taken: bool,
@@ -104,8 +104,7 @@ impl PreparedFile {
         Origin {
             prepared: &self.index,
             snapshot: self.snapshot.as_ref(),
-            altered: self.altered,
-            restored: self.restored,
+            counts: self.counts,
         }
     }
 }
@@ -277,7 +276,7 @@ impl Prepared {
         let source = snapshot.as_ref().unwrap_or(live);
         let like = dir.open_file(kind.file_name(), false)?;
         let name = prepared_name(kind);
-        let (new, report, written) = write_copy(dir, name, source, &like, &self.identities, note)?;
+        let (new, _, counts) = write_copy(dir, name, source, &like, &self.identities, note)?;
         sync_new(new.file(), &dir.path_of(name), Unsynced::All)?;
         let index = IndexFile::from_file(new.file(), &dir.path_of(name), kind)?;
         let made = new.keep()?;
@@ -286,8 +285,7 @@ impl Prepared {
             made,
             index,
             snapshot,
-            altered: report.altered,
-            restored: written.restored,
+            counts,
             dir: Arc::clone(dir),
             taken: false,
         });

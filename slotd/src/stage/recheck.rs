@@ -124,6 +124,15 @@ impl MessageWatch {
         Ok(MessageWatch { stat, watch })
     }
 
+    /// Whether all `messages` messages are looked at under the locks, and no name in their
+    /// directory was made, removed or replaced since it began: then few can be left to be read.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn is_enough(&self, place: &Place, messages: usize) -> Result<bool, Refusal> {
+        Ok(messages <= ALWAYS && self.stat.proves(&DirStat::now(place)?))
+    }
+
     /// Which of the mailbox's `messages` messages have to be looked at again.
     ///
     /// # Errors

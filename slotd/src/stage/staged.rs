@@ -118,7 +118,7 @@ impl Stage {
         let kind = source.kind();
         let dir = locks.place.directory_of(kind);
         let locked = locked(locks, kind)?;
-        let (new, report, written) =
+        let (new, report, counts) =
             write_copy(dir, new_name(kind), source, &locked.file, identities, note)?;
         let made = new.keep()?;
         self.files.push(StagedFile {
@@ -127,10 +127,10 @@ impl Stage {
             unsynced: Some(Unsynced::All),
             from: Some(locked.id),
         });
-        self.report.altered += report.altered;
+        self.report.altered += counts.altered;
+        self.report.restored += counts.restored;
+        self.report.cut += counts.cut;
         self.report.lost_modseqs += report.lost_modseqs;
-        self.report.restored += written.restored;
-        self.report.cut += written.cut;
         self.set_state(kind, FileState::Staged);
         Ok(())
     }
