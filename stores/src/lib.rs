@@ -13,4 +13,4 @@ pub mod judge;
 pub mod spec;
 
 pub use host::{Dirs, Host, Layout};
-pub use spec::{Built, Counts, StoreError, StoreSpec, Variety};
+pub use spec::{Built, Counts, POINTS, StoreError, StoreSpec, Variety};

@@ -9,8 +9,9 @@ use std::path::Path;
 use std::process::Command;
 
 use controller::bench::document::{Document, FORMAT, Section};
-use tests::fleet::program;
-use tests::process::Ended;
+use stores::judge::snapshot;
+use tests::fleet::{Fleet, program};
+use tests::process::{Ended, Guard};
 
 /// Runs it with a directory for temporary files of its own, and gives what it printed as JSON.
 fn bench(tmp: &Path, args: &[&str]) -> Document {
@@ -21,7 +22,7 @@ fn bench(tmp: &Path, args: &[&str]) -> Document {
     serde_json::from_str(&ended.stdout).unwrap()
 }
 
-fn listing(dir: &Path) -> BTreeSet<OsString> {
+fn listing_of(dir: &Path) -> BTreeSet<OsString> {
     let entries = fs::read_dir(dir).unwrap();
     entries.map(|entry| entry.unwrap().file_name()).collect()
 }
@@ -34,7 +35,7 @@ fn section<'a>(document: &'a Document, id: &str) -> &'a Section {
 #[test]
 fn a_rate_stands_beside_the_bare_way_of_the_same_rounds_and_nothing_is_left_behind() {
     let tmp = tempfile::tempdir().unwrap();
-    let before = listing(tmp.path());
+    let before = listing_of(tmp.path());
     let args = [
         "--mailboxes=6",
         "--messages=3",
@@ -43,7 +44,7 @@ fn a_rate_stands_beside_the_bare_way_of_the_same_rounds_and_nothing_is_left_behi
         "--only=fleet,precompute",
     ];
     let document = bench(tmp.path(), &args);
-    assert_eq!(listing(tmp.path()), before);
+    assert_eq!(listing_of(tmp.path()), before);
     assert_eq!(document.format, FORMAT);
     assert_eq!(document.settings["parallel"], "1,4");
     let fleet = section(&document, "fleet");
@@ -95,7 +96,7 @@ fn what_a_mailbox_costs_and_a_change_over_are_parts_of_it() {
     for id in ["prepare", "cutover", "verify"] {
         assert!(over.measure(id).unwrap().values[0] > 0.0, "{id}");
     }
-    assert!(listing(tmp.path()).is_empty());
+    assert!(listing_of(tmp.path()).is_empty());
 }
 
 #[test]
@@ -112,7 +113,7 @@ fn conversion_is_measured_beside_a_copy_in_a_quick_run() {
     let cp = convert.measure("cp-100000").unwrap();
     assert_eq!(cp.peer.as_deref(), Some("cp and sync"));
     assert!(cp.values[0] > 0.0);
-    assert!(listing(tmp.path()).is_empty());
+    assert!(listing_of(tmp.path()).is_empty());
 }
 
 #[test]
@@ -124,17 +125,14 @@ fn a_corpus_is_measured_on_a_copy_and_one_without_mailboxes_is_refused() {
         .variety(stores::Variety::Plain)
         .build(&[&host])
         .unwrap();
-    let before = stores::judge::snapshot::take(corpus.path()).unwrap();
+    let before = snapshot::take(corpus.path()).unwrap();
     let dir = corpus.path().to_str().unwrap();
     let args = ["--runs=1", "--parallel=2", "--only=fleet", "--corpus", dir];
     let document = bench(tmp.path(), &args);
     assert!(document.settings["corpus"].contains(dir));
     assert!(section(&document, "fleet").measure("rate-2").is_some());
-    assert_eq!(
-        stores::judge::snapshot::take(corpus.path()).unwrap(),
-        before
-    );
-    assert!(listing(tmp.path()).is_empty());
+    assert_eq!(snapshot::take(corpus.path()).unwrap(), before);
+    assert!(listing_of(tmp.path()).is_empty());
 
     let mut command = Command::new(program("controller"));
     command.args(["bench", "-q", "--only=fleet", "--corpus"]);
@@ -142,6 +140,50 @@ fn a_corpus_is_measured_on_a_copy_and_one_without_mailboxes_is_refused() {
     Ended::from(output.unwrap())
         .expect_code(65)
         .assert_one_sentence("no mailbox");
+}
+
+#[test]
+fn a_live_store_is_listed_without_a_change_and_one_that_is_made_like_it_is_measured() {
+    let mut fleet = Fleet::of_239();
+    fleet.start();
+    let store = |host: &stores::Host| [&host.data, &host.meta].map(|d| snapshot::take(d).unwrap());
+    let before = store(&fleet.master);
+    let listed = |extra: &[&str]| {
+        let mut command = Command::new(program("controller"));
+        command.args(["bench", "listing", "--master", &fleet.addr(0)]);
+        Guard::spawn(command.args(extra)).finish()
+    };
+    let json = listed(&["--json"]).expect_code(0);
+    let text = listed(&[]).expect_code(0).stdout;
+    assert_eq!(before, store(&fleet.master));
+    let listing = json.json();
+    assert_eq!(listing["mailboxes"], 18);
+    assert!(text.starts_with("18 mailboxes"), "{text}");
+    // What it says can leave the house: no user's name is in it.
+    assert!(!json.stdout.contains("alice"), "{json:?}");
+
+    let tmp = tempfile::tempdir().unwrap();
+    let path = fleet.dir.path().join("listing.json");
+    fs::write(&path, &json.stdout).unwrap();
+    let path = path.to_str().unwrap();
+    let args = ["--runs=1", "--parallel=2", "--only=fleet", "--mailboxes=12"];
+    let document = bench(tmp.path(), &[&args[..], &["--listing", path]].concat());
+    assert!(document.settings["corpus"].starts_with("12 mailboxes, messages by percentiles"));
+    assert!(
+        section(&document, "fleet")
+            .measure("rate-2")
+            .unwrap()
+            .values[0]
+            > 0.0
+    );
+    assert!(listing_of(tmp.path()).is_empty());
+    let mut command = Command::new(program("controller"));
+    command.args(["bench", "-q", "--listing", path, "--messages", "5"]);
+    let _ = Guard::spawn(&mut command).finish().expect_code(64);
+    fs::write(path, "user.alice 5").unwrap();
+    let mut command = Command::new(program("controller"));
+    let refused = Guard::spawn(command.args(["bench", "-q", "--listing", path])).finish();
+    refused.expect_code(65).assert_one_sentence("bench listing");
 }
 
 #[test]
@@ -160,7 +202,7 @@ fn a_store_to_order_may_be_done_in_part_and_what_is_left_is_measured() {
     let document = bench(tmp.path(), &args);
     let fleet = section(&document, "fleet");
     assert!(fleet.measure("rate-2").unwrap().values[0] > 0.0);
-    assert!(listing(tmp.path()).is_empty());
+    assert!(listing_of(tmp.path()).is_empty());
 }
 
 #[test]
@@ -186,7 +228,7 @@ fn the_whole_job_stands_beside_the_seeds_way() {
         assert!(part("_hashing") > 0.0 && part("_migration") > 0.0);
         assert!((measure.values[0] - sum).abs() < 1e-9, "{id}");
     }
-    assert!(listing(tmp.path()).is_empty());
+    assert!(listing_of(tmp.path()).is_empty());
 }
 
 #[test]
@@ -212,7 +254,7 @@ fn the_whole_job_stands_beside_cyruss_own_reconstruct_on_a_store_of_its_own() {
         let named = document.peers.iter().find(|p| p.name == *peer).unwrap();
         assert!(named.version.contains("3.6.1"), "{named:?}");
     }
-    assert!(listing(tmp.path()).is_empty());
+    assert!(listing_of(tmp.path()).is_empty());
 }
 
 #[test]
@@ -230,7 +272,7 @@ fn a_run_that_is_killed_in_the_middle_is_done_again_and_the_time_stands_beside_a
         assert_eq!(recovery.beside(measure).unwrap().id, "nothing");
     }
     assert!(recovery.measure("nothing").unwrap().values[0] > 0.0);
-    assert!(listing(tmp.path()).is_empty());
+    assert!(listing_of(tmp.path()).is_empty());
 }
 
 #[test]
@@ -264,5 +306,5 @@ fn limits_are_measured_growth_has_an_exponent_and_locks_are_by_size() {
         let lock = |word: &str| locks.measure(&format!("{word}-{size}")).unwrap().values[0];
         assert!(lock("p50") > 0.0 && lock("p50") <= lock("max"));
     }
-    assert!(listing(tmp.path()).is_empty());
+    assert!(listing_of(tmp.path()).is_empty());
 }

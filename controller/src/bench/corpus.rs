@@ -2,6 +2,7 @@
 //!
 //! A corpus is copied first and then left alone: nothing in it is opened for writing.
 
+use std::fmt;
 use std::fs;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -86,13 +87,39 @@ impl FromStr for Messages {
     }
 }
 
+impl fmt::Display for Messages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Each(each) => write!(f, "{each}"),
+            Self::By(Counts::Between(least, most)) => write!(f, "{least}-{most}"),
+            Self::By(Counts::LogNormal(median)) => write!(f, "lognormal:{median}"),
+            Self::By(Counts::Percentiles(of)) => write!(f, "by percentiles {of:?}"),
+            Self::By(other) => write!(f, "{other:?}"),
+        }
+    }
+}
+
+/// The smallest message that is made, bytes; and the largest.
+const BYTES: [u32; 2] = [400, 100_000_000];
+
+impl Sizes {
+    /// Of messages that are that large on average, as far as such can be made.
+    #[must_use]
+    pub fn of_mean(mean: u32) -> Self {
+        let [least, most] = BYTES;
+        let above = mean.saturating_sub(least);
+        // A fifth of the way, on average: sizes are the fourth power of what is drawn.
+        Self(least..=least.saturating_add(above.saturating_mul(5)).min(most))
+    }
+}
+
 impl FromStr for Sizes {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let range = match text {
             "small" => 400..=4096,
-            // A fifth of the way, on average: sizes are the fourth power of what is drawn.
+            // 22 KiB on average, see `of_mean`.
             "mixed" => 400..=111_000,
             "large" => 1 << 20..=1 << 20,
             number => match number.parse() {
@@ -109,7 +136,7 @@ impl Corpus {
     pub(super) fn words(&self) -> String {
         match self {
             Self::Made(order) => format!(
-                "{} mailboxes, messages {:?}, sizes {:?}, {} % expunged, {} % done, {} % linked, \
+                "{} mailboxes, messages {}, sizes {:?}, {} % expunged, {} % done, {} % linked, \
                  seed {}",
                 order.mailboxes,
                 order.messages,
@@ -201,6 +228,15 @@ mod tests {
         let sizes = |text: &str| text.parse::<Sizes>().ok();
         assert_eq!(sizes("5000"), Some(Sizes(5000..=5000)));
         assert_eq!((sizes("tiny"), sizes("10")), (None, None));
+        for text in ["25", "1-9", "lognormal:7"] {
+            assert_eq!(messages(text).unwrap().to_string(), text);
+        }
+        assert_eq!(
+            Sizes::of_mean(22_520),
+            sizes("11").unwrap_or(Sizes(400..=111_000))
+        );
+        assert_eq!(Sizes::of_mean(7), Sizes(400..=400));
+        assert_eq!(Sizes::of_mean(u32::MAX), Sizes(400..=100_000_000));
     }
 
     /// Everything about a tree that copying it must not change.

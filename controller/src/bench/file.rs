@@ -28,6 +28,14 @@ pub enum ReadError {
         /// In what it differs.
         why: String,
     },
+    /// It is no listing, or one of nothing.
+    #[error("{path}: not what `controller bench listing --json` prints of a store: {why}")]
+    NoListing {
+        /// The file.
+        path: PathBuf,
+        /// In what it differs.
+        why: String,
+    },
     /// It is of another version of the format.
     #[error("{path}: a bench of format {format}, and this program reads format {FORMAT}")]
     Format {
@@ -44,7 +52,7 @@ impl ReadError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Io(error) => Exit::of_io(&error.source),
-            Self::Other { .. } | Self::Format { .. } => Exit::Data,
+            Self::Other { .. } | Self::NoListing { .. } | Self::Format { .. } => Exit::Data,
         }
     }
 }

@@ -60,11 +60,14 @@ fn tables(out: &mut String, section: &Section) {
     if !rest.is_empty() {
         by_measure(out, section, &rest);
     }
-    for measure in &section.measures {
-        if let Some(text) = far(&measure.stats()) {
-            out.push('\n');
-            put(out, &format!("{}: {text}", measure.name));
-        }
+    let far = section.measures.iter().filter_map(|measure| {
+        let text = far(&measure.stats())?;
+        Some(format!("{}: {text}", measure.name))
+    });
+    let far: Vec<String> = far.collect();
+    if !far.is_empty() {
+        out.push('\n');
+        put(out, &far.join(" "));
     }
 }
 

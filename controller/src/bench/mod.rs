@@ -20,6 +20,7 @@ mod floor;
 mod growth;
 mod hashing;
 mod limits;
+pub mod listing;
 pub mod live;
 mod locks;
 mod machine;
@@ -266,6 +267,25 @@ impl Bench<'_> {
 
     fn wants(&self, part: Part) -> bool {
         self.options.parts.contains(&part)
+    }
+}
+
+impl Document {
+    /// These parts of it, and who was measured beside them.
+    #[must_use]
+    pub fn only(mut self, parts: &[Part]) -> Self {
+        let wanted: Vec<&str> = parts.iter().map(Into::into).collect();
+        self.sections
+            .retain(|section| wanted.contains(&section.id.as_str()));
+        let sections = &self.sections;
+        let beside = |peer: &Peer| {
+            let measures = sections.iter().flat_map(|section| &section.measures);
+            measures
+                .filter_map(|m| m.peer.as_ref())
+                .any(|name| *name == peer.name)
+        };
+        self.peers.retain(beside);
+        self
     }
 }
 

@@ -55,9 +55,8 @@ impl Reconstruct {
         let Some(version) = version() else {
             return Ok(Err(format!("no Cyrus in {BIN}")));
         };
-        let user = match User::from_name(USER) {
-            Ok(Some(user)) => user,
-            _ => return Ok(Err(format!("there is no user {USER}"))),
+        let Ok(Some(user)) = User::from_name(USER) else {
+            return Ok(Err(format!("there is no user {USER}")));
         };
         if !Uid::effective().is_root() && Uid::effective() != user.uid {
             return Ok(Err(format!("this needs root, or user {USER}")));

@@ -6,6 +6,9 @@ use serde::Serialize;
 /// uses too; Iglewicz and Hoaglin suggest 3.5, times 1.4826 for the median absolute deviation).
 const OUTLIER: f64 = 14.826;
 
+/// Of fewer values none is called an outlier: of three, two are often close to one another by chance.
+const ENOUGH: usize = 5;
+
 /// Figures of a series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Stats {
@@ -45,7 +48,7 @@ impl Stats {
         let mad = middle(&deviations);
         // If most are equal, any other one is far.
         let far = |v: &&f64| (**v - median).abs() > OUTLIER * mad.max(f64::EPSILON * median.abs());
-        let outliers = if sorted.len() < 3 {
+        let outliers = if sorted.len() < ENOUGH {
             0
         } else {
             sorted.iter().filter(far).count()
@@ -100,6 +103,7 @@ mod tests {
     fn a_value_far_away_is_an_outlier_and_few_values_have_none() {
         assert_eq!(Stats::of(&[1.0, 1.1, 0.9, 1.05, 20.0]).outliers, 1);
         assert_eq!(Stats::of(&[1.0, 20.0]).outliers, 0);
+        assert_eq!(Stats::of(&[1.0, 1.01, 20.0]).outliers, 0);
         assert_eq!(Stats::of(&[1.0]).stddev.to_bits(), 0);
         assert_eq!(Stats::of(&[]), Stats::default());
     }

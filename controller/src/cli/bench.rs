@@ -10,6 +10,7 @@ use super::benches::{Benches, benches};
 use super::new_page::NewPageArgs;
 use super::{Fail, text};
 use crate::bench::corpus::{Corpus, Messages, Order, Sizes};
+use crate::bench::listing::Listing;
 use crate::bench::{self, Options, Part};
 
 #[derive(Debug, Args)]
@@ -59,6 +60,11 @@ struct MeasureArgs {
           conflicts_with_all = ["mailboxes", "messages", "sizes", "expunged", "done", "links",
                                 "seed"])]
     corpus: Option<PathBuf>,
+    /// Measure on a store made like another one, of which this is what `bench listing --json`
+    /// printed: messages of mailboxes, their size on average, shares of expunged and done.
+    #[arg(long, value_name = "FILE",
+          conflicts_with_all = ["messages", "sizes", "expunged", "done", "corpus"])]
+    listing: Option<PathBuf>,
     /// Measured runs of each way, after one to warm up.
     #[arg(long, value_name = "N", default_value_t = 5, default_value_if("quick", "true", "3"),
           value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -97,6 +103,27 @@ struct MeasureArgs {
     quiet: bool,
 }
 
+impl MeasureArgs {
+    fn corpus(&self) -> Result<Corpus, Fail> {
+        if let Some(dir) = &self.corpus {
+            return Ok(Corpus::Copy(dir.clone()));
+        }
+        let order = Order {
+            mailboxes: self.mailboxes as usize,
+            messages: self.messages,
+            sizes: self.sizes.clone(),
+            expunged: self.expunged,
+            done: self.done,
+            linked: self.links,
+            seed: self.seed,
+        };
+        Ok(Corpus::Made(match &self.listing {
+            Some(listing) => Listing::read(listing)?.like(&order),
+            None => order,
+        }))
+    }
+}
+
 /// Measures and prints. This is the main thread, as the slotds need.
 pub(super) fn bench(args: BenchArgs) -> Result<Exit, Fail> {
     if let Some(command) = &args.benches {
@@ -111,6 +138,7 @@ fn measure(args: MeasureArgs) -> Result<Exit, Fail> {
     parallel.sort_unstable();
     parallel.dedup();
     let over = |part: &Part| *part == Part::ChangeOver;
+    let corpus = args.corpus()?;
     let mut parts: Vec<Part> = args.only;
     if parts.is_empty() {
         parts = Part::iter().filter(|part| !over(part)).collect();
@@ -118,18 +146,6 @@ fn measure(args: MeasureArgs) -> Result<Exit, Fail> {
     if args.change_over.is_some() && !parts.iter().any(over) {
         parts.push(Part::ChangeOver);
     }
-    let corpus = match args.corpus {
-        Some(dir) => Corpus::Copy(dir),
-        None => Corpus::Made(Order {
-            mailboxes: args.mailboxes as usize,
-            messages: args.messages,
-            sizes: args.sizes,
-            expunged: args.expunged,
-            done: args.done,
-            linked: args.links,
-            seed: args.seed,
-        }),
-    };
     let options = Options {
         dir: args.dir,
         corpus,

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use indexfile::exit::Exit;
 
+use super::bench_listing::{self, ListingArgs};
 use super::bench_live::{self, LiveArgs};
 use super::new_page::NewPageArgs;
 use super::{Fail, text};
-use crate::bench::ReadError;
 use crate::bench::compare::Comparison;
 use crate::bench::document::Document;
+use crate::bench::{Part, ReadError};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Benches {
@@ -20,6 +21,9 @@ pub(super) enum Benches {
     Compare(CompareArgs),
     /// Show what a bench found that is over: as text, as Markdown or as a page for a browser.
     Page(PageArgs),
+    /// Tell what a live store is like, for a bench on one that is made like it (`bench --listing`):
+    /// numbers alone, no names. Looks, and changes nothing.
+    Listing(Box<ListingArgs>),
     /// Measure what users feel: how long a STORE takes while a run goes on, and without one.
     Live(LiveArgs),
 }
@@ -45,6 +49,9 @@ pub(super) struct PageArgs {
     /// What `bench --json` printed.
     #[arg(value_name = "FILE")]
     document: PathBuf,
+    /// Only these parts of it.
+    #[arg(long, value_name = "PART,...", value_delimiter = ',')]
+    only: Vec<Part>,
     #[command(flatten)]
     html: NewPageArgs,
     /// Print it as Markdown.
@@ -62,6 +69,7 @@ pub(super) fn benches(command: &Benches) -> Result<Exit, Fail> {
     match command {
         Benches::Compare(args) => compare(args),
         Benches::Page(args) => page(args),
+        Benches::Listing(args) => bench_listing::listing(args),
         Benches::Live(args) => bench_live::live(args),
     }
 }
@@ -83,7 +91,10 @@ fn compare(args: &CompareArgs) -> Result<Exit, Fail> {
 }
 
 fn page(args: &PageArgs) -> Result<Exit, Fail> {
-    let document = Document::read(&args.document)?;
+    let mut document = Document::read(&args.document)?;
+    if !args.only.is_empty() {
+        document = document.only(&args.only);
+    }
     if args.markdown {
         text::say(document.markdown().trim_end())?;
     } else if let Some(path) = args.html.write(|| Ok(document.page()))? {

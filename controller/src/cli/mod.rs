@@ -5,6 +5,7 @@ mod afterwards;
 mod args;
 mod around;
 mod bench;
+mod bench_listing;
 mod bench_live;
 mod benches;
 mod certs;

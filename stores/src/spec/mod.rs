@@ -41,7 +41,7 @@ use crate::host::Host;
 use names::GROUP;
 use order::Order;
 
-pub use order::Counts;
+pub use order::{Counts, POINTS};
 
 /// Which mailboxes a store has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,6 +9,12 @@ const MOST: f64 = 20_000.0;
 /// or more than four times as many.
 const SIGMA: f64 = 1.5;
 
+/// The shares of mailboxes, in percent, at which [`Counts::Percentiles`] says how many messages a
+/// mailbox has that no more than that share is smaller than.
+pub const POINTS: [f64; 16] = [
+    0.0, 1.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0, 99.0, 99.9, 100.0,
+];
+
 /// How many messages mailboxes have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -19,6 +25,41 @@ pub enum Counts {
     Between(u32, u32),
     /// Log-normal with this median: many small ones, few that are very large.
     LogNormal(u32),
+    /// As many as at each of [`POINTS`], and on a straight line between two of them.
+    Percentiles([u32; POINTS.len()]),
+}
+
+impl Counts {
+    /// Percentiles of these, which are sorted; all zero if there is none.
+    #[must_use]
+    pub fn percentiles(counts: &mut [u32]) -> [u32; POINTS.len()] {
+        counts.sort_unstable();
+        let last = counts.len().saturating_sub(1);
+        POINTS.map(|percent| {
+            // The nearest of them; far fewer than 2^52.
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_precision_loss,
+                clippy::cast_sign_loss
+            )]
+            let at = (percent / 100.0 * last as f64).round() as usize;
+            counts.get(at).copied().unwrap_or_default()
+        })
+    }
+}
+
+/// What lies at that percentage between 0 and 100.
+fn at(percentiles: &[u32; POINTS.len()], percent: f64) -> u32 {
+    let next = POINTS.partition_point(|point| *point <= percent);
+    let (Some(above), Some(below)) = (percentiles.get(next), next.checked_sub(1)) else {
+        return percentiles[POINTS.len() - 1];
+    };
+    let part = (percent - POINTS[below]) / (POINTS[next] - POINTS[below]);
+    let (low, high) = (f64::from(percentiles[below]), f64::from(*above));
+    // Between two of them.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let count = (low + part * (high - low)).round() as u32;
+    count
 }
 
 /// Shares in percent, of plain mailboxes.
@@ -73,6 +114,7 @@ impl Order {
                 let count = count.round().clamp(0.0, MOST) as u32;
                 Some(count)
             }
+            Counts::Percentiles(percentiles) => Some(at(&percentiles, rng.f64() * 100.0)),
         }
     }
 }
@@ -109,6 +151,24 @@ mod tests {
             counts(Counts::LogNormal(100)),
             "the same seed, the same counts"
         );
+    }
+
+    #[test]
+    fn percentiles_of_a_store_make_one_that_has_about_the_same() {
+        let mut live = counts(Counts::LogNormal(40));
+        let asked = Counts::percentiles(&mut live);
+        assert_eq!(
+            (asked[0], asked[7], asked[15]),
+            (live[0], live[500], live[1000])
+        );
+        let made = Counts::percentiles(&mut counts(Counts::Percentiles(asked)));
+        for (asked, made) in asked.into_iter().zip(made).skip(2).take(11) {
+            assert!(made.abs_diff(asked) <= 2 + asked / 5, "{made} for {asked}");
+        }
+        assert!(made[15] <= asked[15]);
+        assert_eq!(Counts::percentiles(&mut []), [0; POINTS.len()]);
+        let same = Counts::Percentiles(Counts::percentiles(&mut [7]));
+        assert_eq!(counts(same), [7; 1001]);
     }
 
     #[test]
