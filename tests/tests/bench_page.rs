@@ -104,6 +104,26 @@ fn a_bench_is_shown_as_text_as_markdown_and_as_a_page_that_replaces_none_unasked
 }
 
 #[test]
+fn the_figures_of_the_documentation_are_those_of_the_run_that_lies_beside_it() {
+    const PARTS: &str = "fleet,whole_job";
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let page = fs::read_to_string(docs.join("benchmarks.md")).unwrap();
+    let command = format!("controller bench page --markdown --only {PARTS} docs/benchmarks.json");
+    let marker = format!("<!-- What `{command}` prints: -->\n\n");
+    let (_, rest) = page.split_once(&marker).unwrap();
+    let (figures, _) = rest.split_once("\n<!-- and no more. -->").unwrap();
+    let json = docs.join("benchmarks.json");
+    let json = json.to_str().unwrap();
+    let printed = bench(&["page", json, "--markdown", "--only", PARTS]).expect_code(0);
+    assert_eq!(
+        figures, printed.stdout,
+        "docs/benchmarks.md needs what `{command}` prints"
+    );
+    let whole = bench(&["page", json, "--markdown"]).expect_code(0).stdout;
+    assert!(figures.lines().count() < whole.lines().count());
+}
+
+#[test]
 #[ignore = "needs a Chromium"]
 fn a_browser_shows_the_page_of_a_bench_and_has_nothing_to_complain_of() {
     let dir = tempfile::tempdir().unwrap();
