@@ -40,29 +40,35 @@ fn values(document: &serde_json::Value, id: &str) -> Vec<f64> {
 
 #[test]
 fn stores_are_measured_with_a_run_and_without_and_nothing_is_left_behind() {
+    are_measured(&[]);
+}
+
+#[test]
+fn stores_are_measured_with_a_run_that_prepares_nothing_and_nothing_is_left_behind() {
+    are_measured(&["--no-prepare", "--target-lock", "5"]);
+}
+
+fn are_measured(more: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
-    for more in [[].as_slice(), &["--no-prepare", "--target-lock", "5"]] {
-        let work = dir.path().join(more.len().to_string());
-        let document = bench(&work, more).expect_code(0).json();
-        assert_eq!(document["sections"][0]["id"], "live");
-        for size in [12, 1500] {
-            for (id, most) in [("p50", "p99"), ("p99", "max")] {
-                for way in ["", "_without"] {
-                    let value = |word: &str| {
-                        let of = values(&document, &format!("store_{word}{way}-{size}"));
-                        assert_eq!(of.len(), 1);
-                        of[0]
-                    };
-                    assert!(value(id) > 0.0 && value(id) <= value(most), "{document:#}");
-                }
+    let document = bench(&dir.path().join("work"), more).expect_code(0).json();
+    assert_eq!(document["sections"][0]["id"], "live");
+    for size in [12, 1500] {
+        for (id, most) in [("p50", "p99"), ("p99", "max")] {
+            for way in ["", "_without"] {
+                let value = |word: &str| {
+                    let of = values(&document, &format!("store_{word}{way}-{size}"));
+                    assert_eq!(of.len(), 1);
+                    of[0]
+                };
+                assert!(value(id) > 0.0 && value(id) <= value(most), "{document:#}");
             }
-            // Mailboxes were locked meanwhile.
-            assert!(values(&document, &format!("lock_max-{size}"))[0] > 0.0);
         }
-        let notes = document["sections"][0]["notes"].to_string();
-        assert!(notes.contains("each there at the end"), "{notes}");
-        assert!(!notes.contains("upgraded 0 times"), "{notes}");
+        // Mailboxes were locked meanwhile.
+        assert!(values(&document, &format!("lock_max-{size}"))[0] > 0.0);
     }
+    let notes = document["sections"][0]["notes"].to_string();
+    assert!(notes.contains("each there at the end"), "{notes}");
+    assert!(!notes.contains("upgraded 0 times"), "{notes}");
     // No client and no slotd outlives it: each has a path below the directory on its command line.
     let inside = dir.path().to_str().unwrap();
     for process in std::fs::read_dir("/proc").unwrap() {

@@ -478,10 +478,10 @@ fn a_controller_killed_or_cut_off_at_any_line_of_a_change_over_leaves_what_the_s
     let cuts = harms.into_iter().enumerate();
     let cuts = cuts.flat_map(|(n, harm)| (1 + n..=lines).step_by(every).map(move |at| (harm, at)));
     let cuts: Vec<_> = cuts.collect();
-    // Two at a time: each waits for its programs. What fails in one fails the test.
+    // Some at a time: each waits for its programs. What fails in one fails the test.
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for _ in 0..2 {
+        for _ in 0..4 {
             scope.spawn(|| {
                 while let Some((harm, at)) = cuts.get(next.fetch_add(1, Ordering::SeqCst)) {
                     cut(&template, *harm, *at);

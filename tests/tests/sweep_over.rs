@@ -58,7 +58,7 @@ fn sweep(way: Way) {
     let next = AtomicUsize::new(0);
     let (failed, cuts) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
     std::thread::scope(|scope| {
-        for _ in 0..2 {
+        for _ in 0..4 {
             scope.spawn(|| {
                 while let Some(plan) = plans.get(next.fetch_add(1, Ordering::SeqCst)) {
                     let (side, n, what, point, heal) = plan;
