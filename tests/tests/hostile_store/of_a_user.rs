@@ -215,6 +215,8 @@ fn a_link_to_a_seen_database_is_followed_and_one_to_nothing_is_no_empty_database
             let mut wire = Wire::connect(&it.slotd.addr).unwrap();
             let _ = wire.must(&format!("LOCK {MAILBOX}"));
             let reply = wire.ask("UPGRADE 16");
+            // Else the next connection may come before this one has been seen to end.
+            let _ = wire.ask("ROLLBACK");
             let _ = fs::remove_dir_all(far.with_extension("away"));
             let _ = fs::remove_file(far.with_extension("away"));
             reply
