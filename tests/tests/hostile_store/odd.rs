@@ -104,7 +104,7 @@ impl Odd {
             }
             Odd::Unreadable => {
                 fs::write(path, &was).unwrap();
-                fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+                fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
             }
             Odd::Growing => {
                 fs::write(path, &was).unwrap();
