@@ -1,9 +1,12 @@
-//! Idle I/O class and lowest CPU priority, for the calling thread and those it starts later.
+//! Lower priorities: idle ones for the calling thread and those it starts later, and low ones for a
+//! piece of work.
 //!
 //! A module of its own because `ioprio_set` has no safe wrapper. Changes nothing on disk.
 #![allow(unsafe_code)] // ioprio_set(2) is reachable through syscall(2) only
 
 use std::io;
+use std::panic::resume_unwind;
+use std::thread;
 
 const IOPRIO_WHO_PROCESS: libc::c_int = 1;
 const IOPRIO_CLASS_IDLE: libc::c_int = 3;
@@ -29,6 +32,26 @@ pub fn idle() -> io::Result<()> {
     }
     rustix::process::nice(19)?;
     Ok(())
+}
+
+/// The nice value of [`lower`]: a tenth of the processor time of what else wants it.
+const LOWER: i32 = 10;
+
+/// Does a piece of work at nice 10, and waits for it. It has a thread of its own, as a priority
+/// that was lowered cannot be raised again.
+///
+/// # Errors
+/// The system has no thread for it.
+pub fn lower<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let lowered = || {
+        // Where that fails the work is done as well, and takes more from others.
+        let _ = rustix::process::nice(LOWER);
+        work()
+    };
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().spawn_scoped(scope, lowered)?;
+        Ok(thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
 }
 
 /// The I/O class of this thread: 0 none, 1 real time, 2 best effort, 3 idle.
@@ -58,5 +81,14 @@ mod tests {
             )
         });
         assert_eq!(class.join().expect("no panic"), (3, 3));
+    }
+
+    #[test]
+    fn work_is_done_at_a_lower_priority_and_its_caller_keeps_its_own() {
+        let nice = || rustix::process::nice(0).expect("nothing is changed");
+        let before = nice();
+        let then = super::lower(nice).expect("a thread");
+        assert_eq!(then, (before + super::LOWER).min(19));
+        assert_eq!(nice(), before);
     }
 }

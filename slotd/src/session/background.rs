@@ -8,6 +8,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use indexfile::{FileKind, IoContext as _};
+use precompute::nice;
+
 use crate::control::Control;
 use crate::host::Host;
 use crate::locked::READ_IN_LOCK;
@@ -18,6 +21,9 @@ use crate::scratch::ScratchNotes;
 use crate::stage::cutover::{self, is_target};
 use crate::stage::{self, LiveFiles, LiveStats, PrepareOptions, Prepared};
 use crate::store::Place;
+
+/// Bytes of a cyrus.index of [`stage::WORTH_WRITING`] messages.
+const LARGE: i64 = stage::WORTH_WRITING as i64 * 80;
 
 /// What a connection has prepared.
 #[derive(Debug)]
@@ -92,8 +98,11 @@ impl Background {
         }
         let fetched = fetch_sha1s(&self.host, place);
         let (store, cancel) = (&self.host.store, &self.control.cancel);
-        let prepared = self.scratch.noting(place, |note| {
-            stage::prepare(store, place, fetched, how, cancel, note)
+        let scratch = &mut self.scratch;
+        let prepared = aside(place, || {
+            scratch.noting(place, |note| {
+                stage::prepare(store, place, fetched, how, cancel, note)
+            })
         })?;
         Ok(self.prepared.insert(prepared).report())
     }
@@ -148,18 +157,21 @@ impl Background {
         } else {
             Write::Never
         };
-        prepared.look_at_messages(place)?;
+        aside(place, || prepared.look_at_messages(place))?;
         let stats = LiveStats::of(place)?;
         if prepared.is_current(&stats) {
             return Ok(Some(prepared));
         }
-        let live = LiveFiles::without_locks(&self.host.store, place)?;
-        match prepared.catch_up(&live, stats, &self.control.cancel) {
+        let (store, cancel) = (&self.host.store, &self.control.cancel);
+        let caught_up = aside(place, || {
+            let live = LiveFiles::without_locks(store, place)?;
+            prepared.catch_up(&live, stats, cancel)
+        });
+        match caught_up {
             Ok(Some(prepared)) => return Ok(Some(prepared)),
             Err(refusal) if refusal.code == Code::Differs => return Err(refusal),
             _ => {}
         }
-        drop(live);
         let how = PrepareOptions {
             want,
             write,
@@ -168,6 +180,19 @@ impl Background {
         self.prepare_anew(place, how, locked)?;
         Ok(self.prepared.take())
     }
+}
+
+/// Does what takes its time in a large mailbox at low priority: users and those who hold locks go
+/// first. A small one is done sooner than handed to a thread.
+fn aside<T: Send>(
+    place: &Place,
+    work: impl FnOnce() -> Result<T, Refusal> + Send,
+) -> Result<T, Refusal> {
+    let stat = place.index.stat(FileKind::Index.file_name())?;
+    if stat.is_none_or(|stat| stat.st_size < LARGE) {
+        return work();
+    }
+    nice::lower(work).io_context("prepare aside", place.path())?
 }
 
 /// What could not be done before the locks is done under them, or refused there; that two hosts
