@@ -3,6 +3,8 @@
 //! Every byte outside `A-Z a-z 0-9 - . _ ~` becomes `%XX`. The other direction takes any byte that
 //! is not a blank or a control character as it is, so that a person can type `user.joe&AOk-`.
 
+use std::borrow::Cow;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 /// RFC 3986 "unreserved" stays, the rest is escaped.
@@ -27,7 +29,7 @@ pub enum EscapeError {
 /// Escapes any bytes to one printable ASCII word.
 #[must_use]
 pub fn escape(bytes: &[u8]) -> String {
-    percent_encode(bytes, ESCAPED).to_string()
+    Cow::from(percent_encode(bytes, ESCAPED)).into_owned()
 }
 
 /// A text for a person: it makes no line of its own, and moves no cursor.

@@ -51,7 +51,8 @@ pub(super) async fn serve(
     let mut read = BufReader::with_capacity(READ, read);
     let first_command = host.options.first_command;
     let mut spoke = false;
-    let mut session = Session::of(Arc::clone(&host), caller.who().clone());
+    // It goes from thread to thread with each command, so it has one place in memory.
+    let mut session = Box::new(Session::of(Arc::clone(&host), caller.who().clone()));
     let mut line = Vec::new();
     let (mut fenced, mut deaf) = (false, false);
     place.arrived();
@@ -325,9 +326,9 @@ async fn send_within(
 
 /// Runs a piece of a session's work on a blocking thread.
 async fn blocking<T: Send + 'static>(
-    mut session: Session,
+    mut session: Box<Session>,
     f: impl FnOnce(&mut Session) -> T + Send + 'static,
-) -> (Session, Option<T>) {
+) -> (Box<Session>, Option<T>) {
     let (host, who) = (session.host(), session.who().clone());
     let task = tokio::task::spawn_blocking(move || {
         let result = f(&mut session);
@@ -338,18 +339,18 @@ async fn blocking<T: Send + 'static>(
         Err(error) => {
             // A panic: its session was dropped on the way, and with it its locks.
             tracing::error!("a session's work ended badly: {error}");
-            (Session::of(host, who), None)
+            (Box::new(Session::of(host, who)), None)
         }
     }
 }
 
 /// Runs one command, and cuts it short if the client goes away or it takes too long.
 async fn work(
-    session: Session,
+    session: Box<Session>,
     command: Command,
     read: &mut Reader,
     limit: Duration,
-) -> (Session, Reply) {
+) -> (Box<Session>, Reply) {
     let control = session.control();
     let task = blocking(session, move |session| session.handle(command));
     tokio::pin!(task);

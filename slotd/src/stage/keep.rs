@@ -168,15 +168,17 @@ fn merged(
     if was.is_none() && backups.old_files.is_empty() && identities.rehash.is_none() {
         return Ok(Merged::Nothing);
     }
-    let head = Head {
-        uniqueid: sources::uniqueid_of(place)?,
-        uidvalidity: live.index.header().uidvalidity(),
-        replaced: was.map(|was| was.head.replaced).unwrap_or_default(),
-    };
     let wrong = identities.rehash.is_some() || was.is_some_and(Ledger::has_wrong);
-    let Some(mut writer) = Writer::begin(place, head, wrong, note)? else {
-        return Ok(Merged::NotNameless);
+    let begin = || {
+        let head = Head {
+            uniqueid: sources::uniqueid_of(place)?,
+            uidvalidity: live.index.header().uidvalidity(),
+            replaced: was.map(|was| was.head.replaced).unwrap_or_default(),
+        };
+        Writer::begin(place, head, wrong, note)
     };
+    // Seldom is there anything to keep: no file is made before there is.
+    let mut writer: Option<Writer<'_>> = None;
     let merge = Merge {
         backups: &backups,
         identities,
@@ -200,13 +202,25 @@ fn merged(
         let kept = one.kept.filter(|_| one.is_there);
         let wrong = if one.fits { &one.wrong[..] } else { &[] };
         if kept.is_some() || !wrong.is_empty() {
+            let writer = match &mut writer {
+                Some(writer) => writer,
+                none => match begin()? {
+                    Some(begun) => none.insert(begun),
+                    None => return Ok(Merged::NotNameless),
+                },
+            };
             writer.keep(uid, kept.as_ref(), wrong)?;
         }
     }
-    if was.is_none() && writer.is_empty() {
+    if writer.is_none() && was.is_none() {
         return Ok(Merged::Nothing);
     }
-    Ok(Merged::File(writer.finish()?))
+    Ok(
+        match writer.map_or_else(begin, |writer| Ok(Some(writer)))? {
+            Some(writer) => Merged::File(writer.finish()?),
+            None => Merged::NotNameless,
+        },
+    )
 }
 
 /// What the entries of one UID are made from.

@@ -106,11 +106,6 @@ impl<'a> Writer<'a> {
         written.io_context("write", &self.dir.path_of(NEW_NAME))
     }
 
-    /// Whether nothing is kept.
-    pub(in crate::stage) fn is_empty(&self) -> bool {
-        self.counts.entries == 0 && self.counts.wrong.unwrap_or(0) == 0
-    }
-
     /// It is complete but for its head, and not synced.
     ///
     /// # Errors
