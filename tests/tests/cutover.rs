@@ -468,7 +468,7 @@ fn a_controller_killed_or_cut_off_at_any_line_of_a_change_over_leaves_what_the_s
     let lines = cut(&template, Harm::None, 0).unwrap().lines().len();
     assert!(lines > 10, "{lines} lines");
     let every = std::env::var("REGUID_SWEEP_EVERY").ok();
-    let every = every.and_then(|n| n.parse().ok()).unwrap_or(6);
+    let every = every.and_then(|n| n.parse().ok()).unwrap_or(12);
     let harms = [
         Harm::KillBefore,
         Harm::KillAfter,

@@ -1,8 +1,8 @@
 //! Every failpoint of either slotd in a change-over and its way back: killed there, EIO, ENOSPC.
 //! Healed by the way that was cut, or by the other one.
 //!
-//! A plain run takes every twelfth point; `REGUID_SWEEP_EVERY=1` takes them all, both ways. The
-//! lines of the conversation are in `cutover.rs`, power cuts in `power_cut.rs`.
+//! A plain run takes every 24th point, `.ci/run` every twelfth; `REGUID_SWEEP_EVERY=1` takes them
+//! all, both ways. The lines of the conversation are in `cutover.rs`, power cuts in `power_cut.rs`.
 
 use std::fs;
 use std::sync::Mutex;
@@ -15,7 +15,7 @@ const SIDES: [&str; 2] = ["master", "replica"];
 
 fn every() -> usize {
     let given = std::env::var("REGUID_SWEEP_EVERY").ok();
-    given.and_then(|n| n.parse().ok()).unwrap_or(12)
+    given.and_then(|n| n.parse().ok()).unwrap_or(24)
 }
 
 /// The names of the failpoints that one side's slotd hits in a good run, in order.
