@@ -94,6 +94,23 @@ impl Mounts {
         })
     }
 
+    /// For tests: every root is there while `is_there` says so.
+    #[cfg(test)]
+    pub(crate) fn that_are_there(
+        state_dir: &Path,
+        is_there: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Mounts {
+        let look = move |_: &Question| {
+            Ok(prober::Seen {
+                mounted: true,
+                point: None,
+                device: is_there().then_some(1),
+            })
+        };
+        let prober = Prober::new(Arc::new(look), prober::LIMIT);
+        Mounts::open_with(state_dir, prober).expect("a new state directory")
+    }
+
     /// Notes the mount points of roots not seen before, and gives a warning for each root that is
     /// not there or not mounted.
     ///

@@ -251,3 +251,32 @@ fn unreachable(mailbox: &MailboxName, dirs: &MailboxDirs, location: &Location) -
         format!("{text}; restore it, or make it if it never was there"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use indexfile::mailbox::ImapdConf;
+
+    use super::*;
+    use crate::mounts::Mounts;
+
+    #[test]
+    fn that_a_mailbox_is_not_there_is_believed_only_after_a_later_look_at_its_mounts() {
+        let at = tempfile::tempdir().unwrap();
+        let spool = at.path().join("spool");
+        std::fs::create_dir_all(spool.join("user/other")).unwrap();
+        let there = Arc::new(AtomicBool::new(true));
+        let still = Arc::clone(&there);
+        let mounts = Mounts::that_are_there(at.path(), move || still.load(Ordering::Relaxed));
+        let conf = format!("partition-default: {}\n", spool.display());
+        let store = Store::new(ImapdConf::parse(&conf).unwrap(), mounts);
+        let joe = MailboxName::parse("user.joe").unwrap();
+        let none = store.open(&joe, "default").unwrap();
+        assert!(none.is_none());
+        there.store(false, Ordering::Relaxed);
+        // The look that was good may still be recent enough to open files.
+        let refused = store.open(&joe, "default").unwrap_err();
+        assert_eq!(refused.code, Code::Unmounted, "{refused}");
+    }
+}
