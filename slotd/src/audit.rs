@@ -190,9 +190,16 @@ fn plain(line: &mut String, key: &str, value: impl Display) {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::io::Write;
-    use std::sync::{Arc, Mutex};
+    use std::sync::{Arc, LazyLock, Mutex};
+
+    use tracing::Dispatch;
 
     use super::*;
+
+    /// Of a single subscriber in a process tracing does not ask whether it wants the lines of a
+    /// place in the code, but the thread that comes by there first, which may have none.
+    static ANOTHER: LazyLock<Dispatch> =
+        LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -209,6 +216,7 @@ pub(crate) mod tests {
 
     /// What work on this thread says in the log besides what it gives.
     pub(crate) fn logged<T>(work: impl FnOnce() -> T) -> (T, String) {
+        LazyLock::force(&ANOTHER);
         let lines = Lines::default();
         let to = lines.clone();
         let log = tracing_subscriber::fmt().with_ansi(false);
