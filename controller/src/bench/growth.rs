@@ -1,9 +1,9 @@
 //! Section `growth`: does ten times as much take ten times as long?
 //!
 //! The exponent is that of a power that fits the medians best, by least squares of their
-//! logarithms: 1 is linear. A run has a fixed cost as well: it looks at both hosts, makes a journal,
-//! sums up. That is measured as a run over one mailbox, in the same rounds; the exponent by
-//! mailboxes is fitted to what all the others took beyond it, and given with it included too.
+//! logarithms: 1 is linear. A run has a fixed cost as well: it looks at both hosts, makes a
+//! journal, sums up. That is measured as a run over one mailbox, in the same rounds; the exponent
+//! by mailboxes is fitted to what all the others took beyond it, and given with it included too.
 
 use std::fs;
 

@@ -130,7 +130,7 @@ impl Listing {
         }
     }
 
-    /// A store that is like it, with as many mailboxes, hard links, and the seed, as that order has.
+    /// A store that is like it; mailboxes, hard links and the seed are those of `order`.
     #[must_use]
     pub fn like(&self, order: &Order) -> Order {
         let mean = self.bytes / self.messages.max(1);

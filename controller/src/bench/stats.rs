@@ -6,7 +6,8 @@ use serde::Serialize;
 /// uses too; Iglewicz and Hoaglin suggest 3.5, times 1.4826 for the median absolute deviation).
 const OUTLIER: f64 = 14.826;
 
-/// Of fewer values none is called an outlier: of three, two are often close to one another by chance.
+/// Of fewer values none is called an outlier: of three, two are often close to one another by
+/// chance.
 const ENOUGH: usize = 5;
 
 /// Figures of a series.

@@ -5,8 +5,9 @@
 //! it: of those that have never said a whole command the oldest, then of those that work for nobody
 //! the one that has been silent the longest, then one of a coordinator that has been silent for a
 //! second. One that is at work, or has a mailbox locked, stays. So neither thousands of silent
-//! connections nor those of another peer keep anybody out. Of handshakes the oldest leaves as soon as
-//! there are too many, and so does, of answers that nobody reads, the one that has waited longest.
+//! connections nor those of another peer keep anybody out. Of handshakes the oldest leaves as soon
+//! as there are too many, and so does, of answers that nobody reads, the one that has waited
+//! longest.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -35,7 +35,7 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long a client that is refused has to read the alert.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Bytes of a handshake that are read, and with it those of the first commands that may come behind.
+/// Bytes of a handshake that are read, with those of the first commands that may come behind it.
 const MAX_HANDSHAKE: u64 = 16 << 10;
 
 /// Most bytes of the certificates that a client may show: TLS keeps them as long as the connection,
