@@ -117,14 +117,18 @@ impl FromStr for Sizes {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        let [least, most] = BYTES;
         let range = match text {
-            "small" => 400..=4096,
+            "small" => least..=4096,
             // 22 KiB on average, see `of_mean`.
-            "mixed" => 400..=111_000,
+            "mixed" => least..=111_000,
             "large" => 1 << 20..=1 << 20,
             number => match number.parse() {
-                Ok(n @ 400..=100_000_000) => n..=n,
-                _ => return Err("small, mixed, large, or bytes from 400 to 100000000".into()),
+                Ok(n) if (least..=most).contains(&n) => n..=n,
+                _ => {
+                    let text = format!("small, mixed, large, or bytes from {least} to {most}");
+                    return Err(text);
+                }
             },
         };
         Ok(Self(range))
@@ -231,10 +235,7 @@ mod tests {
         for text in ["25", "1-9", "lognormal:7"] {
             assert_eq!(messages(text).unwrap().to_string(), text);
         }
-        assert_eq!(
-            Sizes::of_mean(22_520),
-            sizes("11").unwrap_or(Sizes(400..=111_000))
-        );
+        assert_eq!(Some(Sizes::of_mean(22_520)), sizes("mixed"));
         assert_eq!(Sizes::of_mean(7), Sizes(400..=400));
         assert_eq!(Sizes::of_mean(u32::MAX), Sizes(400..=100_000_000));
     }

@@ -63,6 +63,27 @@ struct AnyFormat {
     format: u32,
 }
 
+/// The text of a file that has `most` bytes, in whole MiB, or less; `other` makes the error of one
+/// that has more, or no text.
+pub(super) fn text_of(
+    path: &Path,
+    most: u64,
+    other: impl Fn(String) -> ReadError,
+) -> Result<String, ReadError> {
+    let file = File::open(path).io_context("open", path)?;
+    let mut text = String::new();
+    match file.take(most + 1).read_to_string(&mut text) {
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            return Err(other(error.to_string()));
+        }
+        read => read.io_context("read", path)?,
+    };
+    if text.len() as u64 > most {
+        return Err(other(format!("it is larger than {} MiB", most >> 20)));
+    }
+    Ok(text)
+}
+
 impl Document {
     /// Reads one that `controller bench --json` printed.
     ///
@@ -73,18 +94,7 @@ impl Document {
             path: path.to_owned(),
             why,
         };
-        let file = File::open(path).io_context("open", path)?;
-        let mut text = String::new();
-        let read = file.take(MOST + 1).read_to_string(&mut text);
-        match read {
-            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                return Err(other(error.to_string()));
-            }
-            read => read.io_context("read", path)?,
-        };
-        if text.len() as u64 > MOST {
-            return Err(other("it is larger than 64 MiB".to_owned()));
-        }
+        let text = text_of(path, MOST, other)?;
         let AnyFormat { format } = serde_json::from_str(&text).map_err(|e| other(e.to_string()))?;
         if format != FORMAT {
             return Err(ReadError::Format {

@@ -8,11 +8,8 @@
 //! sizes are distributed within a mailbox.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
-use indexfile::IoContext as _;
 use indexfile::exit::Exit;
 use indicatif::{BinaryBytes, HumanCount};
 use serde::{Deserialize, Serialize};
@@ -20,7 +17,7 @@ use slotd::protocol::Status;
 use stores::{Counts, POINTS};
 
 use super::corpus::{Messages, Order, Sizes};
-use super::file::ReadError;
+use super::file::{ReadError, text_of};
 
 /// The version of the format: raised when an older reader would misread a listing.
 pub const FORMAT: u32 = 1;
@@ -106,11 +103,8 @@ impl Listing {
             path: path.to_owned(),
             why,
         };
-        let file = File::open(path).io_context("open", path)?;
-        let mut bytes = Vec::new();
-        let read = file.take(MOST).read_to_end(&mut bytes);
-        read.io_context("read", path)?;
-        let listing: Self = serde_json::from_slice(&bytes).map_err(|e| other(e.to_string()))?;
+        let text = text_of(path, MOST, other)?;
+        let listing: Self = serde_json::from_str(&text).map_err(|e| other(e.to_string()))?;
         if listing.format != FORMAT {
             return Err(other(format!("its format is {}", listing.format)));
         }
