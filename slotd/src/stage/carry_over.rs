@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use indexfile::{FileKind, IndexFile, IoContext, ReadError};
+use indexfile::{FileKind, IndexFile, IoContext};
 
 use super::patch::{self, Diff, Patch};
 use super::prepare::PreparedFile;
@@ -209,10 +209,7 @@ impl Prepared {
             unsynced,
             from: Some(locked.id),
         });
-        stage.report.altered += patch.counts.altered;
-        stage.report.restored += patch.counts.restored;
-        stage.report.cut += patch.counts.cut;
-        stage.report.lost_modseqs += lost_modseqs(source, self.want.version)?;
+        stage.count(patch.counts);
         stage.set_state(kind, FileState::Staged);
         Ok(())
     }
@@ -255,15 +252,4 @@ enum Plan {
     Unchanged,
     Patch(Patch),
     Write,
-}
-
-/// Counted as a stream copy counts.
-fn lost_modseqs(source: &IndexFile, version: u32) -> Result<u32, ReadError> {
-    let mut lost = 0;
-    if version < 8 {
-        for record in source.records() {
-            lost += u32::from(record?.modseq().is_some_and(|m| m > 1));
-        }
-    }
-    Ok(lost)
 }

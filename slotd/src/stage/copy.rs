@@ -3,9 +3,9 @@
 
 use std::fs::File;
 
-use indexfile::{CopyError, CopyReport, IndexFile, IoError, StreamCopy};
+use indexfile::{CopyError, IndexFile, IoError, StreamCopy};
 
-use super::patch::Counts;
+use super::patch::RecordCounts;
 use super::{Identities, Note};
 use crate::fs::{Dir, NewFile};
 use crate::protocol::Code;
@@ -19,7 +19,7 @@ pub(super) fn write_copy<'a>(
     like: &File,
     identities: &Identities,
     note: Note<'_>,
-) -> Result<(NewFile<'a>, CopyReport, Counts), Refusal> {
+) -> Result<(NewFile<'a>, RecordCounts), Refusal> {
     let mut new = if let Some(new) = NewFile::nameless(dir, name)? {
         new
     } else {
@@ -27,7 +27,7 @@ pub(super) fn write_copy<'a>(
         NewFile::create(dir, name)?
     };
     new.lock()?;
-    let mut counts = Counts::default();
+    let mut counts = RecordCounts::default();
     let copy = StreamCopy::new(source)
         .to_version(identities.version)
         .lossy(true);
@@ -45,6 +45,6 @@ pub(super) fn write_copy<'a>(
         other => Refusal::new(Code::Io, other.to_string()),
     })?;
     new.finish(like)?;
-    counts.altered = report.altered;
-    Ok((new, report, counts))
+    (counts.altered, counts.lost_modseqs) = (report.altered, report.lost_modseqs);
+    Ok((new, counts))
 }

@@ -36,47 +36,53 @@ pub struct Patch {
     /// A record that stays has another identifier or size than when it was prepared.
     pub identities_changed: bool,
     /// What becomes of the records of the live file.
-    pub counts: Counts,
+    pub counts: RecordCounts,
 }
 
-/// What becomes of identifiers, by number of records; counted as a stream copy counts.
+/// What becomes of records, by their number; counted as a stream copy counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// They become others.
+pub struct RecordCounts {
+    /// They get another identifier.
     pub altered: u32,
-    /// They come from a `.OLD` file.
+    /// They get one from a `.OLD` file.
     pub restored: u32,
-    /// GUIDs that are no old-style ones lose their last eight bytes.
+    /// Their GUIDs are no old-style ones and lose the last eight bytes.
     pub cut: u32,
+    /// They have a modseq above 1, and the version none.
+    pub lost_modseqs: u32,
 }
 
-impl Counts {
-    fn of(record: &Record<'_>, choice: &GuidChoice, version: u32) -> Counts {
-        Counts {
+impl RecordCounts {
+    fn of(record: &Record<'_>, choice: &GuidChoice, version: u32) -> RecordCounts {
+        RecordCounts {
             altered: u32::from(is_altered(record, choice)),
             restored: u32::from(choice.restored),
             cut: u32::from(choice.cuts(record, version)),
+            lost_modseqs: u32::from(version < 8 && record.modseq().is_some_and(|m| m > 1)),
         }
     }
 
-    fn add(&mut self, more: Counts) {
+    fn add(&mut self, more: RecordCounts) {
         self.altered += more.altered;
         self.restored += more.restored;
         self.cut += more.cut;
+        self.lost_modseqs += more.lost_modseqs;
     }
 
-    fn take_off(&mut self, less: Counts) {
+    fn take_off(&mut self, less: RecordCounts) {
         self.altered = self.altered.saturating_sub(less.altered);
         self.restored = self.restored.saturating_sub(less.restored);
         self.cut = self.cut.saturating_sub(less.cut);
+        self.lost_modseqs = self.lost_modseqs.saturating_sub(less.lost_modseqs);
     }
 }
 
-/// One whose identifier has to be looked for.
-const UNKNOWN: Counts = Counts {
+/// One whose identifier has to be looked for: a SHA-1, so the version has all that it has.
+const UNKNOWN: RecordCounts = RecordCounts {
     altered: 1,
     restored: 0,
     cut: 0,
+    lost_modseqs: 0,
 };
 
 impl Patch {
@@ -98,7 +104,7 @@ pub struct Origin<'a> {
     /// What it was made from, as it was then, if that was kept.
     pub snapshot: Option<&'a IndexFile>,
     /// What became of its records.
-    pub counts: Counts,
+    pub counts: RecordCounts,
 }
 
 /// Records that are compared at once with what they were.
@@ -169,7 +175,7 @@ fn compare_with_snapshot(
                 let Some(known) = identity_before(&was, &slot, identities) else {
                     return Ok(None);
                 };
-                let counted = Counts::of(&was, &known, identities.version);
+                let counted = RecordCounts::of(&was, &known, identities.version);
                 work.patch.counts.take_off(counted);
                 if !work.record(at, &is, &slot, identities) {
                     return Ok(None);
@@ -266,7 +272,7 @@ impl<'a> Comparison<'a> {
             patch.counts.add(UNKNOWN);
             return patch.slots.len() <= self.limit;
         };
-        let counts = Counts::of(record, &choice, identities.version);
+        let counts = RecordCounts::of(record, &choice, identities.version);
         patch.counts.add(counts);
         choice.convert(&self.plan, record, self.layout, &mut self.converted);
         if self.converted != slot.bytes() {
@@ -290,7 +296,7 @@ impl<'a> Comparison<'a> {
             if let Some(record) = live.record(position)? {
                 let known = identities.decide(&record);
                 let counts = known.map_or(UNKNOWN, |choice| {
-                    Counts::of(&record, &choice, identities.version)
+                    RecordCounts::of(&record, &choice, identities.version)
                 });
                 patch.counts.add(counts);
             }

@@ -18,7 +18,7 @@ use indexfile::sha1s::Cache;
 use indexfile::{FileKind, IndexFile, IoContext, ReadError};
 
 use super::LiveStats;
-use super::patch::{Counts, Origin};
+use super::patch::{Origin, RecordCounts};
 use super::recheck::MessageWatch;
 use super::{
     Caches, Digester, Identities, Incarnation, Listing, LiveFiles, Note, check_version, keep,
@@ -92,7 +92,7 @@ pub(super) struct PreparedFile {
     /// What it was made from, byte for byte, if that could be kept.
     pub(super) snapshot: Option<IndexFile>,
     /// What became of the records.
-    pub(super) counts: Counts,
+    pub(super) counts: RecordCounts,
     pub(super) dir: Arc<Dir>,
     /// It has been renamed and is no longer ours to remove.
     pub(super) taken: bool,
@@ -276,7 +276,7 @@ impl Prepared {
         let source = snapshot.as_ref().unwrap_or(live);
         let like = dir.open_file(kind.file_name(), false)?;
         let name = prepared_name(kind);
-        let (new, _, counts) = write_copy(dir, name, source, &like, &self.identities, note)?;
+        let (new, counts) = write_copy(dir, name, source, &like, &self.identities, note)?;
         sync_new(new.file(), &dir.path_of(name), Unsynced::All)?;
         let index = IndexFile::from_file(new.file(), &dir.path_of(name), kind)?;
         let made = new.keep()?;

@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use indexfile::{FileKind, Guid, IndexFile, IoContext as _, IoError};
 
 use super::copy::write_copy;
+use super::patch::RecordCounts;
 use super::{Identities, Listing, LiveFiles, Note, Prepared, keep, new_name};
 use crate::blocking_task::BlockingTask;
 use crate::fileops::{self, Change, Needs, Role, Step, execute};
@@ -107,6 +108,14 @@ impl Stage {
         }
     }
 
+    /// Reports what becomes of the records of a staged file.
+    pub(super) fn count(&mut self, counts: RecordCounts) {
+        self.report.altered += counts.altered;
+        self.report.restored += counts.restored;
+        self.report.cut += counts.cut;
+        self.report.lost_modseqs += counts.lost_modseqs;
+    }
+
     /// Writes and locks one file.
     pub(super) fn write(
         &mut self,
@@ -118,7 +127,7 @@ impl Stage {
         let kind = source.kind();
         let dir = locks.place.directory_of(kind);
         let locked = locked(locks, kind)?;
-        let (new, report, counts) =
+        let (new, counts) =
             write_copy(dir, new_name(kind), source, &locked.file, identities, note)?;
         let made = new.keep()?;
         self.files.push(StagedFile {
@@ -127,10 +136,7 @@ impl Stage {
             unsynced: Some(Unsynced::All),
             from: Some(locked.id),
         });
-        self.report.altered += counts.altered;
-        self.report.restored += counts.restored;
-        self.report.cut += counts.cut;
-        self.report.lost_modseqs += report.lost_modseqs;
+        self.count(counts);
         self.set_state(kind, FileState::Staged);
         Ok(())
     }
