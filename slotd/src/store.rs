@@ -9,10 +9,12 @@
 mod directories;
 mod look;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use indexfile::mailbox::{ImapdConf, MailboxName, MetaFile};
+use indexfile::dir::{limit, read_bounded};
+use indexfile::mailbox::{HeaderFile, ImapdConf, MailboxName, MetaFile};
 use indexfile::walk::partitions_once;
 
 use crate::fs::{Dir, Identity};
@@ -380,6 +382,16 @@ impl Place {
             indexfile::FileKind::Index => &self.index,
             indexfile::FileKind::Expunge => &self.expunge,
         }
+    }
+
+    /// What its cyrus.header says, which is open and was not read yet.
+    ///
+    /// # Errors
+    /// It cannot be read, or is damaged.
+    pub fn header_in(&self, file: &File) -> Result<HeaderFile, Refusal> {
+        let path = self.header.path_of(MetaFile::Header.file_name());
+        let bytes = read_bounded(file, &path, limit::HEADER)?;
+        Ok(HeaderFile::parse_at(&bytes, &path)?)
     }
 
     /// For messages: the directory of cyrus.index.

@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use indexfile::dir::{limit, read_bounded};
 use indexfile::mailbox::HeaderFile;
 use indexfile::{FileKind, IoContext};
 
@@ -139,9 +138,7 @@ impl MailboxLocks {
         if let Some(header) = self.header_file.get() {
             return Ok(header);
         }
-        let path = self.place.header.path_of(HEADER);
-        let bytes = read_bounded(&self.header.file, &path, limit::HEADER)?;
-        let header = HeaderFile::parse_at(&bytes, &path)?;
+        let header = self.place.header_in(&self.header.file)?;
         Ok(self.header_file.get_or_init(|| header))
     }
 

@@ -218,10 +218,7 @@ pub fn uniqueid_of(place: &Place) -> Result<String, Refusal> {
 /// # Errors
 /// It cannot be read, or is damaged.
 pub fn header_of(place: &Place) -> Result<HeaderFile, Refusal> {
-    let path = place.header.path_of("cyrus.header");
-    let file = place.header.open_file("cyrus.header", false)?;
-    let bytes = indexfile::dir::read_bounded(&file, &path, indexfile::dir::limit::HEADER)?;
-    Ok(HeaderFile::parse_at(&bytes, &path)?)
+    place.header_in(&place.header.open_file("cyrus.header", false)?)
 }
 
 /// Whether any record needs a GUID that is not in the index.
