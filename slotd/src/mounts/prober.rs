@@ -78,16 +78,8 @@ struct Thread {
 struct Progress {
     /// When the probe that is under way began.
     begun: Option<Instant>,
-    /// The newest probe, if what it saw was good: when it began, and what it was asked.
+    /// The last that ended, if what it saw was good: when it began, and what it was asked.
     good: Option<(Instant, Question, Seen)>,
-}
-
-impl Progress {
-    /// What was seen by a probe that began at most `age` ago.
-    fn seen_within(&self, question: &Question, age: Duration) -> Option<Seen> {
-        let (began, of, seen) = self.good.as_ref()?;
-        (of == question && began.elapsed() < age).then(|| seen.clone())
-    }
 }
 
 impl std::fmt::Debug for Prober {
@@ -113,12 +105,9 @@ impl Prober {
     /// The probe's own, or [`Code::Unmounted`] if it takes too long.
     pub fn ask(&self, question: Question, age: Duration) -> Answer {
         let root = question.root.clone();
-        let threads = self.threads.lock();
-        let progress = threads.get(&root).map(|thread| thread.progress.lock());
-        if let Some(seen) = progress.and_then(|progress| progress.seen_within(&question, age)) {
+        if let Some(seen) = self.seen_within(&question, age) {
             return Ok(seen);
         }
-        drop(threads);
         let (answer, answered) = channel();
         if !self.send(question, answer)? {
             return Err(self.overdue(&root));
@@ -128,6 +117,17 @@ impl Prober {
             Err(RecvTimeoutError::Timeout) => Err(self.overdue(&root)),
             Err(RecvTimeoutError::Disconnected) => Err(failed(&root, &"the probe ended early")),
         }
+    }
+
+    /// What a probe saw that was asked the same and began less than `age` ago, if it was good.
+    fn seen_within(&self, question: &Question, age: Duration) -> Option<Seen> {
+        if age.is_zero() {
+            return None;
+        }
+        let threads = self.threads.lock();
+        let progress = threads.get(&question.root)?.progress.lock();
+        let (began, of, seen) = progress.good.as_ref()?;
+        (of == question && began.elapsed() < age).then(|| seen.clone())
     }
 
     /// Hands the question to the root's thread, which is started when it is first needed. False if
@@ -181,10 +181,7 @@ impl Prober {
 fn serve(asked: &Receiver<(Question, Sender<Answer>)>, look: &Look, progress: &Mutex<Progress>) {
     while let Ok((question, answer)) = asked.recv() {
         let now = Instant::now();
-        *progress.lock() = Progress {
-            begun: Some(now),
-            good: None,
-        };
+        progress.lock().begun = Some(now);
         let seen = look(&question);
         let good = seen.as_ref().ok().filter(|seen| seen.is_good());
         *progress.lock() = Progress {
