@@ -16,9 +16,9 @@ const FIRST_LATER: u32 = 12;
 /// The last one known.
 const LAST: u32 = 20;
 
-/// Looks at a mailbox that is about to be locked. A file that cannot be opened cannot
-/// be locked either, and locking it says why. Its index is not asked: a later version there
-/// is refused for itself, as UNSUPPORTED.
+/// Looks at a mailbox that is about to be locked. A file that cannot be opened cannot be locked
+/// either, and locking it says why. Its index is not asked: a later version there is refused for
+/// itself, as UNSUPPORTED.
 pub(super) fn look(place: &Place) -> Option<Evidence> {
     let path = place.header.path_of("cyrus.header");
     let file = place.header.open_file("cyrus.header", false).ok()?;
