@@ -195,6 +195,8 @@ fn a_seen_database_that_may_not_be_read_is_named_and_no_mailbox_is_changed_over_
         for command in [&format!("LOCK {MAILBOX}"), &format!("UPGRADE {to}")] {
             let reply = wire.ask(command);
             if !reply.starts_with("OK") {
+                // Else the next connection may come before this one has been seen to end.
+                let _ = wire.ask("ROLLBACK");
                 return reply;
             }
         }
