@@ -170,6 +170,7 @@ fn hangs(which: usize) {
         ["--connect-timeout", "1"],
         ["--attempts", "1"],
         ["--settle-attempts", "1"],
+        ["--parallel", "16"],
     ];
     let run = Guard::spawn(&mut fleet.command("upgrade", &bounds.concat()));
     let slotd = fleet.take_slotd(which).unwrap();
@@ -179,12 +180,14 @@ fn hangs(which: usize) {
         .meta
         .join("cyrus.index.OLD");
     let deadline = Instant::now() + Duration::from_secs(60);
-    while !first.exists() && Instant::now() < deadline {
+    while !first.exists() {
+        assert!(Instant::now() < deadline, "the run did not begin");
         thread::sleep(Duration::from_micros(200));
     }
     slotd.signal(Signal::SIGSTOP);
     let ended = run.finish(); // within its patience, or the test fails
-    assert!(ended.code.is_some(), "{ended:?}");
+    // All was done before, or something waits, or is in doubt.
+    assert!(matches!(ended.code, Some(0 | 70 | 75)), "{ended:?}");
     slotd.signal(Signal::SIGCONT);
     fleet.put_slotd(which, slotd);
     let again = fleet.controller("upgrade", &[]);

@@ -99,7 +99,7 @@ fn a_host_is_drained_and_opened_and_a_second_one_is_refused_with_the_name_of_the
 
     let ended = all.json(
         "drain",
-        &[&MASTER[..], &["--wait", "5s", "--kick"]].concat(),
+        &[&MASTER[..], &["--wait", "1s", "--kick"]].concat(),
         0,
     );
     let steps: Vec<&str> = ended["steps"]

@@ -118,7 +118,8 @@ fn without_spool(fleet: &mut Fleet, empty_directory: bool) -> (serde_json::Value
     if empty_directory {
         fs::create_dir(&fleet.replica.data).unwrap();
     }
-    let ended = fleet.controller("upgrade", &["--json"]).expect_code(75);
+    let once_more = ["--json", "--attempts", "2", "--pause", "0.1"];
+    let ended = fleet.controller("upgrade", &once_more).expect_code(75);
     let mut wire = Wire::connect(&fleet.addr(1)).unwrap();
     let locked = wire.ask(&format!("LOCK {VICTIM}"));
     let reply = if locked.starts_with("OK") {

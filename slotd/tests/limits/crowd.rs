@@ -1,13 +1,11 @@
 //! Many who wait for one mailbox must not keep its holder from letting go.
 
-mod common;
-
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::Store;
+use crate::common::Store;
 
 /// More than tokio has blocking threads by default, and more files than the usual soft limit
 /// allows.

@@ -2,11 +2,9 @@
 //! all. When all places are taken idle connections make room, and nobody waits for ever without a
 //! word.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{Served, Store, lock};
+use crate::common::{Served, Store, lock};
 use slotd::client::{Addr, Client, Timeouts};
 use slotd::failpoint;
 use slotd::host::Options;

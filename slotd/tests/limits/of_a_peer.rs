@@ -1,13 +1,11 @@
 //! What one user or address may have of a slotd: connections, and mailboxes locked at once. What is
 //! more is refused with one line, and keeps no other peer out.
 
-mod common;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Served, Store, lock, named};
+use crate::common::{Served, Store, lock, named};
 use slotd::client::{Addr, Client, Timeouts};
 use slotd::host::Options;
 use slotd::protocol::{Code, Commit, Prepare, Upgrade, Write};
