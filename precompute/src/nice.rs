@@ -4,9 +4,11 @@
 //! A module of its own because `ioprio_set` has no safe wrapper. Changes nothing on disk.
 #![allow(unsafe_code)] // ioprio_set(2) is reachable through syscall(2) only
 
+use std::cell::Cell;
 use std::io;
 use std::panic::resume_unwind;
 use std::thread;
+use std::time::{Duration, Instant};
 
 const IOPRIO_WHO_PROCESS: libc::c_int = 1;
 const IOPRIO_CLASS_IDLE: libc::c_int = 3;
@@ -37,6 +39,31 @@ pub fn idle() -> io::Result<()> {
 /// The nice value of [`lower`]: a tenth of the processor time of what else wants it.
 const LOWER: i32 = 10;
 
+/// How long [`lower`]ed work keeps a processor that others may wait for. A thread that sleeps for
+/// less than a tick, as for each sync, does not preempt one of lower priority when it wakes: Linux
+/// lets it wait for the next tick, 4 ms or more.
+const TURN: Duration = Duration::from_micros(250);
+
+thread_local! {
+    /// When the lowered work of this thread last let others go first.
+    static GAVE_WAY: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Lets others have the processor now and then, if this thread does [`lower`]ed work: for each
+/// step of what takes long. Elsewhere it does nothing.
+#[inline]
+pub fn give_way() {
+    GAVE_WAY.with(|gave_way| {
+        if let Some(since) = gave_way.get()
+            && since.elapsed() >= TURN
+        {
+            // The shortest sleep there is. To yield would cost a thread of low priority its share.
+            thread::sleep(Duration::from_nanos(1));
+            gave_way.set(Some(Instant::now()));
+        }
+    });
+}
+
 /// Does a piece of work at nice 10, and waits for it. It has a thread of its own, as a priority
 /// that was lowered cannot be raised again.
 ///
@@ -46,6 +73,7 @@ pub fn lower<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     let lowered = || {
         // Where that fails the work is done as well, and takes more from others.
         let _ = rustix::process::nice(LOWER);
+        GAVE_WAY.set(Some(Instant::now()));
         work()
     };
     thread::scope(|scope| {
@@ -81,6 +109,30 @@ mod tests {
             )
         });
         assert_eq!(class.join().expect("no panic"), (3, 3));
+    }
+
+    /// How often this thread has slept or waited.
+    fn waits() -> i64 {
+        nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_THREAD)
+            .expect("a thread has figures")
+            .voluntary_context_switches()
+    }
+
+    fn work_for(time: std::time::Duration) -> i64 {
+        let (before, end) = (waits(), std::time::Instant::now() + time);
+        while std::time::Instant::now() < end {
+            super::give_way();
+        }
+        waits() - before
+    }
+
+    #[test]
+    fn lowered_work_gives_way_every_turn_and_other_work_never() {
+        let time = super::TURN * 40;
+        let lowered = super::lower(|| work_for(time)).expect("a thread");
+        // Fewer where others have the processor.
+        assert!((1..=40).contains(&lowered), "{lowered}");
+        assert_eq!(work_for(time), 0);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use indexfile::{FileKind, IndexFile, ReadError};
 use parking_lot::Mutex;
+use precompute::nice;
 
 use super::old_uuid::OldUuid;
 
@@ -38,6 +39,7 @@ impl ByUid {
         let mut order = Vec::new();
         let mut blocks = file.blocks();
         while let Some(block) = blocks.read()? {
+            nice::give_way();
             let numbered = block.records().map(|r| r.uid()).zip(block.first()..);
             match file.kind() {
                 FileKind::Index => {

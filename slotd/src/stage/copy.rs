@@ -4,6 +4,7 @@
 use std::fs::File;
 
 use indexfile::{CopyError, IndexFile, IoError, StreamCopy};
+use precompute::nice;
 
 use super::patch::RecordCounts;
 use super::{Identities, Note};
@@ -32,6 +33,7 @@ pub(super) fn write_copy<'a>(
         .to_version(identities.version)
         .lossy(true);
     let report = copy.write(&mut new, |record| {
+        nice::give_way();
         let identity = identities.decide(&record)?;
         counts.restored += u32::from(identity.restored);
         counts.cut += u32::from(identity.cuts(&record, identities.version));

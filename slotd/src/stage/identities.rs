@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use indexfile::layout::Layout;
 use indexfile::stream_copy::{GuidOut, RecordPlan};
 use indexfile::{Decision, FileKind, Guid, IndexFile, IoError, ReadError, Record, RecordField};
+use precompute::nice;
 
 use super::found_guids::{FoundGuid, FoundGuids};
 use super::mark::{self, Mark};
@@ -150,6 +151,7 @@ impl Identities {
         if self.restoring {
             let mut blocks = file.blocks();
             while let Some(block) = blocks.read()? {
+                nice::give_way();
                 for record in block.records() {
                     if self.old_of(&record)?.is_some() {
                         return Ok(true);

@@ -12,6 +12,7 @@ use std::path::Path;
 use indexfile::layout::{self, Layout};
 use indexfile::stream_copy::{GuidOut, HeaderCounts, RecordPlan, convert_header};
 use indexfile::{Decision, FileKind, IndexFile, IoError, ReadError, Record, RecordGuid};
+use precompute::nice;
 
 use super::{GuidChoice, Identities};
 use crate::failpoint;
@@ -157,6 +158,7 @@ fn compare_with_snapshot(
     let mut last = 0;
     let (mut before, mut now) = (was.blocks(), live.blocks());
     while let (Some(before), Some(now)) = (before.read()?, now.read()?) {
+        nice::give_way();
         for (before, now) in before.pieces(PIECE).zip(now.pieces(PIECE)) {
             // What comes after it was not there when all was checked.
             let equal = now.bytes().get(..before.bytes().len()) == Some(before.bytes());
@@ -213,6 +215,7 @@ fn compare_with_new(
     let mut work = Comparison::new(live, layout, old, new);
     let (mut records, mut slots) = (live.blocks(), prepared.blocks());
     while let (Some(records), Some(slots)) = (records.read()?, slots.read()?) {
+        nice::give_way();
         let pairs = records.records().zip(slots.records());
         for (position, (record, slot)) in (records.first()..).zip(pairs) {
             if !work.record(position, &record, &slot, identities) {

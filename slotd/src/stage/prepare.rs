@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use indexfile::sha1s::Cache;
 use indexfile::{FileKind, IndexFile, IoContext, ReadError};
+use precompute::nice;
 
 use super::LiveStats;
 use super::patch::{Origin, RecordCounts};
@@ -309,6 +310,7 @@ pub(super) fn snapshot(live: &IndexFile, dir: &Dir) -> Result<Option<IndexFile>,
     let mut written = copy.write_all(live.header().bytes());
     let mut blocks = live.blocks();
     while let Some(block) = blocks.read()? {
+        nice::give_way();
         written = written.and_then(|()| copy.write_all(block.bytes()));
     }
     if let Err(error) = written {

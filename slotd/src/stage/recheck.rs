@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use indexfile::IoContext as _;
 use precompute::message::Spool;
+use precompute::nice;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::found_guids::FoundGuids;
@@ -175,6 +176,7 @@ pub fn recheck(
 ) -> Result<BTreeSet<u32>, Refusal> {
     let mut changed = BTreeSet::new();
     let mut look = |uid, file| {
+        nice::give_way();
         // One that is gone, or cannot be looked at, is missed when a record of it is: then it is
         // said why.
         let now = spool.stat(uid).ok();

@@ -10,6 +10,7 @@ use indexfile::{ReadError, Record};
 use precompute::hash::Kernel;
 use precompute::hash::lanes::Lanes;
 use precompute::message::{FileStat, Gate, Hashed, Hasher, MessageError, Spool};
+use precompute::nice;
 
 use super::Sources;
 use super::found_guids::FoundGuid;
@@ -64,6 +65,7 @@ pub struct CancelGate<'a>(pub &'a AtomicBool, pub Option<Instant>);
 
 impl Gate for CancelGate<'_> {
     fn go_on(&mut self) -> bool {
+        nice::give_way();
         !self.0.load(Ordering::Relaxed) && self.1.is_none_or(|until| Instant::now() < until)
     }
 }
@@ -139,6 +141,7 @@ fn some(
     let mut sizes = Vec::with_capacity(wanted.len());
     let mut bytes = 0_u64;
     for want in wanted {
+        nice::give_way();
         let Some(stat) = look(spool, want)? else {
             resolved.gone.push((want.uid, want.record));
             continue;

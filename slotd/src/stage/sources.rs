@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use indexfile::mailbox::HeaderFile;
 use indexfile::sha1s::{Cache, FILE_NAME};
 use indexfile::{Guid, IndexFile, ReadError};
+use precompute::nice;
 
 use crate::protocol::Code;
 use crate::refusal::Refusal;
@@ -228,6 +229,7 @@ pub fn header_of(place: &Place) -> Result<HeaderFile, Refusal> {
 pub fn needs_guids(file: &IndexFile) -> Result<bool, ReadError> {
     let mut blocks = file.blocks();
     while let Some(block) = blocks.read()? {
+        nice::give_way();
         if block.records().any(|r| r.guid().is_old_style()) {
             return Ok(true);
         }
