@@ -80,6 +80,13 @@ fn exhaust_and_see(name: &str, config: Config, ends: &[&'static str]) -> usize {
     checker.unique_state_count()
 }
 
+/// The set-ups that take as long as all others together: apart from a plain run, required in the
+/// gate.
+const LONG: [&str; 2] = [
+    "a peer says otherwise of a message",
+    "rolled back and taken up again",
+];
+
 /// Every way in which a migration can be set up, with this many faults.
 fn every_setup(faults: u8) -> Vec<(&'static str, Config)> {
     let with = |change: fn(&mut Config)| {
@@ -240,6 +247,7 @@ fn down(config: &mut Config) {
 fn every_state_within_one_fault_keeps_every_promise() {
     let states: usize = every_setup(1)
         .into_iter()
+        .filter(|(name, _)| !LONG.contains(name))
         .map(|(name, config)| exhaust(name, config))
         .sum();
     println!("model: {states} states in all");
@@ -250,6 +258,19 @@ fn every_state_within_one_fault_keeps_every_promise() {
 }
 
 /// What the setup above leaves out: `PREPARE`, taken up again, and the one change is an owner's.
+#[test]
+#[ignore = "three million states: half a minute"]
+fn every_state_of_the_long_setups_within_one_fault_keeps_every_promise() {
+    let long: Vec<_> = every_setup(1)
+        .into_iter()
+        .filter(|(name, _)| LONG.contains(name))
+        .collect();
+    assert_eq!(long.len(), LONG.len(), "a set-up has another name");
+    for (name, config) in long {
+        exhaust(name, config);
+    }
+}
+
 #[test]
 #[ignore = "2.5 million states: a minute"]
 fn every_state_of_a_mailbox_prepared_and_taken_up_again_keeps_every_promise() {

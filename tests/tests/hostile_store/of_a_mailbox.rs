@@ -176,8 +176,13 @@ fn links_in_the_place_of_a_message() {
 }
 
 #[test]
+fn what_is_no_file_in_the_place_of_a_message() {
+    are_in_the_place_of(&ALL[4..7], &["2."]);
+}
+
+#[test]
 fn what_is_no_sound_file_in_the_place_of_a_message() {
-    are_in_the_place_of(&ALL[4..10], &["2."]);
+    are_in_the_place_of(&ALL[7..10], &["2."]);
 }
 
 #[test]
