@@ -176,12 +176,12 @@ impl Places {
         let Some(_waits) = Waits::begin(self, peer) else {
             return Err(self.sentence(full));
         };
-        let deadline = Instant::now() + ROOM_WAIT;
+        let deadline = tokio::time::Instant::now() + ROOM_WAIT;
         loop {
             tokio::time::sleep(LOOK).await;
             match self.take(peer) {
                 Ok(place) => return Ok(place),
-                Err(full) if Instant::now() >= deadline => return Err(self.sentence(full)),
+                Err(full) if tokio::time::Instant::now() >= deadline => return Err(self.sentence(full)),
                 Err(_) => {}
             }
         }

@@ -119,7 +119,7 @@ fn lower_limits_count_from_the_next_client_on_and_end_no_work() {
     assert!(refused.contains("all 1 mailboxes"), "{refused}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn who_finds_no_place_is_refused_after_a_bounded_wait() {
     let all = places(1, 1);
     let worker = all.take(ONE).unwrap();
