@@ -181,7 +181,9 @@ impl Places {
             tokio::time::sleep(LOOK).await;
             match self.take(peer) {
                 Ok(place) => return Ok(place),
-                Err(full) if tokio::time::Instant::now() >= deadline => return Err(self.sentence(full)),
+                Err(full) if tokio::time::Instant::now() >= deadline => {
+                    return Err(self.sentence(full));
+                }
                 Err(_) => {}
             }
         }
