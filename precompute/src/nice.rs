@@ -10,8 +10,6 @@ use std::panic::resume_unwind;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::prctl;
-
 const IOPRIO_WHO_PROCESS: libc::c_int = 1;
 const IOPRIO_CLASS_IDLE: libc::c_int = 3;
 const IOPRIO_CLASS_SHIFT: libc::c_int = 13;
@@ -46,7 +44,8 @@ const LOWER: i32 = 10;
 /// lets it wait for the next tick, 4 ms or more.
 const TURN: Duration = Duration::from_micros(250);
 
-/// How long it sleeps then. A timer that is due at once puts no thread to sleep.
+/// How long it sleeps then, and by the kernel's default fifty microseconds more. A timer that is due
+/// at once puts no thread to sleep.
 const NAP: Duration = Duration::from_micros(10);
 
 thread_local! {
@@ -78,8 +77,6 @@ pub fn lower<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     let lowered = || {
         // Where that fails the work is done as well, and takes more from others.
         let _ = rustix::process::nice(LOWER);
-        // Else a nap takes fifty microseconds more.
-        let _ = prctl::set_timerslack(1);
         GAVE_WAY.set(Some(Instant::now()));
         work()
     };
