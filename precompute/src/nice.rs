@@ -44,8 +44,8 @@ const LOWER: i32 = 10;
 /// lets it wait for the next tick, 4 ms or more.
 const TURN: Duration = Duration::from_micros(250);
 
-/// How long it sleeps then, and by the kernel's default fifty microseconds more. A timer that is due
-/// at once puts no thread to sleep.
+/// How long it sleeps then, and fifty microseconds more by the kernel's default. A timer that is
+/// due at once puts no thread to sleep.
 const NAP: Duration = Duration::from_micros(10);
 
 thread_local! {
