@@ -2,17 +2,15 @@
 //! more is refused with one line, and keeps no other peer out.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::{Served, Store, lock, named};
+use crate::serve_at;
 use slotd::client::{Addr, Client, Timeouts};
 use slotd::host::Options;
 use slotd::protocol::{Code, Commit, Prepare, Upgrade, Write};
-use slotd::server::{self, Listener};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::watch;
 
 const MAILBOXES: [&str; 4] = [
     "user.alice",
@@ -31,18 +29,8 @@ fn options() -> Options {
 
 /// Serves over TCP, eight connections at once.
 async fn serve(store: &Store, options: Options) -> Served {
-    let host = store.host(options);
     let any = "127.0.0.1:0".parse().unwrap();
-    let listener = Listener::bind(&any, true).await.unwrap();
-    let addr = listener.addr().unwrap();
-    let (stop, stopped) = watch::channel(false);
-    let serving = server::serve_at_most(8, Arc::clone(&host), listener, stopped);
-    Served {
-        addr,
-        stop,
-        task: tokio::spawn(serving),
-        host,
-    }
+    serve_at(&any, 8, store.host(options)).await
 }
 
 /// A connection that comes from this address of the loopback.

@@ -2,15 +2,12 @@
 //! all. When all places are taken idle connections make room, and nobody waits for ever without a
 //! word.
 
-use std::sync::Arc;
-
 use crate::common::{Served, Store, lock};
+use crate::serve_at;
 use slotd::client::{Addr, Client, Timeouts};
 use slotd::failpoint;
 use slotd::host::Options;
 use slotd::protocol::{Code, Commit, Upgrade};
-use slotd::server::{self, Listener};
-use tokio::sync::watch;
 
 const PLACES: usize = 3;
 const MAILBOXES: [&str; 4] = [
@@ -21,17 +18,8 @@ const MAILBOXES: [&str; 4] = [
 ];
 
 async fn serve(store: &Store) -> Served {
-    let host = store.host(Options::default());
     let addr = Addr::Unix(store.tmp.path().join("s"));
-    let listener = Listener::bind(&addr, false).await.unwrap();
-    let (stop, stopped) = watch::channel(false);
-    let serving = server::serve_at_most(PLACES, Arc::clone(&host), listener, stopped);
-    Served {
-        addr,
-        stop,
-        task: tokio::spawn(serving),
-        host,
-    }
+    serve_at(&addr, PLACES, store.host(Options::default())).await
 }
 
 async fn connect(served: &Served) -> Client {
