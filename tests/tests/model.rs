@@ -257,7 +257,6 @@ fn every_state_within_one_fault_keeps_every_promise() {
     );
 }
 
-/// What the setup above leaves out: `PREPARE`, taken up again, and the one change is an owner's.
 #[test]
 #[ignore = "three million states: half a minute"]
 fn every_state_of_the_long_setups_within_one_fault_keeps_every_promise() {
@@ -271,6 +270,7 @@ fn every_state_of_the_long_setups_within_one_fault_keeps_every_promise() {
     }
 }
 
+/// What the setup above leaves out: `PREPARE`, taken up again, and the one change is an owner's.
 #[test]
 #[ignore = "2.5 million states: a minute"]
 fn every_state_of_a_mailbox_prepared_and_taken_up_again_keeps_every_promise() {
