@@ -1,5 +1,6 @@
 //! Each step's failure, with the exact order of what follows.
 
+mod after_decision;
 mod alive;
 mod cutover;
 mod fenced;
@@ -258,126 +259,6 @@ fn a_failure_before_the_decision_rolls_back_replica_first() {
         ),
     ] {
         assert_eq!(drive(new(), &[(at, fault)]), line);
-    }
-}
-
-#[test]
-fn a_replica_that_refuses_its_commit_takes_both_back() {
-    assert_eq!(
-        drive(new(), &[("r:hold", no(R, Reason::Io))]),
-        "m:lock r:lock m:upgrade r:upgrade m:confirm r:confirm DECIDED r:hold REVERSING \
-         r:rollback m:rollback rolled_back(io)"
-    );
-}
-
-#[test]
-fn a_master_that_refuses_its_commit_costs_nothing() {
-    assert_eq!(
-        drive(new(), &[("m:commit", no(M, Reason::NoSpace))]),
-        "m:lock r:lock m:upgrade r:upgrade m:confirm r:confirm DECIDED r:hold note m:commit \
-         REVERSING r:rollback m:rollback \
-         rolled_back(no_space)"
-    );
-}
-
-#[test]
-fn a_replica_lost_at_its_commit_is_brought_forward_together_with_the_master() {
-    assert_eq!(
-        drive(new(), &[("r:hold", lost(R))]),
-        "m:lock r:lock m:upgrade r:upgrade m:confirm r:confirm DECIDED r:hold m:rollback wait \
-         m:lock r:lock m:upgrade r:upgrade r:hold note m:commit note r:release upgraded"
-    );
-}
-
-#[test]
-fn a_master_lost_at_its_commit_is_brought_forward_alone() {
-    assert_eq!(
-        drive(new(), &[("m:commit", lost(M))]),
-        "m:lock r:lock m:upgrade r:upgrade m:confirm r:confirm DECIDED r:hold note m:commit \
-         r:release wait \
-         m:lock m:upgrade m:commit note upgraded"
-    );
-}
-
-#[test]
-fn a_master_that_cannot_go_forward_any_more_brings_the_replica_back() {
-    assert_eq!(
-        drive(
-            Coordinator::resume(plan(), open(false, [false, true])),
-            &[
-                ("m:upgrade", no(M, Reason::Damaged)),
-                ("r:lock", locked(R, 10, 1))
-            ]
-        ),
-        "m:lock m:upgrade REVERSING m:rollback r:lock r:back9old r:commit rolled_back(damaged)"
-    );
-}
-
-#[test]
-fn a_host_that_stays_away_after_the_decision_is_in_doubt_and_loud() {
-    assert_eq!(
-        drive(
-            Coordinator::resume(plan(), open(false, [false, false])),
-            &[("r:lock", lost(R)), ("r:lock", lost(R))]
-        ),
-        "m:lock r:lock m:rollback wait m:lock r:lock m:rollback ALERT in_doubt(host_away)"
-    );
-}
-
-#[test]
-fn a_replica_that_cannot_be_brought_back_is_in_doubt_and_loud() {
-    assert_eq!(
-        drive(
-            Coordinator::resume(plan(), open(true, [false, false])),
-            &[
-                ("r:lock", locked(R, 10, 1)),
-                ("r:back9old", no(R, Reason::Damaged))
-            ]
-        ),
-        "r:lock r:back9old r:rollback ALERT in_doubt(damaged)"
-    );
-}
-
-#[test]
-fn a_way_back_cut_short_is_taken_up_again() {
-    assert_eq!(
-        drive(
-            Coordinator::resume(plan(), open(true, [true, true])),
-            &[("r:lock", locked(R, 10, 1))]
-        ),
-        "r:lock r:back9old r:commit m:lock m:back9old m:commit rolled_back(interrupted)"
-    );
-}
-
-#[test]
-fn a_mailbox_that_is_nowhere_after_the_decision_is_no_doubt() {
-    let open = open(false, [false, false]);
-    let gone = [
-        ("m:lock", Event::Reply(M, Answer::Gone)),
-        ("r:lock", Event::Reply(R, Answer::Gone)),
-    ];
-    let line = drive(
-        Coordinator::resume(
-            Plan {
-                settle_attempts: 3,
-                ..plan()
-            },
-            open,
-        ),
-        &gone,
-    );
-    assert!(line.ends_with("rolled_back(no_mailbox)"), "{line}");
-}
-
-#[test]
-fn no_such_mailbox_after_the_decision_is_no_answer_by_itself() {
-    for (reversing, side) in [(false, M), (false, R), (true, M), (true, R)] {
-        let what = if side == M { "m:lock" } else { "r:lock" };
-        let line = drive(
-            Coordinator::resume(plan(), open(reversing, [false, false])),
-            &[(what, no(side, Reason::NoMailbox))],
-        );
-        assert!(line.ends_with("ALERT in_doubt(no_mailbox)"), "{line}");
     }
 }
 
