@@ -257,21 +257,14 @@ impl Transaction {
             (State::Staged { changed: true }, Event::Commit(ending)) => {
                 self.to(State::Renaming(ending), vec![Action::Rename])
             }
-            (
-                State::Locked | State::Staged { .. },
-                Event::Commit(Ending {
-                    hold: true,
-                    drop_old,
-                }),
-            ) => self.to(
-                State::Held {
-                    changed: false,
-                    drop_old,
-                },
-                vec![Action::Answer(Answer::Ok)],
-            ),
-            (State::Locked | State::Staged { .. }, Event::Commit(_)) => {
-                self.end(Outcome::Committed, vec![], Some(Answer::Ok))
+            (State::Locked | State::Staged { .. }, Event::Commit(Ending { hold, drop_old })) => {
+                if hold {
+                    let changed = false;
+                    let held = State::Held { changed, drop_old };
+                    self.to(held, vec![Action::Answer(Answer::Ok)])
+                } else {
+                    self.release(false, drop_old, Some(Answer::Ok))
+                }
             }
             (State::Held { .. }, Event::Commit(_)) => vec![Action::Answer(Answer::Already)],
             (State::Held { changed, drop_old }, Event::Release { drop_old: now }) => {
@@ -392,6 +385,9 @@ impl Transaction {
     fn release(&mut self, changed: bool, drop_old: bool, answer: Option<Answer>) -> Vec<Action> {
         let settle = if changed {
             vec![Action::KeepOld { drop_old }, Action::EndIntent]
+        } else if drop_old {
+            // A crash after the rename left them.
+            vec![Action::KeepOld { drop_old }]
         } else {
             vec![]
         };

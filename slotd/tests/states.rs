@@ -150,10 +150,9 @@ async fn a_controller_that_stalls_loses_its_locks_and_is_told() {
     // Waits until the server has let go.
     other.lock(lock(MAILBOX)).await.unwrap();
     other.rollback().await.unwrap();
-    assert_eq!(
-        slow.commit(Commit::default()).await.unwrap_err().code(),
-        Some(Code::Expired)
-    );
+    let late = slow.commit(Commit::default()).await.unwrap_err();
+    assert_eq!(late.code(), Some(Code::Expired));
+    assert!(late.to_string().contains("--max-lock"), "{late}");
     assert_eq!(store.meta_files(), before);
     // After COMMIT hold it is released as committed.
     slow.lock(lock(MAILBOX)).await.unwrap();
@@ -170,6 +169,26 @@ async fn a_controller_that_stalls_loses_its_locks_and_is_told() {
         Some(Code::TooLate)
     );
     assert_eq!(store.index(MAILBOX).minor_version(), 10);
+}
+
+#[tokio::test]
+async fn an_upgrade_that_takes_too_long_names_the_option_that_bounds_it() {
+    let store = Store::small(&[MAILBOX]);
+    let options = Options {
+        max_stage: Duration::from_nanos(1),
+        ..Options::default()
+    };
+    let served = store.serve_with(options).await;
+    let mut client = served.client().await;
+    client.lock(lock(MAILBOX)).await.unwrap();
+    // It may be over before the clock is looked at.
+    while client.upgrade(Upgrade::default()).await.is_ok() {
+        client.rollback().await.unwrap();
+        client.lock(lock(MAILBOX)).await.unwrap();
+    }
+    let late = client.commit(Commit::default()).await.unwrap_err();
+    assert_eq!(late.code(), Some(Code::Expired));
+    assert!(late.to_string().contains("--max-stage"), "{late}");
 }
 
 #[tokio::test]
@@ -194,6 +213,29 @@ async fn a_controller_that_talks_on_without_coming_to_an_end_loses_its_locks_too
     tokio::select! {
         got = other.lock(lock(MAILBOX)) => drop(got.unwrap()),
         () = talk => {}
+    }
+}
+
+#[tokio::test]
+async fn a_way_back_that_a_crash_left_is_dropped_later_but_never_without_a_look_at_the_mailbox() {
+    let store = Store::small(&[MAILBOX]);
+    let served = store.serve().await;
+    let mut client = served.client().await;
+    upgraded(&mut client).await;
+    let old = || {
+        let names = ["cyrus.index.OLD", "cyrus.expunge.OLD"];
+        names.map(|name| store.meta(MAILBOX).join(name).exists())
+    };
+    assert_eq!(old(), [true; 2]);
+    for (look, left) in [(false, true), (true, false)] {
+        client.lock(lock(MAILBOX)).await.unwrap();
+        if look {
+            client.upgrade(Upgrade::default()).await.unwrap();
+        }
+        let (hold, drop_old) = (true, false);
+        client.commit(Commit { hold, drop_old }).await.unwrap();
+        client.release(true).await.unwrap();
+        assert_eq!(old(), [left; 2]);
     }
 }
 

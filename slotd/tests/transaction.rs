@@ -187,7 +187,10 @@ impl World {
                 assert!(self.locked && !self.staged);
                 self.intent = false;
             }
-            Action::KeepOld { .. } => assert!(self.locked && self.renamed && self.intent),
+            Action::KeepOld { drop_old } => {
+                let renamed = self.renamed && self.intent;
+                assert!(self.locked && !self.staged && (renamed || drop_old));
+            }
             Action::Unlock => {
                 assert!(self.locked, "unlocked twice");
                 assert!(!self.staged, "staged files left behind");

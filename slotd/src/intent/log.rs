@@ -139,6 +139,13 @@ impl IntentLog {
         all
     }
 
+    /// Whether that mailbox has an intent that is not settled.
+    #[must_use]
+    pub fn is_open(&self, mailbox: &str) -> bool {
+        let state = self.lock();
+        state.contents.open.values().any(|i| i.mailbox == mailbox)
+    }
+
     /// Whether a record that this release does not understand may be about that mailbox.
     #[must_use]
     pub fn concerns(&self, mailbox: &str) -> bool {
@@ -171,8 +178,14 @@ impl IntentLog {
     /// # Errors
     /// It is not; then nothing may be renamed, and the log is of no more use.
     pub fn begin(&self, intent: Intent) -> Result<u64, LogError> {
+        // One that turns round is durable the other way already, and stays open if this fails.
+        let before = self.lock().contents.open.get(&intent.id).cloned();
         let pending = self.start(intent)?;
-        self.wait(pending)?;
+        if let Err(error) = self.wait(pending) {
+            let open = &mut self.lock().contents.open;
+            open.extend(before.map(|before| (pending.id, before)));
+            return Err(error);
+        }
         Ok(pending.id)
     }
 

@@ -13,13 +13,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use indexfile::FileKind;
 use indexfile::sha1s::Cache;
 
 pub use clean::clean;
 use write_intent::WriteIntent;
 
 use crate::commit::{self, RenameFailed};
-use crate::fileops::{CROSSING, Guard};
+use crate::fileops::{CROSSING, Change, Guard};
 use crate::host::Host;
 use crate::intent::recovery::{self, Attempt};
 use crate::intent::{Direction, Intent};
@@ -275,10 +276,16 @@ impl LockedMailbox {
         }
     }
 
-    /// Settles the `.OLD` files after a rename.
+    /// Settles the `.OLD` files after a rename, of this transaction or, where `UPGRADE` found nothing
+    /// to change, of one before it. Without an `UPGRADE` nobody knows what the mailbox is: they stay.
     pub fn keep_old(&mut self, drop_old: bool) {
         if let Some(stage) = &mut self.stage {
-            let changes: Vec<_> = stage.changes().collect();
+            let mut changes: Vec<_> = stage.changes().collect();
+            if changes.is_empty() {
+                changes = [FileKind::Expunge, FileKind::Index]
+                    .map(|kind| (kind, Change::Replace))
+                    .to_vec();
+            }
             stage.unlinked = commit::keep_old(&self.locks, changes, drop_old);
             if is_over(stage.report.to) {
                 cutover::forget_side(&self.locks.place);
@@ -324,6 +331,11 @@ impl LockedMailbox {
         let prepared_intent = self.prepared_intent.take();
         if let Some(prepared_intent) = &prepared_intent {
             self.host.log.end(prepared_intent.id());
+        }
+        let mailbox = self.locks.place.mailbox.as_str();
+        if self.host.log.is_open(mailbox) {
+            // What was neither finished nor undone is tried again in the background.
+            self.host.unsettled.add(mailbox.to_owned());
         }
         let waited = self.locks.waited();
         self.locks.mark("client");

@@ -23,7 +23,10 @@ impl Session {
                 // What cut the work short comes before the work's own end.
                 let cut = self.control.why().map(|why| match why {
                     CancelReason::Disconnected | CancelReason::Fenced => Event::Disconnect,
-                    CancelReason::Expired => Event::Expire,
+                    CancelReason::Expired => {
+                        self.expired_by = "--max-stage";
+                        Event::Expire
+                    }
                 });
                 for event in cut.into_iter().chain([event]) {
                     actions.extend(self.transaction.step(event));
@@ -119,10 +122,11 @@ impl Session {
                 refusal.map_or_else(|| Reply::no(Code::Io, "failed"), |r| r.to_reply())
             }
             Answer::State => Reply::no(Code::State, self.state_text()),
-            Answer::Expired => Reply::no(
-                Code::Expired,
-                "rolled back: the transaction took too long (--max-lock)",
-            ),
+            Answer::Expired => {
+                let limit = self.expired_by;
+                let text = format!("rolled back: the transaction took too long ({limit})");
+                Reply::no(Code::Expired, text)
+            }
             Answer::TooLate => Reply::no(Code::TooLate, "it is committed and unlocked"),
         }
     }

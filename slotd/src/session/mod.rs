@@ -51,6 +51,8 @@ pub struct Session {
     committed: (Committed, String),
     /// The locks that the command under way gave back, and how long they were held.
     given_back: Option<Committed>,
+    /// The option that bounds what took too long.
+    expired_by: &'static str,
     /// Where `LIST` and `FIND` are.
     walker: Option<Walker>,
     /// What a walk for a unique id could not look into.
@@ -78,6 +80,7 @@ impl Session {
             refusal: None,
             committed: (Committed::default(), String::new()),
             given_back: None,
+            expired_by: "--max-lock",
             walker: None,
             unseen: None,
             seen: None,
@@ -367,6 +370,7 @@ impl Session {
 
     /// The transaction's time is over.
     pub fn expire(&mut self) {
+        self.expired_by = "--max-lock";
         self.end_transaction(Event::Expire, "expired");
         self.exit();
     }

@@ -143,6 +143,25 @@ fn after_a_failed_sync_nothing_begins_any_more() {
 }
 
 #[test]
+fn an_intent_that_cannot_be_turned_round_stays_open_as_it_was() {
+    let tmp = tempfile::tempdir().unwrap();
+    let log = IntentLog::open(tmp.path()).unwrap();
+    let id = log.begin(intent("user.a")).unwrap();
+    let back = Intent {
+        id,
+        direction: Direction::PutBack,
+        ..intent("user.a")
+    };
+    failpoint::with("intent.sync=1:eio", || {
+        assert!(log.begin(back).is_err());
+    });
+    let [open] = &log.open_of("user.a")[..] else {
+        panic!("{:?}", log.open_intents());
+    };
+    assert_eq!((open.id, open.direction), (id, Direction::Commit));
+}
+
+#[test]
 fn a_log_that_failed_is_written_anew_with_what_is_open_once_that_works() {
     let tmp = tempfile::tempdir().unwrap();
     let log = IntentLog::open(tmp.path()).unwrap();
