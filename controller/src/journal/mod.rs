@@ -37,6 +37,7 @@ mod history;
 pub mod memory;
 mod memory_claims;
 mod model;
+mod options;
 mod postgres;
 mod queries;
 mod runs;
@@ -70,8 +71,9 @@ pub use model::{
     Attempt, Candidate, Change, Ended, Figures, Filter, Job, MailboxId, OpenTransaction, Owner,
     Row, State,
 };
+pub use options::Options;
 pub use postgres::{LEASE, PostgresJournal, PostgresStore, is_postgres};
-pub use runs::{PairRun, REHASH, RunId, RunInfo, RunOfPairs, RunSpec, Verb, pair_names};
+pub use runs::{PairRun, RunId, RunInfo, RunOfPairs, RunSpec, Verb, pair_names};
 pub use sqlite::{SqliteJournal, SqliteStore};
 pub use state_file::{APPLICATION_ID, USER_VERSION, resolve};
 pub use totals::Totals;

@@ -2,6 +2,7 @@
 
 use slotd::protocol::Rehash;
 
+use super::options::Options;
 use crate::words::words;
 
 /// Names a run; ascending.
@@ -129,20 +130,18 @@ fn task(verb: Verb, to: u8, undoes: Option<RunId>) -> String {
     }
 }
 
-fn rehash(text: &str) -> Option<Rehash> {
-    let mut words = text.split(' ');
-    words.find_map(|word| Rehash::from_word(word.strip_prefix(REHASH)?))
-}
-
-/// The option of a run that compares every GUID with its message, with its value behind it.
-pub const REHASH: &str = "--rehash=";
-
 impl RunSpec {
-    /// Whether every GUID is compared with its message, and what becomes of the wrong ones. It is a
-    /// part of what the run is, and so of its selection.
+    /// What is done to a mailbox besides its version. It is a part of what the run is, and so of
+    /// its selection.
+    #[must_use]
+    pub fn options(&self) -> Options {
+        Options::split(&self.selection).1
+    }
+
+    /// Whether every GUID is compared with its message, and what becomes of the wrong ones.
     #[must_use]
     pub fn rehash(&self) -> Option<Rehash> {
-        rehash(&self.selection)
+        self.options().rehash
     }
 
     /// Whether the journal knows which mailboxes it is of.
@@ -247,7 +246,7 @@ impl RunOfPairs {
     /// As [`RunSpec::rehash`].
     #[must_use]
     pub fn rehash(&self) -> Option<Rehash> {
-        rehash(&self.words)
+        Options::split(&self.words).1.rehash
     }
 }
 

@@ -81,7 +81,7 @@ pub(super) async fn attempt(
     let token = shared.token.get().copied().unwrap_or_default();
     let settings = &parts.settings;
     let of = (settings.verb, settings.to);
-    let mut plan = settings.plan(of, replica, job.back, token.restores);
+    let mut plan = settings.plan(of, replica, job.back, &token);
     // Most of it was prepared days ago. What was not, and is too much to be read under the locks,
     // is prepared for the next attempt.
     plan.prepare &= !settings.verb.crosses() || position.again || position.last;
@@ -93,7 +93,7 @@ pub(super) async fn attempt(
         asks: Asks {
             token,
             write: settings.prepare,
-            cut: settings.cut,
+            to: plan.to,
             by_content: plan.compares_content(),
         },
         epoch: parts.connect.epoch(),

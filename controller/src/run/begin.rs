@@ -132,6 +132,26 @@ impl Start {
     }
 }
 
+/// What a run did on two hosts is neither gone on with nor taken back on one, nor the other way
+/// round.
+///
+/// # Errors
+/// It had a replica, and there is none now; or it had none, and there is one.
+pub(super) fn check_hosts(parts: &Parts, run: &RunInfo) -> Result<(), RunError> {
+    let has = parts.connect.address(Side::Replica).is_some();
+    match (&run.spec.replica, has) {
+        (Some(replica), false) => Err(RunError::Config(format!(
+            "run {} worked on two hosts: give --replica (it was {replica})",
+            run.id.0
+        ))),
+        (None, true) => Err(RunError::Config(format!(
+            "run {} worked on one host: leave --replica away",
+            run.id.0
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn other(parts: &Parts, run: RunInfo) -> Result<RunError, RunError> {
     let left = parts.journal.totals(run.id)?.pending;
     Ok(RunError::Other(Box::new(OtherRun { run, left })))

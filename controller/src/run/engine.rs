@@ -8,7 +8,7 @@ use indexfile::exit::Exit;
 use tokio::task::JoinSet;
 
 use super::attempt::PassPosition;
-use super::begin::{Retry, Start, fill, take_up_again};
+use super::begin::{Retry, Start, check_hosts, fill, take_up_again};
 use super::context::{Parts, Shared};
 use super::pass::one_pass;
 use super::queue::Scope;
@@ -201,6 +201,7 @@ pub async fn retry(
     if last.spec.to != parts.settings.to || last.spec.verb != parts.settings.verb {
         return Err(RunError::Config("the last run was another one".to_owned()));
     }
+    check_hosts(&parts, &last)?;
     if !last.list_complete {
         return Err(RunError::Nothing(format!(
             "run {} was stopped before its list was whole: give its own command again ({}, {})",

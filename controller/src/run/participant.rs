@@ -55,8 +55,8 @@ pub(super) struct Asks {
     pub(super) token: Token,
     /// Whether `PREPARE` writes new files.
     pub(super) write: Write,
-    /// Below version 10 GUIDs are cut and no UUID comes back.
-    pub(super) cut: bool,
+    /// The version wanted. Only there may GUIDs be cut: what is taken back gets what it had.
+    pub(super) to: u8,
     /// The two hosts are compared by what messages are.
     pub(super) by_content: bool,
 }
@@ -122,7 +122,8 @@ impl Target {
 
 impl Asks {
     fn upgrade(self, to: u8, uuids_old: bool) -> Upgrade {
-        let uuids = match (to < 10 && self.cut, uuids_old) {
+        let cut = self.token.cut && to < 10 && to == self.to;
+        let uuids = match (cut, uuids_old) {
             (true, _) => UuidSource::Cut,
             (false, true) => UuidSource::Old,
             (false, false) => UuidSource::Auto,
@@ -407,8 +408,10 @@ mod tests {
                 old: 7,
                 restores: true,
                 rehash: Some(Rehash::Fix),
+                cut,
+                drop_old: false,
             },
-            cut,
+            to: if cut { 9 } else { 10 },
             by_content,
         };
         for (asks, to, uuids_old, line) in [
@@ -438,6 +441,8 @@ mod tests {
                 true,
                 "UPGRADE 10 uuids=old run=7 compare=content",
             ),
+            // What could not be cut on the other side is what it was.
+            (asks(false, true), 8, true, "UPGRADE 8 uuids=old run=7"),
         ] {
             let command = Command::Upgrade(asks.upgrade(to, uuids_old));
             assert_eq!(command.to_line().trim_end(), line);

@@ -202,7 +202,7 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> Fate {
     };
     let settings = &parts.settings;
     let of = (open.spec.verb, open.spec.to);
-    let mut plan = settings.plan(of, replica, open.row.back, token.restores);
+    let mut plan = settings.plan(of, replica, open.row.back, &token);
     // Replication goes on after the decision: what was in sync then need not be now.
     plan.require_in_sync = false;
     plan.rows_lost = shared.registration.rows_lost();
@@ -211,7 +211,7 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> Fate {
     let asks = Asks {
         token,
         write: settings.prepare,
-        cut: settings.cut,
+        to: plan.to,
         by_content: plan.compares_content(),
     };
     let machine = Coordinator::resume(plan, open.open);

@@ -24,7 +24,7 @@ use std::time::Instant;
 use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
 
-use super::begin::Start;
+use super::begin::{Start, check_hosts};
 use super::context::{Parts, Shared};
 use super::engine::{look, sum_up, work};
 use super::queue::Scope;
@@ -37,7 +37,6 @@ use crate::hosts::Sides;
 use crate::journal::{RunInfo, Verb};
 use crate::stop::Stop;
 use crate::survey::{Excluded, Work};
-use crate::two_phase::Side;
 
 use runs::all_runs;
 pub use runs::{Undo, names_of_runs, run_to_undo, runs_since, standing_before};
@@ -132,18 +131,10 @@ fn check_no_cutover(undone: &RunInfo) -> Result<(), RunError> {
 
 /// What was changed on two hosts is not brought back on one.
 fn check_scope(parts: &Parts, undone: &RunInfo) -> Result<(), RunError> {
-    let has = parts.connect.address(Side::Replica).is_some();
-    match (&undone.spec.replica, has) {
-        (Some(replica), false) => Err(RunError::Config(format!(
-            "run {} worked on two hosts: give --replica (it was {replica})",
-            undone.id.0
-        ))),
+    match check_hosts(parts, undone) {
         // Among all runs there may be such: they are looked at one by one.
-        (None, true) if parts.settings.undoes.is_some() => Err(RunError::Config(format!(
-            "run {} worked on one host: leave --replica away",
-            undone.id.0
-        ))),
-        _ => Ok(()),
+        Err(_) if undone.spec.replica.is_none() && parts.settings.undoes.is_none() => Ok(()),
+        checked => checked,
     }
 }
 

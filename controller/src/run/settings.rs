@@ -5,8 +5,9 @@ use std::time::Duration;
 use slotd::protocol::{Rehash, Write};
 
 use super::breaker::MaxFailures;
+use super::token::Token;
 use crate::control::Limits;
-use crate::journal::{Disagreement, REHASH, RunId, Verb};
+use crate::journal::{Disagreement, Options, RunId, Verb};
 use crate::two_phase::{Plan, Side};
 
 /// How a run works. Checked by the command line; fixed while it runs.
@@ -34,13 +35,15 @@ pub struct Settings {
     pub prepare: Write,
     /// A UID on one side only is a failure.
     pub require_in_sync: bool,
-    /// Remove the `.OLD` files once both sides are committed.
+    /// Remove the `.OLD` files once both sides are committed. Of a run that is begun: one that is
+    /// taken up keeps its own, see [`Options`].
     pub drop_old: bool,
     /// How many failures the run goes on with.
     pub max_failures: MaxFailures,
     /// The run that is given up, if it is the one that was stopped and another one is wanted.
     pub abandon: Option<RunId>,
-    /// On the way down no UUID comes back: GUIDs are cut, on both hosts alike.
+    /// On the way down no UUID comes back: GUIDs are cut, on both hosts alike. Of a run that is
+    /// begun, as above.
     pub cut: bool,
     /// The operator says that the servers of both hosts are stopped: a process that has a file of a
     /// store open refuses the run.
@@ -98,21 +101,23 @@ impl Settings {
     /// run.
     #[must_use]
     pub fn part_of_the_run(&self) -> Vec<String> {
-        let cut = self.cut.then(|| "--uuids cut".to_owned());
-        let rehash = self.rehash.map(|r| format!("{REHASH}{}", r.as_str()));
-        cut.into_iter().chain(rehash).collect()
+        let options = Options {
+            cut: self.cut,
+            drop_old: self.drop_old,
+            rehash: self.rehash,
+        };
+        options.words()
     }
 
     /// The plan of one transaction of a run of that verb: to bring both sides to version `to`, or
-    /// in a rollback those to their versions before that have one. `restores`: with the identifiers
-    /// that they had.
-    #[must_use]
-    pub fn plan(
+    /// in a rollback those to their versions before that have one. `token`: of that run, whose
+    /// options count here, and not those of this start.
+    pub(super) fn plan(
         &self,
         (verb, to): (Verb, u8),
         replica: bool,
         back: [Option<u8>; 2],
-        restores: bool,
+        token: &Token,
     ) -> Plan {
         let before = back.into_iter().flatten().next();
         let only = match back {
@@ -125,7 +130,7 @@ impl Settings {
             master: true,
             replica,
             only,
-            uuids_old: before.is_some() && restores,
+            uuids_old: before.is_some() && token.restores,
             undo: verb == Verb::Undo,
             rehearse: verb.rehearses(),
             // What is prepared are new GUIDs, and files; there is nothing new in what comes back.
@@ -134,7 +139,7 @@ impl Settings {
                 && (to >= 10 || self.prepare != Write::Never),
             require_in_sync: self.require_in_sync,
             // They are the way back, and the only one.
-            drop_old: self.drop_old && !verb.crosses(),
+            drop_old: token.drop_old && !verb.crosses(),
             settle_attempts: self.settle_attempts,
             rows_lost: false,
         }

@@ -11,6 +11,7 @@ mod hold;
 mod limits;
 mod lost_rows;
 mod newcomers;
+mod options;
 mod over;
 mod over_world;
 mod pair;

@@ -1,4 +1,4 @@
-//! By what name the hosts know a run, and which way a rollback goes.
+//! By what name the hosts know a run, which way a rollback goes, and with which options.
 //!
 //! A slotd keeps the identifiers that an upgrade replaced under the name of the run, and the way
 //! back of that run asks for these and no others. The name is the time at which the run began: no
@@ -22,6 +22,10 @@ pub(super) struct Token {
     /// What `UPGRADE` says of GUIDs that are no old-style ones, wherever SHA-1s are looked for. A
     /// wrong GUID does not show that it is one, so who takes back that such came back says it too.
     pub(super) rehash: Option<Rehash>,
+    /// On the way forward no UUID comes back: below version 10 GUIDs are cut.
+    pub(super) cut: bool,
+    /// Without `.OLD` files once both sides are done.
+    pub(super) drop_old: bool,
 }
 
 impl Token {
@@ -39,6 +43,7 @@ impl Token {
             Ok(u64::try_from(started).unwrap_or(0))
         };
         let own = name(run)?;
+        let options = spec.options();
         let (old, restores) = match (spec.verb, spec.undoes) {
             (Verb::Rollback, Some(undone)) => {
                 let verb = journal.run(undone)?.map(|info| info.spec.verb);
@@ -53,6 +58,8 @@ impl Token {
             old: if restores { old } else { own },
             restores,
             rehash: rehash(journal, spec)?,
+            cut: options.cut,
+            drop_old: options.drop_old,
         })
     }
 }
