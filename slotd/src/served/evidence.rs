@@ -1,12 +1,14 @@
 //! What tells a later Cyrus from one of 2.3, and the rule by which it is judged. Knows no file and
 //! no process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// So many reasons are spelled out.
 const SPELLED_OUT: usize = 3;
+/// At most this many characters are shown of a proof that is not known.
+const SHOWN: usize = 100;
 
 /// Who serves a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,23 +34,23 @@ impl Served {
 }
 
 /// Something that tells a later Cyrus from one of 2.3.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Evidence {
     /// A mailbox name lock: 2.4 and later leave them for ever, 2.3 has none.
-    NameLock(PathBuf),
+    NameLock(#[serde(serialize_with = "lossy")] PathBuf),
     /// A twoskip database, which 2.5 brought.
-    Twoskip(PathBuf),
+    Twoskip(#[serde(serialize_with = "lossy")] PathBuf),
     /// A mailboxes.db with entries in the list form of 2.5.
-    ListEntries(PathBuf),
+    ListEntries(#[serde(serialize_with = "lossy")] PathBuf),
     /// A user's file that 2.3 does not know: conversations, counters and the like.
-    UserFile(PathBuf),
+    UserFile(#[serde(serialize_with = "lossy")] PathBuf),
     /// A cyrus.header in the list form of 3.6.
-    ListHeader(PathBuf),
+    ListHeader(#[serde(serialize_with = "lossy")] PathBuf),
     /// A unique id in the form of 2.5 and later; 2.3 makes 16 hexadecimal digits.
-    UniqueId(PathBuf),
+    UniqueId(#[serde(serialize_with = "lossy")] PathBuf),
     /// An index of version 12 or later.
-    Version(PathBuf, u32),
+    Version(#[serde(serialize_with = "lossy")] PathBuf, u32),
     /// `imapd.conf` asks for a database format that 2.3 does not start with.
     Format(String),
     /// An option of `imapd.conf` that 2.3 does not know: it was written for a later server.
@@ -56,7 +58,15 @@ pub enum Evidence {
     /// A directory for name locks, without any.
     EmptyLockDirectory(PathBuf),
     /// Something that could not be looked at, and why.
-    Unseen(PathBuf, String),
+    Unseen(#[serde(serialize_with = "lossy")] PathBuf, String),
+    /// A proof that was kept, of a kind that this release does not know.
+    #[serde(untagged)]
+    Other(serde_json::Value),
+}
+
+/// A path may be no text, which JSON has not.
+fn lossy<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&path.to_string_lossy())
 }
 
 impl Evidence {
@@ -67,6 +77,13 @@ impl Evidence {
             self,
             Evidence::Option(_) | Evidence::EmptyLockDirectory(_) | Evidence::Unseen(..)
         )
+    }
+
+    /// Whether it is proof for ever, because a later Cyrus left it in the store. A line of
+    /// `imapd.conf` is proof only while it is there: it may be written before the server comes.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        self.is_proof() && !matches!(self, Evidence::Format(_))
     }
 }
 
@@ -110,6 +127,10 @@ impl std::fmt::Display for Evidence {
             ),
             Evidence::Unseen(path, why) => {
                 write!(f, "{} could not be looked at: {why}", path.display())
+            }
+            Evidence::Other(proof) => {
+                let text: String = proof.to_string().chars().take(SHOWN).collect();
+                write!(f, "a later release of slotd kept {text}")
             }
         }
     }

@@ -217,11 +217,13 @@ fn stamp(shutdown: &Path) -> Result<Stamp, NotFenced> {
     }
 }
 
-/// An index of a later version that slotd put there itself is no evidence: see [`gather`]. An
-/// option in `imapd.conf`, or a directory made for it, does not show that a server ran.
+/// An index of a later version that slotd put there itself is no evidence: see [`gather`]. A line
+/// of `imapd.conf`, or a directory made for it, does not show that a server ran.
 fn never_opened(evidence: &[Evidence]) -> Result<(), NotFenced> {
-    if evidence.iter().any(Evidence::is_proof) {
-        let why = reasons(evidence);
+    let left = evidence.iter().filter(|e| e.is_lasting());
+    let left: Vec<Evidence> = left.cloned().collect();
+    if !left.is_empty() {
+        let why = reasons(&left);
         return Err(NotFenced::Opened { why });
     }
     let unseen = evidence.iter().find(|e| matches!(e, Evidence::Unseen(..)));

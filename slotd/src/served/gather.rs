@@ -11,7 +11,7 @@ use indexfile::cutover::STAMP_NAME;
 use indexfile::mailbox::ImapdConf;
 use rustix::fs::OFlags;
 
-use super::{Evidence, mailbox};
+use super::{Evidence, entries, mailbox};
 
 /// The most directory entries looked at in one tree.
 const ENTRIES: usize = 20_000;
@@ -24,8 +24,6 @@ const DATABASE: u64 = 64 << 10;
 
 /// The beginning of a twoskip database.
 const TWOSKIP: &[u8] = b"\xa1\x02\x8b\x0dtwoskip file\0\0\0\0";
-/// How an entry of mailboxes.db begins from 2.5 on.
-const LIST_ENTRY: &[u8] = b"%(A %(";
 
 /// Options that came after 2.3, and never had another meaning there.
 const OPTIONS: [&str; 14] = [
@@ -57,9 +55,10 @@ const FORMATS: [&str; 10] = [
     "ptscache_db",
     "conversations_db",
 ];
-/// Databases in the configuration directory.
-const DATABASES: [&str; 7] = [
-    "mailboxes.db",
+/// The list of mailboxes in the configuration directory.
+const MAILBOXES_DB: &str = "mailboxes.db";
+/// Other databases there.
+const DATABASES: [&str; 6] = [
     "annotations.db",
     "deliver.db",
     "statuscache.db",
@@ -83,14 +82,15 @@ pub(super) fn look(conf: &ImapdConf, roots: &[PathBuf]) -> Vec<Evidence> {
     options(conf, &mut found);
     if let Some(dir) = conf.config_directory() {
         let named = conf.setting("mboxlist_db_path").map(PathBuf::from);
-        let named = named
-            .into_iter()
-            .chain(DATABASES.map(|name| dir.join(name)));
-        for path in named {
-            database(&path, &mut found);
+        for path in named.into_iter().chain([dir.join(MAILBOXES_DB)]) {
+            database(&path, entries::any_in_list_form, &mut found);
+        }
+        for name in DATABASES {
+            // What users write into these is not looked at.
+            database(&dir.join(name), |_| false, &mut found);
         }
         user_files(&dir.join("user"), &mut found);
-        user_files(&dir.join("domain"), &mut found);
+        domains(&dir.join("domain"), &mut found);
         let locks = conf.setting("mboxname_lockpath").map(PathBuf::from);
         name_locks(&locks.unwrap_or_else(|| dir.join("lock")), &mut found);
     }
@@ -149,12 +149,13 @@ fn head(path: &Path, len: u64) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-fn database(path: &Path, found: &mut Vec<Evidence>) {
+/// `has_lists`: whether its first entries are in the form of 2.5.
+fn database(path: &Path, has_lists: fn(&[u8]) -> bool, found: &mut Vec<Evidence>) {
     match head(path, DATABASE) {
         Ok(Some(bytes)) if bytes.starts_with(TWOSKIP) => {
             found.push(Evidence::Twoskip(path.to_path_buf()));
         }
-        Ok(Some(bytes)) if bytes.windows(LIST_ENTRY.len()).any(|w| w == LIST_ENTRY) => {
+        Ok(Some(bytes)) if has_lists(&bytes) => {
             found.push(Evidence::ListEntries(path.to_path_buf()));
         }
         Ok(_) => {}
@@ -162,7 +163,7 @@ fn database(path: &Path, found: &mut Vec<Evidence>) {
         // says as much.
         Err(e) if e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
             if let Ok(real) = path.canonicalize() {
-                database(&real, found);
+                database(&real, has_lists, found);
             }
         }
         Err(e) => unseen(path, &e, found),
@@ -173,12 +174,23 @@ fn unseen(path: &Path, error: &io::Error, found: &mut Vec<Evidence>) {
     found.push(Evidence::Unseen(path.to_path_buf(), error.to_string()));
 }
 
+/// What a look at one entry of a tree says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// On, and into it if it is a directory.
+    On,
+    /// On, and not into it.
+    Past,
+    /// That was enough.
+    Stop,
+}
+
 /// Goes through a tree, breadth first, until `look` has seen enough. `false` if the tree's root is
 /// not there.
 fn walk(
     root: &Path,
     found: &mut Vec<Evidence>,
-    mut look: impl FnMut(&Path, std::fs::FileType, &mut Vec<Evidence>) -> bool,
+    mut look: impl FnMut(&Path, std::fs::FileType, &mut Vec<Evidence>) -> Next,
 ) -> bool {
     let mut todo = std::collections::VecDeque::from([(root.to_path_buf(), 0)]);
     let mut left = ENTRIES;
@@ -206,10 +218,11 @@ fn walk(
             let Ok(kind) = entry.file_type() else {
                 continue;
             };
-            if !look(&entry.path(), kind, found) {
+            let next = look(&entry.path(), kind, found);
+            if next == Next::Stop {
                 return there;
             }
-            if kind.is_dir() && depth < DEPTH {
+            if next == Next::On && kind.is_dir() && depth < DEPTH {
                 todo.push_back((entry.path(), depth + 1));
             }
         }
@@ -222,8 +235,9 @@ fn name_locks(dir: &Path, found: &mut Vec<Evidence>) {
     let there = walk(dir, found, |path, kind, found| {
         if kind.is_file() {
             found.push(Evidence::NameLock(path.to_path_buf()));
+            return Next::Stop;
         }
-        !kind.is_file()
+        Next::On
     });
     if there && found.len() == before {
         found.push(Evidence::EmptyLockDirectory(dir.to_path_buf()));
@@ -231,25 +245,38 @@ fn name_locks(dir: &Path, found: &mut Vec<Evidence>) {
 }
 
 fn user_files(dir: &Path, found: &mut Vec<Evidence>) {
+    walk(dir, found, user_file);
+}
+
+/// Users' files of virtual domains: `domain/H/NAME/user/H/...`. Beside `user` are files that users
+/// name, such as those of quota roots, and a domain may have any name.
+fn domains(dir: &Path, found: &mut Vec<Evidence>) {
     walk(dir, found, |path, kind, found| {
-        let Some(extension) = path.extension().and_then(|e| e.to_str()) else {
-            return true;
-        };
-        if !kind.is_file() {
-            return true;
+        let below = path.strip_prefix(dir).unwrap_or(path);
+        match below.components().nth(2) {
+            None => Next::On,
+            Some(beside) if beside.as_os_str() != "user" => Next::Past,
+            Some(_) => user_file(path, kind, found),
         }
-        if USER_FILES.contains(&extension) {
-            found.push(Evidence::UserFile(path.to_path_buf()));
-            return false;
-        }
-        // 3.x turns a seen database into twoskip when it first opens it.
-        let is_twoskip = || head(path, 64).is_ok_and(|h| h.is_some_and(|h| h.starts_with(TWOSKIP)));
-        if extension == "seen" && is_twoskip() {
-            found.push(Evidence::Twoskip(path.to_path_buf()));
-            return false;
-        }
-        true
     });
+}
+
+fn user_file(path: &Path, kind: std::fs::FileType, found: &mut Vec<Evidence>) -> Next {
+    let extension = path.extension().and_then(|e| e.to_str());
+    let Some(extension) = extension.filter(|_| kind.is_file()) else {
+        return Next::On;
+    };
+    if USER_FILES.contains(&extension) {
+        found.push(Evidence::UserFile(path.to_path_buf()));
+        return Next::Stop;
+    }
+    // 3.x turns a seen database into twoskip when it first opens it.
+    let is_twoskip = || head(path, 64).is_ok_and(|h| h.is_some_and(|h| h.starts_with(TWOSKIP)));
+    if extension == "seen" && is_twoskip() {
+        found.push(Evidence::Twoskip(path.to_path_buf()));
+        return Next::Stop;
+    }
+    Next::On
 }
 
 /// The first mailboxes below a root. What cannot be read is looked at when it is to be locked.
@@ -272,11 +299,11 @@ fn sample(root: &Path, found: &mut Vec<Evidence>) {
                 versions.extend(bytes.and_then(|bytes| mailbox::of_index(&bytes, path)));
                 None
             }
-            _ => return true,
+            _ => return Next::On,
         };
         left = left.saturating_sub(1);
         found.extend(evidence);
-        left > 0
+        if left > 0 { Next::On } else { Next::Stop }
     });
     if versions.len() > 1 {
         found.append(&mut versions);

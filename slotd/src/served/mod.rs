@@ -14,9 +14,11 @@
 //! Nothing in the store is changed here; a crash leaves the old `served.json` or the new one.
 
 mod cyrus_conf;
+mod entries;
 mod evidence;
 mod fence;
 mod gather;
+mod kept;
 mod mailbox;
 mod masters;
 mod not_fenced;
@@ -24,12 +26,10 @@ pub(crate) mod proc;
 mod sockets;
 mod stopped;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indexfile::IoError;
-use indexfile::dir::{OpenError, limit, read_named};
 use indexfile::mailbox::ImapdConf;
 use parking_lot::Mutex;
 
@@ -37,16 +37,14 @@ pub use evidence::{Evidence, Served, judge};
 pub use not_fenced::NotFenced;
 pub use stopped::{Holder, Scan, Unseen};
 
-use evidence::reasons;
 use fence::Fence;
+use kept::Kept;
 
-use crate::fs::rewrite;
 use crate::lock::MailboxLocks;
 use crate::protocol::Code;
 use crate::refusal::Refusal;
 use crate::store::Place;
 
-const FILE_NAME: &str = "served.json";
 const PROC: &str = "/proc";
 /// What is said about running processes is looked up again when it is older than this.
 const FRESH: Duration = Duration::from_secs(1);
@@ -77,7 +75,7 @@ pub struct StillRunning {
 /// What is known about who serves one store.
 #[derive(Debug)]
 pub struct Watch {
-    file: PathBuf,
+    kept: Kept,
     /// The operator says that no server runs.
     stopped: bool,
     /// Where a server has files open while it runs.
@@ -104,18 +102,20 @@ impl Watch {
         state_dir: &Path,
         stopped: bool,
     ) -> Result<Watch, IoError> {
-        let file = state_dir.join(FILE_NAME);
-        let mut evidence = known(&file)?;
+        let (kept, mut evidence) = Kept::read(state_dir)?;
         for found in gather::look(conf, roots) {
-            if !evidence.contains(&found) {
+            // By their texts: a path that is none is kept as near to it as text can be.
+            let text = found.to_string();
+            if !evidence.iter().any(|known| known.to_string() == text) {
                 evidence.push(found);
             }
         }
+        kept.write(&evidence, stopped)?;
         // Where a running server has something open: its own files, and the mailboxes'.
         let mut all = roots.to_vec();
         all.extend(conf.config_directory().map(Path::to_path_buf));
-        let watch = Watch {
-            file,
+        Ok(Watch {
+            kept,
             stopped,
             roots: all,
             fence: Fence::new(conf, roots),
@@ -123,9 +123,7 @@ impl Watch {
                 evidence,
                 scanned: None,
             }),
-        };
-        watch.keep(&watch.state.lock())?;
-        Ok(watch)
+        })
     }
 
     /// With a `cyrus.conf` that does not lie beside `imapd.conf`.
@@ -147,10 +145,10 @@ impl Watch {
         self.stopped
     }
 
-    /// Why it is not taken for one of 2.3, in words; empty if it is.
+    /// Why it is not taken for one of 2.3, in words, and where proofs are kept; empty if it is.
     #[must_use]
     pub fn reasons(&self) -> String {
-        reasons(&self.state.lock().evidence)
+        self.kept.reasons(&self.state.lock().evidence)
     }
 
     /// Looks once whether the server that is said to be stopped is; gives what could not be looked
@@ -176,7 +174,12 @@ impl Watch {
     /// What stands against it, or could not be looked at.
     pub fn fence(&self) -> Result<(), NotFenced> {
         let known = self.state.lock().evidence.clone();
-        self.fence.verify(&known)
+        self.fence.verify(&known).map_err(|error| match error {
+            NotFenced::Opened { why } => NotFenced::Opened {
+                why: self.kept.with_place(why, &known),
+            },
+            other => other,
+        })
     }
 
     /// Whether a mailbox may be locked: asked before its locks, and again under them.
@@ -221,7 +224,7 @@ impl Watch {
                 Code::Served,
                 format!(
                     "{who} ({}); if it is stopped, start slotd with --server-stopped",
-                    reasons(&state.evidence)
+                    self.kept.reasons(&state.evidence)
                 ),
             ));
         }
@@ -247,41 +250,16 @@ impl Watch {
     /// Notes what was met in a mailbox. A proof is written down.
     pub fn note(&self, evidence: Evidence) {
         let mut state = self.state.lock();
-        let known = state.evidence.iter().any(Evidence::is_proof);
+        let known = state.evidence.iter().any(Evidence::is_lasting);
         if known || state.evidence.contains(&evidence) {
             return;
         }
         tracing::warn!("{evidence}: no Cyrus of 2.3 serves this store");
         state.evidence.push(evidence);
-        if let Err(error) = self.keep(&state) {
+        if let Err(error) = self.kept.write(&state.evidence, self.stopped) {
             tracing::error!("{error}");
         }
     }
-
-    fn keep(&self, state: &State) -> Result<(), IoError> {
-        let proofs: Vec<&Evidence> = state.evidence.iter().filter(|e| e.is_proof()).collect();
-        let record = serde_json::json!({
-            "served": judge(&state.evidence).as_str(), "stopped": self.stopped, "proofs": proofs,
-            "because": reasons(&state.evidence),
-        });
-        rewrite(&self.file, |file| writeln!(file, "{record:#}")).map(drop)
-    }
-}
-
-/// The proofs that an earlier start wrote down.
-fn known(file: &Path) -> Result<Vec<Evidence>, IoError> {
-    let text = match read_named(file, limit::STATE) {
-        Ok(text) => text,
-        Err(OpenError::Missing { .. }) => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
-    };
-    let kept = serde_json::from_slice::<serde_json::Value>(&text)
-        .ok()
-        .and_then(|record| serde_json::from_value(record.get("proofs")?.clone()).ok());
-    Ok(kept.unwrap_or_else(|| {
-        let why = "it is damaged, or a later release wrote it".to_owned();
-        vec![Evidence::Unseen(file.to_path_buf(), why)]
-    }))
 }
 
 #[cfg(test)]

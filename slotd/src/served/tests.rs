@@ -2,6 +2,8 @@ use std::fs;
 
 use indexfile::mailbox::{HEADER_MAGIC, ImapdConf};
 
+use super::evidence::reasons;
+use super::kept::FILE_NAME;
 use super::*;
 
 /// A store as a genuine 2.3 leaves it: text header, version 9, skiplist mailboxes.db.
@@ -177,12 +179,208 @@ fn a_proof_outlives_its_file_and_a_doubt_does_not() {
     // A lock directory in memory is empty after a boot.
     fs::remove_dir_all(&lock).unwrap();
     assert_eq!(served(), Served::Cyrus24);
-    fs::write(tmp.path().join(FILE_NAME), "{").unwrap();
-    assert_eq!(
-        served(),
-        Served::Unknown,
-        "what was known is not forgotten in silence"
+}
+
+#[test]
+fn what_was_kept_and_is_not_understood_stays_as_it_is_and_is_not_forgotten() {
+    let (tmp, conf) = store();
+    let roots = [tmp.path().join("spool")];
+    let file = tmp.path().join(FILE_NAME);
+    let begin = || Watch::begin(&conf, &roots, tmp.path(), false).unwrap();
+    for damaged in ["{", "", "[]", r#"{"served":"2.4+"}"#, r#"{"proofs":{}}"#] {
+        fs::write(&file, damaged).unwrap();
+        for _ in 0..2 {
+            let watch = begin();
+            assert_eq!(watch.served(), Served::Unknown, "{damaged}");
+            assert!(watch.reasons().contains(FILE_NAME), "{}", watch.reasons());
+            watch.note(Evidence::UniqueId("/spool/user/bob/cyrus.header".into()));
+            assert_eq!(watch.served(), Served::Cyrus24);
+            assert_eq!(fs::read_to_string(&file).unwrap(), damaged);
+        }
+    }
+    // A proof of a kind that is not known is one, and does not hide the others.
+    let unknown = r#"{"kind_of_a_later_release":["/x",7]}"#;
+    for other in ["", r#"{"name_lock":"/run/cyrus/lock/u/user.bob"},"#] {
+        let text = format!(r#"{{"proofs":[{other}{unknown}],"more":[1]}}"#);
+        fs::write(&file, text).unwrap();
+        for _ in 0..2 {
+            assert_eq!(begin().served(), Served::Cyrus24);
+            let kept: serde_json::Value =
+                serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+            let unknown: serde_json::Value = serde_json::from_str(unknown).unwrap();
+            let proofs = kept["proofs"].as_array().unwrap();
+            assert_eq!(proofs.last(), Some(&unknown));
+            assert_eq!(proofs.len(), 1 + usize::from(!other.is_empty()));
+            assert_eq!(kept["more"][0], 1);
+        }
+    }
+}
+
+#[test]
+fn a_line_of_imapd_conf_counts_while_it_is_there_and_no_longer() {
+    let (tmp, conf) = store();
+    let file = tmp.path().join(FILE_NAME);
+    let roots = [tmp.path().join("spool")];
+    let text = format!(
+        "configdirectory: {0}/conf\npartition-default: {0}/spool\nduplicate_db: twoskip\n",
+        tmp.path().display()
     );
+    let prepared = ImapdConf::parse(&text).unwrap();
+    let begin = |conf| Watch::begin(conf, &roots, tmp.path(), false).unwrap();
+    assert_eq!(begin(&prepared).served(), Served::Cyrus24);
+    assert_eq!(begin(&conf).served(), Served::Cyrus23);
+    // Earlier releases kept it.
+    fs::write(&file, r#"{"proofs":[{"format":"duplicate_db: twoskip"}]}"#).unwrap();
+    assert_eq!(begin(&conf).served(), Served::Cyrus23);
+    // What is met while it is there is kept.
+    begin(&prepared).note(Evidence::UniqueId("/spool/user/bob/cyrus.header".into()));
+    let watch = begin(&conf);
+    assert_eq!(watch.served(), Served::Cyrus24);
+    let (reasons, file) = (watch.reasons(), file.to_str().unwrap());
+    assert!(
+        reasons.contains("unique id") && reasons.contains(file),
+        "{reasons}"
+    );
+}
+
+#[test]
+fn a_name_that_is_no_text_is_kept_once() {
+    use std::os::unix::ffi::OsStrExt;
+    let (tmp, conf) = store();
+    let lock = tmp.path().join("conf/lock");
+    fs::create_dir(&lock).unwrap();
+    fs::write(
+        lock.join(std::ffi::OsStr::from_bytes(b"user.\xff.lock")),
+        "",
+    )
+    .unwrap();
+    for _ in 0..2 {
+        let watch = Watch::begin(&conf, &[], tmp.path(), false).unwrap();
+        assert_eq!(watch.served(), Served::Cyrus24);
+        assert_eq!(watch.state.lock().evidence.len(), 1);
+    }
+}
+
+/// A skiplist file with one entry; it need not be whole behind that.
+fn skiplist(key: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut bytes = b"\xa1\x02\x8b\x0dskiplist file\0\0\0".to_vec();
+    for word in [1u32, 2, 20, 16, 1, 0, 0, 1] {
+        bytes.extend(word.to_be_bytes());
+    }
+    for text in [key, value] {
+        bytes.extend(u32::try_from(text.len()).unwrap().to_be_bytes());
+        bytes.extend(text);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+    }
+    bytes
+}
+
+/// A Berkeley DB file of one page behind the first, with keys and values in turn. `hash`: a hash
+/// table, not a tree.
+fn berkeley(hash: bool, big: bool, items: &[&[u8]]) -> Vec<u8> {
+    let order = |bytes: &[u8]| -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        if big {
+            bytes.reverse();
+        }
+        bytes
+    };
+    let mut file = vec![0; 1024];
+    let magic: u32 = if hash { 0x0006_1561 } else { 0x0005_3162 };
+    file[12..16].copy_from_slice(&order(&magic.to_le_bytes()));
+    file[20..24].copy_from_slice(&order(&512u32.to_le_bytes()));
+    let page = &mut file[512..];
+    let count = u16::try_from(items.len()).unwrap();
+    page[20..22].copy_from_slice(&order(&count.to_le_bytes()));
+    page[25] = if hash { 13 } else { 5 };
+    let mut end = 512;
+    for (i, item) in items.iter().enumerate() {
+        let len = u16::try_from(item.len()).unwrap();
+        let head = if hash {
+            Vec::new()
+        } else {
+            order(&len.to_le_bytes())
+        };
+        let bytes = [&head[..], &[1], item].concat();
+        let start = (end - bytes.len()) & !3;
+        page[start..start + bytes.len()].copy_from_slice(&bytes);
+        let offset = u16::try_from(start).unwrap();
+        page[26 + 2 * i..28 + 2 * i].copy_from_slice(&order(&offset.to_le_bytes()));
+        end = start;
+    }
+    file
+}
+
+#[test]
+fn an_entry_in_list_form_is_seen_in_every_format_and_only_where_a_value_begins() {
+    let key: &[u8] = b"user.joe";
+    let list: &[u8] = b"%(A %(joe lrs) I abc P default)";
+    // What a user may write into a mailbox's list of rights.
+    let old: &[u8] = b"0 default joe\tlrs\t%(A %(\tlrs\t";
+    let with = |value: &[u8]| {
+        let mut all = vec![
+            skiplist(key, value),
+            [
+                b"user.bob\t0 default bob\tlrs\t\n",
+                key,
+                b"\t",
+                value,
+                b"\n",
+            ]
+            .concat(),
+        ];
+        for (hash, big) in [(false, false), (false, true), (true, false), (true, true)] {
+            all.push(berkeley(
+                hash,
+                big,
+                &[b"user.bob", b"0 default ", key, value],
+            ));
+        }
+        all
+    };
+    for (value, served) in [(list, Served::Cyrus24), (old, Served::Cyrus23)] {
+        for (format, bytes) in with(value).into_iter().enumerate() {
+            let (tmp, conf) = store();
+            fs::write(tmp.path().join("conf/mailboxes.db"), &bytes).unwrap();
+            assert_eq!(seen(&tmp, &conf).0, served, "format {format}");
+            // No server of any release writes such entries elsewhere; users can.
+            let (tmp, conf) = store();
+            for name in ["annotations.db", "deliver.db", "statuscache.db"] {
+                fs::write(tmp.path().join("conf").join(name), &bytes).unwrap();
+            }
+            assert_eq!(seen(&tmp, &conf), (Served::Cyrus23, String::new()));
+        }
+    }
+    // One that is cut off anywhere is read as far as it goes.
+    let whole = berkeley(false, false, &[key, list]);
+    for len in 0..whole.len() {
+        entries::any_in_list_form(&whole[..len]);
+    }
+}
+
+#[test]
+fn a_user_s_file_of_a_virtual_domain_counts_and_a_quota_file_of_any_name_does_not() {
+    for domain in ["example.org", "user"] {
+        let (tmp, conf) = store();
+        let home = tmp.path().join("conf/domain/e").join(domain);
+        for dir in ["quota/d", "quota/u/user/d", "user/d", "sieve/user/d"] {
+            fs::create_dir_all(home.join(dir)).unwrap();
+        }
+        for name in ["user.dav", "user.joe.alarms", "user.conversations"] {
+            fs::write(home.join("quota/d").join(name), "0\n102400\n").unwrap();
+            fs::write(home.join("quota/u/user/d").join(name), "").unwrap();
+            fs::write(home.join("sieve/user/d").join(name), "").unwrap();
+        }
+        // Users of these names, with files that every release has.
+        for name in ["dav.seen", "joe.dav.sub", "counters.mboxkey"] {
+            fs::write(home.join("user/d").join(name), "").unwrap();
+        }
+        assert_eq!(seen(&tmp, &conf), (Served::Cyrus23, String::new()));
+        fs::write(home.join("user/d/dave.dav"), "").unwrap();
+        let (served, reasons) = seen(&tmp, &conf);
+        assert_eq!(served, Served::Cyrus24);
+        assert!(reasons.contains("user/d/dave.dav"), "{reasons}");
+    }
 }
 
 #[test]

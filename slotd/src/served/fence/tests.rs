@@ -466,6 +466,13 @@ fn a_store_that_a_later_cyrus_opened_is_not_fenced_and_slotd_s_own_indexes_are_n
     machine.stands();
     let option = Evidence::Option("conversations".into());
     machine.fence.verify(&[option]).unwrap();
+    let format = Evidence::Format("duplicate_db: twoskip".into());
+    *machine.fence.proven.lock() = None;
+    machine.fence.verify(std::slice::from_ref(&format)).unwrap();
+    let lock = Evidence::NameLock("/lock/joe.lock".into());
+    let known = machine.fence.verify(&[format, lock]).unwrap_err();
+    assert!(!known.to_string().contains("duplicate_db"), "{known}");
+    Machine::with("duplicate_db: twoskip\n").stands();
     fs::remove_dir(machine.at("conf/lock")).unwrap();
     machine.write("conf/lock", "no directory");
     machine.refuses("it is not known whether a Cyrus of 2.4 or later has opened the store");
