@@ -20,7 +20,7 @@ use crate::lease::{Lease, LeaseError};
 use crate::lock::{MailboxLocks, Patience, wait};
 use crate::mounts::{Mounts, TableError};
 use crate::pass::PassTask;
-use crate::protocol::{Code, Limits};
+use crate::protocol::{Code, Limits, StoreRoots};
 use crate::refusal::Refusal;
 use crate::served::{Served, StillRunning, Watch};
 use crate::stage;
@@ -142,6 +142,8 @@ pub struct Host {
     pub options: Options,
     /// Names the store.
     pub host_id: String,
+    /// Where its index files lay when it was opened.
+    pub roots: StoreRoots,
     /// Who serves the store.
     pub served: Watch,
     /// Who works on it.
@@ -201,6 +203,13 @@ impl Host {
         for warning in store.mounts().learn()? {
             tracing::warn!("{warning}");
         }
+        let index_roots = store.index_roots();
+        let mounted = |root: &&PathBuf| store.mounts().check(root).is_ok();
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        let index_roots = StoreRoots::look(
+            boot.unwrap_or_default().trim().to_owned(),
+            index_roots.iter().filter(mounted).map(PathBuf::as_path),
+        );
         let served = Watch::begin(store.conf(), &roots, state_dir, options.server_stopped)?
             .with_cyrus_conf(options.cyrus_conf.clone());
         if options.server_stopped {
@@ -223,6 +232,7 @@ impl Host {
             log,
             options,
             host_id: lease.host_id.clone(),
+            roots: index_roots,
             served,
             coordinators: Coordinators::open(state_dir)?,
             unsettled: Unsettled::default(),

@@ -6,6 +6,8 @@ use std::fs::{self, File};
 use std::time::{Duration, SystemTime};
 
 use common::{Store, lock};
+use indexfile::mailbox::ImapdConf;
+use slotd::host::{Host, Options};
 use slotd::protocol::{Code, Commit, Lock, SyncLogAge, Upgrade};
 
 const MAILBOX: &str = "user.alice.expunged";
@@ -76,4 +78,22 @@ async fn each_wait_each_hold_and_each_end_of_a_transaction_is_counted() {
     two.commit(Commit::default()).await.unwrap();
     assert_eq!((activity.committed(), activity.rolled_back()), (1, 1));
     assert_eq!((activity.unsettled(), activity.refused()), (0, 0));
+}
+
+#[test]
+fn two_slotds_that_see_one_spool_say_so_whatever_their_configuration_directory() {
+    let (store, other) = (Store::small(&[MAILBOX]), Store::small(&[MAILBOX]));
+    let host = store.host(Options::default());
+    let own = |store: &Store| store.conf.config_directory().unwrap().display().to_string();
+    let conf = fs::read_to_string(store.root().join("imapd.conf")).unwrap();
+    assert!(conf.contains(&own(&store)), "{conf}");
+    let conf = conf.replace(&own(&store), &own(&other));
+    fs::write(other.root().join("second.conf"), conf).unwrap();
+    let conf = ImapdConf::load(&other.root().join("second.conf")).unwrap();
+    let second = Host::open(conf, &other.state(), Options::default()).unwrap();
+    assert_ne!(second.host_id, host.host_id);
+    let root = store.root().join("meta").display().to_string();
+    assert_eq!(second.roots.shared_with(&host.roots), Some(root.as_str()));
+    let apart = Store::small(&[MAILBOX]).host(Options::default());
+    assert_eq!(apart.roots.shared_with(&host.roots), None);
 }

@@ -126,7 +126,7 @@ pub(super) fn rollback(args: RollbackArgs) -> Result<Exit, Fail> {
             let undos = Arc::clone(&undos);
             async move {
                 let work = on_pair(&session, at, undos[at].clone());
-                session.around_pair(at, work).await
+                Box::pin(session.around_pair(at, work)).await
             }
         });
         let work = async {

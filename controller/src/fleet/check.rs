@@ -16,7 +16,7 @@ use super::summary::worst;
 use crate::error::RunError;
 use crate::hosts::Connect;
 use crate::stop::StopSignal;
-use crate::survey::{Preflight, Source, Weight, list};
+use crate::survey::{HostLook, Preflight, Source, Weight, list};
 
 /// A pair to be looked at.
 #[derive(Clone)]
@@ -89,19 +89,22 @@ impl FleetLook {
     /// Compares what the hosts say with the file, and with each other.
     fn judge(pairs: &[Named], looks: BTreeMap<String, PairLook>) -> Self {
         let mut crossed = Vec::new();
-        let mut stores: BTreeMap<&str, String> = BTreeMap::new();
+        let mut stores: Vec<(&HostLook, String)> = Vec::new();
         for pair in pairs {
             let Some(found) = looks.get(&pair.name).and_then(|look| look.found.as_ref()) else {
                 continue;
             };
             for (side, host) in &found.hosts {
                 let here = format!("the {side} of {}", pair.name);
-                let other = stores.get(host.host_id.as_str());
-                if let Some(other) = other.filter(|_| !host.host_id.is_empty()) {
-                    let id = &host.host_id;
-                    crossed.push(format!("{here} is the same store as {other} ({id})"));
+                let by = stores.iter().rev().find_map(|(other, name)| {
+                    let named = !host.host_id.is_empty() && host.host_id == other.host_id;
+                    let id = named.then_some(host.host_id.as_str());
+                    Some((name, id.or_else(|| host.roots.shared_with(&other.roots))?))
+                });
+                if let Some((other, by)) = by {
+                    crossed.push(format!("{here} is the same store as {other} ({by})"));
                 }
-                stores.insert(&host.host_id, here);
+                stores.push((host, here));
             }
             let master = found.hosts.get("master");
             let called = master.and_then(|master| master.servername.as_deref());
@@ -180,10 +183,10 @@ impl fmt::Display for FleetLook {
 #[cfg(test)]
 mod tests {
     use slotd::client::{Addr, Timeouts};
+    use slotd::protocol::StoreRoots;
 
     use super::*;
     use crate::hosts::Slotds;
-    use crate::survey::HostLook;
 
     fn named(name: &str, servername: &str) -> Named {
         Named {
@@ -228,6 +231,22 @@ mod tests {
             ["the replica of b is the same store as the replica of a (2)"]
         );
         assert_eq!(twice.exit(), Exit::Config);
+        // Two slotds of different names that see one spool.
+        let seen = StoreRoots {
+            boot: "kernel".to_owned(),
+            roots: vec!["1-2:/spool".parse().unwrap()],
+        };
+        let mut pair = look(["3", "4"], Some("b.org"));
+        let mut other = look(["1", "2"], Some("a.org"));
+        for (look, side) in [(&mut pair, "master"), (&mut other, "replica")] {
+            let hosts = &mut look.found.as_mut().unwrap().hosts;
+            hosts.get_mut(side).unwrap().roots = seen.clone();
+        }
+        let both = [("a", other), ("b", pair)].map(|(name, look)| (name.to_owned(), look));
+        assert_eq!(
+            FleetLook::judge(&pairs, both.into()).crossed,
+            ["the master of b is the same store as the replica of a (/spool)"]
+        );
         let called = FleetLook::judge(&pairs, looks(look(["3", "4"], Some("c.org"))));
         assert_eq!(
             called.crossed,

@@ -23,6 +23,8 @@ pub(crate) use fence::fallen_fence;
 pub(crate) use link::{Link, is_elsewhere, local, reason_of};
 pub(crate) use outages::Outages;
 pub use probe::{Question, Said};
-pub(crate) use probe::{ask_about, check_hosts, check_rehash, failover, hello, host_facts};
+pub(crate) use probe::{
+    ask_about, check_hosts, check_rehash, failover, hello, host_facts, two_stores,
+};
 pub use registration::Registration;
 pub(crate) use registration::Sides;

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use slotd::protocol::{Code, Command, Greeting, HostFacts, Named, PROTOCOL_VERSION, Rehash, Reply};
+use slotd::protocol::{
+    Code, Command, Greeting, HostFacts, Named, PROTOCOL_VERSION, Rehash, Reply, StoreRoots,
+};
 
 use super::connect::Connect;
 use super::link::{Link, is_elsewhere, local, reason_of};
@@ -22,6 +24,7 @@ pub(crate) async fn identify_hosts(
     connect: &Arc<dyn Connect>,
 ) -> Result<([String; 2], [Option<u32>; 2], Option<String>), RunError> {
     let mut ids = [String::new(), String::new()];
+    let mut roots = Vec::new();
     let mut capacities = [None; 2];
     let mut over = None;
     for side in Side::ALL {
@@ -29,18 +32,36 @@ pub(crate) async fn identify_hosts(
             let greeting = hello(connect, side).await?;
             over = over.or_else(|| failover(side, &greeting));
             ids[side.index()] = greeting.host_id;
+            roots.push(greeting.roots);
             capacities[side.index()] = greeting.capacity;
         }
     }
-    if !ids[0].is_empty() && ids[0] == ids[1] {
+    if let [master, replica] = &roots[..] {
+        two_stores([(&ids[0], master), (&ids[1], replica)])?;
+    }
+    Ok((ids, capacities, over))
+}
+
+/// Whether master and replica, which say this of themselves, are not one store.
+///
+/// # Errors
+/// They are.
+pub(crate) fn two_stores([master, replica]: [(&String, &StoreRoots); 2]) -> Result<(), RunError> {
+    if !master.0.is_empty() && master.0 == replica.0 {
         return Err(RunError::Config(format!(
             "master and replica are the same store ({}); if one host was cloned from the other, \
              stop its slotd, remove \
              reguid.store from its configdirectory and start it again",
-            ids[0]
+            master.0
         )));
     }
-    Ok((ids, capacities, over))
+    if let Some(path) = master.1.shared_with(replica.1) {
+        return Err(RunError::Config(format!(
+            "master and replica are the same store: the replica's index files lie in {path} of \
+             the master, too"
+        )));
+    }
+    Ok(())
 }
 
 /// What one side's slotd says of itself.
@@ -200,4 +221,26 @@ pub(crate) async fn ask_about(
         Err(error) if error.is_local() => Err((Reason::Local, local(&error))),
         Err(error) => Err((Reason::HostAway, error.to_string())),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_spool_behind_two_slotds_is_one_store_and_the_directory_is_named() {
+        let roots = StoreRoots {
+            boot: "kernel".to_owned(),
+            roots: vec!["1-2:/spool".parse().unwrap()],
+        };
+        let ids = ["m", "r"].map(str::to_owned);
+        let error = two_stores([(&ids[0], &roots), (&ids[1], &roots)]).unwrap_err();
+        assert_eq!(error.exit(), indexfile::exit::Exit::Config);
+        assert!(
+            error.to_string().contains("/spool of the master"),
+            "{error}"
+        );
+        let none = StoreRoots::default();
+        two_stores([(&ids[0], &roots), (&ids[1], &none)]).unwrap();
+    }
 }

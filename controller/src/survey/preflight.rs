@@ -24,7 +24,7 @@ use super::spool::Spool;
 use super::trouble::{HostLook, Room, Trouble, Weight};
 use crate::clock::now_ms;
 use crate::error::RunError;
-use crate::hosts::{Connect, Link, Said, ask_about, failover, hello};
+use crate::hosts::{Connect, Link, Said, ask_about, failover, hello, two_stores};
 use crate::journal::Candidate;
 use crate::two_phase::{Reason, Side};
 
@@ -141,6 +141,7 @@ impl Preflight {
         let mut look = HostLook {
             version: greeting.version.clone(),
             host_id: greeting.host_id.clone(),
+            roots: greeting.roots.clone(),
             served: greeting.served.clone(),
             needed,
             clock_ms: answers.clock_ms,
@@ -453,6 +454,9 @@ pub(crate) async fn preflight(
                 clock_ms,
             });
         }
+    }
+    if let [Some(master), Some(replica)] = &answers {
+        two_stores([master, replica].map(|of| (&of.greeting.host_id, &of.greeting.roots)))?;
     }
     let mut sample = Vec::with_capacity(work.sample.len());
     for of in work.sample {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use indexfile::exit::Exit;
 use serde::Serialize;
+use slotd::protocol::StoreRoots;
 
 /// Where files can be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -47,6 +48,9 @@ pub struct HostLook {
     pub version: String,
     /// Names its store.
     pub host_id: String,
+    /// Where its index files lie.
+    #[serde(skip)]
+    pub roots: StoreRoots,
     /// Who serves the store, in slotd's words.
     pub served: String,
     /// The limit on slotd's open files, if it says so.

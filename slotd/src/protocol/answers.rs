@@ -8,7 +8,7 @@ use indexfile::Guid;
 use indexfile::mailbox::MailboxName;
 
 use super::answer::{Value, answer, name, plain, unescaped};
-use super::{FieldError, Fields, HostState, Limits, Named};
+use super::{FieldError, Fields, HostState, Limits, Named, StoreRoots};
 
 /// `HELLO` and `REGISTER`
 #[allow(clippy::struct_excessive_bools)] // independent facts, each a word of the answer
@@ -20,6 +20,8 @@ pub struct Greeting {
     pub protocol: u32,
     /// Names the store: two addresses with one `host_id` are the same store.
     pub host_id: String,
+    /// So are two with a directory of index files in common.
+    pub roots: StoreRoots,
     /// Stopping: takes no new mailbox.
     pub draining: bool,
     /// The intent log has failed: nothing can be committed before slotd has written a new one,
@@ -261,6 +263,7 @@ impl Greeting {
             .with("protocol", self.protocol)
             .with("host_id", &self.host_id)
             .with("state", state);
+        let fields = self.roots.add(fields);
         let fields = self.capacity.add(fields, "capacity");
         let served = Some(&self.served).filter(|served| !served.is_empty());
         let fields = served.cloned().add(fields, "served");
@@ -292,6 +295,7 @@ impl Greeting {
             version: fields.text("slotd")?,
             protocol: fields.get("protocol")?,
             host_id: fields.text("host_id")?,
+            roots: StoreRoots::read(fields)?,
             draining: fields.text("state")? == "draining",
             failed: fields.text("state")? == "failed",
             capacity: fields.get("capacity").ok(),

@@ -24,6 +24,7 @@ mod preflight;
 mod reply;
 mod requests;
 mod role;
+mod store_roots;
 
 pub use answers::{
     Committed, Completed, FileState, Found, Greeting, GuidEntry, GuidPage, MailboxFacts, Prepared,
@@ -47,6 +48,7 @@ pub use requests::{
     Rehash, Repair, Sha1sRange, Upgrade, UuidSource, Verify, Write,
 };
 pub use role::Role;
+pub use store_roots::{RootIdentity, StoreRoots};
 
 /// The longest reply, in bytes, with its line end.
 pub const MAX_LINE: usize = 64 * 1024;

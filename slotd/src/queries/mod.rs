@@ -49,6 +49,7 @@ pub fn hello(host: &Host, left: Option<String>) -> Greeting {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         protocol: PROTOCOL_VERSION,
         host_id: host.host_id.clone(),
+        roots: host.roots.clone(),
         draining: host.is_draining(),
         failed: host.log.usable_now().is_err(),
         capacity: Some(host.limits().at_once()),
