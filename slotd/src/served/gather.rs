@@ -80,23 +80,34 @@ const USER_FILES: [&str; 6] = [
 pub(super) fn look(conf: &ImapdConf, roots: &[PathBuf]) -> Vec<Evidence> {
     let mut found = Vec::new();
     options(conf, &mut found);
+    found.extend(look_shortly(conf));
     if let Some(dir) = conf.config_directory() {
-        let named = conf.setting("mboxlist_db_path").map(PathBuf::from);
-        for path in named.into_iter().chain([dir.join(MAILBOXES_DB)]) {
-            database(&path, entries::any_in_list_form, &mut found);
-        }
-        for name in DATABASES {
-            // What users write into these is not looked at.
-            database(&dir.join(name), |_| false, &mut found);
-        }
         user_files(&dir.join("user"), &mut found);
         domains(&dir.join("domain"), &mut found);
-        let locks = conf.setting("mboxname_lockpath").map(PathBuf::from);
-        name_locks(&locks.unwrap_or_else(|| dir.join("lock")), &mut found);
     }
     for root in roots {
         sample(root, &mut found);
     }
+    found
+}
+
+/// What a server leaves there as soon as it works: its databases and its name locks. A few system
+/// calls where there is none, so that it can be asked for again while slotd runs.
+pub(super) fn look_shortly(conf: &ImapdConf) -> Vec<Evidence> {
+    let mut found = Vec::new();
+    let Some(dir) = conf.config_directory() else {
+        return found;
+    };
+    let named = conf.setting("mboxlist_db_path").map(PathBuf::from);
+    for path in named.into_iter().chain([dir.join(MAILBOXES_DB)]) {
+        database(&path, entries::any_in_list_form, &mut found);
+    }
+    for name in DATABASES {
+        // What users write into these is not looked at.
+        database(&dir.join(name), |_| false, &mut found);
+    }
+    let locks = conf.setting("mboxname_lockpath").map(PathBuf::from);
+    name_locks(&locks.unwrap_or_else(|| dir.join("lock")), &mut found);
     found
 }
 

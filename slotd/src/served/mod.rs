@@ -7,8 +7,8 @@
 //! the version of an index says nothing about who serves it.
 //!
 //! What is found is [`Evidence`]; [`judge`] is the rule, and pure. [`Watch`] keeps what was found
-//! while slotd runs: a proof that is met later, in a mailbox's own cyrus.header, counts for the
-//! whole store from then on. Proofs are kept in the state directory (`served.json`), because a lock
+//! while slotd runs: a proof that is met later, in a mailbox's own cyrus.header or in what a server
+//! that came meanwhile has left, counts for the whole store from then on. Proofs are kept in the state directory (`served.json`), because a lock
 //! directory in memory is empty after the next boot.
 //!
 //! Nothing in the store is changed here; a crash leaves the old `served.json` or the new one.
@@ -46,7 +46,8 @@ use crate::refusal::Refusal;
 use crate::store::Place;
 
 const PROC: &str = "/proc";
-/// What is said about running processes is looked up again when it is older than this.
+/// What is said about running processes, and what a server leaves as soon as it works, is looked up
+/// again when it is older than this.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// Another process that has a file below one of these directories open, if one is seen.
@@ -75,6 +76,7 @@ pub struct StillRunning {
 /// What is known about who serves one store.
 #[derive(Debug)]
 pub struct Watch {
+    conf: ImapdConf,
     kept: Kept,
     /// The operator says that no server runs.
     stopped: bool,
@@ -88,6 +90,8 @@ pub struct Watch {
 struct State {
     evidence: Vec<Evidence>,
     scanned: Option<Instant>,
+    /// When the store was looked at last for what a server leaves.
+    looked: Option<Instant>,
 }
 
 impl Watch {
@@ -115,6 +119,7 @@ impl Watch {
         let mut all = roots.to_vec();
         all.extend(conf.config_directory().map(Path::to_path_buf));
         Ok(Watch {
+            conf: conf.clone(),
             kept,
             stopped,
             roots: all,
@@ -122,6 +127,7 @@ impl Watch {
             state: Mutex::new(State {
                 evidence,
                 scanned: None,
+                looked: Some(Instant::now()),
             }),
         })
     }
@@ -204,6 +210,7 @@ impl Watch {
         if let Some(evidence) = found {
             self.note(evidence);
         }
+        self.look_again();
         let served = self.served();
         if !self.stopped && (served == Served::Cyrus23 || self.fence().is_ok()) {
             return Ok(());
@@ -234,6 +241,22 @@ impl Watch {
             state.scanned = Some(Instant::now());
         }
         Ok(())
+    }
+
+    /// Looks whether another server has come since. What cannot be looked at now was looked at when
+    /// slotd started: it is no new doubt.
+    fn look_again(&self) {
+        let is_due = |at: &mut Option<Instant>| {
+            let due = at.is_none_or(|at| at.elapsed() > FRESH);
+            if due {
+                *at = Some(Instant::now());
+            }
+            due
+        };
+        if is_due(&mut self.state.lock().looked) {
+            let found = gather::look_shortly(&self.conf).into_iter();
+            found.filter(Evidence::is_proof).for_each(|e| self.note(e));
+        }
     }
 
     /// The same as a refusal.

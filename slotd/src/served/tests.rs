@@ -182,6 +182,26 @@ fn a_proof_outlives_its_file_and_a_doubt_does_not() {
 }
 
 #[test]
+fn a_server_that_comes_while_slotd_runs_is_noticed_by_what_it_leaves() {
+    let (tmp, conf) = store();
+    let dir = conf.config_directory().unwrap();
+    let watch = Watch::begin(&conf, &[], tmp.path(), false).unwrap();
+    let later = || {
+        watch.state.lock().looked = None;
+        watch.look_again();
+        watch.served()
+    };
+    assert_eq!(later(), Served::Cyrus23);
+    fs::create_dir_all(dir.join("lock/user")).unwrap();
+    assert_eq!(later(), Served::Cyrus23, "a directory is no proof");
+    fs::write(dir.join("lock/user/a.lock"), b"").unwrap();
+    watch.look_again();
+    assert_eq!(watch.served(), Served::Cyrus23, "it was looked at just now");
+    assert_eq!(later(), Served::Cyrus24);
+    assert!(watch.reasons().contains("a.lock"), "{}", watch.reasons());
+}
+
+#[test]
 fn what_was_kept_and_is_not_understood_stays_as_it_is_and_is_not_forgotten() {
     let (tmp, conf) = store();
     let roots = [tmp.path().join("spool")];
