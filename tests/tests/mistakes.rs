@@ -31,7 +31,12 @@ const MISTAKES: &[Mistake] = &[
     (
         &["controller", "upgrade", "--to", "11", "--master", NO_HOST],
         64,
-        "11 is not in 6..=10",
+        "the version is 10",
+    ),
+    (
+        &["controller", "upgrade", "--to", "9", "--master", NO_HOST],
+        64,
+        "`controller downgrade`",
     ),
     (
         &["controller", "downgrade", "--to", "10", "--master", NO_HOST],

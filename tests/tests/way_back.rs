@@ -456,4 +456,14 @@ fn a_way_down_below_version_10_is_not_begun_beside_servers_that_may_run() {
     // What is retried asks for the same word.
     let refused = ask(&["retry"], &[]).expect_code(78);
     assert!(refused.stderr.contains("--servers-stopped"), "{refused:?}");
+    // Journals of earlier releases have upgrades to a version below 10: these ask for it too.
+    let journal = rusqlite::Connection::open(fleet.journal()).unwrap();
+    let renamed = journal.execute(
+        "UPDATE run SET command = 'upgrade' WHERE command = 'downgrade'",
+        [],
+    );
+    assert!(renamed.unwrap() > 0);
+    drop(journal);
+    let refused = ask(&["retry"], &[]).expect_code(78);
+    assert!(refused.stderr.contains("--servers-stopped"), "{refused:?}");
 }

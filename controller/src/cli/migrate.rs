@@ -42,9 +42,8 @@ impl RunArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct UpgradeArgs {
-    /// The index version wanted.
-    #[arg(long, value_name = "N", default_value_t = 10,
-          value_parser = clap::value_parser!(u8).range(6..=10))]
+    /// The index version wanted: 10. What is below it is reached by `downgrade`.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = target)]
     to: u8,
     /// Compare every GUID of version 10 with the SHA-1 of its message, also where the upgrade is
     /// done: `report` names the wrong ones and changes nothing, `fix` sets them right on both
@@ -131,10 +130,6 @@ pub(super) struct RecoverArgs {
 }
 
 pub(super) fn upgrade(args: UpgradeArgs) -> Result<Exit, Fail> {
-    if args.rehash.is_some() && args.to < 10 {
-        let text = "--rehash goes with --to 10: below it there are no SHA-1s";
-        return Err(Fail::new(Exit::Usage, text));
-    }
     let settings = Settings {
         to: args.to,
         rehash: args.rehash,
@@ -151,6 +146,18 @@ pub(super) fn rehearse(args: RehearseArgs) -> Result<Exit, Fail> {
         ..Settings::upgrade()
     };
     args.run.begin(settings)
+}
+
+/// The version that `upgrade` writes. A way down takes what the operator says of the servers.
+fn target(text: &str) -> Result<u8, String> {
+    match text.parse() {
+        Ok(10) => Ok(10),
+        _ => Err(
+            "the version is 10: those below it are reached by `controller downgrade`, those from \
+             12 on by `controller cutover`"
+                .to_owned(),
+        ),
+    }
 }
 
 fn rehash(word: &str) -> Result<Rehash, String> {
@@ -211,7 +218,7 @@ pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
         Fail::new(Exit::Config, format!("{state}: there is no run to retry"))
     })?;
     let verb = last.verb;
-    if verb == Verb::Downgrade {
+    if is_way_down(verb, last.to) {
         args.live.check()?;
     }
     common.check(verb)?;
@@ -248,6 +255,12 @@ pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
         });
         session.around(async { session.finish(done.await) }).await
     })
+}
+
+/// Whether a run takes mailboxes below version 10, and does not say so itself as a rollback does.
+/// Journals of earlier releases have upgrades to such a version.
+fn is_way_down(verb: Verb, to: u8) -> bool {
+    !matches!(verb, Verb::Rollback | Verb::Rehearse) && to < 10
 }
 
 async fn retry_pair(session: &Session, at: usize, what: &Retry) -> Result<Summary, RunError> {
