@@ -80,7 +80,8 @@ impl ImapdConf {
         Self::from_settings(settings)
     }
 
-    fn from_settings(settings: Settings) -> Result<Self, ConfError> {
+    fn from_settings(mut settings: Settings) -> Result<Self, ConfError> {
+        expand_config_directory(&mut settings);
         let virtdomains = match settings
             .get("virtdomains")
             .map(|v| v.to_ascii_lowercase())
@@ -170,10 +171,34 @@ impl ImapdConf {
         self.file.as_deref()
     }
 
-    /// Any setting by its key in lower case, as it stands in the file.
+    /// Any setting by its key in lower case, as it stands in the file but for `{configdirectory}`
+    /// at its beginning, which is that directory.
     #[must_use]
     pub fn setting(&self, key: &str) -> Option<&str> {
         self.settings.get(key).map(String::as_str)
+    }
+}
+
+/// Puts the directory in the place of `{configdirectory}` where a value begins with it, as Cyrus's
+/// `config_read` does in all string options that it knows by name. Keys that name a partition are
+/// none of those; there it is no absolute path, and refused.
+fn expand_config_directory(settings: &mut Settings) {
+    const VARIABLE: &str = "{configdirectory}";
+    const OF_PARTITIONS: [&str; 4] = [
+        "partition-",
+        "metapartition-",
+        "archivepartition-",
+        "metadir-",
+    ];
+    let Some(directory) = settings.get("configdirectory").cloned() else {
+        return;
+    };
+    for (key, value) in settings {
+        let known = key != "configdirectory" && !OF_PARTITIONS.iter().any(|p| key.starts_with(p));
+        let begins = |head: &str| head.eq_ignore_ascii_case(VARIABLE);
+        if known && value.get(..VARIABLE.len()).is_some_and(begins) {
+            value.replace_range(..VARIABLE.len(), &directory);
+        }
     }
 }
 
@@ -285,6 +310,23 @@ mod tests {
         assert!(conf.hashimapspool() && !conf.fulldirhash());
         assert_eq!(conf.virtdomains(), VirtDomains::Off);
         assert_eq!(conf.setting("sievedir"), Some("/x # not ours"));
+    }
+
+    #[test]
+    fn the_configuration_directory_is_put_where_a_known_option_begins_with_it() {
+        let text = "proc_path: {configdirectory}/proc\nmboxlist_db_path: {ConfigDirectory}/m\n\
+                    sync_log_file: /x/{configdirectory}\npartition-a: /a\n";
+        let conf = ImapdConf::parse(&format!("{text}configdirectory: /var/imap\n"));
+        let conf = conf.expect("sound");
+        assert_eq!(conf.setting("proc_path"), Some("/var/imap/proc"));
+        assert_eq!(conf.setting("mboxlist_db_path"), Some("/var/imap/m"));
+        assert_eq!(conf.setting("sync_log_file"), Some("/x/{configdirectory}"));
+        let conf = ImapdConf::parse(text).expect("sound");
+        assert_eq!(conf.setting("proc_path"), Some("{configdirectory}/proc"));
+        for key in ["partition-b", "metapartition-a", "metadir-index-a"] {
+            let text = format!("{text}configdirectory: /c\n{key}: {{configdirectory}}/b\n");
+            assert!(ImapdConf::parse(&text).is_err(), "{key}");
+        }
     }
 
     #[test]
