@@ -410,6 +410,24 @@ fn output_that_cannot_be_written_is_an_error_unless_nobody_reads_it() {
             );
         }
     }
+    // A summary that nobody can read takes the new file with it, unless nobody reads it.
+    let dir = Dir::new();
+    for (kind, exit) in [(StorageFull, Exit::Io), (BrokenPipe, Exit::Ok)] {
+        let to = dir.0.path().join("new").display().to_string();
+        let args = [
+            "indexfile",
+            "convert",
+            &path,
+            &to,
+            "--to",
+            "8",
+            "--lossy",
+            "--json",
+        ];
+        let got = cli::run(args, &mut Broken(kind), &mut Vec::new());
+        let left = std::fs::read_dir(dir.0.path()).expect("list").count();
+        assert_eq!((got, left), (exit, usize::from(exit == Exit::Ok)));
+    }
     // And in the library: the copy says that it was the writer.
     let index = IndexFile::open(Path::new(&path), FileKind::Index).expect("sound");
     let copy = indexfile::StreamCopy::new(&index).to_version(10);

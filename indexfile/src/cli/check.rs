@@ -249,7 +249,7 @@ fn repair(dirs: &MailboxDirs, target: &Path, err: &mut dyn Write) -> Result<Exit
         RepairError::Read(e) => e.into(),
         e => Fail::new(Exit::Data, e),
     })?;
-    new.publish()?;
+    new.publish(|| Ok::<_, Fail>(()))?;
     let _ = writeln!(
         err,
         "{}: version {} to {}, {} records; put it in the place of {} while the mailbox is locked",

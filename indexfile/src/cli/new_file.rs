@@ -51,17 +51,34 @@ impl NewFile {
         Ok(new)
     }
 
-    /// Makes the file durable and gives it its name, unless something has that name by now.
-    pub(super) fn publish(mut self) -> Result<(), IoError> {
+    /// Makes the file durable, has `announce` say so, and gives it its name, unless something has
+    /// that name by now. What is announced and fails afterwards ends with the error returned.
+    ///
+    /// # Errors
+    /// That of `announce` or of the system; then there is no file of that name.
+    pub(super) fn publish<E: From<IoError>>(
+        mut self,
+        announce: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
         self.file.sync_all().io_context("fsync", &self.temporary)?;
-        let cwd = rustix::fs::CWD;
-        match rustix::fs::renameat_with(
-            cwd,
-            &self.temporary,
-            cwd,
-            &self.path,
-            RenameFlags::NOREPLACE,
-        ) {
+        let parent = self.path.parent().filter(|p| !p.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new(".")).to_path_buf();
+        // Opened before the file has its name: whether that can be made durable shows here.
+        let dir = File::open(&parent).io_context("open", &parent)?;
+        announce()?;
+        self.rename()?;
+        dir.sync_all()
+            .io_context("fsync", &parent)
+            .map_err(|error| {
+                // A name that may be gone after a crash is not kept.
+                let _ = std::fs::remove_file(&self.path);
+                error.into()
+            })
+    }
+
+    fn rename(&mut self) -> Result<(), IoError> {
+        let (cwd, flags) = (rustix::fs::CWD, RenameFlags::NOREPLACE);
+        match rustix::fs::renameat_with(cwd, &self.temporary, cwd, &self.path, flags) {
             Ok(()) => self.published = true,
             // File systems without RENAME_NOREPLACE: a link never replaces anything either, and
             // dropping `self` removes the temporary name.
@@ -70,14 +87,7 @@ impl NewFile {
             }
             Err(e) => return Err(IoError::new("create", &self.path, e.into())),
         }
-        let parent = self
-            .path
-            .parent()
-            .filter(|p| !p.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        File::open(parent)
-            .and_then(|dir| dir.sync_all())
-            .io_context("fsync", parent)
+        Ok(())
     }
 }
 

@@ -90,11 +90,15 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Resu
         CutoverError::Write(e) => IoError::new("write", &args.output, e).into(),
         e => Fail::new(e.exit(), e),
     })?;
-    new.publish()?;
+    new.publish(|| {
+        if args.json {
+            super::printed(summary_json(out, args.to, &report, seen.is_some()))
+        } else {
+            Ok(())
+        }
+    })?;
 
-    if args.json {
-        summary_json(out, args.to, &report, seen.is_some())?;
-    } else if !args.quiet {
+    if !args.json && !args.quiet {
         // The work is done; a closed terminal does not undo it.
         let _ = summary_text(err, args, &report, seen.is_some(), &index);
     }
@@ -194,7 +198,8 @@ fn summary_json(
         "without_date": report.without_date,
         "superseded": report.superseded,
     });
-    writeln!(out, "{value}")
+    writeln!(out, "{value}")?;
+    out.flush()
 }
 
 fn summary_text(

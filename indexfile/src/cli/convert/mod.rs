@@ -1,7 +1,7 @@
 //! `indexfile convert`: a file written again in version 6 to 10, under a new name; for versions 12
 //! to 19 see [`cutover`].
 //!
-//! On any failure there is no OUT. Nothing is ever written under the input's name.
+//! On any failure there is no OUT, not being able to print the summary as JSON included. Nothing is ever written under the input's name.
 
 mod cutover;
 
@@ -118,7 +118,13 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Resu
         CopyError::Write(e) => IoError::new("write", &args.output, e).into(),
         e => Fail::from(e),
     })?;
-    new.publish()?;
+    new.publish(|| {
+        if args.json {
+            printed(summary_json(out, &report, &source))
+        } else {
+            Ok(())
+        }
+    })?;
 
     if args.to < 10 && !args.quiet && (args.messages.is_some() || args.sha1s.is_some()) {
         let _ = writeln!(
@@ -127,13 +133,19 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Resu
              computed"
         );
     }
-    if args.json {
-        summary_json(out, &report, &source)?;
-    } else if !args.quiet {
+    if !args.json && !args.quiet {
         // The work is done; a closed terminal does not undo it.
         let _ = summary_text(err, args, &report, &source);
     }
     Ok(Exit::Ok)
+}
+
+/// Whether the summary is out, or nobody reads it: that does not undo the work.
+fn printed(result: std::io::Result<()>) -> Result<(), Fail> {
+    match result {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
 }
 
 fn summary_json(
@@ -156,7 +168,8 @@ fn summary_json(
         "lost_guids": report.losses.guids,
         "lost_options": report.losses.options,
     });
-    writeln!(out, "{value}")
+    writeln!(out, "{value}")?;
+    out.flush()
 }
 
 fn summary_text(
