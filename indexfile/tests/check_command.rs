@@ -3,7 +3,7 @@
 use indexfile::build::{BuildRecord, IndexBuilder};
 use indexfile::exit::Exit;
 use indexfile::mailbox::HEADER_MAGIC;
-use indexfile::{FileKind, cli};
+use indexfile::{FileKind, IndexFile, cli};
 use std::path::{Path, PathBuf};
 
 fn fixture(path: &str) -> String {
@@ -100,6 +100,33 @@ fn a_repair_is_written_elsewhere_and_only_if_it_is_one() {
         err.contains("is not the state that this repairs") && !other.exists(),
         "{err}"
     );
+}
+
+#[test]
+fn an_expunge_file_older_than_an_index_of_any_version_is_repaired_to_that_version() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let (old, new) = (dir.path().join("cyrus.expunge"), dir.path().join("new"));
+    for (index, expunge) in [(9, 8), (9, 6), (8, 7), (10, 8)] {
+        let write = |path: &Path, minor, kind, uid| {
+            let record = BuildRecord {
+                uid,
+                ..BuildRecord::default()
+            };
+            let builder = IndexBuilder::new(minor, kind).record(record);
+            std::fs::write(path, builder.to_bytes().expect("sound")).expect("write");
+        };
+        write(&dir.path().join("cyrus.index"), index, FileKind::Index, 3);
+        write(&old, expunge, FileKind::Expunge, 2);
+        let path = dir.path().display().to_string();
+        let (_, out, _) = run(&["check", &path]);
+        let says = format!("it has version {expunge}, the index {index}: Cyrus reads it with");
+        assert!(out.contains(&says), "{out}");
+        let (exit, _, err) = run(&["check", &path, "--repair-to", &new.display().to_string()]);
+        assert_eq!(exit, Exit::Ok, "{err}");
+        let repaired = IndexFile::open(&new, FileKind::Expunge).expect("sound");
+        assert_eq!(repaired.minor_version(), index);
+        std::fs::remove_file(&new).expect("remove");
+    }
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! The one repair that can be proved: an expunge file left at an older version next to a version 10
-//! index.
+//! The one repair that can be proved: an expunge file left at an older version than the index.
 //!
 //! No tool of Cyrus does this. The new file is written wherever the caller says; putting it in
 //! place needs the mailbox's locks, which are slotd's.
 
 use crate::kind::FileKind;
+use crate::layout::WRITABLE;
 use crate::read_error::ReadError;
 use crate::reader::IndexFile;
 use crate::stream_copy::{CopyError, CopyReport, Decision, StreamCopy};
@@ -63,7 +63,8 @@ pub fn repair_expunge<W: Write + ?Sized>(
     let path = || expunge.path().to_path_buf();
     let versions = (index.minor_version(), expunge.minor_version());
     let kinds = (index.kind(), expunge.kind());
-    if versions.0 != 10 || versions.1 >= 10 || kinds != (FileKind::Index, FileKind::Expunge) {
+    let older = versions.1 < versions.0 && WRITABLE.contains(&versions.0);
+    if !older || kinds != (FileKind::Index, FileKind::Expunge) {
         return Err(RepairError::OtherState {
             path: path(),
             index: versions.0,
@@ -92,7 +93,7 @@ pub fn repair_expunge<W: Write + ?Sized>(
             ));
         }
     }
-    let copy = StreamCopy::new(expunge).to_version(10);
+    let copy = StreamCopy::new(expunge).to_version(versions.0);
     copy.write(out, |_| Ok::<_, Infallible>(Decision::Keep))
         .map_err(|e| match e {
             CopyError::Write(e) => RepairError::Write(e),
