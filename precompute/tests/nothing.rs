@@ -9,12 +9,13 @@ use common::{PRECOMPUTE, Store};
 
 const COMMANDS: [&str; 4] = ["run", "verify", "scrub", "clean"];
 
-/// Exit code and standard error.
+/// Exit code and what it said; the findings of a scrub go to standard output.
 fn precompute(store: &Store, command: &str, more: &[&str]) -> (i32, String) {
     let mut process = Command::new(PRECOMPUTE);
     process.arg(command).arg("--imapd-conf").arg(store.conf());
     let output = process.args(more).output().expect("runs");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = [output.stderr, output.stdout].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
     (output.status.code().expect("an exit code"), said)
 }
 

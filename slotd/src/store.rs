@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use indexfile::dir::{limit, read_bounded};
 use indexfile::mailbox::{HeaderFile, ImapdConf, MailboxName, MetaFile};
-use indexfile::walk::partitions_once;
+use indexfile::walk::{is_of_another, partitions_once};
 
 use crate::fs::{Dir, Identity};
 use crate::mounts::Mounts;
@@ -196,6 +196,9 @@ impl Store {
         let mut found: Option<Place> = None;
         let (mut unmounted, mut remains) = (None, None);
         for partition in &self.partitions {
+            if self.is_of_another(mailbox, partition) {
+                continue;
+            }
             match self.look_twice(mailbox, partition) {
                 Ok(Seen::Nothing) => {}
                 Ok(Seen::Remains(refusal)) => remains = remains.or(Some(refusal)),
@@ -223,6 +226,14 @@ impl Store {
         Err(unmounted.or(remains).or_else(lost).unwrap_or_else(|| {
             Refusal::new(Code::NoMailbox, format!("there is no mailbox {mailbox}"))
         }))
+    }
+
+    /// Whether the mailbox's index lies on a metapartition that partitions share, and its messages
+    /// on another one.
+    fn is_of_another(&self, mailbox: &MailboxName, partition: &str) -> bool {
+        let dirs = self.conf.dirs(mailbox, partition).ok();
+        let known = self.conf.partition(partition).zip(dirs);
+        known.is_some_and(|(p, dirs)| is_of_another(&self.conf, p, &dirs.data().sub))
     }
 
     /// Notes that the roots of a mailbox hold mailboxes. Failing is fine: it is noted with the next

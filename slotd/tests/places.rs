@@ -354,6 +354,31 @@ async fn a_mailbox_on_two_partitions_is_refused_as_such_unless_one_is_named() {
     served.stop().await;
 }
 
+#[test]
+fn on_a_metapartition_that_two_share_a_mailbox_is_where_its_messages_are() {
+    let mut store = two_partitions("user.bob");
+    let root = store.root().clone();
+    fs::rename(root.join("meta2/user/bob"), root.join("meta/user/bob")).unwrap();
+    let path = root.join("imapd.conf");
+    let text = fs::read_to_string(&path).unwrap();
+    let shared = text.replace(
+        &format!("{}/meta2", root.display()),
+        &format!("{}/meta", root.display()),
+    );
+    assert_ne!(shared, text);
+    fs::write(&path, shared).unwrap();
+    store.conf = ImapdConf::load(&path).unwrap();
+    let host = store.host(slotd::host::Options::default());
+    for (mailbox, partition, spool) in [
+        ("user.bob", "second", "spool2/user/bob"),
+        ("user.alice", "default", "spool/user/alice"),
+    ] {
+        let place = host.store.find(&named(mailbox)).unwrap();
+        assert_eq!(place.partition, partition);
+        assert_eq!(place.data_path, root.join(spool));
+    }
+}
+
 /// Empties a root, but for what every new file system has.
 /// In a command the name is resolved once, before the work that takes its time.
 #[test]

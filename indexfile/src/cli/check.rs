@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::kind::FileKind;
 use crate::mailbox::{ImapdConf, MailboxDirs, MailboxName, MetaFile};
 use crate::reader::IndexFile;
-use crate::walk::{also_on, partitions_once};
+use crate::walk::{has_mailbox, is_of_another, partitions_once};
 use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -101,7 +101,8 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Resu
             check_path(path, &options, &mut findings)?;
         }
     }
-    if findings.files() == 0 && findings.list().is_empty() && unknown.is_empty() {
+    let nothing_wrong = findings.worst() <= Some(Severity::Note);
+    if findings.files() == 0 && nothing_wrong && unknown.is_empty() {
         let text = if args.before_reconstruct {
             "there is no mailbox to look at, so nothing is known to be safe"
         } else {
@@ -117,7 +118,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Resu
     for name in &unknown {
         let _ = writeln!(err, "indexfile: there is no mailbox {name}");
     }
-    Ok(if findings.worst() > Some(Severity::Note) {
+    Ok(if !nothing_wrong {
         Exit::Data
     } else if unknown.is_empty() {
         Exit::Ok
@@ -133,21 +134,25 @@ fn name(path: &Path) -> Result<MailboxName, Fail> {
 
 /// Where the files of the one mailbox of this name lie.
 fn files_of(conf: &ImapdConf, name: &MailboxName) -> Result<MailboxDirs, Fail> {
-    let once: Vec<String> = partitions_once(conf)
-        .iter()
-        .map(|p| p.name.clone())
-        .collect();
-    match also_on(conf, &once, name, "").as_slice() {
-        [partition] => Ok(conf.dirs(name, partition)?),
-        [] => Err(Fail::new(
-            Exit::NoMailbox,
-            format!("there is no mailbox {name}"),
-        )),
-        several => {
-            let text = format!("{name} is on the partitions {}", several.join(" and "));
-            Err(Fail::new(Exit::Data, text))
+    let mut there: Vec<(String, MailboxDirs)> = Vec::new();
+    for partition in partitions_once(conf) {
+        for dirs in conf.dirs_of_any_release(name, &partition.name)? {
+            let sub = &dirs.data().sub;
+            if has_mailbox(&dirs).map_err(IoError::from)? && !is_of_another(conf, partition, sub) {
+                there.push((
+                    dirs.file_dir(MetaFile::Index).path().display().to_string(),
+                    dirs,
+                ));
+            }
         }
     }
+    if there.len() > 1 {
+        let places: Vec<String> = there.into_iter().map(|(place, _)| place).collect();
+        let text = format!("{name} is at {}", places.join(" and at "));
+        return Err(Fail::new(Exit::Data, text));
+    }
+    let none = || Fail::new(Exit::NoMailbox, format!("there is no mailbox {name}"));
+    there.pop().map(|(_, dirs)| dirs).ok_or_else(none)
 }
 
 fn json(findings: &Findings, out: &mut dyn Write) -> std::io::Result<()> {

@@ -97,6 +97,14 @@ codes! {
             "Roots of partitions coincide or lie within each other, so that one directory could \
              be taken for two mailboxes."
             "Give each partition a tree of its own in imapd.conf.",
+        PartitionEmpty "partition-empty" Warning
+            "No mailbox was found on a partition, and a root of it holds nothing at all, as a \
+             directory does whose disk is not mounted."
+            "Mount it. A new partition is found like this until something is in its root, if it is \
+             the lost+found of its file system.",
+        PartitionUnused "partition-unused" Note
+            "No mailbox was found on a partition; its roots hold other things."
+            "None needed, if it is to have none. Cyrus knows better (ctl_mboxlist -d).",
         DirectoryLink "directory-link" Warning
             "A symbolic link to a directory was not followed: a mailbox may lie behind it."
             "Give the partition its disk in imapd.conf, or check the place behind the link by \
@@ -193,8 +201,9 @@ codes! {
             "The expunge file has a lower version than the index, as a 2.3 server killed between \
              its two renames leaves it; Cyrus reads wrong UIDs from it and can unlink live \
              messages."
-            "indexfile check --repair-to FILE writes the right expunge file; controller upgrade \
-             can put it in place under the locks. Keep cyr_expire away until then.",
+            "indexfile check --repair-to FILE writes the right expunge file, of the version of the \
+             index; controller upgrade can put it in place under the locks. Keep cyr_expire away \
+             until then.",
         ExpungeNewer "expunge-newer" Warning
             "The expunge file has a higher version than the index: an upgrade was interrupted at \
              its safe point."
@@ -289,8 +298,8 @@ codes! {
             "No mailbox of that name."
             "Correct the name.",
         NoSpool "no-spool" Error
-            "The directory of the messages, or a partition's root, is not there."
-            "Mount it.",
+            "A directory of the mailbox, or a partition's root, is not there."
+            "Mount it; if it is mounted, restore the directory.",
         NoIndex "no-index" Error
             "Messages or a `cyrus.header`, but no `cyrus.index`."
             "Restore it, or reconstruct the mailbox.",

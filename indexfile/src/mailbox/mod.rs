@@ -11,6 +11,7 @@ mod imapd_conf;
 pub mod list;
 mod name;
 mod seen_path;
+mod uuid_dir;
 mod walk;
 
 pub use crate::kind::MetaFile;
@@ -20,4 +21,5 @@ pub use dirs::{Location, MailboxDirs};
 pub use header_file::{HeaderError, HeaderFile, HeaderForm, MAGIC as HEADER_MAGIC};
 pub use imapd_conf::{ImapdConf, Partition, VirtDomains};
 pub use name::{MailboxName, NameError};
+pub use uuid_dir::{is_uuid_dir, uuid_dir};
 pub use walk::name_of_dir;

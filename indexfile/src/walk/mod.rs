@@ -9,9 +9,11 @@
 //! below it, so that a walk can be taken up after any of them. Memory is that of the names on one
 //! path. Only looks; a crash leaves nothing.
 
+mod named;
 mod trees;
 
-pub use trees::{SharedRoots, Tree, also_on, partitions_once, shared_roots};
+pub use named::{also_on, directory_id, has_mailbox, is_of_another};
+pub use trees::{SharedRoots, Tree, partitions_once, shared_roots};
 
 use crate::dir::{Dir, OpenError};
 use crate::error::IoError;
@@ -231,14 +233,42 @@ impl Walk {
         stack.sum::<usize>() + self.ready.len() * (std::mem::size_of::<Step>() + EACH)
     }
 
-    /// A second look at a directory, for what may have been made, renamed or removed between the
-    /// looks at its roots.
+    /// A look at one directory: by name, or a second one for what may have been made, renamed or
+    /// removed between the looks at its roots. With it come the reasons why it could not be looked
+    /// at below a root; what is odd about names in it is not said.
     #[must_use]
-    pub fn again(&mut self, sub: &Path) -> Found {
+    pub fn again(&mut self, sub: &Path) -> (Found, Vec<Odd>) {
         let ready = std::mem::take(&mut self.ready);
         let found = self.all_roots(sub, &mut BTreeSet::new());
-        self.ready = ready;
-        found
+        let met = std::mem::replace(&mut self.ready, ready);
+        let itself = |path: &Path| self.roots.iter().any(|r| r.dir.path().join(sub) == path);
+        let odd = met.into_iter().filter_map(|step| match step {
+            Step::Odd(odd) if itself(&odd.path) => Some(odd),
+            _ => None,
+        });
+        (found, odd.collect())
+    }
+
+    /// The first root that holds nothing at all, as a directory does whose disk is not mounted.
+    #[must_use]
+    pub fn empty_root(&self) -> Option<PathBuf> {
+        let empty = |root: &&Root| {
+            let no_name = |entry: rustix::io::Result<rustix::fs::DirEntry>| {
+                entry.is_ok_and(|entry| matches!(entry.file_name().to_bytes(), b"." | b".."))
+            };
+            // What cannot be read is not known to be empty.
+            rustix::fs::Dir::read_from(&root.dir).is_ok_and(|mut names| names.all(no_name))
+        };
+        let root = self.roots.iter().find(empty)?;
+        Some(root.dir.path().to_owned())
+    }
+
+    /// Only what is at `sub` or below it, without the roots that cannot be opened.
+    #[must_use]
+    pub fn below(mut self, sub: &Path) -> Self {
+        self.ready.clear();
+        self.stack = vec![sub.to_owned()];
+        self
     }
 
     fn odd(&mut self, kind: OddKind, path: PathBuf, why: String) {

@@ -1,7 +1,7 @@
 //! The trees of a configuration: for each partition its roots, each once, and which roots get into
 //! each other's way.
 
-use crate::mailbox::{ImapdConf, MailboxName, MetaFile, Partition};
+use crate::mailbox::{ImapdConf, MetaFile, Partition};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -148,42 +148,36 @@ pub fn shared_roots(conf: &ImapdConf) -> Vec<SharedRoots> {
 }
 
 /// The partitions of which each has directories of its own: of those whose mailboxes lie in the
-/// very same directories the default one, or else the first.
+/// very same directories the default one, or else the first. Two that share a metapartition only
+/// are both given ([`super::is_of_another`]).
 #[must_use]
 pub fn partitions_once(conf: &ImapdConf) -> Vec<&Partition> {
     let default = conf.default_partition().map(|p| p.name.clone());
-    let mut by_place: BTreeMap<(PathBuf, PathBuf), &Partition> = BTreeMap::new();
+    let mut by_roots: BTreeMap<Vec<PathBuf>, &Partition> = BTreeMap::new();
     for partition in conf.partitions() {
-        let dirs = conf.dirs_at(partition, Path::new(""));
-        let place = |file| real(&dirs.file_dir(file).root);
-        let one = by_place
-            .entry((place(MetaFile::Header), place(MetaFile::Index)))
+        let one = by_roots
+            .entry(all_roots(conf, partition))
             .or_insert(partition);
         if Some(&partition.name) == default.as_ref() {
             *one = partition;
         }
     }
-    let mut once: Vec<&Partition> = by_place.into_values().collect();
+    let mut once: Vec<&Partition> = by_roots.into_values().collect();
     once.sort_by(|a, b| a.name.cmp(&b.name));
     once
 }
 
-/// Of `partitions` the others that have a `cyrus.header` or `cyrus.index` for a mailbox of this
-/// name: which of them Cyrus uses stands in its mailboxes database, not on the disk.
-#[must_use]
-pub fn also_on(
-    conf: &ImapdConf,
-    partitions: &[String],
-    mailbox: &MailboxName,
-    partition: &str,
-) -> Vec<String> {
-    let others = partitions.iter().filter(|name| *name != partition);
-    let there = |name: &&String| {
-        conf.dirs(mailbox, name).is_ok_and(|dirs| {
-            [MetaFile::Header, MetaFile::Index]
-                .into_iter()
-                .any(|file| dirs.file(file).symlink_metadata().is_ok())
-        })
-    };
-    others.filter(there).cloned().collect()
+/// Where each kind of file lies, as the file system knows it.
+fn all_roots(conf: &ImapdConf, partition: &Partition) -> Vec<PathBuf> {
+    const APART: [MetaFile; 4] = [
+        MetaFile::Header,
+        MetaFile::Index,
+        MetaFile::Expunge,
+        MetaFile::Cache,
+    ];
+    let dirs = conf.dirs_at(partition, Path::new(""));
+    let archive = dirs.archive().unwrap_or_else(|| dirs.data());
+    let files = APART.map(|file| dirs.file_dir(file));
+    let all = files.into_iter().chain([dirs.data(), archive]);
+    all.map(|location| real(&location.root)).collect()
 }

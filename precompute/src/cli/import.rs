@@ -10,6 +10,7 @@ use super::output::{Findings, complain};
 use super::root::Root;
 use super::selection::{load_conf, open_list};
 use crate::import::{Counts, Import, Options, message_of, parse_line, parse_time};
+use crate::mailbox::directory_finding;
 use crate::store::{Store, Target};
 use indexfile::finding::{Code, Finding};
 
@@ -150,11 +151,12 @@ impl Run {
     }
 
     fn begin(&mut self, dir: &Path) -> Lines {
-        let Some(target) = self.target(dir) else {
-            let why = "no mailbox of this configuration";
-            let name = dir.display().to_string();
-            self.found(Finding::new(&name, Code::NoMailbox, dir.to_owned(), &why));
-            return Lines::Count(|run| run.counts.ignored += 1);
+        let target = match self.target(dir) {
+            Ok(target) => target,
+            Err(finding) => {
+                self.found(finding);
+                return Lines::Count(|run| run.counts.ignored += 1);
+            }
         };
         self.counts.mailboxes += 1;
         match Import::begin(target, self.options) {
@@ -184,11 +186,23 @@ impl Run {
         }
     }
 
-    fn target(&self, dir: &Path) -> Option<Target> {
-        let (partition, root) = self.roots.iter().find(|(_, root)| dir.starts_with(root))?;
-        let sub = dir.strip_prefix(root).ok()?;
-        let target = self.store.target(partition, sub)?;
-        target.exists().then_some(target)
+    fn target(&self, dir: &Path) -> Result<Target, Finding> {
+        let below = |(partition, root): &(Arc<str>, PathBuf)| {
+            let sub = dir.strip_prefix(root).ok()?;
+            self.store.target(partition, sub)
+        };
+        if let Some(target) = self.roots.iter().find_map(below) {
+            match target.exists() {
+                Ok(true) => return Ok(target),
+                Ok(false) => {}
+                Err(error) => return Err(directory_finding(&target, &error)),
+            }
+        }
+        let (name, why) = (
+            dir.display().to_string(),
+            "no mailbox of this configuration",
+        );
+        Err(Finding::new(&name, Code::NoMailbox, dir.to_owned(), &why))
     }
 
     fn report(&self, args: &Args) -> Exit {

@@ -21,6 +21,7 @@ use super::{Counters, Options};
 use crate::governor::Governor;
 use crate::hash::lanes::Lanes;
 use crate::links::Links;
+use crate::mailbox::directory_finding;
 use crate::message::MessageError;
 use crate::store::{Place, Step, Target};
 use crate::throttle::{ReadCounts, Throttle};
@@ -62,17 +63,19 @@ impl Work<'_> {
     pub(super) fn run(&self, task: Task, pool: &Pool<Task>, lanes: &mut Lanes) {
         match task {
             Task::Step(Ok(mailbox)) => self.mailbox(&Arc::new(mailbox), 1, pool, lanes),
-            Task::Step(Err(mut finding)) => {
-                if finding.code == Code::Denied {
-                    // A scrub only reads, so it has one word for all that it may not.
-                    finding.code = Code::Unreadable;
-                }
-                (self.report)(finding);
-            }
+            Task::Step(Err(finding)) => self.not_opened(finding),
             Task::Mailbox(mailbox, tries) => self.mailbox(&mailbox, tries, pool, lanes),
             Task::Rows(mailbox, spools, rows) => self.rows(&mailbox, &spools, rows, pool, lanes),
             Task::Suspects(mailbox, suspects) => self.suspects(&mailbox, suspects, pool, lanes),
         }
+    }
+
+    fn not_opened(&self, mut finding: Finding) {
+        if finding.code == Code::Denied {
+            // A scrub only reads, so it has one word for all that it may not.
+            finding.code = Code::Unreadable;
+        }
+        (self.report)(finding);
     }
 
     fn found(&self, code: Code, mailbox: &Target, path: &Path, text: &str) {
@@ -113,16 +116,15 @@ impl Work<'_> {
         if spools.get(Place::Data).is_none() && index.num_records() > 0 {
             return self.no_spool(mailbox, tries, &mailbox.data_path(), pool);
         }
-        if unreachable_expunge(mailbox).is_some() && tries < TRIES {
+        if unreachable(mailbox, MetaFile::Expunge).is_some() && tries < TRIES {
             return pool.delay(Task::Mailbox(Arc::clone(mailbox), tries + 1));
         }
         let mut listed = RecordedUids::default();
         let mut sound = self.records(mailbox, &spools, &mut index, &mut listed, pool, lanes);
         match open_expunge(&mailbox.dirs.file(MetaFile::Expunge)) {
             Ok(None) => {
-                if let Some(dir) = unreachable_expunge(mailbox) {
-                    let text = "no such directory, where cyrus.expunge belongs (is it mounted?)";
-                    self.found(Code::NoSpool, mailbox, &dir, text);
+                if let Some(dir) = unreachable(mailbox, MetaFile::Expunge) {
+                    self.no_directory(mailbox, MetaFile::Expunge, &dir);
                     sound = false;
                 }
             }
@@ -267,7 +269,13 @@ impl Work<'_> {
     fn no_index(&self, mailbox: &Arc<Target>, tries: u32, pool: &Pool<Task>) {
         let there = |path: PathBuf| path.symlink_metadata().is_ok();
         let index = mailbox.dirs.file(MetaFile::Index);
-        let header = there(mailbox.dirs.file(MetaFile::Header));
+        let header = match mailbox.exists() {
+            Ok(header) => header,
+            Err(_) if tries < TRIES => {
+                return pool.delay(Task::Mailbox(Arc::clone(mailbox), tries + 1));
+            }
+            Err(error) => return self.not_opened(directory_finding(mailbox, &error)),
+        };
         if mailbox.named && !there(mailbox.data_path()) && !header {
             let text = format!("no such mailbox (no {})", index.display());
             return self.found(Code::NoMailbox, mailbox, &index, &text);
@@ -284,11 +292,21 @@ impl Work<'_> {
             }
         }
         if messages > 0 || mailbox.named || header {
+            if let Some(dir) = unreachable(mailbox, MetaFile::Index) {
+                return self.no_directory(mailbox, MetaFile::Index, &dir);
+            }
             let text = format!("no index, though the mailbox has {messages} message files");
             self.found(Code::NoIndex, mailbox, &index, &text);
         } else {
             self.counters.lock().races += 1;
         }
+    }
+
+    /// The directory of a file is not there, while others of the mailbox are.
+    fn no_directory(&self, mailbox: &Target, file: MetaFile, dir: &Path) {
+        let name = file.file_name();
+        let text = format!("no such directory, where {name} belongs (is it mounted?)");
+        self.found(Code::NoSpool, mailbox, dir, &text);
     }
 
     /// A directory of messages is not there.
@@ -431,9 +449,8 @@ impl Work<'_> {
     }
 }
 
-/// The directory of the expunge file, if that is not there: then nobody can say that there is no
-/// such file.
-fn unreachable_expunge(mailbox: &Target) -> Option<PathBuf> {
-    let dir = mailbox.dirs.file_dir(MetaFile::Expunge).path();
+/// The directory of a file, if that is not there: then nobody can say that there is no such file.
+fn unreachable(mailbox: &Target, file: MetaFile) -> Option<PathBuf> {
+    let dir = mailbox.dirs.file_dir(file).path();
     (!dir.is_dir()).then_some(dir)
 }

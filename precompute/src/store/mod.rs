@@ -14,10 +14,11 @@ use std::sync::Arc;
 
 use indexfile::dir::{Dir, OpenError};
 use indexfile::mailbox::{
-    HeaderFile, ImapdConf, Location, MailboxDirs, MetaFile, Partition, name_of_dir,
+    HeaderFile, ImapdConf, Location, MailboxDirs, MetaFile, Partition, is_uuid_dir, name_of_dir,
 };
 
 use indexfile::finding::Finding;
+use indexfile::walk::has_mailbox;
 
 use crate::run_as::directories;
 
@@ -136,25 +137,12 @@ impl Store {
         };
         let partition = data.display().to_string().into();
         let target = self.target(&partition, Path::new(""))?;
-        target.exists().then_some(Target {
+        // A place that cannot be looked at is for the walk to report.
+        matches!(target.exists(), Ok(true)).then_some(Target {
             named: true,
             ..target
         })
     }
-}
-
-/// Where 3.6 and later put the mailbox with this unique id.
-fn uuid_dir(uniqueid: &str) -> Option<PathBuf> {
-    let good = uniqueid
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    let (first, second) = (uniqueid.get(..1)?, uniqueid.get(1..2)?);
-    good.then(|| ["uuid", first, second, uniqueid].iter().collect())
-}
-
-fn is_uuid_dir(sub: &Path) -> bool {
-    let uniqueid = sub.file_name().and_then(std::ffi::OsStr::to_str);
-    uniqueid.and_then(uuid_dir).is_some_and(|dir| dir == sub)
 }
 
 /// The name of a partition, to be shared by its mailboxes.
@@ -184,11 +172,11 @@ impl Target {
     }
 
     /// Whether it has an index or a header.
-    #[must_use]
-    pub fn exists(&self) -> bool {
-        [MetaFile::Header, MetaFile::Index]
-            .into_iter()
-            .any(|file| self.dirs.file(file).symlink_metadata().is_ok())
+    ///
+    /// # Errors
+    /// As [`has_mailbox`].
+    pub fn exists(&self) -> Result<bool, OpenError> {
+        has_mailbox(&self.dirs)
     }
 
     /// The directory of a place; without an archive partition Cyrus archives in place.
@@ -266,30 +254,5 @@ impl Dirs {
     /// The system's, when there are no descriptors left.
     pub fn data(&self) -> std::io::Result<OwnedFd> {
         self.data.as_fd().try_clone_to_owned()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn uuid_directories_are_distinguished_from_mailboxes_that_look_like_them() {
-        let dir = uuid_dir("6t1vo4vdbkrdyc31bte53jwh").expect("an id");
-        assert_eq!(dir, Path::new("uuid/6/t/6t1vo4vdbkrdyc31bte53jwh"));
-        assert!(is_uuid_dir(&dir));
-        for other in [
-            "uuid",
-            "uuid/6/t",
-            "uuid/6/x/6t1vo",
-            "user/6/t/6t1vo",
-            "uuid/6/t/6t1vo/sub",
-            "",
-        ] {
-            assert!(!is_uuid_dir(Path::new(other)), "{other}");
-        }
-        for bad in ["", "x", "../etc", "a/b", "a.b"] {
-            assert_eq!(uuid_dir(bad), None, "{bad}");
-        }
     }
 }

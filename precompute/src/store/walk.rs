@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use indexfile::finding::{Code, Finding};
 use indexfile::mailbox::MetaFile;
-use indexfile::walk::{self, Found, Leaves, Odd, OddKind, Tree, Walk, partitions_once};
+use indexfile::walk::{
+    self, Found, Leaves, Odd, OddKind, Tree, Walk, is_of_another, partitions_once,
+};
 
 use super::{Step, Store, Target, partition_name};
 
 /// Walks a store and yields its mailboxes, each directory once. With [`Leaves::Read`] directories
-/// that have messages only are mailboxes too; else a partition without any mailbox is a finding.
+/// that have messages only are mailboxes too. A partition without any mailbox is a finding.
 pub fn walk(store: &Store, leaves: Leaves) -> impl Iterator<Item = Step> + Send + use<> {
     let partitions: Vec<Arc<str>> = match store {
         // Of partitions that share all their directories one.
@@ -48,7 +50,7 @@ fn walk_partition(
             leaves,
         ),
     };
-    let mut empty = leaves != Leaves::Read;
+    let mut empty = true;
     Some(std::iter::from_fn(move || {
         let step = walk.find_map(|step| match step {
             walk::Step::Odd(odd) => unusual(&store, &partition, odd).map(Err),
@@ -85,7 +87,13 @@ fn mailbox(store: &Store, partition: &Arc<str>, leaves: Leaves, found: &Found) -
     // lists nothing that anybody could open.
     let messages = leaves == Leaves::Read && found.messages;
     let usable = found.index.is_there() || found.header.is_there() || messages;
-    usable.then(|| store.target(partition, &found.sub))?
+    let elsewhere = || match store {
+        Store::Conf(conf) => conf
+            .partition(partition)
+            .is_some_and(|partition| is_of_another(conf, partition, &found.sub)),
+        Store::Plain { .. } => false,
+    };
+    (usable && !elsewhere()).then(|| store.target(partition, &found.sub))?
 }
 
 fn no_mailbox(store: &Store, partition: &Arc<str>) -> Option<Finding> {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use indexfile::mailbox::{ImapdConf, MailboxName, MetaFile, name_of_dir};
-use indexfile::walk::{self, Found, Leaves, Step, Tree, Walk, also_on};
+use indexfile::walk::{self, Found, Leaves, Step, Tree, Walk, also_on, is_of_another};
 
 use crate::fs::Dir;
 use crate::protocol::{Code, DuplicateName, ListRange, Listed, MAX_LINE, Named, Odd, OddKind};
@@ -274,7 +274,7 @@ impl Part {
                 Err(None) => {}
                 Err(Some(kind)) => {
                     // It may have been made, renamed or deleted between the two looks.
-                    let again = self.walk.again(&found.sub);
+                    let (again, _) = self.walk.again(&found.sub);
                     if self.judge(conf, &again) == Err(Some(kind)) {
                         odd.note(kind, self.path(&again, conf));
                     }
@@ -288,6 +288,10 @@ impl Part {
         let (header, index) = (found.header.is_there(), found.index.is_there());
         if found.sub.to_str().is_none() {
             return Err(None); // counted when its name was met
+        }
+        let partition = conf.partition(&self.name);
+        if partition.is_some_and(|p| is_of_another(conf, p, &found.sub)) {
+            return Err(None); // listed there
         }
         match (header, index, name_of_dir(conf, &self.name, &found.sub)) {
             (true, true, Some(mailbox)) => Ok(mailbox),

@@ -225,7 +225,14 @@ fn a_lost_index_and_an_unknown_mailbox_are_distinguished() {
     let (summary, findings) = store.scrub();
     assert!(is(&findings, Code::NoIndex), "{findings:?}");
     assert_eq!(summary.exit().code(), 65);
-    let (summary, findings) = scrub([plain(&store.path().join("nobody"), None, None)]);
+    let tree = store::Store::plain(store.path(), None, None);
+    let nobody = Target {
+        named: true,
+        ..tree
+            .target(&"plain".into(), Path::new("nobody"))
+            .expect("plain")
+    };
+    let (summary, findings) = scrub([nobody]);
     assert!(is(&findings, Code::NoMailbox), "{findings:?}");
     assert_eq!(summary.exit().code(), 67);
 }

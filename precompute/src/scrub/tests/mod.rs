@@ -3,6 +3,7 @@
 mod damage;
 mod fixtures;
 mod live;
+mod partitions;
 mod targets;
 
 use std::path::{Path, PathBuf};

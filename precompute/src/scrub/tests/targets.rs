@@ -8,12 +8,12 @@ use std::os::unix::fs::symlink;
 use std::sync::Arc;
 
 /// Roots of partitions in a scratch directory.
-struct Roots {
+pub(super) struct Roots {
     dir: TempDir,
 }
 
 impl Roots {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().expect("scratch");
         for root in ["data", "meta", "cold"] {
             std::fs::create_dir(dir.path().join(root)).expect("mkdir");
@@ -21,11 +21,11 @@ impl Roots {
         Self { dir }
     }
 
-    fn at(&self, path: &str) -> PathBuf {
+    pub(super) fn at(&self, path: &str) -> PathBuf {
         self.dir.path().join(path)
     }
 
-    fn conf(&self, more: &str) -> Arc<ImapdConf> {
+    pub(super) fn conf(&self, more: &str) -> Arc<ImapdConf> {
         let text = format!("partition-default: {}\n{more}", self.at("data").display());
         let text = text.replace("META", &self.at("meta").display().to_string());
         let text = text.replace("COLD", &self.at("cold").display().to_string());
@@ -33,7 +33,14 @@ impl Roots {
     }
 
     /// A mailbox of `count` messages; index and header in `meta`, messages in `data`.
-    fn mailbox(&self, data: &str, meta: &str, minor: u32, count: u32, header: Option<&Path>) {
+    pub(super) fn mailbox(
+        &self,
+        data: &str,
+        meta: &str,
+        minor: u32,
+        count: u32,
+        header: Option<&Path>,
+    ) {
         let store = Store::new(minor, count);
         for dir in [data, meta] {
             std::fs::create_dir_all(self.at(dir)).expect("mkdir");
@@ -54,15 +61,15 @@ impl Roots {
     }
 }
 
-fn walk(conf: &Arc<ImapdConf>) -> impl Iterator<Item = Step> + Send + use<> {
+pub(super) fn walk(conf: &Arc<ImapdConf>) -> impl Iterator<Item = Step> + Send + use<> {
     store::walk(&store::Store::Conf(Arc::clone(conf)), Leaves::Read)
 }
 
-fn scrub_steps(steps: impl Iterator<Item = Step> + Send) -> (Summary, Vec<Finding>) {
+pub(super) fn scrub_steps(steps: impl Iterator<Item = Step> + Send) -> (Summary, Vec<Finding>) {
     scrub_with(steps, &options(Duration::from_millis(30)))
 }
 
-fn names(findings: &[Finding]) -> Vec<(&str, &str)> {
+pub(super) fn names(findings: &[Finding]) -> Vec<(&str, &str)> {
     findings
         .iter()
         .map(|finding| (finding.mailbox.as_str(), finding.code.name()))
@@ -132,7 +139,7 @@ fn walking_reports_lost_indexes_unmounted_spools_and_links_and_passes_scratch_by
         names(&findings),
         [
             ("partition-default", "link"),
-            ("user.lost", "no-index"),
+            ("user.lost", "no-spool"),
             ("user.unmounted", "no-spool")
         ]
     );
