@@ -88,7 +88,12 @@ struct Open {
 
 fn open(step: Step, totals: &Mutex<Summary>, observer: &dyn Observer) -> Option<Arc<Open>> {
     let mailbox = match step.and_then(Mailbox::open) {
-        Ok(Opened::Mailbox(mailbox, _)) => *mailbox,
+        Ok(Opened::Mailbox(mailbox, finding)) => {
+            if let Some(finding) = finding {
+                observer.finding(finding);
+            }
+            *mailbox
+        }
         Ok(Opened::Vanished) => return None,
         Err(finding) => {
             observer.finding(finding);

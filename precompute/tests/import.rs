@@ -94,6 +94,60 @@ fn a_file_that_changed_since_the_hashing_is_left_to_run() {
 }
 
 #[test]
+fn a_time_at_which_the_hashing_cannot_have_begun_is_refused() {
+    let store = Store::new();
+    store.make("user.joe", &[1], &[]);
+    let path = store.spool().with_file_name("sums");
+    fs::write(&path, "").expect("list");
+    let written = SystemTime::now() - Duration::from_secs(3_600);
+    let file = fs::File::options().write(true).open(&path).expect("open");
+    file.set_modified(written).expect("touch");
+    let list = path.to_str().expect("text");
+    let import = |list: &str, as_of: u64| {
+        let mut command = Command::new(common::PRECOMPUTE);
+        command.args(["import", list, "--as-of", &as_of.to_string()]);
+        command.arg("--imapd-conf").arg(store.conf());
+        let output = command.stdin(std::process::Stdio::null()).output();
+        let output = output.expect("run");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    };
+    let (code, said) = import(list, 4_000_000_000);
+    assert_eq!(code, Some(64), "{said}");
+    assert!(said.contains("in the future"), "{said}");
+    let (code, said) = import("-", 4_000_000_000);
+    assert_eq!(code, Some(64), "{said}");
+    let (code, said) = import(list, now() - 60);
+    assert_eq!(code, Some(64), "{said}");
+    assert!(said.contains("last written before that"), "{said}");
+    for (list, as_of) in [(list, now() - 3_700), ("-", now() - 60)] {
+        let (code, said) = import(list, as_of);
+        assert_eq!(code, Some(0), "{said}");
+    }
+}
+
+#[test]
+fn a_damaged_expunge_file_is_reported_and_the_rest_is_done() {
+    let (store, list, begun) = hashed();
+    let path = store.mailbox("user.joe").join("cyrus.expunge");
+    fs::write(&path, "damaged").expect("write");
+    let summary = import(&store, &list, begun, 65, &[]);
+    assert_eq!(
+        (&summary["imported"], &summary["errors"]),
+        (&303.into(), &1.into()),
+        "{summary}"
+    );
+    assert_eq!(summary["findings"][0]["code"], "expunge");
+    let output = store.run("verify", &["--json"]);
+    assert_eq!(output.status.code(), Some(65));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("user.joe: ") && said.contains("[expunge]"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_wrong_line_refuses_its_mailbox() {
     let (store, list, begun) = hashed();
     let zero = "0".repeat(40);

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indexfile::exit::Exit;
+use jiff::Timestamp;
 
 use super::output::{Findings, complain};
 use super::root::Root;
-use super::selection::{load_conf, open_list};
-use crate::import::{Counts, Import, Options, message_of, parse_line, parse_time};
+use super::selection::{load_conf, open_dated_list};
+use crate::import::{Counts, Import, Options, check_time, message_of, parse_line, parse_time};
 use crate::mailbox::directory_finding;
 use crate::store::{Store, Target};
 use indexfile::finding::{Code, Finding};
@@ -94,10 +95,14 @@ pub fn main(args: &Args) -> Exit {
         findings: Findings::default(),
         counts: Counts::default(),
     };
-    let list = match open_list(&args.list) {
+    let (list, written_ns) = match open_dated_list(&args.list) {
         Ok(list) => list,
         Err(exit) => return exit,
     };
+    if let Err(why) = check_time(args.as_of, Timestamp::now(), written_ns) {
+        complain(&format!("--as-of: {why}"));
+        return Exit::Usage;
+    }
     if let Err(error) = run.read(BufReader::new(list)) {
         complain(&format!("cannot read {}: {error}", args.list.display()));
         return Exit::of_io(&error);
@@ -159,7 +164,7 @@ impl Run {
             }
         };
         self.counts.mailboxes += 1;
-        match Import::begin(target, self.options) {
+        match Import::begin(target, self.options, &|finding| self.found(finding)) {
             Ok(Some(import)) => Lines::Import(Box::new(import)),
             Ok(None) => Lines::Count(|run| {
                 run.counts.lines += 1;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -113,15 +115,24 @@ pub fn load_conf(path: &Path) -> Result<ImapdConf, Exit> {
 }
 
 /// Opens a list that a person named, which may well be a pipe; `-` is standard input.
-pub fn open_list(path: &Path) -> Result<Box<dyn Read>, Exit> {
-    if path == Path::new("-") {
-        return Ok(Box::new(io::stdin()));
-    }
-    let file = File::open(path).map_err(|error| {
+fn open_list(path: &Path) -> Result<File, Exit> {
+    let file = if path == Path::new("-") {
+        io::stdin().as_fd().try_clone_to_owned().map(File::from)
+    } else {
+        File::open(path)
+    };
+    file.map_err(|error| {
         complain(&format!("cannot read {}: {error}", path.display()));
         Exit::of_io(&error)
-    })?;
-    Ok(Box::new(file))
+    })
+}
+
+/// The same, with the mtime of a regular file, nanoseconds since 1970.
+pub fn open_dated_list(path: &Path) -> Result<(File, Option<i64>), Exit> {
+    let list = open_list(path)?;
+    let meta = list.metadata().ok().filter(std::fs::Metadata::is_file);
+    let written = meta.map(|meta| meta.mtime().saturating_mul(1_000_000_000) + meta.mtime_nsec());
+    Ok((list, written))
 }
 
 fn list(path: &Path) -> Result<Vec<MailboxEntry>, Exit> {

@@ -93,13 +93,21 @@ pub struct Import {
 }
 
 impl Import {
-    /// Opens the mailbox; `None` if it was removed meanwhile.
+    /// Opens the mailbox; `None` if it was removed meanwhile. What is wrong with it although it can
+    /// be worked on goes to `report`.
     ///
     /// # Errors
     /// A finding: the mailbox or its cache cannot be read.
-    pub fn begin(target: Target, options: Options) -> Result<Option<Self>, Finding> {
+    pub fn begin(
+        target: Target,
+        options: Options,
+        report: &dyn Fn(Finding),
+    ) -> Result<Option<Self>, Finding> {
         let mailbox = match Mailbox::open(target)? {
-            Opened::Mailbox(mailbox, _) => *mailbox,
+            Opened::Mailbox(mailbox, finding) => {
+                finding.into_iter().for_each(report);
+                *mailbox
+            }
             Opened::Vanished => return Ok(None),
         };
         let old = mailbox
@@ -274,6 +282,28 @@ pub fn parse_time(text: &str) -> Result<i64, String> {
         .ok_or_else(|| format!("{text:?}: expected seconds since 1970, or 2026-11-22T01:02:03Z"))
 }
 
+/// The file system's clock moves in steps: a file's mtime may be that much before the time at which
+/// it was written, in nanoseconds.
+const TICK_NS: i64 = 10_000_000;
+
+/// Whether a hashing can have begun at `as_of_ns` whose list is complete `now`, and was last
+/// written at `written_ns`. A later time would take messages for unchanged that are not.
+///
+/// # Errors
+/// Why not.
+pub fn check_time(as_of_ns: i64, now: Timestamp, written_ns: Option<i64>) -> Result<(), String> {
+    if i128::from(as_of_ns) > now.as_nanosecond() {
+        return Err("that is in the future; give the time at which sha1sum was started".to_owned());
+    }
+    match written_ns {
+        Some(written) if as_of_ns > written.saturating_add(TICK_NS) => Err(
+            "the list was last written before that; give the time at which sha1sum was started"
+                .to_owned(),
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// A directory of messages and the UID that a path names in it.
 #[must_use]
 pub fn message_of(path: &Path) -> Option<(PathBuf, u32)> {
@@ -316,7 +346,7 @@ mod tests {
                 check_percent: 0,
                 all_messages: false,
             };
-            let import = Import::begin(target.clone(), options).expect("sound");
+            let import = Import::begin(target.clone(), options, &|_| ()).expect("sound");
             let mut import = import.expect("there");
             import.batch_lines = batch_lines;
             for (uid, n) in lines {
@@ -346,6 +376,18 @@ mod tests {
         // What the cache had stays, in its place.
         let more = [(1, 1), (2, 2), (3, 3), (7, 7), (9, 9), (10, 10), (20, 20)];
         assert_eq!(import(1, &[(10, 10), (2, 2), (3, 99)]), (2, more.to_vec()));
+    }
+
+    #[test]
+    fn a_hashing_begins_neither_in_the_future_nor_after_its_list_was_written() {
+        let now = Timestamp::from_second(2_000).expect("a time");
+        let second = 1_000_000_000;
+        assert!(check_time(2_000 * second, now, None).is_ok());
+        assert!(check_time(2_000 * second + 1, now, None).is_err());
+        assert!(check_time(1_000 * second, now, Some(1_000 * second)).is_ok());
+        assert!(check_time(1_001 * second, now, Some(1_000 * second)).is_err());
+        // The mtime of a list may be a step of the clock behind.
+        assert!(check_time(1_000 * second, now, Some(1_000 * second - TICK_NS)).is_ok());
     }
 
     #[test]
