@@ -161,6 +161,37 @@ async fn what_a_lost_state_directory_left_aside_is_read() {
     assert_eq!(identifiers(&store), first);
 }
 
+/// The next commit removes it, and it may be the only file that has the UUIDs.
+#[tokio::test]
+async fn an_old_file_that_cannot_be_opened_stops_what_would_remove_it() {
+    for suffix in ["OLD", "OLD.reguid-prev"] {
+        for version in [9, 10] {
+            let store = Store::small(&[MAILBOX]);
+            let served = store.serve().await;
+            let mut client = served.client().await;
+            to(&mut client, 10, UuidSource::Auto, 1).await;
+            append_with_null_guid(&store, MAILBOX);
+            let old = store.meta(MAILBOX).join("cyrus.index.OLD");
+            let elsewhere = store.tmp.path().join("elsewhere");
+            fs::rename(&old, &elsewhere).unwrap();
+            let old = old.with_extension(suffix);
+            std::os::unix::fs::symlink(&elsewhere, &old).unwrap();
+            client.lock(lock(MAILBOX)).await.unwrap();
+            let want = Upgrade {
+                version,
+                ..Upgrade::default()
+            };
+            let error = client.upgrade(want).await.unwrap_err();
+            assert!(error.to_string().contains(old.to_str().unwrap()), "{error}");
+            let _ = client.rollback().await;
+            assert!(old.is_symlink());
+            // Who asks for cut UUIDs needs none.
+            let down = to(&mut client, 9, UuidSource::Cut, 2).await;
+            assert_eq!(down.restored, 0);
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_is_kept_goes_with_clean_and_a_damaged_one_stops_what_would_need_it() {
     let store = Store::small(&[MAILBOX]);

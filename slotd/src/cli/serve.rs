@@ -16,7 +16,7 @@ use super::reload::{Again, Reload};
 use super::trust::{self, Trust};
 use super::{Failure, arenas, options, service};
 use crate::host::{Host, Options};
-use crate::intent::recovery::{self, Attempt, Report};
+use crate::intent::recovery::{self, Attempt, Report, Settled};
 use crate::protocol::Code;
 use crate::server::{self, Access, ListenError, Listener};
 
@@ -204,6 +204,12 @@ pub(super) fn recover(args: &Recover) -> Result<Exit, Failure> {
 fn tell(report: &Report) {
     for (mailbox, settled) in &report.settled {
         eprintln!("slotd: {mailbox}: settled what a crash left: {settled:?}");
+        if *settled == Settled::Closed {
+            eprintln!(
+                "slotd: {mailbox}: a server has replaced its files since, so it is not known \
+                 whether the change was done before; they and their .OLD stay as they are"
+            );
+        }
     }
     for (mailbox, refusal) in &report.failed {
         eprintln!(

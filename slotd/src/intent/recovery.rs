@@ -14,7 +14,7 @@ mod files;
 mod lock;
 
 use indexfile::mailbox::MailboxName;
-use indexfile::{FileKind, IndexFile, IoContext, IoError};
+use indexfile::{FileKind, IndexFile, IoContext, IoError, ReadError};
 
 use self::files::{Read, execute_all, restage};
 pub use self::lock::{Attempt, Settling, lock_settled};
@@ -22,10 +22,10 @@ use super::{
     Found, Intent, IntentFile, Located, Location, Scratch, Verdict, first_syncs, verdict,
     verdict_across,
 };
-use crate::fileops::{Names, order};
+use crate::fileops::{Names, Old, order};
 use crate::fs::{Dir, Identity};
 use crate::host::Host;
-use crate::lock::MailboxLocks;
+use crate::lock::{LockedFile, MailboxLocks};
 use crate::protocol::Code;
 use crate::refusal::Refusal;
 use crate::stage::{self, LEDGER_NEW_NAME, carries, cutover, new_name, old_name};
@@ -38,6 +38,9 @@ pub enum Settled {
     /// Nothing had been renamed, and what was staged is gone: `COMMIT` had not come, or is as if it
     /// had not.
     Aborted,
+    /// A server has replaced the file that goes first, so nothing shows whether it had been renamed
+    /// before: all stays as it is, `.OLD` too, and only what was staged is gone.
+    Closed,
     /// The missing renames were done.
     Finished,
     /// The renames that had been done were taken back.
@@ -189,22 +192,48 @@ fn settle_next(
     Ok(settled)
 }
 
-/// Where a file is now. A live file that cannot be read is nobody's.
-fn at(locks: &MailboxLocks, intent: &Intent, file: &IntentFile) -> Result<Location, IoError> {
+/// Where a file is now. `kept`: its `.OLD` is the file that was to be replaced. A live file that
+/// cannot be read says nothing of what became of it, and so nothing is done.
+fn at(
+    locks: &MailboxLocks,
+    intent: &Intent,
+    file: &IntentFile,
+    kept: bool,
+) -> Result<Location, Refusal> {
     let kind = file.kind.into();
-    let live = locks.file(kind).map(|locked| {
+    let look = |locked: &LockedFile| -> Result<(Identity, u32), Refusal> {
         let path = locks.place.directory_of(kind).path_of(kind.file_name());
-        let read = IndexFile::from_file(&locked.file, &path, kind);
         let known = Identity::of(&locked.file).io_context("stat", &path)?;
-        Ok::<_, IoError>((known, read.map_or(0, |f| f.minor_version())))
-    });
-    let live = live.transpose()?;
-    Ok(Location::of(live, file, (intent.from, intent.to)))
+        if file.old.is_some_and(|old| known.is(&old)) {
+            // Whatever it holds.
+            return Ok((known, intent.from));
+        }
+        let read = IndexFile::from_file(&locked.file, &path, kind);
+        Ok((
+            known,
+            read.map_err(|e| undecided(e.into()))?.minor_version(),
+        ))
+    };
+    let live = locks.file(kind).map(look).transpose()?;
+    Ok(Location::of(live, kept, file, (intent.from, intent.to)))
 }
 
-fn find(locks: &MailboxLocks, intent: &Intent, file: &IntentFile) -> Result<Found, Refusal> {
+fn undecided(refusal: Refusal) -> Refusal {
+    let text = format!(
+        "what a crash left stays open, and its .OLD is kept, because {}",
+        refusal.text
+    );
+    Refusal::new(refusal.code, text)
+}
+
+fn find(
+    locks: &MailboxLocks,
+    intent: &Intent,
+    file: &IntentFile,
+    kept: bool,
+) -> Result<Found, Refusal> {
     let kind = file.kind.into();
-    let at = at(locks, intent, file)?;
+    let at = at(locks, intent, file, kept)?;
     if intent.is_across() {
         return find_across(locks, intent, file, at);
     }
@@ -273,17 +302,15 @@ fn settle(
     let mut found = Vec::new();
     let mut located = Vec::new();
     for file in &files {
-        let here = find(locks, intent, file)?;
-        found.push(here);
         let kind = file.kind.into();
         let replaced = |dir: &Dir| match &file.old {
             Some(old) => is(dir, old_name(kind), old),
             None => Ok(false),
         };
-        located.push(Located {
-            names: Names::look(&locks.place, (kind, file.change()), replaced)?,
-            at: here.at,
-        });
+        let names = Names::look(&locks.place, (kind, file.change()), replaced)?;
+        let here = find(locks, intent, file, names.old == Some(Old::Replaced))?;
+        found.push(here);
+        located.push(Located { names, at: here.at });
     }
     let verdict = if intent.is_across() {
         verdict_across(intent.direction, &found)
@@ -303,6 +330,7 @@ fn settle(
         Verdict::Finish => Ok(Settled::Finished),
         Verdict::PutBack => Ok(Settled::Undone),
         Verdict::Abort => Ok(Settled::Aborted),
+        Verdict::Close => Ok(Settled::Closed),
         Verdict::Restage => restage(locks, intent, read),
     }
 }
@@ -322,7 +350,12 @@ fn open(
     if !Identity::of(&file).io_context("stat", &path)?.is(&want) {
         return Ok(None);
     }
-    Ok(IndexFile::from_file(&file, &path, kind).ok())
+    match IndexFile::from_file(&file, &path, kind) {
+        Ok(file) => Ok(Some(file)),
+        Err(ReadError::Io(error)) => Err(error.into()),
+        // It carries nothing.
+        Err(_) => Ok(None),
+    }
 }
 
 /// Whether that file lies under this name.

@@ -88,9 +88,30 @@ pub fn settle(
         (Verdict::Complete, Direction::PutBack) | (Verdict::Abort, _) => {
             restore_old_names(&mut list, files);
         }
-        (Verdict::Restage, _) => {}
+        (Verdict::Close | Verdict::Restage, _) => old_comes_back(&mut list, verdict, files),
     }
     list.steps
+}
+
+/// What stepped aside for a `.OLD` that is not there comes back. Where nothing else follows, a name
+/// of the live file goes, too; any other `.OLD` may be the only copy of what was replaced.
+fn old_comes_back(list: &mut List, verdict: Verdict, files: &[Located]) {
+    for file in by_kind(files) {
+        let Names {
+            kind,
+            mut old,
+            prev,
+            ..
+        } = file.names;
+        let names_live = old == Some(Old::Replaced) && file.at == Location::Old;
+        if verdict == Verdict::Close && names_live {
+            list.unlink(kind, Role::Old);
+            old = None;
+        }
+        if prev && old.is_none() {
+            list.rename(kind, Role::Prev, Role::Old);
+        }
+    }
 }
 
 fn finish(list: &mut List, file: Located) {

@@ -4,7 +4,7 @@
 //! is in no order, 8 bytes a record. Who asks in ascending order has each block read once. Only
 //! reads.
 
-use indexfile::{FileKind, IndexFile, ReadError};
+use indexfile::{FileKind, IndexFile, IoError, ReadError};
 use parking_lot::Mutex;
 use precompute::nice;
 
@@ -56,13 +56,20 @@ impl ByUid {
         })
     }
 
-    /// What the record of this UID had. Nothing if it cannot be read any more, which is logged:
-    /// what can be is as good without it.
-    pub(super) fn get(&self, uid: u32) -> Option<OldUuid> {
-        self.look_up(uid).unwrap_or_else(|error| {
-            tracing::warn!("not used for UUIDs: {error}");
-            None
-        })
+    /// What the record of this UID had. Nothing if the file was damaged since it was checked, which
+    /// is logged.
+    ///
+    /// # Errors
+    /// It cannot be read any more.
+    pub(super) fn get(&self, uid: u32) -> Result<Option<OldUuid>, IoError> {
+        match self.look_up(uid) {
+            Ok(had) => Ok(had),
+            Err(ReadError::Io(error)) => Err(error),
+            Err(error) => {
+                tracing::warn!("not used for UUIDs: {error}");
+                Ok(None)
+            }
+        }
     }
 
     fn look_up(&self, uid: u32) -> Result<Option<OldUuid>, ReadError> {
@@ -118,7 +125,7 @@ mod tests {
                 let file = IndexFile::from_bytes(bytes, Path::new("x"), kind).unwrap();
                 let by_uid = ByUid::of(file).unwrap();
                 for uid in (0..records * 2 + 3).chain((0..records * 2 + 3).rev().step_by(701)) {
-                    let had = by_uid.get(uid).map(|old| old.uuid);
+                    let had = by_uid.get(uid).unwrap().map(|old| old.uuid);
                     let there = uid > 0 && uid % 2 == 0 && uid <= records * 2;
                     let expected = there.then(|| Uuid::from_bytes([uid.to_le_bytes()[0] | 1; 12]));
                     assert_eq!(had, expected, "{kind} {records} {uid}");

@@ -159,9 +159,7 @@ fn merged(
     let backups = match Backups::of(place, &live.index) {
         Ok(backups) => backups,
         // `uuids=cut` is what the refusal advises when the others cannot be read.
-        Err(refusal) if refusal.code == Code::Damaged && identities.cuts => {
-            return Ok(Merged::Nothing);
-        }
+        Err(_) if identities.cuts => return Ok(Merged::Nothing),
         Err(refusal) => return Err(refusal),
     };
     let was = backups.ledger.as_ref();
@@ -269,7 +267,7 @@ impl Merge<'_> {
         }
         one.is_there |= one.kept.is_some_and(|kept| kept.old.fits(record));
         for file in &self.backups.old_files {
-            let old = file.by_uid.get(record.uid());
+            let old = file.by_uid.get(record.uid())?;
             let Some(old) = old.filter(|old| old.fits(record)) else {
                 continue;
             };

@@ -4,7 +4,7 @@
 //! lost state directory came together, in what had stepped aside for those. The oldest that is
 //! known of a message counts. Only reads.
 
-use indexfile::{FileKind, Guid, IndexFile, IoContext, IoError, Record};
+use indexfile::{FileKind, Guid, IndexFile, IoContext, IoError, ReadError, Record};
 
 use super::by_uid::ByUid;
 use super::ledger::{Ledger, WrongKept};
@@ -49,7 +49,7 @@ impl Backups {
     /// nothing.
     ///
     /// # Errors
-    /// `cyrus.uuids` is there and cannot be read.
+    /// One of them is there and cannot be opened or read, or `cyrus.uuids` is damaged.
     pub(super) fn of(place: &Place, live: &IndexFile) -> Result<Backups, Refusal> {
         let uidvalidity = live.header().uidvalidity();
         let ledger = Ledger::load(place, uidvalidity, || sources::uniqueid_of(place))?;
@@ -71,26 +71,32 @@ fn read_old(
 ) -> Result<Option<OldFile>, Refusal> {
     let dir = place.directory_of(kind);
     let path = dir.path_of(name);
+    // The commit removes what it holds, so what may be read another time is not taken for nothing.
+    let needed = |error: Refusal| {
+        let text = format!(
+            "{}: it may have the only copy of UUIDs, and would be removed. A downgrade with \
+             uuids=cut does without it",
+            error.text
+        );
+        Refusal::new(error.code, text)
+    };
     let file = match dir.open_file(name, false) {
         Ok(file) => file,
         Err(OpenError::Missing { .. }) => return Ok(None),
-        Err(error) => {
-            tracing::warn!(mailbox = %place.mailbox, "not used for UUIDs: {error}");
-            return Ok(None);
-        }
+        Err(error) => return Err(needed(error.into())),
     };
     let identity = Identity::of(&file).io_context("stat", &path)?;
-    let old = match IndexFile::from_file(&file, &path, kind) {
-        Ok(old) if old.header().uidvalidity() == uidvalidity => old,
-        Ok(_) => return Ok(None),
-        Err(error) => {
-            tracing::warn!(mailbox = %place.mailbox, "not used for UUIDs: {error}");
+    let read = || -> Result<Option<(u32, ByUid)>, ReadError> {
+        let old = IndexFile::from_file(&file, &path, kind)?;
+        if old.header().uidvalidity() != uidvalidity {
             return Ok(None);
         }
+        Ok(Some((old.minor_version(), ByUid::of(old)?)))
     };
-    let version = old.minor_version();
-    let by_uid = match ByUid::of(old) {
-        Ok(by_uid) => by_uid,
+    let (version, by_uid) = match read() {
+        Ok(Some(old)) => old,
+        Ok(None) => return Ok(None),
+        Err(ReadError::Io(error)) => return Err(needed(error.into())),
         Err(error) => {
             tracing::warn!(mailbox = %place.mailbox, "not used for UUIDs: {error}");
             return Ok(None);
@@ -121,7 +127,7 @@ impl OldUuids {
     /// All that is known, whichever run replaced it: for versions below 10.
     ///
     /// # Errors
-    /// `cyrus.uuids` is there and cannot be read.
+    /// `cyrus.uuids` or a `.OLD` file is there and cannot be read.
     pub fn of_all(place: &Place, live: &LiveFiles) -> Result<OldUuids, Refusal> {
         let Backups { ledger, old_files } = Backups::of(place, &live.index)?;
         Ok(OldUuids {
@@ -165,10 +171,13 @@ impl OldUuids {
     fn kept(&self, uid: u32) -> Result<Option<OldUuid>, IoError> {
         let ledger = self.ledger.as_ref();
         let kept = ledger.map_or(Ok(None), |ledger| ledger.kept(uid))?;
+        let Some(kept) = kept else { return Ok(None) };
+        let mut meant = self.is_meant(kept.run);
         // Taken away by this run, or by an earlier one and then again by this one.
-        let by_file = || self.old_files.iter().any(|f| f.by_uid.get(uid).is_some());
-        let meant = kept.filter(|kept| self.is_meant(kept.run) || by_file());
-        Ok(meant.map(|kept| kept.old))
+        for file in &self.old_files {
+            meant = meant || file.by_uid.get(uid)?.is_some();
+        }
+        Ok(Some(kept.old).filter(|_| meant))
     }
 
     /// Whether a wrong GUID may come back.
@@ -199,17 +208,21 @@ impl OldUuids {
     /// What this message had.
     ///
     /// # Errors
-    /// `cyrus.uuids` cannot be read any more.
+    /// `cyrus.uuids` or a `.OLD` file cannot be read any more.
     pub fn get(&self, record: &Record<'_>) -> Result<Option<OldUuid>, IoError> {
         if self.run.is_some() && record.guid().is_old_style() {
             return Ok(None);
         }
         let uid = record.uid();
-        let kept = self.kept(uid)?.filter(|old| old.fits(record));
-        Ok(kept.or_else(|| {
-            let mut files = self.old_files.iter();
-            files.find_map(|f| f.by_uid.get(uid).filter(|old| old.fits(record)))
-        }))
+        if let Some(kept) = self.kept(uid)?.filter(|old| old.fits(record)) {
+            return Ok(Some(kept));
+        }
+        for file in &self.old_files {
+            if let Some(old) = file.by_uid.get(uid)?.filter(|old| old.fits(record)) {
+                return Ok(Some(old));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`slotd::intent::settle`], the code that production runs.
 
 use indexfile::FileKind;
+use slotd::fileops::{Names, Old};
 use slotd::fs::Identity;
 use slotd::intent::{
     Direction, Found, IntentFile, Kind, Located, Location, Verdict, first_syncs,
@@ -33,21 +34,23 @@ pub fn settle<C: Image>(site: &Site<C>, session: &mut Session) -> Vec<Op> {
     } else {
         Direction::Commit
     };
-    let found = order.iter().map(|(file, _)| find(site, intent, *file));
+    let names = order.iter().map(|change| {
+        let pair = intent.files[change.0 as usize].as_ref();
+        names(site, *change, pair.and_then(|pair| pair.old.as_ref()))
+    });
+    let names: Vec<Names> = names.collect();
+    let found = order.iter().zip(&names).map(|((file, _), names)| {
+        let kept = names.old == Some(Old::Replaced);
+        find(site, intent, *file, kept)
+    });
     let found: Vec<Found> = found.collect();
     let verdict = if intent.is_across() {
         verdict_across(direction, &found)
     } else {
         verdict(direction, &found)
     };
-    let located = order.iter().zip(&found).map(|(change, found)| Located {
-        names: names(
-            site,
-            *change,
-            intent.files[change.0 as usize]
-                .as_ref()
-                .and_then(|pair| pair.old.as_ref()),
-        ),
+    let located = names.iter().zip(&found).map(|(names, found)| Located {
+        names: *names,
         at: found.at,
     });
     let located: Vec<Located> = located.collect();
@@ -81,7 +84,7 @@ fn id((ino, born): Known) -> Identity {
     }
 }
 
-fn find<C: Image>(site: &Site<C>, intent: &Intent, file: Which) -> Found {
+fn find<C: Image>(site: &Site<C>, intent: &Intent, file: Which, kept: bool) -> Found {
     let nothing = Found {
         at: Location::Other,
         staged_carries: false,
@@ -106,7 +109,7 @@ fn find<C: Image>(site: &Site<C>, intent: &Intent, file: Which) -> Found {
         .disk
         .ino(live)
         .map(|ino| (known_as(ino), u32::from(version)));
-    let at = Location::of(seen, &known, (intent.from.into(), intent.to.into()));
+    let at = Location::of(seen, kept, &known, (intent.from.into(), intent.to.into()));
     let blind = site.mutation == Some(Mutation::StaleNewAtRecovery);
     let both = |one: (Name, u8, Option<Known>), other: (Name, u8, Option<Known>)| {
         if intent.is_across() {
