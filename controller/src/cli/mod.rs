@@ -8,6 +8,7 @@ mod bench;
 mod bench_listing;
 mod bench_live;
 mod benches;
+mod canaries;
 mod certs;
 mod claims;
 mod clean;
