@@ -51,6 +51,7 @@ mod state;
 mod status;
 mod targets;
 mod text;
+mod undone;
 mod verify;
 mod watch;
 

@@ -11,7 +11,7 @@ use super::world::{NAMES, Witness, World, names};
 use crate::error::RunError;
 use crate::journal::{Change, Journal, RunId, Verb};
 use crate::run::{
-    Parts, Summary, Undone, names_of_runs, recover, rollback, rollback_each, run_to_undo,
+    Parts, Summary, Undone, names_of_runs, recover, rollback, rollback_each, run_controlled,
     runs_since, standing_before,
 };
 use crate::stop::{Stop, StopSignal, stop_pair};
@@ -31,11 +31,18 @@ impl World {
     }
 
     fn to_undo(&self, run: Option<i64>) -> Parts {
-        let undone = run_to_undo(self.journal.as_ref(), run).unwrap();
+        let is_one = |run: &i64| {
+            let run = self.journal.run(RunId(*run)).unwrap().unwrap();
+            run.spec.verb != Verb::Rollback
+        };
+        let last = || {
+            let last = self.journal.last_run().unwrap().unwrap().id.0;
+            (1..=last).rev().find(is_one).unwrap()
+        };
         let mut parts = self.parts();
         parts.settings.verb = Verb::Rollback;
         parts.settings.to = 0;
-        parts.settings.undoes = Some(undone.id);
+        parts.settings.undoes = Some(RunId(run.unwrap_or_else(last)));
         parts
     }
 
@@ -124,14 +131,10 @@ async fn what_a_later_run_changed_again_is_told_and_left() {
             .said()
             .contains("user.a: left as it is: run 2 changed it again")
     );
-    // A second time there is nothing left to bring back, and `last` is still no rollback.
+    // A second time there is nothing left to bring back.
     let again = world.roll_back(Some(1), &[]).await.unwrap();
     assert_eq!((again.run, again.mailboxes, again.left_alone), (0, 0, 1));
     assert!(world.said().contains("nothing is left to bring back"));
-    assert_eq!(
-        run_to_undo(world.journal.as_ref(), None).unwrap().id,
-        RunId(2)
-    );
 }
 
 #[tokio::test]
@@ -408,4 +411,97 @@ async fn runs_of_which_something_stands_are_counted() {
     assert_eq!(count(4), 1);
     world.roll_back(Some(1), &[]).await.unwrap();
     assert_eq!(count(5), 0);
+}
+
+/// A world in which a run of all mailboxes was stopped after its first.
+async fn stopped_after_one(mut world: World) -> World {
+    let (handle, stop) = stop_pair();
+    world.witness = Arc::new(Witness {
+        stop_after: Some((1, handle, Stop::Finish)),
+        ..Witness::default()
+    });
+    let parts = world.parts_with(stop);
+    let stopped = run_controlled(parts, &[Source::Master], &world.control(1))
+        .await
+        .unwrap();
+    assert!(
+        stopped.pending > 0 && stopped.exit() == Exit::RolledBack,
+        "{stopped:?}"
+    );
+    world.witness = Arc::default();
+    world
+}
+
+#[tokio::test]
+async fn a_run_that_was_stopped_is_given_up_by_the_rollback_of_it_or_of_all() {
+    for all in [false, true] {
+        let world = stopped_after_one(World::new()).await;
+        let summary = if all {
+            world.roll_back_all(&[]).await.unwrap()
+        } else {
+            world.roll_back(Some(1), &[]).await.unwrap()
+        };
+        assert_eq!(summary.exit(), Exit::Ok);
+        assert!(summary.upgraded > 0);
+        assert!(
+            world.said().contains("run 1 is given up; "),
+            "{}",
+            world.said()
+        );
+        let given_up = world.journal.run(RunId(1)).unwrap().unwrap();
+        assert!(given_up.finished_ms.is_some());
+        assert!(world.journal.totals(RunId(1)).unwrap().pending > 0);
+        assert!(NAMES.iter().all(|name| world.versions(name) == [9, 9]));
+        if all {
+            let back = world.journal.last_run().unwrap().unwrap();
+            assert_eq!(
+                back.go_on("--state s"),
+                "controller rollback --all --state s"
+            );
+        }
+        // The next run is another one.
+        assert_eq!(world.run(&[Source::Master]).await.run, 3);
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_run_is_not_given_up_for_some_of_its_mailboxes_or_for_another_run() {
+    let world = stopped_after_one(World::new()).await;
+    let part = world.roll_back(Some(1), &["user.a"]).await;
+    assert!(matches!(part, Err(RunError::Other(_))), "{part:?}");
+    assert!(
+        world
+            .journal
+            .run(RunId(1))
+            .unwrap()
+            .unwrap()
+            .finished_ms
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn a_stopped_run_that_changed_nothing_is_given_up_by_its_rollback_too() {
+    let world = World::new();
+    for name in NAMES {
+        world.fault(1, "UPGRADE", name, 99, What::Refuse(Code::Damaged));
+    }
+    let world = stopped_after_one(world).await;
+    assert_eq!(world.journal.totals(RunId(1)).unwrap().upgraded, 0);
+    let summary = world.roll_back(Some(1), &[]).await.unwrap();
+    assert_eq!((summary.run, summary.exit()), (0, Exit::Ok));
+    assert!(
+        world.said().contains("run 1 is given up; "),
+        "{}",
+        world.said()
+    );
+    assert!(
+        world
+            .journal
+            .run(RunId(1))
+            .unwrap()
+            .unwrap()
+            .finished_ms
+            .is_some()
+    );
 }
