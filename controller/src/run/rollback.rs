@@ -7,9 +7,10 @@
 //! Two-phase and resumable like every run. What a later run changed again, and was not undone
 //! since, is left alone and reported: undoing the middle of a history would take away what came
 //! after.
-//! Nothing is written into the run that is undone, but that it is given up if it is not finished and
-//! all of it is taken back. Where nothing is left to bring back no run is begun. Several rollbacks have one stop: once it is asked for, no further one begins, and neither
-//! does one after a rollback that left something as it was.
+//! Nothing is written into the run that is undone, but that it is given up if it was stopped and
+//! all of it is taken back. Where nothing is left to bring back no run is begun. Several rollbacks
+//! have one stop: once it is asked for, no further one begins, and neither does one after a
+//! rollback that left something as it was.
 //!
 //! # What a crash leaves
 //!
