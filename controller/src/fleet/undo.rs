@@ -143,13 +143,7 @@ mod tests {
     use crate::journal::memory::MemoryStore;
     use crate::journal::{RunSpec, Verb};
 
-    fn begin(
-        store: &MemoryStore,
-        verb: Verb,
-        undoes: Option<i64>,
-        pairs: &str,
-        on: &[&str],
-    ) -> i64 {
+    fn begin(store: &MemoryStore, verb: Verb, undoes: Option<i64>, pairs: &str, on: &[&str]) {
         let spec = RunSpec {
             verb,
             to: 10,
@@ -162,11 +156,10 @@ mod tests {
             words: String::new(),
             pairs: pairs.to_owned(),
         };
-        let begun = on.iter().map(|pair| {
+        for pair in on {
             let journal = store.pair(pair).unwrap();
-            journal.begin_run(&spec, 5).unwrap().0
-        });
-        begun.last().unwrap()
+            journal.begin_run(&spec, 5).unwrap();
+        }
     }
 
     fn finish(store: &MemoryStore, run: i64, pairs: &[&str]) {
