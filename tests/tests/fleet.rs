@@ -92,6 +92,32 @@ fn a_pair_whose_host_is_away_waits_alone_and_the_same_command_takes_it_up() {
 }
 
 #[test]
+fn the_way_back_is_open_on_pairs_that_began_while_another_one_is_away() {
+    let mut pairs = pairs(&["be1", "be2"]);
+    drop(pairs.pair("be2").take_slotd(1));
+    let canaries = ["-q", "--canary", "5", "--host-wait", "0"];
+    let done = pairs.json("upgrade", &canaries, 69);
+    assert_eq!(done["upgraded"], 5, "{done}");
+    let retried = pairs.controller("retry", &["-q"]).expect_code(75);
+    let left_out = "be2: run 1 (upgrade to version 10) has not begun here";
+    assert!(retried.stderr.contains(left_out), "{}", retried.stderr);
+    let undone = pairs.json("rollback", &["last", "-q"], 0);
+    let found = (&undone["run"], &undone["upgraded"]);
+    assert_eq!(found, (&2.into(), &5.into()), "{undone}");
+    let of_pair = &undone["pairs"]["be1"];
+    assert_eq!(of_pair["upgraded"], 5, "{undone}");
+    assert!(of_pair["hosts"]["replica"].is_object(), "{undone}");
+    let why = undone["nothing_to_undo"]["be2"].as_str().unwrap();
+    assert!(why.starts_with("run 1 did not begin here"), "{why}");
+    // Neither the run that was undone nor the rollback hinders the next one.
+    pairs.pair("be2").start();
+    let done = pairs.json("upgrade", &["-q"], 0);
+    let found = (&done["run"], &done["upgraded"]);
+    assert_eq!(found, (&3.into(), &(2 * EACH).into()), "{done}");
+    let _ = pairs.json("verify", &[], 0);
+}
+
+#[test]
 fn a_start_that_asks_for_other_pairs_is_refused_until_the_run_is_given_up() {
     let mut pairs = pairs(&["be1", "be2"]);
     drop(pairs.pair("be2").take_slotd(0));

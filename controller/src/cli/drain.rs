@@ -7,7 +7,7 @@ use indexfile::exit::Exit;
 use serde_json::{Value, json};
 
 use super::args::UnusedState;
-use super::pairs::{Hosts, Pair};
+use super::pairs::Hosts;
 use super::session::with_runtime;
 use super::{Fail, signals, text};
 use crate::drain::{self, Ended, Host, Job, Line, Wanted, look, sentence};
@@ -98,16 +98,13 @@ pub(super) fn drain(args: &DrainArgs) -> Result<Exit, Fail> {
     let Some(side) = which.side else {
         return tell_all(which);
     };
-    let job = |pairs: &[Pair]| -> Result<Job, Fail> {
-        let mut job = which.job(pairs, side.into())?;
-        job.announce.clone_from(&args.announce);
-        job.shutdown.clone_from(&args.text);
-        job.wanted.only_announce = args.only_announce;
-        job.wanted.kick = args.kick;
-        job.wanted.despite_away = args.despite_away;
-        job.wanted.wait_ms = u64::try_from(args.wait.as_millis()).unwrap_or(u64::MAX);
-        Ok(job)
-    };
+    let mut job = which.job(side.into())?;
+    job.announce.clone_from(&args.announce);
+    job.shutdown.clone_from(&args.text);
+    job.wanted.only_announce = args.only_announce;
+    job.wanted.kick = args.kick;
+    job.wanted.despite_away = args.despite_away;
+    job.wanted.wait_ms = u64::try_from(args.wait.as_millis()).unwrap_or(u64::MAX);
     let drained = if args.only_announce {
         "is announced as about to be drained"
     } else {
@@ -124,12 +121,13 @@ pub(super) fn undrain(args: &UndrainArgs) -> Result<Exit, Fail> {
         let text = "undrain is about one host: give --side master or --side replica";
         return Err(Fail::new(Exit::Usage, text));
     };
-    let job = |pairs: &[Pair]| which.job(pairs, side.into());
+    let job = which.job(side.into())?;
     which.run(job, "", async |job, tell| drain::undrain(job, tell).await)
 }
 
 /// Without `--side`: which hosts are out of service.
 fn tell_all(which: &Which) -> Result<Exit, Fail> {
+    which.check_choice()?;
     let pairs = which.hosts.pairs()?;
     let hosts: Vec<Host> = pairs
         .iter()
@@ -165,8 +163,21 @@ impl Which {
         Fail::new(Exit::Config, format!("the fleet file has no pair {name:?}"))
     }
 
-    /// What is to be done to which host.
-    fn job(&self, pairs: &[Pair], side: Side) -> Result<Job, Fail> {
+    /// Refuses a PAIR that is not among `--pairs`.
+    fn check_choice(&self) -> Result<(), Fail> {
+        match &self.pair {
+            Some(pair) if self.hosts.leaves_out(pair) => {
+                let text =
+                    format!("--pairs leaves out the pair {pair:?}: give the one or the other");
+                Err(Fail::new(Exit::Usage, text))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is to be done to which host. A host of any pair of the file may be out of service
+    /// already, so that all of them are looked at, whatever `--pairs` says.
+    fn job(&self, side: Side) -> Result<Job, Fail> {
         let of_fleet = self.hosts.are_of_a_fleet();
         let fail = |text: &str| Err(Fail::new(Exit::Usage, text));
         let name = match (&self.pair, of_fleet) {
@@ -175,8 +186,9 @@ impl Which {
             (Some(_), false) => return fail("a PAIR is one of a fleet file: give --fleet FILE"),
             (None, true) => return fail("which PAIR of the fleet file?"),
         };
+        self.check_choice()?;
         let (mut own, mut others) = (Vec::new(), Vec::new());
-        for pair in pairs {
+        for pair in &self.hosts.whole_fleet()? {
             let hosts = Host::of_pair(&pair.name, &pair.connect());
             if pair.name == name {
                 own.extend(hosts);
@@ -232,11 +244,10 @@ impl Which {
 
     fn run(
         &self,
-        job: impl FnOnce(&[Pair]) -> Result<Job, Fail>,
+        mut job: Job,
         good: &str,
         work: impl AsyncFnOnce(&Job, &mut dyn FnMut(&Line)) -> Result<Ended, RunError>,
     ) -> Result<Exit, Fail> {
-        let mut job = job(&self.hosts.pairs()?)?;
         let json = self.json;
         with_runtime(async move {
             job.stop = signals::stop();
@@ -312,6 +323,56 @@ mod tests {
         for bad in ["", "-1s", "soon", "25h", "1 fortnight"] {
             assert_eq!(is(bad), None, "{bad}");
         }
+    }
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        which: Which,
+    }
+
+    #[test]
+    fn hosts_of_all_pairs_are_looked_at_whatever_pairs_are_chosen() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("fleet.toml");
+        let pair = |name: &str| {
+            let addr = |side: &str| format!("\"unix:/run/{name}-{side}\"");
+            format!(
+                "[pairs.{name}]\nmaster = {}\nreplica = {}\n",
+                addr("m"),
+                addr("r")
+            )
+        };
+        std::fs::write(&file, pair("p1") + &pair("p2")).unwrap();
+        let which = |words: &[&str]| {
+            let file = file.to_str().unwrap();
+            let words = ["drain", "--fleet", file]
+                .into_iter()
+                .chain(words.iter().copied());
+            <Line as clap::Parser>::try_parse_from(words).unwrap().which
+        };
+        for words in [&["p1"][..], &["p1", "--pairs", "p1"]] {
+            let job = which(words).job(Side::Master).unwrap();
+            let others: Vec<&str> = job.others.iter().map(|host| host.name.as_str()).collect();
+            assert_eq!(
+                others,
+                ["the master of p2", "the replica of p2"],
+                "{words:?}"
+            );
+            assert_eq!(job.host.name, "the master of p1");
+        }
+        let refused = which(&["p1", "--pairs", "p2"])
+            .job(Side::Master)
+            .err()
+            .unwrap();
+        assert_eq!(refused.exit, Exit::Usage);
+        assert!(
+            refused.text.contains("leaves out the pair \"p1\""),
+            "{}",
+            refused.text
+        );
+        let unknown = which(&["p3"]).job(Side::Master).err().unwrap();
+        assert_eq!(unknown.exit, Exit::Config);
     }
 
     #[test]

@@ -15,7 +15,8 @@ use super::session::{Common, Session, with_runtime};
 use super::state::How;
 use super::{Fail, text};
 use crate::error::RunError;
-use crate::journal::Verb;
+use crate::fleet::worst;
+use crate::journal::{RunOfPairs, Verb};
 use crate::run::{self, Recovered, Retry, Settings, Summary};
 use crate::two_phase::Reason;
 
@@ -226,7 +227,7 @@ pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
         let mut of_run = last.pairs.iter();
         of_run.any(|of_run| of_run.name == pair.name && of_run.is_started())
     };
-    pairs.retain(begun);
+    let left_out: Vec<Pair> = pairs.extract_if(.., |pair| !begun(pair)).collect();
     if pairs.is_empty() {
         let text = format!("run {} was begun on none of these pairs", last.id.0);
         return Err(Fail::new(Exit::Config, text));
@@ -253,7 +254,11 @@ pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
                     .await
             }
         });
-        session.around(async { session.finish(done.await) }).await
+        let work = async {
+            let done = session.finish(done.await)?;
+            Ok(worst([done, tell_left_out(&last, &left_out)]))
+        };
+        session.around(work).await
     })
 }
 
@@ -261,6 +266,24 @@ pub(super) fn retry(args: RetryArgs) -> Result<Exit, Fail> {
 /// Journals of earlier releases have upgrades to such a version.
 fn is_way_down(verb: Verb, to: u8) -> bool {
     !matches!(verb, Verb::Rollback | Verb::Rehearse) && to < 10
+}
+
+/// Names the pairs of a run that has still to begin on them: nothing was retried there.
+fn tell_left_out(run: &RunOfPairs, pairs: &[Pair]) -> Exit {
+    let is_of_it = |pair: &&Pair| run.pairs.iter().any(|of_run| of_run.name == pair.name);
+    let waiting: Vec<&Pair> = pairs.iter().filter(is_of_it).collect();
+    if waiting.is_empty() || run.finished_ms.is_some() {
+        return Exit::Ok;
+    }
+    for pair in waiting {
+        text::complain(&pair.line(&format!(
+            "run {} ({}) has not begun here, so nothing was retried: the command that began it \
+             takes it up",
+            run.id.0,
+            run.task()
+        )));
+    }
+    Exit::RolledBack
 }
 
 async fn retry_pair(session: &Session, at: usize, what: &Retry) -> Result<Summary, RunError> {

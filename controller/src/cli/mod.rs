@@ -8,6 +8,7 @@ mod bench;
 mod bench_listing;
 mod bench_live;
 mod benches;
+mod canaries;
 mod certs;
 mod claims;
 mod clean;
@@ -50,6 +51,7 @@ mod state;
 mod status;
 mod targets;
 mod text;
+mod undone;
 mod verify;
 mod watch;
 

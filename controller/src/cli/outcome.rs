@@ -9,15 +9,6 @@ use crate::error::RunError;
 use crate::fleet::FleetSummary;
 use crate::journal::RunId;
 use crate::run::Summary;
-use crate::survey::Census;
-
-/// What is reported besides the summary of a rollback.
-#[derive(Default)]
-pub(super) struct Extra<'a> {
-    pub(super) census: Option<&'a Census>,
-    /// Earlier runs that stand.
-    pub(super) earlier: u64,
-}
 
 impl Session {
     /// Prints what came of a run: of each pair, by its place.
@@ -33,7 +24,7 @@ impl Session {
             return Ok(Exit::Ok);
         };
         let summary = result.map_err(|error| self.common.fail(&error))?;
-        self.report(&self.pairs[at], &summary, &Extra::default())?;
+        self.report(&self.pairs[at], &summary)?;
         Ok(summary.exit())
     }
 
@@ -76,7 +67,7 @@ impl Session {
     }
 
     /// What failed on a pair, by reason, a line each printed; and what has to be done about it.
-    fn followed(
+    pub(super) fn followed(
         &self,
         at_work: &AtWork,
         summary: &Summary,
@@ -99,37 +90,12 @@ impl Session {
     }
 
     /// Prints a summary, what failed, and what to do about it.
-    pub(super) fn report(
-        &self,
-        at_work: &AtWork,
-        summary: &Summary,
-        extra: &Extra<'_>,
-    ) -> Result<(), Fail> {
-        self.suspend(|| self.print(at_work, summary, extra))
-    }
-
-    fn print(&self, at_work: &AtWork, summary: &Summary, extra: &Extra<'_>) -> Result<(), Fail> {
-        let output = self.common.output;
+    fn report(&self, at_work: &AtWork, summary: &Summary) -> Result<(), Fail> {
         let (failures, lines) = self.followed(at_work, summary)?;
-        if output.json {
-            let mut value = text::summary_json(summary, &failures)?;
-            if let Some(census) = extra.census {
-                value["hosts"] = serde_json::to_value(census).map_err(std::io::Error::from)?;
-            }
-            text::json(&value)?;
+        if self.common.output.json {
+            text::json(&text::summary_json(summary, &failures)?)?;
         } else {
             text::say(&text::summary(self.settings.verb, summary))?;
-            if let Some(census) = extra.census {
-                text::say(census.to_string().trim_end())?;
-            }
-        }
-        if extra.earlier > 0 {
-            text::note(&format!(
-                "{} earlier run(s) stand: controller rollback --all {} brings back what was before \
-                 all of them",
-                extra.earlier,
-                self.common.spelled()
-            ));
         }
         for line in &lines {
             text::note(line);

@@ -118,9 +118,24 @@ impl Hosts {
         Ok(self.pairs_and_others()?.0)
     }
 
-    /// The same, with the servers of a Murder on which nothing is done: left out by name, or by
-    /// `--pairs`.
+    /// All pairs of the fleet file, whatever `--pairs` says.
+    pub(super) fn whole_fleet(&self) -> Result<Vec<Pair>, Fail> {
+        Ok(self.read(&[])?.0)
+    }
+
+    /// Whether `--pairs` leaves that one out.
+    pub(super) fn leaves_out(&self, pair: &str) -> bool {
+        !self.pairs.is_empty() && !self.pairs.iter().any(|chosen| chosen == pair)
+    }
+
+    /// The pairs that were asked for, with the servers of a Murder on which nothing is done: left
+    /// out by name, or by `--pairs`.
     pub(super) fn pairs_and_others(&self) -> Result<(Vec<Pair>, BTreeSet<String>), Fail> {
+        self.read(&self.pairs)
+    }
+
+    /// These pairs; all of them without names.
+    fn read(&self, chosen: &[String]) -> Result<(Vec<Pair>, BTreeSet<String>), Fail> {
         let credentials = self.credentials()?;
         let Some(path) = &self.fleet else {
             // Without the one, the other is there.
@@ -134,7 +149,7 @@ impl Hosts {
             });
             return Ok((only.into_iter().collect(), BTreeSet::new()));
         };
-        let fleet = Fleet::read(path)?.select(&self.pairs)?;
+        let fleet = Fleet::read(path)?.select(chosen)?;
         let quota = Quota::new(&fleet.hosts, fleet.parallel);
         let pair = |(name, pair): (String, crate::fleet::Pair)| Pair {
             places: quota.places(&pair.machines()),

@@ -76,7 +76,7 @@ impl Progress {
     }
 
     /// Prints something while the bar is off the screen.
-    pub(super) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+    fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         match &self.bar {
             Some(bar) => bar.suspend(print),
             None => print(),

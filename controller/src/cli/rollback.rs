@@ -1,26 +1,24 @@
 //! `rollback`: one run, all runs, or those since a date.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use clap::Args;
 use indexfile::exit::Exit;
-use indexfile::mailbox::MailboxName;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use slotd::protocol::Command;
 
 use super::args::{Abandon, Ahead, parse_names};
 use super::migrate::{OLD_SERVERS, ONE_PAIR};
-use super::outcome::Extra;
-use super::session::{AtWork, Common, Session, with_runtime};
+use super::session::{Common, Session, with_runtime};
 use super::state::How;
+use super::undone::{self, Nothing, OfPair};
 use super::{Fail, text};
+use crate::clock::now_ms;
 use crate::error::RunError;
-use crate::fleet::worst;
-use crate::journal::{Journal, Verb};
+use crate::fleet::{Wanted, end_undone, to_undo};
+use crate::journal::{JournalStore, RunId, Verb};
 use crate::run::{self, Settings, Summary, Undo, Undone};
-use crate::stop::Stop;
-use crate::survey::{Asking, Census, Source, survey};
 
 #[derive(Debug, Args)]
 pub(super) struct RollbackArgs {
@@ -94,21 +92,29 @@ pub(super) fn rollback(args: RollbackArgs) -> Result<Exit, Fail> {
     if !names.is_empty() && pairs.len() > 1 {
         return Err(Fail::new(Exit::Usage, ONE_PAIR));
     }
-    let store = common.state.open(How::Existing)?;
-    let wanted = Wanted {
-        since: args.since,
-        all: args.all,
-        number,
-        names,
+    let store: Arc<dyn JournalStore> = Arc::from(common.state.open(How::Existing)?);
+    let wanted = match (args.since, number) {
+        (Some(since), _) => Wanted::Since(since.as_millisecond()),
+        (None, _) if args.all => Wanted::All,
+        (None, Some(run)) => Wanted::Run(RunId(run)),
+        (None, None) => Wanted::Last,
     };
-    let mut undos = Vec::with_capacity(pairs.len());
-    for pair in &pairs {
-        let of_pair = |fail: Fail| Fail::new(fail.exit, pair.line(&fail.text));
-        undos.push(
-            wanted
-                .on(store.pair(&pair.name)?.as_ref())
-                .map_err(of_pair)?,
-        );
+    let found = {
+        let pairs: Vec<&str> = pairs.iter().map(|pair| pair.name.as_str()).collect();
+        to_undo(store.as_ref(), &pairs, wanted, &names)?
+    };
+    let (mut at_work, mut undos, mut nothing) = (Vec::new(), Vec::new(), Nothing::new());
+    for (pair, found) in pairs.into_iter().zip(found) {
+        match found {
+            Ok(of_pair) => {
+                at_work.push(pair);
+                undos.push(of_pair);
+            }
+            Err(why) => {
+                text::note(&pair.line(&why));
+                nothing.push((pair.name, why));
+            }
+        }
     }
     text::note(OLD_SERVERS);
     let mut settings = Settings {
@@ -120,136 +126,60 @@ pub(super) fn rollback(args: RollbackArgs) -> Result<Exit, Fail> {
     args.abandon.apply(&mut settings);
     with_runtime(async move {
         common.limits.check().await?;
-        let session = Session::begin(common, settings, pairs, Arc::from(store), "").await?;
+        let begun = Instant::now();
+        let session = Session::begin(common, settings, at_work, store, "").await?;
         let undos = Arc::new(undos);
         let done = session.each(0..session.pairs.len(), |session, at| {
             let undos = Arc::clone(&undos);
             async move {
-                let work = on_pair(&session, at, undos[at].clone());
-                Box::pin(session.around_pair(at, work)).await
+                let mut before = Vec::new();
+                let work = on_pair(&session, at, &undos[at], &mut before);
+                let last = Box::pin(session.around_pair(at, work)).await;
+                OfPair { before, last }
             }
         });
         let work = async {
             let done = done.await;
             session.end_progress();
-            report(&session, done).await
+            let ended = end(&session, &undos, &done, &nothing);
+            let exit = undone::report(&session, done, &nothing, begun).await?;
+            ended.map(|()| exit)
         };
         session.around(work).await
     })
 }
 
-/// What is to be undone.
-struct Wanted {
-    since: Option<Timestamp>,
-    all: bool,
-    number: Option<i64>,
-    names: Vec<MailboxName>,
-}
-
-impl Wanted {
-    /// On one pair.
-    fn on(&self, journal: &dyn Journal) -> Result<Vec<Undo>, Fail> {
-        let names = self.names.clone();
-        Ok(match self.since {
-            Some(since) => {
-                let runs = run::runs_since(journal, since.as_millisecond())?;
-                run::names_of_runs(journal, &runs, &names)?
-            }
-            None if self.all => vec![Undo { run: None, names }],
-            None => {
-                let run = run::run_to_undo(journal, self.number)?;
-                let run = Some(run.id);
-                vec![Undo { run, names }]
-            }
-        })
-    }
-}
-
-/// Takes back one run after the other, and prints what came of each but the last.
-async fn on_pair(session: &Session, at: usize, undos: Vec<Undo>) -> Result<Undone, RunError> {
-    let at_work = &session.pairs[at];
-    let mut printed = Ok(());
-    let undone = loop {
-        let between = |summary: &Summary| {
-            if printed.is_ok() {
-                printed = session.report(at_work, summary, &Extra::default());
-            }
-        };
-        let (parts, control) = (at_work.parts(), at_work.control());
-        let undone = run::rollback_each(parts, undos.clone(), control, between).await;
-        if !session.raises(at, &undone)? {
-            break undone?;
-        }
-    };
-    // Standard output is closed: the work is done all the same, and the exit code says so.
-    match printed {
-        Ok(()) => Ok(undone),
-        Err(fail) => Err(RunError::Local(fail.text)),
-    }
-}
-
-/// Prints what the last rollback of each pair came to.
-async fn report(
+/// Takes back one run after the other. `before`: those that another one followed.
+async fn on_pair(
     session: &Session,
-    done: Vec<(usize, Result<Undone, RunError>)>,
-) -> Result<Exit, Fail> {
-    let mut exits = Vec::new();
-    for (at, result) in done {
-        let at_work = &session.pairs[at];
-        match result {
-            Ok(undone) => exits.push(report_last(session, at_work, &undone).await?),
-            Err(error) => {
-                let fail = session.common.fail(&error);
-                if !session.is_fleet() {
-                    return Err(fail);
-                }
-                text::complain(&at_work.pair.line(&fail.text));
-                exits.push(fail.exit);
-            }
+    at: usize,
+    undos: &[Undo],
+    before: &mut Vec<Summary>,
+) -> Result<Undone, RunError> {
+    let at_work = &session.pairs[at];
+    loop {
+        let (parts, control) = (at_work.parts(), at_work.control());
+        let between = |summary: &Summary| before.push(summary.clone());
+        let undone = run::rollback_each(parts, undos.to_vec(), control, between).await;
+        if !session.raises(at, &undone)? {
+            return undone;
         }
     }
-    Ok(worst(exits))
 }
 
-/// Prints what the last rollback came to, and which mailboxes have which index version then.
-async fn report_last(session: &Session, at_work: &AtWork, undone: &Undone) -> Result<Exit, Fail> {
-    let parts = at_work.parts();
-    let asking = Asking {
-        connect: &parts.connect,
-        parallel: at_work.control().limits().parallel.without_locks(),
-        stop: &parts.stop,
-        question: Arc::new(Command::Status),
-        then: None,
-    };
-    let mut census = Census::default();
-    let walked = survey(&asking, vec![Source::Master], |a| census.answered(&a)).await;
-    let journal = parts.journal.as_ref();
-    let earlier = undone
-        .undo
-        .run
-        .map(|run| run::standing_before(journal, run));
-    if let Err(error) = &walked {
-        let why = match parts.stop.level() {
-            Stop::No => error.to_string(),
-            Stop::Finish | Stop::Now => "the run was stopped".to_owned(),
-        };
-        let text = format!("what is at which version was not counted: {why}");
-        text::complain(&at_work.pair.line(&text));
-    }
-    let extra = Extra {
-        census: walked.is_ok().then_some(&census),
-        earlier: earlier.transpose()?.unwrap_or(0),
-    };
-    session.report(at_work, &undone.summary, &extra)?;
-    if let (Some(run), Some(next)) = (undone.undo.run, undone.next.as_ref().and_then(|u| u.run)) {
-        let why = match undone.summary.exit() {
-            Exit::Ok => format!("it was stopped after run {} was taken back", run.0),
-            _ => format!("run {} was not taken back whole", run.0),
-        };
-        text::note(&at_work.pair.line(&format!(
-            "{why}, so run {} and what came before it was not begun: give the same command again",
-            next.0
-        )));
-    }
-    Ok(undone.exit())
+/// What pairs with nothing to bring back have left open is finished.
+fn end(
+    session: &Session,
+    undos: &[Vec<Undo>],
+    done: &[(usize, OfPair)],
+    nothing: &Nothing,
+) -> Result<(), Fail> {
+    let is_over = |of: &OfPair| matches!(&of.last, Ok(undone) if undone.next.is_none());
+    let ended = done.iter().filter(|(_, of)| is_over(of));
+    let ended = ended.map(|(at, _)| session.pairs[*at].pair.name.as_str());
+    let over: Vec<&str> = ended
+        .chain(nothing.iter().map(|(name, _)| name.as_str()))
+        .collect();
+    let undos: Vec<Undo> = undos.iter().flatten().cloned().collect();
+    Ok(end_undone(session.store.as_ref(), &undos, &over, now_ms())?)
 }

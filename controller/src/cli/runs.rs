@@ -1,11 +1,9 @@
-//! A run on each pair, side by side: begun, gone on with where it was stopped, and its canaries
-//! verified.
+//! A run on each pair, side by side: begun, and gone on with where it was stopped.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use indexfile::exit::Exit;
-use slotd::protocol::{Command, Named, Verify};
 use tokio::time::Instant;
 
 use super::Fail;
@@ -15,15 +13,14 @@ use super::of_murder::{Lines, OfMurder};
 use super::session::{Common, Session, with_runtime};
 use super::state::How;
 use super::targets::Targets;
-use super::{signals, text};
+use super::{canaries, signals, text};
 use crate::clock::now_ms;
 use crate::error::RunError;
 use crate::fleet::{self, Begin};
 use crate::hosts::backoff;
-use crate::journal::{JournalError, JournalStore, RunId, State};
+use crate::journal::{JournalError, JournalStore, RunId};
 use crate::run::{self, Settings, Summary};
 use crate::stop::Stop;
-use crate::survey::{Asking, VerifyReport, survey_rows};
 
 /// First and longest pause before a pair that could not be begun is tried again.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
@@ -66,9 +63,9 @@ pub(super) fn migrate(
             &words.join(" "),
         )
         .await?;
-        let canaries = mailboxes.are_canaries();
+        let are_canaries = mailboxes.are_canaries();
         session
-            .around(on_all(&session, store.as_ref(), &targets, canaries))
+            .around(on_all(&session, store.as_ref(), &targets, are_canaries))
             .await
     })
 }
@@ -77,7 +74,7 @@ async fn on_all(
     session: &Arc<Session>,
     store: &dyn JournalStore,
     targets: &Arc<Targets>,
-    canaries: bool,
+    are_canaries: bool,
 ) -> Result<Exit, Fail> {
     let mut done = on_each(session, store, targets).await?;
     let moves = match &targets.murder {
@@ -99,8 +96,8 @@ async fn on_all(
         exits.push(Exit::RolledBack);
     }
     // What a rehearsal left is what was there.
-    if canaries && !session.settings.verb.rehearses() {
-        exits.push(verify_canaries(session, &runs).await?);
+    if are_canaries && !session.settings.verb.rehearses() {
+        exits.push(canaries::verify(session, &runs).await);
     }
     Ok(fleet::worst(exits))
 }
@@ -221,41 +218,4 @@ fn finished(session: &Session, at: usize, run: RunId) -> Result<Summary, RunErro
     let text = format!("it is done in run {}", run.0);
     parts.observer.say(&text);
     Ok(run::summary_of(parts.journal.as_ref(), run)?)
-}
-
-/// Reads every message of the canaries, and compares both hosts: what a person wants to know before
-/// the rest.
-async fn verify_canaries(session: &Session, runs: &[(usize, i64)]) -> Result<Exit, Fail> {
-    let mut exits = Vec::new();
-    for (at, run) in runs {
-        let at_work = &session.pairs[*at];
-        let parts = at_work.parts();
-        let mut report = VerifyReport::default();
-        let asking = Asking {
-            connect: &parts.connect,
-            parallel: at_work.control().limits().parallel.without_locks(),
-            stop: &parts.stop,
-            question: Arc::new(|of: Named| Command::Verify(Verify { of, sample: None })),
-            then: None,
-        };
-        let journal = Arc::clone(&parts.journal);
-        let done = &[State::Upgraded, State::Unchanged];
-        let sink = |answered| report.answered(&answered);
-        survey_rows(&asking, journal, RunId(*run), done, sink).await?;
-        let verdict = if report.is_good() {
-            "the canaries are verified, every message read on both hosts".to_owned()
-        } else {
-            format!(
-                "the canaries are NOT as they should be:\n{}",
-                report.to_string().trim_end()
-            )
-        };
-        text::note(&at_work.pair.line(&verdict));
-        exits.push(if report.is_good() {
-            Exit::Ok
-        } else {
-            Exit::Data
-        });
-    }
-    Ok(fleet::worst(exits))
 }

@@ -234,11 +234,6 @@ impl Session {
     pub(super) fn end_progress(&self) {
         self.progress.end();
     }
-
-    /// Prints something while the progress is off the screen.
-    pub(super) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
-        self.progress.suspend(print)
-    }
 }
 
 /// A pair that was paused when its last controller ended is paused still. From now on its journal

@@ -8,9 +8,10 @@ use slotd::protocol::{Command, Named, Verify};
 
 use super::look::{Host, Seen, look};
 use crate::error::RunError;
-use crate::hosts::Connect;
+use crate::hosts::{Connect, Said};
 use crate::stop::{Stop, StopSignal};
-use crate::survey::{Asking, Source, VerifyReport, survey};
+use crate::survey::{Answered, Asking, Source, VerifyReport, survey};
+use crate::two_phase::Reason;
 
 /// Mailboxes that are asked about at once.
 const AT_ONCE: usize = 4;
@@ -28,7 +29,10 @@ pub struct Comparison {
     pub lagging: (u64, String),
     /// With the same number and other messages.
     pub differing: (u64, String),
-    /// That a host refused to look at, or has not got.
+    /// That the replica has not got, or neither host any more, and one of them: made or deleted on
+    /// the master just now.
+    pub missing: (u64, String),
+    /// That a host refused to look at.
     pub refused: u64,
     /// Of version 12 or later, on either host.
     pub later: u64,
@@ -57,9 +61,15 @@ impl Comparison {
                 "{count} mailbox(es) have another number of messages, for example {example}"
             ));
         }
+        if strict && self.missing.0 > 0 {
+            let (count, example) = &self.missing;
+            faults.push(format!(
+                "{count} mailbox(es) are not on both hosts, for example {example}"
+            ));
+        }
         if self.refused > 0 {
             faults.push(format!(
-                "{} mailbox(es) are not on both hosts, or could not be looked at",
+                "{} mailbox(es) could not be looked at",
                 self.refused
             ));
         }
@@ -85,8 +95,9 @@ impl Comparison {
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} mailbox(es) are alike on both hosts", self.alike)?;
-        if self.lagging.0 > 0 {
-            write!(f, "; {} lag, which passes by itself", self.lagging.0)?;
+        let lag = self.lagging.0 + self.missing.0;
+        if lag > 0 {
+            write!(f, "; {lag} lag, which passes by itself")?;
         }
         Ok(())
     }
@@ -117,15 +128,42 @@ pub async fn compare(pair: &Arc<dyn Connect>, stop: &StopSignal) -> Result<Compa
         question: Arc::new(move |of: Named| Command::Verify(Verify { of, sample })),
         then: None,
     };
-    let mut report = VerifyReport::default();
-    survey(&asking, vec![Source::Master], |a| report.answered(&a)).await?;
+    let mut found = Found::default();
+    survey(&asking, vec![Source::Master], |a| found.answered(&a)).await?;
     if stop.level() != Stop::No {
         return Err(RunError::Stopped);
     }
-    Ok(judge(&report))
+    Ok(judge(&found))
 }
 
-fn judge(report: &VerifyReport) -> Comparison {
+/// What the hosts said.
+#[derive(Default)]
+struct Found {
+    report: VerifyReport,
+    missing: (u64, String),
+}
+
+impl Found {
+    fn answered(&mut self, answered: &Answered) {
+        self.report.answered(answered);
+        if is_missing(answered) {
+            if self.missing.0 == 0 {
+                self.missing.1 = answered.of.name.to_string();
+            }
+            self.missing.0 += 1;
+        }
+    }
+}
+
+/// Whether a host has not got the mailbox, and that is all that is wrong.
+fn is_missing(answered: &Answered) -> bool {
+    let lacks = |said: &Said| matches!(said, Err((Reason::NoMailbox, _)));
+    let mut said = answered.said.iter().flatten();
+    said.clone().any(lacks) && said.all(|said| said.is_ok() || lacks(said))
+}
+
+fn judge(found: &Found) -> Comparison {
+    let Found { report, missing } = found;
     let later = report.hosts.values().map(|host| {
         let later = host
             .versions
@@ -140,8 +178,70 @@ fn judge(report: &VerifyReport) -> Comparison {
         alike: report.alike,
         lagging: (lagging.mailboxes, lagging.example.clone()),
         differing: (differing.mailboxes, differing.example.clone()),
-        refused: report.mailboxes - both,
+        missing: missing.clone(),
+        refused: report.mailboxes - both - missing.0,
         later: later.max().unwrap_or(0),
         impossible: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use indexfile::mailbox::MailboxName;
+    use slotd::protocol::Fields;
+
+    use crate::journal::Candidate;
+
+    fn verified() -> Fields {
+        Fields::new()
+            .with("index", 10)
+            .with("expunge", "none")
+            .with("messages", 1)
+            .with("checked", 0)
+            .with("old", 0)
+            .with("bad", 0)
+            .with_list::<&str>("list", [])
+            .with_list::<&str>("findings", [])
+            .with("digest", "1".repeat(40))
+    }
+
+    fn compared(master: Said, replica: Said) -> Comparison {
+        let mut found = Found::default();
+        found.answered(&Answered {
+            of: Candidate {
+                name: MailboxName::parse("user.new").unwrap(),
+                partition: None,
+                named: false,
+                back: [None; 2],
+            },
+            said: [Some(master), Some(replica)],
+            then: [None, None],
+        });
+        judge(&found)
+    }
+
+    #[test]
+    fn a_mailbox_that_was_made_or_deleted_meanwhile_is_lag_and_a_fault_beside_a_drained_master() {
+        let refusal = |reason| -> Said { Err((reason, "no".to_owned())) };
+        let none = || refusal(Reason::NoMailbox);
+        for found in [compared(Ok(verified()), none()), compared(none(), none())] {
+            assert_eq!((found.missing.0, found.refused), (1, 0), "{found:?}");
+            assert_eq!(found.fault(false), None);
+            let fault = found.fault(true).unwrap();
+            assert!(
+                fault.contains("not on both hosts, for example user.new"),
+                "{fault}"
+            );
+            assert!(found.to_string().contains("1 lag"), "{found}");
+        }
+        // What could not be looked at may be anything.
+        for found in [
+            compared(Ok(verified()), refusal(Reason::Damaged)),
+            compared(none(), refusal(Reason::Damaged)),
+        ] {
+            assert_eq!((found.missing.0, found.refused), (0, 1), "{found:?}");
+            assert!(found.fault(false).is_some());
+        }
     }
 }

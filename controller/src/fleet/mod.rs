@@ -24,6 +24,7 @@ mod murder;
 mod side_by_side;
 mod start;
 mod summary;
+mod undo;
 
 pub use check::{FleetLook, Named, PairLook, check};
 pub use error::FleetError;
@@ -32,3 +33,4 @@ pub use murder::{Compared, Gone, MurderList, Now, compare, whereabouts};
 pub use side_by_side::{AT_ONCE, at_most, in_order, side_by_side};
 pub use start::{Begin, begin, finished_since};
 pub use summary::{FleetSummary, worst};
+pub use undo::{Wanted, end_undone, to_undo};

@@ -32,6 +32,12 @@ pub struct FleetSummary {
 impl FleetSummary {
     /// Adds a pair that came to an end.
     pub fn add(&mut self, name: &str, summary: Summary) {
+        self.count(&summary);
+        self.pairs.insert(name.to_owned(), summary);
+    }
+
+    /// Adds what a pair did to what all of them did, where that was one of several runs.
+    pub fn count(&mut self, summary: &Summary) {
         self.exits.push(summary.exit());
         self.run = self.run.max(summary.run);
         self.totals += summary.totals;
@@ -40,7 +46,6 @@ impl FleetSummary {
         longer(&mut self.lock_ms.p50, summary.lock_ms.p50);
         longer(&mut self.lock_ms.p99, summary.lock_ms.p99);
         longer(&mut self.lock_ms.max, summary.lock_ms.max);
-        self.pairs.insert(name.to_owned(), summary);
     }
 
     /// Adds a pair on which nothing could be begun.

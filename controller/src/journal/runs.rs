@@ -198,6 +198,7 @@ impl RunInfo {
         };
         let target = match (spec.verb, spec.undoes) {
             (Verb::Rollback, Some(run)) => format!(" {}", run.0),
+            (Verb::Rollback, None) => " --all".to_owned(),
             (Verb::Undo, _) => " --undo".to_owned(),
             _ => format!(" --to {}", spec.to),
         };

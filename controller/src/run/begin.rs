@@ -120,14 +120,7 @@ impl Start {
             take_up(parts, run.id, sources)?;
             return Ok(run.id);
         }
-        if let Some(run) = given_up(parts)? {
-            let totals = parts.journal.totals(run)?;
-            parts.observer.say(&format!(
-                "run {} is given up; {} of its mailboxes are not done",
-                run.0, totals.pending
-            ));
-            parts.journal.finish_run(run, now_ms())?;
-        }
+        give_up(parts)?;
         Ok(parts.journal.begin_run(&self.spec, now_ms())?)
     }
 }
@@ -150,6 +143,22 @@ pub(super) fn check_hosts(parts: &Parts, run: &RunInfo) -> Result<(), RunError> 
         ))),
         _ => Ok(()),
     }
+}
+
+/// Gives up the run that is to be given up, if there is one and it is not over yet.
+///
+/// # Errors
+/// The journal cannot be read or written.
+pub(super) fn give_up(parts: &Parts) -> Result<(), RunError> {
+    let Some(run) = given_up(parts)? else {
+        return Ok(());
+    };
+    let totals = parts.journal.totals(run)?;
+    parts.observer.say(&format!(
+        "run {} is given up; {} of its mailboxes are not done",
+        run.0, totals.pending
+    ));
+    Ok(parts.journal.finish_run(run, now_ms())?)
 }
 
 fn other(parts: &Parts, run: RunInfo) -> Result<RunError, RunError> {

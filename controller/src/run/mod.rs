@@ -64,7 +64,8 @@ pub use histogram::LockMs;
 pub use newcomers::take_in;
 pub use recover::{Recovered, recover};
 pub use rollback::{
-    Undo, Undone, names_of_runs, rollback, rollback_each, run_to_undo, runs_since, standing_before,
+    Undo, Undone, all_runs, names_of_runs, rollback, rollback_each, run_to_undo, runs_since,
+    standing_before,
 };
 pub use selection::words;
 pub use settings::{FleetRun, Settings};

@@ -7,9 +7,10 @@
 //! Two-phase and resumable like every run. What a later run changed again, and was not undone
 //! since, is left alone and reported: undoing the middle of a history would take away what came
 //! after.
-//! Nothing is written into the run that is undone. Where nothing is left to bring back no run is
-//! begun. Several rollbacks have one stop: once it is asked for, no further one begins, and neither
-//! does one after a rollback that left something as it was.
+//! Nothing is written into the run that is undone, but that it is given up if it was stopped and
+//! all of it is taken back. Where nothing is left to bring back no run is begun. Several rollbacks
+//! have one stop: once it is asked for, no further one begins, and neither does one after a
+//! rollback that left something as it was.
 //!
 //! # What a crash leaves
 //!
@@ -24,7 +25,7 @@ use std::time::Instant;
 use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
 
-use super::begin::{Start, check_hosts};
+use super::begin::{Start, check_hosts, give_up};
 use super::context::{Parts, Shared};
 use super::engine::{look, sum_up, work};
 use super::queue::Scope;
@@ -34,12 +35,11 @@ use super::summary::Summary;
 use crate::control::Control;
 use crate::error::RunError;
 use crate::hosts::Sides;
-use crate::journal::{RunInfo, Verb};
+use crate::journal::{RunId, RunInfo, Verb};
 use crate::stop::Stop;
 use crate::survey::{Excluded, Work};
 
-use runs::all_runs;
-pub use runs::{Undo, names_of_runs, run_to_undo, runs_since, standing_before};
+pub use runs::{Undo, all_runs, names_of_runs, run_to_undo, runs_since, standing_before};
 use search::search;
 
 /// Brings back what the run in [`super::Settings::undoes`] changed, or, without one, what all runs
@@ -50,13 +50,13 @@ use search::search;
 /// it could not go on.
 /// What happened to single mailboxes is in the summary.
 pub async fn rollback(
-    parts: Parts,
+    mut parts: Parts,
     names: &[MailboxName],
     control: &Arc<Control>,
 ) -> Result<Summary, RunError> {
     let begun = Instant::now();
     let undone = match parts.settings.undoes {
-        Some(run) => vec![run_to_undo(parts.journal.as_ref(), Some(run.0))?],
+        Some(run) => vec![run_to_undo(parts.journal.as_ref(), run)?],
         None => all_runs(parts.journal.as_ref())?,
     };
     for run in &undone {
@@ -66,6 +66,9 @@ pub async fn rollback(
         undone.iter().try_for_each(check_no_cutover)?;
     }
     check_names(&parts, &undone, names)?;
+    if parts.settings.abandon.is_none() && names.is_empty() {
+        parts.settings.abandon = unfinished(&parts, &undone)?;
+    }
     let (shared, ids) = Shared::begin(parts, control, Sides::AsGiven).await?;
     let summary = undo(&shared, ids, &undone, names, begun).await;
     shared.end().await;
@@ -94,6 +97,7 @@ async fn undo(
         if parts.stop.level() != Stop::No {
             return Err(RunError::Stopped);
         }
+        give_up(parts)?;
         parts.observer.say("nothing is left to bring back");
         let mut summary = Summary::collect_nothing(parts.journal.as_ref(), begun.elapsed())?;
         summary.recovered = recovered.settled;
@@ -107,6 +111,18 @@ async fn undo(
     let mut summary = sum_up(shared, run, begun, Excluded::default(), recovered.settled)?;
     summary.left_alone = found.left_alone;
     Ok(summary)
+}
+
+/// The last run, if it was stopped and is among those that are taken back: nobody wants the rest of
+/// it any more. Of a change-over that was stopped, `cutover` says what comes next.
+fn unfinished(parts: &Parts, undone: &[RunInfo]) -> Result<Option<RunId>, RunError> {
+    let last = parts.journal.last_of(Verb::Rollback)?;
+    let open = last.filter(|run| {
+        let is_undone = undone.iter().any(|other| other.id == run.id);
+        let verb = run.spec.verb;
+        run.finished_ms.is_none() && is_undone && !verb.crosses() && !verb.takes_back()
+    });
+    Ok(open.map(|run| run.id))
 }
 
 /// A change-over is taken back while no server runs, and in a way of its own; a rehearsal has left

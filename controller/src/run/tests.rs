@@ -7,6 +7,7 @@ mod ends;
 mod failures;
 mod fake;
 mod fenced;
+mod given_up;
 mod hold;
 mod limits;
 mod lost_rows;

@@ -5,28 +5,13 @@ use indexfile::mailbox::MailboxName;
 use crate::error::RunError;
 use crate::journal::{Changed, Journal, MailboxId, PAGE, RunId, RunInfo, Verb};
 
-/// The run that `rollback` is to undo: by number, or the last one that is no rollback itself, so
-/// that the same words mean the same run when a rollback is taken up again.
+/// The run that is to be undone.
 ///
 /// # Errors
-/// There is none, or the journal cannot be read.
-pub fn run_to_undo(journal: &dyn Journal, number: Option<i64>) -> Result<RunInfo, RunError> {
-    if let Some(number) = number {
-        return journal
-            .run(RunId(number))?
-            .ok_or_else(|| RunError::Nothing(format!("there is no run {number}")));
-    }
-    let last = journal.last_run()?.map_or(0, |run| run.id.0);
-    // A run of other pairs leaves a gap.
-    for number in (1..=last).rev() {
-        let run = journal.run(RunId(number))?;
-        if let Some(info) =
-            run.filter(|info| info.spec.verb != Verb::Rollback && !info.spec.verb.rehearses())
-        {
-            return Ok(info);
-        }
-    }
-    Err(RunError::Nothing("there is no run to undo".to_owned()))
+/// There is none on this pair, or the journal cannot be read.
+pub fn run_to_undo(journal: &dyn Journal, run: RunId) -> Result<RunInfo, RunError> {
+    let none = || RunError::Nothing(format!("there is no run {}", run.0));
+    journal.run(run)?.ok_or_else(none)
 }
 
 /// The runs that began at a moment (milliseconds since 1970) or later and are no rollbacks, the
@@ -95,7 +80,10 @@ pub fn names_of_runs(
 }
 
 /// Every run, in the order in which they came.
-pub(super) fn all_runs(journal: &dyn Journal) -> Result<Vec<RunInfo>, RunError> {
+///
+/// # Errors
+/// None of them has changed what a rollback takes back, or the journal cannot be read.
+pub fn all_runs(journal: &dyn Journal) -> Result<Vec<RunInfo>, RunError> {
     let last = journal.last_run()?.map_or(0, |run| run.id.0);
     let runs = runs(journal, 1..=last)?;
     if runs.iter().all(|run| changes_nothing_else(run.spec.verb)) {

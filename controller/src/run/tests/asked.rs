@@ -164,18 +164,22 @@ async fn a_run_is_given_up_only_by_its_number_and_what_it_decided_is_settled_all
 }
 
 #[tokio::test]
-async fn a_rollback_of_a_run_that_was_stopped_needs_it_to_be_given_up() {
+async fn mailboxes_of_a_run_that_was_stopped_are_taken_back_by_name_once_it_is_given_up() {
     let mut world = World::new();
     stopped(&mut world, &[Source::Master]).await;
     world.settings.verb = Verb::Rollback;
     world.settings.to = 0;
     world.settings.undoes = Some(RunId(1));
     let control = world.control(1);
-    let error = rollback(world.parts(), &[], &control).await.unwrap_err();
+    let names: Vec<MailboxName> = NAMES
+        .iter()
+        .map(|n| MailboxName::parse(n).unwrap())
+        .collect();
+    let error = rollback(world.parts(), &names, &control).await.unwrap_err();
     assert_eq!(error.exit(), Exit::Config);
     assert_eq!(done(&world), 1);
     world.settings.abandon = Some(RunId(1));
-    let summary = rollback(world.parts(), &[], &control).await.unwrap();
+    let summary = rollback(world.parts(), &names, &control).await.unwrap();
     assert_eq!((summary.upgraded, done(&world)), (1, 0));
 }
 

@@ -8,7 +8,7 @@ use super::fake::{What, lock};
 use super::world::{NAMES, Witness, World, names};
 use crate::error::RunError;
 use crate::journal::{Change, Journal, RunId, State, Verb};
-use crate::run::{Retry, Summary, retry, run, run_to_undo};
+use crate::run::{Retry, Summary, retry, run};
 use crate::stop::{Stop, stop_pair};
 use crate::survey::Source;
 use crate::two_phase::Reason;
@@ -61,8 +61,6 @@ async fn what_would_fail_is_named_with_its_reason_and_left_for_no_retry() {
     parts.settings.verb = Verb::Upgrade;
     let again = retry(parts, &Retry::All, &world.control(2)).await;
     assert!(matches!(again, Err(RunError::Nothing(_))), "{again:?}");
-    let undone = run_to_undo(world.journal.as_ref(), None);
-    assert!(matches!(undone, Err(RunError::Nothing(_))), "{undone:?}");
 }
 
 /// A run that ends once one mailbox is done.
