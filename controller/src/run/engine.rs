@@ -273,8 +273,8 @@ pub(super) fn sum_up(
         .journal
         .run(run)?
         .is_some_and(|info| info.list_complete);
-    // Otherwise the same command takes it up: also one with a decision that waits for its partition,
-    // and one of which that was said.
+    // Otherwise the same command takes it up: also one with a decision that waits for its
+    // partition, and one of which that was said.
     let over = listed
         && summary.pending == 0
         && summary.waiting == 0

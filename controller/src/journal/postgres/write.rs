@@ -253,8 +253,8 @@ async fn add(session: &mut Session, pair: i64, run: RunId, listed: &[Candidate])
 }
 
 /// Whether rows of the pair may be missing and this run ends that: it began afterwards, has looked
-/// at every mailbox of the pair on both hosts, and what it found half done is not open any more. Not
-/// so a run that is given up, or one that had only some of the mailboxes.
+/// at every mailbox of the pair on both hosts, and what it found half done is not open any more.
+/// Not so a run that is given up, or one that had only some of the mailboxes.
 async fn has_looked_at_all(session: &mut Session, pair: i64, run: RunId) -> Query<bool> {
     let sql = "SELECT p.selection FROM run r JOIN run_pair p ON p.run = r.id \
          JOIN pair q ON q.id = p.pair WHERE r.id = ?2 AND q.id = ?1 AND q.rows_lost > 0 \
