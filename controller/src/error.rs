@@ -197,7 +197,11 @@ impl RunError {
             | Self::Other(_)
             | Self::Nothing(_) => Exit::Config,
             Self::Stopped | Self::TakenOver(_) => Exit::RolledBack,
-            Self::Journal(JournalError::Postgres { .. })
+            Self::Journal(
+                JournalError::Postgres { .. }
+                | JournalError::Lost { .. }
+                | JournalError::Timeline { .. },
+            )
             | Self::Unavailable { .. }
             | Self::Full { .. } => Exit::Unavailable,
             Self::Denied { .. } => Exit::Denied,

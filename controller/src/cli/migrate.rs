@@ -327,8 +327,9 @@ pub(super) fn recover(args: RecoverArgs) -> Result<Exit, Fail> {
 }
 
 async fn recover_pair(session: &Session, at: usize) -> Result<Recovered, RunError> {
+    let at_work = &session.pairs[at];
     loop {
-        let done = run::recover(session.pairs[at].parts()).await;
+        let done = run::recover_controlled(at_work.parts(), at_work.control()).await;
         if !session.raises(at, &done)? {
             return done;
         }

@@ -138,6 +138,14 @@ impl Registration {
                 side: side.as_str(),
                 text,
             },
+            // It never had the store, so nobody has taken it over.
+            ClientError::Refused {
+                code: Code::Fenced,
+                text,
+            } if self.epoch.is_none() => RunError::Unavailable {
+                side: side.as_str(),
+                text,
+            },
             ClientError::Refused {
                 code: Code::Fenced,
                 text,

@@ -71,7 +71,7 @@ pub use model::{
     Attempt, Candidate, Change, Ended, Figures, Filter, Job, MailboxId, OpenTransaction, Owner,
     Row, State,
 };
-pub use options::Options;
+pub use options::{ALL, Options};
 pub use postgres::{LEASE, PostgresJournal, PostgresStore, is_postgres};
 pub use runs::{PairRun, RunId, RunInfo, RunOfPairs, RunSpec, Verb, pair_names};
 pub use sqlite::{SqliteJournal, SqliteStore};

@@ -16,6 +16,9 @@ pub struct Options {
     pub rehash: Option<Rehash>,
 }
 
+/// The selection of a run, before its options, that is of all that the hosts have.
+pub const ALL: &str = "all";
+
 const CUT: &str = "--uuids cut";
 const DROP_OLD: &str = "--drop-old";
 const REHASH: &str = "--rehash=";

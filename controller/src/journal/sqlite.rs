@@ -200,23 +200,22 @@ pub(super) fn all<T>(db: &Connection, ask: &Ask<T>) -> Query<Vec<T>> {
 struct File {
     connection: Connection,
     path: PathBuf,
-    failed: Option<String>,
+    failed: Option<JournalError>,
 }
 
 impl Backend for File {
     fn write(&mut self, group: Vec<Op>) {
         let result = match &self.failed {
-            Some(first) => Err(JournalError::Poisoned {
-                first: first.clone(),
-            }),
+            Some(first) => Err(first.clone()),
             None => self.commit(&group).map_err(|error| {
                 // Whether it is on disk or not, nobody knows: never write after it.
-                let text = said(&error);
-                self.failed = Some(text.clone());
-                JournalError::Sqlite {
-                    path: self.path.clone(),
-                    text,
-                }
+                let now = sqlite(&self.path, &error);
+                let first = said(&error);
+                self.failed = Some(match &now {
+                    JournalError::Damaged { .. } => now.clone(),
+                    _ => JournalError::Poisoned { first },
+                });
+                now
             }),
         };
         for op in group {

@@ -470,3 +470,18 @@ fn no_query_of_a_page_looks_at_more_than_its_page() {
         }
     }
 }
+
+#[test]
+fn a_state_file_that_is_damaged_is_called_so_and_not_a_disk_that_fails() {
+    let error = |code| {
+        let failure = rusqlite::ffi::Error::new(code);
+        let failure = rusqlite::Error::SqliteFailure(failure, None);
+        super::state_file::sqlite(std::path::Path::new("/state.db"), &failure)
+    };
+    let damaged = error(rusqlite::ffi::SQLITE_CORRUPT);
+    assert!(damaged.to_string().contains("/state.db"), "{damaged}");
+    let exit = |error| crate::error::RunError::Journal(error).exit();
+    assert_eq!(exit(damaged), indexfile::exit::Exit::Data);
+    let full = error(rusqlite::ffi::SQLITE_FULL);
+    assert_eq!(exit(full), indexfile::exit::Exit::Io);
+}

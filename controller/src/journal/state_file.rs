@@ -168,6 +168,10 @@ pub(super) fn sync_directory(path: &Path) -> Result<(), JournalError> {
 }
 
 pub(super) fn sqlite(path: &Path, error: &rusqlite::Error) -> JournalError {
+    if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt) {
+        let what = format!("{}: {}", path.display(), said(error));
+        return JournalError::Damaged { what };
+    }
     JournalError::Sqlite {
         path: path.to_owned(),
         text: said(error),

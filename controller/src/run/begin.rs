@@ -6,7 +6,7 @@ use indexfile::mailbox::MailboxName;
 use super::attempt::conclude;
 use super::context::Parts;
 use super::queue::Scope;
-use super::selection::Selection;
+use super::selection::{Selection, is_same};
 use crate::clock::now_ms;
 use crate::error::{OtherRun, RunError};
 use crate::journal::{
@@ -81,7 +81,7 @@ impl Start {
             && last.spec.undoes == spec.undoes
             && last.spec.replica.is_some() == spec.replica.is_some()
             && last.spec.pairs == spec.pairs
-            && last.spec.selection == spec.selection;
+            && is_same(&last.spec.selection, &spec.selection);
         match (over, same) {
             (true, _) => Ok(Self { spec, known: None }),
             (false, true) => Ok(Self {

@@ -3,6 +3,8 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
+
 use super::alert::{Alerted, Alerts};
 use super::breaker::Breaker;
 use super::busy::HostWatch;
@@ -14,7 +16,7 @@ use super::warnings::WarningLog;
 use crate::control::{Control, Parallel, Places, Running};
 use crate::error::RunError;
 use crate::hosts::{Connect, Outages, Registration, Sides, failover, hello};
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, RunId};
 use crate::observer::Observer;
 use crate::stop::StopSignal;
 use crate::two_phase::{Failure, Reason, Side};
@@ -53,6 +55,8 @@ pub(super) struct Shared {
     /// Whether the operator named the partition: then no other one will do.
     pub(super) strict: AtomicBool,
     pub(super) warnings: WarningLog,
+    /// The runs of which a decided mailbox was taken back, one for each such mailbox.
+    pub(super) taken_back: Mutex<Vec<RunId>>,
     /// Of the run that is worked on, once that is known.
     pub(super) token: OnceLock<Token>,
 }
@@ -98,6 +102,7 @@ impl Shared {
             liveness: Liveness::default(),
             strict: AtomicBool::new(false),
             warnings: WarningLog::default(),
+            taken_back: Mutex::default(),
             token: OnceLock::new(),
         };
         Ok((Arc::new(shared), ids))

@@ -250,6 +250,13 @@ pub(super) fn sum_up(
         Some(lost) if lost.refuses => summary.denied = Some(lost.text),
         lost => summary.away = lost.map(|lost| lost.text),
     }
+    let others = shared
+        .taken_back
+        .lock()
+        .iter()
+        .filter(|of| **of != run)
+        .count();
+    summary.taken_back = others as u64;
     summary.stopped = shared.breaker.tripped();
     summary.panic = parts.stop.panic();
     summary.fence = shared.breaker.fence();
@@ -262,9 +269,19 @@ pub(super) fn sum_up(
     {
         parts.journal.note_at_once(run, found)?;
     }
-    // A run with a decision that waits for its partition is taken up by the same command.
-    let over = summary.pending == 0 && summary.waiting == 0 && summary.taken_over.is_none();
-    if over && parts.stop.level() == Stop::No {
+    let listed = parts
+        .journal
+        .run(run)?
+        .is_some_and(|info| info.list_complete);
+    // Otherwise the same command takes it up: also one with a decision that waits for its
+    // partition, and one of which that was said.
+    let over = listed
+        && summary.pending == 0
+        && summary.waiting == 0
+        && summary.taken_over.is_none()
+        && summary.stopped.is_none()
+        && summary.panic.is_none();
+    if over {
         parts.journal.finish_run(run, now_ms())?;
     }
     Ok(summary)

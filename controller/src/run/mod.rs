@@ -62,7 +62,7 @@ pub use epochs::{HigherEpoch, higher_epoch};
 pub(crate) use histogram::Histogram;
 pub use histogram::LockMs;
 pub use newcomers::take_in;
-pub use recover::{Recovered, recover};
+pub use recover::{Recovered, recover, recover_controlled};
 pub use rollback::{
     Undo, Undone, all_runs, names_of_runs, rollback, rollback_each, run_to_undo, runs_since,
     standing_before,

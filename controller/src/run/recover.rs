@@ -26,6 +26,9 @@ use crate::two_phase::{Coordinator, Failure, Outcome};
 pub struct Recovered {
     /// Brought to an end, forward or back.
     pub settled: u64,
+    /// Of them, those that were taken back: their mailboxes are as before, for a reason that was
+    /// said.
+    pub rolled_back: u64,
     /// Still open, and a human must look.
     pub in_doubt: u64,
     /// Still open, until their partition is mounted.
@@ -40,6 +43,8 @@ impl Recovered {
             Exit::InDoubt
         } else if self.waiting > 0 {
             Exit::Unavailable
+        } else if self.rolled_back > 0 {
+            Exit::RolledBack
         } else {
             Exit::Ok
         }
@@ -50,7 +55,11 @@ impl Recovered {
 impl fmt::Display for Recovered {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (settled, in_doubt) = (self.settled, self.in_doubt);
-        write!(out, "{settled} transaction(s) settled, {in_doubt} in doubt")?;
+        write!(out, "{settled} transaction(s) settled")?;
+        if self.rolled_back > 0 {
+            write!(out, " ({} of them rolled back)", self.rolled_back)?;
+        }
+        write!(out, ", {in_doubt} in doubt")?;
         if self.waiting > 0 {
             let what = "decided and waiting for a partition that is not mounted";
             write!(out, ", {} {what}", self.waiting)?;
@@ -63,6 +72,7 @@ impl fmt::Display for Recovered {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Settled,
+    RolledBack,
     InDoubt,
     Waits,
     /// Another controller settles it.
@@ -76,7 +86,18 @@ enum Fate {
 /// A host does not answer, the journal fails, or the transactions do not fit the hosts given.
 pub async fn recover(parts: Parts) -> Result<Recovered, RunError> {
     let control = Arc::new(Control::new(parts.settings.limits.clone()));
-    let (shared, _) = Shared::begin(parts, &control, Sides::Found).await?;
+    recover_controlled(parts, &control).await
+}
+
+/// As [`recover`], with controls that another task may set meanwhile.
+///
+/// # Errors
+/// As [`recover`].
+pub async fn recover_controlled(
+    parts: Parts,
+    control: &Arc<Control>,
+) -> Result<Recovered, RunError> {
+    let (shared, _) = Shared::begin(parts, control, Sides::Found).await?;
     let recovered = settle_all(&shared).await;
     shared.end().await;
     recovered
@@ -87,6 +108,7 @@ async fn settle_all(shared: &Arc<Shared>) -> Result<Recovered, RunError> {
     while wait_for_mounts(shared).await && shared.parts.stop.level() == Stop::No {
         let more = settle_waiting(shared).await?;
         recovered.settled += more.settled;
+        recovered.rolled_back += more.rolled_back;
         recovered.in_doubt += more.in_doubt;
     }
     // Also those whose partition was given up.
@@ -180,6 +202,10 @@ async fn check_fence_of_open(
 fn count(recovered: &mut Recovered, joined: Option<&Result<Fate, tokio::task::JoinError>>) {
     match joined {
         Some(Ok(Fate::Settled)) => recovered.settled += 1,
+        Some(Ok(Fate::RolledBack)) => {
+            recovered.settled += 1;
+            recovered.rolled_back += 1;
+        }
         Some(Ok(Fate::Waits)) => recovered.waiting += 1,
         // The run ends with it.
         Some(Ok(Fate::TakenOver)) | None => {}
@@ -271,6 +297,15 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> Fate {
     match ended {
         Ended::InDoubt => Fate::InDoubt,
         Ended::Waits => Fate::Waits,
+        Ended::RolledBack => {
+            let why = failure.map_or_else(String::new, |f| format!(": {}", f.text));
+            parts.observer.warn(&format!(
+                "{name} was decided by run {} and is rolled back{why}",
+                open.run.0
+            ));
+            shared.taken_back.lock().push(open.run);
+            Fate::RolledBack
+        }
         _ => Fate::Settled,
     }
 }

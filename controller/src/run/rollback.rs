@@ -101,6 +101,7 @@ async fn undo(
         parts.observer.say("nothing is left to bring back");
         let mut summary = Summary::collect_nothing(parts.journal.as_ref(), begun.elapsed())?;
         summary.recovered = recovered.settled;
+        summary.taken_back = recovered.rolled_back;
         summary.left_alone = found.left_alone;
         return Ok(summary);
     };

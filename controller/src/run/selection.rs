@@ -8,10 +8,12 @@
 use super::context::Parts;
 use super::settings::Settings;
 use crate::error::RunError;
+use crate::journal::ALL;
 use crate::survey::{Source, Spool};
 
-/// The selection of everything that the master has, or that a rollback undoes.
-const ALL: &str = "all";
+/// Behind [`ALL`] where something of what the master has is left out: partitions that a fleet file
+/// names, or what another list does not have.
+const LEFT_OUT: &str = " but what is left out";
 
 /// What was asked for.
 pub(super) struct Selection {
@@ -32,7 +34,10 @@ impl Selection {
         let options = parts.settings.part_of_the_run();
         let (what, spool) = if sources.iter().any(Source::is_walk) {
             let partition = sources.iter().filter_map(Source::partition).next_back();
-            let all = partition.map_or_else(|| ALL.to_owned(), |p| format!("{ALL} of {p}"));
+            let mut all = partition.map_or_else(|| ALL.to_owned(), |p| format!("{ALL} of {p}"));
+            if sources.iter().any(Source::leaves_out) {
+                all.push_str(LEFT_OUT);
+            }
             (
                 with(
                     all,
@@ -78,6 +83,12 @@ impl Selection {
             None => Spool::whole(sources, &parts.connect, &parts.stop).await,
         }
     }
+}
+
+/// Whether two starts were asked for the same: what is left out is left out of the list, once.
+pub(super) fn is_same(one: &str, other: &str) -> bool {
+    let asked = |text: &str| text.replacen(LEFT_OUT, "", 1);
+    asked(one) == asked(other)
 }
 
 /// What was asked for, as it was given on the command line; empty if that is everything.

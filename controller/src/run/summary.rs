@@ -27,6 +27,8 @@ pub struct Summary {
     pub left_alone: u64,
     /// Open transactions of an earlier run that were settled first.
     pub recovered: u64,
+    /// Of them, those of other runs that were taken back.
+    pub taken_back: u64,
     /// Directories that may be mailboxes and that the master does not list; only where this
     /// invocation had it list them.
     pub odd: Odd,
@@ -150,7 +152,7 @@ impl Summary {
             Exit::Data
         } else if self.unknown > 0 {
             Exit::NoMailbox
-        } else if self.rolled_back + self.pending + self.left_alone > 0 {
+        } else if self.rolled_back + self.pending + self.left_alone + self.taken_back > 0 {
             Exit::RolledBack
         } else if self.bad_entries.count > 0 {
             Exit::Data

@@ -18,6 +18,7 @@ mod over_world;
 mod pair;
 mod preflight;
 mod proof;
+mod recovers;
 mod rehash;
 mod rehearse;
 mod retries;

@@ -44,6 +44,16 @@ impl Source {
         }
     }
 
+    /// Whether it is less than what the master has, although no rule of the command line says so.
+    pub(crate) fn leaves_out(&self) -> bool {
+        match self {
+            Self::Master => false,
+            Self::On(_, source) => source.leaves_out(),
+            Self::Kept(keep, source) => keep.words().is_none() || source.leaves_out(),
+            _ => true,
+        }
+    }
+
     /// Whether one pair of several may have none of it: it is chosen by a rule, or was listed for
     /// all pairs together.
     pub(crate) fn may_be_empty(&self) -> bool {

@@ -108,6 +108,7 @@ impl Coordinator {
                 let state = self.side(side);
                 state.session = if held { Session::Held } else { Session::Idle };
                 state.position = Position::Forward;
+                state.dropped = matches!(request, Request::Commit { drop_old: true, .. });
                 out.push(Action::Note(Entry::Forward(side)));
                 self.commit_next(out);
             }
@@ -132,6 +133,9 @@ impl Coordinator {
 
     pub(super) fn finish_forward(&mut self, out: &mut Vec<Action>) {
         let forward = self.sides.iter().any(|s| s.position == Position::Forward);
+        if self.drop_old(out) {
+            return;
+        }
         let outcome =
             if forward {
                 Outcome::Upgraded

@@ -21,6 +21,8 @@ pub struct Coordinator {
     /// The first failure since the direction last changed: why it is not going as wished.
     pub(super) failure: Option<Failure>,
     pub(super) abort: bool,
+    /// The files that were replaced could not be removed, and nothing more is tried.
+    pub(super) keeps_old: bool,
 }
 
 impl Coordinator {
@@ -38,6 +40,7 @@ impl Coordinator {
             uidvalidity: 0,
             in_attempt: false,
             staged: None,
+            dropped: false,
         };
         let sides = [side(plan.master), side(plan.replica)];
         Self {
@@ -49,6 +52,7 @@ impl Coordinator {
             assumed: false,
             failure: None,
             abort: false,
+            keeps_old: false,
         }
     }
 
@@ -251,10 +255,7 @@ impl Coordinator {
             Phase::Upgrading => self.on_upgraded(side, answer, out),
             Phase::Confirming => self.on_confirmed(side, answer, out),
             Phase::Committing(_) => self.on_committed(side, request, answer, out),
-            Phase::Releasing => {
-                self.side(side).session = Session::Idle;
-                self.finish_forward(out);
-            }
+            Phase::Releasing | Phase::Dropping(_) => self.on_dropping(side, request, answer, out),
             Phase::Clearing(after) => self.on_cleared(side, request, &answer, after, out),
             Phase::Undoing(_) => self.on_undo_reply(side, request, answer, out),
             Phase::New

@@ -35,6 +35,7 @@ mod alive;
 mod assume;
 mod commit;
 mod coordinator;
+mod drop_old;
 mod lists;
 mod ranges;
 mod reason;

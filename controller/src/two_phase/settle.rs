@@ -76,11 +76,13 @@ impl Coordinator {
     }
 
     pub(super) fn on_lost(&mut self, side: Side, text: String, out: &mut Vec<Action>) {
+        let dropping = matches!(self.phase, Phase::Dropping(_));
         let state = self.side(side);
         let unsent = std::mem::take(&mut state.keeping);
         let request = state.awaiting.take();
         match (state.session, request.filter(|_| !unsent)) {
             // In flight: it may have been executed or not.
+            (_, Some(Request::Commit { .. })) if dropping => {}
             (_, Some(Request::Commit { .. })) | (Session::Held, Some(Request::RollBack)) => {
                 state.position = Position::Unknown;
             }
@@ -100,7 +102,7 @@ impl Coordinator {
         }
         match self.phase.clone() {
             Phase::Clearing(after) => self.clear(after, out),
-            Phase::Releasing => self.clear(After::Finish(Outcome::Upgraded), out),
+            Phase::Releasing | Phase::Dropping(_) => self.leave_old(Some(&failure), out),
             Phase::Undoing(_) => self.undo_failed(failure, out),
             Phase::Upgrading => {
                 self.keep(failure);
@@ -139,6 +141,12 @@ impl Coordinator {
             After::Finish(outcome) => self.finish(outcome, out),
             After::Undo => self.undo_next(out),
             After::Assume(failure) => self.assume(failure, out),
+            After::DropOld => self.lock_to_drop(out),
+            // Both sides are done.
+            After::Pause if self.abort && self.only_drops() => {
+                self.keeps_old = true;
+                self.finish_forward(out);
+            }
             After::Pause if self.abort => {
                 let failure = Failure::new(
                     None,

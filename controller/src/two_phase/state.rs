@@ -49,6 +49,8 @@ pub(super) struct SideState {
     /// Whether the attempt under way locks this side.
     pub(super) in_attempt: bool,
     pub(super) staged: Option<(bool, u8, [u8; 20])>,
+    /// It said that the files that were replaced are gone, as was asked for.
+    pub(super) dropped: bool,
 }
 
 /// What is decided.
@@ -65,6 +67,8 @@ pub(super) enum After {
     Finish(Outcome),
     Pause,
     Undo,
+    /// Removing the files that were replaced.
+    DropOld,
     /// It counts as decided, and this kept it from its end.
     Assume(Failure),
 }
@@ -84,6 +88,8 @@ pub(super) enum Phase {
     Assuming,
     Committing(Side),
     Releasing,
+    /// Removing the files that were replaced, on that side.
+    Dropping(Side),
     /// Rolling back (or releasing) what the sessions still hold, replica first.
     Clearing(After),
     /// Waiting for `Entry::Reversing` to be durable.

@@ -278,8 +278,8 @@ enum Taken {
 async fn take(session: &mut Session, values: &[Value]) -> Query<Taken> {
     let sql = |locked: &str| {
         format!(
-            "UPDATE pair SET rows_lost = CASE WHEN claim_epoch < CAST(?5 AS bigint) THEN 1 \
-             ELSE rows_lost END, \
+            "UPDATE pair SET rows_lost = CASE WHEN claim_epoch < CAST(?5 AS bigint) \
+             THEN 1 + (SELECT coalesce(max(id), 0) FROM run) ELSE rows_lost END, \
              claim_epoch = CASE WHEN claim_owner = ?2 \
              AND CAST(?4 AS bigint) = 0 AND claim_epoch > CAST(?5 AS bigint) THEN claim_epoch \
              ELSE greatest(claim_epoch, CAST(?5 AS bigint)) + 1 END, claim_owner = ?2, \

@@ -182,7 +182,10 @@ async fn enter(session: &mut Session) -> Query<(String, Vec<String>)> {
                  over; what was decided last may be missing, and the hosts are asked"
             ));
             session
-                .execute("UPDATE pair SET rows_lost = 1", &[])
+                .execute(
+                    "UPDATE pair SET rows_lost = 1 + (SELECT coalesce(max(id), 0) FROM run)",
+                    &[],
+                )
                 .await?;
             let sql = "UPDATE journal SET system_identifier = ?1, timeline = ?2";
             let values = [now.system.as_str().into(), now.timeline.as_str().into()];
@@ -252,7 +255,7 @@ impl Sql for Postgres {
         let sql = "SELECT rows_lost FROM pair WHERE id = ?1";
         let mut reader = self.reader.lock();
         let lost = reader.look(async |session| session.number(sql, &[pair.into()]).await)?;
-        Ok(lost == Some(1))
+        Ok(lost.is_some_and(|since| since > 0))
     }
 
     fn claims(&self) -> Result<Vec<Claimed>, JournalError> {

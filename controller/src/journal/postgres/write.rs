@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use super::super::columns::Query;
 use super::super::model::Candidate;
+use super::super::options::{ALL, Options};
 use super::super::queries::Value;
 use super::super::runs::{RunId, RunSpec, pair_names};
 use super::super::sql::Op;
@@ -251,19 +252,33 @@ async fn add(session: &mut Session, pair: i64, run: RunId, listed: &[Candidate])
     Ok(i64::try_from(new).unwrap_or(i64::MAX))
 }
 
+/// Whether rows of the pair may be missing and this run ends that: it began afterwards, has looked
+/// at every mailbox of the pair on both hosts, and what it found half done is not open any more.
+/// Not so a run that is given up, or one that had only some of the mailboxes.
+async fn has_looked_at_all(session: &mut Session, pair: i64, run: RunId) -> Query<bool> {
+    let sql = "SELECT p.selection FROM run r JOIN run_pair p ON p.run = r.id \
+         JOIN pair q ON q.id = p.pair WHERE r.id = ?2 AND q.id = ?1 AND q.rows_lost > 0 \
+         AND r.id >= q.rows_lost AND p.listed = 1 \
+         AND r.command IN ('upgrade', 'downgrade', 'cutover') \
+         AND NOT EXISTS (SELECT 1 FROM mailbox m WHERE m.pair = ?1 \
+         AND (m.state IN ('decided', 'reversing') OR m.run = ?2 AND m.state = 'pending'))";
+    let rows = session.rows(sql, &[pair.into(), run.0.into()]).await?;
+    let Some(row) = rows.first() else {
+        return Ok(false);
+    };
+    let selection: String = row.try_get(0)?;
+    Ok(Options::split(&selection).0 == ALL)
+}
+
 async fn finish_run(session: &mut Session, pair: i64, run: RunId, now_ms: i64) -> Query<()> {
     session.rows(LOCK, &[]).await?;
     let sql = "UPDATE run_pair SET finished_at = ?1 WHERE run = ?2 AND pair = ?3";
     let values = [now_ms.into(), run.0.into(), pair.into()];
     session.execute(sql, &values).await?;
-    // Every mailbox was looked at on both hosts, and what was found half done is not open any more.
-    let sql = "UPDATE pair SET rows_lost = 0 WHERE id = ?1 AND rows_lost = 1 \
-         AND EXISTS (SELECT 1 FROM run r JOIN run_pair p ON p.run = r.id WHERE r.id = ?2 \
-         AND p.pair = ?1 AND r.command IN ('upgrade', 'downgrade', 'cutover') \
-         AND (p.selection = 'all' OR p.selection LIKE 'all --%')) \
-         AND NOT EXISTS (SELECT 1 FROM mailbox WHERE pair = ?1 \
-         AND state IN ('decided', 'reversing'))";
-    session.execute(sql, &[pair.into(), run.0.into()]).await?;
+    if has_looked_at_all(session, pair, run).await? {
+        let sql = "UPDATE pair SET rows_lost = 0 WHERE id = ?1";
+        session.execute(sql, &[pair.into()]).await?;
+    }
     let sql = "SELECT r.pairs, (SELECT count(*) FROM run_pair p \
          WHERE p.run = r.id AND p.finished_at IS NOT NULL) FROM run r WHERE r.id = ?1";
     let rows = session.rows(sql, &[run.0.into()]).await?;

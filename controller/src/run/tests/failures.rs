@@ -9,7 +9,7 @@ use slotd::protocol::Code;
 use super::fake::{What, lock};
 use super::world::{NAMES, Witness, World, names};
 use crate::control::Parallel;
-use crate::journal::State;
+use crate::journal::{Journal, State};
 use crate::run::{MaxFailures, run, run_controlled};
 use crate::stop::{Stop, stop_pair};
 use crate::survey::Source;
@@ -203,4 +203,21 @@ async fn no_more_is_worked_on_at_once_than_the_hosts_have_connections_for() {
         (control.limits().parallel.most(), control.state().most),
         (2, 2)
     );
+}
+
+#[tokio::test]
+async fn a_run_that_stopped_by_itself_at_its_last_mailbox_is_gone_on_with_by_the_same_command() {
+    let mut world = World::new();
+    world.settings.max_failures = MaxFailures::Number(0);
+    world.fault(0, "UPGRADE", "user.a", 1, What::Refuse(Code::Damaged));
+    let sources = [names(&["user.a"])];
+    let summary = world.run(&sources).await;
+    assert!(summary.stopped.is_some() && summary.pending == 0);
+    let run = world.journal.last_run().unwrap().unwrap();
+    assert_eq!(run.finished_ms, None);
+    let again = world.run(&sources).await;
+    assert_eq!((again.run, again.stopped.as_ref()), (summary.run, None));
+    assert_eq!(again.exit(), Exit::Ok, "{again:?}");
+    let run = world.journal.last_run().unwrap().unwrap();
+    assert!(run.finished_ms.is_some());
 }

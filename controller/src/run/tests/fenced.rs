@@ -138,3 +138,12 @@ async fn a_journal_that_another_controller_has_claimed_ends_a_run_as_a_host_does
     let ends = |line: &&String| line.starts_with("ROLLBACK") || line.starts_with("LEAVE");
     assert_eq!(lines.iter().find(ends), None);
 }
+
+#[tokio::test]
+async fn one_without_epochs_that_is_kept_out_is_not_told_that_it_was_replaced() {
+    let world = World::new();
+    world.fault(1, "REGISTER", "*", 9, What::Refuse(Code::Fenced));
+    let error = recover(world.parts()).await.unwrap_err();
+    assert_eq!(error.exit(), Exit::Unavailable);
+    assert!(!error.to_string().contains("taken over"), "{error}");
+}

@@ -8,6 +8,7 @@ use indexfile::exit::Exit;
 use super::fake::{What, lock};
 use super::world::{Witness, World, names};
 use crate::control::Parallel;
+use crate::journal::Journal;
 use crate::run::{run, run_controlled};
 use crate::stop::{Stop, stop_pair};
 use crate::survey::Source;
@@ -154,4 +155,25 @@ async fn a_paused_run_can_be_stopped() {
         .unwrap()
         .unwrap();
     assert_eq!((summary.pending, summary.upgraded), (5, 0));
+}
+
+#[tokio::test]
+async fn a_run_that_is_stopped_at_its_last_mailbox_is_over() {
+    for (how, done) in [(Stop::Finish, 5), (Stop::Now, 5)] {
+        let mut world = World::new();
+        world.settings.limits.parallel = Parallel::Fixed(1);
+        let (handle, stop) = stop_pair();
+        world.witness = Arc::new(Witness {
+            stop_after: Some((done, handle, how)),
+            ..Witness::default()
+        });
+        let summary = run(world.parts_with(stop), &[Source::Master]).await;
+        let summary = summary.unwrap();
+        assert_eq!((summary.upgraded, summary.exit()), (5, Exit::Ok));
+        let run = world.journal.last_run().unwrap().unwrap();
+        assert!(run.finished_ms.is_some());
+        // Another one is not refused.
+        let next = world.run(&[names(&["user.a"])]).await;
+        assert_eq!((next.unchanged, next.exit()), (1, Exit::Ok));
+    }
 }

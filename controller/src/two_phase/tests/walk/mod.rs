@@ -152,6 +152,17 @@ fn one_host_alone_keeps_the_same_promises() {
 }
 
 #[test]
+fn without_old_files_it_keeps_the_same_promises() {
+    let plan = Plan {
+        drop_old: true,
+        ..plan()
+    };
+    let mut tally = Tally::default();
+    explore(&World::new(plan, [OLD, OLD]), 2, &mut tally);
+    assert!(tally.upgraded > 10 && tally.rolled_back > 10, "{tally:?}");
+}
+
+#[test]
 fn a_rehearsal_changes_neither_side_whatever_fails_and_is_never_in_doubt() {
     for (initial, rows_lost) in [
         ([OLD, OLD], false),
