@@ -19,6 +19,7 @@ mod preflight;
 mod proof;
 mod rehash;
 mod rehearse;
+mod renamed;
 mod retries;
 mod rollback;
 mod runs;

@@ -48,7 +48,7 @@ impl World {
         rollback(self.to_undo(run), &parse(names), &control).await
     }
 
-    async fn roll_back_all(&self, names: &[&str]) -> Result<Summary, RunError> {
+    pub(super) async fn roll_back_all(&self, names: &[&str]) -> Result<Summary, RunError> {
         let control = self.control(2);
         let mut parts = self.parts();
         parts.settings.verb = Verb::Rollback;
@@ -57,7 +57,7 @@ impl World {
         rollback(parts, &parse(names), &control).await
     }
 
-    fn said(&self) -> String {
+    pub(super) fn said(&self) -> String {
         self.witness.said.lock().unwrap().join("\n")
     }
 }
