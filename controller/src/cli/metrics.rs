@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::{Fail, text};
 use crate::clock::now_ms;
 use crate::control::Control;
-use crate::journal::{RunId, Totals};
+use crate::journal::{RunId, Totals, Verb};
 use crate::metrics::{PairNow, page};
 use crate::run::Parts;
 use crate::two_phase::Side;
@@ -169,7 +169,11 @@ fn sides(pair: &Seen) -> Vec<Side> {
 fn ask(pair: &Seen) -> Known {
     let journal = Arc::clone(&pair.parts.lock().journal);
     let run = match pair.control.live().run {
-        0 => journal.last_run().map_err(drop)?.map(|run| run.id),
+        0 => match journal.last_of(Verb::Upgrade).map_err(drop)? {
+            None => journal.last_run().map_err(drop)?,
+            last => last,
+        }
+        .map(|run| run.id),
         run => Some(RunId(run)),
     };
     let Some(run) = run else { return Ok(None) };

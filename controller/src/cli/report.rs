@@ -8,7 +8,7 @@ use indexfile::exit::Exit;
 use super::args::UnusedHosts;
 use super::new_page::NewPageArgs;
 use super::state::StateFile;
-use super::status::open;
+use super::status::{open, rehearsed_since};
 use super::{Fail, text};
 use crate::clock::now_ms;
 use crate::journal::{JournalStore, RunId, RunOfPairs};
@@ -23,7 +23,8 @@ pub(super) struct ReportArgs {
     /// Print it as JSON.
     #[arg(long, conflicts_with = "html")]
     json: bool,
-    /// The run to tell about, by number; without it, the last.
+    /// The run to tell about, by number; without it, the last that is no rehearsal, if there is
+    /// one.
     #[arg(long, value_name = "RUN")]
     run: Option<i64>,
     /// How many of the slowest mailboxes are named.
@@ -55,7 +56,12 @@ fn page_about(
 pub(super) fn report(args: &ReportArgs) -> Result<Exit, Fail> {
     let (store, last) = open(&args.state)?;
     let run = match args.run {
-        None => last,
+        None => {
+            if let Some(line) = rehearsed_since(store.as_ref(), &last)? {
+                text::note(&line);
+            }
+            last
+        }
         Some(number) => store.run(RunId(number))?.ok_or_else(|| {
             let text = format!("there is no run {number}; the last is {}", last.id.0);
             Fail::new(Exit::Usage, text)

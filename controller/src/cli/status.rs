@@ -16,7 +16,7 @@ use super::{Fail, text};
 use crate::clock::now_ms;
 use crate::control::{Ask, ServeError, ask, of_pair};
 use crate::drain::sentence;
-use crate::journal::{JournalError, JournalStore, RunInfo, RunOfPairs, Totals};
+use crate::journal::{JournalError, JournalStore, RunId, RunInfo, RunOfPairs, Totals, Verb};
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
@@ -33,15 +33,33 @@ pub(super) struct StatusArgs {
     watch: bool,
 }
 
-/// The state file, and its last run.
+/// The state file, and its last run that is no rehearsal: a rehearsal changes nothing, and hides
+/// neither what a run has left nor what failed in it. Only where there is no other it is the last
+/// rehearsal.
 pub(super) fn open(state: &StateFile) -> Result<(Box<dyn JournalStore>, RunOfPairs), Fail> {
     let store = state.open(How::Read)?;
-    let last = store.last_run()?;
+    let last = match store.last_of(Verb::Upgrade)? {
+        None => store.last_run()?,
+        last => last,
+    };
     let last = last.ok_or_else(|| {
         let text = format!("{}: no run was started yet", state.shown());
         Fail::new(Exit::Config, text)
     })?;
     Ok((store, last))
+}
+
+/// How a rehearsal that came after the run is seen.
+pub(super) fn rehearsed_since(
+    store: &dyn JournalStore,
+    run: &RunOfPairs,
+) -> Result<Option<String>, Fail> {
+    let last = store.last_of(Verb::Rehearse)?;
+    let since = last.filter(|last| last.id > run.id);
+    Ok(since.map(|last| {
+        let id = last.id.0;
+        format!("run {id}, after it, is a rehearsal: `controller report --run {id}` shows it")
+    }))
 }
 
 pub(super) fn status(args: &StatusArgs) -> Result<Exit, Fail> {
@@ -51,9 +69,17 @@ pub(super) fn status(args: &StatusArgs) -> Result<Exit, Fail> {
     if let Some(warning) = args.hosts.certificate() {
         text::note(&warning);
     }
-    let (store, run) = open(&args.state)?;
+    let (store, mut run) = open(&args.state)?;
     // That no controller is running is the usual case, and no error here.
     let live = ask(&args.state.socket_path(), &Ask::Status).ok();
+    if let Some(number) = live.as_ref().and_then(|live| live["run"].as_i64())
+        && let Some(under_way) = store.run(RunId(number))?
+    {
+        run = under_way;
+    }
+    if let Some(line) = rehearsed_since(store.as_ref(), &run)? {
+        text::note(&line);
+    }
     let out = out_of_service(&args.hosts)?;
     if args.json {
         let mut value = status_json(store.as_ref(), &run)?;
@@ -89,7 +115,8 @@ fn watch(state: &StateFile) -> Result<(), Fail> {
         if number == 0 {
             known = (0, "the run is about to begin".to_owned());
         } else if known.0 != number {
-            let (_, run) = open(state)?;
+            let (store, last) = open(state)?;
+            let run = store.run(RunId(number))?.unwrap_or(last);
             let begun = text::local_time(run.started_ms);
             known = (
                 number,

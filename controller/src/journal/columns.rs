@@ -253,6 +253,7 @@ fn mailbox_of(left: &mut Left<'_>) -> Query<Row> {
         },
         finished_ms: left.maybe_time()?,
         back: [left.maybe_number()?, left.maybe_number()?],
+        uniqueids: [left.maybe_text()?, left.maybe_text()?],
     })
 }
 
@@ -264,14 +265,12 @@ pub(super) fn open(row: &dyn Columns) -> Query<OpenTransaction> {
         before: [left.maybe_number()?, left.maybe_number()?],
         forward: [left.flag()?, left.flag()?],
     };
-    let uniqueids = [left.maybe_text()?, left.maybe_text()?];
     let (run, spec) = spec(&mut left)?;
     Ok(OpenTransaction {
         row: mailbox,
         run,
         spec,
         open,
-        uniqueids,
     })
 }
 
@@ -285,22 +284,30 @@ pub(super) fn changed(row: &dyn Columns) -> Query<Changed> {
         undoes: left.maybe_number()?.map(RunId),
         before,
     };
-    let others = left.maybe_text()?.unwrap_or_default();
-    let others = others.split_whitespace().map(changing);
-    let mut others: Vec<Changing> = others.collect::<Query<_>>()?;
+    let all = left.maybe_text()?.unwrap_or_default();
+    let (mut others, mut namesakes) = (Vec::new(), Vec::new());
+    for word in all.split_whitespace() {
+        match changing(word)? {
+            (other, true) => others.push(other),
+            (other, false) => namesakes.push(other),
+        }
+    }
     others.sort_by_key(|o| o.run);
+    namesakes.sort_by_key(|o| o.run);
     Ok(Changed {
         row,
         change,
         others,
+        namesakes,
     })
 }
 
-/// Reads what was selected of another run, see `queries::OTHER`.
-fn changing(word: &str) -> Query<Changing> {
+/// Reads what was selected of another run, see `queries::OTHER`, and whether it is of this very
+/// mailbox, as far as is known.
+fn changing(word: &str) -> Query<(Changing, bool)> {
     let damaged = || Fault::Damaged(format!("a run {word:?}"));
     let parts: Vec<&str> = word.split('/').collect();
-    let [run, verb, undoes, master, replica] = parts[..] else {
+    let [run, verb, undoes, master, replica, same] = parts[..] else {
         return Err(damaged());
     };
     let number = |text: &str| text.parse::<i64>().map_err(|_| damaged());
@@ -310,7 +317,7 @@ fn changing(word: &str) -> Query<Changing> {
         }
         text.parse().map(Some).map_err(|_| damaged())
     };
-    Ok(Changing {
+    let changing = Changing {
         run: RunId(number(run)?),
         verb: verb_of(verb)?,
         undoes: if undoes.is_empty() {
@@ -319,7 +326,8 @@ fn changing(word: &str) -> Query<Changing> {
             Some(RunId(number(undoes)?))
         },
         before: [version(master)?, version(replica)?],
-    })
+    };
+    Ok((changing, number(same)? != 0))
 }
 
 /// What one state amounts to: its mailboxes and the sums over them, in the order of

@@ -56,6 +56,9 @@ pub struct Changed {
     pub change: Changing,
     /// The other runs that changed it, or are about to, in ascending order.
     pub others: Vec<Changing>,
+    /// The runs that changed, or are about to, another mailbox that had its name then: the unique
+    /// id is another one. In ascending order.
+    pub namesakes: Vec<Changing>,
 }
 
 impl Changed {
@@ -66,6 +69,19 @@ impl Changed {
         all.extend(&self.others);
         all.sort_by_key(|c| c.run);
         standing(&all)
+    }
+
+    /// The last run that changed another mailbox of this name since, if that stands, or is taken
+    /// back by this run.
+    #[must_use]
+    pub fn succeeded(&self, taken_back_by: Option<RunId>) -> Option<RunId> {
+        let later = |other: &&Changing| other.run > self.change.run && !other.verb.takes_back();
+        let last = self.namesakes.iter().rfind(later)?.run;
+        let is_taken_back = self.namesakes.iter().any(|n| Some(n.run) == taken_back_by);
+        let stands = standing(&self.namesakes)
+            .iter()
+            .any(|s| s.run > self.change.run);
+        (stands || is_taken_back).then_some(last)
     }
 }
 

@@ -66,7 +66,7 @@ pub use at_once::AtOnce;
 pub use claim::{Claim, Claimed};
 pub use disagreements::Disagreement;
 pub use error::JournalError;
-pub use history::{Changed, Changing};
+pub use history::{Changed, Changing, standing};
 pub use model::{
     Attempt, Candidate, Change, Ended, Figures, Filter, Job, MailboxId, OpenTransaction, Owner,
     Row, State,

@@ -21,6 +21,9 @@ pub struct Candidate {
     pub named: bool,
     /// In a rollback, the version each side is brought back to; `None` leaves a side alone.
     pub back: [Option<u8>; 2],
+    /// In a rollback, the mailbox's unique id on each side when it was changed; `None` if not
+    /// known.
+    pub uniqueids: [Option<String>; 2],
 }
 
 impl Candidate {
@@ -32,6 +35,7 @@ impl Candidate {
             partition: None,
             named,
             back: [None; 2],
+            uniqueids: [None, None],
         }
     }
 }
@@ -95,6 +99,9 @@ pub struct Row {
     pub figures: Figures,
     /// When it ended, milliseconds since 1970.
     pub finished_ms: Option<i64>,
+    /// Its unique id on master and replica when it was last decided upon, or, in a rollback, when
+    /// it was changed; `None` if not known.
+    pub uniqueids: [Option<String>; 2],
 }
 
 impl Row {
@@ -137,8 +144,6 @@ pub struct OpenTransaction {
     pub spec: RunSpec,
     /// What was decided.
     pub open: Open,
-    /// The mailbox's unique id on master and replica when it was decided; `None` if not known.
-    pub uniqueids: [Option<String>; 2],
 }
 
 /// A mailbox that is to be worked on, as a run's queue has it.
@@ -154,6 +159,8 @@ pub struct Job {
     pub named: bool,
     /// In a rollback, the version each side is brought back to.
     pub back: [Option<u8>; 2],
+    /// As the row has them.
+    pub uniqueids: [Option<String>; 2],
 }
 
 impl From<Row> for Job {
@@ -170,6 +177,7 @@ impl From<Row> for Job {
             partition,
             named: row.named,
             back: row.back,
+            uniqueids: row.uniqueids,
         }
     }
 }

@@ -68,7 +68,7 @@ const COLUMNS: &str = "m.id, m.name, m.partition, m.named, m.state, m.attempts, 
      m.side, m.detail, \
      m.in_doubt, m.messages, m.altered, m.cached, m.hashed, m.lag, m.lock_us_master, \
      m.lock_us_replica, m.finished_at, \
-     m.back_master, m.back_replica";
+     m.back_master, m.back_replica, m.uniqueid_master, m.uniqueid_replica";
 
 /// Of a run and what it is on one pair.
 const RUN_COLUMNS: &str = "r.id, r.command, r.to_version, r.undoes, p.master, p.replica, \
@@ -209,7 +209,7 @@ pub(super) fn find_all(pair: i64, run: RunId, name: &MailboxName) -> Ask<Row> {
 pub(super) fn open_transactions(pair: i64, after: MailboxId, limit: u32) -> Ask<OpenTransaction> {
     let sql = format!(
         "SELECT {COLUMNS}, m.before_master, m.before_replica, m.forward_master, \
-         m.forward_replica, m.uniqueid_master, m.uniqueid_replica, {RUN_COLUMNS} \
+         m.forward_replica, {RUN_COLUMNS} \
          FROM mailbox m CROSS JOIN run r ON r.id = m.run \
          CROSS JOIN run_pair p ON p.run = m.run AND p.pair = m.pair \
          WHERE m.pair = ?1 AND m.state IN ('decided', 'reversing') AND m.id > ?2 \
@@ -219,10 +219,14 @@ pub(super) fn open_transactions(pair: i64, after: MailboxId, limit: u32) -> Ask<
     ask(sql, values, columns::open)
 }
 
-/// What is selected of another run, in one word: `RUN/COMMAND/UNDOES/BEFORE_MASTER/BEFORE_REPLICA`.
+/// What is selected of another run, in one word:
+/// `RUN/COMMAND/UNDOES/BEFORE_MASTER/BEFORE_REPLICA/SAME`. What had that name then counts as the
+/// same mailbox (1) unless its unique id is known, and another one.
 const OTHER: &str = "l.run || '/' || r.command || '/' || coalesce(CAST(r.undoes AS TEXT), '') \
      || '/' || coalesce(CAST(l.before_master AS TEXT), '') \
-     || '/' || coalesce(CAST(l.before_replica AS TEXT), '')";
+     || '/' || coalesce(CAST(l.before_replica AS TEXT), '') \
+     || '/' || coalesce(CAST(l.uniqueid_master = m.uniqueid_master AS INTEGER), \
+     CAST(l.uniqueid_replica = m.uniqueid_replica AS INTEGER), 1)";
 
 /// One look-up by (run, pair, name) for each run; CROSS JOIN keeps `SQLite` from another order.
 pub(super) fn changed(pair: i64, run: RunId, after: MailboxId, limit: u32) -> Ask<Changed> {

@@ -105,7 +105,8 @@ CREATE TABLE mailbox (
     lock_us_master  INTEGER,                   -- how long the locks were held, microseconds
     lock_us_replica INTEGER,
     finished_at     INTEGER,                   -- end of the last attempt
-    uniqueid_master  TEXT,                     -- its unique id on each host, when it was decided
+    uniqueid_master  TEXT,                     -- its unique id on each host, when it was decided;
+                                               -- rollback: when it was changed
     uniqueid_replica TEXT
 ) STRICT;
 ";

@@ -284,7 +284,7 @@ fn a_file_of_the_third_version_is_taken_up_as_that_of_the_only_pair() {
         ("user.a", &spec)
     );
     assert_eq!(open[0].open.forward, [false, true]);
-    assert_eq!(open[0].uniqueids, [Some("ua".to_owned()), None]);
+    assert_eq!(open[0].row.uniqueids, [Some("ua".to_owned()), None]);
     let totals = journal.totals(last.id).unwrap();
     assert_eq!((totals.mailboxes, totals.open, totals.upgraded), (2, 1, 1));
     let changed = journal.changed(last.id, super::MailboxId(0), 9).unwrap();

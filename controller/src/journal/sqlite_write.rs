@@ -103,8 +103,9 @@ fn new_run(db: &Connection, spec: &RunSpec, now_ms: i64) -> rusqlite::Result<i64
 
 fn add(db: &Connection, pair: i64, run: RunId, listed: &[Candidate]) -> rusqlite::Result<i64> {
     let mut insert = db.prepare_cached(
-        "INSERT INTO mailbox (run, pair, name, partition, named, back_master, back_replica) \
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE NOT EXISTS \
+        "INSERT INTO mailbox (run, pair, name, partition, named, back_master, back_replica, \
+         uniqueid_master, uniqueid_replica) \
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 WHERE NOT EXISTS \
          (SELECT 1 FROM mailbox WHERE run = ?1 AND pair = ?2 AND name = ?3 \
          AND (partition IS NULL OR ?4 IS NULL OR partition = ?4))",
     )?;
@@ -119,7 +120,9 @@ fn add(db: &Connection, pair: i64, run: RunId, listed: &[Candidate]) -> rusqlite
             one.partition,
             one.named,
             master,
-            replica
+            replica,
+            one.uniqueids[0],
+            one.uniqueids[1]
         ])?;
     }
     if new > 0 {

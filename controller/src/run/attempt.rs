@@ -12,10 +12,11 @@ use super::drive::{End, Pair, Surroundings, drive};
 use super::participant::{Asks, Participant, Target};
 use super::queue::Ticket;
 use super::rehash::reported;
+use super::whereabouts::seek;
 use crate::clock::now_ms;
 use crate::error::RunError;
 use crate::hosts::Link;
-use crate::journal::{Attempt, Change, Durability, Ended, Figures, JournalError, MailboxId};
+use crate::journal::{Attempt, Change, Durability, Ended, Figures, JournalError, MailboxId, Verb};
 use crate::observer::Finished;
 use crate::stop::Stop;
 use crate::two_phase::{Coordinator, Failure, Outcome, Reason, Side};
@@ -86,7 +87,7 @@ pub(super) async fn attempt(
     // is prepared for the next attempt.
     plan.prepare &= !settings.verb.crosses() || position.again || position.last;
     plan.rows_lost = shared.registration.rows_lost();
-    let target = Target {
+    let mut target = Target {
         job: job.clone(),
         lock_wait: shared.control.limits().lock_wait,
         strict: shared.strict.load(Ordering::Relaxed),
@@ -97,15 +98,31 @@ pub(super) async fn attempt(
             by_content: plan.compares_content(),
         },
         epoch: parts.connect.epoch(),
-        uniqueids: [None, None],
+        // Every other verb is about whatever has that name.
+        uniqueids: match settings.verb {
+            Verb::Rollback => job.uniqueids.clone(),
+            _ => [None, None],
+        },
+        at: [None, None],
     };
-    let around = Surroundings {
-        journal: &parts.journal,
-        settings: &parts.settings,
-        away: &shared.outages,
-        stop: parts.stop.clone(),
+    let driven = loop {
+        let around = Surroundings {
+            journal: &parts.journal,
+            settings: &parts.settings,
+            away: &shared.outages,
+            stop: parts.stop.clone(),
+        };
+        let machine = Coordinator::new(plan.clone());
+        let mut driven = drive(machine, job.id, target.clone(), &mut pair, around).await;
+        match seek(parts, &mut target, &driven, &mut pair).await {
+            Ok(true) => {}
+            Ok(false) => break driven,
+            Err(failure) => {
+                driven.end = End::Came(Outcome::RolledBack(failure));
+                break driven;
+            }
+        }
     };
-    let driven = drive(Coordinator::new(plan), job.id, target, &mut pair, around).await;
     shared.control.decided(driven.decisions);
     if let Some(failure) = &driven.alert {
         let observer = parts.observer.as_ref();
@@ -205,11 +222,19 @@ async fn fate(
             if shared.liveness.is_store_there(connect, job).await {
                 (Ended::Gone, After::Over)
             } else {
-                let partition = job.partition.as_deref().unwrap_or("of the master");
+                let why = match &job.partition {
+                    Some(partition) => format!(
+                        "no other mailbox of partition {partition} is there to show that its \
+                         store is"
+                    ),
+                    None => {
+                        "on which partition it was is not known, so that nothing shows whether \
+                             its store is there"
+                            .to_owned()
+                    }
+                };
                 failure.text = format!(
-                    "{}, and no other mailbox of partition {partition} is there to show that its \
-                     store is; is it the \
-                     right one, and mounted?",
+                    "{}, and {why}; is it the right one, and mounted?",
                     failure.text
                 );
                 (Ended::RolledBack, After::Over)

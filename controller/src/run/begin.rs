@@ -64,7 +64,7 @@ impl Start {
         };
         let given_up = given_up(parts)?;
         let Some(last) = parts.journal.last_of(spec.verb)? else {
-            return Ok(Self { spec, known: None });
+            return Self::anew(parts, spec);
         };
         let swapped = |a: &str, b: &str| !a.is_empty() && a == b;
         if swapped(&last.spec.master_id, &spec.replica_id)
@@ -83,12 +83,31 @@ impl Start {
             && last.spec.pairs == spec.pairs
             && is_same(&last.spec.selection, &spec.selection);
         match (over, same) {
-            (true, _) => Ok(Self { spec, known: None }),
+            (true, _) => Self::anew(parts, spec),
             (false, true) => Ok(Self {
                 spec,
                 known: Some(last),
             }),
             (false, false) => Err(other(parts, last)?),
+        }
+    }
+
+    /// A run of its own. What is changed on the master of a pair alone the two hosts have no more
+    /// alike, and replication sends it again: nobody is taken to have meant that. A rollback asks
+    /// what the run that it undoes had.
+    fn anew(parts: &Parts, spec: RunSpec) -> Result<Self, RunError> {
+        let [_, replica] = parts.journal.owner()?.hosts;
+        match replica {
+            Some(replica) if spec.replica.is_none() && !spec.verb.takes_back() => {
+                let last = parts.journal.last_run()?;
+                let address = last.and_then(|run| run.spec.replica);
+                let address = address.map_or_else(String::new, |at| format!(" (it was {at})"));
+                Err(RunError::Config(format!(
+                    "this state file belongs to a pair, whose replica is {replica}: give \
+                     --replica{address}, or, for the master alone, another --state"
+                )))
+            }
+            _ => Ok(Self { spec, known: None }),
         }
     }
 

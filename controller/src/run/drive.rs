@@ -74,13 +74,13 @@ impl Pair {
         }
     }
 
-    fn take(&mut self, side: Side) -> Box<Participant> {
+    pub(super) fn take(&mut self, side: Side) -> Box<Participant> {
         self.slots[side.index()]
             .take()
             .unwrap_or_else(|| Box::new((self.make)(side)))
     }
 
-    fn put(&mut self, side: Side, peer: Box<Participant>) {
+    pub(super) fn put(&mut self, side: Side, peer: Box<Participant>) {
         self.slots[side.index()] = Some(peer);
     }
 }

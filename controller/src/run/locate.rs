@@ -1,9 +1,13 @@
-//! Locks a mailbox that was decided upon, and no other one of its name.
+//! Locks a mailbox that was decided upon, or that is to be taken back, and no other one of its
+//! name.
 //!
 //! Between the decision and `COMMIT` its owner may rename it, delete it, or make a new one of that
 //! name. "No such mailbox" then says nothing of the one that was decided upon, so it is looked for
 //! by its unique id: found elsewhere, it is locked there. Only a host that looked through its whole
 //! store, twice, and has no mailbox with that id proves that it is gone.
+//!
+//! The same may have happened between a run and its rollback. Nothing is decided then, and nothing
+//! is looked for under locks: see `whereabouts`.
 
 use slotd::client::ClientError;
 use slotd::protocol::{Command, Find, Found, Lock, Named, Reply};
@@ -16,6 +20,25 @@ use crate::two_phase::{Answer, Event, Reason, Refusal, Request};
 const WALKS: u32 = 2;
 
 impl Participant {
+    /// Locks what has its name, if that is the mailbox with this unique id.
+    pub(super) async fn lock_same(&mut self, target: &Target, uniqueid: &str) -> (Event, Learned) {
+        let (event, learned) = self.send(target, Request::Lock).await;
+        let locked = matches!(&event, Event::Reply(_, Answer::Locked { .. }));
+        if !locked || learned.uniqueid.as_deref() == Some(uniqueid) {
+            return (event, learned);
+        }
+        if let Err(event) = self.unlock().await {
+            return (event, Learned::default());
+        }
+        let has = learned.uniqueid.unwrap_or_else(|| "none".to_owned());
+        let text = format!(
+            "{} is another mailbox than the one that was changed: its unique id is {has}, and was \
+             {uniqueid}",
+            target.job.name
+        );
+        (self.no(Reason::Superseded, text), Learned::default())
+    }
+
     pub(super) async fn lock_decided(
         &mut self,
         target: &Target,
@@ -100,7 +123,7 @@ impl Participant {
     }
 
     /// Where the mailbox with that unique id is; `None` if it is nowhere on that host.
-    async fn find(&mut self, uniqueid: &str) -> Result<Option<Named>, Event> {
+    pub(super) async fn find(&mut self, uniqueid: &str) -> Result<Option<Named>, Event> {
         for _ in 0..WALKS {
             let mut after = None;
             loop {

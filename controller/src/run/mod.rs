@@ -49,6 +49,7 @@ mod settings;
 mod summary;
 mod token;
 mod warnings;
+mod whereabouts;
 
 #[cfg(test)]
 mod tests;

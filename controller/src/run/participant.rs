@@ -44,8 +44,11 @@ pub(super) struct Target {
     pub(super) asks: Asks,
     /// This coordinator's, if its journal has epochs.
     pub(super) epoch: Option<u64>,
-    /// The mailbox's unique id on each side, if it was decided upon earlier.
+    /// The mailbox's unique id on each side, if it was decided upon earlier, or is to be taken
+    /// back.
     pub(super) uniqueids: [Option<String>; 2],
+    /// Where it was found on each side, if not under its name.
+    pub(super) at: [Option<Named>; 2],
 }
 
 /// What `UPGRADE` says besides the version.
@@ -65,14 +68,17 @@ pub(super) struct Asks {
 #[derive(Clone, Debug)]
 pub(super) struct Ask {
     pub(super) request: Request,
-    /// It is decided: only the mailbox with this unique id will do, wherever it lies.
+    /// It is decided: the mailbox is looked for, wherever it lies.
     pub(super) decided: bool,
-    /// `None` if it is not known.
+    /// Only the mailbox with this unique id will do; `None` if it is not known.
     pub(super) uniqueid: Option<String>,
 }
 
 impl Target {
     fn named(&self, side: Side) -> Named {
+        if let Some(at) = &self.at[side.index()] {
+            return at.clone();
+        }
         // The list is the master's: what it says about partitions need not hold on the replica.
         let partition = if side == Side::Master {
             self.job.partition.clone()
@@ -89,6 +95,9 @@ impl Target {
     fn anywhere(&self) -> Self {
         let mut target = self.clone();
         target.job.partition = None;
+        for at in target.at.iter_mut().flatten() {
+            at.partition = None;
+        }
         target
     }
 
@@ -160,11 +169,11 @@ impl Participant {
     /// Sends a request and waits for what comes of it.
     pub(super) async fn ask(&mut self, target: &Target, call: &Ask) -> (Event, Learned) {
         let request = call.request;
-        if request == Request::Lock && call.decided {
-            let uniqueid = call.uniqueid.as_deref();
-            return self.lock_decided(target, uniqueid).await;
+        match (request, call.uniqueid.as_deref()) {
+            (Request::Lock, uniqueid) if call.decided => self.lock_decided(target, uniqueid).await,
+            (Request::Lock, Some(uniqueid)) => self.lock_same(target, uniqueid).await,
+            _ => self.send(target, request).await,
         }
-        self.send(target, request).await
     }
 
     pub(super) async fn send(&mut self, target: &Target, request: Request) -> (Event, Learned) {
@@ -383,12 +392,14 @@ mod tests {
                 partition: None,
                 named: false,
                 back: [None, None],
+                uniqueids: [None, None],
             },
             lock_wait: Duration::from_secs(1),
             strict: false,
             asks: Asks::default(),
             epoch,
             uniqueids: [None, None],
+            at: [None, None],
         };
         let begin = [Request::Prepare { to: 10 }, Request::Lock];
         for (epoch, ends) in [(Some(7), true), (None, false)] {

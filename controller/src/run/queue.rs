@@ -207,6 +207,7 @@ mod tests {
                 partition: Some((*partition).to_owned()),
                 named: false,
                 back: [None; 2],
+                uniqueids: [None, None],
             })
             .collect();
         journal.add(run, &listed).unwrap();

@@ -249,7 +249,8 @@ async fn settle(shared: &Shared, open: OpenTransaction) -> Fate {
         strict: false,
         asks,
         epoch: parts.connect.epoch(),
-        uniqueids: open.uniqueids,
+        uniqueids: job.uniqueids.clone(),
+        at: [None, None],
     };
     let around = Surroundings {
         journal: &parts.journal,

@@ -21,6 +21,7 @@ mod proof;
 mod recovers;
 mod rehash;
 mod rehearse;
+mod renamed;
 mod retries;
 mod rollback;
 mod runs;

@@ -122,6 +122,7 @@ mod tests {
             partition: Some("default".to_owned()),
             named: false,
             back: [None; 2],
+            uniqueids: [None, None],
         };
         let one = look(&mut master, &job).await.unwrap();
         assert_eq!((one.messages, one.bytes), (7, bytes));

@@ -232,6 +232,7 @@ mod tests {
                 partition: None,
                 named: true,
                 back: [None; 2],
+                uniqueids: [None, None],
             };
             audit.answered(&Answered {
                 of,
@@ -292,6 +293,7 @@ mod tests {
             partition: None,
             named: true,
             back: [None; 2],
+            uniqueids: [None, None],
         };
         let refusal = Err((Reason::NoMailbox, "there is none".to_owned()));
         found.answered(&Answered {

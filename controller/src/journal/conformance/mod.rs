@@ -75,6 +75,7 @@ fn listed(name: &str) -> Candidate {
         partition: Some("default".to_owned()),
         named: false,
         back: [None; 2],
+        uniqueids: [None, None],
     }
 }
 
@@ -131,6 +132,7 @@ fn of_pair<A: Arm>(kind: &'static str) -> Vec<Promise> {
         rows::totals_add_up,
         rows::what_a_run_changed_is_told_with_the_versions_before_and_the_later_runs,
         rows::a_rollback_knows_what_it_undoes_and_where_each_mailbox_goes,
+        rows::what_was_changed_under_a_name_that_another_mailbox_has_now_is_told_apart,
         rows::a_run_is_found_again,
         rows::what_was_rehearsed_is_counted_and_is_no_change,
     ]

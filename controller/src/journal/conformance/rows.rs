@@ -3,7 +3,7 @@
 use super::{Arm, attempt, begin, begin_with, listed};
 use crate::journal::model::{Candidate, Change, Ended, Filter, MailboxId, State};
 use crate::journal::runs::{RunId, RunSpec, Verb};
-use crate::journal::{Durability, Journal};
+use crate::journal::{Changing, Durability, Journal};
 
 pub(super) fn pages_come_in_order_and_show_each_mailbox_once(arm: &impl Arm) {
     let journal = arm.journal();
@@ -208,8 +208,10 @@ pub(super) fn a_rollback_knows_what_it_undoes_and_where_each_mailbox_goes(arm: &
     };
     let run = arm.journal().begin_run(&spec, 6).unwrap();
     let back = [Some(9), None];
+    let uniqueids = [Some("id".to_owned()), None];
     let listed = Candidate {
         back,
+        uniqueids: uniqueids.clone(),
         ..listed("user.a")
     };
     arm.journal().add(run, &[listed]).unwrap();
@@ -226,7 +228,50 @@ pub(super) fn a_rollback_knows_what_it_undoes_and_where_each_mailbox_goes(arm: &
     let after = arm.crash();
     let open = after.journal().open_transactions(MailboxId(0), 9).unwrap();
     assert_eq!((&open[0].spec, open[0].row.back), (&spec, back));
+    assert_eq!(open[0].row.uniqueids, uniqueids);
     assert_eq!(after.journal().last_run().unwrap().unwrap().spec, spec);
+}
+
+pub(super) fn what_was_changed_under_a_name_that_another_mailbox_has_now_is_told_apart(
+    arm: &impl Arm,
+) {
+    let spec = |verb| RunSpec { verb, ..arm.spec() };
+    let mut runs = Vec::new();
+    // Of the second nobody knows which mailbox it was.
+    for (verb, id) in [
+        (Verb::Upgrade, Some("a")),
+        (Verb::Downgrade, None),
+        (Verb::Upgrade, Some("x")),
+    ] {
+        let (run, ids) = begin_with(arm.journal(), &spec(verb), &["user.a"]);
+        let mailbox = ids[0];
+        let uniqueids = [id.map(str::to_owned), None];
+        for change in [
+            Change::Identify { mailbox, uniqueids },
+            Change::Finish {
+                mailbox,
+                attempt: attempt(Ended::Upgraded, None),
+            },
+        ] {
+            let written = arm.journal().submit(change, Durability::Durable);
+            written.wait_blocking().unwrap();
+        }
+        runs.push(run);
+    }
+    let changed = |run| {
+        let mut page = arm.journal().changed(run, MailboxId(0), 9).unwrap();
+        page.pop().unwrap()
+    };
+    let numbers = |all: &[Changing]| all.iter().map(|c| c.run).collect::<Vec<_>>();
+    let first = changed(runs[0]);
+    assert_eq!(numbers(&first.others), [runs[1]]);
+    assert_eq!(numbers(&first.namesakes), [runs[2]]);
+    assert_eq!(first.succeeded(None), Some(runs[2]));
+    let second = changed(runs[1]);
+    assert_eq!(numbers(&second.others), [runs[0], runs[2]]);
+    let last = changed(runs[2]);
+    assert_eq!(numbers(&last.namesakes), [runs[0]]);
+    assert_eq!(last.succeeded(None), None);
 }
 
 pub(super) fn a_run_is_found_again(arm: &impl Arm) {

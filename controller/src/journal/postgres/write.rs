@@ -216,11 +216,14 @@ async fn begin_run(session: &mut Session, pair: i64, spec: &RunSpec, now_ms: i64
 
 /// Adds what is new, a part at a time in which no name is twice: what was added before counts.
 async fn add(session: &mut Session, pair: i64, run: RunId, listed: &[Candidate]) -> Query<i64> {
-    let sql = "INSERT INTO mailbox (run, pair, name, partition, named, back_master, back_replica) \
+    let sql = "INSERT INTO mailbox (run, pair, name, partition, named, back_master, back_replica, \
+         uniqueid_master, uniqueid_replica) \
          SELECT CAST(?1 AS bigint), CAST(?2 AS bigint), u.name, u.partition, u.named, u.master, \
-         u.replica FROM unnest(CAST(?3 AS text[]), CAST(?4 AS text[]), CAST(?5 AS bigint[]), \
-         CAST(?6 AS bigint[]), CAST(?7 AS bigint[])) WITH ORDINALITY \
-         AS u (name, partition, named, master, replica, place) WHERE NOT EXISTS \
+         u.replica, u.id_master, u.id_replica \
+         FROM unnest(CAST(?3 AS text[]), CAST(?4 AS text[]), CAST(?5 AS bigint[]), \
+         CAST(?6 AS bigint[]), CAST(?7 AS bigint[]), CAST(?8 AS text[]), CAST(?9 AS text[])) \
+         WITH ORDINALITY AS u (name, partition, named, master, replica, id_master, id_replica, \
+         place) WHERE NOT EXISTS \
          (SELECT 1 FROM mailbox m WHERE m.run = ?1 AND m.pair = ?2 AND m.name = u.name \
          AND (m.partition IS NULL OR u.partition IS NULL OR m.partition = u.partition)) \
          ORDER BY u.place";
@@ -240,6 +243,8 @@ async fn add(session: &mut Session, pair: i64, run: RunId, listed: &[Candidate])
             Value::Numbers(part.iter().map(|l| Some(i64::from(l.named))).collect()),
             Value::Numbers(part.iter().map(|l| version(l.back[0])).collect()),
             Value::Numbers(part.iter().map(|l| version(l.back[1])).collect()),
+            Value::Texts(part.iter().map(|l| l.uniqueids[0].clone()).collect()),
+            Value::Texts(part.iter().map(|l| l.uniqueids[1].clone()).collect()),
         ];
         new += session.execute(sql, &values).await?;
     }

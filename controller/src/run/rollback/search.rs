@@ -46,6 +46,7 @@ pub(super) fn search(
         left: Left::default(),
         begun: None,
         start,
+        by_name: 0,
     };
     if search.going_on.is_some() {
         search.run()?;
@@ -55,6 +56,13 @@ pub(super) fn search(
     }
     search.not_changed(undone)?;
     search.left.report(parts);
+    if search.by_name > 0 {
+        parts.observer.say(&format!(
+            "the journal has no unique id of {} of these mailboxes: what has their names now is \
+             taken for them",
+            search.by_name
+        ));
+    }
     Ok(Found {
         run: search.begun,
         left_alone: search.left.count,
@@ -73,6 +81,8 @@ struct Search<'a> {
     /// Once there is something to bring back.
     begun: Option<RunId>,
     start: Start,
+    /// Mailboxes of which nothing but the name is known.
+    by_name: u64,
 }
 
 impl Search<'_> {
@@ -89,12 +99,16 @@ impl Search<'_> {
                 }
                 self.wanted.remove(&changed.row.name);
                 match self.judge(&changed) {
-                    Ok(back) => listed.push(Candidate {
-                        name: changed.row.name,
-                        partition: changed.row.partition,
-                        named: !self.names.is_empty(),
-                        back,
-                    }),
+                    Ok(back) => {
+                        self.by_name += u64::from(changed.row.uniqueids == [None, None]);
+                        listed.push(Candidate {
+                            name: changed.row.name,
+                            partition: changed.row.partition,
+                            named: !self.names.is_empty(),
+                            back,
+                            uniqueids: changed.row.uniqueids,
+                        });
+                    }
                     Err(why) => self.left.note(&changed.row.name, why),
                 }
             }
@@ -137,6 +151,13 @@ impl Search<'_> {
         if !all && let Some(later) = standing.iter().rfind(|s| s.run > first.run) {
             let text = format!("run {} changed it again since", later.run.0);
             return Err(Some(text));
+        }
+        if all && let Some(run) = changed.succeeded(self.going_on) {
+            return Err(Some(format!(
+                "run {} changed another mailbox of this name since: `controller rollback {} {}` \
+                 takes this one back",
+                run.0, first.run.0, changed.row.name
+            )));
         }
         let before = if all {
             before_all(first, &standing)?

@@ -112,6 +112,7 @@ async fn the_way_back_of_a_rewrite_at_version_10_asks_for_what_dot_old_holds() {
         partition: None,
         named: true,
         back: [None; 2],
+        uniqueids: [None, None],
     };
     world.journal.add(run, &[listed]).unwrap();
     let mailbox = world.row("user.a").id;

@@ -136,6 +136,25 @@ async fn retry_works_on_as_many_hosts_as_the_run() {
 }
 
 #[tokio::test]
+async fn a_run_on_the_master_alone_is_not_begun_in_the_journal_of_a_pair() {
+    let world = World::new();
+    world.run(&[names(&["user.a"])]).await;
+    let mut parts = world.parts();
+    parts.connect = Arc::new(Net {
+        hosts: [Some(Arc::clone(&world.hosts[0])), None],
+    });
+    let refused = run(parts, &[Source::Master]).await.unwrap_err();
+    assert_eq!(refused.exit(), Exit::Config);
+    let text = refused.to_string();
+    assert!(
+        text.contains("whose replica is host-replica: give --replica (it was replica)"),
+        "{text}"
+    );
+    assert_eq!(world.versions("user.b"), [9, 9]);
+    assert_eq!(world.journal.last_run().unwrap().unwrap().id.0, 1);
+}
+
+#[tokio::test]
 async fn without_old_files_it_is_another_run() {
     let mut world = World::new();
     world.journal.begin_run(&spec_of(&world), 0).unwrap();

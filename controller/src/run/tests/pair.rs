@@ -180,7 +180,7 @@ async fn the_unique_ids_are_durable_with_the_decision() {
     let open = after
         .open_transactions(crate::journal::MailboxId(0), 9)
         .unwrap();
-    assert_eq!(open[0].uniqueids, known());
+    assert_eq!(open[0].row.uniqueids, known());
 }
 
 #[tokio::test]

@@ -43,6 +43,7 @@ fn answered(name: &str, master: Said, replica: Said) -> Answered {
         partition: Some("p".to_owned()),
         named: true,
         back: [None; 2],
+        uniqueids: [None, None],
     };
     Answered {
         of,
