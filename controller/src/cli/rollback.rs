@@ -168,6 +168,7 @@ impl Wanted {
 /// Takes back one run after the other, and prints what came of each but the last.
 async fn on_pair(session: &Session, at: usize, undos: Vec<Undo>) -> Result<Undone, RunError> {
     let at_work = &session.pairs[at];
+    at_work.pair.check_left_out().await?;
     let mut printed = Ok(());
     let undone = loop {
         let between = |summary: &Summary| {

@@ -2,16 +2,14 @@
 //!
 //! A run is its verb, its target, its pair and its selection. The selection is everything (of a
 //! partition), or a set of mailboxes; two sets are the same if they have the same names on the same
-//! partitions, wherever they were written down. Options that change what is done to a mailbox
-//! belong to it ([`Settings::part_of_the_run`]).
+//! partitions, wherever they were written down. What a fleet file leaves out belongs to it,
+//! and so do options that change what is done to a mailbox ([`Settings::part_of_the_run`]).
 
 use super::context::Parts;
 use super::settings::Settings;
 use crate::error::RunError;
+use crate::journal::{ALL, LEFT_OUT};
 use crate::survey::{Source, Spool};
-
-/// The selection of everything that the master has, or that a rollback undoes.
-const ALL: &str = "all";
 
 /// What was asked for.
 pub(super) struct Selection {
@@ -47,8 +45,11 @@ impl Selection {
                 Some(spool),
             )
         };
+        let left_out = sources.iter().find_map(Source::left_out);
+        let left_out = left_out.map(|partitions| format!("{LEFT_OUT}{partitions}"));
+        let rest: Vec<String> = left_out.into_iter().chain(options).collect();
         Ok(Self {
-            text: with(what, &options),
+            text: with(what, &rest),
             words: words(&parts.settings, sources),
             spool,
         })

@@ -8,6 +8,7 @@ mod failures;
 mod fake;
 mod fenced;
 mod hold;
+mod left_out;
 mod limits;
 mod lost_rows;
 mod newcomers;
