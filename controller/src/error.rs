@@ -106,18 +106,32 @@ pub struct OtherRun {
     pub run: RunInfo,
     /// Its mailboxes that are not done.
     pub left: u64,
+    /// Whether the fleet file leaves out other partitions than it did.
+    pub left_out_others: bool,
 }
 
 impl OtherRun {
     /// What can be done, with the arguments that say which hosts and which state file.
     #[must_use]
     pub fn sentence(&self, common: &str) -> String {
-        let Self { run, left } = self;
+        let Self { run, left, .. } = self;
         let (id, spec) = (run.id.0, &run.spec);
         let go_on = run.go_on(common);
+        let (why, before) = match (self.left_out_others, spec.left_out()) {
+            (false, _) => (String::new(), ""),
+            (true, None) => (
+                ": leave-out in the fleet file was empty then".to_owned(),
+                "Set that back, and go",
+            ),
+            (true, Some(partitions)) => (
+                format!(": leave-out in the fleet file was {partitions} then"),
+                "Set that back, and go",
+            ),
+        };
+        let go = if before.is_empty() { "Go" } else { before };
         format!(
-            "run {id} ({}, {}) was stopped with {left} mailbox(es) left, and this is another one. \
-             Go on with it:\n  \
+            "run {id} ({}, {}) was stopped with {left} mailbox(es) left, and this is another one\
+             {why}. {go} on with it:\n  \
              {go_on}\nor give it up and begin this one: the same command with --abandon-run {id}",
             spec.task(),
             spec.of_what(),

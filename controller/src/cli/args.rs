@@ -110,6 +110,12 @@ pub(super) struct Mailboxes {
 
 impl Mailboxes {
     pub(super) fn sources(&self) -> Result<Vec<Source>, Fail> {
+        let sources = self.all_sources()?.into_iter();
+        Ok(sources.map(|source| self.canaries(source)).collect())
+    }
+
+    /// The same, with all of which canaries are a few.
+    pub(super) fn all_sources(&self) -> Result<Vec<Source>, Fail> {
         let mut sources = Vec::new();
         match &self.mailboxes {
             Some(path) if path.as_os_str() == "-" => sources.push(Source::Stdin),
@@ -126,12 +132,25 @@ impl Mailboxes {
         }
         Ok(sources
             .into_iter()
-            .map(|source| self.keep(source))
+            .map(|source| self.keep_all(source))
             .collect())
     }
 
     /// What of a source is meant.
     pub(super) fn keep(&self, source: Source) -> Source {
+        self.canaries(self.keep_all(source))
+    }
+
+    /// Of what is meant, the canaries, if they are wanted; of each pair, so where it is a pair's.
+    fn canaries(&self, source: Source) -> Source {
+        match self.canary {
+            Some(n) => Source::Kept(Keep::Canary(n), Box::new(source)),
+            None => source,
+        }
+    }
+
+    /// What of a source is meant, and all of it.
+    fn keep_all(&self, source: Source) -> Source {
         let source = match &self.partition {
             Some(partition) => Source::On(partition.clone(), Box::new(source)),
             None => source,
@@ -140,14 +159,18 @@ impl Mailboxes {
         keeps.fold(source, |source, keep| Source::Kept(keep, Box::new(source)))
     }
 
-    /// What of the sources is meant; canaries are taken of what the others leave.
+    /// What of the sources is meant, but for canaries, which are taken of what that leaves.
     fn keeps(&self) -> Vec<Keep> {
         let mut keeps = Vec::new();
         keeps.extend(self.user.clone().map(Keep::User));
         keeps.extend(self.pattern.clone().map(Keep::Match));
         keeps.extend(self.tranche.map(Keep::Tranche));
-        keeps.extend(self.canary.map(Keep::Canary));
         keeps
+    }
+
+    /// Whether there are names besides a list.
+    pub(super) fn have_names(&self) -> bool {
+        !self.names.is_empty()
     }
 
     /// Whether mailboxes are named one by one, or in a list.

@@ -288,6 +288,7 @@ fn tell_left_out(run: &RunOfPairs, pairs: &[Pair]) -> Exit {
 
 async fn retry_pair(session: &Session, at: usize, what: &Retry) -> Result<Summary, RunError> {
     let at_work = &session.pairs[at];
+    at_work.pair.check_left_out().await?;
     loop {
         let done = run::retry(at_work.parts(), what, at_work.control()).await;
         if !session.raises(at, &done)? {

@@ -79,7 +79,7 @@ impl Session {
         let mut lines = hints::reasons(summary, &options);
         if verb.crosses() {
             let run = journal.run(RunId(summary.run))?;
-            let whole = run.is_some_and(|run| run.spec.words.is_empty());
+            let whole = run.is_some_and(|run| run.spec.is_whole());
             let to = parts.settings.to;
             lines.extend(afterwards::after(verb, to, whole, summary, &options));
         }

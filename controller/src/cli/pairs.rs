@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use indexfile::exit::Exit;
 use slotd::cli::TlsArgs;
 use slotd::client::{Addr, Timeouts};
 use slotd::tls::{Credentials, FilesError};
@@ -16,7 +17,7 @@ use crate::control::{Places, Quota, of_pair};
 use crate::error::RunError;
 use crate::fleet::{Fleet, FleetError, Named};
 use crate::hosts::{Connect, Slotds};
-use crate::survey::{Keep, Source, resolve};
+use crate::survey::{LeaveOut, Source, resolve};
 
 /// The hosts.
 #[derive(Debug, Args)]
@@ -62,7 +63,7 @@ pub(super) struct Pair {
     /// The limits that the fleet file gives it.
     pub(super) limits: Vec<(String, String)>,
     /// Partitions on which nothing is done.
-    leave_out: BTreeSet<String>,
+    pub(super) leave_out: LeaveOut,
     /// The places that it shares with others.
     pub(super) places: Places,
 }
@@ -74,8 +75,14 @@ impl Pair {
         if self.leave_out.is_empty() {
             return Ok(sources);
         }
-        let kept = |source| Source::Kept(Keep::NotOn(self.leave_out.clone()), Box::new(source));
-        Ok(sources.into_iter().map(kept).collect())
+        self.check_left_out().await?;
+        let without = |source: Source| source.without(&self.leave_out);
+        Ok(sources.into_iter().map(without).collect())
+    }
+
+    /// Refuses a partition to be left out that the master has not got.
+    pub(super) async fn check_left_out(&self) -> Result<(), RunError> {
+        self.leave_out.check(&self.connect()).await
     }
 
     /// How its hosts are reached.
@@ -88,6 +95,7 @@ impl Pair {
         Named {
             name: self.name.clone(),
             servername: self.servername.clone(),
+            leave_out: self.leave_out.clone(),
             connect: self.connect(),
         }
     }
@@ -144,7 +152,7 @@ impl Hosts {
                 slotds: self.slotds((master, self.replica.clone()), credentials.as_ref()),
                 servername: String::new(),
                 limits: Vec::new(),
-                leave_out: BTreeSet::new(),
+                leave_out: LeaveOut::default(),
                 places: Places::default(),
             });
             return Ok((only.into_iter().collect(), BTreeSet::new()));
@@ -159,11 +167,26 @@ impl Hosts {
             },
             servername: pair.servername,
             limits: pair.limits,
-            leave_out: pair.leave_out,
+            leave_out: LeaveOut::new(&pair.leave_out),
             name,
         };
         let pairs = fleet.pairs.into_iter().map(pair).collect();
         Ok((pairs, fleet.skip_servers))
+    }
+
+    /// Refuses pairs of which something is left out, where all of a store is needed.
+    pub(super) fn check_whole(&self) -> Result<(), Fail> {
+        for pair in self.pairs()? {
+            if !pair.leave_out.is_empty() {
+                let text = format!(
+                    "a change-over is of every mailbox of a pair, and leave-out of the fleet file \
+                     names {}: take that out of the file",
+                    pair.leave_out
+                );
+                return Err(Fail::new(Exit::Config, pair.line(&text)));
+            }
+        }
+        Ok(())
     }
 
     /// Whether the pairs are those of a fleet file.

@@ -157,6 +157,7 @@ async fn on_pair(
     before: &mut Vec<Summary>,
 ) -> Result<Undone, RunError> {
     let at_work = &session.pairs[at];
+    at_work.pair.check_left_out().await?;
     loop {
         let (parts, control) = (at_work.parts(), at_work.control());
         let between = |summary: &Summary| before.push(summary.clone());

@@ -56,10 +56,13 @@ pub(super) struct Common {
 impl Common {
     /// Refuses what does not go with such a run.
     pub(super) fn check(&self, verb: Verb) -> Result<(), Fail> {
-        match self.work.refused_for(verb) {
-            None => Ok(()),
-            Some(text) => Err(Fail::new(Exit::Usage, text)),
+        if let Some(text) = self.work.refused_for(verb) {
+            return Err(Fail::new(Exit::Usage, text));
         }
+        if verb.crosses() {
+            self.hosts.check_whole()?;
+        }
+        Ok(())
     }
 
     /// Why a run did not begin: where another command would, that one is spelled out.
@@ -168,6 +171,7 @@ impl Session {
             let parts = Parts {
                 settings: Settings {
                     limits,
+                    leave_out: pair.leave_out.clone(),
                     ..settings.clone()
                 },
                 connect: Arc::clone(&pair.slotds) as Arc<_>,

@@ -58,7 +58,7 @@ impl Targets {
             });
         }
         if pairs.iter().any(Pair::is_named) && mailboxes.are_named() {
-            return named(&pairs, asked, stop).await;
+            return named(&pairs, mailboxes, quiet, stop).await;
         }
         Ok(Self {
             sources: pairs.iter().map(|_| None).collect(),
@@ -70,7 +70,11 @@ impl Targets {
     }
 
     /// Those of these pairs for which a list was written.
-    async fn of_lists(pairs: &[Pair], lists: Vec<(NamedTempFile, u64)>) -> Result<Self, Fail> {
+    async fn of_lists(
+        pairs: &[Pair],
+        mailboxes: &Mailboxes,
+        lists: Vec<(NamedTempFile, u64)>,
+    ) -> Result<Self, Fail> {
         let mut targets = Self {
             pairs: Vec::new(),
             sources: Vec::new(),
@@ -80,11 +84,16 @@ impl Targets {
         };
         for (pair, (list, count)) in pairs.iter().zip(lists) {
             if count > 0 {
-                let source = Source::File(list.path().to_owned());
+                let source = mailboxes.keep(Source::File(list.path().to_owned()));
                 targets.sources.push(Some(pair.sources(&[source]).await?));
                 targets.pairs.push(pair.clone());
                 targets.lists.push(list);
             }
+        }
+        if targets.pairs.is_empty() {
+            let text = "nothing to do: every mailbox of the list is on a partition that leave-out \
+                        names";
+            return Err(Fail::new(Exit::Data, text));
         }
         Ok(targets)
     }
@@ -131,20 +140,41 @@ impl Targets {
 }
 
 /// Which pair of a fleet has which of the mailboxes that were named.
-async fn named(pairs: &[Pair], asked: Vec<Source>, stop: &StopSignal) -> Result<Targets, Fail> {
+async fn named(
+    pairs: &[Pair],
+    mailboxes: &Mailboxes,
+    quiet: bool,
+    stop: &StopSignal,
+) -> Result<Targets, Fail> {
     let connects = pairs.iter().map(|pair| (pair.name.clone(), pair.connect()));
     let connects: Vec<_> = connects.collect();
-    let asked = internal(pairs, asked).await?;
+    for pair in pairs {
+        let checked = pair.check_left_out().await;
+        checked.map_err(|error| error.of_pair(&pair.name))?;
+    }
+    let asked = internal(pairs, mailboxes.all_sources()?).await?;
     let assignment = assign_names(asked, &connects, stop).await?;
     check(&assignment)?;
     let mut lists = Vec::with_capacity(pairs.len());
-    for at in 0..pairs.len() {
+    for (at, pair) in pairs.iter().enumerate() {
         let list = NamedTempFile::new()?;
-        let count = assignment.write(at, &mut BufWriter::new(list.as_file()))?;
-        lists.push((list, count));
+        let mut out = BufWriter::new(list.as_file());
+        let written = assignment.write(at, &pair.leave_out, SHOWN, &mut out)?;
+        drop(out);
+        if written.left_out.count > 0 {
+            let text = pair.line(&format!(
+                "{} on partitions that leave-out of the fleet file names: {}",
+                are(written.left_out.count),
+                written.left_out.text()
+            ));
+            if mailboxes.have_names() {
+                return Err(Fail::new(Exit::Config, text));
+            }
+            Lines { quiet }.say(&text);
+        }
+        lists.push((list, written.count));
     }
-    // What is meant was looked at when the list was read.
-    Targets::of_lists(pairs, lists).await
+    Targets::of_lists(pairs, mailboxes, lists).await
 }
 
 /// Names as administrators write them mean the same on all pairs, or are refused.
@@ -173,8 +203,10 @@ async fn internal(pairs: &[Pair], sources: Vec<Source>) -> Result<Vec<Source>, F
 fn check(assignment: &Assignment) -> Result<(), Fail> {
     let unknown = assignment.unknown(SHOWN)?;
     if unknown.count > 0 {
+        let on = assignment.partition().map(|p| format!(" on partition {p}"));
+        let on = on.unwrap_or_default();
         let text = format!(
-            "no pair has {}: {}",
+            "no pair has {}{on}: {}",
             mailboxes(unknown.count),
             unknown.text()
         );
@@ -185,16 +217,19 @@ fn check(assignment: &Assignment) -> Result<(), Fail> {
         let text = format!(
             "{} on several pairs, and only a person can say which is the mail: {}; choose by \
              --pairs",
-            if several.count == 1 {
-                "1 mailbox is".to_owned()
-            } else {
-                format!("{} mailboxes are", several.count)
-            },
+            are(several.count),
             several.text()
         );
         return Err(Fail::new(Exit::Data, text));
     }
     Ok(())
+}
+
+fn are(count: u64) -> String {
+    match count {
+        1 => "1 mailbox is".to_owned(),
+        n => format!("{n} mailboxes are"),
+    }
 }
 
 fn mailboxes(count: u64) -> String {

@@ -16,7 +16,7 @@ use super::summary::worst;
 use crate::error::RunError;
 use crate::hosts::Connect;
 use crate::stop::StopSignal;
-use crate::survey::{HostLook, Preflight, Source, Weight, list};
+use crate::survey::{HostLook, LeaveOut, Preflight, Source, Weight, list};
 
 /// A pair to be looked at.
 #[derive(Clone)]
@@ -25,6 +25,8 @@ pub struct Named {
     pub name: String,
     /// What its master's server is to be called.
     pub servername: String,
+    /// Partitions of its master that are left out.
+    pub leave_out: LeaveOut,
     /// How its hosts are reached.
     pub connect: Arc<dyn Connect>,
 }
@@ -59,10 +61,13 @@ pub struct FleetLook {
 pub async fn check(pairs: &[Named], stop: &StopSignal) -> FleetLook {
     let look = async |pair: Named, stop: StopSignal| {
         let mut mailboxes = 0;
-        let looked = list(&pair.connect, vec![Source::Master], &stop, |_| {
-            mailboxes += 1;
-        });
-        let look = match looked.await {
+        let looked = async {
+            pair.leave_out.check(&pair.connect).await?;
+            let count = |_: &_| mailboxes += 1;
+            list(&pair.connect, vec![Source::Master], &stop, count).await
+        };
+        let looked = looked.await;
+        let look = match looked {
             Ok((_, found)) => PairLook {
                 found: Some(found),
                 mailboxes,
@@ -192,6 +197,7 @@ mod tests {
         Named {
             name: name.to_owned(),
             servername: servername.to_owned(),
+            leave_out: LeaveOut::default(),
             connect: Arc::new(Slotds {
                 credentials: None,
                 master: Addr::Unix("/nonexistent".into()),

@@ -90,6 +90,7 @@ fn other(store: &dyn JournalStore, run: &RunOfPairs) -> Result<OtherRun, RunErro
     let names: Vec<&str> = run.pairs.iter().map(|pair| pair.name.as_str()).collect();
     Ok(OtherRun {
         left,
+        left_out_others: false,
         run: RunInfo {
             id: run.id,
             spec: RunSpec {

@@ -73,7 +73,7 @@ pub use model::{
 };
 pub use options::{ALL, Options};
 pub use postgres::{LEASE, PostgresJournal, PostgresStore, is_postgres};
-pub use runs::{PairRun, RunId, RunInfo, RunOfPairs, RunSpec, Verb, pair_names};
+pub use runs::{LEFT_OUT, PairRun, RunId, RunInfo, RunOfPairs, RunSpec, Verb, pair_names};
 pub use sqlite::{SqliteJournal, SqliteStore};
 pub use state_file::{APPLICATION_ID, USER_VERSION, resolve};
 pub use totals::Totals;

@@ -2,7 +2,7 @@
 
 use slotd::protocol::Rehash;
 
-use super::options::Options;
+use super::options::{ALL, Options};
 use crate::words::words;
 
 /// Names a run; ascending.
@@ -130,6 +130,9 @@ fn task(verb: Verb, to: u8, undoes: Option<RunId>) -> String {
     }
 }
 
+/// In a selection, before the partitions that are left out of it.
+pub const LEFT_OUT: &str = "leave-out=";
+
 impl RunSpec {
     /// What is done to a mailbox besides its version. It is a part of what the run is, and so of
     /// its selection.
@@ -154,6 +157,23 @@ impl RunSpec {
     #[must_use]
     pub fn names_partition(&self) -> bool {
         self.words.starts_with("--partition ") || self.words.contains(" --partition ")
+    }
+
+    /// Whether it is of every mailbox of its pair. That pairs were chosen does not matter to each.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let rest = match self.words.strip_prefix("--pairs ") {
+            Some(words) => words.split_once(' ').map_or("", |(_, rest)| rest),
+            None => &self.words,
+        };
+        self.selection == ALL && rest.is_empty()
+    }
+
+    /// The partitions that the fleet file left out of it, with commas between them.
+    #[must_use]
+    pub fn left_out(&self) -> Option<&str> {
+        let mut words = self.selection.split(' ');
+        words.find_map(|word| word.strip_prefix(LEFT_OUT))
     }
 
     /// Its mailboxes in a few words, as they were given.
@@ -286,4 +306,47 @@ impl PairRun {
 /// empty.
 pub fn pair_names(pairs: &str) -> impl Iterator<Item = &str> {
     pairs.split(',')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(selection: &str, words: &str) -> RunSpec {
+        RunSpec {
+            verb: Verb::Undo,
+            to: 10,
+            undoes: None,
+            master: String::new(),
+            replica: None,
+            master_id: String::new(),
+            replica_id: String::new(),
+            selection: selection.to_owned(),
+            words: words.to_owned(),
+            pairs: "p2".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_run_is_whole_for_a_pair_that_was_chosen_and_not_where_something_is_left_out() {
+        for (selection, words, whole) in [
+            (ALL, "", true),
+            (ALL, "--pairs p2", true),
+            (ALL, "--pairs p2 --murder mupdate://m", false),
+            (ALL, "--murder mupdate://m", false),
+            ("all leave-out=archive", "--pairs p2", false),
+            ("all of default", "--partition default", false),
+            ("1 5a", "--pairs p2 user.a", false),
+            ("", "", false),
+        ] {
+            assert_eq!(
+                spec(selection, words).is_whole(),
+                whole,
+                "{selection} {words}"
+            );
+        }
+        let left_out = spec("all leave-out=archive,old --rehash=fix", "");
+        assert_eq!(left_out.left_out(), Some("archive,old"));
+        assert_eq!(left_out.rehash(), Some(Rehash::Fix));
+    }
 }

@@ -88,7 +88,7 @@ impl Start {
                 spec,
                 known: Some(last),
             }),
-            (false, false) => Err(other(parts, last)?),
+            (false, false) => Err(other(parts, last, &spec)?),
         }
     }
 
@@ -180,9 +180,14 @@ pub(super) fn give_up(parts: &Parts) -> Result<(), RunError> {
     Ok(parts.journal.finish_run(run, now_ms())?)
 }
 
-fn other(parts: &Parts, run: RunInfo) -> Result<RunError, RunError> {
+fn other(parts: &Parts, run: RunInfo, wanted: &RunSpec) -> Result<RunError, RunError> {
     let left = parts.journal.totals(run.id)?.pending;
-    Ok(RunError::Other(Box::new(OtherRun { run, left })))
+    Ok(RunError::Other(Box::new(OtherRun {
+        // A rollback, which has all that it undoes, lists none.
+        left_out_others: run.spec.left_out() != wanted.left_out(),
+        run,
+        left,
+    })))
 }
 
 /// The run that is to be given up, if it is not over yet: the same command can be given twice.
@@ -206,7 +211,9 @@ fn take_up(parts: &Parts, run: RunId, sources: &[Source]) -> Result<(), RunError
         if let Source::Names(names) = source {
             for name in names {
                 for row in parts.journal.find_all(run, name)? {
-                    requeue(parts, row.id);
+                    if !is_left_out(parts, &row) {
+                        requeue(parts, row.id);
+                    }
                 }
             }
         }
@@ -235,6 +242,10 @@ pub(super) fn take_up_again(parts: &Parts, run: RunId, what: &Retry) -> Result<S
             let rows = find_all(parts, run, names)?;
             for row in &rows {
                 match row.state {
+                    _ if is_left_out(parts, row) => parts.observer.warn(&format!(
+                        "{} is not retried: it is on a partition that leave-out names",
+                        row.name
+                    )),
                     State::RolledBack | State::Gone => requeue(parts, row.id),
                     State::Pending => {}
                     state => parts.observer.say(&format!(
@@ -270,6 +281,12 @@ fn find_all(parts: &Parts, run: RunId, names: &[MailboxName]) -> Result<Vec<Row>
     }
 }
 
+/// Whether it may be on a partition on which nothing is done.
+fn is_left_out(parts: &Parts, row: &Row) -> bool {
+    let left_out = &parts.settings.leave_out;
+    left_out.may_have(row.partition.as_deref())
+}
+
 fn requeue(parts: &Parts, mailbox: MailboxId) {
     parts
         .journal
@@ -299,7 +316,7 @@ fn requeue_in(
     wanted: impl Fn(Reason) -> bool,
 ) -> Result<(), RunError> {
     for_each_row(parts.journal.as_ref(), run, Filter::In(state), |row| {
-        if row.reason.is_none_or(&wanted) {
+        if row.reason.is_none_or(&wanted) && !is_left_out(parts, row) {
             requeue(parts, row.id);
         }
     })?;

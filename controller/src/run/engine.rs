@@ -294,7 +294,8 @@ pub(super) async fn work(shared: &Arc<Shared>, run: RunId, scope: &Scope) -> Res
     if let Some(info) = parts.journal.run(run)? {
         let token = Token::of(parts.journal.as_ref(), run, &info.spec)?;
         shared.token.get_or_init(|| token);
-        let strict = info.spec.names_partition();
+        // What was moved to a partition that is left out since is not followed there.
+        let strict = info.spec.names_partition() || !parts.settings.leave_out.is_empty();
         shared.strict.store(strict, Ordering::Relaxed);
     }
     let totals = parts.journal.totals(run)?;

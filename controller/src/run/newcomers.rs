@@ -50,7 +50,18 @@ async fn add_and_work(
 ) -> Result<Summary, RunError> {
     let recovered = settle_open(shared).await?;
     look(&shared.parts, Work::default()).await?;
-    shared.parts.journal.add(run, newcomers)?;
+    let left_out = &shared.parts.settings.leave_out;
+    let stays_out = |one: &&Candidate| left_out.may_have(one.partition.as_deref());
+    let (out, newcomers): (Vec<&Candidate>, Vec<&Candidate>) =
+        newcomers.iter().partition(stays_out);
+    for one in out {
+        shared.parts.observer.say(&format!(
+            "{} moved here to a partition that leave-out names, and is left as it is",
+            one.name
+        ));
+    }
+    let newcomers: Vec<Candidate> = newcomers.into_iter().cloned().collect();
+    shared.parts.journal.add(run, &newcomers)?;
     let names = newcomers.iter().map(|one| one.name.clone());
     work(shared, run, &Scope::Names(names.collect())).await?;
     sum_up(shared, run, begun, Excluded::default(), recovered.settled)

@@ -1,6 +1,7 @@
 //! One pass over what is pending: begins mailboxes while places are free, and waits while none
 //! is.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -35,6 +36,8 @@ struct Pass<'a> {
     taking: Option<BoxFuture<'static, Place>>,
     /// Mailboxes for the next pass.
     again: u64,
+    /// Mailboxes on partitions that are left out.
+    left_out: Cell<u64>,
     position: PassPosition,
 }
 
@@ -62,10 +65,18 @@ pub(super) async fn one_pass(
         place: None,
         taking: None,
         again: 0,
+        left_out: Cell::new(0),
         position,
     };
     pass.run().await;
     shared.control.rests(0);
+    let left_out = pass.left_out.get();
+    if left_out > 0 && !position.again {
+        shared.parts.observer.warn(&format!(
+            "{left_out} mailbox(es) of the run are on partitions that leave-out names, and are \
+             left as they are: the run is not finished while it names them"
+        ));
+    }
     pass.first_error.map_or(Ok(pass.again), Err)
 }
 
@@ -133,10 +144,14 @@ impl Pass<'_> {
             if !self.has_place() {
                 return;
             }
-            let busy = &self.busy;
+            let (busy, left_out) = (&self.busy, &self.left_out);
             let can = |job: &Job| {
                 let under_way = busy.get(&job.partition).copied().unwrap_or(0);
-                if shared.outages.is_parked(job) {
+                let partition = job.partition.as_deref();
+                if shared.parts.settings.leave_out.may_have(partition) {
+                    left_out.update(|count| count + 1);
+                    Can::Skip
+                } else if shared.outages.is_parked(job) {
                     Can::Skip
                 } else if each.is_some_and(|most| under_way >= most) {
                     Can::Later

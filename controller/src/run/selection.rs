@@ -2,18 +2,17 @@
 //!
 //! A run is its verb, its target, its pair and its selection. The selection is everything (of a
 //! partition), or a set of mailboxes; two sets are the same if they have the same names on the same
-//! partitions, wherever they were written down. Options that change what is done to a mailbox
-//! belong to it ([`Settings::part_of_the_run`]).
+//! partitions, wherever they were written down. What a fleet file leaves out belongs to it,
+//! and so do options that change what is done to a mailbox ([`Settings::part_of_the_run`]).
 
 use super::context::Parts;
 use super::settings::Settings;
 use crate::error::RunError;
-use crate::journal::ALL;
+use crate::journal::{ALL, LEFT_OUT};
 use crate::survey::{Source, Spool};
 
-/// Behind [`ALL`] where something of what the master has is left out: partitions that a fleet file
-/// names, or what another list does not have.
-const LEFT_OUT: &str = " but what is left out";
+/// Behind [`ALL`] where something of what the master has is not in another list.
+const LISTED_ELSEWHERE: &str = " but what is left out";
 
 /// What was asked for.
 pub(super) struct Selection {
@@ -32,11 +31,12 @@ impl Selection {
     /// A list cannot be read, or there is nothing in it.
     pub(super) async fn read(parts: &Parts, sources: &[Source]) -> Result<Self, RunError> {
         let options = parts.settings.part_of_the_run();
+        let left_out = sources.iter().find_map(Source::left_out);
         let (what, spool) = if sources.iter().any(Source::is_walk) {
             let partition = sources.iter().filter_map(Source::partition).next_back();
             let mut all = partition.map_or_else(|| ALL.to_owned(), |p| format!("{ALL} of {p}"));
-            if sources.iter().any(Source::leaves_out) {
-                all.push_str(LEFT_OUT);
+            if left_out.is_none() && sources.iter().any(Source::leaves_out) {
+                all.push_str(LISTED_ELSEWHERE);
             }
             (
                 with(
@@ -52,8 +52,10 @@ impl Selection {
                 Some(spool),
             )
         };
+        let left_out = left_out.map(|partitions| format!("{LEFT_OUT}{partitions}"));
+        let rest: Vec<String> = left_out.into_iter().chain(options).collect();
         Ok(Self {
-            text: with(what, &options),
+            text: with(what, &rest),
             words: words(&parts.settings, sources),
             spool,
         })
@@ -87,7 +89,7 @@ impl Selection {
 
 /// Whether two starts were asked for the same: what is left out is left out of the list, once.
 pub(super) fn is_same(one: &str, other: &str) -> bool {
-    let asked = |text: &str| text.replacen(LEFT_OUT, "", 1);
+    let asked = |text: &str| text.replacen(LISTED_ELSEWHERE, "", 1);
     asked(one) == asked(other)
 }
 

@@ -8,6 +8,7 @@ use super::breaker::MaxFailures;
 use super::token::Token;
 use crate::control::Limits;
 use crate::journal::{Disagreement, Options, RunId, Verb};
+use crate::survey::LeaveOut;
 use crate::two_phase::{Plan, Side};
 
 /// How a run works. Checked by the command line; fixed while it runs.
@@ -52,6 +53,9 @@ pub struct Settings {
     pub rehash: Option<Rehash>,
     /// The run of a fleet that this is one pair's part of; `None` without a fleet file.
     pub fleet: Option<FleetRun>,
+    /// Partitions on which nothing is begun, whatever the journal has to do there. What is decided
+    /// is brought to its end.
+    pub leave_out: LeaveOut,
     /// What the comparison with a Murder's list found, for the report of the run.
     pub disagreements: Vec<Disagreement>,
 }
@@ -93,6 +97,7 @@ impl Settings {
             servers_stopped: false,
             rehash: None,
             fleet: None,
+            leave_out: LeaveOut::default(),
             disagreements: Vec::new(),
         }
     }

@@ -9,6 +9,7 @@ mod fake;
 mod fenced;
 mod given_up;
 mod hold;
+mod left_out;
 mod limits;
 mod lost_rows;
 mod newcomers;

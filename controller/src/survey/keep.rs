@@ -5,11 +5,12 @@
 //! every host, so a run can be gone on with, and a larger share has the smaller one in it.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BinaryHeap;
 
 use indexfile::mailbox::MailboxName;
 use sha1::{Digest, Sha1};
 
+use super::leave_out::LeaveOut;
 use crate::journal::Candidate;
 
 /// What of a source is worked on.
@@ -22,7 +23,7 @@ pub enum Keep {
     /// The mailboxes of this share of all users, in percent.
     Tranche(u8),
     /// What is on none of these partitions, as the list names them.
-    NotOn(BTreeSet<String>),
+    NotOn(LeaveOut),
     /// This many mailboxes, spread over all.
     Canary(u32),
 }
@@ -37,7 +38,7 @@ impl Keep {
             Self::NotOn(partitions) => one
                 .partition
                 .as_ref()
-                .is_none_or(|partition| !partitions.contains(partition)),
+                .is_none_or(|partition| !partitions.has(partition)),
             Self::Canary(_) => true,
         }
     }
@@ -234,6 +235,8 @@ impl Canaries {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn listed(name: &str) -> Candidate {
@@ -322,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_partition_that_is_left_out_is_left_out() {
-        let keep = Keep::NotOn(["archive".to_owned()].into());
+        let keep = Keep::NotOn(LeaveOut::new(&["Archive".to_owned()]));
         let on = |partition: Option<&str>| Candidate {
             partition: partition.map(str::to_owned),
             ..listed("user.joe")

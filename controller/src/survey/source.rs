@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use indexfile::mailbox::MailboxName;
 
 use super::keep::Keep;
+use super::leave_out::LeaveOut;
 
 /// Where mailboxes come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +71,26 @@ impl Source {
         match self {
             Self::On(partition, _) => Some(partition),
             Self::Kept(_, source) => source.partition(),
+            _ => None,
+        }
+    }
+
+    /// The same without what is on these partitions. Canaries are taken of what that leaves.
+    #[must_use]
+    pub fn without(self, partitions: &LeaveOut) -> Self {
+        match self {
+            Self::Kept(canaries @ Keep::Canary(_), source) => {
+                Self::Kept(canaries, Box::new(source.without(partitions)))
+            }
+            source => Self::Kept(Keep::NotOn(partitions.clone()), Box::new(source)),
+        }
+    }
+
+    /// The partitions that are left out of it.
+    pub(crate) fn left_out(&self) -> Option<&LeaveOut> {
+        match self {
+            Self::Kept(Keep::NotOn(partitions), _) => Some(partitions),
+            Self::On(_, source) | Self::Kept(_, source) => source.left_out(),
             _ => None,
         }
     }

@@ -73,6 +73,15 @@ impl Spool {
         })
     }
 
+    /// A list of these.
+    #[cfg(test)]
+    pub(super) fn of(listed: &[Candidate]) -> Result<Self, RunError> {
+        let mut spool = Self::new()?;
+        spool.add(listed).map_err(|e| fault(&e))?;
+        spool.complete().map_err(|e| fault(&e))?;
+        Ok(spool)
+    }
+
     /// Reads the sources to their ends.
     ///
     /// # Errors
@@ -219,6 +228,12 @@ fn nothing(sources: &[Source], excluded: &Excluded) -> RunError {
     };
     if let Some(partition) = sources.iter().find_map(Source::partition) {
         let _ = write!(text, " on partition {partition}");
+    }
+    if let Some(partitions) = sources.iter().find_map(Source::left_out) {
+        let _ = write!(
+            text,
+            " but on partitions that leave-out names ({partitions})"
+        );
     }
     let keeps: Vec<String> = sources.iter().flat_map(Source::keeps).collect();
     if !keeps.is_empty() {

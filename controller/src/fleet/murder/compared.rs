@@ -139,8 +139,12 @@ impl Compared {
     /// it has.
     pub async fn catch_up(&self, pair: &Named, stop: &StopSignal) -> Result<(), RunError> {
         ask(&self.lists, pair, stop).await?;
-        let summary = self.lists.lock().compare().map_err(|e| of_lists(&e))?;
-        *self.summary.lock() = summary;
+        {
+            // Another pair that is late compares after this has its place, and never before.
+            let lists = self.lists.lock();
+            let summary = lists.compare().map_err(|e| of_lists(&e))?;
+            *self.summary.lock() = summary;
+        }
         self.outstanding.lock().remove(&pair.servername);
         self.check_missing(|server| server == pair.servername)
     }

@@ -147,6 +147,11 @@ impl Search<'_> {
                 over.run.0
             )));
         }
+        let left_out = &self.parts.settings.leave_out;
+        if left_out.may_have(changed.row.partition.as_deref()) {
+            let text = "it is on a partition that leave-out of the fleet file names";
+            return Err(Some(text.to_owned()));
+        }
         let all = self.parts.settings.undoes.is_none();
         if !all && let Some(later) = standing.iter().rfind(|s| s.run > first.run) {
             let text = format!("run {} changed it again since", later.run.0);
