@@ -242,7 +242,7 @@ fn find_all(parts: &Parts, run: RunId, names: &[MailboxName]) -> Result<Vec<Row>
     }
 }
 
-fn requeue(parts: &Parts, mailbox: MailboxId) {
+pub(super) fn requeue(parts: &Parts, mailbox: MailboxId) {
     parts
         .journal
         .submit(Change::Requeue { mailbox }, Durability::Lazy);
