@@ -70,6 +70,14 @@ pub enum RunError {
     /// What was asked for has no mailbox.
     #[error("{0}")]
     Empty(String),
+    /// What was asked for has no mailbox that is listed, and may have some that are not.
+    #[error("{text}")]
+    LeftOut {
+        /// The code that fits.
+        exit: Exit,
+        /// What is not listed, and why.
+        text: String,
+    },
     /// The list could not be kept while it was read.
     #[error("the mailbox list cannot be kept in a temporary file: {0}")]
     Spool(String),
@@ -223,7 +231,7 @@ impl RunError {
             Self::List(ListError::Io { source, .. }) | Self::ListFile { source, .. } => {
                 Exit::of_io(source)
             }
-            Self::Preflight { exit, .. } => *exit,
+            Self::Preflight { exit, .. } | Self::LeftOut { exit, .. } => *exit,
             Self::List(_) | Self::Empty(_) => Exit::Data,
             Self::NoMailbox(_) => Exit::NoMailbox,
         }

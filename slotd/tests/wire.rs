@@ -120,8 +120,12 @@ fn commands() -> impl Strategy<Value = Command> {
                 epoch,
             })
         }),
-        (prop::option::of(named()), any::<Option<u32>>())
-            .prop_map(|(after, max)| Command::List(ListRange { after, max })),
+        (
+            prop::option::of(named()),
+            prop::option::of("[a-z0-9]{1,8}"),
+            any::<Option<u32>>()
+        )
+            .prop_map(|(after, only, max)| Command::List(ListRange { after, only, max })),
         (named(), any::<u64>()).prop_map(|(of, offset)| Command::Sha1s(Sha1sRange { of, offset })),
         named().prop_map(Command::Status),
         any::<(u32, u32, bool)>().prop_map(|(version, mailboxes, dry_run)| {

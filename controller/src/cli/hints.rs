@@ -75,6 +75,7 @@ pub(super) fn reasons(summary: &Summary, options: &str) -> Vec<String> {
              failures are expected"
         ));
     }
+    lines.extend(summary.left_out.sentence());
     if summary.waiting > 0 {
         lines.push(format!(
             "{} mailbox(es) are decided and wait for a partition: mount it, then give the same \

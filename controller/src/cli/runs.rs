@@ -141,7 +141,7 @@ async fn on_each(
             match begin {
                 Begin::Work => {
                     let work = on_pair(&session, at, &targets);
-                    session.around_pair(at, work).await
+                    Box::pin(session.around_pair(at, work)).await
                 }
                 Begin::Finished(run) => finished(&session, at, run),
             }

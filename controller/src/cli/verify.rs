@@ -111,10 +111,9 @@ fn say_verified(
     for line in excluded.lines() {
         text::note(&pair.line(&line));
     }
-    let good = report.is_good() && excluded.bad.count + excluded.two_places.count == 0;
-    let exit = match (report.unknown, good) {
-        (0, true) => Exit::Ok,
-        (0, false) => Exit::Data,
+    let exit = match (report.unknown, report.is_good()) {
+        (0, true) => excluded.exit(),
+        (0, false) => excluded.exit().max(Exit::Data),
         _ => Exit::NoMailbox,
     };
     each.say(pair, report, exit)?;

@@ -208,15 +208,12 @@ impl Preparation {
     /// What the command ends with.
     #[must_use]
     pub fn exit(&self) -> Exit {
-        let listed = self.excluded.bad.count + self.excluded.two_places.count;
         if self.unknown > 0 {
             Exit::NoMailbox
         } else if self.refused > 0 || self.stopped {
             Exit::RolledBack
-        } else if listed > 0 {
-            Exit::Data
         } else {
-            Exit::Ok
+            self.excluded.exit()
         }
     }
 }

@@ -287,7 +287,7 @@ fn is_left_out(parts: &Parts, row: &Row) -> bool {
     left_out.may_have(row.partition.as_deref())
 }
 
-fn requeue(parts: &Parts, mailbox: MailboxId) {
+pub(super) fn requeue(parts: &Parts, mailbox: MailboxId) {
     parts
         .journal
         .submit(Change::Requeue { mailbox }, Durability::Lazy);

@@ -13,6 +13,7 @@ use super::context::{Parts, Shared};
 use super::pass::one_pass;
 use super::queue::Scope;
 use super::recover::{Recovered, settle_open, settle_waiting, wait_for_mounts};
+use super::second_walk::walk_again;
 use super::selection::Selection;
 use super::summary::Summary;
 use super::token::Token;
@@ -73,7 +74,8 @@ async fn begin_and_work(
     if parts.settings.is_too_new_for_2_3_9() {
         parts.observer.warn(SERVERS_BEFORE_2_3_10);
     }
-    let (run, excluded) = if start.is_listed() {
+    let resumed = start.is_listed();
+    let (run, mut excluded) = if resumed {
         look(parts, Work::default()).await?;
         // What the master walked once need not be walked again.
         (start.begin(parts, sources)?, Excluded::default())
@@ -99,13 +101,19 @@ async fn begin_and_work(
             .observer
             .say(&format!("{n} entries of the list skipped: {why}"));
     }
-    for line in excluded.lines() {
+    for line in excluded.warnings() {
         parts.observer.say(&line);
     }
     if parts.settings.verb == Verb::Cutover {
         parts.observer.warn(NO_SERVER);
     }
     work(shared, run, &Scope::All).await?;
+    if let Some((is_new, found)) = walk_again(shared, run, sources, resumed).await? {
+        excluded = found;
+        if is_new {
+            work(shared, run, &Scope::All).await?;
+        }
+    }
     sum_up(shared, run, begun, excluded, recovered.settled)
 }
 

@@ -53,6 +53,7 @@ impl Liveness {
         for after in [Some(named(job.name.clone())), None] {
             let list = Command::List(ListRange {
                 after,
+                only: Some(partition.clone()),
                 max: Some(1),
             });
             let page = match peer.call(&list).await {

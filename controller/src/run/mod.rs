@@ -44,6 +44,7 @@ mod queue;
 mod recover;
 mod rehash;
 mod rollback;
+mod second_walk;
 mod selection;
 mod settings;
 mod summary;

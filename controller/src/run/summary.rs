@@ -11,7 +11,7 @@ use super::histogram::{Histogram, LockMs};
 use super::warnings::Warnings;
 use crate::control::Steered;
 use crate::journal::{Filter, Journal, JournalError, RunId, Totals, for_each_open, for_each_row};
-use crate::survey::{Excluded, Odd};
+use crate::survey::{Excluded, LeftOut, Odd};
 
 /// A run's summary. The counts are of the whole run, also of what was done before it was
 /// stopped and resumed; `seconds` is of this invocation.
@@ -32,6 +32,8 @@ pub struct Summary {
     /// Directories that may be mailboxes and that the master does not list; only where this
     /// invocation had it list them.
     pub odd: Odd,
+    /// Of these, those that may hold mailboxes.
+    pub left_out: LeftOut,
     /// Entries of the list that are none.
     pub bad_entries: Odd,
     /// List entries that were skipped, by reason.
@@ -105,6 +107,7 @@ impl Summary {
             totals: with_open(journal.totals(run)?, journal)?,
             recovered,
             odd: excluded.odd,
+            left_out: excluded.left_out,
             bad_entries: excluded.bad,
             skipped: excluded
                 .skipped
@@ -155,9 +158,9 @@ impl Summary {
         } else if self.rolled_back + self.pending + self.left_alone + self.taken_back > 0 {
             Exit::RolledBack
         } else if self.bad_entries.count > 0 {
-            Exit::Data
+            self.left_out.exit().max(Exit::Data)
         } else {
-            Exit::Ok
+            self.left_out.exit()
         }
     }
 }

@@ -60,6 +60,7 @@ pub async fn list(
 ) -> Result<(Excluded, Preflight), RunError> {
     check_hosts(connect).await?;
     let mut spool = Spool::whole(&sources, connect, stop).await?;
+    spool.note_replica(&sources, connect, stop).await?;
     let found = preflight(connect, Work::of(&spool, LOOKED_AT)?).await?;
     let mut excluded = std::mem::take(&mut spool.excluded);
     let mut after = 0;
@@ -87,7 +88,10 @@ pub async fn survey(
     sink: impl FnMut(Answered),
 ) -> Result<Excluded, RunError> {
     check_hosts(asking.connect).await?;
-    let spool = Spool::whole(&sources, asking.connect, asking.stop).await?;
+    let mut spool = Spool::whole(&sources, asking.connect, asking.stop).await?;
+    spool
+        .note_replica(&sources, asking.connect, asking.stop)
+        .await?;
     survey_spool(asking, &sources, spool, sink).await
 }
 
@@ -101,7 +105,10 @@ pub async fn survey_and_look(
     sink: impl FnMut(Answered),
 ) -> Result<(Excluded, Preflight), RunError> {
     check_hosts(asking.connect).await?;
-    let spool = Spool::whole(&sources, asking.connect, asking.stop).await?;
+    let mut spool = Spool::whole(&sources, asking.connect, asking.stop).await?;
+    spool
+        .note_replica(&sources, asking.connect, asking.stop)
+        .await?;
     let found = preflight(asking.connect, Work::of(&spool, LOOKED_AT)?).await?;
     let excluded = survey_spool(asking, &sources, spool, sink).await?;
     Ok((excluded, found))

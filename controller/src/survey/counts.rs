@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use indexfile::finding::{Code, Severity};
 use serde::Serialize;
 use slotd::protocol::{FieldError, Fields};
 
@@ -133,12 +134,22 @@ pub(crate) fn is_unknown(answered: &Answered) -> bool {
     answered.of.named && refused(Reason::NoMailbox)
 }
 
+/// Whether a code of `indexfile check` is one of damage, for which a run refuses a mailbox.
+pub(crate) fn is_damage(code: &str) -> bool {
+    let mut codes = Code::CHECK.iter().filter(|known| known.name() == code);
+    codes.any(|known| known.severity() == Severity::Error)
+}
+
+/// Of `FILE:CODE` the code.
+pub(crate) fn code_of(finding: &str) -> &str {
+    finding.rsplit(':').next().unwrap_or(finding)
+}
+
 /// Adds each of `FILE:CODE` to the counts by code.
 pub(crate) fn note_findings(counts: &mut BTreeMap<String, Count>, name: &str, findings: &[String]) {
     for finding in findings {
-        let code = finding.rsplit(':').next().unwrap_or(finding);
         counts
-            .entry(code.to_owned())
+            .entry(code_of(finding).to_owned())
             .or_default()
             .note(name, finding);
     }

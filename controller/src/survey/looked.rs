@@ -11,7 +11,7 @@ use indicatif::BinaryBytes;
 use serde::Serialize;
 
 use super::ask::list;
-use super::excluded::{Excluded, Odd};
+use super::excluded::{Excluded, LeftOut, Odd};
 use super::preflight::Preflight;
 use super::source::Source;
 use super::trouble::{HostLook, Trouble, Weight};
@@ -31,12 +31,18 @@ pub struct Looked {
     pub skipped: BTreeMap<&'static str, u64>,
     /// Directories that may be mailboxes and that the master does not list.
     pub odd: Odd,
+    /// Of these, those that may hold mailboxes.
+    pub left_out: LeftOut,
+    /// Mailboxes that the replica has and the master does not: a run does not know of them.
+    pub only_replica: Odd,
     /// Entries of the list that are none.
     pub bad_entries: Odd,
     /// Mailboxes whose name is on more than one partition of the master.
     pub two_places: Odd,
     #[serde(skip)]
     lines: Vec<String>,
+    #[serde(skip)]
+    excluded: Option<Exit>,
 }
 
 impl Looked {
@@ -55,16 +61,19 @@ impl Looked {
     }
 
     fn of(mailboxes: u64, found: Preflight, excluded: Excluded) -> Self {
-        let lines = excluded.lines();
+        let (lines, exit) = (excluded.lines(), excluded.exit());
         let skipped = excluded.skipped.iter();
         Self {
             mailboxes,
             found,
             skipped: skipped.map(|(why, n)| (why.as_str(), *n)).collect(),
             odd: excluded.odd,
+            left_out: excluded.left_out,
+            only_replica: excluded.only_replica,
             bad_entries: excluded.bad,
             two_places: excluded.two_places,
             lines,
+            excluded: Some(exit),
         }
     }
 
@@ -73,7 +82,7 @@ impl Looked {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self.found.exit() {
-            Exit::Ok if self.bad_entries.count + self.two_places.count > 0 => Exit::Data,
+            exit @ (Exit::Ok | Exit::Data) => self.excluded.map_or(exit, |other| exit.max(other)),
             exit => exit,
         }
     }

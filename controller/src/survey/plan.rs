@@ -17,9 +17,10 @@ use slotd::protocol::Status;
 
 use super::ask::Answered;
 use super::counts::{
-    Count, Refused, UNLIKE_UNIQUEID, each_host, is_unknown, note_findings, side_by_side, versions,
+    Count, Refused, UNLIKE_UNIQUEID, each_host, is_damage, is_unknown, note_findings, side_by_side,
+    versions,
 };
-use super::excluded::{Excluded, Odd};
+use super::excluded::{Excluded, LeftOut, Odd};
 use super::looked::Line;
 use super::preflight::{Preflight, SERVERS_BEFORE_2_3_10};
 use super::space::Space;
@@ -89,6 +90,10 @@ pub struct Plan {
     pub skipped: BTreeMap<&'static str, u64>,
     /// Directories that may be mailboxes and that the master does not list.
     pub odd: Odd,
+    /// Of these, those that may hold mailboxes.
+    pub left_out: LeftOut,
+    /// Mailboxes that the replica has and the master does not: a run does not know of them.
+    pub only_replica: Odd,
     /// Entries of the list that are none.
     pub bad_entries: Odd,
     /// Mailboxes whose name is on more than one partition of the master: a run refuses these.
@@ -177,14 +182,26 @@ impl Plan {
     /// of it.
     #[must_use]
     pub fn exit(&self) -> Exit {
-        let refused = self.other_incarnation.mailboxes > 0
-            || self.hosts.values().any(|host| !host.refused.is_empty())
-            || self.bad_entries.count + self.two_places.count > 0;
+        let refused =
+            self.other_incarnation.mailboxes > 0 || self.hosts.values().any(Host::would_refuse);
+        let excluded = self.excluded().exit();
         match self.preflight.exit() {
             exit @ (Exit::Ok | Exit::Data) if self.unknown > 0 => exit.max(Exit::NoMailbox),
             Exit::Ok if !self.no_room.is_empty() => Exit::Io,
-            Exit::Ok if refused => Exit::Data,
+            Exit::Ok if refused => excluded.max(Exit::Data),
+            exit @ (Exit::Ok | Exit::Data) => exit.max(excluded),
             exit => exit,
+        }
+    }
+
+    fn excluded(&self) -> Excluded {
+        Excluded {
+            odd: self.odd.clone(),
+            left_out: self.left_out.clone(),
+            only_replica: self.only_replica.clone(),
+            bad: self.bad_entries.clone(),
+            two_places: self.two_places.clone(),
+            ..Excluded::default()
         }
     }
 
@@ -196,6 +213,8 @@ impl Plan {
             .map(|(why, n)| (why.as_str(), *n))
             .collect();
         self.odd = excluded.odd;
+        self.left_out = excluded.left_out;
+        self.only_replica = excluded.only_replica;
         self.bad_entries = excluded.bad;
         self.two_places = excluded.two_places;
     }
@@ -269,13 +288,7 @@ impl fmt::Display for Plan {
         for (why, n) in &self.skipped {
             writeln!(out, "  skipped, {why}: {n}")?;
         }
-        let excluded = Excluded {
-            odd: self.odd.clone(),
-            bad: self.bad_entries.clone(),
-            two_places: self.two_places.clone(),
-            ..Excluded::default()
-        };
-        for line in excluded.lines() {
+        for line in self.excluded().lines() {
             writeln!(out, "{line}")?;
         }
         if !self.deep {
@@ -304,6 +317,11 @@ impl fmt::Display for Plan {
 }
 
 impl Host {
+    /// Whether a run would refuse one of its mailboxes.
+    fn would_refuse(&self) -> bool {
+        !self.refused.is_empty() || self.findings.keys().any(|code| is_damage(code))
+    }
+
     fn add(&mut self, name: &str, status: &Status, to: u32) {
         let facts = &status.facts;
         self.mailboxes += 1;

@@ -20,6 +20,7 @@ use indexfile::exit::Exit;
 use serde::Serialize;
 use slotd::protocol::{Code, Command, Greeting, HostFacts, HostState, Named, Reply, Status};
 
+use super::looked_into::{PROOF, Sampled, compare, names, refusals};
 use super::spool::Spool;
 use super::trouble::{HostLook, Room, Trouble, Weight};
 use crate::clock::now_ms;
@@ -37,8 +38,6 @@ opens these mailboxes, on both hosts, must be 2.3.10 or later";
 
 /// Mailboxes that a run looks at on both hosts.
 pub(crate) const SAMPLE: u64 = 8;
-/// This many, all strange, are no coincidence.
-const PROOF: u64 = 5;
 /// Clocks further apart than this, milliseconds, are worth a word.
 const CLOCKS_APART_MS: i64 = 5000;
 /// Fewer days than this until a certificate ends are worth a word.
@@ -80,13 +79,6 @@ pub(crate) struct HostAnswers {
     pub(crate) clock_ms: Option<i64>,
 }
 
-/// One mailbox on both hosts; `None` for a host that was not asked, or could not answer just now.
-pub(crate) struct Sampled {
-    pub(crate) name: String,
-    pub(crate) named: bool,
-    pub(crate) said: [Option<Result<Status, (Reason, String)>>; 2],
-}
-
 impl Preflight {
     /// Judges what the hosts said, for work on `mailboxes` mailboxes.
     pub(crate) fn judge(
@@ -101,22 +93,20 @@ impl Preflight {
         for side in Side::ALL {
             if let Some(answers) = &answers[side.index()] {
                 found.host(side, answers, sample, mailboxes);
+                found.troubles.extend(refusals(side, sample));
             }
         }
-        found.names(sample);
+        let (unknown, trouble) = names(sample);
+        found.unknown = unknown;
+        found.troubles.extend(trouble);
         if answers.iter().all(Option::is_some) {
-            found.compare(sample);
+            found.troubles.extend(compare(sample));
         }
         found
     }
 
     fn note(&mut self, what: &'static str, weight: Weight, exit: Exit, text: String) {
-        self.troubles.push(Trouble {
-            what,
-            weight,
-            text,
-            exit,
-        });
+        self.troubles.push(Trouble::new(what, weight, exit, text));
     }
 
     /// A certificate that ends soon.
@@ -286,71 +276,6 @@ impl Preflight {
                  need about {needed}"
             );
             self.note("space", Weight::All, Exit::Io, text);
-        }
-    }
-
-    fn names(&mut self, sample: &[Sampled]) {
-        let unknown =
-            |s: &&Sampled| matches!(&s.said[0], Some(Err((Reason::NoMailbox, _)))) && s.named;
-        self.unknown = sample
-            .iter()
-            .filter(unknown)
-            .map(|s| s.name.clone())
-            .collect();
-        if let Some(first) = self.unknown.first() {
-            let mut text = format!(
-                "{} of {} names that were looked at are no mailboxes of the master, for example \
-                 {first}",
-                self.unknown.len(),
-                sample.len()
-            );
-            if std::path::Path::new(first).is_file() {
-                text.push_str("; there is a file of that name: --mailboxes reads a list");
-            }
-            self.note("names", Weight::Some, Exit::NoMailbox, text);
-        }
-    }
-
-    fn compare(&mut self, sample: &[Sampled]) {
-        let (mut both, mut missing, mut other, mut ids) = (0_u64, 0_u64, 0_u64, 0_u64);
-        let mut example = None;
-        for one in sample {
-            let [Some(Ok(master)), Some(replica)] = &one.said else {
-                continue;
-            };
-            both += 1;
-            match replica {
-                Err((Reason::NoMailbox, _)) => missing += 1,
-                Ok(status) if status.facts.uidvalidity != master.facts.uidvalidity => other += 1,
-                Ok(status) => {
-                    ids += u64::from(status.facts.uniqueid != master.facts.uniqueid);
-                    continue;
-                }
-                Err(_) => continue,
-            }
-            example.get_or_insert(&one.name);
-        }
-        if let Some(example) = example {
-            let all = missing + other == both && both >= PROOF;
-            let weight = if all { Weight::All } else { Weight::Some };
-            let what = if all {
-                "that host is no replica of this master"
-            } else {
-                "those would be refused"
-            };
-            let text = format!(
-                "of {both} mailboxes that were looked at, the replica does not have {missing} and \
-                 has {other} with another \
-                 uidvalidity, for example {example}: {what}"
-            );
-            self.note("replica", weight, Exit::Config, text);
-        }
-        if ids > 0 {
-            let text = format!(
-                "{ids} of {both} mailboxes that were looked at have another unique id on the \
-                 replica"
-            );
-            self.note("unique_id", Weight::Warning, Exit::Config, text);
         }
     }
 

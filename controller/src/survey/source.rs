@@ -55,6 +55,17 @@ impl Source {
         }
     }
 
+    /// The same of the replica, if it is what the master lists; its partitions are its own.
+    pub(crate) fn on_replica(&self) -> Option<Self> {
+        match self {
+            Self::Master => Some(Self::Replica),
+            Self::Kept(keep @ (Keep::User(_) | Keep::Match(_) | Keep::Tranche(_)), source) => {
+                Some(Self::Kept(keep.clone(), Box::new(source.on_replica()?)))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether one pair of several may have none of it: it is chosen by a rule, or was listed for
     /// all pairs together.
     pub(crate) fn may_be_empty(&self) -> bool {

@@ -5,8 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use indexfile::exit::Exit;
 use indexfile::mailbox::MailboxName;
-use slotd::protocol::{Command, ListRange, Listed as Page, Reply};
+use slotd::protocol::{Code, Command, ListRange, Listed as Page, Reply};
 use tokio::sync::mpsc;
 
 use super::excluded::{Excluded, Item, Odd, Reader, Skip, Skipped};
@@ -73,8 +74,12 @@ async fn feed(
             let input = BufReader::new(std::io::stdin());
             read(input, true, stop.clone(), out.clone()).await
         }
-        Source::Master => walk(Side::Master, connect, stop, out).await,
-        Source::Replica => walk(Side::Replica, connect, stop, out).await,
+        Source::Master => walk(Side::Master, None, connect, stop, out).await,
+        Source::Replica => walk(Side::Replica, None, connect, stop, out).await,
+        // What is wrong with other partitions is not asked.
+        Source::On(partition, source) if *source == Source::Master => {
+            walk(Side::Master, Some(partition), connect, stop, out).await
+        }
         Source::On(partition, source) => {
             let on = |one: &mut Candidate| {
                 let there = one.partition.get_or_insert_with(|| partition.clone());
@@ -189,8 +194,26 @@ async fn read(
     })
 }
 
+/// What follows from a refusal to list anything at all.
+fn refused(side: Side, code: Code, text: &str) -> RunError {
+    let said = format!("LIST: [{code}] {text}");
+    let exit = match code {
+        Code::Denied => Exit::Denied,
+        Code::Io => Exit::Io,
+        Code::Unmounted => Exit::RolledBack,
+        Code::Damaged => Exit::Data,
+        _ => {
+            let side = side.as_str();
+            return RunError::Unavailable { side, text: said };
+        }
+    };
+    let text = format!("{side}: {said}");
+    RunError::LeftOut { exit, text }
+}
+
 async fn walk(
     side: Side,
+    only: Option<String>,
     connect: &Arc<dyn Connect>,
     stop: &StopSignal,
     out: &Out,
@@ -200,12 +223,15 @@ async fn walk(
         text,
     };
     let mut link = Link::new(side, connect);
-    let mut range = ListRange::default();
+    let mut range = ListRange {
+        only,
+        ..ListRange::default()
+    };
     while stop.level() == Stop::No {
         let reply = link.call(&Command::List(range.clone())).await;
         let fields = match reply.map_err(|error| RunError::unanswered(side.as_str(), &error))? {
             Reply::Ok(fields) => fields,
-            Reply::No { code, text } => return Err(unavailable(format!("LIST: [{code}] {text}"))),
+            Reply::No { code, text } => return Err(refused(side, code, &text)),
             Reply::Bad(text) => return Err(unavailable(format!("LIST: BAD {text}"))),
         };
         let page =

@@ -27,6 +27,7 @@ use crate::error::RunError;
 use crate::hosts::Connect;
 use crate::journal::Candidate;
 use crate::stop::{Stop, StopSignal};
+use crate::two_phase::Side;
 
 /// A list.
 pub(crate) struct Spool {
@@ -156,6 +157,47 @@ impl Spool {
         self.count
     }
 
+    /// Whether it has this mailbox, on whatever partition.
+    ///
+    /// # Errors
+    /// The temporary file cannot be read.
+    pub(crate) fn has(&self, name: &MailboxName) -> Result<bool, RunError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM entry WHERE name = ?)";
+        let ask = || {
+            let mut query = self.db.prepare_cached(sql)?;
+            query.query_row([name.as_str()], |row| row.get(0))
+        };
+        ask().map_err(|e| fault(&e))
+    }
+
+    /// Notes what the replica has and this does not, where the master was asked for all it has.
+    ///
+    /// # Errors
+    /// As [`Spool::read`].
+    pub(crate) async fn note_replica(
+        &mut self,
+        sources: &[Source],
+        connect: &Arc<dyn Connect>,
+        stop: &StopSignal,
+    ) -> Result<(), RunError> {
+        if connect.address(Side::Replica).is_none() {
+            return Ok(());
+        }
+        let twins = sources.iter().filter_map(Source::on_replica).collect();
+        let mut batches = stream(twins, Arc::clone(connect), stop.clone());
+        while let Some(batch) = batches.recv().await {
+            let Batch::Listed(listed) = batch? else {
+                continue;
+            };
+            for one in listed {
+                if !self.has(&one.name)? {
+                    self.excluded.only_replica.note(|| one.name.to_string());
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The SHA-1 of all of it, in hexadecimal: of each name and partition, in order.
     ///
     /// # Errors
@@ -242,7 +284,13 @@ fn nothing(sources: &[Source], excluded: &Excluded) -> RunError {
     } else if sources.iter().all(|s| s.is_walk() && s.list().is_none()) {
         text.push_str("; is its imapd.conf the right one, and everything mounted?");
     }
-    RunError::Empty(text)
+    match excluded.left_out.sentence() {
+        None => RunError::Empty(text),
+        Some(left_out) => RunError::LeftOut {
+            exit: excluded.left_out.exit(),
+            text: format!("{text}; {left_out}"),
+        },
+    }
 }
 
 /// As it lies in the file.

@@ -41,6 +41,17 @@ pub struct Trouble {
     pub exit: Exit,
 }
 
+impl Trouble {
+    pub(super) fn new(what: &'static str, weight: Weight, exit: Exit, text: String) -> Self {
+        Self {
+            what,
+            weight,
+            text,
+            exit,
+        }
+    }
+}
+
 /// What a host says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct HostLook {

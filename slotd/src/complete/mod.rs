@@ -19,7 +19,7 @@ pub use file::{CompleteFile, FILE_NAME};
 
 use crate::host::Host;
 use crate::protocol::{Code, Complete, Completed, ListRange, Listed, Named, OddKind, Revoked};
-use crate::queries;
+use crate::queries::{self, BadRoots};
 use crate::refusal::Refusal;
 use crate::stage::cutover::is_over;
 
@@ -91,7 +91,7 @@ fn look(host: &Host, want: &Complete, cancel: &AtomicBool) -> Result<u32, Refusa
     let mut mailboxes = 0_u32;
     let (mut walker, mut range) = (None, ListRange::default());
     loop {
-        let page = queries::page(&host.store, &mut walker, &range)?;
+        let page = queries::page(&host.store, &mut walker, &range, BadRoots::Refused)?;
         check_page(&page)?;
         for mailbox in &page.names {
             if cancel.load(Ordering::Relaxed) {

@@ -185,6 +185,7 @@ impl<'a> Args<'a> {
         };
         Ok(ListRange {
             after,
+            only: self.text("only")?,
             max: self.number("max")?,
         })
     }

@@ -346,6 +346,7 @@ impl Display for Command {
             }
             Command::List(range) => {
                 line.after(range.after.as_ref());
+                line.key("only", range.only.as_ref());
                 line.key("max", range.max);
             }
             Command::Sha1s(range) => {

@@ -1,5 +1,6 @@
 //! The answer of `LIST`: mailboxes, and what may be one and is not listed.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -23,6 +24,8 @@ pub struct Listed {
     /// How many directories were met on the way here, since the page before, that may be mailboxes
     /// and are not listed.
     pub odd: u64,
+    /// How many of each kind. They may come to less than `odd`, by kinds of a later release.
+    pub odd_kinds: BTreeMap<OddKind, u64>,
     /// The first of them.
     pub odd_list: Vec<Odd>,
     /// Of `names` those that other partitions have too, and which: only Cyrus's mailboxes database
@@ -102,8 +105,14 @@ pub enum OddKind {
     Name,
     /// It has messages or a cyrus.expunge, and neither cyrus.header nor cyrus.index.
     Remains,
-    /// It could not be read.
+    /// The system could not read it.
     Unreadable,
+    /// slotd may not read it.
+    Denied,
+    /// The root of a partition that is not mounted, or not there.
+    Unmounted,
+    /// The root of a partition that is no directory.
+    NotDirectory,
     /// The file system's own `lost+found`, not empty or not ours to read.
     LostAndFound,
 }
@@ -125,6 +134,9 @@ impl OddKind {
                 "has messages or a cyrus.expunge, and neither cyrus.header nor cyrus.index"
             }
             OddKind::Unreadable => "could not be read, and what is below it is not listed",
+            OddKind::Denied => "may not be read by slotd, and what is below it is not listed",
+            OddKind::Unmounted => "is not mounted, or not there, and nothing on it is listed",
+            OddKind::NotDirectory => "is no directory, and nothing on it is listed",
             OddKind::LostAndFound => {
                 "is the file system's own, and what may be in it is not listed"
             }
@@ -168,6 +180,17 @@ impl Odd {
     }
 }
 
+/// `KIND:N`; `None` for a kind that this release does not know.
+fn kind_count(word: &str) -> Result<Option<(OddKind, u64)>, FieldError> {
+    let malformed = || FieldError::Malformed {
+        key: "odd_kinds",
+        value: word.to_owned(),
+    };
+    let (kind, count) = word.split_once(':').ok_or_else(malformed)?;
+    let count = count.parse().map_err(|_| malformed())?;
+    Ok(kind.parse().ok().map(|kind| (kind, count)))
+}
+
 impl Listed {
     /// For the wire.
     #[must_use]
@@ -191,8 +214,11 @@ impl Listed {
             return fields;
         }
         let words: Vec<String> = self.odd_list.iter().map(Odd::to_word).collect();
+        let kinds = self.odd_kinds.iter();
+        let kinds: Vec<String> = kinds.map(|(k, n)| format!("{}:{n}", k.as_str())).collect();
         fields
             .with("odd", self.odd)
+            .with_word("odd_kinds", kinds.join(","))
             .with_word("odd_list", words.join(","))
     }
 
@@ -221,6 +247,11 @@ impl Listed {
             .filter(|word| !word.is_empty())
             .filter_map(|word| Odd::from_word(word).transpose())
             .collect::<Result<_, _>>()?;
+        let kinds = fields.word("odd_kinds").unwrap_or_default().split(',');
+        let odd_kinds = kinds
+            .filter(|word| !word.is_empty())
+            .filter_map(|word| kind_count(word).transpose())
+            .collect::<Result<_, _>>()?;
         let twice = fields.word("twice").unwrap_or_default().split(',');
         let twice = twice
             .filter(|word| !word.is_empty())
@@ -232,6 +263,7 @@ impl Listed {
             partition,
             next,
             odd: fields.get_optional("odd")?.unwrap_or(0),
+            odd_kinds,
             odd_list,
         })
     }
@@ -259,6 +291,7 @@ mod tests {
             });
         }
         page.odd = 7;
+        page.odd_kinds = [(OddKind::Symlink, 1), (OddKind::Name, 6)].into();
         page.twice.push(DuplicateName {
             mailbox: name("twice", b"user.ann").unwrap(),
             partitions: vec!["two".to_owned(), "a:b,c d".to_owned()],
@@ -273,8 +306,10 @@ mod tests {
         let fields = Listed::default()
             .to_fields()
             .with("odd", 2)
+            .with_word("odd_kinds", "symlink:1,other:1".to_owned())
             .with_word("odd_list", "symlink:%2Fa,other:%2Fb".to_owned());
         let page = Listed::from_fields(&fields).unwrap();
         assert_eq!((page.odd, page.odd_list.len()), (2, 1));
+        assert_eq!(page.odd_kinds, [(OddKind::Symlink, 1)].into());
     }
 }

@@ -172,12 +172,14 @@ pub struct Prepare {
     pub epoch: Option<u64>,
 }
 
-/// `LIST [after=NAME] [partition=P] [max=N]`
+/// `LIST [after=NAME [partition=P]] [only=P] [max=N]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListRange {
     /// The last mailbox already known, and its partition: the `next` and `partition` of the last
     /// reply.
     pub after: Option<Named>,
+    /// Mailboxes of this partition alone.
+    pub only: Option<String>,
     /// At most this many; the server has its own upper bound, which keeps the reply within a line.
     pub max: Option<u32>,
 }

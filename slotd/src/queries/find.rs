@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::list::{Walker, page};
+use super::list::{BadRoots, Walker, page};
 use crate::host::Host;
 use crate::protocol::{Code, Find, Found, ListRange, Listed, Named, OddKind};
 use crate::refusal::Refusal;
@@ -34,9 +34,10 @@ pub fn find(
     loop {
         let range = ListRange {
             after: after.clone(),
+            only: None,
             max: Some(PAGE),
         };
-        let page = page(&host.store, walker, &range)?;
+        let page = page(&host.store, walker, &range, BadRoots::Refused)?;
         *unseen = unseen.take().or_else(|| hidden(&page));
         for mailbox in page.names {
             let named = Named {

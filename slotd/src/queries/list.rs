@@ -6,17 +6,19 @@
 //! [`indexfile::walk`]. A mailbox is a directory with a cyrus.header and a cyrus.index whose name
 //! leads back to it; one that misses a directory or has a link for a file is listed too, so that it
 //! is refused by name. What may be a mailbox and is not listed is counted and named ([`OddKind`]),
-//! so that nobody takes the list for complete when it is not. Everything is only looked at.
+//! so that nobody takes the list for complete when it is not: so is a partition that is not there,
+//! and the others are walked ([`BadRoots`]). Everything is only looked at.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use indexfile::mailbox::{ImapdConf, MailboxName, MetaFile, name_of_dir};
-use indexfile::walk::{self, Found, Leaves, Step, Tree, Walk, also_on, is_of_another};
+use indexfile::walk::{Found, Leaves, Step, Tree, Walk, also_on, is_of_another};
 
+use super::odd::{ODD_BYTES, Oddities, is_hidden, kind_of, kind_of_root};
 use crate::fs::Dir;
-use crate::protocol::{Code, DuplicateName, ListRange, Listed, MAX_LINE, Named, Odd, OddKind};
+use crate::protocol::{Code, DuplicateName, ListRange, Listed, MAX_LINE, Named, OddKind};
 use crate::refusal::Refusal;
 use crate::store::Store;
 
@@ -27,8 +29,6 @@ const MAX_NAMES: usize = 1000;
 const PAGE_TIME: Duration = Duration::from_millis(500);
 /// Room for the fields besides the names and [`ODD_BYTES`].
 const MARGIN: usize = 4096;
-/// Room for what is odd, as it is on the wire; what does not fit is counted.
-const ODD_BYTES: usize = 4096;
 
 /// Bytes that walks have in memory between their pages, of all connections together. One that has
 /// no room in it begins anew after the last mailbox, which reads the directories above that again.
@@ -67,11 +67,22 @@ impl Drop for Taken {
     }
 }
 
+/// What becomes of a partition of which a root cannot be walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadRoots {
+    /// It is among what is odd, and the other partitions are walked.
+    Listed,
+    /// It ends the walk: what is looked for may lie there.
+    Refused,
+}
+
 /// Where a walk is: what a connection keeps from page to page.
 #[derive(Debug)]
 pub struct Walker {
     /// Partitions still to come, the next one last.
     partitions: Vec<String>,
+    bad_roots: BadRoots,
+    only: Option<String>,
     current: Option<Part>,
     /// Found already, and still to be given.
     pending: Option<(String, MailboxName)>,
@@ -82,29 +93,10 @@ pub struct Walker {
     taken: Option<Taken>,
 }
 
-/// What was met since the last page and is not listed.
-#[derive(Debug, Default)]
-struct Oddities {
-    count: u64,
-    named: Vec<Odd>,
-    bytes: usize,
-}
-
-impl Oddities {
-    fn note(&mut self, kind: OddKind, path: PathBuf) {
-        self.count += 1;
-        let odd = Odd { kind, path };
-        let bytes = odd.wire_len();
-        if self.bytes + bytes <= ODD_BYTES {
-            self.bytes += bytes;
-            self.named.push(odd);
-        }
-    }
-}
-
 #[derive(Debug)]
 struct Part {
     name: String,
+    roots: Vec<PathBuf>,
     walk: Walk,
 }
 
@@ -112,11 +104,16 @@ struct Part {
 /// anew.
 ///
 /// # Errors
-/// A partition is not there, or the mailbox to begin after is not.
-pub fn page(store: &Store, at: &mut Option<Walker>, range: &ListRange) -> Result<Listed, Refusal> {
+/// A partition is not there and [`BadRoots::Refused`], or the mailbox to begin after is not there.
+pub fn page(
+    store: &Store,
+    at: &mut Option<Walker>,
+    range: &ListRange,
+    bad_roots: BadRoots,
+) -> Result<Listed, Refusal> {
     let mut walker = match at.take() {
-        Some(walker) if walker.last == range.after && walker.last.is_some() => walker,
-        _ => Walker::start(store, range.after.as_ref())?,
+        Some(walker) if walker.goes_on(range, bad_roots) => walker,
+        _ => Walker::start(store, range, bad_roots)?,
     };
     let max = range
         .max
@@ -153,8 +150,7 @@ pub fn page(store: &Store, at: &mut Option<Walker>, range: &ListRange) -> Result
             break;
         }
     }
-    let odd = std::mem::take(&mut walker.odd);
-    (page.odd, page.odd_list) = (odd.count, odd.named);
+    walker.odd.tell(&mut page);
     if page.next.is_some() {
         walker.taken = None;
         walker.taken = BUDGET.take(walker.bytes());
@@ -170,12 +166,24 @@ fn is_full(bytes: usize, took: Duration) -> bool {
 }
 
 impl Walker {
-    fn start(store: &Store, after: Option<&Named>) -> Result<Walker, Refusal> {
+    /// Whether it is what this range goes on with.
+    fn goes_on(&self, range: &ListRange, bad_roots: BadRoots) -> bool {
+        let at = self.last.is_some() && self.last == range.after;
+        at && self.bad_roots == bad_roots && self.only == range.only
+    }
+
+    fn start(store: &Store, range: &ListRange, bad_roots: BadRoots) -> Result<Walker, Refusal> {
         // Of partitions whose mailboxes are the same directories, one.
         let mut partitions = store.partitions().to_vec();
         partitions.sort_by(|a, b| b.cmp(a));
+        if let Some(only) = &range.only {
+            partitions.retain(|partition| partition.eq_ignore_ascii_case(only));
+        }
+        let after = range.after.as_ref();
         let mut walker = Walker {
             partitions,
+            bad_roots,
+            only: range.only.clone(),
             current: None,
             pending: None,
             last: after.cloned(),
@@ -192,7 +200,7 @@ impl Walker {
         while let Some(next) = walker.partitions.pop() {
             if next.eq_ignore_ascii_case(&partition) {
                 let sub = store.conf().dirs(&after.mailbox, &next)?.data().sub.clone();
-                walker.current = Some(Part::open(store, &next, Some(&sub))?);
+                walker.open(store, &next, Some(&sub))?;
                 return Ok(walker);
             }
         }
@@ -208,6 +216,18 @@ impl Walker {
         std::mem::size_of::<Walker>() + walk
     }
 
+    /// Begins with a partition, if it is there.
+    fn open(&mut self, store: &Store, name: &str, after: Option<&Path>) -> Result<(), Refusal> {
+        match Part::open(store, name, after) {
+            Ok(part) => self.current = Some(part),
+            Err((Some(root), refusal)) if self.bad_roots == BadRoots::Listed => {
+                self.odd.note(kind_of_root(refusal.code), root);
+            }
+            Err((_, refusal)) => return Err(refusal),
+        }
+        Ok(())
+    }
+
     fn next(&mut self, store: &Store) -> Result<Option<(String, MailboxName)>, Refusal> {
         if let Some(pending) = self.pending.take() {
             return Ok(Some(pending));
@@ -217,7 +237,7 @@ impl Walker {
                 let Some(partition) = self.partitions.pop() else {
                     return Ok(None);
                 };
-                self.current = Some(Part::open(store, &partition, None)?);
+                self.open(store, &partition, None)?;
             }
             if let Some(part) = &mut self.current {
                 if let Some(mailbox) = part.next(store.conf(), &mut self.odd) {
@@ -230,18 +250,24 @@ impl Walker {
 }
 
 impl Part {
-    fn open(store: &Store, partition: &str, after: Option<&Path>) -> Result<Part, Refusal> {
+    /// A root that cannot be walked is told with the refusal.
+    fn open(
+        store: &Store,
+        partition: &str,
+        after: Option<&Path>,
+    ) -> Result<Part, (Option<PathBuf>, Refusal)> {
         let known = store.conf().partition(partition).ok_or_else(|| {
-            Refusal::new(
-                Code::NoMailbox,
-                format!("there is no partition {partition}"),
-            )
+            let text = format!("there is no partition {partition}");
+            (None, Refusal::new(Code::NoMailbox, text))
         })?;
         let tree = Tree::of_partition(store.conf(), known);
         // An unmounted partition is an error, never an empty list.
         for root in tree.roots() {
-            store.mounts().check(root)?;
-            drop(Dir::open_root(root)?);
+            let there = || -> Result<Dir, Refusal> {
+                store.mounts().check(root)?;
+                Ok(Dir::open_root(root)?)
+            };
+            there().map_err(|refusal| (Some(root.to_owned()), refusal))?;
         }
         let walk = Walk::new(&tree, Leaves::SkipMessages).excluding_roots_of(store.conf());
         let walk = match after {
@@ -250,6 +276,7 @@ impl Part {
         };
         Ok(Part {
             name: known.name.clone(),
+            roots: tree.roots().map(Path::to_owned).collect(),
             walk,
         })
     }
@@ -259,13 +286,9 @@ impl Part {
             let found = match self.walk.next()? {
                 Step::Found(found) => found,
                 Step::Odd(one) => {
-                    let kind = match one.kind {
-                        walk::OddKind::Link => OddKind::Symlink,
-                        walk::OddKind::LostAndFound => OddKind::LostAndFound,
-                        walk::OddKind::NotText => OddKind::Name,
-                        _ => OddKind::Unreadable,
-                    };
-                    odd.note(kind, one.path);
+                    let under = |root: &PathBuf| one.path.strip_prefix(root).ok();
+                    let sub = self.roots.iter().find_map(under).unwrap_or(Path::new(""));
+                    odd.note(kind_of(&one, sub), one.path.clone());
                     continue;
                 }
             };
@@ -303,6 +326,8 @@ impl Part {
                 Ok(mailbox)
             }
             (true, true, None) => Err(Some(OddKind::Name)),
+            (false, false, _) if is_hidden(&found.sub) => Err(None),
+            _ if is_hidden(&found.sub) => Err(Some(OddKind::Name)),
             (true, false, _) => Err(Some(OddKind::NoIndex)),
             (false, true, _) => Err(Some(OddKind::NoHeader)),
             (false, false, _) if found.any() => Err(Some(OddKind::Remains)),

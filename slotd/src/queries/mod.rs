@@ -10,6 +10,7 @@ mod host;
 mod host_status;
 mod list;
 mod live_digest;
+mod odd;
 mod preflight;
 mod sha1s;
 mod status;
@@ -21,7 +22,7 @@ pub use host::{host, out_of_service};
 pub use host_status::host_status;
 #[cfg(test)]
 pub(crate) use list::KEPT;
-pub use list::{Walker, page};
+pub use list::{BadRoots, Walker, page};
 pub use preflight::preflight;
 pub use sha1s::{fetch_sha1s, sha1s};
 pub use status::status;

@@ -26,7 +26,7 @@ use crate::peer::Who;
 use crate::protocol::{
     Code, Command, Commit, Committed, Confirmed, Fields, Lock, Precompute, Reply, Standing, Upgrade,
 };
-use crate::queries::{self, Walker};
+use crate::queries::{self, BadRoots, Walker};
 use crate::refusal::Refusal;
 use crate::stage::Listing;
 use crate::transaction::{Ending, Event, State, Transaction};
@@ -250,7 +250,7 @@ impl Session {
             Command::Undrain => host.drained.end()?.to_fields(),
             Command::Preflight => queries::preflight(host).to_fields(),
             Command::List(range) => {
-                queries::page(&host.store, &mut self.walker, &range)?.to_fields()
+                queries::page(&host.store, &mut self.walker, &range, BadRoots::Listed)?.to_fields()
             }
             Command::Find(find) => {
                 let walk = (&mut self.walker, &mut self.unseen);

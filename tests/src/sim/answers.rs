@@ -152,10 +152,7 @@ pub(super) fn listed(mailboxes: usize) -> Listed {
     Listed {
         names: (0..mailboxes).map(name_of).collect(),
         partition: "default".to_owned(),
-        next: None,
-        odd: 0,
-        odd_list: Vec::new(),
-        twice: Vec::new(),
+        ..Listed::default()
     }
 }
 

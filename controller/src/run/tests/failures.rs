@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indexfile::exit::Exit;
-use slotd::protocol::Code;
+use slotd::protocol::{Code, Odd, OddKind};
 
 use super::fake::{What, lock};
 use super::world::{NAMES, Witness, World, names};
@@ -127,6 +127,35 @@ async fn a_mailbox_is_gone_only_if_its_store_is_still_there() {
     }
     let summary = world.run(&[Source::Master]).await;
     assert_eq!((summary.gone, summary.rolled_back), (0, 4));
+}
+
+#[tokio::test]
+async fn a_mailbox_that_has_another_name_at_its_turn_is_found_by_a_second_walk() {
+    let mut world = World::new();
+    listed(&mut world).await;
+    for host in &world.hosts {
+        let mut host = lock(host);
+        let renamed = host.mailboxes.remove("user.b").unwrap();
+        host.mailboxes.insert("user.z".to_owned(), renamed);
+    }
+    let summary = world.run(&[Source::Master]).await;
+    assert_eq!(
+        (summary.upgraded, summary.gone, summary.exit()),
+        (5, 1, Exit::Ok)
+    );
+    assert_eq!(world.versions("user.z"), [10, 10]);
+}
+
+#[tokio::test]
+async fn what_a_walk_left_out_is_known_of_a_run_that_goes_on() {
+    let mut world = World::new();
+    listed(&mut world).await;
+    lock(&world.hosts[0]).odd = vec![Odd {
+        kind: OddKind::Unmounted,
+        path: "/two".into(),
+    }];
+    let summary = world.run(&[Source::Master]).await;
+    assert_eq!((summary.upgraded, summary.exit()), (5, Exit::RolledBack));
 }
 
 #[tokio::test]

@@ -84,6 +84,31 @@ fn five() -> Vec<Sampled> {
 }
 
 #[test]
+fn what_a_host_would_refuse_of_the_sample_weighs_on_the_look() {
+    let refused = (Reason::Damaged, "cyrus.expunge: it is empty".to_owned());
+    let mut sample = five();
+    sample[1].said[1] = Some(Err(refused));
+    assert_found(
+        &judge([host(), host()], &sample),
+        "mailboxes",
+        Weight::Some,
+        Exit::Data,
+    );
+    for (finding, weight) in [
+        ("cyrus.expunge:expunge-older", Some(Weight::Some)),
+        ("cyrus.index:a-code-of-a-later-release", None),
+    ] {
+        let mut sample = five();
+        if let Some(Ok(status)) = &mut sample[0].said[0] {
+            status.findings.push(finding.to_owned());
+        }
+        let found = judge([host(), host()], &sample);
+        let trouble = found.troubles.iter().find(|t| t.what == "mailboxes");
+        assert_eq!(trouble.map(|t| t.weight), weight, "{finding}");
+    }
+}
+
+#[test]
 fn a_certificate_is_spoken_of_from_thirty_days_before_its_end_on() {
     let with = |days| {
         let mut answers = [host(), host()];

@@ -53,7 +53,7 @@ async fn every_mailbox_of_the_master_is_upgraded_on_both_hosts() {
 }
 
 #[tokio::test]
-async fn what_the_master_does_not_list_is_told_as_a_warning() {
+async fn what_the_master_does_not_list_is_told_and_the_run_ends_with_65_after_the_others() {
     let world = World::new();
     lock(&world.hosts[0]).odd = (0..30)
         .map(|n| Odd {
@@ -62,10 +62,16 @@ async fn what_the_master_does_not_list_is_told_as_a_warning() {
         })
         .collect();
     let summary = world.run(&[Source::Master]).await;
-    assert_eq!((summary.upgraded, summary.exit()), (5, Exit::Ok));
+    assert_eq!((summary.upgraded, summary.exit()), (5, Exit::Data));
+    let sentence = summary.left_out.sentence().unwrap();
+    assert!(
+        sentence.contains("/user/link2 is") && sentence.ends_with("; 27 more"),
+        "{sentence}"
+    );
     assert_eq!((summary.odd.count, summary.odd.first.len()), (30, 20));
     let json = serde_json::to_value(&summary).unwrap();
     assert_eq!(json["odd"]["count"], 30);
+    assert_eq!(json["left_out"]["count"], 30);
     let said = world.witness.said.lock().unwrap();
     let at = said.iter().position(|l| {
         l == "WARNING: 30 place(s) on the master may be mailboxes and are NOT worked on:"

@@ -153,6 +153,21 @@ fn from_the_list_alone_only_the_list_is_told() {
 }
 
 #[test]
+fn damage_that_was_found_refuses_a_mailbox() {
+    for (finding, exit) in [
+        ("cyrus.expunge:expunge-older", Exit::Data),
+        ("cyrus.index:duplicate-uid", Exit::Data),
+        ("cyrus.index:a-code-of-a-later-release", Exit::Ok),
+    ] {
+        let mut plan = Plan::new(10, true);
+        let mut said = Status::from_fields(&status(9, 12, 1).unwrap()).unwrap();
+        said.findings = vec![finding.to_owned()];
+        plan.answered(&answered("user.a", Ok(said.to_fields()), status(9, 12, 1)));
+        assert_eq!(plan.exit(), exit, "{finding}");
+    }
+}
+
+#[test]
 fn a_plan_warns_of_what_is_not_listed() {
     let mut plan = Plan::new(10, false);
     let odd = Odd {

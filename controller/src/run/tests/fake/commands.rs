@@ -53,7 +53,12 @@ pub(super) fn execute(
                 .as_ref()
                 .map(|n| n.mailbox.to_string())
                 .unwrap_or_default();
-            let rest: Vec<&String> = host.mailboxes.keys().filter(|n| **n > after).collect();
+            let on = |n: &str| {
+                let only = range.only.as_deref();
+                only.is_none_or(|only| only == host.partition(n))
+            };
+            let names = host.mailboxes.keys();
+            let rest: Vec<&String> = names.filter(|n| **n > after && on(n)).collect();
             let partition = rest.first().map_or("default", |n| host.partition(n));
             let names = rest.into_iter().take(2);
             let names: Vec<_> = names
@@ -69,7 +74,7 @@ pub(super) fn execute(
                     next,
                     odd: odd.len() as u64,
                     odd_list: odd,
-                    twice: Vec::new(),
+                    ..Listed::default()
                 }
                 .to_fields(),
             )
