@@ -78,7 +78,9 @@ fn the_old_files_of_a_committed_change_stay_when_a_server_has_rewritten_the_new_
             commit,
         );
         let live = live(&store, mailbox);
-        live.iter().for_each(|path| rewrite(path));
+        for path in &live {
+            rewrite(path);
+        }
         settled(&host);
         for (path, before) in live.iter().zip(&before) {
             let what = format!("{mailbox}, down {down}: {}", path.display());

@@ -214,6 +214,7 @@ mod tests {
                 partition: None,
                 named: false,
                 back: [None; 2],
+                uniqueids: [None, None],
             },
             said: [Some(master), Some(replica)],
             then: [None, None],

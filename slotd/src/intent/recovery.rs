@@ -209,16 +209,14 @@ fn at(
             return Ok((known, intent.from));
         }
         let read = IndexFile::from_file(&locked.file, &path, kind);
-        Ok((
-            known,
-            read.map_err(|e| undecided(e.into()))?.minor_version(),
-        ))
+        let read = read.map_err(|error| undecided(&error.into()))?;
+        Ok((known, read.minor_version()))
     };
     let live = locks.file(kind).map(look).transpose()?;
     Ok(Location::of(live, kept, file, (intent.from, intent.to)))
 }
 
-fn undecided(refusal: Refusal) -> Refusal {
+fn undecided(refusal: &Refusal) -> Refusal {
     let text = format!(
         "what a crash left stays open, and its .OLD is kept, because {}",
         refusal.text
