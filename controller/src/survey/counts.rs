@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use indexfile::finding::{Code, Severity};
 use serde::Serialize;
 use slotd::protocol::{FieldError, Fields};
 
 use super::ask::Answered;
+use super::damage::code_of;
 use crate::two_phase::{Reason, Side};
 
 /// A kind of trouble: how often, and where for example.
@@ -132,17 +132,6 @@ pub(crate) fn is_unknown(answered: &Answered) -> bool {
     let refused =
         |reason| matches!(&answered.said[Side::Master.index()], Some(Err((r, _))) if *r == reason);
     answered.of.named && refused(Reason::NoMailbox)
-}
-
-/// Whether a code of `indexfile check` is one of damage, for which a run refuses a mailbox.
-pub(crate) fn is_damage(code: &str) -> bool {
-    let mut codes = Code::CHECK.iter().filter(|known| known.name() == code);
-    codes.any(|known| known.severity() == Severity::Error)
-}
-
-/// Of `FILE:CODE` the code.
-pub(crate) fn code_of(finding: &str) -> &str {
-    finding.rsplit(':').next().unwrap_or(finding)
 }
 
 /// Adds each of `FILE:CODE` to the counts by code.

@@ -6,7 +6,7 @@
 use indexfile::exit::Exit;
 use slotd::protocol::Status;
 
-use super::counts::{code_of, is_damage};
+use super::damage::{code_of, is_damage};
 use super::trouble::{Trouble, Weight};
 use crate::two_phase::{Reason, Side};
 

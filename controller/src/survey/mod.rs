@@ -12,6 +12,7 @@
 mod ask;
 mod assign;
 mod counts;
+mod damage;
 mod excluded;
 mod keep;
 mod leave_out;

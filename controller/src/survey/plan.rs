@@ -17,9 +17,9 @@ use slotd::protocol::Status;
 
 use super::ask::Answered;
 use super::counts::{
-    Count, Refused, UNLIKE_UNIQUEID, each_host, is_damage, is_unknown, note_findings, side_by_side,
-    versions,
+    Count, Refused, UNLIKE_UNIQUEID, each_host, is_unknown, note_findings, side_by_side, versions,
 };
+use super::damage::is_damage;
 use super::excluded::{Excluded, LeftOut, Odd};
 use super::looked::Line;
 use super::preflight::{Preflight, SERVERS_BEFORE_2_3_10};
