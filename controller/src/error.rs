@@ -44,6 +44,14 @@ pub enum RunError {
         /// Why.
         text: String,
     },
+    /// A slotd's disk is full, or does not work. It does not pass by itself.
+    #[error("{side}: {text}")]
+    Disk {
+        /// `master` or `replica`.
+        side: &'static str,
+        /// Why.
+        text: String,
+    },
     /// A slotd serves as many connections as it can already.
     #[error("the {side}'s slotd is there, and has no connection free: {text}")]
     Full {
@@ -154,13 +162,23 @@ impl std::fmt::Display for OtherRun {
 }
 
 impl RunError {
-    /// A call that a slotd did not answer, by what that says about trust.
+    /// A call that brought no answer to go on with, by what that says: about trust, about the
+    /// host's disk, or that it is away.
     pub(crate) fn unanswered(side: &'static str, error: &ClientError) -> Self {
         let text = error.to_string();
-        if error.is_untrusted() || error.code() == Some(Code::Denied) {
-            Self::Denied { side, text }
-        } else {
-            Self::Unavailable { side, text }
+        match error.code() {
+            Some(code) => Self::refused(side, code, text),
+            None if error.is_untrusted() => Self::Denied { side, text },
+            None => Self::Unavailable { side, text },
+        }
+    }
+
+    /// A refusal of something that no run goes on without.
+    pub(crate) fn refused(side: &'static str, code: Code, text: String) -> Self {
+        match code {
+            Code::Denied => Self::Denied { side, text },
+            Code::NoSpace | Code::Io => Self::Disk { side, text },
+            _ => Self::Unavailable { side, text },
         }
     }
 
@@ -177,6 +195,10 @@ impl RunError {
                 text: format!("(pair {pair}) {text}"),
             },
             Self::Denied { side, text } => Self::Denied {
+                side,
+                text: format!("(pair {pair}) {text}"),
+            },
+            Self::Disk { side, text } => Self::Disk {
                 side,
                 text: format!("(pair {pair}) {text}"),
             },
@@ -226,8 +248,12 @@ impl RunError {
             )
             | Self::Unavailable { .. }
             | Self::Full { .. } => Exit::Unavailable,
-            Self::Denied { .. } => Exit::Denied,
-            Self::Journal(_) | Self::Spool(_) | Self::Local(_) => Exit::Io,
+            Self::Denied { .. }
+            | Self::Journal(JournalError::Io {
+                kind: std::io::ErrorKind::PermissionDenied,
+                ..
+            }) => Exit::Denied,
+            Self::Disk { .. } | Self::Journal(_) | Self::Spool(_) | Self::Local(_) => Exit::Io,
             Self::List(ListError::Io { source, .. }) | Self::ListFile { source, .. } => {
                 Exit::of_io(source)
             }
@@ -235,5 +261,50 @@ impl RunError {
             Self::List(_) | Self::Empty(_) => Exit::Data,
             Self::NoMailbox(_) => Exit::NoMailbox,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slotd::client::Addr;
+
+    use super::*;
+
+    #[test]
+    fn what_does_not_pass_by_itself_is_not_taken_for_a_host_that_is_away() {
+        let socket = |kind: std::io::ErrorKind| {
+            let addr: Addr = "unix:/run/slotd.sock".parse().unwrap();
+            ClientError::unconnected(addr, kind.into())
+        };
+        let refused = |code| ClientError::Refused {
+            code,
+            text: "cannot write coordinators.tmp".to_owned(),
+        };
+        for (error, exit, away) in [
+            (
+                socket(std::io::ErrorKind::PermissionDenied),
+                Exit::Denied,
+                false,
+            ),
+            (
+                socket(std::io::ErrorKind::NotFound),
+                Exit::Unavailable,
+                true,
+            ),
+            (refused(Code::NoSpace), Exit::Io, false),
+            (refused(Code::Io), Exit::Io, false),
+            (refused(Code::Denied), Exit::Denied, false),
+            (refused(Code::Draining), Exit::Unavailable, true),
+        ] {
+            let found = RunError::unanswered("master", &error);
+            assert_eq!((found.exit(), found.is_away()), (exit, away), "{found}");
+            let found = found.of_pair("be1");
+            assert!(found.to_string().contains("(pair be1)"), "{found}");
+        }
+        let forbidden = socket(std::io::ErrorKind::PermissionDenied).to_string();
+        assert!(
+            forbidden.starts_with("not permitted to connect to slotd at unix:/run/slotd.sock: "),
+            "{forbidden}"
+        );
     }
 }

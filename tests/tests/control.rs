@@ -119,6 +119,9 @@ fn goes_on(fleet: &Fleet, mailboxes: u64) {
         report.assert_clean();
     }
     assert_eq!(fleet.open_transactions(), Vec::<String>::new());
+    let status = fleet.controller("status", &[]).expect_code(0).stdout;
+    let nobody = "no controller is running: the same command goes on";
+    assert!(status.contains(nobody), "{status}");
     let summary = fleet.controller("upgrade", &["--json"]).expect_code(0);
     assert_eq!(summary.json()["upgraded"], mailboxes);
     let _ = fleet.assert_settled();

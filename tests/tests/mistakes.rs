@@ -244,6 +244,46 @@ const MISTAKES: &[Mistake] = &[
         78,
         "words",
     ),
+    (
+        &[
+            "slotd",
+            "recover",
+            "--imapd-conf",
+            "{D}/nodir.conf",
+            "--state",
+            "{D}/words",
+        ],
+        78,
+        "words is no directory",
+    ),
+    (
+        &[
+            "slotd",
+            "mount",
+            "--imapd-conf",
+            "{D}/nodir.conf",
+            "--state",
+            "{D}/none",
+            "list",
+        ],
+        78,
+        "no slotd ever kept its state there",
+    ),
+    (
+        &[
+            "slotd",
+            "mount",
+            "--imapd-conf",
+            "{D}/nodir.conf",
+            "--state",
+            "{D}/none",
+            "state",
+            "/mail",
+            "failover",
+        ],
+        78,
+        "no slotd ever kept its state there",
+    ),
     // precompute.
     (&["precompute", "run"], 64, "--imapd-conf <FILE>"),
     (

@@ -82,6 +82,11 @@ impl StateFile {
         }
     }
 
+    /// Whether the journal is a file, which one controller alone works with.
+    pub(super) fn is_file(&self) -> bool {
+        self.url().is_none()
+    }
+
     /// Whether it was ever made, as far as that is known without a server.
     pub(super) fn is_there(&self) -> bool {
         self.url().is_some() || self.state.exists()

@@ -33,6 +33,9 @@ pub(super) struct StatusArgs {
     watch: bool,
 }
 
+/// Of a run that is not finished.
+const NOBODY: &str = "no controller is running: the same command goes on";
+
 /// The state file, and its last run that is no rehearsal: a rehearsal changes nothing, and hides
 /// neither what a run has left nor what failed in it. Only where there is no other it is the last
 /// rehearsal.
@@ -71,8 +74,13 @@ pub(super) fn status(args: &StatusArgs) -> Result<Exit, Fail> {
     }
     let (store, mut run) = open(&args.state)?;
     // That no controller is running is the usual case, and no error here.
-    let live = ask(&args.state.socket_path(), &Ask::Status).ok();
-    if let Some(number) = live.as_ref().and_then(|live| live["run"].as_i64())
+    let live = match ask(&args.state.socket_path(), &Ask::Status) {
+        Ok(live) => Ok(Some(live)),
+        Err(ServeError::Nobody { .. }) => Ok(None),
+        Err(error) => Err(error),
+    };
+    if let Ok(Some(live)) = &live
+        && let Some(number) = live["run"].as_i64()
         && let Some(under_way) = store.run(RunId(number))?
     {
         run = under_way;
@@ -83,7 +91,13 @@ pub(super) fn status(args: &StatusArgs) -> Result<Exit, Fail> {
     let out = out_of_service(&args.hosts)?;
     if args.json {
         let mut value = status_json(store.as_ref(), &run)?;
-        value["running"] = live.unwrap_or_default();
+        match live {
+            Ok(live) => value["running"] = live.unwrap_or_default(),
+            Err(error) => {
+                value["running"] = serde_json::Value::Null;
+                value["running_unknown"] = error.to_string().into();
+            }
+        }
         let out = out
             .iter()
             .map(|(name, seen)| out_of_service::json(name, seen));
@@ -92,8 +106,14 @@ pub(super) fn status(args: &StatusArgs) -> Result<Exit, Fail> {
         return Ok(Exit::Ok);
     }
     text::say(&status_text(store.as_ref(), &run)?)?;
-    if let Some(live) = &live {
-        text::say(&describe(live))?;
+    match &live {
+        Ok(Some(live)) => text::say(&describe(live))?,
+        // A journal on a server has controllers on other hosts, too.
+        Ok(None) if run.finished_ms.is_none() && args.state.is_file() => text::say(NOBODY)?,
+        Ok(None) => {}
+        Err(error) => text::say(&format!(
+            "whether a controller is running is not known: {error}"
+        ))?,
     }
     for line in out.iter().filter_map(|(name, seen)| sentence(name, seen)) {
         text::say(&line)?;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use slotd::mounts::back_online;
 use slotd::protocol::{
     Code, Command, Greeting, HostFacts, Named, PROTOCOL_VERSION, Rehash, Reply, StoreRoots,
 };
@@ -140,7 +141,10 @@ pub(crate) async fn host_facts(
         Reply::Ok(fields) => HostFacts::from_fields(&fields)
             .map(Some)
             .map_err(|error| unavailable(error.to_string())),
-        Reply::No { code, text } => Err(unavailable(format!("PREFLIGHT: [{code}] {text}"))),
+        Reply::No { code, text } => {
+            let text = format!("PREFLIGHT: [{code}] {text}");
+            Err(RunError::refused(side.as_str(), code, text))
+        }
         Reply::Bad(_) => Ok(None),
     }
 }
@@ -152,10 +156,10 @@ pub(crate) fn failover(side: Side, greeting: &Greeting) -> Option<String> {
     (!points.is_empty()).then(|| {
         format!(
             "{} on the {side} is in failover, so that the {}'s mail is believed: no run works on \
-             this pair until `slotd mount state {} online` there",
+             this pair until {} there",
             points.join(", "),
             side.other(),
-            points[0]
+            back_online(points[0].as_ref())
         )
     })
 }

@@ -40,6 +40,8 @@ pub enum JournalError {
     Io {
         /// The file.
         path: PathBuf,
+        /// What kind of error it is.
+        kind: std::io::ErrorKind,
         /// What it said.
         text: String,
     },

@@ -142,12 +142,13 @@ impl SqliteJournal {
 }
 
 fn existing(path: &Path) -> Result<(), JournalError> {
-    if path.exists() {
-        return Ok(());
+    match path.try_exists() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(JournalError::Missing {
+            path: path.to_owned(),
+        }),
+        Err(error) => Err(io(path, &error)),
     }
-    Err(JournalError::Missing {
-        path: path.to_owned(),
-    })
 }
 
 impl Sql for StateFile {

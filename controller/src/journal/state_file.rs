@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::io::Errno;
 use slotd::fs::open_own;
 
 use super::{JournalError, earlier, schema};
@@ -75,7 +77,20 @@ pub(super) fn take_ownership(path: &Path) -> Result<Ownership, JournalError> {
     }
 }
 
+/// Opens a connection to that file.
+///
+/// What the file's permissions do not allow is found out first: `SQLite` says of it only that the
+/// file cannot be opened.
 pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, JournalError> {
+    let mut wanted = Access::READ_OK;
+    wanted.set(
+        Access::WRITE_OK,
+        flags.contains(OpenFlags::SQLITE_OPEN_READ_WRITE),
+    );
+    // By name: closing a descriptor of the file would end the locks of this process on it.
+    if accessat(CWD, path, wanted, AtFlags::EACCESS) == Err(Errno::ACCESS) {
+        return Err(io(path, &Errno::ACCESS.into()));
+    }
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|e| sqlite(path, &e))?;
     connection
@@ -201,6 +216,7 @@ fn not_ours(path: &Path, error: &rusqlite::Error) -> JournalError {
 pub(super) fn io(path: &Path, error: &std::io::Error) -> JournalError {
     JournalError::Io {
         path: path.to_owned(),
+        kind: error.kind(),
         text: error.to_string(),
     }
 }

@@ -18,11 +18,11 @@ use std::sync::Arc;
 
 use indexfile::exit::Exit;
 use serde::Serialize;
-use slotd::protocol::{Code, Command, Greeting, HostFacts, HostState, Named, Reply, Status};
+use slotd::protocol::{Command, Greeting, HostFacts, HostState, Named, Reply, Status};
 
 use super::looked_into::{PROOF, Sampled, compare, names, refusals};
 use super::spool::Spool;
-use super::trouble::{HostLook, Room, Trouble, Weight};
+use super::trouble::{HostLook, Room, Trouble, Weight, of_root};
 use crate::clock::now_ms;
 use crate::error::RunError;
 use crate::hosts::{Connect, Link, Said, ask_about, failover, hello, two_stores};
@@ -228,6 +228,7 @@ impl Preflight {
             self.note("open_files", Weight::Warning, Exit::Config, text);
         }
         let bad = facts.roots.iter().filter(|r| r.trouble.is_some()).count();
+        let mut troubles = facts.troubles.iter();
         for root in &facts.roots {
             let Some(code) = root.trouble else { continue };
             let weight = if bad == facts.roots.len() {
@@ -235,17 +236,13 @@ impl Preflight {
             } else {
                 Weight::Some
             };
-            let (what, exit, why) = match code {
-                Code::Unmounted => ("mounts", Exit::Unavailable, "is not mounted, or not there"),
-                Code::Denied => ("access", Exit::Denied, "cannot be written by slotd"),
-                _ => ("access", Exit::Io, "cannot be looked at"),
-            };
-            self.note(
-                what,
-                weight,
-                exit,
-                format!("{} on the {side} {why}", root.path),
+            let (what, exit, why) = of_root(code);
+            // A release that does not say it in words says the code alone.
+            let text = troubles.next().map_or_else(
+                || format!("{} on the {side} {why}", root.path),
+                |said| format!("on the {side} {said}"),
             );
+            self.note(what, weight, exit, text);
         }
         let mut devices = BTreeMap::new();
         for root in facts

@@ -198,14 +198,9 @@ async fn read(
 fn refused(side: Side, code: Code, text: &str) -> RunError {
     let said = format!("LIST: [{code}] {text}");
     let exit = match code {
-        Code::Denied => Exit::Denied,
-        Code::Io => Exit::Io,
         Code::Unmounted => Exit::RolledBack,
         Code::Damaged => Exit::Data,
-        _ => {
-            let side = side.as_str();
-            return RunError::Unavailable { side, text: said };
-        }
+        _ => return RunError::refused(side.as_str(), code, said),
     };
     let text = format!("{side}: {said}");
     RunError::LeftOut { exit, text }

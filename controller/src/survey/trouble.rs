@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use indexfile::exit::Exit;
 use serde::Serialize;
-use slotd::protocol::StoreRoots;
+use slotd::protocol::{Code, StoreRoots};
 
 /// Where files can be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -78,4 +78,14 @@ pub struct HostLook {
     pub servername: Option<String>,
     /// How far the host's clock is ahead of this machine's, milliseconds; negative if it is behind.
     pub clock_ms: Option<i64>,
+}
+
+/// What it is called, the exit code and the words that fit, where mailboxes on a root are refused
+/// with that code.
+pub(super) fn of_root(code: Code) -> (&'static str, Exit, &'static str) {
+    match code {
+        Code::Unmounted => ("mounts", Exit::Unavailable, "is not mounted, or not there"),
+        Code::Denied => ("access", Exit::Denied, "cannot be written by slotd"),
+        _ => ("access", Exit::Io, "cannot be looked at"),
+    }
 }

@@ -80,7 +80,7 @@ impl From<HeaderError> for Fail {
 
 impl From<ConfError> for Fail {
     fn from(e: ConfError) -> Self {
-        Self::new(Exit::Config, e)
+        Self::new(e.exit(), e)
     }
 }
 

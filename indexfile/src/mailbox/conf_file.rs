@@ -3,6 +3,7 @@
 
 use crate::dir::{limit, read_named};
 use crate::error::IoError;
+use crate::exit::Exit;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -72,6 +73,17 @@ pub enum ConfError {
         /// The mailbox.
         mailbox: String,
     },
+}
+
+impl ConfError {
+    /// The exit code that fits: a file that may not be read is not one that is wrong.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Io(io) if io.kind() == std::io::ErrorKind::PermissionDenied => Exit::Denied,
+            _ => Exit::Config,
+        }
+    }
 }
 
 /// Reads a file and everything it includes.

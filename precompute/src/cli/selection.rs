@@ -110,7 +110,7 @@ impl Selection {
 pub fn load_conf(path: &Path) -> Result<ImapdConf, Exit> {
     ImapdConf::load(path).map_err(|error| {
         complain(&error);
-        Exit::Config
+        error.exit()
     })
 }
 

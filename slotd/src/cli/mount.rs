@@ -9,11 +9,12 @@ use indexfile::exit::Exit;
 
 use super::Failure;
 use super::args::{Mount, MountVerb, StateArg};
-use super::open::leave_root;
+use super::open::{leave_root, state_is_there};
 use crate::mounts::{MountState, Table, TableError, mount_point_of};
 
 pub(super) fn mount(args: &Mount) -> Result<Exit, Failure> {
     leave_root(&args.at)?;
+    state_is_there(&args.at.state)?;
     let file = args.at.state.join("mounts.json");
     let change = |f: &dyn Fn(&mut Table) -> Result<(), TableError>| -> Result<Exit, Failure> {
         let mut result = Ok(());

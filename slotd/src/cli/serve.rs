@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::args::{Recover, Serve};
 use super::metrics::Metrics;
-use super::open::{leave_root, open};
+use super::open::{leave_root, open, state_is_there};
 use super::reload::{Again, Reload};
 use super::trust::{self, Trust};
 use super::{Failure, arenas, options, service};
@@ -162,14 +162,7 @@ async fn run(
 
 pub(super) fn recover(args: &Recover) -> Result<Exit, Failure> {
     leave_root(&args.at)?;
-    let state = &args.at.state;
-    if !state.is_dir() {
-        let text = format!(
-            "{} does not exist: no slotd ever kept its state there",
-            state.display()
-        );
-        return Err(Failure::new(Exit::Config, text));
-    }
+    state_is_there(&args.at.state)?;
     let options = Options {
         server_stopped: args.server_stopped,
         cyrus_conf: args.cyrus_conf.clone(),

@@ -18,6 +18,14 @@ pub enum ClientError {
         /// What the operating system says.
         source: std::io::Error,
     },
+    /// This user may not use that socket, or a firewall lets nobody through.
+    #[error("not permitted to connect to slotd at {addr}: {source}")]
+    Forbidden {
+        /// The address.
+        addr: Addr,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
     /// One side does not accept the other's certificate. Nothing was asked for.
     #[error("slotd at {addr}: {refused}")]
     Certificate {
@@ -117,6 +125,16 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// A connection that was not made.
+    #[must_use]
+    pub fn unconnected(addr: Addr, source: std::io::Error) -> Self {
+        if source.kind() == std::io::ErrorKind::PermissionDenied {
+            Self::Forbidden { addr, source }
+        } else {
+            Self::Connect { addr, source }
+        }
+    }
+
     /// The code of a refusal.
     #[must_use]
     pub fn code(&self) -> Option<Code> {
@@ -126,12 +144,15 @@ impl ClientError {
         }
     }
 
-    /// Whether one side does not trust the other, which does not pass by itself.
+    /// Whether one side does not trust the other, or nothing may be asked for at all, which does
+    /// not pass by itself.
     #[must_use]
     pub fn is_untrusted(&self) -> bool {
         matches!(
             self,
-            ClientError::Certificate { .. } | ClientError::NoCertificate { .. }
+            ClientError::Forbidden { .. }
+                | ClientError::Certificate { .. }
+                | ClientError::NoCertificate { .. }
         )
     }
 

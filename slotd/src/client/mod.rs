@@ -79,10 +79,7 @@ impl Client {
         credentials: Option<&Credentials>,
         timeouts: Timeouts,
     ) -> Result<Client, ClientError> {
-        let failed = |source| ClientError::Connect {
-            addr: addr.clone(),
-            source,
-        };
+        let failed = |source| ClientError::unconnected(addr.clone(), source);
         let open = async {
             let stream: Box<dyn Stream> = match addr {
                 Addr::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(failed)?),
@@ -113,10 +110,7 @@ impl Client {
         let Addr::Tls { host, .. } = addr else {
             return Err(ClientError::NoCertificate { addr: addr.clone() });
         };
-        let failed = |source| ClientError::Connect {
-            addr: addr.clone(),
-            source,
-        };
+        let failed = |source| ClientError::unconnected(addr.clone(), source);
         let refused = |refused| ClientError::Certificate {
             addr: addr.clone(),
             refused,

@@ -217,17 +217,15 @@ impl Mounts {
             Some(MountState::Ignore) => return Ok(()),
             Some(MountState::Offline) => {
                 let point = record.point.unwrap_or_else(|| root.to_path_buf());
-                return Err(unmounted(format!(
-                    "{} is set offline (slotd mount state)",
-                    point.display()
-                )));
+                let (point, back) = (point.display(), back_online(&point));
+                let text = format!("{point} is set offline, until {back}");
+                return Err(unmounted(text));
             }
             Some(MountState::Failover) => {
                 let point = record.point.unwrap_or_else(|| root.to_path_buf());
+                let (point, back) = (point.display(), back_online(&point));
                 let text = format!(
-                    "{0} is in failover: the other host's mail is believed, until \
-                     `slotd mount state {0} online`",
-                    point.display()
+                    "{point} is in failover: the other host's mail is believed, until {back}"
                 );
                 return Err(unmounted(text));
             }
@@ -334,6 +332,15 @@ impl From<TableError> for Refusal {
             error => Refusal::new(Code::Io, error.to_string()),
         }
     }
+}
+
+/// The command that lets a mount be used again, for a person.
+#[must_use]
+pub fn back_online(point: &Path) -> String {
+    format!(
+        "`slotd mount --imapd-conf FILE --state DIR state {} online`",
+        point.display()
+    )
 }
 
 fn unmounted(text: String) -> Refusal {

@@ -63,7 +63,10 @@ fn what_is_said_of_a_root_that_has_no_mount_point_is_said_of_it_alone() {
     set(MountState::Offline);
     let refused = mounts.check(&root).unwrap_err();
     assert_eq!(refused.code, Code::Unmounted);
-    let text = format!("{} is set offline", root.display());
+    let text = format!(
+        "{0} is set offline, until `slotd mount --imapd-conf FILE --state DIR state {0} online`",
+        root.display()
+    );
     assert!(refused.text.contains(&text), "{refused}");
     mounts.check(&other).unwrap();
     // Another process reads it so too, also where the root is not there any more.

@@ -60,6 +60,9 @@ answer! {
         pub chown: bool = "chown",
         /// The roots of all partitions.
         pub roots: Vec<RootFacts> = "roots",
+        /// Of each root that has a trouble, in that order, what it is, in words; none from servers
+        /// that do not say so.
+        pub troubles: Vec<String> = "troubles" via or_default,
         /// Where index files lie, by partition; none from servers that do not say so.
         pub index_roots: Vec<IndexRoot> = "index_roots" via or_default,
         /// Another process that has a file of a partition open, in words.
@@ -140,6 +143,7 @@ mod tests {
                 root("/var/spool/imap a,b:c", None),
                 root("/meta", Some(Code::Unmounted)),
             ],
+            troubles: vec!["/meta is not mounted, and /meta/a,b lies on it".to_owned()],
             index_roots: vec![IndexRoot {
                 partition: "default".to_owned(),
                 path: "/var/spool/imap a,b:c".to_owned(),
@@ -154,13 +158,16 @@ mod tests {
         };
         let back = HostFacts::from_fields(&facts.to_fields()).unwrap();
         assert_eq!(back, facts);
-        // An earlier server does not say where index files lie.
+        // An earlier server does not say where index files lie, nor why a root is refused.
         let all = facts.to_fields();
-        let said = all.iter().filter(|(key, _)| *key != "index_roots");
+        let said = all
+            .iter()
+            .filter(|(key, _)| !["index_roots", "troubles"].contains(key));
         let said = said.fold(Fields::new(), |fields, (key, word)| {
             fields.with_word(key, word.to_owned())
         });
         let earlier = HostFacts::from_fields(&said).unwrap();
         assert_eq!(earlier.index_roots, []);
+        assert!(earlier.troubles.is_empty());
     }
 }

@@ -29,14 +29,20 @@ pub fn preflight(host: &Host) -> HostFacts {
     let store = &host.store;
     let (roots, written) = (store.roots(), store.index_roots());
     let (conf, naming) = (store.conf(), store.conf().naming());
+    let mut troubles = Vec::new();
     HostFacts {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         nofile: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
         chown: may_chown(),
         roots: roots
             .iter()
-            .map(|root| root_facts(host, root, written.contains(root)))
+            .map(|root| {
+                let (facts, trouble) = root_facts(host, root, written.contains(root));
+                troubles.extend(trouble);
+                facts
+            })
             .collect(),
+        troubles,
         index_roots: store
             .index_roots_by_partition()
             .into_iter()
@@ -73,7 +79,8 @@ fn hostname() -> String {
     system.nodename().to_string_lossy().into_owned()
 }
 
-fn root_facts(host: &Host, root: &Path, written: bool) -> RootFacts {
+/// Also, in words, why mailboxes on it would be refused, if they would.
+fn root_facts(host: &Host, root: &Path, written: bool) -> (RootFacts, Option<String>) {
     let mut facts = RootFacts {
         path: root.to_string_lossy().into_owned(),
         device: 0,
@@ -84,18 +91,24 @@ fn root_facts(host: &Host, root: &Path, written: bool) -> RootFacts {
     // First, since it has a bound: what follows hangs where the file system does.
     if let Err(refusal) = host.store.mounts().check(root) {
         facts.trouble = Some(refusal.code);
-        return facts;
+        return (facts, Some(refusal.text));
     }
+    let mut trouble = None;
     let writable = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
     if rustix::fs::accessat(CWD, root, writable, AtFlags::EACCESS).is_err() {
         facts.trouble = Some(Code::Denied);
+        trouble = Some(format!("{} cannot be written by slotd", facts.path));
     }
     match (rustix::fs::stat(root), rustix::fs::statvfs(root)) {
         (Ok(stat), Ok(room)) => {
             facts.device = stat.st_dev;
             facts.free = room.f_bavail.saturating_mul(room.f_frsize);
         }
-        _ => facts.trouble = facts.trouble.or(Some(Code::Io)),
+        (Err(error), _) | (_, Err(error)) if facts.trouble.is_none() => {
+            facts.trouble = Some(Code::Io);
+            trouble = Some(format!("{} cannot be looked at: {error}", facts.path));
+        }
+        _ => {}
     }
-    facts
+    (facts, trouble)
 }

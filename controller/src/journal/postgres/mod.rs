@@ -84,6 +84,7 @@ impl PostgresStore {
         let (owner, warnings) = reader.run(async |session| enter(session).await)?;
         let thread = |error: std::io::Error| JournalError::Io {
             path: address.label.clone(),
+            kind: error.kind(),
             text: error.to_string(),
         };
         let held = Arc::new(Held::new(owner));

@@ -57,6 +57,7 @@ impl Link {
             .build()
             .map_err(|error| JournalError::Io {
                 path: address.label.clone(),
+                kind: error.kind(),
                 text: error.to_string(),
             })?;
         Ok(Self {

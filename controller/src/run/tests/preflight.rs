@@ -188,11 +188,25 @@ fn a_root_that_is_not_mounted_is_told_and_all_of_them_refuse_the_run() {
     let found = judge(answers, &five());
     assert_found(&found, "mounts", Weight::Some, Exit::Data);
     let mut answers = [host(), host()];
-    for root in &mut answers[0].facts.as_mut().unwrap().roots {
+    let facts = answers[0].facts.as_mut().unwrap();
+    for root in &mut facts.roots {
         root.trouble = Some(Code::Unmounted);
+        let path = &root.path;
+        let said = format!("{path} is set offline, until `slotd mount state {path} online`");
+        facts.troubles.push(said);
     }
     let found = judge(answers, &[]);
     assert_found(&found, "mounts", Weight::All, Exit::Unavailable);
+    let text = &found
+        .troubles
+        .iter()
+        .find(|t| t.what == "mounts")
+        .unwrap()
+        .text;
+    assert_eq!(
+        text,
+        "on the master /spool is set offline, until `slotd mount state /spool online`"
+    );
 }
 
 #[test]
