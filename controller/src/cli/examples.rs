@@ -14,7 +14,7 @@ const COMMANDS: &[(&str, &[&str], &[Exit])] = &[
             "controller plan --master m:4321 --replica r:4321 --deep --partition default",
             "controller plan --master unix:/run/slotd.sock --deep --json user.joe",
         ],
-        QUESTIONS,
+        LOOKS,
     ),
     (
         "preflight",
@@ -107,7 +107,7 @@ const COMMANDS: &[(&str, &[&str], &[Exit])] = &[
             "controller clean --dry-run --master m:4321 --replica r:4321",
             "controller clean --master m:4321 --replica r:4321 user.joe",
         ],
-        QUESTIONS,
+        LOOKS,
     ),
     (
         "status",
@@ -228,13 +228,6 @@ const COMMANDS: &[(&str, &[&str], &[Exit])] = &[
     ),
 ];
 
-const QUESTIONS: &[Exit] = &[
-    Exit::Data,
-    Exit::NoMailbox,
-    Exit::Unavailable,
-    Exit::RolledBack,
-    Exit::Config,
-];
 const LOOKS: &[Exit] = &[
     Exit::Data,
     Exit::NoMailbox,
@@ -271,7 +264,7 @@ const DRAINS: &[Exit] = &[
     Exit::Config,
 ];
 const READS: &[Exit] = &[Exit::Data, Exit::Io, Exit::Denied, Exit::Config];
-const STEERS: &[Exit] = &[Exit::Unavailable, Exit::Io];
+const STEERS: &[Exit] = &[Exit::Unavailable, Exit::Io, Exit::Denied];
 const LIVE: &[Exit] = &[
     Exit::Data,
     Exit::Unavailable,

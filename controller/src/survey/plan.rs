@@ -267,7 +267,7 @@ impl fmt::Display for Plan {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             out,
-            "{} mailboxes to bring to version {}",
+            "{} mailboxes, wanted at version {}",
             self.mailboxes, self.to
         )?;
         for (partition, n) in &self.partitions {

@@ -65,7 +65,7 @@ reasons! {
         "the slotd did not answer; see that it runs, then retry";
     /// The partition is not mounted.
     Unmounted = "unmounted" MayPass OnlyWaits =>
-        "mount the partition, then retry";
+        "mount the partition, or set it online where it was set offline, then retry";
     /// The operator set a mount of the host to failover.
     Failover = "failover" OnlyWaits =>
         "the other host's mail is believed: once both have the same again, `slotd mount state \
@@ -104,9 +104,10 @@ reasons! {
     Unsupported = "unsupported" =>
         "reguid does not write that version, or not from what the mailbox has now: its text says \
          why, and what comes first; else leave it out";
-    /// A message file is missing.
+    /// A message file is missing, or has another size than its record says.
     NoMessage = "no_message" =>
-        "a message file is gone; restore it or reconstruct the mailbox, then retry it by name";
+        "a message file is gone, or has not the size in its record: restore it or reconstruct \
+         the mailbox, then retry it by name";
     /// Not permitted.
     Denied = "denied" =>
         "slotd lacks a permission; run it as the owner of the mail store";

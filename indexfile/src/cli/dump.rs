@@ -1,7 +1,7 @@
 //! `indexfile dump`: a file as text or JSON Lines.
 //!
-//! What can be read of a damaged file is printed, and then the damage is named and the exit code is
-//! 65.
+//! The records of a damaged file are printed, and then the damage is named and the exit code is 65.
+//! Where the header or the length is wrong nobody knows what a record is, and nothing is printed.
 
 use super::fail::Fail;
 use crate::dir::open_named;
@@ -22,7 +22,7 @@ use std::path::PathBuf;
 #[command(after_help = after_help!(
     "dump cyrus.index"
     "dump --json cyrus.expunge"
-    ; "the file is damaged; what can be read of it was printed"
+    ; "the file is damaged; its records were printed, unless header or length is wrong"
 ))]
 pub(super) struct Args {
     /// A cyrus.index or cyrus.expunge; the names of user flags are taken from the cyrus.header

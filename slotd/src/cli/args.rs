@@ -60,7 +60,7 @@ pub(super) struct Where {
     /// Cyrus's imapd.conf
     #[arg(long, value_name = "FILE")]
     pub imapd_conf: PathBuf,
-    /// Directory of slotd's own state: intent log, known mounts; made if it is not there
+    /// Directory of slotd's own state: intent log, known mounts; `serve` makes it
     #[arg(long, value_name = "DIR")]
     pub state: PathBuf,
     /// Stay root if root starts this; otherwise it goes on as the user to whom the store belongs
@@ -69,6 +69,12 @@ pub(super) struct Where {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = after_help!(
+    "serve --imapd-conf /etc/imapd.conf --state /var/lib/slotd --listen unix:/run/slotd.sock"
+    "serve --imapd-conf /etc/imapd.conf --state /var/lib/slotd --listen tls://imap1:4711 \\
+      --tls-cert host.pem --tls-key host.key --tls-ca ca.pem"
+    ; "  69  another slotd has the store, or the state directory"
+))]
 pub(super) struct Serve {
     #[command(flatten)]
     pub at: Where,
@@ -143,6 +149,11 @@ pub(super) struct Limits {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = after_help!(
+    "recover --imapd-conf /etc/imapd.conf --state /var/lib/slotd"
+    ; "  69  another slotd has the store, or the state directory"
+      "  75  some mailboxes are locked, not mounted or out of room; the same command goes on"
+))]
 pub(super) struct Recover {
     #[command(flatten)]
     pub at: Where,
@@ -158,6 +169,12 @@ pub(super) struct Recover {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = after_help!(
+    "mount --imapd-conf /etc/imapd.conf --state /var/lib/slotd list"
+    "mount --imapd-conf /etc/imapd.conf --state /var/lib/slotd state /mail offline"
+    "mount --imapd-conf /etc/imapd.conf --state /var/lib/slotd state '/snap/*' ignore"
+    ;
+))]
 pub(super) struct Mount {
     #[command(flatten)]
     pub at: Where,

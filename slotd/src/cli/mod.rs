@@ -1,5 +1,22 @@
 //! The command line of slotd.
 
+/// What `--help` of a command ends with: examples and the exit codes that it can end with.
+macro_rules! after_help {
+    ($($example:literal)* ; $($more:literal)*) => {
+        concat!(
+            "Examples:\n", $("  slotd ", $example, "\n",)* "
+Exit codes:
+  0   all done
+  64  usage
+  65  a file of slotd's or of the store is damaged
+", $($more, "\n",)* "  \
+  74  I/O error
+  77  not permitted
+  78  configuration"
+        )
+    };
+}
+
 mod arenas;
 mod args;
 mod config;
@@ -100,6 +117,37 @@ impl Failure {
         Failure {
             exit,
             text: text.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// What `--help` has, with the lines that go on joined.
+    fn help(name: &str) -> String {
+        let mut all = super::command();
+        let command = all.find_subcommand_mut(name).unwrap();
+        let help = command.render_long_help().to_string();
+        let long = help.lines().find(|line| line.chars().count() > 100);
+        assert_eq!(long, None, "{name}");
+        help.replace("\\\n", " ")
+    }
+
+    #[test]
+    fn every_command_has_examples_that_it_understands_and_its_exit_codes() {
+        for name in ["serve", "recover", "mount"] {
+            let help = help(name);
+            assert!(help.contains("Exit codes:\n  0   all done"), "{help}");
+            assert!(help.contains("\n  74  I/O error"), "{help}");
+            let examples = help.lines().filter(|line| line.starts_with("  slotd "));
+            let mut count = 0;
+            for example in examples {
+                let words = example.replace('\'', "");
+                let parsed = super::command().try_get_matches_from(words.split_whitespace());
+                assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
+                count += 1;
+            }
+            assert!(count > 0, "{name}");
         }
     }
 }

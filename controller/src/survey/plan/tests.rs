@@ -86,7 +86,7 @@ fn counts_add_up_for_each_host_and_refusals_are_told_with_an_example() {
     assert_eq!(master.findings["short"].mailboxes, 2);
     let text = plan.to_string();
     for part in [
-        "4 mailboxes to bring to version 10",
+        "4 mailboxes, wanted at version 10",
         "1 of version 9, 1 of version 10",
         "would fail, unmounted",
         "Cyrus 2.5 and 3.x",
