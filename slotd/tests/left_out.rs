@@ -1,5 +1,5 @@
-//! What `LIST` meets and does not list is told: places that may hold mailboxes, and partitions that
-//! are not there.
+//! What `LIST` meets and does not list is in its answer: places that may hold mailboxes, and
+//! partitions that are not there.
 
 mod common;
 

@@ -5,7 +5,6 @@ mod common;
 
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,8 +14,7 @@ use slotd::failpoint;
 use slotd::host::{Host, Options};
 use slotd::intent::{Direction, Intent, Kind, recovery};
 use slotd::lock::{Patience, wait};
-use slotd::protocol::{Code, Command, Commit, Lock, Reply, Upgrade};
-use slotd::session::Session;
+use slotd::protocol::{Code, Lock, Upgrade};
 
 const SOON: Duration = Duration::from_millis(500);
 const MAILBOX: &str = "user.alice.expunged";
@@ -390,26 +388,6 @@ fn what_the_start_could_not_settle_is_settled_when_it_can_be() {
     let again = recovery::recover_again(&host, attempt());
     assert_eq!(again.settled.len(), 1);
     assert!(again.failed.is_empty() && host.log.open_intents().is_empty());
-}
-
-#[test]
-fn what_a_session_can_neither_finish_nor_undo_is_counted_and_tried_again() {
-    let store = Store::cyrus_2_3_9();
-    let before = store.meta_files();
-    let host = store.host(Options::default());
-    let mut session = Session::new(Arc::clone(&host));
-    let _ = session.handle(Command::Lock(lock(MAILBOX)));
-    let _ = session.handle(Command::Upgrade(upgrade(10)));
-    let committed = failpoint::with("fs.rename=0:eperm,fs.unlink=0:eperm", || {
-        session.handle(Command::Commit(Commit::default()))
-    });
-    assert!(matches!(committed, Reply::No { .. }), "{committed:?}");
-    assert!(store.meta(MAILBOX).join("cyrus.index.NEW").exists());
-    assert_eq!(host.unsettled.len(), 1);
-    let again = recovery::recover_again(&host, attempt());
-    assert!(again.failed.is_empty(), "{:?}", again.failed);
-    assert!(host.unsettled.is_empty() && host.log.open_intents().is_empty());
-    assert_eq!(store.meta_files(), before);
 }
 
 #[test]

@@ -4,16 +4,22 @@
 mod common;
 
 use std::path::Path;
-use std::process::Command;
+use std::process;
+use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Store, lock, named, sha1_of};
+use common::{Store, attempt, lock, named, sha1_of};
 use indexfile::mailbox::HeaderFile;
 use indexfile::sha1s::{Entry, encode};
 use indexfile::{IndexFile, RecordGuid};
 use slotd::client::Client;
+use slotd::failpoint;
 use slotd::host::Options;
-use slotd::protocol::{Clean, Code, Commit, FileState, Repair, Upgrade, Verify};
+use slotd::intent::recovery;
+use slotd::protocol::{
+    Clean, Code, Command, Commit, FileState, Repair, Reply, Upgrade, Verify,
+};
+use slotd::session::Session;
 
 const MAILBOX: &str = "user.alice.expunged";
 
@@ -334,7 +340,7 @@ async fn a_partition_that_is_unmounted_refuses_its_mailboxes_and_never_looks_emp
     std::fs::rename(&spool, &aside).unwrap();
     std::fs::create_dir(&spool).unwrap();
     let run = |program: &str, args: &[&Path]| {
-        Command::new(program)
+        process::Command::new(program)
             .args(args)
             .output()
             .unwrap()
@@ -389,4 +395,24 @@ async fn a_host_tells_its_room_its_limits_and_what_is_not_mounted() {
     let facts = client.preflight().await.unwrap();
     let lost = ("spool".to_owned(), false, false, Some(Code::Unmounted));
     assert_eq!(roots(&facts), [meta, lost]);
+}
+
+#[test]
+fn what_a_session_can_neither_finish_nor_undo_is_counted_and_tried_again() {
+    let store = Store::cyrus_2_3_9();
+    let before = store.meta_files();
+    let host = store.host(Options::default());
+    let mut session = Session::new(Arc::clone(&host));
+    let _ = session.handle(Command::Lock(lock(MAILBOX)));
+    let _ = session.handle(Command::Upgrade(Upgrade::default()));
+    let committed = failpoint::with("fs.rename=0:eperm,fs.unlink=0:eperm", || {
+        session.handle(Command::Commit(Commit::default()))
+    });
+    assert!(matches!(committed, Reply::No { .. }), "{committed:?}");
+    assert!(store.meta(MAILBOX).join("cyrus.index.NEW").exists());
+    assert_eq!(host.unsettled.len(), 1);
+    let again = recovery::recover_again(&host, attempt());
+    assert!(again.failed.is_empty(), "{:?}", again.failed);
+    assert!(host.unsettled.is_empty() && host.log.open_intents().is_empty());
+    assert_eq!(store.meta_files(), before);
 }

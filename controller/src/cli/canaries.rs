@@ -125,8 +125,8 @@ impl Read {
 mod tests {
     use super::*;
 
-    /// Of canaries of which so many became what they should, failed, and were deleted; with so many
-    /// read.
+    /// Of these numbers of canaries that became what they should, failed, and were deleted, with
+    /// `read` of them read.
     fn verdict(
         [upgraded, rolled_back, gone]: [u64; 3],
         read: u64,

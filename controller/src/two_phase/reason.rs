@@ -118,8 +118,8 @@ reasons! {
     OtherMailbox = "other_mailbox" =>
         "replication has to make the replica's mailbox the master's again (`sync_client -u` \
          or -m), then retry it by name";
-    /// What has its name is another mailbox than the one that is to be taken back, or it has another
-    /// name and a later run changed it there.
+    /// What has its name is another mailbox than the one that is to be taken back, or it has
+    /// another name and a later run changed it there.
     Superseded = "superseded" =>
         "only what the run itself changed is taken back; `controller downgrade --to N NAME` or \
          `upgrade NAME` brings what has that name now to another version";

@@ -83,7 +83,7 @@ pub fn also_on(
         let (Some(other), Ok(dirs)) = (conf.partition(name), conf.dirs(mailbox, name)) else {
             return false;
         };
-        // Whoever walks that partition is told what cannot be looked at there.
+        // What cannot be looked at there is reported by the walk of that partition.
         matches!(has_mailbox(&dirs), Ok(true)) && !is_of_another(conf, other, &dirs.data().sub)
     };
     others.filter(there).cloned().collect()

@@ -276,8 +276,9 @@ impl LockedMailbox {
         }
     }
 
-    /// Settles the `.OLD` files after a rename, of this transaction or, where `UPGRADE` found nothing
-    /// to change, of one before it. Without an `UPGRADE` nobody knows what the mailbox is: they stay.
+    /// Settles the `.OLD` files after a rename, of this transaction or, where `UPGRADE` found
+    /// nothing to change, of one before it. Without an `UPGRADE` nobody knows what the mailbox is:
+    /// they stay.
     pub fn keep_old(&mut self, drop_old: bool) {
         if let Some(stage) = &mut self.stage {
             let mut changes: Vec<_> = stage.changes().collect();

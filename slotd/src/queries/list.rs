@@ -250,7 +250,7 @@ impl Walker {
 }
 
 impl Part {
-    /// A root that cannot be walked is told with the refusal.
+    /// A root that cannot be walked is returned with the refusal.
     fn open(
         store: &Store,
         partition: &str,

@@ -1,7 +1,8 @@
 //! `indexfile convert`: a file written again in version 6 to 10, under a new name; for versions 12
 //! to 19 see [`cutover`].
 //!
-//! On any failure there is no OUT, not being able to print the summary as JSON included. Nothing is ever written under the input's name.
+//! On any failure there is no OUT, not being able to print the summary as JSON included. Nothing is
+//! ever written under the input's name.
 
 mod cutover;
 
