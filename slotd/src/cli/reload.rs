@@ -110,7 +110,14 @@ impl Reload {
         };
         match tls.reload() {
             Ok(()) => {
-                let days = tls.certificate().days_left(SystemTime::now());
+                let (own, now) = (tls.certificate(), SystemTime::now());
+                if own.is_outside(now) {
+                    tracing::error!(
+                        "certificates were read anew, and the own one is not valid now: clients \
+                         refuse it"
+                    );
+                }
+                let days = own.days_left(now);
                 eprintln!("slotd: certificates were read anew; the own one lasts {days} days");
             }
             Err(error) => tracing::error!("{error}; what counted before counts on"),

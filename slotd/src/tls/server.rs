@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -142,7 +143,9 @@ impl Server {
     /// # Errors
     /// One of them cannot be used, or the certificate is none of a host that is valid now.
     pub fn open(files: Files) -> Result<Server, FilesError> {
-        let now = Arc::new(read(&files)?);
+        let now = read(&files)?;
+        in_time(&files, &now.own)?;
+        let now = Arc::new(now);
         Ok(Server {
             files,
             failed: Arc::default(),
@@ -151,12 +154,16 @@ impl Server {
     }
 
     /// Reads the files anew. New connections get what they say then; open ones go on, but for those
-    /// whose certificate would be refused now.
+    /// whose certificate would be refused now. That our own certificate has expired meanwhile keeps
+    /// no list of revoked ones from counting.
     ///
     /// # Errors
     /// As of [`Server::open`]; then all stays as it was.
     pub fn reload(&self) -> Result<(), FilesError> {
         let now = read(&self.files)?;
+        if !self.certificate().is_outside(SystemTime::now()) {
+            in_time(&self.files, &now.own)?;
+        }
         self.now.send_replace(Arc::new(now));
         Ok(())
     }
@@ -270,17 +277,20 @@ fn why(error: &io::Error) -> NoHandshake {
     })
 }
 
+fn in_time(files: &Files, own: &Certificate) -> Result<(), FilesError> {
+    if own.is_outside(SystemTime::now()) {
+        let (from, until) = own.period();
+        let text = format!("it is valid from {from} until {until}, and not now");
+        return Err(FilesError::contents(&files.cert, &text));
+    }
+    Ok(())
+}
+
 fn read(files: &Files) -> Result<Now, FilesError> {
     let material = files.read()?;
     let own = material.own;
     if own.role != Some(Role::Slotd) {
         let text = "it is no certificate of a host (certs issue --role host)";
-        return Err(FilesError::contents(&files.cert, &text));
-    }
-    let time = std::time::SystemTime::now();
-    if own.is_outside(time) {
-        let (from, until) = own.period();
-        let text = format!("it is valid from {from} until {until}, and not now");
         return Err(FilesError::contents(&files.cert, &text));
     }
     let provider = Arc::new(ring::default_provider());

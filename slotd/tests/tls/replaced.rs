@@ -1,11 +1,15 @@
 //! Files that are replaced, and certificates that are revoked, while connections are open.
 
-use slotd::client::{Client, Timeouts};
-use slotd::protocol::{Commit, Upgrade};
-use slotd::tls::{Credentials, Files};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use crate::common::lock;
-use crate::setup::{CONTROLLER, Cert, JOE, Reached, SLOTD, write};
+use slotd::client::{Client, Timeouts};
+use slotd::host::Options;
+use slotd::protocol::{Commit, Upgrade};
+use slotd::tls::{Credentials, Files, Server};
+
+use crate::common::{Store, lock};
+use crate::setup::{Authority, CONTROLLER, Cert, JOE, Reached, SLOTD, connect, serve, write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_revoked_is_out_at_once_and_its_transaction_is_undone() {
@@ -38,6 +42,49 @@ async fn one_that_is_revoked_is_out_at_once_and_its_transaction_is_undone() {
     assert!(error.to_string().contains("revoked (serial 32)"), "{error}");
     drop((revoked, other));
     reached.served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_counts_although_the_host_s_own_certificate_has_expired() {
+    let store = Store::small(&[JOE]);
+    let authority = Authority::new(&store.tmp.path().join("ca"));
+    let short = Cert {
+        until: 0,
+        seconds: 2,
+        ..SLOTD
+    };
+    let files = authority.with_list(authority.issue(1, &short));
+    let server = Arc::new(Server::open(files).unwrap());
+    let served = serve(&store, &server, Options::default()).await;
+    let files = authority.issue(55, &CONTROLLER);
+    let mut revoked = connect(&served.addr, files).await.unwrap();
+    while !server.certificate().is_outside(SystemTime::now()) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    authority.revoke(&[55]);
+    server.reload().unwrap();
+    let error = revoked.hello().await.unwrap_err();
+    assert!(error.is_unanswered(), "{error}");
+    // One that was valid is not replaced by one that is not.
+    authority.issue(1, &SLOTD);
+    server.reload().unwrap();
+    authority.issue(
+        1,
+        &Cert {
+            until: -1,
+            from: -2,
+            ..SLOTD
+        },
+    );
+    assert!(
+        server
+            .reload()
+            .unwrap_err()
+            .to_string()
+            .contains("and not now")
+    );
+    drop(revoked);
+    served.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,6 +43,8 @@ pub struct Cert<'a> {
     /// Days from now.
     pub from: i64,
     pub until: i64,
+    /// And seconds besides.
+    pub seconds: i64,
 }
 
 pub const CONTROLLER: Cert<'static> = Cert {
@@ -51,6 +53,7 @@ pub const CONTROLLER: Cert<'static> = Cert {
     names: &[],
     from: -1,
     until: 40,
+    seconds: 60,
 };
 pub const SLOTD: Cert<'static> = Cert {
     role: Some(Role::Slotd),
@@ -96,7 +99,7 @@ impl Authority {
         let mut params = CertificateParams::new(names).unwrap();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let at = |days: i64| {
-            let days = i64::try_from(now.as_secs()).unwrap() + days * 86_400 + 60;
+            let days = i64::try_from(now.as_secs()).unwrap() + days * 86_400 + cert.seconds;
             rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(days.try_into().unwrap())
         };
         (params.not_before, params.not_after) = (at(cert.from), at(cert.until));
