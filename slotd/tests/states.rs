@@ -16,9 +16,7 @@ use slotd::client::Client;
 use slotd::failpoint;
 use slotd::host::Options;
 use slotd::intent::recovery;
-use slotd::protocol::{
-    Clean, Code, Command, Commit, FileState, Repair, Reply, Upgrade, Verify,
-};
+use slotd::protocol::{Clean, Code, Command, Commit, FileState, Repair, Reply, Upgrade, Verify};
 use slotd::session::Session;
 
 const MAILBOX: &str = "user.alice.expunged";

@@ -188,3 +188,19 @@ fn a_sighup_changes_how_much_is_logged() {
     assert_eq!(connected(&server), 1);
     let _ = server.slotd.stop().expect_code(0);
 }
+
+#[test]
+fn a_sighup_while_slotd_starts_does_not_end_it() {
+    let fleet = Fleet::of_239();
+    let lock = fleet.master.state_dir().unwrap().join("slotd.lock");
+    // From its first file on, until it is gone.
+    let shell = format!(
+        "(until [ -e '{}' ]; do :; done; while kill -HUP $$ 2>/dev/null; do sleep .01; done) & \
+         exec \"$0\" \"$@\"",
+        lock.display()
+    );
+    let wrapper = ["sh".to_owned(), "-c".to_owned(), shell];
+    let slotd = Slotd::start_under(&wrapper, &program("slotd"), &fleet.master, &[]);
+    assert_eq!(Client::new(&slotd).limit("connections"), "512");
+    slotd.kill();
+}

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use indexfile::exit::Exit;
+use nix::sys::signal::{SigSet, Signal};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -37,6 +38,9 @@ const SPARE_THREADS: usize = 16;
 const CONNECTIONS_LATER: usize = 4096;
 
 pub(super) fn serve(args: &Serve, again: Again) -> Result<Exit, Failure> {
+    // Until it can be heeded it waits: by itself it would end what recovery is at. New threads keep
+    // it so; this one takes it.
+    hangups().thread_block().map_err(cannot_start)?;
     let mut options = options::of(args)?;
     let places = options::places(&options)?;
     arenas::few();
@@ -63,7 +67,7 @@ pub(super) fn serve(args: &Serve, again: Again) -> Result<Exit, Failure> {
         // letting go.
         .max_blocking_threads(most + SPARE_THREADS)
         .build()
-        .map_err(|e| Failure::new(Exit::Io, format!("cannot start: {e}")))?;
+        .map_err(cannot_start)?;
     runtime.spawn(settle_later(Arc::clone(&host)));
     let reload = Reload {
         again,
@@ -76,6 +80,14 @@ pub(super) fn serve(args: &Serve, again: Again) -> Result<Exit, Failure> {
     // What waits for a lock in the background is bounded, and need not end before us.
     runtime.shutdown_background();
     exit
+}
+
+fn hangups() -> SigSet {
+    SigSet::from(Signal::SIGHUP)
+}
+
+fn cannot_start(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Io, format!("cannot start: {error}"))
 }
 
 /// Comes back, again and again, to what could not be settled at the start, or by a `LOCK` because
@@ -135,6 +147,7 @@ async fn run(
     let metrics = Metrics::begin(&host, args)?;
     let hangup = signal(SignalKind::hangup()).map_err(io)?;
     tokio::spawn(Arc::new(reload).at_each(hangup));
+    hangups().thread_unblock().map_err(cannot_start)?;
     let (stop, stopped) = watch::channel(false);
     let server = server::serve_at_most(places, Arc::clone(&host), listener, stopped);
     let server = tokio::spawn(server);
@@ -176,26 +189,33 @@ pub(super) fn recover(args: &Recover) -> Result<Exit, Failure> {
     };
     let report = recovery::recover(&host, attempt);
     tell(&report);
+    Ok(exit_of(&report))
+}
+
+fn exit_of(report: &Report) -> Exit {
     let transient = |code: Code| matches!(code, Code::Locked | Code::Unmounted | Code::NoSpace);
-    Ok(
-        match report
-            .failed
-            .iter()
-            .map(|(_, r)| r.code)
-            .find(|c| !transient(*c))
-        {
-            Some(Code::Io) => Exit::Io,
-            Some(Code::Denied) => Exit::Denied,
-            Some(Code::Served) => Exit::Config,
-            Some(_) => Exit::Data,
-            None if report.failed.is_empty() => Exit::Ok,
-            None => Exit::RolledBack,
-        },
-    )
+    let left = report.settled.iter().any(|(_, how)| *how == Settled::Left);
+    let mut codes = report.failed.iter().map(|(_, refusal)| refusal.code);
+    match codes.find(|code| !transient(*code)) {
+        Some(Code::Io) => Exit::Io,
+        Some(Code::Denied) => Exit::Denied,
+        Some(Code::Served) => Exit::Config,
+        Some(_) => Exit::Data,
+        None if report.failed.is_empty() && !left => Exit::Ok,
+        None => Exit::RolledBack,
+    }
 }
 
 fn tell(report: &Report) {
     for (mailbox, settled) in &report.settled {
+        if *settled == Settled::Left {
+            eprintln!(
+                "slotd: {mailbox}: what a crash left could neither be finished nor undone (why is \
+                 in the log); it stays half done, which Cyrus 2.3 reads rightly, until the \
+                 controller comes back to it"
+            );
+            continue;
+        }
         eprintln!("slotd: {mailbox}: settled what a crash left: {settled:?}");
         if *settled == Settled::Closed {
             eprintln!(
@@ -208,6 +228,33 @@ fn tell(report: &Report) {
         eprintln!(
             "slotd: {mailbox}: NOT settled yet: [{}] {refusal}",
             refusal.code
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::refusal::Refusal;
+
+    #[test]
+    fn recover_ends_with_0_only_where_all_is_finished_or_undone() {
+        let report = |settled: &[Settled], failed: &[Code]| Report {
+            settled: settled.iter().map(|how| (String::new(), *how)).collect(),
+            failed: failed
+                .iter()
+                .map(|code| (String::new(), Refusal::new(*code, "")))
+                .collect(),
+        };
+        assert_eq!(exit_of(&report(&[Settled::Finished], &[])), Exit::Ok);
+        assert_eq!(
+            exit_of(&report(&[Settled::Aborted, Settled::Left], &[])),
+            Exit::RolledBack
+        );
+        assert_eq!(exit_of(&report(&[], &[Code::NoSpace])), Exit::RolledBack);
+        assert_eq!(
+            exit_of(&report(&[Settled::Left], &[Code::Locked, Code::Io])),
+            Exit::Io
         );
     }
 }

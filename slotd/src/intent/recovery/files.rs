@@ -215,6 +215,10 @@ pub(super) fn restage(
         // Too many messages to be read under the locks. They can be read before, unless that has
         // shown already that some cannot be read at all.
         Err(refusal) if refusal.code == Code::Expired => unreadable.ok_or(refusal)?,
+        // What may pass is tried again, and the intent stays open until then.
+        Err(refusal) if matches!(refusal.code, Code::NoSpace | Code::Io | Code::Locked) => {
+            return Err(refusal);
+        }
         Err(refusal) => refusal,
     };
     // Cyrus reads an expunge file that is newer than its index rightly; then the coordinator can go
