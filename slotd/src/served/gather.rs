@@ -100,11 +100,11 @@ pub(super) fn look_shortly(conf: &ImapdConf) -> Vec<Evidence> {
     };
     let named = conf.setting("mboxlist_db_path").map(PathBuf::from);
     for path in named.into_iter().chain([dir.join(MAILBOXES_DB)]) {
-        database(&path, entries::any_in_list_form, &mut found);
+        database(&path, Some(entries::any_in_list_form), &mut found);
     }
     for name in DATABASES {
         // What users write into these is not looked at.
-        database(&dir.join(name), |_| false, &mut found);
+        database(&dir.join(name), None, &mut found);
     }
     let locks = conf.setting("mboxname_lockpath").map(PathBuf::from);
     name_locks(&locks.unwrap_or_else(|| dir.join("lock")), &mut found);
@@ -160,13 +160,14 @@ fn head(path: &Path, len: u64) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// `has_lists`: whether its first entries are in the form of 2.5.
-fn database(path: &Path, has_lists: fn(&[u8]) -> bool, found: &mut Vec<Evidence>) {
-    match head(path, DATABASE) {
+/// `has_lists`: whether its first entries are in the form of 2.5, where that is of interest.
+fn database(path: &Path, has_lists: Option<fn(&[u8]) -> bool>, found: &mut Vec<Evidence>) {
+    let len = has_lists.map_or(TWOSKIP.len() as u64, |_| DATABASE);
+    match head(path, len) {
         Ok(Some(bytes)) if bytes.starts_with(TWOSKIP) => {
             found.push(Evidence::Twoskip(path.to_path_buf()));
         }
-        Ok(Some(bytes)) if has_lists(&bytes) => {
+        Ok(Some(bytes)) if has_lists.is_some_and(|has| has(&bytes)) => {
             found.push(Evidence::ListEntries(path.to_path_buf()));
         }
         Ok(_) => {}

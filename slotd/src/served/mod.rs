@@ -46,9 +46,10 @@ use crate::refusal::Refusal;
 use crate::store::Place;
 
 const PROC: &str = "/proc";
-/// What is said about running processes, and what a server leaves as soon as it works, is looked up
-/// again when it is older than this.
+/// What is said about running processes is looked up again when it is older than this.
 const FRESH: Duration = Duration::from_secs(1);
+/// And what a server leaves as soon as it works: a few small files, so that it may be often.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Another process that has a file below one of these directories open, if one is seen.
 #[must_use]
@@ -247,7 +248,7 @@ impl Watch {
     /// slotd started: it is no new doubt.
     fn look_again(&self) {
         let is_due = |at: &mut Option<Instant>| {
-            let due = at.is_none_or(|at| at.elapsed() > FRESH);
+            let due = at.is_none_or(|at| at.elapsed() > LOOK_AGAIN);
             if due {
                 *at = Some(Instant::now());
             }

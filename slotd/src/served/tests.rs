@@ -195,8 +195,10 @@ fn a_server_that_comes_while_slotd_runs_is_noticed_by_what_it_leaves() {
     fs::create_dir_all(dir.join("lock/user")).unwrap();
     assert_eq!(later(), Served::Cyrus23, "a directory is no proof");
     fs::write(dir.join("lock/user/a.lock"), b"").unwrap();
+    // Of a look just now, however slow this machine is.
+    watch.state.lock().looked = Instant::now().checked_add(FRESH * 3600);
     watch.look_again();
-    assert_eq!(watch.served(), Served::Cyrus23, "it was looked at just now");
+    assert_eq!(watch.served(), Served::Cyrus23);
     assert_eq!(later(), Served::Cyrus24);
     assert!(watch.reasons().contains("a.lock"), "{}", watch.reasons());
 }
