@@ -56,8 +56,15 @@ pub(super) async fn seek(
     };
     let name = &target.job.name;
     if at.mailbox != *name {
-        let since = changed_since(parts, side, &uniqueid, &at);
-        match since.map_err(|error| Failure::new(None, Reason::Journal, error.to_string()))? {
+        let journal = |error: JournalError| Failure::new(None, Reason::Journal, error.to_string());
+        if has_it_too(parts, side, &uniqueid, &at).map_err(journal)? {
+            let text = format!(
+                "{}; {} has the same unique id, {uniqueid}, so it cannot be looked for by that",
+                failure.text, at.mailbox
+            );
+            return Err(Failure::new(side, Reason::Superseded, text));
+        }
+        match changed_since(parts, side, &uniqueid, &at).map_err(journal)? {
             None => parts.observer.say(&format!(
                 "{name} is {} on the {side} now, and is taken back there",
                 at.mailbox
@@ -97,6 +104,17 @@ fn why(side: Side, event: Event) -> Failure {
         Event::Lost(_, text) => Failure::new(side, Reason::HostAway, text),
         _ => Failure::new(side, Reason::Protocol, "FIND was not answered"),
     }
+}
+
+/// Whether the run that is taken back changed another mailbox with that unique id under the name
+/// that was found: one is a copy of the other, made without Cyrus.
+fn has_it_too(parts: &Parts, side: Side, uniqueid: &str, at: &Named) -> Result<bool, JournalError> {
+    let Some(run) = parts.settings.undoes else {
+        return Ok(false); // `changed_since` sees it
+    };
+    let rows = parts.journal.find_all(run, &at.mailbox)?;
+    let same = |row: &Row| row.uniqueids[side.index()].as_deref() == Some(uniqueid);
+    Ok(rows.iter().any(same))
 }
 
 /// The last run after the one that is taken back (of all, if all are) that changed the mailbox

@@ -120,6 +120,28 @@ async fn a_mailbox_that_is_nowhere_any_more_is_gone() {
 }
 
 #[tokio::test]
+async fn a_mailbox_that_is_gone_is_not_taken_for_a_copy_with_its_unique_id() {
+    let world = World::new();
+    for shared in &world.hosts {
+        let mut host = lock(shared);
+        for name in ["user.a", "user.b"] {
+            host.mailboxes.get_mut(name).unwrap().uniqueid = Some("copied".to_owned());
+        }
+    }
+    world.run(&[Source::Master]).await;
+    world.delete("user.a");
+    let summary = world.roll_back(Some(1), &[]).await.unwrap();
+    assert_eq!((summary.upgraded, summary.rolled_back), (4, 1));
+    let row = world.row("user.a");
+    assert_eq!(row.reason, Some(Reason::Superseded));
+    assert!(
+        row.detail.contains("user.b has the same unique id"),
+        "{row:?}"
+    );
+    assert_eq!(world.versions("user.b"), [9, 9]);
+}
+
+#[tokio::test]
 async fn of_a_list_without_partitions_nothing_shows_that_a_mailbox_is_gone() {
     let world = World::new();
     world.run(&[names(&["user.a", "user.b"])]).await;
