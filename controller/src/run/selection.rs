@@ -35,7 +35,7 @@ impl Selection {
         let (what, spool) = if sources.iter().any(Source::is_walk) {
             let partition = sources.iter().filter_map(Source::partition).next_back();
             let mut all = partition.map_or_else(|| ALL.to_owned(), |p| format!("{ALL} of {p}"));
-            if left_out.is_none() && sources.iter().any(Source::leaves_out) {
+            if left_out.is_none() && sources.iter().any(Source::is_listed_elsewhere) {
                 all.push_str(LISTED_ELSEWHERE);
             }
             (

@@ -45,12 +45,11 @@ impl Source {
         }
     }
 
-    /// Whether it is less than what the master has, although no rule of the command line says so.
-    pub(crate) fn leaves_out(&self) -> bool {
+    /// Whether it is of another list than the master's own, and may be less than what that has.
+    pub(crate) fn is_listed_elsewhere(&self) -> bool {
         match self {
             Self::Master => false,
-            Self::On(_, source) => source.leaves_out(),
-            Self::Kept(keep, source) => keep.words().is_none() || source.leaves_out(),
+            Self::On(_, source) | Self::Kept(_, source) => source.is_listed_elsewhere(),
             _ => true,
         }
     }

@@ -100,8 +100,8 @@ pub fn check_pair(index: &IndexFile, expunge: &IndexFile, findings: &mut Finding
         );
     } else if theirs < ours {
         let detail = format!(
-            "it has version {theirs}, the index {ours}: Cyrus reads it with the sizes of the index, \
-             and misreads its records"
+            "it has version {theirs}, the index {ours}: Cyrus reads it with the sizes of the \
+             index, and misreads its records"
         );
         findings.push(Code::ExpungeOlder, path, None, detail);
     } else if theirs > ours {

@@ -9,7 +9,8 @@
 //! What is found is [`Evidence`]; [`judge`] is the rule, and pure. [`Watch`] keeps what was found
 //! while slotd runs: a proof that is met later, in a mailbox's own cyrus.header or in what a server
 //! that came meanwhile has left, counts for the whole store from then on. Proofs are kept in the
-//! state directory (`served.json`), because a lock directory in memory is empty after the next boot.
+//! state directory (`served.json`), because a lock directory in memory is empty after the next
+//! boot.
 //!
 //! Nothing in the store is changed here; a crash leaves the old `served.json` or the new one.
 

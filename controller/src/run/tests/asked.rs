@@ -145,15 +145,7 @@ async fn a_run_is_given_up_only_by_its_number_and_what_it_decided_is_settled_all
     // The mailbox of the new run, the one decided, and the one that was done before.
     assert_eq!(world.versions("user.b"), [10, 10]);
     assert_eq!(world.versions("ex.com!user.c"), [10, 10]);
-    assert!(
-        world
-            .journal
-            .run(RunId(1))
-            .unwrap()
-            .unwrap()
-            .finished_ms
-            .is_some()
-    );
+    assert!(world.is_finished(1));
     let said = world.witness.said.lock().unwrap().join("\n");
     assert!(
         said.contains("run 1 is given up; 3 of its mailboxes are not done"),

@@ -141,6 +141,12 @@ impl World {
         run(self.parts(), sources).await.unwrap()
     }
 
+    /// Whether the run with that number is over.
+    pub fn is_finished(&self, number: i64) -> bool {
+        let run = self.journal.run(crate::journal::RunId(number)).unwrap();
+        run.unwrap().finished_ms.is_some()
+    }
+
     /// Puts a change into the journal, as an earlier controller left it.
     pub async fn submit(&self, change: Change) {
         let written = self.journal.submit(change, Durability::Durable);
